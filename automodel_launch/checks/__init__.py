@@ -1,0 +1,28 @@
+"""Findings about a Plan: what can be known to go wrong before anything is submitted. A check never prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from automodel_launch.checks import config, data, machine, profile
+from automodel_launch.checks.finding import Finding
+from automodel_launch.plan import Plan
+
+Check = Callable[[Plan], Iterator[Finding]]
+
+CHECKS: tuple[Check, ...] = (
+    *config.CHECKS,
+    *data.CHECKS,
+    *profile.CHECKS,
+    *machine.CHECKS,
+)
+_ORDER = {"error": 0, "warning": 1, "note": 2}
+
+
+def run(plan: Plan) -> list[Finding]:
+    """All findings of all checks, errors first."""
+    found = [finding for check in CHECKS for finding in check(plan)]
+    return sorted(found, key=lambda finding: _ORDER[finding.level])
+
+
+__all__ = ["CHECKS", "Check", "Finding", "run"]

@@ -1,0 +1,62 @@
+"""The training config: kinds of values, and what AutoModel's loader would read otherwise than written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from automodel_launch import automodel, rundir
+from automodel_launch.checks.finding import Finding
+from automodel_launch.configs import flatten
+from automodel_launch.plan import Plan
+
+_DOLLAR = re.compile(r"\$[A-Za-z_]\w*")
+
+
+def kinds(plan: Plan) -> Iterator[Finding]:
+    """A text where AutoModel needs a number ends the job after the model is loaded."""
+    for keys, kind, types in (
+        (automodel.WHOLE_NUMBERS, "a whole number", int),
+        (automodel.NUMBERS, "a number", (int, float)),
+    ):
+        for key in keys:
+            value = automodel.get(plan.config, key)
+            if value is None or "${oc.env:" in str(value):
+                continue
+            if isinstance(value, bool) or not isinstance(value, types):
+                source = plan.provenance.get(key, plan.config_name)
+                yield Finding("error", "wrong-type", f"{key} = {value!r} ({source}) is not {kind}.", f"{key}=NUMBER")
+
+
+def kept_for_the_job(plan: Plan) -> Iterator[Finding]:
+    """Variables that only the job has are resolved there, by AutoModel."""
+    for name in plan.deferred:
+        keys = [key for key, value in flatten(plan.config) if f"${{oc.env:{name}" in str(value)]
+        yield Finding("note", "kept-for-the-job", f"${{oc.env:{name}}} in {', '.join(keys)} is resolved in the job.")
+
+
+def dollars(plan: Plan) -> Iterator[Finding]:
+    """AutoModel 0.7.0 reads `$NAME` inside any text as an environment variable, and stops where it is not set."""
+    for key, value in flatten(plan.config):
+        names = _DOLLAR.findall(str(value)) if "$" in str(value) else []
+        if names:
+            source = plan.provenance.get(key, plan.config_name)
+            yield Finding(
+                "warning",
+                "dollar",
+                f"{key} = {value!r} ({source}): AutoModel reads {names[0]} as an environment variable of the job.",
+                f"write ${{oc.env:{names[0][1:]}}} if it is one; there is no way to write a plain '$' before a letter",
+            )
+
+
+def resumes(plan: Plan) -> Iterator[Finding]:
+    """A run that has checkpoints goes on from the last one."""
+    checkpoints = automodel.checkpoint_dir(plan.config)
+    step = rundir.last_step(Path(checkpoints)) if checkpoints and plan.here else None
+    if step is not None:
+        message = f"run {plan.run_name} exists; it goes on from its checkpoint of step {step}."
+        yield Finding("note", "resumes", message, "--fresh starts anew beside it")
+
+
+CHECKS = (resumes, kinds, kept_for_the_job, dollars)

@@ -1,0 +1,92 @@
+"""This machine, for jobs that run on it: Python and its packages, ports, GPUs, the run's other jobs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from automodel_launch import gpus, naming
+from automodel_launch.checks.finding import Finding
+from automodel_launch.jobdir import JobDir
+from automodel_launch.plan import Plan
+
+INSTALL = "bash scripts/setup.sh makes .venv with all that training needs; or set `python` in the profile"
+_PROBE = """
+import importlib.metadata as m, sys
+for name in sys.argv[1:]:
+    try: m.version(name)
+    except m.PackageNotFoundError: print(name)
+"""
+
+
+def packages(plan: Plan) -> Iterator[Finding]:
+    """The Python of the job has the distributions that the recipe's metadata block names."""
+    if not plan.here:
+        return
+    python = plan.agent["python"]
+    if shutil.which(python) is None:
+        source = plan.profile_sources.get("python", plan.profile_name)
+        yield Finding("error", "no-python", f"python = {python} ({source}): no such program.", INSTALL)
+        return
+    names = [re.split(r"[\s\[<>=!~;]", entry, maxsplit=1)[0] for entry in plan.recipe.dependencies]
+    for name in _missing(python, names):
+        yield Finding("error", "missing-package", f"{python} has no package {name}, which the job needs.", INSTALL)
+
+
+def _missing(python: str, names: list[str]) -> list[str]:
+    if python != sys.executable:
+        done = subprocess.run([python, "-I", "-c", _PROBE, *names], capture_output=True, text=True, check=False)
+        return done.stdout.split()
+    missing = []
+    for name in names:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    return missing
+
+
+def port(plan: Plan) -> Iterator[Finding]:
+    """A fixed rendezvous port is free on this machine."""
+    number = plan.agent["rendezvous"]["port"]
+    if not plan.here or number is None:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as torch's store does
+        try:
+            probe.bind(("127.0.0.1", number))
+        except OSError as error:
+            source = plan.profile_sources.get("rdzv_port", plan.profile_name)
+            message = f"rdzv_port = {number} ({source}): the port cannot be used: {error.strerror}."
+            yield Finding("error", "port-in-use", message, "leave rdzv_port out (a free one is taken), or give another")
+
+
+def processes(plan: Plan) -> Iterator[Finding]:
+    """More processes than GPUs would share them; AutoModel puts each rank on a GPU of its own."""
+    present = gpus.count()
+    if plan.here and plan.recipe.launch == "torchrun" and 0 < present < plan.processes_per_node:
+        source = plan.profile_sources.get("nproc_per_node", plan.profile_name)
+        message = f"nproc_per_node = {plan.processes_per_node} ({source}), and this machine shows {present} GPUs."
+        yield Finding("error", "too-few-gpus", message, f"run.env.nproc_per_node={present}")
+
+
+def one_writer(plan: Plan) -> Iterator[Finding]:
+    """Two jobs of one run would write one set of checkpoints."""
+    root = Path(plan.job_root)
+    for folder in root.glob(f"{plan.run_name}.*") if plan.here else ():
+        if naming.run_of(folder.name) == plan.run_name and JobDir(folder).agent_pid() is not None:
+            yield Finding(
+                "error",
+                "run-active",
+                f"run {plan.run_name} is being worked on by job {folder.name}.",
+                f"python launch.py attach {folder.name}; or --fresh for a run beside it",
+            )
+
+
+CHECKS = (packages, port, processes, one_writer)

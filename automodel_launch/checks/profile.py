@@ -1,0 +1,36 @@
+"""The profile: keys without an effect, secrets and names to forward that are not set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from automodel_launch import executors
+from automodel_launch.checks.finding import Finding
+from automodel_launch.plan import Plan
+
+
+def idle_keys(plan: Plan) -> Iterator[Finding]:
+    """A key that the executor does not use is said, not passed over; the recipe's own defaults are no wish."""
+    used = executors.get(plan.executor).keys
+    for key in plan.profile.model_fields_set - used:
+        source = plan.profile_sources.get(key) or _table_source(plan, key)
+        if not source.startswith("recipe "):
+            yield Finding("note", "no-effect", f"{key} ({source}) has no effect with executor '{plan.executor}'.")
+
+
+def unset_names(plan: Plan) -> Iterator[Finding]:
+    """Names to forward, and secrets, are set in this shell."""
+    for key, names in (("secrets", plan.profile.secrets), ("env", plan.profile.env)):
+        for name in names:
+            if name not in os.environ:
+                source = plan.profile_sources.get(key, plan.profile_name)
+                message = f"{key} ({source}) names {name}, which is not set in this shell."
+                yield Finding("error", "unset-name", message, f"export {name}=..., or take it out of {key}")
+
+
+def _table_source(plan: Plan, key: str) -> str:
+    return next((s for k, s in plan.profile_sources.items() if k.startswith(f"{key}.")), plan.profile_name)
+
+
+CHECKS = (idle_keys, unset_names)

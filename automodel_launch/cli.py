@@ -1,0 +1,198 @@
+"""Commands and their options; no logic. `main` is the only place that prints an error and chooses an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from automodel_launch import __version__
+from automodel_launch.errors import LaunchError, UsageError
+from automodel_launch.overrides import split
+
+USAGE = """\
+launch.py RECIPE [-c CONFIG] [--run PROFILE | --batch PROFILE] [--dry-run] [OVERRIDE ...]
+       launch.py recipes | configs RECIPE | profiles [PROFILE]
+       launch.py jobs | status JOB | attach JOB | logs JOB | cancel JOB
+       launch.py check RECIPE [-c CONFIG] [--run PROFILE] [OVERRIDE ...]"""
+
+EPILOG = """\
+OVERRIDE is key.sub=value (+key=value for a new key, ~key to remove one), or --key.sub value.
+run.env.KEY=value overrides a key of the profile. JOB is a job's id, its unique beginning, a run's name, or `last`.
+
+examples:
+  launch.py pretrain -c tiny                                    here and now
+  launch.py pretrain -c tiny --dry-run                          what would be submitted, and what is wrong with it
+  launch.py pretrain -c tiny --batch local optimizer.lr=1e-3    detached
+
+exit codes: 0 success, the job's own code if it failed, 2 bad input, 3 refused by a check, 4 not submitted,
+            130 interrupted. `launch.py COMMAND --help` tells more of one command.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code of docs/cli.md."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except LaunchError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"hint: {error.hint}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:  # the reader of our output (`| head`) has gone
+        sys.stderr.close()
+        return 141
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        _parser("launch.py", USAGE, EPILOG).print_help(sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    name, rest = argv[0], argv[1:]
+    if name.startswith("-"):
+        raise UsageError(f"a recipe or a command comes first, not {name}.", "python launch.py --help")
+    parse = COMMANDS.get(name)
+    return parse(rest) if parse else _launch([name, *rest])
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises instead of exiting, so that all errors look alike."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]  # raises like the original exits
+        raise UsageError(f"{message}.", f"{self.prog} --help")
+
+
+def _parser(prog: str, usage: str | None = None, epilog: str | None = None, about: str | None = None) -> _Parser:
+    return _Parser(
+        prog=prog,
+        usage=usage,
+        epilog=epilog,
+        description=about,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _command(name: str, about: str, *, job: bool = False) -> _Parser:
+    parser = _parser(f"launch.py {name}", about=about)
+    parser.add_argument("--env", metavar="FILE", help="another env.toml (default: $LAUNCH_ENV, else the checkout's)")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout and nothing else")
+    if job:
+        parser.add_argument("job", metavar="JOB", help="a job's id, its unique beginning, a run's name, or `last`")
+    return parser
+
+
+def _launch_parser(check: bool) -> _Parser:
+    name, about = ("check", "the plan's findings only") if check else ("RECIPE", "plan a job, check it, and run it")
+    parser = _command(name, about)
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or the path of a script")
+    parser.add_argument("overrides", metavar="OVERRIDE", nargs="*", help="key=value, +key=value, ~key")
+    parser.add_argument("-c", "--config", metavar="CONFIG", help="configs/RECIPE/CONFIG.yaml, or a path")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--run", metavar="PROFILE", help="attached: submit, follow, exit with the job's result")
+    where.add_argument("--batch", metavar="PROFILE", help="detached: submit, print the id, exit")
+    parser.add_argument("--dry-run", action="store_true", help="show exactly what would be submitted")
+    parser.add_argument(
+        "--name", metavar="NAME", help="the run's name (default: RECIPE-CONFIG-hash of what is trained)"
+    )
+    parser.add_argument("--fresh", action="store_true", help="start a run anew beside one of the same name")
+    parser.add_argument("--force", action="store_true", help="submit in spite of error findings")
+    parser.add_argument("--offline", action="store_true", help="ask no cluster anything")
+    return parser
+
+
+def _launch(argv: list[str], check: bool = False) -> int:
+    parser = _launch_parser(check)
+    options = {option: action for action in parser._actions for option in action.option_strings}
+    with_value = {option for option, action in options.items() if action.nargs is None}
+    args = parser.parse_intermixed_args(split(argv, with_value, set(options) - with_value))
+    args.options = [option for option in options if option.startswith("--")]
+    args.known_commands = list(COMMANDS)
+    from automodel_launch import launching
+
+    return launching.check(args) if check else launching.launch(args)
+
+
+def _recipes(argv: list[str]) -> int:
+    args = _command("recipes", "the recipes").parse_args(argv)
+    from automodel_launch import listing
+
+    return listing.recipes(args)
+
+
+def _configs(argv: list[str]) -> int:
+    parser = _command("configs", "a recipe's configs")
+    parser.add_argument("recipe", metavar="RECIPE")
+    args = parser.parse_args(argv)
+    from automodel_launch import listing
+
+    return listing.configs(args)
+
+
+def _profiles(argv: list[str]) -> int:
+    parser = _command("profiles", "the profiles of env.toml, or one with the source of each value")
+    parser.add_argument("profile", metavar="PROFILE", nargs="?")
+    args = parser.parse_args(argv)
+    from automodel_launch import listing
+
+    return listing.profiles(args)
+
+
+def _jobs(argv: list[str]) -> int:
+    args = _command("jobs", "every job submitted from here, with its state").parse_args(argv)
+    from automodel_launch import following
+
+    return following.jobs(args)
+
+
+def _status(argv: list[str]) -> int:
+    args = _command("status", "what a job does, or how it ended", job=True).parse_args(argv)
+    from automodel_launch import following
+
+    return following.status(args)
+
+
+def _attach(argv: list[str]) -> int:
+    args = _command("attach", "follow a job to its end; exits with its result", job=True).parse_args(argv)
+    from automodel_launch import following
+
+    return following.attach(args)
+
+
+def _logs(argv: list[str]) -> int:
+    parser = _command("logs", "a job's logs", job=True)
+    parser.add_argument("--rank", metavar="N|all", default="0", help="global rank (default: 0), or all of them")
+    parser.add_argument("--follow", action="store_true", help="go on until the job ends")
+    args = parser.parse_args(argv)
+    from automodel_launch import following
+
+    return following.logs(args)
+
+
+def _cancel(argv: list[str]) -> int:
+    parser = _command("cancel", "stop a job; it may save a checkpoint first", job=True)
+    parser.add_argument("--now", action="store_true", help="kill it, without a save")
+    args = parser.parse_args(argv)
+    from automodel_launch import following
+
+    return following.cancel(args)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "recipes": _recipes,
+    "configs": _configs,
+    "profiles": _profiles,
+    "jobs": _jobs,
+    "status": _status,
+    "attach": _attach,
+    "logs": _logs,
+    "cancel": _cancel,
+    "check": lambda argv: _launch(argv, check=True),
+}

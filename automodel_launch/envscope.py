@@ -1,0 +1,48 @@
+"""What `${oc.env:NAME}` in a config stands for: a value known here, or one that only the job will know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+# Set inside the job by Slurm, torchrun or the node agent; a value of this shell would be another job's.
+_JOB_ONLY = re.compile(
+    r"SLURM_\w+|SLURMD_\w+|RANK|LOCAL_RANK|GROUP_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_(ADDR|PORT)"
+)
+_EXPORT = re.compile(r"(?:^|[;&|]\s*)\s*export\s+(\w+)=", re.M)
+
+
+@dataclass
+class EnvScope:
+    """Look-ups of one resolution; `kept` and `missing` collect the names that the job resolves or that nothing sets.
+
+    Attributes:
+        environ: the submitter's environment.
+        job_env: variables that the profile sets in the job (`env_vars`); they win over the submitter's.
+        job_only: names whose value exists in the job alone; a secret's value never enters a config.
+    """
+
+    environ: Mapping[str, str]
+    job_env: Mapping[str, str] = field(default_factory=dict)
+    job_only: frozenset[str] = frozenset()
+    kept: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+
+    def lookup(self, name: str, *default: object) -> str | None:
+        """The resolver behind `oc.env`; a name of the job comes back as the reference itself."""
+        if name in self.job_only or _JOB_ONLY.fullmatch(name):
+            self.kept.add(name)
+            return f"${{oc.env:{name},{default[0]}}}" if default else f"${{oc.env:{name}}}"
+        for known in (self.job_env, self.environ):
+            if name in known:
+                return known[name]
+        if default:
+            return None if default[0] is None else str(default[0])
+        self.missing.add(name)
+        return ""
+
+
+def exported(lines: Iterable[str]) -> set[str]:
+    """Names that shell lines of a profile export (`export NAME=...`)."""
+    return {name for line in lines for name in _EXPORT.findall(line)}

@@ -1,0 +1,56 @@
+"""Everything that a person can cause, as one small tree; only `cli.main` prints and exits.
+
+LaunchError                exit code 2
+├── UsageError             2   the command line
+├── ProfileError           2   env.toml
+├── RecipeError            2   a recipe or its metadata block
+├── ConfigError            2   a config or an override
+├── JobError               2   a job that is not known, or not in the needed state
+├── PlanRefused            3   a check found an error
+└── ClusterError           4   the place of execution could not be reached or refused the submission
+"""
+
+from __future__ import annotations
+
+
+class LaunchError(Exception):
+    """What was wrong (`message`: what, where, what is valid) and what mends it (`hint`)."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(LaunchError):
+    """The command line is not understood."""
+
+
+class ProfileError(LaunchError):
+    """env.toml cannot be read, or a profile in it is wrong."""
+
+
+class RecipeError(LaunchError):
+    """No such recipe, or its metadata block is wrong."""
+
+
+class ConfigError(LaunchError):
+    """A config cannot be read or resolved, or an override does not fit it."""
+
+
+class JobError(LaunchError):
+    """No such job, or it is not in a state that allows what was asked."""
+
+
+class PlanRefused(LaunchError):
+    """A check found an error; nothing was submitted."""
+
+    exit_code = 3
+
+
+class ClusterError(LaunchError):
+    """The place of execution could not be reached, or refused the submission."""
+
+    exit_code = 4

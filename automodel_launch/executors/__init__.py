@@ -1,0 +1,65 @@
+"""Where a job runs. One module an executor; each is found by its name, and nothing else branches on that name."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+from automodel_launch.errors import ProfileError
+
+if TYPE_CHECKING:
+    from automodel_launch.jobs import Record, Status
+    from automodel_launch.plan import Plan
+    from automodel_launch.profile_schema import Profile
+    from automodel_launch.workspace import Workspace
+
+_MODULES = {"local": "automodel_launch.executors.local"}
+
+
+class Executor(Protocol):
+    """What each module in this package offers; NeMo-Run is imported inside `submit` only (it takes seconds)."""
+
+    here: bool  # jobs run on this machine
+    many_nodes: bool
+    interrupt_stops: bool  # an attached Ctrl-C ends the job (it runs in this terminal), or only the following of it
+    keys: frozenset[str]  # profile keys that have an effect here
+
+    def job_root(self, profile: Profile, workspace: Workspace) -> str:
+        """Directory of the jobs' and runs' directories, on the side where the job runs."""
+
+    def data_dir(self, profile: Profile, workspace: Workspace) -> str:
+        """Default of `${run.data_dir}`, on the side where the job runs."""
+
+    def processes(self, profile: Profile) -> int:
+        """Training processes a node."""
+
+    def image(self, profile: Profile) -> str | None:
+        """The container image that will be used."""
+
+    def agent(self, plan: Plan) -> dict[str, Any]:
+        """The node agent's spec (recipes/node_agent.py), a pure function of the plan."""
+
+    def script(self, plan: Plan) -> str:
+        """What is handed to the executor, a pure function of the plan."""
+
+    def submit(self, plan: Plan, workspace: Workspace) -> dict[str, Any]:
+        """Start the job whose directory is complete; returns what is needed to find it again."""
+
+    def status(self, record: Record) -> Status:
+        """The job's state now; UNKNOWN where it cannot be told, never a guess."""
+
+    def cancel(self, record: Record, now: bool = False) -> None:
+        """End the job: with time to save a checkpoint, or at once."""
+
+
+def get(name: str) -> Executor:
+    """The executor of that name.
+
+    Raises:
+        ProfileError: it is not there yet.
+    """
+    if name not in _MODULES:
+        raise ProfileError(
+            f'executor = "{name}" cannot be used with this version.', f"executors: {', '.join(_MODULES)}"
+        )
+    return importlib.import_module(_MODULES[name]).EXECUTOR  # type: ignore[no-any-return]  # a module's attribute

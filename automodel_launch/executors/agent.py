@@ -1,0 +1,52 @@
+"""The node agent's spec, the same for every executor; recipes/node_agent.py documents and reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from automodel_launch.plan import Plan
+
+SCHEMA = 1
+HEARTBEAT_S = 10.0
+
+
+def spec(plan: Plan, *, python: str, port: int | None, stop_with_parent: bool) -> dict[str, Any]:
+    """agent.json for a plan. `python` runs the training; `port` is the rendezvous port, None where any free one does.
+
+    `stop_with_parent`: the job ends when the process that started the agent is gone.
+    """
+    profile = plan.profile
+    setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
+    script = plan.recipe.path
+    return {
+        "schema": SCHEMA,
+        "job_id": plan.job_id,
+        "run_name": plan.run_name,
+        "job_dir": plan.job_dir,
+        "run_dir": plan.run_dir,
+        "code_dir": f"{plan.job_dir}/code",
+        "python": python,
+        "launch": plan.recipe.launch,
+        "script": f"recipes/{script.name}" if _is_shipped(plan, script.name) else script.name,
+        "args": ["--config", f"{plan.job_dir}/config.yaml"],
+        "nnodes": plan.nodes,
+        "nproc_per_node": plan.processes_per_node,
+        "rendezvous": {"id": plan.job_id, "port": port},
+        "env": {
+            "LAUNCH_JOB_ID": plan.job_id,
+            "LAUNCH_JOB_DIR": plan.job_dir,
+            "LAUNCH_RUN_DIR": plan.run_dir,
+            **profile.env_vars,
+        },
+        "setup_lines": setup,
+        "startup_commands": list(profile.startup_commands),
+        "secrets_file": None,
+        "stop_grace_s": float(profile.stop_grace),
+        "heartbeat_s": HEARTBEAT_S,
+        "stop_with_parent": stop_with_parent,
+    }
+
+
+def _is_shipped(plan: Plan, name: str) -> bool:
+    return any(file.path == f"code/recipes/{name}" and file.source == plan.recipe.path for file in plan.files)

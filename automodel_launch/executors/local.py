@@ -1,0 +1,114 @@
+"""This machine, through NeMo-Run's LocalExecutor.
+
+NeMo-Run kills what it started when its Experiment is closed, and orphans it when the client is killed (seen with
+0.11.1). So what it starts is the node agent, which puts itself into a session of its own and watches for itself
+whether the launcher is still there.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from automodel_launch import gpus, nemo
+from automodel_launch.errors import ClusterError, JobError
+from automodel_launch.executors import agent
+from automodel_launch.jobdir import JobDir
+from automodel_launch.jobs import Record, Status
+from automodel_launch.plan import Plan
+from automodel_launch.profile_schema import Profile
+from automodel_launch.workspace import Workspace
+
+CPU_PROCESSES = 2  # enough to be a real distributed run, few enough for a laptop
+_KEYS = {
+    *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port"),
+    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace"),
+    *("code", "remote_job_dir", "data_dir"),
+}
+
+
+class LocalMachine:
+    """Executor `local`."""
+
+    here = True
+    many_nodes = False
+    interrupt_stops = True
+    keys = frozenset(_KEYS)
+
+    def job_root(self, profile: Profile, workspace: Workspace) -> str:
+        """runs/ in the checkout, unless `remote_job_dir` says otherwise."""
+        return str(Path(profile.remote_job_dir).expanduser().absolute() if profile.remote_job_dir else workspace.runs)
+
+    def data_dir(self, profile: Profile, workspace: Workspace) -> str:
+        """data/ in the checkout."""
+        return str(workspace.data)
+
+    def processes(self, profile: Profile) -> int:
+        """`nproc_per_node`; "auto" is the number of GPUs, or 2 on a CPU; default: `gpus_per_node`."""
+        wanted = profile.nproc_per_node
+        if wanted is None:
+            wanted = profile.gpus_per_node or "auto"
+        return wanted if isinstance(wanted, int) else gpus.count() or CPU_PROCESSES
+
+    def image(self, profile: Profile) -> str | None:
+        """No container here."""
+        return None
+
+    def agent(self, plan: Plan) -> dict[str, Any]:
+        """An attached job ends with the command that started it; one from --batch outlives it."""
+        python = plan.profile.python or sys.executable
+        return agent.spec(plan, python=python, port=plan.profile.rdzv_port, stop_with_parent=plan.mode == "run")
+
+    def script(self, plan: Plan) -> str:
+        """A bash script that becomes the node agent, which detaches itself."""
+        start = [
+            sys.executable,
+            f"{plan.job_dir}/code/recipes/node_agent.py",
+            "run",
+            f"{plan.job_dir}/agent.json",
+            "--detach",
+        ]
+        return f"#!/usr/bin/env bash\n# job {plan.job_id}\nexec {shlex.join(start)}\n"
+
+    def submit(self, plan: Plan, workspace: Workspace) -> dict[str, Any]:
+        """Start the agent.
+
+        Raises:
+            ClusterError: it did not start.
+        """
+        with nemo.experiment(plan.run_name, plan.job_id, workspace.nemo_run_home / plan.profile_name) as (run, exp):
+            exp.add(run.Script(path=f"{plan.job_dir}/script"), executor=run.LocalExecutor(), name="job")
+            exp.run(detach=False)  # returns when the script is started; closing waits for its end, a fork away
+        job_dir = JobDir(Path(plan.job_dir))
+        node = job_dir.node(0)
+        if node is None:
+            raise ClusterError(f"job {plan.job_id} did not start: {nemo.output(exp) or 'no output'}")
+        return {"pid": node.get("agent_pid"), "host": node.get("host")}
+
+    def status(self, record: Record) -> Status:
+        """From exit.json, else from the agent's heartbeat and its process."""
+        return JobDir(Path(record.job_dir)).status()
+
+    def cancel(self, record: Record, now: bool = False) -> None:
+        """SIGTERM to the agent, which lets the ranks save; a second one makes it kill them.
+
+        Raises:
+            JobError: the job does not run, or not on this machine.
+        """
+        job_dir = JobDir(Path(record.job_dir))
+        pid = job_dir.agent_pid()
+        if pid is None:
+            raise JobError(f"{record.job_id} does not run here: {job_dir.status().state}.")
+        os.kill(pid, signal.SIGTERM)
+        if now:
+            time.sleep(1.2)  # the agent takes a second signal within a second for the same one
+            if job_dir.agent_pid() == pid:
+                os.kill(pid, signal.SIGTERM)
+
+
+EXECUTOR = LocalMachine()

@@ -1,0 +1,114 @@
+"""The record of every job submitted from here: one JSON file a job, so that two launchers never lose one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from automodel_launch.errors import JobError
+from automodel_launch.suggest import did_you_mean
+
+ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED"})
+
+
+@dataclass(frozen=True)
+class Status:
+    """A job's state at one moment; UNKNOWN means that it could not be told, never that the job failed.
+
+    `started` and `ended` are unix seconds, `rank` the global rank that failed first, `log` relative to the job's
+    directory.
+    """
+
+    state: str
+    code: int | None = None
+    error: str | None = None
+    rank: int | None = None
+    node: str | None = None
+    step: int | None = None
+    log: str | None = None
+    signal: str | None = None
+    started: float | None = None
+    ended: float | None = None
+
+    @property
+    def over(self) -> bool:
+        """The job has ended."""
+        return self.state in ENDED
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was submitted, and what finds it again. `submitted` is unix seconds; `handle` belongs to the executor."""
+
+    job_id: str
+    run_name: str
+    recipe: str
+    config: str
+    profile: str
+    executor: str
+    mode: str
+    job_dir: str
+    run_dir: str
+    plan_hash: str
+    submitted: float
+    max_steps: int | None = None
+    handle: dict[str, Any] = field(default_factory=dict)
+
+
+def save(folder: Path, record: Record) -> None:
+    """Write a record under its job's id; readers see the whole file or none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{record.job_id}.json"
+    partial = target.with_suffix(f".{os.getpid()}.tmp")
+    partial.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
+    partial.replace(target)
+
+
+def all_records(folder: Path) -> list[Record]:
+    """Every record, oldest first; a file that is none (a later version's, say) is left out."""
+    records = [record for path in folder.glob("*.json") if (record := _read(path))]
+    return sorted(records, key=lambda record: record.submitted)
+
+
+def find(folder: Path, wanted: str) -> Record:
+    """The job of that id, unique prefix of an id, run's name (its last job), executor's id, or `last`.
+
+    Raises:
+        JobError: there is none, or several.
+    """
+    records = all_records(folder)
+    if not records:
+        raise JobError(f"no job '{wanted}': none was submitted from here.", "python launch.py pretrain -c tiny")
+    if wanted == "last":
+        return records[-1]
+    for match in (
+        [r for r in records if wanted == r.job_id],
+        [r for r in records if wanted == str(r.handle.get("slurm_id"))],
+        [r for r in records if wanted == r.run_name][-1:],
+        [r for r in records if r.job_id.startswith(wanted)],
+    ):
+        if len(match) == 1:
+            return match[0]
+        if match:
+            raise JobError(
+                f"'{wanted}' is the beginning of {len(match)} jobs: {_listed(match)}.", "give more of the id"
+            )
+    guess = did_you_mean(wanted, [r.job_id for r in records])
+    raise JobError(f"no job '{wanted}'.{guess}", "`python launch.py jobs` lists them; `last` is the last one")
+
+
+def _listed(records: Iterable[Record]) -> str:
+    names = [record.job_id for record in records]
+    return ", ".join(names[-6:]) + (", ..." if len(names) > 6 else "")
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Record(**{f.name: values[f.name] for f in fields(Record) if f.name in values})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None

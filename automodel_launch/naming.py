@@ -1,0 +1,63 @@
+"""Names of runs and ids of jobs. A run `NAME` has the directory `NAME/`; its jobs are `NAME.1`, `NAME.2`, ..."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from automodel_launch.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
+HASH_DIGITS = 6
+
+
+def run_name(recipe: str, config: str, trained: dict[str, Any]) -> str:
+    """RECIPE-CONFIG-h: h are the first digits of the hash of what is trained (the config without `run`, and recipe)."""
+    canonical = json.dumps([recipe, trained], sort_keys=True, ensure_ascii=False, default=str)
+    digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{recipe}-{config}")
+    return f"{readable}-{digest[:HASH_DIGITS]}"
+
+
+def check(name: str) -> None:
+    """Refuse a run's name that cannot be a directory, a Slurm job name and part of an id at once.
+
+    Raises:
+        UsageError: it has other characters than letters, digits, '-' and '_', or is longer than 100.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"--name {name!r}: a run's name has letters, digits, '-' and '_', and begins with a letter.")
+
+
+def job_id(run: str, number: int) -> str:
+    """The id of a run's job."""
+    return f"{run}.{number}"
+
+
+def run_of(job: str) -> str:
+    """The run's name in a job's id."""
+    return job.rpartition(".")[0]
+
+
+def next_job_id(run: str, job_root: str) -> str:
+    """The id after the highest one that has a directory in the job root."""
+    return job_id(run, max(_numbers(run, Path(job_root)), default=0) + 1)
+
+
+def free_name(run: str, job_root: str) -> str:
+    """`run` itself if there is no such run yet, else `run-2`, `run-3`, ..."""
+    root, number, name = Path(job_root), 1, run
+    while (root / name).exists() or any(_numbers(name, root)):
+        number += 1
+        name = f"{run}-{number}"
+    return name
+
+
+def _numbers(run: str, root: Path) -> list[int]:
+    if not root.is_dir():
+        return []
+    pattern = re.compile(re.escape(run) + r"\.(\d+)")
+    return [int(match.group(1)) for entry in root.iterdir() if (match := pattern.fullmatch(entry.name))]

@@ -1,0 +1,81 @@
+"""The one door to NeMo-Run, opened late: importing it takes seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from automodel_launch.errors import ClusterError
+
+
+@contextlib.contextmanager
+def experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]:
+    """(nemo_run, an Experiment of that title and id), silent, with its files below `home`.
+
+    NeMo-Run reads NEMORUN_HOME when it is imported, so one process uses one home. What it prints goes nowhere: its
+    talk would mix with ours, and its errors come as exceptions.
+
+    Raises:
+        ClusterError: NeMo-Run cannot be imported, or the submission failed.
+    """
+    os.environ["NEMORUN_HOME"] = str(home)
+    home.mkdir(parents=True, exist_ok=True)
+    talk = io.StringIO()
+    levels = logging.root.handlers[:], logging.root.level
+    try:
+        with contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
+            run = _import()
+            with run.Experiment(
+                title,
+                id=job_id,
+                base_dir=str(home),
+                clean_mode=True,
+                enable_goodbye_message=False,
+                skip_status_at_exit=True,
+                serialize_metadata_for_scripts=False,  # else env_vars stand in plain text in its YAML files
+                log_level="ERROR",
+            ) as exp:
+                yield run, exp
+    except ClusterError:
+        raise
+    except Exception as error:  # whatever NeMo-Run raises means: not submitted; its own text says why
+        said = talk.getvalue().strip().splitlines()[-3:]
+        reason = "; ".join([f"{type(error).__name__}: {error}", *said])
+        raise ClusterError(f"NeMo-Run could not submit {job_id}: {reason}") from error
+    finally:
+        logging.root.handlers[:], logging.root.level = levels  # Experiment() replaces them (0.11.1)
+
+
+def output(exp: Any) -> str:
+    """What the script of a local experiment wrote to stderr and stdout, last lines."""
+    texts = [path.read_text(errors="replace") for path in sorted(Path(exp._exp_dir).rglob("std*.log"))]
+    return "\n".join(text.strip()[-2000:] for text in texts if text.strip())
+
+
+def _import() -> Any:
+    """Import NeMo-Run without torch.
+
+    Seen with nemo_run 0.11.1: core/serialization/yaml.py imports torch where it is installed, only to write
+    torch.dtype values, which we never pass; that is half of the import's time. A None in sys.modules makes that
+    import raise ModuleNotFoundError, which it handles. tests/test_nemo.py fails when this is no longer needed.
+    """
+    blocked = "torch" not in sys.modules
+    if blocked:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # documented in importlib's reference
+    try:
+        import nemo_run
+    except ImportError as error:
+        raise ClusterError(
+            f"NeMo-Run cannot be imported: {error}",
+            "bash scripts/setup.sh installs it, with the versions that fit (leptonai < 0.28)",
+        ) from error
+    finally:
+        if blocked:
+            del sys.modules["torch"]
+    return nemo_run

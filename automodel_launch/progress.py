@@ -1,0 +1,50 @@
+"""The live line: step, loss, tokens a second, time left; from the job's metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+WINDOW = 20  # steps whose pace tells the time left; a longer one would hold the slow first steps for too long
+
+
+@dataclass
+class Progress:
+    """Steps seen so far. `max_steps` is the number of optimizer steps of the whole run, where the config says it."""
+
+    max_steps: int | None
+    begun: float = field(default_factory=time.time)
+    steps: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=WINDOW))
+
+    def add(self, line: str) -> None:
+        """Take one line of metrics.jsonl; other records than training steps are left aside."""
+        try:
+            record = json.loads(line)
+        except ValueError:
+            return
+        if isinstance(record, dict) and "tps" in record:
+            self.steps.append(record)
+
+    def line(self) -> str:
+        """One line of text for a terminal."""
+        if not self.steps:
+            return f"waiting for the first step ({time.time() - self.begun:.0f} s)"
+        last = self.steps[-1]
+        done = last["step"] + 1  # AutoModel counts steps from 0
+        loss = "nan" if last.get("loss") is None else f"{last['loss']:.4f}"
+        rate = f"{last['tps']:,.0f} tokens/s" if last.get("tps") else "- tokens/s"
+        total = f"/{self.max_steps}" if self.max_steps else ""
+        return f"step {done}{total}  loss {loss}  {rate}{self._left(done)}"
+
+    def _left(self, done: int) -> str:
+        first, last = self.steps[0], self.steps[-1]
+        passed = last["step"] - first["step"]
+        if not self.max_steps or passed <= 0:
+            return ""
+        seconds = (last["time"] - first["time"]) / passed * max(0, self.max_steps - done)
+        minutes, seconds = divmod(round(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"  {hours}:{minutes:02}:{seconds:02} left"

@@ -1,0 +1,138 @@
+"""The scripts in recipes/ -> Recipe. Only the metadata block at a script's head is read; a recipe is never imported.
+
+The block has PEP 723's form (`# /// script` ... `# ///`, TOML behind `# `), with the table [tool.runspec] that
+Nemotron's recipes use too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from automodel_launch.errors import RecipeError
+from automodel_launch.suggest import did_you_mean
+from automodel_launch.workspace import Workspace
+
+# The reference expression of PEP 723 (packaging.python.org, "Inline script metadata"), for the type `script`.
+_BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+_TABLES = {
+    "": {"schema", "name", "docs", "image", "run", "config", "resources"},
+    "run": {"launch"},
+    "config": {"dir", "default"},
+    "resources": {"nodes", "gpus_per_node", "nproc_per_node"},
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A script that runs in the job, as its metadata block describes it."""
+
+    name: str
+    path: Path
+    docs: str
+    launch: Literal["torchrun", "python"]
+    image: str | None
+    config_dir: Path
+    default_config: str
+    resources: dict[str, Any]
+    dependencies: tuple[str, ...] = ()
+
+    @property
+    def profile_defaults(self) -> dict[str, Any]:
+        """The weakest layer of a profile."""
+        return {**self.resources, **({"container_image": self.image} if self.image else {})}
+
+
+def find(workspace: Workspace, wanted: str, also: Iterable[str] = ()) -> Recipe:
+    """The recipe of that name in recipes/, or the script at that path; `also` are other names, for suggestions.
+
+    Raises:
+        RecipeError: there is none, or its metadata block is missing or wrong.
+    """
+    if wanted.endswith(".py") or "/" in wanted:
+        path = Path(wanted).expanduser().absolute()
+        if not path.is_file():
+            raise RecipeError(f"{path}: no such recipe script.")
+        return _read(path, workspace)
+    known = {recipe.name: recipe for recipe in available(workspace)}
+    if wanted not in known:
+        raise RecipeError(
+            f"no recipe '{wanted}' in {workspace.recipes}.{did_you_mean(wanted, [*known, *also])}",
+            f"recipes: {', '.join(known) or 'none'}; or give the path of a script with a metadata block",
+        )
+    return known[wanted]
+
+
+def available(workspace: Workspace) -> list[Recipe]:
+    """Every script in recipes/ that has a metadata block."""
+    scripts = sorted(workspace.recipes.glob("*.py"))
+    return [_read(path, workspace) for path in scripts if _block(path) is not None]
+
+
+def _block(path: Path) -> str | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    match = _BLOCK.search(text)
+    if match is None:
+        return None
+    lines = match.group("content").splitlines()
+    return "\n".join(line[2:] if line.startswith("# ") else line[1:] for line in lines)
+
+
+def _read(path: Path, workspace: Workspace) -> Recipe:
+    import tomli
+
+    block = _block(path)
+    if block is None:
+        raise RecipeError(f"{path}: has no metadata block.", "begin it with `# /// script`; see recipes/pretrain.py")
+    try:
+        metadata = tomli.loads(block)
+    except tomli.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: the metadata block is not TOML: {error}") from error
+    spec = metadata.get("tool", {}).get("runspec")
+    if not isinstance(spec, dict):
+        raise RecipeError(f"{path}: the metadata block has no table [tool.runspec].", "see recipes/pretrain.py")
+    _check(spec, path)
+    config = spec.get("config", {})
+    return Recipe(
+        name=spec.get("name", path.stem),
+        path=path,
+        docs=spec.get("docs", ""),
+        launch=spec.get("run", {}).get("launch", "python"),
+        image=spec.get("image"),
+        config_dir=_config_dir(path, config.get("dir"), workspace),
+        default_config=config.get("default", "default"),
+        resources=spec.get("resources", {}),
+        dependencies=tuple(metadata.get("dependencies", ())),
+    )
+
+
+def _config_dir(path: Path, written: str | None, workspace: Workspace) -> Path:
+    """Recipes of the workspace have theirs in configs/; those of others name a folder beside their script."""
+    if written is None:
+        return path.parent
+    if path.parent == workspace.recipes:
+        return workspace.configs / Path(written).name
+    return (path.parent / written).absolute()
+
+
+def _check(spec: dict[str, Any], path: Path) -> None:
+    for table, known in _TABLES.items():
+        values = spec.get(table, {}) if table else spec
+        if not isinstance(values, dict):
+            raise RecipeError(f"{path}: [tool.runspec] {table} is not a table.")
+        for key in values:
+            if key not in known:
+                where = f"[tool.runspec{'.' + table if table else ''}]"
+                raise RecipeError(f"{path}: {where} unknown key '{key}'.{did_you_mean(key, known)}")
+    launch = spec.get("run", {}).get("launch", "python")
+    if launch not in ("torchrun", "python"):
+        raise RecipeError(f"{path}: [tool.runspec.run] launch = {launch!r}: expected 'torchrun' or 'python'.")
+    name = spec.get("name", path.stem)
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        raise RecipeError(f"{path}: [tool.runspec] name = {name!r}: expected letters, digits, '-' and '_'.")

@@ -1,0 +1,67 @@
+"""Where things lie: the checkout, or the installed copy, with recipes, configs and env.toml; and the records."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+BUNDLED = PACKAGE / "bundled"  # recipes/, configs/ and env.toml inside a wheel; a checkout has them beside the package
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Folders of one installation. `root` is the checkout, or the folder a person works in when there is none."""
+
+    root: Path
+    recipes: Path
+    configs: Path
+    env_file: Path
+
+    @property
+    def runs(self) -> Path:
+        """Job root of jobs that run on this machine."""
+        return self.root / "runs"
+
+    @property
+    def data(self) -> Path:
+        """Where prepared data lies on this machine."""
+        return self.root / "data"
+
+    @property
+    def records(self) -> Path:
+        """One JSON file for each job that was submitted from here."""
+        return self.root / ".launch" / "jobs"
+
+    @property
+    def nemo_run_home(self) -> Path:
+        """NEMORUN_HOME; one for each executor profile lies below (NeMo-Run keys its files by the Slurm id alone)."""
+        return self.root / ".launch" / "nemo_run"
+
+
+def find(env_file: str | None = None) -> Workspace:
+    """The checkout that holds the package; else the nearest folder upwards with an env.toml; else the current one.
+
+    `env_file` (`--env`) wins over the variable LAUNCH_ENV, which wins over the workspace's own env.toml.
+    """
+    root = _root()
+    chosen = env_file or os.environ.get("LAUNCH_ENV")
+    return Workspace(
+        root=root,
+        recipes=_own_or_bundled(root, "recipes"),
+        configs=_own_or_bundled(root, "configs"),
+        env_file=Path(chosen).expanduser().absolute() if chosen else _own_or_bundled(root, "env.toml"),
+    )
+
+
+def _root() -> Path:
+    if (PACKAGE.parent / "recipes" / "node_agent.py").is_file():
+        return PACKAGE.parent
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "env.toml").is_file()), here)
+
+
+def _own_or_bundled(root: Path, name: str) -> Path:
+    own, bundled = root / name, BUNDLED / name
+    return own if own.exists() or not bundled.exists() else bundled
