@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""The one program that an executor starts, once a node: supervisor of this node's training processes.
+
+    node_agent.py run SPEC.json [--detach]    supervise this node's part of the job
+    node_agent.py worker SCRIPT [ARGS...]     what torchrun starts as each rank (internal)
+    node_agent.py finish JOB_DIR [--code N]   merge nodes/*.json into exit.json where that is still missing
+
+Standard library only, Python 3.8 or later: it runs inside any container before anything is set up. Exit codes: `run`
+and `finish` end with the job's code (see node_agent_lib/verdict.py); 2 means that the command line or spec is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+_FILE = Path(__file__).resolve()
+if str(_FILE.parent) not in sys.path:  # PYTHONSAFEPATH leaves the script's directory out
+    sys.path.insert(0, str(_FILE.parent))
+
+_USAGE = (__doc__ or "").split("\n\n")[1]
+
+
+def main(argv: list[str]) -> int:
+    """Dispatch to one of the three commands; `worker` comes first because its arguments belong to the script."""
+    if len(argv) >= 2 and argv[0] == "worker":
+        from node_agent_lib import worker
+
+        return worker.main(argv[1], argv[2:])
+    if argv[:1] == ["run"]:
+        return _run(argv[1:])
+    if argv[:1] == ["finish"]:
+        return _finish(argv[1:])
+    return _usage()
+
+
+def _run(argv: list[str]) -> int:
+    detach = "--detach" in argv
+    paths = [arg for arg in argv if arg != "--detach"]
+    if len(paths) != 1 or paths[0].startswith("-"):
+        return _usage()
+    from node_agent_lib import start
+
+    return start.main(paths[0], detach, str(_FILE))
+
+
+def _finish(argv: list[str]) -> int:
+    code: int | None = None
+    if len(argv) == 3 and argv[1] == "--code" and argv[2].isdigit():
+        code = int(argv[2])
+    elif len(argv) != 1:
+        return _usage()
+    from node_agent_lib import finish
+
+    return finish.main(argv[0], code)
+
+
+def _usage() -> int:
+    print("usage:\n" + _USAGE, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,22 @@
+"""The rooms of node_agent.py. Standard library only, Python 3.8 or later.
+
+spec.py        the launcher's order, checked
+start.py       `run`: foreground or detached
+supervisor.py  one node's life: lock, startup commands, training, end
+loop.py        signals, ended children, time
+journal.py     what the agent writes down while it runs
+peers.py       how nodes learn that another one has failed
+training.py    the training processes: start, watch, stop, kill
+worker.py      what torchrun starts as each rank
+startup.py     setup lines and startup commands, and the environment they leave
+command.py     the training's command line and what is added to its environment
+nodes.py       which node this is, and which one is the head
+lock.py        one job at a time for a run
+metrics.py     rank 0's log -> metrics.jsonl
+records.py     the JSON records and where they lie
+verdict.py     all nodes' records -> what happened to the job
+finish.py      `finish`, and writing exit.json
+files.py       whole JSON files, or none
+procs.py       processes: liveness, descendants, prctl
+log.py         the agent's own log
+"""

@@ -1,0 +1,91 @@
+"""The training's command line, and what the agent adds to its environment."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+from typing import Mapping
+
+from .spec import Spec
+
+_SHUTDOWN_S = 10  # what torchrun gives the other ranks once one has failed: they wait in a collective that cannot end
+
+
+def find_python(python: str, environ: Mapping[bytes, bytes]) -> str | None:
+    """The interpreter as the training's own PATH finds it."""
+    return shutil.which(python, path=os.fsdecode(environ.get(b"PATH", b"/usr/local/bin:/usr/bin:/bin")))
+
+
+def training_command(spec: Spec, python: str, agent: str, directory: str, node: int, head: str | None) -> list[str]:
+    """torchrun with the agent as its script, or the agent's worker itself where one process a node is wanted."""
+    worker = [agent, "worker", spec.script_path, *spec.args]
+    if spec.launch == "python":
+        return [python, "-u", *worker]
+    # "--" would be taken for the script by older torchruns: the agent's path is absolute and starts with a slash
+    return [python, "-m", "torch.distributed.run", *_torchrun_options(spec, directory, node, head), *worker]
+
+
+def _torchrun_options(spec: Spec, directory: str, node: int, head: str | None) -> list[str]:
+    options = ["--nnodes", str(spec.nnodes), "--nproc-per-node", str(spec.nproc_per_node), "--max-restarts", "0"]
+    options += ["--rdzv-id", spec.rendezvous.id, "--log-dir", os.path.join(directory, "torchelastic")]
+    if spec.nnodes == 1:
+        endpoint = f"127.0.0.1:{spec.rendezvous.port or 0}"
+        # --standalone would look up the host's own name, which need not resolve
+        return [*options, "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--local-addr", "127.0.0.1"]
+    master = ["--master-addr", str(head), "--master-port", str(spec.rendezvous.port)]
+    return [*options, "--rdzv-backend", "static", "--node-rank", str(node), *master]
+
+
+def torchrun_environment(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """torchrun is started with its signals ignored (see training.py) and must not install handlers of its own again."""
+    added = {b"PET_SIGNALS_TO_HANDLE": b"SIGQUIT", b"TORCHELASTIC_SIGNALS_TO_HANDLE": b"SIGQUIT"}
+    if b"TORCH_ELASTIC_SHUTDOWN_TIMEOUT" not in environ:
+        added[b"TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(_SHUTDOWN_S).encode()
+    return added
+
+
+def python_environment(spec: Spec, node: int, head: str | None) -> dict[bytes, bytes]:
+    """What torchrun would have set, for one process a node."""
+    values = {
+        "RANK": node,
+        "LOCAL_RANK": 0,
+        "GROUP_RANK": node,
+        "WORLD_SIZE": spec.nnodes,
+        "LOCAL_WORLD_SIZE": 1,
+        "GROUP_WORLD_SIZE": spec.nnodes,
+    }
+    result = {name.encode(): str(value).encode() for name, value in values.items()}
+    if spec.rendezvous.port is not None:
+        result[b"MASTER_ADDR"] = os.fsencode(head or "127.0.0.1")
+        result[b"MASTER_PORT"] = str(spec.rendezvous.port).encode()
+    return result
+
+
+def omp_threads(spec: Spec, environ: Mapping[bytes, bytes]) -> int | None:
+    """Threads a rank where torchrun would force 1, which halves the speed of training on CPUs; None: leave it alone."""
+    if spec.launch != "torchrun" or spec.nproc_per_node == 1 or b"OMP_NUM_THREADS" in environ or gpus_visible(environ):
+        return None
+    return max(1, cpus() // spec.nproc_per_node)
+
+
+def gpus_visible(environ: Mapping[bytes, bytes]) -> bool:
+    """Whether the training will see a GPU."""
+    chosen = environ.get(b"CUDA_VISIBLE_DEVICES")
+    if chosen is not None and chosen.strip() in (b"", b"-1", b"NoDevFiles"):
+        return False
+    return bool(glob.glob("/dev/nvidia[0-9]*") or os.path.exists("/dev/kfd") or os.path.exists("/dev/dxg"))
+
+
+def cpus() -> int:
+    """CPUs this process may use, a container's quota included."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        count = os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        return max(1, min(count, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return count

@@ -1,0 +1,100 @@
+"""Small JSON files that are whole or absent, also when the disk is full or two nodes write at once."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import time
+from typing import Any, Callable, Dict
+
+Json = Dict[str, Any]
+
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO, errno.ENFILE}
+_RETRY_EVERY_S = 0.5
+
+
+def read_json(path: str) -> Json | None:
+    """The object in `path`, or None where there is none that is whole."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            value = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_json(path: str, value: Json, patience_s: float = 0.0) -> None:
+    """Replace `path` in one step. A full disk is waited out for `patience_s`, then OSError; never a partial file."""
+    _patiently(lambda: _put(path, value, os.replace), patience_s)
+
+
+def create_json(path: str, value: Json, patience_s: float = 0.0) -> bool:
+    """Make `path` unless it exists: True for the one writer that made it, False for every other one."""
+    try:
+        _patiently(lambda: _put(path, value, _link), patience_s)
+    except FileExistsError:
+        return False
+    return True
+
+
+def append_json(path: str, values: list[Json]) -> None:
+    """Append one line a value. On OSError the file is what it was before."""
+    data = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode("utf-8", "replace")
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(fd).st_size
+        written = _write_some(fd, data)
+        if written < len(data):
+            os.ftruncate(fd, size)
+            raise OSError(errno.ENOSPC, "no space left for a whole line", path)
+    finally:
+        os.close(fd)
+
+
+def _write_some(fd: int, data: bytes) -> int:
+    try:
+        return os.write(fd, data)
+    except OSError as error:
+        if error.errno in _PASSING:
+            return 0
+        raise
+
+
+def _put(path: str, value: Json, place: Callable[[str, str], None]) -> None:
+    # two nodes may have the same pid
+    name = f".{os.path.basename(path)}.{os.urandom(4).hex()}.tmp"
+    temporary = os.path.join(os.path.dirname(path), name)
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="replace") as file:
+            json.dump(value, file, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        place(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the race is then between writers of the same content
+        if os.path.exists(target):
+            raise FileExistsError(target) from None
+        os.replace(source, target)
+
+
+def _patiently(act: Callable[[], None], patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return act()
+        except OSError as error:
+            if error.errno not in _PASSING or time.monotonic() >= deadline:
+                raise
+        time.sleep(_RETRY_EVERY_S)

@@ -1,0 +1,94 @@
+"""Writing exit.json: by the last agent that ends, or by `finish` from a batch script's EXIT trap."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from . import procs
+from .files import Json, append_json, create_json, read_json, write_json
+from .log import complain
+from .nodes import host_name
+from .records import NodeRecord, exit_path, read_nodes
+from .verdict import complete, judge
+
+_PATIENCE_S = 30.0
+_LATE_NODES_S = 5.0  # a network file system shows another node's file late
+
+
+def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None = None) -> Json:
+    """Write exit.json from these records and return what it holds; every writer but the first leaves it as it is.
+
+    An exit.json that was written while nodes were missing is replaced once all of them have ended.
+    """
+    verdict = judge(nodes, nnodes, code)
+    path = exit_path(job_dir)
+    if create_json(path, verdict, _PATIENCE_S):
+        _announce(job_dir, verdict)
+        return verdict
+    present = read_json(path)
+    if present is not None and (present.get("complete") or not verdict["complete"]):
+        return present
+    write_json(path, verdict, _PATIENCE_S)
+    return verdict
+
+
+def _announce(job_dir: str, verdict: Json) -> None:
+    details = {key: verdict[key] for key in ("code", "signal", "rank", "node", "error", "step")}
+    event = {"time": time.time(), "state": "ended", "result": verdict["state"], **details}
+    with contextlib.suppress(OSError):  # exit.json tells the same
+        append_json(os.path.join(job_dir, "events.jsonl"), [event])
+
+
+def main(job_dir: str, code: int | None) -> int:
+    """The `finish` command: exit with the job's code, 2 where there is no such job."""
+    if not os.path.isdir(job_dir):
+        complain(f"{job_dir}: no such job directory")
+        return 2
+    present = read_json(exit_path(job_dir))
+    if present is not None and present.get("complete"):
+        return int(present["code"])
+    nodes = _wait_for_late(job_dir)
+    _remove_secrets(nodes)
+    nnodes = max((node.nnodes for node in nodes), default=1)
+    try:
+        return int(settle(job_dir, nodes, nnodes, code)["code"])
+    except OSError as error:
+        complain(f"exit.json cannot be written: {error}")
+        return code or 1
+
+
+def _wait_for_late(job_dir: str) -> list[NodeRecord]:
+    deadline = time.monotonic() + _LATE_NODES_S
+    while True:
+        nodes = read_nodes(job_dir)
+        if not nodes or complete(nodes, nodes[0].nnodes) or time.monotonic() > deadline or _all_dead_here(nodes):
+            return nodes
+        time.sleep(0.5)
+
+
+def _all_dead_here(nodes: list[NodeRecord]) -> bool:
+    """Whether every agent was of this host and is dead: then nothing is late."""
+    host = host_name(os.environ)
+    return len(nodes) == nodes[0].nnodes and all(
+        node.host == host and not procs.alive(node.agent_pid, node.agent_start) for node in nodes
+    )
+
+
+def _remove_secrets(nodes: list[NodeRecord]) -> None:
+    for path in {node.secrets_file for node in nodes if node.secrets_file}:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            complain(f"{path}: not removed: {error}")
+
+
+def set_aside(job_dir: str) -> None:
+    """A requeued job starts anew in its directory: its former exit.json must not be taken for the new one."""
+    path = exit_path(job_dir)
+    present = read_json(path)
+    if present is not None:
+        os.replace(path, os.path.join(job_dir, "exit-{}.json".format(present.get("attempt", 0))))

@@ -1,0 +1,93 @@
+"""What one agent writes into the job's directory while it runs: its node's record, events, metrics. It never raises."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from . import files, nodes, procs, records
+from .log import AgentLog
+from .metrics import Follower
+from .records import NodeRecord
+from .spec import Spec
+
+_SECRET_LENGTH = 4
+
+
+class Journal:
+    """The node's record and who writes it down. Events and metrics are node 0's."""
+
+    def __init__(self, spec: Spec, node: int, log: AgentLog) -> None:
+        self.record = _first_record(spec, node)
+        self.log = log
+        self._job_dir = spec.job_dir
+        self._follower: Follower | None = None
+        self._secrets: list[str] = []
+
+    def save(self, patience_s: float = 0.0) -> None:
+        """Rewrite nodes/<k>.json."""
+        self.record.time = time.time()
+        path = records.node_path(self._job_dir, self.record.node)
+        try:
+            files.write_json(path, self.record.to_json(), patience_s)
+        except OSError as error:
+            self.log.say(f"{path}: {error.strerror}")
+
+    def enter(self, state: str) -> None:
+        """A new state of this node, written at once."""
+        self.record.state = state
+        self.save()
+
+    def event(self, state: str, **details: Any) -> None:
+        """A line of events.jsonl."""
+        if self.record.node != 0:
+            return
+        event = {"time": time.time(), "state": state, "attempt": self.record.attempt, **details}
+        try:
+            files.append_json(os.path.join(self._job_dir, "events.jsonl"), [event])
+        except OSError as error:
+            self.log.say(f"events.jsonl: {error.strerror}")
+
+    def follow_metrics(self) -> None:
+        """From now on, rank 0's log becomes metrics."""
+        if self.record.node == 0:
+            log = os.path.join(self._job_dir, records.rank_log(0))
+            self._follower = Follower(log, os.path.join(self._job_dir, "metrics.jsonl"))
+
+    def poll_metrics(self, to_end: bool = False) -> None:
+        """Take what the log has got since the last time; `to_end` also a line that is not finished."""
+        follower = self._follower
+        if follower is None:
+            return
+        if to_end:
+            follower.drain()
+        else:
+            follower.poll()
+        if follower.step is not None and self.record.step is None:
+            self.event("training", step=follower.step)
+        self.record.step = follower.step
+
+    def hide(self, secrets: list[str]) -> None:
+        """Values that must not stand in any record."""
+        self._secrets = sorted((item for item in secrets if len(item) >= _SECRET_LENGTH), key=len, reverse=True)
+
+    def redact(self, text: str) -> str:
+        """The text without those values."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+def _first_record(spec: Spec, node: int) -> NodeRecord:
+    return NodeRecord(
+        job_id=spec.job_id,
+        node=node,
+        nnodes=spec.nnodes,
+        attempt=nodes.attempt(os.environ),
+        host=nodes.host_name(os.environ),
+        agent_pid=os.getpid(),
+        agent_start=procs.start_of(os.getpid()),
+        started=time.time(),
+        secrets_file=spec.secrets_file,
+    )

@@ -1,0 +1,52 @@
+"""One job at a time for a run: two jobs that write one set of checkpoints would destroy it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from typing import Callable
+
+_HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+_PATIENCE_S = 2.0  # a killed predecessor's processes need a moment to die
+
+
+class LockRefused(Exception):
+    """Another job holds the run."""
+
+
+def take(run_dir: str, job_id: str, say: Callable[[str], None]) -> int:
+    """Hold run_dir/lock until the returned fd is closed or this process dies; LockRefused names the holder.
+
+    The fd is not inherited: the lock belongs to the open file, so a stray grandchild that kept the fd would keep the
+    run locked long after the job.
+    """
+    path = os.path.join(run_dir, "lock")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _flock(fd)
+    except OSError as error:
+        if error.errno in _HELD:
+            holder = _holder(fd)
+            os.close(fd)
+            raise LockRefused(f"the run is in use by job {holder} (lock {path})") from None
+        say(f"{path}: no locks on this file system ({error.strerror}); going on without")
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, (job_id + "\n").encode(), 0)
+    return fd
+
+
+def _flock(fd: int) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _HELD or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.1)
+
+
+def _holder(fd: int) -> str:
+    return os.pread(fd, 4096, 0).decode("utf-8", "replace").strip() or "(unknown)"

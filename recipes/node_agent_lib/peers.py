@@ -1,0 +1,47 @@
+"""How the agents of a job learn that one of them has failed: a marker file in the job's directory.
+
+torchrun with a static rendezvous does not tell: the other nodes' ranks would wait in a collective until it times out.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Callable
+
+EVERY_S = 2.0
+GRACE_S = 30.0  # time for the ranks here to see it themselves and say how
+
+
+class Peers:
+    """The other nodes of this attempt."""
+
+    def __init__(self, job_dir: str, nnodes: int, attempt: int, say: Callable[[str], None]) -> None:
+        self._marker = os.path.join(job_dir, "nodes", f"failed-{attempt}")
+        self._alone = nnodes == 1
+        self._say = say
+        self._seen: float | None = None
+
+    def tell(self) -> None:
+        """This node has failed."""
+        if self._alone or os.path.exists(self._marker):
+            return
+        try:
+            os.close(os.open(self._marker, os.O_WRONLY | os.O_CREAT, 0o644))
+        except OSError as error:
+            self._say(f"{self._marker}: {error.strerror}")
+
+    def look(self) -> None:
+        """Ask the file system; the answer is kept."""
+        if not self._alone and self._seen is None and os.path.exists(self._marker):
+            self._seen = time.monotonic()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a node has failed."""
+        return self._seen is not None
+
+    @property
+    def grace_is_over(self) -> bool:
+        """Whether that is so long ago that this node's ranks are ended."""
+        return self._seen is not None and time.monotonic() - self._seen > GRACE_S

@@ -1,0 +1,121 @@
+"""Processes as the kernel shows them: alive or not, whose child, and what must die with whom.
+
+Where /proc or prctl is missing (not Linux) the functions say so by None, False or an empty list; callers then fall
+back on process groups and on the pipe between agent and worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+from typing import Callable, NamedTuple, cast
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_GONE = {"Z", "X", "x"}
+
+
+class Stat(NamedTuple):
+    """What is needed of /proc/PID/stat. `start` is in clock ticks since boot: with the pid it names one process."""
+
+    state: str
+    parent: int
+    start: int
+
+
+def _load_prctl() -> Callable[..., int] | None:  # loaded beforehand: dlopen is not safe between fork and exec
+    try:
+        return cast("Callable[..., int]", ctypes.CDLL(None, use_errno=True).prctl)
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+_prctl = _load_prctl()
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of every orphaned descendant, so that none can escape by a double fork."""
+    return _prctl is not None and _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+def die_with_parent(parent: int) -> None:
+    """Call in a fresh child: SIGKILL for it when `parent` dies.
+
+    The kernel watches the *thread* that forked; call it only in children of a process whose main thread forks.
+    """
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # it died before the call
+            os._exit(1)
+
+
+def stat(pid: int) -> Stat | None:
+    """The process's state, or None where there is no such process (or no /proc)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return Stat(fields[0], int(fields[1]), int(fields[19]))
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def start_of(pid: int) -> int | None:
+    """The start time that tells `pid` from a later process of that number."""
+    found = stat(pid)
+    return found.start if found else None
+
+
+def alive(pid: int, start: int | None) -> bool:
+    """Whether that very process still runs; a zombie does not."""
+    if os.path.exists("/proc/self/stat"):
+        found = stat(pid)
+        return found is not None and found.state not in _GONE and start in (None, found.start)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def descendants(root: int) -> list[int]:
+    """Every living process below `root`, children before grandchildren."""
+    children: dict[int, list[int]] = {}
+    for pid in _all_pids():
+        found = stat(pid)
+        if found is not None and found.state not in _GONE:
+            children.setdefault(found.parent, []).append(pid)
+    result: list[int] = []
+    seen: set[int] = {root}
+    queue = [root]
+    while queue:
+        for pid in children.get(queue.pop(0), []):
+            if pid not in seen:
+                seen.add(pid)
+                result.append(pid)
+                queue.append(pid)
+    return result
+
+
+def _all_pids() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
+def send(pid: int, signum: int, group: bool = False) -> None:
+    """A signal to a process (or its group) that may be gone already."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        (os.killpg if group else os.kill)(pid, signum)
+
+
+def signal_name(signum: int) -> str:
+    """`SIGTERM` for 15; a real-time signal keeps its number."""
+    try:
+        return signal.Signals(signum).name
+    except ValueError:
+        return f"signal {signum}"

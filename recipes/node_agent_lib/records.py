@@ -1,0 +1,140 @@
+"""What the agents write down: a record a rank (private to the node), a record a node (nodes/<k>.json), and where."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from .files import Json, read_json
+
+SCHEMA = 1
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class RankRecord:
+    """One training process. `worker` is its watcher, the process that torchrun knows."""
+
+    rank: int
+    local_rank: int
+    host: str
+    pid: int
+    pid_start: int | None
+    worker: int
+    worker_start: int | None
+    started: float
+    ended: float | None = None
+    code: int | None = None
+    signal: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    failed: float | None = None  # when it failed: an exception comes before the process's end
+    told_to_end: float | None = None  # when torchrun or the agent ended it because of something else
+
+
+@dataclass
+class Stop:
+    """Somebody asked the job to stop."""
+
+    signal: str
+    number: int
+    time: float
+    reason: str
+
+
+@dataclass
+class Failure:
+    """A failure of the node itself, not of a rank."""
+
+    code: int
+    error: str
+    time: float
+    traceback: str | None = None
+    victim: bool = False  # this node was ended because of something else
+
+
+@dataclass
+class NodeRecord:
+    """nodes/<k>.json: rewritten as a heartbeat, final when state is "ended"."""
+
+    job_id: str
+    node: int
+    nnodes: int
+    attempt: int
+    host: str
+    agent_pid: int
+    agent_start: int | None
+    started: float
+    state: str = "starting"
+    time: float = 0.0
+    ranks: dict[str, int] = field(default_factory=dict)
+    step: int | None = None
+    stop: Stop | None = None
+    secrets_file: str | None = None
+    code: int | None = None
+    failure: Failure | None = None
+    records: list[RankRecord] = field(default_factory=list)
+    schema: int = SCHEMA
+
+    def to_json(self) -> Json:
+        """The record as it stands in the file."""
+        return asdict(self)
+
+
+def node_from_json(raw: Json) -> NodeRecord:
+    """Contract: `raw` was written by to_json; keys of a later version are left out."""
+    record = _build(NodeRecord, raw)
+    record.stop = _build(Stop, raw["stop"]) if raw.get("stop") else None
+    record.failure = _build(Failure, raw["failure"]) if raw.get("failure") else None
+    record.records = [_build(RankRecord, item) for item in raw.get("records", [])]
+    return record
+
+
+def read_rank(path: str) -> RankRecord | None:
+    """A rank's record, or None where it has not written one."""
+    raw = read_json(path)
+    return _build(RankRecord, raw) if raw else None
+
+
+def _build(kind: type[_T], raw: dict[str, Any]) -> _T:
+    names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{key: value for key, value in raw.items() if key in names})
+
+
+def node_path(job_dir: str, node: int) -> str:
+    """nodes/<k>.json"""
+    return os.path.join(job_dir, "nodes", f"{node}.json")
+
+
+def exit_path(job_dir: str) -> str:
+    """exit.json"""
+    return os.path.join(job_dir, "exit.json")
+
+
+def rank_log(rank: int) -> str:
+    """A rank's log, relative to the job's directory."""
+    return f"logs/rank-{rank}.log"
+
+
+def agent_log(node: int) -> str:
+    """An agent's log, relative to the job's directory."""
+    return f"logs/agent-{node}.log"
+
+
+def read_nodes(job_dir: str) -> list[NodeRecord]:
+    """The records of the newest attempt, by node; requeued jobs leave older ones behind."""
+    directory = os.path.join(job_dir, "nodes")
+    names = [name for name in _listdir(directory) if name.endswith(".json") and name[:-5].isdigit()]
+    found = [raw for raw in (read_json(os.path.join(directory, name)) for name in names) if raw]
+    nodes = [node_from_json(raw) for raw in found]
+    newest = max((node.attempt for node in nodes), default=0)
+    return sorted((node for node in nodes if node.attempt == newest), key=lambda node: node.node)
+
+
+def _listdir(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,153 @@
+"""SPEC.json, the launcher's order to the agents of one job: refused whole if anything in it is not understood."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+class SpecError(Exception):
+    """The spec cannot be read or does not hold what it must."""
+
+
+@dataclass(frozen=True)
+class Rendezvous:
+    """How the nodes' torchruns find each other; port None: one node, any free port."""
+
+    id: str
+    port: int | None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One job, the same for every node of it."""
+
+    schema: int
+    job_id: str
+    run_name: str
+    job_dir: str
+    run_dir: str
+    code_dir: str
+    python: str
+    launch: str
+    script: str
+    args: list[str]
+    nnodes: int
+    nproc_per_node: int
+    rendezvous: Rendezvous
+    env: dict[str, str]
+    setup_lines: list[str]
+    startup_commands: list[str]
+    secrets_file: str | None
+    stop_grace_s: float
+    heartbeat_s: float
+    stop_with_parent: bool
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Training processes of this node: the script itself under `python`, torchrun's workers otherwise."""
+        return 1 if self.launch == "python" else self.nproc_per_node
+
+    @property
+    def script_path(self) -> str:
+        """The script, absolute."""
+        return os.path.join(self.code_dir, self.script)
+
+
+def load(path: str) -> Spec:
+    """The spec in `path`; SpecError names the file and every fault."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            raw = json.load(file)
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{path}: {error}") from None
+    faults = _faults(raw)
+    if faults:
+        raise SpecError("{}: {}".format(path, "; ".join(faults)))
+    return Spec(**dict(raw, rendezvous=Rendezvous(**raw["rendezvous"])))
+
+
+def _faults(raw: Any) -> list[str]:
+    if not isinstance(raw, dict):
+        return ["not a JSON object"]
+    known = {field.name for field in fields(Spec)}
+    faults = [f"unknown key {key!r}" for key in sorted(set(raw) - known)]
+    faults += [f"missing key {key!r}" for key in sorted(known - set(raw))]
+    wrong = [key for key in sorted(known & set(raw)) if not _ok(key, raw[key])]
+    faults += [f"{key}: expected {_EXPECTED[key]}" for key in wrong]
+    return faults or _contradictions(raw)
+
+
+def _contradictions(raw: dict[str, Any]) -> list[str]:
+    if raw["nnodes"] > 1 and raw["launch"] == "torchrun" and raw["rendezvous"]["port"] is None:
+        return ["rendezvous.port: needed with more than one node"]
+    return []
+
+
+_TEXT = {"job_id", "run_name", "python", "script"}
+_PATHS = {"job_dir", "run_dir", "code_dir"}
+_COUNTS = {"nnodes", "nproc_per_node"}
+_LISTS = {"args", "setup_lines", "startup_commands"}
+_SECONDS = {"stop_grace_s", "heartbeat_s"}
+_EXPECTED = {
+    **dict.fromkeys(_TEXT, "a non-empty string"),
+    **dict.fromkeys(_PATHS, "an absolute path"),
+    **dict.fromkeys(_COUNTS, "an integer of at least 1"),
+    **dict.fromkeys(_LISTS, "a list of strings without NUL"),
+    **dict.fromkeys(_SECONDS, "a number above 0"),
+    "schema": "1",
+    "launch": '"torchrun" or "python"',
+    "rendezvous": '{"id": string, "port": integer or null}',
+    "env": "an object of names and strings without NUL",
+    "secrets_file": "an absolute path or null",
+    "stop_with_parent": "true or false",
+}
+
+
+def _ok(key: str, value: Any) -> bool:
+    if key in _TEXT:
+        return _is_text(value) and bool(value)
+    if key in _PATHS:
+        return _is_path(value)
+    if key in _COUNTS:
+        return _is_int(value) and value >= 1
+    if key in _LISTS:
+        return isinstance(value, list) and all(_is_text(item) for item in value)
+    if key in _SECONDS:
+        return (_is_int(value) or isinstance(value, float)) and value > 0
+    if key == "schema":
+        return _is_int(value) and value == 1
+    if key == "launch":
+        return value in ("torchrun", "python")
+    if key == "rendezvous":
+        return _is_rendezvous(value)
+    if key == "env":
+        return isinstance(value, dict) and all(_is_variable(name, text) for name, text in value.items())
+    if key == "secrets_file":
+        return value is None or _is_path(value)
+    return isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_path(value: Any) -> bool:
+    return _is_text(value) and os.path.isabs(value)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_variable(name: str, value: Any) -> bool:
+    return _is_text(name) and bool(name) and "=" not in name and _is_text(value)
+
+
+def _is_rendezvous(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {"id", "port"} or not _is_text(value["id"]) or not value["id"]:
+        return False
+    port = value["port"]
+    return port is None or (_is_int(port) and 0 < port < 65536)

@@ -1,0 +1,98 @@
+"""`run`: read the spec, then supervise here or in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Callable
+
+from . import nodes, procs
+from .log import AgentLog, complain
+from .records import agent_log
+from .spec import SpecError, load
+from .supervisor import Parent, Supervisor
+
+_WATCH = "LAUNCH_WATCH_PID"  # for a starter that is itself started by something short-lived
+_READY = b"ready"
+
+
+def main(path: str, detach: bool, agent: str) -> int:
+    """The `run` command. Detached, the exit code tells only whether the supervisor lives; the job's is in exit.json."""
+    try:
+        spec = load(path)
+        node = nodes.node_rank(spec.nnodes, os.environ)
+        parent = _parent() if spec.stop_with_parent else None
+    except SpecError as error:
+        complain(str(error))
+        return 2
+    try:
+        for name in ("logs", "nodes"):
+            os.makedirs(os.path.join(spec.job_dir, name), exist_ok=True)
+        log = AgentLog(os.path.join(spec.job_dir, agent_log(node)), node, echo=not detach)
+    except OSError as error:
+        complain(f"{spec.job_dir}: {error.strerror}")
+        return 1
+
+    def supervise(ready: Callable[[], None]) -> int:
+        return Supervisor(spec, node, agent, log, parent).run(ready)
+
+    return _detached(supervise, log) if detach else supervise(lambda: None)
+
+
+def _parent() -> Parent:
+    value = os.environ.get(_WATCH, "")
+    if value and not value.isdigit():
+        raise SpecError(f"{_WATCH}={value!r} is no process id")
+    pid = int(value) if value else os.getppid()
+    return Parent(pid, procs.start_of(pid))
+
+
+def _detached(supervise: Callable[[Callable[[], None]], int], log: AgentLog) -> int:
+    """Fork twice: out of the terminal's session, out of the starter's group, and nobody's child to wait for."""
+    read, write = os.pipe()
+    first = os.fork()
+    if first > 0:
+        os.close(write)
+        os.waitpid(first, 0)
+        return _await_ready(read)
+    os.close(read)
+    os.setsid()
+    if os.fork() > 0:
+        os._exit(0)
+    _leave_terminal(log)
+    return _supervise_reporting(supervise, write)
+
+
+def _await_ready(read: int) -> int:
+    with os.fdopen(read, "rb") as pipe:
+        answer = pipe.read()
+    if answer == _READY:
+        return 0
+    complain("the supervisor did not start: " + (answer.decode("utf-8", "replace") or "it died"))
+    return 1
+
+
+def _leave_terminal(log: AgentLog) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    sys.stdout.flush()
+    os.dup2(log.fd, 1)
+    os.dup2(log.fd, 2)
+
+
+def _supervise_reporting(supervise: Callable[[Callable[[], None]], int], write: int) -> int:
+    waiting: int | None = write
+
+    def tell(answer: bytes) -> None:
+        nonlocal waiting
+        if waiting is not None:
+            os.write(waiting, answer)
+            os.close(waiting)
+            waiting = None
+
+    try:
+        return supervise(lambda: tell(_READY))
+    except BaseException as error:
+        tell(f"{type(error).__name__}: {error}".encode())
+        raise

@@ -1,0 +1,98 @@
+"""Setup lines and startup commands: once a node, in one bash; the environment they leave goes to the training."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from . import procs
+
+_SHELL_ONLY = {b"_", b"SHLVL", b"OLDPWD", b"PWD"}
+
+
+class SecretsMissing(Exception):
+    """The secrets file cannot be read."""
+
+
+@dataclass
+class Outcome:
+    """What bash left: the environment where all went well, else the command that failed."""
+
+    environ: dict[bytes, bytes] | None
+    secrets: dict[bytes, bytes]
+    failed_command: str | None
+
+
+class Startup:
+    """One bash in a process group of its own. Its files lie in `directory`, which only its owner can read."""
+
+    def __init__(self, directory: str, commands: list[str], secrets_file: str | None) -> None:
+        self._script = os.path.join(directory, "startup.sh")
+        self._environ = os.path.join(directory, "environ")
+        self._with_secrets = os.path.join(directory, "environ-secrets")
+        self._failed = os.path.join(directory, "failed-command")
+        if secrets_file is not None and not os.access(secrets_file, os.R_OK):
+            raise SecretsMissing(f"secrets file {secrets_file} cannot be read")
+        for path in (self._environ, self._with_secrets):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        with open(self._script, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(self._text(commands, secrets_file))
+        self._before: dict[bytes, bytes] = {}
+
+    def _text(self, commands: list[str], secrets_file: str | None) -> str:
+        quote = shlex.quote
+        dump = quote(shutil.which("env") or "env") + " -0 > "  # by path: the commands may change PATH
+        lines: list[str] = []
+        if secrets_file is not None:
+            # bash's own complaints about a malformed line would show the value
+            source = f"{{ set +x; set -a; . {quote(secrets_file)} && set +a; }} 2>/dev/null"
+            lines += [source + " || { echo 'the secrets file is not a list of NAME=VALUE' >&2; exit 1; }"]
+        lines += [dump + quote(self._with_secrets)]
+        lines += ['__node_agent_failed() { printf %s "$1" > ' + quote(self._failed) + "; }"]
+        # Without errtrace the trap names the command as it was written here, not one deep inside a function of it.
+        lines += ["trap '__node_agent_failed \"$BASH_COMMAND\"' ERR", "set -e"]
+        lines += commands
+        lines += ["trap - ERR", dump + quote(self._environ)]
+        return "\n".join(lines) + "\n"
+
+    def start(self, cwd: str, environ: dict[bytes, bytes], output: int) -> int:
+        """The bash's pid; the caller waits for it."""
+        self._before = environ
+        agent = os.getpid()
+        process = subprocess.Popen(
+            ["bash", "--noprofile", "--norc", self._script],
+            cwd=cwd,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=lambda: procs.die_with_parent(agent),
+        )
+        process.returncode = 0  # the agent reaps its children itself
+        return process.pid
+
+    def outcome(self) -> Outcome:
+        """Contract: bash has ended. Removes the files that hold the environment."""
+        environ, seen = _take_environ(self._environ), _take_environ(self._with_secrets) or {}
+        secrets = {name: value for name, value in seen.items() if self._before.get(name) != value}
+        failed: str | None = None
+        if os.path.exists(self._failed):
+            with open(self._failed, encoding="utf-8", errors="replace") as file:
+                failed = file.read().strip()
+        return Outcome(environ, secrets, failed)
+
+
+def _take_environ(path: str) -> dict[bytes, bytes] | None:
+    """What `env -0` wrote, or None where it wrote nothing. The file is gone afterwards."""
+    try:
+        with open(path, "rb") as file:
+            pairs = [item.partition(b"=") for item in file.read().split(b"\0") if item]
+        os.unlink(path)
+    except OSError:
+        return None
+    environ = {name: value for name, _, value in pairs if name not in _SHELL_ONLY}
+    return environ or None

@@ -1,0 +1,186 @@
+"""What happened to the job, from the records of all its nodes.
+
+    COMPLETED   every rank of every node ended with 0; code 0
+    CANCELLED   somebody asked it to stop before anything had failed; code 128 + signal, also when the ranks saved and
+                ended with 0
+    FAILED      the first error over all ranks; code is that rank's (128 + signal for one that was killed)
+
+The first error is the earliest by time, with two corrections: what torchrun or the agent ended because of something
+else does not count; a failed communication (it mostly shows that another rank is gone, and may be noticed before that
+rank's own error is written) gives way to any other error of the same moment, or to a node that vanished.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .files import Json
+from .records import SCHEMA, Failure, NodeRecord, RankRecord, Stop, agent_log, rank_log
+
+_SAME_MOMENT_S = 30.0  # a large process takes seconds to die, while its peers see the closed connection at once
+_SIGNAL_SKEW_S = 2.0  # a signal sent to all processes reaches a rank before the agent has noticed
+_ASKED = {"SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"}
+_COMMUNICATION = re.compile(
+    r"Dist(Backend|Network|Store)Error|NCCL|gloo|Connection (closed|reset|refused)|Broken pipe|ConnectionResetError"
+    r"|TCPStore|recvValue|Socket Timeout|[Ww]atchdog|collective operation timeout|Timed out waiting"
+    r"|RendezvousConnectionError",
+)
+
+
+@dataclass
+class Cause:
+    """One candidate for what ended the job."""
+
+    time: float
+    host: str
+    code: int
+    error: str
+    victim: bool = False
+    rank: int | None = None
+    signal: str | None = None
+    traceback: str | None = None
+    log: str | None = None
+    vanished: bool = False
+
+    @property
+    def communication(self) -> bool:
+        """Whether this looks like the consequence of another process's end."""
+        return not self.vanished and bool(_COMMUNICATION.search(self.error))
+
+
+def judge(nodes: list[NodeRecord], nnodes: int | None, fallback_code: int | None = None) -> Json:
+    """exit.json for these records. `nnodes` None: as if there were no other nodes.
+
+    `fallback_code` is the starter's exit code, used where no record tells one.
+    """
+    stop = _first_stop(nodes)
+    cause = _first(_causes(nodes, nnodes, stop, fallback_code))
+    if stop is not None and not _completed_before(nodes, nnodes, stop) and _is_consequence(cause, stop):
+        return _exit(nodes, nnodes, "CANCELLED", 128 + stop.number, stop.signal, _first_exception(nodes))
+    if cause is not None:
+        return _exit(nodes, nnodes, "FAILED", cause.code or 1, cause.signal, cause)
+    return _exit(nodes, nnodes, "COMPLETED", 0, None, None)
+
+
+def complete(nodes: list[NodeRecord], nnodes: int | None) -> bool:
+    """Whether every node's agent has written its end."""
+    return nnodes in (None, len(nodes)) and all(node.state == "ended" for node in nodes)
+
+
+def failed_first(nodes: list[NodeRecord]) -> bool:
+    """Whether some rank or node failed on its own, not because it was told to end."""
+    return any(not cause.victim for cause in _causes(nodes, None, None, None) if not cause.vanished)
+
+
+def _causes(nodes: list[NodeRecord], nnodes: int | None, stop: Stop | None, fallback_code: int | None) -> list[Cause]:
+    causes = [_of_rank(node, record) for node in nodes for record in node.records if record.code]
+    causes += [_of_node(node, node.failure) for node in nodes if node.failure is not None]
+    causes += [_of_vanished(node, stop, fallback_code) for node in nodes if node.state != "ended"]
+    seen = {node.node for node in nodes}
+    causes += [_of_absent(number, stop, fallback_code) for number in range(nnodes or 0) if number not in seen]
+    return causes
+
+
+def _of_rank(node: NodeRecord, record: RankRecord) -> Cause:
+    time = record.failed or record.ended or 0.0
+    return Cause(
+        time=time,
+        host=node.host,
+        code=record.code or 1,
+        error=record.error or f"exit code {record.code}",
+        victim=record.told_to_end is not None and time > record.told_to_end,
+        rank=record.rank,
+        signal=record.signal,
+        traceback=record.traceback,
+        log=rank_log(record.rank),
+    )
+
+
+def _of_node(node: NodeRecord, failure: Failure) -> Cause:
+    return Cause(
+        time=failure.time,
+        host=node.host,
+        code=failure.code,
+        error=failure.error,
+        victim=failure.victim,
+        traceback=failure.traceback,
+        log=agent_log(node.node),
+    )
+
+
+def _of_vanished(node: NodeRecord, stop: Stop | None, code: int | None) -> Cause:
+    error = f"node {node.node} ({node.host}) ended without a word: killed, or the node failed"
+    return Cause(
+        node.time, node.host, code or 1, error, victim=stop is not None, log=agent_log(node.node), vanished=True
+    )
+
+
+def _of_absent(number: int, stop: Stop | None, code: int | None) -> Cause:
+    error = f"node {number} never started its agent"
+    return Cause(0.0, "", code or 1, error, victim=stop is not None, vanished=True)
+
+
+def _first(causes: list[Cause]) -> Cause | None:
+    if not causes:
+        return None
+    own = [cause for cause in causes if not cause.victim and not cause.vanished]
+    vanished = [cause for cause in causes if not cause.victim and cause.vanished]
+    if not own:
+        return min(vanished or causes, key=lambda cause: cause.time)
+    earliest = min(own, key=lambda cause: cause.time)
+    at_once = [cause for cause in own if cause.time <= earliest.time + _SAME_MOMENT_S and not cause.communication]
+    if at_once:
+        return min(at_once, key=lambda cause: cause.time)
+    return vanished[0] if vanished else earliest
+
+
+def _first_stop(nodes: list[NodeRecord]) -> Stop | None:
+    return min((node.stop for node in nodes if node.stop is not None), key=lambda stop: stop.time, default=None)
+
+
+def _is_consequence(cause: Cause | None, stop: Stop) -> bool:
+    if cause is None or cause.victim:
+        return True
+    early = _SIGNAL_SKEW_S if cause.signal in _ASKED or cause.communication else 0.0
+    return cause.time >= stop.time - early
+
+
+def _completed_before(nodes: list[NodeRecord], nnodes: int | None, stop: Stop) -> bool:
+    return complete(nodes, nnodes) and all(
+        node.failure is None and node.records and all(_done_by(record, stop.time) for record in node.records)
+        for node in nodes
+    )
+
+
+def _done_by(record: RankRecord, time: float) -> bool:
+    return record.code == 0 and record.ended is not None and record.ended <= time
+
+
+def _first_exception(nodes: list[NodeRecord]) -> Cause | None:
+    """What went wrong while the ranks were stopping, such as a full disk while they saved."""
+    causes = [_of_rank(node, record) for node in nodes for record in node.records if record.code and record.traceback]
+    return min(causes, key=lambda cause: cause.time, default=None)
+
+
+def _exit(
+    nodes: list[NodeRecord], nnodes: int | None, state: str, code: int, signal: str | None, cause: Cause | None
+) -> Json:
+    return {
+        "schema": SCHEMA,
+        "job_id": nodes[0].job_id if nodes else None,
+        "attempt": nodes[0].attempt if nodes else 0,
+        "complete": complete(nodes, nnodes),
+        "state": state,
+        "code": code,
+        "signal": signal,
+        "rank": cause.rank if cause else None,
+        "node": (cause.host or None) if cause else None,
+        "error": cause.error if cause else None,
+        "traceback": cause.traceback if cause else None,
+        "log": cause.log if cause else None,
+        "started": min((node.started for node in nodes), default=None),
+        "ended": max((node.time for node in nodes), default=None),
+        "step": next((node.step for node in nodes if node.node == 0), None),
+        "nodes": [{"node": node.node, "host": node.host, "code": node.code} for node in nodes],
+    }

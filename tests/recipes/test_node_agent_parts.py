@@ -1,0 +1,436 @@
+"""The node agent's rooms one by one: what needs no process."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
+
+from node_agent_lib import command, files, finish, metrics, nodes, procs, records, spec, verdict, worker
+from node_agent_lib.log import tail
+from node_agent_lib.records import Failure, NodeRecord, RankRecord, Stop
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+SOURCES = [RECIPES / "node_agent.py", *sorted((RECIPES / "node_agent_lib").glob("*.py"))]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_the_agent_is_python_3_8_and_standard_library_only(source: Path) -> None:
+    tree = ast.parse(source.read_text(), feature_version=(3, 8))
+    for item in ast.walk(tree):
+        if isinstance(item, ast.Import):
+            found = {alias.name.split(".")[0] for alias in item.names}
+        elif isinstance(item, ast.ImportFrom) and item.level == 0:
+            found = {str(item.module).split(".")[0]}
+        else:
+            continue
+        assert found <= set(sys.stdlib_module_names) | {"node_agent_lib"}
+
+
+# the verdict
+
+
+def rank(number: int, code: int = 0, at: float = 100.0, **changes: Any) -> RankRecord:
+    """A rank that ended at a time; `error` and `told_to_end` as wanted."""
+    record = RankRecord(number, number % 2, "h", 1, 1, 1, 1, started=50.0, ended=at, code=code)
+    record.failed = at if code else None
+    record.error = f"exit code {code}" if code else None
+    for name, value in changes.items():
+        setattr(record, name, value)
+    return record
+
+
+def node(number: int, *ranks: RankRecord, nnodes: int = 1, **changes: Any) -> NodeRecord:
+    """A node whose agent has ended."""
+    record = NodeRecord("run-1", number, nnodes, 0, f"host{number}", 1, 1, started=40.0, state="ended", time=110.0)
+    record.records = list(ranks)
+    for name, value in changes.items():
+        setattr(record, name, value)
+    return record
+
+
+def stop(at: float) -> Stop:
+    return Stop("SIGTERM", 15, at, "signal")
+
+
+def test_all_ended_well() -> None:
+    found = verdict.judge([node(0, rank(0), rank(1), step=9)], 1)
+    assert (found["state"], found["code"], found["rank"], found["step"]) == ("COMPLETED", 0, None, 9)
+    assert (found["started"], found["ended"], found["complete"]) == (40.0, 110.0, True)
+
+
+def test_the_earliest_failure_wins_over_all_nodes() -> None:
+    found = verdict.judge([node(0, rank(0, 3, at=90.0)), node(1, rank(1, 4, at=80.0))], 2)
+    assert (found["state"], found["code"], found["rank"], found["node"]) == ("FAILED", 4, 1, "host1")
+
+
+def test_a_rank_that_was_told_to_end_does_not_count() -> None:
+    victim = rank(0, 143, at=79.0, signal="SIGTERM", told_to_end=78.0)
+    found = verdict.judge([node(0, victim, rank(1, 4, at=80.0))], 1)
+    assert (found["code"], found["rank"]) == (4, 1)
+
+
+def test_an_exception_before_the_order_to_end_counts() -> None:
+    own = rank(0, 1, at=77.0, error="ValueError: x", told_to_end=78.0)
+    assert verdict.judge([node(0, own, rank(1, 4, at=80.0))], 1)["error"] == "ValueError: x"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "RuntimeError: [gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:4711",
+        "torch.distributed.DistBackendError: NCCL communicator was aborted on rank 0.",
+        "torch.distributed.DistNetworkError: Failed to recv, got 0 bytes. Connection was likely closed.",
+        "ConnectionResetError: [Errno 104] Connection reset by peer",
+        "RuntimeError: [Rank 0]: Collective timed out: Watchdog caught collective operation timeout",
+    ],
+)
+def test_a_failed_communication_gives_way(error: str) -> None:
+    peer = rank(0, 1, at=80.0, error=error)
+    cause = rank(1, 137, at=80.4, signal="SIGKILL", error="killed by SIGKILL (out of memory?)")
+    assert verdict.judge([node(0, peer), node(1, cause)], 2)["rank"] == 1
+    alone = verdict.judge([node(0, peer), node(1, rank(1, 1, at=81.0, error=error))], 2)
+    assert (alone["rank"], alone["error"]) == (0, error)
+    late = rank(1, 1, at=150.0, error="ValueError: something else, much later")
+    assert verdict.judge([node(0, peer), node(1, late)], 2)["rank"] == 0
+
+
+def test_a_stop_is_cancelled_although_the_ranks_ended_with_0() -> None:
+    found = verdict.judge([node(0, rank(0, at=100.0), stop=stop(90.0))], 1)
+    assert (found["state"], found["code"], found["signal"], found["error"]) == ("CANCELLED", 143, "SIGTERM", None)
+
+
+def test_a_stop_after_the_end_changes_nothing() -> None:
+    assert verdict.judge([node(0, rank(0, at=100.0), stop=stop(105.0))], 1)["state"] == "COMPLETED"
+
+
+def test_a_stop_that_follows_a_failure_is_a_failure() -> None:
+    failed = node(0, rank(0, 7, at=80.0))
+    ended_by_slurm = node(1, rank(1, 0, at=95.0), stop=stop(90.0))
+    found = verdict.judge([failed, ended_by_slurm], 2)
+    assert (found["state"], found["code"], found["rank"]) == ("FAILED", 7, 0)
+
+
+def test_a_signal_to_everybody_is_a_stop_whoever_notices_first() -> None:
+    first = rank(0, 143, at=89.9, signal="SIGTERM", error="killed by SIGTERM")
+    assert verdict.judge([node(0, first, stop=stop(90.0))], 1)["state"] == "CANCELLED"
+    killed = rank(0, 137, at=89.9, signal="SIGKILL", error="killed by SIGKILL (out of memory?)")
+    assert verdict.judge([node(0, killed, stop=stop(90.0))], 1)["state"] == "FAILED"
+
+
+def test_an_error_while_saving_is_told_with_the_stop() -> None:
+    full = rank(0, 1, at=95.0, error="OSError: No space left on device", traceback="...", told_to_end=90.0)
+    found = verdict.judge([node(0, full, stop=stop(90.0))], 1)
+    assert (found["state"], found["code"], found["error"]) == ("CANCELLED", 143, "OSError: No space left on device")
+
+
+def test_a_nodes_own_failure() -> None:
+    found = verdict.judge([node(0, failure=Failure(9, "startup command failed", 60.0))], 1)
+    assert (found["state"], found["code"], found["rank"]) == ("FAILED", 9, None)
+    assert (found["node"], found["log"]) == ("host0", "logs/agent-0.log")
+
+
+def test_a_node_that_vanished() -> None:
+    closed = rank(0, 1, at=80.0, error="RuntimeError: Connection closed by peer")
+    gone = node(1, state="running", time=75.0)
+    found = verdict.judge([node(0, closed), gone], 2, 9)
+    assert (found["state"], found["code"], found["node"], found["complete"]) == ("FAILED", 9, "host1", False)
+    assert "node 1 (host1) ended without a word" in found["error"]
+    own = verdict.judge([node(0, rank(0, 7, at=80.0)), gone], 2, 137)
+    assert (own["code"], own["rank"]) == (7, 0), "an error that somebody has seen goes first"
+    assert verdict.judge([node(0, rank(0, 0), nnodes=2)], 2)["error"] == "node 1 never started its agent"
+    cancelled = verdict.judge([node(0, state="running", stop=stop(90.0))], 1, 137)
+    assert (cancelled["state"], cancelled["code"]) == ("CANCELLED", 143)
+
+
+# exit.json
+
+
+def test_exit_is_written_once_and_completed_later(tmp_path: Path) -> None:
+    ended, running = node(0, rank(0), nnodes=2), node(1, state="running", nnodes=2)
+    first = finish.settle(str(tmp_path), [ended, running], 2, 137)
+    assert (first["code"], first["complete"]) == (137, False)
+    assert finish.settle(str(tmp_path), [running, ended], 2, 1) == first
+    late = finish.settle(str(tmp_path), [ended, node(1, rank(1), nnodes=2)], 2)
+    assert late["state"] == "COMPLETED"
+    assert finish.settle(str(tmp_path), [ended, node(1, rank(1, 5), nnodes=2)], 2) == late
+    assert json.loads((tmp_path / "exit.json").read_text()) == late
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [event["state"] for event in events] == ["ended"]
+
+
+def test_finish_without_any_record(tmp_path: Path) -> None:
+    assert finish.main(str(tmp_path), 213) == 213
+    found = json.loads((tmp_path / "exit.json").read_text())
+    assert (found["state"], found["error"]) == ("FAILED", "node 0 never started its agent")
+    assert finish.main(str(tmp_path / "nowhere"), None) == 2
+
+
+def test_records_survive_the_file(tmp_path: Path) -> None:
+    (tmp_path / "nodes").mkdir()
+    written = node(0, rank(0, 3), stop=stop(1.0), failure=Failure(1, "x", 2.0))
+    files.write_json(records.node_path(str(tmp_path), 0), written.to_json())
+    files.write_json(records.node_path(str(tmp_path), 1), {**node(1).to_json(), "of_a_later_version": 1})
+    files.write_json(records.node_path(str(tmp_path), 2), node(2, attempt=1).to_json())
+    (tmp_path / "nodes" / "failed-0").touch()
+    assert [item.node for item in records.read_nodes(str(tmp_path))] == [2], "only the newest attempt counts"
+    (tmp_path / "nodes" / "2.json").unlink()
+    assert records.read_nodes(str(tmp_path))[0] == written
+
+
+# files on a full disk
+
+
+class FullDisk:
+    """os.fsync that fails some times with ENOSPC, as a file system with delayed allocation does."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def __call__(self, _fd: int) -> None:
+        if self.left:
+            self.left -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "record.json"
+    monkeypatch.setattr(files, "_RETRY_EVERY_S", 0.01)
+    monkeypatch.setattr(os, "fsync", FullDisk(3))
+    files.write_json(str(path), {"a": 1}, patience_s=5)
+    monkeypatch.setattr(os, "fsync", FullDisk(10**6))
+    with pytest.raises(OSError, match="No space"):
+        files.write_json(str(path), {"a": 2}, patience_s=0.05)
+    assert files.read_json(str(path)) == {"a": 1}
+    assert [item.name for item in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_line_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.jsonl"
+    files.append_json(str(path), [{"a": 1}])
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:3]))
+    with pytest.raises(OSError, match="whole line"):
+        files.append_json(str(path), [{"a": 2}])
+    assert path.read_text() == '{"a": 1}\n'
+
+
+# metrics
+
+
+def test_a_step_line_in_all_its_forms() -> None:
+    line = "step 7 | epoch 1 | loss -0.5 | grad_norm inf | lr 1.00e-05 | mem 3.10 GiB | tps 1e3(5e2/gpu) | kd_loss 2.5"
+    found = metrics.parse(f" 50%|##   | 1/2 2026 | INFO | root | {line}", 5.0)
+    assert found == {
+        "time": 5.0,
+        "step": 7,
+        "epoch": 1,
+        "loss": -0.5,
+        "grad_norm": None,
+        "nonfinite": True,
+        "lr": 1e-5,
+        "mem_gib": 3.1,
+        "tps": 1000.0,
+        "tps_per_gpu": 500.0,
+        "kd_loss": 2.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "loss"),
+    [
+        ('[val] name "books" | step 3 | epoch 0 | loss 2.5 | lr 1e-4 | num_label_tokens 9', "books", 2.5),
+        ("[val] step 3 | epoch 0 | loss nan | lr 1e-4", "default", None),
+        ("[val] wiki | step 3 | epoch 0 | loss 2.5 | kd_loss 1.0 | lr 1e-4", "wiki", 2.5),
+    ],
+)
+def test_a_validation_line(line: str, name: str, loss: float | None) -> None:
+    found = metrics.parse("x | INFO | root | " + line, 5.0)
+    assert found is not None
+    assert (found["step"], found["name"], found["val_loss"], "loss" in found) == (3, name, loss, False)
+
+
+@pytest.mark.parametrize("line", ["", "step 5", "saved step 5 | epoch 0 | done", "first step | epoch 1 | loss 3"])
+def test_other_lines_are_not_metrics(line: str) -> None:
+    assert metrics.parse(line, 0.0) is None
+
+
+def test_the_follower_keeps_what_a_full_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, target = tmp_path / "rank-0.log", tmp_path / "metrics.jsonl"
+    log.write_text("step 0 | epoch 0 | loss 9.0\n")
+    follower = metrics.Follower(str(log), str(target))
+    with log.open("a") as file:
+        file.write("step 1 | epoch 0 | loss 8.0\nstep 2 | ep")
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda _fd, _data: 0)
+        follower.poll()
+    assert (follower.step, target.read_text()) == (1, "")
+    with log.open("a") as file:
+        file.write("och 0 | loss 7.0")
+    follower.drain()
+    assert [json.loads(line)["step"] for line in target.read_text().splitlines()] == [1, 2]
+
+
+# which node, which head
+
+
+@pytest.mark.parametrize(
+    ("short", "hosts"),
+    [
+        ("n1", ["n1"]),
+        ("gpu[01-03,7],login", ["gpu01", "gpu02", "gpu03", "gpu7", "login"]),
+        ("a[1-2]b[1,3]", ["a1b1", "a1b3", "a2b1", "a2b3"]),
+        ("dgx-[098-101].local", ["dgx-098.local", "dgx-099.local", "dgx-100.local", "dgx-101.local"]),
+    ],
+)
+def test_slurms_short_form_of_host_names(short: str, hosts: list[str]) -> None:
+    assert nodes.expand(short) == hosts
+
+
+def test_the_nodes_rank() -> None:
+    assert nodes.node_rank(1, {"SLURM_NODEID": "3"}) == 0
+    assert nodes.node_rank(4, {"SLURM_NODEID": "3"}) == 3
+    assert nodes.node_rank(4, {"SLURM_NODEID": "3", "LAUNCH_NODE_RANK": "1"}) == 1
+    for environ in ({}, {"SLURM_NODEID": "4"}, {"LAUNCH_NODE_RANK": "-1"}):
+        with pytest.raises(spec.SpecError):
+            nodes.node_rank(4, environ)
+
+
+def test_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {("show", "hostnames", "n[3-4]"): "n3\nn4\n", ("show", "node", "n3"): "NodeName=n3\n NodeAddr=10.0.0.3 X=1"}
+    monkeypatch.setattr(nodes, "_resolves", lambda name: name == "localhost")
+    monkeypatch.setattr(nodes, "_scontrol", lambda *args: said.get(args))
+    assert nodes.head_host({"LAUNCH_HEAD_HOST": "h", "SLURM_JOB_NODELIST": "n[3-4]"}) == "h"
+    assert nodes.head_host({"SLURM_JOB_NODELIST": "n[3-4]"}) == "10.0.0.3"
+    assert nodes.head_host({"SLURM_JOB_NODELIST": "m[1-2]"}) == "m1"
+    with pytest.raises(spec.SpecError, match="LAUNCH_HEAD_HOST"):
+        nodes.head_host({})
+
+
+# the command and its environment
+
+
+def good_spec() -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "job_id": "run-1",
+        "run_name": "run",
+        "job_dir": "/jobs/run-1",
+        "run_dir": "/runs/run",
+        "code_dir": "/jobs/run-1/code",
+        "python": "python3",
+        "launch": "torchrun",
+        "script": "recipes/pretrain.py",
+        "args": ["--config", "a b"],
+        "nnodes": 2,
+        "nproc_per_node": 8,
+        "rendezvous": {"id": "run-1", "port": 29999},
+        "env": {},
+        "setup_lines": [],
+        "startup_commands": [],
+        "secrets_file": None,
+        "stop_grace_s": 120.0,
+        "heartbeat_s": 10,
+        "stop_with_parent": False,
+    }
+
+
+def load(tmp_path: Path, **changes: Any) -> spec.Spec:
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(good_spec() | changes))
+    return spec.load(str(path))
+
+
+def test_torchruns_command_line(tmp_path: Path) -> None:
+    two = command.training_command(load(tmp_path), "/bin/python3", "/code/node_agent.py", "/tmp/x", 1, "head")
+    assert two[:3] == ["/bin/python3", "-m", "torch.distributed.run"]
+    text = " ".join(two)
+    assert "--rdzv-backend static --node-rank 1 --master-addr head --master-port 29999" in text
+    assert two[-5:] == ["/code/node_agent.py", "worker", "/jobs/run-1/code/recipes/pretrain.py", "--config", "a b"]
+    one = load(tmp_path, nnodes=1, rendezvous={"id": "x", "port": None})
+    text = " ".join(command.training_command(one, "p", "a", "/tmp/x", 0, None))
+    assert "--rdzv-backend c10d --rdzv-endpoint 127.0.0.1:0 --local-addr 127.0.0.1" in text
+
+
+def test_threads_only_for_training_on_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "cpus", lambda: 20)
+    no_gpu = {b"CUDA_VISIBLE_DEVICES": b""}
+    assert command.omp_threads(load(tmp_path), no_gpu) == 2
+    assert command.omp_threads(load(tmp_path, nproc_per_node=32), no_gpu) == 1
+    assert command.omp_threads(load(tmp_path), {**no_gpu, b"OMP_NUM_THREADS": b"4"}) is None
+    assert command.omp_threads(load(tmp_path, nproc_per_node=1), no_gpu) is None
+    monkeypatch.setattr(command, "gpus_visible", lambda _environ: True)
+    assert command.omp_threads(load(tmp_path), {}) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"nodes": 2}, "unknown key 'nodes'"),
+        ({"nnodes": 0}, "nnodes: expected an integer of at least 1"),
+        ({"nnodes": True}, "nnodes: expected"),
+        ({"job_dir": "jobs"}, "job_dir: expected an absolute path"),
+        ({"env": {"A": 1}}, "env: expected"),
+        ({"env": {"A": "x\0y"}}, "env: expected"),
+        ({"launch": "srun"}, 'launch: expected "torchrun" or "python"'),
+        ({"rendezvous": {"id": "x", "port": None}}, "rendezvous.port: needed with more than one node"),
+        ({"schema": 2}, "schema: expected 1"),
+    ],
+)
+def test_a_wrong_spec_is_refused(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(spec.SpecError) as refused:
+        load(tmp_path, **changes)
+    assert fault in str(refused.value)
+
+
+def test_a_spec_that_is_no_json_or_lacks_a_key(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text('{"schema": 1')
+    with pytest.raises(spec.SpecError, match=r"spec\.json"):
+        spec.load(str(tmp_path / "spec.json"))
+    (tmp_path / "spec.json").write_text("{}")
+    with pytest.raises(spec.SpecError, match="missing key 'args'"):
+        spec.load(str(tmp_path / "spec.json"))
+
+
+# small things
+
+
+def test_one_line_for_any_exception() -> None:
+    assert worker.error_line(ValueError("first\nsecond")) == "ValueError: first"
+    assert worker.error_line(RuntimeError("\nthe message")) == "RuntimeError: the message"
+    assert worker.error_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+    with pytest.raises(SyntaxError) as broken:
+        compile("a = = 1", "script.py", "exec")
+    assert worker.error_line(broken.value) == "SyntaxError: invalid syntax"
+
+
+def test_the_last_lines_of_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"before\n" + b"bar 1\rbar 2\r\n\x1b[31mred\x1b[0m\n[node agent 0 now] ours\n \n")
+    assert tail(str(log), 7) == ["bar 1", "bar 2", "red"]
+    assert tail(str(tmp_path / "none")) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
+def test_a_process_is_told_from_a_later_one_of_its_number() -> None:
+    start = procs.start_of(os.getpid())
+    assert start is not None
+    assert procs.alive(os.getpid(), start)
+    assert not procs.alive(os.getpid(), start + 1)
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    deadline = time.monotonic() + 10
+    while procs.alive(child, None) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not procs.alive(child, None), "a zombie is gone"
+    os.waitpid(child, 0)
