@@ -53,13 +53,14 @@ class JobDir:
     def agent_pid(self) -> int | None:
         """The agent's process, if it runs on this machine now."""
         node = self.node(0)
-        if node is None or node.get("state") == "ended" or node.get("host") != socket.gethostname():
+        if node is None or node.get("host") != socket.gethostname():
             return None
         pid = int(node["agent_pid"])
         return pid if _start_time(pid) == node.get("agent_start") else None
 
     def status(self) -> Status:
         """State of a job whose nodes are this machine."""
+        alive = self.agent_pid() is not None  # asked first: the agent writes exit.json before it goes
         ended = self.exit_record()
         if ended:
             keys = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
@@ -70,7 +71,7 @@ class JobDir:
             return Status("UNKNOWN", error=reason)
         if node.get("host") != socket.gethostname():
             return Status("UNKNOWN", error=f"it runs on {node.get('host')}", step=node.get("step"))
-        if self.agent_pid() is None and self.exit_record() is None:
+        if not alive:
             return Status(
                 "FAILED", code=1, error="its node agent died without a record (killed?)", step=node.get("step")
             )

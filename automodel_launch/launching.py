@@ -72,9 +72,14 @@ def _preview(args: argparse.Namespace, here: Workspace, plan: Plan, findings: li
 
 
 def _already_finished(plan: Plan) -> dict[str, Any] | None:
-    from automodel_launch import rundir
+    """A finished run is one that has reached its end with these very settings; a longer one goes on."""
+    from automodel_launch import automodel, rundir
 
-    return rundir.finished(Path(plan.run_dir)) if plan.here else None
+    run_dir = Path(plan.run_dir)
+    end = rundir.finished(run_dir) if plan.here else None
+    if end is None or (end.get("step") or 0) < (automodel.max_steps(plan.config) or 0):
+        return None
+    return None if rundir.differences(run_dir, plan.trained) else end
 
 
 def _say_finished(args: argparse.Namespace, plan: Plan, end: dict[str, Any]) -> int:

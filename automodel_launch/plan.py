@@ -37,6 +37,7 @@ class Plan:
     profile_sources: dict[str, str]
     job_root: str
     processes_per_node: int
+    trained: dict[str, Any]  # the config as it identifies the run: without the names of run and directories
     config: dict[str, Any]
     provenance: dict[str, str]
     deferred: tuple[str, ...]
@@ -159,6 +160,7 @@ def make(
         profile_sources=sources,
         job_root=root,
         processes_per_node=executor.processes(profile) if recipe.launch == "torchrun" else 1,
+        trained=trained,
         config=config.data,
         provenance=config.sources,
         deferred=config.deferred,

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from automodel_launch import automodel, executors, jobs, naming, packaging
+from automodel_launch import automodel, executors, jobs, naming, packaging, rundir
 from automodel_launch import plan as planning
 from automodel_launch.errors import ClusterError
 from automodel_launch.plan import Plan
@@ -61,7 +61,7 @@ def _reserve(plan: Plan) -> Plan:
 
 def _write(plan: Plan, job_dir: Path) -> None:
     (job_dir / "logs").mkdir()
-    Path(plan.run_dir).mkdir(exist_ok=True)
+    rundir.begin(Path(plan.run_dir), plan.trained)
     packaging.copy(plan.files, job_dir)
     for name, text in {**plan.texts, "script": plan.script}.items():
         (job_dir / name).write_text(text, encoding="utf-8", errors="surrogateescape", newline="")

@@ -59,4 +59,13 @@ def resumes(plan: Plan) -> Iterator[Finding]:
         yield Finding("note", "resumes", message, "--fresh starts anew beside it")
 
 
-CHECKS = (resumes, kinds, kept_for_the_job, dollars)
+def same_run(plan: Plan) -> Iterator[Finding]:
+    """A run that `--name` gives other settings than it was begun with."""
+    changed = rundir.differences(Path(plan.run_dir), plan.trained) if plan.here else []
+    if changed:
+        listed = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
+        message = f"run {plan.run_name} was begun with other settings; these differ: {listed}."
+        yield Finding("warning", "run-differs", message, "--fresh, or another --name, for a run of its own")
+
+
+CHECKS = (resumes, same_run, kinds, kept_for_the_job, dollars)

@@ -37,6 +37,7 @@ def spec(plan: Plan, *, python: str, port: int | None, stop_with_parent: bool) -
             "LAUNCH_JOB_ID": plan.job_id,
             "LAUNCH_JOB_DIR": plan.job_dir,
             "LAUNCH_RUN_DIR": plan.run_dir,
+            "TQDM_DISABLE": "1",  # AutoModel's bar would stand before every line of the log
             **profile.env_vars,
         },
         "setup_lines": setup,

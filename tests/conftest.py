@@ -1,0 +1,119 @@
+"""A workspace of its own for each test: a copy of what travels, with records, runs and data below tmp_path."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV_TOML = '[local]\nexecutor = "local"\nnodes = 1\nnproc_per_node = 2\n'
+
+# A recipe without torch: quick, and it can be told how to end.
+STUB = '''# /// script
+# requires-python = ">=3.10"
+#
+# [tool.runspec]
+# schema = "1"
+# name = "stub"
+# docs = "Prints, counts and ends as its config says"
+# [tool.runspec.run]
+# launch = "LAUNCH"
+# [tool.runspec.config]
+# dir = "configs/stub"
+# default = "default"
+# ///
+import os, signal, sys, time
+import yaml
+config = yaml.safe_load(open(sys.argv[2]))
+rank = int(os.environ["RANK"])
+def stop(*_):
+    print("saved", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+print("value", config.get("value"), flush=True)
+for step in range(config["steps"]):
+    print(f"x | INFO | root | step {step} | epoch 0 | loss {9 - step}.0 | grad_norm 1.0 | lr 5.50e-04"
+          " | mem 0.00 GiB | tps 100.00(50.00/gpu) | num_label_tokens 512", flush=True)
+    time.sleep(config["pause"])
+if rank == config["fail_rank"]:
+    if config["code"] == 1:
+        raise RuntimeError("the stub's own error")
+    print("about to fail", file=sys.stderr, flush=True)
+    sys.exit(config["code"])
+'''
+STUB_CONFIG = "steps: 2\npause: 0.0\nfail_rank: -1\ncode: 0\nvalue: null\n"
+
+
+@dataclass
+class Checkout:
+    """A copy of the checkout's top level with a stub recipe, and a way to run launch.py in it."""
+
+    root: Path
+
+    def command(self, *args: str) -> list[str]:
+        """The command line of launch.py."""
+        return [sys.executable, str(self.root / "launch.py"), *args]
+
+    def run(self, *args: str, env: dict[str, str] | None = None, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        """Run launch.py to its end, with its output captured."""
+        kwargs.setdefault("timeout", 240)
+        kwargs.setdefault("cwd", self.root)
+        environ = {**clean_environ(), **(env or {})}
+        return subprocess.run(self.command(*args), capture_output=True, text=True, env=environ, check=False, **kwargs)
+
+    def json(self, *args: str, **kwargs: Any) -> Any:
+        """Run launch.py with --json and read its document."""
+        done = self.run(*args, "--json", **kwargs)
+        try:
+            return json.loads(done.stdout)
+        except ValueError as error:
+            raise AssertionError(f"no JSON on stdout: {done.stdout!r}\n{done.stderr}") from error
+
+
+def clean_environ() -> dict[str, str]:
+    """This environment without what would steer the launcher or a training process."""
+    dropped = {"LAUNCH_ENV", "RANK", "WORLD_SIZE", "LOCAL_RANK", "PRETRAIN_BLEND_PATH", "NEMORUN_HOME"}
+    return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A checkout with the real package, recipes and configs, and the recipes `stub` (torchrun) and `stub-one`."""
+    return make_checkout(tmp_path / "checkout")
+
+
+def make_checkout(root: Path) -> Checkout:
+    """Build a checkout below `root`."""
+    root.mkdir()
+    for name in ("automodel_launch", "recipes", "configs"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "launch.py", root)
+    (root / "env.toml").write_text(ENV_TOML)
+    for name, launch in (("stub", "torchrun"), ("stub-one", "python")):
+        script = STUB.replace("LAUNCH", launch).replace('"stub"', f'"{name}"').replace("configs/stub", f"configs/{name}")
+        (root / "recipes" / f"{name.replace('-', '_')}.py").write_text(script)
+        (root / "configs" / name).mkdir()
+        (root / "configs" / name / "default.yaml").write_text(STUB_CONFIG)
+    return Checkout(root)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Write a text file below tmp_path."""
+
+    def _write(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return _write

@@ -1,0 +1,160 @@
+"""Jobs of the stub recipe on this machine, through NeMo-Run and the node agent, as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Checkout, clean_environ
+
+pytestmark = pytest.mark.e2e
+MARK = "LAUNCH_TEST_MARK"
+
+
+def _wait(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    raise AssertionError("timed out")
+
+
+def _marked(mark: str) -> list[int]:
+    """Processes that carry `mark` in their environment, whoever their parent is."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def _start(checkout: Checkout, mark: str, *args: str) -> subprocess.Popen[str]:
+    """Start launch.py and wait until rank 0 has logged its second step."""
+    process = subprocess.Popen(
+        checkout.command(*args),
+        cwd=checkout.root,
+        env={**clean_environ(), MARK: mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _wait(lambda: any("step 1 " in log.read_text() for log in checkout.root.glob("runs/*/logs/rank-0.log")))
+    return process
+
+
+def test_a_run_ends_with_success_and_its_records(checkout: Checkout) -> None:
+    plan = checkout.json("stub", "--dry-run", "value=a b")
+    done = checkout.run("stub", "value=a b")
+    assert done.returncode == 0, done.stderr
+    assert "value a b" in done.stdout
+    assert done.stdout.count("step 0 |") == 1  # rank 0's log only
+    job_dir = Path(plan["job_dir"])
+    saved = json.loads((job_dir / "plan.json").read_text())
+    assert saved["plan_hash"] == plan["plan_hash"]
+    assert (job_dir / "script").read_bytes().decode() == plan["script"]
+    states = [json.loads(line)["state"] for line in (job_dir / "events.jsonl").read_text().splitlines()]
+    assert states == ["submitted", "started", "training", "ended"]
+    assert json.loads((job_dir / "exit.json").read_text())["state"] == "COMPLETED"
+    metrics = [json.loads(line) for line in (job_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [(m["step"], m["loss"]) for m in metrics] == [(0, 9.0), (1, 8.0)]
+    assert checkout.json("status", "last")["state"] == "COMPLETED"
+
+
+def test_a_failed_job_never_looks_successful(checkout: Checkout) -> None:
+    done = checkout.run("stub", "fail_rank=1", "code=7")
+    assert done.returncode == 7
+    assert "FAILED, exit code 7" in done.stderr
+    assert "about to fail (rank 1" in done.stderr
+    status = checkout.json("status", "last")
+    assert (status["state"], status["code"], status["rank"]) == ("FAILED", 7, 1)
+
+
+def test_an_exception_is_named_with_its_rank(checkout: Checkout) -> None:
+    done = checkout.run("stub", "fail_rank=0", "code=1")
+    assert done.returncode == 1
+    assert "RuntimeError: the stub's own error (rank 0" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_stops_the_job_and_leaves_no_process(checkout: Checkout, number: int, code: int) -> None:
+    mark = f"interrupt-{number}-{os.getpid()}"
+    process = _start(checkout, mark, "stub", "steps=600", "pause=0.2")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "saved" in out  # the ranks were asked, and had time
+    assert "CANCELLED" in err
+    assert _marked(mark) == []
+
+
+def test_a_killed_launcher_leaves_no_process(checkout: Checkout) -> None:
+    mark = f"killed-{os.getpid()}"
+    process = _start(checkout, mark, "stub", "steps=600", "pause=0.2")
+    process.kill()
+    process.wait()
+    _wait(lambda: not _marked(mark))
+    assert checkout.json("status", "last")["state"] == "CANCELLED"
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(checkout: Checkout) -> None:
+    processes = [
+        subprocess.Popen(
+            checkout.command("stub", f"value=number-{n}", "pause=0.5"),
+            cwd=checkout.root,
+            env=clean_environ(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(2)
+    ]
+    outputs = [process.communicate(timeout=180)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    for n, output in enumerate(outputs):
+        assert f"value number-{n}" in output
+        assert f"value number-{1 - n}" not in output
+    assert len(checkout.json("jobs")) == 2
+
+
+def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
+    mark = f"batch-{os.getpid()}"
+    batch = checkout.run("stub", "--batch", "local", "steps=600", "pause=0.2", env={MARK: mark})
+    assert batch.returncode == 0, batch.stderr
+    job = batch.stdout.strip()
+    assert job.endswith(".1")
+    assert "attach" in batch.stderr and "cancel" in batch.stderr
+    _wait(lambda: "step 1 " in checkout.run("logs", job).stdout)
+    again = checkout.run("stub", "--batch", "local", "steps=600", "pause=0.2")
+    assert again.returncode == 3
+    assert "run-active" in again.stderr  # two jobs of one run would write one set of checkpoints
+    attached = subprocess.Popen(checkout.command("attach", job), stdout=subprocess.PIPE, text=True, env=clean_environ())
+    assert attached.stdout is not None
+    first = attached.stdout.readline()
+    assert first.startswith("value")  # from the first line on
+    cancelled = checkout.run("cancel", job[:-1])
+    assert cancelled.returncode == 0, cancelled.stderr
+    assert "CANCELLED" in cancelled.stdout
+    attached.communicate(timeout=30)
+    assert attached.returncode == 143
+    assert _marked(mark) == []
+    ranks = checkout.run("logs", job, "--rank", "all").stdout
+    assert "[0] value" in ranks and "[1] value" in ranks
+    assert checkout.run("cancel", job).returncode == 2  # it has ended
+
+
+def test_one_process_recipe_and_a_failing_startup_command(checkout: Checkout) -> None:
+    env = '[local]\nexecutor = "local"\nstartup_commands = ["export GREETING=hi", "test -n \\"$GREETING\\"", "exit 9"]\n'
+    (checkout.root / "env.toml").write_text(env)
+    done = checkout.run("stub-one")
+    assert done.returncode == 9, done.stderr
+    assert "exit 9" in done.stderr

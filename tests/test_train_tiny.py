@@ -1,0 +1,168 @@
+"""The main job as a user runs it: prepare data, dry run, pretrain with two processes, kill it, go on, load the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Checkout, make_checkout
+
+pytestmark = [pytest.mark.train, pytest.mark.e2e]
+
+# tiny.yaml made smaller, not otherwise: one layer, short sequences, a checkpoint every 4 of 10 steps.
+SMALL = [
+    "step_scheduler.max_steps=10",
+    "step_scheduler.ckpt_every_steps=4",
+    "step_scheduler.val_every_steps=10",
+    "step_scheduler.global_batch_size=8",
+    "dataset.seq_length=64",
+    "model.config.num_hidden_layers=1",
+    "model.config.hidden_size=64",
+    "model.config.intermediate_size=128",
+    "model.config.num_attention_heads=2",
+    "model.config.num_key_value_heads=2",
+    "validation_dataset.num_val_samples=8",
+    "lr_scheduler.lr_decay_steps=10",
+    "lr_scheduler.lr_warmup_steps=2",
+]
+COMMAND = ("pretrain", "-c", "tiny", *SMALL)
+LOAD = """
+import sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+ids = AutoTokenizer.from_pretrained(sys.argv[1])("def main():", return_tensors="pt").input_ids
+print("loss", float(model(input_ids=ids, labels=ids).loss))
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout with the quickstart's data, fewer documents of it."""
+    checkout = make_checkout(tmp_path_factory.mktemp("train") / "checkout")
+    corpus = [sys.executable, str(ROOT / "scripts" / "make_tiny_corpus.py"), "--out", str(checkout.root / "data/tiny")]
+    subprocess.run(corpus, check=True)
+    done = checkout.run("data-prep", "-c", "tiny", "+sample=200", "num_shards=1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1].endswith("blend.json")
+    return checkout
+
+
+def _losses(path: str) -> dict[int, float]:
+    """Loss by step; of a step that was done twice, the later record counts."""
+    lines = Path(path, "checkpoints", "training.jsonl").read_text().splitlines()
+    return {record["step"]: record["loss"] for record in map(json.loads, lines)}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prepared: Checkout) -> dict[str, Any]:
+    """A run from start to end: its dry run's plan, its output, its finished.json."""
+    plan = prepared.json(*COMMAND, "--dry-run")
+    done = prepared.run(*COMMAND)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return {"plan": plan, "stdout": done.stdout, "stderr": done.stderr, "losses": _losses(plan["run_dir"])}
+
+
+def test_the_dry_run_shows_the_job_that_runs(undisturbed: dict[str, Any]) -> None:
+    plan = undisturbed["plan"]
+    assert [finding for finding in plan["findings"] if finding["level"] == "error"] == []
+    assert (plan["nodes"], plan["processes_per_node"], plan["world_size"]) == (1, 2, 2)
+    saved = json.loads(Path(plan["job_dir"], "plan.json").read_text())
+    assert saved["plan_hash"] == plan["plan_hash"]
+    assert {key: saved[key] for key in saved} == {key: plan[key] for key in saved}
+    for file in plan["files"]:
+        assert Path(plan["job_dir"], file["path"]).stat().st_size == file["bytes"]
+
+
+def test_two_processes_train_and_learn(undisturbed: dict[str, Any]) -> None:
+    losses = undisturbed["losses"]
+    assert sorted(losses) == list(range(10))
+    assert losses[9] < losses[0] - 0.05
+    assert "no CUDA: running on the CPU" in undisturbed["stdout"]
+    assert "World size: 2" in undisturbed["stdout"]
+    assert "finished: step 10 of 10" in undisturbed["stdout"]
+    metrics = Path(undisturbed["plan"]["job_dir"], "metrics.jsonl").read_text().splitlines()
+    steps = [record for record in map(json.loads, metrics) if "tps" in record]
+    assert [record["loss"] for record in steps] == pytest.approx([losses[n] for n in range(10)], abs=1e-4)
+
+
+def test_the_checkpoint_it_names_loads_in_transformers(undisturbed: dict[str, Any]) -> None:
+    named = undisturbed["stderr"].partition("for transformers: ")[2].splitlines()[0]
+    done = subprocess.run([sys.executable, "-c", LOAD, named], capture_output=True, text=True, check=True)
+    assert float(done.stdout.split()[1]) < 9
+
+
+def test_the_same_launch_again_says_that_it_is_finished(prepared: Checkout, undisturbed: dict[str, Any]) -> None:
+    began = len(prepared.json("jobs"))
+    again = prepared.run(*COMMAND)
+    assert again.returncode == 0
+    assert "is finished (step 10); nothing was started" in again.stderr
+    assert len(prepared.json("jobs")) == began
+
+
+def test_killed_between_two_checkpoints_it_goes_on_from_the_last_one(
+    prepared: Checkout, undisturbed: dict[str, Any]
+) -> None:
+    command = (*COMMAND, "--name", "killed")
+    batch = prepared.run(*command, "--batch", "local")
+    assert batch.returncode == 0, batch.stderr
+    job_dir = prepared.root / "runs" / "killed.1"
+    _wait_for_step(job_dir, 5)
+    _kill_everything(job_dir)
+    assert prepared.json("status", "killed")["state"] == "FAILED"
+    again = prepared.run(*command)
+    assert again.returncode == 0, again.stderr + again.stdout
+    assert "goes on from its checkpoint of step 3" in again.stderr
+    first = again.stdout.partition("| INFO | root | step ")[2].partition(" ")[0]
+    assert first == "4"
+    losses = _losses(str(prepared.root / "runs" / "killed"))
+    assert [losses[n] for n in range(10)] == pytest.approx([undisturbed["losses"][n] for n in range(10)], abs=1e-4)
+
+
+def test_a_run_named_again_with_other_settings_is_told(prepared: Checkout, undisturbed: dict[str, Any]) -> None:
+    name = undisturbed["plan"]["run_name"]
+    plan = prepared.json(*COMMAND, "--name", name, "optimizer.lr=0.5", "--dry-run")
+    differs = [finding for finding in plan["findings"] if finding["code"] == "run-differs"]
+    assert "optimizer.lr" in differs[0]["message"]
+    assert prepared.json(*COMMAND, "--fresh", "--dry-run")["run_name"] == f"{name}-2"
+
+
+def _wait_for_step(job_dir: Path, step: int) -> None:
+    end = time.monotonic() + 180
+    while time.monotonic() < end:
+        log = job_dir / "logs" / "rank-0.log"
+        if log.is_file() and f"| step {step} |" in log.read_text():
+            return
+        assert not (job_dir / "exit.json").exists(), log.read_text() if log.is_file() else job_dir
+        time.sleep(0.05)
+    raise AssertionError(f"step {step} was not reached")
+
+
+def _kill_everything(job_dir: Path) -> None:
+    """SIGKILL to the agent and the ranks at once: a power cut, as far as the processes are concerned."""
+    marker = f"LAUNCH_JOB_DIR={job_dir}".encode()
+    agent = json.loads((job_dir / "nodes" / "0.json").read_text())["agent_pid"]
+    pids = [agent]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if marker in (entry / "environ").read_bytes().split(b"\0"):
+                    pids.append(int(entry.name))
+            except OSError:
+                continue
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    end = time.monotonic() + 10
+    while time.monotonic() < end and any(Path(f"/proc/{pid}/environ").exists() for pid in pids):
+        time.sleep(0.05)
+
+
