@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 from automodel_launch import __version__
 from automodel_launch.errors import LaunchError, UsageError
-from automodel_launch.overrides import split
 
 USAGE = """\
 launch.py RECIPE [-c CONFIG] [--run PROFILE | --batch PROFILE] [--dry-run] [OVERRIDE ...]
@@ -109,14 +108,15 @@ def _launch_parser(check: bool) -> _Parser:
 
 
 def _launch(argv: list[str], check: bool = False) -> int:
+    from automodel_launch import launching
+    from automodel_launch.overrides import split
+
     parser = _launch_parser(check)
     options = {option: action for action in parser._actions for option in action.option_strings}
     with_value = {option for option, action in options.items() if action.nargs is None}
     args = parser.parse_intermixed_args(split(argv, with_value, set(options) - with_value))
     args.options = [option for option in options if option.startswith("--")]
     args.known_commands = list(COMMANDS)
-    from automodel_launch import launching
-
     return launching.check(args) if check else launching.launch(args)
 
 

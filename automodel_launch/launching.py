@@ -8,13 +8,15 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automodel_launch import profiles, recipes, workspace
-from automodel_launch.checks.finding import Finding
 from automodel_launch.errors import PlanRefused
-from automodel_launch.plan import Plan
 from automodel_launch.workspace import Workspace
+
+if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behind a plan are imported
+    from automodel_launch.checks.finding import Finding
+    from automodel_launch.plan import Plan
 
 
 def launch(args: argparse.Namespace) -> int:

@@ -13,16 +13,18 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automodel_launch import gpus, nemo
 from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.executors import agent
 from automodel_launch.jobdir import JobDir
 from automodel_launch.jobs import Record, Status
-from automodel_launch.plan import Plan
-from automodel_launch.profile_schema import Profile
-from automodel_launch.workspace import Workspace
+
+if TYPE_CHECKING:
+    from automodel_launch.plan import Plan
+    from automodel_launch.profile_schema import Profile
+    from automodel_launch.workspace import Workspace
 
 CPU_PROCESSES = 2  # enough to be a real distributed run, few enough for a laptop
 _KEYS = {
