@@ -1,0 +1,74 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["numpy", "tokenizers", "pyarrow", "zstandard", "pyyaml"]
+#
+# [tool.runspec]
+# schema = "1"
+# name = "data-prep"
+# docs = "Text to Megatron bin/idx shards and blend.json"
+# [tool.runspec.run]
+# launch = "python"
+# [tool.runspec.config]
+# dir = "configs/data-prep"
+# default = "default"
+# [tool.runspec.resources]
+# nodes = 1
+# ///
+"""Text to Megatron bin/idx shards and blend.json, for AutoModel's MegatronPretraining.
+
+    python recipes/data_prep.py --config FILE.yaml
+
+FILE is one resolved YAML; its keys are in data_prep_lib/config.py. Talk goes to stderr, the path of blend.json to
+stdout. Killed and run again, it goes on with the shards that are missing.
+Exit codes: 0 done, 1 the work failed, 2 configuration or data, 3 refused before work started, 130 or 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from data_prep_lib.errors import DataPrepError, Interrupted
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signum, signal.SIG_IGN)  # a second one would break the orderly end of the workers
+    raise Interrupted(signum)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE.yaml", help="the resolved configuration")
+    path = parser.parse_args(argv).config
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _interrupt)
+    try:
+        print(_prepare(path))
+    except Interrupted as e:
+        print(f"{e}; finished shards are kept\n  run the same command again to go on", file=sys.stderr)
+        return e.exit_code
+    except DataPrepError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return e.exit_code
+    return 0
+
+
+def _prepare(path: Path) -> Path:
+    from data_prep_lib.config import load_config
+    from data_prep_lib.job import execute, plan
+    from data_prep_lib.safe_files import disk_error
+
+    config = load_config(path)
+    try:
+        job = plan(config)
+        execute(job)
+    except OSError as e:
+        raise disk_error(e, config.output_dir) from None
+    return job.layout.blend
+
+
+if __name__ == "__main__":
+    sys.exit(main())

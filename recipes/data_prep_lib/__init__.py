@@ -1,0 +1,16 @@
+"""Text to Megatron bin/idx shards: the rooms behind recipes/data_prep.py.
+
+    config.py      the YAML file -> Config            schema.py    closed keys, types, nearest names
+    inputs.py      dataset -> files                   shards.py    files -> shards (byte ranges)
+    vocab.py       tokenizer files, ids, dtype        identity.py  what made this output; refuses a mixture
+    readers.py     shard -> documents                 compressed.py  .gz and .zst as byte streams
+    parquet.py     one column of row groups           hub.py       a tokenizer from the hub
+    megatron.py    token ids -> .bin and .idx         safe_files.py  temporary name, fsync, rename
+    worker.py      one shard, in a worker process     pool.py      all shards, several processes
+    receipts.py    which shards are done              held_out.py  one valid and one test file a dataset
+    blend.py       blend.json                         report.py    record.json and the closing table
+    progress.py    the line that moves                preflight.py  what is refused before work starts
+    layout.py      where everything lies              errors.py    what a person can cause, and its exit code
+
+Runs inside the job. Nothing here imports the launcher, torch or nemo_automodel.
+"""

@@ -1,0 +1,33 @@
+"""blend.json, in the form that AutoModel 0.7.0's MegatronPretraining takes (tried against its classes).
+
+train        ["weight", "prefix", ...]: without weights AutoModel stops at one epoch, however many steps the run has.
+             A dataset's weight is shared over its shards by their tokens.
+valid, test  ["prefix", ...]: with weights a split that is read whole (test; validation with
+             trainer_limit_val_batches up to 1.0) ends in a TypeError.
+A split without documents is left out: an empty list is an error there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from data_prep_lib.layout import HELD_OUT, Layout
+from data_prep_lib.megatron import pair
+from data_prep_lib.shards import Shard
+
+
+def make_blend(
+    layout: Layout, weights: Mapping[str, float], shards: Sequence[Shard], receipts: Mapping[str, Any]
+) -> dict[str, list[str]]:
+    """`weights` by dataset, `receipts` by the shards' names."""
+    tokens = {shard.name: int(receipts[shard.name]["counts"]["train"]["tokens"]) for shard in shards}
+    totals = {name: sum(tokens[s.name] for s in shards if s.dataset == name) for name in weights}
+    blend: dict[str, list[str]] = {"train": []}
+    for shard in shards:
+        if tokens[shard.name]:
+            weight = weights[shard.dataset] * tokens[shard.name] / totals[shard.dataset]
+            blend["train"] += [f"{weight:.12g}", str(layout.prefix("train", shard))]
+    for split in HELD_OUT:
+        blend[split] = [str(p) for name in weights if pair(p := layout.held_out(split, name))]
+    return {split: entries for split, entries in blend.items() if entries}

@@ -1,0 +1,167 @@
+"""The resolved YAML file -> Config. Everything a person can get wrong in it is refused here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped, unused-ignore]
+
+from data_prep_lib import schema
+from data_prep_lib.errors import ConfigError
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One source of a blend; the names are those of Nemotron's data_blend_raw.json."""
+
+    name: str
+    path: str
+    weight: float = 1.0
+    format: str | None = None
+    text_field: str = "text"
+    include: tuple[str, ...] = ("**/*",)
+
+
+@dataclass(frozen=True)
+class Config:
+    datasets: tuple[Dataset, ...]
+    output_dir: Path
+    tokenizer: str
+    splits: Mapping[str, float]
+    workers: int
+    num_shards: int | None = None
+    add_bos: bool = False
+    add_eos: bool = True
+    sample: int | None = None
+    max_doc_tokens: int | None = None
+    min_doc_chars: int = 1
+    on_error: str = "fail"
+    format: str = "megatron"
+
+
+def _name(key: str, value: Any) -> str:
+    # becomes a file name, and the last part of a prefix in a list whose numbers are taken for weights
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise schema.bad(key, value, "letters, digits, '.', '_' and '-', beginning with a letter or digit")
+    return value
+
+
+def _path(key: str, value: Any) -> str:
+    path = schema.text(key, value)
+    if path.startswith("hf://"):
+        raise schema.bad(key, value, "a local file, glob or directory (hf:// datasets cannot be read yet)")
+    return str(Path(path).expanduser().absolute())
+
+
+def _include(key: str, value: Any) -> tuple[str, ...]:
+    patterns = value if isinstance(value, list) else [value]
+    if not patterns or not all(isinstance(item, str) and item for item in patterns):
+        raise schema.bad(key, value, 'a glob such as "**/*.md", or a list of globs')
+    return tuple(patterns)
+
+
+def _not_yet(key: str, value: Any) -> None:
+    if value is not None:
+        raise schema.bad(key, value, "null (split and subset belong to hf:// datasets, which cannot be read yet)")
+
+
+def _format(key: str, value: Any) -> str:
+    if value == "nanogpt":
+        raise schema.bad(key, value, "megatron (nanogpt shards cannot be written yet)")
+    return str(schema.one_of("megatron")(key, value))
+
+
+def _splits(key: str, value: Any) -> dict[str, float]:
+    given = schema.closed(key, value, dict.fromkeys(SPLITS, schema.share))
+    shares = {split: float(given.get(split, 0.0)) for split in SPLITS}
+    if abs(sum(shares.values()) - 1) > 1e-6 or shares["train"] == 0:
+        raise schema.bad(key, value, "shares of train, valid and test that add up to 1, train above 0")
+    return shares
+
+
+# The place where hf:// sources join: their keys are known already, so that they are refused by name.
+DATASET_KEYS: dict[str, schema.Check] = {
+    "name": _name,
+    "path": _path,
+    "weight": schema.positive,
+    "format": schema.optional(schema.one_of("jsonl", "parquet", "text")),
+    "text_field": schema.text,
+    "include": _include,
+    "split": _not_yet,
+    "subset": _not_yet,
+}
+
+
+def _datasets(key: str, value: Any) -> tuple[Dataset, ...]:
+    if not isinstance(value, list) or not value:
+        raise schema.bad(key, value, "a list with at least one {name, path}")
+    found: dict[str, Dataset] = {}
+    for i, item in enumerate(value):
+        checked = schema.closed(f"{key}[{i}]", item, DATASET_KEYS, required=("name", "path"))
+        dataset = Dataset(**{k: v for k, v in checked.items() if k not in ("split", "subset")})
+        if dataset.name in found:
+            raise schema.bad(f"{key}[{i}].name", dataset.name, "a name that no other dataset of the list has")
+        found[dataset.name] = dataset
+    return tuple(found.values())
+
+
+def _blend(key: str, value: Any) -> tuple[Dataset, ...]:
+    path = Path(schema.text(key, value)).expanduser()
+    loaded = schema.closed(str(path), read_yaml(path, key), {"datasets": lambda _, item: item}, required=("datasets",))
+    return _datasets(f"{path}: datasets", loaded["datasets"])
+
+
+KEYS: dict[str, schema.Check] = {
+    "datasets": schema.optional(_datasets),
+    "blend": schema.optional(_blend),
+    "output_dir": lambda key, value: Path(schema.text(key, value)).expanduser().absolute(),
+    "tokenizer": schema.text,
+    "format": _format,
+    "num_shards": schema.optional(schema.count),
+    "workers": schema.optional(schema.count),
+    "add_bos": schema.boolean,
+    "add_eos": schema.boolean,
+    "splits": _splits,
+    "sample": schema.optional(schema.count),
+    "max_doc_tokens": schema.optional(schema.count),
+    "min_doc_chars": schema.optional(schema.count),
+    "on_error": schema.one_of("fail", "skip"),
+    "run": lambda key, value: None,  # the launcher's own section
+}
+
+
+def read_yaml(path: Path, key: str) -> Any:
+    """Parse a YAML or JSON file (JSON is YAML, but json gives the better message)."""
+    try:
+        content = path.read_text(encoding="utf-8")
+        return json.loads(content) if path.suffix == ".json" else yaml.safe_load(content)
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{key}: cannot read {path}: {getattr(e, 'strerror', None) or e}") from None
+    except (yaml.YAMLError, json.JSONDecodeError) as e:
+        mark = getattr(e, "problem_mark", None)
+        line = mark.line + 1 if mark else getattr(e, "lineno", 1)
+        raise ConfigError(f"{path}:{line}: {getattr(e, 'problem', None) or getattr(e, 'msg', e)}") from None
+
+
+def load_config(path: Path) -> Config:
+    raw = read_yaml(path, "--config")
+    values = schema.closed("", raw, KEYS, required=("output_dir", "tokenizer"))
+    if (values.get("datasets") is None) == (values.get("blend") is None):
+        raise ConfigError("datasets: set either `datasets` (a list of {name, path}) or `blend` (a file with that list)")
+    if values.get("sample") and (values.get("num_shards") or 1) > 1:
+        raise schema.bad("num_shards", values["num_shards"], "1 or null with `sample`, which takes the first rows")
+    values.pop("run", None)
+    blend = values.pop("blend", None)
+    values["datasets"] = values.get("datasets") or blend
+    values.setdefault("splits", {"train": 0.98, "valid": 0.01, "test": 0.01})
+    values["min_doc_chars"] = values.get("min_doc_chars") or 1
+    values["workers"] = values.get("workers") or len(os.sched_getaffinity(0))
+    return Config(**values)

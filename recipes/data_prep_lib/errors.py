@@ -1,0 +1,38 @@
+"""Errors a person can cause or mend; only data_prep.main prints them and exits.
+
+The tree, with the exit codes:
+
+    DataPrepError            exit code 1: work failed (disk full, a worker died)
+    ├── ConfigError          exit code 2: a key or value of the configuration
+    ├── InputError           exit code 2: the data or the tokenizer
+    ├── RefusedError         exit code 3: a check refused before work started
+    └── Interrupted          exit code 130 (SIGINT) or 143 (SIGTERM)
+"""
+
+from __future__ import annotations
+
+
+class DataPrepError(Exception):
+    """The message is shown to the person as it stands, without a traceback. Crosses processes: one argument only."""
+
+    exit_code = 1
+
+
+class ConfigError(DataPrepError):
+    exit_code = 2
+
+
+class InputError(DataPrepError):
+    exit_code = 2
+
+
+class RefusedError(DataPrepError):
+    exit_code = 3
+
+
+class Interrupted(DataPrepError):
+    """`exit_code` is 128 + the signal's number, as a shell reports it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"interrupted by signal {signum}")
+        self.exit_code = 128 + signum

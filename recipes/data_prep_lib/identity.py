@@ -1,0 +1,89 @@
+"""What makes an output what it is. Another tokenizer, format or input needs another output_dir, never a mixture."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from data_prep_lib.config import Config
+from data_prep_lib.errors import DataPrepError, InputError
+from data_prep_lib.inputs import Source
+from data_prep_lib.layout import Layout
+from data_prep_lib.safe_files import read_json, write_json
+from data_prep_lib.shards import Shard
+from data_prep_lib.vocab import TokenizerFiles
+
+# Raise it when the same input would give other bytes: then old shards are refused, not mixed with new ones.
+_RULES = 1
+# Without on_error: a shard that was finished without a bad row is the same under both.
+_OPTIONS = ("add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars")
+
+
+def describe(
+    config: Config, files: TokenizerFiles, sources: Sequence[Source], shards: Sequence[Shard]
+) -> dict[str, Any]:
+    """Everything that the bytes of the shards depend on. Weights, workers and paths of the output are not among it."""
+    counts = {s.dataset.name: sum(shard.dataset == s.dataset.name for shard in shards) for s in sources}
+    return {
+        "rules": _RULES,
+        "format": config.format,
+        "tokenizer": {"sha256": files.sha256, "eos": files.eos_token, "bos": files.bos_token},
+        "options": {
+            **{key: getattr(config, key) for key in _OPTIONS},
+            "splits": dict(config.splits),
+        },
+        "datasets": {
+            source.dataset.name: {
+                "format": source.format,
+                "text_field": source.dataset.text_field,
+                "num_shards": counts[source.dataset.name],
+                "files": [[file.path, file.size, file.mtime_ns] for file in source.files],
+            }
+            for source in sources
+        },
+    }
+
+
+def fingerprint(identity: Any) -> str:
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def claim(layout: Layout, identity: dict[str, Any]) -> None:
+    """Take output_dir for this identity, or refuse because its shards belong to another."""
+    known = read_json(layout.run)
+    if known is None and (layout.blend.exists() or (layout.root / "train").exists()):
+        raise InputError(f"output_dir: {layout.root} holds shards that this program did not make\n{_OTHER}")
+    if known is None or not layout.has_receipts():
+        write_json(layout.run, identity)
+    elif changed := _changes(known, json.loads(json.dumps(identity))):
+        raise InputError(f"output_dir: {layout.root} was made with other {', '.join(changed)}\n{_OTHER}")
+
+
+_OTHER = "  choose another output_dir, or delete this one, so that no old shard is mixed with new ones"
+
+
+def _changes(old: Any, new: Any, key: str = "") -> list[str]:
+    """The keys below which two identities differ, such as tokenizer.sha256."""
+    if old == new:
+        return []
+    if key.count(".") < 2 and isinstance(old, dict) and isinstance(new, dict):
+        keys = list(dict.fromkeys([*old, *new]))
+        return [c for k in keys for c in _changes(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))]
+    return [key]
+
+
+@contextmanager
+def locked(layout: Layout) -> Iterator[None]:
+    """Two runs on one output_dir would remove each other's temporary files."""
+    layout.state.mkdir(parents=True, exist_ok=True)
+    with open(layout.state / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataPrepError(f"output_dir: another run is writing to {layout.root}\n  wait for it to end") from None
+        yield

@@ -1,0 +1,94 @@
+"""Megatron's bin/idx pair, as AutoModel 0.7.0's IndexedDataset reads it.
+
+.bin  the token ids, one document after another, little-endian uint16 or int32
+.idx  b"MMIDIDX\\0\\0", <Q version 1, <B dtype code, <Q sequences n, <Q n + 1,
+      int32[n] lengths in tokens, int64[n] byte offsets into .bin, int64[n + 1] document indices 0..n
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep_lib.safe_files import writing
+
+_MAGIC = b"MMIDIDX\x00\x00"
+_HEADER = struct.Struct("<9sQBQQ")
+_DTYPE_CODES = {"uint16": 8, "int32": 4}
+
+
+class PairWriter:
+    """Writes one bin/idx pair; without a document no file appears. Use as a context manager."""
+
+    def __init__(self, prefix: Path, dtype: str) -> None:
+        self.documents = self.tokens = self.bytes = 0  # bytes: of text, UTF-8
+        self._prefix, self._dtype = prefix, np.dtype(dtype).newbyteorder("<")
+        self._lengths: list[npt.NDArray[np.int32]] = []
+        self._bin: IO[bytes] | None = None
+        self._stack = ExitStack()
+
+    def add(self, documents: Sequence[Sequence[int]], text_bytes: int) -> None:
+        """Append documents; `text_bytes` is the size of their texts together."""
+        if not documents:
+            return
+        if self._bin is None:
+            self._bin = self._stack.enter_context(writing(self._prefix.with_name(self._prefix.name + ".bin")))
+        lengths = np.fromiter(map(len, documents), np.int32, len(documents))
+        self._bin.write(np.concatenate([np.array(ids, self._dtype) for ids in documents]).tobytes())
+        self._lengths.append(lengths)
+        self.documents += len(documents)
+        self.tokens += int(lengths.sum(dtype=np.int64))
+        self.bytes += text_bytes
+
+    def __enter__(self) -> PairWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # only the .bin's own block sees the error: it must remove the temporary file, or else rename it before the .idx
+        self._stack.__exit__(*error)  # type: ignore[arg-type]
+        if self._bin is not None and error[0] is None:
+            write_index(self._prefix, np.concatenate(self._lengths), self._dtype)
+
+
+def write_index(prefix: Path, lengths: npt.NDArray[np.int32], dtype: np.dtype[np.generic]) -> None:
+    n = len(lengths)
+    offsets = np.zeros(n, "<i8")
+    np.cumsum(lengths[:-1], dtype=np.int64, out=offsets[1:])
+    offsets *= dtype.itemsize
+    with writing(prefix.with_name(prefix.name + ".idx")) as file:
+        file.write(_HEADER.pack(_MAGIC, 1, _DTYPE_CODES[dtype.name], n, n + 1))
+        for part in (lengths.astype("<i4"), offsets, np.arange(n + 1, dtype="<i8")):
+            file.write(part.tobytes())
+
+
+def read_lengths(prefix: Path) -> npt.NDArray[np.int32]:
+    """Tokens of each document, from an .idx that this module wrote."""
+    path = prefix.with_name(prefix.name + ".idx")
+    with open(path, "rb") as file:
+        magic, _, _, n, _ = _HEADER.unpack(file.read(_HEADER.size))
+        if magic != _MAGIC:
+            raise ValueError(f"{path} is not a Megatron index")
+        return np.fromfile(file, "<i4", n)
+
+
+def concatenate(parts: Iterable[Path], prefix: Path, dtype: str) -> None:
+    """Join pairs into one, in the order given."""
+    lengths = []
+    with writing(prefix.with_name(prefix.name + ".bin")) as out:
+        for part in parts:
+            lengths.append(read_lengths(part))
+            with open(part.with_name(part.name + ".bin"), "rb") as file:
+                while chunk := file.read(1 << 22):
+                    out.write(chunk)
+    write_index(prefix, np.concatenate(lengths), np.dtype(dtype))
+
+
+def pair(prefix: Path) -> list[Path]:
+    """The files of a pair that exist."""
+    return [path for end in (".bin", ".idx") if (path := prefix.with_name(prefix.name + end)).exists()]

@@ -1,0 +1,67 @@
+"""How far the work is: one updating line on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+_PIPE_SECONDS = 5.0
+_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def short(number: float) -> str:
+    """1234567 -> 1.23M"""
+    for size, unit in _UNITS:
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """75 -> 1:15, 3675 -> 1:01:15"""
+    minutes, s = divmod(int(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+class Progress:
+    """`total` is the size in bytes of the input still to be read; None where a sample ends the work earlier."""
+
+    def __init__(self, out: TextIO, total: int | None, shards: int) -> None:
+        self._out, self._total, self._shards = out, total, shards
+        self._live = out.isatty()
+        self._start = self._next = time.monotonic()
+        self._next += _PIPE_SECONDS
+        self.counters: Mapping[str, int] = {}
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def tick(self, counters: Mapping[str, int], done: int) -> None:
+        self.counters = counters
+        if self._live:
+            self._out.write("\r\x1b[K" + self.line(counters, done))
+            self._out.flush()
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + _PIPE_SECONDS
+            print(self.line(counters, done), file=self._out, flush=True)
+
+    def line(self, counters: Mapping[str, int], done: int) -> str:
+        seconds = max(self.seconds, 1e-9)
+        parts = [
+            f"{done}/{self._shards} shards",
+            f"{short(counters['documents'])} documents",
+            f"{short(counters['tokens'] / seconds)} tokens/s",
+            f"{counters['bytes'] / 1e6 / seconds:.1f} MB/s",
+        ]
+        if self._total and counters["input"]:
+            left = seconds * (self._total - counters["input"]) / counters["input"]
+            parts.append(f"{duration(max(0.0, left))} left")
+        return " | ".join(parts)
+
+    def close(self) -> None:
+        if self._live:
+            self._out.write("\r\x1b[K")
+            self._out.flush()

@@ -1,0 +1,73 @@
+"""Files that appear under their names only when they are whole: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from data_prep_lib.errors import DataPrepError
+
+# EFBIG is what a limit on the size of files gives, EDQUOT a user's quota
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that becomes `path` when the block ends well, and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    file = open(temporary, "wb", buffering=1 << 20)  # noqa: SIM115
+    try:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        temporary.replace(path)
+        _sync_directory(path.parent)
+    except BaseException:
+        with suppress(OSError):  # close() flushes once more, and fails once more on a full disk
+            file.close()
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    with writing(path) as file:
+        file.write(json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8") + b"\n")
+
+
+def read_json(path: Path) -> Any:
+    """The file's value; None where there is none or it is no JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Temporary files of a killed run. Call it under the output's lock only."""
+    for path in directory.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def disk_error(e: OSError, where: Path) -> DataPrepError:
+    if e.errno in _FULL:
+        return DataPrepError(
+            f"{where}: {os.strerror(e.errno or 0)}; finished shards are kept, nothing half-written has a final name\n"
+            "  free space (or choose another output_dir) and run the same command again"
+        )
+    return DataPrepError(f"{e.filename or where}: {e.strerror or e}")
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,79 @@
+"""Closed mappings: an unknown key is refused with the nearest known one, a wrong type with what is valid."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from data_prep_lib.errors import ConfigError
+
+Check = Callable[[str, Any], Any]
+
+
+def bad(key: str, value: Any, valid: str) -> ConfigError:
+    return ConfigError(f"{key}: {value!r} is not valid\n  valid: {valid}")
+
+
+def closed(where: str, value: Any, checks: Mapping[str, Check], required: Sequence[str] = ()) -> dict[str, Any]:
+    """Check each key of a mapping with its function. `where` is the key that holds the mapping, "" at the top."""
+    if not isinstance(value, dict):
+        raise bad(where or "configuration", value, "a mapping of keys to values")
+    dot = f"{where}." if where else ""
+    for key in value:
+        if key not in checks:
+            raise ConfigError(f"{dot}{key}: unknown key{_nearest(str(key), checks)}\n  valid: {', '.join(checks)}")
+    for key in required:
+        if value.get(key) is None:
+            raise ConfigError(f"{dot}{key}: missing; set it in the configuration or on the command line")
+    return {key: checks[key](dot + key, item) for key, item in value.items()}
+
+
+def _nearest(key: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def optional(check: Check) -> Check:
+    return lambda key, value: None if value is None else check(key, value)
+
+
+def text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise bad(key, value, "a text that is not empty")
+    return value
+
+
+def boolean(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise bad(key, value, "true or false")
+    return value
+
+
+def count(key: str, value: Any) -> int:
+    # bool is an int in Python, and `workers: true` is a typo
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise bad(key, value, "a whole number, 1 or more")
+    return value
+
+
+def positive(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise bad(key, value, "a number above 0")
+    return float(value)
+
+
+def share(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise bad(key, value, "a share from 0 to 1")
+    return float(value)
+
+
+def one_of(*names: str) -> Check:
+    def check(key: str, value: Any) -> str:
+        if value not in names:
+            raise bad(key, value, " | ".join(names))
+        return str(value)
+
+    return check

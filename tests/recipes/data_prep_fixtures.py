@@ -1,0 +1,99 @@
+"""A small corpus, a small tokenizer and a way to run recipes/data_prep.py as a job runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "data_prep.py"
+sys.path.insert(0, str(RECIPE.parent))
+
+CODE = ["def", "return", "import", "self.value", "=", "None\n", "", "", "for", "if", "else:", "{}", "3.14", "0x7f\r\n"]
+PROSE = ["naïve", "東京", "Ελλάδα", "🙂", "\t", "the", "of", "and", "to", "in"]
+WORDS = CODE + PROSE
+
+
+def documents(count: int, salt: str = "") -> list[str]:
+    """Texts of 5 to 200 words, the same on every machine."""
+    texts = []
+    for i in range(count):
+        digest = hashlib.sha256(f"{salt}{i}".encode()).digest() * 7
+        texts.append(f"{salt}{i} " + " ".join(WORDS[byte % len(WORDS)] for byte in digest[: 5 + digest[0] % 195]))
+    return texts
+
+
+def make_tokenizer(directory: Path, vocab_size: int = 380) -> Path:
+    """Byte-level BPE with <|endoftext|> as EOS and BOS, as save_pretrained lays it out."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(documents(50), trainer)
+    tokenizer.enable_truncation(8)  # as some published files have it; it must not reach the data
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|endoftext|>",
+        "bos_token": {"__type": "AddedToken", "content": "<|endoftext|>", "special": True},
+    }
+    (directory / "tokenizer_config.json").write_text(json.dumps(config))
+    return directory
+
+
+def write_jsonl(path: Path, texts: Iterable[str], field: str = "text") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"id": i, field: text}) + "\n" for i, text in enumerate(texts)))
+    return path
+
+
+def config(tmp: Path, data: Path | str, **changes: Any) -> dict[str, Any]:
+    """A valid configuration with one dataset; makes the tokenizer."""
+    tokenizer = tmp / "tokenizer"
+    if not tokenizer.exists():
+        make_tokenizer(tokenizer)
+    base: dict[str, Any] = {
+        "datasets": [{"name": "web", "path": str(data)}],
+        "tokenizer": str(tokenizer),
+        "output_dir": str(tmp / "out"),
+        "num_shards": 3,
+        "workers": 2,
+        "splits": {"train": 0.8, "valid": 0.1, "test": 0.1},
+    }
+    return base | changes
+
+
+def command(values: dict[str, Any], tmp: Path) -> list[str]:
+    path = tmp / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return [sys.executable, str(RECIPE), "--config", str(path)]
+
+
+def prepare(values: dict[str, Any], tmp: Path, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the recipe to its end and check its exit code."""
+    done = subprocess.run(command(values, tmp), capture_output=True, text=True, timeout=120, **options)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def digests(root: Path) -> dict[str, str]:
+    """sha256 of every file that training reads; blend.json's paths are made relative first."""
+    files = [p for split in ("train", "valid", "test") for p in (root / split).glob("*")]
+    found = {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(files)}
+    return found | {"blend.json": (root / "blend.json").read_text().replace(str(root), "ROOT")}
+
+
+def leftovers(root: Path) -> list[Path]:
+    return list(root.rglob("*.tmp"))

@@ -1,0 +1,215 @@
+"""recipes/data_prep.py: killed, out of disk or run twice, it never leaves something half-done that looks whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
+    command,
+    config,
+    digests,
+    documents,
+    leftovers,
+    make_tokenizer,
+    prepare,
+    write_jsonl,
+)
+
+
+def receipts(root: Path) -> list[Path]:
+    return list((root / ".data_prep" / "receipts").glob("*.json"))
+
+
+def started(values: dict[str, Any], tmp: Path) -> subprocess.Popen[str]:
+    """The recipe, running in a process group of its own, with at least one shard done."""
+    process = subprocess.Popen(
+        command(values, tmp), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not receipts(Path(values["output_dir"])):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
+def group_is_empty(pgid: int) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        alive = [p for p in Path("/proc").glob("[0-9]*/stat") if _in_group(p, pgid)]
+        if not alive:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _in_group(stat: Path, pgid: int) -> bool:
+    try:
+        state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+    except OSError:
+        return False
+    return int(group) == pgid and state != "Z"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A corpus of a few seconds of work, and the digests of a run that nobody disturbed."""
+    tmp = tmp_path_factory.mktemp("undisturbed")
+    data = write_jsonl(tmp / "a.jsonl", documents(2000))
+    prepare(config(tmp, data, num_shards=12, workers=1), tmp)
+    return data, digests(tmp / "out")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_and_run_again_equals_undisturbed(
+    signum: signal.Signals, undisturbed: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    data, expected = undisturbed
+    values = config(tmp_path, data, num_shards=12)
+    process = started(values, tmp_path)
+    process.send_signal(signum)  # to the main process alone: the workers must see for themselves
+    _, said = process.communicate(timeout=30)
+    done = receipts(tmp_path / "out")
+    assert process.returncode == (-9 if signum == signal.SIGKILL else 128 + signum)
+    assert "Traceback" not in said
+    assert group_is_empty(process.pid)
+    assert 0 < len(done) < 12 and not (tmp_path / "out" / "blend.json").exists()
+    times = {path: path.stat().st_mtime_ns for path in done}
+
+    again = prepare(values, tmp_path)
+    assert f"{len(done)} of 12 shards are done already" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in done} == times
+    assert digests(tmp_path / "out") == expected
+    assert not leftovers(tmp_path)
+
+
+def test_a_worker_that_is_killed_ends_the_run(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    data, expected = undisturbed
+    values = config(tmp_path, data, num_shards=12)
+    process = started(values, tmp_path)
+    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [int(pid) for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(workers[0], signal.SIGKILL)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1 and "a worker process died" in said and "Traceback" not in said
+    prepare(values, tmp_path)
+    assert digests(tmp_path / "out") == expected
+
+
+def check_full_disk(values: dict[str, Any], tmp: Path, **options: Any) -> None:
+    done = prepare(values, tmp, code=1, **options)
+    out = Path(values["output_dir"])
+    error = next(line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert str(out) in error and "finished shards are kept" in error
+    assert not leftovers(out) and not (out / "blend.json").exists()
+    for receipt in receipts(out):  # whatever has a receipt is whole
+        assert all(
+            (out / path).stat().st_size == size for path, size in json.loads(receipt.read_text())["files"].items()
+        )
+
+
+def test_a_limit_on_file_size(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    data, expected = undisturbed
+    values = config(tmp_path, data, num_shards=12)
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # noqa: E731
+    check_full_disk(values, tmp_path, preexec_fn=limit)
+    prepare(values, tmp_path)
+    assert digests(tmp_path / "out") == expected
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", path], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def test_a_full_disk(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path, small_disk: Path) -> None:
+    data, expected = undisturbed
+    values = config(tmp_path, data, num_shards=12, output_dir=str(small_disk / "out"))
+    check_full_disk(values, tmp_path)
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    prepare(values, tmp_path)
+    assert digests(small_disk / "out") == expected
+
+
+def test_a_disk_that_is_clearly_too_small_is_refused(tmp_path: Path, small_disk: Path) -> None:
+    data = tmp_path / "a.jsonl"
+    write_jsonl(data, documents(10))
+    with data.open("a") as file:
+        file.write('{"text": "' + "x" * 3_000_000 + '"}\n')
+    done = prepare(config(tmp_path, data, output_dir=str(small_disk / "out")), tmp_path, code=3)
+    assert "GB free; this input needs at least" in done.stderr
+    assert not list((small_disk / "out").rglob("*.bin"))
+
+
+def test_a_shard_that_is_damaged_or_gone_is_made_again(tmp_path: Path) -> None:
+    values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(200)))
+    prepare(values, tmp_path)
+    out = tmp_path / "out"
+    expected = digests(out)
+    (out / "train" / "web_00001.bin").write_bytes(b"short")
+    (out / "train" / "web_00002.idx").unlink()
+    assert "1 of 3 shards are done already" in prepare(values, tmp_path).stderr
+    assert digests(out) == expected
+    (out / "valid" / "web_00000.bin").unlink()  # its parts are gone: all shards are read once more
+    prepare(values, tmp_path)
+    assert digests(out) == expected
+
+
+def test_another_tokenizer_input_or_option_is_refused(tmp_path: Path) -> None:
+    data = write_jsonl(tmp_path / "a.jsonl", documents(60))
+    values = config(tmp_path, data, num_shards=1)
+    prepare(values, tmp_path)
+    expected = digests(tmp_path / "out")
+    make_tokenizer(tmp_path / "other", vocab_size=350)
+    changes: dict[str, dict[str, Any]] = {
+        "tokenizer.sha256": {"tokenizer": str(tmp_path / "other")},
+        "options.add_bos": {"add_bos": True},
+        "datasets.web": {"num_shards": 2},
+    }
+    for named, change in changes.items():
+        done = prepare(values | change, tmp_path, code=2)
+        assert named in done.stderr and "choose another output_dir" in done.stderr
+    write_jsonl(data, documents(61))
+    assert "datasets.web" in prepare(values, tmp_path, code=2).stderr
+    assert digests(tmp_path / "out") == expected
+
+
+def test_files_of_someone_else_are_left_alone(tmp_path: Path) -> None:
+    values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(20)))
+    (tmp_path / "out" / "train").mkdir(parents=True)
+    assert "did not make" in prepare(values, tmp_path, code=2).stderr
+    assert list((tmp_path / "out" / "train").iterdir()) == []
+
+
+def test_two_runs_on_one_output_do_not_mix(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    data, expected = undisturbed
+    values = config(tmp_path, data, num_shards=12)
+    first = started(values, tmp_path)
+    assert "another run is writing" in prepare(values, tmp_path, code=1).stderr
+    assert first.wait(60) == 0
+    assert digests(tmp_path / "out") == expected
+
+
+def test_it_works_from_wherever_recipes_is_copied(tmp_path: Path) -> None:
+    values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(20)), num_shards=1)
+    argv = command(values, tmp_path)
+    source = Path(argv[1])
+    code = tmp_path / "job" / "code"
+    shutil.copytree(source.parent / "data_prep_lib", code / "data_prep_lib")
+    shutil.copy(source, code)
+    subprocess.run([argv[0], str(code / source.name), *argv[2:]], check=True, cwd="/", timeout=60, capture_output=True)
