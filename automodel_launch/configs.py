@@ -8,6 +8,7 @@ a form that AutoModel 0.7.0's loader resolves (components/config/loader.py, reso
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from automodel_launch.overrides import Override
 from automodel_launch.recipes import Recipe
 from automodel_launch.suggest import did_you_mean, nearest, nearest_key
 
+_OUR_ENV = "launch.env"
 RUN_KEYS = ("env", "wandb", "data", "job_env")
 
 
@@ -50,11 +52,26 @@ class Layered:
             raise ConfigError(f"{self.sources.get('run', self.path)}: run: is a mapping, not {section!r}.")
         return section
 
+    def section(self, key: str, kind: type, name: str) -> Any:
+        """The value of `run.KEY`, empty where it is not given."""
+        value = kind() if self.run.get(key) is None else self.run[key]
+        if not isinstance(value, kind):
+            where = self.sources.get(f"run.{key}", str(self.path))
+            raise ConfigError(f"{where}: run.{key} is a {name}, not {value!r}.")
+        return value
+
+    @property
+    def job_env(self) -> list[str]:
+        """`run.job_env`: names of variables that only the job has."""
+        names = self.section("job_env", list, "list of names")
+        if not all(isinstance(name, str) for name in names):
+            where = self.sources.get("run.job_env", self.path)
+            raise ConfigError(f"{where}: run.job_env is a list of names, not {names!r}.")
+        return list(names)
+
     def run_env(self, scope: EnvScope) -> dict[str, Any]:
         """`run.env`: profile defaults of this config, resolved."""
-        env = self.run.get("env") or {}
-        if not isinstance(env, dict):
-            raise ConfigError(f"{self.sources.get('run.env', self.path)}: run.env is a mapping, not {env!r}.")
+        env = self.section("env", dict, "mapping")
         resolved: dict[str, Any] = _interpolate(self, {"env": env, "run": {"env": env}}, scope)["env"]
         return resolved
 
@@ -115,8 +132,8 @@ def refuse_bare_options(overrides: Iterable[Override], options: Iterable[str]) -
 def _check_profile_keys(layered: Layered) -> None:
     from automodel_launch import profile_schema
 
-    known = profile_schema.WRITTEN_KEYS
-    for key in layered.run.get("env") or {}:
+    known = [key for key in profile_schema.WRITTEN_KEYS if key != "extends"]
+    for key in layered.section("env", dict, "mapping"):
         if key not in known:
             where = layered.sources.get(f"run.env.{key}", str(layered.path))
             raise ConfigError(f"{where}: run.env.{key}: no key of a profile.{did_you_mean(str(key), known)}")
@@ -129,7 +146,7 @@ def find(recipe: Recipe, wanted: str) -> Path:
         ConfigError: there is none.
     """
     if wanted.endswith((".yaml", ".yml")) or "/" in wanted:
-        path = Path(wanted).expanduser().absolute()
+        path = Path(os.path.abspath(Path(wanted).expanduser()))  # noqa: PTH100  # without `..`, links as they are
         if not path.is_file():
             raise ConfigError(f"{path}: no such config file.")
         return path
@@ -170,14 +187,15 @@ def _chain(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[yamlio.Documen
     for entry in defaults:
         if entry == "_self_":  # Hydra's word for this file; it always comes last here
             continue
-        other = path.parent / (entry if entry.endswith((".yaml", ".yml")) else f"{entry}.yaml")
+        name = entry if entry.endswith((".yaml", ".yml")) else f"{entry}.yaml"
+        other = Path(os.path.abspath(path.parent / name))  # noqa: PTH100
         if not other.is_file():
             names = sorted(p.stem for p in path.parent.glob("*.yaml"))
             raise ConfigError(
                 f"{path}:{document.lines.get('defaults')}: defaults names '{entry}', and there is no {other}."
                 f"{did_you_mean(entry, names)}"
             )
-        yield from _chain(other.resolve(), (*above, path))
+        yield from _chain(other, (*above, path))
     yield document, path
 
 
@@ -192,7 +210,9 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
 def _note(layered: Layered, document: yamlio.Document, origin: Path) -> None:
     base = layered.path.parent
     shown = origin.relative_to(base.parent) if origin.is_relative_to(base.parent) else origin
-    for key, _ in flatten(document.data):
+    for key, value in flatten(document.data):
+        if value == {} and any(k.startswith(f"{key}.") for k in layered.sources):
+            continue  # an empty mapping over a filled one changes nothing
         _forget(layered, key)
         layered.sources[key] = f"{shown}:{document.lines.get(key, '?')}"
 
@@ -223,12 +243,14 @@ def _apply(layered: Layered, override: Override, options: Iterable[str]) -> None
         del node[leaf]
         _forget(layered, override.key)
         layered.sources.pop(override.key, None)
+        if not node and parents:
+            layered.sources[".".join(parents)] = f"override {override.text}"
         return
     if override.action == "set":
         if leaf not in node:
             raise _unknown_key(layered, override, options)
         _same_kind(layered, override, node[leaf])
-    node[leaf] = override.value
+    node[leaf] = copy.deepcopy(override.value)
     _forget(layered, override.key)
     added = flatten(override.value) if isinstance(override.value, Mapping) and override.value else []
     layered.sources.update({f"{override.key}.{k}": f"override {override.text}" for k, _ in added})
@@ -242,14 +264,19 @@ def _apply_to_profile(layered: Layered, override: Override) -> None:
         raise ConfigError(f"override {override.text}: a key of the profile cannot be removed, only set.")
     table, _, name = key.partition(".")
     if name:  # run.env.env_vars.NAME=value
-        value = override.value if table == "additional_parameters" else _text(override.value)
-        layered.profile_overrides.setdefault(table, {})[name] = value
+        if table not in ("env_vars", "additional_parameters"):
+            raise ConfigError(f"override {override.text}: '{table}' is no table of a profile, so it has no keys.")
+        value = override.value if table == "additional_parameters" else _text(override)
+        if not isinstance(layered.profile_overrides.setdefault(table, {}), dict):
+            raise ConfigError(f"override {override.text}: another override makes {table} something else than a table.")
+        layered.profile_overrides[table] = {**layered.profile_overrides[table], name: value}
     else:
         layered.profile_overrides[key] = override.value
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else yamlio.dump(value).removesuffix("...\n").strip()
+def _text(override: Override) -> str:
+    """The value of a variable: what was written, `010` and `1e-4` too; only quotes of YAML go."""
+    return override.value if isinstance(override.value, str) else override.text.partition("=")[2]
 
 
 def _node(layered: Layered, override: Override, parents: list[str], options: Iterable[str]) -> dict[str, Any]:
@@ -281,7 +308,7 @@ def _unknown_key(layered: Layered, override: Override, options: Iterable[str]) -
 
 def _unknown_option(layered: Layered, override: Override, options: Iterable[str]) -> UsageError:
     option = override.text.partition("=")[0]
-    if override.key in layered.data and "=" not in override.text:
+    if override.key in _all_keys(layered.data) and "=" not in override.text:
         return UsageError(f"{option} needs a value: {option} VALUE or {override.key}=VALUE.")
     known = [*options, *(f"--{key}" for key in layered.data if key != "run")]
     return UsageError(
@@ -309,6 +336,8 @@ def _same_kind(layered: Layered, override: Override, old: Any) -> None:
     fits = type(new) is kind or (kind is float and type(new) is int) or kind not in kinds
     if kind is list and isinstance(new, str):  # AutoModel takes a path or a list of paths
         fits = True
+    if kind is str and isinstance(new, dict):  # `key=a: b` is a mapping in YAML, and was hardly meant as one
+        raise ConfigError(f"override {override.text}: {override.key} is a text, and {new!r} a mapping.", "quote it")
     if not fits:
         where = layered.sources.get(override.key, layered.path.name)
         raise ConfigError(
@@ -326,20 +355,40 @@ def _interpolate(layered: Layered, data: Mapping[str, Any], scope: EnvScope) -> 
     from omegaconf.errors import OmegaConfBaseException
 
     register = getattr(OmegaConf, "register_resolver", None) or OmegaConf.register_new_resolver  # 2.4, or before
-    register("oc.env", scope.lookup, replace=True, use_cache=False)
+    register(_OUR_ENV, scope.lookup, replace=True, use_cache=False)
+    scope.problem = None
     try:
-        resolved = OmegaConf.to_container(OmegaConf.create(dict(data)), resolve=True)
+        resolved = OmegaConf.to_container(OmegaConf.create(_with_our_env(dict(data))), resolve=True)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "?"
         reason = str(error).splitlines()[0]
+        if scope.missing:  # oc.decode of a variable that is not set, say
+            raise _missing(layered, scope) from error
         where = layered.sources.get(key, str(layered.path))
+        if scope.problem:
+            raise ConfigError(f"{where}: {key}: {scope.problem}", "give a plain default") from error
         raise ConfigError(
             f"{where}: {key}: {reason}.",
             "references: ${key.sub} in the config, ${run.*}, ${oc.env:NAME} or ${oc.env:NAME,default}",
         ) from error
+    filled: dict[str, Any] = dict(resolved)  # type: ignore[arg-type]  # a mapping stays one
+    scope.settle(filled)
+    unset = [key for key, value in flatten(filled) if value == "???"]  # OmegaConf's word for a value to be given
+    if unset:
+        where = layered.sources.get(unset[0], str(layered.path))
+        raise ConfigError(f"{where}: {unset[0]} must be given.", f"{unset[0]}=VALUE")
     if scope.missing:
         raise _missing(layered, scope)
-    return dict(resolved)  # type: ignore[arg-type]  # a mapping stays one
+    return filled
+
+
+def _with_our_env(value: Any) -> Any:
+    """`oc.env` as a resolver of our own: OmegaConf's would have to be replaced for the whole process."""
+    if isinstance(value, Mapping):
+        return {key: _with_our_env(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_our_env(entry) for entry in value]
+    return value.replace("${oc.env:", f"${{{_OUR_ENV}:") if isinstance(value, str) else value
 
 
 def _missing(layered: Layered, scope: EnvScope) -> ConfigError:

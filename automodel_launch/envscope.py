@@ -6,11 +6,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from automodel_launch.secrets import is_secret
+
 # Set inside the job by Slurm, torchrun or the node agent; a value of this shell would be another job's.
 _JOB_ONLY = re.compile(
     r"SLURM_\w+|SLURMD_\w+|RANK|LOCAL_RANK|GROUP_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_(ADDR|PORT)"
 )
-_EXPORT = re.compile(r"(?:^|[;&|]\s*)\s*export\s+(\w+)=", re.M)
+_EXPORT = re.compile(r"(?:^|[;&|{(]|\b(?:then|do|else)\b)\s*export\s+([^;&|#\n]*)", re.M)
+_EXPORTED_NAME = re.compile(r"""(\w+)(?:=(?:"[^"]*"|'[^']*'|\$\([^)]*\)|\S)*)?""")
+_MISSING = re.compile(r"\\x00(\w+)\\x00")  # what `lookup` leaves in a config, in Python's notation
 
 
 @dataclass
@@ -28,21 +32,36 @@ class EnvScope:
     job_only: frozenset[str] = frozenset()
     kept: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
+    problem: str | None = None
 
     def lookup(self, name: str, *default: object) -> str | None:
         """The resolver behind `oc.env`; a name of the job comes back as the reference itself."""
-        if name in self.job_only or _JOB_ONLY.fullmatch(name):
+        if name in self.job_only or _JOB_ONLY.fullmatch(name) or is_secret(name):
             self.kept.add(name)
-            return f"${{oc.env:{name},{default[0]}}}" if default else f"${{oc.env:{name}}}"
+            return self._reference(name, *default)
         for known in (self.job_env, self.environ):
             if name in known:
                 return known[name]
         if default:
             return None if default[0] is None else str(default[0])
         self.missing.add(name)
-        return ""
+        return f"\0{name}\0"
+
+    def settle(self, resolved: object) -> None:
+        """Forget the missing names that stood only in a default which nothing needed."""
+        self.missing &= set(_MISSING.findall(repr(resolved)))
+
+    def _reference(self, name: str, *default: object) -> str:
+        if not default:
+            return f"${{oc.env:{name}}}"
+        text = "null" if default[0] is None else str(default[0])
+        if "}" in text or "$" in text:
+            reason = f"AutoModel cannot read the default {text!r} (it has a '}}' or a '$')"
+            self.problem = f"${{oc.env:{name},...}}: {reason}."
+            raise ValueError(self.problem)
+        return f"${{oc.env:{name},{text}}}"
 
 
 def exported(lines: Iterable[str]) -> set[str]:
     """Names that shell lines of a profile export (`export NAME=...`)."""
-    return {name for line in lines for name in _EXPORT.findall(line)}
+    return {name for line in lines for words in _EXPORT.findall(line) for name in _EXPORTED_NAME.findall(words)}

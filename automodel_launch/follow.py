@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -34,6 +35,8 @@ class Tail:
         """Lines since the last call; with `last`, also an unfinished one."""
         try:
             with self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self.offset:  # another file of that name
+                    self.offset, self.rest = 0, b""
                 file.seek(self.offset)
                 new = file.read()
         except OSError:
@@ -43,7 +46,7 @@ class Tail:
         if last and self.rest:
             whole, self.rest = [*whole, self.rest], b""
         for line in whole:
-            yield line.decode(errors="replace").rpartition("\r")[2]  # a progress bar overwrites its line
+            yield line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]  # a progress bar overwrites its line
 
 
 @dataclass
@@ -158,7 +161,8 @@ def exit_code(status: Status) -> int:
     """The job's own code; 1 where a job that did not complete has none."""
     if status.state == "COMPLETED":
         return 0
-    return status.code or 1
+    code = status.code or 1
+    return 128 - code if code < 0 else code  # a negative one is a signal's number
 
 
 def closing_block(record: Record, status: Status) -> str:

@@ -101,7 +101,7 @@ def _row(record: Record, now: Status) -> dict[str, Any]:
 def _ranks(wanted: str, job: JobDir, record: Record) -> list[int] | None:
     if wanted == "all":
         return None
-    if not wanted.isdigit():
+    if not (wanted.isascii() and wanted.isdigit()):
         raise UsageError(f"--rank {wanted}: expected a global rank (0, 1, ...) or `all`.")
     present = job.ranks()
     if present and int(wanted) not in present:

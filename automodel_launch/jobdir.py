@@ -55,18 +55,18 @@ class JobDir:
         node = self.node(0)
         if node is None or node.get("host") != socket.gethostname():
             return None
-        pid = int(node["agent_pid"])
-        return pid if _start_time(pid) == node.get("agent_start") else None
+        pid, start = node.get("agent_pid"), node.get("agent_start")
+        return pid if isinstance(pid, int) and start is not None and _start_time(pid) == start else None
 
     def status(self) -> Status:
         """State of a job whose nodes are this machine."""
         alive = self.agent_pid() is not None  # asked first: the agent writes exit.json before it goes
         ended = self.exit_record()
-        if ended:
+        if ended and "state" in ended:
             keys = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
             return Status(ended["state"], **{key: ended.get(key) for key in keys})
         node = self.node(0)
-        if node is None:
+        if node is None or "host" not in node:
             reason = "its directory is gone" if not self.path.is_dir() else "its agent has not reported yet"
             return Status("UNKNOWN", error=reason)
         if node.get("host") != socket.gethostname():

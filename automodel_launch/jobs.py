@@ -87,7 +87,7 @@ def find(folder: Path, wanted: str) -> Record:
         return records[-1]
     for match in (
         [r for r in records if wanted == r.job_id],
-        [r for r in records if wanted == str(r.handle.get("slurm_id"))],
+        [r for r in records if wanted == str(r.handle.get("slurm_id", ""))],
         [r for r in records if wanted == r.run_name][-1:],
         [r for r in records if r.job_id.startswith(wanted)],
     ):
@@ -109,6 +109,9 @@ def _listed(records: Iterable[Record]) -> str:
 def _read(path: Path) -> Record | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return Record(**{f.name: values[f.name] for f in fields(Record) if f.name in values})
+        record = Record(**{f.name: values[f.name] for f in fields(Record) if f.name in values})
+        texts = (record.job_id, record.run_name, record.job_dir, record.run_dir, record.executor)
+        whole = all(isinstance(text, str) for text in texts) and isinstance(record.handle, dict)
+        return record if whole and isinstance(record.submitted, (int, float)) else None
     except (OSError, ValueError, TypeError, AttributeError):
         return None

@@ -67,7 +67,7 @@ def _preview(args: argparse.Namespace, here: Workspace, plan: Plan, findings: li
     from automodel_launch import preview
 
     if args.json:
-        print(json.dumps(preview.document(plan, findings), indent=1, ensure_ascii=False))
+        print(json.dumps(preview.document(plan, findings), indent=1))
     else:
         preview.show(plan, findings, colour=profiles.load(here.env_file).theme != "plain")
     return PlanRefused.exit_code if refused else 0

@@ -8,18 +8,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+from automodel_launch import yamlio
 from automodel_launch.errors import UsageError
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
+LONGEST = 100
+_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{LONGEST - 1}}}")
 HASH_DIGITS = 6
 
 
 def run_name(recipe: str, config: str, trained: dict[str, Any]) -> str:
     """RECIPE-CONFIG-h: h are the first digits of the hash of what is trained (the config without `run`, and recipe)."""
-    canonical = json.dumps([recipe, trained], sort_keys=True, ensure_ascii=False, default=str)
+    canonical = json.dumps([recipe, yamlio.json_value(trained)], sort_keys=True, ensure_ascii=False, default=str)
     digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{recipe}-{config}")
-    return f"{readable}-{digest[:HASH_DIGITS]}"
+    return f"{readable[: LONGEST - HASH_DIGITS - 1]}-{digest[:HASH_DIGITS]}"
 
 
 def check(name: str) -> None:
@@ -42,9 +44,10 @@ def run_of(job: str) -> str:
     return job.rpartition(".")[0]
 
 
-def next_job_id(run: str, job_root: str) -> str:
-    """The id after the highest one that has a directory in the job root."""
-    return job_id(run, max(_numbers(run, Path(job_root)), default=0) + 1)
+def next_job_id(run: str, job_root: str, records: Path | None = None) -> str:
+    """The id after the highest one that has a directory in the job root, or a record (another profile's job root)."""
+    taken = _numbers(run, Path(job_root)) + (_numbers(run, records, r"\.json") if records else [])
+    return job_id(run, max(taken, default=0) + 1)
 
 
 def free_name(run: str, job_root: str) -> str:
@@ -56,8 +59,8 @@ def free_name(run: str, job_root: str) -> str:
     return name
 
 
-def _numbers(run: str, root: Path) -> list[int]:
+def _numbers(run: str, root: Path, end: str = "") -> list[int]:
     if not root.is_dir():
         return []
-    pattern = re.compile(re.escape(run) + r"\.(\d+)")
+    pattern = re.compile(re.escape(run) + rf"\.(\d+){end}")
     return [int(match.group(1)) for entry in root.iterdir() if (match := pattern.fullmatch(entry.name))]

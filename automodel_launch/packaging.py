@@ -74,6 +74,13 @@ def _files(root: Path) -> Iterator[Path]:
         return
     ignored = _git_ignored(root)
     for folder, folders, names in os.walk(root):
+        wanted = [Path(folder, d) for d in folders if d not in _SKIPPED and Path(folder, d) not in ignored]
+        links = [path for path in wanted if path.is_symlink()]
+        if links:
+            raise ConfigError(
+                f"code: {links[0]} is a link to a folder; such ones do not travel.",
+                "copy the folder, or name the link in .gitignore",
+            )
         folders[:] = sorted(d for d in folders if d not in _SKIPPED and Path(folder, d) not in ignored)
         for name in sorted(names):
             path = Path(folder, name)

@@ -14,6 +14,7 @@ from automodel_launch.errors import ProfileError
 from automodel_launch.packaging import PlannedFile
 from automodel_launch.profile_schema import Profile, validate
 from automodel_launch.recipes import Recipe
+from automodel_launch.secrets import is_secret
 from automodel_launch.workspace import Workspace
 
 Mode = Literal["run", "batch"]
@@ -99,7 +100,7 @@ class Plan:
             "launch": self.recipe.launch,
             "command": self.command,
             "script": self.script,
-            "config": self.config,
+            "config": yamlio.json_value(self.config),
             "provenance": self.provenance,
             "kept_for_the_job": list(self.deferred),
             "files": [{"path": f.path, "bytes": f.bytes, "sha256": f.sha256} for f in self.files]
@@ -142,8 +143,9 @@ def make(
         "data_dir": profile.data_dir or executor.data_dir(profile, workspace),
         **{section: values for section, values in env_file.sections.items() if section != "cli"},
     }
-    run_values["wandb"] = {**run_values.get("wandb", {}), **(layered.run.get("wandb") or {})}
+    run_values["wandb"] = {**run_values.get("wandb", {}), **layered.section("wandb", dict, "mapping")}
     trained = layered.resolve({**run_values, "name": "@run", "dir": "@run"}, scope).data
+    trained = yamlio.json_value(trained)
     run_name = name or naming.run_name(recipe.name, layered.name, trained)
     naming.check(run_name)
     if fresh:
@@ -169,7 +171,7 @@ def make(
         agent={},
         script="",
     )
-    return with_job_id(draft, naming.next_job_id(run_name, root))
+    return with_job_id(draft, naming.next_job_id(run_name, root, workspace.records))
 
 
 def with_job_id(draft: Plan, job_id: str) -> Plan:
@@ -198,14 +200,23 @@ def _profile(
     env_file: profiles.EnvFile, name: str, recipe: Recipe, layered: configs.Layered, environ: Mapping[str, str]
 ) -> tuple[Profile, dict[str, str]]:
     run_env = layered.run_env(envscope.EnvScope(environ))
+    own = profiles.Layer(f"{layered.path.name} run.env", run_env)
+    validate(profiles.merge([own])[0], lambda key: f"{own.source}: {key}")  # also what a stronger layer hides
     layers = [
         profiles.Layer(f"recipe {recipe.name}", recipe.profile_defaults),
-        profiles.Layer(f"{layered.path.name} run.env", run_env),
+        own,
         *env_file.layers(name),
         profiles.Layer("override run.env", layered.profile_overrides),
     ]
     values, sources = profiles.merge(layers)
     profile = validate(values, lambda key: f"{key} ({sources.get(key, name)})")
+    written = [variable for variable in profile.env_vars if is_secret(variable)]
+    if written:
+        raise ProfileError(
+            f"env_vars.{written[0]} ({sources[f'env_vars.{written[0]}']}): a secret's value does not belong there; it"
+            " would stand in the plan and in the job's files.",
+            f'export {written[0]}=..., and secrets = ["{written[0]}"] in the profile',
+        )
     if profile.nodes > 1 and not executors.get(profile.executor).many_nodes:
         raise ProfileError(
             f"nodes = {profile.nodes} ({sources['nodes']}): executor '{profile.executor}' runs on one machine.",
@@ -217,7 +228,7 @@ def _profile(
 def _scope(profile: Profile, layered: configs.Layered, environ: Mapping[str, str]) -> envscope.EnvScope:
     setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
     names = {*profile.secrets, *envscope.exported([*setup, *profile.startup_commands])}
-    names.update(layered.run.get("job_env") or [])
+    names.update(layered.job_env)
     return envscope.EnvScope(environ, job_env=profile.env_vars, job_only=frozenset(names))
 
 

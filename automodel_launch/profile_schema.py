@@ -53,6 +53,8 @@ class Profile(_Closed):
     partition: Text | None = None
     run_partition: Text | None = None
     batch_partition: Text | None = None
+    build_partition: Text | None = None  # Nemotron's keys for jobs that build images
+    build_time: Text | None = None
     time: Text | None = None
     cpus_per_task: Count | None = None
     mem: Text | None = None
@@ -95,6 +97,7 @@ class Artifacts(_Closed):
     """Where artifacts lie; configs read it as ${run.artifacts.root}."""
 
     root: Text | None = None
+    backend: Literal["file", "wandb"] | None = None  # Nemotron's key; read by nothing here
 
 
 class Cache(_Closed):
@@ -106,7 +109,7 @@ class Cache(_Closed):
 class Cli(_Closed):
     """How the launcher talks: `plain` has no colour even on a terminal."""
 
-    theme: Literal["dark", "light", "plain"] = "dark"
+    theme: Text = "dark"
 
 
 SECTIONS: dict[str, type[_Closed]] = {"wandb": Wandb, "artifacts": Artifacts, "cache": Cache, "cli": Cli}
@@ -139,7 +142,8 @@ def check_table(table: dict[str, Any], where: str) -> None:
     values = {SYNONYMS.get(k, k): v for k, v in table.items() if k != "extends"}
     if not isinstance(table.get("extends", ""), str):
         raise ProfileError(f"{where}: extends = {table['extends']!r} is not the name of a profile.")
-    validate(values, lambda key: f"{where}: {key}")
+    written = {SYNONYMS.get(k, k): k for k in table}
+    validate(values, lambda key: f"{where}: {written.get(key, key)}")
 
 
 def validate(values: dict[str, Any], place: Any) -> Profile:
@@ -159,13 +163,18 @@ def _error(error: ValidationError, values: dict[str, Any], place: Any, known: tu
     key = str(first["loc"][0])
     where = place(key) if callable(place) else f"{place}: {key}"
     if first["type"] == "extra_forbidden":
+        if key in known:  # `extends` in a config or an override
+            return ProfileError(f"{where}: stands in env.toml only.", "--run NAME or --batch NAME chooses a profile")
         near = nearest(key, known)
         return ProfileError(
             f"{where}: unknown key.{did_you_mean(key, known)}",
             f"write {near} = ..." if near else f"known keys: {', '.join(known)}",
         )
     kinds = sorted({k for e in error.errors() if e["loc"][0] == key for k in _expected(e)})
-    return ProfileError(f"{where} = {values.get(key)!r} is not valid: expected {' or '.join(kinds)}.")
+    value = values.get(key)
+    if isinstance(value, dict) and len(first["loc"]) > 1:  # one variable of a table, and not the values of the others
+        where, value = f"{where}: {first['loc'][1]}", value.get(first["loc"][1])
+    return ProfileError(f"{where} = {value!r} is not valid: expected {' or '.join(kinds)}.")
 
 
 def _expected(error: Any) -> Iterator[str]:

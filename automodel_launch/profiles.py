@@ -58,7 +58,13 @@ class EnvFile:
             table = self._table(wanted, seen)
             seen.append(wanted)
             chain.insert(0, Layer(f"{self.path.name} [{wanted}]", {k: v for k, v in table.items() if k != "extends"}))
-            wanted = table.get("extends")
+            parent = table.get("extends")
+            if parent is not None and not isinstance(parent, str):
+                raise ProfileError(
+                    f"{self.path} [{seen[-1]}]: extends = {parent!r} is not the name of one profile.",
+                    'extends = "NAME"; a profile has one parent, which may have one of its own',
+                )
+            wanted = parent
         return chain
 
     def _table(self, name: str, seen: list[str]) -> dict[str, Any]:
@@ -93,7 +99,7 @@ def load(path: Path, wanted: str | None = None) -> EnvFile:
     import tomli
 
     try:
-        document = tomli.loads(path.read_text(encoding="utf-8"))
+        document = tomli.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         document = {}
     except (OSError, UnicodeDecodeError) as error:
@@ -114,22 +120,25 @@ def _checked(path: Path, document: dict[str, Any]) -> EnvFile:
     if stray:
         raise ProfileError(f"{path}: the key '{stray[0]}' stands outside of any table.", "put it below a line [NAME]")
     sections, profiles = {}, {}
+    parents = {other.get("extends") for other in document.values() if isinstance(other.get("extends"), str)}
     for name, table in document.items():
         if name in schema.SECTIONS:
             sections[name] = schema.check_section(name, table, f"{path} [{name}]")
         else:
+            if name not in {*BUILT_IN, *parents} and not {"extends", "executor"} & table.keys():
+                raise _no_profile(path, name, table, schema.SECTIONS)
             schema.check_table(table, f"{path} [{name}]")
             profiles[name] = table
-    env = EnvFile(path, profiles, sections)
-    for name, table in profiles.items():
-        is_parent = name in BUILT_IN or any(other.get("extends") == name for other in profiles.values())
-        if not is_parent and "extends" not in table and "executor" not in table:
-            raise ProfileError(
-                f"{path} [{name}] has neither `executor` nor `extends`, so it is no profile, and no known section."
-                f"{did_you_mean(name, schema.SECTIONS)}",
-                f'add executor = "local" | "slurm" | "docker"; sections: {", ".join(schema.SECTIONS)}',
-            )
-    return env
+    return EnvFile(path, profiles, sections)
+
+
+def _no_profile(path: Path, name: str, table: Mapping[str, Any], sections: Iterable[str]) -> ProfileError:
+    keys = f" (it has {', '.join(table)})" if table else ""
+    return ProfileError(
+        f"{path} [{name}] has neither `executor` nor `extends`{keys}, so it is no profile, and no known section."
+        f"{did_you_mean(name, sections)}",
+        f'add executor = "local" | "slurm" | "docker"; sections: {", ".join(sections)}',
+    )
 
 
 def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -140,9 +149,13 @@ def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
         for written, value in layer.values.items():
             key = SYNONYMS.get(written, written)
             if isinstance(value, Mapping):
-                values[key] = {**values.get(key, {}), **value}
+                below = values.get(key)
+                values[key] = {**(below if isinstance(below, Mapping) else {}), **value}
+                sources.pop(key, None)
                 sources.update({f"{key}.{name}": layer.source for name in value})
             else:
                 values[key] = value
+                for hidden in [old for old in sources if old.startswith(f"{key}.")]:
+                    del sources[hidden]
                 sources[key] = layer.source
     return values, sources

@@ -25,7 +25,7 @@ class Progress:
             record = json.loads(line)
         except ValueError:
             return
-        if isinstance(record, dict) and "tps" in record:
+        if isinstance(record, dict) and "tps" in record and isinstance(record.get("step"), int):
             self.steps.append(record)
 
     def line(self) -> str:

@@ -7,7 +7,7 @@ Nemotron's recipes use too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -53,17 +53,37 @@ def find(workspace: Workspace, wanted: str, also: Iterable[str] = ()) -> Recipe:
         RecipeError: there is none, or its metadata block is missing or wrong.
     """
     if wanted.endswith(".py") or "/" in wanted:
-        path = Path(wanted).expanduser().absolute()
+        path = Path(wanted).expanduser().resolve()
         if not path.is_file():
             raise RecipeError(f"{path}: no such recipe script.")
         return _read(path, workspace)
-    known = {recipe.name: recipe for recipe in available(workspace)}
+    known = _by_name(_readable(workspace, wanted))
     if wanted not in known:
         raise RecipeError(
             f"no recipe '{wanted}' in {workspace.recipes}.{did_you_mean(wanted, [*known, *also])}",
             f"recipes: {', '.join(known) or 'none'}; or give the path of a script with a metadata block",
         )
     return known[wanted]
+
+
+def _readable(workspace: Workspace, wanted: str) -> Iterator[Recipe]:
+    """Recipes whose block is right; a wrong one is an error where it may be the wanted one."""
+    for path in sorted(workspace.recipes.glob("*.py")):
+        try:
+            if _block(path) is not None:
+                yield _read(path, workspace)
+        except RecipeError:
+            if path.stem.replace("_", "-") == wanted.replace("_", "-"):
+                raise
+
+
+def _by_name(found: Iterable[Recipe]) -> dict[str, Recipe]:
+    known: dict[str, Recipe] = {}
+    for recipe in found:
+        other = known.setdefault(recipe.name, recipe)
+        if other is not recipe:
+            raise RecipeError(f"{other.path} and {recipe.path} are both named '{recipe.name}'.", "rename one")
+    return known
 
 
 def available(workspace: Workspace) -> list[Recipe]:
@@ -94,10 +114,14 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
         metadata = tomli.loads(block)
     except tomli.TOMLDecodeError as error:
         raise RecipeError(f"{path}: the metadata block is not TOML: {error}") from error
-    spec = metadata.get("tool", {}).get("runspec")
+    tool = metadata.get("tool")
+    spec = tool.get("runspec") if isinstance(tool, dict) else None
     if not isinstance(spec, dict):
         raise RecipeError(f"{path}: the metadata block has no table [tool.runspec].", "see recipes/pretrain.py")
     _check(spec, path)
+    dependencies = metadata.get("dependencies", [])
+    if not isinstance(dependencies, list) or not all(isinstance(entry, str) for entry in dependencies):
+        raise RecipeError(f"{path}: dependencies = {dependencies!r} is not a list of texts.")
     config = spec.get("config", {})
     return Recipe(
         name=spec.get("name", path.stem),
@@ -108,7 +132,7 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
         config_dir=_config_dir(path, config.get("dir"), workspace),
         default_config=config.get("default", "default"),
         resources=spec.get("resources", {}),
-        dependencies=tuple(metadata.get("dependencies", ())),
+        dependencies=tuple(dependencies),
     )
 
 
@@ -116,7 +140,7 @@ def _config_dir(path: Path, written: str | None, workspace: Workspace) -> Path:
     """Recipes of the workspace have theirs in configs/; those of others name a folder beside their script."""
     if written is None:
         return path.parent
-    if path.parent == workspace.recipes:
+    if path.parent == workspace.recipes.resolve():
         return workspace.configs / Path(written).name
     return (path.parent / written).absolute()
 
@@ -130,6 +154,10 @@ def _check(spec: dict[str, Any], path: Path) -> None:
             if key not in known:
                 where = f"[tool.runspec{'.' + table if table else ''}]"
                 raise RecipeError(f"{path}: {where} unknown key '{key}'.{did_you_mean(key, known)}")
+    for table, key in (("", "docs"), ("", "image"), ("config", "dir"), ("config", "default")):
+        value = (spec.get(table, {}) if table else spec).get(key, "")
+        if not isinstance(value, str):
+            raise RecipeError(f"{path}: [tool.runspec{'.' + table if table else ''}] {key} = {value!r} is not a text.")
     launch = spec.get("run", {}).get("launch", "python")
     if launch not in ("torchrun", "python"):
         raise RecipeError(f"{path}: [tool.runspec.run] launch = {launch!r}: expected 'torchrun' or 'python'.")

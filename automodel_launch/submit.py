@@ -26,7 +26,7 @@ def submit(plan: Plan, workspace: Workspace) -> tuple[Plan, jobs.Record]:
     Raises:
         ClusterError: the directory cannot be written or the executor refused; nothing is left behind.
     """
-    plan = _reserve(plan)
+    plan = _reserve(plan, workspace.records)
     job_dir = Path(plan.job_dir)
     try:
         _write(plan, job_dir)
@@ -44,7 +44,7 @@ def submit(plan: Plan, workspace: Workspace) -> tuple[Plan, jobs.Record]:
     return plan, record
 
 
-def _reserve(plan: Plan) -> Plan:
+def _reserve(plan: Plan, records: Path) -> Plan:
     """mkdir is atomic, also on shared file systems: who makes the directory has the id."""
     try:
         Path(plan.job_root).mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def _reserve(plan: Plan) -> Plan:
                 Path(plan.job_dir).mkdir()
                 return plan
             except FileExistsError:
-                plan = planning.with_job_id(plan, naming.next_job_id(plan.run_name, plan.job_root))
+                plan = planning.with_job_id(plan, naming.next_job_id(plan.run_name, plan.job_root, records))
     except OSError as error:
         raise ClusterError(f"{plan.job_root}: jobs cannot be written there: {error.strerror}.") from error
     raise ClusterError(f"{plan.job_root}: no free id for run {plan.run_name} after {RESERVATIONS} tries.")

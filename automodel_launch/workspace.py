@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from automodel_launch.errors import ProfileError
+
 PACKAGE = Path(__file__).resolve().parent
 BUNDLED = PACKAGE / "bundled"  # recipes/, configs/ and env.toml inside a wheel; a checkout has them beside the package
 
@@ -47,6 +49,9 @@ def find(env_file: str | None = None) -> Workspace:
     """
     root = _root()
     chosen = env_file or os.environ.get("LAUNCH_ENV")
+    if chosen and not Path(chosen).expanduser().is_file():
+        source = "--env" if env_file else "LAUNCH_ENV"
+        raise ProfileError(f"{source} {chosen}: there is no such file.", "without it, the checkout's env.toml is read")
     return Workspace(
         root=root,
         recipes=_own_or_bundled(root, "recipes"),

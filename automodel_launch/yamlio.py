@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from automodel_launch.errors import ConfigError
 
+_BAD_VALUE = (yaml.YAMLError, ValueError, AttributeError)  # the last two: `!!int x`, `0x_`, `!!timestamp x`
 _DROPPED = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 _INT = re.compile(r"[-+]?(?:0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)$")
 _FLOAT = re.compile(
@@ -50,21 +52,24 @@ def read(path: Path) -> Document:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # a character that YAML does not allow
+        raise ConfigError(f"{path}: not YAML: {error}") from error
     try:
         node = loader.get_single_node()
-        if node is None:
+        if node is None or (node.tag == "tag:yaml.org,2002:null" and not node.value):
             return Document({}, {})
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{path}: a config is a mapping (`key: value` lines), this is none.")
         lines: dict[str, int] = {}
-        _walk(node, "", lines, path)
+        _walk(node, "", lines, path, ())
         return Document(loader.construct_document(node), lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise ConfigError(f"{where}: not YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
+    except _BAD_VALUE as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
     finally:
         loader.dispose()
@@ -76,28 +81,45 @@ def value(text: str) -> Any:
     Raises:
         ConfigError: it is not YAML.
     """
-    loader = _Loader(text)
     try:
-        return loader.get_single_data()
-    except yaml.YAMLError as error:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except _BAD_VALUE as error:
         raise ConfigError(f"the value {text!r} is not YAML.", "quote it: key='\"value\"'") from error
-    finally:
-        loader.dispose()
 
 
 def dump(data: Any) -> str:
     """YAML text that PyYAML's safe loader, and so AutoModel, reads back as exactly `data`; keys keep their order."""
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=2**20)
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=2**20)
+    # PyYAML writes U+0085 as it is and reads it back as a space
+    return text if "\x85" not in text else yaml.safe_dump(data, sort_keys=False, width=2**20)
 
 
-def _walk(node: yaml.MappingNode, prefix: str, lines: dict[str, int], path: Path) -> None:
-    for key_node, value_node in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`
-            continue
-        key = f"{prefix}{key_node.value}"
-        line = key_node.start_mark.line + 1
-        if key in lines:
-            raise ConfigError(f"{path}:{line}: the key '{key}' stands here and on line {lines[key]}.", "remove one")
-        lines[key] = line
-        if isinstance(value_node, yaml.MappingNode):
-            _walk(value_node, f"{key}.", lines, path)
+def json_value(data: Any) -> Any:
+    """`data` as strict JSON has it: keys and whatever JSON lacks (bytes, .inf, .nan) as texts."""
+    if isinstance(data, dict):
+        return {str(key): json_value(entry) for key, entry in data.items()}
+    if isinstance(data, list):
+        return [json_value(entry) for entry in data]
+    fits = data is None or isinstance(data, (str, int)) or (isinstance(data, float) and math.isfinite(data))
+    return data if fits else str(data)
+
+
+def _walk(node: yaml.Node, prefix: str, lines: dict[str, int], path: Path, above: tuple[yaml.Node, ...]) -> None:
+    if node in above:
+        raise ConfigError(f"{path}:{node.start_mark.line + 1}: '{prefix[:-1]}' holds itself.")
+    if isinstance(node, yaml.SequenceNode):
+        for number, entry in enumerate(node.value):
+            _walk(entry, f"{prefix}{number}.", lines, path, (*above, node))
+    elif isinstance(node, yaml.MappingNode):
+        own: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`
+                for entry in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+                    _walk(entry, prefix, lines, path, (*above, node))
+                continue
+            key, line = f"{prefix}{key_node.value}", key_node.start_mark.line + 1
+            if key in own:
+                raise ConfigError(f"{path}:{line}: the key '{key}' stands here and on line {own[key]}.", "remove one")
+            own[key] = line
+            _walk(value_node, f"{key}.", lines, path, (*above, node))
+        lines.update(own)

@@ -1,4 +1,4 @@
-"""The whole tiny pretraining run through the launcher, against `torchrun` started by hand on the same recipe and config.
+"""The whole tiny pretraining run through the launcher, against `torchrun` by hand on the same recipe and config.
 
     python benchmarks/tiny_run.py [--steps N] [--nproc N]
 
@@ -58,7 +58,11 @@ def main() -> None:
         ours = timed([*LAUNCH, *options])
         loss = last_loss(run_dir)
         run_dir.rename(run_dir.with_name("ours"))
-        env = {**os.environ, "LAUNCH_RUN_DIR": str(run_dir), "OMP_NUM_THREADS": str((os.cpu_count() or 1) // args.nproc or 1)}
+        env = {
+            **os.environ,
+            "LAUNCH_RUN_DIR": str(run_dir),
+            "OMP_NUM_THREADS": str((os.cpu_count() or 1) // args.nproc or 1),
+        }
         run_dir.mkdir()
         hand = timed(by_hand(plan, args.nproc), env=env)
         print(f"torchrun by hand  {hand:7.1f} s   last loss {last_loss(run_dir):.4f}")

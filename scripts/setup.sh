@@ -27,5 +27,5 @@ for name in "${sets[@]}"; do requirements+=(-r "requirements/$name.txt"); done
 # Without its dependencies: all of them are twice as large, and none of the others is used by our recipes.
 "${pip[@]}" install --no-deps --constraint requirements/constraints.txt nemo-automodel
 "${pip[@]}" install --no-deps --no-build-isolation --editable .
-
+rm -f .venv/.installed-*
 touch "$stamp"

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENV_TOML = '[local]\nexecutor = "local"\nnodes = 1\nnproc_per_node = 2\n'
 
 # A recipe without torch: quick, and it can be told how to end.
-STUB = '''# /// script
+STUB = """# /// script
 # requires-python = ">=3.10"
 #
 # [tool.runspec]
@@ -49,7 +49,7 @@ if rank == config["fail_rank"]:
         raise RuntimeError("the stub's own error")
     print("about to fail", file=sys.stderr, flush=True)
     sys.exit(config["code"])
-'''
+"""
 STUB_CONFIG = "steps: 2\npause: 0.0\nfail_rank: -1\ncode: 0\nvalue: null\n"
 
 
@@ -99,7 +99,9 @@ def make_checkout(root: Path) -> Checkout:
     shutil.copy(ROOT / "launch.py", root)
     (root / "env.toml").write_text(ENV_TOML)
     for name, launch in (("stub", "torchrun"), ("stub-one", "python")):
-        script = STUB.replace("LAUNCH", launch).replace('"stub"', f'"{name}"').replace("configs/stub", f"configs/{name}")
+        script = (
+            STUB.replace("LAUNCH", launch).replace('"stub"', f'"{name}"').replace("configs/stub", f"configs/{name}")
+        )
         (root / "recipes" / f"{name.replace('-', '_')}.py").write_text(script)
         (root / "configs" / name).mkdir()
         (root / "configs" / name / "default.yaml").write_text(STUB_CONFIG)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Checkout, clean_environ
+
+from tests.conftest import Checkout, clean_environ
 
 pytestmark = pytest.mark.e2e
 MARK = "LAUNCH_TEST_MARK"
@@ -153,7 +154,9 @@ def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
 
 
 def test_one_process_recipe_and_a_failing_startup_command(checkout: Checkout) -> None:
-    env = '[local]\nexecutor = "local"\nstartup_commands = ["export GREETING=hi", "test -n \\"$GREETING\\"", "exit 9"]\n'
+    env = (
+        '[local]\nexecutor = "local"\nstartup_commands = ["export GREETING=hi", "test -n \\"$GREETING\\"", "exit 9"]\n'
+    )
     (checkout.root / "env.toml").write_text(env)
     done = checkout.run("stub-one")
     assert done.returncode == 9, done.stderr

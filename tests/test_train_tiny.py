@@ -1,4 +1,4 @@
-"""The main job as a user runs it: prepare data, dry run, pretrain with two processes, kill it, go on, load the result."""
+"""The main job as a user runs it: prepare data, dry run, pretrain with two processes, kill it, go on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Checkout, make_checkout
+
+from tests.conftest import ROOT, Checkout, make_checkout
 
 pytestmark = [pytest.mark.train, pytest.mark.e2e]
 
@@ -164,5 +165,3 @@ def _kill_everything(job_dir: Path) -> None:
     end = time.monotonic() + 10
     while time.monotonic() < end and any(Path(f"/proc/{pid}/environ").exists() for pid in pids):
         time.sleep(0.05)
-
-

@@ -11,7 +11,7 @@ from automodel_launch.checks.finding import Finding
 from automodel_launch.configs import flatten
 from automodel_launch.plan import Plan
 
-_DOLLAR = re.compile(r"\$[A-Za-z_]\w*")
+_DOLLAR = re.compile(r"\$[A-Za-z_]\w*|\$\{(?!oc\.env:)[^}]+\}")
 
 
 def kinds(plan: Plan) -> Iterator[Finding]:
@@ -46,7 +46,8 @@ def dollars(plan: Plan) -> Iterator[Finding]:
                 "warning",
                 "dollar",
                 f"{key} = {value!r} ({source}): AutoModel reads {names[0]} as an environment variable of the job.",
-                f"write ${{oc.env:{names[0][1:]}}} if it is one; there is no way to write a plain '$' before a letter",
+                f"write ${{oc.env:{names[0].strip('${}')}}} if it is one;"
+                " there is no way to write a plain '$' before a letter",
             )
 
 

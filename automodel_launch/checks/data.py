@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ def shards(plan: Plan) -> Iterator[Finding]:
             continue
         source = f"{key} ({plan.provenance.get(key, plan.config_name)})"
         if key.endswith("file_pattern"):
-            yield from _pattern(str(value), source)
+            for pattern in value if isinstance(value, list) else [value]:
+                yield from _pattern(str(pattern), source)
         else:
             yield from _paths(value, source)
 
@@ -35,7 +37,9 @@ def tokenizer(plan: Plan) -> Iterator[Finding]:
             continue
         source = f"{key} = {value} ({plan.provenance.get(key, plan.config_name)})"
         folder = Path(value)
-        if not folder.is_dir():
+        if not folder.is_absolute() and folder.is_dir():
+            yield _relative(source, value)
+        elif not folder.is_dir():
             yield Finding("error", "no-tokenizer", f"{source}: no such directory.", "give a directory or a hub id")
         elif not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
             fix = "save one there with tokenizer.save_pretrained(DIR)"
@@ -48,11 +52,13 @@ def _unknown_here(plan: Plan, value: Any) -> bool:
 
 
 def _is_path(value: str) -> bool:
-    return value.startswith(("/", "./", "../", "~")) or Path(value).exists()
+    return value.startswith(("/", "./", "../", "~")) or os.path.exists(value)  # noqa: PTH110  # False for a name too long
 
 
 def _paths(value: Any, source: str) -> Iterator[Finding]:
-    if isinstance(value, dict):
+    if not value:
+        yield Finding("error", "no-data", f"{source}: names no data.", PREPARE)
+    elif isinstance(value, dict):
         for split, prefixes in value.items():
             yield from _split(split, prefixes, source)
     elif isinstance(value, list):
@@ -63,12 +69,15 @@ def _paths(value: Any, source: str) -> Iterator[Finding]:
         yield from _prefixes([value], source)
 
 
+def _relative(where: str, path: str) -> Finding:
+    message = f"{where}: {path} is relative, and the job runs elsewhere."
+    return Finding("error", "relative-path", message, str(Path(path).absolute()))
+
+
 def _blend(path: Path, source: str) -> Iterator[Finding]:
     where = f"{source}: {path}"
     if not path.is_absolute():
-        yield Finding(
-            "error", "relative-path", f"{where} is relative, and the job runs elsewhere.", f"{path.absolute()}"
-        )
+        yield _relative(where, str(path))
         return
     try:
         blend = json.loads(path.read_text(encoding="utf-8"))
@@ -78,7 +87,7 @@ def _blend(path: Path, source: str) -> Iterator[Finding]:
     except (OSError, ValueError) as error:
         yield Finding("error", "bad-blend", f"{where}: cannot be read as JSON: {error}", PREPARE)
         return
-    if isinstance(blend, list):
+    if isinstance(blend, list) and blend:
         yield from _prefixes(blend, where)
     elif isinstance(blend, dict) and blend:
         for split, prefixes in blend.items():
@@ -103,6 +112,9 @@ def _prefixes(entries: list[Any], where: str) -> Iterator[Finding]:
     """Prefixes of .bin/.idx pairs, or weights and prefixes in turn (megatron_dataset.py, is_zipped_list)."""
     names = entries[1::2] if len(entries) > 1 and _is_number(entries[0]) else entries
     for name in names:
+        if not Path(str(name)).is_absolute():
+            yield _relative(where, str(name))
+            continue
         for end in (".bin", ".idx"):
             file = Path(f"{name}{end}")
             if not file.is_file():
@@ -122,6 +134,9 @@ def _is_number(entry: Any) -> bool:
 
 
 def _pattern(pattern: str, source: str) -> Iterator[Finding]:
+    if not Path(pattern).is_absolute():
+        yield _relative(source, pattern)
+        return
     files = glob.glob(pattern)  # noqa: PTH207 (as AutoModel reads it, relative or absolute)
     if not files:
         yield Finding("error", "no-data", f"{source}: no file matches {pattern}.", PREPARE)

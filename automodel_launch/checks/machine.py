@@ -34,6 +34,12 @@ def packages(plan: Plan) -> Iterator[Finding]:
         source = plan.profile_sources.get("python", plan.profile_name)
         yield Finding("error", "no-python", f"python = {python} ({source}): no such program.", INSTALL)
         return
+    try:
+        _missing(python, [])
+    except (OSError, subprocess.CalledProcessError) as error:
+        source = plan.profile_sources.get("python", plan.profile_name)
+        yield Finding("error", "no-python", f"python = {python} ({source}): is no Python: {error}", INSTALL)
+        return
     names = [re.split(r"[\s\[<>=!~;]", entry, maxsplit=1)[0] for entry in plan.recipe.dependencies]
     for name in _missing(python, names):
         yield Finding("error", "missing-package", f"{python} has no package {name}, which the job needs.", INSTALL)
@@ -41,7 +47,7 @@ def packages(plan: Plan) -> Iterator[Finding]:
 
 def _missing(python: str, names: list[str]) -> list[str]:
     if python != sys.executable:
-        done = subprocess.run([python, "-I", "-c", _PROBE, *names], capture_output=True, text=True, check=False)
+        done = subprocess.run([python, "-I", "-c", _PROBE, *names], capture_output=True, text=True, check=True)
         return done.stdout.split()
     missing = []
     for name in names:

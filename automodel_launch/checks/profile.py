@@ -13,7 +13,7 @@ from automodel_launch.plan import Plan
 def idle_keys(plan: Plan) -> Iterator[Finding]:
     """A key that the executor does not use is said, not passed over; the recipe's own defaults are no wish."""
     used = executors.get(plan.executor).keys
-    for key in plan.profile.model_fields_set - used:
+    for key in sorted(plan.profile.model_fields_set - used):
         source = plan.profile_sources.get(key) or _table_source(plan, key)
         if not source.startswith("recipe "):
             yield Finding("note", "no-effect", f"{key} ({source}) has no effect with executor '{plan.executor}'.")

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
+
+from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     RECIPE,
     config,
     digests,

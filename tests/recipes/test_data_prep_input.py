@@ -17,7 +17,6 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 import data_prep
-from data_prep_fixtures import config, documents, prepare, write_jsonl  # type: ignore[import-not-found, unused-ignore]
 from data_prep_lib import preflight
 from data_prep_lib.config import Dataset
 from data_prep_lib.errors import InputError
@@ -25,6 +24,8 @@ from data_prep_lib.inputs import Source, SourceFile
 from data_prep_lib.readers import ShardReader
 from data_prep_lib.shards import Piece, Shard, plan_shards
 from data_prep_lib.worker import split_of
+
+from tests.recipes.data_prep_fixtures import config, documents, prepare, write_jsonl  # type: ignore[import-not-found, unused-ignore]
 
 
 @pytest.fixture(autouse=True)

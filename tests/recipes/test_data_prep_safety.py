@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
+
+from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     command,
     config,
     digests,

@@ -1,0 +1,202 @@
+"""Following: new bytes in whole lines, exit codes, and what is said at the end."""
+
+from __future__ import annotations
+
+import io
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automodel_launch import executors
+from automodel_launch.follow import Follower, Tail, closing_block, exit_code
+from automodel_launch.jobs import Record, Status
+
+RECORD = Record("a.1", "a", "stub", "default", "local", "fake", "run", "/no/a.1", "/no/a", "hash", 1.0)
+
+
+def _append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def test_only_whole_lines_and_only_once(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    tail = Tail(path)
+    assert list(tail.lines()) == []
+    _append(path, b"one\ntw")
+    assert list(tail.lines()) == ["one"]
+    _append(path, b"o\n\nthree")
+    assert list(tail.lines()) == ["two", ""]
+    assert list(tail.lines(last=True)) == ["three"]
+    assert list(tail.lines(last=True)) == []
+
+
+def test_a_character_in_two_halves(tmp_path: Path) -> None:
+    path, text = tmp_path / "log", "ü🎉\n".encode()
+    tail = Tail(path)
+    for position in range(len(text)):
+        assert list(tail.lines()) == []
+        _append(path, text[position : position + 1])
+    assert list(tail.lines()) == ["ü🎉"]
+    _append(path, b"\xff\xfe\n")
+    assert list(tail.lines()) == ["\ufffd\ufffd"]
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b"10%\r50%\r100%\n", ["100%"]),
+        (b"windows\r\n", ["windows"]),
+        (b"10%\r100%\r\n", ["100%"]),
+        (b"done\r\nnext\n", ["done", "next"]),
+        (b"\r\n", [""]),
+        (b"a\tb\x1b[0m\n", ["a\tb\x1b[0m"]),
+    ],
+)
+def test_carriage_returns(tmp_path: Path, data: bytes, lines: list[str]) -> None:
+    (tmp_path / "log").write_bytes(data)
+    assert list(Tail(tmp_path / "log").lines()) == lines
+
+
+def test_a_file_that_went_away_and_came_back_shorter(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"a long first line\n")
+    tail = Tail(path)
+    assert list(tail.lines()) == ["a long first line"]
+    path.unlink()
+    assert list(tail.lines()) == []
+    path.write_bytes(b"new\n")
+    assert list(tail.lines()) == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (Status("COMPLETED"), 0),
+        (Status("COMPLETED", code=0), 0),
+        (Status("FAILED", code=7), 7),
+        (Status("FAILED"), 1),
+        (Status("FAILED", code=0), 1),
+        (Status("CANCELLED", code=None), 1),
+        (Status("TIMEOUT", code=143), 143),
+        (Status("FAILED", code=-9), 137),
+    ],
+)
+def test_exit_codes(status: Status, code: int) -> None:
+    assert exit_code(status) == code
+
+
+def test_the_closing_block_of_a_failure() -> None:
+    status = Status("FAILED", code=7, error="boom", rank=3, node="n1", log="logs/rank-3.log")
+    text = closing_block(RECORD, status)
+    for part in ("a.1: FAILED, exit code 7", "boom", "rank 3 on n1", "/no/a.1/logs/rank-3.log", "logs a.1"):
+        assert part in text
+
+
+def test_the_closing_block_of_a_success(tmp_path: Path) -> None:
+    for name in ("a", "a.1"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "finished.json").write_text('{"step": 2, "checkpoint": "/c", "hf": "/hf"}')
+    (tmp_path / "a.1" / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5, "tps": 1.0}\n')
+    record = replace(RECORD, job_dir=str(tmp_path / "a.1"), run_dir=str(tmp_path / "a"))
+    text = closing_block(record, Status("COMPLETED", code=0, log="logs/rank-0.log"))
+    for part in ("a.1: COMPLETED", "last step: 1, loss 2.5", "checkpoint: /c", "transformers: /hf"):
+        assert part in text
+    assert "rank-0.log" not in text
+
+
+def test_the_closing_block_of_a_running_job() -> None:
+    assert "attach a.1" in closing_block(RECORD, Status("RUNNING"))
+
+
+@dataclass
+class FakeExecutor:
+    """An executor whose job goes through `states`, one a question."""
+
+    states: Iterator[Status]
+    interrupt_stops: bool = True
+    cancelled: list[bool] = field(default_factory=list)
+    now: Status = field(default_factory=lambda: Status("RUNNING"))
+
+    def status(self, record: Record) -> Status:
+        """The next state; the last one stays."""
+        self.now = next(self.states, self.now)
+        return self.now
+
+    def cancel(self, record: Record, now: bool = False) -> None:
+        """Note it; the job ends."""
+        self.cancelled.append(now)
+        self.states = iter([Status("CANCELLED", code=143)])
+
+
+def _follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: FakeExecutor, sleep: Any = lambda _: None, **options: Any
+) -> tuple[Status, int, str, str]:
+    monkeypatch.setattr(executors, "get", lambda _: fake)
+    (tmp_path / "logs").mkdir(exist_ok=True)
+    out, err = io.StringIO(), io.StringIO()
+    follower = Follower(replace(RECORD, job_dir=str(tmp_path)), out=out, err=err, sleep=sleep, **options)
+    status, code = follower.run()
+    return status, code, out.getvalue(), err.getvalue()
+
+
+def _states(*names: str) -> Iterator[Status]:
+    return iter([Status(name) for name in names])
+
+
+def test_the_last_unfinished_line_is_shown_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "rank-0.log").write_bytes(b"one\nunfinished")
+    result = _follow(tmp_path, monkeypatch, FakeExecutor(_states("RUNNING", "COMPLETED")), ranks=[0])
+    assert result[1:] == (0, "one\nunfinished\n", "")
+
+
+def test_several_ranks_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "logs").mkdir()
+    for rank in (0, 1):
+        (tmp_path / "logs" / f"rank-{rank}.log").write_text("x\n")
+    assert _follow(tmp_path, monkeypatch, FakeExecutor(_states("COMPLETED")))[2] == "[0] x\n[1] x\n"
+
+
+def test_an_unknown_state_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeExecutor(_states("UNKNOWN", "UNKNOWN", "RUNNING", "UNKNOWN", "COMPLETED"))
+    assert _follow(tmp_path, monkeypatch, fake)[1] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_a_job_of_this_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    fake = FakeExecutor(_states("RUNNING"))
+    before = signal.getsignal(number)
+    _, code, _, err = _follow(tmp_path, monkeypatch, fake, lambda _: signal.raise_signal(number))
+    assert (fake.cancelled, code) == ([False], 128 + number)
+    assert "stopping" in err
+    assert signal.getsignal(number) == before
+
+
+def _once(number: int) -> Any:
+    left = [number]
+    return lambda _: signal.raise_signal(left.pop()) if left else None
+
+
+def test_a_signal_detaches_from_a_job_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeExecutor(_states("RUNNING"), interrupt_stops=False)
+    _, code, _, err = _follow(tmp_path, monkeypatch, fake, _once(signal.SIGINT))
+    assert (fake.cancelled, code) == ([], 130)
+    assert "detached; a.1 goes on" in err
+
+
+def test_a_second_signal_cancels_a_job_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeExecutor(_states("RUNNING"), interrupt_stops=False)
+    _, code, _, _ = _follow(tmp_path, monkeypatch, fake, lambda _: signal.raise_signal(signal.SIGINT))
+    assert len(fake.cancelled) == 1
+    assert code == 130
+
+
+def test_a_job_that_ended_by_itself_at_the_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeExecutor(_states("RUNNING", "COMPLETED"))
+    status, _, _, _ = _follow(tmp_path, monkeypatch, fake, _once(signal.SIGINT))
+    assert (status.state, fake.cancelled) == ("COMPLETED", [])

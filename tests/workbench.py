@@ -1,0 +1,93 @@
+"""A small workspace, and the straight line from texts to a Plan, for tests that call the launcher's functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automodel_launch import configs, overrides, profiles, recipes
+from automodel_launch import plan as planning
+from automodel_launch.configs import Layered
+from automodel_launch.errors import LaunchError
+from automodel_launch.plan import Plan
+from automodel_launch.recipes import Recipe
+from automodel_launch.workspace import Workspace
+from tests.conftest import ENV_TOML, STUB, STUB_CONFIG
+
+
+@dataclass
+class Bench:
+    """A workspace with the recipe `stub` (torchrun) and the profile `local` (2 processes)."""
+
+    root: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def workspace(self) -> Workspace:
+        """Its folders."""
+        return Workspace(self.root, self.root / "recipes", self.root / "configs", self.root / "env.toml")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe `stub`."""
+        return recipes.find(self.workspace, "stub")
+
+    def env(self, text: str, local: bool = True) -> None:
+        """Write env.toml, behind the table [local] or alone."""
+        self.workspace.env_file.write_text((ENV_TOML if local else "") + text, encoding="utf-8")
+
+    def config(self, text: str, name: str = "t") -> Path:
+        """Write configs/stub/NAME.yaml."""
+        path = self.root / "configs" / "stub" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="")
+        return path
+
+    def script(self, name: str, block: str) -> Path:
+        """Write recipes/NAME.py with that metadata block (TOML)."""
+        lines = "".join(f"# {line}".rstrip() + "\n" for line in block.strip().splitlines())
+        path = self.workspace.recipes / f"{name}.py"
+        path.write_text(f"# /// script\n{lines}# ///\n")
+        return path
+
+    def layered(self, *texts: str, config: str | None = None) -> Layered:
+        """The merged config, with overrides."""
+        return configs.load(self.recipe, config, [overrides.parse(text) for text in texts], ["--dry-run"])
+
+    def plan(self, *texts: str, config: str | None = None, profile: str = "local", **options: Any) -> Plan:
+        """The plan of `launch.py stub`."""
+        env_file = profiles.load(self.workspace.env_file, profile)
+        layered = self.layered(*texts, config=config)
+        options.setdefault("environ", self.environ)
+        return planning.make(self.workspace, env_file, profile, self.recipe, layered, **options)
+
+    def planned(self, text: str, *texts: str, **options: Any) -> Plan:
+        """The plan for a config of that text."""
+        self.config(text)
+        return self.plan(*texts, config="t", **options)
+
+
+def make_bench(root: Path) -> Bench:
+    """Build a workspace below `root`."""
+    bench = Bench(root / "work")
+    (bench.root / "recipes").mkdir(parents=True)
+    (bench.root / "recipes" / "node_agent.py").write_text("# no recipe\n")
+    (bench.root / "recipes" / "stub.py").write_text(STUB.replace("LAUNCH", "torchrun"))
+    bench.config(STUB_CONFIG, "default")
+    bench.env("")
+    return bench
+
+
+def refused(kind: type[LaunchError], call: Callable[[], object], *words: str) -> str:
+    """The message and hint of an error of that kind, which hold each of the words."""
+    with pytest.raises(kind) as caught:
+        call()
+    text = f"{caught.value.message}\n{caught.value.hint or ''}"
+    for word in words:
+        assert word in text, f"{word!r} is not in {text!r}"
+    assert "Traceback" not in text
+    return text
