@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash scripts/setup.sh
+unset PYTHONDONTWRITEBYTECODE # setup.sh leaves byte code to be written at a module's first import
 export PATH="$PWD/.venv/bin:$PATH"
 
 echo "== 1/3 tokenizer and corpus: the standard library's sources and the installed packages' texts" >&2

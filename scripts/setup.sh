@@ -23,9 +23,18 @@ echo "setup: installing into .venv (a few minutes, about 2 GB) ..." >&2
 pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet)
 requirements=()
 for name in "${sets[@]}"; do requirements+=(-r "requirements/$name.txt"); done
-"${pip[@]}" install --constraint requirements/constraints.txt "${requirements[@]}"
+# Compiling every module to byte code would take as long as the rest of the installation, and few are ever imported.
+"${pip[@]}" install --no-compile --constraint requirements/constraints.txt "${requirements[@]}"
 # Without its dependencies: all of them are twice as large, and none of the others is used by our recipes.
-"${pip[@]}" install --no-deps --constraint requirements/constraints.txt nemo-automodel
+"${pip[@]}" install --no-compile --no-deps --constraint requirements/constraints.txt nemo-automodel
 "${pip[@]}" install --no-deps --no-build-isolation --editable .
+# Those that are: imported once here, so that the first run does not wait for them twice.
+unset PYTHONDONTWRITEBYTECODE
+.venv/bin/python -c "import nemo_run" &
+.venv/bin/python -c "import nemo_automodel.recipes.llm.train_ft" 2> /dev/null || {
+  echo "setup: AutoModel cannot be imported:" >&2
+  .venv/bin/python -c "import nemo_automodel.recipes.llm.train_ft"
+}
+wait $! # fails where nemo_run cannot be imported
 rm -f .venv/.installed-*
 touch "$stamp"

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash scripts/setup.sh --dev
+unset PYTHONDONTWRITEBYTECODE # setup.sh leaves byte code to be written at a module's first import
 export PATH="$PWD/.venv/bin:$PATH"
 
 ruff check .
