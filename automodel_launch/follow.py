@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -16,10 +15,11 @@ from typing import IO, Any
 from automodel_launch import executors
 from automodel_launch.jobdir import JobDir
 from automodel_launch.jobs import Record, Status
+from automodel_launch.places import HERE, Place
 from automodel_launch.progress import Progress
 
-POLL_S = 0.2
 SECOND_INTERRUPT_S = 3.0
+FORGOTTEN_S = 60.0  # a record that a network file system shows late is still found within it
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -27,26 +27,30 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Tail:
     """New bytes of a growing file, in whole lines."""
 
-    path: Path
+    path: Path | str
     offset: int = 0
     rest: bytes = b""
+    place: Place = HERE
 
     def lines(self, last: bool = False) -> Iterator[str]:
         """Lines since the last call; with `last`, also an unfinished one."""
-        try:
-            with self.path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size < self.offset:  # another file of that name
-                    self.offset, self.rest = 0, b""
-                file.seek(self.offset)
-                new = file.read()
-        except OSError:
-            new = b""
-        self.offset += len(new)
+        new = self._new()
         *whole, self.rest = (self.rest + new).split(b"\n")
         if last and self.rest:
             whole, self.rest = [*whole, self.rest], b""
         for line in whole:
             yield line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]  # a progress bar overwrites its line
+
+    def _new(self) -> bytes:
+        found = self.place.read(str(self.path), self.offset)
+        if found is None:
+            return b""
+        data, size = found
+        if size < self.offset:  # another file of that name
+            self.offset, self.rest = 0, b""
+            return self._new()
+        self.offset += len(data)
+        return data + (self._new() if data and self.offset < size else b"")
 
 
 @dataclass
@@ -80,12 +84,15 @@ class Follower:
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
-        self.job = JobDir(Path(self.record.job_dir))
+        self.place = executors.get(self.record.executor).place_of(self.record)
+        self.job = JobDir(self.record.job_dir, self.place)
         self.tails: dict[int, Tail] = {}
-        self.metrics = Tail(self.job.path / "metrics.jsonl")
+        self.metrics = Tail(self.job.file("metrics.jsonl"), place=self.place)
         self.progress = Progress(self.record.max_steps)
         self.live = self.err.isatty()
         self.handled = 0
+        self.said = ""
+        self.forgotten_since: float | None = None
 
     def run(self) -> tuple[Status, int]:
         """Follow to the end; the job's last status and the exit code for this command.
@@ -97,14 +104,35 @@ class Follower:
             while True:
                 status = executors.get(self.record.executor).status(self.record)
                 self._emit(last=status.over)
-                if status.over:
+                if status.over or self._is_lost(status):
                     self._erase()
                     return status, self._code(status, interrupts)
+                self._tell(status)
                 if self.interrupted(interrupts):
                     self._erase()
                     return status, 128 + interrupts.received[0][0]
                 self._show()
-                self.sleep(POLL_S)
+                self.sleep(executors.get(self.record.executor).poll_s)
+
+    def _is_lost(self, status: Status) -> bool:
+        """Nobody knows the job any longer and it has left no record: its result cannot be told."""
+        if not status.forgotten:
+            self.forgotten_since = None
+            return False
+        self.forgotten_since = self.forgotten_since or time.monotonic()
+        return time.monotonic() - self.forgotten_since > FORGOTTEN_S
+
+    def _tell(self, status: Status) -> None:
+        """What the job waits for, or why nothing can be said of it; once for each news."""
+        news = {
+            "PENDING": f"waiting: {status.error}",
+            "UNKNOWN": f"cannot tell the job's state, and leave it alone: {status.error}",
+        }.get(status.state, "")
+        if news and news != self.said:
+            self._say(news)
+        elif self.said and not news:
+            self._say(f"{status.state.lower()}{f' on {status.node}' if status.node else ''}")
+        self.said = news
 
     def interrupted(self, interrupts: Interrupts) -> bool:
         """Act on new signals; True when the following shall end while the job goes on."""
@@ -131,7 +159,7 @@ class Follower:
 
     def _emit(self, last: bool) -> None:
         for rank in self.ranks if self.ranks is not None else self.job.ranks():
-            tail = self.tails.setdefault(rank, Tail(self.job.log(rank)))
+            tail = self.tails.setdefault(rank, Tail(self.job.log(rank), place=self.place))
             mark = f"[{rank}] " if self.ranks is None or len(self.ranks) > 1 else ""
             for line in tail.lines(last):
                 self._erase()
@@ -174,11 +202,12 @@ def closing_block(record: Record, status: Status) -> str:
         where = f" (rank {status.rank} on {status.node})" if status.rank is not None else ""
         lines.append(f"  error: {status.error}{where}")
     if status.log and status.state != "COMPLETED":
-        lines.append(f"  log: {Path(record.job_dir, status.log)}")
-    last = JobDir(Path(record.job_dir)).last_metrics()
+        lines.append(f"  log: {record.job_dir}/{status.log}")
+    place = executors.get(record.executor).place_of(record)
+    last = JobDir(record.job_dir, place).last_metrics()
     if last:
         lines.append(f"  last step: {last['step']}, loss {last['loss']}")
-    end = rundir.finished(Path(record.run_dir)) if status.state == "COMPLETED" else None
+    end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
     if end:
         lines.append(f"  checkpoint: {end.get('checkpoint')}")
         if end.get("hf"):

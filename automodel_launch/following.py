@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from automodel_launch import executors, follow, workspace
@@ -36,7 +35,7 @@ def status(args: argparse.Namespace) -> int:
     record = _find(args)
     now = _status(record)
     if args.json:
-        print(json.dumps({**_row(record, now), "metrics": JobDir(Path(record.job_dir)).last_metrics()}, indent=1))
+        print(json.dumps({**_row(record, now), "metrics": _dir(record).last_metrics()}, indent=1))
     else:
         print(follow.closing_block(record, now))
     return 0
@@ -58,17 +57,17 @@ def attach(args: argparse.Namespace) -> int:
 def logs(args: argparse.Namespace) -> int:
     """Print what a rank, or all of them, has logged; with --follow until the job's end."""
     record = _find(args)
-    job = JobDir(Path(record.job_dir))
+    job = _dir(record)
     ranks = _ranks(args.rank, job, record)
     if args.follow and not _status(record).over:
         return follow.Follower(record, ranks=ranks).run()[1]
     shown = job.ranks() if ranks is None else ranks
     for rank in shown:
         mark = f"[{rank}] " if len(shown) > 1 else ""
-        for line in follow.Tail(job.log(rank)).lines(last=True):
+        for line in follow.Tail(job.log(rank), place=job.place).lines(last=True):
             print(f"{mark}{line}")
-    if not shown and job.agent_log().is_file():  # it ended before the first rank began
-        print(job.agent_log().read_text(errors="replace"), end="")
+    if not shown:  # it ended before the first rank began, or has not come to it yet
+        print(job.agent_log() or "", end="")
     return 0
 
 
@@ -88,6 +87,10 @@ def cancel(args: argparse.Namespace) -> int:
 
 def _find(args: argparse.Namespace) -> Record:
     return records.find(workspace.find(args.env).records, args.job)
+
+
+def _dir(record: Record) -> JobDir:
+    return JobDir(record.job_dir, executors.get(record.executor).place_of(record))
 
 
 def _status(record: Record) -> Status:

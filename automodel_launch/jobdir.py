@@ -1,53 +1,56 @@
-"""The job's directory on a file system of this machine: what the node agent and the recipe have written there."""
+"""The job's directory, wherever it lies: what the node agent and the recipe have written there."""
 
 from __future__ import annotations
 
 import json
-import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from automodel_launch.jobs import Status
+from automodel_launch.places import HERE, Place
+
+METRICS_TAIL = 4096  # bytes; holds the last steps of metrics.jsonl
 
 
 @dataclass(frozen=True)
 class JobDir:
     """Readers of `<job root>/<job id>/`; every file is written atomically, so a reader sees it whole or not at all."""
 
-    path: Path
+    path: Path | str
+    place: Place = HERE
+
+    def file(self, name: str) -> str:
+        """Path of a file, on the side where the job runs."""
+        return f"{self.path}/{name}"
 
     def exit_record(self) -> dict[str, Any] | None:
         """exit.json: how the job ended, written by itself."""
-        return _json(self.path / "exit.json")
+        return self._json("exit.json")
 
     def node(self, rank: int) -> dict[str, Any] | None:
         """nodes/RANK.json: the heartbeat of a node's agent."""
-        return _json(self.path / "nodes" / f"{rank}.json")
+        return self._json(f"nodes/{rank}.json")
 
-    def log(self, rank: int) -> Path:
+    def log(self, rank: int) -> str:
         """Log of a global rank."""
-        return self.path / "logs" / f"rank-{rank}.log"
+        return self.file(f"logs/rank-{rank}.log")
 
     def ranks(self) -> list[int]:
         """Global ranks that have a log, in order."""
-        names = (file.stem.removeprefix("rank-") for file in (self.path / "logs").glob("rank-*.log"))
+        names = (name.removeprefix("rank-").removesuffix(".log") for name in self.place.names(self.file("logs")))
         return sorted(int(name) for name in names if name.isdigit())
 
-    def agent_log(self, node: int = 0) -> Path:
+    def agent_log(self, node: int = 0) -> str | None:
         """What the node's agent said: startup commands, torchrun."""
-        return self.path / "logs" / f"agent-{node}.log"
+        found = self.place.read(self.file(f"logs/agent-{node}.log"))
+        return None if found is None else found[0].decode(errors="replace")
 
     def last_metrics(self) -> dict[str, Any] | None:
         """The last training step of metrics.jsonl."""
-        try:
-            with (self.path / "metrics.jsonl").open("rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-                lines = file.read().splitlines()
-        except OSError:
-            return None
-        records = (_parse(line) for line in reversed(lines))
+        found = self.place.read(self.file("metrics.jsonl"), -METRICS_TAIL)
+        records = (parse(line) for line in reversed(found[0].splitlines() if found else []))
         return next((record for record in records if record and "loss" in record), None)
 
     def agent_pid(self) -> int | None:
@@ -59,33 +62,36 @@ class JobDir:
         return pid if isinstance(pid, int) and start is not None and _start_time(pid) == start else None
 
     def status(self) -> Status:
-        """State of a job whose nodes are this machine."""
+        """State of a job whose node is this machine."""
         alive = self.agent_pid() is not None  # asked first: the agent writes exit.json before it goes
         ended = self.exit_record()
         if ended and "state" in ended:
-            keys = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
-            return Status(ended["state"], **{key: ended.get(key) for key in keys})
+            return from_record(ended)
         node = self.node(0)
         if node is None or "host" not in node:
-            reason = "its directory is gone" if not self.path.is_dir() else "its agent has not reported yet"
-            return Status("UNKNOWN", error=reason)
+            there = bool(self.place.names(str(self.path)))
+            return Status("UNKNOWN", error="its agent has not reported yet" if there else "its directory is gone")
+        step = node.get("step")
         if node.get("host") != socket.gethostname():
-            return Status("UNKNOWN", error=f"it runs on {node.get('host')}", step=node.get("step"))
+            return Status("UNKNOWN", error=f"it runs on {node.get('host')}", step=step)
         if not alive:
-            return Status(
-                "FAILED", code=1, error="its node agent died without a record (killed?)", step=node.get("step")
-            )
-        return Status("RUNNING", step=node.get("step"), started=node.get("time"))
+            return Status("FAILED", code=1, error="its node agent died without a record (killed?)", step=step)
+        return Status("RUNNING", step=step, started=node.get("time"))
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        found = self.place.read(self.file(name))
+        return None if found is None else parse(found[0])
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        return _parse(path.read_bytes())
-    except OSError:
-        return None
+def from_record(ended: dict[str, Any]) -> Status:
+    """The status that an exit.json tells."""
+    keys = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
+    told: dict[str, Any] = {key: ended.get(key) for key in keys}
+    return Status(ended["state"], **told)
 
 
-def _parse(text: bytes) -> dict[str, Any] | None:
+def parse(text: bytes | str) -> dict[str, Any] | None:
+    """A JSON object, or None for anything else."""
     try:
         value = json.loads(text)
     except ValueError:

@@ -33,6 +33,7 @@ class Status:
     signal: str | None = None
     started: float | None = None
     ended: float | None = None
+    forgotten: bool = False  # whoever ran it answers, and knows it no longer
 
     @property
     def over(self) -> bool:

@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch import profiles, recipes, workspace
@@ -25,7 +24,7 @@ def launch(args: argparse.Namespace) -> int:
     refused = any(finding.level == "error" for finding in findings)
     if args.dry_run:
         return _preview(args, here, plan, findings, refused)
-    end = _already_finished(plan)
+    end = _already_finished(plan, args.offline)
     if end is not None:
         return _say_finished(args, plan, end)
     if refused and not args.force:
@@ -73,15 +72,14 @@ def _preview(args: argparse.Namespace, here: Workspace, plan: Plan, findings: li
     return PlanRefused.exit_code if refused else 0
 
 
-def _already_finished(plan: Plan) -> dict[str, Any] | None:
+def _already_finished(plan: Plan, offline: bool) -> dict[str, Any] | None:
     """A finished run is one that has reached its end with these very settings; a longer one goes on."""
     from automodel_launch import automodel, rundir
 
-    run_dir = Path(plan.run_dir)
-    end = rundir.finished(run_dir) if plan.here else None
+    end = rundir.finished(plan.run_dir, plan.place) if plan.visible or not offline else None
     if end is None or (end.get("step") or 0) < (automodel.max_steps(plan.config) or 0):
         return None
-    return None if rundir.differences(run_dir, plan.trained) else end
+    return None if rundir.differences(plan.run_dir, plan.trained, plan.place) else end
 
 
 def _say_finished(args: argparse.Namespace, plan: Plan, end: dict[str, Any]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,23 +45,24 @@ def run_of(job: str) -> str:
     return job.rpartition(".")[0]
 
 
-def next_job_id(run: str, job_root: str, records: Path | None = None) -> str:
-    """The id after the highest one that has a directory in the job root, or a record (another profile's job root)."""
-    taken = _numbers(run, Path(job_root)) + (_numbers(run, records, r"\.json") if records else [])
+def next_job_id(run: str, names: Iterable[str], records: Path | None = None) -> str:
+    """The id after the highest one among `names` (of the job root) and the records (another profile's job root)."""
+    taken = [*_numbers(run, names)]
+    if records and records.is_dir():
+        taken += _numbers(run, (path.stem for path in records.glob("*.json")))
     return job_id(run, max(taken, default=0) + 1)
 
 
-def free_name(run: str, job_root: str) -> str:
-    """`run` itself if there is no such run yet, else `run-2`, `run-3`, ..."""
-    root, number, name = Path(job_root), 1, run
-    while (root / name).exists() or any(_numbers(name, root)):
+def free_name(run: str, names: Iterable[str]) -> str:
+    """`run` itself if there is no such run among the names in the job root yet, else `run-2`, `run-3`, ..."""
+    present = {run_of(name) if "." in name else name for name in names}
+    number, name = 1, run
+    while name in present:
         number += 1
         name = f"{run}-{number}"
     return name
 
 
-def _numbers(run: str, root: Path, end: str = "") -> list[int]:
-    if not root.is_dir():
-        return []
-    pattern = re.compile(re.escape(run) + rf"\.(\d+){end}")
-    return [int(match.group(1)) for entry in root.iterdir() if (match := pattern.fullmatch(entry.name))]
+def _numbers(run: str, names: Iterable[str]) -> list[int]:
+    pattern = re.compile(re.escape(run) + r"\.(\d+)")
+    return [int(match.group(1)) for name in names if (match := pattern.fullmatch(name))]

@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,13 @@ def experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]
         raise ClusterError(f"NeMo-Run could not submit {job_id}: {reason}") from error
     finally:
         logging.root.handlers[:], logging.root.level = levels  # Experiment() replaces them (0.11.1)
+
+
+def commands_go_to(execute: Callable[[str], Any]) -> contextlib.AbstractContextManager[None]:
+    """Where NeMo-Run's commands for a cluster go; only inside `experiment`."""
+    from automodel_launch.executors import nemo_tunnel
+
+    return nemo_tunnel.commands_go_to(execute)
 
 
 def output(exp: Any) -> str:

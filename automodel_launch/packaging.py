@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -49,17 +48,14 @@ def collect(recipes: Path, recipe: Path, code: Iterable[str], base: Path) -> tup
     return tuple(_planned(f"code/{name}", found[name]) for name in sorted(found))
 
 
-def copy(files: Iterable[PlannedFile], job_dir: Path) -> None:
-    """Put the files into the job's directory: a frozen copy, so that later edits do not reach the job.
+def verify(files: Iterable[PlannedFile]) -> None:
+    """Refuse files that are no longer what the plan was made of.
 
     Raises:
-        ConfigError: a file is no longer what the plan was made of.
+        ConfigError: one has changed.
     """
     for file in files:
-        target = job_dir / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file.source, target)
-        if hashlib.sha256(target.read_bytes()).hexdigest() != file.sha256:
+        if hashlib.sha256(file.source.read_bytes()).hexdigest() != file.sha256:
             raise ConfigError(f"{file.source} has changed since the plan was made; nothing was submitted.", "try again")
 
 

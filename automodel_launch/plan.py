@@ -12,6 +12,7 @@ from typing import Any, Literal
 from automodel_launch import configs, envscope, executors, naming, packaging, profiles, yamlio
 from automodel_launch.errors import ProfileError
 from automodel_launch.packaging import PlannedFile
+from automodel_launch.places import HERE, Place
 from automodel_launch.profile_schema import Profile, validate
 from automodel_launch.recipes import Recipe
 from automodel_launch.secrets import is_secret
@@ -57,6 +58,16 @@ class Plan:
     def here(self) -> bool:
         """The job runs on this machine: its paths can be looked at."""
         return executors.get(self.executor).here
+
+    @property
+    def place(self) -> Place:
+        """The file system that holds the job's directory."""
+        return executors.get(self.executor).place(self.profile)
+
+    @property
+    def visible(self) -> bool:
+        """The job's file system is one that this machine sees, so that looking costs nothing."""
+        return self.place == HERE
 
     @property
     def nodes(self) -> int:
@@ -148,8 +159,10 @@ def make(
     trained = yamlio.json_value(trained)
     run_name = name or naming.run_name(recipe.name, layered.name, trained)
     naming.check(run_name)
+    # Over a connection nothing is asked here: submit takes the next id where this one is taken.
+    names = HERE.names(root) if executor.place(profile) == HERE else []
     if fresh:
-        run_name = naming.free_name(run_name, root)
+        run_name = naming.free_name(run_name, names)
     config = layered.resolve({**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope)
     draft = Plan(
         job_id="",
@@ -171,7 +184,7 @@ def make(
         agent={},
         script="",
     )
-    return with_job_id(draft, naming.next_job_id(run_name, root, workspace.records))
+    return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records))
 
 
 def with_job_id(draft: Plan, job_id: str) -> Plan:

@@ -2,54 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from automodel_launch.configs import flatten
+from automodel_launch.jobdir import parse
+from automodel_launch.places import HERE, Place
 
 # nemo_automodel 0.7.0, components/checkpoint: epoch_E_step_S, with `.incomplete` inside while it is being saved.
 _CHECKPOINT = re.compile(r"epoch_\d+_step_(\d+)")
 
 
-def begin(run_dir: Path, trained: dict[str, Any]) -> None:
+def begin(run_dir: str, trained: dict[str, Any], place: Place = HERE) -> None:
     """Record what the run trains, when its first job is submitted."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError), (run_dir / "run.json").open("x", encoding="utf-8") as file:
-        json.dump({"trained": trained}, file, indent=1)
+    place.make(run_dir)
+    if place.read(f"{run_dir}/run.json") is None:
+        place.put(run_dir, {}, {"run.json": json.dumps({"trained": trained}, indent=1)})
 
 
-def differences(run_dir: Path, trained: dict[str, Any]) -> list[str]:
+def differences(run_dir: str, trained: dict[str, Any], place: Place = HERE) -> list[str]:
     """Keys in which `trained` differs from what the run was begun with; none for a run that is not there yet."""
-    begun = (_read(run_dir / "run.json") or {}).get("trained")
+    begun = (_read(f"{run_dir}/run.json", place) or {}).get("trained")
     if not isinstance(begun, dict):
         return []
     old, new = dict(flatten(begun)), dict(flatten(json.loads(json.dumps(trained))))
     return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
 
-def finished(run_dir: Path) -> dict[str, Any] | None:
+def finished(run_dir: str, place: Place = HERE) -> dict[str, Any] | None:
     """finished.json, which the recipe writes when the run has reached its end: step, checkpoint, hf."""
-    return _read(run_dir / "finished.json")
+    return _read(f"{run_dir}/finished.json", place)
 
 
-def last_step(checkpoints: Path) -> int | None:
+def last_step(checkpoints: str, place: Place = HERE) -> int | None:
     """Step of the last checkpoint that is not in the middle of being saved."""
-    if not checkpoints.is_dir():
-        return None
-    steps = [
-        int(match.group(1))
-        for entry in checkpoints.iterdir()
-        if (match := _CHECKPOINT.fullmatch(entry.name)) and not (entry / ".incomplete").exists()
-    ]
-    return max(steps, default=None)
+    found = {int(match.group(1)): name for name in place.names(checkpoints) if (match := _CHECKPOINT.fullmatch(name))}
+    whole = (s for s in sorted(found, reverse=True) if ".incomplete" not in place.names(f"{checkpoints}/{found[s]}"))
+    return next(whole, None)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
+def _read(path: str, place: Place) -> dict[str, Any] | None:
+    found = place.read(path)
+    return None if found is None else parse(found[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from automodel_launch import automodel, executors, jobs, naming, packaging, rundir
 from automodel_launch import plan as planning
 from automodel_launch.errors import ClusterError
+from automodel_launch.places import Place
 from automodel_launch.plan import Plan
 from automodel_launch.workspace import Workspace
 
@@ -26,49 +26,42 @@ def submit(plan: Plan, workspace: Workspace) -> tuple[Plan, jobs.Record]:
     Raises:
         ClusterError: the directory cannot be written or the executor refused; nothing is left behind.
     """
-    plan = _reserve(plan, workspace.records)
-    job_dir = Path(plan.job_dir)
+    executor = executors.get(plan.executor)
+    place = executor.place(plan.profile)
+    plan = _reserve(plan, workspace.records, place)
     try:
-        _write(plan, job_dir)
-        record = _record(plan)
-        record = replace(record, handle=executors.get(plan.executor).submit(plan, workspace))
-    except BaseException as error:
-        if not (job_dir / "nodes").exists():  # nothing has started there
-            shutil.rmtree(job_dir, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise ClusterError(
-                f"{job_dir}: cannot be written: {error.strerror}.", "see `df -h` and `ls -ld`"
-            ) from error
+        _write(plan, place)
+        record = replace(_record(plan), handle=executor.submit(plan, workspace))
+    except BaseException:
+        if not place.names(f"{plan.job_dir}/nodes"):  # nothing has started there
+            place.remove(plan.job_dir)
         raise
     jobs.save(workspace.records, record)
     return plan, record
 
 
-def _reserve(plan: Plan, records: Path) -> Plan:
+def _reserve(plan: Plan, records: Path, place: Place) -> Plan:
     """mkdir is atomic, also on shared file systems: who makes the directory has the id."""
-    try:
-        Path(plan.job_root).mkdir(parents=True, exist_ok=True)
-        for _ in range(RESERVATIONS):
-            try:
-                Path(plan.job_dir).mkdir()
-                return plan
-            except FileExistsError:
-                plan = planning.with_job_id(plan, naming.next_job_id(plan.run_name, plan.job_root, records))
-    except OSError as error:
-        raise ClusterError(f"{plan.job_root}: jobs cannot be written there: {error.strerror}.") from error
+    for _ in range(RESERVATIONS):
+        if place.make(plan.job_dir, new=True):
+            return plan
+        taken = naming.next_job_id(plan.run_name, place.names(plan.job_root), records)
+        plan = planning.with_job_id(plan, taken)
     raise ClusterError(f"{plan.job_root}: no free id for run {plan.run_name} after {RESERVATIONS} tries.")
 
 
-def _write(plan: Plan, job_dir: Path) -> None:
-    (job_dir / "logs").mkdir()
-    rundir.begin(Path(plan.run_dir), plan.trained)
-    packaging.copy(plan.files, job_dir)
-    for name, text in {**plan.texts, "script": plan.script}.items():
-        (job_dir / name).write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
-    document = json.dumps(plan.document(), indent=1, ensure_ascii=False)
-    (job_dir / "plan.json").write_text(document + "\n", encoding="utf-8", errors="surrogateescape")
-    with (job_dir / "events.jsonl").open("a") as events:
-        events.write(json.dumps({"time": time.time(), "state": "submitted", "pid": os.getpid()}) + "\n")
+def _write(plan: Plan, place: Place) -> None:
+    rundir.begin(plan.run_dir, plan.trained, place)
+    place.make(f"{plan.job_dir}/logs")
+    submitted = {"time": time.time(), "state": "submitted", "pid": os.getpid()}
+    texts = {
+        **plan.texts,
+        "script": plan.script,
+        "plan.json": json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
+        "events.jsonl": json.dumps(submitted) + "\n",
+    }
+    place.put(plan.job_dir, {file.path: file.source for file in plan.files}, texts)
+    packaging.verify(plan.files)  # afterwards: what is the same then has not changed while it was copied
 
 
 def _record(plan: Plan) -> jobs.Record:

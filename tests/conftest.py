@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class Checkout:
     """A copy of the checkout's top level with a stub recipe, and a way to run launch.py in it."""
 
     root: Path
+    environ: dict[str, str] = field(default_factory=lambda: clean_environ())
 
     def command(self, *args: str) -> list[str]:
         """The command line of launch.py."""
@@ -67,7 +68,7 @@ class Checkout:
         """Run launch.py to its end, with its output captured."""
         kwargs.setdefault("timeout", 240)
         kwargs.setdefault("cwd", self.root)
-        environ = {**clean_environ(), **(env or {})}
+        environ = {**self.environ, **(env or {})}
         return subprocess.run(self.command(*args), capture_output=True, text=True, env=environ, check=False, **kwargs)
 
     def json(self, *args: str, **kwargs: Any) -> Any:

@@ -14,8 +14,9 @@ import pytest
 from automodel_launch import executors
 from automodel_launch.follow import Follower, Tail, closing_block, exit_code
 from automodel_launch.jobs import Record, Status
+from automodel_launch.places import HERE, Place
 
-RECORD = Record("a.1", "a", "stub", "default", "local", "fake", "run", "/no/a.1", "/no/a", "hash", 1.0)
+RECORD = Record("a.1", "a", "stub", "default", "local", "local", "run", "/no/a.1", "/no/a", "hash", 1.0)
 
 
 def _append(path: Path, data: bytes) -> None:
@@ -119,6 +120,7 @@ class FakeExecutor:
 
     states: Iterator[Status]
     interrupt_stops: bool = True
+    poll_s: float = 0.2
     cancelled: list[bool] = field(default_factory=list)
     now: Status = field(default_factory=lambda: Status("RUNNING"))
 
@@ -126,6 +128,10 @@ class FakeExecutor:
         """The next state; the last one stays."""
         self.now = next(self.states, self.now)
         return self.now
+
+    def place_of(self, record: Record) -> Place:
+        """This machine."""
+        return HERE
 
     def cancel(self, record: Record, now: bool = False) -> None:
         """Note it; the job ends."""

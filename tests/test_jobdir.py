@@ -29,11 +29,11 @@ def _own_start() -> int | None:
 
 def _node(job: JobDir, **values: Any) -> None:
     own = {"host": socket.gethostname(), "agent_pid": os.getpid(), "agent_start": _own_start(), "state": "training"}
-    (job.path / "nodes" / "0.json").write_text(json.dumps({**own, **values}))
+    (Path(job.path) / "nodes" / "0.json").write_text(json.dumps({**own, **values}))
 
 
 def _exit(job: JobDir, **values: Any) -> None:
-    (job.path / "exit.json").write_text(json.dumps(values))
+    (Path(job.path) / "exit.json").write_text(json.dumps(values))
 
 
 def test_a_live_agent(job: JobDir) -> None:
@@ -102,10 +102,10 @@ def test_a_directory_that_is_gone(job: JobDir) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "5", "{}", '{"code": 1}', '{"host": "x"}', "\x00\x00"])
 def test_half_a_directory_never_crashes(job: JobDir, text: str) -> None:
-    (job.path / "exit.json").write_text(text)
+    (Path(job.path) / "exit.json").write_text(text)
     assert job.status().state in ("UNKNOWN", "FAILED")
-    (job.path / "exit.json").unlink()
-    (job.path / "nodes" / "0.json").write_text(text)
+    (Path(job.path) / "exit.json").unlink()
+    (Path(job.path) / "nodes" / "0.json").write_text(text)
     assert job.status().state == "UNKNOWN"
     _node(job, agent_pid=None)
     assert job.agent_pid() is None
@@ -113,7 +113,7 @@ def test_half_a_directory_never_crashes(job: JobDir, text: str) -> None:
 
 def test_ranks_are_those_with_a_log(job: JobDir) -> None:
     for name in ("rank-10.log", "rank-2.log", "rank-x.log", "agent-0.log", "rank-0.log.1"):
-        (job.path / "logs" / name).write_text("")
+        (Path(job.path) / "logs" / name).write_text("")
     assert job.ranks() == [2, 10]
 
 
@@ -129,7 +129,7 @@ def test_ranks_are_those_with_a_log(job: JobDir) -> None:
     ],
 )
 def test_the_last_training_step(job: JobDir, text: str, loss: float | None) -> None:
-    (job.path / "metrics.jsonl").write_text(text)
+    (Path(job.path) / "metrics.jsonl").write_text(text)
     last = job.last_metrics()
     assert last is not None
     assert last["loss"] == loss
@@ -137,5 +137,5 @@ def test_the_last_training_step(job: JobDir, text: str, loss: float | None) -> N
 
 @pytest.mark.parametrize("text", ["", "\n", "nonsense\n", '{"step": 1}\n'])
 def test_no_training_step_yet(job: JobDir, text: str) -> None:
-    (job.path / "metrics.jsonl").write_text(text)
+    (Path(job.path) / "metrics.jsonl").write_text(text)
     assert job.last_metrics() is None

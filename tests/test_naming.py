@@ -63,16 +63,16 @@ def test_odd_keys_and_values_have_a_name(trained: dict[Any, Any]) -> None:
 
 
 def test_ids_count_up(tmp_path: Path) -> None:
-    assert naming.next_job_id("a", str(tmp_path / "none")) == "a.1"
+    assert naming.next_job_id("a", []) == "a.1"
     for name in ("a.1", "a.10", "a.2", "a-2.99", "a.x", "aa.50", "b.70", "a.11.tar"):
         (tmp_path / name).mkdir()
-    assert naming.next_job_id("a", str(tmp_path)) == "a.11"
-    assert naming.next_job_id("b", str(tmp_path)) == "b.71"
+    assert naming.next_job_id("a", [p.name for p in tmp_path.iterdir()]) == "a.11"
+    assert naming.next_job_id("b", [p.name for p in tmp_path.iterdir()]) == "b.71"
 
 
 def test_a_removed_job_does_not_bring_an_id_back(tmp_path: Path) -> None:
     (tmp_path / "a.3").mkdir()
-    assert naming.next_job_id("a", str(tmp_path)) == "a.4"
+    assert naming.next_job_id("a", [p.name for p in tmp_path.iterdir()]) == "a.4"
 
 
 @pytest.mark.parametrize("run", ["a", "a-1", "a-b_c"])
@@ -81,7 +81,7 @@ def test_the_run_of_a_job(run: str) -> None:
 
 
 def test_a_fresh_name_stands_beside_the_others(tmp_path: Path) -> None:
-    assert naming.free_name("a", str(tmp_path)) == "a"
+    assert naming.free_name("a", [p.name for p in tmp_path.iterdir()]) == "a"
     (tmp_path / "a").mkdir()
     (tmp_path / "a-2.1").mkdir()  # its run directory is gone, its job is not
-    assert naming.free_name("a", str(tmp_path)) == "a-3"
+    assert naming.free_name("a", [p.name for p in tmp_path.iterdir()]) == "a-3"

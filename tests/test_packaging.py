@@ -11,6 +11,7 @@ import pytest
 from automodel_launch import packaging
 from automodel_launch.errors import ConfigError
 from automodel_launch.packaging import PlannedFile
+from automodel_launch.places import HERE
 from tests.workbench import Bench, make_bench, refused
 
 
@@ -46,13 +47,18 @@ def test_size_and_hash_of_each_file(bench: Bench) -> None:
     assert changed == [("code/recipes/stub.py", 1)]
 
 
+def _copy(files: tuple[packaging.PlannedFile, ...], target: Path) -> None:
+    HERE.put(str(target), {file.path: file.source for file in files}, {})
+    packaging.verify(files)
+
+
 @pytest.mark.parametrize("name", ["my code", "it's", "a$b", "naïve", "a\nb"])
 def test_odd_names_travel(bench: Bench, tmp_path: Path, name: str) -> None:
     (bench.root / name).mkdir()
     (bench.root / name / f"{name}.py").write_text("pass")
     files = _collect(bench, name)
     assert f"code/{name}/{name}.py" in [file.path for file in files]
-    packaging.copy(files, tmp_path / "job")
+    _copy(files, tmp_path / "job")
     assert (tmp_path / "job" / "code" / name / f"{name}.py").read_text() == "pass"
 
 
@@ -106,11 +112,11 @@ def test_too_much_is_refused_with_the_largest(bench: Bench, monkeypatch: pytest.
 
 def test_the_copy_is_frozen_and_checked(bench: Bench, tmp_path: Path) -> None:
     files = _collect(bench)
-    packaging.copy(files, tmp_path / "one")
+    _copy(files, tmp_path / "one")
     stub = bench.workspace.recipes / "stub.py"
     stub.write_text("changed")
     assert (tmp_path / "one" / "code/recipes/stub.py").read_text() != "changed"
-    refused(ConfigError, lambda: packaging.copy(files, tmp_path / "two"), str(stub), "changed")
+    refused(ConfigError, lambda: packaging.verify(files), str(stub), "changed")
 
 
 def test_the_order_does_not_depend_on_the_file_system(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

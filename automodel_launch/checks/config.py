@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from automodel_launch import automodel, rundir
 from automodel_launch.checks.finding import Finding
@@ -54,7 +53,7 @@ def dollars(plan: Plan) -> Iterator[Finding]:
 def resumes(plan: Plan) -> Iterator[Finding]:
     """A run that has checkpoints goes on from the last one."""
     checkpoints = automodel.checkpoint_dir(plan.config)
-    step = rundir.last_step(Path(checkpoints)) if checkpoints and plan.here else None
+    step = rundir.last_step(checkpoints) if checkpoints and plan.visible else None
     if step is not None:
         message = f"run {plan.run_name} exists; it goes on from its checkpoint of step {step}."
         yield Finding("note", "resumes", message, "--fresh starts anew beside it")
@@ -62,7 +61,7 @@ def resumes(plan: Plan) -> Iterator[Finding]:
 
 def same_run(plan: Plan) -> Iterator[Finding]:
     """A run that `--name` gives other settings than it was begun with."""
-    changed = rundir.differences(Path(plan.run_dir), plan.trained) if plan.here else []
+    changed = rundir.differences(plan.run_dir, plan.trained) if plan.visible else []
     if changed:
         listed = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
         message = f"run {plan.run_name} was begun with other settings; these differ: {listed}."

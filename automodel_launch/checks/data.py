@@ -48,7 +48,7 @@ def tokenizer(plan: Plan) -> Iterator[Finding]:
 
 def _unknown_here(plan: Plan, value: Any) -> bool:
     """The value is known only in the job, or names a place on another machine."""
-    return "${oc.env:" in str(value) or not plan.here
+    return "${oc.env:" in str(value) or not plan.visible
 
 
 def _is_path(value: str) -> bool:

@@ -9,11 +9,12 @@ from automodel_launch.errors import ProfileError
 
 if TYPE_CHECKING:
     from automodel_launch.jobs import Record, Status
+    from automodel_launch.places import Place
     from automodel_launch.plan import Plan
     from automodel_launch.profile_schema import Profile
     from automodel_launch.workspace import Workspace
 
-_MODULES = {"local": "automodel_launch.executors.local"}
+_MODULES = {name: f"{__name__}.{name}" for name in ("local", "slurm")}
 
 
 class Executor(Protocol):
@@ -22,6 +23,7 @@ class Executor(Protocol):
     here: bool  # jobs run on this machine
     many_nodes: bool
     interrupt_stops: bool  # an attached Ctrl-C ends the job (it runs in this terminal), or only the following of it
+    poll_s: float  # seconds between two looks at a job that is followed
     keys: frozenset[str]  # profile keys that have an effect here
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
@@ -29,6 +31,12 @@ class Executor(Protocol):
 
     def data_dir(self, profile: Profile, workspace: Workspace) -> str:
         """Default of `${run.data_dir}`, on the side where the job runs."""
+
+    def place(self, profile: Profile) -> Place:
+        """The file system of the job root."""
+
+    def place_of(self, record: Record) -> Place:
+        """The same, for a job that was submitted."""
 
     def processes(self, profile: Profile) -> int:
         """Training processes a node."""

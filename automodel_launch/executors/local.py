@@ -20,6 +20,7 @@ from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.executors import agent
 from automodel_launch.jobdir import JobDir
 from automodel_launch.jobs import Record, Status
+from automodel_launch.places import HERE, Place
 
 if TYPE_CHECKING:
     from automodel_launch.plan import Plan
@@ -40,6 +41,7 @@ class LocalMachine:
     here = True
     many_nodes = False
     interrupt_stops = True
+    poll_s = 0.2
     keys = frozenset(_KEYS)
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
@@ -49,6 +51,14 @@ class LocalMachine:
     def data_dir(self, profile: Profile, workspace: Workspace) -> str:
         """data/ in the checkout."""
         return str(workspace.data)
+
+    def place(self, profile: Profile) -> Place:
+        """This machine's file systems."""
+        return HERE
+
+    def place_of(self, record: Record) -> Place:
+        """This machine's file systems."""
+        return HERE
 
     def processes(self, profile: Profile) -> int:
         """`nproc_per_node`; "auto" is the number of GPUs, or 2 on a CPU; default: `gpus_per_node`."""

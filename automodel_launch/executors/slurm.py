@@ -1,0 +1,268 @@
+"""A Slurm cluster, through NeMo-Run's SlurmExecutor: from a login node, or over SSH.
+
+NeMo-Run writes the batch script and submits it; what the script starts, once a node, is the node agent. Its tunnels
+are not used: LocalTunnel copies nothing unless its folders have certain names, and SSHTunnel (paramiko) takes unknown
+and changed host keys in silence (0.11.1). A tunnel of our own hands NeMo-Run's sbatch call to our shell instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from automodel_launch import nemo, slurm
+from automodel_launch.errors import ClusterError, JobError, ProfileError
+from automodel_launch.executors import agent
+from automodel_launch.jobdir import parse
+from automodel_launch.jobs import Record, Status
+from automodel_launch.places import HERE, Behind, Place
+from automodel_launch.shell import LocalShell, Shell, SshShell
+
+if TYPE_CHECKING:
+    from automodel_launch.plan import Plan
+    from automodel_launch.profile_schema import Profile
+    from automodel_launch.workspace import Workspace
+
+AGENT_PYTHON = "python3"  # runs the node agent; any Python from 3.8 on, with nothing installed
+PORTS = range(20000, 30000)  # below Linux's ephemeral ports, above most services
+SAFE_PATH = re.compile(r"/[A-Za-z0-9_./@+,=-]+")  # #SBATCH lines have no quoting that every Slurm understands
+_SBATCH = (
+    *("account", "time", "nodes", "gpus_per_node", "mem", "exclusive", "qos", "constraint", "exclude", "gres"),
+    *("signal", "segment", "network"),
+)
+_MORE_SBATCH = ("reservation", "nodelist", "dependency")  # sbatch has them, SlurmExecutor has no field for them
+_KEYS = {
+    *_SBATCH,
+    *_MORE_SBATCH,
+    *("executor", "partition", "run_partition", "batch_partition", "cpus_per_task", "nproc_per_node", "gpu"),
+    *("python", "setup_lines", "startup_commands", "env_vars", "rdzv_port", "stop_grace", "code", "packager"),
+    *("remote_job_dir", "data_dir", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
+}
+_LOST_ANSWER = ("Socket timed out", "Unable to contact slurm controller", "Zero Bytes were transmitted")
+
+
+class Slurm:
+    """Executor `slurm`."""
+
+    here = False
+    many_nodes = True
+    interrupt_stops = False
+    poll_s = 2.0
+    keys = frozenset(_KEYS)
+
+    def job_root(self, profile: Profile, workspace: Workspace) -> str:
+        """`remote_job_dir`; from a login node runs/ in the checkout where none is given.
+
+        Raises:
+            ProfileError: it is not absolute, or has characters that a batch script cannot carry.
+        """
+        written = profile.remote_job_dir
+        if written is None and profile.tunnel == "ssh":
+            raise ProfileError("remote_job_dir is missing: over SSH it names the job root on the cluster.")
+        root = str(workspace.runs) if written is None else written
+        if profile.tunnel != "ssh":
+            root = str(Path(root).expanduser().absolute())
+        if not SAFE_PATH.fullmatch(root):
+            raise ProfileError(
+                f"remote_job_dir = {root!r}: a batch script cannot carry this path.",
+                "an absolute path of letters, digits and _ . / @ + , = -",
+            )
+        if "/nemo_run" in root:
+            raise ProfileError(f"remote_job_dir = {root!r}: NeMo-Run replaces '/nemo_run' wherever it stands.")
+        return root.rstrip("/")
+
+    def data_dir(self, profile: Profile, workspace: Workspace) -> str:
+        """data/ below the job root; data/ in the checkout where that holds the job root."""
+        return str(workspace.data) if profile.remote_job_dir is None else f"{self.job_root(profile, workspace)}/data"
+
+    def place(self, profile: Profile) -> Place:
+        """This machine's file systems on a login node, else those behind the connection."""
+        return Behind(_shell(profile.model_dump())) if profile.tunnel == "ssh" else HERE
+
+    def place_of(self, record: Record) -> Place:
+        """The same, for a job that was submitted."""
+        return Behind(_shell(record.handle)) if record.handle.get("tunnel") == "ssh" else HERE
+
+    def processes(self, profile: Profile) -> int:
+        """`nproc_per_node`, default `gpus_per_node`.
+
+        Raises:
+            ProfileError: neither is a number: this machine cannot count the cluster's GPUs.
+        """
+        wanted = profile.gpus_per_node if profile.nproc_per_node in (None, "auto") else profile.nproc_per_node
+        if not isinstance(wanted, int) or wanted < 1:
+            raise ProfileError(
+                "nproc_per_node: the number of training processes a node is not given.", "gpus_per_node = 8"
+            )
+        return wanted
+
+    def image(self, profile: Profile) -> str | None:
+        """No container here."""
+        return None
+
+    def agent(self, plan: Plan) -> dict[str, Any]:
+        """The agents meet on a port of this job's own: two jobs may have one head node."""
+        number = int(hashlib.sha256(plan.job_dir.encode()).hexdigest(), 16)
+        port = plan.profile.rdzv_port or PORTS[number % len(PORTS)]
+        return agent.spec(plan, python=plan.profile.python or "python3", port=port, stop_with_parent=False)
+
+    def script(self, plan: Plan) -> str:
+        """The complete sbatch text, as NeMo-Run makes it; nothing is asked of a cluster."""
+        with tempfile.TemporaryDirectory() as folder, nemo.experiment("plan", plan.job_id, Path(folder)) as (run, exp):
+            exp.add(_task(run, plan), executor=_executor(run, plan), name=plan.job_id)
+            with nemo.commands_go_to(_refuse):
+                exp.dryrun(log=False, delete_exp_dir=False)
+            return str(exp.jobs[0]._dryrun_info.request.materialize())
+
+    def submit(self, plan: Plan, workspace: Workspace) -> dict[str, Any]:
+        """Submit the script that lies in the job's directory, through NeMo-Run.
+
+        Raises:
+            ClusterError: NeMo-Run made another script than the plan has, or sbatch refused.
+        """
+        shell = _shell(plan.profile.model_dump())
+        home = workspace.nemo_run_home / plan.profile_name
+
+        def execute(command: str) -> SimpleNamespace:
+            made = Path(exp._exp_dir, f"{plan.job_id}_sbatch.sh").read_text()
+            if made != plan.script:
+                raise ClusterError("NeMo-Run made another script than the plan shows; nothing was submitted.")
+            return SimpleNamespace(stdout=_sbatch(shell, plan))
+
+        with nemo.experiment(plan.run_name, plan.job_id, home) as (run, exp):
+            exp.add(_task(run, plan), executor=_executor(run, plan), name=plan.job_id)
+            with nemo.commands_go_to(execute):
+                exp.run(detach=True)
+            slurm_id = exp.jobs[0].handle.rpartition("/")[2]
+        keys = ("tunnel", "host", "user", "identity")
+        return {"slurm_id": slurm_id, **{key: getattr(plan.profile, key) for key in keys}}
+
+    def status(self, record: Record) -> Status:
+        """Slurm's word and the job's own, in one round trip; UNKNOWN while the cluster cannot be reached."""
+        job = shlex.quote(record.job_dir)
+        script = slurm.query(str(record.handle["slurm_id"])) + (
+            f"printf 'exit '; cat {job}/exit.json 2>/dev/null | tr -d '\\n'; echo\n"
+            f"printf 'node '; cat {job}/nodes/0.json 2>/dev/null | tr -d '\\n'; echo\n"
+        )
+        try:
+            out = _shell(record.handle).run(script).out
+        except ClusterError as error:
+            return Status("UNKNOWN", error=error.message)
+        own = {key: parse(line.partition(" ")[2]) for line in out.splitlines() for key in [line.partition(" ")[0]]}
+        return slurm.judge(slurm.parse(out), own.get("exit"), own.get("node"))
+
+    def cancel(self, record: Record, now: bool = False) -> None:
+        """scancel, which gives the ranks KillWait seconds to save; with `now` none.
+
+        Raises:
+            JobError: Slurm refuses.
+        """
+        signal = "--signal=KILL --full " if now else ""
+        done = _shell(record.handle).run(f"scancel {signal}{shlex.quote(str(record.handle['slurm_id']))}")
+        if done.code:
+            raise JobError(f"{record.job_id}: scancel: {done.err.strip()}")
+
+
+def _shell(values: dict[str, Any]) -> Shell:
+    if values.get("tunnel") != "ssh":
+        return LocalShell()
+    if not values.get("host"):
+        raise ProfileError('host is missing: tunnel = "ssh" needs it.', "an address, or an alias of ~/.ssh/config")
+    return SshShell(values["host"], values.get("user"), values.get("identity"))
+
+
+def _task(run: Any, plan: Plan) -> Any:
+    """What srun starts once a node. NeMo-Run joins the words unquoted; `job_root` takes safe paths only."""
+    return run.Script(path="recipes/node_agent.py", args=["run", f"{plan.job_dir}/agent.json"], entrypoint=AGENT_PYTHON)
+
+
+def _executor(run: Any, plan: Plan) -> Any:
+    from nemo_run.core.execution.slurm import SlurmJobDetails
+
+    from automodel_launch.executors.nemo_tunnel import Tunnel
+
+    profile = plan.profile
+    partition = {"run": profile.run_partition, "batch": profile.batch_partition}[plan.mode] or profile.partition
+    values = {key: getattr(profile, key) for key in _SBATCH}
+    return run.SlurmExecutor(
+        **values,
+        partition=partition,
+        ntasks_per_node=1,  # one agent a node
+        cpus_per_task=(profile.cpus_per_task or 1) * plan.processes_per_node,
+        job_name_prefix="job.",  # unused where job_details names the job; without it an account would be demanded
+        comment=plan.job_dir,  # finds a submission whose answer was lost
+        job_details=SlurmJobDetails(job_name=plan.job_id, folder=f"{plan.job_dir}/logs"),
+        additional_parameters=_more(profile),
+        srun_args=_srun_args(profile, plan),
+        setup_lines=_finish(plan),
+        tunnel=Tunnel(job_dir=plan.job_root),
+        packager=run.Packager(),  # the job's directory is complete before NeMo-Run is called
+        poll_estimated_start_time=False,
+    )
+
+
+def _more(profile: Profile) -> dict[str, Any]:
+    """sbatch's other options. `export=NONE`: nothing of the submitter's environment reaches the job."""
+    more = {"export": "NONE", **{key: getattr(profile, key) for key in _MORE_SBATCH}, **profile.additional_parameters}
+    # NeMo-Run writes None and False out (0.11.1), which sbatch refuses or takes for something else
+    return {key: value for key, value in more.items() if value is not None and value is not False}
+
+
+def _srun_args(profile: Profile, plan: Plan) -> list[str]:
+    """`--export=ALL` undoes sbatch's NONE for the step; srun does not take cpus-per-task from sbatch since 22.05."""
+    cpus = (profile.cpus_per_task or 1) * plan.processes_per_node
+    own = [f"--cpus-per-task={cpus}", "--export=ALL"]
+    if not any(word.startswith("--mpi") for word in profile.srun_args):
+        own.append("--mpi=none")  # torchrun needs no MPI, and a cluster's default of pmix can hang a start
+    return [*own, *profile.srun_args]
+
+
+def _finish(plan: Plan) -> str:
+    """At the batch script's end the record of the job is completed, and its true code becomes the script's."""
+    program = f"{AGENT_PYTHON} {plan.job_dir}/code/recipes/node_agent.py finish {plan.job_dir}"
+    return f"trap 'code=$?; {program} --code $code; exit $?' EXIT"
+
+
+def _refuse(command: str) -> None:
+    raise ClusterError(f"a plan asks nothing of a cluster, and NeMo-Run wanted to run: {command}")
+
+
+def _sbatch(shell: Shell, plan: Plan) -> str:
+    """The Slurm id of the submitted script. A lost answer is looked up by the comment before anything is repeated."""
+    script = f"{plan.job_dir}/script"
+    # SBATCH_* variables would win over the script's lines, which the plan shows
+    done = shell.run(f"unset ${{!SBATCH_@}}; cd {plan.job_dir} && sbatch --requeue --parsable {script}")
+    if done.code == 0:
+        return done.out.strip().partition(";")[0]
+    said = " ".join(done.err.split())
+    if any(words in said for words in _LOST_ANSWER):
+        found = _submitted(shell, plan)
+        if found:
+            return found
+    raise ClusterError(f"{shell.place}: sbatch refused {plan.job_id}: {said}", _fix(said))
+
+
+def _submitted(shell: Shell, plan: Plan) -> str | None:
+    listed = shell.run(f"squeue -h --name={plan.job_id} -o '%i|%k'").out.splitlines()
+    return next((line.partition("|")[0] for line in listed if line.partition("|")[2] == plan.job_dir), None)
+
+
+def _fix(said: str) -> str:
+    keys = {
+        "partition": "partition (also run_partition, batch_partition)",
+        "account": "account",
+        "qos": "qos",
+        "time": "time",
+        "node": "nodes, gpus_per_node, constraint or exclude",
+        "memory": "mem",
+    }
+    named = [key for word, key in keys.items() if word in said.lower()]
+    return f"check {', '.join(named)} in the profile" if named else "--dry-run shows the script"
+
+
+EXECUTOR = Slurm()
