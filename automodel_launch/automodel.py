@@ -64,6 +64,11 @@ def data_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{key}.{leaf}", section[leaf]
 
 
+def compiles(config: Mapping[str, Any]) -> bool:
+    """Training needs a C++ compiler: MegatronPretraining builds its helper with torch's load_inline."""
+    return any(MEGATRON_DATASET in kind for _, kind, _ in datasets(config))
+
+
 def tokenizers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(key, directory or hub id) of each tokenizer: AutoModel's, and the `tokenizer:` of data preparation."""
     for key, value in flatten(config):

@@ -3,6 +3,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Slurm, sshd and their like, for the tests that start a cluster of their own. Who may not install them can still run
+# the rest: those tests skip and say why, except in CI, where they fail.
+bash scripts/install-test-system.sh || [ -z "${CI:-}" ]
 bash scripts/setup.sh --dev
 unset PYTHONDONTWRITEBYTECODE # setup.sh leaves byte code to be written at a module's first import
 export PATH="$PWD/.venv/bin:$PATH"

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from automodel_launch import gpus, naming
+from automodel_launch import automodel, gpus, naming
 from automodel_launch.checks.finding import Finding
 from automodel_launch.jobdir import JobDir
 from automodel_launch.plan import Plan
 
+COMPILERS = ("c++", "g++", "clang++")
 INSTALL = "bash scripts/setup.sh makes .venv with all that training needs; or set `python` in the profile"
 _PROBE = """
 import importlib.metadata as m, sys
@@ -58,6 +59,14 @@ def _missing(python: str, names: list[str]) -> list[str]:
     return missing
 
 
+def compiler(plan: Plan) -> Iterator[Finding]:
+    """AutoModel compiles the indexer of Megatron data at a machine's first run, after the model is loaded."""
+    missing = plan.here and automodel.compiles(plan.config) and not any(shutil.which(name) for name in COMPILERS)
+    if missing:
+        message = "AutoModel compiles its indexer of Megatron data, and this machine has no C++ compiler."
+        yield Finding("error", "no-compiler", message, "install g++ (Debian: apt-get install g++)")
+
+
 def port(plan: Plan) -> Iterator[Finding]:
     """A fixed rendezvous port is free on this machine."""
     number = plan.agent["rendezvous"]["port"]
@@ -95,4 +104,4 @@ def one_writer(plan: Plan) -> Iterator[Finding]:
             )
 
 
-CHECKS = (packages, port, processes, one_writer)
+CHECKS = (packages, compiler, port, processes, one_writer)

@@ -1,0 +1,87 @@
+"""The tiny pretraining run on two nodes of a real Slurm, attached and detached; its losses are those of a local run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, Checkout, make_checkout
+from tests.slurm.cluster import Cluster
+from tests.test_train_tiny import SMALL
+
+pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.e2e]
+
+ENV = """
+[local4]
+executor = "local"
+nproc_per_node = 4
+remote_job_dir = "{root}/local"
+
+[test2]
+executor = "slurm"
+partition = "batch"
+nodes = 2
+gpus_per_node = 8
+nproc_per_node = 2
+cpus_per_task = 4
+time = "00:15:00"
+container_image = "none"
+python = "{python}"
+remote_job_dir = "{root}/slurm"
+data_dir = "{data}"
+
+[test2.env_vars]
+OMP_NUM_THREADS = "1"
+"""
+COMMAND = ("pretrain", "-c", "tiny", *SMALL, "step_scheduler.max_steps=6")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Checkout:
+    """A login node's checkout with the quickstart's data on the file system that the nodes share."""
+    base = tmp_path_factory.mktemp("pretrain")
+    checkout = make_checkout(base / "checkout")
+    checkout.environ = {**checkout.environ, **cluster.env}
+    data = checkout.root / "data"
+    (checkout.root / "env.toml").write_text(ENV.format(root=base / "jobs", python=sys.executable, data=data))
+    subprocess.run([sys.executable, ROOT / "scripts" / "make_tiny_corpus.py", "--out", data / "tiny"], check=True)
+    done = checkout.run("data-prep", "-c", "tiny", "+sample=200", "num_shards=1")
+    assert done.returncode == 0, done.stderr
+    return checkout
+
+
+def _losses(run_dir: str) -> list[float]:
+    lines = Path(run_dir, "checkpoints", "training.jsonl").read_text().splitlines()
+    return [record["loss"] for record in map(json.loads, lines)]
+
+
+@pytest.fixture(scope="module")
+def local(site: Checkout) -> list[float]:
+    """Losses of the same run with four processes on this machine."""
+    done = site.run(*COMMAND, "--run", "local4")
+    assert done.returncode == 0, done.stderr + done.stdout
+    record: dict[str, Any] = site.json("status", "last")
+    return _losses(record["run_dir"])
+
+
+def test_attached_on_two_nodes_it_learns_as_it_does_here(site: Checkout, local: list[float]) -> None:
+    done = site.run(*COMMAND, "--run", "test2")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "World size: 4" in done.stdout
+    record = site.json("status", "last")
+    assert (record["state"], record["executor"]) == ("COMPLETED", "slurm")
+    assert _losses(record["run_dir"]) == pytest.approx(local, abs=1e-3)
+    finished = json.loads(Path(record["run_dir"], "finished.json").read_text())
+    assert Path(finished["hf"], "config.json").is_file()
+
+
+def test_detached_it_is_followed_later(site: Checkout, local: list[float]) -> None:
+    batch = site.run(*COMMAND, "--batch", "test2", "--name", "detached")
+    assert batch.returncode == 0, batch.stderr
+    assert site.run("attach", "detached").returncode == 0
+    assert _losses(site.json("status", "detached")["run_dir"]) == pytest.approx(local, abs=1e-3)
