@@ -13,7 +13,8 @@ USAGE = """\
 launch.py RECIPE [-c CONFIG] [--run PROFILE | --batch PROFILE] [--dry-run] [OVERRIDE ...]
        launch.py recipes | configs RECIPE | profiles [PROFILE]
        launch.py jobs | status JOB | attach JOB | logs JOB | cancel JOB
-       launch.py check RECIPE [-c CONFIG] [--run PROFILE] [OVERRIDE ...]"""
+       launch.py check RECIPE [-c CONFIG] [--run PROFILE] [OVERRIDE ...]
+       launch.py doctor PROFILE"""
 
 EPILOG = """\
 OVERRIDE is key.sub=value (+key=value for a new key, ~key to remove one), or --key.sub value.
@@ -185,6 +186,15 @@ def _cancel(argv: list[str]) -> int:
     return following.cancel(args)
 
 
+def _doctor(argv: list[str]) -> int:
+    parser = _command("doctor", "is this profile's place reachable and usable; exits with 3 if not, 4 if unreachable")
+    parser.add_argument("profile", metavar="PROFILE")
+    args = parser.parse_args(argv)
+    from automodel_launch import doctor
+
+    return doctor.doctor(args)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "recipes": _recipes,
     "configs": _configs,
@@ -195,4 +205,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "logs": _logs,
     "cancel": _cancel,
     "check": lambda argv: _launch(argv, check=True),
+    "doctor": _doctor,
 }

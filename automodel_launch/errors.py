@@ -8,6 +8,7 @@ LaunchError                exit code 2
 ├── JobError               2   a job that is not known, or not in the needed state
 ├── PlanRefused            3   a check found an error
 └── ClusterError           4   the place of execution could not be reached or refused the submission
+        └── SubmissionUnknown  4   it may have taken the job
 """
 
 from __future__ import annotations
@@ -54,3 +55,7 @@ class ClusterError(LaunchError):
     """The place of execution could not be reached, or refused the submission."""
 
     exit_code = 4
+
+
+class SubmissionUnknown(ClusterError):
+    """The answer to a submission was lost; the job may be queued, so its directory stays."""

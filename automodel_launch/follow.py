@@ -6,19 +6,21 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from automodel_launch import executors
+from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.jobdir import JobDir
 from automodel_launch.jobs import Record, Status
-from automodel_launch.places import HERE, Place
+from automodel_launch.places import HERE, Found, Place
 from automodel_launch.progress import Progress
 
 SECOND_INTERRUPT_S = 3.0
+METRICS = -1  # beside the ranks
 FORGOTTEN_S = 60.0  # a record that a network file system shows late is still found within it
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -34,23 +36,54 @@ class Tail:
 
     def lines(self, last: bool = False) -> Iterator[str]:
         """Lines since the last call; with `last`, also an unfinished one."""
-        new = self._new()
-        *whole, self.rest = (self.rest + new).split(b"\n")
-        if last and self.rest:
-            whole, self.rest = [*whole, self.rest], b""
-        for line in whole:
-            yield line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]  # a progress bar overwrites its line
+        for _, line in new_lines({0: self}, self.place, last):
+            yield line
 
-    def _new(self) -> bytes:
-        found = self.place.read(str(self.path), self.offset)
-        if found is None:
-            return b""
-        data, size = found
+    @property
+    def wanted(self) -> tuple[str, int]:
+        """What to read next."""
+        return str(self.path), self.offset
+
+    def take(self, found: Found) -> list[str]:
+        """Whole lines of what was read."""
+        data, size = found or (b"", self.offset)
         if size < self.offset:  # another file of that name
             self.offset, self.rest = 0, b""
-            return self._new()
+            return []
         self.offset += len(data)
-        return data + (self._new() if data and self.offset < size else b"")
+        *whole, self.rest = (self.rest + data).split(b"\n")
+        return [_text(line) for line in whole]
+
+    def leave(self) -> list[str]:
+        """The unfinished line."""
+        rest, self.rest = self.rest, b""
+        return [_text(rest)] if rest else []
+
+
+def new_lines(tails: Mapping[Any, Tail], place: Place, last: bool = False) -> Iterator[tuple[Any, str]]:
+    """New lines of several files with their keys; a round trip for each CHUNK of bytes, so memory has a bound.
+
+    What is written meanwhile is left to the next call: a job that logs faster than we read must not hold us here.
+    """
+    goals: dict[Any, int] = {}
+    behind = list(tails)
+    while behind:
+        answers = place.read_many([tails[key].wanted for key in behind])
+        for key, found in zip(behind, answers, strict=True):
+            start = tails[key].offset
+            for line in tails[key].take(found):
+                yield key, line
+            anew = tails[key].offset < start
+            goals[key] = 1 if anew else goals.get(key, found[1] if found else 0)
+        behind = [key for key in behind if tails[key].offset < goals[key]]
+    if last:
+        for key, tail in tails.items():
+            for line in tail.leave():
+                yield key, line
+
+
+def _text(line: bytes) -> str:
+    return line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]  # a progress bar overwrites its line
 
 
 @dataclass
@@ -86,12 +119,11 @@ class Follower:
     def __post_init__(self) -> None:
         self.place = executors.get(self.record.executor).place_of(self.record)
         self.job = JobDir(self.record.job_dir, self.place)
-        self.tails: dict[int, Tail] = {}
-        self.metrics = Tail(self.job.file("metrics.jsonl"), place=self.place)
+        self.tails: dict[int, Tail] = {METRICS: Tail(self.job.file("metrics.jsonl"), place=self.place)}
         self.progress = Progress(self.record.max_steps)
         self.live = self.err.isatty()
         self.handled = 0
-        self.said = ""
+        self.said: tuple[str, ...] = ()
         self.forgotten_since: float | None = None
 
     def run(self) -> tuple[Status, int]:
@@ -102,8 +134,7 @@ class Follower:
         interrupts = Interrupts()
         with interrupts.caught():
             while True:
-                status = executors.get(self.record.executor).status(self.record)
-                self._emit(last=status.over)
+                status = self._look()
                 if status.over or self._is_lost(status):
                     self._erase()
                     return status, self._code(status, interrupts)
@@ -114,6 +145,15 @@ class Follower:
                 self._show()
                 self.sleep(executors.get(self.record.executor).poll_s)
 
+    def _look(self) -> Status:
+        """The job's state, with what it has logged until then; UNKNOWN while either cannot be had."""
+        status = executors.get(self.record.executor).status(self.record)
+        try:
+            self._emit(last=status.over)
+        except ClusterError as error:
+            return Status("UNKNOWN", error=error.message)
+        return status
+
     def _is_lost(self, status: Status) -> bool:
         """Nobody knows the job any longer and it has left no record: its result cannot be told."""
         if not status.forgotten:
@@ -123,14 +163,22 @@ class Follower:
         return time.monotonic() - self.forgotten_since > FORGOTTEN_S
 
     def _tell(self, status: Status) -> None:
-        """What the job waits for, or why nothing can be said of it; once for each news."""
+        """What the job waits for, or why nothing can be said of it; once for each news.
+
+        An estimated start moves with every other job: it is said once. So is an outage, whose words change as well.
+        """
+        reason, _, estimate = (status.error or "").partition(", estimated start ")
         news = {
-            "PENDING": f"waiting: {status.error}",
-            "UNKNOWN": f"cannot tell the job's state, and leave it alone: {status.error}",
-        }.get(status.state, "")
-        if news and news != self.said:
-            self._say(news)
-        elif self.said and not news:
+            "PENDING": ("PENDING", reason, "estimated" if estimate else ""),
+            "UNKNOWN": ("UNKNOWN",),
+        }.get(status.state, ())
+        if news == self.said:
+            return
+        if status.state == "PENDING":
+            self._say(f"waiting: {status.error}")
+        elif status.state == "UNKNOWN":
+            self._say(f"cannot tell the job's state, and leave it alone: {status.error}")
+        else:
             self._say(f"{status.state.lower()}{f' on {status.node}' if status.node else ''}")
         self.said = news
 
@@ -149,7 +197,10 @@ class Follower:
         self._say("killing the job" if second else "stopping the job; it may save a checkpoint first (again: kill)")
         if executor.status(self.record).over:
             return False
-        executor.cancel(self.record, now=second)
+        try:
+            executor.cancel(self.record, now=second)
+        except (ClusterError, JobError) as error:
+            self._say(f"not cancelled: {error.message}")
         return False
 
     def _code(self, status: Status, interrupts: Interrupts) -> int:
@@ -159,14 +210,15 @@ class Follower:
 
     def _emit(self, last: bool) -> None:
         for rank in self.ranks if self.ranks is not None else self.job.ranks():
-            tail = self.tails.setdefault(rank, Tail(self.job.log(rank), place=self.place))
-            mark = f"[{rank}] " if self.ranks is None or len(self.ranks) > 1 else ""
-            for line in tail.lines(last):
-                self._erase()
-                self.out.write(f"{mark}{line}\n")
+            self.tails.setdefault(rank, Tail(self.job.log(rank), place=self.place))
+        marked = self.ranks is None or len(self.ranks) > 1
+        for rank, line in new_lines(self.tails, self.place, last):
+            if rank == METRICS:
+                self.progress.add(line)
+                continue
+            self._erase()
+            self.out.write(f"[{rank}] {line}\n" if marked else f"{line}\n")
         self.out.flush()
-        for line in self.metrics.lines(last):
-            self.progress.add(line)
 
     def _show(self) -> None:
         if self.live:
@@ -195,25 +247,31 @@ def exit_code(status: Status) -> int:
 
 def closing_block(record: Record, status: Status) -> str:
     """What happened, in a few lines: state, first error with rank and node, where to look, where the result is."""
-    from automodel_launch import rundir
-
     lines = [f"{record.job_id}: {status.state}" + (f", exit code {status.code}" if status.code else "")]
     if status.error:
         where = f" (rank {status.rank} on {status.node})" if status.rank is not None else ""
         lines.append(f"  error: {status.error}{where}")
     if status.log and status.state != "COMPLETED":
         lines.append(f"  log: {record.job_dir}/{status.log}")
-    place = executors.get(record.executor).place_of(record)
-    last = JobDir(record.job_dir, place).last_metrics()
-    if last:
-        lines.append(f"  last step: {last['step']}, loss {last['loss']}")
-    end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
-    if end:
-        lines.append(f"  checkpoint: {end.get('checkpoint')}")
-        if end.get("hf"):
-            lines.append(f"  for transformers: {end['hf']}")
+    try:
+        lines += _results(record, status, executors.get(record.executor).place_of(record))
+    except ClusterError as error:  # the state above is true all the same
+        lines.append(f"  what it has written cannot be read now: {error.message}")
     if not status.over:
         lines.append(f"  follow: python launch.py attach {record.job_id}")
     elif status.state != "COMPLETED":
         lines.append(f"  all logs: python launch.py logs {record.job_id} --rank all")
     return "\n".join(lines)
+
+
+def _results(record: Record, status: Status, place: Place) -> Iterator[str]:
+    from automodel_launch import rundir
+
+    last = JobDir(record.job_dir, place).last_metrics()
+    if last:
+        yield f"  last step: {last['step']}, loss {last['loss']}"
+    end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
+    if end:
+        yield f"  checkpoint: {end.get('checkpoint')}"
+        if end.get("hf"):
+            yield f"  for transformers: {end['hf']}"

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -15,10 +16,14 @@ from automodel_launch.errors import JobError, UsageError
 from automodel_launch.jobdir import JobDir
 from automodel_launch.jobs import Record, Status
 
+AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
+
 
 def jobs(args: argparse.Namespace) -> int:
     """A line a job, oldest first."""
-    rows = [(record, _status(record)) for record in records.all_records(workspace.find(args.env).records)]
+    found = records.all_records(workspace.find(args.env).records)
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
+        rows = list(zip(found, pool.map(_status, found), strict=True))
     if args.json:
         print(json.dumps([_row(record, status) for record, status in rows], indent=1))
         return 0
@@ -34,6 +39,7 @@ def status(args: argparse.Namespace) -> int:
     """One job: state, error, last step, where its result is."""
     record = _find(args)
     now = _status(record)
+    _reachable(record, now)
     if args.json:
         print(json.dumps({**_row(record, now), "metrics": _dir(record).last_metrics()}, indent=1))
     else:
@@ -44,8 +50,10 @@ def status(args: argparse.Namespace) -> int:
 def attach(args: argparse.Namespace) -> int:
     """Follow a job from its first line to its end."""
     record = _find(args)
-    if not _status(record).over and _status(record).state == "UNKNOWN":
-        raise JobError(f"{record.job_id}: {_status(record).error}.")
+    now = _status(record)
+    _reachable(record, now)
+    if now.state == "UNKNOWN" and (now.forgotten or executors.get(record.executor).here):
+        raise JobError(f"{record.job_id}: {now.error}.")
     follower = follow.Follower(record, ranks=[0], out=sys.stderr if args.json else sys.stdout)
     end, code = follower.run()
     if args.json:
@@ -61,12 +69,13 @@ def logs(args: argparse.Namespace) -> int:
     ranks = _ranks(args.rank, job, record)
     if args.follow and not _status(record).over:
         return follow.Follower(record, ranks=ranks).run()[1]
-    shown = job.ranks() if ranks is None else ranks
-    for rank in shown:
-        mark = f"[{rank}] " if len(shown) > 1 else ""
-        for line in follow.Tail(job.log(rank), place=job.place).lines(last=True):
+    present = job.ranks()
+    tails = {rank: follow.Tail(job.log(rank)) for rank in (present if ranks is None else ranks) if rank in present}
+    for rank, tail in tails.items():  # one after the other; --follow mixes them, in the order of time
+        mark = f"[{rank}] " if ranks is None else ""
+        for _, line in follow.new_lines({rank: tail}, job.place, last=True):
             print(f"{mark}{line}")
-    if not shown:  # it ended before the first rank began, or has not come to it yet
+    if not tails:  # it ended before the first rank began, or has not come to it yet
         print(job.agent_log() or "", end="")
     return 0
 
@@ -79,8 +88,10 @@ def cancel(args: argparse.Namespace) -> int:
         raise JobError(f"{record.job_id} has already ended: {before.state}.")
     executors.get(record.executor).cancel(record, now=args.now)
     sys.stderr.write(f"stopping {record.job_id}{'' if args.now else '; it may save a checkpoint first'} ...\n")
-    while not (end := _status(record)).over:
-        time.sleep(0.2)
+    end, pause = _status(record), 0.2
+    while not end.over and not end.forgotten:
+        time.sleep(pause)
+        end, pause = _status(record), min(pause * 1.5, executors.get(record.executor).poll_s)
     print(json.dumps(_row(record, end)) if args.json else f"{record.job_id}: {end.state}")
     return 0
 
@@ -97,6 +108,16 @@ def _status(record: Record) -> Status:
     return executors.get(record.executor).status(record)
 
 
+def _reachable(record: Record, now: Status) -> None:
+    """Say of a state that is not known whether the place of the job can be reached at all.
+
+    Raises:
+        ClusterError: it cannot.
+    """
+    if now.state == "UNKNOWN":
+        _dir(record).place.names(record.job_dir)
+
+
 def _row(record: Record, now: Status) -> dict[str, Any]:
     return {**asdict(record), **asdict(now)}
 
@@ -109,4 +130,4 @@ def _ranks(wanted: str, job: JobDir, record: Record) -> list[int] | None:
     present = job.ranks()
     if present and int(wanted) not in present:
         raise JobError(f"{record.job_id} has no rank {wanted}; ranks: 0 to {present[-1]}.")
-    return [int(wanted)] if present else None
+    return [int(wanted)]

@@ -59,7 +59,7 @@ def _planned(args: argparse.Namespace) -> tuple[Workspace, Plan, list[Finding]]:
     layered = configs.load(recipe, args.config, parsed, args.options)
     mode: planning.Mode = "batch" if args.batch else "run"
     plan = planning.make(here, env_file, profile_name, recipe, layered, mode=mode, name=args.name, fresh=args.fresh)
-    return here, plan, checks.run(plan)
+    return here, plan, checks.run(plan, offline=args.offline)
 
 
 def _preview(args: argparse.Namespace, here: Workspace, plan: Plan, findings: list[Finding], refused: bool) -> int:

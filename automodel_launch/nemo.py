@@ -27,6 +27,7 @@ def experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]
     os.environ["NEMORUN_HOME"] = str(home)
     home.mkdir(parents=True, exist_ok=True)
     talk = io.StringIO()
+    stdin, sys.stdin = sys.stdin, io.StringIO()  # it would read ours (0.11.1, invoke), a shell loop's list of jobs, say
     levels = logging.root.handlers[:], logging.root.level
     try:
         with contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
@@ -49,6 +50,7 @@ def experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]
         reason = "; ".join([f"{type(error).__name__}: {error}", *said])
         raise ClusterError(f"NeMo-Run could not submit {job_id}: {reason}") from error
     finally:
+        sys.stdin = stdin
         logging.root.handlers[:], logging.root.level = levels  # Experiment() replaces them (0.11.1)
 
 

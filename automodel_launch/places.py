@@ -6,7 +6,7 @@ import io
 import os
 import shlex
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,13 +15,24 @@ from automodel_launch.errors import ClusterError
 from automodel_launch.shell import Shell
 
 CHUNK = 8 * 2**20  # bytes of a log that one look fetches; the next look fetches the next ones
+SHARE = 64 * 2**10  # what each of very many files gets of it at least
+
+
+Found = tuple[bytes, int] | None  # bytes of a file and its size
 
 
 class Place(Protocol):
-    """A file system. Paths are absolute; what is not there reads as None."""
+    """A file system. Paths are absolute; what is not there reads as None.
 
-    def read(self, path: str, offset: int = 0) -> tuple[bytes, int] | None:
+    Raises:
+        ClusterError: it cannot be reached (any call), or written to.
+    """
+
+    def read(self, path: str, offset: int = 0) -> Found:
         """Bytes from `offset` on, at most CHUNK of them, and the file's size; a negative offset counts from the end."""
+
+    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[Found]:
+        """The same for several files at once, CHUNK bytes of them all together; one round trip."""
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder; none where there is no such folder."""
@@ -40,15 +51,13 @@ class Place(Protocol):
 class Here:
     """The file systems that this machine sees."""
 
-    def read(self, path: str, offset: int = 0) -> tuple[bytes, int] | None:
+    def read(self, path: str, offset: int = 0) -> Found:
         """See Place."""
-        try:
-            with Path(path).open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                file.seek(offset if offset >= 0 else max(0, size + offset))
-                return file.read(CHUNK), size
-        except OSError:
-            return None
+        return self.read_many([(path, offset)])[0]
+
+    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[Found]:
+        """See Place."""
+        return [_read(path, offset, _share(wanted)) for path, offset in wanted]
 
     def names(self, folder: str) -> list[str]:
         """See Place."""
@@ -64,7 +73,7 @@ class Here:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(exist_ok=not new)
         except FileExistsError:
-            if new:
+            if new and path.parent.is_dir():
                 return False
             raise ClusterError(f"{folder} is there and is no folder.") from None
         except OSError as error:
@@ -103,15 +112,19 @@ class Behind:
 
     shell: Shell
 
-    def read(self, path: str, offset: int = 0) -> tuple[bytes, int] | None:
+    def read(self, path: str, offset: int = 0) -> Found:
         """See Place."""
-        part = f"+{offset + 1}" if offset >= 0 else str(-offset)
-        size = f"s=$(stat -c %s {_q(path)} 2>/dev/null) || exit 44; printf '%s\\n' \"$s\""
-        code, out, _ = self.shell.run_bytes(f"{size}; tail -c {part} {_q(path)} | head -c {CHUNK}")
-        if code == 44:
-            return None
-        first, _, data = out.partition(b"\n")
-        return data, int(first)
+        return self.read_many([(path, offset)])[0]
+
+    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[Found]:
+        """See Place."""
+        calls = "".join(f"r {_q(path)} {offset}\n" for path, offset in wanted)
+        code, out, err = self.shell.run_bytes(_READER.format(limit=_share(wanted)) + calls)
+        try:
+            return _unpack(out, len(wanted))
+        except ValueError:
+            said = " ".join(err.decode(errors="replace").split())[-300:]
+            raise ClusterError(f"{self.shell.place}: files could not be read: {said or f'code {code}'}") from None
 
     def names(self, folder: str) -> list[str]:
         """See Place."""
@@ -140,6 +153,48 @@ class Behind:
 
     def _refuse(self, folder: str, err: str) -> bool:
         raise ClusterError(f"{self.shell.place}: {folder} cannot be written: {' '.join(err.split())[-300:]}")
+
+
+# For each file a line "size count" and that many bytes, or "- 0". Where a file has shrunk in between, zeros fill up
+# what is missing, so that the next file's line is found.
+_READER = """\
+r() {{
+  local s o=$2 n
+  if ! {{ [ -f "$1" ] && [ -r "$1" ] && s=$(stat -L -c %s -- "$1" 2>/dev/null); }}; then echo '- 0'; return; fi
+  [ "$o" -ge 0 ] || o=$((s + o > 0 ? s + o : 0))
+  n=$((s - o < {limit} ? s - o : {limit}))
+  [ "$n" -gt 0 ] || {{ echo "$s 0"; return; }}
+  echo "$s $n"
+  {{ tail -c "+$((o + 1))" -- "$1" | head -c "$n"; head -c "$n" /dev/zero; }} 2>/dev/null | head -c "$n"
+}}
+"""
+
+
+def _unpack(out: bytes, count: int) -> list[Found]:
+    found: list[Found] = []
+    start = 0
+    for _ in range(count):
+        end = out.index(b"\n", start)
+        size, length = out[start:end].split()
+        start = end + 1 + int(length)
+        if start > len(out):
+            raise ValueError("cut short")
+        found.append(None if size == b"-" else (out[end + 1 : start], int(size)))
+    return found
+
+
+def _share(wanted: Sequence[tuple[str, int]]) -> int:
+    return max(CHUNK // max(1, len(wanted)), SHARE)
+
+
+def _read(path: str, offset: int, limit: int) -> Found:
+    try:
+        with Path(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(offset if offset >= 0 else max(0, size + offset))
+            return file.read(limit), size
+    except OSError:
+        return None
 
 
 def _archive(sources: Mapping[str, Path], texts: Mapping[str, str]) -> bytes:

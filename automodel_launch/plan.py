@@ -149,8 +149,9 @@ def make(
     executor = executors.get(profile.executor)
     root = executor.job_root(profile, workspace)
     scope = _scope(profile, layered, environ)
+    own = profile.model_dump(mode="json", exclude_none=True)  # `${HOME}` in a shell line of it is no reference
     run_values: dict[str, Any] = {
-        "env": profile.model_dump(mode="json", exclude_none=True),
+        "env": {key: value for key, value in own.items() if "${" not in json.dumps(value)},
         "data_dir": profile.data_dir or executor.data_dir(profile, workspace),
         **{section: values for section, values in env_file.sections.items() if section != "cli"},
     }
@@ -179,7 +180,7 @@ def make(
         config=config.data,
         provenance=config.sources,
         deferred=config.deferred,
-        files=packaging.collect(workspace.recipes, recipe.path, profile.code, workspace.root),
+        files=packaging.collect(workspace.recipes, recipe.path, profile.code, workspace.root, profile.packager),
         texts={},
         agent={},
         script="",

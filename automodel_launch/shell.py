@@ -9,16 +9,23 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import stat
 import subprocess
 import tempfile
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from automodel_launch.errors import ClusterError
 
-CONNECT_S = 10
+CONNECT_S = 8  # one address; a name may have several
+GIVE_UP_S = 11.0  # all of them, and the login
 PERSIST_S = 600
+REMEMBER_S = 1.0  # how long a failed connection answers for the next calls too: 200 jobs of one host wait once
+_SOCKET_PATH = 104 - 17  # the shortest limit of any system, less what ssh appends while it makes the socket
+_BEGIN = b"\x02automodel-launch\x03\n"  # what a login script prints stands before it
 
 
 @dataclass(frozen=True)
@@ -57,9 +64,6 @@ class _Runner:
         """The process to start."""
         raise NotImplementedError
 
-    def check(self, code: int, err: str) -> None:
-        """Turn a failure of the way, not of the script, into an error."""
-
     def run(self, script: str, data: bytes = b"", timeout: float = 60.0) -> Done:
         """See Shell."""
         code, out, err = self.run_bytes(script, data, timeout)
@@ -67,23 +71,40 @@ class _Runner:
 
     def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
         """See Shell."""
-        try:
-            done = subprocess.run(self.command(script), input=data, capture_output=True, timeout=timeout, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise ClusterError(f"{self.place}: no answer within {timeout:.0f} s.", "is it busy or down?") from error
-        except FileNotFoundError as error:
-            raise ClusterError(f"{error.filename} is not installed on this machine.") from error
-        self.check(done.returncode, done.stderr.decode(errors="replace"))
-        return done.returncode, done.stdout, done.stderr
+        return self._start(self.command(script), data, timeout)
+
+    def _start(self, command: list[str], data: bytes, timeout: float) -> tuple[int, bytes, bytes]:
+        # stderr goes to a file: an ssh that stays behind as master may keep it open, and a pipe would never end.
+        # A session of its own: Ctrl-C in the terminal is the launcher's to act on, not that of a squeue half-way.
+        with tempfile.TemporaryFile() as err:
+            try:
+                done = subprocess.run(
+                    command,
+                    input=data,
+                    stdout=subprocess.PIPE,
+                    stderr=err,
+                    timeout=timeout,
+                    check=False,
+                    start_new_session=True,
+                )
+            except subprocess.TimeoutExpired as error:
+                raise ClusterError(f"{self.place}: no answer within {timeout:.0f} s.", "is it busy or down?") from error
+            except FileNotFoundError as error:
+                raise ClusterError(f"{error.filename} is not installed on this machine.") from error
+            err.seek(0)
+            return done.returncode, done.stdout, err.read()
 
 
 @dataclass(frozen=True)
 class LocalShell(_Runner):
-    """This machine: a login node, or a laptop that is the cluster."""
+    """This machine: a login node, or a laptop that is the cluster. `slurm_conf` is SLURM_CONF where it is not ours."""
+
+    slurm_conf: str | None = None
 
     def command(self, script: str) -> list[str]:
         """See _Runner."""
-        return ["bash", "-c", script]
+        conf = f"export SLURM_CONF={shlex.quote(self.slurm_conf)}\n" if self.slurm_conf else ""
+        return ["bash", "-c", conf + script]
 
 
 @dataclass(frozen=True)
@@ -113,18 +134,45 @@ class SshShell(_Runner):
 
     def command(self, script: str) -> list[str]:
         """See _Runner."""
-        return ["ssh", *self.options(), self.host, "--", f"bash -c {shlex.quote(script)}"]
+        begin = "printf '\\002automodel-launch\\003\\n'; "
+        return ["ssh", *self.options(), self.host, "--", f"{begin}exec bash -c {shlex.quote(script)}"]
 
-    def check(self, code: int, err: str) -> None:
+    def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
+        """See Shell."""
+        self._connect()
+        code, out, err = self._start(self.command(script), data, timeout)
+        self._check(code, err.decode(errors="replace"))
+        return code, out.partition(_BEGIN)[2] if _BEGIN in out else out, err
+
+    def _connect(self) -> None:
+        """Make the master connection where there is none: calls of several threads at once would each make one."""
+        socket = Path(_control_path(self))
+        with _connecting:
+            if socket.exists():
+                return
+            failed = _failed.get(str(socket))
+            if failed and time.monotonic() - failed[0] < REMEMBER_S:
+                raise failed[1]
+            try:
+                code, _, err = self._start(self.command("true"), b"", GIVE_UP_S)
+                self._check(code, err.decode(errors="replace"))
+            except ClusterError as error:
+                _failed[str(socket)] = (time.monotonic(), error)
+                raise
+
+    def _check(self, code: int, err: str) -> None:
         """ssh itself ends with 255; its words tell what was wrong."""
         if code != 255:
             return
-        said = " ".join(err.split())[-400:]
+        said = " ".join(line.strip("@ ") for line in err.splitlines() if line.strip("@ \r"))[-400:]
         for words, fix in _SSH_FIXES:
             if any(word in err for word in words):
                 raise ClusterError(f"{self.place}: ssh: {said}", fix)
         raise ClusterError(f"{self.place}: ssh failed: {said or 'no message'}", f"try: ssh {self.place} true")
 
+
+_connecting = threading.Lock()
+_failed: dict[str, tuple[float, ClusterError]] = {}  # by socket
 
 _SSH_FIXES = (
     (
@@ -148,11 +196,23 @@ _SSH_FIXES = (
 
 
 def _control_path(shell: SshShell) -> str:
-    """A short path of this user's own: the limit for a socket's path is about 100 characters."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    folder = Path(base) / f"automodel-launch-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
-        raise ClusterError(f"{folder} is not a private folder of this user.", f"remove it: rm -r {folder}")
+    """A short path of this user's own: a socket's path has a limit of about 100 characters."""
     name = hashlib.sha256(f"{shell.user}@{shell.host} {shell.identity} {os.environ.get('HOME')}".encode()).hexdigest()
-    return str(folder / name[:16])
+    paths = [str(Path(base, f"automodel-launch-{os.getuid()}", name[:16])) for base in _bases()]
+    path = next((path for path in paths if len(path) <= _SOCKET_PATH), paths[-1])
+    folder = Path(path).parent
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise ClusterError(f"{folder} cannot be made: {error.strerror}.", "it holds the sockets of ssh") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise ClusterError(f"{folder} is not a private folder of this user.", f"remove it: rm -r {folder}")
+    return path
+
+
+def _bases() -> list[str]:
+    """A folder of the login session goes away with it and belongs to this machine; a home may be shared by many."""
+    session = os.environ.get("XDG_RUNTIME_DIR")
+    usable = session and os.access(session, os.W_OK | os.X_OK)
+    return [*([session] if session and usable else []), tempfile.gettempdir(), "/tmp"]

@@ -12,6 +12,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from automodel_launch.jobdir import parse as parse_json
 from automodel_launch.jobs import Status
 
 WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
@@ -36,7 +37,15 @@ MEANINGS = {
     "PREEMPTED": "a job of higher priority took its nodes",
     "FAILED": "the batch script failed",
 }
+# States that Slurm's database may hold of a former attempt, while slurmctld has the job in its queue again.
+_BEFORE_REQUEUE = {"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REQUEUED"}
+OUTSIDE = {"TIMEOUT", "NODE_FAIL", "PREEMPTED", "CANCELLED"}  # ended by somebody else than the job
 _UNKNOWN_JOB = re.compile(r"invalid job id", re.I)
+# What slurmstepd writes into the batch script's log; srun's own end hides it from Slurm's state of the job.
+_OOM = re.compile(r"oom[-_ ]kill|tasks? [\d,-]+: Out Of Memory", re.I)
+_DUE_TO = re.compile(r"DUE TO (TIME LIMIT|PREEMPTION|NODE FAILURE)")
+_CAUSES = {"TIME LIMIT": "TIMEOUT", "PREEMPTION": "PREEMPTED", "NODE FAILURE": "NODE_FAIL"}
+LOG_TAIL = 4096
 
 
 @dataclass(frozen=True)
@@ -55,58 +64,146 @@ class Answer:
     signal: int | None = None
 
 
+@dataclass(frozen=True)
+class Own:
+    """What the job itself has left: exit.json, node 0's heartbeat, and the end of the batch script's log."""
+
+    exit: dict[str, Any] | None = None
+    node: dict[str, Any] | None = None
+    log: str = ""
+    log_name: str | None = None
+
+
 def query(slurm_id: str) -> str:
-    """Bash lines that print what `parse` reads. Later ones run only where earlier ones know nothing."""
+    """Bash lines that print what `parse` reads, a line a fact. Later sources are asked only where earlier ones fail.
+
+    A controller that squeue could not reach is not asked again by scontrol: that would only wait for as long again.
+    """
     job = shlex.quote(slurm_id)
+    sacct = f"sacct -n -X -P -D -j {job} -o State,ExitCode,NodeList,JobName"
     return f"""
-out=$(timeout 10 squeue -h -j {job} -o '%T|%r|%S|%N' 2>&1); code=$?
-printf 'squeue %s %s\\n' "$code" "$(printf %s "$out" | head -n 1)"
-case "$code:$out" in 0:?*) ;; *)
-  out=$(timeout 10 scontrol -o show job {job} 2>&1); code=$?
-  printf 'scontrol %s %s\\n' "$code" "$(printf %s "$out" | head -n 1)"
-  case "$code" in 0) ;; *)
-    out=$(timeout 10 sacct -n -X -P -D -j {job} -o State,ExitCode,NodeList 2>&1); code=$?
-    printf 'sacct %s %s\\n' "$code" "$(printf %s "$out" | tail -n 1)";;
-  esac;;
+err=$(mktemp)
+say() {{ # SOURCE CODE OUTPUT
+  printf '%s\\n' "$3" | while IFS= read -r line; do printf '%s %s %s\\n' "$1" "$2" "$line"; done
+}}
+ask() {{ # SOURCE COMMAND...
+  source=$1; shift
+  out=$(timeout 10 "$@" 2>"$err"); code=$?
+  [ "$code" = 0 ] || out=$(tr '\\n' ' ' < "$err")
+  say "$source" "$code" "$out"
+}}
+ended=yes
+ask squeue squeue -h -j {job} -o '%T|%r|%S|%N|%j'
+case "$code:$out" in
+  0:*'|'*) ended= ;;
+  124:* | *'Unable to contact'* | *'timed out'*) ask sacct {sacct} ;;
+  *) ask scontrol scontrol -o show job {job}
+    case "$code:$out" in 0:*JobState=*) ;; *)
+      ask sacct {sacct} ;;
+    esac ;;
 esac
+rm -f "$err"
 """
 
 
-def parse(text: str) -> Answer:
-    """Read the output of `query`."""
-    knows_not = False
+def query_own(job_dir: str, slurm_id: str) -> str:
+    """Bash lines behind those of `query`, for `read_own`. The log's end is sent of an ended job only."""
+    job = shlex.quote(job_dir)
+    return f"""
+ls {job} >/dev/null 2>&1 # a network file system otherwise remembers for a minute that exit.json is not there
+for name in exit nodes/0; do
+  printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name".json 2>/dev/null; echo
+done
+if [ -n "$ended" ]; then
+  for log in {job}/logs/sbatch_*_{shlex.quote(slurm_id)}.out; do
+    [ -f "$log" ] || continue
+    echo "own log $(basename "$log")"
+    tail -c {LOG_TAIL} "$log" | tr -d '\\000' | sed 's/^/own log| /'
+    echo
+  done
+fi
+:
+"""
+
+
+def read_own(text: str) -> Own:
+    """Read the output of `query_own`."""
+    found: dict[str, str] = {}
+    log: list[str] = []
     for line in text.splitlines():
         source, _, rest = line.partition(" ")
-        code, _, said = rest.partition(" ")
-        if source == "squeue" and code == "0" and said:
-            state, reason, start, nodes = (*said.split("|"), "", "", "")[:4]
-            return Answer(True, state, _known(reason), _time(start), nodes or None)
-        if source == "scontrol" and code == "0" and "JobState=" in said:
-            return _scontrol(said)
-        if source == "sacct" and code == "0" and said:
-            return _sacct(said)
-        knows_not = knows_not or bool(_UNKNOWN_JOB.search(said)) or (source == "squeue" and code == "0")
-    return Answer(asked=knows_not)
+        name, _, said = rest.partition(" ")
+        if source == "own" and name == "log|":
+            log.append(said)
+        elif source == "own":
+            found[name] = said
+    log_name = f"logs/{found['log']}" if "log" in found else None
+    return Own(_exit_record(found.get("exit", "")), parse_json(found.get("nodes/0", "")), "\n".join(log), log_name)
 
 
-def _scontrol(said: str) -> Answer:
-    fields = dict(word.partition("=")[::2] for word in said.split() if "=" in word)
+def _exit_record(text: str) -> dict[str, Any] | None:
+    record = parse_json(text)
+    return record if record and isinstance(record.get("state"), str) else None
+
+
+def parse(text: str, name: str | None = None) -> Answer:
+    """Read the output of `query`. A job of another `name` is another job: another cluster's, or an id used again."""
+    said = [_Line(*line.split(" ", 2)) for line in text.splitlines() if line.count(" ") >= 2]
+    said = [line for line in said if line.source in _READERS]
+    facts = [(line.source, *found) for line in said if line.code == "0" and (found := _READERS[line.source](line.text))]
+    ours = [(source, answer) for source, answer, called in facts if name in (None, called)]
+    now = next((answer for source, answer in ours if source != "sacct"), None)
+    if now:
+        return now
+    lines = [line for line in said if line.source != "sacct"]
+    gone = any(_UNKNOWN_JOB.search(line.text) for line in lines) or len(facts) > len(ours)
+    listed = [line for line in lines if line.source == "squeue" and line.code == "0"]
+    past = ours[-1][1] if ours else None  # a requeued job has a line for each attempt
+    if past and _is_final(past.state or "", gone or bool(listed)):
+        return past
+    return Answer(asked=gone)
+
+
+@dataclass(frozen=True)
+class _Line:
+    source: str
+    code: str
+    text: str
+
+
+def _is_final(state: str, gone: bool) -> bool:
+    """Whether sacct's word is the last one: while slurmctld does not answer, the job may have been requeued; one that
+    slurmctld does not have cannot be running still (sacct never heard of its end)."""
+    return state not in (WAITING | ACTIVE) if gone else state not in _BEFORE_REQUEUE
+
+
+def _squeue(said: str) -> tuple[Answer, str] | None:
+    match = re.fullmatch(r"([A-Z_]+)\|([^|]*)\|([^|]*)\|([^|]*)\|(.*)", said)
+    if not match:
+        return None
+    state, reason, start, nodes, name = match.groups()
+    return Answer(True, state, _known(reason), _time(start), nodes or None), name
+
+
+def _scontrol(said: str) -> tuple[Answer, str] | None:
+    fields = dict(reversed(re.findall(r"(?:^|\s)([A-Za-z]+)=(\S*)", said)))  # a key's first value
+    if "JobState" not in fields:
+        return None
     code, signal = _exit(fields.get("ExitCode", ""))
-    return Answer(
-        True,
-        fields["JobState"],
-        _known(fields.get("Reason", "")),
-        _time(fields.get("StartTime", "")),
-        fields.get("NodeList"),
-        code,
-        signal,
-    )
+    start, nodes = _time(fields.get("StartTime", "")), _known(fields.get("NodeList", ""))
+    answer = Answer(True, fields["JobState"], _known(fields.get("Reason", "")), start, nodes, code, signal)
+    return answer, fields.get("JobName", "")
 
 
-def _sacct(said: str) -> Answer:
-    state, exit_code, nodes = (*said.split("|"), "", "")[:3]
-    code, signal = _exit(exit_code)
-    return Answer(True, state.split()[0] if state else None, None, None, nodes or None, code, signal)
+def _sacct(said: str) -> tuple[Answer, str] | None:
+    match = re.fullmatch(r"([A-Z_]+)( by \w+)?\+?\|([^|]*)\|([^|]*)\|(.*)", said)
+    if not match:
+        return None
+    code, signal = _exit(match[3])
+    return Answer(True, match[1], None, None, _known(match[4]), code, signal), match[5]
+
+
+_READERS = {"squeue": _squeue, "scontrol": _scontrol, "sacct": _sacct}
 
 
 def _exit(text: str) -> tuple[int | None, int | None]:
@@ -115,59 +212,110 @@ def _exit(text: str) -> tuple[int | None, int | None]:
 
 
 def _known(text: str) -> str | None:
-    return text if text and text not in ("None", "(null)", "N/A") else None
+    return text if text and text not in ("None", "(null)", "N/A", "None assigned") else None
 
 
 def _time(text: str) -> str | None:
     return text if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text) else None
 
 
-def judge(answer: Answer, exit_record: dict[str, Any] | None, node: dict[str, Any] | None) -> Status:
-    """The job's state from what Slurm says and what the job has written itself (exit.json, a node's heartbeat).
+def judge(answer: Answer, own: Own) -> Status:
+    """The job's state from what Slurm says and what the job has written itself.
 
     Slurm decides whether the job is over and why it was ended from outside; the job's own record gives the true exit
     code, rank and error. Where Slurm knows nothing, the record decides; without one the state is UNKNOWN.
     """
-    step = node.get("step") if node else None
-    state = answer.state
-    if state in WAITING:
-        estimate = f", estimated start {answer.start}" if answer.start else ""
-        return Status("PENDING", error=f"{answer.reason or state.lower()}{estimate}", step=step)
-    if state in ACTIVE:
-        return Status("RUNNING", step=step, node=answer.nodes, started=node.get("time") if node else None)
-    record = exit_record or {}
+    step = own.node.get("step") if own.node else None
+    if answer.state in WAITING:
+        return Status("PENDING", error=_waiting(answer, own), step=step)
+    if answer.state in ACTIVE and not (answer.state == "COMPLETING" and _completed(own)):
+        return Status("RUNNING", step=step, node=answer.nodes, started=own.node.get("started") if own.node else None)
+    told = _told(own, step)
+    if answer.state is None:
+        return _without_slurm(answer, own, told)
+    if answer.state in ("COMPLETED", "COMPLETING"):
+        if own.exit:
+            return Status(own.exit["state"], **told)
+        said = "Slurm calls it completed, but the job left no record of its end"
+        return Status("UNKNOWN", error=said, step=step, forgotten=True)
+    if answer.state not in FAILURES:  # a later Slurm's word: it may mean anything
+        return Status("UNKNOWN", error=f"Slurm says {answer.state}, which this version does not know", step=step)
+    return _failed(FAILURES[answer.state], answer, own, told)
+
+
+def _waiting(answer: Answer, own: Own) -> str:
+    """Slurm's reason and estimate; a job that waits though it has begun before was requeued."""
+    again = f"requeued after attempt {(own.node.get('attempt') or 0) + 1}, " if own.node else ""
+    estimate = f", estimated start {answer.start}" if answer.start else ""
+    return f"{again}{answer.reason or (answer.state or '').lower()}{estimate}"
+
+
+def _completed(own: Own) -> bool:
+    return bool(own.exit and own.exit["state"] == "COMPLETED")
+
+
+def _told(own: Own, step: int | None) -> dict[str, Any]:
+    record = own.exit or {}
     keys = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
     told: dict[str, Any] = {key: record.get(key) for key in keys}
     told["step"] = step if told["step"] is None else told["step"]
-    if state is None:
-        if record:
-            return Status(record["state"], **told)
+    told["log"] = told["log"] or own.log_name
+    return told
+
+
+def _without_slurm(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
+    """The job's own record alone. While Slurm cannot be asked, one of a stopped job may be that of an attempt which
+    was preempted, and is queued again."""
+    record = own.exit
+    if record is None:
         said = "Slurm no longer knows the job, and it left no record" if answer.asked else "Slurm does not answer"
-        return Status("UNKNOWN", error=said, step=step, forgotten=answer.asked)
-    if state == "COMPLETED":
-        if record.get("state") == "COMPLETED":
-            return Status("COMPLETED", **told)
-        if record:
-            return Status(record["state"], **told)
-        return Status(
-            "FAILED", code=1, error="Slurm calls it completed, but the job left no record of its end", step=step
-        )
-    return _failed(FAILURES.get(state, "FAILED"), answer, record, told)
+        return Status("UNKNOWN", error=said, step=told["step"], forgotten=answer.asked)
+    state = record["state"]
+    final = state == "COMPLETED" or (state == "FAILED" and bool(record.get("complete")))
+    if not answer.asked and not final:
+        return Status("UNKNOWN", error=f"Slurm does not answer; the job's record says {state}", step=told["step"])
+    causes = _DUE_TO.findall(own.log)
+    if state == "CANCELLED" and causes:
+        state = _CAUSES[causes[-1]]
+        told["error"] = MEANINGS[state]
+    elif state == "FAILED" and _is_memory(own):
+        state, told["error"] = "OUT_OF_MEMORY", told["error"] or MEANINGS["OUT_OF_MEMORY"]
+    return Status(state, **told)
 
 
-def _failed(state: str, answer: Answer, record: dict[str, Any], told: dict[str, Any]) -> Status:
+def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Status:
     """Slurm's reason wins over the job's own reaction to it; a failure of the job's own keeps its words."""
-    own_failure = record.get("state") == "FAILED"
-    if state == "FAILED" and record:
-        state = record["state"] if record["state"] != "COMPLETED" else "FAILED"
-        if own_failure and _is_memory(told.get("error")):
+    record = own.exit or {}
+    own_failure = record.get("state") == "FAILED" and bool(told["error"])
+    if state == "FAILED":
+        if record.get("state") == "CANCELLED":
+            state = "CANCELLED"
+        if _is_memory(own):
             state = "OUT_OF_MEMORY"
-    if not told.get("error") or (state not in ("FAILED", "OUT_OF_MEMORY") and not own_failure):
-        told["error"] = MEANINGS.get(state)
-    if not told.get("code"):
+    if state == "OUT_OF_MEMORY":
+        detail = f": {told['error']}" if own_failure else ""
+        told["error"] = MEANINGS[state] + detail
+    elif state == "FAILED" and (not told["error"] or NO_AGENT in told["error"]):  # the batch log knows why
+        told["error"] = _last_words(own.log) or told["error"] or MEANINGS[state]
+    elif state != "FAILED" and not own_failure:
+        told["error"] = MEANINGS[state]
+    elif state in OUTSIDE:
+        told["error"] = f"{MEANINGS[state]}; the job's own record: {told['error']}"
+    if not told["code"]:
         told["code"] = answer.code or (128 + answer.signal if answer.signal else 1)
     return Status(state, **told)
 
 
-def _is_memory(error: Any) -> bool:
-    return isinstance(error, str) and "oom-kill" in error.lower()
+def _is_memory(own: Own) -> bool:
+    error = (own.exit or {}).get("error")
+    return bool(_OOM.search(own.log) or (isinstance(error, str) and _OOM.search(error)))
+
+
+NO_AGENT = "never started its agent"  # the words of recipes/node_agent_lib/verdict.py
+
+
+def _last_words(log: str) -> str | None:
+    """The last line of the batch script's log that is no trace (`set -x`) and no talk of NeMo-Run's script."""
+    lines = [line.strip() for line in log.splitlines() if not line.startswith("+")]
+    telling = [line for line in lines if re.search(r"error|unrecognized|not found|No such|denied|cannot", line, re.I)]
+    return telling[-1][:300] if telling else None

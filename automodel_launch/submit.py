@@ -8,9 +8,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from automodel_launch import automodel, executors, jobs, naming, packaging, rundir
+from automodel_launch import automodel, executors, gitstate, jobs, naming, packaging, rundir, secrets
 from automodel_launch import plan as planning
-from automodel_launch.errors import ClusterError
+from automodel_launch.errors import ClusterError, LaunchError, SubmissionUnknown
 from automodel_launch.places import Place
 from automodel_launch.plan import Plan
 from automodel_launch.workspace import Workspace
@@ -30,10 +30,12 @@ def submit(plan: Plan, workspace: Workspace) -> tuple[Plan, jobs.Record]:
     place = executor.place(plan.profile)
     plan = _reserve(plan, workspace.records, place)
     try:
-        _write(plan, place)
+        _write(plan, place, workspace)
         record = replace(_record(plan), handle=executor.submit(plan, workspace))
-    except BaseException:
-        if not place.names(f"{plan.job_dir}/nodes"):  # nothing has started there
+    except (LaunchError, OSError) as error:  # at Ctrl-C sbatch may be on its way: the directory stays then, too
+        if not isinstance(error, SubmissionUnknown) and not place.names(
+            f"{plan.job_dir}/nodes"
+        ):  # nothing has started there
             place.remove(plan.job_dir)
         raise
     jobs.save(workspace.records, record)
@@ -50,18 +52,23 @@ def _reserve(plan: Plan, records: Path, place: Place) -> Plan:
     raise ClusterError(f"{plan.job_root}: no free id for run {plan.run_name} after {RESERVATIONS} tries.")
 
 
-def _write(plan: Plan, place: Place) -> None:
+def _write(plan: Plan, place: Place, workspace: Workspace) -> None:
     rundir.begin(plan.run_dir, plan.trained, place)
     place.make(f"{plan.job_dir}/logs")
     submitted = {"time": time.time(), "state": "submitted", "pid": os.getpid()}
     texts = {
         **plan.texts,
+        **gitstate.record(workspace.root, (file.source for file in plan.files)),
         "script": plan.script,
         "plan.json": json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
         "events.jsonl": json.dumps(submitted) + "\n",
     }
-    place.put(plan.job_dir, {file.path: file.source for file in plan.files}, texts)
+    with packaging.on_disk(plan.files) as sources:
+        place.put(plan.job_dir, sources, texts)
     packaging.verify(plan.files)  # afterwards: what is the same then has not changed while it was copied
+    if plan.agent["secrets_file"]:  # last: nothing that fails before it leaves secrets behind
+        values = secrets.file_content(plan.profile.secrets, os.environ)
+        secrets.write(place, plan.agent["secrets_file"], values)
 
 
 def _record(plan: Plan) -> jobs.Record:

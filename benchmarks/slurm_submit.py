@@ -2,8 +2,8 @@
 
     eval "$(scripts/slurm-cluster up)"; python benchmarks/slurm_submit.py [--repeat N]; scripts/slurm-cluster down
 
-Needs a Slurm that sbatch reaches, and a folder that it shares (--root, default: a temporary one). All three submit a job
-of one node that runs `true`. Prints wall-clock seconds (the least of N) and ratios.
+Needs a Slurm that sbatch reaches, and a folder that it shares (--root, default: a temporary one). All three submit a
+job of one node that runs `true`. Prints wall-clock seconds (the least of N) and ratios.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import packaging
+from automodel_launch import checks, packaging
 from automodel_launch.errors import ConfigError
 from automodel_launch.packaging import PlannedFile
 from automodel_launch.places import HERE
@@ -127,3 +127,127 @@ def test_the_order_does_not_depend_on_the_file_system(bench: Bench, monkeypatch:
     walk = os.walk
     monkeypatch.setattr(os, "walk", lambda top: ((f, d, n[::-1]) for f, d, n in walk(top)))
     assert _collect(bench) == expected
+
+
+# packager
+
+
+def _by(bench: Bench, packager: str, *code: str) -> dict[str, PlannedFile]:
+    recipes = bench.workspace.recipes
+    files = packaging.collect(recipes, recipes / "stub.py", code, bench.root, packager)
+    return {file.path.removeprefix("code/"): file for file in files if not file.path.startswith("code/recipes/")}
+
+
+def _write(bench: Bench, *names: str) -> None:
+    for name in names:
+        (bench.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (bench.root / name).write_text(f"# {name}\n")
+
+
+def test_none_takes_recipes_only(bench: Bench) -> None:
+    _write(bench, "pkg/a.py")
+    assert _by(bench, "none") == {}
+    refused(ConfigError, lambda: _by(bench, "none", "pkg"), "code", '"none"')
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("pkg/**/*.py", ["pkg/a.py", "pkg/sub/b.py"]),
+        ("pkg/*.py", ["pkg/a.py"]),
+        ("pkg", ["pkg/a.py", "pkg/data.txt", "pkg/sub/b.py"]),
+        ("pkg/**", ["pkg/a.py", "pkg/data.txt", "pkg/sub/b.py"]),
+        ("*/sub", ["pkg/sub/b.py"]),
+        ("odd [1]/x.py", ["odd [1]/x.py"]),
+    ],
+)
+def test_patterns(bench: Bench, pattern: str, expected: list[str]) -> None:
+    _write(bench, "pkg/a.py", "pkg/sub/b.py", "pkg/data.txt", "pkg/__pycache__/c.py", "pkg/.git/d.py", "odd [1]/x.py")
+    assert sorted(_by(bench, "pattern", pattern)) == expected
+
+
+def test_a_pattern_takes_what_git_ignores(bench: Bench) -> None:
+    _write(bench, "pkg/generated.py", "pkg/a.py")
+    subprocess.run(["git", "init", "-q", str(bench.root)], check=True)
+    (bench.root / ".gitignore").write_text("generated.py\n")
+    assert sorted(_by(bench, "pattern", "pkg/*.py")) == ["pkg/a.py", "pkg/generated.py"]
+
+
+@pytest.mark.parametrize("pattern", ["pkg/*.txt", "none/**", "pkg/__pycache__/*"])
+def test_a_pattern_without_a_match(bench: Bench, pattern: str) -> None:
+    _write(bench, "pkg/a.py", "pkg/__pycache__/c.py")
+    refused(ConfigError, lambda: _by(bench, "pattern", pattern), repr(pattern), "no file matches")
+
+
+@pytest.mark.parametrize("packager", ["pattern", "git"])
+@pytest.mark.parametrize("code", ["../*", "/etc/*", ".", "pkg/../.."])
+def test_no_packager_leaves_the_checkout(bench: Bench, packager: str, code: str) -> None:
+    refused(ConfigError, lambda: _by(bench, packager, code), repr(code), "below")
+
+
+def _commit(bench: Bench) -> None:
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", "init", "-q", str(bench.root)], check=True)
+    subprocess.run([*git, "add", "-A"], cwd=bench.root, check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "all"], cwd=bench.root, check=True)
+
+
+def test_git_takes_head_and_tells_what_stays(bench: Bench, tmp_path: Path) -> None:
+    _write(bench, "my code/a.py", "my code/gone.py", "my code/run.sh")
+    (bench.root / "my code" / "run.sh").chmod(0o755)
+    _commit(bench)
+    _write(bench, "my code/new.py")
+    (bench.root / "my code" / "a.py").write_text("uncommitted")
+    (bench.root / "my code" / "gone.py").unlink()
+    found = _by(bench, "git", "my code")
+    assert sorted(found) == ["my code/a.py", "my code/gone.py", "my code/run.sh"]
+    with packaging.on_disk(found.values()) as sources:
+        HERE.put(str(tmp_path / "job"), sources, {})
+    packaging.verify(found.values())
+    copied = tmp_path / "job" / "code" / "my code"
+    assert (copied / "a.py").read_text() == "# my code/a.py\n"
+    assert (copied / "gone.py").is_file()
+    assert os.access(copied / "run.sh", os.X_OK)
+    assert not os.access(copied / "a.py", os.X_OK)
+
+
+def test_git_honours_the_limit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bench.root / "pkg").mkdir()
+    (bench.root / "pkg" / "model.bin").write_bytes(b"x" * 20_000)
+    _commit(bench)
+    (bench.root / "pkg" / "model.bin").write_bytes(b"")
+    monkeypatch.setattr(packaging, "LIMIT_BYTES", 10_000)
+    refused(ConfigError, lambda: _by(bench, "git", "pkg"), "model.bin")
+
+
+def test_git_refuses_what_it_cannot_take(bench: Bench) -> None:
+    _write(bench, "pkg/a.py")
+    refused(ConfigError, lambda: _by(bench, "git", "pkg"), "'pkg'", "no git repository")
+    _commit(bench)
+    _write(bench, "new/a.py")
+    refused(ConfigError, lambda: _by(bench, "git", "new"), "'new'", "commit it first")
+    refused(ConfigError, lambda: _by(bench, "git", "*"), "'*'", "commit it first")
+    (bench.root / "pkg" / "link").symlink_to("a.py")
+    _commit(bench)
+    refused(ConfigError, lambda: _by(bench, "git", "pkg"), "pkg/link", "link")
+
+
+@pytest.mark.parametrize("packager", ["git", "pattern", "none"])
+def test_a_profiles_packager_is_the_plans(bench: Bench, packager: str) -> None:
+    _write(bench, "pkg/a.py", "pkg/b.txt")
+    _commit(bench)
+    (bench.root / "pkg" / "a.py").write_text("not committed")
+    code = {"git": '["pkg"]', "pattern": '["pkg/*.py"]', "none": "[]"}[packager]
+    bench.env(f'packager = "{packager}"\ncode = {code}\n')
+    plan = bench.plan()
+    travelling = {file.path: file.bytes for file in plan.files if "pkg" in file.path}
+    committed, on_disk = len("# pkg/a.py\n"), len("not committed")
+    expected = {
+        "git": {"code/pkg/a.py": committed, "code/pkg/b.txt": committed + 1},
+        "pattern": {"code/pkg/a.py": on_disk},
+        "none": {},
+    }
+    assert travelling == expected[packager]
+    behind = [finding.message for finding in checks.run(plan) if finding.code == "left-behind"]
+    assert bool(behind) == (packager == "git")
+    assert all("1 changed, 0 untracked" in message for message in behind)

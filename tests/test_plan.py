@@ -14,7 +14,7 @@ import pytest
 
 from automodel_launch import jobs
 from automodel_launch import plan as planning
-from automodel_launch.errors import LaunchError, ProfileError
+from automodel_launch.errors import ProfileError
 from automodel_launch.plan import Plan
 from tests.conftest import ROOT
 from tests.workbench import Bench, make_bench, refused
@@ -109,11 +109,13 @@ def test_more_nodes_than_the_executor_has(bench: Bench) -> None:
 
 
 def test_an_executor_of_a_later_version(bench: Bench) -> None:
-    bench.env('[far]\nexecutor = "slurm"\n')
-    try:
-        assert bench.plan(profile="far").executor == "slurm"
-    except LaunchError as error:
-        assert "slurm" in error.message
+    bench.env('[far]\nexecutor = "docker"\n')
+    refused(ProfileError, lambda: bench.plan(profile="far"), 'executor = "docker"', "local", "slurm")
+
+
+def test_a_shells_variables_in_a_profile_are_no_references(bench: Bench) -> None:
+    bench.env('[far]\nexecutor = "local"\nsetup_lines = "export PATH=${HOME}/bin:$PATH"\n')
+    assert bench.plan(profile="far").agent["setup_lines"] == ["export PATH=${HOME}/bin:$PATH"]
 
 
 # --- sizes

@@ -95,6 +95,7 @@ def test_the_search_finds_every_form_of_import() -> None:
         ("launching", {f"{PACKAGE}.cli"}),
         ("following", {f"{PACKAGE}.cli"}),
         ("listing", {f"{PACKAGE}.cli"}),
+        ("doctor", {f"{PACKAGE}.cli"}),
         ("preview", {f"{PACKAGE}.cli", f"{PACKAGE}.launching"}),
         ("submit", {f"{PACKAGE}.cli", f"{PACKAGE}.launching", f"{PACKAGE}.following"}),
     ],
@@ -123,7 +124,7 @@ def test_only_executors_open_the_door_to_nemo_run() -> None:
     named = {
         m for m, path in MODULES.items() if "nemo_run" in {n.partition(".")[0] for n in _imported(_tree(path), "")}
     }
-    assert named <= {door}
+    assert named <= {door, f"{PACKAGE}.executors.slurm", f"{PACKAGE}.executors.nemo_tunnel"}
 
 
 @pytest.mark.parametrize("module", ["plan", "profiles", "recipes", "configs", "packaging", "profile_schema"])
@@ -132,7 +133,7 @@ def test_the_middle_knows_no_single_executor(module: str) -> None:
     assert not {name for name in imported if name.startswith(f"{PACKAGE}.executors.") or name == f"{PACKAGE}.nemo"}
 
 
-TALKERS = {"cli", "launching", "following", "listing", "preview", "follow"}
+TALKERS = {"cli", "launching", "following", "listing", "doctor", "preview", "follow"}
 
 
 @pytest.mark.parametrize("path", LAUNCHER, ids=lambda path: str(path.relative_to(ROOT)))
@@ -197,6 +198,7 @@ SURFACE = {
     "logs": COMMON | {"--rank", "--follow"},
     "cancel": COMMON | {"--now"},
     "check": LAUNCH,
+    "doctor": COMMON,
     "pretrain": LAUNCH,
 }
 

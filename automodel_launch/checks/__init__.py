@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from automodel_launch.checks import config, data, machine, profile
+from automodel_launch import executors
+from automodel_launch.checks import config, data, machine, packaging, profile
 from automodel_launch.checks.finding import Finding
 from automodel_launch.plan import Plan
 
@@ -15,13 +16,16 @@ CHECKS: tuple[Check, ...] = (
     *data.CHECKS,
     *profile.CHECKS,
     *machine.CHECKS,
+    *packaging.CHECKS,
 )
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
-def run(plan: Plan) -> list[Finding]:
-    """All findings of all checks, errors first."""
+def run(plan: Plan, offline: bool = False) -> list[Finding]:
+    """All findings of all checks, errors first; unless `offline`, the place where the job will run is asked too."""
     found = [finding for check in CHECKS for finding in check(plan)]
+    if not offline:
+        found += executors.get(plan.executor).questions(plan)
     return sorted(found, key=lambda finding: _ORDER[finding.level])
 
 

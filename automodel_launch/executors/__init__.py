@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from automodel_launch.errors import ProfileError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from automodel_launch.checks.finding import Finding
+    from automodel_launch.diagnosis import Line
     from automodel_launch.jobs import Record, Status
     from automodel_launch.places import Place
     from automodel_launch.plan import Plan
@@ -49,6 +53,16 @@ class Executor(Protocol):
 
     def script(self, plan: Plan) -> str:
         """What is handed to the executor, a pure function of the plan."""
+
+    def questions(self, plan: Plan) -> Iterator[Finding]:
+        """Findings that need the place where the job will run to be asked; left out with --offline."""
+
+    def examine(self, profile: Profile, workspace: Workspace) -> Iterator[Line]:
+        """Is that place reachable and usable: `doctor`.
+
+        Raises:
+            ClusterError: it cannot be reached.
+        """
 
     def submit(self, plan: Plan, workspace: Workspace) -> dict[str, Any]:
         """Start the job whose directory is complete; returns what is needed to find it again."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+from automodel_launch import secrets
+from automodel_launch.errors import ProfileError
 
 if TYPE_CHECKING:
     from automodel_launch.plan import Plan
@@ -11,12 +15,17 @@ SCHEMA = 1
 HEARTBEAT_S = 10.0
 
 
-def spec(plan: Plan, *, python: str, port: int | None, stop_with_parent: bool) -> dict[str, Any]:
+def spec(plan: Plan, *, python: str, port: int | None, stop_with_parent: bool, inherits: bool = True) -> dict[str, Any]:
     """agent.json for a plan. `python` runs the training; `port` is the rendezvous port, None where any free one does.
 
-    `stop_with_parent`: the job ends when the process that started the agent is gone.
+    `stop_with_parent`: the job ends when the process that started the agent is gone. `inherits`: it has this shell's
+    environment; else the variables that `env` names are copied into the spec, and `secrets` into a file beside it.
+
+    Raises:
+        ProfileError: a variable that no job can have.
     """
     profile = plan.profile
+    forwarded = _forwarded(plan)
     setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
     script = plan.recipe.path
     return {
@@ -38,11 +47,12 @@ def spec(plan: Plan, *, python: str, port: int | None, stop_with_parent: bool) -
             "LAUNCH_JOB_DIR": plan.job_dir,
             "LAUNCH_RUN_DIR": plan.run_dir,
             "TQDM_DISABLE": "1",  # AutoModel's bar would stand before every line of the log
+            **({} if inherits else forwarded),
             **profile.env_vars,
         },
         "setup_lines": setup,
         "startup_commands": list(profile.startup_commands),
-        "secrets_file": None,
+        "secrets_file": f"{plan.job_dir}/{secrets.FILE}" if profile.secrets and not inherits else None,
         "stop_grace_s": float(profile.stop_grace),
         "heartbeat_s": HEARTBEAT_S,
         "stop_with_parent": stop_with_parent,
@@ -51,3 +61,21 @@ def spec(plan: Plan, *, python: str, port: int | None, stop_with_parent: bool) -
 
 def _is_shipped(plan: Plan, name: str) -> bool:
     return any(file.path == f"code/recipes/{name}" and file.source == plan.recipe.path for file in plan.files)
+
+
+def _forwarded(plan: Plan) -> dict[str, str]:
+    """Values behind `env`; names and values that the agent could not set are refused here, not in the queue."""
+    profile, sources = plan.profile, plan.profile_sources
+    for name, value in profile.env_vars.items():
+        key = f"env_vars ({sources.get(f'env_vars.{name}', plan.profile_name)})"
+        secrets.check_name(name, key)
+        if "\0" in value:
+            raise ProfileError(f"{key}: {name}: no variable can hold a NUL character.")
+    key = f"secrets ({sources.get('secrets', plan.profile_name)})"
+    for name in profile.secrets:
+        secrets.check_name(name, key)
+        if name in profile.env or name in profile.env_vars:
+            raise ProfileError(f"{key}: {name} stands in env or env_vars too, where its value would be seen.")
+    if any("\0" in line for line in (*profile.setup_lines, *profile.startup_commands)):
+        raise ProfileError("setup_lines, startup_commands: no shell line can hold a NUL character.")
+    return secrets.forwarded(profile.env, os.environ, f"env ({sources.get('env', plan.profile_name)})")

@@ -12,6 +12,7 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from automodel_launch.jobs import Record, Status
 from automodel_launch.places import HERE, Place
 
 if TYPE_CHECKING:
+    from automodel_launch.checks.finding import Finding
+    from automodel_launch.diagnosis import Line
     from automodel_launch.plan import Plan
     from automodel_launch.profile_schema import Profile
     from automodel_launch.workspace import Workspace
@@ -86,6 +89,17 @@ class LocalMachine:
             "--detach",
         ]
         return f"#!/usr/bin/env bash\n# job {plan.job_id}\nexec {shlex.join(start)}\n"
+
+    def questions(self, plan: Plan) -> Iterator[Finding]:
+        """None: checks/machine.py looks at this machine, offline too."""
+        return iter(())
+
+    def examine(self, profile: Profile, workspace: Workspace) -> Iterator[Line]:
+        """Python and its packages, the job root, GPUs."""
+        from automodel_launch import doctor_local
+
+        root, python = self.job_root(profile, workspace), profile.python or sys.executable
+        return doctor_local.lines(root, python, self.processes(profile), profile.gpus_per_node)
 
     def submit(self, plan: Plan, workspace: Workspace) -> dict[str, Any]:
         """Start the agent.

@@ -7,30 +7,34 @@ and changed host keys in silence (0.11.1). A tunnel of our own hands NeMo-Run's 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import re
+import os
 import shlex
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import nemo, slurm
-from automodel_launch.errors import ClusterError, JobError, ProfileError
-from automodel_launch.executors import agent
-from automodel_launch.jobdir import parse
+from automodel_launch import nemo, secrets, slurm
+from automodel_launch.errors import ClusterError, JobError, ProfileError, SubmissionUnknown
+from automodel_launch.executors import agent, batch_words, mounts
+from automodel_launch.executors.batch_words import NEMO_RUN, SAFE_PATH
 from automodel_launch.jobs import Record, Status
 from automodel_launch.places import HERE, Behind, Place
 from automodel_launch.shell import LocalShell, Shell, SshShell
 
 if TYPE_CHECKING:
+    from automodel_launch.checks.finding import Finding
+    from automodel_launch.diagnosis import Line
     from automodel_launch.plan import Plan
     from automodel_launch.profile_schema import Profile
     from automodel_launch.workspace import Workspace
 
 AGENT_PYTHON = "python3"  # runs the node agent; any Python from 3.8 on, with nothing installed
 PORTS = range(20000, 30000)  # below Linux's ephemeral ports, above most services
-SAFE_PATH = re.compile(r"/[A-Za-z0-9_./@+,=-]+")  # #SBATCH lines have no quoting that every Slurm understands
 _SBATCH = (
     *("account", "time", "nodes", "gpus_per_node", "mem", "exclusive", "qos", "constraint", "exclude", "gres"),
     *("signal", "segment", "network"),
@@ -41,8 +45,14 @@ _KEYS = {
     *_MORE_SBATCH,
     *("executor", "partition", "run_partition", "batch_partition", "cpus_per_task", "nproc_per_node", "gpu"),
     *("python", "setup_lines", "startup_commands", "env_vars", "rdzv_port", "stop_grace", "code", "packager"),
+    *("env", "secrets", "container_image", "mounts"),
     *("remote_job_dir", "data_dir", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
 }
+SBATCH_S = 120.0  # a busy slurmctld makes sbatch wait
+LOOKUPS, LOOKUP_S = 20, 2.0  # of a submission whose answer was lost
+_SECRETS_LEFT = "secrets-left"
+# Over for good. A job that Slurm may still requeue (PREEMPTED, NODE_FAIL) needs its secrets again.
+_ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY"}
 _LOST_ANSWER = ("Socket timed out", "Unable to contact slurm controller", "Zero Bytes were transmitted")
 
 
@@ -72,8 +82,8 @@ class Slurm:
                 f"remote_job_dir = {root!r}: a batch script cannot carry this path.",
                 "an absolute path of letters, digits and _ . / @ + , = -",
             )
-        if "/nemo_run" in root:
-            raise ProfileError(f"remote_job_dir = {root!r}: NeMo-Run replaces '/nemo_run' wherever it stands.")
+        if NEMO_RUN in root:
+            raise ProfileError(f"remote_job_dir = {root!r}: NeMo-Run replaces '{NEMO_RUN}' wherever it stands.")
         return root.rstrip("/")
 
     def data_dir(self, profile: Profile, workspace: Workspace) -> str:
@@ -102,14 +112,21 @@ class Slurm:
         return wanted
 
     def image(self, profile: Profile) -> str | None:
-        """No container here."""
-        return None
+        """`container_image`, by default the recipe's own image; "none" is the bare node."""
+        return mounts.image(profile.container_image)
 
     def agent(self, plan: Plan) -> dict[str, Any]:
-        """The agents meet on a port of this job's own: two jobs may have one head node."""
+        """The agents meet on a port of this job's own: two jobs may have one head node.
+
+        Raises:
+            ProfileError: the profile has what a batch script cannot carry.
+        """
+        batch_words.check(plan.profile, plan.profile_sources)
+        _mounts(plan)
         number = int(hashlib.sha256(plan.job_dir.encode()).hexdigest(), 16)
         port = plan.profile.rdzv_port or PORTS[number % len(PORTS)]
-        return agent.spec(plan, python=plan.profile.python or "python3", port=port, stop_with_parent=False)
+        python = plan.profile.python or "python3"
+        return agent.spec(plan, python=python, port=port, stop_with_parent=False, inherits=False)
 
     def script(self, plan: Plan) -> str:
         """The complete sbatch text, as NeMo-Run makes it; nothing is asked of a cluster."""
@@ -119,6 +136,19 @@ class Slurm:
                 exp.dryrun(log=False, delete_exp_dir=False)
             return str(exp.jobs[0]._dryrun_info.request.materialize())
 
+    def questions(self, plan: Plan) -> Iterator[Finding]:
+        """What Slurm says to the script, and what it will only say when the job waits."""
+        from automodel_launch.checks import cluster
+
+        return cluster.findings(plan, _shell(plan.profile.model_dump()), _partition(plan), _fix)
+
+    def examine(self, profile: Profile, workspace: Workspace) -> Iterator[Line]:
+        """Everything that can be asked without a job."""
+        from automodel_launch import doctor_slurm
+
+        root, shell = self.job_root(profile, workspace), _shell(profile.model_dump())
+        return doctor_slurm.lines(profile, root, shell, AGENT_PYTHON)
+
     def submit(self, plan: Plan, workspace: Workspace) -> dict[str, Any]:
         """Submit the script that lies in the job's directory, through NeMo-Run.
 
@@ -126,7 +156,6 @@ class Slurm:
             ClusterError: NeMo-Run made another script than the plan has, or sbatch refused.
         """
         shell = _shell(plan.profile.model_dump())
-        home = workspace.nemo_run_home / plan.profile_name
 
         def execute(command: str) -> SimpleNamespace:
             made = Path(exp._exp_dir, f"{plan.job_id}_sbatch.sh").read_text()
@@ -134,27 +163,31 @@ class Slurm:
                 raise ClusterError("NeMo-Run made another script than the plan shows; nothing was submitted.")
             return SimpleNamespace(stdout=_sbatch(shell, plan))
 
-        with nemo.experiment(plan.run_name, plan.job_id, home) as (run, exp):
+        with _home(workspace, plan) as home, nemo.experiment(plan.run_name, plan.job_id, home) as (run, exp):
             exp.add(_task(run, plan), executor=_executor(run, plan), name=plan.job_id)
             with nemo.commands_go_to(execute):
                 exp.run(detach=True)
             slurm_id = exp.jobs[0].handle.rpartition("/")[2]
         keys = ("tunnel", "host", "user", "identity")
-        return {"slurm_id": slurm_id, **{key: getattr(plan.profile, key) for key in keys}}
+        conf = os.environ.get("SLURM_CONF") if plan.profile.tunnel != "ssh" else None  # which cluster it was
+        return {"slurm_id": slurm_id, "slurm_conf": conf, **{key: getattr(plan.profile, key) for key in keys}}
 
     def status(self, record: Record) -> Status:
         """Slurm's word and the job's own, in one round trip; UNKNOWN while the cluster cannot be reached."""
-        job = shlex.quote(record.job_dir)
-        script = slurm.query(str(record.handle["slurm_id"])) + (
-            f"printf 'exit '; cat {job}/exit.json 2>/dev/null | tr -d '\\n'; echo\n"
-            f"printf 'node '; cat {job}/nodes/0.json 2>/dev/null | tr -d '\\n'; echo\n"
-        )
+        slurm_id = str(record.handle["slurm_id"])
+        secrets_file = shlex.quote(f"{record.job_dir}/{secrets.FILE}")
+        script = slurm.query(slurm_id) + slurm.query_own(record.job_dir, slurm_id)
+        script += f"[ ! -e {secrets_file} ] || echo {_SECRETS_LEFT}\n"
+        shell = _shell(record.handle)
         try:
-            out = _shell(record.handle).run(script).out
+            out = shell.run(script).out
         except ClusterError as error:
             return Status("UNKNOWN", error=error.message)
-        own = {key: parse(line.partition(" ")[2]) for line in out.splitlines() for key in [line.partition(" ")[0]]}
-        return slurm.judge(slurm.parse(out), own.get("exit"), own.get("node"))
+        status = slurm.judge(slurm.parse(out, record.job_id), slurm.read_own(out))
+        if status.state in _ENDED and _SECRETS_LEFT in out.splitlines():  # no agent was there to remove them
+            with contextlib.suppress(ClusterError):  # the next question removes them
+                shell.run(f"rm -f {secrets_file}")
+        return status
 
     def cancel(self, record: Record, now: bool = False) -> None:
         """scancel, which gives the ranks KillWait seconds to save; with `now` none.
@@ -163,17 +196,35 @@ class Slurm:
             JobError: Slurm refuses.
         """
         signal = "--signal=KILL --full " if now else ""
-        done = _shell(record.handle).run(f"scancel {signal}{shlex.quote(str(record.handle['slurm_id']))}")
+        # by name as well: on another cluster the id may be somebody else's job
+        job = f"--name={record.job_id} {shlex.quote(str(record.handle['slurm_id']))}"
+        left = shlex.quote(f"{record.job_dir}/{secrets.FILE}")  # a job that waits has no agent to remove it
+        done = _shell(record.handle).run(f"scancel {signal}{job} && rm -f {left}")
         if done.code:
             raise JobError(f"{record.job_id}: scancel: {done.err.strip()}")
 
 
 def _shell(values: dict[str, Any]) -> Shell:
     if values.get("tunnel") != "ssh":
-        return LocalShell()
+        return LocalShell(values.get("slurm_conf"))
     if not values.get("host"):
         raise ProfileError('host is missing: tunnel = "ssh" needs it.', "an address, or an alias of ~/.ssh/config")
+    for key in ("host", "user"):
+        value = values.get(key) or ""
+        if value.startswith("-") or not value.isprintable() or " " in value:  # ssh would take it for an option
+            raise ProfileError(f"{key} = {value!r} is no name that ssh could use.")
     return SshShell(values["host"], values.get("user"), values.get("identity"))
+
+
+@contextlib.contextmanager
+def _home(workspace: Workspace, plan: Plan) -> Iterator[Path]:
+    """NEMORUN_HOME. NeMo-Run puts it unquoted into a shell's `mkdir -p` (0.11.1), and nothing there is read again."""
+    home = workspace.nemo_run_home / plan.profile_name
+    if SAFE_PATH.fullmatch(str(home)):
+        yield home
+        return
+    with tempfile.TemporaryDirectory(prefix="launch-nemo-run-") as folder:
+        yield Path(folder)
 
 
 def _task(run: Any, plan: Plan) -> Any:
@@ -187,11 +238,13 @@ def _executor(run: Any, plan: Plan) -> Any:
     from automodel_launch.executors.nemo_tunnel import Tunnel
 
     profile = plan.profile
-    partition = {"run": profile.run_partition, "batch": profile.batch_partition}[plan.mode] or profile.partition
     values = {key: getattr(profile, key) for key in _SBATCH}
+    values["exclusive"] = profile.exclusive or None  # NeMo-Run writes `--exclusive=False` (0.11.1), sbatch refuses it
+    # NeMo-Run's `noquote` is plain str (0.11.1), so it quotes nothing of srun's line
+    image = shlex.quote(profile.container_image or "") if mounts.image(profile.container_image) else None
     return run.SlurmExecutor(
         **values,
-        partition=partition,
+        partition=_partition(plan),
         ntasks_per_node=1,  # one agent a node
         cpus_per_task=(profile.cpus_per_task or 1) * plan.processes_per_node,
         job_name_prefix="job.",  # unused where job_details names the job; without it an account would be demanded
@@ -199,11 +252,25 @@ def _executor(run: Any, plan: Plan) -> Any:
         job_details=SlurmJobDetails(job_name=plan.job_id, folder=f"{plan.job_dir}/logs"),
         additional_parameters=_more(profile),
         srun_args=_srun_args(profile, plan),
+        container_image=image,
+        container_mounts=_mounts(plan),
         setup_lines=_finish(plan),
         tunnel=Tunnel(job_dir=plan.job_root),
         packager=run.Packager(),  # the job's directory is complete before NeMo-Run is called
         poll_estimated_start_time=False,
     )
+
+
+def _partition(plan: Plan) -> str | None:
+    profile = plan.profile
+    return {"run": profile.run_partition, "batch": profile.batch_partition}[plan.mode] or profile.partition
+
+
+def _mounts(plan: Plan) -> list[str]:
+    if mounts.image(plan.profile.container_image) is None:
+        return []
+    source = plan.profile_sources.get("mounts", plan.profile_name)
+    return mounts.for_pyxis(plan.profile.mounts, plan.job_root, source)
 
 
 def _more(profile: Profile) -> dict[str, Any]:
@@ -219,7 +286,7 @@ def _srun_args(profile: Profile, plan: Plan) -> list[str]:
     own = [f"--cpus-per-task={cpus}", "--export=ALL"]
     if not any(word.startswith("--mpi") for word in profile.srun_args):
         own.append("--mpi=none")  # torchrun needs no MPI, and a cluster's default of pmix can hang a start
-    return [*own, *profile.srun_args]
+    return [*own, *(shlex.quote(word) for word in profile.srun_args)]
 
 
 def _finish(plan: Plan) -> str:
@@ -235,21 +302,41 @@ def _refuse(command: str) -> None:
 def _sbatch(shell: Shell, plan: Plan) -> str:
     """The Slurm id of the submitted script. A lost answer is looked up by the comment before anything is repeated."""
     script = f"{plan.job_dir}/script"
-    # SBATCH_* variables would win over the script's lines, which the plan shows
-    done = shell.run(f"unset ${{!SBATCH_@}}; cd {plan.job_dir} && sbatch --requeue --parsable {script}")
-    if done.code == 0:
-        return done.out.strip().partition(";")[0]
+    try:
+        # SBATCH_* variables would win over the script's lines, which the plan shows
+        done = shell.run(
+            f"unset ${{!SBATCH_@}}; cd {plan.job_dir} && sbatch --requeue --parsable {script}", timeout=SBATCH_S
+        )
+    except ClusterError as error:  # the connection broke, or sbatch hung: it may have submitted
+        return _submitted(shell, plan, error.message)
+    slurm_id = done.out.strip().partition(";")[0]
+    if done.code == 0 and slurm_id.isdigit():
+        return slurm_id
     said = " ".join(done.err.split())
-    if any(words in said for words in _LOST_ANSWER):
-        found = _submitted(shell, plan)
-        if found:
-            return found
+    if done.code == 0 or any(words in said for words in _LOST_ANSWER):
+        return _submitted(shell, plan, said)
     raise ClusterError(f"{shell.place}: sbatch refused {plan.job_id}: {said}", _fix(said))
 
 
-def _submitted(shell: Shell, plan: Plan) -> str | None:
-    listed = shell.run(f"squeue -h --name={plan.job_id} -o '%i|%k'").out.splitlines()
-    return next((line.partition("|")[0] for line in listed if line.partition("|")[2] == plan.job_dir), None)
+def _submitted(shell: Shell, plan: Plan, said: str) -> str:
+    """The job with our comment, also where it has ended; Slurm may take it in after it has told us of a time-out."""
+    answered = 0
+    for _ in range(LOOKUPS):
+        try:
+            listed = shell.run(f"squeue -h -t all --name={plan.job_id} -o '%i|%k'")
+        except ClusterError:
+            listed = None
+        for line in listed.out.splitlines() if listed else ():
+            if line.partition("|")[2] == plan.job_dir:
+                return line.partition("|")[0]
+        answered = answered + 1 if listed and listed.code == 0 else 0
+        if answered >= 3:
+            raise ClusterError(f"{shell.place}: sbatch did not submit {plan.job_id}: {said}", "launch it again")
+        time.sleep(LOOKUP_S)
+    raise SubmissionUnknown(
+        f"{shell.place}: whether {plan.job_id} was submitted is not known, and Slurm does not answer: {said}",
+        f"look with `squeue --name={plan.job_id}` before it is launched again",
+    )
 
 
 def _fix(said: str) -> str:
@@ -258,7 +345,7 @@ def _fix(said: str) -> str:
         "account": "account",
         "qos": "qos",
         "time": "time",
-        "node": "nodes, gpus_per_node, constraint or exclude",
+        "node": "nodes, gpus_per_node, cpus_per_task, mem, constraint or exclude",
         "memory": "mem",
     }
     named = [key for word, key in keys.items() if word in said.lower()]

@@ -1,0 +1,123 @@
+"""The cluster: would it take the job, and when would it start. An executor that has one asks it (`questions`)."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Iterator
+
+from automodel_launch import disk, questions, slurm_site
+from automodel_launch.checks.finding import Finding
+from automodel_launch.errors import ClusterError
+from automodel_launch.plan import Plan
+from automodel_launch.questions import Answer, Answers
+from automodel_launch.shell import Shell
+
+_START = re.compile(r"to start at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")
+_PAST, _FUTURE = datetime.timedelta(days=1), datetime.timedelta(days=60)
+
+
+def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], str]) -> Iterator[Finding]:
+    """What Slurm says to the plan's script without taking it; `fix` turns its words into advice."""
+    yield from gpu_hours(plan)
+    asked = {
+        "test": slurm_site.TEST_ONLY,
+        "partitions": slurm_site.PARTITIONS,
+        "nodes": slurm_site.NODES,
+        "root": disk.question(plan.job_root),
+        "clock": "date +%Y-%m-%dT%H:%M:%S",  # the cluster's: estimates are in its time zone
+    }
+    try:
+        answers = questions.ask(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
+    except ClusterError as error:
+        yield _unreachable(error.message, error.hint)
+        return
+    yield from _job_root(plan, answers["root"])
+    yield from _test_only(plan, shell, partition, answers, fix)
+    yield from _time_limit(plan, partition, answers["partitions"])
+
+
+def gpu_hours(plan: Plan) -> Iterator[Finding]:
+    """What the job may cost, where size and time are given."""
+    profile = plan.profile
+    minutes = slurm_site.minutes(profile.time or "")
+    if profile.gpus_per_node and minutes:
+        hours = profile.nodes * profile.gpus_per_node * minutes / 60
+        size = f"{profile.nodes} nodes x {profile.gpus_per_node} GPUs x {profile.time}"
+        message = f"{size} = {hours:,.1f} GPU-hours asked for; world size {plan.world_size}."
+        yield Finding("note", "gpu-hours", message)
+
+
+def _unreachable(said: str, fix: str | None = None) -> Finding:
+    message = f"the cluster could not be asked, and a submission would fail: {said}"
+    return Finding("warning", "unreachable", message, fix or "python launch.py doctor PROFILE; --offline asks nothing")
+
+
+def _job_root(plan: Plan, answer: Answer) -> Iterator[Finding]:
+    error = disk.read(plan.job_root, answer).error
+    if error:
+        source = plan.profile_sources.get("remote_job_dir", plan.profile_name)
+        message = f"remote_job_dir = {plan.job_root} ({source}): cannot be written: {error}"
+        yield Finding("error", "job-root", message, "a directory that you may write, or make, on the cluster")
+
+
+def _test_only(
+    plan: Plan, shell: Shell, partition: str | None, answers: Answers, fix: Callable[[str], str]
+) -> Iterator[Finding]:
+    answer = answers["test"]
+    waits = _waits(plan, partition, answers)
+    if answer.code and slurm_site.unanswered(answer.code, answer.text):
+        yield _unreachable(f"{shell.place}: {answer.brief}")
+    elif waits and (answer.code == 0 or slurm_site.lacks_nodes(answer.text)):
+        yield Finding("warning", "waits", f"{waits}; the job would wait.", "python launch.py doctor PROFILE")
+    elif answer.code == 0:
+        yield from _start(answer.text, answers["clock"].text)
+    else:
+        said = slurm_site.words(answer.text)
+        yield Finding("error", "sbatch-refuses", f"{shell.place}: sbatch refuses the script: {said}", fix(said))
+
+
+def _waits(plan: Plan, partition: str | None, answers: Answers) -> str | None:
+    """What is down, and comes back: --test-only knows nothing of partitions' states, and takes nodes that are down for
+    nodes that are not there, where sbatch itself takes the job (seen with 22.05).
+    """
+    found = slurm_site.partitions(answers["partitions"].text)
+    names = slurm_site.chosen([partition or ""], found)
+    down = [other for other in found if other.name in names and other.state != "UP"]
+    if down and len(down) == len(names):
+        return ", ".join(f"partition {other.name} is {other.state}" for other in down)
+    groups = [group for group in slurm_site.nodes(answers["nodes"].text) if group.partition in names]
+    fitting = [group for group in groups if group.gpus >= (plan.profile.gpus_per_node or 0)]
+    up = sum(group.count for group in fitting if group.up)
+    if up < plan.nodes <= sum(group.count for group in fitting):
+        return f"only {up} of the nodes that it needs are up in {', '.join(names)}"
+    return None
+
+
+def _start(said: str, clock: str) -> Iterator[Finding]:
+    """Slurm's estimate, unless it is absurd: it may be the year 2154, or 1970."""
+    match = _START.search(said)
+    try:
+        start = datetime.datetime.fromisoformat(match[1] if match else "")
+        now = datetime.datetime.fromisoformat(clock)
+    except ValueError:
+        return
+    if now - _PAST <= start <= now + _FUTURE:
+        when = "now" if start <= now + datetime.timedelta(minutes=1) else f"at {start:%Y-%m-%d %H:%M} (cluster's time)"
+        yield Finding("note", "estimated-start", f"Slurm would start it {when}, as things stand.")
+
+
+def _time_limit(plan: Plan, partition: str | None, answer: Answer) -> Iterator[Finding]:
+    """Slurm takes a job whose time no partition of it allows, and lets it wait for ever (PartitionTimeLimit)."""
+    found = slurm_site.partitions(answer.text)
+    names = slurm_site.chosen([partition or ""], found)
+    limits = [other.max_minutes for other in found if other.name in names]
+    asked = slurm_site.minutes(plan.profile.time or "")
+    if asked is None or not limits or any(limit is None or asked <= limit for limit in limits):
+        return
+    most = max(limit for limit in limits if limit is not None)
+    source = plan.profile_sources.get("time", plan.profile_name)
+    message = f"time = {plan.profile.time} ({source}): partition {', '.join(names)} allows {most:,} minutes at most."
+    # a quality of service can lift a partition's limit
+    fix = f'time = "{most // 60:02}:{most % 60:02}:00"'
+    yield Finding("warning" if plan.profile.qos else "error", "time-limit", message, fix)

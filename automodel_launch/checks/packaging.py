@@ -1,0 +1,80 @@
+"""What travels, told against what git has; and mounts that nothing would use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from automodel_launch import executors, gitstate
+from automodel_launch.checks.finding import Finding
+from automodel_launch.packaging import PlannedFile
+from automodel_launch.plan import Plan
+
+
+def uncommitted(plan: Plan) -> Iterator[Finding]:
+    """Work that no commit has travels as well; the job's directory keeps the diff."""
+    sources = [file.source for file in plan.files if file.committed is None]
+    changed, untracked = _count(sources, _first_parts(sources))
+    if changed or untracked:
+        message = f"{changed} changed, {untracked} untracked files travel as they are on disk."
+        yield Finding("note", "uncommitted", message, "the job's directory keeps the commit and the diff, in git/")
+
+
+def left_behind(plan: Plan) -> Iterator[Finding]:
+    """With packager = "git" HEAD travels, and what is not in it stays here."""
+    names = [f"code/{os.path.normpath(written)}" for written in plan.profile.code]
+    files = [file for file in plan.files if any(file.path == n or file.path.startswith(f"{n}/") for n in names)]
+    if plan.profile.packager != "git" or not files:
+        return
+    code = [_root(files[0]) / written for written in plan.profile.code]
+    changed = untracked = 0
+    for repository in gitstate.tops(file.source for file in files):
+        paths = [path.relative_to(repository).as_posix() for path in code if path.is_relative_to(repository)]
+        found = gitstate.changes(repository, paths)
+        if found is not None:
+            changed, untracked = changed + len(found.changed), untracked + len(found.untracked)
+    if changed or untracked:
+        message = f'packager = "git": {changed} changed, {untracked} untracked files of code stay behind; HEAD travels.'
+        yield Finding("note", "left-behind", message, "commit them, or leave packager out: then they travel")
+
+
+def idle_mounts(plan: Plan) -> Iterator[Finding]:
+    """Without a container there is nothing to mount into."""
+    executor = executors.get(plan.executor)
+    if plan.profile.mounts and "mounts" in executor.keys and executor.image(plan.profile) is None:
+        source = plan.profile_sources.get("mounts", plan.profile_name)
+        yield Finding("note", "no-effect", f"mounts ({source}) has no effect without a container_image.")
+
+
+def _count(sources: list[Path], paths: dict[Path, set[str]]) -> tuple[int, int]:
+    travelling = set(sources)
+    changed = untracked = 0
+    for repository, names in paths.items():
+        found = gitstate.changes(repository, sorted(names))
+        if found is not None:
+            changed += sum(repository / name in travelling for name in found.changed)
+            untracked += sum(repository / name in travelling for name in found.untracked)
+    return changed, untracked
+
+
+def _first_parts(sources: Iterable[Path]) -> dict[Path, set[str]]:
+    """For each work tree the names at its top that files travel from, so that git looks at nothing else."""
+    tops: dict[Path, Path | None] = {}
+    parts: dict[Path, set[str]] = {}
+    for source in sources:
+        folder = source.parent
+        if folder not in tops:
+            tops[folder] = gitstate.top(folder)
+        repository = tops[folder]
+        if repository is not None:
+            parts.setdefault(repository, set()).add(source.relative_to(repository).parts[0])
+    return parts
+
+
+def _root(file: PlannedFile) -> Path:
+    """The checkout: `code/` in the job's directory is laid out as that is."""
+    return file.source.parents[len(Path(file.path).parts) - 2]
+
+
+CHECKS = (uncommitted, left_behind, idle_mounts)

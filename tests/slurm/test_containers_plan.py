@@ -1,0 +1,254 @@
+"""What a Slurm plan's script holds for a container, and what no script may hold. No cluster is asked."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from automodel_launch import checks
+from automodel_launch.errors import ProfileError
+from automodel_launch.plan import Plan
+from tests.conftest import STUB
+from tests.workbench import Bench, make_bench, refused
+
+PROFILE = """
+[c]
+executor = "slurm"
+partition = "batch"
+time = "10"
+nodes = 2
+gpus_per_node = 8
+remote_job_dir = "/shared/jobs"
+tunnel = "ssh"
+host = "login.invalid"
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # NeMo-Run reads it to make a script; pytest refuses that
+    return make_bench(tmp_path)
+
+
+def _plan(bench: Bench, more: str = "", *texts: str) -> Plan:
+    bench.env(PROFILE + more)
+    return bench.plan(*texts, profile="c")
+
+
+def _srun(plan: Plan) -> list[str]:
+    """The words of the line that starts the agents."""
+    (line,) = [line for line in plan.script.splitlines() if line.startswith("srun ") and "node_agent.py" in line]
+    return shlex.split(line)
+
+
+def _option(words: list[str], name: str) -> str | None:
+    return words[words.index(name) + 1] if name in words else None
+
+
+def _recipe_with_image(bench: Bench) -> None:
+    text = STUB.replace("LAUNCH", "torchrun").replace("# docs =", '# image = "recipe:1"\n# docs =')
+    (bench.workspace.recipes / "stub.py").write_text(text)
+
+
+# containers
+
+
+def test_without_an_image_there_is_no_container(bench: Bench) -> None:
+    plan = _plan(bench)
+    assert "container" not in plan.script
+    assert plan.document()["container_image"] is None
+    assert _option(_srun(plan), "--chdir") == f"{plan.job_dir}/code"
+
+
+def test_image_mounts_and_working_directory(bench: Bench) -> None:
+    plan = _plan(bench, 'container_image = "nvcr.io#nvidia/nemo:1"\nmounts = ["/lustre/data:/data:ro", "/scratch:/s"]')
+    words = _srun(plan)
+    assert _option(words, "--container-image") == "nvcr.io#nvidia/nemo:1"
+    assert _option(words, "--container-workdir") == "/nemo_run/code"
+    job = f"{plan.job_root}/{plan.job_id}"
+    mounts = ["/lustre/data:/data:ro", "/scratch:/s", "/shared/jobs:/shared/jobs", f"{job}:/nemo_run"]
+    assert (_option(words, "--container-mounts") or "").split(",") == mounts
+    assert words[-4:] == ["python3", "recipes/node_agent.py", "run", f"{job}/agent.json"]
+    assert plan.document()["container_image"] == "nvcr.io#nvidia/nemo:1"
+
+
+def test_absolute_paths_hold_on_both_sides(bench: Bench) -> None:
+    plan = _plan(bench, 'container_image = "i:1"')
+    paths = [plan.agent[key] for key in ("job_dir", "run_dir", "code_dir")] + [plan.agent["args"][1]]
+    assert all(path.startswith("/shared/jobs/") for path in paths)
+    assert "/nemo_run" not in f"{plan.agent}{plan.texts}"
+
+
+def test_the_recipes_image_is_the_default_and_none_opts_out(bench: Bench) -> None:
+    _recipe_with_image(bench)
+    assert _option(_srun(_plan(bench)), "--container-image") == "recipe:1"
+    assert _option(_srun(_plan(bench, 'container_image = "p:1"')), "--container-image") == "p:1"
+    bare = _plan(bench, 'container_image = "none"')
+    assert "container" not in bare.script
+    assert bare.document()["container_image"] is None
+    assert _option(_srun(_plan(bench, 'container_image = "none"', "run.env.container_image=o:1")), "--container-image")
+
+
+def test_a_job_root_that_is_mounted_already_is_not_mounted_twice(bench: Bench) -> None:
+    plan = _plan(bench, 'container_image = "i"\nmounts = ["/shared/jobs:/shared/jobs"]')
+    assert (_option(_srun(plan), "--container-mounts") or "").count("/shared/jobs:/shared/jobs") == 1
+    above = _plan(bench, 'container_image = "i"\nmounts = ["/shared:/shared:ro"]')
+    assert "/shared:/shared:ro,/shared/jobs:/shared/jobs," in above.script
+
+
+@pytest.mark.parametrize(
+    ("mounts", "words"),
+    [
+        ('["/a:/x", "/b:/x"]', ["'/a:/x'", "'/b:/x'", "one target"]),
+        ('["/a:/x", "/a:/x/"]', ["one target"]),
+        ('["/a:/nemo_run"]', ["'/a:/nemo_run'", "/nemo_run"]),
+        ('["/a:/nemo_run/code"]', ["/nemo_run"]),
+        ('["/a:/"]', ["hides the image"]),
+        ('["/a:/shared"]', ["hides the job root", "/shared/jobs"]),
+        ('["/a:/shared/jobs/"]', ["hides the job root"]),
+        ('["/a:/shared/jobs/x"]', ["hides the job root"]),
+        ('["/shared/jobs:/shared/jobs:ro"]', ["writes below"]),
+        ('["/a"]', ["'/a'", "not understood"]),
+        ('["a:/b"]', ["'a:/b'"]),
+        ('["~/a:/b"]', ["'~/a:/b'"]),
+        ('["$HOME:/b"]', ["'$HOME:/b'"]),
+        ('["/a:/b:ro:x"]', ["'/a:/b:ro:x'"]),
+        ('["/a:/b,/c:/d"]', ["'/a:/b,/c:/d'"]),
+        ('["/a/../b:/b"]', ["'/a/../b:/b'"]),
+        ('["/a:/b\\n#SBATCH --x"]', ["not understood"]),
+        ('["/a b:/c"]', ["'/a b:/c'"]),
+        ('["/a:/b:; id"]', ["'/a:/b:; id'"]),
+    ],
+)
+def test_mounts_that_are_refused(bench: Bench, mounts: str, words: list[str]) -> None:
+    more = f'container_image = "i"\nmounts = {mounts}'
+    refused(ProfileError, lambda: _plan(bench, more), "mounts (env.toml [c])", *words)
+
+
+def test_mounts_without_a_container_are_told(bench: Bench) -> None:
+    plan = _plan(bench, 'mounts = ["/a:/b"]')
+    found = [finding.message for finding in checks.run(plan, offline=True) if finding.code == "no-effect"]
+    assert found == ["mounts (env.toml [c]) has no effect without a container_image."]
+
+
+@pytest.mark.parametrize("image", ["i\\n#SBATCH --x", " i", "i ", "a\\tb"])
+def test_images_that_are_refused(bench: Bench, image: str) -> None:
+    refused(ProfileError, lambda: _plan(bench, f'container_image = "{image}"'), "container_image")
+
+
+@pytest.mark.parametrize("image", ["/lustre/my image;id.sqsh", "reg:5000/a@sha256:0", "it's", "$HOME/x"])
+def test_images_are_carried_as_written(bench: Bench, image: str) -> None:
+    plan = _plan(bench, f'container_image = "{image}"')
+    assert _option(_srun(plan), "--container-image") == image
+
+
+# what may stand in a script
+
+
+HOSTILE = [
+    "a\\nb",
+    "a\\n#SBATCH --uid=0",
+    " a",
+    "a ",
+    "a'b",
+    'a\\"b',
+    "a\\\\b",
+    "a\\tb",
+    "/nemo_run",
+    "\\u0085",
+    "`id`",
+]
+OPTIONS = ["constraint", "account", "partition", "run_partition", "qos", "time", "nodelist", "gres", "network"]
+OPTIONS += ["dependency", "exclusive", "signal", "mem", "reservation", "exclude", "additional_parameters.mail-user"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [*((key, "a\\nb") for key in OPTIONS), *((OPTIONS[0], text) for text in HOSTILE)]
+)
+def test_values_of_options_that_are_refused(bench: Bench, key: str, value: str) -> None:
+    bench.env(PROFILE.replace('partition = "batch"\n', "").replace('time = "10"\n', "") + f'{key} = "{value}"')
+    refused(ProfileError, lambda: bench.plan(profile="c"), key, "env.toml [c]", "#SBATCH")
+
+
+@pytest.mark.parametrize("value", ["a b", "a;id", "$HOME", "a$(id)", "a#b", "a&b|c", "é", "%j", "a=b,c"])
+def test_values_of_options_that_are_quoted(bench: Bench, value: str) -> None:
+    plan = _plan(bench, f'constraint = "{value}"')
+    (line,) = [line for line in plan.script.splitlines() if "--constraint" in line]
+    assert line.removeprefix("#SBATCH --constraint=") == shlex.quote(value)
+
+
+@pytest.mark.parametrize("name", ["Mail", "mail user", "a=b", "a\\nb", "-x", "x;id", "1a", "mail_user"])
+def test_names_of_options_that_are_refused(bench: Bench, name: str) -> None:
+    refused(ProfileError, lambda: _plan(bench, f'additional_parameters = {{"{name}" = "x"}}'), "additional_parameters")
+
+
+@pytest.mark.parametrize("name", ["output", "comment", "job-name", "export", "array", "wrap", "ntasks"])
+def test_options_that_the_launcher_needs_itself(bench: Bench, name: str) -> None:
+    more = f'additional_parameters = {{"{name}" = "x"}}'
+    refused(ProfileError, lambda: _plan(bench, more), name, "sets this option itself")
+
+
+@pytest.mark.parametrize("name", ["time", "gpus-per-node", "account"])
+def test_options_that_have_a_key(bench: Bench, name: str) -> None:
+    more = f'additional_parameters = {{"{name}" = "1"}}'
+    refused(ProfileError, lambda: _plan(bench, more), f"{name.replace('-', '_')} = ...")
+
+
+def test_other_options_and_what_is_not_wanted(bench: Bench) -> None:
+    plan = _plan(
+        bench, 'exclusive = false\nadditional_parameters = {"mail-type" = "END", hold = true, overcommit = false}'
+    )
+    lines = plan.script.splitlines()
+    assert {"#SBATCH --mail-type=END", "#SBATCH --hold"} <= set(lines)
+    assert "overcommit" not in plan.script
+    assert "exclusive" not in plan.script
+
+
+@pytest.mark.parametrize("word", ["--x=a\\nb", "--x\\n#SBATCH --y", " ", "--x=/nemo_run"])
+def test_srun_args_that_are_refused(bench: Bench, word: str) -> None:
+    refused(ProfileError, lambda: _plan(bench, f'srun_args = ["{word}"]'), "srun_args")
+
+
+@pytest.mark.parametrize("word", ["--x=a b", "--x='; id", "--x=$HOME", '--x=\\"y\\"', "&"])
+def test_srun_args_are_one_word_each(bench: Bench, word: str) -> None:
+    plan = _plan(bench, f'srun_args = ["{word}", "--last"]')
+    assert {word.replace('\\"', '"'), "--last"} <= set(_srun(plan))
+
+
+@pytest.mark.parametrize(
+    "root", ["/a b", "/a;id", "/a$HOME", "/a\\nb", "relative", "/nemo_run/x", "/lustre/nemo_runs", "~/jobs"]
+)
+def test_job_roots_that_are_refused(bench: Bench, root: str) -> None:
+    bench.env(PROFILE.replace("/shared/jobs", root))
+    refused(ProfileError, lambda: bench.plan(profile="c"), "remote_job_dir")
+
+
+@pytest.mark.parametrize("host", ["-oProxyCommand=id", "a b", "a\\nb"])
+def test_hosts_that_ssh_would_misread(bench: Bench, host: str) -> None:
+    bench.env(PROFILE.replace("login.invalid", host))
+    refused(ProfileError, lambda: bench.plan(profile="c"), "host")
+
+
+NASTY = "a b'c\"d$HOME;e\nf /nemo_run `id` \\ #SBATCH --x=1"
+
+
+def test_nothing_that_is_trained_reaches_the_script(bench: Bench) -> None:
+    """Values, variables, data_dir, Python, code: the script's options and commands stay the same, line by line."""
+    plain = _plan(bench)
+    (bench.root / "odd 'x;").mkdir()
+    (bench.root / "odd 'x;" / "$a.py").write_text("pass")
+    text = NASTY.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    more = "\n".join(f'{key} = "{text}"' for key in ("python", "data_dir", "setup_lines", "env_vars.V"))
+    more += f'\nstartup_commands = ["{text}"]\ncode = ["odd \'x;"]\n'
+    quoted = text.replace("\n", "\\n")
+    odd = _plan(bench, more, f'value="{quoted}"')
+    assert odd.config["value"] == NASTY
+    assert odd.agent["env"]["V"] == NASTY
+    assert odd.agent["startup_commands"] == [NASTY]
+    as_plain = odd.script.replace(odd.run_name, plain.run_name)
+    port = re.compile(r"rdzv.*")
+    assert port.sub("", as_plain) == port.sub("", plain.script)

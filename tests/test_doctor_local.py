@@ -1,0 +1,129 @@
+"""`doctor` for this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from automodel_launch import cli, diagnosis, doctor_local
+from automodel_launch.diagnosis import Line
+from automodel_launch.disk import Disk
+from tests.conftest import Checkout
+from tests.workbench import Bench, make_bench
+
+GIB = 2**30
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return make_bench(tmp_path)
+
+
+def _python(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "python"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def _lines(root: Path, python: str, processes: int = 2, gpus: int | None = None) -> dict[str, Line]:
+    return {line.what: line for line in doctor_local.lines(str(root), python, processes, gpus)}
+
+
+def test_a_machine_that_can_train(tmp_path: Path) -> None:
+    python = _python(tmp_path, "echo 3.12.1; echo torch 2.9; echo nemo_automodel 0.7.0")
+    lines = _lines(tmp_path / "jobs", python)
+    assert [line.level for line in lines.values() if line.what in ("python", "torch", "nemo_automodel")] == ["ok"] * 3
+    assert lines["torch"].detail == "2.9"
+    assert lines["job root"].level == "ok"
+    assert not (tmp_path / "jobs").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["python"]
+
+
+def test_packages_that_are_missing(tmp_path: Path) -> None:
+    lines = _lines(tmp_path, _python(tmp_path, "echo 3.12.1; echo torch; echo nemo_automodel"))
+    assert (lines["torch"].level, lines["nemo_automodel"].level) == ("FAIL", "FAIL")
+    assert lines["torch"].fix
+
+
+@pytest.mark.parametrize("text", ["exit 3", "echo no python", "echo oops >&2; exit 1"])
+def test_a_python_that_does_not_work(tmp_path: Path, text: str) -> None:
+    lines = _lines(tmp_path, _python(tmp_path, text))
+    assert lines["python"].level == "FAIL"
+    assert "torch" not in lines
+    assert _lines(tmp_path, str(tmp_path / "none"))["python"].level == "FAIL"
+
+
+def test_the_probe_imports_nothing() -> None:
+    code, text = doctor_local._probe(sys.executable)
+    assert code == 0
+    assert text.split()[0] == sys.version.split()[0]
+    assert "import torch" not in diagnosis.PROBE
+
+
+@pytest.mark.parametrize(
+    ("present", "processes", "wanted", "level"),
+    [(0, 2, None, "ok"), (8, 8, 8, "ok"), (8, 2, None, "ok"), (1, 2, None, "FAIL"), (0, 2, 8, "FAIL")],
+)
+def test_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: int, processes: int, wanted: int | None, level: str
+) -> None:
+    monkeypatch.setattr("automodel_launch.gpus.count", lambda: present)
+    assert _lines(tmp_path, "/none", processes, wanted)["GPUs"].level == level
+
+
+@pytest.mark.parametrize(
+    ("free", "inodes", "levels"),
+    [
+        (900 * GIB, 10**7, ["ok", "ok", "ok"]),
+        (20 * GIB, 10**7, ["ok", "warn", "ok"]),
+        (GIB // 2, 10**7, ["ok", "FAIL", "ok"]),
+        (900 * GIB, 5_000, ["ok", "ok", "warn"]),
+        (900 * GIB, 3, ["ok", "ok", "FAIL"]),
+        (None, None, ["ok", "not checked", "not checked"]),
+    ],
+)
+def test_room(free: int | None, inodes: int | None, levels: list[str]) -> None:
+    assert [line.level for line in diagnosis.job_root(Disk("/a", "/a", None, free, inodes))] == levels
+
+
+def test_a_job_root_in_memory_is_said() -> None:
+    line = next(diagnosis.job_root(Disk("/a", "/a", None, GIB, 10**7, "tmpfs")))
+    assert (line.level, "tmpfs" in line.detail) == ("warn", True)
+
+
+def test_the_command(checkout: Checkout) -> None:
+    began = time.monotonic()
+    document = checkout.json("doctor", "local")
+    assert time.monotonic() - began < 15
+    assert (document["profile"], document["executor"]) == ("local", "local")
+    assert {"python", "job root", "GPUs"} <= {line["what"] for line in document["lines"]}
+    assert all(set(line) == {"level", "what", "detail", "fix"} for line in document["lines"])
+    assert not (checkout.root / "runs").exists()
+
+
+def test_its_exit_code_and_table(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = _python(tmp_path, "echo 3.12.1; echo torch 2.9; echo nemo_automodel 0.7.0")
+    bench.env(f'[good]\nextends = "local"\npython = "{python}"\n[bad]\nextends = "local"\npython = "/none"\n')
+    monkeypatch.setattr("automodel_launch.gpus.count", lambda: 0)
+    environment = ["--env", str(bench.workspace.env_file)]
+    assert cli.main(["doctor", "good", *environment]) == 0
+    assert "\033" not in capsys.readouterr().out
+    assert cli.main(["doctor", "bad", *environment]) == 3
+    out = capsys.readouterr().out
+    assert "FAIL  python" in out
+    assert "fix: " in out
+    assert cli.main(["doctor", "bad", "--json", *environment]) == 3
+    assert json.loads(capsys.readouterr().out)["profile"] == "bad"
+
+
+def test_a_profile_that_is_none(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "locl", "--env", str(bench.workspace.env_file)]) == 2
+    assert "'local'" in capsys.readouterr().err
+    assert cli.main(["doctor"]) == 2

@@ -1,0 +1,157 @@
+"""File systems here and behind a shell: they have to do the same, with few round trips and few bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from automodel_launch import places
+from automodel_launch.errors import ClusterError
+from automodel_launch.follow import Tail, new_lines
+from automodel_launch.places import HERE, Behind, Place
+from automodel_launch.shell import LocalShell
+from tests.workbench import refused
+
+
+@dataclass(frozen=True)
+class Counting(LocalShell):
+    """A shell that counts calls and the bytes that come back."""
+
+    calls: list[int] = field(default_factory=list)
+
+    def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
+        found = super().run_bytes(script, data, timeout)
+        self.calls.append(len(found[1]))
+        return found
+
+
+BEHIND = Behind(LocalShell())
+
+
+@pytest.fixture(params=[HERE, BEHIND], ids=["here", "behind"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Both kinds."""
+    found: Place = request.param
+    return found
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "it's", "-n", "$HOME;", "ü"])
+def test_reading(place: Place, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"0123\n56\0\xff9")
+    assert place.read(str(path)) == (b"0123\n56\0\xff9", 10)
+    assert place.read(str(path), 7) == (b"\0\xff9", 10)
+    assert place.read(str(path), 10) == (b"", 10)
+    assert place.read(str(path), 99) == (b"", 10)
+    assert place.read(str(path), -3) == (b"\0\xff9"[-3:], 10)
+    assert place.read(str(path), -99) == (b"0123\n56\0\xff9", 10)
+
+
+def test_what_is_no_file_reads_as_none(place: Place, tmp_path: Path) -> None:
+    assert place.read(str(tmp_path / "no")) is None
+    assert place.read(str(tmp_path)) is None
+    assert place.names(str(tmp_path / "no")) == []
+
+
+def test_several_at_once(place: Place, tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text(f"{name}\n")
+    (tmp_path / "empty").touch()
+    wanted = [(str(tmp_path / name), offset) for name, offset in (("a", 0), ("no", 0), ("b", 1), ("empty", 0))]
+    assert place.read_many(wanted) == [(b"a\n", 2), None, (b"\n", 2), (b"", 0)]
+
+
+def test_a_chunk_is_shared(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "CHUNK", 100)
+    monkeypatch.setattr(places, "SHARE", 10)
+    (tmp_path / "a").write_bytes(b"x" * 1000)
+    found = place.read_many([(str(tmp_path / "a"), 0)] * 4)
+    assert [len(one[0]) for one in found if one] == [25] * 4
+    assert found[0] and found[0][1] == 1000
+
+
+def test_an_answer_that_is_cut_short_is_an_error(tmp_path: Path) -> None:
+    class Broken(LocalShell):
+        def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
+            return 1, b"10 10\nabc", b"broken pipe"
+
+    refused(ClusterError, lambda: Behind(Broken()).read("/a"), "could not be read", "broken pipe")
+
+
+def test_making(place: Place, tmp_path: Path) -> None:
+    folder = str(tmp_path / "a" / "b")
+    assert place.make(folder, new=True)
+    assert not place.make(folder, new=True)
+    assert place.make(folder)
+    assert place.names(str(tmp_path / "a")) == ["b"]
+    place.remove(folder)
+    assert place.names(str(tmp_path / "a")) == []
+
+
+def test_what_cannot_be_made(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for new in (True, False):
+        with pytest.raises(ClusterError):
+            place.make(str(tmp_path / "file" / "b"), new=new)
+
+
+def test_putting(place: Place, tmp_path: Path) -> None:
+    source, target = tmp_path / "script.sh", tmp_path / "target"
+    source.write_text("#!/bin/sh\n")
+    source.chmod(0o755)
+    place.make(str(target))
+    place.put(str(target), {"code/it's": source}, {"a/b.txt": "ü\udcff"})
+    assert (target / "a" / "b.txt").read_bytes() == "ü".encode() + b"\xff"
+    assert (target / "code" / "it's").stat().st_mode & 0o777 == 0o755
+    with pytest.raises(ClusterError):
+        place.put(str(tmp_path / "script.sh"), {}, {"a": "b"})
+
+
+def test_a_30_mb_log_comes_once_in_chunks(tmp_path: Path) -> None:
+    path, line = tmp_path / "log", b"x" * 99 + b"\n"
+    path.write_bytes(line * 300_000)
+    shell = Counting()
+    tail = Tail(path, place=Behind(shell))
+    assert sum(len(text) + 1 for text in tail.lines()) == 30_000_000
+    assert len(shell.calls) == 4
+    assert max(shell.calls) <= places.CHUNK + 100
+    assert sum(shell.calls) < 30_001_000
+    assert list(tail.lines()) == []
+    assert shell.calls[4:] == [11]  # the size, and no byte of the log
+
+
+def test_one_round_trip_for_all_files(tmp_path: Path) -> None:
+    for rank in range(64):
+        (tmp_path / str(rank)).write_text("one\ntwo\n")
+    shell = Counting()
+    tails = {rank: Tail(tmp_path / str(rank)) for rank in range(64)}
+    assert len(list(new_lines(tails, Behind(shell)))) == 128
+    assert len(shell.calls) == 1
+
+
+def test_a_file_that_came_back_shorter(place: Place, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("a long first line\n")
+    tail = Tail(path, place=place)
+    assert list(tail.lines()) == ["a long first line"]
+    path.write_text("new\n")
+    assert list(tail.lines()) == ["new"]
+    assert list(tail.lines()) == []
+
+
+def test_a_job_that_logs_faster_than_we_read_does_not_hold_us(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("0\n")
+
+    class Growing(LocalShell):
+        def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
+            found = super().run_bytes(script, data, timeout)
+            with path.open("a") as file:
+                file.write("more\n")
+            return found
+
+    tail = Tail(path, place=Behind(Growing()))
+    assert list(tail.lines()) == ["0"]
+    assert list(tail.lines()) == ["more"]

@@ -1,0 +1,151 @@
+"""Commands here and over a fake ssh: what is started, what comes back, and what is said when the way is blocked."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from automodel_launch import shell as shells
+from automodel_launch.errors import ClusterError
+from automodel_launch.shell import LocalShell, SshShell
+from tests.workbench import refused
+
+# Notes its arguments, and does what an ssh would do on a host of its own.
+SSH = """#!/bin/bash
+printf '%s\\n' "$*" >> "$FAKE/calls"
+for word; do case $word in ControlPath=*) : > "${word#*=}";; esac; done
+[ -z "$FAKE_STDERR" ] || { printf '%b' "$FAKE_STDERR" >&2; exit 255; }
+[ -z "$FAKE_SLEEP" ] || sleep "$FAKE_SLEEP"
+printf '%b' "$FAKE_MOTD"
+exec sh -c "${@: -1}"
+"""
+
+
+@pytest.fixture
+def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with `calls`, what the fake ssh was called with."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "ssh").write_text(SSH)
+    (folder / "ssh").chmod(0o755)
+    (tmp_path / "s").mkdir(mode=0o700)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE", str(tmp_path))
+    for name in ("FAKE_STDERR", "FAKE_SLEEP", "FAKE_MOTD"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(shells, "_bases", lambda: [str(tmp_path / "s")])
+    monkeypatch.setattr(shells, "_SOCKET_PATH", 1000)
+    monkeypatch.setattr(shells, "_failed", {})
+    return tmp_path
+
+
+def test_a_script_here() -> None:
+    done = LocalShell().run("cat; echo err >&2; exit 3", b"in")
+    assert (done.code, done.out, done.err) == (3, "in", "err\n")
+
+
+def test_the_cluster_of_a_job_is_kept() -> None:
+    assert LocalShell("/a b/slurm.conf").run('printf %s "$SLURM_CONF"').out == "/a b/slurm.conf"
+
+
+def test_a_command_that_leaves_its_output_open_does_not_hold_us() -> None:
+    began = time.monotonic()
+    LocalShell().run("sleep 5 >/dev/null & echo x")
+    assert time.monotonic() - began < 3
+
+
+def test_no_answer_in_time() -> None:
+    refused(ClusterError, lambda: LocalShell().run("sleep 9", timeout=0.2), "no answer within 0 s")
+
+
+@pytest.mark.parametrize("text", ["a'; echo foo", "$(id)", "two\nlines", "ü🎉", '"\\$HOME`"'])
+def test_hostile_words_arrive_as_they_are(ssh: Path, text: str) -> None:
+    import shlex
+
+    assert SshShell("h").run(f"printf %s {shlex.quote(text)}").out == text
+
+
+def test_what_a_login_script_prints_is_left_out(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_MOTD", "Welcome!\\n12 mails\\n")
+    assert SshShell("h").run_bytes("printf 'a\\0b'")[1] == b"a\0b"
+
+
+def test_bytes_through_standard_input(ssh: Path) -> None:
+    data = bytes(range(256)) * 1000
+    assert SshShell("h").run_bytes("cat", data)[1] == data
+
+
+def test_options(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    SshShell("h", "me", "~/.ssh/key").run("true")
+    call = (ssh / "calls").read_text().splitlines()[-1]
+    for words in ("BatchMode=yes", "StrictHostKeyChecking=yes", "ControlMaster=auto", "-l me", "-i /home/me/.ssh/key"):
+        assert words in call
+
+
+def test_the_socket_folder_is_private(ssh: Path) -> None:
+    SshShell("h").run("true")
+    (folder,) = (ssh / "s").iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o755)
+    refused(ClusterError, lambda: SshShell("h").run("true"), "not a private folder", "rm -r")
+
+
+def test_a_link_is_no_socket_folder(ssh: Path) -> None:
+    (ssh / "mine").mkdir(mode=0o700)
+    (ssh / "s" / f"automodel-launch-{os.getuid()}").symlink_to(ssh / "mine")
+    refused(ClusterError, lambda: SshShell("h").run("true"), "not a private folder")
+
+
+def test_a_long_path_is_left_for_a_short_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    assert len(shells._control_path(SshShell("h"))) <= 87
+
+
+def test_a_session_folder_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/no/such/folder")
+    assert not shells._control_path(SshShell("h")).startswith("/no")
+
+
+@pytest.mark.parametrize(
+    ("said", "fix"),
+    [
+        ("@@@@@\\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\\n@@@@@\\n", "ssh-keygen -R"),
+        ("No ED25519 host key is known for h and you have requested strict checking.\\n", "connect once by hand"),
+        ("Host key verification failed.\\n", "connect once by hand"),
+        ("me@h: Permission denied (publickey).\\n", "the key was refused"),
+        ("ssh: Could not resolve hostname h: Name or service not known\\n", "alias of ~/.ssh/config"),
+        ("ssh: connect to host h port 22: Connection refused\\n", "is the host up"),
+        ("Connection timed out during banner exchange\\n", "is the host up"),
+        ("something new\\n", "try: ssh h true"),
+        ("", "no message"),
+    ],
+)
+def test_why_ssh_failed(ssh: Path, monkeypatch: pytest.MonkeyPatch, said: str, fix: str) -> None:
+    monkeypatch.setenv("FAKE_STDERR", said or "\\n")
+    assert "@@" not in refused(ClusterError, lambda: SshShell("h").run("true"), "h: ssh", fix)
+
+
+def test_a_host_that_says_nothing(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shells, "GIVE_UP_S", 0.3)
+    monkeypatch.setenv("FAKE_SLEEP", "5")
+    refused(ClusterError, lambda: SshShell("h").run("true"), "no answer")
+
+
+def test_many_calls_wait_for_one_failure(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ssh / "bin" / "ssh").write_text('#!/bin/bash\necho >> "$FAKE/calls"\nsleep 0.3\nexit 255\n')
+    monkeypatch.setattr(shells, "REMEMBER_S", 60.0)
+    for _ in range(5):
+        with pytest.raises(ClusterError):
+            SshShell("h").run("true")
+    assert len((ssh / "calls").read_text().splitlines()) == 1
+
+
+def test_no_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused(ClusterError, lambda: SshShell("no-such-host").run("true"), "not installed")

@@ -1,0 +1,287 @@
+"""What Slurm says of a job, and what that means: every state, and every way in which it cannot be asked."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automodel_launch import slurm
+from automodel_launch.jobs import ENDED
+from automodel_launch.shell import LocalShell
+from automodel_launch.slurm import ACTIVE, FAILURES, WAITING, Answer, Own, judge, parse
+
+DOWN = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+NO_JOB = "slurm_load_jobs error: Invalid job id specified"
+NO_SACCT = "Slurm accounting storage is disabled"
+SHOW = "JobId=5 JobName=a.1 UserId=u(1) Priority=1 JobState={} Reason={} ExitCode={} NodeList=c[1-2] Comment=/jobs/a.1"
+
+
+def own(state: str | None = None, log: str = "", node: dict[str, Any] | None = None, **values: Any) -> Own:
+    """What a job has left."""
+    complete = {"complete": True, "code": 0 if state == "COMPLETED" else 1, "error": None, **values}
+    return Own({"state": state, **complete} if state else None, node, log, "logs/sbatch_a.1_5.out" if log else None)
+
+
+# What is said
+
+
+def test_a_running_job() -> None:
+    assert parse("squeue 0 RUNNING|None|2026-01-01T00:00:00|c[1-2,4]|a.1\n", "a.1") == Answer(
+        True, "RUNNING", None, "2026-01-01T00:00:00", "c[1-2,4]"
+    )
+
+
+def test_a_job_that_waits() -> None:
+    answer = parse("squeue 0 PENDING|(Resources)|N/A||a.1\n")
+    assert (answer.state, answer.reason, answer.start, answer.nodes) == ("PENDING", "(Resources)", None, None)
+
+
+def test_a_job_that_has_ended() -> None:
+    text = "squeue 0 \nscontrol 0 " + SHOW.format("FAILED", "NonZeroExitCode", "7:0")
+    answer = parse(text, "a.1")
+    assert (answer.state, answer.code, answer.signal, answer.nodes) == ("FAILED", 7, 0, "c[1-2]")
+
+
+def test_a_comment_is_not_taken_for_a_state() -> None:
+    assert (
+        parse("scontrol 0 " + SHOW.format("FAILED", "x", "1:0") + " AdminComment=JobState=COMPLETED").state == "FAILED"
+    )
+    assert parse("scontrol 0 " + SHOW.format("FAILED", "x", "1:0") + " JobState=COMPLETED").state == "FAILED"
+
+
+def test_the_last_line_of_sacct_counts() -> None:
+    lines = ["NODE_FAIL|0:0|c1|a.1", "PREEMPTED|0:0|c2|a.1", "CANCELLED by 0|0:15|c[3-4]|a.1"]
+    text = f"squeue 1 {NO_JOB}\nscontrol 1 {NO_JOB}\n" + "".join(f"sacct 0 {line}\n" for line in lines)
+    assert parse(text, "a.1") == Answer(True, "CANCELLED", None, None, "c[3-4]", 0, 15)
+
+
+@pytest.mark.parametrize("state", sorted(slurm._BEFORE_REQUEUE - WAITING))
+def test_an_old_attempt_in_sacct_is_no_end_while_slurmctld_is_away(state: str) -> None:
+    assert parse(f"squeue 1 {DOWN}\nsacct 0 {state}|0:0|c1|a.1", "a.1") == Answer(False)
+    assert parse(f"squeue 1 {NO_JOB}\nsacct 0 {state}|0:0|c1|a.1", "a.1").state == state
+
+
+def test_sacct_has_never_heard_of_the_end() -> None:
+    assert parse(f"squeue 1 {DOWN}\nsacct 0 RUNNING|0:0|c1|a.1", "a.1").state == "RUNNING"
+    assert parse(f"squeue 1 {NO_JOB}\nsacct 0 RUNNING|0:0|c1|a.1", "a.1") == Answer(True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n\n",
+        "squeue",
+        "squeue 0",
+        f"squeue 1 {DOWN}\nsacct 1 {NO_SACCT}",
+        "squeue 124 \nsacct 127 timeout: failed to run command 'sacct': No such file or directory",
+        "squeue 1 slurm_load_jobs error: Socket timed out on send/recv operation\nsacct 124 ",
+        "squeue 127 timeout: failed to run command 'squeue'\nscontrol 127 x\nsacct 127 x",
+        f"squeue 0 \nscontrol 1 {DOWN}\nsacct 1 {NO_SACCT}",
+        f"squeue 0 \nscontrol 1 {DOWN}\nsacct 0 ",
+        "squeue 0 JOBID PARTITION NAME USER ST\nscontrol 0 \nsacct 0 ",
+        "squeue 0 error|x\nscontrol 0 garbage\nsacct 0 |||",
+        "Welcome to the cluster\nsqueue is broken today, sorry",
+        "squeue 139 \nscontrol 139 \nsacct 139 ",
+    ],
+)
+def test_what_is_no_answer_is_unknown(text: str) -> None:
+    answer = parse(text, "a.1")
+    assert answer == Answer(False)
+    status = judge(answer, Own())
+    assert (status.state, status.over, status.forgotten) == ("UNKNOWN", False, False)
+
+
+def test_a_job_that_slurm_does_not_know() -> None:
+    answer = parse(f"squeue 1 {NO_JOB}\nscontrol 1 {NO_JOB}\nsacct 1 {NO_SACCT}", "a.1")
+    assert answer == Answer(True)
+    assert judge(answer, Own()).forgotten
+    assert judge(answer, own("FAILED", error="boom", code=7)).code == 7
+
+
+@pytest.mark.parametrize("line", ["squeue 0 RUNNING|||c1|other", "sacct 0 FAILED|1:0|c1|other", "scontrol 0 " + SHOW])
+def test_another_job_of_that_id(line: str) -> None:
+    """On another cluster, or where ids have begun anew."""
+    assert parse(line.format("FAILED", "x", "1:0"), "mine.1") == Answer(True)
+
+
+# What it means
+
+
+@pytest.mark.parametrize("state", sorted(WAITING))
+def test_waiting(state: str) -> None:
+    status = judge(Answer(True, state, "Priority", "2026-01-01T00:00:00"), Own())
+    assert (status.state, status.error) == ("PENDING", "Priority, estimated start 2026-01-01T00:00:00")
+    assert not judge(Answer(True, state), own("FAILED")).over  # exit.json is that of the attempt before
+
+
+def test_waiting_again() -> None:
+    status = judge(Answer(True, "PENDING", "BeginTime"), own(node={"attempt": 0, "step": 5}))
+    assert (status.error, status.step) == ("requeued after attempt 1, BeginTime", 5)
+
+
+@pytest.mark.parametrize("state", sorted(ACTIVE))
+def test_running(state: str) -> None:
+    node = {"step": 3, "started": 5.0, "time": 9.0}
+    status = judge(Answer(True, state, nodes="c1"), own("FAILED", node=node))
+    assert (status.state, status.step, status.started, status.node) == ("RUNNING", 3, 5.0, "c1")
+
+
+def test_completing_is_completed_once_the_job_says_so() -> None:
+    assert judge(Answer(True, "COMPLETING"), own("COMPLETED")).state == "COMPLETED"
+    assert judge(Answer(True, "RUNNING"), own("COMPLETED")).state == "RUNNING"
+    assert judge(Answer(True, "COMPLETING"), own("CANCELLED")).state == "RUNNING"
+
+
+def test_completed_is_what_the_job_says() -> None:
+    assert judge(Answer(True, "COMPLETED"), own("COMPLETED")).code == 0
+    failed = judge(Answer(True, "COMPLETED"), own("FAILED", code=7, error="boom", rank=3))
+    assert (failed.state, failed.code, failed.rank) == ("FAILED", 7, 3)
+    without = judge(Answer(True, "COMPLETED"), Own())  # a network file system may show the record late
+    assert (without.state, without.forgotten) == ("UNKNOWN", True)
+
+
+@pytest.mark.parametrize(("state", "meaning"), sorted(FAILURES.items()))
+def test_every_bad_end(state: str, meaning: str) -> None:
+    for left in (Own(), own("CANCELLED", code=143), own("FAILED", code=5, error="boom", complete=False)):
+        status = judge(Answer(True, state, code=0, signal=0), left)
+        expected = "CANCELLED" if state == "FAILED" and left.exit and left.exit["state"] == "CANCELLED" else meaning
+        assert (status.state, status.over) == (expected, True)
+        assert status.code
+        assert status.error or expected == "CANCELLED"
+    assert "boom" in str(status.error)
+
+
+def test_a_job_that_has_finished_and_was_ended_then() -> None:
+    status = judge(Answer(True, "TIMEOUT", code=0, signal=15), own("COMPLETED"))
+    assert (status.state, status.code) == ("TIMEOUT", 143)
+
+
+def test_a_state_of_a_later_slurm() -> None:
+    assert judge(Answer(True, "TELEPORTED"), own("COMPLETED")).state == "UNKNOWN"
+
+
+def test_while_slurm_is_away_the_record_of_a_stopped_job_is_not_its_end() -> None:
+    """It may have been preempted, and be queued again."""
+    assert judge(Answer(False), own("COMPLETED")).state == "COMPLETED"
+    assert judge(Answer(False), own("FAILED", code=7)).code == 7
+    assert judge(Answer(False), own("FAILED", complete=False)).state == "UNKNOWN"
+    assert judge(Answer(False), own("CANCELLED")).state == "UNKNOWN"
+    assert judge(Answer(True), own("CANCELLED")).state == "CANCELLED"
+
+
+@pytest.mark.parametrize(
+    ("cause", "state"),
+    [
+        ("TIME LIMIT", "TIMEOUT"),
+        ("PREEMPTION", "PREEMPTED"),
+        ("NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS", "NODE_FAIL"),
+    ],
+)
+def test_the_log_tells_why_slurm_ended_a_job_it_has_forgotten(cause: str, state: str) -> None:
+    log = f"slurmstepd: error: *** JOB 5 ON c1 CANCELLED AT 2026-01-01T00:00:00 DUE TO {cause} ***"
+    assert judge(Answer(True), own("CANCELLED", log=log)).state == state
+    assert judge(Answer(True), own("CANCELLED", log="*** JOB 5 ON c1 CANCELLED AT 2026 ***")).state == "CANCELLED"
+
+
+def test_memory_is_told_by_the_log_only() -> None:
+    log = "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=5.0. Some of your processes may have been killed"
+    for answer in (Answer(True, "FAILED", code=1), Answer(True)):
+        status = judge(answer, own("FAILED", log=log, code=137, error="killed by SIGKILL", rank=1))
+        assert (status.state, status.code, status.rank) == ("OUT_OF_MEMORY", 137, 1)
+    assert judge(Answer(True, "CANCELLED"), own("CANCELLED", log=log)).state == "CANCELLED"
+
+
+def test_a_job_that_could_not_begin_says_why() -> None:
+    log = (
+        "+ srun python3 x\nslurmstepd: error: execve(): python3: No such file or directory\n+ exit 2\njob exited with 2"
+    )
+    status = judge(Answer(True, "FAILED", code=2, signal=0), own(log=log))
+    assert (status.code, status.log) == (2, "logs/sbatch_a.1_5.out")
+    assert status.error == "slurmstepd: error: execve(): python3: No such file or directory"
+
+
+def test_whatever_is_said_a_job_is_over_only_in_a_known_state() -> None:
+    for state in (*WAITING, *ACTIVE, *FAILURES, "COMPLETED", None):
+        for asked in (True, False):
+            for left in (Own(), own("COMPLETED"), own("FAILED"), own("CANCELLED")):
+                status = judge(Answer(asked or state is not None, state), left)
+                assert status.state in {*ENDED, "RUNNING", "PENDING", "UNKNOWN"}
+                assert (status.state == "COMPLETED") <= (left.exit == own("COMPLETED").exit)
+
+
+# The question itself, with fakes of Slurm's commands
+
+
+@pytest.fixture
+def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder first on PATH, whose squeue, scontrol and sacct are not there yet."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("squeue", "scontrol", "sacct"):
+        _fake(folder, name, "exit 127")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+def _fake(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/bash\necho {name} >> {folder}/calls\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def _ask(folder: Path, job: Path | None = None) -> str:
+    return LocalShell().run(slurm.query("5") + (slurm.query_own(str(job), "5") if job else "")).out
+
+
+def test_a_warning_before_the_answer(fakes: Path) -> None:
+    _fake(
+        fakes,
+        "squeue",
+        "echo 'squeue: warning: maintenance' >&2; echo 'Have a nice day'; echo 'RUNNING|None|N/A|c1|a.1'",
+    )
+    assert parse(_ask(fakes), "a.1").state == "RUNNING"
+    assert (fakes / "calls").read_text().split() == ["squeue"]
+
+
+def test_a_controller_that_is_away_is_asked_once(fakes: Path) -> None:
+    _fake(fakes, "squeue", f"echo '{DOWN}' >&2; exit 1")
+    assert parse(_ask(fakes), "a.1") == Answer(False)
+    assert (fakes / "calls").read_text().split() == ["squeue", "sacct"]
+
+
+def test_from_squeue_to_scontrol_to_sacct(fakes: Path) -> None:
+    _fake(fakes, "squeue", "exit 0")
+    _fake(fakes, "scontrol", f"echo '{NO_JOB}' >&2; exit 1")
+    _fake(fakes, "sacct", "printf 'NODE_FAIL|0:0|c1|a.1\\nCOMPLETED|0:0|c1|a.1\\n'")
+    assert parse(_ask(fakes), "a.1").state == "COMPLETED"
+
+
+def test_what_the_job_has_left(fakes: Path, tmp_path: Path) -> None:
+    job = tmp_path / "it's a job"
+    (job / "nodes").mkdir(parents=True)
+    (job / "logs").mkdir()
+    (job / "exit.json").write_text(json.dumps({"state": "FAILED", "error": "ü\nown log x"}, indent=1))
+    (job / "nodes" / "0.json").write_text('{"step": 4}')
+    (job / "logs" / "sbatch_a.1_5.out").write_bytes(b"x" * 9999 + b"\nown exit {}\n\0oom-kill \xff no newline")
+    found = slurm.read_own(_ask(fakes, job))
+    assert found.exit == {"state": "FAILED", "error": "ü\nown log x"}
+    assert found.node == {"step": 4}
+    assert found.log_name == "logs/sbatch_a.1_5.out"
+    assert "own exit {}\noom-kill" in found.log
+    assert len(found.log) <= slurm.LOG_TAIL
+
+
+def test_the_log_of_a_job_that_runs_is_not_sent(fakes: Path, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "sbatch_a.1_5.out").write_text("x")
+    _fake(fakes, "squeue", "echo 'RUNNING|None|N/A|c1|a.1'")
+    assert slurm.read_own(_ask(fakes, tmp_path)) == Own()
+
+
+@pytest.mark.parametrize("text", ["", "own exit \nown nodes/0 \n", "own exit [1]\nown nodes/0 {", "own exit {}"])
+def test_nothing_or_half_of_a_record_is_none(text: str) -> None:
+    assert slurm.read_own(text) == Own()
