@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import ROOT, Checkout, make_checkout
 from tests.slurm.cluster import Cluster
+from tests.slurm.sshd import SshServer
+from tests.slurm.test_ssh import client
 from tests.test_train_tiny import SMALL
 
 pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.e2e]
@@ -37,6 +39,11 @@ data_dir = "{data}"
 
 [test2.env_vars]
 OMP_NUM_THREADS = "1"
+
+[laptop]
+extends = "test2"
+tunnel = "ssh"
+host = "login"
 """
 COMMAND = ("pretrain", "-c", "tiny", *SMALL, "step_scheduler.max_steps=6")
 
@@ -85,3 +92,11 @@ def test_detached_it_is_followed_later(site: Checkout, local: list[float]) -> No
     assert batch.returncode == 0, batch.stderr
     assert site.run("attach", "detached").returncode == 0
     assert _losses(site.json("status", "detached")["run_dir"]) == pytest.approx(local, abs=1e-3)
+
+
+def test_over_ssh_it_is_the_same(site: Checkout, local: list[float], login_node: SshServer) -> None:
+    environ = {name: value for name, value in site.environ.items() if name != "SLURM_CONF"}
+    laptop = client(Checkout(site.root, environ), login_node)
+    done = laptop.run(*COMMAND, "--run", "laptop", "--name", "from-a-laptop")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert _losses(laptop.json("status", "from-a-laptop")["run_dir"]) == pytest.approx(local, abs=1e-3)
