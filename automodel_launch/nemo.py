@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import logging
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +21,13 @@ from automodel_launch.errors import ClusterError
 def experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]:
     """(nemo_run, an Experiment of that title and id), silent, with its files below `home`.
 
-    NeMo-Run reads NEMORUN_HOME when it is imported, so one process uses one home. What it prints goes nowhere: its
+    NEMORUN_HOME, which NeMo-Run reads once, when it is imported, is a folder that goes with this process: its own
+    records of jobs are keyed by the Slurm id alone, and nothing here reads them. What it prints goes nowhere: its
     talk would mix with ours, and its errors come as exceptions.
 
     Raises:
         ClusterError: NeMo-Run cannot be imported, or the submission failed.
     """
-    os.environ["NEMORUN_HOME"] = str(home)
     home.mkdir(parents=True, exist_ok=True)
     talk = io.StringIO()
     stdin, sys.stdin = sys.stdin, io.StringIO()  # it would read ours (0.11.1, invoke), a shell loop's list of jobs, say
@@ -74,6 +77,12 @@ def _import() -> Any:
     torch.dtype values, which we never pass; that is half of the import's time. A None in sys.modules makes that
     import raise ModuleNotFoundError, which it handles. tests/test_nemo.py fails when this is no longer needed.
     """
+    if "nemo_run" in sys.modules:
+        return sys.modules["nemo_run"]
+    folder = tempfile.mkdtemp(prefix="automodel-launch-nemo-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    former = os.environ.get("NEMORUN_HOME")
+    os.environ["NEMORUN_HOME"] = folder
     blocked = "torch" not in sys.modules
     if blocked:
         sys.modules["torch"] = None  # type: ignore[assignment]  # documented in importlib's reference
@@ -87,4 +96,7 @@ def _import() -> Any:
     finally:
         if blocked:
             del sys.modules["torch"]
+        del os.environ["NEMORUN_HOME"]
+        if former is not None:
+            os.environ["NEMORUN_HOME"] = former
     return nemo_run

@@ -38,7 +38,7 @@ class Workspace:
 
     @property
     def nemo_run_home(self) -> Path:
-        """NEMORUN_HOME; one for each executor profile lies below (NeMo-Run keys its files by the Slurm id alone)."""
+        """NeMo-Run's experiments, a folder a profile."""
         return self.root / ".launch" / "nemo_run"
 
 

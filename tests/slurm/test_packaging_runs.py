@@ -14,6 +14,14 @@ from tests.slurm.cluster import Cluster
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 
 
+def _repository(checkout: Checkout) -> None:
+    """Everything committed; byte code and what the launcher writes are ignored, as in the real checkout."""
+    (checkout.root / ".gitignore").write_text("*.bin\nruns/\n.launch/\n__pycache__/\n")
+    _git(checkout, "init", "-q")
+    _git(checkout, "add", "-A")
+    _git(checkout, "commit", "-q", "-m", "all")
+
+
 def _git(checkout: Checkout, *command: str) -> None:
     words = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *command]
     subprocess.run(words, cwd=checkout.root, check=True, capture_output=True)
@@ -29,11 +37,8 @@ def test_a_queued_job_keeps_the_code_it_was_submitted_with(tmp_path: Path, clust
     more = 'code = ["my_models"]\nadditional_parameters = {hold = true}\n'
     checkout = probe.site(tmp_path, cluster, more)
     _model(checkout, "committed")
-    (checkout.root / ".gitignore").write_text("*.bin\nruns/\n.launch/\n")
     (checkout.root / "my_models" / "w.bin").write_text("stays")
-    _git(checkout, "init", "-q")
-    _git(checkout, "add", "-A")
-    _git(checkout, "commit", "-q", "-m", "all")
+    _repository(checkout)
     _model(checkout, "at submission")
     (checkout.root / "my_models" / "new.py").write_text("# untracked\n")
 
@@ -58,9 +63,7 @@ def test_a_queued_job_keeps_the_code_it_was_submitted_with(tmp_path: Path, clust
 def test_git_runs_what_is_committed(tmp_path: Path, cluster: Cluster) -> None:
     checkout = probe.site(tmp_path, cluster, 'code = ["my_models"]\npackager = "git"\n')
     _model(checkout, "committed")
-    _git(checkout, "init", "-q")
-    _git(checkout, "add", "-A")
-    _git(checkout, "commit", "-q", "-m", "all")
+    _repository(checkout)
     _model(checkout, "uncommitted")
     done = checkout.run("probe", "--run", "c", "--offline", "target=my_models/x.py:build")
     assert probe.told(done)["built"] == "committed"
