@@ -160,4 +160,4 @@ def test_one_process_recipe_and_a_failing_startup_command(checkout: Checkout) ->
     (checkout.root / "env.toml").write_text(env)
     done = checkout.run("stub-one")
     assert done.returncode == 9, done.stderr
-    assert "exit 9" in done.stderr
+    assert "startup command failed with exit code 9" in done.stderr
