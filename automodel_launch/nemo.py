@@ -71,7 +71,7 @@ def output(exp: Any) -> str:
 
 
 def _import() -> Any:
-    """Import NeMo-Run without torch.
+    """Import NeMo-Run once, with a NEMORUN_HOME that goes with this process, and without torch.
 
     Seen with nemo_run 0.11.1: core/serialization/yaml.py imports torch where it is installed, only to write
     torch.dtype values, which we never pass; that is half of the import's time. A None in sys.modules makes that

@@ -218,7 +218,7 @@ def _shell(values: dict[str, Any]) -> Shell:
 
 @contextlib.contextmanager
 def _home(workspace: Workspace, plan: Plan) -> Iterator[Path]:
-    """NEMORUN_HOME. NeMo-Run puts it unquoted into a shell's `mkdir -p` (0.11.1), and nothing there is read again."""
+    """Folder of NeMo-Run's experiments, which it puts unquoted into a shell's `mkdir -p` (0.11.1); not read again."""
     home = workspace.nemo_run_home / plan.profile_name
     if SAFE_PATH.fullmatch(str(home)):
         yield home
