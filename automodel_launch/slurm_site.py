@@ -24,7 +24,9 @@ QUESTIONS = {
 TEST_ONLY = f'{PLAIN}out=$(scontrol ping 2>&1) || {{ echo "$out"; exit 1; }}; sbatch --requeue --test-only <&3'
 
 _NO_ANSWER = re.compile(
-    r"is DOWN|unable to contact|socket timed out|zero bytes|connection refused|connect failure|command not found", re.I
+    r"is DOWN|unable to contact|socket timed out|zero bytes|connection refused|connect failure|command not found"
+    r"|establish a configuration source",  # Slurm's commands without a slurm.conf
+    re.I,
 )
 _BROKEN = ("down", "drain", "fail", "maint", "unk", "inval", "error")
 _IDLE = ("idle", "planned")

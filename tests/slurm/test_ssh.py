@@ -168,7 +168,8 @@ def test_a_job_whose_host_is_away(laptop: Checkout, login_node: SshServer) -> No
 
 def test_a_login_node_without_slurm(stranger: Checkout) -> None:
     done = stranger.run("stub-one", "--batch", "one")
-    assert done.returncode == 4
+    assert done.returncode == 4, done.stderr
+    assert "configuration source" in done.stderr  # Slurm's commands are there, its configuration is not
     assert "Traceback" not in done.stderr
 
 
