@@ -11,6 +11,7 @@
 # [tool.runspec.config]
 # dir = "configs/data-prep"
 # default = "default"
+# optional = ["sample", "max_tokens", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error"]
 # [tool.runspec.resources]
 # nodes = 1
 # ///

@@ -41,6 +41,7 @@ class Config:
     add_bos: bool = False
     add_eos: bool = True
     sample: int | None = None
+    max_tokens: int | None = None
     max_doc_tokens: int | None = None
     min_doc_chars: int = 1
     on_error: str = "fail"
@@ -131,6 +132,7 @@ KEYS: dict[str, schema.Check] = {
     "add_eos": schema.boolean,
     "splits": _splits,
     "sample": schema.optional(schema.count),
+    "max_tokens": schema.optional(schema.amount),
     "max_doc_tokens": schema.optional(schema.count),
     "min_doc_chars": schema.optional(schema.count),
     "on_error": schema.one_of("fail", "skip"),

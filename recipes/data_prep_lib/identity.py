@@ -20,7 +20,7 @@ from data_prep_lib.vocab import TokenizerFiles
 # Raise it when the same input would give other bytes: then old shards are refused, not mixed with new ones.
 _RULES = 1
 # Without on_error: a shard that was finished without a bad row is the same under both.
-_OPTIONS = ("add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars")
+_OPTIONS = ("add_bos", "add_eos", "sample", "max_tokens", "max_doc_tokens", "min_doc_chars")
 
 
 def describe(

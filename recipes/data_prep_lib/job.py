@@ -10,6 +10,7 @@ from typing import Any
 
 from data_prep_lib import held_out, identity, receipts
 from data_prep_lib.blend import make_blend
+from data_prep_lib.budget import share_out
 from data_prep_lib.config import Config
 from data_prep_lib.errors import InputError
 from data_prep_lib.inputs import Source, find_source
@@ -56,6 +57,7 @@ def plan(config: Config) -> Job:
         raise InputError(
             f"num_shards: {len(shards)} shards in all\n  valid: at most {_MAX_PREFIXES} in an AutoModel blend"
         )
+    shards = tuple(share_out(config.max_tokens, config.datasets, shards))
     return Job(config, find_tokenizer(config.tokenizer), sources, shards)
 
 
@@ -136,7 +138,7 @@ def _tokenize(job: Job, vocab: Any, todo: list[tuple[Shard, str]]) -> dict[str, 
     total = sum(shard.size for shard in shards)
     workers = min(config.workers, len(todo))
     say(f"{len(todo)} shards, {total / 1e6:.1f} MB of input, {workers} workers, ids {vocab.dtype}")
-    progress = Progress(sys.stderr, None if config.sample else total, len(todo))
+    progress = Progress(sys.stderr, None if config.sample or config.max_tokens else total, len(todo))
     try:
         pool.run(todo, settings, workers, progress.tick)
     finally:
