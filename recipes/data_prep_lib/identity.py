@@ -1,4 +1,4 @@
-"""What makes an output what it is. Another tokenizer, format or input needs another output_dir, never a mixture."""
+"""What makes an output what it is. Another tokenizer, format or input is another output, never a mixture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from data_prep_lib.safe_files import read_json, write_json
 from data_prep_lib.shards import Shard
 from data_prep_lib.vocab import TokenizerFiles
 
-# Raise it when the same input would give other bytes: then old shards are refused, not mixed with new ones.
+# Raise it when the same input would give other bytes: then a new output begins, and old shards are never mixed with it.
 _RULES = 1
 # Without on_error: a shard that was finished without a bad row is the same under both.
 _OPTIONS = ("add_bos", "add_eos", "sample", "max_tokens", "max_doc_tokens", "min_doc_chars")
@@ -54,9 +54,11 @@ def fingerprint(identity: Any) -> str:
 
 
 def claim(layout: Layout, identity: dict[str, Any]) -> None:
-    """Take output_dir for this identity, or refuse because its shards belong to another."""
+    """Take the directory for this identity, or refuse because its shards belong to another."""
+    # looked at before run.json, which is written before them
+    begun = layout.blend.exists() or (layout.root / "train").exists()
     known = read_json(layout.run)
-    if known is None and (layout.blend.exists() or (layout.root / "train").exists()):
+    if known is None and begun:
         raise InputError(f"output_dir: {layout.root} holds shards that this program did not make\n{_OTHER}")
     if known is None or not layout.has_receipts():
         write_json(layout.run, identity)

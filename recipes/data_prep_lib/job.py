@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from data_prep_lib import held_out, identity, receipts
+from data_prep_lib import held_out, identity, latest, receipts
 from data_prep_lib.blend import make_blend
 from data_prep_lib.budget import share_out
 from data_prep_lib.config import Config
@@ -30,9 +30,9 @@ class Job:
     sources: tuple[Source, ...]
     shards: tuple[Shard, ...]
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
-        return Layout(self.config.output_dir)
+        return latest.layout_of(self.config.output_dir, identity.fingerprint(self.identity))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -64,6 +64,7 @@ def plan(config: Config) -> Job:
 def execute(job: Job) -> None:
     """Bring output_dir to its finished state; does nothing where it is."""
     layout = job.layout
+    latest.check(job.config.output_dir)
     with identity.locked(layout):
         identity.claim(layout, job.identity)
         for directory in layout.directories():
@@ -71,10 +72,11 @@ def execute(job: Job) -> None:
         done, todo, unjoined = _state(job)
         if not todo and not unjoined and layout.record.exists() and read_json(layout.blend) == _blend(job, done):
             say(f"nothing to do: {layout.root} holds all {len(job.shards)} shards of this tokenizer and input")
-            return
-        if done:
-            say(f"{len(done)} of {len(job.shards)} shards are done already")
-        _finish(job, done, todo, unjoined)
+        else:
+            if done:
+                say(f"{len(done)} of {len(job.shards)} shards are done already")
+            _finish(job, done, todo, unjoined)
+        _point(layout)
 
 
 def _state(job: Job) -> tuple[dict[str, Any], list[tuple[Shard, str]], list[str]]:
@@ -146,6 +148,13 @@ def _tokenize(job: Job, vocab: Any, todo: list[tuple[Shard, str]]) -> dict[str, 
     tokens, seconds = progress.counters.get("tokens", 0), progress.seconds
     say(f"{short(tokens)} tokens in {duration(seconds)}, {short(tokens / seconds)} tokens/s")
     return {"seconds": round(seconds, 3), "tokens_per_second": round(tokens / seconds)}
+
+
+def _point(layout: Layout) -> None:
+    if latest.point(layout):
+        say(f"{layout.root.parent}/latest is {layout.root.name} now")
+        if others := latest.others(layout):
+            say(f"other outputs below {layout.root.parent}: {', '.join(others)}; remove those that you do not need")
 
 
 def _say_left_out(facts: dict[str, Any]) -> None:

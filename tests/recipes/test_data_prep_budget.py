@@ -12,13 +12,14 @@ from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found,
     config,
     digests,
     documents,
+    output,
     prepare,
     write_jsonl,
 )
 
 
 def tokens(out: Path) -> dict[str, int]:
-    counts = json.loads((out / "record.json").read_text())["counts"]
+    counts = json.loads((output(out) / "record.json").read_text())["counts"]
     return {name: sum(numbers["tokens"] for numbers in splits.values()) for name, splits in counts.items()}
 
 
@@ -54,9 +55,9 @@ def test_the_last_document_is_cut_and_keeps_its_end(tmp_path: Path) -> None:
     whole = config(tmp_path, data, num_shards=1, splits={"train": 1.0})
     prepare(whole, tmp_path)
     prepare(whole | {"max_tokens": 100, "add_bos": True, "output_dir": str(tmp_path / "cut")}, tmp_path)
-    lengths = read_lengths(tmp_path / "cut" / "train" / "web_00000")
+    lengths = read_lengths(output(tmp_path / "cut") / "train" / "web_00000")
     assert lengths.sum() == 100 and len(lengths) < 50
-    ids = (tmp_path / "cut" / "train" / "web_00000.bin").read_bytes()
+    ids = (output(tmp_path / "cut") / "train" / "web_00000.bin").read_bytes()
     assert ids[:2] == ids[-2:]  # BOS and EOS are one token here
 
 
