@@ -3,6 +3,7 @@
     config.py      the YAML file -> Config            schema.py    closed keys, types, nearest names
     inputs.py      dataset -> files                   shards.py    files -> shards (byte ranges)
     budget.py      max_tokens -> a limit for each shard
+    hf_datasets.py hf:// datasets -> files            remote.py      a file by path or hf:// address
     vocab.py       tokenizer files, ids, dtype        identity.py  what made this output; refuses a mixture
     readers.py     shard -> documents                 compressed.py  .gz and .zst as byte streams
     parquet.py     one column of row groups           hub.py       a tokenizer from the hub

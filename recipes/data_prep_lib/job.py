@@ -50,7 +50,7 @@ class Job:
 
 def plan(config: Config) -> Job:
     # data before tokenizer, which may have to be fetched
-    sources = tuple(find_source(dataset) for dataset in config.datasets)
+    sources = tuple(find_source(dataset, config.output_dir / ".inputs") for dataset in config.datasets)
     num_shards = 1 if config.sample else config.num_shards
     shards = tuple(shard for source in sources for shard in plan_shards(source, num_shards))
     if len(shards) > _MAX_PREFIXES:

@@ -53,7 +53,8 @@ def point(layout: Layout) -> bool:
 
 def others(layout: Layout) -> list[str]:
     """Names of the other outputs below the same output_dir."""
-    return sorted(p.parent.name for p in layout.root.parent.glob("*/.data_prep") if p.parent != layout.root)
+    found = (p.parent for p in layout.root.parent.glob("*/.data_prep"))
+    return sorted(p.name for p in found if p != layout.root and not p.is_symlink())
 
 
 def _replace(link: Path, target: str) -> None:
