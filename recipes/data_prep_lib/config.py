@@ -48,6 +48,7 @@ class Config:
     min_doc_chars: int = 1
     on_error: str = "fail"
     format: str = "megatron"
+    engine: str = "auto"
 
 
 def _name(key: str, value: Any) -> str:
@@ -140,6 +141,7 @@ KEYS: dict[str, schema.Check] = {
     "max_doc_tokens": schema.optional(schema.count),
     "min_doc_chars": schema.optional(schema.count),
     "on_error": schema.one_of("fail", "skip"),
+    "engine": schema.one_of("auto", "fastokens", "gigatoken", "tokenizers"),
     "run": lambda key, value: None,  # the launcher's own section
 }
 

@@ -119,6 +119,7 @@ def _finish(job: Job, done: dict[str, Any], todo: list[tuple[Shard, str]], unjoi
     facts |= {key: sum(r[key] for r in done.values()) for key in ("skipped", "short")}
     facts["skipped_rows"] = [row for shard in job.shards for row in done[shard.name]["skipped_rows"]]
     write_json(layout.blend, _blend(job, done))
+    facts["engine"] = read_json(layout.engine)
     write_json(layout.record, report.make_record(config, job.files, vocab, job.sources, counts, **facts))
     held_out.remove_parts(layout, job.shards)
     say(report.table(counts))
@@ -126,7 +127,7 @@ def _finish(job: Job, done: dict[str, Any], todo: list[tuple[Shard, str]], unjoi
 
 
 def _tokenize(job: Job, vocab: Any, todo: list[tuple[Shard, str]]) -> dict[str, Any]:
-    from data_prep_lib import pool, preflight
+    from data_prep_lib import engine_check, pool, preflight
     from data_prep_lib.progress import Progress, duration, short
     from data_prep_lib.worker import Settings
 
@@ -136,7 +137,10 @@ def _tokenize(job: Job, vocab: Any, todo: list[tuple[Shard, str]]) -> dict[str, 
     shards = [shard for shard, _ in todo]
     preflight.check_disk(config.output_dir, shards, vocab.dtype, config.sample)
     keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "on_error")
-    settings = Settings(job.layout, job.files.path, vocab, **{key: getattr(config, key) for key in keys})
+    choice = engine_check.choose(config.engine, job.files.path, job.shards, config.sample)
+    write_json(job.layout.engine, choice.facts())
+    say(f"engine: {choice}")
+    settings = Settings(job.layout, job.files.path, choice.engine, vocab, **{key: getattr(config, key) for key in keys})
     total = sum(shard.size for shard in shards)
     workers = min(config.workers, len(todo))
     say(f"{len(todo)} shards, {total / 1e6:.1f} MB of input, {workers} workers, ids {vocab.dtype}")

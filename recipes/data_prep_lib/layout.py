@@ -4,6 +4,7 @@ blend.json, record.json                      written last
 train/<dataset>_<shard>.{bin,idx}            one pair a shard
 {valid,test}/<dataset>_00000.{bin,idx}       one pair a dataset, joined from the parts of its shards
 .data_prep/run.json                          what made this output
+.data_prep/engine.json                       the engine of the newest run that encoded something, and how it was checked
 .data_prep/receipts/<dataset>_<shard>.json   one a finished shard, held_out/<dataset>.json for valid and test pairs
 .data_prep/parts/<split>/                    parts of valid and test until they are joined
 """
@@ -37,6 +38,10 @@ class Layout:
     @property
     def run(self) -> Path:
         return self.state / "run.json"
+
+    @property
+    def engine(self) -> Path:
+        return self.state / "engine.json"
 
     def receipt(self, name: str) -> Path:
         return self.state / "receipts" / f"{name}.json"
