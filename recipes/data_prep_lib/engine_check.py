@@ -21,8 +21,8 @@ from data_prep_lib.readers import ShardReader
 from data_prep_lib.shards import Shard
 from data_prep_lib.vocab import load_tokenizer
 
-# A hundredth of the input, in characters, within bounds: tokenizers takes a second for 1 to 3 million on one core.
-_SHARE, _LEAST, _MOST = 100, 1 << 18, 1 << 23
+# A part of the input, in characters, within bounds: tokenizers takes a second for 1 to 3 million on one core.
+_SHARE, _LEAST, _MOST = 400, 1 << 18, 1 << 23
 _SHARDS = 16  # sampled, spread over all
 _CHARS_EACH = 1 << 16  # of one document: a few large ones must not be the whole sample
 _SHOWN = 60  # characters of a text that differs
