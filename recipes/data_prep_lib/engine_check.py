@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from data_prep_lib import adversarial, engines
+from data_prep_lib import engines
+from data_prep_lib.adversarial import strings
 from data_prep_lib.batches import batches
 from data_prep_lib.engines import FAST, REFERENCE, Encode, Encoded
 from data_prep_lib.errors import RefusedError
@@ -85,9 +86,10 @@ class _Trial:
     def __init__(self, tokenizer_path: str, documents: Iterable[str]) -> None:
         self._path = tokenizer_path
         documents = list(documents)
-        extra = adversarial.strings(load_tokenizer(tokenizer_path))
+        tokenizer = load_tokenizer(tokenizer_path)
+        extra = strings(tokenizer)
         self._texts = documents + extra
-        encode = engines.load(REFERENCE, tokenizer_path)
+        encode = engines.of_tokenizer(tokenizer)
         self._right = [encode(batch) for batch in batches(self._texts)]
         self.compared = (len(documents), sum(map(len, documents)), len(extra))
 

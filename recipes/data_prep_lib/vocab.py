@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +59,6 @@ def find_tokenizer(name: str) -> TokenizerFiles:
     return TokenizerFiles(name, str(path), digest, _token(config.get("eos_token")), _token(config.get("bos_token")))
 
 
-@cache  # the vocabulary is read from it, then the engines are compared with it
 def load_tokenizer(path: str) -> Tokenizer:
     from tokenizers import Tokenizer
 

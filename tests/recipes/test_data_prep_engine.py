@@ -151,7 +151,7 @@ def test_one_wrong_id_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     work = [shard(write_jsonl(tmp_path / "a.jsonl", texts))]
     wrong = texts[33] if text == "corpus" else "tabs\t\tand\x0b\x0cother \x1c\x1f\x85 spaces"
     if text == "adversarial":
-        monkeypatch.setattr(engine_check.adversarial, "strings", lambda tokenizer: ["x", wrong])
+        monkeypatch.setattr(engine_check, "strings", lambda tokenizer: ["x", wrong])
     monkeypatch.setattr(engines, "installed_version", lambda engine: "1.0")
     monkeypatch.setitem(engines._LOADERS, "fastokens", wrong_for(wrong))
     monkeypatch.setitem(engines._LOADERS, "gigatoken", engines._LOADERS["tokenizers"])
@@ -175,7 +175,7 @@ def test_without_the_packages_tokenizers_encodes(tmp_path: Path, monkeypatch: py
 
 def framed_one_by_one(bodies: list[list[int]], how: Frame, left: int | None) -> list[list[int]]:
     head, tail = ([] if token is None else [token] for token in (how.head, how.tail))
-    found = []
+    found: list[list[int]] = []
     for body in bodies:
         longest = how.max_tokens
         whole = body if longest is None else body[: max(0, longest - how.extra)]
