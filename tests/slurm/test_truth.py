@@ -51,7 +51,7 @@ BLOCK = """# /// script
 # ///
 """
 AGAIN = """import os, time
-print("attempt", os.environ.get("SLURM_RESTART_COUNT", "0"), flush=True)
+print("attempt", os.environ.get("SLURM_RESTART_COUNT", "0"), os.environ.get("A_TOKEN") == "abcdefgh", flush=True)
 if "SLURM_RESTART_COUNT" not in os.environ:
     time.sleep(600)
 """
@@ -135,6 +135,12 @@ def fake(site: Checkout, name: str, script: str) -> None:
     site.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
 
 
+def _numbers(nodes: str) -> list[int]:
+    """c[1-2,4] -> 1, 2, 4"""
+    parts = [part.partition("-") for part in nodes.strip("c[]").split(",")]
+    return [number for first, _, last in parts for number in range(int(first), int(last or first) + 1)]
+
+
 # How jobs end
 
 
@@ -152,8 +158,24 @@ def test_killed_node_and_a_second_attempt_that_ends_well(site: Checkout, cluster
     cluster.kill_node(int(cluster.job(int(run.slurm_id))["BatchHost"].removeprefix("c")))
     assert run.end() == 0
     assert "waiting: requeued after attempt 1" in run.err
-    assert run.out.split("\n") == ["attempt 0", "attempt 1", ""]
+    assert run.out.split("\n") == ["attempt 0 False", "attempt 1 False", ""]
     assert ": COMPLETED" in run.err
+
+
+def test_a_second_attempt_has_its_secrets(tmp_path: Path, cluster: Cluster) -> None:
+    """The first is stopped from outside, and ends in good order; the file with the secrets has to outlive it."""
+    site = make_site(tmp_path, cluster.env, 'secrets = ["A_TOKEN"]')
+    site.environ["A_TOKEN"] = "abcdefgh"
+    run = Attached(site, "again", "--run", "two", text="attempt 0")
+    job = cluster.job(int(run.slurm_id))
+    (other,) = set(_numbers(job["NodeList"])) - {int(job["BatchHost"][1:])}
+    cluster.declare_down(other)
+    try:
+        assert run.end() == 0, run.err
+        assert run.out.split("\n") == ["attempt 0 True", "attempt 1 True", ""]
+        assert not list(run.jobs.glob("*/secrets.env"))
+    finally:
+        heal(cluster)
 
 
 def test_failed_node_that_is_not_requeued(site: Checkout, cluster: Cluster) -> None:
