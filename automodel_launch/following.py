@@ -16,6 +16,7 @@ from automodel_launch.errors import JobError, UsageError
 from automodel_launch.jobdir import JobDir
 from automodel_launch.jobs import Record, Status
 
+LATE_S = 30.0  # after stop_grace, for the agents to kill and to write down what was
 AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 
 
@@ -89,8 +90,13 @@ def cancel(args: argparse.Namespace) -> int:
     executors.get(record.executor).cancel(record, now=args.now)
     sys.stderr.write(f"stopping {record.job_id}{'' if args.now else '; it may save a checkpoint first'} ...\n")
     end, pause = _status(record), 0.2
+    patience = time.monotonic() + (record.handle.get("stop_grace") or 0) + LATE_S
     while not end.over and not end.forgotten:
         time.sleep(pause)
+        if time.monotonic() > patience and "stop_grace" in record.handle:
+            sys.stderr.write(f"{record.job_id} has not ended within its stop_grace: killing it\n")
+            executors.get(record.executor).cancel(record, now=True)
+            patience = float("inf")
         end, pause = _status(record), min(pause * 1.5, executors.get(record.executor).poll_s)
     print(json.dumps(_row(record, end)) if args.json else f"{record.job_id}: {end.state}")
     return 0

@@ -12,6 +12,7 @@ which is the least that can cross.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import socket
@@ -54,7 +55,8 @@ tunnel = run.SSHTunnel(host="127.0.0.1", port={port}, user="{user}", identity="{
 executor = run.SlurmExecutor(account="research", partition=None, time="00:10:00", packager=run.Packager(),
                              tunnel=tunnel, container_image=None)
 with run.Experiment("bench", base_dir="{root}/nemo", skip_status_at_exit=True) as exp:
-    exp.add(run.Script(path="{python}", args=["-u", "{root}/talk.py"], entrypoint="env"), executor=executor, name="talk")
+    script = run.Script(path="{python}", args=["-u", "{root}/talk.py"], entrypoint="env")
+    exp.add(script, executor=executor, name="talk")
     exp.run(detach=False, tail_logs=True)
 """
 
@@ -84,10 +86,8 @@ class Counter:
         except OSError:
             pass  # a client that goes away is the end of its connection, and no more
         for side in (source, sink):
-            try:
+            with contextlib.suppress(OSError):
                 side.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 @dataclass(frozen=True)
