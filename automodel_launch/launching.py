@@ -112,7 +112,7 @@ def _tell(findings: list[Finding]) -> None:
 
 
 def _submit(args: argparse.Namespace, here: Workspace, plan: Plan) -> int:
-    from automodel_launch import follow
+    from automodel_launch import follow, jobs
     from automodel_launch.submit import submit
 
     began = time.monotonic()
@@ -129,6 +129,7 @@ def _submit(args: argparse.Namespace, here: Workspace, plan: Plan) -> int:
         return 0
     follower = follow.Follower(record, ranks=[0], out=sys.stderr if args.json else sys.stdout)
     status, code = follower.run()
+    jobs.remember(here.records, record, status)
     if args.json:
         print(json.dumps({**asdict(record), **asdict(status), "exit_code": code}))
     _say(follow.closing_block(record, status))
