@@ -101,20 +101,21 @@ def test_killed_twenty_times_at_random_moments(tmp_path: Path) -> None:
     values = config(tmp_path, data, num_shards=6)
     start = time.monotonic()
     prepare(values, tmp_path)
-    whole = time.monotonic() - start
+    whole = min(1.2, time.monotonic() - start)  # on a busy machine the test is not to take minutes
     expected, seed = digests(tmp_path / "out"), int.from_bytes(os.urandom(4), "big")
     moments, killed, outs = random.Random(seed), 0, [tmp_path / "0"]
     while killed < 20:
-        argv = command(values | {"output_dir": str(outs[-1])}, tmp_path)
-        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        argv = command(values | {"output_dir": str(outs[-1]), "workers": moments.choice((1, 2))}, tmp_path)
+        with open(tmp_path / "said", "wb") as said:
+            process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=said)
         try:
-            _, said = process.communicate(timeout=moments.uniform(0.3, 1) * whole)
+            process.wait(moments.uniform(0.3, 1) * whole)
         except subprocess.TimeoutExpired:
             process.kill()  # its workers see it themselves, while the next run is on its way
-            process.communicate()
+            process.wait()
             killed += 1
         else:
-            assert process.returncode == 0, (seed, said)
+            assert process.returncode == 0, (seed, (tmp_path / "said").read_text())
             outs.append(tmp_path / str(len(outs)))
     prepare(values | {"output_dir": str(outs[-1])}, tmp_path)
     for out in outs:
