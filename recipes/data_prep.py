@@ -11,7 +11,9 @@
 # [tool.runspec.config]
 # dir = "configs/data-prep"
 # default = "default"
-# optional = ["sample", "max_tokens", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error"]
+# optional = [
+#   "sample", "max_tokens", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error", "artifact", "wandb",
+# ]
 # [tool.runspec.resources]
 # nodes = 1
 # ///

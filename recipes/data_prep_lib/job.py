@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from data_prep_lib import held_out, identity, latest, nodes, receipts
 from data_prep_lib.blend import make_blend
 from data_prep_lib.budget import share_out
-from data_prep_lib.config import Config
+from data_prep_lib.config import Artifact, Config
 from data_prep_lib.errors import DataPrepError, InputError
 from data_prep_lib.inputs import Source, find_source
 from data_prep_lib.layout import Layout
@@ -107,6 +108,34 @@ def _complete(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: l
     else:
         _finish(job, facts, done, unjoined)
     _point(layout)
+    if job.config.artifact:
+        _publish(job, job.config.artifact, done)
+
+
+def _publish(job: Job, artifact: Artifact, done: dict[str, Any]) -> None:
+    from data_prep_lib.artifact import log_to_wandb, publish
+
+    version, new = publish(artifact, job.layout, job.identity, _inputs(job, done))
+    if new:
+        say(f"artifact {artifact.name}:{version.name} (run.data: {artifact.name}:latest in a pretraining config)")
+        if job.config.wandb:
+            say(log_to_wandb(job.config.wandb, version))
+
+
+def _inputs(job: Job, done: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    from data_prep_lib import artifact, hashes
+
+    parts: dict[str, list[tuple[int, int, str]]] = {}
+    for shard in job.shards if _hashes_inputs(job.config) else ():  # in the order of the bytes of each file
+        for path, *part in done[shard.name].get("inputs") or hashes.of_shard(shard):
+            parts.setdefault(path, []).append(tuple(part))
+    files = [(source.dataset.name, file) for source in job.sources for file in source.files]
+    yield from artifact.describe_inputs(files, parts)
+
+
+def _hashes_inputs(config: Config) -> bool:
+    """Of a part of the input there is no hash: the rest is not read."""
+    return config.artifact is not None and config.sample is None and config.max_tokens is None
 
 
 def _remove_leftovers(layout: Layout, shards: set[str] | None) -> None:
@@ -172,7 +201,8 @@ def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
     vocab = job.vocab
     preflight.check_disk(config.output_dir, [shard for shard, _ in todo], vocab.dtype, config.sample)
     keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "on_error")
-    settings = Settings(job.layout, job.files.path, vocab, **{key: getattr(config, key) for key in keys})
+    options = {key: getattr(config, key) for key in keys}
+    settings = Settings(job.layout, job.files.path, vocab, hash_inputs=_hashes_inputs(config), **options)
     total = sum(shard.size for shard, _ in mine)
     workers = min(config.workers, len(mine))
     say(f"{len(mine)} shards, {total / 1e6:.1f} MB of input, {workers} workers, ids {vocab.dtype}")
