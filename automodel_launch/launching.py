@@ -58,7 +58,8 @@ def _planned(args: argparse.Namespace) -> tuple[Workspace, Plan, list[Finding]]:
     configs.refuse_bare_options(parsed, args.options)
     layered = configs.load(recipe, args.config, parsed, args.options)
     mode: planning.Mode = "batch" if args.batch else "run"
-    plan = planning.make(here, env_file, profile_name, recipe, layered, mode=mode, name=args.name, fresh=args.fresh)
+    options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
+    plan = planning.make(here, env_file, profile_name, recipe, layered, mode=mode, **options)
     return here, plan, checks.run(plan, offline=args.offline)
 
 
