@@ -77,6 +77,11 @@ def tokenizers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, value
 
 
+def data_tokenizers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Those of them that belong to a dataset."""
+    return ((key, value) for key, value in tokenizers(config) if key.partition(".")[0] in DATASETS)
+
+
 def checkpoint_dir(config: Mapping[str, Any]) -> str | None:
     """Where checkpoints go; None where they are switched off."""
     if get(config, "checkpoint.enabled") is False:

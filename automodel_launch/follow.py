@@ -188,17 +188,18 @@ class Follower:
         if not new:
             return False
         executor = executors.get(self.record.executor)
-        second = len(interrupts.received) > 1
-        if not executor.interrupt_stops and not second:
+        if not executor.interrupt_stops and len(interrupts.received) == 1:
             self._say(f"detached; {self.record.job_id} goes on. Press Ctrl-C again within 3 s to cancel it.")
             self.sleep(SECOND_INTERRUPT_S)
             if len(interrupts.received) == 1:
                 return True
-        self._say("killing the job" if second else "stopping the job; it may save a checkpoint first (again: kill)")
+        self.handled = len(interrupts.received)
+        kill = self.handled > (1 if executor.interrupt_stops else 2)
+        self._say("killing the job" if kill else "stopping the job; it may save a checkpoint first (again: kill)")
         if executor.status(self.record).over:
             return False
         try:
-            executor.cancel(self.record, now=second)
+            executor.cancel(self.record, now=kill)
         except (ClusterError, JobError) as error:
             self._say(f"not cancelled: {error.message}")
         return False

@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["numpy", "tokenizers", "pyarrow", "zstandard", "pyyaml"]
+# dependencies = ["numpy", "tokenizers", "fastokens", "orjson", "pyarrow", "zstandard", "pyyaml"]
 #
 # [tool.runspec]
 # schema = "1"
@@ -11,7 +11,9 @@
 # [tool.runspec.config]
 # dir = "configs/data-prep"
 # default = "default"
-# optional = ["sample", "max_tokens", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error"]
+# optional = [
+#   "sample", "max_tokens", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error", "artifact", "wandb",
+# ]
 # [tool.runspec.resources]
 # nodes = 1
 # ///
@@ -27,6 +29,7 @@ Exit codes: 0 done, 1 the work failed, 2 configuration or data, 3 refused before
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -47,7 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
     try:
-        print(_prepare(path))
+        blend = _prepare(path)
+        if blend:
+            print(blend)
     except Interrupted as e:
         print(f"{e}; finished shards are kept\n  run the same command again to go on", file=sys.stderr)
         return e.exit_code
@@ -57,18 +62,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _prepare(path: Path) -> Path:
+def _prepare(path: Path) -> Path | None:
+    """Path of blend.json; None where other nodes are still at work."""
     from data_prep_lib.config import load_config
     from data_prep_lib.job import execute, plan
+    from data_prep_lib.nodes import of_environment
     from data_prep_lib.safe_files import disk_error
 
     config = load_config(path)
     try:
         job = plan(config)
-        execute(job)
+        complete = execute(job, of_environment(os.environ))
     except OSError as e:
         raise disk_error(e, config.output_dir) from None
-    return job.layout.blend
+    return job.layout.blend if complete else None
 
 
 if __name__ == "__main__":

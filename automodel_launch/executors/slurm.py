@@ -168,7 +168,7 @@ class Slurm:
             with nemo.commands_go_to(execute):
                 exp.run(detach=True)
             slurm_id = exp.jobs[0].handle.rpartition("/")[2]
-        keys = ("tunnel", "host", "user", "identity")
+        keys = ("tunnel", "host", "user", "identity", "stop_grace")
         conf = os.environ.get("SLURM_CONF") if plan.profile.tunnel != "ssh" else None  # which cluster it was
         return {"slurm_id": slurm_id, "slurm_conf": conf, **{key: getattr(plan.profile, key) for key in keys}}
 
@@ -190,16 +190,21 @@ class Slurm:
         return status
 
     def cancel(self, record: Record, now: bool = False) -> None:
-        """scancel, which gives the ranks KillWait seconds to save; with `now` none.
+        """End the job: at once with `now`, else the ranks may save for `stop_grace` seconds, as everywhere.
+
+        A plain scancel would give them KillWait, 30 s on most clusters. So the steps get SIGTERM: the agents pass it
+        on and keep the time, and the job ends when they do. Where no step runs there is nobody to wait for.
 
         Raises:
             JobError: Slurm refuses.
         """
-        signal = "--signal=KILL --full " if now else ""
-        # by name as well: on another cluster the id may be somebody else's job
-        job = f"--name={record.job_id} {shlex.quote(str(record.handle['slurm_id']))}"
+        slurm_id = shlex.quote(str(record.handle["slurm_id"]))
+        job = f"--name={record.job_id} {slurm_id}"  # by name as well: elsewhere the id may be somebody else's job
         left = shlex.quote(f"{record.job_dir}/{secrets.FILE}")  # a job that waits has no agent to remove it
-        done = _shell(record.handle).run(f"scancel {signal}{job} && rm -f {left}")
+        steps = f"squeue -h -s -j {slurm_id} -o %i 2>/dev/null | grep -qE '\\.[0-9]+$'"
+        end = f"{{ scancel {job} && rm -f {left}; }}"
+        polite = f"if {steps}; then scancel --signal=TERM {job}; else {end}; fi"
+        done = _shell(record.handle).run(f"scancel --signal=KILL --full {job} && rm -f {left}" if now else polite)
         if done.code:
             raise JobError(f"{record.job_id}: scancel: {done.err.strip()}")
 

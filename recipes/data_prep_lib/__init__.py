@@ -12,6 +12,8 @@
     receipts.py    which shards are done              held_out.py  one valid and one test file a dataset
     blend.py       blend.json                         report.py    record.json and the closing table
     latest.py      the hash in the output's path, and the stable names that lead to the newest
+    nodes.py       this node's share, the locks, waiting for the others
+    artifact.py    the manifest of the output, versioned; hashes.py: sha256 of the input
     progress.py    the line that moves                preflight.py  what is refused before work starts
     layout.py      where everything lies              errors.py    what a person can cause, and its exit code
 

@@ -33,6 +33,14 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Artifact:
+    """Where the manifest goes: root/name/vN/manifest.json."""
+
+    root: Path
+    name: str
+
+
+@dataclass(frozen=True)
 class Config:
     datasets: tuple[Dataset, ...]
     output_dir: Path
@@ -49,6 +57,8 @@ class Config:
     on_error: str = "fail"
     format: str = "megatron"
     engine: str = "auto"
+    artifact: Artifact | None = None
+    wandb: Mapping[str, str] | None = None
 
 
 def _name(key: str, value: Any) -> str:
@@ -79,6 +89,18 @@ def _format(key: str, value: Any) -> str:
     if value == "nanogpt":
         raise schema.bad(key, value, "megatron (nanogpt shards cannot be written yet)")
     return str(schema.one_of("megatron")(key, value))
+
+
+def _artifact(key: str, value: Any) -> Artifact:
+    keys: dict[str, schema.Check] = {"root": schema.text, "name": _name}
+    given = schema.closed(key, value, keys, required=("root", "name"))
+    return Artifact(Path(given["root"]).expanduser().absolute(), given["name"])
+
+
+def _wandb(key: str, value: Any) -> dict[str, str]:
+    names = ("project", "entity", "name", "mode", "dir")
+    given = schema.closed(key, value, dict.fromkeys(names, schema.optional(schema.text)), required=("project",))
+    return {name: text for name, text in given.items() if text is not None}
 
 
 def _splits(key: str, value: Any) -> dict[str, float]:
@@ -142,6 +164,8 @@ KEYS: dict[str, schema.Check] = {
     "min_doc_chars": schema.optional(schema.count),
     "on_error": schema.one_of("fail", "skip"),
     "engine": schema.one_of("auto", "fastokens", "gigatoken", "tokenizers"),
+    "artifact": schema.optional(_artifact),
+    "wandb": schema.optional(_wandb),
     "run": lambda key, value: None,  # the launcher's own section
 }
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from data_prep_lib.config import Config
-from data_prep_lib.errors import DataPrepError, InputError
+from data_prep_lib.errors import InputError
 from data_prep_lib.inputs import Source
 from data_prep_lib.layout import Layout
 from data_prep_lib.safe_files import read_json, write_json
@@ -77,15 +75,3 @@ def _changes(old: Any, new: Any, key: str = "") -> list[str]:
         keys = list(dict.fromkeys([*old, *new]))
         return [c for k in keys for c in _changes(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))]
     return [key]
-
-
-@contextmanager
-def locked(layout: Layout) -> Iterator[None]:
-    """Two runs on one output_dir would remove each other's temporary files."""
-    layout.state.mkdir(parents=True, exist_ok=True)
-    with open(layout.state / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataPrepError(f"output_dir: another run is writing to {layout.root}\n  wait for it to end") from None
-        yield

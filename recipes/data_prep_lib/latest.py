@@ -46,7 +46,7 @@ def point(layout: Layout) -> bool:
             with suppress(FileNotFoundError):
                 link.unlink()
         elif not (link.is_symlink() and os.readlink(link) == wanted):  # noqa: PTH115 (the text of the link)
-            _replace(link, wanted)
+            replace_link(link, wanted)
             changed = True
     return changed
 
@@ -57,7 +57,8 @@ def others(layout: Layout) -> list[str]:
     return sorted(p.name for p in found if p != layout.root and not p.is_symlink())
 
 
-def _replace(link: Path, target: str) -> None:
+def replace_link(link: Path, target: str) -> None:
+    """Point a symbolic link elsewhere, by one rename."""
     temporary = link.with_name(f".{link.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     with suppress(FileNotFoundError):
         temporary.unlink()

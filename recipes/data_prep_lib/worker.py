@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep_lib import engines, receipts
+from data_prep_lib import engines, hashes, receipts
 from data_prep_lib.batches import batches
 from data_prep_lib.config import SPLITS
 from data_prep_lib.framing import Frame, by_split, frame, splits_of
@@ -42,6 +42,7 @@ class Settings:
     max_doc_tokens: int | None
     min_doc_chars: int
     on_error: str
+    hash_inputs: bool = False
 
     @property
     def frame(self) -> Frame:
@@ -99,7 +100,14 @@ def _build(shard: Shard, made_by: str, settings: Settings) -> None:
                 break
     counts = {s: {"documents": w.documents, "tokens": w.tokens, "bytes": w.bytes} for s, w in writers.items()}
     files = [path for s, prefix in prefixes.items() if writers[s].documents for path in pair(prefix)]
-    facts = {"counts": counts, "short": num_short, "skipped": reader.num_skipped, "skipped_rows": reader.skipped}
+    facts: dict[str, Any] = {
+        "counts": counts,
+        "short": num_short,
+        "skipped": reader.num_skipped,
+        "skipped_rows": reader.skipped,
+    }
+    if settings.hash_inputs:
+        facts["inputs"] = hashes.of_shard(shard)
     receipts.write(settings.layout, shard.name, made_by, files, **facts)
 
 

@@ -50,8 +50,9 @@ def main(job_dir: str, code: int | None) -> int:
     if present is not None and present.get("complete"):
         return int(present["code"])
     nodes = _wait_for_late(job_dir)
-    _remove_secrets(nodes)
     nnodes = max((node.nnodes for node in nodes), default=1)
+    if not (under_slurm() and _may_come_again(nodes, nnodes)):
+        _remove_secrets(nodes)
     try:
         return int(settle(job_dir, nodes, nnodes, code)["code"])
     except OSError as error:
@@ -74,6 +75,19 @@ def _all_dead_here(nodes: list[NodeRecord]) -> bool:
     return len(nodes) == nodes[0].nnodes and all(
         node.host == host and not procs.alive(node.agent_pid, node.agent_start) for node in nodes
     )
+
+
+def under_slurm() -> bool:
+    """Whether this process belongs to a Slurm job."""
+    return "SLURM_JOB_ID" in os.environ
+
+
+def _may_come_again(nodes: list[NodeRecord], nnodes: int) -> bool:
+    """Whether Slurm may requeue the job: it was stopped from outside, or a node is gone.
+
+    Its next attempt needs the secrets again. Who asks for the job's state once it is over for good removes them.
+    """
+    return not complete(nodes, nnodes) or any(node.stop for node in nodes)
 
 
 def _remove_secrets(nodes: list[NodeRecord]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from . import command, lock, nodes, procs, records, verdict, worker
-from .finish import set_aside, settle
+from .finish import set_aside, settle, under_slurm
 from .journal import Journal
 from .log import AgentLog, tail
 from .loop import Loop
@@ -301,7 +301,8 @@ class Supervisor:
     def _clean_up(self) -> None:
         if self._directory:
             shutil.rmtree(self._directory, ignore_errors=True)
-        if self._spec.secrets_file is not None and self._node == 0:
+        # Under Slurm the job may be requeued; `finish`, which knows how all nodes have ended, removes the file there.
+        if self._spec.secrets_file is not None and self._node == 0 and not under_slurm():
             try:
                 os.unlink(self._spec.secrets_file)
             except FileNotFoundError:

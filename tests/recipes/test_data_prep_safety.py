@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -92,6 +93,33 @@ def test_killed_and_run_again_equals_undisturbed(
     assert {path: path.stat().st_mtime_ns for path in done} == times
     assert digests(tmp_path / "out") == expected
     assert not leftovers(tmp_path)
+
+
+def test_killed_twenty_times_at_random_moments(tmp_path: Path) -> None:
+    """Each run goes on where the killed one stopped, at once; one that comes to its end makes room for a new output."""
+    data = write_jsonl(tmp_path / "a.jsonl", documents(400))
+    values = config(tmp_path, data, num_shards=6)
+    start = time.monotonic()
+    prepare(values, tmp_path)
+    whole = min(1.2, time.monotonic() - start)  # on a busy machine the test is not to take minutes
+    expected, seed = digests(tmp_path / "out"), int.from_bytes(os.urandom(4), "big")
+    moments, killed, outs = random.Random(seed), 0, [tmp_path / "0"]
+    while killed < 20:
+        argv = command(values | {"output_dir": str(outs[-1]), "workers": moments.choice((1, 2))}, tmp_path)
+        with open(tmp_path / "said", "wb") as said:
+            process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            process.wait(moments.uniform(0.3, 1) * whole)
+        except subprocess.TimeoutExpired:
+            process.kill()  # its workers see it themselves, while the next run is on its way
+            process.wait()
+            killed += 1
+        else:
+            assert process.returncode == 0, (seed, (tmp_path / "said").read_text())
+            outs.append(tmp_path / str(len(outs)))
+    prepare(values | {"output_dir": str(outs[-1])}, tmp_path)
+    for out in outs:
+        assert digests(out) == expected and not leftovers(out), seed
 
 
 def test_a_worker_that_is_killed_ends_the_run(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
