@@ -146,13 +146,15 @@ def run(folder: Path, automodel: Path | None, workers: int) -> None:
     for kind, small in mine.items():
         large = ours(folder, f"{kind}-more", workers)
         more = large.tokens - small.tokens
-        wall = more / (large.measured.wall_s - small.measured.wall_s)
-        cpu = more / (large.measured.cpu_s - small.measured.cpu_s)
-        print(
-            f"ours, {kind}, without starting: {wall / 1e6:.2f} Mtok/s, {cpu / 1e6:.2f} a CPU second;"
-            f" of the bare engine {wall / alone.wall:.0%} and {cpu / alone.cpu:.0%},"
-            f" of it with orjson {wall / parsed.wall:.0%} and {cpu / parsed.cpu:.0%}"
-        )
+        wall_s, cpu_s = (getattr(large.measured, f) - getattr(small.measured, f) for f in ("wall_s", "cpu_s"))
+        for unit, seconds, bare, before in (
+            ("second", wall_s, alone.wall, parsed.wall),
+            ("CPU second", cpu_s, alone.cpu, parsed.cpu),
+        ):
+            if seconds > 0:  # else the machine was busier during the smaller run
+                speed = more / seconds
+                share = f"{speed / bare:.0%} of the bare engine, {speed / before:.0%} of it with orjson"
+                print(f"ours, {kind}, without starting: {speed / 1e6:.2f} Mtok a {unit}: {share}")
         print(
             f"ours, {kind}, peak memory: {small.measured.peak_bytes / 1e6:.0f} MB;"
             f" {large.measured.peak_bytes / 1e6:.0f} MB with {large.tokens / small.tokens:.1f} times the tokens"

@@ -26,7 +26,8 @@ def read_column(piece: Piece, field: str) -> Iterator[tuple[int, Any, float]]:
             groups = _groups(file.metadata, piece)
             total, done = sum(rows for _, _, rows in groups), 0
             for group, number, _ in groups:
-                for batch in file.iter_batches(_ROWS, row_groups=[group], columns=[field]):
+                # without Arrow's threads: there is a worker a core, and each thread would keep memory of its own
+                for batch in file.iter_batches(_ROWS, row_groups=[group], columns=[field], use_threads=False):
                     for value in _values(batch.column(0)):
                         number, done = number + 1, done + 1
                         yield number, value, done / total
