@@ -67,7 +67,7 @@ def _prepare(path: Path) -> Path:
         execute(job)
     except OSError as e:
         raise disk_error(e, config.output_dir) from None
-    return job.layout.blend
+    return job.product
 
 
 if __name__ == "__main__":

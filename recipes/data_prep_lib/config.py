@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped, unused-ignore]
 
-from data_prep_lib import schema
+from data_prep_lib import formats, schema
 from data_prep_lib.errors import ConfigError
 
 SPLITS = ("train", "valid", "test")
@@ -45,6 +45,7 @@ class Config:
     min_doc_chars: int = 1
     on_error: str = "fail"
     format: str = "megatron"
+    ranks: int | None = None
 
 
 def _name(key: str, value: Any) -> str:
@@ -71,12 +72,6 @@ def _include(key: str, value: Any) -> tuple[str, ...]:
 def _not_yet(key: str, value: Any) -> None:
     if value is not None:
         raise schema.bad(key, value, "null (split and subset belong to hf:// datasets, which cannot be read yet)")
-
-
-def _format(key: str, value: Any) -> str:
-    if value == "nanogpt":
-        raise schema.bad(key, value, "megatron (nanogpt shards cannot be written yet)")
-    return str(schema.one_of("megatron")(key, value))
 
 
 def _splits(key: str, value: Any) -> dict[str, float]:
@@ -124,7 +119,8 @@ KEYS: dict[str, schema.Check] = {
     "blend": schema.optional(_blend),
     "output_dir": lambda key, value: Path(schema.text(key, value)).expanduser().absolute(),
     "tokenizer": schema.text,
-    "format": _format,
+    "format": schema.one_of(*formats.FORMATS),
+    "ranks": schema.optional(schema.count),
     "num_shards": schema.optional(schema.count),
     "workers": schema.optional(schema.count),
     "add_bos": schema.boolean,
@@ -161,6 +157,7 @@ def load_config(path: Path) -> Config:
     values.pop("run", None)
     blend = values.pop("blend", None)
     values["datasets"] = values.get("datasets") or blend
+    formats.settle(values, [(dataset.name, dataset.weight) for dataset in values["datasets"]])
     values.setdefault("splits", {"train": 0.98, "valid": 0.01, "test": 0.01})
     values["min_doc_chars"] = values.get("min_doc_chars") or 1
     values["workers"] = values.get("workers") or len(os.sched_getaffinity(0))

@@ -6,14 +6,15 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from data_prep_lib import held_out, identity, receipts
+from data_prep_lib import assembly, formats, held_out, identity, receipts
 from data_prep_lib.blend import make_blend
 from data_prep_lib.config import Config
 from data_prep_lib.errors import InputError
 from data_prep_lib.inputs import Source, find_source
-from data_prep_lib.layout import Layout
+from data_prep_lib.layout import HELD_OUT, SPLITS, Layout
 from data_prep_lib.safe_files import read_json, remove_leftovers, write_json
 from data_prep_lib.shards import Shard, plan_shards
 from data_prep_lib.vocab import TokenizerFiles, find_tokenizer, read_vocab
@@ -31,7 +32,16 @@ class Job:
 
     @property
     def layout(self) -> Layout:
-        return Layout(self.config.output_dir)
+        return Layout(self.config.output_dir, SPLITS if self.is_nanogpt else HELD_OUT)
+
+    @property
+    def is_nanogpt(self) -> bool:
+        return self.config.format == "nanogpt"
+
+    @property
+    def product(self) -> Path:
+        """What a training config names: MegatronPretraining's `paths`, NanogptDataset's `file_pattern`."""
+        return self.layout.root / "train" / "*.bin" if self.is_nanogpt else self.layout.blend
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -56,7 +66,10 @@ def plan(config: Config) -> Job:
         raise InputError(
             f"num_shards: {len(shards)} shards in all\n  valid: at most {_MAX_PREFIXES} in an AutoModel blend"
         )
-    return Job(config, find_tokenizer(config.tokenizer), sources, shards)
+    files = find_tokenizer(config.tokenizer)
+    if config.format == "nanogpt":
+        files = formats.document_start(files, config.add_eos)
+    return Job(config, files, sources, shards)
 
 
 def execute(job: Job) -> None:
@@ -81,7 +94,7 @@ def _state(job: Job) -> tuple[dict[str, Any], list[tuple[Shard, str]], list[str]
     unjoined = []
     for dataset in job.config.datasets:
         items = job.of(dataset.name)
-        joined = receipts.read(job.layout, held_out.receipt_name(dataset.name), held_out.made_by(items))
+        joined = _joined(job, dataset.name)
         if joined is None:
             unjoined.append(dataset.name)
         for shard, made_by in items:
@@ -91,7 +104,16 @@ def _state(job: Job) -> tuple[dict[str, Any], list[tuple[Shard, str]], list[str]
     return done, [item for item in job.work if item[0].name not in done], unjoined
 
 
-def _blend(job: Job, done: dict[str, Any]) -> dict[str, list[str]]:
+def _joined(job: Job, dataset: str) -> dict[str, Any] | None:
+    """The receipt that makes a dataset's parts superfluous."""
+    if job.is_nanogpt:
+        return receipts.read(job.layout, assembly.RECEIPT, held_out.made_by(job.work))
+    return receipts.read(job.layout, held_out.receipt_name(dataset), held_out.made_by(job.of(dataset)))
+
+
+def _blend(job: Job, done: dict[str, Any]) -> dict[str, list[str]] | None:
+    if job.is_nanogpt:
+        return None
     return make_blend(job.layout, {d.name: d.weight for d in job.config.datasets}, job.shards, done)
 
 
@@ -107,18 +129,31 @@ def _finish(job: Job, done: dict[str, Any], todo: list[tuple[Shard, str]], unjoi
         receipt = receipts.read(layout, shard.name, made_by)
         assert receipt is not None
         done[shard.name] = receipt
-    for dataset in unjoined:
-        held_out.join(layout, dataset, job.of(dataset), vocab.dtype)
     counts = report.count(job.shards, done)
     if not any(splits["train"]["tokens"] for splits in counts.values()):
         raise InputError("datasets: no document went to the training split\n  add data, or change `splits`")
     facts |= {key: sum(r[key] for r in done.values()) for key in ("skipped", "short")}
     facts["skipped_rows"] = [row for shard in job.shards for row in done[shard.name]["skipped_rows"]]
-    write_json(layout.blend, _blend(job, done))
+    facts |= _join(job, vocab.dtype, unjoined)
+    held_out.remove_parts(layout, job.shards)  # before the record, which says that nothing is left to do
+    if blend := _blend(job, done):
+        write_json(layout.blend, blend)
     write_json(layout.record, report.make_record(config, job.files, vocab, job.sources, counts, **facts))
-    held_out.remove_parts(layout, job.shards)
     say(report.table(counts))
     _say_left_out(facts)
+
+
+def _join(job: Job, dtype: str, unjoined: list[str]) -> dict[str, Any]:
+    """Bring the parts into their final form; what the record says of it."""
+    if not job.is_nanogpt:
+        for dataset in unjoined:
+            held_out.join(job.layout, dataset, job.of(dataset), dtype)
+        return {}
+    joined = None if unjoined else _joined(job, "")
+    if joined is None:
+        say("assembling the files ...")
+        joined = assembly.assemble(job.layout, job.work, dtype, job.config.ranks)
+    return {"dtype": joined["dtype"], "output": joined["listing"]}
 
 
 def _tokenize(job: Job, vocab: Any, todo: list[tuple[Shard, str]]) -> dict[str, Any]:
@@ -130,7 +165,7 @@ def _tokenize(job: Job, vocab: Any, todo: list[tuple[Shard, str]]) -> dict[str, 
     for source in job.sources:
         preflight.check_rows(source, config.on_error)
     shards = [shard for shard, _ in todo]
-    preflight.check_disk(config.output_dir, shards, vocab.dtype, config.sample)
+    preflight.check_disk(config.output_dir, shards, vocab.dtype, config.sample, copies=2 if job.is_nanogpt else 1)
     keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "on_error")
     settings = Settings(job.layout, job.files.path, vocab, **{key: getattr(config, key) for key in keys})
     total = sum(shard.size for shard in shards)

@@ -67,14 +67,22 @@ def write_index(prefix: Path, lengths: npt.NDArray[np.int32], dtype: np.dtype[np
             file.write(part.tobytes())
 
 
-def read_lengths(prefix: Path) -> npt.NDArray[np.int32]:
-    """Tokens of each document, from an .idx that this module wrote."""
+def count_documents(prefix: Path) -> int:
+    """Documents of a pair, from an .idx that this module wrote."""
     path = prefix.with_name(prefix.name + ".idx")
     with open(path, "rb") as file:
         magic, _, _, n, _ = _HEADER.unpack(file.read(_HEADER.size))
-        if magic != _MAGIC:
-            raise ValueError(f"{path} is not a Megatron index")
-        return np.fromfile(file, "<i4", n)
+    if magic != _MAGIC:
+        raise ValueError(f"{path} is not a Megatron index")
+    return int(n)
+
+
+def read_lengths(prefix: Path, first: int = 0, count: int | None = None) -> npt.NDArray[np.int32]:
+    """Tokens of the documents [first, first + count), as far as there are any."""
+    left = count_documents(prefix) - first
+    with open(prefix.with_name(prefix.name + ".idx"), "rb") as file:
+        file.seek(_HEADER.size + 4 * first)
+        return np.fromfile(file, "<i4", left if count is None else min(left, count))
 
 
 def concatenate(parts: Iterable[Path], prefix: Path, dtype: str) -> None:
