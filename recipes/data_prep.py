@@ -5,7 +5,8 @@
 # [tool.runspec]
 # schema = "1"
 # name = "data-prep"
-# docs = "Text to Megatron bin/idx shards and blend.json"
+# docs = "Text to Megatron bin/idx shards and blend.json, or to nanoGPT .bin shards"
+# commands = ["inspect"]
 # [tool.runspec.run]
 # launch = "python"
 # [tool.runspec.config]
@@ -14,12 +15,14 @@
 # [tool.runspec.resources]
 # nodes = 1
 # ///
-"""Text to Megatron bin/idx shards and blend.json, for AutoModel's MegatronPretraining.
+"""Text to what AutoModel reads: MegatronPretraining's shards and blend.json, or NanogptDataset's .bin shards.
 
     python recipes/data_prep.py --config FILE.yaml
+    python recipes/data_prep.py inspect PATH [--tokenizer DIR] [--documents N] [--json]
 
-FILE is one resolved YAML; its keys are in data_prep_lib/config.py. Talk goes to stderr, the path of blend.json to
-stdout. Killed and run again, it goes on with the shards that are missing.
+FILE is one resolved YAML; its keys are in data_prep_lib/config.py. Talk goes to stderr; to stdout goes what a training
+config names, the path of blend.json or the shards' pattern. Killed and run again, it goes on with what is missing.
+`inspect` says what is in tokenized data, whoever made them; exit code 1 where they are damaged.
 Exit codes: 0 done, 1 the work failed, 2 configuration or data, 3 refused before work started, 130 or 143 interrupted.
 """
 
@@ -40,9 +43,12 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["inspect"]:
+        return _inspect(arguments[1:])
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE.yaml", help="the resolved configuration")
-    path = parser.parse_args(argv).config
+    path = parser.parse_args(arguments).config
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
     try:
@@ -54,6 +60,16 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {e}", file=sys.stderr)
         return e.exit_code
     return 0
+
+
+def _inspect(argv: list[str]) -> int:
+    from data_prep_lib.inspect_cli import main as inspect
+
+    try:
+        return inspect(argv)
+    except DataPrepError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return e.exit_code
 
 
 def _prepare(path: Path) -> Path:
