@@ -45,7 +45,7 @@ class Nanogpt:
         self._monkeypatch.setattr(self.module, "load_bin_shard", load)
 
     def windows(self, ranks: int, workers: int = 0, **options: Any) -> list[list[list[int]]]:
-        """For each reader (rank and data loader worker) the windows of its first epoch: seq_len ids and the next one."""
+        """For each reader (rank, data loader worker) the windows of its first epoch: seq_len ids and the next one."""
 
         class OneEpoch(self.module.NanogptDataset):  # type: ignore[misc, name-defined, unused-ignore]
             def _get_file_iterator(self, files: list[str], rng: Any, *where: Any) -> Iterator[dict[str, list[int]]]:

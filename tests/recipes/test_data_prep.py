@@ -201,7 +201,7 @@ def test_blend_file_and_text_field(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "blend.json").exists() and not leftovers(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["default", "tiny"])
+@pytest.mark.parametrize("name", ["default", "tiny", "nanogpt"])
 def test_shipped_configs_are_valid(name: str, tmp_path: Path) -> None:
     from data_prep_lib.config import load_config
 

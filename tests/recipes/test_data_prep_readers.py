@@ -86,8 +86,8 @@ def test_why_the_number_of_files_matters(nanogpt: Nanogpt, files: int, ranks: in
 def test_megatron_windows_are_read_once(weighted: bool, made: dict[Any, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """One epoch of each shard of blend.json, with its weights and without (as a validation reads it).
 
-    AutoModel rounds each shard's share of the samples up to a whole one, and draws the one too many from the shard's next
-    epoch. So a weighted blend is asked for one sample a shard less than it has windows: at most two of them stay out.
+    AutoModel rounds each shard's share of the samples up to a whole one, and draws the one too many from the shard's
+    next epoch. So a weighted blend is asked for one sample a shard less than it has windows: at most two stay out.
     """
     import numpy as np
     from data_prep_lib.megatron import read_lengths
