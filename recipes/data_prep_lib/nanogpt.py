@@ -30,7 +30,7 @@ HEADER_BYTES = 1024
 MAX_TOKENS = 2**31 - 2
 # Files are cut where a document ends: room for a last document that is longer than the others.
 _AIM_TOKENS = 2_000_000_000
-# Without `ranks`: 96 files are at least two a reader, equally many, for 1, 2, 3, 4, 6, 8, 12, 16, 24 or 48 readers.
+# Without `ranks`: 96 files are at least two a reader, equally many, for 1, 2, 3, 4, 6, 8, 12, 16, 24, 32 or 48 readers.
 _ANY_RANKS = 48
 # Ids are tokenized into Megatron pairs first, which know no uint32; the bytes are the same, ids being below 2^31.
 DTYPES = {"uint16": "uint16", "int32": "uint32"}
