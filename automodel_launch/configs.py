@@ -42,6 +42,7 @@ class Layered:
     path: Path
     data: dict[str, Any]
     sources: dict[str, str] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()  # keys that the recipe knows and this config may lack
     profile_overrides: dict[str, Any] = field(default_factory=dict)  # run.env.KEY=value of the command line
 
     @property
@@ -97,7 +98,7 @@ def load(recipe: Recipe, wanted: str | None, overrides: Iterable[Override], opti
         ConfigError, UsageError: unknown config, not YAML, a circle of defaults, an override that does not fit.
     """
     path = find(recipe, wanted or recipe.default_config)
-    layered = Layered(name=path.stem, path=path, data={})
+    layered = Layered(name=path.stem, path=path, data={}, optional=recipe.optional)
     for document, origin in _chain(path, ()):
         _merge(layered.data, document.data)
         _note(layered, document, origin)
@@ -247,9 +248,9 @@ def _apply(layered: Layered, override: Override, options: Iterable[str]) -> None
             layered.sources[".".join(parents)] = f"override {override.text}"
         return
     if override.action == "set":
-        if leaf not in node:
+        if leaf not in node and override.key not in layered.optional:
             raise _unknown_key(layered, override, options)
-        _same_kind(layered, override, node[leaf])
+        _same_kind(layered, override, node.get(leaf))
     node[leaf] = copy.deepcopy(override.value)
     _forget(layered, override.key)
     added = flatten(override.value) if isinstance(override.value, Mapping) and override.value else []
@@ -293,7 +294,7 @@ def _node(layered: Layered, override: Override, parents: list[str], options: Ite
 
 
 def _unknown_key(layered: Layered, override: Override, options: Iterable[str]) -> ConfigError | UsageError:
-    known = _all_keys(layered.data)
+    known = [*_all_keys(layered.data), *layered.optional]
     if override.dashed and "." not in override.key:
         return _unknown_option(layered, override, options)
     near = nearest_key(override.key, known)
@@ -308,9 +309,10 @@ def _unknown_key(layered: Layered, override: Override, options: Iterable[str]) -
 
 def _unknown_option(layered: Layered, override: Override, options: Iterable[str]) -> UsageError:
     option = override.text.partition("=")[0]
-    if override.key in _all_keys(layered.data) and "=" not in override.text:
+    own = [*layered.data, *layered.optional]
+    if override.key in [*_all_keys(layered.data), *own] and "=" not in override.text:
         return UsageError(f"{option} needs a value: {option} VALUE or {override.key}=VALUE.")
-    known = [*options, *(f"--{key}" for key in layered.data if key != "run")]
+    known = [*options, *(f"--{key}" for key in own if key != "run")]
     return UsageError(
         f"unknown option {option}.{did_you_mean(option, known)} Nothing was submitted.",
         "options: python launch.py --help; a key of the config is set by key.sub=value",

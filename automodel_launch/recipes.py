@@ -21,7 +21,7 @@ _BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 _TABLES = {
     "": {"schema", "name", "docs", "image", "commands", "run", "config", "resources"},
     "run": {"launch"},
-    "config": {"dir", "default"},
+    "config": {"dir", "default", "optional"},
     "resources": {"nodes", "gpus_per_node", "nproc_per_node"},
 }
 
@@ -40,6 +40,7 @@ class Recipe:
     resources: dict[str, Any]
     dependencies: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()  # what the script answers here and now, without a job: SCRIPT COMMAND ...
+    optional: tuple[str, ...] = ()  # top-level keys that a config may leave out; an override sets them all the same
 
     @property
     def profile_defaults(self) -> dict[str, Any]:
@@ -124,6 +125,9 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
     if not isinstance(dependencies, list) or not all(isinstance(entry, str) for entry in dependencies):
         raise RecipeError(f"{path}: dependencies = {dependencies!r} is not a list of texts.")
     config = spec.get("config", {})
+    optional = config.get("optional", [])
+    if not isinstance(optional, list) or not all(isinstance(key, str) for key in optional):
+        raise RecipeError(f"{path}: [tool.runspec.config] optional = {optional!r} is not a list of texts.")
     return Recipe(
         name=spec.get("name", path.stem),
         path=path,
@@ -135,6 +139,7 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
         resources=spec.get("resources", {}),
         dependencies=tuple(dependencies),
         commands=_commands(spec, path),
+        optional=tuple(optional),
     )
 
 

@@ -12,6 +12,7 @@
 # [tool.runspec.config]
 # dir = "configs/data-prep"
 # default = "default"
+# optional = ["sample", "max_tokens", "ranks", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error"]
 # [tool.runspec.resources]
 # nodes = 1
 # ///
@@ -29,6 +30,7 @@ Exit codes: 0 done, 1 the work failed, 2 configuration or data, 3 refused before
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -52,7 +54,9 @@ def main(argv: list[str] | None = None) -> int:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
     try:
-        print(_prepare(path))
+        blend = _prepare(path)
+        if blend:
+            print(blend)
     except Interrupted as e:
         print(f"{e}; finished shards are kept\n  run the same command again to go on", file=sys.stderr)
         return e.exit_code
@@ -72,18 +76,20 @@ def _inspect(argv: list[str]) -> int:
         return e.exit_code
 
 
-def _prepare(path: Path) -> Path:
+def _prepare(path: Path) -> Path | None:
+    """What a training config names; None where other nodes are still at work."""
     from data_prep_lib.config import load_config
     from data_prep_lib.job import execute, plan
+    from data_prep_lib.nodes import of_environment
     from data_prep_lib.safe_files import disk_error
 
     config = load_config(path)
     try:
         job = plan(config)
-        execute(job)
+        complete = execute(job, of_environment(os.environ))
     except OSError as e:
         raise disk_error(e, config.output_dir) from None
-    return job.product
+    return job.product if complete else None
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
     config.py      the YAML file -> Config            schema.py    closed keys, types, nearest names
     inputs.py      dataset -> files                   shards.py    files -> shards (byte ranges)
+    budget.py      max_tokens -> a limit for each shard
+    hf_datasets.py hf:// datasets -> files            remote.py      a file by path or hf:// address
     vocab.py       tokenizer files, ids, dtype        identity.py  what made this output; refuses a mixture
     readers.py     shard -> documents                 compressed.py  .gz and .zst as byte streams
     parquet.py     one column of row groups           hub.py       a tokenizer from the hub
@@ -11,6 +13,8 @@
     nanogpt.py     .bin and .bos.idx, how many        formats.py    what each output format asks of a config
     blocks.py      documents -> nanoGPT files         assembly.py   the parts of all shards -> nanoGPT files
     blend.py       blend.json                         report.py    record.json and the closing table
+    latest.py      the hash in the output's path, and the stable names that lead to the newest
+    nodes.py       this node's share, the locks, waiting for the others
     progress.py    the line that moves                preflight.py  what is refused before work starts
     layout.py      where everything lies              errors.py    what a person can cause, and its exit code
 

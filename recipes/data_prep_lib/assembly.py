@@ -20,7 +20,7 @@ from data_prep_lib.errors import InputError, RefusedError
 from data_prep_lib.layout import SPLITS, Layout
 from data_prep_lib.megatron import pair, read_lengths
 from data_prep_lib.nanogpt import DTYPES, HEADER_BYTES, MAX_TOKENS, index_path, number_of_files, write_file
-from data_prep_lib.safe_files import sync_directory
+from data_prep_lib.safe_files import remove_leftovers, sync_directory
 from data_prep_lib.shards import Shard
 
 RECEIPT = "assembled"
@@ -35,6 +35,8 @@ def assemble(layout: Layout, work: Sequence[tuple[Shard, str]], dtype: str, rank
         for split in SPLITS
         for k, blocks in enumerate(_plan(layout, split, [shard for shard, _ in work], ranks))
     }
+    for split in SPLITS:  # of a killed run; where many nodes work, each removes those of its own shards only
+        remove_leftovers(layout.staged(split))
     missing = [path for path in files if receipts.read(layout, _receipt(path), origin) is None]
     _check_room(layout, [files[path] for path in missing], itemsize)
     for path in missing:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Dataset:
     format: str | None = None
     text_field: str = "text"
     include: tuple[str, ...] = ("**/*",)
+    split: str | None = None  # of hf:// datasets, as `subset`
+    subset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Config:
     add_bos: bool = False
     add_eos: bool = True
     sample: int | None = None
+    max_tokens: int | None = None
     max_doc_tokens: int | None = None
     min_doc_chars: int = 1
     on_error: str = "fail"
@@ -58,7 +61,10 @@ def _name(key: str, value: Any) -> str:
 def _path(key: str, value: Any) -> str:
     path = schema.text(key, value)
     if path.startswith("hf://"):
-        raise schema.bad(key, value, "a local file, glob or directory (hf:// datasets cannot be read yet)")
+        name = "hf://" + path.removeprefix("hf://").removeprefix("datasets/").rstrip("/")
+        if not re.fullmatch(r"hf://(/.+|[^/@]+(/[^/@]+)?(@.+)?)", name):
+            raise schema.bad(key, value, "hf://ORG/NAME, hf://ORG/NAME@REVISION, or hf:///DIRECTORY")
+        return name
     return str(Path(path).expanduser().absolute())
 
 
@@ -69,11 +75,6 @@ def _include(key: str, value: Any) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-def _not_yet(key: str, value: Any) -> None:
-    if value is not None:
-        raise schema.bad(key, value, "null (split and subset belong to hf:// datasets, which cannot be read yet)")
-
-
 def _splits(key: str, value: Any) -> dict[str, float]:
     given = schema.closed(key, value, dict.fromkeys(SPLITS, schema.share))
     shares = {split: float(given.get(split, 0.0)) for split in SPLITS}
@@ -82,7 +83,6 @@ def _splits(key: str, value: Any) -> dict[str, float]:
     return shares
 
 
-# The place where hf:// sources join: their keys are known already, so that they are refused by name.
 DATASET_KEYS: dict[str, schema.Check] = {
     "name": _name,
     "path": _path,
@@ -90,8 +90,8 @@ DATASET_KEYS: dict[str, schema.Check] = {
     "format": schema.optional(schema.one_of("jsonl", "parquet", "text")),
     "text_field": schema.text,
     "include": _include,
-    "split": _not_yet,
-    "subset": _not_yet,
+    "split": schema.optional(schema.text),
+    "subset": schema.optional(schema.text),
 }
 
 
@@ -101,7 +101,12 @@ def _datasets(key: str, value: Any) -> tuple[Dataset, ...]:
     found: dict[str, Dataset] = {}
     for i, item in enumerate(value):
         checked = schema.closed(f"{key}[{i}]", item, DATASET_KEYS, required=("name", "path"))
-        dataset = Dataset(**{k: v for k, v in checked.items() if k not in ("split", "subset")})
+        dataset = Dataset(**checked)
+        for only_hf in ("split", "subset"):
+            if checked.get(only_hf) and not dataset.path.startswith("hf://"):
+                raise schema.bad(f"{key}[{i}].{only_hf}", checked[only_hf], "null, as `path` is no hf:// dataset")
+        if dataset.path.startswith("hf://") and dataset.split is None:
+            dataset = replace(dataset, split="train")
         if dataset.name in found:
             raise schema.bad(f"{key}[{i}].name", dataset.name, "a name that no other dataset of the list has")
         found[dataset.name] = dataset
@@ -127,6 +132,7 @@ KEYS: dict[str, schema.Check] = {
     "add_eos": schema.boolean,
     "splits": _splits,
     "sample": schema.optional(schema.count),
+    "max_tokens": schema.optional(schema.amount),
     "max_doc_tokens": schema.optional(schema.count),
     "min_doc_chars": schema.optional(schema.count),
     "on_error": schema.one_of("fail", "skip"),

@@ -34,11 +34,11 @@ def settle(values: dict[str, Any], weights: Sequence[tuple[str, float]]) -> None
             "  set it to true or leave it out: .bos.idx and align_to_bos need a token at each document's start"
         )
     for name, weight in weights:
-        if weight != 1:
+        if weight != 1 and values.get("max_tokens") is None:  # which weights share out
             raise ConfigError(
                 f"datasets: weight {weight:g} of {name!r} is not valid with format: nanogpt: each file is read once an "
                 "epoch\n  leave weights out (a source then counts by its tokens); for more of a source list it "
-                "twice under two names; or use format: megatron"
+                "twice under two names, or set max_tokens, which weights share out; or use format: megatron"
             )
 
 

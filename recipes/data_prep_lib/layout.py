@@ -1,4 +1,4 @@
-"""Where everything lies below output_dir.
+"""Where everything lies below output_dir/HASH, the HASH being that of all that makes the output (latest.py).
 
 blend.json, record.json                      written last; no blend.json in the nanogpt format
 train/<dataset>_<shard>.{bin,idx}            one pair a shard

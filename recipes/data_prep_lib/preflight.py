@@ -52,10 +52,11 @@ def check_disk(output_dir: Path, shards: Sequence[Shard], dtype: str, sample: in
 
 
 def _least_tokens(shard: Shard) -> int:
-    return sum(
+    tokens = sum(
         (piece.end - piece.start) // (_PACKED_BYTES_PER_TOKEN if _is_packed(piece.path) else _BYTES_PER_TOKEN)
         for piece in shard.pieces
     )
+    return tokens if shard.max_tokens is None else min(tokens, shard.max_tokens)
 
 
 def _is_packed(path: str) -> bool:

@@ -95,8 +95,11 @@ def _build(shard: Shard, made_by: str, settings: Settings) -> None:
         for batch in _batches(texts):
             kept = [text for text in batch if len(text) >= settings.min_doc_chars]
             num_short += len(batch) - len(kept)
-            _write(kept, writers, settings)
+            left = None if shard.max_tokens is None else shard.max_tokens - sum(w.tokens for w in writers.values())
+            full = _write(kept, writers, settings, left)
             meter.update(writers.values(), reader.consumed)
+            if full:
+                break
     counts = {s: {"documents": w.documents, "tokens": w.tokens, "bytes": w.bytes} for s, w in writers.items()}
     files = [path for s, prefix in prefixes.items() if writers[s].documents for path in pair(prefix)]
     facts = {"counts": counts, "short": num_short, "skipped": reader.num_skipped, "skipped_rows": reader.skipped}
@@ -116,27 +119,37 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _write(texts: list[str], writers: Mapping[str, PairWriter], settings: Settings) -> None:
+def _write(texts: list[str], writers: Mapping[str, PairWriter], settings: Settings, left: int | None) -> bool:
+    """Write a batch, at most `left` tokens of it: the last document is cut. Whether that is reached."""
+    full = False
     documents: dict[str, list[list[int]]] = {split: [] for split in SPLITS}
     sizes = dict.fromkeys(SPLITS, 0)
     encodings = _state["tokenizer"].encode_batch_fast(texts, add_special_tokens=False)
     for text, encoding in zip(texts, encodings, strict=True):
         ids = _framed(encoding.ids, settings)
+        if left is not None:
+            if full := len(ids) >= left:
+                ids = _framed(encoding.ids, settings, left)
+            left -= len(ids)
         if ids:
             data = text.encode("utf-8")
             split = split_of(data, settings.splits)
             documents[split].append(ids)
             sizes[split] += len(data)
+        if full:
+            break
     for split, writer in writers.items():
         writer.add(documents[split], sizes[split])
+    return full
 
 
-def _framed(ids: list[int], settings: Settings) -> list[int]:
+def _framed(ids: list[int], settings: Settings, limit: int | None = None) -> list[int]:
     """With BOS and EOS. A document that is cut keeps its EOS: it still is the border to the next one."""
     head = [settings.vocab.bos_id] if settings.add_bos and settings.vocab.bos_id is not None else []
     tail = [settings.vocab.eos_id] if settings.add_eos and settings.vocab.eos_id is not None else []
-    if settings.max_doc_tokens is not None:
-        ids = ids[: max(0, settings.max_doc_tokens - len(head) - len(tail))]
+    limit = settings.max_doc_tokens if limit is None else limit
+    if limit is not None:
+        ids = ids[: max(0, limit - len(head) - len(tail))]
     return head + ids + tail if ids else []
 
 

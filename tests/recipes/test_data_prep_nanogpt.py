@@ -274,12 +274,13 @@ def test_weights_are_refused(tmp_path: Path) -> None:
 
 def test_the_shipped_config_writes_what_the_pretraining_config_reads(tmp_path: Path) -> None:
     from data_prep_lib.config import load_config
-    from data_prep_lib.job import Job
 
     configs = RECIPE.parents[1] / "configs"
     text = (configs / "data-prep" / "nanogpt.yaml").read_text().replace("${run.data_dir}", "/data")
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    product = Job(load_config(path), None, (), ()).product  # type: ignore[arg-type]
+    config = load_config(path)
+    assert config.format == "nanogpt" and (config.add_bos, config.add_eos, config.ranks) == (True, False, None)
+    product = config.output_dir / "latest" / "train" / "*.bin"
     pattern = yaml.safe_load((configs / "pretrain" / "nanogpt.yaml").read_text())["dataset"]["file_pattern"]
     assert pattern.replace("${run.data_dir}", "/data") == f"${{oc.env:NANOGPT_BIN_PATTERN,{product}}}"
