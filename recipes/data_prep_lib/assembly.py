@@ -60,9 +60,9 @@ def _plan(layout: Layout, split: str, shards: Sequence[Shard], ranks: int | None
     for shard in shards:
         if pair(prefix := layout.prefix(split, shard)):
             sources.setdefault(shard.dataset, []).append(prefix)
-    if not sources:
-        return []
     blocks = interleave([blocks_of(parts) for parts in sources.values()])
+    if not blocks:
+        return []
     tokens = sum(block.tokens for block in blocks)
     # NanogptDataset cannot read a validation split to its end; one file suits every other reader
     count = number_of_files(tokens, ranks if split == "train" else None)

@@ -59,6 +59,15 @@ def digests(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def write_pair(prefix: Path, of_documents: list[list[int]]) -> None:
+    """A part as a worker leaves it."""
+    from data_prep_lib.megatron import write_index
+
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    np.concatenate(of_documents).astype("<u2").tofile(prefix.with_name(prefix.name + ".bin"))
+    write_index(prefix, np.array([len(ids) for ids in of_documents], np.int32), np.dtype("<u2"))
+
+
 def encode(tokenizer: Path, texts: list[str]) -> list[list[int]]:
     """The ids that transformers gives, behind one BOS."""
     from transformers import AutoTokenizer
@@ -113,12 +122,11 @@ def test_without_a_bos_the_eos_begins_a_document(tmp_path: Path) -> None:
 def test_sources_are_dealt_out_evenly(tmp_path: Path) -> None:
     """NanogptDataset reads in order: each tenth of the data holds the sources in their proportion."""
     from data_prep_lib.blocks import Block, blocks_of, deal, interleave
-    from data_prep_lib.megatron import PairWriter, read_lengths
+    from data_prep_lib.megatron import read_lengths
 
     lengths = {"a": [20, 1, 79] * 300, "b": [10] * 1000}
     for name, of_documents in lengths.items():
-        with PairWriter(tmp_path / name, "uint16") as writer:
-            writer.add([[7] * n for n in of_documents], 0)
+        write_pair(tmp_path / name, [[7] * n for n in of_documents])
     sources = [blocks_of([tmp_path / name], block_tokens=200) for name in lengths]
     for name, blocks in zip(lengths, sources, strict=True):
         spelt = [n for b in blocks for n in read_lengths(b.part, b.first, b.documents)]
@@ -155,7 +163,6 @@ def test_more_than_one_file_can_hold_is_cut(tmp_path: Path, monkeypatch: pytest.
     from data_prep_lib import nanogpt as module
     from data_prep_lib.layout import SPLITS as ALL
     from data_prep_lib.layout import Layout
-    from data_prep_lib.megatron import PairWriter
     from data_prep_lib.shards import Shard
 
     for where in (module, assembly):
@@ -163,8 +170,7 @@ def test_more_than_one_file_can_hold_is_cut(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(module, "_AIM_TOKENS", 4000)
     layout = Layout(tmp_path, ALL)
     shard = Shard("web", 0, "jsonl", "text", ())
-    with PairWriter(layout.prefix("train", shard), "uint16") as writer:
-        writer.add([[0, *range(1, 100)] for _ in range(10_000)], 0)
+    write_pair(layout.prefix("train", shard), [[0, *range(1, 100)]] * 10_000)
     listing = assembly.assemble(layout, [(shard, "x")], "uint16", None)["listing"]["train"]
     assert len(listing) == 288 and sum(entry["tokens"] for entry in listing) == 1_000_000
     assert max(entry["tokens"] for entry in listing) <= 5000
@@ -206,13 +212,11 @@ def test_no_split_appears_before_all_its_files_are_there(tmp_path: Path, monkeyp
     import data_prep_lib.assembly as assembly
     from data_prep_lib.layout import SPLITS as ALL
     from data_prep_lib.layout import Layout
-    from data_prep_lib.megatron import PairWriter
     from data_prep_lib.shards import Shard
 
     layout = Layout(tmp_path, ALL)
     shard = Shard("web", 0, "jsonl", "text", ())
-    with PairWriter(layout.prefix("train", shard), "uint16") as writer:
-        writer.add([[0, 1, 2]] * 100, 0)
+    write_pair(layout.prefix("train", shard), [[0, 1, 2]] * 100)
     from data_prep_lib.nanogpt import write_file as real
 
     written: list[str] = []
