@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped, unused-ignore]
 
-from data_prep_lib import schema
+from data_prep_lib import formats, schema
 from data_prep_lib.errors import ConfigError
 
 SPLITS = ("train", "valid", "test")
@@ -58,6 +58,7 @@ class Config:
     format: str = "megatron"
     artifact: Artifact | None = None
     wandb: Mapping[str, str] | None = None
+    ranks: int | None = None
 
 
 def _name(key: str, value: Any) -> str:
@@ -82,12 +83,6 @@ def _include(key: str, value: Any) -> tuple[str, ...]:
     if not patterns or not all(isinstance(item, str) and item for item in patterns):
         raise schema.bad(key, value, 'a glob such as "**/*.md", or a list of globs')
     return tuple(patterns)
-
-
-def _format(key: str, value: Any) -> str:
-    if value == "nanogpt":
-        raise schema.bad(key, value, "megatron (nanogpt shards cannot be written yet)")
-    return str(schema.one_of("megatron")(key, value))
 
 
 def _artifact(key: str, value: Any) -> Artifact:
@@ -151,7 +146,8 @@ KEYS: dict[str, schema.Check] = {
     "blend": schema.optional(_blend),
     "output_dir": lambda key, value: Path(schema.text(key, value)).expanduser().absolute(),
     "tokenizer": schema.text,
-    "format": _format,
+    "format": schema.one_of(*formats.FORMATS),
+    "ranks": schema.optional(schema.count),
     "num_shards": schema.optional(schema.count),
     "workers": schema.optional(schema.count),
     "add_bos": schema.boolean,
@@ -191,6 +187,7 @@ def load_config(path: Path) -> Config:
     values.pop("run", None)
     blend = values.pop("blend", None)
     values["datasets"] = values.get("datasets") or blend
+    formats.settle(values, [(dataset.name, dataset.weight) for dataset in values["datasets"]])
     values.setdefault("splits", {"train": 0.98, "valid": 0.01, "test": 0.01})
     values["min_doc_chars"] = values.get("min_doc_chars") or 1
     values["workers"] = values.get("workers") or len(os.sched_getaffinity(0))

@@ -129,7 +129,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("data")
     megatron = directory / "tiny" / "megatron"
     megatron.mkdir(parents=True)
-    (directory / "nanogpt").mkdir()
+    (directory / "nanogpt" / "latest" / "train").mkdir(parents=True)
     generator = random.Random(0)
     documents = [
         [(start + i) % VOCABULARY for i in range(generator.randrange(20, 80))]
@@ -140,7 +140,10 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     blend = {"train": ["1.0", str(megatron / "train")], "valid": ["1.0", str(megatron / "valid")]}
     (megatron / "blend.json").write_text(json.dumps(blend))
     write_tokenizer(directory / "tiny" / "tokenizer")
-    write_nanogpt(directory / "nanogpt" / "train_0.bin", [token for document in documents for token in document])
+    write_nanogpt(
+        directory / "nanogpt" / "latest" / "train" / "train_00000.bin",
+        [token for document in documents for token in document],
+    )
     return directory
 
 
