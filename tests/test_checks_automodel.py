@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,9 @@ from typing import Any
 import pytest
 
 from automodel_launch import automodel, checks, parallelism
+from automodel_launch.memory_estimate import Setting, layer_activations
+from automodel_launch.model_shape import Shape
+from automodel_launch.parallelism import Layout
 from automodel_launch.plan import Plan
 from tests.workbench import Bench, make_bench
 
@@ -150,7 +155,7 @@ def test_steps(bench: Bench, world: int, section: dict[str, Any]) -> None:
     def theirs() -> None:
         given = {"max_steps": 10, **section}
         local = given.pop("local_batch_size", 1)
-        StepSchedulerConfig(**given, preemption_signal=None).build(None, world, local)  # type: ignore[arg-type]
+        StepSchedulerConfig(**given, preemption_signal=None).build(None, world, local)
 
     plan = bench.planned(f"step_scheduler: {json.dumps(section)}\n", f"run.env.nproc_per_node={world}")
     assert bool(_errors(plan, "batch-math", "not-positive")) is _refuses(theirs)
@@ -190,7 +195,7 @@ def test_schedules(bench: Bench, section: dict[str, Any]) -> None:
         optimizer = AdamW(nn.Linear(1, 1).parameters(), lr=1e-3)
         try:
             steps = SimpleNamespace(epoch_len=None, max_steps=100)
-            (schedule,) = LRSchedulerConfig(**section).build(optimizer, steps)  # type: ignore[arg-type]
+            (schedule,) = LRSchedulerConfig(**section).build(optimizer, steps)
             for _ in range(100):
                 schedule.step(1)
         except Exception:  # the style's error is a bare Exception
@@ -252,3 +257,57 @@ def test_names_of_pipeline_schedules(bench: Bench, name: str) -> None:
     assert bool(_errors(_pipelined(bench, 2, 8, {"pp_schedule": name}), "pipeline")) is refused
     if not refused and name in (*automodel.ONE_STAGE, *automodel.MORE_STAGES):
         assert issubclass(get_schedule_class(name), PipelineScheduleSingle) is (name in automodel.ONE_STAGE)
+
+
+@pytest.mark.parametrize("compute", [2, 4])
+def test_activations_of_automodels_gpt2(compute: int) -> None:
+    """Without dropout, so that attention takes a kernel that keeps no score matrix on the CPU, as it does on GPUs."""
+    import torch
+    from nemo_automodel.components.models.gpt2 import build_gpt2_model
+
+    def saved(layers: int) -> int:
+        model = build_gpt2_model(vocab_size=128, n_positions=128, n_embd=64, n_layer=layers, n_head=4)
+        for block in model.h:
+            block.attn.attn_dropout = 0.0  # it is on in eval() too
+        model.to(torch.bfloat16 if compute == 2 else torch.float32)
+        own = {tensor.untyped_storage().data_ptr() for tensor in model.parameters()}
+        kept: dict[int, Any] = {}
+
+        def pack(tensor: Any) -> Any:
+            if tensor.untyped_storage().data_ptr() not in own:
+                kept[tensor.untyped_storage().data_ptr()] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            output = model(torch.zeros(2, 128, dtype=torch.long))
+        assert output is not None
+        return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+    shape = Shape("gpt2", {"n_embd": 64, "n_layer": 1, "n_head": 4, "vocab_size": 128}, "model")
+    setting = Setting(Layout(1, 1, 1, 1, 1, 1, 1), "fsdp2", 128, 2, 1, stored=4, compute=compute, recompute="none")
+    assert layer_activations(shape, setting) == pytest.approx((saved(5) - saved(1)) / 4, rel=0.1)
+
+
+def test_fsdp2_keeps_whole_gradients_until_the_last_micro_batch(tmp_path: Path) -> None:
+    """What the estimate's largest surprise rests on: unsharded, and in reduce_dtype."""
+    program = """
+import torch, torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from nemo_automodel.components.distributed.config import FSDP2Config
+import sys
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
+layer = torch.nn.Linear(8, 8, bias=False)
+fully_shard(layer, mesh=init_device_mesh("cpu", (1,)), mp_policy=FSDP2Config().mp_policy)
+from nemo_automodel.components.distributed.utils import get_sync_ctx
+with get_sync_ctx(layer, False, FSDP2Config().defer_fsdp_grad_sync):
+    layer(torch.ones(1, 8, dtype=torch.bfloat16)).float().sum().backward()
+(parameter,) = layer._get_fsdp_state()._fsdp_param_group.fsdp_params
+kept = parameter.unsharded_accumulated_grad
+print(kept.dtype, tuple(kept.shape), layer.weight.grad)
+dist.destroy_process_group()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "store")], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split("\n")[0] == "torch.float32 (8, 8) None", done.stderr

@@ -106,7 +106,7 @@ def test_parameters_are_those_of_transformers(family: str, extra: dict[str, Any]
 
 
 def test_every_family_is_compared_with_transformers() -> None:
-    marks = test_parameters_are_those_of_transformers.pytestmark  # type: ignore[attr-defined]  # set by parametrize
+    marks = test_parameters_are_those_of_transformers.pytestmark
     assert {case[0] for case in marks[0].args[1]} == set(model_parameters.FAMILIES)
 
 
