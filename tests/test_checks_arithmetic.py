@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from automodel_launch import checks, disk
-from automodel_launch.checks import Finding, storage
+from automodel_launch.checks import Finding, cluster, storage
 from automodel_launch.plan import Plan
+from automodel_launch.questions import Answer
 from tests.workbench import Bench, make_bench
 
 LLAMA = {
@@ -294,3 +295,12 @@ def test_fewer_checkpoints_need_less(bench: Bench) -> None:
 def test_a_disk_that_is_not_the_checkpoints_is_left_alone(bench: Bench) -> None:
     plan = _plan(bench, 2, "+checkpoint={checkpoint_dir: /elsewhere}")
     assert list(storage.room(plan, disk.Disk(plan.job_root, "/base", None, 0, 0))) == []
+
+
+def test_the_clusters_answer_about_the_job_root_is_used(bench: Bench) -> None:
+    """The question that is asked anyway (checks/cluster.py); no second round trip."""
+    plan = _plan(bench, 2, "+checkpoint={checkpoint_dir: '${run.dir}/checkpoints'}")
+    answer = Answer(0, f"{plan.job_root}\n0 4096 1000 1000 lustre\n")
+    assert [finding.code for finding in cluster._job_root(plan, answer)] == ["disk-space"]
+    answer = Answer(0, f"{plan.job_root}\n99999999 4096 1000 1000 lustre\n")
+    assert list(cluster._job_root(plan, answer)) == []

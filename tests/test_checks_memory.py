@@ -255,7 +255,7 @@ def test_a_model_that_fits(bench: Bench, tmp_path: Path) -> None:
     for word in (
         "8.03 billion parameters",
         str(tmp_path / "m" / "config.json"),
-        "of the 141 GiB of a H200",
+        "gpu = 'H200' (override run.env) has 141",
         "override",
     ):
         assert word in found.message
@@ -284,7 +284,7 @@ def test_a_model_that_does_not_fit_and_what_mends_it(
     assert mended.level == "note"
     stated = re.search(r"about (\d+) GiB", fix)
     assert stated is not None
-    assert f"take about {stated[1]} of" in mended.message
+    assert f"need about {stated[1]} GiB" in mended.message
 
 
 def test_every_fix_fits_when_it_is_taken(bench: Bench, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_the_default_config_fits_its_eight_gpus_barely(bench: Bench, tmp_path: P
         _plan(bench, 8, model, "H100", "distributed.ep_size=8", "distributed.activation_checkpointing=true")
     )
     without = _memory(_plan(bench, 8, model, "H100", "distributed.ep_size=8"))
-    assert "take about 76 of the 80 GiB" in with_it.message
+    assert "need about 76 GiB" in with_it.message
     assert without.level == "warning"
 
 

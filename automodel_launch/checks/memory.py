@@ -40,7 +40,7 @@ def fits(plan: Plan) -> Iterator[Finding]:
         return
     found = memory.estimate(shape, parameters, now)
     total, head = found.total / GIB, f"{amount(parameters.total)} parameters ({shape.where})"
-    message = f"{head} take about {total:,.0f} of the {capacity} GiB of a {name} ({where}): {_parts(found)}."
+    message = f"{head} need about {total:,.0f} GiB a GPU, and gpu = {name!r} ({where}) has {capacity}: {_parts(found)}."
     if found.total <= USABLE * capacity * GIB:
         yield Finding("note", "memory", message)
     else:
@@ -107,7 +107,10 @@ def nearest(plan: Plan, shape: Shape, parameters: Parameters, now: Setting, room
     single: list[tuple[list[str], Setting]] = []
     if now.layout.pp == 1:
         for texts, s in changes:
-            single += [([*texts, setting(plan, automodel.LOCAL_BATCH, n)], _smaller(s, n)) for n in _halves(now.micro)]
+            single += [
+                ([*texts, setting(plan, automodel.LOCAL_BATCH, n)], _smaller(s, n))
+                for n in reversed(parallelism.divisors(now.micro)[:-1])
+            ]
     candidates = sorted([*changes[1:], *single], key=lambda change: len(change[0]))
     found = [(texts, s) for texts, s in candidates if memory.estimate(shape, parameters, s).total <= room]
     if not found:
@@ -123,10 +126,6 @@ def _full(plan: Plan) -> str:
 
 def _smaller(s: Setting, micro: int) -> Setting:
     return replace(s, micro=micro, micro_batches=s.micro_batches * s.micro // micro)
-
-
-def _halves(number: int) -> list[int]:
-    return [number // n for n in (2, 4, 8, 16, 32, 64) if number % n == 0]
 
 
 def _more_nodes(
