@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from automodel_launch import executors
-from automodel_launch.checks import config, data, machine, packaging, profile
+from automodel_launch.checks import (
+    batch,
+    config,
+    data,
+    machine,
+    memory,
+    packaging,
+    parallel,
+    pipeline,
+    profile,
+    routing,
+    schedule,
+    storage,
+)
 from automodel_launch.checks.finding import Finding
 from automodel_launch.plan import Plan
 
@@ -13,6 +26,13 @@ Check = Callable[[Plan], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     *config.CHECKS,
+    *parallel.CHECKS,
+    *pipeline.CHECKS,
+    *batch.CHECKS,
+    *schedule.CHECKS,
+    *memory.CHECKS,
+    *storage.CHECKS,
+    *routing.CHECKS,
     *data.CHECKS,
     *profile.CHECKS,
     *machine.CHECKS,
