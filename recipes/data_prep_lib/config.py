@@ -59,6 +59,7 @@ class Config:
     artifact: Artifact | None = None
     wandb: Mapping[str, str] | None = None
     ranks: int | None = None
+    engine: str = "auto"
 
 
 def _name(key: str, value: Any) -> str:
@@ -160,6 +161,7 @@ KEYS: dict[str, schema.Check] = {
     "on_error": schema.one_of("fail", "skip"),
     "artifact": schema.optional(_artifact),
     "wandb": schema.optional(_wandb),
+    "engine": schema.one_of("auto", "fastokens", "gigatoken", "tokenizers"),
     "run": lambda key, value: None,  # the launcher's own section
 }
 

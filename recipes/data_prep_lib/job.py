@@ -205,6 +205,7 @@ def _finish(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: lis
     held_out.remove_parts(layout, job.shards)  # before the record, which says that nothing is left to do
     if blend := _blend(job, done):
         write_json(layout.blend, blend)
+    facts["engine"] = read_json(layout.engine)
     write_json(layout.record, report.make_record(config, job.files, vocab, job.sources, counts, **facts))
     say(report.table(counts))
     _say_left_out(facts)
@@ -227,7 +228,7 @@ def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
     """Make this node's shards; `todo` are those of all nodes. What is to be said of this run's speed."""
     if not mine:
         return {"seconds": 0.0, "tokens_per_second": 0}
-    from data_prep_lib import pool, preflight
+    from data_prep_lib import engine_check, pool, preflight
     from data_prep_lib.progress import Progress, duration, short
     from data_prep_lib.worker import Settings
 
@@ -237,8 +238,11 @@ def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
     vocab, copies = job.vocab, 2 if job.is_nanogpt else 1
     preflight.check_disk(config.output_dir, [shard for shard, _ in todo], vocab.dtype, config.sample, copies)
     keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "on_error")
+    choice = engine_check.choose(config.engine, job.files.path, job.shards, config.sample)
+    write_json(job.layout.engine, choice.facts())  # by each node: the ids are the same whatever engines they found
+    say(f"engine: {choice}")
     options = {key: getattr(config, key) for key in keys}
-    settings = Settings(job.layout, job.files.path, vocab, hash_inputs=_hashes_inputs(config), **options)
+    settings = Settings(job.layout, job.files.path, choice.engine, vocab, hash_inputs=_hashes_inputs(config), **options)
     total = sum(shard.size for shard, _ in mine)
     workers = min(config.workers, len(mine))
     say(f"{len(mine)} shards, {total / 1e6:.1f} MB of input, {workers} workers, ids {vocab.dtype}")

@@ -5,6 +5,7 @@ train/<dataset>_<shard>.{bin,idx}            one pair a shard
 {valid,test}/<dataset>_00000.{bin,idx}       one pair a dataset, joined from the parts of its shards
 <split>/<split>_<number>.{bin,bos.idx}       instead of them, in the nanogpt format, from the parts of all shards
 .data_prep/run.json                          what made this output
+.data_prep/engine.json                       the engine of the newest run that encoded something, and how it was checked
 .data_prep/receipts/<dataset>_<shard>.json   one a finished shard, held_out/<dataset>.json for valid and test pairs,
                                              files/<split>_<number>.json and assembled.json for nanogpt's files
 .data_prep/parts/<split>/                    parts of valid and test (nanogpt: of all) until they are joined
@@ -42,6 +43,10 @@ class Layout:
     @property
     def run(self) -> Path:
         return self.state / "run.json"
+
+    @property
+    def engine(self) -> Path:
+        return self.state / "engine.json"
 
     def receipt(self, name: str) -> Path:
         return self.state / "receipts" / f"{name}.json"

@@ -8,10 +8,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,16 +33,17 @@ class PairWriter:
         self._bin: IO[bytes] | None = None
         self._stack = ExitStack()
 
-    def add(self, documents: Sequence[Sequence[int]], text_bytes: int) -> None:
-        """Append documents; `text_bytes` is the size of their texts together."""
-        if not documents:
-            return
+    def add(self, ids: Iterable[npt.NDArray[Any]], lengths: npt.NDArray[np.int32], text_bytes: int) -> None:
+        """Append documents: arrays of the writer's dtype that hold their ids one after another, and their lengths.
+
+        `text_bytes` is the size of their texts together.
+        """
         if self._bin is None:
             self._bin = self._stack.enter_context(writing(self._prefix.with_name(self._prefix.name + ".bin")))
-        lengths = np.fromiter(map(len, documents), np.int32, len(documents))
-        self._bin.write(np.concatenate([np.array(ids, self._dtype) for ids in documents]).tobytes())
+        for part in ids:
+            self._bin.write(part.data)
         self._lengths.append(lengths)
-        self.documents += len(documents)
+        self.documents += len(lengths)
         self.tokens += int(lengths.sum(dtype=np.int64))
         self.bytes += text_bytes
 

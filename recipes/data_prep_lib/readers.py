@@ -156,7 +156,8 @@ def _checked(value: Any, field: str) -> tuple[str, str]:
     if not isinstance(value, str):
         return "", f"field {field!r} is {'null' if value is None else type(value).__name__}, not text"
     try:
-        value.encode("utf-8")
+        if not value.isascii():  # a flag, where encoding takes as long as reading did
+            value.encode("utf-8")
     except UnicodeEncodeError as e:
         return "", f"invalid UTF-8: a lone surrogate at character {e.start}"
     return value, ""

@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 import data_prep
 from data_prep_lib import preflight
-from data_prep_lib.config import Dataset
+from data_prep_lib.config import SPLITS, Dataset
 from data_prep_lib.errors import InputError
+from data_prep_lib.framing import splits_of
 from data_prep_lib.inputs import Source, SourceFile
 from data_prep_lib.readers import ShardReader
 from data_prep_lib.shards import Piece, Shard, plan_shards
-from data_prep_lib.worker import split_of
 
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     config,
@@ -282,7 +282,7 @@ def test_a_bad_row_ends_the_run_and_skip_goes_on_from_there(tmp_path: Path) -> N
 
 def test_the_split_of_a_text_is_the_same_everywhere() -> None:
     splits = {"train": 0.5, "valid": 0.25, "test": 0.25}
-    found = [split_of(str(i).encode(), splits) for i in range(6)]
+    found = [SPLITS[i] for i in splits_of([str(i).encode() for i in range(6)], splits)]
     assert found == ["train", "train", "test", "train", "valid", "train"]
 
 
