@@ -22,6 +22,11 @@ def nearest_key(key: str, known: Iterable[str]) -> str | None:
     return siblings[near] if near else nearest(key, known)
 
 
+def alike(name: str, other: str) -> bool:
+    """The two differ so little that one is most likely the other misspelt."""
+    return difflib.SequenceMatcher(None, _fold(name), _fold(other)).ratio() >= 0.8
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or an empty string."""
     near = nearest(name, known)

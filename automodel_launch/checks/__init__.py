@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from automodel_launch import executors
-from automodel_launch.checks import config, data, machine, packaging, profile
+from automodel_launch.checks import config, data, machine, packaging, profile, schema, targets, training
 from automodel_launch.checks.finding import Finding
 from automodel_launch.plan import Plan
 
@@ -13,6 +13,9 @@ Check = Callable[[Plan], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     *config.CHECKS,
+    *training.CHECKS,
+    *schema.CHECKS,
+    *targets.CHECKS,
     *data.CHECKS,
     *profile.CHECKS,
     *machine.CHECKS,
