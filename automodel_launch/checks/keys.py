@@ -10,7 +10,7 @@ from automodel_launch.checks.finding import Finding
 from automodel_launch.checks.where import written
 from automodel_launch.plan import Plan
 from automodel_launch.schemas import Signature, kinds
-from automodel_launch.suggest import alike, nearest
+from automodel_launch.suggest import alike, completed, nearest
 
 _SHOWN = 12
 
@@ -72,7 +72,7 @@ def one_of(plan: Plan, key: str, value: Any, texts: Iterable[str]) -> Finding:
     """The value is none of the few that there are."""
     texts = list(texts)
     message = f"{written(plan, key, value)}: AutoModel {schemas.VERSION} knows {', '.join(texts)}."
-    return Finding("error", "bad-value", message, f"{key}={nearest(str(value), texts) or texts[0]}")
+    return Finding("error", "bad-value", message, f"{key}={completed(str(value), texts) or texts[0]}")
 
 
 def _instead(section: str, name: str, known: list[str]) -> str:

@@ -14,7 +14,7 @@ from automodel_launch.checks.keys import ignored, kind, one_of, unknown
 from automodel_launch.checks.user_code import in_file, in_module
 from automodel_launch.checks.where import written
 from automodel_launch.plan import Plan
-from automodel_launch.schemas import Signature
+from automodel_launch.schemas import Signature, renamed
 from automodel_launch.suggest import alike, did_you_mean, nearest
 
 # What AutoModel itself gives to what a section builds (recipes/llm/train_ft.py, components/datasets/loader.py).
@@ -77,12 +77,13 @@ def _in_automodel(plan: Plan, key: str, path: str) -> Iterator[Finding]:
     schema = schemas.load()
     if schema.exists(path):
         return
-    name = path.rpartition(".")[2]
-    owner = path.split(".")[-2] if name in ("from_pretrained", "from_config") else ""
-    found = [f"{home}.{name}" for home in schema.with_name(owner)] if owner else schema.with_name(name)
-    near = found[0] if found else nearest(path, schema.data["targets"])
+    owner, _, name = path.rpartition(".")
+    method = f".{name}" if name in ("from_pretrained", "from_config") else ""
+    wanted = owner if method else path
+    known = [other for other in (*schema.data["aliases"], *schema.data["targets"]) if other.startswith("nemo_")]
+    near = next(iter(schema.with_name(wanted.rpartition(".")[2])), None) or nearest(wanted, known)
     message = f"{written(plan, key, path)}: AutoModel {schemas.VERSION} has no such name."
-    fix = f"{key}={near}" if near else "python -c 'import MODULE' in the job's environment shows what there is"
+    fix = f"{key}={near}{method}" if near else "python -c 'import MODULE' in the job's environment shows what there is"
     yield Finding("error", "unknown-target", message, fix)
 
 
@@ -114,7 +115,7 @@ def _arguments(plan: Plan, key: str, section: Mapping[str, Any], taken: Signatur
     given = _GIVEN.get(top, ())
     what = str(section["_target_"])
     for name, value in section.items():
-        if name == "_target_" or name in given:
+        if name == "_target_" or name in given or f"{key}.{name}" in renamed.KEYS:
             continue
         if name in taken.params:
             yield from kind(plan, f"{key}.{name}", value, taken.params[name])

@@ -10,7 +10,7 @@ from automodel_launch.checks.finding import Finding
 from automodel_launch.checks.where import source, written
 from automodel_launch.plan import Plan
 from automodel_launch.schemas import kinds, renamed
-from automodel_launch.suggest import nearest
+from automodel_launch.suggest import completed
 
 _LOSSES = "nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy"
 
@@ -27,7 +27,12 @@ def recipe(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "unknown-recipe", message, f"recipe={automodel.RECIPE}")
     elif name not in known and not foreign:
         message = f"{written(plan, key, value)}: AutoModel {schemas.VERSION} has no such recipe class."
-        yield Finding("error", "unknown-recipe", message, f"recipe={nearest(name, known) or automodel.RECIPE}")
+        yield Finding(
+            "error",
+            "unknown-recipe",
+            message,
+            f"recipe={completed(name, [automodel.RECIPE, *known]) or automodel.RECIPE}",
+        )
     elif value and str(value).replace(":", ".").rpartition(".")[2] in renamed.RECIPES:
         message = f"{written(plan, key, value)} is called {name} in AutoModel {schemas.VERSION}; that is taken."
         yield Finding("note", "renamed-key", message, f"recipe: {name}")

@@ -49,6 +49,7 @@ RENAMED = (
     ),
     Renamed("packed_sequence.split_across_pack", _IGNORES, "leave it out", "warning"),
 )
+KEYS = {old.key for old in RENAMED}
 
 STRATEGIES = {"FSDP2Manager": "fsdp2", "DDPManager": "ddp", "MegatronFSDPManager": "megatron_fsdp"}
 """Classes that `distributed._target_` named, and the `distributed.strategy` that took their place."""
