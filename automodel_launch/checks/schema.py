@@ -97,7 +97,7 @@ def old_keys(plan: Plan) -> Iterator[Finding]:
     """Keys of older releases, with what took their place."""
     for key, old in _old(plan).items():
         message = f"{written(plan, key, automodel.get(plan.config, key))}: AutoModel {schemas.VERSION} {old.does}."
-        yield Finding(old.level, "renamed-key", message, old.fix)
+        yield Finding(old.level, "renamed-key", message, old.fix if " " in old.fix else f"its new name is {old.fix}")
 
 
 def _known(plan: Plan) -> Mapping[str, str] | None:
