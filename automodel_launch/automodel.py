@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from automodel_launch.configs import flatten
+from automodel_launch.recipes import Recipe
+from automodel_launch.schemas import renamed
 
 MEGATRON_DATASET = "MegatronPretraining"
 NANOGPT_DATASET = "NanogptDataset"
 PRETRAINED = "pretrained_model_name_or_path"
 DATASETS = ("dataset", "validation_dataset")
+VALIDATION = "validation_dataset"  # every key that begins like this names one (RecipeConfig.validation_dataloaders)
+SECTIONS = ("model", "distributed", "dataset", "loss_fn", "optimizer")
+RECIPE = "TrainFinetuneRecipeForNextTokenPrediction"
+_PACKAGE = re.compile(r"nemo[-_.]automodel(?![\w-])", re.IGNORECASE)
 
-# Wrong types in these end the job only after the model is loaded (components/training/step_scheduler.py,
-# recipes/_typed_config.py).
-WHOLE_NUMBERS = (
-    "seed",
-    "step_scheduler.global_batch_size",
-    "step_scheduler.local_batch_size",
-    "step_scheduler.max_steps",
-    "step_scheduler.num_epochs",
-    "step_scheduler.ckpt_every_steps",
-    "step_scheduler.val_every_steps",
-    "distributed.tp_size",
-    "distributed.cp_size",
-    "distributed.pp_size",
-    "distributed.ep_size",
-    "dataset.seq_length",
-    "dataset.seq_len",
-)
-NUMBERS = ("optimizer.lr", "optimizer.weight_decay", "optimizer.eps", "lr_scheduler.min_lr", "clip_grad_norm.max_norm")
+
+def trains(recipe: Recipe) -> bool:
+    """The recipe trains with AutoModel, so its config is one of AutoModel's: its metadata block depends on it."""
+    return any(is_automodel(entry) for entry in recipe.dependencies)
+
+
+def is_automodel(requirement: str) -> bool:
+    """A distribution's name, or a requirement, is AutoModel's."""
+    return _PACKAGE.match(requirement) is not None
+
+
+def recipe_class(config: Mapping[str, Any]) -> str:
+    """Name of AutoModel's recipe class that the config asks for, under the name that it has now."""
+    named = config.get("_step_recipe") or config.get("recipe") or RECIPE
+    if isinstance(named, Mapping):
+        named = named.get("_target_") or RECIPE
+    bare = str(named).replace(":", ".").rpartition(".")[2]
+    return renamed.RECIPES.get(bare, bare)
 
 
 def get(config: Mapping[str, Any], key: str) -> Any:
@@ -39,6 +46,37 @@ def get(config: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         node = node.get(part) if isinstance(node, Mapping) else None
     return node
+
+
+def has(config: Mapping[str, Any], key: str) -> bool:
+    """Whether a dotted key is there, also with the value null."""
+    parent, _, leaf = key.rpartition(".")
+    section = get(config, parent) if parent else config
+    return isinstance(section, Mapping) and leaf in section
+
+
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything that is neither mapping nor list, those in lists by their number."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from leaves(value, f"{key}.{number}")
+    else:
+        yield key, node
+
+
+def built(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(dotted key, mapping) of every mapping with a `_target_`, outer ones first."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield key, node
+        for name, value in node.items():
+            yield from built(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from built(value, f"{key}.{number}")
 
 
 def max_steps(config: Mapping[str, Any]) -> int | None:
@@ -153,7 +191,6 @@ POSITIVE = (
     "step_scheduler.gc_every_steps",
     "step_scheduler.log_remote_every_steps",
 )
-LOADER_BATCH = "dataloader.batch_size"
 STRATEGY, PIPELINE = "distributed.strategy", "distributed.pipeline"
 TP, CP, PP, EP = (f"distributed.{name}_size" for name in ("tp", "cp", "pp", "ep"))
 DP, DP_REPLICATE = "distributed.dp_size", "distributed.dp_replicate_size"
@@ -185,7 +222,7 @@ def left_to_the_job(value: Any) -> bool:
     return "${oc.env:" in str(value)
 
 
-def trains(config: Mapping[str, Any]) -> bool:
+def has_schedule(config: Mapping[str, Any]) -> bool:
     """The config is one of AutoModel's, whose schedule can be reckoned with."""
     return isinstance(config.get("step_scheduler"), Mapping)
 
@@ -243,7 +280,7 @@ def mesh(config: Mapping[str, Any]) -> Mesh | None:
 
 def steps(config: Mapping[str, Any]) -> Steps | None:
     """The section `step_scheduler:`; None where there is none, or a value is not known here."""
-    if not trains(config):
+    if not has_schedule(config):
         return None
     try:
         return Steps(

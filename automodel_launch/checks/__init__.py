@@ -17,7 +17,10 @@ from automodel_launch.checks import (
     profile,
     routing,
     schedule,
+    schema,
     storage,
+    targets,
+    training,
 )
 from automodel_launch.checks.finding import Finding
 from automodel_launch.plan import Plan
@@ -26,6 +29,9 @@ Check = Callable[[Plan], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     *config.CHECKS,
+    *training.CHECKS,
+    *schema.CHECKS,
+    *targets.CHECKS,
     *parallel.CHECKS,
     *pipeline.CHECKS,
     *batch.CHECKS,

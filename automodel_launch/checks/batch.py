@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch import automodel, parallelism
-from automodel_launch.automodel import GLOBAL_BATCH, LOADER_BATCH, LOCAL_BATCH
+from automodel_launch.automodel import GLOBAL_BATCH, LOCAL_BATCH
 from automodel_launch.checks.finding import Finding
 from automodel_launch.checks.said import amount, ranks, said, setting
 from automodel_launch.plan import Plan
@@ -13,7 +13,7 @@ from automodel_launch.plan import Plan
 
 def positive(plan: Plan) -> Iterator[Finding]:
     """Batch sizes, steps and cadences of 0 or less; AutoModel says so after the model is loaded, if it says it."""
-    for key in automodel.POSITIVE if automodel.trains(plan.config) else ():
+    for key in automodel.POSITIVE if automodel.has_schedule(plan.config) else ():
         value = automodel.get(plan.config, key)
         if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             null = "" if key in (GLOBAL_BATCH, LOCAL_BATCH) else f", or ~{key}"
@@ -57,16 +57,6 @@ def data_parallel(plan: Plan) -> int | None:
     return layout.dp if layout else None
 
 
-def loader(plan: Plan) -> Iterator[Finding]:
-    """`dataloader.batch_size` wins over the local batch size, which the accumulation is still derived from."""
-    own, steps = automodel.get(plan.config, LOADER_BATCH), automodel.steps(plan.config)
-    if steps is not None and isinstance(own, int) and own != steps.local_batch:
-        message = (
-            f"{said(plan, LOADER_BATCH)} overrides {said(plan, LOCAL_BATCH)}, and a step is no longer {GLOBAL_BATCH}."
-        )
-        yield Finding("warning", "batch-size-twice", message, f"~{LOADER_BATCH}")
-
-
 def tokens(plan: Plan) -> Iterator[Finding]:
     """What a step and the run come to."""
     steps, dp, sequence = automodel.steps(plan.config), data_parallel(plan), automodel.sequence(plan.config)
@@ -85,4 +75,4 @@ def tokens(plan: Plan) -> Iterator[Finding]:
     yield Finding("note", "tokens", f"{message}.")
 
 
-CHECKS = (positive, divides, loader, tokens)
+CHECKS = (positive, divides, tokens)

@@ -22,7 +22,7 @@ _MOST_NODES = 64  # times as many nodes as now are looked at
 def fits(plan: Plan) -> Iterator[Finding]:
     """The estimate against the GPU that the profile names."""
     name = plan.profile.gpu
-    if name is None or not automodel.trains(plan.config):
+    if name is None or not automodel.has_schedule(plan.config):
         return
     where = plan.profile_sources.get("gpu", plan.profile_name)
     capacity = gpu_models.memory(name)

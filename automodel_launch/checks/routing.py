@@ -37,7 +37,7 @@ ALWAYS = 256  # ranks at which the communication of plain FSDP is felt with a sm
 
 def megatron_bridge(plan: Plan) -> Iterator[Finding]:
     """Many nodes, and a model that is split over them."""
-    mesh = automodel.mesh(plan.config) if automodel.trains(plan.config) else None
+    mesh = automodel.mesh(plan.config) if automodel.has_schedule(plan.config) else None
     shape = model_shape.read(plan.config, plan.visible)
     if mesh is None or shape is None or shape.family not in RECIPES or plan.world_size < RANKS or plan.nodes < 2:
         return

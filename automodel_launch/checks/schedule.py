@@ -22,7 +22,6 @@ from automodel_launch.automodel import (
     WARMUP,
     WSD_STEPS,
     WSD_STYLE,
-    Schedule,
 )
 from automodel_launch.checks.finding import Finding
 from automodel_launch.checks.said import amount, said, setting
@@ -33,18 +32,10 @@ EPOCHS = 4
 
 
 def style(plan: Plan) -> Iterator[Finding]:
-    """AutoModel looks at the style when the warm-up has ended: a misspelt one trains until then."""
+    """AutoModel looks at WSD's own keys when the warm-up has ended. Unknown styles are for checks/schema.py to say."""
     schedule = automodel.schedule(plan.config)
-    if schedule is None:
+    if schedule is None or schedule.style != "WSD":
         return
-    if schedule.style not in automodel.DECAY_STYLES:
-        message = f"{said(plan, STYLE)} is no style of AutoModel, which says so when the warm-up has ended."
-        yield Finding("error", "lr-style", message, f"{STYLE}: {', '.join(automodel.DECAY_STYLES)}")
-    elif schedule.style == "WSD":
-        yield from _wsd(plan, schedule)
-
-
-def _wsd(plan: Plan, schedule: Schedule) -> Iterator[Finding]:
     if schedule.wsd_steps is None:
         message = f"{said(plan, STYLE)} needs {WSD_STEPS}, which is not given."
         yield Finding("error", "lr-style", message, f"+{WSD_STEPS}=STEPS, the last ones, in which the rate falls")
