@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.recipes.pretrain_fixtures import SMALL, VOCABULARY, Run, start, write_config
+from tests.recipes.pretrain_fixtures import ROOT, SMALL, VOCABULARY, Run, start, write_config
+
+sys.path.insert(0, str(ROOT / "recipes"))
+
+from checkpoint_lib.faults import find_faults
 
 pytestmark = pytest.mark.train
 
@@ -172,6 +177,12 @@ def test_a_signal_saves_and_the_run_is_not_finished(continued: Run) -> None:
     assert f"stopped by signal at step 9; checkpoint {checkpoint}\n" in continued.output
     assert not (checkpoint / ".incomplete").exists()
     assert not (continued.directory / "finished.json").exists()
+
+
+def test_checkpoints_saved_on_a_signal_or_without_a_transformers_class_are_whole(continued: Run, nanogpt: Run) -> None:
+    checkpoints = [path for run in (continued, nanogpt) for path in sorted(run.checkpoints.glob("epoch_*"))]
+    assert [path.name for path in checkpoints] == ["epoch_0_step_4", "epoch_0_step_8", "epoch_0_step_1"]
+    assert [find_faults(path) for path in checkpoints] == [[], [], []]
 
 
 def test_nanogpt_trains_in_a_single_process_and_exports_nothing(nanogpt: Run) -> None:
