@@ -44,7 +44,7 @@ _KEYS = {
     *_SBATCH,
     *_MORE_SBATCH,
     *("executor", "partition", "run_partition", "batch_partition", "cpus_per_task", "nproc_per_node", "gpu"),
-    *("python", "setup_lines", "startup_commands", "env_vars", "rdzv_port", "stop_grace", "code", "packager"),
+    *("python", "setup_lines", "startup_commands", "env_vars", "rdzv_port", "stop_grace", "stall", "code", "packager"),
     *("env", "secrets", "container_image", "mounts"),
     *("remote_job_dir", "data_dir", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
 }
