@@ -48,6 +48,7 @@ class Plan:
     agent: dict[str, Any]
     script: str
     plan_hash: str = ""
+    data_dir: str = ""
 
     @property
     def executor(self) -> str:
@@ -118,7 +119,7 @@ class Plan:
             + [_described(path, text) for path, text in self.texts.items()],
             "env": sorted({*self.agent["env"], *self.profile.env, *self.profile.secrets}),
             "secrets": list(self.profile.secrets),
-            "mounts": list(self.profile.mounts),
+            "mounts": executors.get(self.executor).mounts(self),
             "container_image": executors.get(self.executor).image(self.profile),
             "job_dir": self.job_dir,
             "run_dir": self.run_dir,
@@ -175,6 +176,7 @@ def make(
         profile=profile,
         profile_sources=sources,
         job_root=root,
+        data_dir=run_values["data_dir"],
         processes_per_node=executor.processes(profile) if recipe.launch == "torchrun" else 1,
         trained=trained,
         config=config.data,

@@ -1,4 +1,4 @@
-"""Container images for tests: directories and links only. A container of one borrows this machine's programs by mounts."""
+"""Container images for tests: directories and links only, with this machine's programs mounted in."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from automodel_launch.profile_schema import Profile
     from automodel_launch.workspace import Workspace
 
-_MODULES = {name: f"{__name__}.{name}" for name in ("local", "slurm")}
+_MODULES = {name: f"{__name__}.{name}" for name in ("local", "slurm", "docker")}
 
 
 class Executor(Protocol):
@@ -47,6 +47,9 @@ class Executor(Protocol):
 
     def image(self, profile: Profile) -> str | None:
         """The container image that will be used."""
+
+    def mounts(self, plan: Plan) -> list[str]:
+        """What the job's container sees of the machine around it, as SOURCE:TARGET[:FLAGS]; none without one."""
 
     def agent(self, plan: Plan) -> dict[str, Any]:
         """The node agent's spec (recipes/node_agent.py), a pure function of the plan."""

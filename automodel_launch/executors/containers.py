@@ -52,6 +52,12 @@ def image_of(profile: Profile, source: str) -> Image | None:
     return None if wanted is None else images.read(wanted, source)
 
 
+def image_text(profile: Profile) -> str | None:
+    """The image of a profile as its runtime takes it."""
+    image = image_of(profile, "profile")
+    return Container(profile.container_runtime or PYXIS, image, ()).image_text if image else None
+
+
 def of(plan: Plan) -> Container | None:
     """The container of a Slurm plan, or None where the job runs on the nodes as they are.
 

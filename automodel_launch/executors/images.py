@@ -51,7 +51,7 @@ class Image:
 
     @property
     def cache_name(self) -> str:
-        """Name of its file in an image cache: registry, name and tag or digest, `+` for what no file's name can have."""
+        """Name of its file in an image cache: registry, name and tag or digest, `+` for other marks."""
         return re.sub(r"[/:@#]+", "+", self.for_docker if self.tagged else f"{self.for_docker}:latest") + ".sqsh"
 
     @property

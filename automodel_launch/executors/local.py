@@ -74,6 +74,10 @@ class LocalMachine:
         """No container here."""
         return None
 
+    def mounts(self, plan: Plan) -> list[str]:
+        """No container here."""
+        return []
+
     def agent(self, plan: Plan) -> dict[str, Any]:
         """An attached job ends with the command that started it; one from --batch outlives it."""
         python = plan.profile.python or sys.executable

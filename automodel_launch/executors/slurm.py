@@ -114,8 +114,12 @@ class Slurm:
 
     def image(self, profile: Profile) -> str | None:
         """`container_image`, by default the recipe's own image; "none" is the bare node."""
-        image = containers.image_of(profile, "profile")
-        return image and containers.Container(profile.container_runtime or containers.PYXIS, image, ()).image_text
+        return containers.image_text(profile)
+
+    def mounts(self, plan: Plan) -> list[str]:
+        """The profile's, the job root, and the job's directory at /nemo_run."""
+        container = containers.of(plan)
+        return [*(mount.text for mount in container.mounts), f"{plan.job_dir}:{NEMO_RUN}"] if container else []
 
     def agent(self, plan: Plan) -> dict[str, Any]:
         """The agents meet on a port of this job's own: two jobs may have one head node.

@@ -32,7 +32,7 @@ def seen():
         "data": pathlib.Path("/data/file").read_text(),
         "home": os.path.ismount(os.environ["HOME"]),
         "tmp": sorted(os.listdir("/tmp")),
-        "written": {name: writable(name) for name in ("/data", "/scratch", "/tmp", "/opt", os.environ["LAUNCH_RUN_DIR"])},
+        "written": {name: writable(name) for name in ("/data", "/scratch", "/tmp", "/opt", "/nemo_run")},
     }
 """
 READ_ONLY = "Read-only file system"

@@ -111,7 +111,9 @@ def test_in_a_container_it_is_the_same(site: Checkout, local: list[float], pyxis
     helper = Path(f"/tmp/nemo_automodel_{os.getuid()}")
     shutil.copytree(helper, tmp_path / "helper")
     mounts = [f"{site.root}/data:{site.root}/data:ro", f"{tmp_path}/helper:{helper}", *images.BORROWED]
-    options = [f"run.env.container_image={images.squashfs(tmp_path)}", f"run.env.mounts={json.dumps(mounts)}"]
+    # the ninja that has built it: another one would build it again
+    path = f"run.env.env_vars.PATH={Path(sys.executable).parent}:/usr/bin:/bin"
+    options = [path, f"run.env.container_image={images.squashfs(tmp_path)}", f"run.env.mounts={json.dumps(mounts)}"]
     batch = boxed.run(*COMMAND, "--batch", "test2", "--name", "boxed", *options)
     assert batch.returncode == 0, batch.stderr
     attached = boxed.run("attach", "boxed")
