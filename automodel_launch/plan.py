@@ -119,7 +119,7 @@ class Plan:
             + [_described(path, text) for path, text in self.texts.items()],
             "env": sorted({*self.agent["env"], *self.profile.env, *self.profile.secrets}),
             "secrets": list(self.profile.secrets),
-            "mounts": executors.get(self.executor).mounts(self),
+            "mounts": [mount.text for mount in executors.get(self.executor).mounts(self)],
             "container_image": executors.get(self.executor).image(self.profile),
             "job_dir": self.job_dir,
             "run_dir": self.run_dir,

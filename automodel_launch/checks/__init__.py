@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from automodel_launch import executors
-from automodel_launch.checks import config, data, machine, packaging, profile
+from automodel_launch.checks import config, containers, data, machine, packaging, profile
 from automodel_launch.checks.finding import Finding
 from automodel_launch.plan import Plan
 
@@ -17,6 +17,7 @@ CHECKS: tuple[Check, ...] = (
     *profile.CHECKS,
     *machine.CHECKS,
     *packaging.CHECKS,
+    *containers.CHECKS,
 )
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from automodel_launch.checks.finding import Finding
     from automodel_launch.diagnosis import Line
+    from automodel_launch.executors.mounts import Mount
     from automodel_launch.jobs import Record, Status
     from automodel_launch.places import Place
     from automodel_launch.plan import Plan
@@ -48,8 +49,8 @@ class Executor(Protocol):
     def image(self, profile: Profile) -> str | None:
         """The container image that will be used."""
 
-    def mounts(self, plan: Plan) -> list[str]:
-        """What the job's container sees of the machine around it, as SOURCE:TARGET[:FLAGS]; none without one."""
+    def mounts(self, plan: Plan) -> list[Mount]:
+        """What the job's container sees of the machine around it; none without one."""
 
     def agent(self, plan: Plan) -> dict[str, Any]:
         """The node agent's spec (recipes/node_agent.py), a pure function of the plan."""

@@ -95,9 +95,9 @@ class Docker:
         image = containers.image_of(profile, "profile")
         return image.for_docker if image else None
 
-    def mounts(self, plan: Plan) -> list[str]:
+    def mounts(self, plan: Plan) -> list[Mount]:
         """The profile's, then the job root, the data and the job's directory."""
-        return [mount.text for mount in _mounts(plan)]
+        return _mounts(plan)
 
     def agent(self, plan: Plan) -> dict[str, Any]:
         """The container outlives the launcher; it has nothing of this shell's environment.

@@ -46,6 +46,11 @@ class Mount:
         return "ro" in self.flags.split("+")
 
 
+def has_variable(path: str) -> bool:
+    """It begins with `~` or `$NAME`."""
+    return bool(_VARIABLE.match(path))
+
+
 def shell(path: str) -> str:
     """A path as a word of bash. A variable that is not set ends the shell, with a message that says so."""
     match = _VARIABLE.match(path)

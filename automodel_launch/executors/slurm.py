@@ -22,6 +22,7 @@ from automodel_launch import nemo, secrets, slurm
 from automodel_launch.errors import ClusterError, JobError, ProfileError, SubmissionUnknown
 from automodel_launch.executors import agent, batch_words, containers
 from automodel_launch.executors.batch_words import NEMO_RUN, SAFE_PATH
+from automodel_launch.executors.mounts import Mount
 from automodel_launch.jobs import Record, Status
 from automodel_launch.places import HERE, Behind, Place
 from automodel_launch.shell import LocalShell, Shell, SshShell
@@ -116,10 +117,10 @@ class Slurm:
         """`container_image`, by default the recipe's own image; "none" is the bare node."""
         return containers.image_text(profile)
 
-    def mounts(self, plan: Plan) -> list[str]:
+    def mounts(self, plan: Plan) -> list[Mount]:
         """The profile's, the job root, and the job's directory at /nemo_run."""
         container = containers.of(plan)
-        return [*(mount.text for mount in container.mounts), f"{plan.job_dir}:{NEMO_RUN}"] if container else []
+        return [*container.mounts, Mount(plan.job_dir, NEMO_RUN)] if container else []
 
     def agent(self, plan: Plan) -> dict[str, Any]:
         """The agents meet on a port of this job's own: two jobs may have one head node.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from automodel_launch import checks
 from tests import images
 from tests.conftest import Checkout
 from tests.slurm import probe
 from tests.slurm.cluster import Cluster
+from tests.workbench import make_bench
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 
@@ -116,3 +121,54 @@ def test_the_exit_code_inside_is_the_commands(site: Checkout) -> None:
     done = site.run("stub", "--run", "c", "fail_rank=3", "code=7")
     assert done.returncode == 7, done.stderr
     assert "error: about to fail (rank 3 on c2)" in done.stderr
+
+
+@pytest.fixture
+def found(tmp_path: Path, pyxis: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
+    """Warnings and errors about a plan with further values of the profile, by their codes."""
+    monkeypatch.setenv("SLURM_CONF", pyxis.env["SLURM_CONF"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO())  # NeMo-Run reads it, and pytest's own raises
+    bench = make_bench(tmp_path)
+    bench.env(probe.PROFILE.format(python=sys.executable, root=tmp_path / "jobs").replace('"none"', '"any"'))
+
+    def _found(**values: object) -> dict[str, str]:
+        findings = checks.run(bench.plan(*(f"run.env.{key}={json.dumps(v)}" for key, v in values.items()), profile="c"))
+        return {finding.code: finding.message for finding in findings if finding.level != "note"}
+
+    return _found
+
+
+def test_images_that_cannot_be_used(found: Callable[..., dict[str, str]], tmp_path: Path, image: Path) -> None:
+    assert found(container_image=str(image)) == {}
+    (tmp_path / "empty.sqsh").touch()
+    (tmp_path / "text.sqsh").write_text("text")
+    for name, fault in (("none.sqsh", "no such file"), ("empty.sqsh", "empty"), ("text.sqsh", "squashfs"), ("", "dir")):
+        codes = found(container_image=f"{tmp_path}/{name}")
+        assert set(codes) == {"bad-image"} and fault in codes["bad-image"]
+
+
+def test_sources_of_mounts_that_are_not_there(found: Callable[..., dict[str, str]], tmp_path: Path) -> None:
+    codes = found(mounts=[f"{tmp_path}/no/where:/a", "/no-such-root/x:/b", "$NO_SUCH_VARIABLE:/c", "~:/d"])
+    assert set(codes) == {"no-mount-source", "mount-elsewhere", "unset-variable"}
+    assert f"{tmp_path} does" in codes["no-mount-source"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ("run.env.container_image=reg.io/absent:1",),
+            "failed to import docker image reg.io#absent:1: No such file or directory; is the image",
+        ),
+        (('run.env.mounts=["/nowhere/x:/y"]',), "each source in `mounts` must be there on all nodes"),
+        (("run.env.mounts=[]",), "the node agent needs a python3"),
+    ],
+)
+def test_a_container_that_cannot_be_made_is_named_at_the_end(
+    site: Checkout, options: tuple[str, ...], words: str
+) -> None:
+    done = site.run("stub", "--run", "c", *options)
+    assert done.returncode not in (0, 3, 4), done.stderr
+    block = done.stderr[done.stderr.rindex("FAILED") :]
+    (error,) = [line for line in block.splitlines() if line.startswith("  error: ")]
+    assert words in error
