@@ -29,7 +29,7 @@ def lines(profile: Profile, root: str, shell: Shell, agent_python: str) -> Itera
     Raises:
         ClusterError: the place cannot be reached.
     """
-    python, image = profile.python or "python3", containers.image_of(profile, "profile")
+    python, image = profile.python or "python3", containers.cached_image(profile)
     asked = {
         **slurm_site.QUESTIONS,
         "root": disk.question(root),
@@ -183,7 +183,7 @@ def _training_python(profile: Profile, python: str, answer: Answer) -> Iterator[
 
 
 def _container(profile: Profile, answers: Answers) -> Iterator[Line]:
-    image = containers.image_of(profile, "profile")
+    image = containers.cached_image(profile)
     runtime = profile.container_runtime or containers.PYXIS
     pyxis = answers["pyxis"].code == 0
     needed = image is not None and runtime == containers.PYXIS
@@ -202,10 +202,10 @@ def _container(profile: Profile, answers: Answers) -> Iterator[Line]:
         elif wanted:
             yield Line("warn", name, "not on the login node; the compute nodes may have it", "ask for it there")
     if image is not None:
-        yield _image(image, answers["image"])
+        yield _image(image, answers["image"], profile.image_cache is not None)
 
 
-def _image(image: Image, answer: Answer) -> Line:
+def _image(image: Image, answer: Answer, cached: bool) -> Line:
     if image.path is None:
         detail = f"{image.for_docker}: every node fetches it from the registry at the job's start"
         return Line("not checked", "image", detail, "a .sqsh on a file system that all nodes see starts faster")
@@ -213,5 +213,6 @@ def _image(image: Image, answer: Answer) -> Line:
     if fault and fault.endswith("Permission denied"):
         return Line("FAIL", "image", f"{image.path}: {fault}", "chmod a+r")
     if fault:
-        return Line("FAIL", "image", f"{image.path}: {fault}", f"enroot import -o {image.path} docker://...")
+        fix = "python launch.py image PROFILE import" if cached else f"enroot import -o {image.path} docker://..."
+        return Line("FAIL", "image", f"{image.path}: {fault}", fix)
     return Line("ok", "image", image.path)

@@ -80,7 +80,7 @@ class Profile(_Closed):
 
     # containers
     container_image: Text | None = None
-    container_runtime: Literal["pyxis", "apptainer", "singularity"] | None = None
+    container_runtime: Text | None = None
     container_writable: bool | None = None
     container_mount_home: bool | None = None
     container_env: Names = ()

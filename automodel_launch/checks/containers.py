@@ -75,7 +75,9 @@ def _missing_runtime(container: Container, answers: Answers) -> Iterator[Finding
         yield Finding("error", "no-pyxis", message, _BARE)
     elif code == 1:
         message = f"container_runtime = {container.runtime}: there is none on the login node; nodes may have it."
-        yield Finding("warning", "no-apptainer", message, "setup_lines can load its module")
+        yield Finding(
+            "warning", "no-apptainer", message, 'container_runtime = "/path/of/apptainer", where a module brings it'
+        )
 
 
 def _image(plan: Plan, container: Container, answers: Answers) -> Iterator[Finding]:
@@ -84,7 +86,10 @@ def _image(plan: Plan, container: Container, answers: Answers) -> Iterator[Findi
     if fault and not other:
         source = plan.profile_sources.get("container_image", plan.profile_name)
         message = f"container_image = {path} ({source}): {fault}."
-        yield Finding("error", "bad-image", message, f"enroot import -o {path} docker://NAME, on the cluster")
+        fix = f"enroot import -o {path} docker://NAME, on the cluster"
+        if plan.profile.image_cache:
+            fix = f"python launch.py image {plan.profile_name} import"
+        yield Finding("error", "bad-image", message, fix)
 
 
 # A line for each source that is not there: its number, and the nearest directory above it that is.

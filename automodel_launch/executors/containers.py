@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from automodel_launch.errors import ProfileError
-from automodel_launch.executors import images, mounts
-from automodel_launch.executors.batch_words import NEMO_RUN
+from automodel_launch.executors import image_cache, images, mounts
+from automodel_launch.executors.batch_words import NEMO_RUN, SAFE_PATH
 from automodel_launch.executors.images import Image
 from automodel_launch.executors.mounts import Mount
 from automodel_launch.secrets import check_name
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from automodel_launch.profile_schema import Profile
 
 PYXIS = "pyxis"
+WRAPPERS = ("apptainer", "singularity")
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,15 @@ def image_of(profile: Profile, source: str) -> Image | None:
     return None if wanted is None else images.read(wanted, source)
 
 
+def cached_image(profile: Profile) -> Image | None:
+    """The image of a profile, or the file that stands for it in `image_cache`."""
+    image = image_of(profile, "profile")
+    return image_cache.cached(image, profile, "profile") if image else None
+
+
 def image_text(profile: Profile) -> str | None:
     """The image of a profile as its runtime takes it."""
-    image = image_of(profile, "profile")
+    image = cached_image(profile)
     return Container(profile.container_runtime or PYXIS, image, ()).image_text if image else None
 
 
@@ -68,12 +75,25 @@ def of(plan: Plan) -> Container | None:
     image = image_of(profile, sources.get("container_image", plan.profile_name))
     if image is None:
         return None
+    image = image_cache.cached(image, profile, sources.get("image_cache", plan.profile_name))
     source = sources.get("mounts", plan.profile_name)
     seen = mounts.read(profile.mounts, plan.job_root, source)
     mounts.check_for_scripts(seen, source)
     for name in profile.container_env:
         check_name(name, f"container_env ({sources.get('container_env', plan.profile_name)})")
-    return Container(profile.container_runtime or PYXIS, image, tuple(seen))
+    return Container(_runtime(profile, sources.get("container_runtime", plan.profile_name)), image, tuple(seen))
+
+
+def _runtime(profile: Profile, source: str) -> str:
+    """pyxis, or the program that stands before the agent's; where a module brings that, its path has to be given."""
+    runtime = profile.container_runtime or PYXIS
+    path = SAFE_PATH.fullmatch(runtime) and runtime.rpartition("/")[2] in WRAPPERS
+    if runtime not in (PYXIS, *WRAPPERS) and not path:
+        raise ProfileError(
+            f"container_runtime = {runtime!r} ({source}) is not known.",
+            '"pyxis", "apptainer", "singularity", or the path of one of the last two',
+        )
+    return runtime
 
 
 def workdir(plan: Plan) -> str | None:

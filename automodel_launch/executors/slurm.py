@@ -47,7 +47,7 @@ _KEYS = {
     *("executor", "partition", "run_partition", "batch_partition", "cpus_per_task", "nproc_per_node", "gpu"),
     *("python", "setup_lines", "startup_commands", "env_vars", "rdzv_port", "stop_grace", "code", "packager"),
     *("env", "secrets", "container_image", "mounts", "container_runtime", "container_writable", "container_mount_home"),
-    *("container_env", "container_workdir"),
+    *("container_env", "container_workdir", "image_cache", "build_partition", "build_time"),
     *("remote_job_dir", "data_dir", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
 }
 SBATCH_S = 120.0  # a busy slurmctld makes sbatch wait
@@ -91,6 +91,10 @@ class Slurm:
     def data_dir(self, profile: Profile, workspace: Workspace) -> str:
         """data/ below the job root; data/ in the checkout where that holds the job root."""
         return str(workspace.data) if profile.remote_job_dir is None else f"{self.job_root(profile, workspace)}/data"
+
+    def shell(self, profile: Profile) -> Shell:
+        """Where Slurm's commands run."""
+        return _shell(profile.model_dump())
 
     def place(self, profile: Profile) -> Place:
         """This machine's file systems on a login node, else those behind the connection."""

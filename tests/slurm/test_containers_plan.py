@@ -336,3 +336,46 @@ def test_nothing_that_is_trained_reaches_the_script(bench: Bench) -> None:
     as_plain = odd.script.replace(odd.run_name, plain.run_name)
     port = re.compile(r"rdzv.*")
     assert port.sub("", as_plain) == port.sub("", plain.script)
+
+
+# apptainer
+
+
+def test_apptainer_stands_before_the_agent(bench: Bench) -> None:
+    more = 'container_image = "nvcr.io/nvidia/nemo:1"\ncontainer_runtime = "apptainer"\ncontainer_writable = true\n'
+    plan = _plan(bench, more + 'mounts = ["/data:/d:ro"]')
+    words = _srun(plan)
+    start = words.index("apptainer")
+    job = f"{plan.job_root}/{plan.job_id}"
+    binds = f"/data:/d:ro,/shared/jobs:/shared/jobs,{job}:/nemo_run"
+    assert words[start:] == [
+        *("apptainer", "exec", "--nv", "--writable-tmpfs", "--bind", binds, "--pwd", f"{job}/code"),
+        *("docker://nvcr.io/nvidia/nemo:1", "python3", "recipes/node_agent.py", "run", f"{job}/agent.json"),
+    ]
+    assert "--container-" not in plan.script
+    assert plan.document()["container_image"] == "docker://nvcr.io/nvidia/nemo:1"
+    assert f"{job}:/nemo_run" in plan.document()["mounts"]
+
+
+@pytest.mark.parametrize("runtime", ["podman", "bin/apptainer", "/opt/a b/apptainer", "/opt/pyxis", "apptainer; id"])
+def test_runtimes_that_are_refused(bench: Bench, runtime: str) -> None:
+    more = f'container_image = "i"\ncontainer_runtime = "{runtime}"'
+    refused(ProfileError, lambda: _plan(bench, more), "container_runtime", "env.toml [c]")
+
+
+@pytest.mark.parametrize(
+    ("image", "file"),
+    [
+        ("nvcr.io/nvidia/nemo:1", "nvcr.io+nvidia+nemo+1.sqsh"),
+        ("nvcr.io#nvidia/nemo:1", "nvcr.io+nvidia+nemo+1.sqsh"),
+        ("reg:5000/a@sha256:0ab", "reg+5000+a+sha256+0ab.sqsh"),
+        ("ubuntu", "ubuntu+latest.sqsh"),
+    ],
+)
+def test_with_a_cache_the_job_runs_the_imported_file(bench: Bench, image: str, file: str) -> None:
+    plan = _plan(bench, f'container_image = "{image}"\nimage_cache = "/shared/images/"')
+    assert _option(_srun(plan), "--container-image") == f"/shared/images/{file}"
+    own = _plan(bench, 'container_image = "/shared/own.sqsh"\nimage_cache = "/shared/images"')
+    assert _option(_srun(own), "--container-image") == "/shared/own.sqsh"
+    relative = f'container_image = "{image}"\nimage_cache = "images"'
+    refused(ProfileError, lambda: _plan(bench, relative), "image_cache", "absolute")
