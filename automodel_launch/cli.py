@@ -15,7 +15,8 @@ launch.py RECIPE [-c CONFIG] [--run PROFILE | --batch PROFILE] [--dry-run] [OVER
        launch.py jobs | status JOB | attach JOB | logs JOB | cancel JOB
        launch.py check RECIPE [-c CONFIG] [--run PROFILE] [OVERRIDE ...]
        launch.py data-prep inspect PATH [--tokenizer DIR] [--json]
-       launch.py doctor PROFILE"""
+       launch.py doctor PROFILE
+       launch.py image PROFILE import|list|remove [IMAGE]"""
 
 EPILOG = """\
 OVERRIDE is key.sub=value (+key=value for a new key, ~key to remove one), or --key.sub value.
@@ -205,6 +206,17 @@ def _doctor(argv: list[str]) -> int:
     return doctor.doctor(args)
 
 
+def _image(argv: list[str]) -> int:
+    parser = _command("image", "images imported to files of the cluster (image_cache)")
+    parser.add_argument("profile", metavar="PROFILE")
+    parser.add_argument("action", choices=("import", "list", "remove"))
+    parser.add_argument("image", metavar="IMAGE", nargs="?", help="default: the profile's container_image")
+    args = parser.parse_args(argv)
+    from automodel_launch import imaging
+
+    return imaging.image(args)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "recipes": _recipes,
     "configs": _configs,
@@ -216,4 +228,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "cancel": _cancel,
     "check": lambda argv: _launch(argv, check=True),
     "doctor": _doctor,
+    "image": _image,
 }

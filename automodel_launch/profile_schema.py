@@ -81,7 +81,14 @@ class Profile(_Closed):
 
     # containers
     container_image: Text | None = None
+    container_runtime: Text | None = None
+    container_writable: bool | None = None
+    container_mount_home: bool | None = None
+    container_env: Names = ()
+    container_workdir: Text | None = None
+    image_cache: Text | None = None
     mounts: Names = ()
+    docker_args: Names = ()
     runtime: Text | None = None
     ipc_mode: Text | None = None
     shm_size: Text | None = None

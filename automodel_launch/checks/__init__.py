@@ -8,6 +8,7 @@ from automodel_launch import executors
 from automodel_launch.checks import (
     batch,
     config,
+    containers,
     data,
     machine,
     memory,
@@ -43,6 +44,7 @@ CHECKS: tuple[Check, ...] = (
     *profile.CHECKS,
     *machine.CHECKS,
     *packaging.CHECKS,
+    *containers.CHECKS,
 )
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import secrets
+from automodel_launch import executors, secrets
 from automodel_launch.errors import ProfileError
+from automodel_launch.executors import containers
 
 if TYPE_CHECKING:
     from automodel_launch.plan import Plan
@@ -57,6 +58,7 @@ def spec(plan: Plan, *, python: str, port: int | None, stop_with_parent: bool, i
         "heartbeat_s": HEARTBEAT_S,
         "stop_with_parent": stop_with_parent,
         "stall_s": stall_seconds(profile.stall),
+        "workdir": containers.workdir(plan) if executors.get(plan.executor).image(profile) else None,
     }
 
 

@@ -26,6 +26,7 @@ from automodel_launch.places import HERE, Place
 if TYPE_CHECKING:
     from automodel_launch.checks.finding import Finding
     from automodel_launch.diagnosis import Line
+    from automodel_launch.executors.mounts import Mount
     from automodel_launch.plan import Plan
     from automodel_launch.profile_schema import Profile
     from automodel_launch.workspace import Workspace
@@ -73,6 +74,10 @@ class LocalMachine:
     def image(self, profile: Profile) -> str | None:
         """No container here."""
         return None
+
+    def mounts(self, plan: Plan) -> list[Mount]:
+        """No container here."""
+        return []
 
     def agent(self, plan: Plan) -> dict[str, Any]:
         """An attached job ends with the command that started it; one from --batch outlives it."""

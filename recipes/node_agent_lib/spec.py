@@ -45,6 +45,12 @@ class Spec:
     heartbeat_s: float
     stop_with_parent: bool
     stall_s: float | None  # without progress for so long, the job counts as hung; None: never
+    workdir: str | None = None  # of startup commands and training; None: code_dir
+
+    @property
+    def directory(self) -> str:
+        """Working directory of startup commands and training."""
+        return self.workdir or self.code_dir
 
     @property
     def ranks_per_node(self) -> int:
@@ -75,7 +81,7 @@ def _faults(raw: Any) -> list[str]:
         return ["not a JSON object"]
     known = {field.name for field in fields(Spec)}
     faults = [f"unknown key {key!r}" for key in sorted(set(raw) - known)]
-    faults += [f"missing key {key!r}" for key in sorted(known - set(raw))]
+    faults += [f"missing key {key!r}" for key in sorted(known - set(raw) - _OPTIONAL)]
     wrong = [key for key in sorted(known & set(raw)) if not _ok(key, raw[key])]
     faults += [f"{key}: expected {_EXPECTED[key]}" for key in wrong]
     return faults or _contradictions(raw)
@@ -87,6 +93,7 @@ def _contradictions(raw: dict[str, Any]) -> list[str]:
     return []
 
 
+_OPTIONAL = {"workdir"}
 _TEXT = {"job_id", "run_name", "python", "script"}
 _PATHS = {"job_dir", "run_dir", "code_dir"}
 _COUNTS = {"nnodes", "nproc_per_node"}
@@ -104,6 +111,7 @@ _EXPECTED = {
     "env": "an object of names and strings without NUL",
     "secrets_file": "an absolute path or null",
     "stall_s": "a number above 0 or null",
+    "workdir": "an absolute path or null",
     "stop_with_parent": "true or false",
 }
 
@@ -129,7 +137,7 @@ def _ok(key: str, value: Any) -> bool:
         return _is_rendezvous(value)
     if key == "env":
         return isinstance(value, dict) and all(_is_variable(name, text) for name, text in value.items())
-    if key == "secrets_file":
+    if key in ("secrets_file", "workdir"):
         return value is None or _is_path(value)
     return isinstance(value, bool)
 

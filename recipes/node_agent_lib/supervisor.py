@@ -140,6 +140,8 @@ class Supervisor:
         spec = self._spec
         if not os.path.isdir(spec.code_dir):
             raise NodeFailure(2, f"code_dir {spec.code_dir} is no directory")
+        if not os.path.isdir(spec.directory):
+            raise NodeFailure(2, f"working directory {spec.directory}: there is none on this node or in its container")
         environ = {**os.environb, **_job_environment(spec)}
         environ.update({_encode(name): _encode(value) for name, value in spec.env.items()})
         commands = spec.setup_lines + spec.startup_commands
@@ -152,7 +154,7 @@ class Supervisor:
             raise NodeFailure(1, str(missing)) from None
         self._log.say(f"startup: {len(commands)} lines")
         written = self._log.size()
-        code = self._wait_for_startup(startup.start(spec.code_dir, environ, self._log.fd))
+        code = self._wait_for_startup(startup.start(spec.directory, environ, self._log.fd))
         outcome = startup.outcome()
         self._journal.hide([os.fsdecode(value) for value in outcome.secrets.values()])
         if code != 0 or outcome.environ is None:
@@ -189,7 +191,7 @@ class Supervisor:
             raise Stopped
         self._training = training
         written = self._log.size()
-        training.start(argv, spec.code_dir, self._complete(environ, head), self._log.fd)
+        training.start(argv, spec.directory, self._complete(environ, head), self._log.fd)
         self._log.say(f"started {spec.ranks_per_node} ranks of {spec.script}: pid {training.pid}")
         self._journal.enter("running")
         self._watch(training)
@@ -213,7 +215,7 @@ class Supervisor:
         spec = self._spec
         result = dict(environ)
         result[worker.AGENT_DIR.encode()] = os.fsencode(self._directory)
-        result[b"PWD"] = os.fsencode(spec.code_dir)
+        result[b"PWD"] = os.fsencode(spec.directory)
         if spec.launch == "python":
             result.update(command.python_environment(spec, self._node, head))
             return result
