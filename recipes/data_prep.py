@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["numpy", "tokenizers", "pyarrow", "zstandard", "pyyaml"]
+# dependencies = ["numpy", "tokenizers", "fastokens", "orjson", "pyarrow", "zstandard", "pyyaml"]
 #
 # [tool.runspec]
 # schema = "1"

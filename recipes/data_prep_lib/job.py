@@ -238,7 +238,7 @@ def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
     vocab, copies = job.vocab, 2 if job.is_nanogpt else 1
     preflight.check_disk(config.output_dir, [shard for shard, _ in todo], vocab.dtype, config.sample, copies)
     keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "on_error")
-    choice = engine_check.choose(config.engine, job.files.path, job.shards, config.sample)
+    choice = engine_check.choose(config.engine, job.files.path, [shard for shard, _ in mine], config.sample)
     write_json(job.layout.engine, choice.facts())  # by each node: the ids are the same whatever engines they found
     say(f"engine: {choice}")
     options = {key: getattr(config, key) for key in keys}
