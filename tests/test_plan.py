@@ -108,11 +108,6 @@ def test_more_nodes_than_the_executor_has(bench: Bench) -> None:
     refused(ProfileError, lambda: bench.plan("run.env.nodes=2"), "nodes = 2", "override run.env", "local")
 
 
-def test_an_executor_of_a_later_version(bench: Bench) -> None:
-    bench.env('[far]\nexecutor = "docker"\n')
-    refused(ProfileError, lambda: bench.plan(profile="far"), 'executor = "docker"', "local", "slurm")
-
-
 def test_a_shells_variables_in_a_profile_are_no_references(bench: Bench) -> None:
     bench.env('[far]\nexecutor = "local"\nsetup_lines = "export PATH=${HOME}/bin:$PATH"\n')
     assert bench.plan(profile="far").agent["setup_lines"] == ["export PATH=${HOME}/bin:$PATH"]
