@@ -14,6 +14,7 @@ launch.py RECIPE [-c CONFIG] [--run PROFILE | --batch PROFILE] [--dry-run] [OVER
        launch.py recipes | configs RECIPE | profiles [PROFILE]
        launch.py jobs | status JOB | attach JOB | logs JOB | cancel JOB
        launch.py check RECIPE [-c CONFIG] [--run PROFILE] [OVERRIDE ...]
+       launch.py data-prep inspect PATH [--tokenizer DIR] [--json]
        launch.py doctor PROFILE
        launch.py image PROFILE import|list|remove [IMAGE]"""
 
@@ -60,7 +61,9 @@ def _dispatch(argv: list[str]) -> int:
     if name.startswith("-"):
         raise UsageError(f"a recipe or a command comes first, not {name}.", "python launch.py --help")
     parse = COMMANDS.get(name)
-    return parse(rest) if parse else _launch([name, *rest])
+    if parse:
+        return parse(rest)
+    return _recipe_command(name, rest) if rest and rest[0].isidentifier() else _launch([name, *rest])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -120,6 +123,13 @@ def _launch(argv: list[str], check: bool = False) -> int:
     args.options = [option for option in options if option.startswith("--")]
     args.known_commands = list(COMMANDS)
     return launching.check(args) if check else launching.launch(args)
+
+
+def _recipe_command(recipe: str, argv: list[str]) -> int:
+    """`RECIPE WORD ...`: a command of the recipe's own script, where its metadata block names it."""
+    from automodel_launch import scripts
+
+    return scripts.command(recipe, argv) if scripts.has(recipe, argv[0], also=COMMANDS) else _launch([recipe, *argv])
 
 
 def _recipes(argv: list[str]) -> int:

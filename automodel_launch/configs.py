@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from automodel_launch import yamlio
+from automodel_launch.artifacts import name_of
 from automodel_launch.envscope import EnvScope
 from automodel_launch.errors import ConfigError, UsageError
 from automodel_launch.overrides import Override
@@ -22,6 +24,7 @@ from automodel_launch.recipes import Recipe
 from automodel_launch.suggest import did_you_mean, nearest, nearest_key
 
 _OUR_ENV = "launch.env"
+_ARTIFACT = re.compile(r"\$\{art:\s*(\w+)\s*,")
 RUN_KEYS = ("env", "wandb", "data", "job_env")
 
 
@@ -42,6 +45,7 @@ class Layered:
     path: Path
     data: dict[str, Any]
     sources: dict[str, str] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()  # keys that the recipe knows and this config may lack
     profile_overrides: dict[str, Any] = field(default_factory=dict)  # run.env.KEY=value of the command line
 
     @property
@@ -85,6 +89,10 @@ class Layered:
         del data["run"]
         leaves = dict(flatten(data))
         sources = {key: self.sources.get(key, str(self.path)) for key in leaves}
+        used = scope.artifacts.used if scope.artifacts else {}
+        for key, written in flatten(self.data):
+            for name in _ARTIFACT.findall(str(written)) if key in sources else ():
+                sources[key] += f", artifact {name_of(used[name])}"
         return Config(data, sources, tuple(sorted(scope.kept)))
 
 
@@ -97,7 +105,7 @@ def load(recipe: Recipe, wanted: str | None, overrides: Iterable[Override], opti
         ConfigError, UsageError: unknown config, not YAML, a circle of defaults, an override that does not fit.
     """
     path = find(recipe, wanted or recipe.default_config)
-    layered = Layered(name=path.stem, path=path, data={})
+    layered = Layered(name=path.stem, path=path, data={}, optional=(*recipe.optional, "run.data"))
     for document, origin in _chain(path, ()):
         _merge(layered.data, document.data)
         _note(layered, document, origin)
@@ -247,9 +255,9 @@ def _apply(layered: Layered, override: Override, options: Iterable[str]) -> None
             layered.sources[".".join(parents)] = f"override {override.text}"
         return
     if override.action == "set":
-        if leaf not in node:
+        if leaf not in node and override.key not in layered.optional:
             raise _unknown_key(layered, override, options)
-        _same_kind(layered, override, node[leaf])
+        _same_kind(layered, override, node.get(leaf))
     node[leaf] = copy.deepcopy(override.value)
     _forget(layered, override.key)
     added = flatten(override.value) if isinstance(override.value, Mapping) and override.value else []
@@ -283,7 +291,7 @@ def _node(layered: Layered, override: Override, parents: list[str], options: Ite
     node: Any = layered.data
     for part in parents:
         if part not in node or node[part] is None:
-            if override.action != "add":
+            if override.action != "add" and override.key not in layered.optional:
                 raise _unknown_key(layered, override, options)
             node[part] = {}
         node = node[part]
@@ -293,7 +301,7 @@ def _node(layered: Layered, override: Override, parents: list[str], options: Ite
 
 
 def _unknown_key(layered: Layered, override: Override, options: Iterable[str]) -> ConfigError | UsageError:
-    known = _all_keys(layered.data)
+    known = [*_all_keys(layered.data), *layered.optional]
     if override.dashed and "." not in override.key:
         return _unknown_option(layered, override, options)
     near = nearest_key(override.key, known)
@@ -308,9 +316,10 @@ def _unknown_key(layered: Layered, override: Override, options: Iterable[str]) -
 
 def _unknown_option(layered: Layered, override: Override, options: Iterable[str]) -> UsageError:
     option = override.text.partition("=")[0]
-    if override.key in _all_keys(layered.data) and "=" not in override.text:
+    own = [*layered.data, *layered.optional]
+    if override.key in [*_all_keys(layered.data), *own] and "=" not in override.text:
         return UsageError(f"{option} needs a value: {option} VALUE or {override.key}=VALUE.")
-    known = [*options, *(f"--{key}" for key in layered.data if key != "run")]
+    known = [*options, *(f"--{key}" for key in own if key != "run")]
     return UsageError(
         f"unknown option {option}.{did_you_mean(option, known)} Nothing was submitted.",
         "options: python launch.py --help; a key of the config is set by key.sub=value",
@@ -356,6 +365,7 @@ def _interpolate(layered: Layered, data: Mapping[str, Any], scope: EnvScope) -> 
 
     register = getattr(OmegaConf, "register_resolver", None) or OmegaConf.register_new_resolver  # 2.4, or before
     register(_OUR_ENV, scope.lookup, replace=True, use_cache=False)
+    register("art", scope.artifact, replace=True, use_cache=False)
     scope.problem = None
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(_with_our_env(dict(data))), resolve=True)
@@ -366,10 +376,10 @@ def _interpolate(layered: Layered, data: Mapping[str, Any], scope: EnvScope) -> 
             raise _missing(layered, scope) from error
         where = layered.sources.get(key, str(layered.path))
         if scope.problem:
-            raise ConfigError(f"{where}: {key}: {scope.problem}", "give a plain default") from error
+            raise ConfigError(f"{where}: {key}: {scope.problem}", scope.hint) from error
         raise ConfigError(
             f"{where}: {key}: {reason}.",
-            "references: ${key.sub} in the config, ${run.*}, ${oc.env:NAME} or ${oc.env:NAME,default}",
+            "references: ${key.sub}, ${run.*}, ${art:data,path}, ${oc.env:NAME} or ${oc.env:NAME,default}",
         ) from error
     filled: dict[str, Any] = dict(resolved)  # type: ignore[arg-type]  # a mapping stays one
     scope.settle(filled)

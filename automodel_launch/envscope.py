@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from automodel_launch.artifacts import Artifacts, Unresolved
 from automodel_launch.secrets import is_secret
 
 # Set inside the job by Slurm, torchrun or the node agent; a value of this shell would be another job's.
@@ -33,6 +35,8 @@ class EnvScope:
     kept: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
     problem: str | None = None
+    hint: str = "give a plain default"
+    artifacts: Artifacts | None = None  # behind `${art:data,path}`
 
     def lookup(self, name: str, *default: object) -> str | None:
         """The resolver behind `oc.env`; a name of the job comes back as the reference itself."""
@@ -46,6 +50,16 @@ class EnvScope:
             return None if default[0] is None else str(default[0])
         self.missing.add(name)
         return f"\0{name}\0"
+
+    def artifact(self, key: str, field: str, *, _root_: Any) -> Any:
+        """The resolver behind `art`: a field of the artifact that `run.KEY` names."""
+        try:
+            if self.artifacts is None:
+                raise Unresolved("artifacts cannot be named here.", "name them outside of run.env")
+            return self.artifacts.lookup(key, _root_.get("run", {}).get(key), field)
+        except Unresolved as error:
+            self.problem, self.hint = str(error), error.hint
+            raise ValueError(self.problem) from error
 
     def settle(self, resolved: object) -> None:
         """Forget the missing names that stood only in a default which nothing needed."""

@@ -22,9 +22,12 @@ AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 
 def jobs(args: argparse.Namespace) -> int:
     """A line a job, oldest first."""
-    found = records.all_records(workspace.find(args.env).records)
+    folder = workspace.find(args.env).records
+    found = records.all_records(folder)
     with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
-        rows = list(zip(found, pool.map(_status, found), strict=True))
+        rows = list(zip(found, pool.map(lambda record: record.final or _status(record), found), strict=True))
+    for record, now in rows:
+        records.remember(folder, record, now)
     if args.json:
         print(json.dumps([_row(record, status) for record, status in rows], indent=1))
         return 0
@@ -41,6 +44,7 @@ def status(args: argparse.Namespace) -> int:
     record = _find(args)
     now = _status(record)
     _reachable(record, now)
+    records.remember(workspace.find(args.env).records, record, now)
     if args.json:
         print(json.dumps({**_row(record, now), "metrics": _dir(record).last_metrics()}, indent=1))
     else:
@@ -57,6 +61,7 @@ def attach(args: argparse.Namespace) -> int:
         raise JobError(f"{record.job_id}: {now.error}.")
     follower = follow.Follower(record, ranks=[0], out=sys.stderr if args.json else sys.stdout)
     end, code = follower.run()
+    records.remember(workspace.find(args.env).records, record, end)
     if args.json:
         print(json.dumps(_row(record, end)))
     sys.stderr.write(follow.closing_block(record, end) + "\n")
@@ -98,6 +103,7 @@ def cancel(args: argparse.Namespace) -> int:
             executors.get(record.executor).cancel(record, now=True)
             patience = float("inf")
         end, pause = _status(record), min(pause * 1.5, executors.get(record.executor).poll_s)
+    records.remember(workspace.find(args.env).records, record, end)
     print(json.dumps(_row(record, end)) if args.json else f"{record.job_id}: {end.state}")
     return 0
 
@@ -111,7 +117,8 @@ def _dir(record: Record) -> JobDir:
 
 
 def _status(record: Record) -> Status:
-    return executors.get(record.executor).status(record)
+    now = executors.get(record.executor).status(record)
+    return record.last_end or now if now.forgotten else now
 
 
 def _reachable(record: Record, now: Status) -> None:
@@ -125,7 +132,7 @@ def _reachable(record: Record, now: Status) -> None:
 
 
 def _row(record: Record, now: Status) -> dict[str, Any]:
-    return {**asdict(record), **asdict(now)}
+    return {**{key: value for key, value in asdict(record).items() if key != "end"}, **asdict(now)}
 
 
 def _ranks(wanted: str, job: JobDir, record: Record) -> list[int] | None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from automodel_launch.errors import JobError
 from automodel_launch.suggest import did_you_mean
+
+SETTLED_S = 3600.0
+"""After it an end is final. Until then somebody may requeue the job; slurmctld has it for MinJobAge (300 s)."""
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED"})
 
@@ -58,6 +62,25 @@ class Record:
     submitted: float
     max_steps: int | None = None
     handle: dict[str, Any] = field(default_factory=dict)
+    end: dict[str, Any] | None = None  # the Status that it was last seen to end with
+
+    @property
+    def last_end(self) -> Status | None:
+        """The end that was seen, for when nobody knows the job any longer."""
+        known = {f.name for f in fields(Status)}
+        return Status(**{key: value for key, value in self.end.items() if key in known}) if self.end else None
+
+    @property
+    def final(self) -> Status | None:
+        """The end, where it lies so far back that asking again is of no use: 200 old jobs are listed at once."""
+        end = self.last_end
+        return end if end and end.ended and time.time() - end.ended > SETTLED_S else None
+
+
+def remember(folder: Path, record: Record, status: Status) -> None:
+    """Keep the end of a job: a cluster without sacct forgets it within minutes."""
+    if status.over and record.end != asdict(status):
+        save(folder, replace(record, end=asdict(status)))
 
 
 def save(folder: Path, record: Record) -> None:
@@ -113,6 +136,7 @@ def _read(path: Path) -> Record | None:
         record = Record(**{f.name: values[f.name] for f in fields(Record) if f.name in values})
         texts = (record.job_id, record.run_name, record.job_dir, record.run_dir, record.executor)
         whole = all(isinstance(text, str) for text in texts) and isinstance(record.handle, dict)
+        whole = whole and (record.end is None or isinstance(record.end, dict))
         return record if whole and isinstance(record.submitted, (int, float)) else None
     except (OSError, ValueError, TypeError, AttributeError):
         return None

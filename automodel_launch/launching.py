@@ -58,7 +58,8 @@ def _planned(args: argparse.Namespace) -> tuple[Workspace, Plan, list[Finding]]:
     configs.refuse_bare_options(parsed, args.options)
     layered = configs.load(recipe, args.config, parsed, args.options)
     mode: planning.Mode = "batch" if args.batch else "run"
-    plan = planning.make(here, env_file, profile_name, recipe, layered, mode=mode, name=args.name, fresh=args.fresh)
+    options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
+    plan = planning.make(here, env_file, profile_name, recipe, layered, mode=mode, **options)
     return here, plan, checks.run(plan, offline=args.offline)
 
 
@@ -112,7 +113,7 @@ def _tell(findings: list[Finding]) -> None:
 
 
 def _submit(args: argparse.Namespace, here: Workspace, plan: Plan) -> int:
-    from automodel_launch import follow
+    from automodel_launch import follow, jobs
     from automodel_launch.submit import submit
 
     began = time.monotonic()
@@ -129,6 +130,7 @@ def _submit(args: argparse.Namespace, here: Workspace, plan: Plan) -> int:
         return 0
     follower = follow.Follower(record, ranks=[0], out=sys.stderr if args.json else sys.stdout)
     status, code = follower.run()
+    jobs.remember(here.records, record, status)
     if args.json:
         print(json.dumps({**asdict(record), **asdict(status), "exit_code": code}))
     _say(follow.closing_block(record, status))

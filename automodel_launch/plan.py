@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from automodel_launch import configs, envscope, executors, naming, packaging, profiles, yamlio
+from automodel_launch import artifacts, configs, envscope, executors, naming, packaging, profiles, yamlio
 from automodel_launch.errors import ProfileError
 from automodel_launch.packaging import PlannedFile
 from automodel_launch.places import HERE, Place
@@ -47,6 +47,7 @@ class Plan:
     texts: dict[str, str]
     agent: dict[str, Any]
     script: str
+    artifacts: dict[str, dict[str, Any]]  # key of `run` (data) -> the manifest that it stands for
     plan_hash: str = ""
     data_dir: str = ""
 
@@ -115,6 +116,7 @@ class Plan:
             "config": yamlio.json_value(self.config),
             "provenance": self.provenance,
             "kept_for_the_job": list(self.deferred),
+            "artifacts": {key: artifacts.name_of(manifest) for key, manifest in self.artifacts.items()},
             "files": [{"path": f.path, "bytes": f.bytes, "sha256": f.sha256} for f in self.files]
             + [_described(path, text) for path, text in self.texts.items()],
             "env": sorted({*self.agent["env"], *self.profile.env, *self.profile.secrets}),
@@ -138,9 +140,10 @@ def make(
     mode: Mode = "run",
     name: str | None = None,
     fresh: bool = False,
+    offline: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Put a plan together; nothing is written and nothing is asked over a network.
+    """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`.
 
     Raises:
         LaunchError: the parts do not fit together; see profiles, configs and packaging.
@@ -157,6 +160,7 @@ def make(
         **{section: values for section, values in env_file.sections.items() if section != "cli"},
     }
     run_values["wandb"] = {**run_values.get("wandb", {}), **layered.section("wandb", dict, "mapping")}
+    scope.artifacts = _artifacts(run_values, executor.place(profile), offline)
     trained = layered.resolve({**run_values, "name": "@run", "dir": "@run"}, scope).data
     trained = yamlio.json_value(trained)
     run_name = name or naming.run_name(recipe.name, layered.name, trained)
@@ -186,6 +190,7 @@ def make(
         texts={},
         agent={},
         script="",
+        artifacts=scope.artifacts.used,
     )
     return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records))
 
@@ -239,6 +244,15 @@ def _profile(
             "nodes = 1, or a profile with another executor",
         )
     return profile, sources
+
+
+def _artifacts(run_values: dict[str, Any], place: Place, offline: bool) -> artifacts.Artifacts:
+    section = run_values.setdefault("artifacts", {})
+    section = run_values["artifacts"] = {"root": f"{run_values['data_dir']}/artifacts", **section}
+    root = os.path.expanduser(section["root"]) if place == HERE else section["root"]  # noqa: PTH111
+    if not root.startswith("/"):
+        raise ProfileError(f"[artifacts] root = {root!r} is relative, and jobs run elsewhere.", "give an absolute path")
+    return artifacts.Artifacts(root, None if offline and place != HERE else place)
 
 
 def _scope(profile: Profile, layered: configs.Layered, environ: Mapping[str, str]) -> envscope.EnvScope:

@@ -406,3 +406,15 @@ def test_unknown_keys_of_the_profile(bench: Bench, text: str) -> None:
 def test_keys_below_what_is_no_table(bench: Bench, texts: tuple[str, ...]) -> None:
     bench.env('setup_lines = ["true"]\n')
     refused(LaunchError, lambda: bench.plan(*texts), texts[0].lstrip("+").split(".")[1])
+
+
+def test_keys_that_the_recipe_knows_may_be_missing_in_a_config(bench: Bench) -> None:
+    block = '[tool.runspec]\nname = "stub"\n[tool.runspec.config]\ndir = "configs/stub"\noptional = ["sample"]'
+    bench.script("stub", block)
+    bench.config("a: 1\n")
+    for texts in (["sample=5"], ["--sample=5"]):
+        layered = bench.layered(*texts, config="t")
+        assert layered.data == {"a": 1, "sample": 5} and layered.sources["sample"] == f"override {texts[0]}"
+    refused(ConfigError, lambda: bench.layered("smple=5", config="t"), "Did you mean 'sample'?")
+    refused(UsageError, lambda: bench.layered("--smple=5", config="t"), "Did you mean '--sample'?")
+    refused(UsageError, lambda: bench.layered("--sample", config="t"), "needs a value")

@@ -31,6 +31,18 @@ def test_a_record_comes_back_whole(tmp_path: Path) -> None:
     assert jobs.find(tmp_path / "new" / "folder", "a.1") == record
 
 
+def test_an_end_is_remembered_and_final_an_hour_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs.save(tmp_path, RECORD)
+    jobs.remember(tmp_path, RECORD, Status("RUNNING"))
+    assert jobs.find(tmp_path, "a.1").last_end is None
+    end = Status("FAILED", code=7, ended=5000.0)
+    jobs.remember(tmp_path, RECORD, end)
+    for now, final in ((5010.0, None), (5000.0 + jobs.SETTLED_S + 1, end)):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        found = jobs.find(tmp_path, "a.1")
+        assert (found.last_end, found.final) == (end, final)
+
+
 def test_without_any_job(tmp_path: Path) -> None:
     assert jobs.all_records(tmp_path / "none") == []
     for wanted in ("last", "a.1", ""):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import automodel, executors
+from automodel_launch import automodel, executors, lineage
 from automodel_launch.checks.finding import Finding
 from automodel_launch.executors import mounts
 from automodel_launch.plan import Plan
@@ -46,6 +46,23 @@ def tokenizer(plan: Plan) -> Iterator[Finding]:
         elif not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
             fix = "save one there with tokenizer.save_pretrained(DIR)"
             yield Finding("error", "no-tokenizer", f"{source}: there is no tokenizer.json in it.", fix)
+
+
+def tokenizer_of_the_data(plan: Plan) -> Iterator[Finding]:
+    """Training uses the tokenizer that made its data: ids of another one train on garbage without an error."""
+    for made in lineage.of_plan(plan):
+        for key, value in automodel.data_tokenizers(plan.config):
+            verdict = "same" if "${oc.env:" in value else lineage.same(made, value, plan.visible)
+            source = f"{key} = {value} ({plan.provenance.get(key, plan.config_name)})"
+            if verdict == "other":
+                fix = f"{key}={made.name}, or make the data again with tokenizer={value}"
+                message = f"{source}: the data {made.data} were made with another tokenizer, {made.name}."
+                yield Finding("error", "other-tokenizer", message, fix)
+            elif verdict == "unknown":
+                message = (
+                    f"{source}: the data {made.data} were made with {made.name}; they cannot be compared from here."
+                )
+                yield Finding("warning", "other-tokenizer", message, f"{key}={made.name}, unless they are the same")
 
 
 def _unknown_here(plan: Plan, value: Any) -> bool:
@@ -153,4 +170,4 @@ def _pattern(pattern: str, source: str) -> Iterator[Finding]:
             yield Finding("error", "no-data", f"{source}: {file} holds no tokens.", PREPARE)
 
 
-CHECKS = (shards, tokenizer)
+CHECKS = (shards, tokenizer, tokenizer_of_the_data)

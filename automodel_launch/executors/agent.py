@@ -57,8 +57,16 @@ def spec(plan: Plan, *, python: str, port: int | None, stop_with_parent: bool, i
         "stop_grace_s": float(profile.stop_grace),
         "heartbeat_s": HEARTBEAT_S,
         "stop_with_parent": stop_with_parent,
+        "stall_s": stall_seconds(profile.stall),
         "workdir": containers.workdir(plan) if executors.get(plan.executor).image(profile) else None,
     }
+
+
+def stall_seconds(stall: str | None) -> float | None:
+    """Of a time that the schema has let through, such as "15m"."""
+    if stall is None or stall == "off":
+        return None
+    return float(stall[:-1]) * {"s": 1, "m": 60, "h": 3600}[stall[-1]]
 
 
 def _is_shipped(plan: Plan, name: str) -> bool:

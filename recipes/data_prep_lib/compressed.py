@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from data_prep_lib.remote import open_input
+
 _CHUNK = 1 << 20
 
 
@@ -21,7 +23,7 @@ class DamagedFileError(Exception):
 def open_stream(path: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """(the stream of decompressed bytes, the raw file, whose tell() says how far reading has come)."""
     suffix = Path(path.lower()).suffix
-    with open(path, "rb", buffering=_CHUNK) as raw:
+    with open_input(path) as raw:
         try:
             if suffix == ".gz":
                 # BufferedReader: GzipFile's own line iteration is several times slower

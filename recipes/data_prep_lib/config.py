@@ -6,13 +6,13 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped, unused-ignore]
 
-from data_prep_lib import schema
+from data_prep_lib import formats, schema
 from data_prep_lib.errors import ConfigError
 
 SPLITS = ("train", "valid", "test")
@@ -28,6 +28,16 @@ class Dataset:
     format: str | None = None
     text_field: str = "text"
     include: tuple[str, ...] = ("**/*",)
+    split: str | None = None  # of hf:// datasets, as `subset`
+    subset: str | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Where the manifest goes: root/name/vN/manifest.json."""
+
+    root: Path
+    name: str
 
 
 @dataclass(frozen=True)
@@ -41,10 +51,15 @@ class Config:
     add_bos: bool = False
     add_eos: bool = True
     sample: int | None = None
+    max_tokens: int | None = None
     max_doc_tokens: int | None = None
     min_doc_chars: int = 1
     on_error: str = "fail"
     format: str = "megatron"
+    artifact: Artifact | None = None
+    wandb: Mapping[str, str] | None = None
+    ranks: int | None = None
+    engine: str = "auto"
 
 
 def _name(key: str, value: Any) -> str:
@@ -57,7 +72,10 @@ def _name(key: str, value: Any) -> str:
 def _path(key: str, value: Any) -> str:
     path = schema.text(key, value)
     if path.startswith("hf://"):
-        raise schema.bad(key, value, "a local file, glob or directory (hf:// datasets cannot be read yet)")
+        name = "hf://" + path.removeprefix("hf://").removeprefix("datasets/").rstrip("/")
+        if not re.fullmatch(r"hf://(/.+|[^/@]+(/[^/@]+)?(@.+)?)", name):
+            raise schema.bad(key, value, "hf://ORG/NAME, hf://ORG/NAME@REVISION, or hf:///DIRECTORY")
+        return name
     return str(Path(path).expanduser().absolute())
 
 
@@ -68,15 +86,16 @@ def _include(key: str, value: Any) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-def _not_yet(key: str, value: Any) -> None:
-    if value is not None:
-        raise schema.bad(key, value, "null (split and subset belong to hf:// datasets, which cannot be read yet)")
+def _artifact(key: str, value: Any) -> Artifact:
+    keys: dict[str, schema.Check] = {"root": schema.text, "name": _name}
+    given = schema.closed(key, value, keys, required=("root", "name"))
+    return Artifact(Path(given["root"]).expanduser().absolute(), given["name"])
 
 
-def _format(key: str, value: Any) -> str:
-    if value == "nanogpt":
-        raise schema.bad(key, value, "megatron (nanogpt shards cannot be written yet)")
-    return str(schema.one_of("megatron")(key, value))
+def _wandb(key: str, value: Any) -> dict[str, str]:
+    names = ("project", "entity", "name", "mode", "dir")
+    given = schema.closed(key, value, dict.fromkeys(names, schema.optional(schema.text)), required=("project",))
+    return {name: text for name, text in given.items() if text is not None}
 
 
 def _splits(key: str, value: Any) -> dict[str, float]:
@@ -87,7 +106,6 @@ def _splits(key: str, value: Any) -> dict[str, float]:
     return shares
 
 
-# The place where hf:// sources join: their keys are known already, so that they are refused by name.
 DATASET_KEYS: dict[str, schema.Check] = {
     "name": _name,
     "path": _path,
@@ -95,8 +113,8 @@ DATASET_KEYS: dict[str, schema.Check] = {
     "format": schema.optional(schema.one_of("jsonl", "parquet", "text")),
     "text_field": schema.text,
     "include": _include,
-    "split": _not_yet,
-    "subset": _not_yet,
+    "split": schema.optional(schema.text),
+    "subset": schema.optional(schema.text),
 }
 
 
@@ -106,7 +124,12 @@ def _datasets(key: str, value: Any) -> tuple[Dataset, ...]:
     found: dict[str, Dataset] = {}
     for i, item in enumerate(value):
         checked = schema.closed(f"{key}[{i}]", item, DATASET_KEYS, required=("name", "path"))
-        dataset = Dataset(**{k: v for k, v in checked.items() if k not in ("split", "subset")})
+        dataset = Dataset(**checked)
+        for only_hf in ("split", "subset"):
+            if checked.get(only_hf) and not dataset.path.startswith("hf://"):
+                raise schema.bad(f"{key}[{i}].{only_hf}", checked[only_hf], "null, as `path` is no hf:// dataset")
+        if dataset.path.startswith("hf://") and dataset.split is None:
+            dataset = replace(dataset, split="train")
         if dataset.name in found:
             raise schema.bad(f"{key}[{i}].name", dataset.name, "a name that no other dataset of the list has")
         found[dataset.name] = dataset
@@ -124,16 +147,21 @@ KEYS: dict[str, schema.Check] = {
     "blend": schema.optional(_blend),
     "output_dir": lambda key, value: Path(schema.text(key, value)).expanduser().absolute(),
     "tokenizer": schema.text,
-    "format": _format,
+    "format": schema.one_of(*formats.FORMATS),
+    "ranks": schema.optional(schema.count),
     "num_shards": schema.optional(schema.count),
     "workers": schema.optional(schema.count),
     "add_bos": schema.boolean,
     "add_eos": schema.boolean,
     "splits": _splits,
     "sample": schema.optional(schema.count),
+    "max_tokens": schema.optional(schema.amount),
     "max_doc_tokens": schema.optional(schema.count),
     "min_doc_chars": schema.optional(schema.count),
     "on_error": schema.one_of("fail", "skip"),
+    "artifact": schema.optional(_artifact),
+    "wandb": schema.optional(_wandb),
+    "engine": schema.one_of("auto", "fastokens", "gigatoken", "tokenizers"),
     "run": lambda key, value: None,  # the launcher's own section
 }
 
@@ -161,6 +189,7 @@ def load_config(path: Path) -> Config:
     values.pop("run", None)
     blend = values.pop("blend", None)
     values["datasets"] = values.get("datasets") or blend
+    formats.settle(values, [(dataset.name, dataset.weight) for dataset in values["datasets"]])
     values.setdefault("splits", {"train": 0.98, "valid": 0.01, "test": 0.01})
     values["min_doc_chars"] = values.get("min_doc_chars") or 1
     values["workers"] = values.get("workers") or len(os.sched_getaffinity(0))

@@ -1,26 +1,24 @@
-"""What makes an output what it is. Another tokenizer, format or input needs another output_dir, never a mixture."""
+"""What makes an output what it is. Another tokenizer, format or input is another output, never a mixture."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from data_prep_lib.config import Config
-from data_prep_lib.errors import DataPrepError, InputError
+from data_prep_lib.errors import InputError
 from data_prep_lib.inputs import Source
 from data_prep_lib.layout import Layout
 from data_prep_lib.safe_files import read_json, write_json
 from data_prep_lib.shards import Shard
 from data_prep_lib.vocab import TokenizerFiles
 
-# Raise it when the same input would give other bytes: then old shards are refused, not mixed with new ones.
+# Raise it when the same input would give other bytes: then a new output begins, and old shards are never mixed with it.
 _RULES = 1
 # Without on_error: a shard that was finished without a bad row is the same under both.
-_OPTIONS = ("add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars")
+_OPTIONS = ("add_bos", "add_eos", "sample", "max_tokens", "max_doc_tokens", "min_doc_chars")
 
 
 def describe(
@@ -34,6 +32,7 @@ def describe(
         "tokenizer": {"sha256": files.sha256, "eos": files.eos_token, "bos": files.bos_token},
         "options": {
             **{key: getattr(config, key) for key in _OPTIONS},
+            **({"ranks": config.ranks} if config.format == "nanogpt" else {}),
             "splits": dict(config.splits),
         },
         "datasets": {
@@ -54,9 +53,11 @@ def fingerprint(identity: Any) -> str:
 
 
 def claim(layout: Layout, identity: dict[str, Any]) -> None:
-    """Take output_dir for this identity, or refuse because its shards belong to another."""
+    """Take the directory for this identity, or refuse because its shards belong to another."""
+    # looked at before run.json, which is written before them
+    begun = layout.blend.exists() or (layout.root / "train").exists()
     known = read_json(layout.run)
-    if known is None and (layout.blend.exists() or (layout.root / "train").exists()):
+    if known is None and begun:
         raise InputError(f"output_dir: {layout.root} holds shards that this program did not make\n{_OTHER}")
     if known is None or not layout.has_receipts():
         write_json(layout.run, identity)
@@ -75,15 +76,3 @@ def _changes(old: Any, new: Any, key: str = "") -> list[str]:
         keys = list(dict.fromkeys([*old, *new]))
         return [c for k in keys for c in _changes(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))]
     return [key]
-
-
-@contextmanager
-def locked(layout: Layout) -> Iterator[None]:
-    """Two runs on one output_dir would remove each other's temporary files."""
-    layout.state.mkdir(parents=True, exist_ok=True)
-    with open(layout.state / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataPrepError(f"output_dir: another run is writing to {layout.root}\n  wait for it to end") from None
-        yield

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from data_prep_lib.config import Dataset
 from data_prep_lib.errors import InputError
+from data_prep_lib.remote import is_remote
 
 _JSONL = (".jsonl", ".ndjson", ".json")
 COMPRESSED = (".gz", ".zst")
@@ -22,6 +23,7 @@ class SourceFile:
     path: str
     size: int
     mtime_ns: int
+    sha256: str | None = None  # where the hub knows it
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,13 @@ class Source:
         return sum(file.size for file in self.files)
 
 
-def find_source(dataset: Dataset) -> Source:
-    """The files of one dataset; refuses what is missing, empty, unreadable or ambiguous."""
+def find_source(dataset: Dataset, kept: Path) -> Source:
+    """The files of one dataset; refuses what is missing, empty, unreadable or ambiguous.
+
+    `kept` is the directory for what the hub has said.
+    """
+    if is_remote(dataset.path):
+        return _hf_source(dataset, kept)
     paths = _paths(dataset)
     kind = dataset.format or _only_format(dataset, paths)
     if Path(dataset.path).is_dir() and kind != "text":
@@ -49,6 +56,17 @@ def find_source(dataset: Dataset) -> Source:
     if not any(file.size for file in files):
         raise InputError(f"dataset {dataset.name!r}: {dataset.path} is empty ({len(files)} file(s), 0 bytes)")
     return Source(dataset, kind, files)
+
+
+def _hf_source(dataset: Dataset, kept: Path) -> Source:
+    from data_prep_lib.hf_datasets import list_files
+
+    listed = list_files(dataset, kept)
+    kind = dataset.format or _only_format(dataset, [path for path, _, _ in listed])
+    files = [
+        SourceFile(path, size, 0, sha256) if is_remote(path) else _stat(dataset, path) for path, size, sha256 in listed
+    ]
+    return Source(dataset, kind, tuple(files))
 
 
 def format_of(path: str) -> str:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from data_prep_lib import held_out, identity, receipts
+from data_prep_lib import assembly, formats, held_out, identity, latest, nodes, receipts
 from data_prep_lib.blend import make_blend
-from data_prep_lib.config import Config
-from data_prep_lib.errors import InputError
+from data_prep_lib.budget import share_out
+from data_prep_lib.config import Artifact, Config
+from data_prep_lib.errors import DataPrepError, InputError
 from data_prep_lib.inputs import Source, find_source
-from data_prep_lib.layout import Layout
+from data_prep_lib.layout import HELD_OUT, SPLITS, Layout
+from data_prep_lib.nodes import Node
 from data_prep_lib.safe_files import read_json, remove_leftovers, write_json
 from data_prep_lib.shards import Shard, plan_shards
-from data_prep_lib.vocab import TokenizerFiles, find_tokenizer, read_vocab
+from data_prep_lib.vocab import TokenizerFiles, Vocab, find_tokenizer, read_vocab
+
+Work = list[tuple[Shard, str]]  # with the hash of all that makes it
 
 # BlendedDataset asserts it, its index being int16
 _MAX_PREFIXES = 32_766
@@ -29,121 +36,231 @@ class Job:
     sources: tuple[Source, ...]
     shards: tuple[Shard, ...]
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
-        return Layout(self.config.output_dir)
+        in_parts = SPLITS if self.is_nanogpt else HELD_OUT
+        return latest.layout_of(self.config.output_dir, identity.fingerprint(self.identity), in_parts)
+
+    @property
+    def is_nanogpt(self) -> bool:
+        return self.config.format == "nanogpt"
+
+    @property
+    def product(self) -> Path:
+        """What a training config names: MegatronPretraining's `paths`, NanogptDataset's `file_pattern`."""
+        return self.layout.root / "train" / "*.bin" if self.is_nanogpt else self.layout.blend
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         return identity.describe(self.config, self.files, self.sources, self.shards)
 
     @cached_property
-    def work(self) -> list[tuple[Shard, str]]:
-        """Each shard with the hash of all that makes it."""
+    def work(self) -> Work:
         run = identity.fingerprint(self.identity)
         return [(shard, identity.fingerprint([run, dataclasses.asdict(shard)])) for shard in self.shards]
 
-    def of(self, dataset: str) -> list[tuple[Shard, str]]:
+    @cached_property
+    def vocab(self) -> Vocab:
+        return read_vocab(self.files, self.config.add_bos, self.config.add_eos)
+
+    def of(self, dataset: str) -> Work:
         return [item for item in self.work if item[0].dataset == dataset]
 
 
 def plan(config: Config) -> Job:
     # data before tokenizer, which may have to be fetched
-    sources = tuple(find_source(dataset) for dataset in config.datasets)
+    sources = tuple(find_source(dataset, config.output_dir / ".inputs") for dataset in config.datasets)
     num_shards = 1 if config.sample else config.num_shards
     shards = tuple(shard for source in sources for shard in plan_shards(source, num_shards))
     if len(shards) > _MAX_PREFIXES:
         raise InputError(
             f"num_shards: {len(shards)} shards in all\n  valid: at most {_MAX_PREFIXES} in an AutoModel blend"
         )
-    return Job(config, find_tokenizer(config.tokenizer), sources, shards)
+    shards = tuple(share_out(config.max_tokens, config.datasets, shards))
+    files = find_tokenizer(config.tokenizer)
+    if config.format == "nanogpt":
+        files = formats.document_start(files, config.add_eos)
+    return Job(config, files, sources, shards)
 
 
-def execute(job: Job) -> None:
-    """Bring output_dir to its finished state; does nothing where it is."""
+def execute(job: Job, node: Node) -> bool:
+    """Bring output_dir to its finished state, together with the other nodes; does nothing where it is.
+
+    False where other nodes still have shards to make: the last of them finishes.
+    """
     layout = job.layout
-    with identity.locked(layout):
+    latest.check(job.config.output_dir)
+    with nodes.locked(layout, node, say):
         identity.claim(layout, job.identity)
-        for directory in layout.directories():
-            remove_leftovers(directory)
-        done, todo, unjoined = _state(job)
-        if not todo and not unjoined and layout.record.exists() and read_json(layout.blend) == _blend(job, done):
-            say(f"nothing to do: {layout.root} holds all {len(job.shards)} shards of this tokenizer and input")
-            return
-        if done:
+        mine = node.share(job.shards)
+        _remove_leftovers(layout, None if node.alone else mine)
+        with nodes.one_at_a_time(layout, node):
+            done, todo, unjoined = _state(job)
+        if done and todo:
             say(f"{len(done)} of {len(job.shards)} shards are done already")
-        _finish(job, done, todo, unjoined)
+        facts = _tokenize(job, todo, [item for item in todo if item[0].name in mine])
+        while True:
+            if node.rank == 0:
+                nodes.wait_for(lambda item: _receipt(job, *item, joined=True) is not None, todo, say)
+            with nodes.one_at_a_time(layout, node):
+                done, todo, unjoined = _state(job) if todo or not node.alone else (done, todo, unjoined)
+                if not todo:
+                    _complete(job, facts, done, unjoined)
+                    return True
+            if any(shard.name in mine for shard, _ in todo):
+                raise DataPrepError(f"{layout.root}: shards were damaged after they were made\n  run the command again")
+            if node.rank:
+                say(f"this node's share is done; {len(todo)} shards are left to other nodes")
+                return False
+            time.sleep(1)
 
 
-def _state(job: Job) -> tuple[dict[str, Any], list[tuple[Shard, str]], list[str]]:
+def _complete(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: list[str]) -> None:
+    layout = job.layout
+    if not unjoined and layout.record.exists() and read_json(layout.blend) == _blend(job, done):
+        say(f"nothing to do: {layout.root} holds all {len(job.shards)} shards of this tokenizer and input")
+    else:
+        _finish(job, facts, done, unjoined)
+    _point(layout)
+    if job.config.artifact:
+        _publish(job, job.config.artifact, done)
+
+
+def _publish(job: Job, artifact: Artifact, done: dict[str, Any]) -> None:
+    from data_prep_lib.artifact import log_to_wandb, publish
+
+    version, new = publish(artifact, job.layout, job.identity, _inputs(job, done))
+    if new:
+        say(f"artifact {artifact.name}:{version.name} (run.data: {artifact.name}:latest in a pretraining config)")
+        if job.config.wandb:
+            say(log_to_wandb(job.config.wandb, version))
+
+
+def _inputs(job: Job, done: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    from data_prep_lib import artifact, hashes
+
+    parts: dict[str, list[tuple[int, int, str]]] = {}
+    for shard in job.shards if _hashes_inputs(job.config) else ():  # in the order of the bytes of each file
+        for path, *part in done[shard.name].get("inputs") or hashes.of_shard(shard):
+            parts.setdefault(path, []).append(tuple(part))
+    files = [(source.dataset.name, file) for source in job.sources for file in source.files]
+    yield from artifact.describe_inputs(files, parts)
+
+
+def _hashes_inputs(config: Config) -> bool:
+    """Of a part of the input there is no hash: the rest is not read."""
+    return config.artifact is not None and config.sample is None and config.max_tokens is None
+
+
+def _remove_leftovers(layout: Layout, shards: set[str] | None) -> None:
+    """Temporary files of a killed run; with `shards`, theirs only, as other nodes may be at work on others."""
+    for directory in layout.directories():
+        remove_leftovers(directory, shards)
+
+
+def _state(job: Job) -> tuple[dict[str, Any], Work, list[str]]:
     """Receipts by shard, the shards without one, and the datasets whose valid and test parts are not joined."""
     done: dict[str, Any] = {}
     unjoined = []
     for dataset in job.config.datasets:
         items = job.of(dataset.name)
-        joined = receipts.read(job.layout, held_out.receipt_name(dataset.name), held_out.made_by(items))
+        joined = _joined(job, dataset.name)
         if joined is None:
             unjoined.append(dataset.name)
         for shard, made_by in items:
-            receipt = receipts.read(job.layout, shard.name, made_by, without_parts=joined is not None)
-            if receipt and not (receipt["skipped"] and job.config.on_error == "fail"):
+            if receipt := _receipt(job, shard, made_by, joined is not None):
                 done[shard.name] = receipt
     return done, [item for item in job.work if item[0].name not in done], unjoined
 
 
-def _blend(job: Job, done: dict[str, Any]) -> dict[str, list[str]]:
+def _joined(job: Job, dataset: str) -> dict[str, Any] | None:
+    """The receipt that makes a dataset's parts superfluous."""
+    if job.is_nanogpt:
+        return receipts.read(job.layout, assembly.RECEIPT, held_out.made_by(job.work))
+    return receipts.read(job.layout, held_out.receipt_name(dataset), held_out.made_by(job.of(dataset)))
+
+
+def _receipt(job: Job, shard: Shard, made_by: str, joined: bool) -> dict[str, Any] | None:
+    receipt = receipts.read(job.layout, shard.name, made_by, without_parts=joined)
+    return None if receipt and receipt["skipped"] and job.config.on_error == "fail" else receipt
+
+
+def _blend(job: Job, done: dict[str, Any]) -> dict[str, list[str]] | None:
+    if job.is_nanogpt:
+        return None
     return make_blend(job.layout, {d.name: d.weight for d in job.config.datasets}, job.shards, done)
 
 
-def _finish(job: Job, done: dict[str, Any], todo: list[tuple[Shard, str]], unjoined: list[str]) -> None:
+def _finish(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: list[str]) -> None:
     from data_prep_lib import report  # late, as numpy and tokenizers are: a run with nothing to do needs none of them
 
     config, layout = job.config, job.layout
-    vocab = read_vocab(job.files, config.add_bos, config.add_eos)
-    facts: dict[str, Any] = {"seconds": 0.0, "tokens_per_second": 0}  # of this run, resumed or not
-    if todo:
-        facts = _tokenize(job, vocab, todo)
-    for shard, made_by in todo:
-        receipt = receipts.read(layout, shard.name, made_by)
-        assert receipt is not None
-        done[shard.name] = receipt
-    for dataset in unjoined:
-        held_out.join(layout, dataset, job.of(dataset), vocab.dtype)
+    vocab = job.vocab
     counts = report.count(job.shards, done)
     if not any(splits["train"]["tokens"] for splits in counts.values()):
         raise InputError("datasets: no document went to the training split\n  add data, or change `splits`")
     facts |= {key: sum(r[key] for r in done.values()) for key in ("skipped", "short")}
     facts["skipped_rows"] = [row for shard in job.shards for row in done[shard.name]["skipped_rows"]]
-    write_json(layout.blend, _blend(job, done))
+    facts |= _join(job, vocab.dtype, unjoined)
+    held_out.remove_parts(layout, job.shards)  # before the record, which says that nothing is left to do
+    if blend := _blend(job, done):
+        write_json(layout.blend, blend)
+    facts["engine"] = read_json(layout.engine)
     write_json(layout.record, report.make_record(config, job.files, vocab, job.sources, counts, **facts))
-    held_out.remove_parts(layout, job.shards)
     say(report.table(counts))
     _say_left_out(facts)
 
 
-def _tokenize(job: Job, vocab: Any, todo: list[tuple[Shard, str]]) -> dict[str, Any]:
-    from data_prep_lib import pool, preflight
+def _join(job: Job, dtype: str, unjoined: list[str]) -> dict[str, Any]:
+    """Bring the parts into their final form; what the record says of it."""
+    if not job.is_nanogpt:
+        for dataset in unjoined:
+            held_out.join(job.layout, dataset, job.of(dataset), dtype)
+        return {}
+    joined = None if unjoined else _joined(job, "")
+    if joined is None:
+        say("assembling the files ...")
+        joined = assembly.assemble(job.layout, job.work, dtype, job.config.ranks)
+    return {"dtype": joined["dtype"], "output": joined["listing"]}
+
+
+def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
+    """Make this node's shards; `todo` are those of all nodes. What is to be said of this run's speed."""
+    if not mine:
+        return {"seconds": 0.0, "tokens_per_second": 0}
+    from data_prep_lib import engine_check, pool, preflight
     from data_prep_lib.progress import Progress, duration, short
     from data_prep_lib.worker import Settings
 
     config = job.config
     for source in job.sources:
         preflight.check_rows(source, config.on_error)
-    shards = [shard for shard, _ in todo]
-    preflight.check_disk(config.output_dir, shards, vocab.dtype, config.sample)
+    vocab, copies = job.vocab, 2 if job.is_nanogpt else 1
+    preflight.check_disk(config.output_dir, [shard for shard, _ in todo], vocab.dtype, config.sample, copies)
     keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "on_error")
-    settings = Settings(job.layout, job.files.path, vocab, **{key: getattr(config, key) for key in keys})
-    total = sum(shard.size for shard in shards)
-    workers = min(config.workers, len(todo))
-    say(f"{len(todo)} shards, {total / 1e6:.1f} MB of input, {workers} workers, ids {vocab.dtype}")
-    progress = Progress(sys.stderr, None if config.sample else total, len(todo))
+    choice = engine_check.choose(config.engine, job.files.path, [shard for shard, _ in mine], config.sample)
+    write_json(job.layout.engine, choice.facts())  # by each node: the ids are the same whatever engines they found
+    say(f"engine: {choice}")
+    options = {key: getattr(config, key) for key in keys}
+    settings = Settings(job.layout, job.files.path, choice.engine, vocab, hash_inputs=_hashes_inputs(config), **options)
+    total = sum(shard.size for shard, _ in mine)
+    workers = min(config.workers, len(mine))
+    say(f"{len(mine)} shards, {total / 1e6:.1f} MB of input, {workers} workers, ids {vocab.dtype}")
+    progress = Progress(sys.stderr, None if config.sample or config.max_tokens else total, len(mine))
     try:
-        pool.run(todo, settings, workers, progress.tick)
+        pool.run(mine, settings, workers, progress.tick)
     finally:
         progress.close()
     tokens, seconds = progress.counters.get("tokens", 0), progress.seconds
     say(f"{short(tokens)} tokens in {duration(seconds)}, {short(tokens / seconds)} tokens/s")
     return {"seconds": round(seconds, 3), "tokens_per_second": round(tokens / seconds)}
+
+
+def _point(layout: Layout) -> None:
+    if latest.point(layout):
+        say(f"{layout.root.parent}/latest is {layout.root.name} now")
+        if others := latest.others(layout):
+            say(f"other outputs below {layout.root.parent}: {', '.join(others)}; remove those that you do not need")
 
 
 def _say_left_out(facts: dict[str, Any]) -> None:

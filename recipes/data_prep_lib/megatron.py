@@ -8,18 +8,18 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from data_prep_lib.safe_files import writing
 
-_MAGIC = b"MMIDIDX\x00\x00"
-_HEADER = struct.Struct("<9sQBQQ")
+INDEX_MAGIC = b"MMIDIDX\x00\x00"
+INDEX_HEADER = struct.Struct("<9sQBQQ")
 _DTYPE_CODES = {"uint16": 8, "int32": 4}
 
 
@@ -33,16 +33,17 @@ class PairWriter:
         self._bin: IO[bytes] | None = None
         self._stack = ExitStack()
 
-    def add(self, documents: Sequence[Sequence[int]], text_bytes: int) -> None:
-        """Append documents; `text_bytes` is the size of their texts together."""
-        if not documents:
-            return
+    def add(self, ids: Iterable[npt.NDArray[Any]], lengths: npt.NDArray[np.int32], text_bytes: int) -> None:
+        """Append documents: arrays of the writer's dtype that hold their ids one after another, and their lengths.
+
+        `text_bytes` is the size of their texts together.
+        """
         if self._bin is None:
             self._bin = self._stack.enter_context(writing(self._prefix.with_name(self._prefix.name + ".bin")))
-        lengths = np.fromiter(map(len, documents), np.int32, len(documents))
-        self._bin.write(np.concatenate([np.array(ids, self._dtype) for ids in documents]).tobytes())
+        for part in ids:
+            self._bin.write(part.data)
         self._lengths.append(lengths)
-        self.documents += len(documents)
+        self.documents += len(lengths)
         self.tokens += int(lengths.sum(dtype=np.int64))
         self.bytes += text_bytes
 
@@ -62,19 +63,27 @@ def write_index(prefix: Path, lengths: npt.NDArray[np.int32], dtype: np.dtype[np
     np.cumsum(lengths[:-1], dtype=np.int64, out=offsets[1:])
     offsets *= dtype.itemsize
     with writing(prefix.with_name(prefix.name + ".idx")) as file:
-        file.write(_HEADER.pack(_MAGIC, 1, _DTYPE_CODES[dtype.name], n, n + 1))
+        file.write(INDEX_HEADER.pack(INDEX_MAGIC, 1, _DTYPE_CODES[dtype.name], n, n + 1))
         for part in (lengths.astype("<i4"), offsets, np.arange(n + 1, dtype="<i8")):
             file.write(part.tobytes())
 
 
-def read_lengths(prefix: Path) -> npt.NDArray[np.int32]:
-    """Tokens of each document, from an .idx that this module wrote."""
+def count_documents(prefix: Path) -> int:
+    """Documents of a pair, from an .idx that this module wrote."""
     path = prefix.with_name(prefix.name + ".idx")
     with open(path, "rb") as file:
-        magic, _, _, n, _ = _HEADER.unpack(file.read(_HEADER.size))
-        if magic != _MAGIC:
-            raise ValueError(f"{path} is not a Megatron index")
-        return np.fromfile(file, "<i4", n)
+        magic, _, _, n, _ = INDEX_HEADER.unpack(file.read(INDEX_HEADER.size))
+    if magic != INDEX_MAGIC:
+        raise ValueError(f"{path} is not a Megatron index")
+    return int(n)
+
+
+def read_lengths(prefix: Path, first: int = 0, count: int | None = None) -> npt.NDArray[np.int32]:
+    """Tokens of the documents [first, first + count), as far as there are any."""
+    left = count_documents(prefix) - first
+    with open(prefix.with_name(prefix.name + ".idx"), "rb") as file:
+        file.seek(INDEX_HEADER.size + 4 * first)
+        return np.fromfile(file, "<i4", left if count is None else min(left, count))
 
 
 def concatenate(parts: Iterable[Path], prefix: Path, dtype: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped, unused-ignore]
 
 from data_prep_lib.compressed import DamagedFileError
 from data_prep_lib.errors import InputError
+from data_prep_lib.remote import is_remote, open_input
 from data_prep_lib.shards import Piece
 
 _ROWS = 512  # rows decoded at once: keeps memory flat where row groups are large
@@ -18,7 +20,8 @@ _ROWS = 512  # rows decoded at once: keeps memory flat where row groups are larg
 def read_column(piece: Piece, field: str) -> Iterator[tuple[int, Any, float]]:
     """(row number from 1, value, share of the part's rows read); no UTF-8 comes as its UnicodeDecodeError."""
     try:
-        with pq.ParquetFile(piece.path) as file:
+        with ExitStack() as stack:
+            file = stack.enter_context(_open(stack, piece.path))
             _check_column(piece.path, file.schema_arrow, field)
             groups = _groups(file.metadata, piece)
             total, done = sum(rows for _, _, rows in groups), 0
@@ -33,6 +36,12 @@ def read_column(piece: Piece, field: str) -> Iterator[tuple[int, Any, float]]:
         if e.errno is None:  # Arrow's own, for pages that it cannot read; the system's errors have a number
             raise DamagedFileError(f"truncated or damaged parquet file: {e}") from None
         raise
+
+
+def _open(stack: ExitStack, path: str) -> Any:
+    if not is_remote(path):
+        return pq.ParquetFile(path)
+    return pq.ParquetFile(stack.enter_context(open_input(path, exact=True)), pre_buffer=True)  # few, large requests
 
 
 def _check_column(path: str, schema: pa.Schema, field: str) -> None:

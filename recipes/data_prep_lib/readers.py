@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO, Any
 
 from data_prep_lib.compressed import DamagedFileError, open_stream
 from data_prep_lib.errors import InputError
 from data_prep_lib.inputs import COMPRESSED
+from data_prep_lib.remote import open_input, size_of
 from data_prep_lib.shards import Piece, Shard
 
 _LISTED = 20  # bad rows named in a shard's receipt; all are counted
@@ -47,7 +47,7 @@ class ShardReader:
     def __iter__(self) -> Iterator[str]:
         read = {"jsonl": self._jsonl, "text": self._text, "parquet": self._parquet}[self._shard.format]
         for piece in self._shard.pieces:
-            if Path(piece.path).stat().st_size != piece.size:
+            if size_of(piece.path) not in (piece.size, None):
                 raise InputError(f"{piece.path}: its size changed while it was read\n  run again when it is complete")
             before = self.consumed
             yield from read(piece)
@@ -89,7 +89,7 @@ class ShardReader:
 
     def _plain_lines(self, piece: Piece) -> Iterator[tuple[Callable[[], int], bytes]]:
         """The lines that begin in [start, end); a line's number is found only when asked for."""
-        with open(piece.path, "rb", buffering=1 << 20) as file:
+        with open_input(piece.path) as file:
             at = piece.start
             if at:  # the line that holds byte start - 1 belongs to the part before
                 file.seek(at - 1)
@@ -156,7 +156,8 @@ def _checked(value: Any, field: str) -> tuple[str, str]:
     if not isinstance(value, str):
         return "", f"field {field!r} is {'null' if value is None else type(value).__name__}, not text"
     try:
-        value.encode("utf-8")
+        if not value.isascii():  # a flag, where encoding takes as long as reading did
+            value.encode("utf-8")
     except UnicodeEncodeError as e:
         return "", f"invalid UTF-8: a lone surrogate at character {e.start}"
     return value, ""
@@ -176,7 +177,7 @@ def _without_bom(data: bytes, offset: int) -> bytes:
 
 def _line_number(path: str, offset: int) -> int:
     """1 for the line that begins at byte 0."""
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         return 1 + sum(chunk.count(b"\n") for chunk in _chunks(file, offset))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +15,7 @@ from data_prep_lib.progress import short
 from data_prep_lib.shards import Shard
 from data_prep_lib.vocab import TokenizerFiles, Vocab
 
-_LIBRARIES = ("tokenizers", "numpy", "pyarrow", "zstandard", "orjson")
+_LIBRARIES = ("tokenizers", "fastokens", "gigatoken", "numpy", "pyarrow", "zstandard", "orjson")
 Counts = dict[str, dict[str, dict[str, int]]]
 
 
@@ -54,7 +55,7 @@ def make_record(
         ],
         "counts": counts,
         **facts,
-        "config": {**dataclasses.asdict(config), "output_dir": str(config.output_dir)},
+        "config": json.loads(json.dumps(dataclasses.asdict(config), default=str)),
         "versions": {"python": platform.python_version(), **_versions()},
     }
 

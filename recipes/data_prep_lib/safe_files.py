@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that becomes `path` when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # the host, as processes of several nodes (containers above all) may have one id
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     file = open(temporary, "wb", buffering=1 << 20)  # noqa: SIM115
     try:
         yield file
@@ -28,7 +30,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         os.fsync(file.fileno())
         file.close()
         temporary.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except BaseException:
         with suppress(OSError):  # close() flushes once more, and fails once more on a full disk
             file.close()
@@ -50,10 +52,11 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Temporary files of a killed run. Call it under the output's lock only."""
+def remove_leftovers(directory: Path, names: set[str] | None = None) -> None:
+    """Temporary files of a killed run, with `names` of these files only. Call it under the output's lock only."""
     for path in directory.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        if names is None or any(path.name.startswith(f".{name}.") for name in names):
+            path.unlink(missing_ok=True)
 
 
 def disk_error(e: OSError, where: Path) -> DataPrepError:
@@ -65,7 +68,7 @@ def disk_error(e: OSError, where: Path) -> DataPrepError:
     return DataPrepError(f"{e.filename or where}: {e.strerror or e}")
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     fd = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(fd)

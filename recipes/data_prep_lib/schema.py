@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from data_prep_lib.errors import ConfigError
@@ -55,6 +57,17 @@ def count(key: str, value: Any) -> int:
     # bool is an int in Python, and `workers: true` is a typo
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise bad(key, value, "a whole number, 1 or more")
+    return value
+
+
+def amount(key: str, value: Any) -> int:
+    """A whole number, also as `500M`: K, M, B (or G) and T are powers of 1000."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMBGT])B?", value.strip(), re.I) if isinstance(value, str) else None
+    if match:
+        number = Decimal(match[1]) * 1000 ** (" KMBT".index(match[2].upper().replace("G", "B")))
+        value = int(number) if number == int(number) else value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise bad(key, value, "a whole number, 1 or more, or one such as 500M, 2B or 1.5T")
     return value
 
 

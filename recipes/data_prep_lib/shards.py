@@ -39,6 +39,7 @@ class Shard:
     format: str
     text_field: str
     pieces: tuple[Piece, ...]
+    max_tokens: int | None = None  # of all splits together; see budget.py
 
     @property
     def name(self) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -14,18 +13,18 @@ from multiprocessing import parent_process
 from multiprocessing.sharedctypes import SynchronizedArray
 from typing import Any
 
-from data_prep_lib import receipts
+import numpy as np
+
+from data_prep_lib import engines, hashes, receipts
+from data_prep_lib.batches import batches
 from data_prep_lib.config import SPLITS
+from data_prep_lib.framing import Frame, by_split, frame, splits_of
 from data_prep_lib.layout import Layout
 from data_prep_lib.megatron import PairWriter, pair
 from data_prep_lib.readers import ShardReader
 from data_prep_lib.safe_files import disk_error
 from data_prep_lib.shards import Shard
-from data_prep_lib.vocab import Vocab, load_tokenizer
-
-# One call of encode_batch_fast: large enough to hide its overhead, small enough that memory stays flat.
-_BATCH_CHARS = 1 << 19
-_BATCH_DOCUMENTS = 1024
+from data_prep_lib.vocab import Vocab
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Settings:
 
     layout: Layout
     tokenizer_path: str
+    engine: str
     vocab: Vocab
     splits: Mapping[str, float]
     add_bos: bool
@@ -42,6 +42,12 @@ class Settings:
     max_doc_tokens: int | None
     min_doc_chars: int
     on_error: str
+    hash_inputs: bool = False
+
+    @property
+    def frame(self) -> Frame:
+        head, tail = self.vocab.bos_id if self.add_bos else None, self.vocab.eos_id if self.add_eos else None
+        return Frame(head, tail, self.max_doc_tokens)
 
 
 class Stopped(Exception):
@@ -53,11 +59,11 @@ _state: dict[str, Any] = {}
 
 def start(settings: Settings, counters: SynchronizedArray[int]) -> None:
     """Initializer of a worker process. `counters`: documents, tokens, text bytes, input bytes, stop."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process a core; more threads would only wait for each other
+    engines.one_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    _state.update(settings=settings, counters=counters, tokenizer=load_tokenizer(settings.tokenizer_path))
+    _state.update(settings=settings, counters=counters, encode=engines.load(settings.engine, settings.tokenizer_path))
 
 
 def _die_with_parent() -> None:
@@ -66,14 +72,6 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def split_of(text: bytes, splits: Mapping[str, float]) -> str:
-    """The split of a document, by its text alone: other data never moves it, and every machine agrees."""
-    at = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") / 2**64
-    if at < splits["test"]:
-        return "test"
-    return "valid" if at < splits["test"] + splits["valid"] else "train"
 
 
 def build(shard: Shard, made_by: str) -> None:
@@ -92,52 +90,35 @@ def _build(shard: Shard, made_by: str, settings: Settings) -> None:
     with ExitStack() as stack:
         prefixes = {split: settings.layout.prefix(split, shard) for split in SPLITS}
         writers = {s: stack.enter_context(PairWriter(prefixes[s], settings.vocab.dtype)) for s in SPLITS}
-        for batch in _batches(texts):
+        for batch in batches(texts):
             kept = [text for text in batch if len(text) >= settings.min_doc_chars]
             num_short += len(batch) - len(kept)
-            _write(kept, writers, settings)
+            left = None if shard.max_tokens is None else shard.max_tokens - sum(w.tokens for w in writers.values())
+            full = _write(kept, writers, settings, left)
             meter.update(writers.values(), reader.consumed)
+            if full:
+                break
     counts = {s: {"documents": w.documents, "tokens": w.tokens, "bytes": w.bytes} for s, w in writers.items()}
     files = [path for s, prefix in prefixes.items() if writers[s].documents for path in pair(prefix)]
-    facts = {"counts": counts, "short": num_short, "skipped": reader.num_skipped, "skipped_rows": reader.skipped}
+    facts: dict[str, Any] = {
+        "counts": counts,
+        "short": num_short,
+        "skipped": reader.num_skipped,
+        "skipped_rows": reader.skipped,
+    }
+    if settings.hash_inputs:
+        facts["inputs"] = hashes.of_shard(shard)
     receipts.write(settings.layout, shard.name, made_by, files, **facts)
 
 
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    chars = 0
-    for text in texts:
-        batch.append(text)
-        chars += len(text)
-        if chars >= _BATCH_CHARS or len(batch) >= _BATCH_DOCUMENTS:
-            yield batch
-            batch, chars = [], 0
-    if batch:
-        yield batch
-
-
-def _write(texts: list[str], writers: Mapping[str, PairWriter], settings: Settings) -> None:
-    documents: dict[str, list[list[int]]] = {split: [] for split in SPLITS}
-    sizes = dict.fromkeys(SPLITS, 0)
-    encodings = _state["tokenizer"].encode_batch_fast(texts, add_special_tokens=False)
-    for text, encoding in zip(texts, encodings, strict=True):
-        ids = _framed(encoding.ids, settings)
-        if ids:
-            data = text.encode("utf-8")
-            split = split_of(data, settings.splits)
-            documents[split].append(ids)
-            sizes[split] += len(data)
-    for split, writer in writers.items():
-        writer.add(documents[split], sizes[split])
-
-
-def _framed(ids: list[int], settings: Settings) -> list[int]:
-    """With BOS and EOS. A document that is cut keeps its EOS: it still is the border to the next one."""
-    head = [settings.vocab.bos_id] if settings.add_bos and settings.vocab.bos_id is not None else []
-    tail = [settings.vocab.eos_id] if settings.add_eos and settings.vocab.eos_id is not None else []
-    if settings.max_doc_tokens is not None:
-        ids = ids[: max(0, settings.max_doc_tokens - len(head) - len(tail))]
-    return head + ids + tail if ids else []
+def _write(texts: list[str], writers: Mapping[str, PairWriter], settings: Settings, left: int | None) -> bool:
+    """Write a batch, at most `left` tokens of it: the last document is cut. Whether that is reached."""
+    framed = frame(_state["encode"](texts), settings.frame, settings.vocab, left)
+    data = [text.encode("utf-8") for text, length in zip(texts, framed.lengths.tolist(), strict=True) if length]
+    sizes = np.fromiter(map(len, data), np.int64, len(data))
+    for split, runs, lengths, size in by_split(framed, splits_of(data, settings.splits), sizes):
+        writers[split].add(runs, lengths, size)
+    return framed.full
 
 
 class _Meter:

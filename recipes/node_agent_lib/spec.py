@@ -44,6 +44,7 @@ class Spec:
     stop_grace_s: float
     heartbeat_s: float
     stop_with_parent: bool
+    stall_s: float | None  # without progress for so long, the job counts as hung; None: never
     workdir: str | None = None  # of startup commands and training; None: code_dir
 
     @property
@@ -109,6 +110,7 @@ _EXPECTED = {
     "rendezvous": '{"id": string, "port": integer or null}',
     "env": "an object of names and strings without NUL",
     "secrets_file": "an absolute path or null",
+    "stall_s": "a number above 0 or null",
     "workdir": "an absolute path or null",
     "stop_with_parent": "true or false",
 }
@@ -124,7 +126,9 @@ def _ok(key: str, value: Any) -> bool:
     if key in _LISTS:
         return isinstance(value, list) and all(_is_text(item) for item in value)
     if key in _SECONDS:
-        return (_is_int(value) or isinstance(value, float)) and value > 0
+        return _is_seconds(value)
+    if key == "stall_s":
+        return value is None or _is_seconds(value)
     if key == "schema":
         return _is_int(value) and value == 1
     if key == "launch":
@@ -148,6 +152,10 @@ def _is_path(value: Any) -> bool:
 
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_seconds(value: Any) -> bool:
+    return (_is_int(value) or isinstance(value, float)) and bool(value > 0)
 
 
 def _is_variable(name: str, value: Any) -> bool:

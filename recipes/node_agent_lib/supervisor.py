@@ -13,6 +13,7 @@ from typing import Callable
 
 from . import command, lock, nodes, procs, records, verdict, worker
 from .finish import set_aside, settle, under_slurm
+from .hang import HangWatch
 from .journal import Journal
 from .log import AgentLog, tail
 from .loop import Loop
@@ -31,10 +32,11 @@ _RECORD_PATIENCE_S = 30.0
 class NodeFailure(Exception):
     """The node cannot go on; becomes the record's failure. `victim`: because of something else that failed."""
 
-    def __init__(self, code: int, error: str, victim: bool = False) -> None:
+    def __init__(self, code: int, error: str, victim: bool = False, at: float | None = None) -> None:
         super().__init__(error)
         self.code = code
         self.victim = victim
+        self.at = at
 
 
 class Stopped(Exception):
@@ -62,6 +64,7 @@ class Supervisor:
         self._record = self._journal.record
         self._peers = Peers(spec.job_dir, spec.nnodes, self._record.attempt, log.say)
         self._loop = Loop()
+        self._hangs = HangWatch(spec, self._journal, self._peers, self._loop.reap)
         self._directory = ""
         self._lock: int | None = None
         self._force = False
@@ -80,7 +83,7 @@ class Supervisor:
         except Stopped:
             pass
         except NodeFailure as failure:
-            self._fail(failure.code, str(failure), victim=failure.victim)
+            self._fail(failure.code, str(failure), victim=failure.victim, at=failure.at)
         except Exception as error:
             self._fail(1, "node agent: " + worker.error_line(error), traceback.format_exc())
         return self._end()
@@ -182,6 +185,7 @@ class Supervisor:
         training = Training(self._directory, self._own_ranks(), self._journal.redact)
         training.prepare(worker.Context(spec.job_dir, self._record.host))
         self._journal.follow_metrics()
+        self._hangs.prepare(python, environ)
         self._tick()
         if self._record.stop is not None:
             raise Stopped
@@ -230,6 +234,8 @@ class Supervisor:
             self._note_ranks(training)
             if training.failed_on_its_own() and self._record.stop is None:
                 self._peers.tell()
+            if self._record.stop is None and self._loop.due("hang", 1.0):
+                self._end_hung(training)
             if self._record.stop is not None:
                 self._stop(training)
             elif self._peers.failed:
@@ -239,6 +245,13 @@ class Supervisor:
                 hopeless = self._record.stop is not None or self._peers.failed or not training.succeeded()
                 if hopeless and time.monotonic() - last_rank_ended > _BARRIER_S:
                     training.kill()
+
+    def _end_hung(self, training: Training) -> None:
+        hung = self._hangs.look(training)
+        if hung is not None:
+            self._log.say("killing the ranks: the training hangs")
+            training.kill()
+            raise NodeFailure(hung.code, hung.error, hung.victim, hung.time)
 
     def _note_ranks(self, training: Training) -> None:
         ranks = {str(record.rank): record.pid for record in training.living()}
@@ -280,9 +293,11 @@ class Supervisor:
 
     # the end
 
-    def _fail(self, code: int, error: str, trace: str | None = None, victim: bool = False) -> None:
+    def _fail(
+        self, code: int, error: str, trace: str | None = None, victim: bool = False, at: float | None = None
+    ) -> None:
         trace = self._journal.redact(trace) if trace else None
-        self._record.failure = Failure(code, self._journal.redact(error), time.time(), trace, victim)
+        self._record.failure = Failure(code, self._journal.redact(error), at or time.time(), trace, victim)
 
     def _end(self) -> int:
         killing = self._force or (self._training is not None and self._training.killed is not None)

@@ -88,8 +88,14 @@ def prepare(values: dict[str, Any], tmp: Path, code: int = 0, **options: Any) ->
     return done
 
 
-def digests(root: Path) -> dict[str, str]:
+def output(base: Path) -> Path:
+    """The newest complete output below an output_dir, as a path that holds its hash."""
+    return (base / "latest").resolve(strict=True)
+
+
+def digests(base: Path) -> dict[str, str]:
     """sha256 of every file that training reads; blend.json's paths are made relative first."""
+    root = output(base)
     files = [p for split in ("train", "valid", "test") for p in (root / split).glob("*")]
     found = {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(files)}
     return found | {"blend.json": (root / "blend.json").read_text().replace(str(root), "ROOT")}

@@ -18,14 +18,20 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 import data_prep
 from data_prep_lib import preflight
-from data_prep_lib.config import Dataset
+from data_prep_lib.config import SPLITS, Dataset
 from data_prep_lib.errors import InputError
+from data_prep_lib.framing import splits_of
 from data_prep_lib.inputs import Source, SourceFile
 from data_prep_lib.readers import ShardReader
 from data_prep_lib.shards import Piece, Shard, plan_shards
-from data_prep_lib.worker import split_of
 
-from tests.recipes.data_prep_fixtures import config, documents, prepare, write_jsonl  # type: ignore[import-not-found, unused-ignore]
+from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
+    config,
+    documents,
+    output,
+    prepare,
+    write_jsonl,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +70,6 @@ def good(tmp_path: Path) -> dict[str, Any]:
         ({"workers": "two"}, ["workers: 'two'", "a whole number, 1 or more"]),
         ({"workers": True}, ["workers: True", "a whole number"]),
         ({"add_eos": "yes"}, ["add_eos: 'yes'", "true or false"]),
-        ({"format": "nanogpt"}, ["format: 'nanogpt'", "cannot be written yet"]),
         ({"format": "bin"}, ["format: 'bin'", "megatron"]),
         ({"on_error": "ignore"}, ["on_error: 'ignore'", "fail | skip"]),
         ({"splits": {"train": 0.9}}, ["splits", "add up to 1"]),
@@ -87,7 +92,8 @@ def test_bad_keys(change: dict[str, Any], words: list[str], refused: Any, good: 
         ({"weight": 0}, ["datasets[0].weight: 0", "above 0"]),
         ({"weight": float("nan")}, ["datasets[0].weight: nan"]),
         ({"name": "../x"}, ["datasets[0].name: '../x'"]),
-        ({"path": "hf://HuggingFaceFW/fineweb"}, ["datasets[0].path", "cannot be read yet"]),
+        ({"path": "hf://a/b/c"}, ["datasets[0].path", "hf://ORG/NAME"]),
+        ({"path": "hf://"}, ["datasets[0].path", "hf://ORG/NAME"]),
         ({"split": "train"}, ["datasets[0].split", "hf://"]),
         ({"txt_field": "x"}, ["datasets[0].txt_field", "did you mean 'text_field'?"]),
         ({"path": "/nowhere/a.jsonl"}, ["'web': /nowhere/a.jsonl does not exist"]),
@@ -266,7 +272,7 @@ def test_a_bad_row_ends_the_run_and_skip_goes_on_from_there(tmp_path: Path) -> N
     assert f"error: {data}:251: invalid JSON" in done.stderr and "on_error: skip" in done.stderr
     done = prepare(values | {"on_error": "skip"}, tmp_path)
     assert "1 bad rows were skipped" in done.stderr and f"{data}:251" in done.stderr
-    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    record = json.loads((output(tmp_path / "out") / "record.json").read_text())
     assert record["skipped"] == 1 and sum(s["documents"] for s in record["counts"]["web"].values()) == 300
     prepare(values, tmp_path, code=2)  # what was skipped is not taken for good by a run that is to fail
 
@@ -276,7 +282,7 @@ def test_a_bad_row_ends_the_run_and_skip_goes_on_from_there(tmp_path: Path) -> N
 
 def test_the_split_of_a_text_is_the_same_everywhere() -> None:
     splits = {"train": 0.5, "valid": 0.25, "test": 0.25}
-    found = [split_of(str(i).encode(), splits) for i in range(6)]
+    found = [SPLITS[i] for i in splits_of([str(i).encode() for i in range(6)], splits)]
     assert found == ["train", "train", "test", "train", "valid", "train"]
 
 

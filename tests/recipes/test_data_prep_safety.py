@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -22,22 +23,23 @@ from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found,
     documents,
     leftovers,
     make_tokenizer,
+    output,
     prepare,
     write_jsonl,
 )
 
 
 def receipts(root: Path) -> list[Path]:
-    return list((root / ".data_prep" / "receipts").glob("*.json"))
+    return list(root.glob("*/.data_prep/receipts/*.json"))
 
 
-def started(values: dict[str, Any], tmp: Path) -> subprocess.Popen[str]:
-    """The recipe, running in a process group of its own, with at least one shard done."""
+def started(values: dict[str, Any], tmp: Path, more_than: int = 0) -> subprocess.Popen[str]:
+    """The recipe, running in a process group of its own, with at least one shard more done than that."""
     process = subprocess.Popen(
         command(values, tmp), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 60
-    while not receipts(Path(values["output_dir"])):
+    while len(receipts(Path(values["output_dir"]))) <= more_than:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     return process
@@ -93,6 +95,33 @@ def test_killed_and_run_again_equals_undisturbed(
     assert not leftovers(tmp_path)
 
 
+def test_killed_twenty_times_at_random_moments(tmp_path: Path) -> None:
+    """Each run goes on where the killed one stopped, at once; one that comes to its end makes room for a new output."""
+    data = write_jsonl(tmp_path / "a.jsonl", documents(400))
+    values = config(tmp_path, data, num_shards=6)
+    start = time.monotonic()
+    prepare(values, tmp_path)
+    whole = min(1.2, time.monotonic() - start)  # on a busy machine the test is not to take minutes
+    expected, seed = digests(tmp_path / "out"), int.from_bytes(os.urandom(4), "big")
+    moments, killed, outs = random.Random(seed), 0, [tmp_path / "0"]
+    while killed < 20:
+        argv = command(values | {"output_dir": str(outs[-1]), "workers": moments.choice((1, 2))}, tmp_path)
+        with open(tmp_path / "said", "wb") as said:
+            process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            process.wait(moments.uniform(0.3, 1) * whole)
+        except subprocess.TimeoutExpired:
+            process.kill()  # its workers see it themselves, while the next run is on its way
+            process.wait()
+            killed += 1
+        else:
+            assert process.returncode == 0, (seed, (tmp_path / "said").read_text())
+            outs.append(tmp_path / str(len(outs)))
+    prepare(values | {"output_dir": str(outs[-1])}, tmp_path)
+    for out in outs:
+        assert digests(out) == expected and not leftovers(out), seed
+
+
 def test_a_worker_that_is_killed_ends_the_run(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     data, expected = undisturbed
     values = config(tmp_path, data, num_shards=12)
@@ -113,8 +142,9 @@ def check_full_disk(values: dict[str, Any], tmp: Path, **options: Any) -> None:
     assert str(out) in error and "finished shards are kept" in error
     assert not leftovers(out) and not (out / "blend.json").exists()
     for receipt in receipts(out):  # whatever has a receipt is whole
+        root = receipt.parents[2]
         assert all(
-            (out / path).stat().st_size == size for path, size in json.loads(receipt.read_text())["files"].items()
+            (root / path).stat().st_size == size for path, size in json.loads(receipt.read_text())["files"].items()
         )
 
 
@@ -160,41 +190,73 @@ def test_a_disk_that_is_clearly_too_small_is_refused(tmp_path: Path, small_disk:
 def test_a_shard_that_is_damaged_or_gone_is_made_again(tmp_path: Path) -> None:
     values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(200)))
     prepare(values, tmp_path)
-    out = tmp_path / "out"
-    expected = digests(out)
+    out = output(tmp_path / "out")
+    expected = digests(tmp_path / "out")
     (out / "train" / "web_00001.bin").write_bytes(b"short")
     (out / "train" / "web_00002.idx").unlink()
     assert "1 of 3 shards are done already" in prepare(values, tmp_path).stderr
-    assert digests(out) == expected
+    assert digests(tmp_path / "out") == expected
     (out / "valid" / "web_00000.bin").unlink()  # its parts are gone: all shards are read once more
     prepare(values, tmp_path)
-    assert digests(out) == expected
-
-
-def test_another_tokenizer_input_or_option_is_refused(tmp_path: Path) -> None:
-    data = write_jsonl(tmp_path / "a.jsonl", documents(60))
-    values = config(tmp_path, data, num_shards=1)
-    prepare(values, tmp_path)
-    expected = digests(tmp_path / "out")
-    make_tokenizer(tmp_path / "other", vocab_size=350)
-    changes: dict[str, dict[str, Any]] = {
-        "tokenizer.sha256": {"tokenizer": str(tmp_path / "other")},
-        "options.add_bos": {"add_bos": True},
-        "datasets.web": {"num_shards": 2},
-    }
-    for named, change in changes.items():
-        done = prepare(values | change, tmp_path, code=2)
-        assert named in done.stderr and "choose another output_dir" in done.stderr
-    write_jsonl(data, documents(61))
-    assert "datasets.web" in prepare(values, tmp_path, code=2).stderr
     assert digests(tmp_path / "out") == expected
 
 
-def test_files_of_someone_else_are_left_alone(tmp_path: Path) -> None:
+def test_another_tokenizer_input_or_option_is_another_output(tmp_path: Path) -> None:
+    data = write_jsonl(tmp_path / "a.jsonl", documents(60))
+    out, values = tmp_path / "out", config(tmp_path, data, num_shards=1)
+    prepare(values, tmp_path)
+    first = output(out)
+    before = digests(out), {p: p.stat().st_mtime_ns for p in first.rglob("*") if p.is_file() and p.name != "lock"}
+    make_tokenizer(tmp_path / "other", vocab_size=350)
+    seen = {first}
+    changes: list[dict[str, Any]] = [{"tokenizer": str(tmp_path / "other")}, {"add_bos": True}, {"num_shards": 2}]
+    for change in changes:
+        done = prepare(values | change, tmp_path)
+        root = output(out)
+        assert root not in seen and done.stdout == f"{root}/blend.json\n"
+        assert f"{out}/latest is {root.name} now" in done.stderr and first.name in done.stderr
+        assert f"{root}/train/web_00000" in (out / "blend.json").read_text()
+        seen.add(root)
+    assert before[1] == {p: p.stat().st_mtime_ns for p in before[1]}
+
+    assert "nothing to do" in prepare(values, tmp_path).stderr  # and the first is the newest again
+    assert output(out) == first and digests(out) == before[0]
+    write_jsonl(data, documents(61))
+    prepare(values, tmp_path)
+    assert output(out) not in seen
+
+
+def test_the_newest_output_stays_so_until_another_is_complete(
+    undisturbed: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    small = write_jsonl(tmp_path / "a.jsonl", documents(60))
+    prepare(config(tmp_path, small), tmp_path)
+    first = output(tmp_path / "out")
+    process = started(config(tmp_path, undisturbed[0], num_shards=12), tmp_path, more_than=3)
+    process.kill()
+    process.communicate()
+    assert output(tmp_path / "out") == first
+    assert str(first) in (tmp_path / "out" / "blend.json").read_text()
+
+
+def test_the_output_can_be_moved_with_its_names(tmp_path: Path) -> None:
+    prepare(config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(20))), tmp_path)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert (tmp_path / "moved" / "latest" / "train").is_dir() and (tmp_path / "moved" / "blend.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["blend.json", "latest"])
+def test_files_of_someone_else_are_left_alone(name: str, tmp_path: Path) -> None:
     values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(20)))
-    (tmp_path / "out" / "train").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
     assert "did not make" in prepare(values, tmp_path, code=2).stderr
-    assert list((tmp_path / "out" / "train").iterdir()) == []
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [name] and (tmp_path / "out" / name).read_text() == "mine"
+    (tmp_path / "out" / name).unlink()
+    prepare(values, tmp_path)
+    root = output(tmp_path / "out")
+    shutil.rmtree(root / ".data_prep")  # shards without anything that says what they are
+    assert "did not make" in prepare(values, tmp_path, code=2).stderr
 
 
 def test_two_runs_on_one_output_do_not_mix(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:

@@ -239,6 +239,9 @@ def test_what_slurm_has_forgotten_the_job_still_tells(site: Checkout, cluster: C
     status = site.json("status", "last")
     assert (status["state"], status["code"]) == ("FAILED", 7)
     assert site.run("attach", "last").returncode == 7
+    for path in (site.root.parent / "jobs").glob("*/exit.json"):
+        path.unlink()
+    assert site.json("jobs")[0]["state"] == "FAILED"  # as it was seen to end
 
 
 def test_completing_is_no_reason_to_wait_for_a_finished_job(site: Checkout, cluster: Cluster) -> None:

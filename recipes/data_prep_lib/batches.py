@@ -1,0 +1,23 @@
+"""Documents in batches: how many of them are in memory at once, whatever the size of the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+# One call of an engine: large enough to hide its overhead, small enough that memory stays flat.
+MAX_CHARS = 1 << 19
+MAX_DOCUMENTS = 1024
+
+
+def batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """At most MAX_DOCUMENTS documents, and MAX_CHARS characters but for the last document of a batch."""
+    batch: list[str] = []
+    chars = 0
+    for text in texts:
+        batch.append(text)
+        chars += len(text)
+        if chars >= MAX_CHARS or len(batch) >= MAX_DOCUMENTS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch

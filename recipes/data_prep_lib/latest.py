@@ -1,0 +1,66 @@
+"""output_dir/latest and output_dir/blend.json: the stable names of the newest complete output.
+
+latest      -> HASH              which of the outputs below output_dir the last complete run made or found complete
+blend.json  -> latest/blend.json  what a pretraining config names
+
+Both are relative, so output_dir can be moved or mounted elsewhere; but the prefixes inside blend.json are absolute and
+hold the hash: AutoModel's index cache goes by them, and so never takes the index of other data.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from data_prep_lib.errors import InputError
+from data_prep_lib.layout import Layout
+
+_HASH_DIGITS = 8
+_NAMES = {"latest": "{name}", "blend.json": "latest/blend.json"}
+
+
+def layout_of(output_dir: Path, fingerprint: str, in_parts: tuple[str, ...]) -> Layout:
+    """Where the output with this identity lies."""
+    return Layout(output_dir / fingerprint[:_HASH_DIGITS], in_parts)
+
+
+def check(output_dir: Path) -> None:
+    """Refuse an output_dir in which something else has one of the two names."""
+    for name in _NAMES:
+        path = output_dir / name
+        if path.exists() and not path.is_symlink():
+            raise InputError(
+                f"output_dir: {path} is there, and this program did not make it (each output has a directory of its own"
+                f" below output_dir, and {name} points to the newest)\n  choose another output_dir, or remove it"
+            )
+
+
+def point(layout: Layout) -> bool:
+    """Make the stable names lead to this output, each by one rename. False where they did already."""
+    base, changed = layout.root.parent, False
+    for name, target in _NAMES.items():
+        link, wanted = base / name, target.format(name=layout.root.name)
+        if name == layout.blend.name and not layout.blend.exists():  # an output of another format has none
+            with suppress(FileNotFoundError):
+                link.unlink()
+        elif not (link.is_symlink() and os.readlink(link) == wanted):  # noqa: PTH115 (the text of the link)
+            replace_link(link, wanted)
+            changed = True
+    return changed
+
+
+def others(layout: Layout) -> list[str]:
+    """Names of the other outputs below the same output_dir."""
+    found = (p.parent for p in layout.root.parent.glob("*/.data_prep"))
+    return sorted(p.name for p in found if p != layout.root and not p.is_symlink())
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Point a symbolic link elsewhere, by one rename."""
+    temporary = link.with_name(f".{link.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    temporary.symlink_to(target)
+    temporary.replace(link)
