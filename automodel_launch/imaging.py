@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
-from automodel_launch import profiles, workspace
+from automodel_launch import executors, profiles, workspace
 from automodel_launch.errors import ClusterError, ProfileError, UsageError
 from automodel_launch.executors import image_cache, images
 from automodel_launch.executors.images import Image
@@ -21,14 +21,13 @@ def image(args: argparse.Namespace) -> int:
     here = workspace.find(args.env)
     values, sources = profiles.merge(profiles.load(here.env_file, args.profile).layers(args.profile))
     profile = validate(values, lambda key: f"{key} ({sources.get(key, args.profile)})")
-    if profile.executor != "slurm" or profile.image_cache is None:
-        what = "image_cache is not set" if profile.executor == "slurm" else f"its executor is {profile.executor}"
+    executor = executors.get(profile.executor)
+    if "image_cache" not in executor.keys or profile.image_cache is None:
+        what = "image_cache" + (" is not set" if "image_cache" in executor.keys else f": not with {profile.executor}")
         fix = 'image_cache = "/shared/images" in a profile with executor = "slurm"; Docker keeps its own: docker pull'
         raise ProfileError(f"profile {args.profile}: {what}.", fix)
-    from automodel_launch.executors.slurm import EXECUTOR
-
     cache = image_cache.folder(profile, sources.get("image_cache", args.profile)) or ""
-    shell = EXECUTOR.shell(profile)
+    shell = executor.shell(profile)
     if args.action == "list":
         return _list(shell, cache, args.json)
     wanted = args.image or profile.container_image

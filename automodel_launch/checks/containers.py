@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from automodel_launch import automodel, executors, sqsh
@@ -15,6 +16,7 @@ from automodel_launch.executors.mounts import Mount
 from automodel_launch.plan import Plan
 from automodel_launch.questions import Answers
 
+CHECKOUT = "/opt/Automodel"  # where NVIDIA's image has it, installed in editable form
 _BARE = 'container_image = "none" with python, setup_lines; or container_runtime = "apptainer"'
 
 
@@ -29,6 +31,34 @@ def visible_inside(plan: Plan) -> Iterator[Finding]:
                 source = plan.provenance.get(key, plan.config_name)
                 message = f"{key} ({source}): {path} is not in the container, unless the image has it."
                 yield Finding("warning", "not-in-container", message, f'mounts = ["{path.rpartition("/")[0] or path}"]')
+
+
+def local_automodel(plan: Plan) -> Iterator[Finding]:
+    """A checkout of AutoModel mounted over the image's own, or named by PYTHONPATH, is what the job imports."""
+    seen = executors.get(plan.executor).mounts(plan)
+    if not seen or not any(name.startswith("nemo") for name in plan.recipe.dependencies):
+        return
+    variable = plan.profile.env_vars.get("PYTHONPATH", "")
+    for path in (part for part in variable.split(":") if part):
+        source = mounts.outside(path, seen)
+        if source and plan.visible and _has_package(source):
+            yield _imported(plan, source, f"PYTHONPATH names {path}")
+            return
+    mount = next((mount for mount in reversed(seen) if mount.written and mount.target == CHECKOUT), None)
+    if mount:
+        yield _imported(plan, mount.source, f"mounts: {mount.written!r}")
+
+
+def _imported(plan: Plan, source: str, why: str) -> Finding:
+    known = plan.visible and not mounts.has_variable(source)
+    if known and not _has_package(source):
+        message = f"{why}: {source} hides the image's AutoModel and holds no package nemo_automodel."
+        return Finding("error", "no-automodel", message, "mount the top of a checkout of AutoModel")
+    return Finding("note", "local-automodel", f"AutoModel is imported from {source} ({why}), not from the image.")
+
+
+def _has_package(folder: str) -> bool:
+    return Path(folder, "nemo_automodel", "__init__.py").is_file()
 
 
 def _absolute(value: Any) -> Iterator[str]:
@@ -132,4 +162,4 @@ def _missing_sources(plan: Plan, seen: tuple[Mount, ...], text: str) -> Iterator
             yield Finding("error", "no-mount-source", message, "make it, or take the mount out")
 
 
-CHECKS = (visible_inside,)
+CHECKS = (visible_inside, local_automodel)

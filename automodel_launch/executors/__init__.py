@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from automodel_launch.places import Place
     from automodel_launch.plan import Plan
     from automodel_launch.profile_schema import Profile
+    from automodel_launch.shell import Shell
     from automodel_launch.workspace import Workspace
 
 _MODULES = {name: f"{__name__}.{name}" for name in ("local", "slurm", "docker")}
@@ -36,6 +37,9 @@ class Executor(Protocol):
 
     def data_dir(self, profile: Profile, workspace: Workspace) -> str:
         """Default of `${run.data_dir}`, on the side where the job runs."""
+
+    def shell(self, profile: Profile) -> Shell:
+        """Where commands about the profile's place run."""
 
     def place(self, profile: Profile) -> Place:
         """The file system of the job root."""

@@ -31,7 +31,7 @@ from automodel_launch.executors.mounts import Mount
 from automodel_launch.jobdir import JobDir, from_record
 from automodel_launch.jobs import Record, Status
 from automodel_launch.places import HERE, Place
-from automodel_launch.shell import Done, LocalShell
+from automodel_launch.shell import Done, LocalShell, Shell
 
 if TYPE_CHECKING:
     from automodel_launch.checks.finding import Finding
@@ -74,6 +74,10 @@ class Docker:
     def data_dir(self, profile: Profile, workspace: Workspace) -> str:
         """data/ in the checkout, which the container sees at its own path."""
         return str(workspace.data)
+
+    def shell(self, profile: Profile) -> Shell:
+        """This machine's."""
+        return LocalShell()
 
     def place(self, profile: Profile) -> Place:
         """This machine's file systems."""

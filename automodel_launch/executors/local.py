@@ -22,6 +22,7 @@ from automodel_launch.executors import agent
 from automodel_launch.jobdir import JobDir
 from automodel_launch.jobs import Record, Status
 from automodel_launch.places import HERE, Place
+from automodel_launch.shell import LocalShell, Shell
 
 if TYPE_CHECKING:
     from automodel_launch.checks.finding import Finding
@@ -55,6 +56,10 @@ class LocalMachine:
     def data_dir(self, profile: Profile, workspace: Workspace) -> str:
         """data/ in the checkout."""
         return str(workspace.data)
+
+    def shell(self, profile: Profile) -> Shell:
+        """This machine's."""
+        return LocalShell()
 
     def place(self, profile: Profile) -> Place:
         """This machine's file systems."""

@@ -326,7 +326,8 @@ def test_nothing_that_is_trained_reaches_the_script(bench: Bench) -> None:
     (bench.root / "odd 'x;").mkdir()
     (bench.root / "odd 'x;" / "$a.py").write_text("pass")
     text = NASTY.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    more = "\n".join(f'{key} = "{text}"' for key in ("python", "data_dir", "setup_lines", "env_vars.V"))
+    more = "\n".join(f'{key} = "{text}"' for key in ("python", "setup_lines", "env_vars.V"))
+    more += f'\ndata_dir = "/{text}"'
     more += f'\nstartup_commands = ["{text}"]\ncode = ["odd \'x;"]\n'
     quoted = text.replace("\n", "\\n")
     odd = _plan(bench, more, f'value="{quoted}"')
