@@ -14,7 +14,9 @@ launch.py RECIPE [-c CONFIG] [--run PROFILE | --batch PROFILE] [--dry-run] [OVER
        launch.py recipes | configs RECIPE | profiles [PROFILE]
        launch.py jobs | status JOB | attach JOB | logs JOB | cancel JOB
        launch.py check RECIPE [-c CONFIG] [--run PROFILE] [OVERRIDE ...]
-       launch.py doctor PROFILE"""
+       launch.py data-prep inspect PATH [--tokenizer DIR] [--json]
+       launch.py doctor PROFILE
+       launch.py image PROFILE import|list|remove [IMAGE]"""
 
 EPILOG = """\
 OVERRIDE is key.sub=value (+key=value for a new key, ~key to remove one), or --key.sub value.
@@ -59,7 +61,9 @@ def _dispatch(argv: list[str]) -> int:
     if name.startswith("-"):
         raise UsageError(f"a recipe or a command comes first, not {name}.", "python launch.py --help")
     parse = COMMANDS.get(name)
-    return parse(rest) if parse else _launch([name, *rest])
+    if parse:
+        return parse(rest)
+    return _recipe_command(name, rest) if rest and rest[0].isidentifier() else _launch([name, *rest])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -119,6 +123,13 @@ def _launch(argv: list[str], check: bool = False) -> int:
     args.options = [option for option in options if option.startswith("--")]
     args.known_commands = list(COMMANDS)
     return launching.check(args) if check else launching.launch(args)
+
+
+def _recipe_command(recipe: str, argv: list[str]) -> int:
+    """`RECIPE WORD ...`: a command of the recipe's own script, where its metadata block names it."""
+    from automodel_launch import scripts
+
+    return scripts.command(recipe, argv) if scripts.has(recipe, argv[0], also=COMMANDS) else _launch([recipe, *argv])
 
 
 def _recipes(argv: list[str]) -> int:
@@ -195,6 +206,17 @@ def _doctor(argv: list[str]) -> int:
     return doctor.doctor(args)
 
 
+def _image(argv: list[str]) -> int:
+    parser = _command("image", "images imported to files of the cluster (image_cache)")
+    parser.add_argument("profile", metavar="PROFILE")
+    parser.add_argument("action", choices=("import", "list", "remove"))
+    parser.add_argument("image", metavar="IMAGE", nargs="?", help="default: the profile's container_image")
+    args = parser.parse_args(argv)
+    from automodel_launch import imaging
+
+    return imaging.image(args)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "recipes": _recipes,
     "configs": _configs,
@@ -206,4 +228,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "cancel": _cancel,
     "check": lambda argv: _launch(argv, check=True),
     "doctor": _doctor,
+    "image": _image,
 }

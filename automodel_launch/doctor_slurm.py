@@ -7,8 +7,10 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from automodel_launch import diagnosis, disk, questions, slurm_site
+from automodel_launch import diagnosis, disk, questions, slurm_site, sqsh
 from automodel_launch.diagnosis import PACKAGES, PROBE, Line
+from automodel_launch.executors import containers, mounts
+from automodel_launch.executors.images import Image
 from automodel_launch.questions import Answer, Answers
 from automodel_launch.shell import Shell
 from automodel_launch.slurm_site import Nodes, Partition
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from automodel_launch.profile_schema import Profile
 
 OLDEST_PYTHON = (3, 8)  # recipes/node_agent.py
-_SQUASHFS = "hsqs"  # the first bytes of a .sqsh
 _PATHS = 'Slurm\'s commands have to be on the PATH of shells without a login (~/.bashrc), or: tunnel = "ssh", host'
 
 
@@ -28,13 +29,15 @@ def lines(profile: Profile, root: str, shell: Shell, agent_python: str) -> Itera
     Raises:
         ClusterError: the place cannot be reached.
     """
-    python = profile.python or "python3"
+    python, image = profile.python or "python3", containers.cached_image(profile)
     asked = {
         **slurm_site.QUESTIONS,
         "root": disk.question(root),
         "agent": f"{shlex.quote(agent_python)} -c 'import sys; print(sys.version.split()[0])'",
         "python": f"{shlex.quote(python)} -I -c {shlex.quote(PROBE)} {' '.join(PACKAGES)}",
-        "image": _look_at(profile.container_image or ""),
+        "image": sqsh.question(mounts.shell(image.path)) if image and image.path else "true",
+        "enroot": "enroot version",
+        "apptainer": "apptainer --version || singularity --version",
     }
     answers = questions.ask(shell, asked)
     if profile.tunnel == "ssh":
@@ -171,7 +174,7 @@ def _agent_python(python: str, answer: Answer) -> Line:
 
 
 def _training_python(profile: Profile, python: str, answer: Answer) -> Iterator[Line]:
-    if profile.container_image:
+    if containers.image_of(profile, "profile"):
         yield Line("not checked", "python", f"{python} of the container")
         return
     excuse = "setup_lines may bring it; they were not run" if profile.setup_lines else None
@@ -180,31 +183,36 @@ def _training_python(profile: Profile, python: str, answer: Answer) -> Iterator[
 
 
 def _container(profile: Profile, answers: Answers) -> Iterator[Line]:
-    present, image = answers["pyxis"].code == 0, profile.container_image
-    if not image:
-        yield Line("ok", "pyxis", "there" if present else "not there; only container_image needs it")
-        return
-    if present:
-        yield Line("ok", "pyxis", "there")
-    else:
+    image = containers.cached_image(profile)
+    runtime = profile.container_runtime or containers.PYXIS
+    pyxis = answers["pyxis"].code == 0
+    needed = image is not None and runtime == containers.PYXIS
+    if pyxis:
+        yield Line("ok", "pyxis", "there")  # it tells its version to nobody
+    elif needed:
         yield Line("FAIL", "pyxis", "srun has no --container-image", "no container_image: python, setup_lines")
-    yield _image(image, answers["image"])
+    else:
+        yield Line("ok", "pyxis", "not there; only container_image needs it")
+    for name, answer, wanted in (
+        ("enroot", answers["enroot"], needed and profile.image_cache is not None),
+        ("apptainer", answers["apptainer"], image is not None and runtime != containers.PYXIS),
+    ):
+        if answer.code == 0:
+            yield Line("ok", name, answer.brief)
+        elif wanted:
+            yield Line("warn", name, "not on the login node; the compute nodes may have it", "ask for it there")
+    if image is not None:
+        yield _image(image, answers["image"], profile.image_cache is not None)
 
 
-def _look_at(image: str) -> str:
-    path = shlex.quote(image)
-    return f"[ -e {path} ] || exit 1; [ -d {path} ] && exit 2; [ -s {path} ] || exit 3; head -c 4 {path}"
-
-
-def _image(image: str, answer: Answer) -> Line:
-    if not image.startswith("/"):
-        detail = f"{image}: every node fetches it from the registry at the job's start"
+def _image(image: Image, answer: Answer, cached: bool) -> Line:
+    if image.path is None:
+        detail = f"{image.for_docker}: every node fetches it from the registry at the job's start"
         return Line("not checked", "image", detail, "a .sqsh on a file system that all nodes see starts faster")
-    wrong = {1: "no such file", 2: "is a directory", 3: "is empty"}.get(answer.code)
-    if wrong or (answer.code and not answer.text):
-        return Line("FAIL", "image", f"{image}: {wrong or answer.brief}", f"enroot import -o {image} docker://...")
-    if answer.code:
-        return Line("FAIL", "image", f"{image}: {answer.brief}", "chmod a+r")
-    if answer.text != _SQUASHFS:
-        return Line("FAIL", "image", f"{image}: is no squashfs file", f"enroot import -o {image} docker://...")
-    return Line("ok", "image", image)
+    fault = sqsh.fault(answer)
+    if fault and fault.endswith("Permission denied"):
+        return Line("FAIL", "image", f"{image.path}: {fault}", "chmod a+r")
+    if fault:
+        fix = "python launch.py image PROFILE import" if cached else f"enroot import -o {image.path} docker://..."
+        return Line("FAIL", "image", f"{image.path}: {fault}", fix)
+    return Line("ok", "image", image.path)

@@ -49,6 +49,7 @@ class Plan:
     script: str
     artifacts: dict[str, dict[str, Any]]  # key of `run` (data) -> the manifest that it stands for
     plan_hash: str = ""
+    data_dir: str = ""
 
     @property
     def executor(self) -> str:
@@ -120,7 +121,7 @@ class Plan:
             + [_described(path, text) for path, text in self.texts.items()],
             "env": sorted({*self.agent["env"], *self.profile.env, *self.profile.secrets}),
             "secrets": list(self.profile.secrets),
-            "mounts": list(self.profile.mounts),
+            "mounts": [mount.text for mount in executors.get(self.executor).mounts(self)],
             "container_image": executors.get(self.executor).image(self.profile),
             "job_dir": self.job_dir,
             "run_dir": self.run_dir,
@@ -179,6 +180,7 @@ def make(
         profile=profile,
         profile_sources=sources,
         job_root=root,
+        data_dir=run_values["data_dir"],
         processes_per_node=executor.processes(profile) if recipe.launch == "torchrun" else 1,
         trained=trained,
         config=config.data,

@@ -67,7 +67,7 @@ def _sections(plan: Plan) -> list[tuple[str, list[tuple[str, ...]]]]:
         ("job", _job(plan)),
         (f"profile {plan.profile_name}", _profile(plan)),
         (f"files that travel: {len(files)}, {total:,} bytes", [(f["path"], f"{f['bytes']:>9,}") for f in files]),
-        ("mounts", [(mount, "") for mount in plan.profile.mounts] or [("none", "")]),
+        ("mounts", [(mount, "") for mount in data["mounts"]] or [("none", "")]),
         ("environment", [(name, kind) for name, kind in env]),
         ("config", [(key, _value(value), plan.provenance.get(key, "")) for key, value in flatten(plan.config)]),
     ]

@@ -41,6 +41,7 @@ class Profile(_Closed):
     secrets: Names = ()
     rdzv_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     stop_grace: Count = 120
+    stall: Annotated[str, Field(pattern=r"^(off|[1-9][0-9]*[smh])$")] | None = None
 
     # what travels, and where to
     code: Names = ()
@@ -80,7 +81,14 @@ class Profile(_Closed):
 
     # containers
     container_image: Text | None = None
+    container_runtime: Text | None = None
+    container_writable: bool | None = None
+    container_mount_home: bool | None = None
+    container_env: Names = ()
+    container_workdir: Text | None = None
+    image_cache: Text | None = None
     mounts: Names = ()
+    docker_args: Names = ()
     runtime: Text | None = None
     ipc_mode: Text | None = None
     shm_size: Text | None = None
@@ -189,6 +197,7 @@ def _expected(error: Any) -> Iterator[str]:
         "string_too_short": "a text that is not empty",
         "greater_than_equal": f"a number of at least {context.get('ge')}",
         "less_than_equal": f"a number of at most {context.get('le')}",
+        "string_pattern_mismatch": 'a time such as "90s", "15m" or "1h", or "off"',
         "literal_error": str(context.get("expected")),
     }
     yield names.get(error["type"], error["msg"])

@@ -19,7 +19,7 @@ from automodel_launch.workspace import Workspace
 # The reference expression of PEP 723 (packaging.python.org, "Inline script metadata"), for the type `script`.
 _BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 _TABLES = {
-    "": {"schema", "name", "docs", "image", "run", "config", "resources"},
+    "": {"schema", "name", "docs", "image", "commands", "run", "config", "resources"},
     "run": {"launch"},
     "config": {"dir", "default", "optional"},
     "resources": {"nodes", "gpus_per_node", "nproc_per_node"},
@@ -39,6 +39,7 @@ class Recipe:
     default_config: str
     resources: dict[str, Any]
     dependencies: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()  # what the script answers here and now, without a job: SCRIPT COMMAND ...
     optional: tuple[str, ...] = ()  # top-level keys that a config may leave out; an override sets them all the same
 
     @property
@@ -137,8 +138,16 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
         default_config=config.get("default", "default"),
         resources=spec.get("resources", {}),
         dependencies=tuple(dependencies),
+        commands=_commands(spec, path),
         optional=tuple(optional),
     )
+
+
+def _commands(spec: dict[str, Any], path: Path) -> tuple[str, ...]:
+    commands = spec.get("commands", [])
+    if not isinstance(commands, list) or not all(isinstance(word, str) and word.isidentifier() for word in commands):
+        raise RecipeError(f"{path}: [tool.runspec] commands = {commands!r} is not a list of words.")
+    return tuple(commands)
 
 
 def _config_dir(path: Path, written: str | None, workspace: Workspace) -> Path:

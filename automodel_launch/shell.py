@@ -54,6 +54,9 @@ class Shell(Protocol):
     def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
         """The same, with output as bytes."""
 
+    def attached(self, script: str) -> int:
+        """Run a script without a time limit; what it says on standard error is passed on. Its exit code."""
+
 
 class _Runner:
     """What both kinds share: one process a call, its output captured."""
@@ -72,6 +75,12 @@ class _Runner:
     def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
         """See Shell."""
         return self._start(self.command(script), data, timeout)
+
+    def attached(self, script: str) -> int:
+        """See Shell."""
+        return subprocess.run(
+            self.command(script), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False
+        ).returncode
 
     def _start(self, command: list[str], data: bytes, timeout: float) -> tuple[int, bytes, bytes]:
         # stderr goes to a file: an ssh that stays behind as master may keep it open, and a pipe would never end.

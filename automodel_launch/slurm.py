@@ -12,6 +12,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from automodel_launch import container_errors
 from automodel_launch.jobdir import parse as parse_json
 from automodel_launch.jobs import Status
 
@@ -115,6 +116,8 @@ for name in exit nodes/0; do
   printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name".json 2>/dev/null; echo
 done
 if [ -n "$ended" ]; then
+  grep -hE {shlex.quote(container_errors.LINES)} {job}/logs/log-*_{shlex.quote(slurm_id)}_*.out 2>/dev/null |
+    head -n 20 | cut -c 1-500 | sed 's/^/own log| /' # before the batch log, in which NeMo-Run's own lines may fail
   for log in {job}/logs/sbatch_*_{shlex.quote(slurm_id)}.out; do
     [ -f "$log" ] || continue
     echo "own log $(basename "$log")"
@@ -296,7 +299,7 @@ def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Statu
         detail = f": {told['error']}" if own_failure else ""
         told["error"] = MEANINGS[state] + detail
     elif state == "FAILED" and (not told["error"] or NO_AGENT in told["error"]):  # the batch log knows why
-        told["error"] = _last_words(own.log) or told["error"] or MEANINGS[state]
+        told["error"] = container_errors.words(own.log) or _last_words(own.log) or told["error"] or MEANINGS[state]
     elif state != "FAILED" and not own_failure:
         told["error"] = MEANINGS[state]
     elif state in OUTSIDE:

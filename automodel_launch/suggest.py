@@ -22,6 +22,17 @@ def nearest_key(key: str, known: Iterable[str]) -> str | None:
     return siblings[near] if near else nearest(key, known)
 
 
+def alike(name: str, other: str) -> bool:
+    """The two differ so little that one is most likely the other misspelt."""
+    return difflib.SequenceMatcher(None, _fold(name), _fold(other)).ratio() >= 0.75
+
+
+def completed(name: str, known: Iterable[str]) -> str | None:
+    """The known name that begins with `name`, else the nearest one: `cosin` is cosine, and `fsdp` fsdp2."""
+    known = list(known)
+    return next((other for other in known if name and _fold(other).startswith(_fold(name))), nearest(name, known))
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or an empty string."""
     near = nearest(name, known)

@@ -5,24 +5,28 @@
 # [tool.runspec]
 # schema = "1"
 # name = "data-prep"
-# docs = "Text to Megatron bin/idx shards and blend.json"
+# docs = "Text to Megatron bin/idx shards and blend.json, or to nanoGPT .bin shards"
+# commands = ["inspect"]
 # [tool.runspec.run]
 # launch = "python"
 # [tool.runspec.config]
 # dir = "configs/data-prep"
 # default = "default"
 # optional = [
-#   "sample", "max_tokens", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error", "artifact", "wandb",
+#   "sample", "max_tokens", "ranks", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error", "artifact",
+#   "wandb",
 # ]
 # [tool.runspec.resources]
 # nodes = 1
 # ///
-"""Text to Megatron bin/idx shards and blend.json, for AutoModel's MegatronPretraining.
+"""Text to what AutoModel reads: MegatronPretraining's shards and blend.json, or NanogptDataset's .bin shards.
 
     python recipes/data_prep.py --config FILE.yaml
+    python recipes/data_prep.py inspect PATH [--tokenizer DIR] [--documents N] [--json]
 
-FILE is one resolved YAML; its keys are in data_prep_lib/config.py. Talk goes to stderr, the path of blend.json to
-stdout. Killed and run again, it goes on with the shards that are missing.
+FILE is one resolved YAML; its keys are in data_prep_lib/config.py. Talk goes to stderr; to stdout goes what a training
+config names, the path of blend.json or the shards' pattern. Killed and run again, it goes on with what is missing.
+`inspect` says what is in tokenized data, whoever made them; exit code 1 where they are damaged.
 Exit codes: 0 done, 1 the work failed, 2 configuration or data, 3 refused before work started, 130 or 143 interrupted.
 """
 
@@ -44,9 +48,12 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["inspect"]:
+        return _inspect(arguments[1:])
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE.yaml", help="the resolved configuration")
-    path = parser.parse_args(argv).config
+    path = parser.parse_args(arguments).config
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
     try:
@@ -62,8 +69,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _inspect(argv: list[str]) -> int:
+    from data_prep_lib.inspect_cli import main as inspect
+
+    try:
+        return inspect(argv)
+    except DataPrepError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return e.exit_code
+
+
 def _prepare(path: Path) -> Path | None:
-    """Path of blend.json; None where other nodes are still at work."""
+    """What a training config names; None where other nodes are still at work."""
     from data_prep_lib.config import load_config
     from data_prep_lib.job import execute, plan
     from data_prep_lib.nodes import of_environment
@@ -75,7 +92,7 @@ def _prepare(path: Path) -> Path | None:
         complete = execute(job, of_environment(os.environ))
     except OSError as e:
         raise disk_error(e, config.output_dir) from None
-    return job.layout.blend if complete else None
+    return job.product if complete else None
 
 
 if __name__ == "__main__":

@@ -32,11 +32,12 @@ What a run leaves in the directory that LAUNCH_RUN_DIR names (nothing, where it 
 
 A run that has reached its end says `finished: step N of M; checkpoint PATH`, and says so again, at once, when it is
 started once more. One that a signal ended early says `stopped by signal at step N; checkpoint PATH`. Both exit 0. The
-exit code is 2, with one line on standard error, when the configuration cannot be used. Any other failure is AutoModel's
-own traceback.
+exit code is 2, with one line on standard error, when the configuration cannot be used; 3 when there are checkpoints and
+none is whole. Any other failure is AutoModel's own traceback.
 
-A run that is started again in the same checkpoint directory continues from its newest whole checkpoint: AutoModel does
-this by itself while `checkpoint.restore_from` is not set. Two things follow:
+A run that is started again in the same checkpoint directory continues from its newest whole checkpoint, while
+`checkpoint.restore_from` is not set: AutoModel does this by itself, and checkpoint_lib sees to it that damaged ones are
+out of its way. Two things follow:
 
   - The learning rate's schedule is restored from there too. A changed `lr_scheduler` has no effect unless it also sets
     `override_opt_param_scheduler: true` and `use_checkpoint_opt_param_scheduler: false`; so a run whose max_steps is
@@ -89,14 +90,23 @@ def main(argv: list[str] | None = None) -> int:
         # Every process says it: torchrun ends the others as soon as one has failed, whichever that is.
         print(f"pretrain: {error}", file=sys.stderr, flush=True)
         return 2
-    train(recipe_class, config)
+    from checkpoint_lib.resume import CannotResume
+
+    try:
+        train(recipe_class, config)
+    except CannotResume as error:
+        print(f"pretrain: {error}", file=sys.stderr, flush=True)
+        return 3
     return 0
 
 
 def train(recipe_class: type[Any], config: Any) -> None:
     """Sets the recipe up, runs its loop to the end, and reports how it ended."""
+    import checkpoint_lib.resume
+
     adapt_to_cpu(config)
     recipe = recipe_class(config)
+    checkpoint_lib.resume.watch_over(recipe, say)
     recipe.setup()
     write_metrics_at_once(recipe)
     first_step = getattr(getattr(recipe, "step_scheduler", None), "step", None)

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Installs with apt what the tests need beside Python: Slurm, munge, a database, OpenSSH, rsync, network tools.
+# Installs with apt what the tests need beside Python: Slurm, munge, a database, OpenSSH, rsync, network tools, Docker, and
+# what builds a stand-in for pyxis.
 # Usage: scripts/install-test-system.sh          (as root, on Debian or Ubuntu; nothing happens when all is there)
 set -euo pipefail
 
@@ -9,6 +10,7 @@ NEEDED="
 slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client munged:munge
 slurmdbd:slurmdbd mariadbd:mariadb-server mariadb:mariadb-client
 ip:iproute2 ss:iproute2 sshd:openssh-server ssh:openssh-client rsync:rsync
+gcc:gcc mksquashfs:squashfs-tools dockerd:docker.io
 unshare:util-linux setsid:util-linux ps:procps pgrep:procps
 "
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # an ordinary user's PATH lacks the daemons
@@ -21,9 +23,12 @@ die() {
 
 missing_packages() {
   local pair
-  for pair in $NEEDED; do
-    command -v "${pair%%:*}" > /dev/null || echo "${pair#*:}"
-  done | sort -u
+  {
+    for pair in $NEEDED; do
+      command -v "${pair%%:*}" > /dev/null || echo "${pair#*:}"
+    done
+    [ -e /usr/include/slurm/spank.h ] || echo libslurm-dev
+  } | sort -u
 }
 
 # The packages would start slurmctld, munge, mariadb and sshd system-wide with their default settings: open ports that

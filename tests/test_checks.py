@@ -171,37 +171,6 @@ def test_a_tokenizer_directory_that_is_none(bench: Bench, tmp_path: Path, key: s
 # --- config
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "word"),
-    [
-        ("step_scheduler.max_steps", "banana", "whole number"),
-        ("step_scheduler.global_batch_size", 1.5, "whole number"),
-        ("seed", True, "whole number"),
-        ("optimizer.lr", "fast", "a number"),
-        ("distributed.tp_size", [1], "whole number"),
-    ],
-)
-def test_a_value_of_the_wrong_type(bench: Bench, key: str, value: Any, word: str) -> None:
-    _one(
-        bench.planned("a: 1\n", f"+{key}={json.dumps(value)}"),
-        "wrong-type",
-        f"{key} = ",
-        word,
-        f"override +{key}",
-        f"{key}=",
-    )
-
-
-def test_values_of_the_right_type(bench: Bench) -> None:
-    texts = [
-        "+seed=1",
-        "+optimizer.lr=1",
-        "+step_scheduler.max_steps=null",
-        "+distributed.tp_size=${oc.env:SLURM_NNODES}",
-    ]
-    assert _found(bench.planned("a: 1\n", *texts), "wrong-type") == []
-
-
 @pytest.mark.parametrize("value", ["$HOME/x", "a$B", "\\${HOME}", "${oc.env:ODD}"])
 def test_a_dollar_that_automodel_would_read(bench: Bench, value: str) -> None:
     bench.environ = {"ODD": "pa$$word${x}"}

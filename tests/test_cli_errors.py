@@ -181,7 +181,7 @@ def test_another_env_toml(launch: Cli, tmp_path: Path) -> None:
     ("texts", "words"),
     [
         (("+tokenizer=./no-such-directory",), ("no-tokenizer", "no-such-directory")),
-        (("+seed=banana",), ("wrong-type", "seed", "banana")),
+        (("+dataset={_target_: a.NanogptDataset, file_pattern: /no/*.bin}",), ("no-data", "dataset.file_pattern")),
         (
             ("+dataset={_target_: a.MegatronPretraining, paths: /no/blend.json}",),
             ("no-data", "/no/blend.json", "data-prep"),

@@ -159,7 +159,7 @@ def test_a_sequence_fits_the_model() -> None:
 
 
 def test_the_shards_of_nanogpt_can_be_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolved("nanogpt")["dataset"]["file_pattern"] == "/data/nanogpt/train_*.bin"
+    assert resolved("nanogpt")["dataset"]["file_pattern"] == "/data/nanogpt/latest/train/*.bin"
     monkeypatch.setenv("NANOGPT_BIN_PATTERN", "/elsewhere/*.bin")
     assert resolved("nanogpt")["dataset"]["file_pattern"] == "/elsewhere/*.bin"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.conftest import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
-_CODE = re.compile(r'Finding\(\s*"(?:error|warning|note)",\s*"([a-z-]+)"')
+LEVELS = {"error", "warning", "note"}
 
 
 def _text(name: str) -> str:
@@ -33,12 +34,36 @@ def test_every_section_and_its_keys_are_described(section: str) -> None:
         assert f"`{key}`" in text
 
 
-def test_every_finding_code_is_listed() -> None:
-    sources = [path.read_text() for path in (ROOT / "automodel_launch").rglob("*.py")]
-    codes = {code for source in sources for code in _CODE.findall(source)}
-    assert len(codes) > 10
-    listed = _text("docs/cli.md")
-    assert [code for code in sorted(codes) if f"`{code}`" not in listed] == []
+def _findings() -> dict[str, set[str] | None]:
+    """Code -> levels, of every `Finding(level, code, ...)` in the source; None where a level is not written there."""
+    found: dict[str, set[str] | None] = {}
+    for path in (ROOT / "automodel_launch").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
+                level, code = node.args[:2]
+                assert isinstance(code, ast.Constant), f"{path}:{node.lineno}: a code is written where it is found"
+                texts = {str(part.value) for part in ast.walk(level) if isinstance(part, ast.Constant)} & LEVELS
+                known = found.setdefault(str(code.value), set())
+                found[str(code.value)] = known | texts if known is not None and texts else None
+    return found
+
+
+def _listed() -> dict[str, set[str]]:
+    """Code -> levels, of the tables in docs/checks.md."""
+    rows = re.findall(r"^\| `([a-z-]+)` \| ([a-z, ]+) \|", _text("docs/checks.md"), re.MULTILINE)
+    assert len(rows) == len({code for code, _ in rows})
+    return {code: set(levels.split(", ")) for code, levels in rows}
+
+
+def test_every_finding_is_listed_and_no_other() -> None:
+    assert sorted(_findings()) == sorted(_listed())
+
+
+def test_the_levels_of_findings_are_those_of_the_source() -> None:
+    listed = _listed()
+    assert all(levels <= LEVELS for levels in listed.values())
+    written = {code: levels for code, levels in _findings().items() if levels}
+    assert {code: listed[code] for code in written} == written
 
 
 def test_every_command_is_documented() -> None:

@@ -11,6 +11,7 @@ import pytest
 from automodel_launch import profile_schema as schema
 from automodel_launch import profiles
 from automodel_launch.errors import ProfileError
+from automodel_launch.executors import agent
 from automodel_launch.profile_schema import Profile, validate
 from tests.workbench import refused
 
@@ -62,6 +63,9 @@ def test_a_key_like_no_other_is_answered_with_all(tmp_path: Path) -> None:
         ('mounts = "/a:/b"', "mounts", "list"),
         ("mounts = [1]", "mounts", "text"),
         ('tunnel = "sssh"', "tunnel", "ssh"),
+        ('stall = "15 min"', "stall", '"15m"'),
+        ('stall = "0s"', "stall", '"15m"'),
+        ("stall = 900", "stall", "text"),
         ('packager = "tar"', "packager", "git"),
         ("exclusive = 1", "exclusive", "true or false"),
         ("env_vars = []", "env_vars", "table"),
@@ -140,3 +144,11 @@ def test_names_of_sections_are_known_without_the_schema() -> None:
 def test_every_synonym_stands_for_a_key() -> None:
     assert set(profiles.SYNONYMS.values()) <= set(schema.KEYS)
     assert not set(profiles.SYNONYMS) & set(schema.KEYS)
+
+
+@pytest.mark.parametrize(
+    ("stall", "seconds"), [("90s", 90.0), ("15m", 900.0), ("2h", 7200.0), ("off", None), (None, None)]
+)
+def test_the_agent_gets_stall_in_seconds(stall: str | None, seconds: float | None) -> None:
+    assert schema.validate({"stall": stall} if stall else {}, "env.toml").stall == stall
+    assert agent.stall_seconds(stall) == seconds

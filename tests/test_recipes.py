@@ -94,6 +94,8 @@ def test_a_script_from_elsewhere_has_its_configs_beside_it(bench: Bench, tmp_pat
         ("[tool.runspec]\nname = 5", ("5",)),
         ("[tool.runspec]\ndocs = 5", ("docs",)),
         ("[tool.runspec]\nimage = 5", ("image",)),
+        ('[tool.runspec]\ncommands = "inspect"', ("commands", "inspect")),
+        ('[tool.runspec]\ncommands = ["--inspect"]', ("commands", "--inspect")),
         ("[tool.runspec.config]\ndir = 5", ("dir",)),
         ("[tool.runspec.config]\ndefault = 5", ("default",)),
         ('dependencies = "torch"\n[tool.runspec]', ("dependencies",)),

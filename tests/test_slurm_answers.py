@@ -202,7 +202,7 @@ def test_a_job_that_could_not_begin_says_why() -> None:
     )
     status = judge(Answer(True, "FAILED", code=2, signal=0), own(log=log))
     assert (status.code, status.log) == (2, "logs/sbatch_a.1_5.out")
-    assert status.error == "slurmstepd: error: execve(): python3: No such file or directory"
+    assert (status.error or "").startswith("execve(): python3: No such file or directory; the node agent needs")
 
 
 def test_whatever_is_said_a_job_is_over_only_in_a_known_state() -> None:

@@ -134,6 +134,34 @@ def test_a_run_named_again_with_other_settings_is_told(prepared: Checkout, undis
     assert prepared.json(*COMMAND, "--fresh", "--dry-run")["run_name"] == f"{name}-2"
 
 
+def test_nanogpt_shards_of_the_same_corpus_train_it_too(prepared: Checkout) -> None:
+    output = prepared.root / "data" / "tiny" / "nanogpt"
+    changes = (
+        "+format=nanogpt",
+        "add_bos=true",
+        "add_eos=false",
+        f"output_dir={output}",
+        "+sample=200",
+        "num_shards=1",
+    )
+    done = prepared.run("data-prep", "-c", "tiny", *changes)
+    assert done.returncode == 0, done.stderr
+    pattern = done.stdout.strip().splitlines()[-1]
+    assert pattern.endswith("/train/*.bin")
+    kind = "nemo_automodel.components.datasets.llm.nanogpt_dataset.NanogptDataset"
+    dataset = f"dataset={{_target_: {kind}, file_pattern: '{pattern}', seq_len: 64, align_to_bos: true, bos_token: 0}}"
+    small = [override for override in SMALL if override.startswith(("model.", "lr_scheduler."))]
+    steps = [f"step_scheduler.{key}" for key in ("max_steps=6", "ckpt_every_steps=6", "global_batch_size=8")]
+    # NanogptDataset never ends, and so would a validation
+    without = ("~validation_dataset", "~step_scheduler.val_every_steps")
+    command = ("pretrain", "-c", "tiny", *small, *steps, dataset, *without, "--name", "nanogpt")
+    done = prepared.run(*command)
+    assert done.returncode == 0, done.stderr + done.stdout
+    losses = _losses(str(prepared.root / "runs" / "nanogpt"))
+    assert sorted(losses) == list(range(6))
+    assert losses[5] < losses[0] - 0.05
+
+
 def _wait_for_step(job_dir: Path, step: int) -> None:
     end = time.monotonic() + 180
     while time.monotonic() < end:

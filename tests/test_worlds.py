@@ -96,6 +96,7 @@ def test_the_search_finds_every_form_of_import() -> None:
         ("following", {f"{PACKAGE}.cli"}),
         ("listing", {f"{PACKAGE}.cli"}),
         ("doctor", {f"{PACKAGE}.cli"}),
+        ("imaging", {f"{PACKAGE}.cli"}),
         ("preview", {f"{PACKAGE}.cli", f"{PACKAGE}.launching"}),
         ("submit", {f"{PACKAGE}.cli", f"{PACKAGE}.launching", f"{PACKAGE}.following"}),
     ],
@@ -133,7 +134,7 @@ def test_the_middle_knows_no_single_executor(module: str) -> None:
     assert not {name for name in imported if name.startswith(f"{PACKAGE}.executors.") or name == f"{PACKAGE}.nemo"}
 
 
-TALKERS = {"cli", "launching", "following", "listing", "doctor", "preview", "follow"}
+TALKERS = {"cli", "launching", "following", "listing", "doctor", "imaging", "preview", "follow"}
 
 
 @pytest.mark.parametrize("path", LAUNCHER, ids=lambda path: str(path.relative_to(ROOT)))
@@ -199,6 +200,7 @@ SURFACE = {
     "cancel": COMMON | {"--now"},
     "check": LAUNCH,
     "doctor": COMMON,
+    "image": COMMON,
     "pretrain": LAUNCH,
 }
 

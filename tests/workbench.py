@@ -54,6 +54,12 @@ class Bench:
         path.write_text(f"# /// script\n{lines}# ///\n")
         return path
 
+    def trains(self) -> Bench:
+        """Have the recipe depend on AutoModel, so that its configs are checked as AutoModel's."""
+        spec = '[tool.runspec.run]\nlaunch = "torchrun"\n[tool.runspec.config]\ndir = "stub"'
+        self.script("stub", f'dependencies = ["nemo-automodel==0.7.0"]\n[tool.runspec]\n{spec}')
+        return self
+
     def layered(self, *texts: str, config: str | None = None) -> Layered:
         """The merged config, with overrides."""
         return configs.load(self.recipe, config, [overrides.parse(text) for text in texts], ["--dry-run"])

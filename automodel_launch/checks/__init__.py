@@ -5,7 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from automodel_launch import executors
-from automodel_launch.checks import config, data, machine, packaging, profile
+from automodel_launch.checks import (
+    batch,
+    config,
+    containers,
+    data,
+    machine,
+    memory,
+    packaging,
+    parallel,
+    pipeline,
+    profile,
+    routing,
+    schedule,
+    schema,
+    storage,
+    targets,
+    training,
+)
 from automodel_launch.checks.finding import Finding
 from automodel_launch.plan import Plan
 
@@ -13,10 +30,21 @@ Check = Callable[[Plan], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     *config.CHECKS,
+    *training.CHECKS,
+    *schema.CHECKS,
+    *targets.CHECKS,
+    *parallel.CHECKS,
+    *pipeline.CHECKS,
+    *batch.CHECKS,
+    *schedule.CHECKS,
+    *memory.CHECKS,
+    *storage.CHECKS,
+    *routing.CHECKS,
     *data.CHECKS,
     *profile.CHECKS,
     *machine.CHECKS,
     *packaging.CHECKS,
+    *containers.CHECKS,
 )
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from automodel_launch import disk, questions, slurm_site
+from automodel_launch.checks import containers, storage
 from automodel_launch.checks.finding import Finding
 from automodel_launch.errors import ClusterError
 from automodel_launch.plan import Plan
@@ -26,6 +27,7 @@ def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str
         "nodes": slurm_site.NODES,
         "root": disk.question(plan.job_root),
         "clock": "date +%Y-%m-%dT%H:%M:%S",  # the cluster's: estimates are in its time zone
+        **containers.asked(plan),
     }
     try:
         answers = questions.ask(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
@@ -33,6 +35,7 @@ def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str
         yield _unreachable(error.message, error.hint)
         return
     yield from _job_root(plan, answers["root"])
+    yield from containers.answered(plan, answers)
     yield from _test_only(plan, shell, partition, answers, fix)
     yield from _time_limit(plan, partition, answers["partitions"])
 
@@ -54,8 +57,11 @@ def _unreachable(said: str, fix: str | None = None) -> Finding:
 
 
 def _job_root(plan: Plan, answer: Answer) -> Iterator[Finding]:
-    error = disk.read(plan.job_root, answer).error
-    if error:
+    found = disk.read(plan.job_root, answer)
+    error = found.error
+    if not error:
+        yield from storage.room(plan, found)
+    else:
         source = plan.profile_sources.get("remote_job_dir", plan.profile_name)
         message = f"remote_job_dir = {plan.job_root} ({source}): cannot be written: {error}"
         yield Finding("error", "job-root", message, "a directory that you may write, or make, on the cluster")

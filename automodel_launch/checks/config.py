@@ -1,4 +1,4 @@
-"""The training config: kinds of values, and what AutoModel's loader would read otherwise than written."""
+"""The training config: the run that it goes on with, and what AutoModel's loader would read otherwise than written."""
 
 from __future__ import annotations
 
@@ -11,21 +11,6 @@ from automodel_launch.configs import flatten
 from automodel_launch.plan import Plan
 
 _DOLLAR = re.compile(r"\$[A-Za-z_]\w*|\$\{(?!oc\.env:)[^}]+\}")
-
-
-def kinds(plan: Plan) -> Iterator[Finding]:
-    """A text where AutoModel needs a number ends the job after the model is loaded."""
-    for keys, kind, types in (
-        (automodel.WHOLE_NUMBERS, "a whole number", int),
-        (automodel.NUMBERS, "a number", (int, float)),
-    ):
-        for key in keys:
-            value = automodel.get(plan.config, key)
-            if value is None or "${oc.env:" in str(value):
-                continue
-            if isinstance(value, bool) or not isinstance(value, types):
-                source = plan.provenance.get(key, plan.config_name)
-                yield Finding("error", "wrong-type", f"{key} = {value!r} ({source}) is not {kind}.", f"{key}=NUMBER")
 
 
 def kept_for_the_job(plan: Plan) -> Iterator[Finding]:
@@ -68,4 +53,4 @@ def same_run(plan: Plan) -> Iterator[Finding]:
         yield Finding("warning", "run-differs", message, "--fresh, or another --name, for a run of its own")
 
 
-CHECKS = (resumes, same_run, kinds, kept_for_the_job, dollars)
+CHECKS = (resumes, same_run, kept_for_the_job, dollars)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import glob
 import json
 import os
+import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import automodel, lineage
+from automodel_launch import automodel, executors, lineage
 from automodel_launch.checks.finding import Finding
+from automodel_launch.executors import mounts
 from automodel_launch.plan import Plan
 
 PREPARE = "python launch.py data-prep prepares data; bash scripts/quickstart.sh makes that of pretrain -c tiny"
@@ -65,7 +67,13 @@ def tokenizer_of_the_data(plan: Plan) -> Iterator[Finding]:
 
 def _unknown_here(plan: Plan, value: Any) -> bool:
     """The value is known only in the job, or names a place on another machine."""
-    return "${oc.env:" in str(value) or not plan.visible
+    return "${oc.env:" in str(value) or not plan.visible or _elsewhere_inside(plan, str(value))
+
+
+def _elsewhere_inside(plan: Plan, path: str) -> bool:
+    """In the job's container, that path is not what it is on this machine; checks/containers.py looks at it."""
+    seen = executors.get(plan.executor).mounts(plan)
+    return bool(seen) and path.startswith("/") and mounts.outside(path, seen) != posixpath.normpath(path)
 
 
 def _is_path(value: str) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from automodel_launch import automodel, gpus, naming
+from automodel_launch import automodel, gpus, naming, schemas
 from automodel_launch.checks.finding import Finding
 from automodel_launch.jobdir import JobDir
 from automodel_launch.plan import Plan
@@ -19,10 +20,12 @@ from automodel_launch.plan import Plan
 COMPILERS = ("c++", "g++", "clang++")
 INSTALL = "bash scripts/setup.sh makes .venv with all that training needs; or set `python` in the profile"
 _PROBE = """
-import importlib.metadata as m, sys
+import importlib.metadata as m, json, sys
+found = {}
 for name in sys.argv[1:]:
-    try: m.version(name)
-    except m.PackageNotFoundError: print(name)
+    try: found[name] = m.version(name)
+    except m.PackageNotFoundError: found[name] = None
+print(json.dumps(found))
 """
 
 
@@ -36,27 +39,43 @@ def packages(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "no-python", f"python = {python} ({source}): no such program.", INSTALL)
         return
     try:
-        _missing(python, [])
-    except (OSError, subprocess.CalledProcessError) as error:
+        found = _installed(plan)
+    except (OSError, subprocess.CalledProcessError, ValueError) as error:
         source = plan.profile_sources.get("python", plan.profile_name)
         yield Finding("error", "no-python", f"python = {python} ({source}): is no Python: {error}", INSTALL)
         return
-    names = [re.split(r"[\s\[<>=!~;]", entry, maxsplit=1)[0] for entry in plan.recipe.dependencies]
-    for name in _missing(python, names):
+    for name in [name for name, version in found.items() if version is None]:
         yield Finding("error", "missing-package", f"{python} has no package {name}, which the job needs.", INSTALL)
+    yield from _other_automodel(plan, found)
 
 
-def _missing(python: str, names: list[str]) -> list[str]:
-    if python != sys.executable:
-        done = subprocess.run([python, "-I", "-c", _PROBE, *names], capture_output=True, text=True, check=True)
-        return done.stdout.split()
-    missing = []
-    for name in names:
-        try:
-            importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
-    return missing
+def _installed(plan: Plan) -> dict[str, str | None]:
+    """Version of each distribution that the recipe needs, None where it is not there."""
+    python = plan.agent["python"]
+    names = [re.split(r"[\s\[<>=!~;]", entry, maxsplit=1)[0] for entry in plan.recipe.dependencies]
+    if python == sys.executable:
+        return {name: _version(name) for name in names}
+    done = subprocess.run([python, "-I", "-c", _PROBE, *names], capture_output=True, text=True, check=True)
+    found: dict[str, str | None] = json.loads(done.stdout)
+    return found
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _other_automodel(plan: Plan, found: Mapping[str, str | None]) -> Iterator[Finding]:
+    """The config's checks know one release of AutoModel."""
+    for name, version in found.items():
+        if automodel.is_automodel(name) and version not in (None, schemas.VERSION):
+            message = (
+                f"{plan.agent['python']} has AutoModel {version}; the config was checked against {schemas.VERSION}."
+            )
+            fix = f"pip install nemo-automodel=={schemas.VERSION}, or read its findings with that in mind"
+            yield Finding("note", "other-automodel", message, fix)
 
 
 def compiler(plan: Plan) -> Iterator[Finding]:

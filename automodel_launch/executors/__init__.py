@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 
     from automodel_launch.checks.finding import Finding
     from automodel_launch.diagnosis import Line
+    from automodel_launch.executors.mounts import Mount
     from automodel_launch.jobs import Record, Status
     from automodel_launch.places import Place
     from automodel_launch.plan import Plan
     from automodel_launch.profile_schema import Profile
+    from automodel_launch.shell import Shell
     from automodel_launch.workspace import Workspace
 
-_MODULES = {name: f"{__name__}.{name}" for name in ("local", "slurm")}
+_MODULES = {name: f"{__name__}.{name}" for name in ("local", "slurm", "docker")}
 
 
 class Executor(Protocol):
@@ -36,6 +38,9 @@ class Executor(Protocol):
     def data_dir(self, profile: Profile, workspace: Workspace) -> str:
         """Default of `${run.data_dir}`, on the side where the job runs."""
 
+    def shell(self, profile: Profile) -> Shell:
+        """Where commands about the profile's place run."""
+
     def place(self, profile: Profile) -> Place:
         """The file system of the job root."""
 
@@ -47,6 +52,9 @@ class Executor(Protocol):
 
     def image(self, profile: Profile) -> str | None:
         """The container image that will be used."""
+
+    def mounts(self, plan: Plan) -> list[Mount]:
+        """What the job's container sees of the machine around it; none without one."""
 
     def agent(self, plan: Plan) -> dict[str, Any]:
         """The node agent's spec (recipes/node_agent.py), a pure function of the plan."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import secrets
+from automodel_launch import executors, secrets
 from automodel_launch.errors import ProfileError
+from automodel_launch.executors import containers
 
 if TYPE_CHECKING:
     from automodel_launch.plan import Plan
@@ -56,7 +57,16 @@ def spec(plan: Plan, *, python: str, port: int | None, stop_with_parent: bool, i
         "stop_grace_s": float(profile.stop_grace),
         "heartbeat_s": HEARTBEAT_S,
         "stop_with_parent": stop_with_parent,
+        "stall_s": stall_seconds(profile.stall),
+        "workdir": containers.workdir(plan) if executors.get(plan.executor).image(profile) else None,
     }
+
+
+def stall_seconds(stall: str | None) -> float | None:
+    """Of a time that the schema has let through, such as "15m"."""
+    if stall is None or stall == "off":
+        return None
+    return float(stall[:-1]) * {"s": 1, "m": 60, "h": 3600}[stall[-1]]
 
 
 def _is_shipped(plan: Plan, name: str) -> bool:

@@ -22,10 +22,12 @@ from automodel_launch.executors import agent
 from automodel_launch.jobdir import JobDir
 from automodel_launch.jobs import Record, Status
 from automodel_launch.places import HERE, Place
+from automodel_launch.shell import LocalShell, Shell
 
 if TYPE_CHECKING:
     from automodel_launch.checks.finding import Finding
     from automodel_launch.diagnosis import Line
+    from automodel_launch.executors.mounts import Mount
     from automodel_launch.plan import Plan
     from automodel_launch.profile_schema import Profile
     from automodel_launch.workspace import Workspace
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 CPU_PROCESSES = 2  # enough to be a real distributed run, few enough for a laptop
 _KEYS = {
     *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port"),
-    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace"),
+    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall"),
     *("code", "remote_job_dir", "data_dir"),
 }
 
@@ -55,6 +57,10 @@ class LocalMachine:
         """data/ in the checkout."""
         return str(workspace.data)
 
+    def shell(self, profile: Profile) -> Shell:
+        """This machine's."""
+        return LocalShell()
+
     def place(self, profile: Profile) -> Place:
         """This machine's file systems."""
         return HERE
@@ -73,6 +79,10 @@ class LocalMachine:
     def image(self, profile: Profile) -> str | None:
         """No container here."""
         return None
+
+    def mounts(self, plan: Plan) -> list[Mount]:
+        """No container here."""
+        return []
 
     def agent(self, plan: Plan) -> dict[str, Any]:
         """An attached job ends with the command that started it; one from --batch outlives it."""

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from automodel_launch import nemo, secrets, slurm
 from automodel_launch.errors import ClusterError, JobError, ProfileError, SubmissionUnknown
-from automodel_launch.executors import agent, batch_words, mounts
+from automodel_launch.executors import agent, batch_words, containers
 from automodel_launch.executors.batch_words import NEMO_RUN, SAFE_PATH
+from automodel_launch.executors.mounts import Mount
 from automodel_launch.jobs import Record, Status
 from automodel_launch.places import HERE, Behind, Place
 from automodel_launch.shell import LocalShell, Shell, SshShell
@@ -44,8 +45,9 @@ _KEYS = {
     *_SBATCH,
     *_MORE_SBATCH,
     *("executor", "partition", "run_partition", "batch_partition", "cpus_per_task", "nproc_per_node", "gpu"),
-    *("python", "setup_lines", "startup_commands", "env_vars", "rdzv_port", "stop_grace", "code", "packager"),
-    *("env", "secrets", "container_image", "mounts"),
+    *("python", "setup_lines", "startup_commands", "env_vars", "rdzv_port", "stop_grace", "stall", "code", "packager"),
+    *("env", "secrets", "container_image", "mounts", "container_runtime", "container_writable", "container_mount_home"),
+    *("container_env", "container_workdir", "image_cache", "build_partition", "build_time"),
     *("remote_job_dir", "data_dir", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
 }
 SBATCH_S = 120.0  # a busy slurmctld makes sbatch wait
@@ -90,6 +92,10 @@ class Slurm:
         """data/ below the job root; data/ in the checkout where that holds the job root."""
         return str(workspace.data) if profile.remote_job_dir is None else f"{self.job_root(profile, workspace)}/data"
 
+    def shell(self, profile: Profile) -> Shell:
+        """Where Slurm's commands run."""
+        return _shell(profile.model_dump())
+
     def place(self, profile: Profile) -> Place:
         """This machine's file systems on a login node, else those behind the connection."""
         return Behind(_shell(profile.model_dump())) if profile.tunnel == "ssh" else HERE
@@ -113,7 +119,12 @@ class Slurm:
 
     def image(self, profile: Profile) -> str | None:
         """`container_image`, by default the recipe's own image; "none" is the bare node."""
-        return mounts.image(profile.container_image)
+        return containers.image_text(profile)
+
+    def mounts(self, plan: Plan) -> list[Mount]:
+        """The profile's, the job root, and the job's directory at /nemo_run."""
+        container = containers.of(plan)
+        return [*container.mounts, Mount(plan.job_dir, NEMO_RUN)] if container else []
 
     def agent(self, plan: Plan) -> dict[str, Any]:
         """The agents meet on a port of this job's own: two jobs may have one head node.
@@ -122,7 +133,7 @@ class Slurm:
             ProfileError: the profile has what a batch script cannot carry.
         """
         batch_words.check(plan.profile, plan.profile_sources)
-        _mounts(plan)
+        containers.of(plan)
         number = int(hashlib.sha256(plan.job_dir.encode()).hexdigest(), 16)
         port = plan.profile.rdzv_port or PORTS[number % len(PORTS)]
         python = plan.profile.python or "python3"
@@ -234,7 +245,8 @@ def _home(workspace: Workspace, plan: Plan) -> Iterator[Path]:
 
 def _task(run: Any, plan: Plan) -> Any:
     """What srun starts once a node. NeMo-Run joins the words unquoted; `job_root` takes safe paths only."""
-    return run.Script(path="recipes/node_agent.py", args=["run", f"{plan.job_dir}/agent.json"], entrypoint=AGENT_PYTHON)
+    start = containers.agent_command(containers.of(plan), plan.profile, AGENT_PYTHON, plan.job_dir)
+    return run.Script(path="recipes/node_agent.py", args=["run", f"{plan.job_dir}/agent.json"], entrypoint=start)
 
 
 def _executor(run: Any, plan: Plan) -> Any:
@@ -245,8 +257,8 @@ def _executor(run: Any, plan: Plan) -> Any:
     profile = plan.profile
     values = {key: getattr(profile, key) for key in _SBATCH}
     values["exclusive"] = profile.exclusive or None  # NeMo-Run writes `--exclusive=False` (0.11.1), sbatch refuses it
-    # NeMo-Run's `noquote` is plain str (0.11.1), so it quotes nothing of srun's line
-    image = shlex.quote(profile.container_image or "") if mounts.image(profile.container_image) else None
+    container = containers.of(plan)
+    pyxis = container if container and container.runtime == containers.PYXIS else None
     return run.SlurmExecutor(
         **values,
         partition=_partition(plan),
@@ -257,8 +269,9 @@ def _executor(run: Any, plan: Plan) -> Any:
         job_details=SlurmJobDetails(job_name=plan.job_id, folder=f"{plan.job_dir}/logs"),
         additional_parameters=_more(profile),
         srun_args=_srun_args(profile, plan),
-        container_image=image,
-        container_mounts=_mounts(plan),
+        # NeMo-Run's `noquote` is plain str (0.11.1), so it quotes nothing of srun's line
+        container_image=pyxis and pyxis.image_word,
+        container_mounts=[mount.word for mount in pyxis.mounts] if pyxis else [],
         setup_lines=_finish(plan),
         tunnel=Tunnel(job_dir=plan.job_root),
         packager=run.Packager(),  # the job's directory is complete before NeMo-Run is called
@@ -269,13 +282,6 @@ def _executor(run: Any, plan: Plan) -> Any:
 def _partition(plan: Plan) -> str | None:
     profile = plan.profile
     return {"run": profile.run_partition, "batch": profile.batch_partition}[plan.mode] or profile.partition
-
-
-def _mounts(plan: Plan) -> list[str]:
-    if mounts.image(plan.profile.container_image) is None:
-        return []
-    source = plan.profile_sources.get("mounts", plan.profile_name)
-    return mounts.for_pyxis(plan.profile.mounts, plan.job_root, source)
 
 
 def _more(profile: Profile) -> dict[str, Any]:
@@ -291,6 +297,7 @@ def _srun_args(profile: Profile, plan: Plan) -> list[str]:
     own = [f"--cpus-per-task={cpus}", "--export=ALL"]
     if not any(word.startswith("--mpi") for word in profile.srun_args):
         own.append("--mpi=none")  # torchrun needs no MPI, and a cluster's default of pmix can hang a start
+    own += containers.srun_flags(containers.of(plan), profile)
     return [*own, *(shlex.quote(word) for word in profile.srun_args)]
 
 

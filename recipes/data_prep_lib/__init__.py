@@ -1,4 +1,4 @@
-"""Text to Megatron bin/idx shards: the rooms behind recipes/data_prep.py.
+"""Text to Megatron bin/idx or nanoGPT .bin shards: the rooms behind recipes/data_prep.py.
 
     config.py      the YAML file -> Config            schema.py    closed keys, types, nearest names
     inputs.py      dataset -> files                   shards.py    files -> shards (byte ranges)
@@ -10,12 +10,18 @@
     megatron.py    token ids -> .bin and .idx         safe_files.py  temporary name, fsync, rename
     worker.py      one shard, in a worker process     pool.py      all shards, several processes
     receipts.py    which shards are done              held_out.py  one valid and one test file a dataset
+    nanogpt.py     .bin and .bos.idx, how many        formats.py    what each output format asks of a config
+    blocks.py      documents -> nanoGPT files         assembly.py   the parts of all shards -> nanoGPT files
     blend.py       blend.json                         report.py    record.json and the closing table
     latest.py      the hash in the output's path, and the stable names that lead to the newest
     nodes.py       this node's share, the locks, waiting for the others
     artifact.py    the manifest of the output, versioned; hashes.py: sha256 of the input
     progress.py    the line that moves                preflight.py  what is refused before work starts
     layout.py      where everything lies              errors.py    what a person can cause, and its exit code
+
+    inspect_cli.py   `inspect PATH`: options, output  inspect_path.py  a path -> the sets of files behind it
+    inspect_pair.py  a bin/idx pair                   inspect_bin.py   a nanoGPT .bin with its .bos.idx
+    inspect_found.py what is found in either
 
 Runs inside the job. Nothing here imports the launcher, torch or nemo_automodel.
 """

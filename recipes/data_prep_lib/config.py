@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped, unused-ignore]
 
-from data_prep_lib import schema
+from data_prep_lib import formats, schema
 from data_prep_lib.errors import ConfigError
 
 SPLITS = ("train", "valid", "test")
@@ -56,9 +56,10 @@ class Config:
     min_doc_chars: int = 1
     on_error: str = "fail"
     format: str = "megatron"
-    engine: str = "auto"
     artifact: Artifact | None = None
     wandb: Mapping[str, str] | None = None
+    ranks: int | None = None
+    engine: str = "auto"
 
 
 def _name(key: str, value: Any) -> str:
@@ -83,12 +84,6 @@ def _include(key: str, value: Any) -> tuple[str, ...]:
     if not patterns or not all(isinstance(item, str) and item for item in patterns):
         raise schema.bad(key, value, 'a glob such as "**/*.md", or a list of globs')
     return tuple(patterns)
-
-
-def _format(key: str, value: Any) -> str:
-    if value == "nanogpt":
-        raise schema.bad(key, value, "megatron (nanogpt shards cannot be written yet)")
-    return str(schema.one_of("megatron")(key, value))
 
 
 def _artifact(key: str, value: Any) -> Artifact:
@@ -152,7 +147,8 @@ KEYS: dict[str, schema.Check] = {
     "blend": schema.optional(_blend),
     "output_dir": lambda key, value: Path(schema.text(key, value)).expanduser().absolute(),
     "tokenizer": schema.text,
-    "format": _format,
+    "format": schema.one_of(*formats.FORMATS),
+    "ranks": schema.optional(schema.count),
     "num_shards": schema.optional(schema.count),
     "workers": schema.optional(schema.count),
     "add_bos": schema.boolean,
@@ -163,9 +159,9 @@ KEYS: dict[str, schema.Check] = {
     "max_doc_tokens": schema.optional(schema.count),
     "min_doc_chars": schema.optional(schema.count),
     "on_error": schema.one_of("fail", "skip"),
-    "engine": schema.one_of("auto", "fastokens", "gigatoken", "tokenizers"),
     "artifact": schema.optional(_artifact),
     "wandb": schema.optional(_wandb),
+    "engine": schema.one_of("auto", "fastokens", "gigatoken", "tokenizers"),
     "run": lambda key, value: None,  # the launcher's own section
 }
 
@@ -193,6 +189,7 @@ def load_config(path: Path) -> Config:
     values.pop("run", None)
     blend = values.pop("blend", None)
     values["datasets"] = values.get("datasets") or blend
+    formats.settle(values, [(dataset.name, dataset.weight) for dataset in values["datasets"]])
     values.setdefault("splits", {"train": 0.98, "valid": 0.01, "test": 0.01})
     values["min_doc_chars"] = values.get("min_doc_chars") or 1
     values["workers"] = values.get("workers") or len(os.sched_getaffinity(0))

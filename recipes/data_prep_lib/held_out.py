@@ -40,6 +40,6 @@ def join(layout: Layout, dataset: str, shards: Sequence[tuple[Shard, str]], dtyp
 
 def remove_parts(layout: Layout, shards: Sequence[Shard]) -> None:
     for shard in shards:
-        for split in HELD_OUT:
+        for split in layout.in_parts:
             for path in pair(layout.prefix(split, shard)):
                 path.unlink()

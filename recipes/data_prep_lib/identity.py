@@ -32,6 +32,7 @@ def describe(
         "tokenizer": {"sha256": files.sha256, "eos": files.eos_token, "bos": files.bos_token},
         "options": {
             **{key: getattr(config, key) for key in _OPTIONS},
+            **({"ranks": config.ranks} if config.format == "nanogpt" else {}),
             "splits": dict(config.splits),
         },
         "datasets": {

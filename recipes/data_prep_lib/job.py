@@ -8,15 +8,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from data_prep_lib import held_out, identity, latest, nodes, receipts
+from data_prep_lib import assembly, formats, held_out, identity, latest, nodes, receipts
 from data_prep_lib.blend import make_blend
 from data_prep_lib.budget import share_out
 from data_prep_lib.config import Artifact, Config
 from data_prep_lib.errors import DataPrepError, InputError
 from data_prep_lib.inputs import Source, find_source
-from data_prep_lib.layout import Layout
+from data_prep_lib.layout import HELD_OUT, SPLITS, Layout
 from data_prep_lib.nodes import Node
 from data_prep_lib.safe_files import read_json, remove_leftovers, write_json
 from data_prep_lib.shards import Shard, plan_shards
@@ -37,7 +38,17 @@ class Job:
 
     @cached_property
     def layout(self) -> Layout:
-        return latest.layout_of(self.config.output_dir, identity.fingerprint(self.identity))
+        in_parts = SPLITS if self.is_nanogpt else HELD_OUT
+        return latest.layout_of(self.config.output_dir, identity.fingerprint(self.identity), in_parts)
+
+    @property
+    def is_nanogpt(self) -> bool:
+        return self.config.format == "nanogpt"
+
+    @property
+    def product(self) -> Path:
+        """What a training config names: MegatronPretraining's `paths`, NanogptDataset's `file_pattern`."""
+        return self.layout.root / "train" / "*.bin" if self.is_nanogpt else self.layout.blend
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -66,7 +77,10 @@ def plan(config: Config) -> Job:
             f"num_shards: {len(shards)} shards in all\n  valid: at most {_MAX_PREFIXES} in an AutoModel blend"
         )
     shards = tuple(share_out(config.max_tokens, config.datasets, shards))
-    return Job(config, find_tokenizer(config.tokenizer), sources, shards)
+    files = find_tokenizer(config.tokenizer)
+    if config.format == "nanogpt":
+        files = formats.document_start(files, config.add_eos)
+    return Job(config, files, sources, shards)
 
 
 def execute(job: Job, node: Node) -> bool:
@@ -150,7 +164,7 @@ def _state(job: Job) -> tuple[dict[str, Any], Work, list[str]]:
     unjoined = []
     for dataset in job.config.datasets:
         items = job.of(dataset.name)
-        joined = receipts.read(job.layout, held_out.receipt_name(dataset.name), held_out.made_by(items))
+        joined = _joined(job, dataset.name)
         if joined is None:
             unjoined.append(dataset.name)
         for shard, made_by in items:
@@ -159,12 +173,21 @@ def _state(job: Job) -> tuple[dict[str, Any], Work, list[str]]:
     return done, [item for item in job.work if item[0].name not in done], unjoined
 
 
+def _joined(job: Job, dataset: str) -> dict[str, Any] | None:
+    """The receipt that makes a dataset's parts superfluous."""
+    if job.is_nanogpt:
+        return receipts.read(job.layout, assembly.RECEIPT, held_out.made_by(job.work))
+    return receipts.read(job.layout, held_out.receipt_name(dataset), held_out.made_by(job.of(dataset)))
+
+
 def _receipt(job: Job, shard: Shard, made_by: str, joined: bool) -> dict[str, Any] | None:
     receipt = receipts.read(job.layout, shard.name, made_by, without_parts=joined)
     return None if receipt and receipt["skipped"] and job.config.on_error == "fail" else receipt
 
 
-def _blend(job: Job, done: dict[str, Any]) -> dict[str, list[str]]:
+def _blend(job: Job, done: dict[str, Any]) -> dict[str, list[str]] | None:
+    if job.is_nanogpt:
+        return None
     return make_blend(job.layout, {d.name: d.weight for d in job.config.datasets}, job.shards, done)
 
 
@@ -173,19 +196,32 @@ def _finish(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: lis
 
     config, layout = job.config, job.layout
     vocab = job.vocab
-    for dataset in unjoined:
-        held_out.join(layout, dataset, job.of(dataset), vocab.dtype)
     counts = report.count(job.shards, done)
     if not any(splits["train"]["tokens"] for splits in counts.values()):
         raise InputError("datasets: no document went to the training split\n  add data, or change `splits`")
     facts |= {key: sum(r[key] for r in done.values()) for key in ("skipped", "short")}
     facts["skipped_rows"] = [row for shard in job.shards for row in done[shard.name]["skipped_rows"]]
-    write_json(layout.blend, _blend(job, done))
+    facts |= _join(job, vocab.dtype, unjoined)
+    held_out.remove_parts(layout, job.shards)  # before the record, which says that nothing is left to do
+    if blend := _blend(job, done):
+        write_json(layout.blend, blend)
     facts["engine"] = read_json(layout.engine)
     write_json(layout.record, report.make_record(config, job.files, vocab, job.sources, counts, **facts))
-    held_out.remove_parts(layout, job.shards)
     say(report.table(counts))
     _say_left_out(facts)
+
+
+def _join(job: Job, dtype: str, unjoined: list[str]) -> dict[str, Any]:
+    """Bring the parts into their final form; what the record says of it."""
+    if not job.is_nanogpt:
+        for dataset in unjoined:
+            held_out.join(job.layout, dataset, job.of(dataset), dtype)
+        return {}
+    joined = None if unjoined else _joined(job, "")
+    if joined is None:
+        say("assembling the files ...")
+        joined = assembly.assemble(job.layout, job.work, dtype, job.config.ranks)
+    return {"dtype": joined["dtype"], "output": joined["listing"]}
 
 
 def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
@@ -199,15 +235,14 @@ def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
     config = job.config
     for source in job.sources:
         preflight.check_rows(source, config.on_error)
-    vocab = job.vocab
-    preflight.check_disk(config.output_dir, [shard for shard, _ in todo], vocab.dtype, config.sample)
+    vocab, copies = job.vocab, 2 if job.is_nanogpt else 1
+    preflight.check_disk(config.output_dir, [shard for shard, _ in todo], vocab.dtype, config.sample, copies)
     keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "on_error")
-    options = {key: getattr(config, key) for key in keys}
     choice = engine_check.choose(config.engine, job.files.path, [shard for shard, _ in mine], config.sample)
-    write_json(job.layout.engine, choice.facts())
+    write_json(job.layout.engine, choice.facts())  # by each node: the ids are the same whatever engines they found
     say(f"engine: {choice}")
-    options |= {"engine": choice.engine, "hash_inputs": _hashes_inputs(config)}
-    settings = Settings(job.layout, job.files.path, vocab=vocab, **options)
+    options = {key: getattr(config, key) for key in keys}
+    settings = Settings(job.layout, job.files.path, choice.engine, vocab, hash_inputs=_hashes_inputs(config), **options)
     total = sum(shard.size for shard, _ in mine)
     workers = min(config.workers, len(mine))
     say(f"{len(mine)} shards, {total / 1e6:.1f} MB of input, {workers} workers, ids {vocab.dtype}")

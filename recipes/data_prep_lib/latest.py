@@ -21,9 +21,9 @@ _HASH_DIGITS = 8
 _NAMES = {"latest": "{name}", "blend.json": "latest/blend.json"}
 
 
-def layout_of(output_dir: Path, fingerprint: str) -> Layout:
+def layout_of(output_dir: Path, fingerprint: str, in_parts: tuple[str, ...]) -> Layout:
     """Where the output with this identity lies."""
-    return Layout(output_dir / fingerprint[:_HASH_DIGITS])
+    return Layout(output_dir / fingerprint[:_HASH_DIGITS], in_parts)
 
 
 def check(output_dir: Path) -> None:

@@ -1,12 +1,15 @@
 """Where everything lies below output_dir/HASH, the HASH being that of all that makes the output (latest.py).
 
-blend.json, record.json                      written last
+blend.json, record.json                      written last; no blend.json in the nanogpt format
 train/<dataset>_<shard>.{bin,idx}            one pair a shard
 {valid,test}/<dataset>_00000.{bin,idx}       one pair a dataset, joined from the parts of its shards
+<split>/<split>_<number>.{bin,bos.idx}       instead of them, in the nanogpt format, from the parts of all shards
 .data_prep/run.json                          what made this output
 .data_prep/engine.json                       the engine of the newest run that encoded something, and how it was checked
-.data_prep/receipts/<dataset>_<shard>.json   one a finished shard, held_out/<dataset>.json for valid and test pairs
-.data_prep/parts/<split>/                    parts of valid and test until they are joined
+.data_prep/receipts/<dataset>_<shard>.json   one a finished shard, held_out/<dataset>.json for valid and test pairs,
+                                             files/<split>_<number>.json and assembled.json for nanogpt's files
+.data_prep/parts/<split>/                    parts of valid and test (nanogpt: of all) until they are joined
+.data_prep/staged/<split>/                   nanogpt's files until all are written
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ from pathlib import Path
 from data_prep_lib.shards import Shard
 
 HELD_OUT = ("valid", "test")
+SPLITS = ("train", *HELD_OUT)
 
 
 @dataclass(frozen=True)
 class Layout:
     root: Path
+    in_parts: tuple[str, ...] = HELD_OUT  # splits that are joined from parts; nanogpt: all
 
     @property
     def blend(self) -> Path:
@@ -51,8 +56,11 @@ class Layout:
 
     def prefix(self, split: str, shard: Shard) -> Path:
         """Where a worker writes a shard's part of a split."""
-        base = self.state / "parts" if split in HELD_OUT else self.root
+        base = self.state / "parts" if split in self.in_parts else self.root
         return base / split / shard.name
+
+    def staged(self, split: str) -> Path:
+        return self.state / "staged" / split
 
     def held_out(self, split: str, dataset: str) -> Path:
         return self.root / split / f"{dataset}_00000"
@@ -60,5 +68,5 @@ class Layout:
     def directories(self) -> list[Path]:
         """Every directory that files are written to."""
         receipts = self.state / "receipts"
-        parts = [base / split for base in (self.root, self.state / "parts") for split in HELD_OUT]
-        return [self.root, self.root / "train", self.state, receipts, receipts / "held_out", *parts]
+        parts = [base / split for base in (self.root, self.state / "parts", self.state / "staged") for split in SPLITS]
+        return [self.root, self.state, receipts, receipts / "held_out", receipts / "files", *parts]

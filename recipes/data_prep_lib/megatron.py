@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from data_prep_lib.safe_files import writing
 
-_MAGIC = b"MMIDIDX\x00\x00"
-_HEADER = struct.Struct("<9sQBQQ")
+INDEX_MAGIC = b"MMIDIDX\x00\x00"
+INDEX_HEADER = struct.Struct("<9sQBQQ")
 _DTYPE_CODES = {"uint16": 8, "int32": 4}
 
 
@@ -63,19 +63,27 @@ def write_index(prefix: Path, lengths: npt.NDArray[np.int32], dtype: np.dtype[np
     np.cumsum(lengths[:-1], dtype=np.int64, out=offsets[1:])
     offsets *= dtype.itemsize
     with writing(prefix.with_name(prefix.name + ".idx")) as file:
-        file.write(_HEADER.pack(_MAGIC, 1, _DTYPE_CODES[dtype.name], n, n + 1))
+        file.write(INDEX_HEADER.pack(INDEX_MAGIC, 1, _DTYPE_CODES[dtype.name], n, n + 1))
         for part in (lengths.astype("<i4"), offsets, np.arange(n + 1, dtype="<i8")):
             file.write(part.tobytes())
 
 
-def read_lengths(prefix: Path) -> npt.NDArray[np.int32]:
-    """Tokens of each document, from an .idx that this module wrote."""
+def count_documents(prefix: Path) -> int:
+    """Documents of a pair, from an .idx that this module wrote."""
     path = prefix.with_name(prefix.name + ".idx")
     with open(path, "rb") as file:
-        magic, _, _, n, _ = _HEADER.unpack(file.read(_HEADER.size))
-        if magic != _MAGIC:
-            raise ValueError(f"{path} is not a Megatron index")
-        return np.fromfile(file, "<i4", n)
+        magic, _, _, n, _ = INDEX_HEADER.unpack(file.read(INDEX_HEADER.size))
+    if magic != INDEX_MAGIC:
+        raise ValueError(f"{path} is not a Megatron index")
+    return int(n)
+
+
+def read_lengths(prefix: Path, first: int = 0, count: int | None = None) -> npt.NDArray[np.int32]:
+    """Tokens of the documents [first, first + count), as far as there are any."""
+    left = count_documents(prefix) - first
+    with open(prefix.with_name(prefix.name + ".idx"), "rb") as file:
+        file.seek(INDEX_HEADER.size + 4 * first)
+        return np.fromfile(file, "<i4", left if count is None else min(left, count))
 
 
 def concatenate(parts: Iterable[Path], prefix: Path, dtype: str) -> None:

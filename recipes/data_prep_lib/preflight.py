@@ -35,10 +35,11 @@ def check_rows(source: Source, on_error: str) -> None:
     next(iter(_Probe(Shard(dataset.name, 0, source.format, dataset.text_field, (piece,)), on_error)), None)
 
 
-def check_disk(output_dir: Path, shards: Sequence[Shard], dtype: str, sample: int | None) -> None:
+def check_disk(output_dir: Path, shards: Sequence[Shard], dtype: str, sample: int | None, copies: int = 1) -> None:
+    """`copies`: how often each token is on the disk at once; 2 where files are assembled from parts."""
     if sample:
         return
-    need = sum(map(_least_tokens, shards)) * np.dtype(dtype).itemsize
+    need = sum(map(_least_tokens, shards)) * np.dtype(dtype).itemsize * copies
     parent = output_dir
     while not parent.exists():
         parent = parent.parent

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from data_prep_lib.layout import HELD_OUT, Layout
+from data_prep_lib.layout import SPLITS, Layout
 from data_prep_lib.safe_files import read_json, write_json
 
 
@@ -22,7 +22,7 @@ def read(layout: Layout, name: str, made_by: str, without_parts: bool = False) -
     receipt = read_json(layout.receipt(name))
     if not isinstance(receipt, dict) or receipt.get("made_by") != made_by:
         return None
-    parts = tuple(f".data_prep/parts/{split}/" for split in HELD_OUT)
+    parts = tuple(f".data_prep/parts/{split}/" for split in SPLITS)
     for path, size in receipt["files"].items():
         if not (without_parts and path.startswith(parts)) and _size(layout.root / path) != size:
             return None

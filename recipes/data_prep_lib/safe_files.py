@@ -30,7 +30,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         os.fsync(file.fileno())
         file.close()
         temporary.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except BaseException:
         with suppress(OSError):  # close() flushes once more, and fails once more on a full disk
             file.close()
@@ -68,7 +68,7 @@ def disk_error(e: OSError, where: Path) -> DataPrepError:
     return DataPrepError(f"{e.filename or where}: {e.strerror or e}")
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     fd = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(fd)

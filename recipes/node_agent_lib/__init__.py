@@ -6,6 +6,9 @@ supervisor.py  one node's life: lock, startup commands, training, end
 loop.py        signals, ended children, time
 journal.py     what the agent writes down while it runs
 peers.py       how nodes learn that another one has failed
+stall.py       is the training hung?
+hang.py        what a node does about it
+stacks.py      where every rank of the node is: logs/stack-<rank>.txt
 training.py    the training processes: start, watch, stop, kill
 worker.py      what torchrun starts as each rank
 startup.py     setup lines and startup commands, and the environment they leave

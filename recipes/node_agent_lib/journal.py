@@ -11,6 +11,7 @@ from .log import AgentLog
 from .metrics import Follower
 from .records import NodeRecord
 from .spec import Spec
+from .stall import Progress
 
 _SECRET_LENGTH = 4
 
@@ -67,6 +68,11 @@ class Journal:
         if follower.step is not None and self.record.step is None:
             self.event("training", step=follower.step)
         self.record.step = follower.step
+
+    @property
+    def progress(self) -> Progress | None:
+        """What rank 0's log tells of the training; node 0's agent has it, once the training was started."""
+        return self._follower.progress if self._follower else None
 
     def hide(self, secrets: list[str]) -> None:
         """Values that must not stand in any record."""

@@ -12,11 +12,13 @@ import re
 import time
 
 from .files import Json, append_json
+from .stall import Progress
 
 _LINE = re.compile(r"\bstep (?P<step>\d+) \| epoch (?P<epoch>\d+) \| (?P<rest>.*)")
 _VAL_NAME = re.compile(r'\[val\] (?!step \d)(?:name )?"?([^"|]*?)"? \|')
 _TPS = re.compile(r"^tps (\S+?)\((\S+?)/gpu\)")
 _FIELD = re.compile(r"^([A-Za-z_][\w/]*) (\S+)")
+_SAVING = re.compile(r"Saving checkpoint to (\S.*?)\s*$")  # BaseRecipe.save_checkpoint, before it writes anything
 _BREAK = re.compile(rb"[\r\n]")
 _CHUNK = 1 << 20
 _MOST_PER_POLL = 16
@@ -74,6 +76,7 @@ class Follower:
         self._rest = b""
         self._pending: list[Json] = []
         self.step: int | None = None
+        self.progress = Progress()
 
     def poll(self) -> None:
         """Take what is new, a bounded amount at a time so that a flooded log cannot hold up the agent."""
@@ -98,6 +101,7 @@ class Follower:
         except OSError:
             return False
         self._offset += len(data)
+        self.progress.log_bytes += len(data)
         lines = _BREAK.split(self._rest + data)
         self._rest = lines.pop()[-_CHUNK:]
         for line in lines:
@@ -105,6 +109,8 @@ class Follower:
         return bool(data)
 
     def _line(self, line: bytes) -> None:
+        if b"Saving checkpoint to " in line:
+            self._note_save(line.decode("utf-8", "replace"))
         if b"step " not in line:
             return
         found = parse(line.decode("utf-8", "replace"), time.time())
@@ -112,7 +118,16 @@ class Follower:
             return
         if "loss" in found:
             self.step = found["step"]
+            self.progress.steps += 1
+        else:
+            self.progress.others += 1
         self._pending = [*self._pending[-_MOST_PENDING:], found]
+
+    def _note_save(self, line: str) -> None:
+        found = _SAVING.search(line)
+        if found:
+            self.progress.saving = found.group(1)
+            self.progress.others += 1
 
     def _flush(self) -> None:
         if not self._pending:

@@ -44,14 +44,9 @@ def head_host(environ: Mapping[str, str]) -> str:
     nodelist = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST")
     if not nodelist:
         raise SpecError("neither LAUNCH_HEAD_HOST nor SLURM_JOB_NODELIST is set: the head node is not known")
-    name = _first_host(nodelist)
+    # not by scontrol: a container that has it mostly lacks its slurm.conf, and it looks for that for 20 s
+    name = expand(nodelist)[0]
     return name if _resolves(name) else _slurm_address(name) or name
-
-
-def _first_host(nodelist: str) -> str:
-    answer = _scontrol("show", "hostnames", nodelist)
-    hosts = answer.split() if answer else expand(nodelist)
-    return hosts[0]
 
 
 def _slurm_address(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""How the agents of a job learn that one of them has failed: a marker file in the job's directory.
+"""How the agents of a job learn that one of them has failed, or sees a hang: marker files in the job's directory.
 
 torchrun with a static rendezvous does not tell: the other nodes' ranks would wait in a collective until it times out.
 """
@@ -18,21 +18,32 @@ class Peers:
 
     def __init__(self, job_dir: str, nnodes: int, attempt: int, say: Callable[[str], None]) -> None:
         self._marker = os.path.join(job_dir, "nodes", f"failed-{attempt}")
+        self._hung_marker = os.path.join(job_dir, "nodes", f"hung-{attempt}")
+        self.hung = False
         self._alone = nnodes == 1
         self._say = say
         self._seen: float | None = None
 
     def tell(self) -> None:
         """This node has failed."""
-        if self._alone or os.path.exists(self._marker):
+        self._mark(self._marker)
+
+    def tell_hung(self) -> None:
+        """The training hangs: every node is to dump its stacks, and to end."""
+        self._mark(self._hung_marker)
+
+    def _mark(self, marker: str) -> None:
+        if self._alone or os.path.exists(marker):
             return
         try:
-            os.close(os.open(self._marker, os.O_WRONLY | os.O_CREAT, 0o644))
+            os.close(os.open(marker, os.O_WRONLY | os.O_CREAT, 0o644))
         except OSError as error:
-            self._say(f"{self._marker}: {error.strerror}")
+            self._say(f"{marker}: {error.strerror}")
 
     def look(self) -> None:
         """Ask the file system; the answer is kept."""
+        if not self._alone and not self.hung:
+            self.hung = os.path.exists(self._hung_marker)
         if not self._alone and self._seen is None and os.path.exists(self._marker):
             self._seen = time.monotonic()
 

@@ -118,6 +118,11 @@ def rank_log(rank: int) -> str:
     return f"logs/rank-{rank}.log"
 
 
+def stack_file(rank: int) -> str:
+    """Where a rank's stacks go on SIGUSR2, relative to the job's directory; gone at its end if there are none."""
+    return f"logs/stack-{rank}.txt"
+
+
 def agent_log(node: int) -> str:
     """An agent's log, relative to the job's directory."""
     return f"logs/agent-{node}.log"

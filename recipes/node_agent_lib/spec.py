@@ -44,6 +44,13 @@ class Spec:
     stop_grace_s: float
     heartbeat_s: float
     stop_with_parent: bool
+    stall_s: float | None  # without progress for so long, the job counts as hung; None: never
+    workdir: str | None = None  # of startup commands and training; None: code_dir
+
+    @property
+    def directory(self) -> str:
+        """Working directory of startup commands and training."""
+        return self.workdir or self.code_dir
 
     @property
     def ranks_per_node(self) -> int:
@@ -74,7 +81,7 @@ def _faults(raw: Any) -> list[str]:
         return ["not a JSON object"]
     known = {field.name for field in fields(Spec)}
     faults = [f"unknown key {key!r}" for key in sorted(set(raw) - known)]
-    faults += [f"missing key {key!r}" for key in sorted(known - set(raw))]
+    faults += [f"missing key {key!r}" for key in sorted(known - set(raw) - _OPTIONAL)]
     wrong = [key for key in sorted(known & set(raw)) if not _ok(key, raw[key])]
     faults += [f"{key}: expected {_EXPECTED[key]}" for key in wrong]
     return faults or _contradictions(raw)
@@ -86,6 +93,7 @@ def _contradictions(raw: dict[str, Any]) -> list[str]:
     return []
 
 
+_OPTIONAL = {"workdir"}
 _TEXT = {"job_id", "run_name", "python", "script"}
 _PATHS = {"job_dir", "run_dir", "code_dir"}
 _COUNTS = {"nnodes", "nproc_per_node"}
@@ -102,6 +110,8 @@ _EXPECTED = {
     "rendezvous": '{"id": string, "port": integer or null}',
     "env": "an object of names and strings without NUL",
     "secrets_file": "an absolute path or null",
+    "stall_s": "a number above 0 or null",
+    "workdir": "an absolute path or null",
     "stop_with_parent": "true or false",
 }
 
@@ -116,7 +126,9 @@ def _ok(key: str, value: Any) -> bool:
     if key in _LISTS:
         return isinstance(value, list) and all(_is_text(item) for item in value)
     if key in _SECONDS:
-        return (_is_int(value) or isinstance(value, float)) and value > 0
+        return _is_seconds(value)
+    if key == "stall_s":
+        return value is None or _is_seconds(value)
     if key == "schema":
         return _is_int(value) and value == 1
     if key == "launch":
@@ -125,7 +137,7 @@ def _ok(key: str, value: Any) -> bool:
         return _is_rendezvous(value)
     if key == "env":
         return isinstance(value, dict) and all(_is_variable(name, text) for name, text in value.items())
-    if key == "secrets_file":
+    if key in ("secrets_file", "workdir"):
         return value is None or _is_path(value)
     return isinstance(value, bool)
 
@@ -140,6 +152,10 @@ def _is_path(value: Any) -> bool:
 
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_seconds(value: Any) -> bool:
+    return (_is_int(value) or isinstance(value, float)) and bool(value > 0)
 
 
 def _is_variable(name: str, value: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import Callable
 
 from . import command, lock, nodes, procs, records, verdict, worker
 from .finish import set_aside, settle, under_slurm
+from .hang import HangWatch
 from .journal import Journal
 from .log import AgentLog, tail
 from .loop import Loop
@@ -31,10 +32,11 @@ _RECORD_PATIENCE_S = 30.0
 class NodeFailure(Exception):
     """The node cannot go on; becomes the record's failure. `victim`: because of something else that failed."""
 
-    def __init__(self, code: int, error: str, victim: bool = False) -> None:
+    def __init__(self, code: int, error: str, victim: bool = False, at: float | None = None) -> None:
         super().__init__(error)
         self.code = code
         self.victim = victim
+        self.at = at
 
 
 class Stopped(Exception):
@@ -62,6 +64,7 @@ class Supervisor:
         self._record = self._journal.record
         self._peers = Peers(spec.job_dir, spec.nnodes, self._record.attempt, log.say)
         self._loop = Loop()
+        self._hangs = HangWatch(spec, self._journal, self._peers, self._loop.reap)
         self._directory = ""
         self._lock: int | None = None
         self._force = False
@@ -80,7 +83,7 @@ class Supervisor:
         except Stopped:
             pass
         except NodeFailure as failure:
-            self._fail(failure.code, str(failure), victim=failure.victim)
+            self._fail(failure.code, str(failure), victim=failure.victim, at=failure.at)
         except Exception as error:
             self._fail(1, "node agent: " + worker.error_line(error), traceback.format_exc())
         return self._end()
@@ -137,6 +140,8 @@ class Supervisor:
         spec = self._spec
         if not os.path.isdir(spec.code_dir):
             raise NodeFailure(2, f"code_dir {spec.code_dir} is no directory")
+        if not os.path.isdir(spec.directory):
+            raise NodeFailure(2, f"working directory {spec.directory}: there is none on this node or in its container")
         environ = {**os.environb, **_job_environment(spec)}
         environ.update({_encode(name): _encode(value) for name, value in spec.env.items()})
         commands = spec.setup_lines + spec.startup_commands
@@ -149,7 +154,7 @@ class Supervisor:
             raise NodeFailure(1, str(missing)) from None
         self._log.say(f"startup: {len(commands)} lines")
         written = self._log.size()
-        code = self._wait_for_startup(startup.start(spec.code_dir, environ, self._log.fd))
+        code = self._wait_for_startup(startup.start(spec.directory, environ, self._log.fd))
         outcome = startup.outcome()
         self._journal.hide([os.fsdecode(value) for value in outcome.secrets.values()])
         if code != 0 or outcome.environ is None:
@@ -180,12 +185,13 @@ class Supervisor:
         training = Training(self._directory, self._own_ranks(), self._journal.redact)
         training.prepare(worker.Context(spec.job_dir, self._record.host))
         self._journal.follow_metrics()
+        self._hangs.prepare(python, environ)
         self._tick()
         if self._record.stop is not None:
             raise Stopped
         self._training = training
         written = self._log.size()
-        training.start(argv, spec.code_dir, self._complete(environ, head), self._log.fd)
+        training.start(argv, spec.directory, self._complete(environ, head), self._log.fd)
         self._log.say(f"started {spec.ranks_per_node} ranks of {spec.script}: pid {training.pid}")
         self._journal.enter("running")
         self._watch(training)
@@ -209,7 +215,7 @@ class Supervisor:
         spec = self._spec
         result = dict(environ)
         result[worker.AGENT_DIR.encode()] = os.fsencode(self._directory)
-        result[b"PWD"] = os.fsencode(spec.code_dir)
+        result[b"PWD"] = os.fsencode(spec.directory)
         if spec.launch == "python":
             result.update(command.python_environment(spec, self._node, head))
             return result
@@ -228,6 +234,8 @@ class Supervisor:
             self._note_ranks(training)
             if training.failed_on_its_own() and self._record.stop is None:
                 self._peers.tell()
+            if self._record.stop is None and self._loop.due("hang", 1.0):
+                self._end_hung(training)
             if self._record.stop is not None:
                 self._stop(training)
             elif self._peers.failed:
@@ -237,6 +245,13 @@ class Supervisor:
                 hopeless = self._record.stop is not None or self._peers.failed or not training.succeeded()
                 if hopeless and time.monotonic() - last_rank_ended > _BARRIER_S:
                     training.kill()
+
+    def _end_hung(self, training: Training) -> None:
+        hung = self._hangs.look(training)
+        if hung is not None:
+            self._log.say("killing the ranks: the training hangs")
+            training.kill()
+            raise NodeFailure(hung.code, hung.error, hung.victim, hung.time)
 
     def _note_ranks(self, training: Training) -> None:
         ranks = {str(record.rank): record.pid for record in training.living()}
@@ -278,9 +293,11 @@ class Supervisor:
 
     # the end
 
-    def _fail(self, code: int, error: str, trace: str | None = None, victim: bool = False) -> None:
+    def _fail(
+        self, code: int, error: str, trace: str | None = None, victim: bool = False, at: float | None = None
+    ) -> None:
         trace = self._journal.redact(trace) if trace else None
-        self._record.failure = Failure(code, self._journal.redact(error), time.time(), trace, victim)
+        self._record.failure = Failure(code, self._journal.redact(error), at or time.time(), trace, victim)
 
     def _end(self) -> int:
         killing = self._force or (self._training is not None and self._training.killed is not None)

@@ -11,6 +11,7 @@ anything heavy is imported, so it costs some milliseconds and a few MB.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -29,7 +30,7 @@ from typing import Any
 from . import procs
 from .files import read_json, write_json
 from .log import tail
-from .records import RankRecord, rank_log, read_rank
+from .records import RankRecord, rank_log, read_rank, stack_file
 
 AGENT_DIR = "LAUNCH_AGENT_DIR"  # the agent's private directory: context.json, the pipe `alive`, the ranks' records
 _POLL_S = 1.0
@@ -71,14 +72,15 @@ def main(script: str, args: list[str]) -> int:
     procs.adopt_orphans()
     watcher = os.getpid()
     wake = _catch_signals()
+    stacks = os.path.join(context.job_dir, stack_file(rank))
     child = os.fork()
     if child == 0:
-        _become_training(watcher)
+        _become_training(watcher, stacks)
         return _Training(directory, rank, script).run(args)
     record = RankRecord(
         rank, local_rank, context.host, child, procs.start_of(child), watcher, procs.start_of(watcher), time.time()
     )
-    return _Watcher(directory, record, log, offset, alive, wake).run()
+    return _Watcher(directory, record, log, offset, alive, wake, stacks).run()
 
 
 def _redirect(log: str) -> int:
@@ -107,13 +109,16 @@ def _catch_signals() -> int:
 class _Watcher:
     """The parent of one training process."""
 
-    def __init__(self, directory: str, record: RankRecord, log: str, offset: int, alive: int, wake: int) -> None:
+    def __init__(
+        self, directory: str, record: RankRecord, log: str, offset: int, alive: int, wake: int, stacks: str
+    ) -> None:
         self._directory = directory
         self._record = record
         self._log = log
         self._offset = offset
         self._alive = alive
         self._wake = wake
+        self._stacks = stacks
         self._status: int | None = None
 
     def run(self) -> int:
@@ -127,7 +132,13 @@ class _Watcher:
             self._end_stuck_exit()
         self._note_end()
         self._save()
+        self._remove_if_empty()
         return self._end_alike()
+
+    def _remove_if_empty(self) -> None:
+        with contextlib.suppress(OSError):
+            if os.path.getsize(self._stacks) == 0:
+                os.unlink(self._stacks)
 
     def _reap(self) -> bool:
         """True once the training process has ended; orphans of it are reaped on the way."""
@@ -222,7 +233,7 @@ def _kill_below(pid: int) -> None:
         procs.send(victim, signal.SIGKILL)
 
 
-def _become_training(watcher: int) -> None:
+def _become_training(watcher: int, stacks: str) -> None:
     """Undo what the watcher and torchrun did to the signals."""
     os.setpgid(0, 0)
     procs.die_with_parent(watcher)
@@ -236,7 +247,15 @@ def _become_training(watcher: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     faulthandler.enable(file=2)
-    faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
+    faulthandler.register(signal.SIGUSR2, file=_stacks_fd(stacks), all_threads=True)
+
+
+def _stacks_fd(path: str) -> int:
+    """It has to be open before it is needed; the rank's log takes its place on a full disk."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    except OSError:
+        return 2
 
 
 class _Training:

@@ -224,7 +224,7 @@ def test_blend_file_and_text_field(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "blend.json").exists() and not leftovers(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["default", "tiny", "fineweb"])
+@pytest.mark.parametrize("name", ["default", "tiny", "nanogpt", "fineweb"])
 def test_shipped_configs_are_valid(name: str, tmp_path: Path) -> None:
     from data_prep_lib.config import load_config
 

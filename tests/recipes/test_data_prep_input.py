@@ -70,7 +70,6 @@ def good(tmp_path: Path) -> dict[str, Any]:
         ({"workers": "two"}, ["workers: 'two'", "a whole number, 1 or more"]),
         ({"workers": True}, ["workers: True", "a whole number"]),
         ({"add_eos": "yes"}, ["add_eos: 'yes'", "true or false"]),
-        ({"format": "nanogpt"}, ["format: 'nanogpt'", "cannot be written yet"]),
         ({"format": "bin"}, ["format: 'bin'", "megatron"]),
         ({"on_error": "ignore"}, ["on_error: 'ignore'", "fail | skip"]),
         ({"splits": {"train": 0.9}}, ["splits", "add up to 1"]),

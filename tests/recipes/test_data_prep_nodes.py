@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -84,6 +85,7 @@ def test_a_node_that_dies_and_the_job_is_requeued(
     datasets, expected = alone
     values = config(tmp_path, "", datasets=datasets, num_shards=5)
     first, second = (start(values, tmp_path, rank) for rank in (0, 1))
+    second.send_signal(signal.SIGSTOP)  # wherever it is: it must not come to its end before it is killed
     deadline = time.monotonic() + 60
     while not list((tmp_path / "out").glob("*/.data_prep/receipts/*.json")):
         assert time.monotonic() < deadline

@@ -263,7 +263,9 @@ def test_two_runs_on_one_output_do_not_mix(undisturbed: tuple[Path, dict[str, st
     data, expected = undisturbed
     values = config(tmp_path, data, num_shards=12)
     first = started(values, tmp_path)
+    first.send_signal(signal.SIGSTOP)  # it must not come to its end meanwhile
     assert "another run is writing" in prepare(values, tmp_path, code=1).stderr
+    first.send_signal(signal.SIGCONT)
     assert first.wait(60) == 0
     assert digests(tmp_path / "out") == expected
 

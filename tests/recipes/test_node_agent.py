@@ -135,6 +135,7 @@ def make_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
             "stop_grace_s": 20.0,
             "heartbeat_s": 0.5,
             "stop_with_parent": False,
+            "stall_s": None,
         }
         unknown = set(changes) - set(spec)
         assert not unknown, unknown
@@ -413,8 +414,8 @@ def test_sigusr2_dumps_the_stacks(make_job: MakeJob, tmp_path: Path) -> None:
     job.agent()
     eventually((tmp_path / "ready-0").exists, "the script to run")
     os.kill(job.ranks_in_record(1)["0"], signal.SIGUSR2)
-    log = job.dir / "logs" / "rank-0.log"
-    eventually(lambda: "waits.py" in log.read_text(), "a stack in the log")
+    stacks = job.dir / "logs" / "stack-0.txt"
+    eventually(lambda: "waits.py" in stacks.read_text(), "a stack in its file")
 
 
 def test_a_requeued_job_starts_with_a_clean_slate(make_job: MakeJob, tmp_path: Path) -> None:

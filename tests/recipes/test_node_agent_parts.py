@@ -341,6 +341,7 @@ def good_spec() -> dict[str, Any]:
         "stop_grace_s": 120.0,
         "heartbeat_s": 10,
         "stop_with_parent": False,
+        "stall_s": None,
     }
 
 

@@ -2,7 +2,7 @@
 
 The runs are expensive (each process imports AutoModel), so that they are made once for all tests of this file:
 
-    whole        12 steps without a disturbance
+    whole        12 steps without a disturbance (in conftest.py: other files use it, too)
     killed       the same run in another directory; every rank kills itself after step 7
     continued    started again there; every rank sends itself SIGTERM in step 8
     nanogpt      2 steps of configs/pretrain/nanogpt.yaml, made small, in one process without torchrun
@@ -12,23 +12,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import random
-import struct
-import subprocess
 import sys
 import time
-from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
-ROOT = Path(__file__).parents[2]
-PRETRAIN = str(ROOT / "recipes" / "pretrain.py")
-VOCABULARY = 300
+from tests.recipes.pretrain_fixtures import ROOT, SMALL, VOCABULARY, Run, start, write_config
+
+sys.path.insert(0, str(ROOT / "recipes"))
+
+from checkpoint_lib.faults import find_faults
 
 pytestmark = pytest.mark.train
 
@@ -44,38 +39,6 @@ class Disturbed(TrainFinetuneRecipeForNextTokenPrediction):
 """
 """A recipe class whose every rank sends itself a signal at the end of a given step."""
 
-SMALL = {
-    "step_scheduler": {
-        "max_steps": 12, "ckpt_every_steps": 5, "val_every_steps": 6, "global_batch_size": 8, "local_batch_size": 2
-    },
-    "model": {"config": {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}},
-    "dataset": {"seq_length": 32},
-    "validation_dataset": {"num_val_samples": 8},
-    "lr_scheduler": {"lr_warmup_steps": 2, "lr_decay_steps": 12},
-}  # fmt: skip
-"""What makes a run of configs/pretrain/tiny.yaml take seconds; everything else stays as it is."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A process that has ended: its code, what it printed, and the run's directory."""
-
-    code: int
-    output: str
-    directory: Path
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.directory / "checkpoints"
-
-    def records(self, name: str = "training.jsonl") -> list[dict[str, Any]]:
-        """The metric records, in the order in which they were written."""
-        return [json.loads(line) for line in (self.checkpoints / name).read_text().splitlines()]
-
-    def losses(self) -> dict[int, float]:
-        """Step -> loss; of a step that was done twice, the later one."""
-        return {record["step"]: record["loss"] for record in self.records()}
-
 
 @dataclass(frozen=True)
 class Killed:
@@ -85,94 +48,6 @@ class Killed:
     steps: list[int]
     latest: str
     finished: bool
-
-
-def write_megatron(prefix: Path, documents: list[list[int]]) -> None:
-    """Writes documents of 16-bit ids as Megatron's .bin and .idx."""
-    lengths = array("i", map(len, documents))
-    pointers = array("q", [0])
-    for length in lengths[:-1]:
-        pointers.append(pointers[-1] + 2 * length)
-    with prefix.with_suffix(".bin").open("wb") as tokens:
-        for document in documents:
-            array("H", document).tofile(tokens)
-    with prefix.with_suffix(".idx").open("wb") as index:
-        index.write(b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, 8, len(lengths), len(lengths) + 1))
-        lengths.tofile(index)
-        pointers.tofile(index)
-        array("q", range(len(lengths) + 1)).tofile(index)
-
-
-def write_nanogpt(path: Path, tokens: list[int]) -> None:
-    """Writes 16-bit ids as one nanoGPT shard."""
-    header = array("i", [278895051, 1, len(tokens), 2] + [0] * 252)
-    path.write_bytes(header.tobytes() + array("H", tokens).tobytes())
-
-
-def write_tokenizer(directory: Path) -> None:
-    """Saves a byte tokenizer with an end-of-text token, the shape in which data preparation leaves one."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=260, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
-    tokenizer.train_from_iterator([], trainer)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(str(directory))
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data in the places where the configs look for it: documents that count upwards, which a model soon learns."""
-    directory = tmp_path_factory.mktemp("data")
-    megatron = directory / "tiny" / "megatron"
-    megatron.mkdir(parents=True)
-    (directory / "nanogpt").mkdir()
-    generator = random.Random(0)
-    documents = [
-        [(start + i) % VOCABULARY for i in range(generator.randrange(20, 80))]
-        for start in (generator.randrange(VOCABULARY) for _ in range(200))
-    ]
-    write_megatron(megatron / "train", documents[:150])
-    write_megatron(megatron / "valid", documents[150:])
-    blend = {"train": ["1.0", str(megatron / "train")], "valid": ["1.0", str(megatron / "valid")]}
-    (megatron / "blend.json").write_text(json.dumps(blend))
-    write_tokenizer(directory / "tiny" / "tokenizer")
-    write_nanogpt(directory / "nanogpt" / "train_0.bin", [token for document in documents for token in document])
-    return directory
-
-
-def write_config(name: str, directory: Path, data_dir: Path, changes: dict[str, Any]) -> Path:
-    """Resolves configs/pretrain/NAME.yaml as the launcher does, and writes it less `run`, into the run's directory."""
-    source = OmegaConf.load(ROOT / "configs" / "pretrain" / f"{name}.yaml")
-    run = {"run": {"dir": str(directory), "name": directory.name, "data_dir": str(data_dir)}}
-    content = OmegaConf.to_container(OmegaConf.merge(source, run, changes), resolve=True)
-    assert isinstance(content, dict)
-    del content["run"]
-    path = directory / "config.yaml"
-    directory.mkdir(exist_ok=True)
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(content)))
-    return path
-
-
-def start(config: Path, *, processes: int, **environment: str) -> Run:
-    """Runs the recipe to its end; with more than one process under torchrun."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    ended = subprocess.run(
-        [sys.executable, *(torchrun if processes > 1 else []), PRETRAIN, "--config", str(config)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=240, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "LAUNCH_RUN_DIR": str(config.parent), **environment},
-    )  # fmt: skip
-    return Run(ended.returncode, ended.stdout, config.parent)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Run:
-    """A run that nothing disturbs."""
-    config = write_config("tiny", tmp_path_factory.mktemp("whole"), data_dir, SMALL)
-    return start(config, processes=2)
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +177,12 @@ def test_a_signal_saves_and_the_run_is_not_finished(continued: Run) -> None:
     assert f"stopped by signal at step 9; checkpoint {checkpoint}\n" in continued.output
     assert not (checkpoint / ".incomplete").exists()
     assert not (continued.directory / "finished.json").exists()
+
+
+def test_checkpoints_saved_on_a_signal_or_without_a_transformers_class_are_whole(continued: Run, nanogpt: Run) -> None:
+    checkpoints = [path for run in (continued, nanogpt) for path in sorted(run.checkpoints.glob("epoch_*"))]
+    assert [path.name for path in checkpoints] == ["epoch_0_step_4", "epoch_0_step_8", "epoch_0_step_1"]
+    assert [find_faults(path) for path in checkpoints] == [[], [], []]
 
 
 def test_nanogpt_trains_in_a_single_process_and_exports_nothing(nanogpt: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,3 +78,12 @@ def login_node(cluster: Cluster) -> Iterator[SshServer]:
     """The login node of `cluster`: over SSH, Slurm's commands find it."""
     need(SSHD is not None, "sshd")
     yield from serve(SshServer(cluster.env))
+
+
+@pytest.fixture(scope="session")
+def pyxis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """2 nodes whose srun runs containers, through a stand-in for pyxis (spank_testct.c); without accounting."""
+    need(shutil.which("gcc") is not None and Path("/usr/include/slurm/spank.h").exists(), "gcc and libslurm-dev")
+    plugin = tmp_path_factory.mktemp("pyxis") / "spank_testct.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-Wall", "-o", plugin, HERE / "spank_testct.c"], check=True)
+    yield from start(tmp_path_factory, "--nodes", "2", "--pyxis", str(plugin))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -112,10 +113,14 @@ def test_a_job_root_that_is_mounted_already_is_not_mounted_twice(bench: Bench) -
         ('["/a:/shared/jobs/"]', ["hides the job root"]),
         ('["/a:/shared/jobs/x"]', ["hides the job root"]),
         ('["/shared/jobs:/shared/jobs:ro"]', ["writes below"]),
-        ('["/a"]', ["'/a'", "not understood"]),
+        ('["/b:/x/y", "/a:/x"]', ["'/a:/x'", "hides '/b:/x/y'"]),
         ('["a:/b"]', ["'a:/b'"]),
-        ('["~/a:/b"]', ["'~/a:/b'"]),
-        ('["$HOME:/b"]', ["'$HOME:/b'"]),
+        ('["a"]', ["'a'", "not understood"]),
+        ('["~me/a:/b"]', ["'~me/a:/b'"]),
+        ('["$(id):/b"]', ["'$(id):/b'"]),
+        ('["$HOME;id:/b"]', ["'$HOME;id:/b'"]),
+        ('["/a$HOME:/b"]', ["'/a$HOME:/b'"]),
+        ('["/a:b:/c:ro"]', ["colon"]),
         ('["/a:/b:ro:x"]', ["'/a:/b:ro:x'"]),
         ('["/a:/b,/c:/d"]', ["'/a:/b,/c:/d'"]),
         ('["/a/../b:/b"]', ["'/a/../b:/b'"]),
@@ -129,21 +134,100 @@ def test_mounts_that_are_refused(bench: Bench, mounts: str, words: list[str]) ->
     refused(ProfileError, lambda: _plan(bench, more), "mounts (env.toml [c])", *words)
 
 
+def test_a_source_alone_and_variables_of_the_cluster(bench: Bench) -> None:
+    more = 'container_image = "i"\nmounts = ["/lustre", "~/cache:/c:ro", "$SCRATCH/x", "${WORK}:/w"]'
+    plan = _plan(bench, more)
+    (line,) = [line for line in plan.script.splitlines() if "node_agent.py run" in line]
+    shown = subprocess.run(
+        ["bash", "-c", f"srun() {{ printf '%s\\n' \"$@\"; }}\n{line}"],
+        env={"HOME": "/home/me", "SCRATCH": "/scratch/a b", "WORK": "/work", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    mounts = shown[shown.index("--container-mounts") + 1].split(",")
+    assert mounts[:4] == ["/lustre:/lustre", "/home/me/cache:/c:ro", "/scratch/a b/x:/scratch/a b/x", "/work:/w"]
+
+
+def test_a_variable_that_the_cluster_does_not_have_ends_the_script(bench: Bench) -> None:
+    plan = _plan(bench, 'container_image = "i"\nmounts = ["$NO_SUCH_NAME:/w"]')
+    (line,) = [line for line in plan.script.splitlines() if "node_agent.py run" in line]
+    done = subprocess.run(["bash", "-c", f"srun() {{ echo started; }}\n{line}"], capture_output=True, text=True)
+    assert done.returncode != 0 and "started" not in done.stdout
+    assert "NO_SUCH_NAME: is not set" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "flags"),
+    [
+        ("", []),
+        ("container_writable = true", ["--container-writable"]),
+        ("container_writable = false", ["--container-readonly"]),
+        ("container_mount_home = false", ["--no-container-mount-home"]),
+        ("container_mount_home = true", ["--container-mount-home"]),
+        ('container_env = ["PATH", "LD_LIBRARY_PATH"]', ["--container-env=PATH,LD_LIBRARY_PATH"]),
+    ],
+)
+def test_further_options_of_pyxis(bench: Bench, more: str, flags: list[str]) -> None:
+    plan = _plan(bench, f'container_image = "i"\n{more}')
+    own = {"--container-image", "--container-mounts", "--container-workdir"}
+    assert [word for word in _srun(plan) if "container-" in word and word not in own] == flags
+    assert "container" not in _plan(bench, f'container_image = "none"\n{more}').script
+
+
+def test_the_working_directory_inside_is_the_agents_matter(bench: Bench) -> None:
+    more = 'container_workdir = "/opt/a b"'
+    assert _plan(bench, f'container_image = "i"\n{more}').agent["workdir"] == "/opt/a b"
+    assert _plan(bench, more).agent["workdir"] is None
+    more = 'container_image = "i"\ncontainer_workdir = "opt"'
+    refused(ProfileError, lambda: _plan(bench, more), "container_workdir", "absolute")
+
+
+@pytest.mark.parametrize("name", ["A B", "a-b", "1A", "A,B"])
+def test_names_in_container_env_that_are_refused(bench: Bench, name: str) -> None:
+    more = f'container_image = "i"\ncontainer_env = ["{name}"]'
+    refused(ProfileError, lambda: _plan(bench, more), "container_env", repr(name))
+
+
 def test_mounts_without_a_container_are_told(bench: Bench) -> None:
     plan = _plan(bench, 'mounts = ["/a:/b"]')
     found = [finding.message for finding in checks.run(plan, offline=True) if finding.code == "no-effect"]
     assert found == ["mounts (env.toml [c]) has no effect without a container_image."]
 
 
-@pytest.mark.parametrize("image", ["i\\n#SBATCH --x", " i", "i ", "a\\tb"])
+@pytest.mark.parametrize(
+    "image", ["i\\n#SBATCH --x", " i", "i ", "a\\tb", "it's", "a b", "./a.sqsh", "a;id", "a#b#c", "$(id)"]
+)
 def test_images_that_are_refused(bench: Bench, image: str) -> None:
     refused(ProfileError, lambda: _plan(bench, f'container_image = "{image}"'), "container_image")
 
 
-@pytest.mark.parametrize("image", ["/lustre/my image;id.sqsh", "reg:5000/a@sha256:0", "it's", "$HOME/x"])
-def test_images_are_carried_as_written(bench: Bench, image: str) -> None:
-    plan = _plan(bench, f'container_image = "{image}"')
-    assert _option(_srun(plan), "--container-image") == image
+@pytest.mark.parametrize(
+    ("written", "passed"),
+    [
+        ("/lustre/my image;id.sqsh", "/lustre/my image;id.sqsh"),
+        ("docker:///lustre/a.sqsh", "/lustre/a.sqsh"),
+        ("ubuntu:22.04", "ubuntu:22.04"),
+        ("nvidia/cuda", "nvidia/cuda"),
+        ("docker://nvidia/cuda", "nvidia/cuda"),
+        ("nvcr.io/nvidia/nemo-automodel:26.04", "nvcr.io#nvidia/nemo-automodel:26.04"),
+        ("docker://nvcr.io/nvidia/nemo-automodel:26.04", "nvcr.io#nvidia/nemo-automodel:26.04"),
+        ("docker://nvcr.io#nvidia/nemo-automodel:26.04", "nvcr.io#nvidia/nemo-automodel:26.04"),
+        ("nvcr.io#nvidia/nemo-automodel:26.04", "nvcr.io#nvidia/nemo-automodel:26.04"),
+        ("reg:5000/a@sha256:0", "reg:5000#a@sha256:0"),
+        ("localhost/a", "localhost#a"),
+    ],
+)
+def test_images_are_passed_on_as_enroot_wants_them(bench: Bench, written: str, passed: str) -> None:
+    plan = _plan(bench, f'container_image = "{written}"')
+    assert _option(_srun(plan), "--container-image") == passed
+    assert plan.document()["container_image"] == passed
+
+
+def test_an_images_path_may_begin_with_a_variable_of_the_cluster(bench: Bench) -> None:
+    plan = _plan(bench, 'container_image = "$SCRATCH/my image.sqsh"')
+    assert '--container-image "${SCRATCH:?' in plan.script
+    assert "}\"'/my image.sqsh' " in plan.script
 
 
 # what may stand in a script
@@ -242,7 +326,8 @@ def test_nothing_that_is_trained_reaches_the_script(bench: Bench) -> None:
     (bench.root / "odd 'x;").mkdir()
     (bench.root / "odd 'x;" / "$a.py").write_text("pass")
     text = NASTY.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    more = "\n".join(f'{key} = "{text}"' for key in ("python", "data_dir", "setup_lines", "env_vars.V"))
+    more = "\n".join(f'{key} = "{text}"' for key in ("python", "setup_lines", "env_vars.V"))
+    more += f'\ndata_dir = "/{text}"'
     more += f'\nstartup_commands = ["{text}"]\ncode = ["odd \'x;"]\n'
     quoted = text.replace("\n", "\\n")
     odd = _plan(bench, more, f'value="{quoted}"')
@@ -252,3 +337,46 @@ def test_nothing_that_is_trained_reaches_the_script(bench: Bench) -> None:
     as_plain = odd.script.replace(odd.run_name, plain.run_name)
     port = re.compile(r"rdzv.*")
     assert port.sub("", as_plain) == port.sub("", plain.script)
+
+
+# apptainer
+
+
+def test_apptainer_stands_before_the_agent(bench: Bench) -> None:
+    more = 'container_image = "nvcr.io/nvidia/nemo:1"\ncontainer_runtime = "apptainer"\ncontainer_writable = true\n'
+    plan = _plan(bench, more + 'mounts = ["/data:/d:ro"]')
+    words = _srun(plan)
+    start = words.index("apptainer")
+    job = f"{plan.job_root}/{plan.job_id}"
+    binds = f"/data:/d:ro,/shared/jobs:/shared/jobs,{job}:/nemo_run"
+    assert words[start:] == [
+        *("apptainer", "exec", "--nv", "--writable-tmpfs", "--bind", binds, "--pwd", f"{job}/code"),
+        *("docker://nvcr.io/nvidia/nemo:1", "python3", "recipes/node_agent.py", "run", f"{job}/agent.json"),
+    ]
+    assert "--container-" not in plan.script
+    assert plan.document()["container_image"] == "docker://nvcr.io/nvidia/nemo:1"
+    assert f"{job}:/nemo_run" in plan.document()["mounts"]
+
+
+@pytest.mark.parametrize("runtime", ["podman", "bin/apptainer", "/opt/a b/apptainer", "/opt/pyxis", "apptainer; id"])
+def test_runtimes_that_are_refused(bench: Bench, runtime: str) -> None:
+    more = f'container_image = "i"\ncontainer_runtime = "{runtime}"'
+    refused(ProfileError, lambda: _plan(bench, more), "container_runtime", "env.toml [c]")
+
+
+@pytest.mark.parametrize(
+    ("image", "file"),
+    [
+        ("nvcr.io/nvidia/nemo:1", "nvcr.io+nvidia+nemo+1.sqsh"),
+        ("nvcr.io#nvidia/nemo:1", "nvcr.io+nvidia+nemo+1.sqsh"),
+        ("reg:5000/a@sha256:0ab", "reg+5000+a+sha256+0ab.sqsh"),
+        ("ubuntu", "ubuntu+latest.sqsh"),
+    ],
+)
+def test_with_a_cache_the_job_runs_the_imported_file(bench: Bench, image: str, file: str) -> None:
+    plan = _plan(bench, f'container_image = "{image}"\nimage_cache = "/shared/images/"')
+    assert _option(_srun(plan), "--container-image") == f"/shared/images/{file}"
+    own = _plan(bench, 'container_image = "/shared/own.sqsh"\nimage_cache = "/shared/images"')
+    assert _option(_srun(own), "--container-image") == "/shared/own.sqsh"
+    relative = f'container_image = "{image}"\nimage_cache = "images"'
+    refused(ProfileError, lambda: _plan(bench, relative), "image_cache", "absolute")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests import images
 from tests.conftest import ROOT, Checkout, make_checkout
 from tests.slurm.cluster import Cluster
 from tests.slurm.sshd import SshServer
@@ -100,3 +103,21 @@ def test_over_ssh_it_is_the_same(site: Checkout, local: list[float], login_node:
     done = laptop.run(*COMMAND, "--run", "laptop", "--name", "from-a-laptop")
     assert done.returncode == 0, done.stderr + done.stdout
     assert _losses(laptop.json("status", "from-a-laptop")["run_dir"]) == pytest.approx(local, abs=1e-3)
+
+
+def test_in_a_container_it_is_the_same(site: Checkout, local: list[float], pyxis: Cluster, tmp_path: Path) -> None:
+    boxed = Checkout(site.root, {**site.environ, **pyxis.env})
+    # AutoModel's data helper as data-prep has built it: /tmp is empty in every container
+    helper = Path(f"/tmp/nemo_automodel_{os.getuid()}")
+    shutil.copytree(helper, tmp_path / "helper")
+    mounts = [f"{site.root}/data:{site.root}/data:ro", f"{tmp_path}/helper:{helper}", *images.BORROWED]
+    # the ninja that has built it: another one would build it again
+    path = f"run.env.env_vars.PATH={Path(sys.executable).parent}:/usr/bin:/bin"
+    options = [path, f"run.env.container_image={images.squashfs(tmp_path)}", f"run.env.mounts={json.dumps(mounts)}"]
+    batch = boxed.run(*COMMAND, "--batch", "test2", "--name", "boxed", *options)
+    assert batch.returncode == 0, batch.stderr
+    attached = boxed.run("attach", "boxed")
+    assert attached.returncode == 0, attached.stderr
+    record = boxed.json("status", "boxed")
+    assert "--container-image" in Path(record["job_dir"], "script").read_text()
+    assert _losses(record["run_dir"]) == pytest.approx(local, abs=1e-3)

@@ -1,0 +1,165 @@
+"""The container of a job: its image and its mounts, looked at on the side where they lie."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from automodel_launch import automodel, executors, sqsh
+from automodel_launch.checks.finding import Finding
+from automodel_launch.executors import containers, mounts
+from automodel_launch.executors.containers import PYXIS, Container
+from automodel_launch.executors.mounts import Mount
+from automodel_launch.plan import Plan
+from automodel_launch.questions import Answers
+
+CHECKOUT = "/opt/Automodel"  # where NVIDIA's image has it, installed in editable form
+_BARE = 'container_image = "none" with python, setup_lines; or container_runtime = "apptainer"'
+
+
+def visible_inside(plan: Plan) -> Iterator[Finding]:
+    """Data and tokenizers that the config names by their paths are mounted, as far as this can be told here."""
+    seen = executors.get(plan.executor).mounts(plan)
+    if not seen or any(mounts.has_variable(mount.target) for mount in seen):
+        return
+    for key, value in (*automodel.data_paths(plan.config), *automodel.tokenizers(plan.config)):
+        for path in sorted(set(_absolute(value))):
+            if mounts.outside(path, seen) is None:
+                source = plan.provenance.get(key, plan.config_name)
+                message = f"{key} ({source}): {path} is not in the container, unless the image has it."
+                yield Finding("warning", "not-in-container", message, f'mounts = ["{path.rpartition("/")[0] or path}"]')
+
+
+def local_automodel(plan: Plan) -> Iterator[Finding]:
+    """A checkout of AutoModel mounted over the image's own, or named by PYTHONPATH, is what the job imports."""
+    seen = executors.get(plan.executor).mounts(plan)
+    if not seen or not any(name.startswith("nemo") for name in plan.recipe.dependencies):
+        return
+    variable = plan.profile.env_vars.get("PYTHONPATH", "")
+    for path in (part for part in variable.split(":") if part):
+        source = mounts.outside(path, seen)
+        if source and plan.visible and _has_package(source):
+            yield _imported(plan, source, f"PYTHONPATH names {path}")
+            return
+    mount = next((mount for mount in reversed(seen) if mount.written and mount.target == CHECKOUT), None)
+    if mount:
+        yield _imported(plan, mount.source, f"mounts: {mount.written!r}")
+
+
+def _imported(plan: Plan, source: str, why: str) -> Finding:
+    known = plan.visible and not mounts.has_variable(source)
+    if known and not _has_package(source):
+        message = f"{why}: {source} hides the image's AutoModel and holds no package nemo_automodel."
+        return Finding("error", "no-automodel", message, "mount the top of a checkout of AutoModel")
+    return Finding("note", "local-automodel", f"AutoModel is imported from {source} ({why}), not from the image.")
+
+
+def _has_package(folder: str) -> bool:
+    return Path(folder, "nemo_automodel", "__init__.py").is_file()
+
+
+def _absolute(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and value.startswith("/") and "${" not in value:
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _absolute(one)
+    elif isinstance(value, dict):
+        yield from _absolute(list(value.values()))
+
+
+def asked(plan: Plan) -> dict[str, str]:
+    """Questions to the cluster, for the round trip that the others take, too."""
+    container = containers.of(plan)
+    if container is None:
+        return {}
+    asked = {"runtime": _runtime(container.runtime), "sources": _sources(container.mounts)}
+    if container.image.path:
+        asked["image"] = _login(sqsh.question(container.image_word), container.image.path)
+    return asked
+
+
+def answered(plan: Plan, answers: Answers) -> Iterator[Finding]:
+    """Findings from the answers."""
+    container = containers.of(plan)
+    if container is None:
+        return
+    yield from _missing_runtime(container, answers)
+    if container.image.path:
+        yield from _image(plan, container, answers)
+    yield from _missing_sources(plan, container.mounts, answers["sources"].text)
+
+
+def _runtime(runtime: str) -> str:
+    pyxis = "out=$(srun --help) || exit 3; [[ $out == *--container-image* ]]"  # 3: srun itself cannot be asked
+    return pyxis if runtime == PYXIS else f"command -v {runtime}"
+
+
+def _missing_runtime(container: Container, answers: Answers) -> Iterator[Finding]:
+    code = answers["runtime"].code
+    if code == 1 and container.runtime == PYXIS:
+        message = "container_image is set, and the cluster's srun has no --container-image: pyxis is not there."
+        yield Finding("error", "no-pyxis", message, _BARE)
+    elif code == 1:
+        message = f"container_runtime = {container.runtime}: there is none on the login node; nodes may have it."
+        yield Finding(
+            "warning", "no-apptainer", message, 'container_runtime = "/path/of/apptainer", where a module brings it'
+        )
+
+
+def _image(plan: Plan, container: Container, answers: Answers) -> Iterator[Finding]:
+    path, fault = container.image.path or "", sqsh.fault(answers["image"])
+    other = container.runtime != PYXIS and fault in ("is no squashfs file", "is a directory")  # .sif, a sandbox
+    if fault and not other:
+        source = plan.profile_sources.get("container_image", plan.profile_name)
+        message = f"container_image = {path} ({source}): {fault}."
+        fix = f"enroot import -o {path} docker://NAME, on the cluster"
+        if plan.profile.image_cache:
+            fix = f"python launch.py image {plan.profile_name} import"
+        yield Finding("error", "bad-image", message, fix)
+
+
+# A line for each source that is not there: its number, and the nearest directory above it that is.
+_LOOK = """
+look() {
+  local up=$2
+  [ -e "$2" ] && return
+  while [ ! -e "$up" ]; do up=${up%/*}; up=${up:-/}; done
+  printf 'missing %s %s\\n' "$1" "$up"
+}
+"""
+
+
+def _sources(seen: tuple[Mount, ...]) -> str:
+    own = [(number, mount) for number, mount in enumerate(seen) if mount.written]  # the job root is made by submitting
+    lines = [
+        f"(look {number} {mounts.shell(mount.source)}) 2>/dev/null || echo unset {number}" for number, mount in own
+    ]
+    return _login(_LOOK + "\n".join(lines), *(mount.source for _, mount in own))
+
+
+def _login(script: str, *paths: str) -> str:
+    """Jobs have a login shell's variables (sbatch --export=NONE), which an ssh command lacks."""
+    return f"bash -lc {shlex.quote(script)}" if any(map(mounts.has_variable, paths)) else script
+
+
+def _missing_sources(plan: Plan, seen: tuple[Mount, ...], text: str) -> Iterator[Finding]:
+    source = plan.profile_sources.get("mounts", plan.profile_name)
+    for what, number, up in re.findall(r"^(missing|unset) (\d+) ?(.*)$", text, re.MULTILINE):
+        mount = seen[int(number)]
+        where = f"mounts ({source}): {mount.written!r}"
+        if what == "unset":
+            message = f"{where}: its variable is not set in a login shell of the cluster."
+            yield Finding("warning", "unset-variable", message, "write the path out")
+        elif up == "/":  # a file system that the login node has nothing of
+            message = f"{where}: not on the login node. Is it a disk of the compute nodes?"
+            yield Finding("warning", "mount-elsewhere", message, "where it is missing, the job ends at its start")
+        else:
+            message = f"{where}: does not exist on the cluster; {up} does."
+            yield Finding("error", "no-mount-source", message, "make it, or take the mount out")
+
+
+CHECKS = (visible_inside, local_automodel)

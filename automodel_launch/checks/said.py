@@ -1,0 +1,50 @@
+"""How findings name a key: with its value and where that was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from automodel_launch import automodel
+from automodel_launch.plan import Plan
+
+
+def said(plan: Plan, key: str) -> str:
+    """`step_scheduler.max_steps = 150 (pretrain/tiny.yaml:15)`; a value that nobody wrote is AutoModel's default."""
+    value = automodel.get(plan.config, key)
+    if value is None:
+        return f"{key} (not given)"
+    return f"{key} = {value!r} ({source(plan, key)})"
+
+
+def source(plan: Plan, key: str) -> str:
+    """File and line, or override, of a key."""
+    below = (where for name, where in plan.provenance.items() if name.startswith(f"{key}."))
+    return plan.provenance.get(key) or next(below, plan.config_name)
+
+
+def setting(plan: Plan, key: str, value: object) -> str:
+    """An override that sets a key: `key=value`, with a `+` where the config does not have it yet."""
+    above, _, leaf = key.rpartition(".")
+    section = automodel.get(plan.config, above) if above else plan.config
+    return f"{key}={value}" if isinstance(section, Mapping) and leaf in section else f"+{key}={value}"
+
+
+def ranks(plan: Plan) -> str:
+    """The world size and what it is made of."""
+    if plan.nodes == 1:
+        return f"world size {plan.world_size}"
+    return f"world size {plan.world_size} ({plan.nodes} nodes x {plan.processes_per_node})"
+
+
+def amount(number: float) -> str:
+    """A large number for reading: 1,234 or 2.10 billion."""
+    for size, name in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
+        if number >= size:
+            return f"{number / size:.4g} {name}"
+    return f"{number:,.0f}"
+
+
+def some(numbers: list[int], most: int = 8) -> str:
+    """The first numbers of a list, and the last."""
+    shown = numbers if len(numbers) <= most else [*numbers[: most - 1], numbers[-1]]
+    return ", ".join(map(str, shown))

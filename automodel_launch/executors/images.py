@@ -1,0 +1,90 @@
+"""A container image as a profile names it, and the form in which each program that runs containers takes it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from automodel_launch.errors import ProfileError
+
+NO_IMAGE = "none"
+PREFIX = "docker://"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@#+%-]*")
+_VARIABLE = re.compile(r"(~|\$[A-Za-z_][A-Za-z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\})(?=/|$)")
+
+
+def wanted(written: str | None) -> str | None:
+    """The image to use; "none" is how a profile says that jobs run on the machine as it is."""
+    return None if written in (None, NO_IMAGE) else written
+
+
+def is_path(text: str) -> bool:
+    """It names a file or directory: an absolute path, or one below `~` or `$NAME`."""
+    return text.startswith("/") or bool(_VARIABLE.match(text))
+
+
+@dataclass(frozen=True)
+class Image:
+    """A file of an image (`path`: .sqsh, .sif, or an image's unpacked directory), or a name in a registry.
+
+    `registry` is None for Docker Hub; `name` is what follows it, with its tag or digest: `nvidia/nemo-automodel:26.04`.
+    """
+
+    path: str | None = None
+    registry: str | None = None
+    name: str = ""
+
+    @property
+    def for_pyxis(self) -> str:
+        """pyxis hands it to enroot, for which a registry's address ends with `#`, not with a slash."""
+        return self.path or (f"{self.registry}#{self.name}" if self.registry else self.name)
+
+    @property
+    def for_docker(self) -> str:
+        """As `docker run` takes it."""
+        return self.path or (f"{self.registry}/{self.name}" if self.registry else self.name)
+
+    @property
+    def for_apptainer(self) -> str:
+        """As `apptainer exec` takes it."""
+        return self.path or f"{PREFIX}{self.for_docker}"
+
+    @property
+    def cache_name(self) -> str:
+        """Name of its file in an image cache: registry, name and tag or digest, `+` for other marks."""
+        return re.sub(r"[/:@#]+", "+", self.for_docker if self.tagged else f"{self.for_docker}:latest") + ".sqsh"
+
+    @property
+    def tagged(self) -> bool:
+        """The name has a tag or a digest."""
+        return bool(re.search(r"[:@][^/]*$", self.name))
+
+    @property
+    def digest(self) -> str | None:
+        """The digest, where the name has one."""
+        return self.name.partition("@")[2] or None
+
+
+def read(written: str, source: str) -> Image:
+    """The image behind `container_image`; `source` tells where it was set.
+
+    Raises:
+        ProfileError: it is neither an absolute path nor a registry's name.
+    """
+    where = f"container_image = {written!r} ({source})"
+    if not written.isprintable() or written != written.strip():
+        raise ProfileError(f"{where}: no image's name has blanks at an end, line breaks or control characters.")
+    text = written.removeprefix(PREFIX)
+    if is_path(text):
+        return Image(path=text)
+    if not _NAME.fullmatch(text) or text.count("#") > 1:
+        raise ProfileError(
+            f"{where} is neither an absolute path nor an image's name in a registry.",
+            'as "nvcr.io/nvidia/nemo-automodel:26.04", "nvcr.io#nvidia/nemo-automodel:26.04" or "/shared/nemo.sqsh"',
+        )
+    registry, found, name = text.partition("#")
+    if not found:
+        registry, _, name = text.partition("/")
+        if not name or not (set(registry) & {".", ":"} or registry == "localhost"):  # Docker's own rule
+            registry, name = "", text
+    return Image(registry=registry or None, name=name)

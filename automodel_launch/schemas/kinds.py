@@ -1,0 +1,88 @@
+"""Does a value of a config fit a kind of the schema, as AutoModel reads it.
+
+A kind is alternatives joined by `|`: int, float, bool, str, list, map, null, a literal in quotes; empty where any value
+may do. AutoModel turns texts that are Python literals into what they say (components/config/loader.py,
+translate_value): "10" is a number to it, "none" is null.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from automodel_launch.suggest import nearest
+
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "list": "a list",
+    "map": "a mapping",
+    "null": "null",
+}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+    "list": (list, tuple),
+    "map": (dict,),
+    "null": (type(None),),
+}
+_SPECIAL = {"none": None, "None": None, "true": True, "True": True, "false": False, "False": False}
+
+
+def fits(value: Any, kind: str) -> bool:
+    """Whether AutoModel gets what it wants; yes for a reference that only the job resolves and for a `_target_`."""
+    if not kind or (isinstance(value, str) and "${" in value) or (isinstance(value, dict) and "_target_" in value):
+        return True
+    seen = as_read(value)
+    return any(_one(seen, part) or _one(value, part) for part in kind.split("|"))
+
+
+def as_read(value: Any) -> Any:
+    """The value as AutoModel's loader gives it."""
+    if not isinstance(value, str):
+        return value
+    if value in _SPECIAL:
+        return _SPECIAL[value]
+    try:
+        return ast.literal_eval(value) if len(value) <= 1000 else value
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+
+
+def _one(value: Any, part: str) -> bool:
+    if part.startswith("'"):
+        return isinstance(value, str) and value == part[1:-1]
+    if part not in _TYPES:  # a literal that is no text
+        return str(value) == part
+    if isinstance(value, bool) and part != "bool":
+        return False
+    return isinstance(value, _TYPES[part])
+
+
+def literals(kind: str) -> list[str]:
+    """The texts that a kind spells out."""
+    return [part[1:-1] for part in kind.split("|") if part.startswith("'")]
+
+
+def words(kind: str) -> str:
+    """A kind in words: `a whole number or null`."""
+    parts = kind.split("|")
+    if "float" in parts and "int" in parts:
+        parts.remove("int")
+    return " or ".join(sorted((_WORDS.get(part, part) for part in parts), key=lambda word: word == "null"))
+
+
+def example(key: str, value: Any, kind: str) -> str:
+    """An override that mends a value that does not fit."""
+    near = nearest(str(value), literals(kind))
+    if near or literals(kind):
+        return f"{key}={near or literals(kind)[0]}"
+    shown = {"int": "NUMBER", "float": "NUMBER", "bool": "true", "str": "TEXT", "list": "[...]", "map": "{...}"}
+    if isinstance(value, float) and value.is_integer() and "int" in kind.split("|"):
+        return f"{key}={int(value)}"
+    first = next((shown[part] for part in ("int", "float", "bool", "str", "list", "map") if part in kind), "null")
+    return f"{key}={first}" + (f", or ~{key} to leave it out" if "null" in kind.split("|") else "")

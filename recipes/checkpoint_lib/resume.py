@@ -1,0 +1,129 @@
+"""Puts the choice into AutoModel 0.7.0, in the two places where a checkpoint's wholeness matters to it.
+
+Loading: BaseRecipe.load_checkpoint, which every rank calls at the end of setup(), when torch.distributed is up. Rank 0
+looks, and renames what is damaged, before any rank asks AutoModel which checkpoint is the latest.
+
+Retention: `checkpoint.max_recent_checkpoints` deletes older checkpoints after each save, without a look at what it
+keeps. It is held back while the newest checkpoint is not whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .choice import NoneWhole, read_pointer, settle
+from .faults import find_faults, in_short
+
+Say = Callable[[str], None]
+
+_SEEN_WITHIN_S = 90.0  # NFS clients may show a directory as it was up to a minute ago
+_LOOK_EVERY_S = 1.0
+
+
+class CannotResume(Exception):
+    """There is no whole checkpoint, or it could not be found out; the message is one line."""
+
+
+def watch_over(recipe: Any, say: Say) -> None:
+    """Have `recipe` resume from whole checkpoints only, and never delete the last of them.
+
+    A recipe class with a load_checkpoint or a layout of its own is left as it is. `say` prints on rank 0.
+    """
+    from nemo_automodel.recipes.base_recipe import BaseRecipe
+
+    if getattr(type(recipe), "load_checkpoint", None) is not BaseRecipe.load_checkpoint:
+        return
+    load = recipe.load_checkpoint
+
+    def load_whole(restore_from: str | None = None) -> None:
+        config = recipe.checkpointer.config
+        root = Path(config.checkpoint_dir)
+        if config.enabled and hasattr(recipe, "step_scheduler") and not str(config.checkpoint_dir).startswith("msc:"):
+            if not restore_from or restore_from.upper() == "LATEST":
+                _settle_together(root, say)
+            else:
+                _warn_of_faults(root, restore_from, say)
+            hold_retention(recipe.checkpointer.lifecycle, root, say)
+        load(restore_from)
+
+    recipe.load_checkpoint = load_whole
+
+
+def _settle_together(root: Path, say: Say) -> None:
+    """Rank 0 settles; every rank goes on once AutoModel's search on its own node finds the same.
+
+    Raises:
+        CannotResume: On every rank alike.
+    """
+    from nemo_automodel.components.checkpoint.utils import find_latest_checkpoint
+
+    chosen, lines, error = _from_rank_0(lambda: _settled(root))
+    for line in lines:
+        say(line)
+    if error:
+        raise CannotResume(error)
+    deadline = time.monotonic() + _SEEN_WITHIN_S
+    while True:
+        found = find_latest_checkpoint(root)
+        if (found and Path(found).name) == chosen:
+            return
+        if time.monotonic() > deadline:
+            raise CannotResume(f"{root}: rank 0 resumes from {chosen}, but this node's file system shows {found}")
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _settled(root: Path) -> tuple[str | None, list[str], str | None]:
+    """The checkpoint's name, lines for the log, and an error; what goes from rank 0 to the others."""
+    try:
+        chosen, lines = settle(root)
+    except (NoneWhole, OSError) as error:
+        return None, [], str(error)
+    return (chosen.name if chosen else None), lines, None
+
+
+def _from_rank_0(act: Callable[[], Any]) -> Any:
+    import torch.distributed as dist
+
+    if not dist.is_available() or not dist.is_initialized():
+        return act()
+    result = [act() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(result, src=0)
+    return result[0]
+
+
+def _warn_of_faults(root: Path, restore_from: str, say: Say) -> None:
+    """A checkpoint that somebody has named is loaded as told: it may be of a layout that faults.py does not know."""
+
+    def look() -> list[str]:
+        path = root / restore_from if "/" not in restore_from else Path(restore_from)
+        try:
+            return find_faults(path.resolve())
+        except OSError as error:
+            return [str(error)]
+
+    faults = _from_rank_0(look)
+    if faults:
+        say(f"checkpoint.restore_from={restore_from}: it looks damaged: {in_short(faults)}; loading it as told")
+
+
+def hold_retention(lifecycle: Any, root: Path, say: Say) -> None:
+    """Let `lifecycle`, AutoModel's CheckpointLifecycle, prune only while the checkpoint that LATEST names is whole."""
+    prune = lifecycle._prune_old_checkpoints
+
+    def prune_if_whole() -> None:
+        if lifecycle.config.max_recent_checkpoints is None:
+            return
+        newest = read_pointer(root)
+        try:
+            faults = find_faults(newest) if newest else ["LATEST is missing"]
+        except OSError as error:
+            faults = [str(error)]
+        if faults:
+            say(f"no old checkpoint is deleted: {newest.name if newest else root} is not whole: {in_short(faults)}")
+            return
+        prune()
+
+    lifecycle._prune_old_checkpoints = prune_if_whole

@@ -1,0 +1,69 @@
+"""What one node does about a hang: node 0 sees it and tells the others; each dumps its ranks' stacks and ends them."""
+
+from __future__ import annotations
+
+import time
+from typing import Callable, Mapping
+
+from . import stacks
+from .journal import Journal
+from .peers import EVERY_S, Peers
+from .records import Failure
+from .spec import Spec
+from .stall import Hung, Stall
+from .training import Training
+
+CODE = 124  # as timeout(1) ends
+
+_OTHERS_S = 5 * EVERY_S  # until every node has seen the marker and dumped: ranks that die here would end theirs
+
+
+class HangWatch:
+    """Contract: one per training; `look` is called while it runs."""
+
+    def __init__(self, spec: Spec, journal: Journal, peers: Peers, reap: Callable[[], None]) -> None:
+        self._spec = spec
+        self._journal = journal
+        self._peers = peers
+        self._reap = reap
+        self._py_spy: str | None = None
+        self._stall = Stall(spec.stall_s, spec.launch == "torchrun") if spec.stall_s is not None else None
+
+    def prepare(self, python: str, environ: Mapping[bytes, bytes]) -> None:
+        """Find py-spy where the training's Python is."""
+        self._py_spy = stacks.find_py_spy(python, environ) if self._stall else None
+
+    def look(self, training: Training) -> Failure | None:
+        """Why the ranks are to be killed now; their stacks are in logs/ then."""
+        if self._stall is None:
+            return None
+        if self._peers.hung:
+            self._dump(training, "the training hangs, says node 0")
+            return Failure(CODE, "ended because the training hung", time.time(), victim=True)
+        progress = self._journal.progress
+        if progress is None or self._peers.failed:
+            return None
+        hung = self._stall.look(progress, time.monotonic())
+        return self._end(training, hung) if hung else None
+
+    def _end(self, training: Training, hung: Hung) -> Failure:
+        now, began = time.time(), time.monotonic()
+        error = "hung: " + self._in_words(hung)
+        self._journal.log.say(error)
+        self._journal.event("hung", idle_s=round(hung.idle_s, 1), step=self._journal.record.step)
+        self._peers.tell_hung()
+        remarkable = self._dump(training, error)
+        while self._spec.nnodes > 1 and time.monotonic() - began < _OTHERS_S:
+            time.sleep(0.1)
+            self._reap()
+        return Failure(CODE, "; ".join([error, "stacks in logs/stack-<rank>.txt", *remarkable]), now)
+
+    def _in_words(self, hung: Hung) -> str:
+        step = self._journal.record.step
+        if step is None:
+            return f"nothing was logged for {hung.idle_s:.0f} s before the first step"
+        usual = f", of {hung.step_s:.1f} s usually" if hung.step_s is not None else ""
+        return f"no step for {hung.idle_s:.0f} s after step {step}{usual}"
+
+    def _dump(self, training: Training, why: str) -> list[str]:
+        return stacks.dump(self._spec.job_dir, training.living(), why, self._py_spy, self._reap)

@@ -1,0 +1,105 @@
+"""Is the training hung? Told from rank 0's log, so on node 0 only; peers.py passes it on to the other nodes.
+
+Hung means: no step line, no validation line and no growing checkpoint for the profile's `stall`, and for ten times this
+run's own median step where that is longer. Before the first step, while models load, indexes are built and kernels are
+compiled, it means that rank 0 has written nothing at all for ten times `stall`, one hour at least; and nothing for a
+script without torchrun, which need not be one that takes steps.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections import deque
+from dataclasses import dataclass
+
+_TIMES_MEDIAN = 10
+_TIMES_BEFORE_FIRST = 10
+_LEAST_BEFORE_FIRST_S = 3600.0
+_STEPS_REMEMBERED = 101
+_LONGEST_LOOK_S = 5.0  # a job that was suspended (preemption, scontrol suspend) was not hung meanwhile
+_SAVE_EVERY_S = 10.0
+
+
+@dataclass
+class Progress:
+    """What rank 0's log has told since the training was started."""
+
+    steps: int = 0
+    others: int = 0  # validations, and saves that have begun
+    log_bytes: int = 0
+    saving: str | None = None  # the checkpoint whose save was the last to begin
+
+
+@dataclass
+class Hung:
+    """What is known of a hang."""
+
+    idle_s: float
+    step_s: float | None  # the median step, None before there were two
+
+
+class Stall:
+    """Contract: `look` is called often, every second or so, with a clock that never goes back."""
+
+    def __init__(self, limit_s: float, from_start: bool) -> None:
+        self._limit = limit_s
+        self._from_start = from_start
+        self._mark: object = None
+        self._idle = 0.0
+        self._looked: float | None = None
+        self._save_looked = 0.0
+        self._save: object = None
+        self._steps = 0
+        self._step_at: float | None = None
+        self._durations: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
+
+    def look(self, progress: Progress, now: float) -> Hung | None:
+        """What is known of the hang, None while there is none."""
+        self._idle += min(now - self._looked, _LONGEST_LOOK_S) if self._looked is not None else 0.0
+        self._looked = now
+        self._note_steps(progress.steps, now)
+        before_first = progress.steps == 0
+        mark = progress.log_bytes if before_first else (progress.steps, progress.others, self._saved(progress, now))
+        if mark != self._mark:
+            self._mark, self._idle = mark, 0.0
+            return None
+        step_s = statistics.median(self._durations) if self._durations else None
+        if self._idle < self._limit_now(before_first, step_s):
+            return None
+        return Hung(self._idle, step_s)
+
+    def _limit_now(self, before_first: bool, step_s: float | None) -> float:
+        if not before_first:
+            return max(self._limit, _TIMES_MEDIAN * (step_s or 0.0))
+        if not self._from_start:
+            return float("inf")
+        return max(_TIMES_BEFORE_FIRST * self._limit, _LEAST_BEFORE_FIRST_S)
+
+    def _note_steps(self, steps: int, now: float) -> None:
+        new = steps - self._steps
+        if new == 0:
+            return
+        if self._step_at is not None:  # several lines may arrive between two looks
+            self._durations.extend([(now - self._step_at) / new] * min(new, _STEPS_REMEMBERED))
+        self._steps, self._step_at = steps, now
+
+    def _saved(self, progress: Progress, now: float) -> object:
+        """Changes while a checkpoint is being written; the file system is asked now and then."""
+        if progress.saving is not None and now - self._save_looked >= min(_SAVE_EVERY_S, self._limit / 4):
+            self._save_looked = now
+            self._save = _written(progress.saving)
+        return self._save
+
+
+def _written(checkpoint: str) -> tuple[int, int]:
+    """The number of files below the directory and of the bytes in them."""
+    files = size = 0
+    for directory, _, names in os.walk(checkpoint):
+        for name in names:
+            try:
+                size += os.lstat(os.path.join(directory, name)).st_size
+            except OSError:  # renamed while it was looked at
+                continue
+            files += 1
+    return files, size

@@ -1,0 +1,174 @@
+"""Jobs in containers on a real Slurm of two nodes, whose srun has a stand-in for pyxis (spank_testct.c)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from automodel_launch import checks
+from tests import images
+from tests.conftest import Checkout
+from tests.slurm import probe
+from tests.slurm.cluster import Cluster
+from tests.workbench import make_bench
+
+pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
+
+# What the probe builds: a look around inside.
+LOOK = """
+import os, pathlib
+def seen():
+    def writable(folder):
+        try:
+            pathlib.Path(folder, "written").touch()
+        except OSError as error:
+            return error.strerror
+        return True
+    return {
+        "cwd": os.getcwd(),
+        "image": pathlib.Path("/etc/image-name").read_text(),
+        "job": sorted(os.listdir("/nemo_run")),
+        "data": pathlib.Path("/data/file").read_text(),
+        "home": os.path.ismount(os.environ["HOME"]),
+        "tmp": sorted(os.listdir("/tmp")),
+        "written": {name: writable(name) for name in ("/data", "/scratch", "/tmp", "/opt", "/nemo_run")},
+    }
+"""
+READ_ONLY = "Read-only file system"
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A .sqsh with nothing of this machine in it."""
+    return images.squashfs(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture
+def site(tmp_path: Path, pyxis: Cluster, image: Path) -> Checkout:
+    """A checkout with a profile `c` of two nodes: the image, data read-only, scratch, and what Python needs."""
+    for name in ("data", "scratch"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data" / "file").write_text("the data")
+    checkout = probe.site(tmp_path, pyxis)
+    text = (checkout.root / "env.toml").read_text().replace('"none"', json.dumps(str(image)))
+    mounts = [f"{tmp_path}/data:/data:ro", f"{tmp_path}/scratch:/scratch", *images.BORROWED]
+    (checkout.root / "env.toml").write_text(
+        text.replace("nproc_per_node = 1", "nproc_per_node = 2") + f"mounts = {mounts}\n"
+    )
+    (checkout.root / "inside").mkdir()
+    (checkout.root / "inside" / "look.py").write_text(LOOK)
+    return checkout
+
+
+def test_what_two_nodes_see_inside(site: Checkout, tmp_path: Path, pyxis: Cluster) -> None:
+    (pyxis.dir / "disk" / "c1" / "of-the-node").touch()  # in the node's /tmp
+    with (site.root / "env.toml").open("a") as file:
+        file.write("""
+env_vars = {SPACES = "a b, c:d", MANY = "x\\ny"}
+env = ["FORWARDED"]
+secrets = ["HF_TOKEN"]
+code = ["inside"]
+startup_commands = ["echo $SLURMD_NODENAME >> /scratch/started", "export FROM_STARTUP=$SPACES"]
+""")
+    site.environ |= {"FORWARDED": "f g", "HF_TOKEN": "s p'q"}
+    names = ["SPACES", "MANY", "FORWARDED", "FROM_STARTUP", "PATH"]
+    done = site.run(
+        "probe", "--run", "c", "target=inside/look.py:seen", f"env={json.dumps(names)}", "hashed=[HF_TOKEN]"
+    )
+    told = probe.told(done)
+    seen, env = told["built"], told["env"]
+    job = site.json("status", "last")
+
+    assert seen["image"] == images.NAME
+    assert seen["cwd"] == f"{job['job_dir']}/code"
+    assert {"agent.json", "code", "config.yaml", "logs", "plan.json", "script"} <= set(seen["job"])
+    assert seen["data"] == "the data"
+    assert not seen["home"]
+    assert "of-the-node" not in seen["tmp"]
+    assert seen["written"].pop("/data") == READ_ONLY
+    assert seen["written"].pop("/opt") == READ_ONLY  # pyxis's own default
+    assert set(seen["written"].values()) == {True}
+    assert (tmp_path / "scratch" / "written").exists()
+    assert env.pop("PATH")
+    assert env == {"SPACES": "a b, c:d", "MANY": "x\ny", "FORWARDED": "f g", "FROM_STARTUP": "a b, c:d"}
+    assert told["sha256"]["HF_TOKEN"] == hashlib.sha256(b"s p'q").hexdigest()
+    assert sorted((tmp_path / "scratch" / "started").read_text().split()) == ["c1", "c2"]  # once a node
+    ranks = site.run("logs", "last", "--rank", "all").stdout
+    assert "[0] probe" in ranks
+    assert job["state"] == "COMPLETED"
+
+
+def test_options_of_the_container(site: Checkout) -> None:
+    more = ["writable=true", "mount_home=true", "workdir=/opt", "env=[PATH]"]
+    options = [f"run.env.container_{text}" for text in more]
+    job = site.json(
+        "probe", "--batch", "c", "target=/nemo_run/code/inside/look.py:seen", *options, "run.env.code=[inside]"
+    )
+    assert site.run("attach", job["job_id"]).returncode == 0
+    seen = probe.wait_told(Path(job["job_dir"]))["built"]
+    assert seen["cwd"] == "/opt"
+    assert seen["written"]["/opt"] is True
+    assert seen["home"]
+
+
+def test_the_exit_code_inside_is_the_commands(site: Checkout) -> None:
+    done = site.run("stub", "--run", "c", "fail_rank=3", "code=7")
+    assert done.returncode == 7, done.stderr
+    assert "error: about to fail (rank 3 on c2)" in done.stderr
+
+
+@pytest.fixture
+def found(tmp_path: Path, pyxis: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
+    """Warnings and errors about a plan with further values of the profile, by their codes."""
+    monkeypatch.setenv("SLURM_CONF", pyxis.env["SLURM_CONF"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO())  # NeMo-Run reads it, and pytest's own raises
+    bench = make_bench(tmp_path)
+    bench.env(probe.PROFILE.format(python=sys.executable, root=tmp_path / "jobs").replace('"none"', '"any"'))
+
+    def _found(**values: object) -> dict[str, str]:
+        findings = checks.run(bench.plan(*(f"run.env.{key}={json.dumps(v)}" for key, v in values.items()), profile="c"))
+        return {finding.code: finding.message for finding in findings if finding.level != "note"}
+
+    return _found
+
+
+def test_images_that_cannot_be_used(found: Callable[..., dict[str, str]], tmp_path: Path, image: Path) -> None:
+    assert found(container_image=str(image)) == {}
+    (tmp_path / "empty.sqsh").touch()
+    (tmp_path / "text.sqsh").write_text("text")
+    for name, fault in (("none.sqsh", "no such file"), ("empty.sqsh", "empty"), ("text.sqsh", "squashfs"), ("", "dir")):
+        codes = found(container_image=f"{tmp_path}/{name}")
+        assert set(codes) == {"bad-image"} and fault in codes["bad-image"]
+
+
+def test_sources_of_mounts_that_are_not_there(found: Callable[..., dict[str, str]], tmp_path: Path) -> None:
+    codes = found(mounts=[f"{tmp_path}/no/where:/a", "/no-such-root/x:/b", "$NO_SUCH_VARIABLE:/c", "~:/d"])
+    assert set(codes) == {"no-mount-source", "mount-elsewhere", "unset-variable"}
+    assert f"{tmp_path} does" in codes["no-mount-source"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ("run.env.container_image=reg.io/absent:1",),
+            "failed to import docker image reg.io#absent:1: No such file or directory; is the image",
+        ),
+        (('run.env.mounts=["/nowhere/x:/y"]',), "each source in `mounts` must be there on all nodes"),
+        (("run.env.mounts=[]",), "the node agent needs a python3"),
+    ],
+)
+def test_a_container_that_cannot_be_made_is_named_at_the_end(
+    site: Checkout, options: tuple[str, ...], words: str
+) -> None:
+    done = site.run("stub", "--run", "c", *options)
+    assert done.returncode not in (0, 3, 4), done.stderr
+    block = done.stderr[done.stderr.rindex("FAILED") :]
+    (error,) = [line for line in block.splitlines() if line.startswith("  error: ")]
+    assert words in error

@@ -1,0 +1,302 @@
+"""Arithmetic of sizes, batches and schedules: for each rule a fault, and its nearest valid neighbour."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automodel_launch import checks, disk
+from automodel_launch.checks import Finding, cluster, storage
+from automodel_launch.plan import Plan
+from automodel_launch.questions import Answer
+from tests.workbench import Bench, make_bench
+
+LLAMA = {
+    "_target_": "transformers.LlamaConfig",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "vocab_size": 128,
+}
+MOE = {
+    **LLAMA,
+    "_target_": "transformers.Qwen3MoeConfig",
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+}
+BASE: dict[str, Any] = {
+    "step_scheduler": {"global_batch_size": 16, "local_batch_size": 2, "max_steps": 100, "ckpt_every_steps": 50},
+    "distributed": {"tp_size": 1},
+    "model": {"_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_config", "config": LLAMA},
+    "dataset": {"_target_": "a.b.Some", "seq_length": 32},
+    "optimizer": {"_target_": "torch.optim.AdamW", "lr": 1e-3},
+    "lr_scheduler": {"lr_decay_style": "cosine", "lr_warmup_steps": 10, "lr_decay_steps": 100, "min_lr": 1e-4},
+}
+PIPE = "+distributed.pipeline={pp_schedule: 1f1b, pp_microbatch_size: 1}"
+MOE_MODEL = f"model.config={json.dumps(MOE)}"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return make_bench(tmp_path)
+
+
+def _plan(bench: Bench, ranks: int, *texts: str) -> Plan:
+    lines = "\n".join(f"{key}: {json.dumps(value)}" for key, value in BASE.items())
+    return bench.planned(lines, f"run.env.nproc_per_node={ranks}", *texts)
+
+
+def _found(plan: Plan, code: str) -> list[Finding]:
+    return [finding for finding in checks.run(plan) if finding.code == code]
+
+
+def test_the_base_has_no_findings_but_its_tokens(bench: Bench) -> None:
+    found = [f for f in checks.run(_plan(bench, 2)) if f.level != "note"]
+    assert found == []
+
+
+# code, level, ranks, overrides of the fault, overrides of its valid neighbour, words of the message
+RULES: list[tuple[str, str, int, list[str], list[str], list[str]]] = [
+    ("batch-math", "error", 2, ["step_scheduler.global_batch_size=18"], ["step_scheduler.global_batch_size=20"],
+     ["global_batch_size = 18", "override", "local_batch_size = 2", "2 data-parallel ranks = 4", "16 or 20"]),
+    ("batch-math", "error", 8, ["step_scheduler.local_batch_size=4"], ["step_scheduler.local_batch_size=2"],
+     ["global_batch_size = 16", "stub/t.yaml:1", "step_scheduler.local_batch_size=2"]),
+    ("batch-math", "error", 8, ["+distributed.strategy=ddp", "step_scheduler.global_batch_size=24"],
+     ["+distributed.strategy=ddp", "step_scheduler.global_batch_size=32"], ["8 data-parallel ranks"]),
+    ("batch-math", "error", 8, ["+distributed.cp_size=2", "step_scheduler.local_batch_size=8"],
+     ["+distributed.cp_size=2", "step_scheduler.local_batch_size=4"], ["4 data-parallel ranks"]),
+    ("not-positive", "error", 2, ["step_scheduler.local_batch_size=0"], ["step_scheduler.local_batch_size=1"], ["= 0"]),
+    ("not-positive", "error", 2, ["+step_scheduler.val_every_steps=0"], ["+step_scheduler.val_every_steps=null"],
+     ["val_every_steps = 0", "~step_scheduler.val_every_steps"]),
+    ("not-positive", "error", 2, ["step_scheduler.ckpt_every_steps=-1"], ["step_scheduler.ckpt_every_steps=1"], []),
+    ("not-positive", "error", 2, ["step_scheduler.max_steps=0"], ["step_scheduler.max_steps=100"], []),
+    ("world-size", "error", 6, ["distributed.tp_size=4"],
+     ["distributed.tp_size=2", "step_scheduler.global_batch_size=24"],
+     ["tp_size = 4", "tp 4 x cp 1 x pp 1 = 4", "world size 6", "4 or 8"]),
+    ("world-size", "error", 2, ["distributed.tp_size=4"], ["distributed.tp_size=2"], ["world size of 4 ("]),
+    ("world-size", "error", 8, ["+distributed.dp_size=4"], ["+distributed.dp_size=8"], ["dp_size = 4", "dp_size=8"]),
+    ("dp-replicate", "error", 8, ["+distributed.dp_replicate_size=3"], ["+distributed.dp_replicate_size=2"],
+     ["8 data-parallel ranks", "1, 2, 4"]),
+    ("dp-replicate", "error", 8, ["+distributed.dp_replicate_size=8"], ["+distributed.dp_replicate_size=4"], []),
+    ("expert-parallel", "error", 4, [MOE_MODEL, "+distributed.ep_size=8"], [MOE_MODEL, "+distributed.ep_size=4"],
+     ["4 ranks", "1, 2, 4"]),
+    ("expert-parallel", "error", 3, [MOE_MODEL, "+distributed.ep_size=3", "step_scheduler.global_batch_size=24"],
+     [MOE_MODEL, "+distributed.ep_size=1", "step_scheduler.global_batch_size=24"], ["8 experts", "1, 2, 4, 8"]),
+    ("expert-parallel", "error", 2, ["+distributed.ep_size=2"], [MOE_MODEL, "+distributed.ep_size=2"], ["no experts"]),
+    ("tensor-parallel", "error", 8, ["distributed.tp_size=8"], ["distributed.tp_size=4"],
+     ["num_key_value_heads = 4", "model.config", "1, 2, 4"]),
+    ("tensor-parallel", "error", 3, ["distributed.tp_size=3", "model.config.num_key_value_heads=3"],
+     ["distributed.tp_size=1", "step_scheduler.global_batch_size=24"], ["num_attention_heads = 8"]),
+    ("pipeline", "error", 2, ["+distributed.pp_size=2"], ["+distributed.pp_size=2", PIPE], ["pipeline", "pp_schedule"]),
+    ("pipeline", "error", 4, ["+distributed.pp_size=4", PIPE],
+     ["+distributed.pp_size=4", PIPE, "step_scheduler.local_batch_size=4"], ["2 microbatches", "local_batch_size=4"]),
+    ("pipeline", "error", 2,
+     ["+distributed.pp_size=2", "+distributed.pipeline={pp_microbatch_size: 3}", "step_scheduler.local_batch_size=8"],
+     ["+distributed.pp_size=2", "+distributed.pipeline={pp_microbatch_size: 4}", "step_scheduler.local_batch_size=8"],
+     ["does not divide", "1, 2, 4, 8"]),
+    ("pipeline", "error", 8, ["+distributed.pp_size=8", PIPE, "step_scheduler.local_batch_size=8"],
+     ["+distributed.pp_size=4", PIPE, "step_scheduler.local_batch_size=8"], ["6 layers", "pp_size=6"]),
+    ("pipeline", "error", 4,
+     ["+distributed.pp_size=4", "+distributed.pipeline={layers_per_stage: 1}", "step_scheduler.local_batch_size=4"],
+     ["+distributed.pp_size=2", "+distributed.pipeline={layers_per_stage: 3}", "step_scheduler.local_batch_size=4"],
+     ["6 stages", "layers_per_stage=2"]),
+    ("pipeline", "note", 2, [PIPE], [], ["ignores"]),
+    ("strategy", "error", 2, ["+distributed.strategy=ddp", "distributed.tp_size=2"],
+     ["+distributed.strategy=ddp"], ["tp_size = 2", "fsdp2"]),
+    ("strategy", "error", 2, [MOE_MODEL, "+distributed.strategy=megatron_fsdp", "+distributed.ep_size=2"],
+     ["+distributed.strategy=megatron_fsdp", "distributed.tp_size=2"], ["ep_size = 2"]),
+    ("lr-style", "error", 2, ["lr_scheduler.lr_decay_style=WSD", "+lr_scheduler.lr_wsd_decay_style=linear"],
+     ["lr_scheduler.lr_decay_style=WSD", "+lr_scheduler.lr_wsd_decay_style=linear", "+lr_scheduler.wsd_decay_steps=10"],
+     ["wsd_decay_steps"]),
+    ("lr-style", "error", 2, ["lr_scheduler.lr_decay_style=WSD", "+lr_scheduler.wsd_decay_steps=10"],
+     ["lr_scheduler.lr_decay_style=WSD", "+lr_scheduler.wsd_decay_steps=10", "+lr_scheduler.lr_wsd_decay_style=cosine"],
+     ["lr_wsd_decay_style"]),
+    ("lr-range", "error", 2, ["lr_scheduler.min_lr=0.01"], ["lr_scheduler.min_lr=0.001"],
+     ["min_lr = 0.01", "lr = 0.001"]),
+    ("lr-range", "error", 2, ["+lr_scheduler.init_lr=0.01"], ["+lr_scheduler.init_lr=0.0"], ["init_lr = 0.01"]),
+    ("lr-range", "error", 2, ["lr_scheduler.min_lr=-0.1"], ["lr_scheduler.min_lr=0.0"], ["negative"]),
+    ("lr-length", "error", 2, ["lr_scheduler.lr_warmup_steps=100"], ["lr_scheduler.lr_warmup_steps=99"],
+     ["lr_warmup_steps = 100", "lr_decay_steps = 100"]),
+    ("lr-length", "error", 2, ["lr_scheduler.lr_warmup_steps=100", "~lr_scheduler.lr_decay_steps"],
+     ["lr_scheduler.lr_warmup_steps=50", "~lr_scheduler.lr_decay_steps"], ["derived from step_scheduler.max_steps"]),
+    ("lr-length", "error", 2, ["~lr_scheduler.lr_warmup_steps", "+lr_scheduler.lr_warmup_steps=0.1"],
+     ["lr_scheduler.lr_warmup_steps=0"],
+     ["fraction", "lr_warmup_steps=10"]),
+    ("lr-length", "warning", 2, ["lr_scheduler.lr_decay_steps=75"], ["lr_scheduler.lr_decay_steps=100"],
+     ["the last 25 %", "lr_decay_steps=100"]),
+    ("lr-length", "note", 2, ["lr_scheduler.lr_decay_steps=400"], ["lr_scheduler.lr_decay_steps=100"], ["longer"]),
+    ("no-end", "error", 2, ["dataset={_target_: a.NanogptDataset, file_pattern: /x, seq_len: 8}",
+                            "step_scheduler.max_steps=null"],
+     ["step_scheduler.max_steps=null", "+step_scheduler.num_epochs=1"], ["max_steps (not given)", "begins anew"]),
+    ("cadence", "warning", 2, ["step_scheduler.ckpt_every_steps=101", "+checkpoint={checkpoint_dir: /x}"],
+     ["step_scheduler.ckpt_every_steps=100", "+checkpoint={checkpoint_dir: /x}"], ["only checkpoint", "=25"]),
+    ("cadence", "warning", 2, ["+step_scheduler.val_every_steps=101", "+validation_dataset={_target_: a.B}"],
+     ["+step_scheduler.val_every_steps=100", "+validation_dataset={_target_: a.B}"], ["val_every_steps = 101"]),
+    ("cadence", "note", 2, ["+step_scheduler.val_every_steps=10"],
+     ["+step_scheduler.val_every_steps=10", "+validation_dataset={_target_: a.B}"], ["validation_dataset"]),
+    ("num-samples", "error", 2, ["+dataset.num_train_samples=1599"], ["+dataset.num_train_samples=1600"],
+     ["num_train_samples = 1599", "= 1600"]),
+    ("many-checkpoints", "warning", 2,
+     ["step_scheduler.max_steps=101", "step_scheduler.ckpt_every_steps=1", "+checkpoint={checkpoint_dir: /x}"],
+     ["step_scheduler.max_steps=101", "step_scheduler.ckpt_every_steps=1",
+      "+checkpoint={checkpoint_dir: /x, max_recent_checkpoints: 3}"], ["101 checkpoints", "max_recent_checkpoints"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "level", "ranks", "fault", "valid", "words"), RULES, ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_a_fault_and_its_neighbour(
+    bench: Bench, code: str, level: str, ranks: int, fault: list[str], valid: list[str], words: list[str]
+) -> None:
+    found = _found(_plan(bench, ranks, *fault), code)
+    assert [finding.level for finding in found] == [level], found
+    assert found[0].fix
+    for word in words:
+        assert word in f"{found[0].message} {found[0].fix}"
+    neighbour = _plan(bench, ranks, *valid)
+    assert _found(neighbour, code) == []
+    assert [finding for finding in checks.run(neighbour) if finding.level == "error"] == []
+
+
+def test_all_faults_are_said_at_once(bench: Bench) -> None:
+    texts = ["distributed.tp_size=8", "lr_scheduler.lr_decay_style=WSD", "step_scheduler.global_batch_size=0"]
+    codes = {finding.code for finding in checks.run(_plan(bench, 8, *texts)) if finding.level == "error"}
+    assert {"tensor-parallel", "lr-style", "not-positive"} <= codes
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["step_scheduler.global_batch_size", "step_scheduler.max_steps", "distributed.tp_size", "lr_scheduler.min_lr",
+     "lr_scheduler.lr_warmup_steps", "lr_scheduler.lr_decay_style", "model.config.num_attention_heads"],
+)  # fmt: skip
+def test_what_only_the_job_knows_is_not_judged(bench: Bench, key: str) -> None:
+    plan = _plan(bench, 3, "step_scheduler.global_batch_size=24", f"{key}=${{oc.env:SLURM_NNODES}}")
+    assert [finding for finding in checks.run(plan) if finding.level != "note"] == []
+
+
+def test_a_config_that_is_none_of_automodels_is_left_alone(bench: Bench) -> None:
+    assert [f.code for f in checks.run(bench.planned("step_scheduler: 5\nlr_scheduler: 3\nmodel: [1]\n"))] == []
+
+
+def test_tokens_are_said(bench: Bench) -> None:
+    (found,) = _found(_plan(bench, 2), "tokens")
+    assert found.level == "note"
+    assert "16 sequences x 32 tokens = 512 tokens a step (2 data-parallel ranks x 2 x 4 accumulated)" in found.message
+    assert "100 steps = 51,200 tokens" in found.message
+
+
+# --- epochs
+
+
+def _megatron(folder: Path, name: str, tokens: int) -> str:
+    (folder / f"{name}.idx").write_bytes(b"MMIDIDX\0\0" + struct.pack("<QB", 1, 8) + b"x" * 64)
+    (folder / f"{name}.bin").write_bytes(b"\0\0" * tokens)
+    return str(folder / name)
+
+
+def _nano(folder: Path, name: str, tokens: int) -> str:
+    head = struct.pack("<4i", 278895051, 1, tokens, 2).ljust(1024, b"\0")
+    (folder / f"{name}.bin").write_bytes(head + b"\0\0" * tokens)
+    return str(folder / f"{name}.bin")
+
+
+def _epochs(bench: Bench, section: dict[str, Any]) -> list[Finding]:
+    return _found(_plan(bench, 2, f"dataset={json.dumps(section)}"), "epochs")
+
+
+MEGATRON = "nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPretraining"
+NANOGPT = "nemo_automodel.components.datasets.llm.nanogpt_dataset.NanogptDataset"
+
+
+@pytest.mark.parametrize(
+    ("make", "level", "words"),
+    [
+        (lambda d: {"paths": {"train": [_megatron(d, "a", 51_200)]}}, None, ""),
+        (lambda d: {"paths": {"train": [_megatron(d, "a", 25_600)]}}, "note", "2.0 epochs"),
+        (lambda d: {"paths": {"train": [_megatron(d, "a", 5_120)]}}, "warning", "10.0 epochs"),
+        (lambda d: {"paths": _megatron(d, "a", 51_200)}, "note", "1.1 epochs"),  # split: 900,50,50
+        (lambda d: {"paths": [_megatron(d, "a", 51_200)], "split": "1,0,0"}, None, ""),
+        (
+            lambda d: {"paths": {"train": ["0.9", _megatron(d, "a", 4_608), "0.1", _megatron(d, "b", 100_000)]}},
+            "warning",
+            "10.0 epochs (most often",
+        ),
+        (lambda d: {"paths": {"train": ["0.1", _megatron(d, "a", 5_120), "0.9", _megatron(d, "b", 99_999)]}}, None, ""),
+        (lambda d: {"paths": {"train": [str(d / "gone")]}}, None, ""),
+    ],
+)
+def test_epochs_of_megatron_data(
+    bench: Bench, tmp_path: Path, make: Callable[[Path], dict[str, Any]], level: str | None, words: str
+) -> None:
+    found = _epochs(bench, {"_target_": MEGATRON, "seq_length": 32, **make(tmp_path)})
+    assert [finding.level for finding in found] == ([level] if level else [])
+    assert all(words in finding.message and "51,200 tokens" in finding.message for finding in found)
+
+
+def test_epochs_of_a_blend_in_a_file(bench: Bench, tmp_path: Path) -> None:
+    blend = tmp_path / "blend.json"
+    blend.write_text(json.dumps({"train": ["1.0", _megatron(tmp_path, "a", 10_240)]}))
+    (found,) = _epochs(bench, {"_target_": MEGATRON, "seq_length": 32, "paths": str(blend)})
+    assert "5.0 epochs" in found.message
+    assert "max_steps=20" in (found.fix or "")
+
+
+def test_epochs_of_nanogpt_data(bench: Bench, tmp_path: Path) -> None:
+    _nano(tmp_path, "a", 20_000)
+    _nano(tmp_path, "b", 5_600)
+    section = {"_target_": NANOGPT, "seq_len": 32, "file_pattern": str(tmp_path / "*.bin")}
+    (found,) = _epochs(bench, section)
+    assert "2.0 epochs" in found.message
+    _nano(tmp_path, "c", 30_000)
+    assert _epochs(bench, section) == []
+
+
+# --- room for checkpoints
+
+
+def _room(bench: Bench, free: int | None, inodes: int | None, *texts: str) -> list[Finding]:
+    plan = _plan(bench, 2, "+checkpoint={checkpoint_dir: '${run.dir}/checkpoints', save_consolidated: false}", *texts)
+    return list(storage.room(plan, disk.Disk(plan.job_root, "/base", None, free, inodes)))
+
+
+def test_room_for_checkpoints(bench: Bench) -> None:
+    size = 6 * storage.checkpoint_bytes(_plan(bench, 2))[0] // 6  # type: ignore[index]  # the shape is known
+    assert _room(bench, 2 * size, None) == []
+    (tight,) = _room(bench, 2 * size - 1, None)
+    assert (tight.level, tight.code) == ("warning", "disk-space")
+    assert "2 checkpoints" in tight.message
+    (full,) = _room(bench, size - 1, None)
+    assert full.level == "error"
+    assert _room(bench, None, 76) == []
+    (inodes,) = _room(bench, None, 75)
+    assert (inodes.level, inodes.code) == ("warning", "disk-inodes")
+
+
+def test_fewer_checkpoints_need_less(bench: Bench) -> None:
+    size = storage.checkpoint_bytes(_plan(bench, 2))[0]  # type: ignore[index]
+    every = "step_scheduler.ckpt_every_steps=1"
+    assert _room(bench, 10 * size, None, every)
+    assert _room(bench, 10 * size, None, every, "+checkpoint.max_recent_checkpoints=3") == []
+
+
+def test_a_disk_that_is_not_the_checkpoints_is_left_alone(bench: Bench) -> None:
+    plan = _plan(bench, 2, "+checkpoint={checkpoint_dir: /elsewhere}")
+    assert list(storage.room(plan, disk.Disk(plan.job_root, "/base", None, 0, 0))) == []
+
+
+def test_the_clusters_answer_about_the_job_root_is_used(bench: Bench) -> None:
+    """The question that is asked anyway (checks/cluster.py); no second round trip."""
+    plan = _plan(bench, 2, "+checkpoint={checkpoint_dir: '${run.dir}/checkpoints'}")
+    answer = Answer(0, f"{plan.job_root}\n0 4096 1000 1000 lustre\n")
+    assert [finding.code for finding in cluster._job_root(plan, answer)] == ["disk-space"]
+    answer = Answer(0, f"{plan.job_root}\n99999999 4096 1000 1000 lustre\n")
+    assert list(cluster._job_root(plan, answer)) == []
