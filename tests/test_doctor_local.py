@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -97,9 +96,7 @@ def test_a_job_root_in_memory_is_said() -> None:
 
 
 def test_the_command(checkout: Checkout) -> None:
-    began = time.monotonic()
     document = checkout.json("doctor", "local")
-    assert time.monotonic() - began < 15
     assert (document["profile"], document["executor"]) == ("local", "local")
     assert {"python", "job root", "GPUs"} <= {line["what"] for line in document["lines"]}
     assert all(set(line) == {"level", "what", "detail", "fix"} for line in document["lines"])

@@ -17,13 +17,12 @@ import numpy as np
 from data_prep_lib import held_out, receipts
 from data_prep_lib.blocks import Block, blocks_of, deal, interleave
 from data_prep_lib.errors import InputError, RefusedError
-from data_prep_lib.layout import SPLITS, Layout
-from data_prep_lib.megatron import pair, read_lengths
+from data_prep_lib.layout import SPLITS, Layout, pair
+from data_prep_lib.megatron import read_lengths
 from data_prep_lib.nanogpt import DTYPES, HEADER_BYTES, MAX_TOKENS, index_path, number_of_files, write_file
 from data_prep_lib.safe_files import remove_leftovers, sync_directory
 from data_prep_lib.shards import Shard
 
-RECEIPT = "assembled"
 _CHUNK = 4 << 20
 
 
@@ -51,7 +50,7 @@ def assemble(layout: Layout, work: Sequence[tuple[Shard, str]], dtype: str, rank
         numbers = {"tokens": sum(b.tokens for b in blocks), "documents": sum(b.documents for b in blocks)}
         listing[path.parent.name].append({"file": final[path].relative_to(layout.root).as_posix(), **numbers})
     written = [file for path in final.values() for file in (path, index_path(path))]
-    return receipts.write(layout, RECEIPT, origin, written, listing=listing, dtype=DTYPES[dtype])
+    return receipts.write(layout, receipts.ASSEMBLED, origin, written, listing=listing, dtype=DTYPES[dtype])
 
 
 def _plan(layout: Layout, split: str, shards: Sequence[Shard], ranks: int | None) -> list[list[Block]]:

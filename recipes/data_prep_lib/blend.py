@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data_prep_lib.layout import HELD_OUT, Layout
-from data_prep_lib.megatron import pair
+from data_prep_lib.layout import HELD_OUT, Layout, pair
 from data_prep_lib.shards import Shard
 
 

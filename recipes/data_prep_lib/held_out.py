@@ -11,8 +11,7 @@ from typing import Any
 
 from data_prep_lib import receipts
 from data_prep_lib.identity import fingerprint
-from data_prep_lib.layout import HELD_OUT, Layout
-from data_prep_lib.megatron import concatenate, pair
+from data_prep_lib.layout import HELD_OUT, Layout, pair
 from data_prep_lib.shards import Shard
 
 
@@ -26,6 +25,8 @@ def made_by(shards: Sequence[tuple[Shard, str]]) -> str:
 
 def join(layout: Layout, dataset: str, shards: Sequence[tuple[Shard, str]], dtype: str) -> dict[str, Any]:
     """Join the parts of a dataset and write its receipt."""
+    from data_prep_lib.megatron import concatenate  # late: it imports numpy, and mostly nothing is to be joined
+
     files = []
     for split in HELD_OUT:
         parts = [p for p in (layout.prefix(split, shard) for shard, _ in shards) if pair(p)]

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data_prep_lib import assembly, formats, held_out, identity, latest, nodes, receipts
+from data_prep_lib import formats, held_out, identity, latest, nodes, receipts
 from data_prep_lib.blend import make_blend
 from data_prep_lib.budget import share_out
 from data_prep_lib.config import Artifact, Config
@@ -176,7 +176,7 @@ def _state(job: Job) -> tuple[dict[str, Any], Work, list[str]]:
 def _joined(job: Job, dataset: str) -> dict[str, Any] | None:
     """The receipt that makes a dataset's parts superfluous."""
     if job.is_nanogpt:
-        return receipts.read(job.layout, assembly.RECEIPT, held_out.made_by(job.work))
+        return receipts.read(job.layout, receipts.ASSEMBLED, held_out.made_by(job.work))
     return receipts.read(job.layout, held_out.receipt_name(dataset), held_out.made_by(job.of(dataset)))
 
 
@@ -219,6 +219,8 @@ def _join(job: Job, dtype: str, unjoined: list[str]) -> dict[str, Any]:
         return {}
     joined = None if unjoined else _joined(job, "")
     if joined is None:
+        from data_prep_lib import assembly
+
         say("assembling the files ...")
         joined = assembly.assemble(job.layout, job.work, dtype, job.config.ranks)
     return {"dtype": joined["dtype"], "output": joined["listing"]}

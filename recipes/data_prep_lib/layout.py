@@ -70,3 +70,8 @@ class Layout:
         receipts = self.state / "receipts"
         parts = [base / split for base in (self.root, self.state / "parts", self.state / "staged") for split in SPLITS]
         return [self.root, self.state, receipts, receipts / "held_out", receipts / "files", *parts]
+
+
+def pair(prefix: Path) -> list[Path]:
+    """The files of a pair that exist."""
+    return [path for end in (".bin", ".idx") if (path := prefix.with_name(prefix.name + end)).exists()]

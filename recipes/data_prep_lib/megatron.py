@@ -96,8 +96,3 @@ def concatenate(parts: Iterable[Path], prefix: Path, dtype: str) -> None:
                 while chunk := file.read(1 << 22):
                     out.write(chunk)
     write_index(prefix, np.concatenate(lengths), np.dtype(dtype))
-
-
-def pair(prefix: Path) -> list[Path]:
-    """The files of a pair that exist."""
-    return [path for end in (".bin", ".idx") if (path := prefix.with_name(prefix.name + end)).exists()]

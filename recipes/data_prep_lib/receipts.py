@@ -9,6 +9,9 @@ from typing import Any
 from data_prep_lib.layout import SPLITS, Layout
 from data_prep_lib.safe_files import read_json, write_json
 
+ASSEMBLED = "assembled"
+"""Name of the receipt of all nanoGPT files together."""
+
 
 def write(layout: Layout, name: str, made_by: str, files: Iterable[Path], **facts: Any) -> dict[str, Any]:
     sizes = {path.relative_to(layout.root).as_posix(): path.stat().st_size for path in files}

@@ -19,8 +19,8 @@ from data_prep_lib import engines, hashes, receipts
 from data_prep_lib.batches import batches
 from data_prep_lib.config import SPLITS
 from data_prep_lib.framing import Frame, by_split, frame, splits_of
-from data_prep_lib.layout import Layout
-from data_prep_lib.megatron import PairWriter, pair
+from data_prep_lib.layout import Layout, pair
+from data_prep_lib.megatron import PairWriter
 from data_prep_lib.readers import ShardReader
 from data_prep_lib.safe_files import disk_error
 from data_prep_lib.shards import Shard

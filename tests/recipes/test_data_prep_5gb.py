@@ -37,8 +37,8 @@ def room(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(("dtype", "parts", "files"), [("int32", 26, 1), ("uint16", 52, 96)])
 def test_5_gb(dtype: str, parts: int, files: int, room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from data_prep_lib.assembly import assemble
-    from data_prep_lib.layout import SPLITS, Layout
-    from data_prep_lib.megatron import pair, write_index
+    from data_prep_lib.layout import SPLITS, Layout, pair
+    from data_prep_lib.megatron import write_index
     from data_prep_lib.shards import Shard
 
     layout = Layout(room, SPLITS)
