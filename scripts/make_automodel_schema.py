@@ -48,7 +48,7 @@ def make() -> dict[str, Any]:
     modules = targets.module_names(root)
     signatures, aliases = targets.targets(modules)
     return {
-        **{name: importlib.metadata.version(f"nemo-{name}" if name == "automodel" else name) for name in _VERSIONS},
+        **{name: _version(f"nemo-{name}" if name == "automodel" else name) for name in _VERSIONS},
         "recipes": dict(sorted(_discover_recipe_classes().items())),
         "top": sections.top_level(root),
         "sections": sections.sections(root),
@@ -66,6 +66,11 @@ def make() -> dict[str, Any]:
         "aliases": dict(sorted(aliases.items())),
         "modules": modules,
     }
+
+
+def _version(distribution: str) -> str:
+    """Without the build's name: 2.13.0+cpu is 2.13.0."""
+    return importlib.metadata.version(distribution).partition("+")[0]
 
 
 _VERSIONS = ("automodel", "torch", "transformers")

@@ -18,6 +18,7 @@ from schema_lib.signatures import signature
 # Not what a language model's pretraining or finetuning builds. What is left out is known by name only.
 _NAMES_ONLY = re.compile(
     r"\.(recipes|cli|_diffusers|speculative|flow_matching|launcher|diffusion|vlm|audio|multimodal)\b"
+    r"|\.(triton|lora_kernel)\b"  # kernels, whose signatures can be read only where triton is installed
 )
 _MODELS = "nemo_automodel.components.models."
 # Of a model: its config, its class, the function that builds it, the choice of its kernels; not its layers.

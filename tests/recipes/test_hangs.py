@@ -124,7 +124,7 @@ def test_a_stopped_rank_is_named_and_the_one_that_waits_for_it_is_dumped_too(mak
     assert "all_reduce" in waiting
     assert "hangs.py" in away.partition("--- faulthandler")[2]
     assert "all_reduce" not in away
-    assert job.processes() == []
+    eventually(lambda: job.processes() == [], "the end of all processes")
 
 
 def test_py_spy_is_used_where_it_is_installed(make_job: MakeJob, tmp_path: Path) -> None:  # noqa: F811

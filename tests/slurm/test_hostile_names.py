@@ -22,7 +22,7 @@ def test_every_kind_of_value_is_carried_exactly(tmp_path: Path, cluster: Cluster
     plain_text = json.dumps(plain)  # a TOML basic string and a YAML double-quoted one as well
     odd = "odd 'dir\" $HOME;x"
     more = f"""
-data_dir = {plain_text}
+data_dir = {json.dumps("/" + plain)}
 code = [{json.dumps(odd)}]
 env = ["FORWARDED"]
 network = "a b;$HOME#c"
@@ -50,7 +50,7 @@ env_vars = {{V = {plain_text}}}
         *(f"values.override={plain_text}", f"target={json.dumps(target)}"),
     )
     told = probe.told(done)
-    assert told["values"] == dict.fromkeys(("config", "data", "override"), plain)
+    assert told["values"] == {"config": plain, "data": f"/{plain}", "override": plain}
     assert told["env"] == {"V": plain, "X": plain, "FORWARDED": NASTY}
     assert told["script"] == recipe.name
     assert told["built"].endswith(f"{odd}/it's $a.py")
