@@ -260,6 +260,31 @@ def test_epochs_of_nanogpt_data(bench: Bench, tmp_path: Path) -> None:
     assert _epochs(bench, section) == []
 
 
+@pytest.mark.parametrize(("files", "ranks", "workers", "whole"), [
+    (1, 8, 0, True), (2, 2, 0, False), (4, 2, 0, True), (5, 2, 0, True), (4, 2, 2, False), (8, 2, 2, True),
+])  # fmt: skip
+def test_nanogpt_files_and_readers(
+    bench: Bench, tmp_path: Path, files: int, ranks: int, workers: int, whole: bool
+) -> None:
+    for number in range(files):
+        _nano(tmp_path, f"f{number}", 600)
+    section = {"_target_": NANOGPT, "seq_len": 32, "file_pattern": str(tmp_path / "*.bin")}
+    plan = _plan(bench, ranks, f"dataset={json.dumps(section)}", f"+dataloader={{num_workers: {workers}}}")
+    found = _found(plan, "nanogpt-files")
+    assert [finding.level for finding in found] == ([] if whole else ["warning"])
+    assert whole or f"{files} files for {ranks * max(1, workers)} readers" in found[0].message
+
+
+def test_nanogpt_data_and_parallel_models(bench: Bench, tmp_path: Path) -> None:
+    _nano(tmp_path, "a", 600)
+    section = {"_target_": NANOGPT, "seq_len": 32, "file_pattern": str(tmp_path / "*.bin")}
+    data = f"dataset={json.dumps(section)}"
+    assert _found(_plan(bench, 2, data), "nanogpt-parallel") == []
+    (found,) = _found(_plan(bench, 2, data, "distributed.tp_size=2"), "nanogpt-parallel")
+    assert (found.level, "tp_size = 2" in found.message) == ("error", True)
+    assert _found(_plan(bench, 2, "distributed.tp_size=2"), "nanogpt-parallel") == []
+
+
 # --- room for checkpoints
 
 
