@@ -44,7 +44,7 @@ def status(args: argparse.Namespace) -> int:
     record = _find(args)
     now = _status(record)
     _reachable(record, now)
-    records.remember(workspace.find(args.env).records, record, now)
+    _remember(args, record, now)
     if args.json:
         print(json.dumps({**_row(record, now), "metrics": _dir(record).last_metrics()}, indent=1))
     else:
@@ -61,7 +61,7 @@ def attach(args: argparse.Namespace) -> int:
         raise JobError(f"{record.job_id}: {now.error}.")
     follower = follow.Follower(record, ranks=[0], out=sys.stderr if args.json else sys.stdout)
     end, code = follower.run()
-    records.remember(workspace.find(args.env).records, record, end)
+    _remember(args, record, end)
     if args.json:
         print(json.dumps(_row(record, end)))
     sys.stderr.write(follow.closing_block(record, end) + "\n")
@@ -95,21 +95,26 @@ def cancel(args: argparse.Namespace) -> int:
     executors.get(record.executor).cancel(record, now=args.now)
     sys.stderr.write(f"stopping {record.job_id}{'' if args.now else '; it may save a checkpoint first'} ...\n")
     end, pause = _status(record), 0.2
-    patience = time.monotonic() + (record.handle.get("stop_grace") or 0) + LATE_S
+    grace = record.handle.get("stop_grace")  # where nobody else keeps that time, or an agent may be missing
+    patience = time.monotonic() + grace + LATE_S if grace else float("inf")
     while not end.over and not end.forgotten:
         time.sleep(pause)
-        if time.monotonic() > patience and "stop_grace" in record.handle:
+        if time.monotonic() > patience:
             sys.stderr.write(f"{record.job_id} has not ended within its stop_grace: killing it\n")
             executors.get(record.executor).cancel(record, now=True)
             patience = float("inf")
         end, pause = _status(record), min(pause * 1.5, executors.get(record.executor).poll_s)
-    records.remember(workspace.find(args.env).records, record, end)
+    _remember(args, record, end)
     print(json.dumps(_row(record, end)) if args.json else f"{record.job_id}: {end.state}")
     return 0
 
 
 def _find(args: argparse.Namespace) -> Record:
     return records.find(workspace.find(args.env).records, args.job)
+
+
+def _remember(args: argparse.Namespace, record: Record, now: Status) -> None:
+    records.remember(workspace.find(args.env).records, record, now)
 
 
 def _dir(record: Record) -> JobDir:

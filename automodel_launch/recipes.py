@@ -121,13 +121,7 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
     if not isinstance(spec, dict):
         raise RecipeError(f"{path}: the metadata block has no table [tool.runspec].", "see recipes/pretrain.py")
     _check(spec, path)
-    dependencies = metadata.get("dependencies", [])
-    if not isinstance(dependencies, list) or not all(isinstance(entry, str) for entry in dependencies):
-        raise RecipeError(f"{path}: dependencies = {dependencies!r} is not a list of texts.")
     config = spec.get("config", {})
-    optional = config.get("optional", [])
-    if not isinstance(optional, list) or not all(isinstance(key, str) for key in optional):
-        raise RecipeError(f"{path}: [tool.runspec.config] optional = {optional!r} is not a list of texts.")
     return Recipe(
         name=spec.get("name", path.stem),
         path=path,
@@ -137,17 +131,24 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
         config_dir=_config_dir(path, config.get("dir"), workspace),
         default_config=config.get("default", "default"),
         resources=spec.get("resources", {}),
-        dependencies=tuple(dependencies),
+        dependencies=_texts(metadata, "dependencies", f"{path}: "),
         commands=_commands(spec, path),
-        optional=tuple(optional),
+        optional=_texts(config, "optional", f"{path}: [tool.runspec.config] "),
     )
 
 
 def _commands(spec: dict[str, Any], path: Path) -> tuple[str, ...]:
-    commands = spec.get("commands", [])
-    if not isinstance(commands, list) or not all(isinstance(word, str) and word.isidentifier() for word in commands):
-        raise RecipeError(f"{path}: [tool.runspec] commands = {commands!r} is not a list of words.")
-    return tuple(commands)
+    commands = _texts(spec, "commands", f"{path}: [tool.runspec] ")
+    if not all(word.isidentifier() for word in commands):
+        raise RecipeError(f"{path}: [tool.runspec] commands = {list(commands)!r} is not a list of words.")
+    return commands
+
+
+def _texts(table: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    values = table.get(key, [])
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise RecipeError(f"{where}{key} = {values!r} is not a list of texts.")
+    return tuple(values)
 
 
 def _config_dir(path: Path, written: str | None, workspace: Workspace) -> Path:

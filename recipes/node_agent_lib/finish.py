@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from typing import Callable, Iterable
 
 from . import procs
 from .files import Json, append_json, create_json, read_json, write_json
@@ -47,12 +48,13 @@ def main(job_dir: str, code: int | None) -> int:
         complain(f"{job_dir}: no such job directory")
         return 2
     present = read_json(exit_path(job_dir))
-    if present is not None and present.get("complete"):
-        return int(present["code"])
-    nodes = _wait_for_late(job_dir)
+    whole = present is not None and bool(present.get("complete"))
+    nodes = read_nodes(job_dir) if whole else _wait_for_late(job_dir)
     nnodes = max((node.nnodes for node in nodes), default=1)
     if not (under_slurm() and _may_come_again(nodes, nnodes)):
-        _remove_secrets(nodes)
+        remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
+    if present is not None and whole:
+        return int(present["code"])
     try:
         return int(settle(job_dir, nodes, nnodes, code)["code"])
     except OSError as error:
@@ -90,14 +92,15 @@ def _may_come_again(nodes: list[NodeRecord], nnodes: int) -> bool:
     return not complete(nodes, nnodes) or any(node.stop for node in nodes)
 
 
-def _remove_secrets(nodes: list[NodeRecord]) -> None:
-    for path in {node.secrets_file for node in nodes if node.secrets_file}:
+def remove_secrets(paths: Iterable[str], say: Callable[[str], None]) -> None:
+    """Remove files of secrets; `say` is told of one that stays."""
+    for path in paths:
         try:
             os.unlink(path)
         except FileNotFoundError:
             pass
         except OSError as error:
-            complain(f"{path}: not removed: {error}")
+            say(f"{path}: not removed: {error.strerror}")
 
 
 def set_aside(job_dir: str) -> None:

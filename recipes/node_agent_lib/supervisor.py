@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from . import command, lock, nodes, procs, records, verdict, worker
-from .finish import set_aside, settle, under_slurm
+from .finish import remove_secrets, set_aside, settle, under_slurm
 from .hang import HangWatch
 from .journal import Journal
 from .log import AgentLog, tail
@@ -320,12 +320,7 @@ class Supervisor:
             shutil.rmtree(self._directory, ignore_errors=True)
         # Under Slurm the job may be requeued; `finish`, which knows how all nodes have ended, removes the file there.
         if self._spec.secrets_file is not None and self._node == 0 and not under_slurm():
-            try:
-                os.unlink(self._spec.secrets_file)
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                self._log.say(f"{self._spec.secrets_file}: not removed: {error.strerror}")
+            remove_secrets([self._spec.secrets_file], self._log.say)
         if self._lock is not None:
             os.close(self._lock)
 

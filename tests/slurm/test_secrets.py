@@ -73,6 +73,8 @@ def test_a_secret_stands_in_one_file_while_the_job_runs(
     assert "HF_TOKEN" in shown.stdout and "secret, by name" in shown.stdout
 
     go.touch()
+    cluster.wait_for(int(record["handle"]["slurm_id"]))
+    assert not file.exists()  # before anybody has asked for the job's state
     done = checkout.run("attach", record["job_id"])
     status = checkout.run("status", record["job_id"])
     assert done.returncode == 0, done.stderr

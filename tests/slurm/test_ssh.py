@@ -101,8 +101,7 @@ def lost_connection(laptop: Checkout, login_node: SshServer, seconds: float) -> 
     time.sleep(seconds)
     login_node.start()
     assert run.end() == 7
-    assert run.err.count("cannot tell the job's state") == 1
-    assert "Connection refused" in run.err
+    assert run.err.count("cannot tell the job's state") == 1  # whatever ssh said first: closed, reset, refused
     assert ": FAILED, exit code 7" in run.err
     assert run.out.count("x | INFO") == steps  # none is missing, none comes twice
 
@@ -189,7 +188,9 @@ def test_two_clusters_at_once(laptop: Checkout, login_node: SshServer, cluster: 
         rows = laptop.json("jobs")
         assert [(row["profile"], row["state"]) for row in rows] == [("one", "RUNNING"), ("elsewhere", "RUNNING")]
         assert laptop.run("cancel", begun[1]["job_id"]).returncode == 0
-        assert (cluster.state(ids[0]), cluster_dbd.state(ids[1])) == ("RUNNING", "CANCELLED")
+        assert [row["state"] for row in laptop.json("jobs")] == ["RUNNING", "CANCELLED"]
+        assert cluster.state(ids[0]) == "RUNNING"
+        assert cluster_dbd.state(ids[1]) in ("CANCELLED", "FAILED")  # the latter where the job ended by itself, asked to
         assert (connections(login_node), connections(other)) == (1, 1)
     finally:
         other.remove()
