@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from automodel_launch import checks, disk
 from automodel_launch.checks import Finding, cluster, storage
 from automodel_launch.plan import Plan
 from automodel_launch.questions import Answer
-from tests.workbench import Bench, make_bench
+from tests.workbench import Bench, make_bench, write_pair, write_shard
 
 LLAMA = {
     "_target_": "transformers.LlamaConfig",
@@ -198,15 +197,11 @@ def test_tokens_are_said(bench: Bench) -> None:
 
 
 def _megatron(folder: Path, name: str, tokens: int) -> str:
-    (folder / f"{name}.idx").write_bytes(b"MMIDIDX\0\0" + struct.pack("<QB", 1, 8) + b"x" * 64)
-    (folder / f"{name}.bin").write_bytes(b"\0\0" * tokens)
-    return str(folder / name)
+    return write_pair(folder / name, [0] * tokens)
 
 
 def _nano(folder: Path, name: str, tokens: int) -> str:
-    head = struct.pack("<4i", 278895051, 1, tokens, 2).ljust(1024, b"\0")
-    (folder / f"{name}.bin").write_bytes(head + b"\0\0" * tokens)
-    return str(folder / f"{name}.bin")
+    return write_shard(folder / f"{name}.bin", [0] * tokens)
 
 
 def _epochs(bench: Bench, section: dict[str, Any]) -> list[Finding]:
