@@ -235,7 +235,9 @@ def left_to_the_job(value: Any) -> bool:
 
 
 def has_schedule(config: Mapping[str, Any]) -> bool:
-    """The config is one of AutoModel's, whose schedule can be reckoned with."""
+    """The config has a schedule of AutoModel's to reckon with, whichever recipe reads it: unlike `trains`, also that
+    of a user's own script that does not say what it depends on.
+    """
     return isinstance(config.get("step_scheduler"), Mapping)
 
 

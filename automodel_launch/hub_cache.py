@@ -6,11 +6,16 @@ import os
 from pathlib import Path
 
 
+def has(repository: str) -> bool:
+    """Something of a repository has been downloaded."""
+    return _folder(repository).is_dir()
+
+
 def cached(repository: str, name: str) -> Path | None:
     """A file of a repository's main revision, if it is here."""
     if repository.startswith(("/", ".", "~")) or repository.count("/") > 1:
         return None
-    folder = _hub() / f"models--{repository.replace('/', '--')}"
+    folder = _folder(repository)
     try:
         revision = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
         path = folder / "snapshots" / (revision or "-") / name
@@ -26,5 +31,6 @@ def home() -> Path:
     ).expanduser()
 
 
-def _hub() -> Path:
-    return Path(os.environ.get("HF_HUB_CACHE") or home() / "hub").expanduser()
+def _folder(repository: str) -> Path:
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home() / "hub").expanduser()
+    return hub / f"models--{repository.replace('/', '--')}"

@@ -70,7 +70,7 @@ class Looker:
         return {"files": [self.back(path, pattern, here) for path in sorted(glob.glob(here))]}
 
     def pair(self, prefix: str, sampled: bool) -> Dict[str, Any]:
-        """Sizes of PREFIX.bin and .idx, the .idx's header, and where its last sequence begins and how long it is."""
+        """Sizes of PREFIX.bin and .idx, and of the .idx header, first length, second offset, and the last ones."""
         here = self.place(prefix)
         if here is None:
             return {"elsewhere": True}
@@ -129,7 +129,10 @@ class Looker:
         return found
 
     def writable(self, path: str) -> Dict[str, Any]:
-        """Whether a directory can be made or written: the nearest one above it that is there, and what is wrong."""
+        """Whether a directory can be made or written: the nearest one above it that is there, and what is wrong.
+
+        By its rights and whether its file system is read-only; nothing is written, so a full quota is not found.
+        """
         here = self.place(path)
         if here is None:
             return {"elsewhere": True}
@@ -195,13 +198,20 @@ def _index(file: int, size: int) -> Dict[str, Any]:
     found: Dict[str, Any] = {"magic": magic == b"MMIDIDX\0\0", "version": version, "type": kind}
     if found["magic"] and size >= HEADER.size + 12 * sequences + 8 * documents:
         found.update(sequences=sequences, documents=documents)
+        offsets = HEADER.size + 4 * sequences
         if sequences:
-            last = os.pread(file, 4, HEADER.size + 4 * (sequences - 1))
-            start = os.pread(file, 8, HEADER.size + 4 * sequences + 8 * (sequences - 1))
-            found["last"], found["start"] = struct.unpack("<i", last)[0], struct.unpack("<q", start)[0]
+            found["last"] = _number(file, "<i", offsets - 4)
+            found["start"] = _number(file, "<q", offsets + 8 * (sequences - 1))
+        if sequences > 1:
+            found["first"] = _number(file, "<i", HEADER.size)
+            found["second"] = _number(file, "<q", offsets + 8)
     elif found["magic"]:
         found["need"] = HEADER.size + 12 * sequences + 8 * documents
     return found
+
+
+def _number(file: int, form: str, offset: int) -> int:
+    return int(struct.unpack(form, os.pread(file, struct.calcsize(form), offset))[0])
 
 
 def _ids(path: str, code: str, start: int, size: int) -> Dict[str, int]:

@@ -99,6 +99,9 @@ def pair_fault(prefix: str, facts: Facts) -> Fault | None:
 
 
 def _size_fault(prefix: str, facts: Facts, item: int, inspect: str) -> Fault | None:
+    if "second" in facts and facts["second"] != facts["first"] * item:
+        said = f"{prefix}.idx says {item} bytes an id, and its offsets are those of another type"
+        return "type", said, inspect
     need = facts["start"] + facts["last"] * item
     if facts["bin"] == need or need <= 0:
         return None if need > 0 else ("offsets", f"{prefix}.idx has offsets that are none", inspect)
