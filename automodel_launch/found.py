@@ -25,6 +25,8 @@ MOST = 60_000  # characters of a request: it goes through command lines, of whic
 OBJECT_STORAGE = ("s3://", "msc://")  # indexed_dataset.py, _is_object_storage_path
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
+_ENDING = "print(json.dumps(look(json.loads(sys.argv[1]))))\n"
+
 Facts = Mapping[str, Any]
 
 
@@ -63,7 +65,7 @@ def question(plan: Plan) -> str | None:
     text = json.dumps(request, separators=(",", ":"))
     if not any(request[kind] for kind in _ASKED) or len(text) > MOST:
         return None
-    return f"python3 -c {shlex.quote(Path(look.__file__).read_text())} {shlex.quote(text)}"
+    return f"python3 -c {shlex.quote(Path(look.__file__).read_text() + _ENDING)} {shlex.quote(text)}"
 
 
 def too_much(plan: Plan) -> bool:

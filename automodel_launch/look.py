@@ -1,8 +1,8 @@
 """Looks at data where they lie and says what is there; judging it is checks/'s business.
 
-The launcher calls `look` for this machine, and sends this very file to a login node, as `python3 -c SOURCE REQUEST`,
-where it prints one line of JSON. So it needs nothing but the standard library of Python 3.6. Of a shard it reads sizes,
-headers and a few thousand ids, never all of it.
+The launcher calls `look` for this machine, and sends this very file to a login node, as a script for its Python. So it
+needs nothing but the standard library of Python 3.6. Of a shard it reads sizes, headers and a few thousand ids, never
+all of it.
 
 Formats: Megatron's .idx is b"MMIDIDX", two zeros, <Q version, <B type, <Q sequences n, <Q m, int32[n] lengths,
 int64[n] byte offsets, int64[m] documents (nemo_automodel, components/datasets/llm/megatron/indexed_dataset.py).
@@ -314,7 +314,3 @@ def _tokenizers(looker: Looker, request: Dict[str, Any], records: Dict[str, Any]
         return found
     paths = list(request["tokenizers"]) + [path for path in made if isinstance(path, str)]
     return {path: looker.tokenizer(path, True) for path in paths}
-
-
-if __name__ == "__main__":
-    print(json.dumps(look(json.loads(sys.argv[1])), separators=(",", ":")))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from automodel_launch import checks, found, look
-from automodel_launch.checks import Finding, directories
+from automodel_launch.checks import Finding, containers, directories
 from automodel_launch.checks import data as data_checks
 from automodel_launch.plan import Plan
 from automodel_launch.questions import Answer, Answers
@@ -164,7 +164,14 @@ def test_ids_below_the_vocabulary(bench: Bench, tmp_path: Path) -> None:
 
     prefix = write_pair(tmp_path / "one", list(range(100)), [7] * 9000, [99])
     assert _found(bench, {"paths": prefix}, "vocabulary", model=model(100)) == []
-    finding = _one(bench, {"paths": prefix}, "vocabulary", "the id 99", "vocab_size is 99", model=model(99))
+    finding = _one(
+        bench,
+        {"paths": prefix},
+        "vocabulary",
+        "the id 99",
+        "model.config.vocab_size = 99 (stub/t.yaml:1)",
+        model=model(99),
+    )
     assert finding.level == "error"
     record = {"tokenizer": {"name": "big", "path": "/t", "sha256": "0", "vocab_size": 130}}
     (tmp_path / "record.json").write_text(json.dumps(record))
@@ -186,7 +193,7 @@ def test_sequences_within_the_models_context(bench: Bench, tmp_path: Path) -> No
     for model, level, most in ((gpt2, "error", 64), (loaded, "warning", 32)):
         assert _found(bench, {"paths": prefix, "seq_length": most}, "context", model=model) == []
         section = {"paths": prefix, "seq_length": most + 1}
-        finding = _one(bench, section, "context", f"{most} positions", f"dataset.seq_length={most}", model=model)
+        finding = _one(bench, section, "context", f" = {most} (", f"dataset.seq_length={most}", model=model)
         assert finding.level == level
 
 
@@ -261,9 +268,11 @@ def test_a_directory_that_only_one_node_has(bench: Bench, tmp_path: Path) -> Non
     assert "/tmp is a directory of one node" in finding.message
     image = {"container_image": "nvcr.io#nvidia/nemo:25.07", "mounts": ("/lustre:/lustre",)}
     inside = replace(plan, profile=plan.profile.model_copy(update=image))
-    (finding,) = directories.shared(replace(inside, config={"checkpoint": {"checkpoint_dir": "/data/c"}}))
-    assert "on no mount" in finding.message
-    assert list(directories.shared(replace(inside, config={"checkpoint": {"checkpoint_dir": "/lustre/c"}}))) == []
+    (finding,) = containers.visible_inside(replace(inside, config={"checkpoint": {"checkpoint_dir": "/data/c"}}))
+    assert "lost with the container" in finding.message
+    assert (
+        list(containers.visible_inside(replace(inside, config={"checkpoint": {"checkpoint_dir": "/lustre/c"}}))) == []
+    )
 
 
 def test_a_model_that_is_not_there(bench: Bench, tmp_path: Path) -> None:

@@ -37,10 +37,7 @@ def shared(plan: Plan) -> Iterator[Finding]:
     for key, path in found.directories(plan) if plan.nodes > 1 else ():
         place = mounts.outside(path, seen) if seen else path
         here = next((top for top in _OF_A_NODE if place and posixpath.commonpath((top, place)) == top), None)
-        if place is None:
-            message = f"{said(plan, key)} is on no mount: each node's container would have its own."
-            yield Finding("warning", "not-shared", message, f"{key} below {plan.run_dir}, or a mount")
-        elif here and not _below(plan.job_root, here):
+        if here and not _below(plan.job_root, here):
             message = f"{said(plan, key)}: {here} is a directory of one node, and {plan.nodes} nodes need the same."
             yield Finding("warning", "not-shared", message, f"{key} below {plan.run_dir}")
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 from automodel_launch import automodel
 from automodel_launch.checks.finding import Finding
-from automodel_launch.checks.said import said, source
+from automodel_launch.checks.said import said
 from automodel_launch.checks.shards import ITEM
 from automodel_launch.found import Found
+from automodel_launch.model_shape import Shape
 from automodel_launch.plan import Plan
 
 # Families with a table of positions; others compute a position's rotation, whatever it is.
@@ -27,7 +28,7 @@ def vocabulary(plan: Plan, found: Found) -> Iterator[Finding]:
     size = shape.get("vocab_size") if shape else None
     if shape is None or size is None:
         return
-    where = f"the model's vocab_size is {size:,} ({_where(plan, shape.where)})"
+    where = f"the model has {_number(plan, shape, 'vocab_size')}"
     fix = "the tokenizer of this model for the data, or a larger vocab_size where it is trained from scratch"
     looked = [*found.answer.get("pairs", {}).items(), *found.answer.get("files", {}).items()]
     beyond = [(facts["high"], name) for name, facts in looked if facts.get("high", 0) >= size]
@@ -65,7 +66,7 @@ def context(plan: Plan, found: Found) -> Iterator[Finding]:
     for key, length in automodel.sequences(plan.config):
         if length <= most:
             continue
-        limit = f"the model has {most:,} positions ({_where(plan, shape.where)})"
+        limit = f"the model has {_number(plan, shape, 'max_position_embeddings', 'n_ctx', 'n_positions')}"
         if shape.family in TABLES:
             message = f"{said(plan, key)}: {limit}, and no others."
             yield Finding("error", "context", message, f"{key}={most}")
@@ -75,6 +76,10 @@ def context(plan: Plan, found: Found) -> Iterator[Finding]:
         return
 
 
-def _where(plan: Plan, where: str) -> str:
-    """A file's path, or where a key of the config was written."""
-    return where if where.startswith("/") or where.endswith(".json") else source(plan, where)
+def _number(plan: Plan, shape: Shape, *names: str) -> str:
+    """A number of the model, under the name that it has there, and where that is: a key of the config, or a file."""
+    for name in names:
+        key = f"{shape.where}.{name}"
+        if automodel.get(plan.config, key) is not None:
+            return said(plan, key)
+    return f"{names[0]} = {shape.get(names[0])} ({shape.where})"

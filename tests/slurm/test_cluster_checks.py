@@ -24,7 +24,7 @@ MEGATRON = "nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPret
 MODEL = "pretrained_model_name_or_path"
 LLAMA = {"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 1, "max_position_embeddings": 64}
 DATA_CODES = {"bad-shard", "no-data", "no-split", "no-tokenizer", "vocabulary", "context"}
-DATA_CODES |= {"index-dir", "checkpoint-dir"}
+DATA_CODES |= {"index-dir", "checkpoint-dir", "other-tokenizer"}
 CODES = {"sbatch-refuses", "waits", "estimated-start", "unreachable", "time-limit", "gpu-hours", "job-root"}
 ENV = """
 [site]
@@ -242,13 +242,16 @@ def test_data_on_the_cluster_are_looked_at_over_the_same_connection(
     (tmp_path / "it's 7.bin").write_bytes(b"12345678")
     (tmp_path / "it's 8.idx").unlink()
     (tmp_path / "blend.json").write_text(json.dumps({"train": [*names, str(tmp_path / "large")], "valid": names}))
-    dataset = {"_target_": MEGATRON, "paths": str(tmp_path / "blend.json"), "splits_to_build": "test", "seq_length": 65}
+    for name in ("tok", "none"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "tok" / "tokenizer.json").write_text("{}")
+    made = {"name": "other", "path": str(tmp_path / "gone.json"), "sha256": "0"}
+    (tmp_path / "record.json").write_text(json.dumps({"tokenizer": made}))
+    dataset = {"_target_": MEGATRON, "paths": str(tmp_path / "blend.json"), "splits_to_build": "test"}
     config = {
-        "dataset": {
-            **dataset,
-            "index_mapping_dir": f"{tmp_path}/config.json/index",
-            "tokenizer": {MODEL: str(tmp_path / "no")},
-        },
+        "dataset": {**dataset, "seq_length": 65, "tokenizer": {MODEL: str(tmp_path / "tok")}},
+        "validation_dataset": {**dataset, "index_mapping_dir": f"{tmp_path}/config.json/index"},
+        "tokenizer": str(tmp_path / "none"),
         "model": {"_target_": "x.from_pretrained", MODEL: str(tmp_path)},
         "checkpoint": {"checkpoint_dir": f"{tmp_path}/config.json/x"},
     }
