@@ -33,8 +33,13 @@ def _model(name: str) -> dict[str, Any]:
     return {"model": {"_target_": "x.from_pretrained", "pretrained_model_name_or_path": name}}
 
 
+def _run(plan: Plan) -> list[Finding]:
+    assert {*credentials.CHECKS} <= {*checks.CHECKS}
+    return [finding for check in credentials.CHECKS for finding in check(plan)]
+
+
 def _codes(plan: Plan) -> list[str]:
-    return [finding.code for finding in checks.run(plan) if finding.code in CODES]
+    return [finding.code for finding in _run(plan) if finding.code in CODES]
 
 
 def test_wandb_needs_a_key(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +47,7 @@ def test_wandb_needs_a_key(bench: Bench, tmp_path: Path, monkeypatch: pytest.Mon
         return _codes(bench.planned(json.dumps({"wandb": {"project": "p", **section}})))
 
     plan = bench.planned("a: 1\nwandb: {project: p}\n")
-    (finding,) = [finding for finding in checks.run(plan) if finding.code == "wandb-key"]
+    (finding,) = [finding for finding in _run(plan) if finding.code == "wandb-key"]
     assert finding.level == "error"
     assert "stub/t.yaml:2" in finding.message
     assert 'secrets = ["WANDB_API_KEY"]' in (finding.fix or "")
@@ -63,7 +68,7 @@ def test_a_gated_model_needs_a_token(bench: Bench, tmp_path: Path, monkeypatch: 
     assert not gated.known(FREE)
     assert _codes(bench.planned(json.dumps(_model(FREE)))) == []
     plan = bench.planned(json.dumps(_model(GATED)))
-    (finding,) = [finding for finding in checks.run(plan) if finding.code == "hf-token"]
+    (finding,) = [finding for finding in _run(plan) if finding.code == "hf-token"]
     assert finding.level == "warning"
     assert "model.pretrained_model_name_or_path" in finding.message
     assert GATED in finding.message
@@ -82,13 +87,13 @@ def test_the_hub_switched_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     assert _codes(bench.planned(json.dumps(_model(FREE)))) == []
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     plan = bench.planned(json.dumps(_model(FREE)))
-    (finding,) = [finding for finding in checks.run(plan) if finding.code == "hub-offline"]
+    (finding,) = [finding for finding in _run(plan) if finding.code == "hub-offline"]
     assert f"hf download {FREE}" in (finding.fix or "")
 
 
 def test_a_secret_that_nothing_gives_to_the_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = bench.planned("a: 1\nb: {c: '${oc.env:MY_API_KEY}', d: '${oc.env:OTHER_TOKEN,none}'}\n")
-    (finding,) = [finding for finding in checks.run(plan) if finding.code == "not-forwarded"]
+    (finding,) = [finding for finding in _run(plan) if finding.code == "not-forwarded"]
     assert finding.level == "error"
     assert "b.c (stub/t.yaml:2) needs MY_API_KEY" in finding.message
     for key, value in (("setup_lines", "[export MY_API_KEY=$(cat f)]"), ("setup_lines", "[source ~/keys]")):
@@ -96,7 +101,7 @@ def test_a_secret_that_nothing_gives_to_the_job(bench: Bench, monkeypatch: pytes
     monkeypatch.setenv("MY_API_KEY", "x")
     assert _codes(plan) == []
     slurm = bench.planned("b: '${oc.env:SLURM_JOB_ID}'\n")
-    assert [f.level for f in checks.run(slurm) if f.code == "not-forwarded"] == ["warning"]
+    assert [f.level for f in _run(slurm) if f.code == "not-forwarded"] == ["warning"]
     assert _codes(bench.planned("b: '${oc.env:SLURM_JOB_ID,0}'\n")) == []
 
 

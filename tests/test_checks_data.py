@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from automodel_launch import checks, found, look
-from automodel_launch.checks import Finding, containers, directories
+from automodel_launch.checks import Finding, containers, directories, nanogpt
 from automodel_launch.checks import data as data_checks
 from automodel_launch.plan import Plan
 from automodel_launch.questions import Answer, Answers
@@ -37,14 +37,18 @@ def _config(dataset: dict[str, Any], **sections: Any) -> str:
     return json.dumps({"dataset": {**section, **dataset}, **sections})
 
 
+def _run(plan: Plan) -> list[Finding]:
+    """The checks of this file; that all of them are run is seen in tests/slurm/test_cluster_checks.py."""
+    assert {data_checks.here, directories.beside_the_data, nanogpt.validation} <= {*checks.CHECKS}
+    return [*data_checks.here(plan), *directories.beside_the_data(plan), *nanogpt.validation(plan)]
+
+
 def _found(bench: Bench, dataset: dict[str, Any], *codes: str, **sections: Any) -> list[Finding]:
-    plan = bench.planned(_config(dataset, **sections))
-    return [finding for finding in checks.run(plan) if finding.code in codes]
+    return [finding for finding in _run(bench.planned(_config(dataset, **sections))) if finding.code in codes]
 
 
 def _one(bench: Bench, dataset: dict[str, Any], code: str, *words: str, **sections: Any) -> Finding:
-    plan = bench.planned(_config(dataset, **sections))
-    everything = checks.run(plan)
+    everything = _run(bench.planned(_config(dataset, **sections)))
     of_code = [finding for finding in everything if finding.code == code]
     assert len(of_code) == 1, everything
     (finding,) = of_code
