@@ -20,8 +20,9 @@
     gpu_check.py --config FILE.yaml
 
 One process a node, which forks one for each GPU. What it finds is written to gpu-check/node-K.json in the job's
-directory (LAUNCH_JOB_DIR), after each phase, so that a node which dies half-way has left what it knew. Nothing is judged
-here, and the exit code is 0 whatever is found: gpu_check_lib/ has the rooms, automodel_launch/doctor_gpu.py the judge.
+directory (LAUNCH_JOB_DIR), after each phase, so that a node which dies half-way has left what it knew. Nothing is
+judged here, and the exit code is 0 whatever is found: gpu_check_lib/ has the rooms, automodel_launch/doctor_gpu.py the
+judge.
 
     local     nvidia-smi, paths and their room            needs nothing of anybody
     node      load on the GPUs, all-reduce among them     needs torch

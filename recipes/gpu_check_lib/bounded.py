@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, cast
 
 FORK = multiprocessing.get_context("fork")
 
@@ -20,7 +20,7 @@ class Calls:
 
     def __init__(self, calls: Mapping[str, Callable[[], Any]], limit_s: float) -> None:
         self._end = time.monotonic() + limit_s
-        self._open: dict[Connection, tuple[str, Any]] = {}
+        self._open: dict[Any, tuple[str, Any]] = {}
         for name, function in calls.items():
             ours, theirs = FORK.Pipe(duplex=False)
             process = FORK.Process(target=_answer, args=(theirs, function), daemon=True)
@@ -35,10 +35,10 @@ class Calls:
             ready = wait(list(self._open), max(0.0, self._end - time.monotonic()))
             if not ready:
                 break
-            for connection in ready:
-                name, process = self._open.pop(connection)  # type: ignore[index]
+            for connection in cast("list[Connection]", ready):
+                name, process = self._open.pop(connection)
                 try:
-                    found[name] = connection.recv()  # type: ignore[union-attr]
+                    found[name] = connection.recv()
                     process.join(1.0)
                 except (EOFError, OSError):  # it died
                     pass

@@ -72,15 +72,17 @@ class Tournament:
             return None
         if own.backend != other.backend:
             return {"error": f"{own.host} measures over {own.backend}, {other.host} over {other.backend}"}
-        return measure(
-            self.ranks, self.settings, f"round/{number}/{pair[0]}", self.own, (self.guests[pair[0]], other, own)
-        )
+        group = (self.guests[pair[0]], other, own)
+        return measure(self.ranks, self.settings, f"round/{number}/{pair[0]}", self.own, group)
 
 
 def measure(
     ranks: Ranks, settings: Settings, name: str, node: int, guests: tuple[Guest, Guest, Guest] | tuple[Guest]
 ) -> dict[str, Any]:
-    """{"gb_s"} or {"error"} of one group: of (leader, other, own), or of one node alone. The leader serves the store."""
+    """{"gb_s"} or {"error"} of one group: of (leader, other, own), or of one node alone.
+
+    The leader serves the group's store and has its first ranks.
+    """
     leader = guests[0]
     world = leader.ranks if len(guests) == 1 else guests[1].ranks + guests[2].ranks
     first = 0 if leader.node == node else leader.ranks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from gpu_check_lib.bounded import Calls
@@ -17,7 +18,7 @@ def look(paths: tuple[dict[str, Any], ...], limit_s: float) -> list[dict[str, An
     A path may begin with `~` or `$NAME`. Whatever a hanging file system does, this takes no longer than `limit_s`.
     """
     wanted = [{"path": entry["path"], "write": bool(entry.get("write", True)), "room": False} for entry in paths]
-    wanted += [{"path": path, "write": True, "room": True} for path in ALWAYS if os.path.isdir(path)]
+    wanted += [{"path": path, "write": True, "room": True} for path in ALWAYS if Path(path).is_dir()]
     calls = {str(number): _call(entry["path"], entry["write"]) for number, entry in enumerate(wanted)}
     found = Calls(calls, limit_s).results()
     late = {"error": f"no answer within {limit_s:g} s", "free": None, "inodes": None}
@@ -25,7 +26,7 @@ def look(paths: tuple[dict[str, Any], ...], limit_s: float) -> list[dict[str, An
 
 
 def _call(path: str, write: bool) -> Any:
-    return lambda: facts(os.path.expandvars(os.path.expanduser(path)), write)
+    return lambda: facts(os.path.expandvars(Path(path).expanduser()), write)
 
 
 def facts(path: str, write: bool) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def facts(path: str, write: bool) -> dict[str, Any]:
     try:
         room = os.statvfs(path)
         doing = "not readable"
-        if os.path.isdir(path):
+        if Path(path).is_dir():
             with os.scandir(path) as entries:
                 next(entries, None)
         else:
@@ -52,7 +53,7 @@ def facts(path: str, write: bool) -> dict[str, Any]:
 
 def _write(path: str) -> None:
     """A file is made, read again and removed: nothing else finds quotas and read-only mounts for sure."""
-    if not os.path.isdir(path):
+    if not Path(path).is_dir():
         with open(path, "ab"):
             return
     with tempfile.NamedTemporaryFile(dir=path, prefix=".gpu-check-") as file:

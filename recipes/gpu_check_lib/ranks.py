@@ -1,11 +1,12 @@
 """A process for each GPU of this node, forked from one that has imported torch and never touched a GPU.
 
-They do what they are told, one task at a time. After a failure all of them are killed and made anew: what a broken group
-has left behind in a process (a communicator, a CUDA error) must not spoil the next measurement.
+They do what they are told, one task at a time. After a failure all of them are killed and made anew: what a broken
+group has left behind in a process (a communicator, a CUDA error) must not spoil the next measurement.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -36,10 +37,8 @@ class Ranks:
         if not self._processes:
             self._processes = [_start(rank) for rank in range(self.count)]
         for (_, connection), own in zip(self._processes, words, strict=True):
-            try:
+            with contextlib.suppress(OSError):  # it died meanwhile, which `gather` sees
                 connection.send((task, own))
-            except OSError:  # it died meanwhile, which `gather` sees
-                pass
 
     def gather(self, limit_s: float) -> list[Answer]:
         """The answer of each rank; {"error": ...} of one that failed, died or gave none within `limit_s`."""

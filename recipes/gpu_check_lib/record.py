@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
+from pathlib import Path
 from typing import Any
 
 from node_agent_lib.files import write_json
@@ -18,7 +18,7 @@ class Record:
     """The facts, by the names under which automodel_launch/doctor_gpu.py reads them."""
 
     def __init__(self, identity: Identity) -> None:
-        self._path = os.path.join(identity.job_dir, FOLDER, f"node-{identity.node}.json")
+        self._path = Path(identity.job_dir, FOLDER, f"node-{identity.node}.json")
         self.facts: dict[str, Any] = {
             "schema": SCHEMA,
             "node": identity.node,
@@ -33,5 +33,5 @@ class Record:
     def save(self, phase: str, **facts: Any) -> None:
         """Add facts and write; `phase` is the one that begins now."""
         self.facts.update(facts, phase=phase)
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        write_json(self._path, self.facts, patience_s=5.0)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(str(self._path), self.facts, patience_s=5.0)

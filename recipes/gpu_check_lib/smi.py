@@ -32,7 +32,7 @@ def answer(calls: Calls, limit_s: float) -> dict[str, Any]:
 
 def ask() -> dict[str, Any]:
     """The same, waiting for it."""
-    nothing = {"found": False, "error": None, "driver": None, "gpus": []}
+    nothing: dict[str, Any] = {"found": False, "error": None, "driver": None, "gpus": []}
     try:
         done = subprocess.run(COMMAND, capture_output=True, text=True, errors="replace", check=False)
     except FileNotFoundError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -94,9 +95,9 @@ def _sync(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-TASKS = {"probe": probe, "load": load, "all_reduce": all_reduce}
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {"probe": probe, "load": load, "all_reduce": all_reduce}
 
 
 def quieten() -> None:
-    """A collective that fails is told by its exception; a dump of NCCL's flight recorder would take longer than that."""
+    """A collective that fails is told by its exception; a dump of NCCL's flight recorder would only take time."""
     os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "0")
