@@ -126,11 +126,11 @@ def _silences(nodes: list[Node]) -> Iterator[Fault]:
 
 def _shared(own: Mapping[int, list[Fault]]) -> Iterator[Fault]:
     """Each node's faults; those that may be of all alike, and are, become one of no single node."""
-    found: dict[tuple[str, str], list[Fault]] = {}
+    found: dict[tuple[str, bool], list[Fault]] = {}
     for fault in (fault for faults in own.values() for fault in faults):
-        found.setdefault((fault.what, fault.detail), []).append(fault)
-    for alike in found.values():
-        if alike[0].shared and len({fault.node for fault in alike}) == len(own):
+        found.setdefault((fault.what, fault.shared), []).append(fault)
+    for (_, shared), alike in found.items():
+        if shared and len({fault.node for fault in alike}) == len(own):
             where = "on every node: " if len(own) > 1 else ""
             yield replace(alike[0], node=None, detail=where + alike[0].detail)
         else:

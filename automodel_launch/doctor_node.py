@@ -92,6 +92,10 @@ def faults(node: int, facts: Facts, limits: Limits, usual: Typical) -> Iterator[
     yield from _count(node, facts, limits)
     for number, gpu in enumerate(gpus(facts)):
         yield from _health(node, f"GPU {number}", gpu)
+    off = [str(number) for number, gpu in enumerate(gpus(facts)) if gpu.get("persistence") is False]
+    if off:
+        detail = f"off on GPU {', '.join(off)}: without any process the driver is unloaded, and loaded anew by the next"
+        yield Fault(node, "warn", "persistence mode", detail, shared=True)
     yield from _clocks(node, facts, limits, usual)
     yield from _speed(node, facts, limits, usual)
 
@@ -142,10 +146,6 @@ def _health(node: int, name: str, gpu: Facts) -> Iterator[Fault]:
         yield Fault(node, "FAIL", name, "a row of its memory could not be remapped: it needs a replacement")
     if gpu.get("recovery"):
         yield Fault(node, "FAIL", name, f"nvidia-smi asks for: {gpu['recovery']}")
-    if gpu.get("persistence") is False:
-        yield Fault(
-            node, "warn", name, "persistence mode is off: the driver is loaded anew by every process", shared=True
-        )
 
 
 def _clocks(node: int, facts: Facts, limits: Limits, usual: Typical) -> Iterator[Fault]:
@@ -161,7 +161,7 @@ def _clocks(node: int, facts: Facts, limits: Limits, usual: Typical) -> Iterator
                 node, "FAIL", f"GPU {number}", f"{clock} MHz under load, the median of all GPUs is {usual.sm_mhz:.0f}"
             )
         elif clock and most and clock * 3 < most and not reasons:
-            yield Fault(node, "warn", f"GPU {number}", f"{clock} MHz under load, of {most}", shared=True)
+            yield Fault(node, "warn", "clocks", f"GPU {number}: {clock} MHz under load, of {most}", shared=True)
     for number, speed in enumerate(facts.get("tflops") or []):
         if speed and usual.tflops and speed < limits.min_clock_share * usual.tflops:
             detail = f"{speed:.0f} TFLOP/s in matrix products, the median of all GPUs is {usual.tflops:.0f}"
