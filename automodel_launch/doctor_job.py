@@ -100,7 +100,8 @@ def _refuse(plan: Plan) -> None:
     findings = checks.run(plan)
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
-        raise PlanRefused(f"the check was not submitted:\n{preview.findings_text(errors)}", "mend the profile")
+        said = preview.findings_text(errors)
+        raise PlanRefused(f"the check was not submitted:\n{said}", "docs/checks.md tells more of each finding")
     warnings = [finding for finding in findings if finding.level == "warning"]
     if warnings:
         _say(preview.findings_text(warnings))

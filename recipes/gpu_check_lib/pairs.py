@@ -18,6 +18,9 @@ from gpu_check_lib.settings import Settings
 from gpu_check_lib.store import Store, StoreError
 
 _STOP, _GO = "stop", "go"
+_PATIENCE_S = (
+    15.0  # beyond `pair_s`, which a partner may have lost with one that hangs: it has to start its ranks again
+)
 
 
 @dataclass
@@ -63,8 +66,7 @@ class Tournament:
         self.store.set(f"round/{number}/{self.own}", _STOP if late else _GO)
         if late:
             return None
-        # the partner may have lost `pair_s` with one that hangs, and needs some time to start its ranks again
-        said = self.store.get(f"round/{number}/{peer}", self.settings.pair_s + 15.0)
+        said = self.store.get(f"round/{number}/{peer}", self.settings.pair_s + _PATIENCE_S)
         if said is None:
             self.store.set(f"gone/{peer}", own.host)
             return {"error": "gone"}
