@@ -38,13 +38,13 @@ def doctor(args: argparse.Namespace) -> int:
     env_file = profiles.load(here.env_file, args.profile)
     plan = _plan(here, env_file, args)
     _refuse(plan)
-    status, code, stopped, plan = _run(here, plan)
-    if not status.over and not stopped:
+    plan, watch, status, code = _run(here, plan)
+    if not status.over and watch.stopped is None:
         return code
-    if code >= 128 and status.state == "CANCELLED" and not stopped:  # Ctrl-C, or `cancel` from elsewhere
+    if code >= 128 and status.state == "CANCELLED" and watch.stopped is None:  # Ctrl-C, or `cancel` from elsewhere
         _say(f"{plan.job_id}: {status.error or 'the check was stopped'}")
         return code
-    verdict = _verdict(plan, status, stopped)
+    verdict = _verdict(plan, status, watch)
     _show(args, here, plan, verdict)
     return 0 if verdict.well else 1
 
@@ -107,8 +107,8 @@ def _refuse(plan: Plan) -> None:
         _say(preview.findings_text(warnings))
 
 
-def _run(here: Workspace, plan: Plan) -> tuple[Status, int, bool, Plan]:
-    """Submit and follow: the job's end, the exit code, and whether it had to be stopped from here."""
+def _run(here: Workspace, plan: Plan) -> tuple[Plan, Watch, Status, int]:
+    """Submit and follow: the plan with the job's id, whether it had to be stopped from here, its end, the exit code."""
     from automodel_launch import follow, jobs
     from automodel_launch.submit import submit
 
@@ -120,7 +120,7 @@ def _run(here: Workspace, plan: Plan) -> tuple[Status, int, bool, Plan]:
     follower = follow.Follower(record, ranks=[0], out=sys.stderr, watch=watch)
     status, code = follower.run()
     jobs.remember(here.records, record, status)
-    return status, code, watch.stopped is not None, plan
+    return plan, watch, status, code
 
 
 @dataclass
@@ -135,6 +135,7 @@ class Watch:
     now: Callable[[], float] = time.monotonic
     began: float | None = None
     stopped: float | None = None
+    late: bool = False  # stopped because of the limit
     place: Place = field(init=False)
 
     def __post_init__(self) -> None:
@@ -146,8 +147,9 @@ class Watch:
         if self.began is None and status.state == "RUNNING" and self._some_node_has_begun():
             self.began = now
         anew = status.state == "PENDING"
-        if self.stopped is None and self.began is not None and (anew or now - self.began > self.limit_s):
-            self.stopped = now
+        late = self.began is not None and now - self.began > self.limit_s
+        if self.stopped is None and self.began is not None and (anew or late):
+            self.stopped, self.late = now, not anew
             with contextlib.suppress(ClusterError, JobError):
                 executors.get(self.record.executor).cancel(self.record, now=True)
         return self.stopped is not None and now - self.stopped > GIVE_UP_S
@@ -159,16 +161,21 @@ class Watch:
             return False
 
 
-def _verdict(plan: Plan, status: Status, stopped: bool) -> Verdict:
+def _verdict(plan: Plan, status: Status, watch: Watch) -> Verdict:
     from automodel_launch import doctor_gpu, doctor_node
 
-    nodes = gather(plan.place, plan.job_dir, plan.nodes)
-    ended = None if stopped or status.state in ("COMPLETED", "FAILED", "NODE_FAIL") else status.error or status.state
+    nodes = gather(plan.place, plan.job_dir, plan.nodes, watch.late)
+    told = watch.stopped is not None or status.state in ("COMPLETED", "FAILED", "NODE_FAIL")
+    ended = None if told else status.error or status.state
     return doctor_gpu.judge(nodes, doctor_node.Limits.of(plan.config), ended)
 
 
-def gather(place: Place, job_dir: str, count: int) -> list[Node]:
-    """What every node has written itself, and what its agent says of one that has not come to its end."""
+def gather(place: Place, job_dir: str, count: int, late: bool = False) -> list[Node]:
+    """What every node has written itself, and what its agent says of one that has not come to its end.
+
+    `late`: the check was stopped because of its limit. Nodes that are well have ended by then. Where it was stopped for
+    another reason, mostly a node that died, those whose agents were told to stop are not to blame.
+    """
     from automodel_launch.doctor_gpu import DONE, Node
 
     files = [f"{job_dir}/{FOLDER}/node-{number}.json" for number in range(count)]
@@ -183,9 +190,19 @@ def gather(place: Place, job_dir: str, count: int) -> list[Node]:
         if (facts[number] or {}).get("phase") == DONE:
             nodes.append(Node(number, host, facts[number]))
             continue
-        silence = own.get(number) or ("its agent never started" if agents[number] is None else None)
-        nodes.append(Node(number, host, facts[number], silence, victim=number not in own and bool(own)))
+        silence = own.get(number) or _silence(agents[number], late)
+        stopped = bool((agents[number] or {}).get("stop")) and not late
+        victim = number not in own and (bool(own) or stopped)
+        nodes.append(Node(number, host, facts[number], silence, victim))
     return nodes
+
+
+def _silence(agent: Mapping[str, Any] | None, late: bool) -> str:
+    if agent is None:
+        return "its agent never started"
+    if late:
+        return "it did not end within the check's limits"
+    return "it was told to stop" if agent.get("stop") else "the node died or was cut off: its agent has left no end"
 
 
 def _own_failure(agent: Mapping[str, Any] | None) -> str | None:

@@ -300,9 +300,23 @@ def test_what_agents_say_of_nodes_that_wrote_nothing(tmp_path: Path) -> None:
     _write(tmp_path, "nodes/3.json", {"host": "c4", "failure": {"error": "another failed", "victim": True}})
     nodes = doctor_job.gather(HERE, str(tmp_path), 4)
     assert [node.host for node in nodes] == ["c1", "c2", "c3", "c4"]
-    assert [node.silence for node in nodes] == [None, "python was not found", "its agent never started", None]
+    silences = [node.silence or "" for node in nodes]
+    assert silences[:3] == ["", "python was not found", "its agent never started"]
     assert [node.victim for node in nodes] == [False, False, True, True]
     assert doctor_gpu.judge(nodes, LIMITS).bad == ["c2"]
+
+
+def test_nodes_that_slurm_stopped_when_another_died(tmp_path: Path) -> None:
+    for number in range(3):
+        _write(tmp_path, f"gpu-check/node-{number}.json", {"phase": "pairs", "host": f"c{number}"})
+        _write(
+            tmp_path, f"nodes/{number}.json", {"host": f"c{number}", "state": "ended", "stop": {"signal": "SIGTERM"}}
+        )
+    _write(tmp_path, "nodes/1.json", {"host": "c1", "state": "running", "stop": None})
+    assert doctor_gpu.judge(doctor_job.gather(HERE, str(tmp_path), 3), LIMITS).bad == ["c1"]
+    verdict = doctor_gpu.judge(doctor_job.gather(HERE, str(tmp_path), 3, late=True), LIMITS)
+    assert verdict.bad == ["c0", "c1", "c2"]  # who is well has come to an end by then
+    assert "within the check's limits" in verdict.faults[0].detail
 
 
 def test_a_node_that_hangs_and_one_that_died(tmp_path: Path) -> None:
@@ -311,7 +325,7 @@ def test_a_node_that_hangs_and_one_that_died(tmp_path: Path) -> None:
     _write(tmp_path, "nodes/1.json", {"host": "c2", "records": [{"code": 1, "error": "OSError: disk"}]})
     nodes = doctor_job.gather(HERE, str(tmp_path), 3)
     assert [(node.host, node.silence) for node in nodes] == [
-        ("c1", None),
+        ("c1", "it was told to stop"),
         ("c2", "OSError: disk"),
         ("node 2", "its agent never started"),
     ]

@@ -102,12 +102,13 @@ def measure(
     return {"gb_s": bus_bandwidth(answers[0]["bytes"], seconds, world)}
 
 
-def played(tournament: Tournament) -> tuple[list[dict[str, Any]], str | None]:
-    """The results until the end, or until node 0 was lost, with the reason."""
+def played(tournament: Tournament, keep: Callable[[list[dict[str, Any]]], None]) -> str | None:
+    """Play to the end, or until node 0 is lost, which is what is returned; `keep` gets the results after each round."""
     results: list[dict[str, Any]] = []
     try:
         for result in tournament.play():
             results.append(result)
+            keep(results)
     except StoreError as error:
-        return results, f"node 0 does not answer any longer: {error}"
-    return results, None
+        return f"node 0 does not answer any longer: {error}"
+    return None

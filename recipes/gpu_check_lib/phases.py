@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -123,11 +124,12 @@ def _together(settings: Settings, record: Record, identity: Identity, node: Node
     tournament = _on_the_store(record, meet)
     if tournament is None:
         return
-    results, lost = pairs.played(tournament) if node.guest.ranks else ([], None)
-    record.save("pairs", pairs=results, rounds=len(tournament.rounds()), meeting_error=lost)
-    _on_the_store(
-        record, lambda: meeting.leave(tournament.store, identity.node, sorted(tournament.guests), settings.pair_s)
-    )
+    record.save("pairs", rounds=len(tournament.rounds()), pairs=[])
+    if node.guest.ranks:
+        lost = pairs.played(tournament, lambda results: record.save("pairs", pairs=results))
+        record.save("pairs", meeting_error=lost)
+    with contextlib.suppress(StoreError):
+        meeting.leave(tournament.store, identity.node, sorted(tournament.guests), settings.pair_s)
 
 
 def _on_the_store(record: Record, call: Callable[[], Any]) -> Any:

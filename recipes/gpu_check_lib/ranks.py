@@ -108,5 +108,5 @@ def _serve(connection: Connection, rank: int, parent: int) -> None:
             answer = work.TASKS[task](rank, *words)
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
-            answer = {"error": f"rank {rank}: {type(error).__name__}: {lines[0][:300]}"}
+            answer = {"error": f"rank {rank}: {type(error).__name__}: {lines[0][:200]}"}
         connection.send(answer)

@@ -100,7 +100,8 @@ def _play(
         game = pairs.Tournament(
             own.node, known, store, ranked, _settings(pair_s=0.1), time.monotonic() + end_s, lambda text: None
         )
-        found, _ = pairs.played(game)
+        found: list[dict[str, Any]] = []
+        assert pairs.played(game, lambda results: found.__setitem__(slice(None), results)) is None
         results[own.node] = [(entry["peer"], entry["error"] or entry["gb_s"]) for entry in found]
 
     threads = [
