@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behin
 
 RECIPE = "gpu-check"
 FOLDER = "gpu-check"  # recipes/gpu_check_lib/record.py
+ALONE = ("dependency", "until", "chain")  # keys for jobs that belong to others; this one stands alone
 TIME = "00:10:00"  # the job takes two minutes; a container's image may have to be fetched before
 GIVE_UP_S = 30.0  # Slurm waits longer than this for a node that does not let a killed job go
 
@@ -68,8 +69,7 @@ def own_values(plan: Plan) -> list[str]:
     ranks = executor.processes(profile)
     cpus = (profile.cpus_per_task or 1) * ranks  # the recipe is one process a node, and starts the others itself
     env: dict[str, Any] = {"time": TIME, "stall": "off", "code": [], "cpus_per_task": cpus}
-    if profile.dependency:
-        env["dependency"] = None
+    env.update({key: None for key in ALONE if getattr(profile, key) is not None})
     values: dict[str, Any] = {"ranks": ranks, "gpus": profile.gpus_per_node or 0, "paths": paths(plan)}
     values.update({f"run.env.{key}": value for key, value in env.items() if key in executor.keys})
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]

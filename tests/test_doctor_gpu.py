@@ -400,6 +400,32 @@ def test_bad_input(bench: Bench, capsys: pytest.CaptureFixture[str], words: list
     assert "Traceback" not in text
 
 
+def test_the_check_stands_alone_whatever_the_profile_says(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("automodel_launch.executors.slurm.Slurm.script", lambda self, plan: "")  # NeMo-Run is slow
+    bench.env(
+        '[far]\nexecutor = "slurm"\ncontainer_image = "none"\nnodes = 4\ngpus_per_node = 8\ncpus_per_task = 3\n'
+        'dependency = "singleton"\nchain = 5\nstall = "9m"\ntime = "08:00:00"\nexclude = "c9"\n'
+        'mounts = ["/a:/b", "$SCRATCH/x:/c:ro"]\n'
+    )
+    values = dict(text.split("=", 1) for text in doctor_job.own_values(bench.plan(profile="far")))
+    read = {key: json.loads(value) for key, value in values.items()}
+    paths = [{"path": str(bench.root / "runs"), "write": True}, {"path": "/a", "write": True}]
+    assert read.pop("paths") == [*paths, {"path": "$SCRATCH/x", "write": False}]
+    assert read == {
+        **{"ranks": 8, "gpus": 8, "run.env.cpus_per_task": 24, "run.env.time": "00:10:00", "run.env.stall": "off"},
+        **{"run.env.code": [], "run.env.dependency": None, "run.env.chain": None},
+    }
+    plan = bench.plan(
+        *(text for text in doctor_job.own_values(bench.plan(profile="far")) if "run.env" in text), profile="far"
+    )
+    assert (plan.profile.dependency, plan.profile.chain, plan.profile.nodes, plan.profile.exclude) == (
+        None,
+        None,
+        4,
+        "c9",
+    )
+
+
 def test_this_machine(checkout: Checkout) -> None:
     done = checkout.run("doctor", "--gpu", "local", "min_free_gib=0.01")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from node_agent_lib.nodes import attempt, expand, host_name
+from node_agent_lib.nodes import expand, host_name
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,6 @@ class Identity:
     job_dir: str
     master: str
     port: int | None
-    attempt: int
 
 
 def of(environ: Mapping[str, str]) -> Identity:
@@ -38,7 +37,6 @@ def of(environ: Mapping[str, str]) -> Identity:
         job_dir=environ.get("LAUNCH_JOB_DIR") or os.curdir,
         master=environ.get("MASTER_ADDR", "127.0.0.1"),
         port=int(port) if port.isdigit() else None,
-        attempt=attempt(environ),
     )
 
 

@@ -25,7 +25,6 @@ class Record:
             "nodes": identity.nodes,
             "host": identity.host,
             "hosts": list(identity.hosts),
-            "attempt": identity.attempt,
             "started": time.time(),
             "phase": "local",
         }
