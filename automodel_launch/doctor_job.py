@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behin
 
 RECIPE = "gpu-check"
 FOLDER = "gpu-check"  # recipes/gpu_check_lib/record.py
-ALONE = ("dependency", "until", "chain")  # keys for jobs that belong to others; this one stands alone
+ALONE = ("dependency", "until", "chain", "until", "chain")  # keys for jobs that belong to others; this one stands alone
 TIME = "00:10:00"  # the job takes two minutes; a container's image may have to be fetched before
 GIVE_UP_S = 30.0  # Slurm waits longer than this for a node that does not let a killed job go
 
