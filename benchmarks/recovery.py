@@ -69,7 +69,7 @@ def seconds(site: Checkout, cluster: Cluster, profile: str, fault: Callable[[Job
 
 
 def end_of(cluster: Cluster, slurm_id: int, began: float) -> float:
-    """When Slurm's job ended, in unix seconds; that of a requeued one is not kept, so its fault's time stands for it."""
+    """When Slurm's job ended, in unix seconds; of a requeued one it is not kept, so the fault's time stands for it."""
     job = cluster.job(slurm_id)
     if job["JobState"] in ("RUNNING", "PENDING"):
         return began
