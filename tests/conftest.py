@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.docker_engine import DAEMON, Engine
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_TOML = '[local]\nexecutor = "local"\nnodes = 1\nnproc_per_node = 2\n'
@@ -120,3 +122,18 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
         return path
 
     return _write
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A running Docker engine."""
+    missing = "root" if os.getuid() else "Docker" if DAEMON is None or shutil.which("docker") is None else ""
+    if missing:
+        message = f"needs {missing}; scripts/install-test-system.sh installs it"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    engine = Engine()
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.stop()
