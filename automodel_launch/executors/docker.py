@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -317,11 +318,14 @@ def _pull(image: str) -> None:
         return
     code = subprocess.run(["docker", "pull", image], stdout=sys.stderr, check=False).returncode
     if code:
-        raise ClusterError(f"docker pull {image} failed (exit code {code}).", "docker images lists what is there")
+        raise ClusterError(
+            f"docker pull {image} failed (exit code {code}).",
+            "is the name right, and `docker login` done? `docker images` lists what is there; docs/containers.md makes one",
+        )
 
 
 def _said(done: Done) -> str:
-    lines = [line for line in done.err.splitlines() if line and "--help" not in line]
+    lines = [line for line in done.err.splitlines() if line and not re.match("(See|Run) .*--help|Usage:", line)]
     return " ".join(lines)[-400:] or f"exit code {done.code}"
 
 

@@ -178,7 +178,7 @@ class Supervisor:
         head = self._head(environ)
         python = command.find_python(spec.python, environ)
         if python is None:
-            raise NodeFailure(127, f"python {spec.python!r} was not found on this node")
+            raise NodeFailure(127, f"python {spec.python!r} was not found on this node or in its container")
         if not os.path.exists(spec.script_path):
             raise NodeFailure(2, f"script {spec.script_path} does not exist")
         argv = command.training_command(spec, python, self._agent, self._directory, self._node, head)

@@ -142,7 +142,9 @@ def test_images_that_cannot_be_used(found: Callable[..., dict[str, str]], tmp_pa
     assert found(container_image=str(image)) == {}
     (tmp_path / "empty.sqsh").touch()
     (tmp_path / "text.sqsh").write_text("text")
-    for name, fault in (("none.sqsh", "no such file"), ("empty.sqsh", "empty"), ("text.sqsh", "squashfs"), ("", "dir")):
+    (tmp_path / "half.sqsh").write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    faults = {"none": "no such file", "empty": "empty", "text": "squashfs", "half": "cut short"}
+    for name, fault in [("", "dir"), *((f"{name}.sqsh", fault) for name, fault in faults.items())]:
         codes = found(container_image=f"{tmp_path}/{name}")
         assert set(codes) == {"bad-image"} and fault in codes["bad-image"]
 
