@@ -9,7 +9,7 @@ MAGIC = "hsqs"  # the first bytes of a squashfs file; at 40 stands how long it i
 
 def question(word: str) -> str:
     """Bash that prints what `fault` reads; `word` is the path, quoted for bash."""
-    look = 'head -c 4 "$f" && echo && od -A n -t u8 -j 40 -N 8 "$f" && stat -L -c %s "$f"'
+    look = 'head -c 4 "$f" && echo && head -c 48 "$f" | tail -c +41 | od -A n -t u8 && stat -L -c %s "$f"'
     return f'f={word}; [ -e "$f" ] || exit 61; [ -d "$f" ] && exit 62; [ -s "$f" ] || exit 63; {look}'
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import cli, workspace
 from tests import images
-from tests.conftest import Checkout, make_checkout
+from tests.conftest import Checkout, Main, make_checkout
 from tests.docker_engine import BARE, BASE, Engine
 
 pytestmark = pytest.mark.e2e
@@ -57,22 +56,6 @@ def _wait(condition: Callable[[], object], what: str, seconds: float = 60) -> No
         time.sleep(0.1)
 
 
-@pytest.fixture
-def here(
-    site: Checkout, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """launch.py in this process, which is much quicker: exit code, standard output and error."""
-    monkeypatch.setattr(workspace, "PACKAGE", site.root / "automodel_launch")
-
-    def _here(*args: str, **env: str) -> tuple[int, str, str]:
-        with monkeypatch.context() as patch:
-            for name, value in {**site.environ, **env}.items():
-                patch.setenv(name, value)
-            return cli.main(args), *capfd.readouterr()
-
-    return _here
-
-
 def _started(site: Checkout, recipe: str = "stub-one") -> subprocess.Popen[str]:
     """An attached command whose job has logged a step; without torchrun, which takes seconds to start."""
     command = site.command(recipe, "--run", "d", *LONG)
@@ -82,7 +65,7 @@ def _started(site: Checkout, recipe: str = "stub-one") -> subprocess.Popen[str]:
     return process
 
 
-def test_inside(site: Checkout, engine: Engine, here: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_inside(site: Checkout, engine: Engine, main: Main, tmp_path: Path) -> None:
     secret = "s'e c$r\"et-0815"
     with (site.root / "env.toml").open("a") as file:
         file.write('env = ["FORWARDED"]\nsecrets = ["HF_TOKEN"]\nshm_size = "64m"\nenv_vars = {ODD = "a b, c:d\\ne"}\n')
@@ -91,16 +74,16 @@ def test_inside(site: Checkout, engine: Engine, here: Callable[..., tuple[int, s
     with (site.root / "recipes" / "stub_one.py").open("a") as file:
         file.write(f"exec({LOOK!r})\n")
     environ = {"HF_TOKEN": secret, "FORWARDED": "f g", "LEAKED": "no"}
-    plan = json.loads(here("stub-one", "--run", "d", "--dry-run", "--json", **environ)[1])
+    plan = json.loads(main(site, "stub-one", "--run", "d", "--dry-run", "--json", env=environ).stdout)
     assert f"{tmp_path}/checkout/data:{tmp_path}/checkout/data" in plan["mounts"]
     assert plan["container_image"] == BASE
     assert [finding["code"] for finding in plan["findings"]] == ["image"]
-    job = json.loads(here("stub-one", "--batch", "d", "--json", **environ)[1])
+    job = json.loads(main(site, "stub-one", "--batch", "d", "--json", env=environ).stdout)
     run, look = Path(job["run_dir"]), Path(job["run_dir"], "look.json")
     _wait(look.exists, "look.json")
     inspected = engine.docker("inspect", job["handle"]["container"]).stdout
     (run / "seen").touch()
-    assert here("attach", job["job_id"])[0] == 0
+    assert main(site, "attach", job["job_id"]).returncode == 0
     assert Path(job["job_dir"], "script").read_text().replace(job["job_id"], "@") == plan["script"].replace(
         plan["job_id"], "@"
     )
@@ -122,7 +105,6 @@ def test_the_exit_code_inside_is_the_commands(site: Checkout, engine: Engine) ->
     done = site.run("stub", "--run", "d", "fail_rank=1", "code=7")
     assert done.returncode == 7, done.stderr
     assert "error: about to fail (rank 1 on" in done.stderr
-    assert "value None" in done.stdout
     _wait(lambda: not engine.containers(), "no container left")
 
 
@@ -135,19 +117,17 @@ def test_ctrl_c_stops_the_container_and_it_saves(site: Checkout, engine: Engine)
     _wait(lambda: not engine.containers(), "no container left")
 
 
-def test_a_killed_launcher_leaves_a_job_that_is_found_again(
-    site: Checkout, engine: Engine, here: Callable[..., tuple[int, str, str]]
-) -> None:
+def test_a_killed_launcher_leaves_a_job_that_is_found_again(site: Checkout, engine: Engine, main: Main) -> None:
     process = _started(site)
     process.kill()
     process.communicate()
     del site.environ["DOCKER_HOST"]  # the record knows which engine it was
-    (job,) = json.loads(here("jobs", "--json")[1])
+    (job,) = json.loads(main(site, "jobs", "--json").stdout)
     assert (job["state"], job["executor"]) == ("RUNNING", "docker")
-    code, _, said = here("stub-one", "--run", "d", *LONG, **engine.env)
-    assert code == 3 and "run-active" in said
-    _, out, said = here("cancel", "last", "--now")
-    assert "CANCELLED" in out, said
+    again = main(site, "stub-one", "--run", "d", *LONG, env=engine.env)
+    assert again.returncode == 3 and "run-active" in again.stderr
+    cancelled = main(site, "cancel", "last", "--now")
+    assert "CANCELLED" in cancelled.stdout, cancelled.stderr
     _wait(lambda: not engine.containers(), "no container left")
 
 
@@ -160,10 +140,8 @@ def test_a_container_that_is_killed_is_a_failed_job(site: Checkout, engine: Engi
     assert "its container ended without a record" in err
 
 
-def test_files_belong_to_the_user(
-    site: Checkout, tmp_path: Path, engine: Engine, here: Callable[..., tuple[int, str, str]]
-) -> None:
-    script = json.loads(here("stub", "--run", "d", "--dry-run", "--json")[1])["script"]
+def test_files_belong_to_the_user(site: Checkout, tmp_path: Path, engine: Engine, main: Main) -> None:
+    script = json.loads(main(site, "stub", "--run", "d", "--dry-run", "--json").stdout)["script"]
     assert '--user "$user"' in script
     out = tmp_path / "mine"
     out.mkdir()
@@ -191,22 +169,22 @@ def test_files_belong_to_the_user(
 def test_what_is_wrong_is_said_before_anything_starts(
     site: Checkout,
     engine: Engine,
-    here: Callable[..., tuple[int, str, str]],
+    main: Main,
     override: str,
     environ: dict[str, str],
     code: int,
     words: str,
 ) -> None:
-    found, _, said = here("stub", "--run", "d", override, **environ)
-    assert found == code, said
-    assert words in said
+    done = main(site, "stub", "--run", "d", override, env=environ)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
     assert not engine.containers()
     assert not list((site.root / "runs").glob("*/script"))
 
 
-def test_doctor(here: Callable[..., tuple[int, str, str]]) -> None:
-    code, out, said = here("doctor", "d")
-    assert code == 0, out + said
-    assert f"{BASE} is sha256:" in out
-    code, out, _ = here("doctor", "d", DOCKER_HOST="unix:///tmp/no-engine.sock")
-    assert code == 3 and "FAIL" in out
+def test_doctor(site: Checkout, main: Main) -> None:
+    done = main(site, "doctor", "d")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{BASE} is sha256:" in done.stdout
+    bad = main(site, "doctor", "d", env={"DOCKER_HOST": "unix:///tmp/no-engine.sock"})
+    assert bad.returncode == 3 and "FAIL" in bad.stdout

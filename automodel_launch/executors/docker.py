@@ -320,7 +320,7 @@ def _pull(image: str) -> None:
     if code:
         raise ClusterError(
             f"docker pull {image} failed (exit code {code}).",
-            "is the name right, and `docker login` done? `docker images` lists what is there; docs/containers.md makes one",
+            "is the name right, and `docker login` done? `docker images` lists what is here; docs/containers.md",
         )
 
 
