@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from automodel_launch import cli, workspace
+from automodel_launch.executors.slurm import Slurm
 from tests.docker_engine import DAEMON, Engine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,6 +132,7 @@ def main(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
             patch.chdir(checkout.root)
             patch.setattr(sys, "stdin", io.StringIO())  # NeMo-Run reads it, and pytest's own raises
             patch.setattr(workspace, "PACKAGE", checkout.root / "automodel_launch")
+            patch.setattr(Slurm, "poll_s", 0.3)  # which spares a real cluster's controller
             code = cli.main(args)
         return subprocess.CompletedProcess(args, code, *capfd.readouterr())
 

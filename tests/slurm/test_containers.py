@@ -167,7 +167,7 @@ def test_sources_of_mounts_that_are_not_there(found: Callable[..., dict[str, str
 def test_a_container_that_cannot_be_made_is_named_at_the_end(
     site: Checkout, main: Main, options: tuple[str, ...], words: str
 ) -> None:
-    done = main(site, "stub", "--run", "c", *options, *ONE_PROCESS)
+    done = main(site, "stub-one", "--run", "c", *options, *ONE_PROCESS)
     assert done.returncode not in (0, 3, 4), done.stderr
     block = done.stderr[done.stderr.rindex("FAILED") :]
     (error,) = [line for line in block.splitlines() if line.startswith("  error: ")]

@@ -76,7 +76,7 @@ def _imports(tmp_path: Path) -> list[str]:
 
 def test_an_image_is_imported_once_and_used(site: Checkout, main: Main, tmp_path: Path) -> None:
     file = tmp_path / "cache" / FILE
-    before = main(site, "stub", "--run", "c")
+    before = main(site, "stub-one", "--run", "c")
     assert before.returncode == 3
     assert f"{file}" in before.stderr and "image c import" in before.stderr
     both = [
@@ -92,9 +92,9 @@ def test_an_image_is_imported_once_and_used(site: Checkout, main: Main, tmp_path
     assert job.isdigit() and words[-1] == "docker://nvcr.io#nvidia/nemo-automodel:26.04"
     (listed,) = json.loads(main(site, "image", "c", "list", "--json").stdout)
     assert listed["file"] == str(file) and listed["bytes"] == file.stat().st_size and listed["whole"]
-    done = main(site, "stub", "--run", "c")
+    done = main(site, "stub-one", "--run", "c")
     assert done.returncode == 0, done.stderr
-    plan = json.loads(main(site, "stub", "--run", "c", "--dry-run", "--offline", "--json").stdout)
+    plan = json.loads(main(site, "stub-one", "--run", "c", "--dry-run", "--offline", "--json").stdout)
     assert plan["container_image"] == str(file)
 
     file.write_bytes(file.read_bytes()[:-1])  # cut short
