@@ -336,6 +336,8 @@ def _fix(err: str) -> str:
         return "this user may not use Docker: ask for membership in the group docker, or use a rootless engine"
     if "executable file not found" in err:
         return f"the image has no {AGENT_PYTHON}: take one with Python 3.8 or later"
+    if "invalid mount option" in err:
+        return "mounts: podman cannot carry a comma in a path; a link to the directory can have another name"
     if "bind source path" in err:
         return "mounts: a directory to mount does not exist here"
     return "--dry-run shows the script"

@@ -120,6 +120,9 @@ def test_the_exit_code_inside_is_the_commands(site: Checkout, main: Main) -> Non
     done = main(site, "stub", "--run", "c", "fail_rank=3", "code=7")
     assert done.returncode == 7, done.stderr
     assert "error: about to fail (rank 3 on c2)" in done.stderr
+    job = json.loads(main(site, "status", "last", "--json").stdout)
+    ended = json.loads(Path(job["job_dir"], "exit.json").read_text())
+    assert ended["complete"]  # the other node's agent did not wait for torchrun until Slurm killed it
 
 
 @pytest.fixture
