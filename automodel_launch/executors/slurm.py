@@ -46,6 +46,7 @@ _KEYS = {
     *_MORE_SBATCH,
     *("executor", "partition", "run_partition", "batch_partition", "cpus_per_task", "nproc_per_node", "gpu"),
     *("python", "setup_lines", "startup_commands", "env_vars", "rdzv_port", "stop_grace", "stall", "code", "packager"),
+    *("chain", "until", "max_failures"),
     *("env", "secrets", "container_image", "mounts", "container_runtime", "container_writable", "container_mount_home"),
     *("container_env", "container_workdir", "image_cache", "build_partition", "build_time"),
     *("remote_job_dir", "data_dir", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
@@ -55,6 +56,25 @@ LOOKUPS, LOOKUP_S = 20, 2.0  # of a submission whose answer was lost
 _SECRETS_LEFT = "secrets-left"
 # Over for good. A job that Slurm may still requeue (PREEMPTED, NODE_FAIL) needs its secrets again.
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY"}
+# By name as well: elsewhere the id may be somebody else's job. The next attempt first: it must not begin meanwhile.
+_NEXT = '[ "$next" = - ] || scancel --name="$name" "$next" 2>/dev/null\n'
+_KILL = _NEXT + 'scancel --signal=KILL --full --name="$name" "$id" && rm -f "$left"\n'
+_ASK = (
+    _NEXT
+    + """if squeue -h -s -j "$id" -o %i 2>/dev/null | grep -qE '\\.[0-9]+$'; then
+  scancel --signal=TERM --name="$name" "$id"
+else
+  scancel --name="$name" "$id" && rm -f "$left"
+fi
+"""
+)
+# Held until JOB_DIR/chain names it, so that it cannot begin before that.
+_AGAIN = """{ grep -q '"chain": {' agent.json && how=--no-requeue || how=--requeue; } &&
+new=$(sbatch $how --hold --parsable ./script) && new=${new%%;*} && {
+  if read -r now _ number < chain; then echo "$now $new $number" > chain.new && mv chain.new chain; fi
+  scontrol release "$new" && echo "$new"
+}
+"""
 _LOST_ANSWER = ("Socket timed out", "Unable to contact slurm controller", "Zero Bytes were transmitted")
 
 
@@ -137,7 +157,8 @@ class Slurm:
         number = int(hashlib.sha256(plan.job_dir.encode()).hexdigest(), 16)
         port = plan.profile.rdzv_port or PORTS[number % len(PORTS)]
         python = plan.profile.python or "python3"
-        return agent.spec(plan, python=python, port=port, stop_with_parent=False, inherits=False)
+        chain = _chain(plan.profile)
+        return agent.spec(plan, python=python, port=port, stop_with_parent=False, inherits=False, chain=chain)
 
     def script(self, plan: Plan) -> str:
         """The complete sbatch text, as NeMo-Run makes it; nothing is asked of a cluster."""
@@ -187,7 +208,7 @@ class Slurm:
         """Slurm's word and the job's own, in one round trip; UNKNOWN while the cluster cannot be reached."""
         slurm_id = str(record.handle["slurm_id"])
         secrets_file = shlex.quote(f"{record.job_dir}/{secrets.FILE}")
-        script = slurm.query(slurm_id) + slurm.query_own(record.job_dir, slurm_id)
+        script = slurm.query(slurm_id, record.job_dir) + slurm.query_own(record.job_dir)
         script += f"[ ! -e {secrets_file} ] || echo {_SECRETS_LEFT}\n"
         shell = _shell(record.handle)
         try:
@@ -209,15 +230,26 @@ class Slurm:
         Raises:
             JobError: Slurm refuses.
         """
-        slurm_id = shlex.quote(str(record.handle["slurm_id"]))
-        job = f"--name={record.job_id} {slurm_id}"  # by name as well: elsewhere the id may be somebody else's job
+        mark = f"echo {'now' if now else 'cancel'} > {shlex.quote(f'{record.job_dir}/stop')}"
+        script = slurm.current(str(record.handle["slurm_id"]), record.job_dir) + (_KILL if now else _ASK)
         left = shlex.quote(f"{record.job_dir}/{secrets.FILE}")  # a job that waits has no agent to remove it
-        steps = f"squeue -h -s -j {slurm_id} -o %i 2>/dev/null | grep -qE '\\.[0-9]+$'"
-        end = f"{{ scancel {job} && rm -f {left}; }}"
-        polite = f"if {steps}; then scancel --signal=TERM {job}; else {end}; fi"
-        done = _shell(record.handle).run(f"scancel --signal=KILL --full {job} && rm -f {left}" if now else polite)
+        done = _shell(record.handle).run(f"{mark}\nname={record.job_id} left={left}\n{script}")
         if done.code:
             raise JobError(f"{record.job_id}: scancel: {done.err.strip()}")
+
+    def resume(self, record: Record) -> dict[str, Any]:
+        """Submit the job's script again, as the next one of its chain.
+
+        Raises:
+            ClusterError: sbatch refused.
+        """
+        shell, job_dir = _shell(record.handle), shlex.quote(record.job_dir)
+        done = shell.run(f"unset ${{!SBATCH_@}}; cd {job_dir} && {_AGAIN}", timeout=SBATCH_S)
+        slurm_id = done.out.strip()
+        if done.code or not slurm_id.isdigit():
+            said = " ".join(done.err.split())
+            raise ClusterError(f"{shell.place}: sbatch refused {record.job_id}: {said}", _fix(said))
+        return {**record.handle, "slurm_id": slurm_id}
 
 
 def _shell(values: dict[str, Any]) -> Shell:
@@ -302,9 +334,15 @@ def _srun_args(profile: Profile, plan: Plan) -> list[str]:
 
 
 def _finish(plan: Plan) -> str:
-    """At the batch script's end the record of the job is completed, and its true code becomes the script's."""
-    program = f"{AGENT_PYTHON} {plan.job_dir}/code/recipes/node_agent.py finish {plan.job_dir}"
-    return f"trap 'code=$?; {program} --code $code; exit $?' EXIT"
+    """At the batch script's end the record of the job is completed, and its true code becomes the script's.
+
+    Before its step the agent's `begin` says which attempt this is, and queues the next one of a chain.
+    """
+    program = f"{AGENT_PYTHON} {plan.job_dir}/code/recipes/node_agent.py"
+    return (
+        f"trap 'code=$?; {program} finish {plan.job_dir} --code $code; exit $?' EXIT\n"
+        f'eval "$({program} begin {plan.job_dir})"'
+    )
 
 
 def _refuse(command: str) -> None:
@@ -317,7 +355,8 @@ def _sbatch(shell: Shell, plan: Plan) -> str:
     try:
         # SBATCH_* variables would win over the script's lines, which the plan shows
         done = shell.run(
-            f"unset ${{!SBATCH_@}}; cd {plan.job_dir} && sbatch --requeue --parsable {script}", timeout=SBATCH_S
+            f"unset ${{!SBATCH_@}}; cd {plan.job_dir} && sbatch {_requeue(plan.profile)} --parsable {script}",
+            timeout=SBATCH_S,
         )
     except ClusterError as error:  # the connection broke, or sbatch hung: it may have submitted
         return _submitted(shell, plan, error.message)
@@ -328,6 +367,20 @@ def _sbatch(shell: Shell, plan: Plan) -> str:
     if done.code == 0 or any(words in said for words in _LOST_ANSWER):
         return _submitted(shell, plan, said)
     raise ClusterError(f"{shell.place}: sbatch refused {plan.job_id}: {said}", _fix(said))
+
+
+def _chain(profile: Profile) -> dict[str, Any] | None:
+    """What the batch script's `begin` and `finish` need to know of further attempts; None: there are none."""
+    if profile.until is None and profile.chain is None:
+        return None
+    exclude = [profile.exclude] if profile.exclude else []
+    return {"jobs": profile.chain, "failures": profile.max_failures, "exclude": exclude}
+
+
+def _requeue(profile: Profile) -> str:
+    """A chain has its next job waiting. Slurm's requeue is slower (it holds a job for two minutes) and cannot change
+    the nodes to exclude."""
+    return "--requeue" if _chain(profile) is None else "--no-requeue"
 
 
 def _submitted(shell: Shell, plan: Plan, said: str) -> str:
