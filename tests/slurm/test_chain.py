@@ -211,6 +211,33 @@ def test_a_node_that_is_given_up_writes_no_more(site: Checkout, cluster: Cluster
 
 
 @pytest.mark.slow
+def test_a_cable_that_is_put_back(site: Checkout, cluster: Cluster) -> None:
+    """Half a minute without the network is longer than Slurm waits for a node."""
+    run = Run(site, "steps=60")
+    run.reach(0, 7)
+    node = int(run.node(1)["host"][1:])
+    cluster.cut_node(node)
+    time.sleep(30)
+    cluster.join_node(node)
+    run.end()
+    run.check(most_lost=5)
+    assert run.states() == ["NODE_FAIL", "COMPLETED"]
+
+
+@pytest.mark.slow
+def test_time_limit_in_the_middle_of_a_save(site: Checkout, cluster: Cluster) -> None:
+    run = Run(site, "steps=12", "save_s=45.0")
+    part = run.run_dir / "checkpoints" / "epoch_0_step_9" / "part-0"
+    wait_until(part.exists, 120, str(part))  # the one before is whole
+    cluster.expire(run.attempt(0))
+    wait_until(lambda: len(run.history("ended")) > 0, 60, "the end of the first attempt")
+    assert (part.parent / ".incomplete").exists()
+    run.end()
+    run.check(most_lost=5)
+    assert run.states() == ["TIMEOUT", "COMPLETED"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [0, 1, 2, 3])
 def test_killed_while_it_saves(site: Checkout, cluster: Cluster, phase: int) -> None:
     run = Run(site, "steps=20", "save_s=2.0")
