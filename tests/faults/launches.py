@@ -1,0 +1,317 @@
+"""A launch out of a small YAML file: what tests/test_faults.py checks, and try_real.py gives to the real part.
+
+A file of tests/faults/ is a faulty launch, one of tests/faults/valid/ a valid one. Keys (README.md tells them at length):
+
+    wrong, or right   one sentence: what is wrong, or what the launch stands for
+    recipe, config, overrides, mode   the command line; a config is the name of a shipped one, of one in
+                      tests/faults/configs/, or a text of several lines
+    profile, keys     a table of BASE below and TOML lines for it; or `env`: the whole of env.toml
+    environ, cwd      variables of the shell (null: unset) and its directory
+    files, commit     what lies in HERE before the launch, and what of it is committed to git
+    slurm             what Slurm's commands answer, recorded from a real one; else a cluster that takes the job
+    code, level       the finding that must be among them; or `exit: 2`: refused before there is a plan; `words` of it
+    part, ranks       what is to try it for real, and on how many ranks
+    tried             what that did
+
+HERE stands for the own directory of a case, DATA for one with whole data and a tokenizer, CONFIGS for configs/ here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+from unittest import mock
+
+import yaml
+
+from automodel_launch import checks, configs, overrides, profiles, recipes
+from automodel_launch import plan as planning
+from automodel_launch.checks import Finding
+from automodel_launch.errors import LaunchError
+from automodel_launch.plan import Plan
+from automodel_launch.workspace import Workspace
+from tests.recipes.pretrain_fixtures import write_megatron, write_nanogpt
+
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
+VOCABULARY = 300  # of the tokenizer and the data in DATA, and of the models in configs/
+BASE = {
+    "here": 'executor = "local"\nnproc_per_node = 2\ndata_dir = "DATA"\n',
+    "site": (
+        'executor = "slurm"\naccount = "research"\npartition = "batch"\nnodes = 1\ngpus_per_node = 8\nnproc_per_node = 2\n'
+        'time = "00:05:00"\nremote_job_dir = "HERE/jobs"\ndata_dir = "DATA"\n'
+    ),
+    "docker": 'executor = "docker"\ngpus_per_node = 0\nnproc_per_node = 2\ndata_dir = "DATA"\n',
+}
+BARE = 'container_image = "none"\n'
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One file; see the module's text for the keys."""
+
+    name: str
+    wrong: str = ""
+    right: str = ""
+    recipe: str = "pretrain"
+    config: str = "small"
+    overrides: tuple[str, ...] = ()
+    mode: Literal["run", "batch"] = "run"
+    profile: str = "here"
+    keys: str = ""
+    env: str = ""
+    environ: Mapping[str, str | None] = field(default_factory=dict)
+    cwd: str = ""
+    files: Mapping[str, Any] = field(default_factory=dict)
+    commit: tuple[str, ...] = ()
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+    level: str = "error"
+    exit: int = 0
+    words: tuple[str, ...] = ()
+    part: str = ""
+    ranks: int = 0
+    tried: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(path: Path) -> Launch:
+    """One launch.
+
+    Raises:
+        TypeError: a key that a launch does not have.
+    """
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for key in ("overrides", "words", "commit"):
+        if key in content:
+            content[key] = tuple(content[key])
+    return Launch(name=path.stem, **content)
+
+
+def faulty() -> list[Launch]:
+    """All faulty launches, by name."""
+    return [read(path) for path in sorted(FOLDER.glob("*.yaml"))]
+
+
+def valid() -> list[Launch]:
+    """All valid launches, by name."""
+    return [read(path) for path in sorted((FOLDER / "valid").glob("*.yaml"))]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a launch is set up: its own directory, and what all of them share."""
+
+    here: Path
+    data: Path
+    recipes: Path
+
+    def text(self, written: str) -> str:
+        """A text of a launch with the real directories."""
+        written = written.replace("HERE", str(self.here)).replace("DATA", str(self.data))
+        return written.replace("CONFIGS", str(FOLDER / "configs"))
+
+    @property
+    def workspace(self) -> Workspace:
+        """The launch's checkout: HERE, with the recipes and configs of this one."""
+        return Workspace(self.here, self.recipes, ROOT / "configs", self.here / "env.toml")
+
+
+def share(folder: Path) -> tuple[Path, Path]:
+    """DATA, and recipes/ outside of any repository; once for many launches."""
+    data, copied = folder / "data", folder / "recipes"
+    shutil.copytree(ROOT / "recipes", copied, ignore=shutil.ignore_patterns("__pycache__"))
+    shards = data / "tiny" / "megatron"
+    shards.mkdir(parents=True)
+    for name, documents in (("train", 150), ("valid", 50)):
+        write_megatron(shards / name, _documents(documents, 50, VOCABULARY - 1))
+    blend = {"train": ["1.0", str(shards / "train")], "valid": ["1.0", str(shards / "valid")]}
+    (shards / "blend.json").write_text(json.dumps(blend))
+    _tokenizer(data / "tiny" / "tokenizer")
+    shard = data / "nanogpt" / "latest" / "train" / "train_00000.bin"
+    shard.parent.mkdir(parents=True)
+    write_nanogpt(shard, [number % VOCABULARY for number in range(9000)])
+    return data, copied
+
+
+def set_up(launch: Launch, stage: Stage) -> None:
+    """Write env.toml and the files of a launch."""
+    stage.here.mkdir(parents=True)
+    env = launch.env or f"[{launch.profile}]\n{BASE[launch.profile]}{launch.keys}"
+    if launch.profile == "site" and "container_image" not in env:
+        env += BARE
+    (stage.here / "env.toml").write_text(stage.text(env))
+    for name, content in launch.files.items():
+        _make(Path(stage.text(name) if name.startswith("DATA") else stage.here / name), content, stage)
+    if launch.commit:
+        _commit(stage.here, launch.commit)
+
+
+@contextlib.contextmanager
+def shell(launch: Launch, stage: Stage) -> Iterator[None]:
+    """The launch's own environment and directory; Slurm's commands are the recorded ones."""
+    path = f"{_commands(launch, stage)}:{os.environ['PATH']}" if launch.profile == "site" else os.environ["PATH"]
+    given = {name: stage.text(value) for name, value in launch.environ.items() if value is not None}
+    environ = {**os.environ, "PATH": path, "HF_HOME": str(stage.data / "hf"), **given}
+    for name in ("PRETRAIN_BLEND_PATH", "NANOGPT_BIN_PATTERN", "HF_TOKEN", "WANDB_API_KEY", "RANK", "WORLD_SIZE"):
+        if name not in given:
+            environ.pop(name, None)
+    before = Path.cwd()
+    os.chdir(stage.text(launch.cwd) or stage.here)
+    try:
+        with mock.patch.dict(os.environ, environ, clear=True):
+            yield
+    finally:
+        os.chdir(before)
+
+
+def plan(launch: Launch, stage: Stage, name: str | None = None) -> Plan:
+    """The plan of a launch, as launching.py makes it; inside `shell`."""
+    workspace = stage.workspace
+    env_file = profiles.load(workspace.env_file, launch.profile)
+    recipe = recipes.find(workspace, launch.recipe)
+    given = [overrides.parse(stage.text(text)) for text in launch.overrides]
+    layered = configs.load(recipe, config(launch, stage), given, ["--dry-run", "--run", "--batch"])
+    return planning.make(workspace, env_file, launch.profile, recipe, layered, mode=launch.mode, name=name)
+
+
+def config(launch: Launch, stage: Stage) -> str:
+    """What -c is given."""
+    if "\n" in launch.config:
+        path = stage.here / "case.yaml"
+        path.write_text(stage.text(launch.config))
+        return str(path)
+    own = FOLDER / "configs" / f"{launch.config}.yaml"
+    return str(own) if own.is_file() else stage.text(launch.config)
+
+
+def check(launch: Launch, stage: Stage) -> list[Finding] | LaunchError:
+    """All findings about a launch, or what refused it before there was a plan."""
+    set_up(launch, stage)
+    with shell(launch, stage):
+        try:
+            return checks.run(plan(launch, stage))
+        except LaunchError as error:
+            return error
+
+
+# What lies in HERE
+
+
+def _make(path: Path, content: Any, stage: Stage) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str):
+        path.write_text(stage.text(content))
+    elif content is None:
+        path.mkdir()
+    else:
+        (kind, given), *_ = content.items()
+        _MAKERS[kind](path, given or {}, stage)
+
+
+def _megatron(path: Path, given: Mapping[str, int], stage: Stage) -> None:
+    documents = _documents(given.get("documents", 100), given.get("length", 50), given.get("top", VOCABULARY - 1))
+    write_megatron(path, documents)
+    tokens = path.with_suffix(".bin")
+    os.truncate(tokens, tokens.stat().st_size - given.get("cut", 0))
+
+
+def _nanogpt(path: Path, given: Mapping[str, Any], stage: Stage) -> None:
+    tokens = given.get("tokens", 9000)
+    write_nanogpt(path, [number % (given.get("top", VOCABULARY - 1) + 1) for number in range(tokens)])
+    with path.open("r+b") as file:
+        if "claims" in given:
+            file.seek(8)
+            file.write(struct.pack("<i", given["claims"]))
+        if "magic" in given:
+            file.seek(0)
+            file.write(struct.pack("<i", given["magic"]))
+        file.truncate(path.stat().st_size - given.get("cut", 0))
+    if "bos" in given:  # one document in 50 tokens
+        step = {"positions": 50, "offsets": 100}[given["bos"]]
+        starts = range(0, tokens * step // 50, step)
+        path.with_suffix(".bos.idx").write_bytes(struct.pack(f"<{len(starts)}i", *starts))
+
+
+def _documents(number: int, length: int, top: int) -> list[list[int]]:
+    return [[(17 * first + i) % (top + 1) for i in range(length)] for first in range(number)]
+
+
+def _tokenizer(folder: Path, given: Mapping[str, Any] | None = None, stage: Stage | None = None) -> None:
+    """A tokenizer of bytes that transformers loads; written without it, since importing it takes seconds."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    first = (given or {}).get("first", "<|endoftext|>")
+    tokens = {token: number for number, token in enumerate([first, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=tokens, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([first])
+    folder.mkdir(parents=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    described = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": first, "model_max_length": 1024}
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+
+
+def _record(path: Path, given: Mapping[str, Any], stage: Stage) -> None:
+    """record.json of data preparation, as far as lineage.py reads it."""
+    import hashlib
+
+    file = Path(stage.text(given["tokenizer"]), "tokenizer.json")
+    made = {"name": str(file.parent), "path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    path.write_text(json.dumps({"tokenizer": made}))
+
+
+_MAKERS = {
+    "megatron": _megatron,
+    "nanogpt": _nanogpt,
+    "tokenizer": _tokenizer,
+    "record": _record,
+    "bytes": lambda path, given, stage: path.write_bytes(bytes(given)),
+    "link": lambda path, given, stage: path.symlink_to(stage.text(given)),
+    "sparse": lambda path, given, stage: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), given),
+}
+
+
+def _commit(folder: Path, paths: tuple[str, ...]) -> None:
+    who = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    for words in (["init", "-q"], ["add", *paths], [*who, "commit", "-q", "-m", "all"]):
+        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+
+
+# Slurm's commands
+
+
+@cache
+def recorded() -> dict[str, Any]:
+    """What a real Slurm answered (slurm.yml names it)."""
+    found: dict[str, Any] = yaml.safe_load((FOLDER / "slurm.yml").read_text())
+    return found
+
+
+def _commands(launch: Launch, stage: Stage) -> Path:
+    """A folder with sbatch, scontrol, sinfo and srun, which say what a real Slurm said."""
+    folder = stage.here / ".slurm"
+    folder.mkdir()
+    answers = {**recorded(), **launch.slurm}
+    refused = "sbatch" in launch.slurm
+    for name in ("sbatch", "scontrol", "sinfo", "srun"):
+        text = answers[name] if name != "scontrol" else answers["partitions"]
+        (folder / f"{name}.txt").write_text(text)
+        body = f"cat {folder}/{name}.txt"
+        if name == "scontrol":
+            body = f'[ "$1" = ping ] && echo "Slurmctld(primary) at c0 is UP" || {body}'
+        if name == "sbatch":
+            body = f"cat > /dev/null; {body} >&2; exit {int(refused)}"
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    return folder
