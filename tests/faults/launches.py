@@ -1,6 +1,6 @@
 """A launch out of a small YAML file: what tests/test_faults.py checks, and try_real.py gives to the real part.
 
-A file of tests/faults/ is a faulty launch, one of tests/faults/valid/ a valid one. Keys (README.md tells them at length):
+A file of tests/faults/ is a faulty launch, one of tests/faults/valid/ a valid one. README.md tells the keys at length:
 
     wrong, or right   one sentence: what is wrong, or what the launch stands for
     recipe, config, overrides, mode   the command line; a config is the name of a shipped one, of one in
@@ -8,10 +8,10 @@ A file of tests/faults/ is a faulty launch, one of tests/faults/valid/ a valid o
     profile, keys     a table of BASE below and TOML lines for it; or `env`: the whole of env.toml
     environ, cwd      variables of the shell (null: unset) and its directory
     files, commit     what lies in HERE before the launch, and what of it is committed to git
-    slurm             what Slurm's commands answer, recorded from a real one; else a cluster that takes the job
+    slurm             what Slurm's commands answer where it is not what slurm.yml has
     code, level       the finding that must be among them; or `exit: 2`: refused before there is a plan; `words` of it
     part, ranks       what is to try it for real, and on how many ranks
-    tried             what that did
+    tried, recorded   what that did, and Slurm's own words where it refused; try_real.py writes both
 
 HERE stands for the own directory of a case, DATA for one with whole data and a tokenizer, CONFIGS for configs/ here.
 """
@@ -24,7 +24,7 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -47,8 +47,8 @@ VOCABULARY = 300  # of the tokenizer and the data in DATA, and of the models in 
 BASE = {
     "here": 'executor = "local"\nnproc_per_node = 2\ndata_dir = "DATA"\n',
     "site": (
-        'executor = "slurm"\naccount = "research"\npartition = "batch"\nnodes = 1\ngpus_per_node = 8\nnproc_per_node = 2\n'
-        'time = "00:05:00"\nremote_job_dir = "HERE/jobs"\ndata_dir = "DATA"\n'
+        'executor = "slurm"\naccount = "research"\npartition = "batch"\nnodes = 1\ngpus_per_node = 8\n'
+        'nproc_per_node = 2\ntime = "00:05:00"\nremote_job_dir = "HERE/jobs"\ndata_dir = "DATA"\n'
     ),
     "docker": 'executor = "docker"\ngpus_per_node = 0\nnproc_per_node = 2\ndata_dir = "DATA"\n',
 }
@@ -73,13 +73,14 @@ class Launch:
     cwd: str = ""
     files: Mapping[str, Any] = field(default_factory=dict)
     commit: tuple[str, ...] = ()
-    slurm: Mapping[str, Any] = field(default_factory=dict)
+    slurm: Mapping[str, str] = field(default_factory=dict)
     code: str = ""
     level: str = "error"
     exit: int = 0
     words: tuple[str, ...] = ()
     part: str = ""
     ranks: int = 0
+    recorded: Mapping[str, str] = field(default_factory=dict)
     tried: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -222,6 +223,8 @@ def _megatron(path: Path, given: Mapping[str, int], stage: Stage) -> None:
     write_megatron(path, documents)
     tokens = path.with_suffix(".bin")
     os.truncate(tokens, tokens.stat().st_size - given.get("cut", 0))
+    index = path.with_suffix(".idx")
+    os.truncate(index, index.stat().st_size - given.get("index_cut", 0))
 
 
 def _nanogpt(path: Path, given: Mapping[str, Any], stage: Stage) -> None:
@@ -271,7 +274,7 @@ def _record(path: Path, given: Mapping[str, Any], stage: Stage) -> None:
     path.write_text(json.dumps({"tokenizer": made}))
 
 
-_MAKERS = {
+_MAKERS: dict[str, Callable[[Path, Any, Stage], object]] = {
     "megatron": _megatron,
     "nanogpt": _nanogpt,
     "tokenizer": _tokenizer,
@@ -302,8 +305,8 @@ def _commands(launch: Launch, stage: Stage) -> Path:
     """A folder with sbatch, scontrol, sinfo and srun, which say what a real Slurm said."""
     folder = stage.here / ".slurm"
     folder.mkdir()
-    answers = {**recorded(), **launch.slurm}
-    refused = "sbatch" in launch.slurm
+    answers = {**recorded(), **launch.slurm, **launch.recorded}
+    refused = "sbatch" in launch.recorded
     for name in ("sbatch", "scontrol", "sinfo", "srun"):
         text = answers[name] if name != "scontrol" else answers["partitions"]
         (folder / f"{name}.txt").write_text(text)

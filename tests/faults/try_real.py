@@ -5,8 +5,8 @@
 
 It is a tool and no test. A file's `part` says what is tried:
 
-    automodel   recipes/pretrain.py with the resolved config, under torchrun on `ranks` ranks over gloo; where the
-                launcher refuses to resolve it, the config is composed without it, as AutoModel's user would write it
+    automodel   recipes/pretrain.py with the resolved config, on `ranks` ranks (2) over gloo; where the launcher refuses
+                to resolve it, the config is composed without it, as AutoModel's user would write it
     nemo-run    nemo_run.SlurmExecutor of the profile's keys, as a person writes them, and a dry run of an Experiment:
                 the lines of the batch script that these keys change
     packager    the packager that the profile names, on the files of the launch: what the archive holds
@@ -14,34 +14,39 @@ It is a tool and no test. A file's `part` says what is tried:
                 scripts/install-test-system.sh): sbatch --test-only's words, and what became of the job
     none        nothing: `tried` is written by hand, and says why this machine cannot try it
 
-A try of `automodel` takes 15 to 40 s on two cores.
+A try of `automodel` takes a few seconds, after 15 s for the first one's imports.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import tomli
 import yaml
 
-from automodel_launch import automodel, nemo, overrides, submit, yamlio
+from automodel_launch import nemo, overrides, submit, yamlio
 from automodel_launch.errors import LaunchError
 from tests.faults import launches
 from tests.faults.launches import FOLDER, ROOT, Launch, Stage
 
 LIMIT_S = 100
+answers: dict[str, str] = {}  # of Slurm's commands, where they differ from those in slurm.yml
 _ERROR = re.compile(r"^(?:\[rank\d+\]:\s*)?(pretrain: .*|[A-Za-z_.]*(?:Error|Exception)(?::.*)?)$", re.M)
 _NOT_IT = ("ChildFailedError", "DistNetworkError", "RuntimeError: DataLoader worker")
 
@@ -60,6 +65,7 @@ def main() -> None:
             launch = launches.read(path)
             stage = Stage(Path(folder) / launch.name, *shared)
             launches.set_up(launch, stage)
+            answers.clear()
             by, said = _PARTS[launch.part](launch, stage)
             whole = said.replace(str(stage.here), "HERE").replace(folder, "").replace(str(ROOT) + "/", "")
             print(f"{launch.name}: {by}: {whole if options.output else telling(whole)}", flush=True)
@@ -68,14 +74,17 @@ def main() -> None:
 
 
 def telling(said: str) -> str:
-    """The last 600 characters of a result."""
-    return " ".join(said.split())[-600:]
+    """A result in one line, and not too long a one."""
+    line = " ".join(said.split())
+    return line if len(line) <= 500 else f"{line[:500]} ..."
 
 
 def write(path: Path, by: str, said: str) -> None:
-    """Replace what stands behind `tried:` in a file."""
-    head = re.split(r"^tried:", path.read_text(), maxsplit=1, flags=re.M)[0]
-    body = yaml.safe_dump({"tried": {"by": by, "said": said}}, width=110, allow_unicode=True, sort_keys=False)
+    """Replace what stands behind `tried:` in a file, and Slurm's refusal before it."""
+    head = re.split(r"^(?:recorded|tried):", path.read_text(), maxsplit=1, flags=re.M)[0]
+    content = {"recorded": dict(answers)} if answers else {}
+    content["tried"] = {"by": by, "said": said}
+    body = yaml.safe_dump(content, width=110, allow_unicode=True, sort_keys=False)
     path.write_text(head + body)
 
 
@@ -93,29 +102,77 @@ def try_automodel(launch: Launch, stage: Stage) -> tuple[str, str]:
         except LaunchError:
             content = composed(launch, stage)
         (run_dir / "config.yaml").write_text(yamlio.dump(content))
-        code, output = _train(run_dir, ranks, stage)
+        code, output = _train(run_dir, ranks, stage.here if "code" in launch.keys else run_dir)
     return f"AutoModel 0.7.0, {ranks} ranks over gloo", _outcome(code, output)
 
 
-def _train(run_dir: Path, ranks: int, stage: Stage) -> tuple[int | None, str]:
-    """(exit code, output); the code is None where it ran past the limit."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    recipe = [str(ROOT / "recipes" / "pretrain.py"), "--config", str(run_dir / "config.yaml")]
-    environ = {**os.environ, "OMP_NUM_THREADS": "1", "LAUNCH_RUN_DIR": str(run_dir), "HF_HUB_OFFLINE": "1"}
+def _train(run_dir: Path, ranks: int, cwd: Path) -> tuple[int | None, str]:
+    """(exit code, output); the code is None where it ran past the limit.
+
+    The ranks are forks of a process that has imported AutoModel once; torchrun would add nothing but 15 s of imports.
+    """
+    pretrain = _recipe()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {"WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            [sys.executable, *(torchrun if ranks > 1 else []), *recipe],
-            stdout=output, stderr=output, env=environ, cwd=stage.here / "run", start_new_session=True,
-        )  # fmt: skip
-        try:
-            code: int | None = process.wait(LIMIT_S)
-        except subprocess.TimeoutExpired:
-            code = None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        children = []
+        for rank in range(ranks):
+            environ = {"LAUNCH_RUN_DIR": run_dir, **common, "RANK": rank, "LOCAL_RANK": rank}
+            pid = os.fork()
+            if pid == 0:
+                os.setsid()
+                os.chdir(cwd)
+                os.dup2(output.fileno(), 1)
+                os.dup2(output.fileno(), 2)
+                os.environ.update({name: str(value) for name, value in environ.items()})
+                _become(lambda: pretrain.main(["--config", str(run_dir / "config.yaml")]))
+            children.append(pid)
+        code = _wait(children)
         output.seek(0)
         return code, output.read().decode(errors="replace").replace("\r", "\n")
+
+
+@cache
+def _recipe() -> Any:
+    """recipes/pretrain.py, with what it imports late."""
+    os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
+    sys.path.insert(0, str(ROOT / "recipes"))
+    for name in ("nemo_automodel.recipes.llm.train_ft", "nemo_automodel.components.datasets.llm.megatron_dataset"):
+        importlib.import_module(name)
+    return importlib.import_module("pretrain")
+
+
+def _become(main: Callable[[], int]) -> None:
+    """End this process with what `main` returns, or with its traceback."""
+    code = 1
+    try:
+        code = main()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _wait(children: list[int]) -> int | None:
+    """The first bad exit code, after which the others are killed, as torchrun does; None after LIMIT_S."""
+    end, left, worst = time.monotonic() + LIMIT_S, set(children), 0
+    while left and time.monotonic() < end:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid:
+            left.discard(pid)
+            worst = worst or os.waitstatus_to_exitcode(status)
+            end = min(end, time.monotonic() + 5) if worst else end
+        time.sleep(0.05)
+    for pid in left:
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return None if left and not worst else worst
 
 
 def _outcome(code: int | None, output: str) -> str:
@@ -146,9 +203,9 @@ def composed(launch: Launch, stage: Stage) -> Any:
     run = {"dir": str(stage.here / "run"), "name": "run", "data_dir": str(stage.data)}
     merged = OmegaConf.merge(merged, {"run": run})
     # AutoModel's loader reads ${oc.env:NAME} itself
-    text = OmegaConf.to_yaml(merged).replace("${oc.env:", "$@{")
+    text = OmegaConf.to_yaml(merged).replace("${oc.env:", "$@{").replace("${art:", "$@art{")
     resolved = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
-    content = yaml.safe_load(yaml.safe_dump(resolved).replace("$@{", "${oc.env:"))
+    content = yaml.safe_load(yaml.safe_dump(resolved).replace("$@{", "${oc.env:").replace("$@art{", "${art:"))
     del content["run"]
     return content
 
@@ -156,9 +213,9 @@ def composed(launch: Launch, stage: Stage) -> Any:
 def _layered(path: Path) -> Any:
     from omegaconf import OmegaConf
 
-    content = OmegaConf.load(path)
+    content = yaml.safe_load(path.read_text())  # as AutoModel reads it: of a key given twice the last
     below = [_layered((path.parent / name).with_suffix(".yaml")) for name in content.pop("defaults", None) or ()]
-    return OmegaConf.merge(*below, content)
+    return OmegaConf.merge(*below, OmegaConf.create(content))
 
 
 # NeMo-Run
@@ -186,7 +243,8 @@ def _nemo_script(table: dict[str, Any], stage: Stage) -> str:
         del values["container_image"]
     try:
         with nemo.experiment("try", "try", stage.here / f"nemo{time.monotonic_ns()}") as (run, exp):
-            executor = run.SlurmExecutor(**values, tunnel=run.LocalTunnel(job_dir=str(stage.here / "jobs")))
+            tunnel = run.LocalTunnel(job_dir=str(stage.here / "jobs"))
+            executor = run.SlurmExecutor(**values, tunnel=tunnel, packager=run.Packager())
             exp.add(run.Script(inline="python train.py"), executor=executor, name="task")
             exp.dryrun(log=False, delete_exp_dir=False)
             return str(exp.jobs[0]._dryrun_info.request.materialize())
@@ -200,20 +258,20 @@ def try_packager(launch: Launch, stage: Stage) -> tuple[str, str]:
     out = stage.here / "out"
     out.mkdir()
     try:
-        with nemo.experiment("try", "try", stage.here / "nemo") as (run, _):
+        with launches.shell(launch, stage), nemo.experiment("try", "try", stage.here / "nemo") as (run, _):
             packager = (
-                run.PatternPackager(include_pattern=table["code"], relative_path=[str(stage.here)] * len(table["code"]))
-                if table.get("packager") == "pattern"
-                else run.GitArchivePackager(check_uncommitted_changes=False)
+                run.GitArchivePackager(check_uncommitted_changes=False)
+                if table.get("packager") == "git"
+                else run.PatternPackager(include_pattern=table["code"], relative_path=[str(stage.here)])
             )
             made = packager.package(stage.here, str(out), "code")
     except (LaunchError, SystemExit) as error:
         return "NeMo-Run 0.11.1", f"{type(packager).__name__}: {getattr(error, 'message', error)}"
     with tarfile.open(made) as archive:
-        names = [member.name for member in archive if member.isfile()]
-    size = Path(made).stat().st_size / 1e6
+        members = [member for member in archive if member.isfile()]
+    names, size = [member.name for member in members], sum(member.size for member in members) / 1e6
     shown = ", ".join(names[:6]) or "no file at all"
-    return "NeMo-Run 0.11.1", f"silence: {type(packager).__name__} makes an archive of {size:.1f} MB with {shown}"
+    return "NeMo-Run 0.11.1", f"silence: {type(packager).__name__} packs {size:.1f} MB: {shown}"
 
 
 # Slurm
@@ -221,14 +279,17 @@ def try_packager(launch: Launch, stage: Stage) -> tuple[str, str]:
 
 def try_slurm(launch: Launch, stage: Stage) -> tuple[str, str]:
     """Submit the plan, and look what becomes of it."""
-    with cluster() as environ, launches.shell(launch, stage):
+    with cluster(stage.here.parent, pyxis="srun" not in launch.slurm) as environ, launches.shell(launch, stage):
         os.environ.update(environ)
         os.environ["PATH"] = os.environ["PATH"].partition(":")[2]  # without the recorded answers
         try:
             plan = launches.plan(launch, stage)
         except LaunchError as error:
             return "Slurm 22.05.8", f"NOT TRIED, the launcher: {error.message}"
-        tested = _shell("sbatch --test-only", plan.script)
+        done = subprocess.run(["sbatch", "--test-only"], input=plan.script, capture_output=True, text=True)
+        tested = " ".join(done.stderr.split())
+        if done.returncode:
+            answers["sbatch"] = done.stderr
         try:
             made, record = submit.submit(plan, stage.workspace)
         except LaunchError as error:
@@ -243,16 +304,17 @@ def try_slurm(launch: Launch, stage: Stage) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[dict[str, str]]:
-    """A cluster of four nodes, with the stand-in for pyxis where it can be compiled."""
+def cluster(seen: Path, pyxis: bool) -> Iterator[dict[str, str]]:
+    """A cluster of four nodes, with or without the stand-in for pyxis; `seen` is a directory that they see."""
     script = [str(ROOT / "scripts" / "slurm-cluster"), "--dir", f"/tmp/try-real-{os.getpid()}"]
     plugin = FOLDER.parent / "slurm" / "spank_testct.c"
     Path(script[2]).mkdir(exist_ok=True)
     Path(script[2]).chmod(0o755)
     built = f"{script[2]}/spank.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", built, str(plugin)], check=True)
-    shared = [word for path in (ROOT, Path(sys.prefix), Path(tempfile.gettempdir())) for word in ("--shared", str(path))]
-    subprocess.run([*script, "up", "--owner", str(os.getpid()), "--pyxis", built, *shared[:4]], check=True, stdout=-3)
+    shared = [word for path in (ROOT, Path(sys.prefix), seen) for word in ("--shared", str(path))]
+    options = ["--owner", str(os.getpid()), *(["--pyxis", built] if pyxis else []), *shared]
+    subprocess.run([*script, "up", *options], check=True, stdout=subprocess.DEVNULL)
     try:
         yield {"SLURM_CONF": f"{script[2]}/slurm.conf"}
     finally:
