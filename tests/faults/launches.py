@@ -80,7 +80,7 @@ class Launch:
     words: tuple[str, ...] = ()
     part: str = ""
     ranks: int = 0
-    recorded: Mapping[str, str] = field(default_factory=dict)
+    recorded: Mapping[str, Any] = field(default_factory=dict)
     tried: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -228,8 +228,8 @@ def _megatron(path: Path, given: Mapping[str, int], stage: Stage) -> None:
 
 
 def _nanogpt(path: Path, given: Mapping[str, Any], stage: Stage) -> None:
-    tokens = given.get("tokens", 9000)
-    write_nanogpt(path, [number % (given.get("top", VOCABULARY - 1) + 1) for number in range(tokens)])
+    tokens, size = given.get("tokens", 9000), given.get("top", VOCABULARY - 1) + 1
+    write_nanogpt(path, [number % 50 and number % size for number in range(tokens)])  # a document in 50, begun by a 0
     with path.open("r+b") as file:
         if "claims" in given:
             file.seek(8)
@@ -238,7 +238,7 @@ def _nanogpt(path: Path, given: Mapping[str, Any], stage: Stage) -> None:
             file.seek(0)
             file.write(struct.pack("<i", given["magic"]))
         file.truncate(path.stat().st_size - given.get("cut", 0))
-    if "bos" in given:  # one document in 50 tokens
+    if "bos" in given:
         step = {"positions": 50, "offsets": 100}[given["bos"]]
         starts = range(0, tokens * step // 50, step)
         path.with_suffix(".bos.idx").write_bytes(struct.pack(f"<{len(starts)}i", *starts))
@@ -306,7 +306,6 @@ def _commands(launch: Launch, stage: Stage) -> Path:
     folder = stage.here / ".slurm"
     folder.mkdir()
     answers = {**recorded(), **launch.slurm, **launch.recorded}
-    refused = "sbatch" in launch.recorded
     for name in ("sbatch", "scontrol", "sinfo", "srun"):
         text = answers[name] if name != "scontrol" else answers["partitions"]
         (folder / f"{name}.txt").write_text(text)
@@ -314,7 +313,7 @@ def _commands(launch: Launch, stage: Stage) -> Path:
         if name == "scontrol":
             body = f'[ "$1" = ping ] && echo "Slurmctld(primary) at c0 is UP" || {body}'
         if name == "sbatch":
-            body = f"cat > /dev/null; {body} >&2; exit {int(refused)}"
+            body = f"cat > /dev/null; {body} >&2; exit {launch.recorded.get('code', 0)}"
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")
         (folder / name).chmod(0o755)
     return folder

@@ -46,7 +46,7 @@ from tests.faults import launches
 from tests.faults.launches import FOLDER, ROOT, Launch, Stage
 
 LIMIT_S = 100
-answers: dict[str, str] = {}  # of Slurm's commands, where they differ from those in slurm.yml
+answers: dict[str, str | int] = {}  # of Slurm's commands, where they differ from those in slurm.yml
 _ERROR = re.compile(r"^(?:\[rank\d+\]:\s*)?(pretrain: .*|[A-Za-z_.]*(?:Error|Exception)(?::.*)?)$", re.M)
 _NOT_IT = ("ChildFailedError", "DistNetworkError", "RuntimeError: DataLoader worker")
 
@@ -289,7 +289,7 @@ def try_slurm(launch: Launch, stage: Stage) -> tuple[str, str]:
         done = subprocess.run(["sbatch", "--test-only"], input=plan.script, capture_output=True, text=True)
         tested = " ".join(done.stderr.split())
         if done.returncode:
-            answers["sbatch"] = done.stderr
+            answers.update(sbatch=done.stderr, code=done.returncode)
         try:
             made, record = submit.submit(plan, stage.workspace)
         except LaunchError as error:
