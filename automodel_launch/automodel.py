@@ -103,6 +103,18 @@ def data_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{key}.{leaf}", section[leaf]
 
 
+def index_dirs(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """(key, value) of where Megatron data keep their index; None: in PREFIX/cache, beside the data (gpt_dataset.py)."""
+    for key, kind, section in datasets(config):
+        if MEGATRON_DATASET in kind:
+            yield f"{key}.index_mapping_dir", section.get("index_mapping_dir")
+
+
+def aligns(config: Mapping[str, Any]) -> bool:
+    """Sequences of nanoGPT data begin at BOS tokens, which .bos.idx files tell the places of."""
+    return any(NANOGPT_DATASET in kind and section.get("align_to_bos") is True for _, kind, section in datasets(config))
+
+
 def compiles(config: Mapping[str, Any]) -> bool:
     """Training needs a C++ compiler: MegatronPretraining builds its helper with torch's load_inline."""
     return any(MEGATRON_DATASET in kind for _, kind, _ in datasets(config))
@@ -223,7 +235,9 @@ def left_to_the_job(value: Any) -> bool:
 
 
 def has_schedule(config: Mapping[str, Any]) -> bool:
-    """The config is one of AutoModel's, whose schedule can be reckoned with."""
+    """The config has a schedule of AutoModel's to reckon with, whichever recipe reads it: unlike `trains`, also that
+    of a user's own script that does not say what it depends on.
+    """
     return isinstance(config.get("step_scheduler"), Mapping)
 
 
@@ -325,11 +339,16 @@ def schedule(config: Mapping[str, Any]) -> Schedule | None:
 
 def sequence(config: Mapping[str, Any]) -> tuple[str, int] | None:
     """(key, tokens) of a training sequence."""
-    for leaf in ("seq_length", "seq_len"):
-        value = get(config, f"dataset.{leaf}")
-        if isinstance(value, int) and not isinstance(value, bool):
-            return f"dataset.{leaf}", value
-    return None
+    return next((found for found in sequences(config) if found[0].startswith("dataset.")), None)
+
+
+def sequences(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """(key, tokens) of a sequence of each dataset."""
+    for key in DATASETS:
+        for leaf in ("seq_length", "seq_len"):
+            value = get(config, f"{key}.{leaf}")
+            if isinstance(value, int) and not isinstance(value, bool):
+                yield f"{key}.{leaf}", value
 
 
 def endless(config: Mapping[str, Any]) -> bool:
@@ -393,6 +412,15 @@ def chunked_loss(config: Mapping[str, Any]) -> bool:
     """The loss never holds the logits of all tokens (FusedLinearCrossEntropy, ChunkedCrossEntropy)."""
     name = str(get(config, "loss_fn._target_") or "").rpartition(".")[2]
     return "Linear" in name or "Chunked" in name
+
+
+def model_place(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(key, directory or hub id) of what the model, or its architecture, is loaded from."""
+    for key in (f"{MODEL}.{PRETRAINED}", f"{MODEL}.config.{PRETRAINED}", f"{MODEL}.config"):
+        value = get(config, key)
+        if isinstance(value, str):
+            return key, value
+    return None
 
 
 @dataclass(frozen=True)

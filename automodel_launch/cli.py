@@ -12,10 +12,10 @@ from automodel_launch.errors import LaunchError, UsageError
 USAGE = """\
 launch.py RECIPE [-c CONFIG] [--run PROFILE | --batch PROFILE] [--dry-run] [OVERRIDE ...]
        launch.py recipes | configs RECIPE | profiles [PROFILE]
-       launch.py jobs | status JOB | attach JOB | logs JOB | cancel JOB
+       launch.py jobs | status JOB | attach JOB | logs JOB | cancel JOB | pause JOB | resume JOB
        launch.py check RECIPE [-c CONFIG] [--run PROFILE] [OVERRIDE ...]
        launch.py data-prep inspect PATH [--tokenizer DIR] [--json]
-       launch.py doctor PROFILE
+       launch.py doctor PROFILE | nodes PROFILE [--forgive NODE]
        launch.py image PROFILE import|list|remove [IMAGE]"""
 
 EPILOG = """\
@@ -197,6 +197,31 @@ def _cancel(argv: list[str]) -> int:
     return following.cancel(args)
 
 
+def _pause(argv: list[str]) -> int:
+    args = _command("pause", "stop a run, with a save, until `resume`", job=True).parse_args(argv)
+    from automodel_launch import following
+
+    return following.pause(args)
+
+
+def _resume(argv: list[str]) -> int:
+    about = "a further attempt at a job that is over, from its run's last checkpoint"
+    args = _command("resume", about, job=True).parse_args(argv)
+    from automodel_launch import following
+
+    return following.resume(args)
+
+
+def _nodes(argv: list[str]) -> int:
+    parser = _command("nodes", "nodes that have failed jobs, which further attempts keep away from for a day")
+    parser.add_argument("profile", metavar="PROFILE")
+    parser.add_argument("--forgive", metavar="NODE", help="take this node off the list")
+    args = parser.parse_args(argv)
+    from automodel_launch import bad_nodes
+
+    return bad_nodes.nodes(args)
+
+
 def _doctor(argv: list[str]) -> int:
     parser = _command("doctor", "is this profile's place reachable and usable; exits with 3 if not, 4 if unreachable")
     parser.add_argument("profile", metavar="PROFILE")
@@ -226,7 +251,10 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "attach": _attach,
     "logs": _logs,
     "cancel": _cancel,
+    "pause": _pause,
+    "resume": _resume,
     "check": lambda argv: _launch(argv, check=True),
     "doctor": _doctor,
+    "nodes": _nodes,
     "image": _image,
 }

@@ -1,21 +1,15 @@
-"""How many training tokens lie here: sizes of files and a few bytes of headers, never the data themselves.
-
-Megatron's .idx begins with b"MMIDIDX\\0\\0", a version (<Q) and the code of the tokens' type (<B)
-(nemo_automodel, components/datasets/llm/megatron/indexed_dataset.py). A nanoGPT .bin begins with 256 int32, of which
-[2] is the number of tokens (components/datasets/llm/nanogpt_dataset.py).
-"""
+"""How many training tokens the data hold, from what was looked at: sizes of files and headers, never the data."""
 
 from __future__ import annotations
 
-import glob
-import json
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-_ITEM = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}
+from automodel_launch import look
+from automodel_launch.found import Found, kind_of_paths
+
+_ITEM = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}  # bytes of an id, by the type in an .idx
 _TRAIN_OF_SPLIT = "900,50,50"  # MegatronPretraining's default `split`
 
 
@@ -28,13 +22,15 @@ class Part:
     share: float
 
 
-def megatron(section: Mapping[str, Any]) -> list[Part]:
+def megatron(section: Mapping[str, Any], found: Found) -> list[Part]:
     """The parts that `paths` of a MegatronPretraining section names for training; none where something is amiss, which
-    checks/data.py says.
+    checks/blends.py and checks/shards.py say.
     """
     paths, whole = section.get("paths"), True
-    if isinstance(paths, str) and paths.endswith(".json"):
-        paths = _json(Path(paths))
+    if isinstance(paths, str) and kind_of_paths(paths) != "pairs":
+        kind = kind_of_paths(paths)
+        facts = found.facts(kind, paths)
+        paths = facts.get("value") if kind == "blends" else facts.get("files")
     if isinstance(paths, Mapping):
         paths = paths.get("train")
     else:
@@ -43,12 +39,12 @@ def megatron(section: Mapping[str, Any]) -> list[Part]:
     if not isinstance(entries, list) or not entries:
         return []
     names, weights = _weighted([str(entry) for entry in entries])
+    if not weights:
+        names = list(dict.fromkeys(look.without_ending(name) for name in names))
     used = 1.0 if whole else _train_share(section.get("split"))
-    sizes = _sizes(names)
-    if not sizes or not all(sizes):
-        return []
+    sizes = [_tokens(found.facts("pairs", look.without_ending(name))) for name in names]
     total = sum(weights) if weights else 0.0
-    if weights and total <= 0:
+    if not all(sizes) or (weights and total <= 0):
         return []
     all_tokens = sum(sizes)
     return [
@@ -76,36 +72,14 @@ def _train_share(split: Any) -> float:
         return 1.0
 
 
-def _sizes(names: Sequence[str]) -> list[int]:
-    """Tokens of each prefix; the type is read from the first, since one tokenizer made them all."""
-    try:
-        with open(f"{names[0]}.idx", "rb") as file:
-            head = file.read(18)
-        item = _ITEM[struct.unpack("<B", head[17:18])[0]] if head[:9] == b"MMIDIDX\0\0" else 0
-        return [Path(f"{name}.bin").stat().st_size // item for name in names]
-    except (OSError, KeyError, struct.error, ZeroDivisionError):
-        return []
+def _tokens(facts: Mapping[str, Any]) -> int:
+    return int(facts["bin"]) // _ITEM[facts["type"]] if facts.get("type") in _ITEM and "bin" in facts else 0
 
 
-def nanogpt(pattern: Any) -> list[Part]:
-    """The files that a pattern, or a list of files, matches here."""
+def nanogpt(pattern: Any, found: Found) -> list[Part]:
+    """The files that a pattern, or a list of files, matches."""
     patterns = pattern if isinstance(pattern, list) else [pattern]
-    files = sorted({file for one in patterns for file in glob.glob(str(one))})  # noqa: PTH207 (as AutoModel reads it)
-    try:
-        sizes = [_header(Path(file)) for file in files]
-    except (OSError, struct.error):
-        return []
+    files = dict.fromkeys(file for one in patterns for file in found.facts("shards", str(one)).get("files", []))
+    sizes = [max(0, found.facts("files", file).get("tokens", 0)) for file in files]
     total = sum(sizes)
     return [Part(file, size, size / total) for file, size in zip(files, sizes, strict=True)] if all(sizes) else []
-
-
-def _header(path: Path) -> int:
-    with path.open("rb") as file:
-        return int(struct.unpack("<3i", file.read(12))[2])
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -266,8 +266,12 @@ def closing_block(record: Record, status: Status) -> str:
 
 
 def _results(record: Record, status: Status, place: Place) -> Iterator[str]:
-    from automodel_launch import rundir
+    from automodel_launch import history, rundir
 
+    tried = history.attempts(record.run_dir, place)
+    if len(tried) > 1:
+        yield f"  run {record.run_name}, {len(tried)} attempts:"
+        yield from (f"    {line}" for line in history.table(tried))
     last = JobDir(record.job_dir, place).last_metrics()
     if last:
         yield f"  last step: {last['step']}, loss {last['loss']}"

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from automodel_launch import executors, follow, workspace
+from automodel_launch import executors, follow, history, rundir, secrets, workspace
 from automodel_launch import jobs as records
 from automodel_launch.errors import JobError, UsageError
-from automodel_launch.jobdir import JobDir
+from automodel_launch.jobdir import JobDir, parse
 from automodel_launch.jobs import Record, Status
+from automodel_launch.places import Place
 
 LATE_S = 30.0  # after stop_grace, for the agents to kill and to write down what was
+STOP = "stop"  # the file that stops a job, or all jobs of a run (recipes/node_agent_lib/stops.py)
 AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 
 
@@ -46,7 +49,8 @@ def status(args: argparse.Namespace) -> int:
     _reachable(record, now)
     _remember(args, record, now)
     if args.json:
-        print(json.dumps({**_row(record, now), "metrics": _dir(record).last_metrics()}, indent=1))
+        tried = history.attempts(record.run_dir, _dir(record).place)
+        print(json.dumps({**_row(record, now), "metrics": _dir(record).last_metrics(), "history": tried}, indent=1))
     else:
         print(follow.closing_block(record, now))
     return 0
@@ -107,6 +111,57 @@ def cancel(args: argparse.Namespace) -> int:
     _remember(args, record, end)
     print(json.dumps(_row(record, end)) if args.json else f"{record.job_id}: {end.state}")
     return 0
+
+
+def pause(args: argparse.Namespace) -> int:
+    """Stop a run until it is resumed: the job, its further attempts, and any other job of the run."""
+    record = _find(args)
+    _dir(record).place.put(record.run_dir, {}, {STOP: "pause\n"})
+    sys.stderr.write(f"{record.run_name} is paused; `python launch.py resume {record.job_id}` goes on\n")
+    if _status(record).over:
+        print(json.dumps(_row(record, _status(record))) if args.json else f"{record.job_id}: paused")
+        return 0
+    args.now = False
+    return cancel(args)
+
+
+def resume(args: argparse.Namespace) -> int:
+    """A further attempt at a job that is over: same script, same code, from the run's last checkpoint."""
+    record = _find(args)
+    before, place = _status(record), _dir(record).place
+    _reachable(record, before)
+    if not before.over:
+        raise JobError(f"{record.job_id} is not over: {before.state}.", f"python launch.py attach {record.job_id}")
+    end = rundir.finished(record.run_dir, place)
+    if before.state == "COMPLETED" or (end and (end.get("step") or 0) >= (record.max_steps or 0)):
+        sys.stderr.write(f"run {record.run_name} is finished; nothing was started\n")
+        print(json.dumps(_row(record, before)) if args.json else f"{record.job_id}: {before.state}")
+        return 0
+    _restore_secrets(record, place)
+    for folder in (record.job_dir, record.run_dir):
+        place.remove(f"{folder}/{STOP}")
+    record = replace(record, handle=executors.get(record.executor).resume(record), end=None)
+    records.save(workspace.find(args.env).records, record)
+    if args.json:
+        print(json.dumps(asdict(record)))
+    else:
+        print(record.job_id)
+    sys.stderr.write(f"{record.job_id} goes on; follow it with `python launch.py attach {record.job_id}`\n")
+    return 0
+
+
+def _restore_secrets(record: Record, place: Place) -> None:
+    """The former attempt has removed them; their names are in the plan."""
+    agent, plan = (
+        parse((place.read(f"{record.job_dir}/{name}") or (b"", 0))[0]) for name in ("agent.json", "plan.json")
+    )
+    path, names = (agent or {}).get("secrets_file"), (plan or {}).get("secrets") or []
+    if not path or place.read(path) is not None:
+        return
+    unset = [name for name in names if name not in os.environ]
+    if unset:
+        raise JobError(f"{record.job_id} needs {', '.join(unset)}, which this shell has not.", f"export {unset[0]}=...")
+    secrets.write(place, path, secrets.file_content(names, os.environ))
 
 
 def _find(args: argparse.Namespace) -> Record:

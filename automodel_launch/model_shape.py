@@ -6,14 +6,13 @@ Keys are those of Hugging Face's config.json (transformers, configuration_utils.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import automodel
+from automodel_launch import automodel, hub_cache
 
 GPT2_BUILDER = "build_gpt2_model"
 # Defaults of nemo_automodel.components.models.gpt2.build_gpt2_model and of transformers.GPT2Config.
@@ -79,10 +78,11 @@ class Shape:
         return str(value).removeprefix("torch.") if value else None
 
 
-def read(config: Mapping[str, Any], look: bool = True) -> Shape | None:
+def read(config: Mapping[str, Any], look: bool = True, loaded: Mapping[str, Any] | None = None) -> Shape | None:
     """The shape of the config's model; None where it is not known here.
 
-    `look` allows files: a directory that the config names, or a hub id in this machine's Hugging Face cache.
+    `look` allows files: a directory that the config names, or a hub id in this machine's Hugging Face cache. `loaded`
+    is what that directory's config.json holds, where it was read elsewhere.
     """
     section = automodel.model_section(config)
     if section is None:
@@ -90,9 +90,10 @@ def read(config: Mapping[str, Any], look: bool = True) -> Shape | None:
     hidden = any(automodel.left_to_the_job(value) for value in section.written.values())
     numbers = {key: value for key, value in section.written.items() if key not in _NO_NUMBERS}
     if section.place and not automodel.left_to_the_job(section.place):
-        path = _config_json(section.place) if look else None
-        found = _load(path) if path else None
-        return _shape({**found, **numbers}, str(path), None) if found and not hidden else None
+        path = _config_json(section.place) if look and not loaded else None
+        found = _load(path) if path else loaded
+        where = str(path) if path else f"{section.place}/config.json"
+        return _shape({**found, **numbers}, where, None) if found and not hidden else None
     if hidden or section.kind is None:
         return None
     return _shape(numbers, section.key, section.kind)
@@ -126,31 +127,14 @@ def _family(kind: str) -> str | None:
 
 
 def _config_json(place: str) -> Path | None:
-    """config.json of a directory, or of a hub id in the cache (huggingface_hub: models--ORG--NAME/snapshots/REV)."""
-    folder = Path(place).expanduser()
-    candidates = [folder / "config.json"]
-    if not folder.is_absolute() and place.count("/") <= 1:
-        repository = _cache() / f"models--{place.replace('/', '--')}"
-        revision = _text(repository / "refs" / "main").strip()
-        candidates.append(repository / "snapshots" / (revision or "-") / "config.json")
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _cache() -> Path:
-    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
+    """config.json of a directory, or of a hub id in the cache."""
+    path = Path(place).expanduser() / "config.json"
+    return path if path.is_file() else hub_cache.cached(place, "config.json")
 
 
 def _load(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(_text(path))
-    except ValueError:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

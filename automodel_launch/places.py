@@ -44,7 +44,7 @@ class Place(Protocol):
         """Copy files and write texts into a folder, by their paths relative to it."""
 
     def remove(self, folder: str) -> None:
-        """Remove a job's folder with all that is in it."""
+        """Remove a job's folder with all that is in it, or one file."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Here:
         """See Place."""
         import shutil
 
-        shutil.rmtree(folder, ignore_errors=True)
+        Path(folder).unlink(missing_ok=True) if Path(folder).is_file() else shutil.rmtree(folder, ignore_errors=True)
 
 
 HERE = Here()

@@ -43,6 +43,11 @@ class Profile(_Closed):
     stop_grace: Count = 120
     stall: Annotated[str, Field(pattern=r"^(off|[1-9][0-9]*[smh])$")] | None = None
 
+    # further attempts
+    chain: Count | None = None
+    until: Literal["done"] | None = None
+    max_failures: Count = 3
+
     # what travels, and where to
     code: Names = ()
     packager: Literal["git", "pattern", "none"] | None = None

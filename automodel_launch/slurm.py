@@ -73,16 +73,31 @@ class Own:
     node: dict[str, Any] | None = None
     log: str = ""
     log_name: str | None = None
+    stopped: bool = False  # somebody has made the job's stop file
+
+    @property
+    def goes_on(self) -> bool:
+        """A chained job whose last attempt has ended, and that shall have another one."""
+        return bool(self.exit and self.exit.get("goes_on"))
 
 
-def query(slurm_id: str) -> str:
+def current(slurm_id: str, job_dir: str) -> str:
+    """Bash lines that set `id`, the Slurm job that runs or ran last for our job, and `next`, the one that waits for
+    its end or "-": from JOB_DIR/chain (recipes/node_agent_lib/chain.py), else the one that was submitted."""
+    return f"""
+id={shlex.quote(slurm_id)} next=-
+read -r first second _ 2>/dev/null < {shlex.quote(f"{job_dir}/chain")} && [ -n "$second" ] && id=$first next=$second
+"""
+
+
+def query(slurm_id: str, job_dir: str) -> str:
     """Bash lines that print what `parse` reads, a line a fact. Later sources are asked only where earlier ones fail.
 
     A controller that squeue could not reach is not asked again by scontrol: that would only wait for as long again.
+    Where a job of a chain has ended, the next one is asked for too, behind a line `next`.
     """
-    job = shlex.quote(slurm_id)
-    sacct = f"sacct -n -X -P -D -j {job} -o State,ExitCode,NodeList,JobName"
-    return f"""
+    sacct = 'sacct -n -X -P -D -j "$1" -o State,ExitCode,NodeList,JobName'
+    return f"""{current(slurm_id, job_dir)}
 err=$(mktemp)
 say() {{ # SOURCE CODE OUTPUT
   printf '%s\\n' "$3" | while IFS= read -r line; do printf '%s %s %s\\n' "$1" "$2" "$line"; done
@@ -93,32 +108,42 @@ ask() {{ # SOURCE COMMAND...
   [ "$code" = 0 ] || out=$(tr '\\n' ' ' < "$err")
   say "$source" "$code" "$out"
 }}
-ended=yes
-ask squeue squeue -h -j {job} -o '%T|%r|%S|%N|%j'
-case "$code:$out" in
-  0:*'|'*) ended= ;;
-  124:* | *'Unable to contact'* | *'timed out'*) ask sacct {sacct} ;;
-  *) ask scontrol scontrol -o show job {job}
-    case "$code:$out" in 0:*JobState=*) ;; *)
-      ask sacct {sacct} ;;
-    esac ;;
-esac
+look() {{ # SLURM_ID
+  ended=yes
+  ask squeue squeue -h -j "$1" -o '%T|%r|%S|%N|%j'
+  case "$code:$out" in
+    0:*'|'*) ended= ;;
+    124:* | *'Unable to contact'* | *'timed out'*) ask sacct {sacct} ;;
+    *) ask scontrol scontrol -o show job "$1"
+      case "$code:$out" in 0:*JobState=*) ;; *)
+        ask sacct {sacct} ;;
+      esac ;;
+  esac
+}}
+look "$id"
+if [ -n "$ended" ] && [ "$next" != - ]; then
+  echo next
+  look "$next"
+  [ -n "$ended" ] || id=$next
+  ended=yes
+fi
 rm -f "$err"
 """
 
 
-def query_own(job_dir: str, slurm_id: str) -> str:
+def query_own(job_dir: str) -> str:
     """Bash lines behind those of `query`, for `read_own`. The log's end is sent of an ended job only."""
     job = shlex.quote(job_dir)
     return f"""
+[ ! -e {job}/stop ] || echo own stopped yes
 ls {job} >/dev/null 2>&1 # a network file system otherwise remembers for a minute that exit.json is not there
 for name in exit nodes/0; do
   printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name".json 2>/dev/null; echo
 done
 if [ -n "$ended" ]; then
-  grep -hE {shlex.quote(container_errors.LINES)} {job}/logs/log-*_{shlex.quote(slurm_id)}_*.out 2>/dev/null |
+  grep -hE {shlex.quote(container_errors.LINES)} {job}/logs/log-*_"$id"_*.out 2>/dev/null |
     head -n 20 | cut -c 1-500 | sed 's/^/own log| /' # before the batch log, in which NeMo-Run's own lines may fail
-  for log in {job}/logs/sbatch_*_{shlex.quote(slurm_id)}.out; do
+  for log in {job}/logs/sbatch_*_"$id".out; do
     [ -f "$log" ] || continue
     echo "own log $(basename "$log")"
     tail -c {LOG_TAIL} "$log" | tr -d '\\000' | sed 's/^/own log| /'
@@ -141,7 +166,8 @@ def read_own(text: str) -> Own:
         elif source == "own":
             found[name] = said
     log_name = f"logs/{found['log']}" if "log" in found else None
-    return Own(_exit_record(found.get("exit", "")), parse_json(found.get("nodes/0", "")), "\n".join(log), log_name)
+    node, stopped = parse_json(found.get("nodes/0", "")), "stopped" in found
+    return Own(_exit_record(found.get("exit", "")), node, "\n".join(log), log_name, stopped)
 
 
 def _exit_record(text: str) -> dict[str, Any] | None:
@@ -150,7 +176,21 @@ def _exit_record(text: str) -> dict[str, Any] | None:
 
 
 def parse(text: str, name: str | None = None) -> Answer:
-    """Read the output of `query`. A job of another `name` is another job: another cluster's, or an id used again."""
+    """Read the output of `query`. A job of another `name` is another job: another cluster's, or an id used again.
+
+    The next job of a chain counts as soon as it is more than taken out of the queue.
+    """
+    first, _, second = text.partition("\nnext\n")
+    answer = _parse(first, name)
+    if not second:
+        return answer
+    following = _parse(second, name)
+    if not following.asked or (following.state is not None and following.state != "CANCELLED"):
+        return following
+    return answer
+
+
+def _parse(text: str, name: str | None) -> Answer:
     said = [_Line(*line.split(" ", 2)) for line in text.splitlines() if line.count(" ") >= 2]
     said = [line for line in said if line.source in _READERS]
     facts = [(line.source, *found) for line in said if line.code == "0" and (found := _READERS[line.source](line.text))]
@@ -247,8 +287,11 @@ def judge(answer: Answer, own: Own) -> Status:
 
 
 def _waiting(answer: Answer, own: Own) -> str:
-    """Slurm's reason and estimate; a job that waits though it has begun before was requeued."""
-    again = f"requeued after attempt {(own.node.get('attempt') or 0) + 1}, " if own.node else ""
+    """Slurm's reason and estimate; a job that waits though it has begun before was requeued, or is a chain's next."""
+    done = f"attempt {(own.node.get('attempt') or 0) + 1}" if own.node else ""
+    again = f"requeued after {done}, " if done else ""
+    if own.goes_on:
+        again = f"{done or 'the last attempt'} has ended ({own.exit.get('why') if own.exit else ''}), the next one: "
     estimate = f", estimated start {answer.start}" if answer.start else ""
     return f"{again}{answer.reason or (answer.state or '').lower()}{estimate}"
 
@@ -274,7 +317,7 @@ def _without_slurm(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
         said = "Slurm no longer knows the job, and it left no record" if answer.asked else "Slurm does not answer"
         return Status("UNKNOWN", error=said, step=told["step"], forgotten=answer.asked)
     state = record["state"]
-    final = state == "COMPLETED" or (state == "FAILED" and bool(record.get("complete")))
+    final = state == "COMPLETED" or (state == "FAILED" and bool(record.get("complete")) and not own.goes_on)
     if not answer.asked and not final:
         return Status("UNKNOWN", error=f"Slurm does not answer; the job's record says {state}", step=told["step"])
     causes = _DUE_TO.findall(own.log)
@@ -291,8 +334,10 @@ def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Statu
     record = own.exit or {}
     own_failure = record.get("state") == "FAILED" and bool(told["error"])
     if state == "FAILED":
-        if record.get("state") == "CANCELLED":
-            state = "CANCELLED"
+        if record.get("state") in OUTSIDE:
+            state = record["state"]
+        elif own.stopped and (own.goes_on or not record or NO_AGENT in str(told["error"])):
+            state = "CANCELLED"  # between two attempts, or before there was an agent that could have noticed
         if _is_memory(own):
             state = "OUT_OF_MEMORY"
     if state == "OUT_OF_MEMORY":

@@ -71,8 +71,9 @@ def prepare(folder: Path, shards: int = 200) -> list[str]:
     blend = []
     for number in range(shards):
         prefix = folder / f"shard_{number:05}"
-        prefix.with_suffix(".idx").write_bytes(b"MMIDIDX\0\0" + struct.pack("<QB", 1, 8) + b"\0" * 16)
-        prefix.with_suffix(".bin").write_bytes(b"\0" * 4096)
+        index = struct.pack("<9sQBQQiqqq", b"MMIDIDX\0\0", 1, 8, 1, 2, 4096, 0, 0, 1)  # one document of uint16
+        prefix.with_suffix(".idx").write_bytes(index)
+        prefix.with_suffix(".bin").write_bytes(b"\0" * 8192)
         blend += [f"{1 / shards:.6f}", str(prefix)]
     (folder / "blend.json").write_text(json.dumps({"train": blend, "validation": blend[1::2]}))
     (folder / "config.json").write_text(json.dumps(_QWEN3_30B))

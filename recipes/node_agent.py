@@ -3,6 +3,7 @@
 
     node_agent.py run SPEC.json [--detach]    supervise this node's part of the job
     node_agent.py worker SCRIPT [ARGS...]     what torchrun starts as each rank (internal)
+    node_agent.py begin JOB_DIR               shell lines for the batch script; queues the next attempt
     node_agent.py finish JOB_DIR [--code N]   merge nodes/*.json into exit.json where that is still missing
 
 Standard library only, Python 3.8 or later: it runs inside any container before anything is set up. Exit codes: `run`
@@ -29,6 +30,10 @@ def main(argv: list[str]) -> int:
         return worker.main(argv[1], argv[2:])
     if argv[:1] == ["run"]:
         return _run(argv[1:])
+    if argv[:1] == ["begin"] and len(argv) == 2:
+        from node_agent_lib import begin
+
+        return begin.main(argv[1])
     if argv[:1] == ["finish"]:
         return _finish(argv[1:])
     return _usage()

@@ -13,7 +13,7 @@ import pytest
 from automodel_launch import checks
 from automodel_launch.checks import Finding
 from automodel_launch.plan import Plan
-from tests.workbench import Bench, make_bench
+from tests.workbench import Bench, make_bench, write_pair, write_shard
 
 MEGATRON = "nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPretraining"
 NANOGPT = "nemo_automodel.components.datasets.llm.nanogpt_dataset.NanogptDataset"
@@ -46,10 +46,8 @@ def _data(bench: Bench, value: Any, target: str = MEGATRON, key: str = "paths") 
     return bench.planned(json.dumps({"dataset": {"_target_": target, key: value}}))
 
 
-def _shard(folder: Path, name: str, size: int = 10) -> str:
-    for end in ("bin", "idx"):
-        (folder / f"{name}.{end}").write_bytes(b"x" * size)
-    return str(folder / name)
+def _shard(folder: Path, name: str) -> str:
+    return write_pair(folder / name, [1, 2, 3], [4, 5])
 
 
 def test_a_plain_plan_has_no_errors(bench: Bench) -> None:
@@ -76,7 +74,8 @@ def test_whole_shards_are_fine(bench: Bench, tmp_path: Path) -> None:
 
 def test_missing_and_empty_shards(bench: Bench, tmp_path: Path) -> None:
     _one(_data(bench, str(tmp_path / "no")), "no-data", "dataset.paths", "stub/t.yaml:1", "no.bin", "data-prep")
-    _shard(tmp_path, "empty", 0)
+    for end in ("bin", "idx"):
+        (tmp_path / f"empty.{end}").write_bytes(b"")
     _one(_data(bench, [str(tmp_path / "empty")]), "no-data", "empty.bin", "is empty")
     one = _shard(tmp_path, "one")
     (tmp_path / "one.idx").unlink()
@@ -138,12 +137,12 @@ def test_nanogpt_shards(bench: Bench, tmp_path: Path) -> None:
     _one(_data(bench, pattern, NANOGPT, "file_pattern"), "no-data", pattern, "dataset.file_pattern")
     (tmp_path / "a.bin").write_bytes(b"x" * 1024)
     _one(_data(bench, pattern, NANOGPT, "file_pattern"), "no-data", "a.bin", "no tokens")
-    (tmp_path / "a.bin").write_bytes(b"x" * 1026)
+    write_shard(tmp_path / "a.bin", [1])
     assert _errors(_data(bench, pattern, NANOGPT, "file_pattern")) == []
 
 
 def test_nanogpt_takes_a_list_of_files(bench: Bench, tmp_path: Path) -> None:
-    (tmp_path / "a.bin").write_bytes(b"x" * 2000)
+    write_shard(tmp_path / "a.bin", [1, 2])
     assert _errors(_data(bench, [str(tmp_path / "a.bin")], NANOGPT, "file_pattern")) == []
     assert _errors(_data(bench, [str(tmp_path / "b.bin")], NANOGPT, "file_pattern"))
 

@@ -234,7 +234,7 @@ def _fake(folder: Path, name: str, script: str) -> None:
 
 
 def _ask(folder: Path, job: Path | None = None) -> str:
-    return LocalShell().run(slurm.query("5") + (slurm.query_own(str(job), "5") if job else "")).out
+    return LocalShell().run(slurm.query("5", str(job or folder)) + (slurm.query_own(str(job)) if job else "")).out
 
 
 def test_a_warning_before_the_answer(fakes: Path) -> None:

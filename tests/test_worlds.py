@@ -134,7 +134,7 @@ def test_the_middle_knows_no_single_executor(module: str) -> None:
     assert not {name for name in imported if name.startswith(f"{PACKAGE}.executors.") or name == f"{PACKAGE}.nemo"}
 
 
-TALKERS = {"cli", "launching", "following", "listing", "doctor", "imaging", "preview", "follow"}
+TALKERS = {"cli", "launching", "following", "listing", "doctor", "imaging", "bad_nodes", "preview", "follow"}
 
 
 @pytest.mark.parametrize("path", LAUNCHER, ids=lambda path: str(path.relative_to(ROOT)))
@@ -198,6 +198,9 @@ SURFACE = {
     "attach": COMMON,
     "logs": COMMON | {"--rank", "--follow"},
     "cancel": COMMON | {"--now"},
+    "pause": COMMON,
+    "resume": COMMON,
+    "nodes": COMMON | {"--forgive"},
     "check": LAUNCH,
     "doctor": COMMON,
     "image": COMMON,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +77,25 @@ class Bench:
         """The plan for a config of that text."""
         self.config(text)
         return self.plan(*texts, config="t", **options)
+
+
+def write_pair(prefix: Path, *documents: list[int], code: str = "H", kind: int = 8) -> str:
+    """A Megatron bin/idx pair of those documents; `code` is array's, `kind` the .idx's. Returns the prefix."""
+    lengths = [len(ids) for ids in documents]
+    item, n = array.array(code).itemsize, len(documents)
+    ends = [item * sum(lengths[:k]) for k in range(n)]
+    index = struct.pack("<9sQBQQ", b"MMIDIDX\0\0", 1, kind, n, n + 1)
+    index += struct.pack(f"<{n}i{n}q{n + 1}q", *lengths, *ends, *range(n + 1))
+    Path(f"{prefix}.idx").write_bytes(index)
+    Path(f"{prefix}.bin").write_bytes(b"".join(array.array(code, ids).tobytes() for ids in documents))
+    return str(prefix)
+
+
+def write_shard(path: Path, ids: list[int]) -> str:
+    """A nanoGPT .bin of uint16."""
+    head = struct.pack("<4i", 278895051, 1, len(ids), 2).ljust(1024, b"\0")
+    path.write_bytes(head + array.array("H", ids).tobytes())
+    return str(path)
 
 
 def make_bench(root: Path) -> Bench:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from automodel_launch import disk, questions, slurm_site
-from automodel_launch.checks import containers, storage
+from automodel_launch.checks import containers, credentials, data, storage
 from automodel_launch.checks.finding import Finding
 from automodel_launch.errors import ClusterError
 from automodel_launch.plan import Plan
@@ -28,6 +28,9 @@ def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str
         "root": disk.question(plan.job_root),
         "clock": "date +%Y-%m-%dT%H:%M:%S",  # the cluster's: estimates are in its time zone
         **containers.asked(plan),
+        **storage.asked(plan),
+        **data.asked(plan),
+        **credentials.asked(plan),
     }
     try:
         answers = questions.ask(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
@@ -36,6 +39,9 @@ def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str
         return
     yield from _job_root(plan, answers["root"])
     yield from containers.answered(plan, answers)
+    yield from storage.answered(plan, answers)
+    yield from data.answered(plan, answers)
+    yield from credentials.answered(plan, answers)
     yield from _test_only(plan, shell, partition, answers, fix)
     yield from _time_limit(plan, partition, answers["partitions"])
 

@@ -44,6 +44,14 @@ def resumes(plan: Plan) -> Iterator[Finding]:
         yield Finding("note", "resumes", message, "--fresh starts anew beside it")
 
 
+def paused(plan: Plan) -> Iterator[Finding]:
+    """A run with a stop file: a job of it would stop at once."""
+    if plan.visible and "stop" in plan.place.names(plan.run_dir):
+        message = f"run {plan.run_name} is paused: {plan.run_dir}/stop is there, so its jobs end as soon as they begin."
+        fix = "`python launch.py resume JOB` goes on with its last job; or remove that file"
+        yield Finding("error", "paused", message, fix)
+
+
 def same_run(plan: Plan) -> Iterator[Finding]:
     """A run that `--name` gives other settings than it was begun with."""
     changed = rundir.differences(plan.run_dir, plan.trained) if plan.visible else []
@@ -53,4 +61,4 @@ def same_run(plan: Plan) -> Iterator[Finding]:
         yield Finding("warning", "run-differs", message, "--fresh, or another --name, for a run of its own")
 
 
-CHECKS = (resumes, same_run, kept_for_the_job, dollars)
+CHECKS = (resumes, paused, same_run, kept_for_the_job, dollars)

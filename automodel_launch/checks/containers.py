@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import automodel, executors, sqsh
+from automodel_launch import automodel, executors, found, sqsh
 from automodel_launch.checks.finding import Finding
+from automodel_launch.checks.said import said
 from automodel_launch.executors import containers, mounts
 from automodel_launch.executors.containers import PYXIS, Container
 from automodel_launch.executors.mounts import Mount
@@ -31,6 +32,10 @@ def visible_inside(plan: Plan) -> Iterator[Finding]:
                 source = plan.provenance.get(key, plan.config_name)
                 message = f"{key} ({source}): {path} is not in the container, unless the image has it."
                 yield Finding("warning", "not-in-container", message, f'mounts = ["{path.rpartition("/")[0] or path}"]')
+    for key, path in found.directories(plan):
+        if mounts.outside(path, seen) is None:
+            message = f"{said(plan, key)} is on no mount: what is written there is lost with the container."
+            yield Finding("warning", "not-in-container", message, f"{key} below ${{run.dir}}, or a mount")
 
 
 def local_automodel(plan: Plan) -> Iterator[Finding]:

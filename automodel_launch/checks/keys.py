@@ -7,7 +7,7 @@ from typing import Any
 
 from automodel_launch import schemas
 from automodel_launch.checks.finding import Finding
-from automodel_launch.checks.where import written
+from automodel_launch.checks.said import written
 from automodel_launch.plan import Plan
 from automodel_launch.schemas import Signature, kinds
 from automodel_launch.suggest import alike, completed, nearest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from automodel_launch import automodel
 from automodel_launch.plan import Plan
@@ -11,15 +12,28 @@ from automodel_launch.plan import Plan
 def said(plan: Plan, key: str) -> str:
     """`step_scheduler.max_steps = 150 (pretrain/tiny.yaml:15)`; a value that nobody wrote is AutoModel's default."""
     value = automodel.get(plan.config, key)
-    if value is None:
-        return f"{key} (not given)"
-    return f"{key} = {value!r} ({source(plan, key)})"
+    return f"{key} (not given)" if value is None else written(plan, key, value)
+
+
+def written(plan: Plan, key: str, value: Any) -> str:
+    """`key = value (file:line)`, also of a key in a list; a mapping is shown by its keys."""
+    if isinstance(value, dict):
+        keys = ", ".join(list(map(str, value))[:4]) + (", ..." if len(value) > 4 else "")
+        return f"{key}: {{{keys}}} ({source(plan, key)})"
+    text = repr(value)
+    return f"{key} = {text if len(text) <= 120 else text[:117] + '...'} ({source(plan, key)})"
 
 
 def source(plan: Plan, key: str) -> str:
-    """File and line, or override, of a key."""
-    below = (where for name, where in plan.provenance.items() if name.startswith(f"{key}."))
-    return plan.provenance.get(key) or next(below, plan.config_name)
+    """File and line, or override, of a key; of a section, where its first key stands; of a list's entry, the list."""
+    while key:
+        found = plan.provenance.get(key) or next(
+            (where for leaf, where in plan.provenance.items() if leaf.startswith(f"{key}.")), None
+        )
+        if found:
+            return found
+        key = key.rpartition(".")[0]
+    return plan.config_name
 
 
 def setting(plan: Plan, key: str, value: object) -> str:

@@ -25,6 +25,7 @@ from automodel_launch.automodel import (
 )
 from automodel_launch.checks.finding import Finding
 from automodel_launch.checks.said import amount, said, setting
+from automodel_launch.found import Found
 from automodel_launch.plan import Plan
 
 # Up to four epochs are nearly as good as new data (Muennighoff et al. 2023, arXiv 2305.16264).
@@ -142,10 +143,10 @@ def samples(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "num-samples", message, f"{TRAIN_SAMPLES}={need} or more, or ~{TRAIN_SAMPLES}")
 
 
-def epochs(plan: Plan) -> Iterator[Finding]:
+def epochs(plan: Plan, found: Found) -> Iterator[Finding]:
     """How often the run reads its data; AutoModel begins them anew in silence."""
     steps, sequence = automodel.steps(plan.config), automodel.sequence(plan.config)
-    if not plan.visible or steps is None or sequence is None or not steps.max_steps or steps.max_steps < 1:
+    if steps is None or sequence is None or not steps.max_steps or steps.max_steps < 1:
         return
     wanted = steps.max_steps * steps.global_batch * sequence[1]
     for key, kind, section in automodel.datasets(plan.config):
@@ -153,7 +154,7 @@ def epochs(plan: Plan) -> Iterator[Finding]:
             continue
         nanogpt = automodel.NANOGPT_DATASET in kind
         leaf = "file_pattern" if nanogpt else "paths"
-        parts = data_tokens.nanogpt(section.get(leaf)) if nanogpt else data_tokens.megatron(section)
+        parts = data_tokens.nanogpt(section.get(leaf), found) if nanogpt else data_tokens.megatron(section, found)
         if not parts:
             continue
         most = max(parts, key=lambda part: part.share * wanted / part.tokens)
@@ -171,4 +172,4 @@ def epochs(plan: Plan) -> Iterator[Finding]:
         yield Finding("warning" if times > EPOCHS else "note", "epochs", message, fix)
 
 
-CHECKS = (style, rates, lengths, ends, cadence, samples, epochs)
+CHECKS = (style, rates, lengths, ends, cadence, samples)

@@ -9,7 +9,7 @@ from typing import Any
 from automodel_launch import automodel, schemas
 from automodel_launch.checks.finding import Finding
 from automodel_launch.checks.keys import against, ignored, kind, one_of, unknown
-from automodel_launch.checks.where import written
+from automodel_launch.checks.said import written
 from automodel_launch.plan import Plan
 from automodel_launch.schemas import kinds, renamed
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
-from automodel_launch import automodel, disk, model_parameters, model_shape, rundir
+from automodel_launch import automodel, disk, executors, model_parameters, model_shape, rundir
 from automodel_launch.automodel import CHECKPOINT_DIR, CKPT_EVERY, KEEP_CHECKPOINTS
 from automodel_launch.checks.finding import Finding
 from automodel_launch.checks.said import said, setting
 from automodel_launch.disk import Disk
+from automodel_launch.executors import mounts
 from automodel_launch.memory_estimate import BYTES, moments
 from automodel_launch.plan import Plan
+from automodel_launch.questions import Answers
 
 MANY = 100
 GB = 10**9
@@ -50,6 +53,31 @@ def here(plan: Plan) -> Iterator[Finding]:
     folder = automodel.checkpoint_dir(plan.config)
     if plan.here and folder and os.path.isabs(folder) and not automodel.left_to_the_job(folder):  # noqa: PTH117
         yield from room(plan, disk.here(folder))
+
+
+def asked(plan: Plan) -> dict[str, str]:
+    """For the cluster, where checkpoints do not lie below the job root, about which it is asked anyway."""
+    place = _elsewhere(plan)
+    return {"checkpoints": disk.question(place)} if place else {}
+
+
+def answered(plan: Plan, answers: Answers) -> Iterator[Finding]:
+    """Room there."""
+    place = _elsewhere(plan)
+    if place:
+        found = disk.read(place, answers["checkpoints"])
+        yield from room(plan, replace(found, root=automodel.checkpoint_dir(plan.config) or ""))
+
+
+def _elsewhere(plan: Plan) -> str | None:
+    """Where the checkpoints' directory lies, outside a container, if it is not below the job root."""
+    folder = automodel.checkpoint_dir(plan.config)
+    if folder is None or not folder.startswith("/") or automodel.left_to_the_job(folder):
+        return None
+    seen = executors.get(plan.executor).mounts(plan)
+    place = mounts.outside(folder, seen) if seen else folder
+    below = f"{folder}/".startswith(f"{plan.job_root}/")
+    return None if below or place is None or mounts.has_variable(place) else place
 
 
 def room(plan: Plan, found: Disk) -> Iterator[Finding]:

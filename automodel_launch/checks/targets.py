@@ -11,8 +11,8 @@ from typing import Any
 from automodel_launch import automodel, schemas
 from automodel_launch.checks.finding import Finding
 from automodel_launch.checks.keys import ignored, kind, one_of, unknown
+from automodel_launch.checks.said import written
 from automodel_launch.checks.user_code import in_file, in_module
-from automodel_launch.checks.where import written
 from automodel_launch.plan import Plan
 from automodel_launch.schemas import Signature, renamed
 from automodel_launch.suggest import alike, did_you_mean, nearest

@@ -7,7 +7,7 @@ from typing import Any
 
 from automodel_launch import automodel, schemas
 from automodel_launch.checks.finding import Finding
-from automodel_launch.checks.where import source, written
+from automodel_launch.checks.said import source, written
 from automodel_launch.plan import Plan
 from automodel_launch.schemas import kinds, renamed
 from automodel_launch.suggest import completed

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from automodel_launch.checks.finding import Finding
-from automodel_launch.checks.where import written
+from automodel_launch.checks.said import written
 from automodel_launch.packaging import PlannedFile
 from automodel_launch.plan import Plan
 from automodel_launch.suggest import did_you_mean

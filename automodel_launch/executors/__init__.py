@@ -81,6 +81,9 @@ class Executor(Protocol):
     def cancel(self, record: Record, now: bool = False) -> None:
         """End the job: with time to save a checkpoint, or at once."""
 
+    def resume(self, record: Record) -> dict[str, Any]:
+        """Start a job that is over again, in its directory and with what travelled then; its new handle."""
+
 
 def get(name: str) -> Executor:
     """The executor of that name.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import executors, secrets
+from automodel_launch import automodel, executors, secrets
 from automodel_launch.errors import ProfileError
 from automodel_launch.executors import containers
 
@@ -16,11 +16,20 @@ SCHEMA = 1
 HEARTBEAT_S = 10.0
 
 
-def spec(plan: Plan, *, python: str, port: int | None, stop_with_parent: bool, inherits: bool = True) -> dict[str, Any]:
+def spec(
+    plan: Plan,
+    *,
+    python: str,
+    port: int | None,
+    stop_with_parent: bool,
+    inherits: bool = True,
+    chain: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """agent.json for a plan. `python` runs the training; `port` is the rendezvous port, None where any free one does.
 
     `stop_with_parent`: the job ends when the process that started the agent is gone. `inherits`: it has this shell's
     environment; else the variables that `env` names are copied into the spec, and `secrets` into a file beside it.
+    `chain`: how many attempts the job may have, None for one.
 
     Raises:
         ProfileError: a variable that no job can have.
@@ -58,6 +67,8 @@ def spec(plan: Plan, *, python: str, port: int | None, stop_with_parent: bool, i
         "heartbeat_s": HEARTBEAT_S,
         "stop_with_parent": stop_with_parent,
         "stall_s": stall_seconds(profile.stall),
+        "chain": chain,
+        "checkpoint_dir": automodel.checkpoint_dir(plan.config),
         "workdir": containers.workdir(plan) if executors.get(plan.executor).image(profile) else None,
     }
 

@@ -208,6 +208,17 @@ exec docker run --detach --rm \\
         if _state(record.handle) is not None:
             _docker(record.handle, f"docker rm --force {_q(record.handle['container'])}")
 
+    def resume(self, record: Record) -> dict[str, Any]:
+        """Not here.
+
+        Raises:
+            JobError: always; a new job of the same run does the same.
+        """
+        raise JobError(
+            f"{record.job_id} ran in a container that is gone.",
+            "launch it as before: it goes on from its last checkpoint",
+        )
+
     def _signal(self, record: Record) -> None:
         done = _docker(record.handle, f"docker kill --signal TERM {_q(record.handle['container'])}")
         if done.code:

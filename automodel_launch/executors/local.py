@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -145,6 +146,23 @@ class LocalMachine:
             time.sleep(1.2)  # the agent takes a second signal within a second for the same one
             if job_dir.agent_pid() == pid:
                 os.kill(pid, signal.SIGTERM)
+
+    def resume(self, record: Record) -> dict[str, Any]:
+        """A further attempt, detached.
+
+        Raises:
+            ClusterError: it did not start.
+        """
+        job_dir = JobDir(Path(record.job_dir))
+        number = int((job_dir.node(0) or {}).get("attempt", -1)) + 1
+        environ = {**os.environ, "LAUNCH_ATTEMPT": str(number), "LAUNCH_WATCH_PID": "1"}
+        done = subprocess.run(
+            ["bash", f"{record.job_dir}/script"], env=environ, capture_output=True, text=True, check=False
+        )
+        node = job_dir.node(0)
+        if done.returncode or node is None:
+            raise ClusterError(f"{record.job_id} did not start again: {done.stderr.strip() or 'no output'}")
+        return {"pid": node.get("agent_pid"), "host": node.get("host")}
 
 
 EXECUTOR = LocalMachine()

@@ -46,6 +46,7 @@ _KEYS = {
     *_MORE_SBATCH,
     *("executor", "partition", "run_partition", "batch_partition", "cpus_per_task", "nproc_per_node", "gpu"),
     *("python", "setup_lines", "startup_commands", "env_vars", "rdzv_port", "stop_grace", "stall", "code", "packager"),
+    *("chain", "until", "max_failures"),
     *("env", "secrets", "container_image", "mounts", "container_runtime", "container_writable", "container_mount_home"),
     *("container_env", "container_workdir", "image_cache", "build_partition", "build_time"),
     *("remote_job_dir", "data_dir", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
@@ -55,6 +56,25 @@ LOOKUPS, LOOKUP_S = 20, 2.0  # of a submission whose answer was lost
 _SECRETS_LEFT = "secrets-left"
 # Over for good. A job that Slurm may still requeue (PREEMPTED, NODE_FAIL) needs its secrets again.
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY"}
+# By name as well: elsewhere the id may be somebody else's job. The next attempt first: it must not begin meanwhile.
+_NEXT = '[ "$next" = - ] || scancel --name="$name" "$next" 2>/dev/null\n'
+_KILL = _NEXT + 'scancel --signal=KILL --full --name="$name" "$id" && rm -f "$left"\n'
+_ASK = (
+    _NEXT
+    + """if squeue -h -s -j "$id" -o %i 2>/dev/null | grep -qE '\\.[0-9]+$'; then
+  scancel --signal=TERM --name="$name" "$id"
+else
+  scancel --name="$name" "$id" && rm -f "$left"
+fi
+"""
+)
+# Held until JOB_DIR/chain names it, so that it cannot begin before that.
+_AGAIN = """{ grep -q '"chain": {' agent.json && how=--no-requeue || how=--requeue; } &&
+new=$(sbatch $how --hold --parsable ./script) && new=${new%%;*} && {
+  if read -r now _ number < chain; then echo "$now $new $number" > chain.new && mv chain.new chain; fi
+  scontrol release "$new" && echo "$new"
+}
+"""
 _LOST_ANSWER = ("Socket timed out", "Unable to contact slurm controller", "Zero Bytes were transmitted")
 
 
@@ -140,7 +160,8 @@ class Slurm:
         number = int(hashlib.sha256(plan.job_dir.encode()).hexdigest(), 16)
         port = plan.profile.rdzv_port or PORTS[number % len(PORTS)]
         python = plan.profile.python or "python3"
-        return agent.spec(plan, python=python, port=port, stop_with_parent=False, inherits=False)
+        chain = _chain(plan.profile)
+        return agent.spec(plan, python=python, port=port, stop_with_parent=False, inherits=False, chain=chain)
 
     def script(self, plan: Plan) -> str:
         """The complete sbatch text, as NeMo-Run makes it; nothing is asked of a cluster."""
@@ -192,7 +213,7 @@ class Slurm:
         """Slurm's word and the job's own, in one round trip; UNKNOWN while the cluster cannot be reached."""
         slurm_id = str(record.handle["slurm_id"])
         secrets_file = shlex.quote(f"{record.job_dir}/{secrets.FILE}")
-        script = slurm.query(slurm_id) + slurm.query_own(record.job_dir, slurm_id)
+        script = slurm.query(slurm_id, record.job_dir) + slurm.query_own(record.job_dir)
         script += f"[ ! -e {secrets_file} ] || echo {_SECRETS_LEFT}\n"
         shell = _shell(record.handle)
         try:
@@ -214,15 +235,26 @@ class Slurm:
         Raises:
             JobError: Slurm refuses.
         """
-        slurm_id = shlex.quote(str(record.handle["slurm_id"]))
-        job = f"--name={record.job_id} {slurm_id}"  # by name as well: elsewhere the id may be somebody else's job
+        mark = f"echo {'now' if now else 'cancel'} > {shlex.quote(f'{record.job_dir}/stop')}"
+        script = slurm.current(str(record.handle["slurm_id"]), record.job_dir) + (_KILL if now else _ASK)
         left = shlex.quote(f"{record.job_dir}/{secrets.FILE}")  # a job that waits has no agent to remove it
-        steps = f"squeue -h -s -j {slurm_id} -o %i 2>/dev/null | grep -qE '\\.[0-9]+$'"
-        end = f"{{ scancel {job} && rm -f {left}; }}"
-        polite = f"if {steps}; then scancel --signal=TERM {job}; else {end}; fi"
-        done = _shell(record.handle).run(f"scancel --signal=KILL --full {job} && rm -f {left}" if now else polite)
+        done = _shell(record.handle).run(f"{mark}\nname={record.job_id} left={left}\n{script}")
         if done.code:
             raise JobError(f"{record.job_id}: scancel: {done.err.strip()}")
+
+    def resume(self, record: Record) -> dict[str, Any]:
+        """Submit the job's script again, as the next one of its chain.
+
+        Raises:
+            ClusterError: sbatch refused.
+        """
+        shell, job_dir = _shell(record.handle), shlex.quote(record.job_dir)
+        done = shell.run(f"unset ${{!SBATCH_@}}; cd {job_dir} && {_AGAIN}", timeout=SBATCH_S)
+        slurm_id = done.out.strip()
+        if done.code or not slurm_id.isdigit():
+            said = " ".join(done.err.split())
+            raise ClusterError(f"{shell.place}: sbatch refused {record.job_id}: {said}", _fix(said))
+        return {**record.handle, "slurm_id": slurm_id}
 
 
 def _shell(values: dict[str, Any]) -> Shell:
@@ -307,9 +339,15 @@ def _srun_args(profile: Profile, plan: Plan) -> list[str]:
 
 
 def _finish(plan: Plan) -> str:
-    """At the batch script's end the record of the job is completed, and its true code becomes the script's."""
-    program = f"{AGENT_PYTHON} {plan.job_dir}/code/recipes/node_agent.py finish {plan.job_dir}"
-    return f"trap 'code=$?; {program} --code $code; exit $?' EXIT"
+    """At the batch script's end the record of the job is completed, and its true code becomes the script's.
+
+    Before its step the agent's `begin` says which attempt this is, and queues the next one of a chain.
+    """
+    program = f"{AGENT_PYTHON} {plan.job_dir}/code/recipes/node_agent.py"
+    return (
+        f"trap 'code=$?; {program} finish {plan.job_dir} --code $code; exit $?' EXIT\n"
+        f'eval "$({program} begin {plan.job_dir})"'
+    )
 
 
 def _refuse(command: str) -> None:
@@ -322,7 +360,8 @@ def _sbatch(shell: Shell, plan: Plan) -> str:
     try:
         # SBATCH_* variables would win over the script's lines, which the plan shows
         done = shell.run(
-            f"unset ${{!SBATCH_@}}; cd {plan.job_dir} && sbatch --requeue --parsable {script}", timeout=SBATCH_S
+            f"unset ${{!SBATCH_@}}; cd {plan.job_dir} && sbatch {_requeue(plan.profile)} --parsable {script}",
+            timeout=SBATCH_S,
         )
     except ClusterError as error:  # the connection broke, or sbatch hung: it may have submitted
         return _submitted(shell, plan, error.message)
@@ -333,6 +372,20 @@ def _sbatch(shell: Shell, plan: Plan) -> str:
     if done.code == 0 or any(words in said for words in _LOST_ANSWER):
         return _submitted(shell, plan, said)
     raise ClusterError(f"{shell.place}: sbatch refused {plan.job_id}: {said}", _fix(said, plan))
+
+
+def _chain(profile: Profile) -> dict[str, Any] | None:
+    """What the batch script's `begin` and `finish` need to know of further attempts; None: there are none."""
+    if profile.until is None and profile.chain is None:
+        return None
+    exclude = [profile.exclude] if profile.exclude else []
+    return {"jobs": profile.chain, "failures": profile.max_failures, "exclude": exclude}
+
+
+def _requeue(profile: Profile) -> str:
+    """A chain has its next job waiting. Slurm's requeue is slower (it holds a job for two minutes) and cannot change
+    the nodes to exclude."""
+    return "--requeue" if _chain(profile) is None else "--no-requeue"
 
 
 def _submitted(shell: Shell, plan: Plan, said: str) -> str:
@@ -356,18 +409,20 @@ def _submitted(shell: Shell, plan: Plan, said: str) -> str:
     )
 
 
-def _fix(said: str, plan: Plan) -> str:
-    """The keys that sbatch's words may mean, with what they are and where that was set."""
-    meant = [key for word, keys in _MEANT.items() if word in said.lower() for key in keys]
-    values = {key: getattr(plan.profile, key) for key in dict.fromkeys(meant)}
-    given = [
+def _fix(said: str, plan: Plan | None = None) -> str:
+    """The keys that sbatch's words may mean; with a plan, what they are and where that was set."""
+    meant = dict.fromkeys(key for word, keys in _MEANT.items() if word in said.lower() for key in keys)
+    if not meant:
+        return "--dry-run shows the script"
+    given = {key: getattr(plan.profile, key) for key in meant} if plan else {}
+    shown = [
         f"{key} = {value!r} ({plan.profile_sources.get(key, plan.profile_name)})"
-        for key, value in values.items()
-        if value is not None
+        for key, value in given.items()
+        if plan and value is not None
     ]
-    if given:
-        return f"check {', '.join(given)}; `sinfo` on the cluster, or doctor {plan.profile_name}, tell what there is"
-    return f"check {', '.join(values)} in the profile" if values else "--dry-run shows the script"
+    if not plan or not shown:
+        return f"check {', '.join(meant)} in the profile"
+    return f"check {', '.join(shown)}; sinfo on the cluster, or doctor {plan.profile_name}, tell what there is"
 
 
 # Words of sbatch's refusals (slurm_strerror of 22.05, and sbatch's own), and the keys that can mend them.

@@ -17,6 +17,14 @@ nodes.py       which node this is, and which one is the head
 lock.py        one job at a time for a run
 metrics.py     rank 0's log -> metrics.jsonl
 records.py     the JSON records and where they lie
+begin.py       `begin`: which attempt this is, and the next one queued
+chain.py       a job of several attempts
+decision.py    shall there be a further attempt?
+history.py     the run's history.jsonl
+bad_nodes.py   nodes that have failed jobs
+slurm.py       what is asked of Slurm for all that
+stops.py       stop files: cancel, pause, kill-switch
+limits.py      the time limit: when to save
 verdict.py     all nodes' records -> what happened to the job
 finish.py      `finish`, and writing exit.json
 files.py       whole JSON files, or none

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Callable, Iterable
 
-from . import procs
+from . import bad_nodes, chain, procs, stops
 from .files import Json, append_json, create_json, read_json, write_json
 from .log import complain
 from .nodes import host_name
@@ -23,7 +23,7 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
 
     An exit.json that was written while nodes were missing is replaced once all of them have ended.
     """
-    verdict = judge(nodes, nnodes, code)
+    verdict = judge(nodes, nnodes, code, stops.asked(job_dir), _finished_since(job_dir, nodes))
     path = exit_path(job_dir)
     if create_json(path, verdict, _PATIENCE_S):
         _announce(job_dir, verdict)
@@ -47,25 +47,61 @@ def main(job_dir: str, code: int | None) -> int:
     if not os.path.isdir(job_dir):
         complain(f"{job_dir}: no such job directory")
         return 2
+    attempt = chain.attempt(os.environ) if under_slurm() else None
+    if attempt is not None and chain.superseded(job_dir, attempt):
+        complain("a later attempt has begun: nothing is written down here")
+        return code or 1
     present = read_json(exit_path(job_dir))
     whole = present is not None and bool(present.get("complete"))
-    nodes = read_nodes(job_dir) if whole else _wait_for_late(job_dir)
+    nodes = read_nodes(job_dir, attempt) if whole else _wait_for_late(job_dir, attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)
-    if not (under_slurm() and _may_come_again(nodes, nnodes)):
-        remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
-    if present is not None and whole:
-        return int(present["code"])
     try:
-        return int(settle(job_dir, nodes, nnodes, code)["code"])
+        result = present if present is not None and whole else settle(job_dir, nodes, nnodes, code)
     except OSError as error:
         complain(f"exit.json cannot be written: {error}")
         return code or 1
+    goes_on = under_slurm() and _goes_on(job_dir, nodes, nnodes, result)
+    if not goes_on:
+        remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
+    return int(result["code"])
 
 
-def _wait_for_late(job_dir: str) -> list[NodeRecord]:
+def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -> bool:
+    """Write the attempt's end down, and see to the next one; whether there may be one, which needs the secrets."""
+    orders, link = chain.order(job_dir), chain.read(job_dir)
+    if orders is None or link is None:
+        return _may_come_again(nodes, nnodes)
+    end = chain.describe(orders, link.attempt, result, nodes, None)
+    if bad_nodes.accused(end.error) and result["node"]:
+        with contextlib.suppress(OSError):
+            bad_nodes.add(orders.job_root, [result["node"]], str(end.error), orders.job_id)
+    if orders.limits is None:
+        chain.record(orders, end, link.now, result, None, complain)
+        return _may_come_again(nodes, nnodes)
+    if chain.undecided(result, orders):
+        chain.write(job_dir, chain.go_on(orders, link, complain))
+        return True
+    decision = chain.judge(orders, end)
+    goes_on = decision is not None and decision.goes_on
+    chain.write(job_dir, chain.go_on(orders, link, complain) if goes_on else chain.stop(link, complain))
+    chain.record(orders, end, link.now, result, decision, complain)
+    return goes_on
+
+
+def _finished_since(job_dir: str, nodes: list[NodeRecord]) -> bool:
+    """Whether the recipe has written finished.json during this attempt."""
+    spec = read_json(os.path.join(job_dir, "agent.json")) or {}
+    try:
+        when = os.stat(os.path.join(spec.get("run_dir") or job_dir, "finished.json")).st_mtime
+    except OSError:
+        return False
+    return when >= min((node.started for node in nodes), default=time.time())
+
+
+def _wait_for_late(job_dir: str, attempt: int | None) -> list[NodeRecord]:
     deadline = time.monotonic() + _LATE_NODES_S
     while True:
-        nodes = read_nodes(job_dir)
+        nodes = read_nodes(job_dir, attempt)
         if not nodes or complete(nodes, nodes[0].nnodes) or time.monotonic() > deadline or _all_dead_here(nodes):
             return nodes
         time.sleep(0.5)
@@ -104,7 +140,7 @@ def remove_secrets(paths: Iterable[str], say: Callable[[str], None]) -> None:
 
 
 def set_aside(job_dir: str) -> None:
-    """A requeued job starts anew in its directory: its former exit.json must not be taken for the new one."""
+    """A job that runs again in its directory: its former exit.json must not be taken for the new one."""
     path = exit_path(job_dir)
     present = read_json(path)
     if present is not None:

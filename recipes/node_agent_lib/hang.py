@@ -8,7 +8,7 @@ from typing import Callable, Mapping
 from . import stacks
 from .journal import Journal
 from .peers import EVERY_S, Peers
-from .records import Failure
+from .records import Failure, read_nodes
 from .spec import Spec
 from .stall import Hung, Stall
 from .training import Training
@@ -53,10 +53,17 @@ class HangWatch:
         self._journal.event("hung", idle_s=round(hung.idle_s, 1), step=self._journal.record.step)
         self._peers.tell_hung()
         remarkable = self._dump(training, error)
-        while self._spec.nnodes > 1 and time.monotonic() - began < _OTHERS_S:
-            time.sleep(0.1)
+        failure = Failure(CODE, "; ".join([error, "stacks in logs/stack-<rank>.txt", *remarkable]), now)
+        self._journal.record.failure = failure  # at once: srun ends this agent soon after the first other one has gone
+        self._journal.save()
+        while time.monotonic() - began < _OTHERS_S and not self._others_have_ended():
+            time.sleep(0.5)
             self._reap()
-        return Failure(CODE, "; ".join([error, "stacks in logs/stack-<rank>.txt", *remarkable]), now)
+        return failure
+
+    def _others_have_ended(self) -> bool:
+        found = read_nodes(self._spec.job_dir, self._journal.record.attempt)
+        return sum(node.state == "ended" for node in found) >= self._spec.nnodes - 1
 
     def _in_words(self, hung: Hung) -> str:
         step = self._journal.record.step

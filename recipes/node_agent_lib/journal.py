@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from . import files, nodes, procs, records
+from . import chain, files, nodes, procs, records
 from .log import AgentLog
 from .metrics import Follower
 from .records import NodeRecord
@@ -28,6 +28,8 @@ class Journal:
 
     def save(self, patience_s: float = 0.0) -> None:
         """Rewrite nodes/<k>.json."""
+        if chain.superseded(self._job_dir, self.record.attempt):  # the file is another attempt's now
+            return
         self.record.time = time.time()
         path = records.node_path(self._job_dir, self.record.node)
         try:
@@ -67,7 +69,8 @@ class Journal:
             follower.poll()
         if follower.step is not None and self.record.step is None:
             self.event("training", step=follower.step)
-        self.record.step = follower.step
+        self.record.step, self.record.first_step = follower.step, follower.first_step
+        self.record.save_s = follower.progress.save_s
 
     @property
     def progress(self) -> Progress | None:
@@ -90,7 +93,7 @@ def _first_record(spec: Spec, node: int) -> NodeRecord:
         job_id=spec.job_id,
         node=node,
         nnodes=spec.nnodes,
-        attempt=nodes.attempt(os.environ),
+        attempt=chain.attempt(os.environ),
         host=nodes.host_name(os.environ),
         agent_pid=os.getpid(),
         agent_start=procs.start_of(os.getpid()),

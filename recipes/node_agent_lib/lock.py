@@ -9,14 +9,14 @@ import time
 from typing import Callable
 
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
-_PATIENCE_S = 2.0  # a killed predecessor's processes need a moment to die
+PATIENCE_S = 2.0  # a killed predecessor's processes need a moment to die
 
 
 class LockRefused(Exception):
     """Another job holds the run."""
 
 
-def take(run_dir: str, job_id: str, say: Callable[[str], None]) -> int:
+def take(run_dir: str, job_id: str, say: Callable[[str], None], patience_s: float = PATIENCE_S) -> int:
     """Hold run_dir/lock until the returned fd is closed or this process dies; LockRefused names the holder.
 
     The fd is not inherited: the lock belongs to the open file, so a stray grandchild that kept the fd would keep the
@@ -25,7 +25,7 @@ def take(run_dir: str, job_id: str, say: Callable[[str], None]) -> int:
     path = os.path.join(run_dir, "lock")
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        _flock(fd)
+        _flock(fd, patience_s)
     except OSError as error:
         if error.errno in _HELD:
             holder = _holder(fd)
@@ -37,8 +37,8 @@ def take(run_dir: str, job_id: str, say: Callable[[str], None]) -> int:
     return fd
 
 
-def _flock(fd: int) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+def _flock(fd: int, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,6 +6,7 @@ number in each; what a recipe adds (kd_loss, accuracy, ...) comes along under it
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -66,6 +67,34 @@ def _put(result: Json, name: str, text: str) -> None:
         result[name] = int(text) if re.match(r"^-?\d+$", text) else value
 
 
+def missed(log: str, target: str) -> list[Json]:
+    """The metrics of an earlier attempt that stand in the log only: its agent was killed before it had read them."""
+    told = [found for found in map(_parse_json, _last_lines(target)) if found]
+    if not told:
+        return []
+    now = time.time()
+    logged = [found for found in (parse(line, now) for line in _last_lines(log)) if found]
+    known = [i for i, found in enumerate(logged) if {**found, "time": 0} == {**told[-1], "time": 0}]
+    return logged[known[-1] + 1 :] if known else []
+
+
+def _last_lines(path: str) -> list[str]:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _CHUNK))
+            return file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+def _parse_json(line: str) -> Json | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 class Follower:
     """Copies the metrics of a growing log to metrics.jsonl, each line once."""
 
@@ -74,8 +103,10 @@ class Follower:
         self._target = target
         self._offset = os.path.getsize(log) if os.path.exists(log) else 0  # an earlier attempt's lines are not ours
         self._rest = b""
-        self._pending: list[Json] = []
+        self._pending: list[Json] = missed(log, target)
         self.step: int | None = None
+        self.first_step: int | None = None
+        self._saving_since: float | None = None
         self.progress = Progress()
 
     def poll(self) -> None:
@@ -91,6 +122,7 @@ class Follower:
             pass
         self._line(self._rest)
         self._rest = b""
+        self._note_saved()
         self._flush()
 
     def _take(self) -> bool:
@@ -118,9 +150,11 @@ class Follower:
             return
         if "loss" in found:
             self.step = found["step"]
+            self.first_step = self.step if self.first_step is None else self.first_step
             self.progress.steps += 1
         else:
             self.progress.others += 1
+        self._note_saved()
         self._pending = [*self._pending[-_MOST_PENDING:], found]
 
     def _note_save(self, line: str) -> None:
@@ -128,6 +162,14 @@ class Follower:
         if found:
             self.progress.saving = found.group(1)
             self.progress.others += 1
+            self._saving_since = time.monotonic()
+
+    def _note_saved(self) -> None:
+        """The next line of the training, or its end, comes after a save: no line tells of the save's own end."""
+        if self._saving_since is not None:
+            took = time.monotonic() - self._saving_since
+            self._saving_since = None
+            self.progress.save_s = max(self.progress.save_s or 0.0, took)
 
     def _flush(self) -> None:
         if not self._pending:

@@ -25,12 +25,6 @@ def node_rank(nnodes: int, environ: Mapping[str, str]) -> int:
     return int(value)
 
 
-def attempt(environ: Mapping[str, str]) -> int:
-    """How often Slurm has requeued this job: each time it runs again in the same directory."""
-    value = environ.get("SLURM_RESTART_COUNT", "")
-    return int(value) if value.isdigit() else 0
-
-
 def host_name(environ: Mapping[str, str]) -> str:
     """The node as its users call it: Slurm's name for it where there is one."""
     return environ.get("SLURMD_NODENAME") or socket.gethostname()

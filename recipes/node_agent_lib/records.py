@@ -71,6 +71,8 @@ class NodeRecord:
     time: float = 0.0
     ranks: dict[str, int] = field(default_factory=dict)
     step: int | None = None
+    first_step: int | None = None  # of this attempt
+    save_s: float | None = None  # the longest save of a checkpoint that was seen
     stop: Stop | None = None
     secrets_file: str | None = None
     code: int | None = None
@@ -128,14 +130,14 @@ def agent_log(node: int) -> str:
     return f"logs/agent-{node}.log"
 
 
-def read_nodes(job_dir: str) -> list[NodeRecord]:
-    """The records of the newest attempt, by node; requeued jobs leave older ones behind."""
+def read_nodes(job_dir: str, attempt: int | None = None) -> list[NodeRecord]:
+    """The records of an attempt (None: the newest that has any), by node; each attempt writes over the one before."""
     directory = os.path.join(job_dir, "nodes")
     names = [name for name in _listdir(directory) if name.endswith(".json") and name[:-5].isdigit()]
     found = [raw for raw in (read_json(os.path.join(directory, name)) for name in names) if raw]
     nodes = [node_from_json(raw) for raw in found]
-    newest = max((node.attempt for node in nodes), default=0)
-    return sorted((node for node in nodes if node.attempt == newest), key=lambda node: node.node)
+    wanted = max((node.attempt for node in nodes), default=0) if attempt is None else attempt
+    return sorted((node for node in nodes if node.attempt == wanted), key=lambda node: node.node)
 
 
 def _listdir(directory: str) -> list[str]:

@@ -45,6 +45,8 @@ class Spec:
     heartbeat_s: float
     stop_with_parent: bool
     stall_s: float | None  # without progress for so long, the job counts as hung; None: never
+    chain: dict[str, Any] | None = None  # read by chain.py
+    checkpoint_dir: str | None = None  # where the recipe saves; None: not known
     workdir: str | None = None  # of startup commands and training; None: code_dir
 
     @property
@@ -93,7 +95,7 @@ def _contradictions(raw: dict[str, Any]) -> list[str]:
     return []
 
 
-_OPTIONAL = {"workdir"}
+_OPTIONAL = {"workdir", "chain", "checkpoint_dir"}
 _TEXT = {"job_id", "run_name", "python", "script"}
 _PATHS = {"job_dir", "run_dir", "code_dir"}
 _COUNTS = {"nnodes", "nproc_per_node"}
@@ -112,6 +114,8 @@ _EXPECTED = {
     "secrets_file": "an absolute path or null",
     "stall_s": "a number above 0 or null",
     "workdir": "an absolute path or null",
+    "checkpoint_dir": "an absolute path or null",
+    "chain": '{"jobs": integer or null, "failures": integer, "exclude": [names]} or null',
     "stop_with_parent": "true or false",
 }
 
@@ -137,7 +141,9 @@ def _ok(key: str, value: Any) -> bool:
         return _is_rendezvous(value)
     if key == "env":
         return isinstance(value, dict) and all(_is_variable(name, text) for name, text in value.items())
-    if key in ("secrets_file", "workdir"):
+    if key == "chain":
+        return value is None or _is_chain(value)
+    if key in ("secrets_file", "workdir", "checkpoint_dir"):
         return value is None or _is_path(value)
     return isinstance(value, bool)
 
@@ -160,6 +166,14 @@ def _is_seconds(value: Any) -> bool:
 
 def _is_variable(name: str, value: Any) -> bool:
     return _is_text(name) and bool(name) and "=" not in name and _is_text(value)
+
+
+def _is_chain(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {"jobs", "failures", "exclude"}:
+        return False
+    counts = [value["failures"]] + ([] if value["jobs"] is None else [value["jobs"]])
+    names = value["exclude"]
+    return all(_is_int(n) and n >= 1 for n in counts) and isinstance(names, list) and all(map(_is_text, names))
 
 
 def _is_rendezvous(value: Any) -> bool:

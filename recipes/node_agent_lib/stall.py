@@ -29,6 +29,7 @@ class Progress:
     others: int = 0  # validations, and saves that have begun
     log_bytes: int = 0
     saving: str | None = None  # the checkpoint whose save was the last to begin
+    save_s: float | None = None  # the longest save so far, with the step after it
 
 
 @dataclass

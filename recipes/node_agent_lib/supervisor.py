@@ -11,10 +11,12 @@ import traceback
 from dataclasses import dataclass
 from typing import Callable
 
-from . import command, lock, nodes, procs, records, verdict, worker
+from . import chain, command, history, lock, nodes, procs, records, stops, verdict, worker
+from .files import Json
 from .finish import remove_secrets, set_aside, settle, under_slurm
 from .hang import HangWatch
 from .journal import Journal
+from .limits import TimeLimit
 from .log import AgentLog, tail
 from .loop import Loop
 from .peers import EVERY_S, Peers
@@ -27,6 +29,7 @@ _SECOND_SIGNAL_S = 1.0  # one Ctrl-C can arrive twice
 _BARRIER_S = 30.0  # torchrun after its last rank, where its exit barrier cannot be reached any more
 _POLITE_S = 3.0
 _RECORD_PATIENCE_S = 30.0
+_LOST_NODE_S = 60.0  # for the former attempt's agent, on a node that Slurm has lost, to see that it was given up
 
 
 class NodeFailure(Exception):
@@ -37,6 +40,10 @@ class NodeFailure(Exception):
         self.code = code
         self.victim = victim
         self.at = at
+
+
+class Superseded(Exception):
+    """A later attempt of the job has begun: nothing of this one may write any more."""
 
 
 class Stopped(Exception):
@@ -64,6 +71,7 @@ class Supervisor:
         self._record = self._journal.record
         self._peers = Peers(spec.job_dir, spec.nnodes, self._record.attempt, log.say)
         self._loop = Loop()
+        self._limit = TimeLimit(os.environ, spec.stop_grace_s, time.time())
         self._hangs = HangWatch(spec, self._journal, self._peers, self._loop.reap)
         self._directory = ""
         self._lock: int | None = None
@@ -78,10 +86,13 @@ class Supervisor:
         self._journal.save()
         ready()
         self._journal.event("started", host=self._record.host)
+        self._note_beginning()
         try:
             self._work()
         except Stopped:
             pass
+        except Superseded:
+            return self._vanish()
         except NodeFailure as failure:
             self._fail(failure.code, str(failure), victim=failure.victim, at=failure.at)
         except Exception as error:
@@ -99,7 +110,8 @@ class Supervisor:
     def _take_lock(self) -> None:
         os.makedirs(self._spec.run_dir, exist_ok=True)
         try:
-            self._lock = lock.take(self._spec.run_dir, self._spec.job_id, self._log.say)
+            patience_s = _LOST_NODE_S if self._record.attempt else lock.PATIENCE_S
+            self._lock = lock.take(self._spec.run_dir, self._spec.job_id, self._log.say, patience_s)
         except lock.LockRefused as refused:
             raise NodeFailure(1, str(refused)) from None
 
@@ -112,8 +124,19 @@ class Supervisor:
         self._journal.poll_metrics()
         if self._loop.due("peers", EVERY_S):
             self._peers.look()
+            self._look_around()
         if self._loop.due("heartbeat", self._spec.heartbeat_s):
             self._journal.save()
+
+    def _look_around(self) -> None:
+        """What others may have written, and the clock."""
+        if chain.superseded(self._spec.job_dir, self._record.attempt):
+            raise Superseded
+        stop = stops.path_of(self._spec.job_dir, self._spec.run_dir)
+        if stop:
+            self._ask_to_stop(signal.SIGTERM, stop)
+        elif self._node == 0 and self._limit.is_near(self._journal.progress, time.time()):
+            self._ask_to_stop(signal.SIGTERM, verdict.TIME_LIMIT)
 
     def _take_signal(self, signum: int) -> None:
         stop = self._record.stop
@@ -324,6 +347,32 @@ class Supervisor:
         if self._lock is not None:
             os.close(self._lock)
 
+    def _vanish(self) -> int:
+        """End without a word: job directory and run belong to the later attempt."""
+        self._log.say("a later attempt has begun elsewhere: killing the ranks of this one")
+        kill_rest(os.getpid(), self._loop.reap, 0.0)
+        shutil.rmtree(self._directory, ignore_errors=True)
+        return 1
+
+    def _note_beginning(self) -> None:
+        """Into the run's history, where no batch script's `begin` has done it."""
+        if self._node or (under_slurm() and "LAUNCH_ATTEMPT" in os.environ):
+            return
+        spec, record = self._spec, self._record
+        try:
+            os.makedirs(spec.run_dir, exist_ok=True)
+            checkpoint = history.newest_checkpoint(spec.checkpoint_dir)
+            details = {"slurm_id": None, "nodes": [record.host], "checkpoint": checkpoint}
+            history.add(spec.run_dir, "begun", spec.job_id, record.attempt, **details)
+        except OSError as error:
+            self._log.say(f"history.jsonl: {error.strerror}")
+
+    def _note_end(self, result: Json, found: list[records.NodeRecord]) -> None:
+        orders = chain.order(self._spec.job_dir)
+        if orders is not None and not under_slurm():
+            end = chain.describe(orders, self._record.attempt, result, found, None)
+            chain.record(orders, end, "", result, None, self._log.say)
+
     def _report(self) -> int:
         self._journal.save(_RECORD_PATIENCE_S)
         code = self._record.code or 0
@@ -336,6 +385,7 @@ class Supervisor:
         except OSError as error:
             self._log.say(f"exit.json: {error}")
             return code
+        self._note_end(result, found)
         self._log.say(_last_words(result))
         return int(result["code"])
 

@@ -1,6 +1,7 @@
 """What happened to the job, from the records of all its nodes.
 
     COMPLETED   every rank of every node ended with 0; code 0
+    TIMEOUT     as CANCELLED, where the agent asked because the job's time was nearly over
     CANCELLED   somebody asked it to stop before anything had failed; code 128 + signal, also when the ranks saved and
                 ended with 0
     FAILED      the first error over all ranks; code is that rank's (128 + signal for one that was killed)
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from .files import Json
 from .records import SCHEMA, Failure, NodeRecord, RankRecord, Stop, agent_log, rank_log
 
+TIME_LIMIT = "time limit"  # the reason of a Stop
 _SAME_MOMENT_S = 30.0  # a large process takes seconds to die, while its peers see the closed connection at once
 _SIGNAL_SKEW_S = 2.0  # a signal sent to all processes reaches a rank before the agent has noticed
 _ASKED = {"SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"}
@@ -49,15 +51,26 @@ class Cause:
         return not self.vanished and bool(_COMMUNICATION.search(self.error))
 
 
-def judge(nodes: list[NodeRecord], nnodes: int | None, fallback_code: int | None = None) -> Json:
+def judge(
+    nodes: list[NodeRecord],
+    nnodes: int | None,
+    fallback_code: int | None = None,
+    asked: Stop | None = None,
+    finished: bool = False,
+) -> Json:
     """exit.json for these records. `nnodes` None: as if there were no other nodes.
 
-    `fallback_code` is the starter's exit code, used where no record tells one.
+    `fallback_code` is the starter's exit code, used where no record tells one; `asked` a stop that may have reached no
+    agent; `finished`: the run has reached its end, which a stop that came meanwhile does not undo.
     """
-    stop = _first_stop(nodes)
+    stop = _first_stop(nodes) or asked
     cause = _first(_causes(nodes, nnodes, stop, fallback_code))
     if stop is not None and not _completed_before(nodes, nnodes, stop) and _is_consequence(cause, stop):
-        return _exit(nodes, nnodes, "CANCELLED", 128 + stop.number, stop.signal, _first_exception(nodes))
+        if finished and complete(nodes, nnodes) and _all_ended_well(nodes):
+            return _exit(nodes, nnodes, "COMPLETED", 0, None, None)
+        state = "TIMEOUT" if stop.reason == TIME_LIMIT else "CANCELLED"
+        told = _exit(nodes, nnodes, state, 128 + stop.number, stop.signal, _first_exception(nodes))
+        return {**told, "error": told["error"] or (f"stopped: {stop.reason}" if "/" in stop.reason else None)}
     if cause is not None:
         return _exit(nodes, nnodes, "FAILED", cause.code or 1, cause.signal, cause)
     return _exit(nodes, nnodes, "COMPLETED", 0, None, None)
@@ -66,6 +79,12 @@ def judge(nodes: list[NodeRecord], nnodes: int | None, fallback_code: int | None
 def complete(nodes: list[NodeRecord], nnodes: int | None) -> bool:
     """Whether every node's agent has written its end."""
     return nnodes in (None, len(nodes)) and all(node.state == "ended" for node in nodes)
+
+
+def vanished(nodes: list[NodeRecord]) -> str | None:
+    """The words for an agent that is gone and has not written its end, None where there is none."""
+    gone = (_of_vanished(node, None, None).error for node in nodes if node.state != "ended")
+    return next(gone, None)
 
 
 def failed_first(nodes: list[NodeRecord]) -> bool:
@@ -151,6 +170,10 @@ def _completed_before(nodes: list[NodeRecord], nnodes: int | None, stop: Stop) -
         node.failure is None and node.records and all(_done_by(record, stop.time) for record in node.records)
         for node in nodes
     )
+
+
+def _all_ended_well(nodes: list[NodeRecord]) -> bool:
+    return all(node.failure is None and all(record.code == 0 for record in node.records) for node in nodes)
 
 
 def _done_by(record: RankRecord, time: float) -> bool:

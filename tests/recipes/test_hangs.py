@@ -90,7 +90,9 @@ def test_rank_0s_log_tells_the_progress(tmp_path: Path) -> None:
         '2026-01-01 | INFO | root | [val] name "default" | step 4 | epoch 0 | loss 1.6 | lr 1.0e-04\n'
     )
     follower.poll()
-    assert follower.progress == Progress(1, 2, log.stat().st_size, "/runs/a b/epoch_0_step_4")
+    told = follower.progress
+    assert told == Progress(1, 2, log.stat().st_size, "/runs/a b/epoch_0_step_4", told.save_s)
+    assert told.save_s is not None  # from the line that begins it to the next one of the training
 
 
 # real processes

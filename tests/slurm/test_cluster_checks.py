@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 import time
@@ -16,8 +17,14 @@ from automodel_launch.checks import Finding
 from automodel_launch.plan import Plan
 from tests.slurm.cluster import Cluster
 from tests.slurm.sshd import SshServer
-from tests.workbench import Bench, make_bench
+from tests.workbench import Bench, make_bench, write_pair
 
+SSH = 'tunnel = "ssh"\nhost = "login"'
+MEGATRON = "nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPretraining"
+MODEL = "pretrained_model_name_or_path"
+LLAMA = {"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 1, "max_position_embeddings": 64}
+DATA_CODES = {"bad-shard", "no-data", "no-split", "no-tokenizer", "vocabulary", "context"}
+DATA_CODES |= {"index-dir", "checkpoint-dir", "other-tokenizer"}
 CODES = {"sbatch-refuses", "waits", "estimated-start", "unreachable", "time-limit", "gpu-hours", "job-root"}
 ENV = """
 [site]
@@ -217,6 +224,46 @@ def test_over_ssh(bench: Bench, tmp_path: Path, login_node: SshServer, monkeypat
     found = _found(bench.plan(profile="site"))
     assert set(found) == {"unreachable", "gpu-hours"}
     assert "login" in found["unreachable"].message
+
+
+def test_data_on_the_cluster_are_looked_at_over_the_same_connection(
+    tmp_path: Path, sshd: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is found there is what is found here, in the words that tell it, in one round trip."""
+    bench = make_bench(tmp_path / "b").trains()
+    bench.env(f"[site]\n{ENV.partition('[site]')[2]}".format(python=sys.executable, root=tmp_path / "jobs", more=SSH))
+    counted = f'echo >> {tmp_path}/calls\nexec /usr/bin/ssh -F {sshd.config} "$@"'
+    _shim(tmp_path / "bin", monkeypatch, ssh=counted)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "vocab_size": 99}))
+    names = [write_pair(tmp_path / f"it's {number}", [1, 2, 3], [4, 98]) for number in range(200)]
+    write_pair(tmp_path / "large", [99])
+    (tmp_path / "it's 7.bin").write_bytes(b"12345678")
+    (tmp_path / "it's 8.idx").unlink()
+    (tmp_path / "blend.json").write_text(json.dumps({"train": [*names, str(tmp_path / "large")], "valid": names}))
+    for name in ("tok", "none"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "tok" / "tokenizer.json").write_text("{}")
+    made = {"name": "other", "path": str(tmp_path / "gone.json"), "sha256": "0"}
+    (tmp_path / "record.json").write_text(json.dumps({"tokenizer": made}))
+    dataset = {"_target_": MEGATRON, "paths": str(tmp_path / "blend.json"), "splits_to_build": "test"}
+    config = {
+        "dataset": {**dataset, "seq_length": 65, "tokenizer": {MODEL: str(tmp_path / "tok")}},
+        "validation_dataset": {**dataset, "index_mapping_dir": f"{tmp_path}/config.json/index"},
+        "tokenizer": str(tmp_path / "none"),
+        "model": {"_target_": "x.from_pretrained", MODEL: str(tmp_path)},
+        "checkpoint": {"checkpoint_dir": f"{tmp_path}/config.json/x"},
+    }
+
+    def data(plan: Plan) -> list[Finding]:
+        return sorted((f for f in checks.run(plan) if f.code in DATA_CODES), key=lambda f: f.message)
+
+    here, there = (data(bench.planned(json.dumps(config), profile=name)) for name in ("local", "site"))
+    assert {finding.code for finding in here} == DATA_CODES
+    assert here == there
+    assert sshd.log.read_text().count("Accepted publickey") == 1
+    assert len((tmp_path / "calls").read_text().splitlines()) == 2, "the connection, and one round trip"
 
 
 def test_slurm_says_its_words_in_one_line() -> None:

@@ -190,7 +190,10 @@ def test_two_clusters_at_once(laptop: Checkout, login_node: SshServer, cluster: 
         assert laptop.run("cancel", begun[1]["job_id"]).returncode == 0
         assert [row["state"] for row in laptop.json("jobs")] == ["RUNNING", "CANCELLED"]
         assert cluster.state(ids[0]) == "RUNNING"
-        assert cluster_dbd.state(ids[1]) in ("CANCELLED", "FAILED")  # the latter where the job ended by itself, asked to
+        assert cluster_dbd.state(ids[1]) in (
+            "CANCELLED",
+            "FAILED",
+        )  # the latter where the job ended by itself, asked to
         assert (connections(login_node), connections(other)) == (1, 1)
     finally:
         other.remove()

@@ -1,0 +1,172 @@
+"""Keys and tokens that the config needs: does the job have them. Their names are looked at, and never their values."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from automodel_launch import automodel, envscope, executors, found, gated, hub_cache
+from automodel_launch.checks.finding import Finding
+from automodel_launch.checks.said import source, written
+from automodel_launch.configs import flatten
+from automodel_launch.executors import mounts
+from automodel_launch.plan import Plan
+from automodel_launch.questions import Answers
+from automodel_launch.secrets import is_secret
+
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # huggingface_hub, utils/_auth.py
+KEY = "WANDB_API_KEY"
+_SILENT = ("offline", "disabled", "dryrun")  # wandb.init's modes that ask for no key
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+_SOURCES = re.compile(r"(?:^|[;&|]\s*)(?:source|\.)\s+\S", re.MULTILINE)
+_ON = ("1", "ON", "YES", "TRUE")  # huggingface_hub, constants.py
+
+_SCRIPT = """
+for name in NAMES; do [ -n "${!name}" ] && echo "$name"; done
+for name in OFFLINE; do [[ ${!name^^} =~ ^(1|ON|YES|TRUE)$ ]] && echo "$name"; done
+home=${HF_HOME:-$HOME/.cache/huggingface}
+[ -s "${HF_TOKEN_PATH:-$home/token}" ] && echo token-file
+for name in CACHED; do [ -d "${HF_HUB_CACHE:-$home/hub}/models--${name//\\//--}" ] && echo "cached $name"; done
+grep -qs wandb ~/.netrc ~/_netrc && echo netrc
+true
+"""
+
+
+def forwarded(plan: Plan) -> Iterator[Finding]:
+    """A secret that the config refers to reaches the job; AutoModel ends with a KeyError where it does not."""
+    given = _given(plan)
+    for name in plan.deferred:
+        keys = [key for key, value in flatten(plan.config) if f"${{oc.env:{name}}}" in str(value)]
+        if not keys or name in given:
+            continue
+        message = f"{keys[0]} ({source(plan, keys[0])}) needs {name}, which the profile does not give to the job."
+        if is_secret(name):
+            fix = f'secrets = ["{name}"] in the profile, or run.env.secrets=[{name}]'
+            yield Finding("error" if plan.here else "warning", "not-forwarded", message, fix)
+        elif plan.here and name.startswith("SLURM"):
+            message = f"{keys[0]} ({source(plan, keys[0])}) needs {name}, which only a job of Slurm has."
+            yield Finding("warning", "not-forwarded", message, f"${{oc.env:{name},DEFAULT}}")
+
+
+def here(plan: Plan) -> Iterator[Finding]:
+    """For jobs that run on this machine."""
+    if plan.here:
+        yield from _judged(plan, _known_here(plan))
+
+
+def asked(plan: Plan) -> dict[str, str]:
+    """For the cluster: what a login shell has, which a job starts with (sbatch --export=NONE)."""
+    repositories = [repository for _, repository in _repositories(plan)]
+    if not repositories and not _logs(plan):
+        return {}
+    script = _SCRIPT.replace("NAMES", " ".join((*TOKENS, KEY, "WANDB_MODE"))).replace("OFFLINE", " ".join(_OFFLINE))
+    script = script.replace("CACHED", " ".join(map(shlex.quote, repositories)))
+    home = _hub_home(plan)
+    return {"credentials": f"bash -lc {shlex.quote(f'HF_HOME={shlex.quote(home)}{script}' if home else script)}"}
+
+
+def answered(plan: Plan, answers: Answers) -> Iterator[Finding]:
+    """Findings from the answer."""
+    if asked(plan) and answers["credentials"].code == 0:
+        yield from _judged(plan, set(answers["credentials"].text.splitlines()))
+
+
+def _judged(plan: Plan, known: set[str]) -> Iterator[Finding]:
+    """`known`: names that are set, `token-file`, `netrc`, and `cached NAME` of each repository that is there."""
+    known = known | _given(plan)
+    if _logs(plan) and not known & {KEY, "netrc"} and _mode(plan, known) not in _SILENT:
+        message = f"wandb ({source(plan, 'wandb')}) needs {KEY}, which the job does not have."
+        fix = f'secrets = ["{KEY}"] in the profile and export {KEY}=..., or +wandb.mode=offline'
+        yield Finding("error", "wandb-key", message, fix)
+    values = {name: _value(plan, name) for name in _OFFLINE}
+    offline = any((value or "").upper() in _ON or (value is None and name in known) for name, value in values.items())
+    told: set[str] = set()
+    for key, repository in _repositories(plan):
+        if f"cached {repository}" in known or repository in told:
+            continue
+        told.add(repository)
+        if offline and _cache_is_known(plan):
+            message = f"{written(plan, key, repository)} is not in the job's cache, and HF_HUB_OFFLINE is set."
+            fix = f"hf download {repository}, where the job runs; or the path of a directory"
+            yield Finding("error", "hub-offline", message, fix)
+        elif gated.known(repository) and not known & {*TOKENS, "token-file"}:
+            message = f"{written(plan, key, repository)} is gated on the hub, and the job has no HF_TOKEN."
+            fix = 'secrets = ["HF_TOKEN"] in the profile and export HF_TOKEN=..., or the path of a directory'
+            yield Finding("warning", "hf-token", message, fix)
+
+
+def _repositories(plan: Plan) -> Iterator[tuple[str, str]]:
+    """(key, hub id) of the model and of tokenizers."""
+    place = automodel.model_place(plan.config)
+    for key, value in (*automodel.tokenizers(plan.config), *([place] if place else [])):
+        if not automodel.left_to_the_job(value) and not found.is_path(value, plan.visible) and value.count("/") <= 1:
+            yield key, value
+
+
+def _logs(plan: Plan) -> bool:
+    """The training logs to Weights & Biases over the network."""
+    section = plan.config.get("wandb")
+    if not isinstance(section, dict) or not automodel.trains(plan.recipe) or automodel.left_to_the_job(section):
+        return False
+    return section.get("enable") is not False and section.get("mode") not in _SILENT
+
+
+def _mode(plan: Plan, known: set[str]) -> str | None:
+    """WANDB_MODE of the job; one that a login shell of the cluster sets is taken for a wish not to be asked."""
+    return _value(plan, "WANDB_MODE") or (_SILENT[0] if "WANDB_MODE" in known else None)
+
+
+def _inherits(plan: Plan) -> bool:
+    """The job has this shell's environment: it runs here, and in no container."""
+    return plan.here and executors.get(plan.executor).image(plan.profile) is None
+
+
+def _given(plan: Plan) -> set[str]:
+    """Names that the job has for sure; all that could be asked for, where its set-up reads a file that may set any."""
+    profile = plan.profile
+    lines = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
+    lines += profile.startup_commands
+    names = {*profile.secrets, *profile.env, *profile.env_vars, *envscope.exported(lines)}
+    if _inherits(plan):
+        names.update(os.environ)
+    if any(_SOURCES.search(line) for line in lines):
+        names.update((KEY, *TOKENS, *plan.deferred))
+    return names
+
+
+def _value(plan: Plan, name: str) -> str | None:
+    """A variable's value in the job, where that is known here."""
+    value = plan.profile.env_vars.get(name)
+    if value is None and (name in plan.profile.env or _inherits(plan)):
+        value = os.environ.get(name)
+    return value
+
+
+def _known_here(plan: Plan) -> set[str]:
+    known = {f"cached {name}" for _, name in _repositories(plan) if hub_cache.has(name)}
+    if not _inherits(plan):
+        return known
+    if (hub_cache.home() / "token").is_file():
+        known.add("token-file")
+    with contextlib.suppress(OSError, ValueError):
+        known.update({"netrc"} if "wandb" in Path("~/.netrc").expanduser().read_text(encoding="utf-8") else ())
+    return known
+
+
+def _hub_home(plan: Plan) -> str | None:
+    """HF_HOME that the profile gives to the job, as a path outside its container."""
+    home = plan.profile.env_vars.get("HF_HOME")
+    seen = executors.get(plan.executor).mounts(plan)
+    return mounts.outside(home, seen) if home and seen else home
+
+
+def _cache_is_known(plan: Plan) -> bool:
+    """A container has a home of its own, unless the profile tells where HF_HOME is."""
+    return not executors.get(plan.executor).mounts(plan) or _hub_home(plan) is not None
+
+
+CHECKS = (forwarded, here)

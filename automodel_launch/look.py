@@ -1,0 +1,316 @@
+"""Looks at data where they lie and says what is there; judging it is checks/'s business.
+
+The launcher calls `look` for this machine, and sends this very file to a login node, as a script for its Python. So it
+needs nothing but the standard library of Python 3.6. Of a shard it reads sizes, headers and a few thousand ids, never
+all of it.
+
+Formats: Megatron's .idx is b"MMIDIDX", two zeros, <Q version, <B type, <Q sequences n, <Q m, int32[n] lengths,
+int64[n] byte offsets, int64[m] documents (nemo_automodel, components/datasets/llm/megatron/indexed_dataset.py).
+nanoGPT's .bin is int32[256], of which the first four are magic, version, tokens and bytes a token, then the tokens; its
+.bos.idx int32 positions (components/datasets/llm/nanogpt_dataset.py).
+"""
+
+import array
+import glob
+import hashlib
+import json
+import os
+import struct
+import sys
+import time
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+HEADER = struct.Struct("<9sQBQQ")
+CODES = {1: "B", 2: "b", 3: "h", 4: "i", 5: "q", 8: "H"}  # of whole numbers; 6 and 7 are float64 and float32
+SAMPLED = 64  # shards of which ids are read, spread over all
+SAMPLE = 4096  # bytes from a sampled shard's begin and from its end
+LARGEST = 4 << 20  # bytes of a JSON file that is read whole
+LARGEST_TOKENIZER = 64 << 20
+_MAGIC, _LEGACY = 278895051, 20240520
+
+
+class Looker:
+    """One look: `mounts` lead from a path of the job to one of this machine, and `seconds` is all the time there is."""
+
+    def __init__(self, mounts: List[List[str]], seconds: float) -> None:
+        self.mounts = sorted(mounts, key=lambda mount: -len(mount[0]))
+        self.end = time.monotonic() + seconds
+
+    def late(self) -> bool:
+        """There is no time left."""
+        return time.monotonic() > self.end
+
+    def place(self, path: str) -> Optional[str]:
+        """Where a path of the job lies here; None: on no mount, or behind a variable that this shell does not have."""
+        if not self.mounts:
+            return path
+        for target, source in self.mounts:
+            if path == target or path.startswith(target.rstrip("/") + "/"):
+                here = os.path.expanduser(os.path.expandvars(source)) + path[len(target.rstrip("/")) :]
+                return None if here.startswith(("$", "~")) else here
+        return None
+
+    def back(self, path: str, asked: str, here: str) -> str:
+        """The job's name of a file that a pattern has matched here."""
+        kept = os.path.commonprefix([asked[::-1], here[::-1]])[::-1]
+        return asked[: len(asked) - len(kept)] + path[len(here) - len(kept) :]
+
+    def blend(self, path: str) -> Dict[str, Any]:
+        """A JSON file: its `value`, or the `error`."""
+        here = self.place(path)
+        if here is None:
+            return {"elsewhere": True}
+        return _json(here)
+
+    def matches(self, pattern: str) -> Dict[str, Any]:
+        """The files that a pattern matches, in order."""
+        here = self.place(pattern)
+        if here is None:
+            return {"elsewhere": True}
+        return {"files": [self.back(path, pattern, here) for path in sorted(glob.glob(here))]}
+
+    def pair(self, prefix: str, sampled: bool) -> Dict[str, Any]:
+        """Sizes of PREFIX.bin and .idx, and of the .idx header, first length, second offset, and the last ones."""
+        here = self.place(prefix)
+        if here is None:
+            return {"elsewhere": True}
+        found: Dict[str, Any] = {}
+        try:
+            found["bin"] = os.stat(here + ".bin").st_size
+            file = os.open(here + ".idx", os.O_RDONLY)
+            try:
+                found["idx"] = os.fstat(file).st_size
+                found.update(_index(file, found["idx"]))
+            finally:
+                os.close(file)
+            if sampled and found.get("type") in CODES:
+                found.update(_ids(here + ".bin", CODES[found["type"]], 0, found["bin"]))
+        except OSError as error:
+            found["error"], found["file"] = error.strerror, prefix + str(error.filename)[len(here) :]
+        return found
+
+    def shard(self, path: str, sampled: bool, bos: bool) -> Dict[str, Any]:
+        """A nanoGPT .bin: its size and header; with `bos` its .bos.idx, too."""
+        here = self.place(path)
+        if here is None:
+            return {"elsewhere": True}
+        found: Dict[str, Any] = {}
+        try:
+            file = os.open(here, os.O_RDONLY)
+            try:
+                found["bin"] = os.fstat(file).st_size
+                head = os.pread(file, 16, 0)
+            finally:
+                os.close(file)
+            if len(head) == 16:
+                found["magic"], found["version"], found["tokens"], found["item"] = struct.unpack("<4i", head)
+                if found["magic"] == _LEGACY:
+                    found["item"] = 2
+            code = {2: "H", 4: "I"}.get(found.get("item", 0))
+            if code and found["magic"] in (_MAGIC, _LEGACY):
+                if sampled:
+                    found.update(_ids(here, code, 1024, found["bin"]))
+                if bos:
+                    found["bos"] = _bos(here, found["item"])
+        except OSError as error:
+            found["error"], found["file"] = error.strerror, path
+        return found
+
+    def folder(self, path: str, wanted: List[str]) -> Dict[str, Any]:
+        """Which of the wanted names a directory has, and the text of its config.json."""
+        here = self.place(path)
+        if here is None:
+            return {"elsewhere": True}
+        if not os.path.isdir(here):
+            return {"missing": True}
+        found: Dict[str, Any] = {"names": [name for name in wanted if os.path.isfile(os.path.join(here, name))]}
+        if "config.json" in found["names"]:
+            found["config"] = _json(os.path.join(here, "config.json")).get("value")
+        return found
+
+    def writable(self, path: str) -> Dict[str, Any]:
+        """Whether a directory can be made or written: the nearest one above it that is there, and what is wrong.
+
+        By its rights and whether its file system is read-only; nothing is written, so a full quota is not found.
+        """
+        here = self.place(path)
+        if here is None:
+            return {"elsewhere": True}
+        while not os.path.lexists(here) and here != "/":
+            here = os.path.dirname(here)
+        if not os.path.isdir(here):
+            return {"base": here, "error": "Not a directory"}
+        return {"base": here, "error": None if os.access(here, os.W_OK | os.X_OK) else "Permission denied"}
+
+    def record(self, path: str) -> Dict[str, Any]:
+        """What data-prep has recorded one directory above a path: beside a blend, above a split of nanoGPT shards.
+
+        The path may lead there through a link (`latest`).
+        """
+        here = self.place(path)
+        if here is None:
+            return {}
+        found = _json(os.path.join(os.path.dirname(os.path.realpath(here)), "record.json")).get("value")
+        return {key: found.get(key) for key in ("tokenizer", "dtype")} if isinstance(found, dict) else {}
+
+    def tokenizer(self, path: str, said: bool) -> Dict[str, Any]:
+        """Digests of a tokenizer.json: of the file, and, if asked for, of what it says."""
+        here = self.place(path)
+        if here is None:
+            return {"elsewhere": True}
+        try:
+            with open(here, "rb") as file:
+                content = file.read(LARGEST_TOKENIZER)
+        except OSError:
+            return {"missing": True}
+        found = {"sha256": hashlib.sha256(content).hexdigest()}
+        return dict(found, rules=_rules(content)) if said else found
+
+
+def _rules(content: bytes) -> str:
+    """A digest of what a tokenizer.json says, without its form, and without what only saving it has set."""
+    try:
+        value = json.loads(content.decode("utf-8"))
+        kept = {k: v for k, v in value.items() if k not in ("truncation", "padding")}
+        content = json.dumps(kept, sort_keys=True).encode()
+    except (ValueError, AttributeError):
+        pass
+    return hashlib.sha256(content).hexdigest()
+
+
+def _json(path: str) -> Dict[str, Any]:
+    try:
+        if os.stat(path).st_size > LARGEST:
+            return {"error": "has more than {} bytes".format(LARGEST)}
+        with open(path, encoding="utf-8") as file:
+            return {"value": json.load(file)}
+    except FileNotFoundError:
+        return {"missing": True}
+    except (OSError, ValueError) as error:
+        return {"error": getattr(error, "strerror", None) or str(error)}
+
+
+def _index(file: int, size: int) -> Dict[str, Any]:
+    head = os.pread(file, HEADER.size, 0)
+    if len(head) < HEADER.size:
+        return {"short": True}
+    magic, version, kind, sequences, documents = HEADER.unpack(head)
+    found: Dict[str, Any] = {"magic": magic == b"MMIDIDX\0\0", "version": version, "type": kind}
+    if found["magic"] and size >= HEADER.size + 12 * sequences + 8 * documents:
+        found.update(sequences=sequences, documents=documents)
+        offsets = HEADER.size + 4 * sequences
+        if sequences:
+            found["last"] = _number(file, "<i", offsets - 4)
+            found["start"] = _number(file, "<q", offsets + 8 * (sequences - 1))
+        if sequences > 1:
+            found["first"] = _number(file, "<i", HEADER.size)
+            found["second"] = _number(file, "<q", offsets + 8)
+    elif found["magic"]:
+        found["need"] = HEADER.size + 12 * sequences + 8 * documents
+    return found
+
+
+def _number(file: int, form: str, offset: int) -> int:
+    return int(struct.unpack(form, os.pread(file, struct.calcsize(form), offset))[0])
+
+
+def _ids(path: str, code: str, start: int, size: int) -> Dict[str, int]:
+    """Smallest and largest id of a few thousand, from the begin and the end of a file of little-endian ids."""
+    item = array.array(code).itemsize
+    count = (size - start) // item
+    most = SAMPLE // item
+    file = os.open(path, os.O_RDONLY)
+    try:
+        parts = [os.pread(file, min(count, most) * item, start)]
+        if count > most:
+            parts.append(os.pread(file, most * item, start + (count - most) * item))
+    finally:
+        os.close(file)
+    ids = array.array(code)
+    for part in parts:
+        ids.frombytes(part[: len(part) // item * item])
+    if sys.byteorder == "big":
+        ids.byteswap()
+    return {"low": min(ids), "high": max(ids), "read": len(ids)} if ids else {}
+
+
+def _bos(path: str, item: int) -> Optional[Dict[str, Any]]:
+    """Size of the .bos.idx, its last position, and the ids at its first ones; None where there is none."""
+    try:
+        file = os.open(path[: -len(".bin")] + ".bos.idx" if path.endswith(".bin") else path + ".bos.idx", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        size = os.fstat(file).st_size
+        first = [position for (position,) in struct.iter_unpack("<i", os.pread(file, 32, 0)[: size // 4 * 4])]
+        last = struct.unpack("<i", os.pread(file, 4, size // 4 * 4 - 4))[0] if size >= 4 else None
+    finally:
+        os.close(file)
+    with open(path, "rb") as tokens:
+        read = (_at(tokens, 1024 + position * item, item) for position in first)
+        ids = [int.from_bytes(raw, "little") for raw in read if len(raw) == item]
+    return {"size": size, "last": last, "ids": ids}
+
+
+def _at(file: Any, offset: int, count: int) -> bytes:
+    return os.pread(file.fileno(), count, offset) if offset >= 0 else b""
+
+
+def prefixes(value: Any) -> Iterator[str]:
+    """Everything in a blend that may be a prefix: each text that is no number."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from prefixes(one)
+    elif isinstance(value, str) and value.strip().startswith("/"):
+        yield without_ending(value)
+
+
+def without_ending(prefix: str) -> str:
+    """A prefix may be written as either of its files, and with blanks around it (indexed_dataset.py does the same)."""
+    prefix = prefix.strip()
+    return prefix[:-4] if prefix.endswith((".bin", ".idx")) else prefix
+
+
+def look(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Answers by the request's own keys, each a mapping by path; what there was no time for is missing from it.
+
+    `pairs`, `globs` and `blends` name Megatron data, `shards` patterns of nanoGPT files, and `bos` whether their
+    .bos.idx matter; `folders` are looked through for the names in `wanted`; `tokenizers` are files, and `made` is
+    {path, sha256} of those behind the data, where that is known already.
+    """
+    looker = Looker(request["mounts"], request["seconds"])
+    answer: Dict[str, Any] = {"globs": {pattern: looker.matches(pattern) for pattern in request["globs"]}}
+    answer["blends"] = {path: looker.blend(path) for path in request["blends"]}
+    outputs = list(request["blends"]) + [os.path.dirname(pattern) for pattern in request["shards"]]
+    answer["records"] = {path: looker.record(path) for path in outputs}
+    answer["folders"] = {path: looker.folder(path, request["wanted"]) for path in request["folders"]}
+    answer["writable"] = {path: looker.writable(path) for path in request["writable"]}
+    answer["shards"] = {pattern: looker.matches(pattern) for pattern in request["shards"]}
+    answer["tokenizers"] = _tokenizers(looker, request, answer["records"])
+    pairs = list(request["pairs"]) + [p for found in answer["blends"].values() for p in prefixes(found.get("value"))]
+    pairs += [os.path.splitext(path)[0] for found in answer["globs"].values() for path in found.get("files", [])]
+    answer["pairs"] = _each(looker, pairs, looker.pair)
+    files = [path for found in answer["shards"].values() for path in found.get("files", [])]
+    answer["files"] = _each(looker, files, lambda path, sampled: looker.shard(path, sampled, request["bos"]))
+    return answer
+
+
+def _each(looker: Looker, names: List[str], one: Callable[[str, bool], Dict[str, Any]]) -> Dict[str, Any]:
+    names = list(dict.fromkeys(names))
+    step = -(-len(names) // SAMPLED)
+    return {name: one(name, number % step == 0) for number, name in enumerate(names) if not looker.late()}
+
+
+def _tokenizers(looker: Looker, request: Dict[str, Any], records: Dict[str, Any]) -> Dict[str, Any]:
+    """Digests of the tokenizers, where there is one behind the data to compare them with."""
+    recorded = [record.get("tokenizer") for record in records.values()] + list(request["made"])
+    made = {one.get("path"): one.get("sha256") for one in recorded if isinstance(one, dict)}
+    if not made:
+        return {}
+    found = {path: looker.tokenizer(path, False) for path in request["tokenizers"]}
+    if all(one.get("sha256") in made.values() for one in found.values()):
+        return found
+    paths = list(request["tokenizers"]) + [path for path in made if isinstance(path, str)]
+    return {path: looker.tokenizer(path, True) for path in paths}

@@ -1,0 +1,62 @@
+"""Nodes that have failed jobs of this cluster: JOB_ROOT/bad-nodes.jsonl, a line a failure, forgotten after a day.
+
+    {"time", "node", "why", "job_id"}, or {"time", "node", "forgiven": true}
+
+Bad is a node that Slurm has taken out while a job ran there, and one whose hardware a rank's error accuses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+
+from .files import append_json
+
+FORGOTTEN_S = 24 * 3600.0
+_HARDWARE = re.compile(
+    r"uncorrectable (ECC|NVLink)|\bXid\b|fallen off the bus|GPU is lost|ECC error|No CUDA GPUs are available"
+    r"|CUDA error: (unspecified launch failure|hardware stack error|uncorrectable|no CUDA-capable device)"
+    r"|CUDA driver initialization failed|NVML: Unknown Error|transport retry counter exceeded"
+    r"|local (catastrophic|work queue operation) error",
+    re.I,
+)
+
+
+def accused(error: str | None) -> bool:
+    """Whether the error is one of the machine's, not of the program's."""
+    return bool(error and _HARDWARE.search(error))
+
+
+def path(job_root: str) -> str:
+    """bad-nodes.jsonl"""
+    return os.path.join(job_root, "bad-nodes.jsonl")
+
+
+def add(job_root: str, nodes: list[str], why: str, job_id: str) -> None:
+    """Note failures of nodes.
+
+    Raises:
+        OSError: the lines cannot be written.
+    """
+    if nodes:
+        append_json(path(job_root), [{"time": time.time(), "node": n, "why": why, "job_id": job_id} for n in nodes])
+
+
+def names(job_root: str) -> list[str]:
+    """Nodes that are bad now."""
+    try:
+        with open(path(job_root), encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return []
+    found: dict[str, bool] = {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            if time.time() - entry["time"] < FORGOTTEN_S:
+                found[str(entry["node"])] = not entry.get("forgiven")
+        except (ValueError, KeyError, TypeError):
+            continue
+    return sorted(node for node, bad in found.items() if bad)

@@ -1,0 +1,99 @@
+"""`begin`: what the batch script does before its step. Prints shell lines for the script to evaluate.
+
+It closes the attempt before this one where nobody could (its node died), decides whether there is anything left to do,
+queues the next attempt, and tells the step which attempt it is and when its time is over. Where it fails the job runs
+all the same, as a single attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+from . import bad_nodes, chain, history, slurm, stops
+from .chain import Link, Order
+from .files import Json
+from .finish import set_aside, settle
+from .log import complain
+from .nodes import expand
+from .records import read_nodes
+from .verdict import vanished
+
+_STOPPED = 143
+
+
+def main(job_dir: str) -> int:
+    """The `begin` command; always 0."""
+    try:
+        print("\n".join(_lines(job_dir)))
+    except Exception:
+        complain("begin: " + traceback.format_exc())
+    return 0
+
+
+def _lines(job_dir: str) -> list[str]:
+    orders = chain.order(job_dir)
+    me = os.environ.get("SLURM_JOB_ID", "")
+    if orders is None or not me:
+        return []
+    former = chain.read(job_dir)
+    if former is not None and former.now != me and former.next != me and slurm.runs(former.now):
+        complain(f"Slurm job {former.now} runs this job already: nothing to do here")
+        return ["trap - EXIT", "exit 0"]
+    if former is not None:
+        code = _close(orders, former)
+        if code is not None:
+            chain.write(job_dir, Link(me, None, former.attempt))
+            return ["trap - EXIT", f"exit {code}"]
+    if stops.path_of(orders.job_dir, orders.run_dir):
+        return [f"exit {_STOPPED}"]
+    return _start(orders, me, former)
+
+
+def _close(orders: Order, former: Link) -> int | None:
+    """See how the attempt before this one ended; the exit code where there shall be no other."""
+    present = _written(orders, former)
+    if present is not None and present.get("goes_on") is False:  # it was over, so a person has resumed it
+        history.add(orders.run_dir, "resumed", orders.job_id, former.attempt)
+        set_aside(orders.job_dir)
+        return None
+    nodes = read_nodes(orders.job_dir, former.attempt)
+    word = slurm.state(former.now)
+    nnodes = max((node.nnodes for node in nodes), default=1)
+    result = settle(orders.job_dir, nodes, nnodes, 1)
+    end = chain.describe(orders, former.attempt, result, nodes, word, asked_slurm=True)
+    lost = slurm.down([node.host for node in nodes]) if word == "NODE_FAIL" or vanished(nodes) else []
+    bad_nodes.add(orders.job_root, lost, "Slurm lost it while a job ran there", orders.job_id)
+    decision = chain.judge(orders, end)
+    if present is None or word is not None:
+        chain.record(orders, end, former.now, result, decision, complain)
+    if decision is not None and not decision.goes_on:
+        return int(result["code"]) if end.state != "COMPLETED" else 0
+    set_aside(orders.job_dir)
+    return None
+
+
+def _written(orders: Order, former: Link) -> Json | None:
+    """How the history says that the attempt ended."""
+    entries = [e for e in history.read(orders.run_dir) if e.get("job_id") == orders.job_id]
+    ends = [e for e in entries if e.get("event") == "ended" and e["attempt"] == former.attempt]
+    return ends[-1] if ends else None
+
+
+def _start(orders: Order, me: str, former: Link | None) -> list[str]:
+    number = former.attempt + 1 if former else 0
+    link = Link(me, former.next if former and former.now == me else None, number)
+    if orders.limits is not None and orders.limits.jobs != number + 1:
+        link = chain.go_on(orders, link, complain)
+    chain.write(orders.job_dir, link)
+    nodes = expand(os.environ.get("SLURM_JOB_NODELIST", ""))
+    checkpoint = history.newest_checkpoint(orders.checkpoints)
+    history.add(orders.run_dir, "begun", orders.job_id, number, slurm_id=me, nodes=nodes, checkpoint=checkpoint)
+    lines = [f"export LAUNCH_ATTEMPT={number}"]
+    end = slurm.end_time(me)
+    if end is not None:
+        lines.append(f"export LAUNCH_END_TIME={end}")
+    saves = [e.save_s for e in history.ends(history.read(orders.run_dir), orders.job_id) if e.save_s]
+    if saves:
+        lines.append(f"export LAUNCH_SAVE_S={max(saves):.1f}")
+    return lines

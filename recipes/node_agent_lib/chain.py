@@ -1,0 +1,208 @@
+"""A job of several attempts: each Slurm job runs the same script in the same directory, and has queued the next one.
+
+    JOB_DIR/chain   one line "NOW NEXT ATTEMPT": the Slurm job that runs or ran last, the one that waits for its end
+                    ("-": none), and the number of the attempt, from 0
+
+The next job is submitted when an attempt begins (begin.py), because nobody can promise to be there at its end; it is
+cancelled by `finish` where the job is over, and otherwise decides for itself when it begins.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Callable, Mapping
+
+from . import bad_nodes, history, records, slurm, stops
+from .decision import Decision, Limits, decide
+from .files import Json, read_json, write_json
+from .history import Ended
+from .records import NodeRecord
+from .verdict import vanished
+
+_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Link:
+    """What JOB_DIR/chain says."""
+
+    now: str
+    next: str | None
+    attempt: int
+
+
+def read(job_dir: str) -> Link | None:
+    """The line, or None where there is none."""
+    try:
+        with open(_path(job_dir), encoding="utf-8") as file:
+            words = file.read().split()
+    except (OSError, UnicodeDecodeError):
+        return None
+    if len(words) != 3 or not words[2].isdigit():
+        return None
+    return Link(words[0], None if words[1] == "-" else words[1], int(words[2]))
+
+
+def write(job_dir: str, link: Link) -> None:
+    """Replace the line in one step."""
+    temporary = _path(job_dir) + f".{os.getpid()}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(f"{link.now} {link.next or '-'} {link.attempt}\n")
+    os.replace(temporary, _path(job_dir))
+
+
+def _path(job_dir: str) -> str:
+    return os.path.join(job_dir, "chain")
+
+
+def attempt(environ: Mapping[str, str]) -> int:
+    """Which attempt this process belongs to: what `begin` has said, else how often Slurm has requeued the job."""
+    value = environ.get("LAUNCH_ATTEMPT") or environ.get("SLURM_RESTART_COUNT") or ""
+    return int(value) if value.isdigit() else 0
+
+
+def superseded(job_dir: str, own: int) -> bool:
+    """Whether a later attempt has begun: this one was given up, on a node that Slurm could not reach."""
+    link = read(job_dir)
+    return link is not None and link.attempt > own
+
+
+@dataclass(frozen=True)
+class Order:
+    """What of agent.json the chain needs."""
+
+    job_id: str
+    job_dir: str
+    run_dir: str
+    job_root: str
+    limits: Limits | None  # None: one attempt, and no other unless Slurm itself requeues the job
+    exclude: tuple[str, ...]
+    checkpoints: str | None
+
+    @property
+    def script(self) -> str:
+        """What was submitted, and is submitted again."""
+        return os.path.join(self.job_dir, "script")
+
+
+def order(job_dir: str) -> Order | None:
+    """The order in JOB_DIR/agent.json."""
+    spec = read_json(os.path.join(job_dir, "agent.json"))
+    if spec is None:
+        return None
+    chain = spec.get("chain")
+    return Order(
+        job_id=spec["job_id"],
+        job_dir=job_dir,
+        run_dir=spec["run_dir"],
+        job_root=os.path.dirname(os.path.abspath(job_dir)),
+        limits=Limits(chain["jobs"], chain["failures"]) if chain else None,
+        exclude=tuple(chain["exclude"]) if chain else (),
+        checkpoints=spec.get("checkpoint_dir"),
+    )
+
+
+def describe(
+    orders: Order, number: int, result: Json, nodes: list[NodeRecord], word: str | None, asked_slurm: bool = False
+) -> Ended:
+    """An ended attempt. `word` is Slurm's reason for ending it, which wins over how the job took that.
+
+    `asked_slurm`: `word` is its last one, so that a signal without one did not come from Slurm or a person's scancel.
+    """
+    first = next((node for node in nodes if node.node == 0), None)
+    state, error = result["state"], result["error"]
+    if word and state != "COMPLETED":
+        state = word
+    elif word is None and asked_slurm and undecided(result, orders):  # srun ends all tasks when one of them is gone
+        state, error = "FAILED", vanished(nodes) or f"ended by {result['signal']} from outside"
+    return Ended(
+        attempt=number,
+        state=state,
+        code=result["code"],
+        error=error,
+        from_step=first.first_step if first else None,
+        to_step=first.step if first else None,
+        checkpoint=history.newest_checkpoint(orders.checkpoints),
+        save_s=first.save_s if first else None,
+    )
+
+
+def judge(orders: Order, end: Ended) -> Decision | None:
+    """Whether a chained job goes on after this end; None where it is no chain."""
+    if orders.limits is None:
+        return None
+    entries = history.read(orders.run_dir)
+    before = [other for other in history.ends(entries, orders.job_id) if other.attempt < end.attempt]
+    finished = _finished_since(orders.run_dir, history.began(entries, orders.job_id))
+    return decide([*before, end], orders.limits, finished, stops.path_of(orders.job_dir, orders.run_dir))
+
+
+def _finished_since(run_dir: str, began: float | None) -> bool:
+    """finished.json of an earlier job tells of a run that was shorter."""
+    try:
+        return os.stat(os.path.join(run_dir, "finished.json")).st_mtime >= (began or 0.0)
+    except OSError:
+        return False
+
+
+def record(
+    orders: Order, end: Ended, slurm_id: str, result: Json, decision: Decision | None, say: Callable[[str], None]
+) -> None:
+    """Write an end down: into the run's history and, with what becomes of the job, into exit.json."""
+    details = {key: result[key] for key in ("rank", "node")}
+    if decision is not None:
+        details.update(goes_on=decision.goes_on, why=decision.why)
+        say(("another attempt follows: " if decision.goes_on else "no further attempt: ") + decision.why)
+    values = {key: value for key, value in vars(end).items() if key != "attempt"}
+    try:
+        history.add(orders.run_dir, "ended", orders.job_id, end.attempt, slurm_id=slurm_id, **values, **details)
+    except OSError as error:
+        say(f"history.jsonl: {error.strerror}")
+    if decision is None:
+        return
+    try:
+        told = {**result, "state": end.state, "goes_on": decision.goes_on, "why": decision.why}
+        write_json(records.exit_path(orders.job_dir), told, _PATIENCE_S)
+    except OSError as error:
+        say(f"exit.json: {error.strerror}")
+
+
+def undecided(result: Json, orders: Order) -> bool:
+    """A signal has ended it and no stop file says why: Slurm knows, but only once the job is over."""
+    return result["state"] == "CANCELLED" and stops.path_of(orders.job_dir, orders.run_dir) is None
+
+
+def go_on(orders: Order, link: Link, say: Callable[[str], None]) -> Link:
+    """See to it that the next job waits, away from nodes that are known as bad."""
+    exclude = excluded(orders)
+    if link.next is not None and slurm.waits(link.next):
+        try:
+            if exclude:
+                slurm.exclude(link.next, exclude)
+        except slurm.SlurmError as error:  # it would leave too few nodes, say
+            say(f"the next attempt may get a bad node again: {error}")
+        return link
+    try:
+        link = replace(link, next=slurm.submit_next(orders.script, link.now, exclude))
+    except slurm.SlurmError as error:
+        say(f"the next attempt cannot be submitted: {error}")
+        link = replace(link, next=None)
+    return link
+
+
+def excluded(orders: Order) -> list[str]:
+    """The profile's own nodes to exclude, and the cluster's bad ones."""
+    return sorted({*orders.exclude, *bad_nodes.names(orders.job_root)})
+
+
+def stop(link: Link, say: Callable[[str], None]) -> Link:
+    """Take the next job out of the queue."""
+    if link.next is None:
+        return link
+    try:
+        slurm.cancel(link.next)
+    except slurm.SlurmError as error:  # it will find out by itself when it begins
+        say(f"Slurm job {link.next} stays in the queue: {error}")
+        return link
+    return replace(link, next=None)

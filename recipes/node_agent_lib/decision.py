@@ -1,0 +1,110 @@
+"""Shall the job have a further attempt? From what its attempts have left; nothing is asked or done here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .history import Ended
+
+CANNOT_START = {2: "the command or its configuration cannot be used", 3: "no checkpoint is whole"}
+_IMPORT = re.compile(r"^(ImportError|ModuleNotFoundError|SyntaxError|IndentationError|TabError)\b")
+_CHANGING = re.compile(r"0x[0-9a-fA-F]+|\d+(\.\d+)*(:\d+)?")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the profile allows: `jobs` attempts in all (None: any number), `failures` in a row without a checkpoint."""
+
+    jobs: int | None
+    failures: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the job goes on, and why or why not, for a person to read."""
+
+    goes_on: bool
+    why: str
+
+
+def decide(ends: list[Ended], limits: Limits, finished: bool, stopped: str | None) -> Decision:
+    """Contract: `ends` holds at least one attempt, the last one is the one that has just ended.
+
+    `finished`: the run has reached its end; `stopped`: the stop file that somebody has made.
+    """
+    last = ends[-1]
+    over = _is_over(last, finished, stopped) or _is_hopeless(ends) or _is_used_up(ends, limits)
+    return Decision(False, over) if over else Decision(True, _reason(last))
+
+
+def _is_over(last: Ended, finished: bool, stopped: str | None) -> str | None:
+    if finished:
+        return "the run is finished"
+    if stopped:
+        return f"somebody stopped it: {stopped}"
+    if last.state == "COMPLETED":
+        return "it has completed"
+    if last.state == "CANCELLED":
+        return "somebody cancelled it"
+    return None
+
+
+def _is_hopeless(ends: list[Ended]) -> str | None:
+    """The next attempt would fail in the same way."""
+    last = ends[-1]
+    if last.state != "FAILED":
+        return None
+    if last.code in CANNOT_START and last.to_step is None:
+        return CANNOT_START[last.code] + _quoted(last)
+    if last.error and _IMPORT.match(last.error):
+        return "its code cannot be imported" + _quoted(last)
+    if len(ends) > 1 and _same(ends[-2], last):
+        where = f"at step {last.to_step}" if last.to_step is not None else "before the first step"
+        return f"it failed twice in the same way {where}" + _quoted(last)
+    return None
+
+
+def _same(one: Ended, other: Ended) -> bool:
+    """The same error after the same step; numbers in it (addresses, ports, times) may differ."""
+    if (one.state, one.code, one.to_step) != (other.state, other.code, other.to_step):
+        return False
+    return _fixed(one.error) == _fixed(other.error)
+
+
+def _fixed(error: str | None) -> str:
+    return _CHANGING.sub("#", error or "")
+
+
+def _is_used_up(ends: list[Ended], limits: Limits) -> str | None:
+    if limits.jobs is not None and len(ends) >= limits.jobs:
+        return f"its {limits.jobs} jobs are used up (chain = {limits.jobs})"
+    idle = attempts_without_progress(ends)
+    if idle >= limits.failures:
+        return f"{idle} attempts in a row brought no new checkpoint (max_failures = {limits.failures})"
+    return None
+
+
+def attempts_without_progress(ends: list[Ended]) -> int:
+    """How many of the last attempts have brought no checkpoint later than any before them."""
+    best, idle = None, 0
+    for end in ends:
+        if end.checkpoint is not None and (best is None or end.checkpoint > best):
+            best, idle = end.checkpoint, 0
+        else:
+            idle += 1
+    return idle
+
+
+def _reason(last: Ended) -> str:
+    words = {
+        "TIMEOUT": "the time limit",
+        "PREEMPTED": "a job of higher priority took its nodes",
+        "NODE_FAIL": "a node failed",
+        "REQUEUED": "it was requeued",
+    }
+    return words.get(last.state, "it failed" + _quoted(last))
+
+
+def _quoted(last: Ended) -> str:
+    return f": {last.error}" if last.error else ""

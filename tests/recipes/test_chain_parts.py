@@ -1,0 +1,355 @@
+"""Further attempts: what decides about them, and what `begin` and `finish` ask of Slurm (fakes of its commands)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
+
+from node_agent_lib import bad_nodes, chain, history, metrics, stops, verdict
+from node_agent_lib.decision import Limits, attempts_without_progress, decide
+from node_agent_lib.history import Ended
+from node_agent_lib.limits import TimeLimit
+from node_agent_lib.stall import Progress
+
+AGENT = Path(__file__).parents[2] / "recipes" / "node_agent.py"
+ANY = Limits(None, 3)
+
+
+def ended(attempt: int, state: str = "FAILED", code: int = 1, **more: Any) -> Ended:
+    return Ended(attempt, state, code, **{"error": f"error {attempt}", "to_step": 10 + attempt, **more})
+
+
+# The decision
+
+
+@pytest.mark.parametrize(
+    ("last", "finished", "stopped", "words"),
+    [
+        (ended(0), True, None, "the run is finished"),
+        (ended(0, "TIMEOUT"), False, "/r/stop", "/r/stop"),
+        (ended(0, "COMPLETED", 0), False, None, "completed"),
+        (ended(0, "CANCELLED", 143), False, None, "cancelled"),
+        (ended(0, code=2, to_step=None), False, None, "configuration cannot be used: error 0"),
+        (ended(0, code=3, to_step=None), False, None, "no checkpoint is whole"),
+        (ended(0, error="ModuleNotFoundError: No module named 'x'", to_step=None), False, None, "cannot be imported"),
+    ],
+)
+def test_one_attempt_is_enough_to_stop(last: Ended, finished: bool, stopped: str | None, words: str) -> None:
+    decision = decide([last], ANY, finished, stopped)
+    assert not decision.goes_on
+    assert words in decision.why
+
+
+@pytest.mark.parametrize("state", ["FAILED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY"])
+def test_anything_else_goes_on(state: str) -> None:
+    decision = decide([ended(0, state)], ANY, False, None)
+    assert decision.goes_on
+    assert decision.why
+
+
+def test_a_code_of_2_after_steps_is_no_configuration_error() -> None:
+    assert decide([ended(0, code=2)], ANY, False, None).goes_on
+
+
+def test_the_same_error_twice() -> None:
+    one = ended(0, error="RuntimeError: at 0x7f12, port 4711, after 1.5 s", to_step=3, checkpoint=2)
+    same = ended(1, error="RuntimeError: at 0x99ab, port 1234, after 20.1 s", to_step=3, checkpoint=4)
+    assert "failed twice in the same way at step 3" in decide([one, same], ANY, False, None).why
+    for other in (
+        ended(1, error="RuntimeError: another one", to_step=3, checkpoint=4),
+        ended(1, error=same.error, to_step=8, checkpoint=4),
+        ended(1, "NODE_FAIL", error=same.error, to_step=3, checkpoint=4),
+    ):
+        assert decide([one, other], ANY, False, None).goes_on
+
+
+def test_attempts_without_a_new_checkpoint_are_counted() -> None:
+    saved = [ended(i, "TIMEOUT", checkpoint=10 * i) for i in range(20)]
+    assert attempts_without_progress(saved) == 0
+    assert decide(saved, ANY, False, None).goes_on
+    idle = [*saved, *(ended(20 + i, "NODE_FAIL", checkpoint=190) for i in range(3))]
+    assert decide(idle[:-1], ANY, False, None).goes_on
+    assert "3 attempts in a row" in decide(idle, ANY, False, None).why
+    assert attempts_without_progress([ended(0), ended(1, checkpoint=0)]) == 0
+
+
+def test_a_number_of_attempts() -> None:
+    tries = [ended(i, "TIMEOUT", checkpoint=i) for i in range(4)]
+    assert decide(tries[:3], Limits(4, 3), False, None).goes_on
+    assert "chain = 4" in decide(tries, Limits(4, 3), False, None).why
+
+
+# Files
+
+
+def test_history_of_a_job(tmp_path: Path) -> None:
+    run = str(tmp_path)
+    history.add(run, "begun", "a.1", 0, nodes=["c1"], checkpoint=None)
+    history.add(run, "ended", "a.1", 0, state="CANCELLED", code=143)
+    history.add(run, "ended", "a.2", 0, state="FAILED", code=1)
+    history.add(run, "ended", "a.1", 0, state="PREEMPTED", code=143, to_step=7, save_s=2)  # Slurm's later word
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"event": "ended", "job_id": "a.1", "att')  # the disk was full
+    assert history.ends(history.read(run), "a.1") == [Ended(0, "PREEMPTED", 143, to_step=7, save_s=2.0)]
+    assert history.began(history.read(run), "a.1") is not None
+    assert history.read(str(tmp_path / "nowhere")) == []
+
+
+def test_an_attempt_that_a_person_resumed_starts_the_count_anew(tmp_path: Path) -> None:
+    for event, attempt in (("ended", 0), ("ended", 1), ("resumed", 1), ("ended", 2)):
+        history.add(str(tmp_path), event, "a.1", attempt, state="FAILED", code=1)
+    assert [end.attempt for end in history.ends(history.read(str(tmp_path)), "a.1")] == [2]
+
+
+def test_the_newest_checkpoint_is_not_one_that_is_being_saved(tmp_path: Path) -> None:
+    for name in ("epoch_0_step_9", "epoch_1_step_19", "epoch_1_step_29", "epoch_1_step_39.damaged", "LATEST"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "epoch_1_step_29" / ".incomplete").touch()
+    assert history.newest_checkpoint(str(tmp_path)) == 19
+    assert history.newest_checkpoint(str(tmp_path / "none")) is None
+    assert history.newest_checkpoint(None) is None
+
+
+def test_bad_nodes_are_forgotten_and_forgiven(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    bad_nodes.add(root, ["c1", "c2", "c3"], "lost", "a.1")
+    lines = (tmp_path / "bad-nodes.jsonl").read_text().splitlines()
+    old = {**json.loads(lines[1]), "time": time.time() - 25 * 3600}
+    forgiven = {"time": time.time(), "node": "c3", "forgiven": True}
+    (tmp_path / "bad-nodes.jsonl").write_text("\n".join([lines[0], json.dumps(old), lines[2], json.dumps(forgiven)]))
+    assert bad_nodes.names(root) == ["c1"]
+
+
+@pytest.mark.parametrize(
+    ("error", "guilty"),
+    [
+        ("RuntimeError: CUDA error: uncorrectable ECC error encountered", True),
+        ("RuntimeError: No CUDA GPUs are available", True),
+        ("NCCL WARN NET/IB: Got completion with error 12, transport retry counter exceeded", True),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", False),
+        ("RuntimeError: CUDA error: device-side assert triggered", False),
+        ("ValueError: no more data", False),
+    ],
+)
+def test_which_errors_accuse_a_node(error: str, guilty: bool) -> None:
+    assert bad_nodes.accused(error) is guilty
+
+
+def test_metrics_that_a_killed_agent_had_not_read(tmp_path: Path) -> None:
+    log, target = tmp_path / "rank-0.log", tmp_path / "metrics.jsonl"
+    line = "step {} | epoch 0 | loss {} | lr 1e-3\n"
+    log.write_text("".join(line.format(step, 9 - step) for step in range(4)))
+    target.write_text("".join(json.dumps(metrics.parse(line.format(s, 9 - s), 5.0)) + "\n" for s in range(2)))
+    assert [found["step"] for found in metrics.missed(str(log), str(target))] == [2, 3]
+    target.unlink()
+    assert metrics.missed(str(log), str(target)) == []
+
+
+# The time limit
+
+
+def test_the_ranks_are_told_before_the_time_is_over() -> None:
+    environ = {"LAUNCH_END_TIME": "10000"}
+    limit = TimeLimit(environ, 120.0, 0.0)
+    assert not limit.is_near(Progress(), 9879.0)
+    assert limit.is_near(Progress(), 9880.0)  # stop_grace, while no save was seen
+    assert limit.lead_s(Progress(save_s=200.0)) == 415.0
+    assert TimeLimit({**environ, "LAUNCH_SAVE_S": "300.0"}, 120.0, 0.0).lead_s(Progress(save_s=200.0)) == 615.0
+    assert TimeLimit(environ, 120.0, 9940.0).lead_s(None) == 15.0  # a quarter of a minute
+    assert not TimeLimit({}, 120.0, 0.0).is_near(None, 1e12)
+
+
+# The stop file
+
+
+def test_a_stop_file_is_a_cancelled_job(tmp_path: Path) -> None:
+    job, run = tmp_path / "a.1", tmp_path / "a"
+    job.mkdir()
+    run.mkdir()
+    (job / "agent.json").write_text(json.dumps({"run_dir": str(run)}))
+    assert stops.asked(str(job)) is None
+    (run / "stop").touch()
+    asked = stops.asked(str(job))
+    told = verdict.judge([], 2, 1, asked)  # no agent was there to notice
+    assert (told["state"], told["code"]) == ("CANCELLED", 143)
+    assert str(run / "stop") in told["error"]
+    (job / "stop").touch()
+    assert stops.path_of(str(job), str(run)) == str(job / "stop")
+
+
+# begin and finish
+
+
+class Site:
+    """A job's directory and fakes of Slurm's commands, which note their calls."""
+
+    def __init__(self, root: Path, chained: dict[str, Any] | None) -> None:
+        self.bin, self.job, self.run = root / "bin", root / "jobs" / "a.1", root / "jobs" / "a"
+        for folder in (self.bin, self.job, self.run):
+            folder.mkdir(parents=True)
+        spec = {"job_id": "a.1", "run_dir": str(self.run), "chain": chained, "checkpoint_dir": None}
+        (self.job / "agent.json").write_text(json.dumps(spec))
+        (self.job / "script").touch()
+        self.says("sbatch", "echo 77")
+        self.says("squeue", 'case "$*" in *%e*) echo 1900000000;; *) echo PENDING;; esac')
+        self.says("scontrol", "echo JobId=1 JobState=FAILED")
+        self.says("scancel", ":")
+        self.says("sinfo", ":")
+
+    def says(self, name: str, script: str) -> None:
+        path = self.bin / name
+        path.write_text(f'#!/bin/bash\necho {name} "$@" >> {self.bin}/calls\n{script}\n')
+        path.chmod(0o755)
+
+    def call(self, command: str, slurm_id: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        path = f"{self.bin}:{os.environ['PATH']}"
+        env = {"PATH": path, "SLURM_JOB_ID": slurm_id, "SLURM_JOB_NODELIST": "c[1-2]", **environ}
+        words = [sys.executable, str(AGENT), command, str(self.job)]
+        return subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+
+    @property
+    def calls(self) -> list[str]:
+        path = self.bin / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def node(self, attempt: int, **values: Any) -> None:
+        record = {"job_id": "a.1", "node": 0, "nnodes": 1, "attempt": attempt, "host": "c1", "agent_pid": 1}
+        record |= {"agent_start": 1, "started": 1.0, "state": "ended", "time": 2.0, **values}
+        (self.job / "nodes").mkdir(exist_ok=True)
+        (self.job / "nodes" / "0.json").write_text(json.dumps(record))
+
+    def fail(self, attempt: int, error: str = "boom") -> None:
+        self.node(attempt, failure={"code": 1, "error": error, "time": 2.0}, code=1)
+
+
+LIMITS = {"jobs": None, "failures": 3, "exclude": ["c9"]}
+
+
+def test_begin_queues_the_next_attempt(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    done = site.call("begin", "76", SBATCH_PARTITION="x", SLURM_NTASKS="4")
+    assert done.stdout.splitlines() == ["export LAUNCH_ATTEMPT=0", "export LAUNCH_END_TIME=1900000000"]
+    assert (site.job / "chain").read_text() == "76 77 0\n"
+    (submitted,) = [call for call in site.calls if call.startswith("sbatch")]
+    for word in ("--dependency=afterany:76", "--kill-on-invalid-dep=yes", "--no-requeue", "--exclude=c9"):
+        assert word in submitted
+
+
+def test_a_job_that_is_no_chain_queues_nothing(tmp_path: Path) -> None:
+    site = Site(tmp_path, None)
+    assert "export LAUNCH_ATTEMPT=0" in site.call("begin", "76").stdout
+    site.fail(0)
+    assert site.call("finish", "76", LAUNCH_ATTEMPT="0").returncode == 1
+    assert not [call for call in site.calls if call.startswith("sbatch")]
+    assert "goes_on" not in json.loads((site.job / "exit.json").read_text())
+
+
+def test_finish_leaves_the_next_attempt_where_the_job_goes_on(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    site.fail(0)
+    done = site.call("finish", "76", LAUNCH_ATTEMPT="0")
+    assert done.returncode == 1
+    assert "another attempt follows: it failed: boom" in done.stderr
+    told = json.loads((site.job / "exit.json").read_text())
+    assert (told["state"], told["goes_on"]) == ("FAILED", True)
+    assert (site.job / "chain").read_text() == "76 77 0\n"
+    assert "export LAUNCH_ATTEMPT=1" in site.call("begin", "77").stdout
+    assert not (site.job / "exit.json").exists()
+    assert (site.job / "exit-0.json").exists()
+
+
+def test_the_second_failure_of_its_kind_cancels_the_next_attempt(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    for attempt, slurm_id in enumerate(("76", "77")):
+        site.call("begin", slurm_id)
+        site.says("sbatch", "echo 78")
+        site.fail(attempt)
+        done = site.call("finish", slurm_id, LAUNCH_ATTEMPT=str(attempt))
+    assert "no further attempt: it failed twice in the same way" in done.stderr
+    assert site.calls[-1] == "scancel --state=PENDING 78"
+    assert (site.job / "chain").read_text() == "77 - 1\n"
+    resumed = site.call("begin", "90")  # by a person: what was before no longer counts
+    assert "export LAUNCH_ATTEMPT=2" in resumed.stdout
+    site.fail(2)
+    assert "another attempt follows" in site.call("finish", "90", LAUNCH_ATTEMPT="2").stderr
+
+
+def test_a_lost_node_is_closed_by_the_next_attempt(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    site.node(0, state="running", step=12, first_step=3)
+    site.says("scontrol", "echo JobId=76 JobState=NODE_FAIL")
+    site.says("sinfo", "echo c1 down*")
+    assert "export LAUNCH_ATTEMPT=1" in site.call("begin", "77").stdout
+    (end,) = [e for e in history.read(str(site.run)) if e["event"] == "ended"]
+    assert (end["state"], end["from_step"], end["to_step"]) == ("NODE_FAIL", 3, 12)
+    assert bad_nodes.names(str(tmp_path / "jobs")) == ["c1"]
+    assert "--exclude=c1,c9" in [call for call in site.calls if call.startswith("sbatch")][-1]
+
+
+@pytest.mark.parametrize(("state", "goes_on"), [("CANCELLED", False), ("PREEMPTED", True), ("FAILED", True)])
+def test_who_has_sent_the_signal(tmp_path: Path, state: str, goes_on: bool) -> None:
+    """Only Slurm can tell a person's scancel from a preemption, and only once the job is over."""
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    site.node(0, stop={"signal": "SIGTERM", "number": 15, "time": 1.5, "reason": "signal"}, code=143)
+    assert site.call("finish", "76", LAUNCH_ATTEMPT="0").returncode == 143
+    assert (site.job / "chain").read_text() == "76 77 0\n"
+    site.says("scontrol", f"echo JobId=76 JobState={state}")
+    lines = site.call("begin", "77").stdout.splitlines()
+    assert lines[0] == ("export LAUNCH_ATTEMPT=1" if goes_on else "trap - EXIT")
+    assert ("exit 143" in lines) is not goes_on
+
+
+def test_nodes_that_cannot_be_excluded(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    site.says("sbatch", 'case "$*" in *--exclude*) echo "not available" >&2; exit 1;; esac; echo 77')
+    site.call("begin", "76")
+    assert (site.job / "chain").read_text() == "76 77 0\n"
+
+
+def test_a_cluster_whose_nodes_may_not_submit(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    site.says("sbatch", 'echo "Access denied" >&2; exit 1')
+    done = site.call("begin", "76")
+    assert "export LAUNCH_ATTEMPT=0" in done.stdout
+    assert "cannot be submitted: sbatch: Access denied" in done.stderr
+    assert (site.job / "chain").read_text() == "76 - 0\n"
+
+
+def test_two_jobs_never_run_one_attempt_at_once(tmp_path: Path) -> None:
+    """A submission whose answer was lost, made again: two jobs wait for the same end."""
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    site.says("squeue", "echo RUNNING")
+    done = site.call("begin", "99")
+    assert done.stdout.splitlines() == ["trap - EXIT", "exit 0"]
+    assert (site.job / "chain").read_text() == "76 77 0\n"
+
+
+def test_an_attempt_that_was_given_up_writes_nothing(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    chain.write(str(site.job), chain.Link("77", "78", 1))
+    site.fail(0)
+    done = site.call("finish", "76", LAUNCH_ATTEMPT="0")
+    assert done.returncode == 1
+    assert "a later attempt has begun" in done.stderr
+    assert not (site.job / "exit.json").exists()
+
+
+def test_a_begin_that_fails_lets_the_job_run(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    (site.job / "agent.json").write_text('{"chain": 5}')
+    done = site.call("begin", "76")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "KeyError" in done.stderr

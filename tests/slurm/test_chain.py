@@ -1,0 +1,322 @@
+"""A run finishes, whatever happens to it: faults of processes, nodes and Slurm, and what people do to stop it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Checkout
+from tests.slurm import learner
+from tests.slurm.cluster import Cluster, wait_until
+from tests.slurm.test_truth import heal
+
+pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
+
+
+class Run:
+    """A run of the learner on the cluster, detached, as its files show it."""
+
+    def __init__(self, site: Checkout, *overrides: str) -> None:
+        self.site = site
+        self.config = {**learner.CONFIG, **{k: json.loads(v) for k, v in (o.split("=") for o in overrides)}}
+        record = site.json("learner", "--batch", "chain", *overrides)
+        self.dir, self.run_dir = Path(record["job_dir"]), Path(record["run_dir"])
+        self.id: str = record["job_id"]
+
+    def attempt(self, number: int) -> int:
+        """Wait until that attempt has begun; its Slurm id."""
+        wait_until(lambda: self._chain()[2] >= number, 90, f"attempt {number} of {self.id}")
+        return self._chain()[0]
+
+    def _chain(self) -> tuple[int, int, int]:
+        try:
+            now, following, number = (self.dir / "chain").read_text().split()
+        except FileNotFoundError:
+            return 0, 0, -1
+        return int(now), 0 if following == "-" else int(following), int(number)
+
+    @property
+    def next(self) -> int:
+        return self._chain()[1]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        path = self.dir / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def reach(self, attempt: int, step: int) -> None:
+        """Wait until that attempt has done a step that is that far or further."""
+        self.attempt(attempt)
+
+        def there() -> bool:
+            begun = self.history("begun")
+            since = begun[attempt]["time"] if len(begun) > attempt else float("inf")
+            return any(entry["step"] >= step and entry["time"] > since for entry in self.metrics())
+
+        wait_until(there, 60, f"step {step} of attempt {attempt} of {self.id}")
+
+    def node(self, number: int) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.dir / "nodes" / f"{number}.json").read_text())
+        return found
+
+    def kill_rank(self, rank: int, signum: int = signal.SIGKILL) -> None:
+        node = self.node(rank)
+        os.kill(pid_here(node["host"], int(node["ranks"][str(rank)])), signum)
+
+    def agent_pid(self, number: int) -> int:
+        node = self.node(number)
+        return pid_here(node["host"], int(node["agent_pid"]))
+
+    def history(self, event: str) -> list[dict[str, Any]]:
+        lines = (self.run_dir / "history.jsonl").read_text().splitlines()
+        return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+
+    def states(self) -> list[str]:
+        """How its attempts ended; the last word on each counts."""
+        return [row["state"] for row in self.site.json("status", self.id)["history"]]
+
+    def end(self, code: int = 0) -> str:
+        """Follow it to its end; what the launcher says."""
+        done = self.site.run("attach", self.id)
+        assert done.returncode == code, done.stderr + (self.run_dir / "history.jsonl").read_text()
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    def check(self, most_lost: int) -> None:
+        """Every step was done, with the losses of an undisturbed run; at most so many were done twice."""
+        done = [(entry["step"], entry["loss"]) for entry in self.metrics()]
+        expected = learner.undisturbed(self.config, 2)
+        last = dict(done)
+        assert sorted(last) == list(range(self.config["steps"]))
+        assert [last[step] for step in sorted(last)] == pytest.approx(expected, abs=1e-4)
+        assert len(done) - len(last) <= most_lost
+        assert json.loads((self.run_dir / "finished.json").read_text())["step"] == self.config["steps"]
+
+
+def pid_here(host: str, pid: int) -> int:
+    """A process of a node, which may have a pid namespace of its own, as this machine knows it."""
+    for folder in Path("/proc").iterdir():
+        try:
+            status = (folder / "status").read_text() if folder.name.isdigit() else ""
+            if re.search(rf"^NSpid:.*\b{pid}$", status, re.M):
+                environ = (folder / "environ").read_bytes().split(b"\0")
+                if f"SLURMD_NODENAME={host}".encode() in environ:
+                    return int(folder.name)
+        except OSError:  # it has ended meanwhile
+            continue
+    raise AssertionError(f"{host} has no process {pid}")
+
+
+@pytest.fixture
+def site(tmp_path: Path, cluster: Cluster) -> Iterator[Checkout]:
+    yield learner.site(tmp_path, cluster, 'stall = "4s"')
+    heal(cluster)
+
+
+def jobs_left(cluster: Cluster, run: Run) -> list[str]:
+    return cluster.check("squeue", "-h", f"--name={run.id}", "-o", "%i %T").split("\n")[:-1]
+
+
+def test_processes(site: Checkout, cluster: Cluster) -> None:
+    """A rank and an agent are killed, a rank is stopped, the disk is full while a checkpoint is saved."""
+    run = Run(site, "steps=60", "full_at=44")
+    run.reach(0, 7)
+    run.kill_rank(1)
+    run.reach(1, 17)
+    os.kill(run.agent_pid(1), signal.SIGKILL)
+    run.reach(2, 27)
+    run.kill_rank(1, signal.SIGSTOP)
+    said = run.end()
+    run.check(most_lost=4 * 5)
+    assert run.states() == ["FAILED", "FAILED", "FAILED", "FAILED", "COMPLETED"]
+    whys = [entry["why"] for entry in run.history("ended")]
+    expected = ("SIGKILL", "without a word", "hung: no step", "No space left", "finished")
+    for words, why in zip(expected, whys, strict=True):
+        assert words in why
+        assert words in said
+    assert "5 attempts" in said
+    assert jobs_left(cluster, run) == []
+
+
+def test_preemption(tmp_path: Path, cluster: Cluster) -> None:
+    """A job of higher priority comes, and an operator would requeue; slurmctld starts anew."""
+    site = learner.site(tmp_path, cluster, partition="low")
+    try:
+        run = Run(site, "steps=60")
+        run.reach(0, 7)
+        other = cluster.submit("sleep 2", "--partition=high", "--nodes=4", "--exclusive")
+        run.reach(1, 17)
+        assert cluster.state(other) == "COMPLETED"
+        assert cluster.run("scontrol", "requeue", str(run.attempt(1))).returncode  # the chain is quicker
+        cluster.stop_ctld()
+        cluster.start_ctld()
+        run.end()
+        run.check(most_lost=5)
+        assert run.states() == ["PREEMPTED", "COMPLETED"]
+        assert jobs_left(cluster, run) == []
+    finally:
+        heal(cluster)
+
+
+@pytest.mark.slow
+def test_time_limit_in_the_middle_of_a_step(site: Checkout, cluster: Cluster) -> None:
+    """Made shorter while the job runs, so that nobody could foresee it."""
+    run = Run(site, "steps=500")
+    run.reach(0, 7)
+    cluster.expire(run.attempt(0))
+    run.end()
+    run.check(most_lost=5)
+    assert run.states() == ["TIMEOUT", "COMPLETED"]
+
+
+@pytest.mark.slow
+def test_nodes(site: Checkout, cluster: Cluster) -> None:
+    """The node of the batch script loses its power, another one its network, for ever."""
+    run = Run(site, "steps=60")
+    run.reach(0, 7)
+    first = run.node(0)["host"]
+    cluster.kill_node(int(first[1:]))
+    run.reach(1, 17)
+    second = run.node(1)["host"]
+    cluster.cut_node(int(second[1:]))
+    run.end()
+    run.check(most_lost=2 * 5)
+    assert run.states() == ["NODE_FAIL", "NODE_FAIL", "COMPLETED"]
+    assert first not in run.history("begun")[1]["nodes"]
+    bad = [row["node"] for row in site.json("nodes", "chain")]
+    assert first in bad
+    assert site.run("nodes", "chain", "--forgive", first).returncode == 0
+    assert first not in site.run("nodes", "chain").stdout
+
+
+@pytest.mark.slow
+def test_a_node_that_is_given_up_writes_no_more(site: Checkout, cluster: Cluster) -> None:
+    """Cut off, the head node goes on by itself until it sees that a later attempt has begun."""
+    run = Run(site, "steps=60")
+    run.reach(0, 7)
+    agent = run.agent_pid(0)
+    cluster.cut_node(int(run.node(0)["host"][1:]))
+    run.reach(1, 10)
+    wait_until(lambda: not Path(f"/proc/{agent}").exists(), 30, "the end of the agent that was given up")
+    run.end()
+    run.check(most_lost=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", [0, 1, 2, 3])
+def test_killed_while_it_saves(site: Checkout, cluster: Cluster, phase: int) -> None:
+    run = Run(site, "steps=20", "save_s=2.0")
+    run.reach(0, 9)
+    part = run.run_dir / "checkpoints" / "epoch_0_step_9" / f"part-{phase}"
+    wait_until(part.exists, 30, str(part), interval=0.02)
+    run.kill_rank(0)
+    run.end()
+    run.check(most_lost=5)
+    assert "going on from step 4" in (run.dir / "logs" / "rank-0.log").read_text()
+
+
+def test_an_error_that_comes_again(site: Checkout, cluster: Cluster) -> None:
+    run = Run(site, "fail_at=3")
+    said = run.end(code=1)
+    assert run.states() == ["FAILED", "FAILED"]
+    assert "it failed twice in the same way at step 2: ValueError: no more data" in said
+    assert jobs_left(cluster, run) == []
+
+
+def test_cancel_ends_all_of_it(site: Checkout, cluster: Cluster) -> None:
+    run = Run(site, "steps=600")
+    run.reach(0, 7)
+    following = run.next
+    assert cluster.state(following) == "PENDING"
+    assert "CANCELLED" in site.run("cancel", run.id).stdout
+    assert run.states() == ["CANCELLED"]
+    assert jobs_left(cluster, run) == []
+    assert cluster.state(following) == "CANCELLED"
+    saved = run.history("ended")[-1]
+    assert saved["checkpoint"] == saved["to_step"]  # it was given the time for that
+
+
+@pytest.mark.slow
+def test_scancel_by_hand(site: Checkout, cluster: Cluster) -> None:
+    run = Run(site, "steps=600")
+    run.reach(0, 7)
+    cluster.check("scancel", str(run.attempt(0)))
+    run.end(code=143)
+    assert run.states() == ["CANCELLED"]
+    assert jobs_left(cluster, run) == []
+    assert site.json("status", run.id)["state"] == "CANCELLED"
+
+
+def test_pause_and_resume(site: Checkout, cluster: Cluster) -> None:
+    """The kill-switch: a file that anybody can make without the launcher, and what the launcher makes of it."""
+    run = Run(site, "steps=50")
+    run.reach(0, 7)
+    (run.run_dir / "stop").touch()
+    run.end(code=143)
+    assert jobs_left(cluster, run) == []
+    assert site.run("resume", run.id).returncode == 0
+    run.reach(1, 20)
+    done = site.run("pause", run.id)
+    assert "paused" in done.stderr and "CANCELLED" in done.stdout
+    refused = site.run("learner", "--batch", "chain", "steps=50")
+    assert refused.returncode == 3, refused.stdout
+    assert "is paused" in refused.stderr
+    assert site.run("resume", run.id).returncode == 0
+    assert site.run("resume", run.id).returncode == 2  # it is not over
+    run.end()
+    run.check(most_lost=0)
+    assert run.states() == ["CANCELLED", "CANCELLED", "COMPLETED"]
+    assert "nothing was started" in site.run("resume", run.id).stderr
+
+
+def test_the_submitter_is_gone(site: Checkout, cluster: Cluster) -> None:
+    process = subprocess.Popen(
+        site.command("learner", "--run", "chain"), cwd=site.root, env=site.environ, stdout=-3, stderr=-3
+    )
+    jobs = site.root.parent / "jobs"
+    wait_until(lambda: list(jobs.glob("*/metrics.jsonl")), 60, "the first step")
+    process.kill()
+    process.wait()
+    (path,) = jobs.glob("*/metrics.jsonl")
+    node = json.loads((path.parent / "nodes" / "1.json").read_text())
+    os.kill(pid_here(node["host"], node["ranks"]["1"]), signal.SIGKILL)
+    done = site.run("attach", "last")
+    assert done.returncode == 0, done.stderr
+    assert "2 attempts" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_number_of_jobs_is_limited(tmp_path: Path, cluster: Cluster) -> None:
+    """`chain = 2`: the second one is the last, whatever it has done."""
+    site = learner.site(tmp_path, cluster, "chain = 2")
+    text = (site.root / "env.toml").read_text().replace('until = "done"\n', "")
+    (site.root / "env.toml").write_text(text)
+    run = Run(site, "steps=600")
+    for attempt, step in ((0, 7), (1, 17)):
+        run.reach(attempt, step)
+        run.kill_rank(1)
+    said = run.end(code=137)
+    assert "its 2 jobs are used up" in said
+    assert jobs_left(cluster, run) == []
+
+
+@pytest.mark.slow
+def test_ten_minutes_of_work_under_a_limit_of_one(tmp_path: Path, cluster: Cluster) -> None:
+    site = learner.site(tmp_path, cluster)
+    text = (site.root / "env.toml").read_text().replace("00:10:00", "00:01:00")
+    (site.root / "env.toml").write_text(text)
+    began = time.monotonic()
+    run = Run(site, "steps=600", "pause=1.0", "save_s=2.0", "every=50")
+    while time.monotonic() - began < 1500 and not (run.run_dir / "finished.json").exists():
+        time.sleep(5)
+    run.end()
+    run.check(most_lost=0)  # each limit was foreseen, and the last step saved
+    assert set(run.states()[:-1]) == {"TIMEOUT"}
