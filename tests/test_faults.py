@@ -48,6 +48,10 @@ def test_a_fault_is_found(launch: Launch, shared: tuple[Path, Path], rates: dict
     texts = _texts(launch, found, shared[0].parent / launch.name)
     rates["faulty"].append(bool(texts))
     assert texts, f"{launch.wrong}: {found}"
+    others = (
+        [] if isinstance(found, LaunchError) else [f for f in found if f.level == "error" and f.code != launch.code]
+    )
+    assert {finding.code for finding in others} == set(launch.also), others
     missing = [word for word in launch.words if not any(word in text for text in texts)]
     assert not missing, f"{missing} in none of {texts}"
 

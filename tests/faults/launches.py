@@ -10,6 +10,7 @@ A file of tests/faults/ is a faulty launch, one of tests/faults/valid/ a valid o
     files, commit     what lies in HERE before the launch, and what of it is committed to git
     slurm             what Slurm's commands answer where it is not what slurm.yml has
     code, level       the finding that must be among them; or `exit: 2`: refused before there is a plan; `words` of it
+    also              codes of other errors that the same fault causes
     part, ranks       what is to try it for real, and on how many ranks
     tried, recorded   what that did, and Slurm's own words where it refused; try_real.py writes both
 
@@ -78,6 +79,7 @@ class Launch:
     level: str = "error"
     exit: int = 0
     words: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     part: str = ""
     ranks: int = 0
     recorded: Mapping[str, Any] = field(default_factory=dict)
@@ -91,7 +93,7 @@ def read(path: Path) -> Launch:
         TypeError: a key that a launch does not have.
     """
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for key in ("overrides", "words", "commit"):
+    for key in ("overrides", "words", "also", "commit"):
         if key in content:
             content[key] = tuple(content[key])
     return Launch(name=path.stem, **content)
