@@ -61,7 +61,7 @@ class Run:
             since = begun[attempt]["time"] if len(begun) > attempt else float("inf")
             return any(entry["step"] >= step and entry["time"] > since for entry in self.metrics())
 
-        wait_until(there, 60, f"step {step} of attempt {attempt} of {self.id}")
+        wait_until(there, 120, f"step {step} of attempt {attempt} of {self.id}")
 
     def node(self, number: int) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.dir / "nodes" / f"{number}.json").read_text())
@@ -309,6 +309,7 @@ def test_the_number_of_jobs_is_limited(tmp_path: Path, cluster: Cluster) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_ten_minutes_of_work_under_a_limit_of_one(tmp_path: Path, cluster: Cluster) -> None:
     site = learner.site(tmp_path, cluster)
     text = (site.root / "env.toml").read_text().replace("00:10:00", "00:01:00")

@@ -1,0 +1,119 @@
+"""AutoModel's own pretraining in a chain: whatever stops it, every step's loss is that of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Checkout, make_checkout
+from tests.slurm.cluster import Cluster, wait_until
+from tests.slurm.test_chain import Run, jobs_left, pid_here
+from tests.slurm.test_truth import heal
+from tests.test_train_tiny import SMALL
+
+pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.e2e, pytest.mark.slow]
+
+STEPS, EVERY = 60, 5
+ENV = """
+[chain]
+executor = "slurm"
+partition = "low"
+nodes = 2
+gpus_per_node = 1
+nproc_per_node = 1
+cpus_per_task = 1
+time = "00:20:00"
+container_image = "none"
+python = "{python}"
+remote_job_dir = "{root}"
+data_dir = "{data}"
+stop_grace = 60
+stall = "15s"
+until = "done"
+
+[whole]
+extends = "chain"
+remote_job_dir = "{root}-whole"
+"""
+COMMAND = (
+    *("pretrain", "-c", "tiny", *SMALL, f"step_scheduler.max_steps={STEPS}"),
+    f"step_scheduler.ckpt_every_steps={EVERY}",
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Checkout]:
+    base = tmp_path_factory.mktemp("chain")
+    checkout = make_checkout(base / "checkout")
+    checkout.environ = {**checkout.environ, **cluster.env}
+    data = checkout.root / "data"
+    (checkout.root / "env.toml").write_text(ENV.format(root=base / "jobs", python=sys.executable, data=data))
+    subprocess.run([sys.executable, ROOT / "scripts" / "make_tiny_corpus.py", "--out", data / "tiny"], check=True)
+    done = checkout.run("data-prep", "-c", "tiny", "+sample=200", "num_shards=1")
+    assert done.returncode == 0, done.stderr
+    yield checkout
+    heal(cluster)
+
+
+def losses(run_dir: Path) -> dict[int, float]:
+    """The later record of a step counts."""
+    lines = (run_dir / "checkpoints" / "training.jsonl").read_text().splitlines()
+    return {record["step"]: record["loss"] for record in map(json.loads, lines)}
+
+
+class Pretraining(Run):
+    """As Run, of the real thing."""
+
+    def __init__(self, site: Checkout) -> None:
+        self.site = site
+        record = site.json(*COMMAND, "--batch", "chain")
+        self.dir, self.run_dir, self.id = Path(record["job_dir"]), Path(record["run_dir"]), record["job_id"]
+
+
+@pytest.mark.timeout(1800)
+def test_everything_happens_to_it(site: Checkout, cluster: Cluster) -> None:
+    whole = site.run(*COMMAND, "--run", "whole")
+    assert whole.returncode == 0, whole.stderr
+    expected = losses(Path(site.json("status", "last")["run_dir"]))
+    run = Pretraining(site)
+    run.reach(0, 6)
+    run.kill_rank(1)
+    run.reach(1, 12)
+    node = run.node(1)
+    os.kill(pid_here(node["host"], torchrun(node["host"], node["agent_pid"])), signal.SIGKILL)
+    run.reach(2, 18)
+    run.kill_rank(1, signal.SIGSTOP)
+    run.reach(3, 24)
+    other = cluster.submit("sleep 2", "--partition=high", "--nodes=4", "--exclusive")
+    run.reach(4, 30)
+    assert cluster.state(other) == "COMPLETED"
+    saving = run.run_dir / "checkpoints"
+    wait_until(lambda: list(saving.glob("epoch_*/.incomplete")), 60, "a save", interval=0.005)
+    run.kill_rank(0)
+    run.reach(5, 45)
+    cluster.kill_node(int(run.node(0)["host"][1:]))
+    said = run.end()
+    found = losses(run.run_dir)
+    assert sorted(found) == list(range(STEPS))
+    assert [found[s] for s in sorted(found)] == pytest.approx([expected[s] for s in sorted(expected)], abs=1e-4)
+    steps = [entry["step"] for entry in run.metrics() if "loss" in entry]
+    assert len(steps) - len(set(steps)) <= 6 * EVERY
+    assert run.states()[-1] == "COMPLETED"
+    assert "7 attempts" in said
+    assert jobs_left(cluster, run) == []
+    print(said)
+
+
+def torchrun(host: str, agent: int) -> int:
+    """The pid, on its node, of the agent's torchrun."""
+    here = pid_here(host, agent)
+    children = Path(f"/proc/{here}/task/{here}/children").read_text().split()
+    names = [line for child in children for line in Path(f"/proc/{child}/status").read_text().splitlines()]
+    return int(next(line for line in names if line.startswith("NSpid:")).split()[-1])
