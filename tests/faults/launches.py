@@ -23,9 +23,7 @@ import contextlib
 import json
 import os
 import shutil
-import struct
-import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -40,11 +38,11 @@ from automodel_launch.checks import Finding
 from automodel_launch.errors import LaunchError
 from automodel_launch.plan import Plan
 from automodel_launch.workspace import Workspace
+from tests.faults import files
 from tests.recipes.pretrain_fixtures import write_megatron, write_nanogpt
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
-VOCABULARY = 300  # of the tokenizer and the data in DATA, and of the models in configs/
 BASE = {
     "here": 'executor = "local"\nnproc_per_node = 2\ndata_dir = "DATA"\n',
     "site": (
@@ -135,13 +133,13 @@ def share(folder: Path) -> tuple[Path, Path]:
     shards = data / "tiny" / "megatron"
     shards.mkdir(parents=True)
     for name, documents in (("train", 150), ("valid", 50)):
-        write_megatron(shards / name, _documents(documents, 50, VOCABULARY - 1))
+        write_megatron(shards / name, files.documents(documents, 50, files.VOCABULARY - 1))
     blend = {"train": ["1.0", str(shards / "train")], "valid": ["1.0", str(shards / "valid")]}
     (shards / "blend.json").write_text(json.dumps(blend))
-    _tokenizer(data / "tiny" / "tokenizer")
+    files.tokenizer(data / "tiny" / "tokenizer")
     shard = data / "nanogpt" / "latest" / "train" / "train_00000.bin"
     shard.parent.mkdir(parents=True)
-    write_nanogpt(shard, [number % VOCABULARY for number in range(9000)])
+    write_nanogpt(shard, [number % files.VOCABULARY for number in range(9000)])
     return data, copied
 
 
@@ -153,9 +151,9 @@ def set_up(launch: Launch, stage: Stage) -> None:
         env += BARE
     (stage.here / "env.toml").write_text(stage.text(env))
     for name, content in launch.files.items():
-        _make(Path(stage.text(name) if name.startswith("DATA") else stage.here / name), content, stage)
+        files.make(Path(stage.text(name) if name.startswith("DATA") else stage.here / name), content, stage.text)
     if launch.commit:
-        _commit(stage.here, launch.commit)
+        files.commit(stage.here, launch.commit)
 
 
 @contextlib.contextmanager
@@ -204,93 +202,6 @@ def check(launch: Launch, stage: Stage) -> list[Finding] | LaunchError:
             return checks.run(plan(launch, stage))
         except LaunchError as error:
             return error
-
-
-# What lies in HERE
-
-
-def _make(path: Path, content: Any, stage: Stage) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, str):
-        path.write_text(stage.text(content))
-    elif content is None:
-        path.mkdir()
-    else:
-        (kind, given), *_ = content.items()
-        _MAKERS[kind](path, given or {}, stage)
-
-
-def _megatron(path: Path, given: Mapping[str, int], stage: Stage) -> None:
-    documents = _documents(given.get("documents", 100), given.get("length", 50), given.get("top", VOCABULARY - 1))
-    write_megatron(path, documents)
-    tokens = path.with_suffix(".bin")
-    os.truncate(tokens, tokens.stat().st_size - given.get("cut", 0))
-    index = path.with_suffix(".idx")
-    os.truncate(index, index.stat().st_size - given.get("index_cut", 0))
-
-
-def _nanogpt(path: Path, given: Mapping[str, Any], stage: Stage) -> None:
-    tokens, size = given.get("tokens", 9000), given.get("top", VOCABULARY - 1) + 1
-    write_nanogpt(path, [number % 50 and number % size for number in range(tokens)])  # a document in 50, begun by a 0
-    with path.open("r+b") as file:
-        if "claims" in given:
-            file.seek(8)
-            file.write(struct.pack("<i", given["claims"]))
-        if "magic" in given:
-            file.seek(0)
-            file.write(struct.pack("<i", given["magic"]))
-        file.truncate(path.stat().st_size - given.get("cut", 0))
-    if "bos" in given:
-        step = {"positions": 50, "offsets": 100}[given["bos"]]
-        starts = range(0, tokens * step // 50, step)
-        path.with_suffix(".bos.idx").write_bytes(struct.pack(f"<{len(starts)}i", *starts))
-
-
-def _documents(number: int, length: int, top: int) -> list[list[int]]:
-    return [[(17 * first + i) % (top + 1) for i in range(length)] for first in range(number)]
-
-
-def _tokenizer(folder: Path, given: Mapping[str, Any] | None = None, stage: Stage | None = None) -> None:
-    """A tokenizer of bytes that transformers loads; written without it, since importing it takes seconds."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    first = (given or {}).get("first", "<|endoftext|>")
-    tokens = {token: number for number, token in enumerate([first, *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=tokens, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([first])
-    folder.mkdir(parents=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    described = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": first, "model_max_length": 1024}
-    (folder / "tokenizer_config.json").write_text(json.dumps(described))
-
-
-def _record(path: Path, given: Mapping[str, Any], stage: Stage) -> None:
-    """record.json of data preparation, as far as lineage.py reads it."""
-    import hashlib
-
-    file = Path(stage.text(given["tokenizer"]), "tokenizer.json")
-    made = {"name": str(file.parent), "path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-    path.write_text(json.dumps({"tokenizer": made}))
-
-
-_MAKERS: dict[str, Callable[[Path, Any, Stage], object]] = {
-    "megatron": _megatron,
-    "nanogpt": _nanogpt,
-    "tokenizer": _tokenizer,
-    "record": _record,
-    "bytes": lambda path, given, stage: path.write_bytes(bytes(given)),
-    "link": lambda path, given, stage: path.symlink_to(stage.text(given)),
-    "sparse": lambda path, given, stage: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), given),
-}
-
-
-def _commit(folder: Path, paths: tuple[str, ...]) -> None:
-    who = ["-c", "user.name=t", "-c", "user.email=t@t"]
-    for words in (["init", "-q"], ["add", *paths], [*who, "commit", "-q", "-m", "all"]):
-        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
 
 
 # Slurm's commands
