@@ -20,6 +20,7 @@ HERE stands for the own directory of a case, DATA for one with whole data and a 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import shutil
@@ -32,7 +33,7 @@ from unittest import mock
 
 import yaml
 
-from automodel_launch import checks, configs, overrides, profiles, recipes
+from automodel_launch import checks, configs, overrides, profiles, recipes, yamlio
 from automodel_launch import plan as planning
 from automodel_launch.checks import Finding
 from automodel_launch.errors import LaunchError
@@ -168,10 +169,19 @@ def shell(launch: Launch, stage: Stage) -> Iterator[None]:
     before = Path.cwd()
     os.chdir(stage.text(launch.cwd) or stage.here)
     try:
-        with mock.patch.dict(os.environ, environ, clear=True):
+        with mock.patch.dict(os.environ, environ, clear=True), mock.patch.object(yamlio, "read", _read):
             yield
     finally:
         os.chdir(before)
+
+
+_READ = yamlio.read
+_read_once = cache(_READ)
+
+
+def _read(path: Path) -> yamlio.Document:
+    """This checkout's own configs are parsed once for all launches: it takes longer than their checks."""
+    return copy.deepcopy(_read_once(path)) if path.is_relative_to(ROOT) else _READ(path)
 
 
 def plan(launch: Launch, stage: Stage, name: str | None = None) -> Plan:
