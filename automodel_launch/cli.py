@@ -15,7 +15,8 @@ launch.py RECIPE [-c CONFIG] [--run PROFILE | --batch PROFILE] [--dry-run] [OVER
        launch.py jobs | status JOB | attach JOB | logs JOB | cancel JOB | pause JOB | resume JOB
        launch.py check RECIPE [-c CONFIG] [--run PROFILE] [OVERRIDE ...]
        launch.py data-prep inspect PATH [--tokenizer DIR] [--json]
-       launch.py doctor PROFILE | nodes PROFILE [--forgive NODE]
+       launch.py doctor PROFILE | doctor --gpu PROFILE [OVERRIDE ...]
+       launch.py nodes PROFILE [--forgive NODE]
        launch.py image PROFILE import|list|remove [IMAGE]"""
 
 EPILOG = """\
@@ -225,7 +226,18 @@ def _nodes(argv: list[str]) -> int:
 def _doctor(argv: list[str]) -> int:
     parser = _command("doctor", "is this profile's place reachable and usable; exits with 3 if not, 4 if unreachable")
     parser.add_argument("profile", metavar="PROFILE")
-    args = parser.parse_args(argv)
+    parser.add_argument(
+        "overrides", metavar="OVERRIDE", nargs="*", help="with --gpu: key=value of gpu-check, run.env.*"
+    )
+    about = "a job of two minutes on its nodes: GPUs, all-reduce, paths, disks, clocks; exits with 1 if one is bad"
+    parser.add_argument("--gpu", action="store_true", help=about)
+    args = parser.parse_intermixed_args(argv)
+    if args.gpu:
+        from automodel_launch import doctor_job
+
+        return doctor_job.doctor(args)
+    if args.overrides:
+        raise UsageError(f"doctor {args.profile}: {args.overrides[0]} belongs to --gpu.", "launch.py doctor --help")
     from automodel_launch import doctor
 
     return doctor.doctor(args)

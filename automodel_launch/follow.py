@@ -115,6 +115,7 @@ class Follower:
     out: IO[str] = field(default_factory=lambda: sys.stdout)
     err: IO[str] = field(default_factory=lambda: sys.stderr)
     sleep: Callable[[float], None] = time.sleep
+    watch: Callable[[Status], bool] = lambda _: False  # sees each state; True ends the following
 
     def __post_init__(self) -> None:
         self.place = executors.get(self.record.executor).place_of(self.record)
@@ -139,6 +140,9 @@ class Follower:
                     self._erase()
                     return status, self._code(status, interrupts)
                 self._tell(status)
+                if self.watch(status):
+                    self._erase()
+                    return status, self._code(status, interrupts)
                 if self.interrupted(interrupts):
                     self._erase()
                     return status, 128 + interrupts.received[0][0]

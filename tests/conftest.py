@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from automodel_launch import cli, workspace
+from automodel_launch.executors.slurm import Slurm
+from tests.docker_engine import DAEMON, Engine
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_TOML = '[local]\nexecutor = "local"\nnodes = 1\nnproc_per_node = 2\n'
@@ -109,6 +114,31 @@ def make_checkout(root: Path) -> Checkout:
     return Checkout(root)
 
 
+Main = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Main:
+    """`main(checkout, *args)` is `checkout.run(*args)` in this process: without the seconds of NeMo-Run's import."""
+
+    def _main(checkout: Checkout, *args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        environ = {**checkout.environ, **(env or {})}
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            for name in set(os.environ) - set(environ):
+                patch.delenv(name)
+            for name, value in environ.items():
+                patch.setenv(name, value)
+            patch.chdir(checkout.root)
+            patch.setattr(sys, "stdin", io.StringIO())  # NeMo-Run reads it, and pytest's own raises
+            patch.setattr(workspace, "PACKAGE", checkout.root / "automodel_launch")
+            patch.setattr(Slurm, "poll_s", 0.3)  # which spares a real cluster's controller
+            code = cli.main(args)
+        return subprocess.CompletedProcess(args, code, *capfd.readouterr())
+
+    return _main
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str, str], Path]:
     """Write a text file below tmp_path."""
@@ -120,3 +150,18 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
         return path
 
     return _write
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A running Docker engine."""
+    missing = "root" if os.getuid() else "Docker" if DAEMON is None or shutil.which("docker") is None else ""
+    if missing:
+        message = f"needs {missing}; scripts/install-test-system.sh installs it"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    engine = Engine()
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.stop()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 NAME = "an image of the tests\n"
 # `python3` for the node agent, a compiler, and the tests' own Python with its packages for the training
-BORROWED = [f"{path}:{path}:ro" for path in dict.fromkeys(("/usr", "/etc/alternatives", sys.prefix, sys.base_prefix))]
+BORROWED_PATHS = list(dict.fromkeys(("/usr", "/etc/alternatives", sys.prefix, sys.base_prefix)))
+BORROWED = [f"{path}:{path}:ro" for path in BORROWED_PATHS]
 
 
 def skeleton(folder: Path) -> Path:

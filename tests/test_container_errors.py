@@ -14,6 +14,12 @@ slurmstepd: error: pyxis:     [INFO] Querying registry for permission grant
 slurmstepd: error: pyxis:     [ERROR] URL https://reg.io/v2/a/manifests/1 returned error code: 404 Not Found
 slurmstepd: error: spank: required plugin spank_pyxis.so: task_init() failed with rc=-1
 """
+# The script's own line, and an error that NeMo-Run's script goes on after, stand before it.
+UNSET = """\
+slurmstepd-c1: error: execve(): hostname: No such file or directory
+srun --container-mounts "${WORK:?is not set, and mounts or container_image name it}"/x:/b python3
+/var/spool/slurmd/job00011/slurm_script: line 40: WORK: is not set, and mounts or container_image name it
+"""
 
 
 @pytest.mark.parametrize(
@@ -22,6 +28,9 @@ slurmstepd: error: spank: required plugin spank_pyxis.so: task_init() failed wit
         (IMPORT, "URL https://reg.io/v2/a/manifests/1 returned error code: 404", "name right"),
         ("slurmstepd: error: pyxis:     [ERROR] No such file or directory: /x.sqsh\n", "No such file", "file whole"),
         ("slurmstepd: error: execve(): python3: No such file or directory\n", "execve()", "needs a python3"),
+        ("slurmstepd: error: execve(): apptainer: No such file or directory\n", "execve()", "container_runtime"),
+        ("error: pyxis: mount image /x/a.sqsh: Input/output error\n", "mount image", "file whole"),
+        (UNSET, "WORK is not set", "write the path out"),
         ("slurmstepd-c1: error: pyxis: couldn't chdir to /nope\n", "couldn't chdir", ""),
     ],
 )
@@ -31,7 +40,13 @@ def test_the_line_that_tells_most(log: str, begin: str, advice: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "log", ["", "srun: error: c1: task 0: Exited with exit code 1\n", "+ srun --container-image x\n"]
+    "log",
+    [
+        "",
+        "srun: error: c1: task 0: Exited with exit code 1\n",
+        "+ srun --container-image x\n",
+        "slurmstepd-c1: error: execve(): hostname: No such file or directory\n",
+    ],
 )
 def test_no_container_is_spoken_of(log: str) -> None:
     assert container_errors.words(log) is None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from automodel_launch import bad_nodes, history, slurm
+from automodel_launch import bad_nodes, checks, history, slurm
+from automodel_launch import plan as planning
 from automodel_launch.places import HERE
 from automodel_launch.slurm import Own, judge, parse
+from tests.workbench import Bench, make_bench
 
 
 def _write(path: Path, *entries: dict[str, Any]) -> None:
@@ -82,3 +85,66 @@ def test_between_two_attempts() -> None:
     stopped = Own(exit=record, node={"attempt": 0}, stopped=True)
     assert judge(slurm.Answer(True, "FAILED", code=1), stopped).state == "CANCELLED"
     assert judge(slurm.Answer(True, "FAILED", code=1), own).state == "FAILED"
+
+
+# What the plan says of it
+
+
+CLUSTER = """
+[c]
+executor = "slurm"
+time = "10"
+gpus_per_node = 1
+container_image = "none"
+remote_job_dir = "/shared/jobs"
+tunnel = "ssh"
+host = "login.invalid"
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # NeMo-Run reads it to make a script; pytest refuses that
+    return make_bench(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("", None),
+        ('until = "done"', {"jobs": None, "failures": 3, "exclude": []}),
+        ('chain = 4\nmax_failures = 9\nexclude = "c[1-2]"', {"jobs": 4, "failures": 9, "exclude": ["c[1-2]"]}),
+    ],
+)
+def test_a_chain_stands_in_the_plan(bench: Bench, keys: str, expected: dict[str, Any] | None) -> None:
+    bench.env(CLUSTER + keys)
+    plan = bench.plan("+checkpoint={checkpoint_dir: /x}", profile="c")
+    assert plan.agent["chain"] == expected
+    assert plan.agent["checkpoint_dir"] == "/x"
+    assert f"node_agent.py begin {plan.job_dir}" in plan.script
+
+
+def test_a_chain_has_no_effect_here_and_that_is_said(bench: Bench) -> None:
+    bench.env('[here]\nexecutor = "local"\nuntil = "done"\n')
+    found = [f.message for f in checks.run(bench.plan(profile="here")) if f.code == "no-effect"]
+    assert len(found) == 1 and "until" in found[0]
+
+
+def test_all_jobs_of_a_run_are_one_to_wandb(bench: Bench) -> None:
+    first = bench.plan("+wandb={project: p}")
+    run = first.agent["env"]["WANDB_RUN_ID"]
+    assert run.startswith(first.run_name[:50]) and len(run) <= 64
+    assert first.agent["env"]["WANDB_RESUME"] == "allow"
+    assert planning.with_job_id(first, f"{first.run_name}.7").agent["env"]["WANDB_RUN_ID"] == run
+    assert "WANDB_RUN_ID" not in bench.plan().agent["env"]
+    own = bench.plan("+wandb={project: p}", "run.env.env_vars.WANDB_RUN_ID=mine")
+    assert own.agent["env"]["WANDB_RUN_ID"] == "mine"
+
+
+def test_a_paused_run_is_refused(bench: Bench) -> None:
+    plan = bench.plan()
+    Path(plan.run_dir).mkdir(parents=True)
+    Path(plan.run_dir, "stop").touch()
+    (found,) = [f for f in checks.run(plan) if f.code == "paused"]
+    assert found.level == "error"
+    assert f"{plan.run_dir}/stop" in found.message

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, Checkout, make_checkout
+from tests.docker_engine import IMAGE, Engine
 
 pytestmark = [pytest.mark.train, pytest.mark.e2e]
 
@@ -124,6 +125,28 @@ def test_killed_between_two_checkpoints_it_goes_on_from_the_last_one(
     assert first == "4"
     losses = _losses(str(prepared.root / "runs" / "killed"))
     assert [losses[n] for n in range(10)] == pytest.approx([undisturbed["losses"][n] for n in range(10)], abs=1e-4)
+
+
+def test_in_a_container_of_our_own_image_it_is_the_same(
+    prepared: Checkout, undisturbed: dict[str, Any], engine: Engine
+) -> None:
+    said = engine.build()
+    for name in ("torch==2.13.0+cpu", "transformers", "nemo-automodel"):
+        assert f"Requirement already satisfied: {name} in" in said
+    assert "Collecting" not in said and "Successfully installed" not in said
+    # AutoModel's data helper as `undisturbed` has built it: /tmp is empty in every container
+    profile = f'container_image = "{IMAGE}"\nmounts = ["/tmp/nemo_automodel_{os.getuid()}"]\n'
+    with (prepared.root / "env.toml").open("a") as file:
+        file.write(f'[docker-test]\nexecutor = "docker"\nnproc_per_node = 2\ngpus_per_node = 0\n{profile}')
+        file.write('docker_args = ["--network", "none"]\n')
+    done = prepared.run(*COMMAND, "--run", "docker-test", "--name", "boxed", env=engine.env)
+    assert done.returncode == 0, done.stderr + done.stdout
+    job = prepared.json("status", "boxed")
+    assert (job["state"], job["executor"]) == ("COMPLETED", "docker")
+    host = json.loads(Path(job["job_dir"], "exit.json").read_text())["nodes"][0]["host"]
+    assert host == job["handle"]["container"]
+    assert _losses(job["run_dir"]) == pytest.approx(undisturbed["losses"], abs=1e-4)
+    assert Path(json.loads(Path(job["run_dir"], "finished.json").read_text())["hf"], "config.json").is_file()
 
 
 def test_a_run_named_again_with_other_settings_is_told(prepared: Checkout, undisturbed: dict[str, Any]) -> None:

@@ -96,9 +96,10 @@ def test_the_search_finds_every_form_of_import() -> None:
         ("following", {f"{PACKAGE}.cli"}),
         ("listing", {f"{PACKAGE}.cli"}),
         ("doctor", {f"{PACKAGE}.cli"}),
+        ("doctor_job", {f"{PACKAGE}.cli"}),
         ("imaging", {f"{PACKAGE}.cli"}),
-        ("preview", {f"{PACKAGE}.cli", f"{PACKAGE}.launching"}),
-        ("submit", {f"{PACKAGE}.cli", f"{PACKAGE}.launching", f"{PACKAGE}.following"}),
+        ("preview", {f"{PACKAGE}.cli", f"{PACKAGE}.launching", f"{PACKAGE}.doctor_job"}),
+        ("submit", {f"{PACKAGE}.cli", f"{PACKAGE}.launching", f"{PACKAGE}.following", f"{PACKAGE}.doctor_job"}),
     ],
 )
 def test_nobody_below_imports_what_is_above(module: str, importers: set[str]) -> None:
@@ -134,7 +135,18 @@ def test_the_middle_knows_no_single_executor(module: str) -> None:
     assert not {name for name in imported if name.startswith(f"{PACKAGE}.executors.") or name == f"{PACKAGE}.nemo"}
 
 
-TALKERS = {"cli", "launching", "following", "listing", "doctor", "imaging", "bad_nodes", "preview", "follow"}
+TALKERS = {
+    "cli",
+    "launching",
+    "following",
+    "listing",
+    "doctor",
+    "doctor_job",
+    "imaging",
+    "bad_nodes",
+    "preview",
+    "follow",
+}
 
 
 @pytest.mark.parametrize("path", LAUNCHER, ids=lambda path: str(path.relative_to(ROOT)))
@@ -202,7 +214,7 @@ SURFACE = {
     "resume": COMMON,
     "nodes": COMMON | {"--forgive"},
     "check": LAUNCH,
-    "doctor": COMMON,
+    "doctor": COMMON | {"--gpu"},
     "image": COMMON,
     "pretrain": LAUNCH,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ def spec(
             "LAUNCH_JOB_DIR": plan.job_dir,
             "LAUNCH_RUN_DIR": plan.run_dir,
             "TQDM_DISABLE": "1",  # AutoModel's bar would stand before every line of the log
+            **_wandb_run(plan),
             **({} if inherits else forwarded),
             **profile.env_vars,
         },
@@ -71,6 +73,17 @@ def spec(
         "checkpoint_dir": automodel.checkpoint_dir(plan.config),
         "workdir": containers.workdir(plan) if executors.get(plan.executor).image(profile) else None,
     }
+
+
+def _wandb_run(plan: Plan) -> dict[str, str]:
+    """One W&B run for all jobs of a run: wandb.init takes these variables where its arguments do not say otherwise.
+
+    An id has at most 64 characters and belongs to one project; two checkouts may have a run of the same name.
+    """
+    if not automodel.has(plan.config, "wandb"):
+        return {}
+    place = hashlib.sha256(f"{plan.executor} {plan.run_dir}".encode()).hexdigest()[:8]
+    return {"WANDB_RUN_ID": f"{plan.run_name[:50]}-{place}", "WANDB_RESUME": "allow"}
 
 
 def stall_seconds(stall: str | None) -> float | None:

@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -328,11 +329,14 @@ def _pull(image: str) -> None:
         return
     code = subprocess.run(["docker", "pull", image], stdout=sys.stderr, check=False).returncode
     if code:
-        raise ClusterError(f"docker pull {image} failed (exit code {code}).", "docker images lists what is there")
+        raise ClusterError(
+            f"docker pull {image} failed (exit code {code}).",
+            "is the name right, and `docker login` done? `docker images` lists what is here; docs/containers.md",
+        )
 
 
 def _said(done: Done) -> str:
-    lines = [line for line in done.err.splitlines() if line and "--help" not in line]
+    lines = [line for line in done.err.splitlines() if line and not re.match("(See|Run) .*--help|Usage:", line)]
     return " ".join(lines)[-400:] or f"exit code {done.code}"
 
 
@@ -343,6 +347,8 @@ def _fix(err: str) -> str:
         return "this user may not use Docker: ask for membership in the group docker, or use a rootless engine"
     if "executable file not found" in err:
         return f"the image has no {AGENT_PYTHON}: take one with Python 3.8 or later"
+    if "invalid mount option" in err:
+        return "mounts: podman cannot carry a comma in a path; a link to the directory can have another name"
     if "bind source path" in err:
         return "mounts: a directory to mount does not exist here"
     return "--dry-run shows the script"

@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Callable, Mapping
 
-from . import bad_nodes, history, records, slurm, stops
+from . import bad_nodes, history, metrics, records, slurm, stops
 from .decision import Decision, Limits, decide
 from .files import Json, read_json, write_json
 from .history import Ended
@@ -111,6 +111,8 @@ def describe(
     `asked_slurm`: `word` is its last one, so that a signal without one did not come from Slurm or a person's scancel.
     """
     first = next((node for node in nodes if node.node == 0), None)
+    beats = [first.first_step, first.step] if first else []
+    steps = _steps(orders, number) or [step for step in beats if step is not None]
     state, error = result["state"], result["error"]
     if word and state != "COMPLETED":
         state = word
@@ -121,11 +123,19 @@ def describe(
         state=state,
         code=result["code"],
         error=error,
-        from_step=first.first_step if first else None,
-        to_step=first.step if first else None,
+        from_step=steps[0] if steps else None,
+        to_step=steps[-1] if steps else None,
         checkpoint=history.newest_checkpoint(orders.checkpoints),
         save_s=first.save_s if first else None,
     )
+
+
+def _steps(orders: Order, number: int) -> list[int]:
+    """The attempt's steps in metrics.jsonl: the heartbeat of a node that was lost is seconds old."""
+    entries = [e for e in history.read(orders.run_dir) if e.get("job_id") == orders.job_id]
+    begun = [e["time"] for e in entries if e.get("event") == "begun" and e["attempt"] == number]
+    found = metrics.read(os.path.join(orders.job_dir, "metrics.jsonl"))
+    return [entry["step"] for entry in found if begun and "loss" in entry and entry["time"] >= begun[-1]]
 
 
 def judge(orders: Order, end: Ended) -> Decision | None:

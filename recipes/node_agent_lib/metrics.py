@@ -69,13 +69,18 @@ def _put(result: Json, name: str, text: str) -> None:
 
 def missed(log: str, target: str) -> list[Json]:
     """The metrics of an earlier attempt that stand in the log only: its agent was killed before it had read them."""
-    told = [found for found in map(_parse_json, _last_lines(target)) if found]
+    told = read(target)
     if not told:
         return []
     now = time.time()
     logged = [found for found in (parse(line, now) for line in _last_lines(log)) if found]
     known = [i for i, found in enumerate(logged) if {**found, "time": 0} == {**told[-1], "time": 0}]
     return logged[known[-1] + 1 :] if known else []
+
+
+def read(target: str) -> list[Json]:
+    """The last entries of a metrics.jsonl, a mebibyte of them at most."""
+    return [found for found in map(_parse_json, _last_lines(target)) if found]
 
 
 def _last_lines(path: str) -> list[str]:

@@ -27,6 +27,7 @@ from .training import Training, kill_rest
 
 _SECOND_SIGNAL_S = 1.0  # one Ctrl-C can arrive twice
 _BARRIER_S = 30.0  # torchrun after its last rank, where its exit barrier cannot be reached any more
+_FAILED_BARRIER_S = 2.0  # the same where a node has failed: nothing is saved any more, and Slurm's KillWait runs
 _POLITE_S = 3.0
 _RECORD_PATIENCE_S = 30.0
 _LOST_NODE_S = 60.0  # for the former attempt's agent, on a node that Slurm has lost, to see that it was given up
@@ -201,7 +202,7 @@ class Supervisor:
         head = self._head(environ)
         python = command.find_python(spec.python, environ)
         if python is None:
-            raise NodeFailure(127, f"python {spec.python!r} was not found on this node")
+            raise NodeFailure(127, f"python {spec.python!r} was not found on this node or in its container")
         if not os.path.exists(spec.script_path):
             raise NodeFailure(2, f"script {spec.script_path} does not exist")
         argv = command.training_command(spec, python, self._agent, self._directory, self._node, head)
@@ -266,7 +267,8 @@ class Supervisor:
             if training.all_ended():
                 last_rank_ended = last_rank_ended or time.monotonic()
                 hopeless = self._record.stop is not None or self._peers.failed or not training.succeeded()
-                if hopeless and time.monotonic() - last_rank_ended > _BARRIER_S:
+                patience_s = _FAILED_BARRIER_S if self._peers.failed else _BARRIER_S
+                if hopeless and time.monotonic() - last_rank_ended > patience_s:
                     training.kill()
 
     def _end_hung(self, training: Training) -> None:

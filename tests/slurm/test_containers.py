@@ -13,7 +13,7 @@ import pytest
 
 from automodel_launch import checks
 from tests import images
-from tests.conftest import Checkout
+from tests.conftest import Checkout, Main
 from tests.slurm import probe
 from tests.slurm.cluster import Cluster
 from tests.workbench import make_bench
@@ -40,6 +40,7 @@ def seen():
         "written": {name: writable(name) for name in ("/data", "/scratch", "/tmp", "/opt", "/nemo_run")},
     }
 """
+ONE_PROCESS = ("run.env.nodes=1", "run.env.nproc_per_node=1")
 READ_ONLY = "Read-only file system"
 
 
@@ -66,7 +67,7 @@ def site(tmp_path: Path, pyxis: Cluster, image: Path) -> Checkout:
     return checkout
 
 
-def test_what_two_nodes_see_inside(site: Checkout, tmp_path: Path, pyxis: Cluster) -> None:
+def test_what_two_nodes_see_inside(site: Checkout, main: Main, tmp_path: Path, pyxis: Cluster) -> None:
     (pyxis.dir / "disk" / "c1" / "of-the-node").touch()  # in the node's /tmp
     with (site.root / "env.toml").open("a") as file:
         file.write("""
@@ -78,12 +79,11 @@ startup_commands = ["echo $SLURMD_NODENAME >> /scratch/started", "export FROM_ST
 """)
     site.environ |= {"FORWARDED": "f g", "HF_TOKEN": "s p'q"}
     names = ["SPACES", "MANY", "FORWARDED", "FROM_STARTUP", "PATH"]
-    done = site.run(
-        "probe", "--run", "c", "target=inside/look.py:seen", f"env={json.dumps(names)}", "hashed=[HF_TOKEN]"
-    )
+    target = "target=inside/look.py:seen"
+    done = main(site, "probe", "--run", "c", target, f"env={json.dumps(names)}", "hashed=[HF_TOKEN]")
     told = probe.told(done)
     seen, env = told["built"], told["env"]
-    job = site.json("status", "last")
+    job = json.loads(main(site, "status", "last", "--json").stdout)
 
     assert seen["image"] == images.NAME
     assert seen["cwd"] == f"{job['job_dir']}/code"
@@ -99,28 +99,30 @@ startup_commands = ["echo $SLURMD_NODENAME >> /scratch/started", "export FROM_ST
     assert env == {"SPACES": "a b, c:d", "MANY": "x\ny", "FORWARDED": "f g", "FROM_STARTUP": "a b, c:d"}
     assert told["sha256"]["HF_TOKEN"] == hashlib.sha256(b"s p'q").hexdigest()
     assert sorted((tmp_path / "scratch" / "started").read_text().split()) == ["c1", "c2"]  # once a node
-    ranks = site.run("logs", "last", "--rank", "all").stdout
+    ranks = main(site, "logs", "last", "--rank", "all").stdout
     assert "[0] probe" in ranks
     assert job["state"] == "COMPLETED"
 
 
-def test_options_of_the_container(site: Checkout) -> None:
+def test_options_of_the_container(site: Checkout, main: Main) -> None:
     more = ["writable=true", "mount_home=true", "workdir=/opt", "env=[PATH]"]
-    options = [f"run.env.container_{text}" for text in more]
-    job = site.json(
-        "probe", "--batch", "c", "target=/nemo_run/code/inside/look.py:seen", *options, "run.env.code=[inside]"
-    )
-    assert site.run("attach", job["job_id"]).returncode == 0
+    options = [f"run.env.container_{text}" for text in more] + ["run.env.code=[inside]", *ONE_PROCESS]
+    target = "target=/nemo_run/code/inside/look.py:seen"
+    job = json.loads(main(site, "probe", "--batch", "c", "--json", target, *options).stdout)
+    assert main(site, "attach", job["job_id"]).returncode == 0
     seen = probe.wait_told(Path(job["job_dir"]))["built"]
     assert seen["cwd"] == "/opt"
     assert seen["written"]["/opt"] is True
     assert seen["home"]
 
 
-def test_the_exit_code_inside_is_the_commands(site: Checkout) -> None:
-    done = site.run("stub", "--run", "c", "fail_rank=3", "code=7")
+def test_the_exit_code_inside_is_the_commands(site: Checkout, main: Main) -> None:
+    done = main(site, "stub", "--run", "c", "fail_rank=3", "code=7")
     assert done.returncode == 7, done.stderr
     assert "error: about to fail (rank 3 on c2)" in done.stderr
+    job = json.loads(main(site, "status", "last", "--json").stdout)
+    ended = json.loads(Path(job["job_dir"], "exit.json").read_text())
+    assert ended["complete"]  # the other node's agent did not wait for torchrun until Slurm killed it
 
 
 @pytest.fixture
@@ -142,7 +144,9 @@ def test_images_that_cannot_be_used(found: Callable[..., dict[str, str]], tmp_pa
     assert found(container_image=str(image)) == {}
     (tmp_path / "empty.sqsh").touch()
     (tmp_path / "text.sqsh").write_text("text")
-    for name, fault in (("none.sqsh", "no such file"), ("empty.sqsh", "empty"), ("text.sqsh", "squashfs"), ("", "dir")):
+    (tmp_path / "half.sqsh").write_bytes(image.read_bytes()[:100])
+    faults = {"none": "no such file", "empty": "empty", "text": "squashfs", "half": "cut short"}
+    for name, fault in [("", "dir"), *((f"{name}.sqsh", fault) for name, fault in faults.items())]:
         codes = found(container_image=f"{tmp_path}/{name}")
         assert set(codes) == {"bad-image"} and fault in codes["bad-image"]
 
@@ -164,9 +168,9 @@ def test_sources_of_mounts_that_are_not_there(found: Callable[..., dict[str, str
     ],
 )
 def test_a_container_that_cannot_be_made_is_named_at_the_end(
-    site: Checkout, options: tuple[str, ...], words: str
+    site: Checkout, main: Main, options: tuple[str, ...], words: str
 ) -> None:
-    done = site.run("stub", "--run", "c", *options)
+    done = main(site, "stub-one", "--run", "c", *options, *ONE_PROCESS)
     assert done.returncode not in (0, 3, 4), done.stderr
     block = done.stderr[done.stderr.rindex("FAILED") :]
     (error,) = [line for line in block.splitlines() if line.startswith("  error: ")]

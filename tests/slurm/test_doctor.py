@@ -162,7 +162,7 @@ def test_accounts(tmp_path: Path, cluster_dbd: Cluster) -> None:
 def test_the_container_image(site: Checkout, tmp_path: Path) -> None:
     image = tmp_path / "jobs" / "image.sqsh"
     seen = []
-    for content in (None, b"", b"#!/bin/sh\n", b"hsqs\0\0\0\0"):
+    for content in (None, b"", b"#!/bin/sh\n", b"hsqs".ljust(40, b"\0") + bytes([48, 0, 0, 0, 0, 0, 0, 0])):
         if content is not None:
             image.parent.mkdir(exist_ok=True)
             image.write_bytes(content)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import images
-from tests.conftest import Checkout
+from tests.conftest import Checkout, Main
 from tests.slurm import probe
 from tests.slurm.cluster import Cluster
 
@@ -74,9 +74,9 @@ def _imports(tmp_path: Path) -> list[str]:
     return (tmp_path / "enroot.log").read_text().splitlines()
 
 
-def test_an_image_is_imported_once_and_used(site: Checkout, tmp_path: Path) -> None:
+def test_an_image_is_imported_once_and_used(site: Checkout, main: Main, tmp_path: Path) -> None:
     file = tmp_path / "cache" / FILE
-    before = site.run("stub", "--run", "c")
+    before = main(site, "stub-one", "--run", "c")
     assert before.returncode == 3
     assert f"{file}" in before.stderr and "image c import" in before.stderr
     both = [
@@ -90,40 +90,40 @@ def test_an_image_is_imported_once_and_used(site: Checkout, tmp_path: Path) -> N
     (call,) = _imports(tmp_path)
     job, *words = call.split()
     assert job.isdigit() and words[-1] == "docker://nvcr.io#nvidia/nemo-automodel:26.04"
-    (listed,) = site.json("image", "c", "list")
+    (listed,) = json.loads(main(site, "image", "c", "list", "--json").stdout)
     assert listed["file"] == str(file) and listed["bytes"] == file.stat().st_size and listed["whole"]
-    done = site.run("stub", "--run", "c")
+    done = main(site, "stub-one", "--run", "c")
     assert done.returncode == 0, done.stderr
-    plan = site.json("stub", "--run", "c", "--dry-run", "--offline")
+    plan = json.loads(main(site, "stub-one", "--run", "c", "--dry-run", "--offline", "--json").stdout)
     assert plan["container_image"] == str(file)
 
     file.write_bytes(file.read_bytes()[:-1])  # cut short
-    assert "BROKEN" in site.run("image", "c", "list").stdout
-    assert site.run("image", "c", "import").returncode == 0
+    assert "BROKEN" in main(site, "image", "c", "list").stdout
+    assert main(site, "image", "c", "import").returncode == 0
     assert len(_imports(tmp_path)) == 2
-    assert site.run("image", "c", "remove").returncode == 0
-    assert site.json("image", "c", "list") == []
-    assert site.run("image", "c", "remove").returncode == 2
+    assert main(site, "image", "c", "remove").returncode == 0
+    assert json.loads(main(site, "image", "c", "list", "--json").stdout) == []
+    assert main(site, "image", "c", "remove").returncode == 2
 
 
 @pytest.mark.parametrize(("tag", "words"), [("absent", "404 Not Found"), ("broken", "no squashfs file")])
-def test_an_import_that_fails_leaves_nothing(site: Checkout, tmp_path: Path, tag: str, words: str) -> None:
-    done = site.run("image", "c", "import", f"nvcr.io/nvidia/nemo-automodel:{tag}")
+def test_an_import_that_fails_leaves_nothing(site: Checkout, main: Main, tmp_path: Path, tag: str, words: str) -> None:
+    done = main(site, "image", "c", "import", f"nvcr.io/nvidia/nemo-automodel:{tag}")
     assert done.returncode == 4
     assert words in done.stderr
     assert [path for path in (tmp_path / "cache").iterdir() if "lock" not in path.name] == []
 
 
-def test_what_image_refuses(site: Checkout) -> None:
-    file = site.run("image", "c", "import", "/a.sqsh")
+def test_what_image_refuses(site: Checkout, main: Main) -> None:
+    file = main(site, "image", "c", "import", "/a.sqsh")
     assert file.returncode == 2 and "is a file already" in file.stderr
     with (site.root / "env.toml").open("a") as env:
         env.write('[here]\nexecutor = "local"\n')
-    local = site.run("image", "here", "list")
+    local = main(site, "image", "here", "list")
     assert local.returncode == 2 and "image_cache" in local.stderr
 
 
-def test_apptainer_runs_the_agent(site: Checkout, tmp_path: Path) -> None:
+def test_apptainer_runs_the_agent(site: Checkout, main: Main, tmp_path: Path) -> None:
     (tmp_path / "some.sif").write_text("an image")
     (tmp_path / "data").mkdir()
     options = [
@@ -132,10 +132,10 @@ def test_apptainer_runs_the_agent(site: Checkout, tmp_path: Path) -> None:
         f"container_image={tmp_path}/some.sif",
     ]
     options += [f'mounts=["{tmp_path}/data:/data:ro"]']
-    done = site.run("stub", "--run", "c", "fail_rank=1", "code=7", *(f"run.env.{text}" for text in options))
+    done = main(site, "stub", "--run", "c", "fail_rank=1", "code=7", *(f"run.env.{text}" for text in options))
     assert done.returncode == 7, done.stderr
     assert "about to fail (rank 1 on c2)" in done.stderr
-    job = site.json("status", "last")
+    job = json.loads(main(site, "status", "last", "--json").stdout)
     for node in ("c1", "c2"):
         words = (tmp_path / f"apptainer.log.{node}").read_text().splitlines()
         binds = words[words.index("--bind") + 1].split(",")

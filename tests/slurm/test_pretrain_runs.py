@@ -1,4 +1,4 @@
-"""The tiny pretraining run on two nodes of a real Slurm, attached and detached; its losses are those of a local run."""
+"""The tiny pretraining run on two nodes of a real Slurm, bare and in containers: its losses are a local run's."""
 
 from __future__ import annotations
 
@@ -90,13 +90,6 @@ def test_attached_on_two_nodes_it_learns_as_it_does_here(site: Checkout, local: 
     assert Path(finished["hf"], "config.json").is_file()
 
 
-def test_detached_it_is_followed_later(site: Checkout, local: list[float]) -> None:
-    batch = site.run(*COMMAND, "--batch", "test2", "--name", "detached")
-    assert batch.returncode == 0, batch.stderr
-    assert site.run("attach", "detached").returncode == 0
-    assert _losses(site.json("status", "detached")["run_dir"]) == pytest.approx(local, abs=1e-3)
-
-
 def test_over_ssh_it_is_the_same(site: Checkout, local: list[float], login_node: SshServer) -> None:
     environ = {name: value for name, value in site.environ.items() if name != "SLURM_CONF"}
     laptop = client(Checkout(site.root, environ), login_node)
@@ -105,19 +98,35 @@ def test_over_ssh_it_is_the_same(site: Checkout, local: list[float], login_node:
     assert _losses(laptop.json("status", "from-a-laptop")["run_dir"]) == pytest.approx(local, abs=1e-3)
 
 
-def test_in_a_container_it_is_the_same(site: Checkout, local: list[float], pyxis: Cluster, tmp_path: Path) -> None:
-    boxed = Checkout(site.root, {**site.environ, **pyxis.env})
-    # AutoModel's data helper as data-prep has built it: /tmp is empty in every container
+@pytest.fixture(scope="module")
+def boxed(
+    site: Checkout, local: list[float], pyxis: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Checkout, list[str]]:
+    """The cluster with containers, and the options that make `test2` run in one."""
+    base = tmp_path_factory.mktemp("boxed")
+    # AutoModel's data helper as `local` has built it: /tmp is empty in every container
     helper = Path(f"/tmp/nemo_automodel_{os.getuid()}")
-    shutil.copytree(helper, tmp_path / "helper")
-    mounts = [f"{site.root}/data:{site.root}/data:ro", f"{tmp_path}/helper:{helper}", *images.BORROWED]
+    shutil.copytree(helper, base / "helper")
+    mounts = [f"{site.root}/data:{site.root}/data:ro", f"{base}/helper:{helper}", *images.BORROWED]
     # the ninja that has built it: another one would build it again
     path = f"run.env.env_vars.PATH={Path(sys.executable).parent}:/usr/bin:/bin"
-    options = [path, f"run.env.container_image={images.squashfs(tmp_path)}", f"run.env.mounts={json.dumps(mounts)}"]
-    batch = boxed.run(*COMMAND, "--batch", "test2", "--name", "boxed", *options)
-    assert batch.returncode == 0, batch.stderr
-    attached = boxed.run("attach", "boxed")
-    assert attached.returncode == 0, attached.stderr
-    record = boxed.json("status", "boxed")
+    options = [path, f"run.env.container_image={images.squashfs(base)}", f"run.env.mounts={json.dumps(mounts)}"]
+    return Checkout(site.root, {**site.environ, **pyxis.env}), options
+
+
+def test_attached_in_a_container_it_is_the_same(local: list[float], boxed: tuple[Checkout, list[str]]) -> None:
+    site, options = boxed
+    done = site.run(*COMMAND, "--run", "test2", "--name", "attached", *options)
+    assert done.returncode == 0, done.stderr + done.stdout
+    record = site.json("status", "attached")
     assert "--container-image" in Path(record["job_dir"], "script").read_text()
     assert _losses(record["run_dir"]) == pytest.approx(local, abs=1e-3)
+
+
+def test_detached_in_a_container_it_is_followed_later(local: list[float], boxed: tuple[Checkout, list[str]]) -> None:
+    site, options = boxed
+    batch = site.run(*COMMAND, "--batch", "test2", "--name", "detached", *options)
+    assert batch.returncode == 0, batch.stderr
+    attached = site.run("attach", "detached")
+    assert attached.returncode == 0, attached.stderr
+    assert _losses(site.json("status", "detached")["run_dir"]) == pytest.approx(local, abs=1e-3)

@@ -1,0 +1,36 @@
+"""node-K.json: what this node has seen so far. Written whole after each phase."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from node_agent_lib.files import write_json
+
+from gpu_check_lib.identity import Identity
+
+FOLDER = "gpu-check"
+SCHEMA = 1
+
+
+class Record:
+    """The facts, by the names under which automodel_launch/doctor_gpu.py reads them."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._path = Path(identity.job_dir, FOLDER, f"node-{identity.node}.json")
+        self.facts: dict[str, Any] = {
+            "schema": SCHEMA,
+            "node": identity.node,
+            "nodes": identity.nodes,
+            "host": identity.host,
+            "hosts": list(identity.hosts),
+            "started": time.time(),
+            "phase": "local",
+        }
+
+    def save(self, phase: str, **facts: Any) -> None:
+        """Add facts and write; `phase` is the one that begins now."""
+        self.facts.update(facts, phase=phase)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(str(self._path), self.facts, patience_s=5.0)
