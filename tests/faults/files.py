@@ -89,6 +89,7 @@ _MAKERS: dict[str, Callable[[Path, Any, Text], object]] = {
     "nanogpt": _nanogpt,
     "tokenizer": tokenizer,
     "record": _record,
+    "squashfs": lambda path, size, text: path.write_bytes(struct.pack("<4s36xQ48x", b"hsqs", size)),
     "bytes": lambda path, given, text: path.write_bytes(bytes(given)),
     "link": lambda path, given, text: path.symlink_to(text(given)),
     "sparse": lambda path, given, text: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), given),
