@@ -229,7 +229,7 @@ def _refuse_too_much(found: dict[str, Path], committed: dict[str, tuple[Path, Co
     total = sum(sizes.values())
     if total <= LIMIT_BYTES:
         return
-    largest = sorted(sizes.items(), key=lambda item: -item[1])[:5]
+    largest = [item for item in sorted(sizes.items(), key=lambda item: -item[1])[:5] if item[1] >= total / 100]
     listed = ", ".join(f"{name} ({size / 1e6:.1f} MB)" for name, size in largest)
     raise ConfigError(
         f"code: {total / 1e6:.1f} MB would travel; the limit is {LIMIT_BYTES // 10**6} MB. The largest: {listed}.",

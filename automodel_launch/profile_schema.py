@@ -187,7 +187,22 @@ def _error(error: ValidationError, values: dict[str, Any], place: Any, known: tu
     value = values.get(key)
     if isinstance(value, dict) and len(first["loc"]) > 1:  # one variable of a table, and not the values of the others
         where, value = f"{where}: {first['loc'][1]}", value.get(first["loc"][1])
-    return ProfileError(f"{where} = {value!r} is not valid: expected {' or '.join(kinds)}.")
+    return ProfileError(
+        f"{where} = {value!r} is not valid: expected {' or '.join(kinds)}.", _example(key, value, kinds)
+    )
+
+
+def _example(key: str, value: Any, kinds: list[str]) -> str | None:
+    """The same value in the form that the key wants, where that can be told."""
+    if key == "time":  # a bare number would be minutes for Slurm, and hours for most people
+        return 'time = "04:00:00", which is hours:minutes:seconds'
+    if kinds == ["a text"] and isinstance(value, int | float) and not isinstance(value, bool):
+        return f'{key} = "{value}"'
+    if kinds == ["a list of texts"] and isinstance(value, str):
+        return f'{key} = ["{value}"]'
+    if kinds == ["a whole number"] and isinstance(value, str) and value.isdigit():
+        return f"{key} = {value}"
+    return None
 
 
 def _expected(error: Any) -> Iterator[str]:

@@ -69,8 +69,12 @@ def controller_answers(ping: str) -> bool:
 
 
 def unanswered(code: int, text: str) -> bool:
-    """A command's words mean that Slurm could not be asked, and not that it has refused."""
-    return code >= 124 or bool(_NO_ANSWER.search(text))
+    """A command's words mean that Slurm could not be asked, and not that it has refused.
+
+    124 and above are codes of `timeout`, of a shell that finds no such command, and of signals; but 255 is sbatch's own
+    for an option that it does not understand (seen with 22.05).
+    """
+    return 124 <= code < 255 or bool(_NO_ANSWER.search(text))
 
 
 def lacks_nodes(text: str) -> bool:

@@ -154,7 +154,7 @@ FAULTS = [
     ("loss_fn._target_", "torch.nn.CrossEntropyLoss", "error", "wrong-loss", "MaskedCrossEntropy"),
     ("dataloader.batch_size", 4, "error", "batch-size-twice", "step_scheduler.local_batch_size = 2"),
     ("model", {"pretrained_model_name_or_path": "x"}, "error", "missing-key", "model._target_"),
-    ("optimizer", None, "error", "missing-key", "has no optimizer"),
+    ("optimizer", None, "error", "missing-key", "is empty"),
     ("dataset", {"_target_": f"{DATASETS}.nanogpt_dataset.NanogptDataset", "seq_len": 8}, "error", "missing-key",
      "needs file_pattern"),
 ]  # fmt: skip

@@ -86,7 +86,19 @@ def _test_only(
         yield from _start(answer.text, answers["clock"].text)
     else:
         said = slurm_site.words(answer.text)
-        yield Finding("error", "sbatch-refuses", f"{shell.place}: sbatch refuses the script: {said}", fix(said))
+        message = f"{shell.place}: sbatch refuses the script: {said}"
+        there = _there(partition, answers) if slurm_site.lacks_nodes(answer.text) else ""
+        yield Finding("error", "sbatch-refuses", f"{message}{there}", fix(said))
+
+
+def _there(partition: str | None, answers: Answers) -> str:
+    """`; batch has 4 nodes of 8 GPUs`: what the nodes of the partition are, where sbatch says that none fits."""
+    names = slurm_site.chosen([partition or ""], slurm_site.partitions(answers["partitions"].text))
+    counts: dict[tuple[str, int], int] = {}
+    for group in slurm_site.nodes(answers["nodes"].text):
+        if group.partition in names:
+            counts[group.partition, group.gpus] = counts.get((group.partition, group.gpus), 0) + group.count
+    return "".join(f"; {name} has {count} nodes of {gpus} GPUs" for (name, gpus), count in counts.items())
 
 
 def _waits(plan: Plan, partition: str | None, answers: Answers) -> str | None:

@@ -53,7 +53,10 @@ def world(plan: Plan) -> Iterator[Finding]:
             fix = f"~{DP} (AutoModel derives it)"
             if plan.world_size % product == 0:
                 fix += f", or {DP}={plan.world_size // product}"
-            message = f"{said(plan, DP)} x {sizes} is {mesh.dp_size * product}, and the {ranks(plan)}."
+            factors = sizes.rpartition(" = ")[0]
+            message = (
+                f"{said(plan, DP)} x {factors} makes {mesh.dp_size * product} ranks, and the job has {ranks(plan)}."
+            )
             yield Finding("error", "world-size", message, fix)
     elif plan.world_size % product:
         below = plan.world_size // product * product

@@ -14,6 +14,7 @@ from automodel_launch.checks.finding import Finding
 from automodel_launch.checks.said import said, setting, some
 from automodel_launch.parallelism import divisors
 from automodel_launch.plan import Plan
+from automodel_launch.suggest import completed
 
 
 def section(plan: Plan) -> Iterator[Finding]:
@@ -31,9 +32,11 @@ def section(plan: Plan) -> Iterator[Finding]:
         fix = f"+{automodel.PIPELINE}={{pp_schedule: 1f1b, pp_microbatch_size: 1}}"
         yield Finding("error", "pipeline", message, fix)
         return
-    yield from _schedule(plan, mesh)
+    unknown = list(_schedule(plan, mesh))
+    yield from unknown
     yield from _microbatches(plan, mesh, steps.local_batch)
-    yield from _stages(plan, mesh)
+    if not unknown:  # how many stages a rank has depends on the schedule
+        yield from _stages(plan, mesh)
 
 
 def _schedule(plan: Plan, mesh: Mesh) -> Iterator[Finding]:
@@ -42,8 +45,12 @@ def _schedule(plan: Plan, mesh: Mesh) -> Iterator[Finding]:
     if automodel.left_to_the_job(name):
         return
     if str(name).lower() not in {schedule.lower() for schedule in known}:
-        message = f"{said(plan, automodel.PP_SCHEDULE)} is no schedule of torch.distributed.pipelining."
-        yield Finding("error", "pipeline", message, f"{automodel.PP_SCHEDULE}: {', '.join(known)}")
+        near = completed(str(name), known)
+        message = (
+            f"{said(plan, automodel.PP_SCHEDULE)} is no schedule of torch.distributed.pipelining, which has"
+            f" {', '.join(known)}."
+        )
+        yield Finding("error", "pipeline", message, f"{automodel.PP_SCHEDULE}={near or known[0]}")
 
 
 def _microbatches(plan: Plan, mesh: Mesh, local: int) -> Iterator[Finding]:
@@ -56,7 +63,8 @@ def _microbatches(plan: Plan, mesh: Mesh, local: int) -> Iterator[Finding]:
         yield Finding("error", "pipeline", f"{key} is not a number of at least 1.", f"{automodel.MICROBATCH}=1")
     elif local // micro < mesh.pp_size:
         message = (
-            f"{batch} / {key} gives {local // micro} microbatches; {said(plan, PP)} needs at least as many as stages."
+            f"{batch} / {key} gives {local // micro} microbatch{'es' if local // micro != 1 else ''};"
+            f" {said(plan, PP)} needs at least as many as it has stages."
         )
         fix = setting(plan, automodel.LOCAL_BATCH, micro * mesh.pp_size)
         yield Finding("error", "pipeline", message, f"{fix}, or {automodel.MICROBATCH}=1" if micro > 1 else fix)
@@ -72,10 +80,11 @@ def _stages(plan: Plan, mesh: Mesh) -> Iterator[Finding]:
     if shape is None or not layers or stages.get("module_fqns_per_model_part"):
         return
     if layers < mesh.pp_size * (1 if _one_stage(mesh) else 2):
-        message = (
-            f"{said(plan, PP)} is too much for the model's {layers} layers ({shape.where}): a stage has at least one."
-        )
-        yield Finding("error", "pipeline", message, f"{PP}={layers if _one_stage(mesh) else layers // 2} or less")
+        what = f"{layers} layer{'s' if layers > 1 else ''}"
+        why = "a stage has at least one" if _one_stage(mesh) else "a rank has two stages, and each at least one"
+        most = max(1, layers if _one_stage(mesh) else layers // 2)
+        message = f"{said(plan, PP)} is too much for the model's {what} ({shape.where}): {why}."
+        yield Finding("error", "pipeline", message, f"{PP}={most}{' or less' if most > 1 else ''}")
         return
     each = stages.get("layers_per_stage")
     if not isinstance(each, int) or isinstance(each, bool) or each < 1:

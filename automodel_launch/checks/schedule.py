@@ -43,9 +43,13 @@ def style(plan: Plan) -> Iterator[Finding]:
     elif schedule.decay is not None and schedule.wsd_steps > schedule.decay:
         message = f"{said(plan, WSD_STEPS)} is more than {said(plan, DECAY)}."
         yield Finding("error", "lr-style", message, f"{WSD_STEPS}={max(1, schedule.decay // 10)}")
-    if schedule.wsd_style not in automodel.WSD_STYLES:
+    styles = " or ".join(automodel.WSD_STYLES)
+    if schedule.wsd_style is None:
+        message = f"{said(plan, STYLE)} needs {WSD_STYLE}, which is not given."
+        yield Finding("error", "lr-style", message, f"{setting(plan, WSD_STYLE, styles)}, the form of the last steps")
+    elif schedule.wsd_style not in automodel.WSD_STYLES:
         message = f"{said(plan, WSD_STYLE)} is no style for the last steps of {said(plan, STYLE)}."
-        yield Finding("error", "lr-style", message, f"+{WSD_STYLE}: {', '.join(automodel.WSD_STYLES)}")
+        yield Finding("error", "lr-style", message, f"{WSD_STYLE}={styles}")
 
 
 def rates(plan: Plan) -> Iterator[Finding]:

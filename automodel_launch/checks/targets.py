@@ -21,6 +21,8 @@ from automodel_launch.suggest import alike, did_you_mean, nearest
 _GIVEN = {"optimizer": ("param_group_overrides",), "dataset": ("tokenizer",)}
 # Keywords of transformers' from_pretrained that look like others of AutoModel's.
 _HANDED_ON = ("config", "text_config", "vision_config", "audio_config", "generation_config", "dtype", "device_map")
+# What models read from a config whose class has no such parameter (getattr in transformers' modeling_*.py, 5.18.0).
+_KEPT = ("head_dim", "sliding_window", "layer_types", "initializer_range", "partial_rotary_factor", "attention_bias")
 _UNUSED = ("distributed", "lr_scheduler", "step_scheduler", "dataloader", "validation_dataloader", "recipe")
 _LOADERS = ("torch.utils.data.DataLoader", "torchdata.stateful_dataloader.StatefulDataLoader")
 
@@ -121,6 +123,8 @@ def _arguments(plan: Plan, key: str, section: Mapping[str, Any], taken: Signatur
             yield from kind(plan, f"{key}.{name}", value, taken.params[name])
         elif not taken.open:
             yield unknown(plan, f"{key}.{name}", value, taken.params, what)
+        elif _is_config(what) and name in _KEPT:
+            continue
         elif _is_config(what):
             yield ignored(plan, f"{key}.{name}", value, taken.params, f"in {what}")
         elif name not in _HANDED_ON and any(alike(name, other) for other in taken.params):

@@ -27,12 +27,9 @@ def recipe(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "unknown-recipe", message, f"recipe={automodel.RECIPE}")
     elif name not in known and not foreign:
         message = f"{written(plan, key, value)}: AutoModel {schemas.VERSION} has no such recipe class."
-        yield Finding(
-            "error",
-            "unknown-recipe",
-            message,
-            f"recipe={completed(name, [automodel.RECIPE, *known]) or automodel.RECIPE}",
-        )
+        near = completed(name, [automodel.RECIPE, *known])
+        other = f"; or did you mean {near}?" if near and near != automodel.RECIPE else ""
+        yield Finding("error", "unknown-recipe", message, f"recipe={automodel.RECIPE} (it pretrains){other}")
     elif value and str(value).replace(":", ".").rpartition(".")[2] in renamed.RECIPES:
         message = f"{written(plan, key, value)} is called {name} in AutoModel {schemas.VERSION}; that is taken."
         yield Finding("note", "renamed-key", message, f"recipe: {name}")
@@ -48,7 +45,8 @@ def needed(plan: Plan) -> Iterator[Finding]:
         return
     for key in automodel.SECTIONS:
         if plan.config.get(key) is None:
-            message = f"the config {plan.config_name} has no {key}, and AutoModel {schemas.VERSION} stops without it."
+            what = f"{key} ({source(plan, key)}) is empty" if key in plan.config else f"the config has no {key}"
+            message = f"{plan.config_name}: {what}, and AutoModel {schemas.VERSION} stops without it."
             yield Finding("error", "missing-key", message, f"+{key}=..., or a config with it in `defaults:`")
     building = [key for key in plan.config if key in ("model", "dataset", "loss_fn", "optimizer", "peft")]
     for key in (*building, *(key for key in plan.config if key.startswith(automodel.VALIDATION))):

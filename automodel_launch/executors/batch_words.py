@@ -38,7 +38,9 @@ def check(profile: Profile, sources: dict[str, str]) -> None:
         source = sources.get(key) or sources.get(key.split(".")[0], "profile")
         fault = _fault(value) or _quote_fault(value)
         if fault:
-            raise ProfileError(f"{key} = {value!r} ({source}): an #SBATCH line cannot carry {fault}.")
+            raise ProfileError(
+                f"{key} = {value!r} ({source}): an #SBATCH line cannot carry {fault}.", f"write {key} without it"
+            )
     for word in (*profile.srun_args, *([profile.container_image] if profile.container_image else [])):
         key = "container_image" if word == profile.container_image else "srun_args"
         fault = _fault(word)
@@ -78,7 +80,10 @@ def _check_name(name: str, source: str) -> None:
         raise ProfileError(f"{where}: is no option of sbatch.", 'its long name without dashes before it: "mail-type"')
     key = name.replace("-", "_")
     if name in _OWN and key not in _profile_keys():
-        raise ProfileError(f"additional_parameters: {where}: the launcher sets this option itself.")
+        raise ProfileError(
+            f"additional_parameters: {where}: the launcher sets this option itself.",
+            "take it out; --name gives the job's name" if name == "job-name" else "take it out",
+        )
     if key in _profile_keys():
         raise ProfileError(f"additional_parameters: {where}: the profile has a key for it.", f"{key} = ...")
 

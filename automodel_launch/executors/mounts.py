@@ -87,7 +87,10 @@ def read(written: Iterable[str], job_root: str, source: str) -> list[Mount]:
         _check_target(mount, job_root, source)
         for other in mounts[:number]:
             if other.target == mount.target:
-                raise ProfileError(f"mounts ({source}): {other.written!r} and {mount.written!r} have one target.")
+                raise ProfileError(
+                    f"mounts ({source}): {other.written!r} and {mount.written!r} have one target, {mount.target}.",
+                    "another target for one of them, or leave it out",
+                )
             if PurePosixPath(other.target).is_relative_to(mount.target):
                 raise ProfileError(
                     f"mounts ({source}): {mount.written!r} hides {other.written!r}, which stands before it.",
@@ -141,7 +144,7 @@ def _read(text: str, source: str) -> Mount:
 def _check_target(mount: Mount, job_root: str, source: str) -> None:
     where = f"mounts ({source}): {mount.written!r}"
     if mount.target == "/":
-        raise ProfileError(f"{where}: a mount at / hides the image.")
+        raise ProfileError(f"{where}: a mount at / hides the image.", f'a directory of its own: "{mount.source}:/data"')
     if mount.target == NEMO_RUN or mount.target.startswith(f"{NEMO_RUN}/"):
         raise ProfileError(f"{where}: {NEMO_RUN} is where NeMo-Run mounts the job's directory.", "another target")
     if _overlaps(mount.target, job_root) and mount.source != mount.target:

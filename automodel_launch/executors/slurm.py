@@ -105,7 +105,10 @@ class Slurm:
                 "an absolute path of letters, digits and _ . / @ + , = -",
             )
         if NEMO_RUN in root:
-            raise ProfileError(f"remote_job_dir = {root!r}: NeMo-Run replaces '{NEMO_RUN}' wherever it stands.")
+            raise ProfileError(
+                f"remote_job_dir = {root!r}: NeMo-Run replaces '{NEMO_RUN}' wherever it stands in a script.",
+                f"a path without '{NEMO_RUN}' in it",
+            )
         return root.rstrip("/")
 
     def data_dir(self, profile: Profile, workspace: Workspace) -> str:
@@ -172,7 +175,9 @@ class Slurm:
         """What Slurm says to the script, and what it will only say when the job waits."""
         from automodel_launch.checks import cluster
 
-        return cluster.findings(plan, _shell(plan.profile.model_dump()), _partition(plan), _fix)
+        return cluster.findings(
+            plan, _shell(plan.profile.model_dump()), _partition(plan), lambda said: _fix(said, plan)
+        )
 
     def examine(self, profile: Profile, workspace: Workspace) -> Iterator[Line]:
         """Everything that can be asked without a job."""
@@ -366,7 +371,7 @@ def _sbatch(shell: Shell, plan: Plan) -> str:
     said = " ".join(done.err.split())
     if done.code == 0 or any(words in said for words in _LOST_ANSWER):
         return _submitted(shell, plan, said)
-    raise ClusterError(f"{shell.place}: sbatch refused {plan.job_id}: {said}", _fix(said))
+    raise ClusterError(f"{shell.place}: sbatch refused {plan.job_id}: {said}", _fix(said, plan))
 
 
 def _chain(profile: Profile) -> dict[str, Any] | None:
@@ -404,17 +409,38 @@ def _submitted(shell: Shell, plan: Plan, said: str) -> str:
     )
 
 
-def _fix(said: str) -> str:
-    keys = {
-        "partition": "partition (also run_partition, batch_partition)",
-        "account": "account",
-        "qos": "qos",
-        "time": "time",
-        "node": "nodes, gpus_per_node, cpus_per_task, mem, constraint or exclude",
-        "memory": "mem",
-    }
-    named = [key for word, key in keys.items() if word in said.lower()]
-    return f"check {', '.join(named)} in the profile" if named else "--dry-run shows the script"
+def _fix(said: str, plan: Plan | None = None) -> str:
+    """The keys that sbatch's words may mean; with a plan, what they are and where that was set."""
+    meant = dict.fromkeys(key for word, keys in _MEANT.items() if word in said.lower() for key in keys)
+    if not meant:
+        return "--dry-run shows the script"
+    given = {key: getattr(plan.profile, key) for key in meant} if plan else {}
+    shown = [
+        f"{key} = {value!r} ({plan.profile_sources.get(key, plan.profile_name)})"
+        for key, value in given.items()
+        if plan and value is not None
+    ]
+    if not plan or not shown:
+        return f"check {', '.join(meant)} in the profile"
+    return f"check {', '.join(shown)}; sinfo on the cluster, or doctor {plan.profile_name}, tell what there is"
+
+
+# Words of sbatch's refusals (slurm_strerror of 22.05, and sbatch's own), and the keys that can mend them.
+_MEANT = {
+    "partition": ("partition", "run_partition", "batch_partition"),
+    "account": ("account",),
+    "qos": ("qos",),
+    "time": ("time",),
+    "feature": ("constraint",),
+    "gres": ("gres",),
+    "dependency": ("dependency",),
+    "reservation": ("reservation",),
+    "signal": ("signal",),
+    "node name": ("nodelist", "exclude"),
+    "node count": ("nodes",),
+    "node configuration": ("nodes", "gpus_per_node", "cpus_per_task", "mem", "constraint", "nodelist", "exclude"),
+    "memory": ("mem",),
+}
 
 
 EXECUTOR = Slurm()
