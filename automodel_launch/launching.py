@@ -116,6 +116,7 @@ def _submit(args: argparse.Namespace, here: Workspace, plan: Plan) -> int:
     from automodel_launch import follow, jobs
     from automodel_launch.submit import submit
 
+    _warn_of_another_job(here, plan)
     began = time.monotonic()
     _say(f"starting {plan.job_id} on {plan.profile_name}: {_size(plan)} ...")
     plan, record = submit(plan, here)
@@ -135,6 +136,22 @@ def _submit(args: argparse.Namespace, here: Workspace, plan: Plan) -> int:
         print(json.dumps({**asdict(record), **asdict(status), "exit_code": code}))
     _say(follow.closing_block(record, status))
     return code
+
+
+def _warn_of_another_job(here: Workspace, plan: Plan) -> None:
+    """Two jobs of one run cannot train at once: the later one would wait for its nodes, and end."""
+    from automodel_launch import executors, jobs
+
+    ours = [record for record in jobs.all_records(here.records) if record.run_dir == plan.run_dir]
+    if not ours or ours[-1].end is not None:
+        return
+    last = ours[-1]
+    now = executors.get(last.executor).status(last)
+    if now.state in ("PENDING", "RUNNING"):
+        _say(
+            f"warning: {last.job_id} trains this run already ({now.state}); {plan.job_id} ends at once if that"
+            f" one still runs when it begins.\n  fix: python launch.py attach {last.job_id}; or --fresh for a run of its own"
+        )
 
 
 def _size(plan: Plan) -> str:

@@ -14,11 +14,17 @@ from automodel_launch.places import HERE, Place
 _CHECKPOINT = re.compile(r"epoch_\d+_step_(\d+)")
 
 
-def begin(run_dir: str, trained: dict[str, Any], place: Place = HERE) -> None:
-    """Record what the run trains, when its first job is submitted."""
+def begin(run_dir: str, trained: dict[str, Any], place: Place = HERE, world_size: int | None = None) -> None:
+    """Record what the run trains, and with how many processes, when its first job is submitted."""
     place.make(run_dir)
     if place.read(f"{run_dir}/run.json") is None:
-        place.put(run_dir, {}, {"run.json": json.dumps({"trained": trained}, indent=1)})
+        place.put(run_dir, {}, {"run.json": json.dumps({"trained": trained, "world_size": world_size}, indent=1)})
+
+
+def world_size(run_dir: str, place: Place = HERE) -> int | None:
+    """The number of processes that the run was begun with."""
+    begun = (_read(f"{run_dir}/run.json", place) or {}).get("world_size")
+    return begun if isinstance(begun, int) else None
 
 
 def differences(run_dir: str, trained: dict[str, Any], place: Place = HERE) -> list[str]:

@@ -53,7 +53,7 @@ def _reserve(plan: Plan, records: Path, place: Place) -> Plan:
 
 
 def _write(plan: Plan, place: Place, workspace: Workspace) -> None:
-    rundir.begin(plan.run_dir, plan.trained, place)
+    rundir.begin(plan.run_dir, plan.trained, place, plan.world_size)
     place.make(f"{plan.job_dir}/logs")
     submitted = {"time": time.time(), "state": "submitted", "pid": os.getpid()}
     texts = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from automodel_launch import bad_nodes, checks, history, slurm
+from automodel_launch import bad_nodes, checks, history, rundir, slurm
 from automodel_launch import plan as planning
 from automodel_launch.places import HERE
 from automodel_launch.slurm import Own, judge, parse
@@ -148,3 +149,24 @@ def test_a_paused_run_is_refused(bench: Bench) -> None:
     (found,) = [f for f in checks.run(plan) if f.code == "paused"]
     assert found.level == "error"
     assert f"{plan.run_dir}/stop" in found.message
+
+
+def test_another_number_of_processes(bench: Bench) -> None:
+    """Of a run that has a checkpoint to go on from."""
+    plan = bench.plan("+checkpoint={checkpoint_dir: '${run.dir}/checkpoints'}")
+    rundir.begin(plan.run_dir, plan.trained, world_size=plan.world_size * 2)
+    assert not [f for f in checks.run(plan) if f.code == "other-size"]
+    Path(plan.run_dir, "checkpoints", "epoch_0_step_4").mkdir(parents=True)
+    (found,) = [f for f in checks.run(plan) if f.code == "other-size"]
+    assert f"begun with {plan.world_size * 2} processes" in found.message
+
+
+def test_bad_nodes_are_noted_before_a_job_is_submitted(bench: Bench, tmp_path: Path) -> None:
+    root = tmp_path / "jobs"
+    root.mkdir()
+    text = CLUSTER.replace('tunnel = "ssh"\nhost = "login.invalid"\n', "").replace("/shared/jobs", str(root))
+    _write(root / "bad-nodes.jsonl", {"time": time.time(), "node": "c7", "why": "lost", "job_id": "a.1"})
+    for exclude, noted in (("", True), ('exclude = "c7,c9"\n', False)):
+        bench.env(text + exclude)
+        found = [f for f in checks.run(bench.plan(profile="c"), offline=True) if f.code == "bad-nodes"]
+        assert bool(found) is noted

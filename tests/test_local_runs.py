@@ -151,6 +151,15 @@ def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
     ranks = checkout.run("logs", job, "--rank", "all").stdout
     assert "[0] value" in ranks and "[1] value" in ranks
     assert checkout.run("cancel", job).returncode == 2  # it has ended
+    assert checkout.run("resume", job).returncode == 0
+    _wait(lambda: checkout.run("logs", job).stdout.count("step 1 ") == 2)  # in the same files
+    assert "is not over" in checkout.run("resume", job).stderr
+    paused = checkout.run("pause", job)
+    assert "CANCELLED" in paused.stdout, paused.stderr
+    refused = checkout.run("stub", "--batch", "local", "steps=600", "pause=0.2")
+    assert (refused.returncode, "is paused" in refused.stderr) == (3, True)
+    tried = checkout.json("status", job)["history"]
+    assert [(row["attempt"], row["state"]) for row in tried] == [(0, "CANCELLED"), (1, "CANCELLED")]
 
 
 def test_one_process_recipe_and_a_failing_startup_command(checkout: Checkout) -> None:

@@ -61,4 +61,15 @@ def same_run(plan: Plan) -> Iterator[Finding]:
         yield Finding("warning", "run-differs", message, "--fresh, or another --name, for a run of its own")
 
 
-CHECKS = (resumes, paused, same_run, kept_for_the_job, dollars)
+def same_size(plan: Plan) -> Iterator[Finding]:
+    """AutoModel 0.7.0 restores each rank's place in the data by its rank: with another number of ranks, other data."""
+    begun = rundir.world_size(plan.run_dir) if plan.visible else None
+    checkpoints = automodel.checkpoint_dir(plan.config)
+    if begun and begun != plan.world_size and checkpoints and rundir.last_step(checkpoints) is not None:
+        message = f"run {plan.run_name} was begun with {begun} processes, and goes on with {plan.world_size}: AutoModel"
+        message += " then reads other parts of the data than without the change, and says nothing."
+        fix = f"nodes and nproc_per_node for {begun} processes; or --fresh for a run of its own"
+        yield Finding("warning", "other-size", message, fix)
+
+
+CHECKS = (resumes, same_size, paused, same_run, kept_for_the_job, dollars)

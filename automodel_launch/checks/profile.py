@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
-from automodel_launch import executors
+from automodel_launch import bad_nodes, executors
 from automodel_launch.checks.finding import Finding
 from automodel_launch.plan import Plan
 
@@ -33,4 +34,14 @@ def _table_source(plan: Plan, key: str) -> str:
     return next((s for k, s in plan.profile_sources.items() if k.startswith(f"{key}.")), plan.profile_name)
 
 
-CHECKS = (idle_keys, unset_names)
+def failed_nodes(plan: Plan) -> Iterator[Finding]:
+    """Nodes that have failed jobs; a chain's further attempts exclude them, its first one is as the script says."""
+    if not (plan.visible and executors.get(plan.executor).many_nodes):
+        return
+    bad = [node.node for node in bad_nodes.known(plan.job_root, plan.place, time.time())]
+    if bad and not set(bad) <= set((plan.profile.exclude or "").split(",")):
+        message = f"{', '.join(bad)} failed jobs within the last day (`nodes {plan.profile_name}` tells how)."
+        yield Finding("note", "bad-nodes", message, f'exclude = "{",".join(bad)}"')
+
+
+CHECKS = (idle_keys, unset_names, failed_nodes)

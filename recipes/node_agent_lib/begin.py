@@ -25,10 +25,21 @@ _STOPPED = 143
 def main(job_dir: str) -> int:
     """The `begin` command; always 0."""
     try:
-        print("\n".join(_lines(job_dir)))
-    except Exception:
+        lines = _lines(job_dir)
+    except Exception:  # a full disk, say
         complain("begin: " + traceback.format_exc())
+        lines = _without_a_chain(job_dir)
+    print("\n".join(lines))
     return 0
+
+
+def _without_a_chain(job_dir: str) -> list[str]:
+    """The attempt's number at least: under a former one's the agents would take themselves for given up."""
+    former = chain.read(job_dir)
+    if former is None:
+        return []
+    begun = former.now == os.environ.get("SLURM_JOB_ID")
+    return [f"export LAUNCH_ATTEMPT={former.attempt + (0 if begun else 1)}"]
 
 
 def _lines(job_dir: str) -> list[str]:
@@ -67,7 +78,7 @@ def _close(orders: Order, former: Link) -> int | None:
     decision = chain.judge(orders, end)
     if present is None or word is not None:
         chain.record(orders, end, former.now, result, decision, complain)
-    if decision is not None and not decision.goes_on:
+    if (decision is not None and not decision.goes_on) or stops.path_of(orders.job_dir, orders.run_dir):
         return int(result["code"]) if end.state != "COMPLETED" else 0
     set_aside(orders.job_dir)
     return None

@@ -60,7 +60,11 @@ def main(job_dir: str, code: int | None) -> int:
     except OSError as error:
         complain(f"exit.json cannot be written: {error}")
         return code or 1
-    goes_on = under_slurm() and _goes_on(job_dir, nodes, nnodes, result)
+    try:
+        goes_on = under_slurm() and _goes_on(job_dir, nodes, nnodes, result)
+    except OSError as error:  # a full disk: the next attempt is in the queue already, and decides for itself
+        complain(f"what becomes of the job cannot be written down: {error}")
+        goes_on = True
     if not goes_on:
         remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
     return int(result["code"])

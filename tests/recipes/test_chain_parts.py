@@ -351,5 +351,14 @@ def test_a_begin_that_fails_lets_the_job_run(tmp_path: Path) -> None:
     site = Site(tmp_path, LIMITS)
     (site.job / "agent.json").write_text('{"chain": 5}')
     done = site.call("begin", "76")
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (done.returncode, done.stdout) == (0, "\n")
     assert "KeyError" in done.stderr
+
+
+def test_a_begin_that_fails_later_still_counts(tmp_path: Path) -> None:
+    """Else its agents would think that a later attempt has begun, and end."""
+    site = Site(tmp_path, LIMITS)
+    chain.write(str(site.job), chain.Link("76", "77", 4))
+    (site.job / "agent.json").write_text('{"chain": 5}')
+    assert site.call("begin", "77").stdout == "export LAUNCH_ATTEMPT=5\n"
+    assert site.call("begin", "76").stdout == "export LAUNCH_ATTEMPT=4\n"
