@@ -148,10 +148,8 @@ def _warn_of_another_job(here: Workspace, plan: Plan) -> None:
     last = ours[-1]
     now = executors.get(last.executor).status(last)
     if now.state in ("PENDING", "RUNNING"):
-        _say(
-            f"warning: {last.job_id} trains this run already ({now.state}); {plan.job_id} ends at once if that"
-            f" one still runs when it begins.\n  fix: python launch.py attach {last.job_id}; or --fresh for a run of its own"
-        )
+        _say(f"warning: {last.job_id} trains this run already ({now.state}); while it does, no other job of it can.")
+        _say(f"  fix: python launch.py attach {last.job_id}; or --fresh for a run of its own")
 
 
 def _size(plan: Plan) -> str:
