@@ -47,6 +47,7 @@ class Profile(_Closed):
     chain: Count | None = None
     until: Literal["done"] | None = None
     max_failures: Count = 3
+    max_nan_steps: Count | None = None
 
     # what travels, and where to
     code: Names = ()

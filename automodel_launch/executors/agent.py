@@ -70,6 +70,7 @@ def spec(
         "stop_with_parent": stop_with_parent,
         "stall_s": stall_seconds(profile.stall),
         "chain": chain,
+        "max_nan_steps": profile.max_nan_steps,
         "checkpoint_dir": automodel.checkpoint_dir(plan.config),
         "workdir": containers.workdir(plan) if executors.get(plan.executor).image(profile) else None,
     }

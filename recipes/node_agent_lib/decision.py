@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .history import Ended
 
 CANNOT_START = {2: "the command or its configuration cannot be used", 3: "no checkpoint is whole"}
+DIVERGED = "the loss is not a number"  # the agent's words for it
 _IMPORT = re.compile(r"^(ImportError|ModuleNotFoundError|SyntaxError|IndentationError|TabError)\b")
 _CHANGING = re.compile(r"0x[0-9a-fA-F]+|\d+(\.\d+)*(:\d+)?")
 
@@ -59,6 +60,8 @@ def _is_hopeless(ends: list[Ended]) -> str | None:
         return CANNOT_START[last.code] + _quoted(last)
     if last.error and _IMPORT.match(last.error):
         return "its code cannot be imported" + _quoted(last)
+    if last.error and last.error.startswith(DIVERGED):
+        return last.error
     if len(ends) > 1 and _same(ends[-2], last):
         where = f"at step {last.to_step}" if last.to_step is not None else "before the first step"
         return f"it failed twice in the same way {where}" + _quoted(last)

@@ -157,6 +157,7 @@ class Follower:
             self.step = found["step"]
             self.first_step = self.step if self.first_step is None else self.first_step
             self.progress.steps += 1
+            self.progress.nan_steps = self.progress.nan_steps + 1 if found["loss"] is None else 0
         else:
             self.progress.others += 1
         self._note_saved()

@@ -45,6 +45,7 @@ class Spec:
     heartbeat_s: float
     stop_with_parent: bool
     stall_s: float | None  # without progress for so long, the job counts as hung; None: never
+    max_nan_steps: int | None = None  # steps in a row without a loss that is a number; None: any number
     chain: dict[str, Any] | None = None  # read by chain.py
     checkpoint_dir: str | None = None  # where the recipe saves; None: not known
     workdir: str | None = None  # of startup commands and training; None: code_dir
@@ -95,7 +96,7 @@ def _contradictions(raw: dict[str, Any]) -> list[str]:
     return []
 
 
-_OPTIONAL = {"workdir", "chain", "checkpoint_dir"}
+_OPTIONAL = {"workdir", "chain", "checkpoint_dir", "max_nan_steps"}
 _TEXT = {"job_id", "run_name", "python", "script"}
 _PATHS = {"job_dir", "run_dir", "code_dir"}
 _COUNTS = {"nnodes", "nproc_per_node"}
@@ -115,6 +116,7 @@ _EXPECTED = {
     "stall_s": "a number above 0 or null",
     "workdir": "an absolute path or null",
     "checkpoint_dir": "an absolute path or null",
+    "max_nan_steps": "an integer of at least 1 or null",
     "chain": '{"jobs": integer or null, "failures": integer, "exclude": [names]} or null',
     "stop_with_parent": "true or false",
 }
@@ -141,6 +143,8 @@ def _ok(key: str, value: Any) -> bool:
         return _is_rendezvous(value)
     if key == "env":
         return isinstance(value, dict) and all(_is_variable(name, text) for name, text in value.items())
+    if key == "max_nan_steps":
+        return value is None or (_is_int(value) and value >= 1)
     if key == "chain":
         return value is None or _is_chain(value)
     if key in ("secrets_file", "workdir", "checkpoint_dir"):

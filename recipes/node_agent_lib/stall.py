@@ -30,6 +30,7 @@ class Progress:
     log_bytes: int = 0
     saving: str | None = None  # the checkpoint whose save was the last to begin
     save_s: float | None = None  # the longest save so far, with the step after it
+    nan_steps: int = 0  # steps in a row, up to the last one, whose loss is not a number
 
 
 @dataclass

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from . import chain, command, history, lock, nodes, procs, records, stops, verdict, worker
+from .decision import DIVERGED
 from .files import Json
 from .finish import remove_secrets, set_aside, settle, under_slurm
 from .hang import HangWatch
@@ -260,6 +261,7 @@ class Supervisor:
                 self._peers.tell()
             if self._record.stop is None and self._loop.due("hang", 1.0):
                 self._end_hung(training)
+                self._end_diverged(training)
             if self._record.stop is not None:
                 self._stop(training)
             elif self._peers.failed:
@@ -277,6 +279,13 @@ class Supervisor:
             self._log.say("killing the ranks: the training hangs")
             training.kill()
             raise NodeFailure(hung.code, hung.error, hung.victim, hung.time)
+
+    def _end_diverged(self, training: Training) -> None:
+        most, progress = self._spec.max_nan_steps, self._journal.progress
+        if most is not None and progress is not None and progress.nan_steps >= most:
+            self._log.say("killing the ranks: the loss is not a number")
+            training.kill()
+            raise NodeFailure(1, f"{DIVERGED}: {progress.nan_steps} steps in a row, the last one {self._record.step}")
 
     def _note_ranks(self, training: Training) -> None:
         ranks = {str(record.rank): record.pid for record in training.living()}

@@ -40,6 +40,7 @@ def ended(attempt: int, state: str = "FAILED", code: int = 1, **more: Any) -> En
         (ended(0, "CANCELLED", 143), False, None, "cancelled"),
         (ended(0, code=2, to_step=None), False, None, "configuration cannot be used: error 0"),
         (ended(0, code=3, to_step=None), False, None, "no checkpoint is whole"),
+        (ended(0, error="the loss is not a number: 3 steps in a row, the last one 7"), False, None, "3 steps in a row"),
         (ended(0, error="ModuleNotFoundError: No module named 'x'", to_step=None), False, None, "cannot be imported"),
     ],
 )

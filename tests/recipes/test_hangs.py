@@ -170,3 +170,11 @@ def test_without_the_key_nobody_looks_and_nothing_is_left(make_job: MakeJob, tmp
     assert job.run()[0] == 0
     assert sorted(path.name for path in (job.dir / "logs").iterdir()) == ["agent-0.log", "rank-0.log"]
     assert json.loads((job.dir / "nodes" / "0.json").read_text())["failure"] is None
+
+
+def test_a_loss_that_is_no_number_any_more(make_job: MakeJob) -> None:  # noqa: F811
+    job = make_job("diverges.py", max_nan_steps=4)
+    code, said = job.run()
+    assert code == 1, said
+    assert job.exit["error"].startswith("the loss is not a number: ")
+    assert 7 <= job.exit["step"] < 1900  # one step of that kind, before the last number, does not count

@@ -136,6 +136,7 @@ def make_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
             "heartbeat_s": 0.5,
             "stop_with_parent": False,
             "stall_s": None,
+            "max_nan_steps": None,
         }
         unknown = set(changes) - set(spec)
         assert not unknown, unknown
