@@ -14,4 +14,5 @@ ruff check .
 ruff format --check .
 mypy
 # Two at once: most of the time goes by in waiting, for Slurm above all. A file's tests stay together, with their fixtures.
-exec python -m pytest -n 2 --dist loadfile "$@"
+# The files come in the order of tests/conftest.py, the longest first, and not in that of their number of tests.
+exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -14,6 +14,7 @@ from tests.slurm.cluster import Cluster
 from tests.slurm.sshd import SSHD, SshServer
 
 HERE = Path(__file__).parent
+HELPER = Path(f"/tmp/nemo_automodel_{os.getuid()}")  # AutoModel 0.7.0: megatron_utils._HELPER_CACHE_ROOT
 DAEMONS = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -37,7 +38,9 @@ def start(factory: pytest.TempPathFactory, *options: str) -> Iterator[Cluster]:
     need(os.getuid() == 0, "root")
     need(all(shutil.which(name, path=DAEMONS) for name in ("slurmctld", "slurmd", "munged")), "Slurm")
     # Nodes have a /tmp of their own: of this machine's they see what is shared, as on a real cluster. So tmp_path is.
-    cluster = Cluster(*options, shared=(factory.getbasetemp(),))
+    # And AutoModel's compiled data helper, which else every node would build for half a minute in its own.
+    HELPER.mkdir(mode=0o700, exist_ok=True)
+    cluster = Cluster(*options, shared=(factory.getbasetemp(), HELPER))
     try:
         cluster.up()
         yield cluster
