@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CPU_PROCESSES = 2  # enough to be a real distributed run, few enough for a laptop
 _KEYS = {
     *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port"),
-    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall"),
+    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall", "launcher"),
     *("code", "remote_job_dir", "data_dir"),
 }
 
