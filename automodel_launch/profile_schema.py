@@ -39,6 +39,7 @@ class Profile(_Closed):
     env_vars: dict[str, str] = {}
     env: Names = ()
     secrets: Names = ()
+    launcher: Literal["torchrun", "ft"] = "torchrun"
     rdzv_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     stop_grace: Count = 120
     stall: Annotated[str, Field(pattern=r"^(off|[1-9][0-9]*[smh])$")] | None = None

@@ -103,14 +103,17 @@ def main(argv: list[str] | None = None) -> int:
 def train(recipe_class: type[Any], config: Any) -> None:
     """Sets the recipe up, runs its loop to the end, and reports how it ended."""
     import checkpoint_lib.resume
+    import ft_heartbeat
 
     adapt_to_cpu(config)
     recipe = recipe_class(config)
     checkpoint_lib.resume.watch_over(recipe, say)
+    heartbeat = ft_heartbeat.connect(recipe, say)
     recipe.setup()
     write_metrics_at_once(recipe)
     first_step = getattr(getattr(recipe, "step_scheduler", None), "step", None)
     recipe.run_train_validation_loop()
+    heartbeat.close()
     report(recipe, first_step)
 
 

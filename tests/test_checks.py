@@ -251,6 +251,16 @@ def test_a_missing_package(bench: Bench) -> None:
     _one(bench.plan(), "missing-package", "no-such-dist")
 
 
+def test_ft_launcher_is_looked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("automodel_launch.checks.machine._version", lambda name: None if "resiliency" in name else "1")
+    bench.env('launcher = "ft"\n')
+    plan = bench.plan()
+    assert plan.agent["launch"] == "ft"
+    _one(plan, "missing-package", "nvidia-resiliency-ext", "pip install", "env.toml")
+    bench.env("")
+    assert bench.plan().agent["launch"] == "torchrun"
+
+
 def test_more_processes_than_gpus(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("automodel_launch.gpus.count", lambda: 1)
     _one(bench.plan(), "too-few-gpus", "nproc_per_node = 2", "1 GPU", "run.env.nproc_per_node=1")

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from automodel_launch import automodel, gpus, naming, schemas
 from automodel_launch.checks.finding import Finding
+from automodel_launch.executors.agent import starts_with_ft
 from automodel_launch.jobdir import JobDir
 from automodel_launch.plan import Plan
 
 COMPILERS = ("c++", "g++", "clang++")
 INSTALL = "bash scripts/setup.sh makes .venv with all that training needs; or set `python` in the profile"
+FT_PACKAGE = "nvidia-resiliency-ext"
 _PROBE = """
 import importlib.metadata as m, json, sys
 found = {}
@@ -45,7 +47,11 @@ def packages(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "no-python", f"python = {python} ({source}): is no Python: {error}", INSTALL)
         return
     for name in [name for name, version in found.items() if version is None]:
-        yield Finding("error", "missing-package", f"{python} has no package {name}, which the job needs.", INSTALL)
+        fix = INSTALL
+        if name == FT_PACKAGE:
+            source = plan.profile_sources.get("launcher", plan.profile_name)
+            fix = f'{python} -m pip install {FT_PACKAGE}; or leave launcher = "ft" out ({source})'
+        yield Finding("error", "missing-package", f"{python} has no package {name}, which the job needs.", fix)
     yield from _other_automodel(plan, found)
 
 
@@ -53,6 +59,7 @@ def _installed(plan: Plan) -> dict[str, str | None]:
     """Version of each distribution that the recipe needs, None where it is not there."""
     python = plan.agent["python"]
     names = [re.split(r"[\s\[<>=!~;]", entry, maxsplit=1)[0] for entry in plan.recipe.dependencies]
+    names += [FT_PACKAGE] if starts_with_ft(plan) else []
     if python == sys.executable:
         return {name: _version(name) for name in names}
     done = subprocess.run([python, "-I", "-c", _PROBE, *names], capture_output=True, text=True, check=True)

@@ -47,7 +47,7 @@ def spec(
         "run_dir": plan.run_dir,
         "code_dir": f"{plan.job_dir}/code",
         "python": python,
-        "launch": plan.recipe.launch,
+        "launch": "ft" if starts_with_ft(plan) else plan.recipe.launch,
         "script": f"recipes/{script.name}" if _is_shipped(plan, script.name) else script.name,
         "args": ["--config", f"{plan.job_dir}/config.yaml"],
         "nnodes": plan.nodes,
@@ -74,6 +74,11 @@ def spec(
         "checkpoint_dir": automodel.checkpoint_dir(plan.config),
         "workdir": containers.workdir(plan) if executors.get(plan.executor).image(profile) else None,
     }
+
+
+def starts_with_ft(plan: Plan) -> bool:
+    """Whether ft_launcher takes torchrun's place; a recipe that torchrun does not start has no use for either."""
+    return plan.profile.launcher == "ft" and plan.recipe.launch == "torchrun"
 
 
 def _wandb_run(plan: Plan) -> dict[str, str]:

@@ -49,7 +49,8 @@ START_S, AGENT_S = 120.0, 20.0
 KILL_S = 10.0
 _KEYS = {
     *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port"),
-    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace", "max_nan_steps"),
+    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall", "max_nan_steps"),
+    "launcher",
     *("code", "packager", "remote_job_dir", "data_dir"),
     *("container_image", "mounts", "container_workdir", "runtime", "ipc_mode", "shm_size", "docker_args"),
 }

@@ -37,6 +37,7 @@ CPU_PROCESSES = 2  # enough to be a real distributed run, few enough for a lapto
 _KEYS = {
     *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port"),
     *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall", "max_nan_steps"),
+    "launcher",
     *("code", "remote_job_dir", "data_dir"),
 }
 

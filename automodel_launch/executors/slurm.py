@@ -46,7 +46,7 @@ _KEYS = {
     *_MORE_SBATCH,
     *("executor", "partition", "run_partition", "batch_partition", "cpus_per_task", "nproc_per_node", "gpu"),
     *("python", "setup_lines", "startup_commands", "env_vars", "rdzv_port", "stop_grace", "stall", "code", "packager"),
-    *("chain", "until", "max_failures", "max_nan_steps"),
+    *("chain", "until", "max_failures", "max_nan_steps", "launcher"),
     *("env", "secrets", "container_image", "mounts", "container_runtime", "container_writable", "container_mount_home"),
     *("container_env", "container_workdir", "image_cache", "build_partition", "build_time"),
     *("remote_job_dir", "data_dir", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),

@@ -8,7 +8,11 @@ import shutil
 from typing import Mapping
 
 from .spec import Spec
+from .stall import before_first_s
 
+RESTARTS = 3  # within an attempt, under ft_launcher; what fails more often is the next attempt's, on other nodes
+_FT_MODULE = "nvidia_resiliency_ext.fault_tolerance.launcher"
+_INFINIBAND = "/sys/class/infiniband"
 _SHUTDOWN_S = 10  # what torchrun gives the other ranks once one has failed: they wait in a collective that cannot end
 
 
@@ -18,10 +22,12 @@ def find_python(python: str, environ: Mapping[bytes, bytes]) -> str | None:
 
 
 def training_command(spec: Spec, python: str, agent: str, directory: str, node: int, head: str | None) -> list[str]:
-    """torchrun with the agent as its script, or the agent's worker itself where one process a node is wanted."""
+    """torchrun or ft_launcher with the agent as its script; its worker itself where one process a node is wanted."""
     worker = [agent, "worker", spec.script_path, *spec.args]
     if spec.launch == "python":
         return [python, "-u", *worker]
+    if spec.launch == "ft":
+        return [python, "-m", _FT_MODULE, *_ft_options(spec, directory, node, head), *worker]
     # "--" would be taken for the script by older torchruns: the agent's path is absolute and starts with a slash
     return [python, "-m", "torch.distributed.run", *_torchrun_options(spec, directory, node, head), *worker]
 
@@ -35,6 +41,30 @@ def _torchrun_options(spec: Spec, directory: str, node: int, head: str | None) -
         return [*options, "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--local-addr", "127.0.0.1"]
     master = ["--master-addr", str(head), "--master-port", str(spec.rendezvous.port)]
     return [*options, "--rdzv-backend", "static", "--node-rank", str(node), *master]
+
+
+def _ft_options(spec: Spec, directory: str, node: int, head: str | None) -> list[str]:
+    """Of ft_launcher 0.4.1: it takes the rendezvous c10d only, and SIGKILLs a rank that sends no heartbeat in time."""
+    options = ["--nnodes", str(spec.nnodes), "--nproc-per-node", str(spec.nproc_per_node)]
+    options += ["--max-restarts", str(RESTARTS), "--workers-stop-timeout", str(_SHUTDOWN_S)]
+    first_s, later_s = heartbeat_timeouts(spec)
+    options += ["--ft-initial-rank-heartbeat-timeout", str(first_s), "--ft-rank-heartbeat-timeout", str(later_s)]
+    # it looks for the node's InfiniBand devices, with a traceback where there are none
+    options += ["--ft-enable-nic-monitor", str(os.path.isdir(_INFINIBAND)).lower()]
+    options += ["--rdzv-id", spec.rendezvous.id, "--log-dir", os.path.join(directory, "torchelastic")]
+    endpoint = f"{head or '127.0.0.1'}:{spec.rendezvous.port or 0}"
+    options += ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint]
+    if spec.nnodes == 1:
+        return [*options, "--local-addr", "127.0.0.1"]
+    # by default it compares host names, which need not be the ones that Slurm knows
+    return [*options, "--rdzv-conf", f"is_host={int(node == 0)}"]
+
+
+def heartbeat_timeouts(spec: Spec) -> tuple[float, float]:
+    """Seconds until ft_launcher kills a rank: from its connection to its first heartbeat, and between two of them."""
+    if spec.stall_s is None:
+        return float("inf"), float("inf")
+    return before_first_s(spec.stall_s), spec.stall_s
 
 
 def torchrun_environment(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -64,7 +94,7 @@ def python_environment(spec: Spec, node: int, head: str | None) -> dict[bytes, b
 
 def omp_threads(spec: Spec, environ: Mapping[bytes, bytes]) -> int | None:
     """Threads a rank where torchrun would force 1, which halves the speed of training on CPUs; None: leave it alone."""
-    if spec.launch != "torchrun" or spec.nproc_per_node == 1 or b"OMP_NUM_THREADS" in environ or gpus_visible(environ):
+    if spec.launch == "python" or spec.nproc_per_node == 1 or b"OMP_NUM_THREADS" in environ or gpus_visible(environ):
         return None
     return max(1, cpus() // spec.nproc_per_node)
 

@@ -15,6 +15,7 @@ from .training import Training
 
 CODE = 124  # as timeout(1) ends
 
+_BACKSTOP = 2  # times `stall`: ft_launcher's own monitors come first, and start the ranks again
 _OTHERS_S = 5 * EVERY_S  # until every node has seen the marker and dumped: ranks that die here would end theirs
 
 
@@ -27,7 +28,10 @@ class HangWatch:
         self._peers = peers
         self._reap = reap
         self._py_spy: str | None = None
-        self._stall = Stall(spec.stall_s, spec.launch == "torchrun") if spec.stall_s is not None else None
+        self._restarts = 0
+        self._stall: Stall | None = None
+        if spec.stall_s is not None:
+            self._stall = Stall(spec.stall_s * (_BACKSTOP if spec.restarts else 1), spec.launch != "python")
 
     def prepare(self, python: str, environ: Mapping[bytes, bytes]) -> None:
         """Find py-spy where the training's Python is."""
@@ -43,6 +47,9 @@ class HangWatch:
         progress = self._journal.progress
         if progress is None or self._peers.failed:
             return None
+        if training.restarts != self._restarts:
+            self._restarts = training.restarts
+            self._stall.restarted(progress)
         hung = self._stall.look(progress, time.monotonic())
         return self._end(training, hung) if hung else None
 

@@ -57,8 +57,13 @@ class Spec:
 
     @property
     def ranks_per_node(self) -> int:
-        """Training processes of this node: the script itself under `python`, torchrun's workers otherwise."""
+        """Training processes of this node: the script itself under `python`, the launcher's workers otherwise."""
         return 1 if self.launch == "python" else self.nproc_per_node
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the launcher starts failed ranks again within the attempt."""
+        return self.launch == "ft"
 
     @property
     def script_path(self) -> str:
@@ -91,7 +96,7 @@ def _faults(raw: Any) -> list[str]:
 
 
 def _contradictions(raw: dict[str, Any]) -> list[str]:
-    if raw["nnodes"] > 1 and raw["launch"] == "torchrun" and raw["rendezvous"]["port"] is None:
+    if raw["nnodes"] > 1 and raw["launch"] != "python" and raw["rendezvous"]["port"] is None:
         return ["rendezvous.port: needed with more than one node"]
     return []
 
@@ -109,7 +114,7 @@ _EXPECTED = {
     **dict.fromkeys(_LISTS, "a list of strings without NUL"),
     **dict.fromkeys(_SECONDS, "a number above 0"),
     "schema": "1",
-    "launch": '"torchrun" or "python"',
+    "launch": '"torchrun", "ft" or "python"',
     "rendezvous": '{"id": string, "port": integer or null}',
     "env": "an object of names and strings without NUL",
     "secrets_file": "an absolute path or null",
@@ -138,7 +143,7 @@ def _ok(key: str, value: Any) -> bool:
     if key == "schema":
         return _is_int(value) and value == 1
     if key == "launch":
-        return value in ("torchrun", "python")
+        return value in ("torchrun", "ft", "python")
     if key == "rendezvous":
         return _is_rendezvous(value)
     if key == "env":

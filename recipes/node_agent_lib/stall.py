@@ -2,8 +2,8 @@
 
 Hung means: no step line, no validation line and no growing checkpoint for the profile's `stall`, and for ten times this
 run's own median step where that is longer. Before the first step, while models load, indexes are built and kernels are
-compiled, it means that rank 0 has written nothing at all for ten times `stall`, one hour at least; and nothing for a
-script without torchrun, which need not be one that takes steps.
+compiled, and again after ranks were restarted (ft_launcher), it means that rank 0 has written nothing at all for ten
+times `stall`, one hour at least; and nothing for a script without torchrun, which need not be one that takes steps.
 """
 
 from __future__ import annotations
@@ -53,15 +53,20 @@ class Stall:
         self._save_looked = 0.0
         self._save: object = None
         self._steps = 0
+        self._steps_before = 0  # of the ranks that were there before a restart
         self._step_at: float | None = None
         self._durations: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
+
+    def restarted(self, progress: Progress) -> None:
+        """The ranks were started again: what counts now is as it was before the first step."""
+        self._steps_before, self._step_at, self._idle = progress.steps, None, 0.0
 
     def look(self, progress: Progress, now: float) -> Hung | None:
         """What is known of the hang, None while there is none."""
         self._idle += min(now - self._looked, _LONGEST_LOOK_S) if self._looked is not None else 0.0
         self._looked = now
         self._note_steps(progress.steps, now)
-        before_first = progress.steps == 0
+        before_first = progress.steps == self._steps_before
         mark = progress.log_bytes if before_first else (progress.steps, progress.others, self._saved(progress, now))
         if mark != self._mark:
             self._mark, self._idle = mark, 0.0
@@ -76,7 +81,7 @@ class Stall:
             return max(self._limit, _TIMES_MEDIAN * (step_s or 0.0))
         if not self._from_start:
             return float("inf")
-        return max(_TIMES_BEFORE_FIRST * self._limit, _LEAST_BEFORE_FIRST_S)
+        return before_first_s(self._limit)
 
     def _note_steps(self, steps: int, now: float) -> None:
         new = steps - self._steps
@@ -92,6 +97,11 @@ class Stall:
             self._save_looked = now
             self._save = _written(progress.saving)
         return self._save
+
+
+def before_first_s(limit_s: float) -> float:
+    """The limit before the first step, for a `stall` of `limit_s`."""
+    return max(_TIMES_BEFORE_FIRST * limit_s, _LEAST_BEFORE_FIRST_S)
 
 
 def _written(checkpoint: str) -> tuple[int, int]:

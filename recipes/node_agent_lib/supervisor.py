@@ -207,7 +207,7 @@ class Supervisor:
         if not os.path.exists(spec.script_path):
             raise NodeFailure(2, f"script {spec.script_path} does not exist")
         argv = command.training_command(spec, python, self._agent, self._directory, self._node, head)
-        training = Training(self._directory, self._own_ranks(), self._journal.redact)
+        training = Training(self._directory, self._own_ranks(), self._journal.redact, spec.restarts)
         training.prepare(worker.Context(spec.job_dir, self._record.host))
         self._journal.follow_metrics()
         self._hangs.prepare(python, environ)
@@ -245,6 +245,8 @@ class Supervisor:
             result.update(command.python_environment(spec, self._node, head))
             return result
         result.update(command.torchrun_environment(environ))
+        if spec.restarts:
+            result[b"LAUNCH_LAUNCHER"] = b"ft"
         threads = command.omp_threads(spec, environ)
         if threads is not None:
             result[b"OMP_NUM_THREADS"] = str(threads).encode()
@@ -257,7 +259,8 @@ class Supervisor:
             self._tick()
             training.refresh()
             self._note_ranks(training)
-            if training.failed_on_its_own() and self._record.stop is None:
+            # under ft_launcher a failed rank is started again: only its own end is the node's failure
+            if training.failed_on_its_own() and self._record.stop is None and not self._spec.restarts:
                 self._peers.tell()
             if self._record.stop is None and self._loop.due("hang", 1.0):
                 self._end_hung(training)
@@ -266,9 +269,12 @@ class Supervisor:
                 self._stop(training)
             elif self._peers.failed:
                 self._give_up(training)
-            if training.all_ended():
+            if not training.all_ended():
+                last_rank_ended = None
+            else:
                 last_rank_ended = last_rank_ended or time.monotonic()
-                hopeless = self._record.stop is not None or self._peers.failed or not training.succeeded()
+                failed = not training.succeeded() and not self._spec.restarts
+                hopeless = self._record.stop is not None or self._peers.failed or failed
                 patience_s = _FAILED_BARRIER_S if self._peers.failed else _BARRIER_S
                 if hopeless and time.monotonic() - last_rank_ended > patience_s:
                     training.kill()
@@ -288,6 +294,10 @@ class Supervisor:
             raise NodeFailure(1, f"{DIVERGED}: {progress.nan_steps} steps in a row, the last one {self._record.step}")
 
     def _note_ranks(self, training: Training) -> None:
+        for record in training.replaced:
+            self._log.say(f"rank {record.rank} was started again; before: {record.error or f'exit code {record.code}'}")
+            self._journal.event("restarted", rank=record.rank, error=record.error, step=self._record.step)
+        training.replaced.clear()
         ranks = {str(record.rank): record.pid for record in training.living()}
         if ranks != self._record.ranks:
             self._record.ranks = ranks
@@ -309,20 +319,21 @@ class Supervisor:
         training.kill()
 
     def _judge_launcher(self, training: Training, written: int) -> None:
-        """torchrun's own end matters only where the ranks do not tell more."""
+        """The launcher's own end matters only where the ranks do not tell more."""
         training.refresh()
+        name = "ft_launcher" if self._spec.restarts else "torchrun"
         status = self._loop.ended.pop(training.pid or 0)
         code = _exit_code(status)
         if code == 0 or self._record.stop is not None or any(record.code for record in training.records.values()):
             return
         if training.succeeded():
-            self._log.say(f"torchrun ended with {code} after all ranks had ended with 0: not counted")
+            self._log.say(f"{name} ended with {code} after all ranks had ended with 0: not counted")
             return
         if training.killed is not None:
             raise NodeFailure(1, "ended because another node failed", victim=True)
         if os.WIFSIGNALED(status):
-            raise NodeFailure(code, f"torchrun was killed by {procs.signal_name(os.WTERMSIG(status))}")
-        line = _telling_line(tail(self._log.path, written)) or f"torchrun: exit code {code}"
+            raise NodeFailure(code, f"{name} was killed by {procs.signal_name(os.WTERMSIG(status))}")
+        line = _telling_line(tail(self._log.path, written)) or f"{name}: exit code {code}"
         raise NodeFailure(code, self._journal.redact(line))
 
     # the end

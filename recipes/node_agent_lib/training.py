@@ -10,25 +10,31 @@ from typing import Callable, Mapping
 
 from . import procs
 from .records import RankRecord
-from .worker import Context, read_records, write_context
+from .worker import Context, forbid_restarts, ranks_found, read_records, write_context
 
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Training:
-    """torchrun and its ranks, or the single worker of a job without torchrun.
+    """torchrun (or ft_launcher) and its ranks, or the single worker of a job without either.
 
     torchrun is started with the stop signals ignored: whoever signals all processes of the job (Slurm does, depending
     on its proctrack plugin) would otherwise make it kill ranks that are saving a checkpoint.
     """
 
-    def __init__(self, directory: str, ranks: tuple[int, ...], redact: Callable[[str], str]) -> None:
+    def __init__(
+        self, directory: str, ranks: tuple[int, ...], redact: Callable[[str], str], restartable: bool = False
+    ) -> None:
+        """`restartable`: a rank may be started again, and only its last life counts; ranks tells only how many."""
         self.pid: int | None = None
         self.records: dict[int, RankRecord] = {}
         self._directory = directory
         self._ranks = ranks
         self._redact = redact
-        self._told: dict[int, float] = {}
+        self._restartable = restartable
+        self._told: dict[int, float] = {}  # by the pid of the rank's watcher
+        self.restarts = 0  # ranks that were started again
+        self.replaced: list[RankRecord] = []  # how their earlier lives ended, until somebody takes them from here
         self.killed: float | None = None
 
     def prepare(self, context: Context) -> None:
@@ -62,9 +68,19 @@ class Training:
 
     def refresh(self) -> None:
         """Read the ranks' records; one whose watcher is gone without a word was killed."""
-        missing = tuple(rank for rank in self._ranks if rank not in self.records or self.records[rank].ended is None)
-        for record in read_records(self._directory, missing):
+        for record in read_records(self._directory, self._to_read()):
+            known = self.records.get(record.rank)
+            if known is not None and known.worker != record.worker:
+                self.restarts += 1
+                self.replaced.append(known)
+            elif known is not None and known.ended is not None:
+                continue
             self.records[record.rank] = self._finished(record)
+
+    def _to_read(self) -> tuple[int, ...]:
+        if self._restartable:  # the rendezvous gives out the ranks, and need not follow the nodes' numbers
+            return ranks_found(self._directory)
+        return tuple(rank for rank in self._ranks if rank not in self.records or self.records[rank].ended is None)
 
     def _finished(self, record: RankRecord) -> RankRecord:
         if record.ended is None and not procs.alive(record.worker, record.worker_start):
@@ -74,7 +90,7 @@ class Training:
                 record.ended = record.failed = time.time()
                 record.code, record.signal = 128 + signal.SIGKILL, "SIGKILL"
                 record.error = "killed by SIGKILL (out of memory?)"
-        told = [item for item in (record.told_to_end, self._told.get(record.rank), self.killed) if item is not None]
+        told = [item for item in (record.told_to_end, self._told.get(record.worker), self.killed) if item is not None]
         record.told_to_end = min(told) if told else None
         record.error = self._redact(record.error) if record.error else record.error
         record.traceback = self._redact(record.traceback) if record.traceback else record.traceback
@@ -101,12 +117,14 @@ class Training:
 
     def ask(self) -> None:
         """SIGTERM to every rank, once each, and to nobody else. Before there are ranks nothing can be saved: kill."""
+        if self._restartable:
+            forbid_restarts(self._directory)
         if not self.records:
             self.kill()
             return
         for record in self.living():
-            if record.rank not in self._told:
-                self._told[record.rank] = time.time()
+            if record.worker not in self._told:
+                self._told[record.worker] = time.time()
                 if procs.alive(record.pid, record.pid_start):
                     procs.send(record.pid, signal.SIGTERM)
 

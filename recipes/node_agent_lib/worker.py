@@ -38,6 +38,7 @@ _EXIT_PATIENCE_S = 60.0  # after an exception: threads and atexit handlers that 
 _TRACEBACK_LINES = 60
 _ERROR_CHARS = 500
 _RECORD_PATIENCE_S = 10.0
+_FINAL_CODES = (2, 3)  # of recipes/pretrain.py: it would end so again (a config or checkpoints that cannot be used)
 _DEFAULTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -59,15 +60,31 @@ def record_path(directory: str, rank: int) -> str:
     return os.path.join(directory, f"rank-{rank}.json")
 
 
+def forbid_restarts(directory: str) -> None:
+    """Ranks that ft_launcher starts from now on end at once, and leave the records as they are."""
+    with contextlib.suppress(OSError):
+        os.close(os.open(os.path.join(directory, "no-restarts"), os.O_CREAT | os.O_WRONLY, 0o600))
+
+
+def ranks_found(directory: str) -> tuple[int, ...]:
+    """The ranks that have a record."""
+    numbers = (name[len("rank-") : -len(".json")] for name in os.listdir(directory) if name.startswith("rank-"))
+    return tuple(sorted(int(number) for number in numbers if number.isdigit()))
+
+
 def main(script: str, args: list[str]) -> int:
     """Run SCRIPT as this rank; contract: the environment holds LAUNCH_AGENT_DIR, RANK and LOCAL_RANK."""
     directory = os.environ.pop(AGENT_DIR)
     for name in ("PET_SIGNALS_TO_HANDLE", "TORCHELASTIC_SIGNALS_TO_HANDLE"):  # meant for the torchrun above us only
         os.environ.pop(name, None)
+    if os.path.exists(os.path.join(directory, "no-restarts")):
+        return 1
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     context = Context(**(read_json(os.path.join(directory, "context.json")) or {}))
     log = os.path.join(context.job_dir, rank_log(rank))
     offset = _redirect(log)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(directory, f"error-{rank}.json"))  # of the rank's life before, under ft_launcher
     alive = os.open(os.path.join(directory, "alive"), os.O_RDONLY | os.O_NONBLOCK)
     procs.adopt_orphans()
     watcher = os.getpid()
@@ -120,6 +137,7 @@ class _Watcher:
         self._wake = wake
         self._stacks = stacks
         self._status: int | None = None
+        self._launcher_group = _launchers_group() if os.environ.get("LAUNCH_LAUNCHER") == "ft" else None
 
     def run(self) -> int:
         self._save()
@@ -127,10 +145,13 @@ class _Watcher:
             select.select([self._wake, self._alive], [], [], _POLL_S)
             self._pass_signals_on()
             if self._agent_is_gone():
+                self._kill_monitors()
                 _kill_below(os.getpid())
                 shutil.rmtree(self._directory, ignore_errors=True)  # nobody else will
             self._end_stuck_exit()
         self._note_end()
+        if self._record.code in _FINAL_CODES and os.path.isdir(self._directory):
+            forbid_restarts(self._directory)
         self._save()
         self._remove_if_empty()
         return self._end_alike()
@@ -171,6 +192,11 @@ class _Watcher:
             return os.read(self._alive, 1) == b""
         except BlockingIOError:
             return False
+
+    def _kill_monitors(self) -> None:
+        """ft_launcher dies with the agent; the rank monitors that it forked into its group do not."""
+        if self._launcher_group is not None:
+            procs.send(self._launcher_group, signal.SIGKILL, group=True)
 
     def _end_stuck_exit(self) -> None:
         error = self._error()
@@ -226,6 +252,15 @@ class _Watcher:
                 signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
         return self._record.code or 0
+
+
+def _launchers_group() -> int | None:
+    """The process group that the agent made for the launcher, this process's parent; None where that is gone."""
+    parent = os.getppid()
+    try:
+        return parent if os.getpgid(parent) == parent else None
+    except ProcessLookupError:
+        return None
 
 
 def _kill_below(pid: int) -> None:

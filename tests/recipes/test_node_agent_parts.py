@@ -382,7 +382,7 @@ def test_threads_only_for_training_on_cpus(tmp_path: Path, monkeypatch: pytest.M
         ({"job_dir": "jobs"}, "job_dir: expected an absolute path"),
         ({"env": {"A": 1}}, "env: expected"),
         ({"env": {"A": "x\0y"}}, "env: expected"),
-        ({"launch": "srun"}, 'launch: expected "torchrun" or "python"'),
+        ({"launch": "srun"}, 'launch: expected "torchrun", "ft" or "python"'),
         ({"rendezvous": {"id": "x", "port": None}}, "rendezvous.port: needed with more than one node"),
         ({"schema": 2}, "schema: expected 1"),
     ],
