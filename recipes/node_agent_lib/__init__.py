@@ -29,5 +29,6 @@ verdict.py     all nodes' records -> what happened to the job
 finish.py      `finish`, and writing exit.json
 files.py       whole JSON files, or none
 procs.py       processes: liveness, descendants, prctl
+words.py       one line about an end
 log.py         the agent's own log
 """

@@ -18,6 +18,7 @@ from .decision import Decision, Limits, decide
 from .files import Json, read_json, write_json
 from .history import Ended
 from .records import NodeRecord
+from .spec import Spec
 from .verdict import vanished
 
 _PATIENCE_S = 30.0
@@ -216,3 +217,21 @@ def stop(link: Link, say: Callable[[str], None]) -> Link:
         say(f"Slurm job {link.next} stays in the queue: {error}")
         return link
     return replace(link, next=None)
+
+
+def note_beginning(spec: Spec, node: NodeRecord, say: Callable[[str], None]) -> None:
+    """Into the run's history, by the first agent of a job that no batch script has begun."""
+    try:
+        os.makedirs(spec.run_dir, exist_ok=True)
+        checkpoint = history.newest_checkpoint(spec.checkpoint_dir)
+        details = {"slurm_id": None, "nodes": [node.host], "checkpoint": checkpoint}
+        history.add(spec.run_dir, "begun", spec.job_id, node.attempt, **details)
+    except OSError as error:
+        say(f"history.jsonl: {error.strerror}")
+
+
+def note_end(job_dir: str, nodes: list[NodeRecord], result: Json, say: Callable[[str], None]) -> None:
+    """The same for the end, by the last one."""
+    orders = order(job_dir)
+    if orders is not None:
+        record(orders, describe(orders, nodes[0].attempt, result, nodes, None), "", result, None, say)

@@ -11,9 +11,8 @@ import traceback
 from dataclasses import dataclass
 from typing import Callable
 
-from . import chain, command, history, lock, nodes, procs, records, stops, verdict, worker
+from . import chain, command, lock, nodes, procs, records, stops, verdict, words, worker
 from .decision import DIVERGED
-from .files import Json
 from .finish import remove_secrets, set_aside, settle, under_slurm
 from .hang import HangWatch
 from .journal import Journal
@@ -23,7 +22,7 @@ from .loop import Loop
 from .peers import EVERY_S, Peers
 from .records import Failure, Stop
 from .spec import Spec, SpecError
-from .startup import Outcome, SecretsMissing, Startup
+from .startup import SecretsMissing, Startup
 from .training import Training, kill_rest
 
 _SECOND_SIGNAL_S = 1.0  # one Ctrl-C can arrive twice
@@ -88,7 +87,8 @@ class Supervisor:
         self._journal.save()
         ready()
         self._journal.event("started", host=self._record.host)
-        self._note_beginning()
+        if self._node == 0 and not (under_slurm() and "LAUNCH_ATTEMPT" in os.environ):  # `begin` has done it there
+            chain.note_beginning(self._spec, self._record, self._log.say)
         try:
             self._work()
         except Stopped:
@@ -183,7 +183,7 @@ class Supervisor:
         outcome = startup.outcome()
         self._journal.hide([os.fsdecode(value) for value in outcome.secrets.values()])
         if code != 0 or outcome.environ is None:
-            raise NodeFailure(code or 1, self._journal.redact(_startup_error(code, outcome, self._log.path, written)))
+            raise NodeFailure(code or 1, self._journal.redact(words.of_startup(code, outcome, self._log.path, written)))
         return outcome.environ
 
     def _wait_for_startup(self, pid: int) -> int:
@@ -333,7 +333,7 @@ class Supervisor:
             raise NodeFailure(1, "ended because another node failed", victim=True)
         if os.WIFSIGNALED(status):
             raise NodeFailure(code, f"{name} was killed by {procs.signal_name(os.WTERMSIG(status))}")
-        line = _telling_line(tail(self._log.path, written)) or f"{name}: exit code {code}"
+        line = words.telling_line(tail(self._log.path, written)) or f"{name}: exit code {code}"
         raise NodeFailure(code, self._journal.redact(line))
 
     # the end
@@ -376,25 +376,6 @@ class Supervisor:
         shutil.rmtree(self._directory, ignore_errors=True)
         return 1
 
-    def _note_beginning(self) -> None:
-        """Into the run's history, where no batch script's `begin` has done it."""
-        if self._node or (under_slurm() and "LAUNCH_ATTEMPT" in os.environ):
-            return
-        spec, record = self._spec, self._record
-        try:
-            os.makedirs(spec.run_dir, exist_ok=True)
-            checkpoint = history.newest_checkpoint(spec.checkpoint_dir)
-            details = {"slurm_id": None, "nodes": [record.host], "checkpoint": checkpoint}
-            history.add(spec.run_dir, "begun", spec.job_id, record.attempt, **details)
-        except OSError as error:
-            self._log.say(f"history.jsonl: {error.strerror}")
-
-    def _note_end(self, result: Json, found: list[records.NodeRecord]) -> None:
-        orders = chain.order(self._spec.job_dir)
-        if orders is not None and not under_slurm():
-            end = chain.describe(orders, self._record.attempt, result, found, None)
-            chain.record(orders, end, "", result, None, self._log.say)
-
     def _report(self) -> int:
         self._journal.save(_RECORD_PATIENCE_S)
         code = self._record.code or 0
@@ -407,8 +388,9 @@ class Supervisor:
         except OSError as error:
             self._log.say(f"exit.json: {error}")
             return code
-        self._note_end(result, found)
-        self._log.say(_last_words(result))
+        if not under_slurm():  # `finish` does it there
+            chain.note_end(self._spec.job_dir, found, result, self._log.say)
+        self._log.say(words.of_job(result))
         return int(result["code"])
 
 
@@ -433,27 +415,3 @@ def _exit_code(status: int) -> int:
 
 def _stop_time(stop: Stop | None) -> float:
     return stop.time if stop else 0.0
-
-
-def _startup_error(code: int, outcome: Outcome, log: str, written: int) -> str:
-    if code == 0:
-        return "startup commands: the shell was left by `exit`; it has to go on to its end"
-    what = f"startup command failed with exit code {code}"
-    if outcome.failed_command:
-        what += ": " + " ".join(outcome.failed_command.split())
-    last = tail(log, written)[-1:]
-    return what + (f" ({last[0][:300]})" if last else "")
-
-
-def _telling_line(lines: list[str]) -> str | None:
-    """The last line that names an exception, else the last one."""
-    named = [line for line in lines if ":" in line and line.split(":", 1)[0].endswith(("Error", "Exception"))]
-    chosen = named or lines
-    return chosen[-1] if chosen else None
-
-
-def _last_words(result: dict[str, object]) -> str:
-    text = "{} with code {}".format(result["state"], result["code"])
-    if result["rank"] is not None:
-        text += "; rank {} on {}".format(result["rank"], result["node"])
-    return text + (": {}".format(result["error"]) if result["error"] else "")
