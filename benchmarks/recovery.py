@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,10 +30,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.conftest import Checkout, make_checkout  # noqa: E402  (the project's own test cluster)
+from tests.conftest import Checkout  # noqa: E402  (the project's own test cluster)
 from tests.slurm.cluster import Cluster, wait_until  # noqa: E402
 from tests.slurm.test_chain import Run, pid_here  # noqa: E402
 from tests.slurm.test_chain_pretrain import ENV  # noqa: E402
+from tests.slurm.test_pretrain_runs import prepared  # noqa: E402
 from tests.test_train_tiny import SMALL  # noqa: E402
 
 COMMAND = ("pretrain", "-c", "tiny", *SMALL, "step_scheduler.max_steps=500", "step_scheduler.ckpt_every_steps=10")
@@ -107,14 +107,8 @@ def main() -> None:
 
 def measure(base: Path, cluster: Cluster, everything: bool) -> None:
     """A line a fault."""
-    site = make_checkout(base / "checkout")
-    site.environ = {**site.environ, **cluster.env}
-    data = site.root / "data"
-    env = ENV.format(root=base / "jobs", python=sys.executable, data=data)
-    plain = env.replace('until = "done"\n', "").replace("[chain]", "[plain]").partition("[whole]")[0]
-    (site.root / "env.toml").write_text(env + plain)
-    subprocess.run([sys.executable, ROOT / "scripts" / "make_tiny_corpus.py", "--out", data / "tiny"], check=True)
-    site.run("data-prep", "-c", "tiny", "+sample=200", "num_shards=1")
+    plain = ENV.replace('until = "done"\n', "").replace("[chain]", "[plain]").partition("[whole]")[0]
+    site = prepared(base, cluster, ENV + plain)
 
     # AutoModel compiles its data helper once a node, in the node's /tmp: half a minute that is not recovery's
     warm = "from nemo_automodel.components.datasets.llm.megatron.megatron_utils import compile_helper as c; c()"

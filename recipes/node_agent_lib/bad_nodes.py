@@ -7,12 +7,11 @@ Bad is a node that Slurm has taken out while a job ran there, and one whose hard
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
 
-from .files import append_json
+from .files import append_json, read_lines
 
 FORGOTTEN_S = 24 * 3600.0
 _HARDWARE = re.compile(
@@ -46,17 +45,9 @@ def add(job_root: str, nodes: list[str], why: str, job_id: str) -> None:
 
 def names(job_root: str) -> list[str]:
     """Nodes that are bad now."""
-    try:
-        with open(path(job_root), encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return []
     found: dict[str, bool] = {}
-    for line in lines:
-        try:
-            entry = json.loads(line)
-            if time.time() - entry["time"] < FORGOTTEN_S:
-                found[str(entry["node"])] = not entry.get("forgiven")
-        except (ValueError, KeyError, TypeError):
-            continue
+    for entry in read_lines(path(job_root)):
+        when = entry.get("time")
+        if isinstance(when, (int, float)) and time.time() - when < FORGOTTEN_S:
+            found[str(entry.get("node"))] = not entry.get("forgiven")
     return sorted(node for node, bad in found.items() if bad)

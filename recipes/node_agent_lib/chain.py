@@ -13,9 +13,9 @@ import os
 from dataclasses import dataclass, replace
 from typing import Callable, Mapping
 
-from . import bad_nodes, history, metrics, records, slurm, stops
+from . import bad_nodes, history, records, slurm, stops
 from .decision import Decision, Limits, decide
-from .files import Json, read_json, write_json
+from .files import Json, read_json, read_lines, write_json
 from .history import Ended
 from .records import NodeRecord
 from .spec import Spec
@@ -135,7 +135,7 @@ def _steps(orders: Order, number: int) -> list[int]:
     """The attempt's steps in metrics.jsonl: the heartbeat of a node that was lost is seconds old."""
     entries = [e for e in history.read(orders.run_dir) if e.get("job_id") == orders.job_id]
     begun = [e["time"] for e in entries if e.get("event") == "begun" and e["attempt"] == number]
-    found = metrics.read(os.path.join(orders.job_dir, "metrics.jsonl"))
+    found = read_lines(os.path.join(orders.job_dir, "metrics.jsonl"))
     return [entry["step"] for entry in found if begun and "loss" in entry and entry["time"] >= begun[-1]]
 
 

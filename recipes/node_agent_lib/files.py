@@ -53,6 +53,30 @@ def append_json(path: str, values: list[Json]) -> None:
         os.close(fd)
 
 
+def read_lines(path: str, most: int = 1 << 20) -> list[Json]:
+    """The objects in the last `most` bytes of a file of JSON lines; what is no whole object is passed over."""
+    return [value for value in map(parse, last_lines(path, most)) if value is not None]
+
+
+def last_lines(path: str, most: int = 1 << 20) -> list[str]:
+    """The lines in the last `most` bytes of a file, none where there is no such file; the first may be a part."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+            return file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+def parse(line: str) -> Json | None:
+    """An object, or None for anything else."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def _write_some(fd: int, data: bytes) -> int:
     try:
         return os.write(fd, data)

@@ -11,14 +11,13 @@ steps count as AutoModel counts them, from 0. `save_s` is the longest save that 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from .files import Json, append_json
+from .files import Json, append_json, read_lines
 
 # nemo_automodel 0.7.0, components/checkpoint: epoch_E_step_S, with `.incomplete` inside while it is being saved.
 _CHECKPOINT = re.compile(r"epoch_\d+_step_(\d+)$")
@@ -45,20 +44,7 @@ def path(run_dir: str) -> str:
 
 def read(run_dir: str) -> list[Json]:
     """Every line that is whole."""
-    try:
-        with open(path(run_dir), encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return []
-    return [entry for entry in map(_parse, lines) if entry is not None]
-
-
-def _parse(line: str) -> Json | None:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) and isinstance(value.get("attempt"), int) else None
+    return [entry for entry in read_lines(path(run_dir)) if isinstance(entry.get("attempt"), int)]
 
 
 def add(run_dir: str, event: str, job_id: str, attempt: int, **details: Any) -> None:

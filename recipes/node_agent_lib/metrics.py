@@ -6,13 +6,12 @@ number in each; what a recipe adds (kd_loss, accuracy, ...) comes along under it
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 import time
 
-from .files import Json, append_json
+from .files import Json, append_json, last_lines, read_lines
 from .stall import Progress
 
 _LINE = re.compile(r"\bstep (?P<step>\d+) \| epoch (?P<epoch>\d+) \| (?P<rest>.*)")
@@ -69,35 +68,13 @@ def _put(result: Json, name: str, text: str) -> None:
 
 def missed(log: str, target: str) -> list[Json]:
     """The metrics of an earlier attempt that stand in the log only: its agent was killed before it had read them."""
-    told = read(target)
+    told = read_lines(target)
     if not told:
         return []
     now = time.time()
-    logged = [found for found in (parse(line, now) for line in _last_lines(log)) if found]
+    logged = [found for found in (parse(line, now) for line in last_lines(log)) if found]
     known = [i for i, found in enumerate(logged) if {**found, "time": 0} == {**told[-1], "time": 0}]
     return logged[known[-1] + 1 :] if known else []
-
-
-def read(target: str) -> list[Json]:
-    """The last entries of a metrics.jsonl, a mebibyte of them at most."""
-    return [found for found in map(_parse_json, _last_lines(target)) if found]
-
-
-def _last_lines(path: str) -> list[str]:
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _CHUNK))
-            return file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return []
-
-
-def _parse_json(line: str) -> Json | None:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 class Follower:

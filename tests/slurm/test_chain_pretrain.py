@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Checkout, make_checkout
+from tests.conftest import Checkout
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_chain import Run, jobs_left, pid_here
+from tests.slurm.test_pretrain_runs import prepared
 from tests.slurm.test_truth import heal
 from tests.test_train_tiny import SMALL
 
@@ -50,15 +49,7 @@ COMMAND = (
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Checkout]:
-    base = tmp_path_factory.mktemp("chain")
-    checkout = make_checkout(base / "checkout")
-    checkout.environ = {**checkout.environ, **cluster.env}
-    data = checkout.root / "data"
-    (checkout.root / "env.toml").write_text(ENV.format(root=base / "jobs", python=sys.executable, data=data))
-    subprocess.run([sys.executable, ROOT / "scripts" / "make_tiny_corpus.py", "--out", data / "tiny"], check=True)
-    done = checkout.run("data-prep", "-c", "tiny", "+sample=200", "num_shards=1")
-    assert done.returncode == 0, done.stderr
-    yield checkout
+    yield prepared(tmp_path_factory.mktemp("chain"), cluster, ENV)
     heal(cluster)
 
 

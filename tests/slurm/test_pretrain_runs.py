@@ -54,11 +54,15 @@ COMMAND = ("pretrain", "-c", "tiny", *SMALL, "step_scheduler.max_steps=6")
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Checkout:
     """A login node's checkout with the quickstart's data on the file system that the nodes share."""
-    base = tmp_path_factory.mktemp("pretrain")
+    return prepared(tmp_path_factory.mktemp("pretrain"), cluster, ENV)
+
+
+def prepared(base: Path, cluster: Cluster, env: str) -> Checkout:
+    """Such a checkout below `base`, with the profiles of `env`."""
     checkout = make_checkout(base / "checkout")
     checkout.environ = {**checkout.environ, **cluster.env}
     data = checkout.root / "data"
-    (checkout.root / "env.toml").write_text(ENV.format(root=base / "jobs", python=sys.executable, data=data))
+    (checkout.root / "env.toml").write_text(env.format(root=base / "jobs", python=sys.executable, data=data))
     subprocess.run([sys.executable, ROOT / "scripts" / "make_tiny_corpus.py", "--out", data / "tiny"], check=True)
     done = checkout.run("data-prep", "-c", "tiny", "+sample=200", "num_shards=1")
     assert done.returncode == 0, done.stderr
