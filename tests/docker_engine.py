@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 
 from tests import images
@@ -84,10 +85,26 @@ class Engine:
         return program
 
     def build(self) -> str:
-        """Make IMAGE as docs/containers.md says, from BASE; what Docker and pip told."""
-        context = ["-f", str(ROOT / "docker" / "Dockerfile"), str(ROOT / "requirements")]
+        """Make IMAGE as docs/containers.md says, from BASE; what Docker and pip told.
+
+        TORCH names the torch that this machine has, which may be a build for the CPU or for CUDA.
+        """
+        requirements = self.dir / "requirements"
+        shutil.copytree(ROOT / "requirements", requirements, dirs_exist_ok=True)
+        (requirements / "torch-installed.txt").write_text(f"torch=={metadata.version('torch')}\n")
+        context = ["-f", str(ROOT / "docker" / "Dockerfile"), "--force-rm", str(requirements)]
         environ = os.environ | self.env | {"DOCKER_BUILDKIT": "0"}  # BuildKit has no use for an engine's runtimes
-        command = ["docker", "build", "--build-arg", f"BASE={BASE}", "-t", IMAGE, *context]
+        command = [
+            "docker",
+            "build",
+            "--build-arg",
+            f"BASE={BASE}",
+            "--build-arg",
+            "TORCH=installed",
+            "-t",
+            IMAGE,
+            *context,
+        ]
         done = subprocess.run(command, env=environ, stdout=-1, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             raise RuntimeError(done.stdout)
