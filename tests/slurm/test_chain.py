@@ -225,8 +225,8 @@ def test_a_cable_that_is_put_back(site: Checkout, cluster: Cluster) -> None:
 
 
 @pytest.mark.slow
-def test_time_limit_in_the_middle_of_a_save(site: Checkout, cluster: Cluster) -> None:
-    run = Run(site, "steps=12", "save_s=45.0")
+def test_time_limit_in_the_middle_of_a_save(tmp_path: Path, cluster: Cluster) -> None:
+    run = Run(learner.site(tmp_path, cluster), "steps=12", "save_s=45.0")
     part = run.run_dir / "checkpoints" / "epoch_0_step_9" / "part-0"
     wait_until(part.exists, 120, str(part))  # the one before is whole
     cluster.expire(run.attempt(0))
