@@ -273,8 +273,8 @@ def _results(record: Record, status: Status, place: Place) -> Iterator[str]:
     from automodel_launch import history, rundir
 
     tried = history.attempts(record.run_dir, place)
-    if len(tried) > 1:
-        yield f"  run {record.run_name}, {len(tried)} attempts:"
+    if len(tried) > 1 or (status.state != "COMPLETED" and any(row.get("why") for row in tried)):
+        yield f"  run {record.run_name}, {len(tried)} attempt{'s' if len(tried) > 1 else ''}:"
         yield from (f"    {line}" for line in history.table(tried))
     last = JobDir(record.job_dir, place).last_metrics()
     if last:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import traceback
 
-from . import bad_nodes, chain, history, slurm, stops
+from . import bad_nodes, chain, history, room, slurm, stops
 from .chain import Link, Order
-from .files import Json
+from .decision import Decision
+from .files import Json, when_full
 from .finish import set_aside, settle
 from .log import complain
 from .nodes import expand
@@ -24,6 +25,7 @@ _STOPPED = 143
 
 def main(job_dir: str) -> int:
     """The `begin` command; always 0."""
+    when_full(lambda: room.release(job_dir))
     try:
         lines = _lines(job_dir)
     except Exception:  # a full disk, say
@@ -54,6 +56,7 @@ def _lines(job_dir: str) -> list[str]:
     if former is not None:
         code = _close(orders, former)
         if code is not None:
+            room.release(orders.job_dir)
             chain.write(job_dir, Link(me, None, former.attempt))
             return ["trap - EXIT", f"exit {code}"]
     if stops.path_of(orders.job_dir, orders.run_dir):
@@ -65,18 +68,27 @@ def _close(orders: Order, former: Link) -> int | None:
     """See how the attempt before this one ended; the exit code where there shall be no other."""
     present = _written(orders, former)
     if present is not None and present.get("goes_on") is False:  # it was over, so a person has resumed it
+        missing = room.wait(orders.job_dir, orders.checkpoints, present.get("error"))
+        if missing:
+            complain(missing)
+            return int(present.get("code") or 1)
         history.add(orders.run_dir, "resumed", orders.job_id, former.attempt)
         set_aside(orders.job_dir)
         return None
     nodes = read_nodes(orders.job_dir, former.attempt)
-    word = slurm.state(former.now)
     nnodes = max((node.nnodes for node in nodes), default=1)
     result = settle(orders.job_dir, nodes, nnodes, 1)
+    word = slurm.state(former.now)
+    if word is None and former.now == os.environ.get("SLURM_JOB_ID") and chain.undecided(result, orders):
+        word = "REQUEUED"  # the same Slurm job has begun anew, by an operator's will: it was not --requeue
     end = chain.describe(orders, former.attempt, result, nodes, word, asked_slurm=True)
     lost = slurm.down([node.host for node in nodes]) if word == "NODE_FAIL" or vanished(nodes) else []
     bad_nodes.add(orders.job_root, lost, "Slurm lost it while a job ran there", orders.job_id)
     decision = chain.judge(orders, end)
-    if present is None or word is not None:
+    missing = room.wait(orders.job_dir, orders.checkpoints, end.error) if decision and decision.goes_on else None
+    if missing:
+        decision = Decision(False, f"{missing}; make room, then `resume` it")
+    if present is None or word is not None or missing:
         chain.record(orders, end, former.now, result, decision, complain)
     if (decision is not None and not decision.goes_on) or stops.path_of(orders.job_dir, orders.run_dir):
         return int(result["code"]) if end.state != "COMPLETED" else 0
@@ -92,6 +104,7 @@ def _written(orders: Order, former: Link) -> Json | None:
 
 
 def _start(orders: Order, me: str, former: Link | None) -> list[str]:
+    room.keep_if_possible(orders.job_dir, complain)
     number = former.attempt + 1 if former else 0
     link = Link(me, former.next if former and former.now == me else None, number)
     if orders.limits is not None and orders.limits.jobs != number + 1:

@@ -15,7 +15,7 @@ from typing import Callable, Mapping
 
 from . import bad_nodes, history, records, slurm, stops
 from .decision import Decision, Limits, decide
-from .files import Json, read_json, read_lines, write_json
+from .files import Json, read_json, read_lines, write_json, write_text
 from .history import Ended
 from .records import NodeRecord
 from .spec import Spec
@@ -47,10 +47,7 @@ def read(job_dir: str) -> Link | None:
 
 def write(job_dir: str, link: Link) -> None:
     """Replace the line in one step."""
-    temporary = _path(job_dir) + f".{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(f"{link.now} {link.next or '-'} {link.attempt}\n")
-    os.replace(temporary, _path(job_dir))
+    write_text(_path(job_dir), f"{link.now} {link.next or '-'} {link.attempt}\n", _PATIENCE_S)
 
 
 def _path(job_dir: str) -> str:

@@ -11,8 +11,15 @@ from typing import Any, Callable, Dict
 
 Json = Dict[str, Any]
 
-_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO, errno.ENFILE}
+FULL = {errno.ENOSPC, errno.EDQUOT}
+_PASSING = {*FULL, errno.ESTALE, errno.EIO, errno.ENFILE}
 _RETRY_EVERY_S = 0.5
+_release: list[Callable[[], bool]] = []
+
+
+def when_full(release: Callable[[], bool]) -> None:
+    """From now on, this process calls `release` before it waits for a full disk; True: some room was made."""
+    _release[:] = [release]
 
 
 def read_json(path: str) -> Json | None:
@@ -27,20 +34,29 @@ def read_json(path: str) -> Json | None:
 
 def write_json(path: str, value: Json, patience_s: float = 0.0) -> None:
     """Replace `path` in one step. A full disk is waited out for `patience_s`, then OSError; never a partial file."""
-    _patiently(lambda: _put(path, value, os.replace), patience_s)
+    _patiently(lambda: _put(path, _text(value), os.replace), patience_s)
 
 
 def create_json(path: str, value: Json, patience_s: float = 0.0) -> bool:
     """Make `path` unless it exists: True for the one writer that made it, False for every other one."""
     try:
-        _patiently(lambda: _put(path, value, _link), patience_s)
+        _patiently(lambda: _put(path, _text(value), _link), patience_s)
     except FileExistsError:
         return False
     return True
 
 
-def append_json(path: str, values: list[Json]) -> None:
-    """Append one line a value. On OSError the file is what it was before."""
+def write_text(path: str, text: str, patience_s: float = 0.0) -> None:
+    """As write_json, for a text."""
+    _patiently(lambda: _put(path, text, os.replace), patience_s)
+
+
+def append_json(path: str, values: list[Json], patience_s: float = 0.0) -> None:
+    """Append one line a value. A full disk is waited out for `patience_s`; on OSError the file is as it was before."""
+    _patiently(lambda: _append(path, values), patience_s)
+
+
+def _append(path: str, values: list[Json]) -> None:
     data = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode("utf-8", "replace")
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
@@ -86,14 +102,17 @@ def _write_some(fd: int, data: bytes) -> int:
         raise
 
 
-def _put(path: str, value: Json, place: Callable[[str, str], None]) -> None:
+def _text(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _put(path: str, text: str, place: Callable[[str, str], None]) -> None:
     # two nodes may have the same pid
     name = f".{os.path.basename(path)}.{os.urandom(4).hex()}.tmp"
     temporary = os.path.join(os.path.dirname(path), name)
     try:
         with open(temporary, "w", encoding="utf-8", errors="replace") as file:
-            json.dump(value, file, ensure_ascii=False)
-            file.write("\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         place(temporary, path)
@@ -119,6 +138,10 @@ def _patiently(act: Callable[[], None], patience_s: float) -> None:
         try:
             return act()
         except OSError as error:
-            if error.errno not in _PASSING or time.monotonic() >= deadline:
+            if error.errno not in _PASSING or patience_s <= 0:
+                raise
+            if error.errno in FULL and any(release() for release in _release):
+                continue
+            if time.monotonic() >= deadline:
                 raise
         time.sleep(_RETRY_EVERY_S)

@@ -7,8 +7,8 @@ import os
 import time
 from typing import Callable, Iterable
 
-from . import bad_nodes, chain, procs, stops
-from .files import Json, append_json, create_json, read_json, write_json
+from . import bad_nodes, chain, procs, room, stops
+from .files import Json, append_json, create_json, read_json, when_full, write_json
 from .log import complain
 from .nodes import host_name
 from .records import NodeRecord, exit_path, read_nodes
@@ -47,6 +47,7 @@ def main(job_dir: str, code: int | None) -> int:
     if not os.path.isdir(job_dir):
         complain(f"{job_dir}: no such job directory")
         return 2
+    when_full(lambda: room.release(job_dir))
     attempt = chain.attempt(os.environ) if under_slurm() else None
     if attempt is not None and chain.superseded(job_dir, attempt):
         complain("a later attempt has begun: nothing is written down here")
@@ -67,6 +68,8 @@ def main(job_dir: str, code: int | None) -> int:
         goes_on = True
     if not goes_on:
         remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
+    if not goes_on or chain.read(job_dir) is None:
+        room.release(job_dir)
     return int(result["code"])
 
 

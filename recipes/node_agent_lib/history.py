@@ -21,6 +21,7 @@ from .files import Json, append_json, read_lines
 
 # nemo_automodel 0.7.0, components/checkpoint: epoch_E_step_S, with `.incomplete` inside while it is being saved.
 _CHECKPOINT = re.compile(r"epoch_\d+_step_(\d+)$")
+_PATIENCE_S = 10.0  # of a full disk
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def add(run_dir: str, event: str, job_id: str, attempt: int, **details: Any) -> 
         OSError: the line cannot be written; the file is what it was.
     """
     entry = {"event": event, "time": time.time(), "job_id": job_id, "attempt": attempt, **details}
-    append_json(path(run_dir), [entry])
+    append_json(path(run_dir), [entry], _PATIENCE_S)
 
 
 def ends(entries: list[Json], job_id: str) -> list[Ended]:
@@ -95,12 +96,18 @@ def began(entries: list[Json], job_id: str) -> float | None:
 
 def newest_checkpoint(directory: str | None) -> int | None:
     """Step of the newest checkpoint below `directory` that is not in the middle of being saved."""
-    steps = []
+    return max((step for _, step, complete in checkpoints(directory) if complete), default=None)
+
+
+def checkpoints(directory: str | None) -> list[tuple[str, int, bool]]:
+    """Path, step, and whether it is no longer being saved, of every checkpoint below `directory`."""
+    found = []
     for name in _names(directory) if directory else []:
         match = _CHECKPOINT.match(name)
-        if match and not os.path.exists(os.path.join(str(directory), name, ".incomplete")):
-            steps.append(int(match.group(1)))
-    return max(steps, default=None)
+        if match:
+            path = os.path.join(str(directory), name)
+            found.append((path, int(match.group(1)), not os.path.exists(os.path.join(path, ".incomplete"))))
+    return found
 
 
 def _names(directory: str) -> list[str]:

@@ -11,7 +11,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Callable
 
-from . import chain, command, lock, nodes, procs, records, stops, verdict, words, worker
+from . import chain, command, files, lock, nodes, procs, records, room, stops, verdict, words, worker
 from .decision import DIVERGED
 from .finish import remove_secrets, set_aside, settle, under_slurm
 from .hang import HangWatch
@@ -89,6 +89,7 @@ class Supervisor:
         self._journal.event("started", host=self._record.host)
         if self._node == 0 and not (under_slurm() and "LAUNCH_ATTEMPT" in os.environ):  # `begin` has done it there
             chain.note_beginning(self._spec, self._record, self._log.say)
+            room.keep_if_possible(self._spec.job_dir, self._log.say)
         try:
             self._work()
         except Stopped:
@@ -377,6 +378,7 @@ class Supervisor:
         return 1
 
     def _report(self) -> int:
+        files.when_full(lambda: room.release(self._spec.job_dir))
         self._journal.save(_RECORD_PATIENCE_S)
         code = self._record.code or 0
         found = records.read_nodes(self._spec.job_dir)
@@ -390,6 +392,7 @@ class Supervisor:
             return code
         if not under_slurm():  # `finish` does it there
             chain.note_end(self._spec.job_dir, found, result, self._log.say)
+            room.release(self._spec.job_dir)
         self._log.say(words.of_job(result))
         return int(result["code"])
 

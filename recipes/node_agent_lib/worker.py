@@ -15,6 +15,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import re
 import resource
 import runpy
 import select
@@ -31,6 +32,7 @@ from . import procs
 from .files import read_json, write_json
 from .log import tail
 from .records import RankRecord, rank_log, read_rank, stack_file
+from .room import TORN
 
 AGENT_DIR = "LAUNCH_AGENT_DIR"  # the agent's private directory: context.json, the pipe `alive`, the ranks' records
 _POLL_S = 1.0
@@ -38,6 +40,8 @@ _EXIT_PATIENCE_S = 60.0  # after an exception: threads and atexit handlers that 
 _TRACEBACK_LINES = 60
 _ERROR_CHARS = 500
 _RECORD_PATIENCE_S = 10.0
+# What torch 2.13 says where its writer of archives could not write: it has forgotten why by then.
+_TORN = re.compile(r"inline_container\.cc:\d+\] \. unexpected pos|PytorchStreamWriter failed writing")
 _FINAL_CODES = (2, 3)  # of recipes/pretrain.py: it would end so again (a config or checkpoints that cannot be used)
 _DEFAULTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -349,13 +353,18 @@ def _own_frames(trace: TracebackType | None) -> TracebackType | None:
 
 
 def error_line(error: BaseException) -> str:
-    """`Type: message` in one line."""
+    """`Type: message` in one line. A failed save of torch's distributed checkpoints names only ranks: its cause."""
+    failures = getattr(error, "failures", None)  # torch 2.13, CheckpointException: rank -> (exception, its stack)
+    if type(error).__name__ == "CheckpointException" and isinstance(failures, dict) and failures:
+        rank = min(failures)
+        return f"{error_line(failures[rank][0])} (CheckpointException, {len(failures)} ranks, the first is {rank})"
     pieces = traceback.format_exception_only(type(error), error)
     text = pieces[-1] if isinstance(error, SyntaxError) else pieces[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].endswith(":"):  # the message starts on the next line
         return " ".join(lines[:2])
-    return lines[0] if lines else type(error).__name__
+    line = lines[0] if lines else type(error).__name__
+    return f"{TORN}: {line}" if _TORN.search(line) else line
 
 
 def _write_torchelastic(error: str, trace: str, now: float) -> None:

@@ -167,6 +167,23 @@ def test_preemption(tmp_path: Path, cluster: Cluster) -> None:
 
 
 @pytest.mark.slow
+def test_an_operator_insists_on_a_requeue(site: Checkout, cluster: Cluster) -> None:
+    """Slurm refuses it for jobs with --no-requeue; changed by hand, the same Slurm job is the next attempt."""
+    run = Run(site, "steps=60")
+    run.reach(0, 7)
+    first = run.attempt(0)
+    cluster.check("scontrol", "update", f"jobid={first}", "requeue=1")
+    cluster.check("scontrol", "requeue", str(first))
+    run.reach(1, 10)
+    assert run.attempt(1) == first
+    run.end()
+    run.check(most_lost=5)
+    assert run.states()[-1] == "COMPLETED"
+    assert "requeued" in run.history("ended")[0]["why"]
+    assert jobs_left(cluster, run) == []
+
+
+@pytest.mark.slow
 def test_time_limit_in_the_middle_of_a_step(site: Checkout, cluster: Cluster) -> None:
     """Made shorter while the job runs, so that nobody could foresee it."""
     run = Run(site, "steps=500")

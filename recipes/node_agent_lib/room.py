@@ -1,0 +1,127 @@
+"""Room on the job's disk: a reserve for its own records, and whether a further attempt could save anything.
+
+    JOB_DIR/.reserve   4 MiB that an attempt holds for its end: on a full disk or quota they are given up, so that
+                       exit.json, the history and the chain are written all the same
+
+A reserve that cannot be made is the surest sign of a disk that is still full: `statvfs` knows nothing of quotas.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Callable
+
+from . import files, history
+
+PATIENCE_S = 20.0  # for somebody to make room; after that the nodes are of more use to others
+_SIZE = 4 << 20
+_NAME = ".reserve"
+_POLL_S = 1.0
+TORN = "torch could not write a file (is its disk full?)"
+_WORDS = re.compile(rf"No space left on device|[Dd]isk quota exceeded|os error (28|122)\b|{re.escape(TORN)}")
+
+
+def keep(job_dir: str) -> None:
+    """Make the reserve where there is none.
+
+    Raises:
+        OSError: ENOSPC or EDQUOT where the disk has no such room.
+    """
+    path = os.path.join(job_dir, _NAME)
+    if os.path.exists(path):
+        return
+    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(os.urandom(_SIZE))  # zeros would be compressed away, or never be given any blocks
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        _unlink(temporary)
+        raise
+
+
+def keep_if_possible(job_dir: str, say: Callable[[str], None]) -> None:
+    """The same; a job without a reserve runs as well."""
+    try:
+        keep(job_dir)
+    except OSError as error:
+        say(f"{job_dir}: no room for a reserve: {error.strerror}")
+
+
+def release(job_dir: str) -> bool:
+    """Give the reserve up; whether there was one."""
+    return _unlink(os.path.join(job_dir, _NAME))
+
+
+def _unlink(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except OSError:
+        return False
+    return True
+
+
+def wait(job_dir: str, checkpoints: str | None, error: str | None) -> str | None:
+    """Wait for room to go on after an attempt that ended with `error`; in words what is missing after PATIENCE_S."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        missing = _missing(job_dir, checkpoints, error)
+        if missing is None or time.monotonic() >= deadline:
+            return missing
+        time.sleep(_POLL_S)
+
+
+def _missing(job_dir: str, checkpoints: str | None, error: str | None) -> str | None:
+    try:
+        keep(job_dir)
+    except OSError as problem:
+        if problem.errno in files.FULL:
+            return f"no space left in {job_dir}: {problem.strerror}"
+        return None
+    if checkpoints is None or not _WORDS.search(error or ""):
+        return None
+    needed, free = needed_for_a_save(checkpoints), _free(checkpoints)
+    if free is None or free >= needed:
+        return None
+    return f"no space left in {checkpoints}: a checkpoint takes {_size(needed)}, {_size(free)} are free"
+
+
+def needed_for_a_save(checkpoints: str) -> int:
+    """Bytes that the next checkpoint takes, as the newest whole one did, less what an interrupted save has left."""
+    newest = history.newest_checkpoint(checkpoints)
+    if newest is None:
+        return 0
+    whole = unfinished = 0
+    for path, step, complete in history.checkpoints(checkpoints):
+        if complete and step == newest:
+            whole = max(whole, _bytes_below(path))
+        elif not complete:
+            unfinished = max(unfinished, _bytes_below(path))
+    return max(0, whole - unfinished)
+
+
+def _bytes_below(directory: str) -> int:
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size
+            except OSError:
+                continue
+    return total
+
+
+def _free(directory: str) -> int | None:
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
