@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,18 +63,62 @@ def losses(run_dir: Path) -> dict[int, float]:
 class Pretraining(Run):
     """As Run, of the real thing."""
 
-    def __init__(self, site: Checkout) -> None:
+    def __init__(self, site: Checkout, *options: str) -> None:
         self.site = site
-        record = site.json(*COMMAND, "--batch", "chain")
+        record = site.json(*COMMAND, "--batch", "chain", *options)
         self.dir, self.run_dir, self.id = Path(record["job_dir"]), Path(record["run_dir"]), record["job_id"]
 
 
-@pytest.mark.timeout(1800)
-def test_everything_happens_to_it(site: Checkout, cluster: Cluster) -> None:
+@pytest.fixture(scope="module")
+def expected(site: Checkout) -> dict[int, float]:
+    """Losses of an undisturbed run."""
     whole = site.run(*COMMAND, "--run", "whole")
     assert whole.returncode == 0, whole.stderr
-    expected = losses(Path(site.json("status", "last")["run_dir"]))
-    run = Pretraining(site)
+    return losses(Path(site.json("status", "last")["run_dir"]))
+
+
+def same(found: dict[int, float], expected: dict[int, float]) -> None:
+    assert sorted(found) == list(range(STEPS))
+    assert [found[s] for s in sorted(found)] == pytest.approx([expected[s] for s in sorted(expected)], abs=1e-4)
+
+
+# What AutoModel 0.7.0 writes, in this order, between making `.incomplete` and removing it.
+PHASES = (".incomplete", "losses.json", "rng/*", "step_scheduler.pt", "model/*", "optim/*", "config.yaml")
+
+
+@pytest.mark.timeout(1800)
+def test_killed_in_each_phase_of_a_save(site: Checkout, cluster: Cluster, expected: dict[int, float]) -> None:
+    """Rank 0 is killed as soon as a save has come so far; the next attempt goes on from the checkpoint before it."""
+    run = Pretraining(site, "--name", "phases")
+    for attempt, phase in enumerate(PHASES):
+        run.reach(attempt, 6 + EVERY * attempt)
+        node = run.node(0)
+        pid = pid_here(node["host"], int(node["ranks"]["0"]))
+        saving = wait_for_save(run.run_dir / "checkpoints", phase)
+        os.kill(pid, signal.SIGKILL)
+        assert (saving / ".incomplete").exists(), f"{phase}: the save was over"
+        print(phase, sorted(path.name for path in saving.iterdir()))
+    said = run.end()
+    same(losses(run.run_dir), expected)
+    steps = [entry["step"] for entry in run.metrics() if "loss" in entry]
+    assert len(steps) - len(set(steps)) <= len(PHASES) * EVERY
+    assert f"{len(PHASES) + 1} attempts" in said
+    assert jobs_left(cluster, run) == []
+
+
+def wait_for_save(checkpoints: Path, phase: str) -> Path:
+    """The checkpoint that is being saved, once it has come to that phase."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for marker in checkpoints.glob("epoch_*/.incomplete"):
+            if any(path.stat().st_mtime >= marker.stat().st_mtime for path in marker.parent.glob(phase)):
+                return marker.parent
+    raise AssertionError(f"no save came to {phase}")
+
+
+@pytest.mark.timeout(1800)
+def test_everything_happens_to_it(site: Checkout, cluster: Cluster, expected: dict[int, float]) -> None:
+    run = Pretraining(site, "--name", "everything")
     run.reach(0, 6)
     run.kill_rank(1)
     run.reach(1, 12)
@@ -91,9 +136,7 @@ def test_everything_happens_to_it(site: Checkout, cluster: Cluster) -> None:
     run.reach(5, 45)
     cluster.kill_node(int(run.node(0)["host"][1:]))
     said = run.end()
-    found = losses(run.run_dir)
-    assert sorted(found) == list(range(STEPS))
-    assert [found[s] for s in sorted(found)] == pytest.approx([expected[s] for s in sorted(expected)], abs=1e-4)
+    same(losses(run.run_dir), expected)
     steps = [entry["step"] for entry in run.metrics() if "loss" in entry]
     assert len(steps) - len(set(steps)) <= 6 * EVERY
     assert run.states()[-1] == "COMPLETED"
