@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +17,8 @@ from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.conftest import start
 from tests.slurm.test_chain import Run, jobs_left
+from tests.slurm.test_chain_pretrain import COMMAND, ENV, Pretraining, losses, same
+from tests.slurm.test_pretrain_runs import prepared
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 
@@ -26,15 +30,23 @@ class Disk:
         self.path = path
         self._filler = path / "somebody-elses"
 
-    def fill(self) -> None:
-        """To the last byte, and again whatever is freed meanwhile by those who make room for themselves."""
+    def fill(self, leave: int = 0) -> None:
+        """To the last byte, or but for `leave` bytes."""
         with self._filler.open("ab", buffering=0) as file:
+            while leave and (room := self._free() - leave) > 0:  # others write meanwhile
+                with contextlib.suppress(OSError):
+                    os.posix_fallocate(file.fileno(), file.tell(), room)
+                    return
             for size in (1 << 16, 1 << 12, 1):
                 try:
-                    while True:
+                    while not leave:
                         file.write(b"x" * size)
                 except OSError:
                     continue
+
+    def _free(self) -> int:
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
 
     def free(self) -> None:
         self._filler.unlink()
@@ -43,7 +55,7 @@ class Disk:
 @pytest.fixture(scope="module")
 def disk() -> Iterator[Disk]:
     path = Path(tempfile.mkdtemp(prefix="disk-", dir="/var/tmp"))  # a node has a /tmp of its own
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=755", "tmpfs", path], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=755", "tmpfs", path], check=True)
     try:
         yield Disk(path)
     finally:
@@ -96,3 +108,26 @@ def test_it_stays_full(tmp_path: Path, small: Cluster, disk: Disk) -> None:
     assert run.site.run("resume", run.id).returncode == 0
     run.end()
     run.check(most_lost=2 * 5)
+
+
+@pytest.mark.slow
+@pytest.mark.train
+@pytest.mark.timeout(900)
+def test_no_room_for_automodels_checkpoint(tmp_path: Path, small: Cluster, disk: Disk) -> None:
+    """Records fit, the next checkpoint does not: torch's words for it are no reason that a person could use."""
+    site = prepared(tmp_path, small, ENV.replace('"low"', '"batch"'))
+    env = site.root / "env.toml"
+    env.write_text(env.read_text().replace(str(tmp_path / "jobs"), str(disk.path / tmp_path.name)))
+    assert site.run(*COMMAND, "--run", "whole").returncode == 0
+    expected = losses(Path(site.json("status", "last")["run_dir"]))
+    run = Pretraining(site)
+    run.reach(0, 12)
+    disk.fill(leave=2_000_000)
+    wait_until(lambda: not jobs_left(small, run), 180, "an empty queue")
+    said = run.end(code=1)
+    assert "no space left in" in said
+    assert "disk full?" in said or "No space left on device" in said  # by the rank's own error
+    disk.free()
+    assert site.run("resume", run.id).returncode == 0
+    run.end()
+    same(losses(run.run_dir), expected)
