@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The command a person types: `python launch.py pretrain -c tiny`. All of it is in automodel_launch.cli."""
+"""The command a person types: `python launch.py pretrain -c tiny`. All of it is in automodel_launch.commands.main."""
 
 import sys
 
@@ -13,7 +13,7 @@ These two commands mend it, in the checkout that holds launch.py:
 def run() -> int:
     """Start the command line; a missing dependency is named with its cure instead of a traceback."""
     try:
-        from automodel_launch.cli import main
+        from automodel_launch.commands.main import main
 
         return main()
     except ModuleNotFoundError as error:

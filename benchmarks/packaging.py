@@ -19,8 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from automodel_launch import gitstate, packaging
-from automodel_launch.places import HERE
+from automodel_launch.plan import gitstate, packaging
+from automodel_launch.remote.filesystem import HERE
 
 LIMIT_S = 2.0
 LINE = "value = 'a line of somebody else and of no meaning'\n"

@@ -1,11 +1,11 @@
-"""Writes automodel_launch/schemas/automodel-VERSION.json from the AutoModel that is installed.
+"""Writes automodel_launch/backends/automodel/schema/automodel-VERSION.json from the AutoModel that is installed.
 
     python scripts/make_automodel_schema.py [--check]
 
 The launcher never imports AutoModel: this file is what it knows of AutoModel's configs. Run it where
 requirements/train.txt is installed (scripts/setup.sh), with no more: a package that AutoModel can use if it is there
 may change a signature. `--check` writes nothing and exits with 1 where the file is not what would be written.
-tests/test_schema_file.py does the same. automodel_launch/schemas/__init__.py says what the file holds.
+tests/test_schema_file.py does the same. automodel_launch/backends/automodel/schema/__init__.py says what the file holds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-FOLDER = Path(__file__).resolve().parent.parent / "automodel_launch" / "schemas"
+FOLDER = Path(__file__).resolve().parent.parent / "automodel_launch" / "backends" / "automodel" / "schema"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import cli, workspace
+from automodel_launch import workspace
+from automodel_launch.commands import main as cli
 from automodel_launch.executors.slurm import Slurm
 from tests.docker_engine import DAEMON, Engine
 

@@ -13,8 +13,8 @@ from automodel_launch import checks, executors
 from automodel_launch.checks import Finding
 from automodel_launch.errors import ConfigError, ProfileError
 from automodel_launch.executors import local
-from automodel_launch.places import Here
-from automodel_launch.plan import Plan
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote.filesystem import Here
 from tests.workbench import Bench, make_bench, refused
 
 CONFIG = """\

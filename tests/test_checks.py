@@ -12,7 +12,7 @@ import pytest
 
 from automodel_launch import checks
 from automodel_launch.checks import Finding
-from automodel_launch.plan import Plan
+from automodel_launch.plan.plan import Plan
 from tests.workbench import Bench, make_bench, write_pair, write_shard
 
 MEGATRON = "nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPretraining"
@@ -262,7 +262,7 @@ def test_ft_launcher_is_looked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch
 
 
 def test_more_processes_than_gpus(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("automodel_launch.gpus.count", lambda: 1)
+    monkeypatch.setattr("automodel_launch.remote.gpus.count", lambda: 1)
     _one(bench.plan(), "too-few-gpus", "nproc_per_node = 2", "1 GPU", "run.env.nproc_per_node=1")
 
 

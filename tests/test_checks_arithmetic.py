@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import checks, disk
+from automodel_launch import checks
 from automodel_launch.checks import Finding, cluster, storage
-from automodel_launch.plan import Plan
-from automodel_launch.questions import Answer
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import disk
+from automodel_launch.remote.probes import Answer
 from tests.workbench import Bench, make_bench, write_pair, write_shard
 
 LLAMA = {

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import automodel, checks, parallelism
-from automodel_launch.memory_estimate import Setting, layer_activations
-from automodel_launch.model_shape import Shape
-from automodel_launch.parallelism import Layout
-from automodel_launch.plan import Plan
+from automodel_launch import checks
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel.model import parallelism
+from automodel_launch.backends.automodel.model.memory import Setting, layer_activations
+from automodel_launch.backends.automodel.model.parallelism import Layout
+from automodel_launch.backends.automodel.model.shape import Shape
+from automodel_launch.plan.plan import Plan
 from tests.workbench import Bench, make_bench
 
 pytest.importorskip("nemo_automodel")

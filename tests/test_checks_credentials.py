@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import checks, gated
+from automodel_launch import checks
+from automodel_launch.backends.hub import gated
 from automodel_launch.checks import Finding, credentials
-from automodel_launch.plan import Plan
-from automodel_launch.questions import Answer, Answers
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote.probes import Answer, Answers
 from tests.workbench import Bench, make_bench
 
 GATED, FREE = "meta-llama/Llama-3.1-8B", "Qwen/Qwen3-0.6B"

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import checks, found, look
-from automodel_launch.checks import Finding, containers, directories, nanogpt
-from automodel_launch.checks import data as data_checks
-from automodel_launch.plan import Plan
-from automodel_launch.questions import Answer, Answers
+from automodel_launch import checks
+from automodel_launch.backends.automodel.checks import data, nanogpt
+from automodel_launch.backends.automodel.data import facts, probe
+from automodel_launch.checks import Finding, containers, directories
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote.probes import Answer, Answers
 from tests.workbench import Bench, make_bench, write_pair, write_shard
 
 MEGATRON = "nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPretraining"
@@ -39,8 +40,8 @@ def _config(dataset: dict[str, Any], **sections: Any) -> str:
 
 def _run(plan: Plan) -> list[Finding]:
     """The checks of this file; that all of them are run is seen in tests/slurm/test_cluster_checks.py."""
-    assert {data_checks.here, directories.beside_the_data, nanogpt.validation} <= {*checks.CHECKS}
-    return [*data_checks.here(plan), *directories.beside_the_data(plan), *nanogpt.validation(plan)]
+    assert {data.here, directories.beside_the_data, nanogpt.validation} <= {*checks.CHECKS}
+    return [*data.here(plan), *directories.beside_the_data(plan), *nanogpt.validation(plan)]
 
 
 def _found(bench: Bench, dataset: dict[str, Any], *codes: str, **sections: Any) -> list[Finding]:
@@ -105,7 +106,7 @@ def test_a_shard_that_may_not_be_read(bench: Bench, tmp_path: Path, monkeypatch:
     def refuse(path: str, flags: int) -> int:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("automodel_launch.look.os.open", refuse)
+    monkeypatch.setattr("automodel_launch.backends.automodel.data.probe.os.open", refuse)
     _one(bench, {"paths": prefix}, "bad-shard", "one.idx: Permission denied")
 
 
@@ -118,18 +119,18 @@ def test_each_shard_is_looked_at_and_told_of_once(
         write_pair(Path(name), [1])
     (tmp_path / "blend.json").write_text(json.dumps({"train": names, "validation": names}))
     looked: list[str] = []
-    pair = look.Looker.pair
+    pair = probe.Looker.pair
 
-    def counted(self: look.Looker, prefix: str, sampled: bool) -> dict[str, Any]:
+    def counted(self: probe.Looker, prefix: str, sampled: bool) -> dict[str, Any]:
         looked.append(prefix)
         return pair(self, prefix, sampled)
 
-    monkeypatch.setattr(look.Looker, "pair", counted)
+    monkeypatch.setattr(probe.Looker, "pair", counted)
     both = {"_target_": MEGATRON, "splits_to_build": "validation", "paths": str(tmp_path / "blend.json")}
-    found = _found(bench, {"paths": str(tmp_path / "blend.json")}, "no-data", validation_dataset=both)
+    facts = _found(bench, {"paths": str(tmp_path / "blend.json")}, "no-data", validation_dataset=both)
     assert sorted(looked) == sorted(names)
-    assert len(found) == 3
-    assert "so it is with 7 more" in found[2].message
+    assert len(facts) == 3
+    assert "so it is with 7 more" in facts[2].message
 
 
 def test_forms_of_paths(bench: Bench, tmp_path: Path) -> None:
@@ -305,33 +306,33 @@ def _remote(bench: Bench, *configs: dict[str, Any]) -> list[Plan]:
 
 
 def _answered(plan: Plan, answer: Answer) -> list[Finding]:
-    return list(data_checks.answered(plan, Answers({"data": answer}, 0.0)))
+    return list(data.answered(plan, Answers({"data": answer}, 0.0)))
 
 
 def test_what_could_not_be_asked_is_said(bench: Bench, tmp_path: Path) -> None:
     many = [f"/far/{'x' * 90}/{number}" for number in range(900)]
     plan, large = _remote(bench, {"paths": "/far/one"}, {"paths": many})
-    assert "far" in data_checks.asked(plan)["data"]
+    assert "far" in data.asked(plan)["data"]
     for answer, word in ((Answer(127, ""), "no python3"), (Answer(124, ""), "no answer"), (Answer(1, "odd"), "odd")):
         (finding,) = _answered(plan, answer)
         assert (finding.level, finding.code) == ("note", "not-looked-at")
         assert word in finding.message
-    assert data_checks.asked(large) == {}
+    assert data.asked(large) == {}
     assert "more files" in _answered(large, Answer(0, ""))[0].message
-    assert data_checks.asked(replace(plan, config={"a": 1})) == {}
+    assert data.asked(replace(plan, config={"a": 1})) == {}
 
 
 def test_a_slow_file_system_is_said(bench: Bench, tmp_path: Path) -> None:
     (plan,) = _remote(bench, {"paths": [write_pair(tmp_path / "one", [1]), str(tmp_path / "two")]})
-    request = {**found._request(plan, 0.0), "seconds": -1.0}
-    (finding,) = [f for f in _answered(plan, Answer(0, json.dumps(look.look(request)))) if f.code == "not-looked-at"]
+    request = {**facts._request(plan, 0.0), "seconds": -1.0}
+    (finding,) = [f for f in _answered(plan, Answer(0, json.dumps(probe.look(request)))) if f.code == "not-looked-at"]
     assert "2 shards were not looked at" in finding.message
 
 
 def test_paths_of_a_container_are_looked_at_where_they_lie(bench: Bench, tmp_path: Path) -> None:
     """Through its mounts, with a variable that the login has; a pattern's files come back under their own names."""
     write_pair(tmp_path / "one", [1])
-    looker = look.Looker([["/data", str(tmp_path)], ["/data/own", "$NOT_SET_HERE/x"], ["/home", "~"]], 5.0)
+    looker = probe.Looker([["/data", str(tmp_path)], ["/data/own", "$NOT_SET_HERE/x"], ["/home", "~"]], 5.0)
     assert looker.matches("/data/*.bin") == {"files": ["/data/one.bin"]}
     assert looker.pair("/data/one", True)["high"] == 1
     assert looker.pair("/data/two", True)["file"] == "/data/two.bin"
@@ -341,7 +342,7 @@ def test_paths_of_a_container_are_looked_at_where_they_lie(bench: Bench, tmp_pat
 
 
 def test_what_is_sent_runs_on_old_pythons() -> None:
-    tree = ast.parse(Path(look.__file__).read_text(), feature_version=(3, 6))
+    tree = ast.parse(Path(probe.__file__).read_text(), feature_version=(3, 6))
     imported = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
     names = {alias.name for node in imported if isinstance(node, ast.Import) for alias in node.names}
     assert names == {"array", "glob", "hashlib", "json", "os", "struct", "sys", "time"}

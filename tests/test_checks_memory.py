@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 import yaml
 
-from automodel_launch import checks, gpu_models, model_parameters, model_shape
-from automodel_launch import memory_estimate as memory
-from automodel_launch.checks import Finding, routing
-from automodel_launch.memory_estimate import Setting
-from automodel_launch.model_shape import Shape
-from automodel_launch.parallelism import Layout
-from automodel_launch.plan import Plan
+from automodel_launch import checks
+from automodel_launch.backends.automodel.checks import routing
+from automodel_launch.backends.automodel.model import memory
+from automodel_launch.backends.automodel.model import parameters as model_parameters
+from automodel_launch.backends.automodel.model import shape as model_shape
+from automodel_launch.backends.automodel.model.memory import Setting
+from automodel_launch.backends.automodel.model.parallelism import Layout
+from automodel_launch.backends.automodel.model.shape import Shape
+from automodel_launch.checks import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import gpu_models
 from tests.conftest import ROOT
 from tests.workbench import Bench, make_bench
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch.checks import Finding, targets
+from automodel_launch.backends.automodel.checks import targets
+from automodel_launch.checks import Finding
 from tests.test_checks_schema import changed
 from tests.workbench import Bench, make_bench
 

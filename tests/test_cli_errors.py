@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import cli, workspace
+from automodel_launch import workspace
+from automodel_launch.commands import main
 from tests.conftest import ROOT
 from tests.workbench import Bench, make_bench
 
@@ -27,7 +28,7 @@ class Cli:
     def __call__(self, *argv: str) -> tuple[int, str, str]:
         """Exit code, stdout, stderr."""
         try:
-            code = cli.main(argv)
+            code = main.main(argv)
         except SystemExit as end:  # argparse's --help
             code = int(end.code or 0)
         said = self.capsys.readouterr()

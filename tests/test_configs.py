@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import configs, overrides, yamlio
+from automodel_launch.config import configs, overrides, yamlio
 from automodel_launch.errors import ConfigError, LaunchError, UsageError
 from tests.workbench import Bench, make_bench, refused
 
@@ -236,7 +236,7 @@ def test_resolving_does_not_change_the_layers(bench: Bench) -> None:
     layered = bench.layered(config="base")
     before = repr(layered)
     bench.plan(config="base")
-    from automodel_launch.envscope import EnvScope
+    from automodel_launch.config.envscope import EnvScope
 
     resolved = layered.resolve({"name": "n"}, EnvScope({}))
     resolved.data["l"].append(3)

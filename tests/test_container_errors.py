@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from automodel_launch import container_errors
+from automodel_launch.jobs import container_errors
 
 IMPORT = """\
 slurmstepd: error: pyxis: child 71 failed with error code: 1

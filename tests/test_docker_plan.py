@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import checks, gpus
+from automodel_launch import checks
 from automodel_launch.checks import Finding
 from automodel_launch.errors import ProfileError
-from automodel_launch.plan import Plan
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import gpus
 from tests.workbench import Bench, make_bench, refused
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import cli, profile_schema
-from automodel_launch.profiles import SYNONYMS
+from automodel_launch.commands import main
+from automodel_launch.profile import schema
+from automodel_launch.profile.profiles import SYNONYMS
 from tests.conftest import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -21,16 +22,16 @@ def _text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("key", [*profile_schema.KEYS, *SYNONYMS])
+@pytest.mark.parametrize("key", [*schema.KEYS, *SYNONYMS])
 def test_every_key_of_a_profile_is_described(key: str) -> None:
     assert f"`{key}`" in _text("docs/env-toml.md")
 
 
-@pytest.mark.parametrize("section", list(profile_schema.SECTIONS))
+@pytest.mark.parametrize("section", list(schema.SECTIONS))
 def test_every_section_and_its_keys_are_described(section: str) -> None:
     text = _text("docs/env-toml.md")
     assert f"`[{section}]`" in text
-    for key in profile_schema.SECTIONS[section].model_fields:
+    for key in schema.SECTIONS[section].model_fields:
         assert f"`{key}`" in text
 
 
@@ -68,7 +69,7 @@ def test_the_levels_of_findings_are_those_of_the_source() -> None:
 
 def test_every_command_is_documented() -> None:
     listed = _text("docs/cli.md")
-    assert [name for name in cli.COMMANDS if not re.search(rf"\b{name}\b", listed)] == []
+    assert [name for name in main.COMMANDS if not re.search(rf"\b{name}\b", listed)] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from automodel_launch import cli, doctor_gpu, doctor_gpu_text, doctor_job, doctor_pairs
-from automodel_launch.doctor_gpu import Node, Verdict
-from automodel_launch.doctor_node import Limits
-from automodel_launch.jobs import Record, Status
-from automodel_launch.places import HERE
+from automodel_launch.commands import doctor_gpu as doctor_job
+from automodel_launch.commands import main
+from automodel_launch.doctor.gpu import pairs as doctor_pairs
+from automodel_launch.doctor.gpu import text as doctor_gpu_text
+from automodel_launch.doctor.gpu import verdict as doctor_gpu
+from automodel_launch.doctor.gpu.node import Limits
+from automodel_launch.doctor.gpu.verdict import Node, Verdict
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.remote.filesystem import HERE
 from tests.conftest import ROOT, Checkout
 from tests.workbench import Bench, make_bench
 
@@ -394,7 +398,7 @@ def bench(tmp_path: Path) -> Bench:
 )
 def test_bad_input(bench: Bench, capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
     bench.env('[two]\nextends = "local"\nnodes = 2\n')
-    assert cli.main(["doctor", *words, "--env", str(bench.workspace.env_file)]) == 2
+    assert main.main(["doctor", *words, "--env", str(bench.workspace.env_file)]) == 2
     text = capsys.readouterr().err
     assert said in text
     assert "Traceback" not in text

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import cli, diagnosis, doctor_local
-from automodel_launch.diagnosis import Line
-from automodel_launch.disk import Disk
+from automodel_launch.commands import main
+from automodel_launch.doctor import diagnosis, local
+from automodel_launch.doctor.diagnosis import Line
+from automodel_launch.remote.disk import Disk
 from tests.conftest import Checkout
 from tests.workbench import Bench, make_bench
 
@@ -30,7 +31,7 @@ def _python(tmp_path: Path, text: str) -> str:
 
 
 def _lines(root: Path, python: str, processes: int = 2, gpus: int | None = None) -> dict[str, Line]:
-    return {line.what: line for line in doctor_local.lines(str(root), python, processes, gpus)}
+    return {line.what: line for line in local.lines(str(root), python, processes, gpus)}
 
 
 def test_a_machine_that_can_train(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_a_python_that_does_not_work(tmp_path: Path, text: str) -> None:
 
 
 def test_the_probe_imports_nothing() -> None:
-    code, text = doctor_local._probe(sys.executable)
+    code, text = local._probe(sys.executable)
     assert code == 0
     assert text.split()[0] == sys.version.split()[0]
     assert "import torch" not in diagnosis.PROBE
@@ -71,7 +72,7 @@ def test_the_probe_imports_nothing() -> None:
 def test_gpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: int, processes: int, wanted: int | None, level: str
 ) -> None:
-    monkeypatch.setattr("automodel_launch.gpus.count", lambda: present)
+    monkeypatch.setattr("automodel_launch.remote.gpus.count", lambda: present)
     assert _lines(tmp_path, "/none", processes, wanted)["GPUs"].level == level
 
 
@@ -108,19 +109,19 @@ def test_its_exit_code_and_table(
 ) -> None:
     python = _python(tmp_path, "echo 3.12.1; echo torch 2.9; echo nemo_automodel 0.7.0")
     bench.env(f'[good]\nextends = "local"\npython = "{python}"\n[bad]\nextends = "local"\npython = "/none"\n')
-    monkeypatch.setattr("automodel_launch.gpus.count", lambda: 0)
+    monkeypatch.setattr("automodel_launch.remote.gpus.count", lambda: 0)
     environment = ["--env", str(bench.workspace.env_file)]
-    assert cli.main(["doctor", "good", *environment]) == 0
+    assert main.main(["doctor", "good", *environment]) == 0
     assert "\033" not in capsys.readouterr().out
-    assert cli.main(["doctor", "bad", *environment]) == 3
+    assert main.main(["doctor", "bad", *environment]) == 3
     out = capsys.readouterr().out
     assert "FAIL  python" in out
     assert "fix: " in out
-    assert cli.main(["doctor", "bad", "--json", *environment]) == 3
+    assert main.main(["doctor", "bad", "--json", *environment]) == 3
     assert json.loads(capsys.readouterr().out)["profile"] == "bad"
 
 
 def test_a_profile_that_is_none(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["doctor", "locl", "--env", str(bench.workspace.env_file)]) == 2
+    assert main.main(["doctor", "locl", "--env", str(bench.workspace.env_file)]) == 2
     assert "'local'" in capsys.readouterr().err
-    assert cli.main(["doctor"]) == 2
+    assert main.main(["doctor"]) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from automodel_launch.envscope import EnvScope, exported
+from automodel_launch.config.envscope import EnvScope, exported
 
 
 def test_the_jobs_value_wins_over_this_shells() -> None:

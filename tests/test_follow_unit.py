@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from automodel_launch import executors
-from automodel_launch.follow import Follower, Tail, closing_block, exit_code
-from automodel_launch.jobs import Record, Status
-from automodel_launch.places import HERE, Place
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch.follow import Follower, Tail, closing_block, exit_code
+from automodel_launch.remote.filesystem import HERE, Place
 
 RECORD = Record("a.1", "a", "stub", "default", "local", "local", "run", "/no/a.1", "/no/a", "hash", 1.0)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import checks, executors, gitstate, submit
-from automodel_launch.plan import Plan
+from automodel_launch import checks, executors
+from automodel_launch.launch import submit
+from automodel_launch.plan import gitstate
+from automodel_launch.plan.plan import Plan
 from tests.workbench import Bench, make_bench
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import bad_nodes, checks, history, rundir, slurm
-from automodel_launch import plan as planning
-from automodel_launch.places import HERE
-from automodel_launch.slurm import Own, judge, parse
+from automodel_launch import checks
+from automodel_launch.jobs import bad_nodes, history, rundir
+from automodel_launch.plan import plan as plan_
+from automodel_launch.remote import slurm
+from automodel_launch.remote.filesystem import HERE
+from automodel_launch.remote.slurm import Own, judge, parse
 from tests.workbench import Bench, make_bench
 
 
@@ -136,7 +138,7 @@ def test_all_jobs_of_a_run_are_one_to_wandb(bench: Bench) -> None:
     run = first.agent["env"]["WANDB_RUN_ID"]
     assert run.startswith(first.run_name[:50]) and len(run) <= 64
     assert first.agent["env"]["WANDB_RESUME"] == "allow"
-    assert planning.with_job_id(first, f"{first.run_name}.7").agent["env"]["WANDB_RUN_ID"] == run
+    assert plan_.with_job_id(first, f"{first.run_name}.7").agent["env"]["WANDB_RUN_ID"] == run
     assert "WANDB_RUN_ID" not in bench.plan().agent["env"]
     own = bench.plan("+wandb={project: p}", "run.env.env_vars.WANDB_RUN_ID=mine")
     assert own.agent["env"]["WANDB_RUN_ID"] == "mine"

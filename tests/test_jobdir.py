@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import jobdir
-from automodel_launch.jobdir import JobDir
+from automodel_launch.jobs import jobdir
+from automodel_launch.jobs.jobdir import JobDir
 
 
 @pytest.fixture

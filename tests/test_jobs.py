@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import jobs
 from automodel_launch.errors import JobError
-from automodel_launch.jobs import Record, Status
+from automodel_launch.jobs import records
+from automodel_launch.jobs.records import Record, Status
 from tests.workbench import refused
 
 RECORD = Record("a.1", "a", "stub", "default", "local", "local", "run", "/runs/a.1", "/runs/a", "hash", 1.0)
@@ -21,38 +21,38 @@ RECORD = Record("a.1", "a", "stub", "default", "local", "local", "run", "/runs/a
 def _save(folder: Path, *ids: str, **changes: Any) -> None:
     for number, job in enumerate(ids):
         record = replace(RECORD, job_id=job, run_name=job.rpartition(".")[0], submitted=float(number), **changes)
-        jobs.save(folder, record)
+        records.save(folder, record)
 
 
 def test_a_record_comes_back_whole(tmp_path: Path) -> None:
     record = replace(RECORD, handle={"pid": 5}, max_steps=10, job_dir="/a 'b'/\n/ü")
-    jobs.save(tmp_path / "new" / "folder", record)
-    assert jobs.all_records(tmp_path / "new" / "folder") == [record]
-    assert jobs.find(tmp_path / "new" / "folder", "a.1") == record
+    records.save(tmp_path / "new" / "folder", record)
+    assert records.all_records(tmp_path / "new" / "folder") == [record]
+    assert records.find(tmp_path / "new" / "folder", "a.1") == record
 
 
 def test_an_end_is_remembered_and_final_an_hour_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs.save(tmp_path, RECORD)
-    jobs.remember(tmp_path, RECORD, Status("RUNNING"))
-    assert jobs.find(tmp_path, "a.1").last_end is None
+    records.save(tmp_path, RECORD)
+    records.remember(tmp_path, RECORD, Status("RUNNING"))
+    assert records.find(tmp_path, "a.1").last_end is None
     end = Status("FAILED", code=7, ended=5000.0)
-    jobs.remember(tmp_path, RECORD, end)
-    for now, final in ((5010.0, None), (5000.0 + jobs.SETTLED_S + 1, end)):
+    records.remember(tmp_path, RECORD, end)
+    for now, final in ((5010.0, None), (5000.0 + records.SETTLED_S + 1, end)):
         monkeypatch.setattr("time.time", lambda now=now: now)
-        found = jobs.find(tmp_path, "a.1")
+        found = records.find(tmp_path, "a.1")
         assert (found.last_end, found.final) == (end, final)
 
 
 def test_without_any_job(tmp_path: Path) -> None:
-    assert jobs.all_records(tmp_path / "none") == []
+    assert records.all_records(tmp_path / "none") == []
     for wanted in ("last", "a.1", ""):
-        refused(JobError, lambda w=wanted: jobs.find(tmp_path / "none", w), "none was submitted")  # type: ignore[misc]
+        refused(JobError, lambda w=wanted: records.find(tmp_path / "none", w), "none was submitted")  # type: ignore[misc]
 
 
 def test_each_way_to_name_a_job(tmp_path: Path) -> None:
     _save(tmp_path, "pretrain-tiny-aaa.1", "pretrain-tiny-aaa.2", "stub-x.1", "pretrain-big-bbb.1")
     found = {
-        wanted: jobs.find(tmp_path, wanted).job_id for wanted in ("last", "stub", "pretrain-tiny-aaa", "pretrain-b")
+        wanted: records.find(tmp_path, wanted).job_id for wanted in ("last", "stub", "pretrain-tiny-aaa", "pretrain-b")
     }
     assert found == {
         **{"last": "pretrain-big-bbb.1", "stub": "stub-x.1", "pretrain-tiny-aaa": "pretrain-tiny-aaa.2"},
@@ -62,34 +62,34 @@ def test_each_way_to_name_a_job(tmp_path: Path) -> None:
 
 def test_an_id_wins_over_a_longer_one(tmp_path: Path) -> None:
     _save(tmp_path, "a.1", "a.10", "a.11")
-    assert jobs.find(tmp_path, "a.1").job_id == "a.1"
+    assert records.find(tmp_path, "a.1").job_id == "a.1"
 
 
 def test_a_runs_name_wins_over_a_prefix(tmp_path: Path) -> None:
     _save(tmp_path, "a.1", "a.2", "a-2.1")
-    assert jobs.find(tmp_path, "a").job_id == "a.2"
+    assert records.find(tmp_path, "a").job_id == "a.2"
 
 
 def test_a_slurm_id_names_a_job(tmp_path: Path) -> None:
-    jobs.save(tmp_path, replace(RECORD, handle={"slurm_id": 1234}))
-    jobs.save(tmp_path, replace(RECORD, job_id="b.1", run_name="b", handle={"slurm_id": "99"}))
-    assert (jobs.find(tmp_path, "1234").job_id, jobs.find(tmp_path, "99").job_id) == ("a.1", "b.1")
+    records.save(tmp_path, replace(RECORD, handle={"slurm_id": 1234}))
+    records.save(tmp_path, replace(RECORD, job_id="b.1", run_name="b", handle={"slurm_id": "99"}))
+    assert (records.find(tmp_path, "1234").job_id, records.find(tmp_path, "99").job_id) == ("a.1", "b.1")
 
 
 def test_a_beginning_of_several(tmp_path: Path) -> None:
     _save(tmp_path, "a-x.1", "a-y.1")
-    refused(JobError, lambda: jobs.find(tmp_path, "a-"), "'a-'", "a-x.1", "a-y.1", "more of the id")
+    refused(JobError, lambda: records.find(tmp_path, "a-"), "'a-'", "a-x.1", "a-y.1", "more of the id")
 
 
 @pytest.mark.parametrize("wanted", ["b.1", "a.9", "A.1", "None", "*", "a.1.json", "../a", "\n"])
 def test_a_job_that_is_not_there(tmp_path: Path, wanted: str) -> None:
     _save(tmp_path, "a.1")
-    refused(JobError, lambda: jobs.find(tmp_path, wanted), "no job", "launch.py jobs")
+    refused(JobError, lambda: records.find(tmp_path, wanted), "no job", "launch.py jobs")
 
 
 def test_the_nearest_is_suggested(tmp_path: Path) -> None:
     _save(tmp_path, "pretrain-tiny-aaa.1")
-    refused(JobError, lambda: jobs.find(tmp_path, "pretrian-tiny-aaa.1"), "'pretrain-tiny-aaa.1'")
+    refused(JobError, lambda: records.find(tmp_path, "pretrian-tiny-aaa.1"), "'pretrain-tiny-aaa.1'")
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_the_nearest_is_suggested(tmp_path: Path) -> None:
 def test_a_file_that_is_no_record_is_left_out(tmp_path: Path, text: str) -> None:
     _save(tmp_path, "a.1")
     (tmp_path / "b.1.json").write_text(text)
-    assert [record.job_id for record in jobs.all_records(tmp_path)] == ["a.1"]
-    assert jobs.find(tmp_path, "last").job_id == "a.1"
+    assert [record.job_id for record in records.all_records(tmp_path)] == ["a.1"]
+    assert records.find(tmp_path, "last").job_id == "a.1"
 
 
 @pytest.mark.parametrize("change", [{"handle": None}, {"handle": "x"}, {"submitted": "now"}, {"job_id": 5}])
@@ -108,21 +108,21 @@ def test_a_record_with_wrong_types_is_left_out(tmp_path: Path, change: dict[str,
     _save(tmp_path, "a.1")
     values = json.loads((tmp_path / "a.1.json").read_text())
     (tmp_path / "b.1.json").write_text(json.dumps({**values, "job_id": "b.1", **change}))
-    assert [record.job_id for record in jobs.all_records(tmp_path)] == ["a.1"]
-    assert jobs.find(tmp_path, "a").job_id == "a.1"
+    assert [record.job_id for record in records.all_records(tmp_path)] == ["a.1"]
+    assert records.find(tmp_path, "a").job_id == "a.1"
 
 
 def test_keys_of_a_later_version_do_not_matter(tmp_path: Path) -> None:
     _save(tmp_path, "a.1")
     values = json.loads((tmp_path / "a.1.json").read_text())
     (tmp_path / "a.1.json").write_text(json.dumps({**values, "later": 1}))
-    assert len(jobs.all_records(tmp_path)) == 1
+    assert len(records.all_records(tmp_path)) == 1
 
 
 def _write_many(folder: Path, mark: str) -> None:
     for number in range(100):
-        jobs.save(folder, replace(RECORD, job_id="shared.1", config=mark * 2000))
-        jobs.save(folder, replace(RECORD, job_id=f"{mark}.{number}"))
+        records.save(folder, replace(RECORD, job_id="shared.1", config=mark * 2000))
+        records.save(folder, replace(RECORD, job_id=f"{mark}.{number}"))
 
 
 def test_two_processes_write_at_once(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
         for path in tmp_path.glob("shared.1.json"):
             json.loads(path.read_text())
     assert [writer.exitcode for writer in writers] == [0, 0]
-    assert len(jobs.all_records(tmp_path)) == 201
+    assert len(records.all_records(tmp_path)) == 201
     assert list(tmp_path.glob("*.tmp")) == []
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import naming
 from automodel_launch.errors import UsageError
+from automodel_launch.plan import naming
 from tests.workbench import refused
 
 NASTY = [

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from automodel_launch.config.overrides import MARK, parse, split
 from automodel_launch.errors import ConfigError, LaunchError, UsageError
-from automodel_launch.overrides import MARK, parse, split
 from tests.workbench import refused
 
 VALUED, FLAGS = {"-c", "--config", "--run", "--batch", "--name"}, {"--dry-run", "--json", "-h"}

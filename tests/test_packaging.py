@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import checks, packaging
+from automodel_launch import checks
 from automodel_launch.errors import ConfigError
-from automodel_launch.packaging import PlannedFile
-from automodel_launch.places import HERE
+from automodel_launch.plan import packaging
+from automodel_launch.plan.packaging import PlannedFile
+from automodel_launch.remote.filesystem import HERE
 from tests.workbench import Bench, make_bench, refused
 
 

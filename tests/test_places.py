@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import places
 from automodel_launch.errors import ClusterError
-from automodel_launch.follow import Tail, new_lines
-from automodel_launch.places import HERE, Behind, Place
-from automodel_launch.shell import LocalShell
+from automodel_launch.launch.follow import Tail, new_lines
+from automodel_launch.remote import filesystem
+from automodel_launch.remote.filesystem import HERE, Behind, Place
+from automodel_launch.remote.shell import LocalShell
 from tests.workbench import refused
 
 
@@ -64,8 +64,8 @@ def test_several_at_once(place: Place, tmp_path: Path) -> None:
 
 
 def test_a_chunk_is_shared(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "CHUNK", 100)
-    monkeypatch.setattr(places, "SHARE", 10)
+    monkeypatch.setattr(filesystem, "CHUNK", 100)
+    monkeypatch.setattr(filesystem, "SHARE", 10)
     (tmp_path / "a").write_bytes(b"x" * 1000)
     found = place.read_many([(str(tmp_path / "a"), 0)] * 4)
     assert [len(one[0]) for one in found if one] == [25] * 4
@@ -116,7 +116,7 @@ def test_a_30_mb_log_comes_once_in_chunks(tmp_path: Path) -> None:
     tail = Tail(path, place=Behind(shell))
     assert sum(len(text) + 1 for text in tail.lines()) == 30_000_000
     assert len(shell.calls) == 4
-    assert max(shell.calls) <= places.CHUNK + 100
+    assert max(shell.calls) <= filesystem.CHUNK + 100
     assert sum(shell.calls) < 30_001_000
     assert list(tail.lines()) == []
     assert shell.calls[4:] == [11]  # the size, and no byte of the log

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import executors, jobs
-from automodel_launch import plan as planning
+from automodel_launch import executors
 from automodel_launch.errors import ProfileError
-from automodel_launch.plan import Plan
+from automodel_launch.jobs import records
+from automodel_launch.plan import plan as plan_
+from automodel_launch.plan.plan import Plan
 from tests.conftest import ROOT
 from tests.workbench import Bench, make_bench, refused
 
@@ -132,13 +133,13 @@ def test_a_shells_variables_in_a_profile_are_no_references(bench: Bench) -> None
 def test_processes_on_a_machine_without_gpus(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, text: str, processes: int
 ) -> None:
-    monkeypatch.setattr("automodel_launch.gpus.count", lambda: 0)
+    monkeypatch.setattr("automodel_launch.remote.gpus.count", lambda: 0)
     plan = bench.plan(text)
     assert (plan.processes_per_node, plan.world_size) == (processes, processes)
 
 
 def test_auto_is_the_number_of_gpus(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("automodel_launch.gpus.count", lambda: 4)
+    monkeypatch.setattr("automodel_launch.remote.gpus.count", lambda: 4)
     assert bench.plan("run.env.nproc_per_node=auto").processes_per_node == 4
 
 
@@ -153,16 +154,16 @@ def test_the_next_job_of_a_run_has_its_name_and_hash(bench: Bench) -> None:
     assert (first.job_id, second.job_id) == (f"{first.run_name}.1", f"{first.run_name}.2")
     assert second.plan_hash == first.plan_hash
     assert second.script != first.script
-    assert planning.with_job_id(second, first.job_id) == first
+    assert plan_.with_job_id(second, first.job_id) == first
 
 
 def test_a_job_elsewhere_with_that_id_is_not_forgotten(bench: Bench, tmp_path: Path) -> None:
     """Ids are what JOB names and records are kept under, whatever job root a profile has."""
     first = bench.plan()
-    record = jobs.Record(
+    record = records.Record(
         first.job_id, first.run_name, "stub", "default", "local", "local", "run", str(tmp_path / "x"), "", "", 1.0
     )
-    jobs.save(bench.workspace.records, record)
+    records.save(bench.workspace.records, record)
     assert bench.plan().job_id == f"{first.run_name}.2"
 
 

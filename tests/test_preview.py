@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import checks, preview
+from automodel_launch import checks
 from automodel_launch.checks import Finding
+from automodel_launch.commands import preview
 from tests.workbench import Bench, make_bench
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import pydantic
 import pytest
 
-from automodel_launch import profile_schema as schema
-from automodel_launch import profiles
 from automodel_launch.errors import ProfileError
 from automodel_launch.executors import agent
-from automodel_launch.profile_schema import Profile, validate
+from automodel_launch.profile import profiles, schema
+from automodel_launch.profile.schema import Profile, validate
 from tests.workbench import refused
 
 

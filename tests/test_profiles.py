@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import profiles
 from automodel_launch.errors import ProfileError
-from automodel_launch.profiles import EnvFile, Layer, load, merge
+from automodel_launch.profile import profiles
+from automodel_launch.profile.profiles import EnvFile, Layer, load, merge
 from tests.workbench import refused
 
 NEMOTRON = """

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from automodel_launch.progress import WINDOW, Progress
+from automodel_launch.launch.progress import WINDOW, Progress
 
 
 def _add(progress: Progress, step: int, **values: Any) -> None:

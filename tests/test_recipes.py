@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import recipes, workspace
+from automodel_launch import workspace
 from automodel_launch.errors import RecipeError
+from automodel_launch.plan import recipes
 from tests.workbench import Bench, make_bench, refused
 
 

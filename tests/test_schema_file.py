@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from automodel_launch import automodel, schemas
-from automodel_launch.schemas import renamed
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import schema as schemas
+from automodel_launch.backends.automodel.schema import renamed
 from tests.conftest import ROOT, clean_environ
 
 
@@ -41,4 +42,4 @@ def test_help_does_not_read_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert "automodel_launch.schemas" not in done.stdout
+    assert "automodel_launch.backends.automodel.schema" not in done.stdout

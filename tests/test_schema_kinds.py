@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from automodel_launch.schemas import kinds
+from automodel_launch.backends.automodel.schema import kinds
 
 
 @pytest.mark.parametrize(

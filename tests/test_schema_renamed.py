@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import automodel, schemas
-from automodel_launch.schemas import renamed
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import schema
+from automodel_launch.backends.automodel.schema import renamed
 
 _REFUSED = [old.key for old in renamed.RENAMED if "once the model is loaded" in old.does]
 _IGNORED = [old.key for old in renamed.RENAMED if "." not in old.key]
@@ -32,17 +33,17 @@ def test_automodel_refuses_what_the_table_says_it_does(key: str) -> None:
 
 @pytest.mark.parametrize("key", _IGNORED)
 def test_nothing_reads_the_keys_that_are_ignored(key: str) -> None:
-    top = schemas.load().top(automodel.RECIPE)
+    top = schema.load().top(automodel.RECIPE)
     assert top is not None
     assert key not in top
 
 
 def test_what_took_their_place_is_there() -> None:
-    step = schemas.load().section("step_scheduler")
+    step = schema.load().section("step_scheduler")
     assert step is not None
     assert {"val_every_steps", "ckpt_every_steps"} < set(step.params)
     for strategy in renamed.STRATEGIES.values():
-        assert schemas.load().strategy(strategy) is not None
+        assert schema.load().strategy(strategy) is not None
 
 
 def test_targets_of_lr_scheduler_and_distributed_are_ignored() -> None:

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import executors, secrets, submit
+from automodel_launch import executors
 from automodel_launch.errors import ClusterError, ProfileError
-from automodel_launch.places import HERE, Behind, Place
-from automodel_launch.shell import LocalShell
+from automodel_launch.launch import submit
+from automodel_launch.plan import secrets
+from automodel_launch.remote.filesystem import HERE, Behind, Place
+from automodel_launch.remote.shell import LocalShell
 from tests.workbench import Bench, make_bench, refused
 
 NASTY = "a'b\"c $HOME `id` \\ \n#x;\té"

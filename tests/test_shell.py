@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import shell as shells
 from automodel_launch.errors import ClusterError
-from automodel_launch.shell import LocalShell, SshShell
+from automodel_launch.remote import shell
+from automodel_launch.remote.shell import LocalShell, SshShell
 from tests.workbench import refused
 
 # Notes its arguments, and does what an ssh would do on a host of its own.
@@ -36,9 +36,9 @@ def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAKE", str(tmp_path))
     for name in ("FAKE_STDERR", "FAKE_SLEEP", "FAKE_MOTD"):
         monkeypatch.setenv(name, "")
-    monkeypatch.setattr(shells, "_bases", lambda: [str(tmp_path / "s")])
-    monkeypatch.setattr(shells, "_SOCKET_PATH", 1000)
-    monkeypatch.setattr(shells, "_failed", {})
+    monkeypatch.setattr(shell, "_bases", lambda: [str(tmp_path / "s")])
+    monkeypatch.setattr(shell, "_SOCKET_PATH", 1000)
+    monkeypatch.setattr(shell, "_failed", {})
     return tmp_path
 
 
@@ -103,12 +103,12 @@ def test_a_long_path_is_left_for_a_short_one(monkeypatch: pytest.MonkeyPatch, tm
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
-    assert len(shells._control_path(SshShell("h"))) <= 87
+    assert len(shell._control_path(SshShell("h"))) <= 87
 
 
 def test_a_session_folder_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/no/such/folder")
-    assert not shells._control_path(SshShell("h")).startswith("/no")
+    assert not shell._control_path(SshShell("h")).startswith("/no")
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_why_ssh_failed(ssh: Path, monkeypatch: pytest.MonkeyPatch, said: str, f
 
 
 def test_a_host_that_says_nothing(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shells, "GIVE_UP_S", 0.3)
+    monkeypatch.setattr(shell, "GIVE_UP_S", 0.3)
     monkeypatch.setenv("FAKE_SLEEP", "5")
     refused(ClusterError, lambda: SshShell("h").run("true"), "no answer")
 
 
 def test_many_calls_wait_for_one_failure(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (ssh / "bin" / "ssh").write_text('#!/bin/bash\necho >> "$FAKE/calls"\nsleep 0.3\nexit 255\n')
-    monkeypatch.setattr(shells, "REMEMBER_S", 60.0)
+    monkeypatch.setattr(shell, "REMEMBER_S", 60.0)
     for _ in range(5):
         with pytest.raises(ClusterError):
             SshShell("h").run("true")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import slurm
-from automodel_launch.jobs import ENDED
-from automodel_launch.shell import LocalShell
-from automodel_launch.slurm import ACTIVE, FAILURES, WAITING, Answer, Own, judge, parse
+from automodel_launch.jobs.records import ENDED
+from automodel_launch.remote import slurm
+from automodel_launch.remote.shell import LocalShell
+from automodel_launch.remote.slurm import ACTIVE, FAILURES, WAITING, Answer, Own, judge, parse
 
 DOWN = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
 NO_JOB = "slurm_load_jobs error: Invalid job id specified"

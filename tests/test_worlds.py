@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import cli
+from automodel_launch.commands import main
 from tests.conftest import ROOT, clean_environ
 
 PACKAGE = "automodel_launch"
@@ -184,7 +184,7 @@ def test_quick_answers_import_nothing_heavy(argv: list[str], code: int) -> None:
     )
     assert done.returncode == code, done.stderr
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "automodel_launch.cli" in imported
+    assert "automodel_launch.commands.main" in imported
     assert imported & set(HEAVY) == set()
 
 
@@ -222,19 +222,19 @@ SURFACE = {
 
 def test_commands_and_their_options(capsys: pytest.CaptureFixture[str]) -> None:
     """A new command or option belongs into the documentation, and then here."""
-    assert set(cli.COMMANDS) == set(SURFACE) - {"pretrain"}
+    assert set(main.COMMANDS) == set(SURFACE) - {"pretrain"}
     for command, options in SURFACE.items():
         with pytest.raises(SystemExit):
-            cli.main([command, "--help"])
+            main.main([command, "--help"])
         text = capsys.readouterr().out
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) == options, command
 
 
 def test_no_arguments_show_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([]) == 2
+    assert main.main([]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert "RECIPE" in said.err
-    assert cli.main(["--help"]) == 0
+    assert main.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert [command for command in cli.COMMANDS if command not in text] == []
+    assert [command for command in main.COMMANDS if command not in text] == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from automodel_launch import yamlio
+from automodel_launch.config import yamlio
 from automodel_launch.errors import ConfigError
 from tests.workbench import refused
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import configs, overrides, profiles, recipes
-from automodel_launch import plan as planning
-from automodel_launch.configs import Layered
+from automodel_launch.config import configs, overrides
+from automodel_launch.config.configs import Layered
 from automodel_launch.errors import LaunchError
-from automodel_launch.plan import Plan
-from automodel_launch.recipes import Recipe
+from automodel_launch.plan import plan as plan_
+from automodel_launch.plan import recipes
+from automodel_launch.plan.plan import Plan
+from automodel_launch.plan.recipes import Recipe
+from automodel_launch.profile import profiles
 from automodel_launch.workspace import Workspace
 from tests.conftest import ENV_TOML, STUB, STUB_CONFIG
 
@@ -71,7 +73,7 @@ class Bench:
         env_file = profiles.load(self.workspace.env_file, profile)
         layered = self.layered(*texts, config=config)
         options.setdefault("environ", self.environ)
-        return planning.make(self.workspace, env_file, profile, self.recipe, layered, **options)
+        return plan_.make(self.workspace, env_file, profile, self.recipe, layered, **options)
 
     def planned(self, text: str, *texts: str, **options: Any) -> Plan:
         """The plan for a config of that text."""

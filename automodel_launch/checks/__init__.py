@@ -5,29 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from automodel_launch import executors
-from automodel_launch.checks import (
+from automodel_launch.backends.automodel.checks import (
     batch,
-    config,
-    containers,
-    credentials,
     data,
-    directories,
-    machine,
     memory,
     nanogpt,
-    packaging,
     parallel,
     pipeline,
-    profile,
     routing,
     schedule,
     schema,
-    storage,
     targets,
     training,
 )
-from automodel_launch.checks.finding import Finding
-from automodel_launch.plan import Plan
+from automodel_launch.checks import config, containers, credentials, directories, machine, packaging, profile, storage
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
 
 Check = Callable[[Plan], Iterator[Finding]]
 

@@ -6,13 +6,14 @@ import datetime
 import re
 from collections.abc import Callable, Iterator
 
-from automodel_launch import disk, questions, slurm_site
-from automodel_launch.checks import containers, credentials, data, storage
-from automodel_launch.checks.finding import Finding
+from automodel_launch.backends.automodel.checks import data
+from automodel_launch.checks import containers, credentials, storage
 from automodel_launch.errors import ClusterError
-from automodel_launch.plan import Plan
-from automodel_launch.questions import Answer, Answers
-from automodel_launch.shell import Shell
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import disk, probes, slurm_site
+from automodel_launch.remote.probes import Answer, Answers
+from automodel_launch.remote.shell import Shell
 
 _START = re.compile(r"to start at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")
 _PAST, _FUTURE = datetime.timedelta(days=1), datetime.timedelta(days=60)
@@ -33,7 +34,7 @@ def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str
         **credentials.asked(plan),
     }
     try:
-        answers = questions.ask(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
+        answers = probes.ask(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
     except ClusterError as error:
         yield _unreachable(error.message, error.hint)
         return

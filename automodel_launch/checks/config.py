@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from automodel_launch import automodel, rundir
-from automodel_launch.checks.finding import Finding
-from automodel_launch.configs import flatten
-from automodel_launch.plan import Plan
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.config.configs import flatten
+from automodel_launch.jobs import rundir
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
 
 _DOLLAR = re.compile(r"\$[A-Za-z_]\w*|\$\{(?!oc\.env:)[^}]+\}")
 

@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import automodel, executors, found, sqsh
-from automodel_launch.checks.finding import Finding
-from automodel_launch.checks.said import said
-from automodel_launch.executors import containers, mounts
-from automodel_launch.executors.containers import PYXIS, Container
-from automodel_launch.executors.mounts import Mount
-from automodel_launch.plan import Plan
-from automodel_launch.questions import Answers
+from automodel_launch import executors
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel.data import facts
+from automodel_launch.executors.containers import container as containers
+from automodel_launch.executors.containers import mounts, sqsh
+from automodel_launch.executors.containers.container import PYXIS, Container
+from automodel_launch.executors.containers.mounts import Mount
+from automodel_launch.plan.describe import said
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote.probes import Answers
 
 CHECKOUT = "/opt/Automodel"  # where NVIDIA's image has it, installed in editable form
 _BARE = 'container_image = "none" with python, setup_lines; or container_runtime = "apptainer"'
@@ -32,7 +35,7 @@ def visible_inside(plan: Plan) -> Iterator[Finding]:
                 source = plan.provenance.get(key, plan.config_name)
                 message = f"{key} ({source}): {path} is not in the container, unless the image has it."
                 yield Finding("warning", "not-in-container", message, f'mounts = ["{path.rpartition("/")[0] or path}"]')
-    for key, path in found.directories(plan):
+    for key, path in facts.directories(plan):
         if mounts.outside(path, seen) is None:
             message = f"{said(plan, key)} is on no mount: what is written there is lost with the container."
             yield Finding("warning", "not-in-container", message, f"{key} below ${{run.dir}}, or a mount")

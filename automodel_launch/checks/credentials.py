@@ -9,14 +9,18 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from automodel_launch import automodel, envscope, executors, found, gated, hub_cache
-from automodel_launch.checks.finding import Finding
-from automodel_launch.checks.said import source, written
-from automodel_launch.configs import flatten
-from automodel_launch.executors import mounts
-from automodel_launch.plan import Plan
-from automodel_launch.questions import Answers
-from automodel_launch.secrets import is_secret
+from automodel_launch import executors
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel.data import facts
+from automodel_launch.backends.hub import cache, gated
+from automodel_launch.config import envscope
+from automodel_launch.config.configs import flatten
+from automodel_launch.executors.containers import mounts
+from automodel_launch.plan.describe import source, written
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.plan.secrets import is_secret
+from automodel_launch.remote.probes import Answers
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # huggingface_hub, utils/_auth.py
 KEY = "WANDB_API_KEY"
@@ -103,7 +107,7 @@ def _repositories(plan: Plan) -> Iterator[tuple[str, str]]:
     """(key, hub id) of the model and of tokenizers."""
     place = automodel.model_place(plan.config)
     for key, value in (*automodel.tokenizers(plan.config), *([place] if place else [])):
-        if not automodel.left_to_the_job(value) and not found.is_path(value, plan.visible) and value.count("/") <= 1:
+        if not automodel.left_to_the_job(value) and not facts.is_path(value, plan.visible) and value.count("/") <= 1:
             yield key, value
 
 
@@ -147,10 +151,10 @@ def _value(plan: Plan, name: str) -> str | None:
 
 
 def _known_here(plan: Plan) -> set[str]:
-    known = {f"cached {name}" for _, name in _repositories(plan) if hub_cache.has(name)}
+    known = {f"cached {name}" for _, name in _repositories(plan) if cache.has(name)}
     if not _inherits(plan):
         return known
-    if (hub_cache.home() / "token").is_file():
+    if (cache.home() / "token").is_file():
         known.add("token-file")
     with contextlib.suppress(OSError, ValueError):
         known.update({"netrc"} if "wandb" in Path("~/.netrc").expanduser().read_text(encoding="utf-8") else ())

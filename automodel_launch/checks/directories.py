@@ -5,12 +5,14 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from automodel_launch import automodel, executors, found
-from automodel_launch.checks.finding import Finding
-from automodel_launch.checks.said import said, setting
-from automodel_launch.executors import mounts
-from automodel_launch.found import Found, outside
-from automodel_launch.plan import Plan
+from automodel_launch import executors
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel.data import facts as found
+from automodel_launch.backends.automodel.data.facts import Found, outside
+from automodel_launch.executors.containers import mounts
+from automodel_launch.plan.describe import said, setting
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
 
 # Each node has its own (hier(7), systemd's file-hierarchy(7)).
 _OF_A_NODE = ("/tmp", "/var/tmp", "/dev/shm", "/run")

@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from automodel_launch import gpus, questions
-from automodel_launch.checks.finding import Finding
 from automodel_launch.errors import ClusterError
-from automodel_launch.executors.mounts import Mount
-from automodel_launch.plan import Plan
-from automodel_launch.shell import Shell
+from automodel_launch.executors.containers.mounts import Mount
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import gpus, probes
+from automodel_launch.remote.shell import Shell
 
 _ELSEWHERE = ("ssh://", "tcp://", "http://", "https://")
 
@@ -27,7 +27,7 @@ def findings(plan: Plan, shell: Shell, image: str, mounts: Sequence[Mount], same
         "same": f"docker ps --filter {shlex.quote(same_run)} --format '{{{{.Names}}}}'",
     }
     try:
-        answers = questions.ask(shell, asked)
+        answers = probes.ask(shell, asked)
     except ClusterError as error:
         yield Finding("error", "no-docker", error.message, error.hint)
         return

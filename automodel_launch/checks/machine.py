@@ -12,11 +12,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from automodel_launch import automodel, gpus, naming, schemas
-from automodel_launch.checks.finding import Finding
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import schema
 from automodel_launch.executors.agent import starts_with_ft
-from automodel_launch.jobdir import JobDir
-from automodel_launch.plan import Plan
+from automodel_launch.jobs.jobdir import JobDir
+from automodel_launch.plan import naming
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import gpus
 
 COMPILERS = ("c++", "g++", "clang++")
 INSTALL = "bash scripts/setup.sh makes .venv with all that training needs; or set `python` in the profile"
@@ -77,11 +80,11 @@ def _version(name: str) -> str | None:
 def _other_automodel(plan: Plan, found: Mapping[str, str | None]) -> Iterator[Finding]:
     """The config's checks know one release of AutoModel."""
     for name, version in found.items():
-        if automodel.is_automodel(name) and version not in (None, schemas.VERSION):
+        if automodel.is_automodel(name) and version not in (None, schema.VERSION):
             message = (
-                f"{plan.agent['python']} has AutoModel {version}; the config was checked against {schemas.VERSION}."
+                f"{plan.agent['python']} has AutoModel {version}; the config was checked against {schema.VERSION}."
             )
-            fix = f"pip install nemo-automodel=={schemas.VERSION}, or read its findings with that in mind"
+            fix = f"pip install nemo-automodel=={schema.VERSION}, or read its findings with that in mind"
             yield Finding("note", "other-automodel", message, fix)
 
 

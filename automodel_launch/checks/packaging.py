@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from automodel_launch import executors, gitstate
-from automodel_launch.checks.finding import Finding
-from automodel_launch.packaging import PlannedFile
-from automodel_launch.plan import Plan
+from automodel_launch import executors
+from automodel_launch.plan import gitstate
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.packaging import PlannedFile
+from automodel_launch.plan.plan import Plan
 
 
 def uncommitted(plan: Plan) -> Iterator[Finding]:

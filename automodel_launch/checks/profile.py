@@ -6,9 +6,10 @@ import os
 import time
 from collections.abc import Iterator
 
-from automodel_launch import bad_nodes, executors
-from automodel_launch.checks.finding import Finding
-from automodel_launch.plan import Plan
+from automodel_launch import executors
+from automodel_launch.jobs import bad_nodes
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
 
 
 def idle_keys(plan: Plan) -> Iterator[Finding]:

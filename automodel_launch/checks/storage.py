@@ -10,15 +10,20 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from automodel_launch import automodel, disk, executors, model_parameters, model_shape, rundir
-from automodel_launch.automodel import CHECKPOINT_DIR, CKPT_EVERY, KEEP_CHECKPOINTS
-from automodel_launch.checks.finding import Finding
-from automodel_launch.checks.said import said, setting
-from automodel_launch.disk import Disk
-from automodel_launch.executors import mounts
-from automodel_launch.memory_estimate import BYTES, moments
-from automodel_launch.plan import Plan
-from automodel_launch.questions import Answers
+from automodel_launch import executors
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel.keys import CHECKPOINT_DIR, CKPT_EVERY, KEEP_CHECKPOINTS
+from automodel_launch.backends.automodel.model import parameters as model_parameters
+from automodel_launch.backends.automodel.model import shape as model_shape
+from automodel_launch.backends.automodel.model.memory import BYTES, moments
+from automodel_launch.executors.containers import mounts
+from automodel_launch.jobs import rundir
+from automodel_launch.plan.describe import said, setting
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import disk
+from automodel_launch.remote.disk import Disk
+from automodel_launch.remote.probes import Answers
 
 MANY = 100
 GB = 10**9

@@ -10,14 +10,14 @@ from automodel_launch.errors import ProfileError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from automodel_launch.checks.finding import Finding
-    from automodel_launch.diagnosis import Line
-    from automodel_launch.executors.mounts import Mount
-    from automodel_launch.jobs import Record, Status
-    from automodel_launch.places import Place
-    from automodel_launch.plan import Plan
-    from automodel_launch.profile_schema import Profile
-    from automodel_launch.shell import Shell
+    from automodel_launch.doctor.diagnosis import Line
+    from automodel_launch.executors.containers.mounts import Mount
+    from automodel_launch.jobs.records import Record, Status
+    from automodel_launch.plan.finding import Finding
+    from automodel_launch.plan.plan import Plan
+    from automodel_launch.profile.schema import Profile
+    from automodel_launch.remote.filesystem import Place
+    from automodel_launch.remote.shell import Shell
     from automodel_launch.workspace import Workspace
 
 _MODULES = {name: f"{__name__}.{name}" for name in ("local", "slurm", "docker")}

@@ -6,12 +6,14 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import automodel, executors, secrets
+from automodel_launch import executors
+from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.errors import ProfileError
-from automodel_launch.executors import containers
+from automodel_launch.executors.containers import container
+from automodel_launch.plan import secrets
 
 if TYPE_CHECKING:
-    from automodel_launch.plan import Plan
+    from automodel_launch.plan.plan import Plan
 
 SCHEMA = 1
 HEARTBEAT_S = 10.0
@@ -72,7 +74,7 @@ def spec(
         "chain": chain,
         "max_nan_steps": profile.max_nan_steps,
         "checkpoint_dir": automodel.checkpoint_dir(plan.config),
-        "workdir": containers.workdir(plan) if executors.get(plan.executor).image(profile) else None,
+        "workdir": container.workdir(plan) if executors.get(plan.executor).image(profile) else None,
     }
 
 

@@ -23,22 +23,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import gpus, secrets
 from automodel_launch.errors import ClusterError, JobError, ProfileError
-from automodel_launch.executors import agent, containers, mounts
-from automodel_launch.executors.batch_words import NEMO_RUN
+from automodel_launch.executors import agent
+from automodel_launch.executors.containers import container, mounts
+from automodel_launch.executors.containers.mounts import Mount
 from automodel_launch.executors.local import CPU_PROCESSES
-from automodel_launch.executors.mounts import Mount
-from automodel_launch.jobdir import JobDir, from_record
-from automodel_launch.jobs import Record, Status
-from automodel_launch.places import HERE, Place
-from automodel_launch.shell import Done, LocalShell, Shell
+from automodel_launch.executors.sbatch_validation import NEMO_RUN
+from automodel_launch.jobs.jobdir import JobDir, from_record
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.plan import secrets
+from automodel_launch.remote import gpus
+from automodel_launch.remote.filesystem import HERE, Place
+from automodel_launch.remote.shell import Done, LocalShell, Shell
 
 if TYPE_CHECKING:
-    from automodel_launch.checks.finding import Finding
-    from automodel_launch.diagnosis import Line
-    from automodel_launch.plan import Plan
-    from automodel_launch.profile_schema import Profile
+    from automodel_launch.doctor.diagnosis import Line
+    from automodel_launch.plan.finding import Finding
+    from automodel_launch.plan.plan import Plan
+    from automodel_launch.profile.schema import Profile
     from automodel_launch.workspace import Workspace
 
 AGENT_PYTHON = "python3"  # of the image; any Python from 3.8 on, with nothing installed
@@ -98,7 +100,7 @@ class Docker:
 
     def image(self, profile: Profile) -> str | None:
         """`container_image`, by default the recipe's own image."""
-        image = containers.image_of(profile, "profile")
+        image = container.image_of(profile, "profile")
         return image.for_docker if image else None
 
     def mounts(self, plan: Plan) -> list[Mount]:
@@ -144,7 +146,7 @@ exec docker run --detach --rm \\
 
     def examine(self, profile: Profile, workspace: Workspace) -> Iterator[Line]:
         """The engine, the image, the job root, GPUs."""
-        from automodel_launch import doctor_docker
+        from automodel_launch.doctor import docker as doctor_docker
 
         root, image = self.job_root(profile, workspace), self.image(profile)
         return doctor_docker.lines(LocalShell(), root, image, _gpus(profile))
@@ -250,7 +252,7 @@ def _state(handle: dict[str, Any]) -> str | None:
 
 def _image(plan: Plan) -> str:
     source = plan.profile_sources.get("container_image", plan.profile_name)
-    image = containers.image_of(plan.profile, source)
+    image = container.image_of(plan.profile, source)
     if image is None:
         raise ProfileError(
             f"container_image is missing ({plan.profile_name}): executor 'docker' runs the job in an image.",

@@ -17,20 +17,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import gpus, nemo
 from automodel_launch.errors import ClusterError, JobError
-from automodel_launch.executors import agent
-from automodel_launch.jobdir import JobDir
-from automodel_launch.jobs import Record, Status
-from automodel_launch.places import HERE, Place
-from automodel_launch.shell import LocalShell, Shell
+from automodel_launch.executors import agent, nemo
+from automodel_launch.jobs.jobdir import JobDir
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.remote import gpus
+from automodel_launch.remote.filesystem import HERE, Place
+from automodel_launch.remote.shell import LocalShell, Shell
 
 if TYPE_CHECKING:
-    from automodel_launch.checks.finding import Finding
-    from automodel_launch.diagnosis import Line
-    from automodel_launch.executors.mounts import Mount
-    from automodel_launch.plan import Plan
-    from automodel_launch.profile_schema import Profile
+    from automodel_launch.doctor.diagnosis import Line
+    from automodel_launch.executors.containers.mounts import Mount
+    from automodel_launch.plan.finding import Finding
+    from automodel_launch.plan.plan import Plan
+    from automodel_launch.profile.schema import Profile
     from automodel_launch.workspace import Workspace
 
 CPU_PROCESSES = 2  # enough to be a real distributed run, few enough for a laptop
@@ -108,10 +108,10 @@ class LocalMachine:
 
     def examine(self, profile: Profile, workspace: Workspace) -> Iterator[Line]:
         """Python and its packages, the job root, GPUs."""
-        from automodel_launch import doctor_local
+        from automodel_launch.doctor import local
 
         root, python = self.job_root(profile, workspace), profile.python or sys.executable
-        return doctor_local.lines(root, python, self.processes(profile), profile.gpus_per_node)
+        return local.lines(root, python, self.processes(profile), profile.gpus_per_node)
 
     def submit(self, plan: Plan, workspace: Workspace) -> dict[str, Any]:
         """Start the agent.

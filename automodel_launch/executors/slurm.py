@@ -18,20 +18,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import nemo, secrets, slurm
 from automodel_launch.errors import ClusterError, JobError, ProfileError, SubmissionUnknown
-from automodel_launch.executors import agent, batch_words, containers
-from automodel_launch.executors.batch_words import NEMO_RUN, SAFE_PATH
-from automodel_launch.executors.mounts import Mount
-from automodel_launch.jobs import Record, Status
-from automodel_launch.places import HERE, Behind, Place
-from automodel_launch.shell import LocalShell, Shell, SshShell
+from automodel_launch.executors import agent, nemo, sbatch_validation
+from automodel_launch.executors.containers import container as containers
+from automodel_launch.executors.containers.mounts import Mount
+from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.plan import secrets
+from automodel_launch.remote import slurm
+from automodel_launch.remote.filesystem import HERE, Behind, Place
+from automodel_launch.remote.shell import LocalShell, Shell, SshShell
 
 if TYPE_CHECKING:
-    from automodel_launch.checks.finding import Finding
-    from automodel_launch.diagnosis import Line
-    from automodel_launch.plan import Plan
-    from automodel_launch.profile_schema import Profile
+    from automodel_launch.doctor.diagnosis import Line
+    from automodel_launch.plan.finding import Finding
+    from automodel_launch.plan.plan import Plan
+    from automodel_launch.profile.schema import Profile
     from automodel_launch.workspace import Workspace
 
 AGENT_PYTHON = "python3"  # runs the node agent; any Python from 3.8 on, with nothing installed
@@ -155,7 +157,7 @@ class Slurm:
         Raises:
             ProfileError: the profile has what a batch script cannot carry.
         """
-        batch_words.check(plan.profile, plan.profile_sources)
+        sbatch_validation.check(plan.profile, plan.profile_sources)
         containers.of(plan)
         number = int(hashlib.sha256(plan.job_dir.encode()).hexdigest(), 16)
         port = plan.profile.rdzv_port or PORTS[number % len(PORTS)]
@@ -181,7 +183,7 @@ class Slurm:
 
     def examine(self, profile: Profile, workspace: Workspace) -> Iterator[Line]:
         """Everything that can be asked without a job."""
-        from automodel_launch import doctor_slurm
+        from automodel_launch.doctor import slurm as doctor_slurm
 
         root, shell = self.job_root(profile, workspace), _shell(profile.model_dump())
         return doctor_slurm.lines(profile, root, shell, AGENT_PYTHON)

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from automodel_launch import overrides, yamlio
+from automodel_launch.config import overrides, yamlio
 from automodel_launch.errors import LaunchError
 from tests.faults import launches
 from tests.faults.launches import ROOT, Launch, Stage

@@ -8,8 +8,8 @@ from typing import Any
 
 import tomli
 
-from automodel_launch import nemo
 from automodel_launch.errors import LaunchError
+from automodel_launch.executors import nemo
 from tests.faults import launches
 from tests.faults.launches import Launch, Stage
 

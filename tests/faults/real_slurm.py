@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from automodel_launch import submit
 from automodel_launch.errors import LaunchError
+from automodel_launch.launch import submit
 from tests.faults import launches
 from tests.faults.launches import FOLDER, ROOT, Launch, Stage
 

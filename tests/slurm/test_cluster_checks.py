@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import checks, slurm_site
+from automodel_launch import checks
 from automodel_launch.checks import Finding
-from automodel_launch.plan import Plan
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import slurm_site
 from tests.slurm.cluster import Cluster
 from tests.slurm.sshd import SshServer
 from tests.workbench import Bench, make_bench, write_pair

@@ -12,7 +12,7 @@ import pytest
 
 from automodel_launch import checks
 from automodel_launch.errors import ProfileError
-from automodel_launch.plan import Plan
+from automodel_launch.plan.plan import Plan
 from tests.conftest import STUB
 from tests.workbench import Bench, make_bench, refused
 

@@ -1,0 +1,1 @@
+"""NeMo AutoModel 0.7.0: the keys of its configs, what can be wrong with them, what it reads and writes."""

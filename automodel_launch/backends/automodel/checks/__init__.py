@@ -1,0 +1,1 @@
+"""Findings about a config of AutoModel's, by subject."""

@@ -1,0 +1,79 @@
+"""Batches: what a step holds, and whether it divides (nemo_automodel, components/training/step_scheduler.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel.keys import GLOBAL_BATCH, LOCAL_BATCH
+from automodel_launch.backends.automodel.model import parallelism
+from automodel_launch.plan.describe import amount, ranks, said, setting
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+
+
+def positive(plan: Plan) -> Iterator[Finding]:
+    """Batch sizes, steps and cadences of 0 or less; AutoModel says so after the model is loaded, if it says it."""
+    for key in automodel.POSITIVE if automodel.has_schedule(plan.config) else ():
+        value = automodel.get(plan.config, key)
+        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+            null = "" if key in (GLOBAL_BATCH, LOCAL_BATCH) else f", or ~{key}"
+            yield Finding("error", "not-positive", f"{said(plan, key)} must be at least 1.", f"{key}=1 or more{null}")
+
+
+def divides(plan: Plan) -> Iterator[Finding]:
+    """A global batch is a whole number of local batches on each data-parallel rank."""
+    steps, dp = automodel.steps(plan.config), data_parallel(plan)
+    if steps is None or dp is None or steps.global_batch < 1 or steps.local_batch < 1:
+        return
+    together = steps.local_batch * dp
+    if steps.global_batch % together == 0:
+        return
+    message = (
+        f"{said(plan, GLOBAL_BATCH)} is not divisible by {said(plan, LOCAL_BATCH)} x {dp} data-parallel ranks ="
+        f" {together} ({ranks(plan)})."
+    )
+    yield Finding("error", "batch-math", message, _mend(plan, steps.global_batch, steps.local_batch, dp))
+
+
+def _mend(plan: Plan, whole: int, local: int, dp: int) -> str:
+    """The nearest global batches, and the nearest local one."""
+    together = local * dp
+    near = [size for size in (whole // together * together, -(-whole // together) * together) if size]
+    fixes = [setting(plan, GLOBAL_BATCH, " or ".join(str(size) for size in dict.fromkeys(near)))]
+    if whole % dp == 0:
+        fits = parallelism.divisors(whole // dp)
+        fixes.append(setting(plan, LOCAL_BATCH, min(fits, key=lambda size: abs(size - local))))
+    return ", or ".join(fixes)
+
+
+def data_parallel(plan: Plan) -> int | None:
+    """Data-parallel ranks; None where the parallel sizes do not fit together, or are not known here."""
+    mesh = automodel.mesh(plan.config)
+    if mesh is None:
+        return None
+    if automodel.STRATEGIES.get(mesh.strategy) == "ddp":
+        return plan.world_size
+    layout = parallelism.layout(mesh, plan.world_size)
+    return layout.dp if layout else None
+
+
+def tokens(plan: Plan) -> Iterator[Finding]:
+    """What a step and the run come to."""
+    steps, dp, sequence = automodel.steps(plan.config), data_parallel(plan), automodel.sequence(plan.config)
+    if steps is None or dp is None or sequence is None or min(steps.global_batch, steps.local_batch, sequence[1]) < 1:
+        return
+    if steps.global_batch % (steps.local_batch * dp):
+        return
+    step = steps.global_batch * sequence[1]
+    accumulated = steps.global_batch // (steps.local_batch * dp)
+    message = (
+        f"{steps.global_batch} sequences x {sequence[1]} tokens = {amount(step)} tokens a step"
+        f" ({dp} data-parallel ranks x {steps.local_batch} x {accumulated} accumulated)"
+    )
+    if steps.max_steps and steps.max_steps > 0:
+        message += f"; {steps.max_steps:,} steps = {amount(step * steps.max_steps)} tokens"
+    yield Finding("note", "tokens", f"{message}.")
+
+
+CHECKS = (positive, divides, tokens)

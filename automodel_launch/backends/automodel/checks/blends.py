@@ -1,0 +1,171 @@
+"""What `paths` of Megatron data names: is it of a form that AutoModel reads, and which prefixes are in it.
+
+Forms: a prefix, a pattern, a list of prefixes with or without weights, a mapping of splits to such lists, a JSON file
+that holds a list or a mapping (nemo_automodel, components/datasets/llm/megatron_dataset.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel.data import probe
+from automodel_launch.backends.automodel.data.facts import OBJECT_STORAGE, Found, kind_of_paths, outside
+from automodel_launch.plan.describe import source
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+
+PREPARE = "python launch.py data-prep prepares data; bash scripts/quickstart.sh makes that of pretrain -c tiny"
+ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"}  # in a JSON file, not in the config
+SPLITS = {"train", "validation", "test", *ALIASES}
+
+
+@dataclass(frozen=True)
+class Use:
+    """A prefix, and where it is named, for a message."""
+
+    prefix: str
+    where: str
+
+
+def named(plan: Plan, found: Found) -> Iterator[Use | Finding]:
+    """Each prefix of the plan's Megatron data, once; and what is wrong with the lists that they stand in."""
+    seen: list[Any] = []
+    for key, value in automodel.data_paths(plan.config):
+        if key.endswith("file_pattern") or automodel.left_to_the_job(value) or value in seen:
+            continue
+        seen.append(value)
+        where = f"{key} ({source(plan, key)})"
+        if not value:
+            yield Finding("error", "no-data", f"{where}: names no data.", PREPARE)
+        elif isinstance(value, Mapping):
+            yield from _splits(value, where)
+        elif isinstance(value, list):
+            yield from _list(value, where)
+        elif kind_of_paths(value) == "blends":
+            yield from _blend(plan, str(value), found, where)
+        elif kind_of_paths(value) == "globs":
+            yield from _glob(str(value), found, where)
+        else:
+            yield from _list([value], where)
+
+
+def splits(plan: Plan, found: Found) -> Iterator[Finding]:
+    """The split that a section builds is in its data; else AutoModel ends when the model is loaded."""
+    for key, kind, section in automodel.datasets(plan.config):
+        wanted = section.get("splits_to_build")
+        if (
+            not automodel.trains(plan.recipe)
+            or automodel.MEGATRON_DATASET not in kind
+            or automodel.left_to_the_job(wanted)
+        ):
+            continue
+        name = f"{key}.splits_to_build"
+        if wanted not in ("train", "validation", "test"):
+            what = f"{name} = {wanted!r} ({source(plan, name)})" if wanted else f"{name} is not given"
+            fix = f"{name}={'train' if key == 'dataset' else 'validation'}"
+            yield Finding("error", "no-split", f"{what}: AutoModel builds one of train, validation and test.", fix)
+            continue
+        value = section.get("paths")
+        inline = isinstance(value, Mapping)
+        if isinstance(value, str) and kind_of_paths(value) == "blends":
+            value = found.facts("blends", value).get("value")
+        if isinstance(value, Mapping) and value and wanted not in {s if inline else ALIASES.get(s, s) for s in value}:
+            has = ", ".join(map(str, value))
+            message = f"{name} = {wanted} ({source(plan, name)}), and {key}.paths has {has} only."
+            alias = inline and wanted == "validation" and any(split in ALIASES for split in value)
+            fix = "in the config itself it is called validation" if alias else f"add {wanted} to the data, or ~{key}"
+            yield Finding("error", "no-split", message, fix)
+
+
+def relative(where: str, path: str) -> Finding:
+    """A path that the job would look for in another directory."""
+    message = f"{where}: {path} is relative, and the job runs elsewhere."
+    return Finding("error", "relative-path", message, str(Path(path).absolute()))
+
+
+def _blend(plan: Plan, path: str, found: Found, source: str) -> Iterator[Use | Finding]:
+    where = f"{source}: {path}"
+    if not path.startswith("/"):
+        yield relative(where, path)
+        return
+    facts = found.facts("blends", path)
+    blend = facts.get("value")
+    if "missing" in facts:
+        yield Finding("error", "no-data", f"{where}: no such file{outside(plan, path)}.", PREPARE)
+    elif "error" in facts:
+        yield Finding("error", "bad-blend", f"{where}: cannot be read as JSON: {facts['error']}", PREPARE)
+    elif "elsewhere" in facts:
+        return
+    elif isinstance(blend, list) and blend:
+        yield from _list(blend, where)
+    elif isinstance(blend, dict) and blend:
+        yield from _splits(blend, where)
+    else:
+        yield Finding("error", "bad-blend", f"{where}: neither splits nor a list of prefixes stand in it.", PREPARE)
+
+
+def _glob(pattern: str, found: Found, where: str) -> Iterator[Use | Finding]:
+    if not pattern.startswith("/"):
+        yield relative(where, pattern)
+        return
+    facts = found.facts("globs", pattern)
+    files = facts.get("files", [])
+    others = [path for path in files if not path.endswith((".bin", ".idx"))]
+    if "files" in facts and not files:
+        yield Finding("error", "no-data", f"{where}: no file matches {pattern}.", PREPARE)
+    elif others:
+        message = f"{where}: {pattern} matches {others[0]} too, and AutoModel refuses all but .bin and .idx."
+        yield Finding("error", "bad-blend", message, f"{pattern}.bin, or another pattern that ends so")
+    for prefix in dict.fromkeys(probe.without_ending(path) for path in files if path not in others):
+        yield Use(prefix, where)
+
+
+def _splits(value: Mapping[str, Any], where: str) -> Iterator[Use | Finding]:
+    for split, prefixes in value.items():
+        if split not in SPLITS:
+            fix = f"splits: {', '.join(sorted(SPLITS))}"
+            yield Finding("error", "bad-blend", f"{where}: '{split}' is no split.", fix)
+        elif isinstance(prefixes, str):  # AutoModel takes it apart letter by letter
+            fix = f'"{split}": ["1.0", "{prefixes}"]'
+            yield Finding("error", "bad-blend", f"{where}: {split}: is a text, and must be a list.", fix)
+        elif not isinstance(prefixes, list) or not prefixes:
+            yield Finding("error", "bad-blend", f"{where}: {split}: is empty.", "leave an empty split out")
+        else:
+            yield from _list(prefixes, f"{where}: {split}")
+
+
+def _list(entries: list[Any], where: str) -> Iterator[Use | Finding]:
+    """Prefixes, or weights and prefixes in turn (megatron_dataset.py, is_zipped_list)."""
+    odd = next((entry for entry in entries if isinstance(entry, (list, dict)) or entry is None), None)
+    if odd is not None or None in entries:
+        fix = '["0.3", "PREFIX", "0.7", "PREFIX"]: one flat list'
+        yield Finding("error", "bad-blend", f"{where}: {odd!r} is neither a weight nor a prefix.", fix)
+        return
+    weights = [_number(entry) for entry in entries[::2]]
+    if len(entries) > 1 and any(weight is not None for weight in weights):
+        if None in weights or len(entries) % 2:
+            message = f"{where}: weights and prefixes do not stand in turn."
+            yield Finding("error", "bad-blend", message, '["0.3", "PREFIX", "0.7", "PREFIX"]')
+            return
+        for weight, name in zip(weights, entries[1::2], strict=True):
+            if weight is not None and not weight > 0:
+                yield Finding("error", "bad-blend", f"{where}: {name} has the weight {weight:g}.", "leave it out")
+        entries = entries[1::2]
+    for name in map(str, entries):
+        if name.startswith(OBJECT_STORAGE):
+            continue
+        if name.strip().startswith("/"):
+            yield Use(probe.without_ending(name), where)
+        else:
+            yield relative(where, name)
+
+
+def _number(entry: Any) -> float | None:
+    try:
+        return float(entry)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,88 @@
+"""Keys that AutoModel does not have, and values that it does not take: findings that several checks share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from automodel_launch.backends.automodel import schema
+from automodel_launch.backends.automodel.schema import Signature, kinds
+from automodel_launch.plan.describe import written
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.suggest import alike, completed, nearest
+
+_SHOWN = 12
+
+
+def against(plan: Plan, section: str, values: Mapping[str, Any], taken: Signature) -> Iterator[Finding]:
+    """Each key below `section` against what it takes, with the kind of its value."""
+    for name, value in values.items():
+        key = f"{section}.{name}"
+        if name in taken.silent:
+            yield silent(plan, key, value)
+        elif name in taken.params:
+            yield from kind(plan, key, value, taken.params[name])
+        elif name == "_target_" or taken.open:
+            continue
+        elif taken.lenient:
+            yield ignored(plan, key, value, taken.params)
+        else:
+            yield unknown(plan, key, value, taken.params)
+
+
+def unknown(plan: Plan, key: str, value: Any, known: Iterable[str], what: str = "") -> Finding:
+    """AutoModel refuses the key, as late as when it builds what it belongs to."""
+    section, _, name = key.rpartition(".")
+    message = (
+        f"{written(plan, key, value)}: {what or section} takes no '{name}'; AutoModel {schema.VERSION} stops at it."
+    )
+    return Finding("error", "unknown-key", message, _instead(section, name, list(known)))
+
+
+def ignored(plan: Plan, key: str, value: Any, known: Iterable[str], where: str = "") -> Finding:
+    """AutoModel never reads the key. What looks like a misspelt one is an error: it would train something else."""
+    section, _, name = key.rpartition(".")
+    known = list(known)
+    message = f"{written(plan, key, value)}: AutoModel {schema.VERSION} ignores it in silence; it reads no such key"
+    misspelt = not name.startswith("_") and any(alike(name, other) for other in known)  # `_name`: switched off
+    fix = _instead(section, name, known) if misspelt else f"take it out (~{key}); {_taken(section, known)}"
+    return Finding("error" if misspelt else "warning", "ignored-key", f"{message} {where or 'there'}.", fix)
+
+
+def silent(plan: Plan, key: str, value: Any) -> Finding:
+    """A key that AutoModel takes and never uses."""
+    message = f"{written(plan, key, value)}: AutoModel {schema.VERSION} takes it and ignores it in silence."
+    return Finding("warning", "ignored-key", message, f"~{key}, or take it out of the config")
+
+
+def kind(plan: Plan, key: str, value: Any, wanted: str) -> Iterator[Finding]:
+    """The value is of a kind that AutoModel can use."""
+    if kinds.fits(value, wanted):
+        return
+    texts = kinds.literals(wanted)
+    if texts and isinstance(value, str):
+        yield one_of(plan, key, value, texts)
+    else:
+        message = f"{written(plan, key, value)} is not {kinds.words(wanted)}."
+        yield Finding("error", "wrong-type", message, kinds.example(key, value, wanted))
+
+
+def one_of(plan: Plan, key: str, value: Any, texts: Iterable[str]) -> Finding:
+    """The value is none of the few that there are."""
+    texts = list(texts)
+    message = f"{written(plan, key, value)}: AutoModel {schema.VERSION} knows {', '.join(texts)}."
+    return Finding("error", "bad-value", message, f"{key}={completed(str(value), texts) or texts[0]}")
+
+
+def _instead(section: str, name: str, known: list[str]) -> str:
+    near = nearest(name, known)
+    prefix = f"{section}." if section else ""
+    if near:
+        return f"did you mean {prefix}{near}?"
+    return _taken(section, known)
+
+
+def _taken(section: str, known: list[str]) -> str:
+    shown = ", ".join(sorted(known)[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+    return f"{section or 'the top level'} takes {shown or 'nothing'}"

@@ -1,0 +1,206 @@
+"""Shards: there, and whole as far as sizes, headers and the last sequence tell. `data-prep inspect` reads every byte.
+
+A shard that is cut, of another type or from another tokenizer is found by AutoModel only when a sample of it is drawn,
+hours into a run, or never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel.checks.blends import PREPARE, named, relative
+from automodel_launch.backends.automodel.data import probe
+from automodel_launch.backends.automodel.data.facts import Facts, Found, outside
+from automodel_launch.plan.describe import said, source
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+
+ITEM = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}  # bytes of an id, by the type in an .idx
+HEADER = 1024  # bytes of a nanoGPT shard's header
+MAGICS = (278895051, 20240520)
+_INSPECT = "python launch.py data-prep inspect {} tells more; prepare it again"
+_SHOWN = 3  # faults of one kind are told for so many shards; the others are counted
+
+
+def megatron(plan: Plan, found: Found) -> Iterator[Finding]:
+    """Prefixes of bin/idx pairs."""
+    uses: dict[str, str] = {}
+    faults = []
+    for use in named(plan, found):
+        if isinstance(use, Finding):
+            yield use
+        else:
+            uses.setdefault(use.prefix, use.where)
+    for prefix, where in uses.items():
+        fault = pair_fault(prefix, found.facts("pairs", prefix))
+        if fault:
+            faults.append((prefix, where, *fault))
+    yield from _grouped(plan, faults)
+    yield from _unread(uses, found.answer.get("pairs", {}), found)
+
+
+def nanogpt(plan: Plan, found: Found) -> Iterator[Finding]:
+    """.bin shards with a header."""
+    faults, paths = [], []
+    for key, pattern in patterns(plan):
+        where = f"{key} ({source(plan, key)})"
+        if not pattern.startswith("/"):
+            yield relative(where, pattern)
+            continue
+        facts = found.facts("shards", pattern)
+        files = facts.get("files", [])
+        if "files" in facts and not files:
+            message = f"{where}: no file matches {pattern}{outside(plan, pattern)}."
+            yield Finding("error", "no-data", message, PREPARE)
+        paths += files
+        for path in files:
+            fault = shard_fault(path, found.facts("files", path))
+            if fault:
+                faults.append((path, where, *fault))
+    yield from _grouped(plan, faults)
+    yield from _unread(paths, found.answer.get("files", {}), found)
+
+
+def patterns(plan: Plan) -> Iterator[tuple[str, str]]:
+    """(key, pattern) of nanoGPT data."""
+    for key, value in automodel.data_paths(plan.config):
+        if key.endswith("file_pattern") and not automodel.left_to_the_job(value):
+            yield from ((key, str(one)) for one in (value if isinstance(value, list) else [value]))
+
+
+Fault = tuple[str, str, str]  # what is wrong in general, with this shard, and what mends it
+
+
+def pair_fault(prefix: str, facts: Facts) -> Fault | None:
+    """What is wrong with a bin/idx pair. Sizes of the .bin against the last sequence: a cut .bin, and a wrong type that
+    is not as wide as the right one; one of the same width (uint16 read as int16) is not found.
+    """
+    if "elsewhere" in facts:
+        return None
+    if "error" in facts:
+        return _unreadable(facts)
+    for end in ("bin", "idx"):
+        if facts[end] == 0:
+            return "empty", f"{prefix}.{end} is empty", PREPARE
+    inspect = _INSPECT.format(prefix)
+    if facts.get("short") or not facts.get("magic") or facts["version"] != 1:
+        return "no index", f"{prefix}.idx is no index of Megatron data", inspect
+    kind = facts["type"]
+    if kind not in probe.CODES:
+        other = "floating-point numbers" if kind in ITEM else f"type {kind}, which there is none of"
+        return "type", f"{prefix}.idx says that the ids are {other}", inspect
+    if "need" in facts:
+        sizes = f"{facts['idx']:,} bytes and should have {facts['need']:,}"
+        return "cut", f"{prefix}.idx has {sizes}: it is cut off", inspect
+    if not facts["sequences"]:
+        return "empty", f"{prefix}.idx holds no sequence", PREPARE
+    return _size_fault(prefix, facts, ITEM[kind], inspect) or _negative(prefix, facts, inspect)
+
+
+def _size_fault(prefix: str, facts: Facts, item: int, inspect: str) -> Fault | None:
+    if "second" in facts and facts["second"] != facts["first"] * item:
+        said = f"{prefix}.idx says {item} bytes an id, and its offsets are those of another type"
+        return "type", said, inspect
+    need = facts["start"] + facts["last"] * item
+    if facts["bin"] == need or need <= 0:
+        return None if need > 0 else ("offsets", f"{prefix}.idx has offsets that are none", inspect)
+    for other in (1, 2, 4, 8):
+        if other != item and facts["bin"] * item == need * other:
+            said = f"{prefix}.idx says {item} bytes an id, and the .bin has {other}: training would read garbage"
+            return "type", said, inspect
+    state = "cut off" if facts["bin"] < need else "longer than its .idx says"
+    return "size", f"{prefix}.bin has {facts['bin']:,} bytes and should have {need:,}: it is {state}", inspect
+
+
+def _negative(path: str, facts: Facts, inspect: str) -> Fault | None:
+    if facts.get("low", 0) < 0:
+        return "negative", f"{path} holds the id {facts['low']}: it is no file of ids, or of another type", inspect
+    return None
+
+
+def shard_fault(path: str, facts: Facts) -> Fault | None:
+    """What is wrong with a nanoGPT shard."""
+    if "elsewhere" in facts:
+        return None
+    if "error" in facts:
+        return _unreadable(facts)
+    inspect = _INSPECT.format(path)
+    if facts["bin"] <= HEADER:
+        return "empty", f"{path} holds no tokens", PREPARE
+    if facts["magic"] not in MAGICS or facts["version"] != 1 or facts["item"] not in (2, 4):
+        return "no shard", f"{path} does not begin as a nanoGPT shard does", inspect
+    if facts["tokens"] <= 0:
+        said = f"{path}: its header says {facts['tokens']} tokens, as a writer leaves it that was killed"
+        return "unfinished", f"{said}; NanogptDataset would never end", inspect
+    need = HEADER + facts["tokens"] * facts["item"]
+    if facts["bin"] != need:
+        state = "cut off" if facts["bin"] < need else "longer than its header says"
+        return "size", f"{path} has {facts['bin']:,} bytes and should have {need:,}: it is {state}", inspect
+    return None
+
+
+def _unreadable(facts: Facts) -> Fault:
+    if facts["error"] == "No such file or directory":
+        return "missing", f"{facts['file']} does not exist", PREPARE
+    return "unreadable", f"{facts['file']}: {facts['error']}", "its rights; the job reads it as you"
+
+
+def _grouped(plan: Plan, faults: list[tuple[str, str, str, str, str]]) -> Iterator[Finding]:
+    """The first faults of each kind, and how many more there are like the last one."""
+    kinds: dict[str, list[tuple[str, str, str, str, str]]] = {}
+    for fault in faults:
+        kinds.setdefault(fault[2], []).append(fault)
+    for kind, like in kinds.items():
+        for number, (name, where, _, message, fix) in enumerate(like[:_SHOWN], 1):
+            left = len(like) - _SHOWN if number == _SHOWN else 0
+            more = f"; so it is with {left} more" if left > 0 else ""
+            text = f"{where}: {message}{outside(plan, name)}{more}."
+            if kind in ("missing", "empty"):
+                yield Finding("error", "no-data", text, fix)
+            else:
+                yield Finding("error", "bad-shard", text, fix)
+
+
+def _unread(names: Iterable[str], looked: Any, found: Found) -> Iterator[Finding]:
+    missing = sum(name not in looked for name in dict.fromkeys(names)) if found.answer else 0
+    if missing:
+        message = f"{missing} shards were not looked at: the file system is slow, and the time for it was over."
+        yield Finding("note", "not-looked-at", message)
+
+
+def bos(plan: Plan, found: Found) -> Iterator[Finding]:
+    """With align_to_bos sequences begin where .bos.idx says; AutoModel's own tool writes byte offsets into it, which
+    its reader takes for positions, and then hardly a sequence begins at a document.
+    """
+    key = "dataset.bos_token"
+    if not automodel.aligns(plan.config):
+        return
+    token = automodel.get(plan.config, key)
+    if token is None:
+        message = f"{said(plan, 'dataset.align_to_bos')} needs {key}, which is not given."
+        yield Finding("error", "bos-index", message, f"+{key}=ID, the id of BOS in record.json")
+        return
+    for _, record in found.records:
+        made = (record.get("tokenizer") or {}).get("bos_id")
+        if made is not None and made != token:
+            message = f"{said(plan, key)}: documents of the data begin with the id {made}."
+            yield Finding("error", "bos-index", message, f"{key}={made}")
+            return
+    for path, facts in found.answer.get("files", {}).items():
+        index = facts.get("bos")
+        if "elsewhere" in facts or "tokens" not in facts or facts.get("error"):
+            continue
+        name = f"{path.removesuffix('.bin')}.bos.idx"
+        if index is None:
+            message = f"{said(plan, 'dataset.align_to_bos')}: there is no {name}; every token is searched for BOS."
+            yield Finding("warning", "bos-index", message, "data-prep -c nanogpt writes it")
+            return
+        beyond = index["last"] is None or index["last"] >= facts["tokens"]
+        if index["size"] % 4 or beyond or any(at != token for at in index["ids"]):
+            others = f"positions of the ids {', '.join(map(str, index['ids'][:3]))}"
+            what = "byte offsets, or those of another file" if beyond else others
+            message = f"{said(plan, 'dataset.align_to_bos')}: {name} holds {what}, not positions of {token}."
+            yield Finding("error", "bos-index", message, "prepare it again with data-prep -c nanogpt")
+            return

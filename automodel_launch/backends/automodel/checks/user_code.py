@@ -1,0 +1,80 @@
+"""Targets in the user's own code: the file travels, and has the name."""
+
+from __future__ import annotations
+
+import ast
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+
+from automodel_launch.plan.describe import written
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.packaging import PlannedFile
+from automodel_launch.plan.plan import Plan
+from automodel_launch.suggest import did_you_mean
+
+
+def in_file(plan: Plan, key: str, path: str) -> Iterator[Finding]:
+    """`FILE.py:NAME`; the job reads a relative FILE in its own copy of the code."""
+    file, _, name = path.partition(":")
+    if not file.endswith(".py"):
+        message = f"{written(plan, key, path)}: before the colon stands a .py file."
+        yield Finding("error", "unknown-target", message, f"{key}=package.module.Name, or FILE.py:NAME")
+    elif file.startswith("/"):
+        if plan.visible and not Path(file).is_file():
+            message = f"{written(plan, key, path)}: there is no {file}."
+            yield Finding(
+                "error", "unknown-target", message, f"{key}=FILE.py:{name}, with FILE.py below a path of `code`"
+            )
+    else:
+        yield from _travelling(plan, key, path, file, name)
+
+
+def in_module(plan: Plan, key: str, path: str) -> Iterator[Finding]:
+    """A dotted path of the user's own code that travels: Python finds recipes/ there, and nothing else."""
+    top = path.partition(".")[0]
+    names = [file.path for file in plan.files]
+    beside = any(name.startswith((f"code/recipes/{top}/", f"code/recipes/{top}.py")) for name in names)
+    own = next((name for name in names if name.startswith((f"code/{top}/", f"code/{top}.py"))), None)
+    steered = "PYTHONPATH" in {*plan.profile.env_vars, *plan.profile.env} or "PYTHONPATH" in str(
+        plan.profile.setup_lines
+    )
+    if own and not beside and not steered:
+        module, _, name = path.rpartition(".")
+        message = f"{written(plan, key, path)}: {top} travels, but is not on the job's Python path."
+        yield Finding("error", "unknown-target", message, f"{key}={module.replace('.', '/')}.py:{name}")
+
+
+def _travelling(plan: Plan, key: str, path: str, file: str, name: str) -> Iterator[Finding]:
+    wanted = posixpath.normpath(f"code/{file}")
+    found = next((planned for planned in plan.files if planned.path == wanted), None)
+    if found is None:
+        message = f"{written(plan, key, path)}: {file} does not travel with the job."
+        folder = posixpath.dirname(file) or file
+        yield Finding("error", "stays-here", message, f'code = ["{folder}"] in the profile, or run.env.code=[{folder}]')
+        return
+    names = _names(found)
+    if names is not None and name not in names:
+        message = f"{written(plan, key, path)}: {file} has no '{name}'."
+        yield Finding("error", "unknown-target", message, (did_you_mean(name, names) or f" {file} has {names}").strip())
+
+
+def _names(file: PlannedFile) -> list[str] | None:
+    """What a file has at its top; None where that cannot be told (`import *`, no Python)."""
+    try:
+        text = file.committed.content if file.committed else file.source.read_bytes()
+        body = ast.parse(text).body
+    except (OSError, SyntaxError, ValueError):
+        return None
+    names: list[str] = []
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.append(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names += [alias.asname or alias.name for alias in node.names]
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names += [target.id for target in targets if isinstance(target, ast.Name)]
+        elif not isinstance(node, ast.Expr):
+            return None
+    return None if "*" in names else names

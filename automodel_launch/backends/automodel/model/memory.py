@@ -1,0 +1,177 @@
+"""An estimate of the memory that training takes on the fullest GPU. docs/memory.md derives each line of it.
+
+Sources: parameters, gradients and optimizer states after ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1);
+activations counted tensor by tensor as Korthikanti et al. 2022 (arXiv 2205.05198, section 4) do, for the operations of
+transformers' and AutoModel's layers and with an attention kernel that keeps no score matrix; what FSDP2 gathers and
+keeps after torch/distributed/fsdp/_fully_shard and AutoModel 0.7.0's parallelizers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from automodel_launch.backends.automodel.model.parallelism import Layout
+from automodel_launch.backends.automodel.model.parameters import Parameters, expert_width, sparse_layers
+from automodel_launch.backends.automodel.model.shape import Shape
+
+OVERHEAD = 2 * 2**30  # CUDA's context, NCCL's buffers, cuBLAS' workspaces: a round number for all three
+BYTES = {"float32": 4, "float": 4, "fp32": 4, "bfloat16": 2, "bf16": 2, "float16": 2, "half": 2, "fp16": 2}
+_MOMENTS = {"SGD": 1, "Lion": 1, "Muon": 1, "Adafactor": 0}  # all others: two, as Adam
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the estimate depends on, beside the model. `micro` is the sequences of one forward pass."""
+
+    layout: Layout
+    strategy: str  # fsdp2, mfsdp or ddp
+    sequence: int
+    micro: int
+    micro_batches: int  # forward passes of an optimizer step, on each rank
+    stored: int  # bytes of a parameter at rest
+    compute: int  # and in the layers
+    recompute: str
+    sequence_parallel: bool = False
+    stays_gathered: bool | None = None  # `reshard_after_forward` is false; None: AutoModel's own choice
+    defers_gradients: bool = True
+    whole_logits: bool = True
+    moments: int = 2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes on the fullest GPU, by kind."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    gathered: float
+    activations: float
+    logits: float
+    overhead: float = OVERHEAD
+
+    @property
+    def total(self) -> float:
+        """All kinds together."""
+        return float(sum(getattr(self, field.name) for field in fields(self)))
+
+
+def moments(optimizer: str) -> int:
+    """States that the optimizer keeps for a parameter."""
+    return _MOMENTS.get(optimizer, 2)
+
+
+def estimate(shape: Shape, parameters: Parameters, setting: Setting) -> Estimate:
+    """The estimate for the fullest of the first and the last pipeline stage."""
+    stages = {0, setting.layout.pp - 1}
+    return max((_stage(shape, parameters, setting, stage) for stage in stages), key=lambda found: found.total)
+
+
+def _stage(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> Estimate:
+    first, last = stage == 0, stage == s.layout.pp - 1
+    layers = -(-parameters.number_of_layers // s.layout.pp)
+    part = layers / parameters.number_of_layers
+    tensor = s.layout.tp if not shape.experts else 1  # AutoModel's MoE plans leave attention whole on every rank
+    ends = (parameters.embedding if first else 0) + (
+        parameters.head or parameters.embedding if last and not first else 0
+    )
+    ends += parameters.head if first and last else 0
+    dense, experts = (ends + parameters.layers * part) / tensor, parameters.experts * part
+    # Without expert parallelism FSDP2 spreads experts as any other parameter.
+    if s.layout.ep == 1:
+        dense, experts = dense + experts / tensor, 0.0
+    shards = 1 if s.strategy == "ddp" else s.layout.shards
+    own_experts = experts / s.layout.ep
+    at_rest = dense / shards + own_experts / s.layout.expert_shards
+    live = min(s.layout.pp - stage, s.micro_batches)  # micro-batches in flight under 1F1B
+    layer = layer_activations(shape, s)
+    kept = layers * live * kept_activations(shape, s, layer)
+    logits = _logits(shape, s) if last else 0.0
+    working = layer if s.recompute != "none" else 0.0
+    biggest = max(ends / tensor, 2 * (dense - ends / tensor) / layers)
+    return Estimate(
+        weights=at_rest * s.stored,
+        gradients=at_rest * s.stored + _unsharded_gradients(s, dense, own_experts, biggest),
+        optimizer=at_rest * s.stored * s.moments,
+        gathered=_gathered(shape, s, dense, own_experts, biggest),
+        activations=kept + working,
+        logits=max(0.0, logits - working),
+    )
+
+
+def _gathered(shape: Shape, s: Setting, dense: float, own_experts: float, biggest: float) -> float:
+    """Whole parameters in the layers' precision: those at work, or all where they stay after the forward pass."""
+    if s.strategy == "ddp":
+        return 0.0
+    spread = own_experts if s.layout.expert_shards > 1 else 0.0
+    stays = s.stays_gathered
+    if stays is None:  # MoEParallelizerConfig, and pipeline stages, do not reshard
+        stays = s.layout.pp > 1 or s.layout.ep > 1
+    return (dense + spread if stays else biggest) * s.compute
+
+
+def _unsharded_gradients(s: Setting, dense: float, own_experts: float, biggest: float) -> float:
+    """Gradients before they are reduced: of all parameters, in float32, where their reduction is put off to a step's
+    last micro-batch (FSDPParam.unsharded_accumulated_grad); else of those at work. DDP copies them into its buckets.
+    """
+    if s.strategy == "ddp":
+        return dense * s.stored
+    if s.defers_gradients and s.micro_batches > 1 and s.strategy == "fsdp2":
+        return 4 * (dense + (own_experts if s.layout.expert_shards > 1 else 0.0))
+    return biggest * (s.compute + 4)
+
+
+def _logits(shape: Shape, s: Setting) -> float:
+    """The logits, and in float32 their log-softmax, its gradient and the loss' (MaskedCrossEntropy; it gathers what
+    tensor parallelism has split).
+    """
+    if not s.whole_logits:
+        return 0.0
+    return s.micro * s.sequence / s.layout.cp * (shape.get("vocab_size") or 0) * (s.compute + 12)
+
+
+def layer_activations(shape: Shape, s: Setting) -> float:
+    """Bytes that one layer keeps for its backward pass without recomputation."""
+    h, c, tokens = shape.get("hidden_size") or 0, s.compute, s.micro * s.sequence / s.layout.cp
+    tensor = s.layout.tp if not shape.experts else 1
+    norms_over = tensor if s.sequence_parallel else 1
+    q = (shape.get("num_attention_heads") or 0) * (shape.head_dim or 0)
+    kv = (shape.kv_heads or 0) * (shape.head_dim or 0)
+    if shape.get("kv_lora_rank"):
+        q = kv = (shape.get("num_attention_heads") or 0) * ((shape.get("v_head_dim") or 0) + 64)
+    if shape.family == "gpt2":  # LayerNorm is one operation, the MLP has one input matrix
+        inner = shape.get("n_inner") or 4 * h
+        return tokens * c * (4 * h / norms_over + (4 * h + 2 * inner) / tensor)
+    # An RMSNorm written out keeps its input in float32, the normalized value and its product with the weight.
+    norms = 2 * h * (4 + 2 * c)
+    attention = (2 * q + 2 * kv) * c
+    if shape.family in ("qwen3", "qwen3_moe"):
+        attention += (q + kv) * (4 + c)
+    return tokens * (norms / norms_over + (attention + _mlp(shape, c)) / tensor)
+
+
+def _mlp(shape: Shape, c: int) -> float:
+    """Gate, up, activation and their product; with experts, of every token's copies, which are kept themselves too."""
+    if not sparse_layers(shape):
+        return 4 * (shape.get("intermediate_size") or 0) * c
+    h = shape.get("hidden_size") or 0
+    active = shape.get("num_experts_per_tok") or 2
+    shared = shape.get("n_shared_experts") or 0
+    return c * (active * (2 * h + 4 * expert_width(shape)) + shared * 4 * expert_width(shape)) + 12 * shape.experts
+
+
+def kept_activations(shape: Shape, s: Setting, layer: float) -> float:
+    """Bytes that a layer keeps from the forward to the backward pass.
+
+    Full recomputation keeps the inputs of what it wraps: AutoModel wraps each norm, attention and MLP of a dense layer
+    by itself, and a MoE layer of its own as a whole. Selective recomputation keeps every second matrix product and the
+    attention's output; it is taken as half.
+    """
+    if s.recompute == "none":
+        return layer
+    if s.recompute == "selective":
+        return layer / 2
+    inputs = 1 if shape.experts and s.layout.ep > 1 else 4
+    tokens = s.micro * s.sequence / s.layout.cp
+    over = s.layout.tp if s.sequence_parallel and not shape.experts else 1
+    return inputs * (shape.get("hidden_size") or 0) * s.compute * tokens / over

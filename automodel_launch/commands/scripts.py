@@ -1,0 +1,33 @@
+"""Commands that a recipe's script answers by itself, here and without a job, such as `data-prep inspect PATH`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+
+from automodel_launch import workspace
+from automodel_launch.errors import ProfileError
+from automodel_launch.plan import recipes
+from automodel_launch.profile import profiles
+
+
+def has(recipe: str, word: str, also: Iterable[str]) -> bool:
+    """The recipe's metadata block names `word` among its commands.
+
+    Raises:
+        RecipeError: there is no such recipe; `also` are other names, for suggestions.
+    """
+    return word in recipes.find(workspace.find(None), recipe, also).commands
+
+
+def command(recipe: str, argv: list[str]) -> int:
+    """Run the script with the python of the profile `local`, as a job here would; its exit code."""
+    here = workspace.find(None)
+    values, _ = profiles.merge(profiles.load(here.env_file).layers("local"))
+    python = str(values.get("python") or sys.executable)
+    try:
+        return subprocess.run([python, str(recipes.find(here, recipe).path), *argv], check=False).returncode
+    except OSError as error:
+        message = f"{python}, the python of the profile 'local' in {here.env_file}, cannot be run: {error.strerror}."
+        raise ProfileError(message, "set `python` of the profile to one that has the recipe's libraries") from error

@@ -1,0 +1,1 @@
+"""YAML, `defaults:`, overrides and references -> one resolved config."""

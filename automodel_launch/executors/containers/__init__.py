@@ -1,0 +1,1 @@
+"""Images and mounts, as each container runtime takes them."""

@@ -1,0 +1,94 @@
+"""What a batch script can carry: words that would become a second line, or another word, are refused with their key.
+
+A value of the training config or of `env_vars` never stands in a script; those travel as JSON and YAML, exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from automodel_launch.errors import ProfileError
+
+if TYPE_CHECKING:
+    from automodel_launch.profile.schema import Profile
+
+SAFE_PATH = re.compile(r"/[A-Za-z0-9_./@+,=-]+")  # paths in a script are not quoted everywhere
+NEMO_RUN = "/nemo_run"
+_OPTION = re.compile(r"[a-z][a-z0-9-]*")
+_OPTION_KEYS = (
+    *("account", "partition", "run_partition", "batch_partition", "time", "mem", "exclusive", "qos", "constraint"),
+    *("reservation", "nodelist", "exclude", "gres", "signal", "network", "dependency"),
+)
+# Options that the launcher sets itself: with others it would not find the job, its log or its processes again.
+_OWN = {
+    *("job-name", "output", "error", "comment", "export", "export-file", "array", "chdir", "parsable", "wrap", "wait"),
+    *("nodes", "ntasks", "ntasks-per-node", "cpus-per-task", "test-only", "input"),
+}
+
+
+def check(profile: Profile, sources: dict[str, str]) -> None:
+    """Refuse what no batch script can carry.
+
+    Raises:
+        ProfileError: it names the key and where that was set.
+    """
+    for key, value in _options(profile):
+        source = sources.get(key) or sources.get(key.split(".")[0], "profile")
+        fault = _fault(value) or _quote_fault(value)
+        if fault:
+            raise ProfileError(
+                f"{key} = {value!r} ({source}): an #SBATCH line cannot carry {fault}.", f"write {key} without it"
+            )
+    for word in (*profile.srun_args, *([profile.container_image] if profile.container_image else [])):
+        key = "container_image" if word == profile.container_image else "srun_args"
+        fault = _fault(word)
+        if fault:
+            raise ProfileError(f"{key}: {word!r} ({sources.get(key, 'profile')}): srun's line cannot carry {fault}.")
+    for name in profile.additional_parameters:
+        _check_name(name, sources.get(f"additional_parameters.{name}", "profile"))
+
+
+def _options(profile: Profile) -> Iterator[tuple[str, str]]:
+    for key in _OPTION_KEYS:
+        value = getattr(profile, key)
+        if isinstance(value, str):
+            yield key, value
+    for name, value in profile.additional_parameters.items():
+        if isinstance(value, str):
+            yield f"additional_parameters.{name}", value
+
+
+def _fault(value: str) -> str | None:
+    if not value.isprintable():
+        return "a line break or another control character"
+    if value != value.strip() or not value:
+        return "a blank at the beginning or end"
+    if NEMO_RUN in value:
+        return f"{NEMO_RUN}, which NeMo-Run replaces wherever it stands"
+    return None
+
+
+def _quote_fault(value: str) -> str | None:
+    return "quotes or backslashes" if set(value) & set("'\"\\`") else None
+
+
+def _check_name(name: str, source: str) -> None:
+    where = f"additional_parameters.{name!r} ({source})" if not _OPTION.fullmatch(name) else f"{name} ({source})"
+    if not _OPTION.fullmatch(name):
+        raise ProfileError(f"{where}: is no option of sbatch.", 'its long name without dashes before it: "mail-type"')
+    key = name.replace("-", "_")
+    if name in _OWN and key not in _profile_keys():
+        raise ProfileError(
+            f"additional_parameters: {where}: the launcher sets this option itself.",
+            "take it out; --name gives the job's name" if name == "job-name" else "take it out",
+        )
+    if key in _profile_keys():
+        raise ProfileError(f"additional_parameters: {where}: the profile has a key for it.", f"{key} = ...")
+
+
+def _profile_keys() -> dict[str, Any]:
+    from automodel_launch.profile.schema import Profile
+
+    return dict(Profile.model_fields)

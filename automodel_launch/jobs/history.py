@@ -1,0 +1,69 @@
+"""What happened to a run: every attempt at it, from RUN_DIR/history.jsonl (recipes/node_agent_lib/history.py)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from automodel_launch.jobs.jobdir import parse
+from automodel_launch.remote.filesystem import Place
+
+TAIL = 2**20  # bytes of the file that are read: thousands of attempts
+
+
+def attempts(run_dir: str, place: Place) -> list[dict[str, Any]]:
+    """One object an attempt, oldest first: what its beginning and its end have said, under the keys of the file.
+
+    `began` and `ended` are unix seconds; an attempt that nobody has closed has no `ended` and no `state`.
+    """
+    found = place.read(f"{run_dir}/history.jsonl", -TAIL)
+    entries = [entry for line in (found[0].splitlines() if found else ()) if (entry := parse(line))]
+    merged: dict[tuple[str, int], dict[str, Any]] = {}
+    for entry in entries:
+        key = (str(entry.get("job_id")), _number(entry.get("attempt")))
+        event, when = entry.get("event"), entry.get("time")
+        if event == "begun":
+            told = {"began": when, "nodes": entry.get("nodes") or [], "slurm_id": entry.get("slurm_id")}
+            merged[key] = {"job_id": key[0], "attempt": key[1], **told}
+        elif event == "ended":
+            rest = {k: v for k, v in entry.items() if k not in ("event", "time")}
+            merged[key] = {**merged.get(key, {"nodes": []}), **rest, "ended": when}
+    return list(merged.values())
+
+
+def table(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """A line an attempt: which job, where, from which step to which, how it ended and what followed."""
+    cells = [tuple(_cells(row)) for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(5)] if cells else []
+    return [
+        "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), *row[5:]]).rstrip()
+        for row in cells
+    ]
+
+
+def _cells(row: dict[str, Any]) -> Iterator[str]:
+    slurm_id = f" (Slurm {row['slurm_id']})" if row.get("slurm_id") else ""
+    yield f"{row['job_id']} attempt {row['attempt'] + 1}{slurm_id}"
+    began = row.get("began")
+    yield time.strftime("%m-%d %H:%M:%S", time.localtime(began)) if began else ""
+    yield "on " + _short(row["nodes"]) if row["nodes"] else ""
+    yield _steps(row)
+    yield str(row.get("state") or "")
+    why = row.get("why") or row.get("error") or ""
+    yield f"{'' if row.get('goes_on') is None else 'then the next: ' if row['goes_on'] else 'the end: '}{why}"
+
+
+def _short(nodes: list[str]) -> str:
+    return ",".join(nodes) if len(nodes) <= 4 else f"{nodes[0]} and {len(nodes) - 1} more"
+
+
+def _steps(row: dict[str, Any]) -> str:
+    first, last = row.get("from_step"), row.get("to_step")
+    if first is None:
+        return "" if row.get("state") is None else "no step"
+    return f"steps {first} to {last}"
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0

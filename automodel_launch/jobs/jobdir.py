@@ -1,0 +1,109 @@
+"""The job's directory, wherever it lies: what the node agent and the recipe have written there."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from automodel_launch.jobs.records import Status
+from automodel_launch.remote.filesystem import HERE, Place
+
+METRICS_TAIL = 4096  # bytes; holds the last steps of metrics.jsonl
+
+
+@dataclass(frozen=True)
+class JobDir:
+    """Readers of `<job root>/<job id>/`; every file is written atomically, so a reader sees it whole or not at all."""
+
+    path: Path | str
+    place: Place = HERE
+
+    def file(self, name: str) -> str:
+        """Path of a file, on the side where the job runs."""
+        return f"{self.path}/{name}"
+
+    def exit_record(self) -> dict[str, Any] | None:
+        """exit.json: how the job ended, written by itself."""
+        return self._json("exit.json")
+
+    def node(self, rank: int) -> dict[str, Any] | None:
+        """nodes/RANK.json: the heartbeat of a node's agent."""
+        return self._json(f"nodes/{rank}.json")
+
+    def log(self, rank: int) -> str:
+        """Log of a global rank."""
+        return self.file(f"logs/rank-{rank}.log")
+
+    def ranks(self) -> list[int]:
+        """Global ranks that have a log, in order."""
+        names = (name.removeprefix("rank-").removesuffix(".log") for name in self.place.names(self.file("logs")))
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def agent_log(self, node: int = 0) -> str | None:
+        """What the node's agent said: startup commands, torchrun."""
+        found = self.place.read(self.file(f"logs/agent-{node}.log"))
+        return None if found is None else found[0].decode(errors="replace")
+
+    def last_metrics(self) -> dict[str, Any] | None:
+        """The last training step of metrics.jsonl."""
+        found = self.place.read(self.file("metrics.jsonl"), -METRICS_TAIL)
+        records = (parse(line) for line in reversed(found[0].splitlines() if found else []))
+        return next((record for record in records if record and "loss" in record), None)
+
+    def agent_pid(self) -> int | None:
+        """The agent's process, if it runs on this machine now."""
+        node = self.node(0)
+        if node is None or node.get("host") != socket.gethostname():
+            return None
+        pid, start = node.get("agent_pid"), node.get("agent_start")
+        return pid if isinstance(pid, int) and start is not None and _start_time(pid) == start else None
+
+    def status(self) -> Status:
+        """State of a job whose node is this machine."""
+        alive = self.agent_pid() is not None  # asked first: the agent writes exit.json before it goes
+        ended = self.exit_record()
+        if ended and "state" in ended:
+            return from_record(ended)
+        node = self.node(0)
+        if node is None or "host" not in node:
+            there = bool(self.place.names(str(self.path)))
+            return Status("UNKNOWN", error="its agent has not reported yet" if there else "its directory is gone")
+        step = node.get("step")
+        if node.get("host") != socket.gethostname():
+            return Status("UNKNOWN", error=f"it runs on {node.get('host')}", step=step)
+        if not alive:
+            return Status("FAILED", code=1, error="its node agent died without a record (killed?)", step=step)
+        return Status("RUNNING", step=step, started=node.get("time"))
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        found = self.place.read(self.file(name))
+        return None if found is None else parse(found[0])
+
+
+def from_record(ended: dict[str, Any]) -> Status:
+    """The status that an exit.json tells."""
+    keys = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
+    told: dict[str, Any] = {key: ended.get(key) for key in keys}
+    return Status(ended["state"], **told)
+
+
+def parse(text: bytes | str) -> dict[str, Any] | None:
+    """A JSON object, or None for anything else."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _start_time(pid: int) -> int | None:
+    """Start of a process in clock ticks since boot (proc(5), field 22): tells a reused pid from the same process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else int(fields[19])

@@ -1,0 +1,286 @@
+"""A running job's log and progress, until it ends. New bytes only; ends with the job's own exit code."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from automodel_launch import executors
+from automodel_launch.errors import ClusterError, JobError
+from automodel_launch.jobs.jobdir import JobDir
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch.progress import Progress
+from automodel_launch.remote.filesystem import HERE, Found, Place
+
+SECOND_INTERRUPT_S = 3.0
+METRICS = -1  # beside the ranks
+FORGOTTEN_S = 60.0  # a record that a network file system shows late is still found within it
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass
+class Tail:
+    """New bytes of a growing file, in whole lines."""
+
+    path: Path | str
+    offset: int = 0
+    rest: bytes = b""
+    place: Place = HERE
+
+    def lines(self, last: bool = False) -> Iterator[str]:
+        """Lines since the last call; with `last`, also an unfinished one."""
+        for _, line in new_lines({0: self}, self.place, last):
+            yield line
+
+    @property
+    def wanted(self) -> tuple[str, int]:
+        """What to read next."""
+        return str(self.path), self.offset
+
+    def take(self, found: Found) -> list[str]:
+        """Whole lines of what was read."""
+        data, size = found or (b"", self.offset)
+        if size < self.offset:  # another file of that name
+            self.offset, self.rest = 0, b""
+            return []
+        self.offset += len(data)
+        *whole, self.rest = (self.rest + data).split(b"\n")
+        return [_text(line) for line in whole]
+
+    def leave(self) -> list[str]:
+        """The unfinished line."""
+        rest, self.rest = self.rest, b""
+        return [_text(rest)] if rest else []
+
+
+def new_lines(tails: Mapping[Any, Tail], place: Place, last: bool = False) -> Iterator[tuple[Any, str]]:
+    """New lines of several files with their keys; a round trip for each CHUNK of bytes, so memory has a bound.
+
+    What is written meanwhile is left to the next call: a job that logs faster than we read must not hold us here.
+    """
+    goals: dict[Any, int] = {}
+    behind = list(tails)
+    while behind:
+        answers = place.read_many([tails[key].wanted for key in behind])
+        for key, found in zip(behind, answers, strict=True):
+            start = tails[key].offset
+            for line in tails[key].take(found):
+                yield key, line
+            anew = tails[key].offset < start
+            goals[key] = 1 if anew else goals.get(key, found[1] if found else 0)
+        behind = [key for key in behind if tails[key].offset < goals[key]]
+    if last:
+        for key, tail in tails.items():
+            for line in tail.leave():
+                yield key, line
+
+
+def _text(line: bytes) -> str:
+    return line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]  # a progress bar overwrites its line
+
+
+@dataclass
+class Interrupts:
+    """Ctrl-C, SIGTERM and SIGHUP while following: what to do is the executor's matter, see `Follower.interrupted`."""
+
+    received: list[tuple[int, float]] = field(default_factory=list)
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Collect the signals instead of dying of them."""
+        old = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: Any) -> None:
+        self.received.append((number, time.monotonic()))
+
+
+@dataclass
+class Follower:
+    """Follows one job. `out` takes the log, `err` our own talk and, on a terminal, the live line."""
+
+    record: Record
+    ranks: list[int] | None = None  # None: every rank that has a log
+    out: IO[str] = field(default_factory=lambda: sys.stdout)
+    err: IO[str] = field(default_factory=lambda: sys.stderr)
+    sleep: Callable[[float], None] = time.sleep
+    watch: Callable[[Status], bool] = lambda _: False  # sees each state; True ends the following
+
+    def __post_init__(self) -> None:
+        self.place = executors.get(self.record.executor).place_of(self.record)
+        self.job = JobDir(self.record.job_dir, self.place)
+        self.tails: dict[int, Tail] = {METRICS: Tail(self.job.file("metrics.jsonl"), place=self.place)}
+        self.progress = Progress(self.record.max_steps)
+        self.live = self.err.isatty()
+        self.handled = 0
+        self.said: tuple[str, ...] = ()
+        self.forgotten_since: float | None = None
+
+    def run(self) -> tuple[Status, int]:
+        """Follow to the end; the job's last status and the exit code for this command.
+
+        130 when Ctrl-C ended the following, 143 and 129 for SIGTERM and SIGHUP.
+        """
+        interrupts = Interrupts()
+        with interrupts.caught():
+            while True:
+                status = self._look()
+                if status.over or self._is_lost(status):
+                    self._erase()
+                    return status, self._code(status, interrupts)
+                self._tell(status)
+                if self.watch(status):
+                    self._erase()
+                    return status, self._code(status, interrupts)
+                if self.interrupted(interrupts):
+                    self._erase()
+                    return status, 128 + interrupts.received[0][0]
+                self._show()
+                self.sleep(executors.get(self.record.executor).poll_s)
+
+    def _look(self) -> Status:
+        """The job's state, with what it has logged until then; UNKNOWN while either cannot be had."""
+        status = executors.get(self.record.executor).status(self.record)
+        try:
+            self._emit(last=status.over)
+        except ClusterError as error:
+            return Status("UNKNOWN", error=error.message)
+        return status
+
+    def _is_lost(self, status: Status) -> bool:
+        """Nobody knows the job any longer and it has left no record: its result cannot be told."""
+        if not status.forgotten:
+            self.forgotten_since = None
+            return False
+        self.forgotten_since = self.forgotten_since or time.monotonic()
+        return time.monotonic() - self.forgotten_since > FORGOTTEN_S
+
+    def _tell(self, status: Status) -> None:
+        """What the job waits for, or why nothing can be said of it; once for each news.
+
+        An estimated start moves with every other job: it is said once. So is an outage, whose words change as well.
+        """
+        reason, _, estimate = (status.error or "").partition(", estimated start ")
+        news = {
+            "PENDING": ("PENDING", reason, "estimated" if estimate else ""),
+            "UNKNOWN": ("UNKNOWN",),
+        }.get(status.state, ())
+        if news == self.said:
+            return
+        if status.state == "PENDING":
+            self._say(f"waiting: {status.error}")
+        elif status.state == "UNKNOWN":
+            self._say(f"cannot tell the job's state, and leave it alone: {status.error}")
+        else:
+            self._say(f"{status.state.lower()}{f' on {status.node}' if status.node else ''}")
+        self.said = news
+
+    def interrupted(self, interrupts: Interrupts) -> bool:
+        """Act on new signals; True when the following shall end while the job goes on."""
+        new, self.handled = interrupts.received[self.handled :], len(interrupts.received)
+        if not new:
+            return False
+        executor = executors.get(self.record.executor)
+        if not executor.interrupt_stops and len(interrupts.received) == 1:
+            self._say(f"detached; {self.record.job_id} goes on. Press Ctrl-C again within 3 s to cancel it.")
+            self.sleep(SECOND_INTERRUPT_S)
+            if len(interrupts.received) == 1:
+                return True
+        self.handled = len(interrupts.received)
+        kill = self.handled > (1 if executor.interrupt_stops else 2)
+        self._say("killing the job" if kill else "stopping the job; it may save a checkpoint first (again: kill)")
+        if executor.status(self.record).over:
+            return False
+        try:
+            executor.cancel(self.record, now=kill)
+        except (ClusterError, JobError) as error:
+            self._say(f"not cancelled: {error.message}")
+        return False
+
+    def _code(self, status: Status, interrupts: Interrupts) -> int:
+        if interrupts.received:
+            return 128 + interrupts.received[0][0]
+        return exit_code(status)
+
+    def _emit(self, last: bool) -> None:
+        for rank in self.ranks if self.ranks is not None else self.job.ranks():
+            self.tails.setdefault(rank, Tail(self.job.log(rank), place=self.place))
+        marked = self.ranks is None or len(self.ranks) > 1
+        for rank, line in new_lines(self.tails, self.place, last):
+            if rank == METRICS:
+                self.progress.add(line)
+                continue
+            self._erase()
+            self.out.write(f"[{rank}] {line}\n" if marked else f"{line}\n")
+        self.out.flush()
+
+    def _show(self) -> None:
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            self.err.write(f"\r\x1b[2K{self.progress.line()[:width]}")
+            self.err.flush()
+
+    def _erase(self) -> None:
+        if self.live:
+            self.err.write("\r\x1b[2K")
+            self.err.flush()
+
+    def _say(self, text: str) -> None:
+        self._erase()
+        self.err.write(f"{text}\n")
+        self.err.flush()
+
+
+def exit_code(status: Status) -> int:
+    """The job's own code; 1 where a job that did not complete has none."""
+    if status.state == "COMPLETED":
+        return 0
+    code = status.code or 1
+    return 128 - code if code < 0 else code  # a negative one is a signal's number
+
+
+def closing_block(record: Record, status: Status) -> str:
+    """What happened, in a few lines: state, first error with rank and node, where to look, where the result is."""
+    lines = [f"{record.job_id}: {status.state}" + (f", exit code {status.code}" if status.code else "")]
+    if status.error:
+        where = f" (rank {status.rank} on {status.node})" if status.rank is not None else ""
+        lines.append(f"  error: {status.error}{where}")
+    if status.log and status.state != "COMPLETED":
+        lines.append(f"  log: {record.job_dir}/{status.log}")
+    try:
+        lines += _results(record, status, executors.get(record.executor).place_of(record))
+    except ClusterError as error:  # the state above is true all the same
+        lines.append(f"  what it has written cannot be read now: {error.message}")
+    if not status.over:
+        lines.append(f"  follow: python launch.py attach {record.job_id}")
+    elif status.state != "COMPLETED":
+        lines.append(f"  all logs: python launch.py logs {record.job_id} --rank all")
+    return "\n".join(lines)
+
+
+def _results(record: Record, status: Status, place: Place) -> Iterator[str]:
+    from automodel_launch.jobs import history, rundir
+
+    tried = history.attempts(record.run_dir, place)
+    if len(tried) > 1 or (status.state != "COMPLETED" and any(row.get("why") for row in tried)):
+        yield f"  run {record.run_name}, {len(tried)} attempt{'s' if len(tried) > 1 else ''}:"
+        yield from (f"    {line}" for line in history.table(tried))
+    last = JobDir(record.job_dir, place).last_metrics()
+    if last:
+        yield f"  last step: {last['step']}, loss {last['loss']}"
+    end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
+    if end:
+        yield f"  checkpoint: {end.get('checkpoint')}"
+        if end.get("hf"):
+            yield f"  for transformers: {end['hf']}"

@@ -1,0 +1,92 @@
+"""Plan -> the job's directory -> the executor -> Job. What is written and started is the plan's text, to the byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from automodel_launch import executors
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.errors import ClusterError, LaunchError, SubmissionUnknown
+from automodel_launch.jobs import records as jobs
+from automodel_launch.jobs import rundir
+from automodel_launch.plan import gitstate, naming, packaging, secrets
+from automodel_launch.plan import plan as plan_
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote.filesystem import Place
+from automodel_launch.workspace import Workspace
+
+RESERVATIONS = 1000
+
+
+def submit(plan: Plan, workspace: Workspace) -> tuple[Plan, jobs.Record]:
+    """Reserve the job's id, write its directory and start it.
+
+    Another launcher may have taken the id since the plan was made; the plan for the next one has the same hash.
+
+    Raises:
+        ClusterError: the directory cannot be written or the executor refused; nothing is left behind.
+    """
+    executor = executors.get(plan.executor)
+    place = executor.place(plan.profile)
+    plan = _reserve(plan, workspace.records, place)
+    try:
+        _write(plan, place, workspace)
+        record = replace(_record(plan), handle=executor.submit(plan, workspace))
+    except (LaunchError, OSError) as error:  # at Ctrl-C sbatch may be on its way: the directory stays then, too
+        if not isinstance(error, SubmissionUnknown) and not place.names(
+            f"{plan.job_dir}/nodes"
+        ):  # nothing has started there
+            place.remove(plan.job_dir)
+        raise
+    jobs.save(workspace.records, record)
+    return plan, record
+
+
+def _reserve(plan: Plan, records: Path, place: Place) -> Plan:
+    """mkdir is atomic, also on shared file systems: who makes the directory has the id."""
+    for _ in range(RESERVATIONS):
+        if place.make(plan.job_dir, new=True):
+            return plan
+        taken = naming.next_job_id(plan.run_name, place.names(plan.job_root), records)
+        plan = plan_.with_job_id(plan, taken)
+    raise ClusterError(f"{plan.job_root}: no free id for run {plan.run_name} after {RESERVATIONS} tries.")
+
+
+def _write(plan: Plan, place: Place, workspace: Workspace) -> None:
+    rundir.begin(plan.run_dir, plan.trained, place, plan.world_size)
+    place.make(f"{plan.job_dir}/logs")
+    submitted = {"time": time.time(), "state": "submitted", "pid": os.getpid()}
+    texts = {
+        **plan.texts,
+        **gitstate.record(workspace.root, (file.source for file in plan.files)),
+        "script": plan.script,
+        "plan.json": json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
+        "events.jsonl": json.dumps(submitted) + "\n",
+    }
+    with packaging.on_disk(plan.files) as sources:
+        place.put(plan.job_dir, sources, texts)
+    packaging.verify(plan.files)  # afterwards: what is the same then has not changed while it was copied
+    if plan.agent["secrets_file"]:  # last: nothing that fails before it leaves secrets behind
+        values = secrets.file_content(plan.profile.secrets, os.environ)
+        secrets.write(place, plan.agent["secrets_file"], values)
+
+
+def _record(plan: Plan) -> jobs.Record:
+    return jobs.Record(
+        job_id=plan.job_id,
+        run_name=plan.run_name,
+        recipe=plan.recipe.name,
+        config=plan.config_name,
+        profile=plan.profile_name,
+        executor=plan.executor,
+        mode=plan.mode,
+        job_dir=plan.job_dir,
+        run_dir=plan.run_dir,
+        plan_hash=plan.plan_hash,
+        submitted=time.time(),
+        max_steps=automodel.max_steps(plan.config),
+    )

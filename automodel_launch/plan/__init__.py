@@ -1,0 +1,1 @@
+"""The Plan, a value, and what it is made of."""

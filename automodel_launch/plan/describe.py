@@ -1,0 +1,64 @@
+"""How findings name a key: with its value and where that was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.plan.plan import Plan
+
+
+def said(plan: Plan, key: str) -> str:
+    """`step_scheduler.max_steps = 150 (pretrain/tiny.yaml:15)`; a value that nobody wrote is AutoModel's default."""
+    value = automodel.get(plan.config, key)
+    return f"{key} (not given)" if value is None else written(plan, key, value)
+
+
+def written(plan: Plan, key: str, value: Any) -> str:
+    """`key = value (file:line)`, also of a key in a list; a mapping is shown by its keys."""
+    if isinstance(value, dict):
+        keys = ", ".join(list(map(str, value))[:4]) + (", ..." if len(value) > 4 else "")
+        return f"{key}: {{{keys}}} ({source(plan, key)})"
+    text = repr(value)
+    return f"{key} = {text if len(text) <= 120 else text[:117] + '...'} ({source(plan, key)})"
+
+
+def source(plan: Plan, key: str) -> str:
+    """File and line, or override, of a key; of a section, where its first key stands; of a list's entry, the list."""
+    while key:
+        found = plan.provenance.get(key) or next(
+            (where for leaf, where in plan.provenance.items() if leaf.startswith(f"{key}.")), None
+        )
+        if found:
+            return found
+        key = key.rpartition(".")[0]
+    return plan.config_name
+
+
+def setting(plan: Plan, key: str, value: object) -> str:
+    """An override that sets a key: `key=value`, with a `+` where the config does not have it yet."""
+    above, _, leaf = key.rpartition(".")
+    section = automodel.get(plan.config, above) if above else plan.config
+    return f"{key}={value}" if isinstance(section, Mapping) and leaf in section else f"+{key}={value}"
+
+
+def ranks(plan: Plan) -> str:
+    """The world size and what it is made of."""
+    if plan.nodes == 1:
+        return f"world size {plan.world_size}"
+    return f"world size {plan.world_size} ({plan.nodes} nodes x {plan.processes_per_node})"
+
+
+def amount(number: float) -> str:
+    """A large number for reading: 1,234 or 2.10 billion."""
+    for size, name in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
+        if number >= size:
+            return f"{number / size:.4g} {name}"
+    return f"{number:,.0f}"
+
+
+def some(numbers: list[int], most: int = 8) -> str:
+    """The first numbers of a list, and the last."""
+    shown = numbers if len(numbers) <= most else [*numbers[: most - 1], numbers[-1]]
+    return ", ".join(map(str, shown))

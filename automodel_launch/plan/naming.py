@@ -1,0 +1,68 @@
+"""Names of runs and ids of jobs. A run `NAME` has the directory `NAME/`; its jobs are `NAME.1`, `NAME.2`, ..."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from automodel_launch.config import yamlio
+from automodel_launch.errors import UsageError
+
+LONGEST = 100
+_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{LONGEST - 1}}}")
+HASH_DIGITS = 6
+
+
+def run_name(recipe: str, config: str, trained: dict[str, Any]) -> str:
+    """RECIPE-CONFIG-h: h are the first digits of the hash of what is trained (the config without `run`, and recipe)."""
+    canonical = json.dumps([recipe, yamlio.json_value(trained)], sort_keys=True, ensure_ascii=False, default=str)
+    digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{recipe}-{config}")
+    return f"{readable[: LONGEST - HASH_DIGITS - 1]}-{digest[:HASH_DIGITS]}"
+
+
+def check(name: str) -> None:
+    """Refuse a run's name that cannot be a directory, a Slurm job name and part of an id at once.
+
+    Raises:
+        UsageError: it has other characters than letters, digits, '-' and '_', or is longer than 100.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"--name {name!r}: a run's name has letters, digits, '-' and '_', and begins with a letter.")
+
+
+def job_id(run: str, number: int) -> str:
+    """The id of a run's job."""
+    return f"{run}.{number}"
+
+
+def run_of(job: str) -> str:
+    """The run's name in a job's id."""
+    return job.rpartition(".")[0]
+
+
+def next_job_id(run: str, names: Iterable[str], records: Path | None = None) -> str:
+    """The id after the highest one among `names` (of the job root) and the records (another profile's job root)."""
+    taken = [*_numbers(run, names)]
+    if records and records.is_dir():
+        taken += _numbers(run, (path.stem for path in records.glob("*.json")))
+    return job_id(run, max(taken, default=0) + 1)
+
+
+def free_name(run: str, names: Iterable[str]) -> str:
+    """`run` itself if there is no such run among the names in the job root yet, else `run-2`, `run-3`, ..."""
+    present = {run_of(name) if "." in name else name for name in names}
+    number, name = 1, run
+    while name in present:
+        number += 1
+        name = f"{run}-{number}"
+    return name
+
+
+def _numbers(run: str, names: Iterable[str]) -> list[int]:
+    pattern = re.compile(re.escape(run) + r"\.(\d+)")
+    return [int(match.group(1)) for name in names if (match := pattern.fullmatch(name))]

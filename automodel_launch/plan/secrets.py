@@ -1,0 +1,88 @@
+"""What is secret, and how secrets and other variables of the submitter's shell reach a job.
+
+A secret is the names in a profile's `secrets`, and names that say so themselves. Its value is read when the job is
+submitted and never stands in a Plan: it goes into a file of the job's directory that only its owner can read, which
+the node agent sources and removes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+
+from automodel_launch.errors import ClusterError, ProfileError
+from automodel_launch.remote.filesystem import Behind, Place
+
+_SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)(_|$)", re.I)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+FILE = "secrets.env"  # in the job's directory
+
+
+def is_secret(name: str) -> bool:
+    """The name of a variable whose value must not be shown: HF_TOKEN, WANDB_API_KEY; not TOKENIZERS_PARALLELISM."""
+    return bool(_SECRET.search(name))
+
+
+def check_name(name: str, key: str) -> None:
+    """Refuse a name that a shell cannot hold: bash would drop it, or the file of secrets could not be read.
+
+    Raises:
+        ProfileError: it is no variable's name; `key` tells where it stands.
+    """
+    if not _NAME.fullmatch(name):
+        raise ProfileError(f"{key}: {name!r} is not the name of a variable.", "letters, digits and _, no digit first")
+
+
+def forwarded(names: Iterable[str], environ: Mapping[str, str], key: str) -> dict[str, str]:
+    """The values of the names that are set, for a job that does not inherit this shell; they belong to the plan.
+
+    Raises:
+        ProfileError: a name is a secret's, or a value is no UTF-8 text; `key` tells where the names stand.
+    """
+    values = {}
+    for name in names:
+        check_name(name, key)
+        if is_secret(name):
+            raise ProfileError(
+                f"{key} names {name}, a secret: its value would stand in the plan and in the job's files.",
+                f'secrets = ["{name}"] in the profile',
+            )
+        if name in environ:
+            values[name] = _text(name, environ[name], key)
+    return values
+
+
+def _text(name: str, value: str, key: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ProfileError(f"{key}: the value of {name} in this shell is not UTF-8.", f"export {name} anew") from None
+    return value
+
+
+def file_content(names: Iterable[str], environ: Mapping[str, str]) -> bytes:
+    """Lines NAME=VALUE for bash, each value exactly as it is; names that are not set are left out."""
+    lines = [f"{name}={shlex.quote(environ[name])}\n" for name in names if name in environ]
+    return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def write(place: Place, path: str, content: bytes) -> None:
+    """Make a new file that nobody but its owner can read at any moment.
+
+    Raises:
+        ClusterError: it is there already or cannot be written. The message holds nothing of the content.
+    """
+    if isinstance(place, Behind):
+        # the content goes through standard input: a command line is seen by every user of the machine
+        script = f"umask 077; set -o noclobber; cat > {shlex.quote(path)}"
+        done = place.shell.run(script, content)
+        if done.code:
+            raise ClusterError(f"{place.shell.place}: {path} cannot be written: {' '.join(done.err.split())[-300:]}")
+        return
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise ClusterError(f"{path} cannot be written: {error.strerror}.") from error

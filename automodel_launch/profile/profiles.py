@@ -1,0 +1,161 @@
+"""env.toml -> Profile: tables with inheritance and a closed schema; each value knows where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from automodel_launch.errors import ProfileError
+from automodel_launch.suggest import did_you_mean
+
+BUILT_IN = {"local": {"executor": "local", "nodes": 1, "nproc_per_node": "auto"}}
+SECTION_NAMES = ("wandb", "artifacts", "cache", "cli")
+SYNONYMS = {"ntasks_per_node": "nproc_per_node", "container": "container_image"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Some profile keys and the place they stand in; later layers win over earlier ones."""
+
+    source: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class EnvFile:
+    """env.toml as read: profile tables, and the sections that are no profile."""
+
+    path: Path
+    profiles: dict[str, dict[str, Any]]
+    sections: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Names that --run and --batch take."""
+        return sorted({**BUILT_IN, **self.profiles})
+
+    @property
+    def theme(self) -> str:
+        """[cli] theme."""
+        return str(self.sections.get("cli", {}).get("theme", "dark"))
+
+    def layers(self, name: str) -> list[Layer]:
+        """The profile's tables, parents first.
+
+        Raises:
+            ProfileError: no such profile, a section that is no profile, or a circle of `extends`.
+        """
+        chain: list[Layer] = []
+        seen: list[str] = []
+        wanted: str | None = name
+        while wanted is not None:
+            if wanted in seen:
+                raise ProfileError(
+                    f"{self.path} [{seen[-1]}]: extends runs in a circle: {' -> '.join([*seen, wanted])}"
+                )
+            table = self._table(wanted, seen)
+            seen.append(wanted)
+            chain.insert(0, Layer(f"{self.path.name} [{wanted}]", {k: v for k, v in table.items() if k != "extends"}))
+            parent = table.get("extends")
+            if parent is not None and not isinstance(parent, str):
+                raise ProfileError(
+                    f"{self.path} [{seen[-1]}]: extends = {parent!r} is not the name of one profile.",
+                    'extends = "NAME"; a profile has one parent, which may have one of its own',
+                )
+            wanted = parent
+        return chain
+
+    def _table(self, name: str, seen: list[str]) -> dict[str, Any]:
+        if name in self.profiles:
+            return self.profiles[name]
+        if name in BUILT_IN:
+            return dict(BUILT_IN[name])
+        if seen:
+            raise ProfileError(
+                f"{self.path} [{seen[-1]}]: extends = {name!r} names no profile.{did_you_mean(name, self.names)}",
+                f"profiles: {', '.join(self.names)}",
+            )
+        if name in self.sections:
+            raise ProfileError(f"{self.path} [{name}] is a section of settings, not a profile.", self._choices())
+        missing = "" if self.path.is_file() else f" {self.path} does not exist, so there is only the built-in one."
+        raise ProfileError(
+            f"no profile '{name}' in {self.path}.{missing}{did_you_mean(name, self.names)}", self._choices()
+        )
+
+    def _choices(self) -> str:
+        return f"profiles: {', '.join(self.names)} (`python launch.py profiles` shows them)"
+
+
+def load(path: Path, wanted: str | None = None) -> EnvFile:
+    """Read env.toml; a file that is not there has only the built-in profile `local`.
+
+    A `wanted` profile is looked for before the tables are checked, so that a wrong name is answered at once.
+
+    Raises:
+        ProfileError: not TOML (file and line), an unknown key or a wrong type (file, table, key, nearest key).
+    """
+    import tomli
+
+    try:
+        document = tomli.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        document = {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path}: cannot be read: {error}") from error
+    except tomli.TOMLDecodeError as error:
+        raise ProfileError(f"{path}: not TOML: {error}") from error
+    if wanted is not None:
+        tables = {name: table for name, table in document.items() if isinstance(table, dict)}
+        profiles = {name: table for name, table in tables.items() if name not in SECTION_NAMES}
+        EnvFile(path, profiles, {name: {} for name in SECTION_NAMES}).layers(wanted)
+    return _checked(path, document)
+
+
+def _checked(path: Path, document: dict[str, Any]) -> EnvFile:
+    from automodel_launch.profile import schema
+
+    stray = [key for key, value in document.items() if not isinstance(value, dict)]
+    if stray:
+        raise ProfileError(f"{path}: the key '{stray[0]}' stands outside of any table.", "put it below a line [NAME]")
+    sections, profiles = {}, {}
+    parents = {other.get("extends") for other in document.values() if isinstance(other.get("extends"), str)}
+    for name, table in document.items():
+        if name in schema.SECTIONS:
+            sections[name] = schema.check_section(name, table, f"{path} [{name}]")
+        else:
+            if name not in {*BUILT_IN, *parents} and not {"extends", "executor"} & table.keys():
+                raise _no_profile(path, name, table, schema.SECTIONS)
+            schema.check_table(table, f"{path} [{name}]")
+            profiles[name] = table
+    return EnvFile(path, profiles, sections)
+
+
+def _no_profile(path: Path, name: str, table: Mapping[str, Any], sections: Iterable[str]) -> ProfileError:
+    keys = f" (it has {', '.join(table)})" if table else ""
+    return ProfileError(
+        f"{path} [{name}] has neither `executor` nor `extends`{keys}, so it is no profile, and no known section."
+        f"{did_you_mean(name, sections)}",
+        f'add executor = "local" | "slurm" | "docker"; sections: {", ".join(sections)}',
+    )
+
+
+def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
+    """One table out of layers, weakest first, and the source of each key (`env_vars.NAME` for each variable)."""
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for layer in layers:
+        for written, value in layer.values.items():
+            key = SYNONYMS.get(written, written)
+            if isinstance(value, Mapping):
+                below = values.get(key)
+                values[key] = {**(below if isinstance(below, Mapping) else {}), **value}
+                sources.pop(key, None)
+                sources.update({f"{key}.{name}": layer.source for name in value})
+            else:
+                values[key] = value
+                for hidden in [old for old in sources if old.startswith(f"{key}.")]:
+                    del sources[hidden]
+                sources[key] = layer.source
+    return values, sources

@@ -1,0 +1,1 @@
+"""Commands and files, on this machine or over SSH; what is asked of Slurm."""

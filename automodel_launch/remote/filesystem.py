@@ -1,0 +1,218 @@
+"""Where jobs' directories lie: a file system of this machine, or one behind a shell. Readers and one writer."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from automodel_launch.errors import ClusterError
+from automodel_launch.remote.shell import Shell
+
+CHUNK = 8 * 2**20  # bytes of a log that one look fetches; the next look fetches the next ones
+SHARE = 64 * 2**10  # what each of very many files gets of it at least
+
+
+Found = tuple[bytes, int] | None  # bytes of a file and its size
+
+
+class Place(Protocol):
+    """A file system. Paths are absolute; what is not there reads as None.
+
+    Raises:
+        ClusterError: it cannot be reached (any call), or written to.
+    """
+
+    def read(self, path: str, offset: int = 0) -> Found:
+        """Bytes from `offset` on, at most CHUNK of them, and the file's size; a negative offset counts from the end."""
+
+    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[Found]:
+        """The same for several files at once, CHUNK bytes of them all together; one round trip."""
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder; none where there is no such folder."""
+
+    def make(self, folder: str, new: bool = False) -> bool:
+        """Make a folder and those above it; with `new`, False where it is there already (the making is atomic)."""
+
+    def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
+        """Copy files and write texts into a folder, by their paths relative to it."""
+
+    def remove(self, folder: str) -> None:
+        """Remove a job's folder with all that is in it, or one file."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """The file systems that this machine sees."""
+
+    def read(self, path: str, offset: int = 0) -> Found:
+        """See Place."""
+        return self.read_many([(path, offset)])[0]
+
+    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[Found]:
+        """See Place."""
+        return [_read(path, offset, _share(wanted)) for path, offset in wanted]
+
+    def names(self, folder: str) -> list[str]:
+        """See Place."""
+        try:
+            return sorted(os.listdir(folder))  # noqa: PTH208 (names, no paths)
+        except OSError:
+            return []
+
+    def make(self, folder: str, new: bool = False) -> bool:
+        """See Place."""
+        path = Path(folder)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(exist_ok=not new)
+        except FileExistsError:
+            if new and path.parent.is_dir():
+                return False
+            raise ClusterError(f"{folder} is there and is no folder.") from None
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        return True
+
+    def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
+        """See Place."""
+        import shutil
+
+        try:
+            for name, source in sources.items():
+                target = Path(folder, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target)
+            for name, text in texts.items():
+                target = Path(folder, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(text.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+    def remove(self, folder: str) -> None:
+        """See Place."""
+        import shutil
+
+        Path(folder).unlink(missing_ok=True) if Path(folder).is_file() else shutil.rmtree(folder, ignore_errors=True)
+
+
+HERE = Here()
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A file system behind a shell, over SSH say; each call is one round trip."""
+
+    shell: Shell
+
+    def read(self, path: str, offset: int = 0) -> Found:
+        """See Place."""
+        return self.read_many([(path, offset)])[0]
+
+    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[Found]:
+        """See Place."""
+        calls = "".join(f"r {_q(path)} {offset}\n" for path, offset in wanted)
+        code, out, err = self.shell.run_bytes(_READER.format(limit=_share(wanted)) + calls)
+        try:
+            return _unpack(out, len(wanted))
+        except ValueError:
+            said = " ".join(err.decode(errors="replace").split())[-300:]
+            raise ClusterError(f"{self.shell.place}: files could not be read: {said or f'code {code}'}") from None
+
+    def names(self, folder: str) -> list[str]:
+        """See Place."""
+        return sorted(self.shell.run(f"ls -1A {_q(folder)} 2>/dev/null").out.splitlines())
+
+    def make(self, folder: str, new: bool = False) -> bool:
+        """See Place."""
+        parents = f"mkdir -p {_q(os.path.dirname(folder))}"  # noqa: PTH120 (a path of another machine)
+        script = f"{parents} && {{ [ -e {_q(folder)} ] && exit 45; mkdir {_q(folder)} 2>/dev/null || exit 45; }}"
+        done = self.shell.run(script if new else f"mkdir -p {_q(folder)}")
+        if done.code == 45:
+            return self.shell.run(f"[ -e {_q(folder)} ]").code != 0 and self._refuse(folder, done.err)
+        if done.code:
+            self._refuse(folder, done.err)
+        return True
+
+    def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
+        """See Place; one stream for all files."""
+        done = self.shell.run(f"tar -x -C {_q(folder)} -f -", _archive(sources, texts), timeout=600)
+        if done.code:
+            self._refuse(folder, done.err)
+
+    def remove(self, folder: str) -> None:
+        """See Place."""
+        self.shell.run(f"rm -rf {_q(folder)}")
+
+    def _refuse(self, folder: str, err: str) -> bool:
+        raise ClusterError(f"{self.shell.place}: {folder} cannot be written: {' '.join(err.split())[-300:]}")
+
+
+# For each file a line "size count" and that many bytes, or "- 0". Where a file has shrunk in between, zeros fill up
+# what is missing, so that the next file's line is found.
+_READER = """\
+r() {{
+  local s o=$2 n
+  if ! {{ [ -f "$1" ] && [ -r "$1" ] && s=$(stat -L -c %s -- "$1" 2>/dev/null); }}; then echo '- 0'; return; fi
+  [ "$o" -ge 0 ] || o=$((s + o > 0 ? s + o : 0))
+  n=$((s - o < {limit} ? s - o : {limit}))
+  [ "$n" -gt 0 ] || {{ echo "$s 0"; return; }}
+  echo "$s $n"
+  {{ tail -c "+$((o + 1))" -- "$1" | head -c "$n"; head -c "$n" /dev/zero; }} 2>/dev/null | head -c "$n"
+}}
+"""
+
+
+def _unpack(out: bytes, count: int) -> list[Found]:
+    found: list[Found] = []
+    start = 0
+    for _ in range(count):
+        end = out.index(b"\n", start)
+        size, length = out[start:end].split()
+        start = end + 1 + int(length)
+        if start > len(out):
+            raise ValueError("cut short")
+        found.append(None if size == b"-" else (out[end + 1 : start], int(size)))
+    return found
+
+
+def _share(wanted: Sequence[tuple[str, int]]) -> int:
+    return max(CHUNK // max(1, len(wanted)), SHARE)
+
+
+def _read(path: str, offset: int, limit: int) -> Found:
+    try:
+        with Path(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(offset if offset >= 0 else max(0, size + offset))
+            return file.read(limit), size
+    except OSError:
+        return None
+
+
+def _archive(sources: Mapping[str, Path], texts: Mapping[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, source in sources.items():
+            archive.add(source, arcname=name, recursive=False)
+        for name, text in texts.items():
+            content = text.encode("utf-8", "surrogateescape")
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(content), 0o644
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _unwritable(folder: str, error: OSError) -> ClusterError:
+    return ClusterError(f"{folder}: cannot be written: {error.strerror}.", f"see `df -h` and `ls -ld` of {folder}")
+
+
+def _q(text: str) -> str:
+    return shlex.quote(text)

@@ -1,0 +1,369 @@
+"""Asking Slurm about a job: squeue, then scontrol, then sacct, in one round trip; and what the answers mean together.
+
+Many clusters have no sacct, slurmctld forgets a job some minutes after its end (MinJobAge), and either may not answer
+for a while. So an answer is one of three: what Slurm says, "Slurm does not know the job", or "it could not be asked".
+The last never means that a job has failed.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from automodel_launch.jobs import container_errors
+from automodel_launch.jobs.jobdir import parse as parse_json
+from automodel_launch.jobs.records import Status
+
+WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+ACTIVE = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
+FAILURES = {
+    "FAILED": "FAILED",
+    "BOOT_FAIL": "NODE_FAIL",
+    "NODE_FAIL": "NODE_FAIL",
+    "TIMEOUT": "TIMEOUT",
+    "DEADLINE": "TIMEOUT",
+    "OUT_OF_MEMORY": "OUT_OF_MEMORY",
+    "CANCELLED": "CANCELLED",
+    "REVOKED": "CANCELLED",
+    "PREEMPTED": "PREEMPTED",
+}
+# What a reader of a Slurm failure is told where the job itself left no better word.
+MEANINGS = {
+    "TIMEOUT": "the time limit was reached",
+    "OUT_OF_MEMORY": "the job's memory limit was reached",
+    "NODE_FAIL": "a node failed",
+    "CANCELLED": "the job was cancelled",
+    "PREEMPTED": "a job of higher priority took its nodes",
+    "FAILED": "the batch script failed",
+}
+# States that Slurm's database may hold of a former attempt, while slurmctld has the job in its queue again.
+_BEFORE_REQUEUE = {"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REQUEUED"}
+OUTSIDE = {"TIMEOUT", "NODE_FAIL", "PREEMPTED", "CANCELLED"}  # ended by somebody else than the job
+_UNKNOWN_JOB = re.compile(r"invalid job id", re.I)
+# What slurmstepd writes into the batch script's log; srun's own end hides it from Slurm's state of the job.
+_OOM = re.compile(r"oom[-_ ]kill|tasks? [\d,-]+: Out Of Memory", re.I)
+_DUE_TO = re.compile(r"DUE TO (TIME LIMIT|PREEMPTION|NODE FAILURE)")
+_CAUSES = {"TIME LIMIT": "TIMEOUT", "PREEMPTION": "PREEMPTED", "NODE FAILURE": "NODE_FAIL"}
+LOG_TAIL = 4096
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Slurm said of a job. `state` is None where it does not know the job, `asked` False where it did not answer.
+
+    `reason` is Slurm's own word for waiting, `start` its estimate (a time, or None), `code` the batch script's.
+    """
+
+    asked: bool
+    state: str | None = None
+    reason: str | None = None
+    start: str | None = None
+    nodes: str | None = None
+    code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True)
+class Own:
+    """What the job itself has left: exit.json, node 0's heartbeat, and the end of the batch script's log."""
+
+    exit: dict[str, Any] | None = None
+    node: dict[str, Any] | None = None
+    log: str = ""
+    log_name: str | None = None
+    stopped: bool = False  # somebody has made the job's stop file
+
+    @property
+    def goes_on(self) -> bool:
+        """A chained job whose last attempt has ended, and that shall have another one."""
+        return bool(self.exit and self.exit.get("goes_on"))
+
+
+def current(slurm_id: str, job_dir: str) -> str:
+    """Bash lines that set `id`, the Slurm job that runs or ran last for our job, and `next`, the one that waits for
+    its end or "-": from JOB_DIR/chain (recipes/node_agent_lib/chain.py), else the one that was submitted."""
+    return f"""
+id={shlex.quote(slurm_id)} next=-
+read -r first second _ 2>/dev/null < {shlex.quote(f"{job_dir}/chain")} && [ -n "$second" ] && id=$first next=$second
+"""
+
+
+def query(slurm_id: str, job_dir: str) -> str:
+    """Bash lines that print what `parse` reads, a line a fact. Later sources are asked only where earlier ones fail.
+
+    A controller that squeue could not reach is not asked again by scontrol: that would only wait for as long again.
+    Where a job of a chain has ended, the next one is asked for too, behind a line `next`.
+    """
+    sacct = 'sacct -n -X -P -D -j "$1" -o State,ExitCode,NodeList,JobName'
+    return f"""{current(slurm_id, job_dir)}
+err=$(mktemp)
+say() {{ # SOURCE CODE OUTPUT
+  printf '%s\\n' "$3" | while IFS= read -r line; do printf '%s %s %s\\n' "$1" "$2" "$line"; done
+}}
+ask() {{ # SOURCE COMMAND...
+  source=$1; shift
+  out=$(timeout 10 "$@" 2>"$err"); code=$?
+  [ "$code" = 0 ] || out=$(tr '\\n' ' ' < "$err")
+  say "$source" "$code" "$out"
+}}
+look() {{ # SLURM_ID
+  ended=yes
+  ask squeue squeue -h -j "$1" -o '%T|%r|%S|%N|%j'
+  case "$code:$out" in
+    0:*'|'*) ended= ;;
+    124:* | *'Unable to contact'* | *'timed out'*) ask sacct {sacct} ;;
+    *) ask scontrol scontrol -o show job "$1"
+      case "$code:$out" in 0:*JobState=*) ;; *)
+        ask sacct {sacct} ;;
+      esac ;;
+  esac
+}}
+look "$id"
+if [ -n "$ended" ] && [ "$next" != - ]; then
+  echo next
+  look "$next"
+  [ -n "$ended" ] || id=$next
+  ended=yes
+fi
+rm -f "$err"
+"""
+
+
+def query_own(job_dir: str) -> str:
+    """Bash lines behind those of `query`, for `read_own`. The log's end is sent of an ended job only."""
+    job = shlex.quote(job_dir)
+    return f"""
+[ ! -e {job}/stop ] || echo own stopped yes
+ls {job} >/dev/null 2>&1 # a network file system otherwise remembers for a minute that exit.json is not there
+for name in exit nodes/0; do
+  printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name".json 2>/dev/null; echo
+done
+if [ -n "$ended" ]; then
+  grep -hE {shlex.quote(container_errors.LINES)} {job}/logs/log-*_"$id"_*.out 2>/dev/null |
+    head -n 20 | cut -c 1-500 | sed 's/^/own log| /' # before the batch log, in which NeMo-Run's own lines may fail
+  for log in {job}/logs/sbatch_*_"$id".out; do
+    [ -f "$log" ] || continue
+    echo "own log $(basename "$log")"
+    tail -c {LOG_TAIL} "$log" | tr -d '\\000' | sed 's/^/own log| /'
+    echo
+  done
+fi
+:
+"""
+
+
+def read_own(text: str) -> Own:
+    """Read the output of `query_own`."""
+    found: dict[str, str] = {}
+    log: list[str] = []
+    for line in text.splitlines():
+        source, _, rest = line.partition(" ")
+        name, _, said = rest.partition(" ")
+        if source == "own" and name == "log|":
+            log.append(said)
+        elif source == "own":
+            found[name] = said
+    log_name = f"logs/{found['log']}" if "log" in found else None
+    node, stopped = parse_json(found.get("nodes/0", "")), "stopped" in found
+    return Own(_exit_record(found.get("exit", "")), node, "\n".join(log), log_name, stopped)
+
+
+def _exit_record(text: str) -> dict[str, Any] | None:
+    record = parse_json(text)
+    return record if record and isinstance(record.get("state"), str) else None
+
+
+def parse(text: str, name: str | None = None) -> Answer:
+    """Read the output of `query`. A job of another `name` is another job: another cluster's, or an id used again.
+
+    The next job of a chain counts as soon as it is more than taken out of the queue.
+    """
+    first, _, second = text.partition("\nnext\n")
+    answer = _parse(first, name)
+    if not second:
+        return answer
+    following = _parse(second, name)
+    if not following.asked or (following.state is not None and following.state != "CANCELLED"):
+        return following
+    return answer
+
+
+def _parse(text: str, name: str | None) -> Answer:
+    said = [_Line(*line.split(" ", 2)) for line in text.splitlines() if line.count(" ") >= 2]
+    said = [line for line in said if line.source in _READERS]
+    facts = [(line.source, *found) for line in said if line.code == "0" and (found := _READERS[line.source](line.text))]
+    ours = [(source, answer) for source, answer, called in facts if name in (None, called)]
+    now = next((answer for source, answer in ours if source != "sacct"), None)
+    if now:
+        return now
+    lines = [line for line in said if line.source != "sacct"]
+    gone = any(_UNKNOWN_JOB.search(line.text) for line in lines) or len(facts) > len(ours)
+    listed = [line for line in lines if line.source == "squeue" and line.code == "0"]
+    past = ours[-1][1] if ours else None  # a requeued job has a line for each attempt
+    if past and _is_final(past.state or "", gone or bool(listed)):
+        return past
+    return Answer(asked=gone)
+
+
+@dataclass(frozen=True)
+class _Line:
+    source: str
+    code: str
+    text: str
+
+
+def _is_final(state: str, gone: bool) -> bool:
+    """Whether sacct's word is the last one: while slurmctld does not answer, the job may have been requeued; one that
+    slurmctld does not have cannot be running still (sacct never heard of its end)."""
+    return state not in (WAITING | ACTIVE) if gone else state not in _BEFORE_REQUEUE
+
+
+def _squeue(said: str) -> tuple[Answer, str] | None:
+    match = re.fullmatch(r"([A-Z_]+)\|([^|]*)\|([^|]*)\|([^|]*)\|(.*)", said)
+    if not match:
+        return None
+    state, reason, start, nodes, name = match.groups()
+    return Answer(True, state, _known(reason), _time(start), nodes or None), name
+
+
+def _scontrol(said: str) -> tuple[Answer, str] | None:
+    fields = dict(reversed(re.findall(r"(?:^|\s)([A-Za-z]+)=(\S*)", said)))  # a key's first value
+    if "JobState" not in fields:
+        return None
+    code, signal = _exit(fields.get("ExitCode", ""))
+    start, nodes = _time(fields.get("StartTime", "")), _known(fields.get("NodeList", ""))
+    answer = Answer(True, fields["JobState"], _known(fields.get("Reason", "")), start, nodes, code, signal)
+    return answer, fields.get("JobName", "")
+
+
+def _sacct(said: str) -> tuple[Answer, str] | None:
+    match = re.fullmatch(r"([A-Z_]+)( by \w+)?\+?\|([^|]*)\|([^|]*)\|(.*)", said)
+    if not match:
+        return None
+    code, signal = _exit(match[3])
+    return Answer(True, match[1], None, None, _known(match[4]), code, signal), match[5]
+
+
+_READERS = {"squeue": _squeue, "scontrol": _scontrol, "sacct": _sacct}
+
+
+def _exit(text: str) -> tuple[int | None, int | None]:
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    return (int(match.group(1)), int(match.group(2))) if match else (None, None)
+
+
+def _known(text: str) -> str | None:
+    return text if text and text not in ("None", "(null)", "N/A", "None assigned") else None
+
+
+def _time(text: str) -> str | None:
+    return text if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text) else None
+
+
+def judge(answer: Answer, own: Own) -> Status:
+    """The job's state from what Slurm says and what the job has written itself.
+
+    Slurm decides whether the job is over and why it was ended from outside; the job's own record gives the true exit
+    code, rank and error. Where Slurm knows nothing, the record decides; without one the state is UNKNOWN.
+    """
+    step = own.node.get("step") if own.node else None
+    if answer.state in WAITING:
+        return Status("PENDING", error=_waiting(answer, own), step=step)
+    if answer.state in ACTIVE and not (answer.state == "COMPLETING" and _completed(own)):
+        return Status("RUNNING", step=step, node=answer.nodes, started=own.node.get("started") if own.node else None)
+    told = _told(own, step)
+    if answer.state is None:
+        return _without_slurm(answer, own, told)
+    if answer.state in ("COMPLETED", "COMPLETING"):
+        if own.exit:
+            return Status(own.exit["state"], **told)
+        said = "Slurm calls it completed, but the job left no record of its end"
+        return Status("UNKNOWN", error=said, step=step, forgotten=True)
+    if answer.state not in FAILURES:  # a later Slurm's word: it may mean anything
+        return Status("UNKNOWN", error=f"Slurm says {answer.state}, which this version does not know", step=step)
+    return _failed(FAILURES[answer.state], answer, own, told)
+
+
+def _waiting(answer: Answer, own: Own) -> str:
+    """Slurm's reason and estimate; a job that waits though it has begun before was requeued, or is a chain's next."""
+    done = f"attempt {(own.node.get('attempt') or 0) + 1}" if own.node else ""
+    again = f"requeued after {done}, " if done else ""
+    if own.goes_on:
+        again = f"{done or 'the last attempt'} has ended ({own.exit.get('why') if own.exit else ''}), the next one: "
+    estimate = f", estimated start {answer.start}" if answer.start else ""
+    return f"{again}{answer.reason or (answer.state or '').lower()}{estimate}"
+
+
+def _completed(own: Own) -> bool:
+    return bool(own.exit and own.exit["state"] == "COMPLETED")
+
+
+def _told(own: Own, step: int | None) -> dict[str, Any]:
+    record = own.exit or {}
+    keys = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
+    told: dict[str, Any] = {key: record.get(key) for key in keys}
+    told["step"] = step if told["step"] is None else told["step"]
+    told["log"] = told["log"] or own.log_name
+    return told
+
+
+def _without_slurm(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
+    """The job's own record alone. While Slurm cannot be asked, one of a stopped job may be that of an attempt which
+    was preempted, and is queued again."""
+    record = own.exit
+    if record is None:
+        said = "Slurm no longer knows the job, and it left no record" if answer.asked else "Slurm does not answer"
+        return Status("UNKNOWN", error=said, step=told["step"], forgotten=answer.asked)
+    state = record["state"]
+    final = state == "COMPLETED" or (state == "FAILED" and bool(record.get("complete")) and not own.goes_on)
+    if not answer.asked and not final:
+        return Status("UNKNOWN", error=f"Slurm does not answer; the job's record says {state}", step=told["step"])
+    causes = _DUE_TO.findall(own.log)
+    if state == "CANCELLED" and causes:
+        state = _CAUSES[causes[-1]]
+        told["error"] = MEANINGS[state]
+    elif state == "FAILED" and _is_memory(own):
+        state, told["error"] = "OUT_OF_MEMORY", told["error"] or MEANINGS["OUT_OF_MEMORY"]
+    return Status(state, **told)
+
+
+def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Status:
+    """Slurm's reason wins over the job's own reaction to it; a failure of the job's own keeps its words."""
+    record = own.exit or {}
+    own_failure = record.get("state") == "FAILED" and bool(told["error"])
+    if state == "FAILED":
+        if record.get("state") in OUTSIDE:
+            state = record["state"]
+        elif own.stopped and (own.goes_on or not record or NO_AGENT in str(told["error"])):
+            state = "CANCELLED"  # between two attempts, or before there was an agent that could have noticed
+        if _is_memory(own):
+            state = "OUT_OF_MEMORY"
+    if state == "OUT_OF_MEMORY":
+        detail = f": {told['error']}" if own_failure else ""
+        told["error"] = MEANINGS[state] + detail
+    elif state == "FAILED" and (not told["error"] or NO_AGENT in told["error"]):  # the batch log knows why
+        told["error"] = container_errors.words(own.log) or _last_words(own.log) or told["error"] or MEANINGS[state]
+    elif state != "FAILED" and not own_failure:
+        told["error"] = MEANINGS[state]
+    elif state in OUTSIDE:
+        told["error"] = f"{MEANINGS[state]}; the job's own record: {told['error']}"
+    if not told["code"]:
+        told["code"] = answer.code or (128 + answer.signal if answer.signal else 1)
+    return Status(state, **told)
+
+
+def _is_memory(own: Own) -> bool:
+    error = (own.exit or {}).get("error")
+    return bool(_OOM.search(own.log) or (isinstance(error, str) and _OOM.search(error)))
+
+
+NO_AGENT = "never started its agent"  # the words of recipes/node_agent_lib/verdict.py
+
+
+def _last_words(log: str) -> str | None:
+    """The last line of the batch script's log that is no trace (`set -x`) and no talk of NeMo-Run's script."""
+    lines = [line.strip() for line in log.splitlines() if not line.startswith("+")]
+    telling = [line for line in lines if re.search(r"error|unrecognized|not found|No such|denied|cannot", line, re.I)]
+    return telling[-1][:300] if telling else None
