@@ -31,11 +31,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.conftest import Checkout  # noqa: E402  (the project's own test cluster)
+from tests.launch.test_train_tiny import SMALL  # noqa: E402
 from tests.slurm.cluster import Cluster, wait_until  # noqa: E402
 from tests.slurm.test_chain import Run, pid_here  # noqa: E402
 from tests.slurm.test_chain_pretrain import ENV  # noqa: E402
 from tests.slurm.test_pretrain_runs import prepared  # noqa: E402
-from tests.test_train_tiny import SMALL  # noqa: E402
 
 COMMAND = ("pretrain", "-c", "tiny", *SMALL, "step_scheduler.max_steps=500", "step_scheduler.ckpt_every_steps=10")
 PARTS = ("detection", "queue", "start-up", "load")

@@ -5,7 +5,8 @@
 The launcher never imports AutoModel: this file is what it knows of AutoModel's configs. Run it where
 requirements/train.txt is installed (scripts/setup.sh), with no more: a package that AutoModel can use if it is there
 may change a signature. `--check` writes nothing and exits with 1 where the file is not what would be written.
-tests/test_schema_file.py does the same. automodel_launch/backends/automodel/schema/__init__.py says what the file holds.
+tests/backends/automodel/test_schema_file.py does the same.
+automodel_launch/backends/automodel/schema/__init__.py says what the file holds.
 """
 
 from __future__ import annotations

@@ -61,10 +61,23 @@ STUB_CONFIG = "steps: 2\npause: 0.0\nfail_rank: -1\ncode: 0\nvalue: null\n"
 
 # Files that take a minute or more, the longest first: what begins last should be short, since two run at a time.
 LONGEST = (
-    *("slurm/test_pretrain_runs", "slurm/test_truth", "test_train_tiny", "slurm/test_chain", "slurm/test_runs"),
-    *("slurm/test_ssh", "recipes/test_pretrain_runs", "test_local_runs", "recipes/test_node_agent"),
-    *("recipes/test_checkpoints", "slurm/test_packaging_runs", "slurm/test_secrets", "test_schema_file"),
-    *("recipes/test_data_prep_safety", "recipes/test_data_prep_hf", "test_docker_runs", "test_nemo"),
+    "slurm/test_pretrain_runs",
+    "slurm/test_truth",
+    "launch/test_train_tiny",
+    "slurm/test_chain",
+    "slurm/test_runs",
+    "slurm/test_ssh",
+    "recipes/test_pretrain_runs",
+    "launch/test_local_runs",
+    "recipes/test_node_agent",
+    "recipes/test_checkpoints",
+    "slurm/test_packaging_runs",
+    "slurm/test_secrets",
+    "backends/automodel/test_schema_file",
+    "recipes/test_data_prep_safety",
+    "recipes/test_data_prep_hf",
+    "executors/test_docker_runs",
+    "executors/test_nemo",
 )
 
 

@@ -75,7 +75,8 @@ def _import() -> Any:
 
     Seen with nemo_run 0.11.1: core/serialization/yaml.py imports torch where it is installed, only to write
     torch.dtype values, which we never pass; that is half of the import's time. A None in sys.modules makes that
-    import raise ModuleNotFoundError, which it handles. tests/test_nemo.py fails when this is no longer needed.
+    import raise ModuleNotFoundError, which it handles. tests/executors/test_nemo.py fails when this is no longer
+    needed.
     """
     if "nemo_run" in sys.modules:
         return sys.modules["nemo_run"]

@@ -85,7 +85,7 @@ def load(path: str) -> Any:
 
 
 def sections(root: Path) -> dict[str, dict[str, Any]]:
-    """{section: signature}, as automodel_launch/backends/automodel/schema describes it; `root` is nemo_automodel's directory."""
+    """{section: signature}, as backends/automodel/schema describes it; `root` is nemo_automodel's directory."""
     found = {name: signatures.signature(load(path)) or {} for name, path in _CLASSES.items()}
     for name in sorted(_LENIENT - set(found)):
         found[name] = {"params": dict.fromkeys(_read_below(root, name), "")}

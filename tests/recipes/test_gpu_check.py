@@ -1,6 +1,6 @@
 """recipes/gpu_check.py without torch: its schedule, what it reads, and that nothing of it waits for ever.
 
-The whole of it runs in tests/test_doctor_gpu.py (one node) and tests/slurm/test_doctor_gpu.py (two).
+The whole of it runs in tests/doctor/test_gpu.py (one node) and tests/slurm/test_doctor_gpu.py (two).
 """
 
 from __future__ import annotations

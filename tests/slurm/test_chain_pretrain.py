@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Checkout
+from tests.launch.test_train_tiny import SMALL
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_chain import Run, jobs_left, pid_here
 from tests.slurm.test_pretrain_runs import prepared
 from tests.slurm.test_truth import heal
-from tests.test_train_tiny import SMALL
 
 pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.e2e, pytest.mark.slow]
 

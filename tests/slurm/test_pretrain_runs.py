@@ -14,10 +14,10 @@ import pytest
 
 from tests import images
 from tests.conftest import ROOT, Checkout, make_checkout
+from tests.launch.test_train_tiny import SMALL
 from tests.slurm.cluster import Cluster
 from tests.slurm.sshd import SshServer
 from tests.slurm.test_ssh import client
-from tests.test_train_tiny import SMALL
 
 pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.e2e]
 

@@ -354,9 +354,12 @@ def test_several_launchers_at_once(site: Checkout, cluster: Cluster) -> None:
 LOOP = """
 import sys
 sys.path.insert(0, {root!r})
-from automodel_launch import configs, overrides, profiles, recipes, workspace
-from automodel_launch import plan as planning
-from automodel_launch.submit import submit
+from automodel_launch import workspace
+from automodel_launch.config import configs, overrides
+from automodel_launch.launch.submit import submit
+from automodel_launch.plan import plan as planning
+from automodel_launch.plan import recipes
+from automodel_launch.profile import profiles
 here = workspace.find(None)
 recipe = recipes.find(here, "stub-one", also=[])
 env_file = profiles.load(here.env_file, "one")

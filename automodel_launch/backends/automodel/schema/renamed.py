@@ -1,6 +1,7 @@
 """Keys that older guides of AutoModel use and 0.7.0 no longer has, with what took their place. Written by hand.
 
-Each was checked against the source of 0.7.0; tests/test_schema_renamed.py does it again with an installed one.
+Each was checked against the source of 0.7.0; tests/backends/automodel/test_schema_renamed.py does it again with an
+installed one.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 
 from automodel_launch.backends.automodel.checks import targets
 from automodel_launch.checks import Finding
-from tests.test_checks_schema import changed
+from tests.backends.automodel.test_checks_schema import changed
 from tests.workbench import Bench, make_bench
 
 

@@ -8,7 +8,7 @@ import sys
 SHOWS_TORCH = "import sys, nemo_run; sys.exit(0 if sys.modules.get('torch') else 3)"
 THROUGH_OUR_DOOR = """
 import sys
-from automodel_launch import nemo
+from automodel_launch.executors import nemo
 nemo._import()
 assert "nemo_run" in sys.modules
 assert "torch" not in sys.modules, "torch was imported"

@@ -36,7 +36,7 @@ def test_look_ups() -> None:
 
 def test_help_does_not_read_it() -> None:
     program = (
-        "import sys\nfrom automodel_launch import cli\n"
+        "import sys\nfrom automodel_launch.commands import main as cli\n"
         "sys.addaudithook(lambda e, a: e == 'open' and 'automodel-0' in str(a[0]) and sys.exit('read'))\n"
         "cli.main(['--help'])"
     )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "pretrain"
+CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
 NAMES = ["default", "tiny", "nanogpt"]
 
 TOP_LEVEL = {
