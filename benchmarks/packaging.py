@@ -42,7 +42,7 @@ def make(root: Path, files: int) -> None:
 def launch(root: Path, target: Path, packager: str | None) -> None:
     """What a launch does with the files."""
     code = "my_code/**/*.py" if packager == "pattern" else "my_code"
-    files = packaging.collect(root / "recipes", root / "recipes" / "stub.py", [code], root, packager)
+    files = packaging.collect(root / "recipes", root / "recipes" / "stub.py", (), [code], root, packager)
     with packaging.on_disk(files) as sources:
         HERE.put(str(target), sources, {})
     packaging.verify(files)

@@ -43,7 +43,7 @@ def left_behind(plan: Plan) -> Iterator[Finding]:
 def idle_mounts(plan: Plan) -> Iterator[Finding]:
     """Without a container there is nothing to mount into."""
     executor = executors.get(plan.executor)
-    if plan.profile.mounts and "mounts" in executor.keys and executor.image(plan.profile) is None:
+    if plan.profile.mounts and "mounts" in executor.keys and plan.image is None:
         source = plan.profile_sources.get("mounts", plan.profile_name)
         yield Finding("note", "no-effect", f"mounts ({source}) has no effect without a container_image.")
 

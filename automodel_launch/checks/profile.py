@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 
@@ -25,7 +24,7 @@ def unset_names(plan: Plan) -> Iterator[Finding]:
     """Names to forward, and secrets, are set in this shell."""
     for key, names in (("secrets", plan.profile.secrets), ("env", plan.profile.env)):
         for name in names:
-            if name not in os.environ:
+            if name in plan.unset:
                 source = plan.profile_sources.get(key, plan.profile_name)
                 message = f"{key} ({source}) names {name}, which is not set in this shell."
                 yield Finding("error", "unset-name", message, f"export {name}=..., or take it out of {key}")

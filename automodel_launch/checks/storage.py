@@ -10,14 +10,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from automodel_launch import executors
 from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.keys import CHECKPOINT_DIR, CKPT_EVERY, KEEP_CHECKPOINTS
 from automodel_launch.backends.automodel.model import parameters as model_parameters
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.model.memory import BYTES, moments
-from automodel_launch.executors.containers import mounts
 from automodel_launch.jobs import rundir
+from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.describe import said, setting
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -79,10 +78,10 @@ def _elsewhere(plan: Plan) -> str | None:
     folder = automodel.checkpoint_dir(plan.config)
     if folder is None or not folder.startswith("/") or automodel.left_to_the_job(folder):
         return None
-    seen = executors.get(plan.executor).mounts(plan)
-    place = mounts.outside(folder, seen) if seen else folder
+    seen = plan.mounts
+    place = mounts_.outside(folder, seen) if seen else folder
     below = f"{folder}/".startswith(f"{plan.job_root}/")
-    return None if below or place is None or mounts.has_variable(place) else place
+    return None if below or place is None or mounts_.has_variable(place) else place
 
 
 def room(plan: Plan, found: Disk) -> Iterator[Finding]:

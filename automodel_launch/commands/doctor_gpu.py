@@ -56,11 +56,11 @@ def _plan(here: Workspace, env_file: profiles.EnvFile, args: argparse.Namespace)
     """Twice: what the check needs of the profile is known when the profile is whole."""
     recipe = recipes.find(here, RECIPE)
     from automodel_launch.config import configs, overrides
-    from automodel_launch.plan import plan as plan_
+    from automodel_launch.launch import planning
 
     def planned(texts: Iterable[str]) -> Plan:
         layered = configs.load(recipe, None, [overrides.parse(text) for text in texts])
-        return plan_.make(here, env_file, args.profile, recipe, layered)
+        return planning.make(here, env_file, args.profile, recipe, layered)
 
     return planned([*own_values(planned(args.overrides)), *args.overrides])
 
@@ -83,15 +83,13 @@ def paths(plan: Plan) -> list[dict[str, Any]]:
     In a container these are their targets; nodes as they are have the sources only.
     """
     from automodel_launch.executors import sbatch_validation
-    from automodel_launch.executors.containers import mounts
+    from automodel_launch.executors.containers import mounts as mount_keys
 
-    executor = executors.get(plan.executor)
-    inside = executor.mounts(plan)
-    if inside:
-        seen = [(mount.target, mount.read_only) for mount in inside if mount.target != sbatch_validation.NEMO_RUN]
+    if plan.mounts:
+        seen = [(mount.target, mount.read_only) for mount in plan.mounts if mount.target != sbatch_validation.NEMO_RUN]
     else:
         source = plan.profile_sources.get("mounts", plan.profile_name)
-        bare = mounts.read(plan.profile.mounts, plan.job_root, source)
+        bare = mount_keys.read(plan.profile.mounts, plan.job_root, source)
         seen = [(mount.source, mount.read_only) for mount in bare]
     ordered = sorted(dict(seen).items(), key=lambda entry: entry[0] != plan.job_root)
     return [{"path": path, "write": not read_only} for path, read_only in ordered]

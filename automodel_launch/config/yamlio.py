@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from automodel_launch.errors import ConfigError
+from automodel_launch.frozen import thaw
 
 _BAD_VALUE = (yaml.YAMLError, ValueError, AttributeError)  # the last two: `!!int x`, `0x_`, `!!timestamp x`
 _DROPPED = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
@@ -89,6 +90,7 @@ def value(text: str) -> Any:
 
 def dump(data: Any) -> str:
     """YAML text that PyYAML's safe loader, and so AutoModel, reads back as exactly `data`; keys keep their order."""
+    data = thaw(data)
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=2**20)
     # PyYAML writes U+0085 as it is and reads it back as a space
     return text if "\x85" not in text else yaml.safe_dump(data, sort_keys=False, width=2**20)

@@ -7,10 +7,13 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from automodel_launch import executors
 from automodel_launch.doctor import diagnosis
 from automodel_launch.doctor.diagnosis import PACKAGES, PROBE, Line
-from automodel_launch.executors.containers import container, mounts, sqsh
+from automodel_launch.executors.containers import container, sqsh
 from automodel_launch.executors.containers.images import Image
+from automodel_launch.executors.slurm.script import AGENT_PYTHON
+from automodel_launch.plan import mounts as mounts_
 from automodel_launch.remote import disk, probes, slurm_site
 from automodel_launch.remote.probes import Answer, Answers
 from automodel_launch.remote.shell import Shell
@@ -19,9 +22,16 @@ from automodel_launch.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from automodel_launch.profile.schema import Profile
+    from automodel_launch.workspace import Workspace
 
 OLDEST_PYTHON = (3, 8)  # recipes/node_agent.py
 _PATHS = 'Slurm\'s commands have to be on the PATH of shells without a login (~/.bashrc), or: tunnel = "ssh", host'
+
+
+def examine(profile: Profile, workspace: Workspace) -> Iterator[Line]:
+    """Everything that can be asked without a job."""
+    executor = executors.get(profile.executor)
+    yield from lines(profile, executor.job_root(profile, workspace), executor.shell(profile), AGENT_PYTHON)
 
 
 def lines(profile: Profile, root: str, shell: Shell, agent_python: str) -> Iterator[Line]:
@@ -36,7 +46,7 @@ def lines(profile: Profile, root: str, shell: Shell, agent_python: str) -> Itera
         "root": disk.question(root),
         "agent": f"{shlex.quote(agent_python)} -c 'import sys; print(sys.version.split()[0])'",
         "python": f"{shlex.quote(python)} -I -c {shlex.quote(PROBE)} {' '.join(PACKAGES)}",
-        "image": sqsh.question(mounts.shell(image.path)) if image and image.path else "true",
+        "image": sqsh.question(mounts_.shell(image.path)) if image and image.path else "true",
         "enroot": "enroot version",
         "apptainer": "apptainer --version || singularity --version",
     }

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import executors
 from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.errors import ProfileError
 from automodel_launch.executors.containers import container
@@ -21,6 +20,7 @@ HEARTBEAT_S = 10.0
 
 def spec(
     plan: Plan,
+    environ: Mapping[str, str],
     *,
     python: str,
     port: int | None,
@@ -38,7 +38,7 @@ def spec(
         ProfileError: a variable that no job can have.
     """
     profile = plan.profile
-    forwarded = _forwarded(plan)
+    forwarded = _forwarded(plan, environ)
     setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
     script = plan.recipe.path
     return {
@@ -74,7 +74,7 @@ def spec(
         "chain": chain,
         "max_nan_steps": profile.max_nan_steps,
         "checkpoint_dir": automodel.checkpoint_dir(plan.config),
-        "workdir": container.workdir(plan) if executors.get(plan.executor).image(profile) else None,
+        "workdir": container.workdir(plan) if plan.image else None,
     }
 
 
@@ -105,7 +105,7 @@ def _is_shipped(plan: Plan, name: str) -> bool:
     return any(file.path == f"code/recipes/{name}" and file.source == plan.recipe.path for file in plan.files)
 
 
-def _forwarded(plan: Plan) -> dict[str, str]:
+def _forwarded(plan: Plan, environ: Mapping[str, str]) -> dict[str, str]:
     """Values behind `env`; names and values that the agent could not set are refused here, not in the queue."""
     profile, sources = plan.profile, plan.profile_sources
     for name, value in profile.env_vars.items():
@@ -120,4 +120,4 @@ def _forwarded(plan: Plan) -> dict[str, str]:
             raise ProfileError(f"{key}: {name} stands in env or env_vars too, where its value would be seen.")
     if any("\0" in line for line in (*profile.setup_lines, *profile.startup_commands)):
         raise ProfileError("setup_lines, startup_commands: no shell line can hold a NUL character.")
-    return secrets.forwarded(profile.env, os.environ, f"env ({sources.get('env', plan.profile_name)})")
+    return secrets.forwarded(profile.env, environ, f"env ({sources.get('env', plan.profile_name)})")

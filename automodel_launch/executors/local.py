@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,7 @@ from automodel_launch.remote.filesystem import HERE, Place
 from automodel_launch.remote.shell import LocalShell, Shell
 
 if TYPE_CHECKING:
-    from automodel_launch.doctor.diagnosis import Line
-    from automodel_launch.executors.containers.mounts import Mount
-    from automodel_launch.plan.finding import Finding
+    from automodel_launch.plan.mounts import Mount
     from automodel_launch.plan.plan import Plan
     from automodel_launch.profile.schema import Profile
     from automodel_launch.workspace import Workspace
@@ -82,14 +80,16 @@ class LocalMachine:
         """No container here."""
         return None
 
-    def mounts(self, plan: Plan) -> list[Mount]:
+    def mounts(self, plan: Plan, environ: Mapping[str, str]) -> list[Mount]:
         """No container here."""
         return []
 
-    def agent(self, plan: Plan) -> dict[str, Any]:
+    def agent(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
         """An attached job ends with the command that started it; one from --batch outlives it."""
         python = plan.profile.python or sys.executable
-        return agent.spec(plan, python=python, port=plan.profile.rdzv_port, stop_with_parent=plan.mode == "run")
+        return agent.spec(
+            plan, environ, python=python, port=plan.profile.rdzv_port, stop_with_parent=plan.mode == "run"
+        )
 
     def script(self, plan: Plan) -> str:
         """A bash script that becomes the node agent, which detaches itself."""
@@ -102,25 +102,22 @@ class LocalMachine:
         ]
         return f"#!/usr/bin/env bash\n# job {plan.job_id}\nexec {shlex.join(start)}\n"
 
-    def questions(self, plan: Plan) -> Iterator[Finding]:
-        """None: checks/machine.py looks at this machine, offline too."""
-        return iter(())
+    def submit_command(self, plan: Plan) -> str:
+        """NeMo-Run's LocalExecutor runs it."""
+        return f"bash {shlex.quote(f'{plan.job_dir}/script')}"
 
-    def examine(self, profile: Profile, workspace: Workspace) -> Iterator[Line]:
-        """Python and its packages, the job root, GPUs."""
-        from automodel_launch.doctor import local
-
-        root, python = self.job_root(profile, workspace), profile.python or sys.executable
-        return local.lines(root, python, self.processes(profile), profile.gpus_per_node)
-
-    def submit(self, plan: Plan, workspace: Workspace) -> dict[str, Any]:
+    def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Start the agent.
 
         Raises:
             ClusterError: it did not start.
         """
         with nemo.experiment(plan.run_name, plan.job_id, workspace.nemo_run_home / plan.profile_name) as (run, exp):
-            exp.add(run.Script(path=f"{plan.job_dir}/script"), executor=run.LocalExecutor(), name="job")
+            changed = {name: value for name, value in environ.items() if os.environ.get(name) != value}
+            unset = "".join(f" -u {shlex.quote(name)}" for name in os.environ if name not in environ)
+            start = f"exec env{unset} {plan.submit}"  # exec: the agent watches its parent, the launcher
+            script = run.Script(inline=start, env=changed)
+            exp.add(script, executor=run.LocalExecutor(), name="job")
             exp.run(detach=False)  # returns when the script is started; closing waits for its end, a fork away
         job_dir = JobDir(Path(plan.job_dir))
         node = job_dir.node(0)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -16,13 +14,13 @@ from automodel_launch import executors
 from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.progress import Progress
 from automodel_launch.remote.filesystem import HERE, Found, Place
 
 SECOND_INTERRUPT_S = 3.0
 METRICS = -1  # beside the ranks
 FORGOTTEN_S = 60.0  # a record that a network file system shows late is still found within it
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
@@ -87,26 +85,6 @@ def _text(line: bytes) -> str:
 
 
 @dataclass
-class Interrupts:
-    """Ctrl-C, SIGTERM and SIGHUP while following: what to do is the executor's matter, see `Follower.interrupted`."""
-
-    received: list[tuple[int, float]] = field(default_factory=list)
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Collect the signals instead of dying of them."""
-        old = {number: signal.signal(number, self._note) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: Any) -> None:
-        self.received.append((number, time.monotonic()))
-
-
-@dataclass
 class Follower:
     """Follows one job. `out` takes the log, `err` our own talk and, on a terminal, the live line."""
 
@@ -127,12 +105,13 @@ class Follower:
         self.said: tuple[str, ...] = ()
         self.forgotten_since: float | None = None
 
-    def run(self) -> tuple[Status, int]:
+    def run(self, interrupts: Interrupts | None = None) -> tuple[Status, int]:
         """Follow to the end; the job's last status and the exit code for this command.
 
-        130 when Ctrl-C ended the following, 143 and 129 for SIGTERM and SIGHUP.
+        `interrupts` holds signals that came while the job was submitted. 130 when Ctrl-C ended the following, 143 and
+        129 for SIGTERM and SIGHUP.
         """
-        interrupts = Interrupts()
+        interrupts = interrupts or Interrupts()
         with interrupts.caught():
             while True:
                 status = self._look()

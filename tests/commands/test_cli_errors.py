@@ -249,7 +249,8 @@ def test_listings(launch: Cli) -> None:
 def test_stdout_that_is_no_utf8(launch: Cli, value: str) -> None:
     """A log collector's or a cron job's stdout may take ASCII only."""
     code = (
-        "import sys; from pathlib import Path; from automodel_launch import workspace; from automodel_launch.commands import main as cli\n"
+        "import sys; from pathlib import Path; from automodel_launch import workspace\n"
+        "from automodel_launch.commands import main as cli\n"
         "workspace.PACKAGE = Path(sys.argv[1]) / 'automodel_launch'; sys.exit(cli.main(sys.argv[2:]))"
     )
     command = [sys.executable, "-c", code, str(launch.bench.root), "stub", "--dry-run", "--json", f"value={value}"]

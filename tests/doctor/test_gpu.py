@@ -405,7 +405,10 @@ def test_bad_input(bench: Bench, capsys: pytest.CaptureFixture[str], words: list
 
 
 def test_the_check_stands_alone_whatever_the_profile_says(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("automodel_launch.executors.slurm.Slurm.script", lambda self, plan: "")  # NeMo-Run is slow
+    script = "automodel_launch.executors.slurm.executor.Slurm.script"
+    monkeypatch.setattr(script, lambda self, plan: "")  # NeMo-Run is slow
+        "automodel_launch.executors.slurm.executor.Slurm.script", lambda self, plan: ""
+    )  # NeMo-Run is slow
     bench.env(
         '[far]\nexecutor = "slurm"\ncontainer_image = "none"\nnodes = 4\ngpus_per_node = 8\ncpus_per_task = 3\n'
         'dependency = "singleton"\nchain = 5\nstall = "9m"\ntime = "08:00:00"\nexclude = "c9"\n'

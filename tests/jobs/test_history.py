@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from automodel_launch import checks
+from automodel_launch.executors.slurm.state import Own, judge
 from automodel_launch.jobs import bad_nodes, history, rundir
-from automodel_launch.plan import plan as plan_
-from automodel_launch.remote import slurm
+from automodel_launch.launch import planning
+from automodel_launch.remote import slurm_query
 from automodel_launch.remote.filesystem import HERE
-from automodel_launch.remote.slurm import Own, judge, parse
+from automodel_launch.remote.slurm_query import parse
 from tests.workbench import Bench, make_bench
 
 
@@ -81,13 +82,13 @@ def test_the_next_job_of_a_chain_counts(following: str, state: str | None) -> No
 def test_between_two_attempts() -> None:
     record = {"state": "FAILED", "code": 1, "complete": True, "goes_on": True, "why": "a node failed", "error": "x"}
     own = Own(exit=record, node={"attempt": 0})
-    waiting = judge(slurm.Answer(True, "PENDING", "Resources"), own)
+    waiting = judge(slurm_query.Answer(True, "PENDING", "Resources"), own)
     assert waiting.state == "PENDING"
     assert waiting.error == "attempt 1 has ended (a node failed), the next one: Resources"
-    assert judge(slurm.Answer(False), own).state == "UNKNOWN"  # the next attempt may run meanwhile
+    assert judge(slurm_query.Answer(False), own).state == "UNKNOWN"  # the next attempt may run meanwhile
     stopped = Own(exit=record, node={"attempt": 0}, stopped=True)
-    assert judge(slurm.Answer(True, "FAILED", code=1), stopped).state == "CANCELLED"
-    assert judge(slurm.Answer(True, "FAILED", code=1), own).state == "FAILED"
+    assert judge(slurm_query.Answer(True, "FAILED", code=1), stopped).state == "CANCELLED"
+    assert judge(slurm_query.Answer(True, "FAILED", code=1), own).state == "FAILED"
 
 
 # What the plan says of it
@@ -138,7 +139,7 @@ def test_all_jobs_of_a_run_are_one_to_wandb(bench: Bench) -> None:
     run = first.agent["env"]["WANDB_RUN_ID"]
     assert run.startswith(first.run_name[:50]) and len(run) <= 64
     assert first.agent["env"]["WANDB_RESUME"] == "allow"
-    assert plan_.with_job_id(first, f"{first.run_name}.7").agent["env"]["WANDB_RUN_ID"] == run
+    assert planning.with_job_id(first, f"{first.run_name}.7", {}).agent["env"]["WANDB_RUN_ID"] == run
     assert "WANDB_RUN_ID" not in bench.plan().agent["env"]
     own = bench.plan("+wandb={project: p}", "run.env.env_vars.WANDB_RUN_ID=mine")
     assert own.agent["env"]["WANDB_RUN_ID"] == "mine"

@@ -147,7 +147,7 @@ class _Refuses:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
-    def submit(self, plan: Any, workspace: Any) -> Any:
+    def submit(self, plan: Any, workspace: Any, environ: Any) -> Any:
         path = Path(plan.job_dir, "secrets.env")
         self.seen.append((path.read_bytes(), stat.S_IMODE(path.stat().st_mode)))
         raise ClusterError("refused")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from automodel_launch import checks
-from automodel_launch.checks import Finding, cluster, storage
+from automodel_launch.checks import Finding, storage
+from automodel_launch.checks.places import slurm as cluster
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import disk
 from automodel_launch.remote.probes import Answer

@@ -17,6 +17,7 @@ from automodel_launch import checks
 from automodel_launch.backends.automodel.checks import data, nanogpt
 from automodel_launch.backends.automodel.data import facts, probe
 from automodel_launch.checks import Finding, containers, directories
+from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Answer, Answers
 from tests.workbench import Bench, make_bench, write_pair, write_shard
@@ -271,8 +272,7 @@ def test_a_directory_that_only_one_node_has(bench: Bench, tmp_path: Path) -> Non
     plan = bench.planned(text, profile="two")
     (finding,) = directories.shared(plan)
     assert "/tmp is a directory of one node" in finding.message
-    image = {"container_image": "nvcr.io#nvidia/nemo:25.07", "mounts": ("/lustre:/lustre",)}
-    inside = replace(plan, profile=plan.profile.model_copy(update=image))
+    inside = replace(plan, image="nvcr.io#nvidia/nemo:25.07", mounts=(Mount("/lustre", "/lustre"),))
     (finding,) = containers.visible_inside(replace(inside, config={"checkpoint": {"checkpoint_dir": "/data/c"}}))
     assert "lost with the container" in finding.message
     assert (

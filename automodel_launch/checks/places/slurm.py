@@ -1,4 +1,4 @@
-"""The cluster: would it take the job, and when would it start. An executor that has one asks it (`questions`)."""
+"""A Slurm cluster: would it take the job, and when would it start."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import datetime
 import re
 from collections.abc import Callable, Iterator
 
+from automodel_launch import executors
 from automodel_launch.backends.automodel.checks import data
 from automodel_launch.checks import containers, credentials, storage
 from automodel_launch.errors import ClusterError
+from automodel_launch.executors.slurm import advice, script
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import disk, probes, slurm_site
@@ -19,8 +21,14 @@ _START = re.compile(r"to start at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")
 _PAST, _FUTURE = datetime.timedelta(days=1), datetime.timedelta(days=60)
 
 
-def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], str]) -> Iterator[Finding]:
-    """What Slurm says to the plan's script without taking it; `fix` turns its words into advice."""
+def findings(plan: Plan) -> Iterator[Finding]:
+    """What Slurm says to the plan's script without taking it, and what it will only say when the job waits."""
+    shell = executors.get(plan.executor).shell(plan.profile)
+    yield from ask(plan, shell, script.partition(plan), lambda words: advice.fix(words, plan))
+
+
+def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], str]) -> Iterator[Finding]:
+    """The same, of any shell; `fix` turns Slurm's words into advice."""
     yield from gpu_hours(plan)
     asked = {
         "test": slurm_site.TEST_ONLY,
