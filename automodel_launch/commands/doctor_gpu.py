@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behin
     from automodel_launch.doctor.gpu.verdict import Node, Verdict
     from automodel_launch.jobs.records import Record, Status
     from automodel_launch.plan.plan import Plan
-    from automodel_launch.remote.filesystem import Place
+    from automodel_launch.remote.filesystem import FileSystem
     from automodel_launch.workspace import Workspace
 
 RECIPE = "gpu-check"
@@ -141,7 +141,7 @@ class Watch:
     began: float | None = None
     stopped: float | None = None
     late: bool = False  # stopped because of the limit
-    place: Place = field(init=False)
+    place: FileSystem = field(init=False)
 
     def __post_init__(self) -> None:
         self.place = executors.get(self.record.executor).place_of(self.record)
@@ -176,7 +176,7 @@ def _verdict(plan: Plan, status: Status, watch: Watch) -> Verdict:
     return doctor_gpu.judge(nodes, node.Limits.of(plan.config), ended)
 
 
-def gather(place: Place, job_dir: str, count: int, late: bool = False) -> list[Node]:
+def gather(place: FileSystem, job_dir: str, count: int, late: bool = False) -> list[Node]:
     """What every node has written itself, and what its agent says of one that has not come to its end.
 
     `late`: the check was stopped because of its limit. Nodes that are well have ended by then. Where it was stopped for

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from automodel_launch.remote.filesystem import Place
+from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.suggest import did_you_mean
 
 _REFERENCE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(:(?P<version>latest|v[1-9]\d*))?")
@@ -37,7 +37,7 @@ class Artifacts:
     """
 
     root: str
-    place: Place | None
+    place: FileSystem | None
     used: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def lookup(self, key: str, reference: object, wanted: str) -> Any:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from automodel_launch.plan.finding import Finding
     from automodel_launch.plan.plan import Plan
     from automodel_launch.profile.schema import Profile
-    from automodel_launch.remote.filesystem import Place
+    from automodel_launch.remote.filesystem import FileSystem
     from automodel_launch.remote.shell import Shell
     from automodel_launch.workspace import Workspace
 
@@ -41,10 +41,10 @@ class Executor(Protocol):
     def shell(self, profile: Profile) -> Shell:
         """Where commands about the profile's place run."""
 
-    def place(self, profile: Profile) -> Place:
+    def place(self, profile: Profile) -> FileSystem:
         """The file system of the job root."""
 
-    def place_of(self, record: Record) -> Place:
+    def place_of(self, record: Record) -> FileSystem:
         """The same, for a job that was submitted."""
 
     def processes(self, profile: Profile) -> int:

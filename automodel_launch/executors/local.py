@@ -22,7 +22,7 @@ from automodel_launch.executors import agent, nemo
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.remote import gpus
-from automodel_launch.remote.filesystem import HERE, Place
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.remote.shell import LocalShell, Shell
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ class LocalMachine:
         """This machine's."""
         return LocalShell()
 
-    def place(self, profile: Profile) -> Place:
+    def place(self, profile: Profile) -> FileSystem:
         """This machine's file systems."""
-        return HERE
+        return LOCAL
 
-    def place_of(self, record: Record) -> Place:
+    def place_of(self, record: Record) -> FileSystem:
         """This machine's file systems."""
-        return HERE
+        return LOCAL
 
     def processes(self, profile: Profile) -> int:
         """`nproc_per_node`; "auto" is the number of GPUs, or 2 on a CPU; default: `gpus_per_node`."""

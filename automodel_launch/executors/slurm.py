@@ -26,7 +26,7 @@ from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan import secrets
 from automodel_launch.remote import slurm
-from automodel_launch.remote.filesystem import HERE, Behind, Place
+from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell, Shell, SshShell
 
 if TYPE_CHECKING:
@@ -121,13 +121,13 @@ class Slurm:
         """Where Slurm's commands run."""
         return _shell(profile.model_dump())
 
-    def place(self, profile: Profile) -> Place:
+    def place(self, profile: Profile) -> FileSystem:
         """This machine's file systems on a login node, else those behind the connection."""
-        return Behind(_shell(profile.model_dump())) if profile.tunnel == "ssh" else HERE
+        return RemoteFileSystem(_shell(profile.model_dump())) if profile.tunnel == "ssh" else LOCAL
 
-    def place_of(self, record: Record) -> Place:
+    def place_of(self, record: Record) -> FileSystem:
         """The same, for a job that was submitted."""
-        return Behind(_shell(record.handle)) if record.handle.get("tunnel") == "ssh" else HERE
+        return RemoteFileSystem(_shell(record.handle)) if record.handle.get("tunnel") == "ssh" else LOCAL
 
     def processes(self, profile: Profile) -> int:
         """`nproc_per_node`, default `gpus_per_node`.

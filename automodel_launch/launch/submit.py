@@ -16,7 +16,7 @@ from automodel_launch.jobs import rundir
 from automodel_launch.plan import gitstate, naming, packaging, secrets
 from automodel_launch.plan import plan as plan_
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.filesystem import Place
+from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.workspace import Workspace
 
 RESERVATIONS = 1000
@@ -46,7 +46,7 @@ def submit(plan: Plan, workspace: Workspace) -> tuple[Plan, jobs.Record]:
     return plan, record
 
 
-def _reserve(plan: Plan, records: Path, place: Place) -> Plan:
+def _reserve(plan: Plan, records: Path, place: FileSystem) -> Plan:
     """mkdir is atomic, also on shared file systems: who makes the directory has the id."""
     for _ in range(RESERVATIONS):
         if place.make(plan.job_dir, new=True):
@@ -56,7 +56,7 @@ def _reserve(plan: Plan, records: Path, place: Place) -> Plan:
     raise ClusterError(f"{plan.job_root}: no free id for run {plan.run_name} after {RESERVATIONS} tries.")
 
 
-def _write(plan: Plan, place: Place, workspace: Workspace) -> None:
+def _write(plan: Plan, place: FileSystem, workspace: Workspace) -> None:
     rundir.begin(plan.run_dir, plan.trained, place, plan.world_size)
     place.make(f"{plan.job_dir}/logs")
     submitted = {"time": time.time(), "state": "submitted", "pid": os.getpid()}

@@ -18,7 +18,7 @@ from automodel_launch.plan.recipes import Recipe
 from automodel_launch.plan.secrets import is_secret
 from automodel_launch.profile import profiles
 from automodel_launch.profile.schema import Profile, validate
-from automodel_launch.remote.filesystem import HERE, Place
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.workspace import Workspace
 
 Mode = Literal["run", "batch"]
@@ -65,14 +65,14 @@ class Plan:
         return executors.get(self.executor).here
 
     @property
-    def place(self) -> Place:
+    def place(self) -> FileSystem:
         """The file system that holds the job's directory."""
         return executors.get(self.executor).place(self.profile)
 
     @property
     def visible(self) -> bool:
         """The job's file system is one that this machine sees, so that looking costs nothing."""
-        return self.place == HERE
+        return self.place == LOCAL
 
     @property
     def nodes(self) -> int:
@@ -169,7 +169,7 @@ def make(
     run_name = name or naming.run_name(recipe.name, layered.name, trained)
     naming.check(run_name)
     # Over a connection nothing is asked here: submit takes the next id where this one is taken.
-    names = HERE.names(root) if executor.place(profile) == HERE else []
+    names = LOCAL.names(root) if executor.place(profile) == LOCAL else []
     if fresh:
         run_name = naming.free_name(run_name, names)
     config = layered.resolve({**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope)
@@ -249,13 +249,13 @@ def _profile(
     return profile, sources
 
 
-def _artifacts(run_values: dict[str, Any], place: Place, offline: bool) -> artifacts.Artifacts:
+def _artifacts(run_values: dict[str, Any], place: FileSystem, offline: bool) -> artifacts.Artifacts:
     section = run_values.setdefault("artifacts", {})
     section = run_values["artifacts"] = {"root": f"{run_values['data_dir']}/artifacts", **section}
-    root = os.path.expanduser(section["root"]) if place == HERE else section["root"]  # noqa: PTH111
+    root = os.path.expanduser(section["root"]) if place == LOCAL else section["root"]  # noqa: PTH111
     if not root.startswith("/"):
         raise ProfileError(f"[artifacts] root = {root!r} is relative, and jobs run elsewhere.", "give an absolute path")
-    return artifacts.Artifacts(root, None if offline and place != HERE else place)
+    return artifacts.Artifacts(root, None if offline and place != LOCAL else place)
 
 
 def _scope(profile: Profile, layered: configs.Layered, environ: Mapping[str, str]) -> envscope.EnvScope:

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 
 from automodel_launch.errors import ClusterError, ProfileError
-from automodel_launch.remote.filesystem import Behind, Place
+from automodel_launch.remote.filesystem import FileSystem, RemoteFileSystem
 
 _SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)(_|$)", re.I)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -68,13 +68,13 @@ def file_content(names: Iterable[str], environ: Mapping[str, str]) -> bytes:
     return "".join(lines).encode("utf-8", "surrogateescape")
 
 
-def write(place: Place, path: str, content: bytes) -> None:
+def write(place: FileSystem, path: str, content: bytes) -> None:
     """Make a new file that nobody but its owner can read at any moment.
 
     Raises:
         ClusterError: it is there already or cannot be written. The message holds nothing of the content.
     """
-    if isinstance(place, Behind):
+    if isinstance(place, RemoteFileSystem):
         # the content goes through standard input: a command line is seen by every user of the machine
         script = f"umask 077; set -o noclobber; cat > {shlex.quote(path)}"
         done = place.shell.run(script, content)

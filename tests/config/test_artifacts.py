@@ -14,7 +14,7 @@ from automodel_launch.checks import Finding
 from automodel_launch.errors import ConfigError, ProfileError
 from automodel_launch.executors import local
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.filesystem import Here
+from automodel_launch.remote.filesystem import LocalFileSystem
 from tests.workbench import Bench, make_bench, refused
 
 CONFIG = """\
@@ -125,13 +125,13 @@ def test_without_a_root_they_lie_beside_the_data(bench: Bench) -> None:
 
 
 def test_offline_no_cluster_is_asked(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Far(Here):
+    class Far(LocalFileSystem):
         pass
 
     artifact(tmp_path)
     text = config(bench, tmp_path / "own")
     monkeypatch.setattr(type(local.EXECUTOR), "place", lambda self, profile: Far())
-    assert executors.get("local").place(None) != Here()  # type: ignore[arg-type]
+    assert executors.get("local").place(None) != LocalFileSystem()  # type: ignore[arg-type]
     assert bench.planned(text).document()["artifacts"] == {"data": "web:v1"}
     refused(ConfigError, lambda: bench.planned(text, offline=True), "artifacts lie on the cluster", "--offline")
 
