@@ -19,7 +19,7 @@ from automodel_launch.executors.containers import mounts
 from automodel_launch.plan.describe import source, written
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.plan.secrets import is_secret
+from automodel_launch.profile.secret_names import is_secret
 from automodel_launch.remote.probes import Answers
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # huggingface_hub, utils/_auth.py

@@ -15,9 +15,9 @@ from automodel_launch.errors import ProfileError
 from automodel_launch.plan import naming, packaging
 from automodel_launch.plan.packaging import PlannedFile
 from automodel_launch.plan.recipes import Recipe
-from automodel_launch.plan.secrets import is_secret
 from automodel_launch.profile import profiles
 from automodel_launch.profile.schema import Profile, validate
+from automodel_launch.profile.secret_names import is_secret
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.workspace import Workspace
 

@@ -16,6 +16,7 @@ from automodel_launch import executors
 from automodel_launch.errors import ClusterError, ProfileError
 from automodel_launch.launch import submit
 from automodel_launch.plan import secrets
+from automodel_launch.profile import secret_names
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell
 from tests.workbench import Bench, make_bench, refused
@@ -36,12 +37,12 @@ def _slurm(bench: Bench, more: str) -> None:
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "db_password"])
 def test_names_that_say_so(name: str) -> None:
-    assert secrets.is_secret(name)
+    assert secret_names.is_secret(name)
 
 
 @pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "HF_HOME", "KEYBOARD", "PASSAGE"])
 def test_names_that_do_not(name: str) -> None:
-    assert not secrets.is_secret(name)
+    assert not secret_names.is_secret(name)
 
 
 @pytest.mark.parametrize("value", [NASTY, "", " ", "\n", "a\nHF_TOKEN=b", "\udcff\udc80", "x" * 100_000])
