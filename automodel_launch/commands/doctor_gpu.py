@@ -67,13 +67,15 @@ def _plan(here: Workspace, env_file: profiles.EnvFile, args: argparse.Namespace)
 
 def own_values(plan: Plan) -> list[str]:
     """Overrides that fit the check to the plan's profile; keys that its executor does not have are left out."""
-    profile, executor = plan.profile, executors.get(plan.executor)
-    ranks = executor.processes(profile)
+    from automodel_launch.profile.schema import keys_of
+
+    profile, known = plan.profile, keys_of(plan.profile.executor)
+    ranks = executors.get(plan.executor).processes(profile)
     cpus = (profile.cpus_per_task or 1) * ranks  # the recipe is one process a node, and starts the others itself
     env: dict[str, Any] = {"time": TIME, "stall": "off", "code": [], "cpus_per_task": cpus}
     env.update({key: None for key in ALONE if getattr(profile, key) is not None})
     values: dict[str, Any] = {"ranks": ranks, "gpus": profile.gpus_per_node or 0, "paths": paths(plan)}
-    values.update({f"run.env.{key}": value for key, value in env.items() if key in executor.keys})
+    values.update({f"run.env.{key}": value for key, value in env.items() if key in known})
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
@@ -224,8 +226,9 @@ def _own_failure(agent: Mapping[str, Any] | None) -> str | None:
 
 def _show(args: argparse.Namespace, here: Workspace, plan: Plan, verdict: Verdict) -> None:
     from automodel_launch.doctor.gpu import text as doctor_gpu_text
+    from automodel_launch.profile.schema import keys_of
 
-    can_exclude = "exclude" in executors.get(plan.executor).keys
+    can_exclude = "exclude" in keys_of(plan.profile.executor)
     present = (plan.profile.exclude or "") if can_exclude else None
     if args.json:
         line = doctor_gpu_text.exclude_line(present, verdict.bad) if verdict.bad and present is not None else None

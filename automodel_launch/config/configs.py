@@ -340,13 +340,13 @@ def _same_kind(layered: Layered, override: Override, old: Any) -> None:
     new = override.value
     if old is None or new is None or _is_reference(old) or _is_reference(new):
         return
-    kinds = {bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "a mapping"}
+    kinds = {bool: "true or false", int: "an integer", float: "a number", list: "a list", dict: "a mapping"}
     kind = type(old)
     fits = type(new) is kind or (kind is float and type(new) is int) or kind not in kinds
     if kind is list and isinstance(new, str):  # AutoModel takes a path or a list of paths
         fits = True
     if kind is str and isinstance(new, dict):  # `key=a: b` is a mapping in YAML, and was hardly meant as one
-        raise ConfigError(f"override {override.text}: {override.key} is a text, and {new!r} a mapping.", "quote it")
+        raise ConfigError(f"override {override.text}: {override.key} is a string, and {new!r} a mapping.", "quote it")
     if not fits:
         where = layered.sources.get(override.key, layered.path.name)
         raise ConfigError(

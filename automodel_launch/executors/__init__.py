@@ -30,7 +30,6 @@ class Executor(Protocol):
     many_nodes: bool
     interrupt_stops: bool  # an attached Ctrl-C ends the job (it runs in this terminal), or only the following of it
     poll_s: float  # seconds between two looks at a job that is followed
-    keys: frozenset[str]  # profile keys that have an effect here
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """Directory of the jobs' and runs' directories, on the side where the job runs."""

@@ -49,13 +49,6 @@ RUN_LABEL, JOB_LABEL = "automodel-launch.run", "automodel-launch.job"  # directo
 ENGINE = ("DOCKER_HOST", "DOCKER_CONTEXT")  # which engine it was
 START_S, AGENT_S = 120.0, 20.0
 KILL_S = 10.0
-_KEYS = {
-    *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port"),
-    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall", "max_nan_steps"),
-    "launcher",
-    *("code", "packager", "remote_job_dir", "data_dir"),
-    *("container_image", "mounts", "container_workdir", "runtime", "ipc_mode", "shm_size", "docker_args"),
-}
 _GONE = ("No such container", "No such object", "no such container", "is not running")
 
 
@@ -66,7 +59,6 @@ class Docker:
     many_nodes = False
     interrupt_stops = True
     poll_s = 0.5
-    keys = frozenset(_KEYS)
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """runs/ in the checkout, unless `remote_job_dir` says otherwise."""

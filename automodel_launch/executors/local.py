@@ -34,12 +34,6 @@ if TYPE_CHECKING:
     from automodel_launch.workspace import Workspace
 
 CPU_PROCESSES = 2  # enough to be a real distributed run, few enough for a laptop
-_KEYS = {
-    *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port"),
-    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall", "max_nan_steps"),
-    "launcher",
-    *("code", "remote_job_dir", "data_dir"),
-}
 
 
 class LocalMachine:
@@ -49,7 +43,6 @@ class LocalMachine:
     many_nodes = False
     interrupt_stops = True
     poll_s = 0.2
-    keys = frozenset(_KEYS)
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """runs/ in the checkout, unless `remote_job_dir` says otherwise."""

@@ -43,16 +43,6 @@ _SBATCH = (
     *("signal", "segment", "network"),
 )
 _MORE_SBATCH = ("reservation", "nodelist", "dependency")  # sbatch has them, SlurmExecutor has no field for them
-_KEYS = {
-    *_SBATCH,
-    *_MORE_SBATCH,
-    *("executor", "partition", "run_partition", "batch_partition", "cpus_per_task", "nproc_per_node", "gpu"),
-    *("python", "setup_lines", "startup_commands", "env_vars", "rdzv_port", "stop_grace", "stall", "code", "packager"),
-    *("chain", "until", "max_failures", "max_nan_steps", "launcher"),
-    *("env", "secrets", "container_image", "mounts", "container_runtime", "container_writable", "container_mount_home"),
-    *("container_env", "container_workdir", "image_cache", "build_partition", "build_time"),
-    *("remote_job_dir", "data_dir", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
-}
 SBATCH_S = 120.0  # a busy slurmctld makes sbatch wait
 LOOKUPS, LOOKUP_S = 20, 2.0  # of a submission whose answer was lost
 _SECRETS_LEFT = "secrets-left"
@@ -87,7 +77,6 @@ class Slurm:
     many_nodes = True
     interrupt_stops = False
     poll_s = 2.0
-    keys = frozenset(_KEYS)
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """`remote_job_dir`; from a login node runs/ in the checkout where none is given.

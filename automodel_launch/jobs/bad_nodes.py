@@ -13,7 +13,7 @@ from automodel_launch import executors, workspace
 from automodel_launch.errors import ClusterError, ProfileError, UsageError
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.profile import profiles
-from automodel_launch.profile.schema import validate
+from automodel_launch.profile.validation import validate
 from automodel_launch.remote.filesystem import FileSystem
 
 FORGOTTEN_S = 24 * 3600.0  # as in recipes/node_agent_lib/bad_nodes.py

@@ -16,8 +16,9 @@ from automodel_launch.plan import naming, packaging
 from automodel_launch.plan.packaging import PlannedFile
 from automodel_launch.plan.recipes import Recipe
 from automodel_launch.profile import profiles
-from automodel_launch.profile.schema import Profile, validate
+from automodel_launch.profile.schema import Profile
 from automodel_launch.profile.secret_names import is_secret
+from automodel_launch.profile.validation import validate
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.workspace import Workspace
 

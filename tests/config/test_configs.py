@@ -184,9 +184,9 @@ def test_overrides_that_do_not_fit(bench: Bench, text: str, words: tuple[str, ..
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("steps=banana", "whole number"),
-        ("steps=2.5", "whole number"),
-        ("steps=true", "whole number"),
+        ("steps=banana", "an integer"),
+        ("steps=2.5", "an integer"),
+        ("steps=true", "an integer"),
         ("o.lr=x", "a number"),
         ("o.lr=true", "a number"),
         ("on_off=1", "true or false"),
