@@ -14,7 +14,7 @@ from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.data import facts
 from automodel_launch.backends.hub import cache, gated
 from automodel_launch.config import envscope
-from automodel_launch.config.configs import flatten
+from automodel_launch.config.dotted import flatten
 from automodel_launch.executors.containers import mounts
 from automodel_launch.plan.describe import source, written
 from automodel_launch.plan.finding import Finding

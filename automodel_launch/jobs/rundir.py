@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from automodel_launch.config.configs import flatten
+from automodel_launch.config.dotted import flatten
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from automodel_launch import executors
-from automodel_launch.config import artifacts, configs, envscope, yamlio
+from automodel_launch.config import artifacts, envscope, merge, yamlio
 from automodel_launch.errors import ProfileError
 from automodel_launch.plan import naming, packaging
 from automodel_launch.plan.packaging import PlannedFile
@@ -139,7 +139,7 @@ def make(
     env_file: profiles.EnvFile,
     profile_name: str,
     recipe: Recipe,
-    layered: configs.Layered,
+    layered: merge.MergedConfig,
     *,
     mode: Mode = "run",
     name: str | None = None,
@@ -222,7 +222,7 @@ def _complete(plan: Plan) -> Plan:
 
 
 def _profile(
-    env_file: profiles.EnvFile, name: str, recipe: Recipe, layered: configs.Layered, environ: Mapping[str, str]
+    env_file: profiles.EnvFile, name: str, recipe: Recipe, layered: merge.MergedConfig, environ: Mapping[str, str]
 ) -> tuple[Profile, dict[str, str]]:
     run_env = layered.run_env(envscope.EnvScope(environ))
     own = profiles.Layer(f"{layered.path.name} run.env", run_env)
@@ -259,7 +259,7 @@ def _artifacts(run_values: dict[str, Any], place: FileSystem, offline: bool) -> 
     return artifacts.Artifacts(root, None if offline and place != LOCAL else place)
 
 
-def _scope(profile: Profile, layered: configs.Layered, environ: Mapping[str, str]) -> envscope.EnvScope:
+def _scope(profile: Profile, layered: merge.MergedConfig, environ: Mapping[str, str]) -> envscope.EnvScope:
     setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
     names = {*profile.secrets, *envscope.exported([*setup, *profile.startup_commands])}
     names.update(layered.job_env)
