@@ -27,7 +27,7 @@ def findings(plan: Plan, shell: Shell, image: str, mounts: Sequence[Mount], same
         "same": f"docker ps --filter {shlex.quote(same_run)} --format '{{{{.Names}}}}'",
     }
     try:
-        answers = probes.ask(shell, asked)
+        answers = probes.run(shell, asked)
     except ClusterError as error:
         yield Finding("error", "no-docker", error.message, error.hint)
         return

@@ -15,7 +15,7 @@ _PYTHON_S = 10
 def lines(root: str, python: str, processes: int, wanted_gpus: int | None) -> Iterator[Line]:
     """What is fine and what is not."""
     yield from diagnosis.training_python(python, *_probe(python))
-    yield from diagnosis.job_root(disk.here(root))
+    yield from diagnosis.job_root(disk.local(root))
     yield _gpus(gpus.count(), processes, wanted_gpus)
 
 
