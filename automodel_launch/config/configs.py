@@ -35,7 +35,7 @@ def load(
 
 
 def _shown(file: Path, *bases: Path) -> Path:
-    """A file as it stands in sources: not with the folders of this machine, where that can be."""
+    """A file as sources show it: without this machine's folders, where that is possible."""
     return next((file.relative_to(base) for base in bases if file.is_relative_to(base)), file)
 
 

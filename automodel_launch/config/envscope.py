@@ -1,4 +1,4 @@
-"""What `${oc.env:NAME}` in a config stands for: a value known here, or one that only the job will know."""
+"""`${oc.env:NAME}` in a config: a value known here, or one that only the job will know."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML mapping and, for each dotted key of it, the line it stands on (from 1)."""
+    """A YAML mapping and, for each dotted key of it, its line number (from 1)."""
 
     data: dict[str, Any]
     lines: dict[str, int]

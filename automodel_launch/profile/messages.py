@@ -1,4 +1,4 @@
-"""pydantic's validation errors in the words of env.toml: what was expected, and the same value in the right form."""
+"""pydantic's validation errors in env.toml's terms: what was expected, and the same value in the right form."""
 
 from __future__ import annotations
 

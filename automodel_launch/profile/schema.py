@@ -137,7 +137,7 @@ class Cache(Closed):
 
 
 class Cli(Closed):
-    """How the launcher talks: `plain` has no colour even on a terminal."""
+    """The launcher's output: `plain` has no colour even on a terminal."""
 
     theme: String = "dark"
 

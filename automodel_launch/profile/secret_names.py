@@ -19,7 +19,7 @@ def check_name(name: str, key: str) -> None:
     """Refuse a name that a shell cannot hold: bash would drop it, or the file of secrets could not be read.
 
     Raises:
-        ProfileError: it is not the name of a variable; `key` tells where it stands.
+        ProfileError: it is not the name of a variable; `key` tells where it is set.
     """
     if not _NAME.fullmatch(name):
         raise ProfileError(f"{key}: {name!r} is not the name of a variable.", "letters, digits and _, no digit first")

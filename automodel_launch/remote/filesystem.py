@@ -75,7 +75,7 @@ class LocalFileSystem:
         except FileExistsError:
             if new and path.parent.is_dir():
                 return False
-            raise ClusterError(f"{folder} is there and is no folder.") from None
+            raise ClusterError(f"{folder} exists and is not a folder.") from None
         except OSError as error:
             raise _unwritable(folder, error) from error
         return True
@@ -123,8 +123,8 @@ class RemoteFileSystem:
         try:
             return _unpack(out, len(wanted))
         except ValueError:
-            said = " ".join(err.decode(errors="replace").split())[-300:]
-            raise ClusterError(f"{self.shell.place}: files could not be read: {said or f'code {code}'}") from None
+            reason = " ".join(err.decode(errors="replace").split())[-300:] or f"exit code {code}"
+            raise ClusterError(f"{self.shell.place}: files could not be read: {reason}") from None
 
     def names(self, folder: str) -> list[str]:
         """See FileSystem."""
@@ -171,7 +171,7 @@ r() {{
 
 
 def _unpack(out: bytes, count: int) -> list[FileRead]:
-    found: list[FileRead] = []
+    reads: list[FileRead] = []
     start = 0
     for _ in range(count):
         end = out.index(b"\n", start)
@@ -179,8 +179,8 @@ def _unpack(out: bytes, count: int) -> list[FileRead]:
         start = end + 1 + int(length)
         if start > len(out):
             raise ValueError("cut short")
-        found.append(None if size == b"-" else (out[end + 1 : start], int(size)))
-    return found
+        reads.append(None if size == b"-" else (out[end + 1 : start], int(size)))
+    return reads
 
 
 def _share(wanted: Sequence[tuple[str, int]]) -> int:

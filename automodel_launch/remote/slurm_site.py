@@ -106,20 +106,20 @@ def minutes(text: str) -> int | None:
 
 def partitions(text: str) -> list[Partition]:
     """From `scontrol -o show partition`."""
-    found = []
+    parsed = []
     for line in text.splitlines():
         fields = dict(word.partition("=")[::2] for word in line.split() if "=" in word)
         if "PartitionName" in fields:
             limit = minutes(fields.get("MaxTime", ""))
             default = fields.get("Default") == "YES"
-            found.append(Partition(fields["PartitionName"], fields.get("State", "?"), limit, default))
-    return found
+            parsed.append(Partition(fields["PartitionName"], fields.get("State", "?"), limit, default))
+    return parsed
 
 
-def chosen(names: Iterable[str], found: Iterable[Partition]) -> list[str]:
+def chosen(names: Iterable[str], partitions: Iterable[Partition]) -> list[str]:
     """The partitions that a request names (sbatch takes several, `a,b`), or the default one."""
     wanted = [part for name in names for part in name.split(",") if part]
-    return list(dict.fromkeys(wanted or [partition.name for partition in found if partition.default]))
+    return list(dict.fromkeys(wanted or [partition.name for partition in partitions if partition.default]))
 
 
 def nodes(text: str) -> list[Nodes]:
