@@ -67,7 +67,7 @@ class Profile(Closed):
 
     # what travels, and where to
     code: Names = ()
-    packager: SlurmOrDocker[Literal["git", "pattern", "none"] | None] = None
+    packager: Literal["git", "pattern", "none"] | None = None
     remote_job_dir: String | None = None
     data_dir: String | None = None
 

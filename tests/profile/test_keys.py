@@ -16,17 +16,17 @@ from tests.conftest import ROOT
 EVERYWHERE = {
     *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port", "setup_lines"),
     *("startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall", "max_nan_steps", "launcher"),
-    *("code", "remote_job_dir", "data_dir"),
+    *("code", "packager", "remote_job_dir", "data_dir"),
 }
 SLURM = {
     *("account", "time", "mem", "exclusive", "qos", "constraint", "exclude", "gres", "signal", "segment", "network"),
     *("reservation", "nodelist", "dependency", "partition", "run_partition", "batch_partition", "cpus_per_task"),
-    *("packager", "chain", "until", "max_failures", "container_image", "mounts", "container_runtime"),
+    *("chain", "until", "max_failures", "container_image", "mounts", "container_runtime"),
     *("container_writable", "container_mount_home", "container_env", "container_workdir", "image_cache"),
     *("build_partition", "build_time", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
 }
 DOCKER = {
-    *("packager", "container_image", "mounts", "container_workdir", "runtime", "ipc_mode", "shm_size", "docker_args"),
+    *("container_image", "mounts", "container_workdir", "runtime", "ipc_mode", "shm_size", "docker_args"),
 }
 
 
