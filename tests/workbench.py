@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from automodel_launch.config import configs, overrides
-from automodel_launch.config.configs import Layered
+from automodel_launch.config.merge import MergedConfig
 from automodel_launch.errors import LaunchError
 from automodel_launch.launch import planning
 from automodel_launch.plan import recipes
@@ -65,7 +65,7 @@ class Bench:
         self.script("stub", f'dependencies = ["nemo-automodel==0.7.0"]\n[tool.runspec]\n{spec}')
         return self
 
-    def layered(self, *texts: str, config: str | None = None) -> Layered:
+    def layered(self, *texts: str, config: str | None = None) -> MergedConfig:
         """The merged config, with overrides."""
         return configs.load(self.recipe, config, [overrides.parse(text) for text in texts], ["--dry-run"])
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from automodel_launch.backends.automodel import keys as automodel
-from automodel_launch.config.configs import flatten
+from automodel_launch.config.dotted import flatten
 from automodel_launch.jobs import rundir
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan

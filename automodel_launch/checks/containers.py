@@ -18,7 +18,7 @@ from automodel_launch.plan.describe import said
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.probes import Answers
+from automodel_launch.remote.probes import Results
 
 CHECKOUT = "/opt/Automodel"  # where NVIDIA's image has it, installed in editable form
 _BARE = 'container_image = "none" with python, setup_lines; or container_runtime = "apptainer"'
@@ -90,7 +90,7 @@ def asked(plan: Plan) -> dict[str, str]:
     return asked
 
 
-def answered(plan: Plan, answers: Answers) -> Iterator[Finding]:
+def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """Findings from the answers."""
     container = containers.of(plan)
     if container is None:
@@ -106,7 +106,7 @@ def _runtime(runtime: str) -> str:
     return pyxis if runtime == PYXIS else f"command -v {runtime}"
 
 
-def _missing_runtime(container: Container, answers: Answers) -> Iterator[Finding]:
+def _missing_runtime(container: Container, answers: Results) -> Iterator[Finding]:
     code = answers["runtime"].code
     if code == 1 and container.runtime == PYXIS:
         message = "container_image is set, and the cluster's srun has no --container-image: pyxis is not there."
@@ -118,7 +118,7 @@ def _missing_runtime(container: Container, answers: Answers) -> Iterator[Finding
         )
 
 
-def _image(plan: Plan, container: Container, answers: Answers) -> Iterator[Finding]:
+def _image(plan: Plan, container: Container, answers: Results) -> Iterator[Finding]:
     path, fault = container.image.path or "", sqsh.fault(answers["image"])
     other = container.runtime != PYXIS and fault in ("is no squashfs file", "is a directory")  # .sif, a sandbox
     if fault and not other:

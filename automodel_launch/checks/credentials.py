@@ -13,13 +13,13 @@ from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.data import facts
 from automodel_launch.backends.hub import cache, gated
 from automodel_launch.config import envscope
-from automodel_launch.config.configs import flatten
+from automodel_launch.config.dotted import flatten
 from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.describe import source, written
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.plan.secrets import is_secret
-from automodel_launch.remote.probes import Answers
+from automodel_launch.profile.secret_names import is_secret
+from automodel_launch.remote.probes import Results
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # huggingface_hub, utils/_auth.py
 KEY = "WANDB_API_KEY"
@@ -72,7 +72,7 @@ def asked(plan: Plan) -> dict[str, str]:
     return {"credentials": f"bash -lc {shlex.quote(f'HF_HOME={shlex.quote(home)}{script}' if home else script)}"}
 
 
-def answered(plan: Plan, answers: Answers) -> Iterator[Finding]:
+def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """Findings from the answer."""
     if asked(plan) and answers["credentials"].code == 0:
         yield from _judged(plan, set(answers["credentials"].text.splitlines()))

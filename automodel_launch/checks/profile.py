@@ -9,11 +9,12 @@ from automodel_launch import executors
 from automodel_launch.jobs import bad_nodes
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
+from automodel_launch.profile.schema import keys_of
 
 
 def idle_keys(plan: Plan) -> Iterator[Finding]:
     """A key that the executor does not use is said, not passed over; the recipe's own defaults are no wish."""
-    used = executors.get(plan.executor).keys
+    used = keys_of(plan.profile.executor)
     for key in sorted(plan.profile.model_fields_set - used):
         source = plan.profile_sources.get(key) or _table_source(plan, key)
         if not source.startswith("recipe "):

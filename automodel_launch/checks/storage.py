@@ -22,7 +22,7 @@ from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import disk
 from automodel_launch.remote.disk import Disk
-from automodel_launch.remote.probes import Answers
+from automodel_launch.remote.probes import Results
 
 MANY = 100
 GB = 10**9
@@ -56,16 +56,16 @@ def here(plan: Plan) -> Iterator[Finding]:
     """Room on this machine, for jobs that run on it."""
     folder = automodel.checkpoint_dir(plan.config)
     if plan.here and folder and os.path.isabs(folder) and not automodel.left_to_the_job(folder):  # noqa: PTH117
-        yield from room(plan, disk.here(folder))
+        yield from room(plan, disk.local(folder))
 
 
 def asked(plan: Plan) -> dict[str, str]:
     """For the cluster, where checkpoints do not lie below the job root, about which it is asked anyway."""
     place = _elsewhere(plan)
-    return {"checkpoints": disk.question(place)} if place else {}
+    return {"checkpoints": disk.probe(place)} if place else {}
 
 
-def answered(plan: Plan, answers: Answers) -> Iterator[Finding]:
+def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """Room there."""
     place = _elsewhere(plan)
     if place:

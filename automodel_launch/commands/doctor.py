@@ -11,7 +11,8 @@ from automodel_launch import workspace
 from automodel_launch.doctor.diagnosis import Line
 from automodel_launch.errors import PlanRefused
 from automodel_launch.profile import profiles
-from automodel_launch.profile.schema import Profile, validate
+from automodel_launch.profile.schema import Profile
+from automodel_launch.profile.validation import validate
 
 _STYLES = {"ok": "\033[32m", "warn": "\033[33m", "FAIL": "\033[1;31m", "not checked": "\033[2m"}
 _PLAIN = "\033[0m"

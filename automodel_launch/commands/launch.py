@@ -54,12 +54,12 @@ def _planned(args: argparse.Namespace) -> tuple[Workspace, Plan, list[Finding]]:
     env_file = profiles.load(here.env_file, profile_name)
     recipe = recipes.find(here, args.recipe, also=args.known_commands)
     from automodel_launch import checks
-    from automodel_launch.config import configs, overrides
+    from automodel_launch.config import configs, overrides, unknown
     from automodel_launch.launch import planning as planning_
     from automodel_launch.plan import plan as planning
 
     parsed = [overrides.parse(text) for text in args.overrides]
-    configs.refuse_bare_options(parsed, args.options)
+    unknown.refuse_bare_options(parsed, args.options)
     layered = configs.load(recipe, args.config, parsed, args.options)
     mode: planning.Mode = "batch" if args.batch else "run"
     options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}

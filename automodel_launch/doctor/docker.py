@@ -38,7 +38,7 @@ def lines(shell: Shell, root: str, image: str | None, wanted_gpus: int | str) ->
         "image": f"docker image inspect --format '{{{{.Id}}}}' {shlex.quote(image or '')}",
         "toolkit": "nvidia-container-cli --version || nvidia-ctk --version",
     }
-    answers = probes.ask(shell, asked)
+    answers = probes.run(shell, asked)
     client, engine = answers["client"], answers["engine"]
     if client.code:
         yield Line(
@@ -51,7 +51,7 @@ def lines(shell: Shell, root: str, image: str | None, wanted_gpus: int | str) ->
         rootless = ", rootless" if "rootless" in answers["info"].text else ""
         yield Line("ok", "engine", f"{engine.brief}{rootless}, {answers['info'].text.partition(';')[0]}")
         yield _image(image, answers["image"].code, answers["image"].text)
-    yield from diagnosis.job_root(disk.here(root))
+    yield from diagnosis.job_root(disk.local(root))
     yield _gpus(wanted_gpus, answers["toolkit"].code == 0)
 
 

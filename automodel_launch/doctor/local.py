@@ -29,7 +29,7 @@ def examine(profile: Profile, workspace: Workspace) -> Iterator[Line]:
 def lines(root: str, python: str, processes: int, wanted_gpus: int | None) -> Iterator[Line]:
     """What is fine and what is not."""
     yield from diagnosis.training_python(python, *_probe(python))
-    yield from diagnosis.job_root(disk.here(root))
+    yield from diagnosis.job_root(disk.local(root))
     yield _gpus(gpus.count(), processes, wanted_gpus)
 
 

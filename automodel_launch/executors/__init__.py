@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from automodel_launch.plan.mounts import Mount
     from automodel_launch.plan.plan import Plan
     from automodel_launch.profile.schema import Profile
-    from automodel_launch.remote.filesystem import Place
+    from automodel_launch.remote.filesystem import FileSystem
     from automodel_launch.remote.shell import Shell
     from automodel_launch.workspace import Workspace
 
@@ -31,7 +31,6 @@ class Executor(Protocol):
     many_nodes: bool
     interrupt_stops: bool  # an attached Ctrl-C ends the job (it runs in this terminal), or only the following of it
     poll_s: float  # seconds between two looks at a job that is followed
-    keys: frozenset[str]  # profile keys that have an effect here
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """Directory of the jobs' and runs' directories, on the side where the job runs."""
@@ -42,10 +41,10 @@ class Executor(Protocol):
     def shell(self, profile: Profile) -> Shell:
         """Where commands about the profile's place run."""
 
-    def place(self, profile: Profile) -> Place:
+    def place(self, profile: Profile) -> FileSystem:
         """The file system of the job root."""
 
-    def place_of(self, record: Record) -> Place:
+    def place_of(self, record: Record) -> FileSystem:
         """The same, for a job that was submitted."""
 
     def processes(self, profile: Profile) -> int:

@@ -10,6 +10,7 @@ from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.errors import ProfileError
 from automodel_launch.executors.containers import container
 from automodel_launch.plan import secrets
+from automodel_launch.profile import secret_names
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -110,12 +111,12 @@ def _forwarded(plan: Plan, environ: Mapping[str, str]) -> dict[str, str]:
     profile, sources = plan.profile, plan.profile_sources
     for name, value in profile.env_vars.items():
         key = f"env_vars ({sources.get(f'env_vars.{name}', plan.profile_name)})"
-        secrets.check_name(name, key)
+        secret_names.check_name(name, key)
         if "\0" in value:
             raise ProfileError(f"{key}: {name}: no variable can hold a NUL character.")
     key = f"secrets ({sources.get('secrets', plan.profile_name)})"
     for name in profile.secrets:
-        secrets.check_name(name, key)
+        secret_names.check_name(name, key)
         if name in profile.env or name in profile.env_vars:
             raise ProfileError(f"{key}: {name} stands in env or env_vars too, where its value would be seen.")
     if any("\0" in line for line in (*profile.setup_lines, *profile.startup_commands)):

@@ -22,7 +22,7 @@ from automodel_launch.executors import agent, nemo
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.remote import gpus
-from automodel_launch.remote.filesystem import HERE, Place
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.remote.shell import LocalShell, Shell
 
 if TYPE_CHECKING:
@@ -32,12 +32,6 @@ if TYPE_CHECKING:
     from automodel_launch.workspace import Workspace
 
 CPU_PROCESSES = 2  # enough to be a real distributed run, few enough for a laptop
-_KEYS = {
-    *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port"),
-    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall", "max_nan_steps"),
-    "launcher",
-    *("code", "remote_job_dir", "data_dir"),
-}
 
 
 class LocalMachine:
@@ -47,7 +41,6 @@ class LocalMachine:
     many_nodes = False
     interrupt_stops = True
     poll_s = 0.2
-    keys = frozenset(_KEYS)
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """runs/ in the checkout, unless `remote_job_dir` says otherwise."""
@@ -61,13 +54,13 @@ class LocalMachine:
         """This machine's."""
         return LocalShell()
 
-    def place(self, profile: Profile) -> Place:
+    def place(self, profile: Profile) -> FileSystem:
         """This machine's file systems."""
-        return HERE
+        return LOCAL
 
-    def place_of(self, record: Record) -> Place:
+    def place_of(self, record: Record) -> FileSystem:
         """This machine's file systems."""
-        return HERE
+        return LOCAL
 
     def processes(self, profile: Profile) -> int:
         """`nproc_per_node`; "auto" is the number of GPUs, or 2 on a CPU; default: `gpus_per_node`."""

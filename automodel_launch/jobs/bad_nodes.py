@@ -13,8 +13,8 @@ from automodel_launch import executors, workspace
 from automodel_launch.errors import ClusterError, ProfileError, UsageError
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.profile import profiles
-from automodel_launch.profile.schema import validate
-from automodel_launch.remote.filesystem import Place
+from automodel_launch.profile.validation import validate
+from automodel_launch.remote.filesystem import FileSystem
 
 FORGOTTEN_S = 24 * 3600.0  # as in recipes/node_agent_lib/bad_nodes.py
 FILE = "bad-nodes.jsonl"
@@ -31,7 +31,7 @@ class BadNode:
     job_id: str
 
 
-def known(job_root: str, place: Place, now: float) -> list[BadNode]:
+def known(job_root: str, place: FileSystem, now: float) -> list[BadNode]:
     """Nodes that are bad now, by name; the last word on a node counts."""
     found = place.read(f"{job_root}/{FILE}", -(2**20))
     bad: dict[str, BadNode] = {}

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from automodel_launch.jobs.jobdir import parse
-from automodel_launch.remote.filesystem import Place
+from automodel_launch.remote.filesystem import FileSystem
 
 TAIL = 2**20  # bytes of the file that are read: thousands of attempts
 
 
-def attempts(run_dir: str, place: Place) -> list[dict[str, Any]]:
+def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
     """One object an attempt, oldest first: what its beginning and its end have said, under the keys of the file.
 
     `began` and `ended` are unix seconds; an attempt that nobody has closed has no `ended` and no `state`.

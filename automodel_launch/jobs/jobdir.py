@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch.jobs.records import Status
-from automodel_launch.remote.filesystem import HERE, Place
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 METRICS_TAIL = 4096  # bytes; holds the last steps of metrics.jsonl
 
@@ -19,7 +19,7 @@ class JobDir:
     """Readers of `<job root>/<job id>/`; every file is written atomically, so a reader sees it whole or not at all."""
 
     path: Path | str
-    place: Place = HERE
+    place: FileSystem = LOCAL
 
     def file(self, name: str) -> str:
         """Path of a file, on the side where the job runs."""

@@ -16,7 +16,7 @@ from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.progress import Progress
-from automodel_launch.remote.filesystem import HERE, Found, Place
+from automodel_launch.remote.filesystem import LOCAL, FileRead, FileSystem
 
 SECOND_INTERRUPT_S = 3.0
 METRICS = -1  # beside the ranks
@@ -30,7 +30,7 @@ class Tail:
     path: Path | str
     offset: int = 0
     rest: bytes = b""
-    place: Place = HERE
+    place: FileSystem = LOCAL
 
     def lines(self, last: bool = False) -> Iterator[str]:
         """Lines since the last call; with `last`, also an unfinished one."""
@@ -42,7 +42,7 @@ class Tail:
         """What to read next."""
         return str(self.path), self.offset
 
-    def take(self, found: Found) -> list[str]:
+    def take(self, found: FileRead) -> list[str]:
         """Whole lines of what was read."""
         data, size = found or (b"", self.offset)
         if size < self.offset:  # another file of that name
@@ -58,7 +58,7 @@ class Tail:
         return [_text(rest)] if rest else []
 
 
-def new_lines(tails: Mapping[Any, Tail], place: Place, last: bool = False) -> Iterator[tuple[Any, str]]:
+def new_lines(tails: Mapping[Any, Tail], place: FileSystem, last: bool = False) -> Iterator[tuple[Any, str]]:
     """New lines of several files with their keys; a round trip for each CHUNK of bytes, so memory has a bound.
 
     What is written meanwhile is left to the next call: a job that logs faster than we read must not hold us here.
@@ -248,7 +248,7 @@ def closing_block(record: Record, status: Status) -> str:
     return "\n".join(lines)
 
 
-def _results(record: Record, status: Status, place: Place) -> Iterator[str]:
+def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]:
     from automodel_launch.jobs import history, rundir
 
     tried = history.attempts(record.run_dir, place)

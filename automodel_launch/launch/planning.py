@@ -10,16 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 from automodel_launch import executors
-from automodel_launch.config import artifacts, configs, envscope, yamlio
+from automodel_launch.config import artifacts, envscope, merge, yamlio
 from automodel_launch.errors import ProfileError
 from automodel_launch.frozen import freeze
 from automodel_launch.plan import naming, packaging
 from automodel_launch.plan.plan import Mode, Plan
 from automodel_launch.plan.recipes import Recipe
-from automodel_launch.plan.secrets import is_secret
 from automodel_launch.profile import profiles
-from automodel_launch.profile.schema import Profile, validate
-from automodel_launch.remote.filesystem import HERE, Place
+from automodel_launch.profile.schema import Profile
+from automodel_launch.profile.secret_names import is_secret
+from automodel_launch.profile.validation import validate
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.workspace import Workspace
 
 
@@ -28,7 +29,7 @@ def make(
     env_file: profiles.EnvFile,
     profile_name: str,
     recipe: Recipe,
-    layered: configs.Layered,
+    layered: merge.MergedConfig,
     *,
     mode: Mode = "run",
     name: str | None = None,
@@ -53,7 +54,7 @@ def make(
     run_name = name or naming.run_name(recipe.name, layered.name, trained)
     naming.check(run_name)
     # Over a connection nothing is asked here: submit takes the next id where this one is taken.
-    names = HERE.names(root) if place == HERE else []
+    names = LOCAL.names(root) if place == LOCAL else []
     if fresh:
         run_name = naming.free_name(run_name, names)
     config = layered.resolve({**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope)
@@ -109,7 +110,7 @@ def _complete(plan: Plan, environ: Mapping[str, str]) -> Plan:
 
 
 def _profile(
-    env_file: profiles.EnvFile, name: str, recipe: Recipe, layered: configs.Layered, environ: Mapping[str, str]
+    env_file: profiles.EnvFile, name: str, recipe: Recipe, layered: merge.MergedConfig, environ: Mapping[str, str]
 ) -> tuple[Profile, dict[str, str]]:
     run_env = layered.run_env(envscope.EnvScope(environ))
     own = profiles.Layer(f"{layered.path.name} run.env", run_env)
@@ -145,7 +146,7 @@ def _frozen(profile: Profile) -> Profile:
 
 
 def _run_values(
-    env_file: profiles.EnvFile, profile: Profile, layered: configs.Layered, data_dir: str
+    env_file: profiles.EnvFile, profile: Profile, layered: merge.MergedConfig, data_dir: str
 ) -> dict[str, Any]:
     """What stands behind `${run.*}`, but for name and directory of the run."""
     own = profile.model_dump(mode="json", exclude_none=True)  # `${HOME}` in a shell line of it is no reference
@@ -158,16 +159,16 @@ def _run_values(
     return values
 
 
-def _artifacts(run_values: dict[str, Any], place: Place, offline: bool) -> artifacts.Artifacts:
+def _artifacts(run_values: dict[str, Any], place: FileSystem, offline: bool) -> artifacts.Artifacts:
     section = run_values.setdefault("artifacts", {})
     section = run_values["artifacts"] = {"root": f"{run_values['data_dir']}/artifacts", **section}
-    root = os.path.expanduser(section["root"]) if place == HERE else section["root"]  # noqa: PTH111
+    root = os.path.expanduser(section["root"]) if place == LOCAL else section["root"]  # noqa: PTH111
     if not root.startswith("/"):
         raise ProfileError(f"[artifacts] root = {root!r} is relative, and jobs run elsewhere.", "give an absolute path")
-    return artifacts.Artifacts(root, None if offline and place != HERE else place)
+    return artifacts.Artifacts(root, None if offline and place != LOCAL else place)
 
 
-def _scope(profile: Profile, layered: configs.Layered, environ: Mapping[str, str]) -> envscope.EnvScope:
+def _scope(profile: Profile, layered: merge.MergedConfig, environ: Mapping[str, str]) -> envscope.EnvScope:
     setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
     names = {*profile.secrets, *envscope.exported([*setup, *profile.startup_commands])}
     names.update(layered.job_env)

@@ -12,7 +12,7 @@ from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.packaging import PlannedFile
 from automodel_launch.plan.recipes import Recipe
 from automodel_launch.profile.schema import Profile
-from automodel_launch.remote.filesystem import HERE, Place
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 Mode = Literal["run", "batch"]
 
@@ -46,7 +46,7 @@ class Plan:
     profile: Profile
     profile_sources: dict[str, Any]
     job_root: str
-    place: Place
+    place: FileSystem
     here: bool
     data_dir: str
     image: str | None
@@ -78,7 +78,7 @@ class Plan:
     @property
     def visible(self) -> bool:
         """The job's file system is one that this machine sees, so that looking costs nothing."""
-        return self.place == HERE
+        return self.place == LOCAL
 
     @property
     def nodes(self) -> int:

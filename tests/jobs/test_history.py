@@ -15,7 +15,7 @@ from automodel_launch.executors.slurm.state import Own, judge
 from automodel_launch.jobs import bad_nodes, history, rundir
 from automodel_launch.launch import planning
 from automodel_launch.remote import slurm_query
-from automodel_launch.remote.filesystem import HERE
+from automodel_launch.remote.filesystem import LOCAL
 from automodel_launch.remote.slurm_query import parse
 from tests.workbench import Bench, make_bench
 
@@ -34,14 +34,14 @@ def test_attempts_and_their_table(tmp_path: Path) -> None:
         | {"goes_on": True, "why": "a node failed"},
         {"event": "begun", "time": 30.0, **one, "attempt": 1, "slurm_id": "8", "nodes": [f"c{i}" for i in range(9)]},
     )
-    first, second = history.attempts(str(tmp_path), HERE)
+    first, second = history.attempts(str(tmp_path), LOCAL)
     assert (first["began"], first["ended"], first["state"]) == (10.0, 21.0, "NODE_FAIL")
     assert "state" not in second
     lines = history.table([first, second])
     for word in ("a.1 attempt 1 (Slurm 7)", "on c1,c2", "steps 0 to 8", "NODE_FAIL", "then the next: a node failed"):
         assert word in lines[0]
     assert "c0 and 8 more" in lines[1]
-    assert history.attempts(str(tmp_path / "none"), HERE) == []
+    assert history.attempts(str(tmp_path / "none"), LOCAL) == []
 
 
 def test_bad_nodes_now(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_bad_nodes_now(tmp_path: Path) -> None:
         {"time": day + 5, "node": "c2", "forgiven": True},
         {"node": 3},
     )
-    (found,) = bad_nodes.known(str(tmp_path), HERE, day + 10)
+    (found,) = bad_nodes.known(str(tmp_path), LOCAL, day + 10)
     assert (found.node, found.until, found.why) == ("c1", 2 * day, "Xid 79")
 
 

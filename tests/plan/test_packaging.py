@@ -12,7 +12,7 @@ from automodel_launch import checks
 from automodel_launch.errors import ConfigError
 from automodel_launch.plan import packaging
 from automodel_launch.plan.packaging import PlannedFile
-from automodel_launch.remote.filesystem import HERE
+from automodel_launch.remote.filesystem import LOCAL
 from tests.workbench import Bench, make_bench, refused
 
 
@@ -62,7 +62,7 @@ def test_size_and_hash_of_each_file(bench: Bench) -> None:
 
 
 def _copy(files: tuple[packaging.PlannedFile, ...], target: Path) -> None:
-    HERE.put(str(target), {file.path: file.source for file in files}, {})
+    LOCAL.put(str(target), {file.path: file.source for file in files}, {})
     packaging.verify(files)
 
 
@@ -216,7 +216,7 @@ def test_git_takes_head_and_tells_what_stays(bench: Bench, tmp_path: Path) -> No
     found = _by(bench, "git", "my code")
     assert sorted(found) == ["my code/a.py", "my code/gone.py", "my code/run.sh"]
     with packaging.on_disk(found.values()) as sources:
-        HERE.put(str(tmp_path / "job"), sources, {})
+        LOCAL.put(str(tmp_path / "job"), sources, {})
     packaging.verify(found.values())
     copied = tmp_path / "job" / "code" / "my code"
     assert (copied / "a.py").read_text() == "# my code/a.py\n"

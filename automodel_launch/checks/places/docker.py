@@ -35,7 +35,7 @@ def ask(plan: Plan, shell: Shell, image: str, mounts: Sequence[Mount], same_run:
         "same": f"docker ps --filter {shlex.quote(same_run)} --format '{{{{.Names}}}}'",
     }
     try:
-        answers = probes.ask(shell, asked)
+        answers = probes.run(shell, asked)
     except ClusterError as error:
         yield Finding("error", "no-docker", error.message, error.hint)
         return

@@ -16,7 +16,7 @@ from automodel_launch.executors.containers.images import Image
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
 from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.mounts import Mount
-from automodel_launch.plan.secrets import check_name
+from automodel_launch.profile.secret_names import check_name
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan

@@ -26,7 +26,7 @@ from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan import secrets
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.remote import gpus
-from automodel_launch.remote.filesystem import HERE, Place
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.remote.shell import LocalShell, Shell
 
 if TYPE_CHECKING:
@@ -36,13 +36,6 @@ if TYPE_CHECKING:
 
 START_S, AGENT_S = 120.0, 20.0
 KILL_S = 10.0
-_KEYS = {
-    *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port"),
-    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall", "max_nan_steps"),
-    "launcher",
-    *("code", "packager", "remote_job_dir", "data_dir"),
-    *("container_image", "mounts", "container_workdir", "runtime", "ipc_mode", "shm_size", "docker_args"),
-}
 
 
 class Docker:
@@ -52,7 +45,6 @@ class Docker:
     many_nodes = False
     interrupt_stops = True
     poll_s = 0.5
-    keys = frozenset(_KEYS)
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """runs/ in the checkout, unless `remote_job_dir` says otherwise."""
@@ -69,13 +61,13 @@ class Docker:
         """This machine's."""
         return LocalShell()
 
-    def place(self, profile: Profile) -> Place:
+    def place(self, profile: Profile) -> FileSystem:
         """This machine's file systems."""
-        return HERE
+        return LOCAL
 
-    def place_of(self, record: Record) -> Place:
+    def place_of(self, record: Record) -> FileSystem:
         """This machine's file systems."""
-        return HERE
+        return LOCAL
 
     def processes(self, profile: Profile) -> int:
         """`nproc_per_node`; "auto" is the number of GPUs, or 2 on a CPU; default: `gpus_per_node`."""

@@ -25,7 +25,7 @@ from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan import secrets
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.remote import slurm_query
-from automodel_launch.remote.filesystem import HERE, Behind, Place
+from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell, Shell, SshShell
 
 if TYPE_CHECKING:
@@ -34,16 +34,6 @@ if TYPE_CHECKING:
     from automodel_launch.workspace import Workspace
 
 PORTS = range(20000, 30000)  # below Linux's ephemeral ports, above most services
-_KEYS = {
-    *script.SBATCH_KEYS,
-    *script.MORE_SBATCH_KEYS,
-    *("executor", "partition", "run_partition", "batch_partition", "cpus_per_task", "nproc_per_node", "gpu"),
-    *("python", "setup_lines", "startup_commands", "env_vars", "rdzv_port", "stop_grace", "stall", "code", "packager"),
-    *("chain", "until", "max_failures", "max_nan_steps", "launcher"),
-    *("env", "secrets", "container_image", "mounts", "container_runtime", "container_writable", "container_mount_home"),
-    *("container_env", "container_workdir", "image_cache", "build_partition", "build_time"),
-    *("remote_job_dir", "data_dir", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
-}
 _SECRETS_LEFT = "secrets-left"
 # Over for good. A job that Slurm may still requeue (PREEMPTED, NODE_FAIL) needs its secrets again.
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY"}
@@ -69,7 +59,6 @@ class Slurm:
     many_nodes = True
     interrupt_stops = False
     poll_s = 2.0
-    keys = frozenset(_KEYS)
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """`remote_job_dir`; from a login node runs/ in the checkout where none is given.
@@ -103,13 +92,13 @@ class Slurm:
         """Where Slurm's commands run."""
         return _shell(profile.model_dump())
 
-    def place(self, profile: Profile) -> Place:
+    def place(self, profile: Profile) -> FileSystem:
         """This machine's file systems on a login node, else those behind the connection."""
-        return Behind(_shell(profile.model_dump())) if profile.tunnel == "ssh" else HERE
+        return RemoteFileSystem(_shell(profile.model_dump())) if profile.tunnel == "ssh" else LOCAL
 
-    def place_of(self, record: Record) -> Place:
+    def place_of(self, record: Record) -> FileSystem:
         """The same, for a job that was submitted."""
-        return Behind(_shell(record.handle)) if record.handle.get("tunnel") == "ssh" else HERE
+        return RemoteFileSystem(_shell(record.handle)) if record.handle.get("tunnel") == "ssh" else LOCAL
 
     def processes(self, profile: Profile) -> int:
         """`nproc_per_node`, default `gpus_per_node`.

@@ -21,7 +21,7 @@ from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.plan import mounts as mounts_
 from automodel_launch.backends.automodel.model.shape import Shape
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.probes import LATE, Answer
+from automodel_launch.remote.probes import LATE, Result
 
 HERE_S = 20.0  # a dead file system ends the look here, too
 THERE_S = 6.0  # less than questions.EACH_S, so that what was found in time comes back
@@ -77,7 +77,7 @@ def too_much(plan: Plan) -> bool:
     return len(json.dumps(_request(plan, THERE_S))) > MOST
 
 
-def read(plan: Plan, answer: Answer) -> Found | str:
+def read(plan: Plan, answer: Result) -> Found | str:
     """The answer to `question`, or why there is none."""
     try:
         return Found(json.loads(answer.text.rpartition("\n")[2]), plan.config, False)
