@@ -6,10 +6,11 @@ import os
 import re
 import subprocess
 
+import contract
+
 _ENVIRON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "SLURM_CONF", "LD_LIBRARY_PATH")
 _PATIENCE_S = 60.0  # a busy slurmctld
-_STATES = {"NODE_FAIL": "NODE_FAIL", "BOOT_FAIL": "NODE_FAIL", "TIMEOUT": "TIMEOUT", "DEADLINE": "TIMEOUT"}
-_STATES.update(PREEMPTED="PREEMPTED", CANCELLED="CANCELLED", REVOKED="CANCELLED", OUT_OF_MEMORY="OUT_OF_MEMORY")
+_FROM_OUTSIDE = {word: state for word, state in contract.SLURM_FAILURES.items() if state != contract.FAILED}
 
 
 class SlurmError(Exception):
@@ -50,7 +51,7 @@ def cancel(job: str) -> None:
 def waits(job: str) -> bool:
     """Whether that job is in the queue and has not begun."""
     try:
-        return _run(["squeue", "-h", "-j", job, "-o", "%T"]).strip() == "PENDING"
+        return _run(["squeue", "-h", "-j", job, "-o", "%T"]).strip() == contract.PENDING
     except SlurmError:
         return False
 
@@ -58,7 +59,7 @@ def waits(job: str) -> bool:
 def runs(job: str) -> bool:
     """Whether that job is in the queue and has begun."""
     try:
-        return _run(["squeue", "-h", "-j", job, "-o", "%T"]).strip() in ("RUNNING", "SUSPENDED", "COMPLETING")
+        return _run(["squeue", "-h", "-j", job, "-o", "%T"]).strip() in contract.SLURM_ACTIVE
     except SlurmError:
         return False
 
@@ -70,14 +71,14 @@ def state(job: str) -> str | None:
     except SlurmError:
         return None
     found = re.search(r"\bJobState=(\w+)", shown)
-    state = _STATES.get(found.group(1)) if found else None
+    state = _FROM_OUTSIDE.get(found.group(1)) if found else None
     if state is None and re.search(r"\bPreemptTime=\d", shown):  # it ended by itself within the GraceTime
-        return "PREEMPTED"
+        return contract.PREEMPTED
     return state
 
 
 def end_time(job: str) -> str | None:
-    """When Slurm will end a running job, in unix seconds as text."""
+    """When Slurm will end a running job, in unix seconds, as a string."""
     try:
         shown = _run(["squeue", "-h", "-j", job, "-o", "%e"], SLURM_TIME_FORMAT="%s").strip()
     except SlurmError:

@@ -15,7 +15,7 @@ from tests.recipes.test_node_agent import MakeJob, eventually, free_port, make_j
 
 sys.path.insert(0, str(ROOT / "recipes"))
 
-from node_agent_lib import metrics, records, stacks
+from node_agent_lib import backends, metrics, records, stacks
 from node_agent_lib.stall import Progress, Stall
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
@@ -83,7 +83,7 @@ def test_a_checkpoint_that_grows_and_a_validation_are_progress(tmp_path: Path) -
 
 def test_rank_0s_log_tells_the_progress(tmp_path: Path) -> None:
     log = tmp_path / "rank-0.log"
-    follower = metrics.Follower(str(log), str(tmp_path / "metrics.jsonl"))
+    follower = metrics.Follower(backends.get("automodel"), str(log), str(tmp_path / "metrics.jsonl"))
     log.write_text(
         "2026-01-01 | INFO | root | step 4 | epoch 0 | loss 1.5 | lr 1.0e-04\n"
         "2026-01-01 | INFO | nemo_automodel.recipes.base_recipe | Saving checkpoint to /runs/a b/epoch_0_step_4\n"
