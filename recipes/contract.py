@@ -19,6 +19,8 @@ SCRIPT = "script"  # what was submitted, and is submitted again
 CONFIG = "config.yaml"  # the resolved training config
 AGENT = "agent.json"  # the launcher's order to the node agents
 SECRETS = "secrets.env"  # NAME=VALUE lines that only the owner can read; removed at the end
+GIT_COMMIT = "git/commit"  # the commit behind the code
+GIT_DIFF = "git/diff.patch"  # and what was not committed, where there was anything
 CODE = "code"  # what travelled
 RECIPES = "code/recipes"
 NODE_AGENT = "code/recipes/node_agent.py"

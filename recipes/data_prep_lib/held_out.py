@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from data_prep_lib import receipts
-from data_prep_lib.identity import fingerprint
+from data_prep_lib.hashes import fingerprint
 from data_prep_lib.layout import HELD_OUT, Layout, pair
 from data_prep_lib.shards import Shard
 

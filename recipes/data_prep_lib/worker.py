@@ -107,7 +107,7 @@ def _build(shard: Shard, made_by: str, settings: Settings) -> None:
         "skipped_rows": reader.skipped,
     }
     if settings.hash_inputs:
-        facts["inputs"] = hashes.of_shard(shard)
+        facts["inputs"] = hashes.of_ranges(shard.ranges)
     receipts.write(settings.layout, shard.name, made_by, files, **facts)
 
 

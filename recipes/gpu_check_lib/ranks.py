@@ -1,6 +1,6 @@
 """A process for each GPU of this node, forked from one that has imported torch and never touched a GPU.
 
-They do what they are told, one task at a time. After a failure all of them are killed and made anew: what a broken
+They do what they are told, one task at a time. After a failure all of them are killed and started again: what a broken
 group has left behind in a process (a communicator, a CUDA error) must not spoil the next measurement.
 """
 

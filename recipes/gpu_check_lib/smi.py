@@ -1,6 +1,6 @@
 """nvidia-smi -q -x -> numbers.
 
-The XML form, because a tag that a driver does not have is missing there, while --query-gpu refuses the whole question.
+The XML form, because a tag that a driver does not have is missing there, while --query-gpu refuses the complete query.
 Tags: those of drivers 450 to 580. `clocks_throttle_reasons` has become `clocks_event_reasons` (535); counters of ECC
 errors lie below `volatile` as `..._uncorrectable...`, before Turing as `double_bit/total`; `retired_pages` are of GPUs
 before Ampere, `remapped_rows` of later ones; `gpu_recovery_action` since 550.
