@@ -89,7 +89,7 @@ def _strings(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
             skipped |= {id(argument) for argument in node.args}
         elif isinstance(node, ast.JoinedStr):
-            yield "".join(part.value if isinstance(part, ast.Constant) else "{" for part in node.values)
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{" for part in node.values)
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
             yield node.value

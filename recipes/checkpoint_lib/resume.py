@@ -95,18 +95,18 @@ def _from_rank_0(act: Callable[[], Any]) -> Any:
 
 
 def _warn_of_faults(root: Path, restore_from: str, say: Say) -> None:
-    """A checkpoint that somebody has named is loaded as told: it may be of a layout that faults.py does not know."""
+    """A checkpoint that somebody has named is loaded all the same: faults.py may not know its layout."""
 
-    def look() -> list[str]:
+    def probe() -> list[str]:
         path = root / restore_from if "/" not in restore_from else Path(restore_from)
         try:
             return find_faults(path.resolve())
         except OSError as error:
             return [str(error)]
 
-    faults = _from_rank_0(look)
+    faults = _from_rank_0(probe)
     if faults:
-        say(f"checkpoint.restore_from={restore_from}: it looks damaged: {in_short(faults)}; loading it as told")
+        say(f"checkpoint.restore_from={restore_from}: it looks damaged: {in_short(faults)}; loading it all the same")
 
 
 def hold_retention(lifecycle: Any, root: Path, say: Say) -> None:

@@ -84,7 +84,7 @@ def _write(folder: Path, layout: Layout, made_by: str, inputs: list[Any], versio
 def describe_inputs(
     files: Sequence[tuple[str, Any]], parts: Mapping[str, Sequence[tuple[int, int, str]]]
 ) -> Iterable[dict[str, Any]]:
-    """Each input: dataset, path, bytes and sha256, of the whole file where one shard read it, else of its parts.
+    """Each input: dataset, path, bytes and sha256, of the complete file where one shard read it, else of its parts.
 
     `parts`: path -> (first byte, last byte + 1, sha256), in order; none where only a part of the input was wanted.
     """

@@ -1,6 +1,6 @@
 """One valid and one test pair a dataset, joined from the parts of its shards.
 
-Why not a pair a shard: AutoModel takes no weights for a validation split that is read whole, and then asserts that
+Why not a pair a shard: AutoModel takes no weights for a validation split that is read completely, and then asserts that
 every prefix holds at least one sequence. A hundredth of a shard often does not.
 """
 

@@ -55,7 +55,7 @@ def _local_state(dataset: Dataset) -> list[Any]:
     if root is None:
         return []
     if not root.is_dir():
-        raise _error(dataset, f"{root} is no directory")
+        raise _error(dataset, f"{root} is not a directory")
     found = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
     return sorted((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in found if p.is_file())
 

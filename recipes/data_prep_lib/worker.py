@@ -67,7 +67,7 @@ def start(settings: Settings, counters: SynchronizedArray[int]) -> None:
 
 
 def _die_with_parent() -> None:
-    """A worker whose parent was killed with SIGKILL would wait for work for ever."""
+    """A worker whose parent was killed with SIGKILL would never stop waiting for work."""
     parent = parent_process()
     if parent is not None:
         parent.join()

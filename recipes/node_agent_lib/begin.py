@@ -79,11 +79,11 @@ def _close(orders: Order, former: Link) -> int | None:
     nodes = read_nodes(orders.job_dir, former.attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)
     result = settle(orders.job_dir, nodes, nnodes, 1)
-    word = slurm.state(former.now)
-    if word is None and former.now == os.environ.get("SLURM_JOB_ID") and chain.undecided(result, orders):
-        word = contract.REQUEUED  # the same Slurm job has started again, by an operator's will: it was not --requeue
-    end = chain.describe(orders, former.attempt, result, nodes, word, asked_slurm=True)
-    lost = slurm.down([node.host for node in nodes]) if word == contract.NODE_FAIL or vanished(nodes) else []
+    reason = slurm.state(former.now)
+    if reason is None and former.now == os.environ.get("SLURM_JOB_ID") and chain.undecided(result, orders):
+        reason = contract.REQUEUED  # the same Slurm job has started again, by an operator's will: it was not --requeue
+    end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True)
+    lost = slurm.down([node.host for node in nodes]) if reason == contract.NODE_FAIL or vanished(nodes) else []
     bad_nodes.add(orders.job_root, lost, "Slurm lost it while a job ran there", orders.job_id)
     decision = chain.judge(orders, end)
     missing = None
@@ -91,7 +91,7 @@ def _close(orders: Order, former: Link) -> int | None:
         missing = disk_reserve.wait(orders.job_dir, orders.backend, orders.checkpoints, end.error)
     if missing:
         decision = Decision(False, f"{missing}; free space, then `resume` it")
-    if present is None or word is not None or missing:
+    if present is None or reason is not None or missing:
         chain.record(orders, end, former.now, result, decision, complain)
     if (decision is not None and not decision.goes_on) or stops.path_of(orders.job_dir, orders.run_dir):
         return int(result["code"]) if end.state != contract.COMPLETED else 0

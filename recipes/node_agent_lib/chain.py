@@ -107,19 +107,19 @@ def order(job_dir: str) -> Order | None:
 
 
 def describe(
-    orders: Order, number: int, result: Json, nodes: list[NodeRecord], word: str | None, asked_slurm: bool = False
+    orders: Order, number: int, result: Json, nodes: list[NodeRecord], reason: str | None, asked_slurm: bool = False
 ) -> Ended:
-    """An ended attempt. `word` is Slurm's reason for ending it, which wins over how the job took that.
+    """An ended attempt. `reason` is the state in which Slurm ended it, which wins over how the job took that.
 
-    `asked_slurm`: `word` is its last one, so that a signal without one did not come from Slurm or a person's scancel.
+    `asked_slurm`: `reason` is its last one, so that a signal without one did not come from Slurm or a person's scancel.
     """
     first = next((node for node in nodes if node.node == 0), None)
     beats = [first.first_step, first.step] if first else []
     steps = _steps(orders, number) or [step for step in beats if step is not None]
     state, error = result["state"], result["error"]
-    if word and state != contract.COMPLETED:
-        state = word
-    elif word is None and asked_slurm and undecided(result, orders):  # srun ends all tasks when one of them is gone
+    if reason and state != contract.COMPLETED:
+        state = reason
+    elif reason is None and asked_slurm and undecided(result, orders):  # srun ends all tasks when one of them is gone
         state, error = contract.FAILED, vanished(nodes) or f"ended by {result['signal']} from outside"
     return Ended(
         attempt=number,
@@ -142,7 +142,7 @@ def _steps(orders: Order, number: int) -> list[int]:
 
 
 def judge(orders: Order, end: Ended) -> Decision | None:
-    """Whether a chained job goes on after this end; None where it is no chain."""
+    """Whether a chained job goes on after this end; None where it has one attempt only."""
     if orders.limits is None:
         return None
     entries = history.read(orders.run_dir)
@@ -168,8 +168,8 @@ def record(
     if decision is None:
         return
     try:
-        told = {**result, "state": end.state, "goes_on": decision.goes_on, "why": decision.why}
-        write_json(records.exit_path(orders.job_dir), told, _PATIENCE_S)
+        values = {**result, "state": end.state, "goes_on": decision.goes_on, "why": decision.why}
+        write_json(records.exit_path(orders.job_dir), values, _PATIENCE_S)
     except OSError as error:
         say(f"{contract.EXIT}: {error.strerror}")
 

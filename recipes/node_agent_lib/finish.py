@@ -135,7 +135,7 @@ def _may_come_again(nodes: list[NodeRecord], nnodes: int) -> bool:
 
 
 def remove_secrets(paths: Iterable[str], say: Callable[[str], None]) -> None:
-    """Remove files of secrets; `say` is told of one that stays."""
+    """Remove files of secrets; `say` gets a line about one that stays."""
     for path in paths:
         try:
             os.unlink(path)

@@ -50,7 +50,7 @@ class HangWatch:
         if training.restarts != self._restarts:
             self._restarts = training.restarts
             self._stall.restarted(progress)
-        hung = self._stall.look(progress, time.monotonic())
+        hung = self._stall.check(progress, time.monotonic())
         return self._end(training, hung) if hung else None
 
     def _end(self, training: Training, hung: Hung) -> Failure:

@@ -23,11 +23,11 @@ class TimeLimit:
         self._most_s = _SHARE * (self._end - now) if self._end is not None else 0.0
 
     def is_near(self, progress: Progress | None, now: float) -> bool:
-        """Whether the ranks have to be told now."""
+        """Whether the ranks have to be asked to save now."""
         return self._end is not None and now >= self._end - self.lead_s(progress)
 
     def lead_s(self, progress: Progress | None) -> float:
-        """Seconds before the end at which the ranks are told.
+        """Seconds before the end at which the ranks are asked to save.
 
         Twice the longest save that was seen, by this attempt or one before it, and a margin; the profile's stop_grace
         while none was seen.

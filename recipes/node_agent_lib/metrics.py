@@ -18,12 +18,12 @@ _MOST_PENDING = 10000
 
 def missed(backend: Backend, log: str, target: str) -> list[Json]:
     """The metrics of an earlier attempt that stand in the log only: its agent was killed before it had read them."""
-    told = read_lines(target)
-    if not told:
+    written = read_lines(target)
+    if not written:
         return []
     now = time.time()
     logged = [found for found in (backend.parse_metrics(line, now) for line in last_lines(log)) if found]
-    known = [i for i, found in enumerate(logged) if {**found, "time": 0} == {**told[-1], "time": 0}]
+    known = [i for i, found in enumerate(logged) if {**found, "time": 0} == {**written[-1], "time": 0}]
     return logged[known[-1] + 1 :] if known else []
 
 

@@ -10,7 +10,7 @@ import contract
 
 _ENVIRON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "SLURM_CONF", "LD_LIBRARY_PATH")
 _PATIENCE_S = 60.0  # a busy slurmctld
-_FROM_OUTSIDE = {word: state for word, state in contract.SLURM_FAILURES.items() if state != contract.FAILED}
+_FROM_OUTSIDE = {theirs: ours for theirs, ours in contract.SLURM_FAILURES.items() if ours != contract.FAILED}
 
 
 class SlurmError(Exception):
@@ -31,10 +31,10 @@ def submit_next(script: str, after: str, exclude: list[str]) -> str:
     return _id(_run([*command, script]))
 
 
-def _id(said: str) -> str:
-    found = said.strip().partition(";")[0]
+def _id(output: str) -> str:
+    found = output.strip().partition(";")[0]
     if not found.isdigit():
-        raise SlurmError(f"sbatch said {said!r}")
+        raise SlurmError(f"unexpected answer of sbatch: {output!r}")
     return found
 
 

@@ -70,8 +70,8 @@ def judge(
         if finished and complete(nodes, nnodes) and _all_ended_well(nodes):
             return _exit(nodes, nnodes, contract.COMPLETED, 0, None, None)
         state = contract.TIMEOUT if stop.reason == contract.STOP_BY_TIME_LIMIT else contract.CANCELLED
-        told = _exit(nodes, nnodes, state, contract.SIGNALLED + stop.number, stop.signal, _first_exception(nodes))
-        return {**told, "error": told["error"] or (f"stopped: {stop.reason}" if "/" in stop.reason else None)}
+        record = _exit(nodes, nnodes, state, contract.SIGNALLED + stop.number, stop.signal, _first_exception(nodes))
+        return {**record, "error": record["error"] or (f"stopped: {stop.reason}" if "/" in stop.reason else None)}
     if cause is not None:
         return _exit(nodes, nnodes, contract.FAILED, cause.code or 1, cause.signal, cause)
     return _exit(nodes, nnodes, contract.COMPLETED, 0, None, None)
@@ -83,7 +83,7 @@ def complete(nodes: list[NodeRecord], nnodes: int | None) -> bool:
 
 
 def vanished(nodes: list[NodeRecord]) -> str | None:
-    """The words for an agent that is gone and has not written its end, None where there is none."""
+    """The error of an agent that is gone and has not written its end, None where there is none."""
     gone = (_of_vanished(node, None, None).error for node in nodes if node.state != contract.NODE_ENDED)
     return next(gone, None)
 

@@ -114,12 +114,12 @@ def test_no_rank_starts_again_once_the_job_was_told_to_stop(tmp_path: Path, monk
 
 def test_loading_after_a_restart_is_no_hang() -> None:
     stall, progress = Stall(60.0, True), Progress(steps=5)
-    assert stall.look(progress, 0.0) is None
+    assert stall.check(progress, 0.0) is None
     stall.restarted(progress)
-    assert not any(stall.look(progress, float(second)) for second in range(1, 600))
+    assert not any(stall.check(progress, float(second)) for second in range(1, 600))
     progress.steps = 6
-    assert not any(stall.look(progress, float(second)) for second in range(600, 655))
-    assert any(stall.look(progress, float(second)) for second in range(655, 670))
+    assert not any(stall.check(progress, float(second)) for second in range(600, 655))
+    assert any(stall.check(progress, float(second)) for second in range(655, 670))
 
 
 class Recipe:
