@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from automodel_launch import executors
+from automodel_launch import contract, executors
 from automodel_launch.doctor import diagnosis
 from automodel_launch.doctor.diagnosis import PACKAGES, PROBE, Line
 from automodel_launch.executors.containers import container, sqsh
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from automodel_launch.profile.schema import Profile
     from automodel_launch.workspace import Workspace
 
-OLDEST_PYTHON = (3, 8)  # recipes/node_agent.py
 _PATHS = 'Slurm\'s commands have to be on the PATH of shells without a login (~/.bashrc), or: tunnel = "ssh", host'
 
 
@@ -174,11 +173,11 @@ def _sacct(answer: Result) -> Line:
 
 
 def _agent_python(python: str, answer: Result) -> Line:
-    oldest = ".".join(map(str, OLDEST_PYTHON))
+    oldest = ".".join(map(str, contract.OLDEST_PYTHON))
     match = re.match(r"(\d+)\.(\d+)", answer.text)
     if answer.code or not match:
         return Line("FAIL", "agent", f"{python}: {answer.brief}", f"Python {oldest} or later as {python}, on all nodes")
-    if (int(match[1]), int(match[2])) < OLDEST_PYTHON:
+    if (int(match[1]), int(match[2])) < contract.OLDEST_PYTHON:
         fix = f"the node agent needs Python {oldest} or later"
         return Line("FAIL", "agent", f"{python} is {answer.brief}", fix)
     return Line("ok", "agent", f"{python} is {answer.brief}")

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from automodel_launch import contract
 from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.errors import ProfileError
 from automodel_launch.executors.containers import container
@@ -15,7 +16,6 @@ from automodel_launch.profile import secret_names
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
 
-SCHEMA = 1
 HEARTBEAT_S = 10.0
 
 
@@ -43,23 +43,23 @@ def spec(
     setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
     script = plan.recipe.path
     return {
-        "schema": SCHEMA,
+        "schema": contract.AGENT_SCHEMA,
         "job_id": plan.job_id,
         "run_name": plan.run_name,
         "job_dir": plan.job_dir,
         "run_dir": plan.run_dir,
-        "code_dir": f"{plan.job_dir}/code",
+        "code_dir": f"{plan.job_dir}/{contract.CODE}",
         "python": python,
         "launch": "ft" if starts_with_ft(plan) else plan.recipe.launch,
         "script": f"recipes/{script.name}" if _is_shipped(plan, script.name) else script.name,
-        "args": ["--config", f"{plan.job_dir}/config.yaml"],
+        "args": ["--config", f"{plan.job_dir}/{contract.CONFIG}"],
         "nnodes": plan.nodes,
         "nproc_per_node": plan.processes_per_node,
         "rendezvous": {"id": plan.job_id, "port": port},
         "env": {
-            "LAUNCH_JOB_ID": plan.job_id,
-            "LAUNCH_JOB_DIR": plan.job_dir,
-            "LAUNCH_RUN_DIR": plan.run_dir,
+            contract.JOB_ID_VAR: plan.job_id,
+            contract.JOB_DIR_VAR: plan.job_dir,
+            contract.RUN_DIR_VAR: plan.run_dir,
             "TQDM_DISABLE": "1",  # AutoModel's bar would stand before every line of the log
             **_wandb_run(plan),
             **({} if inherits else forwarded),
@@ -67,7 +67,7 @@ def spec(
         },
         "setup_lines": setup,
         "startup_commands": list(profile.startup_commands),
-        "secrets_file": f"{plan.job_dir}/{secrets.FILE}" if profile.secrets and not inherits else None,
+        "secrets_file": f"{plan.job_dir}/{contract.SECRETS}" if profile.secrets and not inherits else None,
         "stop_grace_s": float(profile.stop_grace),
         "heartbeat_s": HEARTBEAT_S,
         "stop_with_parent": stop_with_parent,
@@ -103,7 +103,7 @@ def stall_seconds(stall: str | None) -> float | None:
 
 
 def _is_shipped(plan: Plan, name: str) -> bool:
-    return any(file.path == f"code/recipes/{name}" and file.source == plan.recipe.path for file in plan.files)
+    return any(file.path == f"{contract.RECIPES}/{name}" and file.source == plan.recipe.path for file in plan.files)
 
 
 def _forwarded(plan: Plan, environ: Mapping[str, str]) -> dict[str, str]:

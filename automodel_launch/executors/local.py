@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automodel_launch import contract
 from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.executors import agent, nemo
 from automodel_launch.jobs.jobdir import JobDir
@@ -88,16 +89,16 @@ class LocalMachine:
         """A bash script that becomes the node agent, which detaches itself."""
         start = [
             sys.executable,
-            f"{plan.job_dir}/code/recipes/node_agent.py",
+            f"{plan.job_dir}/{contract.NODE_AGENT}",
             "run",
-            f"{plan.job_dir}/agent.json",
+            f"{plan.job_dir}/{contract.AGENT}",
             "--detach",
         ]
         return f"#!/usr/bin/env bash\n# job {plan.job_id}\nexec {shlex.join(start)}\n"
 
     def submit_command(self, plan: Plan) -> str:
         """NeMo-Run's LocalExecutor runs it."""
-        return f"bash {shlex.quote(f'{plan.job_dir}/script')}"
+        return f"bash {shlex.quote(f'{plan.job_dir}/{contract.SCRIPT}')}"
 
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Start the agent.
@@ -146,9 +147,9 @@ class LocalMachine:
         """
         job_dir = JobDir(Path(record.job_dir))
         number = int((job_dir.node(0) or {}).get("attempt", -1)) + 1
-        environ = {**os.environ, "LAUNCH_ATTEMPT": str(number), "LAUNCH_WATCH_PID": "1"}
+        environ = {**os.environ, contract.ATTEMPT_VAR: str(number), contract.WATCH_PID_VAR: "1"}
         done = subprocess.run(
-            ["bash", f"{record.job_dir}/script"], env=environ, capture_output=True, text=True, check=False
+            ["bash", f"{record.job_dir}/{contract.SCRIPT}"], env=environ, capture_output=True, text=True, check=False
         )
         node = job_dir.node(0)
         if done.returncode or node is None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from automodel_launch import contract
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.remote.filesystem import FileSystem
 
@@ -17,16 +18,16 @@ def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
 
     `began` and `ended` are unix seconds; an attempt that nobody has closed has no `ended` and no `state`.
     """
-    found = place.read(f"{run_dir}/history.jsonl", -TAIL)
+    found = place.read(f"{run_dir}/{contract.HISTORY}", -TAIL)
     entries = [entry for line in (found[0].splitlines() if found else ()) if (entry := parse(line))]
     merged: dict[tuple[str, int], dict[str, Any]] = {}
     for entry in entries:
         key = (str(entry.get("job_id")), _number(entry.get("attempt")))
         event, when = entry.get("event"), entry.get("time")
-        if event == "begun":
+        if event == contract.HISTORY_BEGUN:
             told = {"began": when, "nodes": entry.get("nodes") or [], "slurm_id": entry.get("slurm_id")}
             merged[key] = {"job_id": key[0], "attempt": key[1], **told}
-        elif event == "ended":
+        elif event == contract.HISTORY_ENDED:
             rest = {k: v for k, v in entry.items() if k not in ("event", "time")}
             merged[key] = {**merged.get(key, {"nodes": []}), **rest, "ended": when}
     return list(merged.values())

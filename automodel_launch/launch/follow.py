@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from automodel_launch import executors
+from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
@@ -98,7 +98,7 @@ class Follower:
     def __post_init__(self) -> None:
         self.place = executors.get(self.record.executor).place_of(self.record)
         self.job = JobDir(self.record.job_dir, self.place)
-        self.tails: dict[int, Tail] = {METRICS: Tail(self.job.file("metrics.jsonl"), place=self.place)}
+        self.tails: dict[int, Tail] = {METRICS: Tail(self.job.file(contract.METRICS), place=self.place)}
         self.progress = Progress(self.record.max_steps)
         self.live = self.err.isatty()
         self.handled = 0

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from automodel_launch import executors
+from automodel_launch import contract, executors
 from automodel_launch.config import artifacts, envscope, merge, yamlio
 from automodel_launch.errors import ProfileError
 from automodel_launch.frozen import freeze
@@ -102,8 +102,8 @@ def _complete(plan: Plan, environ: Mapping[str, str]) -> Plan:
     plan = replace(plan, mounts=tuple(executor.mounts(plan, environ)))
     agent = executor.agent(plan, environ)
     texts = {
-        "config.yaml": yamlio.dump(plan.config),
-        "agent.json": json.dumps(agent, indent=1, ensure_ascii=False) + "\n",
+        contract.CONFIG: yamlio.dump(plan.config),
+        contract.AGENT: json.dumps(agent, indent=1, ensure_ascii=False) + "\n",
     }
     plan = replace(plan, agent=agent, texts=texts, submit=executor.submit_command(plan))
     return replace(plan, script=executor.script(plan))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from automodel_launch import executors
+from automodel_launch import contract, executors
 from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.errors import ClusterError, LaunchError, SubmissionUnknown
 from automodel_launch.jobs import records as jobs
@@ -54,7 +54,7 @@ def _submit(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> tup
         record = replace(_record(plan), handle=executors.get(plan.executor).submit(plan, workspace, environ))
     except (LaunchError, OSError) as error:
         # SubmissionUnknown: it may have been taken. Else nothing has started, unless an agent has reported.
-        if not isinstance(error, SubmissionUnknown) and not plan.place.names(f"{plan.job_dir}/nodes"):
+        if not isinstance(error, SubmissionUnknown) and not plan.place.names(f"{plan.job_dir}/{contract.NODES}"):
             plan.place.remove(plan.job_dir)
         raise
     jobs.save(workspace.records, record)
@@ -74,14 +74,14 @@ def _reserve(plan: Plan, records: Path, environ: Mapping[str, str]) -> Plan:
 def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None:
     place = plan.place
     rundir.begin(plan.run_dir, plan.trained, place, plan.world_size)
-    place.make(f"{plan.job_dir}/logs")
-    submitted = {"time": time.time(), "state": "submitted", "pid": os.getpid()}
+    place.make(f"{plan.job_dir}/{contract.LOGS}")
+    submitted = {"time": time.time(), "state": contract.EVENT_SUBMITTED, "pid": os.getpid()}
     texts = {
         **plan.texts,
         **gitstate.record(workspace.root, (file.source for file in plan.files)),
-        "script": plan.script,
-        "plan.json": json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
-        "events.jsonl": json.dumps(submitted) + "\n",
+        contract.SCRIPT: plan.script,
+        contract.PLAN: json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
+        contract.EVENTS: json.dumps(submitted) + "\n",
     }
     with packaging.on_disk(plan.files) as sources:
         place.put(plan.job_dir, sources, texts)

@@ -15,8 +15,6 @@ from automodel_launch.errors import ClusterError, ProfileError
 from automodel_launch.profile.secret_names import check_name, is_secret
 from automodel_launch.remote.filesystem import FileSystem, RemoteFileSystem
 
-FILE = "secrets.env"  # in the job's directory
-
 
 def forwarded(names: Iterable[str], environ: Mapping[str, str], key: str) -> dict[str, str]:
     """The values of the names that are set, for a job that does not inherit this shell; they belong to the plan.

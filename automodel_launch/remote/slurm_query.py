@@ -11,10 +11,8 @@ import re
 import shlex
 from dataclasses import dataclass
 
-WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
-ACTIVE = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
-# States that Slurm's database may hold of a former attempt, while slurmctld has the job in its queue again.
-_BEFORE_REQUEUE = {"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REQUEUED"}
+from automodel_launch import contract
+
 _UNKNOWN_JOB = re.compile(r"invalid job id", re.I)
 
 
@@ -37,9 +35,10 @@ class Answer:
 def current(slurm_id: str, job_dir: str) -> str:
     """Bash lines that set `id`, the Slurm job that runs or ran last for our job, and `next`, the one that waits for
     its end or "-": from JOB_DIR/chain (recipes/node_agent_lib/chain.py), else the one that was submitted."""
+    chain = shlex.quote(f"{job_dir}/{contract.CHAIN}")
     return f"""
 id={shlex.quote(slurm_id)} next=-
-read -r first second _ 2>/dev/null < {shlex.quote(f"{job_dir}/chain")} && [ -n "$second" ] && id=$first next=$second
+read -r first second _ 2>/dev/null < {chain} && [ -n "$second" ] && id=$first next=$second
 """
 
 
@@ -126,7 +125,11 @@ class _Line:
 def _is_final(state: str, gone: bool) -> bool:
     """Whether sacct's word is the last one: while slurmctld does not answer, the job may have been requeued; one that
     slurmctld does not have cannot be running still (sacct never heard of its end)."""
-    return state not in (WAITING | ACTIVE) if gone else state not in _BEFORE_REQUEUE
+    return (
+        state not in (contract.SLURM_WAITING | contract.SLURM_ACTIVE)
+        if gone
+        else state not in contract.SLURM_BEFORE_REQUEUE
+    )
 
 
 def _squeue(said: str) -> tuple[Answer, str] | None:

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
+from automodel_launch.contract import ENDED
+from automodel_launch.contract import SLURM_ACTIVE as ACTIVE
+from automodel_launch.contract import SLURM_BEFORE_REQUEUE as BEFORE_REQUEUE
+from automodel_launch.contract import SLURM_FAILURES as FAILURES
+from automodel_launch.contract import SLURM_WAITING as WAITING
 from automodel_launch.executors.slurm import state as state_
-from automodel_launch.executors.slurm.state import FAILURES, Own, judge
-from automodel_launch.jobs.records import ENDED
+from automodel_launch.executors.slurm.state import Own, judge
 from automodel_launch.remote import slurm_query
 from automodel_launch.remote.shell import LocalShell
-from automodel_launch.remote.slurm_query import ACTIVE, WAITING, Answer, parse
+from automodel_launch.remote.slurm_query import Answer, parse
 
 DOWN = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
 NO_JOB = "slurm_load_jobs error: Invalid job id specified"
@@ -61,7 +65,7 @@ def test_the_last_line_of_sacct_counts() -> None:
     assert parse(text, "a.1") == Answer(True, "CANCELLED", None, None, "c[3-4]", 0, 15)
 
 
-@pytest.mark.parametrize("state", sorted(slurm_query._BEFORE_REQUEUE - WAITING))
+@pytest.mark.parametrize("state", sorted(BEFORE_REQUEUE - WAITING))
 def test_an_old_attempt_in_sacct_is_no_end_while_slurmctld_is_away(state: str) -> None:
     assert parse(f"squeue 1 {DOWN}\nsacct 0 {state}|0:0|c1|a.1", "a.1") == Answer(False)
     assert parse(f"squeue 1 {NO_JOB}\nsacct 0 {state}|0:0|c1|a.1", "a.1").state == state

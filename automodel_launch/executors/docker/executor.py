@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automodel_launch import contract
 from automodel_launch.errors import ClusterError, JobError, ProfileError
 from automodel_launch.executors import agent
 from automodel_launch.executors.containers import container
@@ -23,7 +24,6 @@ from automodel_launch.executors.docker.engine import AGENT_PYTHON
 from automodel_launch.executors.local import CPU_PROCESSES
 from automodel_launch.jobs.jobdir import JobDir, from_record
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.plan import secrets
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.remote import gpus
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
@@ -101,7 +101,7 @@ class Docker:
 
     def submit_command(self, plan: Plan) -> str:
         """The script detaches the container."""
-        return f"bash {shlex.quote(f'{plan.job_dir}/script')}"
+        return f"bash {shlex.quote(f'{plan.job_dir}/{contract.SCRIPT}')}"
 
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Run the script that lies in the job's directory, and wait until its agent has reported.
@@ -138,7 +138,7 @@ class Docker:
         if state is not None:
             return Status("RUNNING", step=node.get("step"), started=node.get("time"))
         with contextlib.suppress(OSError):  # no agent was there to remove it
-            Path(record.job_dir, secrets.FILE).unlink(missing_ok=True)
+            Path(record.job_dir, contract.SECRETS).unlink(missing_ok=True)
         if not job.place.names(record.job_dir):
             return Status("UNKNOWN", error="its directory is gone", forgotten=True)
         return Status(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from automodel_launch import contract
 from automodel_launch.errors import ProfileError
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.containers import mounts as mount_keys
@@ -31,7 +32,7 @@ def text(plan: Plan) -> str:
     """A bash script that starts the container; nothing of env, env_vars or secrets stands in it."""
     options = " \\\n  ".join([*_options(plan), *(f"--mount {shlex.quote(_mount_option(m))}" for m in plan.mounts)])
     command = shlex.join(
-        [AGENT_PYTHON, f"{plan.job_dir}/code/recipes/node_agent.py", "run", f"{plan.job_dir}/agent.json"]
+        [AGENT_PYTHON, f"{plan.job_dir}/{contract.NODE_AGENT}", "run", f"{plan.job_dir}/{contract.AGENT}"]
     )
     return f"""#!/usr/bin/env bash
 # job {plan.job_id}: starts its container, which Docker removes at its end
@@ -103,7 +104,7 @@ def _options(plan: Plan) -> Iterator[str]:
     called = name(plan)
     yield f"--name {shlex.quote(called)} --hostname {shlex.quote(called[-63:].strip('.-_'))}"
     yield f"--label {shlex.quote(f'{RUN_LABEL}={plan.run_dir}')} --label {shlex.quote(f'{JOB_LABEL}={plan.job_dir}')}"
-    yield f"--workdir {shlex.quote(f'{plan.job_dir}/code')}"
+    yield f"--workdir {shlex.quote(f'{plan.job_dir}/{contract.CODE}')}"
     wanted = gpus_of(profile)
     if wanted:
         yield f"--gpus {wanted}"

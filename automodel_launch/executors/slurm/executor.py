@@ -16,13 +16,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from automodel_launch import contract
 from automodel_launch.errors import ClusterError, JobError, ProfileError
 from automodel_launch.executors import agent, nemo, sbatch_validation
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
 from automodel_launch.executors.slurm import advice, chains, script, state, submission
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.plan import secrets
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.remote import slurm_query
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 PORTS = range(20000, 30000)  # below Linux's ephemeral ports, above most services
 _SECRETS_LEFT = "secrets-left"
-# Over for good. A job that Slurm may still requeue (PREEMPTED, NODE_FAIL) needs its secrets again.
-_ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY"}
 # By name as well: elsewhere the id may be somebody else's job. The next attempt first: it must not begin meanwhile.
 _NEXT = '[ "$next" = - ] || scancel --name="$name" "$next" 2>/dev/null\n'
 _KILL = _NEXT + 'scancel --signal=KILL --full --name="$name" "$id" && rm -f "$left"\n'
@@ -49,7 +47,6 @@ else
 fi
 """
 )
-# Held until JOB_DIR/chain names it, so that it cannot begin before that.
 
 
 class Slurm:
@@ -170,7 +167,7 @@ class Slurm:
     def status(self, record: Record) -> Status:
         """Slurm's word and the job's own, in one round trip; UNKNOWN while the cluster cannot be reached."""
         slurm_id = str(record.handle["slurm_id"])
-        secrets_file = shlex.quote(f"{record.job_dir}/{secrets.FILE}")
+        secrets_file = shlex.quote(f"{record.job_dir}/{contract.SECRETS}")
         query = slurm_query.query(slurm_id, record.job_dir) + state.query_own(record.job_dir)
         query += f"[ ! -e {secrets_file} ] || echo {_SECRETS_LEFT}\n"
         shell = _shell(record.handle)
@@ -179,7 +176,9 @@ class Slurm:
         except ClusterError as error:
             return Status("UNKNOWN", error=error.message)
         status = state.judge(slurm_query.parse(out, record.job_id), state.read_own(out))
-        if status.state in _ENDED and _SECRETS_LEFT in out.splitlines():  # no agent was there to remove them
+        if (
+            status.state in contract.ENDED_FOR_GOOD and _SECRETS_LEFT in out.splitlines()
+        ):  # no agent was there to remove them
             with contextlib.suppress(ClusterError):  # the next question removes them
                 shell.run(f"rm -f {secrets_file}")
         return status
@@ -193,9 +192,9 @@ class Slurm:
         Raises:
             JobError: Slurm refuses.
         """
-        mark = f"echo {'now' if now else 'cancel'} > {shlex.quote(f'{record.job_dir}/stop')}"
+        mark = f"echo {'now' if now else 'cancel'} > {shlex.quote(f'{record.job_dir}/{contract.STOP}')}"
         end = slurm_query.current(str(record.handle["slurm_id"]), record.job_dir) + (_KILL if now else _ASK)
-        left = shlex.quote(f"{record.job_dir}/{secrets.FILE}")  # a job that waits has no agent to remove it
+        left = shlex.quote(f"{record.job_dir}/{contract.SECRETS}")  # a job that waits has no agent to remove it
         done = _shell(record.handle).run(f"{mark}\nname={record.job_id} left={left}\n{end}")
         if done.code:
             raise JobError(f"{record.job_id}: scancel: {done.err.strip()}")

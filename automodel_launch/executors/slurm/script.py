@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automodel_launch import contract
 from automodel_launch.errors import ClusterError
 from automodel_launch.executors import nemo
 from automodel_launch.executors.containers import container
@@ -46,7 +47,7 @@ def add_to(run: Any, exp: Any, plan: Plan) -> None:
 
 def sbatch_command(plan: Plan) -> str:
     """Whether Slurm may requeue the job stands in the script, so sbatch by hand gives the same job."""
-    return f"sbatch --parsable {plan.job_dir}/script"
+    return f"sbatch --parsable {plan.job_dir}/{contract.SCRIPT}"
 
 
 def with_true_comment(made: str, plan: Plan) -> str:
@@ -57,7 +58,7 @@ def with_true_comment(made: str, plan: Plan) -> str:
 def _task(run: Any, plan: Plan) -> Any:
     """What srun starts once a node. NeMo-Run joins the words unquoted; `job_root` takes safe paths only."""
     start = container.agent_command(container.of(plan), plan.profile, AGENT_PYTHON, plan.job_dir)
-    return run.Script(path="recipes/node_agent.py", args=["run", f"{plan.job_dir}/agent.json"], entrypoint=start)
+    return run.Script(path="recipes/node_agent.py", args=["run", f"{plan.job_dir}/{contract.AGENT}"], entrypoint=start)
 
 
 def _executor(run: Any, plan: Plan) -> Any:
@@ -77,7 +78,7 @@ def _executor(run: Any, plan: Plan) -> Any:
         cpus_per_task=(profile.cpus_per_task or 1) * plan.processes_per_node,
         job_name_prefix="job.",  # unused where job_details names the job; without it an account would be demanded
         comment=plan.job_dir,  # finds a submission whose answer was lost
-        job_details=SlurmJobDetails(job_name=plan.job_id, folder=f"{plan.job_dir}/logs"),
+        job_details=SlurmJobDetails(job_name=plan.job_id, folder=f"{plan.job_dir}/{contract.LOGS}"),
         additional_parameters=_more(profile),
         srun_args=_srun_args(profile, plan),
         # NeMo-Run's `noquote` is plain str (0.11.1), so it quotes nothing of srun's line
@@ -119,7 +120,7 @@ def _finish(plan: Plan) -> str:
 
     Before its step the agent's `begin` says which attempt this is, and queues the next one of a chain.
     """
-    program = f"{AGENT_PYTHON} {plan.job_dir}/code/recipes/node_agent.py"
+    program = f"{AGENT_PYTHON} {plan.job_dir}/{contract.NODE_AGENT}"
     return (
         f"trap 'code=$?; {program} finish {plan.job_dir} --code $code; exit $?' EXIT\n"
         f'eval "$({program} begin {plan.job_dir})"'

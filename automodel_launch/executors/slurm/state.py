@@ -7,32 +7,12 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from automodel_launch import contract
 from automodel_launch.jobs import container_errors
 from automodel_launch.jobs.jobdir import parse as parse_json
 from automodel_launch.jobs.records import Status
-from automodel_launch.remote.slurm_query import ACTIVE, WAITING, Answer
+from automodel_launch.remote.slurm_query import Answer
 
-FAILURES = {
-    "FAILED": "FAILED",
-    "BOOT_FAIL": "NODE_FAIL",
-    "NODE_FAIL": "NODE_FAIL",
-    "TIMEOUT": "TIMEOUT",
-    "DEADLINE": "TIMEOUT",
-    "OUT_OF_MEMORY": "OUT_OF_MEMORY",
-    "CANCELLED": "CANCELLED",
-    "REVOKED": "CANCELLED",
-    "PREEMPTED": "PREEMPTED",
-}
-# What a reader of a Slurm failure is told where the job itself left no better word.
-MEANINGS = {
-    "TIMEOUT": "the time limit was reached",
-    "OUT_OF_MEMORY": "the job's memory limit was reached",
-    "NODE_FAIL": "a node failed",
-    "CANCELLED": "the job was cancelled",
-    "PREEMPTED": "a job of higher priority took its nodes",
-    "FAILED": "the batch script failed",
-}
-OUTSIDE = {"TIMEOUT", "NODE_FAIL", "PREEMPTED", "CANCELLED"}  # ended by somebody else than the job
 # What slurmstepd writes into the batch script's log; srun's own end hides it from Slurm's state of the job.
 _OOM = re.compile(r"oom[-_ ]kill|tasks? [\d,-]+: Out Of Memory", re.I)
 _DUE_TO = re.compile(r"DUE TO (TIME LIMIT|PREEMPTION|NODE FAILURE)")
@@ -60,15 +40,15 @@ def query_own(job_dir: str) -> str:
     """Bash lines behind those of `query`, for `read_own`. The log's end is sent of an ended job only."""
     job = shlex.quote(job_dir)
     return f"""
-[ ! -e {job}/stop ] || echo own stopped yes
+[ ! -e {job}/{contract.STOP} ] || echo own stopped yes
 ls {job} >/dev/null 2>&1 # a network file system otherwise remembers for a minute that exit.json is not there
-for name in exit nodes/0; do
-  printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name".json 2>/dev/null; echo
+for name in {contract.EXIT} {contract.node_file(0)}; do
+  printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name" 2>/dev/null; echo
 done
 if [ -n "$ended" ]; then
-  grep -hE {shlex.quote(container_errors.LINES)} {job}/logs/log-*_"$id"_*.out 2>/dev/null |
+  grep -hE {shlex.quote(container_errors.LINES)} {job}/{contract.LOGS}/log-*_"$id"_*.out 2>/dev/null |
     head -n 20 | cut -c 1-500 | sed 's/^/own log| /' # before the batch log, in which NeMo-Run's own lines may fail
-  for log in {job}/logs/sbatch_*_"$id".out; do
+  for log in {job}/{contract.LOGS}/sbatch_*_"$id".out; do
     [ -f "$log" ] || continue
     echo "own log $(basename "$log")"
     tail -c {LOG_TAIL} "$log" | tr -d '\\000' | sed 's/^/own log| /'
@@ -90,9 +70,9 @@ def read_own(text: str) -> Own:
             log.append(said)
         elif source == "own":
             found[name] = said
-    log_name = f"logs/{found['log']}" if "log" in found else None
-    node, stopped = parse_json(found.get("nodes/0", "")), "stopped" in found
-    return Own(_exit_record(found.get("exit", "")), node, "\n".join(log), log_name, stopped)
+    log_name = f"{contract.LOGS}/{found['log']}" if "log" in found else None
+    node, stopped = parse_json(found.get(contract.node_file(0), "")), "stopped" in found
+    return Own(_exit_record(found.get(contract.EXIT, "")), node, "\n".join(log), log_name, stopped)
 
 
 def _exit_record(text: str) -> dict[str, Any] | None:
@@ -107,9 +87,9 @@ def judge(answer: Answer, own: Own) -> Status:
     code, rank and error. Where Slurm knows nothing, the record decides; without one the state is UNKNOWN.
     """
     step = own.node.get("step") if own.node else None
-    if answer.state in WAITING:
+    if answer.state in contract.SLURM_WAITING:
         return Status("PENDING", error=_waiting(answer, own), step=step)
-    if answer.state in ACTIVE and not (answer.state == "COMPLETING" and _completed(own)):
+    if answer.state in contract.SLURM_ACTIVE and not (answer.state == "COMPLETING" and _completed(own)):
         return Status("RUNNING", step=step, node=answer.nodes, started=own.node.get("started") if own.node else None)
     told = _told(own, step)
     if answer.state is None:
@@ -119,9 +99,9 @@ def judge(answer: Answer, own: Own) -> Status:
             return Status(own.exit["state"], **told)
         said = "Slurm calls it completed, but the job left no record of its end"
         return Status("UNKNOWN", error=said, step=step, forgotten=True)
-    if answer.state not in FAILURES:  # a later Slurm's word: it may mean anything
+    if answer.state not in contract.SLURM_FAILURES:  # a later Slurm's word: it may mean anything
         return Status("UNKNOWN", error=f"Slurm says {answer.state}, which this version does not know", step=step)
-    return _failed(FAILURES[answer.state], answer, own, told)
+    return _failed(contract.SLURM_FAILURES[answer.state], answer, own, told)
 
 
 def _waiting(answer: Answer, own: Own) -> str:
@@ -140,8 +120,7 @@ def _completed(own: Own) -> bool:
 
 def _told(own: Own, step: int | None) -> dict[str, Any]:
     record = own.exit or {}
-    keys = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
-    told: dict[str, Any] = {key: record.get(key) for key in keys}
+    told: dict[str, Any] = {key: record.get(key) for key in contract.STATUS_KEYS}
     told["step"] = step if told["step"] is None else told["step"]
     told["log"] = told["log"] or own.log_name
     return told
@@ -161,9 +140,9 @@ def _without_slurm(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
     causes = _DUE_TO.findall(own.log)
     if state == "CANCELLED" and causes:
         state = _CAUSES[causes[-1]]
-        told["error"] = MEANINGS[state]
+        told["error"] = contract.MEANINGS[state]
     elif state == "FAILED" and _is_memory(own):
-        state, told["error"] = "OUT_OF_MEMORY", told["error"] or MEANINGS["OUT_OF_MEMORY"]
+        state, told["error"] = "OUT_OF_MEMORY", told["error"] or contract.MEANINGS["OUT_OF_MEMORY"]
     return Status(state, **told)
 
 
@@ -172,21 +151,23 @@ def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Statu
     record = own.exit or {}
     own_failure = record.get("state") == "FAILED" and bool(told["error"])
     if state == "FAILED":
-        if record.get("state") in OUTSIDE:
+        if record.get("state") in contract.ENDED_FROM_OUTSIDE:
             state = record["state"]
-        elif own.stopped and (own.goes_on or not record or NO_AGENT in str(told["error"])):
+        elif own.stopped and (own.goes_on or not record or contract.NO_AGENT in str(told["error"])):
             state = "CANCELLED"  # between two attempts, or before there was an agent that could have noticed
         if _is_memory(own):
             state = "OUT_OF_MEMORY"
     if state == "OUT_OF_MEMORY":
         detail = f": {told['error']}" if own_failure else ""
-        told["error"] = MEANINGS[state] + detail
-    elif state == "FAILED" and (not told["error"] or NO_AGENT in told["error"]):  # the batch log knows why
-        told["error"] = container_errors.words(own.log) or _last_words(own.log) or told["error"] or MEANINGS[state]
+        told["error"] = contract.MEANINGS[state] + detail
+    elif state == "FAILED" and (not told["error"] or contract.NO_AGENT in told["error"]):  # the batch log knows why
+        told["error"] = (
+            container_errors.words(own.log) or _last_words(own.log) or told["error"] or contract.MEANINGS[state]
+        )
     elif state != "FAILED" and not own_failure:
-        told["error"] = MEANINGS[state]
-    elif state in OUTSIDE:
-        told["error"] = f"{MEANINGS[state]}; the job's own record: {told['error']}"
+        told["error"] = contract.MEANINGS[state]
+    elif state in contract.ENDED_FROM_OUTSIDE:
+        told["error"] = f"{contract.MEANINGS[state]}; the job's own record: {told['error']}"
     if not told["code"]:
         told["code"] = answer.code or (128 + answer.signal if answer.signal else 1)
     return Status(state, **told)
@@ -195,9 +176,6 @@ def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Statu
 def _is_memory(own: Own) -> bool:
     error = (own.exit or {}).get("error")
     return bool(_OOM.search(own.log) or (isinstance(error, str) and _OOM.search(error)))
-
-
-NO_AGENT = "never started its agent"  # the words of recipes/node_agent_lib/verdict.py
 
 
 def _last_words(log: str) -> str | None:
