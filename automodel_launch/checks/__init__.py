@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from automodel_launch import executors
 from automodel_launch.backends.automodel.checks import (
     batch,
     data,
@@ -18,7 +17,17 @@ from automodel_launch.backends.automodel.checks import (
     targets,
     training,
 )
-from automodel_launch.checks import config, containers, credentials, directories, machine, packaging, profile, storage
+from automodel_launch.checks import (
+    config,
+    containers,
+    credentials,
+    directories,
+    machine,
+    packaging,
+    places,
+    profile,
+    storage,
+)
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -52,7 +61,7 @@ def run(plan: Plan, offline: bool = False) -> list[Finding]:
     """All findings of all checks, errors first; unless `offline`, the place where the job will run is asked too."""
     found = [finding for check in CHECKS for finding in check(plan)]
     if not offline:
-        found += executors.get(plan.executor).questions(plan)
+        found += places.findings(plan)
     return sorted(found, key=lambda finding: _ORDER[finding.level])
 
 

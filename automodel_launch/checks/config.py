@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from automodel_launch import contract
 from automodel_launch.backends.automodel import keys as automodel
-from automodel_launch.config.configs import flatten
+from automodel_launch.config.dotted import flatten
 from automodel_launch.jobs import rundir
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -47,8 +48,9 @@ def resumes(plan: Plan) -> Iterator[Finding]:
 
 def paused(plan: Plan) -> Iterator[Finding]:
     """A run with a stop file: a job of it would stop at once."""
-    if plan.visible and "stop" in plan.place.names(plan.run_dir):
-        message = f"run {plan.run_name} is paused: {plan.run_dir}/stop is there, so its jobs end as soon as they begin."
+    if plan.visible and contract.STOP in plan.place.names(plan.run_dir):
+        file = f"{plan.run_dir}/{contract.STOP}"
+        message = f"run {plan.run_name} is paused: {file} is there, so its jobs end as soon as they begin."
         fix = "`python launch.py resume JOB` goes on with its last job; or remove that file"
         yield Finding("error", "paused", message, fix)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from automodel_launch import executors
 from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.data import facts as found
 from automodel_launch.backends.automodel.data.facts import Found, outside
-from automodel_launch.executors.containers import mounts
+from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.describe import said, setting
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -35,9 +34,9 @@ def writable(plan: Plan, seen: Found) -> Iterator[Finding]:
 
 def shared(plan: Plan) -> Iterator[Finding]:
     """Only global rank 0 writes an index, and each rank its part of a checkpoint: all nodes must see one directory."""
-    seen = executors.get(plan.executor).mounts(plan)
+    seen = plan.mounts
     for key, path in found.directories(plan) if plan.nodes > 1 else ():
-        place = mounts.outside(path, seen) if seen else path
+        place = mounts_.outside(path, seen) if seen else path
         here = next((top for top in _OF_A_NODE if place and posixpath.commonpath((top, place)) == top), None)
         if here and not _below(plan.job_root, here):
             message = f"{said(plan, key)}: {here} is a directory of one node, and {plan.nodes} nodes need the same."

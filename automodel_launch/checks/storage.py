@@ -10,20 +10,19 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from automodel_launch import executors
 from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.keys import CHECKPOINT_DIR, CKPT_EVERY, KEEP_CHECKPOINTS
 from automodel_launch.backends.automodel.model import parameters as model_parameters
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.model.memory import BYTES, moments
-from automodel_launch.executors.containers import mounts
 from automodel_launch.jobs import rundir
+from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.describe import said, setting
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import disk
 from automodel_launch.remote.disk import Disk
-from automodel_launch.remote.probes import Answers
+from automodel_launch.remote.probes import Results
 
 MANY = 100
 GB = 10**9
@@ -57,16 +56,16 @@ def here(plan: Plan) -> Iterator[Finding]:
     """Room on this machine, for jobs that run on it."""
     folder = automodel.checkpoint_dir(plan.config)
     if plan.here and folder and os.path.isabs(folder) and not automodel.left_to_the_job(folder):  # noqa: PTH117
-        yield from room(plan, disk.here(folder))
+        yield from room(plan, disk.local(folder))
 
 
 def asked(plan: Plan) -> dict[str, str]:
     """For the cluster, where checkpoints do not lie below the job root, about which it is asked anyway."""
     place = _elsewhere(plan)
-    return {"checkpoints": disk.question(place)} if place else {}
+    return {"checkpoints": disk.probe(place)} if place else {}
 
 
-def answered(plan: Plan, answers: Answers) -> Iterator[Finding]:
+def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """Room there."""
     place = _elsewhere(plan)
     if place:
@@ -79,10 +78,10 @@ def _elsewhere(plan: Plan) -> str | None:
     folder = automodel.checkpoint_dir(plan.config)
     if folder is None or not folder.startswith("/") or automodel.left_to_the_job(folder):
         return None
-    seen = executors.get(plan.executor).mounts(plan)
-    place = mounts.outside(folder, seen) if seen else folder
+    seen = plan.mounts
+    place = mounts_.outside(folder, seen) if seen else folder
     below = f"{folder}/".startswith(f"{plan.job_root}/")
-    return None if below or place is None or mounts.has_variable(place) else place
+    return None if below or place is None or mounts_.has_variable(place) else place
 
 
 def room(plan: Plan, found: Disk) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from automodel_launch.backends.automodel.schema import renamed
-from automodel_launch.config.configs import flatten
+from automodel_launch.config.dotted import flatten
 from automodel_launch.plan.recipes import Recipe
 
 MEGATRON_DATASET = "MegatronPretraining"

@@ -15,7 +15,7 @@ from automodel_launch.backends.automodel.data.facts import Found
 from automodel_launch.checks.directories import writable
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.probes import Answers
+from automodel_launch.remote.probes import Results
 
 LOOKED: tuple[Callable[[Plan, Found], Iterator[Finding]], ...] = (
     *(megatron, nanogpt, bos, splits, enough, read_whole, epochs),
@@ -36,7 +36,7 @@ def asked(plan: Plan) -> dict[str, str]:
     return {"data": question} if question else {}
 
 
-def answered(plan: Plan, answers: Answers) -> Iterator[Finding]:
+def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """Findings from the answer."""
     if plan.visible:
         return

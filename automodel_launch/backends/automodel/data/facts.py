@@ -18,10 +18,10 @@ from automodel_launch import executors
 from automodel_launch.backends.hub import cache
 from automodel_launch.backends.automodel.data import probe
 from automodel_launch.backends.automodel.model import shape as model_shape
-from automodel_launch.executors.containers import mounts
+from automodel_launch.plan import mounts as mounts_
 from automodel_launch.backends.automodel.model.shape import Shape
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.probes import LATE, Answer
+from automodel_launch.remote.probes import LATE, Result
 
 HERE_S = 20.0  # a dead file system ends the look here, too
 THERE_S = 6.0  # less than questions.EACH_S, so that what was found in time comes back
@@ -77,7 +77,7 @@ def too_much(plan: Plan) -> bool:
     return len(json.dumps(_request(plan, THERE_S))) > MOST
 
 
-def read(plan: Plan, answer: Answer) -> Found | str:
+def read(plan: Plan, answer: Result) -> Found | str:
     """The answer to `question`, or why there is none."""
     try:
         return Found(json.loads(answer.text.rpartition("\n")[2]), plan.config, False)
@@ -94,7 +94,7 @@ _ASKED = ("blends", "globs", "pairs", "shards", "folders", "writable")
 def _request(plan: Plan, seconds: float) -> dict[str, Any]:
     """What look.look wants to know."""
     request: dict[str, Any] = {
-        "mounts": [[mount.target, mount.source] for mount in executors.get(plan.executor).mounts(plan)],
+        "mounts": [[mount.target, mount.source] for mount in plan.mounts],
         "seconds": seconds,
         "blends": [],
         "globs": [],
@@ -173,6 +173,6 @@ def tokenizer(plan: Plan, value: str) -> str | None:
 
 def outside(plan: Plan, path: str) -> str:
     """Where a path of the job's container lies, for a message; empty where it is the same."""
-    seen = executors.get(plan.executor).mounts(plan)
-    place = mounts.outside(path, seen) if seen else None
+    seen = plan.mounts
+    place = mounts_.outside(path, seen) if seen else None
     return f" ({place} outside the container)" if place and place != path else ""
