@@ -6,6 +6,7 @@
 # schema = "1"
 # name = "data-prep"
 # docs = "Text to Megatron bin/idx shards and blend.json, or to nanoGPT .bin shards"
+# backend = "none"
 # commands = ["inspect"]
 # [tool.runspec.run]
 # launch = "python"

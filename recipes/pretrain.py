@@ -6,6 +6,7 @@
 # schema = "1"
 # name = "pretrain"
 # docs = "Pretrain a causal language model with NeMo AutoModel"
+# backend = "automodel"
 # image = "nvcr.io/nvidia/nemo-automodel:26.04"
 # [tool.runspec.run]
 # launch = "torchrun"

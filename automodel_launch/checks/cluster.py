@@ -6,7 +6,7 @@ import datetime
 import re
 from collections.abc import Callable, Iterator
 
-from automodel_launch.backends.automodel.checks import data
+from automodel_launch import backends
 from automodel_launch.checks import containers, credentials, storage
 from automodel_launch.errors import ClusterError
 from automodel_launch.plan.finding import Finding
@@ -22,6 +22,7 @@ _PAST, _FUTURE = datetime.timedelta(days=1), datetime.timedelta(days=60)
 def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], str]) -> Iterator[Finding]:
     """What Slurm says to the plan's script without taking it; `fix` turns its words into advice."""
     yield from gpu_hours(plan)
+    backend = backends.of(plan.recipe)
     asked = {
         "test": slurm_site.TEST_ONLY,
         "partitions": slurm_site.PARTITIONS,
@@ -30,7 +31,7 @@ def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str
         "clock": "date +%Y-%m-%dT%H:%M:%S",  # the cluster's: estimates are in its time zone
         **containers.asked(plan),
         **storage.asked(plan),
-        **data.asked(plan),
+        **backend.questions(plan),
         **credentials.asked(plan),
     }
     try:
@@ -41,7 +42,7 @@ def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str
     yield from _job_root(plan, answers["root"])
     yield from containers.answered(plan, answers)
     yield from storage.answered(plan, answers)
-    yield from data.answered(plan, answers)
+    yield from backend.judge(plan, answers)
     yield from credentials.answered(plan, answers)
     yield from _test_only(plan, shell, partition, answers, fix)
     yield from _time_limit(plan, partition, answers["partitions"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from automodel_launch.backends.automodel import keys as automodel
@@ -11,29 +10,12 @@ from automodel_launch.jobs import rundir
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
-_DOLLAR = re.compile(r"\$[A-Za-z_]\w*|\$\{(?!oc\.env:)[^}]+\}")
-
 
 def kept_for_the_job(plan: Plan) -> Iterator[Finding]:
     """Variables that only the job has are resolved there, by AutoModel."""
     for name in plan.deferred:
         keys = [key for key, value in flatten(plan.config) if f"${{oc.env:{name}" in str(value)]
         yield Finding("note", "kept-for-the-job", f"${{oc.env:{name}}} in {', '.join(keys)} is resolved in the job.")
-
-
-def dollars(plan: Plan) -> Iterator[Finding]:
-    """AutoModel 0.7.0 reads `$NAME` inside any text as an environment variable, and stops where it is not set."""
-    for key, value in flatten(plan.config):
-        names = _DOLLAR.findall(str(value)) if "$" in str(value) else []
-        if names:
-            source = plan.provenance.get(key, plan.config_name)
-            yield Finding(
-                "warning",
-                "dollar",
-                f"{key} = {value!r} ({source}): AutoModel reads {names[0]} as an environment variable of the job.",
-                f"write ${{oc.env:{names[0].strip('${}')}}} if it is one;"
-                " there is no way to write a plain '$' before a letter",
-            )
 
 
 def resumes(plan: Plan) -> Iterator[Finding]:
@@ -73,4 +55,4 @@ def same_size(plan: Plan) -> Iterator[Finding]:
         yield Finding("warning", "other-size", message, fix)
 
 
-CHECKS = (resumes, same_size, paused, same_run, kept_for_the_job, dollars)
+CHECKS = (resumes, same_size, paused, same_run, kept_for_the_job)

@@ -13,7 +13,7 @@ from automodel_launch import executors
 from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.data import facts
 from automodel_launch.backends.hub import cache, gated
-from automodel_launch.config import envscope
+from automodel_launch.config import dotted, envscope
 from automodel_launch.config.configs import flatten
 from automodel_launch.executors.containers import mounts
 from automodel_launch.plan.describe import source, written
@@ -107,14 +107,14 @@ def _repositories(plan: Plan) -> Iterator[tuple[str, str]]:
     """(key, hub id) of the model and of tokenizers."""
     place = automodel.model_place(plan.config)
     for key, value in (*automodel.tokenizers(plan.config), *([place] if place else [])):
-        if not automodel.left_to_the_job(value) and not facts.is_path(value, plan.visible) and value.count("/") <= 1:
+        if not dotted.left_to_the_job(value) and not facts.is_path(value, plan.visible) and value.count("/") <= 1:
             yield key, value
 
 
 def _logs(plan: Plan) -> bool:
     """The training logs to Weights & Biases over the network."""
     section = plan.config.get("wandb")
-    if not isinstance(section, dict) or not automodel.trains(plan.recipe) or automodel.left_to_the_job(section):
+    if not isinstance(section, dict) or not automodel.trains(plan.recipe) or dotted.left_to_the_job(section):
         return False
     return section.get("enable") is not False and section.get("mode") not in _SILENT
 

@@ -16,6 +16,7 @@ from automodel_launch.backends.automodel.keys import CHECKPOINT_DIR, CKPT_EVERY,
 from automodel_launch.backends.automodel.model import parameters as model_parameters
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.model.memory import BYTES, moments
+from automodel_launch.config import dotted
 from automodel_launch.executors.containers import mounts
 from automodel_launch.jobs import rundir
 from automodel_launch.plan.describe import said, setting
@@ -56,7 +57,7 @@ def many(plan: Plan) -> Iterator[Finding]:
 def here(plan: Plan) -> Iterator[Finding]:
     """Room on this machine, for jobs that run on it."""
     folder = automodel.checkpoint_dir(plan.config)
-    if plan.here and folder and os.path.isabs(folder) and not automodel.left_to_the_job(folder):  # noqa: PTH117
+    if plan.here and folder and os.path.isabs(folder) and not dotted.left_to_the_job(folder):  # noqa: PTH117
         yield from room(plan, disk.here(folder))
 
 
@@ -77,7 +78,7 @@ def answered(plan: Plan, answers: Answers) -> Iterator[Finding]:
 def _elsewhere(plan: Plan) -> str | None:
     """Where the checkpoints' directory lies, outside a container, if it is not below the job root."""
     folder = automodel.checkpoint_dir(plan.config)
-    if folder is None or not folder.startswith("/") or automodel.left_to_the_job(folder):
+    if folder is None or not folder.startswith("/") or dotted.left_to_the_job(folder):
         return None
     seen = executors.get(plan.executor).mounts(plan)
     place = mounts.outside(folder, seen) if seen else folder

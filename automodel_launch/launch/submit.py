@@ -8,8 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from automodel_launch import executors
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch import backends, executors
 from automodel_launch.errors import ClusterError, LaunchError, SubmissionUnknown
 from automodel_launch.jobs import records as jobs
 from automodel_launch.jobs import rundir
@@ -88,5 +87,5 @@ def _record(plan: Plan) -> jobs.Record:
         run_dir=plan.run_dir,
         plan_hash=plan.plan_hash,
         submitted=time.time(),
-        max_steps=automodel.max_steps(plan.config),
+        max_steps=backends.of(plan.recipe).max_steps(plan.config),
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.config import dotted
 from automodel_launch.plan.plan import Plan
 
 
 def said(plan: Plan, key: str) -> str:
     """`step_scheduler.max_steps = 150 (pretrain/tiny.yaml:15)`; a value that nobody wrote is AutoModel's default."""
-    value = automodel.get(plan.config, key)
+    value = dotted.get(plan.config, key)
     return f"{key} (not given)" if value is None else written(plan, key, value)
 
 
@@ -39,7 +39,7 @@ def source(plan: Plan, key: str) -> str:
 def setting(plan: Plan, key: str, value: object) -> str:
     """An override that sets a key: `key=value`, with a `+` where the config does not have it yet."""
     above, _, leaf = key.rpartition(".")
-    section = automodel.get(plan.config, above) if above else plan.config
+    section = dotted.get(plan.config, above) if above else plan.config
     return f"{key}={value}" if isinstance(section, Mapping) and leaf in section else f"+{key}={value}"
 
 

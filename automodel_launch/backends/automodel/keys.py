@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from automodel_launch.backends import Config, Reference
 from automodel_launch.backends.automodel.schema import renamed
 from automodel_launch.config.configs import flatten
+from automodel_launch.config.dotted import get, left_to_the_job
 from automodel_launch.plan.recipes import Recipe
 
 MEGATRON_DATASET = "MegatronPretraining"
@@ -38,33 +40,6 @@ def recipe_class(config: Mapping[str, Any]) -> str:
         named = named.get("_target_") or RECIPE
     bare = str(named).replace(":", ".").rpartition(".")[2]
     return renamed.RECIPES.get(bare, bare)
-
-
-def get(config: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key, or None."""
-    node: Any = config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node
-
-
-def has(config: Mapping[str, Any], key: str) -> bool:
-    """Whether a dotted key is there, also with the value null."""
-    parent, _, leaf = key.rpartition(".")
-    section = get(config, parent) if parent else config
-    return isinstance(section, Mapping) and leaf in section
-
-
-def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of everything that is neither mapping nor list, those in lists by their number."""
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            yield from leaves(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list):
-        for number, value in enumerate(node):
-            yield from leaves(value, f"{key}.{number}")
-    else:
-        yield key, node
 
 
 def built(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -131,6 +106,23 @@ def tokenizers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def data_tokenizers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Those of them that belong to a dataset."""
     return ((key, value) for key, value in tokenizers(config) if key.partition(".")[0] in DATASETS)
+
+
+def references(config: Config) -> Iterator[Reference]:
+    """Everything that the config names outside itself."""
+    yield from (Reference("data", key, value) for key, value in data_paths(config))
+    yield from (Reference("tokenizer", key, value) for key, value in tokenizers(config))
+    place = model_place(config)
+    if place:
+        yield Reference("model", *place)
+    yield from (Reference("output", key, path) for key, path in outputs(config))
+
+
+def outputs(config: Config) -> Iterator[tuple[str, str]]:
+    """(key, absolute path) of the directories that the training writes: its data's index, and checkpoints."""
+    for key, path in (*index_dirs(config), (CHECKPOINT_DIR, checkpoint_dir(config))):
+        if isinstance(path, str) and path.startswith("/") and not left_to_the_job(path):
+            yield key, path
 
 
 def checkpoint_dir(config: Mapping[str, Any]) -> str | None:
@@ -227,11 +219,6 @@ DECAY_STYLES = ("constant", "linear", "cosine", "inverse-square-root", "WSD")
 WSD_STYLES = ("linear", "cosine", "exponential", "minus_sqrt")
 STRATEGIES = {"fsdp2": "fsdp2", "ddp": "ddp", **dict.fromkeys(("megatron_fsdp", "megatron-fsdp", "mfsdp"), "mfsdp")}
 _FULL, _NONE = {"true", "on", "full", "enabled", "yes"}, {"false", "off", "none", "disabled", "no"}
-
-
-def left_to_the_job(value: Any) -> bool:
-    """The value is resolved in the job; no check judges it."""
-    return "${oc.env:" in str(value)
 
 
 def has_schedule(config: Mapping[str, Any]) -> bool:

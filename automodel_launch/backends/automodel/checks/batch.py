@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.keys import GLOBAL_BATCH, LOCAL_BATCH
 from automodel_launch.backends.automodel.model import parallelism
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import amount, ranks, said, setting
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -15,7 +16,7 @@ from automodel_launch.plan.plan import Plan
 def positive(plan: Plan) -> Iterator[Finding]:
     """Batch sizes, steps and cadences of 0 or less; AutoModel says so after the model is loaded, if it says it."""
     for key in automodel.POSITIVE if automodel.has_schedule(plan.config) else ():
-        value = automodel.get(plan.config, key)
+        value = dotted.get(plan.config, key)
         if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             null = "" if key in (GLOBAL_BATCH, LOCAL_BATCH) else f", or ~{key}"
             yield Finding("error", "not-positive", f"{said(plan, key)} must be at least 1.", f"{key}=1 or more{null}")

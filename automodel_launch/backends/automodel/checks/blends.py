@@ -14,6 +14,7 @@ from typing import Any
 from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.data import probe
 from automodel_launch.backends.automodel.data.facts import OBJECT_STORAGE, Found, kind_of_paths, outside
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -35,7 +36,7 @@ def named(plan: Plan, found: Found) -> Iterator[Use | Finding]:
     """Each prefix of the plan's Megatron data, once; and what is wrong with the lists that they stand in."""
     seen: list[Any] = []
     for key, value in automodel.data_paths(plan.config):
-        if key.endswith("file_pattern") or automodel.left_to_the_job(value) or value in seen:
+        if key.endswith("file_pattern") or dotted.left_to_the_job(value) or value in seen:
             continue
         seen.append(value)
         where = f"{key} ({source(plan, key)})"
@@ -60,7 +61,7 @@ def splits(plan: Plan, found: Found) -> Iterator[Finding]:
         if (
             not automodel.trains(plan.recipe)
             or automodel.MEGATRON_DATASET not in kind
-            or automodel.left_to_the_job(wanted)
+            or dotted.left_to_the_job(wanted)
         ):
             continue
         name = f"{key}.splits_to_build"

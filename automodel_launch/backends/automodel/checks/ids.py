@@ -13,6 +13,7 @@ from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.checks.shards import ITEM
 from automodel_launch.backends.automodel.data.facts import Found
 from automodel_launch.backends.automodel.model.shape import Shape
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import said
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -80,6 +81,6 @@ def _number(plan: Plan, shape: Shape, *names: str) -> str:
     """A number of the model, under the name that it has there, and where that is: a key of the config, or a file."""
     for name in names:
         key = f"{shape.where}.{name}"
-        if automodel.get(plan.config, key) is not None:
+        if dotted.get(plan.config, key) is not None:
             return said(plan, key)
     return f"{names[0]} = {shape.get(names[0])} ({shape.where})"

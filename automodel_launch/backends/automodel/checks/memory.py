@@ -12,6 +12,7 @@ from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.model.memory import Estimate, Setting
 from automodel_launch.backends.automodel.model.parameters import Parameters
 from automodel_launch.backends.automodel.model.shape import Shape
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import amount, setting
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -124,7 +125,7 @@ def nearest(plan: Plan, shape: Shape, parameters: Parameters, now: Setting, room
 
 def _full(plan: Plan) -> str:
     """The value for full recomputation; an override keeps the kind of what it replaces."""
-    return "full" if isinstance(automodel.get(plan.config, automodel.RECOMPUTE), str) else "true"
+    return "full" if isinstance(dotted.get(plan.config, automodel.RECOMPUTE), str) else "true"
 
 
 def _smaller(s: Setting, micro: int) -> Setting:

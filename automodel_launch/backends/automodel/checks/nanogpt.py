@@ -7,6 +7,7 @@ from typing import Any
 
 from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.data.facts import Found
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import said
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -71,7 +72,7 @@ def _largest_part(tokens: list[int], readers: int, reader: int) -> int:
 
 
 def _readers(plan: Plan) -> int:
-    workers = automodel.get(plan.config, "dataloader.num_workers")
+    workers = dotted.get(plan.config, "dataloader.num_workers")
     return plan.world_size * (workers if isinstance(workers, int) and workers > 0 else 1)
 
 
@@ -82,7 +83,7 @@ def _files(pattern: list[Any], found: Found) -> list[str]:
 def _patterns(plan: Plan) -> Iterator[tuple[str, list[Any]]]:
     """(key, patterns) of the training data that are nanoGPT shards."""
     for key, value in automodel.data_paths(plan.config):
-        if key == "dataset.file_pattern" and not automodel.left_to_the_job(value):
+        if key == "dataset.file_pattern" and not dotted.left_to_the_job(value):
             yield key, value if isinstance(value, list) else [value]
 
 

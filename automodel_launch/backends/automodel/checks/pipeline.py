@@ -12,6 +12,7 @@ from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.keys import PP, Mesh
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.model.parallelism import divisors
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import said, setting, some
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -43,7 +44,7 @@ def section(plan: Plan) -> Iterator[Finding]:
 def _schedule(plan: Plan, mesh: Mesh) -> Iterator[Finding]:
     stages, known = mesh.pipeline or {}, (*automodel.ONE_STAGE, *automodel.MORE_STAGES)
     name = stages.get("pp_schedule", "1f1b")
-    if automodel.left_to_the_job(name):
+    if dotted.left_to_the_job(name):
         return
     if str(name).lower() not in {schedule.lower() for schedule in known}:
         near = completed(str(name), known)
@@ -55,9 +56,9 @@ def _schedule(plan: Plan, mesh: Mesh) -> Iterator[Finding]:
 
 
 def _microbatches(plan: Plan, mesh: Mesh, local: int) -> Iterator[Finding]:
-    micro = automodel.get(plan.config, automodel.MICROBATCH)
+    micro = dotted.get(plan.config, automodel.MICROBATCH)
     micro = 1 if micro is None else micro
-    if automodel.left_to_the_job(micro):
+    if dotted.left_to_the_job(micro):
         return
     key, batch = said(plan, automodel.MICROBATCH), said(plan, automodel.LOCAL_BATCH)
     if isinstance(micro, bool) or not isinstance(micro, int) or micro < 1:

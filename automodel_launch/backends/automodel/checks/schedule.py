@@ -25,6 +25,7 @@ from automodel_launch.backends.automodel.keys import (
     WSD_STEPS,
     WSD_STYLE,
 )
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import amount, said, setting
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -58,10 +59,10 @@ def rates(plan: Plan) -> Iterator[Finding]:
     schedule = automodel.schedule(plan.config)
     if schedule is None or schedule.max_lr is None:
         return
-    top = said(plan, "lr_scheduler.max_lr" if automodel.get(plan.config, "lr_scheduler.max_lr") is not None else LR)
+    top = said(plan, "lr_scheduler.max_lr" if dotted.get(plan.config, "lr_scheduler.max_lr") is not None else LR)
     for key, value in ((MIN_LR, schedule.min_lr), (INIT_LR, schedule.init_lr)):
         if value is not None and value > schedule.max_lr:
-            name = said(plan, key) if automodel.get(plan.config, key) is not None else f"{key} (derived: {value:g})"
+            name = said(plan, key) if dotted.get(plan.config, key) is not None else f"{key} (derived: {value:g})"
             yield Finding(
                 "error", "lr-range", f"{name} is above {top}.", setting(plan, key, f"{schedule.max_lr / 10:g}")
             )
@@ -79,7 +80,7 @@ def lengths(plan: Plan) -> Iterator[Finding]:
         fix = setting(plan, WARMUP, round(warmup * end)) if end else f"{WARMUP}=STEPS"
         yield Finding("error", "lr-length", f"{said(plan, WARMUP)} is a fraction; AutoModel takes steps.", fix)
         return
-    written = automodel.get(plan.config, DECAY) is not None
+    written = dotted.get(plan.config, DECAY) is not None
     until = said(plan, DECAY) if written else f"{DECAY} (derived from {said(plan, MAX_STEPS)})"
     if decay is not None and decay < 1:
         yield Finding("error", "lr-length", f"{until} must be at least 1.", setting(plan, DECAY, end or "STEPS"))
@@ -118,7 +119,7 @@ def cadence(plan: Plan) -> Iterator[Finding]:
     end = steps.max_steps
     saves = automodel.checkpoint_dir(plan.config) is not None
     if saves and steps.ckpt_every and steps.ckpt_every > end > 1:
-        key = said(plan, CKPT_EVERY) if automodel.get(plan.config, CKPT_EVERY) is not None else f"{CKPT_EVERY} = 100"
+        key = said(plan, CKPT_EVERY) if dotted.get(plan.config, CKPT_EVERY) is not None else f"{CKPT_EVERY} = 100"
         message = f"{key} is more than {said(plan, MAX_STEPS)}: the only checkpoint is that of the last step."
         yield Finding("warning", "cadence", message, setting(plan, CKPT_EVERY, max(1, end // 4)))
     if steps.val_every and steps.val_every > 0:
@@ -151,7 +152,7 @@ def epochs(plan: Plan, found: Found) -> Iterator[Finding]:
         return
     wanted = steps.max_steps * steps.global_batch * sequence[1]
     for key, kind, section in automodel.datasets(plan.config):
-        if key != "dataset" or automodel.left_to_the_job(section):
+        if key != "dataset" or dotted.left_to_the_job(section):
             continue
         nanogpt = automodel.NANOGPT_DATASET in kind
         leaf = "file_pattern" if nanogpt else "paths"

@@ -13,6 +13,7 @@ from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.checks.blends import PREPARE, named, relative
 from automodel_launch.backends.automodel.data import probe
 from automodel_launch.backends.automodel.data.facts import Facts, Found, outside
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import said, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -66,7 +67,7 @@ def nanogpt(plan: Plan, found: Found) -> Iterator[Finding]:
 def patterns(plan: Plan) -> Iterator[tuple[str, str]]:
     """(key, pattern) of nanoGPT data."""
     for key, value in automodel.data_paths(plan.config):
-        if key.endswith("file_pattern") and not automodel.left_to_the_job(value):
+        if key.endswith("file_pattern") and not dotted.left_to_the_job(value):
             yield from ((key, str(one)) for one in (value if isinstance(value, list) else [value]))
 
 
@@ -177,7 +178,7 @@ def bos(plan: Plan, found: Found) -> Iterator[Finding]:
     key = "dataset.bos_token"
     if not automodel.aligns(plan.config):
         return
-    token = automodel.get(plan.config, key)
+    token = dotted.get(plan.config, key)
     if token is None:
         message = f"{said(plan, 'dataset.align_to_bos')} needs {key}, which is not given."
         yield Finding("error", "bos-index", message, f"+{key}=ID, the id of BOS in record.json")

@@ -13,6 +13,7 @@ from automodel_launch.backends.automodel import schema as schemas
 from automodel_launch.backends.automodel.checks.keys import ignored, kind, one_of, unknown
 from automodel_launch.backends.automodel.checks.user_code import in_file, in_module
 from automodel_launch.backends.automodel.schema import Signature, renamed
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import written
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -62,7 +63,7 @@ def arguments(plan: Plan) -> Iterator[Finding]:
 def loader(plan: Plan) -> Iterator[Finding]:
     """`dataloader._target_` names one of two classes, neither of which is used: AutoModel has its own."""
     for key in ("dataloader", "validation_dataloader"):
-        target = automodel.get(plan.config, f"{key}._target_")
+        target = dotted.get(plan.config, f"{key}._target_")
         if automodel.trains(plan.recipe) and isinstance(target, str) and target not in (*_LOADERS, ""):
             yield one_of(plan, f"{key}._target_", target, _LOADERS)
 
@@ -71,7 +72,7 @@ def _named(plan: Plan) -> Iterator[tuple[str, Any]]:
     """(key, path) of what AutoModel's loader resolves: `_target_`, and texts at keys that end in `_fn`."""
     if automodel.trains(plan.recipe):
         yield from ((f"{key}._target_", section["_target_"]) for key, section in automodel.built(plan.config))
-        for key, value in automodel.leaves(plan.config):
+        for key, value in dotted.leaves(plan.config):
             if key.endswith("_fn") and isinstance(value, str):
                 yield key, value
 

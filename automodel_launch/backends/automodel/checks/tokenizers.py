@@ -9,6 +9,7 @@ from automodel_launch.backends.automodel.checks.blends import relative
 from automodel_launch.backends.automodel.data import facts as found
 from automodel_launch.backends.automodel.data import lineage
 from automodel_launch.backends.automodel.data.facts import TOKENIZER_FILES, Found, outside
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import written
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -42,7 +43,7 @@ def of_the_data(plan: Plan, seen: Found) -> Iterator[Finding]:
     """Training uses the tokenizer that made its data: ids of another one train on garbage without an error."""
     for made in lineage.of_plan(plan, seen):
         for key, value in automodel.data_tokenizers(plan.config):
-            left = automodel.left_to_the_job(value)
+            left = dotted.left_to_the_job(value)
             verdict = "same" if left else lineage.same(made, value, found.tokenizer(plan, value), seen)
             if verdict == "other":
                 fix = f"{key}={made.name}, or make the data again with tokenizer={value}"

@@ -8,6 +8,7 @@ from typing import Any
 from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel import schema
 from automodel_launch.backends.automodel.schema import kinds, renamed
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import source, written
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -60,7 +61,7 @@ def needed(plan: Plan) -> Iterator[Finding]:
 def batch_size(plan: Plan) -> Iterator[Finding]:
     """dataloader.batch_size is what a rank takes; the accumulation steps are reckoned from local_batch_size."""
     key = "dataloader.batch_size"
-    loader, local = automodel.get(plan.config, key), automodel.get(plan.config, "step_scheduler.local_batch_size") or 1
+    loader, local = dotted.get(plan.config, key), dotted.get(plan.config, "step_scheduler.local_batch_size") or 1
     if not automodel.trains(plan.recipe) or loader is None or loader == local:
         return
     if any(kind.startswith(automodel.MEGATRON_DATASET) for _, kind, _ in automodel.datasets(plan.config)):
@@ -92,10 +93,10 @@ def workers(plan: Plan) -> Iterator[Finding]:
     if not automodel.trains(plan.recipe):
         return
     for section in ("dataloader", "validation_dataloader"):
-        if kinds.as_read(automodel.get(plan.config, f"{section}.num_workers")) not in (None, 0):
+        if kinds.as_read(dotted.get(plan.config, f"{section}.num_workers")) not in (None, 0):
             continue
         for name in ("persistent_workers", "prefetch_factor"):
-            value = automodel.get(plan.config, f"{section}.{name}")
+            value = dotted.get(plan.config, f"{section}.{name}")
             if value:
                 message = f"{written(plan, f'{section}.{name}', value)} needs worker processes, and there are none."
                 yield Finding("error", "bad-value", message, f"{section}.num_workers=2, or ~{section}.{name}")

@@ -5,6 +5,8 @@ Here by calling look.py, on a cluster by sending it there with the other questio
 
 from __future__ import annotations
 
+from automodel_launch.config import dotted
+
 import json
 import os
 import shlex
@@ -108,7 +110,7 @@ def _request(plan: Plan, seconds: float) -> dict[str, Any]:
         "made": [manifest.get("tokenizer") for manifest in plan.artifacts.values()],
     }
     for key, value in automodel.data_paths(plan.config):
-        if automodel.left_to_the_job(value) or not value:
+        if dotted.left_to_the_job(value) or not value:
             continue
         if key.endswith("file_pattern"):
             request["shards"] += [str(one) for one in (value if isinstance(value, list) else [value]) if _absolute(one)]
@@ -142,7 +144,7 @@ def folders(plan: Plan) -> Iterator[tuple[str, str]]:
     """(key, path) of the directories of tokenizers and of the model; what is no path is a hub id."""
     place = automodel.model_place(plan.config)
     for key, value in (*automodel.tokenizers(plan.config), *([place] if place else [])):
-        if not automodel.left_to_the_job(value) and is_path(value, plan.visible):
+        if not dotted.left_to_the_job(value) and is_path(value, plan.visible):
             yield key, value
 
 
@@ -157,13 +159,13 @@ def directories(plan: Plan) -> Iterator[tuple[str, str]]:
         *automodel.index_dirs(plan.config),
         (automodel.CHECKPOINT_DIR, automodel.checkpoint_dir(plan.config)),
     ):
-        if path is not None and _absolute(path) and not automodel.left_to_the_job(path):
+        if path is not None and _absolute(path) and not dotted.left_to_the_job(path):
             yield key, path
 
 
 def tokenizer(plan: Plan, value: str) -> str | None:
     """tokenizer.json of a directory, or of a hub id in this machine's cache."""
-    if automodel.left_to_the_job(value):
+    if dotted.left_to_the_job(value):
         return None
     if value.startswith("/"):
         return f"{value.rstrip('/')}/tokenizer.json"

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from automodel_launch.backends.automodel import keys
 from automodel_launch.backends.automodel.data import probe
 from automodel_launch.backends.automodel.data.facts import Found, kind_of_paths
+from automodel_launch.config import dotted
 
 _ITEM = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}  # bytes of an id, by the type in an .idx
 _TRAIN_OF_SPLIT = "900,50,50"  # MegatronPretraining's default `split`
@@ -20,6 +22,27 @@ class Part:
     name: str
     tokens: float
     share: float
+
+
+def of_training(config: Mapping[str, Any], found: Found) -> list[Part]:
+    """The parts of the section `dataset`; none where they are not known here."""
+    for key, kind, section in keys.datasets(config):
+        if key == "dataset" and not dotted.left_to_the_job(section):
+            if keys.NANOGPT_DATASET in kind:
+                return nanogpt(section.get("file_pattern"), found)
+            return megatron(section, found)
+    return []
+
+
+def most_read(parts: Sequence[Part], wanted: int) -> Part:
+    """The part that a training on `wanted` tokens reads most often."""
+    return max(parts, key=lambda part: part.share * wanted / part.tokens)
+
+
+def epochs(parts: Sequence[Part], wanted: int) -> float:
+    """How often that part is read."""
+    most = most_read(parts, wanted)
+    return most.share * wanted / most.tokens
 
 
 def megatron(section: Mapping[str, Any], found: Found) -> list[Part]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.hub import cache
+from automodel_launch.config import dotted
 
 GPT2_BUILDER = "build_gpt2_model"
 # Defaults of nemo_automodel.components.models.gpt2.build_gpt2_model and of transformers.GPT2Config.
@@ -88,9 +89,9 @@ def read(config: Mapping[str, Any], look: bool = True, loaded: Mapping[str, Any]
     section = automodel.model_section(config)
     if section is None:
         return None
-    hidden = any(automodel.left_to_the_job(value) for value in section.written.values())
+    hidden = any(dotted.left_to_the_job(value) for value in section.written.values())
     numbers = {key: value for key, value in section.written.items() if key not in _NO_NUMBERS}
-    if section.place and not automodel.left_to_the_job(section.place):
+    if section.place and not dotted.left_to_the_job(section.place):
         path = _config_json(section.place) if look and not loaded else None
         found = _load(path) if path else loaded
         where = str(path) if path else f"{section.place}/config.json"
