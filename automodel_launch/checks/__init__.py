@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from automodel_launch import backends, executors
-from automodel_launch.checks import config, containers, credentials, directories, machine, packaging, profile, storage
+from automodel_launch.checks import containers, credentials, directories, machine, packaging, profile, runs, storage
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
 Check = Callable[[Plan], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
-    *config.CHECKS,
+    *runs.CHECKS,
     *storage.CHECKS,
     *directories.CHECKS,
     *profile.CHECKS,

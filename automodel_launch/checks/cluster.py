@@ -1,4 +1,4 @@
-"""The cluster: would it take the job, and when would it start. An executor that has one asks it (`questions`)."""
+"""The cluster: would Slurm accept the job, and when would it start."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAST, _FUTURE = datetime.timedelta(days=1), datetime.timedelta(days=60)
 
 
 def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], str]) -> Iterator[Finding]:
-    """What Slurm says to the plan's script without taking it; `fix` turns its words into advice."""
+    """What `sbatch --test-only` says to the plan's script; `fix` turns its error into advice."""
     yield from gpu_hours(plan)
     backend = backends.of(plan.recipe)
     asked = {
@@ -49,7 +49,7 @@ def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str
 
 
 def gpu_hours(plan: Plan) -> Iterator[Finding]:
-    """What the job may cost, where size and time are given."""
+    """What the job may use, where size and time are given."""
     profile = plan.profile
     minutes = slurm_site.minutes(profile.time or "")
     if profile.gpus_per_node and minutes:
@@ -121,7 +121,7 @@ def _waits(plan: Plan, partition: str | None, answers: Answers) -> str | None:
 
 
 def _start(said: str, clock: str) -> Iterator[Finding]:
-    """Slurm's estimate, unless it is absurd: it may be the year 2154, or 1970."""
+    """Slurm's estimate, unless it is impossible: it may be the year 2154, or 1970."""
     match = _START.search(said)
     try:
         start = datetime.datetime.fromisoformat(match[1] if match else "")
@@ -130,11 +130,11 @@ def _start(said: str, clock: str) -> Iterator[Finding]:
         return
     if now - _PAST <= start <= now + _FUTURE:
         when = "now" if start <= now + datetime.timedelta(minutes=1) else f"at {start:%Y-%m-%d %H:%M} (cluster's time)"
-        yield Finding("note", "estimated-start", f"Slurm would start it {when}, as things stand.")
+        yield Finding("note", "estimated-start", f"Slurm would start it {when}, as the queue is now.")
 
 
 def _time_limit(plan: Plan, partition: str | None, answer: Answer) -> Iterator[Finding]:
-    """Slurm takes a job whose time no partition of it allows, and lets it wait for ever (PartitionTimeLimit)."""
+    """Slurm accepts a job whose time no partition allows, and never starts it (PartitionTimeLimit)."""
     found = slurm_site.partitions(answer.text)
     names = slurm_site.chosen([partition or ""], found)
     limits = [other.max_minutes for other in found if other.name in names]

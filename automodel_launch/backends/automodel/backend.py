@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from automodel_launch import backends
 from automodel_launch.backends import Checkpoints, Config, Framework, Reference, Sizes
-from automodel_launch.backends.automodel import checks, keys, schema, trackers
+from automodel_launch.backends.automodel import checkpoints, checks, datasets, schema, sections, trackers
+from automodel_launch.backends.automodel import references as references_
 from automodel_launch.backends.automodel.checks import data
-from automodel_launch.backends.automodel.model import checkpoints, sizes
+from automodel_launch.backends.automodel.model import sizes
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -28,15 +29,15 @@ class AutoModel:
 
     def max_steps(self, config: Config) -> int | None:
         """step_scheduler.max_steps."""
-        return keys.max_steps(config)
+        return sections.max_steps(config)
 
     def checkpoint_dir(self, config: Config) -> str | None:
         """checkpoint.checkpoint_dir; None where checkpoints are switched off."""
-        return keys.checkpoint_dir(config)
+        return checkpoints.checkpoint_dir(config)
 
     def references(self, config: Config) -> Iterator[Reference]:
         """Paths and hub ids in the sections of datasets, the model and checkpoints."""
-        return keys.references(config)
+        return references_.references(config)
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """The section `wandb`."""
@@ -44,7 +45,7 @@ class AutoModel:
 
     def compiles(self, config: Config) -> str | None:
         """The indexer of Megatron data, at a machine's first run, after the model is loaded."""
-        return "its indexer of Megatron data" if keys.compiles(config) else None
+        return "its indexer of Megatron data" if datasets.compiles(config) else None
 
     def checkpoints(self, plan: Plan) -> Checkpoints | None:
         """From `step_scheduler`, `checkpoint`, the model and the optimizer."""
@@ -61,11 +62,11 @@ class AutoModel:
 
     def questions(self, plan: Plan) -> dict[str, str]:
         """The probe of data and directories, where this machine does not see them."""
-        return data.asked(plan)
+        return data.questions(plan)
 
     def judge(self, plan: Plan, answers: Answers) -> Iterator[Finding]:
         """Findings from the probe's answer."""
-        return data.answered(plan, answers)
+        return data.judge(plan, answers)
 
 
 BACKEND: backends.Backend = AutoModel()

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from automodel_launch.backends.automodel.checks import (
     batch,
     data,
+    directories,
     dollars,
     memory,
     nanogpt,
     parallel,
     pipeline,
     routing,
+    run,
     schedule,
     schema,
     targets,
@@ -22,6 +24,7 @@ from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
 CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
+    *run.CHECKS,
     *dollars.CHECKS,
     *training.CHECKS,
     *schema.CHECKS,
@@ -33,5 +36,6 @@ CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *memory.CHECKS,
     *routing.CHECKS,
     *data.CHECKS,
+    *directories.CHECKS,
     *nanogpt.CHECKS,
 )

@@ -6,12 +6,12 @@ import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import keys, loader
 from automodel_launch.backends.automodel import schema as schemas
 from automodel_launch.backends.automodel.checks.keys import against, ignored, kind, one_of, unknown
 from automodel_launch.backends.automodel.schema import kinds, renamed
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import written
+from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -22,7 +22,7 @@ def top_level(plan: Plan) -> Iterator[Finding]:
     if known is None:
         return
     for key, value in plan.config.items():
-        if key.startswith(automodel.VALIDATION) or key in _old(plan):
+        if key.startswith(keys.VALIDATION) or key in _old(plan):
             continue
         if key not in known:
             yield ignored(plan, key, value, known, "at the top level")
@@ -42,7 +42,10 @@ def sections(plan: Plan) -> Iterator[Finding]:
             continue  # switched off: nothing below it is read
         if not isinstance(value, dict):
             yield Finding(
-                "error", "wrong-type", f"{written(plan, key, value)} is not a mapping.", f"{key}:, with keys below"
+                "error",
+                "wrong-type",
+                f"{describe_value(plan, key, value)} is not a mapping.",
+                f"{key}:, with keys below",
             )
             continue
         values = {name: entry for name, entry in value.items() if f"{key}.{name}" not in _old(plan)}
@@ -77,7 +80,7 @@ def values(plan: Plan) -> Iterator[Finding]:
     if _known(plan) is None:
         return
     for key, texts in schemas.load().data["values"].items():
-        if key == automodel.PP_SCHEDULE:  # checks/pipeline.py says so, where it is read
+        if key == keys.PP_SCHEDULE:  # checks/pipeline.py says so, where it is read
             continue
         value = dotted.get(plan.config, key)
         if isinstance(value, str) and "${" not in value and not _among(value, texts, key):
@@ -100,18 +103,16 @@ def dtypes(plan: Plan) -> Iterator[Finding]:
 def old_keys(plan: Plan) -> Iterator[Finding]:
     """Keys of older releases, with what took their place."""
     for key, old in _old(plan).items():
-        message = f"{written(plan, key, dotted.get(plan.config, key))}: AutoModel {schemas.VERSION} {old.does}."
+        message = f"{describe_value(plan, key, dotted.get(plan.config, key))}: AutoModel {schemas.VERSION} {old.does}."
         yield Finding(old.level, "renamed-key", message, old.fix if " " in old.fix else f"its new name is {old.fix}")
 
 
 def _known(plan: Plan) -> Mapping[str, str] | None:
     """The keys at the top level, where the config is one for AutoModel and they are known."""
-    return schemas.load().top(automodel.recipe_class(plan.config)) if automodel.trains(plan.recipe) else None
+    return schemas.load().top(loader.recipe_class(plan.config))
 
 
 def _old(plan: Plan) -> dict[str, renamed.Renamed]:
-    if not automodel.trains(plan.recipe):
-        return {}
     return {old.key: old for old in renamed.RENAMED if dotted.has(plan.config, old.key)}
 
 
@@ -130,7 +131,9 @@ def _old_strategy(plan: Plan, section: Mapping[str, Any]) -> Iterator[Finding]:
     if not isinstance(target, str):
         return
     wanted = renamed.STRATEGIES.get(target.rpartition(".")[2])
-    message = f"{written(plan, 'distributed._target_', target)}: AutoModel {schemas.VERSION} ignores it in silence."
+    message = (
+        f"{describe_value(plan, 'distributed._target_', target)}: AutoModel {schemas.VERSION} ignores it in silence."
+    )
     strategy = f"distributed.strategy: {wanted or 'fsdp2, ddp or megatron_fsdp'}"
     same = wanted == section.get("strategy", "fsdp2")
     yield Finding("warning" if same else "error", "renamed-key", message, f"{strategy}, without _target_")

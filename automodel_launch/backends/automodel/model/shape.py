@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import keys
+from automodel_launch.backends.automodel.model import section as section_
 from automodel_launch.backends.hub import cache
 from automodel_launch.config import dotted
 
@@ -27,7 +28,7 @@ _SYNONYMS = {
     "num_experts": ("num_local_experts", "n_routed_experts"),
 }
 # Families whose classes tie the output layer to the embedding unless told otherwise.
-_NO_NUMBERS = ("_target_", automodel.PRETRAINED, "name_or_path")
+_NO_NUMBERS = ("_target_", keys.PRETRAINED, "name_or_path")
 _TIED = {"gpt2", "gemma", "gemma2", "gemma3_text"}
 
 
@@ -86,7 +87,7 @@ def read(config: Mapping[str, Any], look: bool = True, loaded: Mapping[str, Any]
     `look` allows files: a directory that the config names, or a hub id in this machine's Hugging Face cache. `loaded`
     is what that directory's config.json holds, where it was read elsewhere.
     """
-    section = automodel.model_section(config)
+    section = section_.read(config)
     if section is None:
         return None
     hidden = any(dotted.left_to_the_job(value) for value in section.written.values())
