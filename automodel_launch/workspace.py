@@ -1,8 +1,9 @@
-"""Where things lie: the checkout, or the installed copy, with recipes, configs and env.toml; and the records."""
+"""Where files are: the checkout, or the installed copy, with recipes, configs and env.toml; and the records."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Workspace:
 
     @property
     def data(self) -> Path:
-        """Where prepared data lies on this machine."""
+        """Where prepared data is on this machine."""
         return self.root / "data"
 
     @property
@@ -42,13 +43,17 @@ class Workspace:
         return self.root / ".launch" / "nemo_run"
 
 
-def find(env_file: str | None = None) -> Workspace:
+def find(env_file: str | None = None, environ: Mapping[str, str] | None = None) -> Workspace:
     """The checkout that holds the package; else the nearest folder upwards with an env.toml; else the current one.
 
-    `env_file` (`--env`) wins over the variable LAUNCH_ENV, which wins over the workspace's own env.toml.
+    `env_file` (`--env`) wins over LAUNCH_ENV of `environ` (default: this process's environment), which wins over the
+    workspace's own env.toml.
+
+    Raises:
+        ProfileError: the file that is named does not exist.
     """
     root = _root()
-    chosen = env_file or os.environ.get("LAUNCH_ENV")
+    chosen = env_file or (os.environ if environ is None else environ).get("LAUNCH_ENV")
     if chosen and not Path(chosen).expanduser().is_file():
         source = "--env" if env_file else "LAUNCH_ENV"
         raise ProfileError(f"{source} {chosen}: there is no such file.", "without it, the checkout's env.toml is read")

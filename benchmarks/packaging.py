@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from automodel_launch.plan import gitstate, packaging
-from automodel_launch.remote.filesystem import HERE
+from automodel_launch.remote.filesystem import LOCAL
 
 LIMIT_S = 2.0
 LINE = "value = 'a line of somebody else and of no meaning'\n"
@@ -42,9 +42,9 @@ def make(root: Path, files: int) -> None:
 def launch(root: Path, target: Path, packager: str | None) -> None:
     """What a launch does with the files."""
     code = "my_code/**/*.py" if packager == "pattern" else "my_code"
-    files = packaging.collect(root / "recipes", root / "recipes" / "stub.py", [code], root, packager)
+    files = packaging.collect(root / "recipes", root / "recipes" / "stub.py", (), [code], root, packager)
     with packaging.on_disk(files) as sources:
-        HERE.put(str(target), sources, {})
+        LOCAL.put(str(target), sources, {})
     packaging.verify(files)
 
 

@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import contract
+
 Say = Callable[[str], None]
 
 _AFTER = ("log_train_metrics", "log_val_metrics")  # AutoModel 0.7.0 calls them on every rank
@@ -21,7 +23,7 @@ _AROUND = ("save_checkpoint",)
 class Heartbeat:
     """The connection of this rank to its monitor; without one, every method does nothing.
 
-    A monitor that cannot be reached is told once and costs the training nothing but the watch over it.
+    A monitor that cannot be reached is reported once and costs the training nothing but the watch over it.
     """
 
     def __init__(self, client: Any, say: Say) -> None:
@@ -52,7 +54,7 @@ class Heartbeat:
 
 def connect(recipe: Any, say: Say) -> Heartbeat:
     """Connect this rank to its monitor and have `recipe` send heartbeats; `say` prints on rank 0."""
-    if os.environ.get("LAUNCH_LAUNCHER") != "ft":
+    if os.environ.get(contract.LAUNCHER_VAR) != contract.FT_LAUNCHER:
         return Heartbeat(None, say)
     heartbeat = Heartbeat(_client(say), say)
     for name in (*_AFTER, *_AROUND):

@@ -7,6 +7,7 @@
 # name = "gpu-check"
 # docs = "Looks at a job's nodes: GPUs, all-reduce, paths, disks, clocks; `launch.py doctor --gpu PROFILE` judges it"
 # backend = "none"
+# code = ["gpu_check_lib"]
 # image = "nvcr.io/nvidia/nemo-automodel:26.04"
 # [tool.runspec.run]
 # launch = "python"
@@ -22,16 +23,15 @@
 
 One process a node, which forks one for each GPU. What it finds is written to gpu-check/node-K.json in the job's
 directory (LAUNCH_JOB_DIR), after each phase, so that a node which dies half-way has left what it knew. Nothing is
-judged here, and the exit code is 0 whatever is found: gpu_check_lib/ has the rooms, automodel_launch/doctor_gpu.py the
-judge.
+judged here, and the exit code is 0 whatever is found: automodel_launch/doctor/gpu/ does that.
 
-    local     nvidia-smi, paths and their room            needs nothing of anybody
+    local     nvidia-smi, paths and free space          needs nothing of anybody
     node      load on the GPUs, all-reduce among them     needs torch
     meeting   which nodes are there, their clocks         needs node 0, for `meet_s` at most
     pairs     all-reduce of every pair of nodes           ends `total_s` after the start at the latest
     done
 
-No phase waits for a node for ever: every wait has a limit, and what does not answer is left behind.
+No phase waits without a limit: every wait has a limit, and what does not answer is left behind.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ import os
 import sys
 from pathlib import Path
 
+import contract
 from gpu_check_lib import phases
 from gpu_check_lib.settings import SettingsError, load
 
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         settings = load(parser.parse_args(argv).config)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return contract.CANNOT_BE_USED
     phases.run(settings)
     return 0
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up all that the tests need and runs them: style, types, tests. Arguments go to pytest (-k NAME, -m "not train").
+# Sets up all that the tests need and runs them: style, types, layers, tests. Arguments go to pytest (-k NAME).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,6 +13,7 @@ export PATH="$PWD/.venv/bin:$PATH"
 ruff check .
 ruff format --check .
 mypy
+lint-imports
 # Two at once: most of the time goes by in waiting, for Slurm above all. A file's tests stay together, with their fixtures.
 # The files come in the order of tests/conftest.py, the longest first, and not in that of their number of tests.
 exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

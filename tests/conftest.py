@@ -17,7 +17,7 @@ import pytest
 
 from automodel_launch import workspace
 from automodel_launch.commands import main as cli
-from automodel_launch.executors.slurm import Slurm
+from automodel_launch.executors.slurm.executor import Slurm
 from tests.docker_engine import DAEMON, Engine
 
 ROOT = Path(__file__).resolve().parent.parent

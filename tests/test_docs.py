@@ -10,7 +10,7 @@ import pytest
 
 from automodel_launch.commands import main
 from automodel_launch.profile import schema
-from automodel_launch.profile.profiles import SYNONYMS
+from automodel_launch.profile.keys import SYNONYMS
 from tests.conftest import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import array
+import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 import pytest
 
 from automodel_launch.config import configs, overrides
-from automodel_launch.config.configs import Layered
+from automodel_launch.config.merge import MergedConfig
 from automodel_launch.errors import LaunchError
-from automodel_launch.plan import plan as plan_
+from automodel_launch.launch import planning
 from automodel_launch.plan import recipes
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.recipes import Recipe
@@ -28,7 +29,7 @@ class Bench:
     """A workspace with the recipe `stub` (torchrun) and the profile `local` (2 processes)."""
 
     root: Path
-    environ: dict[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     own_recipe: bool = False
 
     @property
@@ -70,7 +71,7 @@ class Bench:
         self.script("stub", f"dependencies = {dependencies}\n[tool.runspec]\n{spec}")
         return self
 
-    def layered(self, *texts: str, config: str | None = None) -> Layered:
+    def layered(self, *texts: str, config: str | None = None) -> MergedConfig:
         """The merged config, with overrides."""
         texts = ("+recipe=own.Recipe", *texts) if self.own_recipe else texts
         return configs.load(self.recipe, config, [overrides.parse(text) for text in texts], ["--dry-run"])
@@ -80,7 +81,7 @@ class Bench:
         env_file = profiles.load(self.workspace.env_file, profile)
         layered = self.layered(*texts, config=config)
         options.setdefault("environ", self.environ)
-        return plan_.make(self.workspace, env_file, profile, self.recipe, layered, **options)
+        return planning.make(self.workspace, env_file, profile, self.recipe, layered, **options)
 
     def planned(self, text: str, *texts: str, **options: Any) -> Plan:
         """The plan for a config of that text."""

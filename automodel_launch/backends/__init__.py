@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from automodel_launch.plan.finding import Finding
     from automodel_launch.plan.plan import Plan
     from automodel_launch.plan.recipes import Recipe
-    from automodel_launch.remote.probes import Answers
+    from automodel_launch.remote.probes import Results
 
 _MODULES = {"automodel": f"{__name__}.automodel.backend", "none": f"{__name__}.plain"}
 
@@ -110,7 +110,7 @@ class Backend(Protocol):
     def questions(self, plan: Plan) -> dict[str, str]:
         """Scripts for bash on the cluster, by name: files that only it sees. They join the others' one round trip."""
 
-    def judge(self, plan: Plan, answers: Answers) -> Iterator[Finding]:
+    def judge(self, plan: Plan, answers: Results) -> Iterator[Finding]:
         """Findings from the answers to `questions`; also where there was nothing to ask."""
 
 

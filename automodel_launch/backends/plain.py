@@ -9,7 +9,7 @@ from automodel_launch.backends import Checkpoints, Config, Framework, Reference,
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.probes import Answers
+from automodel_launch.remote.probes import Results
 
 
 class Plain:
@@ -63,7 +63,7 @@ class Plain:
         """None."""
         return {}
 
-    def judge(self, plan: Plan, answers: Answers) -> Iterator[Finding]:
+    def judge(self, plan: Plan, answers: Results) -> Iterator[Finding]:
         """Nothing."""
         yield from ()
 

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from automodel_launch import backends, executors
-from automodel_launch.checks import containers, credentials, directories, machine, packaging, profile, runs, storage
+from automodel_launch import backends
+from automodel_launch.checks import (
+    containers,
+    credentials,
+    directories,
+    machine,
+    packaging,
+    places,
+    profile,
+    runs,
+    storage,
+)
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -28,7 +38,7 @@ def run(plan: Plan, offline: bool = False) -> list[Finding]:
     """All findings of all checks, errors first; unless `offline`, the place where the job will run is asked too."""
     found = [*backends.of(plan.recipe).checks(plan), *(finding for check in CHECKS for finding in check(plan))]
     if not offline:
-        found += executors.get(plan.executor).questions(plan)
+        found += places.findings(plan)
     return sorted(found, key=lambda finding: _ORDER[finding.level])
 
 

@@ -8,28 +8,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import backends, executors
+from automodel_launch import backends
 from automodel_launch.backends import Framework
 from automodel_launch.executors.containers import container as containers
-from automodel_launch.executors.containers import mounts, sqsh
+from automodel_launch.executors.containers import sqsh
 from automodel_launch.executors.containers.container import PYXIS, Container
-from automodel_launch.executors.containers.mounts import Mount
+from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.describe import describe
 from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.probes import Answers
+from automodel_launch.remote.probes import Results
 
 _BARE = 'container_image = "none" with python, setup_lines; or container_runtime = "apptainer"'
 
 
 def visible_inside(plan: Plan) -> Iterator[Finding]:
     """Data and tokenizers that the config names by their paths are mounted, as far as is known here."""
-    seen = executors.get(plan.executor).mounts(plan)
-    if not seen or any(mounts.has_variable(mount.target) for mount in seen):
+    seen = plan.mounts
+    if not seen or any(mounts_.has_variable(mount.target) for mount in seen):
         return
     for reference in backends.of(plan.recipe).references(plan.config):
         key = reference.key
-        missing = [path for path in sorted(set(_absolute(reference.value))) if mounts.outside(path, seen) is None]
+        missing = [path for path in sorted(set(_absolute(reference.value))) if mounts_.outside(path, seen) is None]
         for path in missing if reference.kind in ("data", "tokenizer") else ():
             source = plan.provenance.get(key, plan.config_name)
             message = f"{key} ({source}): {path} is not in the container, unless the image has it."
@@ -41,12 +42,12 @@ def visible_inside(plan: Plan) -> Iterator[Finding]:
 
 def local_framework(plan: Plan) -> Iterator[Finding]:
     """A checkout mounted over the image's own, or named by PYTHONPATH, is what the job imports."""
-    seen, framework = executors.get(plan.executor).mounts(plan), backends.of(plan.recipe).framework
+    seen, framework = plan.mounts, backends.of(plan.recipe).framework
     if not seen or framework is None:
         return
     variable = plan.profile.env_vars.get("PYTHONPATH", "")
     for path in (part for part in variable.split(":") if part):
-        source = mounts.outside(path, seen)
+        source = mounts_.outside(path, seen)
         if source and plan.visible and _has_package(source, framework):
             yield _imported(plan, framework, source, f"PYTHONPATH names {path}")
             return
@@ -57,7 +58,7 @@ def local_framework(plan: Plan) -> Iterator[Finding]:
 
 def _imported(plan: Plan, framework: Framework, source: str, why: str) -> Finding:
     name = framework.title
-    known = plan.visible and not mounts.has_variable(source)
+    known = plan.visible and not mounts_.has_variable(source)
     if known and not _has_package(source, framework):
         message = f"{why}: {source} hides the image's {name} and holds no package {framework.package}."
         return Finding("error", "no-framework", message, f"mount the top of a checkout of {name}")
@@ -89,7 +90,7 @@ def asked(plan: Plan) -> dict[str, str]:
     return asked
 
 
-def answered(plan: Plan, answers: Answers) -> Iterator[Finding]:
+def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """Findings from the answers."""
     container = containers.of(plan)
     if container is None:
@@ -105,7 +106,7 @@ def _runtime(runtime: str) -> str:
     return pyxis if runtime == PYXIS else f"command -v {runtime}"
 
 
-def _missing_runtime(container: Container, answers: Answers) -> Iterator[Finding]:
+def _missing_runtime(container: Container, answers: Results) -> Iterator[Finding]:
     code = answers["runtime"].code
     if code == 1 and container.runtime == PYXIS:
         message = "container_image is set, and the cluster's srun has no --container-image: pyxis is not installed."
@@ -117,7 +118,7 @@ def _missing_runtime(container: Container, answers: Answers) -> Iterator[Finding
         )
 
 
-def _image(plan: Plan, container: Container, answers: Answers) -> Iterator[Finding]:
+def _image(plan: Plan, container: Container, answers: Results) -> Iterator[Finding]:
     path, fault = container.image.path or "", sqsh.fault(answers["image"])
     other = container.runtime != PYXIS and fault in ("is no squashfs file", "is a directory")  # .sif, a sandbox
     if fault and not other:
@@ -143,14 +144,14 @@ report() {
 def _sources(seen: tuple[Mount, ...]) -> str:
     own = [(number, mount) for number, mount in enumerate(seen) if mount.written]  # submitting makes the job root
     lines = [
-        f"(report {number} {mounts.shell(mount.source)}) 2>/dev/null || echo unset {number}" for number, mount in own
+        f"(report {number} {mounts_.shell(mount.source)}) 2>/dev/null || echo unset {number}" for number, mount in own
     ]
     return _login(_REPORT + "\n".join(lines), *(mount.source for _, mount in own))
 
 
 def _login(script: str, *paths: str) -> str:
     """Jobs have a login shell's variables (sbatch --export=NONE), which an ssh command lacks."""
-    return f"bash -lc {shlex.quote(script)}" if any(map(mounts.has_variable, paths)) else script
+    return f"bash -lc {shlex.quote(script)}" if any(map(mounts_.has_variable, paths)) else script
 
 
 def _missing_sources(plan: Plan, seen: tuple[Mount, ...], text: str) -> Iterator[Finding]:

@@ -9,17 +9,17 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from automodel_launch import backends, executors
+from automodel_launch import backends
 from automodel_launch.backends.hub import cache, gated
 from automodel_launch.backends.trackers import SILENT, Use
 from automodel_launch.config import dotted, envscope
-from automodel_launch.config.configs import flatten
-from automodel_launch.executors.containers import mounts
+from automodel_launch.config.dotted import flatten
+from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.describe import describe_value, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.plan.secrets import is_secret
-from automodel_launch.remote.probes import Answers
+from automodel_launch.profile.secret_names import is_secret
+from automodel_launch.remote.probes import Results
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # huggingface_hub, utils/_auth.py
 KEY = "WANDB_API_KEY"
@@ -71,7 +71,7 @@ def asked(plan: Plan) -> dict[str, str]:
     return {"credentials": f"bash -lc {shlex.quote(f'HF_HOME={shlex.quote(home)}{script}' if home else script)}"}
 
 
-def answered(plan: Plan, answers: Answers) -> Iterator[Finding]:
+def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """Findings from the answer of a login shell."""
     if asked(plan) and answers["credentials"].code == 0:
         yield from _judged(plan, set(answers["credentials"].text.splitlines()))
@@ -125,7 +125,7 @@ def _mode(plan: Plan, known: set[str]) -> str | None:
 
 def _inherits(plan: Plan) -> bool:
     """The job has this shell's environment: it runs here, and in no container."""
-    return plan.here and executors.get(plan.executor).image(plan.profile) is None
+    return plan.here and plan.image is None
 
 
 def _given(plan: Plan) -> set[str]:
@@ -163,13 +163,13 @@ def _known_here(plan: Plan) -> set[str]:
 def _hub_home(plan: Plan) -> str | None:
     """HF_HOME that the profile gives to the job, as a path outside its container."""
     home = plan.profile.env_vars.get("HF_HOME")
-    seen = executors.get(plan.executor).mounts(plan)
-    return mounts.outside(home, seen) if home and seen else home
+    seen = plan.mounts
+    return mounts_.outside(home, seen) if home and seen else home
 
 
 def _cache_is_known(plan: Plan) -> bool:
     """A container has a home of its own, unless the profile tells where HF_HOME is."""
-    return not executors.get(plan.executor).mounts(plan) or _hub_home(plan) is not None
+    return not plan.mounts or _hub_home(plan) is not None
 
 
 CHECKS = (forwarded, here)

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from automodel_launch import executors
 from automodel_launch.plan import gitstate
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.packaging import PlannedFile
 from automodel_launch.plan.plan import Plan
+from automodel_launch.profile.schema import keys_of
 
 
 def uncommitted(plan: Plan) -> Iterator[Finding]:
@@ -42,8 +42,7 @@ def left_behind(plan: Plan) -> Iterator[Finding]:
 
 def idle_mounts(plan: Plan) -> Iterator[Finding]:
     """Without a container there is nothing to mount into."""
-    executor = executors.get(plan.executor)
-    if plan.profile.mounts and "mounts" in executor.keys and executor.image(plan.profile) is None:
+    if plan.profile.mounts and "mounts" in keys_of(plan.profile.executor) and plan.image is None:
         source = plan.profile_sources.get("mounts", plan.profile_name)
         yield Finding("note", "no-effect", f"mounts ({source}) has no effect without a container_image.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 
@@ -10,11 +9,12 @@ from automodel_launch import executors
 from automodel_launch.jobs import bad_nodes
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
+from automodel_launch.profile.schema import keys_of
 
 
 def idle_keys(plan: Plan) -> Iterator[Finding]:
     """A key that the executor does not use is reported, unless it is a default of the recipe."""
-    used = executors.get(plan.executor).keys
+    used = keys_of(plan.profile.executor)
     for key in sorted(plan.profile.model_fields_set - used):
         source = plan.profile_sources.get(key) or _table_source(plan, key)
         if not source.startswith("recipe "):
@@ -25,7 +25,7 @@ def unset_names(plan: Plan) -> Iterator[Finding]:
     """Names to forward, and secrets, are set in this shell."""
     for key, names in (("secrets", plan.profile.secrets), ("env", plan.profile.env)):
         for name in names:
-            if name not in os.environ:
+            if name in plan.unset:
                 source = plan.profile_sources.get(key, plan.profile_name)
                 message = f"{key} ({source}) names {name}, which is not set in this shell."
                 yield Finding("error", "unset-name", message, f"export {name}=..., or remove it from {key}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch import backends
-from automodel_launch.config.configs import flatten
+from automodel_launch import backends, contract
+from automodel_launch.config.dotted import flatten
 from automodel_launch.jobs import rundir
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -29,8 +29,9 @@ def resumes(plan: Plan) -> Iterator[Finding]:
 
 def paused(plan: Plan) -> Iterator[Finding]:
     """A run with a stop file: its jobs would stop at once."""
-    if plan.visible and "stop" in plan.place.names(plan.run_dir):
-        message = f"run {plan.run_name} is paused: {plan.run_dir}/stop exists, so its jobs end as soon as they start."
+    if plan.visible and contract.STOP in plan.place.names(plan.run_dir):
+        file = f"{plan.run_dir}/{contract.STOP}"
+        message = f"run {plan.run_name} is paused: {file} exists, so its jobs end as soon as they start."
         fix = "`python launch.py resume JOB` resumes its last job; or remove that file"
         yield Finding("error", "paused", message, fix)
 

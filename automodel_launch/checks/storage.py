@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from automodel_launch import backends, executors
+from automodel_launch import backends
 from automodel_launch.backends import Checkpoints
 from automodel_launch.config import dotted
-from automodel_launch.executors.containers import mounts
 from automodel_launch.jobs import rundir
+from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.describe import describe, override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import disk
 from automodel_launch.remote.disk import Disk
-from automodel_launch.remote.probes import Answers
+from automodel_launch.remote.probes import Results
 
 MANY = 100
 GB = 10**9
@@ -47,16 +47,16 @@ def here(plan: Plan) -> Iterator[Finding]:
     """Room on this machine, for jobs that run on it."""
     directory = _directory(plan)
     if plan.here and directory:
-        yield from room(plan, disk.here(directory))
+        yield from room(plan, disk.local(directory))
 
 
 def asked(plan: Plan) -> dict[str, str]:
     """A question to the cluster, where checkpoints are not below the job root, about which it is asked anyway."""
     place = _elsewhere(plan)
-    return {"checkpoints": disk.question(place)} if place else {}
+    return {"checkpoints": disk.probe(place)} if place else {}
 
 
-def answered(plan: Plan, answers: Answers) -> Iterator[Finding]:
+def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """Room there."""
     place = _elsewhere(plan)
     if place:
@@ -75,9 +75,9 @@ def _elsewhere(plan: Plan) -> str | None:
     directory = _directory(plan)
     if directory is None or f"{directory}/".startswith(f"{plan.job_root}/"):
         return None
-    seen = executors.get(plan.executor).mounts(plan)
-    place = mounts.outside(directory, seen) if seen else directory
-    return None if place is None or mounts.has_variable(place) else place
+    seen = plan.mounts
+    place = mounts_.outside(directory, seen) if seen else directory
+    return None if place is None or mounts_.has_variable(place) else place
 
 
 def room(plan: Plan, found: Disk) -> Iterator[Finding]:

@@ -6,11 +6,13 @@ import argparse
 import json
 import sys
 
-from automodel_launch import executors, workspace
+from automodel_launch import doctor as doctor_
+from automodel_launch import workspace
 from automodel_launch.doctor.diagnosis import Line
 from automodel_launch.errors import PlanRefused
 from automodel_launch.profile import profiles
-from automodel_launch.profile.schema import Profile, validate
+from automodel_launch.profile.schema import Profile
+from automodel_launch.profile.validation import validate
 
 _STYLES = {"ok": "\033[32m", "warn": "\033[33m", "FAIL": "\033[1;31m", "not checked": "\033[2m"}
 _PLAIN = "\033[0m"
@@ -21,7 +23,7 @@ def doctor(args: argparse.Namespace) -> int:
     here = workspace.find(args.env)
     env_file = profiles.load(here.env_file, args.profile)
     profile = _profile(env_file, args.profile)
-    lines = list(executors.get(profile.executor).examine(profile, here))
+    lines = list(doctor_.examine(profile, here))
     if args.json:
         document = {"profile": args.profile, "executor": profile.executor, "lines": [x.document() for x in lines]}
         print(json.dumps(document, indent=1))

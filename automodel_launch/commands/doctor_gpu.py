@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behin
     from automodel_launch.doctor.gpu.verdict import Node, Verdict
     from automodel_launch.jobs.records import Record, Status
     from automodel_launch.plan.plan import Plan
-    from automodel_launch.remote.filesystem import Place
+    from automodel_launch.remote.filesystem import FileSystem
     from automodel_launch.workspace import Workspace
 
 RECIPE = "gpu-check"
@@ -56,24 +56,26 @@ def _plan(here: Workspace, env_file: profiles.EnvFile, args: argparse.Namespace)
     """Twice: what the check needs of the profile is known when the profile is whole."""
     recipe = recipes.find(here, RECIPE)
     from automodel_launch.config import configs, overrides
-    from automodel_launch.plan import plan as plan_
+    from automodel_launch.launch import planning
 
     def planned(texts: Iterable[str]) -> Plan:
         layered = configs.load(recipe, None, [overrides.parse(text) for text in texts])
-        return plan_.make(here, env_file, args.profile, recipe, layered)
+        return planning.make(here, env_file, args.profile, recipe, layered)
 
     return planned([*own_values(planned(args.overrides)), *args.overrides])
 
 
 def own_values(plan: Plan) -> list[str]:
     """Overrides that fit the check to the plan's profile; keys that its executor does not have are left out."""
-    profile, executor = plan.profile, executors.get(plan.executor)
-    ranks = executor.processes(profile)
+    from automodel_launch.profile.schema import keys_of
+
+    profile, known = plan.profile, keys_of(plan.profile.executor)
+    ranks = executors.get(plan.executor).processes(profile)
     cpus = (profile.cpus_per_task or 1) * ranks  # the recipe is one process a node, and starts the others itself
     env: dict[str, Any] = {"time": TIME, "stall": "off", "code": [], "cpus_per_task": cpus}
     env.update({key: None for key in ALONE if getattr(profile, key) is not None})
     values: dict[str, Any] = {"ranks": ranks, "gpus": profile.gpus_per_node or 0, "paths": paths(plan)}
-    values.update({f"run.env.{key}": value for key, value in env.items() if key in executor.keys})
+    values.update({f"run.env.{key}": value for key, value in env.items() if key in known})
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
@@ -83,15 +85,13 @@ def paths(plan: Plan) -> list[dict[str, Any]]:
     In a container these are their targets; nodes as they are have the sources only.
     """
     from automodel_launch.executors import sbatch_validation
-    from automodel_launch.executors.containers import mounts
+    from automodel_launch.executors.containers import mounts as mount_keys
 
-    executor = executors.get(plan.executor)
-    inside = executor.mounts(plan)
-    if inside:
-        seen = [(mount.target, mount.read_only) for mount in inside if mount.target != sbatch_validation.NEMO_RUN]
+    if plan.mounts:
+        seen = [(mount.target, mount.read_only) for mount in plan.mounts if mount.target != sbatch_validation.NEMO_RUN]
     else:
         source = plan.profile_sources.get("mounts", plan.profile_name)
-        bare = mounts.read(plan.profile.mounts, plan.job_root, source)
+        bare = mount_keys.read(plan.profile.mounts, plan.job_root, source)
         seen = [(mount.source, mount.read_only) for mount in bare]
     ordered = sorted(dict(seen).items(), key=lambda entry: entry[0] != plan.job_root)
     return [{"path": path, "write": not read_only} for path, read_only in ordered]
@@ -141,7 +141,7 @@ class Watch:
     began: float | None = None
     stopped: float | None = None
     late: bool = False  # stopped because of the limit
-    place: Place = field(init=False)
+    place: FileSystem = field(init=False)
 
     def __post_init__(self) -> None:
         self.place = executors.get(self.record.executor).place_of(self.record)
@@ -176,7 +176,7 @@ def _verdict(plan: Plan, status: Status, watch: Watch) -> Verdict:
     return doctor_gpu.judge(nodes, node.Limits.of(plan.config), ended)
 
 
-def gather(place: Place, job_dir: str, count: int, late: bool = False) -> list[Node]:
+def gather(place: FileSystem, job_dir: str, count: int, late: bool = False) -> list[Node]:
     """What every node has written itself, and what its agent says of one that has not come to its end.
 
     `late`: the check was stopped because of its limit. Nodes that are well have ended by then. Where it was stopped for
@@ -224,8 +224,9 @@ def _own_failure(agent: Mapping[str, Any] | None) -> str | None:
 
 def _show(args: argparse.Namespace, here: Workspace, plan: Plan, verdict: Verdict) -> None:
     from automodel_launch.doctor.gpu import text as doctor_gpu_text
+    from automodel_launch.profile.schema import keys_of
 
-    can_exclude = "exclude" in executors.get(plan.executor).keys
+    can_exclude = "exclude" in keys_of(plan.profile.executor)
     present = (plan.profile.exclude or "") if can_exclude else None
     if args.json:
         line = doctor_gpu_text.exclude_line(present, verdict.bad) if verdict.bad and present is not None else None

@@ -18,7 +18,7 @@ from automodel_launch.jobs.jobdir import JobDir, parse
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import follow
 from automodel_launch.plan import secrets
-from automodel_launch.remote.filesystem import Place
+from automodel_launch.remote.filesystem import FileSystem
 
 LATE_S = 30.0  # after stop_grace, for the agents to kill and to write down what was
 STOP = "stop"  # the file that stops a job, or all jobs of a run (recipes/node_agent_lib/stops.py)
@@ -152,7 +152,7 @@ def resume(args: argparse.Namespace) -> int:
     return 0
 
 
-def _restore_secrets(record: Record, place: Place) -> None:
+def _restore_secrets(record: Record, place: FileSystem) -> None:
     """The former attempt has removed them; their names are in the plan."""
     agent, plan = (
         parse((place.read(f"{record.job_dir}/{name}") or (b"", 0))[0]) for name in ("agent.json", "plan.json")

@@ -13,7 +13,8 @@ from automodel_launch.errors import ClusterError, ProfileError, UsageError
 from automodel_launch.executors.containers import image_cache, images
 from automodel_launch.executors.containers.images import Image
 from automodel_launch.profile import profiles
-from automodel_launch.profile.schema import Profile, validate
+from automodel_launch.profile.schema import Profile, keys_of
+from automodel_launch.profile.validation import validate
 from automodel_launch.remote.shell import Shell
 
 
@@ -23,8 +24,9 @@ def image(args: argparse.Namespace) -> int:
     values, sources = profiles.merge(profiles.load(here.env_file, args.profile).layers(args.profile))
     profile = validate(values, lambda key: f"{key} ({sources.get(key, args.profile)})")
     executor = executors.get(profile.executor)
-    if "image_cache" not in executor.keys or profile.image_cache is None:
-        what = "image_cache" + (" is not set" if "image_cache" in executor.keys else f": not with {profile.executor}")
+    known = "image_cache" in keys_of(profile.executor)
+    if not known or profile.image_cache is None:
+        what = "image_cache" + (" is not set" if known else f": not with {profile.executor}")
         fix = 'image_cache = "/shared/images" in a profile with executor = "slurm"; Docker keeps its own: docker pull'
         raise ProfileError(f"profile {args.profile}: {what}.", fix)
     cache = image_cache.folder(profile, sources.get("image_cache", args.profile)) or ""

@@ -54,15 +54,16 @@ def _planned(args: argparse.Namespace) -> tuple[Workspace, Plan, list[Finding]]:
     env_file = profiles.load(here.env_file, profile_name)
     recipe = recipes.find(here, args.recipe, also=args.known_commands)
     from automodel_launch import checks
-    from automodel_launch.config import configs, overrides
-    from automodel_launch.plan import plan as plan_
+    from automodel_launch.config import configs, overrides, unknown
+    from automodel_launch.launch import planning as planning_
+    from automodel_launch.plan import plan as planning
 
     parsed = [overrides.parse(text) for text in args.overrides]
-    configs.refuse_bare_options(parsed, args.options)
+    unknown.refuse_bare_options(parsed, args.options)
     layered = configs.load(recipe, args.config, parsed, args.options)
-    mode: plan_.Mode = "batch" if args.batch else "run"
+    mode: planning.Mode = "batch" if args.batch else "run"
     options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
-    plan = plan_.make(here, env_file, profile_name, recipe, layered, mode=mode, **options)
+    plan = planning_.make(here, env_file, profile_name, recipe, layered, mode=mode, **options)
     return here, plan, checks.run(plan, offline=args.offline)
 
 

@@ -21,10 +21,10 @@ def recipes(args: argparse.Namespace) -> int:
 
 def configs(args: argparse.Namespace) -> int:
     """A line a config: name and its first comment."""
-    from automodel_launch.config import configs as configs_
+    from automodel_launch.config import files
 
     recipe = recipes_.find(workspace.find(args.env), args.recipe)
-    paths = [recipe.config_dir / f"{name}.yaml" for name in configs_.available(recipe)]
+    paths = [recipe.config_dir / f"{name}.yaml" for name in files.available(recipe)]
     rows = [{"name": p.stem, "path": str(p), "docs": _first_comment(p.read_text(encoding="utf-8"))} for p in paths]
     _print(args, rows, [f"{row['name']:<14} {row['docs']}" for row in rows])
     return 0

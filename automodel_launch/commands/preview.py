@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from automodel_launch.config.configs import flatten
+from automodel_launch.config.dotted import flatten
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 

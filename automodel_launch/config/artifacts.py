@@ -2,7 +2,7 @@
 
 An artifact is a manifest, ROOT/NAME/vN/manifest.json, with ROOT/NAME/latest -> vN; ROOT is `root` of [artifacts] in
 env.toml, else artifacts/ in the data directory. Data preparation writes it (recipes/data_prep_lib/artifact.py). A plan
-holds the version and the path that a reference stood for when it was made, so `latest` never moves under a job.
+holds the version and the path that a reference meant when it was made, so `latest` never moves under a job.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from automodel_launch.remote.filesystem import Place
+from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.suggest import did_you_mean
 
 _REFERENCE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(:(?P<version>latest|v[1-9]\d*))?")
 
 
 class Unresolved(Exception):
-    """A reference that stands for nothing: what is wrong, and what to do."""
+    """A reference that cannot be resolved: what is wrong, and what to do."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -32,12 +32,12 @@ class Artifacts:
 
     Attributes:
         root: the artifacts' directory, on the side where the job runs.
-        place: the file system that holds it; None where it may not be asked (--offline).
+        file_system: the one that holds it; None where it may not be read (--offline).
         used: key of `run` (data) -> its manifest.
     """
 
     root: str
-    place: Place | None
+    file_system: FileSystem | None
     used: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def lookup(self, key: str, reference: object, wanted: str) -> Any:
@@ -45,7 +45,7 @@ class Artifacts:
 
         Raises:
             Unresolved: no such artifact, version or field.
-            ClusterError: its place cannot be reached.
+            ClusterError: its file system cannot be reached.
         """
         if key not in self.used:
             self.used[key] = self._read(key, reference)
@@ -63,33 +63,33 @@ class Artifacts:
     def _read(self, key: str, reference: object) -> dict[str, Any]:
         match = _REFERENCE.fullmatch(reference) if isinstance(reference, str) else None
         if match is None:
-            said = "is not set" if reference is None else f"= {reference!r} is no artifact"
-            raise Unresolved(f"run.{key} {said}.", f"run.{key}=NAME:latest or NAME:vN, as data-prep has written them")
-        if self.place is None:
-            raise Unresolved(f"run.{key} = {reference}: artifacts lie on the cluster.", "leave --offline out")
+            fault = "is not set" if reference is None else f"= {reference!r} is not an artifact"
+            raise Unresolved(f"run.{key} {fault}.", f"run.{key}=NAME:latest or NAME:vN, as data-prep has written them")
+        if self.file_system is None:
+            raise Unresolved(f"run.{key} = {reference}: artifacts are on the cluster.", "leave --offline out")
         name, version = match["name"], match["version"] or "latest"
         path = f"{self.root}/{name}/{version}/manifest.json"
-        found = self.place.read(path)
-        if found is None:
+        content = self.file_system.read(path)
+        if content is None:
             raise self._missing(key, name, version)
         try:
-            manifest = json.loads(found[0])
+            manifest = json.loads(content[0])
         except ValueError:
             manifest = None
         if not isinstance(manifest, dict) or not isinstance(manifest.get("version"), str):
-            raise Unresolved(f"run.{key} = {reference}: {path} is no manifest.", "make the data again with data-prep")
+            raise Unresolved(f"run.{key} = {reference}: {path} is not a manifest.", "run data-prep again")
         return manifest
 
     def _missing(self, key: str, name: str, version: str) -> Unresolved:
-        assert self.place is not None
-        names = [n for n in self.place.names(self.root) if not n.startswith(".")]
+        assert self.file_system is not None
+        names = [n for n in self.file_system.names(self.root) if not n.startswith(".")]
         if name not in names:
-            there = f"artifacts: {', '.join(names)}" if names else "python launch.py data-prep makes them"
-            return Unresolved(f"run.{key}: no artifact '{name}' in {self.root}.{did_you_mean(name, names)}", there)
-        versions = [n for n in self.place.names(f"{self.root}/{name}") if re.fullmatch(r"v\d+", n)]
+            hint = f"artifacts: {', '.join(names)}" if names else "python launch.py data-prep makes them"
+            return Unresolved(f"run.{key}: no artifact '{name}' in {self.root}.{did_you_mean(name, names)}", hint)
+        versions = [n for n in self.file_system.names(f"{self.root}/{name}") if re.fullmatch(r"v\d+", n)]
         versions.sort(key=lambda n: int(n[1:]))
-        there = f"versions: latest, {', '.join(versions)}" if versions else "data-prep has not finished it yet"
-        return Unresolved(f"run.{key}: artifact '{name}' has no {version} in {self.root}.", there)
+        hint = f"versions: latest, {', '.join(versions)}" if versions else "data-prep has not finished it yet"
+        return Unresolved(f"run.{key}: artifact '{name}' has no {version} in {self.root}.", hint)
 
 
 def name_of(manifest: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Dotted keys of a config: `a.b.c` is the key c of the mapping b of the mapping a."""
+"""Nested mappings by their dotted keys (`optimizer.lr`)."""
 
 from __future__ import annotations
 
@@ -36,3 +36,22 @@ def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def left_to_the_job(value: Any) -> bool:
     """The value refers to a variable that only the job has, and is resolved there; no check judges it."""
     return "${oc.env:" in str(value)
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested mappings as (dotted key, value); a list or an empty mapping is a leaf."""
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def all_keys(data: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every dotted key: those of the leaves, and those of the mappings above them."""
+    keys = []
+    for key, value in data.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, Mapping):
+            keys.extend(all_keys(value, f"{prefix}{key}."))
+    return keys

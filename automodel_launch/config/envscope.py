@@ -1,4 +1,4 @@
-"""What `${oc.env:NAME}` in a config stands for: a value known here, or one that only the job will know."""
+"""`${oc.env:NAME}` in a config: a value known here, or one that only the job will know."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from automodel_launch.config.artifacts import Artifacts, Unresolved
-from automodel_launch.plan.secrets import is_secret
+from automodel_launch.profile.secret_names import is_secret
 
 # Set inside the job by Slurm, torchrun or the node agent; a value of this shell would be another job's.
 _JOB_ONLY = re.compile(

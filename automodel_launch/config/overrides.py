@@ -25,7 +25,7 @@ class Override:
 
 
 def split(argv: list[str], with_value: set[str], flags: set[str]) -> list[str]:
-    """A command line for argparse, in which overrides in AutoModel's form stand as `MARK--key=value`, in their places.
+    """A command line for argparse, in which overrides in AutoModel's form become `MARK--key=value`, in their order.
 
     `with_value` and `flags` are the launcher's own options; argparse would refuse any other word with two dashes.
     """
@@ -79,5 +79,5 @@ def parse(text: str) -> Override:
 
 def _key(key: str, text: str) -> str:
     if not _KEY.fullmatch(key):
-        raise UsageError(f"'{text}' is not understood: {key!r} is no key.", "a key is names with dots: optimizer.lr")
+        raise UsageError(f"'{text}' is not understood: {key!r} is not a key.", "a key is names with dots: optimizer.lr")
     return key

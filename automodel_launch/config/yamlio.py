@@ -1,4 +1,4 @@
-"""YAML as AutoModel's users write it: `1e-4` is a number, `04:00:00` a text, a key given twice an error."""
+"""YAML as AutoModel's users write it: `1e-4` is a number, `04:00:00` a string, a key given twice an error."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from automodel_launch.errors import ConfigError
+from automodel_launch.frozen import thaw
 
 _BAD_VALUE = (yaml.YAMLError, ValueError, AttributeError)  # the last two: `!!int x`, `0x_`, `!!timestamp x`
 _DROPPED = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
@@ -36,7 +37,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML mapping and, for each dotted key of it, the line it stands on (from 1)."""
+    """A YAML mapping and, for each dotted key of it, its line number (from 1)."""
 
     data: dict[str, Any]
     lines: dict[str, int]
@@ -61,7 +62,7 @@ def read(path: Path) -> Document:
         if node is None or (node.tag == "tag:yaml.org,2002:null" and not node.value):
             return Document({}, {})
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{path}: a config is a mapping (`key: value` lines), this is none.")
+            raise ConfigError(f"{path}: a config is a mapping (`key: value` lines), and the file does not contain one.")
         lines: dict[str, int] = {}
         _walk(node, "", lines, path, ())
         return Document(loader.construct_document(node), lines)
@@ -89,13 +90,14 @@ def value(text: str) -> Any:
 
 def dump(data: Any) -> str:
     """YAML text that PyYAML's safe loader, and so AutoModel, reads back as exactly `data`; keys keep their order."""
+    data = thaw(data)
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=2**20)
     # PyYAML writes U+0085 as it is and reads it back as a space
     return text if "\x85" not in text else yaml.safe_dump(data, sort_keys=False, width=2**20)
 
 
 def json_value(data: Any) -> Any:
-    """`data` as strict JSON has it: keys and whatever JSON lacks (bytes, .inf, .nan) as texts."""
+    """`data` as strict JSON has it: keys and whatever JSON lacks (bytes, .inf, .nan) as strings."""
     if isinstance(data, dict):
         return {str(key): json_value(entry) for key, entry in data.items()}
     if isinstance(data, list):
@@ -106,7 +108,7 @@ def json_value(data: Any) -> Any:
 
 def _walk(node: yaml.Node, prefix: str, lines: dict[str, int], path: Path, above: tuple[yaml.Node, ...]) -> None:
     if node in above:
-        raise ConfigError(f"{path}:{node.start_mark.line + 1}: '{prefix[:-1]}' holds itself.")
+        raise ConfigError(f"{path}:{node.start_mark.line + 1}: '{prefix[:-1]}' contains itself.")
     if isinstance(node, yaml.SequenceNode):
         for number, entry in enumerate(node.value):
             _walk(entry, f"{prefix}{number}.", lines, path, (*above, node))
@@ -119,7 +121,7 @@ def _walk(node: yaml.Node, prefix: str, lines: dict[str, int], path: Path, above
                 continue
             key, line = f"{prefix}{key_node.value}", key_node.start_mark.line + 1
             if key in own:
-                raise ConfigError(f"{path}:{line}: the key '{key}' stands here and on line {own[key]}.", "remove one")
+                raise ConfigError(f"{path}:{line}: the key '{key}' is here and on line {own[key]}.", "remove one")
             own[key] = line
             _walk(value_node, f"{key}.", lines, path, (*above, node))
         lines.update(own)

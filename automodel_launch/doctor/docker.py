@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from automodel_launch import executors
 from automodel_launch.doctor import diagnosis
 from automodel_launch.doctor.diagnosis import Line
+from automodel_launch.executors.docker import script
 from automodel_launch.remote import disk, gpus, probes
 from automodel_launch.remote.shell import Shell
+
+if TYPE_CHECKING:
+    from automodel_launch.profile.schema import Profile
+    from automodel_launch.workspace import Workspace
+
+
+def examine(profile: Profile, workspace: Workspace) -> Iterator[Line]:
+    """The engine, the image, the job root, GPUs."""
+    executor = executors.get(profile.executor)
+    root, image = executor.job_root(profile, workspace), executor.image(profile)
+    yield from lines(executor.shell(profile), root, image, script.gpus_of(profile))
 
 
 def lines(shell: Shell, root: str, image: str | None, wanted_gpus: int | str) -> Iterator[Line]:
@@ -24,7 +38,7 @@ def lines(shell: Shell, root: str, image: str | None, wanted_gpus: int | str) ->
         "image": f"docker image inspect --format '{{{{.Id}}}}' {shlex.quote(image or '')}",
         "toolkit": "nvidia-container-cli --version || nvidia-ctk --version",
     }
-    answers = probes.ask(shell, asked)
+    answers = probes.run(shell, asked)
     client, engine = answers["client"], answers["engine"]
     if client.code:
         yield Line(
@@ -37,7 +51,7 @@ def lines(shell: Shell, root: str, image: str | None, wanted_gpus: int | str) ->
         rootless = ", rootless" if "rootless" in answers["info"].text else ""
         yield Line("ok", "engine", f"{engine.brief}{rootless}, {answers['info'].text.partition(';')[0]}")
         yield _image(image, answers["image"].code, answers["image"].text)
-    yield from diagnosis.job_root(disk.here(root))
+    yield from diagnosis.job_root(disk.local(root))
     yield _gpus(wanted_gpus, answers["toolkit"].code == 0)
 
 

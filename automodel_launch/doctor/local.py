@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from automodel_launch import executors
 from automodel_launch.doctor import diagnosis
 from automodel_launch.doctor.diagnosis import PACKAGES, PROBE, Line
 from automodel_launch.remote import disk, gpus
 
+if TYPE_CHECKING:
+    from automodel_launch.profile.schema import Profile
+    from automodel_launch.workspace import Workspace
+
 _PYTHON_S = 10
+
+
+def examine(profile: Profile, workspace: Workspace) -> Iterator[Line]:
+    """Python and its packages, the job root, GPUs."""
+    executor = executors.get(profile.executor)
+    python = profile.python or sys.executable
+    yield from lines(executor.job_root(profile, workspace), python, executor.processes(profile), profile.gpus_per_node)
 
 
 def lines(root: str, python: str, processes: int, wanted_gpus: int | None) -> Iterator[Line]:
     """What is fine and what is not."""
     yield from diagnosis.training_python(python, *_probe(python))
-    yield from diagnosis.job_root(disk.here(root))
+    yield from diagnosis.job_root(disk.local(root))
     yield _gpus(gpus.count(), processes, wanted_gpus)
 
 

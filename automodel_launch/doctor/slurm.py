@@ -7,21 +7,30 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from automodel_launch import contract, executors
 from automodel_launch.doctor import diagnosis
 from automodel_launch.doctor.diagnosis import PACKAGES, PROBE, Line
-from automodel_launch.executors.containers import container, mounts, sqsh
+from automodel_launch.executors.containers import container, sqsh
 from automodel_launch.executors.containers.images import Image
+from automodel_launch.executors.slurm.script import AGENT_PYTHON
+from automodel_launch.plan import mounts as mounts_
 from automodel_launch.remote import disk, probes, slurm_site
-from automodel_launch.remote.probes import Answer, Answers
+from automodel_launch.remote.probes import Result, Results
 from automodel_launch.remote.shell import Shell
 from automodel_launch.remote.slurm_site import Nodes, Partition
 from automodel_launch.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from automodel_launch.profile.schema import Profile
+    from automodel_launch.workspace import Workspace
 
-OLDEST_PYTHON = (3, 8)  # recipes/node_agent.py
 _PATHS = 'Slurm\'s commands have to be on the PATH of shells without a login (~/.bashrc), or: tunnel = "ssh", host'
+
+
+def examine(profile: Profile, workspace: Workspace) -> Iterator[Line]:
+    """Everything that can be asked without a job."""
+    executor = executors.get(profile.executor)
+    yield from lines(profile, executor.job_root(profile, workspace), executor.shell(profile), AGENT_PYTHON)
 
 
 def lines(profile: Profile, root: str, shell: Shell, agent_python: str) -> Iterator[Line]:
@@ -32,17 +41,17 @@ def lines(profile: Profile, root: str, shell: Shell, agent_python: str) -> Itera
     """
     python, image = profile.python or "python3", container.cached_image(profile)
     asked = {
-        **slurm_site.QUESTIONS,
-        "root": disk.question(root),
+        **slurm_site.PROBES,
+        "root": disk.probe(root),
         "agent": f"{shlex.quote(agent_python)} -c 'import sys; print(sys.version.split()[0])'",
         "python": f"{shlex.quote(python)} -I -c {shlex.quote(PROBE)} {' '.join(PACKAGES)}",
-        "image": sqsh.question(mounts.shell(image.path)) if image and image.path else "true",
+        "image": sqsh.question(mounts_.shell(image.path)) if image and image.path else "true",
         "enroot": "enroot version",
         "apptainer": "apptainer --version || singularity --version",
     }
-    answers = probes.ask(shell, asked)
+    answers = probes.run(shell, asked)
     if profile.tunnel == "ssh":
-        yield Line("ok", "connection", f"ssh {shell.place} in {answers.way_s:.1f} s")
+        yield Line("ok", "connection", f"ssh {shell.place} in {answers.connection_s:.1f} s")
     yield from _slurm(profile, answers)
     yield from diagnosis.job_root(disk.read(root, answers["root"]))
     yield _agent_python(agent_python, answers["agent"])
@@ -50,7 +59,7 @@ def lines(profile: Profile, root: str, shell: Shell, agent_python: str) -> Itera
     yield from _container(profile, answers)
 
 
-def _slurm(profile: Profile, answers: Answers) -> Iterator[Line]:
+def _slurm(profile: Profile, answers: Results) -> Iterator[Line]:
     version = answers["version"]
     if version.code:
         fix = _PATHS if version.code == 127 else "is Slurm set up there? SLURM_CONF names its slurm.conf"
@@ -69,7 +78,7 @@ def _slurm(profile: Profile, answers: Answers) -> Iterator[Line]:
     yield _sacct(answers["sacct"])
 
 
-def _partitions(profile: Profile, answers: Answers) -> Iterator[Line]:
+def _partitions(profile: Profile, answers: Results) -> Iterator[Line]:
     found = slurm_site.partitions(answers["partitions"].text)
     if not found:
         yield Line("not checked", "partition", f"scontrol show partition: {answers['partitions'].brief}")
@@ -142,7 +151,7 @@ def _enough(wanted: int, every: int, up: int, what: str, detail: str, fix: str) 
     return Line("ok", what, detail)
 
 
-def _account(profile: Profile, answers: Answers) -> Line:
+def _account(profile: Profile, answers: Results) -> Line:
     answer = answers["accounts"]
     if answer.code:
         return Line("not checked", "account", "no accounting: Slurm takes any account")
@@ -157,24 +166,24 @@ def _account(profile: Profile, answers: Answers) -> Line:
     return Line("FAIL" if enforced else "warn", "account", detail, yours)
 
 
-def _sacct(answer: Answer) -> Line:
+def _sacct(answer: Result) -> Line:
     if answer.code:
         return Line("ok", "sacct", "not there, and not needed: jobs leave their own record of their end")
     return Line("ok", "sacct", "there")
 
 
-def _agent_python(python: str, answer: Answer) -> Line:
-    oldest = ".".join(map(str, OLDEST_PYTHON))
+def _agent_python(python: str, answer: Result) -> Line:
+    oldest = ".".join(map(str, contract.OLDEST_PYTHON))
     match = re.match(r"(\d+)\.(\d+)", answer.text)
     if answer.code or not match:
         return Line("FAIL", "agent", f"{python}: {answer.brief}", f"Python {oldest} or later as {python}, on all nodes")
-    if (int(match[1]), int(match[2])) < OLDEST_PYTHON:
+    if (int(match[1]), int(match[2])) < contract.OLDEST_PYTHON:
         fix = f"the node agent needs Python {oldest} or later"
         return Line("FAIL", "agent", f"{python} is {answer.brief}", fix)
     return Line("ok", "agent", f"{python} is {answer.brief}")
 
 
-def _training_python(profile: Profile, python: str, answer: Answer) -> Iterator[Line]:
+def _training_python(profile: Profile, python: str, answer: Result) -> Iterator[Line]:
     if container.image_of(profile, "profile"):
         yield Line("not checked", "python", f"{python} of the container")
         return
@@ -183,7 +192,7 @@ def _training_python(profile: Profile, python: str, answer: Answer) -> Iterator[
     yield from diagnosis.training_python(python, answer.code, text, excuse)
 
 
-def _container(profile: Profile, answers: Answers) -> Iterator[Line]:
+def _container(profile: Profile, answers: Results) -> Iterator[Line]:
     image = container.cached_image(profile)
     runtime = profile.container_runtime or container.PYXIS
     pyxis = answers["pyxis"].code == 0
@@ -206,7 +215,7 @@ def _container(profile: Profile, answers: Answers) -> Iterator[Line]:
         yield _image(image, answers["image"], profile.image_cache is not None)
 
 
-def _image(image: Image, answer: Answer, cached: bool) -> Line:
+def _image(image: Image, answer: Result, cached: bool) -> Line:
     if image.path is None:
         detail = f"{image.for_docker}: every node fetches it from the registry at the job's start"
         return Line("not checked", "image", detail, "a .sqsh on a file system that all nodes see starts faster")

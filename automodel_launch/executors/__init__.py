@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from automodel_launch.errors import ProfileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from automodel_launch.doctor.diagnosis import Line
-    from automodel_launch.executors.containers.mounts import Mount
     from automodel_launch.jobs.records import Record, Status
-    from automodel_launch.plan.finding import Finding
+    from automodel_launch.plan.mounts import Mount
     from automodel_launch.plan.plan import Plan
     from automodel_launch.profile.schema import Profile
-    from automodel_launch.remote.filesystem import Place
+    from automodel_launch.remote.filesystem import FileSystem
     from automodel_launch.remote.shell import Shell
     from automodel_launch.workspace import Workspace
 
-_MODULES = {name: f"{__name__}.{name}" for name in ("local", "slurm", "docker")}
+_MODULES = {
+    "local": f"{__name__}.local",
+    "slurm": f"{__name__}.slurm.executor",
+    "docker": f"{__name__}.docker.executor",
+}
 
 
 class Executor(Protocol):
-    """What each module in this package offers; NeMo-Run is imported inside `submit` only (it takes seconds)."""
+    """What each module or package here offers. NeMo-Run is imported late (`script`, `submit`): it takes seconds."""
 
     here: bool  # jobs run on this machine
     many_nodes: bool
     interrupt_stops: bool  # an attached Ctrl-C ends the job (it runs in this terminal), or only the following of it
     poll_s: float  # seconds between two looks at a job that is followed
-    keys: frozenset[str]  # profile keys that have an effect here
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """Directory of the jobs' and runs' directories, on the side where the job runs."""
@@ -41,38 +41,31 @@ class Executor(Protocol):
     def shell(self, profile: Profile) -> Shell:
         """Where commands about the profile's place run."""
 
-    def place(self, profile: Profile) -> Place:
+    def place(self, profile: Profile) -> FileSystem:
         """The file system of the job root."""
 
-    def place_of(self, record: Record) -> Place:
+    def place_of(self, record: Record) -> FileSystem:
         """The same, for a job that was submitted."""
 
     def processes(self, profile: Profile) -> int:
         """Training processes a node."""
 
     def image(self, profile: Profile) -> str | None:
-        """The container image that will be used."""
+        """The container image that will be used, in the form that its runtime takes."""
 
-    def mounts(self, plan: Plan) -> list[Mount]:
+    def mounts(self, plan: Plan, environ: Mapping[str, str]) -> list[Mount]:
         """What the job's container sees of the machine around it; none without one."""
 
-    def agent(self, plan: Plan) -> dict[str, Any]:
-        """The node agent's spec (recipes/node_agent.py), a pure function of the plan."""
+    def agent(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
+        """The node agent's spec (recipes/node_agent.py), a pure function of the plan and the submitter's variables."""
 
     def script(self, plan: Plan) -> str:
         """What is handed to the executor, a pure function of the plan."""
 
-    def questions(self, plan: Plan) -> Iterator[Finding]:
-        """Findings that need the place where the job will run to be asked; left out with --offline."""
+    def submit_command(self, plan: Plan) -> str:
+        """The line of bash that hands the script over, a pure function of the plan."""
 
-    def examine(self, profile: Profile, workspace: Workspace) -> Iterator[Line]:
-        """Is that place reachable and usable: `doctor`.
-
-        Raises:
-            ClusterError: it cannot be reached.
-        """
-
-    def submit(self, plan: Plan, workspace: Workspace) -> dict[str, Any]:
+    def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Start the job whose directory is complete; returns what is needed to find it again."""
 
     def status(self, record: Record) -> Status:

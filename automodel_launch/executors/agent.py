@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import backends, executors
+from automodel_launch import backends, contract
 from automodel_launch.backends import trackers
 from automodel_launch.errors import ProfileError
 from automodel_launch.executors.containers import container
 from automodel_launch.plan import secrets
+from automodel_launch.profile import secret_names
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
 
-SCHEMA = 1
 HEARTBEAT_S = 10.0
 
 
 def spec(
     plan: Plan,
+    environ: Mapping[str, str],
     *,
     python: str,
     port: int | None,
@@ -37,28 +38,28 @@ def spec(
         ProfileError: a variable that no job can have.
     """
     profile = plan.profile
-    forwarded = _forwarded(plan)
+    forwarded = _forwarded(plan, environ)
     setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
     backend = backends.of(plan.recipe)
     script = plan.recipe.path
     return {
-        "schema": SCHEMA,
+        "schema": contract.AGENT_SCHEMA,
         "job_id": plan.job_id,
         "run_name": plan.run_name,
         "job_dir": plan.job_dir,
         "run_dir": plan.run_dir,
-        "code_dir": f"{plan.job_dir}/code",
+        "code_dir": f"{plan.job_dir}/{contract.CODE}",
         "python": python,
         "launch": "ft" if starts_with_ft(plan) else plan.recipe.launch,
         "script": f"recipes/{script.name}" if _is_shipped(plan, script.name) else script.name,
-        "args": ["--config", f"{plan.job_dir}/config.yaml"],
+        "args": ["--config", f"{plan.job_dir}/{contract.CONFIG}"],
         "nnodes": plan.nodes,
         "nproc_per_node": plan.processes_per_node,
         "rendezvous": {"id": plan.job_id, "port": port},
         "env": {
-            "LAUNCH_JOB_ID": plan.job_id,
-            "LAUNCH_JOB_DIR": plan.job_dir,
-            "LAUNCH_RUN_DIR": plan.run_dir,
+            contract.JOB_ID_VAR: plan.job_id,
+            contract.JOB_DIR_VAR: plan.job_dir,
+            contract.RUN_DIR_VAR: plan.run_dir,
             "TQDM_DISABLE": "1",  # AutoModel's bar would stand before every line of the log
             **trackers.environment(backend.trackers(plan.config), plan.run_name, f"{plan.executor} {plan.run_dir}"),
             **({} if inherits else forwarded),
@@ -66,7 +67,7 @@ def spec(
         },
         "setup_lines": setup,
         "startup_commands": list(profile.startup_commands),
-        "secrets_file": f"{plan.job_dir}/{secrets.FILE}" if profile.secrets and not inherits else None,
+        "secrets_file": f"{plan.job_dir}/{contract.SECRETS}" if profile.secrets and not inherits else None,
         "stop_grace_s": float(profile.stop_grace),
         "heartbeat_s": HEARTBEAT_S,
         "stop_with_parent": stop_with_parent,
@@ -74,7 +75,7 @@ def spec(
         "chain": chain,
         "max_nan_steps": profile.max_nan_steps,
         "checkpoint_dir": backend.checkpoint_dir(plan.config),
-        "workdir": container.workdir(plan) if executors.get(plan.executor).image(profile) else None,
+        "workdir": container.workdir(plan) if plan.image else None,
     }
 
 
@@ -91,22 +92,22 @@ def stall_seconds(stall: str | None) -> float | None:
 
 
 def _is_shipped(plan: Plan, name: str) -> bool:
-    return any(file.path == f"code/recipes/{name}" and file.source == plan.recipe.path for file in plan.files)
+    return any(file.path == f"{contract.RECIPES}/{name}" and file.source == plan.recipe.path for file in plan.files)
 
 
-def _forwarded(plan: Plan) -> dict[str, str]:
+def _forwarded(plan: Plan, environ: Mapping[str, str]) -> dict[str, str]:
     """Values behind `env`; names and values that the agent could not set are refused here, not in the queue."""
     profile, sources = plan.profile, plan.profile_sources
     for name, value in profile.env_vars.items():
         key = f"env_vars ({sources.get(f'env_vars.{name}', plan.profile_name)})"
-        secrets.check_name(name, key)
+        secret_names.check_name(name, key)
         if "\0" in value:
             raise ProfileError(f"{key}: {name}: no variable can hold a NUL character.")
     key = f"secrets ({sources.get('secrets', plan.profile_name)})"
     for name in profile.secrets:
-        secrets.check_name(name, key)
+        secret_names.check_name(name, key)
         if name in profile.env or name in profile.env_vars:
             raise ProfileError(f"{key}: {name} stands in env or env_vars too, where its value would be seen.")
     if any("\0" in line for line in (*profile.setup_lines, *profile.startup_commands)):
         raise ProfileError("setup_lines, startup_commands: no shell line can hold a NUL character.")
-    return secrets.forwarded(profile.env, os.environ, f"env ({sources.get('env', plan.profile_name)})")
+    return secrets.forwarded(profile.env, environ, f"env ({sources.get('env', plan.profile_name)})")

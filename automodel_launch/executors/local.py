@@ -13,33 +13,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automodel_launch import contract
 from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.executors import agent, nemo
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.remote import gpus
-from automodel_launch.remote.filesystem import HERE, Place
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.remote.shell import LocalShell, Shell
 
 if TYPE_CHECKING:
-    from automodel_launch.doctor.diagnosis import Line
-    from automodel_launch.executors.containers.mounts import Mount
-    from automodel_launch.plan.finding import Finding
+    from automodel_launch.plan.mounts import Mount
     from automodel_launch.plan.plan import Plan
     from automodel_launch.profile.schema import Profile
     from automodel_launch.workspace import Workspace
 
 CPU_PROCESSES = 2  # enough to be a real distributed run, few enough for a laptop
-_KEYS = {
-    *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port"),
-    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall", "max_nan_steps"),
-    "launcher",
-    *("code", "remote_job_dir", "data_dir"),
-}
 
 
 class LocalMachine:
@@ -49,7 +42,6 @@ class LocalMachine:
     many_nodes = False
     interrupt_stops = True
     poll_s = 0.2
-    keys = frozenset(_KEYS)
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """runs/ in the checkout, unless `remote_job_dir` says otherwise."""
@@ -63,13 +55,13 @@ class LocalMachine:
         """This machine's."""
         return LocalShell()
 
-    def place(self, profile: Profile) -> Place:
+    def place(self, profile: Profile) -> FileSystem:
         """This machine's file systems."""
-        return HERE
+        return LOCAL
 
-    def place_of(self, record: Record) -> Place:
+    def place_of(self, record: Record) -> FileSystem:
         """This machine's file systems."""
-        return HERE
+        return LOCAL
 
     def processes(self, profile: Profile) -> int:
         """`nproc_per_node`; "auto" is the number of GPUs, or 2 on a CPU; default: `gpus_per_node`."""
@@ -82,45 +74,44 @@ class LocalMachine:
         """No container here."""
         return None
 
-    def mounts(self, plan: Plan) -> list[Mount]:
+    def mounts(self, plan: Plan, environ: Mapping[str, str]) -> list[Mount]:
         """No container here."""
         return []
 
-    def agent(self, plan: Plan) -> dict[str, Any]:
+    def agent(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
         """An attached job ends with the command that started it; one from --batch outlives it."""
         python = plan.profile.python or sys.executable
-        return agent.spec(plan, python=python, port=plan.profile.rdzv_port, stop_with_parent=plan.mode == "run")
+        return agent.spec(
+            plan, environ, python=python, port=plan.profile.rdzv_port, stop_with_parent=plan.mode == "run"
+        )
 
     def script(self, plan: Plan) -> str:
         """A bash script that becomes the node agent, which detaches itself."""
         start = [
             sys.executable,
-            f"{plan.job_dir}/code/recipes/node_agent.py",
+            f"{plan.job_dir}/{contract.NODE_AGENT}",
             "run",
-            f"{plan.job_dir}/agent.json",
+            f"{plan.job_dir}/{contract.AGENT}",
             "--detach",
         ]
         return f"#!/usr/bin/env bash\n# job {plan.job_id}\nexec {shlex.join(start)}\n"
 
-    def questions(self, plan: Plan) -> Iterator[Finding]:
-        """None: checks/machine.py looks at this machine, offline too."""
-        return iter(())
+    def submit_command(self, plan: Plan) -> str:
+        """NeMo-Run's LocalExecutor runs it."""
+        return f"bash {shlex.quote(f'{plan.job_dir}/{contract.SCRIPT}')}"
 
-    def examine(self, profile: Profile, workspace: Workspace) -> Iterator[Line]:
-        """Python and its packages, the job root, GPUs."""
-        from automodel_launch.doctor import local
-
-        root, python = self.job_root(profile, workspace), profile.python or sys.executable
-        return local.lines(root, python, self.processes(profile), profile.gpus_per_node)
-
-    def submit(self, plan: Plan, workspace: Workspace) -> dict[str, Any]:
+    def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Start the agent.
 
         Raises:
             ClusterError: it did not start.
         """
         with nemo.experiment(plan.run_name, plan.job_id, workspace.nemo_run_home / plan.profile_name) as (run, exp):
-            exp.add(run.Script(path=f"{plan.job_dir}/script"), executor=run.LocalExecutor(), name="job")
+            changed = {name: value for name, value in environ.items() if os.environ.get(name) != value}
+            unset = "".join(f" -u {shlex.quote(name)}" for name in os.environ if name not in environ)
+            start = f"exec env{unset} {plan.submit}"  # exec: the agent watches its parent, the launcher
+            script = run.Script(inline=start, env=changed)
+            exp.add(script, executor=run.LocalExecutor(), name="job")
             exp.run(detach=False)  # returns when the script is started; closing waits for its end, a fork away
         job_dir = JobDir(Path(plan.job_dir))
         node = job_dir.node(0)
@@ -156,9 +147,9 @@ class LocalMachine:
         """
         job_dir = JobDir(Path(record.job_dir))
         number = int((job_dir.node(0) or {}).get("attempt", -1)) + 1
-        environ = {**os.environ, "LAUNCH_ATTEMPT": str(number), "LAUNCH_WATCH_PID": "1"}
+        environ = {**os.environ, contract.ATTEMPT_VAR: str(number), contract.WATCH_PID_VAR: "1"}
         done = subprocess.run(
-            ["bash", f"{record.job_dir}/script"], env=environ, capture_output=True, text=True, check=False
+            ["bash", f"{record.job_dir}/{contract.SCRIPT}"], env=environ, capture_output=True, text=True, check=False
         )
         node = job_dir.node(0)
         if done.returncode or node is None:

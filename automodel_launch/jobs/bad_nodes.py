@@ -9,15 +9,12 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
-from automodel_launch import executors, workspace
+from automodel_launch import contract, executors, workspace
 from automodel_launch.errors import ClusterError, ProfileError, UsageError
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.profile import profiles
-from automodel_launch.profile.schema import validate
-from automodel_launch.remote.filesystem import Place
-
-FORGOTTEN_S = 24 * 3600.0  # as in recipes/node_agent_lib/bad_nodes.py
-FILE = "bad-nodes.jsonl"
+from automodel_launch.profile.validation import validate
+from automodel_launch.remote.filesystem import FileSystem
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,9 @@ class BadNode:
     job_id: str
 
 
-def known(job_root: str, place: Place, now: float) -> list[BadNode]:
+def known(job_root: str, place: FileSystem, now: float) -> list[BadNode]:
     """Nodes that are bad now, by name; the last word on a node counts."""
-    found = place.read(f"{job_root}/{FILE}", -(2**20))
+    found = place.read(f"{job_root}/{contract.BAD_NODES}", -(2**20))
     bad: dict[str, BadNode] = {}
     for line in found[0].splitlines() if found else ():
         entry = parse(line) or {}
@@ -41,9 +38,9 @@ def known(job_root: str, place: Place, now: float) -> list[BadNode]:
         if not isinstance(name, str) or not isinstance(when, (int, float)):
             continue
         bad.pop(name, None)
-        if not entry.get("forgiven") and now - when < FORGOTTEN_S:
+        if not entry.get("forgiven") and now - when < contract.BAD_NODE_S:
             why, job_id = str(entry.get("why", "")), str(entry.get("job_id", ""))
-            bad[name] = BadNode(name, when, when + FORGOTTEN_S, why, job_id)
+            bad[name] = BadNode(name, when, when + contract.BAD_NODE_S, why, job_id)
     return [bad[name] for name in sorted(bad)]
 
 
@@ -62,9 +59,9 @@ def nodes(args: argparse.Namespace) -> int:
             listed = ", ".join(entry.node for entry in bad) or "none"
             raise UsageError(f"--forgive {args.forgive}: it is not on the list of bad nodes ({listed}).")
         line = shlex.quote(json.dumps({"time": time.time(), "node": args.forgive, "forgiven": True}))
-        done = executor.shell(profile).run(f"echo {line} >> {shlex.quote(f'{root}/{FILE}')}")
+        done = executor.shell(profile).run(f"echo {line} >> {shlex.quote(f'{root}/{contract.BAD_NODES}')}")
         if done.code:
-            raise ClusterError(f"{root}/{FILE} cannot be written: {done.err.strip()}")
+            raise ClusterError(f"{root}/{contract.BAD_NODES} cannot be written: {done.err.strip()}")
         bad = [entry for entry in bad if entry.node != args.forgive]
     if args.json:
         print(json.dumps([asdict(entry) for entry in bad], indent=1))

@@ -6,27 +6,28 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from automodel_launch import contract
 from automodel_launch.jobs.jobdir import parse
-from automodel_launch.remote.filesystem import Place
+from automodel_launch.remote.filesystem import FileSystem
 
 TAIL = 2**20  # bytes of the file that are read: thousands of attempts
 
 
-def attempts(run_dir: str, place: Place) -> list[dict[str, Any]]:
+def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
     """One object an attempt, oldest first: what its beginning and its end have said, under the keys of the file.
 
     `began` and `ended` are unix seconds; an attempt that nobody has closed has no `ended` and no `state`.
     """
-    found = place.read(f"{run_dir}/history.jsonl", -TAIL)
+    found = place.read(f"{run_dir}/{contract.HISTORY}", -TAIL)
     entries = [entry for line in (found[0].splitlines() if found else ()) if (entry := parse(line))]
     merged: dict[tuple[str, int], dict[str, Any]] = {}
     for entry in entries:
         key = (str(entry.get("job_id")), _number(entry.get("attempt")))
         event, when = entry.get("event"), entry.get("time")
-        if event == "begun":
+        if event == contract.HISTORY_BEGUN:
             told = {"began": when, "nodes": entry.get("nodes") or [], "slurm_id": entry.get("slurm_id")}
             merged[key] = {"job_id": key[0], "attempt": key[1], **told}
-        elif event == "ended":
+        elif event == contract.HISTORY_ENDED:
             rest = {k: v for k, v in entry.items() if k not in ("event", "time")}
             merged[key] = {**merged.get(key, {"nodes": []}), **rest, "ended": when}
     return list(merged.values())

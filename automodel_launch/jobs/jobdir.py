@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from automodel_launch import contract
 from automodel_launch.jobs.records import Status
-from automodel_launch.remote.filesystem import HERE, Place
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 METRICS_TAIL = 4096  # bytes; holds the last steps of metrics.jsonl
 
@@ -19,7 +20,7 @@ class JobDir:
     """Readers of `<job root>/<job id>/`; every file is written atomically, so a reader sees it whole or not at all."""
 
     path: Path | str
-    place: Place = HERE
+    place: FileSystem = LOCAL
 
     def file(self, name: str) -> str:
         """Path of a file, on the side where the job runs."""
@@ -27,29 +28,29 @@ class JobDir:
 
     def exit_record(self) -> dict[str, Any] | None:
         """exit.json: how the job ended, written by itself."""
-        return self._json("exit.json")
+        return self._json(contract.EXIT)
 
     def node(self, rank: int) -> dict[str, Any] | None:
         """nodes/RANK.json: the heartbeat of a node's agent."""
-        return self._json(f"nodes/{rank}.json")
+        return self._json(contract.node_file(rank))
 
     def log(self, rank: int) -> str:
         """Log of a global rank."""
-        return self.file(f"logs/rank-{rank}.log")
+        return self.file(contract.rank_log(rank))
 
     def ranks(self) -> list[int]:
         """Global ranks that have a log, in order."""
-        names = (name.removeprefix("rank-").removesuffix(".log") for name in self.place.names(self.file("logs")))
-        return sorted(int(name) for name in names if name.isdigit())
+        found = (contract.rank_of_log(name) for name in self.place.names(self.file(contract.LOGS)))
+        return sorted(rank for rank in found if rank is not None)
 
     def agent_log(self, node: int = 0) -> str | None:
         """What the node's agent said: startup commands, torchrun."""
-        found = self.place.read(self.file(f"logs/agent-{node}.log"))
+        found = self.place.read(self.file(contract.agent_log(node)))
         return None if found is None else found[0].decode(errors="replace")
 
     def last_metrics(self) -> dict[str, Any] | None:
         """The last training step of metrics.jsonl."""
-        found = self.place.read(self.file("metrics.jsonl"), -METRICS_TAIL)
+        found = self.place.read(self.file(contract.METRICS), -METRICS_TAIL)
         records = (parse(line) for line in reversed(found[0].splitlines() if found else []))
         return next((record for record in records if record and "loss" in record), None)
 
@@ -85,8 +86,7 @@ class JobDir:
 
 def from_record(ended: dict[str, Any]) -> Status:
     """The status that an exit.json tells."""
-    keys = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
-    told: dict[str, Any] = {key: ended.get(key) for key in keys}
+    told: dict[str, Any] = {key: ended.get(key) for key in contract.STATUS_KEYS}
     return Status(ended["state"], **told)
 
 

@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from automodel_launch import contract
 from automodel_launch.errors import JobError
 from automodel_launch.suggest import did_you_mean
 
 SETTLED_S = 3600.0
 """After it an end is final. Until then somebody may requeue the job; slurmctld has it for MinJobAge (300 s)."""
-
-ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED"})
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Status:
     @property
     def over(self) -> bool:
         """The job has ended."""
-        return self.state in ENDED
+        return self.state in contract.ENDED
 
 
 @dataclass(frozen=True)

@@ -3,51 +3,51 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
-from automodel_launch.config.configs import flatten
+from automodel_launch import contract
+from automodel_launch.config.dotted import flatten
 from automodel_launch.jobs.jobdir import parse
-from automodel_launch.remote.filesystem import HERE, Place
-
-# nemo_automodel 0.7.0, components/checkpoint: epoch_E_step_S, with `.incomplete` inside while it is being saved.
-_CHECKPOINT = re.compile(r"epoch_\d+_step_(\d+)")
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 
-def begin(run_dir: str, trained: dict[str, Any], place: Place = HERE, world_size: int | None = None) -> None:
+def begin(run_dir: str, trained: dict[str, Any], place: FileSystem = LOCAL, world_size: int | None = None) -> None:
     """Record what the run trains, and with how many processes, when its first job is submitted."""
     place.make(run_dir)
-    if place.read(f"{run_dir}/run.json") is None:
-        place.put(run_dir, {}, {"run.json": json.dumps({"trained": trained, "world_size": world_size}, indent=1)})
+    if place.read(f"{run_dir}/{contract.RUN}") is None:
+        place.put(run_dir, {}, {contract.RUN: json.dumps({"trained": trained, "world_size": world_size}, indent=1)})
 
 
-def world_size(run_dir: str, place: Place = HERE) -> int | None:
+def world_size(run_dir: str, place: FileSystem = LOCAL) -> int | None:
     """The number of processes that the run was begun with."""
-    begun = (_read(f"{run_dir}/run.json", place) or {}).get("world_size")
+    begun = (_read(f"{run_dir}/{contract.RUN}", place) or {}).get("world_size")
     return begun if isinstance(begun, int) else None
 
 
-def differences(run_dir: str, trained: dict[str, Any], place: Place = HERE) -> list[str]:
+def differences(run_dir: str, trained: dict[str, Any], place: FileSystem = LOCAL) -> list[str]:
     """Keys in which `trained` differs from what the run was begun with; none for a run that is not there yet."""
-    begun = (_read(f"{run_dir}/run.json", place) or {}).get("trained")
+    begun = (_read(f"{run_dir}/{contract.RUN}", place) or {}).get("trained")
     if not isinstance(begun, dict):
         return []
     old, new = dict(flatten(begun)), dict(flatten(json.loads(json.dumps(trained))))
     return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
 
-def finished(run_dir: str, place: Place = HERE) -> dict[str, Any] | None:
+def finished(run_dir: str, place: FileSystem = LOCAL) -> dict[str, Any] | None:
     """finished.json, which the recipe writes when the run has reached its end: step, checkpoint, hf."""
-    return _read(f"{run_dir}/finished.json", place)
+    return _read(f"{run_dir}/{contract.FINISHED}", place)
 
 
-def last_step(checkpoints: str, place: Place = HERE) -> int | None:
+def last_step(checkpoints: str, place: FileSystem = LOCAL) -> int | None:
     """Step of the last checkpoint that is not in the middle of being saved."""
-    found = {int(match.group(1)): name for name in place.names(checkpoints) if (match := _CHECKPOINT.fullmatch(name))}
-    whole = (s for s in sorted(found, reverse=True) if ".incomplete" not in place.names(f"{checkpoints}/{found[s]}"))
+    steps = {name: contract.checkpoint_step(name) for name in place.names(checkpoints)}
+    found = {step: name for name, step in steps.items() if step is not None}
+    whole = (
+        s for s in sorted(found, reverse=True) if contract.INCOMPLETE not in place.names(f"{checkpoints}/{found[s]}")
+    )
     return next(whole, None)
 
 
-def _read(path: str, place: Place) -> dict[str, Any] | None:
+def _read(path: str, place: FileSystem) -> dict[str, Any] | None:
     found = place.read(path)
     return None if found is None else parse(found[0])

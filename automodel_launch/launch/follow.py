@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from automodel_launch import executors
+from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.progress import Progress
-from automodel_launch.remote.filesystem import HERE, Found, Place
+from automodel_launch.remote.filesystem import LOCAL, FileRead, FileSystem
 
 SECOND_INTERRUPT_S = 3.0
 METRICS = -1  # beside the ranks
 FORGOTTEN_S = 60.0  # a record that a network file system shows late is still found within it
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
@@ -32,7 +30,7 @@ class Tail:
     path: Path | str
     offset: int = 0
     rest: bytes = b""
-    place: Place = HERE
+    place: FileSystem = LOCAL
 
     def lines(self, last: bool = False) -> Iterator[str]:
         """Lines since the last call; with `last`, also an unfinished one."""
@@ -44,7 +42,7 @@ class Tail:
         """What to read next."""
         return str(self.path), self.offset
 
-    def take(self, found: Found) -> list[str]:
+    def take(self, found: FileRead) -> list[str]:
         """Whole lines of what was read."""
         data, size = found or (b"", self.offset)
         if size < self.offset:  # another file of that name
@@ -60,7 +58,7 @@ class Tail:
         return [_text(rest)] if rest else []
 
 
-def new_lines(tails: Mapping[Any, Tail], place: Place, last: bool = False) -> Iterator[tuple[Any, str]]:
+def new_lines(tails: Mapping[Any, Tail], place: FileSystem, last: bool = False) -> Iterator[tuple[Any, str]]:
     """New lines of several files with their keys; a round trip for each CHUNK of bytes, so memory has a bound.
 
     What is written meanwhile is left to the next call: a job that logs faster than we read must not hold us here.
@@ -87,26 +85,6 @@ def _text(line: bytes) -> str:
 
 
 @dataclass
-class Interrupts:
-    """Ctrl-C, SIGTERM and SIGHUP while following: what to do is the executor's matter, see `Follower.interrupted`."""
-
-    received: list[tuple[int, float]] = field(default_factory=list)
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Collect the signals instead of dying of them."""
-        old = {number: signal.signal(number, self._note) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: Any) -> None:
-        self.received.append((number, time.monotonic()))
-
-
-@dataclass
 class Follower:
     """Follows one job. `out` takes the log, `err` our own talk and, on a terminal, the live line."""
 
@@ -120,19 +98,20 @@ class Follower:
     def __post_init__(self) -> None:
         self.place = executors.get(self.record.executor).place_of(self.record)
         self.job = JobDir(self.record.job_dir, self.place)
-        self.tails: dict[int, Tail] = {METRICS: Tail(self.job.file("metrics.jsonl"), place=self.place)}
+        self.tails: dict[int, Tail] = {METRICS: Tail(self.job.file(contract.METRICS), place=self.place)}
         self.progress = Progress(self.record.max_steps)
         self.live = self.err.isatty()
         self.handled = 0
         self.said: tuple[str, ...] = ()
         self.forgotten_since: float | None = None
 
-    def run(self) -> tuple[Status, int]:
+    def run(self, interrupts: Interrupts | None = None) -> tuple[Status, int]:
         """Follow to the end; the job's last status and the exit code for this command.
 
-        130 when Ctrl-C ended the following, 143 and 129 for SIGTERM and SIGHUP.
+        `interrupts` holds signals that came while the job was submitted. 130 when Ctrl-C ended the following, 143 and
+        129 for SIGTERM and SIGHUP.
         """
-        interrupts = Interrupts()
+        interrupts = interrupts or Interrupts()
         with interrupts.caught():
             while True:
                 status = self._look()
@@ -269,7 +248,7 @@ def closing_block(record: Record, status: Status) -> str:
     return "\n".join(lines)
 
 
-def _results(record: Record, status: Status, place: Place) -> Iterator[str]:
+def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]:
     from automodel_launch.jobs import history, rundir
 
     tried = history.attempts(record.run_dir, place)

@@ -31,7 +31,7 @@ def source(plan: Plan, key: str) -> str:
             (where for leaf, where in plan.provenance.items() if leaf.startswith(f"{key}.")), None
         )
         if found:
-            return found
+            return str(found)
         key = key.rpartition(".")[0]
     return plan.config_name
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from automodel_launch.errors import ConfigError
 from automodel_launch.plan import gitstate
 
+AGENT = ("node_agent.py", "node_agent_lib", "contract.py")  # of recipes/: what every job is started by
 LIMIT_BYTES = 100 * 10**6
 _SKIPPED = {"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints"}
 
@@ -56,12 +57,12 @@ class PlannedFile:
 
 
 def collect(
-    recipes: Path, recipe: Path, code: Iterable[str], base: Path, packager: str | None = None
+    recipes: Path, script: Path, parts: Iterable[str], code: Iterable[str], base: Path, packager: str | None = None
 ) -> tuple[PlannedFile, ...]:
     """Everything below `code/` in the job's directory, sorted by path.
 
-    `recipe` is the script to run; one from elsewhere than `recipes` travels too. `code` are paths relative to `base`,
-    read as `packager` says.
+    `script` is the recipe to run, `parts` the files and folders beside it that it is made of. The node agent, in
+    `recipes`, always travels. `code` are paths relative to `base`, read as `packager` says.
 
     Raises:
         ConfigError: a path of `code` does not exist or leaves `base`, or more than 100 MB would travel.
@@ -69,9 +70,9 @@ def collect(
     code, base = tuple(code), base.resolve()
     if packager == "none" and code:
         raise ConfigError('code: nothing of it travels with packager = "none".', "take one of the two out")
-    found: dict[str, Path] = {f"recipes/{file.relative_to(recipes).as_posix()}": file for file in _files(recipes)}
-    if not recipe.is_relative_to(recipes):
-        found[recipe.name] = recipe
+    found = _beside(recipes, AGENT, "recipes/")
+    own = "recipes/" if script.is_relative_to(recipes) else ""
+    found |= _beside(script.parent, (script.name, *parts), own)
     committed: dict[str, tuple[Path, Committed]] = {}
     for written in code:
         if packager == "git":
@@ -84,6 +85,12 @@ def collect(
     planned = [_planned(f"code/{name}", source) for name, source in found.items() if name not in committed]
     planned += [_planned(f"code/{name}", source, content) for name, (source, content) in committed.items()]
     return tuple(sorted(planned, key=lambda file: file.path))
+
+
+def _beside(folder: Path, names: Iterable[str], prefix: str) -> dict[str, Path]:
+    present = (folder / name for name in names)
+    files = (file for path in present if path.exists() for file in _files(path))
+    return {f"{prefix}{file.relative_to(folder).as_posix()}": file for file in files}
 
 
 def verify(files: Iterable[PlannedFile]) -> None:

@@ -1,25 +1,18 @@
-"""Profile x Recipe x Config -> Plan: an immutable value that holds everything that will happen, with its hash."""
+"""Plan: an immutable value that holds everything that will happen. It looks nothing up: launch/planning.py fills it."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from automodel_launch import executors
-from automodel_launch.config import artifacts, configs, envscope, yamlio
-from automodel_launch.errors import ProfileError
-from automodel_launch.plan import naming, packaging
+from automodel_launch.config import artifacts, yamlio
+from automodel_launch.frozen import freeze
+from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.packaging import PlannedFile
 from automodel_launch.plan.recipes import Recipe
-from automodel_launch.plan.secrets import is_secret
-from automodel_launch.profile import profiles
-from automodel_launch.profile.schema import Profile, validate
-from automodel_launch.remote.filesystem import HERE, Place
-from automodel_launch.workspace import Workspace
+from automodel_launch.profile.schema import Profile
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 Mode = Literal["run", "batch"]
 
@@ -28,8 +21,20 @@ Mode = Literal["run", "batch"]
 class Plan:
     """What will be submitted. Two launches with equal `plan_hash` differ in nothing but the job's id.
 
-    `script` is what is handed to the executor, to the byte; `agent` is the node agent's agent.json; `texts` are the
-    files of the job's directory that the launcher writes, beside those in `files` that it copies.
+    Attributes:
+        trained: the config as it identifies the run: without the names of run and directories.
+        place: the file system that holds the job's directory.
+        here: the job runs on this machine, so its paths can be looked at.
+        data_dir: default directory of prepared data, on the side where the job runs.
+        deferred: names of variables that the job resolves.
+        unset: names in `env` and `secrets` that the submitter's shell lacks.
+        image: the container image, in the form that its runtime takes; None where there is none.
+        artifacts: key of `run` (data) -> the manifest that it stands for.
+        mounts: what the job's container sees of the machine around it.
+        agent: the node agent's agent.json.
+        texts: the files of the job's directory that the launcher writes, beside those in `files` that it copies.
+        script: what is handed to the executor, to the byte.
+        submit: the command that hands it over, as a line of bash.
     """
 
     job_id: str
@@ -39,20 +44,31 @@ class Plan:
     config_name: str
     profile_name: str
     profile: Profile
-    profile_sources: dict[str, str]
+    profile_sources: dict[str, Any]
     job_root: str
+    place: FileSystem
+    here: bool
+    data_dir: str
+    image: str | None
     processes_per_node: int
-    trained: dict[str, Any]  # the config as it identifies the run: without the names of run and directories
+    trained: dict[str, Any]
     config: dict[str, Any]
-    provenance: dict[str, str]
+    provenance: dict[str, Any]
     deferred: tuple[str, ...]
+    unset: tuple[str, ...]
     files: tuple[PlannedFile, ...]
-    texts: dict[str, str]
-    agent: dict[str, Any]
-    script: str
-    artifacts: dict[str, dict[str, Any]]  # key of `run` (data) -> the manifest that it stands for
+    artifacts: dict[str, Any]
+    mounts: tuple[Mount, ...] = ()
+    agent: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, Any] = field(default_factory=dict)
+    script: str = ""
+    submit: str = ""
     plan_hash: str = ""
-    data_dir: str = ""
+
+    def __post_init__(self) -> None:
+        """Nothing behind the hash can be changed, however deep it lies; so a Plan is hashable, too."""
+        for item in fields(self):
+            object.__setattr__(self, item.name, freeze(getattr(self, item.name)))
 
     @property
     def executor(self) -> str:
@@ -60,19 +76,9 @@ class Plan:
         return self.profile.executor
 
     @property
-    def here(self) -> bool:
-        """The job runs on this machine: its paths can be looked at."""
-        return executors.get(self.executor).here
-
-    @property
-    def place(self) -> Place:
-        """The file system that holds the job's directory."""
-        return executors.get(self.executor).place(self.profile)
-
-    @property
     def visible(self) -> bool:
         """The job's file system is one that this machine sees, so that looking costs nothing."""
-        return self.place == HERE
+        return self.place == LOCAL
 
     @property
     def nodes(self) -> int:
@@ -99,6 +105,10 @@ class Plan:
         """The directory that all jobs of one run share."""
         return f"{self.job_root}/{self.run_name}"
 
+    def source(self, key: str) -> str:
+        """Where a key of the profile was set; the profile itself where nobody did."""
+        return str(self.profile_sources.get(key, self.profile_name))
+
     def document(self) -> dict[str, Any]:
         """The plan as JSON data, with the keys that `--dry-run --json` promises."""
         return {
@@ -115,6 +125,7 @@ class Plan:
             "world_size": self.world_size,
             "launch": self.recipe.launch,
             "command": self.command,
+            "submit": self.submit,
             "script": self.script,
             "config": yamlio.json_value(self.config),
             "provenance": self.provenance,
@@ -124,145 +135,13 @@ class Plan:
             + [_described(path, text) for path, text in self.texts.items()],
             "env": sorted({*self.agent["env"], *self.profile.env, *self.profile.secrets}),
             "secrets": list(self.profile.secrets),
-            "mounts": [mount.text for mount in executors.get(self.executor).mounts(self)],
-            "container_image": executors.get(self.executor).image(self.profile),
+            "mounts": [mount.text for mount in self.mounts],
+            "container_image": self.image,
             "job_dir": self.job_dir,
             "run_dir": self.run_dir,
             "profile_values": self.profile.model_dump(mode="json", exclude_defaults=True),
             "profile_sources": self.profile_sources,
         }
-
-
-def make(
-    workspace: Workspace,
-    env_file: profiles.EnvFile,
-    profile_name: str,
-    recipe: Recipe,
-    layered: configs.Layered,
-    *,
-    mode: Mode = "run",
-    name: str | None = None,
-    fresh: bool = False,
-    offline: bool = False,
-    environ: Mapping[str, str] | None = None,
-) -> Plan:
-    """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`.
-
-    Raises:
-        LaunchError: the parts do not fit together; see profiles, configs and packaging.
-    """
-    environ = os.environ if environ is None else environ
-    profile, sources = _profile(env_file, profile_name, recipe, layered, environ)
-    executor = executors.get(profile.executor)
-    root = executor.job_root(profile, workspace)
-    scope = _scope(profile, layered, environ)
-    own = profile.model_dump(mode="json", exclude_none=True)  # `${HOME}` in a shell line of it is no reference
-    run_values: dict[str, Any] = {
-        "env": {key: value for key, value in own.items() if "${" not in json.dumps(value)},
-        "data_dir": profile.data_dir or executor.data_dir(profile, workspace),
-        **{section: values for section, values in env_file.sections.items() if section != "cli"},
-    }
-    run_values["wandb"] = {**run_values.get("wandb", {}), **layered.section("wandb", dict, "mapping")}
-    scope.artifacts = _artifacts(run_values, executor.place(profile), offline)
-    trained = layered.resolve({**run_values, "name": "@run", "dir": "@run"}, scope).data
-    trained = yamlio.json_value(trained)
-    run_name = name or naming.run_name(recipe.name, layered.name, trained)
-    naming.check(run_name)
-    # Over a connection nothing is asked here: submit takes the next id where this one is taken.
-    names = HERE.names(root) if executor.place(profile) == HERE else []
-    if fresh:
-        run_name = naming.free_name(run_name, names)
-    config = layered.resolve({**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope)
-    draft = Plan(
-        job_id="",
-        run_name=run_name,
-        mode=mode,
-        recipe=recipe,
-        config_name=layered.name,
-        profile_name=profile_name,
-        profile=profile,
-        profile_sources=sources,
-        job_root=root,
-        data_dir=run_values["data_dir"],
-        processes_per_node=executor.processes(profile) if recipe.launch == "torchrun" else 1,
-        trained=trained,
-        config=config.data,
-        provenance=config.sources,
-        deferred=config.deferred,
-        files=packaging.collect(workspace.recipes, recipe.path, profile.code, workspace.root, profile.packager),
-        texts={},
-        agent={},
-        script="",
-        artifacts=scope.artifacts.used,
-    )
-    return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records))
-
-
-def with_job_id(draft: Plan, job_id: str) -> Plan:
-    """The plan for a job of this id. Its hash is that of the same plan with a fixed id, so it leaves the id out."""
-    anonymous = _complete(replace(draft, job_id="@job", plan_hash=""))
-    document = anonymous.document()
-    del document["plan_hash"]
-    canonical = json.dumps({**document, "agent": anonymous.agent}, sort_keys=True, ensure_ascii=False)
-    plan_hash = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
-    return replace(_complete(replace(draft, job_id=job_id)), plan_hash=plan_hash)
-
-
-def _complete(plan: Plan) -> Plan:
-    """Fill in what depends on the job's id: the agent's spec, the texts and the script."""
-    executor = executors.get(plan.executor)
-    agent = executor.agent(plan)
-    texts = {
-        "config.yaml": yamlio.dump(plan.config),
-        "agent.json": json.dumps(agent, indent=1, ensure_ascii=False) + "\n",
-    }
-    plan = replace(plan, agent=agent, texts=texts)
-    return replace(plan, script=executor.script(plan))
-
-
-def _profile(
-    env_file: profiles.EnvFile, name: str, recipe: Recipe, layered: configs.Layered, environ: Mapping[str, str]
-) -> tuple[Profile, dict[str, str]]:
-    run_env = layered.run_env(envscope.EnvScope(environ))
-    own = profiles.Layer(f"{layered.path.name} run.env", run_env)
-    validate(profiles.merge([own])[0], lambda key: f"{own.source}: {key}")  # also what a stronger layer hides
-    layers = [
-        profiles.Layer(f"recipe {recipe.name}", recipe.profile_defaults),
-        own,
-        *env_file.layers(name),
-        profiles.Layer("override run.env", layered.profile_overrides),
-    ]
-    values, sources = profiles.merge(layers)
-    profile = validate(values, lambda key: f"{key} ({sources.get(key, name)})")
-    written = [variable for variable in profile.env_vars if is_secret(variable)]
-    if written:
-        raise ProfileError(
-            f"env_vars.{written[0]} ({sources[f'env_vars.{written[0]}']}): a secret's value does not belong there; it"
-            " would stand in the plan and in the job's files.",
-            f'export {written[0]}=..., and secrets = ["{written[0]}"] in the profile',
-        )
-    if profile.nodes > 1 and not executors.get(profile.executor).many_nodes:
-        raise ProfileError(
-            f"nodes = {profile.nodes} ({sources['nodes']}): executor '{profile.executor}' runs on one machine.",
-            "nodes = 1, or a profile with another executor",
-        )
-    return profile, sources
-
-
-def _artifacts(run_values: dict[str, Any], place: Place, offline: bool) -> artifacts.Artifacts:
-    section = run_values.setdefault("artifacts", {})
-    section = run_values["artifacts"] = {"root": f"{run_values['data_dir']}/artifacts", **section}
-    root = os.path.expanduser(section["root"]) if place == HERE else section["root"]  # noqa: PTH111
-    if not root.startswith("/"):
-        raise ProfileError(f"[artifacts] root = {root!r} is relative, and jobs run elsewhere.", "give an absolute path")
-    return artifacts.Artifacts(root, None if offline and place != HERE else place)
-
-
-def _scope(profile: Profile, layered: configs.Layered, environ: Mapping[str, str]) -> envscope.EnvScope:
-    setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
-    names = {*profile.secrets, *envscope.exported([*setup, *profile.startup_commands])}
-    names.update(layered.job_env)
-    return envscope.EnvScope(environ, job_env=profile.env_vars, job_only=frozenset(names))
 
 
 def _described(path: str, text: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from automodel_launch.workspace import Workspace
 # The reference expression of PEP 723 (packaging.python.org, "Inline script metadata"), for the type `script`.
 _BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 _TABLES = {
-    "": {"schema", "name", "docs", "backend", "image", "commands", "run", "config", "resources"},
+    "": {"schema", "name", "docs", "backend", "image", "commands", "code", "run", "config", "resources"},
     "run": {"launch"},
     "config": {"dir", "default", "optional"},
     "resources": {"nodes", "gpus_per_node", "nproc_per_node"},
@@ -41,6 +41,7 @@ class Recipe:
     dependencies: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()  # what the script answers here and now, without a job: SCRIPT COMMAND ...
     backend: str | None = None  # what trains, by its name in automodel_launch/backends; None: not named
+    code: tuple[str, ...] = ()  # files and folders beside the script that it is made of; they travel with it
     optional: tuple[str, ...] = ()  # top-level keys that a config may leave out; an override sets them all the same
 
     @property
@@ -135,6 +136,7 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
         dependencies=_strings(metadata, "dependencies", f"{path}: "),
         commands=_commands(spec, path),
         backend=spec.get("backend"),
+        code=_code(spec, path),
         optional=_strings(config, "optional", f"{path}: [tool.runspec.config] "),
     )
 
@@ -144,6 +146,17 @@ def _commands(spec: dict[str, Any], path: Path) -> tuple[str, ...]:
     if not all(word.isidentifier() for word in commands):
         raise RecipeError(f"{path}: [tool.runspec] commands = {list(commands)!r} is not a list of words.")
     return commands
+
+
+def _code(spec: dict[str, Any], path: Path) -> tuple[str, ...]:
+    names = _strings(spec, "code", f"{path}: [tool.runspec] ")
+    for name in names:
+        where = f"{path}: [tool.runspec] code: {name!r}"
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise RecipeError(f"{where} does not lie beside the script.", "paths relative to the script's folder")
+        if not (path.parent / name).exists():
+            raise RecipeError(f"{where}: there is no such file or folder beside the script.")
+    return names
 
 
 def _strings(table: dict[str, Any], key: str, where: str) -> tuple[str, ...]:

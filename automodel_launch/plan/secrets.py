@@ -1,38 +1,19 @@
-"""What is secret, and how secrets and other variables of the submitter's shell reach a job.
+"""How secrets and other variables of the submitter's shell reach a job.
 
-A secret is the names in a profile's `secrets`, and names that say so themselves. Its value is read when the job is
-submitted and never stands in a Plan: it goes into a file of the job's directory that only its owner can read, which
-the node agent sources and removes.
+Secrets are the names in a profile's `secrets`, and those that say so themselves (profile/secret_names.py). A value is
+read when the job is submitted and never stands in a Plan: it goes into a file of the job's directory that only its
+owner can read, which the node agent sources and removes.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Iterable, Mapping
 
 from automodel_launch.errors import ClusterError, ProfileError
-from automodel_launch.remote.filesystem import Behind, Place
-
-_SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)(_|$)", re.I)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-FILE = "secrets.env"  # in the job's directory
-
-
-def is_secret(name: str) -> bool:
-    """The name of a variable whose value must not be shown: HF_TOKEN, WANDB_API_KEY; not TOKENIZERS_PARALLELISM."""
-    return bool(_SECRET.search(name))
-
-
-def check_name(name: str, key: str) -> None:
-    """Refuse a name that a shell cannot hold: bash would drop it, or the file of secrets could not be read.
-
-    Raises:
-        ProfileError: it is no variable's name; `key` tells where it stands.
-    """
-    if not _NAME.fullmatch(name):
-        raise ProfileError(f"{key}: {name!r} is not the name of a variable.", "letters, digits and _, no digit first")
+from automodel_launch.profile.secret_names import check_name, is_secret
+from automodel_launch.remote.filesystem import FileSystem, RemoteFileSystem
 
 
 def forwarded(names: Iterable[str], environ: Mapping[str, str], key: str) -> dict[str, str]:
@@ -68,13 +49,13 @@ def file_content(names: Iterable[str], environ: Mapping[str, str]) -> bytes:
     return "".join(lines).encode("utf-8", "surrogateescape")
 
 
-def write(place: Place, path: str, content: bytes) -> None:
+def write(place: FileSystem, path: str, content: bytes) -> None:
     """Make a new file that nobody but its owner can read at any moment.
 
     Raises:
         ClusterError: it is there already or cannot be written. The message holds nothing of the content.
     """
-    if isinstance(place, Behind):
+    if isinstance(place, RemoteFileSystem):
         # the content goes through standard input: a command line is seen by every user of the machine
         script = f"umask 077; set -o noclobber; cat > {shlex.quote(path)}"
         done = place.shell.run(script, content)

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch.errors import ProfileError
+from automodel_launch.profile.keys import BUILT_IN, SECTION_NAMES, SYNONYMS
 from automodel_launch.suggest import did_you_mean
-
-BUILT_IN = {"local": {"executor": "local", "nodes": 1, "nproc_per_node": "auto"}}
-SECTION_NAMES = ("wandb", "artifacts", "cache", "cli")
-SYNONYMS = {"ntasks_per_node": "nproc_per_node", "container": "container_image"}
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Some profile keys and the place they stand in; later layers win over earlier ones."""
+    """Some profile keys and where they are written; later layers win over earlier ones."""
 
     source: str
     values: Mapping[str, Any]
@@ -25,7 +22,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class EnvFile:
-    """env.toml as read: profile tables, and the sections that are no profile."""
+    """env.toml as read: profile tables, and the sections that are not profiles."""
 
     path: Path
     profiles: dict[str, dict[str, Any]]
@@ -45,7 +42,7 @@ class EnvFile:
         """The profile's tables, parents first.
 
         Raises:
-            ProfileError: no such profile, a section that is no profile, or a circle of `extends`.
+            ProfileError: no such profile, a section that is not a profile, or a circle of `extends`.
         """
         chain: list[Layer] = []
         seen: list[str] = []
@@ -74,7 +71,7 @@ class EnvFile:
             return dict(BUILT_IN[name])
         if seen:
             raise ProfileError(
-                f"{self.path} [{seen[-1]}]: extends = {name!r} names no profile.{did_you_mean(name, self.names)}",
+                f"{self.path} [{seen[-1]}]: extends = {name!r} is not a profile.{did_you_mean(name, self.names)}",
                 f"profiles: {', '.join(self.names)}",
             )
         if name in self.sections:
@@ -91,7 +88,7 @@ class EnvFile:
 def load(path: Path, wanted: str | None = None) -> EnvFile:
     """Read env.toml; a file that is not there has only the built-in profile `local`.
 
-    A `wanted` profile is looked for before the tables are checked, so that a wrong name is answered at once.
+    A `wanted` profile is searched before the tables are checked: a wrong name is answered without loading pydantic.
 
     Raises:
         ProfileError: not TOML (file and line), an unknown key or a wrong type (file, table, key, nearest key).
@@ -114,30 +111,30 @@ def load(path: Path, wanted: str | None = None) -> EnvFile:
 
 
 def _checked(path: Path, document: dict[str, Any]) -> EnvFile:
-    from automodel_launch.profile import schema
+    from automodel_launch.profile import validation
 
     stray = [key for key, value in document.items() if not isinstance(value, dict)]
     if stray:
-        raise ProfileError(f"{path}: the key '{stray[0]}' stands outside of any table.", "put it below a line [NAME]")
+        raise ProfileError(f"{path}: the key '{stray[0]}' is outside of any table.", "put it below a line [NAME]")
     sections, profiles = {}, {}
     parents = {other.get("extends") for other in document.values() if isinstance(other.get("extends"), str)}
     for name, table in document.items():
-        if name in schema.SECTIONS:
-            sections[name] = schema.check_section(name, table, f"{path} [{name}]")
+        if name in SECTION_NAMES:
+            sections[name] = validation.check_section(name, table, f"{path} [{name}]")
         else:
             if name not in {*BUILT_IN, *parents} and not {"extends", "executor"} & table.keys():
-                raise _no_profile(path, name, table, schema.SECTIONS)
-            schema.check_table(table, f"{path} [{name}]")
+                raise _no_profile(path, name, table)
+            validation.check_table(table, f"{path} [{name}]")
             profiles[name] = table
     return EnvFile(path, profiles, sections)
 
 
-def _no_profile(path: Path, name: str, table: Mapping[str, Any], sections: Iterable[str]) -> ProfileError:
+def _no_profile(path: Path, name: str, table: Mapping[str, Any]) -> ProfileError:
     keys = f" (it has {', '.join(table)})" if table else ""
     return ProfileError(
-        f"{path} [{name}] has neither `executor` nor `extends`{keys}, so it is no profile, and no known section."
-        f"{did_you_mean(name, sections)}",
-        f'add executor = "local" | "slurm" | "docker"; sections: {", ".join(sections)}',
+        f"{path} [{name}] has neither `executor` nor `extends`{keys}, so it is not a profile, and it is not a known"
+        f" section.{did_you_mean(name, SECTION_NAMES)}",
+        f'add executor = "local" | "slurm" | "docker"; sections: {", ".join(SECTION_NAMES)}',
     )
 
 

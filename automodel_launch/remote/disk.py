@@ -1,4 +1,4 @@
-"""Can a directory be made and written, and how much room is there: on this machine, or asked through bash."""
+"""Can a directory be made and written, and how much space is free: on this machine, or by a remote probe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from automodel_launch.remote.probes import Answer
+from automodel_launch.remote.probes import Result
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Disk:
         return self.base == self.root
 
 
-def question(root: str) -> str:
+def probe(root: str) -> str:
     """Bash that prints what `read` reads. A file is written and removed: nothing else finds quotas for sure."""
     return f"""
 base={shlex.quote(root)}
@@ -44,11 +44,11 @@ rm -f "$file"; exit $code
 """
 
 
-def read(root: str, answer: Answer) -> Disk:
-    """The answer to `question`."""
-    base, stat, *said = [*answer.text.splitlines(), "", ""]
-    last = next((line for line in reversed(said) if line), answer.brief)
-    error = last.rpartition(": ")[2] if answer.code else None  # `mktemp: failed to ...: Permission denied`
+def read(root: str, result: Result) -> Disk:
+    """The result of `probe`."""
+    base, stat, *errors = [*result.text.splitlines(), "", ""]
+    last = next((line for line in reversed(errors) if line), result.brief)
+    error = last.rpartition(": ")[2] if result.code else None  # `mktemp: failed to ...: Permission denied`
     words = stat.split(maxsplit=4)
     if len(words) < 5 or not all(word.isdigit() for word in words[:4]):
         return Disk(root, base or root, error)
@@ -56,15 +56,15 @@ def read(root: str, answer: Answer) -> Disk:
     return Disk(root, base, error, blocks * size, inodes if total else None, kind)
 
 
-def here(root: str) -> Disk:
+def local(root: str) -> Disk:
     """The same on this machine."""
     base = Path(root)
     while not os.path.lexists(base):
         base = base.parent
     try:
-        room = os.statvfs(base)
+        space = os.statvfs(base)
         with tempfile.TemporaryFile(dir=base) as file:
             file.write(b"written\n")
     except OSError as error:
         return Disk(root, str(base), error.strerror or str(error))
-    return Disk(root, str(base), None, room.f_bavail * room.f_frsize, room.f_favail if room.f_files else None)
+    return Disk(root, str(base), None, space.f_bavail * space.f_frsize, space.f_favail if space.f_files else None)

@@ -1,4 +1,4 @@
-"""Where jobs' directories lie: a file system of this machine, or one behind a shell. Readers and one writer."""
+"""File systems that hold jobs' directories: this machine's own, or one behind a shell. Readers and one writer."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import Protocol
 from automodel_launch.errors import ClusterError
 from automodel_launch.remote.shell import Shell
 
-CHUNK = 8 * 2**20  # bytes of a log that one look fetches; the next look fetches the next ones
+CHUNK = 8 * 2**20  # bytes of a log that one read fetches; the next read fetches the next ones
 SHARE = 64 * 2**10  # what each of very many files gets of it at least
 
 
-Found = tuple[bytes, int] | None  # bytes of a file and its size
+FileRead = tuple[bytes, int] | None  # bytes of a file and its size
 
 
-class Place(Protocol):
+class FileSystem(Protocol):
     """A file system. Paths are absolute; what is not there reads as None.
 
     Raises:
         ClusterError: it cannot be reached (any call), or written to.
     """
 
-    def read(self, path: str, offset: int = 0) -> Found:
+    def read(self, path: str, offset: int = 0) -> FileRead:
         """Bytes from `offset` on, at most CHUNK of them, and the file's size; a negative offset counts from the end."""
 
-    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[Found]:
+    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[FileRead]:
         """The same for several files at once, CHUNK bytes of them all together; one round trip."""
 
     def names(self, folder: str) -> list[str]:
@@ -48,26 +48,26 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalFileSystem:
     """The file systems that this machine sees."""
 
-    def read(self, path: str, offset: int = 0) -> Found:
-        """See Place."""
+    def read(self, path: str, offset: int = 0) -> FileRead:
+        """See FileSystem."""
         return self.read_many([(path, offset)])[0]
 
-    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[Found]:
-        """See Place."""
+    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[FileRead]:
+        """See FileSystem."""
         return [_read(path, offset, _share(wanted)) for path, offset in wanted]
 
     def names(self, folder: str) -> list[str]:
-        """See Place."""
+        """See FileSystem."""
         try:
             return sorted(os.listdir(folder))  # noqa: PTH208 (names, no paths)
         except OSError:
             return []
 
     def make(self, folder: str, new: bool = False) -> bool:
-        """See Place."""
+        """See FileSystem."""
         path = Path(folder)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,13 +75,13 @@ class Here:
         except FileExistsError:
             if new and path.parent.is_dir():
                 return False
-            raise ClusterError(f"{folder} is there and is no folder.") from None
+            raise ClusterError(f"{folder} exists and is not a folder.") from None
         except OSError as error:
             raise _unwritable(folder, error) from error
         return True
 
     def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
-        """See Place."""
+        """See FileSystem."""
         import shutil
 
         try:
@@ -97,41 +97,41 @@ class Here:
             raise _unwritable(folder, error) from error
 
     def remove(self, folder: str) -> None:
-        """See Place."""
+        """See FileSystem."""
         import shutil
 
         Path(folder).unlink(missing_ok=True) if Path(folder).is_file() else shutil.rmtree(folder, ignore_errors=True)
 
 
-HERE = Here()
+LOCAL = LocalFileSystem()
 
 
 @dataclass(frozen=True)
-class Behind:
+class RemoteFileSystem:
     """A file system behind a shell, over SSH say; each call is one round trip."""
 
     shell: Shell
 
-    def read(self, path: str, offset: int = 0) -> Found:
-        """See Place."""
+    def read(self, path: str, offset: int = 0) -> FileRead:
+        """See FileSystem."""
         return self.read_many([(path, offset)])[0]
 
-    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[Found]:
-        """See Place."""
+    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[FileRead]:
+        """See FileSystem."""
         calls = "".join(f"r {_q(path)} {offset}\n" for path, offset in wanted)
         code, out, err = self.shell.run_bytes(_READER.format(limit=_share(wanted)) + calls)
         try:
             return _unpack(out, len(wanted))
         except ValueError:
-            said = " ".join(err.decode(errors="replace").split())[-300:]
-            raise ClusterError(f"{self.shell.place}: files could not be read: {said or f'code {code}'}") from None
+            reason = " ".join(err.decode(errors="replace").split())[-300:] or f"exit code {code}"
+            raise ClusterError(f"{self.shell.place}: files could not be read: {reason}") from None
 
     def names(self, folder: str) -> list[str]:
-        """See Place."""
+        """See FileSystem."""
         return sorted(self.shell.run(f"ls -1A {_q(folder)} 2>/dev/null").out.splitlines())
 
     def make(self, folder: str, new: bool = False) -> bool:
-        """See Place."""
+        """See FileSystem."""
         parents = f"mkdir -p {_q(os.path.dirname(folder))}"  # noqa: PTH120 (a path of another machine)
         script = f"{parents} && {{ [ -e {_q(folder)} ] && exit 45; mkdir {_q(folder)} 2>/dev/null || exit 45; }}"
         done = self.shell.run(script if new else f"mkdir -p {_q(folder)}")
@@ -142,13 +142,13 @@ class Behind:
         return True
 
     def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
-        """See Place; one stream for all files."""
+        """See FileSystem; one stream for all files."""
         done = self.shell.run(f"tar -x -C {_q(folder)} -f -", _archive(sources, texts), timeout=600)
         if done.code:
             self._refuse(folder, done.err)
 
     def remove(self, folder: str) -> None:
-        """See Place."""
+        """See FileSystem."""
         self.shell.run(f"rm -rf {_q(folder)}")
 
     def _refuse(self, folder: str, err: str) -> bool:
@@ -170,8 +170,8 @@ r() {{
 """
 
 
-def _unpack(out: bytes, count: int) -> list[Found]:
-    found: list[Found] = []
+def _unpack(out: bytes, count: int) -> list[FileRead]:
+    reads: list[FileRead] = []
     start = 0
     for _ in range(count):
         end = out.index(b"\n", start)
@@ -179,15 +179,15 @@ def _unpack(out: bytes, count: int) -> list[Found]:
         start = end + 1 + int(length)
         if start > len(out):
             raise ValueError("cut short")
-        found.append(None if size == b"-" else (out[end + 1 : start], int(size)))
-    return found
+        reads.append(None if size == b"-" else (out[end + 1 : start], int(size)))
+    return reads
 
 
 def _share(wanted: Sequence[tuple[str, int]]) -> int:
     return max(CHUNK // max(1, len(wanted)), SHARE)
 
 
-def _read(path: str, offset: int, limit: int) -> Found:
+def _read(path: str, offset: int, limit: int) -> FileRead:
     try:
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size

@@ -62,7 +62,6 @@ _NOISE = {
     "SXM4",
     "SXM5",
     "PCIE",
-    "PCIe",
     "HBM2",
     "HBM2E",
     "HBM3",

@@ -1,4 +1,4 @@
-"""Running commands and moving files where a profile's jobs live: on this machine, or over OpenSSH.
+"""Running commands on the machine of a profile's jobs: this one, or one over OpenSSH.
 
 The system's ssh, not a library: it honours ssh_config (alias, port, ProxyJump, identity), agents and known_hosts, and
 one master connection (ControlMaster) serves all calls of all commands for ten minutes.
@@ -25,7 +25,7 @@ GIVE_UP_S = 11.0  # all of them, and the login
 PERSIST_S = 600
 REMEMBER_S = 1.0  # how long a failed connection answers for the next calls too: 200 jobs of one host wait once
 _SOCKET_PATH = 104 - 17  # the shortest limit of any system, less what ssh appends while it makes the socket
-_BEGIN = b"\x02automodel-launch\x03\n"  # what a login script prints stands before it
+_BEGIN = b"\x02automodel-launch\x03\n"  # what a login script prints comes before it
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Done:
 
 
 class Shell(Protocol):
-    """A place where commands run."""
+    """Runs commands on one machine."""
 
     @property
     def place(self) -> str:
@@ -48,14 +48,14 @@ class Shell(Protocol):
         """Run a bash script with `data` on its standard input.
 
         Raises:
-            ClusterError: the place cannot be reached, or there is no answer within `timeout` seconds.
+            ClusterError: the machine cannot be reached, or there is no answer within `timeout` seconds.
         """
 
     def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
         """The same, with output as bytes."""
 
     def attached(self, script: str) -> int:
-        """Run a script without a time limit; what it says on standard error is passed on. Its exit code."""
+        """Run a script without a time limit; its standard error is passed on. Returns its exit code."""
 
 
 class _Runner:
@@ -170,14 +170,14 @@ class SshShell(_Runner):
                 raise
 
     def _check(self, code: int, err: str) -> None:
-        """ssh itself ends with 255; its words tell what was wrong."""
+        """ssh itself ends with 255; its messages tell what was wrong."""
         if code != 255:
             return
-        said = " ".join(line.strip("@ ") for line in err.splitlines() if line.strip("@ \r"))[-400:]
-        for words, fix in _SSH_FIXES:
-            if any(word in err for word in words):
-                raise ClusterError(f"{self.place}: ssh: {said}", fix)
-        raise ClusterError(f"{self.place}: ssh failed: {said or 'no message'}", f"try: ssh {self.place} true")
+        message = " ".join(line.strip("@ ") for line in err.splitlines() if line.strip("@ \r"))[-400:]
+        for marks, fix in _SSH_FIXES:
+            if any(mark in err for mark in marks):
+                raise ClusterError(f"{self.place}: ssh: {message}", fix)
+        raise ClusterError(f"{self.place}: ssh failed: {message or 'no message'}", f"try: ssh {self.place} true")
 
 
 _connecting = threading.Lock()
@@ -186,7 +186,7 @@ _failed: dict[str, tuple[float, ClusterError]] = {}  # by socket
 _SSH_FIXES = (
     (
         ("REMOTE HOST IDENTIFICATION HAS CHANGED",),
-        "the host's key is another than before: ask its administrators, then ssh-keygen -R HOST",
+        "the host's key has changed: ask its administrators, then ssh-keygen -R HOST",
     ),
     (
         ("Host key verification failed", "host key is known"),
@@ -212,10 +212,10 @@ def _control_path(shell: SshShell) -> str:
     folder = Path(path).parent
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError as error:
         raise ClusterError(f"{folder} cannot be made: {error.strerror}.", "it holds the sockets of ssh") from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise ClusterError(f"{folder} is not a private folder of this user.", f"remove it: rm -r {folder}")
     return path
 

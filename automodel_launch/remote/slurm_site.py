@@ -1,4 +1,4 @@
-"""Asking Slurm about a cluster: its controller, partitions, nodes and accounts; and reading its answers."""
+"""Probes of a Slurm cluster (its controller, partitions, nodes and accounts), and parsers of their output."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# A person's own defaults for these commands must not change what is asked, nor what is tried.
+# A user's own defaults for these commands must not change what is asked, nor what is tried.
 PLAIN = "unset ${!SBATCH_@} ${!SINFO_@} ${!SCONTROL_@} ${!SACCT_@} SLURM_CLUSTERS\n"
 PARTITIONS = f"{PLAIN}scontrol -a -o show partition"
 NODES = f"{PLAIN}sinfo -a -h -o '%R|%D|%T|%G'"
-QUESTIONS = {
+PROBES = {
     "version": "sbatch --version",
     "ping": "scontrol ping",
     "partitions": PARTITIONS,
@@ -20,7 +20,7 @@ QUESTIONS = {
     "sacct": f"{PLAIN}sacct -n -X -S now",
     "pyxis": "srun --help | grep -- --container-image",
 }
-# On standard input no script's name stands in the answers; without a controller sbatch would try for long.
+# From standard input, so that no script's name is in the output; without a controller sbatch would retry for long.
 TEST_ONLY = f'{PLAIN}out=$(scontrol ping 2>&1) || {{ echo "$out"; exit 1; }}; sbatch --requeue --test-only <&3'
 
 _NO_ANSWER = re.compile(
@@ -69,7 +69,7 @@ def controller_answers(ping: str) -> bool:
 
 
 def unanswered(code: int, text: str) -> bool:
-    """A command's words mean that Slurm could not be asked, and not that it has refused.
+    """The command's output means that Slurm could not be asked, and not that it has refused.
 
     124 and above are codes of `timeout`, of a shell that finds no such command, and of signals; but 255 is sbatch's own
     for an option that it does not understand (seen with 22.05).
@@ -82,8 +82,8 @@ def lacks_nodes(text: str) -> bool:
     return bool(re.search(r"node configuration is not available|node not available|nodes? .*not available", text, re.I))
 
 
-def words(text: str) -> str:
-    """What sbatch has to say, in one line and without the names of the speakers."""
+def message(text: str) -> str:
+    """sbatch's message, in one line and without the prefixes `sbatch: error:`."""
     return "; ".join(re.sub(r"^(sbatch: |error: |allocation failure: )+", "", line) for line in text.splitlines())
 
 
@@ -106,20 +106,20 @@ def minutes(text: str) -> int | None:
 
 def partitions(text: str) -> list[Partition]:
     """From `scontrol -o show partition`."""
-    found = []
+    parsed = []
     for line in text.splitlines():
         fields = dict(word.partition("=")[::2] for word in line.split() if "=" in word)
         if "PartitionName" in fields:
             limit = minutes(fields.get("MaxTime", ""))
             default = fields.get("Default") == "YES"
-            found.append(Partition(fields["PartitionName"], fields.get("State", "?"), limit, default))
-    return found
+            parsed.append(Partition(fields["PartitionName"], fields.get("State", "?"), limit, default))
+    return parsed
 
 
-def chosen(names: Iterable[str], found: Iterable[Partition]) -> list[str]:
+def chosen(names: Iterable[str], partitions: Iterable[Partition]) -> list[str]:
     """The partitions that a request names (sbatch takes several, `a,b`), or the default one."""
     wanted = [part for name in names for part in name.split(",") if part]
-    return list(dict.fromkeys(wanted or [partition.name for partition in found if partition.default]))
+    return list(dict.fromkeys(wanted or [partition.name for partition in partitions if partition.default]))
 
 
 def nodes(text: str) -> list[Nodes]:

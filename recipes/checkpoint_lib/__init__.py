@@ -1,4 +1,4 @@
-"""Which checkpoint a run resumes from, and that it is whole. Everything but resume.py needs the standard library only.
+"""Which checkpoint a run resumes from, and that it is complete. Standard library only, but for resume.py.
 
 formats.py     what a file says about itself: safetensors headers, torch.save archives, DCP metadata
 faults.py      what is wrong with one checkpoint

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .faults import INCOMPLETE, STEP, find_faults, in_short
+import contract
+from contract import LATEST
 
-LATEST = "LATEST"
+from .faults import find_faults, in_short
 
 
 @dataclass
@@ -19,10 +20,10 @@ class Choice:
     chosen: Path | None = None
     damaged: dict[Path, list[str]] = field(default_factory=dict)
     interrupted: list[Path] = field(default_factory=list)
-    beyond: list[Path] = field(default_factory=list)  # whole, and of a later step than the one that LATEST names
+    beyond: list[Path] = field(default_factory=list)  # complete, and of a later step than the one that LATEST names
 
 
-class NoneWhole(Exception):
+class NoneComplete(Exception):
     """There are checkpoints, and all are damaged; the message is one line that says what would help."""
 
 
@@ -38,7 +39,7 @@ def choose(root: Path) -> Choice:
     for checkpoint in _candidates(root):
         if choice.chosen is not None and _step(checkpoint) <= _step(choice.chosen):
             continue
-        if (checkpoint / INCOMPLETE).exists():
+        if (checkpoint / contract.INCOMPLETE).exists():
             choice.interrupted.append(checkpoint)
             continue
         faults = find_faults(checkpoint)
@@ -52,21 +53,21 @@ def choose(root: Path) -> Choice:
 
 
 def settle(root: Path) -> tuple[Path | None, list[str]]:
-    """Choose, and see to it that AutoModel chooses the same: damaged checkpoints are renamed, LATEST is mended.
+    """Choose, and see to it that AutoModel chooses the same: damaged checkpoints are renamed, LATEST is corrected.
 
     Returns the checkpoint, None where there is none to resume from, and lines for the log. Nothing is deleted.
 
     Raises:
-        NoneWhole: There are checkpoints, and all are damaged. Nothing was changed.
+        NoneComplete: There are checkpoints, and all are damaged. Nothing was changed.
         OSError: The file system would not say or do it.
     """
     root = _absolute(root)
     choice = choose(root)
     if choice.chosen is None and choice.damaged:
         named = "; ".join(f"{path.name}: {in_short(faults)}" for path, faults in choice.damaged.items())
-        raise NoneWhole(
-            f"no whole checkpoint in {root} ({named}). To load one all the same set checkpoint.restore_from to its "
-            "directory; to begin anew move them out of there"
+        raise NoneComplete(
+            f"no complete checkpoint in {root} ({named}). To load one all the same set checkpoint.restore_from to its "
+            "directory; to start from the beginning move them out of there"
         )
     lines = [f"checkpoint {path.name} passed over: its save was interrupted" for path in choice.interrupted]
     for path, faults in choice.damaged.items():
@@ -75,7 +76,7 @@ def settle(root: Path) -> tuple[Path | None, list[str]]:
     if choice.chosen is None:
         return None, lines
     lines += [
-        f"checkpoint {path.name} is whole and later than {choice.chosen.name}, which {LATEST} names: this run will "
+        f"checkpoint {path.name} is complete and later than {choice.chosen.name}, which {LATEST} names: this run will "
         f"stop when it comes to save that step; move it away, or remove {LATEST} to resume from it"
         for path in choice.beyond
     ]
@@ -83,7 +84,7 @@ def settle(root: Path) -> tuple[Path | None, list[str]]:
     if pointed is not None and pointed != choice.chosen:
         _point(root, choice.chosen)
         lines.append(f"{LATEST} named {pointed.name}; it names {choice.chosen.name} now")
-    return choice.chosen, [*lines, f"checkpoint {choice.chosen.name} is whole: resuming from it"]
+    return choice.chosen, [*lines, f"checkpoint {choice.chosen.name} is complete: resuming from it"]
 
 
 def read_pointer(root: Path) -> Path | None:
@@ -109,14 +110,14 @@ def _candidates(root: Path) -> Iterator[Path]:
     pointed = read_pointer(root)
     if pointed is not None and pointed.is_dir():
         yield pointed
-    found = [path for path in root.glob("*step_*") if STEP.search(path.name) and path.is_dir()]
+    found = [path for path in root.glob("*step_*") if contract.CHECKPOINT_STEP.search(path.name) and path.is_dir()]
     for path in sorted((path for path in found if not path.is_symlink()), key=_step, reverse=True):
         if path != pointed:
             yield path
 
 
 def _step(checkpoint: Path) -> int:
-    found = STEP.search(checkpoint.name)
+    found = contract.CHECKPOINT_STEP.search(checkpoint.name)
     return int(found[1]) if found else -1
 
 

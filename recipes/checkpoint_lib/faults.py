@@ -10,12 +10,9 @@ import re
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import contract
+
 from .formats import Damaged, Index, Piece, check_archive, read_archive, read_dcp_index, read_safetensors
-
-STEP = re.compile(r"step_(\d+)$")
-"""How AutoModel tells a checkpoint by its directory's name, and which step it is."""
-
-INCOMPLETE = ".incomplete"
 
 _REQUIRED = ("losses.json", "config.yaml", "step_scheduler.pt", "optim/.metadata")
 _EXPORT = "consolidated"
@@ -25,15 +22,15 @@ _MOST_NAMED = 3
 
 
 def find_faults(checkpoint: Path) -> list[str]:
-    """Everything that is wrong, one phrase each; empty for a checkpoint that is whole.
+    """Everything that is wrong, one phrase each; empty for a complete checkpoint.
 
     Raises:
         OSError: The file system would not say; that is not the checkpoint's fault.
     """
     if not checkpoint.is_dir():
         return ["no such directory"]
-    if (checkpoint / INCOMPLETE).exists():
-        return ["its save was interrupted (.incomplete)"]
+    if (checkpoint / contract.INCOMPLETE).exists():
+        return [f"its save was interrupted ({contract.INCOMPLETE})"]
     return list(_faults(checkpoint))
 
 
@@ -77,7 +74,7 @@ def _archive_faults(checkpoint: Path, files: list[Path]) -> Iterator[str]:
 
 def _step_faults(checkpoint: Path, file: Path) -> Iterator[str]:
     """The name counts steps from 0; the scheduler holds how many are done, at most max_steps."""
-    named = STEP.search(checkpoint.name)
+    named = contract.CHECKPOINT_STEP.search(checkpoint.name)
     value = read_archive(file)
     done = value.get("step") if isinstance(value, dict) else None
     if not isinstance(done, int):
@@ -126,15 +123,15 @@ def _weight_faults(checkpoint: Path, files: list[Path], optimizer: Index | None)
         yield "there are no weights in it"
         return
     pieces: dict[str, set[Piece]] = {}
-    whole = True
+    readable = True
     for shard in shards:
         try:
             for name, piece in read_safetensors(shard).items():
                 pieces.setdefault(name, set()).add(piece)
         except Damaged as damage:
-            whole = False
+            readable = False
             yield f"{shard.relative_to(checkpoint)}: {damage}"
-    if shards and whole:  # else its tensors are missing for a reason that is told already
+    if shards and readable:  # else its tensors are missing for a reason that is told already
         yield from _coverage_faults(checkpoint, pieces, optimizer)
 
 
@@ -162,13 +159,13 @@ def _expected_names(checkpoint: Path) -> set[str]:
 
 
 def _parameter_shapes(optimizer: Index | None) -> dict[str, tuple[int, ...]]:
-    """Whole shapes of parameters, from those of the optimizer's moments: a shard knows its own part only."""
+    """Full shapes of parameters, from those of the optimizer's moments: a shard knows its own part only."""
     found = ((_LIKE_PARAMETER.match(name), shape) for name, shape in (optimizer.shapes if optimizer else {}).items())
     return {match[1]: shape for match, shape in found if match}
 
 
 def _missing_elements(pieces: set[Piece], shape: tuple[int, ...] | None) -> int:
-    """Without a known whole shape, that of the smallest box around the pieces: it shows gaps between them."""
+    """Without a known full shape, that of the smallest box around the pieces: it shows gaps between them."""
     dimensions = {len(piece.shape) for piece in pieces}
     if len(dimensions) != 1:
         return 0

@@ -40,11 +40,11 @@ def read_safetensors(path: Path) -> dict[str, Piece]:
 
     The format (https://github.com/huggingface/safetensors#format): 8 bytes, little-endian, the header's length N; N
     bytes of JSON, {name: {"dtype", "shape", "data_offsets": [begin, end]}}, offsets counted from the header's end;
-    then the tensors without holes. torch's HuggingFaceStorageWriter puts where a shard's pieces begin in the whole
+    then the tensors without holes. torch's HuggingFaceStorageWriter puts where a shard's pieces begin in the full
     tensors into `__metadata__`, as JSON in a string: DCP_SHARDING_INFO = {name: {"saved_offsets": [...]}}.
 
     Raises:
-        Damaged: The file is cut off, too long, or its header is no such thing.
+        Damaged: The file is cut off, too long, or its header is not one.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -83,13 +83,13 @@ def check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip() if size <= _LARGEST_READ else None
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError):
-        raise Damaged(f"{size} bytes that are no whole archive of torch.save") from None
+        raise Damaged(f"{size} bytes that are not a complete archive of torch.save") from None
     if bad is not None:
         raise Damaged(f"a checksum is wrong in it ({bad})")
 
 
 def read_archive(path: Path) -> Any:
-    """The value in a file of torch.save; everything that is no plain Python value is an empty stand-in.
+    """The value in a file of torch.save; everything that is not a plain Python value is an empty stand-in.
 
     Raises:
         Damaged: There is no value in it.
@@ -99,12 +99,12 @@ def read_archive(path: Path) -> Any:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             return _unpickle(archive.read(name))
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, StopIteration):
-        raise Damaged("no whole archive of torch.save") from None
+        raise Damaged("not a complete archive of torch.save") from None
 
 
 @dataclass(frozen=True)
 class Index:
-    """What `.metadata` of a DCP directory says: bytes that each file must have, and the whole tensors' shapes."""
+    """What `.metadata` of a DCP directory says: bytes that each file must have, and the full tensors' shapes."""
 
     files: dict[str, int]
     shapes: dict[str, tuple[int, ...]]

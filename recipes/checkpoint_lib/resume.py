@@ -1,10 +1,10 @@
-"""Puts the choice into AutoModel 0.7.0, in the two places where a checkpoint's wholeness matters to it.
+"""Puts the choice into AutoModel 0.7.0, in the two places where it matters that a checkpoint is complete.
 
 Loading: BaseRecipe.load_checkpoint, which every rank calls at the end of setup(), when torch.distributed is up. Rank 0
 looks, and renames what is damaged, before any rank asks AutoModel which checkpoint is the latest.
 
 Retention: `checkpoint.max_recent_checkpoints` deletes older checkpoints after each save, without a look at what it
-keeps. It is held back while the newest checkpoint is not whole.
+keeps. It is held back while the newest checkpoint is not complete.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .choice import NoneWhole, read_pointer, settle
+from .choice import NoneComplete, read_pointer, settle
 from .faults import find_faults, in_short
 
 Say = Callable[[str], None]
@@ -24,11 +24,11 @@ _LOOK_EVERY_S = 1.0
 
 
 class CannotResume(Exception):
-    """There is no whole checkpoint, or it could not be found out; the message is one line."""
+    """There is no complete checkpoint, or it could not be found out; the message is one line."""
 
 
 def watch_over(recipe: Any, say: Say) -> None:
-    """Have `recipe` resume from whole checkpoints only, and never delete the last of them.
+    """Have `recipe` resume from complete checkpoints only, and never delete the last of them.
 
     A recipe class with a load_checkpoint or a layout of its own is left as it is. `say` prints on rank 0.
     """
@@ -38,7 +38,7 @@ def watch_over(recipe: Any, say: Say) -> None:
         return
     load = recipe.load_checkpoint
 
-    def load_whole(restore_from: str | None = None) -> None:
+    def load_complete(restore_from: str | None = None) -> None:
         config = recipe.checkpointer.config
         root = Path(config.checkpoint_dir)
         if config.enabled and hasattr(recipe, "step_scheduler") and not str(config.checkpoint_dir).startswith("msc:"):
@@ -49,7 +49,7 @@ def watch_over(recipe: Any, say: Say) -> None:
             hold_retention(recipe.checkpointer.lifecycle, root, say)
         load(restore_from)
 
-    recipe.load_checkpoint = load_whole
+    recipe.load_checkpoint = load_complete
 
 
 def _settle_together(root: Path, say: Say) -> None:
@@ -79,7 +79,7 @@ def _settled(root: Path) -> tuple[str | None, list[str], str | None]:
     """The checkpoint's name, lines for the log, and an error; what goes from rank 0 to the others."""
     try:
         chosen, lines = settle(root)
-    except (NoneWhole, OSError) as error:
+    except (NoneComplete, OSError) as error:
         return None, [], str(error)
     return (chosen.name if chosen else None), lines, None
 
@@ -95,25 +95,25 @@ def _from_rank_0(act: Callable[[], Any]) -> Any:
 
 
 def _warn_of_faults(root: Path, restore_from: str, say: Say) -> None:
-    """A checkpoint that somebody has named is loaded as told: it may be of a layout that faults.py does not know."""
+    """A checkpoint that somebody has named is loaded all the same: faults.py may not know its layout."""
 
-    def look() -> list[str]:
+    def probe() -> list[str]:
         path = root / restore_from if "/" not in restore_from else Path(restore_from)
         try:
             return find_faults(path.resolve())
         except OSError as error:
             return [str(error)]
 
-    faults = _from_rank_0(look)
+    faults = _from_rank_0(probe)
     if faults:
-        say(f"checkpoint.restore_from={restore_from}: it looks damaged: {in_short(faults)}; loading it as told")
+        say(f"checkpoint.restore_from={restore_from}: it looks damaged: {in_short(faults)}; loading it all the same")
 
 
 def hold_retention(lifecycle: Any, root: Path, say: Say) -> None:
-    """Let `lifecycle`, AutoModel's CheckpointLifecycle, prune only while the checkpoint that LATEST names is whole."""
+    """Let AutoModel's CheckpointLifecycle prune only while the checkpoint that LATEST names is complete."""
     prune = lifecycle._prune_old_checkpoints
 
-    def prune_if_whole() -> None:
+    def prune_if_complete() -> None:
         if lifecycle.config.max_recent_checkpoints is None:
             return
         newest = read_pointer(root)
@@ -122,8 +122,8 @@ def hold_retention(lifecycle: Any, root: Path, say: Say) -> None:
         except OSError as error:
             faults = [str(error)]
         if faults:
-            say(f"no old checkpoint is deleted: {newest.name if newest else root} is not whole: {in_short(faults)}")
+            say(f"no old checkpoint is deleted: {newest.name if newest else root} is not complete: {in_short(faults)}")
             return
         prune()
 
-    lifecycle._prune_old_checkpoints = prune_if_whole
+    lifecycle._prune_old_checkpoints = prune_if_complete

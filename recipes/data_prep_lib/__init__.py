@@ -1,4 +1,4 @@
-"""Text to Megatron bin/idx or nanoGPT .bin shards: the rooms behind recipes/data_prep.py.
+"""Text to Megatron bin/idx or nanoGPT .bin shards: what recipes/data_prep.py is made of.
 
     config.py      the YAML file -> Config            schema.py    closed keys, types, nearest names
     inputs.py      dataset -> files                   shards.py    files -> shards (byte ranges)
@@ -15,7 +15,7 @@
     blend.py       blend.json                         report.py    record.json and the closing table
     latest.py      the hash in the output's path, and the stable names that lead to the newest
     nodes.py       this node's share, the locks, waiting for the others
-    artifact.py    the manifest of the output, versioned; hashes.py: sha256 of the input
+    artifact.py    the manifest of the output, versioned; hashes.py: of a value, of the input
     progress.py    the line that moves                preflight.py  what is refused before work starts
     layout.py      where everything lies              errors.py    what a person can cause, and its exit code
 

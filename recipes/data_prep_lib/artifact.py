@@ -18,9 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import contract
+
 from data_prep_lib import latest
 from data_prep_lib.config import Artifact
-from data_prep_lib.identity import fingerprint
+from data_prep_lib.hashes import fingerprint
 from data_prep_lib.layout import Layout
 from data_prep_lib.safe_files import read_json, write_json
 
@@ -63,7 +65,7 @@ def _write(folder: Path, layout: Layout, made_by: str, inputs: list[Any], versio
         "weights": {source["name"]: source["weight"] for source in record["sources"]},
         "inputs": inputs,
         "command": sys.argv,
-        "job": os.environ.get("LAUNCH_JOB_ID"),
+        "job": os.environ.get(contract.JOB_ID_VAR),
         "git": git_state(os.environ),
     }
     temporary = folder / f".{os.uname().nodename}.{os.getpid()}.tmp"
@@ -82,7 +84,7 @@ def _write(folder: Path, layout: Layout, made_by: str, inputs: list[Any], versio
 def describe_inputs(
     files: Sequence[tuple[str, Any]], parts: Mapping[str, Sequence[tuple[int, int, str]]]
 ) -> Iterable[dict[str, Any]]:
-    """Each input: dataset, path, bytes and sha256, of the whole file where one shard read it, else of its parts.
+    """Each input: dataset, path, bytes and sha256, of the complete file where one shard read it, else of its parts.
 
     `parts`: path -> (first byte, last byte + 1, sha256), in order; none where only a part of the input was wanted.
     """
@@ -97,11 +99,11 @@ def describe_inputs(
 
 def git_state(environ: Mapping[str, str]) -> dict[str, Any] | None:
     """The commit behind the code, and whether there was uncommitted work: from the launcher, which knows, else git."""
-    job = Path(environ.get("LAUNCH_JOB_DIR", "/nonexistent"), "git")
-    if (job / "commit").is_file():
-        diff = job / "diff.patch"
+    job = Path(environ.get(contract.JOB_DIR_VAR, "/nonexistent"))
+    commit_file, diff = job / contract.GIT_COMMIT, job / contract.GIT_DIFF
+    if commit_file.is_file():
         return {
-            "commit": (job / "commit").read_text().strip(),
+            "commit": commit_file.read_text().strip(),
             "uncommitted": diff.is_file() and diff.stat().st_size > 0,
             "diff": str(diff) if diff.is_file() else None,
         }

@@ -72,7 +72,7 @@ def _plan(layout: Layout, split: str, shards: Sequence[Shard], ranks: int | None
         what = f"a file of {largest} tokens" if smallest else "files without a document"
         raise InputError(
             f"ranks: {ranks}: {documents} documents of {tokens} tokens make no {count} {split} files: {what}\n"
-            f"  valid: files of whole documents, at most {MAX_TOKENS} tokens each; for little data leave `ranks` out"
+            f"  valid: files of complete documents, at most {MAX_TOKENS} tokens each; for little data leave `ranks` out"
         )
     return files
 

@@ -2,7 +2,7 @@
 
 train        ["weight", "prefix", ...]: without weights AutoModel stops at one epoch, however many steps the run has.
              A dataset's weight is shared over its shards by their tokens.
-valid, test  ["prefix", ...]: with weights a split that is read whole (test; validation with
+valid, test  ["prefix", ...]: with weights a split that is read completely (test; validation with
              trainer_limit_val_batches up to 1.0) ends in a TypeError.
 A split without documents is left out: an empty list is an error there.
 """

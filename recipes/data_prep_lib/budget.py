@@ -1,4 +1,4 @@
-"""`max_tokens` of the whole blend -> the tokens that each shard may write, a rule of the input and the weights alone.
+"""`max_tokens` of the blend -> the tokens that each shard may write, a rule of the input and the weights alone.
 
 A dataset gets max_tokens * weight / sum of weights, so that one pass over each gives the blend that the weights ask
 for. Its shards share that by their bytes of input, since a shard cannot know what others have found: only so is the

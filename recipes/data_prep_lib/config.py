@@ -127,7 +127,7 @@ def _datasets(key: str, value: Any) -> tuple[Dataset, ...]:
         dataset = Dataset(**checked)
         for only_hf in ("split", "subset"):
             if checked.get(only_hf) and not dataset.path.startswith("hf://"):
-                raise schema.bad(f"{key}[{i}].{only_hf}", checked[only_hf], "null, as `path` is no hf:// dataset")
+                raise schema.bad(f"{key}[{i}].{only_hf}", checked[only_hf], "null, as `path` is not an hf:// dataset")
         if dataset.path.startswith("hf://") and dataset.split is None:
             dataset = replace(dataset, split="train")
         if dataset.name in found:

@@ -1,7 +1,7 @@
 """Which engine encodes: the fastest whose ids are those of `tokenizers`, tried before any work is done.
 
 Compared are a sample of the very corpus and the strings of adversarial.py, with this tokenizer. One difference is
-enough to refuse an engine. The choice changes no byte of the output, so it is no part of the output's identity.
+enough to refuse an engine. The choice changes no byte of the output, so it is not part of the output's identity.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from data_prep_lib.vocab import load_tokenizer
 # A part of the input, in characters, within bounds: tokenizers takes a second for 1 to 3 million on one core.
 _SHARE, _LEAST, _MOST = 400, 1 << 18, 1 << 23
 _SHARDS = 16  # sampled, spread over all
-_CHARS_EACH = 1 << 16  # of one document: a few large ones must not be the whole sample
+_CHARS_EACH = 1 << 16  # of one document: a few large ones must not be all of the sample
 _SHOWN = 60  # characters of a text that differs
 
 

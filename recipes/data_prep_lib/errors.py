@@ -1,4 +1,4 @@
-"""Errors a person can cause or mend; only data_prep.main prints them and exits.
+"""Errors a person can cause or fix; only data_prep.main prints them and exits.
 
 The tree, with the exit codes:
 

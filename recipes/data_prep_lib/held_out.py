@@ -1,6 +1,6 @@
 """One valid and one test pair a dataset, joined from the parts of its shards.
 
-Why not a pair a shard: AutoModel takes no weights for a validation split that is read whole, and then asserts that
+Why not a pair a shard: AutoModel takes no weights for a validation split that is read completely, and then asserts that
 every prefix holds at least one sequence. A hundredth of a shard often does not.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from data_prep_lib import receipts
-from data_prep_lib.identity import fingerprint
+from data_prep_lib.hashes import fingerprint
 from data_prep_lib.layout import HELD_OUT, Layout, pair
 from data_prep_lib.shards import Shard
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from data_prep_lib.config import Dataset
 from data_prep_lib.errors import InputError
+from data_prep_lib.hashes import fingerprint
 from data_prep_lib.remote import SCHEME
 from data_prep_lib.safe_files import read_json, write_json
 
@@ -30,8 +31,6 @@ Listed = tuple[str, int, str | None]  # path or address, bytes, sha256 where the
 
 def list_files(dataset: Dataset, kept: Path) -> list[Listed]:
     """The data files of a dataset's split, in the order of `datasets`."""
-    from data_prep_lib.identity import fingerprint
-
     what = [dataset.path, dataset.subset, dataset.split, list(dataset.include), _local_state(dataset)]
     path = kept / f"{dataset.name}-{fingerprint(what)[:12]}.json"
     found = read_json(path)
@@ -56,7 +55,7 @@ def _local_state(dataset: Dataset) -> list[Any]:
     if root is None:
         return []
     if not root.is_dir():
-        raise _error(dataset, f"{root} is no directory")
+        raise _error(dataset, f"{root} is not a directory")
     found = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
     return sorted((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in found if p.is_file())
 

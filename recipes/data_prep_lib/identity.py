@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -45,11 +44,6 @@ def describe(
             for source in sources
         },
     }
-
-
-def fingerprint(identity: Any) -> str:
-    text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def claim(layout: Layout, identity: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def _starts(found: Found, path: Path, itemsize: int, tokens: int, expected: Expe
         found.notes.append(f"no {index.name}: with align_to_bos AutoModel searches every token for BOS")
         return [(0, tokens)] if tokens else []
     if index.stat().st_size % 4:
-        found.damage.append(f"{index.name} is truncated: {index.stat().st_size} bytes are no whole int32 numbers")
+        found.damage.append(f"{index.name} is truncated: {index.stat().st_size} bytes are not complete int32 numbers")
     count = index.stat().st_size // 4
     shown: list[int] = []
     found.longest, last, on_bos = 0, -1, None
@@ -106,7 +106,7 @@ def _starts(found: Found, path: Path, itemsize: int, tokens: int, expected: Expe
 
 
 def _ids_at(path: Path, itemsize: int, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The ids at some positions. Mapped anew each time: the pages that were touched would all stay in memory."""
+    """The ids at some positions. Mapped again each time: the pages that were touched would all stay in memory."""
     found = []
     for i in range(0, len(positions), _MAPPED):
         mapped = np.memmap(path, f"<u{itemsize}", "r", HEADER_BYTES)

@@ -144,5 +144,5 @@ def _table(files: list[Found]) -> list[str]:
     table = [
         "  ".join([*map(str.ljust, row[:4], widths), *map(str.rjust, row[4:], widths[4:])]).rstrip() for row in rows
     ]
-    whole = sum(found.tokens or 0 for found in files)
-    return [*table, f"{len(files)} files, {short(whole)} tokens"]
+    total = sum(found.tokens or 0 for found in files)
+    return [*table, f"{len(files)} files, {short(total)} tokens"]

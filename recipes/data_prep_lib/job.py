@@ -16,6 +16,7 @@ from data_prep_lib.blend import make_blend
 from data_prep_lib.budget import share_out
 from data_prep_lib.config import Artifact, Config
 from data_prep_lib.errors import DataPrepError, InputError
+from data_prep_lib.hashes import fingerprint
 from data_prep_lib.inputs import Source, find_source
 from data_prep_lib.layout import HELD_OUT, SPLITS, Layout
 from data_prep_lib.nodes import Node
@@ -39,7 +40,7 @@ class Job:
     @cached_property
     def layout(self) -> Layout:
         in_parts = SPLITS if self.is_nanogpt else HELD_OUT
-        return latest.layout_of(self.config.output_dir, identity.fingerprint(self.identity), in_parts)
+        return latest.layout_of(self.config.output_dir, fingerprint(self.identity), in_parts)
 
     @property
     def is_nanogpt(self) -> bool:
@@ -56,8 +57,8 @@ class Job:
 
     @cached_property
     def work(self) -> Work:
-        run = identity.fingerprint(self.identity)
-        return [(shard, identity.fingerprint([run, dataclasses.asdict(shard)])) for shard in self.shards]
+        run = fingerprint(self.identity)
+        return [(shard, fingerprint([run, dataclasses.asdict(shard)])) for shard in self.shards]
 
     @cached_property
     def vocab(self) -> Vocab:
@@ -141,7 +142,7 @@ def _inputs(job: Job, done: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     parts: dict[str, list[tuple[int, int, str]]] = {}
     for shard in job.shards if _hashes_inputs(job.config) else ():  # in the order of the bytes of each file
-        for path, *part in done[shard.name].get("inputs") or hashes.of_shard(shard):
+        for path, *part in done[shard.name].get("inputs") or hashes.of_ranges(shard.ranges):
             parts.setdefault(path, []).append(tuple(part))
     files = [(source.dataset.name, file) for source in job.sources for file in source.files]
     yield from artifact.describe_inputs(files, parts)

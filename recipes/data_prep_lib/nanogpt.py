@@ -60,7 +60,7 @@ def write_file(
 ) -> None:
     """Write a .bin of `tokens` ids and its .bos.idx.
 
-    `content`: (the ids' bytes, the lengths in tokens) of consecutive whole documents.
+    `content`: (the ids' bytes, the lengths in tokens) of consecutive complete documents.
     """
     at = 0
     with writing(path) as out, writing(index_path(path)) as index:

@@ -56,7 +56,7 @@ class ShardReader:
     def bad(self, where: str, what: str) -> None:
         """Called for each bad row; a probe overrides it."""
         if self._fail:
-            raise InputError(f"{where}: {what}\n  mend the file, or set on_error: skip to leave such rows out")
+            raise InputError(f"{where}: {what}\n  fix the file, or set on_error: skip to leave such rows out")
         self.num_skipped += 1
         if len(self.skipped) < _LISTED:
             self.skipped.append(f"{where}: {what}")
@@ -103,7 +103,7 @@ class ShardReader:
                 yield lambda begin=begin: _line_number(piece.path, begin), _without_bom(line, begin)  # type: ignore[misc]
 
     def _compressed_lines(self, piece: Piece) -> Iterator[tuple[Callable[[], int], bytes]]:
-        """Every shard reads the whole file and takes blocks of lines, spread evenly, in proportion to its bytes."""
+        """Every shard reads the complete file and takes blocks of lines, spread evenly, in proportion to its bytes."""
         low, high = (piece.start << 32) // piece.size, (piece.end << 32) // piece.size
         base, part = self.consumed, (piece.end - piece.start) / piece.size
         number = 0

@@ -1,4 +1,4 @@
-"""Files that appear under their names only when they are whole: temporary name, fsync, rename."""
+"""Files that appear under their names only when they are complete: temporary name, fsync, rename."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's value; None where there is none or it is no JSON."""
+    """The file's value; None where there is none or it is not JSON."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):

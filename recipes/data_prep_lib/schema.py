@@ -43,7 +43,7 @@ def optional(check: Check) -> Check:
 
 def text(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise bad(key, value, "a text that is not empty")
+        raise bad(key, value, "a string that is not empty")
     return value
 
 

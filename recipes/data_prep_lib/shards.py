@@ -49,6 +49,11 @@ class Shard:
     def size(self) -> int:
         return sum(piece.end - piece.start for piece in self.pieces)
 
+    @property
+    def ranges(self) -> list[tuple[str, int, int]]:
+        """(path, first byte, last byte + 1) of every piece."""
+        return [(piece.path, piece.start, piece.end) for piece in self.pieces]
+
 
 def default_num_shards(size: int) -> int:
     """Up to 8 shards of at least 4 MiB, then one a 256 MiB, at most 256."""

@@ -67,7 +67,7 @@ def start(settings: Settings, counters: SynchronizedArray[int]) -> None:
 
 
 def _die_with_parent() -> None:
-    """A worker whose parent was killed with SIGKILL would wait for work for ever."""
+    """A worker whose parent was killed with SIGKILL would never stop waiting for work."""
     parent = parent_process()
     if parent is not None:
         parent.join()
@@ -107,7 +107,7 @@ def _build(shard: Shard, made_by: str, settings: Settings) -> None:
         "skipped_rows": reader.skipped,
     }
     if settings.hash_inputs:
-        facts["inputs"] = hashes.of_shard(shard)
+        facts["inputs"] = hashes.of_ranges(shard.ranges)
     receipts.write(settings.layout, shard.name, made_by, files, **facts)
 
 

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import contract
 from node_agent_lib.nodes import expand, host_name
 
 
@@ -34,7 +35,7 @@ def of(environ: Mapping[str, str]) -> Identity:
         nodes=nodes,
         host=host_name(environ),
         hosts=hosts if len(hosts) == nodes else (),
-        job_dir=environ.get("LAUNCH_JOB_DIR") or os.curdir,
+        job_dir=environ.get(contract.JOB_DIR_VAR) or os.curdir,
         master=environ.get("MASTER_ADDR", "127.0.0.1"),
         port=int(port) if port.isdigit() else None,
     )

@@ -91,8 +91,8 @@ def measure(
     where = (leader.address, leader.port)
     megabytes = settings.megabytes if leader.backend == "nccl" else settings.cpu_megabytes
     shared = (megabytes, settings.iterations, settings.pair_s)
-    words = [(leader.backend, where, name, first + rank, world, *shared) for rank in range(ranks.count)]
-    answers = ranks.ask("all_reduce", words, settings.pair_s + 2.0)
+    arguments = [(leader.backend, where, name, first + rank, world, *shared) for rank in range(ranks.count)]
+    answers = ranks.ask("all_reduce", arguments, settings.pair_s + 2.0)
     error = error_of(answers)
     if error is None and not all(answer["right"] for answer in answers):
         error = "the sum was wrong"

@@ -1,4 +1,4 @@
-"""Is a path there, readable, writable, and how much room has its file system."""
+"""Is a path there, readable, writable, and how much space its file system has."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 
 from gpu_check_lib.bounded import Calls
 
-ALWAYS = ("/tmp", "/dev/shm")  # every node's own: compilation caches, and what processes share; only their room counts
+ALWAYS = (
+    "/tmp",
+    "/dev/shm",
+)  # every node's own: compilation caches, and what processes share; only free space counts
 
 
-def look(paths: tuple[dict[str, Any], ...], limit_s: float) -> list[dict[str, Any]]:
+def probe(paths: tuple[dict[str, Any], ...], limit_s: float) -> list[dict[str, Any]]:
     """Facts of each of `paths` ({path, write}): error (None: fine), free (bytes), inodes (None: no limit).
 
     A path may begin with `~` or `$NAME`. Whatever a hanging file system does, this takes no longer than `limit_s`.
@@ -30,10 +33,10 @@ def _call(path: str, write: bool) -> Any:
 
 
 def facts(path: str, write: bool) -> dict[str, Any]:
-    """What `look` tells of one path."""
+    """What `probe` returns for one path."""
     error, doing = None, "not there"
     try:
-        room = os.statvfs(path)
+        space = os.statvfs(path)
         doing = "not readable"
         if Path(path).is_dir():
             with os.scandir(path) as entries:
@@ -48,7 +51,11 @@ def facts(path: str, write: bool) -> dict[str, Any]:
         error = f"{doing}: {failure.strerror or failure}"
         if doing == "not there":
             return {"error": error, "free": None, "inodes": None}
-    return {"error": error, "free": room.f_bavail * room.f_frsize, "inodes": room.f_favail if room.f_files else None}
+    return {
+        "error": error,
+        "free": space.f_bavail * space.f_frsize,
+        "inodes": space.f_favail if space.f_files else None,
+    }
 
 
 def _write(path: str) -> None:

@@ -50,7 +50,7 @@ def _look(settings: Settings, record: Record) -> None:
     _say("local: nvidia-smi, paths, disks")
     record.save("local")
     asked = smi.start(settings.smi_s)
-    seen = paths.look(settings.paths, settings.paths_s)
+    seen = paths.probe(settings.paths, settings.paths_s)
     record.save("node", paths=seen, smi=smi.answer(asked, settings.smi_s))
 
 

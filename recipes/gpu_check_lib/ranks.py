@@ -1,6 +1,6 @@
 """A process for each GPU of this node, forked from one that has imported torch and never touched a GPU.
 
-They do what they are told, one task at a time. After a failure all of them are killed and made anew: what a broken
+They do what they are told, one task at a time. After a failure all of them are killed and started again: what a broken
 group has left behind in a process (a communicator, a CUDA error) must not spoil the next measurement.
 """
 
@@ -27,16 +27,16 @@ class Ranks:
         self.count = count
         self._processes: list[tuple[Any, Connection]] = []
 
-    def ask(self, task: str, words: Sequence[tuple[Any, ...]], limit_s: float) -> list[Answer]:
+    def ask(self, task: str, arguments: Sequence[tuple[Any, ...]], limit_s: float) -> list[Answer]:
         """See `send` and `gather`."""
-        self.send(task, words)
+        self.send(task, arguments)
         return self.gather(limit_s)
 
-    def send(self, task: str, words: Sequence[tuple[Any, ...]]) -> None:
-        """Tell every rank to do `task` with its own words."""
+    def send(self, task: str, arguments: Sequence[tuple[Any, ...]]) -> None:
+        """Tell every rank to do `task` with its own arguments."""
         if not self._processes:
             self._processes = [_start(rank) for rank in range(self.count)]
-        for (_, connection), own in zip(self._processes, words, strict=True):
+        for (_, connection), own in zip(self._processes, arguments, strict=True):
             with contextlib.suppress(OSError):  # it died meanwhile, which `gather` sees
                 connection.send((task, own))
 
@@ -101,11 +101,11 @@ def _serve(connection: Connection, rank: int, parent: int) -> None:
         if not connection.poll(1.0):
             continue
         try:
-            task, words = connection.recv()
+            task, arguments = connection.recv()
         except EOFError:
             return
         try:
-            answer = work.TASKS[task](rank, *words)
+            answer = work.TASKS[task](rank, *arguments)
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
             answer = {"error": f"rank {rank}: {type(error).__name__}: {lines[0][:200]}"}

@@ -1,4 +1,4 @@
-"""node-K.json: what this node has seen so far. Written whole after each phase."""
+"""node-K.json: what this node has seen so far. Replaced in one step after each phase."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import contract
 from node_agent_lib.files import write_json
 
 from gpu_check_lib.identity import Identity
 
-FOLDER = "gpu-check"
 SCHEMA = 1
 
 
 class Record:
-    """The facts, by the names under which automodel_launch/doctor_gpu.py reads them."""
+    """The facts, by the names under which automodel_launch/doctor/gpu/ reads them."""
 
     def __init__(self, identity: Identity) -> None:
-        self._path = Path(identity.job_dir, FOLDER, f"node-{identity.node}.json")
+        self._path = Path(identity.job_dir, contract.gpu_check_file(identity.node))
         self.facts: dict[str, Any] = {
             "schema": SCHEMA,
             "node": identity.node,

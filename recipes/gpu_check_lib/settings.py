@@ -64,7 +64,7 @@ def of(data: Any, where: str) -> Settings:
     if wrong:
         raise SettingsError(f"{where}: {wrong[0]} = {known[wrong[0]]!r}: expected a number above 0.")
     if not isinstance(paths, list) or not all(isinstance(entry, dict) and "path" in entry for entry in paths):
-        raise SettingsError(f"{where}: paths: expected a list of {{path: TEXT, write: true or false}}.")
+        raise SettingsError(f"{where}: paths: expected a list of {{path: STRING, write: true or false}}.")
     return Settings(paths=tuple(paths), **known)
 
 

@@ -1,6 +1,6 @@
 """nvidia-smi -q -x -> numbers.
 
-The XML form, because a tag that a driver does not have is missing there, while --query-gpu refuses the whole question.
+The XML form, because a tag that a driver does not have is missing there, while --query-gpu refuses the complete query.
 Tags: those of drivers 450 to 580. `clocks_throttle_reasons` has become `clocks_event_reasons` (535); counters of ECC
 errors lie below `volatile` as `..._uncorrectable...`, before Turing as `double_bit/total`; `retired_pages` are of GPUs
 before Ampere, `remapped_rows` of later ones; `gpu_recovery_action` since 550.
@@ -24,7 +24,7 @@ def start(limit_s: float) -> Calls:
 
 
 def answer(calls: Calls, limit_s: float) -> dict[str, Any]:
-    """{"found": is there an nvidia-smi, "error": None or what it said, "driver", "gpus": [...]}."""
+    """{"found": is there an nvidia-smi, "error": None or its output, "driver", "gpus": [...]}."""
     late = {"found": True, "error": f"nvidia-smi: no answer within {limit_s:g} s", "driver": None, "gpus": []}
     found: dict[str, Any] = calls.results().get("smi", late)
     return found
@@ -39,12 +39,12 @@ def ask() -> dict[str, Any]:
         return nothing
     except OSError as error:
         return {**nothing, "found": True, "error": f"nvidia-smi: {error.strerror}"}
-    said = " ".join((done.stderr + " " + ("" if "<" in done.stdout else done.stdout)).split())[:300]
+    output = " ".join((done.stderr + " " + ("" if "<" in done.stdout else done.stdout)).split())[:300]
     try:
         found = read(done.stdout)
     except ET.ParseError as error:
-        return {**nothing, "found": True, "error": f"nvidia-smi: {said or error}"}
-    failed = f"nvidia-smi: {said or f'exit code {done.returncode}'}" if done.returncode else None
+        return {**nothing, "found": True, "error": f"nvidia-smi: {output or error}"}
+    failed = f"nvidia-smi: {output or f'exit code {done.returncode}'}" if done.returncode else None
     return {"found": True, "error": failed, **found}
 
 

@@ -14,7 +14,7 @@ class StoreError(Exception):
 
 
 class Store:
-    """Texts by name."""
+    """Strings by name."""
 
     def __init__(self, host: str, port: int, serve: bool, limit_s: float) -> None:
         """Serve the store on `port` (0: any free one) or reach the one at `host` within `limit_s`.
@@ -33,7 +33,7 @@ class Store:
         self.port: int = self._store.port
 
     def set(self, key: str, value: str) -> None:
-        """Write a text.
+        """Write a string.
 
         Raises:
             StoreError: the store does not answer.
@@ -44,7 +44,7 @@ class Store:
             raise StoreError(_first_line(error)) from None
 
     def get(self, key: str, limit_s: float) -> str | None:
-        """The text as soon as it is there; None where it is not within `limit_s`.
+        """The string as soon as it is there; None where it is not within `limit_s`.
 
         Asked again and again: a wait that runs into its limit spoils the connection in older versions of torch.
 

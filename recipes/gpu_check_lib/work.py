@@ -1,4 +1,4 @@
-"""What a rank does when it is told to. Each task is a function that takes the rank's number on this node and words.
+"""What a rank does when it is told to. Each task is a function that takes the rank's number on this node and arguments.
 
 Runs in a process of its own (ranks.py), which is killed when it takes too long.
 """

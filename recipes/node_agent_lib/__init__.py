@@ -1,34 +1,46 @@
-"""The rooms of node_agent.py. Standard library only, Python 3.8 or later.
+"""What node_agent.py is made of. Standard library only, Python 3.8 or later; names and keys are those of contract.py.
 
-spec.py        the launcher's order, checked
-start.py       `run`: foreground or detached
-supervisor.py  one node's life: lock, startup commands, training, end
-loop.py        signals, ended children, time
-journal.py     what the agent writes down while it runs
-peers.py       how nodes learn that another one has failed
-stall.py       is the training hung?
-hang.py        what a node does about it
-stacks.py      where every rank of the node is: logs/stack-<rank>.txt
-training.py    the training processes: start, watch, stop, kill
-worker.py      what torchrun starts as each rank
-startup.py     setup lines and startup commands, and the environment they leave
-command.py     the training's command line and what is added to its environment
-nodes.py       which node this is, and which one is the head
-lock.py        one job at a time for a run
-metrics.py     rank 0's log -> metrics.jsonl
-records.py     the JSON records and where they lie
-begin.py       `begin`: which attempt this is, and the next one queued
-chain.py       a job of several attempts
-decision.py    shall there be a further attempt?
-history.py     the run's history.jsonl
-bad_nodes.py   nodes that have failed jobs
-slurm.py       what is asked of Slurm for all that
-stops.py       stop files: cancel, pause, kill-switch
-limits.py      the time limit: when to save
-verdict.py     all nodes' records -> what happened to the job
-finish.py      `finish`, and writing exit.json
-files.py       whole JSON files, or none
-procs.py       processes: liveness, descendants, prctl
-words.py       one line about an end
-log.py         the agent's own log
+run, one process a node
+    start.py         foreground or detached
+    spec.py          agent.json, the launcher's order, checked
+    supervisor.py    one node's life: lock, startup commands, training, end
+    control.py       is this node to go on? signals, stop files, the time limit, other nodes
+    environment.py   the environment that the training gets; startup.py runs setup lines and startup commands
+    ranks.py         the node's ranks, from their start to their end
+    ending.py        the end of one node
+    errors.py        how it can be cut short
+    loop.py          signals, ended children, time
+    journal.py       what the agent writes down while it runs
+    metrics.py       rank 0's log -> metrics.jsonl
+    peers.py         how nodes learn that another one has failed
+    stops.py         stop files: cancel, pause
+    limits.py        the time limit: when to save
+    lock.py          one job at a time for a run
+
+the training processes
+    training.py      start, watch, stop, kill
+    command.py       their command line and what is added to their environment
+    nodes.py         which node this is, and which one is the head
+    worker.py        what torchrun starts as each rank: watcher.py is its parent, script_run.py the rank itself
+    rank_files.py    the private directory through which agent and workers talk
+    stall.py         is the training hung? hang.py is what a node does about it, stacks.py where every rank is
+
+several attempts
+    begin.py         `begin`: which attempt this is, and the next one queued
+    finish.py        `finish`, and writing exit.json
+    chain.py         a job of several attempts
+    decision.py      will there be another attempt?
+    history.py       the run's history.jsonl
+    bad_nodes.py     nodes that have failed jobs
+    disk_reserve.py  space for the job's own records on a full disk
+    slurm.py         what is asked of Slurm for all that
+
+records
+    records.py       the JSON records and where they lie
+    verdict.py       all nodes' records -> what happened to the job
+    files.py         JSON files that are complete or absent
+    messages.py, error_line.py, log.py   one line about an end or an exception; the agent's own log
+    procs.py         processes: liveness, descendants, prctl
+
+backends/ is what trains: log lines, checkpoints, end.
 """

@@ -11,9 +11,10 @@ import os
 import re
 import time
 
+import contract
+
 from .files import append_json, read_lines
 
-FORGOTTEN_S = 24 * 3600.0
 _HARDWARE = re.compile(
     r"uncorrectable (ECC|NVLink)|\bXid\b|fallen off the bus|GPU is lost|ECC error|No CUDA GPUs are available"
     r"|CUDA error: (unspecified launch failure|hardware stack error|uncorrectable|no CUDA-capable device)"
@@ -30,7 +31,7 @@ def accused(error: str | None) -> bool:
 
 def path(job_root: str) -> str:
     """bad-nodes.jsonl"""
-    return os.path.join(job_root, "bad-nodes.jsonl")
+    return os.path.join(job_root, contract.BAD_NODES)
 
 
 def add(job_root: str, nodes: list[str], why: str, job_id: str) -> None:
@@ -48,6 +49,6 @@ def names(job_root: str) -> list[str]:
     found: dict[str, bool] = {}
     for entry in read_lines(path(job_root)):
         when = entry.get("time")
-        if isinstance(when, (int, float)) and time.time() - when < FORGOTTEN_S:
+        if isinstance(when, (int, float)) and time.time() - when < contract.BAD_NODE_S:
             found[str(entry.get("node"))] = not entry.get("forgiven")
     return sorted(node for node, bad in found.items() if bad)

@@ -1,8 +1,8 @@
 """`begin`: what the batch script does before its step. Prints shell lines for the script to evaluate.
 
 It closes the attempt before this one where nobody could (its node died), decides whether there is anything left to do,
-queues the next attempt, and tells the step which attempt it is and when its time is over. Where it fails the job runs
-all the same, as a single attempt.
+queues the next attempt, and tells the step which attempt it is and when its time is over. Where it fails the job still
+runs, as a single attempt.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 import traceback
 
-from . import bad_nodes, chain, history, room, slurm, stops
+import contract
+
+from . import bad_nodes, chain, disk_reserve, history, slurm, stops
+from .backends import newest_checkpoint
 from .chain import Link, Order
 from .decision import Decision
 from .files import Json, when_full
@@ -20,12 +23,10 @@ from .nodes import expand
 from .records import read_nodes
 from .verdict import vanished
 
-_STOPPED = 143
-
 
 def main(job_dir: str) -> int:
     """The `begin` command; always 0."""
-    when_full(lambda: room.release(job_dir))
+    when_full(lambda: disk_reserve.release(job_dir))
     try:
         lines = _lines(job_dir)
     except Exception:  # a full disk, say
@@ -41,7 +42,7 @@ def _without_a_chain(job_dir: str) -> list[str]:
     if former is None:
         return []
     begun = former.now == os.environ.get("SLURM_JOB_ID")
-    return [f"export LAUNCH_ATTEMPT={former.attempt + (0 if begun else 1)}"]
+    return [f"export {contract.ATTEMPT_VAR}={former.attempt + (0 if begun else 1)}"]
 
 
 def _lines(job_dir: str) -> list[str]:
@@ -56,11 +57,11 @@ def _lines(job_dir: str) -> list[str]:
     if former is not None:
         code = _close(orders, former)
         if code is not None:
-            room.release(orders.job_dir)
+            disk_reserve.release(orders.job_dir)
             chain.write(job_dir, Link(me, None, former.attempt))
             return ["trap - EXIT", f"exit {code}"]
     if stops.path_of(orders.job_dir, orders.run_dir):
-        return [f"exit {_STOPPED}"]
+        return [f"exit {contract.TERMINATED}"]
     return _start(orders, me, former)
 
 
@@ -68,30 +69,32 @@ def _close(orders: Order, former: Link) -> int | None:
     """See how the attempt before this one ended; the exit code where there shall be no other."""
     present = _written(orders, former)
     if present is not None and present.get("goes_on") is False:  # it was over, so a person has resumed it
-        missing = room.wait(orders.job_dir, orders.checkpoints, present.get("error"))
+        missing = disk_reserve.wait(orders.job_dir, orders.backend, orders.checkpoints, present.get("error"))
         if missing:
             complain(missing)
             return int(present.get("code") or 1)
-        history.add(orders.run_dir, "resumed", orders.job_id, former.attempt)
+        history.add(orders.run_dir, contract.HISTORY_RESUMED, orders.job_id, former.attempt)
         set_aside(orders.job_dir)
         return None
     nodes = read_nodes(orders.job_dir, former.attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)
     result = settle(orders.job_dir, nodes, nnodes, 1)
-    word = slurm.state(former.now)
-    if word is None and former.now == os.environ.get("SLURM_JOB_ID") and chain.undecided(result, orders):
-        word = "REQUEUED"  # the same Slurm job has begun anew, by an operator's will: it was not --requeue
-    end = chain.describe(orders, former.attempt, result, nodes, word, asked_slurm=True)
-    lost = slurm.down([node.host for node in nodes]) if word == "NODE_FAIL" or vanished(nodes) else []
+    reason = slurm.state(former.now)
+    if reason is None and former.now == os.environ.get("SLURM_JOB_ID") and chain.undecided(result, orders):
+        reason = contract.REQUEUED  # the same Slurm job has started again, by an operator's will: it was not --requeue
+    end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True)
+    lost = slurm.down([node.host for node in nodes]) if reason == contract.NODE_FAIL or vanished(nodes) else []
     bad_nodes.add(orders.job_root, lost, "Slurm lost it while a job ran there", orders.job_id)
     decision = chain.judge(orders, end)
-    missing = room.wait(orders.job_dir, orders.checkpoints, end.error) if decision and decision.goes_on else None
+    missing = None
+    if decision and decision.goes_on:
+        missing = disk_reserve.wait(orders.job_dir, orders.backend, orders.checkpoints, end.error)
     if missing:
-        decision = Decision(False, f"{missing}; make room, then `resume` it")
-    if present is None or word is not None or missing:
+        decision = Decision(False, f"{missing}; free space, then `resume` it")
+    if present is None or reason is not None or missing:
         chain.record(orders, end, former.now, result, decision, complain)
     if (decision is not None and not decision.goes_on) or stops.path_of(orders.job_dir, orders.run_dir):
-        return int(result["code"]) if end.state != "COMPLETED" else 0
+        return int(result["code"]) if end.state != contract.COMPLETED else 0
     set_aside(orders.job_dir)
     return None
 
@@ -99,25 +102,26 @@ def _close(orders: Order, former: Link) -> int | None:
 def _written(orders: Order, former: Link) -> Json | None:
     """How the history says that the attempt ended."""
     entries = [e for e in history.read(orders.run_dir) if e.get("job_id") == orders.job_id]
-    ends = [e for e in entries if e.get("event") == "ended" and e["attempt"] == former.attempt]
+    ends = [e for e in entries if e.get("event") == contract.HISTORY_ENDED and e["attempt"] == former.attempt]
     return ends[-1] if ends else None
 
 
 def _start(orders: Order, me: str, former: Link | None) -> list[str]:
-    room.keep_if_possible(orders.job_dir, complain)
+    disk_reserve.keep_if_possible(orders.job_dir, complain)
     number = former.attempt + 1 if former else 0
     link = Link(me, former.next if former and former.now == me else None, number)
     if orders.limits is not None and orders.limits.jobs != number + 1:
         link = chain.go_on(orders, link, complain)
     chain.write(orders.job_dir, link)
     nodes = expand(os.environ.get("SLURM_JOB_NODELIST", ""))
-    checkpoint = history.newest_checkpoint(orders.checkpoints)
-    history.add(orders.run_dir, "begun", orders.job_id, number, slurm_id=me, nodes=nodes, checkpoint=checkpoint)
-    lines = [f"export LAUNCH_ATTEMPT={number}"]
+    checkpoint = newest_checkpoint(orders.backend, orders.checkpoints)
+    details = {"slurm_id": me, "nodes": nodes, "checkpoint": checkpoint}
+    history.add(orders.run_dir, contract.HISTORY_BEGUN, orders.job_id, number, **details)
+    lines = [f"export {contract.ATTEMPT_VAR}={number}"]
     end = slurm.end_time(me)
     if end is not None:
-        lines.append(f"export LAUNCH_END_TIME={end}")
+        lines.append(f"export {contract.END_TIME_VAR}={end}")
     saves = [e.save_s for e in history.ends(history.read(orders.run_dir), orders.job_id) if e.save_s]
     if saves:
-        lines.append(f"export LAUNCH_SAVE_S={max(saves):.1f}")
+        lines.append(f"export {contract.SAVE_S_VAR}={max(saves):.1f}")
     return lines

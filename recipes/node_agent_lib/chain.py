@@ -13,7 +13,10 @@ import os
 from dataclasses import dataclass, replace
 from typing import Callable, Mapping
 
-from . import bad_nodes, history, records, slurm, stops
+import contract
+
+from . import backends, bad_nodes, history, records, slurm, stops
+from .backends import Backend, newest_checkpoint
 from .decision import Decision, Limits, decide
 from .files import Json, read_json, read_lines, write_json, write_text
 from .history import Ended
@@ -51,12 +54,12 @@ def write(job_dir: str, link: Link) -> None:
 
 
 def _path(job_dir: str) -> str:
-    return os.path.join(job_dir, "chain")
+    return os.path.join(job_dir, contract.CHAIN)
 
 
 def attempt(environ: Mapping[str, str]) -> int:
-    """Which attempt this process belongs to: what `begin` has said, else how often Slurm has requeued the job."""
-    value = environ.get("LAUNCH_ATTEMPT") or environ.get("SLURM_RESTART_COUNT") or ""
+    """Which attempt this process belongs to: what `begin` has set, else how often Slurm has requeued the job."""
+    value = environ.get(contract.ATTEMPT_VAR) or environ.get("SLURM_RESTART_COUNT") or ""
     return int(value) if value.isdigit() else 0
 
 
@@ -77,16 +80,17 @@ class Order:
     limits: Limits | None  # None: one attempt, and no other unless Slurm itself requeues the job
     exclude: tuple[str, ...]
     checkpoints: str | None
+    backend: Backend
 
     @property
     def script(self) -> str:
         """What was submitted, and is submitted again."""
-        return os.path.join(self.job_dir, "script")
+        return os.path.join(self.job_dir, contract.SCRIPT)
 
 
 def order(job_dir: str) -> Order | None:
     """The order in JOB_DIR/agent.json."""
-    spec = read_json(os.path.join(job_dir, "agent.json"))
+    spec = read_json(os.path.join(job_dir, contract.AGENT))
     if spec is None:
         return None
     chain = spec.get("chain")
@@ -98,24 +102,25 @@ def order(job_dir: str) -> Order | None:
         limits=Limits(chain["jobs"], chain["failures"]) if chain else None,
         exclude=tuple(chain["exclude"]) if chain else (),
         checkpoints=spec.get("checkpoint_dir"),
+        backend=backends.of(spec),
     )
 
 
 def describe(
-    orders: Order, number: int, result: Json, nodes: list[NodeRecord], word: str | None, asked_slurm: bool = False
+    orders: Order, number: int, result: Json, nodes: list[NodeRecord], reason: str | None, asked_slurm: bool = False
 ) -> Ended:
-    """An ended attempt. `word` is Slurm's reason for ending it, which wins over how the job took that.
+    """An ended attempt. `reason` is the state in which Slurm ended it, which wins over how the job took that.
 
-    `asked_slurm`: `word` is its last one, so that a signal without one did not come from Slurm or a person's scancel.
+    `asked_slurm`: `reason` is its last one, so that a signal without one did not come from Slurm or a person's scancel.
     """
     first = next((node for node in nodes if node.node == 0), None)
     beats = [first.first_step, first.step] if first else []
     steps = _steps(orders, number) or [step for step in beats if step is not None]
     state, error = result["state"], result["error"]
-    if word and state != "COMPLETED":
-        state = word
-    elif word is None and asked_slurm and undecided(result, orders):  # srun ends all tasks when one of them is gone
-        state, error = "FAILED", vanished(nodes) or f"ended by {result['signal']} from outside"
+    if reason and state != contract.COMPLETED:
+        state = reason
+    elif reason is None and asked_slurm and undecided(result, orders):  # srun ends all tasks when one of them is gone
+        state, error = contract.FAILED, vanished(nodes) or f"ended by {result['signal']} from outside"
     return Ended(
         attempt=number,
         state=state,
@@ -123,7 +128,7 @@ def describe(
         error=error,
         from_step=steps[0] if steps else None,
         to_step=steps[-1] if steps else None,
-        checkpoint=history.newest_checkpoint(orders.checkpoints),
+        checkpoint=newest_checkpoint(orders.backend, orders.checkpoints),
         save_s=first.save_s if first else None,
     )
 
@@ -131,54 +136,47 @@ def describe(
 def _steps(orders: Order, number: int) -> list[int]:
     """The attempt's steps in metrics.jsonl: the heartbeat of a node that was lost is seconds old."""
     entries = [e for e in history.read(orders.run_dir) if e.get("job_id") == orders.job_id]
-    begun = [e["time"] for e in entries if e.get("event") == "begun" and e["attempt"] == number]
-    found = read_lines(os.path.join(orders.job_dir, "metrics.jsonl"))
+    begun = [e["time"] for e in entries if e.get("event") == contract.HISTORY_BEGUN and e["attempt"] == number]
+    found = read_lines(os.path.join(orders.job_dir, contract.METRICS))
     return [entry["step"] for entry in found if begun and "loss" in entry and entry["time"] >= begun[-1]]
 
 
 def judge(orders: Order, end: Ended) -> Decision | None:
-    """Whether a chained job goes on after this end; None where it is no chain."""
+    """Whether a chained job goes on after this end; None where it has one attempt only."""
     if orders.limits is None:
         return None
     entries = history.read(orders.run_dir)
     before = [other for other in history.ends(entries, orders.job_id) if other.attempt < end.attempt]
-    finished = _finished_since(orders.run_dir, history.began(entries, orders.job_id))
-    return decide([*before, end], orders.limits, finished, stops.path_of(orders.job_dir, orders.run_dir))
-
-
-def _finished_since(run_dir: str, began: float | None) -> bool:
-    """finished.json of an earlier job tells of a run that was shorter."""
-    try:
-        return os.stat(os.path.join(run_dir, "finished.json")).st_mtime >= (began or 0.0)
-    except OSError:
-        return False
+    finished = orders.backend.finished(orders.run_dir, history.began(entries, orders.job_id) or 0.0)
+    stopped = stops.path_of(orders.job_dir, orders.run_dir)
+    return decide([*before, end], orders.limits, finished, stopped, orders.backend.final_codes)
 
 
 def record(
     orders: Order, end: Ended, slurm_id: str, result: Json, decision: Decision | None, say: Callable[[str], None]
 ) -> None:
     """Write an end down: into the run's history and, with what becomes of the job, into exit.json."""
-    details = {key: result[key] for key in ("rank", "node")}
+    details: Json = {"slurm_id": slurm_id, **{key: result[key] for key in ("rank", "node")}}
     if decision is not None:
         details.update(goes_on=decision.goes_on, why=decision.why)
         say(("another attempt follows: " if decision.goes_on else "no further attempt: ") + decision.why)
     values = {key: value for key, value in vars(end).items() if key != "attempt"}
     try:
-        history.add(orders.run_dir, "ended", orders.job_id, end.attempt, slurm_id=slurm_id, **values, **details)
+        history.add(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, end.attempt, **values, **details)
     except OSError as error:
-        say(f"history.jsonl: {error.strerror}")
+        say(f"{contract.HISTORY}: {error.strerror}")
     if decision is None:
         return
     try:
-        told = {**result, "state": end.state, "goes_on": decision.goes_on, "why": decision.why}
-        write_json(records.exit_path(orders.job_dir), told, _PATIENCE_S)
+        values = {**result, "state": end.state, "goes_on": decision.goes_on, "why": decision.why}
+        write_json(records.exit_path(orders.job_dir), values, _PATIENCE_S)
     except OSError as error:
-        say(f"exit.json: {error.strerror}")
+        say(f"{contract.EXIT}: {error.strerror}")
 
 
 def undecided(result: Json, orders: Order) -> bool:
     """A signal has ended it and no stop file says why: Slurm knows, but only once the job is over."""
-    return result["state"] == "CANCELLED" and stops.path_of(orders.job_dir, orders.run_dir) is None
+    return result["state"] == contract.CANCELLED and stops.path_of(orders.job_dir, orders.run_dir) is None
 
 
 def go_on(orders: Order, link: Link, say: Callable[[str], None]) -> Link:
@@ -220,11 +218,11 @@ def note_beginning(spec: Spec, node: NodeRecord, say: Callable[[str], None]) -> 
     """Into the run's history, by the first agent of a job that no batch script has begun."""
     try:
         os.makedirs(spec.run_dir, exist_ok=True)
-        checkpoint = history.newest_checkpoint(spec.checkpoint_dir)
+        checkpoint = newest_checkpoint(backends.get(spec.backend), spec.checkpoint_dir)
         details = {"slurm_id": None, "nodes": [node.host], "checkpoint": checkpoint}
-        history.add(spec.run_dir, "begun", spec.job_id, node.attempt, **details)
+        history.add(spec.run_dir, contract.HISTORY_BEGUN, spec.job_id, node.attempt, **details)
     except OSError as error:
-        say(f"history.jsonl: {error.strerror}")
+        say(f"{contract.HISTORY}: {error.strerror}")
 
 
 def note_end(job_dir: str, nodes: list[NodeRecord], result: Json, say: Callable[[str], None]) -> None:

@@ -7,6 +7,8 @@ import os
 import shutil
 from typing import Mapping
 
+import contract
+
 from .spec import Spec
 from .stall import before_first_s
 
@@ -26,7 +28,7 @@ def training_command(spec: Spec, python: str, agent: str, directory: str, node: 
     worker = [agent, "worker", spec.script_path, *spec.args]
     if spec.launch == "python":
         return [python, "-u", *worker]
-    if spec.launch == "ft":
+    if spec.launch == contract.FT_LAUNCHER:
         return [python, "-m", _FT_MODULE, *_ft_options(spec, directory, node, head), *worker]
     # "--" would be taken for the script by older torchruns: the agent's path is absolute and starts with a slash
     return [python, "-m", "torch.distributed.run", *_torchrun_options(spec, directory, node, head), *worker]
@@ -65,6 +67,25 @@ def heartbeat_timeouts(spec: Spec) -> tuple[float, float]:
     if spec.stall_s is None:
         return float("inf"), float("inf")
     return before_first_s(spec.stall_s), spec.stall_s
+
+
+def training_environment(
+    spec: Spec, environ: Mapping[bytes, bytes], directory: str, node: int, head: str | None
+) -> dict[bytes, bytes]:
+    """The environment of torchrun, ft_launcher or the worker itself; `directory` is the agent's private one."""
+    result = dict(environ)
+    result[contract.AGENT_DIR_VAR.encode()] = os.fsencode(directory)
+    result[b"PWD"] = os.fsencode(spec.directory)
+    if spec.launch == "python":
+        result.update(python_environment(spec, node, head))
+        return result
+    result.update(torchrun_environment(environ))
+    if spec.restarts:
+        result[contract.LAUNCHER_VAR.encode()] = contract.FT_LAUNCHER.encode()
+    threads = omp_threads(spec, environ)
+    if threads is not None:
+        result[b"OMP_NUM_THREADS"] = str(threads).encode()
+    return result
 
 
 def torchrun_environment(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

@@ -1,14 +1,17 @@
-"""Shall the job have a further attempt? From what its attempts have left; nothing is asked or done here."""
+"""Will the job have another attempt? From what its attempts have left; nothing is asked or done here."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Mapping
+
+import contract
 
 from .history import Ended
 
-CANNOT_START = {2: "the command or its configuration cannot be used", 3: "no checkpoint is whole"}
-DIVERGED = "the loss is not a number"  # the agent's words for it
+DIVERGED = "the loss is not a number"  # how the agent's error begins then
+_GOES_ON_AFTER = {contract.TIMEOUT, contract.PREEMPTED, contract.NODE_FAIL, contract.REQUEUED}
 _IMPORT = re.compile(r"^(ImportError|ModuleNotFoundError|SyntaxError|IndentationError|TabError)\b")
 _CHANGING = re.compile(r"0x[0-9a-fA-F]+|\d+(\.\d+)*(:\d+)?")
 
@@ -29,13 +32,20 @@ class Decision:
     why: str
 
 
-def decide(ends: list[Ended], limits: Limits, finished: bool, stopped: str | None) -> Decision:
+def decide(
+    ends: list[Ended],
+    limits: Limits,
+    finished: bool,
+    stopped: str | None,
+    final_codes: Mapping[int, str] = contract.FINAL_CODES,
+) -> Decision:
     """Contract: `ends` holds at least one attempt, the last one is the one that has just ended.
 
-    `finished`: the run has reached its end; `stopped`: the stop file that somebody has made.
+    `finished`: the run has reached its end; `stopped`: the stop file that somebody has made; `final_codes`: exit codes
+    with which every further attempt would end too.
     """
     last = ends[-1]
-    over = _is_over(last, finished, stopped) or _is_hopeless(ends) or _is_used_up(ends, limits)
+    over = _is_over(last, finished, stopped) or _is_hopeless(ends, final_codes) or _is_used_up(ends, limits)
     return Decision(False, over) if over else Decision(True, _reason(last))
 
 
@@ -44,20 +54,20 @@ def _is_over(last: Ended, finished: bool, stopped: str | None) -> str | None:
         return "the run is finished"
     if stopped:
         return f"somebody stopped it: {stopped}"
-    if last.state == "COMPLETED":
+    if last.state == contract.COMPLETED:
         return "it has completed"
-    if last.state == "CANCELLED":
+    if last.state == contract.CANCELLED:
         return "somebody cancelled it"
     return None
 
 
-def _is_hopeless(ends: list[Ended]) -> str | None:
+def _is_hopeless(ends: list[Ended], final_codes: Mapping[int, str]) -> str | None:
     """The next attempt would fail in the same way."""
     last = ends[-1]
-    if last.state != "FAILED":
+    if last.state != contract.FAILED:
         return None
-    if last.code in CANNOT_START and last.to_step is None:
-        return CANNOT_START[last.code] + _quoted(last)
+    if last.code in final_codes and last.to_step is None:
+        return final_codes[last.code] + _quoted(last)
     if last.error and _IMPORT.match(last.error):
         return "its code cannot be imported" + _quoted(last)
     if last.error and last.error.startswith(DIVERGED):
@@ -72,10 +82,10 @@ def _same(one: Ended, other: Ended) -> bool:
     """The same error after the same step; numbers in it (addresses, ports, times) may differ."""
     if (one.state, one.code, one.to_step) != (other.state, other.code, other.to_step):
         return False
-    return _fixed(one.error) == _fixed(other.error)
+    return _without_numbers(one.error) == _without_numbers(other.error)
 
 
-def _fixed(error: str | None) -> str:
+def _without_numbers(error: str | None) -> str:
     return _CHANGING.sub("#", error or "")
 
 
@@ -100,13 +110,9 @@ def attempts_without_progress(ends: list[Ended]) -> int:
 
 
 def _reason(last: Ended) -> str:
-    words = {
-        "TIMEOUT": "the time limit",
-        "PREEMPTED": "a job of higher priority took its nodes",
-        "NODE_FAIL": "a node failed",
-        "REQUEUED": "it was requeued",
-    }
-    return words.get(last.state, "it failed" + _quoted(last))
+    if last.state in _GOES_ON_AFTER:
+        return contract.MEANINGS[last.state]
+    return "it failed" + _quoted(last)
 
 
 def _quoted(last: Ended) -> str:

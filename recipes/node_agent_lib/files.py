@@ -1,4 +1,4 @@
-"""Small JSON files that are whole or absent, also when the disk is full or two nodes write at once."""
+"""Small JSON files that are complete or absent, also when the disk is full or two nodes write at once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _release: list[Callable[[], bool]] = []
 
 
 def when_full(release: Callable[[], bool]) -> None:
-    """From now on, this process calls `release` before it waits for a full disk; True: some room was made."""
+    """From now on, this process calls `release` before it waits for a full disk; True: some space was freed."""
     _release[:] = [release]
 
 
 def read_json(path: str) -> Json | None:
-    """The object in `path`, or None where there is none that is whole."""
+    """The object in `path`, or None where there is none that is complete."""
     try:
         with open(path, encoding="utf-8") as file:
             value = json.load(file)
@@ -34,20 +34,20 @@ def read_json(path: str) -> Json | None:
 
 def write_json(path: str, value: Json, patience_s: float = 0.0) -> None:
     """Replace `path` in one step. A full disk is waited out for `patience_s`, then OSError; never a partial file."""
-    _patiently(lambda: _put(path, _text(value), os.replace), patience_s)
+    _patiently(lambda: _put(path, _dumps(value), os.replace), patience_s)
 
 
 def create_json(path: str, value: Json, patience_s: float = 0.0) -> bool:
     """Make `path` unless it exists: True for the one writer that made it, False for every other one."""
     try:
-        _patiently(lambda: _put(path, _text(value), _link), patience_s)
+        _patiently(lambda: _put(path, _dumps(value), _link), patience_s)
     except FileExistsError:
         return False
     return True
 
 
 def write_text(path: str, text: str, patience_s: float = 0.0) -> None:
-    """As write_json, for a text."""
+    """As write_json, for any string."""
     _patiently(lambda: _put(path, text, os.replace), patience_s)
 
 
@@ -64,13 +64,13 @@ def _append(path: str, values: list[Json]) -> None:
         written = _write_some(fd, data)
         if written < len(data):
             os.ftruncate(fd, size)
-            raise OSError(errno.ENOSPC, "no space left for a whole line", path)
+            raise OSError(errno.ENOSPC, "no space left for a complete line", path)
     finally:
         os.close(fd)
 
 
 def read_lines(path: str, most: int = 1 << 20) -> list[Json]:
-    """The objects in the last `most` bytes of a file of JSON lines; what is no whole object is passed over."""
+    """The objects in the last `most` bytes of a file of JSON lines; incomplete ones are left out."""
     return [value for value in map(parse, last_lines(path, most)) if value is not None]
 
 
@@ -102,7 +102,7 @@ def _write_some(fd: int, data: bytes) -> int:
         raise
 
 
-def _text(value: Json) -> str:
+def _dumps(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 

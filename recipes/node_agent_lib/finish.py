@@ -7,7 +7,9 @@ import os
 import time
 from typing import Callable, Iterable
 
-from . import bad_nodes, chain, procs, room, stops
+import contract
+
+from . import backends, bad_nodes, chain, disk_reserve, procs, stops
 from .files import Json, append_json, create_json, read_json, when_full, write_json
 from .log import complain
 from .nodes import host_name
@@ -37,29 +39,29 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
 
 def _announce(job_dir: str, verdict: Json) -> None:
     details = {key: verdict[key] for key in ("code", "signal", "rank", "node", "error", "step")}
-    event = {"time": time.time(), "state": "ended", "result": verdict["state"], **details}
+    event = {"time": time.time(), "state": contract.EVENT_ENDED, "result": verdict["state"], **details}
     with contextlib.suppress(OSError):  # exit.json tells the same
-        append_json(os.path.join(job_dir, "events.jsonl"), [event])
+        append_json(os.path.join(job_dir, contract.EVENTS), [event])
 
 
 def main(job_dir: str, code: int | None) -> int:
     """The `finish` command: exit with the job's code, 2 where there is no such job."""
     if not os.path.isdir(job_dir):
         complain(f"{job_dir}: no such job directory")
-        return 2
-    when_full(lambda: room.release(job_dir))
+        return contract.CANNOT_BE_USED
+    when_full(lambda: disk_reserve.release(job_dir))
     attempt = chain.attempt(os.environ) if under_slurm() else None
     if attempt is not None and chain.superseded(job_dir, attempt):
         complain("a later attempt has begun: nothing is written down here")
         return code or 1
     present = read_json(exit_path(job_dir))
-    whole = present is not None and bool(present.get("complete"))
-    nodes = read_nodes(job_dir, attempt) if whole else _wait_for_late(job_dir, attempt)
+    final = present is not None and bool(present.get("complete"))
+    nodes = read_nodes(job_dir, attempt) if final else _wait_for_late(job_dir, attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)
     try:
-        result = present if present is not None and whole else settle(job_dir, nodes, nnodes, code)
+        result = present if present is not None and final else settle(job_dir, nodes, nnodes, code)
     except OSError as error:
-        complain(f"exit.json cannot be written: {error}")
+        complain(f"{contract.EXIT} cannot be written: {error}")
         return code or 1
     try:
         goes_on = under_slurm() and _goes_on(job_dir, nodes, nnodes, result)
@@ -69,7 +71,7 @@ def main(job_dir: str, code: int | None) -> int:
     if not goes_on:
         remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
     if not goes_on or chain.read(job_dir) is None:
-        room.release(job_dir)
+        disk_reserve.release(job_dir)
     return int(result["code"])
 
 
@@ -96,13 +98,10 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
 
 
 def _finished_since(job_dir: str, nodes: list[NodeRecord]) -> bool:
-    """Whether the recipe has written finished.json during this attempt."""
-    spec = read_json(os.path.join(job_dir, "agent.json")) or {}
-    try:
-        when = os.stat(os.path.join(spec.get("run_dir") or job_dir, "finished.json")).st_mtime
-    except OSError:
-        return False
-    return when >= min((node.started for node in nodes), default=time.time())
+    """Whether the run has reached its end during this attempt."""
+    spec = read_json(os.path.join(job_dir, contract.AGENT)) or {}
+    began = min((node.started for node in nodes), default=time.time())
+    return backends.of(spec).finished(spec.get("run_dir") or job_dir, began)
 
 
 def _wait_for_late(job_dir: str, attempt: int | None) -> list[NodeRecord]:
@@ -136,7 +135,7 @@ def _may_come_again(nodes: list[NodeRecord], nnodes: int) -> bool:
 
 
 def remove_secrets(paths: Iterable[str], say: Callable[[str], None]) -> None:
-    """Remove files of secrets; `say` is told of one that stays."""
+    """Remove files of secrets; `say` gets a line about one that stays."""
     for path in paths:
         try:
             os.unlink(path)
@@ -151,4 +150,4 @@ def set_aside(job_dir: str) -> None:
     path = exit_path(job_dir)
     present = read_json(path)
     if present is not None:
-        os.replace(path, os.path.join(job_dir, "exit-{}.json".format(present.get("attempt", 0))))
+        os.replace(path, os.path.join(job_dir, contract.former_exit(present.get("attempt", 0))))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Callable, Mapping
 
+import contract
+
 from . import stacks
 from .journal import Journal
 from .peers import EVERY_S, Peers
@@ -13,14 +15,12 @@ from .spec import Spec
 from .stall import Hung, Stall
 from .training import Training
 
-CODE = 124  # as timeout(1) ends
-
 _BACKSTOP = 2  # times `stall`: ft_launcher's own monitors come first, and start the ranks again
 _OTHERS_S = 5 * EVERY_S  # until every node has seen the marker and dumped: ranks that die here would end theirs
 
 
 class HangWatch:
-    """Contract: one per training; `look` is called while it runs."""
+    """Contract: one per training; `check` is called while it runs."""
 
     def __init__(self, spec: Spec, journal: Journal, peers: Peers, reap: Callable[[], None]) -> None:
         self._spec = spec
@@ -37,30 +37,30 @@ class HangWatch:
         """Find py-spy where the training's Python is."""
         self._py_spy = stacks.find_py_spy(python, environ) if self._stall else None
 
-    def look(self, training: Training) -> Failure | None:
+    def check(self, training: Training) -> Failure | None:
         """Why the ranks are to be killed now; their stacks are in logs/ then."""
         if self._stall is None:
             return None
         if self._peers.hung:
             self._dump(training, "the training hangs, says node 0")
-            return Failure(CODE, "ended because the training hung", time.time(), victim=True)
+            return Failure(contract.HUNG, "ended because the training hung", time.time(), victim=True)
         progress = self._journal.progress
         if progress is None or self._peers.failed:
             return None
         if training.restarts != self._restarts:
             self._restarts = training.restarts
             self._stall.restarted(progress)
-        hung = self._stall.look(progress, time.monotonic())
+        hung = self._stall.check(progress, time.monotonic())
         return self._end(training, hung) if hung else None
 
     def _end(self, training: Training, hung: Hung) -> Failure:
         now, began = time.time(), time.monotonic()
-        error = "hung: " + self._in_words(hung)
+        error = "hung: " + self._describe(hung)
         self._journal.log.say(error)
-        self._journal.event("hung", idle_s=round(hung.idle_s, 1), step=self._journal.record.step)
+        self._journal.event(contract.EVENT_HUNG, idle_s=round(hung.idle_s, 1), step=self._journal.record.step)
         self._peers.tell_hung()
         remarkable = self._dump(training, error)
-        failure = Failure(CODE, "; ".join([error, "stacks in logs/stack-<rank>.txt", *remarkable]), now)
+        failure = Failure(contract.HUNG, "; ".join([error, "stacks in logs/stack-<rank>.txt", *remarkable]), now)
         self._journal.record.failure = failure  # at once: srun ends this agent soon after the first other one has gone
         self._journal.save()
         while time.monotonic() - began < _OTHERS_S and not self._others_have_ended():
@@ -70,9 +70,9 @@ class HangWatch:
 
     def _others_have_ended(self) -> bool:
         found = read_nodes(self._spec.job_dir, self._journal.record.attempt)
-        return sum(node.state == "ended" for node in found) >= self._spec.nnodes - 1
+        return sum(node.state == contract.NODE_ENDED for node in found) >= self._spec.nnodes - 1
 
-    def _in_words(self, hung: Hung) -> str:
+    def _describe(self, hung: Hung) -> str:
         step = self._journal.record.step
         if step is None:
             return f"nothing was logged for {hung.idle_s:.0f} s before the first step"

@@ -5,22 +5,21 @@
      "from_step", "to_step", "checkpoint": S, "save_s", "goes_on": bool, "why"}
     {"event": "resumed", "time", "job_id", "attempt"}: a person started a job again that was over
 
-`checkpoint` is the step in the name of the newest checkpoint that is no longer being saved, null where there is none;
-steps count as AutoModel counts them, from 0. `save_s` is the longest save that was seen, in seconds.
+`checkpoint` is the step of the newest complete checkpoint, null where there is none or where their form is not known;
+steps count from 0. `save_s` is the longest save that was seen, in seconds.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import time
 from dataclasses import dataclass
 from typing import Any
 
+import contract
+
 from .files import Json, append_json, read_lines
 
-# nemo_automodel 0.7.0, components/checkpoint: epoch_E_step_S, with `.incomplete` inside while it is being saved.
-_CHECKPOINT = re.compile(r"epoch_\d+_step_(\d+)$")
 _PATIENCE_S = 10.0  # of a full disk
 
 
@@ -40,11 +39,11 @@ class Ended:
 
 def path(run_dir: str) -> str:
     """history.jsonl"""
-    return os.path.join(run_dir, "history.jsonl")
+    return os.path.join(run_dir, contract.HISTORY)
 
 
 def read(run_dir: str) -> list[Json]:
-    """Every line that is whole."""
+    """Every complete line."""
     return [entry for entry in read_lines(path(run_dir)) if isinstance(entry.get("attempt"), int)]
 
 
@@ -65,9 +64,9 @@ def ends(entries: list[Json], job_id: str) -> list[Ended]:
     """
     found: dict[int, Ended] = {}
     for entry in entries:
-        if entry.get("event") == "resumed" and entry.get("job_id") == job_id:
+        if entry.get("event") == contract.HISTORY_RESUMED and entry.get("job_id") == job_id:
             found.clear()
-        elif entry.get("event") == "ended" and entry.get("job_id") == job_id:
+        elif entry.get("event") == contract.HISTORY_ENDED and entry.get("job_id") == job_id:
             found[entry["attempt"]] = _ended(entry)
     return [found[attempt] for attempt in sorted(found)]
 
@@ -91,27 +90,6 @@ def _number(value: Any) -> int | None:
 
 def began(entries: list[Json], job_id: str) -> float | None:
     """When the job's first attempt began."""
-    return next((e["time"] for e in entries if e.get("event") == "begun" and e.get("job_id") == job_id), None)
-
-
-def newest_checkpoint(directory: str | None) -> int | None:
-    """Step of the newest checkpoint below `directory` that is not in the middle of being saved."""
-    return max((step for _, step, complete in checkpoints(directory) if complete), default=None)
-
-
-def checkpoints(directory: str | None) -> list[tuple[str, int, bool]]:
-    """Path, step, and whether it is no longer being saved, of every checkpoint below `directory`."""
-    found = []
-    for name in _names(directory) if directory else []:
-        match = _CHECKPOINT.match(name)
-        if match:
-            path = os.path.join(str(directory), name)
-            found.append((path, int(match.group(1)), not os.path.exists(os.path.join(path, ".incomplete"))))
-    return found
-
-
-def _names(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
+    return next(
+        (e["time"] for e in entries if e.get("event") == contract.HISTORY_BEGUN and e.get("job_id") == job_id), None
+    )

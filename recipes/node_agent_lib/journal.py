@@ -6,7 +6,9 @@ import os
 import time
 from typing import Any
 
-from . import chain, files, nodes, procs, records
+import contract
+
+from . import backends, chain, files, nodes, procs, records
 from .log import AgentLog
 from .metrics import Follower
 from .records import NodeRecord
@@ -23,6 +25,7 @@ class Journal:
         self.record = _first_record(spec, node)
         self.log = log
         self._job_dir = spec.job_dir
+        self._backend = backends.get(spec.backend)
         self._follower: Follower | None = None
         self._secrets: list[str] = []
 
@@ -48,15 +51,15 @@ class Journal:
             return
         event = {"time": time.time(), "state": state, "attempt": self.record.attempt, **details}
         try:
-            files.append_json(os.path.join(self._job_dir, "events.jsonl"), [event])
+            files.append_json(os.path.join(self._job_dir, contract.EVENTS), [event])
         except OSError as error:
-            self.log.say(f"events.jsonl: {error.strerror}")
+            self.log.say(f"{contract.EVENTS}: {error.strerror}")
 
     def follow_metrics(self) -> None:
         """From now on, rank 0's log becomes metrics."""
         if self.record.node == 0:
-            log = os.path.join(self._job_dir, records.rank_log(0))
-            self._follower = Follower(log, os.path.join(self._job_dir, "metrics.jsonl"))
+            log = os.path.join(self._job_dir, contract.rank_log(0))
+            self._follower = Follower(self._backend, log, os.path.join(self._job_dir, contract.METRICS))
 
     def poll_metrics(self, to_end: bool = False) -> None:
         """Take what the log has got since the last time; `to_end` also a line that is not finished."""
@@ -68,7 +71,7 @@ class Journal:
         else:
             follower.poll()
         if follower.step is not None and self.record.step is None:
-            self.event("training", step=follower.step)
+            self.event(contract.EVENT_TRAINING, step=follower.step)
         self.record.step, self.record.first_step = follower.step, follower.first_step
         self.record.save_s = follower.progress.save_s
 

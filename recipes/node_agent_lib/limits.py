@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Mapping
 
+import contract
+
 from .stall import Progress
 
 _SAVES = 2.0  # a save may take longer than the longest so far: the file system's load is not ours alone
@@ -15,17 +17,17 @@ class TimeLimit:
     """Contract: made when the attempt begins. LAUNCH_END_TIME is in unix seconds, LAUNCH_SAVE_S in seconds."""
 
     def __init__(self, environ: Mapping[str, str], default_s: float, now: float) -> None:
-        self._end = _number(environ.get("LAUNCH_END_TIME"))
-        self._save_s = _number(environ.get("LAUNCH_SAVE_S"))
+        self._end = _number(environ.get(contract.END_TIME_VAR))
+        self._save_s = _number(environ.get(contract.SAVE_S_VAR))
         self._default_s = default_s
         self._most_s = _SHARE * (self._end - now) if self._end is not None else 0.0
 
     def is_near(self, progress: Progress | None, now: float) -> bool:
-        """Whether the ranks have to be told now."""
+        """Whether the ranks have to be asked to save now."""
         return self._end is not None and now >= self._end - self.lead_s(progress)
 
     def lead_s(self, progress: Progress | None) -> float:
-        """Seconds before the end at which the ranks are told.
+        """Seconds before the end at which the ranks are asked to save.
 
         Twice the longest save that was seen, by this attempt or one before it, and a margin; the profile's stop_grace
         while none was seen.

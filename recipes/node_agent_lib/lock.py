@@ -8,6 +8,8 @@ import os
 import time
 from typing import Callable
 
+import contract
+
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 PATIENCE_S = 2.0  # a killed predecessor's processes need a moment to die
 
@@ -22,7 +24,7 @@ def take(run_dir: str, job_id: str, say: Callable[[str], None], patience_s: floa
     The fd is not inherited: the lock belongs to the open file, so a stray grandchild that kept the fd would keep the
     run locked long after the job.
     """
-    path = os.path.join(run_dir, "lock")
+    path = os.path.join(run_dir, contract.LOCK)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         _flock(fd, patience_s)

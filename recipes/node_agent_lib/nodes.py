@@ -9,6 +9,8 @@ import socket
 import subprocess
 from typing import Iterator, Mapping
 
+import contract
+
 from .spec import SpecError
 
 
@@ -16,12 +18,12 @@ def node_rank(nnodes: int, environ: Mapping[str, str]) -> int:
     """This node's rank. A job of one node is always rank 0, also when it is started by hand inside an allocation."""
     if nnodes == 1:
         return 0
-    name = next((name for name in ("LAUNCH_NODE_RANK", "SLURM_NODEID") if environ.get(name)), None)
+    name = next((name for name in (contract.NODE_RANK_VAR, "SLURM_NODEID") if environ.get(name)), None)
     if name is None:
-        raise SpecError(f"nnodes is {nnodes}, but neither LAUNCH_NODE_RANK nor SLURM_NODEID is set")
+        raise SpecError(f"nnodes is {nnodes}, but neither {contract.NODE_RANK_VAR} nor SLURM_NODEID is set")
     value = environ[name]
     if not value.isdigit() or int(value) >= nnodes:
-        raise SpecError(f"{name}={value!r} is no node rank of a job of {nnodes} nodes")
+        raise SpecError(f"{name}={value!r} is not a node rank of a job of {nnodes} nodes")
     return int(value)
 
 
@@ -32,12 +34,12 @@ def host_name(environ: Mapping[str, str]) -> str:
 
 def head_host(environ: Mapping[str, str]) -> str:
     """An address of the node of rank 0 that this node can resolve."""
-    given = environ.get("LAUNCH_HEAD_HOST")
+    given = environ.get(contract.HEAD_HOST_VAR)
     if given:
         return given
     nodelist = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST")
     if not nodelist:
-        raise SpecError("neither LAUNCH_HEAD_HOST nor SLURM_JOB_NODELIST is set: the head node is not known")
+        raise SpecError(f"neither {contract.HEAD_HOST_VAR} nor SLURM_JOB_NODELIST is set: the head node is not known")
     # not by scontrol: a container that has it mostly lacks its slurm.conf, and it looks for that for 20 s
     name = expand(nodelist)[0]
     return name if _resolves(name) else _slurm_address(name) or name

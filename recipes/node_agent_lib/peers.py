@@ -9,6 +9,8 @@ import os
 import time
 from typing import Callable
 
+import contract
+
 EVERY_S = 2.0
 GRACE_S = 30.0  # time for the ranks here to see it themselves and say how
 
@@ -17,8 +19,8 @@ class Peers:
     """The other nodes of this attempt."""
 
     def __init__(self, job_dir: str, nnodes: int, attempt: int, say: Callable[[str], None]) -> None:
-        self._marker = os.path.join(job_dir, "nodes", f"failed-{attempt}")
-        self._hung_marker = os.path.join(job_dir, "nodes", f"hung-{attempt}")
+        self._marker = os.path.join(job_dir, contract.failed_marker(attempt))
+        self._hung_marker = os.path.join(job_dir, contract.hung_marker(attempt))
         self.hung = False
         self._alone = nnodes == 1
         self._say = say
@@ -40,7 +42,7 @@ class Peers:
         except OSError as error:
             self._say(f"{marker}: {error.strerror}")
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Ask the file system; the answer is kept."""
         if not self._alone and not self.hung:
             self.hung = os.path.exists(self._hung_marker)

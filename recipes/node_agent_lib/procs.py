@@ -12,6 +12,8 @@ import os
 import signal
 from typing import Callable, NamedTuple, cast
 
+import contract
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _GONE = {"Z", "X", "x"}
@@ -111,6 +113,11 @@ def send(pid: int, signum: int, group: bool = False) -> None:
     """A signal to a process (or its group) that may be gone already."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         (os.killpg if group else os.kill)(pid, signum)
+
+
+def exit_code(status: int) -> int:
+    """A wait status, as a shell would have it."""
+    return contract.SIGNALLED + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def signal_name(signum: int) -> str:

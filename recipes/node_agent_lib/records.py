@@ -6,6 +6,8 @@ import os
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
+import contract
+
 from .files import Json, read_json
 
 SCHEMA = 1
@@ -67,7 +69,7 @@ class NodeRecord:
     agent_pid: int
     agent_start: int | None
     started: float
-    state: str = "starting"
+    state: str = contract.NODE_STARTING
     time: float = 0.0
     ranks: dict[str, int] = field(default_factory=dict)
     step: int | None = None
@@ -107,32 +109,17 @@ def _build(kind: type[_T], raw: dict[str, Any]) -> _T:
 
 def node_path(job_dir: str, node: int) -> str:
     """nodes/<k>.json"""
-    return os.path.join(job_dir, "nodes", f"{node}.json")
+    return os.path.join(job_dir, contract.node_file(node))
 
 
 def exit_path(job_dir: str) -> str:
     """exit.json"""
-    return os.path.join(job_dir, "exit.json")
-
-
-def rank_log(rank: int) -> str:
-    """A rank's log, relative to the job's directory."""
-    return f"logs/rank-{rank}.log"
-
-
-def stack_file(rank: int) -> str:
-    """Where a rank's stacks go on SIGUSR2, relative to the job's directory; gone at its end if there are none."""
-    return f"logs/stack-{rank}.txt"
-
-
-def agent_log(node: int) -> str:
-    """An agent's log, relative to the job's directory."""
-    return f"logs/agent-{node}.log"
+    return os.path.join(job_dir, contract.EXIT)
 
 
 def read_nodes(job_dir: str, attempt: int | None = None) -> list[NodeRecord]:
     """The records of an attempt (None: the newest that has any), by node; each attempt writes over the one before."""
-    directory = os.path.join(job_dir, "nodes")
+    directory = os.path.join(job_dir, contract.NODES)
     names = [name for name in _listdir(directory) if name.endswith(".json") and name[:-5].isdigit()]
     found = [raw for raw in (read_json(os.path.join(directory, name)) for name in names) if raw]
     nodes = [node_from_json(raw) for raw in found]

@@ -6,10 +6,11 @@ import os
 import re
 import subprocess
 
+import contract
+
 _ENVIRON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "SLURM_CONF", "LD_LIBRARY_PATH")
 _PATIENCE_S = 60.0  # a busy slurmctld
-_STATES = {"NODE_FAIL": "NODE_FAIL", "BOOT_FAIL": "NODE_FAIL", "TIMEOUT": "TIMEOUT", "DEADLINE": "TIMEOUT"}
-_STATES.update(PREEMPTED="PREEMPTED", CANCELLED="CANCELLED", REVOKED="CANCELLED", OUT_OF_MEMORY="OUT_OF_MEMORY")
+_FROM_OUTSIDE = {theirs: ours for theirs, ours in contract.SLURM_FAILURES.items() if ours != contract.FAILED}
 
 
 class SlurmError(Exception):
@@ -30,10 +31,10 @@ def submit_next(script: str, after: str, exclude: list[str]) -> str:
     return _id(_run([*command, script]))
 
 
-def _id(said: str) -> str:
-    found = said.strip().partition(";")[0]
+def _id(output: str) -> str:
+    found = output.strip().partition(";")[0]
     if not found.isdigit():
-        raise SlurmError(f"sbatch said {said!r}")
+        raise SlurmError(f"unexpected answer of sbatch: {output!r}")
     return found
 
 
@@ -50,7 +51,7 @@ def cancel(job: str) -> None:
 def waits(job: str) -> bool:
     """Whether that job is in the queue and has not begun."""
     try:
-        return _run(["squeue", "-h", "-j", job, "-o", "%T"]).strip() == "PENDING"
+        return _run(["squeue", "-h", "-j", job, "-o", "%T"]).strip() == contract.PENDING
     except SlurmError:
         return False
 
@@ -58,7 +59,7 @@ def waits(job: str) -> bool:
 def runs(job: str) -> bool:
     """Whether that job is in the queue and has begun."""
     try:
-        return _run(["squeue", "-h", "-j", job, "-o", "%T"]).strip() in ("RUNNING", "SUSPENDED", "COMPLETING")
+        return _run(["squeue", "-h", "-j", job, "-o", "%T"]).strip() in contract.SLURM_ACTIVE
     except SlurmError:
         return False
 
@@ -70,14 +71,14 @@ def state(job: str) -> str | None:
     except SlurmError:
         return None
     found = re.search(r"\bJobState=(\w+)", shown)
-    state = _STATES.get(found.group(1)) if found else None
+    state = _FROM_OUTSIDE.get(found.group(1)) if found else None
     if state is None and re.search(r"\bPreemptTime=\d", shown):  # it ended by itself within the GraceTime
-        return "PREEMPTED"
+        return contract.PREEMPTED
     return state
 
 
 def end_time(job: str) -> str | None:
-    """When Slurm will end a running job, in unix seconds as text."""
+    """When Slurm will end a running job, in unix seconds, as a string."""
     try:
         shown = _run(["squeue", "-h", "-j", job, "-o", "%e"], SLURM_TIME_FORMAT="%s").strip()
     except SlurmError:

@@ -1,4 +1,4 @@
-"""SPEC.json, the launcher's order to the agents of one job: refused whole if anything in it is not understood."""
+"""SPEC.json, the launcher's order to the agents of one job: refused if anything in it is not understood."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 from dataclasses import dataclass, fields
 from typing import Any
+
+import contract
 
 
 class SpecError(Exception):
@@ -49,6 +51,7 @@ class Spec:
     chain: dict[str, Any] | None = None  # read by chain.py
     checkpoint_dir: str | None = None  # where the recipe saves; None: not known
     workdir: str | None = None  # of startup commands and training; None: code_dir
+    backend: str = contract.AUTOMODEL  # what trains; launchers before the key knew AutoModel only
 
     @property
     def directory(self) -> str:
@@ -63,7 +66,7 @@ class Spec:
     @property
     def restarts(self) -> bool:
         """Whether the launcher starts failed ranks again within the attempt."""
-        return self.launch == "ft"
+        return self.launch == contract.FT_LAUNCHER
 
     @property
     def script_path(self) -> str:
@@ -101,20 +104,21 @@ def _contradictions(raw: dict[str, Any]) -> list[str]:
     return []
 
 
-_OPTIONAL = {"workdir", "chain", "checkpoint_dir", "max_nan_steps"}
-_TEXT = {"job_id", "run_name", "python", "script"}
+_OPTIONAL = set(contract.AGENT_OPTIONAL_KEYS)
+_STRINGS = {"job_id", "run_name", "python", "script"}
 _PATHS = {"job_dir", "run_dir", "code_dir"}
 _COUNTS = {"nnodes", "nproc_per_node"}
 _LISTS = {"args", "setup_lines", "startup_commands"}
 _SECONDS = {"stop_grace_s", "heartbeat_s"}
 _EXPECTED = {
-    **dict.fromkeys(_TEXT, "a non-empty string"),
+    **dict.fromkeys(_STRINGS, "a non-empty string"),
     **dict.fromkeys(_PATHS, "an absolute path"),
     **dict.fromkeys(_COUNTS, "an integer of at least 1"),
     **dict.fromkeys(_LISTS, "a list of strings without NUL"),
     **dict.fromkeys(_SECONDS, "a number above 0"),
-    "schema": "1",
+    "schema": str(contract.AGENT_SCHEMA),
     "launch": '"torchrun", "ft" or "python"',
+    "backend": " or ".join(f'"{name}"' for name in contract.BACKENDS),
     "rendezvous": '{"id": string, "port": integer or null}',
     "env": "an object of names and strings without NUL",
     "secrets_file": "an absolute path or null",
@@ -128,26 +132,28 @@ _EXPECTED = {
 
 
 def _ok(key: str, value: Any) -> bool:
-    if key in _TEXT:
-        return _is_text(value) and bool(value)
+    if key in _STRINGS:
+        return _is_string(value) and bool(value)
     if key in _PATHS:
         return _is_path(value)
     if key in _COUNTS:
         return _is_int(value) and value >= 1
     if key in _LISTS:
-        return isinstance(value, list) and all(_is_text(item) for item in value)
+        return isinstance(value, list) and all(_is_string(item) for item in value)
     if key in _SECONDS:
         return _is_seconds(value)
     if key == "stall_s":
         return value is None or _is_seconds(value)
     if key == "schema":
-        return _is_int(value) and value == 1
+        return _is_int(value) and value == contract.AGENT_SCHEMA
     if key == "launch":
-        return value in ("torchrun", "ft", "python")
+        return value in contract.LAUNCHES
+    if key == "backend":
+        return value in contract.BACKENDS
     if key == "rendezvous":
         return _is_rendezvous(value)
     if key == "env":
-        return isinstance(value, dict) and all(_is_variable(name, text) for name, text in value.items())
+        return isinstance(value, dict) and all(_is_variable(name, item) for name, item in value.items())
     if key == "max_nan_steps":
         return value is None or (_is_int(value) and value >= 1)
     if key == "chain":
@@ -157,12 +163,12 @@ def _ok(key: str, value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _is_text(value: Any) -> bool:
+def _is_string(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value
 
 
 def _is_path(value: Any) -> bool:
-    return _is_text(value) and os.path.isabs(value)
+    return _is_string(value) and os.path.isabs(value)
 
 
 def _is_int(value: Any) -> bool:
@@ -174,7 +180,7 @@ def _is_seconds(value: Any) -> bool:
 
 
 def _is_variable(name: str, value: Any) -> bool:
-    return _is_text(name) and bool(name) and "=" not in name and _is_text(value)
+    return _is_string(name) and bool(name) and "=" not in name and _is_string(value)
 
 
 def _is_chain(value: Any) -> bool:
@@ -182,11 +188,11 @@ def _is_chain(value: Any) -> bool:
         return False
     counts = [value["failures"]] + ([] if value["jobs"] is None else [value["jobs"]])
     names = value["exclude"]
-    return all(_is_int(n) and n >= 1 for n in counts) and isinstance(names, list) and all(map(_is_text, names))
+    return all(_is_int(n) and n >= 1 for n in counts) and isinstance(names, list) and all(map(_is_string, names))
 
 
 def _is_rendezvous(value: Any) -> bool:
-    if not isinstance(value, dict) or set(value) != {"id", "port"} or not _is_text(value["id"]) or not value["id"]:
+    if not isinstance(value, dict) or set(value) != {"id", "port"} or not _is_string(value["id"]) or not value["id"]:
         return False
     port = value["port"]
     return port is None or (_is_int(port) and 0 < port < 65536)

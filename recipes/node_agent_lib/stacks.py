@@ -14,8 +14,10 @@ import subprocess
 import time
 from typing import Callable, Iterable, Mapping
 
+import contract
+
 from . import procs
-from .records import RankRecord, stack_file
+from .records import RankRecord
 
 _PY_SPY_S = 15.0
 _ANSWER_S = 5.0
@@ -43,7 +45,7 @@ def dump(
 
     It takes seconds, at most about 20. `reap` collects ended children: nobody else may wait for them.
     """
-    dumps = [_Dump(os.path.join(job_dir, stack_file(record.rank)), record) for record in ranks]
+    dumps = [_Dump(os.path.join(job_dir, contract.stack_file(record.rank)), record) for record in ranks]
     for item in dumps:
         item.begin(why)
     if py_spy is not None:

@@ -17,13 +17,13 @@ _TIMES_MEDIAN = 10
 _TIMES_BEFORE_FIRST = 10
 _LEAST_BEFORE_FIRST_S = 3600.0
 _STEPS_REMEMBERED = 101
-_LONGEST_LOOK_S = 5.0  # a job that was suspended (preemption, scontrol suspend) was not hung meanwhile
+_LONGEST_PAUSE_S = 5.0  # a job that was suspended (preemption, scontrol suspend) was not hung meanwhile
 _SAVE_EVERY_S = 10.0
 
 
 @dataclass
 class Progress:
-    """What rank 0's log has told since the training was started."""
+    """What rank 0's log has shown since the training was started."""
 
     steps: int = 0
     others: int = 0  # validations, and saves that have begun
@@ -42,15 +42,15 @@ class Hung:
 
 
 class Stall:
-    """Contract: `look` is called often, every second or so, with a clock that never goes back."""
+    """Contract: `check` is called often, every second or so, with a clock that never goes back."""
 
     def __init__(self, limit_s: float, from_start: bool) -> None:
         self._limit = limit_s
         self._from_start = from_start
         self._mark: object = None
         self._idle = 0.0
-        self._looked: float | None = None
-        self._save_looked = 0.0
+        self._checked_at: float | None = None
+        self._save_checked_at = 0.0
         self._save: object = None
         self._steps = 0
         self._steps_before = 0  # of the ranks that were there before a restart
@@ -61,10 +61,10 @@ class Stall:
         """The ranks were started again: what counts now is as it was before the first step."""
         self._steps_before, self._step_at, self._idle = progress.steps, None, 0.0
 
-    def look(self, progress: Progress, now: float) -> Hung | None:
+    def check(self, progress: Progress, now: float) -> Hung | None:
         """What is known of the hang, None while there is none."""
-        self._idle += min(now - self._looked, _LONGEST_LOOK_S) if self._looked is not None else 0.0
-        self._looked = now
+        self._idle += min(now - self._checked_at, _LONGEST_PAUSE_S) if self._checked_at is not None else 0.0
+        self._checked_at = now
         self._note_steps(progress.steps, now)
         before_first = progress.steps == self._steps_before
         mark = progress.log_bytes if before_first else (progress.steps, progress.others, self._saved(progress, now))
@@ -93,8 +93,8 @@ class Stall:
 
     def _saved(self, progress: Progress, now: float) -> object:
         """Changes while a checkpoint is being written; the file system is asked now and then."""
-        if progress.saving is not None and now - self._save_looked >= min(_SAVE_EVERY_S, self._limit / 4):
-            self._save_looked = now
+        if progress.saving is not None and now - self._save_checked_at >= min(_SAVE_EVERY_S, self._limit / 4):
+            self._save_checked_at = now
             self._save = _written(progress.saving)
         return self._save
 

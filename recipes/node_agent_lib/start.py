@@ -6,13 +6,14 @@ import os
 import sys
 from typing import Callable
 
-from . import nodes, procs
-from .log import AgentLog, complain
-from .records import agent_log
-from .spec import SpecError, load
-from .supervisor import Parent, Supervisor
+import contract
 
-_WATCH = "LAUNCH_WATCH_PID"  # for a starter that is itself started by something short-lived
+from . import nodes, procs
+from .control import Parent
+from .log import AgentLog, complain
+from .spec import SpecError, load
+from .supervisor import Supervisor
+
 _READY = b"ready"
 
 
@@ -24,11 +25,11 @@ def main(path: str, detach: bool, agent: str) -> int:
         parent = _parent() if spec.stop_with_parent else None
     except SpecError as error:
         complain(str(error))
-        return 2
+        return contract.CANNOT_BE_USED
     try:
-        for name in ("logs", "nodes"):
+        for name in (contract.LOGS, contract.NODES):
             os.makedirs(os.path.join(spec.job_dir, name), exist_ok=True)
-        log = AgentLog(os.path.join(spec.job_dir, agent_log(node)), node, echo=not detach)
+        log = AgentLog(os.path.join(spec.job_dir, contract.agent_log(node)), node, echo=not detach)
     except OSError as error:
         complain(f"{spec.job_dir}: {error.strerror}")
         return 1
@@ -40,9 +41,9 @@ def main(path: str, detach: bool, agent: str) -> int:
 
 
 def _parent() -> Parent:
-    value = os.environ.get(_WATCH, "")
+    value = os.environ.get(contract.WATCH_PID_VAR, "")
     if value and not value.isdigit():
-        raise SpecError(f"{_WATCH}={value!r} is no process id")
+        raise SpecError(f"{contract.WATCH_PID_VAR}={value!r} is not a process id")
     pid = int(value) if value else os.getppid()
     return Parent(pid, procs.start_of(pid))
 

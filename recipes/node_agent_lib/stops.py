@@ -11,21 +11,21 @@ from __future__ import annotations
 import os
 import signal
 
+import contract
+
 from .files import read_json
 from .records import Stop
-
-NAME = "stop"
 
 
 def path_of(job_dir: str, run_dir: str | None) -> str | None:
     """The stop file that is there, the job's own first."""
-    paths = [os.path.join(directory, NAME) for directory in (job_dir, run_dir) if directory]
+    paths = [os.path.join(directory, contract.STOP) for directory in (job_dir, run_dir) if directory]
     return next((path for path in paths if os.path.exists(path)), None)
 
 
 def asked(job_dir: str) -> Stop | None:
     """What a stop file asks of the job, as if its agents had got a signal when the file was made."""
-    spec = read_json(os.path.join(job_dir, "agent.json")) or {}
+    spec = read_json(os.path.join(job_dir, contract.AGENT)) or {}
     path = path_of(job_dir, spec.get("run_dir"))
     if path is None:
         return None

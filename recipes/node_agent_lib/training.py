@@ -8,9 +8,11 @@ import subprocess
 import time
 from typing import Callable, Mapping
 
+import contract
+
 from . import procs
+from .rank_files import ALIVE, Context, forbid_restarts, ranks_found, read_records, write_context
 from .records import RankRecord
-from .worker import Context, forbid_restarts, ranks_found, read_records, write_context
 
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
@@ -40,7 +42,7 @@ class Training:
     def prepare(self, context: Context) -> None:
         """What the workers find in the private directory; the pipe is held open for life, and its end tells them."""
         write_context(self._directory, context)
-        pipe = os.path.join(self._directory, "alive")
+        pipe = os.path.join(self._directory, ALIVE)
         os.mkfifo(pipe, 0o600)
         self._alive = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
 
@@ -67,7 +69,7 @@ class Training:
         self.pid = process.pid
 
     def refresh(self) -> None:
-        """Read the ranks' records; one whose watcher is gone without a word was killed."""
+        """Read the ranks' records; one whose watcher is gone without a record was killed."""
         for record in read_records(self._directory, self._to_read()):
             known = self.records.get(record.rank)
             if known is not None and known.worker != record.worker:
@@ -88,7 +90,7 @@ class Training:
             record = again[0] if again else record
             if record.ended is None:
                 record.ended = record.failed = time.time()
-                record.code, record.signal = 128 + signal.SIGKILL, "SIGKILL"
+                record.code, record.signal = contract.SIGNALLED + signal.SIGKILL, "SIGKILL"
                 record.error = "killed by SIGKILL (out of memory?)"
         told = [item for item in (record.told_to_end, self._told.get(record.worker), self.killed) if item is not None]
         record.told_to_end = min(told) if told else None

@@ -16,10 +16,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .files import Json
-from .records import SCHEMA, Failure, NodeRecord, RankRecord, Stop, agent_log, rank_log
+import contract
 
-TIME_LIMIT = "time limit"  # the reason of a Stop
+from .files import Json
+from .records import SCHEMA, Failure, NodeRecord, RankRecord, Stop
+
 _SAME_MOMENT_S = 30.0  # a large process takes seconds to die, while its peers see the closed connection at once
 _SIGNAL_SKEW_S = 2.0  # a signal sent to all processes reaches a rank before the agent has noticed
 _ASKED = {"SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"}
@@ -67,23 +68,23 @@ def judge(
     cause = _first(_causes(nodes, nnodes, stop, fallback_code))
     if stop is not None and not _completed_before(nodes, nnodes, stop) and _is_consequence(cause, stop):
         if finished and complete(nodes, nnodes) and _all_ended_well(nodes):
-            return _exit(nodes, nnodes, "COMPLETED", 0, None, None)
-        state = "TIMEOUT" if stop.reason == TIME_LIMIT else "CANCELLED"
-        told = _exit(nodes, nnodes, state, 128 + stop.number, stop.signal, _first_exception(nodes))
-        return {**told, "error": told["error"] or (f"stopped: {stop.reason}" if "/" in stop.reason else None)}
+            return _exit(nodes, nnodes, contract.COMPLETED, 0, None, None)
+        state = contract.TIMEOUT if stop.reason == contract.STOP_BY_TIME_LIMIT else contract.CANCELLED
+        record = _exit(nodes, nnodes, state, contract.SIGNALLED + stop.number, stop.signal, _first_exception(nodes))
+        return {**record, "error": record["error"] or (f"stopped: {stop.reason}" if "/" in stop.reason else None)}
     if cause is not None:
-        return _exit(nodes, nnodes, "FAILED", cause.code or 1, cause.signal, cause)
-    return _exit(nodes, nnodes, "COMPLETED", 0, None, None)
+        return _exit(nodes, nnodes, contract.FAILED, cause.code or 1, cause.signal, cause)
+    return _exit(nodes, nnodes, contract.COMPLETED, 0, None, None)
 
 
 def complete(nodes: list[NodeRecord], nnodes: int | None) -> bool:
     """Whether every node's agent has written its end."""
-    return nnodes in (None, len(nodes)) and all(node.state == "ended" for node in nodes)
+    return nnodes in (None, len(nodes)) and all(node.state == contract.NODE_ENDED for node in nodes)
 
 
 def vanished(nodes: list[NodeRecord]) -> str | None:
-    """The words for an agent that is gone and has not written its end, None where there is none."""
-    gone = (_of_vanished(node, None, None).error for node in nodes if node.state != "ended")
+    """The error of an agent that is gone and has not written its end, None where there is none."""
+    gone = (_of_vanished(node, None, None).error for node in nodes if node.state != contract.NODE_ENDED)
     return next(gone, None)
 
 
@@ -95,7 +96,7 @@ def failed_first(nodes: list[NodeRecord]) -> bool:
 def _causes(nodes: list[NodeRecord], nnodes: int | None, stop: Stop | None, fallback_code: int | None) -> list[Cause]:
     causes = [_of_rank(node, record) for node in nodes for record in node.records if record.code]
     causes += [_of_node(node, node.failure) for node in nodes if node.failure is not None]
-    causes += [_of_vanished(node, stop, fallback_code) for node in nodes if node.state != "ended"]
+    causes += [_of_vanished(node, stop, fallback_code) for node in nodes if node.state != contract.NODE_ENDED]
     seen = {node.node for node in nodes}
     causes += [_of_absent(number, stop, fallback_code) for number in range(nnodes or 0) if number not in seen]
     return causes
@@ -112,7 +113,7 @@ def _of_rank(node: NodeRecord, record: RankRecord) -> Cause:
         rank=record.rank,
         signal=record.signal,
         traceback=record.traceback,
-        log=rank_log(record.rank),
+        log=contract.rank_log(record.rank),
     )
 
 
@@ -124,19 +125,25 @@ def _of_node(node: NodeRecord, failure: Failure) -> Cause:
         error=failure.error,
         victim=failure.victim,
         traceback=failure.traceback,
-        log=agent_log(node.node),
+        log=contract.agent_log(node.node),
     )
 
 
 def _of_vanished(node: NodeRecord, stop: Stop | None, code: int | None) -> Cause:
-    error = f"node {node.node} ({node.host}) ended without a word: killed, or the node failed"
+    error = f"node {node.node} ({node.host}) ended without a record: killed, or the node failed"
     return Cause(
-        node.time, node.host, code or 1, error, victim=stop is not None, log=agent_log(node.node), vanished=True
+        node.time,
+        node.host,
+        code or 1,
+        error,
+        victim=stop is not None,
+        log=contract.agent_log(node.node),
+        vanished=True,
     )
 
 
 def _of_absent(number: int, stop: Stop | None, code: int | None) -> Cause:
-    error = f"node {number} never started its agent"
+    error = f"node {number} {contract.NO_AGENT}"
     return Cause(0.0, "", code or 1, error, victim=stop is not None, vanished=True)
 
 

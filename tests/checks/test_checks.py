@@ -43,7 +43,7 @@ def _errors(plan: Plan) -> list[Finding]:
 
 
 def _data(bench: Bench, value: Any, target: str = MEGATRON, key: str = "paths") -> Plan:
-    needed = {"splits_to_build": "train"} if target == MEGATRON else {"seq_len": "${oc.env:LENGTH}"}
+    needed = {"splits_to_build": "train"} if target == MEGATRON else {"seq_len": "${oc.env:SLURM_NNODES}"}
     return bench.planned(json.dumps({"dataset": {"_target_": target, key: value, **needed}}))
 
 

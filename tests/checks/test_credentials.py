@@ -14,7 +14,7 @@ from automodel_launch import checks
 from automodel_launch.backends.hub import gated
 from automodel_launch.checks import Finding, credentials
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.probes import Answer, Answers
+from automodel_launch.remote.probes import Result, Results
 from tests.workbench import Bench, make_bench
 
 GATED, FREE = "meta-llama/Llama-3.1-8B", "Qwen/Qwen3-0.6B"
@@ -119,7 +119,7 @@ def test_a_login_shell_of_the_cluster_is_asked(bench: Bench, tmp_path: Path, mon
     def answered() -> list[Finding]:
         done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
         assert "hidden" not in done.stdout
-        return list(credentials.answered(plan, Answers({"credentials": Answer(done.returncode, done.stdout)}, 0.0)))
+        return list(credentials.answered(plan, Results({"credentials": Result(done.returncode, done.stdout)}, 0.0)))
 
     assert [finding.code for finding in answered()] == ["wandb-key", "hf-token"]
     (tmp_path / ".bash_profile").write_text("export WANDB_API_KEY=hidden HF_TOKEN=hidden\n")

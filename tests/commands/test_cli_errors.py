@@ -77,12 +77,12 @@ def launch(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         (("stub", "-c"), ("-c",)),
         (("stub", "--name"), ("--name",)),
         (("stub", "stpes=1"), ("stpes", "'steps'")),
-        (("stub", "steps=banana"), ("steps", "banana", "whole number", "default.yaml:1")),
+        (("stub", "steps=banana"), ("steps", "banana", "an integer", "default.yaml:1")),
         (("stub", "steps"), ("'steps'", "key.sub=value")),
         (("stub", "steps=[1"), ("steps=[1", "not YAML")),
         (("stub", "steps=\x01"), ("steps=", "not YAML")),
         (("stub", "run.env.nodse=2"), ("nodse", "'nodes'")),
-        (("stub", "run.env.nodes=abc"), ("nodes", "'abc'", "whole number")),
+        (("stub", "run.env.nodes=abc"), ("nodes", "'abc'", "an integer")),
         (("stub", "run.env.nodes.x=1"), ("nodes",)),
         (("stub", "run.env.nodes=2"), ("nodes = 2", "local")),
         (("stub", "-c", "deflaut"), ("deflaut", "'default'")),
@@ -149,7 +149,7 @@ def test_a_wrong_config(launch: Cli, text: str, words: tuple[str, ...]) -> None:
     [
         ("[local\n", ("env.toml", "TOML", "line 1")),
         ("[local]\nnodse = 1\n", ("env.toml", "[local]", "nodse", "'nodes'")),
-        ('[local]\nnodes = "x"\n', ("env.toml", "[local]", "nodes", "whole number")),
+        ('[local]\nnodes = "x"\n', ("env.toml", "[local]", "nodes", "an integer")),
         ('[local]\nextends = ["a"]\n', ("env.toml", "[local]", "extends")),
         ('[local]\nextends = "a"\n[a]\nextends = "local"\n', ("circle",)),
         ("x = 1\n", ("env.toml", "'x'")),
@@ -249,7 +249,8 @@ def test_listings(launch: Cli) -> None:
 def test_stdout_that_is_no_utf8(launch: Cli, value: str) -> None:
     """A log collector's or a cron job's stdout may take ASCII only."""
     code = (
-        "import sys; from pathlib import Path; from automodel_launch import workspace; from automodel_launch.commands import main as cli\n"
+        "import sys; from pathlib import Path; from automodel_launch import workspace\n"
+        "from automodel_launch.commands import main as cli\n"
         "workspace.PACKAGE = Path(sys.argv[1]) / 'automodel_launch'; sys.exit(cli.main(sys.argv[2:]))"
     )
     command = [sys.executable, "-c", code, str(launch.bench.root), "stub", "--dry-run", "--json", f"value={value}"]

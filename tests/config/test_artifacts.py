@@ -14,7 +14,7 @@ from automodel_launch.checks import Finding
 from automodel_launch.errors import ConfigError, ProfileError
 from automodel_launch.executors import local
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.filesystem import Here
+from automodel_launch.remote.filesystem import LocalFileSystem
 from tests.workbench import Bench, make_bench, refused
 
 CONFIG = """\
@@ -95,9 +95,9 @@ def test_a_reference_stands_for_the_version_of_that_moment(bench: Bench, tmp_pat
     [
         ("run.data=wob:latest", ["no artifact 'wob'", "Did you mean 'web'", "artifacts: web"]),
         ("run.data=web:v7", ["has no v7", "versions: latest, v1"]),
-        ("run.data=web:newest", ["'web:newest' is no artifact", "NAME:latest"]),
-        ("run.data=../web:v1", ["is no artifact"]),
-        ("run.data=3", ["3 is no artifact"]),
+        ("run.data=web:newest", ["'web:newest' is not an artifact", "NAME:latest"]),
+        ("run.data=../web:v1", ["is not an artifact"]),
+        ("run.data=3", ["3 is not an artifact"]),
         ("~run.data", ["run.data is not set"]),
         ("dataset.paths=${art:data,pth}", ["web:v1 has no field 'pth'", "Did you mean 'path'"]),
         ("dataset.paths=${art:model,path}", ["run.model is not set"]),
@@ -113,7 +113,7 @@ def test_a_damaged_manifest_and_a_relative_root(bench: Bench, tmp_path: Path) ->
     artifact(tmp_path)
     text = config(bench, tmp_path / "own")
     (tmp_path / "art" / "web" / "v1" / "manifest.json").write_text("{")
-    refused(ConfigError, lambda: bench.planned(text), "manifest.json is no manifest")
+    refused(ConfigError, lambda: bench.planned(text), "manifest.json is not a manifest")
     bench.env('[artifacts]\nroot = "art"\n')
     refused(ProfileError, lambda: bench.planned(text), "[artifacts] root", "relative")
 
@@ -125,15 +125,15 @@ def test_without_a_root_they_lie_beside_the_data(bench: Bench) -> None:
 
 
 def test_offline_no_cluster_is_asked(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Far(Here):
+    class Far(LocalFileSystem):
         pass
 
     artifact(tmp_path)
     text = config(bench, tmp_path / "own")
     monkeypatch.setattr(type(local.EXECUTOR), "place", lambda self, profile: Far())
-    assert executors.get("local").place(None) != Here()  # type: ignore[arg-type]
+    assert executors.get("local").place(None) != LocalFileSystem()  # type: ignore[arg-type]
     assert bench.planned(text).document()["artifacts"] == {"data": "web:v1"}
-    refused(ConfigError, lambda: bench.planned(text, offline=True), "artifacts lie on the cluster", "--offline")
+    refused(ConfigError, lambda: bench.planned(text, offline=True), "artifacts are on the cluster", "--offline")
 
 
 def test_another_tokenizer_is_refused(bench: Bench, tmp_path: Path) -> None:

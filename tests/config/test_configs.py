@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from automodel_launch.config import configs, overrides, yamlio
+from automodel_launch.config import configs, dotted, files, merge, overrides, unknown, yamlio
 from automodel_launch.errors import ConfigError, LaunchError, UsageError
 from tests.workbench import Bench, make_bench, refused
 
@@ -21,12 +21,12 @@ def bench(tmp_path: Path) -> Bench:
     return bench
 
 
-def _resolved(bench: Bench, text: str, *texts: str) -> configs.Config:
+def _resolved(bench: Bench, text: str, *texts: str) -> merge.Config:
     plan = bench.planned(text, *texts)
-    return configs.Config(plan.config, plan.provenance, plan.deferred)
+    return merge.Config(plan.config, plan.provenance, plan.deferred)
 
 
-def _on_base(bench: Bench, text: str, *texts: str) -> configs.Config:
+def _on_base(bench: Bench, text: str, *texts: str) -> merge.Config:
     return _resolved(bench, f"defaults: [base]\n{text}", *texts)
 
 
@@ -76,7 +76,7 @@ def test_scalar_mapping_scalar_leaves_one_source(bench: Bench) -> None:
 
 def test_every_leaf_has_a_source_and_nothing_else_has(bench: Bench) -> None:
     config = _on_base(bench, "new: {a: {b: []}, c: {}}\n", "+x.y=1", "~o.lr", "+s={q: 1}")
-    assert set(config.sources) == {key for key, _ in configs.flatten(config.data)}
+    assert set(config.sources) == {key for key, _ in dotted.flatten(config.data)}
     assert all(":" in source or source.startswith("override ") for source in config.sources.values())
 
 
@@ -100,6 +100,23 @@ def test_defaults_that_do_not_work(bench: Bench, text: str, words: tuple[str, ..
     refused(ConfigError, lambda: bench.layered(config="t"), ".yaml", *words)
 
 
+def test_defaults_outside_of_the_folder_find_the_shipped_configs(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    own = folder / "own.yaml"
+    own.write_text("defaults: [base]\ns: own\n")
+    merged = bench.layered(config=str(own))
+    assert (merged.data["s"], merged.data["steps"]) == ("own", 2)
+    assert (merged.sources["s"], merged.sources["steps"]) == ("mine/own.yaml:2", "stub/base.yaml:7")
+    (folder / "base.yaml").write_text("steps: 3\n")
+    assert bench.layered(config=str(own)).data == {"steps": 3, "s": "own"}
+    (folder / "base.yaml").write_text("defaults: [base]\nsteps: 4\n")
+    merged = bench.layered(config=str(folder / "base.yaml"))
+    assert (merged.data["s"], merged.data["steps"]) == ("text", 4)
+    own.write_text("defaults: [bsae]\n")
+    refused(ConfigError, lambda: bench.layered(config=str(own)), "own.yaml:1", "'base'", f"{folder}/bsae", "stub/bsae")
+
+
 def test_anchors_and_merge_keys(bench: Bench) -> None:
     config = _resolved(bench, "b: &b\n  x: 1\n  y: 2\nc:\n  <<: *b\n  y: 3\n")
     assert config.data == {"b": {"x": 1, "y": 2}, "c": {"x": 1, "y": 3}}
@@ -112,12 +129,12 @@ def test_anchors_and_merge_keys(bench: Bench) -> None:
 
 def test_names_and_paths(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = bench.config("steps: 1\n", "mine")
-    assert configs.find(bench.recipe, "mine") == path
-    assert configs.find(bench.recipe, str(path)) == path
+    assert files.find(bench.recipe, "mine") == path
+    assert files.find(bench.recipe, str(path)) == path
     monkeypatch.chdir(path.parent)
-    assert configs.find(bench.recipe, "mine.yaml") == path
+    assert files.find(bench.recipe, "mine.yaml") == path
     monkeypatch.chdir(bench.workspace.recipes)
-    assert configs.find(bench.recipe, "../configs/stub/mine.yaml") == path
+    assert files.find(bench.recipe, "../configs/stub/mine.yaml") == path
 
 
 def test_the_way_to_a_config_changes_no_source(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,8 +184,8 @@ def test_removing_the_last_key_names_the_override(bench: Bench) -> None:
         ("zz.yy=1", ("zz.yy", "+zz.yy")),
         ("~o.lrr", ("o.lrr", "'o.lr'")),
         ("k.b=1", ("k.b", "+k.b")),
-        ("+s.b=1", ("'s'", "text", "no mapping")),
-        ("l.0=1", ("'l'", "no mapping")),
+        ("+s.b=1", ("'s'", "text", "not a mapping")),
+        ("l.0=1", ("'l'", "not a mapping")),
         ("run.nmae=1", ("run.nmae",)),
         ("run.name=1", ("run.name", "--name")),
         ("run=1", ("run",)),
@@ -182,11 +199,34 @@ def test_overrides_that_do_not_fit(bench: Bench, text: str, words: tuple[str, ..
 
 
 @pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("lr=3e-4", "Did you mean 'o.lr'?", "o.lr=3e-4; write +lr=... to add a new key"),
+        ("~lr", "Did you mean 'o.lr'?", "~o.lr; see --dry-run"),
+        ("c.size=1", "Did you mean 'm.c.size'?", "m.c.size=1; write"),
+        ("name=x", "Did you mean 'o.name' or 'p.name'?", "o.name=x or p.name=x; write"),
+        ("wide=1", "Did you mean 'w.a.wide' or 'w.b.wide' or 'w.c.wide'?", "w.a.wide=1 or w.b.wide=1 or w.c.wide=1; w"),
+        ("o.lrr=5", "Did you mean 'o.lr'?", "o.lr=5; write"),
+        ("--lr=3e-4", "Did you mean '--o.lr'?", "--o.lr=3e-4"),
+        ("--name=x", "Did you mean '--o.name' or '--p.name'?", "--o.name=x or --p.name=x"),
+    ],
+)
+def test_the_end_of_a_key_is_completed(bench: Bench, text: str, message: str, hint: str) -> None:
+    bench.config(
+        "defaults: [base]\nm: {c: {size: 2}}\np: {name: y}\n"
+        "w: {a: {wide: 1}, b: {wide: 1}, c: {wide: 1}, d: {wide: 1}}\n"
+    )
+    with pytest.raises(LaunchError) as caught:
+        bench.layered(text, config="t")
+    assert message in caught.value.message and str(caught.value.hint).startswith(hint)
+
+
+@pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("steps=banana", "whole number"),
-        ("steps=2.5", "whole number"),
-        ("steps=true", "whole number"),
+        ("steps=banana", "an integer"),
+        ("steps=2.5", "an integer"),
+        ("steps=true", "an integer"),
         ("o.lr=x", "a number"),
         ("o.lr=true", "a number"),
         ("on_off=1", "true or false"),
@@ -213,7 +253,7 @@ def test_values_whose_kind_may_change(bench: Bench, text: str) -> None:
 def test_a_misspelt_option(bench: Bench, text: str, near: str) -> None:
     refused(UsageError, lambda: bench.layered(text), text, near, "Nothing was submitted")
     parsed = [overrides.parse(text)]
-    refused(UsageError, lambda: configs.refuse_bare_options(parsed, ["--dry-run"]), text, near)
+    refused(UsageError, lambda: unknown.refuse_bare_options(parsed, ["--dry-run"]), text, near)
     refused(UsageError, lambda: bench.layered(f"{text}=1"), text, near)
 
 

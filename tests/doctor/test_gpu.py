@@ -17,7 +17,7 @@ from automodel_launch.doctor.gpu import verdict as doctor_gpu
 from automodel_launch.doctor.gpu.node import Limits
 from automodel_launch.doctor.gpu.verdict import Node, Verdict
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.remote.filesystem import HERE
+from automodel_launch.remote.filesystem import LOCAL
 from tests.conftest import ROOT, Checkout
 from tests.workbench import Bench, make_bench
 
@@ -302,7 +302,7 @@ def test_what_agents_say_of_nodes_that_wrote_nothing(tmp_path: Path) -> None:
     _write(tmp_path, "nodes/0.json", {"host": "c1"})
     _write(tmp_path, "nodes/1.json", {"host": "c2", "failure": {"error": "python was not found", "victim": False}})
     _write(tmp_path, "nodes/3.json", {"host": "c4", "failure": {"error": "another failed", "victim": True}})
-    nodes = doctor_job.gather(HERE, str(tmp_path), 4)
+    nodes = doctor_job.gather(LOCAL, str(tmp_path), 4)
     assert [node.host for node in nodes] == ["c1", "c2", "c3", "c4"]
     silences = [node.silence or "" for node in nodes]
     assert silences[:3] == ["", "python was not found", "its agent never started"]
@@ -317,8 +317,8 @@ def test_nodes_that_slurm_stopped_when_another_died(tmp_path: Path) -> None:
             tmp_path, f"nodes/{number}.json", {"host": f"c{number}", "state": "ended", "stop": {"signal": "SIGTERM"}}
         )
     _write(tmp_path, "nodes/1.json", {"host": "c1", "state": "running", "stop": None})
-    assert doctor_gpu.judge(doctor_job.gather(HERE, str(tmp_path), 3), LIMITS).bad == ["c1"]
-    verdict = doctor_gpu.judge(doctor_job.gather(HERE, str(tmp_path), 3, late=True), LIMITS)
+    assert doctor_gpu.judge(doctor_job.gather(LOCAL, str(tmp_path), 3), LIMITS).bad == ["c1"]
+    verdict = doctor_gpu.judge(doctor_job.gather(LOCAL, str(tmp_path), 3, late=True), LIMITS)
     assert verdict.bad == ["c0", "c1", "c2"]  # who is well has come to an end by then
     assert "within the check's limits" in verdict.faults[0].detail
 
@@ -327,7 +327,7 @@ def test_a_node_that_hangs_and_one_that_died(tmp_path: Path) -> None:
     _write(tmp_path, "gpu-check/node-0.json", {"phase": "node", "host": "c1"})
     _write(tmp_path, "nodes/0.json", {"host": "c1", "stop": {"signal": "SIGKILL"}, "records": [{"code": 137}]})
     _write(tmp_path, "nodes/1.json", {"host": "c2", "records": [{"code": 1, "error": "OSError: disk"}]})
-    nodes = doctor_job.gather(HERE, str(tmp_path), 3)
+    nodes = doctor_job.gather(LOCAL, str(tmp_path), 3)
     assert [(node.host, node.silence) for node in nodes] == [
         ("c1", "it was told to stop"),
         ("c2", "OSError: disk"),
@@ -343,7 +343,7 @@ class _Executor:
     cancelled = 0
 
     def place_of(self, record: Record) -> Any:
-        return HERE
+        return LOCAL
 
     def cancel(self, record: Record, now: bool = False) -> None:
         self.cancelled += now
@@ -405,7 +405,8 @@ def test_bad_input(bench: Bench, capsys: pytest.CaptureFixture[str], words: list
 
 
 def test_the_check_stands_alone_whatever_the_profile_says(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("automodel_launch.executors.slurm.Slurm.script", lambda self, plan: "")  # NeMo-Run is slow
+    script = "automodel_launch.executors.slurm.executor.Slurm.script"
+    monkeypatch.setattr(script, lambda self, plan: "")  # NeMo-Run is slow
     bench.env(
         '[far]\nexecutor = "slurm"\ncontainer_image = "none"\nnodes = 4\ngpus_per_node = 8\ncpus_per_task = 3\n'
         'dependency = "singleton"\nchain = 5\nstall = "9m"\ntime = "08:00:00"\nexclude = "c9"\n'

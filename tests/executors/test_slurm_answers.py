@@ -9,10 +9,16 @@ from typing import Any
 
 import pytest
 
-from automodel_launch.jobs.records import ENDED
-from automodel_launch.remote import slurm
+from automodel_launch.contract import ENDED
+from automodel_launch.contract import SLURM_ACTIVE as ACTIVE
+from automodel_launch.contract import SLURM_BEFORE_REQUEUE as BEFORE_REQUEUE
+from automodel_launch.contract import SLURM_FAILURES as FAILURES
+from automodel_launch.contract import SLURM_WAITING as WAITING
+from automodel_launch.executors.slurm import state as state_
+from automodel_launch.executors.slurm.state import Own, judge
+from automodel_launch.remote import slurm_query
 from automodel_launch.remote.shell import LocalShell
-from automodel_launch.remote.slurm import ACTIVE, FAILURES, WAITING, Answer, Own, judge, parse
+from automodel_launch.remote.slurm_query import Answer, parse
 
 DOWN = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
 NO_JOB = "slurm_load_jobs error: Invalid job id specified"
@@ -59,7 +65,7 @@ def test_the_last_line_of_sacct_counts() -> None:
     assert parse(text, "a.1") == Answer(True, "CANCELLED", None, None, "c[3-4]", 0, 15)
 
 
-@pytest.mark.parametrize("state", sorted(slurm._BEFORE_REQUEUE - WAITING))
+@pytest.mark.parametrize("state", sorted(BEFORE_REQUEUE - WAITING))
 def test_an_old_attempt_in_sacct_is_no_end_while_slurmctld_is_away(state: str) -> None:
     assert parse(f"squeue 1 {DOWN}\nsacct 0 {state}|0:0|c1|a.1", "a.1") == Answer(False)
     assert parse(f"squeue 1 {NO_JOB}\nsacct 0 {state}|0:0|c1|a.1", "a.1").state == state
@@ -234,7 +240,8 @@ def _fake(folder: Path, name: str, script: str) -> None:
 
 
 def _ask(folder: Path, job: Path | None = None) -> str:
-    return LocalShell().run(slurm.query("5", str(job or folder)) + (slurm.query_own(str(job)) if job else "")).out
+    own = state_.query_own(str(job)) if job else ""
+    return LocalShell().run(slurm_query.query("5", str(job or folder)) + own).out
 
 
 def test_a_warning_before_the_answer(fakes: Path) -> None:
@@ -267,21 +274,21 @@ def test_what_the_job_has_left(fakes: Path, tmp_path: Path) -> None:
     (job / "exit.json").write_text(json.dumps({"state": "FAILED", "error": "ü\nown log x"}, indent=1))
     (job / "nodes" / "0.json").write_text('{"step": 4}')
     (job / "logs" / "sbatch_a.1_5.out").write_bytes(b"x" * 9999 + b"\nown exit {}\n\0oom-kill \xff no newline")
-    found = slurm.read_own(_ask(fakes, job))
+    found = state_.read_own(_ask(fakes, job))
     assert found.exit == {"state": "FAILED", "error": "ü\nown log x"}
     assert found.node == {"step": 4}
     assert found.log_name == "logs/sbatch_a.1_5.out"
     assert "own exit {}\noom-kill" in found.log
-    assert len(found.log) <= slurm.LOG_TAIL
+    assert len(found.log) <= state_.LOG_TAIL
 
 
 def test_the_log_of_a_job_that_runs_is_not_sent(fakes: Path, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "sbatch_a.1_5.out").write_text("x")
     _fake(fakes, "squeue", "echo 'RUNNING|None|N/A|c1|a.1'")
-    assert slurm.read_own(_ask(fakes, tmp_path)) == Own()
+    assert state_.read_own(_ask(fakes, tmp_path)) == Own()
 
 
 @pytest.mark.parametrize("text", ["", "own exit \nown nodes/0 \n", "own exit [1]\nown nodes/0 {", "own exit {}"])
 def test_nothing_or_half_of_a_record_is_none(text: str) -> None:
-    assert slurm.read_own(text) == Own()
+    assert state_.read_own(text) == Own()

@@ -37,7 +37,7 @@ from automodel_launch import checks
 from automodel_launch.checks import Finding
 from automodel_launch.config import configs, overrides, yamlio
 from automodel_launch.errors import LaunchError
-from automodel_launch.plan import plan as plan_
+from automodel_launch.launch import planning
 from automodel_launch.plan import recipes
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile import profiles
@@ -194,7 +194,7 @@ def plan(launch: Launch, stage: Stage, name: str | None = None) -> Plan:
     recipe = recipes.find(workspace, launch.recipe)
     given = [overrides.parse(stage.text(text)) for text in launch.overrides]
     layered = configs.load(recipe, config(launch, stage), given, ["--dry-run", "--run", "--batch"])
-    return plan_.make(workspace, env_file, launch.profile, recipe, layered, mode=launch.mode, name=name)
+    return planning.make(workspace, env_file, launch.profile, recipe, layered, mode=launch.mode, name=name)
 
 
 def config(launch: Launch, stage: Stage) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from automodel_launch import checks
+from automodel_launch.executors.slurm.state import Own, judge
 from automodel_launch.jobs import bad_nodes, history, rundir
-from automodel_launch.plan import plan as plan_
-from automodel_launch.remote import slurm
-from automodel_launch.remote.filesystem import HERE
-from automodel_launch.remote.slurm import Own, judge, parse
+from automodel_launch.launch import planning
+from automodel_launch.remote import slurm_query
+from automodel_launch.remote.filesystem import LOCAL
+from automodel_launch.remote.slurm_query import parse
 from tests.workbench import Bench, make_bench
 
 
@@ -33,14 +34,14 @@ def test_attempts_and_their_table(tmp_path: Path) -> None:
         | {"goes_on": True, "why": "a node failed"},
         {"event": "begun", "time": 30.0, **one, "attempt": 1, "slurm_id": "8", "nodes": [f"c{i}" for i in range(9)]},
     )
-    first, second = history.attempts(str(tmp_path), HERE)
+    first, second = history.attempts(str(tmp_path), LOCAL)
     assert (first["began"], first["ended"], first["state"]) == (10.0, 21.0, "NODE_FAIL")
     assert "state" not in second
     lines = history.table([first, second])
     for word in ("a.1 attempt 1 (Slurm 7)", "on c1,c2", "steps 0 to 8", "NODE_FAIL", "then the next: a node failed"):
         assert word in lines[0]
     assert "c0 and 8 more" in lines[1]
-    assert history.attempts(str(tmp_path / "none"), HERE) == []
+    assert history.attempts(str(tmp_path / "none"), LOCAL) == []
 
 
 def test_bad_nodes_now(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_bad_nodes_now(tmp_path: Path) -> None:
         {"time": day + 5, "node": "c2", "forgiven": True},
         {"node": 3},
     )
-    (found,) = bad_nodes.known(str(tmp_path), HERE, day + 10)
+    (found,) = bad_nodes.known(str(tmp_path), LOCAL, day + 10)
     assert (found.node, found.until, found.why) == ("c1", 2 * day, "Xid 79")
 
 
@@ -81,13 +82,13 @@ def test_the_next_job_of_a_chain_counts(following: str, state: str | None) -> No
 def test_between_two_attempts() -> None:
     record = {"state": "FAILED", "code": 1, "complete": True, "goes_on": True, "why": "a node failed", "error": "x"}
     own = Own(exit=record, node={"attempt": 0})
-    waiting = judge(slurm.Answer(True, "PENDING", "Resources"), own)
+    waiting = judge(slurm_query.Answer(True, "PENDING", "Resources"), own)
     assert waiting.state == "PENDING"
     assert waiting.error == "attempt 1 has ended (a node failed), the next one: Resources"
-    assert judge(slurm.Answer(False), own).state == "UNKNOWN"  # the next attempt may run meanwhile
+    assert judge(slurm_query.Answer(False), own).state == "UNKNOWN"  # the next attempt may run meanwhile
     stopped = Own(exit=record, node={"attempt": 0}, stopped=True)
-    assert judge(slurm.Answer(True, "FAILED", code=1), stopped).state == "CANCELLED"
-    assert judge(slurm.Answer(True, "FAILED", code=1), own).state == "FAILED"
+    assert judge(slurm_query.Answer(True, "FAILED", code=1), stopped).state == "CANCELLED"
+    assert judge(slurm_query.Answer(True, "FAILED", code=1), own).state == "FAILED"
 
 
 # What the plan says of it
@@ -138,7 +139,7 @@ def test_all_jobs_of_a_run_are_one_to_wandb(bench: Bench) -> None:
     run = first.agent["env"]["WANDB_RUN_ID"]
     assert run.startswith(first.run_name[:50]) and len(run) <= 64
     assert first.agent["env"]["WANDB_RESUME"] == "allow"
-    assert plan_.with_job_id(first, f"{first.run_name}.7").agent["env"]["WANDB_RUN_ID"] == run
+    assert planning.with_job_id(first, f"{first.run_name}.7", {}).agent["env"]["WANDB_RUN_ID"] == run
     assert "WANDB_RUN_ID" not in bench.plan().agent["env"]
     own = bench.plan("+wandb={project: p}", "run.env.env_vars.WANDB_RUN_ID=mine")
     assert own.agent["env"]["WANDB_RUN_ID"] == "mine"

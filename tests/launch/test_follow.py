@@ -14,7 +14,7 @@ import pytest
 from automodel_launch import executors
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch.follow import Follower, Tail, closing_block, exit_code
-from automodel_launch.remote.filesystem import HERE, Place
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 RECORD = Record("a.1", "a", "stub", "default", "local", "local", "run", "/no/a.1", "/no/a", "hash", 1.0)
 
@@ -129,9 +129,9 @@ class FakeExecutor:
         self.now = next(self.states, self.now)
         return self.now
 
-    def place_of(self, record: Record) -> Place:
+    def place_of(self, record: Record) -> FileSystem:
         """This machine."""
-        return HERE
+        return LOCAL
 
     def cancel(self, record: Record, now: bool = False) -> None:
         """Note it; the job ends."""

@@ -37,7 +37,8 @@ def commit(folder: Path) -> None:
 
 def _change(bench: Bench) -> None:
     (bench.root / "recipes" / "stub.py").write_text("# changed\n" + (bench.root / "recipes" / "stub.py").read_text())
-    (bench.root / "recipes" / "new.py").write_text("pass\n")
+    (bench.root / "recipes" / "node_agent_lib").mkdir()
+    (bench.root / "recipes" / "node_agent_lib" / "new.py").write_text("pass\n")
     (bench.root / "elsewhere.txt").write_text("does not travel\n")
 
 
@@ -61,7 +62,7 @@ def test_uncommitted_work_is_told_and_kept(bench: Bench) -> None:
     assert "1 changed, 1 untracked files travel as they are on disk" in note
     found = _record(bench)
     assert "+# changed" in found["git/diff.patch"]
-    assert found["git/untracked.txt"] == "elsewhere.txt\nrecipes/new.py\n"
+    assert found["git/untracked.txt"] == "elsewhere.txt\nrecipes/node_agent_lib/new.py\n"
     git(bench.root, "stash", "-q")
     (bench.root / "patch").write_text(found["git/diff.patch"])
     git(bench.root, "apply", "patch")
@@ -70,7 +71,8 @@ def test_uncommitted_work_is_told_and_kept(bench: Bench) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "it's", "a\nb", "é", "-x", "*", "a\tb"])
 def test_odd_names_are_counted(bench: Bench, name: str) -> None:
-    (bench.root / "recipes" / name).write_text("x")
+    (bench.root / "recipes" / "node_agent_lib").mkdir()
+    (bench.root / "recipes" / "node_agent_lib" / name).write_text("x")
     (note,) = _notes(bench.plan(), "uncommitted")
     assert "0 changed, 1 untracked" in note
 
@@ -157,7 +159,7 @@ def test_hooks_and_diff_programs_do_not_run(bench: Bench, tmp_path: Path) -> Non
 def test_it_lies_in_the_jobs_directory(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     _change(bench)
     plan = bench.plan()
-    monkeypatch.setattr(executors.get("local"), "submit", lambda plan, workspace: {})
+    monkeypatch.setattr(executors.get("local"), "submit", lambda plan, workspace, environ: {})
     submit.submit(plan, bench.workspace)
     assert "+# changed" in Path(plan.job_dir, "git/diff.patch").read_text()
-    assert Path(plan.job_dir, "code/recipes/new.py").is_file()
+    assert Path(plan.job_dir, "code/recipes/node_agent_lib/new.py").is_file()

@@ -12,7 +12,7 @@ from automodel_launch import checks
 from automodel_launch.errors import ConfigError
 from automodel_launch.plan import packaging
 from automodel_launch.plan.packaging import PlannedFile
-from automodel_launch.remote.filesystem import HERE
+from automodel_launch.remote.filesystem import LOCAL
 from tests.workbench import Bench, make_bench, refused
 
 
@@ -21,22 +21,35 @@ def bench(tmp_path: Path) -> Bench:
     return make_bench(tmp_path)
 
 
-def _collect(bench: Bench, *code: str, recipe: Path | None = None) -> tuple[PlannedFile, ...]:
+def _collect(
+    bench: Bench, *code: str, recipe: Path | None = None, parts: tuple[str, ...] = ()
+) -> tuple[PlannedFile, ...]:
     recipes = bench.workspace.recipes
-    return packaging.collect(recipes, recipe or recipes / "stub.py", code, bench.root)
+    return packaging.collect(recipes, recipe or recipes / "stub.py", parts, code, bench.root)
 
 
 def _paths(bench: Bench, *code: str) -> list[str]:
     return [file.path for file in _collect(bench, *code)]
 
 
-def test_recipes_travel_without_caches(bench: Bench) -> None:
-    for name in ("lib/__init__.py", "lib/__pycache__/x.pyc", ".git/config", "lib/a.pyc", "data.txt"):
+def test_what_a_recipe_lists_travels_with_the_agent_and_nothing_else(bench: Bench) -> None:
+    names = ("lib/__init__.py", "lib/__pycache__/x.pyc", "lib/.git/config", "lib/a.pyc", "other/b.py", "data.txt")
+    for name in (*names, "node_agent_lib/start.py", "contract.py", "other.py"):
         path = bench.workspace.recipes / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
-    expected = ["data.txt", "lib/__init__.py", "node_agent.py", "stub.py"]
-    assert _paths(bench) == [f"code/recipes/{name}" for name in expected]
+    agent = ["contract.py", "node_agent.py", "node_agent_lib/start.py", "stub.py"]
+    assert _paths(bench) == [f"code/recipes/{name}" for name in agent]
+    listed = [file.path for file in _collect(bench, parts=("lib", "data.txt"))]
+    assert listed == [f"code/recipes/{name}" for name in sorted([*agent, "data.txt", "lib/__init__.py"])]
+
+
+def test_what_a_script_from_elsewhere_lists_stays_beside_it(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "parts").mkdir(parents=True)
+    for name in ("train.py", "parts/loss.py"):
+        (tmp_path / "mine" / name).write_text("x")
+    found = [file.path for file in _collect(bench, recipe=tmp_path / "mine" / "train.py", parts=("parts",))]
+    assert {"code/train.py", "code/parts/loss.py"} < set(found)
 
 
 def test_size_and_hash_of_each_file(bench: Bench) -> None:
@@ -49,7 +62,7 @@ def test_size_and_hash_of_each_file(bench: Bench) -> None:
 
 
 def _copy(files: tuple[packaging.PlannedFile, ...], target: Path) -> None:
-    HERE.put(str(target), {file.path: file.source for file in files}, {})
+    LOCAL.put(str(target), {file.path: file.source for file in files}, {})
     packaging.verify(files)
 
 
@@ -135,7 +148,7 @@ def test_the_order_does_not_depend_on_the_file_system(bench: Bench, monkeypatch:
 
 def _by(bench: Bench, packager: str, *code: str) -> dict[str, PlannedFile]:
     recipes = bench.workspace.recipes
-    files = packaging.collect(recipes, recipes / "stub.py", code, bench.root, packager)
+    files = packaging.collect(recipes, recipes / "stub.py", (), code, bench.root, packager)
     return {file.path.removeprefix("code/"): file for file in files if not file.path.startswith("code/recipes/")}
 
 
@@ -203,7 +216,7 @@ def test_git_takes_head_and_tells_what_stays(bench: Bench, tmp_path: Path) -> No
     found = _by(bench, "git", "my code")
     assert sorted(found) == ["my code/a.py", "my code/gone.py", "my code/run.sh"]
     with packaging.on_disk(found.values()) as sources:
-        HERE.put(str(tmp_path / "job"), sources, {})
+        LOCAL.put(str(tmp_path / "job"), sources, {})
     packaging.verify(found.values())
     copied = tmp_path / "job" / "code" / "my code"
     assert (copied / "a.py").read_text() == "# my code/a.py\n"

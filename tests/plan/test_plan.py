@@ -7,15 +7,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from automodel_launch import executors
 from automodel_launch.errors import ProfileError
 from automodel_launch.jobs import records
-from automodel_launch.plan import plan as plan_
+from automodel_launch.launch import planning
 from automodel_launch.plan.plan import Plan
 from tests.conftest import ROOT
 from tests.workbench import Bench, make_bench, refused
@@ -154,7 +156,7 @@ def test_the_next_job_of_a_run_has_its_name_and_hash(bench: Bench) -> None:
     assert (first.job_id, second.job_id) == (f"{first.run_name}.1", f"{first.run_name}.2")
     assert second.plan_hash == first.plan_hash
     assert second.script != first.script
-    assert plan_.with_job_id(second, first.job_id) == first
+    assert planning.with_job_id(second, first.job_id, {}) == first
 
 
 def test_a_job_elsewhere_with_that_id_is_not_forgotten(bench: Bench, tmp_path: Path) -> None:
@@ -287,10 +289,38 @@ def test_a_plan_is_a_value(bench: Bench) -> None:
     plan = bench.plan()
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan.job_id = "x"  # type: ignore[misc]  # that is what is tried
-    one = bench.plan()
-    one.config["steps"] = 99
-    one.document()["files"].clear()
+    plan.document()["files"].clear()
     assert bench.plan() == plan
+    assert hash(bench.plan()) == hash(plan)
+
+
+def test_nothing_behind_the_hash_can_be_changed(bench: Bench) -> None:
+    bench.env('env_vars = { A = "1" }\nmounts = ["/a:/a"]\n')
+    plan = bench.planned("steps: 1\nbetas: [0.9, 0.95]\nmodel: {sizes: [{width: 8}]}\n")
+    changes: list[Callable[[], object]] = [
+        lambda: plan.config.update(steps=99),
+        lambda: plan.config["betas"].append(1),
+        lambda: plan.config["model"]["sizes"][0].pop("width"),
+        lambda: plan.config["model"].__setitem__("sizes", []),
+        lambda: plan.profile.env_vars.__setitem__("A", "2"),
+        lambda: plan.agent["env"].clear(),
+        lambda: plan.texts.__delitem__("config.yaml"),
+        lambda: plan.provenance.setdefault("x", "y"),
+        lambda: plan.trained.__ior__({"x": 1}),
+        lambda: plan.profile_sources.popitem(),
+    ]
+    before = json.dumps([plan.document(), plan.agent, plan.texts, plan.trained])
+    for change in changes:
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change()
+    assert json.dumps([plan.document(), plan.agent, plan.texts, plan.trained]) == before
+    assert plan.config == yaml.safe_load(plan.texts["config.yaml"])
+
+
+def test_the_submit_command_is_under_the_hash(bench: Bench) -> None:
+    plan = bench.plan()
+    assert plan.submit == f"bash {plan.job_dir}/script"
+    assert plan.document()["submit"] == plan.submit
 
 
 def test_secrets_are_names_only(bench: Bench) -> None:

@@ -16,7 +16,8 @@ from automodel_launch import executors
 from automodel_launch.errors import ClusterError, ProfileError
 from automodel_launch.launch import submit
 from automodel_launch.plan import secrets
-from automodel_launch.remote.filesystem import HERE, Behind, Place
+from automodel_launch.profile import secret_names
+from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell
 from tests.workbench import Bench, make_bench, refused
 
@@ -36,25 +37,25 @@ def _slurm(bench: Bench, more: str) -> None:
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "db_password"])
 def test_names_that_say_so(name: str) -> None:
-    assert secrets.is_secret(name)
+    assert secret_names.is_secret(name)
 
 
 @pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "HF_HOME", "KEYBOARD", "PASSAGE"])
 def test_names_that_do_not(name: str) -> None:
-    assert not secrets.is_secret(name)
+    assert not secret_names.is_secret(name)
 
 
 @pytest.mark.parametrize("value", [NASTY, "", " ", "\n", "a\nHF_TOKEN=b", "\udcff\udc80", "x" * 100_000])
 def test_bash_reads_each_value_as_it_is(tmp_path: Path, value: str) -> None:
     path = tmp_path / "secrets.env"
-    secrets.write(HERE, str(path), secrets.file_content(["A", "B", "UNSET"], {"A": value, "B": "b"}))
+    secrets.write(LOCAL, str(path), secrets.file_content(["A", "B", "UNSET"], {"A": value, "B": "b"}))
     script = f'set -a; . {path}; printf %s "$A"; printf \'|%s|%s\' "$B" "${{UNSET-unset}}"'
     out = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout
     assert out == value.encode("utf-8", "surrogateescape") + b"|b|unset"
 
 
-@pytest.mark.parametrize("place", [HERE, Behind(LocalShell())])
-def test_the_file_is_its_owners_alone_and_new(tmp_path: Path, place: Place) -> None:
+@pytest.mark.parametrize("place", [LOCAL, RemoteFileSystem(LocalShell())])
+def test_the_file_is_its_owners_alone_and_new(tmp_path: Path, place: FileSystem) -> None:
     path = tmp_path / "it's" / "secrets.env"
     path.parent.mkdir()
     old = os.umask(0)
@@ -69,8 +70,8 @@ def test_the_file_is_its_owners_alone_and_new(tmp_path: Path, place: Place) -> N
     assert "hidden" not in caught.value.message
 
 
-@pytest.mark.parametrize("place", [HERE, Behind(LocalShell())])
-def test_a_folder_that_is_not_there(tmp_path: Path, place: Place) -> None:
+@pytest.mark.parametrize("place", [LOCAL, RemoteFileSystem(LocalShell())])
+def test_a_folder_that_is_not_there(tmp_path: Path, place: FileSystem) -> None:
     refused(ClusterError, lambda: secrets.write(place, f"{tmp_path}/no/secrets.env", b""), "cannot be written")
 
 
@@ -147,7 +148,7 @@ class _Refuses:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
-    def submit(self, plan: Any, workspace: Any) -> Any:
+    def submit(self, plan: Any, workspace: Any, environ: Any) -> Any:
         path = Path(plan.job_dir, "secrets.env")
         self.seen.append((path.read_bytes(), stat.S_IMODE(path.stat().st_mode)))
         raise ClusterError("refused")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.errors import ProfileError
-from automodel_launch.profile import profiles
+from automodel_launch.profile import keys
 from automodel_launch.profile.profiles import EnvFile, Layer, load, merge
 from tests.workbench import refused
 
@@ -217,4 +217,4 @@ def test_a_replaced_table_leaves_no_source_behind() -> None:
 
 
 def test_reading_needs_no_pydantic_for_a_wrong_name() -> None:
-    assert set(profiles.SECTION_NAMES) == {"wandb", "artifacts", "cache", "cli"}
+    assert set(keys.SECTION_NAMES) == {"wandb", "artifacts", "cache", "cli"}

@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import bad_nodes, chain, history, metrics, stops, verdict
+from node_agent_lib import backends, bad_nodes, chain, history, metrics, stops, verdict
 from node_agent_lib.decision import Limits, attempts_without_progress, decide
 from node_agent_lib.history import Ended
 from node_agent_lib.limits import TimeLimit
@@ -22,6 +22,7 @@ from node_agent_lib.stall import Progress
 
 AGENT = Path(__file__).parents[2] / "recipes" / "node_agent.py"
 ANY = Limits(None, 3)
+AUTOMODEL = backends.get("automodel")
 
 
 def ended(attempt: int, state: str = "FAILED", code: int = 1, **more: Any) -> Ended:
@@ -39,7 +40,7 @@ def ended(attempt: int, state: str = "FAILED", code: int = 1, **more: Any) -> En
         (ended(0, "COMPLETED", 0), False, None, "completed"),
         (ended(0, "CANCELLED", 143), False, None, "cancelled"),
         (ended(0, code=2, to_step=None), False, None, "configuration cannot be used: error 0"),
-        (ended(0, code=3, to_step=None), False, None, "no checkpoint is whole"),
+        (ended(0, code=3, to_step=None), False, None, "no checkpoint is complete"),
         (ended(0, error="the loss is not a number: 3 steps in a row, the last one 7"), False, None, "3 steps in a row"),
         (ended(0, error="ModuleNotFoundError: No module named 'x'", to_step=None), False, None, "cannot be imported"),
     ],
@@ -105,7 +106,7 @@ def test_history_of_a_job(tmp_path: Path) -> None:
     assert history.read(str(tmp_path / "nowhere")) == []
 
 
-def test_an_attempt_that_a_person_resumed_starts_the_count_anew(tmp_path: Path) -> None:
+def test_an_attempt_that_a_person_resumed_starts_the_count_again(tmp_path: Path) -> None:
     for event, attempt in (("ended", 0), ("ended", 1), ("resumed", 1), ("ended", 2)):
         history.add(str(tmp_path), event, "a.1", attempt, state="FAILED", code=1)
     assert [end.attempt for end in history.ends(history.read(str(tmp_path)), "a.1")] == [2]
@@ -115,9 +116,9 @@ def test_the_newest_checkpoint_is_not_one_that_is_being_saved(tmp_path: Path) ->
     for name in ("epoch_0_step_9", "epoch_1_step_19", "epoch_1_step_29", "epoch_1_step_39.damaged", "LATEST"):
         (tmp_path / name).mkdir()
     (tmp_path / "epoch_1_step_29" / ".incomplete").touch()
-    assert history.newest_checkpoint(str(tmp_path)) == 19
-    assert history.newest_checkpoint(str(tmp_path / "none")) is None
-    assert history.newest_checkpoint(None) is None
+    assert backends.newest_checkpoint(AUTOMODEL, str(tmp_path)) == 19
+    assert backends.newest_checkpoint(AUTOMODEL, str(tmp_path / "none")) is None
+    assert backends.newest_checkpoint(AUTOMODEL, None) is None
 
 
 def test_bad_nodes_are_forgotten_and_forgiven(tmp_path: Path) -> None:
@@ -149,10 +150,10 @@ def test_metrics_that_a_killed_agent_had_not_read(tmp_path: Path) -> None:
     log, target = tmp_path / "rank-0.log", tmp_path / "metrics.jsonl"
     line = "step {} | epoch 0 | loss {} | lr 1e-3\n"
     log.write_text("".join(line.format(step, 9 - step) for step in range(4)))
-    target.write_text("".join(json.dumps(metrics.parse(line.format(s, 9 - s), 5.0)) + "\n" for s in range(2)))
-    assert [found["step"] for found in metrics.missed(str(log), str(target))] == [2, 3]
+    target.write_text("".join(json.dumps(AUTOMODEL.parse_metrics(line.format(s, 9 - s), 5.0)) + "\n" for s in range(2)))
+    assert [found["step"] for found in metrics.missed(AUTOMODEL, str(log), str(target))] == [2, 3]
     target.unlink()
-    assert metrics.missed(str(log), str(target)) == []
+    assert metrics.missed(AUTOMODEL, str(log), str(target)) == []
 
 
 # The time limit

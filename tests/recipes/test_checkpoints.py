@@ -124,7 +124,7 @@ DAMAGES: dict[Callable[[Path], None], str] = {
 }
 
 
-def test_a_runs_own_checkpoints_are_whole(root: Path) -> None:
+def test_a_runs_own_checkpoints_are_complete(root: Path) -> None:
     assert {path.name: faults.find_faults(path) for path in root.glob("epoch_*")} == {
         NEWEST: [],
         BEFORE: [],
@@ -132,7 +132,7 @@ def test_a_runs_own_checkpoints_are_whole(root: Path) -> None:
     }
     chosen, lines = choice.settle(root)
     assert chosen == root / NEWEST
-    assert lines == [f"checkpoint {NEWEST} is whole: resuming from it"]
+    assert lines == [f"checkpoint {NEWEST} is complete: resuming from it"]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
@@ -159,7 +159,7 @@ def test_an_interrupted_save_is_passed_over_and_left_to_automodel(root: Path) ->
     assert (root / "LATEST").readlink() == Path(BEFORE)
 
 
-def test_a_dangling_latest_is_mended(root: Path) -> None:
+def test_a_dangling_latest_is_corrected(root: Path) -> None:
     (root / NEWEST).rename(root / "elsewhere")
     chosen, lines = choice.settle(root)
     assert chosen == root / BEFORE
@@ -172,7 +172,7 @@ def test_latest_beats_a_higher_number_which_is_told(root: Path) -> None:
     (root / "LATEST").symlink_to(OLDEST)
     chosen, lines = choice.settle(root)
     assert chosen == root / OLDEST
-    assert [line.split(" is whole and later")[0] for line in lines[:2]] == [
+    assert [line.split(" is complete and later")[0] for line in lines[:2]] == [
         f"checkpoint {NEWEST}",
         f"checkpoint {BEFORE}",
     ]
@@ -193,11 +193,11 @@ def test_a_text_file_stands_for_the_link_where_there_are_no_links(root: Path, mo
     assert find_latest_checkpoint(root) == str(root / BEFORE)
 
 
-def test_none_whole_changes_nothing_and_says_what_helps(root: Path) -> None:
+def test_none_complete_changes_nothing_and_says_what_helps(root: Path) -> None:
     for name in (NEWEST, BEFORE, OLDEST):
         lose_optimizer_file(root / name)
     before = sorted(path.name for path in root.iterdir())
-    with pytest.raises(choice.NoneWhole, match=r"no whole checkpoint in .*checkpoint\.restore_from"):
+    with pytest.raises(choice.NoneComplete, match=r"no complete checkpoint in .*checkpoint\.restore_from"):
         choice.settle(root)
     assert sorted(path.name for path in root.iterdir()) == before
 
@@ -246,7 +246,7 @@ def test_retention_deletes_nothing_while_the_newest_is_damaged(
     lifecycle.publish(str(root / NEWEST), best_val_metric=None, metric_key=None)
     left = {path.name for path in root.glob("epoch_*")}
     assert left == ({NEWEST, BEFORE, OLDEST} if damaged else {NEWEST})
-    assert (f"no old checkpoint is deleted: {NEWEST} is not whole: " in capsys.readouterr().out) == damaged
+    assert (f"no old checkpoint is deleted: {NEWEST} is not complete: " in capsys.readouterr().out) == damaged
 
 
 def test_a_recipe_class_that_loads_in_its_own_way_is_left_alone() -> None:
@@ -268,7 +268,7 @@ def resumed(whole: Run, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
 def test_a_run_goes_on_from_the_checkpoint_before_the_damaged_one(whole: Run, resumed: Run) -> None:
     assert resumed.code == 0, resumed.output
     assert f"checkpoint {NEWEST} passed over, kept as {NEWEST}.damaged: it is damaged: {SHARD_2}: " in resumed.output
-    assert f"checkpoint {BEFORE} is whole: resuming from it\n" in resumed.output
+    assert f"checkpoint {BEFORE} is complete: resuming from it\n" in resumed.output
     again = resumed.records()[len(whole.records()) :]
     assert [record["step"] for record in again] == [10, 11]
     for record in again:
@@ -277,7 +277,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_the_damaged_one(whole: Run, re
     assert faults.find_faults(resumed.checkpoints / NEWEST) == []
 
 
-def test_without_a_whole_checkpoint_nothing_is_loaded_and_one_line_says_why(
+def test_without_a_complete_checkpoint_nothing_is_loaded_and_one_line_says_why(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from nemo_automodel.components.checkpoint.config import CheckpointingConfig
@@ -301,4 +301,4 @@ def test_without_a_whole_checkpoint_nothing_is_loaded_and_one_line_says_why(
     assert pretrain.main(["--config", str(tmp_path / "config.yaml")]) == 3
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
-    assert said[0].startswith(f"pretrain: no whole checkpoint in {root} ({NEWEST}: optim/__1_0.distcp is missing; ")
+    assert said[0].startswith(f"pretrain: no complete checkpoint in {root} ({NEWEST}: optim/__1_0.distcp is missing; ")

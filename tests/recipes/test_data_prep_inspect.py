@@ -206,7 +206,7 @@ NANOGPT: dict[str, tuple[Callable[[Path], object], str]] = {
     "lost index": (lambda p: (p / "train/train_00001.bos.idx").unlink(), "missing: its .bos.idx"),
     "byte offsets": (lambda p: as_bytes(p / "train/train_00001.bos.idx"), "holds byte offsets"),
     "not on BOS": (lambda p: shift(p / "train/train_00001.bos.idx"), "1 positions are not on BOS tokens; entry 3"),
-    "half a position": (lambda p: cut(p / "train/train_00001.bos.idx", 10), "10 bytes are no whole int32"),
+    "half a position": (lambda p: cut(p / "train/train_00001.bos.idx", 10), "10 bytes are not complete int32"),
     "fewer positions": (lambda p: cut(p / "train/train_00001.bos.idx", 40), "documents in 2 files; record.json says"),
     "a stranger": (lambda p: (p / "train/more.bin").touch(), "more.bin is not in record.json"),
 }  # fmt: skip

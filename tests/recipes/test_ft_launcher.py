@@ -20,8 +20,9 @@ from tests.recipes.test_node_agent_parts import load
 
 sys.path.insert(0, str(ROOT / "recipes"))
 
+import contract
 import ft_heartbeat
-from node_agent_lib import command, worker
+from node_agent_lib import command, rank_files, worker
 from node_agent_lib.files import write_json
 from node_agent_lib.stall import Progress, Stall
 from node_agent_lib.training import Training
@@ -73,7 +74,7 @@ def write_rank(directory: Path, rank: int, watcher: int, **changes: Any) -> None
     """A rank's record, as its watcher writes it."""
     record = {"rank": rank, "local_rank": rank, "host": "h", "pid": watcher + 1, "pid_start": None, "started": 1.0}
     record |= {"worker": watcher, "worker_start": None, "ended": 2.0, "code": 0}
-    write_json(worker.record_path(str(directory), rank), record | changes)
+    write_json(rank_files.record_path(str(directory), rank), record | changes)
 
 
 def test_the_last_life_of_a_rank_counts(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_no_rank_starts_again_once_the_job_was_told_to_stop(tmp_path: Path, monk
     write_rank(tmp_path, 0, 100)
     training.refresh()
     training.ask()
-    monkeypatch.setenv(worker.AGENT_DIR, str(tmp_path))
+    monkeypatch.setenv(contract.AGENT_DIR_VAR, str(tmp_path))
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("LOCAL_RANK", "0")
     before = (tmp_path / "rank-0.json").read_text()
@@ -113,12 +114,12 @@ def test_no_rank_starts_again_once_the_job_was_told_to_stop(tmp_path: Path, monk
 
 def test_loading_after_a_restart_is_no_hang() -> None:
     stall, progress = Stall(60.0, True), Progress(steps=5)
-    assert stall.look(progress, 0.0) is None
+    assert stall.check(progress, 0.0) is None
     stall.restarted(progress)
-    assert not any(stall.look(progress, float(second)) for second in range(1, 600))
+    assert not any(stall.check(progress, float(second)) for second in range(1, 600))
     progress.steps = 6
-    assert not any(stall.look(progress, float(second)) for second in range(600, 655))
-    assert any(stall.look(progress, float(second)) for second in range(655, 670))
+    assert not any(stall.check(progress, float(second)) for second in range(600, 655))
+    assert any(stall.check(progress, float(second)) for second in range(655, 670))
 
 
 class Recipe:

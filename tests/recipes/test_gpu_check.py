@@ -267,7 +267,7 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     wanted = [str(tmp_path), "$SCRATCH/file", "/proc", "/proc/none", f"{tmp_path}/none"]
-    found = paths.look(({"path": "/proc", "write": False}, *({"path": path} for path in wanted)), 10.0)
+    found = paths.probe(({"path": "/proc", "write": False}, *({"path": path} for path in wanted)), 10.0)
     errors = [entry["error"] for entry in found[:6]]
     assert errors[:3] == [None, None, None]
     assert [(error or "").partition(":")[0] for error in errors[3:]] == ["not writable", "not there", "not there"]
@@ -278,7 +278,7 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_path_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "facts", lambda path, write: time.sleep(60))
-    assert {entry["error"] for entry in paths.look(({"path": "/"},), 0.3)} == {"no answer within 0.3 s"}
+    assert {entry["error"] for entry in paths.probe(({"path": "/"},), 0.3)} == {"no answer within 0.3 s"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.recipes.test_node_agent import MakeJob, eventually, free_port, make_j
 
 sys.path.insert(0, str(ROOT / "recipes"))
 
-from node_agent_lib import metrics, records, stacks
+from node_agent_lib import backends, metrics, records, stacks
 from node_agent_lib.stall import Progress, Stall
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 def looks(stall: Stall, progress: Progress, begin: float, seconds: float) -> bool:
     """Whether it is found hung at some second of that time."""
-    return any(stall.look(progress, begin + second) for second in range(int(seconds) + 1))
+    return any(stall.check(progress, begin + second) for second in range(int(seconds) + 1))
 
 
 def test_no_step_for_so_long_is_a_hang() -> None:
@@ -34,7 +34,7 @@ def test_no_step_for_so_long_is_a_hang() -> None:
     assert not looks(stall, progress, 0, 2)
     progress.steps = 2
     assert not looks(stall, progress, 3, 59)
-    hung = stall.look(progress, 63)
+    hung = stall.check(progress, 63)
     assert hung is not None
     assert (hung.idle_s, hung.step_s) == (60, 3)
 
@@ -63,7 +63,7 @@ def test_a_script_that_takes_no_steps_never_hangs_without_torchrun() -> None:
 def test_a_suspended_job_was_not_hung_meanwhile() -> None:
     stall, progress = Stall(60.0, True), Progress(steps=1)
     assert not looks(stall, progress, 0, 10)
-    assert stall.look(progress, 100_000) is None, "nobody looked for a day: not the training stood still but the agent"
+    assert stall.check(progress, 100_000) is None, "nobody looked for a day: not the training stood still but the agent"
     assert not looks(stall, progress, 100_001, 30)
     assert looks(stall, progress, 100_032, 20)
 
@@ -75,7 +75,7 @@ def test_a_checkpoint_that_grows_and_a_validation_are_progress(tmp_path: Path) -
     for second in range(300):
         with (checkpoint / "shard").open("ab") as file:
             file.write(b"x")
-        assert stall.look(progress, float(second)) is None
+        assert stall.check(progress, float(second)) is None
     progress.others = 1
     assert not looks(stall, progress, 301, 59)
     assert looks(stall, progress, 361, 20)
@@ -83,7 +83,7 @@ def test_a_checkpoint_that_grows_and_a_validation_are_progress(tmp_path: Path) -
 
 def test_rank_0s_log_tells_the_progress(tmp_path: Path) -> None:
     log = tmp_path / "rank-0.log"
-    follower = metrics.Follower(str(log), str(tmp_path / "metrics.jsonl"))
+    follower = metrics.Follower(backends.get("automodel"), str(log), str(tmp_path / "metrics.jsonl"))
     log.write_text(
         "2026-01-01 | INFO | root | step 4 | epoch 0 | loss 1.5 | lr 1.0e-04\n"
         "2026-01-01 | INFO | nemo_automodel.recipes.base_recipe | Saving checkpoint to /runs/a b/epoch_0_step_4\n"

@@ -505,7 +505,7 @@ def test_a_killed_agent_takes_its_ranks_along(make_job: MakeJob, tmp_path: Path)
     finish = [sys.executable, AGENT, "finish", str(job.dir), "--code", "137"]
     assert subprocess.run(finish).returncode == 137
     assert (job.exit["state"], job.exit["code"], job.exit["complete"]) == ("FAILED", 137, False)
-    assert "ended without a word" in job.exit["error"]
+    assert "ended without a record" in job.exit["error"]
 
 
 def test_two_nodes_reduce_over_gloo(make_job: MakeJob, tmp_path: Path) -> None:

@@ -15,12 +15,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import command, files, finish, metrics, nodes, procs, records, spec, verdict, worker
+from node_agent_lib import backends, command, files, finish, metrics, nodes, procs, records, spec, verdict
+from node_agent_lib.error_line import error_line
 from node_agent_lib.log import tail
 from node_agent_lib.records import Failure, NodeRecord, RankRecord, Stop
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-SOURCES = [RECIPES / "node_agent.py", *sorted((RECIPES / "node_agent_lib").glob("*.py"))]
+SOURCES = [RECIPES / "node_agent.py", *sorted((RECIPES / "node_agent_lib").rglob("*.py"))]
+AUTOMODEL = backends.get("automodel")
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
@@ -33,7 +35,7 @@ def test_the_agent_is_python_3_8_and_standard_library_only(source: Path) -> None
             found = {str(item.module).split(".")[0]}
         else:
             continue
-        assert found <= set(sys.stdlib_module_names) | {"node_agent_lib"}
+        assert found <= set(sys.stdlib_module_names) | {"node_agent_lib", "contract"}
 
 
 # the verdict
@@ -144,7 +146,7 @@ def test_a_node_that_vanished() -> None:
     gone = node(1, state="running", time=75.0)
     found = verdict.judge([node(0, closed), gone], 2, 9)
     assert (found["state"], found["code"], found["node"], found["complete"]) == ("FAILED", 9, "host1", False)
-    assert "node 1 (host1) ended without a word" in found["error"]
+    assert "node 1 (host1) ended without a record" in found["error"]
     own = verdict.judge([node(0, rank(0, 7, at=80.0)), gone], 2, 137)
     assert (own["code"], own["rank"]) == (7, 0), "an error that somebody has seen goes first"
     assert verdict.judge([node(0, rank(0, 0), nnodes=2)], 2)["error"] == "node 1 never started its agent"
@@ -214,12 +216,12 @@ def test_a_full_disk_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [item.name for item in tmp_path.iterdir()] == ["record.json"]
 
 
-def test_a_line_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "events.jsonl"
     files.append_json(str(path), [{"a": 1}])
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:3]))
-    with pytest.raises(OSError, match="whole line"):
+    with pytest.raises(OSError, match="complete line"):
         files.append_json(str(path), [{"a": 2}])
     assert path.read_text() == '{"a": 1}\n'
 
@@ -229,7 +231,7 @@ def test_a_line_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_step_line_in_all_its_forms() -> None:
     line = "step 7 | epoch 1 | loss -0.5 | grad_norm inf | lr 1.00e-05 | mem 3.10 GiB | tps 1e3(5e2/gpu) | kd_loss 2.5"
-    found = metrics.parse(f" 50%|##   | 1/2 2026 | INFO | root | {line}", 5.0)
+    found = AUTOMODEL.parse_metrics(f" 50%|##   | 1/2 2026 | INFO | root | {line}", 5.0)
     assert found == {
         "time": 5.0,
         "step": 7,
@@ -254,20 +256,20 @@ def test_a_step_line_in_all_its_forms() -> None:
     ],
 )
 def test_a_validation_line(line: str, name: str, loss: float | None) -> None:
-    found = metrics.parse("x | INFO | root | " + line, 5.0)
+    found = AUTOMODEL.parse_metrics("x | INFO | root | " + line, 5.0)
     assert found is not None
     assert (found["step"], found["name"], found["val_loss"], "loss" in found) == (3, name, loss, False)
 
 
 @pytest.mark.parametrize("line", ["", "step 5", "saved step 5 | epoch 0 | done", "first step | epoch 1 | loss 3"])
 def test_other_lines_are_not_metrics(line: str) -> None:
-    assert metrics.parse(line, 0.0) is None
+    assert AUTOMODEL.parse_metrics(line, 0.0) is None
 
 
 def test_the_follower_keeps_what_a_full_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, target = tmp_path / "rank-0.log", tmp_path / "metrics.jsonl"
     log.write_text("step 0 | epoch 0 | loss 9.0\n")
-    follower = metrics.Follower(str(log), str(target))
+    follower = metrics.Follower(AUTOMODEL, str(log), str(target))
     with log.open("a") as file:
         file.write("step 1 | epoch 0 | loss 8.0\nstep 2 | ep")
     with monkeypatch.context() as full:
@@ -406,12 +408,12 @@ def test_a_spec_that_is_no_json_or_lacks_a_key(tmp_path: Path) -> None:
 
 
 def test_one_line_for_any_exception() -> None:
-    assert worker.error_line(ValueError("first\nsecond")) == "ValueError: first"
-    assert worker.error_line(RuntimeError("\nthe message")) == "RuntimeError: the message"
-    assert worker.error_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert error_line(ValueError("first\nsecond")) == "ValueError: first"
+    assert error_line(RuntimeError("\nthe message")) == "RuntimeError: the message"
+    assert error_line(KeyboardInterrupt()) == "KeyboardInterrupt"
     with pytest.raises(SyntaxError) as broken:
         compile("a = = 1", "script.py", "exec")
-    assert worker.error_line(broken.value) == "SyntaxError: invalid syntax"
+    assert error_line(broken.value) == "SyntaxError: invalid syntax"
 
 
 def test_the_last_lines_of_a_log(tmp_path: Path) -> None:

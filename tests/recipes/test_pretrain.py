@@ -17,6 +17,10 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 sys.path.insert(0, str(RECIPES))
 
 import pretrain  # noqa: E402
+from pretrain_lib import finished  # noqa: E402
+from pretrain_lib.adaptations import put_ninja_on_path  # noqa: E402
+from pretrain_lib.config import ConfigError, load_config  # noqa: E402
+from pretrain_lib.recipe_class import resolve_recipe  # noqa: E402
 
 TRAIN_FT = "nemo_automodel.recipes.llm.train_ft"
 FINETUNE = "TrainFinetuneRecipeForNextTokenPrediction"
@@ -62,14 +66,14 @@ def command(config: Path | str, **environment: str) -> subprocess.CompletedProce
 
 
 def test_without_a_name_the_default_target_is_taken() -> None:
-    assert qualified(pretrain.resolve_recipe({})) == f"{TRAIN_FT}.{FINETUNE}"
+    assert qualified(resolve_recipe({})) == f"{TRAIN_FT}.{FINETUNE}"
 
 
 @pytest.mark.parametrize(
     "recipe", [FINETUNE, f"{TRAIN_FT}.{FINETUNE}", f"{TRAIN_FT}:{FINETUNE}", {"_target_": f"{TRAIN_FT}.{FINETUNE}"}]
 )
 def test_recipe_takes_every_form_that_automodel_takes(recipe: Any) -> None:
-    assert qualified(pretrain.resolve_recipe({"recipe": recipe})) == f"{TRAIN_FT}.{FINETUNE}"
+    assert qualified(resolve_recipe({"recipe": recipe})) == f"{TRAIN_FT}.{FINETUNE}"
 
 
 @pytest.mark.parametrize("prefix", ["", f"{TRAIN_FT}.", f"{TRAIN_FT}:"])
@@ -78,12 +82,12 @@ def test_the_name_of_older_guides_is_an_alias_and_the_log_says_so(
 ) -> None:
     monkeypatch.setenv("RANK", "0")
     old = prefix + "TrainPretrainRecipeForNextTokenPrediction"
-    assert qualified(pretrain.resolve_recipe({"recipe": old})) == f"{TRAIN_FT}.{FINETUNE}"
+    assert qualified(resolve_recipe({"recipe": old})) == f"{TRAIN_FT}.{FINETUNE}"
     assert f"is called {FINETUNE}" in capsys.readouterr().out
 
 
 def test_step_recipe_comes_before_recipe(own_module: None) -> None:
-    chosen = pretrain.resolve_recipe({"_step_recipe": "own_recipe:Own", "recipe": FINETUNE})
+    chosen = resolve_recipe({"_step_recipe": "own_recipe:Own", "recipe": FINETUNE})
     assert qualified(chosen) == "own_recipe.Own"
 
 
@@ -102,8 +106,8 @@ def test_step_recipe_comes_before_recipe(own_module: None) -> None:
     ],
 )
 def test_a_class_that_cannot_be_found_is_refused_in_one_line(own_module: None, raw: Any, said: str) -> None:
-    with pytest.raises(pretrain.ConfigError) as refused:
-        pretrain.resolve_recipe(raw)
+    with pytest.raises(ConfigError) as refused:
+        resolve_recipe(raw)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -120,7 +124,7 @@ def test_an_unknown_class_ends_with_exit_2_and_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "said"), [("a: [", "cannot read the config"), ("- a\n", "not a YAML mapping")])
-def test_a_config_that_is_none_ends_with_exit_2(
+def test_a_config_that_is_not_a_mapping_ends_with_exit_2(
     tmp_path: Path, content: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "config.yaml"
@@ -161,7 +165,7 @@ def test_the_loader_fills_in_variables_of_the_job_and_sees_none_of_our_arguments
     )
     monkeypatch.setenv("SHARDS", "/data")
     monkeypatch.setattr(sys, "argv", ["pretrain.py", "--seed", "2", "--other=3"])
-    loaded = pretrain.load_config(str(path)).to_dict()
+    loaded = load_config(str(path)).to_dict()
     assert loaded == {"_step_recipe": "a:B", "seed": 1, "data": "/data", "n": 7}
 
 
@@ -170,7 +174,7 @@ def test_ninja_beside_this_python_is_put_on_the_path(tmp_path: Path, monkeypatch
     ninja.touch(mode=0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", "/nowhere")
-    pretrain.put_ninja_on_path()
+    put_ninja_on_path()
     assert os.environ["PATH"] == f"{tmp_path}{os.pathsep}/nowhere"
 
 
@@ -188,7 +192,7 @@ def recipe_at(step: int, *, signalled: bool, max_steps: int = 10) -> SimpleNames
 def test_the_last_step_or_the_last_epoch_is_the_end(
     run_dir: Path, step: int, signalled: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pretrain.report(recipe_at(step, signalled=signalled), 0)
+    finished.report(recipe_at(step, signalled=signalled), 0)
     record = json.loads((run_dir / "finished.json").read_text())
     assert set(record) == {"step", "max_steps", "checkpoint", "hf", "time"}
     assert (record["step"], record["max_steps"], record["checkpoint"], record["hf"]) == (step, 10, None, None)
@@ -197,7 +201,7 @@ def test_the_last_step_or_the_last_epoch_is_the_end(
 
 
 def test_a_run_that_a_signal_ended_is_not_finished(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pretrain.report(recipe_at(6, signalled=True), 0)
+    finished.report(recipe_at(6, signalled=True), 0)
     assert capsys.readouterr().out == "stopped by signal at step 6; checkpoint None\n"
     assert not run_dir.exists()
 
@@ -206,7 +210,7 @@ def test_only_rank_0_speaks_and_writes(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RANK", "1")
-    pretrain.report(recipe_at(10, signalled=False), 0)
+    finished.report(recipe_at(10, signalled=False), 0)
     assert capsys.readouterr().out == ""
     assert not run_dir.exists()
 
@@ -216,7 +220,7 @@ def test_without_a_run_directory_nothing_is_written(
 ) -> None:
     monkeypatch.delenv("LAUNCH_RUN_DIR", raising=False)
     monkeypatch.chdir(tmp_path)
-    pretrain.report(recipe_at(10, signalled=False), 0)
+    finished.report(recipe_at(10, signalled=False), 0)
     assert "finished: step 10 of 10" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
@@ -224,35 +228,35 @@ def test_without_a_run_directory_nothing_is_written(
 def test_a_recipe_class_without_a_step_scheduler_is_not_called_finished(
     run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pretrain.report(SimpleNamespace(), None)
+    finished.report(SimpleNamespace(), None)
     assert "not known" in capsys.readouterr().out
     assert not run_dir.exists()
 
 
 def test_hf_is_named_only_where_config_and_weights_are_there(tmp_path: Path) -> None:
     consolidated = tmp_path / "model" / "consolidated"
-    assert pretrain.hf_directory(None) is None
-    assert pretrain.hf_directory(str(tmp_path)) is None
+    assert finished.hf_directory(None) is None
+    assert finished.hf_directory(str(tmp_path)) is None
     consolidated.mkdir(parents=True)
     (consolidated / "config.json").touch()
-    assert pretrain.hf_directory(str(tmp_path)) is None
+    assert finished.hf_directory(str(tmp_path)) is None
     (consolidated / "model-00001-of-00001.safetensors").touch()
-    assert pretrain.hf_directory(str(tmp_path)) == str(consolidated)
+    assert finished.hf_directory(str(tmp_path)) == str(consolidated)
 
 
 @pytest.mark.parametrize(
-    ("max_steps", "checkpoint_is_there", "finished"),
+    ("max_steps", "checkpoint_is_there", "expected"),
     [(10, True, True), (8, True, True), (20, True, False), (None, True, False), (10, False, False)],
 )
 def test_a_finished_run_is_recognised_before_anything_is_imported(
-    run_dir: Path, tmp_path: Path, max_steps: int | None, checkpoint_is_there: bool, finished: bool
+    run_dir: Path, tmp_path: Path, max_steps: int | None, checkpoint_is_there: bool, expected: bool
 ) -> None:
     checkpoint = tmp_path / "epoch_0_step_9"
     if checkpoint_is_there:
         checkpoint.mkdir()
-    pretrain.write_finished(10, 10, str(checkpoint))
-    assert pretrain.already_finished({"step_scheduler": {"max_steps": max_steps}}) is finished
+    finished.write_finished(10, 10, str(checkpoint))
+    assert finished.already_finished({"step_scheduler": {"max_steps": max_steps}}) is expected
 
 
 def test_a_run_without_a_record_is_not_finished(run_dir: Path) -> None:
-    assert not pretrain.already_finished({"step_scheduler": {"max_steps": 10}})
+    assert not finished.already_finished({"step_scheduler": {"max_steps": 10}})

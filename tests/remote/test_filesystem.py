@@ -10,7 +10,7 @@ import pytest
 from automodel_launch.errors import ClusterError
 from automodel_launch.launch.follow import Tail, new_lines
 from automodel_launch.remote import filesystem
-from automodel_launch.remote.filesystem import HERE, Behind, Place
+from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell
 from tests.workbench import refused
 
@@ -27,18 +27,18 @@ class Counting(LocalShell):
         return found
 
 
-BEHIND = Behind(LocalShell())
+BEHIND = RemoteFileSystem(LocalShell())
 
 
-@pytest.fixture(params=[HERE, BEHIND], ids=["here", "behind"])
-def place(request: pytest.FixtureRequest) -> Place:
+@pytest.fixture(params=[LOCAL, BEHIND], ids=["here", "behind"])
+def place(request: pytest.FixtureRequest) -> FileSystem:
     """Both kinds."""
-    found: Place = request.param
+    found: FileSystem = request.param
     return found
 
 
 @pytest.mark.parametrize("name", ["plain", "a b", "it's", "-n", "$HOME;", "ü"])
-def test_reading(place: Place, tmp_path: Path, name: str) -> None:
+def test_reading(place: FileSystem, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"0123\n56\0\xff9")
     assert place.read(str(path)) == (b"0123\n56\0\xff9", 10)
@@ -49,13 +49,13 @@ def test_reading(place: Place, tmp_path: Path, name: str) -> None:
     assert place.read(str(path), -99) == (b"0123\n56\0\xff9", 10)
 
 
-def test_what_is_no_file_reads_as_none(place: Place, tmp_path: Path) -> None:
+def test_what_is_no_file_reads_as_none(place: FileSystem, tmp_path: Path) -> None:
     assert place.read(str(tmp_path / "no")) is None
     assert place.read(str(tmp_path)) is None
     assert place.names(str(tmp_path / "no")) == []
 
 
-def test_several_at_once(place: Place, tmp_path: Path) -> None:
+def test_several_at_once(place: FileSystem, tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).write_text(f"{name}\n")
     (tmp_path / "empty").touch()
@@ -63,7 +63,7 @@ def test_several_at_once(place: Place, tmp_path: Path) -> None:
     assert place.read_many(wanted) == [(b"a\n", 2), None, (b"\n", 2), (b"", 0)]
 
 
-def test_a_chunk_is_shared(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chunk_is_shared(place: FileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filesystem, "CHUNK", 100)
     monkeypatch.setattr(filesystem, "SHARE", 10)
     (tmp_path / "a").write_bytes(b"x" * 1000)
@@ -77,10 +77,10 @@ def test_an_answer_that_is_cut_short_is_an_error(tmp_path: Path) -> None:
         def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
             return 1, b"10 10\nabc", b"broken pipe"
 
-    refused(ClusterError, lambda: Behind(Broken()).read("/a"), "could not be read", "broken pipe")
+    refused(ClusterError, lambda: RemoteFileSystem(Broken()).read("/a"), "could not be read", "broken pipe")
 
 
-def test_making(place: Place, tmp_path: Path) -> None:
+def test_making(place: FileSystem, tmp_path: Path) -> None:
     folder = str(tmp_path / "a" / "b")
     assert place.make(folder, new=True)
     assert not place.make(folder, new=True)
@@ -90,14 +90,14 @@ def test_making(place: Place, tmp_path: Path) -> None:
     assert place.names(str(tmp_path / "a")) == []
 
 
-def test_what_cannot_be_made(place: Place, tmp_path: Path) -> None:
+def test_what_cannot_be_made(place: FileSystem, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for new in (True, False):
         with pytest.raises(ClusterError):
             place.make(str(tmp_path / "file" / "b"), new=new)
 
 
-def test_putting(place: Place, tmp_path: Path) -> None:
+def test_putting(place: FileSystem, tmp_path: Path) -> None:
     source, target = tmp_path / "script.sh", tmp_path / "target"
     source.write_text("#!/bin/sh\n")
     source.chmod(0o755)
@@ -113,7 +113,7 @@ def test_a_30_mb_log_comes_once_in_chunks(tmp_path: Path) -> None:
     path, line = tmp_path / "log", b"x" * 99 + b"\n"
     path.write_bytes(line * 300_000)
     shell = Counting()
-    tail = Tail(path, place=Behind(shell))
+    tail = Tail(path, place=RemoteFileSystem(shell))
     assert sum(len(text) + 1 for text in tail.lines()) == 30_000_000
     assert len(shell.calls) == 4
     assert max(shell.calls) <= filesystem.CHUNK + 100
@@ -127,11 +127,11 @@ def test_one_round_trip_for_all_files(tmp_path: Path) -> None:
         (tmp_path / str(rank)).write_text("one\ntwo\n")
     shell = Counting()
     tails = {rank: Tail(tmp_path / str(rank)) for rank in range(64)}
-    assert len(list(new_lines(tails, Behind(shell)))) == 128
+    assert len(list(new_lines(tails, RemoteFileSystem(shell)))) == 128
     assert len(shell.calls) == 1
 
 
-def test_a_file_that_came_back_shorter(place: Place, tmp_path: Path) -> None:
+def test_a_file_that_came_back_shorter(place: FileSystem, tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("a long first line\n")
     tail = Tail(path, place=place)
@@ -152,6 +152,6 @@ def test_a_job_that_logs_faster_than_we_read_does_not_hold_us(tmp_path: Path) ->
                 file.write("more\n")
             return found
 
-    tail = Tail(path, place=Behind(Growing()))
+    tail = Tail(path, place=RemoteFileSystem(Growing()))
     assert list(tail.lines()) == ["0"]
     assert list(tail.lines()) == ["more"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.remote import disk, probes, slurm_site
-from automodel_launch.remote.probes import Answer
+from automodel_launch.remote.probes import Result
 from automodel_launch.remote.shell import LocalShell
 from automodel_launch.remote.slurm_site import Nodes, Partition
 
@@ -19,17 +19,17 @@ def test_answers_come_back_as_they_are() -> None:
         "three": "cat <&3",
         "four": "cat",
     }
-    answers = probes.ask(LocalShell(), asked, b"the script\n")
-    assert answers["one"] == Answer(3, "a\n@two 0\n b")
-    assert answers["two"] == Answer(0, "it's\n$(x)")
-    assert answers["three"] == Answer(0, "the script")
-    assert answers["four"] == Answer(0, ""), "standard input is for the one that reads it"
+    answers = probes.run(LocalShell(), asked, b"the script\n")
+    assert answers["one"] == Result(3, "a\n@two 0\n b")
+    assert answers["two"] == Result(0, "it's\n$(x)")
+    assert answers["three"] == Result(0, "the script")
+    assert answers["four"] == Result(0, ""), "standard input is for the one that reads it"
     assert answers["never"].code == probes.LATE
 
 
 def test_long_answers_do_not_block_each_other() -> None:
     asked = dict.fromkeys(("a", "b", "c"), "seq 20000")
-    answers = probes.ask(LocalShell(), asked)
+    answers = probes.run(LocalShell(), asked)
     assert all(answers[name].text.endswith("\n20000") for name in asked)
 
 
@@ -37,16 +37,16 @@ def test_questions_are_asked_side_by_side(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(probes, "EACH_S", 2)
     # b waits for what c makes: one after the other, b would never be answered
     b = f"until [ -e {tmp_path}/c ]; do sleep 0.05; done; echo b"
-    answers = probes.ask(LocalShell(), {"a": "sleep 30", "b": b, "c": f"touch {tmp_path}/c; echo c"})
+    answers = probes.run(LocalShell(), {"a": "sleep 30", "b": b, "c": f"touch {tmp_path}/c; echo c"})
     assert answers["a"].code == probes.LATE
     assert "no answer" in answers["a"].brief
     assert answers["b"].text == "b"
-    assert answers.way_s < 1
+    assert answers.connection_s < 1
 
 
 def test_what_a_login_prints_is_no_answer() -> None:
     text = "Welcome!\n@home news\n indented\n@a 0\n yes\nnoise\n@b 1\n no\n  really\n"
-    assert probes.parse(text) == {"a": Answer(0, "yes"), "b": Answer(1, "no\n really")}
+    assert probes.parse(text) == {"a": Result(0, "yes"), "b": Result(1, "no\n really")}
     assert probes.parse("") == {}
 
 
@@ -146,18 +146,18 @@ def test_a_refusal_is_no_silence(text: str, unanswered: bool) -> None:
 def test_the_room_of_a_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for root in (tmp_path, tmp_path / "not/yet"):
-        asked = probes.ask(LocalShell(), {"root": disk.question(str(root))})["root"]
-        through_bash, here = disk.read(str(root), asked), disk.here(str(root))
+        asked = probes.run(LocalShell(), {"root": disk.probe(str(root))})["root"]
+        through_bash, here = disk.read(str(root), asked), disk.local(str(root))
         for found in (through_bash, here):
             assert found.error is None
             assert found.base == str(tmp_path)
             assert found.exists == (root == tmp_path)
         assert abs((through_bash.free or 0) - (here.free or 0)) < 2**30
     for root in (tmp_path / "file", tmp_path / "file/below"):
-        asked = probes.ask(LocalShell(), {"root": disk.question(str(root))})["root"]
-        assert disk.read(str(root), asked).error == disk.here(str(root)).error == "Not a directory"
+        asked = probes.run(LocalShell(), {"root": disk.probe(str(root))})["root"]
+        assert disk.read(str(root), asked).error == disk.local(str(root)).error == "Not a directory"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_file_system_that_hangs() -> None:
-    assert disk.read("/x", Answer(probes.LATE, "")).error == f"no answer within {probes.EACH_S} s"
+    assert disk.read("/x", Result(probes.LATE, "")).error == f"no answer within {probes.EACH_S} s"

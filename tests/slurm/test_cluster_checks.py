@@ -269,4 +269,4 @@ def test_data_on_the_cluster_are_looked_at_over_the_same_connection(
 
 def test_slurm_says_its_words_in_one_line() -> None:
     said = "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed: Invalid"
-    assert slurm_site.words(said) == "invalid partition specified: nope; Batch job submission failed: Invalid"
+    assert slurm_site.message(said) == "invalid partition specified: nope; Batch job submission failed: Invalid"

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 from automodel_launch import backends
 from automodel_launch.backends import Checkpoints, Config, Framework, Reference, Sizes
-from automodel_launch.backends.automodel import checkpoints, checks, datasets, schema, sections, trackers
+from automodel_launch.backends.automodel import checkpoints, checks, datasets, schema, sections, sizes, trackers
 from automodel_launch.backends.automodel import references as references_
 from automodel_launch.backends.automodel.checks import data
-from automodel_launch.backends.automodel.model import sizes
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.probes import Answers
+from automodel_launch.remote.probes import Results
 
 
 class AutoModel:
@@ -64,7 +63,7 @@ class AutoModel:
         """The probe of data and directories, where this machine does not see them."""
         return data.questions(plan)
 
-    def judge(self, plan: Plan, answers: Answers) -> Iterator[Finding]:
+    def judge(self, plan: Plan, answers: Results) -> Iterator[Finding]:
         """Findings from the probe's answer."""
         return data.judge(plan, answers)
 

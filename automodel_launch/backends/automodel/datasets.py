@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from automodel_launch.backends.automodel.keys import DATASETS, PRETRAINED, TRAIN_SAMPLES
-from automodel_launch.config.configs import flatten
-from automodel_launch.config.dotted import get
+from automodel_launch.config.dotted import flatten, get
 
 MEGATRON_DATASET = "MegatronPretraining"
 NANOGPT_DATASET = "NanogptDataset"

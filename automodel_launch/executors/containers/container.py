@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from automodel_launch.errors import ProfileError
-from automodel_launch.executors.containers import image_cache, images, mounts
+from automodel_launch.executors.containers import image_cache, images
+from automodel_launch.executors.containers import mounts as mount_keys
 from automodel_launch.executors.containers.images import Image
-from automodel_launch.executors.containers.mounts import Mount
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
-from automodel_launch.plan.secrets import check_name
+from automodel_launch.plan import mounts as mounts_
+from automodel_launch.plan.mounts import Mount
+from automodel_launch.profile.secret_names import check_name
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -40,7 +42,7 @@ class Container:
     @property
     def image_word(self) -> str:
         """The same as a word of bash."""
-        return mounts.shell(self.image_text) if self.image.path else shlex.quote(self.image_text)
+        return mounts_.shell(self.image_text) if self.image.path else shlex.quote(self.image_text)
 
 
 def image_of(profile: Profile, source: str) -> Image | None:
@@ -77,8 +79,8 @@ def of(plan: Plan) -> Container | None:
         return None
     image = image_cache.cached(image, profile, sources.get("image_cache", plan.profile_name))
     source = sources.get("mounts", plan.profile_name)
-    seen = mounts.read(profile.mounts, plan.job_root, source)
-    mounts.check_for_scripts(seen, source)
+    seen = mount_keys.read(profile.mounts, plan.job_root, source)
+    mount_keys.check_for_scripts(seen, source)
     for name in profile.container_env:
         check_name(name, f"container_env ({sources.get('container_env', plan.profile_name)})")
     return Container(_runtime(profile, sources.get("container_runtime", plan.profile_name)), image, tuple(seen))

@@ -11,8 +11,9 @@ import shlex
 from typing import TYPE_CHECKING
 
 from automodel_launch.errors import ProfileError
-from automodel_launch.executors.containers import images, mounts, sqsh
+from automodel_launch.executors.containers import images, sqsh
 from automodel_launch.executors.containers.images import Image
+from automodel_launch.plan import mounts as mounts_
 
 if TYPE_CHECKING:
     from automodel_launch.profile.schema import Profile
@@ -43,7 +44,7 @@ def import_script(cache: str, image: Image) -> str:
     """Bash that imports an image; run again, it finds the file there. Two at once wait for each other."""
     name, uri = image.cache_name, f"{images.PREFIX}{image.for_pyxis}"
     return f"""set -eu
-cache={mounts.shell(cache)} name={shlex.quote(name)} uri={shlex.quote(uri)}
+cache={mounts_.shell(cache)} name={shlex.quote(name)} uri={shlex.quote(uri)}
 mkdir -p "$cache"
 whole() {{
   [ "$(head -c 4 "$1" 2>/dev/null)" = {sqsh.MAGIC} ] || return 1
@@ -85,7 +86,7 @@ def submit_script(profile: Profile, script: str) -> str:
 
 def list_script(cache: str) -> str:
     """Bash that prints a line a file: size, size at its import (or -), squashfs or not, time, name."""
-    return f"""cd {mounts.shell(cache)} 2>/dev/null || exit 0
+    return f"""cd {mounts_.shell(cache)} 2>/dev/null || exit 0
 for file in *.sqsh; do
   [ -e "$file" ] || continue
   told=$(sed -n 's/^size //p' "$file.info" 2>/dev/null)
@@ -97,7 +98,7 @@ done
 
 def remove_script(cache: str, name: str) -> str:
     """Bash that removes one file; exits with 44 where it is not there."""
-    return f"""cd {mounts.shell(cache)} || exit 44
+    return f"""cd {mounts_.shell(cache)} || exit 44
 [ -e {shlex.quote(name)} ] || exit 44
 rm -f {shlex.quote(name)} {shlex.quote(f"{name}.info")} {shlex.quote(f".{name}.lock")}
 """

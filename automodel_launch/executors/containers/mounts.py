@@ -6,74 +6,16 @@ then right on both sides. The job's directory stands at /nemo_run as well, as Ne
 
 from __future__ import annotations
 
-import posixpath
 import re
-import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from automodel_launch.errors import ProfileError
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
+from automodel_launch.plan.mounts import VARIABLE, Mount
 
-_VARIABLE = re.compile(r"(?:~|\$([A-Za-z_][A-Za-z0-9_]*)|\$\{([A-Za-z_][A-Za-z0-9_]*)\})(?=/|$)")
 _FLAGS = re.compile(r"[a-z][a-z=+-]*")  # pyxis: joined by `+`
 _FORMS = '"/lustre/data:/data", "/lustre/data:/data:ro", "~/cache", "$SCRATCH/x:/x"'
-
-
-@dataclass(frozen=True)
-class Mount:
-    """`source` of the machine or cluster at `target` in the container; both may begin with `~` or `$NAME`."""
-
-    source: str
-    target: str
-    flags: str = ""
-    written: str = ""
-
-    @property
-    def text(self) -> str:
-        """As a profile writes it."""
-        return ":".join(part for part in (self.source, self.target, self.flags) if part)
-
-    @property
-    def word(self) -> str:
-        """The same for a line of bash, which puts the variables' values in."""
-        return ":".join(part for part in (shell(self.source), shell(self.target), self.flags) if part)
-
-    @property
-    def read_only(self) -> bool:
-        """The container cannot write there."""
-        return "ro" in self.flags.split("+")
-
-
-def has_variable(path: str) -> bool:
-    """It begins with `~` or `$NAME`."""
-    return bool(_VARIABLE.match(path))
-
-
-def shell(path: str) -> str:
-    """A path as a word of bash. A variable that is not set ends the shell, with a message that says so."""
-    match = _VARIABLE.match(path)
-    if not match:
-        return shlex.quote(path)
-    name = match[1] or match[2] or "HOME"
-    rest = path[match.end() :]
-    return f'"${{{name}:?is not set, and mounts or container_image name it}}"{shlex.quote(rest) if rest else ""}'
-
-
-def expanded(path: str, environ: Mapping[str, str], key: str) -> str:
-    """A path with this machine's own values.
-
-    Raises:
-        ProfileError: a variable is not set; `key` tells where the path stands.
-    """
-    match = _VARIABLE.match(path)
-    if not match:
-        return path
-    name = match[1] or match[2] or "HOME"
-    if not environ.get(name):
-        raise ProfileError(f"{key}: {path!r}: {name} is not set in this shell.", f"export {name}=...")
-    return environ[name] + path[match.end() :]
 
 
 def read(written: Iterable[str], job_root: str, source: str) -> list[Mount]:
@@ -108,7 +50,7 @@ def check_for_scripts(mounts: Iterable[Mount], source: str) -> None:
     """
     for mount in mounts:
         for path in (mount.source, mount.target):
-            match = _VARIABLE.match(path)
+            match = VARIABLE.match(path)
             rest = path[match.end() :] if match else path
             if (rest and rest != "/" and not SAFE_PATH.fullmatch(rest)) or "," in rest:
                 raise ProfileError(
@@ -117,21 +59,9 @@ def check_for_scripts(mounts: Iterable[Mount], source: str) -> None:
                 )
 
 
-def outside(path: str, mounts: Iterable[Mount]) -> str | None:
-    """The path on the machine of what stands at `path` in the container; None where the container has its own."""
-    best = max(
-        (mount for mount in mounts if PurePosixPath(path).is_relative_to(mount.target)),
-        key=lambda mount: len(mount.target),
-        default=None,
-    )
-    if best is None:
-        return None
-    return posixpath.normpath(posixpath.join(best.source, PurePosixPath(path).relative_to(best.target)))
-
-
 def _read(text: str, source: str) -> Mount:
     parts = text.split(":")
-    absolute = all(part.startswith("/") or _VARIABLE.match(part) for part in parts[:2])
+    absolute = all(part.startswith("/") or VARIABLE.match(part) for part in parts[:2])
     flags = parts[2] if len(parts) == 3 else ""
     clean = text.isprintable() and ".." not in text.replace(":", "/").split("/")
     if not (len(parts) <= 3 and absolute and clean and (not flags or _FLAGS.fullmatch(flags))):

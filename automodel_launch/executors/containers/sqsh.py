@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from automodel_launch.remote.probes import Answer
+from automodel_launch.remote.probes import Result
 
 MAGIC = "hsqs"  # the first bytes of a squashfs file; at 40 stands how long it is, as 8 bytes (squashfs_fs.h of Linux)
 
@@ -13,7 +13,7 @@ def question(word: str) -> str:
     return f'f={word}; [ -e "$f" ] || exit 61; [ -d "$f" ] && exit 62; [ -s "$f" ] || exit 63; {look}'
 
 
-def fault(answer: Answer) -> str | None:
+def fault(answer: Result) -> str | None:
     """What is wrong with the file, or None."""
     known = {61: "no such file", 62: "is a directory", 63: "is empty"}.get(answer.code)
     if known or answer.code:

@@ -11,10 +11,11 @@ import pytest
 
 from automodel_launch import checks
 from automodel_launch.backends.automodel import checkpoints
-from automodel_launch.checks import Finding, cluster, storage
+from automodel_launch.checks import Finding, storage
+from automodel_launch.checks.places import slurm as cluster
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import disk
-from automodel_launch.remote.probes import Answer
+from automodel_launch.remote.probes import Result
 from tests.workbench import Bench, make_bench, write_pair, write_shard
 
 LLAMA = {
@@ -330,7 +331,7 @@ def test_a_disk_that_is_not_the_checkpoints_is_left_alone(bench: Bench) -> None:
 def test_the_clusters_answer_about_the_job_root_is_used(bench: Bench) -> None:
     """The question that is asked anyway (checks/cluster.py); no second round trip."""
     plan = _plan(bench, 2, "+checkpoint={checkpoint_dir: '${run.dir}/checkpoints'}")
-    answer = Answer(0, f"{plan.job_root}\n0 4096 1000 1000 lustre\n")
+    answer = Result(0, f"{plan.job_root}\n0 4096 1000 1000 lustre\n")
     assert [finding.code for finding in cluster._job_root(plan, answer)] == ["disk-space"]
-    answer = Answer(0, f"{plan.job_root}\n99999999 4096 1000 1000 lustre\n")
+    answer = Result(0, f"{plan.job_root}\n99999999 4096 1000 1000 lustre\n")
     assert list(cluster._job_root(plan, answer)) == []

@@ -18,8 +18,9 @@ from automodel_launch.backends.automodel.checks import data, nanogpt
 from automodel_launch.backends.automodel.checks import directories as own_directories
 from automodel_launch.backends.automodel.data import facts, probe
 from automodel_launch.checks import Finding, containers, directories
+from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.probes import Answer, Answers
+from automodel_launch.remote.probes import Result, Results
 from tests.workbench import Bench, make_bench, write_pair, write_shard
 
 MEGATRON = "nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPretraining"
@@ -272,8 +273,7 @@ def test_a_directory_that_only_one_node_has(bench: Bench, tmp_path: Path) -> Non
     plan = bench.planned(text, profile="two")
     (finding,) = directories.shared(plan)
     assert "/tmp is a directory of one node" in finding.message
-    image = {"container_image": "nvcr.io#nvidia/nemo:25.07", "mounts": ("/lustre:/lustre",)}
-    inside = replace(plan, profile=plan.profile.model_copy(update=image))
+    inside = replace(plan, image="nvcr.io#nvidia/nemo:25.07", mounts=(Mount("/lustre", "/lustre"),))
     (finding,) = containers.visible_inside(replace(inside, config={"checkpoint": {"checkpoint_dir": "/data/c"}}))
     assert "lost with the container" in finding.message
     assert (
@@ -306,27 +306,27 @@ def _remote(bench: Bench, *configs: dict[str, Any]) -> list[Plan]:
     return [replace(plan, config=json.loads(_config(config))) for config in configs] or [plan]
 
 
-def _answered(plan: Plan, answer: Answer) -> list[Finding]:
-    return list(data.judge(plan, Answers({"data": answer}, 0.0)))
+def _answered(plan: Plan, answer: Result) -> list[Finding]:
+    return list(data.judge(plan, Results({"data": answer}, 0.0)))
 
 
 def test_what_could_not_be_asked_is_said(bench: Bench, tmp_path: Path) -> None:
     many = [f"/far/{'x' * 90}/{number}" for number in range(900)]
     plan, large = _remote(bench, {"paths": "/far/one"}, {"paths": many})
     assert "far" in data.questions(plan)["data"]
-    for answer, word in ((Answer(127, ""), "no python3"), (Answer(124, ""), "no answer"), (Answer(1, "odd"), "odd")):
+    for answer, word in ((Result(127, ""), "no python3"), (Result(124, ""), "no answer"), (Result(1, "odd"), "odd")):
         (finding,) = _answered(plan, answer)
         assert (finding.level, finding.code) == ("note", "not-looked-at")
         assert word in finding.message
     assert data.questions(large) == {}
-    assert "more files" in _answered(large, Answer(0, ""))[0].message
+    assert "more files" in _answered(large, Result(0, ""))[0].message
     assert data.questions(replace(plan, config={"a": 1})) == {}
 
 
 def test_a_slow_file_system_is_said(bench: Bench, tmp_path: Path) -> None:
     (plan,) = _remote(bench, {"paths": [write_pair(tmp_path / "one", [1]), str(tmp_path / "two")]})
     request = {**facts._request(plan, 0.0), "seconds": -1.0}
-    (finding,) = [f for f in _answered(plan, Answer(0, json.dumps(probe.answer(request)))) if f.code == "not-looked-at"]
+    (finding,) = [f for f in _answered(plan, Result(0, json.dumps(probe.answer(request)))) if f.code == "not-looked-at"]
     assert "2 shards were not looked at" in finding.message
 
 

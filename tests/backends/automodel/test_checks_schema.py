@@ -12,7 +12,7 @@ from automodel_launch import backends
 from automodel_launch.backends.automodel.checks import dollars, schema, targets, training
 from automodel_launch.checks import Finding, runs
 from automodel_launch.config import configs
-from automodel_launch.plan import plan as plan_
+from automodel_launch.launch import planning
 from automodel_launch.plan import recipes
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile import profiles
@@ -279,6 +279,6 @@ def test_the_projects_own_configs_are_valid(tmp_path: Path, name: str) -> None:
     recipe = recipes.find(here, "pretrain")
     layered = configs.load(recipe, name, [])
     env_file = profiles.load(here.env_file, "local")
-    plan = plan_.make(here, env_file, "local", recipe, layered, environ={"PRETRAIN_BLEND_PATH": "/x"})
+    plan = planning.make(here, env_file, "local", recipe, layered, environ={"PRETRAIN_BLEND_PATH": "/x"})
     assert recipe.backend == "automodel"
     assert [f for module in (schema, targets, training) for check in module.CHECKS for f in check(plan)] == []

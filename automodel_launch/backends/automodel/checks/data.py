@@ -15,7 +15,7 @@ from automodel_launch.backends.automodel.data import facts
 from automodel_launch.backends.automodel.data.facts import DataFacts
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.probes import Answers
+from automodel_launch.remote.probes import Results
 
 OF_FACTS: tuple[Callable[[Plan, DataFacts], Iterator[Finding]], ...] = (
     *(megatron, nanogpt, bos, splits, enough, completely_read, epochs),
@@ -36,7 +36,7 @@ def questions(plan: Plan) -> dict[str, str]:
     return {"data": question} if question else {}
 
 
-def judge(plan: Plan, answers: Answers) -> Iterator[Finding]:
+def judge(plan: Plan, answers: Results) -> Iterator[Finding]:
     """Findings from the answer."""
     if plan.visible:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from automodel_launch.config.configs import flatten
+from automodel_launch.config.dotted import flatten
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 

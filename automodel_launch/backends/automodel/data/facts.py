@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import executors
 from automodel_launch.backends.automodel import datasets, references
 from automodel_launch.backends.automodel.data import probe
 from automodel_launch.backends.automodel.model import section, shape
 from automodel_launch.backends.automodel.model.shape import Shape
 from automodel_launch.backends.hub import cache
 from automodel_launch.config import dotted
-from automodel_launch.executors.containers import mounts
+from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.probes import LATE, Answer
+from automodel_launch.remote.probes import LATE, Result
 
 HERE_S = 20.0  # a file system that does not answer ends the probe here, too
 THERE_S = 6.0  # less than questions.EACH_S, so that the facts collected in time come back
@@ -79,7 +78,7 @@ def too_much(plan: Plan) -> bool:
     return len(json.dumps(_request(plan, THERE_S))) > MOST
 
 
-def read(plan: Plan, answer: Answer) -> DataFacts | str:
+def read(plan: Plan, answer: Result) -> DataFacts | str:
     """The answer to `question`, or why there is none."""
     try:
         return DataFacts(json.loads(answer.text.rpartition("\n")[2]), plan.config, False)
@@ -97,7 +96,7 @@ def _request(plan: Plan, seconds: float) -> dict[str, Any]:
     """What probe.answer is asked for."""
     tokenizers = (tokenizer_file(plan, value) for _, value in datasets.data_tokenizers(plan.config))
     request: dict[str, Any] = {
-        "mounts": [[mount.target, mount.source] for mount in executors.get(plan.executor).mounts(plan)],
+        "mounts": [[mount.target, mount.source] for mount in plan.mounts],
         "seconds": seconds,
         "blends": [],
         "globs": [],
@@ -155,6 +154,6 @@ def tokenizer_file(plan: Plan, value: str) -> str | None:
 
 def outside(plan: Plan, path: str) -> str:
     """Where a path of the job's container is outside it, for a message; empty where it is the same."""
-    seen = executors.get(plan.executor).mounts(plan)
-    place = mounts.outside(path, seen) if seen else None
+    seen = plan.mounts
+    place = mounts_.outside(path, seen) if seen else None
     return f" ({place} outside the container)" if place and place != path else ""

@@ -7,9 +7,11 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from automodel_launch import executors
 from automodel_launch.errors import ClusterError
-from automodel_launch.executors.containers.mounts import Mount
+from automodel_launch.executors.docker import script
 from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpus, probes
 from automodel_launch.remote.shell import Shell
@@ -17,8 +19,14 @@ from automodel_launch.remote.shell import Shell
 _ELSEWHERE = ("ssh://", "tcp://", "http://", "https://")
 
 
-def findings(plan: Plan, shell: Shell, image: str, mounts: Sequence[Mount], same_run: str) -> Iterator[Finding]:
-    """`same_run` is the filter that finds containers of the same run."""
+def findings(plan: Plan) -> Iterator[Finding]:
+    """The engine, the image, the mounts' sources, other jobs of the run."""
+    same_run = f"label={script.RUN_LABEL}={plan.run_dir}"
+    yield from ask(plan, executors.get(plan.executor).shell(plan.profile), script.image(plan), plan.mounts, same_run)
+
+
+def ask(plan: Plan, shell: Shell, image: str, mounts: Sequence[Mount], same_run: str) -> Iterator[Finding]:
+    """The same, of any shell; `same_run` is the filter that finds containers of the same run."""
     yield from _sources(plan, mounts)
     yield from _gpus(plan)
     asked = {
@@ -27,7 +35,7 @@ def findings(plan: Plan, shell: Shell, image: str, mounts: Sequence[Mount], same
         "same": f"docker ps --filter {shlex.quote(same_run)} --format '{{{{.Names}}}}'",
     }
     try:
-        answers = probes.ask(shell, asked)
+        answers = probes.run(shell, asked)
     except ClusterError as error:
         yield Finding("error", "no-docker", error.message, error.hint)
         return

@@ -1,4 +1,4 @@
-"""The cluster: would Slurm accept the job, and when would it start."""
+"""A Slurm cluster: would it accept the job, and when would it start."""
 
 from __future__ import annotations
 
@@ -6,28 +6,35 @@ import datetime
 import re
 from collections.abc import Callable, Iterator
 
-from automodel_launch import backends
+from automodel_launch import backends, executors
 from automodel_launch.checks import containers, credentials, storage
 from automodel_launch.errors import ClusterError
+from automodel_launch.executors.slurm import advice, script
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import disk, probes, slurm_site
-from automodel_launch.remote.probes import Answer, Answers
+from automodel_launch.remote.probes import Result, Results
 from automodel_launch.remote.shell import Shell
 
 _START = re.compile(r"to start at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")
 _PAST, _FUTURE = datetime.timedelta(days=1), datetime.timedelta(days=60)
 
 
-def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], str]) -> Iterator[Finding]:
-    """What `sbatch --test-only` says to the plan's script; `fix` turns its error into advice."""
+def findings(plan: Plan) -> Iterator[Finding]:
+    """What `sbatch --test-only` says to the plan's script, and what Slurm would only say when the job waits."""
+    shell = executors.get(plan.executor).shell(plan.profile)
+    yield from ask(plan, shell, script.partition(plan), lambda words: advice.fix(words, plan))
+
+
+def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], str]) -> Iterator[Finding]:
+    """The same, of any shell; `fix` turns Slurm's error into advice."""
     yield from gpu_hours(plan)
     backend = backends.of(plan.recipe)
     asked = {
         "test": slurm_site.TEST_ONLY,
         "partitions": slurm_site.PARTITIONS,
         "nodes": slurm_site.NODES,
-        "root": disk.question(plan.job_root),
+        "root": disk.probe(plan.job_root),
         "clock": "date +%Y-%m-%dT%H:%M:%S",  # the cluster's: estimates are in its time zone
         **containers.asked(plan),
         **storage.asked(plan),
@@ -35,7 +42,7 @@ def findings(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str
         **credentials.asked(plan),
     }
     try:
-        answers = probes.ask(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
+        answers = probes.run(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
     except ClusterError as error:
         yield _unreachable(error.message, error.hint)
         return
@@ -64,7 +71,7 @@ def _unreachable(said: str, fix: str | None = None) -> Finding:
     return Finding("warning", "unreachable", message, fix or "python launch.py doctor PROFILE; --offline asks nothing")
 
 
-def _job_root(plan: Plan, answer: Answer) -> Iterator[Finding]:
+def _job_root(plan: Plan, answer: Result) -> Iterator[Finding]:
     found = disk.read(plan.job_root, answer)
     error = found.error
     if not error:
@@ -76,7 +83,7 @@ def _job_root(plan: Plan, answer: Answer) -> Iterator[Finding]:
 
 
 def _test_only(
-    plan: Plan, shell: Shell, partition: str | None, answers: Answers, fix: Callable[[str], str]
+    plan: Plan, shell: Shell, partition: str | None, answers: Results, fix: Callable[[str], str]
 ) -> Iterator[Finding]:
     answer = answers["test"]
     waits = _waits(plan, partition, answers)
@@ -87,13 +94,13 @@ def _test_only(
     elif answer.code == 0:
         yield from _start(answer.text, answers["clock"].text)
     else:
-        said = slurm_site.words(answer.text)
+        said = slurm_site.message(answer.text)
         message = f"{shell.place}: sbatch refuses the script: {said}"
         there = _there(partition, answers) if slurm_site.lacks_nodes(answer.text) else ""
         yield Finding("error", "sbatch-refuses", f"{message}{there}", fix(said))
 
 
-def _there(partition: str | None, answers: Answers) -> str:
+def _there(partition: str | None, answers: Results) -> str:
     """`; batch has 4 nodes of 8 GPUs`: what the nodes of the partition are, where sbatch says that none fits."""
     names = slurm_site.chosen([partition or ""], slurm_site.partitions(answers["partitions"].text))
     counts: dict[tuple[str, int], int] = {}
@@ -103,7 +110,7 @@ def _there(partition: str | None, answers: Answers) -> str:
     return "".join(f"; {name} has {count} nodes of {gpus} GPUs" for (name, gpus), count in counts.items())
 
 
-def _waits(plan: Plan, partition: str | None, answers: Answers) -> str | None:
+def _waits(plan: Plan, partition: str | None, answers: Results) -> str | None:
     """What is down, and comes back: --test-only knows nothing of partitions' states, and takes nodes that are down for
     nodes that are not there, where sbatch itself takes the job (seen with 22.05).
     """
@@ -133,7 +140,7 @@ def _start(said: str, clock: str) -> Iterator[Finding]:
         yield Finding("note", "estimated-start", f"Slurm would start it {when}, as the queue is now.")
 
 
-def _time_limit(plan: Plan, partition: str | None, answer: Answer) -> Iterator[Finding]:
+def _time_limit(plan: Plan, partition: str | None, answer: Result) -> Iterator[Finding]:
     """Slurm accepts a job whose time no partition allows, and never starts it (PartitionTimeLimit)."""
     found = slurm_site.partitions(answer.text)
     names = slurm_site.chosen([partition or ""], found)

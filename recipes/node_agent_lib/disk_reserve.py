@@ -1,4 +1,4 @@
-"""Room on the job's disk: a reserve for its own records, and whether a further attempt could save anything.
+"""A reserve of disk space for the job's own records, and whether a further attempt could save anything.
 
     JOB_DIR/.reserve   4 MiB that an attempt holds for its end: on a full disk or quota they are given up, so that
                        exit.json, the history and the chain are written all the same
@@ -13,23 +13,25 @@ import re
 import time
 from typing import Callable
 
-from . import files, history
+import contract
 
-PATIENCE_S = 20.0  # for somebody to make room; after that the nodes are of more use to others
+from . import files
+from .backends import Backend, newest_checkpoint
+
+PATIENCE_S = 20.0  # for somebody to free space; after that the nodes are of more use to others
 _SIZE = 4 << 20
-_NAME = ".reserve"
 _POLL_S = 1.0
 TORN = "torch could not write a file (is its disk full?)"
-_WORDS = re.compile(rf"No space left on device|[Dd]isk quota exceeded|os error (28|122)\b|{re.escape(TORN)}")
+_DISK_FULL = re.compile(rf"No space left on device|[Dd]isk quota exceeded|os error (28|122)\b|{re.escape(TORN)}")
 
 
 def keep(job_dir: str) -> None:
     """Make the reserve where there is none.
 
     Raises:
-        OSError: ENOSPC or EDQUOT where the disk has no such room.
+        OSError: ENOSPC or EDQUOT where the disk has no space for it.
     """
-    path = os.path.join(job_dir, _NAME)
+    path = os.path.join(job_dir, contract.RESERVE)
     if os.path.exists(path):
         return
     temporary = f"{path}.{os.urandom(4).hex()}.tmp"
@@ -49,12 +51,12 @@ def keep_if_possible(job_dir: str, say: Callable[[str], None]) -> None:
     try:
         keep(job_dir)
     except OSError as error:
-        say(f"{job_dir}: no room for a reserve: {error.strerror}")
+        say(f"{job_dir}: no space for a reserve: {error.strerror}")
 
 
 def release(job_dir: str) -> bool:
     """Give the reserve up; whether there was one."""
-    return _unlink(os.path.join(job_dir, _NAME))
+    return _unlink(os.path.join(job_dir, contract.RESERVE))
 
 
 def _unlink(path: str) -> bool:
@@ -65,43 +67,43 @@ def _unlink(path: str) -> bool:
     return True
 
 
-def wait(job_dir: str, checkpoints: str | None, error: str | None) -> str | None:
-    """Wait for room to go on after an attempt that ended with `error`; in words what is missing after PATIENCE_S."""
+def wait(job_dir: str, backend: Backend, checkpoints: str | None, error: str | None) -> str | None:
+    """Wait for space after an attempt that ended with `error`; a message that says what is missing after PATIENCE_S."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        missing = _missing(job_dir, checkpoints, error)
+        missing = _missing(job_dir, backend, checkpoints, error)
         if missing is None or time.monotonic() >= deadline:
             return missing
         time.sleep(_POLL_S)
 
 
-def _missing(job_dir: str, checkpoints: str | None, error: str | None) -> str | None:
+def _missing(job_dir: str, backend: Backend, checkpoints: str | None, error: str | None) -> str | None:
     try:
         keep(job_dir)
     except OSError as problem:
         if problem.errno in files.FULL:
             return f"no space left in {job_dir}: {problem.strerror}"
         return None
-    if checkpoints is None or not _WORDS.search(error or ""):
+    if checkpoints is None or not _DISK_FULL.search(error or ""):
         return None
-    needed, free = needed_for_a_save(checkpoints), _free(checkpoints)
+    needed, free = needed_for_a_save(backend, checkpoints), _free(checkpoints)
     if free is None or free >= needed:
         return None
     return f"no space left in {checkpoints}: a checkpoint takes {_size(needed)}, {_size(free)} are free"
 
 
-def needed_for_a_save(checkpoints: str) -> int:
-    """Bytes that the next checkpoint takes, as the newest whole one did, less what an interrupted save has left."""
-    newest = history.newest_checkpoint(checkpoints)
+def needed_for_a_save(backend: Backend, checkpoints: str) -> int:
+    """Bytes that the next checkpoint takes, as the newest complete one did, less what an interrupted save has left."""
+    newest = newest_checkpoint(backend, checkpoints)
     if newest is None:
         return 0
-    whole = unfinished = 0
-    for path, step, complete in history.checkpoints(checkpoints):
+    size = unfinished = 0
+    for path, step, complete in backend.checkpoints(checkpoints):
         if complete and step == newest:
-            whole = max(whole, _bytes_below(path))
+            size = max(size, _bytes_below(path))
         elif not complete:
             unfinished = max(unfinished, _bytes_below(path))
-    return max(0, whole - unfinished)
+    return max(0, size - unfinished)
 
 
 def _bytes_below(directory: str) -> int:

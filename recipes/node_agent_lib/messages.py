@@ -1,4 +1,4 @@
-"""What the agent says about an end: one line for a person to read."""
+"""One line about an end, for a person to read."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from .log import tail
 from .startup import Outcome
 
 
-def of_startup(code: int, outcome: Outcome, log: str, written: int) -> str:
-    """Why the startup commands ended with `code`; what they said stands in `log` from `written` on."""
+def startup_error(code: int, outcome: Outcome, log: str, written: int) -> str:
+    """Why the startup commands ended with `code`; their output stands in `log` from `written` on."""
     if code == 0:
         return "startup commands: the shell was left by `exit`; it has to go on to its end"
     what = f"startup command failed with exit code {code}"
@@ -17,15 +17,15 @@ def of_startup(code: int, outcome: Outcome, log: str, written: int) -> str:
     return what + (f" ({last[0][:300]})" if last else "")
 
 
-def telling_line(lines: list[str]) -> str | None:
+def last_error(lines: list[str]) -> str | None:
     """The last line that names an exception, else the last one."""
     named = [line for line in lines if ":" in line and line.split(":", 1)[0].endswith(("Error", "Exception"))]
     chosen = named or lines
     return chosen[-1] if chosen else None
 
 
-def of_job(result: dict[str, object]) -> str:
-    """An exit.json."""
+def job_end(result: dict[str, object]) -> str:
+    """What an exit.json says."""
     text = "{} with code {}".format(result["state"], result["code"])
     if result["rank"] is not None:
         text += "; rank {} on {}".format(result["rank"], result["node"])

@@ -1,0 +1,1 @@
+"""A container of Docker's on this machine."""

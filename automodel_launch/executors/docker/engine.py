@@ -1,0 +1,74 @@
+"""The Docker engine of a job: commands, a container's state, pulling an image, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+from automodel_launch.errors import ClusterError
+from automodel_launch.remote.shell import Done, LocalShell
+
+AGENT_PYTHON = "python3"  # of the image; any Python from 3.8 on, with nothing installed
+WHICH = ("DOCKER_HOST", "DOCKER_CONTEXT")  # which engine it was
+_GONE = ("No such container", "No such object", "no such container", "is not running")
+
+
+def run(handle: dict[str, Any], script: str, timeout: float = 60.0) -> Done:
+    """Run a script where `docker` means the job's engine, whatever this shell's own is."""
+    given = {name: f"export {name}={shlex.quote(handle[name])}\n" for name in WHICH if name in handle}
+    names = "".join(given.get(name, f"unset {name}\n") for name in WHICH)
+    return LocalShell().run(names + script, timeout=timeout)
+
+
+def state(handle: dict[str, Any]) -> str | None:
+    """`running` and the like, or None where there is no such container any more.
+
+    Raises:
+        ClusterError: the engine does not answer.
+    """
+    done = run(handle, f"docker container inspect --format '{{{{.State.Status}}}}' {shlex.quote(handle['container'])}")
+    if done.code == 0:
+        found = done.out.strip()
+        return None if found in ("exited", "dead", "removing") else found
+    if any(words in done.err for words in _GONE):
+        return None
+    raise ClusterError(f"Docker: {brief(done)}", advice(done.err))
+
+
+def pull(handle: dict[str, Any], image: str) -> None:
+    """Fetch an image that is not there, with Docker's own progress; one that is there is left as it is."""
+    if run(handle, f"docker image inspect {shlex.quote(image)}").code == 0:
+        return
+    environ = {name: value for name, value in os.environ.items() if name not in WHICH}
+    environ.update({name: handle[name] for name in WHICH if name in handle})
+    code = subprocess.run(["docker", "pull", image], stdout=sys.stderr, env=environ, check=False).returncode
+    if code:
+        raise ClusterError(
+            f"docker pull {image} failed (exit code {code}).",
+            "is the name right, and `docker login` done? `docker images` lists what is here; docs/containers.md",
+        )
+
+
+def brief(done: Done) -> str:
+    """The words of an error in one line, without advice on usage."""
+    lines = [line for line in done.err.splitlines() if line and not re.match("(See|Run) .*--help|Usage:", line)]
+    return " ".join(lines)[-400:] or f"exit code {done.code}"
+
+
+def advice(err: str) -> str:
+    """What may fix an error of Docker's."""
+    if "Cannot connect" in err or "docker: command not found" in err:
+        return "is Docker installed and running? DOCKER_HOST names another engine's socket; `docker version` tests it"
+    if "permission denied" in err:
+        return "this user may not use Docker: ask for membership in the group docker, or use a rootless engine"
+    if "executable file not found" in err:
+        return f"the image has no {AGENT_PYTHON}: take one with Python 3.8 or later"
+    if "invalid mount option" in err:
+        return "mounts: podman cannot carry a comma in a path; a link to the directory can have another name"
+    if "bind source path" in err:
+        return "mounts: a directory to mount does not exist here"
+    return "--dry-run shows the script"

@@ -1,0 +1,1 @@
+"""A Slurm cluster, from a login node or over SSH."""

@@ -1,0 +1,240 @@
+"""A Slurm cluster, through NeMo-Run's SlurmExecutor: from a login node, or over SSH.
+
+NeMo-Run writes the batch script and submits it; what the script starts, once a node, is the node agent. Its tunnels
+are not used: LocalTunnel copies nothing unless its folders have certain names, and SSHTunnel (paramiko) takes unknown
+and changed host keys in silence (0.11.1). A tunnel of our own hands NeMo-Run's sbatch call to our shell instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from automodel_launch import contract
+from automodel_launch.errors import ClusterError, JobError, ProfileError
+from automodel_launch.executors import agent, nemo, sbatch_validation
+from automodel_launch.executors.containers import container
+from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
+from automodel_launch.executors.slurm import advice, chains, script, state, submission
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.plan.mounts import Mount
+from automodel_launch.remote import slurm_query
+from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
+from automodel_launch.remote.shell import LocalShell, Shell, SshShell
+
+if TYPE_CHECKING:
+    from automodel_launch.plan.plan import Plan
+    from automodel_launch.profile.schema import Profile
+    from automodel_launch.workspace import Workspace
+
+PORTS = range(20000, 30000)  # below Linux's ephemeral ports, above most services
+_SECRETS_LEFT = "secrets-left"
+# By name as well: elsewhere the id may be somebody else's job. The next attempt first: it must not begin meanwhile.
+_NEXT = '[ "$next" = - ] || scancel --name="$name" "$next" 2>/dev/null\n'
+_KILL = _NEXT + 'scancel --signal=KILL --full --name="$name" "$id" && rm -f "$left"\n'
+_ASK = (
+    _NEXT
+    + """if squeue -h -s -j "$id" -o %i 2>/dev/null | grep -qE '\\.[0-9]+$'; then
+  scancel --signal=TERM --name="$name" "$id"
+else
+  scancel --name="$name" "$id" && rm -f "$left"
+fi
+"""
+)
+
+
+class Slurm:
+    """Executor `slurm`."""
+
+    here = False
+    many_nodes = True
+    interrupt_stops = False
+    poll_s = 2.0
+
+    def job_root(self, profile: Profile, workspace: Workspace) -> str:
+        """`remote_job_dir`; from a login node runs/ in the checkout where none is given.
+
+        Raises:
+            ProfileError: it is not absolute, or has characters that a batch script cannot carry.
+        """
+        written = profile.remote_job_dir
+        if written is None and profile.tunnel == "ssh":
+            raise ProfileError("remote_job_dir is missing: over SSH it names the job root on the cluster.")
+        root = str(workspace.runs) if written is None else written
+        if profile.tunnel != "ssh":
+            root = str(Path(root).expanduser().absolute())
+        if not SAFE_PATH.fullmatch(root):
+            raise ProfileError(
+                f"remote_job_dir = {root!r}: a batch script cannot carry this path.",
+                "an absolute path of letters, digits and _ . / @ + , = -",
+            )
+        if NEMO_RUN in root:
+            raise ProfileError(
+                f"remote_job_dir = {root!r}: NeMo-Run replaces '{NEMO_RUN}' wherever it stands in a script.",
+                f"a path without '{NEMO_RUN}' in it",
+            )
+        return root.rstrip("/")
+
+    def data_dir(self, profile: Profile, workspace: Workspace) -> str:
+        """data/ below the job root; data/ in the checkout where that holds the job root."""
+        return str(workspace.data) if profile.remote_job_dir is None else f"{self.job_root(profile, workspace)}/data"
+
+    def shell(self, profile: Profile) -> Shell:
+        """Where Slurm's commands run."""
+        return _shell(profile.model_dump())
+
+    def place(self, profile: Profile) -> FileSystem:
+        """This machine's file systems on a login node, else those behind the connection."""
+        return RemoteFileSystem(_shell(profile.model_dump())) if profile.tunnel == "ssh" else LOCAL
+
+    def place_of(self, record: Record) -> FileSystem:
+        """The same, for a job that was submitted."""
+        return RemoteFileSystem(_shell(record.handle)) if record.handle.get("tunnel") == "ssh" else LOCAL
+
+    def processes(self, profile: Profile) -> int:
+        """`nproc_per_node`, default `gpus_per_node`.
+
+        Raises:
+            ProfileError: neither is a number: this machine cannot count the cluster's GPUs.
+        """
+        wanted = profile.gpus_per_node if profile.nproc_per_node in (None, "auto") else profile.nproc_per_node
+        if not isinstance(wanted, int) or wanted < 1:
+            raise ProfileError(
+                "nproc_per_node: the number of training processes a node is not given.", "gpus_per_node = 8"
+            )
+        return wanted
+
+    def image(self, profile: Profile) -> str | None:
+        """`container_image`, by default the recipe's own image; "none" is the bare node."""
+        return container.image_text(profile)
+
+    def mounts(self, plan: Plan, environ: Mapping[str, str]) -> list[Mount]:
+        """The profile's, the job root, and the job's directory at /nemo_run; `~` and `$NAME` are the cluster's."""
+        found = container.of(plan)
+        return [*found.mounts, Mount(plan.job_dir, NEMO_RUN)] if found else []
+
+    def agent(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
+        """The agents meet on a port of this job's own: two jobs may have one head node.
+
+        Raises:
+            ProfileError: the profile has what a batch script cannot carry.
+        """
+        sbatch_validation.check(plan.profile, plan.profile_sources)
+        container.of(plan)
+        number = int(hashlib.sha256(plan.job_dir.encode()).hexdigest(), 16)
+        port = plan.profile.rdzv_port or PORTS[number % len(PORTS)]
+        python = plan.profile.python or "python3"
+        chain = chains.limits(plan.profile)
+        return agent.spec(plan, environ, python=python, port=port, stop_with_parent=False, inherits=False, chain=chain)
+
+    def script(self, plan: Plan) -> str:
+        """The complete sbatch text, as NeMo-Run makes it; nothing is asked of a cluster."""
+        return script.text(plan)
+
+    def submit_command(self, plan: Plan) -> str:
+        """SBATCH_* variables would win over the script's lines, which the plan shows."""
+        return f"unset ${{!SBATCH_@}}; cd {plan.job_dir} && {script.sbatch_command(plan)}"
+
+    def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
+        """Submit the script that lies in the job's directory, through NeMo-Run.
+
+        Raises:
+            ClusterError: NeMo-Run made another script than the plan has, or sbatch refused.
+        """
+        shell = self.shell(plan.profile)
+
+        def execute(command: str) -> SimpleNamespace:
+            made = Path(exp._exp_dir, f"{plan.job_id}_sbatch.sh").read_text()
+            if script.with_true_comment(made, plan) != plan.script:
+                raise ClusterError("NeMo-Run made another script than the plan shows; nothing was submitted.")
+            return SimpleNamespace(stdout=submission.sbatch(shell, plan))
+
+        with _home(workspace, plan) as home, nemo.experiment(plan.run_name, plan.job_id, home) as (run, exp):
+            script.add_to(run, exp, plan)
+            with nemo.commands_go_to(execute):
+                exp.run(detach=True)
+            slurm_id = exp.jobs[0].handle.rpartition("/")[2]
+        keys = ("tunnel", "host", "user", "identity", "stop_grace")
+        conf = environ.get("SLURM_CONF") if plan.profile.tunnel != "ssh" else None  # which cluster it was
+        return {"slurm_id": slurm_id, "slurm_conf": conf, **{key: getattr(plan.profile, key) for key in keys}}
+
+    def status(self, record: Record) -> Status:
+        """Slurm's word and the job's own, in one round trip; UNKNOWN while the cluster cannot be reached."""
+        slurm_id = str(record.handle["slurm_id"])
+        secrets_file = shlex.quote(f"{record.job_dir}/{contract.SECRETS}")
+        query = slurm_query.query(slurm_id, record.job_dir) + state.query_own(record.job_dir)
+        query += f"[ ! -e {secrets_file} ] || echo {_SECRETS_LEFT}\n"
+        shell = _shell(record.handle)
+        try:
+            out = shell.run(query).out
+        except ClusterError as error:
+            return Status("UNKNOWN", error=error.message)
+        status = state.judge(slurm_query.parse(out, record.job_id), state.read_own(out))
+        if (
+            status.state in contract.ENDED_FOR_GOOD and _SECRETS_LEFT in out.splitlines()
+        ):  # no agent was there to remove them
+            with contextlib.suppress(ClusterError):  # the next question removes them
+                shell.run(f"rm -f {secrets_file}")
+        return status
+
+    def cancel(self, record: Record, now: bool = False) -> None:
+        """End the job: at once with `now`, else the ranks may save for `stop_grace` seconds, as everywhere.
+
+        A plain scancel would give them KillWait, 30 s on most clusters. So the steps get SIGTERM: the agents pass it
+        on and keep the time, and the job ends when they do. Where no step runs there is nobody to wait for.
+
+        Raises:
+            JobError: Slurm refuses.
+        """
+        mark = f"echo {'now' if now else 'cancel'} > {shlex.quote(f'{record.job_dir}/{contract.STOP}')}"
+        end = slurm_query.current(str(record.handle["slurm_id"]), record.job_dir) + (_KILL if now else _ASK)
+        left = shlex.quote(f"{record.job_dir}/{contract.SECRETS}")  # a job that waits has no agent to remove it
+        done = _shell(record.handle).run(f"{mark}\nname={record.job_id} left={left}\n{end}")
+        if done.code:
+            raise JobError(f"{record.job_id}: scancel: {done.err.strip()}")
+
+    def resume(self, record: Record) -> dict[str, Any]:
+        """Submit the job's script again, as the next one of its chain.
+
+        Raises:
+            ClusterError: sbatch refused.
+        """
+        shell, job_dir = _shell(record.handle), shlex.quote(record.job_dir)
+        done = shell.run(f"unset ${{!SBATCH_@}}; cd {job_dir} && {submission.AGAIN}", timeout=submission.SBATCH_S)
+        slurm_id = done.out.strip()
+        if done.code or not slurm_id.isdigit():
+            said = " ".join(done.err.split())
+            raise ClusterError(f"{shell.place}: sbatch refused {record.job_id}: {said}", advice.fix(said))
+        return {**record.handle, "slurm_id": slurm_id}
+
+
+def _shell(values: dict[str, Any]) -> Shell:
+    if values.get("tunnel") != "ssh":
+        return LocalShell(values.get("slurm_conf"))
+    if not values.get("host"):
+        raise ProfileError('host is missing: tunnel = "ssh" needs it.', "an address, or an alias of ~/.ssh/config")
+    for key in ("host", "user"):
+        value = values.get(key) or ""
+        if value.startswith("-") or not value.isprintable() or " " in value:  # ssh would take it for an option
+            raise ProfileError(f"{key} = {value!r} is no name that ssh could use.")
+    return SshShell(values["host"], values.get("user"), values.get("identity"))
+
+
+@contextlib.contextmanager
+def _home(workspace: Workspace, plan: Plan) -> Iterator[Path]:
+    """Folder of NeMo-Run's experiments, which it puts unquoted into a shell's `mkdir -p` (0.11.1); not read again."""
+    home = workspace.nemo_run_home / plan.profile_name
+    if SAFE_PATH.fullmatch(str(home)):
+        yield home
+        return
+    with tempfile.TemporaryDirectory(prefix="launch-nemo-run-") as folder:
+        yield Path(folder)
+
+
+EXECUTOR = Slurm()

@@ -1,0 +1,131 @@
+"""The batch script: NeMo-Run's text for a plan, and the commands that hand it to Slurm. Pure functions of a plan."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from automodel_launch import contract
+from automodel_launch.errors import ClusterError
+from automodel_launch.executors import nemo
+from automodel_launch.executors.containers import container
+from automodel_launch.executors.slurm import chains
+
+if TYPE_CHECKING:
+    from automodel_launch.plan.plan import Plan
+    from automodel_launch.profile.schema import Profile
+
+AGENT_PYTHON = "python3"  # runs the node agent; any Python from 3.8 on, with nothing installed
+SBATCH_KEYS = (
+    *("account", "time", "nodes", "gpus_per_node", "mem", "exclusive", "qos", "constraint", "exclude", "gres"),
+    *("signal", "segment", "network"),
+)
+MORE_SBATCH_KEYS = ("reservation", "nodelist", "dependency")  # sbatch has them, SlurmExecutor has no field for them
+_RUN_WITH = re.compile(r"^# Run with: .*$", re.MULTILINE)
+
+
+def text(plan: Plan) -> str:
+    """The complete text. Nothing is asked of a cluster.
+
+    Raises:
+        ProfileError: keys of the profile contradict each other.
+    """
+    with tempfile.TemporaryDirectory() as folder, nemo.experiment("plan", plan.job_id, Path(folder)) as (run, exp):
+        add_to(run, exp, plan)
+        with nemo.commands_go_to(_refuse):
+            exp.dryrun(log=False, delete_exp_dir=False)
+        return with_true_comment(str(exp.jobs[0]._dryrun_info.request.materialize()), plan)
+
+
+def add_to(run: Any, exp: Any, plan: Plan) -> None:
+    """Add the plan's task to an experiment of NeMo-Run's."""
+    exp.add(_task(run, plan), executor=_executor(run, plan), name=plan.job_id)
+
+
+def sbatch_command(plan: Plan) -> str:
+    """Whether Slurm may requeue the job stands in the script, so sbatch by hand gives the same job."""
+    return f"sbatch --parsable {plan.job_dir}/{contract.SCRIPT}"
+
+
+def with_true_comment(made: str, plan: Plan) -> str:
+    """NeMo-Run's head says `Run with: sbatch --requeue --parsable` whatever is submitted (0.11.1)."""
+    return _RUN_WITH.sub(lambda match: f"# Run with: {sbatch_command(plan)}", made, count=1)
+
+
+def _task(run: Any, plan: Plan) -> Any:
+    """What srun starts once a node. NeMo-Run joins the words unquoted; `job_root` takes safe paths only."""
+    start = container.agent_command(container.of(plan), plan.profile, AGENT_PYTHON, plan.job_dir)
+    return run.Script(path="recipes/node_agent.py", args=["run", f"{plan.job_dir}/{contract.AGENT}"], entrypoint=start)
+
+
+def _executor(run: Any, plan: Plan) -> Any:
+    from nemo_run.core.execution.slurm import SlurmJobDetails
+
+    from automodel_launch.executors.nemo_tunnel import Tunnel
+
+    profile = plan.profile
+    values = {key: getattr(profile, key) for key in SBATCH_KEYS}
+    values["exclusive"] = profile.exclusive or None  # NeMo-Run writes `--exclusive=False` (0.11.1), sbatch refuses it
+    found = container.of(plan)
+    pyxis = found if found and found.runtime == container.PYXIS else None
+    return run.SlurmExecutor(
+        **values,
+        partition=partition(plan),
+        ntasks_per_node=1,  # one agent a node
+        cpus_per_task=(profile.cpus_per_task or 1) * plan.processes_per_node,
+        job_name_prefix="job.",  # unused where job_details names the job; without it an account would be demanded
+        comment=plan.job_dir,  # finds a submission whose answer was lost
+        job_details=SlurmJobDetails(job_name=plan.job_id, folder=f"{plan.job_dir}/{contract.LOGS}"),
+        additional_parameters=_more(profile),
+        srun_args=_srun_args(profile, plan),
+        # NeMo-Run's `noquote` is plain str (0.11.1), so it quotes nothing of srun's line
+        container_image=pyxis and pyxis.image_word,
+        container_mounts=[mount.word for mount in pyxis.mounts] if pyxis else [],
+        setup_lines=_finish(plan),
+        tunnel=Tunnel(job_dir=plan.job_root),
+        packager=run.Packager(),  # the job's directory is complete before NeMo-Run is called
+        poll_estimated_start_time=False,
+    )
+
+
+def partition(plan: Plan) -> str | None:
+    """The partition of this launch: --run and --batch may have one each."""
+    profile = plan.profile
+    return {"run": profile.run_partition, "batch": profile.batch_partition}[plan.mode] or profile.partition
+
+
+def _more(profile: Profile) -> dict[str, Any]:
+    """sbatch's other options. `export=NONE`: nothing of the submitter's environment reaches the job."""
+    own = {"export": "NONE", **chains.requeue(profile)}
+    more = {**own, **{key: getattr(profile, key) for key in MORE_SBATCH_KEYS}, **profile.additional_parameters}
+    # NeMo-Run writes None and False out (0.11.1), which sbatch refuses or takes for something else
+    return {key: value for key, value in more.items() if value is not None and value is not False}
+
+
+def _srun_args(profile: Profile, plan: Plan) -> list[str]:
+    """`--export=ALL` undoes sbatch's NONE for the step; srun does not take cpus-per-task from sbatch since 22.05."""
+    cpus = (profile.cpus_per_task or 1) * plan.processes_per_node
+    own = [f"--cpus-per-task={cpus}", "--export=ALL"]
+    if not any(word.startswith("--mpi") for word in profile.srun_args):
+        own.append("--mpi=none")  # torchrun needs no MPI, and a cluster's default of pmix can hang a start
+    own += container.srun_flags(container.of(plan), profile)
+    return [*own, *(shlex.quote(word) for word in profile.srun_args)]
+
+
+def _finish(plan: Plan) -> str:
+    """At the batch script's end the record of the job is completed, and its true code becomes the script's.
+
+    Before its step the agent's `begin` says which attempt this is, and queues the next one of a chain.
+    """
+    program = f"{AGENT_PYTHON} {plan.job_dir}/{contract.NODE_AGENT}"
+    return (
+        f"trap 'code=$?; {program} finish {plan.job_dir} --code $code; exit $?' EXIT\n"
+        f'eval "$({program} begin {plan.job_dir})"'
+    )
+
+
+def _refuse(command: str) -> None:
+    raise ClusterError(f"a plan asks nothing of a cluster, and NeMo-Run wanted to run: {command}")

@@ -1,0 +1,185 @@
+"""What Slurm says of a job and what the job has written itself, and what both mean together."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from automodel_launch import contract
+from automodel_launch.jobs import container_errors
+from automodel_launch.jobs.jobdir import parse as parse_json
+from automodel_launch.jobs.records import Status
+from automodel_launch.remote.slurm_query import Answer
+
+# What slurmstepd writes into the batch script's log; srun's own end hides it from Slurm's state of the job.
+_OOM = re.compile(r"oom[-_ ]kill|tasks? [\d,-]+: Out Of Memory", re.I)
+_DUE_TO = re.compile(r"DUE TO (TIME LIMIT|PREEMPTION|NODE FAILURE)")
+_CAUSES = {"TIME LIMIT": "TIMEOUT", "PREEMPTION": "PREEMPTED", "NODE FAILURE": "NODE_FAIL"}
+LOG_TAIL = 4096
+
+
+@dataclass(frozen=True)
+class Own:
+    """What the job itself has left: exit.json, node 0's heartbeat, and the end of the batch script's log."""
+
+    exit: dict[str, Any] | None = None
+    node: dict[str, Any] | None = None
+    log: str = ""
+    log_name: str | None = None
+    stopped: bool = False  # somebody has made the job's stop file
+
+    @property
+    def goes_on(self) -> bool:
+        """A chained job whose last attempt has ended, and that shall have another one."""
+        return bool(self.exit and self.exit.get("goes_on"))
+
+
+def query_own(job_dir: str) -> str:
+    """Bash lines behind those of `query`, for `read_own`. The log's end is sent of an ended job only."""
+    job = shlex.quote(job_dir)
+    return f"""
+[ ! -e {job}/{contract.STOP} ] || echo own stopped yes
+ls {job} >/dev/null 2>&1 # a network file system otherwise remembers for a minute that exit.json is not there
+for name in {contract.EXIT} {contract.node_file(0)}; do
+  printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name" 2>/dev/null; echo
+done
+if [ -n "$ended" ]; then
+  grep -hE {shlex.quote(container_errors.LINES)} {job}/{contract.LOGS}/log-*_"$id"_*.out 2>/dev/null |
+    head -n 20 | cut -c 1-500 | sed 's/^/own log| /' # before the batch log, in which NeMo-Run's own lines may fail
+  for log in {job}/{contract.LOGS}/sbatch_*_"$id".out; do
+    [ -f "$log" ] || continue
+    echo "own log $(basename "$log")"
+    tail -c {LOG_TAIL} "$log" | tr -d '\\000' | sed 's/^/own log| /'
+    echo
+  done
+fi
+:
+"""
+
+
+def read_own(text: str) -> Own:
+    """Read the output of `query_own`."""
+    found: dict[str, str] = {}
+    log: list[str] = []
+    for line in text.splitlines():
+        source, _, rest = line.partition(" ")
+        name, _, said = rest.partition(" ")
+        if source == "own" and name == "log|":
+            log.append(said)
+        elif source == "own":
+            found[name] = said
+    log_name = f"{contract.LOGS}/{found['log']}" if "log" in found else None
+    node, stopped = parse_json(found.get(contract.node_file(0), "")), "stopped" in found
+    return Own(_exit_record(found.get(contract.EXIT, "")), node, "\n".join(log), log_name, stopped)
+
+
+def _exit_record(text: str) -> dict[str, Any] | None:
+    record = parse_json(text)
+    return record if record and isinstance(record.get("state"), str) else None
+
+
+def judge(answer: Answer, own: Own) -> Status:
+    """The job's state from what Slurm says and what the job has written itself.
+
+    Slurm decides whether the job is over and why it was ended from outside; the job's own record gives the true exit
+    code, rank and error. Where Slurm knows nothing, the record decides; without one the state is UNKNOWN.
+    """
+    step = own.node.get("step") if own.node else None
+    if answer.state in contract.SLURM_WAITING:
+        return Status("PENDING", error=_waiting(answer, own), step=step)
+    if answer.state in contract.SLURM_ACTIVE and not (answer.state == "COMPLETING" and _completed(own)):
+        return Status("RUNNING", step=step, node=answer.nodes, started=own.node.get("started") if own.node else None)
+    told = _told(own, step)
+    if answer.state is None:
+        return _without_slurm(answer, own, told)
+    if answer.state in ("COMPLETED", "COMPLETING"):
+        if own.exit:
+            return Status(own.exit["state"], **told)
+        said = "Slurm calls it completed, but the job left no record of its end"
+        return Status("UNKNOWN", error=said, step=step, forgotten=True)
+    if answer.state not in contract.SLURM_FAILURES:  # a later Slurm's word: it may mean anything
+        return Status("UNKNOWN", error=f"Slurm says {answer.state}, which this version does not know", step=step)
+    return _failed(contract.SLURM_FAILURES[answer.state], answer, own, told)
+
+
+def _waiting(answer: Answer, own: Own) -> str:
+    """Slurm's reason and estimate; a job that waits though it has begun before was requeued, or is a chain's next."""
+    done = f"attempt {(own.node.get('attempt') or 0) + 1}" if own.node else ""
+    again = f"requeued after {done}, " if done else ""
+    if own.goes_on:
+        again = f"{done or 'the last attempt'} has ended ({own.exit.get('why') if own.exit else ''}), the next one: "
+    estimate = f", estimated start {answer.start}" if answer.start else ""
+    return f"{again}{answer.reason or (answer.state or '').lower()}{estimate}"
+
+
+def _completed(own: Own) -> bool:
+    return bool(own.exit and own.exit["state"] == "COMPLETED")
+
+
+def _told(own: Own, step: int | None) -> dict[str, Any]:
+    record = own.exit or {}
+    told: dict[str, Any] = {key: record.get(key) for key in contract.STATUS_KEYS}
+    told["step"] = step if told["step"] is None else told["step"]
+    told["log"] = told["log"] or own.log_name
+    return told
+
+
+def _without_slurm(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
+    """The job's own record alone. While Slurm cannot be asked, one of a stopped job may be that of an attempt which
+    was preempted, and is queued again."""
+    record = own.exit
+    if record is None:
+        said = "Slurm no longer knows the job, and it left no record" if answer.asked else "Slurm does not answer"
+        return Status("UNKNOWN", error=said, step=told["step"], forgotten=answer.asked)
+    state = record["state"]
+    final = state == "COMPLETED" or (state == "FAILED" and bool(record.get("complete")) and not own.goes_on)
+    if not answer.asked and not final:
+        return Status("UNKNOWN", error=f"Slurm does not answer; the job's record says {state}", step=told["step"])
+    causes = _DUE_TO.findall(own.log)
+    if state == "CANCELLED" and causes:
+        state = _CAUSES[causes[-1]]
+        told["error"] = contract.MEANINGS[state]
+    elif state == "FAILED" and _is_memory(own):
+        state, told["error"] = "OUT_OF_MEMORY", told["error"] or contract.MEANINGS["OUT_OF_MEMORY"]
+    return Status(state, **told)
+
+
+def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Status:
+    """Slurm's reason wins over the job's own reaction to it; a failure of the job's own keeps its words."""
+    record = own.exit or {}
+    own_failure = record.get("state") == "FAILED" and bool(told["error"])
+    if state == "FAILED":
+        if record.get("state") in contract.ENDED_FROM_OUTSIDE:
+            state = record["state"]
+        elif own.stopped and (own.goes_on or not record or contract.NO_AGENT in str(told["error"])):
+            state = "CANCELLED"  # between two attempts, or before there was an agent that could have noticed
+        if _is_memory(own):
+            state = "OUT_OF_MEMORY"
+    if state == "OUT_OF_MEMORY":
+        detail = f": {told['error']}" if own_failure else ""
+        told["error"] = contract.MEANINGS[state] + detail
+    elif state == "FAILED" and (not told["error"] or contract.NO_AGENT in told["error"]):  # the batch log knows why
+        told["error"] = (
+            container_errors.words(own.log) or _last_words(own.log) or told["error"] or contract.MEANINGS[state]
+        )
+    elif state != "FAILED" and not own_failure:
+        told["error"] = contract.MEANINGS[state]
+    elif state in contract.ENDED_FROM_OUTSIDE:
+        told["error"] = f"{contract.MEANINGS[state]}; the job's own record: {told['error']}"
+    if not told["code"]:
+        told["code"] = answer.code or (128 + answer.signal if answer.signal else 1)
+    return Status(state, **told)
+
+
+def _is_memory(own: Own) -> bool:
+    error = (own.exit or {}).get("error")
+    return bool(_OOM.search(own.log) or (isinstance(error, str) and _OOM.search(error)))
+
+
+def _last_words(log: str) -> str | None:
+    """The last line of the batch script's log that is no trace (`set -x`) and no talk of NeMo-Run's script."""
+    lines = [line.strip() for line in log.splitlines() if not line.startswith("+")]
+    telling = [line for line in lines if re.search(r"error|unrecognized|not found|No such|denied|cannot", line, re.I)]
+    return telling[-1][:300] if telling else None

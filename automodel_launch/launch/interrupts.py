@@ -1,0 +1,41 @@
+"""Ctrl-C, SIGTERM and SIGHUP: collected while a job is submitted or followed, so that neither is torn in the middle."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass
+class Interrupts:
+    """Signals with the time (monotonic) at which each came; what to do about them is the caller's matter."""
+
+    received: list[tuple[int, float]] = field(default_factory=list)
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Collect the signals instead of dying of them; nothing off the main thread, where Python delivers none."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        old = {number: signal.signal(number, self._note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def deliver(self) -> None:
+        """Let the first signal do what it does to a program that does not collect it."""
+        if self.received:
+            signal.raise_signal(self.received[0][0])
+
+    def _note(self, number: int, _frame: Any) -> None:
+        self.received.append((number, time.monotonic()))

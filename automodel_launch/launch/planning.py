@@ -1,0 +1,175 @@
+"""Profile x Recipe x Config -> Plan. Everything that a Plan holds is looked up here, once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from automodel_launch import contract, executors
+from automodel_launch.config import artifacts, envscope, merge, yamlio
+from automodel_launch.errors import ProfileError
+from automodel_launch.frozen import freeze
+from automodel_launch.plan import naming, packaging
+from automodel_launch.plan.plan import Mode, Plan
+from automodel_launch.plan.recipes import Recipe
+from automodel_launch.profile import profiles
+from automodel_launch.profile.schema import Profile
+from automodel_launch.profile.secret_names import is_secret
+from automodel_launch.profile.validation import validate
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
+from automodel_launch.workspace import Workspace
+
+
+def make(
+    workspace: Workspace,
+    env_file: profiles.EnvFile,
+    profile_name: str,
+    recipe: Recipe,
+    layered: merge.MergedConfig,
+    *,
+    mode: Mode = "run",
+    name: str | None = None,
+    fresh: bool = False,
+    offline: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> Plan:
+    """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`.
+
+    Raises:
+        LaunchError: the parts do not fit together; see profiles, configs and packaging.
+    """
+    environ = os.environ if environ is None else environ
+    profile, sources = _profile(env_file, profile_name, recipe, layered, environ)
+    executor = executors.get(profile.executor)
+    root, place = executor.job_root(profile, workspace), executor.place(profile)
+    scope = _scope(profile, layered, environ)
+    run_values = _run_values(env_file, profile, layered, profile.data_dir or executor.data_dir(profile, workspace))
+    scope.artifacts = _artifacts(run_values, place, offline)
+    trained = layered.resolve({**run_values, "name": "@run", "dir": "@run"}, scope).data
+    trained = yamlio.json_value(trained)
+    run_name = name or naming.run_name(recipe.name, layered.name, trained)
+    naming.check(run_name)
+    # Over a connection nothing is asked here: submit takes the next id where this one is taken.
+    names = LOCAL.names(root) if place == LOCAL else []
+    if fresh:
+        run_name = naming.free_name(run_name, names)
+    config = layered.resolve({**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope)
+    draft = Plan(
+        job_id="",
+        run_name=run_name,
+        mode=mode,
+        recipe=replace(recipe, resources=freeze(recipe.resources)),
+        config_name=layered.name,
+        profile_name=profile_name,
+        profile=_frozen(profile),
+        profile_sources=sources,
+        job_root=root,
+        place=place,
+        here=executor.here,
+        data_dir=run_values["data_dir"],
+        image=executor.image(profile),
+        processes_per_node=executor.processes(profile) if recipe.launch == "torchrun" else 1,
+        trained=trained,
+        config=config.data,
+        provenance=config.sources,
+        deferred=config.deferred,
+        unset=tuple(name for name in (*profile.secrets, *profile.env) if name not in environ),
+        files=packaging.collect(
+            workspace.recipes, recipe.path, recipe.code, profile.code, workspace.root, profile.packager
+        ),
+        artifacts=scope.artifacts.used,
+    )
+    return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records), environ)
+
+
+def with_job_id(draft: Plan, job_id: str, environ: Mapping[str, str]) -> Plan:
+    """The plan for a job of this id. Its hash is that of the same plan with a fixed id, so it leaves the id out."""
+    anonymous = _complete(replace(draft, job_id="@job", plan_hash=""), environ)
+    document = anonymous.document()
+    del document["plan_hash"]
+    canonical = json.dumps({**document, "agent": anonymous.agent}, sort_keys=True, ensure_ascii=False)
+    plan_hash = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+    return replace(_complete(replace(draft, job_id=job_id), environ), plan_hash=plan_hash)
+
+
+def _complete(plan: Plan, environ: Mapping[str, str]) -> Plan:
+    """Fill in what depends on the job's id: mounts, the agent's spec, the texts, the script and its command."""
+    executor = executors.get(plan.executor)
+    plan = replace(plan, mounts=tuple(executor.mounts(plan, environ)))
+    agent = executor.agent(plan, environ)
+    texts = {
+        contract.CONFIG: yamlio.dump(plan.config),
+        contract.AGENT: json.dumps(agent, indent=1, ensure_ascii=False) + "\n",
+    }
+    plan = replace(plan, agent=agent, texts=texts, submit=executor.submit_command(plan))
+    return replace(plan, script=executor.script(plan))
+
+
+def _profile(
+    env_file: profiles.EnvFile, name: str, recipe: Recipe, layered: merge.MergedConfig, environ: Mapping[str, str]
+) -> tuple[Profile, dict[str, str]]:
+    run_env = layered.run_env(envscope.EnvScope(environ))
+    own = profiles.Layer(f"{layered.path.name} run.env", run_env)
+    validate(profiles.merge([own])[0], lambda key: f"{own.source}: {key}")  # also what a stronger layer hides
+    layers = [
+        profiles.Layer(f"recipe {recipe.name}", recipe.profile_defaults),
+        own,
+        *env_file.layers(name),
+        profiles.Layer("override run.env", layered.profile_overrides),
+    ]
+    values, sources = profiles.merge(layers)
+    profile = validate(values, lambda key: f"{key} ({sources.get(key, name)})")
+    written = [variable for variable in profile.env_vars if is_secret(variable)]
+    if written:
+        raise ProfileError(
+            f"env_vars.{written[0]} ({sources[f'env_vars.{written[0]}']}): a secret's value does not belong there; it"
+            " would stand in the plan and in the job's files.",
+            f'export {written[0]}=..., and secrets = ["{written[0]}"] in the profile',
+        )
+    if profile.nodes > 1 and not executors.get(profile.executor).many_nodes:
+        raise ProfileError(
+            f"nodes = {profile.nodes} ({sources['nodes']}): executor '{profile.executor}' runs on one machine.",
+            "nodes = 1, or a profile with another executor",
+        )
+    return profile, sources
+
+
+def _frozen(profile: Profile) -> Profile:
+    """The profile with its tables (env_vars, additional_parameters) unchangeable, as its other fields are."""
+    frozen = profile.model_copy()
+    frozen.__dict__.update({key: freeze(value) for key, value in profile if isinstance(value, dict)})
+    return frozen
+
+
+def _run_values(
+    env_file: profiles.EnvFile, profile: Profile, layered: merge.MergedConfig, data_dir: str
+) -> dict[str, Any]:
+    """What stands behind `${run.*}`, but for name and directory of the run."""
+    own = profile.model_dump(mode="json", exclude_none=True)  # `${HOME}` in a shell line of it is no reference
+    values: dict[str, Any] = {
+        "env": {key: value for key, value in own.items() if "${" not in json.dumps(value)},
+        "data_dir": data_dir,
+        **{section: table for section, table in env_file.sections.items() if section != "cli"},
+    }
+    values["wandb"] = {**values.get("wandb", {}), **layered.section("wandb", dict, "mapping")}
+    return values
+
+
+def _artifacts(run_values: dict[str, Any], place: FileSystem, offline: bool) -> artifacts.Artifacts:
+    section = run_values.setdefault("artifacts", {})
+    section = run_values["artifacts"] = {"root": f"{run_values['data_dir']}/artifacts", **section}
+    root = os.path.expanduser(section["root"]) if place == LOCAL else section["root"]  # noqa: PTH111
+    if not root.startswith("/"):
+        raise ProfileError(f"[artifacts] root = {root!r} is relative, and jobs run elsewhere.", "give an absolute path")
+    return artifacts.Artifacts(root, None if offline and place != LOCAL else place)
+
+
+def _scope(profile: Profile, layered: merge.MergedConfig, environ: Mapping[str, str]) -> envscope.EnvScope:
+    setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
+    names = {*profile.secrets, *envscope.exported([*setup, *profile.startup_commands])}
+    names.update(layered.job_env)
+    return envscope.EnvScope(environ, job_env=profile.env_vars, job_only=frozenset(names))

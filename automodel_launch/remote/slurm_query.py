@@ -1,0 +1,174 @@
+"""Asking Slurm about a job: squeue, then scontrol, then sacct, in one round trip.
+
+Many clusters have no sacct, slurmctld forgets a job some minutes after its end (MinJobAge), and either may not answer
+for a while. So an answer is one of three: what Slurm says, "Slurm does not know the job", or "it could not be asked".
+The last never means that a job has failed.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from automodel_launch import contract
+
+_UNKNOWN_JOB = re.compile(r"invalid job id", re.I)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Slurm said of a job. `state` is None where it does not know the job, `asked` False where it did not answer.
+
+    `reason` is Slurm's own word for waiting, `start` its estimate (a time, or None), `code` the batch script's.
+    """
+
+    asked: bool
+    state: str | None = None
+    reason: str | None = None
+    start: str | None = None
+    nodes: str | None = None
+    code: int | None = None
+    signal: int | None = None
+
+
+def current(slurm_id: str, job_dir: str) -> str:
+    """Bash lines that set `id`, the Slurm job that runs or ran last for our job, and `next`, the one that waits for
+    its end or "-": from JOB_DIR/chain (recipes/node_agent_lib/chain.py), else the one that was submitted."""
+    chain = shlex.quote(f"{job_dir}/{contract.CHAIN}")
+    return f"""
+id={shlex.quote(slurm_id)} next=-
+read -r first second _ 2>/dev/null < {chain} && [ -n "$second" ] && id=$first next=$second
+"""
+
+
+def query(slurm_id: str, job_dir: str) -> str:
+    """Bash lines that print what `parse` reads, a line a fact. Later sources are asked only where earlier ones fail.
+
+    A controller that squeue could not reach is not asked again by scontrol: that would only wait for as long again.
+    Where a job of a chain has ended, the next one is asked for too, behind a line `next`.
+    """
+    sacct = 'sacct -n -X -P -D -j "$1" -o State,ExitCode,NodeList,JobName'
+    return f"""{current(slurm_id, job_dir)}
+err=$(mktemp)
+say() {{ # SOURCE CODE OUTPUT
+  printf '%s\\n' "$3" | while IFS= read -r line; do printf '%s %s %s\\n' "$1" "$2" "$line"; done
+}}
+ask() {{ # SOURCE COMMAND...
+  source=$1; shift
+  out=$(timeout 10 "$@" 2>"$err"); code=$?
+  [ "$code" = 0 ] || out=$(tr '\\n' ' ' < "$err")
+  say "$source" "$code" "$out"
+}}
+look() {{ # SLURM_ID
+  ended=yes
+  ask squeue squeue -h -j "$1" -o '%T|%r|%S|%N|%j'
+  case "$code:$out" in
+    0:*'|'*) ended= ;;
+    124:* | *'Unable to contact'* | *'timed out'*) ask sacct {sacct} ;;
+    *) ask scontrol scontrol -o show job "$1"
+      case "$code:$out" in 0:*JobState=*) ;; *)
+        ask sacct {sacct} ;;
+      esac ;;
+  esac
+}}
+look "$id"
+if [ -n "$ended" ] && [ "$next" != - ]; then
+  echo next
+  look "$next"
+  [ -n "$ended" ] || id=$next
+  ended=yes
+fi
+rm -f "$err"
+"""
+
+
+def parse(text: str, name: str | None = None) -> Answer:
+    """Read the output of `query`. A job of another `name` is another job: another cluster's, or an id used again.
+
+    The next job of a chain counts as soon as it is more than taken out of the queue.
+    """
+    first, _, second = text.partition("\nnext\n")
+    answer = _parse(first, name)
+    if not second:
+        return answer
+    following = _parse(second, name)
+    if not following.asked or (following.state is not None and following.state != "CANCELLED"):
+        return following
+    return answer
+
+
+def _parse(text: str, name: str | None) -> Answer:
+    said = [_Line(*line.split(" ", 2)) for line in text.splitlines() if line.count(" ") >= 2]
+    said = [line for line in said if line.source in _READERS]
+    facts = [(line.source, *found) for line in said if line.code == "0" and (found := _READERS[line.source](line.text))]
+    ours = [(source, answer) for source, answer, called in facts if name in (None, called)]
+    now = next((answer for source, answer in ours if source != "sacct"), None)
+    if now:
+        return now
+    lines = [line for line in said if line.source != "sacct"]
+    gone = any(_UNKNOWN_JOB.search(line.text) for line in lines) or len(facts) > len(ours)
+    listed = [line for line in lines if line.source == "squeue" and line.code == "0"]
+    past = ours[-1][1] if ours else None  # a requeued job has a line for each attempt
+    if past and _is_final(past.state or "", gone or bool(listed)):
+        return past
+    return Answer(asked=gone)
+
+
+@dataclass(frozen=True)
+class _Line:
+    source: str
+    code: str
+    text: str
+
+
+def _is_final(state: str, gone: bool) -> bool:
+    """Whether sacct's word is the last one: while slurmctld does not answer, the job may have been requeued; one that
+    slurmctld does not have cannot be running still (sacct never heard of its end)."""
+    return (
+        state not in (contract.SLURM_WAITING | contract.SLURM_ACTIVE)
+        if gone
+        else state not in contract.SLURM_BEFORE_REQUEUE
+    )
+
+
+def _squeue(said: str) -> tuple[Answer, str] | None:
+    match = re.fullmatch(r"([A-Z_]+)\|([^|]*)\|([^|]*)\|([^|]*)\|(.*)", said)
+    if not match:
+        return None
+    state, reason, start, nodes, name = match.groups()
+    return Answer(True, state, _known(reason), _time(start), nodes or None), name
+
+
+def _scontrol(said: str) -> tuple[Answer, str] | None:
+    fields = dict(reversed(re.findall(r"(?:^|\s)([A-Za-z]+)=(\S*)", said)))  # a key's first value
+    if "JobState" not in fields:
+        return None
+    code, signal = _exit(fields.get("ExitCode", ""))
+    start, nodes = _time(fields.get("StartTime", "")), _known(fields.get("NodeList", ""))
+    answer = Answer(True, fields["JobState"], _known(fields.get("Reason", "")), start, nodes, code, signal)
+    return answer, fields.get("JobName", "")
+
+
+def _sacct(said: str) -> tuple[Answer, str] | None:
+    match = re.fullmatch(r"([A-Z_]+)( by \w+)?\+?\|([^|]*)\|([^|]*)\|(.*)", said)
+    if not match:
+        return None
+    code, signal = _exit(match[3])
+    return Answer(True, match[1], None, None, _known(match[4]), code, signal), match[5]
+
+
+_READERS = {"squeue": _squeue, "scontrol": _scontrol, "sacct": _sacct}
+
+
+def _exit(text: str) -> tuple[int | None, int | None]:
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    return (int(match.group(1)), int(match.group(2))) if match else (None, None)
+
+
+def _known(text: str) -> str | None:
+    return text if text and text not in ("None", "(null)", "N/A", "None assigned") else None
+
+
+def _time(text: str) -> str | None:
+    return text if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text) else None

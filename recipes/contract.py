@@ -1,0 +1,263 @@
+"""What the launcher and the job must agree on, said once: names of files, keys, states, exit codes, variables.
+
+It travels with the job as recipes/contract.py; the launcher imports the same file as automodel_launch.contract (a
+symbolic link). Only the standard library, and Python 3.8: the node agent imports it before anything is set up.
+
+Names of files are relative to their directory, with `/`, so that they fit paths here and on a cluster alike.
+"""
+
+from __future__ import annotations
+
+import re
+
+OLDEST_PYTHON = (3, 8)  # of the node agent, wherever it runs
+
+# --- the job's directory: JOB_ROOT/JOB_ID/
+
+PLAN = "plan.json"  # the plan, with its hash; written by the launcher, as the next four are
+SCRIPT = "script"  # what was submitted, and is submitted again
+CONFIG = "config.yaml"  # the resolved training config
+AGENT = "agent.json"  # the launcher's order to the node agents
+SECRETS = "secrets.env"  # NAME=VALUE lines that only the owner can read; removed at the end
+GIT_COMMIT = "git/commit"  # the commit behind the code
+GIT_DIFF = "git/diff.patch"  # and what was not committed, where there was anything
+CODE = "code"  # what travelled
+RECIPES = "code/recipes"
+NODE_AGENT = "code/recipes/node_agent.py"
+LOGS = "logs"
+NODES = "nodes"
+METRICS = "metrics.jsonl"  # one object a training step or validation
+EVENTS = "events.jsonl"  # one object a change of state
+EXIT = "exit.json"  # how the job ended, written by itself
+CHAIN = "chain"  # one line "NOW NEXT ATTEMPT": Slurm ids (NEXT may be "-") and the attempt's number, from 0
+STOP = "stop"  # an empty file that ends the job; in the run's directory it ends every job of the run
+RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
+GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
+
+_RANK_LOG = re.compile(r"rank-(\d+)\.log")
+
+
+def rank_log(rank: int) -> str:
+    """The log of a global rank."""
+    return f"{LOGS}/rank-{rank}.log"
+
+
+def rank_of_log(name: str) -> int | None:
+    """The global rank whose log has this name inside logs/, None for another file."""
+    match = _RANK_LOG.fullmatch(name)
+    return int(match.group(1)) if match else None
+
+
+def agent_log(node: int) -> str:
+    """The log of a node's agent: startup commands, torchrun."""
+    return f"{LOGS}/agent-{node}.log"
+
+
+def stack_file(rank: int) -> str:
+    """The stacks of a rank that hangs."""
+    return f"{LOGS}/stack-{rank}.txt"
+
+
+def node_file(node: int) -> str:
+    """The record of a node's agent, rewritten as a heartbeat."""
+    return f"{NODES}/{node}.json"
+
+
+def failed_marker(attempt: int) -> str:
+    """Tells the agents of an attempt that one of them has failed."""
+    return f"{NODES}/failed-{attempt}"
+
+
+def hung_marker(attempt: int) -> str:
+    """Tells the agents of an attempt that the training hangs."""
+    return f"{NODES}/hung-{attempt}"
+
+
+def former_exit(attempt: int) -> str:
+    """Where the exit.json of an attempt goes when the job runs again."""
+    return f"exit-{attempt}.json"
+
+
+def gpu_check_file(node: int) -> str:
+    """What gpu-check has found on a node."""
+    return f"{GPU_CHECK}/node-{node}.json"
+
+
+# --- the run's directory
+
+RUN = "run.json"  # what the run trains, and with how many processes
+FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
+HISTORY = "history.jsonl"  # the beginning and the end of every attempt
+LOCK = "lock"  # held by node 0's agent; holds the job's id
+
+RUN_KEYS = ("trained", "world_size")
+FINISHED_KEYS = ("step", "max_steps", "checkpoint", "hf", "time")
+
+# --- the job root
+
+BAD_NODES = "bad-nodes.jsonl"  # a line a failure; the last line of a node counts
+BAD_NODE_KEYS = ("time", "node", "why", "job_id", "forgiven")
+BAD_NODE_S = 24 * 3600.0  # how long a node stays bad
+
+# --- states of a job
+
+PENDING = "PENDING"
+RUNNING = "RUNNING"
+UNKNOWN = "UNKNOWN"  # it could not be told; never that the job failed
+COMPLETED = "COMPLETED"
+FAILED = "FAILED"
+CANCELLED = "CANCELLED"
+TIMEOUT = "TIMEOUT"
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
+NODE_FAIL = "NODE_FAIL"
+PREEMPTED = "PREEMPTED"
+REQUEUED = "REQUEUED"  # of an attempt, never of a job: the same Slurm job has started again
+
+ENDED = frozenset({COMPLETED, FAILED, CANCELLED, TIMEOUT, OUT_OF_MEMORY, NODE_FAIL, PREEMPTED})
+ENDED_FOR_GOOD = frozenset({COMPLETED, FAILED, CANCELLED, TIMEOUT, OUT_OF_MEMORY})  # Slurm may requeue the others
+ENDED_FROM_OUTSIDE = frozenset({TIMEOUT, NODE_FAIL, PREEMPTED, CANCELLED})
+
+# What a reader is told of a state where the job itself left no better words.
+MEANINGS = {
+    TIMEOUT: "the time limit was reached",
+    OUT_OF_MEMORY: "the job's memory limit was reached",
+    NODE_FAIL: "a node failed",
+    CANCELLED: "the job was cancelled",
+    PREEMPTED: "a job of higher priority took its nodes",
+    REQUEUED: "it was requeued",
+    FAILED: "the batch script failed",
+}
+
+# --- Slurm's states, as squeue, scontrol and sacct print them
+
+SLURM_WAITING = frozenset(
+    {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+)
+SLURM_ACTIVE = frozenset(
+    {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"},
+)
+SLURM_FAILURES = {
+    "FAILED": FAILED,
+    "BOOT_FAIL": NODE_FAIL,
+    "NODE_FAIL": NODE_FAIL,
+    "TIMEOUT": TIMEOUT,
+    "DEADLINE": TIMEOUT,
+    "OUT_OF_MEMORY": OUT_OF_MEMORY,
+    "CANCELLED": CANCELLED,
+    "REVOKED": CANCELLED,
+    "PREEMPTED": PREEMPTED,
+}
+# What Slurm's database may hold of a former attempt, while slurmctld has the job in its queue again.
+SLURM_BEFORE_REQUEUE = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REQUEUED"})
+
+# --- exit.json
+
+EXIT_KEYS = (
+    *("schema", "job_id", "attempt", "complete", "state", "code", "signal", "rank", "node", "error", "traceback"),
+    *("log", "started", "ended", "step", "nodes"),
+)
+EXIT_CHAIN_KEYS = ("goes_on", "why")  # only of a job that may have several attempts
+STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
+"""Of exit.json, what a job's status is made of, beside `state`."""
+
+NO_AGENT = "never started its agent"  # part of `error` where a node has left nothing
+
+# --- nodes/N.json
+
+NODE_KEYS = (
+    *("schema", "job_id", "node", "nnodes", "attempt", "host", "agent_pid", "agent_start", "started", "state"),
+    *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
+)
+NODE_STARTING, NODE_STARTUP, NODE_RUNNING, NODE_ENDED = "starting", "startup", "running", "ended"  # `state`, in order
+STOP_KEYS = ("signal", "number", "time", "reason")  # of `stop`
+FAILURE_KEYS = ("code", "error", "time", "traceback", "victim")  # of `failure`
+RANK_KEYS = (  # of each of `records`
+    *("rank", "local_rank", "host", "pid", "pid_start", "worker", "worker_start", "started", "ended", "code"),
+    *("signal", "error", "traceback", "failed", "told_to_end"),
+)
+
+# Reasons of a stop; that of a stop file is its path.
+STOP_BY_SIGNAL = "signal"
+STOP_BY_PARENT = "the process that started the job is gone"
+STOP_BY_TIME_LIMIT = "time limit"
+
+# --- history.jsonl: `event`, and the keys of each
+
+HISTORY_BEGUN, HISTORY_ENDED, HISTORY_RESUMED = "begun", "ended", "resumed"
+HISTORY_KEYS = {
+    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint"),
+    HISTORY_ENDED: (
+        *("event", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node", "from_step"),
+        *("to_step", "checkpoint", "save_s", "goes_on", "why"),
+    ),
+    HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
+}
+
+# --- events.jsonl: `state` of each line, in the order of a job's life; the first one is the launcher's
+
+EVENT_SUBMITTED = "submitted"
+EVENT_STARTED = "started"
+EVENT_TRAINING = "training"  # the first step was logged
+EVENT_RESTARTED = "restarted"  # ft_launcher has started a rank again
+EVENT_HUNG = "hung"
+EVENT_STOPPING = "stopping"
+EVENT_ENDED = "ended"
+
+# --- exit codes with a meaning
+
+CANNOT_BE_USED = 2  # of a recipe: the command line or config cannot be used; of the agent: its order cannot
+NO_CHECKPOINT = 3  # of a recipe: there are checkpoints, and none is complete
+FINAL_CODES = {
+    CANNOT_BE_USED: "the command or its configuration cannot be used",
+    NO_CHECKPOINT: "no checkpoint is complete",
+}
+"""Codes of a recipe with which every further attempt would end too."""
+
+HUNG = 124  # as timeout(1) ends
+NOT_FOUND = 127  # as a shell ends
+SIGNALLED = 128  # plus the signal's number
+INTERRUPTED = 130  # SIGINT
+TERMINATED = 143  # SIGTERM, and of a job that was stopped before it began
+
+# --- agent.json
+
+AGENT_SCHEMA = 1
+AGENT_KEYS = (
+    *("schema", "job_id", "run_name", "job_dir", "run_dir", "code_dir", "python", "launch", "script", "args"),
+    *("nnodes", "nproc_per_node", "rendezvous", "env", "setup_lines", "startup_commands", "secrets_file"),
+    *("stop_grace_s", "heartbeat_s", "stop_with_parent", "stall_s"),
+)
+AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend")
+AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
+LAUNCHES = ("torchrun", "ft", "python")  # what starts the ranks
+AUTOMODEL, NO_BACKEND = "automodel", "none"  # what trains; without the key it is AutoModel
+BACKENDS = (AUTOMODEL, NO_BACKEND)
+
+# --- variables of the job's environment
+
+JOB_ID_VAR = "LAUNCH_JOB_ID"  # these four are there for every script and startup command
+JOB_DIR_VAR = "LAUNCH_JOB_DIR"
+RUN_NAME_VAR = "LAUNCH_RUN_NAME"
+RUN_DIR_VAR = "LAUNCH_RUN_DIR"
+LAUNCHER_VAR = "LAUNCH_LAUNCHER"  # FT_LAUNCHER where ft_launcher has started the ranks
+FT_LAUNCHER = "ft"
+ATTEMPT_VAR = "LAUNCH_ATTEMPT"  # these are the starter's word to the agents
+END_TIME_VAR = "LAUNCH_END_TIME"  # unix seconds
+SAVE_S_VAR = "LAUNCH_SAVE_S"  # the longest save of an earlier attempt
+NODE_RANK_VAR = "LAUNCH_NODE_RANK"
+HEAD_HOST_VAR = "LAUNCH_HEAD_HOST"
+WATCH_PID_VAR = "LAUNCH_WATCH_PID"  # the process whose end stops the job, where that is not the agent's parent
+AGENT_DIR_VAR = "LAUNCH_AGENT_DIR"  # from an agent to its ranks: its private directory
+
+# --- checkpoints of AutoModel 0.7.0: epoch_E_step_S, where S counts from 0
+
+CHECKPOINT = re.compile(r"epoch_\d+_step_(\d+)")  # the directory's name, to be matched in full
+CHECKPOINT_STEP = re.compile(r"step_(\d+)$")  # how AutoModel itself searches for them
+INCOMPLETE = ".incomplete"  # inside, from the start of the save to its end
+LATEST = "LATEST"  # beside them: a link to the one to resume from, or LATEST.txt
+
+
+def checkpoint_step(name: str) -> int | None:
+    """The step in the name of a checkpoint's directory, None where it is not one."""
+    match = CHECKPOINT.fullmatch(name)
+    return int(match.group(1)) if match else None

@@ -1,0 +1,89 @@
+"""NeMo AutoModel 0.7.0: the lines of its log, its checkpoints, and the record that recipes/pretrain.py leaves.
+
+The lines are those of log_train_metrics and log_val_metrics of AutoModel's recipes; what a recipe adds (kd_loss,
+accuracy, ...) comes along under its own name. Steps count from 0. A checkpoint is epoch_E_step_S, with `.incomplete`
+inside while it is being saved.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Mapping
+
+import contract
+
+from ..files import Json
+from . import fields
+from .base import Checkpoint
+
+_LINE = re.compile(r"\bstep (?P<step>\d+) \| epoch (?P<epoch>\d+) \| (?P<rest>.*)")
+_VAL_NAME = re.compile(r'\[val\] (?!step \d)(?:name )?"?([^"|]*?)"? \|')
+_TPS = re.compile(r"^tps (\S+?)\((\S+?)/gpu\)")
+_MEMORY = re.compile(r"^mem (\S+)")
+_SAVING = re.compile(r"Saving checkpoint to (\S.*?)\s*$")  # BaseRecipe.save_checkpoint, before it writes anything
+
+
+class AutoModel:
+    """Backend `automodel`."""
+
+    name = contract.AUTOMODEL
+    markers = (b"step ", b"Saving checkpoint to ")
+    final_codes: Mapping[int, str] = contract.FINAL_CODES
+
+    def parse_metrics(self, line: str, now: float) -> Json | None:
+        """`step 3 | epoch 0 | loss 2.31 | ...`, behind `[val]` and the validation's name where it is one."""
+        match = _LINE.search(line)
+        if match is None:
+            return None
+        validation = "[val]" in line[: match.start()]
+        result: Json = {"time": now, "step": int(match.group("step")), "epoch": int(match.group("epoch"))}
+        if validation:
+            name = _VAL_NAME.search(line)
+            result["name"] = name.group(1) if name else "default"
+        for part in match.group("rest").split(" | "):
+            _add_field(result, part.strip())
+        if validation:
+            fields.as_validation(result)
+        return result if fields.has_loss(result) else None
+
+    def parse_saving(self, line: str) -> str | None:
+        """The directory in the line that comes before a save."""
+        found = _SAVING.search(line)
+        return found.group(1) if found else None
+
+    def checkpoints(self, directory: str | None) -> list[Checkpoint]:
+        """By their names, and the marker that AutoModel leaves in one until it is saved."""
+        found = []
+        for name in _names(directory) if directory else []:
+            step = contract.checkpoint_step(name)
+            if step is not None:
+                path = os.path.join(str(directory), name)
+                complete = not os.path.exists(os.path.join(path, contract.INCOMPLETE))
+                found.append(Checkpoint(path, step, complete))
+        return found
+
+    def finished(self, run_dir: str, since: float) -> bool:
+        """An older finished.json is of a run that was shorter."""
+        try:
+            return os.stat(os.path.join(run_dir, contract.FINISHED)).st_mtime >= since
+        except OSError:
+            return False
+
+
+def _add_field(result: Json, part: str) -> None:
+    tps, memory = _TPS.match(part), _MEMORY.match(part)
+    if tps:
+        fields.put(result, "tps", tps.group(1))
+        fields.put(result, "tps_per_gpu", tps.group(2))
+    elif memory:
+        fields.put(result, "mem_gib", memory.group(1))
+    else:
+        fields.add_field(result, part)
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []

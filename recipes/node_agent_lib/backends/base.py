@@ -1,0 +1,51 @@
+"""What the node agent asks of a backend."""
+
+from __future__ import annotations
+
+from typing import Mapping, NamedTuple, Protocol
+
+from ..files import Json
+
+
+class Checkpoint(NamedTuple):
+    """One checkpoint's directory; it is complete once it is no longer being saved."""
+
+    path: str
+    step: int
+    complete: bool
+
+
+class Backend(Protocol):
+    """One implementation a training framework. Nothing here raises: a log or directory may hold anything."""
+
+    @property
+    def name(self) -> str:
+        """As agent.json has it."""
+
+    @property
+    def markers(self) -> tuple[bytes, ...]:
+        """A line of the log that holds none of them is not parsed: a flooded log must cost little."""
+
+    @property
+    def final_codes(self) -> Mapping[int, str]:
+        """Exit codes with which every further attempt would end too, and what they mean."""
+
+    def parse_metrics(self, line: str, now: float) -> Json | None:
+        """A training step (it has `step` and `loss`) or validation (`step` and `val_loss`) in a line of rank 0's log.
+
+        A value that is not finite is null and marked by `nonfinite`; `time` is `now`.
+        """
+
+    def parse_saving(self, line: str) -> str | None:
+        """The directory of the checkpoint whose save begins with this line of rank 0's log."""
+
+    def checkpoints(self, directory: str | None) -> list[Checkpoint]:
+        """The checkpoints below `directory`, where their form is known."""
+
+    def finished(self, run_dir: str, since: float) -> bool:
+        """Whether the recipe has recorded, at `since` or later, that the run has reached its end."""
+
+
+def newest_checkpoint(backend: Backend, directory: str | None) -> int | None:
+    """Step of the newest complete checkpoint, None where there is none or their form is not known."""
+    return max((found.step for found in backend.checkpoints(directory) if found.complete), default=None)

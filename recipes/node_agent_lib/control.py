@@ -1,0 +1,98 @@
+"""Is this node to go on? Signals, the starter's end, stop files, the time limit, other nodes and later attempts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+import contract
+
+from . import chain, procs, stops
+from .errors import Superseded
+from .journal import Journal
+from .limits import TimeLimit
+from .loop import Loop
+from .peers import EVERY_S, Peers
+from .records import Stop
+from .spec import Spec
+
+_SECOND_SIGNAL_S = 1.0  # one Ctrl-C can arrive twice
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The process whose end stops the job."""
+
+    pid: int
+    start: int | None
+
+
+class Control:
+    """Contract: one per process, made on the main thread; `tick` is called all the time until the node has ended."""
+
+    def __init__(self, spec: Spec, journal: Journal, parent: Parent | None) -> None:
+        self.force = False  # somebody has asked twice: kill
+        self.peers = Peers(spec.job_dir, spec.nnodes, journal.record.attempt, journal.log.say)
+        self.loop = Loop()
+        self._spec = spec
+        self._journal = journal
+        self._parent = parent
+        self._limit = TimeLimit(os.environ, spec.stop_grace_s, time.time())
+        self._deadline = 0.0
+
+    @property
+    def stop(self) -> Stop | None:
+        """Who has asked the job to stop, once somebody has."""
+        return self._journal.record.stop
+
+    @property
+    def grace_is_over(self) -> bool:
+        """Whether ranks that were asked to stop have had their time."""
+        return self.force or time.monotonic() > self._deadline
+
+    def tick(self) -> None:
+        """Wait for a moment, and take in what has happened meanwhile.
+
+        Raises:
+            Superseded: a later attempt has begun.
+        """
+        for signum in self.loop.wait():
+            self._take_signal(signum)
+        if self._parent and self.loop.due("parent", 1.0) and not procs.alive(self._parent.pid, self._parent.start):
+            self._parent = None
+            self._ask_to_stop(signal.SIGTERM, contract.STOP_BY_PARENT)
+        self._journal.poll_metrics()
+        if self.loop.due("peers", EVERY_S):
+            self.peers.refresh()
+            self._check_files_and_clock()
+        if self.loop.due("heartbeat", self._spec.heartbeat_s):
+            self._journal.save()
+
+    def _check_files_and_clock(self) -> None:
+        record = self._journal.record
+        if chain.superseded(self._spec.job_dir, record.attempt):
+            raise Superseded
+        stop_file = stops.path_of(self._spec.job_dir, self._spec.run_dir)
+        if stop_file:
+            self._ask_to_stop(signal.SIGTERM, stop_file)
+        elif record.node == 0 and self._limit.is_near(self._journal.progress, time.time()):
+            self._ask_to_stop(signal.SIGTERM, contract.STOP_BY_TIME_LIMIT)
+
+    def _take_signal(self, signum: int) -> None:
+        if self.stop is None:
+            self._ask_to_stop(signum, contract.STOP_BY_SIGNAL)
+        elif signum in (signal.SIGTERM, signal.SIGINT) and time.time() - self.stop.time >= _SECOND_SIGNAL_S:
+            self._journal.log.say(f"{procs.signal_name(signum)} again: killing")
+            self.force = True
+
+    def _ask_to_stop(self, signum: int, reason: str) -> None:
+        if self.stop is not None:
+            return
+        name = procs.signal_name(signum)
+        self._journal.record.stop = Stop(name, signum, time.time(), reason)
+        self._deadline = time.monotonic() + self._spec.stop_grace_s
+        self._journal.log.say(f"stopping: {name} ({reason})")
+        self._journal.event(contract.EVENT_STOPPING, signal=name, reason=reason)
+        self._journal.save()

@@ -1,0 +1,72 @@
+"""The end of one node: nothing of it is left running, and its record is final; the last node writes exit.json."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import contract
+
+from . import chain, disk_reserve, files, messages, records, verdict
+from .control import Control
+from .finish import remove_secrets, settle, under_slurm
+from .journal import Journal
+from .records import Failure
+from .spec import Spec
+from .training import Training, kill_rest
+
+_POLITE_S = 3.0
+_RECORD_PATIENCE_S = 30.0
+
+
+def fail(
+    journal: Journal, code: int, error: str, trace: str | None = None, victim: bool = False, at: float | None = None
+) -> None:
+    """Note why the node cannot go on."""
+    trace = journal.redact(trace) if trace else None
+    journal.record.failure = Failure(code, journal.redact(error), at or time.time(), trace, victim)
+
+
+def close(journal: Journal, control: Control, training: Training | None) -> None:
+    """End every process that is left, and take in what the ranks have written; the record is final then."""
+    record = journal.record
+    killing = control.force or (training is not None and training.killed is not None)
+    left = kill_rest(os.getpid(), control.loop.reap, 0.0 if killing else _POLITE_S)
+    if left:
+        journal.log.say(f"{left} processes could not be killed")
+    if training is not None:
+        training.refresh()
+        record.records = [training.records[rank] for rank in sorted(training.records)]
+    journal.poll_metrics(to_end=True)
+    record.state, record.ranks = contract.NODE_ENDED, {}
+    record.code = int(verdict.judge([record], None)["code"])
+    if verdict.failed_first([record]) and record.stop is None:
+        control.peers.tell()
+
+
+def remove_order_secrets(spec: Spec, journal: Journal) -> None:
+    """Under Slurm the job may be requeued; `finish`, which knows how all nodes have ended, removes the file there."""
+    if spec.secrets_file is not None and journal.record.node == 0 and not under_slurm():
+        remove_secrets([spec.secrets_file], journal.log.say)
+
+
+def report(spec: Spec, journal: Journal) -> int:
+    """Write the record, and exit.json where every other node has ended; returns the exit code."""
+    log = journal.log
+    files.when_full(lambda: disk_reserve.release(spec.job_dir))
+    journal.save(_RECORD_PATIENCE_S)
+    code = journal.record.code or 0
+    found = records.read_nodes(spec.job_dir)
+    if not verdict.complete(found, spec.nnodes):
+        log.say(f"ended with code {code}; other nodes have not")
+        return code
+    try:
+        result = settle(spec.job_dir, found, spec.nnodes)
+    except OSError as error:
+        log.say(f"{contract.EXIT}: {error}")
+        return code
+    if not under_slurm():  # `finish` does it there
+        chain.note_end(spec.job_dir, found, result, log.say)
+        disk_reserve.release(spec.job_dir)
+    log.say(messages.job_end(result))
+    return int(result["code"])

@@ -1,0 +1,85 @@
+"""The training process itself: runs the script as __main__, and notes the exception that leaves it."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+import time
+import traceback
+from types import TracebackType
+
+import contract
+
+from .error_line import ERROR_CHARS, error_line
+from .files import write_json
+from .rank_files import error_path
+from .watcher import RECORD_PATIENCE_S
+
+_TRACEBACK_LINES = 60
+
+
+class ScriptRun:
+    """The script, run as __main__ in this process."""
+
+    def __init__(self, directory: str, rank: int, script: str) -> None:
+        self._error_path = error_path(directory, rank)
+        self._script = script
+        self._pid = os.getpid()
+
+    def run(self, args: list[str]) -> int:
+        """Ends with the script's own code; an exception is recorded at the moment it leaves the script."""
+        sys.argv[:] = [self._script, *args]
+        sys.modules.pop("contract", None)  # the script may have a module of this name itself
+        if not getattr(sys.flags, "safe_path", False):
+            sys.path[0] = os.path.dirname(os.path.abspath(self._script))
+        try:
+            runpy.run_path(self._script, run_name="__main__")
+        except SystemExit as end:
+            if isinstance(end.code, str) and end.code.strip():
+                self._record(1, end.code.strip().splitlines()[0], None)
+            raise
+        except BaseException as error:
+            if os.getpid() != self._pid:  # a child that the script forked by hand: not this rank's error
+                raise
+            code = contract.INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+            trace = error.__traceback__ = _own_frames(error.__traceback__)
+            lines = "".join(traceback.format_exception(type(error), error, trace)).rstrip().splitlines()
+            self._record(code, error_line(error), "\n".join(lines[-_TRACEBACK_LINES:]))
+            sys.excepthook(type(error), error, trace)
+            return code
+        return 0
+
+    def _record(self, code: int, error: str, trace: str | None) -> None:
+        now = time.time()
+        if os.getpid() != self._pid:
+            return
+        try:
+            value = {"time": now, "code": code, "error": error[:ERROR_CHARS], "traceback": trace}
+            write_json(self._error_path, value, RECORD_PATIENCE_S)
+            if trace is not None:
+                _write_torchelastic(error, trace, now)
+        except OSError as problem:
+            print(f"node agent's worker: {problem}", file=sys.stderr)
+
+
+def _own_frames(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the script's first frame on; all of it where the script has none (a syntax error)."""
+    ours = (os.path.abspath(__file__), os.path.abspath(runpy.__file__))
+    rest = trace
+    while rest is not None:
+        name = rest.tb_frame.f_code.co_filename
+        if os.path.abspath(name) not in ours and not name.startswith("<frozen runpy"):
+            return rest
+        rest = rest.tb_next
+    return None
+
+
+def _write_torchelastic(error: str, trace: str, now: float) -> None:
+    """The error file that torchrun reads, unless the script's own @record has written it."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path and not os.path.exists(path):
+        extra = {"py_callstack": trace, "timestamp": str(int(now))}
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"message": {"message": error, "extraInfo": extra}}, file)

@@ -1,0 +1,51 @@
+"""What AutoModel 0.7.0 needs of its surroundings: ninja, a CPU in place of GPUs, metrics written at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from .output import say
+
+
+def put_ninja_on_path() -> None:
+    """Lets AutoModel's index builder find the `ninja` that was installed beside this Python.
+
+    MegatronPretraining compiles its helper with torch's load_inline, which wants the command `ninja` on PATH; in a
+    virtual environment that is used without being activated it is not.
+    """
+    beside = str(Path(sys.executable).parent)
+    if shutil.which("ninja") is None and shutil.which("ninja", path=beside):
+        os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", "")])
+
+
+def adapt_to_cpu(config: Any) -> None:
+    """Lets AutoModel run without CUDA, and says on rank 0 what that took; does nothing with CUDA."""
+    import cpu_adapter
+
+    done = cpu_adapter.apply(config)
+    if done:
+        say("no CUDA: running on the CPU; " + "; ".join(done))
+
+
+def write_metrics_at_once(recipe: Any) -> None:
+    """Has training.jsonl and validation.jsonl written record by record.
+
+    AutoModel collects 100 records before it writes any, so that a killed run loses them and nobody can follow one.
+    The loggers hold nothing yet: set-up has just made them. A recipe class without them is left as it is.
+    """
+    from nemo_automodel.components.loggers.metric_logger import MetricLogger, build_metric_logger
+
+    def at_once(logger: MetricLogger) -> MetricLogger:
+        logger.close()
+        return build_metric_logger(logger.filepath, flush=True, buffer_size=1)
+
+    train_logger = getattr(recipe, "metric_logger_train", None)
+    if isinstance(train_logger, MetricLogger):
+        recipe.metric_logger_train = at_once(train_logger)
+    valid_loggers = getattr(recipe, "metric_logger_valid", None)
+    if isinstance(valid_loggers, dict):
+        recipe.metric_logger_valid = {name: at_once(logger) for name, logger in valid_loggers.items()}

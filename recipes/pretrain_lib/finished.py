@@ -1,0 +1,108 @@
+"""How the loop ended, and finished.json, by which a run that has reached its end is known."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import contract
+
+from .output import is_main, say
+
+
+def report(recipe: Any, first_step: int | None) -> None:
+    """Says how the loop ended, and writes finished.json where the run has reached its end.
+
+    AutoModel returns from its loop in the same way in both cases. A run that a signal ended has `sigterm_flag` set and
+    steps left to do; one whose last step was reached while the signal came is finished all the same.
+    """
+    scheduler = getattr(recipe, "step_scheduler", None)
+    if scheduler is None:
+        say(f"{type(recipe).__name__} has no step_scheduler: it is not known whether the run has reached its end")
+        return
+    checkpoint = last_checkpoint(recipe)
+    if scheduler.sigterm_flag and scheduler.step < scheduler.max_steps:
+        say(f"stopped by signal at step {scheduler.step}; checkpoint {checkpoint}")
+        return
+    if scheduler.step == first_step:
+        say("nothing left to do: this run has reached its end before")
+    write_finished(scheduler.step, scheduler.max_steps, checkpoint)
+
+
+def last_checkpoint(recipe: Any) -> str | None:
+    """Returns the absolute path of the newest complete checkpoint, or None.
+
+    That is CHECKPOINT_DIR/epoch_E_step_S, where S counts from 0: a run of 150 steps ends with step_149.
+    """
+    from nemo_automodel.components.checkpoint.utils import find_latest_checkpoint
+
+    checkpointer = getattr(recipe, "checkpointer", None)
+    if checkpointer is None or not checkpointer.config.enabled:
+        return None
+    found = find_latest_checkpoint(checkpointer.config.checkpoint_dir)
+    return None if found is None else str(Path(found).resolve())
+
+
+def hf_directory(checkpoint: str | None) -> str | None:
+    """Returns the directory inside `checkpoint` that transformers loads, or None where it was not exported."""
+    if checkpoint is None:
+        return None
+    directory = Path(checkpoint, "model", "consolidated")
+    exported = (directory / "config.json").is_file() and any(directory.glob("*.safetensors"))
+    return str(directory) if exported else None
+
+
+def finished_file() -> Path | None:
+    """Returns where finished.json of this run is, or None where the launcher has named no run directory."""
+    run_dir = os.environ.get(contract.RUN_DIR_VAR)
+    return Path(run_dir, contract.FINISHED) if run_dir else None
+
+
+def write_finished(step: int, max_steps: int, checkpoint: str | None) -> None:
+    """Says that the run has reached its end and, on rank 0, records it."""
+    path = finished_file()
+    if path is not None and is_main():
+        record = {
+            "step": step,
+            "max_steps": max_steps,
+            "checkpoint": checkpoint,
+            "hf": hf_directory(checkpoint),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        write_atomically(path, json.dumps(record, indent=2) + "\n")
+    say(f"finished: step {step} of {max_steps}; checkpoint {checkpoint}")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes the file so that a reader sees the old content or the new, and never a part of either."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def already_finished(raw: Mapping[str, Any]) -> bool:
+    """Tells whether finished.json says that the run in `raw` has reached its end, before anything slow is imported.
+
+    Only a run whose length is `step_scheduler.max_steps` is recognised here. One that is counted in epochs, or has been
+    made longer, goes the long way: it is set up, resumes from its last checkpoint, and does what is left.
+    """
+    path = finished_file()
+    scheduler = raw.get("step_scheduler")
+    wanted = scheduler.get("max_steps") if isinstance(scheduler, Mapping) else None
+    if path is None or not isinstance(wanted, int) or not path.is_file():
+        return False
+    record = json.loads(path.read_text(encoding="utf-8"))
+    checkpoint = record["checkpoint"]
+    if record["step"] < wanted or (checkpoint is not None and not Path(checkpoint).is_dir()):
+        return False
+    say("nothing left to do: this run has reached its end before")
+    say(f"finished: step {record['step']} of {record['max_steps']}; checkpoint {checkpoint}")
+    return True
