@@ -6,6 +6,7 @@
 # schema = "1"
 # name = "data-prep"
 # docs = "Text to Megatron bin/idx shards and blend.json, or to nanoGPT .bin shards"
+# backend = "none"
 # code = ["data_prep_lib"]
 # commands = ["inspect"]
 # [tool.runspec.run]

@@ -6,6 +6,7 @@
 # schema = "1"
 # name = "pretrain"
 # docs = "Pretrain a causal language model with NeMo AutoModel"
+# backend = "automodel"
 # code = ["pretrain_lib", "checkpoint_lib", "cpu_adapter.py", "ft_heartbeat.py"]
 # image = "nvcr.io/nvidia/nemo-automodel:26.04"
 # [tool.runspec.run]

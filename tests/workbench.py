@@ -30,6 +30,7 @@ class Bench:
 
     root: Path
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    own_recipe: bool = False
 
     @property
     def workspace(self) -> Workspace:
@@ -59,14 +60,20 @@ class Bench:
         path.write_text(f"# /// script\n{lines}# ///\n")
         return path
 
-    def trains(self) -> Bench:
-        """Have the recipe depend on AutoModel, so that its configs are checked as AutoModel's."""
-        spec = '[tool.runspec.run]\nlaunch = "torchrun"\n[tool.runspec.config]\ndir = "stub"'
-        self.script("stub", f'dependencies = ["nemo-automodel==0.7.0"]\n[tool.runspec]\n{spec}')
+    def trains(self, own_recipe: bool = False) -> Bench:
+        """Have the recipe's backend be AutoModel, and depend on it, so that its configs are checked as AutoModel's.
+
+        `own_recipe`: configs name a recipe class whose keys are not known, and need not be complete.
+        """
+        self.own_recipe = own_recipe
+        spec = 'backend = "automodel"\n[tool.runspec.run]\nlaunch = "torchrun"\n[tool.runspec.config]\ndir = "stub"'
+        dependencies = "[]" if own_recipe else '["nemo-automodel==0.7.0"]'
+        self.script("stub", f"dependencies = {dependencies}\n[tool.runspec]\n{spec}")
         return self
 
     def layered(self, *texts: str, config: str | None = None) -> MergedConfig:
         """The merged config, with overrides."""
+        texts = ("+recipe=own.Recipe", *texts) if self.own_recipe else texts
         return configs.load(self.recipe, config, [overrides.parse(text) for text in texts], ["--dry-run"])
 
     def plan(self, *texts: str, config: str | None = None, profile: str = "local", **options: Any) -> Plan:

@@ -1,1 +1,141 @@
-"""What trains?"""
+"""What trains in a job. One module or package a backend; a recipe names it: `[tool.runspec] backend = "automodel"`.
+
+Nothing outside a backend's own package knows a key of its config. What the rest of the launcher asks about a config or
+a plan is below, and no more: a second framework is one more package and an entry in `_MODULES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from automodel_launch.errors import RecipeError
+from automodel_launch.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from automodel_launch.backends.trackers import Use
+    from automodel_launch.plan.finding import Finding
+    from automodel_launch.plan.plan import Plan
+    from automodel_launch.plan.recipes import Recipe
+    from automodel_launch.remote.probes import Results
+
+_MODULES = {"automodel": f"{__name__}.automodel.backend", "none": f"{__name__}.plain"}
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Framework:
+    """The training framework as an installed package."""
+
+    title: str  # for messages
+    distribution: str  # its name for pip
+    package: str  # its name for `import`
+    version: str  # the release that the backend's checks know
+    checkout: str  # where NVIDIA's image has it, installed in editable form
+
+    def is_named_by(self, requirement: str) -> bool:
+        """A distribution's name, or a requirement such as `nemo-automodel[extra]>=0.7`, is this framework's."""
+        name = re.split(r"[\s\[<>=!~;(@]", requirement.strip(), maxsplit=1)[0]
+        return re.sub(r"[-_.]+", "-", name).lower() == self.distribution
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a config names outside itself: data, a tokenizer or a model to read, a directory to write."""
+
+    kind: Literal["data", "tokenizer", "model", "output"]
+    key: str
+    value: Any  # a path, a hub id or, of data, also a list or a mapping of paths
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of a run, as far as its config and model tell."""
+
+    directory: str
+    steps: int  # of the complete run
+    every: int | None  # steps between two; None: at the end of an epoch only
+    keep: int | None  # how many recent ones stay on disk; None: all
+    bytes: int | None  # of one; None where the model is not known here
+    export_bytes: int  # of the export that the last one also holds; 0 without one
+    directory_key: str
+    every_key: str
+    keep_key: str
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a training for the preview; None where one is not known here."""
+
+    parameters: int | None = None
+    tokens_per_step: int | None = None
+    tokens: int | None = None  # that the run will train on
+    data_tokens: int | None = None  # that its data hold
+    epochs: float | None = None
+
+
+class Backend(Protocol):
+    """What each module offers as BACKEND."""
+
+    framework: Framework | None  # None: nothing is known about what the script imports
+
+    def max_steps(self, config: Config) -> int | None:
+        """Optimizer steps that the config asks for."""
+
+    def checkpoint_dir(self, config: Config) -> str | None:
+        """Where checkpoints go; None where there are none."""
+
+    def references(self, config: Config) -> Iterator[Reference]:
+        """Data, tokenizers, the model and directories that the config names."""
+
+    def trackers(self, config: Config) -> Iterator[Use]:
+        """Experiment trackers that the training logs to."""
+
+    def compiles(self, config: Config) -> str | None:
+        """What the training compiles with a C++ compiler, for a message; None: nothing."""
+
+    def checkpoints(self, plan: Plan) -> Checkpoints | None:
+        """Number and size of the run's checkpoints; None without a schedule or without checkpoints."""
+
+    def sizes(self, plan: Plan) -> Sizes:
+        """Sizes for the preview."""
+
+    def checks(self, plan: Plan) -> Iterator[Finding]:
+        """Findings about the config, and about files that this machine sees."""
+
+    def questions(self, plan: Plan) -> dict[str, str]:
+        """Scripts for bash on the cluster, by name: files that only it sees. They join the others' one round trip."""
+
+    def judge(self, plan: Plan, answers: Results) -> Iterator[Finding]:
+        """Findings from the answers to `questions`; also where there was nothing to ask."""
+
+
+def names() -> list[str]:
+    """Every backend that a recipe can name."""
+    return list(_MODULES)
+
+
+def get(name: str) -> Backend:
+    """The backend of that name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return importlib.import_module(_MODULES[name]).BACKEND  # type: ignore[no-any-return]  # a module's attribute
+
+
+def of(recipe: Recipe) -> Backend:
+    """The backend that a recipe names, "none" where it names none.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
+    name = recipe.backend or "none"
+    if name not in _MODULES:
+        message = f"{recipe.path}: [tool.runspec] backend = {name!r}: there is no such backend."
+        raise RecipeError(f"{message}{did_you_mean(name, _MODULES)}", f"backends: {', '.join(_MODULES)}")
+    return get(name)

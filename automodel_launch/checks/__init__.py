@@ -4,21 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from automodel_launch.backends.automodel.checks import (
-    batch,
-    data,
-    memory,
-    nanogpt,
-    parallel,
-    pipeline,
-    routing,
-    schedule,
-    schema,
-    targets,
-    training,
-)
+from automodel_launch import backends
 from automodel_launch.checks import (
-    config,
     containers,
     credentials,
     directories,
@@ -26,6 +13,7 @@ from automodel_launch.checks import (
     packaging,
     places,
     profile,
+    runs,
     storage,
 )
 from automodel_launch.plan.finding import Finding
@@ -34,20 +22,9 @@ from automodel_launch.plan.plan import Plan
 Check = Callable[[Plan], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
-    *config.CHECKS,
-    *training.CHECKS,
-    *schema.CHECKS,
-    *targets.CHECKS,
-    *parallel.CHECKS,
-    *pipeline.CHECKS,
-    *batch.CHECKS,
-    *schedule.CHECKS,
-    *memory.CHECKS,
+    *runs.CHECKS,
     *storage.CHECKS,
-    *routing.CHECKS,
-    *data.CHECKS,
     *directories.CHECKS,
-    *nanogpt.CHECKS,
     *profile.CHECKS,
     *credentials.CHECKS,
     *machine.CHECKS,
@@ -59,7 +36,7 @@ _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 def run(plan: Plan, offline: bool = False) -> list[Finding]:
     """All findings of all checks, errors first; unless `offline`, the place where the job will run is asked too."""
-    found = [finding for check in CHECKS for finding in check(plan)]
+    found = [*backends.of(plan.recipe).checks(plan), *(finding for check in CHECKS for finding in check(plan))]
     if not offline:
         found += places.findings(plan)
     return sorted(found, key=lambda finding: _ORDER[finding.level])

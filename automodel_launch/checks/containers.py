@@ -1,4 +1,4 @@
-"""The container of a job: its image and its mounts, looked at on the side where they lie."""
+"""The container of a job: its image and its mounts, checked on the machine where they are."""
 
 from __future__ import annotations
 
@@ -8,65 +8,65 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.backends.automodel import keys as automodel
-from automodel_launch.backends.automodel.data import facts
+from automodel_launch import backends
+from automodel_launch.backends import Framework
 from automodel_launch.executors.containers import container as containers
 from automodel_launch.executors.containers import sqsh
 from automodel_launch.executors.containers.container import PYXIS, Container
 from automodel_launch.plan import mounts as mounts_
-from automodel_launch.plan.describe import said
+from automodel_launch.plan.describe import describe
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Results
 
-CHECKOUT = "/opt/Automodel"  # where NVIDIA's image has it, installed in editable form
 _BARE = 'container_image = "none" with python, setup_lines; or container_runtime = "apptainer"'
 
 
 def visible_inside(plan: Plan) -> Iterator[Finding]:
-    """Data and tokenizers that the config names by their paths are mounted, as far as this can be told here."""
+    """Data and tokenizers that the config names by their paths are mounted, as far as is known here."""
     seen = plan.mounts
     if not seen or any(mounts_.has_variable(mount.target) for mount in seen):
         return
-    for key, value in (*automodel.data_paths(plan.config), *automodel.tokenizers(plan.config)):
-        for path in sorted(set(_absolute(value))):
-            if mounts_.outside(path, seen) is None:
-                source = plan.provenance.get(key, plan.config_name)
-                message = f"{key} ({source}): {path} is not in the container, unless the image has it."
-                yield Finding("warning", "not-in-container", message, f'mounts = ["{path.rpartition("/")[0] or path}"]')
-    for key, path in facts.directories(plan):
-        if mounts_.outside(path, seen) is None:
-            message = f"{said(plan, key)} is on no mount: what is written there is lost with the container."
+    for reference in backends.of(plan.recipe).references(plan.config):
+        key = reference.key
+        missing = [path for path in sorted(set(_absolute(reference.value))) if mounts_.outside(path, seen) is None]
+        for path in missing if reference.kind in ("data", "tokenizer") else ():
+            source = plan.provenance.get(key, plan.config_name)
+            message = f"{key} ({source}): {path} is not in the container, unless the image has it."
+            yield Finding("warning", "not-in-container", message, f'mounts = ["{path.rpartition("/")[0] or path}"]')
+        if missing and reference.kind == "output":
+            message = f"{describe(plan, key)} is on no mount: what is written there is lost with the container."
             yield Finding("warning", "not-in-container", message, f"{key} below ${{run.dir}}, or a mount")
 
 
-def local_automodel(plan: Plan) -> Iterator[Finding]:
-    """A checkout of AutoModel mounted over the image's own, or named by PYTHONPATH, is what the job imports."""
-    seen = plan.mounts
-    if not seen or not any(name.startswith("nemo") for name in plan.recipe.dependencies):
+def local_framework(plan: Plan) -> Iterator[Finding]:
+    """A checkout mounted over the image's own, or named by PYTHONPATH, is what the job imports."""
+    seen, framework = plan.mounts, backends.of(plan.recipe).framework
+    if not seen or framework is None:
         return
     variable = plan.profile.env_vars.get("PYTHONPATH", "")
     for path in (part for part in variable.split(":") if part):
         source = mounts_.outside(path, seen)
-        if source and plan.visible and _has_package(source):
-            yield _imported(plan, source, f"PYTHONPATH names {path}")
+        if source and plan.visible and _has_package(source, framework):
+            yield _imported(plan, framework, source, f"PYTHONPATH names {path}")
             return
-    mount = next((mount for mount in reversed(seen) if mount.written and mount.target == CHECKOUT), None)
+    mount = next((mount for mount in reversed(seen) if mount.written and mount.target == framework.checkout), None)
     if mount:
-        yield _imported(plan, mount.source, f"mounts: {mount.written!r}")
+        yield _imported(plan, framework, mount.source, f"mounts: {mount.written!r}")
 
 
-def _imported(plan: Plan, source: str, why: str) -> Finding:
+def _imported(plan: Plan, framework: Framework, source: str, why: str) -> Finding:
+    name = framework.title
     known = plan.visible and not mounts_.has_variable(source)
-    if known and not _has_package(source):
-        message = f"{why}: {source} hides the image's AutoModel and holds no package nemo_automodel."
-        return Finding("error", "no-automodel", message, "mount the top of a checkout of AutoModel")
-    return Finding("note", "local-automodel", f"AutoModel is imported from {source} ({why}), not from the image.")
+    if known and not _has_package(source, framework):
+        message = f"{why}: {source} hides the image's {name} and holds no package {framework.package}."
+        return Finding("error", "no-framework", message, f"mount the top of a checkout of {name}")
+    return Finding("note", "local-framework", f"{name} is imported from {source} ({why}), not from the image.")
 
 
-def _has_package(folder: str) -> bool:
-    return Path(folder, "nemo_automodel", "__init__.py").is_file()
+def _has_package(folder: str, framework: Framework) -> bool:
+    return Path(folder, framework.package, "__init__.py").is_file()
 
 
 def _absolute(value: Any) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _absolute(value: Any) -> Iterator[str]:
 
 
 def asked(plan: Plan) -> dict[str, str]:
-    """Questions to the cluster, for the round trip that the others take, too."""
+    """Questions to the cluster, asked in one round trip with the others."""
     container = containers.of(plan)
     if container is None:
         return {}
@@ -109,12 +109,12 @@ def _runtime(runtime: str) -> str:
 def _missing_runtime(container: Container, answers: Results) -> Iterator[Finding]:
     code = answers["runtime"].code
     if code == 1 and container.runtime == PYXIS:
-        message = "container_image is set, and the cluster's srun has no --container-image: pyxis is not there."
+        message = "container_image is set, and the cluster's srun has no --container-image: pyxis is not installed."
         yield Finding("error", "no-pyxis", message, _BARE)
     elif code == 1:
-        message = f"container_runtime = {container.runtime}: there is none on the login node; nodes may have it."
+        message = f"container_runtime = {container.runtime}: the login node has no such program; the nodes may have it."
         yield Finding(
-            "warning", "no-apptainer", message, 'container_runtime = "/path/of/apptainer", where a module brings it'
+            "warning", "no-apptainer", message, 'container_runtime = "/path/of/apptainer", after loading its module'
         )
 
 
@@ -130,9 +130,9 @@ def _image(plan: Plan, container: Container, answers: Results) -> Iterator[Findi
         yield Finding("error", "bad-image", message, fix)
 
 
-# A line for each source that is not there: its number, and the nearest directory above it that is.
-_LOOK = """
-look() {
+# A line for each source that does not exist: its number, and the nearest directory above it that does.
+_REPORT = """
+report() {
   local up=$2
   [ -e "$2" ] && return
   while [ ! -e "$up" ]; do up=${up%/*}; up=${up:-/}; done
@@ -142,11 +142,11 @@ look() {
 
 
 def _sources(seen: tuple[Mount, ...]) -> str:
-    own = [(number, mount) for number, mount in enumerate(seen) if mount.written]  # the job root is made by submitting
+    own = [(number, mount) for number, mount in enumerate(seen) if mount.written]  # submitting makes the job root
     lines = [
-        f"(look {number} {mounts_.shell(mount.source)}) 2>/dev/null || echo unset {number}" for number, mount in own
+        f"(report {number} {mounts_.shell(mount.source)}) 2>/dev/null || echo unset {number}" for number, mount in own
     ]
-    return _login(_LOOK + "\n".join(lines), *(mount.source for _, mount in own))
+    return _login(_REPORT + "\n".join(lines), *(mount.source for _, mount in own))
 
 
 def _login(script: str, *paths: str) -> str:
@@ -164,10 +164,10 @@ def _missing_sources(plan: Plan, seen: tuple[Mount, ...], text: str) -> Iterator
             yield Finding("warning", "unset-variable", message, "write the path out")
         elif up == "/":  # a file system that the login node has nothing of
             message = f"{where}: not on the login node. Is it a disk of the compute nodes?"
-            yield Finding("warning", "mount-elsewhere", message, "where it is missing, the job ends at its start")
+            yield Finding("warning", "mount-elsewhere", message, "on a node that lacks it, the job ends at its start")
         else:
             message = f"{where}: does not exist on the cluster; {up} does."
-            yield Finding("error", "no-mount-source", message, "make it, or take the mount out")
+            yield Finding("error", "no-mount-source", message, "make it, or remove the mount")
 
 
-CHECKS = (visible_inside, local_automodel)
+CHECKS = (visible_inside, local_framework)

@@ -1,4 +1,4 @@
-"""Keys and tokens that the config needs: does the job have them. Their names are looked at, and never their values."""
+"""Keys and tokens that the config needs: does the job have them. Only their names are read, never their values."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from automodel_launch.backends.automodel import keys as automodel
-from automodel_launch.backends.automodel.data import facts
+from automodel_launch import backends
 from automodel_launch.backends.hub import cache, gated
-from automodel_launch.config import envscope
+from automodel_launch.backends.trackers import SILENT, Use
+from automodel_launch.config import dotted, envscope
 from automodel_launch.config.dotted import flatten
 from automodel_launch.plan import mounts as mounts_
-from automodel_launch.plan.describe import source, written
+from automodel_launch.plan.describe import describe_value, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.secret_names import is_secret
@@ -23,7 +23,6 @@ from automodel_launch.remote.probes import Results
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # huggingface_hub, utils/_auth.py
 KEY = "WANDB_API_KEY"
-_SILENT = ("offline", "disabled", "dryrun")  # wandb.init's modes that ask for no key
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _SOURCES = re.compile(r"(?:^|[;&|]\s*)(?:source|\.)\s+\S", re.MULTILINE)
 _ON = ("1", "ON", "YES", "TRUE")  # huggingface_hub, constants.py
@@ -40,7 +39,7 @@ true
 
 
 def forwarded(plan: Plan) -> Iterator[Finding]:
-    """A secret that the config refers to reaches the job; AutoModel ends with a KeyError where it does not."""
+    """A secret that the config refers to reaches the job, which fails at its start where it does not."""
     given = _given(plan)
     for name in plan.deferred:
         keys = [key for key, value in flatten(plan.config) if f"${{oc.env:{name}}}" in str(value)]
@@ -64,7 +63,7 @@ def here(plan: Plan) -> Iterator[Finding]:
 def asked(plan: Plan) -> dict[str, str]:
     """For the cluster: what a login shell has, which a job starts with (sbatch --export=NONE)."""
     repositories = [repository for _, repository in _repositories(plan)]
-    if not repositories and not _logs(plan):
+    if not repositories and not _wandb(plan):
         return {}
     script = _SCRIPT.replace("NAMES", " ".join((*TOKENS, KEY, "WANDB_MODE"))).replace("OFFLINE", " ".join(_OFFLINE))
     script = script.replace("CACHED", " ".join(map(shlex.quote, repositories)))
@@ -73,7 +72,7 @@ def asked(plan: Plan) -> dict[str, str]:
 
 
 def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
-    """Findings from the answer."""
+    """Findings from the answer of a login shell."""
     if asked(plan) and answers["credentials"].code == 0:
         yield from _judged(plan, set(answers["credentials"].text.splitlines()))
 
@@ -81,46 +80,47 @@ def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
 def _judged(plan: Plan, known: set[str]) -> Iterator[Finding]:
     """`known`: names that are set, `token-file`, `netrc`, and `cached NAME` of each repository that is there."""
     known = known | _given(plan)
-    if _logs(plan) and not known & {KEY, "netrc"} and _mode(plan, known) not in _SILENT:
-        message = f"wandb ({source(plan, 'wandb')}) needs {KEY}, which the job does not have."
-        fix = f'secrets = ["{KEY}"] in the profile and export {KEY}=..., or +wandb.mode=offline'
+    use = _wandb(plan)
+    if use and not known & {KEY, "netrc"} and _mode(plan, known) not in SILENT:
+        message = f"{use.key} ({source(plan, use.key)}) needs {KEY}, which the job does not have."
+        fix = f'secrets = ["{KEY}"] in the profile and export {KEY}=..., or +{use.key}.mode=offline'
         yield Finding("error", "wandb-key", message, fix)
     values = {name: _value(plan, name) for name in _OFFLINE}
     offline = any((value or "").upper() in _ON or (value is None and name in known) for name, value in values.items())
-    told: set[str] = set()
+    reported: set[str] = set()
     for key, repository in _repositories(plan):
-        if f"cached {repository}" in known or repository in told:
+        if f"cached {repository}" in known or repository in reported:
             continue
-        told.add(repository)
+        reported.add(repository)
         if offline and _cache_is_known(plan):
-            message = f"{written(plan, key, repository)} is not in the job's cache, and HF_HUB_OFFLINE is set."
+            message = f"{describe_value(plan, key, repository)} is not in the job's cache, and HF_HUB_OFFLINE is set."
             fix = f"hf download {repository}, where the job runs; or the path of a directory"
             yield Finding("error", "hub-offline", message, fix)
         elif gated.known(repository) and not known & {*TOKENS, "token-file"}:
-            message = f"{written(plan, key, repository)} is gated on the hub, and the job has no HF_TOKEN."
+            message = f"{describe_value(plan, key, repository)} is gated on the hub, and the job has no HF_TOKEN."
             fix = 'secrets = ["HF_TOKEN"] in the profile and export HF_TOKEN=..., or the path of a directory'
             yield Finding("warning", "hf-token", message, fix)
 
 
 def _repositories(plan: Plan) -> Iterator[tuple[str, str]]:
     """(key, hub id) of the model and of tokenizers."""
-    place = automodel.model_place(plan.config)
-    for key, value in (*automodel.tokenizers(plan.config), *([place] if place else [])):
-        if not automodel.left_to_the_job(value) and not facts.is_path(value, plan.visible) and value.count("/") <= 1:
-            yield key, value
+    for reference in backends.of(plan.recipe).references(plan.config):
+        value = reference.value
+        if reference.kind not in ("tokenizer", "model") or dotted.left_to_the_job(value):
+            continue
+        if not cache.is_path(value, plan.visible) and value.count("/") <= 1:
+            yield reference.key, value
 
 
-def _logs(plan: Plan) -> bool:
+def _wandb(plan: Plan) -> Use | None:
     """The training logs to Weights & Biases over the network."""
-    section = plan.config.get("wandb")
-    if not isinstance(section, dict) or not automodel.trains(plan.recipe) or automodel.left_to_the_job(section):
-        return False
-    return section.get("enable") is not False and section.get("mode") not in _SILENT
+    uses = backends.of(plan.recipe).trackers(plan.config)
+    return next((use for use in uses if use.tracker == "wandb" and use.online), None)
 
 
 def _mode(plan: Plan, known: set[str]) -> str | None:
-    """WANDB_MODE of the job; one that a login shell of the cluster sets is taken for a wish not to be asked."""
-    return _value(plan, "WANDB_MODE") or (_SILENT[0] if "WANDB_MODE" in known else None)
+    """WANDB_MODE of the job; one that a login shell of the cluster sets is taken to mean offline."""
+    return _value(plan, "WANDB_MODE") or (SILENT[0] if "WANDB_MODE" in known else None)
 
 
 def _inherits(plan: Plan) -> bool:
@@ -129,7 +129,7 @@ def _inherits(plan: Plan) -> bool:
 
 
 def _given(plan: Plan) -> set[str]:
-    """Names that the job has for sure; all that could be asked for, where its set-up reads a file that may set any."""
+    """Names that the job certainly has; all that are asked for, where its set-up reads a file that may set any."""
     profile = plan.profile
     lines = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
     lines += profile.startup_commands

@@ -12,8 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from automodel_launch.backends.automodel import keys as automodel
-from automodel_launch.backends.automodel import schema
+from automodel_launch import backends
 from automodel_launch.executors.agent import starts_with_ft
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.plan import naming
@@ -47,7 +46,9 @@ def packages(plan: Plan) -> Iterator[Finding]:
         found = _installed(plan)
     except (OSError, subprocess.CalledProcessError, ValueError) as error:
         source = plan.profile_sources.get("python", plan.profile_name)
-        yield Finding("error", "no-python", f"python = {python} ({source}): is no Python: {error}", INSTALL)
+        yield Finding(
+            "error", "no-python", f"python = {python} ({source}): is not a Python interpreter: {error}", INSTALL
+        )
         return
     for name in [name for name, version in found.items() if version is None]:
         fix = INSTALL
@@ -55,7 +56,7 @@ def packages(plan: Plan) -> Iterator[Finding]:
             source = plan.profile_sources.get("launcher", plan.profile_name)
             fix = f'{python} -m pip install {FT_PACKAGE}; or leave launcher = "ft" out ({source})'
         yield Finding("error", "missing-package", f"{python} has no package {name}, which the job needs.", fix)
-    yield from _other_automodel(plan, found)
+    yield from _other_version(plan, found)
 
 
 def _installed(plan: Plan) -> dict[str, str | None]:
@@ -77,22 +78,24 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _other_automodel(plan: Plan, found: Mapping[str, str | None]) -> Iterator[Finding]:
-    """The config's checks know one release of AutoModel."""
-    for name, version in found.items():
-        if automodel.is_automodel(name) and version not in (None, schema.VERSION):
-            message = (
-                f"{plan.agent['python']} has AutoModel {version}; the config was checked against {schema.VERSION}."
-            )
-            fix = f"pip install nemo-automodel=={schema.VERSION}, or read its findings with that in mind"
-            yield Finding("note", "other-automodel", message, fix)
+def _other_version(plan: Plan, found: Mapping[str, str | None]) -> Iterator[Finding]:
+    """The backend's checks know one release of its framework."""
+    framework = backends.of(plan.recipe).framework
+    for name, version in found.items() if framework else ():
+        if framework and framework.is_named_by(name) and version not in (None, framework.version):
+            title, known = framework.title, framework.version
+            message = f"{plan.agent['python']} has {title} {version}; the config was checked against {known}."
+            fix = f"pip install {framework.distribution}=={known}, or read its findings with that in mind"
+            yield Finding("note", "other-version", message, fix)
 
 
 def compiler(plan: Plan) -> Iterator[Finding]:
-    """AutoModel compiles the indexer of Megatron data at a machine's first run, after the model is loaded."""
-    missing = plan.here and automodel.compiles(plan.config) and not any(shutil.which(name) for name in COMPILERS)
-    if missing:
-        message = "AutoModel compiles its indexer of Megatron data, and this machine has no C++ compiler."
+    """What the training compiles needs a compiler on this machine, often only after the model is loaded."""
+    backend = backends.of(plan.recipe)
+    compiles = backend.compiles(plan.config)
+    if plan.here and compiles and not any(shutil.which(name) for name in COMPILERS):
+        title = backend.framework.title if backend.framework else "the recipe"
+        message = f"{title} compiles {compiles}, and this machine has no C++ compiler."
         yield Finding("error", "no-compiler", message, "install g++ (Debian: apt-get install g++)")
 
 
@@ -112,7 +115,7 @@ def port(plan: Plan) -> Iterator[Finding]:
 
 
 def processes(plan: Plan) -> Iterator[Finding]:
-    """More processes than GPUs would share them; AutoModel puts each rank on a GPU of its own."""
+    """More processes than GPUs: each rank needs a GPU of its own."""
     present = gpus.count()
     if plan.here and plan.recipe.launch == "torchrun" and 0 < present < plan.processes_per_node:
         source = plan.profile_sources.get("nproc_per_node", plan.profile_name)

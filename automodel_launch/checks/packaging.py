@@ -1,4 +1,4 @@
-"""What travels, told against what git has; and mounts that nothing would use."""
+"""The files that travel compared with git, and mounts that nothing would use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from automodel_launch.profile.schema import keys_of
 
 
 def uncommitted(plan: Plan) -> Iterator[Finding]:
-    """Work that no commit has travels as well; the job's directory keeps the diff."""
+    """Work that is in no commit travels too; the job's directory keeps the diff."""
     sources = [file.source for file in plan.files if file.committed is None]
     changed, untracked = _count(sources, _first_parts(sources))
     if changed or untracked:

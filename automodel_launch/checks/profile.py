@@ -13,7 +13,7 @@ from automodel_launch.profile.schema import keys_of
 
 
 def idle_keys(plan: Plan) -> Iterator[Finding]:
-    """A key that the executor does not use is said, not passed over; the recipe's own defaults are no wish."""
+    """A key that the executor does not use is reported, unless it is a default of the recipe."""
     used = keys_of(plan.profile.executor)
     for key in sorted(plan.profile.model_fields_set - used):
         source = plan.profile_sources.get(key) or _table_source(plan, key)
@@ -28,7 +28,7 @@ def unset_names(plan: Plan) -> Iterator[Finding]:
             if name in plan.unset:
                 source = plan.profile_sources.get(key, plan.profile_name)
                 message = f"{key} ({source}) names {name}, which is not set in this shell."
-                yield Finding("error", "unset-name", message, f"export {name}=..., or take it out of {key}")
+                yield Finding("error", "unset-name", message, f"export {name}=..., or remove it from {key}")
 
 
 def _table_source(plan: Plan, key: str) -> str:
@@ -41,7 +41,8 @@ def failed_nodes(plan: Plan) -> Iterator[Finding]:
         return
     bad = [node.node for node in bad_nodes.known(plan.job_root, plan.place, time.time())]
     if bad and not set(bad) <= set((plan.profile.exclude or "").split(",")):
-        message = f"{', '.join(bad)} failed jobs within the last day (`nodes {plan.profile_name}` tells how)."
+        command = f"python launch.py nodes {plan.profile_name}"
+        message = f"{', '.join(bad)} failed jobs within the last day (`{command}` shows how)."
         yield Finding("note", "bad-nodes", message, f'exclude = "{",".join(bad)}"')
 
 

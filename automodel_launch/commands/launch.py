@@ -79,11 +79,11 @@ def _preview(args: argparse.Namespace, here: Workspace, plan: Plan, findings: li
 
 def _already_finished(plan: Plan, offline: bool) -> dict[str, Any] | None:
     """A finished run is one that has reached its end with these very settings; a longer one goes on."""
-    from automodel_launch.backends.automodel import keys as automodel
+    from automodel_launch import backends
     from automodel_launch.jobs import rundir
 
     end = rundir.finished(plan.run_dir, plan.place) if plan.visible or not offline else None
-    if end is None or (end.get("step") or 0) < (automodel.max_steps(plan.config) or 0):
+    if end is None or (end.get("step") or 0) < (backends.of(plan.recipe).max_steps(plan.config) or 0):
         return None
     return None if rundir.differences(plan.run_dir, plan.trained, plan.place) else end
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import contract
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch import backends, contract
+from automodel_launch.backends import trackers
 from automodel_launch.errors import ProfileError
 from automodel_launch.executors.containers import container
 from automodel_launch.plan import secrets
@@ -41,6 +40,7 @@ def spec(
     profile = plan.profile
     forwarded = _forwarded(plan, environ)
     setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
+    backend = backends.of(plan.recipe)
     script = plan.recipe.path
     return {
         "schema": contract.AGENT_SCHEMA,
@@ -61,7 +61,7 @@ def spec(
             contract.JOB_DIR_VAR: plan.job_dir,
             contract.RUN_DIR_VAR: plan.run_dir,
             "TQDM_DISABLE": "1",  # AutoModel's bar would stand before every line of the log
-            **_wandb_run(plan),
+            **trackers.environment(backend.trackers(plan.config), plan.run_name, f"{plan.executor} {plan.run_dir}"),
             **({} if inherits else forwarded),
             **profile.env_vars,
         },
@@ -74,7 +74,7 @@ def spec(
         "stall_s": stall_seconds(profile.stall),
         "chain": chain,
         "max_nan_steps": profile.max_nan_steps,
-        "checkpoint_dir": automodel.checkpoint_dir(plan.config),
+        "checkpoint_dir": backend.checkpoint_dir(plan.config),
         "workdir": container.workdir(plan) if plan.image else None,
     }
 
@@ -82,17 +82,6 @@ def spec(
 def starts_with_ft(plan: Plan) -> bool:
     """Whether ft_launcher takes torchrun's place; a recipe that torchrun does not start has no use for either."""
     return plan.profile.launcher == "ft" and plan.recipe.launch == "torchrun"
-
-
-def _wandb_run(plan: Plan) -> dict[str, str]:
-    """One W&B run for all jobs of a run: wandb.init takes these variables where its arguments do not say otherwise.
-
-    An id has at most 64 characters and belongs to one project; two checkouts may have a run of the same name.
-    """
-    if not automodel.has(plan.config, "wandb"):
-        return {}
-    place = hashlib.sha256(f"{plan.executor} {plan.run_dir}".encode()).hexdigest()[:8]
-    return {"WANDB_RUN_ID": f"{plan.run_name[:50]}-{place}", "WANDB_RESUME": "allow"}
 
 
 def stall_seconds(stall: str | None) -> float | None:

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from automodel_launch import contract, executors
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch import backends, contract, executors
 from automodel_launch.errors import ClusterError, LaunchError, SubmissionUnknown
 from automodel_launch.jobs import records as jobs
 from automodel_launch.jobs import rundir
@@ -109,5 +108,5 @@ def _record(plan: Plan) -> jobs.Record:
         run_dir=plan.run_dir,
         plan_hash=plan.plan_hash,
         submitted=time.time(),
-        max_steps=automodel.max_steps(plan.config),
+        max_steps=backends.of(plan.recipe).max_steps(plan.config),
     )

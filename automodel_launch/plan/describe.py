@@ -1,21 +1,21 @@
-"""How findings name a key: with its value and where that was written."""
+"""How findings name a key, with its value and where that was written, and how they write numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.config import dotted
 from automodel_launch.plan.plan import Plan
 
 
-def said(plan: Plan, key: str) -> str:
-    """`step_scheduler.max_steps = 150 (pretrain/tiny.yaml:15)`; a value that nobody wrote is AutoModel's default."""
-    value = automodel.get(plan.config, key)
-    return f"{key} (not given)" if value is None else written(plan, key, value)
+def describe(plan: Plan, key: str) -> str:
+    """`a.b = 150 (pretrain/tiny.yaml:15)`; a key without a value has the backend's default."""
+    value = dotted.get(plan.config, key)
+    return f"{key} (not given)" if value is None else describe_value(plan, key, value)
 
 
-def written(plan: Plan, key: str, value: Any) -> str:
+def describe_value(plan: Plan, key: str, value: Any) -> str:
     """`key = value (file:line)`, also of a key in a list; a mapping is shown by its keys."""
     if isinstance(value, dict):
         keys = ", ".join(list(map(str, value))[:4]) + (", ..." if len(value) > 4 else "")
@@ -36,15 +36,15 @@ def source(plan: Plan, key: str) -> str:
     return plan.config_name
 
 
-def setting(plan: Plan, key: str, value: object) -> str:
-    """An override that sets a key: `key=value`, with a `+` where the config does not have it yet."""
+def override(plan: Plan, key: str, value: object) -> str:
+    """The override that sets a key: `key=value`, with a `+` where the config does not have the key yet."""
     above, _, leaf = key.rpartition(".")
-    section = automodel.get(plan.config, above) if above else plan.config
+    section = dotted.get(plan.config, above) if above else plan.config
     return f"{key}={value}" if isinstance(section, Mapping) and leaf in section else f"+{key}={value}"
 
 
 def ranks(plan: Plan) -> str:
-    """The world size and what it is made of."""
+    """The world size and its factors."""
     if plan.nodes == 1:
         return f"world size {plan.world_size}"
     return f"world size {plan.world_size} ({plan.nodes} nodes x {plan.processes_per_node})"
@@ -58,7 +58,7 @@ def amount(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def some(numbers: list[int], most: int = 8) -> str:
+def shortened(numbers: list[int], most: int = 8) -> str:
     """The first numbers of a list, and the last."""
     shown = numbers if len(numbers) <= most else [*numbers[: most - 1], numbers[-1]]
     return ", ".join(map(str, shown))

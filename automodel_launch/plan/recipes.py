@@ -19,7 +19,7 @@ from automodel_launch.workspace import Workspace
 # The reference expression of PEP 723 (packaging.python.org, "Inline script metadata"), for the type `script`.
 _BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 _TABLES = {
-    "": {"schema", "name", "docs", "image", "commands", "code", "run", "config", "resources"},
+    "": {"schema", "name", "docs", "backend", "image", "commands", "code", "run", "config", "resources"},
     "run": {"launch"},
     "config": {"dir", "default", "optional"},
     "resources": {"nodes", "gpus_per_node", "nproc_per_node"},
@@ -40,6 +40,7 @@ class Recipe:
     resources: dict[str, Any]
     dependencies: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()  # what the script answers here and now, without a job: SCRIPT COMMAND ...
+    backend: str | None = None  # what trains, by its name in automodel_launch/backends; None: not named
     code: tuple[str, ...] = ()  # files and folders beside the script that it is made of; they travel with it
     optional: tuple[str, ...] = ()  # top-level keys that a config may leave out; an override sets them all the same
 
@@ -132,22 +133,23 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
         config_dir=_config_dir(path, config.get("dir"), workspace),
         default_config=config.get("default", "default"),
         resources=spec.get("resources", {}),
-        dependencies=_texts(metadata, "dependencies", f"{path}: "),
+        dependencies=_strings(metadata, "dependencies", f"{path}: "),
         commands=_commands(spec, path),
+        backend=spec.get("backend"),
         code=_code(spec, path),
-        optional=_texts(config, "optional", f"{path}: [tool.runspec.config] "),
+        optional=_strings(config, "optional", f"{path}: [tool.runspec.config] "),
     )
 
 
 def _commands(spec: dict[str, Any], path: Path) -> tuple[str, ...]:
-    commands = _texts(spec, "commands", f"{path}: [tool.runspec] ")
+    commands = _strings(spec, "commands", f"{path}: [tool.runspec] ")
     if not all(word.isidentifier() for word in commands):
         raise RecipeError(f"{path}: [tool.runspec] commands = {list(commands)!r} is not a list of words.")
     return commands
 
 
 def _code(spec: dict[str, Any], path: Path) -> tuple[str, ...]:
-    names = _texts(spec, "code", f"{path}: [tool.runspec] ")
+    names = _strings(spec, "code", f"{path}: [tool.runspec] ")
     for name in names:
         where = f"{path}: [tool.runspec] code: {name!r}"
         if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -157,10 +159,10 @@ def _code(spec: dict[str, Any], path: Path) -> tuple[str, ...]:
     return names
 
 
-def _texts(table: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+def _strings(table: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
     values = table.get(key, [])
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise RecipeError(f"{where}{key} = {values!r} is not a list of texts.")
+        raise RecipeError(f"{where}{key} = {values!r} is not a list of strings.")
     return tuple(values)
 
 
@@ -182,10 +184,12 @@ def _check(spec: dict[str, Any], path: Path) -> None:
             if key not in known:
                 where = f"[tool.runspec{'.' + table if table else ''}]"
                 raise RecipeError(f"{path}: {where} unknown key '{key}'.{did_you_mean(key, known)}")
-    for table, key in (("", "docs"), ("", "image"), ("config", "dir"), ("config", "default")):
+    for table, key in (("", "docs"), ("", "backend"), ("", "image"), ("config", "dir"), ("config", "default")):
         value = (spec.get(table, {}) if table else spec).get(key, "")
         if not isinstance(value, str):
-            raise RecipeError(f"{path}: [tool.runspec{'.' + table if table else ''}] {key} = {value!r} is not a text.")
+            raise RecipeError(
+                f"{path}: [tool.runspec{'.' + table if table else ''}] {key} = {value!r} is not a string."
+            )
     launch = spec.get("run", {}).get("launch", "python")
     if launch not in ("torchrun", "python"):
         raise RecipeError(f"{path}: [tool.runspec.run] launch = {launch!r}: expected 'torchrun' or 'python'.")

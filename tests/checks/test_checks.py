@@ -21,7 +21,7 @@ NANOGPT = "nemo_automodel.components.datasets.llm.nanogpt_dataset.NanogptDataset
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    return make_bench(tmp_path)
+    return make_bench(tmp_path).trains(own_recipe=True)
 
 
 def _found(plan: Plan, code: str) -> list[Finding]:
@@ -43,7 +43,8 @@ def _errors(plan: Plan) -> list[Finding]:
 
 
 def _data(bench: Bench, value: Any, target: str = MEGATRON, key: str = "paths") -> Plan:
-    return bench.planned(json.dumps({"dataset": {"_target_": target, key: value}}))
+    needed = {"splits_to_build": "train"} if target == MEGATRON else {"seq_len": "${oc.env:SLURM_NNODES}"}
+    return bench.planned(json.dumps({"dataset": {"_target_": target, key: value, **needed}}))
 
 
 def _shard(folder: Path, name: str) -> str:

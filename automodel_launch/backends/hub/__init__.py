@@ -1,1 +1,1 @@
-"""What of the Hugging Face hub lies on this machine, and what needs a token."""
+"""What of the Hugging Face hub is on this machine, and what needs a token."""

@@ -6,13 +6,18 @@ import os
 from pathlib import Path
 
 
+def is_path(value: str, relative: bool = True) -> bool:
+    """A directory, and no hub id; `relative`: this machine is the job's, so that also a relative path is known."""
+    return value.startswith(("/", "./", "../", "~")) or (relative and os.path.isdir(value))  # noqa: PTH112  # a long name
+
+
 def has(repository: str) -> bool:
-    """Something of a repository has been downloaded."""
+    """Some files of a repository have been downloaded."""
     return _folder(repository).is_dir()
 
 
 def cached(repository: str, name: str) -> Path | None:
-    """A file of a repository's main revision, if it is here."""
+    """A file of a repository's main revision, if it is in the cache."""
     if repository.startswith(("/", ".", "~")) or repository.count("/") > 1:
         return None
     folder = _folder(repository)

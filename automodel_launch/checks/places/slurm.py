@@ -1,4 +1,4 @@
-"""A Slurm cluster: would it take the job, and when would it start."""
+"""A Slurm cluster: would it accept the job, and when would it start."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import datetime
 import re
 from collections.abc import Callable, Iterator
 
-from automodel_launch import executors
-from automodel_launch.backends.automodel.checks import data
+from automodel_launch import backends, executors
 from automodel_launch.checks import containers, credentials, storage
 from automodel_launch.errors import ClusterError
 from automodel_launch.executors.slurm import advice, script
@@ -22,14 +21,15 @@ _PAST, _FUTURE = datetime.timedelta(days=1), datetime.timedelta(days=60)
 
 
 def findings(plan: Plan) -> Iterator[Finding]:
-    """What Slurm says to the plan's script without taking it, and what it will only say when the job waits."""
+    """What `sbatch --test-only` says to the plan's script, and what Slurm would only say when the job waits."""
     shell = executors.get(plan.executor).shell(plan.profile)
     yield from ask(plan, shell, script.partition(plan), lambda words: advice.fix(words, plan))
 
 
 def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], str]) -> Iterator[Finding]:
-    """The same, of any shell; `fix` turns Slurm's words into advice."""
+    """The same, of any shell; `fix` turns Slurm's error into advice."""
     yield from gpu_hours(plan)
+    backend = backends.of(plan.recipe)
     asked = {
         "test": slurm_site.TEST_ONLY,
         "partitions": slurm_site.PARTITIONS,
@@ -38,7 +38,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
         "clock": "date +%Y-%m-%dT%H:%M:%S",  # the cluster's: estimates are in its time zone
         **containers.asked(plan),
         **storage.asked(plan),
-        **data.asked(plan),
+        **backend.questions(plan),
         **credentials.asked(plan),
     }
     try:
@@ -49,14 +49,14 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     yield from _job_root(plan, answers["root"])
     yield from containers.answered(plan, answers)
     yield from storage.answered(plan, answers)
-    yield from data.answered(plan, answers)
+    yield from backend.judge(plan, answers)
     yield from credentials.answered(plan, answers)
     yield from _test_only(plan, shell, partition, answers, fix)
     yield from _time_limit(plan, partition, answers["partitions"])
 
 
 def gpu_hours(plan: Plan) -> Iterator[Finding]:
-    """What the job may cost, where size and time are given."""
+    """What the job may use, where size and time are given."""
     profile = plan.profile
     minutes = slurm_site.minutes(profile.time or "")
     if profile.gpus_per_node and minutes:
@@ -128,7 +128,7 @@ def _waits(plan: Plan, partition: str | None, answers: Results) -> str | None:
 
 
 def _start(said: str, clock: str) -> Iterator[Finding]:
-    """Slurm's estimate, unless it is absurd: it may be the year 2154, or 1970."""
+    """Slurm's estimate, unless it is impossible: it may be the year 2154, or 1970."""
     match = _START.search(said)
     try:
         start = datetime.datetime.fromisoformat(match[1] if match else "")
@@ -137,11 +137,11 @@ def _start(said: str, clock: str) -> Iterator[Finding]:
         return
     if now - _PAST <= start <= now + _FUTURE:
         when = "now" if start <= now + datetime.timedelta(minutes=1) else f"at {start:%Y-%m-%d %H:%M} (cluster's time)"
-        yield Finding("note", "estimated-start", f"Slurm would start it {when}, as things stand.")
+        yield Finding("note", "estimated-start", f"Slurm would start it {when}, as the queue is now.")
 
 
 def _time_limit(plan: Plan, partition: str | None, answer: Result) -> Iterator[Finding]:
-    """Slurm takes a job whose time no partition of it allows, and lets it wait for ever (PartitionTimeLimit)."""
+    """Slurm accepts a job whose time no partition allows, and never starts it (PartitionTimeLimit)."""
     found = slurm_site.partitions(answer.text)
     names = slurm_site.chosen([partition or ""], found)
     limits = [other.max_minutes for other in found if other.name in names]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from automodel_launch import checks
+from automodel_launch.backends.automodel import checkpoints
 from automodel_launch.checks import Finding, storage
 from automodel_launch.checks.places import slurm as cluster
 from automodel_launch.plan.plan import Plan
@@ -47,7 +48,7 @@ MOE_MODEL = f"model.config={json.dumps(MOE)}"
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    return make_bench(tmp_path)
+    return make_bench(tmp_path).trains(own_recipe=True)
 
 
 def _plan(bench: Bench, ranks: int, *texts: str) -> Plan:
@@ -136,7 +137,7 @@ RULES: list[tuple[str, str, int, list[str], list[str], list[str]]] = [
     ("lr-length", "note", 2, ["lr_scheduler.lr_decay_steps=400"], ["lr_scheduler.lr_decay_steps=100"], ["longer"]),
     ("no-end", "error", 2, ["dataset={_target_: a.NanogptDataset, file_pattern: /x, seq_len: 8}",
                             "step_scheduler.max_steps=null"],
-     ["step_scheduler.max_steps=null", "+step_scheduler.num_epochs=1"], ["max_steps (not given)", "begins anew"]),
+     ["step_scheduler.max_steps=null", "+step_scheduler.num_epochs=1"], ["max_steps (not given)", "never stops"]),
     ("cadence", "warning", 2, ["step_scheduler.ckpt_every_steps=101", "+checkpoint={checkpoint_dir: /x}"],
      ["step_scheduler.ckpt_every_steps=100", "+checkpoint={checkpoint_dir: /x}"], ["only checkpoint", "=25"]),
     ("cadence", "warning", 2, ["+step_scheduler.val_every_steps=101", "+validation_dataset={_target_: a.B}"],
@@ -185,8 +186,10 @@ def test_what_only_the_job_knows_is_not_judged(bench: Bench, key: str) -> None:
     assert found == ["not-forwarded"], "Slurm's number of nodes, on a machine without Slurm"
 
 
-def test_a_config_that_is_none_of_automodels_is_left_alone(bench: Bench) -> None:
-    assert [f.code for f in checks.run(bench.planned("step_scheduler: 5\nlr_scheduler: 3\nmodel: [1]\n"))] == []
+def test_a_config_that_is_none_of_automodels_is_left_alone(bench: Bench, tmp_path: Path) -> None:
+    text = "step_scheduler: 5\nlr_scheduler: 3\nmodel: [1]\n"
+    assert [f.code for f in checks.run(bench.planned(text))] == ["not-checked"]
+    assert [f.code for f in checks.run(make_bench(tmp_path / "plain").planned(text))] == []
 
 
 def test_tokens_are_said(bench: Bench) -> None:
@@ -286,13 +289,22 @@ def test_nanogpt_data_and_parallel_models(bench: Bench, tmp_path: Path) -> None:
 # --- room for checkpoints
 
 
+SAVES = "+checkpoint={checkpoint_dir: '${run.dir}/checkpoints', save_consolidated: false}"
+
+
 def _room(bench: Bench, free: int | None, inodes: int | None, *texts: str) -> list[Finding]:
-    plan = _plan(bench, 2, "+checkpoint={checkpoint_dir: '${run.dir}/checkpoints', save_consolidated: false}", *texts)
+    plan = _plan(bench, 2, SAVES, *texts)
     return list(storage.room(plan, disk.Disk(plan.job_root, "/base", None, free, inodes)))
 
 
+def _checkpoint_bytes(plan: Plan) -> int:
+    found = checkpoints.of(plan)
+    assert found and found.bytes
+    return found.bytes
+
+
 def test_room_for_checkpoints(bench: Bench) -> None:
-    size = 6 * storage.checkpoint_bytes(_plan(bench, 2))[0] // 6  # type: ignore[index]  # the shape is known
+    size = 6 * _checkpoint_bytes(_plan(bench, 2, SAVES)) // 6
     assert _room(bench, 2 * size, None) == []
     (tight,) = _room(bench, 2 * size - 1, None)
     assert (tight.level, tight.code) == ("warning", "disk-space")
@@ -305,7 +317,7 @@ def test_room_for_checkpoints(bench: Bench) -> None:
 
 
 def test_fewer_checkpoints_need_less(bench: Bench) -> None:
-    size = storage.checkpoint_bytes(_plan(bench, 2))[0]  # type: ignore[index]
+    size = _checkpoint_bytes(_plan(bench, 2, SAVES))
     every = "step_scheduler.ckpt_every_steps=1"
     assert _room(bench, 10 * size, None, every)
     assert _room(bench, 10 * size, None, every, "+checkpoint.max_recent_checkpoints=3") == []

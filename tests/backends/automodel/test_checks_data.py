@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import checks
+from automodel_launch.backends.automodel import checks
 from automodel_launch.backends.automodel.checks import data, nanogpt
+from automodel_launch.backends.automodel.checks import directories as own_directories
 from automodel_launch.backends.automodel.data import facts, probe
 from automodel_launch.checks import Finding, containers, directories
 from automodel_launch.plan.mounts import Mount
@@ -41,8 +42,8 @@ def _config(dataset: dict[str, Any], **sections: Any) -> str:
 
 def _run(plan: Plan) -> list[Finding]:
     """The checks of this file; that all of them are run is seen in tests/slurm/test_cluster_checks.py."""
-    assert {data.here, directories.beside_the_data, nanogpt.validation} <= {*checks.CHECKS}
-    return [*data.here(plan), *directories.beside_the_data(plan), *nanogpt.validation(plan)]
+    assert {data.here, own_directories.beside_the_data, nanogpt.validation} <= {*checks.CHECKS}
+    return [*data.here(plan), *own_directories.beside_the_data(plan), *nanogpt.validation(plan)]
 
 
 def _found(bench: Bench, dataset: dict[str, Any], *codes: str, **sections: Any) -> list[Finding]:
@@ -120,13 +121,13 @@ def test_each_shard_is_looked_at_and_told_of_once(
         write_pair(Path(name), [1])
     (tmp_path / "blend.json").write_text(json.dumps({"train": names, "validation": names}))
     looked: list[str] = []
-    pair = probe.Looker.pair
+    pair = probe.Prober.pair
 
-    def counted(self: probe.Looker, prefix: str, sampled: bool) -> dict[str, Any]:
+    def counted(self: probe.Prober, prefix: str, sampled: bool) -> dict[str, Any]:
         looked.append(prefix)
         return pair(self, prefix, sampled)
 
-    monkeypatch.setattr(probe.Looker, "pair", counted)
+    monkeypatch.setattr(probe.Prober, "pair", counted)
     both = {"_target_": MEGATRON, "splits_to_build": "validation", "paths": str(tmp_path / "blend.json")}
     facts = _found(bench, {"paths": str(tmp_path / "blend.json")}, "no-data", validation_dataset=both)
     assert sorted(looked) == sorted(names)
@@ -144,7 +145,7 @@ def test_forms_of_paths(bench: Bench, tmp_path: Path) -> None:
     _one(bench, {"paths": f"{tmp_path}/*e*"}, "bad-blend", "record.json")
     _one(bench, {"paths": [["0.5", one]]}, "bad-blend", "neither a weight")
     _one(bench, {"paths": ["0", one, "1", two]}, "bad-blend", "the weight 0")
-    _one(bench, {"paths": [0.5, one, two, two]}, "bad-blend", "in turn")
+    _one(bench, {"paths": [0.5, one, two, two]}, "bad-blend", "alternate")
     assert _found(bench, {"paths": ["s3://b/one"]}, "no-data", "relative-path") == []
 
 
@@ -306,39 +307,39 @@ def _remote(bench: Bench, *configs: dict[str, Any]) -> list[Plan]:
 
 
 def _answered(plan: Plan, answer: Result) -> list[Finding]:
-    return list(data.answered(plan, Results({"data": answer}, 0.0)))
+    return list(data.judge(plan, Results({"data": answer}, 0.0)))
 
 
 def test_what_could_not_be_asked_is_said(bench: Bench, tmp_path: Path) -> None:
     many = [f"/far/{'x' * 90}/{number}" for number in range(900)]
     plan, large = _remote(bench, {"paths": "/far/one"}, {"paths": many})
-    assert "far" in data.asked(plan)["data"]
+    assert "far" in data.questions(plan)["data"]
     for answer, word in ((Result(127, ""), "no python3"), (Result(124, ""), "no answer"), (Result(1, "odd"), "odd")):
         (finding,) = _answered(plan, answer)
         assert (finding.level, finding.code) == ("note", "not-looked-at")
         assert word in finding.message
-    assert data.asked(large) == {}
+    assert data.questions(large) == {}
     assert "more files" in _answered(large, Result(0, ""))[0].message
-    assert data.asked(replace(plan, config={"a": 1})) == {}
+    assert data.questions(replace(plan, config={"a": 1})) == {}
 
 
 def test_a_slow_file_system_is_said(bench: Bench, tmp_path: Path) -> None:
     (plan,) = _remote(bench, {"paths": [write_pair(tmp_path / "one", [1]), str(tmp_path / "two")]})
     request = {**facts._request(plan, 0.0), "seconds": -1.0}
-    (finding,) = [f for f in _answered(plan, Result(0, json.dumps(probe.look(request)))) if f.code == "not-looked-at"]
+    (finding,) = [f for f in _answered(plan, Result(0, json.dumps(probe.answer(request)))) if f.code == "not-looked-at"]
     assert "2 shards were not looked at" in finding.message
 
 
 def test_paths_of_a_container_are_looked_at_where_they_lie(bench: Bench, tmp_path: Path) -> None:
     """Through its mounts, with a variable that the login has; a pattern's files come back under their own names."""
     write_pair(tmp_path / "one", [1])
-    looker = probe.Looker([["/data", str(tmp_path)], ["/data/own", "$NOT_SET_HERE/x"], ["/home", "~"]], 5.0)
-    assert looker.matches("/data/*.bin") == {"files": ["/data/one.bin"]}
-    assert looker.pair("/data/one", True)["high"] == 1
-    assert looker.pair("/data/two", True)["file"] == "/data/two.bin"
-    assert looker.place("/home/x") == os.path.expanduser("~/x")  # noqa: PTH111
+    prober = probe.Prober([["/data", str(tmp_path)], ["/data/own", "$NOT_SET_HERE/x"], ["/home", "~"]], 5.0)
+    assert prober.matches("/data/*.bin") == {"files": ["/data/one.bin"]}
+    assert prober.pair("/data/one", True)["high"] == 1
+    assert prober.pair("/data/two", True)["file"] == "/data/two.bin"
+    assert prober.place("/home/x") == os.path.expanduser("~/x")  # noqa: PTH111
     for path in ("/data/own/x", "/elsewhere", "/database"):
-        assert looker.pair(path, True) == {"elsewhere": True}
+        assert prober.pair(path, True) == {"elsewhere": True}
 
 
 def test_what_is_sent_runs_on_old_pythons() -> None:

@@ -47,7 +47,7 @@ GPT2 = {"model_type": "gpt2"}
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    return make_bench(tmp_path)
+    return make_bench(tmp_path).trains(own_recipe=True)
 
 
 def _shape(numbers: dict[str, Any]) -> Shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import keys, loader
 from automodel_launch.backends.automodel import schema as schemas
 from automodel_launch.backends.automodel.schema import renamed
 from tests.conftest import ROOT, clean_environ
@@ -26,9 +26,9 @@ def test_look_ups() -> None:
     assert not schema.exists("nemo_automodel.components.models.gpt3.build")
     assert not schema.exists("nemo_automodel.components.loss.masked_ce")  # a module is nothing to call
     assert schema.target("nemo_automodel.components.datasets.audio.datasets.make_cv17_dataset") is None
-    top = schema.top(automodel.RECIPE)
+    top = schema.top(loader.RECIPE)
     assert top is not None
-    assert set(automodel.SECTIONS) < set(top)
+    assert set(keys.SECTIONS) < set(top)
     assert set(renamed.RECIPES.values()) <= set(schema.data["recipes"])
     recipe = (ROOT / "recipes" / "pretrain.py").read_text(encoding="utf-8")
     assert all(f'"{old}": "{new}"' in recipe for old, new in renamed.RECIPES.items())

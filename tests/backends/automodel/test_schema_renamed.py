@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from automodel_launch.backends.automodel import keys as automodel
-from automodel_launch.backends.automodel import schema
+from automodel_launch.backends.automodel import keys, loader, schema
 from automodel_launch.backends.automodel.schema import renamed
 
 _REFUSED = [old.key for old in renamed.RENAMED if "once the model is loaded" in old.does]
@@ -33,7 +32,7 @@ def test_automodel_refuses_what_the_table_says_it_does(key: str) -> None:
 
 @pytest.mark.parametrize("key", _IGNORED)
 def test_nothing_reads_the_keys_that_are_ignored(key: str) -> None:
-    top = schema.load().top(automodel.RECIPE)
+    top = schema.load().top(loader.RECIPE)
     assert top is not None
     assert key not in top
 
@@ -60,7 +59,7 @@ def test_silent_keys_of_a_checkpoint_are_overwritten() -> None:
     assert _recipe_config(raw).checkpoint.model_repo_id == "theirs"
 
 
-@pytest.mark.parametrize("key", automodel.SECTIONS)
+@pytest.mark.parametrize("key", keys.SECTIONS)
 def test_sections_that_must_be_there(key: str) -> None:
     """Without it the recipe's set-up gets None, or an AttributeError, where it calls something of the section."""
     config = _recipe_config({"seed": 1})

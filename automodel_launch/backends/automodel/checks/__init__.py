@@ -1,1 +1,41 @@
-"""Findings about a config of AutoModel's, by subject."""
+"""Findings about a plan whose config is AutoModel's. docs/checks.md lists their codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from automodel_launch.backends.automodel.checks import (
+    batch,
+    data,
+    directories,
+    dollars,
+    memory,
+    nanogpt,
+    parallel,
+    pipeline,
+    routing,
+    run,
+    schedule,
+    schema,
+    targets,
+    training,
+)
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+
+CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
+    *run.CHECKS,
+    *dollars.CHECKS,
+    *training.CHECKS,
+    *schema.CHECKS,
+    *targets.CHECKS,
+    *parallel.CHECKS,
+    *pipeline.CHECKS,
+    *batch.CHECKS,
+    *schedule.CHECKS,
+    *memory.CHECKS,
+    *routing.CHECKS,
+    *data.CHECKS,
+    *directories.CHECKS,
+    *nanogpt.CHECKS,
+)

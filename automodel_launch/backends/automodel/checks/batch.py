@@ -4,33 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import datasets, keys, sections
 from automodel_launch.backends.automodel.keys import GLOBAL_BATCH, LOCAL_BATCH
 from automodel_launch.backends.automodel.model import parallelism
-from automodel_launch.plan.describe import amount, ranks, said, setting
+from automodel_launch.config import dotted
+from automodel_launch.plan.describe import amount, describe, override, ranks
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
 
 def positive(plan: Plan) -> Iterator[Finding]:
     """Batch sizes, steps and cadences of 0 or less; AutoModel says so after the model is loaded, if it says it."""
-    for key in automodel.POSITIVE if automodel.has_schedule(plan.config) else ():
-        value = automodel.get(plan.config, key)
+    for key in keys.POSITIVE if sections.has_schedule(plan.config) else ():
+        value = dotted.get(plan.config, key)
         if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             null = "" if key in (GLOBAL_BATCH, LOCAL_BATCH) else f", or ~{key}"
-            yield Finding("error", "not-positive", f"{said(plan, key)} must be at least 1.", f"{key}=1 or more{null}")
+            yield Finding(
+                "error", "not-positive", f"{describe(plan, key)} must be at least 1.", f"{key}=1 or more{null}"
+            )
 
 
 def divides(plan: Plan) -> Iterator[Finding]:
     """A global batch is a whole number of local batches on each data-parallel rank."""
-    steps, dp = automodel.steps(plan.config), data_parallel(plan)
+    steps, dp = sections.steps(plan.config), data_parallel(plan)
     if steps is None or dp is None or steps.global_batch < 1 or steps.local_batch < 1:
         return
     together = steps.local_batch * dp
     if steps.global_batch % together == 0:
         return
     message = (
-        f"{said(plan, GLOBAL_BATCH)} is not divisible by {said(plan, LOCAL_BATCH)} x {dp} data-parallel ranks ="
+        f"{describe(plan, GLOBAL_BATCH)} is not divisible by {describe(plan, LOCAL_BATCH)} x {dp} data-parallel ranks ="
         f" {together} ({ranks(plan)})."
     )
     yield Finding("error", "batch-math", message, _mend(plan, steps.global_batch, steps.local_batch, dp))
@@ -40,19 +43,19 @@ def _mend(plan: Plan, whole: int, local: int, dp: int) -> str:
     """The nearest global batches, and the nearest local one."""
     together = local * dp
     near = [size for size in (whole // together * together, -(-whole // together) * together) if size]
-    fixes = [setting(plan, GLOBAL_BATCH, " or ".join(str(size) for size in dict.fromkeys(near)))]
+    fixes = [override(plan, GLOBAL_BATCH, " or ".join(str(size) for size in dict.fromkeys(near)))]
     if whole % dp == 0:
         fits = parallelism.divisors(whole // dp)
-        fixes.append(setting(plan, LOCAL_BATCH, min(fits, key=lambda size: abs(size - local))))
+        fixes.append(override(plan, LOCAL_BATCH, min(fits, key=lambda size: abs(size - local))))
     return ", or ".join(fixes)
 
 
 def data_parallel(plan: Plan) -> int | None:
     """Data-parallel ranks; None where the parallel sizes do not fit together, or are not known here."""
-    mesh = automodel.mesh(plan.config)
+    mesh = sections.mesh(plan.config)
     if mesh is None:
         return None
-    if automodel.STRATEGIES.get(mesh.strategy) == "ddp":
+    if sections.STRATEGIES.get(mesh.strategy) == "ddp":
         return plan.world_size
     layout = parallelism.layout(mesh, plan.world_size)
     return layout.dp if layout else None
@@ -60,7 +63,7 @@ def data_parallel(plan: Plan) -> int | None:
 
 def tokens(plan: Plan) -> Iterator[Finding]:
     """What a step and the run come to."""
-    steps, dp, sequence = automodel.steps(plan.config), data_parallel(plan), automodel.sequence(plan.config)
+    steps, dp, sequence = sections.steps(plan.config), data_parallel(plan), datasets.sequence(plan.config)
     if steps is None or dp is None or sequence is None or min(steps.global_batch, steps.local_batch, sequence[1]) < 1:
         return
     if steps.global_batch % (steps.local_batch * dp):

@@ -1,4 +1,4 @@
-"""What `paths` of Megatron data names: is it of a form that AutoModel reads, and which prefixes are in it.
+"""What `paths` of Megatron data names: is it in a form that AutoModel reads, and which prefixes are in it.
 
 Forms: a prefix, a pattern, a list of prefixes with or without weights, a mapping of splits to such lists, a JSON file
 that holds a list or a mapping (nemo_automodel, components/datasets/llm/megatron_dataset.py).
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import datasets
 from automodel_launch.backends.automodel.data import probe
-from automodel_launch.backends.automodel.data.facts import OBJECT_STORAGE, Found, kind_of_paths, outside
+from automodel_launch.backends.automodel.data.facts import OBJECT_STORAGE, DataFacts, kind_of_paths, outside
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -31,11 +32,11 @@ class Use:
     where: str
 
 
-def named(plan: Plan, found: Found) -> Iterator[Use | Finding]:
-    """Each prefix of the plan's Megatron data, once; and what is wrong with the lists that they stand in."""
+def named(plan: Plan, data: DataFacts) -> Iterator[Use | Finding]:
+    """Each prefix of the plan's Megatron data, once; and what is wrong with the lists that name them."""
     seen: list[Any] = []
-    for key, value in automodel.data_paths(plan.config):
-        if key.endswith("file_pattern") or automodel.left_to_the_job(value) or value in seen:
+    for key, value in datasets.data_paths(plan.config):
+        if key.endswith("file_pattern") or dotted.left_to_the_job(value) or value in seen:
             continue
         seen.append(value)
         where = f"{key} ({source(plan, key)})"
@@ -46,22 +47,18 @@ def named(plan: Plan, found: Found) -> Iterator[Use | Finding]:
         elif isinstance(value, list):
             yield from _list(value, where)
         elif kind_of_paths(value) == "blends":
-            yield from _blend(plan, str(value), found, where)
+            yield from _blend(plan, str(value), data, where)
         elif kind_of_paths(value) == "globs":
-            yield from _glob(str(value), found, where)
+            yield from _glob(str(value), data, where)
         else:
             yield from _list([value], where)
 
 
-def splits(plan: Plan, found: Found) -> Iterator[Finding]:
+def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """The split that a section builds is in its data; else AutoModel ends when the model is loaded."""
-    for key, kind, section in automodel.datasets(plan.config):
+    for key, kind, section in datasets.datasets(plan.config):
         wanted = section.get("splits_to_build")
-        if (
-            not automodel.trains(plan.recipe)
-            or automodel.MEGATRON_DATASET not in kind
-            or automodel.left_to_the_job(wanted)
-        ):
+        if datasets.MEGATRON_DATASET not in kind or dotted.left_to_the_job(wanted):
             continue
         name = f"{key}.splits_to_build"
         if wanted not in ("train", "validation", "test"):
@@ -72,7 +69,7 @@ def splits(plan: Plan, found: Found) -> Iterator[Finding]:
         value = section.get("paths")
         inline = isinstance(value, Mapping)
         if isinstance(value, str) and kind_of_paths(value) == "blends":
-            value = found.facts("blends", value).get("value")
+            value = data.about("blends", value).get("value")
         if isinstance(value, Mapping) and value and wanted not in {s if inline else ALIASES.get(s, s) for s in value}:
             has = ", ".join(map(str, value))
             message = f"{name} = {wanted} ({source(plan, name)}), and {key}.paths has {has} only."
@@ -82,17 +79,17 @@ def splits(plan: Plan, found: Found) -> Iterator[Finding]:
 
 
 def relative(where: str, path: str) -> Finding:
-    """A path that the job would look for in another directory."""
+    """A path that the job would resolve in another directory."""
     message = f"{where}: {path} is relative, and the job runs elsewhere."
     return Finding("error", "relative-path", message, str(Path(path).absolute()))
 
 
-def _blend(plan: Plan, path: str, found: Found, source: str) -> Iterator[Use | Finding]:
+def _blend(plan: Plan, path: str, data: DataFacts, source: str) -> Iterator[Use | Finding]:
     where = f"{source}: {path}"
     if not path.startswith("/"):
         yield relative(where, path)
         return
-    facts = found.facts("blends", path)
+    facts = data.about("blends", path)
     blend = facts.get("value")
     if "missing" in facts:
         yield Finding("error", "no-data", f"{where}: no such file{outside(plan, path)}.", PREPARE)
@@ -105,14 +102,14 @@ def _blend(plan: Plan, path: str, found: Found, source: str) -> Iterator[Use | F
     elif isinstance(blend, dict) and blend:
         yield from _splits(blend, where)
     else:
-        yield Finding("error", "bad-blend", f"{where}: neither splits nor a list of prefixes stand in it.", PREPARE)
+        yield Finding("error", "bad-blend", f"{where}: it holds neither splits nor a list of prefixes.", PREPARE)
 
 
-def _glob(pattern: str, found: Found, where: str) -> Iterator[Use | Finding]:
+def _glob(pattern: str, data: DataFacts, where: str) -> Iterator[Use | Finding]:
     if not pattern.startswith("/"):
         yield relative(where, pattern)
         return
-    facts = found.facts("globs", pattern)
+    facts = data.about("globs", pattern)
     files = facts.get("files", [])
     others = [path for path in files if not path.endswith((".bin", ".idx"))]
     if "files" in facts and not files:
@@ -128,10 +125,10 @@ def _splits(value: Mapping[str, Any], where: str) -> Iterator[Use | Finding]:
     for split, prefixes in value.items():
         if split not in SPLITS:
             fix = f"splits: {', '.join(sorted(SPLITS))}"
-            yield Finding("error", "bad-blend", f"{where}: '{split}' is no split.", fix)
-        elif isinstance(prefixes, str):  # AutoModel takes it apart letter by letter
+            yield Finding("error", "bad-blend", f"{where}: '{split}' is not a split.", fix)
+        elif isinstance(prefixes, str):  # AutoModel iterates over its letters
             fix = f'"{split}": ["1.0", "{prefixes}"]'
-            yield Finding("error", "bad-blend", f"{where}: {split}: is a text, and must be a list.", fix)
+            yield Finding("error", "bad-blend", f"{where}: {split}: is a string, and must be a list.", fix)
         elif not isinstance(prefixes, list) or not prefixes:
             yield Finding("error", "bad-blend", f"{where}: {split}: is empty.", "leave an empty split out")
         else:
@@ -148,7 +145,7 @@ def _list(entries: list[Any], where: str) -> Iterator[Use | Finding]:
     weights = [_number(entry) for entry in entries[::2]]
     if len(entries) > 1 and any(weight is not None for weight in weights):
         if None in weights or len(entries) % 2:
-            message = f"{where}: weights and prefixes do not stand in turn."
+            message = f"{where}: weights and prefixes do not alternate."
             yield Finding("error", "bad-blend", message, '["0.3", "PREFIX", "0.7", "PREFIX"]')
             return
         for weight, name in zip(weights, entries[1::2], strict=True):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import datasets
 from automodel_launch.backends.automodel.checks.shards import ITEM
-from automodel_launch.backends.automodel.data.facts import Found
+from automodel_launch.backends.automodel.data.facts import DataFacts
 from automodel_launch.backends.automodel.model.shape import Shape
-from automodel_launch.plan.describe import said
+from automodel_launch.config import dotted
+from automodel_launch.plan.describe import describe
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -22,15 +23,15 @@ TABLES = {"gpt2", "gpt_bigcode", "gpt_neo", "opt"}
 _UINT16 = 2**16
 
 
-def vocabulary(plan: Plan, found: Found) -> Iterator[Finding]:
+def vocabulary(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """Every id is below the model's vocab_size."""
-    shape = found.shape()
+    shape = data.shape()
     size = shape.get("vocab_size") if shape else None
     if shape is None or size is None:
         return
     where = f"the model has {_number(plan, shape, 'vocab_size')}"
     fix = "the tokenizer of this model for the data, or a larger vocab_size where it is trained from scratch"
-    looked = [*found.answer.get("pairs", {}).items(), *found.answer.get("files", {}).items()]
+    looked = [*data.answer.get("pairs", {}).items(), *data.answer.get("files", {}).items()]
     beyond = [(facts["high"], name) for name, facts in looked if facts.get("high", 0) >= size]
     if beyond:
         highest, name = max(beyond)
@@ -38,7 +39,7 @@ def vocabulary(plan: Plan, found: Found) -> Iterator[Finding]:
         message = f"{name} holds the id {highest:,}{more}, and {where}."
         yield Finding("error", "vocabulary", message, fix)
         return
-    for path, record in found.records:
+    for path, record in data.records:
         made = (record.get("tokenizer") or {}).get("vocab_size")
         if isinstance(made, int) and made > size:
             name = record["tokenizer"].get("name")
@@ -47,31 +48,31 @@ def vocabulary(plan: Plan, found: Found) -> Iterator[Finding]:
             return
 
 
-def width(plan: Plan, found: Found) -> Iterator[Finding]:
+def width(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """Ids that do not fit into the type of a shard have been cut to other ones."""
-    most = [(record.get("tokenizer") or {}).get("vocab_size") or 0 for _, record in found.records]
-    pairs = found.answer.get("pairs", {}).items()
+    most = [(record.get("tokenizer") or {}).get("vocab_size") or 0 for _, record in data.records]
+    pairs = data.answer.get("pairs", {}).items()
     narrow = [name for name, facts in pairs if ITEM.get(facts.get("type", 0), 4) <= 2]
     if narrow and most and min(most) > _UINT16:
         message = f"{narrow[0]} has 2 bytes an id, and the tokenizer that the record names has {min(most):,} ids."
         yield Finding("error", "bad-shard", message, "prepare it again with data-prep")
 
 
-def context(plan: Plan, found: Found) -> Iterator[Finding]:
+def context(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """Sequences are no longer than the model's positions."""
-    shape = found.shape()
+    shape = data.shape()
     most = shape.get("max_position_embeddings") if shape else None
     if shape is None or most is None:
         return
-    for key, length in automodel.sequences(plan.config):
+    for key, length in datasets.sequences(plan.config):
         if length <= most:
             continue
         limit = f"the model has {_number(plan, shape, 'max_position_embeddings', 'n_ctx', 'n_positions')}"
         if shape.family in TABLES:
-            message = f"{said(plan, key)}: {limit}, and no others."
+            message = f"{describe(plan, key)}: {limit}, and no others."
             yield Finding("error", "context", message, f"{key}={most}")
         else:
-            message = f"{said(plan, key)}: {limit}, and was not made for more."
+            message = f"{describe(plan, key)}: {limit}, and was not made for more."
             yield Finding("warning", "context", message, f"{key}={most}, or a rope_scaling that fits")
         return
 
@@ -80,6 +81,6 @@ def _number(plan: Plan, shape: Shape, *names: str) -> str:
     """A number of the model, under the name that it has there, and where that is: a key of the config, or a file."""
     for name in names:
         key = f"{shape.where}.{name}"
-        if automodel.get(plan.config, key) is not None:
-            return said(plan, key)
+        if dotted.get(plan.config, key) is not None:
+            return describe(plan, key)
     return f"{names[0]} = {shape.get(names[0])} ({shape.where})"

@@ -1,4 +1,4 @@
-"""Keys that AutoModel does not have, and values that it does not take: findings that several checks share."""
+"""Keys and values that AutoModel does not accept: findings that several checks share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from automodel_launch.backends.automodel import schema
 from automodel_launch.backends.automodel.schema import Signature, kinds
-from automodel_launch.plan.describe import written
+from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import alike, completed, nearest
@@ -34,9 +34,8 @@ def against(plan: Plan, section: str, values: Mapping[str, Any], taken: Signatur
 def unknown(plan: Plan, key: str, value: Any, known: Iterable[str], what: str = "") -> Finding:
     """AutoModel refuses the key, as late as when it builds what it belongs to."""
     section, _, name = key.rpartition(".")
-    message = (
-        f"{written(plan, key, value)}: {what or section} takes no '{name}'; AutoModel {schema.VERSION} stops at it."
-    )
+    written = describe_value(plan, key, value)
+    message = f"{written}: {what or section} takes no '{name}'; AutoModel {schema.VERSION} stops at it."
     return Finding("error", "unknown-key", message, _instead(section, name, list(known)))
 
 
@@ -44,7 +43,9 @@ def ignored(plan: Plan, key: str, value: Any, known: Iterable[str], where: str =
     """AutoModel never reads the key. What looks like a misspelt one is an error: it would train something else."""
     section, _, name = key.rpartition(".")
     known = list(known)
-    message = f"{written(plan, key, value)}: AutoModel {schema.VERSION} ignores it in silence; it reads no such key"
+    message = (
+        f"{describe_value(plan, key, value)}: AutoModel {schema.VERSION} ignores it in silence; it reads no such key"
+    )
     misspelt = not name.startswith("_") and any(alike(name, other) for other in known)  # `_name`: switched off
     fix = _instead(section, name, known) if misspelt else f"take it out (~{key}); {_taken(section, known)}"
     return Finding("error" if misspelt else "warning", "ignored-key", f"{message} {where or 'there'}.", fix)
@@ -52,7 +53,7 @@ def ignored(plan: Plan, key: str, value: Any, known: Iterable[str], where: str =
 
 def silent(plan: Plan, key: str, value: Any) -> Finding:
     """A key that AutoModel takes and never uses."""
-    message = f"{written(plan, key, value)}: AutoModel {schema.VERSION} takes it and ignores it in silence."
+    message = f"{describe_value(plan, key, value)}: AutoModel {schema.VERSION} takes it and ignores it in silence."
     return Finding("warning", "ignored-key", message, f"~{key}, or take it out of the config")
 
 
@@ -64,14 +65,14 @@ def kind(plan: Plan, key: str, value: Any, wanted: str) -> Iterator[Finding]:
     if texts and isinstance(value, str):
         yield one_of(plan, key, value, texts)
     else:
-        message = f"{written(plan, key, value)} is not {kinds.words(wanted)}."
+        message = f"{describe_value(plan, key, value)} is not {kinds.words(wanted)}."
         yield Finding("error", "wrong-type", message, kinds.example(key, value, wanted))
 
 
 def one_of(plan: Plan, key: str, value: Any, texts: Iterable[str]) -> Finding:
-    """The value is none of the few that there are."""
+    """The value is not one of those that AutoModel knows."""
     texts = list(texts)
-    message = f"{written(plan, key, value)}: AutoModel {schema.VERSION} knows {', '.join(texts)}."
+    message = f"{describe_value(plan, key, value)}: AutoModel {schema.VERSION} knows {', '.join(texts)}."
     return Finding("error", "bad-value", message, f"{key}={completed(str(value), texts) or texts[0]}")
 
 

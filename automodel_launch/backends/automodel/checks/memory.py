@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import datasets, keys, sections
 from automodel_launch.backends.automodel.model import memory, parallelism
 from automodel_launch.backends.automodel.model import parameters as model_parameters
+from automodel_launch.backends.automodel.model import section as section_
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.model.memory import Estimate, Setting
 from automodel_launch.backends.automodel.model.parameters import Parameters
 from automodel_launch.backends.automodel.model.shape import Shape
-from automodel_launch.plan.describe import amount, setting
+from automodel_launch.config import dotted
+from automodel_launch.plan.describe import amount, override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpu_models
@@ -25,7 +27,7 @@ _MOST_NODES = 64  # times as many nodes as now are looked at
 def fits(plan: Plan) -> Iterator[Finding]:
     """The estimate against the GPU that the profile names."""
     name = plan.profile.gpu
-    if name is None or not automodel.has_schedule(plan.config):
+    if name is None or not sections.has_schedule(plan.config):
         return
     where = plan.profile_sources.get("gpu", plan.profile_name)
     capacity = gpu_models.memory(name)
@@ -57,7 +59,7 @@ def _unknown(plan: Plan, shape: Shape | None) -> Finding:
         why = f"model_type {shape.family!r} ({shape.where}) is none whose parameters are counted"
         fix = f"counted: {', '.join(model_parameters.FAMILIES)}"
     else:
-        section = automodel.model_section(plan.config)
+        section = section_.read(plan.config)
         place = f"{section.key} = {section.place}" if section and section.place else "the section model:"
         why = f"the config.json of {place} is not on this machine"
         fix = "hf download ID config.json puts it into the cache; or give a directory that holds it"
@@ -71,11 +73,11 @@ def _unknown(plan: Plan, shape: Shape | None) -> Finding:
 
 def current(plan: Plan, shape: Shape) -> Setting | None:
     """What the plan says; None where a value is not known here, or does not fit together (other checks say it)."""
-    mesh, steps, sequence = automodel.mesh(plan.config), automodel.steps(plan.config), automodel.sequence(plan.config)
+    mesh, steps, sequence = sections.mesh(plan.config), sections.steps(plan.config), datasets.sequence(plan.config)
     if mesh is None or steps is None or sequence is None or min(steps.local_batch, steps.global_batch, sequence[1]) < 1:
         return None
     layout = parallelism.layout(mesh, plan.world_size)
-    if layout is None or mesh.strategy not in automodel.STRATEGIES:
+    if layout is None or mesh.strategy not in sections.STRATEGIES:
         return None
     micro, splits = steps.local_batch, 1
     if layout.pp > 1:
@@ -84,18 +86,18 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
         splits = max(1, steps.local_batch // micro)
     return Setting(
         layout=layout,
-        strategy=automodel.STRATEGIES[mesh.strategy],
+        strategy=sections.STRATEGIES[mesh.strategy],
         sequence=sequence[1],
         micro=micro,
         micro_batches=max(1, steps.global_batch // (steps.local_batch * layout.dp)) * splits,
-        stored=memory.BYTES.get(automodel.precision(plan.config) or shape.stored_as or "bfloat16", 4),
-        compute=memory.BYTES.get(automodel.compute_precision(plan.config), 2),
+        stored=memory.BYTES.get(section_.precision(plan.config) or shape.stored_as or "bfloat16", 4),
+        compute=memory.BYTES.get(section_.compute_precision(plan.config), 2),
         recompute=mesh.recompute,
         sequence_parallel=mesh.sequence_parallel,
         stays_gathered=None if mesh.reshard_after_forward is None else not mesh.reshard_after_forward,
         defers_gradients=mesh.defer_gradients,
-        whole_logits=not automodel.chunked_loss(plan.config),
-        moments=memory.moments(automodel.optimizer(plan.config)),
+        whole_logits=not section_.chunked_loss(plan.config),
+        moments=memory.moments(section_.optimizer(plan.config)),
     )
 
 
@@ -103,15 +105,15 @@ def nearest(plan: Plan, shape: Shape, parameters: Parameters, now: Setting, room
     """Settings that fit, those that change least first, as overrides with their estimates."""
     changes: list[tuple[list[str], Setting]] = [([], now)]
     if now.recompute != "full":
-        changes.append(([setting(plan, automodel.RECOMPUTE, _full(plan))], replace(now, recompute="full")))
-    defer = setting(plan, automodel.DEFER, "false")
+        changes.append(([override(plan, keys.RECOMPUTE, _full(plan))], replace(now, recompute="full")))
+    defer = override(plan, keys.DEFER, "false")
     if now.defers_gradients and now.micro_batches > 1 and now.strategy == "fsdp2":
         changes += [([*texts, defer], replace(s, defers_gradients=False)) for texts, s in changes]
     single: list[tuple[list[str], Setting]] = []
     if now.layout.pp == 1:
         for texts, s in changes:
             single += [
-                ([*texts, setting(plan, automodel.LOCAL_BATCH, n)], _smaller(s, n))
+                ([*texts, override(plan, keys.LOCAL_BATCH, n)], _smaller(s, n))
                 for n in reversed(parallelism.divisors(now.micro)[:-1])
             ]
     candidates = sorted([*changes[1:], *single], key=lambda change: len(change[0]))
@@ -124,7 +126,7 @@ def nearest(plan: Plan, shape: Shape, parameters: Parameters, now: Setting, room
 
 def _full(plan: Plan) -> str:
     """The value for full recomputation; an override keeps the kind of what it replaces."""
-    return "full" if isinstance(automodel.get(plan.config, automodel.RECOMPUTE), str) else "true"
+    return "full" if isinstance(dotted.get(plan.config, keys.RECOMPUTE), str) else "true"
 
 
 def _smaller(s: Setting, micro: int) -> Setting:
@@ -135,8 +137,8 @@ def _more_nodes(
     plan: Plan, shape: Shape, parameters: Parameters, changes: list[tuple[list[str], Setting]], room: float
 ) -> list[tuple[list[str], Setting]]:
     """The fewest nodes, with and without the other changes, at which the global batch still divides."""
-    mesh = automodel.mesh(plan.config)
-    steps = automodel.steps(plan.config)
+    mesh = sections.mesh(plan.config)
+    steps = sections.steps(plan.config)
     if mesh is None or steps is None or mesh.dp_size is not None or changes[0][1].strategy == "ddp":
         return []
     for times in (2, 4, 8, 16, 32, _MOST_NODES):

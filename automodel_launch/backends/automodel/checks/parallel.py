@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch.backends.automodel import keys as automodel
-from automodel_launch.backends.automodel.keys import CP, DP, DP_REPLICATE, EP, PP, TP, Mesh
+from automodel_launch.backends.automodel import sections
+from automodel_launch.backends.automodel.keys import CP, DP, DP_REPLICATE, EP, PP, TP
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.model.parallelism import divisors
-from automodel_launch.plan.describe import ranks, said, some
+from automodel_launch.backends.automodel.sections import Mesh
+from automodel_launch.plan.describe import describe, ranks, shortened
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
 
 def _mesh(plan: Plan) -> Mesh | None:
-    return automodel.mesh(plan.config) if automodel.has_schedule(plan.config) else None
+    return sections.mesh(plan.config) if sections.has_schedule(plan.config) else None
 
 
 def strategy(plan: Plan) -> Iterator[Finding]:
@@ -26,7 +28,7 @@ def strategy(plan: Plan) -> Iterator[Finding]:
     mesh = _mesh(plan)
     if mesh is None:
         return
-    name = automodel.STRATEGIES.get(mesh.strategy)
+    name = sections.STRATEGIES.get(mesh.strategy)
     if name is None:
         return  # checks/schema.py says so
     refused = {
@@ -37,18 +39,18 @@ def strategy(plan: Plan) -> Iterator[Finding]:
         refused[DP_REPLICATE] = mesh.dp_replicate_size
     for key, size in refused.items():
         if size > 1:
-            message = f"{said(plan, key)}: strategy {mesh.strategy} does not have this kind of parallelism."
+            message = f"{describe(plan, key)}: strategy {mesh.strategy} does not have this kind of parallelism."
             yield Finding("error", "strategy", message, f"{key}=1, or {automodel.STRATEGY}=fsdp2")
 
 
 def world(plan: Plan) -> Iterator[Finding]:
     """The sizes multiply to the world size."""
     mesh = _mesh(plan)
-    if mesh is None or automodel.STRATEGIES.get(mesh.strategy) in (None, "ddp"):
+    if mesh is None or sections.STRATEGIES.get(mesh.strategy) in (None, "ddp"):
         return
     product = mesh.tp_size * mesh.cp_size * mesh.pp_size
     sizes = f"tp {mesh.tp_size} x cp {mesh.cp_size} x pp {mesh.pp_size} = {product}"
-    keys = ", ".join(said(plan, key) for key, size in _sizes(mesh) if size > 1)
+    keys = ", ".join(describe(plan, key) for key, size in _sizes(mesh) if size > 1)
     if mesh.dp_size is not None:
         if mesh.dp_size * product != plan.world_size:
             fix = f"~{DP} (AutoModel derives it)"
@@ -56,7 +58,7 @@ def world(plan: Plan) -> Iterator[Finding]:
                 fix += f", or {DP}={plan.world_size // product}"
             factors = sizes.rpartition(" = ")[0]
             message = (
-                f"{said(plan, DP)} x {factors} makes {mesh.dp_size * product} ranks, and the job has {ranks(plan)}."
+                f"{describe(plan, DP)} x {factors} makes {mesh.dp_size * product} ranks, and the job has {ranks(plan)}."
             )
             yield Finding("error", "world-size", message, fix)
     elif plan.world_size % product:
@@ -74,7 +76,7 @@ def _sizes(mesh: Mesh) -> tuple[tuple[str, int], ...]:
 def groups(plan: Plan) -> Iterator[Finding]:
     """Data-parallel ranks divide into replicas, and a pipeline stage's ranks into groups of experts."""
     mesh = _mesh(plan)
-    if mesh is None or automodel.STRATEGIES.get(mesh.strategy) != "fsdp2":
+    if mesh is None or sections.STRATEGIES.get(mesh.strategy) != "fsdp2":
         return
     product = mesh.tp_size * mesh.cp_size * mesh.pp_size
     if mesh.dp_size is None and plan.world_size % product:
@@ -83,15 +85,14 @@ def groups(plan: Plan) -> Iterator[Finding]:
     replicas = mesh.dp_replicate_size
     if replicas > 1 and (dp % replicas or replicas >= dp):
         valid = [str(size) for size in divisors(dp) if size < dp]
-        message = f"{said(plan, DP_REPLICATE)} must divide the {dp} data-parallel ranks, and be smaller."
+        message = f"{describe(plan, DP_REPLICATE)} must divide the {dp} data-parallel ranks, and be smaller."
         yield Finding("error", "dp-replicate", message, f"{DP_REPLICATE} = {', '.join(valid) or '1'}")
     stage = dp * mesh.cp_size * mesh.tp_size
     if stage % mesh.ep_size:
-        message = (
-            f"{said(plan, EP)} does not divide the {stage} ranks of dp {dp} x cp {mesh.cp_size} x tp {mesh.tp_size}."
-        )
+        factors = f"dp {dp} x cp {mesh.cp_size} x tp {mesh.tp_size}"
+        message = f"{describe(plan, EP)} does not divide the {stage} ranks of {factors}."
         yield Finding(
-            "error", "expert-parallel", message, f"{EP} = {some(divisors(stage))}, or another number of nodes"
+            "error", "expert-parallel", message, f"{EP} = {shortened(divisors(stage))}, or another number of nodes"
         )
 
 
@@ -101,11 +102,11 @@ def experts(plan: Plan) -> Iterator[Finding]:
     if mesh is None or shape is None or mesh.ep_size == 1:
         return
     if not shape.experts:
-        message = f"{said(plan, EP)}, and the model ({shape.where}, {shape.family}) has no experts."
+        message = f"{describe(plan, EP)}, and the model ({shape.where}, {shape.family}) has no experts."
         yield Finding("error", "expert-parallel", message, f"{EP}=1")
     elif shape.experts % mesh.ep_size:
-        message = f"{said(plan, EP)} does not divide the model's {shape.experts} experts ({shape.where})."
-        yield Finding("error", "expert-parallel", message, f"{EP} = {some(divisors(shape.experts))}")
+        message = f"{describe(plan, EP)} does not divide the model's {shape.experts} experts ({shape.where})."
+        yield Finding("error", "expert-parallel", message, f"{EP} = {shortened(divisors(shape.experts))}")
 
 
 def heads(plan: Plan) -> Iterator[Finding]:
@@ -118,8 +119,8 @@ def heads(plan: Plan) -> Iterator[Finding]:
         ("num_key_value_heads", shape.kv_heads),
     ):
         if number and number % mesh.tp_size:
-            message = f"{said(plan, TP)} does not divide the model's {name} = {number} ({shape.where})."
-            yield Finding("error", "tensor-parallel", message, f"{TP} = {some(divisors(number))}")
+            message = f"{describe(plan, TP)} does not divide the model's {name} = {number} ({shape.where})."
+            yield Finding("error", "tensor-parallel", message, f"{TP} = {shortened(divisors(number))}")
 
 
 CHECKS = (strategy, world, groups, experts, heads)

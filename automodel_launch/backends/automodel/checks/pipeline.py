@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import keys as automodel
-from automodel_launch.backends.automodel.keys import PP, Mesh
+from automodel_launch.backends.automodel import keys, sections
+from automodel_launch.backends.automodel.keys import PP
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.model.parallelism import divisors
-from automodel_launch.plan.describe import said, setting, some
+from automodel_launch.backends.automodel.sections import Mesh
+from automodel_launch.config import dotted
+from automodel_launch.plan.describe import describe, override, shortened
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import completed
@@ -20,17 +22,17 @@ from automodel_launch.suggest import completed
 
 def section(plan: Plan) -> Iterator[Finding]:
     """A pipeline has its section, a layer for each stage, and a microbatch for each stage."""
-    mesh, steps = automodel.mesh(plan.config), automodel.steps(plan.config)
+    mesh, steps = sections.mesh(plan.config), sections.steps(plan.config)
     if mesh is None or steps is None:
         return
     if mesh.pp_size == 1:
         if mesh.pipeline:
-            message = f"{automodel.PIPELINE} is given, and {said(plan, PP)}: AutoModel ignores it."
+            message = f"{keys.PIPELINE} is given, and {describe(plan, PP)}: AutoModel ignores it."
             yield Finding("note", "pipeline", message, f"{PP}=2 or more")
         return
     if mesh.pipeline is None:
-        message = f"{said(plan, PP)} needs the section {automodel.PIPELINE}, which is not there."
-        fix = f"+{automodel.PIPELINE}={{pp_schedule: 1f1b, pp_microbatch_size: 1}}"
+        message = f"{describe(plan, PP)} needs the section {keys.PIPELINE}, which is not there."
+        fix = f"+{keys.PIPELINE}={{pp_schedule: 1f1b, pp_microbatch_size: 1}}"
         yield Finding("error", "pipeline", message, fix)
         return
     unknown = list(_schedule(plan, mesh))
@@ -41,37 +43,37 @@ def section(plan: Plan) -> Iterator[Finding]:
 
 
 def _schedule(plan: Plan, mesh: Mesh) -> Iterator[Finding]:
-    stages, known = mesh.pipeline or {}, (*automodel.ONE_STAGE, *automodel.MORE_STAGES)
+    stages, known = mesh.pipeline or {}, (*sections.ONE_STAGE, *sections.MORE_STAGES)
     name = stages.get("pp_schedule", "1f1b")
-    if automodel.left_to_the_job(name):
+    if dotted.left_to_the_job(name):
         return
     if str(name).lower() not in {schedule.lower() for schedule in known}:
         near = completed(str(name), known)
         message = (
-            f"{said(plan, automodel.PP_SCHEDULE)} is no schedule of torch.distributed.pipelining, which has"
+            f"{describe(plan, keys.PP_SCHEDULE)} is no schedule of torch.distributed.pipelining, which has"
             f" {', '.join(known)}."
         )
-        yield Finding("error", "pipeline", message, f"{automodel.PP_SCHEDULE}={near or known[0]}")
+        yield Finding("error", "pipeline", message, f"{keys.PP_SCHEDULE}={near or known[0]}")
 
 
 def _microbatches(plan: Plan, mesh: Mesh, local: int) -> Iterator[Finding]:
-    micro = automodel.get(plan.config, automodel.MICROBATCH)
+    micro = dotted.get(plan.config, keys.MICROBATCH)
     micro = 1 if micro is None else micro
-    if automodel.left_to_the_job(micro):
+    if dotted.left_to_the_job(micro):
         return
-    key, batch = said(plan, automodel.MICROBATCH), said(plan, automodel.LOCAL_BATCH)
+    key, batch = describe(plan, keys.MICROBATCH), describe(plan, keys.LOCAL_BATCH)
     if isinstance(micro, bool) or not isinstance(micro, int) or micro < 1:
-        yield Finding("error", "pipeline", f"{key} is not a number of at least 1.", f"{automodel.MICROBATCH}=1")
+        yield Finding("error", "pipeline", f"{key} is not a number of at least 1.", f"{keys.MICROBATCH}=1")
     elif local // micro < mesh.pp_size:
         message = (
             f"{batch} / {key} gives {local // micro} microbatch{'es' if local // micro != 1 else ''};"
-            f" {said(plan, PP)} needs at least as many as it has stages."
+            f" {describe(plan, PP)} needs at least as many as it has stages."
         )
-        fix = setting(plan, automodel.LOCAL_BATCH, micro * mesh.pp_size)
-        yield Finding("error", "pipeline", message, f"{fix}, or {automodel.MICROBATCH}=1" if micro > 1 else fix)
+        fix = override(plan, keys.LOCAL_BATCH, micro * mesh.pp_size)
+        yield Finding("error", "pipeline", message, f"{fix}, or {keys.MICROBATCH}=1" if micro > 1 else fix)
     elif local % micro:
         message = f"{key} does not divide {batch}."
-        yield Finding("error", "pipeline", message, f"{automodel.MICROBATCH} = {some(divisors(local))}")
+        yield Finding("error", "pipeline", message, f"{keys.MICROBATCH} = {shortened(divisors(local))}")
 
 
 def _stages(plan: Plan, mesh: Mesh) -> Iterator[Finding]:
@@ -84,27 +86,27 @@ def _stages(plan: Plan, mesh: Mesh) -> Iterator[Finding]:
         what = f"{layers} layer{'s' if layers > 1 else ''}"
         why = "a stage has at least one" if _one_stage(mesh) else "a rank has two stages, and each at least one"
         most = max(1, layers if _one_stage(mesh) else layers // 2)
-        message = f"{said(plan, PP)} is too much for the model's {what} ({shape.where}): {why}."
+        message = f"{describe(plan, PP)} is too much for the model's {what} ({shape.where}): {why}."
         yield Finding("error", "pipeline", message, f"{PP}={most}{' or less' if most > 1 else ''}")
         return
     each = stages.get("layers_per_stage")
     if not isinstance(each, int) or isinstance(each, bool) or each < 1:
         return
-    number, key = -(-layers // each), said(plan, automodel.LAYERS_PER_STAGE)
+    number, key = -(-layers // each), describe(plan, keys.LAYERS_PER_STAGE)
     rounding = stages.get("round_virtual_stages_to_pp_multiple")
     if number % mesh.pp_size and rounding is None:
-        message = f"{key} cuts {layers} layers into {number} stages, no multiple of {said(plan, PP)}."
+        message = f"{key} cuts {layers} layers into {number} stages, no multiple of {describe(plan, PP)}."
     else:
         above = -(-number // mesh.pp_size)
         found = _wrong_for_schedule(mesh, number // mesh.pp_size if rounding == "down" else above)
         if found is None:
             return
         message = (
-            f"{key} cuts {layers} layers into {number} stages, and {said(plan, automodel.PP_SCHEDULE)} needs {found}."
+            f"{key} cuts {layers} layers into {number} stages, and {describe(plan, keys.PP_SCHEDULE)} needs {found}."
         )
-    fix = f"~{automodel.LAYERS_PER_STAGE} (AutoModel splits evenly)"
+    fix = f"~{keys.LAYERS_PER_STAGE} (AutoModel splits evenly)"
     if _one_stage(mesh):
-        fix = f"{automodel.LAYERS_PER_STAGE}={-(-layers // mesh.pp_size)}, or {fix}"
+        fix = f"{keys.LAYERS_PER_STAGE}={-(-layers // mesh.pp_size)}, or {fix}"
     yield Finding("error", "pipeline", message, fix)
 
 
@@ -118,7 +120,7 @@ def _wrong_for_schedule(mesh: Mesh, each: int) -> str | None:
 def _one_stage(mesh: Mesh) -> bool:
     stages = mesh.pipeline or {}
     name = str(stages.get("pp_schedule") or "1f1b").lower()
-    return name in {known.lower() for known in automodel.ONE_STAGE}
+    return name in {known.lower() for known in sections.ONE_STAGE}
 
 
 CHECKS = (section,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import sections
 from automodel_launch.backends.automodel.model import parameters as model_parameters
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.plan.describe import amount, ranks
@@ -39,7 +39,7 @@ ALWAYS = 256  # ranks at which the communication of plain FSDP is felt with a sm
 
 def megatron_bridge(plan: Plan) -> Iterator[Finding]:
     """Many nodes, and a model that is split over them."""
-    mesh = automodel.mesh(plan.config) if automodel.has_schedule(plan.config) else None
+    mesh = sections.mesh(plan.config) if sections.has_schedule(plan.config) else None
     shape = model_shape.read(plan.config, plan.visible)
     if mesh is None or shape is None or shape.family not in RECIPES or plan.world_size < RANKS or plan.nodes < 2:
         return

@@ -1,4 +1,4 @@
-"""Lengths that must fit together: the learning rate's schedule, checkpoints and validation, samples and epochs.
+"""Lengths that must be consistent: the learning rate's schedule, checkpoints and validation, samples and epochs.
 
 Sources in nemo_automodel: components/optim/optimizer.py (LRSchedulerConfig.build), components/optim/scheduler.py,
 components/training/step_scheduler.py, components/datasets/llm/megatron_dataset.py.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import checkpoints, datasets, keys, sections
 from automodel_launch.backends.automodel.data import tokens
-from automodel_launch.backends.automodel.data.facts import Found
+from automodel_launch.backends.automodel.data.facts import DataFacts
 from automodel_launch.backends.automodel.keys import (
     CKPT_EVERY,
     DECAY,
@@ -25,7 +25,8 @@ from automodel_launch.backends.automodel.keys import (
     WSD_STEPS,
     WSD_STYLE,
 )
-from automodel_launch.plan.describe import amount, said, setting
+from automodel_launch.config import dotted
+from automodel_launch.plan.describe import amount, describe, override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -35,142 +36,138 @@ EPOCHS = 4
 
 def style(plan: Plan) -> Iterator[Finding]:
     """AutoModel looks at WSD's own keys when the warm-up has ended. Unknown styles are for checks/schema.py to say."""
-    schedule = automodel.schedule(plan.config)
+    schedule = sections.schedule(plan.config)
     if schedule is None or schedule.style != "WSD":
         return
     if schedule.wsd_steps is None:
-        message = f"{said(plan, STYLE)} needs {WSD_STEPS}, which is not given."
+        message = f"{describe(plan, STYLE)} needs {WSD_STEPS}, which is not given."
         yield Finding("error", "lr-style", message, f"+{WSD_STEPS}=STEPS, the last ones, in which the rate falls")
     elif schedule.decay is not None and schedule.wsd_steps > schedule.decay:
-        message = f"{said(plan, WSD_STEPS)} is more than {said(plan, DECAY)}."
+        message = f"{describe(plan, WSD_STEPS)} is more than {describe(plan, DECAY)}."
         yield Finding("error", "lr-style", message, f"{WSD_STEPS}={max(1, schedule.decay // 10)}")
-    styles = " or ".join(automodel.WSD_STYLES)
+    styles = " or ".join(sections.WSD_STYLES)
     if schedule.wsd_style is None:
-        message = f"{said(plan, STYLE)} needs {WSD_STYLE}, which is not given."
-        yield Finding("error", "lr-style", message, f"{setting(plan, WSD_STYLE, styles)}, the form of the last steps")
-    elif schedule.wsd_style not in automodel.WSD_STYLES:
-        message = f"{said(plan, WSD_STYLE)} is no style for the last steps of {said(plan, STYLE)}."
+        message = f"{describe(plan, STYLE)} needs {WSD_STYLE}, which is not given."
+        yield Finding("error", "lr-style", message, f"{override(plan, WSD_STYLE, styles)}, the form of the last steps")
+    elif schedule.wsd_style not in sections.WSD_STYLES:
+        message = f"{describe(plan, WSD_STYLE)} is not a style for the last steps of {describe(plan, STYLE)}."
         yield Finding("error", "lr-style", message, f"{WSD_STYLE}={styles}")
 
 
 def rates(plan: Plan) -> Iterator[Finding]:
     """Bare AssertionErrors of AutoModel's scheduler: min_lr <= max_lr, init_lr <= max_lr."""
-    schedule = automodel.schedule(plan.config)
+    schedule = sections.schedule(plan.config)
     if schedule is None or schedule.max_lr is None:
         return
-    top = said(plan, "lr_scheduler.max_lr" if automodel.get(plan.config, "lr_scheduler.max_lr") is not None else LR)
+    top = describe(plan, "lr_scheduler.max_lr" if dotted.get(plan.config, "lr_scheduler.max_lr") is not None else LR)
     for key, value in ((MIN_LR, schedule.min_lr), (INIT_LR, schedule.init_lr)):
         if value is not None and value > schedule.max_lr:
-            name = said(plan, key) if automodel.get(plan.config, key) is not None else f"{key} (derived: {value:g})"
+            name = describe(plan, key) if dotted.get(plan.config, key) is not None else f"{key} (derived: {value:g})"
             yield Finding(
-                "error", "lr-range", f"{name} is above {top}.", setting(plan, key, f"{schedule.max_lr / 10:g}")
+                "error", "lr-range", f"{name} is above {top}.", override(plan, key, f"{schedule.max_lr / 10:g}")
             )
     if schedule.min_lr is not None and schedule.min_lr < 0:
-        yield Finding("error", "lr-range", f"{said(plan, MIN_LR)} is negative.", setting(plan, MIN_LR, "0.0"))
+        yield Finding("error", "lr-range", f"{describe(plan, MIN_LR)} is negative.", override(plan, MIN_LR, "0.0"))
 
 
 def lengths(plan: Plan) -> Iterator[Finding]:
     """Warm-up < decay, and both against the run's steps."""
-    schedule, steps = automodel.schedule(plan.config), automodel.steps(plan.config)
+    schedule, steps = sections.schedule(plan.config), sections.steps(plan.config)
     if schedule is None or steps is None:
         return
     warmup, decay, end = schedule.warmup, schedule.decay, steps.max_steps
     if warmup is not None and 0 < warmup < 1:
-        fix = setting(plan, WARMUP, round(warmup * end)) if end else f"{WARMUP}=STEPS"
-        yield Finding("error", "lr-length", f"{said(plan, WARMUP)} is a fraction; AutoModel takes steps.", fix)
+        fix = override(plan, WARMUP, round(warmup * end)) if end else f"{WARMUP}=STEPS"
+        yield Finding("error", "lr-length", f"{describe(plan, WARMUP)} is a fraction; AutoModel takes steps.", fix)
         return
-    written = automodel.get(plan.config, DECAY) is not None
-    until = said(plan, DECAY) if written else f"{DECAY} (derived from {said(plan, MAX_STEPS)})"
+    written = dotted.get(plan.config, DECAY) is not None
+    until = describe(plan, DECAY) if written else f"{DECAY} (derived from {describe(plan, MAX_STEPS)})"
     if decay is not None and decay < 1:
-        yield Finding("error", "lr-length", f"{until} must be at least 1.", setting(plan, DECAY, end or "STEPS"))
+        yield Finding("error", "lr-length", f"{until} must be at least 1.", override(plan, DECAY, end or "STEPS"))
     elif warmup is not None and decay is not None and warmup >= decay:
-        message = f"{said(plan, WARMUP)} must be less than {until}."
-        yield Finding("error", "lr-length", message, setting(plan, WARMUP, max(decay // 10, 0)))
+        message = f"{describe(plan, WARMUP)} must be less than {until}."
+        yield Finding("error", "lr-length", message, override(plan, WARMUP, max(decay // 10, 0)))
     elif schedule.style != "constant" and written and end and decay is not None and decay != end:
         yield _decay_and_end(plan, decay, end)
     elif warmup is not None and end and warmup >= end:
-        message = f"{said(plan, WARMUP)} is not over when {said(plan, MAX_STEPS)} ends the run."
-        yield Finding("warning", "lr-length", message, setting(plan, WARMUP, end // 10))
+        message = f"{describe(plan, WARMUP)} is not over when {describe(plan, MAX_STEPS)} ends the run."
+        yield Finding("warning", "lr-length", message, override(plan, WARMUP, end // 10))
 
 
 def _decay_and_end(plan: Plan, decay: int, end: int) -> Finding:
+    last = describe(plan, MAX_STEPS)
     if decay < end:
         share = 100 * (end - decay) / end
-        message = f"{said(plan, DECAY)} is less than {said(plan, MAX_STEPS)}: the last {share:.0f} % train at min_lr."
-        return Finding("warning", "lr-length", message, setting(plan, DECAY, end))
-    message = f"{said(plan, DECAY)} is more than {said(plan, MAX_STEPS)}: the run ends before the rate is at min_lr."
+        message = f"{describe(plan, DECAY)} is less than {last}: the last {share:.0f} % train at min_lr."
+        return Finding("warning", "lr-length", message, override(plan, DECAY, end))
+    message = f"{describe(plan, DECAY)} is more than {last}: the run ends before the rate is at min_lr."
     return Finding("note", "lr-length", message, f"{DECAY}={end}, unless the run is to be made longer later")
 
 
 def ends(plan: Plan) -> Iterator[Finding]:
     """NanogptDataset has no length; without max_steps AutoModel cannot tell when to stop, and says so after loading."""
-    steps = automodel.steps(plan.config)
-    if steps is not None and steps.max_steps is None and automodel.endless(plan.config):
-        message = f"{said(plan, MAX_STEPS)}: {automodel.NANOGPT_DATASET} begins anew for ever, so the run needs an end."
+    steps = sections.steps(plan.config)
+    if steps is not None and steps.max_steps is None and datasets.endless(plan.config):
+        message = f"{describe(plan, MAX_STEPS)}: {datasets.NANOGPT_DATASET} never stops, so the run needs an end."
         yield Finding("error", "no-end", message, f"+{MAX_STEPS}=STEPS")
 
 
 def cadence(plan: Plan) -> Iterator[Finding]:
     """Checkpoints and validations come before the end."""
-    steps = automodel.steps(plan.config)
+    steps = sections.steps(plan.config)
     if steps is None or not steps.max_steps or steps.max_steps < 1:
         return
     end = steps.max_steps
-    saves = automodel.checkpoint_dir(plan.config) is not None
+    saves = checkpoints.checkpoint_dir(plan.config) is not None
     if saves and steps.ckpt_every and steps.ckpt_every > end > 1:
-        key = said(plan, CKPT_EVERY) if automodel.get(plan.config, CKPT_EVERY) is not None else f"{CKPT_EVERY} = 100"
-        message = f"{key} is more than {said(plan, MAX_STEPS)}: the only checkpoint is that of the last step."
-        yield Finding("warning", "cadence", message, setting(plan, CKPT_EVERY, max(1, end // 4)))
+        key = describe(plan, CKPT_EVERY) if dotted.get(plan.config, CKPT_EVERY) is not None else f"{CKPT_EVERY} = 100"
+        message = f"{key} is more than {describe(plan, MAX_STEPS)}: the only checkpoint is that of the last step."
+        yield Finding("warning", "cadence", message, override(plan, CKPT_EVERY, max(1, end // 4)))
     if steps.val_every and steps.val_every > 0:
-        if not automodel.validates(plan.config):
-            message = f"{said(plan, VAL_EVERY)} has no effect without a validation_dataset."
+        if not datasets.validates(plan.config):
+            message = f"{describe(plan, VAL_EVERY)} has no effect without a validation_dataset."
             yield Finding("note", "cadence", message, f"~{VAL_EVERY}, or a section validation_dataset")
         elif steps.val_every > end:
-            message = f"{said(plan, VAL_EVERY)} is more than {said(plan, MAX_STEPS)}: only checkpoints' steps validate."
-            yield Finding("warning", "cadence", message, setting(plan, VAL_EVERY, max(1, end // 4)))
+            message = f"{describe(plan, VAL_EVERY)} is more than {describe(plan, MAX_STEPS)}: validation runs only"
+            message += " with a checkpoint."
+            yield Finding("warning", "cadence", message, override(plan, VAL_EVERY, max(1, end // 4)))
 
 
 def samples(plan: Plan) -> Iterator[Finding]:
     """`num_train_samples` covers the run (a bare AssertionError of MegatronPretraining)."""
-    steps, given = automodel.steps(plan.config), automodel.train_samples(plan.config)
-    if steps is None or given is None or not steps.max_steps or automodel.endless(plan.config):
+    steps, given = sections.steps(plan.config), datasets.train_samples(plan.config)
+    if steps is None or given is None or not steps.max_steps or datasets.endless(plan.config):
         return
     need = steps.max_steps * steps.global_batch
     if given < need:
         message = (
-            f"{said(plan, TRAIN_SAMPLES)} is less than {said(plan, MAX_STEPS)} x {said(plan, automodel.GLOBAL_BATCH)}"
-            f" = {need}."
+            f"{describe(plan, TRAIN_SAMPLES)} is less than {describe(plan, MAX_STEPS)} x"
+            f" {describe(plan, keys.GLOBAL_BATCH)} = {need}."
         )
         yield Finding("error", "num-samples", message, f"{TRAIN_SAMPLES}={need} or more, or ~{TRAIN_SAMPLES}")
 
 
-def epochs(plan: Plan, found: Found) -> Iterator[Finding]:
-    """How often the run reads its data; AutoModel begins them anew in silence."""
-    steps, sequence = automodel.steps(plan.config), automodel.sequence(plan.config)
-    if steps is None or sequence is None or not steps.max_steps or steps.max_steps < 1:
+def epochs(plan: Plan, data: DataFacts) -> Iterator[Finding]:
+    """How often the run reads its data; AutoModel starts from their beginning again without a message."""
+    steps, sequence = sections.steps(plan.config), datasets.sequence(plan.config)
+    parts = tokens.of_training(plan.config, data)
+    if steps is None or sequence is None or not steps.max_steps or steps.max_steps < 1 or not parts:
         return
     wanted = steps.max_steps * steps.global_batch * sequence[1]
-    for key, kind, section in automodel.datasets(plan.config):
-        if key != "dataset" or automodel.left_to_the_job(section):
-            continue
-        nanogpt = automodel.NANOGPT_DATASET in kind
-        leaf = "file_pattern" if nanogpt else "paths"
-        parts = tokens.nanogpt(section.get(leaf), found) if nanogpt else tokens.megatron(section, found)
-        if not parts:
-            continue
-        most = max(parts, key=lambda part: part.share * wanted / part.tokens)
-        times = most.share * wanted / most.tokens
-        if times <= 1:
-            continue
-        worst = f" (most often {most.name})" if len({round(p.share / p.tokens * wanted, 1) for p in parts}) > 1 else ""
-        message = (
-            f"the run takes {amount(wanted)} tokens ({said(plan, MAX_STEPS)} x {steps.global_batch} x {sequence[1]}),"
-            f" and {said(plan, f'dataset.{leaf}')} holds {amount(sum(part.tokens for part in parts))} for training:"
-            f" {times:.1f} epochs{worst}."
-        )
-        fewer = int(steps.max_steps / times)
-        fix = f"more data, or {MAX_STEPS}={fewer} for one epoch" if fewer else "more data"
-        yield Finding("warning" if times > EPOCHS else "note", "epochs", message, fix)
+    times = tokens.epochs(parts, wanted)
+    if times <= 1:
+        return
+    different = len({round(part.share / part.tokens * wanted, 1) for part in parts}) > 1
+    worst = f" (most often {tokens.most_read(parts, wanted).name})" if different else ""
+    paths = (key for key, _ in datasets.data_paths(plan.config) if key.startswith("dataset."))
+    message = (
+        f"the run takes {amount(wanted)} tokens ({describe(plan, MAX_STEPS)} x {steps.global_batch} x {sequence[1]}),"
+        f" and {describe(plan, next(paths, 'dataset'))} holds {amount(sum(part.tokens for part in parts))} for"
+        f" training: {times:.1f} epochs{worst}."
+    )
+    fewer = int(steps.max_steps / times)
+    fix = f"more data, or {MAX_STEPS}={fewer} for one epoch" if fewer else "more data"
+    yield Finding("warning" if times > EPOCHS else "note", "epochs", message, fix)
 
 
 CHECKS = (style, rates, lengths, ends, cadence, samples)

@@ -6,11 +6,12 @@ import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import keys, loader
 from automodel_launch.backends.automodel import schema as schemas
 from automodel_launch.backends.automodel.checks.keys import against, ignored, kind, one_of, unknown
 from automodel_launch.backends.automodel.schema import kinds, renamed
-from automodel_launch.plan.describe import written
+from automodel_launch.config import dotted
+from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -21,7 +22,7 @@ def top_level(plan: Plan) -> Iterator[Finding]:
     if known is None:
         return
     for key, value in plan.config.items():
-        if key.startswith(automodel.VALIDATION) or key in _old(plan):
+        if key.startswith(keys.VALIDATION) or key in _old(plan):
             continue
         if key not in known:
             yield ignored(plan, key, value, known, "at the top level")
@@ -37,11 +38,14 @@ def sections(plan: Plan) -> Iterator[Finding]:
         value = plan.config.get(key)
         if taken is None or kinds.as_read(value) is None or (key == "neftune" and not isinstance(value, dict)):
             continue
-        if key == "packed_sequence" and not automodel.get(plan.config, "packed_sequence.packed_sequence_size"):
+        if key == "packed_sequence" and not dotted.get(plan.config, "packed_sequence.packed_sequence_size"):
             continue  # switched off: nothing below it is read
         if not isinstance(value, dict):
             yield Finding(
-                "error", "wrong-type", f"{written(plan, key, value)} is not a mapping.", f"{key}:, with keys below"
+                "error",
+                "wrong-type",
+                f"{describe_value(plan, key, value)} is not a mapping.",
+                f"{key}:, with keys below",
             )
             continue
         values = {name: entry for name, entry in value.items() if f"{key}.{name}" not in _old(plan)}
@@ -76,9 +80,9 @@ def values(plan: Plan) -> Iterator[Finding]:
     if _known(plan) is None:
         return
     for key, texts in schemas.load().data["values"].items():
-        if key == automodel.PP_SCHEDULE:  # checks/pipeline.py says so, where it is read
+        if key == keys.PP_SCHEDULE:  # checks/pipeline.py says so, where it is read
             continue
-        value = automodel.get(plan.config, key)
+        value = dotted.get(plan.config, key)
         if isinstance(value, str) and "${" not in value and not _among(value, texts, key):
             yield one_of(plan, key, value, texts)
     yield from _signals(plan)
@@ -89,7 +93,7 @@ def dtypes(plan: Plan) -> Iterator[Finding]:
     if _known(plan) is None:
         return
     texts = schemas.load().data["dtypes"]
-    for key, value in automodel.leaves(plan.config):
+    for key, value in dotted.leaves(plan.config):
         name = value.removeprefix("torch.").lower() if isinstance(value, str) and key.endswith("dtype") else "auto"
         if name not in ("auto", "none", "null") and "${" not in name and name not in texts:
             common = ["float32", "bfloat16", "float16"]
@@ -99,19 +103,17 @@ def dtypes(plan: Plan) -> Iterator[Finding]:
 def old_keys(plan: Plan) -> Iterator[Finding]:
     """Keys of older releases, with what took their place."""
     for key, old in _old(plan).items():
-        message = f"{written(plan, key, automodel.get(plan.config, key))}: AutoModel {schemas.VERSION} {old.does}."
+        message = f"{describe_value(plan, key, dotted.get(plan.config, key))}: AutoModel {schemas.VERSION} {old.does}."
         yield Finding(old.level, "renamed-key", message, old.fix if " " in old.fix else f"its new name is {old.fix}")
 
 
 def _known(plan: Plan) -> Mapping[str, str] | None:
     """The keys at the top level, where the config is one for AutoModel and they are known."""
-    return schemas.load().top(automodel.recipe_class(plan.config)) if automodel.trains(plan.recipe) else None
+    return schemas.load().top(loader.recipe_class(plan.config))
 
 
 def _old(plan: Plan) -> dict[str, renamed.Renamed]:
-    if not automodel.trains(plan.recipe):
-        return {}
-    return {old.key: old for old in renamed.RENAMED if automodel.has(plan.config, old.key)}
+    return {old.key: old for old in renamed.RENAMED if dotted.has(plan.config, old.key)}
 
 
 def _sub_section(
@@ -129,7 +131,9 @@ def _old_strategy(plan: Plan, section: Mapping[str, Any]) -> Iterator[Finding]:
     if not isinstance(target, str):
         return
     wanted = renamed.STRATEGIES.get(target.rpartition(".")[2])
-    message = f"{written(plan, 'distributed._target_', target)}: AutoModel {schemas.VERSION} ignores it in silence."
+    message = (
+        f"{describe_value(plan, 'distributed._target_', target)}: AutoModel {schemas.VERSION} ignores it in silence."
+    )
     strategy = f"distributed.strategy: {wanted or 'fsdp2, ddp or megatron_fsdp'}"
     same = wanted == section.get("strategy", "fsdp2")
     yield Finding("warning" if same else "error", "renamed-key", message, f"{strategy}, without _target_")
@@ -147,7 +151,7 @@ def _among(value: str, texts: list[str], key: str) -> bool:
 
 def _signals(plan: Plan) -> Iterator[Finding]:
     key = "step_scheduler.preemption_signal"
-    given = automodel.get(plan.config, key)
+    given = dotted.get(plan.config, key)
     for value in given if isinstance(given, list) else [given]:
         # components/training/signal_handler.py, resolve_signal: any case, with or without SIG
         name = value.upper() if isinstance(value, str) and "${" not in value else "TERM"

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import datasets
 from automodel_launch.backends.automodel.checks.blends import PREPARE, named, relative
 from automodel_launch.backends.automodel.data import probe
-from automodel_launch.backends.automodel.data.facts import Facts, Found, outside
-from automodel_launch.plan.describe import said, source
+from automodel_launch.backends.automodel.data.facts import DataFacts, Facts, outside
+from automodel_launch.config import dotted
+from automodel_launch.plan.describe import describe, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -24,24 +25,24 @@ _INSPECT = "python launch.py data-prep inspect {} tells more; prepare it again"
 _SHOWN = 3  # faults of one kind are told for so many shards; the others are counted
 
 
-def megatron(plan: Plan, found: Found) -> Iterator[Finding]:
+def megatron(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """Prefixes of bin/idx pairs."""
     uses: dict[str, str] = {}
     faults = []
-    for use in named(plan, found):
+    for use in named(plan, data):
         if isinstance(use, Finding):
             yield use
         else:
             uses.setdefault(use.prefix, use.where)
     for prefix, where in uses.items():
-        fault = pair_fault(prefix, found.facts("pairs", prefix))
+        fault = pair_fault(prefix, data.about("pairs", prefix))
         if fault:
             faults.append((prefix, where, *fault))
     yield from _grouped(plan, faults)
-    yield from _unread(uses, found.answer.get("pairs", {}), found)
+    yield from _unread(uses, data.answer.get("pairs", {}), data)
 
 
-def nanogpt(plan: Plan, found: Found) -> Iterator[Finding]:
+def nanogpt(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """.bin shards with a header."""
     faults, paths = [], []
     for key, pattern in patterns(plan):
@@ -49,24 +50,24 @@ def nanogpt(plan: Plan, found: Found) -> Iterator[Finding]:
         if not pattern.startswith("/"):
             yield relative(where, pattern)
             continue
-        facts = found.facts("shards", pattern)
+        facts = data.about("shards", pattern)
         files = facts.get("files", [])
         if "files" in facts and not files:
             message = f"{where}: no file matches {pattern}{outside(plan, pattern)}."
             yield Finding("error", "no-data", message, PREPARE)
         paths += files
         for path in files:
-            fault = shard_fault(path, found.facts("files", path))
+            fault = shard_fault(path, data.about("files", path))
             if fault:
                 faults.append((path, where, *fault))
     yield from _grouped(plan, faults)
-    yield from _unread(paths, found.answer.get("files", {}), found)
+    yield from _unread(paths, data.answer.get("files", {}), data)
 
 
 def patterns(plan: Plan) -> Iterator[tuple[str, str]]:
     """(key, pattern) of nanoGPT data."""
-    for key, value in automodel.data_paths(plan.config):
-        if key.endswith("file_pattern") and not automodel.left_to_the_job(value):
+    for key, value in datasets.data_paths(plan.config):
+        if key.endswith("file_pattern") and not dotted.left_to_the_job(value):
             yield from ((key, str(one)) for one in (value if isinstance(value, list) else [value]))
 
 
@@ -101,15 +102,15 @@ def pair_fault(prefix: str, facts: Facts) -> Fault | None:
 
 def _size_fault(prefix: str, facts: Facts, item: int, inspect: str) -> Fault | None:
     if "second" in facts and facts["second"] != facts["first"] * item:
-        said = f"{prefix}.idx says {item} bytes an id, and its offsets are those of another type"
-        return "type", said, inspect
+        describe = f"{prefix}.idx says {item} bytes an id, and its offsets are those of another type"
+        return "type", describe, inspect
     need = facts["start"] + facts["last"] * item
     if facts["bin"] == need or need <= 0:
         return None if need > 0 else ("offsets", f"{prefix}.idx has offsets that are none", inspect)
     for other in (1, 2, 4, 8):
         if other != item and facts["bin"] * item == need * other:
-            said = f"{prefix}.idx says {item} bytes an id, and the .bin has {other}: training would read garbage"
-            return "type", said, inspect
+            describe = f"{prefix}.idx says {item} bytes an id, and the .bin has {other}: training would read garbage"
+            return "type", describe, inspect
     state = "cut off" if facts["bin"] < need else "longer than its .idx says"
     return "size", f"{prefix}.bin has {facts['bin']:,} bytes and should have {need:,}: it is {state}", inspect
 
@@ -132,8 +133,8 @@ def shard_fault(path: str, facts: Facts) -> Fault | None:
     if facts["magic"] not in MAGICS or facts["version"] != 1 or facts["item"] not in (2, 4):
         return "no shard", f"{path} does not begin as a nanoGPT shard does", inspect
     if facts["tokens"] <= 0:
-        said = f"{path}: its header says {facts['tokens']} tokens, as a writer leaves it that was killed"
-        return "unfinished", f"{said}; NanogptDataset would never end", inspect
+        describe = f"{path}: its header says {facts['tokens']} tokens, as a writer leaves it that was killed"
+        return "unfinished", f"{describe}; NanogptDataset would never end", inspect
     need = HEADER + facts["tokens"] * facts["item"]
     if facts["bin"] != need:
         state = "cut off" if facts["bin"] < need else "longer than its header says"
@@ -163,44 +164,44 @@ def _grouped(plan: Plan, faults: list[tuple[str, str, str, str, str]]) -> Iterat
                 yield Finding("error", "bad-shard", text, fix)
 
 
-def _unread(names: Iterable[str], looked: Any, found: Found) -> Iterator[Finding]:
-    missing = sum(name not in looked for name in dict.fromkeys(names)) if found.answer else 0
+def _unread(names: Iterable[str], looked: Any, data: DataFacts) -> Iterator[Finding]:
+    missing = sum(name not in looked for name in dict.fromkeys(names)) if data.answer else 0
     if missing:
         message = f"{missing} shards were not looked at: the file system is slow, and the time for it was over."
         yield Finding("note", "not-looked-at", message)
 
 
-def bos(plan: Plan, found: Found) -> Iterator[Finding]:
+def bos(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """With align_to_bos sequences begin where .bos.idx says; AutoModel's own tool writes byte offsets into it, which
     its reader takes for positions, and then hardly a sequence begins at a document.
     """
     key = "dataset.bos_token"
-    if not automodel.aligns(plan.config):
+    if not datasets.aligns(plan.config):
         return
-    token = automodel.get(plan.config, key)
+    token = dotted.get(plan.config, key)
     if token is None:
-        message = f"{said(plan, 'dataset.align_to_bos')} needs {key}, which is not given."
+        message = f"{describe(plan, 'dataset.align_to_bos')} needs {key}, which is not given."
         yield Finding("error", "bos-index", message, f"+{key}=ID, the id of BOS in record.json")
         return
-    for _, record in found.records:
+    for _, record in data.records:
         made = (record.get("tokenizer") or {}).get("bos_id")
         if made is not None and made != token:
-            message = f"{said(plan, key)}: documents of the data begin with the id {made}."
+            message = f"{describe(plan, key)}: documents of the data begin with the id {made}."
             yield Finding("error", "bos-index", message, f"{key}={made}")
             return
-    for path, facts in found.answer.get("files", {}).items():
+    for path, facts in data.answer.get("files", {}).items():
         index = facts.get("bos")
         if "elsewhere" in facts or "tokens" not in facts or facts.get("error"):
             continue
         name = f"{path.removesuffix('.bin')}.bos.idx"
         if index is None:
-            message = f"{said(plan, 'dataset.align_to_bos')}: there is no {name}; every token is searched for BOS."
+            message = f"{describe(plan, 'dataset.align_to_bos')}: there is no {name}; every token is searched for BOS."
             yield Finding("warning", "bos-index", message, "data-prep -c nanogpt writes it")
             return
         beyond = index["last"] is None or index["last"] >= facts["tokens"]
         if index["size"] % 4 or beyond or any(at != token for at in index["ids"]):
             others = f"positions of the ids {', '.join(map(str, index['ids'][:3]))}"
             what = "byte offsets, or those of another file" if beyond else others
-            message = f"{said(plan, 'dataset.align_to_bos')}: {name} holds {what}, not positions of {token}."
+            message = f"{describe(plan, 'dataset.align_to_bos')}: {name} holds {what}, not positions of {token}."
             yield Finding("error", "bos-index", message, "prepare it again with data-prep -c nanogpt")
             return

@@ -1,4 +1,4 @@
-"""Every `_target_`: that it is there, and that it takes the keywords beside it.
+"""Every `_target_`: it exists, and takes the keywords beside it.
 
 AutoModel resolves all of them when it loads the config, and calls them one by one, the model (minutes) before the data.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import keys, loader
 from automodel_launch.backends.automodel import schema as schemas
 from automodel_launch.backends.automodel.checks.keys import ignored, kind, one_of, unknown
 from automodel_launch.backends.automodel.checks.user_code import in_file, in_module
 from automodel_launch.backends.automodel.schema import Signature, renamed
-from automodel_launch.plan.describe import written
+from automodel_launch.config import dotted
+from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import alike, did_you_mean, nearest
@@ -32,7 +33,7 @@ def exist(plan: Plan) -> Iterator[Finding]:
     """Names that AutoModel cannot find, as far as that can be known here."""
     for key, path in _named(plan):
         if not isinstance(path, str):
-            message = f"{written(plan, key, path)} is not a text: a dotted path, or FILE.py:NAME."
+            message = f"{describe_value(plan, key, path)} is not a string: give a dotted path, or FILE.py:NAME."
             yield Finding("error", "wrong-type", message, f"{key}=package.module.Name")
         elif "${" in path:
             continue
@@ -48,32 +49,29 @@ def exist(plan: Plan) -> Iterator[Finding]:
 
 def arguments(plan: Plan) -> Iterator[Finding]:
     """Keywords that a target does not take, ones that it must have, and values of the wrong kind."""
-    if not automodel.trains(plan.recipe):
-        return
-    read = {*(schemas.load().top(automodel.recipe_class(plan.config)) or plan.config)}
-    read |= {key for key in plan.config if key.startswith(automodel.VALIDATION)}
-    for key, section in automodel.built(plan.config):
+    read = {*(schemas.load().top(loader.recipe_class(plan.config)) or plan.config)}
+    read |= {key for key in plan.config if key.startswith(keys.VALIDATION)}
+    for key, section in loader.built(plan.config):
         path = section["_target_"]
         taken = _signature(key, path) if isinstance(path, str) and key not in _UNUSED else None
         if taken is not None and key.partition(".")[0] in read:
             yield from _arguments(plan, key, section, taken)
 
 
-def loader(plan: Plan) -> Iterator[Finding]:
+def dataloader(plan: Plan) -> Iterator[Finding]:
     """`dataloader._target_` names one of two classes, neither of which is used: AutoModel has its own."""
     for key in ("dataloader", "validation_dataloader"):
-        target = automodel.get(plan.config, f"{key}._target_")
-        if automodel.trains(plan.recipe) and isinstance(target, str) and target not in (*_LOADERS, ""):
+        target = dotted.get(plan.config, f"{key}._target_")
+        if isinstance(target, str) and target not in (*_LOADERS, ""):
             yield one_of(plan, f"{key}._target_", target, _LOADERS)
 
 
 def _named(plan: Plan) -> Iterator[tuple[str, Any]]:
-    """(key, path) of what AutoModel's loader resolves: `_target_`, and texts at keys that end in `_fn`."""
-    if automodel.trains(plan.recipe):
-        yield from ((f"{key}._target_", section["_target_"]) for key, section in automodel.built(plan.config))
-        for key, value in automodel.leaves(plan.config):
-            if key.endswith("_fn") and isinstance(value, str):
-                yield key, value
+    """(key, path) of what AutoModel's loader resolves: `_target_`, and strings at keys that end in `_fn`."""
+    yield from ((f"{key}._target_", section["_target_"]) for key, section in loader.built(plan.config))
+    for key, value in dotted.leaves(plan.config):
+        if key.endswith("_fn") and isinstance(value, str):
+            yield key, value
 
 
 def _in_automodel(plan: Plan, key: str, path: str) -> Iterator[Finding]:
@@ -85,7 +83,7 @@ def _in_automodel(plan: Plan, key: str, path: str) -> Iterator[Finding]:
     wanted = owner if method else path
     known = [other for other in (*schema.data["aliases"], *schema.data["targets"]) if other.startswith("nemo_")]
     near = next(iter(schema.with_name(wanted.rpartition(".")[2])), None) or nearest(wanted, known)
-    message = f"{written(plan, key, path)}: AutoModel {schemas.VERSION} has no such name."
+    message = f"{describe_value(plan, key, path)}: AutoModel {schemas.VERSION} has no such name."
     fix = f"{key}={near}{method}" if near else "python -c 'import MODULE' in the job's environment shows what there is"
     yield Finding("error", "unknown-target", message, fix)
 
@@ -98,7 +96,9 @@ def _in_transformers(plan: Plan, key: str, path: str) -> Iterator[Finding]:
         return
     near = nearest(path, known)
     if near and alike(path.rpartition(".")[2], near.rpartition(".")[2]):
-        message = f"{written(plan, key, path)}: transformers {schemas.load().data['transformers']} has no such name."
+        message = (
+            f"{describe_value(plan, key, path)}: transformers {schemas.load().data['transformers']} has no such name."
+        )
         yield Finding("error", "unknown-target", message, f"{key}={near}")
 
 
@@ -106,7 +106,7 @@ def _signature(key: str, path: str) -> Signature | None:
     """What AutoModel makes of the section at `key`, or None where that is not known."""
     schema = schemas.load()
     home = schema.home(path)
-    if key == "dataset" or key.startswith(automodel.VALIDATION):
+    if key == "dataset" or key.startswith(keys.VALIDATION):
         home = schema.data["datasets"].get(home, home)
     elif key == "optimizer" and path.startswith("dion."):
         home = schema.data["dion"].get(path.rpartition(".")[2], home)
@@ -114,7 +114,7 @@ def _signature(key: str, path: str) -> Signature | None:
 
 
 def _arguments(plan: Plan, key: str, section: Mapping[str, Any], taken: Signature) -> Iterator[Finding]:
-    top = "dataset" if key.startswith(automodel.VALIDATION) else key
+    top = "dataset" if key.startswith(keys.VALIDATION) else key
     given = _GIVEN.get(top, ())
     what = str(section["_target_"])
     for name, value in section.items():
@@ -129,11 +129,11 @@ def _arguments(plan: Plan, key: str, section: Mapping[str, Any], taken: Signatur
         elif _is_config(what):
             yield ignored(plan, f"{key}.{name}", value, taken.params, f"in {what}")
         elif name not in _HANDED_ON and any(alike(name, other) for other in taken.params):
-            message = f"{written(plan, f'{key}.{name}', value)}: {what} has no such parameter."
+            message = f"{describe_value(plan, f'{key}.{name}', value)}: {what} has no such parameter."
             yield Finding("error", "unknown-key", f"{message}{did_you_mean(name, taken.params)}", f"~{key}.{name}")
     missing = [name for name in taken.required if name not in section and name not in (*given, "tokenizer", "batch")]
     if missing and not key.endswith("_fn"):
-        message = f"{written(plan, key, dict(section))}: {what} needs {', '.join(missing)}."
+        message = f"{describe_value(plan, key, dict(section))}: {what} needs {', '.join(missing)}."
         yield Finding("error", "missing-key", message, f"+{key}.{missing[0]}=...")
 
 
@@ -142,4 +142,4 @@ def _is_config(path: str) -> bool:
     return path.startswith("transformers.") and path.endswith("Config")
 
 
-CHECKS = (exist, arguments, loader)
+CHECKS = (exist, arguments, dataloader)

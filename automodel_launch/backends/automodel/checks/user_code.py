@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
-from automodel_launch.plan.describe import written
+from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.packaging import PlannedFile
 from automodel_launch.plan.plan import Plan
@@ -18,11 +18,11 @@ def in_file(plan: Plan, key: str, path: str) -> Iterator[Finding]:
     """`FILE.py:NAME`; the job reads a relative FILE in its own copy of the code."""
     file, _, name = path.partition(":")
     if not file.endswith(".py"):
-        message = f"{written(plan, key, path)}: before the colon stands a .py file."
+        message = f"{describe_value(plan, key, path)}: before the colon stands a .py file."
         yield Finding("error", "unknown-target", message, f"{key}=package.module.Name, or FILE.py:NAME")
     elif file.startswith("/"):
         if plan.visible and not Path(file).is_file():
-            message = f"{written(plan, key, path)}: there is no {file}."
+            message = f"{describe_value(plan, key, path)}: there is no {file}."
             yield Finding(
                 "error", "unknown-target", message, f"{key}=FILE.py:{name}, with FILE.py below a path of `code`"
             )
@@ -41,7 +41,7 @@ def in_module(plan: Plan, key: str, path: str) -> Iterator[Finding]:
     )
     if own and not beside and not steered:
         module, _, name = path.rpartition(".")
-        message = f"{written(plan, key, path)}: {top} travels, but is not on the job's Python path."
+        message = f"{describe_value(plan, key, path)}: {top} travels, but is not on the job's Python path."
         yield Finding("error", "unknown-target", message, f"{key}={module.replace('.', '/')}.py:{name}")
 
 
@@ -49,13 +49,13 @@ def _travelling(plan: Plan, key: str, path: str, file: str, name: str) -> Iterat
     wanted = posixpath.normpath(f"code/{file}")
     found = next((planned for planned in plan.files if planned.path == wanted), None)
     if found is None:
-        message = f"{written(plan, key, path)}: {file} does not travel with the job."
+        message = f"{describe_value(plan, key, path)}: {file} does not travel with the job."
         folder = posixpath.dirname(file) or file
         yield Finding("error", "stays-here", message, f'code = ["{folder}"] in the profile, or run.env.code=[{folder}]')
         return
     names = _names(found)
     if names is not None and name not in names:
-        message = f"{written(plan, key, path)}: {file} has no '{name}'."
+        message = f"{describe_value(plan, key, path)}: {file} has no '{name}'."
         yield Finding("error", "unknown-target", message, (did_you_mean(name, names) or f" {file} has {names}").strip())
 
 

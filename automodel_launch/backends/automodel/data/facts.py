@@ -1,6 +1,7 @@
-"""What lies at the places that a plan names: data, tokenizers, the model, directories to write. Looked at once a plan.
+"""Facts about what a plan names: data, tokenizers, the model, directories to write. Collected once a plan.
 
-Here by calling look.py, on a cluster by sending it there with the other questions. The answer has the same form.
+On this machine by calling probe.py, on a cluster by sending it there in the round trip that other questions take too.
+The answer has the same form.
 """
 
 from __future__ import annotations
@@ -13,37 +14,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.backends.automodel import keys as automodel
-from automodel_launch import executors
-from automodel_launch.backends.hub import cache
+from automodel_launch.backends.automodel import datasets, references
 from automodel_launch.backends.automodel.data import probe
-from automodel_launch.backends.automodel.model import shape as model_shape
-from automodel_launch.plan import mounts as mounts_
+from automodel_launch.backends.automodel.model import section, shape
 from automodel_launch.backends.automodel.model.shape import Shape
+from automodel_launch.backends.hub import cache
+from automodel_launch.config import dotted
+from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import LATE, Result
 
-HERE_S = 20.0  # a dead file system ends the look here, too
-THERE_S = 6.0  # less than questions.EACH_S, so that what was found in time comes back
+HERE_S = 20.0  # a file system that does not answer ends the probe here, too
+THERE_S = 6.0  # less than questions.EACH_S, so that the facts collected in time come back
 MOST = 60_000  # characters of a request: it goes through command lines, of which one word may have 128 KiB
 OBJECT_STORAGE = ("s3://", "msc://")  # indexed_dataset.py, _is_object_storage_path
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
-_ENDING = "print(json.dumps(look(json.loads(sys.argv[1]))))\n"
+_ENDING = "print(json.dumps(answer(json.loads(sys.argv[1]))))\n"
 
 Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Found:
-    """`answer` is look.look's; a path that it has no facts about was not asked for, or there was no time for it."""
+class DataFacts:
+    """`answer` is that of probe.answer; a path that it says nothing about was not asked for, or the time was over."""
 
     answer: Mapping[str, Mapping[str, Facts]]
     config: Mapping[str, Any]  # of the training
     visible: bool
 
-    def facts(self, kind: str, path: str) -> Facts:
-        """What was found out about a path, `elsewhere` where it could not be looked at."""
+    def about(self, kind: str, path: str) -> Facts:
+        """The facts about a path; `elsewhere` where it could not be reached."""
         return self.answer.get(kind, {}).get(path, {"elsewhere": True})
 
     @property
@@ -53,18 +54,18 @@ class Found:
 
     def shape(self) -> Shape | None:
         """The model's numbers, also from a config.json on the cluster."""
-        section = automodel.model_section(self.config)
-        loaded = self.facts("folders", section.place).get("config") if section and section.place else None
-        return model_shape.read(self.config, self.visible, loaded if isinstance(loaded, dict) else None)
+        model = section.read(self.config)
+        loaded = self.about("folders", model.place).get("config") if model and model.place else None
+        return shape.read(self.config, self.visible, loaded if isinstance(loaded, dict) else None)
 
 
-def here(plan: Plan) -> Found:
-    """Look on this machine."""
-    return Found(probe.look(_request(plan, HERE_S)), plan.config, plan.visible)
+def here(plan: Plan) -> DataFacts:
+    """The facts on this machine."""
+    return DataFacts(probe.answer(_request(plan, HERE_S)), plan.config, plan.visible)
 
 
 def question(plan: Plan) -> str | None:
-    """The same for bash on the cluster; None where there is nothing to look at, or too much to ask for."""
+    """The same for bash on the cluster; None where there is nothing to ask about, or too much."""
     request = _request(plan, THERE_S)
     text = json.dumps(request, separators=(",", ":"))
     if not any(request[kind] for kind in _ASKED) or len(text) > MOST:
@@ -73,14 +74,14 @@ def question(plan: Plan) -> str | None:
 
 
 def too_much(plan: Plan) -> bool:
-    """The config names more than can be asked for."""
+    """The config names more than one question can hold."""
     return len(json.dumps(_request(plan, THERE_S))) > MOST
 
 
-def read(plan: Plan, answer: Result) -> Found | str:
+def read(plan: Plan, answer: Result) -> DataFacts | str:
     """The answer to `question`, or why there is none."""
     try:
-        return Found(json.loads(answer.text.rpartition("\n")[2]), plan.config, False)
+        return DataFacts(json.loads(answer.text.rpartition("\n")[2]), plan.config, False)
     except ValueError:
         pass
     if answer.code == LATE:
@@ -92,7 +93,8 @@ _ASKED = ("blends", "globs", "pairs", "shards", "folders", "writable")
 
 
 def _request(plan: Plan, seconds: float) -> dict[str, Any]:
-    """What look.look wants to know."""
+    """What probe.answer is asked for."""
+    tokenizers = (tokenizer_file(plan, value) for _, value in datasets.data_tokenizers(plan.config))
     request: dict[str, Any] = {
         "mounts": [[mount.target, mount.source] for mount in plan.mounts],
         "seconds": seconds,
@@ -100,20 +102,22 @@ def _request(plan: Plan, seconds: float) -> dict[str, Any]:
         "globs": [],
         "pairs": [],
         "shards": [],
-        "bos": automodel.aligns(plan.config),
+        "bos": datasets.aligns(plan.config),
         "folders": [path for _, path in folders(plan)],
         "wanted": ["config.json", *TOKENIZER_FILES],
-        "writable": [path for _, path in directories(plan)],
-        "tokenizers": [path for _, value in automodel.data_tokenizers(plan.config) if (path := tokenizer(plan, value))],
-        "made": [manifest.get("tokenizer") for manifest in plan.artifacts.values()],
+        "writable": [path for _, path in references.outputs(plan.config)],
+        "tokenizers": [path for path in tokenizers if path],
+        "recorded": [manifest.get("tokenizer") for manifest in plan.artifacts.values()],
     }
-    for key, value in automodel.data_paths(plan.config):
-        if automodel.left_to_the_job(value) or not value:
+    for key, value in datasets.data_paths(plan.config):
+        if dotted.left_to_the_job(value) or not value:
             continue
         if key.endswith("file_pattern"):
             request["shards"] += [str(one) for one in (value if isinstance(value, list) else [value]) if _absolute(one)]
-        else:
-            request[kind_of_paths(value)] += list(probe.prefixes(value)) if _pairs(value) else _known(value)
+        elif kind_of_paths(value) == "pairs":
+            request["pairs"] += probe.prefixes(value)
+        elif _absolute(value):
+            request[kind_of_paths(value)].append(value)
     for kind in _ASKED:
         request[kind] = list(dict.fromkeys(request[kind]))
     return request
@@ -126,44 +130,21 @@ def kind_of_paths(value: Any) -> str:
     return "globs" if isinstance(value, str) and any(mark in value for mark in "*?[") else "pairs"
 
 
-def _pairs(value: Any) -> bool:
-    return kind_of_paths(value) == "pairs"
-
-
-def _known(value: Any) -> list[str]:
-    return [value] if _absolute(value) else []
-
-
 def _absolute(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("/")
 
 
 def folders(plan: Plan) -> Iterator[tuple[str, str]]:
     """(key, path) of the directories of tokenizers and of the model; what is no path is a hub id."""
-    place = automodel.model_place(plan.config)
-    for key, value in (*automodel.tokenizers(plan.config), *([place] if place else [])):
-        if not automodel.left_to_the_job(value) and is_path(value, plan.visible):
-            yield key, value
+    for reference in references.references(plan.config):
+        if reference.kind in ("tokenizer", "model") and not dotted.left_to_the_job(reference.value):
+            if cache.is_path(reference.value, plan.visible):
+                yield reference.key, reference.value
 
 
-def is_path(value: str, visible: bool = True) -> bool:
-    """A directory, and no hub id; a relative one is only known where this machine is the job's."""
-    return value.startswith(("/", "./", "../", "~")) or (visible and os.path.isdir(value))  # noqa: PTH112  # a long name
-
-
-def directories(plan: Plan) -> Iterator[tuple[str, str]]:
-    """(key, path) of the directories that the training writes: its data's index, and checkpoints."""
-    for key, path in (
-        *automodel.index_dirs(plan.config),
-        (automodel.CHECKPOINT_DIR, automodel.checkpoint_dir(plan.config)),
-    ):
-        if path is not None and _absolute(path) and not automodel.left_to_the_job(path):
-            yield key, path
-
-
-def tokenizer(plan: Plan, value: str) -> str | None:
+def tokenizer_file(plan: Plan, value: str) -> str | None:
     """tokenizer.json of a directory, or of a hub id in this machine's cache."""
-    if automodel.left_to_the_job(value):
+    if dotted.left_to_the_job(value):
         return None
     if value.startswith("/"):
         return f"{value.rstrip('/')}/tokenizer.json"
@@ -172,7 +153,7 @@ def tokenizer(plan: Plan, value: str) -> str | None:
 
 
 def outside(plan: Plan, path: str) -> str:
-    """Where a path of the job's container lies, for a message; empty where it is the same."""
+    """Where a path of the job's container is outside it, for a message; empty where it is the same."""
     seen = plan.mounts
     place = mounts_.outside(path, seen) if seen else None
     return f" ({place} outside the container)" if place and place != path else ""

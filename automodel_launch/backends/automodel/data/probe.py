@@ -1,6 +1,6 @@
-"""Looks at data where they lie and says what is there; judging it is checks/'s business.
+"""Collects facts about data on the machine where it runs; checks/ judges them.
 
-The launcher calls `look` for this machine, and sends this very file to a login node, as a script for its Python. So it
+The launcher calls `answer` for this machine, and sends this file to a login node, as a script for its Python. So it
 needs nothing but the standard library of Python 3.6. Of a shard it reads sizes, headers and a few thousand ids, never
 all of it.
 
@@ -21,27 +21,27 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 HEADER = struct.Struct("<9sQBQQ")
-CODES = {1: "B", 2: "b", 3: "h", 4: "i", 5: "q", 8: "H"}  # of whole numbers; 6 and 7 are float64 and float32
-SAMPLED = 64  # shards of which ids are read, spread over all
-SAMPLE = 4096  # bytes from a sampled shard's begin and from its end
-LARGEST = 4 << 20  # bytes of a JSON file that is read whole
+CODES = {1: "B", 2: "b", 3: "h", 4: "i", 5: "q", 8: "H"}  # of integers; 6 and 7 are float64 and float32
+SAMPLED = 64  # shards of which ids are read, spread evenly over all
+SAMPLE = 4096  # bytes from the start and from the end of a sampled shard
+LARGEST = 4 << 20  # bytes of the largest JSON file that is read
 LARGEST_TOKENIZER = 64 << 20
 _MAGIC, _LEGACY = 278895051, 20240520
 
 
-class Looker:
-    """One look: `mounts` lead from a path of the job to one of this machine, and `seconds` is all the time there is."""
+class Prober:
+    """One probe: `mounts` map a path of the job to one of this machine; it ends after `seconds`."""
 
     def __init__(self, mounts: List[List[str]], seconds: float) -> None:
         self.mounts = sorted(mounts, key=lambda mount: -len(mount[0]))
         self.end = time.monotonic() + seconds
 
     def late(self) -> bool:
-        """There is no time left."""
+        """The time is over."""
         return time.monotonic() > self.end
 
     def place(self, path: str) -> Optional[str]:
-        """Where a path of the job lies here; None: on no mount, or behind a variable that this shell does not have."""
+        """Where a path of the job is on this machine; None: on no mount, or its variable is not set in this shell."""
         if not self.mounts:
             return path
         for target, source in self.mounts:
@@ -51,7 +51,7 @@ class Looker:
         return None
 
     def back(self, path: str, asked: str, here: str) -> str:
-        """The job's name of a file that a pattern has matched here."""
+        """The job's path of a file that a pattern matched here."""
         kept = os.path.commonprefix([asked[::-1], here[::-1]])[::-1]
         return asked[: len(asked) - len(kept)] + path[len(here) - len(kept) :]
 
@@ -70,7 +70,7 @@ class Looker:
         return {"files": [self.back(path, pattern, here) for path in sorted(glob.glob(here))]}
 
     def pair(self, prefix: str, sampled: bool) -> Dict[str, Any]:
-        """Sizes of PREFIX.bin and .idx, and of the .idx header, first length, second offset, and the last ones."""
+        """Sizes of PREFIX.bin and .idx; of the .idx the header, the first length, the second offset, and the last ones."""
         here = self.place(prefix)
         if here is None:
             return {"elsewhere": True}
@@ -117,7 +117,7 @@ class Looker:
         return found
 
     def folder(self, path: str, wanted: List[str]) -> Dict[str, Any]:
-        """Which of the wanted names a directory has, and the text of its config.json."""
+        """Which of the wanted names a directory has, and the content of its config.json."""
         here = self.place(path)
         if here is None:
             return {"elsewhere": True}
@@ -129,9 +129,9 @@ class Looker:
         return found
 
     def writable(self, path: str) -> Dict[str, Any]:
-        """Whether a directory can be made or written: the nearest one above it that is there, and what is wrong.
+        """Whether a directory can be created or written: the nearest existing one above it, and the error.
 
-        By its rights and whether its file system is read-only; nothing is written, so a full quota is not found.
+        Told from permissions and a read-only mount; nothing is written, so a full quota is not found.
         """
         here = self.place(path)
         if here is None:
@@ -153,8 +153,8 @@ class Looker:
         found = _json(os.path.join(os.path.dirname(os.path.realpath(here)), "record.json")).get("value")
         return {key: found.get(key) for key in ("tokenizer", "dtype")} if isinstance(found, dict) else {}
 
-    def tokenizer(self, path: str, said: bool) -> Dict[str, Any]:
-        """Digests of a tokenizer.json: of the file, and, if asked for, of what it says."""
+    def tokenizer(self, path: str, rules: bool) -> Dict[str, Any]:
+        """Digests of a tokenizer.json: of the file and, with `rules`, of its meaning."""
         here = self.place(path)
         if here is None:
             return {"elsewhere": True}
@@ -164,11 +164,11 @@ class Looker:
         except OSError:
             return {"missing": True}
         found = {"sha256": hashlib.sha256(content).hexdigest()}
-        return dict(found, rules=_rules(content)) if said else found
+        return dict(found, rules=_rules(content)) if rules else found
 
 
 def _rules(content: bytes) -> str:
-    """A digest of what a tokenizer.json says, without its form, and without what only saving it has set."""
+    """A digest of a tokenizer.json that leaves out its formatting, and what only saving it has set."""
     try:
         value = json.loads(content.decode("utf-8"))
         kept = {k: v for k, v in value.items() if k not in ("truncation", "padding")}
@@ -215,7 +215,7 @@ def _number(file: int, form: str, offset: int) -> int:
 
 
 def _ids(path: str, code: str, start: int, size: int) -> Dict[str, int]:
-    """Smallest and largest id of a few thousand, from the begin and the end of a file of little-endian ids."""
+    """Smallest and largest id of a few thousand, from the start and the end of a file of little-endian ids."""
     item = array.array(code).itemsize
     count = (size - start) // item
     most = SAMPLE // item
@@ -257,7 +257,7 @@ def _at(file: Any, offset: int, count: int) -> bytes:
 
 
 def prefixes(value: Any) -> Iterator[str]:
-    """Everything in a blend that may be a prefix: each text that is no number."""
+    """Everything in a blend that may be a prefix: each string that is no number."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
@@ -273,44 +273,44 @@ def without_ending(prefix: str) -> str:
     return prefix[:-4] if prefix.endswith((".bin", ".idx")) else prefix
 
 
-def look(request: Dict[str, Any]) -> Dict[str, Any]:
+def answer(request: Dict[str, Any]) -> Dict[str, Any]:
     """Answers by the request's own keys, each a mapping by path; what there was no time for is missing from it.
 
     `pairs`, `globs` and `blends` name Megatron data, `shards` patterns of nanoGPT files, and `bos` whether their
-    .bos.idx matter; `folders` are looked through for the names in `wanted`; `tokenizers` are files, and `made` is
-    {path, sha256} of those behind the data, where that is known already.
+    .bos.idx matter; `folders` are searched for the names in `wanted`; `tokenizers` are files, and
+    `recorded` is {path, sha256} of those that made the data, where that is known already.
     """
-    looker = Looker(request["mounts"], request["seconds"])
-    answer: Dict[str, Any] = {"globs": {pattern: looker.matches(pattern) for pattern in request["globs"]}}
-    answer["blends"] = {path: looker.blend(path) for path in request["blends"]}
+    prober = Prober(request["mounts"], request["seconds"])
+    facts: Dict[str, Any] = {"globs": {pattern: prober.matches(pattern) for pattern in request["globs"]}}
+    facts["blends"] = {path: prober.blend(path) for path in request["blends"]}
     outputs = list(request["blends"]) + [os.path.dirname(pattern) for pattern in request["shards"]]
-    answer["records"] = {path: looker.record(path) for path in outputs}
-    answer["folders"] = {path: looker.folder(path, request["wanted"]) for path in request["folders"]}
-    answer["writable"] = {path: looker.writable(path) for path in request["writable"]}
-    answer["shards"] = {pattern: looker.matches(pattern) for pattern in request["shards"]}
-    answer["tokenizers"] = _tokenizers(looker, request, answer["records"])
-    pairs = list(request["pairs"]) + [p for found in answer["blends"].values() for p in prefixes(found.get("value"))]
-    pairs += [os.path.splitext(path)[0] for found in answer["globs"].values() for path in found.get("files", [])]
-    answer["pairs"] = _each(looker, pairs, looker.pair)
-    files = [path for found in answer["shards"].values() for path in found.get("files", [])]
-    answer["files"] = _each(looker, files, lambda path, sampled: looker.shard(path, sampled, request["bos"]))
-    return answer
+    facts["records"] = {path: prober.record(path) for path in outputs}
+    facts["folders"] = {path: prober.folder(path, request["wanted"]) for path in request["folders"]}
+    facts["writable"] = {path: prober.writable(path) for path in request["writable"]}
+    facts["shards"] = {pattern: prober.matches(pattern) for pattern in request["shards"]}
+    facts["tokenizers"] = _tokenizers(prober, request, facts["records"])
+    pairs = list(request["pairs"]) + [p for found in facts["blends"].values() for p in prefixes(found.get("value"))]
+    pairs += [os.path.splitext(path)[0] for found in facts["globs"].values() for path in found.get("files", [])]
+    facts["pairs"] = _each(prober, pairs, prober.pair)
+    files = [path for found in facts["shards"].values() for path in found.get("files", [])]
+    facts["files"] = _each(prober, files, lambda path, sampled: prober.shard(path, sampled, request["bos"]))
+    return facts
 
 
-def _each(looker: Looker, names: List[str], one: Callable[[str, bool], Dict[str, Any]]) -> Dict[str, Any]:
+def _each(prober: Prober, names: List[str], one: Callable[[str, bool], Dict[str, Any]]) -> Dict[str, Any]:
     names = list(dict.fromkeys(names))
     step = -(-len(names) // SAMPLED)
-    return {name: one(name, number % step == 0) for number, name in enumerate(names) if not looker.late()}
+    return {name: one(name, number % step == 0) for number, name in enumerate(names) if not prober.late()}
 
 
-def _tokenizers(looker: Looker, request: Dict[str, Any], records: Dict[str, Any]) -> Dict[str, Any]:
-    """Digests of the tokenizers, where there is one behind the data to compare them with."""
-    recorded = [record.get("tokenizer") for record in records.values()] + list(request["made"])
-    made = {one.get("path"): one.get("sha256") for one in recorded if isinstance(one, dict)}
-    if not made:
+def _tokenizers(prober: Prober, request: Dict[str, Any], records: Dict[str, Any]) -> Dict[str, Any]:
+    """Digests of the tokenizers, where the one that made the data is known."""
+    recorded = [record.get("tokenizer") for record in records.values()] + list(request["recorded"])
+    used = {one.get("path"): one.get("sha256") for one in recorded if isinstance(one, dict)}
+    if not used:
         return {}
-    found = {path: looker.tokenizer(path, False) for path in request["tokenizers"]}
-    if all(one.get("sha256") in made.values() for one in found.values()):
+    found = {path: prober.tokenizer(path, False) for path in request["tokenizers"]}
+    if all(one.get("sha256") in used.values() for one in found.values()):
         return found
-    paths = list(request["tokenizers"]) + [path for path in made if isinstance(path, str)]
-    return {path: looker.tokenizer(path, True) for path in paths}
+    paths = list(request["tokenizers"]) + [path for path in used if isinstance(path, str)]
+    return {path: prober.tokenizer(path, True) for path in paths}

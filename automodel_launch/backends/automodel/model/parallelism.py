@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from automodel_launch.backends.automodel.keys import Mesh
+from automodel_launch.backends.automodel.sections import Mesh
 
 
 @dataclass(frozen=True)

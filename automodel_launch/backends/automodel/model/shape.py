@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.backends.automodel import keys as automodel
+from automodel_launch.backends.automodel import keys
+from automodel_launch.backends.automodel.model import section as section_
 from automodel_launch.backends.hub import cache
+from automodel_launch.config import dotted
 
 GPT2_BUILDER = "build_gpt2_model"
 # Defaults of nemo_automodel.components.models.gpt2.build_gpt2_model and of transformers.GPT2Config.
@@ -26,7 +28,7 @@ _SYNONYMS = {
     "num_experts": ("num_local_experts", "n_routed_experts"),
 }
 # Families whose classes tie the output layer to the embedding unless told otherwise.
-_NO_NUMBERS = ("_target_", automodel.PRETRAINED, "name_or_path")
+_NO_NUMBERS = ("_target_", keys.PRETRAINED, "name_or_path")
 _TIED = {"gpt2", "gemma", "gemma2", "gemma3_text"}
 
 
@@ -85,12 +87,12 @@ def read(config: Mapping[str, Any], look: bool = True, loaded: Mapping[str, Any]
     `look` allows files: a directory that the config names, or a hub id in this machine's Hugging Face cache. `loaded`
     is what that directory's config.json holds, where it was read elsewhere.
     """
-    section = automodel.model_section(config)
+    section = section_.read(config)
     if section is None:
         return None
-    hidden = any(automodel.left_to_the_job(value) for value in section.written.values())
+    hidden = any(dotted.left_to_the_job(value) for value in section.written.values())
     numbers = {key: value for key, value in section.written.items() if key not in _NO_NUMBERS}
-    if section.place and not automodel.left_to_the_job(section.place):
+    if section.place and not dotted.left_to_the_job(section.place):
         path = _config_json(section.place) if look and not loaded else None
         found = _load(path) if path else loaded
         where = str(path) if path else f"{section.place}/config.json"

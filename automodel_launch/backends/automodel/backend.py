@@ -1,0 +1,71 @@
+"""NeMo AutoModel as a backend: what automodel_launch/backends asks, answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from automodel_launch import backends
+from automodel_launch.backends import Checkpoints, Config, Framework, Reference, Sizes
+from automodel_launch.backends.automodel import checkpoints, checks, datasets, schema, sections, sizes, trackers
+from automodel_launch.backends.automodel import references as references_
+from automodel_launch.backends.automodel.checks import data
+from automodel_launch.backends.trackers import Use
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote.probes import Results
+
+
+class AutoModel:
+    """Implements backends.Backend."""
+
+    framework: Framework | None = Framework(
+        title="AutoModel",
+        distribution="nemo-automodel",
+        package="nemo_automodel",
+        version=schema.VERSION,
+        checkout="/opt/Automodel",
+    )
+
+    def max_steps(self, config: Config) -> int | None:
+        """step_scheduler.max_steps."""
+        return sections.max_steps(config)
+
+    def checkpoint_dir(self, config: Config) -> str | None:
+        """checkpoint.checkpoint_dir; None where checkpoints are switched off."""
+        return checkpoints.checkpoint_dir(config)
+
+    def references(self, config: Config) -> Iterator[Reference]:
+        """Paths and hub ids in the sections of datasets, the model and checkpoints."""
+        return references_.references(config)
+
+    def trackers(self, config: Config) -> Iterator[Use]:
+        """The section `wandb`."""
+        return trackers.used(config)
+
+    def compiles(self, config: Config) -> str | None:
+        """The indexer of Megatron data, at a machine's first run, after the model is loaded."""
+        return "its indexer of Megatron data" if datasets.compiles(config) else None
+
+    def checkpoints(self, plan: Plan) -> Checkpoints | None:
+        """From `step_scheduler`, `checkpoint`, the model and the optimizer."""
+        return checkpoints.of(plan)
+
+    def sizes(self, plan: Plan) -> Sizes:
+        """From the model, the schedule and the data."""
+        return sizes.of(plan)
+
+    def checks(self, plan: Plan) -> Iterator[Finding]:
+        """The config against AutoModel's schema, sizes, memory, and data that this machine sees."""
+        for check in checks.CHECKS:
+            yield from check(plan)
+
+    def questions(self, plan: Plan) -> dict[str, str]:
+        """The probe of data and directories, where this machine does not see them."""
+        return data.questions(plan)
+
+    def judge(self, plan: Plan, answers: Results) -> Iterator[Finding]:
+        """Findings from the probe's answer."""
+        return data.judge(plan, answers)
+
+
+BACKEND: backends.Backend = AutoModel()

@@ -1,0 +1,66 @@
+"""How many checkpoints a run writes, where, and how large they are.
+
+A checkpoint holds the weights and the optimizer's states in the type in which they are stored (nemo_automodel,
+components/checkpoint); the last one also an export for transformers, in the published type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from automodel_launch.backends import Checkpoints
+from automodel_launch.backends.automodel import sections
+from automodel_launch.backends.automodel.keys import CHECKPOINT_DIR, CKPT_EVERY, KEEP_CHECKPOINTS
+from automodel_launch.backends.automodel.model import parameters, section, shape
+from automodel_launch.backends.automodel.model.memory import BYTES, moments
+from automodel_launch.config.dotted import get
+from automodel_launch.plan.plan import Plan
+
+
+def checkpoint_dir(config: Mapping[str, Any]) -> str | None:
+    """Where checkpoints go; None where they are switched off."""
+    if get(config, "checkpoint.enabled") is False:
+        return None
+    folder = get(config, "checkpoint.checkpoint_dir")
+    return folder if isinstance(folder, str) else None
+
+
+def kept_checkpoints(config: Mapping[str, Any]) -> int | None:
+    """How many recent checkpoints stay on disk; None: all of them."""
+    value = get(config, KEEP_CHECKPOINTS)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def consolidates(config: Mapping[str, Any]) -> bool:
+    """The last checkpoint also holds an export for transformers."""
+    return get(config, "checkpoint.save_consolidated") is not False
+
+
+def of(plan: Plan) -> Checkpoints | None:
+    """The checkpoints of a plan's run; None where there are none, or no number of steps."""
+    steps, directory = sections.steps(plan.config), checkpoint_dir(plan.config)
+    if steps is None or not steps.max_steps or directory is None:
+        return None
+    size, export = _bytes(plan)
+    return Checkpoints(
+        directory=directory,
+        steps=steps.max_steps,
+        every=steps.ckpt_every if steps.ckpt_every and steps.ckpt_every > 0 else None,
+        keep=kept_checkpoints(plan.config),
+        bytes=size,
+        export_bytes=export if consolidates(plan.config) else 0,
+        directory_key=CHECKPOINT_DIR,
+        every_key=CKPT_EVERY,
+        keep_key=KEEP_CHECKPOINTS,
+    )
+
+
+def _bytes(plan: Plan) -> tuple[int | None, int]:
+    """(of a checkpoint, of the export)."""
+    model = shape.read(plan.config, plan.visible)
+    count = parameters.count(model) if model else None
+    if model is None or count is None:
+        return None, 0
+    each = BYTES.get(section.precision(plan.config) or model.stored_as or "bfloat16", 2)
+    return count.total * each * (1 + moments(section.optimizer(plan.config))), count.total * each

@@ -1,0 +1,90 @@
+"""The datasets of a config, and the tokenizers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from automodel_launch.backends.automodel.keys import DATASETS, PRETRAINED, TRAIN_SAMPLES
+from automodel_launch.config.dotted import flatten, get
+
+MEGATRON_DATASET = "MegatronPretraining"
+NANOGPT_DATASET = "NanogptDataset"
+
+
+def datasets(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(key, class name, section) of each dataset in the config."""
+    for key in DATASETS:
+        section = config.get(key)
+        if isinstance(section, Mapping):
+            yield key, str(section.get("_target_", "")).rpartition(".")[2], section
+
+
+def data_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(key, value) of what names training data: Megatron's `paths`, nanoGPT's `file_pattern`."""
+    for key, kind, section in datasets(config):
+        leaf = {MEGATRON_DATASET: "paths", f"{MEGATRON_DATASET}Config": "paths", NANOGPT_DATASET: "file_pattern"}.get(
+            kind.rpartition(":")[2]
+        )
+        if leaf and leaf in section:
+            yield f"{key}.{leaf}", section[leaf]
+
+
+def index_dirs(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """(key, value) of where Megatron data keep their index; None: in PREFIX/cache, beside the data (gpt_dataset.py)."""
+    for key, kind, section in datasets(config):
+        if MEGATRON_DATASET in kind:
+            yield f"{key}.index_mapping_dir", section.get("index_mapping_dir")
+
+
+def aligns(config: Mapping[str, Any]) -> bool:
+    """Sequences of nanoGPT data begin at BOS tokens, which .bos.idx files tell the places of."""
+    return any(NANOGPT_DATASET in kind and section.get("align_to_bos") is True for _, kind, section in datasets(config))
+
+
+def compiles(config: Mapping[str, Any]) -> bool:
+    """Training needs a C++ compiler: MegatronPretraining builds its helper with torch's load_inline."""
+    return any(MEGATRON_DATASET in kind for _, kind, _ in datasets(config))
+
+
+def tokenizers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(key, directory or hub id) of each tokenizer: AutoModel's, and the `tokenizer:` of data preparation."""
+    for key, value in flatten(config):
+        parts = key.split(".")
+        if isinstance(value, str) and (parts == ["tokenizer"] or parts[-2:] == ["tokenizer", PRETRAINED]):
+            yield key, value
+
+
+def data_tokenizers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Those of them that belong to a dataset."""
+    return ((key, value) for key, value in tokenizers(config) if key.partition(".")[0] in DATASETS)
+
+
+def sequence(config: Mapping[str, Any]) -> tuple[str, int] | None:
+    """(key, tokens) of a training sequence."""
+    return next((found for found in sequences(config) if found[0].startswith("dataset.")), None)
+
+
+def sequences(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """(key, tokens) of a sequence of each dataset."""
+    for key in DATASETS:
+        for leaf in ("seq_length", "seq_len"):
+            value = get(config, f"{key}.{leaf}")
+            if isinstance(value, int) and not isinstance(value, bool):
+                yield f"{key}.{leaf}", value
+
+
+def endless(config: Mapping[str, Any]) -> bool:
+    """The training data have no length: NanogptDataset begins anew for ever, so that only max_steps ends the run."""
+    return any(key == "dataset" and NANOGPT_DATASET in kind for key, kind, _ in datasets(config))
+
+
+def train_samples(config: Mapping[str, Any]) -> int | None:
+    """`dataset.num_train_samples` of Megatron data."""
+    value = get(config, TRAIN_SAMPLES)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def validates(config: Mapping[str, Any]) -> bool:
+    """There is a validation data set; AutoModel takes every section whose name begins so."""
+    return any(str(key).startswith("validation_dataset") and value for key, value in config.items())

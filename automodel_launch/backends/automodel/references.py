@@ -1,0 +1,29 @@
+"""What a config names outside itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from automodel_launch.backends import Config, Reference
+from automodel_launch.backends.automodel.checkpoints import checkpoint_dir
+from automodel_launch.backends.automodel.datasets import data_paths, index_dirs, tokenizers
+from automodel_launch.backends.automodel.keys import CHECKPOINT_DIR
+from automodel_launch.backends.automodel.model.section import place
+from automodel_launch.config.dotted import left_to_the_job
+
+
+def references(config: Config) -> Iterator[Reference]:
+    """Everything that the config names outside itself."""
+    yield from (Reference("data", key, value) for key, value in data_paths(config))
+    yield from (Reference("tokenizer", key, value) for key, value in tokenizers(config))
+    model = place(config)
+    if model:
+        yield Reference("model", *model)
+    yield from (Reference("output", key, path) for key, path in outputs(config))
+
+
+def outputs(config: Config) -> Iterator[tuple[str, str]]:
+    """(key, absolute path) of the directories that the training writes: its data's index, and checkpoints."""
+    for key, path in (*index_dirs(config), (CHECKPOINT_DIR, checkpoint_dir(config))):
+        if isinstance(path, str) and path.startswith("/") and not left_to_the_job(path):
+            yield key, path

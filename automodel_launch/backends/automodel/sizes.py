@@ -1,0 +1,26 @@
+"""A training in numbers, for the preview."""
+
+from __future__ import annotations
+
+from automodel_launch.backends import Sizes
+from automodel_launch.backends.automodel import datasets, sections
+from automodel_launch.backends.automodel.data import facts, tokens
+from automodel_launch.backends.automodel.model import parameters, shape
+from automodel_launch.plan.plan import Plan
+
+
+def of(plan: Plan) -> Sizes:
+    """The sizes of a plan's training; its data are probed where this machine sees them."""
+    steps, sequence = sections.steps(plan.config), datasets.sequence(plan.config)
+    model = shape.read(plan.config, plan.visible)
+    count = parameters.count(model) if model else None
+    a_step = steps.global_batch * sequence[1] if steps and sequence else None
+    total = a_step * steps.max_steps if a_step and steps and steps.max_steps else None
+    parts = tokens.of_training(plan.config, facts.here(plan)) if plan.visible else []
+    return Sizes(
+        parameters=count.total if count else None,
+        tokens_per_step=a_step,
+        tokens=total,
+        data_tokens=round(sum(part.tokens for part in parts)) or None,
+        epochs=tokens.epochs(parts, total) if parts and total else None,
+    )

@@ -1,0 +1,48 @@
+"""The run that a plan starts or resumes: its last checkpoint, its settings, and whether it is paused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from automodel_launch import backends, contract
+from automodel_launch.config.dotted import flatten
+from automodel_launch.jobs import rundir
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+
+
+def kept_for_the_job(plan: Plan) -> Iterator[Finding]:
+    """References to variables that only the job has are resolved there."""
+    for name in plan.deferred:
+        keys = [key for key, value in flatten(plan.config) if f"${{oc.env:{name}" in str(value)]
+        yield Finding("note", "kept-for-the-job", f"${{oc.env:{name}}} in {', '.join(keys)} is resolved in the job.")
+
+
+def resumes(plan: Plan) -> Iterator[Finding]:
+    """A run that has checkpoints resumes from the last one."""
+    directory = backends.of(plan.recipe).checkpoint_dir(plan.config)
+    step = rundir.last_step(directory) if directory and plan.visible else None
+    if step is not None:
+        message = f"run {plan.run_name} exists; it resumes from its checkpoint of step {step}."
+        yield Finding("note", "resumes", message, "--fresh starts a new run beside it")
+
+
+def paused(plan: Plan) -> Iterator[Finding]:
+    """A run with a stop file: its jobs would stop at once."""
+    if plan.visible and contract.STOP in plan.place.names(plan.run_dir):
+        file = f"{plan.run_dir}/{contract.STOP}"
+        message = f"run {plan.run_name} is paused: {file} exists, so its jobs end as soon as they start."
+        fix = "`python launch.py resume JOB` resumes its last job; or remove that file"
+        yield Finding("error", "paused", message, fix)
+
+
+def same_run(plan: Plan) -> Iterator[Finding]:
+    """A run that `--name` gives other settings than it was started with."""
+    changed = rundir.differences(plan.run_dir, plan.trained) if plan.visible else []
+    if changed:
+        listed = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
+        message = f"run {plan.run_name} was started with other settings; these differ: {listed}."
+        yield Finding("warning", "run-differs", message, "--fresh, or another --name, for a run of its own")
+
+
+CHECKS = (resumes, paused, same_run, kept_for_the_job)
