@@ -24,8 +24,9 @@ def brief(plan: Plan) -> Iterator[Row]:
     size = console.size(sum(file["bytes"] for file in data["files"]))
     leaves = len(list(flatten(plan.config)))
     yield "travels", f"{console.many(len(data['files']), 'file')}, {size}; config {plan.config_name}: {leaves} keys"
-    if plan.profile.env:
-        yield "forwards", console.cut(", ".join(plan.profile.env), console.width())
+    inherited = [name for name in plan.profile.env if name not in plan.agent["env"]]
+    if inherited:
+        yield "forwards", f"{console.listed(inherited)} (of this shell, where they are set)"
     if data["mounts"]:
         yield "mounts", f"{len(data['mounts'])}: {console.cut(console.listed(data['mounts'], 2), console.width())}"
     yield "plan", plan.plan_hash

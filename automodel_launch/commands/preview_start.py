@@ -41,7 +41,7 @@ def lines(plan: Plan, full: bool) -> Iterator[Row]:
     if text:
         yield "env", text if full else console.cut(text, 2 * console.width() - 30)
     if plan.profile.secrets:
-        yield "secrets", f"{console.listed(plan.profile.secrets)} (by name; values are never shown)"
+        yield "secrets", f"{console.listed(plan.profile.secrets)} (secret, by name; values are never shown)"
 
 
 def _word(word: str) -> str:

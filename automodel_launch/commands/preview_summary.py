@@ -41,7 +41,7 @@ def _where(plan: Plan, executor: Executor) -> str:
         parts.append(f"partition {own or profile.partition or 'is the default one'}")
     if "container_image" in executor.keys:
         image = executor.image(profile)
-        parts.append(f"image {image}" if image else "no container")
+        parts.append(f"image {image}" if image else "bare metal")
     return ", ".join(parts)
 
 

@@ -110,7 +110,7 @@ def test_without_a_time_limit(quick: None, bench: Bench) -> None:
 def test_where(quick: None, bench: Bench, mode: str, partition: str) -> None:
     bench.env(SLURM + 'run_partition = "short"\nbatch_partition = "long"\n')
     rows = dict(preview_summary.lines(bench.plan(profile="far", mode=mode), offline=True))
-    assert rows["where"] == f"slurm, 2 nodes x 8 processes = 16 ranks, partition {partition}, no container"
+    assert rows["where"] == f"slurm, 2 nodes x 8 processes = 16 ranks, partition {partition}, bare metal"
 
 
 def test_offline_says_what_was_not_looked_at(quick: None, bench: Bench) -> None:
@@ -119,7 +119,7 @@ def test_offline_says_what_was_not_looked_at(quick: None, bench: Bench) -> None:
     assert here["offline"] == "not looked at: whether slurm would take it now"
     there = dict(preview_summary.lines(bench.plan(profile="ssh"), offline=True))
     assert "data, tokenizers, the run's checkpoints" in there["offline"]
-    assert there["where"].endswith("through login, partition batch, no container")
+    assert there["where"].endswith("through login, partition batch, bare metal")
     assert "offline" not in dict(preview_summary.lines(bench.plan(), offline=True))
 
 
@@ -224,7 +224,14 @@ def test_setup_lines_and_environment(bench: Bench, capsys: pytest.CaptureFixture
     setup = 'setup_lines = ["export HF_TOKEN=hush", "export WANDB_API_KEY=$KEY", "ulimit -n 9"]\n'
     bench.env(setup + 'startup_commands = ["hostname"]\nenv_vars = { A = "b c" }\nsecrets = ["S"]\n')
     out = _shown(bench.plan(), capsys)
-    for row in ("HF_TOKEN=(not shown)", "WANDB_API_KEY=$KEY", "ulimit -n 9", "hostname", "A='b c'", "S (by name"):
+    for row in (
+        "HF_TOKEN=(not shown)",
+        "WANDB_API_KEY=$KEY",
+        "ulimit -n 9",
+        "hostname",
+        "A='b c'",
+        "S (secret, by name",
+    ):
         assert row in out
     assert "hush" not in out
 
