@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from automodel_launch.backends.data import facts, probe
 
 from automodel_launch.backends.automodel import checks
 from automodel_launch.backends.automodel.checks import data, nanogpt
 from automodel_launch.backends.automodel.checks import directories as own_directories
-from automodel_launch.backends.automodel.data import facts, probe
 from automodel_launch.checks import Finding, containers, directories
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.plan import Plan
@@ -108,7 +108,7 @@ def test_a_shard_that_may_not_be_read(bench: Bench, tmp_path: Path, monkeypatch:
     def refuse(path: str, flags: int) -> int:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("automodel_launch.backends.automodel.data.probe.os.open", refuse)
+    monkeypatch.setattr("automodel_launch.backends.data.probe.os.open", refuse)
     _one(bench, {"paths": prefix}, "bad-shard", "one.idx: Permission denied")
 
 
