@@ -110,7 +110,7 @@ class Backend(Protocol):
     def questions(self, plan: Plan) -> dict[str, str]:
         """Scripts for bash on the cluster, by name: files that only it sees. They join the others' one round trip."""
 
-    def judge(self, plan: Plan, answers: Results) -> Iterator[Finding]:
+    def judge(self, plan: Plan, results: Results) -> Iterator[Finding]:
         """Findings from the answers to `questions`; also where there was nothing to ask."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from automodel_launch import backends
 from automodel_launch.backends import Checkpoints, Config, Framework, Reference, Sizes
+from automodel_launch.backends.data import facts, paths
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -48,10 +49,10 @@ class Plain:
         return Sizes()
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
-        """The recipe depends on a framework that a backend knows, and does not say so."""
-        if plan.recipe.backend is not None:
-            return
-        for name in backends.names():
+        """The tokenizer's directory; and a framework that a backend knows, and that the recipe does not name."""
+        if plan.visible:
+            yield from self._judged(plan, facts.here(plan, self._request(plan)))
+        for name in backends.names() if plan.recipe.backend is None else ():
             framework = backends.get(name).framework
             if framework and any(framework.is_named_by(entry) for entry in plan.recipe.dependencies):
                 message = f"{plan.recipe.path} depends on {framework.distribution} and names no backend: its config is"
@@ -60,12 +61,22 @@ class Plain:
                 yield Finding("warning", "backend-not-named", message, fix)
 
     def questions(self, plan: Plan) -> dict[str, str]:
-        """None."""
-        return {}
+        """The tokenizer's directory, where this machine does not see it."""
+        return {} if plan.visible else facts.questions(plan, self._request(plan))
 
-    def judge(self, plan: Plan, answers: Results) -> Iterator[Finding]:
-        """Nothing."""
-        yield from ()
+    def judge(self, plan: Plan, results: Results) -> Iterator[Finding]:
+        """Findings from the answer."""
+        if not plan.visible:
+            data, unanswered = facts.answered(plan, self._request(plan), results)
+            if unanswered:
+                yield unanswered
+            yield from self._judged(plan, data)
+
+    def _request(self, plan: Plan) -> facts.Request:
+        return facts.Request(folders=tuple(one.value for one in paths.folders(plan, self.references(plan.config))))
+
+    def _judged(self, plan: Plan, data: facts.DataFacts) -> Iterator[Finding]:
+        return paths.check_folders(plan, self.references(plan.config), data)
 
 
 BACKEND: backends.Backend = Plain()

@@ -63,9 +63,9 @@ class AutoModel:
         """The probe of data and directories, where this machine does not see them."""
         return data.questions(plan)
 
-    def judge(self, plan: Plan, answers: Results) -> Iterator[Finding]:
+    def judge(self, plan: Plan, results: Results) -> Iterator[Finding]:
         """Findings from the probe's answer."""
-        return data.judge(plan, answers)
+        return data.judge(plan, results)
 
 
 BACKEND: backends.Backend = AutoModel()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from automodel_launch.backends import Sizes
 from automodel_launch.backends.automodel import datasets, sections
-from automodel_launch.backends.automodel.data import facts, tokens
+from automodel_launch.backends.automodel.data import request, tokens
 from automodel_launch.backends.automodel.model import parameters, shape
+from automodel_launch.backends.data import facts
 from automodel_launch.plan.plan import Plan
 
 
@@ -16,7 +17,7 @@ def of(plan: Plan) -> Sizes:
     count = parameters.count(model) if model else None
     a_step = steps.global_batch * sequence[1] if steps and sequence else None
     total = a_step * steps.max_steps if a_step and steps and steps.max_steps else None
-    parts = tokens.of_training(plan.config, facts.here(plan)) if plan.visible else []
+    parts = tokens.of_training(plan.config, facts.here(plan, request.of(plan))) if plan.visible else []
     return Sizes(
         parameters=count.total if count else None,
         tokens_per_step=a_step,

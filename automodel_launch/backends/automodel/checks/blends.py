@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from automodel_launch.backends.automodel import datasets
-from automodel_launch.backends.automodel.data import probe
-from automodel_launch.backends.automodel.data.facts import OBJECT_STORAGE, DataFacts, kind_of_paths, outside
+from automodel_launch.backends.automodel.data.request import OBJECT_STORAGE, kind_of_paths
+from automodel_launch.backends.data import probe
+from automodel_launch.backends.data.facts import DataFacts
+from automodel_launch.backends.data.paths import outside, relative
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import source
 from automodel_launch.plan.finding import Finding
@@ -76,12 +77,6 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
             alias = inline and wanted == "validation" and any(split in ALIASES for split in value)
             fix = "in the config itself it is called validation" if alias else f"add {wanted} to the data, or ~{key}"
             yield Finding("error", "no-split", message, fix)
-
-
-def relative(where: str, path: str) -> Finding:
-    """A path that the job would resolve in another directory."""
-    message = f"{where}: {path} is relative, and the job runs elsewhere."
-    return Finding("error", "relative-path", message, str(Path(path).absolute()))
 
 
 def _blend(plan: Plan, path: str, data: DataFacts, source: str) -> Iterator[Use | Finding]:

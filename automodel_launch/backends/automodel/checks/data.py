@@ -11,8 +11,9 @@ from automodel_launch.backends.automodel.checks.nanogpt import completely_read, 
 from automodel_launch.backends.automodel.checks.schedule import epochs
 from automodel_launch.backends.automodel.checks.shards import bos, megatron, nanogpt
 from automodel_launch.backends.automodel.checks.tokenizers import folders, of_the_data
-from automodel_launch.backends.automodel.data import facts
-from automodel_launch.backends.automodel.data.facts import DataFacts
+from automodel_launch.backends.automodel.data import request
+from automodel_launch.backends.data import facts
+from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Results
@@ -27,29 +28,21 @@ OF_FACTS: tuple[Callable[[Plan, DataFacts], Iterator[Finding]], ...] = (
 def here(plan: Plan) -> Iterator[Finding]:
     """Where this machine sees the job's files."""
     if plan.visible:
-        yield from _judged(plan, facts.here(plan))
+        yield from _judged(plan, facts.here(plan, request.of(plan)))
 
 
 def questions(plan: Plan) -> dict[str, str]:
     """The probe as a question to a cluster whose files this machine does not see."""
-    question = None if plan.visible else facts.question(plan)
-    return {"data": question} if question else {}
+    return {} if plan.visible else facts.questions(plan, request.of(plan))
 
 
-def judge(plan: Plan, answers: Results) -> Iterator[Finding]:
+def judge(plan: Plan, results: Results) -> Iterator[Finding]:
     """Findings from the answer."""
-    if plan.visible:
-        return
-    known: DataFacts | str = DataFacts({}, plan.config, False)
-    if facts.too_much(plan):
-        known = "the config names more files than can be asked for at once; a blend.json can name any number"
-    elif facts.question(plan):
-        known = facts.read(plan, answers["data"])
-    if isinstance(known, str):
-        message = f"the data and directories on the cluster were not looked at: {known}."
-        yield Finding("note", "not-looked-at", message)
-        known = DataFacts({}, plan.config, False)
-    yield from _judged(plan, known)
+    if not plan.visible:
+        data, unanswered = facts.answered(plan, request.of(plan), results)
+        if unanswered:
+            yield unanswered
+        yield from _judged(plan, data)
 
 
 def _judged(plan: Plan, data: DataFacts) -> Iterator[Finding]:

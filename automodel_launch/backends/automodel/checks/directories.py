@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch.backends.automodel import datasets, keys, references
-from automodel_launch.backends.automodel.data.facts import DataFacts, outside
+from automodel_launch.backends.data.facts import DataFacts
+from automodel_launch.backends.data.paths import outside
 from automodel_launch.plan.describe import describe, override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan

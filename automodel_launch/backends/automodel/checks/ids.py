@@ -11,8 +11,10 @@ from collections.abc import Iterator
 
 from automodel_launch.backends.automodel import datasets
 from automodel_launch.backends.automodel.checks.shards import ITEM
-from automodel_launch.backends.automodel.data.facts import DataFacts
+from automodel_launch.backends.automodel.model import section
+from automodel_launch.backends.automodel.model import shape as shape_
 from automodel_launch.backends.automodel.model.shape import Shape
+from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe
 from automodel_launch.plan.finding import Finding
@@ -25,7 +27,7 @@ _UINT16 = 2**16
 
 def vocabulary(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """Every id is below the model's vocab_size."""
-    shape = data.shape()
+    shape = _shape(plan, data)
     size = shape.get("vocab_size") if shape else None
     if shape is None or size is None:
         return
@@ -60,7 +62,7 @@ def width(plan: Plan, data: DataFacts) -> Iterator[Finding]:
 
 def context(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """Sequences are no longer than the model's positions."""
-    shape = data.shape()
+    shape = _shape(plan, data)
     most = shape.get("max_position_embeddings") if shape else None
     if shape is None or most is None:
         return
@@ -75,6 +77,13 @@ def context(plan: Plan, data: DataFacts) -> Iterator[Finding]:
             message = f"{describe(plan, key)}: {limit}, and was not made for more."
             yield Finding("warning", "context", message, f"{key}={most}, or a rope_scaling that fits")
         return
+
+
+def _shape(plan: Plan, data: DataFacts) -> Shape | None:
+    """The model's numbers, also from a config.json on the cluster."""
+    model = section.read(plan.config)
+    loaded = data.about("folders", model.place).get("config") if model and model.place else None
+    return shape_.read(plan.config, plan.visible, loaded if isinstance(loaded, dict) else None)
 
 
 def _number(plan: Plan, shape: Shape, *names: str) -> str:

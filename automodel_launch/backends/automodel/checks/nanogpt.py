@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from automodel_launch.backends.automodel import datasets, keys, sections
-from automodel_launch.backends.automodel.data.facts import DataFacts
+from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe
 from automodel_launch.plan.finding import Finding

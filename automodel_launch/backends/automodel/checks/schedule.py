@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from automodel_launch.backends.automodel import checkpoints, datasets, keys, sections
 from automodel_launch.backends.automodel.data import tokens
-from automodel_launch.backends.automodel.data.facts import DataFacts
 from automodel_launch.backends.automodel.keys import (
     CKPT_EVERY,
     DECAY,
@@ -25,6 +24,7 @@ from automodel_launch.backends.automodel.keys import (
     WSD_STEPS,
     WSD_STYLE,
 )
+from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import amount, describe, override
 from automodel_launch.plan.finding import Finding

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from automodel_launch.backends.automodel import datasets
-from automodel_launch.backends.automodel.checks.blends import PREPARE, named, relative
-from automodel_launch.backends.automodel.data import probe
-from automodel_launch.backends.automodel.data.facts import DataFacts, Facts, outside
+from automodel_launch.backends.automodel.checks.blends import PREPARE, named
+from automodel_launch.backends.data import probe
+from automodel_launch.backends.data.facts import DataFacts, Facts
+from automodel_launch.backends.data.paths import outside, relative
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe, source
 from automodel_launch.plan.finding import Finding

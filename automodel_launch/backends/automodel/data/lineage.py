@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from automodel_launch.backends.automodel.data.facts import DataFacts
+from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.plan.plan import Plan
 
 
