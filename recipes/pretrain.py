@@ -7,7 +7,7 @@
 # name = "pretrain"
 # docs = "Pretrain a causal language model with NeMo AutoModel"
 # backend = "automodel"
-# code = ["checkpoint_lib", "cpu_adapter.py", "ft_heartbeat.py"]
+# code = ["pretrain_lib", "checkpoint_lib", "cpu_adapter.py", "ft_heartbeat.py"]
 # image = "nvcr.io/nvidia/nemo-automodel:26.04"
 # [tool.runspec.run]
 # launch = "torchrun"

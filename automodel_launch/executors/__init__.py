@@ -65,6 +65,16 @@ class Executor(Protocol):
     def submit_command(self, plan: Plan) -> str:
         """The line of bash that hands the script over, a pure function of the plan."""
 
+    def address(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
+        """The part of a job's handle that is known before it is submitted: what reaches its place."""
+
+    def find(self, record: Record) -> dict[str, Any] | None:
+        """The handle of a job whose launcher ended while it submitted it; None where it was not submitted.
+
+        Raises:
+            ClusterError: the place does not answer, so it cannot be told.
+        """
+
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Start the job whose directory is complete; returns what is needed to find it again."""
 

@@ -100,24 +100,25 @@ class LocalMachine:
         """NeMo-Run's LocalExecutor runs it."""
         return f"bash {shlex.quote(f'{plan.job_dir}/{contract.SCRIPT}')}"
 
+    def address(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
+        """The job's directory says it all."""
+        return {}
+
+    def find(self, record: Record) -> dict[str, Any] | None:
+        """It was started if its agent has reported."""
+        return _handle(record.job_dir)
+
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Start the agent.
 
         Raises:
             ClusterError: it did not start.
         """
-        with nemo.experiment(plan.run_name, plan.job_id, workspace.nemo_run_home / plan.profile_name) as (run, exp):
-            changed = {name: value for name, value in environ.items() if os.environ.get(name) != value}
-            unset = "".join(f" -u {shlex.quote(name)}" for name in os.environ if name not in environ)
-            start = f"exec env{unset} {plan.submit}"  # exec: the agent watches its parent, the launcher
-            script = run.Script(inline=start, env=changed)
-            exp.add(script, executor=run.LocalExecutor(), name="job")
-            exp.run(detach=False)  # returns when the script is started; closing waits for its end, a fork away
-        job_dir = JobDir(Path(plan.job_dir))
-        node = job_dir.node(0)
-        if node is None:
-            raise ClusterError(f"job {plan.job_id} did not start: {nemo.output(exp) or 'no output'}")
-        return {"pid": node.get("agent_pid"), "host": node.get("host")}
+        output = nemo.off_the_main_thread(lambda: _start(plan, workspace, environ))
+        handle = _handle(plan.job_dir)
+        if handle is None:
+            raise ClusterError(f"job {plan.job_id} did not start: {output or 'no output'}")
+        return handle
 
     def status(self, record: Record) -> Status:
         """From exit.json, else from the agent's heartbeat and its process."""
@@ -151,10 +152,27 @@ class LocalMachine:
         done = subprocess.run(
             ["bash", f"{record.job_dir}/{contract.SCRIPT}"], env=environ, capture_output=True, text=True, check=False
         )
-        node = job_dir.node(0)
-        if done.returncode or node is None:
+        handle = _handle(record.job_dir)
+        if done.returncode or handle is None:
             raise ClusterError(f"{record.job_id} did not start again: {done.stderr.strip() or 'no output'}")
-        return {"pid": node.get("agent_pid"), "host": node.get("host")}
+        return handle
+
+
+def _handle(job_dir: str) -> dict[str, Any] | None:
+    node = JobDir(Path(job_dir)).node(0)
+    return None if node is None else {"pid": node.get("agent_pid"), "host": node.get("host")}
+
+
+def _start(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> str:
+    """Start the script with exactly `environ`; what it said."""
+    changed = {name: value for name, value in environ.items() if os.environ.get(name) != value}
+    unset = "".join(f" -u {shlex.quote(name)}" for name in os.environ if name not in environ)
+    with nemo.experiment(plan.run_name, plan.job_id, workspace.nemo_run_home / plan.profile_name) as (run, exp):
+        # exec: the agent watches its parent, the launcher
+        script = run.Script(inline=f"exec env{unset} {plan.submit}", env=changed)
+        exp.add(script, executor=run.LocalExecutor(), name="job")
+        exp.run(detach=False)  # returns when the script is started; closing waits for its end, a fork away
+    return nemo.output(exp)
 
 
 EXECUTOR = LocalMachine()

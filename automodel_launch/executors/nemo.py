@@ -10,11 +10,26 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from automodel_launch.errors import ClusterError
+
+_Result = TypeVar("_Result")
+_ONE_AT_A_TIME = threading.RLock()  # standard streams, and where commands go, are the whole process's
+
+
+def off_the_main_thread(act: Callable[[], _Result]) -> _Result:
+    """Run `act` in a thread of its own, to its end.
+
+    On the main thread torchx's local scheduler (0.7.0) takes SIGINT and SIGTERM for itself, for good, and a signal
+    that comes while a job is started would be an exception in the middle of it.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(act).result()
 
 
 @contextlib.contextmanager
@@ -29,6 +44,12 @@ def experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]
         ClusterError: NeMo-Run cannot be imported, or the submission failed.
     """
     home.mkdir(parents=True, exist_ok=True)
+    with _ONE_AT_A_TIME, _experiment(title, job_id, home) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def _experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]:
     talk = io.StringIO()
     stdin, sys.stdin = sys.stdin, io.StringIO()  # it would read ours (0.11.1, invoke), a shell loop's list of jobs, say
     levels = logging.root.handlers[:], logging.root.level

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from automodel_launch import contract
 from automodel_launch.jobs.records import Status
+from automodel_launch.remote import processes
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 METRICS_TAIL = 4096  # bytes; holds the last steps of metrics.jsonl
@@ -54,13 +56,21 @@ class JobDir:
         records = (parse(line) for line in reversed(found[0].splitlines() if found else []))
         return next((record for record in records if record and "loss" in record), None)
 
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """Every object of metrics.jsonl, oldest first; an incomplete last line is left out."""
+        path, offset, rest = self.file(contract.METRICS), 0, b""
+        while (found := self.place.read(path, offset)) and found[0]:
+            offset += len(found[0])
+            *lines, rest = (rest + found[0]).split(b"\n")
+            yield from (record for line in lines if (record := parse(line)))
+
     def agent_pid(self) -> int | None:
         """The agent's process, if it runs on this machine now."""
         node = self.node(0)
         if node is None or node.get("host") != socket.gethostname():
             return None
         pid, start = node.get("agent_pid"), node.get("agent_start")
-        return pid if isinstance(pid, int) and start is not None and _start_time(pid) == start else None
+        return pid if isinstance(pid, int) and start is not None and processes.start_time(pid) == start else None
 
     def status(self) -> Status:
         """State of a job whose node is this machine."""
@@ -97,13 +107,3 @@ def parse(text: bytes | str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _start_time(pid: int) -> int | None:
-    """Start of a process in clock ticks since boot (proc(5), field 22): tells a reused pid from the same process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else int(fields[19])

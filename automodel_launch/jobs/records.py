@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,10 +13,16 @@ from typing import Any
 
 from automodel_launch import contract
 from automodel_launch.errors import JobError
+from automodel_launch.remote import processes
 from automodel_launch.suggest import did_you_mean
 
+ELSEWHERE_S = 600.0  # the longest that a submission takes, with every wait
 SETTLED_S = 3600.0
 """After it an end is final. Until then somebody may requeue the job; slurmctld has it for MinJobAge (300 s)."""
+
+
+SUBMITTING = "SUBMITTING"  # a launcher is at it now
+NOT_SUBMITTED = "NOT_SUBMITTED"  # its launcher ended before that
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Status:
     @property
     def over(self) -> bool:
         """The job has ended."""
-        return self.state in contract.ENDED
+        return self.state in contract.ENDED or self.state == NOT_SUBMITTED
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class Record:
     submitted: float
     max_steps: int | None = None
     handle: dict[str, Any] = field(default_factory=dict)
+    launcher: dict[str, Any] | None = None  # while it is being submitted: the process that does, as `launcher()` says
     end: dict[str, Any] | None = None  # the Status that it was last seen to end with
 
     @property
@@ -80,6 +88,25 @@ def remember(folder: Path, record: Record, status: Status) -> None:
     """Keep the end of a job: a cluster without sacct forgets it within minutes."""
     if status.over and record.end != asdict(status):
         save(folder, replace(record, end=asdict(status)))
+
+
+def launcher() -> dict[str, Any]:
+    """This process, so that another one can tell whether it is still there."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "start": processes.start_time(os.getpid())}
+
+
+def is_submitting(record: Record) -> bool:
+    """Whether the record's launcher is still submitting it. On another host that cannot be seen: for ten minutes."""
+    who = record.launcher or {}
+    if who.get("host") != socket.gethostname():
+        return bool(who) and time.time() - record.submitted < ELSEWHERE_S
+    pid = who.get("pid")
+    return isinstance(pid, int) and processes.is_same(pid, who.get("start"))
+
+
+def forget(folder: Path, record: Record) -> None:
+    """Remove the record of a job that was refused."""
+    (folder / f"{record.job_id}.json").unlink(missing_ok=True)
 
 
 def save(folder: Path, record: Record) -> None:

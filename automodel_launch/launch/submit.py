@@ -47,15 +47,20 @@ def submit(
 
 
 def _submit(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> tuple[Plan, jobs.Record]:
+    executor = executors.get(plan.executor)
     plan = _reserve(plan, workspace.records, environ)
+    record = replace(_record(plan), handle=executor.address(plan, environ), launcher=jobs.launcher())
+    jobs.save(workspace.records, record)  # before anything is started: whoever dies from here on loses nothing
     try:
         _write(plan, workspace, environ)
-        record = replace(_record(plan), handle=executors.get(plan.executor).submit(plan, workspace, environ))
+        handle = executor.submit(plan, workspace, environ)
     except (LaunchError, OSError) as error:
         # SubmissionUnknown: it may have been taken. Else nothing has started, unless an agent has reported.
         if not isinstance(error, SubmissionUnknown) and not plan.place.names(f"{plan.job_dir}/{contract.NODES}"):
             plan.place.remove(plan.job_dir)
+            jobs.forget(workspace.records, record)
         raise
+    record = replace(record, handle=handle, launcher=None)
     jobs.save(workspace.records, record)
     return plan, record
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from automodel_launch.jobs import jobdir
 from automodel_launch.jobs.jobdir import JobDir
+from automodel_launch.remote import processes
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def job(tmp_path: Path) -> JobDir:
     return JobDir(tmp_path / "a.1")
 
 
-def _own_start() -> int | None:
-    return jobdir._start_time(os.getpid())
+def _own_start() -> int | str | None:
+    return processes.start_time(os.getpid())
 
 
 def _node(job: JobDir, **values: Any) -> None:
@@ -52,11 +52,11 @@ def test_the_jobs_own_record_wins_over_a_live_agent(job: JobDir) -> None:
 
 def test_an_agent_that_died_without_a_record(job: JobDir) -> None:
     process = subprocess.Popen(["sleep", "60"])
-    start = jobdir._start_time(process.pid)
+    start = processes.start_time(process.pid)
     _node(job, agent_pid=process.pid, agent_start=start, step=4)
     assert job.status().state == "RUNNING"
     process.kill()
-    while jobdir._start_time(process.pid) is not None:  # a zombie is no living agent, though not yet waited for
+    while processes.start_time(process.pid) is not None:  # a zombie is no living agent, though not yet waited for
         pass
     status = job.status()
     assert (status.state, status.over, status.step) == ("FAILED", True, 4)
@@ -69,7 +69,7 @@ def test_an_agent_that_died_without_a_record(job: JobDir) -> None:
 def test_a_pid_that_another_process_has_now(job: JobDir) -> None:
     start = _own_start()
     assert start is not None
-    _node(job, agent_start=start - 1)
+    _node(job, agent_start=int(start) - 1)
     assert job.agent_pid() is None
     assert job.status().state == "FAILED"
 

@@ -107,7 +107,7 @@ def test_what_a_dataset_does_not_have(dataset: dict[str, Any], words: list[str],
 
 
 def test_a_directory_that_is_not_there_and_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
-    assert "no directory" in run(values(tmp_path, "hf:///no/such"), tmp_path, code=2).stderr
+    assert "not a directory" in run(values(tmp_path, "hf:///no/such"), tmp_path, code=2).stderr
     said = run(values(tmp_path, "hf://org/ds"), tmp_path, code=2, environ={"HF_HUB_OFFLINE": "1"}).stderr
     assert "hf://org/ds" in said and "hf:///DIRECTORY" in said and not (tmp_path / "out" / "latest").exists()
 

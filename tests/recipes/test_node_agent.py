@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -306,6 +307,19 @@ def test_a_second_job_of_the_run_is_refused(make_job: MakeJob, tmp_path: Path) -
     agent.send_signal(signal.SIGTERM)
     agent.wait(60)
     assert second.run()[0] == 0, "the lock is free once the first job has ended"
+
+
+def test_a_plain_script_has_metrics_and_modules_of_its_own(make_job: MakeJob, tmp_path: Path) -> None:
+    code = tmp_path / "own"
+    code.mkdir()
+    shutil.copy(SCRIPTS / "plain.py", code)
+    (code / "contract.py").write_text('NAME = "reward"\n')
+    job = make_job("plain.py", code_dir=str(code), launch="python")
+    job.spec["backend"] = "none"
+    assert job.run()[0] == 0
+    steps = [{key: value for key, value in line.items() if key != "time"} for line in job.lines("metrics.jsonl")]
+    assert steps == [{"step": 0, "loss": 2.5, "reward": 0}, {"step": 1, "loss": 1.5, "reward": 1}]
+    assert (job.exit["state"], job.exit["step"]) == ("COMPLETED", 1)
 
 
 def test_metrics_and_events(make_job: MakeJob) -> None:

@@ -103,6 +103,16 @@ class Docker:
         """The script detaches the container."""
         return f"bash {shlex.quote(f'{plan.job_dir}/{contract.SCRIPT}')}"
 
+    def address(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
+        """The container's name and its engine."""
+        handle = {"container": script.name(plan), "stop_grace": plan.profile.stop_grace}
+        return handle | {name: environ[name] for name in engine.WHICH if environ.get(name)}
+
+    def find(self, record: Record) -> dict[str, Any] | None:
+        """It was started if its container is there, or its agent has reported."""
+        started = JobDir(record.job_dir).node(0) is not None or engine.state(record.handle) is not None
+        return record.handle if started else None
+
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Run the script that lies in the job's directory, and wait until its agent has reported.
 
@@ -110,8 +120,7 @@ class Docker:
             ClusterError: the image cannot be had, or the container does not start.
         """
         image = script.image(plan)
-        handle = {"container": script.name(plan), "stop_grace": plan.profile.stop_grace}
-        handle |= {name: environ[name] for name in engine.WHICH if environ.get(name)}
+        handle = self.address(plan, environ)
         engine.pull(handle, image)
         done = engine.run(handle, plan.submit, timeout=START_S)
         if done.code:

@@ -141,6 +141,17 @@ class Slurm:
         """SBATCH_* variables would win over the script's lines, which the plan shows."""
         return f"unset ${{!SBATCH_@}}; cd {plan.job_dir} && {script.sbatch_command(plan)}"
 
+    def address(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
+        """How the cluster is reached, and which one it is."""
+        conf = environ.get("SLURM_CONF") if plan.profile.tunnel != "ssh" else None
+        keys = ("tunnel", "host", "user", "identity", "stop_grace")
+        return {"slurm_conf": conf, **{key: getattr(plan.profile, key) for key in keys}}
+
+    def find(self, record: Record) -> dict[str, Any] | None:
+        """By the comment in Slurm's queue, else by what the job has written into its run's history."""
+        slurm_id = submission.find(_shell(record.handle), record.job_id, record.job_dir)
+        return None if slurm_id is None else {**record.handle, "slurm_id": slurm_id}
+
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Submit the script that lies in the job's directory, through NeMo-Run.
 
@@ -160,9 +171,7 @@ class Slurm:
             with nemo.commands_go_to(execute):
                 exp.run(detach=True)
             slurm_id = exp.jobs[0].handle.rpartition("/")[2]
-        keys = ("tunnel", "host", "user", "identity", "stop_grace")
-        conf = environ.get("SLURM_CONF") if plan.profile.tunnel != "ssh" else None  # which cluster it was
-        return {"slurm_id": slurm_id, "slurm_conf": conf, **{key: getattr(plan.profile, key) for key in keys}}
+        return {"slurm_id": slurm_id, **self.address(plan, environ)}
 
     def status(self, record: Record) -> Status:
         """Slurm's word and the job's own, in one round trip; UNKNOWN while the cluster cannot be reached."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import TYPE_CHECKING
 
+from automodel_launch import contract
 from automodel_launch.errors import ClusterError, SubmissionUnknown
 from automodel_launch.executors.slurm import advice
 from automodel_launch.remote.shell import Shell
@@ -41,22 +43,51 @@ def sbatch(shell: Shell, plan: Plan) -> str:
     raise ClusterError(f"{shell.place}: sbatch refused {plan.job_id}: {said}", advice.fix(said, plan))
 
 
+def find(shell: Shell, job_id: str, job_dir: str) -> str | None:
+    """The Slurm id of the job with our comment, also where it has ended; None where there is none.
+
+    slurmctld forgets a job some minutes after its end, and sacct keeps comments on few clusters: a job that has begun
+    has left its id beside its directory.
+
+    Raises:
+        ClusterError: Slurm does not answer, and the job has left nothing.
+    """
+    done = shell.run(_FIND.format(name=shlex.quote(job_id), comment=shlex.quote(job_dir), chain=contract.CHAIN))
+    found = [line for line in done.out.split() if line.isdigit()]
+    if found:
+        return found[0]
+    if done.code:
+        raise ClusterError(f"{shell.place}: Slurm does not answer: {' '.join(done.err.split())}")
+    return None
+
+
+_FIND = """\
+listed=$(squeue -h -t all --name={name} -o '%i|%k'); code=$?
+printf '%s\\n' "$listed" | while IFS= read -r line; do
+  [ "${{line#*|}}" != {comment} ] || echo "${{line%%|*}}"
+done
+read -r first _ 2>/dev/null < {comment}/{chain} && echo "$first"
+ls {comment}/logs 2>/dev/null | sed -n 's/^sbatch_.*_\\([0-9][0-9]*\\)[.]out$/\\1/p'
+exit $code
+"""
+
+
 def _submitted(shell: Shell, plan: Plan, said: str) -> str:
-    """The job with our comment, also where it has ended; Slurm may take it in after it has told us of a time-out."""
-    answered = 0
+    """Look for the job a while: Slurm may take it in after it has told us of a time-out."""
+    absent = 0
     for _ in range(LOOKUPS):
         try:
-            listed = shell.run(f"squeue -h -t all --name={plan.job_id} -o '%i|%k'")
+            found = find(shell, plan.job_id, plan.job_dir)
         except ClusterError:
-            listed = None
-        for line in listed.out.splitlines() if listed else ():
-            if line.partition("|")[2] == plan.job_dir:
-                return line.partition("|")[0]
-        answered = answered + 1 if listed and listed.code == 0 else 0
-        if answered >= 3:
+            absent = 0
+        else:
+            if found is not None:
+                return found
+            absent += 1
+        if absent >= 3:
             raise ClusterError(f"{shell.place}: sbatch did not submit {plan.job_id}: {said}", "launch it again")
         time.sleep(LOOKUP_S)
     raise SubmissionUnknown(
         f"{shell.place}: whether {plan.job_id} was submitted is not known, and Slurm does not answer: {said}",
-        f"look with `squeue --name={plan.job_id}` before it is launched again",
+        f"python launch.py status {plan.job_id} asks again, before it is launched again",
     )

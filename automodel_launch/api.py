@@ -1,0 +1,195 @@
+"""The launcher from Python: `plan`, `check`, `submit` -> Job. The command line is thin over the same functions.
+
+    import automodel_launch as al
+
+    plan = al.plan("pretrain", config="tiny", profile="dgx", overrides={"optimizer.lr": 3e-4})
+    for finding in al.check(plan):
+        print(finding.level, finding.message)
+    job = al.submit(plan)
+    print(job.wait().state, job.metrics()[-1])
+
+Every function takes its environment as an argument (default: this process's) and works off the main thread. Errors
+are those of automodel_launch.errors; nothing is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any, Literal
+
+from automodel_launch import checks, executors
+from automodel_launch import workspace as workspaces
+from automodel_launch.config import configs
+from automodel_launch.config.overrides import Override, parse
+from automodel_launch.errors import JobError, PlanRefused
+from automodel_launch.jobs import records
+from automodel_launch.jobs.jobdir import JobDir
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch import follow, planning, state
+from automodel_launch.launch import submit as submitting
+from automodel_launch.plan import recipes
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.profile import profiles
+from automodel_launch.workspace import Workspace
+
+Overrides = Mapping[str, Any] | list[str] | tuple[str, ...]
+
+
+def plan(
+    recipe: str,
+    config: str | None = None,
+    profile: str = "local",
+    overrides: Overrides = (),
+    *,
+    mode: Literal["run", "batch"] = "batch",
+    name: str | None = None,
+    fresh: bool = False,
+    offline: bool = False,
+    env_file: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Plan:
+    """Everything that would happen, as one value; nothing is written or submitted.
+
+    Args:
+        recipe: a recipe's name, or the path of a script.
+        config: a name in configs/RECIPE/, or a path (default: the recipe's own).
+        profile: the executor profile of env.toml.
+        overrides: {"optimizer.lr": 3e-4}, or ["optimizer.lr=3e-4", "+new.key=1", "~old"] as on the command line.
+        mode: "batch", a job that outlives this process, or "run", one that ends with it where it runs on this machine.
+        offline: ask no cluster anything.
+        env_file: another env.toml (default: LAUNCH_ENV, else the workspace's).
+
+    Raises:
+        LaunchError: the parts do not fit together.
+    """
+    environ = os.environ if environ is None else environ
+    here = workspaces.find(env_file, environ)
+    env = profiles.load(here.env_file, profile)
+    found = recipes.find(here, recipe)
+    merged = configs.load(found, config, _parsed(overrides))
+    options: dict[str, Any] = {"mode": mode, "name": name, "fresh": fresh, "offline": offline, "environ": environ}
+    return planning.make(here, env, profile, found, merged, **options)
+
+
+def check(plan: Plan, *, offline: bool = False) -> list[Finding]:
+    """What is wrong with a plan, errors first; unless `offline`, the place where the job will run is asked too."""
+    return checks.run(plan, offline=offline)
+
+
+def submit(
+    plan: Plan,
+    *,
+    force: bool = False,
+    offline: bool = False,
+    env_file: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Job:
+    """Check a plan and submit it.
+
+    Raises:
+        PlanRefused: a check found an error, and `force` is not given; nothing was submitted.
+        ClusterError: the place could not be reached, or refused the job.
+    """
+    environ = os.environ if environ is None else environ
+    errors = [] if force else [finding for finding in check(plan, offline=offline) if finding.level == "error"]
+    if errors:
+        told = "; ".join(f"[{finding.code}] {finding.message}" for finding in errors)
+        raise PlanRefused(f"{plan.run_name} was not submitted: {told}", errors[0].fix)
+    here = workspaces.find(env_file, environ)
+    _, record = submitting.submit(plan, here, environ)
+    return Job(record, here)
+
+
+def job(wanted: str = "last", *, env_file: str | None = None, environ: Mapping[str, str] | None = None) -> Job:
+    """A job that was submitted from here: its id or the unique beginning of it, a run's name, a Slurm id, or "last".
+
+    Raises:
+        JobError: there is none, or several.
+    """
+    here = workspaces.find(env_file, environ)
+    return Job(records.find(here.records, wanted), here)
+
+
+def jobs(*, env_file: str | None = None, environ: Mapping[str, str] | None = None) -> list[Job]:
+    """Every job that was submitted from here, oldest first."""
+    here = workspaces.find(env_file, environ)
+    return [Job(record, here) for record in records.all_records(here.records)]
+
+
+@dataclass
+class Job:
+    """A job that was submitted. What it does is asked anew by every call."""
+
+    record: Record
+    workspace: Workspace = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.record.job_id
+
+    @property
+    def directory(self) -> JobDir:
+        """Readers of the job's directory, wherever that lies."""
+        return JobDir(self.record.job_dir, executors.get(self.record.executor).place_of(self.record))
+
+    def status(self) -> Status:
+        """The job's state now; UNKNOWN where it cannot be told, never a guess."""
+        self.record, now = state.look(self.workspace.records, self.record)
+        return now
+
+    def wait(self, timeout: float | None = None) -> Status:
+        """Wait until the job has ended.
+
+        Raises:
+            TimeoutError: it has not ended within `timeout` seconds; it goes on.
+            JobError: nobody knows the job any longer, and it has left no record of its end.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        lost: float | None = None
+        while not (now := self.status()).over:
+            lost = (lost or time.monotonic()) if now.forgotten else None
+            if lost is not None and time.monotonic() - lost > follow.FORGOTTEN_S:
+                raise JobError(f"{self.id}: {now.error}.")
+            if end is not None and time.monotonic() > end:
+                raise TimeoutError(f"{self.id} has not ended within {timeout:.0f} s: {now.state}")
+            time.sleep(executors.get(self.record.executor).poll_s)
+        return now
+
+    def attach(self, out: IO[str] | None = None, err: IO[str] | None = None) -> int:
+        """Follow the job to its end, rank 0's log to `out`; the exit code of the command `attach`."""
+        follower = follow.Follower(self.record, ranks=[0], out=out or sys.stdout, err=err or sys.stderr)
+        end, code = follower.run()
+        records.remember(self.workspace.records, self.record, end)
+        return code
+
+    def cancel(self, *, now: bool = False) -> None:
+        """Ask the job to end, with time to save a checkpoint, or at once. `wait` tells when it has.
+
+        Raises:
+            JobError: it does not run.
+        """
+        before = self.status()
+        if before.over:
+            raise JobError(f"{self.id} has already ended: {before.state}.")
+        executors.get(self.record.executor).cancel(self.record, now=now)
+
+    def logs(self, rank: int = 0) -> Iterator[str]:
+        """The lines that a global rank has logged until now."""
+        job = self.directory
+        return follow.Tail(job.log(rank), place=job.place).lines(last=True)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every training step and validation that the job has logged, oldest first."""
+        return list(self.directory.metrics())
+
+
+def _parsed(overrides: Overrides) -> list[Override]:
+    if isinstance(overrides, Mapping):
+        return [Override("set", key, value, f"{key}={value}") for key, value in overrides.items()]
+    return [parse(text) for text in overrides]
