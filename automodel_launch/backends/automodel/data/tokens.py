@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from automodel_launch.backends.automodel import datasets
+from automodel_launch.backends.automodel.data.request import kind_of_paths
 from automodel_launch.backends.data import probe
 from automodel_launch.backends.data.facts import DataFacts
-from automodel_launch.backends.automodel.data.request import kind_of_paths
 from automodel_launch.config import dotted
 
 _ITEM = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}  # bytes of an id, by the type in an .idx

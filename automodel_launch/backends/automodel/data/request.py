@@ -1,0 +1,58 @@
+"""What of an AutoModel config facts are collected about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from automodel_launch.backends.automodel import datasets, references
+from automodel_launch.backends.data import paths, probe
+from automodel_launch.backends.data.facts import Request
+from automodel_launch.backends.hub import cache
+from automodel_launch.config import dotted
+from automodel_launch.plan.plan import Plan
+
+OBJECT_STORAGE = ("s3://", "msc://")  # indexed_dataset.py, _is_object_storage_path
+
+
+def of(plan: Plan) -> Request:
+    """Data, tokenizers and directories of a plan's config."""
+    config = plan.config
+    named: dict[str, list[str]] = {"blends": [], "globs": [], "pairs": [], "shards": []}
+    for key, value in datasets.data_paths(config):
+        if dotted.left_to_the_job(value) or not value:
+            continue
+        if key.endswith("file_pattern"):
+            named["shards"] += [str(one) for one in (value if isinstance(value, list) else [value]) if _absolute(one)]
+        elif kind_of_paths(value) == "pairs":
+            named["pairs"] += probe.prefixes(value)
+        elif _absolute(value):
+            named[kind_of_paths(value)].append(value)
+    tokenizers = (tokenizer_file(plan, value) for _, value in datasets.data_tokenizers(config))
+    return Request(
+        **{kind: tuple(dict.fromkeys(names)) for kind, names in named.items()},
+        folders=tuple(dict.fromkeys(one.value for one in paths.folders(plan, references.references(config)))),
+        writable=tuple(dict.fromkeys(path for _, path in references.outputs(config))),
+        tokenizers=tuple(path for path in tokenizers if path),
+        bos=datasets.aligns(config),
+    )
+
+
+def kind_of_paths(value: Any) -> str:
+    """How Megatron's `paths` is read: a blend in a file, a pattern, or prefixes (megatron_dataset.py)."""
+    if isinstance(value, str) and value.lower().endswith(".json"):
+        return "blends"
+    return "globs" if isinstance(value, str) and any(mark in value for mark in "*?[") else "pairs"
+
+
+def tokenizer_file(plan: Plan, value: str) -> str | None:
+    """tokenizer.json of a directory, or of a hub id in this machine's cache."""
+    if dotted.left_to_the_job(value):
+        return None
+    if value.startswith("/"):
+        return f"{value.rstrip('/')}/tokenizer.json"
+    cached = cache.cached(value, "tokenizer.json") if plan.visible else None
+    return str(cached) if cached else None
+
+
+def _absolute(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("/")

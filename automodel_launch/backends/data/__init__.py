@@ -1,0 +1,1 @@
+"""Facts about prepared data, tokenizers and directories that a config names: the same for every backend."""

@@ -1,0 +1,58 @@
+"""Paths of a config: relative ones, directories of tokenizers and of the model, and where they are outside a container."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from automodel_launch.backends import Reference
+from automodel_launch.backends.data.facts import TOKENIZER_FILES, DataFacts
+from automodel_launch.backends.hub import cache
+from automodel_launch.config import dotted
+from automodel_launch.plan import mounts
+from automodel_launch.plan.describe import describe_value
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+
+
+def folders(plan: Plan, references: Iterable[Reference]) -> Iterator[Reference]:
+    """The directories of tokenizers and of the model; what is no path is a hub id."""
+    for reference in dict.fromkeys(one for one in references if one.kind in ("tokenizer", "model")):
+        if not dotted.left_to_the_job(reference.value) and cache.is_path(reference.value, plan.visible):
+            yield reference
+
+
+def check_folders(plan: Plan, references: Iterable[Reference], data: DataFacts) -> Iterator[Finding]:
+    """Such a directory exists and holds what is loaded from it."""
+    for reference in folders(plan, references):
+        value = reference.value
+        facts, where = data.about("folders", value), describe_value(plan, reference.key, value)
+        if not value.startswith(("/", "~")) and facts.get("missing") is None:
+            yield relative(where, value)
+        elif "elsewhere" in facts:
+            continue
+        elif reference.kind == "model":
+            if facts.get("missing"):
+                message = f"{where}: no such directory{outside(plan, value)}."
+                yield Finding("error", "no-model", message, "give a directory or a hub id")
+            elif "config.json" not in facts["names"]:
+                message = f"{where}: there is no config.json in it."
+                yield Finding("error", "no-model", message, "a directory that save_pretrained or a download has made")
+        elif facts.get("missing"):
+            message = f"{where}: no such directory{outside(plan, value)}."
+            yield Finding("error", "no-tokenizer", message, "give a directory or a hub id")
+        elif not set(TOKENIZER_FILES) & set(facts["names"]):
+            fix = "save one there with tokenizer.save_pretrained(DIR)"
+            yield Finding("error", "no-tokenizer", f"{where}: there is no tokenizer.json in it.", fix)
+
+
+def relative(where: str, path: str) -> Finding:
+    """A path that the job would resolve in another directory."""
+    message = f"{where}: {path} is relative, and the job runs elsewhere."
+    return Finding("error", "relative-path", message, str(Path(path).absolute()))
+
+
+def outside(plan: Plan, path: str) -> str:
+    """Where a path of the job's container is outside it, for a message; empty where it is the same."""
+    place = mounts.outside(path, plan.mounts) if plan.mounts else None
+    return f" ({place} outside the container)" if place and place != path else ""
