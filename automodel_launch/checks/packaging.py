@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -77,4 +78,34 @@ def _root(file: PlannedFile) -> Path:
     return file.source.parents[len(Path(file.path).parts) - 2]
 
 
-CHECKS = (uncommitted, left_behind, idle_mounts)
+def missing_parts(plan: Plan) -> Iterator[Finding]:
+    """Modules beside the script that it imports and that its metadata block does not list: they would not travel."""
+    names = {file.path for file in plan.files}
+    script = next((file for file in plan.files if file.source == plan.recipe.path), None)
+    if script is None:
+        return
+    beside = script.path.rpartition("/")[0]
+    for module in sorted(_imported(plan.recipe.path)):
+        path = plan.recipe.path.parent / module
+        there = f"{module}.py" if path.with_suffix(".py").is_file() else module if path.is_dir() else None
+        forms = (f"{beside}/{module}.py", f"{beside}/{module}/", f"code/{module}.py", f"code/{module}/")
+        travels = any(name.startswith(forms) for name in names)
+        if there and not travels:
+            message = f"{plan.recipe.path.name} imports {module}, and {there} beside it does not travel with the job."
+            listed = ", ".join(f'"{part}"' for part in (*plan.recipe.code, there))
+            yield Finding("error", "part-not-listed", message, f"code = [{listed}] below [tool.runspec] in the script")
+
+
+def _imported(script: Path) -> set[str]:
+    """The first part of each name that a script imports, wherever in it."""
+    try:
+        tree = ast.parse(script.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    nodes = list(ast.walk(tree))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {name.partition(".")[0] for name in names}
+
+
+CHECKS = (uncommitted, left_behind, idle_mounts, missing_parts)

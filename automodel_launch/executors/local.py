@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from automodel_launch.profile.schema import Profile
     from automodel_launch.workspace import Workspace
 
-CPU_PROCESSES = 2  # enough to be a real distributed run, few enough for a laptop
-
 
 class LocalMachine:
     """Executor `local`."""
@@ -68,7 +66,7 @@ class LocalMachine:
         wanted = profile.nproc_per_node
         if wanted is None:
             wanted = profile.gpus_per_node or "auto"
-        return wanted if isinstance(wanted, int) else gpus.count() or CPU_PROCESSES
+        return wanted if isinstance(wanted, int) else gpus.count() or gpus.CPU_PROCESSES
 
     def image(self, profile: Profile) -> str | None:
         """No container here."""

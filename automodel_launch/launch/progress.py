@@ -25,7 +25,7 @@ class Progress:
             record = json.loads(line)
         except ValueError:
             return
-        if isinstance(record, dict) and "tps" in record and isinstance(record.get("step"), int):
+        if isinstance(record, dict) and "loss" in record and isinstance(record.get("step"), int):
             self.steps.append(record)
 
     def line(self) -> str:
@@ -33,11 +33,11 @@ class Progress:
         if not self.steps:
             return f"waiting for the first step ({time.time() - self.begun:.0f} s)"
         last = self.steps[-1]
-        done = last["step"] + 1  # AutoModel counts steps from 0
+        done = last["step"] + 1  # steps count from 0
         loss = "nan" if last.get("loss") is None else f"{last['loss']:.4f}"
-        rate = f"{last['tps']:,.0f} tokens/s" if last.get("tps") else "- tokens/s"
+        rate = f"  {last['tps']:,.0f} tokens/s" if last.get("tps") else ""  # a plain script need not say it
         total = f"/{self.max_steps}" if self.max_steps else ""
-        return f"step {done}{total}  loss {loss}  {rate}{self._left(done)}"
+        return f"step {done}{total}  loss {loss}{rate}{self._left(done)}"
 
     def _left(self, done: int) -> str:
         first, last = self.steps[0], self.steps[-1]

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+CPU_PROCESSES = 2  # without GPUs: enough to be a real distributed run, few enough for a laptop
+
 
 def count(environ: Mapping[str, str] | None = None, proc: Path = Path("/proc/driver/nvidia/gpus")) -> int:
     """GPUs that a training process started here would see: the driver's list, narrowed by CUDA_VISIBLE_DEVICES."""

@@ -271,3 +271,21 @@ def test_every_finding_is_json(bench: Bench) -> None:
     bench.env('account = "a"\n')
     for finding in checks.run(bench.planned("a: $HOME\n")):
         assert set(json.loads(json.dumps(finding.document()))) == {"level", "code", "message", "fix"}
+
+
+def test_a_module_beside_the_script_that_is_not_listed(bench: Bench) -> None:
+    stub = bench.workspace.recipes / "stub.py"
+    for name in ("parts/__init__.py", "helper.py", "other.py"):
+        path = bench.workspace.recipes / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    stub.write_text(stub.read_text() + "\nimport json, helper\ndef late():\n    from parts.x import y\n")
+    found = [finding for finding in checks.run(bench.plan(), offline=True) if finding.code == "part-not-listed"]
+    assert [(finding.level, finding.message.split(",")[0]) for finding in found] == [
+        ("error", "stub.py imports helper"),
+        ("error", "stub.py imports parts"),
+    ]
+    assert found[0].fix and 'code = ["helper.py"]' in found[0].fix
+    listed = '# [tool.runspec]\n# code = ["helper.py", "parts"]\n'
+    stub.write_text(stub.read_text().replace("# [tool.runspec]\n", listed))
+    assert "part-not-listed" not in {finding.code for finding in checks.run(bench.plan(), offline=True)}

@@ -73,11 +73,12 @@ def test_checkpoints_of_an_unknown_form_are_not_known(tmp_path: Path) -> None:
     assert backends.newest_checkpoint(NONE, str(tmp_path)) is None
 
 
-def test_only_automodels_recipe_records_that_the_run_is_finished(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", [AUTOMODEL, NONE])
+def test_a_script_may_record_that_its_run_is_finished(tmp_path: Path, backend: backends.Backend) -> None:
+    assert not backend.finished(str(tmp_path), 0.0)
     (tmp_path / "finished.json").write_text("{}")
-    assert AUTOMODEL.finished(str(tmp_path), 0.0)
-    assert not AUTOMODEL.finished(str(tmp_path), 2e9)
-    assert not NONE.finished(str(tmp_path), 0.0)
+    assert backend.finished(str(tmp_path), 0.0)
+    assert not backend.finished(str(tmp_path), 2e9)
 
 
 def test_exit_codes_that_are_final(tmp_path: Path) -> None:

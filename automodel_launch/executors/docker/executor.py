@@ -21,7 +21,6 @@ from automodel_launch.executors import agent
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.docker import engine, script
 from automodel_launch.executors.docker.engine import AGENT_PYTHON
-from automodel_launch.executors.local import CPU_PROCESSES
 from automodel_launch.jobs.jobdir import JobDir, from_record
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount
@@ -74,7 +73,7 @@ class Docker:
         wanted = profile.nproc_per_node or profile.gpus_per_node or "auto"
         if wanted == "auto":
             wanted = profile.gpus_per_node or (0 if profile.gpus_per_node == 0 else gpus.count())
-        return wanted or CPU_PROCESSES
+        return wanted or gpus.CPU_PROCESSES
 
     def image(self, profile: Profile) -> str | None:
         """`container_image`, by default the recipe's own image."""

@@ -15,7 +15,7 @@ import contract
 
 from ..files import Json
 from . import fields
-from .base import Checkpoint
+from .base import Checkpoint, is_recorded
 
 _LINE = re.compile(r"\bstep (?P<step>\d+) \| epoch (?P<epoch>\d+) \| (?P<rest>.*)")
 _VAL_NAME = re.compile(r'\[val\] (?!step \d)(?:name )?"?([^"|]*?)"? \|')
@@ -64,11 +64,8 @@ class AutoModel:
         return found
 
     def finished(self, run_dir: str, since: float) -> bool:
-        """An older finished.json is of a run that was shorter."""
-        try:
-            return os.stat(os.path.join(run_dir, contract.FINISHED)).st_mtime >= since
-        except OSError:
-            return False
+        """recipes/pretrain.py records it."""
+        return is_recorded(run_dir, since)
 
 
 def _add_field(result: Json, part: str) -> None:

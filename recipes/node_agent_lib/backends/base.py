@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Mapping, NamedTuple, Protocol
+
+import contract
 
 from ..files import Json
 
@@ -44,6 +47,14 @@ class Backend(Protocol):
 
     def finished(self, run_dir: str, since: float) -> bool:
         """Whether the recipe has recorded, at `since` or later, that the run has reached its end."""
+
+
+def is_recorded(run_dir: str, since: float) -> bool:
+    """Whether finished.json is there; an older one is of a run that was shorter."""
+    try:
+        return os.stat(os.path.join(run_dir, contract.FINISHED)).st_mtime >= since
+    except OSError:
+        return False
 
 
 def newest_checkpoint(backend: Backend, directory: str | None) -> int | None:

@@ -6,8 +6,9 @@
 Whatever stands before it in the line is left aside; N counts from 0, and each name has a number. `epoch E` may stand
 among the fields, as any other name. With such lines the script's progress is shown, and a hang is noticed.
 
-The form of its checkpoints is not known, so none is found. Nor does it record that it has reached its end: exit code 0
-says so, unless somebody had asked the job to stop.
+The form of its checkpoints is not known, so none is found. Exit code 0 says that it has reached its end, unless
+somebody had asked the job to stop; a script that may then end with 0 all the same writes finished.json into
+LAUNCH_RUN_DIR, as AutoModel's recipe does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import contract
 
 from ..files import Json
 from . import fields
-from .base import Checkpoint
+from .base import Checkpoint, is_recorded
 
 _LINE = re.compile(r"\bstep (?P<step>\d+) \| (?P<rest>.*)")
 
@@ -54,5 +55,5 @@ class NoBackend:
         return []
 
     def finished(self, run_dir: str, since: float) -> bool:
-        """Not recorded."""
-        return False
+        """Where the script records it."""
+        return is_recorded(run_dir, since)
