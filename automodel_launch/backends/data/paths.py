@@ -1,4 +1,4 @@
-"""Paths of a config: relative ones, directories of tokenizers and of the model, and where they are outside a container."""
+"""Paths of a config: relative ones, directories of tokenizers and models, and where they are outside a container."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Prober:
         return {"files": [self.back(path, pattern, here) for path in sorted(glob.glob(here))]}
 
     def pair(self, prefix: str, sampled: bool) -> Dict[str, Any]:
-        """Sizes of PREFIX.bin and .idx; of the .idx the header, the first length, the second offset, and the last ones."""
+        """Sizes of PREFIX.bin and .idx; header of the .idx, its first length, second offset, and the last ones."""
         here = self.place(prefix)
         if here is None:
             return {"elsewhere": True}
