@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -68,6 +69,12 @@ class Command:
     def option_names(self) -> list[str]:
         """Its long options."""
         return [name for option in (*COMMON, *self.options) for name in option.names if name.startswith("--")]
+
+
+def get(name: str) -> Command:
+    """The command of that name; its module is imported here."""
+    command: Command = importlib.import_module(f"automodel_launch.commands.{name}").COMMAND
+    return command
 
 
 class Parser(argparse.ArgumentParser):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from automodel_launch import __version__
 from automodel_launch.commands import console, registry
-from automodel_launch.commands.command import COMMON, Parser
+from automodel_launch.commands.command import COMMON, Parser, get
 from automodel_launch.errors import LaunchError, RecipeError, UsageError
 
 
@@ -58,7 +58,7 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _run(name: str, argv: list[str]) -> int:
-    command = registry.get(name)
+    command = get(name)
     return command.run(command.parse(argv))
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from automodel_launch.commands.command import Command
+from typing import NamedTuple
 
 
 class Entry(NamedTuple):
@@ -56,9 +52,3 @@ examples:
 exit codes: 0 success, the job's own code if it failed, 2 bad input, 3 refused by a check, 4 not submitted,
             130 interrupted. `launch.py COMMAND --help` tells more of one command.
 """
-
-
-def get(name: str) -> Command:
-    """The command of that name."""
-    command: Command = importlib.import_module(f"automodel_launch.commands.{name}").COMMAND
-    return command

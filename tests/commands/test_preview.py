@@ -357,7 +357,7 @@ def test_a_value_of_a_secret_is_never_shown(bench: Bench, capsys: pytest.Capture
 
 
 def test_the_document_is_the_plans_with_findings(bench: Bench) -> None:
-    plan = bench.planned("a: $HOME\n")
+    plan = bench.planned("tokenizer: /no/such/directory\n")
     document = preview.document(plan, checks.run(plan))
     assert document["plan_hash"] == plan.plan_hash
     assert document["script"] == plan.script

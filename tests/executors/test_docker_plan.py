@@ -85,12 +85,8 @@ def test_what_is_refused(bench: Bench, line: str, words: list[str]) -> None:
 
 
 def _local_automodel(bench: Bench, more: str) -> list[Finding]:
-    stub = bench.workspace.recipes / "stub.py"
-    if "nemo-automodel" not in stub.read_text():
-        text = stub.read_text().replace("# /// script\n", '# /// script\n# dependencies = ["nemo-automodel"]\n', 1)
-        stub.write_text(text)
-    found = checks.run(_plan(bench, more), offline=True)
-    return [finding for finding in found if finding.code.endswith("automodel")]
+    found = checks.run(_plan(bench.trains(), more), offline=True)
+    return [finding for finding in found if finding.code.endswith("framework")]
 
 
 def test_which_automodel_is_imported_is_said(bench: Bench, tmp_path: Path) -> None:
@@ -98,7 +94,7 @@ def test_which_automodel_is_imported_is_said(bench: Bench, tmp_path: Path) -> No
     assert _local_automodel(bench, "") == []
     (tmp_path / "Automodel").mkdir()
     (empty,) = _local_automodel(bench, mount)
-    assert (empty.level, empty.code) == ("error", "no-automodel")
+    assert (empty.level, empty.code) == ("error", "no-framework")
     (tmp_path / "Automodel" / "nemo_automodel").mkdir()
     (tmp_path / "Automodel" / "nemo_automodel" / "__init__.py").touch()
     (found,) = _local_automodel(bench, mount)
@@ -109,6 +105,7 @@ def test_which_automodel_is_imported_is_said(bench: Bench, tmp_path: Path) -> No
 
 
 def test_data_that_the_container_does_not_see_is_told(bench: Bench, tmp_path: Path) -> None:
+    bench.trains(own_recipe=True)
     text = "steps: 1\ndataset:\n  _target_: x.NanogptDataset\n  file_pattern: /elsewhere/*.bin\n"
     bench.config(text)
     bench.env('[d]\nexecutor = "docker"\ncontainer_image = "i"\n')

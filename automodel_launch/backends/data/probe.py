@@ -18,8 +18,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 HEADER = struct.Struct("<9sQBQQ")
 CODES = {1: "B", 2: "b", 3: "h", 4: "i", 5: "q", 8: "H"}  # of integers; 6 and 7 are float64 and float32
@@ -33,7 +32,7 @@ _MAGIC, _LEGACY = 278895051, 20240520
 class Prober:
     """One probe: `mounts` map a path of the job to one of this machine; it ends after `seconds`."""
 
-    def __init__(self, mounts: list[list[str]], seconds: float) -> None:
+    def __init__(self, mounts: List[List[str]], seconds: float) -> None:
         self.mounts = sorted(mounts, key=lambda mount: -len(mount[0]))
         self.end = time.monotonic() + seconds
 
@@ -41,7 +40,7 @@ class Prober:
         """The time is over."""
         return time.monotonic() > self.end
 
-    def place(self, path: str) -> str | None:
+    def place(self, path: str) -> Optional[str]:
         """Where a path of the job is on this machine; None: on no mount, or its variable is not set in this shell."""
         if not self.mounts:
             return path
@@ -56,26 +55,26 @@ class Prober:
         kept = os.path.commonprefix([asked[::-1], here[::-1]])[::-1]
         return asked[: len(asked) - len(kept)] + path[len(here) - len(kept) :]
 
-    def blend(self, path: str) -> dict[str, Any]:
+    def blend(self, path: str) -> Dict[str, Any]:
         """A JSON file: its `value`, or the `error`."""
         here = self.place(path)
         if here is None:
             return {"elsewhere": True}
         return _json(here)
 
-    def matches(self, pattern: str) -> dict[str, Any]:
+    def matches(self, pattern: str) -> Dict[str, Any]:
         """The files that a pattern matches, in order."""
         here = self.place(pattern)
         if here is None:
             return {"elsewhere": True}
         return {"files": [self.back(path, pattern, here) for path in sorted(glob.glob(here))]}
 
-    def pair(self, prefix: str, sampled: bool) -> dict[str, Any]:
+    def pair(self, prefix: str, sampled: bool) -> Dict[str, Any]:
         """Sizes of PREFIX.bin and .idx; header of the .idx, its first length, second offset, and the last ones."""
         here = self.place(prefix)
         if here is None:
             return {"elsewhere": True}
-        found: dict[str, Any] = {}
+        found: Dict[str, Any] = {}
         try:
             found["bin"] = os.stat(here + ".bin").st_size
             file = os.open(here + ".idx", os.O_RDONLY)
@@ -90,12 +89,12 @@ class Prober:
             found["error"], found["file"] = error.strerror, prefix + str(error.filename)[len(here) :]
         return found
 
-    def shard(self, path: str, sampled: bool, bos: bool) -> dict[str, Any]:
+    def shard(self, path: str, sampled: bool, bos: bool) -> Dict[str, Any]:
         """A nanoGPT .bin: its size and header; with `bos` its .bos.idx, too."""
         here = self.place(path)
         if here is None:
             return {"elsewhere": True}
-        found: dict[str, Any] = {}
+        found: Dict[str, Any] = {}
         try:
             file = os.open(here, os.O_RDONLY)
             try:
@@ -117,19 +116,19 @@ class Prober:
             found["error"], found["file"] = error.strerror, path
         return found
 
-    def folder(self, path: str, wanted: list[str]) -> dict[str, Any]:
+    def folder(self, path: str, wanted: List[str]) -> Dict[str, Any]:
         """Which of the wanted names a directory has, and the content of its config.json."""
         here = self.place(path)
         if here is None:
             return {"elsewhere": True}
         if not os.path.isdir(here):
             return {"missing": True}
-        found: dict[str, Any] = {"names": [name for name in wanted if os.path.isfile(os.path.join(here, name))]}
+        found: Dict[str, Any] = {"names": [name for name in wanted if os.path.isfile(os.path.join(here, name))]}
         if "config.json" in found["names"]:
             found["config"] = _json(os.path.join(here, "config.json")).get("value")
         return found
 
-    def writable(self, path: str) -> dict[str, Any]:
+    def writable(self, path: str) -> Dict[str, Any]:
         """Whether a directory can be created or written: the nearest existing one above it, and the error.
 
         Told from permissions and a read-only mount; nothing is written, so a full quota is not found.
@@ -143,7 +142,7 @@ class Prober:
             return {"base": here, "error": "Not a directory"}
         return {"base": here, "error": None if os.access(here, os.W_OK | os.X_OK) else "Permission denied"}
 
-    def record(self, path: str) -> dict[str, Any]:
+    def record(self, path: str) -> Dict[str, Any]:
         """What data-prep has recorded one directory above a path: beside a blend, above a split of nanoGPT shards.
 
         The path may lead there through a link (`latest`).
@@ -154,7 +153,7 @@ class Prober:
         found = _json(os.path.join(os.path.dirname(os.path.realpath(here)), "record.json")).get("value")
         return {key: found.get(key) for key in ("tokenizer", "dtype")} if isinstance(found, dict) else {}
 
-    def tokenizer(self, path: str, rules: bool) -> dict[str, Any]:
+    def tokenizer(self, path: str, rules: bool) -> Dict[str, Any]:
         """Digests of a tokenizer.json: of the file and, with `rules`, of its meaning."""
         here = self.place(path)
         if here is None:
@@ -179,10 +178,10 @@ def _rules(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _json(path: str) -> dict[str, Any]:
+def _json(path: str) -> Dict[str, Any]:
     try:
         if os.stat(path).st_size > LARGEST:
-            return {"error": f"has more than {LARGEST} bytes"}
+            return {"error": "has more than {} bytes".format(LARGEST)}
         with open(path, encoding="utf-8") as file:
             return {"value": json.load(file)}
     except FileNotFoundError:
@@ -191,12 +190,12 @@ def _json(path: str) -> dict[str, Any]:
         return {"error": getattr(error, "strerror", None) or str(error)}
 
 
-def _index(file: int, size: int) -> dict[str, Any]:
+def _index(file: int, size: int) -> Dict[str, Any]:
     head = os.pread(file, HEADER.size, 0)
     if len(head) < HEADER.size:
         return {"short": True}
     magic, version, kind, sequences, documents = HEADER.unpack(head)
-    found: dict[str, Any] = {"magic": magic == b"MMIDIDX\0\0", "version": version, "type": kind}
+    found: Dict[str, Any] = {"magic": magic == b"MMIDIDX\0\0", "version": version, "type": kind}
     if found["magic"] and size >= HEADER.size + 12 * sequences + 8 * documents:
         found.update(sequences=sequences, documents=documents)
         offsets = HEADER.size + 4 * sequences
@@ -215,7 +214,7 @@ def _number(file: int, form: str, offset: int) -> int:
     return int(struct.unpack(form, os.pread(file, struct.calcsize(form), offset))[0])
 
 
-def _ids(path: str, code: str, start: int, size: int) -> dict[str, int]:
+def _ids(path: str, code: str, start: int, size: int) -> Dict[str, int]:
     """Smallest and largest id of a few thousand, from the start and the end of a file of little-endian ids."""
     item = array.array(code).itemsize
     count = (size - start) // item
@@ -235,7 +234,7 @@ def _ids(path: str, code: str, start: int, size: int) -> dict[str, int]:
     return {"low": min(ids), "high": max(ids), "read": len(ids)} if ids else {}
 
 
-def _bos(path: str, item: int) -> dict[str, Any] | None:
+def _bos(path: str, item: int) -> Optional[Dict[str, Any]]:
     """Size of the .bos.idx, its last position, and the ids at its first ones; None where there is none."""
     try:
         file = os.open(path[: -len(".bin")] + ".bos.idx" if path.endswith(".bin") else path + ".bos.idx", os.O_RDONLY)
@@ -274,7 +273,7 @@ def without_ending(prefix: str) -> str:
     return prefix[:-4] if prefix.endswith((".bin", ".idx")) else prefix
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
+def answer(request: Dict[str, Any]) -> Dict[str, Any]:
     """Answers by the request's own keys, each a mapping by path; what there was no time for is missing from it.
 
     `pairs`, `globs` and `blends` name Megatron data, `shards` patterns of nanoGPT files, and `bos` whether their
@@ -282,7 +281,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     `recorded` is {path, sha256} of those that made the data, where that is known already.
     """
     prober = Prober(request["mounts"], request["seconds"])
-    facts: dict[str, Any] = {"globs": {pattern: prober.matches(pattern) for pattern in request["globs"]}}
+    facts: Dict[str, Any] = {"globs": {pattern: prober.matches(pattern) for pattern in request["globs"]}}
     facts["blends"] = {path: prober.blend(path) for path in request["blends"]}
     outputs = list(request["blends"]) + [os.path.dirname(pattern) for pattern in request["shards"]]
     facts["records"] = {path: prober.record(path) for path in outputs}
@@ -298,13 +297,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _each(prober: Prober, names: list[str], one: Callable[[str, bool], dict[str, Any]]) -> dict[str, Any]:
+def _each(prober: Prober, names: List[str], one: Callable[[str, bool], Dict[str, Any]]) -> Dict[str, Any]:
     names = list(dict.fromkeys(names))
     step = -(-len(names) // SAMPLED)
     return {name: one(name, number % step == 0) for number, name in enumerate(names) if not prober.late()}
 
 
-def _tokenizers(prober: Prober, request: dict[str, Any], records: dict[str, Any]) -> dict[str, Any]:
+def _tokenizers(prober: Prober, request: Dict[str, Any], records: Dict[str, Any]) -> Dict[str, Any]:
     """Digests of the tokenizers, where the one that made the data is known."""
     recorded = [record.get("tokenizer") for record in records.values()] + list(request["recorded"])
     used = {one.get("path"): one.get("sha256") for one in recorded if isinstance(one, dict)}

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from automodel_launch.backends.data import facts, probe
 
 from automodel_launch.backends.automodel import checks
 from automodel_launch.backends.automodel.checks import data, nanogpt
 from automodel_launch.backends.automodel.checks import directories as own_directories
+from automodel_launch.backends.automodel.data import request as request_
+from automodel_launch.backends.data import facts, probe
 from automodel_launch.checks import Finding, containers, directories
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.plan import Plan
@@ -325,7 +326,7 @@ def test_what_could_not_be_asked_is_said(bench: Bench, tmp_path: Path) -> None:
 
 def test_a_slow_file_system_is_said(bench: Bench, tmp_path: Path) -> None:
     (plan,) = _remote(bench, {"paths": [write_pair(tmp_path / "one", [1]), str(tmp_path / "two")]})
-    request = {**facts._request(plan, 0.0), "seconds": -1.0}
+    request = facts.message(plan, request_.of(plan), -1.0)
     (finding,) = [f for f in _answered(plan, Result(0, json.dumps(probe.answer(request)))) if f.code == "not-looked-at"]
     assert "2 shards were not looked at" in finding.message
 

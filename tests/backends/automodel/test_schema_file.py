@@ -30,7 +30,7 @@ def test_look_ups() -> None:
     assert top is not None
     assert set(keys.SECTIONS) < set(top)
     assert set(renamed.RECIPES.values()) <= set(schema.data["recipes"])
-    recipe = (ROOT / "recipes" / "pretrain.py").read_text(encoding="utf-8")
+    recipe = (ROOT / "recipes" / "pretrain_lib" / "recipe_class.py").read_text(encoding="utf-8")
     assert all(f'"{old}": "{new}"' in recipe for old, new in renamed.RECIPES.items())
 
 
