@@ -42,7 +42,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """NeMo-Run, which makes the script, takes seconds to import."""
     script = "#!/bin/bash\n#\n#SBATCH --nodes=2\n" + "# theirs\n" * 60 + "srun {plan.job_dir}/agent.json\nexit"
     monkeypatch.setattr(
-        "automodel_launch.executors.slurm.Slurm.script",
+        "automodel_launch.executors.slurm.executor.Slurm.script",
         lambda self, plan: script.replace("{plan.job_dir}", plan.job_dir),
     )
 
@@ -124,6 +124,7 @@ def test_offline_says_what_was_not_looked_at(quick: None, bench: Bench) -> None:
 
 
 def test_what_it_trains(bench: Bench) -> None:
+    bench.trains(own_recipe=True)
     model = "{_target_: x.from_config, config: {_target_: transformers.LlamaConfig, vocab_size: 100, hidden_size: 8,"
     model += " intermediate_size: 16, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 2}}"
     steps = "step_scheduler: {global_batch_size: 4, local_batch_size: 2, max_steps: 10}\n"
@@ -154,6 +155,7 @@ def _begun(plan: Plan, step: int | None, finished: bool = False) -> None:
     ],
 )
 def test_the_state_of_the_run(bench: Bench, step: int | None, finished: bool, words: str) -> None:
+    bench.trains(own_recipe=True)
     text = "step_scheduler: {max_steps: 9}\ncheckpoint: {checkpoint_dir: '${run.dir}/checkpoints'}\n"
     plan = bench.planned(text)
     _begun(plan, step, finished)
@@ -203,6 +205,7 @@ def test_many_differences_are_cut_unless_all_are_wanted(bench: Bench) -> None:
 
 
 def test_how_long_it_will_take_at_the_last_jobs_pace(bench: Bench) -> None:
+    bench.trains(own_recipe=True)
     text = (
         "step_scheduler: {global_batch_size: 4, local_batch_size: 2, max_steps: 10}\n"
         "dataset: {_target_: a.B, seq_length: 16}\ncheckpoint: {checkpoint_dir: '${run.dir}/checkpoints'}\n"
