@@ -4,7 +4,7 @@
 import sys
 
 MISSING = """launch.py: this Python ({python}) has no module named {name!r}.
-These two commands mend it, in the checkout that holds launch.py:
+These two commands fix it, in the checkout that holds launch.py:
     bash scripts/setup.sh
     source .venv/bin/activate
 """

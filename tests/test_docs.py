@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch.commands import main
+from automodel_launch.commands import registry
 from automodel_launch.profile import schema
 from automodel_launch.profile.keys import SYNONYMS
 from tests.conftest import ROOT
@@ -69,7 +69,7 @@ def test_the_levels_of_findings_are_those_of_the_source() -> None:
 
 def test_every_command_is_documented() -> None:
     listed = _text("docs/cli.md")
-    assert [name for name in main.COMMANDS if not re.search(rf"\b{name}\b", listed)] == []
+    assert [name for name in registry.COMMANDS if not re.search(rf"\b{name}\b", listed)] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch.commands import main
+from automodel_launch.commands import main, registry
 from tests.conftest import ROOT, clean_environ
 
 PACKAGE = "automodel_launch"
@@ -133,7 +133,12 @@ HEAVY = ("nemo_run", "torch", "pydantic", "omegaconf", "transformers", "rich")
 
 @pytest.mark.parametrize(
     ("argv", "code"),
-    [(["--help"], 0), (["--version"], 0), (["pretrain", "--run", "no-such-profile"], 2), (["jobs", "--help"], 0)],
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["pretrain", "--run", "no-such-profile"], 2),
+        *(([name, "--help"], 0) for name in ("pretrain", *registry.COMMANDS)),
+    ],
 )
 def test_quick_answers_import_nothing_heavy(argv: list[str], code: int) -> None:
     done = subprocess.run(
@@ -161,7 +166,7 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 # --- the surface
 
 COMMON = {"--help", "--env", "--json"}
-LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--name", "--fresh", "--force", "--offline"}
+LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
@@ -174,7 +179,7 @@ SURFACE = {
     "pause": COMMON,
     "resume": COMMON,
     "nodes": COMMON | {"--forgive"},
-    "check": LAUNCH,
+    "check": LAUNCH - {"--full"},
     "doctor": COMMON | {"--gpu"},
     "image": COMMON,
     "pretrain": LAUNCH,
@@ -183,7 +188,7 @@ SURFACE = {
 
 def test_commands_and_their_options(capsys: pytest.CaptureFixture[str]) -> None:
     """A new command or option belongs into the documentation, and then here."""
-    assert set(main.COMMANDS) == set(SURFACE) - {"pretrain"}
+    assert set(registry.COMMANDS) == set(SURFACE) - {"pretrain"}
     for command, options in SURFACE.items():
         with pytest.raises(SystemExit):
             main.main([command, "--help"])
@@ -198,4 +203,4 @@ def test_no_arguments_show_the_usage(capsys: pytest.CaptureFixture[str]) -> None
     assert "RECIPE" in said.err
     assert main.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert [command for command in main.COMMANDS if command not in text] == []
+    assert [command for command in registry.COMMANDS if command not in text] == []

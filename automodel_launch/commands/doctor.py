@@ -1,40 +1,58 @@
-"""`doctor PROFILE`: is the place of this profile reachable and usable."""
+"""`doctor PROFILE`: is the place of this profile reachable and usable; `doctor --gpu PROFILE` is in doctor_gpu.py."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+from typing import TYPE_CHECKING
 
-from automodel_launch import doctor as doctor_
-from automodel_launch import workspace
-from automodel_launch.doctor.diagnosis import Line
-from automodel_launch.errors import PlanRefused
-from automodel_launch.profile import profiles
-from automodel_launch.profile.schema import Profile
-from automodel_launch.profile.validation import validate
+from automodel_launch.commands import console
+from automodel_launch.commands.command import Option, Parser
+from automodel_launch.commands.one_profile import ProfileCommand
+from automodel_launch.errors import PlanRefused, UsageError
 
-_STYLES = {"ok": "\033[32m", "warn": "\033[33m", "FAIL": "\033[1;31m", "not checked": "\033[2m"}
-_PLAIN = "\033[0m"
+if TYPE_CHECKING:
+    from automodel_launch.doctor.diagnosis import Line
+
+_GPU = "a job of two minutes on its nodes: GPUs, all-reduce, paths, disks, clocks; exits with 1 if one is bad"
 
 
-def doctor(args: argparse.Namespace) -> int:
+class Doctor(ProfileCommand):
     """A line a matter; exit code 3 when one is a FAIL."""
-    here = workspace.find(args.env)
-    env_file = profiles.load(here.env_file, args.profile)
-    profile = _profile(env_file, args.profile)
-    lines = list(doctor_.examine(profile, here))
-    if args.json:
-        document = {"profile": args.profile, "executor": profile.executor, "lines": [x.document() for x in lines]}
-        print(json.dumps(document, indent=1))
-    else:
-        print(_table(lines, colour=sys.stdout.isatty() and env_file.theme != "plain"))
-    return PlanRefused.exit_code if any(line.level == "FAIL" for line in lines) else 0
 
+    name = "doctor"
+    options = (Option(("--gpu",), _GPU),)
 
-def _profile(env_file: profiles.EnvFile, name: str) -> Profile:
-    values, sources = profiles.merge(env_file.layers(name))
-    return validate(values, lambda key: f"{key} ({sources.get(key, name)})")
+    def register(self, parser: Parser) -> None:
+        """PROFILE, and the overrides of the check's recipe."""
+        super().register(parser)
+        parser.add_argument(
+            "overrides", metavar="OVERRIDE", nargs="*", help="with --gpu: key=value of gpu-check, run.env.*"
+        )
+
+    def parse(self, argv: list[str]) -> argparse.Namespace:
+        """Overrides and options in any order."""
+        return self.parser().parse_intermixed_args(argv)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Ask the place, without a job unless --gpu wants one."""
+        self.named(args)
+        if args.gpu:
+            from automodel_launch.commands import doctor_gpu
+
+            return doctor_gpu.doctor(args)
+        if args.overrides:
+            raise UsageError(f"doctor {args.profile}: {args.overrides[0]} belongs to --gpu.", "launch.py doctor --help")
+        from automodel_launch.doctor import examine
+
+        chosen = self.choose(args)
+        lines = list(examine(chosen.profile, chosen.here))
+        if args.json:
+            rows = [line.document() for line in lines]
+            console.document({"profile": chosen.name, "executor": chosen.profile.executor, "lines": rows})
+        else:
+            colour = console.colours(chosen.env_file.theme)
+            console.out(_table(lines, colour), colour)
+        return PlanRefused.exit_code if any(line.level == "FAIL" for line in lines) else 0
 
 
 def _table(lines: list[Line], colour: bool) -> str:
@@ -42,10 +60,11 @@ def _table(lines: list[Line], colour: bool) -> str:
     names = max((len(line.what) for line in lines), default=0)
     rows = []
     for line in lines:
-        level = f"{line.level:<{levels}}"
-        if colour:
-            level = f"{_STYLES[line.level]}{level}{_PLAIN}"
+        level = console.painted(f"{line.level:<{levels}}", line.level, colour)
         rows.append(f"{level}  {line.what:<{names}}  {line.detail}")
         if line.fix and line.level != "ok":
             rows.append(f"{'':<{levels}}  {'':<{names}}  fix: {line.fix}")
     return "\n".join(rows)
+
+
+COMMAND = Doctor()

@@ -3,51 +3,79 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-import time
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from automodel_launch import executors, workspace
+from automodel_launch.commands import console
+from automodel_launch.commands.command import Parser
+from automodel_launch.commands.one_profile import Chosen, ProfileCommand
 from automodel_launch.errors import ClusterError, ProfileError, UsageError
-from automodel_launch.executors.containers import image_cache, images
-from automodel_launch.executors.containers.images import Image
-from automodel_launch.profile import profiles
-from automodel_launch.profile.schema import Profile, keys_of
-from automodel_launch.profile.validation import validate
-from automodel_launch.remote.shell import Shell
+
+if TYPE_CHECKING:  # `--help` needs no pydantic
+    from automodel_launch.executors.containers.images import Image
+    from automodel_launch.profile.schema import Profile
+    from automodel_launch.remote.shell import Shell
+
+ACTIONS = ("import", "list", "remove")
 
 
-def image(args: argparse.Namespace) -> int:
-    """One of the three; the exit code of the import is that of its job."""
-    here = workspace.find(args.env)
-    values, sources = profiles.merge(profiles.load(here.env_file, args.profile).layers(args.profile))
-    profile = validate(values, lambda key: f"{key} ({sources.get(key, args.profile)})")
-    executor = executors.get(profile.executor)
-    known = "image_cache" in keys_of(profile.executor)
-    if not known or profile.image_cache is None:
-        what = "image_cache" + (" is not set" if known else f": not with {profile.executor}")
+class Images(ProfileCommand):
+    """The files in `image_cache`."""
+
+    name = "image"
+
+    def register(self, parser: Parser) -> None:
+        """PROFILE, what to do, and the image."""
+        super().register(parser)
+        parser.add_argument("action", metavar="|".join(ACTIONS), help="make a file, show the files, remove one")
+        parser.add_argument("image", metavar="IMAGE", nargs="?", help="default: the profile's container_image")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """One of the three; the exit code of the import is that of its job."""
+        if args.action not in ACTIONS:
+            first = args.profile in ACTIONS
+            hint = f"image {args.action} {args.profile}" if first else "launch.py image --help"
+            raise UsageError(f"image: {args.action!r} is none of {', '.join(ACTIONS)}.", hint)
+        chosen = self.choose(args)
+        cache, shell = _cache(chosen), chosen.executor.shell(chosen.profile)
+        if args.action == "list":
+            return _list(shell, cache, args.json)
+        from automodel_launch.executors.containers import image_cache, images
+
+        wanted = args.image or chosen.profile.container_image
+        if wanted is None or images.wanted(wanted) is None:
+            raise UsageError(
+                f"which image? profile {chosen.name} has no container_image.", f"image {chosen.name} {args.action} NAME"
+            )
+        source = "command line" if args.image else chosen.sources.get("container_image", chosen.name)
+        if args.action == "remove":
+            return _remove(shell, cache, image_cache.file_name(wanted, source))
+        return _import(shell, chosen.profile, cache, images.read(wanted, source))
+
+
+def _cache(chosen: Chosen) -> str:
+    """The folder of the files.
+
+    Raises:
+        ProfileError: the profile has none.
+    """
+    from automodel_launch.executors.containers import image_cache
+    from automodel_launch.profile.schema import keys_of
+
+    profile, keys = chosen.profile, keys_of(chosen.profile.executor)
+    if "image_cache" not in keys or profile.image_cache is None:
+        what = "image_cache" + (" is not set" if "image_cache" in keys else f": not with {profile.executor}")
         fix = 'image_cache = "/shared/images" in a profile with executor = "slurm"; Docker keeps its own: docker pull'
-        raise ProfileError(f"profile {args.profile}: {what}.", fix)
-    cache = image_cache.folder(profile, sources.get("image_cache", args.profile)) or ""
-    shell = executor.shell(profile)
-    if args.action == "list":
-        return _list(shell, cache, args.json)
-    wanted = args.image or profile.container_image
-    if wanted is None or images.wanted(wanted) is None:
-        raise UsageError(
-            f"which image? profile {args.profile} has no container_image.", f"image {args.profile} {args.action} NAME"
-        )
-    source = "command line" if args.image else sources.get("container_image", args.profile)
-    if args.action == "remove":
-        return _remove(shell, cache, image_cache.file_name(wanted, source))
-    return _import(shell, profile, cache, images.read(wanted, source))
+        raise ProfileError(f"profile {chosen.name}: {what}.", fix)
+    return image_cache.folder(profile, chosen.sources.get("image_cache", chosen.name)) or ""
 
 
 def _import(shell: Shell, profile: Profile, cache: str, image: Image) -> int:
+    from automodel_launch.executors.containers import image_cache
+
     if image.path:
         raise UsageError(f"{image.path} is a file already; it is used as it is.")
-    _say(f"importing {image.for_docker} to {cache}/{image.cache_name} on {shell.place}, as a job of its own ...")
+    console.say(f"importing {image.for_docker} to {cache}/{image.cache_name} on {shell.place}, as a job of its own ...")
     script = image_cache.submit_script(profile, image_cache.import_script(cache, image))
     code = shell.attached(script)
     if code:
@@ -69,30 +97,31 @@ class File:
 
 
 def _list(shell: Shell, cache: str, as_json: bool) -> int:
+    from automodel_launch.executors.containers import image_cache
+
     rows = [line.split(" ", 4) for line in shell.run(image_cache.list_script(cache)).out.splitlines()]
     found = [
         File(f"{cache}/{name}", int(size), int(when), kind == "squashfs" and told in ("-", size))
         for size, told, kind, when, name in rows
     ]
     if as_json:
-        print(json.dumps([asdict(row) for row in found], indent=1))
+        console.document([asdict(row) for row in found])
         return 0
     for row in found:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.imported))
-        print(f"{row.bytes:>15,}  {when}  {'' if row.whole else 'BROKEN  '}{row.file}")
+        console.out(f"{row.bytes:>15,}  {console.clock(row.imported)}  {'' if row.whole else 'BROKEN  '}{row.file}")
     return 0
 
 
 def _remove(shell: Shell, cache: str, name: str) -> int:
+    from automodel_launch.executors.containers import image_cache
+
     done = shell.run(image_cache.remove_script(cache, name))
     if done.code == 44:
         raise UsageError(f"{cache}/{name}: there is none.", "image PROFILE list")
     if done.code:
         raise ClusterError(f"{cache}/{name} cannot be removed: {' '.join(done.err.split())}")
-    _say(f"removed {cache}/{name}")
+    console.say(f"removed {cache}/{name}")
     return 0
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+COMMAND = Images()

@@ -1,18 +1,31 @@
-"""Plan + findings -> terminal or JSON. It decides nothing."""
+"""Plan + findings -> terminal or JSON. It decides nothing; preview_*.py have its sections."""
 
 from __future__ import annotations
 
-import json
-import shlex
+import hashlib
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from automodel_launch.config.dotted import flatten
-from automodel_launch.plan.finding import Finding
-from automodel_launch.plan.plan import Plan
+from automodel_launch.commands import console
 
-_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+if TYPE_CHECKING:
+    from automodel_launch.plan.finding import Finding
+    from automodel_launch.plan.plan import Plan
+
+SHORT = 30  # lines of a script that is shown whole
+_LABEL = 8
+
+
+@dataclass(frozen=True)
+class View:
+    """How a plan is shown: `full` is everything, to the byte; else one screen."""
+
+    offline: bool = False
+    full: bool = False
+    colour: bool = False
+    removed: tuple[str, ...] = ()  # keys that ~key has taken out: nothing of them is left in the plan
 
 
 def document(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
@@ -30,70 +43,74 @@ def findings_text(findings: Iterable[Finding]) -> str:
     return "\n".join(lines)
 
 
-def show(plan: Plan, findings: list[Finding], colour: bool = True) -> None:
-    """Print the plan; the script stands alone at the end, as it is, so that it can be copied."""
-    from rich.console import Console
-    from rich.text import Text
+def show(plan: Plan, findings: list[Finding], view: View | None = None) -> None:
+    """Print the plan: what and where, what is wrong, what was changed, where it writes, how it starts; the script."""
+    from automodel_launch.commands import preview_changes, preview_full, preview_start, preview_summary
 
-    console = Console(no_color=not colour, highlight=False, soft_wrap=True)
-    for title, rows in _sections(plan):
-        console.print(Text(title, style="bold"))
-        width = max((len(row[0]) for row in rows), default=0)
-        for name, value, *source in rows:
-            line = Text(f"  {name:<{width}}  ")
-            line.append(value)
-            if source and source[0]:
-                line.append(f"    # {source[0]}", style="dim")
-            console.print(line)
-    console.print(Text("script", style="bold"))
-    sys.stdout.flush()
-    sys.stdout.write(plan.script)  # not through rich, which would wrap it
-    sys.stdout.flush()
-    console.print(Text("findings", style="bold"))
+    view = view or View()
+    _print(preview_summary.lines(plan, view.offline), view)
+    for line in _findings(findings, view):
+        sys.stdout.write(f"{line}\n")
+    _print(preview_changes.lines(plan, view.removed, None if view.full else 8), view)
+    _print(preview_start.lines(plan, view.full), view)
+    if view.full:
+        _print(preview_full.lines(plan), view)
+    else:
+        _print(preview_full.brief(plan), view)
+    for line in _script(plan, view):
+        sys.stdout.write(f"{line}\n")
+    console.exact(plan.script if view.full else excerpt(plan))
+
+
+def _print(rows: Iterable[tuple[str, str]], view: View) -> None:
+    """(label, text): a heading has no text; the label `*` marks a row, and `-` is one without a label."""
+    for label, text in rows:
+        if not text:
+            sys.stdout.write(f"{console.painted(console.harmless(label), 'heading', view.colour)}\n")
+            continue
+        bare = label in ("*", "-")
+        first = f"  {label.replace('-', ' ')} " if bare else f"  {label:<{_LABEL}} "
+        lines = console.wrapped(text, " " * len(first), first=first)
+        if label == "*":
+            lines[0] = lines[0].replace("*", console.painted("*", "mark", view.colour), 1)
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def _findings(findings: list[Finding], view: View) -> Iterator[str]:
+    """Errors first; notes are cut to a line each, unless everything is wanted."""
+    counts = {level: [f.code for f in findings if f.level == level] for level in ("error", "warning", "note")}
+    told = ", ".join(console.many(len(codes), level) for level, codes in counts.items() if codes)
+    heading = told or "nothing is wrong with it"
+    if counts["error"]:
+        heading += f": it would not be submitted ({console.listed(dict.fromkeys(counts['error']))})"
+    yield from (console.painted(line, "heading", view.colour) for line in console.wrapped(heading, "  "))
     for finding in findings:
-        text = findings_text([finding])
-        console.print(Text(text, style=_STYLES[finding.level]))
-    if not findings:
-        console.print("  none")
-    console.print(Text(f"plan {plan.plan_hash}", style="bold"))
+        text = f"[{finding.code}] {finding.message}"
+        first = f"  {finding.level}: "
+        if finding.level == "note" and not view.full:
+            lines = [console.cut(first + text, console.width() - 2)]
+            lines = [f"  {lines[0]}"]
+        else:
+            lines = console.wrapped(text, "    ", first=first)
+            lines += console.wrapped(finding.fix, "         ", first="    fix: ") if finding.fix else []
+        lines[0] = lines[0].replace(finding.level, console.painted(finding.level, finding.level, view.colour), 1)
+        yield from lines
 
 
-def _sections(plan: Plan) -> list[tuple[str, list[tuple[str, ...]]]]:
-    data = plan.document()
-    files = data["files"]
-    total = sum(file["bytes"] for file in files)
-    env = [(name, "secret, by name" if name in data["secrets"] else "") for name in data["env"]]
-    sections: list[tuple[str, list[tuple[str, ...]]]] = [
-        ("job", _job(plan)),
-        (f"profile {plan.profile_name}", _profile(plan)),
-        (f"files that travel: {len(files)}, {total:,} bytes", [(f["path"], f"{f['bytes']:>9,}") for f in files]),
-        ("mounts", [(mount, "") for mount in data["mounts"]] or [("none", "")]),
-        ("environment", [(name, kind) for name, kind in env]),
-        ("config", [(key, _value(value), plan.provenance.get(key, "")) for key, value in flatten(plan.config)]),
-    ]
-    return sections
+def _script(plan: Plan, view: View) -> Iterator[str]:
+    count, digest = len(plan.script.splitlines()), hashlib.sha256(plan.script.encode("utf-8", "surrogateescape"))
+    whole = view.full or count <= SHORT
+    how = "as it is" if whole else "its directives and our own commands; complete: --full"
+    heading = f"script: {console.many(count, 'line')}, sha256 {digest.hexdigest()[:12]}, {how}"
+    yield from (console.painted(line, "heading", view.colour) for line in console.wrapped(heading, "  "))
 
 
-def _job(plan: Plan) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [
-        ("id", plan.job_id),
-        ("recipe", f"{plan.recipe.name} ({plan.recipe.launch})"),
-        ("config", plan.config_name),
-        ("executor", plan.executor),
-        ("mode", {"run": "attached", "batch": "detached"}[plan.mode]),
-        ("size", f"{plan.nodes} x {plan.processes_per_node} = {plan.world_size} processes"),
-        ("command", shlex.join(plan.command)),
-        ("job directory", plan.job_dir),
-        ("run directory", plan.run_dir),
-    ]
-    image = plan.document()["container_image"]
-    return [*rows, ("image", image)] if image else rows
+def excerpt(plan: Plan) -> str:
+    """The script's lines that this plan has put into it, each as it is: directives, and what names the job's directory.
 
-
-def _profile(plan: Plan) -> list[tuple[str, ...]]:
-    values = plan.profile.model_dump(mode="json", exclude_unset=True)
-    return [(key, _value(value), plan.profile_sources.get(key, "")) for key, value in values.items()]
-
-
-def _value(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    The others are NeMo-Run's, and the same in every script.
+    """
+    lines = plan.script.splitlines()
+    if len(lines) <= SHORT:
+        return plan.script
+    return "\n".join(line for line in lines if line.startswith("#SBATCH") or plan.job_dir in line)

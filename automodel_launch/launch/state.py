@@ -37,12 +37,16 @@ def look(folder: Path, record: Record) -> tuple[Record, Status]:
         record = complete(folder, record)
     except ClusterError as error:
         return record, Status("UNKNOWN", error=error.message)
-    if record.launcher is not None:
-        if records.is_submitting(record):
-            return record, Status(records.SUBMITTING, error="its launcher is submitting it now")
-        return record, Status(records.NOT_SUBMITTED, error="its launcher ended before the job was submitted")
-    now = executors.get(record.executor).status(record)
-    if now.forgotten and record.last_end:
-        return record, record.last_end
+    now = of(record)
     records.remember(folder, record, now)
     return record, now
+
+
+def of(record: Record) -> Status:
+    """The state now of a job whose record is complete."""
+    if record.launcher is not None:
+        if records.is_submitting(record):
+            return Status(records.SUBMITTING, error="its launcher is submitting it now")
+        return Status(records.NOT_SUBMITTED, error="its launcher ended before the job was submitted")
+    now = executors.get(record.executor).status(record)
+    return record.last_end if now.forgotten and record.last_end else now

@@ -7,57 +7,12 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from automodel_launch import workspace
-from automodel_launch.commands import main
+from tests.commands.conftest import Cli
 from tests.conftest import ROOT
-from tests.workbench import Bench, make_bench
-
-
-@dataclass
-class Cli:
-    """launch.py of a workspace, called in this process."""
-
-    bench: Bench
-    capsys: pytest.CaptureFixture[str]
-
-    def __call__(self, *argv: str) -> tuple[int, str, str]:
-        """Exit code, stdout, stderr."""
-        try:
-            code = main.main(argv)
-        except SystemExit as end:  # argparse's --help
-            code = int(end.code or 0)
-        said = self.capsys.readouterr()
-        return code, said.out, said.err
-
-    def files(self) -> list[Path]:
-        """Everything in the workspace."""
-        return sorted(self.bench.root.rglob("*"))
-
-    def refused(self, code: int, argv: tuple[str, ...], *words: str) -> str:
-        """Run a command that is refused; what it said."""
-        before = self.files()
-        got, out, err = self(*argv)
-        assert (got, out) == (code, ""), err
-        assert err.startswith("error: ")
-        assert len(err.splitlines()) <= 12
-        for word in words:
-            assert word in err, f"{word!r} is not in {err!r}"
-        assert self.files() == before
-        return err
-
-
-@pytest.fixture
-def launch(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    bench = make_bench(tmp_path)
-    monkeypatch.setattr(workspace, "PACKAGE", bench.root / "automodel_launch")
-    monkeypatch.delenv("LAUNCH_ENV", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return Cli(bench, capsys)
 
 
 @pytest.mark.parametrize("mode", [("--batch", "local"), ()])
@@ -109,10 +64,17 @@ def test_a_wrong_launch(launch: Cli, mode: tuple[str, ...], argv: tuple[str, ...
         (("stub", "--run", "wandb"), ("wandb", "not a profile")),
         (("stub", "--run", "local", "--batch", "local"), ("--batch", "--run")),
         (("recipes", "extra"), ("extra",)),
-        (("configs",), ("RECIPE",)),
+        (("recipes", "--jsn"), ("--jsn", "--json")),
         (("configs", "stbu"), ("'stub'",)),
         (("profiles", "lcoal"), ("'local'",)),
-        (("status",), ("JOB",)),
+        (("status",), ("no job", "none was submitted")),
+        (("logs",), ("no job", "none was submitted")),
+        (("cancel",), ("which JOB", "launch.py jobs")),
+        (("pause",), ("which JOB",)),
+        (("resume",), ("which JOB",)),
+        (("doctor",), ("which PROFILE", "local")),
+        (("nodes",), ("which PROFILE", "local")),
+        (("stub", "--full"), ("--full", "--dry-run", "Nothing was submitted")),
         (("status", "nope"), ("no job", "nope")),
         (("attach", "last"), ("no job",)),
         (("logs", "last", "--rank", "x"), ("no job",)),

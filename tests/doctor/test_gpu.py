@@ -11,6 +11,8 @@ import yaml
 
 from automodel_launch.commands import doctor_gpu as doctor_job
 from automodel_launch.commands import main
+from automodel_launch.commands.doctor_gpu_gather import gather
+from automodel_launch.commands.doctor_gpu_watch import Watch
 from automodel_launch.doctor.gpu import pairs as doctor_pairs
 from automodel_launch.doctor.gpu import text as doctor_gpu_text
 from automodel_launch.doctor.gpu import verdict as doctor_gpu
@@ -302,7 +304,7 @@ def test_what_agents_say_of_nodes_that_wrote_nothing(tmp_path: Path) -> None:
     _write(tmp_path, "nodes/0.json", {"host": "c1"})
     _write(tmp_path, "nodes/1.json", {"host": "c2", "failure": {"error": "python was not found", "victim": False}})
     _write(tmp_path, "nodes/3.json", {"host": "c4", "failure": {"error": "another failed", "victim": True}})
-    nodes = doctor_job.gather(LOCAL, str(tmp_path), 4)
+    nodes = gather(LOCAL, str(tmp_path), 4)
     assert [node.host for node in nodes] == ["c1", "c2", "c3", "c4"]
     silences = [node.silence or "" for node in nodes]
     assert silences[:3] == ["", "python was not found", "its agent never started"]
@@ -317,8 +319,8 @@ def test_nodes_that_slurm_stopped_when_another_died(tmp_path: Path) -> None:
             tmp_path, f"nodes/{number}.json", {"host": f"c{number}", "state": "ended", "stop": {"signal": "SIGTERM"}}
         )
     _write(tmp_path, "nodes/1.json", {"host": "c1", "state": "running", "stop": None})
-    assert doctor_gpu.judge(doctor_job.gather(LOCAL, str(tmp_path), 3), LIMITS).bad == ["c1"]
-    verdict = doctor_gpu.judge(doctor_job.gather(LOCAL, str(tmp_path), 3, late=True), LIMITS)
+    assert doctor_gpu.judge(gather(LOCAL, str(tmp_path), 3), LIMITS).bad == ["c1"]
+    verdict = doctor_gpu.judge(gather(LOCAL, str(tmp_path), 3, late=True), LIMITS)
     assert verdict.bad == ["c0", "c1", "c2"]  # who is well has come to an end by then
     assert "within the check's limits" in verdict.faults[0].detail
 
@@ -327,7 +329,7 @@ def test_a_node_that_hangs_and_one_that_died(tmp_path: Path) -> None:
     _write(tmp_path, "gpu-check/node-0.json", {"phase": "node", "host": "c1"})
     _write(tmp_path, "nodes/0.json", {"host": "c1", "stop": {"signal": "SIGKILL"}, "records": [{"code": 137}]})
     _write(tmp_path, "nodes/1.json", {"host": "c2", "records": [{"code": 1, "error": "OSError: disk"}]})
-    nodes = doctor_job.gather(LOCAL, str(tmp_path), 3)
+    nodes = gather(LOCAL, str(tmp_path), 3)
     assert [(node.host, node.silence) for node in nodes] == [
         ("c1", "it was told to stop"),
         ("c2", "OSError: disk"),
@@ -360,7 +362,7 @@ def _watch(
         (tmp_path / "nodes" / "1.json").write_text("{}")
     record = Record("j.1", "j", "gpu-check", "default", "p", "slurm", "run", str(tmp_path), str(tmp_path), "h", 0.0)
     times = iter([time for time, _ in seen])
-    watch = doctor_job.Watch(record, 100.0, now=lambda: next(times))
+    watch = Watch(record, 100.0, now=lambda: next(times))
     return [watch(Status(state)) for _, state in seen], executor.cancelled
 
 

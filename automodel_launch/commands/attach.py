@@ -1,0 +1,37 @@
+"""`attach [JOB]`: follow a job from its first line to its end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from automodel_launch import executors
+from automodel_launch.commands import console, one_job
+from automodel_launch.commands.one_job import JobCommand
+from automodel_launch.errors import JobError
+from automodel_launch.launch import follow
+
+
+class Attach(JobCommand):
+    """Follow one job."""
+
+    name = "attach"
+    bare = True
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Follow; the job's own exit code."""
+        record = self.find(args)
+        now = one_job.status(record)
+        one_job.reachable(record, now)
+        if now.state == "UNKNOWN" and (now.forgotten or executors.get(record.executor).here):
+            raise JobError(f"{record.job_id}: {now.error}.")
+        follower = follow.Follower(record, ranks=[0], out=sys.stderr if args.json else sys.stdout)
+        end, code = follower.run()
+        one_job.remember(args, record, end)
+        if args.json:
+            console.document(one_job.row(record, end), indent=None)
+        console.say(follow.closing_block(record, end))
+        return code
+
+
+COMMAND = Attach()

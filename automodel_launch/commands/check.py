@@ -1,0 +1,31 @@
+"""`check RECIPE ...`: a plan's findings only."""
+
+from __future__ import annotations
+
+import argparse
+
+from automodel_launch.commands import console, launch
+from automodel_launch.commands.launch import LaunchCommand
+from automodel_launch.errors import PlanRefused
+
+
+class Check(LaunchCommand):
+    """Plan, and say what is wrong; exit code 3 when one finding is an error."""
+
+    name = "check"
+    options = tuple(option for option in launch.OPTIONS if "--full" not in option.names)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Print the findings."""
+        planned = launch.planned(self, args)
+        if args.json:
+            rows = [finding.document() for finding in planned.findings]
+            console.document({"plan_hash": planned.plan.plan_hash, "findings": rows})
+        else:
+            from automodel_launch.commands import preview
+
+            console.out(preview.findings_text(planned.findings) or "nothing found")
+        return PlanRefused.exit_code if planned.errors else 0
+
+
+COMMAND = Check()

@@ -1,0 +1,169 @@
+"""What every command repeats about the terminal: talk, data, tables, numbers for people, colours, line breaks."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import textwrap
+import time
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import IO, Any
+
+STYLES = {"error": "1;31", "warning": "33", "note": "36", "heading": "1", "dim": "2", "mark": "1;32"}
+STYLES |= {"ok": "32", "warn": "33", "FAIL": "1;31", "not checked": "2"}
+NARROWEST = 40
+_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
+
+
+def prepare() -> None:
+    """Have both streams write what their encoding lacks (a log collector's may be ASCII) as an escape, not raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(text: str) -> None:
+    """Talk: a line on stderr."""
+    sys.stderr.write(f"{harmless(text)}\n")
+    sys.stderr.flush()
+
+
+def out(text: str, colour: bool = False) -> None:
+    """Data for people: a line on stdout; with `colour` our own escapes in it stay."""
+    sys.stdout.write(f"{harmless(text, colour)}\n")
+
+
+def document(value: Any, indent: int | None = 1) -> None:
+    """Data for programs: one JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=indent) + "\n")
+
+
+def exact(text: str) -> None:
+    """Text for stdout as it is, to the byte; a line break follows only where it has none at its end."""
+    if not text.endswith("\n"):
+        text += "\n"
+    sys.stdout.flush()
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:
+        sys.stdout.write(text)
+    else:
+        binary.write(text.encode("utf-8", "surrogateescape"))
+        binary.flush()
+
+
+def harmless(text: str, colour: bool = False) -> str:
+    """The text with control characters as escapes: no name or message from elsewhere moves the cursor or hides.
+
+    With `colour`, sequences that only colour stay as they are.
+    """
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    if colour:
+        return "".join(part if _COLOUR.fullmatch(part) else harmless(part) for part in _COLOUR.split(text))
+    return "".join(char if _shows(char) else char.encode("unicode_escape").decode() for char in text)
+
+
+def _shows(char: str) -> bool:
+    return char in "\n\t" or char.isprintable() or unicodedata.category(char) == "Zs"
+
+
+# --- colours and width
+
+
+def colours(theme: str = "dark", stream: IO[str] | None = None) -> bool:
+    """Whether to colour: on a terminal that can, unless NO_COLOR is set or `[cli] theme` is "plain"."""
+    stream = stream or sys.stdout
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or theme == "plain":
+        return False
+    return stream.isatty()
+
+
+def painted(text: str, style: str, colour: bool) -> str:
+    """The text in a style of STYLES; as it is without colour."""
+    return f"\033[{STYLES[style]}m{text}\033[0m" if colour and style in STYLES else text
+
+
+def width() -> int:
+    """Columns to write: the terminal's (or $COLUMNS), 80 where there is none."""
+    return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
+
+
+def wrapped(text: str, indent: str = "", columns: int | None = None, first: str | None = None) -> list[str]:
+    """Lines of at most `columns`; `first` stands before the first one, `indent` before the others."""
+    head = indent if first is None else first
+    lines: list[str] = []
+    for part in harmless(text).expandtabs(4).split("\n"):
+        start = indent if lines else head
+        wrap = textwrap.TextWrapper(
+            columns or width(), start, indent, drop_whitespace=True, break_on_hyphens=False, replace_whitespace=False
+        )
+        lines += wrap.wrap(part) or [start.rstrip()]
+    return lines
+
+
+def cut(text: str, columns: int) -> str:
+    """One line of at most `columns`, with `...` where something is left out."""
+    text = " ".join(harmless(text).split())
+    return text if len(text) <= columns else text[: max(0, columns - 3)] + "..."
+
+
+# --- tables and numbers
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows with aligned columns, two spaces between them."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:<{size}}" for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def size(count: float) -> str:
+    """Bytes for reading: 210 kB."""
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    unit = next((u for u in (3, 2, 1) if count >= 1000 ** (u + 1)), 0)
+    scaled = count / 1000 ** (unit + 1)
+    return f"{scaled:.3g} {('kB', 'MB', 'GB', 'TB')[unit]}" if scaled < 1000 else f"{scaled:,.0f} TB"
+
+
+def count(number: float) -> str:
+    """A number for reading: 4,096 or 4.2 million."""
+    for unit, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if number >= unit:
+            return f"{number / unit:.3g} {name}"
+    return f"{number:,.0f}"
+
+
+def many(number: int, word: str, plural: str | None = None) -> str:
+    """`1 node`, `2 nodes`, `2 processes`."""
+    return f"{number:,} {word if number == 1 else plural or word + 's'}"
+
+
+def clock(when: float) -> str:
+    """Unix seconds as the date and time of this place."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`, `2.1 days`."""
+    for unit, name, most in ((1, "s", 90), (60, "min", 90 * 60), (3600, "h", 48 * 3600)):
+        if seconds < most:
+            number = seconds / unit
+            return f"{number:.0f} {name}" if name != "h" or number >= 10 else f"{number:.2g} {name}"
+    return f"{seconds / 86400:.2g} days"
+
+
+def listed(names: Iterable[str], most: int = 6) -> str:
+    """Names with commas; of a long list the first, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def plain_word(text: str) -> bool:
+    """A word that needs no quotes in a shell."""
+    return bool(re.fullmatch(r"[\w@%+=:,./-]+", text, re.ASCII))

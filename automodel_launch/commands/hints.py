@@ -1,0 +1,151 @@
+"""What was most likely meant: hints for the mistakes that a tired person makes. Each is None where nothing fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automodel_launch.errors import LaunchError
+
+if TYPE_CHECKING:
+    from automodel_launch.config.overrides import Override
+    from automodel_launch.plan.recipes import Recipe
+    from automodel_launch.profile.profiles import EnvFile
+    from automodel_launch.workspace import Workspace
+
+_LIKE = {
+    "cancel": ("stop", "kill", "abort", "scancel", "terminate", "quit"),
+    "jobs": ("ps", "queue", "list", "ls", "squeue", "job", "runs", "history"),
+    "logs": ("log", "tail", "output", "cat"),
+    "status": ("info", "show", "state", "describe", "stat", "sacct"),
+    "attach": ("follow", "watch", "wait", "join"),
+    "resume": ("continue", "restart", "requeue", "unpause", "retry"),
+    "pause": ("suspend", "hold"),
+    "check": ("validate", "lint", "verify", "dry-run", "--dry-run"),
+    "configs": ("config",),
+    "recipes": ("recipe",),
+    "profiles": ("profile", "env", "envs", "clusters"),
+    "nodes": ("node", "bad-nodes", "sinfo"),
+    "image": ("images", "pull"),
+    "doctor": ("diagnose", "ping"),
+}
+SYNONYMS = {word: command for command, words in _LIKE.items() for word in words}
+_TO_LAUNCH = ("run", "submit", "launch", "start", "sbatch", "exec", "train", "batch")
+_TO_DELETE = ("rm", "remove", "delete", "clean", "prune")
+_OF_A_PROFILE = {"profile": "--run", "env": "--run", "executor": "--run", "cluster": "--run", "on": "--run"}
+
+
+def command(name: str, argv: Sequence[str]) -> str | None:
+    """For a first word that is neither a command nor a recipe; `argv` is what follows it."""
+    if name in SYNONYMS:
+        return f"python launch.py {' '.join([SYNONYMS[name], *argv])}"
+    if name in _TO_DELETE:
+        return (
+            "python launch.py cancel JOB stops a job; to delete what it wrote, remove its directory (see: status JOB)"
+        )
+    if name in _TO_LAUNCH:
+        rest = " ".join(argv) or "RECIPE -c CONFIG"
+        batch = " --batch PROFILE" if name in ("submit", "sbatch", "batch") and "--batch" not in argv else ""
+        recipe = "pretrain " if name == "train" and not argv else ""
+        return f"a recipe's name comes first: python launch.py {recipe}{rest}{batch}"
+    if name.endswith(".py") and "/" not in name:
+        return f"a recipe in recipes/ goes by its name: python launch.py {name[:-3].replace('_', '-')}"
+    return None
+
+
+def first_word(argv: Sequence[str]) -> str:
+    """For a command line that begins with an option."""
+    from automodel_launch.commands import registry
+
+    known = {*registry.COMMANDS, "pretrain", "data-prep", "gpu-check"}
+    moved = next((word for word in argv if word in known), None)
+    if moved is None:
+        return "python launch.py --help"
+    return f"python launch.py {' '.join([moved, *(word for word in argv if word != moved)])}"
+
+
+def profile(name: str, recipe: str, here: Workspace) -> str | None:
+    """For --run NAME or --batch NAME that is no profile: it may be a config's name."""
+    from automodel_launch.plan import recipes
+
+    try:
+        known = _configs(recipes.find(here, recipe))
+    except LaunchError:
+        return None
+    return f"{name} is a config of {recipe}: -c {name}" if name in known else None
+
+
+def word(text: str, words: Sequence[str], recipe: Recipe, env_file: EnvFile, options: Iterable[str]) -> str | None:
+    """For a word behind a recipe that is no override."""
+    from automodel_launch.commands import registry
+
+    if "=" in words:
+        return "no spaces around the `=`: key.sub=value"
+    if text in _configs(recipe):
+        return f"-c {text}"
+    if text.endswith((".yaml", ".yml")):
+        return f"-c {text}"
+    if text in env_file.names:
+        return f"--run {text} (attached), or --batch {text} (detached)"
+    if f"--{text}" in options:
+        return f"--{text}"
+    if text in registry.COMMANDS:
+        return f"python launch.py {text} {recipe.name}"
+    if text in _keys(recipe, None):
+        return f"{text}=VALUE"
+    key, colon, value = text.partition(":")
+    return f"{key}={value.strip()}" if colon and key in _keys(recipe, None) else None
+
+
+def key(overrides: Iterable[Override], recipe: Recipe, wanted: str | None) -> str | None:
+    """For an override whose key the config does not have: `lr` is the last part of a key, or a key of the profile."""
+    known = _keys(recipe, wanted)
+    for override in overrides:
+        if override.action != "set" or override.key in known or override.key.partition(".")[0] == "run":
+            continue
+        if "." in override.key:
+            return None
+        return _bare_key(override, known)
+    return None
+
+
+def _bare_key(override: Override, known: Sequence[str]) -> str | None:
+    from automodel_launch.profile.schema import WRITTEN_KEYS
+
+    name, value = override.key, override.text.partition("=")[2] or "VALUE"
+    if override.dashed and name in _OF_A_PROFILE:
+        return f"{_OF_A_PROFILE[name]} {value}"
+    if name.replace("-", "_") in WRITTEN_KEYS:
+        return f"a key of the profile: run.env.{name.replace('-', '_')}={value}"
+    found = [key for key in known if key.rpartition(".")[2] == name.replace("-", "_")]
+    if len(found) == 1:
+        return f"did you mean {found[0]}? {found[0]}={value}"
+    return f"which of {', '.join(found)}? {found[0]}={value}" if 1 < len(found) <= 4 else None
+
+
+def config(recipe: Recipe, wanted: str | None) -> str | None:
+    """For -c PATH that is no file: its name may be a config of the recipe."""
+    if not wanted or Path(wanted).expanduser().is_file() or ("/" not in wanted and not wanted.endswith(".yaml")):
+        return None
+    stem = Path(wanted).stem
+    return f"-c {stem}" if stem in _configs(recipe) else None
+
+
+def _configs(recipe: Recipe) -> list[str]:
+    from automodel_launch.config import files
+
+    return files.available(recipe)
+
+
+def _keys(recipe: Recipe, wanted: str | None) -> list[str]:
+    """Every key of the config as it is without overrides, sections too; none where it cannot be read."""
+    from automodel_launch.config import configs, dotted
+
+    try:
+        layered = configs.load(recipe, wanted, [])
+    except LaunchError:
+        return []
+    leaves = [name for name, _ in dotted.flatten(layered.data)]
+    above = {name.rsplit(".", depth)[0] for name in leaves for depth in range(1, name.count(".") + 1)}
+    return [*leaves, *sorted(above), *layered.optional]

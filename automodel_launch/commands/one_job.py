@@ -1,0 +1,89 @@
+"""What the commands about one job share: the argument JOB, the job's state, and its row of JSON."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+from automodel_launch import executors, workspace
+from automodel_launch.commands import console
+from automodel_launch.commands.command import Command, Parser
+from automodel_launch.errors import JobError, UsageError
+from automodel_launch.jobs import records
+from automodel_launch.jobs.jobdir import JobDir
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch import state
+
+ALL = ("all", "*", "--all")
+
+
+class JobCommand(Command):
+    """A command about one job. `bare`: without a JOB it takes the last one, and says which; else it has to be named."""
+
+    bare: ClassVar[bool] = False
+    while_submitting: ClassVar[bool] = False  # it can say something of a job that another launcher is submitting
+
+    def register(self, parser: Parser) -> None:
+        """JOB."""
+        default = " (default: last)" if self.bare else ""
+        text = f"a job's id, its unique beginning, a run's name, or `last`{default}"
+        parser.add_argument("job", metavar="JOB", nargs="?", help=text)
+
+    def find(self, args: argparse.Namespace) -> Record:
+        """The record of the job that was named.
+
+        Raises:
+            UsageError: none was named, and this command does not choose one.
+            JobError: there is no such job, or it is being submitted.
+            ClusterError: whether it was submitted cannot be told now.
+        """
+        folder = workspace.find(args.env).records
+        if args.job is None and not self.bare:
+            raise self._unnamed(folder)
+        if args.job in ALL and not any(record.run_name == args.job for record in records.all_records(folder)):
+            raise UsageError(
+                f"{self.name} {args.job}: one job a call.", f"python launch.py jobs; python launch.py {self.name} JOB"
+            )
+        record = records.find(folder, args.job or "last")
+        if args.job is None:
+            console.say(f"the last job: {record.job_id}")
+        record = state.complete(folder, record)
+        if not self.while_submitting and record.launcher is not None and records.is_submitting(record):
+            raise JobError(f"{record.job_id} is being submitted now.", f"python launch.py status {record.job_id}")
+        return record
+
+    def _unnamed(self, folder: Any) -> UsageError:
+        known = records.all_records(folder)
+        hint = f"python launch.py {self.name} {known[-1].job_id} (the last job)" if known else "python launch.py jobs"
+        return UsageError(f"{self.name}: which JOB? It is never chosen for you.", hint)
+
+
+def directory(record: Record) -> JobDir:
+    """The job's directory."""
+    return JobDir(record.job_dir, executors.get(record.executor).place_of(record))
+
+
+def status(record: Record) -> Status:
+    """The job's state now; the end that was seen, where nobody knows the job any longer."""
+    return state.of(record)
+
+
+def reachable(record: Record, now: Status) -> None:
+    """Find out of a state that is not known whether the place of the job can be reached at all.
+
+    Raises:
+        ClusterError: it cannot.
+    """
+    if now.state == "UNKNOWN":
+        directory(record).place.names(record.job_dir)
+
+
+def remember(args: argparse.Namespace, record: Record, now: Status) -> None:
+    """Keep the end of a job."""
+    records.remember(workspace.find(args.env).records, record, now)
+
+
+def row(record: Record, now: Status) -> dict[str, Any]:
+    """A job as JSON data."""
+    return {**{key: value for key, value in asdict(record).items() if key != "end"}, **asdict(now)}

@@ -1,0 +1,68 @@
+"""The first lines of a dry run: what would run where, what it may cost, what it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from automodel_launch.commands import console, preview_facts, run_state
+from automodel_launch.profile.schema import keys_of
+
+if TYPE_CHECKING:
+    from automodel_launch.plan.plan import Plan
+
+Row = tuple[str, str]
+
+
+def lines(plan: Plan, offline: bool) -> Iterator[Row]:
+    """Rows of (label, text)."""
+    state = run_state.look(plan)
+    how = {"run": "attached", "batch": "detached"}[plan.mode]
+    yield f"{plan.job_id}: {state.words}; {how}, profile {plan.profile_name}", ""
+    yield "where", _where(plan)
+    if "time" in keys_of(plan.profile.executor):
+        yield "time", _time(plan)
+    yield from preview_facts.rows(plan, state.step)
+    if offline and not plan.here:
+        yield "offline", _not_looked_at(plan)
+
+
+def _where(plan: Plan) -> str:
+    profile = plan.profile
+    ranks = f" = {console.many(plan.world_size, 'rank')}" if plan.world_size > 1 else ""
+    processes = console.many(plan.processes_per_node, "process", "processes")
+    parts = [f"{plan.executor}, {console.many(plan.nodes, 'node')} x {processes}{ranks}"]
+    if profile.host and "host" in keys_of(plan.profile.executor) and profile.tunnel == "ssh":
+        parts.append(f"through {profile.host}")
+    if "partition" in keys_of(plan.profile.executor):
+        own = profile.batch_partition if plan.mode == "batch" else profile.run_partition
+        parts.append(f"partition {own or profile.partition or 'is the default one'}")
+    if "container_image" in keys_of(plan.profile.executor):
+        image = plan.image
+        parts.append(f"image {image}" if image else "bare metal")
+    return ", ".join(parts)
+
+
+def _time(plan: Plan) -> str:
+    from automodel_launch.remote import slurm_site
+
+    profile = plan.profile
+    chain = profile.chain is not None or profile.until is not None
+    hours = plan.nodes * (profile.gpus_per_node or 0) * (slurm_site.minutes(profile.time or "") or 0) / 60
+    text = profile.time or "the partition's own limit (time is not set)"
+    text += f" = {_hours(hours)} GPU-hours" if hours else ""
+    if not chain:
+        return text
+    if profile.chain is None:
+        return f"{text} a job; no limit in all (chain is not set)"
+    most = f" = {_hours(hours * profile.chain)} GPU-hours" if hours else ""
+    return f"{text} a job; at most {console.many(profile.chain, 'job')}{most}"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f}".removesuffix(".0")
+
+
+def _not_looked_at(plan: Plan) -> str:
+    there = "" if plan.visible else "; nor were its files: data, tokenizers, the run's checkpoints"
+    return f"not looked at: whether {plan.executor} would take it now{there}"

@@ -1,0 +1,54 @@
+"""The names of all commands; a command's module is imported only when it is chosen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command's arguments, and what it is for."""
+
+    takes: str
+    about: str
+
+
+COMMANDS = {
+    "recipes": Entry("", "what can be run"),
+    "configs": Entry("[RECIPE]", "what -c takes, for one recipe or for all"),
+    "profiles": Entry("[PROFILE]", "the profiles of env.toml, or one with the source of each value"),
+    "check": Entry("RECIPE ...", "a plan's findings only; takes what a launch takes"),
+    "jobs": Entry("", "every job submitted from here, with its state"),
+    "status": Entry("[JOB]", "what a job does, or how it ended"),
+    "attach": Entry("[JOB]", "follow a job to its end; exits with its result"),
+    "logs": Entry("[JOB]", "a job's logs: --rank N|all, --follow"),
+    "cancel": Entry("JOB", "stop a job; it may save a checkpoint first, unless --now"),
+    "pause": Entry("JOB", "stop a run, with a save, until `resume`"),
+    "resume": Entry("JOB", "a further attempt at a job that is over, from its run's last checkpoint"),
+    "doctor": Entry("PROFILE", "is it reachable and usable (exit code 3: no, 4: unreachable); --gpu: its nodes"),
+    "nodes": Entry("PROFILE", "nodes that have failed jobs, which further attempts keep away from for a day"),
+    "image": Entry("PROFILE DO", "import, list or remove images in files of the cluster (image_cache)"),
+}
+
+USAGE = """\
+launch.py RECIPE [-c CONFIG] [--run PROFILE | --batch PROFILE] [--dry-run] [OVERRIDE ...]
+       launch.py COMMAND ..."""
+
+_LINES = "\n".join(f"  {name:<9} {entry.takes:<11} {entry.about}" for name, entry in COMMANDS.items())
+
+ABOUT = f"""\
+commands:
+{_LINES}
+  data-prep inspect PATH  what is in tokenized data, and every damage"""
+
+EPILOG = """\
+OVERRIDE is key.sub=value (+key=value for a new key, ~key to remove one), or --key.sub value.
+run.env.KEY=value overrides a key of the profile. JOB is a job's id, its unique beginning, a run's name, or `last`.
+
+examples:
+  launch.py pretrain -c tiny                                    here and now
+  launch.py pretrain -c tiny --dry-run                          what would be submitted, and what is wrong with it
+  launch.py pretrain -c tiny --batch local optimizer.lr=1e-3    detached
+
+exit codes: 0 success, the job's own code if it failed, 2 bad input, 3 refused by a check, 4 not submitted,
+            130 interrupted. `launch.py COMMAND --help` tells more of one command.
+"""

@@ -1,0 +1,49 @@
+"""What a plan's run has come to: new, finished, or a step from which it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from automodel_launch.jobs import rundir
+
+if TYPE_CHECKING:
+    from automodel_launch.plan.plan import Plan
+
+
+@dataclass(frozen=True)
+class RunState:
+    """`words` for a person; `step` of the checkpoint that the job will go on from, None without one."""
+
+    words: str
+    step: int | None = None
+
+
+def finished(plan: Plan, offline: bool) -> dict[str, Any] | None:
+    """The end of a run that has reached it with these very settings; a longer one goes on."""
+    from automodel_launch import backends
+
+    end = rundir.finished(plan.run_dir, plan.place) if plan.visible or not offline else None
+    if end is None or (end.get("step") or 0) < (backends.of(plan.recipe).max_steps(plan.config) or 0):
+        return None
+    return None if rundir.differences(plan.run_dir, plan.trained, plan.place) else end
+
+
+def look(plan: Plan) -> RunState:
+    """Where the run stands; over a connection nothing is asked."""
+    if not plan.visible:
+        return RunState("new or resumed: seen when it is submitted")
+    if not plan.place.names(plan.run_dir):
+        return RunState("new run")
+    end = finished(plan, offline=True)
+    if end is not None:
+        return RunState(f"finished at step {end.get('step')}: nothing would start, --fresh starts it again")
+    step = _last_step(plan)
+    return RunState("started before, no checkpoint") if step is None else RunState(f"resumes from step {step}", step)
+
+
+def _last_step(plan: Plan) -> int | None:
+    from automodel_launch import backends
+
+    folder = backends.of(plan.recipe).checkpoint_dir(plan.config)
+    return rundir.last_step(folder, plan.place) if folder else None

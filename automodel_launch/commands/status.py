@@ -1,0 +1,35 @@
+"""`status [JOB]`: one job's state, error, last step, and where its result is."""
+
+from __future__ import annotations
+
+import argparse
+
+from automodel_launch.commands import console, one_job
+from automodel_launch.commands.one_job import JobCommand
+from automodel_launch.jobs import history
+from automodel_launch.launch import follow
+
+
+class ShowStatus(JobCommand):
+    """One job now."""
+
+    name = "status"
+    bare = True
+    while_submitting = True
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Ask for its state, and print it with every attempt at its run."""
+        record = self.find(args)
+        now = one_job.status(record)
+        one_job.reachable(record, now)
+        one_job.remember(args, record, now)
+        if args.json:
+            job = one_job.directory(record)
+            tried = history.attempts(record.run_dir, job.place)
+            console.document({**one_job.row(record, now), "metrics": job.last_metrics(), "history": tried})
+        else:
+            console.out(follow.closing_block(record, now))
+        return 0
+
+
+COMMAND = ShowStatus()

@@ -1,0 +1,137 @@
+"""What was most likely meant: hints for a tired person's mistakes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from automodel_launch.commands import hints, registry
+from automodel_launch.plan import recipes
+from automodel_launch.workspace import find
+from tests.commands.conftest import Cli
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (("stop", "x"), "python launch.py cancel x"),
+        (("kill", "x", "--now"), "python launch.py cancel x --now"),
+        (("ps",), "python launch.py jobs"),
+        (("queue",), "python launch.py jobs"),
+        (("list",), "python launch.py jobs"),
+        (("log", "x"), "python launch.py logs x"),
+        (("tail", "x"), "python launch.py logs x"),
+        (("follow", "x"), "python launch.py attach x"),
+        (("restart", "x"), "python launch.py resume x"),
+        (("profile",), "python launch.py profiles"),
+        (("run", "stub", "-c", "t"), "python launch.py stub -c t"),
+        (("submit", "stub"), "python launch.py stub --batch PROFILE"),
+        (("submit",), "python launch.py RECIPE -c CONFIG --batch PROFILE"),
+        (("rm", "x"), "cancel JOB"),
+        (("stub.py",), "python launch.py stub"),
+        (("--run", "local", "check", "stub"), "python launch.py check --run local stub"),
+        (("--json",), "python launch.py --help"),
+    ],
+)
+def test_another_word_for_a_command(launch: Cli, argv: tuple[str, ...], hint: str) -> None:
+    assert hint in launch.hint(*argv)
+
+
+def test_every_synonym_leads_to_a_command_and_is_none() -> None:
+    assert set(hints.SYNONYMS.values()) <= set(registry.COMMANDS)
+    known = {*registry.COMMANDS, *(recipe.name for recipe in recipes.available(find()))}
+    assert {*hints.SYNONYMS, *hints._TO_LAUNCH, *hints._TO_DELETE} & known == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("t",), "-c t"),
+        (("t.yaml",), "-c t.yaml"),
+        (("far",), "--run far (attached), or --batch far (detached)"),
+        (("fresh",), "--fresh"),
+        (("check",), "python launch.py check stub"),
+        (("steps",), "steps=VALUE"),
+        (("optimizer.lr", "3e-4"), "optimizer.lr=VALUE"),
+        (("steps:", "3"), "steps="),
+        (("steps", "=", "3"), "no spaces"),
+        (("lr=3e-4",), "did you mean optimizer.lr? optimizer.lr=3e-4"),
+        (("--lr", "3e-4"), "did you mean optimizer.lr? optimizer.lr=3e-4"),
+        (("--lr=3e-4",), "did you mean optimizer.lr? optimizer.lr=3e-4"),
+        (("max-steps=3",), None),
+        (("eps=1",), "which of optimizer.eps, model.eps? optimizer.eps=1"),
+        (("nodes=2",), "run.env.nodes=2"),
+        (("--nodes", "2"), "run.env.nodes=2"),
+        (("--gpus-per-node", "2"), "run.env.gpus_per_node=2"),
+        (("--profile", "far"), "--run far"),
+        (("--run", "t"), "t is a config of stub: -c t"),
+        (("-c", "stub/t.yaml"), "-c t"),
+        (("-c", "configs/stub/other.yaml"), None),
+    ],
+)
+def test_a_word_behind_a_recipe(launch: Cli, words: tuple[str, ...], hint: str | None) -> None:
+    launch.bench.config("steps: 1\noptimizer: {lr: 1.0, eps: 1}\nmodel: {eps: 2}\n")
+    launch.bench.config("steps: 1\noptimizer: {lr: 1.0, eps: 1}\nmodel: {eps: 2}\n", "default")
+    launch.bench.env('[far]\nextends = "local"\n')
+    code, out, err = launch("stub", *words)
+    assert (code, out) == (2, ""), err
+    said = re.findall(r"^hint: (.*)", err, re.MULTILINE)
+    if hint is None:
+        assert not any("did you mean" in text or text.startswith("-c ") for text in said)
+    else:
+        assert hint in said[0]
+        assert len(re.findall("Did you mean", err)) == 0, "one guess, and the better one"
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (("logs", "last", "-f"), "--follow?"),
+        (("logs", "--all"), "--rank all?"),
+        (("cancel", "x", "--nwo"), "--now?"),
+        (("jobs", "--jsn"), "--json?"),
+        (("image", "import", "local"), "image local import"),
+        (("cancel", "all"), "python launch.py cancel JOB"),
+    ],
+)
+def test_an_argument_of_a_command(launch: Cli, argv: tuple[str, ...], hint: str) -> None:
+    assert hint in launch.hint(*argv)
+
+
+def test_cancel_names_the_last_job_and_takes_none(launch: Cli) -> None:
+    launch.job(1)
+    launch.job(2, state=None)
+    for command in ("cancel", "pause", "resume"):
+        assert launch.hint(command) == f"python launch.py {command} stub-a.2 (the last job)"
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "kind"),
+    [
+        (("stop", "x", "--json"), 2, "recipe"),
+        (("stub", "lr=1", "--json"), 2, "config"),
+        (("stub", "--dryrun", "--json"), 2, "usage"),
+        (("stub", "--json", "--run", "nope"), 2, "profile"),
+        (("status", "--json"), 2, "job"),
+        (("stub", "--json", "+tokenizer=./no-such-directory"), 3, "plan-refused"),
+    ],
+)
+def test_with_json_an_error_is_a_document_and_words(launch: Cli, argv: tuple[str, ...], code: int, kind: str) -> None:
+    got, out, err = launch(*argv)
+    error = json.loads(out)["error"]
+    assert (got, error["exit_code"], error["kind"]) == (code, code, kind)
+    assert err.startswith(f"error: {error['message']}\n")
+    assert set(error) == {"message", "hint", "exit_code", "kind"}
+    assert error["hint"] is None or error["hint"] in err
+
+
+def test_an_interrupt_is_a_document_too(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("automodel_launch.workspace.find", interrupt)
+    code, out, err = launch("jobs", "--json")
+    assert (code, json.loads(out)["error"]["kind"], err) == (130, "interrupted", "interrupted\n")

@@ -1,0 +1,61 @@
+"""`jobs`, `status`, `attach`, `pause`: commands about jobs that were submitted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.commands.conftest import Cli
+
+
+def test_no_jobs(launch: Cli) -> None:
+    assert launch("jobs") == (0, "", "no job was submitted from here yet\n")
+    assert json.loads(launch("jobs", "--json")[1]) == []
+
+
+def test_a_line_a_job(launch: Cli) -> None:
+    launch.job(1)
+    launch.job(2, "FAILED")
+    first, second = launch("jobs")[1].splitlines()
+    assert first.split()[:3] == ["stub-a.1", "COMPLETED", "local"]
+    assert second.split()[:3] == ["stub-a.2", "FAILED", "local"]
+    assert [row["state"] for row in json.loads(launch("jobs", "--json")[1])] == ["COMPLETED", "FAILED"]
+
+
+def test_status_takes_the_last_job_and_says_so(launch: Cli) -> None:
+    launch.job(1)
+    launch.job(2, "FAILED")
+    code, out, err = launch("status")
+    assert (code, err) == (0, "the last job: stub-a.2\n")
+    assert out.startswith("stub-a.2: FAILED")
+    assert launch("status", "last")[2] == ""
+    code, out, err = launch("status", "--json")
+    assert (json.loads(out)["job_id"], err) == ("stub-a.2", "the last job: stub-a.2\n")
+
+
+def test_attach_takes_the_last_job_and_says_so(launch: Cli) -> None:
+    launch.job(1, logs={0: "a line\n"})
+    code, out, err = launch("attach")
+    assert (code, out) == (0, "a line\n")
+    assert err.startswith("the last job: stub-a.1\n")
+
+
+def test_cancel_of_a_job_that_is_over(launch: Cli) -> None:
+    launch.job(1)
+    launch.refused(2, ("cancel", "stub-a.1"), "already ended", "COMPLETED")
+
+
+def test_pause_and_resume(launch: Cli) -> None:
+    job = launch.job(1)
+    assert launch("pause", "stub-a")[:2] == (0, "stub-a.1: paused\n")
+    assert Path(job.run_dir, "stop").read_text() == "pause\n"
+    code, out, err = launch("resume", "stub-a")
+    assert (code, out) == (0, "stub-a.1: COMPLETED\n")
+    assert "is finished; nothing was started" in err
+
+
+def test_names_from_elsewhere_are_shown_harmlessly(launch: Cli) -> None:
+    job = launch.job(1)
+    path = launch.bench.workspace.records / f"{job.job_id}.json"
+    path.write_text(path.read_text().replace('"profile": "local"', '"profile": "\\u001b[2J"'))
+    assert "\\x1b[2J" in launch("jobs")[1]

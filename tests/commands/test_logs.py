@@ -1,0 +1,73 @@
+"""`logs`: what ranks have logged, as text and as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from automodel_launch.commands import logs
+from tests.commands.conftest import Cli
+from tests.conftest import Checkout, Main
+
+LOGS = {0: "first\nlast", 1: "other\n"}
+
+
+def test_text(launch: Cli) -> None:
+    job = launch.job(logs=LOGS)
+    assert launch("logs", job.job_id) == (0, "first\nlast\n", "")
+    assert launch("logs", job.job_id, "--rank", "1")[1] == "other\n"
+    assert launch("logs", job.job_id, "--rank", "all")[1] == "[0] first\n[0] last\n[1] other\n"
+    launch.refused(2, ("logs", job.job_id, "--rank", "7"), "no rank 7", "0 to 1")
+    launch.refused(2, ("logs", job.job_id, "--rank", "1x"), "1x")
+
+
+def test_bare_takes_the_last_job_and_says_so(launch: Cli) -> None:
+    launch.job(1, logs={0: "old\n"})
+    launch.job(2, logs={0: "new\n"})
+    assert launch("logs") == (0, "new\n", "the last job: stub-a.2\n")
+
+
+@pytest.mark.parametrize(("rank", "ranks"), [("0", [0]), ("all", [0, 1])])
+def test_a_document(launch: Cli, rank: str, ranks: list[int]) -> None:
+    job = launch.job(logs=LOGS)
+    document = json.loads(launch("logs", job.job_id, "--rank", rank, "--json")[1])
+    assert (document["job_id"], document["ranks"]) == (job.job_id, ranks)
+    lines = [(row["rank"], row["line"]) for row in document["lines"]]
+    assert lines == [row for row in ((0, "first"), (0, "last"), (1, "other")) if row[0] in ranks]
+
+
+def test_before_the_first_rank_has_logged(launch: Cli) -> None:
+    job = launch.job()
+    Path(job.job_dir, "logs", "agent-0.log").write_text("the agent's word\n")
+    assert launch("logs", job.job_id)[1] == "the agent's word\n"
+    document = json.loads(launch("logs", job.job_id, "--json")[1])
+    assert document["lines"] == [{"rank": None, "line": "the agent's word"}]
+
+
+def test_following_a_job_that_is_over(launch: Cli) -> None:
+    job = launch.job(logs=LOGS)
+    code, out, _ = launch("logs", job.job_id, "--follow", "--json")
+    *lines, end = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert lines == [{"job_id": job.job_id, "rank": 0, "line": line} for line in ("first", "last")]
+    assert (end["job_id"], end["state"]) == (job.job_id, "COMPLETED")
+
+
+@pytest.mark.parametrize(("rank", "written"), [(None, "[12] a [1] b\n"), (12, "a [1] b\n")])
+def test_an_object_a_line(rank: int | None, written: str) -> None:
+    out = io.StringIO()
+    logs.Objects("j.1", rank, out).write(written)
+    assert json.loads(out.getvalue()) == {"job_id": "j.1", "rank": 12, "line": "a [1] b"}
+
+
+@pytest.mark.e2e
+def test_following_a_job_that_runs(checkout: Checkout, main: Main) -> None:
+    main(checkout, "stub", "--batch", "local", "steps=3", "pause=0.3", "value=x")
+    done = main(checkout, "logs", "--follow", "--rank", "all", "--json")
+    *lines, end = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert {(row["rank"], row["line"]) for row in lines} >= {(0, "value x"), (1, "value x")}
+    assert end["state"] == "COMPLETED"
