@@ -128,6 +128,12 @@ def get(name: str) -> Backend:
     return importlib.import_module(_MODULES[name]).BACKEND  # type: ignore[no-any-return]  # a module's attribute
 
 
+def frameworks() -> dict[str, Framework]:
+    """Backend -> the framework that it is for."""
+    found = {name: get(name).framework for name in _MODULES}
+    return {name: framework for name, framework in found.items() if framework}
+
+
 def of(recipe: Recipe) -> Backend:
     """The backend that a recipe names, "none" where it names none.
 

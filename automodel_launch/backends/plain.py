@@ -52,9 +52,8 @@ class Plain:
         """The tokenizer's directory; and a framework that a backend knows, and that the recipe does not name."""
         if plan.visible:
             yield from self._judged(plan, facts.here(plan, self._request(plan)))
-        for name in backends.names() if plan.recipe.backend is None else ():
-            framework = backends.get(name).framework
-            if framework and any(framework.is_named_by(entry) for entry in plan.recipe.dependencies):
+        for name, framework in backends.frameworks().items() if plan.recipe.backend is None else ():
+            if any(framework.is_named_by(entry) for entry in plan.recipe.dependencies):
                 message = f"{plan.recipe.path} depends on {framework.distribution} and names no backend: its config is"
                 message += " not checked."
                 fix = f'# backend = "{name}" below # [tool.runspec] in the script\'s metadata block'

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from automodel_launch import backends
 from automodel_launch.remote.disk import Disk
 
-PACKAGES = ("torch", "nemo_automodel")
+PACKAGES = ("torch", *(framework.package for framework in backends.frameworks().values()))
 # Prints Python's version, then a line a package; nothing is imported, as torch alone can take a minute.
 PROBE = """
 import sys
