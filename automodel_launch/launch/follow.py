@@ -241,6 +241,8 @@ def closing_block(record: Record, status: Status) -> str:
         lines += _results(record, status, executors.get(record.executor).place_of(record))
     except ClusterError as error:  # the state above is true all the same
         lines.append(f"  what it has written cannot be read now: {error.message}")
+    if status.stuck:
+        lines.append(f"  to go on: python launch.py resume {record.job_id}")
     if not status.over:
         lines.append(f"  follow: python launch.py attach {record.job_id}")
     elif status.state != "COMPLETED":

@@ -61,6 +61,7 @@ def _expected(error: ErrorDetails) -> str:
         "dict_type": "a table",
         "float_type": "a number",
         "string_too_short": "a string that is not empty",
+        "greater_than": f"a number above {context.get('gt')}",
         "greater_than_equal": f"a number of at least {context.get('ge')}",
         "less_than_equal": f"a number of at most {context.get('le')}",
         "string_pattern_mismatch": 'a time such as "90s", "15m" or "1h", or "off"',

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from automodel_launch import contract
 
@@ -21,6 +21,8 @@ class Answer:
     """What Slurm said of a job. `state` is None where it does not know the job, `asked` False where it did not answer.
 
     `reason` is Slurm's own word for waiting, `start` its estimate (a time, or None), `code` the batch script's.
+    `successor`: it is said of a job that was queued for a further attempt, and that has not begun it; `dropped`: such a
+    job was taken out of the queue.
     """
 
     asked: bool
@@ -30,15 +32,17 @@ class Answer:
     nodes: str | None = None
     code: int | None = None
     signal: int | None = None
+    successor: bool = False
+    dropped: bool = False
 
 
 def current(slurm_id: str, job_dir: str) -> str:
-    """Bash lines that set `id`, the Slurm job that runs or ran last for our job, and `next`, the one that waits for
-    its end or "-": from JOB_DIR/chain (recipes/node_agent_lib/chain.py), else the one that was submitted."""
+    """Bash lines that set `id`, the Slurm job that runs or ran last for our job, and `next` and `spare`, those that
+    wait for its end or "-": from JOB_DIR/chain (recipes/node_agent_lib/chain.py), else the one that was submitted."""
     chain = shlex.quote(f"{job_dir}/{contract.CHAIN}")
     return f"""
-id={shlex.quote(slurm_id)} next=-
-read -r first second _ 2>/dev/null < {chain} && [ -n "$second" ] && id=$first next=$second
+id={shlex.quote(slurm_id)} next=- spare=-
+read -r first second _ third 2>/dev/null < {chain} && [ -n "$second" ] && id=$first next=$second spare=${{third:--}}
 """
 
 
@@ -46,8 +50,9 @@ def query(slurm_id: str, job_dir: str) -> str:
     """Bash lines that print what `parse` reads, a line a fact. Later sources are asked only where earlier ones fail.
 
     A controller that squeue could not reach is not asked again by scontrol: that would only wait for as long again.
-    Where a job of a chain has ended, the next one is asked for too, behind a line `next`.
+    Where a job of a chain has ended, the next one is asked for too, behind a line `next`, and then the spare one.
     """
+    logs = shlex.quote(f"{job_dir}/{contract.LOGS}")
     sacct = 'sacct -n -X -P -D -j "$1" -o State,ExitCode,NodeList,JobName'
     return f"""{current(slurm_id, job_dir)}
 err=$(mktemp)
@@ -73,12 +78,14 @@ look() {{ # SLURM_ID
   esac
 }}
 look "$id"
-if [ -n "$ended" ] && [ "$next" != - ]; then
+over=$ended
+for following in "$next" "$spare"; do
+  [ -n "$ended" ] && [ "$following" != - ] || continue
   echo next
-  look "$next"
-  [ -n "$ended" ] || id=$next
-  ended=yes
-fi
+  look "$following"
+  [ -n "$ended" ] && ! ls {logs}/sbatch_*_"$following".out >/dev/null 2>&1 || id=$following
+done
+ended=$over
 rm -f "$err"
 """
 
@@ -88,13 +95,16 @@ def parse(text: str, name: str | None = None) -> Answer:
 
     The next job of a chain counts as soon as it is more than taken out of the queue.
     """
-    first, _, second = text.partition("\nnext\n")
+    first, *more = text.split("\nnext\n")
     answer = _parse(first, name)
-    if not second:
-        return answer
-    following = _parse(second, name)
-    if not following.asked or (following.state is not None and following.state != "CANCELLED"):
-        return following
+    for part in more:
+        following = _parse(part, name)
+        if not following.asked:
+            return following
+        if following.state == "CANCELLED":
+            answer = replace(answer, dropped=True)
+        elif following.state is not None:
+            answer = replace(following, successor=True)
     return answer
 
 

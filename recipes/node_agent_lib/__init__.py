@@ -14,7 +14,7 @@ run, one process a node
     metrics.py       rank 0's log -> metrics.jsonl
     peers.py         how nodes learn that another one has failed
     stops.py         stop files: cancel, pause
-    limits.py        the time limit: when to save
+    limits.py        the end of the attempt's time: when to save
     lock.py          one job at a time for a run
 
 the training processes
@@ -26,11 +26,13 @@ the training processes
     stall.py         is the training hung? hang.py is what a node does about it, stacks.py where every rank is
 
 several attempts
-    begin.py         `begin`: which attempt this is, and the next one queued
+    begin.py         `begin`: which attempt this is, and the next one queued; cannot_begin.sh where it cannot run
+    turn.py          may this Slurm job make the next attempt? times.py: how long may that run?
     finish.py        `finish`, and writing exit.json
     chain.py         a job of several attempts
     decision.py      will there be another attempt?
     history.py       the run's history.jsonl
+    budget.py        max_gpu_hours: what the attempts have used
     bad_nodes.py     nodes that have failed jobs
     disk_reserve.py  space for the job's own records on a full disk
     slurm.py         what is asked of Slurm for all that

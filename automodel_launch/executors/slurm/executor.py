@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 
 PORTS = range(20000, 30000)  # below Linux's ephemeral ports, above most services
 _SECRETS_LEFT = "secrets-left"
-# By name as well: elsewhere the id may be somebody else's job. The next attempt first: it must not begin meanwhile.
-_NEXT = '[ "$next" = - ] || scancel --name="$name" "$next" 2>/dev/null\n'
+# By name as well: elsewhere the id may be somebody else's job. What waits first, the last of it
+# before the others: it must not begin meanwhile.
+_NEXT = """for waiting in "$spare" "$next"; do
+  [ "$waiting" = - ] || scancel --name="$name" "$waiting" 2>/dev/null
+done
+"""
 _KILL = _NEXT + 'scancel --signal=KILL --full --name="$name" "$id" && rm -f "$left"\n'
 _ASK = (
     _NEXT
@@ -186,7 +190,7 @@ class Slurm:
             return Status("UNKNOWN", error=error.message)
         status = state.judge(slurm_query.parse(out, record.job_id), state.read_own(out))
         if (
-            status.state in contract.ENDED_FOR_GOOD and _SECRETS_LEFT in out.splitlines()
+            status.state in contract.ENDED_FOR_GOOD and not status.stuck and _SECRETS_LEFT in out.splitlines()
         ):  # no agent was there to remove them
             with contextlib.suppress(ClusterError):  # the next question removes them
                 shell.run(f"rm -f {secrets_file}")

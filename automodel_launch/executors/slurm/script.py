@@ -118,13 +118,15 @@ def _srun_args(profile: Profile, plan: Plan) -> list[str]:
 def _finish(plan: Plan) -> str:
     """At the batch script's end the record of the job is completed, and its true code becomes the script's.
 
-    Before its step the agent's `begin` says which attempt this is, and queues the next one of a chain.
+    Before its step the agent's `begin` says which attempt this is, and queues the next one of a chain. Where it cannot
+    run, a chain's job ends: without it nobody would queue the attempt after this one.
     """
     program = f"{AGENT_PYTHON} {plan.job_dir}/{contract.NODE_AGENT}"
-    return (
-        f"trap 'code=$?; {program} finish {plan.job_dir} --code $code; exit $?' EXIT\n"
-        f'eval "$({program} begin {plan.job_dir})"'
-    )
+    trap = f"trap 'code=$?; {program} finish {plan.job_dir} --code $code; exit $?' EXIT\n"
+    if chains.limits(plan.profile) is None:
+        return f'{trap}eval "$({program} begin {plan.job_dir})"'
+    otherwise = f"bash {plan.job_dir}/{contract.CANNOT_BEGIN} {plan.job_dir}"
+    return f'{trap}begun=$({program} begin {plan.job_dir}) || begun=$({otherwise})\neval "$begun"'
 
 
 def _refuse(command: str) -> None:

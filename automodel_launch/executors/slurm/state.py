@@ -29,11 +29,17 @@ class Own:
     log: str = ""
     log_name: str | None = None
     stopped: bool = False  # somebody has made the job's stop file
+    resumed: bool = False  # `resume` has submitted the job that waits
 
     @property
     def goes_on(self) -> bool:
         """A chained job whose last attempt has ended, and that shall have another one."""
         return bool(self.exit and self.exit.get("goes_on"))
+
+    @property
+    def is_over(self) -> bool:
+        """A chained job that has ended for good, whoever is still in the queue: whoever that is ends when it starts."""
+        return bool(self.exit and self.exit.get("goes_on") is False) and not self.resumed
 
 
 def query_own(job_dir: str) -> str:
@@ -41,6 +47,7 @@ def query_own(job_dir: str) -> str:
     job = shlex.quote(job_dir)
     return f"""
 [ ! -e {job}/{contract.STOP} ] || echo own stopped yes
+[ "$next" = - ] || [ "$(cat {job}/{contract.RESUME} 2>/dev/null)" != "$next" ] || echo own resumed yes
 ls {job} >/dev/null 2>&1 # a network file system otherwise remembers for a minute that exit.json is not there
 for name in {contract.EXIT} {contract.node_file(0)}; do
   printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name" 2>/dev/null; echo
@@ -71,8 +78,8 @@ def read_own(text: str) -> Own:
         elif source == "own":
             found[name] = said
     log_name = f"{contract.LOGS}/{found['log']}" if "log" in found else None
-    node, stopped = parse_json(found.get(contract.node_file(0), "")), "stopped" in found
-    return Own(_exit_record(found.get(contract.EXIT, "")), node, "\n".join(log), log_name, stopped)
+    node, exit_record = parse_json(found.get(contract.node_file(0), "")), _exit_record(found.get(contract.EXIT, ""))
+    return Own(exit_record, node, "\n".join(log), log_name, "stopped" in found, "resumed" in found)
 
 
 def _exit_record(text: str) -> dict[str, Any] | None:
@@ -87,11 +94,15 @@ def judge(answer: Answer, own: Own) -> Status:
     code, rank and error. Where Slurm knows nothing, the record decides; without one the state is UNKNOWN.
     """
     step = own.node.get("step") if own.node else None
+    if answer.successor and own.is_over:
+        return _recorded(own, step)
     if answer.state in contract.SLURM_WAITING:
         return Status("PENDING", error=_waiting(answer, own), step=step)
     if answer.state in contract.SLURM_ACTIVE and not (answer.state == "COMPLETING" and _completed(own)):
         return Status("RUNNING", step=step, node=answer.nodes, started=own.node.get("started") if own.node else None)
     told = _told(own, step)
+    if answer.asked and not own.stopped and (own.goes_on or answer.successor):
+        return _stuck(answer, own, told)
     if answer.state is None:
         return _without_slurm(answer, own, told)
     if answer.state in ("COMPLETED", "COMPLETING"):
@@ -102,6 +113,30 @@ def judge(answer: Answer, own: Own) -> Status:
     if answer.state not in contract.SLURM_FAILURES:  # a later Slurm's word: it may mean anything
         return Status("UNKNOWN", error=f"Slurm says {answer.state}, which this version does not know", step=step)
     return _failed(contract.SLURM_FAILURES[answer.state], answer, own, told)
+
+
+def _recorded(own: Own, step: int | None) -> Status:
+    """The end of a chained job, as it has written it down itself."""
+    state, told = (own.exit or {})["state"], _told(own, step)
+    if state != contract.COMPLETED:
+        told["error"] = told["error"] or contract.MEANINGS.get(state)
+    return Status(state, **told)
+
+
+def _stuck(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
+    """A chained job that was to go on, and for which nobody is in the queue any more."""
+    record = own.exit or {}
+    why = record.get("why") or record.get("error")
+    after = f" (the last one ended with {record['state']}{f': {why}' if why else ''})" if record else ""
+    if answer.dropped and not answer.successor:
+        said = "the Slurm job that was to make the next attempt was taken out of the queue"
+        return Status(contract.CANCELLED, **{**told, "error": f"{said}{after}", "code": told["code"] or 1})
+    said = "no further attempt is queued, though there was to be one"
+    if answer.successor:
+        words = _last_words(own.log)
+        said += f": the Slurm job for it ended ({answer.state}{f', {words}' if words else ''}) before it began one"
+        told = {**told, "log": own.log_name or told["log"], "rank": None, "node": answer.nodes}
+    return Status(contract.FAILED, **{**told, "error": f"{said}{after}", "code": told["code"] or 1}, stuck=True)
 
 
 def _waiting(answer: Answer, own: Own) -> str:
@@ -165,7 +200,7 @@ def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Statu
             container_errors.words(own.log) or _last_words(own.log) or told["error"] or contract.MEANINGS[state]
         )
     elif state != "FAILED" and not own_failure:
-        told["error"] = contract.MEANINGS[state]
+        told["error"] = told["error"] if told["error"] == contract.OUT_OF_BUDGET else contract.MEANINGS[state]
     elif state in contract.ENDED_FROM_OUTSIDE:
         told["error"] = f"{contract.MEANINGS[state]}; the job's own record: {told['error']}"
     if not told["code"]:
