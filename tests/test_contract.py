@@ -70,7 +70,7 @@ FILES = (
     *(contract.INCOMPLETE, contract.EVENTS, contract.RESERVE, contract.PLAN, contract.RUN, contract.SECRETS),
     *("rank-{", "agent-{", "stack-{", "failed-{", "hung-{", "LAUNCH_"),
 )
-WORDS = {contract.STOP, contract.NODES, contract.CHAIN, contract.LOCK, contract.SCRIPT, contract.LOGS}
+WORDS = {contract.STOP, contract.NODES, contract.CHAIN, contract.LOCK, contract.SCRIPT, contract.LOGS, contract.RESUME}
 PRIVATE = {"rank_files.py": {"rank-{.json"}}  # what lies in the agent's own directory is no part of the contract
 KEYS = {"spec.py": {"script", "chain"}, "pairs.py": {"stop"}}  # of agent.json; a word between nodes
 
