@@ -130,7 +130,7 @@ def pid_here(host: str, pid: int) -> int:
 def without_python(cluster: Cluster, node: int) -> Iterator[None]:
     """While it lasts, no python3 of that node's PATH runs."""
     folders = {Path(folder) for folder in os.environ["PATH"].split(":")}
-    programs = [str(folder / "python3") for folder in folders if (folder / "python3").exists()]
+    programs = sorted({str((folder / "python3").resolve()) for folder in folders if (folder / "python3").exists()})
     broken = cluster.dir / "no-python3"
     broken.write_text("#!/bin/sh\necho 'python3: command not found' >&2\nexit 127\n")
     broken.chmod(0o755)
