@@ -98,6 +98,7 @@ FINISHED_KEYS = ("step", "max_steps", "checkpoint", "hf", "time")
 BAD_NODES = "bad-nodes.jsonl"  # a line a failure; the last line of a node counts
 BAD_NODE_KEYS = ("time", "node", "why", "job_id", "forgiven")
 BAD_NODE_S = 24 * 3600.0  # how long a node stays bad
+HELPER_CACHE = ".cache/data-helper-{uid}"  # AutoModel's data helper, compiled; below it a folder a version
 
 # --- states of a job
 
@@ -167,6 +168,7 @@ NO_AGENT = "never started its agent"  # part of `error` where a node has left no
 NODE_KEYS = (
     *("schema", "job_id", "node", "nnodes", "attempt", "host", "agent_pid", "agent_start", "started", "state"),
     *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
+    *("phase", "phase_since", "active"),
 )
 NODE_STARTING, NODE_STARTUP, NODE_RUNNING, NODE_ENDED = "starting", "startup", "running", "ended"  # `state`, in order
 STOP_KEYS = ("signal", "number", "time", "reason")  # of `stop`
@@ -175,6 +177,10 @@ RANK_KEYS = (  # of each of `records`
     *("rank", "local_rank", "host", "pid", "pid_start", "worker", "worker_start", "started", "ended", "code"),
     *("signal", "error", "traceback", "failed", "told_to_end"),
 )
+
+# `phase`: what the node is at before the first step, and later what its ranks do instead of steps, else null
+PHASE_STARTUP = "running the startup commands"
+PHASE_LAUNCHER = "starting the ranks"
 
 # Reasons of a stop; that of a stop file is its path.
 STOP_BY_SIGNAL = "signal"
@@ -227,6 +233,7 @@ AGENT_KEYS = (
     *("nnodes", "nproc_per_node", "rendezvous", "env", "setup_lines", "startup_commands", "secrets_file"),
     *("stop_grace_s", "heartbeat_s", "stop_with_parent", "stall_s"),
 )
+STALL_AUTO = "auto"  # of stall_s: told from the run itself
 AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend")
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 LAUNCHES = ("torchrun", "ft", "python")  # what starts the ranks
@@ -248,6 +255,8 @@ NODE_RANK_VAR = "LAUNCH_NODE_RANK"
 HEAD_HOST_VAR = "LAUNCH_HEAD_HOST"
 WATCH_PID_VAR = "LAUNCH_WATCH_PID"  # the process whose end stops the job, where that is not the agent's parent
 AGENT_DIR_VAR = "LAUNCH_AGENT_DIR"  # from an agent to its ranks: its private directory
+PHASE_VAR = "LAUNCH_PHASE_FILE"  # for one rank a node: where it tells what it is at, as JSON with PHASE_KEYS
+PHASE_KEYS = ("phase", "since")
 
 # --- checkpoints of AutoModel 0.7.0: epoch_E_step_S, where S counts from 0
 

@@ -85,9 +85,11 @@ def starts_with_ft(plan: Plan) -> bool:
     return plan.profile.launcher == "ft" and plan.recipe.launch == "torchrun"
 
 
-def stall_seconds(stall: str | None) -> float | None:
-    """Of a time that the schema has let through, such as "15m"."""
-    if stall is None or stall == "off":
+def stall_seconds(stall: str | None) -> float | str | None:
+    """Of a time that the schema has let through, such as "15m"; without one it is told from the run itself."""
+    if stall in (None, contract.STALL_AUTO):
+        return contract.STALL_AUTO
+    if stall == "off":
         return None
     return float(stall[:-1]) * {"s": 1, "m": 60, "h": 3600}[stall[-1]]
 
