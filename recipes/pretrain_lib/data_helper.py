@@ -65,7 +65,9 @@ class HelperCache:
             directory = Path(tempfile.mkdtemp(prefix="data-helper-"))
             atexit.register(shutil.rmtree, directory, ignore_errors=True)
         with file_locks.held(directory / _LOCK, "it compiles the data helper"):
-            return self._first(directory) or self._fetched(directory) or self._compiled(directory)
+            module = self._first(directory) or self._fetched(directory) or self._compiled(directory)
+            self._share(directory)
+            return module
 
     def _first(self, directory: Path) -> ModuleType | None:
         return next(filter(None, map(_imported, self._whole(directory))), None)
@@ -97,9 +99,6 @@ class HelperCache:
                 say(f"a data helper is removed: {path} is damaged")
                 path.unlink(missing_ok=True)
 
-    def _name(self, content: bytes) -> str:
-        return f"{self.compiler or 'unknown'}-{digest(content)}.so"
-
     def _compiled(self, directory: Path) -> ModuleType:
         for rest in directory.glob(f"{_BUILDING}*"):  # of processes that were killed: the lock is ours
             shutil.rmtree(rest, ignore_errors=True)
@@ -114,26 +113,33 @@ class HelperCache:
 
     def _keep(self, built: Path, directory: Path) -> None:
         content = built.read_bytes()
-        write_own(directory / self._name(content), content)
-        if self.shared is not None:
-            try:
-                write_own(private_directory(self.shared) / self._name(content), content)
-            except (Refused, OSError) as error:
-                say(f"the data helper is not kept in the job root: {error}")
+        write_own(directory / f"{self.compiler or 'unknown'}-{digest(content)}.so", content)
+
+    def _share(self, directory: Path) -> None:
+        """Leave a copy in the job root, where it has none of this name: a job root may be new, or somebody's too."""
+        if self.shared is None:
+            return
+        try:
+            for path in directory.glob(f"{self.compiler or '*'}-*.so"):
+                copy = private_directory(self.shared) / path.name
+                if not copy.exists():
+                    write_own(copy, read_own(path))
+        except (Refused, OSError) as error:
+            say(f"the data helper is not kept in the job root: {error}")
 
 
 def install() -> None:
-    """Have AutoModel take its data helper from here; nothing where the config has no Megatron data.
+    """Have AutoModel take its data helper from here, where the config has Megatron data; see to torch's lock anyway.
 
     Contract: the configuration was loaded, and with it the classes that it names.
     """
+    file_locks.replace_torchs()
     users = [sys.modules[name] for name in _IMPORTERS if name in sys.modules]
     if f"{_PACKAGE}.megatron_dataset" not in sys.modules:
         return
     from nemo_automodel.components.datasets.llm.megatron import megatron_utils
 
     root = megatron_utils._HELPER_CACHE_ROOT
-    file_locks.replace_torchs()
     file_locks.clear_left_behind(root)
 
     @functools.lru_cache(maxsize=1)

@@ -74,6 +74,13 @@ def test_it_is_compiled_once_for_a_job_root_and_copied_to_further_nodes(cache: H
     assert list(cache.node.glob("building-*")) == []
 
 
+def test_a_job_root_that_is_new_gets_the_nodes(cache: HelperCache, tmp_path: Path) -> None:
+    HelperCache(cache.node, None, cache.compiler, cache.build).load()
+    cache.load()
+    assert [path.name for path in files(cache.shared)] == [path.name for path in files(cache.node)]
+    assert cache.build.runs == 1  # type: ignore[attr-defined]
+
+
 def test_another_compilers_is_not_taken_but_where_there_is_no_compiler(cache: HelperCache, tmp_path: Path) -> None:
     cache.load()
     other = another_node(cache, tmp_path, "cc2")

@@ -24,6 +24,7 @@ class AutoModel:
         package="nemo_automodel",
         version=schema.VERSION,
         checkout="/opt/Automodel",
+        builds='"/tmp/nemo_automodel_$(id -u)"',
     )
 
     def max_steps(self, config: Config) -> int | None:
