@@ -99,29 +99,23 @@ def word(text: str, words: Sequence[str], recipe: Recipe, env_file: EnvFile, opt
 
 
 def key(overrides: Iterable[Override], recipe: Recipe, wanted: str | None) -> str | None:
-    """For an override whose key the config does not have: `lr` is the last part of a key, or a key of the profile."""
+    """For an override that names a key of the profile, where the config has none like it."""
     known = _keys(recipe, wanted)
     for override in overrides:
         if override.action != "set" or override.key in known or override.key.partition(".")[0] == "run":
             continue
-        if "." in override.key:
-            return None
-        return _bare_key(override, known)
+        like = any(other.endswith(f".{override.key}") for other in known)
+        return None if like or "." in override.key else _profile_key(override)
     return None
 
 
-def _bare_key(override: Override, known: Sequence[str]) -> str | None:
+def _profile_key(override: Override) -> str | None:
     from automodel_launch.profile.schema import WRITTEN_KEYS
 
-    name, value = override.key, override.text.partition("=")[2] or "VALUE"
+    name, value = override.key.replace("-", "_"), override.text.partition("=")[2] or "VALUE"
     if override.dashed and name in _OF_A_PROFILE:
         return f"{_OF_A_PROFILE[name]} {value}"
-    if name.replace("-", "_") in WRITTEN_KEYS:
-        return f"a key of the profile: run.env.{name.replace('-', '_')}={value}"
-    found = [key for key in known if key.rpartition(".")[2] == name.replace("-", "_")]
-    if len(found) == 1:
-        return f"did you mean {found[0]}? {found[0]}={value}"
-    return f"which of {', '.join(found)}? {found[0]}={value}" if 1 < len(found) <= 4 else None
+    return f"a key of the profile: run.env.{name}={value}" if name in WRITTEN_KEYS else None
 
 
 def config(recipe: Recipe, wanted: str | None) -> str | None:
@@ -143,9 +137,7 @@ def _keys(recipe: Recipe, wanted: str | None) -> list[str]:
     from automodel_launch.config import configs, dotted
 
     try:
-        layered = configs.load(recipe, wanted, [])
+        merged = configs.load(recipe, wanted, [])
     except LaunchError:
         return []
-    leaves = [name for name, _ in dotted.flatten(layered.data)]
-    above = {name.rsplit(".", depth)[0] for name in leaves for depth in range(1, name.count(".") + 1)}
-    return [*leaves, *sorted(above), *layered.optional]
+    return [*dotted.all_keys(merged.data), *merged.optional]

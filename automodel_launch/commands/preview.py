@@ -113,4 +113,5 @@ def excerpt(plan: Plan) -> str:
     lines = plan.script.splitlines()
     if len(lines) <= SHORT:
         return plan.script
-    return "\n".join(line for line in lines if line.startswith("#SBATCH") or plan.job_dir in line)
+    ours = (line for line in lines if plan.job_dir in line and not line.startswith("#"))
+    return "\n".join([*(line for line in lines if line.startswith("#SBATCH")), *ours])

@@ -41,6 +41,7 @@ def lines(plan: Plan, full: bool) -> Iterator[Row]:
     text = " ".join(own if full else [one for one in own if not one.startswith("LAUNCH_")])
     if text:
         yield "env", text if full else console.cut(text, 2 * console.width() - 30)
+    yield "submit", plan.submit
     if plan.profile.secrets:
         yield "secrets", f"{console.listed(plan.profile.secrets)} (secret, by name; values are never shown)"
 

@@ -42,7 +42,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """NeMo-Run, which makes the script, takes seconds to import."""
     script = "#!/bin/bash\n#\n#SBATCH --nodes=2\n" + "# theirs\n" * 60 + "srun {plan.job_dir}/agent.json\nexit"
     monkeypatch.setattr(
-        "automodel_launch.executors.slurm.Slurm.script",
+        "automodel_launch.executors.slurm.executor.Slurm.script",
         lambda self, plan: script.replace("{plan.job_dir}", plan.job_dir),
     )
 
@@ -74,6 +74,7 @@ def test_what_both_views_show(bench: Bench, capsys: pytest.CaptureFixture[str], 
         "  note: [n] good",
     ]
     assert lines[6:9] == ["changed on the command line", '  * value = "a b"', '  * run.env.stall = "5m"']
+    assert _joined(f"  submit   {plan.submit}")[:30] in _joined(out)
     for part in (plan.job_dir, plan.run_dir, plan.plan_hash):
         assert part in out.replace("\n           ", "")
     assert out.endswith(plan.script)
@@ -124,10 +125,12 @@ def test_offline_says_what_was_not_looked_at(quick: None, bench: Bench) -> None:
 
 
 def test_what_it_trains(bench: Bench) -> None:
+    bench.trains(own_recipe=True)
     model = "{_target_: x.from_config, config: {_target_: transformers.LlamaConfig, vocab_size: 100, hidden_size: 8,"
     model += " intermediate_size: 16, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 2}}"
     steps = "step_scheduler: {global_batch_size: 4, local_batch_size: 2, max_steps: 10}\n"
-    plan = bench.planned(f"{steps}dataset: {{_target_: a.B, seq_length: 16}}\nmodel: {model}\n")
+    text = f"{steps}dataset: {{_target_: a.B, seq_length: 16}}\nmodel: {model}\n"
+    plan = bench.trains(own_recipe=True).planned(text)
     rows = dict(preview_summary.lines(plan, offline=True))
     assert rows["trains"] == "2,920 parameters; 10 steps x 64 tokens = 640 tokens"
     assert "data" not in rows and "duration" not in rows
@@ -154,8 +157,9 @@ def _begun(plan: Plan, step: int | None, finished: bool = False) -> None:
     ],
 )
 def test_the_state_of_the_run(bench: Bench, step: int | None, finished: bool, words: str) -> None:
+    bench.trains(own_recipe=True)
     text = "step_scheduler: {max_steps: 9}\ncheckpoint: {checkpoint_dir: '${run.dir}/checkpoints'}\n"
-    plan = bench.planned(text)
+    plan = bench.trains(own_recipe=True).planned(text)
     _begun(plan, step, finished)
     (first, _), *_ = preview_summary.lines(plan, offline=True)
     assert first == f"{plan.job_id}: {words}; attached, profile local"
@@ -203,11 +207,12 @@ def test_many_differences_are_cut_unless_all_are_wanted(bench: Bench) -> None:
 
 
 def test_how_long_it_will_take_at_the_last_jobs_pace(bench: Bench) -> None:
+    bench.trains(own_recipe=True)
     text = (
         "step_scheduler: {global_batch_size: 4, local_batch_size: 2, max_steps: 10}\n"
         "dataset: {_target_: a.B, seq_length: 16}\ncheckpoint: {checkpoint_dir: '${run.dir}/checkpoints'}\n"
     )
-    plan = bench.planned(text, name="r")
+    plan = bench.trains(own_recipe=True).planned(text, name="r")
     _begun(plan, 4)
     _submitted(plan)
     Path(plan.job_dir, "metrics.jsonl").write_text('{"step": 4, "loss": 1.0, "tps": 2.0}\n')
@@ -274,6 +279,7 @@ def test_a_long_script_is_shown_by_its_own_lines(quick: None, bench: Bench, caps
     out = _shown(plan, capsys)
     assert out.endswith(f"#SBATCH --nodes=2\nsrun {plan.job_dir}/agent.json\n")
     assert "script: 65 lines, sha256 " in out and "complete: --full" in out and "# theirs" not in out
+    assert "Run with" not in out
     assert _shown(plan, capsys, FULL).endswith(f"as it is\n{plan.script}\n")
 
 

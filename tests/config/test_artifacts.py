@@ -31,7 +31,7 @@ validation_dataset:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    bench = make_bench(tmp_path)
+    bench = make_bench(tmp_path).trains(own_recipe=True)
     bench.env(f'[artifacts]\nroot = "{tmp_path}/art"\n')
     return bench
 

@@ -109,7 +109,7 @@ host = "login.invalid"
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr("sys.stdin", io.StringIO())  # NeMo-Run reads it to make a script; pytest refuses that
-    return make_bench(tmp_path)
+    return make_bench(tmp_path).trains(own_recipe=True)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_another_number_of_processes(bench: Bench) -> None:
     assert not [f for f in checks.run(plan) if f.code == "other-size"]
     Path(plan.run_dir, "checkpoints", "epoch_0_step_4").mkdir(parents=True)
     (found,) = [f for f in checks.run(plan) if f.code == "other-size"]
-    assert f"begun with {plan.world_size * 2} processes" in found.message
+    assert f"started with {plan.world_size * 2} processes" in found.message
 
 
 def test_bad_nodes_are_noted_before_a_job_is_submitted(bench: Bench, tmp_path: Path) -> None:

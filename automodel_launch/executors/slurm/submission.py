@@ -25,6 +25,8 @@ new=$(sbatch $how --hold --parsable ./script) && new=${new%%;*} && {
   scontrol release "$new" && echo "$new"
 }
 """
+# sbatch could not hand the script over at all: nothing was submitted, however long it has tried.
+_NEVER_SENT = ("(connect failure)", "Unable to resolve", "Could not establish a configuration source")
 _LOST_ANSWER = ("Socket timed out", "Unable to contact slurm controller", "Zero Bytes were transmitted")
 
 
@@ -38,6 +40,9 @@ def sbatch(shell: Shell, plan: Plan) -> str:
     if done.code == 0 and slurm_id.isdigit():
         return slurm_id
     said = " ".join(done.err.split())
+    if done.code and any(words in said for words in _NEVER_SENT):
+        fix = "nothing was submitted; launch it again when `scontrol ping` says that slurmctld is up"
+        raise ClusterError(f"{shell.place}: slurmctld cannot be reached: {said}", fix)
     if done.code == 0 or any(words in said for words in _LOST_ANSWER):
         return _submitted(shell, plan, said)
     raise ClusterError(f"{shell.place}: sbatch refused {plan.job_id}: {said}", advice.fix(said, plan))
@@ -62,7 +67,7 @@ def find(shell: Shell, job_id: str, job_dir: str) -> str | None:
 
 
 _FIND = """\
-listed=$(squeue -h -t all --name={name} -o '%i|%k'); code=$?
+listed=$(timeout 30 squeue -h -t all --name={name} -o '%i|%k'); code=$?
 printf '%s\\n' "$listed" | while IFS= read -r line; do
   [ "${{line#*|}}" != {comment} ] || echo "${{line%%|*}}"
 done
