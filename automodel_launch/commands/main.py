@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from automodel_launch import __version__
 from automodel_launch.commands import console, registry
 from automodel_launch.commands.command import COMMON, Parser, get
+from automodel_launch.contract import URL_PASSWORD
 from automodel_launch.errors import LaunchError, RecipeError, UsageError
 
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(argv: list[str], message: str, hint: str | None, exit_code: int, kind: str, heading: str = "error: ") -> int:
     """Words on stderr; with --json a document on stdout as well, on one line, as `logs --follow` writes its own."""
+    message = URL_PASSWORD.sub(r"\1:***@", message)  # of the line that was typed, say
     console.say(f"{heading}{message}")
     if hint:
         console.say(f"hint: {hint}")
