@@ -104,7 +104,7 @@ def _text(name: str, value: str, key: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ProfileError(f"{key}: the value of {name} in this shell is not UTF-8.", f"export {name} anew") from None
+        raise ProfileError(f"{key}: the value of {name} in this shell is not UTF-8.", f"export {name} again") from None
     return value
 
 
