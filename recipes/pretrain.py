@@ -60,6 +60,7 @@ from pretrain_lib.config import ConfigError, load_config, read_yaml
 from pretrain_lib.finished import already_finished, report
 from pretrain_lib.output import say
 from pretrain_lib.recipe_class import resolve_recipe
+from pretrain_lib.trackers import keep_secrets_from_trackers
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,6 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         put_ninja_on_path()
         recipe_class = resolve_recipe(raw)
         config = load_config(options.config)
+        keep_secrets_from_trackers(raw)
     except ConfigError as error:
         # Every process says it: torchrun ends the others as soon as one has failed, whichever that is.
         print(f"pretrain: {error}", file=sys.stderr, flush=True)

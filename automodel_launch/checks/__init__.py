@@ -15,6 +15,7 @@ from automodel_launch.checks import (
     profile,
     runs,
     storage,
+    travelling,
 )
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -29,6 +30,7 @@ CHECKS: tuple[Check, ...] = (
     *credentials.CHECKS,
     *machine.CHECKS,
     *packaging.CHECKS,
+    *travelling.CHECKS,
     *containers.CHECKS,
 )
 _ORDER = {"error": 0, "warning": 1, "note": 2}

@@ -60,6 +60,7 @@ def spec(
             contract.JOB_ID_VAR: plan.job_id,
             contract.JOB_DIR_VAR: plan.job_dir,
             contract.RUN_DIR_VAR: plan.run_dir,
+            **({contract.HIDDEN_VAR: ",".join(profile.secrets)} if profile.secrets else {}),
             "TQDM_DISABLE": "1",  # AutoModel's bar would stand before every line of the log
             **trackers.environment(backend.trackers(plan.config), plan.run_name, f"{plan.executor} {plan.run_dir}"),
             **({} if inherits else forwarded),

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, JobError
+from automodel_launch.harmless import harmless
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch.interrupts import Interrupts
@@ -86,6 +87,11 @@ def _text(line: bytes) -> str:
     return line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]  # a progress bar overwrites its line
 
 
+def shown(line: str) -> str:
+    """A line of a job's log for a terminal: colours stay, and nothing else that a terminal would act on."""
+    return harmless(line, colour=True)
+
+
 @dataclass
 class Follower:
     """Follows one job. `out` takes the log, `err` our own talk and, on a terminal, the live line."""
@@ -96,6 +102,7 @@ class Follower:
     err: IO[str] = field(default_factory=lambda: sys.stderr)
     sleep: Callable[[float], None] = time.sleep
     watch: Callable[[Status], bool] = lambda _: False  # sees each state; True ends the following
+    shown: Callable[[str], str] = lambda line: shown(line)  # a line of the log as it is written to `out`
 
     def __post_init__(self) -> None:
         self.place = executors.get(self.record.executor).place_of(self.record)
@@ -204,6 +211,7 @@ class Follower:
                 self.progress.add(line)
                 continue
             self._erase()
+            line = self.shown(line)
             self.out.write(f"[{rank}] {line}\n" if marked else f"{line}\n")
         self.out.flush()
 
@@ -230,7 +238,7 @@ class Follower:
 
     def _say(self, text: str) -> None:
         self._erase()
-        self.err.write(f"{text}\n")
+        self.err.write(f"{harmless(text)}\n")
         self.err.flush()
 
 
@@ -285,7 +293,7 @@ def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]
         yield from (f"    {line}" for line in history.table(tried))
     last = JobDir(record.job_dir, place).last_metrics()
     if last:
-        yield f"  last step: {last['step']}, loss {last['loss']}"
+        yield f"  last step: {last.get('step')}, loss {last['loss']}"
     end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
     if end:
         yield f"  checkpoint: {end.get('checkpoint')}"

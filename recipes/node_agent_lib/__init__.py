@@ -41,6 +41,7 @@ records
     records.py       the JSON records and where they lie
     verdict.py       all nodes' records -> what happened to the job
     files.py         JSON files that are complete or absent
+    redaction.py     no value of a secret in any of them
     messages.py, error_line.py, log.py   one line about an end or an exception; the agent's own log
     procs.py         processes: liveness, descendants, prctl
 

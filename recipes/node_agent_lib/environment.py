@@ -8,12 +8,12 @@ import time
 
 import contract
 
-from . import messages, procs
+from . import messages, procs, redaction
 from .control import Control
 from .errors import NodeFailure, Stopped
 from .journal import Journal
 from .spec import Spec
-from .startup import SecretsMissing, Startup
+from .startup import SecretsMissing, Startup, secrets_in
 
 
 def make(spec: Spec, journal: Journal, control: Control, directory: str) -> dict[bytes, bytes]:
@@ -45,14 +45,20 @@ def _start_up(
         startup = Startup(directory, commands, spec.secrets_file)
     except SecretsMissing as missing:
         raise NodeFailure(1, str(missing)) from None
+    redaction.arm(secrets_in(spec.secrets_file))
     log.say(f"startup: {len(commands)} lines")
     written = log.size()
-    code = _wait(control, startup.start(spec.directory, environ, log.fd))
+    code = _wait(control, startup.start(spec.directory, environ, log.output))
     outcome = startup.outcome()
-    journal.hide([os.fsdecode(value) for value in outcome.secrets.values()])
+    redaction.arm([os.fsdecode(value) for value in outcome.secrets.values()])
+    redaction.arm_environment(_decoded(outcome.environ or {}))
     if code != 0 or outcome.environ is None:
-        raise NodeFailure(code or 1, journal.redact(messages.startup_error(code, outcome, log.path, written)))
+        raise NodeFailure(code or 1, messages.startup_error(code, outcome, log.since(written)))
     return outcome.environ
+
+
+def _decoded(environ: dict[bytes, bytes]) -> dict[str, str]:
+    return {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()}
 
 
 def _wait(control: Control, pid: int) -> int:

@@ -25,15 +25,12 @@ class Training:
     on its proctrack plugin) would otherwise make it kill ranks that are saving a checkpoint.
     """
 
-    def __init__(
-        self, directory: str, ranks: tuple[int, ...], redact: Callable[[str], str], restartable: bool = False
-    ) -> None:
+    def __init__(self, directory: str, ranks: tuple[int, ...], restartable: bool = False) -> None:
         """`restartable`: a rank may be started again, and only its last life counts; ranks tells only how many."""
         self.pid: int | None = None
         self.records: dict[int, RankRecord] = {}
         self._directory = directory
         self._ranks = ranks
-        self._redact = redact
         self._restartable = restartable
         self._told: dict[int, float] = {}  # by the pid of the rank's watcher
         self.restarts = 0  # ranks that were started again
@@ -96,8 +93,6 @@ class Training:
                 record.error = "killed by SIGKILL (out of memory?)"
         told = [item for item in (record.told_to_end, self._told.get(record.worker), self.killed) if item is not None]
         record.told_to_end = min(told) if told else None
-        record.error = self._redact(record.error) if record.error else record.error
-        record.traceback = self._redact(record.traceback) if record.traceback else record.traceback
         return record
 
     def living(self) -> list[RankRecord]:
