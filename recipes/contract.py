@@ -103,6 +103,7 @@ BAD_NODE_S = 24 * 3600.0  # how long a node stays bad
 
 PENDING = "PENDING"
 RUNNING = "RUNNING"
+SUSPENDED = "SUSPENDED"  # it goes on when Slurm, or whoever has stopped its processes, lets it
 UNKNOWN = "UNKNOWN"  # it could not be told; never that the job failed
 COMPLETED = "COMPLETED"
 FAILED = "FAILED"
@@ -136,6 +137,7 @@ SLURM_WAITING = frozenset(
 SLURM_ACTIVE = frozenset(
     {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"},
 )
+SLURM_SUSPENDED = frozenset({"SUSPENDED", "STOPPED"})
 SLURM_FAILURES = {
     "FAILED": FAILED,
     "BOOT_FAIL": NODE_FAIL,
@@ -175,6 +177,8 @@ RANK_KEYS = (  # of each of `records`
     *("rank", "local_rank", "host", "pid", "pid_start", "worker", "worker_start", "started", "ended", "code"),
     *("signal", "error", "traceback", "failed", "told_to_end"),
 )
+
+STOPPED_BY = "stopped: "  # how `error` begins where a stop file has ended the job; its path follows
 
 # Reasons of a stop; that of a stop file is its path.
 STOP_BY_SIGNAL = "signal"

@@ -71,7 +71,8 @@ def judge(
             return _exit(nodes, nnodes, contract.COMPLETED, 0, None, None)
         state = contract.TIMEOUT if stop.reason == contract.STOP_BY_TIME_LIMIT else contract.CANCELLED
         record = _exit(nodes, nnodes, state, contract.SIGNALLED + stop.number, stop.signal, _first_exception(nodes))
-        return {**record, "error": record["error"] or (f"stopped: {stop.reason}" if "/" in stop.reason else None)}
+        stopped = contract.STOPPED_BY + stop.reason if "/" in stop.reason else None
+        return {**record, "error": record["error"] or stopped}
     if cause is not None:
         return _exit(nodes, nnodes, contract.FAILED, cause.code or 1, cause.signal, cause)
     return _exit(nodes, nnodes, contract.COMPLETED, 0, None, None)

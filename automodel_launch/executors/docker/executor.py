@@ -153,7 +153,7 @@ class Docker:
             "FAILED", 1, "its container ended without a record (killed, or out of memory?)", step=node.get("step")
         )
 
-    def cancel(self, record: Record, now: bool = False) -> None:
+    def cancel(self, record: Record, now: bool = False) -> str | None:
         """SIGTERM to the agent, which lets the ranks save; a second one makes it kill them.
 
         Raises:
@@ -161,7 +161,7 @@ class Docker:
         """
         self._signal(record)
         if not now:
-            return
+            return None
         time.sleep(1.2)  # the agent takes a second signal within a second for the same one
         with contextlib.suppress(JobError):
             self._signal(record)
@@ -170,6 +170,7 @@ class Docker:
             time.sleep(0.1)
         if engine.state(record.handle) is not None:
             engine.run(record.handle, f"docker rm --force {shlex.quote(record.handle['container'])}")
+        return None
 
     def resume(self, record: Record) -> dict[str, Any]:
         """Not here.
