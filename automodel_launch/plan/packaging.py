@@ -21,7 +21,7 @@ from pathlib import Path
 from automodel_launch.errors import ConfigError
 from automodel_launch.plan import gitstate
 
-AGENT = ("node_agent.py", "node_agent_lib", "contract.py")  # of recipes/: what every job is started by
+AGENT = ("node_agent.sh", "node_agent.py", "node_agent_lib", "contract.py")  # of recipes/: what every job is started by
 LIMIT_BYTES = 100 * 10**6
 _SKIPPED = {"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints"}
 

@@ -125,7 +125,7 @@ def test_a_chain_stands_in_the_plan(bench: Bench, keys: str, expected: dict[str,
     plan = bench.plan("+checkpoint={checkpoint_dir: /x}", profile="c")
     assert plan.agent["chain"] == expected
     assert plan.agent["checkpoint_dir"] == "/x"
-    assert f"node_agent.py begin {plan.job_dir}" in plan.script
+    assert f"node_agent.sh begin {plan.job_dir}" in plan.script
 
 
 def test_a_chain_has_no_effect_here_and_that_is_said(bench: Bench) -> None:

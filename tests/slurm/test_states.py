@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Checkout
 from tests.slurm.cluster import Cluster, wait_until
-from tests.slurm.test_truth import Attached, heal, make_site
+from tests.slurm.test_truth import Attached, fake, heal, make_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 
@@ -43,9 +43,11 @@ def test_without_slurmctld_the_record_and_the_stop_file_count(accounted: Checkou
     assert ": COMPLETED" in ends.err
     done = accounted.run("cancel", stopped["job_id"])
     assert (done.returncode, done.stdout) == (0, f"{stopped['job_id']}: CANCELLED\n"), done.stderr
-    assert "sees" in done.stderr or "see its stop file" in done.stderr
+    assert "see its stop file" in done.stderr
     assert [row["state"] for row in accounted.json("jobs")] == ["COMPLETED", "CANCELLED"]
     assert accounted.run("attach", stopped["job_id"]).returncode == 143
+    cluster_dbd.start_ctld()
+    assert [row["state"] for row in accounted.json("jobs")] == ["COMPLETED", "CANCELLED"]  # whatever is queued still
 
 
 def test_what_an_operator_does_to_a_job(site: Checkout, cluster: Cluster) -> None:
@@ -98,8 +100,6 @@ def test_a_pause_is_told_as_one(site: Checkout, cluster: Cluster) -> None:
 
 def test_where_only_scancel_works_a_job_may_save(site: Checkout, cluster: Cluster) -> None:
     """stop_grace counts, and not Slurm's KillWait, which is 5 s on this cluster."""
-    from tests.slurm.test_truth import fake
-
     run = Attached(site, "saver", "--run", "one", text="ready")
     fake(site, "squeue", "exit 1")
     done = site.run("cancel", "last")
@@ -108,11 +108,24 @@ def test_where_only_scancel_works_a_job_may_save(site: Checkout, cluster: Cluste
     assert run.out.split("\n") == ["ready", "saved", ""]
 
 
+def test_a_warning_for_the_batch_shell_reaches_the_training(site: Checkout, cluster: Cluster) -> None:
+    """It is told as what it is, and the batch shell does not die of it."""
+    options = ("run.env.signal=B:USR1@100", "run.env.time='00:02:00'", "run.env.agent_python=/no/such")
+    run = Attached(site, "saver", "--run", "one", *options, text="ready")
+    assert run.end() == 138, run.err  # Slurm looks every 30 s
+    assert run.out.split("\n") == ["ready", "saved", ""]
+    assert ": TIMEOUT, exit code 138" in run.err
+    assert "before the time limit" in run.err
+    (batch,) = run.jobs.glob("*/logs/sbatch_*.out")
+    assert "/no/such is not there; taking python3" in batch.read_text()
+
+
 def test_the_job_root_is_removed_while_a_job_runs(site: Checkout, cluster: Cluster) -> None:
     record = site.json("stub-one", "--batch", "one", *LONG)
     slurm_id = int(record["handle"]["slurm_id"])
     cluster.wait_for(slurm_id, "RUNNING")
-    wait_until(lambda: Path(record["job_dir"], "nodes", "0.json").exists(), 60, "the agent's record")
+    log = Path(record["job_dir"], "logs", "rank-0.log")
+    wait_until(lambda: log.exists() and "step 1 " in log.read_text(), 60, "the first step")
     shutil.rmtree(Path(record["job_dir"]).parent)
     status = site.json("status", "last")
     assert status["state"] == "RUNNING"
