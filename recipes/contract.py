@@ -24,6 +24,7 @@ GIT_DIFF = "git/diff.patch"  # and what was not committed, where there was anyth
 CODE = "code"  # what travelled
 RECIPES = "code/recipes"
 NODE_AGENT = "code/recipes/node_agent.py"
+NODE_AGENT_SH = "code/recipes/node_agent.sh"  # starts it with a Python that can run it
 LOGS = "logs"
 NODES = "nodes"
 METRICS = "metrics.jsonl"  # one object a training step or validation
@@ -104,6 +105,7 @@ HELPER_CACHE = ".cache/data-helper-{uid}"  # AutoModel's data helper, compiled; 
 
 PENDING = "PENDING"
 RUNNING = "RUNNING"
+SUSPENDED = "SUSPENDED"  # it goes on when Slurm, or whoever has stopped its processes, lets it
 UNKNOWN = "UNKNOWN"  # it could not be told; never that the job failed
 COMPLETED = "COMPLETED"
 FAILED = "FAILED"
@@ -137,6 +139,7 @@ SLURM_WAITING = frozenset(
 SLURM_ACTIVE = frozenset(
     {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"},
 )
+SLURM_SUSPENDED = frozenset({"SUSPENDED", "STOPPED"})
 SLURM_FAILURES = {
     "FAILED": FAILED,
     "BOOT_FAIL": NODE_FAIL,
@@ -161,6 +164,7 @@ EXIT_CHAIN_KEYS = ("goes_on", "why")  # only of a job that may have several atte
 STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
 """Of exit.json, what a job's status is made of, beside `state`."""
 
+NO_PYTHON = "no Python"  # how `error` begins where node_agent.sh has found none that can run the agent
 NO_AGENT = "never started its agent"  # part of `error` where a node has left nothing
 
 # --- nodes/N.json
@@ -181,11 +185,13 @@ RANK_KEYS = (  # of each of `records`
 # `phase`: what the node is at before the first step, and later what its ranks do instead of steps, else null
 PHASE_STARTUP = "running the startup commands"
 PHASE_LAUNCHER = "starting the ranks"
+STOPPED_BY = "stopped: "  # how `error` begins where a stop file has ended the job; its path follows
 
 # Reasons of a stop; that of a stop file is its path.
 STOP_BY_SIGNAL = "signal"
 STOP_BY_PARENT = "the process that started the job is gone"
 STOP_BY_TIME_LIMIT = "time limit"
+STOP_BY_WARNING = "SIGUSR1, which `signal` asks Slurm for before the time limit"
 
 # --- history.jsonl: `event`, and the keys of each
 
@@ -234,7 +240,7 @@ AGENT_KEYS = (
     *("stop_grace_s", "heartbeat_s", "stop_with_parent", "stall_s"),
 )
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
-AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend")
+AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python")
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 LAUNCHES = ("torchrun", "ft", "python")  # what starts the ranks
 AUTOMODEL, NO_BACKEND = "automodel", "none"  # what trains; without the key it is AutoModel
