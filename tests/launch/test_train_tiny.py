@@ -51,7 +51,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     checkout = make_checkout(tmp_path_factory.mktemp("train") / "checkout")
     corpus = [sys.executable, str(ROOT / "scripts" / "make_tiny_corpus.py"), "--out", str(checkout.root / "data/tiny")]
     subprocess.run(corpus, check=True)
-    done = checkout.run("data-prep", "-c", "tiny", "+sample=200", "num_shards=1")
+    done = checkout.run("data-prep", "-c", "tiny", "+sample=200", "publish=true", "num_shards=1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().splitlines()[-1].endswith("blend.json")
     return checkout
@@ -166,6 +166,7 @@ def test_nanogpt_shards_of_the_same_corpus_train_it_too(prepared: Checkout) -> N
         "add_eos=false",
         f"output_dir={output}",
         "+sample=200",
+        "publish=true",
         "num_shards=1",
     )
     done = prepared.run("data-prep", "-c", "tiny", *changes)
