@@ -10,6 +10,7 @@ from typing import Any
 
 from automodel_launch import contract, data_identity
 from automodel_launch.jobs import rundir
+from automodel_launch.plan import naming
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Results
@@ -32,6 +33,20 @@ def not_known(plan: Plan) -> Iterator[Finding]:
         message = f"what data the run trains on is not known here ({plan.data['why']}): the job takes that in when it"
         message += " begins, and ends if the run began with other data."
         yield Finding("note", "data-not-known", message)
+
+
+def other_name(plan: Plan) -> Iterator[Finding]:
+    """The run has the name that it got where its data were not known: from a former release, or too early."""
+    digest = plan.data.get("digest")
+    names = [naming.run_name(plan.recipe.name, plan.config_name, plan.trained, data) for data in (digest, None)]
+    if not digest or not plan.visible or plan.run_name != names[0] or plan.place.names(plan.run_dir):
+        return
+    other = f"{plan.job_root}/{names[1]}"
+    begun = rundir.data(other, plan.place)
+    if contract.RUN in plan.place.names(other) and begun.get("digest") in (None, digest):
+        message = f"run {names[1]} has these settings, from a launch that did not know its data;"
+        message += f" {plan.run_name} is a new one."
+        yield Finding("warning", "other-name", message, f"--name {names[1]} goes on with it")
 
 
 def asked(plan: Plan) -> dict[str, str]:
@@ -76,4 +91,4 @@ def _judged(plan: Plan, changed: list[str]) -> Iterator[Finding]:
         yield Finding("error", "data-changed", message, _FIX)
 
 
-CHECKS = (same_data, not_known)
+CHECKS = (same_data, not_known, other_name)

@@ -99,8 +99,8 @@ def may_change(config: merge.MergedConfig) -> bool:
     Raises:
         ConfigError: another value.
     """
-    value = config.section("data_changed", str, "word") or _CHANGED[0]
-    if value not in _CHANGED:
+    value = config.run.get("data_changed")
+    if value not in (None, *_CHANGED):
         where = config.where("run.data_changed")
         raise ConfigError(f"{where}: run.data_changed is refuse or allow, not {value!r}.", "leave it out: it refuses")
     return bool(value == "allow")
