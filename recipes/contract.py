@@ -87,11 +87,13 @@ def gpu_check_file(node: int) -> str:
 # --- the run's directory
 
 RUN = "run.json"  # what the run trains, and with how many processes
+DATA = "data.json"  # the data that the run trains on, as its first job found them (data_identity.py)
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
 LOCK = "lock"  # held by node 0's agent; holds the job's id
 
 RUN_KEYS = ("trained", "world_size")
+DATA_KEYS = ("digest", "rows", "time", "job_id", "before")  # `before`: digests of data that it trained on earlier
 FINISHED_KEYS = ("step", "max_steps", "checkpoint", "hf", "time")
 
 # --- the job root
@@ -219,11 +221,13 @@ EVENT_ENDED = "ended"
 
 CANNOT_BE_USED = 2  # of a recipe: the command line or config cannot be used; of the agent: its order cannot
 NO_CHECKPOINT = 3  # of a recipe: there are checkpoints, and none is complete
+DATA_CHANGED = 4  # of the agent: the run began with other data
 FINAL_CODES = {
     CANNOT_BE_USED: "the command or its configuration cannot be used",
     NO_CHECKPOINT: "no checkpoint is complete",
+    DATA_CHANGED: "the run began with other data",
 }
-"""Codes of a recipe with which every further attempt would end too."""
+"""Codes of a recipe or of the agent with which every further attempt would end too."""
 
 HUNG = 124  # as timeout(1) ends
 NOT_FOUND = 127  # as a shell ends
@@ -240,8 +244,9 @@ AGENT_KEYS = (
     *("stop_grace_s", "heartbeat_s", "stop_with_parent", "stall_s"),
 )
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
-AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python")
+AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data")
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
+AGENT_DATA_KEYS = ("named", "allow", "caches")  # what data_identity.look() takes; a digest, or true; folders made of it
 LAUNCHES = ("torchrun", "ft", "python")  # what starts the ranks
 AUTOMODEL, NO_BACKEND = "automodel", "none"  # what trains; without the key it is AutoModel
 BACKENDS = (AUTOMODEL, NO_BACKEND)

@@ -54,6 +54,14 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Data:
+    """The training data of a config whose identity can be told from files (data_identity.py)."""
+
+    named: tuple[tuple[str, str, Any], ...] = ()  # (form, key, value)
+    caches: tuple[str, ...] = ()  # folders that the training fills from them; they are of no use for other data
+
+
+@dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of a run, as far as its config and model tell."""
 
@@ -92,6 +100,9 @@ class Backend(Protocol):
 
     def references(self, config: Config) -> Iterator[Reference]:
         """Data, tokenizers, the model and directories that the config names."""
+
+    def data(self, config: Config) -> Data:
+        """The data that the run trains on, as far as their identity can be told."""
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """Experiment trackers that the training logs to."""

@@ -79,7 +79,16 @@ def spec(
         "backend": plan.recipe.backend or contract.NO_BACKEND,
         "checkpoint_dir": backend.checkpoint_dir(plan.config),
         "workdir": container.workdir(plan) if plan.image else None,
+        **_data(plan),
     }
+
+
+def _data(plan: Plan) -> dict[str, Any]:
+    """What the agent compares with the run's record before it starts a rank; nothing where no data are named."""
+    if not plan.data:
+        return {}
+    data = plan.data
+    return {"data": {"named": data["named"], "allow": data["allow"], "caches": data["caches"]}}
 
 
 def starts_with_ft(plan: Plan) -> bool:

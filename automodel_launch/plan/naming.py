@@ -17,9 +17,12 @@ _NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{LONGEST - 1}}}")
 HASH_DIGITS = 6
 
 
-def run_name(recipe: str, config: str, trained: dict[str, Any]) -> str:
-    """RECIPE-CONFIG-h: h are the first digits of the hash of what is trained (the config without `run`, and recipe)."""
-    canonical = json.dumps([recipe, yamlio.json_value(trained)], sort_keys=True, ensure_ascii=False, default=str)
+def run_name(recipe: str, config: str, trained: dict[str, Any], data: str | None = None) -> str:
+    """RECIPE-CONFIG-h: h are the first digits of the hash of what is trained: the config without `run`, the recipe, and
+    the identity of the data where that is known.
+    """
+    what = [recipe, yamlio.json_value(trained), *([data] if data else [])]
+    canonical = json.dumps(what, sort_keys=True, ensure_ascii=False, default=str)
     digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{recipe}-{config}")
     return f"{readable[: LONGEST - HASH_DIGITS - 1]}-{digest[:HASH_DIGITS]}"

@@ -16,6 +16,7 @@ run, one process a node
     stops.py         stop files: cancel, pause
     limits.py        the time limit: when to save
     lock.py          one job at a time for a run
+    data.py          what a run trains on never changes under it
 
 the training processes
     training.py      start, watch, stop, kill

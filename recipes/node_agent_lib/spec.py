@@ -52,6 +52,7 @@ class Spec:
     checkpoint_dir: str | None = None  # where the recipe saves; None: not known
     workdir: str | None = None  # of startup commands and training; None: code_dir
     agent_python: str | None = None  # read by node_agent.sh
+    data: dict[str, Any] | None = None  # what it trains on, read by data.py; None: nothing that is known
     backend: str = contract.AUTOMODEL  # what trains; launchers before the key knew AutoModel only
 
     @property
@@ -128,6 +129,7 @@ _EXPECTED = {
     "agent_python": "a non-empty string or null",
     "checkpoint_dir": "an absolute path or null",
     "max_nan_steps": "an integer of at least 1 or null",
+    "data": '{"named": [[form, value]], "allow": digest, true or null, "caches": [paths]} or null',
     "chain": '{"jobs": integer or null, "failures": integer, "exclude": [names]} or null',
     "stop_with_parent": "true or false",
 }
@@ -162,6 +164,8 @@ def _ok(key: str, value: Any) -> bool:
         return value is None or (_is_string(value) and bool(value))
     if key == "chain":
         return value is None or _is_chain(value)
+    if key == "data":
+        return value is None or _is_data(value)
     if key in ("secrets_file", "workdir", "checkpoint_dir"):
         return value is None or _is_path(value)
     return isinstance(value, bool)
@@ -193,6 +197,15 @@ def _is_chain(value: Any) -> bool:
     counts = [value["failures"]] + ([] if value["jobs"] is None else [value["jobs"]])
     names = value["exclude"]
     return all(_is_int(n) and n >= 1 for n in counts) and isinstance(names, list) and all(map(_is_string, names))
+
+
+def _is_data(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != set(contract.AGENT_DATA_KEYS):
+        return False
+    named, caches, allow = value["named"], value["caches"], value["allow"]
+    pairs = isinstance(named, list) and all(isinstance(item, list) and len(item) == 2 for item in named)
+    paths = isinstance(caches, list) and all(map(_is_path, caches))
+    return pairs and paths and (allow is None or allow is True or _is_string(allow))
 
 
 def _is_rendezvous(value: Any) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from automodel_launch import backends, contract, executors
-from automodel_launch.checks import containers, credentials, storage
+from automodel_launch.checks import containers, credentials, data, storage
 from automodel_launch.errors import ClusterError
 from automodel_launch.executors import agent_python
 from automodel_launch.executors.slurm import advice, script
@@ -39,6 +39,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
         "clock": "date +%Y-%m-%dT%H:%M:%S",  # the cluster's: estimates are in its time zone
         **containers.asked(plan),
         **storage.asked(plan),
+        **data.asked(plan),
         **backend.questions(plan),
         **credentials.asked(plan),
         **_agent_asked(plan),
@@ -51,6 +52,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     yield from _job_root(plan, answers["root"])
     yield from containers.answered(plan, answers)
     yield from storage.answered(plan, answers)
+    yield from data.answered(plan, answers)
     yield from backend.judge(plan, answers)
     yield from credentials.answered(plan, answers)
     yield from _test_only(plan, shell, partition, answers, fix)
