@@ -135,7 +135,8 @@ def find(folder: Path, wanted: str) -> Record:
     """
     records = all_records(folder)
     if not records:
-        raise JobError(f"no job '{wanted}': none was submitted from here.", "python launch.py pretrain -c tiny")
+        what = "" if wanted == "last" else f" '{wanted}'"
+        raise JobError(f"no job{what}: none was submitted from here yet.", "python launch.py pretrain -c tiny")
     if wanted == "last":
         return records[-1]
     for match in (

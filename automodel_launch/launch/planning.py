@@ -82,7 +82,7 @@ def make(
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible)
-    run_name = name or naming.run_name(recipe.name, layered.name, trained, data.digest)
+    run_name = name if name is not None else naming.run_name(recipe.name, layered.name, trained, data.digest)
     naming.check(run_name)
     if fresh:
         run_name = naming.free_name(run_name, names)

@@ -265,3 +265,20 @@ def test_a_profiles_packager_is_the_plans(bench: Bench, packager: str) -> None:
     behind = [finding.message for finding in checks.run(plan) if finding.code == "left-behind"]
     assert bool(behind) == (packager == "git")
     assert all("1 changed, 0 untracked" in message for message in behind)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_nothing_takes_the_place_of_the_node_agent(bench: Bench, tmp_path: Path, own: bool) -> None:
+    """A folder `recipes` beside a script of one's own, or one that a profile's `code` names."""
+    mine = tmp_path / "mine"
+    for name in ("train.py", "recipes/node_agent.py"):
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).write_text("boo")
+    recipes = bench.workspace.recipes
+
+    def collect() -> object:
+        if own:
+            return packaging.collect(recipes, mine / "train.py", ("recipes",), (), bench.root)
+        return packaging.collect(recipes, recipes / "stub.py", (), ("recipes",), mine)
+
+    refused(ConfigError, collect, "recipes/node_agent.py", "would replace", "another name")
