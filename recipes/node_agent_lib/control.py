@@ -35,7 +35,7 @@ class Control:
     def __init__(self, spec: Spec, journal: Journal, parent: Parent | None) -> None:
         self.force = False  # somebody has asked twice: kill
         self.peers = Peers(spec.job_dir, spec.nnodes, journal.record.attempt, journal.log.say)
-        self.loop = Loop()
+        self.loop = Loop(journal.log.arriving, journal.log.take)
         self._spec = spec
         self._journal = journal
         self._parent = parent
@@ -82,7 +82,8 @@ class Control:
 
     def _take_signal(self, signum: int) -> None:
         if self.stop is None:
-            self._ask_to_stop(signum, contract.STOP_BY_SIGNAL)
+            warned = signum == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ
+            self._ask_to_stop(signum, contract.STOP_BY_WARNING if warned else contract.STOP_BY_SIGNAL)
         elif signum in (signal.SIGTERM, signal.SIGINT) and time.time() - self.stop.time >= _SECOND_SIGNAL_S:
             self._journal.log.say(f"{procs.signal_name(signum)} again: killing")
             self.force = True

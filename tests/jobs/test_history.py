@@ -17,7 +17,7 @@ from automodel_launch.jobs import bad_nodes, history, rundir
 from automodel_launch.launch import planning
 from automodel_launch.remote import slurm_query
 from automodel_launch.remote.filesystem import LOCAL
-from automodel_launch.remote.slurm_query import parse
+from automodel_launch.remote.slurm_query import Job, parse
 from tests.workbench import Bench, make_bench
 
 
@@ -67,8 +67,8 @@ ENDED = (
 @pytest.mark.parametrize(
     ("following", "state"),
     [
-        ("squeue 0 PENDING|Dependency|N/A||a.1", "PENDING"),
-        ("squeue 0 RUNNING|None|N/A|c3|a.1", "RUNNING"),
+        ("squeue 0 PENDING|Dependency|N/A||/jobs/a.1|a.1", "PENDING"),
+        ("squeue 0 RUNNING|None|N/A|c3||a.1", "RUNNING"),
         (ENDED.format("CANCELLED"), "FAILED"),
         (ENDED.format("COMPLETED"), "COMPLETED"),
         ("squeue 1 slurm_load_jobs error: Invalid job id specified", "FAILED"),
@@ -77,7 +77,7 @@ ENDED = (
 )
 def test_the_next_job_of_a_chain_counts(following: str, state: str | None) -> None:
     text = ENDED.format("FAILED") + f"\nnext\n{following}\nown exit \n"
-    assert parse(text, "a.1").state == state
+    assert parse(text, Job("a.1", "/jobs/a.1")).state == state
 
 
 def test_between_two_attempts() -> None:
@@ -85,7 +85,7 @@ def test_between_two_attempts() -> None:
     own = Own(exit=record, node={"attempt": 0})
     waiting = judge(slurm_query.Answer(True, "PENDING", "Resources"), own)
     assert waiting.state == "PENDING"
-    assert waiting.error == "attempt 1 has ended (a node failed), the next one: Resources"
+    assert waiting.reason == "attempt 1 has ended (a node failed), the next one: Resources"
     assert judge(slurm_query.Answer(False), own).state == "UNKNOWN"  # the next attempt may run meanwhile
     stopped = Own(exit=record, node={"attempt": 0}, stopped=True)
     assert judge(slurm_query.Answer(True, "FAILED", code=1), stopped).state == "CANCELLED"
@@ -105,10 +105,10 @@ GOES_ON = {"state": "TIMEOUT", "code": 143, "complete": True, "goes_on": True, "
 @pytest.mark.parametrize("slurm", ["PENDING", "RUNNING", "FAILED", "COMPLETED"])
 def test_a_job_that_could_not_be_cancelled_does_not_undo_the_end(slurm: str) -> None:
     """It will end as soon as it starts; an attached launcher does not wait for that."""
-    answer = slurm_query.Answer(True, slurm, code=1, successor=True)
+    answer = slurm_query.Answer(True, slurm, code=1, following=True)
     assert judge(answer, Own(exit=OVER)).state == "COMPLETED"
     cancelled = judge(answer, Own(exit={**OVER, "state": "CANCELLED", "code": 143}))
-    assert (cancelled.state, cancelled.code, cancelled.error) == ("CANCELLED", 143, "the job was cancelled")
+    assert (cancelled.state, cancelled.code) == ("CANCELLED", 143)
     if slurm in ("PENDING", "RUNNING"):
         assert judge(answer, Own(exit=OVER, resumed=True)).state == slurm
 
@@ -123,7 +123,7 @@ def test_a_job_that_could_not_be_cancelled_does_not_undo_the_end(slurm: str) -> 
     ],
 )
 def test_a_chain_that_nobody_goes_on_with_says_so(following: str, state: str, words: str) -> None:
-    answer = parse(ENDED.format("FAILED") + f"\nnext\n{following}\nnext\n{following}\n", "a.1")
+    answer = parse(ENDED.format("FAILED") + f"\nnext\n{following}\nnext\n{following}\n", Job("a.1", "/jobs/a.1"))
     now = judge(answer, Own(exit=GOES_ON, log="line 9: python3: command not found", log_name="logs/x.out"))
     assert (now.state, now.over, now.stuck) == (state, True, state == "FAILED")
     assert words in (now.error or "")
@@ -144,8 +144,9 @@ def test_a_chain_that_goes_on_is_not_called_stuck(answer: slurm_query.Answer, st
 
 
 def test_the_spare_job_counts_where_the_next_one_has_died() -> None:
-    dead, spare = ENDED.format("FAILED"), "squeue 0 PENDING|Resources|N/A||a.1"
-    assert parse(f"{dead}\nnext\n{dead}\nnext\n{spare}\nown exit\n", "a.1").state == "PENDING"
+    dead, spare = ENDED.format("FAILED"), "squeue 0 PENDING|Resources|N/A||/jobs/a.1|a.1"
+    text = f"{dead}\nnext\n{dead}\nnext\n{spare}\nown exit\n"
+    assert parse(text, Job("a.1", "/jobs/a.1")).state == "PENDING"
 
 
 def test_gpu_hours_of_a_job_are_those_of_all_its_attempts(tmp_path: Path) -> None:
@@ -204,8 +205,7 @@ def test_a_chain_stands_in_the_plan(bench: Bench, keys: str, expected: dict[str,
     plan = bench.plan("+checkpoint={checkpoint_dir: /x}", profile="c")
     assert plan.agent["chain"] == expected
     assert plan.agent["checkpoint_dir"] == "/x"
-    assert f"node_agent.py begin {plan.job_dir}" in plan.script
-    assert (f"cannot_begin.sh {plan.job_dir}" in plan.script) is (expected is not None)
+    assert f"node_agent.sh begin {plan.job_dir}" in plan.script
 
 
 def test_a_chain_has_no_effect_here_and_that_is_said(bench: Bench) -> None:

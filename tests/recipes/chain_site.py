@@ -30,7 +30,7 @@ class Site:
         for folder in (self.bin, self.job, self.run):
             folder.mkdir(parents=True)
         spec = {"job_id": "a.1", "run_dir": str(self.run), "chain": chained, "checkpoint_dir": None}
-        (self.job / "agent.json").write_text(json.dumps(spec))
+        (self.job / "agent.json").write_text(json.dumps(spec, indent=1))
         (self.job / "script").touch()
         self.says("sbatch", f"n=$(cat {self.bin}/n 2>/dev/null || echo 77); echo $n; echo $((n + 1)) > {self.bin}/n")
         self.says("squeue", "echo PENDING")
