@@ -134,10 +134,22 @@ def without_python(cluster: Cluster, node: int) -> Iterator[None]:
     broken = cluster.dir / "no-python3"
     broken.write_text("#!/bin/sh\necho 'python3: command not found' >&2\nexit 127\n")
     broken.chmod(0o755)
-    pid = (cluster.dir / "run" / f"node.c{node}.pid").read_text().strip()
+    outside = (cluster.dir / "run" / f"node.c{node}.pid").read_text().strip()
+    (pid,) = Path(f"/proc/{outside}/task/{outside}/children").read_text().split()  # process 1 of the node
 
     def there(command: str) -> None:
-        words = ["nsenter", "-t", pid, "-m", "bash", "-c", f'for path; do {command} "$path"; done', "x", *programs]
+        words = [
+            "nsenter",
+            "-t",
+            pid,
+            "-m",
+            "-p",
+            "bash",
+            "-c",
+            f'for path; do {command} "$path"; done',
+            "x",
+            *programs,
+        ]
         subprocess.run(words, check=True, capture_output=True)
 
     there(f"mount --bind {broken}")
@@ -170,7 +182,7 @@ def test_processes(site: Checkout, cluster: Cluster) -> None:
     run.check(most_lost=4 * 5)
     assert run.states() == ["FAILED", "FAILED", "FAILED", "FAILED", "COMPLETED"]
     whys = [entry["why"] for entry in run.history("ended")]
-    expected = ("SIGKILL", "without a word", "hung: no step", "No space left", "finished")
+    expected = ("SIGKILL", "without a record", "hung: no step", "No space left", "finished")
     for words, why in zip(expected, whys, strict=True):
         assert words in why
         assert words in said
