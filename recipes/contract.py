@@ -30,7 +30,8 @@ NODES = "nodes"
 METRICS = "metrics.jsonl"  # one object a training step or validation
 EVENTS = "events.jsonl"  # one object a change of state
 EXIT = "exit.json"  # how the job ended, written by itself
-CHAIN = "chain"  # one line "NOW NEXT ATTEMPT": Slurm ids (NEXT may be "-") and the attempt's number, from 0
+CHAIN = "chain"  # one line "NOW NEXT ATTEMPT SPARE": Slurm ids (NEXT may be "-", SPARE absent), the attempt from 0
+RESUME = "resume"  # the Slurm job that a person has submitted for a job that was over; it alone may go on with it
 STOP = "stop"  # an empty file that ends the job; in the run's directory it ends every job of the run
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
@@ -132,6 +133,7 @@ MEANINGS = {
     REQUEUED: "it was requeued",
     FAILED: "the batch script failed",
 }
+OUT_OF_BUDGET = "the GPU-hours that its profile allows were used up (max_gpu_hours)"  # `error` of such a TIMEOUT
 
 # --- Slurm's states, as squeue, scontrol and sacct print them
 
@@ -193,16 +195,17 @@ STOPPED_BY = "stopped: "  # how `error` begins where a stop file has ended the j
 STOP_BY_SIGNAL = "signal"
 STOP_BY_PARENT = "the process that started the job is gone"
 STOP_BY_TIME_LIMIT = "time limit"
+STOP_BY_BUDGET = "max_gpu_hours"
 STOP_BY_WARNING = "SIGUSR1, which `signal` asks Slurm for before the time limit"
 
 # --- history.jsonl: `event`, and the keys of each
 
 HISTORY_BEGUN, HISTORY_ENDED, HISTORY_RESUMED = "begun", "ended", "resumed"
 HISTORY_KEYS = {
-    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint"),
+    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus"),
     HISTORY_ENDED: (
         *("event", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node", "from_step"),
-        *("to_step", "checkpoint", "save_s", "goes_on", "why"),
+        *("to_step", "checkpoint", "save_s", "gpu_hours", "goes_on", "why"),
     ),
     HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
 }
@@ -246,6 +249,8 @@ AGENT_KEYS = (
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
 AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data")
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
+MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"
+AGENT_CHAIN_OPTIONAL_KEYS = (MAX_GPU_HOURS, PLANNED_GPUS)  # both or none
 AGENT_DATA_KEYS = ("named", "allow", "caches")  # what data_identity.look() takes; a digest, or true; folders made of it
 LAUNCHES = ("torchrun", "ft", "python")  # what starts the ranks
 AUTOMODEL, NO_BACKEND = "automodel", "none"  # what trains; without the key it is AutoModel
@@ -260,7 +265,9 @@ RUN_DIR_VAR = "LAUNCH_RUN_DIR"
 LAUNCHER_VAR = "LAUNCH_LAUNCHER"  # FT_LAUNCHER where ft_launcher has started the ranks
 FT_LAUNCHER = "ft"
 ATTEMPT_VAR = "LAUNCH_ATTEMPT"  # these are the starter's word to the agents
-END_TIME_VAR = "LAUNCH_END_TIME"  # unix seconds
+END_TIME_VAR = "LAUNCH_END_TIME"  # unix seconds, by the clock of the batch script's node
+END_MONOTONIC_VAR = "LAUNCH_END_MONOTONIC"  # BOOT_ID:SECONDS of the same instant, by that machine's monotonic clock
+END_OF_BUDGET_VAR = "LAUNCH_END_OF_BUDGET"  # set where max_gpu_hours is used up then
 SAVE_S_VAR = "LAUNCH_SAVE_S"  # the longest save of an earlier attempt
 NODE_RANK_VAR = "LAUNCH_NODE_RANK"
 HEAD_HOST_VAR = "LAUNCH_HEAD_HOST"

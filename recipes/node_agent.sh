@@ -18,6 +18,23 @@ try() { # PYTHON: it may be there and not work, as a link of pyenv's
   seen="${seen:+$seen, }$1 is ${version:-there and does not work}"
 }
 
+# What the batch script does where `begin` could not run though another attempt came before, and others wait: this one is
+# not begun, and the node is noted as bad and kept from those that wait, so that it does not take every attempt in turn.
+cannot_begin() {
+  read -r now next _ spare 2>/dev/null <"$job/chain" && [ "$SLURM_JOB_ID" != "$now" ] && grep -q '^ "chain": {' \
+    "$job/agent.json" || return 0
+  echo "node agent: $SLURMD_NODENAME: it cannot run there, so no attempt is begun" >&2
+  printf '{"time": %s, "node": "%s", "why": "the node agent cannot run there", "job_id": "%s"}\n' \
+    "$(date +%s)" "$SLURMD_NODENAME" "$(basename "$job")" >>"$(dirname "$job")/bad-nodes.jsonl"
+  for waiting in ${next#-} $spare; do
+    [ "$waiting" != "$SLURM_JOB_ID" ] || continue
+    excluded=$(scontrol -o show job "$waiting" | sed -n 's/.* ExcNodeList=\([^ ]*\) .*/\1/p')
+    [ "$excluded" != "(null)" ] || excluded=
+    scontrol update "JobId=$waiting" "ExcNodeList=${excluded:+$excluded,}$SLURMD_NODENAME" >&2
+  done
+  printf 'trap - EXIT\nexit 1\n'
+}
+
 case $1 in
 run) job=$(dirname "$2") ;;
 begin | finish) job=$2 ;;
@@ -32,7 +49,9 @@ if [ -z "$job" ]; then
 fi
 if [ -n "$found" ]; then
   [ -z "$seen" ] || echo "node agent: $seen; taking $found, which is $version" >&2
-  exec "$found" "$(dirname "$0")/node_agent.py" "$@"
+  [ "$1" = begin ] || exec "$found" "$(dirname "$0")/node_agent.py" "$@"
+  "$found" "$(dirname "$0")/node_agent.py" "$@" || cannot_begin
+  exit
 fi
 
 # There is none: the job's record has to be written without one.
@@ -54,7 +73,11 @@ put_exit() {
 }
 
 case $1 in
-begin) echo "node agent: this is the job's only attempt, and nothing is saved before its time limit" >&2 ;;
+begin)
+  lines=$(cannot_begin)
+  if [ -n "$lines" ]; then printf '%s\n' "$lines"; exit; fi
+  echo "node agent: this is the job's only attempt, and nothing is saved before its time limit" >&2
+  ;;
 run)
   mkdir -p "$job/nodes"
   put "$job/nodes/$node.json" "{$ended, \"node\": $node, \"nnodes\": $(value nnodes), \"host\": \"$host\",\

@@ -11,7 +11,7 @@ from automodel_launch import contract, data_identity, executors, workspace
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError, PlanRefused
-from automodel_launch.jobs import records, rundir
+from automodel_launch.jobs import history, records, rundir
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan import secrets
@@ -27,8 +27,8 @@ class Resume(JobCommand):
         """Submit it again.
 
         Raises:
-            JobError: it is not over, or needs a secret that this shell has not.
-        PlanRefused: the run began with other data.
+            JobError: it is not over, has used up its GPU-hours, or needs a secret that this shell has not.
+            PlanRefused: the run began with other data.
         """
         record = self.find(args)
         before, place = one_job.status(record), one_job.directory(record).place
@@ -42,6 +42,10 @@ class Resume(JobCommand):
             else:
                 console.out(f"{record.job_id}: {before.state}")
             return 0
+        spent = history.is_spent(history.attempts(record.run_dir, place), record.job_id)
+        if spent:
+            fix = "launch it again with a higher max_gpu_hours: the same run goes on as a new job"
+            raise JobError(f"{record.job_id} cannot go on: {spent}.", fix)
         _refuse_other_data(record, place)
         _restore_secrets(record, place)
         for folder in (record.job_dir, record.run_dir):

@@ -33,6 +33,10 @@ class JobDir:
         """exit.json: how the job ended, written by itself."""
         return self._json(contract.EXIT)
 
+    def agent_order(self) -> dict[str, Any] | None:
+        """agent.json: what the launcher has ordered."""
+        return self._json(contract.AGENT)
+
     def node(self, rank: int) -> dict[str, Any] | None:
         """nodes/RANK.json: the heartbeat of a node's agent."""
         return self._json(contract.node_file(rank))

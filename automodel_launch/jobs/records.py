@@ -45,6 +45,7 @@ class Status:
     started: float | None = None
     ended: float | None = None
     forgotten: bool = False  # whoever ran it answers, and knows it no longer
+    stuck: bool = False  # it was to have a further attempt, and nobody is queued for it: `resume` starts it
     reason: str | None = None
     advice: str | None = None
 

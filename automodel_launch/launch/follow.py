@@ -305,6 +305,9 @@ def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]
     if len(tried) > 1 or (status.state != "COMPLETED" and any(row.get("why") for row in tried)):
         yield f"  run {record.run_name}, {len(tried)} attempt{'s' if len(tried) > 1 else ''}:"
         yield from (f"    {line}" for line in history.table(tried))
+    spent = _gpu_hours(record, tried, place)
+    if spent:
+        yield f"  {spent}"
     last = JobDir(record.job_dir, place).last_metrics()
     if last:
         yield f"  last step: {last.get('step')}, loss {last['loss']}"
@@ -313,3 +316,14 @@ def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]
         yield f"  checkpoint: {end.get('checkpoint')}"
         if end.get("hf"):
             yield f"  for transformers: {end['hf']}"
+
+
+def _gpu_hours(record: Record, tried: list[dict[str, Any]], place: FileSystem) -> str | None:
+    """What a job with max_gpu_hours has used of them."""
+    from automodel_launch.jobs import history
+
+    if not any("gpus" in row for row in tried):
+        return None
+    limit = ((JobDir(record.job_dir, place).agent_order() or {}).get("chain") or {}).get(contract.MAX_GPU_HOURS)
+    used = history.gpu_hours(tried, record.job_id, time.time())
+    return f"GPU-hours: {used:.3g} of {limit:g} (max_gpu_hours)" if isinstance(limit, int | float) else None

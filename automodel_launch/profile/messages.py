@@ -68,6 +68,7 @@ def _expected(error: ErrorDetails) -> str:
         "dict_type": "a table",
         "float_type": "a number",
         "string_too_short": "a string that is not empty",
+        "greater_than": f"a number above {context.get('gt')}",
         "greater_than_equal": f"a number of at least {context.get('ge')}",
         "less_than_equal": f"a number of at most {context.get('le')}",
         "string_pattern_mismatch": _PATTERNS.get(str(context.get("pattern")), str(error["msg"])),

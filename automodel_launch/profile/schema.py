@@ -26,6 +26,7 @@ SlurmOrDocker = Annotated[T, Effect(frozenset({"slurm", "docker"}))]
 
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[int, Field(ge=0)]
+Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 String = Annotated[str, Field(min_length=1)]
 Names = tuple[String, ...]
 
@@ -65,6 +66,7 @@ class Profile(Closed):
     until: Slurm[Literal["done"] | None] = None
     max_failures: Slurm[Count] = 3
     max_nan_steps: Count | None = None
+    max_gpu_hours: Slurm[Hours | None] = None
 
     # what travels, and where to
     code: Names = ()

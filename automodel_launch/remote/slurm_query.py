@@ -22,7 +22,8 @@ class Answer:
 
     `reason` is Slurm's own word for waiting, `start` its estimate (a time, or None), `code` the batch script's.
     `stale`: sacct alone says so while slurmctld does not answer: what still runs there may have ended. `following`: it
-    is said of the next job of a chain, whose former one has ended.
+    is said of a job that was queued for a further attempt of a chain, and that has not begun it, while the one before
+    it has ended; `dropped`: such a job was taken out of the queue.
     """
 
     asked: bool
@@ -34,16 +35,17 @@ class Answer:
     signal: int | None = None
     stale: bool = False
     following: bool = False
+    dropped: bool = False
 
 
 def current(slurm_id: str, job_dir: str) -> str:
-    """Bash lines that set `id`, the Slurm job that runs or ran last for our job, and `next`, the one that waits for
-    its end or "-": from JOB_DIR/chain (recipes/node_agent_lib/chain.py), else the one that was submitted, which
-    `submitted` stays."""
+    """Bash lines that set `id`, the Slurm job that runs or ran last for our job, and `next` and `spare`, those that
+    wait for its end or "-": from JOB_DIR/chain (recipes/node_agent_lib/chain.py), else the one that was submitted,
+    which `submitted` stays."""
     chain = shlex.quote(f"{job_dir}/{contract.CHAIN}")
     return f"""
-id={shlex.quote(slurm_id)} next=- submitted={shlex.quote(slurm_id)}
-read -r first second _ 2>/dev/null < {chain} && [ -n "$second" ] && id=$first next=$second
+id={shlex.quote(slurm_id)} next=- spare=- submitted={shlex.quote(slurm_id)}
+read -r first second _ third 2>/dev/null < {chain} && [ -n "$second" ] && id=$first next=$second spare=${{third:--}}
 """
 
 
@@ -51,8 +53,9 @@ def query(slurm_id: str, job_dir: str) -> str:
     """Bash lines that print what `parse` reads, a line a fact. Later sources are asked only where earlier ones fail.
 
     A controller that squeue could not reach is not asked again by scontrol: that would only wait for as long again.
-    Where a job of a chain has ended, the next one is asked for too, behind a line `next`.
+    Where a job of a chain has ended, the next one is asked for too, behind a line `next`, and then the spare one.
     """
+    logs = shlex.quote(f"{job_dir}/{contract.LOGS}")
     sacct = 'sacct -n -X -P -D -j "$1" -o State,ExitCode,NodeList,Comment,JobName'
     return f"""{current(slurm_id, job_dir)}
 err=$(mktemp)
@@ -78,12 +81,14 @@ look() {{ # SLURM_ID
   esac
 }}
 look "$id"
-if [ -n "$ended" ] && [ "$next" != - ]; then
+over=$ended
+for following in "$next" "$spare"; do
+  [ -n "$ended" ] && [ "$following" != - ] || continue
   echo next
-  look "$next"
-  [ -n "$ended" ] || id=$next
-  ended=yes
-fi
+  look "$following"
+  [ -n "$ended" ] && ! ls {logs}/sbatch_*_"$following".out >/dev/null 2>&1 || id=$following
+done
+ended=$over
 rm -f "$err"
 """
 
@@ -93,13 +98,18 @@ def parse(text: str, job: Job | None = None) -> Answer:
 
     The next job of a chain counts where the one before it has ended, as soon as it is more than taken out of the queue.
     """
-    first, _, second = text.partition("\nnext\n")
+    first, *more = text.split("\nnext\n")
     answer = _parse(first, job)
-    if not second or answer.state in contract.SLURM_ACTIVE:
+    if answer.state in contract.SLURM_ACTIVE:
         return answer
-    following = _parse(second, job)
-    if not following.asked or (following.state is not None and following.state != "CANCELLED"):
-        return replace(following, following=True)
+    for part in more:
+        following = _parse(part, job)
+        if not following.asked:
+            return replace(following, following=True)
+        if following.state == "CANCELLED":
+            answer = replace(answer, dropped=True)
+        elif following.state is not None:
+            answer = replace(following, following=True)
     return answer
 
 

@@ -130,7 +130,8 @@ _EXPECTED = {
     "checkpoint_dir": "an absolute path or null",
     "max_nan_steps": "an integer of at least 1 or null",
     "data": '{"named": [[form, value]], "allow": digest, true or null, "caches": [paths]} or null',
-    "chain": '{"jobs": integer or null, "failures": integer, "exclude": [names]} or null',
+    "chain": '{"jobs": integer or null, "failures": integer, "exclude": [names]} or null'
+    ', with "max_gpu_hours": number, "gpus": integer where it has a budget',
     "stop_with_parent": "true or false",
 }
 
@@ -192,9 +193,14 @@ def _is_variable(name: str, value: Any) -> bool:
 
 
 def _is_chain(value: Any) -> bool:
-    if not isinstance(value, dict) or set(value) != {"jobs", "failures", "exclude"}:
+    needed, budget = set(contract.AGENT_CHAIN_KEYS), set(contract.AGENT_CHAIN_OPTIONAL_KEYS)
+    if not isinstance(value, dict) or set(value) not in (needed, needed | budget):
         return False
     counts = [value["failures"]] + ([] if value["jobs"] is None else [value["jobs"]])
+    if contract.MAX_GPU_HOURS in value:
+        counts.append(value[contract.PLANNED_GPUS])
+        if not _is_seconds(value[contract.MAX_GPU_HOURS]):
+            return False
     names = value["exclude"]
     return all(_is_int(n) and n >= 1 for n in counts) and isinstance(names, list) and all(map(_is_string, names))
 

@@ -16,16 +16,16 @@ from automodel_launch.remote.shell import Shell
 
 _MARKED = "marked"
 # scancel keeps off another job of that id (elsewhere, or later, ids are somebody else's): by the comment, else by the
-# name, which a person may have changed. The next attempt first: it must not begin meanwhile.
+# name, which a person may have changed. What waits first, the last of it before all: none may begin meanwhile.
 _BEFORE = """
-ids=$id; [ "$next" = - ] || ids=$id,$next
+ids=$id; for waiting in "$next" "$spare"; do [ "$waiting" = - ] || ids=$ids,$waiting; done
 listed=$(timeout 10 squeue -h -j "$ids" -o '%i|%k' 2>/dev/null); unseen=$?
 end() { # SLURM_ID OPTION...
   which=$1; shift
   printf '%s\\n' "$listed" | grep -qxF "$which|$job" || set -- "$@" --name="$name"
   timeout 30 scancel "$@" "$which"
 }
-[ "$next" = - ] || end "$next" 2>/dev/null
+for waiting in "$spare" "$next"; do [ "$waiting" = - ] || end "$waiting" 2>/dev/null; done
 """
 _KILL = 'end "$id" --signal=KILL --full && rm -f "$left"\n'
 # A job without a directory cannot save anything, and its batch script's end would look like a failure.

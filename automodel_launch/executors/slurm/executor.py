@@ -175,7 +175,7 @@ class Slurm:
             return Status("UNKNOWN", error=error.message)
         status = state.judge(slurm_query.parse(out, Job(record.job_id, record.job_dir)), state.read_own(out))
         if (
-            status.state in contract.ENDED_FOR_GOOD and _SECRETS_LEFT in out.splitlines()
+            status.state in contract.ENDED_FOR_GOOD and not status.stuck and _SECRETS_LEFT in out.splitlines()
         ):  # no agent was there to remove them
             with contextlib.suppress(ClusterError):  # the next question removes them
                 shell.run(f"rm -f {secrets_file}")

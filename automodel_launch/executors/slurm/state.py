@@ -54,7 +54,8 @@ ls {job} >/dev/null 2>&1 # a network file system otherwise remembers for a minut
 [ -d {job} ] || echo own gone yes
 [ ! -e {job}/{contract.STOP} ] || echo own stopped yes
 [ ! -e {run}/{contract.STOP} ] || echo own paused {run}/{contract.STOP}
-[ "$next" != "$submitted" ] || echo own resumed yes
+[ "$next" = - ] || [ "$(cat {job}/{contract.RESUME} 2>/dev/null)" != "$next" ] && [ "$next" != "$submitted" ] ||
+  echo own resumed yes
 echo "own slurm_id $id"
 for name in {contract.EXIT} {contract.node_file(0)}; do
   printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name" 2>/dev/null; echo
@@ -112,8 +113,7 @@ def judge(answer: Answer, own: Own) -> Status:
     """
     step = own.node.get("step") if own.node else None
     told = _told(own, step)
-    goes_on = answer.state in contract.SLURM_ACTIVE | contract.SLURM_WAITING
-    if goes_on and answer.following and own.over and not own.resumed:  # the end could not take it out of the queue
+    if answer.following and own.over and not own.resumed:  # who waits still, or has come too late, ends as it starts
         return _without_slurm(Answer(True), own, told)
     if answer.state in contract.SLURM_WAITING:
         return _waiting(answer, own, step)
@@ -121,6 +121,8 @@ def judge(answer: Answer, own: Own) -> Status:
         return _without_slurm(Answer(False), own, told)
     if answer.state in contract.SLURM_ACTIVE and not (answer.state == "COMPLETING" and _completed(own)):
         return _active(answer, own, step)
+    if _is_stuck(answer, own):
+        return _stuck(answer, own, told)
     if answer.state is None:
         return _without_slurm(answer, own, told)
     if answer.state in ("COMPLETED", "COMPLETING"):
@@ -132,6 +134,29 @@ def judge(answer: Answer, own: Own) -> Status:
     if answer.state not in contract.SLURM_FAILURES:  # a later Slurm's word: it may mean anything
         return Status("UNKNOWN", error=f"Slurm says {answer.state}, which this version does not know", step=step)
     return _failed(contract.SLURM_FAILURES[answer.state], answer, own, told)
+
+
+def _is_stuck(answer: Answer, own: Own) -> bool:
+    """Whether a chained job was to go on, and nobody is in the queue any more."""
+    ended = answer.asked and not answer.stale and not own.stopped and not own.paused
+    return ended and (own.goes_on or answer.following)
+
+
+def _stuck(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
+    """Why there is nobody, and what the last attempt has left."""
+    record = own.exit or {}
+    why = record.get("why") or record.get("error")
+    after = f" (the last one ended with {record['state']}{f': {why}' if why else ''})" if record else ""
+    if answer.dropped and not answer.following:
+        said = "the Slurm job that was to make the next attempt was taken out of the queue"
+        return Status(contract.CANCELLED, **{**told, "error": f"{said}{after}", "code": told["code"] or 1})
+    said = "no further attempt is queued, though there was to be one"
+    if answer.following:
+        words = _last_words(own.log)
+        said += f": the Slurm job for it ended ({answer.state}{f', {words}' if words else ''}) before it began one"
+        told = {**told, "log": own.log_name or told["log"], "rank": None, "node": answer.nodes}
+    told |= {"error": f"{said}{after}", "code": told["code"] or 1, "advice": "python launch.py resume JOB goes on"}
+    return Status(contract.FAILED, **told, stuck=True)
 
 
 def _active(answer: Answer, own: Own, step: int | None) -> Status:
