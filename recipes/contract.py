@@ -31,6 +31,7 @@ EVENTS = "events.jsonl"  # one object a change of state
 EXIT = "exit.json"  # how the job ended, written by itself
 CHAIN = "chain"  # one line "NOW NEXT ATTEMPT": Slurm ids (NEXT may be "-") and the attempt's number, from 0
 STOP = "stop"  # an empty file that ends the job; in the run's directory it ends every job of the run
+SUBMISSION = ".submission"  # locked while the command that submits the job works, whether its launcher lives or not
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
 
@@ -89,6 +90,7 @@ RUN = "run.json"  # what the run trains, and with how many processes
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
 LOCK = "lock"  # held by node 0's agent; holds the job's id
+CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
 RUN_KEYS = ("trained", "world_size")
 FINISHED_KEYS = ("step", "max_steps", "checkpoint", "hf", "time")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (`| head`) has gone
         sys.stderr.close()
         return 141
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        console.hang_up()
+        return 129
 
 
 def _fail(argv: list[str], message: str, hint: str | None, exit_code: int, kind: str, heading: str = "error: ") -> int:

@@ -1,20 +1,17 @@
-"""`resume JOB`: a further attempt at a job that is over: same script, same code, from the run's last checkpoint."""
+"""`resume JOB`: a further attempt at a job that is over."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
-from automodel_launch import contract, executors, workspace
+from automodel_launch import workspace
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
-from automodel_launch.jobs import records, rundir
-from automodel_launch.jobs.jobdir import parse
-from automodel_launch.jobs.records import Record, Status
-from automodel_launch.plan import secrets
-from automodel_launch.remote.filesystem import FileSystem
+from automodel_launch.jobs import records
+from automodel_launch.launch.interrupts import Interrupts
 
 
 class Resume(JobCommand):
@@ -26,50 +23,33 @@ class Resume(JobCommand):
         """Submit it again.
 
         Raises:
-            JobError: it is not over, or needs a secret that this shell has not.
+            JobError: it is not over, was never submitted, or needs a secret that this shell has not.
         """
+        from automodel_launch.launch import resume
+
         record = self.find(args)
         before, place = one_job.status(record), one_job.directory(record).place
         one_job.reachable(record, before)
         if not before.over:
             raise JobError(f"{record.job_id} is not over: {before.state}.", f"python launch.py attach {record.job_id}")
-        if _finished(record, before, place):
+        if before.state == records.NOT_SUBMITTED:
+            raise one_job.never_submitted(record)
+        if resume.finished(record, before, place):
             console.say(f"run {record.run_name} is finished; nothing was started")
             if args.json:
                 console.document(one_job.row(record, before), indent=None)
             else:
                 console.out(f"{record.job_id}: {before.state}")
             return 0
-        _restore_secrets(record, place)
-        for folder in (record.job_dir, record.run_dir):
-            place.remove(f"{folder}/{contract.STOP}")
-        record = replace(record, handle=executors.get(record.executor).resume(record), end=None, launcher=None)
-        records.save(workspace.find(args.env).records, record)
+        interrupts = Interrupts()
+        folder = workspace.find(args.env).records
+        record = resume.resume(folder, record, os.environ, interrupts, console.say)
         if args.json:
             console.document(asdict(record), indent=None)
         else:
             console.out(record.job_id)
         console.say(f"{record.job_id} goes on; follow it with `python launch.py attach {record.job_id}`")
-        return 0
-
-
-def _finished(record: Record, before: Status, place: FileSystem) -> bool:
-    end = rundir.finished(record.run_dir, place)
-    return before.state == "COMPLETED" or bool(end and (end.get("step") or 0) >= (record.max_steps or 0))
-
-
-def _restore_secrets(record: Record, place: FileSystem) -> None:
-    """The former attempt has removed them; their names are in the plan."""
-    agent, plan = (
-        parse((place.read(f"{record.job_dir}/{name}") or (b"", 0))[0]) for name in (contract.AGENT, contract.PLAN)
-    )
-    path, names = (agent or {}).get("secrets_file"), (plan or {}).get("secrets") or []
-    if not path or place.read(path) is not None:
-        return
-    unset = [name for name in names if name not in os.environ]
-    if unset:
-        raise JobError(f"{record.job_id} needs {', '.join(unset)}, which this shell has not.", f"export {unset[0]}=...")
-    secrets.write(place, path, secrets.file_content(names, os.environ))
+        return 128 + interrupts.received[0][0] if interrupts.received else 0
 
 
 COMMAND = Resume()

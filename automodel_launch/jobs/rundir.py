@@ -12,10 +12,20 @@ from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 
 def begin(run_dir: str, trained: dict[str, Any], place: FileSystem = LOCAL, world_size: int | None = None) -> None:
-    """Record what the run trains, and with how many processes, when its first job is submitted."""
+    """Record what the run trains, and with how many processes, when its first job is submitted.
+
+    Anew where no job of it has ever begun: those that were refused or cancelled have trained nothing.
+    Called under the run's claim: no other job of it is in the queue.
+    """
     place.make(run_dir)
-    if place.read(f"{run_dir}/{contract.RUN}") is None:
+    if not has_begun(run_dir, place) or place.read(f"{run_dir}/{contract.RUN}") is None:
         place.put(run_dir, {}, {contract.RUN: json.dumps({"trained": trained, "world_size": world_size}, indent=1)})
+
+
+def has_begun(run_dir: str, place: FileSystem = LOCAL) -> bool:
+    """Whether any job of the run has ever begun; each writes that down before it does anything else."""
+    names = place.names(run_dir)
+    return contract.HISTORY in names or contract.FINISHED in names
 
 
 def world_size(run_dir: str, place: FileSystem = LOCAL) -> int | None:
@@ -25,7 +35,9 @@ def world_size(run_dir: str, place: FileSystem = LOCAL) -> int | None:
 
 
 def differences(run_dir: str, trained: dict[str, Any], place: FileSystem = LOCAL) -> list[str]:
-    """Keys in which `trained` differs from what the run was begun with; none for a run that is not there yet."""
+    """Keys in which `trained` differs from what the run was begun with; none for a run of which no job has begun."""
+    if not has_begun(run_dir, place):
+        return []
     begun = (_read(f"{run_dir}/{contract.RUN}", place) or {}).get("trained")
     if not isinstance(begun, dict):
         return []
