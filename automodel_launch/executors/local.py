@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
 from automodel_launch.errors import ClusterError, JobError, StillSubmitting
-from automodel_launch.executors import agent, nemo, underway
+from automodel_launch.executors import agent, nemo, standing, underway
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.remote import gpus
@@ -97,7 +97,7 @@ class LocalMachine:
             f"{plan.job_dir}/{contract.AGENT}",
             "--detach",
         ]
-        return f"#!/usr/bin/env bash\n# job {plan.job_id}\nexec {shlex.join(start)}\n"
+        return f"#!/usr/bin/env bash\n# job {plan.job_id}\n{standing.guard(plan.job_dir)}exec {shlex.join(start)}\n"
 
     def submit_command(self, plan: Plan) -> str:
         """NeMo-Run's LocalExecutor runs it."""

@@ -86,6 +86,17 @@ def end_time(job: str) -> str | None:
     return shown if shown.isdigit() else None
 
 
+def command(job: str) -> str | None:
+    """The script that was submitted as that job, None where Slurm does not say."""
+    if not job:
+        return None
+    try:
+        shown = _run(["squeue", "-h", "-j", job, "-o", "%o"]).strip()
+    except SlurmError:
+        return None
+    return shown if os.path.isabs(shown) else None
+
+
 def down(nodes: list[str]) -> list[str]:
     """Those of the nodes that Slurm itself cannot use now."""
     if not nodes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
 from automodel_launch.errors import ClusterError
-from automodel_launch.executors import nemo
+from automodel_launch.executors import nemo, standing
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.slurm import chains
 
@@ -122,6 +122,7 @@ def _finish(plan: Plan) -> str:
     """
     program = f"{AGENT_PYTHON} {plan.job_dir}/{contract.NODE_AGENT}"
     return (
+        f"{standing.guard(plan.job_dir)}"
         f"trap 'code=$?; {program} finish {plan.job_dir} --code $code; exit $?' EXIT\n"
         f'eval "$({program} begin {plan.job_dir})"'
     )
