@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch import contract, executors
-from automodel_launch.errors import LaunchError, StillSubmitting
+from automodel_launch.errors import LaunchError, RecordError, StillSubmitting
 from automodel_launch.jobs import launcher, records
 from automodel_launch.jobs.records import Record, Status
 
@@ -42,7 +42,10 @@ def complete(folder: Path, record: Record) -> Record:
         if record.before is None and launcher.is_young(record):  # without locks a command may be at it unseen
             return record
     done = _not_started(record) if handle is None else started(record, handle)
-    return records.change(folder, record, lambda now: done if records.is_same_start(now, record) else now)
+    try:
+        return records.change(folder, record, lambda now: done if records.is_same_start(now, record) else now)
+    except RecordError:  # what was found is true all the same; the next look finds it again
+        return done
 
 
 def started(record: Record, handle: dict[str, Any]) -> Record:
