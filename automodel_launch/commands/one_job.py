@@ -51,6 +51,9 @@ class JobCommand(Command):
         record = state.complete(folder, record)
         if not self.while_submitting and launcher.is_at_it(record):
             raise JobError(f"{record.job_id} is being submitted now.", f"python launch.py status {record.job_id}")
+        lacking = None if record.launcher or self.while_submitting else state.lacks(record)
+        if lacking:
+            raise JobError(f"{record.job_id}: {lacking}.", f"see {folder}/{record.job_id}.json, and {record.job_dir}")
         return record
 
     def _unnamed(self, folder: Any) -> UsageError:

@@ -77,7 +77,9 @@ class Record:
     def last_end(self) -> Status | None:
         """The end that was seen, for when nobody knows the job any longer."""
         known = {f.name for f in fields(Status)}
-        return Status(**{key: value for key, value in self.end.items() if key in known}) if self.end else None
+        if not self.end or not isinstance(self.end.get("state"), str):
+            return None
+        return Status(**{key: value for key, value in self.end.items() if key in known})
 
     @property
     def final(self) -> Status | None:

@@ -90,13 +90,19 @@ def of(record: Record) -> Status:
         if launcher.is_at_it(record):
             return Status(_underway(record), error="its launcher is submitting it now")
         return Status(records.NOT_SUBMITTED, error="its launcher ended before the job was submitted")
-    executor = executors.get(record.executor)
-    missing = [key for key in executor.needed if not isinstance(record.handle.get(key), (str, int))]
-    if missing:
-        said = f"its record does not say its {missing[0]}, by which it would be asked for"
-        return record.last_end or Status("UNKNOWN", error=said, forgotten=True)
-    now = executor.status(record)
+    lacking = lacks(record)
+    if lacking:
+        return record.last_end or Status("UNKNOWN", error=lacking, forgotten=True)
+    now = executors.get(record.executor).status(record)
     return record.last_end if now.forgotten and record.last_end else now
+
+
+def lacks(record: Record) -> str | None:
+    """What a complete record lacks so that its job could be asked for, or stopped."""
+    for key in executors.get(record.executor).needed:
+        if not isinstance(record.handle.get(key), (str, int)):
+            return f"its record does not say its {key}, without which it can neither be asked for nor stopped"
+    return None
 
 
 def launch_again(record: Record) -> str:

@@ -240,8 +240,10 @@ def _shell(values: dict[str, Any]) -> Shell:
     if not values.get("host"):
         raise ProfileError('host is missing: tunnel = "ssh" needs it.', "an address, or an alias of ~/.ssh/config")
     for key in ("host", "user"):
-        value = str(values.get(key) or "")
-        if value.startswith("-") or not value.isprintable() or " " in value:  # ssh would take it for an option
+        value = values.get(key) or ""
+        if (
+            not isinstance(value, str) or value.startswith("-") or not value.isprintable() or " " in value
+        ):  # ssh would take it for an option
             raise ProfileError(f"{key} = {value!r} is no name that ssh could use.")
     return SshShell(values["host"], values.get("user"), values.get("identity"))
 
