@@ -163,6 +163,7 @@ class Job:
 
     def attach(self, out: IO[str] | None = None, err: IO[str] | None = None) -> int:
         """Follow the job to its end, rank 0's log to `out`; the exit code of the command `attach`."""
+        self.status()  # completes the record of a job whose launcher ended while it submitted it
         follower = follow.Follower(self.record, ranks=[0], out=out or sys.stdout, err=err or sys.stderr)
         end, code = follower.run()
         records.remember(self.workspace.records, self.record, end)

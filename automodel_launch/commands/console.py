@@ -33,6 +33,17 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def hang_up() -> None:
+    """The terminal is gone: what waits to be written to it, and what will be, is dropped."""
+    from automodel_launch.launch import follow
+
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            follow.to_nowhere(stream)
+
+
 def say(text: str) -> None:
     """Talk: a line on stderr."""
     sys.stderr.write(f"{harmless(text)}\n")

@@ -345,7 +345,7 @@ def test_a_lost_question_is_an_error(site: Checkout, cluster: Cluster) -> None:
 
 def test_several_launchers_at_once(site: Checkout, cluster: Cluster) -> None:
     with ThreadPoolExecutor(3) as pool:
-        done = list(pool.map(lambda _: site.run("stub-one", "--batch", "one", "--json"), range(3)))
+        done = list(pool.map(lambda n: site.run("stub-one", "--batch", "one", f"value={n}", "--json"), range(3)))
     ids = {json.loads(one.stdout)["job_id"] for one in done}
     assert len(ids) == 3
     assert {row["job_id"] for row in site.json("jobs")} == ids
@@ -364,7 +364,7 @@ here = workspace.find(None)
 recipe = recipes.find(here, "stub-one", also=[])
 env_file = profiles.load(here.env_file, "one")
 for value in range({count}):
-    layered = configs.load(recipe, None, [overrides.parse(f"value={{value % 20}}"), overrides.parse("pause=60")], [])
+    layered = configs.load(recipe, None, [overrides.parse(f"value={{value}}"), overrides.parse("pause=60")], [])
     plan = planning.make(here, env_file, "one", recipe, layered, mode="batch", name=None, fresh=False)
     print(submit(plan, here)[1].handle["slurm_id"])
 """
