@@ -68,9 +68,10 @@ JOB_SIDE = {name: path for name, path in MODULES.items() if name != "contract" a
 FILES = (
     *(contract.EXIT, contract.HISTORY, contract.BAD_NODES, contract.FINISHED, contract.METRICS, contract.AGENT),
     *(contract.INCOMPLETE, contract.EVENTS, contract.RESERVE, contract.PLAN, contract.RUN, contract.SECRETS),
+    contract.DATA,
     *("rank-{", "agent-{", "stack-{", "failed-{", "hung-{", "LAUNCH_"),
 )
-WORDS = {contract.STOP, contract.NODES, contract.CHAIN, contract.LOCK, contract.SCRIPT, contract.LOGS}
+WORDS = {contract.STOP, contract.NODES, contract.CHAIN, contract.LOCK, contract.SCRIPT, contract.LOGS, contract.RESUME}
 PRIVATE = {"rank_files.py": {"rank-{.json"}}  # what lies in the agent's own directory is no part of the contract
 # of agent.json; a word between nodes; of exit.json
 KEYS = {"spec.py": {"script", "chain"}, "pairs.py": {"stop"}, "redaction.py": {"nodes"}}

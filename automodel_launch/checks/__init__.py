@@ -8,6 +8,7 @@ from automodel_launch import backends
 from automodel_launch.checks import (
     containers,
     credentials,
+    data,
     directories,
     machine,
     packaging,
@@ -24,6 +25,7 @@ Check = Callable[[Plan], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     *runs.CHECKS,
+    *data.CHECKS,
     *storage.CHECKS,
     *directories.CHECKS,
     *profile.CHECKS,

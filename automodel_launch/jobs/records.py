@@ -30,7 +30,8 @@ class Status:
     """A job's state at one moment; UNKNOWN means that it could not be told, never that the job failed.
 
     `started` and `ended` are unix seconds, `rank` the global rank that failed first, `log` relative to the job's
-    directory.
+    directory. `error` is why it failed, was ended, or cannot be told; `reason` why it waits, or what else is to be
+    known, and `advice` what to do about that.
     """
 
     state: str
@@ -44,6 +45,9 @@ class Status:
     started: float | None = None
     ended: float | None = None
     forgotten: bool = False  # whoever ran it answers, and knows it no longer
+    stuck: bool = False  # it was to have a further attempt, and nobody is queued for it: `resume` starts it
+    reason: str | None = None
+    advice: str | None = None
 
     @property
     def over(self) -> bool:
@@ -132,7 +136,8 @@ def find(folder: Path, wanted: str) -> Record:
     """
     records = all_records(folder)
     if not records:
-        raise JobError(f"no job '{wanted}': none was submitted from here.", "python launch.py pretrain -c tiny")
+        what = "" if wanted == "last" else f" '{wanted}'"
+        raise JobError(f"no job{what}: none was submitted from here yet.", "python launch.py pretrain -c tiny")
     if wanted == "last":
         return records[-1]
     for match in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from automodel_launch import contract
@@ -11,11 +12,32 @@ from automodel_launch.jobs.jobdir import parse
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 
-def begin(run_dir: str, trained: dict[str, Any], place: FileSystem = LOCAL, world_size: int | None = None) -> None:
-    """Record what the run trains, and with how many processes, when its first job is submitted."""
+def begin(
+    run_dir: str,
+    trained: dict[str, Any],
+    place: FileSystem = LOCAL,
+    world_size: int | None = None,
+    data: dict[str, Any] | None = None,
+) -> None:
+    """Record what the run trains, and with how many processes, when its first job is submitted; `data`: what is known
+    of its data, with their `job_id`.
+    """
     place.make(run_dir)
-    if place.read(f"{run_dir}/{contract.RUN}") is None:
-        place.put(run_dir, {}, {contract.RUN: json.dumps({"trained": trained, "world_size": world_size}, indent=1)})
+    texts = {contract.RUN: json.dumps({"trained": trained, "world_size": world_size}, indent=1)}
+    if data and data.get("digest"):
+        texts[contract.DATA] = json.dumps({**data, "time": time.time(), "before": []}) + "\n"
+    missing = {name: text for name, text in texts.items() if place.read(f"{run_dir}/{name}") is None}
+    if missing:
+        place.put(run_dir, {}, missing)
+
+
+def data(run_dir: str, place: FileSystem = LOCAL) -> dict[str, Any]:
+    """The record of the data that the run trains on; empty where there is none."""
+    found = place.read(f"{run_dir}/{contract.DATA}")
+    content = found[0] if found else b""
+    while found and len(content) < found[1] and (found := place.read(f"{run_dir}/{contract.DATA}", len(content))):
+        content += found[0]
+    return parse(content) or {}
 
 
 def world_size(run_dir: str, place: FileSystem = LOCAL) -> int | None:

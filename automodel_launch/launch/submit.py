@@ -77,7 +77,8 @@ def _reserve(plan: Plan, records: Path, environ: Mapping[str, str]) -> Plan:
 
 def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None:
     place = plan.place
-    rundir.begin(plan.run_dir, plan.trained, place, plan.world_size)
+    data = {key: plan.data.get(key) for key in ("digest", "rows")}
+    rundir.begin(plan.run_dir, plan.trained, place, plan.world_size, {**data, "job_id": plan.job_id})
     place.make(f"{plan.job_dir}/{contract.LOGS}")
     submitted = {"time": time.time(), "state": contract.EVENT_SUBMITTED, "pid": os.getpid()}
     texts = {

@@ -14,14 +14,15 @@ import os
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from automodel_launch.errors import ConfigError
 from automodel_launch.plan import gitstate, ignored
 
-AGENT = ("node_agent.py", "node_agent_lib", "contract.py")  # of recipes/: what every job is started by
+# Of recipes/: what every job is started by.
+AGENT = ("node_agent.sh", "node_agent.py", "node_agent_lib", "contract.py", "data_identity.py", "secret_rules.py")
 LIMIT_BYTES = 100 * 10**6
 _SKIPPED = {"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints"}
 
@@ -70,21 +71,35 @@ def collect(
     code, base = tuple(code), base.resolve()
     if packager == "none" and code:
         raise ConfigError('code: nothing of it travels with packager = "none".', "take one of the two out")
-    found = _beside(recipes, AGENT, "recipes/")
+    found = agent = _beside(recipes, AGENT, "recipes/")
     own = "recipes/" if script.is_relative_to(recipes) else ""
-    found |= _beside(script.parent, (script.name, *parts), own)
+    own_parts = _beside(script.parent, (script.name, *parts), own)
+    _refuse_replacing(agent, own_parts, f"{script}: [tool.runspec] code")
+    found = {**agent, **own_parts}
     committed: dict[str, tuple[Path, Committed]] = {}
     for written in code:
         if packager == "git":
             at_head = _at_head(written, base)
             committed.update({name: file for name, file in at_head.items() if not file[1].lies_at(file[0])})
-            found.update({name: source for name, (source, _) in at_head.items()})
+            more = {name: source for name, (source, _) in at_head.items()}
         else:
-            found.update(_matching(written, base) if packager == "pattern" else _below(written, base))
+            more = _matching(written, base) if packager == "pattern" else _below(written, base)
+        _refuse_replacing(agent, more, f"code: {written!r}")
+        found.update(more)
     _refuse_too_much(found, committed)
     planned = [_planned(f"code/{name}", source) for name, source in found.items() if name not in committed]
     planned += [_planned(f"code/{name}", source, content) for name, (source, content) in committed.items()]
     return tuple(sorted(planned, key=lambda file: file.path))
+
+
+def _refuse_replacing(agent: dict[str, Path], others: Mapping[str, Path], where: str) -> None:
+    """What starts every job lies at code/recipes/, and nothing of a person's may take its place."""
+    taken = [name for name, source in others.items() if name in agent and source.resolve() != agent[name].resolve()]
+    if taken:
+        raise ConfigError(
+            f"{where}: {others[taken[0]]} would replace the launcher's own {taken[0]} in the job.",
+            "another name for that folder or file",
+        )
 
 
 def _beside(folder: Path, names: Iterable[str], prefix: str) -> dict[str, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import contract
 
@@ -38,6 +39,7 @@ def _start_up(
     spec: Spec, journal: Journal, control: Control, directory: str, environ: dict[bytes, bytes]
 ) -> dict[bytes, bytes]:
     log, commands = journal.log, spec.setup_lines + spec.startup_commands
+    journal.record.phase, journal.record.phase_since = contract.PHASE_STARTUP, time.time()
     journal.enter(contract.NODE_STARTUP)
     try:
         startup = Startup(directory, commands, spec.secrets_file)

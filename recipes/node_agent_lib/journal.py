@@ -42,6 +42,12 @@ class Journal:
         self.record.state = state
         self.save()
 
+    def note_phase(self, phase: str | None, since: float | None = None) -> None:
+        """What the node is at, written at once where it is news."""
+        if phase != self.record.phase:
+            self.record.phase, self.record.phase_since = phase, since or time.time()
+            self.save()
+
     def event(self, state: str, **details: Any) -> None:
         """A line of events.jsonl."""
         if self.record.node != 0:

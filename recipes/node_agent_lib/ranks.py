@@ -7,7 +7,7 @@ import time
 
 import contract
 
-from . import command, messages, nodes, procs
+from . import command, messages, nodes, phases, procs
 from .control import Control
 from .decision import DIVERGED
 from .errors import NodeFailure, Stopped
@@ -76,6 +76,7 @@ class Ranks:
         complete = command.training_environment(spec, environ, self._directory, number, head)
         training.start(argv, spec.directory, complete, self._log.output)
         self._log.say(f"started {spec.ranks_per_node} ranks of {spec.script}: pid {training.pid}")
+        self._record.phase, self._record.phase_since = contract.PHASE_LAUNCHER, time.time()
         self._journal.enter(contract.NODE_RUNNING)
         return training
 
@@ -92,6 +93,8 @@ class Ranks:
     def _check(self, training: Training) -> None:
         training.refresh()
         self._note_ranks(training)
+        if self._control.loop.due("phase", 1.0):
+            self._note_phase(training)
         stopping = self._control.stop is not None
         # under ft_launcher a failed rank is started again: only its own end is the node's failure
         if training.failed_on_its_own() and not stopping and not self._spec.restarts:
@@ -115,6 +118,13 @@ class Ranks:
         if ranks != self._record.ranks:
             self._record.ranks = ranks
             self._journal.save()
+
+    def _note_phase(self, training: Training) -> None:
+        training.phase = phases.read(self._directory)
+        if training.phase is not None:
+            self._journal.note_phase(training.phase.text, training.phase.since)
+        elif self._record.step is not None:  # a script that tells no phases
+            self._journal.note_phase(None)
 
     def _end_hung(self, training: Training) -> None:
         hung = self._hangs.check(training)

@@ -11,6 +11,7 @@ from typing import Callable, Mapping
 import contract
 
 from . import procs
+from .phases import Phase
 from .rank_files import ALIVE, Context, forbid_restarts, ranks_found, read_records, write_context
 from .records import RankRecord
 
@@ -35,6 +36,7 @@ class Training:
         self.restarts = 0  # ranks that were started again
         self.replaced: list[RankRecord] = []  # how their earlier lives ended, until somebody takes them from here
         self.killed: float | None = None
+        self.phase: Phase | None = None  # what a rank has told of itself; the one who watches keeps it up to date
 
     def prepare(self, context: Context) -> None:
         """What the workers find in the private directory; the pipe is held open for life, and its end tells them."""

@@ -20,7 +20,7 @@ import time
 
 import contract
 
-from . import backends, procs, redaction
+from . import backends, phases, procs, redaction
 from .files import read_json
 from .rank_files import ALIVE, CONTEXT, Context, error_path, restarts_forbidden
 from .records import RankRecord
@@ -39,6 +39,9 @@ def main(script: str, args: list[str]) -> int:
     if restarts_forbidden(directory):
         return 1
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    os.environ.pop(contract.PHASE_VAR, None)
+    if local_rank == 0:
+        os.environ[contract.PHASE_VAR] = phases.path(directory)
     context = Context(**(read_json(os.path.join(directory, CONTEXT)) or {}))
     log = _redirect(os.path.join(context.job_dir, contract.rank_log(rank)))
     with contextlib.suppress(FileNotFoundError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch import backends
-from automodel_launch.backends import Checkpoints, Config, Framework, Reference, Sizes
+from automodel_launch.backends import Checkpoints, Config, Data, Framework, Reference, Sizes
 from automodel_launch.backends.automodel import checkpoints, checks, datasets, schema, sizes, step_scheduler, trackers
 from automodel_launch.backends.automodel import references as references_
 from automodel_launch.backends.automodel.checks import data
@@ -24,6 +24,7 @@ class AutoModel:
         package="nemo_automodel",
         version=schema.VERSION,
         checkout="/opt/Automodel",
+        builds='"/tmp/nemo_automodel_$(id -u)"',
     )
 
     def max_steps(self, config: Config) -> int | None:
@@ -37,6 +38,10 @@ class AutoModel:
     def references(self, config: Config) -> Iterator[Reference]:
         """Paths and hub ids in the sections of datasets, the model and checkpoints."""
         return references_.references(config)
+
+    def data(self, config: Config) -> Data:
+        """Megatron's and nanoGPT's files; the index of the former."""
+        return datasets.identified(config)
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """The section `wandb`."""

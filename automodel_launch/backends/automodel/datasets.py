@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from automodel_launch import data_identity
+from automodel_launch.backends import Data
 from automodel_launch.backends.automodel.keys import DATASETS, PRETRAINED, TRAIN_SAMPLES
 from automodel_launch.config.dotted import flatten, get
 
@@ -28,6 +30,17 @@ def data_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         )
         if leaf and leaf in section:
             yield f"{key}.{leaf}", section[leaf]
+
+
+def identified(config: Mapping[str, Any]) -> Data:
+    """The same as files whose identity can be told, each value once; caches are the index maps of Megatron data."""
+    named: list[tuple[str, str, Any]] = []
+    for key, value in data_paths(config):
+        form = data_identity.NANOGPT if key.endswith("file_pattern") else data_identity.MEGATRON
+        if value and all(value != other for _, _, other in named):
+            named.append((form, key, value))
+    caches = (path for _, path in index_dirs(config) if isinstance(path, str) and path.startswith("/"))
+    return Data(tuple(named), tuple(dict.fromkeys(caches)))
 
 
 def index_dirs(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
