@@ -123,7 +123,7 @@ def jobs(*, env_file: str | None = None, environ: Mapping[str, str] | None = Non
 
 @dataclass
 class Job:
-    """A job that was submitted. What it does is asked anew by every call."""
+    """A job that was submitted. Every call asks for its state again."""
 
     record: Record
     workspace: Workspace = field(repr=False)

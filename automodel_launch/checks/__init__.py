@@ -16,6 +16,7 @@ from automodel_launch.checks import (
     profile,
     runs,
     storage,
+    travelling,
 )
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -31,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     *credentials.CHECKS,
     *machine.CHECKS,
     *packaging.CHECKS,
+    *travelling.CHECKS,
     *containers.CHECKS,
 )
 _ORDER = {"error": 0, "warning": 1, "note": 2}

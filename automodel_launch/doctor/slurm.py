@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from automodel_launch import contract, executors
-from automodel_launch.doctor import diagnosis
+from automodel_launch.doctor import diagnosis, left_locks
 from automodel_launch.doctor.diagnosis import PACKAGES, PROBE, Line
 from automodel_launch.executors.containers import container, sqsh
 from automodel_launch.executors.containers.images import Image
@@ -47,6 +47,7 @@ def lines(profile: Profile, root: str, shell: Shell, agent_python: str) -> Itera
         "python": f"{shlex.quote(python)} -I -c {shlex.quote(PROBE)} {' '.join(PACKAGES)}",
         "image": sqsh.question(mounts_.shell(image.path)) if image and image.path else "true",
         "enroot": "enroot version",
+        "locks": left_locks.question(),
         "apptainer": "apptainer --version || singularity --version",
     }
     answers = probes.run(shell, asked)
@@ -57,6 +58,7 @@ def lines(profile: Profile, root: str, shell: Shell, agent_python: str) -> Itera
     yield _agent_python(agent_python, answers["agent"])
     yield from _training_python(profile, python, answers["python"])
     yield from _container(profile, answers)
+    yield from left_locks.lines(answers["locks"].text if answers["locks"].code == 0 else "")
 
 
 def _slurm(profile: Profile, answers: Results) -> Iterator[Line]:

@@ -60,6 +60,7 @@ def spec(
             contract.JOB_ID_VAR: plan.job_id,
             contract.JOB_DIR_VAR: plan.job_dir,
             contract.RUN_DIR_VAR: plan.run_dir,
+            **({contract.HIDDEN_VAR: ",".join(profile.secrets)} if profile.secrets else {}),
             "TQDM_DISABLE": "1",  # AutoModel's bar would stand before every line of the log
             **trackers.environment(backend.trackers(plan.config), plan.run_name, f"{plan.executor} {plan.run_dir}"),
             **({} if inherits else forwarded),
@@ -94,9 +95,11 @@ def starts_with_ft(plan: Plan) -> bool:
     return plan.profile.launcher == "ft" and plan.recipe.launch == "torchrun"
 
 
-def stall_seconds(stall: str | None) -> float | None:
-    """Of a time that the schema has let through, such as "15m"."""
-    if stall is None or stall == "off":
+def stall_seconds(stall: str | None) -> float | str | None:
+    """Of a time that the schema has let through, such as "15m"; without one it is told from the run itself."""
+    if stall in (None, contract.STALL_AUTO):
+        return contract.STALL_AUTO
+    if stall == "off":
         return None
     return float(stall[:-1]) * {"s": 1, "m": 60, "h": 3600}[stall[-1]]
 

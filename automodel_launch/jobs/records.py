@@ -119,7 +119,7 @@ def save(folder: Path, record: Record) -> None:
 
 
 def all_records(folder: Path) -> list[Record]:
-    """Every record, oldest first; a file that is none (a later version's, say) is left out."""
+    """Every record, oldest first; a file that is not one (a later version's, say) is left out."""
     records = [record for path in folder.glob("*.json") if (record := _read(path))]
     return sorted(records, key=lambda record: record.submitted)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -12,13 +13,15 @@ from typing import IO, Any
 
 from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, JobError
+from automodel_launch.harmless import harmless
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch.interrupts import Interrupts
-from automodel_launch.launch.progress import Progress
+from automodel_launch.launch.progress import Progress, waiting
 from automodel_launch.remote.filesystem import LOCAL, FileRead, FileSystem
 
 SECOND_INTERRUPT_S = 3.0
+PHASE_EVERY_S = 2.0
 METRICS = -1  # beside the ranks
 FORGOTTEN_S = 60.0  # a record that a network file system shows late is still found within it
 
@@ -84,6 +87,11 @@ def _text(line: bytes) -> str:
     return line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]  # a progress bar overwrites its line
 
 
+def shown(line: str) -> str:
+    """A line of a job's log for a terminal: colours stay, and nothing else that a terminal would act on."""
+    return harmless(line, colour=True)
+
+
 @dataclass
 class Follower:
     """Follows one job. `out` takes the log, `err` our own talk and, on a terminal, the live line."""
@@ -94,6 +102,7 @@ class Follower:
     err: IO[str] = field(default_factory=lambda: sys.stderr)
     sleep: Callable[[float], None] = time.sleep
     watch: Callable[[Status], bool] = lambda _: False  # sees each state; True ends the following
+    shown: Callable[[str], str] = lambda line: shown(line)  # a line of the log as it is written to `out`
 
     def __post_init__(self) -> None:
         self.place = executors.get(self.record.executor).place_of(self.record)
@@ -101,6 +110,7 @@ class Follower:
         self.tails: dict[int, Tail] = {METRICS: Tail(self.job.file(contract.METRICS), place=self.place)}
         self.progress = Progress(self.record.max_steps)
         self.live = self.err.isatty()
+        self.phase_asked: float | None = None
         self.handled = 0
         self.said: tuple[str, ...] = ()
         self.forgotten_since: float | None = None
@@ -201,14 +211,25 @@ class Follower:
                 self.progress.add(line)
                 continue
             self._erase()
+            line = self.shown(line)
             self.out.write(f"[{rank}] {line}\n" if marked else f"{line}\n")
         self.out.flush()
 
     def _show(self) -> None:
         if self.live:
+            self._ask_phase()
             width = shutil.get_terminal_size().columns - 1
             self.err.write(f"\r\x1b[2K{self.progress.line()[:width]}")
             self.err.flush()
+
+    def _ask_phase(self) -> None:
+        """A further round trip, so only before the first step, and not at every look."""
+        now = time.monotonic()
+        if self.progress.steps or (self.phase_asked is not None and now - self.phase_asked < PHASE_EVERY_S):
+            return
+        self.phase_asked = now
+        with contextlib.suppress(ClusterError):  # the next look tells of it
+            self.progress.note_phase(self.job.phase())
 
     def _erase(self) -> None:
         if self.live:
@@ -217,7 +238,7 @@ class Follower:
 
     def _say(self, text: str) -> None:
         self._erase()
-        self.err.write(f"{text}\n")
+        self.err.write(f"{harmless(text)}\n")
         self.err.flush()
 
 
@@ -238,6 +259,7 @@ def closing_block(record: Record, status: Status) -> str:
     if status.log and status.state != "COMPLETED":
         lines.append(f"  log: {record.job_dir}/{status.log}")
     try:
+        lines += _phase(record, status)
         lines += _results(record, status, executors.get(record.executor).place_of(record))
     except ClusterError as error:  # the state above is true all the same
         lines.append(f"  what it has written cannot be read now: {error.message}")
@@ -246,6 +268,20 @@ def closing_block(record: Record, status: Status) -> str:
     elif status.state != "COMPLETED":
         lines.append(f"  all logs: python launch.py logs {record.job_id} --rank all")
     return "\n".join(lines)
+
+
+def _phase(record: Record, status: Status) -> Iterator[str]:
+    """What a job that runs is at, where that is no step."""
+    if status.state != contract.RUNNING:
+        return
+    found = JobDir(record.job_dir, executors.get(record.executor).place_of(record)).phase()
+    if found is None:
+        return
+    phase, seconds = found
+    if status.step is None:
+        yield f"  {waiting(phase, seconds)}"
+    elif seconds is not None:
+        yield f"  now: {phase}, {seconds:.0f} s"
 
 
 def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]:
@@ -257,7 +293,7 @@ def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]
         yield from (f"    {line}" for line in history.table(tried))
     last = JobDir(record.job_dir, place).last_metrics()
     if last:
-        yield f"  last step: {last['step']}, loss {last['loss']}"
+        yield f"  last step: {last.get('step')}, loss {last['loss']}"
     end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
     if end:
         yield f"  checkpoint: {end.get('checkpoint')}"

@@ -14,12 +14,11 @@ from automodel_launch.config import artifacts, envscope, merge, yamlio
 from automodel_launch.errors import ProfileError
 from automodel_launch.frozen import freeze
 from automodel_launch.launch import data as data_
-from automodel_launch.plan import naming, packaging
+from automodel_launch.plan import naming, packaging, secrets
 from automodel_launch.plan.plan import Mode, Plan
 from automodel_launch.plan.recipes import Recipe
 from automodel_launch.profile import profiles
 from automodel_launch.profile.schema import Profile
-from automodel_launch.profile.secret_names import is_secret
 from automodel_launch.profile.validation import validate
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.workspace import Workspace
@@ -88,6 +87,7 @@ def make(
     if fresh:
         run_name = naming.free_name(run_name, names)
     config = layered.resolve({**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope)
+    secrets.refuse_in_config(config.data, layered.where)
     config = data.follow_links(backend, config)
     draft = replace(
         draft,
@@ -137,13 +137,7 @@ def _profile(
     ]
     values, sources = profiles.merge(layers)
     profile = validate(values, lambda key: f"{key} ({sources.get(key, name)})")
-    written = [variable for variable in profile.env_vars if is_secret(variable)]
-    if written:
-        raise ProfileError(
-            f"env_vars.{written[0]} ({sources[f'env_vars.{written[0]}']}): a secret's value does not belong there; it"
-            " would stand in the plan and in the job's files.",
-            f'export {written[0]}=..., and secrets = ["{written[0]}"] in the profile',
-        )
+    secrets.refuse_in_profile(profile.model_dump(mode="json", exclude_defaults=True), sources, name)
     if profile.nodes > 1 and not executors.get(profile.executor).many_nodes:
         raise ProfileError(
             f"nodes = {profile.nodes} ({sources['nodes']}): executor '{profile.executor}' runs on one machine.",

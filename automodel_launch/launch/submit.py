@@ -83,7 +83,7 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
     submitted = {"time": time.time(), "state": contract.EVENT_SUBMITTED, "pid": os.getpid()}
     texts = {
         **plan.texts,
-        **gitstate.record(workspace.root, (file.source for file in plan.files)),
+        **gitstate.record(workspace.root, (file.source for file in plan.files), workspace.env_file),
         contract.SCRIPT: plan.script,
         contract.PLAN: json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
         contract.EVENTS: json.dumps(submitted) + "\n",

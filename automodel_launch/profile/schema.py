@@ -57,7 +57,7 @@ class Profile(Closed):
     launcher: Literal["torchrun", "ft"] = "torchrun"
     rdzv_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     stop_grace: Count = 120
-    stall: Annotated[str, Field(pattern=r"^(off|[1-9][0-9]*[smh])$")] | None = None
+    stall: Annotated[str, Field(pattern=r"^(auto|off|[1-9][0-9]*[smh])$")] | None = None
 
     # further attempts
     chain: Slurm[Count | None] = None

@@ -24,7 +24,9 @@ the training processes
     nodes.py         which node this is, and which one is the head
     worker.py        what torchrun starts as each rank: watcher.py is its parent, script_run.py the rank itself
     rank_files.py    the private directory through which agent and workers talk
+    phases.py        what the ranks say that they are at, before the first step and between others
     stall.py         is the training hung? hang.py is what a node does about it, stacks.py where every rank is
+    auto_stall.py    the same where nobody has said after how many seconds; activity.py: do the processes work?
 
 several attempts
     begin.py         `begin`: which attempt this is, and the next one queued
@@ -40,6 +42,7 @@ records
     records.py       the JSON records and where they lie
     verdict.py       all nodes' records -> what happened to the job
     files.py         JSON files that are complete or absent
+    redaction.py     no value of a secret in any of them
     messages.py, error_line.py, log.py   one line about an end or an exception; the agent's own log
     procs.py         processes: liveness, descendants, prctl
 

@@ -35,7 +35,7 @@ class Control:
     def __init__(self, spec: Spec, journal: Journal, parent: Parent | None) -> None:
         self.force = False  # somebody has asked twice: kill
         self.peers = Peers(spec.job_dir, spec.nnodes, journal.record.attempt, journal.log.say)
-        self.loop = Loop()
+        self.loop = Loop(journal.log.arriving, journal.log.take)
         self._spec = spec
         self._journal = journal
         self._parent = parent

@@ -1,4 +1,7 @@
-"""Small JSON files that are complete or absent, also when the disk is full or two nodes write at once."""
+"""Small JSON files that are complete or absent, also when the disk is full or two nodes write at once.
+
+No value of a secret stands in them (redaction.py), whoever writes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import json
 import os
 import time
 from typing import Any, Callable, Dict
+
+from . import redaction
 
 Json = Dict[str, Any]
 
@@ -57,7 +62,7 @@ def append_json(path: str, values: list[Json], patience_s: float = 0.0) -> None:
 
 
 def _append(path: str, values: list[Json]) -> None:
-    data = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode("utf-8", "replace")
+    data = "".join(_dumps(value) for value in values).encode("utf-8", "replace")
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         size = os.fstat(fd).st_size
@@ -103,7 +108,7 @@ def _write_some(fd: int, data: bytes) -> int:
 
 
 def _dumps(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    return json.dumps(redaction.record(value), ensure_ascii=False) + "\n"
 
 
 def _put(path: str, text: str, place: Callable[[str, str], None]) -> None:

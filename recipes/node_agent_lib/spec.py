@@ -46,7 +46,7 @@ class Spec:
     stop_grace_s: float
     heartbeat_s: float
     stop_with_parent: bool
-    stall_s: float | None  # without progress for so long, the job counts as hung; None: never
+    stall_s: float | str | None  # without progress for so long, the job counts as hung; "auto": see auto_stall.py
     max_nan_steps: int | None = None  # steps in a row without a loss that is a number; None: any number
     chain: dict[str, Any] | None = None  # read by chain.py
     checkpoint_dir: str | None = None  # where the recipe saves; None: not known
@@ -123,7 +123,7 @@ _EXPECTED = {
     "rendezvous": '{"id": string, "port": integer or null}',
     "env": "an object of names and strings without NUL",
     "secrets_file": "an absolute path or null",
-    "stall_s": "a number above 0 or null",
+    "stall_s": f'a number above 0, "{contract.STALL_AUTO}" or null',
     "workdir": "an absolute path or null",
     "checkpoint_dir": "an absolute path or null",
     "max_nan_steps": "an integer of at least 1 or null",
@@ -145,7 +145,7 @@ def _ok(key: str, value: Any) -> bool:
     if key in _SECONDS:
         return _is_seconds(value)
     if key == "stall_s":
-        return value is None or _is_seconds(value)
+        return value is None or value == contract.STALL_AUTO or _is_seconds(value)
     if key == "schema":
         return _is_int(value) and value == contract.AGENT_SCHEMA
     if key == "launch":

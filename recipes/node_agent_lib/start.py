@@ -8,7 +8,7 @@ from typing import Callable
 
 import contract
 
-from . import nodes, procs
+from . import nodes, procs, redaction
 from .control import Parent
 from .log import AgentLog, complain
 from .spec import SpecError, load
@@ -21,6 +21,7 @@ def main(path: str, detach: bool, agent: str) -> int:
     """The `run` command. Detached, the exit code tells only whether the supervisor lives; the job's is in exit.json."""
     try:
         spec = load(path)
+        redaction.arm_environment({**os.environ, **spec.env})
         node = nodes.node_rank(spec.nnodes, os.environ)
         parent = _parent() if spec.stop_with_parent else None
     except SpecError as error:

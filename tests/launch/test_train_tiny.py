@@ -122,7 +122,7 @@ def test_killed_between_two_checkpoints_it_goes_on_from_the_last_one(
     assert prepared.json("status", "killed")["state"] == "FAILED"
     again = prepared.run(*command)
     assert again.returncode == 0, again.stderr + again.stdout
-    assert "goes on from its checkpoint of step 3" in again.stderr
+    assert "resumes from its checkpoint of step 3" in again.stderr
     first = again.stdout.partition("| INFO | root | step ")[2].partition(" ")[0]
     assert first == "4"
     losses = _losses(str(prepared.root / "runs" / "killed"))
