@@ -8,9 +8,7 @@ Names of files are relative to their directory, with `/`, so that they fit paths
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Mapping
 
 OLDEST_PYTHON = (3, 8)  # of the node agent, wherever it runs
 
@@ -26,6 +24,7 @@ GIT_DIFF = "git/diff.patch"  # and what was not committed, where there was anyth
 CODE = "code"  # what travelled
 RECIPES = "code/recipes"
 NODE_AGENT = "code/recipes/node_agent.py"
+NODE_AGENT_SH = "code/recipes/node_agent.sh"  # starts it with a Python that can run it
 LOGS = "logs"
 NODES = "nodes"
 METRICS = "metrics.jsonl"  # one object a training step or validation
@@ -108,6 +107,7 @@ HELPER_CACHE = ".cache/data-helper-{uid}"  # AutoModel's data helper, compiled; 
 
 PENDING = "PENDING"
 RUNNING = "RUNNING"
+SUSPENDED = "SUSPENDED"  # it goes on when Slurm, or whoever has stopped its processes, lets it
 UNKNOWN = "UNKNOWN"  # it could not be told; never that the job failed
 COMPLETED = "COMPLETED"
 FAILED = "FAILED"
@@ -141,6 +141,7 @@ SLURM_WAITING = frozenset(
 SLURM_ACTIVE = frozenset(
     {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"},
 )
+SLURM_SUSPENDED = frozenset({"SUSPENDED", "STOPPED"})
 SLURM_FAILURES = {
     "FAILED": FAILED,
     "BOOT_FAIL": NODE_FAIL,
@@ -165,6 +166,7 @@ EXIT_CHAIN_KEYS = ("goes_on", "why")  # only of a job that may have several atte
 STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
 """Of exit.json, what a job's status is made of, beside `state`."""
 
+NO_PYTHON = "no Python"  # how `error` begins where node_agent.sh has found none that can run the agent
 NO_AGENT = "never started its agent"  # part of `error` where a node has left nothing
 
 # --- nodes/N.json
@@ -185,11 +187,13 @@ RANK_KEYS = (  # of each of `records`
 # `phase`: what the node is at before the first step, and later what its ranks do instead of steps, else null
 PHASE_STARTUP = "running the startup commands"
 PHASE_LAUNCHER = "starting the ranks"
+STOPPED_BY = "stopped: "  # how `error` begins where a stop file has ended the job; its path follows
 
 # Reasons of a stop; that of a stop file is its path.
 STOP_BY_SIGNAL = "signal"
 STOP_BY_PARENT = "the process that started the job is gone"
 STOP_BY_TIME_LIMIT = "time limit"
+STOP_BY_WARNING = "SIGUSR1, which `signal` asks Slurm for before the time limit"
 
 # --- history.jsonl: `event`, and the keys of each
 
@@ -240,7 +244,7 @@ AGENT_KEYS = (
     *("stop_grace_s", "heartbeat_s", "stop_with_parent", "stall_s"),
 )
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
-AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "data")
+AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data")
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 AGENT_DATA_KEYS = ("named", "allow", "caches")  # what data_identity.look() takes; a digest, or true; folders made of it
 LAUNCHES = ("torchrun", "ft", "python")  # what starts the ranks
@@ -265,86 +269,6 @@ AGENT_DIR_VAR = "LAUNCH_AGENT_DIR"  # from an agent to its ranks: its private di
 PHASE_VAR = "LAUNCH_PHASE_FILE"  # for one rank a node: where it tells what it is at, as JSON with PHASE_KEYS
 PHASE_KEYS = ("phase", "since")
 HIDDEN_VAR = "LAUNCH_HIDDEN"  # names of the profile's `secrets`, with commas: their values are written down nowhere
-
-# --- secrets: whose name says so, and which values are kept out of what is written
-
-_WORDS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
-_ENDINGS = "PROD DEV TEST STAGING RO RW B64 BASE64 VALUE OLD NEW DEFAULT PRIMARY SECONDARY"
-_SWITCHES = "DISABLE ENABLE USE SKIP ALLOW REQUIRE IGNORE IMPLICIT"
-# `TOKEN_FILE`, `PASSWORD_POLICY`: a last word which says that it is about a secret, and is none.
-_ABOUT = (
-    "ID IDS IDX INDEX PATH PATHS FILE FILES FILENAME DIR FOLDER NAME NAMES LEN LENGTH COUNT SIZE TYPE TTL AGE EXPIRY"
-    " EXPIRES EXPIRATION LIMIT POLICY MODE ENABLED DISABLED REQUIRED CMD COMMAND HELPER SOCK SOCKET PROVIDER STORE"
-    " BACKEND ENDPOINT HOST PORT USER USERNAME REGION VERSION ALGORITHM ALG FORMAT PREFIX SUFFIX HEADER RATE BUDGET"
-    " DROP DROPOUT EMBEDDING DIM WEIGHT LOSS CLASS MODULE PLUGIN TIMEOUT RETRIES INTERVAL SECONDS THROUGH LOCATION"
-    " CACHE URL URI ARN PROMPT HINT RULES CHECK SCOPE SCOPES AUDIENCE ISSUER STRATEGY"
-)
-_SECRET_WORD = re.compile(
-    r"SECRETS?|CREDENTIALS?|CREDS?|JWT|BEARER|\w*(PASSWORD|PASSWD|PASSPHRASE)|(SSH|DB|PG|MYSQL|USER|SMTP|LDAP|FTP)PASS"
-    r"|\w*(API|ACCESS|AUTH|SSH|PRIV|PRIVATE|SECRET)KEY|\w*(AUTH|ACCESS)TOKEN"
-)
-_SECRET_PHRASE = re.compile(
-    r"(^|_)((API|ACCESS|PRIVATE|SECRET)_KEYS?)(_|$)|(WEBHOOK_UR[LI]|CONN(ECTION)?_STR(ING)?|CONNSTR|SAS_URL)$"
-)
-_TOKENS = (  # of a vocabulary: EOS_TOKEN, MAX_TOKEN
-    "MAX MIN NUM EOS BOS EOD EOT PAD PADDING UNK CLS SEP MASK SPECIAL STOP START END IMAGE VIDEO AUDIO PER NEXT TOTAL"
-    " DROP DUMMY BEGIN FIRST LAST THINK VOCAB"
-)
-_KEYS = (  # of a data set, a table, a cache, or the open half of a pair: TEXT_KEY, SORT_KEY, PUBLIC_KEY
-    "PUBLIC PUB HOST SORT CACHE PARTITION FOREIGN PRIMARY UNIQUE TEXT JSON DATA DATASET COLUMN LOSS METRIC GROUP INDEX"
-    " TITLE IMAGE LABEL INPUT OUTPUT FEATURE OBJECT ROW DICT CONFIG STATE FIELD PROMPT TARGET MAP LOOKUP SHARD"
-    " DOCUMENT ID NAME HOT MODEL BATCH SAMPLE CONTENT MESSAGE MESSAGES"
-)
-_PASSES = "SINGLE ONE TWO MULTI FIRST SECOND LAST FORWARD BACKWARD NUM RENDER LOW HIGH BAND"
-_LASTS = {  # a secret's last word -> the words before it with which it is none
-    **{"TOKEN": _TOKENS, "KEY": _KEYS, "PASS": _PASSES, "PWD": "OLD INIT ORIG START SINGULARITY APPTAINER"},
-    **{"PAT": "FILE GLOB NAME REGEX PATH URL DATE MATCH", "AUTH": "TRACKING HAS"},  # MLFLOW_TRACKING_AUTH: a plugin
-    **dict.fromkeys(("DSN", "COOKIE", "OTP", "WEBHOOK"), ""),
-}
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a variable's name says that its value must not be shown: HF_TOKEN, PGPASSWORD; not MAX_TOKENS."""
-    words = [word.upper() for word in _WORDS.split(name) if word]
-    while len(words) > 1 and (words[-1].isdigit() or words[-1] in _ENDINGS.split()):
-        words.pop()
-    if not words or not set(words).isdisjoint(_SWITCHES.split()) or "NO" in words[-3:-1]:
-        return False
-    joined, is_about = "_".join(words), words[-1] in _ABOUT.split()
-    if _SECRET_PHRASE.search(joined) and (not is_about or joined.endswith(("_URL", "_URI", "ACCESS_KEY_ID"))):
-        return True
-    if is_about or joined == "GOOGLE_APPLICATION_CREDENTIALS":  # which is the path of a file
-        return False
-    if any(map(_SECRET_WORD.fullmatch, words)) or ("TOKEN" in words and set(words).isdisjoint(_TOKENS.split())):
-        return True
-    last, before = words[-1], words[-2] if len(words) > 1 else ""
-    return last in _LASTS and (before != "" or last == "DSN") and before not in _LASTS[last].split()
-
-
-SHORTEST_SECRET = 6  # shorter values stand in ordinary words
-_PLAIN = "enabled disabled default required optional anonymous offline online"
-
-
-def secret_values(environ: Mapping[str, str], named: Iterable[str] = ()) -> dict[str, str]:
-    """The values that are kept out of what is written, by their names: of variables that say so, and of `named` ones.
-
-    Left out is what is no secret whatever its variable is called: a short word, a small number, the path of a file.
-    """
-    chosen = frozenset(named)
-    found = ((name, value) for name, value in environ.items() if name in chosen or is_secret_name(name))
-    return {name: value for name, value in found if _worth_hiding(value)}
-
-
-def _worth_hiding(value: str) -> bool:
-    text = value.strip()
-    if len(text) < SHORTEST_SECRET or text.lower() in _PLAIN.split() or (text.isdigit() and len(text) < 10):
-        return False
-    is_path = text.startswith(("/", "~/")) and "\0" not in text
-    return not (is_path and os.path.exists(os.path.expanduser(text)))  # noqa: PTH110, PTH111 (Path's raise on odd ones)
-
-
-URL_PASSWORD = re.compile(r"(://[^\s/?#:@'\"]*):([^\s/?#@'\"]+)@(?=[\w\[])")
-"""A password inside a URL, scheme://user:PASSWORD@host: group 2."""
 
 # --- checkpoints of AutoModel 0.7.0: epoch_E_step_S, where S counts from 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import contract
+from automodel_launch import secret_rules
 
 SECRET = """
     HF_TOKEN HUGGING_FACE_HUB_TOKEN TOKEN GITHUB_TOKEN GH_PAT GITHUB_PAT AZURE_DEVOPS_EXT_PAT NGROK_AUTHTOKEN
@@ -40,12 +40,12 @@ PLAIN = """
 
 @pytest.mark.parametrize("name", SECRET.split())
 def test_names_that_say_so(name: str) -> None:
-    assert contract.is_secret_name(name)
+    assert secret_rules.is_secret_name(name)
 
 
 @pytest.mark.parametrize("name", PLAIN.split())
 def test_names_that_do_not(name: str) -> None:
-    assert not contract.is_secret_name(name)
+    assert not secret_rules.is_secret_name(name)
 
 
 ENDS = ("TOKEN", "API_KEY", "PASSWORD", "SECRET", "KEY", "PASS", "PWD", "PAT", "AUTH", "DSN", "CONNECTION_STRING")
@@ -62,19 +62,19 @@ def test_whoever_owns_it(owner: str, end: str) -> None:
         f"{owner}_{end}_PROD",
         f"_{owner}_{end}",
     ):
-        assert contract.is_secret_name(name), name
+        assert secret_rules.is_secret_name(name), name
     for name in (f"{owner}_{end}_FILE", f"{owner}_{end}_NAME", f"DISABLE_{owner}_{end}", f"{owner}_{end}X"):
-        assert not contract.is_secret_name(name), name
+        assert not secret_rules.is_secret_name(name), name
 
 
 def test_names_that_are_none() -> None:
     for name in ("", "_", "__", "1", *string.punctuation, "é", "\0", "=" * 9):
-        assert not contract.is_secret_name(name)
+        assert not secret_rules.is_secret_name(name)
 
 
 @pytest.mark.parametrize("value", ["1", "true", "", "     ", "12345678", "offline", "/etc/passwd"])
 def test_values_that_are_no_secret(value: str) -> None:
-    assert contract.secret_values({"A_TOKEN": value}) == {}
+    assert secret_rules.secret_values({"A_TOKEN": value}) == {}
 
 
 def test_values_that_are(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_values_that_are(tmp_path: Path) -> None:
         "B_KEY": f"{tmp_path}/none",
         "C_KEY": "12345678901",
     }
-    assert set(contract.secret_values(environ, ["MINE"])) == {"A_TOKEN", "MINE", "B_KEY", "C_KEY"}
+    assert set(secret_rules.secret_values(environ, ["MINE"])) == {"A_TOKEN", "MINE", "B_KEY", "C_KEY"}
 
 
 @pytest.mark.parametrize(
@@ -105,5 +105,5 @@ def test_values_that_are(tmp_path: Path) -> None:
     ],
 )
 def test_passwords_in_urls(text: str, password: str | None) -> None:
-    found = contract.URL_PASSWORD.search(text)
+    found = secret_rules.URL_PASSWORD.search(text)
     assert (found and found.group(2)) == password

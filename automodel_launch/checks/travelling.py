@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from automodel_launch import contract
+from automodel_launch import contract, secret_rules
 from automodel_launch.plan import gitstate, ignored
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.packaging import PlannedFile
@@ -24,7 +24,7 @@ def secrets(plan: Plan) -> Iterator[Finding]:
     """The value of a secret of this shell in a file or in the diff; each is read once."""
     values = {
         name: value.strip().encode("utf-8", "surrogateescape")
-        for name, value in contract.secret_values(os.environ, plan.profile.secrets).items()
+        for name, value in secret_rules.secret_values(os.environ, plan.profile.secrets).items()
         if len(value.strip()) >= (_WORD if value.strip().isalpha() else _SHORT)
     }
     if not values:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from automodel_launch import __version__
 from automodel_launch.commands import console, registry
 from automodel_launch.commands.command import COMMON, Parser, get
-from automodel_launch.contract import URL_PASSWORD
 from automodel_launch.errors import ClusterError, LaunchError, RecipeError, UsageError
+from automodel_launch.secret_rules import URL_PASSWORD
 
 
 def main(argv: Sequence[str] | None = None) -> int:

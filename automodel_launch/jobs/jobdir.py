@@ -94,7 +94,8 @@ class JobDir:
         node = self.node(0)
         if node is None or "host" not in node:
             there = bool(self.place.names(str(self.path)))
-            return Status("UNKNOWN", error="its agent has not reported yet" if there else "its directory is gone")
+            said = "its agent has not reported yet" if there else "its directory is gone"
+            return Status("UNKNOWN", error=said, forgotten=not there)
         step = node.get("step")
         if node.get("host") != socket.gethostname():
             return Status("UNKNOWN", error=f"it runs on {node.get('host')}", step=step)

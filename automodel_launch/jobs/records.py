@@ -30,7 +30,8 @@ class Status:
     """A job's state at one moment; UNKNOWN means that it could not be told, never that the job failed.
 
     `started` and `ended` are unix seconds, `rank` the global rank that failed first, `log` relative to the job's
-    directory.
+    directory. `error` is why it failed, was ended, or cannot be told; `reason` why it waits, or what else is to be
+    known, and `advice` what to do about that.
     """
 
     state: str
@@ -44,6 +45,8 @@ class Status:
     started: float | None = None
     ended: float | None = None
     forgotten: bool = False  # whoever ran it answers, and knows it no longer
+    reason: str | None = None
+    advice: str | None = None
 
     @property
     def over(self) -> bool:

@@ -16,6 +16,7 @@ from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.harmless import harmless
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch import cancelling, state
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.progress import Progress, waiting
 from automodel_launch.remote.filesystem import LOCAL, FileRead, FileSystem
@@ -140,7 +141,7 @@ class Follower:
 
     def _look(self) -> Status:
         """The job's state, with what it has logged until then; UNKNOWN while either cannot be had."""
-        status = executors.get(self.record.executor).status(self.record)
+        status = state.of(self.record)
         try:
             self._emit(last=status.over)
         except ClusterError as error:
@@ -160,19 +161,23 @@ class Follower:
 
         An estimated start moves with every other job: it is said once. So is an outage, whose words change as well.
         """
-        reason, _, estimate = (status.error or "").partition(", estimated start ")
-        news = {
-            "PENDING": ("PENDING", reason, "estimated" if estimate else ""),
-            "UNKNOWN": ("UNKNOWN",),
-        }.get(status.state, ())
+        reason, _, estimate = (status.reason or "").partition(", estimated start ")
+        news: tuple[str, ...] = (status.state, reason, "estimated" if estimate else "")
+        if status.state == "UNKNOWN":
+            news = ("UNKNOWN",)
+        elif status.state == "RUNNING" and not reason:  # what is expected
+            news = ()
         if news == self.said:
             return
+        advice = f"; {status.advice}" if status.advice else ""
         if status.state == "PENDING":
-            self._say(f"waiting: {status.error}")
+            self._say(f"waiting: {status.reason}{advice}")
         elif status.state == "UNKNOWN":
             self._say(f"cannot tell the job's state, and leave it alone: {status.error}")
         else:
             self._say(f"{status.state.lower()}{f' on {status.node}' if status.node else ''}")
+            if status.reason:
+                self._say(f"{status.reason}{advice}")
         self.said = news
 
     def interrupted(self, interrupts: Interrupts) -> bool:
@@ -189,12 +194,14 @@ class Follower:
         self.handled = len(interrupts.received)
         kill = self.handled > (1 if executor.interrupt_stops else 2)
         self._say("killing the job" if kill else "stopping the job; it may save a checkpoint first (again: kill)")
-        if executor.status(self.record).over:
-            return False
         try:
-            executor.cancel(self.record, now=kill)
+            now = state.of(self.record)
+            told = None if now.over else cancelling.ask(self.record, now, now=kill)
         except (ClusterError, JobError) as error:
             self._say(f"not cancelled: {error.message}")
+        else:
+            if told:
+                self._say(told)
         return False
 
     def _code(self, status: Status, interrupts: Interrupts) -> int:
@@ -255,12 +262,19 @@ def closing_block(record: Record, status: Status) -> str:
     lines = [f"{record.job_id}: {status.state}" + (f", exit code {status.code}" if status.code else "")]
     if status.error:
         where = f" (rank {status.rank} on {status.node})" if status.rank is not None else ""
-        lines.append(f"  error: {status.error}{where}")
+        lines.append(f"  {'error' if status.over else 'why'}: {status.error}{where}")
+    if status.reason:
+        lines.append(f"  {'waiting' if status.state == 'PENDING' else 'why'}: {status.reason}")
+    if status.advice:
+        lines.append(f"  what to do: {status.advice}")
     if status.log and status.state != "COMPLETED":
         lines.append(f"  log: {record.job_dir}/{status.log}")
     try:
         lines += _phase(record, status)
-        lines += _results(record, status, executors.get(record.executor).place_of(record))
+        place = executors.get(record.executor).place_of(record)
+        if status.over and not place.names(record.job_dir):
+            lines.append(f"  its directory is gone: {record.job_dir}")
+        lines += _results(record, status, place)
     except ClusterError as error:  # the state above is true all the same
         lines.append(f"  what it has written cannot be read now: {error.message}")
     if not status.over:

@@ -49,4 +49,16 @@ def of(record: Record) -> Status:
             return Status(records.SUBMITTING, error="its launcher is submitting it now")
         return Status(records.NOT_SUBMITTED, error="its launcher ended before the job was submitted")
     now = executors.get(record.executor).status(record)
-    return record.last_end if now.forgotten and record.last_end else now
+    return record.last_end if now.forgotten and record.last_end else _in_words(record, now)
+
+
+def _in_words(record: Record, now: Status) -> Status:
+    """A stop file's path in words: that of the run is a pause."""
+    if now.state != contract.CANCELLED:
+        return now
+    if now.error == f"{contract.STOPPED_BY}{record.run_dir}/{contract.STOP}":
+        reason, advice = "its run was paused", f"python launch.py resume {record.job_id} goes on"
+        return replace(now, error=None, reason=reason, advice=advice)
+    if now.error == f"{contract.STOPPED_BY}{record.job_dir}/{contract.STOP}":
+        return replace(now, error=contract.MEANINGS[contract.CANCELLED])
+    return now

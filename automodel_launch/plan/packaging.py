@@ -21,8 +21,8 @@ from pathlib import Path
 from automodel_launch.errors import ConfigError
 from automodel_launch.plan import gitstate, ignored
 
-# of recipes/: what every job is started by
-AGENT = ("node_agent.py", "node_agent_lib", "contract.py", "data_identity.py")
+# Of recipes/: what every job is started by.
+AGENT = ("node_agent.sh", "node_agent.py", "node_agent_lib", "contract.py", "data_identity.py", "secret_rules.py")
 LIMIT_BYTES = 100 * 10**6
 _SKIPPED = {"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints"}
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from automodel_launch.config import dotted
-from automodel_launch.contract import URL_PASSWORD, secret_values
 from automodel_launch.errors import ClusterError, ConfigError, ProfileError
 from automodel_launch.profile.secret_names import check_name, is_secret
 from automodel_launch.remote.filesystem import FileSystem, RemoteFileSystem
+from automodel_launch.secret_rules import URL_PASSWORD, secret_values
 
 _ASSIGNED = re.compile(r"""\b([A-Za-z_]\w*)=("[^"]*"|'[^']*'|[^\s;&|,]*)""")
 _REFERS = ("$", "`", "<", "{", "*")  # to a variable or a command's output, or stands for what a reader puts there

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from automodel_launch.profile.keys import SYNONYMS
+from automodel_launch.profile.keys import PYTHON, STALL, SYNONYMS
 
 Executor = Literal["local", "slurm", "docker"]
 
@@ -49,6 +49,7 @@ class Profile(Closed):
 
     # in the job
     python: String | None = None
+    agent_python: SlurmOrDocker[Annotated[str, Field(pattern=PYTHON)] | None] = None
     setup_lines: str | tuple[str, ...] = ()
     startup_commands: Names = ()
     env_vars: dict[str, str] = {}
@@ -57,7 +58,7 @@ class Profile(Closed):
     launcher: Literal["torchrun", "ft"] = "torchrun"
     rdzv_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     stop_grace: Count = 120
-    stall: Annotated[str, Field(pattern=r"^(auto|off|[1-9][0-9]*[smh])$")] | None = None
+    stall: Annotated[str, Field(pattern=STALL)] | None = None
 
     # further attempts
     chain: Slurm[Count | None] = None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from automodel_launch.contract import is_secret_name as is_secret
 from automodel_launch.errors import ProfileError
+from automodel_launch.secret_rules import is_secret_name as is_secret
 
 __all__ = ["check_name", "is_secret"]  # the rule for secrets' names is the contract's: the node agent has it, too
 

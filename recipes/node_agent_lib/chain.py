@@ -18,7 +18,7 @@ import contract
 from . import backends, bad_nodes, history, records, slurm, stops
 from .backends import Backend, newest_checkpoint
 from .decision import Decision, Limits, decide
-from .files import Json, read_json, read_lines, write_json, write_text
+from .files import Json, each_line, read_json, write_json, write_text
 from .history import Ended
 from .records import NodeRecord
 from .spec import Spec
@@ -134,11 +134,14 @@ def describe(
 
 
 def _steps(orders: Order, number: int) -> list[int]:
-    """The attempt's steps in metrics.jsonl: the heartbeat of a node that was lost is seconds old."""
+    """The attempt's first and last step in metrics.jsonl: the heartbeat of a node that was lost is seconds old."""
     entries = [e for e in history.read(orders.run_dir) if e.get("job_id") == orders.job_id]
     begun = [e["time"] for e in entries if e.get("event") == contract.HISTORY_BEGUN and e["attempt"] == number]
-    found = read_lines(os.path.join(orders.job_dir, contract.METRICS))
-    return [entry["step"] for entry in found if begun and "loss" in entry and entry["time"] >= begun[-1]]
+    ends: list[int] = []
+    for entry in each_line(os.path.join(orders.job_dir, contract.METRICS)) if begun else ():
+        if "loss" in entry and entry["time"] >= begun[-1]:
+            ends[1:] = [entry["step"]]
+    return ends
 
 
 def judge(orders: Order, end: Ended) -> Decision | None:
@@ -148,7 +151,7 @@ def judge(orders: Order, end: Ended) -> Decision | None:
     entries = history.read(orders.run_dir)
     before = [other for other in history.ends(entries, orders.job_id) if other.attempt < end.attempt]
     finished = orders.backend.finished(orders.run_dir, history.began(entries, orders.job_id) or 0.0)
-    stopped = stops.path_of(orders.job_dir, orders.run_dir)
+    stopped = stops.told(orders.job_dir, orders.run_dir)
     return decide([*before, end], orders.limits, finished, stopped, orders.backend.final_codes)
 
 

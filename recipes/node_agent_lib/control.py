@@ -82,7 +82,8 @@ class Control:
 
     def _take_signal(self, signum: int) -> None:
         if self.stop is None:
-            self._ask_to_stop(signum, contract.STOP_BY_SIGNAL)
+            warned = signum == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ
+            self._ask_to_stop(signum, contract.STOP_BY_WARNING if warned else contract.STOP_BY_SIGNAL)
         elif signum in (signal.SIGTERM, signal.SIGINT) and time.time() - self.stop.time >= _SECOND_SIGNAL_S:
             self._journal.log.say(f"{procs.signal_name(signum)} again: killing")
             self.force = True

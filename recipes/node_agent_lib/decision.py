@@ -41,8 +41,8 @@ def decide(
 ) -> Decision:
     """Contract: `ends` holds at least one attempt, the last one is the one that has just ended.
 
-    `finished`: the run has reached its end; `stopped`: the stop file that somebody has made; `final_codes`: exit codes
-    with which every further attempt would end too.
+    `finished`: the run has reached its end; `stopped`: what is to be said of a stop file that somebody has made;
+    `final_codes`: exit codes with which every further attempt would end too.
     """
     last = ends[-1]
     over = _is_over(last, finished, stopped) or _is_hopeless(ends, final_codes) or _is_used_up(ends, limits)
@@ -53,7 +53,7 @@ def _is_over(last: Ended, finished: bool, stopped: str | None) -> str | None:
     if finished:
         return "the run is finished"
     if stopped:
-        return f"somebody stopped it: {stopped}"
+        return stopped
     if last.state == contract.COMPLETED:
         return "it has completed"
     if last.state == contract.CANCELLED:

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import time
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Iterator
 
 from . import redaction
 
@@ -77,6 +77,18 @@ def _append(path: str, values: list[Json]) -> None:
 def read_lines(path: str, most: int = 1 << 20) -> list[Json]:
     """The objects in the last `most` bytes of a file of JSON lines; incomplete ones are left out."""
     return [value for value in map(parse, last_lines(path, most)) if value is not None]
+
+
+def each_line(path: str) -> Iterator[Json]:
+    """Every object of a file of JSON lines, one at a time: a long run's metrics need not fit into memory."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                value = parse(line)
+                if value is not None:
+                    yield value
+    except OSError:
+        return
 
 
 def last_lines(path: str, most: int = 1 << 20) -> list[str]:

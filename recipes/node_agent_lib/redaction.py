@@ -13,11 +13,12 @@ from typing import Any, Iterable, Mapping
 from urllib.parse import quote, quote_plus
 
 import contract
+import secret_rules
 
 HIDDEN = "***"
 _LINE = 12  # a line of a value of several lines is hidden where it is so long
 _BEGINNING = 8  # so much of a secret at the end of a stream is hidden, too
-_URL = re.compile(contract.URL_PASSWORD.pattern.partition("(?=")[0].encode())  # what follows may be the next read's
+_URL = re.compile(secret_rules.URL_PASSWORD.pattern.partition("(?=")[0].encode())  # what follows may be the next read's
 _URL_BEGUN = re.compile(rb":(/|//[^\s/?#@'\"]{0,300}@?)?$")
 # What names a thing: readers compare it, and it holds nothing of what a program has said.
 _NAMES = (
@@ -36,7 +37,7 @@ def arm(values: Iterable[str]) -> None:
 def arm_environment(environ: Mapping[str, str]) -> None:
     """Hide the values of variables that say that they are secrets, and of those that the profile calls so."""
     named = environ.get(contract.HIDDEN_VAR, "").split(",")
-    arm(contract.secret_values(environ, named).values())
+    arm(secret_rules.secret_values(environ, named).values())
 
 
 def text(line: str) -> str:
@@ -128,7 +129,7 @@ def _written(value: str) -> set[bytes]:
         forms |= {quote(raw), quote(raw, safe=""), quote_plus(raw), _lower(quote(raw, safe=""))}
         forms |= {json.dumps(whole)[1:-1], json.dumps(whole, ensure_ascii=False)[1:-1], repr(whole)[1:-1]}
         forms |= {whole.replace("'", "'\\''")}
-    return {_encoded(form) for form in forms if len(form) >= contract.SHORTEST_SECRET}
+    return {_encoded(form) for form in forms if len(form) >= secret_rules.SHORTEST_SECRET}
 
 
 def _lower(quoted: str) -> str:

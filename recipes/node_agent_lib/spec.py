@@ -51,6 +51,7 @@ class Spec:
     chain: dict[str, Any] | None = None  # read by chain.py
     checkpoint_dir: str | None = None  # where the recipe saves; None: not known
     workdir: str | None = None  # of startup commands and training; None: code_dir
+    agent_python: str | None = None  # read by node_agent.sh
     data: dict[str, Any] | None = None  # what it trains on, read by data.py; None: nothing that is known
     backend: str = contract.AUTOMODEL  # what trains; launchers before the key knew AutoModel only
 
@@ -125,6 +126,7 @@ _EXPECTED = {
     "secrets_file": "an absolute path or null",
     "stall_s": f'a number above 0, "{contract.STALL_AUTO}" or null',
     "workdir": "an absolute path or null",
+    "agent_python": "a non-empty string or null",
     "checkpoint_dir": "an absolute path or null",
     "max_nan_steps": "an integer of at least 1 or null",
     "data": '{"named": [[form, value]], "allow": digest, true or null, "caches": [paths]} or null',
@@ -158,6 +160,8 @@ def _ok(key: str, value: Any) -> bool:
         return isinstance(value, dict) and all(_is_variable(name, item) for name, item in value.items())
     if key == "max_nan_steps":
         return value is None or (_is_int(value) and value >= 1)
+    if key == "agent_python":
+        return value is None or (_is_string(value) and bool(value))
     if key == "chain":
         return value is None or _is_chain(value)
     if key == "data":

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import contract
+import secret_rules
 
 _NAMES = re.compile(r"\$\{(?:oc\.env:)?\s*([A-Za-z_]\w*)\s*(?:,[^}]*)?\}|\$([A-Za-z_]\w*)")  # as AutoModel reads them
 
@@ -31,7 +32,7 @@ def keep_secrets_from_trackers(raw: Mapping[str, Any]) -> None:
 def as_written(resolved: Any, raw: Any) -> Any:
     """`resolved` with the strings of `raw` in which a secret is named, and no value of a secret anywhere else."""
     named = set(os.environ.get(contract.HIDDEN_VAR, "").split(","))
-    values = contract.secret_values(os.environ, named)
+    values = secret_rules.secret_values(os.environ, named)
 
     def shown(value: Any, written: Any) -> Any:
         if isinstance(written, str) and _secrets_in(written, named):
@@ -52,7 +53,7 @@ def as_written(resolved: Any, raw: Any) -> Any:
 
 def _secrets_in(written: str, named: set[str]) -> bool:
     names = (braced or bare for braced, bare in _NAMES.findall(written))
-    return any(name in named or contract.is_secret_name(name) for name in names)
+    return any(name in named or secret_rules.is_secret_name(name) for name in names)
 
 
 def _without_secrets(call: Callable[..., Any], raw: Mapping[str, Any], argument: str) -> Callable[..., Any]:

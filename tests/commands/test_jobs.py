@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from automodel_launch import data_identity
@@ -44,6 +45,21 @@ def test_attach_takes_the_last_job_and_says_so(launch: Cli) -> None:
 
 def test_cancel_of_a_job_that_is_over(launch: Cli) -> None:
     launch.job(1)
+    launch.refused(2, ("cancel", "stub-a.1"), "already ended", "COMPLETED")
+
+
+def test_cancel_of_a_job_that_nobody_knows(launch: Cli) -> None:
+    job = launch.job(1)
+    shutil.rmtree(job.job_dir)
+    launch.refused(2, ("cancel", "stub-a.1"), "cannot be cancelled", "directory is gone")
+
+
+def test_attach_to_a_job_whose_directory_is_gone(launch: Cli) -> None:
+    job = launch.job(1)
+    launch("status", "stub-a.1")  # it is seen to end
+    shutil.rmtree(job.job_dir)
+    code, _, err = launch("attach", "stub-a.1")
+    assert (code, "stub-a.1: COMPLETED" in err, "its directory is gone" in err) == (0, True, True)
     launch.refused(2, ("cancel", "stub-a.1"), "already ended", "COMPLETED")
 
 

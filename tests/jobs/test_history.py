@@ -16,7 +16,7 @@ from automodel_launch.jobs import bad_nodes, history, rundir
 from automodel_launch.launch import planning
 from automodel_launch.remote import slurm_query
 from automodel_launch.remote.filesystem import LOCAL
-from automodel_launch.remote.slurm_query import parse
+from automodel_launch.remote.slurm_query import Job, parse
 from tests.workbench import Bench, make_bench
 
 
@@ -66,8 +66,8 @@ ENDED = (
 @pytest.mark.parametrize(
     ("following", "state"),
     [
-        ("squeue 0 PENDING|Dependency|N/A||a.1", "PENDING"),
-        ("squeue 0 RUNNING|None|N/A|c3|a.1", "RUNNING"),
+        ("squeue 0 PENDING|Dependency|N/A||/jobs/a.1|a.1", "PENDING"),
+        ("squeue 0 RUNNING|None|N/A|c3||a.1", "RUNNING"),
         (ENDED.format("CANCELLED"), "FAILED"),
         (ENDED.format("COMPLETED"), "COMPLETED"),
         ("squeue 1 slurm_load_jobs error: Invalid job id specified", "FAILED"),
@@ -76,7 +76,7 @@ ENDED = (
 )
 def test_the_next_job_of_a_chain_counts(following: str, state: str | None) -> None:
     text = ENDED.format("FAILED") + f"\nnext\n{following}\nown exit \n"
-    assert parse(text, "a.1").state == state
+    assert parse(text, Job("a.1", "/jobs/a.1")).state == state
 
 
 def test_between_two_attempts() -> None:
@@ -84,7 +84,7 @@ def test_between_two_attempts() -> None:
     own = Own(exit=record, node={"attempt": 0})
     waiting = judge(slurm_query.Answer(True, "PENDING", "Resources"), own)
     assert waiting.state == "PENDING"
-    assert waiting.error == "attempt 1 has ended (a node failed), the next one: Resources"
+    assert waiting.reason == "attempt 1 has ended (a node failed), the next one: Resources"
     assert judge(slurm_query.Answer(False), own).state == "UNKNOWN"  # the next attempt may run meanwhile
     stopped = Own(exit=record, node={"attempt": 0}, stopped=True)
     assert judge(slurm_query.Answer(True, "FAILED", code=1), stopped).state == "CANCELLED"
@@ -125,7 +125,7 @@ def test_a_chain_stands_in_the_plan(bench: Bench, keys: str, expected: dict[str,
     plan = bench.plan("+checkpoint={checkpoint_dir: /x}", profile="c")
     assert plan.agent["chain"] == expected
     assert plan.agent["checkpoint_dir"] == "/x"
-    assert f"node_agent.py begin {plan.job_dir}" in plan.script
+    assert f"node_agent.sh begin {plan.job_dir}" in plan.script
 
 
 def test_a_chain_has_no_effect_here_and_that_is_said(bench: Bench) -> None:

@@ -34,11 +34,11 @@ def _paths(bench: Bench, *code: str) -> list[str]:
 
 def test_what_a_recipe_lists_travels_with_the_agent_and_nothing_else(bench: Bench) -> None:
     names = ("lib/__init__.py", "lib/__pycache__/x.pyc", "lib/.git/config", "lib/a.pyc", "other/b.py", "data.txt")
-    for name in (*names, "node_agent_lib/start.py", "contract.py", "other.py"):
+    for name in (*names, "node_agent_lib/start.py", "contract.py", "secret_rules.py", "other.py"):
         path = bench.workspace.recipes / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
-    agent = ["contract.py", "node_agent.py", "node_agent_lib/start.py", "stub.py"]
+    agent = ["contract.py", "node_agent.py", "node_agent_lib/start.py", "secret_rules.py", "stub.py"]
     assert _paths(bench) == [f"code/recipes/{name}" for name in agent]
     listed = [file.path for file in _collect(bench, parts=("lib", "data.txt"))]
     assert listed == [f"code/recipes/{name}" for name in sorted([*agent, "data.txt", "lib/__init__.py"])]

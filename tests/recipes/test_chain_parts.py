@@ -185,7 +185,7 @@ def test_a_stop_file_is_a_cancelled_job(tmp_path: Path) -> None:
     assert (told["state"], told["code"]) == ("CANCELLED", 143)
     assert str(run / "stop") in told["error"]
     (job / "stop").touch()
-    assert stops.path_of(str(job), str(run)) == str(job / "stop")
+    assert stops.path_of(str(job), str(run)) == str(run / "stop")
 
 
 # begin and finish
@@ -284,6 +284,31 @@ def test_the_second_failure_of_its_kind_cancels_the_next_attempt(tmp_path: Path)
     assert "export LAUNCH_ATTEMPT=2" in resumed.stdout
     site.fail(2)
     assert "another attempt follows" in site.call("finish", "90", LAUNCH_ATTEMPT="2").stderr
+
+
+def test_the_first_step_of_a_long_attempt_is_its_first(tmp_path: Path) -> None:
+    """20,000 steps are 2 MB of metrics."""
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    line = '{{"time": {}, "step": {}, "loss": 2.5, "lr": 0.001, "grad_norm": 1.25, "note": "as in a log"}}\n'
+    steps = [line.format(1.0, 6), *(line.format(2e9, step) for step in range(7, 20_007))]
+    (site.job / "metrics.jsonl").write_text("".join(steps))
+    site.fail(0)
+    site.call("finish", "76", LAUNCH_ATTEMPT="0")
+    (end,) = [e for e in history.read(str(site.run)) if e["event"] == "ended"]
+    assert (end["from_step"], end["to_step"]) == (7, 20_006)
+
+
+def test_a_pause_is_no_mere_stop(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    for folder in (site.run, site.job):
+        (folder / "stop").write_text("x")
+    site.node(0, state="ended", stop={"signal": "SIGTERM", "number": 15, "time": 1.0, "reason": str(site.run / "stop")})
+    site.call("finish", "76", LAUNCH_ATTEMPT="0")
+    told = json.loads((site.job / "exit.json").read_text())
+    assert (told["state"], told["goes_on"], told["error"]) == ("CANCELLED", False, f"stopped: {site.run}/stop")
+    assert told["why"] == f"its run was paused: {site.run}/stop"
 
 
 def test_a_lost_node_is_closed_by_the_next_attempt(tmp_path: Path) -> None:

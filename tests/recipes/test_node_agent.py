@@ -424,6 +424,16 @@ def test_a_stop_during_startup(make_job: MakeJob, tmp_path: Path) -> None:
     assert job.processes() == []
 
 
+def test_slurms_warning_is_a_time_limit(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job("shows.py", tmp_path / "seen", startup_commands=[f"touch {tmp_path}/began", "sleep 300"])
+    job.environ["SLURM_JOB_ID"] = "5"
+    agent = job.agent()
+    eventually((tmp_path / "began").exists, "the startup commands")
+    agent.send_signal(signal.SIGUSR1)
+    assert agent.wait(60) == 138
+    assert (job.exit["state"], "before the time limit" in job.exit["error"]) == ("TIMEOUT", True)
+
+
 def test_sigusr2_dumps_the_stacks(make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job("waits.py", tmp_path, "save")
     job.agent()
