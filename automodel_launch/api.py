@@ -29,7 +29,7 @@ from automodel_launch.errors import JobError, PlanRefused
 from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import follow, planning, state
+from automodel_launch.launch import cancelling, follow, planning, state
 from automodel_launch.launch import submit as submitting
 from automodel_launch.plan import recipes
 from automodel_launch.plan.finding import Finding
@@ -123,7 +123,7 @@ def jobs(*, env_file: str | None = None, environ: Mapping[str, str] | None = Non
 
 @dataclass
 class Job:
-    """A job that was submitted. What it does is asked anew by every call."""
+    """A job that was submitted. Every call asks for its state again."""
 
     record: Record
     workspace: Workspace = field(repr=False)
@@ -173,12 +173,10 @@ class Job:
         """Ask the job to end, with time to save a checkpoint, or at once. `wait` tells when it has.
 
         Raises:
-            JobError: it does not run.
+            JobError: it does not run, or nobody knows it.
+            ClusterError: its place does not answer.
         """
-        before = self.status()
-        if before.over:
-            raise JobError(f"{self.id} has already ended: {before.state}.")
-        executors.get(self.record.executor).cancel(self.record, now=now)
+        cancelling.ask(self.record, self.status(), now)
 
     def logs(self, rank: int = 0) -> Iterator[str]:
         """The lines that a global rank has logged until now."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 
 class LaunchError(Exception):
-    """What was wrong (`message`: what, where, what is valid) and what mends it (`hint`)."""
+    """What was wrong (`message`: what, where, what is valid) and what fixes it (`hint`)."""
 
     exit_code = 2
 

@@ -1,7 +1,11 @@
-"""Where files are: the checkout, or the installed copy, with recipes, configs and env.toml; and the records."""
+"""Where files are: the checkout, or the installed copy, with recipes, configs and env.toml; and the records.
+
+A checkout that this user cannot write (one for many people) keeps the user's records and local runs elsewhere.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,32 +19,41 @@ BUNDLED = PACKAGE / "bundled"  # recipes/, configs/ and env.toml inside a wheel;
 
 @dataclass(frozen=True)
 class Workspace:
-    """Folders of one installation. `root` is the checkout, or the folder a person works in when there is none."""
+    """Folders of one installation. `root` is the checkout, or the folder a person works in when there is none.
+
+    `elsewhere` takes what would be written there, where that cannot be done.
+    """
 
     root: Path
     recipes: Path
     configs: Path
     env_file: Path
+    elsewhere: Path | None = None
 
     @property
     def runs(self) -> Path:
         """Job root of jobs that run on this machine."""
-        return self.root / "runs"
+        return self._home / "runs"
 
     @property
     def data(self) -> Path:
         """Where prepared data is on this machine."""
-        return self.root / "data"
+        shared = self.root / "data"
+        return shared if shared.is_dir() else self._home / "data"
 
     @property
     def records(self) -> Path:
         """One JSON file for each job that was submitted from here."""
-        return self.root / ".launch" / "jobs"
+        return self._home / ".launch" / "jobs"
 
     @property
     def nemo_run_home(self) -> Path:
         """NeMo-Run's experiments, a folder a profile."""
-        return self.root / ".launch" / "nemo_run"
+        return self._home / ".launch" / "nemo_run"
+
+    @property
+    def _home(self) -> Path:
+        return self.elsewhere or self.root
 
 
 def find(env_file: str | None = None, environ: Mapping[str, str] | None = None) -> Workspace:
@@ -53,7 +66,8 @@ def find(env_file: str | None = None, environ: Mapping[str, str] | None = None) 
         ProfileError: the file that is named does not exist.
     """
     root = _root()
-    chosen = env_file or (os.environ if environ is None else environ).get("LAUNCH_ENV")
+    environ = os.environ if environ is None else environ
+    chosen = env_file or environ.get("LAUNCH_ENV")
     if chosen and not Path(chosen).expanduser().is_file():
         source = "--env" if env_file else "LAUNCH_ENV"
         raise ProfileError(f"{source} {chosen}: there is no such file.", "without it, the checkout's env.toml is read")
@@ -62,7 +76,20 @@ def find(env_file: str | None = None, environ: Mapping[str, str] | None = None) 
         recipes=_own_or_bundled(root, "recipes"),
         configs=_own_or_bundled(root, "configs"),
         env_file=Path(chosen).expanduser().absolute() if chosen else _own_or_bundled(root, "env.toml"),
+        elsewhere=None if _is_writable(root) else _elsewhere(root, environ),
     )
+
+
+def _is_writable(root: Path) -> bool:
+    """Whether records can be written, by permissions and by the mount; a folder that is not there will be made."""
+    return os.access(next((folder for folder in (root / ".launch", root) if folder.is_dir()), root.parent), os.W_OK)
+
+
+def _elsewhere(root: Path, environ: Mapping[str, str]) -> Path:
+    """A folder of this user's for one checkout."""
+    state = environ.get("XDG_STATE_HOME") or ""
+    home = Path(state) if os.path.isabs(state) else Path(os.path.expanduser("~/.local/state"))  # noqa: PTH111, PTH117
+    return home / "automodel-launch" / f"{root.name}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"
 
 
 def _root() -> Path:

@@ -24,12 +24,8 @@ LAUNCH = str(ROOT / "launch.py")
 LIMIT = 0.3
 _CHECKS = """
 import sys, time
-from automodel_launch import configs, overrides, profiles, recipes, workspace
-from automodel_launch import plan as planning
-here = workspace.find(None)
-recipe = recipes.find(here, "pretrain")
-layered = configs.load(recipe, sys.argv[1], [overrides.parse(text) for text in sys.argv[2:]])
-plan = planning.make(here, profiles.load(here.env_file, "local"), "local", recipe, layered)
+import automodel_launch as al
+plan = al.plan("pretrain", config=sys.argv[1], overrides=sys.argv[2:])
 began = time.perf_counter()
 from automodel_launch import checks
 found = checks.run(plan, offline=True)

@@ -24,12 +24,14 @@ GIT_DIFF = "git/diff.patch"  # and what was not committed, where there was anyth
 CODE = "code"  # what travelled
 RECIPES = "code/recipes"
 NODE_AGENT = "code/recipes/node_agent.py"
+NODE_AGENT_SH = "code/recipes/node_agent.sh"  # starts it with a Python that can run it
 LOGS = "logs"
 NODES = "nodes"
 METRICS = "metrics.jsonl"  # one object a training step or validation
 EVENTS = "events.jsonl"  # one object a change of state
 EXIT = "exit.json"  # how the job ended, written by itself
-CHAIN = "chain"  # one line "NOW NEXT ATTEMPT": Slurm ids (NEXT may be "-") and the attempt's number, from 0
+CHAIN = "chain"  # one line "NOW NEXT ATTEMPT SPARE": Slurm ids (NEXT may be "-", SPARE absent), the attempt from 0
+RESUME = "resume"  # the Slurm job that a person has submitted for a job that was over; it alone may go on with it
 STOP = "stop"  # an empty file that ends the job; in the run's directory it ends every job of the run
 SUBMISSION = ".submission"  # locked while the command that submits the job works, whether its launcher lives or not
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
@@ -87,12 +89,14 @@ def gpu_check_file(node: int) -> str:
 # --- the run's directory
 
 RUN = "run.json"  # what the run trains, and with how many processes
+DATA = "data.json"  # the data that the run trains on, as its first job found them (data_identity.py)
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
 LOCK = "lock"  # held by node 0's agent; holds the job's id
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
 RUN_KEYS = ("trained", "world_size")
+DATA_KEYS = ("digest", "rows", "time", "job_id", "before")  # `before`: digests of data that it trained on earlier
 FINISHED_KEYS = ("step", "max_steps", "checkpoint", "hf", "time")
 
 # --- the job root
@@ -100,11 +104,13 @@ FINISHED_KEYS = ("step", "max_steps", "checkpoint", "hf", "time")
 BAD_NODES = "bad-nodes.jsonl"  # a line a failure; the last line of a node counts
 BAD_NODE_KEYS = ("time", "node", "why", "job_id", "forgiven")
 BAD_NODE_S = 24 * 3600.0  # how long a node stays bad
+HELPER_CACHE = ".cache/data-helper-{uid}"  # AutoModel's data helper, compiled; below it a folder a version
 
 # --- states of a job
 
 PENDING = "PENDING"
 RUNNING = "RUNNING"
+SUSPENDED = "SUSPENDED"  # it goes on when Slurm, or whoever has stopped its processes, lets it
 UNKNOWN = "UNKNOWN"  # it could not be told; never that the job failed
 COMPLETED = "COMPLETED"
 FAILED = "FAILED"
@@ -129,6 +135,7 @@ MEANINGS = {
     REQUEUED: "it was requeued",
     FAILED: "the batch script failed",
 }
+OUT_OF_BUDGET = "the GPU-hours that its profile allows were used up (max_gpu_hours)"  # `error` of such a TIMEOUT
 
 # --- Slurm's states, as squeue, scontrol and sacct print them
 
@@ -138,6 +145,7 @@ SLURM_WAITING = frozenset(
 SLURM_ACTIVE = frozenset(
     {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"},
 )
+SLURM_SUSPENDED = frozenset({"SUSPENDED", "STOPPED"})
 SLURM_FAILURES = {
     "FAILED": FAILED,
     "BOOT_FAIL": NODE_FAIL,
@@ -162,6 +170,7 @@ EXIT_CHAIN_KEYS = ("goes_on", "why")  # only of a job that may have several atte
 STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
 """Of exit.json, what a job's status is made of, beside `state`."""
 
+NO_PYTHON = "no Python"  # how `error` begins where node_agent.sh has found none that can run the agent
 NO_AGENT = "never started its agent"  # part of `error` where a node has left nothing
 
 # --- nodes/N.json
@@ -169,6 +178,7 @@ NO_AGENT = "never started its agent"  # part of `error` where a node has left no
 NODE_KEYS = (
     *("schema", "job_id", "node", "nnodes", "attempt", "host", "agent_pid", "agent_start", "started", "state"),
     *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
+    *("phase", "phase_since", "active"),
 )
 NODE_STARTING, NODE_STARTUP, NODE_RUNNING, NODE_ENDED = "starting", "startup", "running", "ended"  # `state`, in order
 STOP_KEYS = ("signal", "number", "time", "reason")  # of `stop`
@@ -178,19 +188,26 @@ RANK_KEYS = (  # of each of `records`
     *("signal", "error", "traceback", "failed", "told_to_end"),
 )
 
+# `phase`: what the node is at before the first step, and later what its ranks do instead of steps, else null
+PHASE_STARTUP = "running the startup commands"
+PHASE_LAUNCHER = "starting the ranks"
+STOPPED_BY = "stopped: "  # how `error` begins where a stop file has ended the job; its path follows
+
 # Reasons of a stop; that of a stop file is its path.
 STOP_BY_SIGNAL = "signal"
 STOP_BY_PARENT = "the process that started the job is gone"
 STOP_BY_TIME_LIMIT = "time limit"
+STOP_BY_BUDGET = "max_gpu_hours"
+STOP_BY_WARNING = "SIGUSR1, which `signal` asks Slurm for before the time limit"
 
 # --- history.jsonl: `event`, and the keys of each
 
 HISTORY_BEGUN, HISTORY_ENDED, HISTORY_RESUMED = "begun", "ended", "resumed"
 HISTORY_KEYS = {
-    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint"),
+    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus"),
     HISTORY_ENDED: (
         *("event", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node", "from_step"),
-        *("to_step", "checkpoint", "save_s", "goes_on", "why"),
+        *("to_step", "checkpoint", "save_s", "gpu_hours", "goes_on", "why"),
     ),
     HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
 }
@@ -209,11 +226,13 @@ EVENT_ENDED = "ended"
 
 CANNOT_BE_USED = 2  # of a recipe: the command line or config cannot be used; of the agent: its order cannot
 NO_CHECKPOINT = 3  # of a recipe: there are checkpoints, and none is complete
+DATA_CHANGED = 4  # of the agent: the run began with other data
 FINAL_CODES = {
     CANNOT_BE_USED: "the command or its configuration cannot be used",
     NO_CHECKPOINT: "no checkpoint is complete",
+    DATA_CHANGED: "the run began with other data",
 }
-"""Codes of a recipe with which every further attempt would end too."""
+"""Codes of a recipe or of the agent with which every further attempt would end too."""
 
 HUNG = 124  # as timeout(1) ends
 NOT_FOUND = 127  # as a shell ends
@@ -229,8 +248,12 @@ AGENT_KEYS = (
     *("nnodes", "nproc_per_node", "rendezvous", "env", "setup_lines", "startup_commands", "secrets_file"),
     *("stop_grace_s", "heartbeat_s", "stop_with_parent", "stall_s"),
 )
-AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend")
+STALL_AUTO = "auto"  # of stall_s: told from the run itself
+AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data")
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
+MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"
+AGENT_CHAIN_OPTIONAL_KEYS = (MAX_GPU_HOURS, PLANNED_GPUS)  # both or none
+AGENT_DATA_KEYS = ("named", "allow", "caches")  # what data_identity.look() takes; a digest, or true; folders made of it
 LAUNCHES = ("torchrun", "ft", "python")  # what starts the ranks
 AUTOMODEL, NO_BACKEND = "automodel", "none"  # what trains; without the key it is AutoModel
 BACKENDS = (AUTOMODEL, NO_BACKEND)
@@ -244,12 +267,17 @@ RUN_DIR_VAR = "LAUNCH_RUN_DIR"
 LAUNCHER_VAR = "LAUNCH_LAUNCHER"  # FT_LAUNCHER where ft_launcher has started the ranks
 FT_LAUNCHER = "ft"
 ATTEMPT_VAR = "LAUNCH_ATTEMPT"  # these are the starter's word to the agents
-END_TIME_VAR = "LAUNCH_END_TIME"  # unix seconds
+END_TIME_VAR = "LAUNCH_END_TIME"  # unix seconds, by the clock of the batch script's node
+END_MONOTONIC_VAR = "LAUNCH_END_MONOTONIC"  # BOOT_ID:SECONDS of the same instant, by that machine's monotonic clock
+END_OF_BUDGET_VAR = "LAUNCH_END_OF_BUDGET"  # set where max_gpu_hours is used up then
 SAVE_S_VAR = "LAUNCH_SAVE_S"  # the longest save of an earlier attempt
 NODE_RANK_VAR = "LAUNCH_NODE_RANK"
 HEAD_HOST_VAR = "LAUNCH_HEAD_HOST"
 WATCH_PID_VAR = "LAUNCH_WATCH_PID"  # the process whose end stops the job, where that is not the agent's parent
 AGENT_DIR_VAR = "LAUNCH_AGENT_DIR"  # from an agent to its ranks: its private directory
+PHASE_VAR = "LAUNCH_PHASE_FILE"  # for one rank a node: where it tells what it is at, as JSON with PHASE_KEYS
+PHASE_KEYS = ("phase", "since")
+HIDDEN_VAR = "LAUNCH_HIDDEN"  # names of the profile's `secrets`, with commas: their values are written down nowhere
 
 # --- checkpoints of AutoModel 0.7.0: epoch_E_step_S, where S counts from 0
 

@@ -15,8 +15,8 @@
 # dir = "configs/data-prep"
 # default = "default"
 # optional = [
-#   "sample", "max_tokens", "ranks", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error", "artifact",
-#   "wandb",
+#   "sample", "publish", "max_tokens", "ranks", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error",
+#   "artifact", "wandb",
 # ]
 # [tool.runspec.resources]
 # nodes = 1
@@ -91,10 +91,9 @@ def _prepare(path: Path) -> Path | None:
     config = load_config(path)
     try:
         job = plan(config)
-        complete = execute(job, of_environment(os.environ))
+        return execute(job, of_environment(os.environ))
     except OSError as e:
         raise disk_error(e, config.output_dir) from None
-    return job.product if complete else None
 
 
 if __name__ == "__main__":

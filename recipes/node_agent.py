@@ -33,6 +33,7 @@ def main(argv: list[str]) -> int:
     if argv[:1] == ["begin"] and len(argv) == 2:
         from node_agent_lib import begin
 
+        _hide_secrets()
         return begin.main(argv[1])
     if argv[:1] == ["finish"]:
         return _finish(argv[1:])
@@ -57,7 +58,16 @@ def _finish(argv: list[str]) -> int:
         return _usage()
     from node_agent_lib import finish
 
+    _hide_secrets()
     return finish.main(argv[0], code)
+
+
+def _hide_secrets() -> None:
+    import os
+
+    from node_agent_lib import redaction
+
+    redaction.arm_environment(os.environ)
 
 
 def _usage() -> int:

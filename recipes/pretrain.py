@@ -54,11 +54,13 @@ import sys
 from typing import Any
 
 import contract
+from pretrain_lib import data_helper, index_files, phase
 from pretrain_lib.adaptations import adapt_to_cpu, put_ninja_on_path, write_metrics_at_once
 from pretrain_lib.config import ConfigError, load_config, read_yaml
 from pretrain_lib.finished import already_finished, report
 from pretrain_lib.output import say
 from pretrain_lib.recipe_class import resolve_recipe
+from pretrain_lib.trackers import keep_secrets_from_trackers
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,9 +72,11 @@ def main(argv: list[str] | None = None) -> int:
         raw = read_yaml(options.config)
         if already_finished(raw):
             return 0
+        phase.enter("importing AutoModel and loading the configuration")
         put_ninja_on_path()
         recipe_class = resolve_recipe(raw)
         config = load_config(options.config)
+        keep_secrets_from_trackers(raw)
     except ConfigError as error:
         # Every process says it: torchrun ends the others as soon as one has failed, whichever that is.
         print(f"pretrain: {error}", file=sys.stderr, flush=True)
@@ -93,13 +97,19 @@ def train(recipe_class: type[Any], config: Any) -> None:
     import ft_heartbeat
 
     adapt_to_cpu(config)
+    data_helper.install()
+    index_files.install()
+    phase.enter("building the model and opening the data")
     recipe = recipe_class(config)
     checkpoint_lib.resume.watch_over(recipe, say)
+    phase.tell_of(recipe)
     heartbeat = ft_heartbeat.connect(recipe, say)
     recipe.setup()
     write_metrics_at_once(recipe)
     first_step = getattr(getattr(recipe, "step_scheduler", None), "step", None)
+    phase.enter(phase.FIRST_STEP)
     recipe.run_train_validation_loop()
+    phase.enter("ending")
     heartbeat.close()
     report(recipe, first_step)
 

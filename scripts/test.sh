@@ -13,7 +13,7 @@ export PATH="$PWD/.venv/bin:$PATH"
 ruff check .
 ruff format --check .
 mypy
-lint-imports
+lint-imports --no-cache
 # Two at once: most of the time goes by in waiting, for Slurm above all. A file's tests stay together, with their fixtures.
 # The files come in the order of tests/conftest.py, the longest first, and not in that of their number of tests.
 exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -113,7 +113,7 @@ def test_only_executors_open_the_door_to_nemo_run() -> None:
 @pytest.mark.parametrize("path", LAUNCHER, ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_commands_print(path: Path) -> None:
     calls = {ast.unparse(node.func) for node in ast.walk(_tree(path)) if isinstance(node, ast.Call)}
-    if path.parent.name != "commands" and path.name not in ("launch.py", "follow.py"):
+    if path.parent.name != "commands" and path.name not in ("launch.py", "follow.py", "__main__.py"):
         assert not calls & {"print", "sys.stdout.write", "sys.stderr.write", "sys.exit"}
 
 

@@ -36,6 +36,7 @@ class Framework:
     package: str  # its name for `import`
     version: str  # the release that the backend's checks know
     checkout: str  # where NVIDIA's image has it, installed in editable form
+    builds: str | None = None  # where it compiles extensions on a node, as a word for bash
 
     def is_named_by(self, requirement: str) -> bool:
         """A distribution's name, or a requirement such as `nemo-automodel[extra]>=0.7`, is this framework's."""
@@ -50,6 +51,14 @@ class Reference:
     kind: Literal["data", "tokenizer", "model", "output"]
     key: str
     value: Any  # a path, a hub id or, of data, also a list or a mapping of paths
+
+
+@dataclass(frozen=True)
+class Data:
+    """The training data of a config whose identity can be told from files (data_identity.py)."""
+
+    named: tuple[tuple[str, str, Any], ...] = ()  # (form, key, value)
+    caches: tuple[str, ...] = ()  # folders that the training fills from them; they are of no use for other data
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,9 @@ class Backend(Protocol):
 
     def references(self, config: Config) -> Iterator[Reference]:
         """Data, tokenizers, the model and directories that the config names."""
+
+    def data(self, config: Config) -> Data:
+        """The data that the run trains on, as far as their identity can be told."""
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """Experiment trackers that the training logs to."""

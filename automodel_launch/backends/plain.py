@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch import backends
-from automodel_launch.backends import Checkpoints, Config, Framework, Reference, Sizes
+from automodel_launch.backends import Checkpoints, Config, Data, Framework, Reference, Sizes
 from automodel_launch.backends.data import facts, paths
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
@@ -30,6 +30,10 @@ class Plain:
         """A `tokenizer` at the top level, which data-prep's configs have."""
         if isinstance(config.get("tokenizer"), str):
             yield Reference("tokenizer", "tokenizer", config["tokenizer"])
+
+    def data(self, config: Config) -> Data:
+        """Not known."""
+        return Data()
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """A section `wandb`; whether the script needs the network for it is not known."""

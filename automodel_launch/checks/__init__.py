@@ -8,6 +8,7 @@ from automodel_launch import backends
 from automodel_launch.checks import (
     containers,
     credentials,
+    data,
     directories,
     machine,
     packaging,
@@ -15,6 +16,7 @@ from automodel_launch.checks import (
     profile,
     runs,
     storage,
+    travelling,
 )
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -23,12 +25,14 @@ Check = Callable[[Plan], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     *runs.CHECKS,
+    *data.CHECKS,
     *storage.CHECKS,
     *directories.CHECKS,
     *profile.CHECKS,
     *credentials.CHECKS,
     *machine.CHECKS,
     *packaging.CHECKS,
+    *travelling.CHECKS,
     *containers.CHECKS,
 )
 _ORDER = {"error": 0, "warning": 1, "note": 2}

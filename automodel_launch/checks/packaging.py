@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from automodel_launch.checks.travelling import checkout
 from automodel_launch.plan import gitstate
 from automodel_launch.plan.finding import Finding
-from automodel_launch.plan.packaging import PlannedFile
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.schema import keys_of
 
@@ -29,7 +29,7 @@ def left_behind(plan: Plan) -> Iterator[Finding]:
     files = [file for file in plan.files if any(file.path == n or file.path.startswith(f"{n}/") for n in names)]
     if plan.profile.packager != "git" or not files:
         return
-    code = [_root(files[0]) / written for written in plan.profile.code]
+    code = [checkout(files[0]) / written for written in plan.profile.code]
     changed = untracked = 0
     for repository in gitstate.tops(file.source for file in files):
         paths = [path.relative_to(repository).as_posix() for path in code if path.is_relative_to(repository)]
@@ -71,11 +71,6 @@ def _first_parts(sources: Iterable[Path]) -> dict[Path, set[str]]:
         if repository is not None:
             parts.setdefault(repository, set()).add(source.relative_to(repository).parts[0])
     return parts
-
-
-def _root(file: PlannedFile) -> Path:
-    """The checkout: `code/` in the job's directory is laid out as that is."""
-    return file.source.parents[len(Path(file.path).parts) - 2]
 
 
 def missing_parts(plan: Plan) -> Iterator[Finding]:

@@ -21,6 +21,17 @@ def idle_keys(plan: Plan) -> Iterator[Finding]:
             yield Finding("note", "no-effect", f"{key} ({source}) has no effect with executor '{plan.executor}'.")
 
 
+def one_process(plan: Plan) -> Iterator[Finding]:
+    """A script that torchrun does not start is one process a node, whatever nproc_per_node says."""
+    wanted = plan.profile.nproc_per_node
+    source = plan.source("nproc_per_node")
+    if plan.recipe.launch != "torchrun" and isinstance(wanted, int) and wanted > 1:
+        message = f"nproc_per_node = {wanted} ({source}) has no effect: {plan.recipe.name} is one process a node."
+        yield Finding(
+            "note", "no-effect", message, 'launch = "torchrun" below [tool.runspec.run] starts it once a rank'
+        )
+
+
 def unset_names(plan: Plan) -> Iterator[Finding]:
     """Names to forward, and secrets, are set in this shell."""
     for key, names in (("secrets", plan.profile.secrets), ("env", plan.profile.env)):
@@ -46,4 +57,4 @@ def failed_nodes(plan: Plan) -> Iterator[Finding]:
         yield Finding("note", "bad-nodes", message, f'exclude = "{",".join(bad)}"')
 
 
-CHECKS = (idle_keys, unset_names, failed_nodes)
+CHECKS = (idle_keys, one_process, unset_names, failed_nodes)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import time
 
-from automodel_launch import executors
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
-from automodel_launch.errors import JobError
 from automodel_launch.jobs.records import Record, Status
-
-LATE_S = 30.0  # after stop_grace, for the agents to kill and to write down what was
+from automodel_launch.launch import cancelling
 
 
 class Cancel(JobCommand):
@@ -22,44 +18,31 @@ class Cancel(JobCommand):
     options = (Option(("--now",), "kill it, without a save"),)
 
     def run(self, args: argparse.Namespace) -> int:
-        """Stop it.
-
-        Raises:
-            JobError: it has ended.
-        """
+        """Stop it."""
         record = self.find(args)
-        before = one_job.status(record)
-        if before.over:
-            raise JobError(f"{record.job_id} has already ended: {before.state}.")
-        return stop(args, record, args.now)
+        return stop(args, record, one_job.status(record), args.now)
 
 
-def stop(args: argparse.Namespace, record: Record, now: bool) -> int:
-    """Stop a job that has not ended, wait for its end, and print that."""
-    executors.get(record.executor).cancel(record, now=now)
+def stop(args: argparse.Namespace, record: Record, before: Status, now: bool) -> int:
+    """Stop a job, wait for its end, and print that.
+
+    Raises:
+        JobError: it has ended, or nobody knows it.
+        ClusterError: its place does not answer.
+    """
+    told = cancelling.ask(record, before, now)
     console.say(f"stopping {record.job_id}{'' if now else '; it may save a checkpoint first'} ...")
-    end = _wait(record)
+    if told:
+        console.say(told)
+    end = cancelling.wait(record, console.say)
     one_job.remember(args, record, end)
     if args.json:
         console.document(one_job.row(record, end), indent=None)
     else:
         console.out(f"{record.job_id}: {end.state}")
+    if end.state != "CANCELLED" and (end.error or end.reason):  # it has ended by itself meanwhile, or otherwise
+        console.say(f"{record.job_id}: {end.error or end.reason}")
     return 0
-
-
-def _wait(record: Record) -> Status:
-    executor = executors.get(record.executor)
-    end, pause = one_job.status(record), 0.2
-    grace = record.handle.get("stop_grace")  # where nobody else keeps that time, or an agent may be missing
-    patience = time.monotonic() + grace + LATE_S if grace else float("inf")
-    while not end.over and not end.forgotten:
-        time.sleep(pause)
-        if time.monotonic() > patience:
-            console.say(f"{record.job_id} has not ended within its stop_grace: killing it")
-            executor.cancel(record, now=True)
-            patience = float("inf")
-        end, pause = one_job.status(record), min(pause * 1.5, executor.poll_s)
-    return end
 
 
 COMMAND = Cancel()

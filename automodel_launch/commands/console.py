@@ -10,20 +10,26 @@ import shutil
 import sys
 import textwrap
 import time
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
+
+from automodel_launch.harmless import harmless as harmless
 
 STYLES = {"error": "1;31", "warning": "33", "note": "36", "heading": "1", "dim": "2", "mark": "1;32"}
 STYLES |= {"ok": "32", "warn": "33", "FAIL": "1;31", "not checked": "2"}
 NARROWEST = 40
-_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 def prepare() -> None:
-    """Have both streams write what their encoding lacks (a log collector's may be ASCII) as an escape, not raise."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    """Have both streams write what their encoding lacks (a log collector's may be ASCII) as an escape, not raise.
+
+    One that was closed (`>&-`) takes everything and shows nothing.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for the process's life)
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -65,22 +71,6 @@ def exact(text: str) -> None:
     else:
         binary.write(text.encode("utf-8", "surrogateescape"))
         binary.flush()
-
-
-def harmless(text: str, colour: bool = False) -> str:
-    """The text with control characters as escapes: no name or message from elsewhere moves the cursor or hides.
-
-    With `colour`, sequences that only colour stay as they are.
-    """
-    if text.replace("\n", "").replace("\t", "").isprintable():
-        return text
-    if colour:
-        return "".join(part if _COLOUR.fullmatch(part) else harmless(part) for part in _COLOUR.split(text))
-    return "".join(char if _shows(char) else char.encode("unicode_escape").decode() for char in text)
-
-
-def _shows(char: str) -> bool:
-    return char in "\n\t" or char.isprintable() or unicodedata.category(char) == "Zs"
 
 
 # --- colours and width

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behin
     from automodel_launch.workspace import Workspace
 
 RECIPE = "gpu-check"
-ALONE = ("dependency", "until", "chain")  # keys for jobs that belong to others; this one stands alone
+ALONE = ("dependency", "until", "chain", "max_gpu_hours")  # keys for jobs that belong to others; this one stands alone
 TIME = "00:10:00"  # the job takes two minutes; a container's image may have to be fetched before
 
 

@@ -49,7 +49,7 @@ def command(name: str, argv: Sequence[str]) -> str | None:
         batch = " --batch PROFILE" if name in ("submit", "sbatch", "batch") and "--batch" not in argv else ""
         recipe = "pretrain " if name == "train" and not argv else ""
         return f"a recipe's name comes first: python launch.py {recipe}{rest}{batch}"
-    if name.endswith(".py") and "/" not in name:
+    if name.endswith(".py") and "/" not in name and not Path(name).exists():
         return f"a recipe in recipes/ goes by its name: python launch.py {name[:-3].replace('_', '-')}"
     return None
 

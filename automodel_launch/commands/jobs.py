@@ -38,8 +38,9 @@ class Jobs(Command):
 
 
 def _cells(record: Record, now: Status) -> tuple[str, ...]:
-    step = f"step {now.step}" if now.step is not None else ""
-    return record.job_id, now.state, record.profile, console.clock(record.submitted), step
+    said = [f"step {now.step}"] if now.step is not None else []
+    said += [f"no further attempt is queued: python launch.py resume {record.job_id}"] if now.stuck else []
+    return record.job_id, now.state, record.profile, console.clock(record.submitted), "; ".join(said)
 
 
 COMMAND = Jobs()

@@ -210,6 +210,8 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
     from automodel_launch.launch.submit import submit
 
     here, plan = parts.here, parts.plan
+    if here.elsewhere is not None and not here.records.is_dir():
+        console.say(f"{here.root} cannot be written: records and local runs are kept in {here.elsewhere}")
     began = time.monotonic()
     console.say(f"starting {plan.job_id} on {plan.profile_name}: {_size(plan)} ...")
     interrupts = Interrupts()

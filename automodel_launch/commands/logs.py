@@ -45,7 +45,7 @@ class Logs(JobCommand):
             _document(job, record, wanted, args.follow)
             return 0
         for rank, line in _lines(job, wanted):
-            sys.stdout.write(f"[{rank}] {line}\n" if ranks is None and rank is not None else f"{line}\n")
+            console.out(f"[{rank}] {line}" if ranks is None and rank is not None else line, colour=True)
         return 0
 
 
@@ -74,7 +74,8 @@ def _document(job: JobDir, record: Record, ranks: list[int], by_line: bool) -> N
 def _follow(record: Record, ranks: list[int] | None, as_json: bool) -> int:
     rank = ranks[0] if ranks else None
     out: IO[str] = Objects(record.job_id, rank, sys.stdout) if as_json else sys.stdout
-    code = follow.Follower(record, ranks=ranks, out=out, only_looks=True).run()[1]
+    shown = str if as_json else follow.shown  # JSON holds what the job has written, as it is
+    code = follow.Follower(record, ranks=ranks, out=out, shown=shown, only_looks=True).run()[1]
     if as_json:
         _end(record)
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import sys
@@ -10,7 +11,8 @@ from collections.abc import Sequence
 from automodel_launch import __version__
 from automodel_launch.commands import console, registry
 from automodel_launch.commands.command import COMMON, Parser, get
-from automodel_launch.errors import LaunchError, RecipeError, UsageError
+from automodel_launch.errors import ClusterError, LaunchError, RecipeError, UsageError
+from automodel_launch.secret_rules import URL_PASSWORD
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,15 +29,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (`| head`) has gone
         sys.stderr.close()
         return 141
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise
-        console.hang_up()
-        return 129
+    except OSError as error:  # that nobody has foreseen: a full disk, a file system that has become read-only
+        if error.errno == errno.EIO and error.filename is None:  # the terminal is gone
+            console.hang_up()
+            return 129
+        return _system_error(arguments, error)
+
+
+# What a person can mend in the command or the file; the rest (no space, EIO) is the machine's.
+_OWN = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EEXIST}
+_HINTS = {
+    errno.ENOSPC: "make room there, then try again",
+    errno.EDQUOT: "the quota of this user or group is used up: make room, then try again",
+    errno.EROFS: "the file system is mounted read-only",
+    errno.EACCES: "check its permissions",
+    errno.EIO: "the disk or the network file system fails; its administrators' log says more",
+    errno.ESTALE: "the network file system was mounted again; change to the folder again",
+}
+
+
+def _system_error(argv: list[str], error: OSError) -> int:
+    """One line with the path; a terminal that has gone away takes no line, and hides no exit code."""
+    paths = " -> ".join(str(path) for path in (error.filename, error.filename2) if path is not None)
+    reason = error.strerror or str(error) or type(error).__name__
+    code = LaunchError.exit_code if error.errno in _OWN else ClusterError.exit_code
+    with contextlib.suppress(OSError):
+        _fail(argv, f"{paths}: {reason}" if paths else reason, _HINTS.get(error.errno or 0), code, "system")
+    return code
 
 
 def _fail(argv: list[str], message: str, hint: str | None, exit_code: int, kind: str, heading: str = "error: ") -> int:
     """Words on stderr; with --json a document on stdout as well, on one line, as `logs --follow` writes its own."""
+    message = URL_PASSWORD.sub(r"\1:***@", message)  # of the line that was typed, say
     console.say(f"{heading}{message}")
     if hint:
         console.say(f"hint: {hint}")

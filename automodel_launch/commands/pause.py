@@ -20,8 +20,8 @@ class Pause(JobCommand):
         one_job.directory(record).place.put(record.run_dir, {}, {contract.STOP: "pause\n"})
         console.say(f"{record.run_name} is paused; `python launch.py resume {record.job_id}` goes on")
         now = one_job.status(record)
-        if not now.over:
-            return cancel.stop(args, record, now=False)
+        if not now.over and not now.forgotten:
+            return cancel.stop(args, record, now, now=False)
         if args.json:
             console.document(one_job.row(record, now), indent=None)
         else:

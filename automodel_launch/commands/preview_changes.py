@@ -70,11 +70,20 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
         yield f"code: {console.many(len(names), 'file')}: {console.listed(names, 3)}"
     for label, key in (("config", "config"), ("profile", "profile_values")):
         old, new = _flat(before.get(key)), _flat(now[key])
+        if key == "profile_values":  # a plan leaves a profile's defaults out; the executor is told above
+            own = _flat(_profile_defaults())
+            old, new = ({k: v for k, v in {**own, **values}.items() if k != "executor"} for values in (old, new))
         for name in [*new, *(name for name in old if name not in new)]:
             if _same(old.get(name), new.get(name), ids):
                 continue
-            was, will = (_value(values[name]) if name in values else "not set" for values in (old, new))
+            was, will = ("not set" if values.get(name) is None else _value(values[name]) for values in (old, new))
             yield f"{label}: {name} {was} -> {will}"
+
+
+def _profile_defaults() -> dict[str, Any]:
+    from automodel_launch.profile.schema import Profile
+
+    return Profile().model_dump(mode="json")
 
 
 def _files(plan: Mapping[str, Any]) -> dict[str, str]:

@@ -51,12 +51,13 @@ def _time(plan: Plan) -> str:
     hours = plan.nodes * (profile.gpus_per_node or 0) * (slurm_site.minutes(profile.time or "") or 0) / 60
     text = profile.time or "the partition's own limit (time is not set)"
     text += f" = {_hours(hours)} GPU-hours" if hours else ""
+    budget = f"at most {profile.max_gpu_hours:g} GPU-hours in all (max_gpu_hours)" if profile.max_gpu_hours else ""
     if not chain:
-        return text
+        return f"{text}; {budget}" if budget else text
     if profile.chain is None:
-        return f"{text} a job; no limit in all (chain is not set)"
+        return f"{text} a job; {budget or 'no limit in all (chain is not set)'}"
     most = f" = {_hours(hours * profile.chain)} GPU-hours" if hours else ""
-    return f"{text} a job; at most {console.many(profile.chain, 'job')}{most}"
+    return f"{text} a job; at most {console.many(profile.chain, 'job')}{most}{f', {budget}' if budget else ''}"
 
 
 def _hours(hours: float) -> str:

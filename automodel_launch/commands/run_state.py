@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from automodel_launch.data_identity import compare
 from automodel_launch.jobs import rundir
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def finished(plan: Plan, offline: bool) -> dict[str, Any] | None:
     end = rundir.finished(plan.run_dir, plan.place) if plan.visible or not offline else None
     if end is None or (end.get("step") or 0) < (backends.of(plan.recipe).max_steps(plan.config) or 0):
         return None
-    return None if rundir.differences(plan.run_dir, plan.trained, plan.place) else end
+    if rundir.differences(plan.run_dir, plan.trained, plan.place):
+        return None
+    return None if plan.visible and compare(rundir.data(plan.run_dir), plan.data) else end
 
 
 def look(plan: Plan) -> RunState:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 
 from automodel_launch import workspace
+from automodel_launch.commands import console
 from automodel_launch.errors import ProfileError
 from automodel_launch.plan import recipes
 from automodel_launch.profile import profiles
@@ -27,7 +28,23 @@ def command(recipe: str, argv: list[str]) -> int:
     values, _ = profiles.merge(profiles.load(here.env_file).layers("local"))
     python = str(values.get("python") or sys.executable)
     try:
-        return subprocess.run([python, str(recipes.find(here, recipe).path), *argv], check=False).returncode
+        wanted = subprocess.PIPE if "--json" in argv else None
+        command = [python, str(recipes.find(here, recipe).path), *argv]
+        done = subprocess.run(command, check=False, stdout=wanted, stderr=wanted, text=True)
     except OSError as error:
         message = f"{python}, the python of the profile 'local' in {here.env_file}, cannot be run: {error.strerror}."
         raise ProfileError(message, "set `python` of the profile to one that has the recipe's libraries") from error
+    if wanted is not None:
+        _pass_on(done, recipe, argv[0])
+    return done.returncode
+
+
+def _pass_on(done: subprocess.CompletedProcess[str], recipe: str, word: str) -> None:
+    """With --json stdout is a document on errors, too."""
+    sys.stderr.write(done.stderr)
+    if done.returncode and not done.stdout.strip():
+        message = done.stderr.strip().removeprefix("error: ") or f"{recipe} {word} failed"
+        error = {"message": message, "hint": None, "exit_code": done.returncode, "kind": "script"}
+        console.document({"error": error}, indent=None)
+    else:
+        sys.stdout.write(done.stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from automodel_launch import contract
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.jobs import history
@@ -25,8 +26,11 @@ class ShowStatus(JobCommand):
         one_job.remember(args, record, now)
         if args.json:
             job = one_job.directory(record)
+            phase = (job.phase() or (None,))[0] if now.state == contract.RUNNING else None
             tried = history.attempts(record.run_dir, job.place)
-            console.document({**one_job.row(record, now), "metrics": job.last_metrics(), "history": tried})
+            console.document(
+                {**one_job.row(record, now), "phase": phase, "metrics": job.last_metrics(), "history": tried}
+            )
         else:
             console.out(follow.closing_block(record, now))
         return 0

@@ -12,7 +12,7 @@ from automodel_launch.config.overrides import Override
 from automodel_launch.config.unknown import unknown_key, unknown_option
 from automodel_launch.errors import ConfigError
 
-RUN_KEYS = ("env", "wandb", "data", "job_env")
+RUN_KEYS = ("env", "wandb", "data", "data_changed", "job_env")
 _KINDS = {bool: "true or false", int: "an integer", float: "a number", list: "a list", dict: "a mapping"}
 
 

@@ -23,8 +23,8 @@ def load(
     Raises:
         ConfigError, UsageError: unknown config, not YAML, a circle of defaults, an override that does not fit.
     """
-    path = find(recipe, wanted or recipe.default_config)
-    merged = MergedConfig(path.stem, path, optional=(*recipe.optional, "run.data"))
+    path = find(recipe, recipe.default_config if wanted is None else wanted)
+    merged = MergedConfig(path.stem, path, optional=(*recipe.optional, "run.data", "run.data_changed"))
     for document, file in chain(path, recipe.config_dir):
         merged.add(document, _shown(file, recipe.config_dir.parent, path.parent.parent))
     _check_run_keys(merged)

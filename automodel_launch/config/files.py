@@ -41,11 +41,15 @@ def find(recipe: RecipeConfigs, wanted: str) -> Path:
     if wanted.endswith((".yaml", ".yml")) or "/" in wanted:
         path = _absolute(Path(wanted).expanduser())
         if not path.is_file():
-            raise ConfigError(f"{path}: no such config file.")
+            what = "is a directory" if path.is_dir() else "is not a file" if path.exists() else "no such config file"
+            raise ConfigError(f"{path}: {what}.", f"a .yaml file, or a name: {', '.join(available(recipe)) or 'none'}")
         return path
     path = recipe.config_dir / f"{wanted}.yaml"
     if not path.is_file():
         known = available(recipe)
+        beside = next((name for name in (f"{wanted}.yaml", f"{wanted}.yml") if wanted and Path(name).is_file()), None)
+        if beside:
+            raise ConfigError(f"no config '{wanted}' in {recipe.config_dir}.", f"-c {beside}, which is in this folder")
         raise ConfigError(
             f"no config '{wanted}' in {recipe.config_dir}.{did_you_mean(wanted, known)}",
             f"configs of {recipe.name}: {', '.join(known) or 'none'}; or give the path of a .yaml file",

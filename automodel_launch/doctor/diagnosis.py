@@ -27,7 +27,7 @@ NO_GIB, NO_INODES = 1, 1_000
 
 @dataclass(frozen=True)
 class Line:
-    """One matter: `what`, what was seen (`detail`), and what mends it (`fix`)."""
+    """One matter: `what`, what was seen (`detail`), and what fixes it (`fix`)."""
 
     level: Literal["ok", "warn", "FAIL", "not checked"]
     what: str

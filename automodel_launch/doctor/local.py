@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from automodel_launch import executors
-from automodel_launch.doctor import diagnosis
+from automodel_launch.doctor import diagnosis, left_locks
 from automodel_launch.doctor.diagnosis import PACKAGES, PROBE, Line
 from automodel_launch.remote import disk, gpus
 
@@ -31,6 +31,18 @@ def lines(root: str, python: str, processes: int, wanted_gpus: int | None) -> It
     yield from diagnosis.training_python(python, *_probe(python))
     yield from diagnosis.job_root(disk.local(root))
     yield _gpus(gpus.count(), processes, wanted_gpus)
+    yield from left_locks.lines(_left_locks())
+
+
+def _left_locks() -> str:
+    try:
+        command = ["bash", "-c", left_locks.question()]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=_PYTHON_S, check=False
+        )
+    except (subprocess.TimeoutExpired, OSError):
+        return ""
+    return done.stdout
 
 
 def _probe(python: str) -> tuple[int, str]:

@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from automodel_launch import contract, executors
-from automodel_launch.doctor import diagnosis
+from automodel_launch import executors
+from automodel_launch.doctor import diagnosis, left_locks
 from automodel_launch.doctor.diagnosis import PACKAGES, PROBE, Line
+from automodel_launch.executors import agent_python
 from automodel_launch.executors.containers import container, sqsh
 from automodel_launch.executors.containers.images import Image
-from automodel_launch.executors.slurm.script import AGENT_PYTHON
 from automodel_launch.plan import mounts as mounts_
 from automodel_launch.remote import disk, probes, slurm_site
 from automodel_launch.remote.probes import Result, Results
@@ -30,11 +30,12 @@ _PATHS = 'Slurm\'s commands have to be on the PATH of shells without a login (~/
 def examine(profile: Profile, workspace: Workspace) -> Iterator[Line]:
     """Everything that can be asked without a job."""
     executor = executors.get(profile.executor)
-    yield from lines(profile, executor.job_root(profile, workspace), executor.shell(profile), AGENT_PYTHON)
+    program = (workspace.recipes / "node_agent.sh").read_text(encoding="utf-8")
+    yield from lines(profile, executor.job_root(profile, workspace), executor.shell(profile), program)
 
 
-def lines(profile: Profile, root: str, shell: Shell, agent_python: str) -> Iterator[Line]:
-    """What is fine and what is not; `agent_python` starts the node agent.
+def lines(profile: Profile, root: str, shell: Shell, program: str) -> Iterator[Line]:
+    """What is fine and what is not; `program`, a shell script, starts the node agent.
 
     Raises:
         ClusterError: the place cannot be reached.
@@ -43,10 +44,11 @@ def lines(profile: Profile, root: str, shell: Shell, agent_python: str) -> Itera
     asked = {
         **slurm_site.PROBES,
         "root": disk.probe(root),
-        "agent": f"{shlex.quote(agent_python)} -c 'import sys; print(sys.version.split()[0])'",
+        "agent": agent_python.question(program, profile),
         "python": f"{shlex.quote(python)} -I -c {shlex.quote(PROBE)} {' '.join(PACKAGES)}",
         "image": sqsh.question(mounts_.shell(image.path)) if image and image.path else "true",
         "enroot": "enroot version",
+        "locks": left_locks.question(),
         "apptainer": "apptainer --version || singularity --version",
     }
     answers = probes.run(shell, asked)
@@ -54,9 +56,10 @@ def lines(profile: Profile, root: str, shell: Shell, agent_python: str) -> Itera
         yield Line("ok", "connection", f"ssh {shell.place} in {answers.connection_s:.1f} s")
     yield from _slurm(profile, answers)
     yield from diagnosis.job_root(disk.read(root, answers["root"]))
-    yield _agent_python(agent_python, answers["agent"])
+    yield _agent_python(profile, answers["agent"])
     yield from _training_python(profile, python, answers["python"])
     yield from _container(profile, answers)
+    yield from left_locks.lines(answers["locks"].text if answers["locks"].code == 0 else "")
 
 
 def _slurm(profile: Profile, answers: Results) -> Iterator[Line]:
@@ -172,15 +175,18 @@ def _sacct(answer: Result) -> Line:
     return Line("ok", "sacct", "there")
 
 
-def _agent_python(python: str, answer: Result) -> Line:
-    oldest = ".".join(map(str, contract.OLDEST_PYTHON))
-    match = re.match(r"(\d+)\.(\d+)", answer.text)
-    if answer.code or not match:
-        return Line("FAIL", "agent", f"{python}: {answer.brief}", f"Python {oldest} or later as {python}, on all nodes")
-    if (int(match[1]), int(match[2])) < contract.OLDEST_PYTHON:
-        fix = f"the node agent needs Python {oldest} or later"
-        return Line("FAIL", "agent", f"{python} is {answer.brief}", fix)
-    return Line("ok", "agent", f"{python} is {answer.brief}")
+def _agent_python(profile: Profile, answer: Result) -> Line:
+    """Of this node: the nodes of the job, and their containers, may have other ones."""
+    found = agent_python.read(answer)
+    if found is None:
+        return Line("not checked", "agent", answer.brief)
+    if found.python is None:
+        detail = f"no Python {agent_python.OLDEST} or later for the node agent: {found.seen or 'none at all'}"
+        return Line("FAIL", "agent", detail, "agent_python = a path that all nodes have")
+    detail = f"{found.python} is {found.version}{f'; {found.seen}' if found.seen else ''}"
+    if profile.agent_python not in (None, found.python):
+        return Line("warn", "agent", detail, "agent_python = a path that all nodes have, or none")
+    return Line("ok", "agent", detail)
 
 
 def _training_python(profile: Profile, python: str, answer: Result) -> Iterator[Line]:

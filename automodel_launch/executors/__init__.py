@@ -84,8 +84,8 @@ class Executor(Protocol):
     def status(self, record: Record) -> Status:
         """The job's state now; UNKNOWN where it cannot be told, never a guess."""
 
-    def cancel(self, record: Record, now: bool = False) -> None:
-        """End the job: with time to save a checkpoint, or at once."""
+    def cancel(self, record: Record, now: bool = False) -> str | None:
+        """Ask for the job's end: with time to save a checkpoint, or at once; what is to be said of how it will end."""
 
     def again(self, record: Record) -> dict[str, Any]:
         """The handle of a job while it is being resumed: with what tells the new start from those before.

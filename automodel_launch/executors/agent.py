@@ -60,6 +60,7 @@ def spec(
             contract.JOB_ID_VAR: plan.job_id,
             contract.JOB_DIR_VAR: plan.job_dir,
             contract.RUN_DIR_VAR: plan.run_dir,
+            **({contract.HIDDEN_VAR: ",".join(profile.secrets)} if profile.secrets else {}),
             "TQDM_DISABLE": "1",  # AutoModel's bar would stand before every line of the log
             **trackers.environment(backend.trackers(plan.config), plan.run_name, f"{plan.executor} {plan.run_dir}"),
             **({} if inherits else forwarded),
@@ -74,10 +75,20 @@ def spec(
         "stall_s": stall_seconds(profile.stall),
         "chain": chain,
         "max_nan_steps": profile.max_nan_steps,
+        **({"agent_python": profile.agent_python} if profile.agent_python and not inherits else {}),
         "backend": plan.recipe.backend or contract.NO_BACKEND,
         "checkpoint_dir": backend.checkpoint_dir(plan.config),
         "workdir": container.workdir(plan) if plan.image else None,
+        **_data(plan),
     }
+
+
+def _data(plan: Plan) -> dict[str, Any]:
+    """What the agent compares with the run's record before it starts a rank; nothing where no data are named."""
+    if not plan.data:
+        return {}
+    data = plan.data
+    return {"data": {"named": data["named"], "allow": data["allow"], "caches": data["caches"]}}
 
 
 def starts_with_ft(plan: Plan) -> bool:
@@ -85,9 +96,11 @@ def starts_with_ft(plan: Plan) -> bool:
     return plan.profile.launcher == "ft" and plan.recipe.launch == "torchrun"
 
 
-def stall_seconds(stall: str | None) -> float | None:
-    """Of a time that the schema has let through, such as "15m"."""
-    if stall is None or stall == "off":
+def stall_seconds(stall: str | None) -> float | str | None:
+    """Of a time that the schema has let through, such as "15m"; without one it is told from the run itself."""
+    if stall in (None, contract.STALL_AUTO):
+        return contract.STALL_AUTO
+    if stall == "off":
         return None
     return float(stall[:-1]) * {"s": 1, "m": 60, "h": 3600}[stall[-1]]
 

@@ -134,7 +134,7 @@ class LocalMachine:
         """From exit.json, else from the agent's heartbeat and its process."""
         return JobDir(Path(record.job_dir)).status()
 
-    def cancel(self, record: Record, now: bool = False) -> None:
+    def cancel(self, record: Record, now: bool = False) -> str | None:
         """SIGTERM to the agent, which lets the ranks save; a second one makes it kill them.
 
         Raises:
@@ -149,6 +149,7 @@ class LocalMachine:
             time.sleep(1.2)  # the agent takes a second signal within a second for the same one
             if job_dir.agent_pid() == pid:
                 os.kill(pid, signal.SIGTERM)
+        return None
 
     def again(self, record: Record) -> dict[str, Any]:
         """With the number of the last attempt."""

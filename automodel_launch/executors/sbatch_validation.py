@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SAFE_PATH = re.compile(r"/[A-Za-z0-9_./@+,=-]+")  # paths in a script are not quoted everywhere
 NEMO_RUN = "/nemo_run"
+_SIGNAL = re.compile(r"(?:([RBrb]{1,2}):)?(\w+)(@\d+)?")
 _OPTION = re.compile(r"[a-z][a-z0-9-]*")
 _OPTION_KEYS = (
     *("account", "partition", "run_partition", "batch_partition", "time", "mem", "exclusive", "qos", "constraint"),
@@ -46,8 +47,30 @@ def check(profile: Profile, sources: dict[str, str]) -> None:
         fault = _fault(word)
         if fault:
             raise ProfileError(f"{key}: {word!r} ({sources.get(key, 'profile')}): srun's line cannot carry {fault}.")
+    _check_signal(profile, sources)
     for name in profile.additional_parameters:
         _check_name(name, sources.get(f"additional_parameters.{name}", "profile"))
+
+
+def warning(profile: Profile) -> str | None:
+    """`signal` as it is submitted: without `B:`, since it is the node agents, in the steps, that let the ranks save.
+
+    The batch shell, which Slurm signals with `B:` and alone, waits for srun and would die of it.
+    """
+    match = _SIGNAL.fullmatch(profile.signal or "")
+    return f"{'R:' if 'R' in (match[1] or '').upper() else ''}{match[2]}{match[3] or ''}" if match else profile.signal
+
+
+def _check_signal(profile: Profile, sources: dict[str, str]) -> None:
+    """The node agents take USR1 for Slurm's warning; of another signal they, or the training, would end otherwise."""
+    match = _SIGNAL.fullmatch(profile.signal or "")
+    if profile.signal is None or (match and match[2].upper().removeprefix("SIG") in ("USR1", "10")):
+        return
+    seconds = (match[3] or "@120") if match else "@120"
+    raise ProfileError(
+        f"signal = {profile.signal!r} ({sources.get('signal', 'profile')}): the job saves and ends at USR1 only.",
+        f'signal = "USR1{seconds}", or none: it saves before its time limit anyway (docs/reliability.md)',
+    )
 
 
 def _options(profile: Profile) -> Iterator[tuple[str, str]]:

@@ -7,8 +7,8 @@ import re
 LINES = r"pyxis|enroot|execve\(\)"  # as grep -E takes it
 _SPEAKER = re.compile(r"^(\S*slurmstepd\S*: |srun: )*(error: )?(pyxis: *)?")
 _ADVICE = (
-    (r"execve\(\): python3|python3: No such", "the node agent needs a python3, 3.8 or later, on the PATH of the node "
-     "or its image"),
+    (r"execve\(\): (python3|sh)\b|python3: No such", "the node agent needs sh and a Python, 3.8 or later, on the PATH "
+     "of the node or its image"),
     (r"execve\(\): \S*(apptainer|singularity)", 'a compute node lacks it; where a module brings it: '
      'container_runtime = "/path/of/apptainer"'),
     (r"import docker image|manifest unknown|401|403|URL .* returned error", "is the image's name right, and who may "

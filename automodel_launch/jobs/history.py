@@ -26,11 +26,31 @@ def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
         event, when = entry.get("event"), entry.get("time")
         if event == contract.HISTORY_BEGUN:
             told = {"began": when, "nodes": entry.get("nodes") or [], "slurm_id": entry.get("slurm_id")}
+            told |= {"gpus": entry["gpus"]} if isinstance(entry.get("gpus"), int) else {}
             merged[key] = {"job_id": key[0], "attempt": key[1], **told}
         elif event == contract.HISTORY_ENDED:
             rest = {k: v for k, v in entry.items() if k not in ("event", "time")}
             merged[key] = {**merged.get(key, {"nodes": []}), **rest, "ended": when}
     return list(merged.values())
+
+
+def gpu_hours(rows: Iterable[dict[str, Any]], job_id: str, now: float) -> float:
+    """Allocated GPU time of a job's attempts; one that nobody has closed counts until now."""
+    total = 0.0
+    for row in rows:
+        if row["job_id"] != job_id or "gpus" not in row:
+            continue
+        hours, began = row.get("gpu_hours"), row.get("began")
+        if "ended" not in row and isinstance(began, int | float):
+            hours = max(0.0, now - began) * row["gpus"] / 3600
+        total += hours if isinstance(hours, int | float) else 0.0
+    return total
+
+
+def is_spent(rows: Iterable[dict[str, Any]], job_id: str) -> str | None:
+    """Why the job's GPU-hours allow no further attempt, where that was its end."""
+    whys = [str(row.get("why") or "") for row in rows if row["job_id"] == job_id and row.get("goes_on") is False]
+    return whys[-1] if whys and contract.MAX_GPU_HOURS in whys[-1] else None
 
 
 def table(rows: Iterable[dict[str, Any]]) -> list[str]:

@@ -14,6 +14,7 @@ from automodel_launch.jobs.records import Status
 from automodel_launch.remote import processes
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
+WAITS_FOR_AGENT = "starting the node agent (image, container)"
 METRICS_TAIL = 4096  # bytes; holds the last steps of metrics.jsonl
 
 
@@ -32,9 +33,25 @@ class JobDir:
         """exit.json: how the job ended, written by itself."""
         return self._json(contract.EXIT)
 
+    def agent_order(self) -> dict[str, Any] | None:
+        """agent.json: what the launcher has ordered."""
+        return self._json(contract.AGENT)
+
     def node(self, rank: int) -> dict[str, Any] | None:
         """nodes/RANK.json: the heartbeat of a node's agent."""
         return self._json(contract.node_file(rank))
+
+    def phase(self) -> tuple[str, float | None] | None:
+        """What the job is at while it takes no steps, and for how many seconds so; None once it does, or has ended."""
+        node = self.node(0)
+        if node is None:
+            return (WAITS_FOR_AGENT, None)
+        phase, since, now = node.get("phase"), node.get("phase_since"), node.get("time")
+        if not isinstance(phase, str) or node.get("state") == contract.NODE_ENDED:
+            return None
+        if not isinstance(since, (int, float)) or not isinstance(now, (int, float)):
+            return phase, None
+        return phase, max(0.0, now - since)  # one clock, the node's
 
     def log(self, rank: int) -> str:
         """Log of a global rank."""

@@ -31,7 +31,8 @@ class Status:
     """A job's state at one moment; UNKNOWN means that it could not be told, never that the job failed.
 
     `started` and `ended` are unix seconds, `rank` the global rank that failed first, `log` relative to the job's
-    directory.
+    directory. `error` is why it failed, was ended, or cannot be told; `reason` why it waits, or what else is to be
+    known, and `advice` what to do about that.
     """
 
     state: str
@@ -45,6 +46,9 @@ class Status:
     started: float | None = None
     ended: float | None = None
     forgotten: bool = False  # whoever ran it answers, and knows it no longer
+    stuck: bool = False  # it was to have a further attempt, and nobody is queued for it: `resume` starts it
+    reason: str | None = None
+    advice: str | None = None
 
     @property
     def over(self) -> bool:
@@ -174,7 +178,7 @@ def _unwritable(path: Path, error: OSError) -> RecordError:
 
 
 def all_records(folder: Path) -> list[Record]:
-    """Every record, oldest first; a file that is none (a later version's, say) is left out: `unreadable` names it."""
+    """Every record, oldest first; a file that is not one (a later version's, say) is left out; `unreadable` tells."""
     records = [record for path in folder.glob("*.json") if (record := _read(path))]
     return sorted(records, key=lambda record: record.submitted)
 
@@ -192,7 +196,8 @@ def find(folder: Path, wanted: str) -> Record:
     """
     records = all_records(folder)
     if not records:
-        raise JobError(f"no job '{wanted}': none was submitted from here.", "python launch.py pretrain -c tiny")
+        what = "" if wanted == "last" else f" '{wanted}'"
+        raise JobError(f"no job{what}: none was submitted from here yet.", "python launch.py pretrain -c tiny")
     if wanted == "last":
         return records[-1]
     for match, what in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from automodel_launch import contract
@@ -11,15 +12,36 @@ from automodel_launch.jobs.jobdir import parse
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 
-def begin(run_dir: str, trained: dict[str, Any], place: FileSystem = LOCAL, world_size: int | None = None) -> None:
-    """Record what the run trains, and with how many processes, when its first job is submitted.
+def begin(
+    run_dir: str,
+    trained: dict[str, Any],
+    place: FileSystem = LOCAL,
+    world_size: int | None = None,
+    data: dict[str, Any] | None = None,
+) -> None:
+    """Record what the run trains, and with how many processes, when its first job is submitted; `data`: what is known
+    of its data, with their `job_id`.
 
-    Anew where no job of it has ever begun: those that were refused or cancelled have trained nothing.
-    Called under the run's claim: no other job of it is in the queue.
+    Again where no job of it has ever begun: those that were refused or cancelled have trained nothing. Called under
+    the run's claim: no other job of it is in the queue.
     """
     place.make(run_dir)
-    if not has_begun(run_dir, place) or place.read(f"{run_dir}/{contract.RUN}") is None:
-        place.put(run_dir, {}, {contract.RUN: json.dumps({"trained": trained, "world_size": world_size}, indent=1)})
+    texts = {contract.RUN: json.dumps({"trained": trained, "world_size": world_size}, indent=1)}
+    if data and data.get("digest"):
+        texts[contract.DATA] = json.dumps({**data, "time": time.time(), "before": []}) + "\n"
+    begun = has_begun(run_dir, place)
+    wanted = {name: text for name, text in texts.items() if not begun or place.read(f"{run_dir}/{name}") is None}
+    if wanted:
+        place.put(run_dir, {}, wanted)
+
+
+def data(run_dir: str, place: FileSystem = LOCAL) -> dict[str, Any]:
+    """The record of the data that the run trains on; empty where there is none."""
+    found = place.read(f"{run_dir}/{contract.DATA}")
+    content = found[0] if found else b""
+    while found and len(content) < found[1] and (found := place.read(f"{run_dir}/{contract.DATA}", len(content))):
+        content += found[0]
+    return parse(content) or {}
 
 
 def has_begun(run_dir: str, place: FileSystem = LOCAL) -> bool:

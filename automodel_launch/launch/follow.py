@@ -16,15 +16,17 @@ from typing import IO, Any
 
 from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, JobError
+from automodel_launch.harmless import harmless
 from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import state
+from automodel_launch.launch import cancelling, state
 from automodel_launch.launch.interrupts import Interrupts
-from automodel_launch.launch.progress import Progress
+from automodel_launch.launch.progress import Progress, waiting
 from automodel_launch.remote.filesystem import LOCAL, FileRead, FileSystem
 
 SECOND_INTERRUPT_S = 3.0
+PHASE_EVERY_S = 2.0
 METRICS = -1  # beside the ranks
 FORGOTTEN_S = 60.0  # a record that a network file system shows late is still found within it
 
@@ -90,6 +92,11 @@ def _text(line: bytes) -> str:
     return line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]  # a progress bar overwrites its line
 
 
+def shown(line: str) -> str:
+    """A line of a job's log for a terminal: colours stay, and nothing else that a terminal would act on."""
+    return harmless(line, colour=True)
+
+
 @dataclass
 class Follower:
     """Follows one job. `out` takes the log, `err` our own talk and, on a terminal, the live line."""
@@ -100,6 +107,7 @@ class Follower:
     err: IO[str] = field(default_factory=lambda: sys.stderr)
     sleep: Callable[[float], None] = time.sleep
     watch: Callable[[Status], bool] = lambda _: False  # sees each state; True ends the following
+    shown: Callable[[str], str] = lambda line: shown(line)  # a line of the log as it is written to `out`
     own: bool = False  # the job was started by this command: on this machine, its terminal is the job's
     only_looks: bool = False  # a second Ctrl-C cancels nothing either
 
@@ -109,6 +117,7 @@ class Follower:
         self.tails: dict[int, Tail] = {METRICS: Tail(self.job.file(contract.METRICS), place=self.place)}
         self.progress = Progress(self.record.max_steps)
         self.live = self.err.isatty()
+        self.phase_asked: float | None = None
         self.handled = 0
         self.said: tuple[str, ...] = ()
         self.forgotten_since: float | None = None
@@ -141,7 +150,7 @@ class Follower:
 
     def _look(self) -> Status:
         """The job's state, with what it has logged until then; UNKNOWN while either cannot be had."""
-        status = executors.get(self.record.executor).status(self.record)
+        status = state.of(self.record)
         try:
             self._emit(last=status.over)
         except ClusterError as error:
@@ -161,19 +170,23 @@ class Follower:
 
         An estimated start moves with every other job: it is said once. So is an outage, whose words change as well.
         """
-        reason, _, estimate = (status.error or "").partition(", estimated start ")
-        news = {
-            "PENDING": ("PENDING", reason, "estimated" if estimate else ""),
-            "UNKNOWN": ("UNKNOWN",),
-        }.get(status.state, ())
+        reason, _, estimate = (status.reason or "").partition(", estimated start ")
+        news: tuple[str, ...] = (status.state, reason, "estimated" if estimate else "")
+        if status.state == "UNKNOWN":
+            news = ("UNKNOWN",)
+        elif status.state == "RUNNING" and not reason:  # what is expected
+            news = ()
         if news == self.said:
             return
+        advice = f"; {status.advice}" if status.advice else ""
         if status.state == "PENDING":
-            self._say(f"waiting: {status.error}")
+            self._say(f"waiting: {status.reason}{advice}")
         elif status.state == "UNKNOWN":
             self._say(f"cannot tell the job's state, and leave it alone: {status.error}")
         else:
             self._say(f"{status.state.lower()}{f' on {status.node}' if status.node else ''}")
+            if status.reason:
+                self._say(f"{status.reason}{advice}")
         self.said = news
 
     def interrupted(self, interrupts: Interrupts) -> bool:
@@ -192,13 +205,14 @@ class Follower:
         if stopping and not kill:
             return False
         self._say("killing the job" if kill else "stopping the job; it may save a checkpoint first (again: kill)")
-        executor = executors.get(self.record.executor)
-        if executor.status(self.record).over:
-            return False
         try:
-            executor.cancel(self.record, now=kill)
+            now = state.of(self.record)
+            told = None if now.over else cancelling.ask(self.record, now, now=kill)
         except (ClusterError, JobError) as error:
             self._say(f"not cancelled: {error.message}")
+        else:
+            if told:
+                self._say(told)
         return False
 
     @property
@@ -230,13 +244,24 @@ class Follower:
                 self.progress.add(line)
                 continue
             self._erase()
+            line = self.shown(line)
             self._write(self.out, f"[{rank}] {line}\n" if marked else f"{line}\n", flush=False)
         self._write(self.out, "")
 
     def _show(self) -> None:
         if self.live:
+            self._ask_phase()
             width = shutil.get_terminal_size().columns - 1
             self._write(self.err, f"\r\x1b[2K{self.progress.line()[:width]}")
+
+    def _ask_phase(self) -> None:
+        """A further round trip, so only before the first step, and not at every look."""
+        now = time.monotonic()
+        if self.progress.steps or (self.phase_asked is not None and now - self.phase_asked < PHASE_EVERY_S):
+            return
+        self.phase_asked = now
+        with contextlib.suppress(ClusterError):  # the next look tells of it
+            self.progress.note_phase(self.job.phase())
 
     def _erase(self) -> None:
         if self.live:
@@ -244,7 +269,7 @@ class Follower:
 
     def _say(self, text: str) -> None:
         self._erase()
-        self._write(self.err, f"{text}\n")
+        self._write(self.err, f"{harmless(text)}\n")
 
     def _write(self, stream: IO[str], text: str, flush: bool = True) -> None:
         """Write; a terminal that is gone takes nothing more, and counts as a hang-up."""
@@ -282,11 +307,19 @@ def closing_block(record: Record, status: Status) -> str:
         return "\n".join([*lines, f"  {status.error}", f"  {state.launch_again(record)}"])
     if status.error:
         where = f" (rank {status.rank} on {status.node})" if status.rank is not None else ""
-        lines.append(f"  error: {status.error}{where}")
+        lines.append(f"  {'error' if status.over else 'why'}: {status.error}{where}")
+    if status.reason:
+        lines.append(f"  {'waiting' if status.state == 'PENDING' else 'why'}: {status.reason}")
+    if status.advice:
+        lines.append(f"  what to do: {status.advice}")
     if status.log and status.state != "COMPLETED":
         lines.append(f"  log: {record.job_dir}/{status.log}")
     try:
-        lines += _results(record, status, executors.get(record.executor).place_of(record))
+        lines += _phase(record, status)
+        place = executors.get(record.executor).place_of(record)
+        if status.over and not place.names(record.job_dir):
+            lines.append(f"  its directory is gone: {record.job_dir}")
+        lines += _results(record, status, place)
     except ClusterError as error:  # the state above is true all the same
         lines.append(f"  what it has written cannot be read now: {error.message}")
     if not status.over:
@@ -296,6 +329,20 @@ def closing_block(record: Record, status: Status) -> str:
     return "\n".join(lines)
 
 
+def _phase(record: Record, status: Status) -> Iterator[str]:
+    """What a job that runs is at, where that is no step."""
+    if status.state != contract.RUNNING:
+        return
+    found = JobDir(record.job_dir, executors.get(record.executor).place_of(record)).phase()
+    if found is None:
+        return
+    phase, seconds = found
+    if status.step is None:
+        yield f"  {waiting(phase, seconds)}"
+    elif seconds is not None:
+        yield f"  now: {phase}, {seconds:.0f} s"
+
+
 def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]:
     from automodel_launch.jobs import history, rundir
 
@@ -303,11 +350,25 @@ def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]
     if len(tried) > 1 or (status.state != "COMPLETED" and any(row.get("why") for row in tried)):
         yield f"  run {record.run_name}, {len(tried)} attempt{'s' if len(tried) > 1 else ''}:"
         yield from (f"    {line}" for line in history.table(tried))
+    spent = _gpu_hours(record, tried, place)
+    if spent:
+        yield f"  {spent}"
     last = JobDir(record.job_dir, place).last_metrics()
     if last:
-        yield f"  last step: {last['step']}, loss {last['loss']}"
+        yield f"  last step: {last.get('step')}, loss {last['loss']}"
     end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
     if end:
         yield f"  checkpoint: {end.get('checkpoint')}"
         if end.get("hf"):
             yield f"  for transformers: {end['hf']}"
+
+
+def _gpu_hours(record: Record, tried: list[dict[str, Any]], place: FileSystem) -> str | None:
+    """What a job with max_gpu_hours has used of them."""
+    from automodel_launch.jobs import history
+
+    if not any("gpus" in row for row in tried):
+        return None
+    limit = ((JobDir(record.job_dir, place).agent_order() or {}).get("chain") or {}).get(contract.MAX_GPU_HOURS)
+    used = history.gpu_hours(tried, record.job_id, time.time())
+    return f"GPU-hours: {used:.3g} of {limit:g} (max_gpu_hours)" if isinstance(limit, int | float) else None

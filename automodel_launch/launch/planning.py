@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from automodel_launch import contract, executors
+from automodel_launch import backends, contract, executors
 from automodel_launch.config import artifacts, envscope, merge, yamlio
 from automodel_launch.errors import ProfileError
 from automodel_launch.frozen import freeze
-from automodel_launch.plan import naming, packaging
+from automodel_launch.launch import data as data_
+from automodel_launch.plan import naming, packaging, secrets
 from automodel_launch.plan.plan import Mode, Plan
 from automodel_launch.plan.recipes import Recipe
 from automodel_launch.profile import profiles
 from automodel_launch.profile.schema import Profile
-from automodel_launch.profile.secret_names import is_secret
 from automodel_launch.profile.validation import validate
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.workspace import Workspace
@@ -39,6 +39,8 @@ def make(
 ) -> Plan:
     """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`.
 
+    The run's name is that of the config as written and, where this machine sees them, of the data.
+
     Raises:
         LaunchError: the parts do not fit together; see profiles, configs and packaging.
     """
@@ -51,16 +53,11 @@ def make(
     scope.artifacts = _artifacts(run_values, place, offline)
     trained = layered.resolve({**run_values, "name": "@run", "dir": "@run"}, scope).data
     trained = yamlio.json_value(trained)
-    run_name = name or naming.run_name(recipe.name, layered.name, trained)
-    naming.check(run_name)
     # Over a connection nothing is asked here: submit takes the next id where this one is taken.
     names = LOCAL.names(root) if place == LOCAL else []
-    if fresh:
-        run_name = naming.free_name(run_name, names)
-    config = layered.resolve({**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope)
     draft = Plan(
-        job_id="",
-        run_name=run_name,
+        job_id="@job",
+        run_name="@run",
         mode=mode,
         recipe=replace(recipe, resources=freeze(recipe.resources)),
         config_name=layered.name,
@@ -74,14 +71,31 @@ def make(
         image=executor.image(profile),
         processes_per_node=executor.processes(profile) if recipe.launch == "torchrun" else 1,
         trained=trained,
-        config=config.data,
-        provenance=config.sources,
-        deferred=config.deferred,
+        config=trained,
+        provenance={},
+        deferred=(),
         unset=tuple(name for name in (*profile.secrets, *profile.env) if name not in environ),
         files=packaging.collect(
             workspace.recipes, recipe.path, recipe.code, profile.code, workspace.root, profile.packager
         ),
         artifacts=scope.artifacts.used,
+    )
+    backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
+    data = data_.look(backend, trained, mounts, draft.visible)
+    run_name = name if name is not None else naming.run_name(recipe.name, layered.name, trained, data.digest)
+    naming.check(run_name)
+    if fresh:
+        run_name = naming.free_name(run_name, names)
+    config = layered.resolve({**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope)
+    secrets.refuse_in_config(config.data, layered.where)
+    config = data.follow_links(backend, config)
+    draft = replace(
+        draft,
+        run_name=run_name,
+        config=config.data,
+        provenance=config.sources,
+        deferred=config.deferred,
+        data=data.of_plan(backend.data(config.data), data_.may_change(layered)),
     )
     return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records), environ)
 
@@ -123,13 +137,7 @@ def _profile(
     ]
     values, sources = profiles.merge(layers)
     profile = validate(values, lambda key: f"{key} ({sources.get(key, name)})")
-    written = [variable for variable in profile.env_vars if is_secret(variable)]
-    if written:
-        raise ProfileError(
-            f"env_vars.{written[0]} ({sources[f'env_vars.{written[0]}']}): a secret's value does not belong there; it"
-            " would stand in the plan and in the job's files.",
-            f'export {written[0]}=..., and secrets = ["{written[0]}"] in the profile',
-        )
+    secrets.refuse_in_profile(profile.model_dump(mode="json", exclude_defaults=True), sources, name)
     if profile.nodes > 1 and not executors.get(profile.executor).many_nodes:
         raise ProfileError(
             f"nodes = {profile.nodes} ({sources['nodes']}): executor '{profile.executor}' runs on one machine.",

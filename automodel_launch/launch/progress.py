@@ -1,4 +1,4 @@
-"""The live line: step, loss, tokens a second, time left; from the job's metrics.jsonl."""
+"""The live line: step, loss, tokens a second, time left; from the job's metrics.jsonl. Before: what it is at."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ class Progress:
     max_steps: int | None
     begun: float = field(default_factory=time.time)
     steps: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    phase: str | None = None  # what the job is at before its first step
+    phase_since: float | None = None  # by time.monotonic() here
+
+    def note_phase(self, found: tuple[str, float | None] | None) -> None:
+        """What the job's directory tells now. Its heartbeat is slow: within a phase the clock here goes on."""
+        phase, seconds = found or (None, None)
+        if phase != self.phase:
+            self.phase, self.phase_since = phase, time.monotonic() - (seconds or 0.0)
 
     def add(self, line: str) -> None:
         """Take one line of metrics.jsonl; other records than training steps are left aside."""
@@ -31,13 +39,17 @@ class Progress:
     def line(self) -> str:
         """One line of text for a terminal."""
         if not self.steps:
-            return f"waiting for the first step ({time.time() - self.begun:.0f} s)"
+            return waiting(self.phase, self._waited())
         last = self.steps[-1]
         done = last["step"] + 1  # steps count from 0
         loss = "nan" if last.get("loss") is None else f"{last['loss']:.4f}"
         rate = f"  {last['tps']:,.0f} tokens/s" if last.get("tps") else ""  # a plain script need not say it
         total = f"/{self.max_steps}" if self.max_steps else ""
         return f"step {done}{total}  loss {loss}{rate}{self._left(done)}"
+
+    def _waited(self) -> float:
+        begun = time.time() - self.begun
+        return time.monotonic() - self.phase_since if self.phase and self.phase_since is not None else begun
 
     def _left(self, done: int) -> str:
         first, last = self.steps[0], self.steps[-1]
@@ -48,3 +60,9 @@ class Progress:
         minutes, seconds = divmod(round(seconds), 60)
         hours, minutes = divmod(minutes, 60)
         return f"  {hours}:{minutes:02}:{seconds:02} left"
+
+
+def waiting(phase: str | None, seconds: float | None) -> str:
+    """`waiting for the first step: compiling the data helper, 34 s`"""
+    took = f", {seconds:.0f} s" if seconds is not None else ""
+    return f"waiting for the first step: {phase}{took}" if phase else f"waiting for the first step{took}"

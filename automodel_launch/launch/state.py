@@ -94,7 +94,19 @@ def of(record: Record) -> Status:
     if lacking:
         return record.last_end or Status("UNKNOWN", error=lacking, forgotten=True)
     now = executors.get(record.executor).status(record)
-    return record.last_end if now.forgotten and record.last_end else now
+    return record.last_end if now.forgotten and record.last_end else _in_words(record, now)
+
+
+def _in_words(record: Record, now: Status) -> Status:
+    """A stop file's path in words: that of the run is a pause."""
+    if now.state != contract.CANCELLED:
+        return now
+    if now.error == f"{contract.STOPPED_BY}{record.run_dir}/{contract.STOP}":
+        reason, advice = "its run was paused", f"python launch.py resume {record.job_id} goes on"
+        return replace(now, error=None, reason=reason, advice=advice)
+    if now.error == f"{contract.STOPPED_BY}{record.job_dir}/{contract.STOP}":
+        return replace(now, error=contract.MEANINGS[contract.CANCELLED])
+    return now
 
 
 def lacks(record: Record) -> str | None:

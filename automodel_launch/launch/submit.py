@@ -109,12 +109,14 @@ def _reserve(plan: Plan, records: Path, environ: Mapping[str, str]) -> Plan:
 
 def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None:
     place = plan.place
-    rundir.begin(plan.run_dir, plan.trained, place, plan.world_size)  # under the claim: no other job is submitted now
+    # under the claim: no other job is submitted now
+    data = {key: plan.data.get(key) for key in ("digest", "rows")}
+    rundir.begin(plan.run_dir, plan.trained, place, plan.world_size, {**data, "job_id": plan.job_id})
     place.make(f"{plan.job_dir}/{contract.LOGS}")
     submitted = {"time": time.time(), "state": contract.EVENT_SUBMITTED, "pid": os.getpid()}
     texts = {
         **plan.texts,
-        **gitstate.record(workspace.root, (file.source for file in plan.files)),
+        **gitstate.record(workspace.root, (file.source for file in plan.files), workspace.env_file),
         contract.SCRIPT: plan.script,
         contract.PLAN: json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
         contract.EVENTS: json.dumps(submitted) + "\n",

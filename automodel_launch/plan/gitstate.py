@@ -12,7 +12,15 @@ from pathlib import Path
 
 LIMIT_BYTES = 10 * 10**6
 PATIENCE_S = 30  # a work tree on a slow network file system; its state is a courtesy, never a reason to wait longer
-GIT = ("git", "--no-optional-locks", "--literal-pathspecs", "-c", "core.fsmonitor=false")
+_GIT = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false")
+GIT = (*_GIT, "--literal-pathspecs")
+# Files that credentials are kept in, and env.toml, which holds hosts, accounts and variables of a person: their changes
+# stay here.
+CREDENTIALS = (
+    *(".env", ".env.*", "*.env", ".envrc", "*.pem", "*.p12", "*.pfx", "*.key", "*.keystore", "*.kdbx", ".htpasswd"),
+    *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", "_netrc", ".pypirc", ".npmrc", ".git-credentials"),
+    *(".pgpass", "credentials", "credentials.json", "secrets.json", "secrets.toml", "secrets.y*ml", "env.toml"),
+)
 
 
 @dataclass(frozen=True)
@@ -44,17 +52,17 @@ def changes(repository: Path, paths: Iterable[str] = ()) -> Changes | None:
     return Changes(frozenset(name for _, name in entries) - untracked, untracked)
 
 
-def record(root: Path, files: Iterable[Path]) -> dict[str, str]:
+def record(root: Path, files: Iterable[Path], private: Path | None = None) -> dict[str, str]:
     """Files of the job's directory that tell the state of the checkout and of each work tree that files come from.
 
     `git/commit`, `git/diff.patch` and `git/untracked.txt` are the checkout's; those of a work tree inside it lie in a
-    folder of its name.
+    folder of its name. The diff leaves out env.toml, `private` and files of credentials.
     """
     own = top(root)
     texts: dict[str, str] = {}
     for repository in sorted({*tops(files), *([own] if own else [])}):
         folder = "git" if repository == own else f"git/{_name(repository, root)}"
-        texts.update({f"{folder}/{name}": text for name, text in _state(repository).items()})
+        texts.update({f"{folder}/{name}": text for name, text in _state(repository, private).items()})
     return texts
 
 
@@ -62,12 +70,27 @@ def _name(repository: Path, root: Path) -> str:
     return repository.relative_to(root).as_posix() if repository.is_relative_to(root) else repository.name
 
 
-def _state(repository: Path) -> dict[str, str]:
+def _state(repository: Path, private: Path | None) -> dict[str, str]:
     commit = _git(repository, "rev-parse", "--verify", "HEAD")
-    diff = _git(repository, "diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD")
+    diff = _git(repository, *_DIFF, *_left_out(repository, private), git=_GIT)
     untracked = _git(repository, "ls-files", "--others", "--exclude-standard", "--full-name")
     found = {"commit": commit, "diff.patch": diff, "untracked.txt": untracked}
     return {name: _shown(*said) for name, said in found.items() if said is not None}
+
+
+_DIFF = ("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD", "--", ".")
+
+
+def _left_out(repository: Path, private: Path | None) -> list[str]:
+    own = private.relative_to(repository).as_posix() if private and private.is_relative_to(repository) else None
+    patterns = [f":(exclude,icase,glob)**/{pattern}" for pattern in CREDENTIALS]
+    return [*patterns, *([f":(exclude,literal){own}"] if own else [])]
+
+
+def ask(repository: Path, *command: str) -> bytes | None:
+    """Output of a git command; None where git cannot tell."""
+    said = _git(repository, *command)
+    return None if said is None else said[0]
 
 
 def _shown(content: bytes, whole: bool) -> str:
@@ -75,11 +98,11 @@ def _shown(content: bytes, whole: bool) -> str:
     return text if whole else f"{text}\n# cut here: there is more than {LIMIT_BYTES // 10**6} MB\n"
 
 
-def _git(repository: Path, *command: str) -> tuple[bytes, bool] | None:
+def _git(repository: Path, *command: str, git: tuple[str, ...] = GIT) -> tuple[bytes, bool] | None:
     """Output of a git command, and whether that is all of it; None where there is no git, or it refuses or is slow."""
     try:
         process = subprocess.Popen(
-            [*GIT, *command],
+            [*git, *command],
             cwd=repository,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -15,11 +15,15 @@ from automodel_launch.errors import UsageError
 LONGEST = 100
 _NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{LONGEST - 1}}}")
 HASH_DIGITS = 6
+RESERVED = ("last", "all")
 
 
-def run_name(recipe: str, config: str, trained: dict[str, Any]) -> str:
-    """RECIPE-CONFIG-h: h are the first digits of the hash of what is trained (the config without `run`, and recipe)."""
-    canonical = json.dumps([recipe, yamlio.json_value(trained)], sort_keys=True, ensure_ascii=False, default=str)
+def run_name(recipe: str, config: str, trained: dict[str, Any], data: str | None = None) -> str:
+    """RECIPE-CONFIG-h: h are the first digits of the hash of what is trained: the config without `run`, the recipe, and
+    the identity of the data where that is known.
+    """
+    what = [recipe, yamlio.json_value(trained), *([data] if data else [])]
+    canonical = json.dumps(what, sort_keys=True, ensure_ascii=False, default=str)
     digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{recipe}-{config}")
     return f"{readable[: LONGEST - HASH_DIGITS - 1]}-{digest[:HASH_DIGITS]}"
@@ -31,8 +35,17 @@ def check(name: str) -> None:
     Raises:
         UsageError: it has other characters than letters, digits, '-' and '_', or is longer than 100.
     """
+    if len(name) > LONGEST:
+        what = f"it has {len(name)} characters (letters, digits, '-' and '_'); the limit is {LONGEST}"
+        raise UsageError(f"--name {name[: LONGEST + 1]!r}: {what}.")
     if not _NAME.fullmatch(name):
-        raise UsageError(f"--name {name!r}: a run's name has letters, digits, '-' and '_', and begins with a letter.")
+        guess = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_0123456789")
+        raise UsageError(
+            f"--name {name!r}: a run's name has letters, digits, '-' and '_', and begins with a letter.",
+            f"--name {guess}" if guess else None,
+        )
+    if name in RESERVED:
+        raise UsageError(f"--name {name}: `{name}` already stands for jobs wherever one is named.", f"--name {name}-1")
 
 
 def job_id(run: str, number: int) -> str:

@@ -14,14 +14,15 @@ import os
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from automodel_launch.errors import ConfigError
-from automodel_launch.plan import gitstate
+from automodel_launch.plan import gitstate, ignored
 
-AGENT = ("node_agent.py", "node_agent_lib", "contract.py")  # of recipes/: what every job is started by
+# Of recipes/: what every job is started by.
+AGENT = ("node_agent.sh", "node_agent.py", "node_agent_lib", "contract.py", "data_identity.py", "secret_rules.py")
 LIMIT_BYTES = 100 * 10**6
 _SKIPPED = {"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints"}
 
@@ -70,26 +71,40 @@ def collect(
     code, base = tuple(code), base.resolve()
     if packager == "none" and code:
         raise ConfigError('code: nothing of it travels with packager = "none".', "take one of the two out")
-    found = _beside(recipes, AGENT, "recipes/")
+    found = agent = _beside(recipes, AGENT, "recipes/")
     own = "recipes/" if script.is_relative_to(recipes) else ""
-    found |= _beside(script.parent, (script.name, *parts), own)
+    own_parts = _beside(script.parent, (script.name, *parts), own)
+    _refuse_replacing(agent, own_parts, f"{script}: [tool.runspec] code")
+    found = {**agent, **own_parts}
     committed: dict[str, tuple[Path, Committed]] = {}
     for written in code:
         if packager == "git":
             at_head = _at_head(written, base)
             committed.update({name: file for name, file in at_head.items() if not file[1].lies_at(file[0])})
-            found.update({name: source for name, (source, _) in at_head.items()})
+            more = {name: source for name, (source, _) in at_head.items()}
         else:
-            found.update(_matching(written, base) if packager == "pattern" else _below(written, base))
+            more = _matching(written, base) if packager == "pattern" else _below(written, base)
+        _refuse_replacing(agent, more, f"code: {written!r}")
+        found.update(more)
     _refuse_too_much(found, committed)
     planned = [_planned(f"code/{name}", source) for name, source in found.items() if name not in committed]
     planned += [_planned(f"code/{name}", source, content) for name, (source, content) in committed.items()]
     return tuple(sorted(planned, key=lambda file: file.path))
 
 
+def _refuse_replacing(agent: dict[str, Path], others: Mapping[str, Path], where: str) -> None:
+    """What starts every job lies at code/recipes/, and nothing of a person's may take its place."""
+    taken = [name for name, source in others.items() if name in agent and source.resolve() != agent[name].resolve()]
+    if taken:
+        raise ConfigError(
+            f"{where}: {others[taken[0]]} would replace the launcher's own {taken[0]} in the job.",
+            "another name for that folder or file",
+        )
+
+
 def _beside(folder: Path, names: Iterable[str], prefix: str) -> dict[str, Path]:
     present = (folder / name for name in names)
-    files = (file for path in present if path.exists() for file in _files(path))
+    files = (file for path in present if path.exists() for file in _files(path, _ignored_by_recipes))
     return {f"{prefix}{file.relative_to(folder).as_posix()}": file for file in files}
 
 
@@ -139,7 +154,18 @@ def _below(written: str, base: Path) -> dict[str, Path]:
     if not root.exists():
         raise ConfigError(f"code: {written!r}: no such file or folder below {base}.")
     _refuse_outside(written, root, base)
-    return {_name(file, base): file for file in _files(root)}
+    found = {_name(file, base): file for file in _files(root)}
+    if not found:
+        raise _nothing(written, root)
+    return found
+
+
+def _nothing(written: str, root: Path) -> ConfigError:
+    if root in ignored.empty_submodules(root):
+        reason, hint = "it is a submodule that was never initialised", f"git submodule update --init {root}"
+    else:
+        reason, hint = "it is empty, or .gitignore names all of it", 'packager = "pattern" takes also what git ignores'
+    return ConfigError(f"code: {written!r}: nothing of it would travel: {reason}.", hint)
 
 
 def _matching(written: str, base: Path) -> dict[str, Path]:
@@ -148,7 +174,7 @@ def _matching(written: str, base: Path) -> dict[str, Path]:
     names = [written] if (base / written).exists() else glob.glob(written, root_dir=base, recursive=True)  # noqa: PTH207
     found: dict[str, Path] = {}
     for root in (base / name for name in names):
-        found.update({_name(file, base): file for file in _files(root, gitignore=False)})
+        found.update({_name(file, base): file for file in _files(root, None)})
     wanted = {name: file for name, file in found.items() if _SKIPPED.isdisjoint(name.split("/")[:-1])}
     if not wanted:
         raise ConfigError(f"code: no file matches {written!r} below {base}.", "a glob, such as my_models/**/*.py")
@@ -173,6 +199,8 @@ def _at_head(written: str, base: Path) -> dict[str, tuple[Path, Committed]]:
             raise ConfigError(f'code: {member.name} is a link; such ones do not travel with packager = "git".')
         source = repository / member.name
         found[_name(source, base)] = (source, Committed(content, bool(member.mode & 0o100)))
+    if not found:
+        raise _nothing(written, root)
     return found
 
 
@@ -200,13 +228,19 @@ def _name(file: Path, base: Path) -> str:
     return str(file)[len(str(base)) + 1 :]
 
 
-def _files(root: Path, gitignore: bool = True) -> Iterator[Path]:
+_Ignored = Callable[[Path], set[Path]]
+
+
+def _files(root: Path, ask: _Ignored | None = ignored.below) -> Iterator[Path]:
+    """The files of a folder without those that `ask` names, which is asked for each repository in it, too."""
     if root.is_file():
         yield root
         return
-    ignored = _git_ignored(root) if gitignore else set()
+    left_out = ask(root) if ask else set()
     for folder, folders, names in os.walk(root):
-        wanted = [name for name in sorted(folders) if name not in _SKIPPED and Path(folder, name) not in ignored]
+        if ask and folder != str(root) and ".git" in (*folders, *names):
+            left_out |= ask(Path(folder))
+        wanted = [name for name in sorted(folders) if name not in _SKIPPED and Path(folder, name) not in left_out]
         links = [path for path in (Path(folder, name) for name in wanted) if path.is_symlink()]
         if links:
             raise ConfigError(
@@ -216,18 +250,17 @@ def _files(root: Path, gitignore: bool = True) -> Iterator[Path]:
         folders[:] = wanted
         for name in sorted(names):
             path = Path(folder, name)
-            if path.suffix != ".pyc" and path not in ignored and path.is_file():
+            if path.suffix != ".pyc" and name != ".git" and path not in left_out and path.is_file():
                 yield path
 
 
-def _git_ignored(root: Path) -> set[Path]:
-    """Files and folders that .gitignore names; none where git or a repository is missing."""
-    command = [*gitstate.GIT, "ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z"]
+def _ignored_by_recipes(folder: Path) -> set[Path]:
+    """Where git refuses the checkout (it is somebody else's, shared by many), what a recipe lists travels all the same,
+    without files of credentials."""
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, check=False)
-    except FileNotFoundError:
-        return set()
-    return {root / name.rstrip("/") for name in done.stdout.decode(errors="surrogateescape").split("\0") if name}
+        return ignored.below(folder)
+    except ConfigError:
+        return {path for path in folder.rglob("*") if ignored.holds_credentials(path.name)}
 
 
 def _refuse_too_much(found: dict[str, Path], committed: dict[str, tuple[Path, Committed]]) -> None:

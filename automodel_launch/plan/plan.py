@@ -30,6 +30,7 @@ class Plan:
         unset: names in `env` and `secrets` that the submitter's shell lacks.
         image: the container image, in the form that its runtime takes; None where there is none.
         artifacts: key of `run` (data) -> the manifest that it stands for.
+        data: what it trains on: `named` and `caches` for the node agent, `allow`, and what data_identity.look() found.
         mounts: what the job's container sees of the machine around it.
         agent: the node agent's agent.json.
         texts: the files of the job's directory that the launcher writes, beside those in `files` that it copies.
@@ -58,6 +59,7 @@ class Plan:
     unset: tuple[str, ...]
     files: tuple[PlannedFile, ...]
     artifacts: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     agent: dict[str, Any] = field(default_factory=dict)
     texts: dict[str, Any] = field(default_factory=dict)
@@ -131,6 +133,7 @@ class Plan:
             "provenance": self.provenance,
             "kept_for_the_job": list(self.deferred),
             "artifacts": {key: artifacts.name_of(manifest) for key, manifest in self.artifacts.items()},
+            "data": {"identity": self.data.get("digest"), "files": len(self.data.get("rows", ()))},
             "files": [{"path": f.path, "bytes": f.bytes, "sha256": f.sha256} for f in self.files]
             + [_described(path, text) for path, text in self.texts.items()],
             "env": sorted({*self.agent["env"], *self.profile.env, *self.profile.secrets}),

@@ -18,12 +18,16 @@ from automodel_launch.workspace import Workspace
 
 # The reference expression of PEP 723 (packaging.python.org, "Inline script metadata"), for the type `script`.
 _BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+_BEGINS = re.compile(r"(?m)^# /// script\s*$")
 _TABLES = {
     "": {"schema", "name", "docs", "backend", "image", "commands", "code", "run", "config", "resources"},
     "run": {"launch"},
     "config": {"dir", "default", "optional"},
     "resources": {"nodes", "gpus_per_node", "nproc_per_node"},
 }
+
+
+_EXAMPLE = 'at its head: `# /// script`, `# [tool.runspec]`, `# name = "mine"`, `# ///`; or see recipes/pretrain.py'
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ def find(workspace: Workspace, wanted: str, also: Iterable[str] = ()) -> Recipe:
     if wanted.endswith(".py") or "/" in wanted:
         path = Path(wanted).expanduser().resolve()
         if not path.is_file():
-            raise RecipeError(f"{path}: no such recipe script.")
+            what = "is a directory" if path.is_dir() else "no such recipe script"
+            raise RecipeError(f"{path}: {what}.", "the path of a .py file with a metadata block")
         return _read(path, workspace)
     known = _by_name(_readable(workspace, wanted))
     if wanted not in known:
@@ -102,6 +107,11 @@ def _block(path: Path) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from error
     match = _BLOCK.search(text)
+    if match is None and _BEGINS.search(text):
+        raise RecipeError(
+            f"{path}: the metadata block is incomplete.",
+            "after `# /// script` each line begins with `#`, also an empty one, up to a line `# ///`",
+        )
     if match is None:
         return None
     lines = match.group("content").splitlines()
@@ -113,7 +123,7 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
 
     block = _block(path)
     if block is None:
-        raise RecipeError(f"{path}: has no metadata block.", "begin it with `# /// script`; see recipes/pretrain.py")
+        raise RecipeError(f"{path}: has no metadata block, so it is not a recipe.", _EXAMPLE)
     try:
         metadata = tomli.loads(block)
     except tomli.TOMLDecodeError as error:

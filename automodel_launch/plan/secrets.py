@@ -8,12 +8,72 @@ owner can read, which the node agent sources and removes.
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from automodel_launch.errors import ClusterError, ProfileError
+from automodel_launch.config import dotted
+from automodel_launch.errors import ClusterError, ConfigError, ProfileError
 from automodel_launch.profile.secret_names import check_name, is_secret
 from automodel_launch.remote.filesystem import FileSystem, RemoteFileSystem
+from automodel_launch.secret_rules import URL_PASSWORD, secret_values
+
+_ASSIGNED = re.compile(r"""\b([A-Za-z_]\w*)=("[^"]*"|'[^']*'|[^\s;&|,]*)""")
+_REFERS = ("$", "`", "<", "{", "*")  # to a variable or a command's output, or stands for what a reader puts there
+
+
+def refuse_in_profile(profile: Mapping[str, Any], sources: Mapping[str, str], name: str) -> None:
+    """Refuse a profile in which a secret is written down: it would stand in the plan and in the job's files.
+
+    Raises:
+        ProfileError: a variable that says that it is a secret is set, or a URL holds a password; which, not what.
+    """
+    for key, value in dotted.leaves(profile):
+        found = _secret_in(key, value)
+        if found is None:
+            continue
+        what, variable = found
+        place = sources.get(key) or sources.get(key.partition(".")[0], name)
+        raise ProfileError(
+            f"{key} ({place}): {what} does not belong there; it would stand in the plan and in the job's files.",
+            f'export {variable}=..., and secrets = ["{variable}"] in the profile',
+        )
+
+
+def refuse_in_config(config: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """Refuse a config with a password in a URL; `where` tells where a key was set.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for key, value in dotted.leaves(config):
+        if _password_in(value):
+            name = re.split(r"\.\d+(?:\.|$)", key)[0]  # an entry of a list stands where the list does
+            place = URL_PASSWORD.sub(r"\1:***@", where(name))  # which quotes an override
+            raise ConfigError(
+                f"{key} ({place}): a password in a URL does not belong there; it would stand in the job's files.",
+                'write ${oc.env:NAME} in its place, export NAME=..., and secrets = ["NAME"] in the profile',
+            )
+
+
+def _secret_in(key: str, value: object) -> tuple[str, str] | None:
+    """In words, what of a secret stands in a profile's value, and the variable that it would be in."""
+    table, _, name = key.partition(".")
+    if table == "env_vars" and is_secret(name):
+        return "a secret's value", name
+    if _password_in(value):
+        return "a password in a URL", name if table == "env_vars" else "NAME"
+    for variable, text in _ASSIGNED.findall(value) if isinstance(value, str) else ():
+        literal = text.strip("\"'")
+        if is_secret(variable) and not literal.startswith(_REFERS) and secret_values({variable: literal}):
+            return f"a secret's value ({variable}=...)", variable
+    return None
+
+
+def _password_in(value: object) -> bool:
+    found = URL_PASSWORD.search(value) if isinstance(value, str) else None
+    return found is not None and not found[2].startswith(_REFERS)
 
 
 def forwarded(names: Iterable[str], environ: Mapping[str, str], key: str) -> dict[str, str]:
@@ -32,6 +92,11 @@ def forwarded(names: Iterable[str], environ: Mapping[str, str], key: str) -> dic
             )
         if name in environ:
             values[name] = _text(name, environ[name], key)
+        if _password_in(environ.get(name)):
+            raise ProfileError(
+                f"{key} names {name}, a URL with a password in it: it would stand in the plan and in the job's files.",
+                f'secrets = ["{name}"] in the profile, instead',
+            )
     return values
 
 
@@ -39,7 +104,7 @@ def _text(name: str, value: str, key: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ProfileError(f"{key}: the value of {name} in this shell is not UTF-8.", f"export {name} anew") from None
+        raise ProfileError(f"{key}: the value of {name} in this shell is not UTF-8.", f"export {name} again") from None
     return value
 
 

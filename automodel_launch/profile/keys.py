@@ -5,5 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 SECTION_NAMES = ("wandb", "artifacts", "cache", "cli")
+STALL = r"^(auto|off|[1-9][0-9]*[smh])$"  # patterns of values
+PYTHON = r"^[A-Za-z0-9_./+@=-]+$"
 SYNONYMS = {"ntasks_per_node": "nproc_per_node", "container": "container_image"}
 BUILT_IN: dict[str, dict[str, Any]] = {"local": {"executor": "local", "nodes": 1, "nproc_per_node": "auto"}}

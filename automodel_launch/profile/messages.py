@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from automodel_launch.errors import ProfileError
+from automodel_launch.profile.keys import PYTHON, STALL
 from automodel_launch.suggest import did_you_mean, nearest
 
 _STRING, _STRINGS, _INTEGER = "a string", "a list of strings", "an integer"
@@ -51,6 +52,12 @@ def _example(key: str, value: Any, kinds: list[str]) -> str | None:
     return None
 
 
+_PATTERNS = {
+    STALL: 'a time such as "90s", "15m" or "1h", or "off"',
+    PYTHON: "a path or name of letters, digits and _ . / @ + = -",
+}
+
+
 def _expected(error: ErrorDetails) -> str:
     context = error.get("ctx", {})
     names = {
@@ -61,9 +68,10 @@ def _expected(error: ErrorDetails) -> str:
         "dict_type": "a table",
         "float_type": "a number",
         "string_too_short": "a string that is not empty",
+        "greater_than": f"a number above {context.get('gt')}",
         "greater_than_equal": f"a number of at least {context.get('ge')}",
         "less_than_equal": f"a number of at most {context.get('le')}",
-        "string_pattern_mismatch": 'a time such as "90s", "15m" or "1h", or "off"',
+        "string_pattern_mismatch": _PATTERNS.get(str(context.get("pattern")), str(error["msg"])),
         "literal_error": str(context.get("expected")),
     }
     return names.get(error["type"], error["msg"])

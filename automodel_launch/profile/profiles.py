@@ -11,6 +11,8 @@ from automodel_launch.errors import ProfileError
 from automodel_launch.profile.keys import BUILT_IN, SECTION_NAMES, SYNONYMS
 from automodel_launch.suggest import did_you_mean
 
+_LONGEST_NAME = 100
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -119,6 +121,7 @@ def _checked(path: Path, document: dict[str, Any]) -> EnvFile:
     sections, profiles = {}, {}
     parents = {other.get("extends") for other in document.values() if isinstance(other.get("extends"), str)}
     for name, table in document.items():
+        _check_name(path, name)
         if name in SECTION_NAMES:
             sections[name] = validation.check_section(name, table, f"{path} [{name}]")
         else:
@@ -127,6 +130,15 @@ def _checked(path: Path, document: dict[str, Any]) -> EnvFile:
             validation.check_table(table, f"{path} [{name}]")
             profiles[name] = table
     return EnvFile(path, profiles, sections)
+
+
+def _check_name(path: Path, name: str) -> None:
+    """NeMo-Run's files of a profile lie in a folder of its name."""
+    if name in (".", "..") or "/" in name or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+        raise ProfileError(
+            f"{path} [{name!r}]: a profile's name is a folder's, too: no '/', no '..', no control characters, and"
+            f" {_LONGEST_NAME} bytes at most."
+        )
 
 
 def _no_profile(path: Path, name: str, table: Mapping[str, Any]) -> ProfileError:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from automodel_launch.profile.keys import SYNONYMS
+from automodel_launch.profile.keys import PYTHON, STALL, SYNONYMS
 
 Executor = Literal["local", "slurm", "docker"]
 
@@ -26,6 +26,7 @@ SlurmOrDocker = Annotated[T, Effect(frozenset({"slurm", "docker"}))]
 
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[int, Field(ge=0)]
+Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 String = Annotated[str, Field(min_length=1)]
 Names = tuple[String, ...]
 
@@ -49,6 +50,7 @@ class Profile(Closed):
 
     # in the job
     python: String | None = None
+    agent_python: SlurmOrDocker[Annotated[str, Field(pattern=PYTHON)] | None] = None
     setup_lines: str | tuple[str, ...] = ()
     startup_commands: Names = ()
     env_vars: dict[str, str] = {}
@@ -57,13 +59,14 @@ class Profile(Closed):
     launcher: Literal["torchrun", "ft"] = "torchrun"
     rdzv_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     stop_grace: Count = 120
-    stall: Annotated[str, Field(pattern=r"^(off|[1-9][0-9]*[smh])$")] | None = None
+    stall: Annotated[str, Field(pattern=STALL)] | None = None
 
     # further attempts
     chain: Slurm[Count | None] = None
     until: Slurm[Literal["done"] | None] = None
     max_failures: Slurm[Count] = 3
     max_nan_steps: Count | None = None
+    max_gpu_hours: Slurm[Hours | None] = None
 
     # what travels, and where to
     code: Names = ()

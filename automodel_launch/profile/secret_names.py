@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 
 from automodel_launch.errors import ProfileError
+from automodel_launch.secret_rules import is_secret_name as is_secret
 
-_SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)(_|$)", re.I)
+__all__ = ["check_name", "is_secret"]  # the rule for secrets' names is the contract's: the node agent has it, too
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def is_secret(name: str) -> bool:
-    """The name of a variable whose value must not be shown: HF_TOKEN, WANDB_API_KEY; not TOKENIZERS_PARALLELISM."""
-    return bool(_SECRET.search(name))
 
 
 def check_name(name: str, key: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import socket
 import stat
 import subprocess
 import tempfile
@@ -155,18 +156,18 @@ class SshShell(_Runner):
 
     def _connect(self) -> None:
         """Make the master connection where there is none: calls of several threads at once would each make one."""
-        socket = Path(_control_path(self))
+        master = Path(_control_path(self))
         with _connecting:
-            if socket.exists():
+            if master.exists():
                 return
-            failed = _failed.get(str(socket))
+            failed = _failed.get(str(master))
             if failed and time.monotonic() - failed[0] < REMEMBER_S:
                 raise failed[1]
             try:
                 code, _, err = self._start(self.command("true"), b"", GIVE_UP_S)
                 self._check(code, err.decode(errors="replace"))
             except ClusterError as error:
-                _failed[str(socket)] = (time.monotonic(), error)
+                _failed[str(master)] = (time.monotonic(), error)
                 raise
 
     def _check(self, code: int, err: str) -> None:
@@ -205,23 +206,45 @@ _SSH_FIXES = (
 
 
 def _control_path(shell: SshShell) -> str:
-    """A short path of this user's own: a socket's path has a limit of about 100 characters."""
-    name = hashlib.sha256(f"{shell.user}@{shell.host} {shell.identity} {os.environ.get('HOME')}".encode()).hexdigest()
-    paths = [str(Path(base, f"automodel-launch-{os.getuid()}", name[:16])) for base in _bases()]
-    path = next((path for path in paths if len(path) <= _SOCKET_PATH), paths[-1])
-    folder = Path(path).parent
+    """A short path in a private folder: a socket's path has a limit of about 100 characters.
+
+    Where another user has taken the folder's name, or no socket can be there, the next base is tried.
+
+    Raises:
+        ClusterError: there is no such folder.
+    """
+    who = f"{shell.user}@{shell.host} {shell.identity} {os.environ.get('HOME')}"
+    found: list[str] = []
+    for base, shared in _bases():
+        # a home may be that of many machines: a socket belongs to one
+        key = f"{who} {socket.gethostname()}" if shared else who
+        name = hashlib.sha256(key.encode()).hexdigest()[:16]
+        folder = Path(base, f"automodel-launch-{os.getuid()}" if not shared else ".automodel-launch")
+        problem = f"{folder}: too long for a socket" if len(str(folder / name)) > _SOCKET_PATH else _unusable(folder)
+        if problem is None:
+            return str(folder / name)
+        found.append(problem)
+    raise ClusterError(
+        f"no private folder for the sockets of ssh: {'; '.join(dict.fromkeys(found))}.",
+        "export XDG_RUNTIME_DIR=DIR, a short path that only you can read (mkdir -m 700 DIR)",
+    )
+
+
+def _unusable(folder: Path) -> str | None:
+    """Why the folder cannot hold sockets of this user's own; it is made where it is missing."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
     except OSError as error:
-        raise ClusterError(f"{folder} cannot be made: {error.strerror}.", "it holds the sockets of ssh") from error
+        return f"{folder}: {error.strerror}"
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise ClusterError(f"{folder} is not a private folder of this user.", f"remove it: rm -r {folder}")
-    return path
+        return f"{folder} is not a private folder of this user"
+    return None
 
 
-def _bases() -> list[str]:
-    """A folder of the login session goes away with it and belongs to this machine; a home may be shared by many."""
+def _bases() -> list[tuple[str, bool]]:
+    """Folders, and whether other machines may share them. That of the login session goes away with it."""
     session = os.environ.get("XDG_RUNTIME_DIR")
     usable = session and os.access(session, os.W_OK | os.X_OK)
-    return [*([session] if session and usable else []), tempfile.gettempdir(), "/tmp"]
+    here = [*([session] if session and usable else []), tempfile.gettempdir(), "/tmp"]
+    return [*((base, False) for base in here), (os.path.expanduser("~"), True)]  # noqa: PTH111 (Path.home may raise)

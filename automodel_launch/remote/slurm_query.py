@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from automodel_launch import contract
 
@@ -21,6 +21,9 @@ class Answer:
     """What Slurm said of a job. `state` is None where it does not know the job, `asked` False where it did not answer.
 
     `reason` is Slurm's own word for waiting, `start` its estimate (a time, or None), `code` the batch script's.
+    `stale`: sacct alone says so while slurmctld does not answer: what still runs there may have ended. `following`: it
+    is said of a job that was queued for a further attempt of a chain, and that has not begun it, while the one before
+    it has ended; `dropped`: such a job was taken out of the queue.
     """
 
     asked: bool
@@ -30,15 +33,19 @@ class Answer:
     nodes: str | None = None
     code: int | None = None
     signal: int | None = None
+    stale: bool = False
+    following: bool = False
+    dropped: bool = False
 
 
 def current(slurm_id: str, job_dir: str) -> str:
-    """Bash lines that set `id`, the Slurm job that runs or ran last for our job, and `next`, the one that waits for
-    its end or "-": from JOB_DIR/chain (recipes/node_agent_lib/chain.py), else the one that was submitted."""
+    """Bash lines that set `id`, the Slurm job that runs or ran last for our job, and `next` and `spare`, those that
+    wait for its end or "-": from JOB_DIR/chain (recipes/node_agent_lib/chain.py), else the one that was submitted,
+    which `submitted` stays."""
     chain = shlex.quote(f"{job_dir}/{contract.CHAIN}")
     return f"""
-id={shlex.quote(slurm_id)} next=-
-read -r first second _ 2>/dev/null < {chain} && [ -n "$second" ] && id=$first next=$second
+id={shlex.quote(slurm_id)} next=- spare=- submitted={shlex.quote(slurm_id)}
+read -r first second _ third 2>/dev/null < {chain} && [ -n "$second" ] && id=$first next=$second spare=${{third:--}}
 """
 
 
@@ -46,9 +53,10 @@ def query(slurm_id: str, job_dir: str) -> str:
     """Bash lines that print what `parse` reads, a line a fact. Later sources are asked only where earlier ones fail.
 
     A controller that squeue could not reach is not asked again by scontrol: that would only wait for as long again.
-    Where a job of a chain has ended, the next one is asked for too, behind a line `next`.
+    Where a job of a chain has ended, the next one is asked for too, behind a line `next`, and then the spare one.
     """
-    sacct = 'sacct -n -X -P -D -j "$1" -o State,ExitCode,NodeList,JobName'
+    logs = shlex.quote(f"{job_dir}/{contract.LOGS}")
+    sacct = 'sacct -n -X -P -D -j "$1" -o State,ExitCode,NodeList,Comment,JobName'
     return f"""{current(slurm_id, job_dir)}
 err=$(mktemp)
 say() {{ # SOURCE CODE OUTPUT
@@ -62,7 +70,7 @@ ask() {{ # SOURCE COMMAND...
 }}
 look() {{ # SLURM_ID
   ended=yes
-  ask squeue squeue -h -j "$1" -o '%T|%r|%S|%N|%j'
+  ask squeue squeue -h -j "$1" -o '%T|%r|%S|%N|%k|%j'
   case "$code:$out" in
     0:*'|'*) ended= ;;
     124:* | *'Unable to contact'* | *'timed out'*) ask sacct {sacct} ;;
@@ -73,46 +81,68 @@ look() {{ # SLURM_ID
   esac
 }}
 look "$id"
-if [ -n "$ended" ] && [ "$next" != - ]; then
+over=$ended
+for following in "$next" "$spare"; do
+  [ -n "$ended" ] && [ "$following" != - ] || continue
   echo next
-  look "$next"
-  [ -n "$ended" ] || id=$next
-  ended=yes
-fi
+  look "$following"
+  [ -n "$ended" ] && ! ls {logs}/sbatch_*_"$following".out >/dev/null 2>&1 || id=$following
+done
+ended=$over
 rm -f "$err"
 """
 
 
-def parse(text: str, name: str | None = None) -> Answer:
-    """Read the output of `query`. A job of another `name` is another job: another cluster's, or an id used again.
+def parse(text: str, job: Job | None = None) -> Answer:
+    """Read the output of `query`. What is said of a job that is not this one counts for nothing.
 
-    The next job of a chain counts as soon as it is more than taken out of the queue.
+    The next job of a chain counts where the one before it has ended, as soon as it is more than taken out of the queue.
     """
-    first, _, second = text.partition("\nnext\n")
-    answer = _parse(first, name)
-    if not second:
+    first, *more = text.split("\nnext\n")
+    answer = _parse(first, job)
+    if answer.state in contract.SLURM_ACTIVE:
         return answer
-    following = _parse(second, name)
-    if not following.asked or (following.state is not None and following.state != "CANCELLED"):
-        return following
+    for part in more:
+        following = _parse(part, job)
+        if not following.asked:
+            return replace(following, following=True)
+        if following.state == "CANCELLED":
+            answer = replace(answer, dropped=True)
+        elif following.state is not None:
+            answer = replace(following, following=True)
     return answer
 
 
-def _parse(text: str, name: str | None) -> Answer:
+def _parse(text: str, job: Job | None) -> Answer:
     said = [_Line(*line.split(" ", 2)) for line in text.splitlines() if line.count(" ") >= 2]
     said = [line for line in said if line.source in _READERS]
     facts = [(line.source, *found) for line in said if line.code == "0" and (found := _READERS[line.source](line.text))]
-    ours = [(source, answer) for source, answer, called in facts if name in (None, called)]
+    ours = [(source, answer) for source, answer, called in facts if job is None or job.is_meant(called)]
     now = next((answer for source, answer in ours if source != "sacct"), None)
     if now:
         return now
     lines = [line for line in said if line.source != "sacct"]
     gone = any(_UNKNOWN_JOB.search(line.text) for line in lines) or len(facts) > len(ours)
-    listed = [line for line in lines if line.source == "squeue" and line.code == "0"]
+    known = gone or any(line.source == "squeue" and line.code == "0" for line in lines)
     past = ours[-1][1] if ours else None  # a requeued job has a line for each attempt
-    if past and _is_final(past.state or "", gone or bool(listed)):
-        return past
+    if past and _is_final(past.state or "", known):
+        return replace(past, stale=not known)
     return Answer(asked=gone)
+
+
+@dataclass(frozen=True)
+class Job:
+    """How Slurm calls a job of ours. A person may change either; ids are used again, and each cluster has its own."""
+
+    name: str
+    comment: str  # its directory
+
+    def is_meant(self, called: Job) -> bool:
+        """Whether Slurm's words are about this job: by its comment, else by its name where no other directory is named.
+
+        sacct has the comments of few clusters.
+        """
+        return called.comment == self.comment or (called.name == self.name and not called.comment.startswith("/"))
 
 
 @dataclass(frozen=True)
@@ -132,30 +162,30 @@ def _is_final(state: str, gone: bool) -> bool:
     )
 
 
-def _squeue(said: str) -> tuple[Answer, str] | None:
-    match = re.fullmatch(r"([A-Z_]+)\|([^|]*)\|([^|]*)\|([^|]*)\|(.*)", said)
+def _squeue(said: str) -> tuple[Answer, Job] | None:
+    match = re.fullmatch(r"([A-Z_]+)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|(.*)", said)
     if not match:
         return None
-    state, reason, start, nodes, name = match.groups()
-    return Answer(True, state, _known(reason), _time(start), nodes or None), name
+    state, reason, start, nodes, comment, name = match.groups()
+    return Answer(True, state, _known(reason), _time(start), nodes or None), Job(name, _known(comment) or "")
 
 
-def _scontrol(said: str) -> tuple[Answer, str] | None:
+def _scontrol(said: str) -> tuple[Answer, Job] | None:
     fields = dict(reversed(re.findall(r"(?:^|\s)([A-Za-z]+)=(\S*)", said)))  # a key's first value
     if "JobState" not in fields:
         return None
     code, signal = _exit(fields.get("ExitCode", ""))
     start, nodes = _time(fields.get("StartTime", "")), _known(fields.get("NodeList", ""))
     answer = Answer(True, fields["JobState"], _known(fields.get("Reason", "")), start, nodes, code, signal)
-    return answer, fields.get("JobName", "")
+    return answer, Job(fields.get("JobName", ""), _known(fields.get("Comment", "")) or "")
 
 
-def _sacct(said: str) -> tuple[Answer, str] | None:
-    match = re.fullmatch(r"([A-Z_]+)( by \w+)?\+?\|([^|]*)\|([^|]*)\|(.*)", said)
+def _sacct(said: str) -> tuple[Answer, Job] | None:
+    match = re.fullmatch(r"([A-Z_]+)( by \w+)?\+?\|([^|]*)\|([^|]*)\|([^|]*)\|(.*)", said)
     if not match:
         return None
     code, signal = _exit(match[3])
-    return Answer(True, match[1], None, None, _known(match[4]), code, signal), match[5]
+    return Answer(True, match[1], None, None, _known(match[4]), code, signal), Job(match[6], match[5])
 
 
 _READERS = {"squeue": _squeue, "scontrol": _scontrol, "sacct": _sacct}

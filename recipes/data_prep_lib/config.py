@@ -51,6 +51,7 @@ class Config:
     add_bos: bool = False
     add_eos: bool = True
     sample: int | None = None
+    publish: bool = False
     max_tokens: int | None = None
     max_doc_tokens: int | None = None
     min_doc_chars: int = 1
@@ -60,6 +61,11 @@ class Config:
     wandb: Mapping[str, str] | None = None
     ranks: int | None = None
     engine: str = "auto"
+
+    @property
+    def publishes(self) -> bool:
+        """A complete output becomes the one that `latest`, blend.json and the artifact name; a sample when asked to."""
+        return self.sample is None or self.publish
 
 
 def _name(key: str, value: Any) -> str:
@@ -155,6 +161,7 @@ KEYS: dict[str, schema.Check] = {
     "add_eos": schema.boolean,
     "splits": _splits,
     "sample": schema.optional(schema.count),
+    "publish": schema.optional(schema.boolean),
     "max_tokens": schema.optional(schema.amount),
     "max_doc_tokens": schema.optional(schema.count),
     "min_doc_chars": schema.optional(schema.count),
@@ -191,6 +198,7 @@ def load_config(path: Path) -> Config:
     values["datasets"] = values.get("datasets") or blend
     formats.settle(values, [(dataset.name, dataset.weight) for dataset in values["datasets"]])
     values.setdefault("splits", {"train": 0.98, "valid": 0.01, "test": 0.01})
+    values["publish"] = bool(values.get("publish"))
     values["min_doc_chars"] = values.get("min_doc_chars") or 1
     values["workers"] = values.get("workers") or len(os.sched_getaffinity(0))
     return Config(**values)

@@ -33,6 +33,7 @@ def describe(
             **{key: getattr(config, key) for key in _OPTIONS},
             **({"ranks": config.ranks} if config.format == "nanogpt" else {}),
             "splits": dict(config.splits),
+            **_order(config),
         },
         "datasets": {
             source.dataset.name: {
@@ -44,6 +45,14 @@ def describe(
             for source in sources
         },
     }
+
+
+def _order(config: Config) -> dict[str, Any]:
+    """Weights and order of the datasets, where the shards themselves depend on them."""
+    shared_out, mixed = config.max_tokens is not None, config.format == "nanogpt"
+    if len(config.datasets) == 1 or not (shared_out or mixed):
+        return {}
+    return {"order": [[d.name, d.weight] if shared_out else d.name for d in config.datasets]}
 
 
 def claim(layout: Layout, identity: dict[str, Any]) -> None:

@@ -40,16 +40,12 @@ class Job:
     @cached_property
     def layout(self) -> Layout:
         in_parts = SPLITS if self.is_nanogpt else HELD_OUT
-        return latest.layout_of(self.config.output_dir, fingerprint(self.identity), in_parts)
+        sample = self.config.sample is not None
+        return latest.layout_of(self.config.output_dir, fingerprint(self.identity), in_parts, sample)
 
     @property
     def is_nanogpt(self) -> bool:
         return self.config.format == "nanogpt"
-
-    @property
-    def product(self) -> Path:
-        """What a training config names: MegatronPretraining's `paths`, NanogptDataset's `file_pattern`."""
-        return self.layout.root / "train" / "*.bin" if self.is_nanogpt else self.layout.blend
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -84,13 +80,15 @@ def plan(config: Config) -> Job:
     return Job(config, files, sources, shards)
 
 
-def execute(job: Job, node: Node) -> bool:
+def execute(job: Job, node: Node) -> Path | None:
     """Bring output_dir to its finished state, together with the other nodes; does nothing where it is.
 
-    False where other nodes still have shards to make: the last of them finishes.
+    What a training config names: MegatronPretraining's `paths`, NanogptDataset's `file_pattern`; None where other nodes
+    still have shards to make: the last of them finishes.
     """
     layout = job.layout
-    latest.check(job.config.output_dir)
+    if job.config.publishes:
+        latest.check(job.config.output_dir)
     with nodes.locked(layout, node, say):
         identity.claim(layout, job.identity)
         mine = node.share(job.shards)
@@ -106,31 +104,39 @@ def execute(job: Job, node: Node) -> bool:
             with nodes.one_at_a_time(layout, node):
                 done, todo, unjoined = _state(job) if todo or not node.alone else (done, todo, unjoined)
                 if not todo:
-                    _complete(job, facts, done, unjoined)
-                    return True
+                    return _complete(job, facts, done, unjoined)
             if any(shard.name in mine for shard, _ in todo):
                 raise DataPrepError(f"{layout.root}: shards were damaged after they were made\n  run the command again")
             if node.rank:
                 say(f"this node's share is done; {len(todo)} shards are left to other nodes")
-                return False
+                return None
             time.sleep(1)
 
 
-def _complete(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: list[str]) -> None:
-    layout = job.layout
-    if not unjoined and layout.record.exists() and read_json(layout.blend) == _blend(job, done):
+def _complete(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: list[str]) -> Path:
+    shards, blend = job.layout, _blend(job, done)
+    layout = latest.with_blend(shards, blend)
+    if not unjoined and layout.record.exists() and read_json(layout.blend) == blend:
         say(f"nothing to do: {layout.root} holds all {len(job.shards)} shards of this tokenizer and input")
     else:
-        _finish(job, facts, done, unjoined)
-    _point(layout)
-    if job.config.artifact:
-        _publish(job, job.config.artifact, done)
+        _finish(job, layout, facts, done, unjoined)
+    if layout != shards:
+        say(f"{layout.root} has a blend.json of these weights; its shards are those in {shards.root}")
+    if job.config.publishes:
+        _point(layout)
+        if job.config.artifact:
+            _publish(job, layout, job.config.artifact, done)
+    else:
+        say(
+            f"a sample, in {layout.root}: latest, blend.json and artifacts stay what they were; publish=true moves them"
+        )
+    return layout.root / "train" / "*.bin" if job.is_nanogpt else layout.blend
 
 
-def _publish(job: Job, artifact: Artifact, done: dict[str, Any]) -> None:
+def _publish(job: Job, layout: Layout, artifact: Artifact, done: dict[str, Any]) -> None:
     from data_prep_lib.artifact import log_to_wandb, publish
 
-    version, new = publish(artifact, job.layout, job.identity, _inputs(job, done))
+    version, new = publish(artifact, layout, job.identity, _inputs(job, done))
     if new:
         say(f"artifact {artifact.name}:{version.name} (run.data: {artifact.name}:latest in a pretraining config)")
         if job.config.wandb:
@@ -192,10 +198,11 @@ def _blend(job: Job, done: dict[str, Any]) -> dict[str, list[str]] | None:
     return make_blend(job.layout, {d.name: d.weight for d in job.config.datasets}, job.shards, done)
 
 
-def _finish(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: list[str]) -> None:
+def _finish(job: Job, layout: Layout, facts: dict[str, Any], done: dict[str, Any], unjoined: list[str]) -> None:
+    """`layout`: where blend.json and record.json belong."""
     from data_prep_lib import report  # late, as numpy and tokenizers are: a run with nothing to do needs none of them
 
-    config, layout = job.config, job.layout
+    config = job.config
     vocab = job.vocab
     counts = report.count(job.shards, done)
     if not any(splits["train"]["tokens"] for splits in counts.values()):
@@ -203,10 +210,10 @@ def _finish(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: lis
     facts |= {key: sum(r[key] for r in done.values()) for key in ("skipped", "short")}
     facts["skipped_rows"] = [row for shard in job.shards for row in done[shard.name]["skipped_rows"]]
     facts |= _join(job, vocab.dtype, unjoined)
-    held_out.remove_parts(layout, job.shards)  # before the record, which says that nothing is left to do
+    held_out.remove_parts(job.layout, job.shards)  # before the record, which says that nothing is left to do
     if blend := _blend(job, done):
         write_json(layout.blend, blend)
-    facts["engine"] = read_json(layout.engine)
+    facts["engine"] = read_json(job.layout.engine)
     write_json(layout.record, report.make_record(config, job.files, vocab, job.sources, counts, **facts))
     say(report.table(counts))
     _say_left_out(facts)

@@ -3,6 +3,9 @@
 latest      -> HASH              which of the outputs below output_dir the last complete run made or found complete
 blend.json  -> latest/blend.json  what a pretraining config names
 
+What lies in HASH/ is never changed once it is complete. A run with other weights writes its blend.json, of the same
+shards, into HASH-BLEND/; the output of a sample lies in sample-HASH/, and has neither name unless that is asked for.
+
 Both are relative, so output_dir can be moved or mounted elsewhere; but the prefixes inside blend.json are absolute and
 hold the hash: AutoModel's index cache goes by them, and so never takes the index of other data.
 """
@@ -11,19 +14,31 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from data_prep_lib.errors import InputError
+from data_prep_lib.hashes import fingerprint
 from data_prep_lib.layout import Layout
+from data_prep_lib.safe_files import read_json
 
 _HASH_DIGITS = 8
 _NAMES = {"latest": "{name}", "blend.json": "latest/blend.json"}
 
 
-def layout_of(output_dir: Path, fingerprint: str, in_parts: tuple[str, ...]) -> Layout:
+def layout_of(output_dir: Path, identity: str, in_parts: tuple[str, ...], sample: bool = False) -> Layout:
     """Where the output with this identity lies."""
-    return Layout(output_dir / fingerprint[:_HASH_DIGITS], in_parts)
+    return Layout(output_dir / f"{'sample-' if sample else ''}{identity[:_HASH_DIGITS]}", in_parts)
+
+
+def with_blend(layout: Layout, blend: Mapping[str, Any] | None) -> Layout:
+    """Where this blend of the output's shards belongs: beside them, unless another one stands there already."""
+    if blend is None or not layout.record.exists() or read_json(layout.blend) in (None, blend):
+        return layout
+    return replace(layout, root=layout.root.with_name(f"{layout.root.name}-{fingerprint(blend)[:_HASH_DIGITS]}"))
 
 
 def check(output_dir: Path) -> None:
@@ -52,9 +67,10 @@ def point(layout: Layout) -> bool:
 
 
 def others(layout: Layout) -> list[str]:
-    """Names of the other outputs below the same output_dir."""
+    """Names of the other outputs below the same output_dir, without the one whose shards this one's blend names."""
     found = (p.parent for p in layout.root.parent.glob("*/.data_prep"))
-    return sorted(p.name for p in found if p != layout.root and not p.is_symlink())
+    mine = (layout.root.name, layout.root.name.rpartition("-")[0])
+    return sorted(p.name for p in found if p.name not in mine and not p.is_symlink())
 
 
 def replace_link(link: Path, target: str) -> None:

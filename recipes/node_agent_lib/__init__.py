@@ -15,8 +15,9 @@ run, one process a node
     metrics.py       rank 0's log -> metrics.jsonl
     peers.py         how nodes learn that another one has failed
     stops.py         stop files: cancel, pause
-    limits.py        the time limit: when to save
+    limits.py        the end of the attempt's time: when to save
     lock.py          one job at a time for a run
+    data.py          what a run trains on never changes under it
 
 the training processes
     training.py      start, watch, stop, kill
@@ -24,14 +25,18 @@ the training processes
     nodes.py         which node this is, and which one is the head
     worker.py        what torchrun starts as each rank: watcher.py is its parent, script_run.py the rank itself
     rank_files.py    the private directory through which agent and workers talk
+    phases.py        what the ranks say that they are at, before the first step and between others
     stall.py         is the training hung? hang.py is what a node does about it, stacks.py where every rank is
+    auto_stall.py    the same where nobody has said after how many seconds; activity.py: do the processes work?
 
 several attempts
     begin.py         `begin`: which attempt this is, and the next one queued
+    turn.py          may this Slurm job make the next attempt? times.py: how long may that run?
     finish.py        `finish`, and writing exit.json
     chain.py         a job of several attempts
     decision.py      will there be another attempt?
     history.py       the run's history.jsonl
+    budget.py        max_gpu_hours: what the attempts have used
     bad_nodes.py     nodes that have failed jobs
     disk_reserve.py  space for the job's own records on a full disk
     slurm.py         what is asked of Slurm for all that
@@ -40,6 +45,7 @@ records
     records.py       the JSON records and where they lie
     verdict.py       all nodes' records -> what happened to the job
     files.py         JSON files that are complete or absent
+    redaction.py     no value of a secret in any of them
     messages.py, error_line.py, log.py   one line about an end or an exception; the agent's own log
     procs.py         processes: liveness, descendants, prctl
 

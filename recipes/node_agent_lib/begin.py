@@ -1,27 +1,32 @@
 """`begin`: what the batch script does before its step. Prints shell lines for the script to evaluate.
 
-It closes the attempt before this one where nobody could (its node died), decides whether there is anything left to do,
-queues the next attempt, and tells the step which attempt it is and when its time is over. Where it fails the job still
-runs, as a single attempt.
+A Slurm job that finds its job over, or another one at it, ends at once and touches nothing. Else it closes the attempt
+before this one where nobody could (its node died), decides whether there is anything left to do, queues the next
+attempt, and tells the step which attempt it is and when its time is over. Where it fails the job still runs, as a
+single attempt.
 """
 
 from __future__ import annotations
 
 import os
 import traceback
+from dataclasses import replace
 
 import contract
 
-from . import bad_nodes, chain, disk_reserve, history, slurm, standing, stops
+from . import bad_nodes, chain, disk_reserve, history, slurm, standing, stops, times, turn
 from .backends import newest_checkpoint
 from .chain import Link, Order
 from .decision import Decision
-from .files import Json, when_full
+from .files import when_full
 from .finish import set_aside, settle
 from .log import complain
 from .nodes import expand
 from .records import read_nodes
 from .verdict import vanished
+
+_ALONE = "trap - EXIT"  # `finish` has nothing to write down
+_RESUME = "`launch.py resume` starts it again"
 
 
 def main(job_dir: str) -> int:
@@ -62,31 +67,58 @@ def _lines(job_dir: str) -> list[str]:
     if orders is None or not me:
         return []
     former = chain.read(job_dir)
-    if former is not None and former.now != me and former.next != me and slurm.runs(former.now):
-        complain(f"Slurm job {former.now} runs this job already: nothing to do here")
-        return ["trap - EXIT", "exit 0"]
     if former is not None:
-        code = _close(orders, former)
+        code = _not_again(orders, former, me)
         if code is not None:
-            disk_reserve.release(orders.job_dir)
-            chain.write(job_dir, Link(me, None, former.attempt))
-            return ["trap - EXIT", f"exit {code}"]
-    if stops.path_of(orders.job_dir, orders.run_dir):
+            return [_ALONE, f"exit {code}"]
+    elif stops.path_of(orders.job_dir, orders.run_dir):
         return [f"exit {contract.TERMINATED}"]
     return _start(orders, me, former)
 
 
-def _close(orders: Order, former: Link) -> int | None:
-    """See how the attempt before this one ended; the exit code where there shall be no other."""
+def _not_again(orders: Order, former: Link, me: str) -> int | None:
+    """The exit code with which this Slurm job ends at once; None where it makes the next attempt."""
+    other = turn.of_another(former, me)
+    if other:
+        complain(f"{other}: nothing to do here")
+        return 0
+    link = _successor(former, me, former.attempt)
+    end, resumed = turn.over(orders, former), turn.is_resumed(orders.job_dir, me, former)
+    if end is not None and not resumed:
+        complain(f"the job is over: {end.get('why') or end.get('state')}; {_RESUME}")
+        chain.stop(link, complain)
+        return turn.code_of(end)
+    code = None
+    if end is None:
+        code = _close(orders, former, turn.dropped(orders, former, me))
+        end = turn.over(orders, former) if code is not None and resumed else None
+    if end is not None:
+        code = _reopen(orders, former, end.get("error"), turn.code_of(end))
+    if code is not None:
+        disk_reserve.release(orders.job_dir)
+        chain.write(orders.job_dir, chain.stop(link, complain))
+    return code
+
+
+def _reopen(orders: Order, former: Link, error: str | None, code: int) -> int | None:
+    """A person has resumed a job that was over; the exit code where it cannot go on all the same."""
+    missing = disk_reserve.wait(orders.job_dir, orders.backend, orders.checkpoints, error)
+    stop = stops.path_of(orders.job_dir, orders.run_dir)
+    refused = missing or (f"somebody stopped it: {stop}" if stop else None) or times.spent(orders)
+    if refused:
+        complain(refused)
+        return code or 1
+    history.add(orders.run_dir, contract.HISTORY_RESUMED, orders.job_id, former.attempt)
+    set_aside(orders.job_dir)
+    return None
+
+
+def _close(orders: Order, former: Link, dropped: str | None) -> int | None:
+    """See how the attempt before this one ended; the exit code where there shall be no other.
+
+    `dropped` says that somebody has cancelled the Slurm job that was to make the next attempt.
+    """
     present = _written(orders, former)
-    if present is not None and present.get("goes_on") is False:  # it was over, so a person has resumed it
-        missing = disk_reserve.wait(orders.job_dir, orders.backend, orders.checkpoints, present.get("error"))
-        if missing:
-            complain(missing)
-            return int(present.get("code") or 1)
-        history.add(orders.run_dir, contract.HISTORY_RESUMED, orders.job_id, former.attempt)
-        set_aside(orders.job_dir)
-        return None
     nodes = read_nodes(orders.job_dir, former.attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)
     result = settle(orders.job_dir, nodes, nnodes, 1)
@@ -96,13 +128,14 @@ def _close(orders: Order, former: Link) -> int | None:
     end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True)
     lost = slurm.down([node.host for node in nodes]) if reason == contract.NODE_FAIL or vanished(nodes) else []
     bad_nodes.add(orders.job_root, lost, "Slurm lost it while a job ran there", orders.job_id)
-    decision = chain.judge(orders, end)
-    missing = None
+    decision, missing = chain.judge(orders, end), None
     if decision and decision.goes_on:
         missing = disk_reserve.wait(orders.job_dir, orders.backend, orders.checkpoints, end.error)
     if missing:
         decision = Decision(False, f"{missing}; free space, then `resume` it")
-    if present is None or reason is not None or missing:
+    elif decision and decision.goes_on and dropped:
+        end, decision = replace(end, state=contract.CANCELLED), Decision(False, dropped)
+    if not present or reason is not None or missing or dropped:
         chain.record(orders, end, former.now, result, decision, complain)
     if (decision is not None and not decision.goes_on) or stops.path_of(orders.job_dir, orders.run_dir):
         return int(result["code"]) if end.state != contract.COMPLETED else 0
@@ -110,28 +143,36 @@ def _close(orders: Order, former: Link) -> int | None:
     return None
 
 
-def _written(orders: Order, former: Link) -> Json | None:
-    """How the history says that the attempt ended."""
-    entries = [e for e in history.read(orders.run_dir) if e.get("job_id") == orders.job_id]
-    ends = [e for e in entries if e.get("event") == contract.HISTORY_ENDED and e["attempt"] == former.attempt]
-    return ends[-1] if ends else None
+def _written(orders: Order, former: Link) -> bool:
+    """Whether the history says how the attempt ended."""
+    return any(
+        (entry.get("job_id"), entry.get("event"), entry["attempt"])
+        == (orders.job_id, contract.HISTORY_ENDED, former.attempt)
+        for entry in history.read(orders.run_dir)
+    )
+
+
+def _successor(former: Link | None, me: str, number: int) -> Link:
+    """This Slurm job's link, with those that wait already."""
+    if former is None or me not in (former.now, former.next):
+        return Link(me, None, number)
+    if me == former.now:
+        return replace(former, attempt=number)
+    return Link(me, former.spare, number)
 
 
 def _start(orders: Order, me: str, former: Link | None) -> list[str]:
     disk_reserve.keep_if_possible(orders.job_dir, complain)
     number = former.attempt + 1 if former else 0
-    link = Link(me, former.next if former and former.now == me else None, number)
+    link = _successor(former, me, number)
     if orders.limits is not None and orders.limits.jobs != number + 1:
         link = chain.go_on(orders, link, complain)
     chain.write(orders.job_dir, link)
     nodes = expand(os.environ.get("SLURM_JOB_NODELIST", ""))
     checkpoint = newest_checkpoint(orders.backend, orders.checkpoints)
-    details = {"slurm_id": me, "nodes": nodes, "checkpoint": checkpoint}
+    details = {"slurm_id": me, "nodes": nodes, "checkpoint": checkpoint, "gpus": times.gpus(orders)}
     history.add(orders.run_dir, contract.HISTORY_BEGUN, orders.job_id, number, **details)
-    lines = [f"export {contract.ATTEMPT_VAR}={number}"]
-    end = slurm.end_time(me)
-    if end is not None:
-        lines.append(f"export {contract.END_TIME_VAR}={end}")
+    lines = [f"export {contract.ATTEMPT_VAR}={number}", *times.exports(orders, me)]
     saves = [e.save_s for e in history.ends(history.read(orders.run_dir), orders.job_id) if e.save_s]
     if saves:
         lines.append(f"export {contract.SAVE_S_VAR}={max(saves):.1f}")

@@ -1,10 +1,12 @@
-"""A job of several attempts: each Slurm job runs the same script in the same directory, and has queued the next one.
+"""A job of several attempts: each Slurm job runs the same script in the same directory, and two wait for its end.
 
-    JOB_DIR/chain   one line "NOW NEXT ATTEMPT": the Slurm job that runs or ran last, the one that waits for its end
-                    ("-": none), and the number of the attempt, from 0
+    JOB_DIR/chain   one line "NOW NEXT ATTEMPT SPARE": the Slurm job that runs or ran last, the one that waits for its
+                    end ("-": none), the number of the attempt, from 0, and the one that waits for the end of both
 
-The next job is submitted when an attempt begins (begin.py), because nobody can promise to be there at its end; it is
-cancelled by `finish` where the job is over, and otherwise decides for itself when it begins.
+They are submitted when an attempt begins (begin.py), because nobody can promise to be there at its end. The spare one
+makes the next attempt where the other ends before its `begin` (a node without Python, a batch script that is killed),
+and becomes the next one where it does not. `finish` cancels both where the job is over; one that it cannot cancel finds
+that out by itself when it begins.
 """
 
 from __future__ import annotations
@@ -15,16 +17,17 @@ from typing import Callable, Mapping
 
 import contract
 
-from . import backends, bad_nodes, history, records, slurm, stops
+from . import backends, bad_nodes, budget, history, records, slurm, stops
 from .backends import Backend, newest_checkpoint
 from .decision import Decision, Limits, decide
-from .files import Json, read_json, read_lines, write_json, write_text
+from .files import Json, each_line, read_json, write_json, write_text
 from .history import Ended
 from .records import NodeRecord
 from .spec import Spec
 from .verdict import vanished
 
 _PATIENCE_S = 30.0
+_WAITING = 2  # the next job, and one that takes its place where it does not come as far as to begin
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class Link:
     now: str
     next: str | None
     attempt: int
+    spare: str | None = None
+
+    @property
+    def waiting(self) -> list[str]:
+        """The jobs that wait for the end of this one, in their order."""
+        return [job for job in (self.next, self.spare) if job is not None]
 
 
 def read(job_dir: str) -> Link | None:
@@ -43,14 +52,16 @@ def read(job_dir: str) -> Link | None:
             words = file.read().split()
     except (OSError, UnicodeDecodeError):
         return None
-    if len(words) != 3 or not words[2].isdigit():
+    if len(words) not in (3, 4) or not words[2].isdigit():
         return None
-    return Link(words[0], None if words[1] == "-" else words[1], int(words[2]))
+    now, following, number, spare = [*words, "-"][:4]
+    return Link(now, None if following == "-" else following, int(number), None if spare == "-" else spare)
 
 
 def write(job_dir: str, link: Link) -> None:
     """Replace the line in one step."""
-    write_text(_path(job_dir), f"{link.now} {link.next or '-'} {link.attempt}\n", _PATIENCE_S)
+    spare = f" {link.spare}" if link.spare else ""
+    write_text(_path(job_dir), f"{link.now} {link.next or '-'} {link.attempt}{spare}\n", _PATIENCE_S)
 
 
 def _path(job_dir: str) -> str:
@@ -99,11 +110,16 @@ def order(job_dir: str) -> Order | None:
         job_dir=job_dir,
         run_dir=spec["run_dir"],
         job_root=os.path.dirname(os.path.abspath(job_dir)),
-        limits=Limits(chain["jobs"], chain["failures"]) if chain else None,
+        limits=_limits(chain) if chain else None,
         exclude=tuple(chain["exclude"]) if chain else (),
         checkpoints=spec.get("checkpoint_dir"),
         backend=backends.of(spec),
     )
+
+
+def _limits(chain: Json) -> Limits:
+    gpu_hours, gpus = (chain.get(key) for key in contract.AGENT_CHAIN_OPTIONAL_KEYS)
+    return Limits(chain["jobs"], chain["failures"], gpu_hours, gpus or 0)
 
 
 def describe(
@@ -130,15 +146,29 @@ def describe(
         to_step=steps[-1] if steps else None,
         checkpoint=newest_checkpoint(orders.backend, orders.checkpoints),
         save_s=first.save_s if first else None,
+        gpu_hours=_gpu_hours(orders, number, nodes, not asked_slurm, reason),
     )
 
 
+def _gpu_hours(
+    orders: Order, number: int, nodes: list[NodeRecord], runs_still: bool, reason: str | None
+) -> float | None:
+    if orders.limits is None or orders.limits.gpu_hours is None:
+        return None
+    begun = budget.begun_line(history.read(orders.run_dir), orders.job_id, number)
+    asked = "" if reason == contract.REQUEUED else str((begun or {}).get("slurm_id") or "")  # Slurm counts anew there
+    return budget.of_attempt(begun, asked, nodes, runs_still)
+
+
 def _steps(orders: Order, number: int) -> list[int]:
-    """The attempt's steps in metrics.jsonl: the heartbeat of a node that was lost is seconds old."""
+    """The attempt's first and last step in metrics.jsonl: the heartbeat of a node that was lost is seconds old."""
     entries = [e for e in history.read(orders.run_dir) if e.get("job_id") == orders.job_id]
     begun = [e["time"] for e in entries if e.get("event") == contract.HISTORY_BEGUN and e["attempt"] == number]
-    found = read_lines(os.path.join(orders.job_dir, contract.METRICS))
-    return [entry["step"] for entry in found if begun and "loss" in entry and entry["time"] >= begun[-1]]
+    ends: list[int] = []
+    for entry in each_line(os.path.join(orders.job_dir, contract.METRICS)) if begun else ():
+        if "loss" in entry and entry["time"] >= begun[-1]:
+            ends[1:] = [entry["step"]]
+    return ends
 
 
 def judge(orders: Order, end: Ended) -> Decision | None:
@@ -148,8 +178,23 @@ def judge(orders: Order, end: Ended) -> Decision | None:
     entries = history.read(orders.run_dir)
     before = [other for other in history.ends(entries, orders.job_id) if other.attempt < end.attempt]
     finished = orders.backend.finished(orders.run_dir, history.began(entries, orders.job_id) or 0.0)
-    stopped = stops.path_of(orders.job_dir, orders.run_dir)
-    return decide([*before, end], orders.limits, finished, stopped, orders.backend.final_codes)
+    stopped = stops.told(orders.job_dir, orders.run_dir)
+    used_up = _used_up(orders, entries, end)
+    return decide([*before, end], orders.limits, finished, stopped, orders.backend.final_codes, used_up)
+
+
+def _used_up(orders: Order, entries: list[Json], end: Ended) -> str | None:
+    """Whether max_gpu_hours leaves nothing for a further attempt, as far as this one's number of GPUs is another's."""
+    limits = orders.limits
+    if limits is None or limits.gpu_hours is None:
+        return None
+    others = [e for e in entries if e["attempt"] != end.attempt]
+    begun = budget.begun_line(entries, orders.job_id, end.attempt) or {}
+    hours = budget.used(others, orders.job_id) + (end.gpu_hours or 0.0)
+    found = budget.used_up(limits.gpu_hours, hours, begun.get("gpus") or limits.gpus)
+    if found is None and end.error == contract.OUT_OF_BUDGET:  # its ranks had to save early; nobody starts for the rest
+        return f"{contract.OUT_OF_BUDGET}: {hours:.3g} of {limits.gpu_hours:g}"
+    return found
 
 
 def record(
@@ -180,21 +225,23 @@ def undecided(result: Json, orders: Order) -> bool:
 
 
 def go_on(orders: Order, link: Link, say: Callable[[str], None]) -> Link:
-    """See to it that the next job waits, away from nodes that are known as bad."""
+    """See to it that the next job and the spare one wait, away from nodes that are known as bad."""
     exclude = excluded(orders)
-    if link.next is not None and slurm.waits(link.next):
+    waiting = [job for job in link.waiting if slurm.waits(job) is not False]  # Slurm may not answer: then it stays
+    for job in waiting if exclude else ():
         try:
-            if exclude:
-                slurm.exclude(link.next, exclude)
+            slurm.exclude(job, exclude)
         except slurm.SlurmError as error:  # it would leave too few nodes, say
-            say(f"the next attempt may get a bad node again: {error}")
-        return link
-    try:
-        link = replace(link, next=slurm.submit_next(orders.script, link.now, exclude))
-    except slurm.SlurmError as error:
-        say(f"the next attempt cannot be submitted: {error}")
-        link = replace(link, next=None)
-    return link
+            say(f"Slurm job {job} may get a bad node again: {error}")
+    while len(waiting) < _WAITING:
+        try:
+            waiting.append(slurm.submit_next(orders.script, [link.now, *waiting], exclude))
+        except slurm.SlurmError as error:
+            what = f"a spare job behind Slurm job {waiting[0]}" if waiting else "the next attempt"
+            say(f"{what} cannot be submitted: {error}")
+            break
+    following, spare, *_ = [*waiting, None, None]
+    return replace(link, next=following, spare=spare)
 
 
 def excluded(orders: Order) -> list[str]:
@@ -203,15 +250,15 @@ def excluded(orders: Order) -> list[str]:
 
 
 def stop(link: Link, say: Callable[[str], None]) -> Link:
-    """Take the next job out of the queue."""
-    if link.next is None:
+    """Take the jobs that wait out of the queue."""
+    if not link.waiting:
         return link
     try:
-        slurm.cancel(link.next)
-    except slurm.SlurmError as error:  # it will find out by itself when it begins
-        say(f"Slurm job {link.next} stays in the queue: {error}")
+        slurm.cancel(link.waiting[::-1])
+    except slurm.SlurmError as error:  # they will find out by themselves when they begin
+        say(f"Slurm job {' and '.join(link.waiting)} stays in the queue, and ends as soon as it starts: {error}")
         return link
-    return replace(link, next=None)
+    return replace(link, next=None, spare=None)
 
 
 def note_beginning(spec: Spec, node: NodeRecord, say: Callable[[str], None]) -> None:

@@ -64,7 +64,7 @@ def _ft_options(spec: Spec, directory: str, node: int, head: str | None) -> list
 
 def heartbeat_timeouts(spec: Spec) -> tuple[float, float]:
     """Seconds until ft_launcher kills a rank: from its connection to its first heartbeat, and between two of them."""
-    if spec.stall_s is None:
+    if spec.stall_s is None or isinstance(spec.stall_s, str):
         return float("inf"), float("inf")
     return before_first_s(spec.stall_s), spec.stall_s
 

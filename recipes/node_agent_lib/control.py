@@ -35,11 +35,11 @@ class Control:
     def __init__(self, spec: Spec, journal: Journal, parent: Parent | None) -> None:
         self.force = False  # somebody has asked twice: kill
         self.peers = Peers(spec.job_dir, spec.nnodes, journal.record.attempt, journal.log.say)
-        self.loop = Loop()
+        self.loop = Loop(journal.log.arriving, journal.log.take)
         self._spec = spec
         self._journal = journal
         self._parent = parent
-        self._limit = TimeLimit(os.environ, spec.stop_grace_s, time.time())
+        self._limit = TimeLimit(os.environ, spec.stop_grace_s)
         self._deadline = 0.0
 
     @property
@@ -77,12 +77,13 @@ class Control:
         stop_file = stops.path_of(self._spec.job_dir, self._spec.run_dir)
         if stop_file:
             self._ask_to_stop(signal.SIGTERM, stop_file)
-        elif record.node == 0 and self._limit.is_near(self._journal.progress, time.time()):
-            self._ask_to_stop(signal.SIGTERM, contract.STOP_BY_TIME_LIMIT)
+        elif record.node == 0 and self._limit.is_near(self._journal.progress):
+            self._ask_to_stop(signal.SIGTERM, self._limit.reason)
 
     def _take_signal(self, signum: int) -> None:
         if self.stop is None:
-            self._ask_to_stop(signum, contract.STOP_BY_SIGNAL)
+            warned = signum == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ
+            self._ask_to_stop(signum, contract.STOP_BY_WARNING if warned else contract.STOP_BY_SIGNAL)
         elif signum in (signal.SIGTERM, signal.SIGINT) and time.time() - self.stop.time >= _SECOND_SIGNAL_S:
             self._journal.log.say(f"{procs.signal_name(signum)} again: killing")
             self.force = True

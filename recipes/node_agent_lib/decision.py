@@ -8,6 +8,7 @@ from typing import Mapping
 
 import contract
 
+from . import lock
 from .history import Ended
 
 DIVERGED = "the loss is not a number"  # how the agent's error begins then
@@ -22,6 +23,8 @@ class Limits:
 
     jobs: int | None
     failures: int
+    gpu_hours: float | None = None  # of all attempts
+    gpus: int = 0  # of an attempt, where Slurm does not tell
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,16 @@ def decide(
     finished: bool,
     stopped: str | None,
     final_codes: Mapping[int, str] = contract.FINAL_CODES,
+    used_up: str | None = None,
 ) -> Decision:
     """Contract: `ends` holds at least one attempt, the last one is the one that has just ended.
 
-    `finished`: the run has reached its end; `stopped`: the stop file that somebody has made; `final_codes`: exit codes
-    with which every further attempt would end too.
+    `finished`: the run has reached its end; `stopped`: what is to be said of a stop file that somebody has made;
+    `final_codes`: exit codes with which every further attempt would end too; `used_up`: why the GPU-hours do not allow
+    another one.
     """
     last = ends[-1]
-    over = _is_over(last, finished, stopped) or _is_hopeless(ends, final_codes) or _is_used_up(ends, limits)
+    over = _is_over(last, finished, stopped) or _is_hopeless(ends, final_codes) or used_up or _is_used_up(ends, limits)
     return Decision(False, over) if over else Decision(True, _reason(last))
 
 
@@ -53,7 +58,7 @@ def _is_over(last: Ended, finished: bool, stopped: str | None) -> str | None:
     if finished:
         return "the run is finished"
     if stopped:
-        return f"somebody stopped it: {stopped}"
+        return stopped
     if last.state == contract.COMPLETED:
         return "it has completed"
     if last.state == contract.CANCELLED:
@@ -70,7 +75,7 @@ def _is_hopeless(ends: list[Ended], final_codes: Mapping[int, str]) -> str | Non
         return final_codes[last.code] + _quoted(last)
     if last.error and _IMPORT.match(last.error):
         return "its code cannot be imported" + _quoted(last)
-    if last.error and last.error.startswith(DIVERGED):
+    if last.error and last.error.startswith((DIVERGED, lock.IN_USE)):  # the other job trains the run to its end
         return last.error
     if len(ends) > 1 and _same(ends[-2], last):
         where = f"at step {last.to_step}" if last.to_step is not None else "before the first step"

@@ -23,8 +23,7 @@ def fail(
     journal: Journal, code: int, error: str, trace: str | None = None, victim: bool = False, at: float | None = None
 ) -> None:
     """Note why the node cannot go on."""
-    trace = journal.redact(trace) if trace else None
-    journal.record.failure = Failure(code, journal.redact(error), at or time.time(), trace, victim)
+    journal.record.failure = Failure(code, error, at or time.time(), trace, victim)
 
 
 def close(journal: Journal, control: Control, training: Training | None) -> None:
@@ -38,6 +37,7 @@ def close(journal: Journal, control: Control, training: Training | None) -> None
         training.refresh()
         record.records = [training.records[rank] for rank in sorted(training.records)]
     journal.poll_metrics(to_end=True)
+    journal.log.take(to_end=True)
     record.state, record.ranks = contract.NODE_ENDED, {}
     record.code = int(verdict.judge([record], None)["code"])
     if verdict.failed_first([record]) and record.stop is None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import contract
 
-from . import messages, procs
+from . import messages, procs, redaction
 from .control import Control
 from .errors import NodeFailure, Stopped
 from .journal import Journal
 from .spec import Spec
-from .startup import SecretsMissing, Startup
+from .startup import SecretsMissing, Startup, secrets_in
 
 
 def make(spec: Spec, journal: Journal, control: Control, directory: str) -> dict[bytes, bytes]:
@@ -38,19 +39,26 @@ def _start_up(
     spec: Spec, journal: Journal, control: Control, directory: str, environ: dict[bytes, bytes]
 ) -> dict[bytes, bytes]:
     log, commands = journal.log, spec.setup_lines + spec.startup_commands
+    journal.record.phase, journal.record.phase_since = contract.PHASE_STARTUP, time.time()
     journal.enter(contract.NODE_STARTUP)
     try:
         startup = Startup(directory, commands, spec.secrets_file)
     except SecretsMissing as missing:
         raise NodeFailure(1, str(missing)) from None
+    redaction.arm(secrets_in(spec.secrets_file))
     log.say(f"startup: {len(commands)} lines")
     written = log.size()
-    code = _wait(control, startup.start(spec.directory, environ, log.fd))
+    code = _wait(control, startup.start(spec.directory, environ, log.output))
     outcome = startup.outcome()
-    journal.hide([os.fsdecode(value) for value in outcome.secrets.values()])
+    redaction.arm([os.fsdecode(value) for value in outcome.secrets.values()])
+    redaction.arm_environment(_decoded(outcome.environ or {}))
     if code != 0 or outcome.environ is None:
-        raise NodeFailure(code or 1, journal.redact(messages.startup_error(code, outcome, log.path, written)))
+        raise NodeFailure(code or 1, messages.startup_error(code, outcome, log.since(written)))
     return outcome.environ
+
+
+def _decoded(environ: dict[bytes, bytes]) -> dict[str, str]:
+    return {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()}
 
 
 def _wait(control: Control, pid: int) -> int:

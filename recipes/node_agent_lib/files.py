@@ -1,4 +1,7 @@
-"""Small JSON files that are complete or absent, also when the disk is full or two nodes write at once."""
+"""Small JSON files that are complete or absent, also when the disk is full or two nodes write at once.
+
+No value of a secret stands in them (redaction.py), whoever writes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import errno
 import json
 import os
 import time
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Iterator
+
+from . import redaction
 
 Json = Dict[str, Any]
 
@@ -57,7 +62,7 @@ def append_json(path: str, values: list[Json], patience_s: float = 0.0) -> None:
 
 
 def _append(path: str, values: list[Json]) -> None:
-    data = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode("utf-8", "replace")
+    data = "".join(_dumps(value) for value in values).encode("utf-8", "replace")
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         size = os.fstat(fd).st_size
@@ -72,6 +77,18 @@ def _append(path: str, values: list[Json]) -> None:
 def read_lines(path: str, most: int = 1 << 20) -> list[Json]:
     """The objects in the last `most` bytes of a file of JSON lines; incomplete ones are left out."""
     return [value for value in map(parse, last_lines(path, most)) if value is not None]
+
+
+def each_line(path: str) -> Iterator[Json]:
+    """Every object of a file of JSON lines, one at a time: a long run's metrics need not fit into memory."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                value = parse(line)
+                if value is not None:
+                    yield value
+    except OSError:
+        return
 
 
 def last_lines(path: str, most: int = 1 << 20) -> list[str]:
@@ -103,7 +120,7 @@ def _write_some(fd: int, data: bytes) -> int:
 
 
 def _dumps(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    return json.dumps(redaction.record(value), ensure_ascii=False) + "\n"
 
 
 def _put(path: str, text: str, place: Callable[[str, str], None]) -> None:

@@ -52,6 +52,9 @@ def main(job_dir: str, code: int | None) -> int:
         complain(foreign)
         return contract.CANNOT_BE_USED
     when_full(lambda: disk_reserve.release(job_dir))
+    if under_slurm() and contract.ATTEMPT_VAR not in os.environ and chain.read(job_dir) is not None:
+        complain("no attempt was begun here: nothing is written down")
+        return code or 1
     attempt = chain.attempt(os.environ) if under_slurm() else None
     if attempt is not None and chain.superseded(job_dir, attempt):
         complain("a later attempt has begun: nothing is written down here")
@@ -94,8 +97,9 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
         return True
     decision = chain.judge(orders, end)
     goes_on = decision is not None and decision.goes_on
-    chain.write(job_dir, chain.go_on(orders, link, complain) if goes_on else chain.stop(link, complain))
+    # The record first: it is what a job finds that waits and could not be cancelled, and Slurm may not answer for long.
     chain.record(orders, end, link.now, result, decision, complain)
+    chain.write(job_dir, chain.go_on(orders, link, complain) if goes_on else chain.stop(link, complain))
     return goes_on
 
 

@@ -8,14 +8,19 @@ from typing import Callable, Mapping
 import contract
 
 from . import stacks
+from .activity import Activity
+from .auto_stall import AutoStall
 from .journal import Journal
 from .peers import EVERY_S, Peers
-from .records import Failure, read_nodes
+from .records import Failure, NodeRecord, read_nodes
 from .spec import Spec
 from .stall import Hung, Stall
 from .training import Training
 
 _BACKSTOP = 2  # times `stall`: ft_launcher's own monitors come first, and start the ranks again
+_ACTIVE_EVERY_S = 30.0
+_ACTIVE_S = 120.0  # a node whose processes have worked within it
+_HEARD_S = 300.0  # and whose agent has written within it
 _OTHERS_S = 5 * EVERY_S  # until every node has seen the marker and dumped: ranks that die here would end theirs
 
 
@@ -29,9 +34,17 @@ class HangWatch:
         self._reap = reap
         self._py_spy: str | None = None
         self._restarts = 0
-        self._stall: Stall | None = None
-        if spec.stall_s is not None:
-            self._stall = Stall(spec.stall_s * (_BACKSTOP if spec.restarts else 1), spec.launch != "python")
+        self._activity = Activity()
+        self._active_at = 0.0
+        self._stall = self._make()
+
+    def _make(self) -> Stall | AutoStall | None:
+        spec, torchrun = self._spec, self._spec.launch != "python"
+        if spec.stall_s is None:
+            return None
+        if isinstance(spec.stall_s, str):
+            return AutoStall(torchrun and spec.backend == contract.AUTOMODEL, self._activity, self._others_work)
+        return Stall(spec.stall_s * (_BACKSTOP if spec.restarts else 1), torchrun)
 
     def prepare(self, python: str, environ: Mapping[bytes, bytes]) -> None:
         """Find py-spy where the training's Python is."""
@@ -45,13 +58,32 @@ class HangWatch:
             self._dump(training, "the training hangs, says node 0")
             return Failure(contract.HUNG, "ended because the training hung", time.time(), victim=True)
         progress = self._journal.progress
-        if progress is None or self._peers.failed:
+        if progress is None:
+            self._note_active()
+            return None
+        if self._peers.failed:
             return None
         if training.restarts != self._restarts:
             self._restarts = training.restarts
             self._stall.restarted(progress)
+        if isinstance(self._stall, AutoStall):
+            self._stall.phase = training.phase
         hung = self._stall.check(progress, time.monotonic())
         return self._end(training, hung) if hung else None
+
+    def _note_active(self) -> None:
+        """Not on node 0: that its processes work, for node 0's agent to see."""
+        now = time.monotonic()
+        if not isinstance(self._stall, AutoStall) or now - self._active_at < _ACTIVE_EVERY_S:
+            return
+        self._active_at = now
+        seen = self._activity.look(now)
+        if seen.computes or seen.transfers or seen.waits:
+            self._journal.record.active = time.time()
+
+    def _others_work(self) -> bool:
+        found = read_nodes(self._spec.job_dir, self._journal.record.attempt)
+        return any(_works(node) for node in found if node.node != self._journal.record.node)
 
     def _end(self, training: Training, hung: Hung) -> Failure:
         now, began = time.time(), time.monotonic()
@@ -74,10 +106,18 @@ class HangWatch:
 
     def _describe(self, hung: Hung) -> str:
         step = self._journal.record.step
+        phase = self._journal.record.phase
         if step is None:
-            return f"nothing was logged for {hung.idle_s:.0f} s before the first step"
+            at = f" (phase: {phase})" if phase else ""
+            return f"nothing was logged for {hung.idle_s:.0f} s before the first step{at}"
         usual = f", of {hung.step_s:.1f} s usually" if hung.step_s is not None else ""
         return f"no step for {hung.idle_s:.0f} s after step {step}{usual}"
 
     def _dump(self, training: Training, why: str) -> list[str]:
         return stacks.dump(self._spec.job_dir, training.living(), why, self._py_spy, self._reap)
+
+
+def _works(node: NodeRecord) -> bool:
+    if node.active is None or node.state == contract.NODE_ENDED:
+        return False
+    return node.time - node.active < _ACTIVE_S and abs(time.time() - node.time) < _HEARD_S

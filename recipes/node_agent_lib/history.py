@@ -1,12 +1,13 @@
 """RUN_DIR/history.jsonl: what happened to a run, a line for the beginning and one for the end of every attempt.
 
-    {"event": "begun", "time", "job_id", "attempt", "slurm_id", "nodes": [names], "checkpoint": S}
+    {"event": "begun", "time", "job_id", "attempt", "slurm_id", "nodes": [names], "checkpoint": S, "gpus"}
     {"event": "ended", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node",
-     "from_step", "to_step", "checkpoint": S, "save_s", "goes_on": bool, "why"}
+     "from_step", "to_step", "checkpoint": S, "save_s", "gpu_hours", "goes_on": bool, "why"}
     {"event": "resumed", "time", "job_id", "attempt"}: a person started a job again that was over
 
 `checkpoint` is the step of the newest complete checkpoint, null where there is none or where their form is not known;
-steps count from 0. `save_s` is the longest save that was seen, in seconds.
+steps count from 0. `save_s` is the longest save that was seen, in seconds. `gpus` and `gpu_hours` are what Slurm had
+allocated, of a job with max_gpu_hours.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Ended:
     to_step: int | None = None
     checkpoint: int | None = None
     save_s: float | None = None
+    gpu_hours: float | None = None
 
 
 def path(run_dir: str) -> str:
@@ -80,12 +82,17 @@ def _ended(entry: Json) -> Ended:
         from_step=_number(entry.get("from_step")),
         to_step=_number(entry.get("to_step")),
         checkpoint=_number(entry.get("checkpoint")),
-        save_s=float(entry["save_s"]) if isinstance(entry.get("save_s"), (int, float)) else None,
+        save_s=_real(entry.get("save_s")),
+        gpu_hours=_real(entry.get("gpu_hours")),
     )
 
 
 def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _real(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def began(entries: list[Json], job_id: str) -> float | None:

@@ -15,8 +15,6 @@ from .records import NodeRecord
 from .spec import Spec
 from .stall import Progress
 
-_SECRET_LENGTH = 4
-
 
 class Journal:
     """The node's record and who writes it down. Events and metrics are node 0's."""
@@ -27,7 +25,6 @@ class Journal:
         self._job_dir = spec.job_dir
         self._backend = backends.get(spec.backend)
         self._follower: Follower | None = None
-        self._secrets: list[str] = []
 
     def save(self, patience_s: float = 0.0) -> None:
         """Rewrite nodes/<k>.json."""
@@ -44,6 +41,12 @@ class Journal:
         """A new state of this node, written at once."""
         self.record.state = state
         self.save()
+
+    def note_phase(self, phase: str | None, since: float | None = None) -> None:
+        """What the node is at, written at once where it is news."""
+        if phase != self.record.phase:
+            self.record.phase, self.record.phase_since = phase, since or time.time()
+            self.save()
 
     def event(self, state: str, **details: Any) -> None:
         """A line of events.jsonl."""
@@ -79,16 +82,6 @@ class Journal:
     def progress(self) -> Progress | None:
         """What rank 0's log tells of the training; node 0's agent has it, once the training was started."""
         return self._follower.progress if self._follower else None
-
-    def hide(self, secrets: list[str]) -> None:
-        """Values that must not stand in any record."""
-        self._secrets = sorted((item for item in secrets if len(item) >= _SECRET_LENGTH), key=len, reverse=True)
-
-    def redact(self, text: str) -> str:
-        """The text without those values."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
 
 
 def _first_record(spec: Spec, node: int) -> NodeRecord:

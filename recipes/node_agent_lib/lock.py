@@ -14,8 +14,11 @@ _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 PATIENCE_S = 2.0  # a killed predecessor's processes need a moment to die
 
 
+IN_USE = "the run is in use by job"  # how the message begins where it is another one's
+
+
 class LockRefused(Exception):
-    """Another job holds the run."""
+    """Another job holds the run, or an earlier attempt of this one."""
 
 
 def take(run_dir: str, job_id: str, say: Callable[[str], None], patience_s: float = PATIENCE_S) -> int:
@@ -32,7 +35,8 @@ def take(run_dir: str, job_id: str, say: Callable[[str], None], patience_s: floa
         if error.errno in _HELD:
             holder = _holder(fd)
             os.close(fd)
-            raise LockRefused(f"the run is in use by job {holder} (lock {path})") from None
+            own = f"an earlier attempt of this job still holds the run (lock {path})"
+            raise LockRefused(own if holder == job_id else f"{IN_USE} {holder} (lock {path})") from None
         say(f"{path}: no locks on this file system ({error.strerror}); going on without")
     os.ftruncate(fd, 0)
     os.pwrite(fd, (job_id + "\n").encode(), 0)

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import time
-from typing import Any
+from typing import Any, Callable
 
 _TICK_S = 0.25
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -15,7 +15,9 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 class Loop:
     """Contract: one per process, made on the main thread. Nothing else in the process may wait for children."""
 
-    def __init__(self) -> None:
+    def __init__(self, arriving: int, take: Callable[[], None]) -> None:
+        """`take` is called when there is something to read at `arriving`, and again and again."""
+        self._arriving, self._take = arriving, take
         self.ended: dict[int, int] = {}  # pid -> wait status
         self._signals: list[int] = []
         self._next: dict[str, float] = {}
@@ -33,14 +35,15 @@ class Loop:
 
     def wait(self) -> list[int]:
         """A quarter of a second, less if anything happens; returns the stop signals that came."""
-        if select.select([self._wake], [], [], _TICK_S)[0]:
+        if self._wake in select.select([self._wake, self._arriving], [], [], _TICK_S)[0]:
             os.read(self._wake, 4096)
         self.reap()
         signals, self._signals = self._signals, []
         return signals
 
     def reap(self) -> None:
-        """Collect every ended child into `ended`."""
+        """Collect every ended child into `ended`, and what it has written."""
+        self._take()
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

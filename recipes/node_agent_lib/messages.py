@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from .log import tail
 from .startup import Outcome
 
 
-def startup_error(code: int, outcome: Outcome, log: str, written: int) -> str:
-    """Why the startup commands ended with `code`; their output stands in `log` from `written` on."""
+def startup_error(code: int, outcome: Outcome, said: list[str]) -> str:
+    """Why the startup commands ended with `code`; `said` is their output."""
     if code == 0:
         return "startup commands: the shell was left by `exit`; it has to go on to its end"
     what = f"startup command failed with exit code {code}"
     if outcome.failed_command:
         what += ": " + " ".join(outcome.failed_command.split())
-    last = tail(log, written)[-1:]
+    last = said[-1:]
     return what + (f" ({last[0][:300]})" if last else "")
 
 

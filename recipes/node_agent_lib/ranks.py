@@ -7,13 +7,12 @@ import time
 
 import contract
 
-from . import command, messages, nodes, procs
+from . import command, messages, nodes, phases, procs
 from .control import Control
 from .decision import DIVERGED
 from .errors import NodeFailure, Stopped
 from .hang import HangWatch
 from .journal import Journal
-from .log import tail
 from .rank_files import Context
 from .spec import Spec, SpecError
 from .training import Training
@@ -63,7 +62,7 @@ class Ranks:
             raise NodeFailure(contract.CANNOT_BE_USED, f"script {spec.script_path} does not exist")
         argv = command.training_command(spec, python, self._agent, self._directory, number, head)
         own = range(number * spec.ranks_per_node, (number + 1) * spec.ranks_per_node)
-        training = Training(self._directory, tuple(own), self._journal.redact, spec.restarts)
+        training = Training(self._directory, tuple(own), spec.restarts)
         training.prepare(Context(spec.job_dir, self._record.host, spec.backend))
         self._journal.follow_metrics()
         self._hangs.prepare(python, environ)
@@ -75,8 +74,9 @@ class Ranks:
         if threads is not None:
             self._log.say(f"no GPU visible: OMP_NUM_THREADS={threads} for each of {spec.nproc_per_node} ranks")
         complete = command.training_environment(spec, environ, self._directory, number, head)
-        training.start(argv, spec.directory, complete, self._log.fd)
+        training.start(argv, spec.directory, complete, self._log.output)
         self._log.say(f"started {spec.ranks_per_node} ranks of {spec.script}: pid {training.pid}")
+        self._record.phase, self._record.phase_since = contract.PHASE_LAUNCHER, time.time()
         self._journal.enter(contract.NODE_RUNNING)
         return training
 
@@ -93,6 +93,8 @@ class Ranks:
     def _check(self, training: Training) -> None:
         training.refresh()
         self._note_ranks(training)
+        if self._control.loop.due("phase", 1.0):
+            self._note_phase(training)
         stopping = self._control.stop is not None
         # under ft_launcher a failed rank is started again: only its own end is the node's failure
         if training.failed_on_its_own() and not stopping and not self._spec.restarts:
@@ -116,6 +118,13 @@ class Ranks:
         if ranks != self._record.ranks:
             self._record.ranks = ranks
             self._journal.save()
+
+    def _note_phase(self, training: Training) -> None:
+        training.phase = phases.read(self._directory)
+        if training.phase is not None:
+            self._journal.note_phase(training.phase.text, training.phase.since)
+        elif self._record.step is not None:  # a script that tells no phases
+            self._journal.note_phase(None)
 
     def _end_hung(self, training: Training) -> None:
         hung = self._hangs.check(training)
@@ -174,5 +183,5 @@ class Ranks:
             raise NodeFailure(1, "ended because another node failed", victim=True)
         if os.WIFSIGNALED(status):
             raise NodeFailure(code, f"{name} was killed by {procs.signal_name(os.WTERMSIG(status))}")
-        line = messages.last_error(tail(self._log.path, written)) or f"{name}: exit code {code}"
-        raise NodeFailure(code, self._journal.redact(line))
+        line = messages.last_error(self._log.since(written)) or f"{name}: exit code {code}"
+        raise NodeFailure(code, line)

@@ -80,6 +80,9 @@ class NodeRecord:
     code: int | None = None
     failure: Failure | None = None
     records: list[RankRecord] = field(default_factory=list)
+    phase: str | None = None  # what the node is at; None while its ranks take steps
+    phase_since: float | None = None
+    active: float | None = None  # when its processes were last seen to work; not on node 0
     schema: int = SCHEMA
 
     def to_json(self) -> Json:

@@ -12,6 +12,7 @@ from types import TracebackType
 
 import contract
 
+from . import redaction
 from .error_line import ERROR_CHARS, error_line
 from .files import write_json
 from .rank_files import error_path
@@ -55,6 +56,8 @@ class ScriptRun:
         now = time.time()
         if os.getpid() != self._pid:
             return
+        redaction.arm_environment(os.environ)  # the script may have read a token from a file and set it
+        error, trace = redaction.text(error), redaction.text(trace) if trace is not None else None  # whole: then cut
         try:
             value = {"time": now, "code": code, "error": error[:ERROR_CHARS], "traceback": trace}
             write_json(self._error_path, value, RECORD_PATIENCE_S)

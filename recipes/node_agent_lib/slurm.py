@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
+from dataclasses import dataclass
 
 import contract
 
 _ENVIRON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "SLURM_CONF", "LD_LIBRARY_PATH")
 _PATIENCE_S = 60.0  # a busy slurmctld
+_TIMES = ("StartTime", "EndTime")
 _FROM_OUTSIDE = {theirs: ours for theirs, ours in contract.SLURM_FAILURES.items() if ours != contract.FAILED}
 
 
@@ -17,12 +20,13 @@ class SlurmError(Exception):
     """Slurm refused, or did not answer; the message is its own, in one line."""
 
 
-def submit_next(script: str, after: str, exclude: list[str]) -> str:
-    """Submit `script` to start when job `after` has ended, however that ends; the new job's id.
+def submit_next(script: str, after: list[str], exclude: list[str]) -> str:
+    """Submit `script` to start when the jobs `after` have ended, however they end; the new job's id.
 
     Nodes to exclude are a wish: where Slurm cannot do without them it is asked again without it.
     """
-    command = ["sbatch", "--parsable", "--no-requeue", f"--dependency=afterany:{after}", "--kill-on-invalid-dep=yes"]
+    dependency = "--dependency=afterany:" + ":".join(after)
+    command = ["sbatch", "--parsable", "--no-requeue", dependency, "--kill-on-invalid-dep=yes"]
     if exclude:
         try:
             return _id(_run([*command, "--exclude=" + ",".join(exclude), script]))
@@ -43,47 +47,89 @@ def exclude(job: str, nodes: list[str]) -> None:
     _run(["scontrol", "update", f"JobId={job}", "ExcNodeList=" + ",".join(nodes)])
 
 
-def cancel(job: str) -> None:
-    """End a job that has not begun."""
-    _run(["scancel", "--state=PENDING", job])
+def cancel(jobs: list[str]) -> None:
+    """End jobs that have not begun."""
+    _run(["scancel", "--state=PENDING", *jobs])
 
 
-def waits(job: str) -> bool:
-    """Whether that job is in the queue and has not begun."""
-    try:
-        return _run(["squeue", "-h", "-j", job, "-o", "%T"]).strip() == contract.PENDING
-    except SlurmError:
-        return False
+def waits(job: str) -> bool | None:
+    """Whether that job is in the queue and has not begun; None where Slurm does not answer."""
+    state = _queued(job)
+    return None if state is None else state == contract.PENDING
 
 
 def runs(job: str) -> bool:
     """Whether that job is in the queue and has begun."""
+    return _queued(job) in contract.SLURM_ACTIVE
+
+
+def _queued(job: str) -> str | None:
+    """Its state in the queue, "" where it is not there; None where Slurm does not answer."""
     try:
-        return _run(["squeue", "-h", "-j", job, "-o", "%T"]).strip() in contract.SLURM_ACTIVE
+        return _run(["squeue", "-h", "-j", job, "-o", "%T"]).strip()
+    except SlurmError as error:
+        return "" if "Invalid job id" in str(error) else None
+
+
+def show(job: str) -> dict[str, str]:
+    """What slurmctld has about a job, under scontrol's names, times in unix seconds; empty where it does not say."""
+    try:
+        shown = _run(["scontrol", "-o", "show", "job", job], SLURM_TIME_FORMAT="%s")
     except SlurmError:
-        return False
+        return {}
+    return dict(reversed(re.findall(r"(?:^|\s)([A-Za-z]+)=(\S*)", shown)))  # a key's first value
 
 
 def state(job: str) -> str | None:
     """How Slurm says that a job was ended from outside; None where it was not, or where Slurm does not say."""
-    try:
-        shown = _run(["scontrol", "-o", "show", "job", job])
-    except SlurmError:
-        return None
-    found = re.search(r"\bJobState=(\w+)", shown)
-    state = _FROM_OUTSIDE.get(found.group(1)) if found else None
-    if state is None and re.search(r"\bPreemptTime=\d", shown):  # it ended by itself within the GraceTime
+    shown = show(job)
+    state = _FROM_OUTSIDE.get(shown.get("JobState", ""))
+    if state is None and shown.get("PreemptTime", "")[:1].isdigit():  # it ended by itself within the GraceTime
         return contract.PREEMPTED
     return state
 
 
-def end_time(job: str) -> str | None:
-    """When Slurm will end a running job, in unix seconds, as a string."""
+def clock() -> float | None:
+    """The controller's time of day. squeue's TimeLeft and scontrol's RunTime go by the clock of who asks (22.05)."""
     try:
-        shown = _run(["squeue", "-h", "-j", job, "-o", "%e"], SLURM_TIME_FORMAT="%s").strip()
+        found = re.search(r"^sdiag output at .*\((\d+)\)", _run(["sdiag"]), re.MULTILINE)
     except SlurmError:
         return None
-    return shown if shown.isdigit() else None
+    return float(found.group(1)) if found else None
+
+
+@dataclass(frozen=True)
+class Span:
+    """A running job's time, in seconds by the controller's clock: since its start, and until its end if it has one."""
+
+    used_s: float
+    left_s: float | None
+
+
+def span(job: str) -> Span | None:
+    """The time of a running job; None where Slurm does not answer.
+
+    Without the controller's clock this node's has to do, in so far as its answer lies within the job's time.
+    """
+    shown = show(job)
+    start, end = (float(text) if text.isdigit() else None for text in (shown.get(k, "") for k in _TIMES))
+    if start is None:
+        return None
+    now = clock()
+    used = (time.time() if now is None else now) - start
+    used = max(0.0, used if end is None else min(used, end - start))
+    return Span(used, None if end is None else end - start - used)
+
+
+def allocated_s(job: str, runs_still: bool) -> float | None:
+    """How long a job has had its nodes; None where Slurm does not say."""
+    if runs_still:
+        found = span(job)
+        return found.used_s if found else None
+    shown = show(job)
+    start, end = (shown.get(key, "") for key in _TIMES)
+    ended = shown.get("JobState") not in contract.SLURM_WAITING | contract.SLURM_ACTIVE
+    return float(end) - float(start) if ended and start.isdigit() and end.isdigit() else None
 
 
 def command(job: str) -> str | None:

@@ -46,11 +46,13 @@ class Spec:
     stop_grace_s: float
     heartbeat_s: float
     stop_with_parent: bool
-    stall_s: float | None  # without progress for so long, the job counts as hung; None: never
+    stall_s: float | str | None  # without progress for so long, the job counts as hung; "auto": see auto_stall.py
     max_nan_steps: int | None = None  # steps in a row without a loss that is a number; None: any number
     chain: dict[str, Any] | None = None  # read by chain.py
     checkpoint_dir: str | None = None  # where the recipe saves; None: not known
     workdir: str | None = None  # of startup commands and training; None: code_dir
+    agent_python: str | None = None  # read by node_agent.sh
+    data: dict[str, Any] | None = None  # what it trains on, read by data.py; None: nothing that is known
     backend: str = contract.AUTOMODEL  # what trains; launchers before the key knew AutoModel only
 
     @property
@@ -122,11 +124,14 @@ _EXPECTED = {
     "rendezvous": '{"id": string, "port": integer or null}',
     "env": "an object of names and strings without NUL",
     "secrets_file": "an absolute path or null",
-    "stall_s": "a number above 0 or null",
+    "stall_s": f'a number above 0, "{contract.STALL_AUTO}" or null',
     "workdir": "an absolute path or null",
+    "agent_python": "a non-empty string or null",
     "checkpoint_dir": "an absolute path or null",
     "max_nan_steps": "an integer of at least 1 or null",
-    "chain": '{"jobs": integer or null, "failures": integer, "exclude": [names]} or null',
+    "data": '{"named": [[form, value]], "allow": digest, true or null, "caches": [paths]} or null',
+    "chain": '{"jobs": integer or null, "failures": integer, "exclude": [names]} or null'
+    ', with "max_gpu_hours": number, "gpus": integer where it has a budget',
     "stop_with_parent": "true or false",
 }
 
@@ -143,7 +148,7 @@ def _ok(key: str, value: Any) -> bool:
     if key in _SECONDS:
         return _is_seconds(value)
     if key == "stall_s":
-        return value is None or _is_seconds(value)
+        return value is None or value == contract.STALL_AUTO or _is_seconds(value)
     if key == "schema":
         return _is_int(value) and value == contract.AGENT_SCHEMA
     if key == "launch":
@@ -156,8 +161,12 @@ def _ok(key: str, value: Any) -> bool:
         return isinstance(value, dict) and all(_is_variable(name, item) for name, item in value.items())
     if key == "max_nan_steps":
         return value is None or (_is_int(value) and value >= 1)
+    if key == "agent_python":
+        return value is None or (_is_string(value) and bool(value))
     if key == "chain":
         return value is None or _is_chain(value)
+    if key == "data":
+        return value is None or _is_data(value)
     if key in ("secrets_file", "workdir", "checkpoint_dir"):
         return value is None or _is_path(value)
     return isinstance(value, bool)
@@ -184,11 +193,25 @@ def _is_variable(name: str, value: Any) -> bool:
 
 
 def _is_chain(value: Any) -> bool:
-    if not isinstance(value, dict) or set(value) != {"jobs", "failures", "exclude"}:
+    needed, budget = set(contract.AGENT_CHAIN_KEYS), set(contract.AGENT_CHAIN_OPTIONAL_KEYS)
+    if not isinstance(value, dict) or set(value) not in (needed, needed | budget):
         return False
     counts = [value["failures"]] + ([] if value["jobs"] is None else [value["jobs"]])
+    if contract.MAX_GPU_HOURS in value:
+        counts.append(value[contract.PLANNED_GPUS])
+        if not _is_seconds(value[contract.MAX_GPU_HOURS]):
+            return False
     names = value["exclude"]
     return all(_is_int(n) and n >= 1 for n in counts) and isinstance(names, list) and all(map(_is_string, names))
+
+
+def _is_data(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != set(contract.AGENT_DATA_KEYS):
+        return False
+    named, caches, allow = value["named"], value["caches"], value["allow"]
+    pairs = isinstance(named, list) and all(isinstance(item, list) and len(item) == 2 for item in named)
+    paths = isinstance(caches, list) and all(map(_is_path, caches))
+    return pairs and paths and (allow is None or allow is True or _is_string(allow))
 
 
 def _is_rendezvous(value: Any) -> bool:

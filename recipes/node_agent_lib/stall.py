@@ -1,9 +1,10 @@
 """Is the training hung? Told from rank 0's log, so on node 0 only; peers.py passes it on to the other nodes.
 
-Hung means: no step line, no validation line and no growing checkpoint for the profile's `stall`, and for ten times this
-run's own median step where that is longer. Before the first step, while models load, indexes are built and kernels are
-compiled, and again after ranks were restarted (ft_launcher), it means that rank 0 has written nothing at all for ten
-times `stall`, one hour at least; and nothing for a script without torchrun, which need not be one that takes steps.
+This is for a `stall` in seconds; auto_stall.py is for the default. Hung means: no step line, no validation line and no
+growing checkpoint for the profile's `stall`, and for ten times this run's own median step where that is longer. Before
+the first step, while models load, indexes are built and kernels are compiled, and again after ranks were restarted
+(ft_launcher), it means that rank 0 has written nothing at all for ten times `stall`, one hour at least; and nothing for
+a script without torchrun, which need not be one that takes steps.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from dataclasses import dataclass
 _TIMES_MEDIAN = 10
 _TIMES_BEFORE_FIRST = 10
 _LEAST_BEFORE_FIRST_S = 3600.0
-_STEPS_REMEMBERED = 101
-_LONGEST_PAUSE_S = 5.0  # a job that was suspended (preemption, scontrol suspend) was not hung meanwhile
+STEPS_REMEMBERED = 101
+LONGEST_PAUSE_S = 5.0  # a job that was suspended (preemption, scontrol suspend) was not hung meanwhile
 _SAVE_EVERY_S = 10.0
 
 
@@ -50,12 +51,11 @@ class Stall:
         self._mark: object = None
         self._idle = 0.0
         self._checked_at: float | None = None
-        self._save_checked_at = 0.0
-        self._save: object = None
+        self._saves = SaveWatch(min(_SAVE_EVERY_S, limit_s / 4))
         self._steps = 0
         self._steps_before = 0  # of the ranks that were there before a restart
         self._step_at: float | None = None
-        self._durations: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
+        self._durations: deque[float] = deque(maxlen=STEPS_REMEMBERED)
 
     def restarted(self, progress: Progress) -> None:
         """The ranks were started again: what counts now is as it was before the first step."""
@@ -63,11 +63,13 @@ class Stall:
 
     def check(self, progress: Progress, now: float) -> Hung | None:
         """What is known of the hang, None while there is none."""
-        self._idle += min(now - self._checked_at, _LONGEST_PAUSE_S) if self._checked_at is not None else 0.0
+        self._idle += min(now - self._checked_at, LONGEST_PAUSE_S) if self._checked_at is not None else 0.0
         self._checked_at = now
         self._note_steps(progress.steps, now)
         before_first = progress.steps == self._steps_before
-        mark = progress.log_bytes if before_first else (progress.steps, progress.others, self._saved(progress, now))
+        mark = (
+            progress.log_bytes if before_first else (progress.steps, progress.others, self._saves.look(progress, now))
+        )
         if mark != self._mark:
             self._mark, self._idle = mark, 0.0
             return None
@@ -88,15 +90,24 @@ class Stall:
         if new == 0:
             return
         if self._step_at is not None:  # several lines may arrive between two looks
-            self._durations.extend([(now - self._step_at) / new] * min(new, _STEPS_REMEMBERED))
+            self._durations.extend([(now - self._step_at) / new] * min(new, STEPS_REMEMBERED))
         self._steps, self._step_at = steps, now
 
-    def _saved(self, progress: Progress, now: float) -> object:
-        """Changes while a checkpoint is being written; the file system is asked now and then."""
-        if progress.saving is not None and now - self._save_checked_at >= min(_SAVE_EVERY_S, self._limit / 4):
-            self._save_checked_at = now
-            self._save = _written(progress.saving)
-        return self._save
+
+class SaveWatch:
+    """Does a checkpoint grow? The file system is asked now and then."""
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._looked_at = 0.0
+        self._found: object = None
+
+    def look(self, progress: Progress, now: float) -> object:
+        """Changes while a checkpoint is being written."""
+        if progress.saving is not None and now - self._looked_at >= self._every_s:
+            self._looked_at = now
+            self._found = _written(progress.saving)
+        return self._found
 
 
 def before_first_s(limit_s: float) -> float:

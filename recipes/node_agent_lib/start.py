@@ -8,7 +8,7 @@ from typing import Callable
 
 import contract
 
-from . import nodes, procs, standing
+from . import nodes, procs, redaction, standing
 from .control import Parent
 from .log import AgentLog, complain
 from .spec import SpecError, load
@@ -25,6 +25,7 @@ def main(path: str, detach: bool, agent: str) -> int:
         foreign = standing.refusal(spec.job_dir, *place)
         if foreign:
             raise SpecError(foreign)
+        redaction.arm_environment({**os.environ, **spec.env})
         node = nodes.node_rank(spec.nnodes, os.environ)
         parent = _parent() if spec.stop_with_parent else None
     except SpecError as error:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 
 from . import procs
 
 _SHELL_ONLY = {b"_", b"SHLVL", b"OLDPWD", b"PWD"}
+_HIGH = 100  # the number of a descriptor that no command uses for itself, and bash neither
 
 
 class SecretsMissing(Exception):
@@ -27,35 +30,36 @@ class Outcome:
 
 
 class Startup:
-    """One bash in a process group of its own. Its files lie in `directory`, which only its owner can read."""
+    """One bash in a process group of its own. Its files lie in `directory`, which only its owner can read.
+
+    The environments that it leaves hold secrets: they have no name in any file system, so that nothing is left of them
+    whoever is killed.
+    """
 
     def __init__(self, directory: str, commands: list[str], secrets_file: str | None) -> None:
         self._script = os.path.join(directory, "startup.sh")
-        self._environ = os.path.join(directory, "environ")
-        self._with_secrets = os.path.join(directory, "environ-secrets")
         self._failed = os.path.join(directory, "failed-command")
         if secrets_file is not None and not os.access(secrets_file, os.R_OK):
             raise SecretsMissing(f"secrets file {secrets_file} cannot be read")
-        for path in (self._environ, self._with_secrets):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        self._environ, self._with_secrets = _unnamed(directory), _unnamed(directory)
         with open(self._script, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(self._text(commands, secrets_file))
         self._before: dict[bytes, bytes] = {}
 
     def _text(self, commands: list[str], secrets_file: str | None) -> str:
         quote = shlex.quote
-        dump = quote(shutil.which("env") or "env") + " -0 > "  # by path: the commands may change PATH
+        dump = quote(shutil.which("env") or "env") + " -0 >&"  # by path: the commands may change PATH
         lines: list[str] = []
         if secrets_file is not None:
             # bash's own complaints about a malformed line would show the value
             source = f"{{ set +x; set -a; . {quote(secrets_file)} && set +a; }} 2>/dev/null"
             lines += [source + " || { echo 'the secrets file is not a list of NAME=VALUE' >&2; exit 1; }"]
-        lines += [dump + quote(self._with_secrets)]
+        lines += [f"{dump}{self._with_secrets}"]
         lines += ['__node_agent_failed() { printf %s "$1" > ' + quote(self._failed) + "; }"]
         # Without errtrace the trap names the command as it was written here, not one deep inside a function of it.
         lines += ["trap '__node_agent_failed \"$BASH_COMMAND\"' ERR", "set -e"]
         lines += commands
-        lines += ["trap - ERR", dump + quote(self._environ)]
+        lines += ["trap - ERR", f"{dump}{self._environ}"]
         return "\n".join(lines) + "\n"
 
     def start(self, cwd: str, environ: dict[bytes, bytes], output: int) -> int:
@@ -69,6 +73,7 @@ class Startup:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            pass_fds=(self._environ, self._with_secrets),
             start_new_session=True,
             preexec_fn=lambda: procs.die_with_parent(agent),
         )
@@ -76,7 +81,7 @@ class Startup:
         return process.pid
 
     def outcome(self) -> Outcome:
-        """Contract: bash has ended. Removes the files that hold the environment."""
+        """Contract: bash has ended; called once."""
         environ, seen = _take_environ(self._environ), _take_environ(self._with_secrets) or {}
         secrets = {name: value for name, value in seen.items() if self._before.get(name) != value}
         failed: str | None = None
@@ -86,13 +91,32 @@ class Startup:
         return Outcome(environ, secrets, failed)
 
 
-def _take_environ(path: str) -> dict[bytes, bytes] | None:
-    """What `env -0` wrote, or None where it wrote nothing. The file is gone afterwards."""
+def secrets_in(path: str | None) -> list[str]:
+    """The values in a secrets file, before bash has read it; none where it is not as the launcher writes it."""
     try:
-        with open(path, "rb") as file:
-            pairs = [item.partition(b"=") for item in file.read().split(b"\0") if item]
+        with open(path or "", encoding="utf-8", errors="surrogateescape") as file:
+            return [word.partition("=")[2] for word in shlex.split(file.read())]
+    except (OSError, ValueError):
+        return []
+
+
+def _unnamed(directory: str) -> int:
+    """A file without a name: in memory, or where that is not to be had in `directory`, and unlinked at once."""
+    try:
+        fd = os.memfd_create("environ", 0)
+    except (AttributeError, OSError):  # not Linux, or a container's seccomp filter
+        fd, path = tempfile.mkstemp(dir=directory)
         os.unlink(path)
-    except OSError:
-        return None
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    finally:
+        os.close(fd)
+
+
+def _take_environ(fd: int) -> dict[bytes, bytes] | None:
+    """What `env -0` wrote, or None where it wrote nothing."""
+    with os.fdopen(fd, "rb") as file:
+        file.seek(0)
+        pairs = [item.partition(b"=") for item in file.read().split(b"\0") if item]
     environ = {name: value for name, _, value in pairs if name not in _SHELL_ONLY}
     return environ or None

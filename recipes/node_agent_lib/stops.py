@@ -18,9 +18,18 @@ from .records import Stop
 
 
 def path_of(job_dir: str, run_dir: str | None) -> str | None:
-    """The stop file that is there, the job's own first."""
-    paths = [os.path.join(directory, contract.STOP) for directory in (job_dir, run_dir) if directory]
+    """The stop file that is there, the run's first: a pause makes both, and is told as one."""
+    paths = [os.path.join(directory, contract.STOP) for directory in (run_dir, job_dir) if directory]
     return next((path for path in paths if os.path.exists(path)), None)
+
+
+def told(job_dir: str, run_dir: str) -> str | None:
+    """The stop file in words; None where there is none."""
+    path = path_of(job_dir, run_dir)
+    if path is None:
+        return None
+    paused = os.path.dirname(path) == run_dir.rstrip("/")
+    return f"its run was paused: {path}" if paused else f"somebody stopped it: {path}"
 
 
 def asked(job_dir: str) -> Stop | None:

@@ -11,6 +11,7 @@ from typing import Callable, Mapping
 import contract
 
 from . import procs
+from .phases import Phase
 from .rank_files import ALIVE, Context, forbid_restarts, ranks_found, read_records, write_context
 from .records import RankRecord
 
@@ -24,20 +25,18 @@ class Training:
     on its proctrack plugin) would otherwise make it kill ranks that are saving a checkpoint.
     """
 
-    def __init__(
-        self, directory: str, ranks: tuple[int, ...], redact: Callable[[str], str], restartable: bool = False
-    ) -> None:
+    def __init__(self, directory: str, ranks: tuple[int, ...], restartable: bool = False) -> None:
         """`restartable`: a rank may be started again, and only its last life counts; ranks tells only how many."""
         self.pid: int | None = None
         self.records: dict[int, RankRecord] = {}
         self._directory = directory
         self._ranks = ranks
-        self._redact = redact
         self._restartable = restartable
         self._told: dict[int, float] = {}  # by the pid of the rank's watcher
         self.restarts = 0  # ranks that were started again
         self.replaced: list[RankRecord] = []  # how their earlier lives ended, until somebody takes them from here
         self.killed: float | None = None
+        self.phase: Phase | None = None  # what a rank has told of itself; the one who watches keeps it up to date
 
     def prepare(self, context: Context) -> None:
         """What the workers find in the private directory; the pipe is held open for life, and its end tells them."""
@@ -94,8 +93,6 @@ class Training:
                 record.error = "killed by SIGKILL (out of memory?)"
         told = [item for item in (record.told_to_end, self._told.get(record.worker), self.killed) if item is not None]
         record.told_to_end = min(told) if told else None
-        record.error = self._redact(record.error) if record.error else record.error
-        record.traceback = self._redact(record.traceback) if record.traceback else record.traceback
         return record
 
     def living(self) -> list[RankRecord]:

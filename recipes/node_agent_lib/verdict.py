@@ -1,7 +1,7 @@
 """What happened to the job, from the records of all its nodes.
 
     COMPLETED   every rank of every node ended with 0; code 0
-    TIMEOUT     as CANCELLED, where the agent asked because the job's time was nearly over
+    TIMEOUT     as CANCELLED, where the agent asked because the job's time, or max_gpu_hours, was nearly over
     CANCELLED   somebody asked it to stop before anything had failed; code 128 + signal, also when the ranks saved and
                 ended with 0
     FAILED      the first error over all ranks; code is that rank's (128 + signal for one that was killed)
@@ -23,6 +23,7 @@ from .records import SCHEMA, Failure, NodeRecord, RankRecord, Stop
 
 _SAME_MOMENT_S = 30.0  # a large process takes seconds to die, while its peers see the closed connection at once
 _SIGNAL_SKEW_S = 2.0  # a signal sent to all processes reaches a rank before the agent has noticed
+_TIME_IS_OVER = (contract.STOP_BY_TIME_LIMIT, contract.STOP_BY_WARNING, contract.STOP_BY_BUDGET)
 _ASKED = {"SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"}
 _COMMUNICATION = re.compile(
     r"Dist(Backend|Network|Store)Error|NCCL|gloo|Connection (closed|reset|refused)|Broken pipe|ConnectionResetError"
@@ -69,12 +70,20 @@ def judge(
     if stop is not None and not _completed_before(nodes, nnodes, stop) and _is_consequence(cause, stop):
         if finished and complete(nodes, nnodes) and _all_ended_well(nodes):
             return _exit(nodes, nnodes, contract.COMPLETED, 0, None, None)
-        state = contract.TIMEOUT if stop.reason == contract.STOP_BY_TIME_LIMIT else contract.CANCELLED
+        state = contract.TIMEOUT if stop.reason in _TIME_IS_OVER else contract.CANCELLED
         record = _exit(nodes, nnodes, state, contract.SIGNALLED + stop.number, stop.signal, _first_exception(nodes))
-        return {**record, "error": record["error"] or (f"stopped: {stop.reason}" if "/" in stop.reason else None)}
+        return {**record, "error": record["error"] or _words(stop)}
     if cause is not None:
         return _exit(nodes, nnodes, contract.FAILED, cause.code or 1, cause.signal, cause)
     return _exit(nodes, nnodes, contract.COMPLETED, 0, None, None)
+
+
+def _words(stop: Stop) -> str | None:
+    if stop.reason == contract.STOP_BY_BUDGET:
+        return contract.OUT_OF_BUDGET
+    if stop.reason == contract.STOP_BY_WARNING:
+        return f"ended early by {stop.reason}"
+    return contract.STOPPED_BY + stop.reason if stop.reason.startswith("/") else None
 
 
 def complete(nodes: list[NodeRecord], nnodes: int | None) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Container
 
 import contract
 
-from . import procs
+from . import procs, redaction
 from .error_line import ERROR_CHARS
 from .files import read_json, write_json
 from .log import tail
@@ -153,7 +153,7 @@ class Watcher:
         """The log's last line; one that calls itself the error is better than advice that comes after it."""
         lines = tail(self._log.path, self._log.offset)
         named = [line for line in lines[-20:] if line.lower().startswith(("error:", "fatal:"))]
-        return (named or lines)[-1][:ERROR_CHARS] if lines else None
+        return redaction.text((named or lines)[-1])[:ERROR_CHARS] if lines else None
 
     def _save(self) -> None:
         if not os.path.isdir(self._directory):  # the agent is gone

@@ -20,7 +20,7 @@ import time
 
 import contract
 
-from . import backends, procs
+from . import backends, phases, procs, redaction
 from .files import read_json
 from .rank_files import ALIVE, CONTEXT, Context, error_path, restarts_forbidden
 from .records import RankRecord
@@ -33,11 +33,15 @@ _DEFAULTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 def main(script: str, args: list[str]) -> int:
     """Run SCRIPT as this rank; contract: the environment holds LAUNCH_AGENT_DIR, RANK and LOCAL_RANK."""
     directory = os.environ.pop(contract.AGENT_DIR_VAR)
+    redaction.arm_environment(os.environ)
     for name in ("PET_SIGNALS_TO_HANDLE", "TORCHELASTIC_SIGNALS_TO_HANDLE"):  # meant for the torchrun above us only
         os.environ.pop(name, None)
     if restarts_forbidden(directory):
         return 1
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    os.environ.pop(contract.PHASE_VAR, None)
+    if local_rank == 0:
+        os.environ[contract.PHASE_VAR] = phases.path(directory)
     context = Context(**(read_json(os.path.join(directory, CONTEXT)) or {}))
     log = _redirect(os.path.join(context.job_dir, contract.rank_log(rank)))
     with contextlib.suppress(FileNotFoundError):

@@ -3,6 +3,12 @@
 config.py        the YAML file, as it stands and as AutoModel's loader gives it
 recipe_class.py  which class of AutoModel, or of the user's own, is run
 adaptations.py   what AutoModel needs of its surroundings before and after set-up
+data_helper.py   AutoModel's compiled data helper: kept in the job root and on the node, loaded without torch's lock
+file_locks.py    locks that a killed process leaves, and those that it cannot leave
+own_files.py     files that are taken only where they are this user's own and whole
+index_files.py   the index of Megatron data, whole or not there
+phase.py         what this rank is at, for the node agent
+trackers.py      no secret in what W&B and Comet are told
 finished.py      how the loop ended, and finished.json
 output.py        rank 0's lines
 """

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from automodel_launch import data_identity
 from tests.commands.conftest import Cli
+from tests.workbench import write_pair
 
 
 def test_no_jobs(launch: Cli) -> None:
@@ -48,6 +51,21 @@ def test_cancel_of_a_job_that_is_over(launch: Cli) -> None:
     launch.refused(2, ("cancel", "stub-a.1"), "already ended", "COMPLETED")
 
 
+def test_cancel_of_a_job_that_nobody_knows(launch: Cli) -> None:
+    job = launch.job(1)
+    shutil.rmtree(job.job_dir)
+    launch.refused(2, ("cancel", "stub-a.1"), "cannot be cancelled", "directory is gone")
+
+
+def test_attach_to_a_job_whose_directory_is_gone(launch: Cli) -> None:
+    job = launch.job(1)
+    launch("status", "stub-a.1")  # it is seen to end
+    shutil.rmtree(job.job_dir)
+    code, _, err = launch("attach", "stub-a.1")
+    assert (code, "stub-a.1: COMPLETED" in err, "its directory is gone" in err) == (0, True, True)
+    launch.refused(2, ("cancel", "stub-a.1"), "already ended", "COMPLETED")
+
+
 def test_pause_and_resume(launch: Cli) -> None:
     job = launch.job(1)
     assert launch("pause", "stub-a")[:2] == (0, "stub-a.1: paused\n")
@@ -62,6 +80,18 @@ def test_names_from_elsewhere_are_shown_harmlessly(launch: Cli) -> None:
     path = launch.bench.workspace.records / f"{job.job_id}.json"
     path.write_text(path.read_text().replace('"profile": "local"', '"profile": "\\u001b[2J"'))
     assert "\\x1b[2J" in launch("jobs")[1]
+
+
+def test_resume_on_other_data_is_refused_before_the_queue(launch: Cli, tmp_path: Path) -> None:
+    record = launch.job(state="FAILED")
+    named = [["megatron", write_pair(tmp_path / "web", [1, 2, 3])]]
+    begun = data_identity.look(named, [])
+    Path(record.job_dir, "agent.json").write_text(json.dumps({"data": {"named": named, "allow": None, "caches": []}}))
+    Path(record.run_dir, "data.json").write_text(json.dumps(begun))
+    write_pair(tmp_path / "web", [1, 2, 3, 4])
+    code, out, err = launch("resume", "stub-a")
+    assert (code, out) == (3, "") and "began with other data" in err and "6 + " in err and "now 8 + " in err
+    assert "run.data_changed=allow" in err
 
 
 ODD: tuple[dict[str, Any], ...] = (

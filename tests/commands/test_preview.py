@@ -93,6 +93,16 @@ def test_nothing_is_wrong_and_nothing_was_changed(bench: Bench, capsys: pytest.C
         ('until = "done"\n', "04:00:00 = 64 GPU-hours a job; no limit in all (chain is not set)"),
         ('until = "done"\nchain = 20\n', "04:00:00 = 64 GPU-hours a job; at most 20 jobs = 1,280 GPU-hours"),
         ("chain = 1\n", "04:00:00 = 64 GPU-hours a job; at most 1 job = 64 GPU-hours"),
+        ("max_gpu_hours = 50\n", "04:00:00 = 64 GPU-hours; at most 50 GPU-hours in all (max_gpu_hours)"),
+        (
+            'until = "done"\nmax_gpu_hours = 500\n',
+            "04:00:00 = 64 GPU-hours a job; at most 500 GPU-hours in all (max_gpu_hours)",
+        ),
+        (
+            "chain = 20\nmax_gpu_hours = 500.5\n",
+            "04:00:00 = 64 GPU-hours a job; at most 20 jobs = 1,280 GPU-hours,"
+            " at most 500.5 GPU-hours in all (max_gpu_hours)",
+        ),
     ],
 )
 def test_what_it_may_cost(quick: None, bench: Bench, more: str, expected: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -125,3 +126,16 @@ def test_a_profile_that_is_none(bench: Bench, capsys: pytest.CaptureFixture[str]
     assert main.main(["doctor", "locl", "--env", str(bench.workspace.env_file)]) == 2
     assert "'local'" in capsys.readouterr().err
     assert main.main(["doctor"]) == 2
+
+
+def test_a_lock_that_a_killed_build_has_left_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "ext ensions"))
+    lock = tmp_path / "ext ensions" / "py311_cu121" / "fused" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    assert "locks" not in _lines(tmp_path, "/none") or str(lock) not in _lines(tmp_path, "/none")["locks"].detail, "new"
+    os.utime(lock, (1, 1))
+    line = _lines(tmp_path, "/none")["locks"]
+    assert (line.level, line.fix) == ("warn", f"rm '{lock}'")
+    with lock.open():
+        assert "locks" not in _lines(tmp_path, "/none"), "a process has it open"

@@ -40,7 +40,7 @@ def test_image_command_and_defaults(bench: Bench, monkeypatch: pytest.MonkeyPatc
     plan = _plan(bench)
     words = _run(plan)
     assert words[:4] == ["docker", "run", "--detach", "--rm"]
-    command = ["python3", f"{plan.job_dir}/code/recipes/node_agent.py", "run", f"{plan.job_dir}/agent.json"]
+    command = ["sh", f"{plan.job_dir}/code/recipes/node_agent.sh", "run", f"{plan.job_dir}/agent.json"]
     assert words[-5:] == ["nvcr.io/nvidia/nemo:1", *command]
     assert "--gpus" not in words
     assert _values(words, "--shm-size") == ["16g"]

@@ -162,7 +162,7 @@ def test_files_belong_to_the_user(site: Checkout, tmp_path: Path, engine: Engine
         ("run.env.container_image=none", {}, 2, "container_image is missing"),
         ("run.env.container_image=/a.sqsh", {}, 2, "not a file"),
         ("run.env.container_image=localhost:9/no/image", {}, 4, "is the name right"),
-        (f"run.env.runtime={BARE}", {}, 4, "has no python3"),
+        (f"run.env.runtime={BARE}", {}, 4, "has no sh"),
         ("run.env.shm_size=much", {}, 4, "invalid size: 'much'\n"),
     ],
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from automodel_launch import contract
 from automodel_launch.contract import ENDED
 from automodel_launch.contract import SLURM_ACTIVE as ACTIVE
 from automodel_launch.contract import SLURM_BEFORE_REQUEUE as BEFORE_REQUEUE
@@ -18,8 +20,9 @@ from automodel_launch.executors.slurm import state as state_
 from automodel_launch.executors.slurm.state import Own, judge
 from automodel_launch.remote import slurm_query
 from automodel_launch.remote.shell import LocalShell
-from automodel_launch.remote.slurm_query import Answer, parse
+from automodel_launch.remote.slurm_query import Answer, Job, parse
 
+JOB = Job("a.1", "/jobs/a.1")
 DOWN = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
 NO_JOB = "slurm_load_jobs error: Invalid job id specified"
 NO_SACCT = "Slurm accounting storage is disabled"
@@ -27,28 +30,31 @@ SHOW = "JobId=5 JobName=a.1 UserId=u(1) Priority=1 JobState={} Reason={} ExitCod
 
 
 def own(state: str | None = None, log: str = "", node: dict[str, Any] | None = None, **values: Any) -> Own:
-    """What a job has left."""
+    """What a job has left: keys of exit.json, and what else `Own` tells."""
+    more = {name: values.pop(name) for name in ("stopped", "paused", "resumed") if name in values}
     complete = {"complete": True, "code": 0 if state == "COMPLETED" else 1, "error": None, **values}
-    return Own({"state": state, **complete} if state else None, node, log, "logs/sbatch_a.1_5.out" if log else None)
+    return Own(
+        {"state": state, **complete} if state else None, node, log, "logs/sbatch_a.1_5.out" if log else None, **more
+    )
 
 
 # What is said
 
 
 def test_a_running_job() -> None:
-    assert parse("squeue 0 RUNNING|None|2026-01-01T00:00:00|c[1-2,4]|a.1\n", "a.1") == Answer(
+    assert parse("squeue 0 RUNNING|None|2026-01-01T00:00:00|c[1-2,4]|/jobs/a.1|a.1\n", JOB) == Answer(
         True, "RUNNING", None, "2026-01-01T00:00:00", "c[1-2,4]"
     )
 
 
 def test_a_job_that_waits() -> None:
-    answer = parse("squeue 0 PENDING|(Resources)|N/A||a.1\n")
+    answer = parse("squeue 0 PENDING|(Resources)|N/A||/jobs/a.1|a.1\n")
     assert (answer.state, answer.reason, answer.start, answer.nodes) == ("PENDING", "(Resources)", None, None)
 
 
 def test_a_job_that_has_ended() -> None:
     text = "squeue 0 \nscontrol 0 " + SHOW.format("FAILED", "NonZeroExitCode", "7:0")
-    answer = parse(text, "a.1")
+    answer = parse(text, JOB)
     assert (answer.state, answer.code, answer.signal, answer.nodes) == ("FAILED", 7, 0, "c[1-2]")
 
 
@@ -60,20 +66,20 @@ def test_a_comment_is_not_taken_for_a_state() -> None:
 
 
 def test_the_last_line_of_sacct_counts() -> None:
-    lines = ["NODE_FAIL|0:0|c1|a.1", "PREEMPTED|0:0|c2|a.1", "CANCELLED by 0|0:15|c[3-4]|a.1"]
+    lines = ["NODE_FAIL|0:0|c1||a.1", "PREEMPTED|0:0|c2||a.1", "CANCELLED by 0|0:15|c[3-4]||a.1"]
     text = f"squeue 1 {NO_JOB}\nscontrol 1 {NO_JOB}\n" + "".join(f"sacct 0 {line}\n" for line in lines)
-    assert parse(text, "a.1") == Answer(True, "CANCELLED", None, None, "c[3-4]", 0, 15)
+    assert parse(text, JOB) == Answer(True, "CANCELLED", None, None, "c[3-4]", 0, 15)
 
 
 @pytest.mark.parametrize("state", sorted(BEFORE_REQUEUE - WAITING))
 def test_an_old_attempt_in_sacct_is_no_end_while_slurmctld_is_away(state: str) -> None:
-    assert parse(f"squeue 1 {DOWN}\nsacct 0 {state}|0:0|c1|a.1", "a.1") == Answer(False)
-    assert parse(f"squeue 1 {NO_JOB}\nsacct 0 {state}|0:0|c1|a.1", "a.1").state == state
+    assert parse(f"squeue 1 {DOWN}\nsacct 0 {state}|0:0|c1||a.1", JOB) == Answer(False)
+    assert parse(f"squeue 1 {NO_JOB}\nsacct 0 {state}|0:0|c1||a.1", JOB).state == state
 
 
 def test_sacct_has_never_heard_of_the_end() -> None:
-    assert parse(f"squeue 1 {DOWN}\nsacct 0 RUNNING|0:0|c1|a.1", "a.1").state == "RUNNING"
-    assert parse(f"squeue 1 {NO_JOB}\nsacct 0 RUNNING|0:0|c1|a.1", "a.1") == Answer(True)
+    assert parse(f"squeue 1 {DOWN}\nsacct 0 RUNNING|0:0|c1||a.1", JOB).state == "RUNNING"
+    assert parse(f"squeue 1 {NO_JOB}\nsacct 0 RUNNING|0:0|c1||a.1", JOB) == Answer(True)
 
 
 @pytest.mark.parametrize(
@@ -96,23 +102,45 @@ def test_sacct_has_never_heard_of_the_end() -> None:
     ],
 )
 def test_what_is_no_answer_is_unknown(text: str) -> None:
-    answer = parse(text, "a.1")
+    answer = parse(text, JOB)
     assert answer == Answer(False)
     status = judge(answer, Own())
     assert (status.state, status.over, status.forgotten) == ("UNKNOWN", False, False)
 
 
 def test_a_job_that_slurm_does_not_know() -> None:
-    answer = parse(f"squeue 1 {NO_JOB}\nscontrol 1 {NO_JOB}\nsacct 1 {NO_SACCT}", "a.1")
+    answer = parse(f"squeue 1 {NO_JOB}\nscontrol 1 {NO_JOB}\nsacct 1 {NO_SACCT}", JOB)
     assert answer == Answer(True)
     assert judge(answer, Own()).forgotten
     assert judge(answer, own("FAILED", error="boom", code=7)).code == 7
 
 
-@pytest.mark.parametrize("line", ["squeue 0 RUNNING|||c1|other", "sacct 0 FAILED|1:0|c1|other", "scontrol 0 " + SHOW])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "squeue 0 RUNNING|||c1||other",
+        "squeue 0 RUNNING|||c1|/elsewhere/a.1|a.1",
+        "sacct 0 FAILED|1:0|c1||other",
+        "sacct 0 FAILED|1:0|c1|/elsewhere/a.1|a.1",
+        "scontrol 0 " + SHOW.replace("a.1", "other"),
+    ],
+)
 def test_another_job_of_that_id(line: str) -> None:
     """On another cluster, or where ids have begun anew."""
-    assert parse(line.format("FAILED", "x", "1:0"), "mine.1") == Answer(True)
+    assert parse(line.format("FAILED", "x", "1:0"), JOB) == Answer(True)
+
+
+@pytest.mark.parametrize(
+    ("line", "state"),
+    [
+        ("squeue 0 RUNNING|||c1|/jobs/a.1|renamed", "RUNNING"),
+        ("sacct 0 FAILED|1:0|c1|/jobs/a.1|renamed", "FAILED"),
+        ("scontrol 0 " + SHOW.replace("JobName=a.1", "JobName=renamed").format("FAILED", "x", "1:0"), "FAILED"),
+        ("squeue 0 RUNNING|||c1|my best run|a.1", "RUNNING"),
+    ],
+)
+def test_a_job_that_somebody_has_renamed_or_commented(line: str, state: str) -> None:
+    assert parse(line, JOB).state == state
 
 
 # What it means
@@ -121,16 +149,66 @@ def test_another_job_of_that_id(line: str) -> None:
 @pytest.mark.parametrize("state", sorted(WAITING))
 def test_waiting(state: str) -> None:
     status = judge(Answer(True, state, "Priority", "2026-01-01T00:00:00"), Own())
-    assert (status.state, status.error) == ("PENDING", "Priority, estimated start 2026-01-01T00:00:00")
+    assert (status.state, status.error, status.advice) == ("PENDING", None, None)
+    assert status.reason == "Priority, estimated start 2026-01-01T00:00:00"
     assert not judge(Answer(True, state), own("FAILED")).over  # exit.json is that of the attempt before
 
 
 def test_waiting_again() -> None:
     status = judge(Answer(True, "PENDING", "BeginTime"), own(node={"attempt": 0, "step": 5}))
-    assert (status.error, status.step) == ("requeued after attempt 1, BeginTime", 5)
+    assert (status.reason, status.step) == ("requeued after attempt 1, BeginTime", 5)
+    assert judge(Answer(True, "PENDING", "Priority"), own("FAILED", resumed=True)).reason == "resumed, Priority"
 
 
-@pytest.mark.parametrize("state", sorted(ACTIVE))
+@pytest.mark.parametrize(
+    ("reason", "words", "advice"),
+    [
+        ("JobHeldUser", "held by its owner", "scontrol release 5"),
+        ("JobHeldAdmin", "administrator", "ask"),
+        ("launch failed requeued held", "held by Slurm", "scontrol release 5"),
+        ("DependencyNeverSatisfied", "has not ended as `dependency` demands", "JobId=5 Dependency="),
+        ("PartitionTimeLimit", "longer than the partition allows", "a shorter `time`"),
+        ("PartitionNodeLimit", "`nodes`", "`nodes`"),
+        ("AssocGrpGRES", "used up", "other jobs there have ended"),
+        ("AssocGrpCpuLimit", "used up", "other jobs there have ended"),
+        ("AssocMaxJobsLimit", "used up", "other jobs there have ended"),
+        ("QOSMaxGRESPerUser", "used up", "other jobs there have ended"),
+        ("QOSMaxJobsPerUserLimit", "used up", "other jobs there have ended"),
+        ("MaxGRESPerAccount", "used up", "other jobs there have ended"),
+        ("QOSMaxWallDurationPerJobLimit", "than one job", "never starts"),
+        ("QOSMaxGRESPerJob", "than one job", "never starts"),
+        ("AssocMaxNodePerJobLimit", "than one job", "never starts"),
+        ("QOSMinGRES", "than one job", "never starts"),
+        ("ReqNodeNotAvail, UnavailableNodes:c1,c2", "down, drained or reserved", "sinfo -R"),
+        ("ReqNodeNotAvail, May be reserved for other job", "down, drained or reserved", "reservation"),
+        ("BadConstraints", "no node", "`constraint`"),
+        ("Licenses", "licences", "scontrol show licenses"),
+        ("Reservation", "not begun", "scontrol show reservation"),
+        ("InvalidQOS", "`qos`", "`qos`"),
+    ],
+)
+def test_what_holds_a_job_is_said_with_what_to_do(reason: str, words: str, advice: str) -> None:
+    status = judge(Answer(True, "PENDING", reason), Own(slurm_id="5"))
+    assert (status.state, status.error) == ("PENDING", None)
+    assert str(status.reason).startswith(f"{reason} (")
+    assert words in str(status.reason)
+    assert advice in str(status.advice)
+
+
+@pytest.mark.parametrize("reason", ["Priority", "Resources", "Dependency", "BeginTime", "None", "SomethingNew"])
+def test_what_passes_by_itself_needs_no_advice(reason: str) -> None:
+    status = judge(Answer(True, "PENDING", reason), Own(slurm_id="5"))
+    assert (status.reason, status.advice) == (reason, None)
+
+
+@pytest.mark.parametrize("state", ["SUSPENDED", "STOPPED"])
+def test_a_suspended_job_is_told_as_one(state: str) -> None:
+    status = judge(Answer(True, state, nodes="c1"), Own(slurm_id="5", node={"step": 3}))
+    assert (status.state, status.over, status.step) == ("SUSPENDED", False, 3)
+    assert "scontrol resume 5" in str(status.advice)
+
+
+@pytest.mark.parametrize("state", sorted(ACTIVE - contract.SLURM_SUSPENDED))
 def test_running(state: str) -> None:
     node = {"step": 3, "started": 5.0, "time": 9.0}
     status = judge(Answer(True, state, nodes="c1"), own("FAILED", node=node))
@@ -141,6 +219,73 @@ def test_completing_is_completed_once_the_job_says_so() -> None:
     assert judge(Answer(True, "COMPLETING"), own("COMPLETED")).state == "COMPLETED"
     assert judge(Answer(True, "RUNNING"), own("COMPLETED")).state == "RUNNING"
     assert judge(Answer(True, "COMPLETING"), own("CANCELLED")).state == "RUNNING"
+
+
+# The controller is away, and sacct is there
+
+
+STALE = Answer(True, "RUNNING", nodes="c1", stale=True)
+
+
+def test_the_record_decides_where_only_sacct_calls_it_running() -> None:
+    assert parse(f"squeue 1 {DOWN}\nsacct 0 RUNNING|0:0|c1||a.1", JOB) == replace(STALE, code=0, signal=0)
+    assert judge(STALE, Own()).state == "RUNNING"
+    assert judge(STALE, own("COMPLETED")).state == "COMPLETED"
+    assert judge(STALE, own("FAILED", code=7)).code == 7
+    assert judge(STALE, own("CANCELLED", stopped=True)).state == "CANCELLED"  # its stop file needs no Slurm
+    assert judge(STALE, own("CANCELLED", paused="/run/stop")).state == "CANCELLED"
+    assert judge(STALE, own("CANCELLED")).state == "UNKNOWN"  # by a signal: preempted, and queued again?
+    assert judge(STALE, own("FAILED", complete=False)).state == "RUNNING"  # other nodes may
+    between = judge(STALE, own("FAILED", goes_on=True, why="a node failed"))
+    assert (between.state, "whether the next one has begun" in str(between.error)) == ("UNKNOWN", True)
+    for state in ("TIMEOUT", "PREEMPTED", "CANCELLED"):  # the chain's end was decided
+        assert judge(STALE, own(state, goes_on=False)).state == state
+
+
+CHAIN = f"squeue 1 {DOWN}\nsacct 0 {{}}|0:0|c1||a.1\nnext\nsqueue 1 {DOWN}\nsacct 0 PENDING|0:0|||a.1\nown exit.json \n"
+
+
+def test_a_running_chain_is_not_called_waiting_because_sacct_knows_its_next_job() -> None:
+    assert judge(parse(CHAIN.format("RUNNING"), JOB), Own(node={"attempt": 0})).state == "RUNNING"
+    assert judge(parse(CHAIN.format("RUNNING"), JOB), own("COMPLETED", goes_on=False)).state == "COMPLETED"
+    assert judge(parse(CHAIN.format("TIMEOUT"), JOB), own("TIMEOUT", goes_on=True)).state == "PENDING"
+
+
+@pytest.mark.parametrize("state", ["PENDING", "CONFIGURING", "RUNNING"])
+def test_a_chain_that_has_ended_is_over_though_its_next_job_is_queued_still(state: str) -> None:
+    """`finish` could not cancel it: slurmctld was away then."""
+    answer = Answer(True, state, "Dependency", following=True)
+    for end in ("COMPLETED", "FAILED", "CANCELLED"):
+        status = judge(answer, own(end, goes_on=False, node={"attempt": 0}))
+        assert (status.state, status.over) == (end, True)
+    assert not judge(answer, own("FAILED", goes_on=False, resumed=True)).over
+    assert not judge(answer, own("FAILED", goes_on=True)).over
+    assert not judge(answer, own("CANCELLED")).over  # a signal has ended it: its next attempt will ask Slurm why
+
+
+# The job's directory is gone
+
+
+def test_a_job_without_its_directory() -> None:
+    running = judge(Answer(True, "RUNNING", nodes="c1"), Own(gone=True))
+    assert (running.state, running.error) == ("RUNNING", None)
+    assert "its directory is gone" in str(running.reason)
+    failed = judge(Answer(True, "FAILED", code=2), Own(gone=True))
+    assert (failed.state, failed.code) == ("FAILED", 2)
+    assert "its directory is gone" in str(failed.error)
+    assert judge(Answer(True, "CANCELLED"), Own(gone=True)).error == "the job was cancelled"
+    for answer in (Answer(True), Answer(True, "COMPLETED")):
+        lost = judge(answer, Own(gone=True))
+        assert (lost.state, lost.forgotten) == ("UNKNOWN", True)
+        assert "its directory is gone" in str(lost.error)
+
+
+def test_a_pause_is_told_by_its_stop_file() -> None:
+    for answer in (Answer(True, "CANCELLED"), Answer(True, "FAILED", code=143)):
+        record = own("CANCELLED", error="stopped: /run/stop", paused="/run/stop")
+        assert judge(answer, record).error == "stopped: /run/stop"
+    assert judge(Answer(True, "CANCELLED"), Own(paused="/run/stop")).error == "stopped: /run/stop"  # it had not begun
+    assert judge(Answer(True, "TIMEOUT"), Own(paused="/run/stop")).error == "the time limit was reached"
 
 
 def test_completed_is_what_the_job_says() -> None:
@@ -216,7 +361,7 @@ def test_whatever_is_said_a_job_is_over_only_in_a_known_state() -> None:
         for asked in (True, False):
             for left in (Own(), own("COMPLETED"), own("FAILED"), own("CANCELLED")):
                 status = judge(Answer(asked or state is not None, state), left)
-                assert status.state in {*ENDED, "RUNNING", "PENDING", "UNKNOWN"}
+                assert status.state in {*ENDED, "RUNNING", "PENDING", "SUSPENDED", "UNKNOWN"}
                 assert (status.state == "COMPLETED") <= (left.exit == own("COMPLETED").exit)
 
 
@@ -240,7 +385,7 @@ def _fake(folder: Path, name: str, script: str) -> None:
 
 
 def _ask(folder: Path, job: Path | None = None) -> str:
-    own = state_.query_own(str(job)) if job else ""
+    own = state_.query_own(str(job), f"{folder}/run") if job else ""
     return LocalShell().run(slurm_query.query("5", str(job or folder)) + own).out
 
 
@@ -248,23 +393,23 @@ def test_a_warning_before_the_answer(fakes: Path) -> None:
     _fake(
         fakes,
         "squeue",
-        "echo 'squeue: warning: maintenance' >&2; echo 'Have a nice day'; echo 'RUNNING|None|N/A|c1|a.1'",
+        "echo 'squeue: warning: maintenance' >&2; echo 'Have a nice day'; echo 'RUNNING|None|N/A|c1|/jobs/a.1|a.1'",
     )
-    assert parse(_ask(fakes), "a.1").state == "RUNNING"
+    assert parse(_ask(fakes), JOB).state == "RUNNING"
     assert (fakes / "calls").read_text().split() == ["squeue"]
 
 
 def test_a_controller_that_is_away_is_asked_once(fakes: Path) -> None:
     _fake(fakes, "squeue", f"echo '{DOWN}' >&2; exit 1")
-    assert parse(_ask(fakes), "a.1") == Answer(False)
+    assert parse(_ask(fakes), JOB) == Answer(False)
     assert (fakes / "calls").read_text().split() == ["squeue", "sacct"]
 
 
 def test_from_squeue_to_scontrol_to_sacct(fakes: Path) -> None:
     _fake(fakes, "squeue", "exit 0")
     _fake(fakes, "scontrol", f"echo '{NO_JOB}' >&2; exit 1")
-    _fake(fakes, "sacct", "printf 'NODE_FAIL|0:0|c1|a.1\\nCOMPLETED|0:0|c1|a.1\\n'")
-    assert parse(_ask(fakes), "a.1").state == "COMPLETED"
+    _fake(fakes, "sacct", "printf 'NODE_FAIL|0:0|c1||a.1\\nCOMPLETED|0:0|c1||a.1\\n'")
+    assert parse(_ask(fakes), JOB).state == "COMPLETED"
 
 
 def test_what_the_job_has_left(fakes: Path, tmp_path: Path) -> None:
@@ -285,8 +430,20 @@ def test_what_the_job_has_left(fakes: Path, tmp_path: Path) -> None:
 def test_the_log_of_a_job_that_runs_is_not_sent(fakes: Path, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "sbatch_a.1_5.out").write_text("x")
-    _fake(fakes, "squeue", "echo 'RUNNING|None|N/A|c1|a.1'")
-    assert state_.read_own(_ask(fakes, tmp_path)) == Own()
+    _fake(fakes, "squeue", "echo 'RUNNING|None|N/A|c1|/jobs/a.1|a.1'")
+    assert state_.read_own(_ask(fakes, tmp_path)) == Own(slurm_id="5")
+
+
+def test_files_that_a_person_makes_or_takes_away(fakes: Path, tmp_path: Path) -> None:
+    run, job = fakes / "run", tmp_path / "a.1"
+    run.mkdir()
+    (run / "stop").touch()
+    assert state_.read_own(_ask(fakes, job)) == Own(paused=f"{run}/stop", gone=True, slurm_id="5")
+    job.mkdir()
+    (job / "stop").touch()
+    (run / "stop").unlink()
+    (job / "chain").write_text("4 5 0\n")  # `resume` has submitted 5
+    assert state_.read_own(_ask(fakes, job)) == Own(stopped=True, resumed=True, slurm_id="4")
 
 
 @pytest.mark.parametrize("text", ["", "own exit \nown nodes/0 \n", "own exit [1]\nown nodes/0 {", "own exit {}"])

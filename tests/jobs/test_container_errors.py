@@ -27,7 +27,7 @@ srun --container-mounts "${WORK:?is not set, and mounts or container_image name 
     [
         (IMPORT, "URL https://reg.io/v2/a/manifests/1 returned error code: 404", "name right"),
         ("slurmstepd: error: pyxis:     [ERROR] No such file or directory: /x.sqsh\n", "No such file", "file whole"),
-        ("slurmstepd: error: execve(): python3: No such file or directory\n", "execve()", "needs a python3"),
+        ("slurmstepd: error: execve(): python3: No such file or directory\n", "execve()", "needs sh and a Python"),
         ("slurmstepd: error: execve(): apptainer: No such file or directory\n", "execve()", "container_runtime"),
         ("error: pyxis: mount image /x/a.sqsh: Input/output error\n", "mount image", "file whole"),
         (UNSET, "WORK is not set", "write the path out"),

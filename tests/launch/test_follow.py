@@ -174,6 +174,41 @@ def test_an_unknown_state_is_no_failure(tmp_path: Path, monkeypatch: pytest.Monk
     assert _follow(tmp_path, monkeypatch, fake)[1] == 0
 
 
+def test_what_a_job_waits_for_is_said_once_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Status("PENDING", reason="JobHeldUser (held by its owner)", advice="scontrol release 5")
+    later = [Status("PENDING", reason=f"Priority, estimated start {day}") for day in ("Monday", "Tuesday")]
+    paused = Status("SUSPENDED", reason="Slurm has stopped its processes", advice="scontrol resume 5")
+    states = [held, held, *later, Status("RUNNING", node="c1"), paused, paused, Status("COMPLETED")]
+    err = _follow(tmp_path, monkeypatch, FakeExecutor(iter(states)))[3]
+    assert err.splitlines() == [
+        "waiting: JobHeldUser (held by its owner); scontrol release 5",
+        "waiting: Priority, estimated start Monday",
+        "running on c1",
+        "suspended",
+        "Slurm has stopped its processes; scontrol resume 5",
+    ]
+
+
+def test_a_job_that_is_gone_ends_as_it_was_seen_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nobody waits a minute for a record that was there before."""
+    fake = FakeExecutor(iter([Status("UNKNOWN", error="its directory is gone", forgotten=True)]))
+    monkeypatch.setattr(executors, "get", lambda _: fake)
+    record = replace(RECORD, end={"state": "COMPLETED", "code": 0})
+    waits: list[float] = []
+    status, code = Follower(record, out=io.StringIO(), err=io.StringIO(), sleep=waits.append).run()
+    assert (status.state, code, waits) == ("COMPLETED", 0, [])
+    assert "its directory is gone: /no/a.1" in closing_block(record, status)
+
+
+def test_words_of_a_state_that_is_no_failure_are_no_error() -> None:
+    held = Status("PENDING", reason="JobHeldUser (held by its owner)", advice="scontrol release 5")
+    text = closing_block(RECORD, held)
+    assert "error" not in text
+    assert "waiting: JobHeldUser" in text
+    assert "scontrol release 5" in text
+    assert "error" not in closing_block(RECORD, Status("UNKNOWN", error="Slurm does not answer"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_a_job_of_this_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     fake = FakeExecutor(_states("RUNNING"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from automodel_launch.jobs.jobdir import WAITS_FOR_AGENT, JobDir
 from automodel_launch.launch.progress import WINDOW, Progress
 
 
@@ -16,6 +18,29 @@ def _add(progress: Progress, step: int, **values: Any) -> None:
 
 def test_before_the_first_step() -> None:
     assert "waiting" in Progress(10).line()
+
+
+def test_before_the_first_step_it_says_what_the_job_is_at() -> None:
+    progress = Progress(10)
+    progress.note_phase(("compiling the data helper", 34.0))
+    assert progress.line().startswith("waiting for the first step: compiling the data helper, 3")
+    since = progress.phase_since
+    progress.note_phase(("compiling the data helper", 30.0))
+    assert progress.phase_since == since, "a heartbeat is slow: the clock goes on"
+    progress.note_phase(None)
+    assert progress.line().startswith("waiting for the first step, ")
+
+
+def test_the_jobs_directory_tells_its_phase(tmp_path: Path) -> None:
+    job = JobDir(tmp_path)
+    assert job.phase() == (WAITS_FOR_AGENT, None)
+    (tmp_path / "nodes").mkdir()
+    node = {"state": "running", "phase": "validation", "phase_since": 100.0, "time": 134.0}
+    (tmp_path / "nodes" / "0.json").write_text(json.dumps(node))
+    assert job.phase() == ("validation", 34.0)
+    for other in ({"phase": None}, {"state": "ended"}):
+        (tmp_path / "nodes" / "0.json").write_text(json.dumps(node | other))
+        assert job.phase() is None
 
 
 def test_step_loss_pace_and_time_left() -> None:

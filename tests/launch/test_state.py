@@ -103,6 +103,22 @@ def test_while_the_place_does_not_answer_nothing_is_said(bench: Bench, monkeypat
     assert same == record
 
 
+@pytest.mark.parametrize(
+    ("stopped_by", "error", "reason"),
+    [("run_dir", None, "its run was paused"), ("job_dir", "the job was cancelled", None), ("", "stopped: /x", None)],
+)
+def test_a_pause_is_told_as_one_with_how_to_go_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, stopped_by: str, error: str | None, reason: str | None
+) -> None:
+    record = replace(_submitted(bench, monkeypatch, {"pid": 7}), launcher=None)
+    directory = getattr(record, stopped_by) if stopped_by else ""
+    said = f"stopped: {directory}/stop" if directory else "stopped: /x"
+    Path(record.job_dir, "exit.json").write_text(f'{{"state": "CANCELLED", "code": 143, "error": "{said}"}}')
+    now = state.of(record)
+    assert (now.state, now.error, now.reason) == ("CANCELLED", error, reason)
+    assert ("resume" in str(now.advice)) == (reason is not None)
+
+
 def test_a_refused_job_leaves_no_record(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(plan: Any) -> Any:
         raise ClusterError("refused")

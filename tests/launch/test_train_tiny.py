@@ -35,6 +35,7 @@ SMALL = [
     "lr_scheduler.lr_decay_steps=10",
     "lr_scheduler.lr_warmup_steps=2",
 ]
+PREPARE = ("data-prep", "-c", "tiny", "+sample=200", "publish=true", "num_shards=1")
 COMMAND = ("pretrain", "-c", "tiny", *SMALL)
 LOAD = """
 import sys
@@ -51,7 +52,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     checkout = make_checkout(tmp_path_factory.mktemp("train") / "checkout")
     corpus = [sys.executable, str(ROOT / "scripts" / "make_tiny_corpus.py"), "--out", str(checkout.root / "data/tiny")]
     subprocess.run(corpus, check=True)
-    done = checkout.run("data-prep", "-c", "tiny", "+sample=200", "num_shards=1")
+    done = checkout.run(*PREPARE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().splitlines()[-1].endswith("blend.json")
     return checkout
@@ -121,10 +122,29 @@ def test_killed_between_two_checkpoints_it_goes_on_from_the_last_one(
     assert prepared.json("status", "killed")["state"] == "FAILED"
     again = prepared.run(*command)
     assert again.returncode == 0, again.stderr + again.stdout
-    assert "goes on from its checkpoint of step 3" in again.stderr
+    assert "resumes from its checkpoint of step 3" in again.stderr
     first = again.stdout.partition("| INFO | root | step ")[2].partition(" ")[0]
     assert first == "4"
     losses = _losses(str(prepared.root / "runs" / "killed"))
+    assert [losses[n] for n in range(10)] == pytest.approx([undisturbed["losses"][n] for n in range(10)], abs=1e-4)
+
+
+def test_a_run_goes_on_with_its_own_data_whatever_latest_is(prepared: Checkout, undisturbed: dict[str, Any]) -> None:
+    command = (*COMMAND, "--name", "kept")
+    assert prepared.run(*command, "--batch", "local").returncode == 0
+    job_dir = prepared.root / "runs" / "kept.1"
+    _wait_for_step(job_dir, 5)
+    _kill_everything(job_dir)
+    assert prepared.run(*PREPARE, "add_bos=true").returncode == 0
+    try:
+        refused = prepared.run(*command)
+        assert refused.returncode == 3 and "began with other data" in refused.stderr
+        assert prepared.json(*COMMAND, "--dry-run")["run_name"] != undisturbed["plan"]["run_name"]
+        assert prepared.run("resume", "kept").returncode == 0
+        assert prepared.run("attach", "kept").returncode == 0
+    finally:
+        assert prepared.run(*PREPARE).returncode == 0
+    losses = _losses(str(prepared.root / "runs" / "kept"))
     assert [losses[n] for n in range(10)] == pytest.approx([undisturbed["losses"][n] for n in range(10)], abs=1e-4)
 
 
@@ -166,6 +186,7 @@ def test_nanogpt_shards_of_the_same_corpus_train_it_too(prepared: Checkout) -> N
         "add_eos=false",
         f"output_dir={output}",
         "+sample=200",
+        "publish=true",
         "num_shards=1",
     )
     done = prepared.run("data-prep", "-c", "tiny", *changes)

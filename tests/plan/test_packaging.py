@@ -34,11 +34,11 @@ def _paths(bench: Bench, *code: str) -> list[str]:
 
 def test_what_a_recipe_lists_travels_with_the_agent_and_nothing_else(bench: Bench) -> None:
     names = ("lib/__init__.py", "lib/__pycache__/x.pyc", "lib/.git/config", "lib/a.pyc", "other/b.py", "data.txt")
-    for name in (*names, "node_agent_lib/start.py", "contract.py", "other.py"):
+    for name in (*names, "node_agent_lib/start.py", "contract.py", "secret_rules.py", "other.py"):
         path = bench.workspace.recipes / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
-    agent = ["contract.py", "node_agent.py", "node_agent_lib/start.py", "stub.py"]
+    agent = ["contract.py", "node_agent.py", "node_agent_lib/start.py", "secret_rules.py", "stub.py"]
     assert _paths(bench) == [f"code/recipes/{name}" for name in agent]
     listed = [file.path for file in _collect(bench, parts=("lib", "data.txt"))]
     assert listed == [f"code/recipes/{name}" for name in sorted([*agent, "data.txt", "lib/__init__.py"])]
@@ -265,3 +265,20 @@ def test_a_profiles_packager_is_the_plans(bench: Bench, packager: str) -> None:
     behind = [finding.message for finding in checks.run(plan) if finding.code == "left-behind"]
     assert bool(behind) == (packager == "git")
     assert all("1 changed, 0 untracked" in message for message in behind)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_nothing_takes_the_place_of_the_node_agent(bench: Bench, tmp_path: Path, own: bool) -> None:
+    """A folder `recipes` beside a script of one's own, or one that a profile's `code` names."""
+    mine = tmp_path / "mine"
+    for name in ("train.py", "recipes/node_agent.py"):
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).write_text("boo")
+    recipes = bench.workspace.recipes
+
+    def collect() -> object:
+        if own:
+            return packaging.collect(recipes, mine / "train.py", ("recipes",), (), bench.root)
+        return packaging.collect(recipes, recipes / "stub.py", (), ("recipes",), mine)
+
+    refused(ConfigError, collect, "recipes/node_agent.py", "would replace", "another name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -13,12 +14,13 @@ from typing import Any
 import pytest
 
 from automodel_launch import executors
-from automodel_launch.errors import ClusterError, ProfileError
+from automodel_launch.errors import ClusterError, ConfigError, ProfileError
 from automodel_launch.launch import submit
 from automodel_launch.plan import secrets
 from automodel_launch.profile import secret_names
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell
+from tests.conftest import STUB_CONFIG
 from tests.workbench import Bench, make_bench, refused
 
 NASTY = "a'b\"c $HOME `id` \\ \n#x;\té"
@@ -168,3 +170,60 @@ def test_a_refused_submission_leaves_no_secret(bench: Bench, monkeypatch: pytest
     said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
     assert said.split()[0] == hashlib.sha256(NASTY.encode()).hexdigest()
     assert not Path(plan.job_dir).exists()
+
+
+URL = "https://me:pa55w0rd@proxy.example:3128/x"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (f'env_vars = {{http_proxy = "{URL}"}}', ["env_vars.http_proxy", "env.toml [c]", 'secrets = ["http_proxy"]']),
+        ('env_vars = {WANDB_KEY = "pa55w0rd"}', ["env_vars.WANDB_KEY", "secret's value", 'secrets = ["WANDB_KEY"]']),
+        (f'setup_lines = ["true", "git clone {URL}"]', ["setup_lines.1", "password in a URL"]),
+        (f'setup_lines = "git clone {URL}"', ["setup_lines", "password in a URL"]),
+        (
+            "startup_commands = [\"export GH_PAT='pa55w0rd'\"]",
+            ["startup_commands.0", "GH_PAT=..."],
+        ),
+        ('startup_commands = ["PGPASSWORD=pa55w0rd psql"]', ["PGPASSWORD"]),
+        ('docker_args = ["-e", "DB_PASS=pa55w0rd"]', ["docker_args.1", "DB_PASS"]),
+        ('srun_args = ["--export=ALL,SSHPASS=pa55w0rd"]', ["srun_args.0", "SSHPASS"]),
+        ('container_image = "docker://me:pa55w0rd@registry.example/a:1"', ["container_image", "password in a URL"]),
+        ('env = ["DATABASE"]', ["env (", "DATABASE", 'secrets = ["DATABASE"]']),
+    ],
+)
+def test_a_secret_that_is_written_down_is_refused_and_not_shown(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, more: str, words: list[str]
+) -> None:
+    monkeypatch.setenv("DATABASE", URL)
+    _slurm(bench, more)
+    assert "pa55w0rd" not in refused(ProfileError, lambda: bench.plan(profile="c"), *words)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'setup_lines = ["export HF_TOKEN=$(cat ~/.token)", "export WANDB_KEY=$MINE; git clone https://me:$TOK@host/x"]',
+        'setup_lines = ["export MAX_TOKENS=123456789012", "export TEXT_KEY=contents", "curl https://host:8080/a@b"]',
+        'setup_lines = ["unset HF_TOKEN", "export HF_TOKEN=", "HF_TOKEN_PATH=/a/longer/path true"]',
+        'env_vars = {EOS_TOKEN = "<|endoftext|>", HF_HUB_DISABLE_IMPLICIT_TOKEN = "1"}',
+        'env_vars = {GOOGLE_APPLICATION_CREDENTIALS = "/home/me/key.json", MIRROR = "https://host:8443/simple"}',
+    ],
+)
+def test_what_only_looks_like_one_is_planned(bench: Bench, more: str) -> None:
+    _slurm(bench, more)
+    bench.plan(profile="c")
+
+
+def test_a_password_in_a_config_is_refused_wherever_it_comes_from(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE", URL)
+    bench.config(STUB_CONFIG + f"deep: {{list: [1, '{URL}']}}\n", "own")
+    bench.config(STUB_CONFIG + "url: ${oc.env:DATABASE}\n", "shell")
+    for config, words in (("own", ["deep.list.1", "own.yaml:"]), ("shell", ["url", "shell.yaml:", "secrets"])):
+        assert "pa55w0rd" not in refused(ConfigError, functools.partial(bench.plan, config=config), *words)
+    assert "pa55w0rd" not in refused(ConfigError, lambda: bench.plan(f"value={URL}"), "value (override")
+    bench.env('secrets = ["DATABASE"]\n')
+    assert bench.plan(config="shell").config["url"] == "${oc.env:DATABASE}"

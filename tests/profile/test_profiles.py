@@ -218,3 +218,17 @@ def test_a_replaced_table_leaves_no_source_behind() -> None:
 
 def test_reading_needs_no_pydantic_for_a_wrong_name() -> None:
     assert set(keys.SECTION_NAMES) == {"wandb", "artifacts", "cache", "cli"}
+
+
+@pytest.mark.parametrize("name", ["../../../x", "a/b", "/a", ".", "..", "a\\u0000b", "a\\nb", "x" * 101])
+def test_a_name_that_is_no_folders_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "env.toml"
+    path.write_text(f'["{name}"]\nexecutor = "local"\n')
+    refused(ProfileError, lambda: load(path), "name")
+
+
+@pytest.mark.parametrize("name", ["a", "dgx-h100", "_base", "my cluster", "user@site.example", "größe", "x" * 100])
+def test_names_of_profiles(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "env.toml"
+    path.write_text(f'["{name}"]\nexecutor = "local"\n', encoding="utf-8")
+    assert name in load(path).names

@@ -143,8 +143,9 @@ def test_every_synonym_stands_for_a_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stall", "seconds"), [("90s", 90.0), ("15m", 900.0), ("2h", 7200.0), ("off", None), (None, None)]
+    ("stall", "seconds"),
+    [("90s", 90.0), ("15m", 900.0), ("2h", 7200.0), ("off", None), ("auto", "auto"), (None, "auto")],
 )
-def test_the_agent_gets_stall_in_seconds(stall: str | None, seconds: float | None) -> None:
+def test_the_agent_gets_stall_in_seconds(stall: str | None, seconds: float | str | None) -> None:
     assert validation.validate({"stall": stall} if stall else {}, str).stall == stall
     assert agent.stall_seconds(stall) == seconds

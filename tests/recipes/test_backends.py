@@ -82,7 +82,7 @@ def test_a_script_may_record_that_its_run_is_finished(tmp_path: Path, backend: b
 
 
 def test_exit_codes_that_are_final(tmp_path: Path) -> None:
-    assert (set(AUTOMODEL.final_codes), set(NONE.final_codes)) == ({2, 3}, {2})
+    assert (set(AUTOMODEL.final_codes), set(NONE.final_codes)) == ({2, 3, 4}, {2})
     assert AUTOMODEL.final_codes == contract.FINAL_CODES
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from node_agent_lib.history import Ended
 from node_agent_lib.limits import TimeLimit
 from node_agent_lib.stall import Progress
 
-AGENT = Path(__file__).parents[2] / "recipes" / "node_agent.py"
+from tests.recipes.chain_site import LIMITS, Site, exported
+
 ANY = Limits(None, 3)
 AUTOMODEL = backends.get("automodel")
 
@@ -156,18 +156,65 @@ def test_metrics_that_a_killed_agent_had_not_read(tmp_path: Path) -> None:
     assert metrics.missed(AUTOMODEL, str(log), str(target)) == []
 
 
+def test_a_run_that_another_job_trains_is_no_failure_to_try_again() -> None:
+    error = "the run is in use by job b.1 (lock /r/lock)"
+    decision = decide([ended(0, error=error, to_step=None)], ANY, False, None)
+    assert (decision.goes_on, decision.why) == (False, error)
+    own = "an earlier attempt of this job still holds the run (lock /r/lock)"  # on a node that Slurm has lost
+    assert decide([ended(0, error=own, to_step=None)], ANY, False, None).goes_on
+
+
 # The time limit
 
 
 def test_the_ranks_are_told_before_the_time_is_over() -> None:
-    environ = {"LAUNCH_END_TIME": "10000"}
-    limit = TimeLimit(environ, 120.0, 0.0)
-    assert not limit.is_near(Progress(), 9879.0)
-    assert limit.is_near(Progress(), 9880.0)  # stop_grace, while no save was seen
+    clock = Clock()
+    limit = clock.limit({"LAUNCH_END_MONOTONIC": "here:10000"})
+    clock.uptime = 9879.0
+    assert not limit.is_near(Progress())
+    clock.uptime = 9880.0
+    assert limit.is_near(Progress())  # stop_grace, while no save was seen
     assert limit.lead_s(Progress(save_s=200.0)) == 415.0
-    assert TimeLimit({**environ, "LAUNCH_SAVE_S": "300.0"}, 120.0, 0.0).lead_s(Progress(save_s=200.0)) == 615.0
-    assert TimeLimit(environ, 120.0, 9940.0).lead_s(None) == 15.0  # a quarter of a minute
-    assert not TimeLimit({}, 120.0, 0.0).is_near(None, 1e12)
+    assert Clock().limit(limit_of(10000) | {"LAUNCH_SAVE_S": "300.0"}).lead_s(Progress(save_s=200.0)) == 615.0
+    assert Clock(uptime=9940.0).limit(limit_of(10000)).lead_s(None) == 15.0  # a quarter of a minute
+    assert not Clock(uptime=1e12).limit({}).is_near(None)
+    assert not Clock().limit({"LAUNCH_END_MONOTONIC": "here:soon"}).is_near(None)
+
+
+@dataclass
+class Clock:
+    """A machine's two clocks, and which machine it is."""
+
+    uptime: float = 0.0
+    time_of_day: float = 1_800_000_000.0
+
+    def limit(self, environ: dict[str, str]) -> TimeLimit:
+        return TimeLimit(environ, 120.0, lambda: self.uptime, lambda: self.time_of_day, "here")
+
+
+def limit_of(uptime: float) -> dict[str, str]:
+    return {"LAUNCH_END_MONOTONIC": f"here:{uptime}"}
+
+
+@pytest.mark.parametrize("whose", ["here", "elsewhere"])  # the batch script's machine, and another one
+def test_a_clock_that_is_set_does_not_move_the_time_limit(whose: str) -> None:
+    clock = Clock()
+    limit = clock.limit({"LAUNCH_END_MONOTONIC": f"{whose}:3600", "LAUNCH_END_TIME": "1800003600"})
+    clock.time_of_day += 3600
+    clock.uptime = 3000.0
+    assert not limit.is_near(None)
+    clock.time_of_day -= 7200
+    clock.uptime = 3500.0
+    assert limit.is_near(None)
+
+
+def test_a_job_that_was_submitted_before_goes_by_the_time_of_day() -> None:
+    clock = Clock()
+    limit = clock.limit({"LAUNCH_END_TIME": "1800003600"})
+    clock.uptime = 3479.0
+    assert not limit.is_near(None)
+    clock.uptime = 3480.0
+    assert limit.is_near(None)
 
 
 # The stop file
@@ -185,65 +232,23 @@ def test_a_stop_file_is_a_cancelled_job(tmp_path: Path) -> None:
     assert (told["state"], told["code"]) == ("CANCELLED", 143)
     assert str(run / "stop") in told["error"]
     (job / "stop").touch()
-    assert stops.path_of(str(job), str(run)) == str(job / "stop")
+    assert stops.path_of(str(job), str(run)) == str(run / "stop")
 
 
 # begin and finish
 
 
-class Site:
-    """A job's directory and fakes of Slurm's commands, which note their calls."""
-
-    def __init__(self, root: Path, chained: dict[str, Any] | None) -> None:
-        self.bin, self.job, self.run = root / "bin", root / "jobs" / "a.1", root / "jobs" / "a"
-        for folder in (self.bin, self.job, self.run):
-            folder.mkdir(parents=True)
-        spec = {"job_id": "a.1", "run_dir": str(self.run), "chain": chained, "checkpoint_dir": None}
-        (self.job / "agent.json").write_text(json.dumps(spec))
-        (self.job / "script").touch()
-        self.says("sbatch", "echo 77")
-        self.says("squeue", 'case "$*" in *%e*) echo 1900000000;; *) echo PENDING;; esac')
-        self.says("scontrol", "echo JobId=1 JobState=FAILED")
-        self.says("scancel", ":")
-        self.says("sinfo", ":")
-
-    def says(self, name: str, script: str) -> None:
-        path = self.bin / name
-        path.write_text(f'#!/bin/bash\necho {name} "$@" >> {self.bin}/calls\n{script}\n')
-        path.chmod(0o755)
-
-    def call(self, command: str, slurm_id: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        path = f"{self.bin}:{os.environ['PATH']}"
-        env = {"PATH": path, "SLURM_JOB_ID": slurm_id, "SLURM_JOB_NODELIST": "c[1-2]", **environ}
-        words = [sys.executable, str(AGENT), command, str(self.job)]
-        return subprocess.run(words, env=env, capture_output=True, text=True, check=False)
-
-    @property
-    def calls(self) -> list[str]:
-        path = self.bin / "calls"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def node(self, attempt: int, **values: Any) -> None:
-        record = {"job_id": "a.1", "node": 0, "nnodes": 1, "attempt": attempt, "host": "c1", "agent_pid": 1}
-        record |= {"agent_start": 1, "started": 1.0, "state": "ended", "time": 2.0, **values}
-        (self.job / "nodes").mkdir(exist_ok=True)
-        (self.job / "nodes" / "0.json").write_text(json.dumps(record))
-
-    def fail(self, attempt: int, error: str = "boom") -> None:
-        self.node(attempt, failure={"code": 1, "error": error, "time": 2.0}, code=1)
-
-
-LIMITS = {"jobs": None, "failures": 3, "exclude": ["c9"]}
-
-
 def test_begin_queues_the_next_attempt(tmp_path: Path) -> None:
     site = Site(tmp_path, LIMITS)
     done = site.call("begin", "76", SBATCH_PARTITION="x", SLURM_NTASKS="4")
-    assert done.stdout.splitlines() == ["export LAUNCH_ATTEMPT=0", "export LAUNCH_END_TIME=1900000000"]
-    assert (site.job / "chain").read_text() == "76 77 0\n"
-    (submitted,) = [call for call in site.calls if call.startswith("sbatch")]
-    for word in ("--dependency=afterany:76", "--kill-on-invalid-dep=yes", "--no-requeue", "--exclude=c9"):
-        assert word in submitted
+    told = exported(done)
+    assert told["LAUNCH_ATTEMPT"] == "0"
+    assert float(told["LAUNCH_END_TIME"]) == pytest.approx(time.time() + 500, abs=60)
+    assert (site.job / "chain").read_text() == "76 77 0 78\n"
+    submitted = [call.split() for call in site.calls if call.startswith("sbatch")]
+    for words, dependency in zip(submitted, ("afterany:76", "afterany:76:77"), strict=True):
+        for word in (f"--dependency={dependency}", "--kill-on-invalid-dep=yes", "--no-requeue", "--exclude=c9"):
+            assert word in words
 
 
 def test_a_job_that_is_no_chain_queues_nothing(tmp_path: Path) -> None:
@@ -264,8 +269,9 @@ def test_finish_leaves_the_next_attempt_where_the_job_goes_on(tmp_path: Path) ->
     assert "another attempt follows: it failed: boom" in done.stderr
     told = json.loads((site.job / "exit.json").read_text())
     assert (told["state"], told["goes_on"]) == ("FAILED", True)
-    assert (site.job / "chain").read_text() == "76 77 0\n"
+    assert (site.job / "chain").read_text() == "76 77 0 78\n"
     assert "export LAUNCH_ATTEMPT=1" in site.call("begin", "77").stdout
+    assert (site.job / "chain").read_text() == "77 78 1 79\n"
     assert not (site.job / "exit.json").exists()
     assert (site.job / "exit-0.json").exists()
 
@@ -274,16 +280,40 @@ def test_the_second_failure_of_its_kind_cancels_the_next_attempt(tmp_path: Path)
     site = Site(tmp_path, LIMITS)
     for attempt, slurm_id in enumerate(("76", "77")):
         site.call("begin", slurm_id)
-        site.says("sbatch", "echo 78")
         site.fail(attempt)
         done = site.call("finish", slurm_id, LAUNCH_ATTEMPT=str(attempt))
     assert "no further attempt: it failed twice in the same way" in done.stderr
-    assert site.calls[-1] == "scancel --state=PENDING 78"
+    assert site.calls[-1] == "scancel --state=PENDING 79 78"
     assert (site.job / "chain").read_text() == "77 - 1\n"
-    resumed = site.call("begin", "90")  # by a person: what was before no longer counts
-    assert "export LAUNCH_ATTEMPT=2" in resumed.stdout
+    site.resume("90")  # by a person: what was before no longer counts
+    assert "export LAUNCH_ATTEMPT=2" in site.call("begin", "90").stdout
     site.fail(2)
     assert "another attempt follows" in site.call("finish", "90", LAUNCH_ATTEMPT="2").stderr
+
+
+def test_the_first_step_of_a_long_attempt_is_its_first(tmp_path: Path) -> None:
+    """20,000 steps are 2 MB of metrics."""
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    line = '{{"time": {}, "step": {}, "loss": 2.5, "lr": 0.001, "grad_norm": 1.25, "note": "as in a log"}}\n'
+    steps = [line.format(1.0, 6), *(line.format(2e9, step) for step in range(7, 20_007))]
+    (site.job / "metrics.jsonl").write_text("".join(steps))
+    site.fail(0)
+    site.call("finish", "76", LAUNCH_ATTEMPT="0")
+    (end,) = [e for e in history.read(str(site.run)) if e["event"] == "ended"]
+    assert (end["from_step"], end["to_step"]) == (7, 20_006)
+
+
+def test_a_pause_is_no_mere_stop(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    for folder in (site.run, site.job):
+        (folder / "stop").write_text("x")
+    site.node(0, state="ended", stop={"signal": "SIGTERM", "number": 15, "time": 1.0, "reason": str(site.run / "stop")})
+    site.call("finish", "76", LAUNCH_ATTEMPT="0")
+    told = json.loads((site.job / "exit.json").read_text())
+    assert (told["state"], told["goes_on"], told["error"]) == ("CANCELLED", False, f"stopped: {site.run}/stop")
+    assert told["why"] == f"its run was paused: {site.run}/stop"
 
 
 def test_a_lost_node_is_closed_by_the_next_attempt(tmp_path: Path) -> None:
@@ -306,7 +336,7 @@ def test_who_has_sent_the_signal(tmp_path: Path, state: str, goes_on: bool) -> N
     site.call("begin", "76")
     site.node(0, stop={"signal": "SIGTERM", "number": 15, "time": 1.5, "reason": "signal"}, code=143)
     assert site.call("finish", "76", LAUNCH_ATTEMPT="0").returncode == 143
-    assert (site.job / "chain").read_text() == "76 77 0\n"
+    assert (site.job / "chain").read_text() == "76 77 0 78\n"
     site.says("scontrol", f"echo JobId=76 JobState={state}")
     lines = site.call("begin", "77").stdout.splitlines()
     assert lines[0] == ("export LAUNCH_ATTEMPT=1" if goes_on else "trap - EXIT")
@@ -315,9 +345,11 @@ def test_who_has_sent_the_signal(tmp_path: Path, state: str, goes_on: bool) -> N
 
 def test_nodes_that_cannot_be_excluded(tmp_path: Path) -> None:
     site = Site(tmp_path, LIMITS)
-    site.says("sbatch", 'case "$*" in *--exclude*) echo "not available" >&2; exit 1;; esac; echo 77')
+    site.says(
+        "sbatch", 'case "$*" in *--exclude*) echo "not available" >&2; exit 1;; *76:77*) echo 78;; *) echo 77;; esac'
+    )
     site.call("begin", "76")
-    assert (site.job / "chain").read_text() == "76 77 0\n"
+    assert (site.job / "chain").read_text() == "76 77 0 78\n"
 
 
 def test_a_cluster_whose_nodes_may_not_submit(tmp_path: Path) -> None:
@@ -336,7 +368,7 @@ def test_two_jobs_never_run_one_attempt_at_once(tmp_path: Path) -> None:
     site.says("squeue", "echo RUNNING")
     done = site.call("begin", "99")
     assert done.stdout.splitlines() == ["trap - EXIT", "exit 0"]
-    assert (site.job / "chain").read_text() == "76 77 0\n"
+    assert (site.job / "chain").read_text() == "76 77 0 78\n"
 
 
 def test_an_attempt_that_was_given_up_writes_nothing(tmp_path: Path) -> None:

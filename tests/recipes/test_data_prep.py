@@ -173,15 +173,60 @@ def test_a_second_run_does_nothing_and_is_quick(tmp_path: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in before if p != lock} == {p: t for p, t in before.items() if p != lock}
 
 
-def test_a_new_weight_rewrites_the_blend_only(tmp_path: Path) -> None:
+def test_a_new_weight_is_a_new_blend_of_the_same_shards(tmp_path: Path) -> None:
     values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(100)), num_shards=1)
     prepare(values, tmp_path)
-    shard = next((output(tmp_path / "out") / "train").glob("*.bin"))
-    before = shard.stat().st_mtime_ns
+    first = output(tmp_path / "out")
+    before = {p: p.stat().st_mtime_ns for p in first.rglob("*") if p.is_file() and "lock" not in p.name}
     values["datasets"][0]["weight"] = 7
+    done = prepare(values, tmp_path)
+    second = output(tmp_path / "out")
+    assert second.name.startswith(f"{first.name}-") and done.stdout == f"{second}/blend.json\n"
+    assert json.loads((tmp_path / "out" / "blend.json").read_text())["train"] == ["7", f"{first}/train/web_00000"]
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert "remove" not in done.stderr  # the first output has the shards
+    assert json.loads((second / "record.json").read_text())["sources"][0]["weight"] == 7
+    assert "nothing to do" in prepare(values, tmp_path).stderr and output(tmp_path / "out") == second
+    values["datasets"][0]["weight"] = 1
+    assert "nothing to do" in prepare(values, tmp_path).stderr and output(tmp_path / "out") == first
+
+
+@pytest.mark.parametrize("form", ["megatron", "nanogpt"])
+def test_a_complete_output_keeps_its_bytes_whatever_is_weighted_or_reordered(form: str, tmp_path: Path) -> None:
+    """max_tokens is shared out by weight, and nanoGPT files mix the datasets in their order: other shards."""
+    paths = {name: write_jsonl(tmp_path / f"{name}.jsonl", documents(100, name)) for name in ("a", "b")}
+    datasets = [{"name": name, "path": str(path), "weight": 1} for name, path in paths.items()]
+    values = config(tmp_path, "", datasets=datasets, max_tokens=4000, format=form, num_shards=1)
     prepare(values, tmp_path)
-    assert json.loads((tmp_path / "out" / "blend.json").read_text())["train"][0] == "7"
-    assert shard.stat().st_mtime_ns == before
+    first = output(tmp_path / "out")
+    before = {p: p.read_bytes() for p in first.rglob("*.bin")}
+    seen = {first}
+    for other in ([datasets[0] | {"weight": 3}, datasets[1]], datasets[::-1]):
+        prepare(values | {"datasets": other}, tmp_path)
+        assert output(tmp_path / "out") not in seen
+        seen.add(output(tmp_path / "out"))
+    assert {p: p.read_bytes() for p in first.rglob("*.bin")} == before
+
+
+def test_a_sample_moves_nothing_unless_asked(tmp_path: Path) -> None:
+    artifact = {"root": str(tmp_path / "art"), "name": "web"}
+    values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(100)), num_shards=None, artifact=artifact)
+    prepare(values, tmp_path)
+    first, blend = output(tmp_path / "out"), (tmp_path / "out" / "blend.json").read_text()
+    done = prepare(values | {"sample": 20}, tmp_path)
+    made = Path(done.stdout.strip()).parent
+    assert made.parent == tmp_path / "out" and made.name.startswith("sample-") and (made / "record.json").is_file()
+    assert "a sample" in done.stderr and "artifact web" not in done.stderr
+    assert output(tmp_path / "out") == first and (tmp_path / "out" / "blend.json").read_text() == blend
+    assert sorted(p.name for p in (tmp_path / "art" / "web").iterdir()) == ["latest", "v1"]
+    done = prepare(values | {"sample": 20, "publish": True}, tmp_path)
+    assert output(tmp_path / "out") == made and "artifact web:v2" in done.stderr
+
+
+def test_the_first_sample_gives_no_names(tmp_path: Path) -> None:
+    values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(100)), num_shards=None, sample=20)
+    prepare(values, tmp_path)
+    assert not {"latest", "blend.json"} & {p.name for p in (tmp_path / "out").iterdir()}
 
 
 def test_more_data_moves_no_document_to_another_split(tmp_path: Path) -> None:
@@ -198,6 +243,7 @@ def test_more_data_moves_no_document_to_another_split(tmp_path: Path) -> None:
 def test_bos_eos_length_and_sample(tmp_path: Path) -> None:
     data = write_jsonl(tmp_path / "a.jsonl", ["x", *documents(50)])
     options = {"add_bos": True, "max_doc_tokens": 12, "min_doc_chars": 3, "sample": 20, "num_shards": None}
+    options["publish"] = True
     prepare(config(tmp_path, data, splits={"train": 1.0}, **options), tmp_path)
     out = output(tmp_path / "out")
     found = read(out, "train")

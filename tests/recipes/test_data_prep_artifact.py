@@ -92,7 +92,7 @@ def test_an_artifact_that_is_asked_for_later_and_one_of_a_sample(values: dict[st
     prepare(values | {"artifact": None}, tmp_path)
     prepare(values, tmp_path)
     assert manifest(tmp_path / "artifacts")["inputs"][1]["sha256"] == sha256(tmp_path / "data" / "b.jsonl")
-    prepare(values | {"num_shards": None, "sample": 3}, tmp_path)
+    prepare(values | {"num_shards": None, "sample": 3, "publish": True}, tmp_path)
     assert [entry["sha256"] for entry in manifest(tmp_path / "artifacts")["inputs"]] == [None, None]
 
 

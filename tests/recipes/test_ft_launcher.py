@@ -78,7 +78,7 @@ def write_rank(directory: Path, rank: int, watcher: int, **changes: Any) -> None
 
 
 def test_the_last_life_of_a_rank_counts(tmp_path: Path) -> None:
-    training = Training(str(tmp_path), (0, 1), lambda text: text, restartable=True)
+    training = Training(str(tmp_path), (0, 1), restartable=True)
     write_rank(tmp_path, 0, 100, code=1, failed=2.0, error="RuntimeError: Connection closed by peer")
     write_rank(tmp_path, 1, 200, code=137, failed=1.5, error="killed by SIGKILL")
     training.refresh()
@@ -92,7 +92,7 @@ def test_the_last_life_of_a_rank_counts(tmp_path: Path) -> None:
 
 
 def test_ranks_may_have_other_numbers_than_the_nodes(tmp_path: Path) -> None:
-    training = Training(str(tmp_path), (0, 1), lambda text: text, restartable=True)
+    training = Training(str(tmp_path), (0, 1), restartable=True)
     for rank in (2, 3):
         write_rank(tmp_path, rank, 100 * rank)
     training.refresh()
@@ -100,7 +100,7 @@ def test_ranks_may_have_other_numbers_than_the_nodes(tmp_path: Path) -> None:
 
 
 def test_no_rank_starts_again_once_the_job_was_told_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = Training(str(tmp_path), (0,), lambda text: text, restartable=True)
+    training = Training(str(tmp_path), (0,), restartable=True)
     write_rank(tmp_path, 0, 100)
     training.refresh()
     training.ask()

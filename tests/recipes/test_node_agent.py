@@ -302,7 +302,7 @@ def test_a_second_job_of_the_run_is_refused(make_job: MakeJob, tmp_path: Path) -
     eventually((tmp_path / "ready-0").exists, "the first job to run")
     assert second.run()[0] == 1
     assert second.exit["state"] == "FAILED"
-    assert "in use by job first-1" in second.exit["error"]
+    assert second.exit["error"].startswith("the run is in use by job first-1")  # decision.py knows these words
     assert not (tmp_path / "seen-0").exists()
     agent.send_signal(signal.SIGTERM)
     agent.wait(60)
@@ -422,6 +422,16 @@ def test_a_stop_during_startup(make_job: MakeJob, tmp_path: Path) -> None:
     assert agent.wait(60) == 138
     assert (job.exit["state"], job.exit["signal"]) == ("CANCELLED", "SIGUSR1")
     assert job.processes() == []
+
+
+def test_slurms_warning_is_a_time_limit(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job("shows.py", tmp_path / "seen", startup_commands=[f"touch {tmp_path}/began", "sleep 300"])
+    job.environ["SLURM_JOB_ID"] = "5"
+    agent = job.agent()
+    eventually((tmp_path / "began").exists, "the startup commands")
+    agent.send_signal(signal.SIGUSR1)
+    assert agent.wait(60) == 138
+    assert (job.exit["state"], "before the time limit" in job.exit["error"]) == ("TIMEOUT", True)
 
 
 def test_sigusr2_dumps_the_stacks(make_job: MakeJob, tmp_path: Path) -> None:

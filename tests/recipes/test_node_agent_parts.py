@@ -35,7 +35,8 @@ def test_the_agent_is_python_3_8_and_standard_library_only(source: Path) -> None
             found = {str(item.module).split(".")[0]}
         else:
             continue
-        assert found <= set(sys.stdlib_module_names) | {"node_agent_lib", "contract"}
+        own = {"node_agent_lib", "contract", "data_identity", "secret_rules"}
+        assert found <= set(sys.stdlib_module_names) | own
 
 
 # the verdict
@@ -387,6 +388,9 @@ def test_threads_only_for_training_on_cpus(tmp_path: Path, monkeypatch: pytest.M
         ({"launch": "srun"}, 'launch: expected "torchrun", "ft" or "python"'),
         ({"rendezvous": {"id": "x", "port": None}}, "rendezvous.port: needed with more than one node"),
         ({"schema": 2}, "schema: expected 1"),
+        ({"chain": {"jobs": 2, "failures": 3}}, "chain: expected"),
+        ({"chain": {"jobs": 2, "failures": 3, "exclude": [], "max_gpu_hours": 5.0}}, "chain: expected"),
+        ({"chain": {"jobs": 2, "failures": 3, "exclude": [], "max_gpu_hours": 0, "gpus": 4}}, "chain: expected"),
     ],
 )
 def test_a_wrong_spec_is_refused(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAKE", str(tmp_path))
     for name in ("FAKE_STDERR", "FAKE_SLEEP", "FAKE_MOTD"):
         monkeypatch.setenv(name, "")
-    monkeypatch.setattr(shell, "_bases", lambda: [str(tmp_path / "s")])
+    monkeypatch.setattr(shell, "_bases", lambda: [(str(tmp_path / "s"), False)])
     monkeypatch.setattr(shell, "_SOCKET_PATH", 1000)
     monkeypatch.setattr(shell, "_failed", {})
     return tmp_path
@@ -90,7 +91,7 @@ def test_the_socket_folder_is_private(ssh: Path) -> None:
     (folder,) = (ssh / "s").iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o755)
-    refused(ClusterError, lambda: SshShell("h").run("true"), "not a private folder", "rm -r")
+    refused(ClusterError, lambda: SshShell("h").run("true"), "not a private folder", "XDG_RUNTIME_DIR")
 
 
 def test_a_link_is_no_socket_folder(ssh: Path) -> None:
@@ -148,3 +149,25 @@ def test_many_calls_wait_for_one_failure(ssh: Path, monkeypatch: pytest.MonkeyPa
 def test_no_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     refused(ClusterError, lambda: SshShell("no-such-host").run("true"), "not installed")
+
+
+def test_a_folder_that_another_user_has_taken_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """/tmp/automodel-launch-UID can be made by anybody; the home directory cannot."""
+    temporary, home = Path("/tmp", f"t{os.getpid()}"), Path("/tmp", f"h{os.getpid()}")
+    try:
+        (temporary / f"automodel-launch-{os.getuid()}").mkdir(parents=True)
+        (temporary / f"automodel-launch-{os.getuid()}").chmod(0o755)  # as good as another's
+        home.mkdir()
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+        bases = [(str(temporary), False), (str(temporary), False), (str(home), True)]
+        assert shell._bases()[-1] == bases[-1]
+        monkeypatch.setattr(shell, "_bases", lambda: bases)
+        path = Path(shell._control_path(SshShell("h")))
+        assert path.parent == home / ".automodel-launch"
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        monkeypatch.setattr("socket.gethostname", lambda: "another")
+        assert shell._control_path(SshShell("h")) != str(path), "a home of many machines holds a socket for each"
+    finally:
+        shutil.rmtree(temporary)
+        shutil.rmtree(home)

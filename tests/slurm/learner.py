@@ -21,6 +21,7 @@ RECIPE = '''# /// script
 # schema = "1"
 # name = "learner"
 # docs = "A small training"
+# backend = "automodel"
 # [tool.runspec.run]
 # launch = "python"
 # [tool.runspec.config]
@@ -122,6 +123,7 @@ if rank == 0:
     os.replace(f"{run_dir}/finished.json.tmp", f"{run_dir}/finished.json")
 '''
 CONFIG: dict[str, Any] = {
+    "recipe": "learner.Own",  # no class of AutoModel's, so its keys are not checked
     "steps": 40,
     "every": 5,
     "pause": 0.1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -39,7 +40,7 @@ class Run:
 
     def _chain(self) -> tuple[int, int, int]:
         try:
-            now, following, number = (self.dir / "chain").read_text().split()
+            now, following, number, *_ = (self.dir / "chain").read_text().split()
         except FileNotFoundError:
             return 0, 0, -1
         return int(now), 0 if following == "-" else int(following), int(number)
@@ -47,6 +48,16 @@ class Run:
     @property
     def next(self) -> int:
         return self._chain()[1]
+
+    def exit(self) -> dict[str, Any]:
+        """exit.json, empty while there is none."""
+        path = self.dir / "exit.json"
+        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return found
+
+    def log(self) -> str:
+        """What the batch scripts have said."""
+        return "".join(path.read_text() for path in self.dir.glob("logs/sbatch_*.out"))
 
     def metrics(self) -> list[dict[str, Any]]:
         path = self.dir / "metrics.jsonl"
@@ -113,6 +124,27 @@ def pid_here(host: str, pid: int) -> int:
         except OSError:  # it has ended meanwhile
             continue
     raise AssertionError(f"{host} has no process {pid}")
+
+
+@contextlib.contextmanager
+def without_python(cluster: Cluster, node: int) -> Iterator[None]:
+    """While it lasts, no python3 of that node's PATH runs."""
+    folders = {Path(folder) for folder in os.environ["PATH"].split(":")}
+    programs = sorted({str((folder / "python3").resolve()) for folder in folders if (folder / "python3").exists()})
+    broken = cluster.dir / "no-python3"
+    broken.write_text("#!/bin/sh\necho 'python3: command not found' >&2\nexit 127\n")
+    broken.chmod(0o755)
+    pid = (cluster.dir / "run" / f"node.c{node}.pid").read_text().strip()
+
+    def there(command: str) -> None:
+        words = ["nsenter", "-t", pid, "-m", "bash", "-c", f'for path; do {command} "$path"; done', "x", *programs]
+        subprocess.run(words, check=True, capture_output=True)
+
+    there(f"mount --bind {broken}")
+    try:
+        yield
+    finally:
+        there("umount")
 
 
 @pytest.fixture
@@ -272,6 +304,90 @@ def test_an_error_that_comes_again(site: Checkout, cluster: Cluster) -> None:
     said = run.end(code=1)
     assert run.states() == ["FAILED", "FAILED"]
     assert "it failed twice in the same way at step 2: ValueError: no more data" in said
+    assert jobs_left(cluster, run) == []
+
+
+def test_a_chain_that_ended_while_slurm_was_away_does_not_start_again(site: Checkout, cluster: Cluster) -> None:
+    """`finish` cannot cancel those that wait; an attached launcher has the end once, and keeps it."""
+    run = Run(site, "steps=25")
+    waiting = run.attempt(0), run.next
+    run.reach(0, 7)
+    cluster.stop_ctld()
+    wait_until(lambda: "stays in the queue" in run.log(), 180, "the end of scancel's patience")
+    before = run.exit(), run.metrics(), run.history("begun"), run.history("ended")
+    cluster.start_ctld()
+    run.end()
+    wait_until(lambda: not jobs_left(cluster, run), 120, "the end of those that waited")
+    assert "finished" in before[0]["why"]
+    assert cluster.state(waiting[1]) == "COMPLETED"  # it did start
+    assert (run.exit(), run.metrics(), run.history("begun"), run.history("ended")) == before
+    assert site.json("status", run.id)["state"] == "COMPLETED"
+    run.check(most_lost=0)
+
+
+def test_a_node_without_python_does_not_end_the_chain(site: Checkout, cluster: Cluster) -> None:
+    """The job that comes next dies there before it begins; the spare one is kept off that node, and goes on."""
+    if not cluster.has_namespaces:
+        pytest.skip("needs a mount namespace a node")
+    run = Run(site, "steps=60")
+    run.reach(0, 7)
+    first, following = run.attempt(0), run.next
+    cluster.check("scontrol", "hold", str(following))
+    run.kill_rank(1)
+    cluster.wait_for(first)
+    with without_python(cluster, 1):
+        cluster.check("scontrol", "update", f"jobid={following}", "reqnodelist=c1")
+        cluster.check("scontrol", "release", str(following))
+        cluster.wait_for(following, "FAILED")
+        run.attempt(1)
+        run.end()
+    run.check(most_lost=5)
+    assert run.states() == ["FAILED", "COMPLETED"]
+    assert "c1" not in run.history("begun")[1]["nodes"]
+    assert "c1" in [row["node"] for row in site.json("nodes", "chain")]
+    assert jobs_left(cluster, run) == []
+
+
+def test_nobody_is_queued_any_more(site: Checkout, cluster: Cluster) -> None:
+    """Both that wait die before they begin: status, jobs and attach say so, and `resume` goes on."""
+    run = Run(site, "steps=40")
+    run.reach(0, 7)
+    first = run.attempt(0)
+    agent = run.dir / "code" / "recipes" / "node_agent.py"
+    text = agent.read_text()
+    waiting = (run.dir / "chain").read_text().split()[1::2]
+    for job in waiting:
+        cluster.check("scontrol", "hold", job)
+    run.kill_rank(1)
+    cluster.wait_for(first)
+    agent.write_text("raise SystemExit('no such agent')\n")
+    for job in waiting:
+        cluster.check("scontrol", "release", job)
+        cluster.wait_for(int(job), "FAILED")
+    agent.write_text(text)
+    now = site.json("status", run.id)
+    assert (now["state"], now["stuck"]) == ("FAILED", True)
+    assert "no further attempt is queued" in now["error"]
+    assert f"launch.py resume {run.id}" in site.run("jobs").stdout
+    assert "python launch.py resume" in run.end(code=now["code"])
+    assert site.run("resume", run.id).returncode == 0
+    run.end()
+    run.check(most_lost=5)
+    assert run.states() == ["FAILED", "COMPLETED"]
+
+
+def test_gpu_hours_are_limited(tmp_path: Path, cluster: Cluster) -> None:
+    """40 s of two GPUs: the attempt saves before that, and is the last one."""
+    site = learner.site(tmp_path, cluster, f"max_gpu_hours = {2 * 40 / 3600:.5f}")
+    run = Run(site, "steps=6000")
+    said = run.end(code=143)
+    (end,) = run.history("ended")
+    assert end["state"] == "TIMEOUT" and end["checkpoint"] == end["to_step"]
+    assert 0.5 * 80 / 3600 < end["gpu_hours"] <= 80 / 3600
+    assert "the end: " in said and "max_gpu_hours" in said
+    assert "of 0.02222 (max_gpu_hours)" in site.run("status", run.id).stdout
+    refused = site.run("resume", run.id)
+    assert refused.returncode == 2 and "a higher max_gpu_hours" in refused.stderr
     assert jobs_left(cluster, run) == []
 
 

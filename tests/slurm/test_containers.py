@@ -164,7 +164,7 @@ def test_sources_of_mounts_that_are_not_there(found: Callable[..., dict[str, str
             ("run.env.container_image=reg.io/absent:1",),
             "failed to import docker image reg.io#absent:1: No such file or directory; is the image",
         ),
-        (("run.env.mounts=[]",), "the node agent needs a python3"),
+        (("run.env.mounts=[]",), "the node agent needs sh and a Python"),
     ],
 )
 def test_a_container_that_cannot_be_made_is_named_at_the_end(

@@ -73,7 +73,7 @@ def test_image_mounts_and_working_directory(bench: Bench) -> None:
     job = f"{plan.job_root}/{plan.job_id}"
     mounts = ["/lustre/data:/data:ro", "/scratch:/s", "/shared/jobs:/shared/jobs", f"{job}:/nemo_run"]
     assert (_option(words, "--container-mounts") or "").split(",") == mounts
-    assert words[-4:] == ["python3", "recipes/node_agent.py", "run", f"{job}/agent.json"]
+    assert words[-4:] == ["sh", "recipes/node_agent.sh", "run", f"{job}/agent.json"]
     assert plan.document()["container_image"] == "nvcr.io#nvidia/nemo:1"
 
 
@@ -351,7 +351,7 @@ def test_apptainer_stands_before_the_agent(bench: Bench) -> None:
     binds = f"/data:/d:ro,/shared/jobs:/shared/jobs,{job}:/nemo_run"
     assert words[start:] == [
         *("apptainer", "exec", "--nv", "--writable-tmpfs", "--bind", binds, "--pwd", f"{job}/code"),
-        *("docker://nvcr.io/nvidia/nemo:1", "python3", "recipes/node_agent.py", "run", f"{job}/agent.json"),
+        *("docker://nvcr.io/nvidia/nemo:1", "sh", "recipes/node_agent.sh", "run", f"{job}/agent.json"),
     ]
     assert "--container-" not in plan.script
     assert plan.document()["container_image"] == "docker://nvcr.io/nvidia/nemo:1"

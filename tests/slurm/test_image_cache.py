@@ -143,4 +143,4 @@ def test_apptainer_runs_the_agent(site: Checkout, main: Main, tmp_path: Path) ->
         assert binds == [f"{tmp_path}/data:/data:ro", f"{root}:{root}", f"{folder}:/nemo_run"]
         assert words[:3] == ["exec", "--nv", "--no-home"]
         assert words[words.index("--pwd") + 1] == f"{folder}/code"
-        assert words[-5:] == [f"{tmp_path}/some.sif", "python3", "recipes/node_agent.py", "run", f"{folder}/agent.json"]
+        assert words[-5:] == [f"{tmp_path}/some.sif", "sh", "recipes/node_agent.sh", "run", f"{folder}/agent.json"]

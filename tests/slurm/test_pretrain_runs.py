@@ -64,7 +64,7 @@ def prepared(base: Path, cluster: Cluster, env: str) -> Checkout:
     data = checkout.root / "data"
     (checkout.root / "env.toml").write_text(env.format(root=base / "jobs", python=sys.executable, data=data))
     subprocess.run([sys.executable, ROOT / "scripts" / "make_tiny_corpus.py", "--out", data / "tiny"], check=True)
-    done = checkout.run("data-prep", "-c", "tiny", "+sample=200", "num_shards=1")
+    done = checkout.run("data-prep", "-c", "tiny", "+sample=200", "publish=true", "num_shards=1")
     assert done.returncode == 0, done.stderr
     return checkout
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch import backends
-from automodel_launch.backends import Checkpoints, Config, Framework, Reference, Sizes
-from automodel_launch.backends.automodel import checkpoints, checks, datasets, schema, sections, sizes, trackers
+from automodel_launch.backends import Checkpoints, Config, Data, Framework, Reference, Sizes
+from automodel_launch.backends.automodel import checkpoints, checks, datasets, schema, sizes, step_scheduler, trackers
 from automodel_launch.backends.automodel import references as references_
 from automodel_launch.backends.automodel.checks import data
 from automodel_launch.backends.trackers import Use
@@ -24,11 +24,12 @@ class AutoModel:
         package="nemo_automodel",
         version=schema.VERSION,
         checkout="/opt/Automodel",
+        builds='"/tmp/nemo_automodel_$(id -u)"',
     )
 
     def max_steps(self, config: Config) -> int | None:
         """step_scheduler.max_steps."""
-        return sections.max_steps(config)
+        return step_scheduler.max_steps(config)
 
     def checkpoint_dir(self, config: Config) -> str | None:
         """checkpoint.checkpoint_dir; None where checkpoints are switched off."""
@@ -37,6 +38,10 @@ class AutoModel:
     def references(self, config: Config) -> Iterator[Reference]:
         """Paths and hub ids in the sections of datasets, the model and checkpoints."""
         return references_.references(config)
+
+    def data(self, config: Config) -> Data:
+        """Megatron's and nanoGPT's files; the index of the former."""
+        return datasets.identified(config)
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """The section `wandb`."""

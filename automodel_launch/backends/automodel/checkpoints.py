@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from automodel_launch.backends import Checkpoints
-from automodel_launch.backends.automodel import sections
+from automodel_launch.backends.automodel import step_scheduler
 from automodel_launch.backends.automodel.keys import CHECKPOINT_DIR, CKPT_EVERY, KEEP_CHECKPOINTS
 from automodel_launch.backends.automodel.model import parameters, section, shape
 from automodel_launch.backends.automodel.model.memory import BYTES, moments
@@ -39,7 +39,7 @@ def consolidates(config: Mapping[str, Any]) -> bool:
 
 def of(plan: Plan) -> Checkpoints | None:
     """The checkpoints of a plan's run; None where there are none, or no number of steps."""
-    steps, directory = sections.steps(plan.config), checkpoint_dir(plan.config)
+    steps, directory = step_scheduler.steps(plan.config), checkpoint_dir(plan.config)
     if steps is None or not steps.max_steps or directory is None:
         return None
     size, export = _bytes(plan)

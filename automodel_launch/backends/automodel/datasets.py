@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from automodel_launch import data_identity
+from automodel_launch.backends import Data
 from automodel_launch.backends.automodel.keys import DATASETS, PRETRAINED, TRAIN_SAMPLES
 from automodel_launch.config.dotted import flatten, get
 
@@ -30,15 +32,26 @@ def data_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{key}.{leaf}", section[leaf]
 
 
+def identified(config: Mapping[str, Any]) -> Data:
+    """The same as files whose identity can be told, each value once; caches are the index maps of Megatron data."""
+    named: list[tuple[str, str, Any]] = []
+    for key, value in data_paths(config):
+        form = data_identity.NANOGPT if key.endswith("file_pattern") else data_identity.MEGATRON
+        if value and all(value != other for _, _, other in named):
+            named.append((form, key, value))
+    caches = (path for _, path in index_dirs(config) if isinstance(path, str) and path.startswith("/"))
+    return Data(tuple(named), tuple(dict.fromkeys(caches)))
+
+
 def index_dirs(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """(key, value) of where Megatron data keep their index; None: in PREFIX/cache, beside the data (gpt_dataset.py)."""
+    """(key, directory) of the index of Megatron data; None: in PREFIX/cache, beside the data (gpt_dataset.py)."""
     for key, kind, section in datasets(config):
         if MEGATRON_DATASET in kind:
             yield f"{key}.index_mapping_dir", section.get("index_mapping_dir")
 
 
 def aligns(config: Mapping[str, Any]) -> bool:
-    """Sequences of nanoGPT data begin at BOS tokens, which .bos.idx files tell the places of."""
+    """Sequences of nanoGPT data start at BOS tokens, whose positions are in .bos.idx files."""
     return any(NANOGPT_DATASET in kind and section.get("align_to_bos") is True for _, kind, section in datasets(config))
 
 
@@ -48,7 +61,7 @@ def compiles(config: Mapping[str, Any]) -> bool:
 
 
 def tokenizers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(key, directory or hub id) of each tokenizer: AutoModel's, and the `tokenizer:` of data preparation."""
+    """(key, directory or hub id) of each tokenizer."""
     for key, value in flatten(config):
         parts = key.split(".")
         if isinstance(value, str) and (parts == ["tokenizer"] or parts[-2:] == ["tokenizer", PRETRAINED]):
@@ -75,7 +88,7 @@ def sequences(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 def endless(config: Mapping[str, Any]) -> bool:
-    """The training data have no length: NanogptDataset begins anew for ever, so that only max_steps ends the run."""
+    """The training data have no length: NanogptDataset never stops, so that only max_steps ends the run."""
     return any(key == "dataset" and NANOGPT_DATASET in kind for key, kind, _ in datasets(config))
 
 
@@ -86,5 +99,5 @@ def train_samples(config: Mapping[str, Any]) -> int | None:
 
 
 def validates(config: Mapping[str, Any]) -> bool:
-    """There is a validation data set; AutoModel takes every section whose name begins so."""
+    """There is a validation dataset; AutoModel reads every section whose name starts like this."""
     return any(str(key).startswith("validation_dataset") and value for key, value in config.items())

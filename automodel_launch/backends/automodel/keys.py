@@ -6,7 +6,7 @@ PRETRAINED = "pretrained_model_name_or_path"
 SECTIONS = ("model", "distributed", "dataset", "loss_fn", "optimizer")  # set-up stops without them
 MODEL = "model"
 DATASETS = ("dataset", "validation_dataset")
-VALIDATION = "validation_dataset"  # every key that begins like this names one (RecipeConfig.validation_dataloaders)
+VALIDATION = "validation_dataset"  # every key that starts like this names one (RecipeConfig.validation_dataloaders)
 TRAIN_SAMPLES = "dataset.num_train_samples"
 
 GLOBAL_BATCH, LOCAL_BATCH = "step_scheduler.global_batch_size", "step_scheduler.local_batch_size"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from automodel_launch.backends import Sizes
-from automodel_launch.backends.automodel import datasets, sections
+from automodel_launch.backends.automodel import datasets, step_scheduler
 from automodel_launch.backends.automodel.data import request, tokens
 from automodel_launch.backends.automodel.model import parameters, shape
 from automodel_launch.backends.data import facts
@@ -12,7 +12,7 @@ from automodel_launch.plan.plan import Plan
 
 def of(plan: Plan) -> Sizes:
     """The sizes of a plan's training; its data are probed where this machine sees them."""
-    steps, sequence = sections.steps(plan.config), datasets.sequence(plan.config)
+    steps, sequence = step_scheduler.steps(plan.config), datasets.sequence(plan.config)
     model = shape.read(plan.config, plan.visible)
     count = parameters.count(model) if model else None
     a_step = steps.global_batch * sequence[1] if steps and sequence else None

@@ -235,7 +235,7 @@ def _ids(path: str, code: str, start: int, size: int) -> Dict[str, int]:
 
 
 def _bos(path: str, item: int) -> Optional[Dict[str, Any]]:
-    """Size of the .bos.idx, its last position, and the ids at its first ones; None where there is none."""
+    """Size of the .bos.idx, its last position, and the ids at its first ones; None where it does not exist."""
     try:
         file = os.open(path[: -len(".bin")] + ".bos.idx" if path.endswith(".bin") else path + ".bos.idx", os.O_RDONLY)
     except OSError:

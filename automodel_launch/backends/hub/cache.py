@@ -30,7 +30,7 @@ def cached(repository: str, name: str) -> Path | None:
 
 
 def home() -> Path:
-    """HF_HOME, by its default where it is not set; the token that `hf auth login` has stored lies in it."""
+    """HF_HOME, by its default where it is not set; it holds the token that `hf auth login` has stored."""
     return Path(
         os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
     ).expanduser()

@@ -1,6 +1,6 @@
-"""Models of the Hugging Face hub that need a token, by the beginning of their names.
+"""Models of the Hugging Face hub that need a token, by the start of their names.
 
-What that is, huggingface.co/docs/hub/models-gated says; which ones they are is their owners' decision, and changes.
+huggingface.co/docs/hub/models-gated explains it; their owners decide, and may change, which models are gated.
 Each line names a place where a refusal is reported. A model that is not listed may be gated, or private, as well.
 """
 
@@ -20,5 +20,5 @@ SOURCES = {
 
 
 def known(repository: str) -> bool:
-    """The repository is of a family that was gated when it was looked at."""
+    """The repository is of a family that was gated when the list was made."""
     return repository.startswith(tuple(SOURCES))

@@ -94,7 +94,9 @@ def faults(node: int, facts: Facts, limits: Limits, usual: Typical) -> Iterator[
         yield from _health(node, f"GPU {number}", gpu)
     off = [str(number) for number, gpu in enumerate(gpus(facts)) if gpu.get("persistence") is False]
     if off:
-        detail = f"off on GPU {', '.join(off)}: without any process the driver is unloaded, and loaded anew by the next"
+        detail = (
+            f"off on GPU {', '.join(off)}: without any process the driver is unloaded, and loaded again by the next"
+        )
         yield Fault(node, "warn", "persistence mode", detail, shared=True)
     yield from _clocks(node, facts, limits, usual)
     yield from _speed(node, facts, limits, usual)

@@ -1,7 +1,7 @@
 """`doctor --gpu`: what the nodes have written (recipes/gpu_check.py), judged. Pure: facts in, a verdict out.
 
 A fault is a node's own, and then the node is bad and to be excluded; or it is of all nodes alike (a path that is
-nowhere, a torch without CUDA, a slow fabric), and then excluding one would mend nothing.
+nowhere, a torch without CUDA, a slow fabric), and then excluding one would fix nothing.
 """
 
 from __future__ import annotations

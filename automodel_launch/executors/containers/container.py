@@ -126,10 +126,10 @@ def srun_flags(container: Container | None, profile: Profile) -> list[str]:
     return flags
 
 
-def agent_command(container: Container | None, profile: Profile, python: str, job_dir: str) -> str:
-    """What srun starts before the agent's own words, as bash reads it: `python`, or apptainer with it."""
+def agent_command(container: Container | None, profile: Profile, start: str, job_dir: str) -> str:
+    """What srun starts before the agent's own words, as bash reads it: `start`, or apptainer with it."""
     if container is None or container.runtime == PYXIS:
-        return python
+        return start
     program = [container.runtime, "exec", "--nv"]
     if profile.container_writable:
         program.append("--writable-tmpfs")
@@ -138,4 +138,4 @@ def agent_command(container: Container | None, profile: Profile, python: str, jo
     # NeMo-Run replaces /nemo_run wherever it stands in a script without an image for srun (0.11.1), but not this
     own = f"{job_dir}:{NEMO_RUN[:5]}''{NEMO_RUN[5:]}"
     binds = ",".join([*(mount.word for mount in container.mounts), own])
-    return " ".join([*program, "--bind", binds, "--pwd", f"{job_dir}/code", container.image_word, python])
+    return " ".join([*program, "--bind", binds, "--pwd", f"{job_dir}/code", container.image_word, start])

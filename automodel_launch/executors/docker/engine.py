@@ -10,9 +10,9 @@ import sys
 from typing import Any
 
 from automodel_launch.errors import ClusterError
+from automodel_launch.executors import agent_python
 from automodel_launch.remote.shell import Done, LocalShell
 
-AGENT_PYTHON = "python3"  # of the image; any Python from 3.8 on, with nothing installed
 WHICH = ("DOCKER_HOST", "DOCKER_CONTEXT")  # which engine it was
 _GONE = ("No such container", "No such object", "no such container", "is not running")
 
@@ -66,7 +66,7 @@ def advice(err: str) -> str:
     if "permission denied" in err:
         return "this user may not use Docker: ask for membership in the group docker, or use a rootless engine"
     if "executable file not found" in err:
-        return f"the image has no {AGENT_PYTHON}: take one with Python 3.8 or later"
+        return f"the image has no {agent_python.SHELL}: take one with that and Python 3.8 or later"
     if "invalid mount option" in err:
         return "mounts: podman cannot carry a comma in a path; a link to the directory can have another name"
     if "bind source path" in err:

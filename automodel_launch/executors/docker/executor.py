@@ -20,7 +20,6 @@ from automodel_launch.errors import ClusterError, JobError, ProfileError, StillS
 from automodel_launch.executors import agent, underway
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.docker import engine, script
-from automodel_launch.executors.docker.engine import AGENT_PYTHON
 from automodel_launch.jobs.jobdir import JobDir, from_record
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount
@@ -133,9 +132,13 @@ class Docker:
         end = time.monotonic() + AGENT_S
         while JobDir(plan.job_dir).node(0) is None and time.monotonic() < end:
             if engine.state(handle) is None and JobDir(plan.job_dir).node(0) is None:
-                fix = f"is its {AGENT_PYTHON} 3.8 or later? The script's `docker run`, without --detach, tells more"
+                fix = "the script's `docker run`, without --detach, tells more"
                 raise ClusterError(f"{plan.job_id}: the container of {image} ended before its agent reported.", fix)
             time.sleep(0.05)
+        ended = JobDir(plan.job_dir).exit_record() or {}
+        if ended.get("code") == contract.NOT_FOUND and contract.NO_PYTHON in str(ended.get("error")):
+            fix = "agent_python = a path in the image, in the profile"
+            raise ClusterError(f"{plan.job_id}: {image} has {ended['error']}", fix)
         return handle
 
     def status(self, record: Record) -> Status:
@@ -159,7 +162,7 @@ class Docker:
             "FAILED", 1, "its container ended without a record (killed, or out of memory?)", step=node.get("step")
         )
 
-    def cancel(self, record: Record, now: bool = False) -> None:
+    def cancel(self, record: Record, now: bool = False) -> str | None:
         """SIGTERM to the agent, which lets the ranks save; a second one makes it kill them.
 
         Raises:
@@ -167,7 +170,7 @@ class Docker:
         """
         self._signal(record)
         if not now:
-            return
+            return None
         time.sleep(1.2)  # the agent takes a second signal within a second for the same one
         with contextlib.suppress(JobError):
             self._signal(record)
@@ -176,6 +179,7 @@ class Docker:
             time.sleep(0.1)
         if engine.state(record.handle) is not None:
             engine.run(record.handle, f"docker rm --force {shlex.quote(record.handle['container'])}")
+        return None
 
     def again(self, record: Record) -> dict[str, Any]:
         """Not here; see `resume`."""

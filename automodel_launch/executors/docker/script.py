@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from automodel_launch import contract
 from automodel_launch.errors import ProfileError
-from automodel_launch.executors import standing
+from automodel_launch.executors import agent_python, standing
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.containers import mounts as mount_keys
-from automodel_launch.executors.docker.engine import AGENT_PYTHON
 from automodel_launch.executors.sbatch_validation import NEMO_RUN
 from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.mounts import Mount
@@ -33,7 +32,7 @@ def text(plan: Plan) -> str:
     """A bash script that starts the container; nothing of env, env_vars or secrets stands in it."""
     options = " \\\n  ".join([*_options(plan), *(f"--mount {shlex.quote(_mount_option(m))}" for m in plan.mounts)])
     command = shlex.join(
-        [AGENT_PYTHON, f"{plan.job_dir}/{contract.NODE_AGENT}", "run", f"{plan.job_dir}/{contract.AGENT}"]
+        [agent_python.SHELL, f"{plan.job_dir}/{contract.NODE_AGENT_SH}", "run", f"{plan.job_dir}/{contract.AGENT}"]
     )
     return f"""#!/usr/bin/env bash
 # job {plan.job_id}: starts its container, which Docker removes at its end

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
+from automodel_launch import contract
 from automodel_launch.errors import ProfileError
 
 if TYPE_CHECKING:
     from automodel_launch.profile.schema import Profile
 
 
+_GRES = re.compile(r"(?:^|,)(?:gres:)?gpu(?::[A-Za-z][\w.-]*)?(?::(\d+))?(?=,|\(|$)")
+
+
 def limits(profile: Profile) -> dict[str, Any] | None:
-    """What the batch script's `begin` and `finish` need to know of further attempts; None: there are none."""
-    if profile.until is None and profile.chain is None:
+    """What the batch script's `begin` and `finish` need to know of further attempts; None: there are none.
+
+    A job with `max_gpu_hours` alone is a chain of one: it is ended when they are used up.
+
+    Raises:
+        ProfileError: GPU-hours are limited, and the number of GPUs is not given.
+    """
+    if profile.until is None and profile.chain is None and profile.max_gpu_hours is None:
         return None
+    jobs = 1 if profile.until is None and profile.chain is None else profile.chain
     exclude = [profile.exclude] if profile.exclude else []
-    return {"jobs": profile.chain, "failures": profile.max_failures, "exclude": exclude}
+    limits: dict[str, Any] = {"jobs": jobs, "failures": profile.max_failures, "exclude": exclude}
+    if profile.max_gpu_hours is not None:
+        limits |= {contract.MAX_GPU_HOURS: profile.max_gpu_hours, contract.PLANNED_GPUS: _gpus(profile)}
+    return limits
+
+
+def _gpus(profile: Profile) -> int:
+    """GPUs of a job, as the profile asks for them."""
+    found = _GRES.search(profile.gres or "")
+    count = profile.gpus_per_node or (int(found.group(1) or 1) if found else 0)
+    if not count:
+        raise ProfileError(
+            f"max_gpu_hours = {profile.max_gpu_hours:g}: the profile does not say how many GPUs a node of the job has.",
+            "gpus_per_node = 8; or leave max_gpu_hours out",
+        )
+    return profile.nodes * count
 
 
 def requeue(profile: Profile) -> dict[str, bool]:
@@ -33,7 +60,8 @@ def requeue(profile: Profile) -> dict[str, bool]:
     if limits(profile) is not None:
         if wanted:
             raise ProfileError(
-                "additional_parameters.requeue contradicts `until` and `chain`: a chain queues its next job itself.",
+                "additional_parameters.requeue contradicts `until`, `chain` and `max_gpu_hours`:"
+                " a chain queues its next job itself.",
                 "leave one of the two out",
             )
         return {"no-requeue": True}

@@ -17,16 +17,17 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
-from automodel_launch.errors import ClusterError, JobError, ProfileError
+from automodel_launch.errors import ClusterError, ProfileError
 from automodel_launch.executors import agent, nemo, sbatch_validation
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
-from automodel_launch.executors.slurm import chains, script, state, submission
+from automodel_launch.executors.slurm import cancelling, chains, script, state, submission
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.remote import slurm_query
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell, Shell, SshShell
+from automodel_launch.remote.slurm_query import Job
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -36,18 +37,6 @@ if TYPE_CHECKING:
 PORTS = range(20000, 30000)  # below Linux's ephemeral ports, above most services
 _AFTER = "after"  # in a handle while the job is being resumed
 _SECRETS_LEFT = "secrets-left"
-# By name as well: elsewhere the id may be somebody else's job. The next attempt first: it must not begin meanwhile.
-_NEXT = '[ "$next" = - ] || scancel --name="$name" "$next" 2>/dev/null\n'
-_KILL = _NEXT + 'scancel --signal=KILL --full --name="$name" "$id" && rm -f "$left"\n'
-_ASK = (
-    _NEXT
-    + """if squeue -h -s -j "$id" -o %i 2>/dev/null | grep -qE '\\.[0-9]+$'; then
-  scancel --signal=TERM --name="$name" "$id"
-else
-  scancel --name="$name" "$id" && rm -f "$left"
-fi
-"""
-)
 
 
 class Slurm:
@@ -181,36 +170,29 @@ class Slurm:
         """Slurm's word and the job's own, in one round trip; UNKNOWN while the cluster cannot be reached."""
         slurm_id = str(record.handle["slurm_id"])
         secrets_file = shlex.quote(f"{record.job_dir}/{contract.SECRETS}")
-        query = slurm_query.query(slurm_id, record.job_dir) + state.query_own(record.job_dir)
+        query = slurm_query.query(slurm_id, record.job_dir) + state.query_own(record.job_dir, record.run_dir)
         query += f"[ ! -e {secrets_file} ] || echo {_SECRETS_LEFT}\n"
         shell = _shell(record.handle)
         try:
             out = shell.run(query).out
         except ClusterError as error:
             return Status("UNKNOWN", error=error.message)
-        status = state.judge(slurm_query.parse(out, record.job_id), state.read_own(out))
+        status = state.judge(slurm_query.parse(out, Job(record.job_id, record.job_dir)), state.read_own(out))
         if (
-            status.state in contract.ENDED_FOR_GOOD and _SECRETS_LEFT in out.splitlines()
+            status.state in contract.ENDED_FOR_GOOD and not status.stuck and _SECRETS_LEFT in out.splitlines()
         ):  # no agent was there to remove them
             with contextlib.suppress(ClusterError):  # the next question removes them
                 shell.run(f"rm -f {secrets_file}")
         return status
 
-    def cancel(self, record: Record, now: bool = False) -> None:
+    def cancel(self, record: Record, now: bool = False) -> str | None:
         """End the job: at once with `now`, else the ranks may save for `stop_grace` seconds, as everywhere.
 
-        A plain scancel would give them KillWait, 30 s on most clusters. So the steps get SIGTERM: the agents pass it
-        on and keep the time, and the job ends when they do. Where no step runs there is nobody to wait for.
-
         Raises:
-            JobError: Slurm refuses.
+            JobError: Slurm refuses, or does not know the job.
+            ClusterError: the cluster cannot be reached.
         """
-        mark = f"echo {'now' if now else 'cancel'} > {shlex.quote(f'{record.job_dir}/{contract.STOP}')}"
-        end = slurm_query.current(str(record.handle["slurm_id"]), record.job_dir) + (_KILL if now else _ASK)
-        left = shlex.quote(f"{record.job_dir}/{contract.SECRETS}")  # a job that waits has no agent to remove it
-        done = _shell(record.handle).run(f"{mark}\nname={record.job_id} left={left}\n{end}")
-        if done.code:
-            raise JobError(f"{record.job_id}: scancel: {done.err.strip()}")
+        return cancelling.cancel(_shell(record.handle), record, now)
 
     def again(self, record: Record) -> dict[str, Any]:
         """With the last Slurm id that it had: Slurm counts upwards."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
 from automodel_launch.errors import ClusterError
-from automodel_launch.executors import nemo, standing
+from automodel_launch.executors import agent_python, nemo, sbatch_validation, standing
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.slurm import chains
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
     from automodel_launch.profile.schema import Profile
 
-AGENT_PYTHON = "python3"  # runs the node agent; any Python from 3.8 on, with nothing installed
 SBATCH_KEYS = (
     *("account", "time", "nodes", "gpus_per_node", "mem", "exclusive", "qos", "constraint", "exclude", "gres"),
     *("signal", "segment", "network"),
@@ -57,8 +56,8 @@ def with_true_comment(made: str, plan: Plan) -> str:
 
 def _task(run: Any, plan: Plan) -> Any:
     """What srun starts once a node. NeMo-Run joins the words unquoted; `job_root` takes safe paths only."""
-    start = container.agent_command(container.of(plan), plan.profile, AGENT_PYTHON, plan.job_dir)
-    return run.Script(path="recipes/node_agent.py", args=["run", f"{plan.job_dir}/{contract.AGENT}"], entrypoint=start)
+    start = container.agent_command(container.of(plan), plan.profile, agent_python.SHELL, plan.job_dir)
+    return run.Script(path="recipes/node_agent.sh", args=["run", f"{plan.job_dir}/{contract.AGENT}"], entrypoint=start)
 
 
 def _executor(run: Any, plan: Plan) -> Any:
@@ -68,6 +67,7 @@ def _executor(run: Any, plan: Plan) -> Any:
 
     profile = plan.profile
     values = {key: getattr(profile, key) for key in SBATCH_KEYS}
+    values["signal"] = sbatch_validation.warning(profile)
     values["exclusive"] = profile.exclusive or None  # NeMo-Run writes `--exclusive=False` (0.11.1), sbatch refuses it
     found = container.of(plan)
     pyxis = found if found and found.runtime == container.PYXIS else None
@@ -120,7 +120,7 @@ def _finish(plan: Plan) -> str:
 
     Before its step the agent's `begin` says which attempt this is, and queues the next one of a chain.
     """
-    program = f"{AGENT_PYTHON} {plan.job_dir}/{contract.NODE_AGENT}"
+    program = f"{agent_python.SHELL} {plan.job_dir}/{contract.NODE_AGENT_SH}"
     return (
         f"{standing.guard(plan.job_dir)}"
         f"trap 'code=$?; {program} finish {plan.job_dir} --code $code; exit $?' EXIT\n"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from automodel_launch import contract
+from automodel_launch.executors.slurm import waiting
 from automodel_launch.jobs import container_errors
 from automodel_launch.jobs.jobdir import parse as parse_json
 from automodel_launch.jobs.records import Status
@@ -29,6 +30,15 @@ class Own:
     log: str = ""
     log_name: str | None = None
     stopped: bool = False  # somebody has made the job's stop file
+    paused: str = ""  # or the run's, which is this one
+    gone: bool = False  # there is no such directory
+    resumed: bool = False  # the job that waits was submitted by a person, not by the attempt before it
+    slurm_id: str = ""  # of the job that is spoken of
+
+    @property
+    def over(self) -> bool:
+        """The last attempt has ended, and there shall be no other unless a person resumes the job."""
+        return bool(self.exit and (self.exit.get("goes_on") is False or self.exit["state"] == contract.COMPLETED))
 
     @property
     def goes_on(self) -> bool:
@@ -36,12 +46,17 @@ class Own:
         return bool(self.exit and self.exit.get("goes_on"))
 
 
-def query_own(job_dir: str) -> str:
+def query_own(job_dir: str, run_dir: str) -> str:
     """Bash lines behind those of `query`, for `read_own`. The log's end is sent of an ended job only."""
-    job = shlex.quote(job_dir)
+    job, run = shlex.quote(job_dir), shlex.quote(run_dir)
     return f"""
-[ ! -e {job}/{contract.STOP} ] || echo own stopped yes
 ls {job} >/dev/null 2>&1 # a network file system otherwise remembers for a minute that exit.json is not there
+[ -d {job} ] || echo own gone yes
+[ ! -e {job}/{contract.STOP} ] || echo own stopped yes
+[ ! -e {run}/{contract.STOP} ] || echo own paused {run}/{contract.STOP}
+[ "$next" = - ] || [ "$(cat {job}/{contract.RESUME} 2>/dev/null)" != "$next" ] && [ "$next" != "$submitted" ] ||
+  echo own resumed yes
+echo "own slurm_id $id"
 for name in {contract.EXIT} {contract.node_file(0)}; do
   printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name" 2>/dev/null; echo
 done
@@ -71,8 +86,17 @@ def read_own(text: str) -> Own:
         elif source == "own":
             found[name] = said
     log_name = f"{contract.LOGS}/{found['log']}" if "log" in found else None
-    node, stopped = parse_json(found.get(contract.node_file(0), "")), "stopped" in found
-    return Own(_exit_record(found.get(contract.EXIT, "")), node, "\n".join(log), log_name, stopped)
+    return Own(
+        _exit_record(found.get(contract.EXIT, "")),
+        parse_json(found.get(contract.node_file(0), "")),
+        "\n".join(log),
+        log_name,
+        stopped="stopped" in found,
+        paused=found.get("paused", ""),
+        gone="gone" in found,
+        resumed="resumed" in found,
+        slurm_id=found.get("slurm_id", ""),
+    )
 
 
 def _exit_record(text: str) -> dict[str, Any] | None:
@@ -84,34 +108,84 @@ def judge(answer: Answer, own: Own) -> Status:
     """The job's state from what Slurm says and what the job has written itself.
 
     Slurm decides whether the job is over and why it was ended from outside; the job's own record gives the true exit
-    code, rank and error. Where Slurm knows nothing, the record decides; without one the state is UNKNOWN.
+    code, rank and error. Where Slurm knows nothing, or only sacct says that the job goes on, the record decides; where
+    there is none the state is UNKNOWN.
     """
     step = own.node.get("step") if own.node else None
-    if answer.state in contract.SLURM_WAITING:
-        return Status("PENDING", error=_waiting(answer, own), step=step)
-    if answer.state in contract.SLURM_ACTIVE and not (answer.state == "COMPLETING" and _completed(own)):
-        return Status("RUNNING", step=step, node=answer.nodes, started=own.node.get("started") if own.node else None)
     told = _told(own, step)
+    if answer.following and own.over and not own.resumed:  # who waits still, or has come too late, ends as it starts
+        return _without_slurm(Answer(True), own, told)
+    if answer.state in contract.SLURM_WAITING:
+        return _waiting(answer, own, step)
+    if answer.state in contract.SLURM_ACTIVE and answer.stale and own.exit and own.exit.get("complete"):
+        return _without_slurm(Answer(False), own, told)
+    if answer.state in contract.SLURM_ACTIVE and not (answer.state == "COMPLETING" and _completed(own)):
+        return _active(answer, own, step)
+    if _is_stuck(answer, own):
+        return _stuck(answer, own, told)
     if answer.state is None:
         return _without_slurm(answer, own, told)
     if answer.state in ("COMPLETED", "COMPLETING"):
         if own.exit:
             return Status(own.exit["state"], **told)
-        said = "Slurm calls it completed, but the job left no record of its end"
+        lost = "its directory is gone" if own.gone else "the job left no record of its end"
+        said = f"Slurm calls it completed, but {lost}"
         return Status("UNKNOWN", error=said, step=step, forgotten=True)
     if answer.state not in contract.SLURM_FAILURES:  # a later Slurm's word: it may mean anything
         return Status("UNKNOWN", error=f"Slurm says {answer.state}, which this version does not know", step=step)
     return _failed(contract.SLURM_FAILURES[answer.state], answer, own, told)
 
 
-def _waiting(answer: Answer, own: Own) -> str:
+def _is_stuck(answer: Answer, own: Own) -> bool:
+    """Whether a chained job was to go on, and nobody is in the queue any more."""
+    ended = answer.asked and not answer.stale and not own.stopped and not own.paused
+    return ended and (own.goes_on or answer.following)
+
+
+def _stuck(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
+    """Why there is nobody, and what the last attempt has left."""
+    record = own.exit or {}
+    why = record.get("why") or record.get("error")
+    after = f" (the last one ended with {record['state']}{f': {why}' if why else ''})" if record else ""
+    if answer.dropped and not answer.following:
+        said = "the Slurm job that was to make the next attempt was taken out of the queue"
+        return Status(contract.CANCELLED, **{**told, "error": f"{said}{after}", "code": told["code"] or 1})
+    said = "no further attempt is queued, though there was to be one"
+    if answer.following:
+        words = _last_words(own.log)
+        said += f": the Slurm job for it ended ({answer.state}{f', {words}' if words else ''}) before it began one"
+        told = {**told, "log": own.log_name or told["log"], "rank": None, "node": answer.nodes}
+    told |= {"error": f"{said}{after}", "code": told["code"] or 1, "advice": "python launch.py resume JOB goes on"}
+    return Status(contract.FAILED, **told, stuck=True)
+
+
+def _active(answer: Answer, own: Own, step: int | None) -> Status:
+    """Running or suspended; and what is not as it should be."""
+    started = own.node.get("started") if own.node else None
+    state, reason, advice = contract.RUNNING, None, None
+    if answer.state in contract.SLURM_SUSPENDED:
+        state, reason = contract.SUSPENDED, "Slurm has stopped its processes (scontrol suspend, or gang scheduling)"
+        advice = f"scontrol resume {own.slurm_id}, by an operator, where it was suspended by hand"
+    if own.gone:
+        reason = "its directory is gone: it can neither be followed nor leave a record of its end"
+        advice = "python launch.py cancel JOB ends it"
+    return Status(state, step=step, node=answer.nodes, started=started, reason=reason, advice=advice)
+
+
+def _waiting(answer: Answer, own: Own, step: int | None) -> Status:
     """Slurm's reason and estimate; a job that waits though it has begun before was requeued, or is a chain's next."""
+    said = answer.reason or (answer.state or "").lower()
+    words, advice = waiting.meaning(said, own.slurm_id)
     done = f"attempt {(own.node.get('attempt') or 0) + 1}" if own.node else ""
     again = f"requeued after {done}, " if done else ""
-    if own.goes_on:
-        again = f"{done or 'the last attempt'} has ended ({own.exit.get('why') if own.exit else ''}), the next one: "
+    if own.resumed:
+        again = f"resumed after {done}, " if done else "resumed, "
+    elif answer.following or own.goes_on:
+        why = (own.exit or {}).get("why")
+        again = f"{done or 'the last attempt'} has ended{f' ({why})' if why else ''}, the next one: "
     estimate = f", estimated start {answer.start}" if answer.start else ""
-    return f"{again}{answer.reason or (answer.state or '').lower()}{estimate}"
+    reason = f"{again}{said}{f' ({words})' if words else ''}{estimate}"
+    return Status(contract.PENDING, step=step, reason=reason, advice=advice)
 
 
 def _completed(own: Own) -> bool:
@@ -127,16 +201,19 @@ def _told(own: Own, step: int | None) -> dict[str, Any]:
 
 
 def _without_slurm(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
-    """The job's own record alone. While Slurm cannot be asked, one of a stopped job may be that of an attempt which
-    was preempted, and is queued again."""
+    """The job's own record alone. While Slurm cannot be asked, one of a job that was stopped by a signal may be that of
+    an attempt which was preempted, and is queued again."""
     record = own.exit
     if record is None:
-        said = "Slurm no longer knows the job, and it left no record" if answer.asked else "Slurm does not answer"
+        lost = f"Slurm no longer knows the job, and {'its directory is gone' if own.gone else 'it left no record'}"
+        said = lost if answer.asked else "Slurm does not answer"
         return Status("UNKNOWN", error=said, step=told["step"], forgotten=answer.asked)
     state = record["state"]
-    final = state == "COMPLETED" or (state == "FAILED" and bool(record.get("complete")) and not own.goes_on)
-    if not answer.asked and not final:
-        return Status("UNKNOWN", error=f"Slurm does not answer; the job's record says {state}", step=told["step"])
+    ended = bool(record.get("complete")) and (state == "FAILED" or own.stopped or bool(own.paused))
+    if not answer.asked and not (own.over or (ended and not own.goes_on)):
+        next_one = " of its last attempt; whether the next one has begun is not known" if own.goes_on else ""
+        said = f"Slurm does not answer; the job's record says {state}{next_one}"
+        return Status("UNKNOWN", error=said, step=told["step"])
     causes = _DUE_TO.findall(own.log)
     if state == "CANCELLED" and causes:
         state = _CAUSES[causes[-1]]
@@ -160,12 +237,16 @@ def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Statu
     if state == "OUT_OF_MEMORY":
         detail = f": {told['error']}" if own_failure else ""
         told["error"] = contract.MEANINGS[state] + detail
+    elif state == "FAILED" and own.gone:
+        told["error"] = "its directory is gone, and with it how it has ended; Slurm tells the batch script's exit code"
     elif state == "FAILED" and (not told["error"] or contract.NO_AGENT in told["error"]):  # the batch log knows why
         told["error"] = (
             container_errors.words(own.log) or _last_words(own.log) or told["error"] or contract.MEANINGS[state]
         )
     elif state != "FAILED" and not own_failure:
-        told["error"] = contract.MEANINGS[state]
+        said = told["error"] if record.get("state") == state else None
+        stopped = f"{contract.STOPPED_BY}{own.paused}" if own.paused and state == "CANCELLED" else None
+        told["error"] = said or stopped or contract.MEANINGS[state]
     elif state in contract.ENDED_FROM_OUTSIDE:
         told["error"] = f"{contract.MEANINGS[state]}; the job's own record: {told['error']}"
     if not told["code"]:

@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
 SBATCH_S = 120.0  # a busy slurmctld makes sbatch wait
 LOOKUPS, LOOKUP_S = 20, 2.0  # of a submission whose answer was lost
-# Held until JOB_DIR/chain names it, so that it cannot begin before that. Whether Slurm may requeue it stands in the
-# script; one that an earlier version has submitted says it in agent.json alone.
-AGAIN = """{ grep -qE '^#SBATCH --(no-)?requeue' script && how= ||
-  { grep -q '"chain": {' agent.json && how=--no-requeue || how=--requeue; }; } &&
-new=$(sbatch $how --hold --parsable ./script) && new=${new%%;*} && {
-  if read -r now _ number 2>/dev/null < chain; then echo "$now $new $number" > chain.new && mv chain.new chain; fi &&
-  scontrol release "$new" && echo "$new" || { scancel "$new"; exit 1; }
-}
+# Held until JOB_DIR/chain names it, so that it cannot begin before that, and JOB_DIR/resume, without which it would end
+# at once where the job is over. Whether Slurm may requeue it stands in the script; one that an earlier version has
+# submitted says it in agent.json alone.
+AGAIN = f"""{{ grep -qE '^#SBATCH --(no-)?requeue' {contract.SCRIPT} && how= ||
+  {{ grep -q '"chain": {{' {contract.AGENT} && how=--no-requeue || how=--requeue; }}; }} &&
+new=$(sbatch $how --hold --parsable ./{contract.SCRIPT}) && new=${{new%%;*}} && {{
+  if read -r now _ number _ 2>/dev/null < {contract.CHAIN}; then
+    echo "$now $new $number" > chain.new && mv chain.new {contract.CHAIN}
+  fi &&
+    echo "$new" > resume.new && mv resume.new {contract.RESUME} && scontrol release "$new" &&
+    echo "$new" || {{ scancel "$new"; exit 1; }}
+}}
 """
 # sbatch could not hand the script over at all: nothing was submitted, however long it has tried.
 _NEVER_SENT = ("(connect failure)", "Unable to resolve", "Could not establish a configuration source")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from automodel_launch import checks
-from automodel_launch.backends.automodel import sections
+from automodel_launch.backends.automodel import distributed
 from automodel_launch.backends.automodel.model import parallelism
 from automodel_launch.backends.automodel.model.memory import Setting, layer_activations
 from automodel_launch.backends.automodel.model.parallelism import Layout
@@ -60,7 +60,7 @@ def test_meshes(monkeypatch: pytest.MonkeyPatch, world: int) -> None:
             mesh_utils._create_fsdp2_device_mesh(ParallelismSizes(**sizes), world_size=world)
         except ValueError:
             made.clear()
-        mesh = sections.mesh({"distributed": sizes})
+        mesh = distributed.mesh({"distributed": sizes})
         assert mesh is not None
         layout = parallelism.layout(mesh, world)
         if layout is not None and replicas > 1 and replicas >= layout.dp:
@@ -247,15 +247,16 @@ def _pipelined(bench: Bench, stages: int, layers: int, pipeline: dict[str, Any])
 
 
 @pytest.mark.parametrize(
-    "name", [*sections.ONE_STAGE, *sections.MORE_STAGES, "1f1b", "gpipe", "interleaved_1f1b", "zero_bubble", "dfs"]
+    "name",
+    [*distributed.ONE_STAGE, *distributed.MORE_STAGES, "1f1b", "gpipe", "interleaved_1f1b", "zero_bubble", "dfs"],
 )
 def test_names_of_pipeline_schedules(bench: Bench, name: str) -> None:
     from torch.distributed.pipelining.schedules import PipelineScheduleSingle, get_schedule_class
 
     refused = _refuses(lambda: get_schedule_class(name))
     assert bool(_errors(_pipelined(bench, 2, 8, {"pp_schedule": name}), "pipeline")) is refused
-    if not refused and name in (*sections.ONE_STAGE, *sections.MORE_STAGES):
-        assert issubclass(get_schedule_class(name), PipelineScheduleSingle) is (name in sections.ONE_STAGE)
+    if not refused and name in (*distributed.ONE_STAGE, *distributed.MORE_STAGES):
+        assert issubclass(get_schedule_class(name), PipelineScheduleSingle) is (name in distributed.ONE_STAGE)
 
 
 @pytest.mark.parametrize("compute", [2, 4])

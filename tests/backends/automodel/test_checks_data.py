@@ -81,9 +81,9 @@ def _patch(at: int, raw: bytes) -> Damage:
         (lambda b, i: b.write_bytes(b.read_bytes() + b"xx"), ["longer than its .idx"]),
         (lambda b, i: b.write_bytes(b.read_bytes() * 2), ["2 bytes an id", "the .bin has 4", "garbage"]),
         (lambda b, i: i.write_bytes(i.read_bytes()[:-1]), ["one.idx has", "cut off"]),
-        (lambda b, i: i.write_bytes(i.read_bytes()[:20]), ["no index"]),
-        (_patch(0, _head(magic=b"MMIDIDY\0\0")), ["no index"]),
-        (_patch(0, _head(version=2)), ["no index"]),
+        (lambda b, i: i.write_bytes(i.read_bytes()[:20]), ["not an index"]),
+        (_patch(0, _head(magic=b"MMIDIDY\0\0")), ["not an index"]),
+        (_patch(0, _head(version=2)), ["not an index"]),
         (_patch(0, _head(kind=9)), ["type 9"]),
         (_patch(0, _head(kind=7)), ["floating-point"]),
         (_patch(0, _head(kind=4)), ["4 bytes an id", "offsets are those of another"]),
@@ -133,7 +133,7 @@ def test_each_shard_is_looked_at_and_told_of_once(
     facts = _found(bench, {"paths": str(tmp_path / "blend.json")}, "no-data", validation_dataset=both)
     assert sorted(looked) == sorted(names)
     assert len(facts) == 3
-    assert "so it is with 7 more" in facts[2].message
+    assert "7 more have the same fault" in facts[2].message
 
 
 def test_forms_of_paths(bench: Bench, tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_damaged_nanogpt_shards(bench: Bench, tmp_path: Path) -> None:
     for raw, word in (
         (whole[:-1], "cut off"),
         (whole + b"x", "longer"),
-        (b"\1" + whole[1:], "does not begin"),
-        (whole[:12] + b"\3" + whole[13:], "does not begin"),
+        (b"\1" + whole[1:], "does not start"),
+        (whole[:12] + b"\3" + whole[13:], "does not start"),
         (whole[:8] + bytes(4) + whole[12:], "killed"),
     ):
         path.write_bytes(raw)

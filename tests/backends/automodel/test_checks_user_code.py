@@ -44,7 +44,7 @@ def test_what_travels_or_is_not_ours_is_fine(bench: Bench, target: str) -> None:
         ("my_models/other.py:Build", CODE, "stays-here", "my_models/other.py does not travel"),
         ("my_models/own.py:Buidl", CODE, "unknown-target", "Did you mean 'Build'?"),
         ("my_models/own:Build", CODE, "unknown-target", ".py file"),
-        ("/nowhere/own.py:Build", CODE, "unknown-target", "there is no /nowhere/own.py"),
+        ("/nowhere/own.py:Build", CODE, "unknown-target", "/nowhere/own.py does not exist"),
         ("my_models.own.Build", CODE, "unknown-target", "my_models/own.py:Build"),
     ],
 )

@@ -40,7 +40,7 @@ def test_does_not_fit(value: Any, kind: str) -> None:
 
 def test_words_and_examples() -> None:
     assert kinds.words("float|int|null") == "a number or null"
-    assert kinds.words("null|str") == "a text or null"
+    assert kinds.words("null|str") == "a string or null"
     assert kinds.example("a", 5.0, "int") == "a=5"
     assert kinds.example("a", "x", "int|null") == "a=NUMBER, or ~a to leave it out"
     assert kinds.example("a", "trith", "'te'|'triton'") == "a=triton"

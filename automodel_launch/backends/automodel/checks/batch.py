@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import datasets, keys, sections
+from automodel_launch.backends.automodel import datasets, distributed, keys, step_scheduler
 from automodel_launch.backends.automodel.keys import GLOBAL_BATCH, LOCAL_BATCH
 from automodel_launch.backends.automodel.model import parallelism
 from automodel_launch.config import dotted
@@ -14,8 +14,8 @@ from automodel_launch.plan.plan import Plan
 
 
 def positive(plan: Plan) -> Iterator[Finding]:
-    """Batch sizes, steps and cadences of 0 or less; AutoModel says so after the model is loaded, if it says it."""
-    for key in keys.POSITIVE if sections.has_schedule(plan.config) else ():
+    """Batch sizes, steps and cadences of 0 or less; AutoModel reports them after the model is loaded, if at all."""
+    for key in keys.POSITIVE if step_scheduler.is_given(plan.config) else ():
         value = dotted.get(plan.config, key)
         if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             null = "" if key in (GLOBAL_BATCH, LOCAL_BATCH) else f", or ~{key}"
@@ -25,8 +25,8 @@ def positive(plan: Plan) -> Iterator[Finding]:
 
 
 def divides(plan: Plan) -> Iterator[Finding]:
-    """A global batch is a whole number of local batches on each data-parallel rank."""
-    steps, dp = sections.steps(plan.config), data_parallel(plan)
+    """A global batch is a multiple of the local batches on each data-parallel rank."""
+    steps, dp = step_scheduler.steps(plan.config), data_parallel(plan)
     if steps is None or dp is None or steps.global_batch < 1 or steps.local_batch < 1:
         return
     together = steps.local_batch * dp
@@ -36,34 +36,34 @@ def divides(plan: Plan) -> Iterator[Finding]:
         f"{describe(plan, GLOBAL_BATCH)} is not divisible by {describe(plan, LOCAL_BATCH)} x {dp} data-parallel ranks ="
         f" {together} ({ranks(plan)})."
     )
-    yield Finding("error", "batch-math", message, _mend(plan, steps.global_batch, steps.local_batch, dp))
+    yield Finding("error", "batch-math", message, _sizes_that_divide(plan, steps.global_batch, steps.local_batch, dp))
 
 
-def _mend(plan: Plan, whole: int, local: int, dp: int) -> str:
+def _sizes_that_divide(plan: Plan, total: int, local: int, dp: int) -> str:
     """The nearest global batches, and the nearest local one."""
     together = local * dp
-    near = [size for size in (whole // together * together, -(-whole // together) * together) if size]
+    near = [size for size in (total // together * together, -(-total // together) * together) if size]
     fixes = [override(plan, GLOBAL_BATCH, " or ".join(str(size) for size in dict.fromkeys(near)))]
-    if whole % dp == 0:
-        fits = parallelism.divisors(whole // dp)
+    if total % dp == 0:
+        fits = parallelism.divisors(total // dp)
         fixes.append(override(plan, LOCAL_BATCH, min(fits, key=lambda size: abs(size - local))))
     return ", or ".join(fixes)
 
 
 def data_parallel(plan: Plan) -> int | None:
     """Data-parallel ranks; None where the parallel sizes do not fit together, or are not known here."""
-    mesh = sections.mesh(plan.config)
+    mesh = distributed.mesh(plan.config)
     if mesh is None:
         return None
-    if sections.STRATEGIES.get(mesh.strategy) == "ddp":
+    if distributed.STRATEGIES.get(mesh.strategy) == "ddp":
         return plan.world_size
     layout = parallelism.layout(mesh, plan.world_size)
     return layout.dp if layout else None
 
 
 def tokens(plan: Plan) -> Iterator[Finding]:
-    """What a step and the run come to."""
-    steps, dp, sequence = sections.steps(plan.config), data_parallel(plan), datasets.sequence(plan.config)
+    """Tokens of a step and of the run."""
+    steps, dp, sequence = step_scheduler.steps(plan.config), data_parallel(plan), datasets.sequence(plan.config)
     if steps is None or dp is None or sequence is None or min(steps.global_batch, steps.local_batch, sequence[1]) < 1:
         return
     if steps.global_batch % (steps.local_batch * dp):

@@ -1,4 +1,4 @@
-"""What AutoModel's loader would read otherwise than it is written."""
+"""Values that AutoModel's loader would change."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Token ids and positions against what the model has: an IndexError on a CPU, a device-side assert on a GPU.
 
 What is read of the ids: data-prep's record of the tokenizer's highest id, which is certain, and of up to 64 shards a
-few thousand ids from the begin and the end. So a shard that another tokenizer made is found nearly always; a single id
-that is too large, in the midst of a shard, is not: `data-prep inspect` reads them all.
+few thousand ids from the start and the end. So a shard that another tokenizer made is nearly always found; a single id
+that is too large, in the middle of a shard, is not: `data-prep inspect` reads them all.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def vocabulary(plan: Plan, data: DataFacts) -> Iterator[Finding]:
         return
     where = f"the model has {_number(plan, shape, 'vocab_size')}"
     fix = "the tokenizer of this model for the data, or a larger vocab_size where it is trained from scratch"
-    looked = [*data.answer.get("pairs", {}).items(), *data.answer.get("files", {}).items()]
-    beyond = [(facts["high"], name) for name, facts in looked if facts.get("high", 0) >= size]
+    probed = [*data.answer.get("pairs", {}).items(), *data.answer.get("files", {}).items()]
+    beyond = [(facts["high"], name) for name, facts in probed if facts.get("high", 0) >= size]
     if beyond:
         highest, name = max(beyond)
         more = f" ({len(beyond)} shards in all)" if len(beyond) > 1 else ""
@@ -51,7 +51,7 @@ def vocabulary(plan: Plan, data: DataFacts) -> Iterator[Finding]:
 
 
 def width(plan: Plan, data: DataFacts) -> Iterator[Finding]:
-    """Ids that do not fit into the type of a shard have been cut to other ones."""
+    """Ids that do not fit into the type of a shard have been truncated to other ones."""
     most = [(record.get("tokenizer") or {}).get("vocab_size") or 0 for _, record in data.records]
     pairs = data.answer.get("pairs", {}).items()
     narrow = [name for name, facts in pairs if ITEM.get(facts.get("type", 0), 4) <= 2]
@@ -61,7 +61,7 @@ def width(plan: Plan, data: DataFacts) -> Iterator[Finding]:
 
 
 def context(plan: Plan, data: DataFacts) -> Iterator[Finding]:
-    """Sequences are no longer than the model's positions."""
+    """Sequences are not longer than the positions that the model has."""
     shape = _shape(plan, data)
     most = shape.get("max_position_embeddings") if shape else None
     if shape is None or most is None:
@@ -74,7 +74,7 @@ def context(plan: Plan, data: DataFacts) -> Iterator[Finding]:
             message = f"{describe(plan, key)}: {limit}, and no others."
             yield Finding("error", "context", message, f"{key}={most}")
         else:
-            message = f"{describe(plan, key)}: {limit}, and was not made for more."
+            message = f"{describe(plan, key)}: {limit}, and was not trained for more."
             yield Finding("warning", "context", message, f"{key}={most}, or a rope_scaling that fits")
         return
 

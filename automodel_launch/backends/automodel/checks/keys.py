@@ -32,7 +32,7 @@ def against(plan: Plan, section: str, values: Mapping[str, Any], taken: Signatur
 
 
 def unknown(plan: Plan, key: str, value: Any, known: Iterable[str], what: str = "") -> Finding:
-    """AutoModel refuses the key, as late as when it builds what it belongs to."""
+    """AutoModel refuses the key, often only when it builds the section."""
     section, _, name = key.rpartition(".")
     written = describe_value(plan, key, value)
     message = f"{written}: {what or section} takes no '{name}'; AutoModel {schema.VERSION} stops at it."
@@ -40,25 +40,26 @@ def unknown(plan: Plan, key: str, value: Any, known: Iterable[str], what: str = 
 
 
 def ignored(plan: Plan, key: str, value: Any, known: Iterable[str], where: str = "") -> Finding:
-    """AutoModel never reads the key. What looks like a misspelt one is an error: it would train something else."""
+    """AutoModel never reads the key. A likely misspelling is an error: the training would be another one."""
     section, _, name = key.rpartition(".")
     known = list(known)
-    message = (
-        f"{describe_value(plan, key, value)}: AutoModel {schema.VERSION} ignores it in silence; it reads no such key"
-    )
+    written = describe_value(plan, key, value)
+    message = f"{written}: AutoModel {schema.VERSION} ignores it without a message; it reads no such key"
     misspelt = not name.startswith("_") and any(alike(name, other) for other in known)  # `_name`: switched off
-    fix = _instead(section, name, known) if misspelt else f"take it out (~{key}); {_taken(section, known)}"
+    fix = _instead(section, name, known) if misspelt else f"remove it (~{key}); {_taken(section, known)}"
     return Finding("error" if misspelt else "warning", "ignored-key", f"{message} {where or 'there'}.", fix)
 
 
 def silent(plan: Plan, key: str, value: Any) -> Finding:
-    """A key that AutoModel takes and never uses."""
-    message = f"{describe_value(plan, key, value)}: AutoModel {schema.VERSION} takes it and ignores it in silence."
-    return Finding("warning", "ignored-key", message, f"~{key}, or take it out of the config")
+    """A key that AutoModel accepts and never uses."""
+    message = (
+        f"{describe_value(plan, key, value)}: AutoModel {schema.VERSION} accepts it and ignores it without a message."
+    )
+    return Finding("warning", "ignored-key", message, f"~{key}, or remove it from the config")
 
 
 def kind(plan: Plan, key: str, value: Any, wanted: str) -> Iterator[Finding]:
-    """The value is of a kind that AutoModel can use."""
+    """The value is of a kind that AutoModel accepts."""
     if kinds.fits(value, wanted):
         return
     texts = kinds.literals(wanted)

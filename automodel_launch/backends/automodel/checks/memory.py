@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from automodel_launch.backends.automodel import datasets, keys, sections
+from automodel_launch.backends.automodel import datasets, distributed, keys, step_scheduler
 from automodel_launch.backends.automodel.model import memory, parallelism
 from automodel_launch.backends.automodel.model import parameters as model_parameters
 from automodel_launch.backends.automodel.model import section as section_
@@ -20,19 +20,19 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpu_models
 from automodel_launch.remote.gpu_models import GIB
 
-USABLE = 0.95  # of the capacity: the driver keeps some, and fragments are lost
-_MOST_NODES = 64  # times as many nodes as now are looked at
+USABLE = 0.95  # of the capacity: the driver keeps some, and some is lost to fragmentation
+_MOST_NODES = 64  # the largest multiple of the number of nodes that is tried
 
 
 def fits(plan: Plan) -> Iterator[Finding]:
     """The estimate against the GPU that the profile names."""
     name = plan.profile.gpu
-    if name is None or not sections.has_schedule(plan.config):
+    if name is None or not step_scheduler.is_given(plan.config):
         return
     where = plan.profile_sources.get("gpu", plan.profile_name)
     capacity = gpu_models.memory(name)
     if capacity is None:
-        message = f"gpu = {name!r} ({where}) is no model that the memory check knows; nothing is estimated."
+        message = f"gpu = {name!r} ({where}) is not a model that the memory check knows; nothing is estimated."
         yield Finding("note", "memory-unknown", message, f"one of {', '.join(gpu_models.MEMORY)}")
         return
     shape = model_shape.read(plan.config, plan.visible)
@@ -56,7 +56,7 @@ def fits(plan: Plan) -> Iterator[Finding]:
 
 def _unknown(plan: Plan, shape: Shape | None) -> Finding:
     if shape is not None:
-        why = f"model_type {shape.family!r} ({shape.where}) is none whose parameters are counted"
+        why = f"model_type {shape.family!r} ({shape.where}) is not a family whose parameters are counted"
         fix = f"counted: {', '.join(model_parameters.FAMILIES)}"
     else:
         section = section_.read(plan.config)
@@ -65,19 +65,20 @@ def _unknown(plan: Plan, shape: Shape | None) -> Finding:
         fix = "hf download ID config.json puts it into the cache; or give a directory that holds it"
         if section is None or not section.place:
             why, fix = (
-                f"{place} does not give the model's numbers",
-                "numbers in model.config, or a directory's config.json",
+                f"{place} does not give the model's sizes",
+                "sizes in model.config, or a directory's config.json",
             )
     return Finding("note", "memory-unknown", f"the memory that the model takes is not estimated: {why}.", fix)
 
 
 def current(plan: Plan, shape: Shape) -> Setting | None:
-    """What the plan says; None where a value is not known here, or does not fit together (other checks say it)."""
-    mesh, steps, sequence = sections.mesh(plan.config), sections.steps(plan.config), datasets.sequence(plan.config)
+    """What the plan says; None where a value is not known here, or values are inconsistent (other checks report it)."""
+    mesh, steps = distributed.mesh(plan.config), step_scheduler.steps(plan.config)
+    sequence = datasets.sequence(plan.config)
     if mesh is None or steps is None or sequence is None or min(steps.local_batch, steps.global_batch, sequence[1]) < 1:
         return None
     layout = parallelism.layout(mesh, plan.world_size)
-    if layout is None or mesh.strategy not in sections.STRATEGIES:
+    if layout is None or mesh.strategy not in distributed.STRATEGIES:
         return None
     micro, splits = steps.local_batch, 1
     if layout.pp > 1:
@@ -86,7 +87,7 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
         splits = max(1, steps.local_batch // micro)
     return Setting(
         layout=layout,
-        strategy=sections.STRATEGIES[mesh.strategy],
+        strategy=distributed.STRATEGIES[mesh.strategy],
         sequence=sequence[1],
         micro=micro,
         micro_batches=max(1, steps.global_batch // (steps.local_batch * layout.dp)) * splits,
@@ -96,7 +97,7 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
         sequence_parallel=mesh.sequence_parallel,
         stays_gathered=None if mesh.reshard_after_forward is None else not mesh.reshard_after_forward,
         defers_gradients=mesh.defer_gradients,
-        whole_logits=not section_.chunked_loss(plan.config),
+        full_logits=not section_.chunked_loss(plan.config),
         moments=memory.moments(section_.optimizer(plan.config)),
     )
 
@@ -137,8 +138,8 @@ def _more_nodes(
     plan: Plan, shape: Shape, parameters: Parameters, changes: list[tuple[list[str], Setting]], room: float
 ) -> list[tuple[list[str], Setting]]:
     """The fewest nodes, with and without the other changes, at which the global batch still divides."""
-    mesh = sections.mesh(plan.config)
-    steps = sections.steps(plan.config)
+    mesh = distributed.mesh(plan.config)
+    steps = step_scheduler.steps(plan.config)
     if mesh is None or steps is None or mesh.dp_size is not None or changes[0][1].strategy == "ddp":
         return []
     for times in (2, 4, 8, 16, 32, _MOST_NODES):

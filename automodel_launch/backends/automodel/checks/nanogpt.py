@@ -1,11 +1,11 @@
-"""nanoGPT shards: NanogptDataset distributes complete files over its readers, and does not say which it leaves out."""
+"""nanoGPT shards: NanogptDataset distributes files over its readers, and does not say which parts it leaves out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from automodel_launch.backends.automodel import datasets, keys, sections
+from automodel_launch.backends.automodel import datasets, distributed, keys
 from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe
@@ -15,7 +15,7 @@ from automodel_launch.plan.plan import Plan
 
 def one_model(plan: Plan) -> Iterator[Finding]:
     """The ranks that hold one model together would each train it on other tokens (files are assigned by rank)."""
-    mesh = sections.mesh(plan.config)
+    mesh = distributed.mesh(plan.config)
     if mesh is None or not any(True for _ in _patterns(plan)):
         return
     sizes = {keys.TP: mesh.tp_size, keys.CP: mesh.cp_size, keys.PP: mesh.pp_size}

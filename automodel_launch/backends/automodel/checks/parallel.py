@@ -1,4 +1,4 @@
-"""Parallel sizes against the world size and the model, as AutoModel 0.7.0 refuses them after the nodes have started.
+"""Parallel sizes against the world size and the model, which AutoModel 0.7.0 checks only after the nodes have started.
 
 Sources in nemo_automodel: components/distributed/mesh_utils.py (meshes), recipes/_dist_utils.py (strategy),
 components/distributed/parallelizer.py (heads), components/moe/parallelizer.py (experts).
@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from automodel_launch.backends.automodel import distributed, step_scheduler
 from automodel_launch.backends.automodel import keys as automodel
-from automodel_launch.backends.automodel import sections
+from automodel_launch.backends.automodel.distributed import Mesh
 from automodel_launch.backends.automodel.keys import CP, DP, DP_REPLICATE, EP, PP, TP
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.model.parallelism import divisors
-from automodel_launch.backends.automodel.sections import Mesh
 from automodel_launch.plan.describe import describe, ranks, shortened
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
 
 def _mesh(plan: Plan) -> Mesh | None:
-    return sections.mesh(plan.config) if sections.has_schedule(plan.config) else None
+    return distributed.mesh(plan.config) if step_scheduler.is_given(plan.config) else None
 
 
 def strategy(plan: Plan) -> Iterator[Finding]:
@@ -28,9 +28,9 @@ def strategy(plan: Plan) -> Iterator[Finding]:
     mesh = _mesh(plan)
     if mesh is None:
         return
-    name = sections.STRATEGIES.get(mesh.strategy)
+    name = distributed.STRATEGIES.get(mesh.strategy)
     if name is None:
-        return  # checks/schema.py says so
+        return  # checks/schema.py reports it
     refused = {
         "ddp": {TP: mesh.tp_size, PP: mesh.pp_size, CP: mesh.cp_size, EP: mesh.ep_size},
         "mfsdp": {PP: mesh.pp_size, EP: mesh.ep_size},
@@ -46,7 +46,7 @@ def strategy(plan: Plan) -> Iterator[Finding]:
 def world(plan: Plan) -> Iterator[Finding]:
     """The sizes multiply to the world size."""
     mesh = _mesh(plan)
-    if mesh is None or sections.STRATEGIES.get(mesh.strategy) in (None, "ddp"):
+    if mesh is None or distributed.STRATEGIES.get(mesh.strategy) in (None, "ddp"):
         return
     product = mesh.tp_size * mesh.cp_size * mesh.pp_size
     sizes = f"tp {mesh.tp_size} x cp {mesh.cp_size} x pp {mesh.pp_size} = {product}"
@@ -76,7 +76,7 @@ def _sizes(mesh: Mesh) -> tuple[tuple[str, int], ...]:
 def groups(plan: Plan) -> Iterator[Finding]:
     """Data-parallel ranks divide into replicas, and a pipeline stage's ranks into groups of experts."""
     mesh = _mesh(plan)
-    if mesh is None or sections.STRATEGIES.get(mesh.strategy) != "fsdp2":
+    if mesh is None or distributed.STRATEGIES.get(mesh.strategy) != "fsdp2":
         return
     product = mesh.tp_size * mesh.cp_size * mesh.pp_size
     if mesh.dp_size is None and plan.world_size % product:
@@ -97,7 +97,7 @@ def groups(plan: Plan) -> Iterator[Finding]:
 
 
 def experts(plan: Plan) -> Iterator[Finding]:
-    """Experts spread evenly, and there are some."""
+    """There are experts, and they spread evenly."""
     mesh, shape = _mesh(plan), model_shape.read(plan.config, plan.visible)
     if mesh is None or shape is None or mesh.ep_size == 1:
         return

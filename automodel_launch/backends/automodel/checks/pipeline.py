@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import keys, sections
+from automodel_launch.backends.automodel import distributed, keys, step_scheduler
+from automodel_launch.backends.automodel.distributed import Mesh
 from automodel_launch.backends.automodel.keys import PP
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.model.parallelism import divisors
-from automodel_launch.backends.automodel.sections import Mesh
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe, override, shortened
 from automodel_launch.plan.finding import Finding
@@ -22,7 +22,7 @@ from automodel_launch.suggest import completed
 
 def section(plan: Plan) -> Iterator[Finding]:
     """A pipeline has its section, a layer for each stage, and a microbatch for each stage."""
-    mesh, steps = sections.mesh(plan.config), sections.steps(plan.config)
+    mesh, steps = distributed.mesh(plan.config), step_scheduler.steps(plan.config)
     if mesh is None or steps is None:
         return
     if mesh.pp_size == 1:
@@ -31,7 +31,7 @@ def section(plan: Plan) -> Iterator[Finding]:
             yield Finding("note", "pipeline", message, f"{PP}=2 or more")
         return
     if mesh.pipeline is None:
-        message = f"{describe(plan, PP)} needs the section {keys.PIPELINE}, which is not there."
+        message = f"{describe(plan, PP)} needs the section {keys.PIPELINE}, which is missing."
         fix = f"+{keys.PIPELINE}={{pp_schedule: 1f1b, pp_microbatch_size: 1}}"
         yield Finding("error", "pipeline", message, fix)
         return
@@ -43,14 +43,14 @@ def section(plan: Plan) -> Iterator[Finding]:
 
 
 def _schedule(plan: Plan, mesh: Mesh) -> Iterator[Finding]:
-    stages, known = mesh.pipeline or {}, (*sections.ONE_STAGE, *sections.MORE_STAGES)
+    stages, known = mesh.pipeline or {}, (*distributed.ONE_STAGE, *distributed.MORE_STAGES)
     name = stages.get("pp_schedule", "1f1b")
     if dotted.left_to_the_job(name):
         return
     if str(name).lower() not in {schedule.lower() for schedule in known}:
         near = completed(str(name), known)
         message = (
-            f"{describe(plan, keys.PP_SCHEDULE)} is no schedule of torch.distributed.pipelining, which has"
+            f"{describe(plan, keys.PP_SCHEDULE)} is not a schedule of torch.distributed.pipelining, which has"
             f" {', '.join(known)}."
         )
         yield Finding("error", "pipeline", message, f"{keys.PP_SCHEDULE}={near or known[0]}")
@@ -120,7 +120,7 @@ def _wrong_for_schedule(mesh: Mesh, each: int) -> str | None:
 def _one_stage(mesh: Mesh) -> bool:
     stages = mesh.pipeline or {}
     name = str(stages.get("pp_schedule") or "1f1b").lower()
-    return name in {known.lower() for known in sections.ONE_STAGE}
+    return name in {known.lower() for known in distributed.ONE_STAGE}
 
 
 CHECKS = (section,)

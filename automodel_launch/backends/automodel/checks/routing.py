@@ -1,10 +1,10 @@
-"""Megatron-Bridge has a recipe of its own for some models, which scales further; said as a note, AutoModel stays."""
+"""Megatron-Bridge has recipes for some models that scale further. Only a note: AutoModel is used all the same."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import sections
+from automodel_launch.backends.automodel import distributed, step_scheduler
 from automodel_launch.backends.automodel.model import parameters as model_parameters
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.plan.describe import amount, ranks
@@ -39,7 +39,7 @@ ALWAYS = 256  # ranks at which the communication of plain FSDP is felt with a sm
 
 def megatron_bridge(plan: Plan) -> Iterator[Finding]:
     """Many nodes, and a model that is split over them."""
-    mesh = sections.mesh(plan.config) if sections.has_schedule(plan.config) else None
+    mesh = distributed.mesh(plan.config) if step_scheduler.is_given(plan.config) else None
     shape = model_shape.read(plan.config, plan.visible)
     if mesh is None or shape is None or shape.family not in RECIPES or plan.world_size < RANKS or plan.nodes < 2:
         return

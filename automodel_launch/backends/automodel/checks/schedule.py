@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import checkpoints, datasets, keys, sections
+from automodel_launch.backends.automodel import checkpoints, datasets, keys, lr_scheduler, step_scheduler
 from automodel_launch.backends.automodel.data import tokens
 from automodel_launch.backends.automodel.keys import (
     CKPT_EVERY,
@@ -36,7 +36,7 @@ EPOCHS = 4
 
 def style(plan: Plan) -> Iterator[Finding]:
     """AutoModel looks at WSD's own keys when the warm-up has ended. Unknown styles are for checks/schema.py to say."""
-    schedule = sections.schedule(plan.config)
+    schedule = lr_scheduler.schedule(plan.config)
     if schedule is None or schedule.style != "WSD":
         return
     if schedule.wsd_steps is None:
@@ -45,18 +45,18 @@ def style(plan: Plan) -> Iterator[Finding]:
     elif schedule.decay is not None and schedule.wsd_steps > schedule.decay:
         message = f"{describe(plan, WSD_STEPS)} is more than {describe(plan, DECAY)}."
         yield Finding("error", "lr-style", message, f"{WSD_STEPS}={max(1, schedule.decay // 10)}")
-    styles = " or ".join(sections.WSD_STYLES)
+    styles = " or ".join(lr_scheduler.WSD_STYLES)
     if schedule.wsd_style is None:
         message = f"{describe(plan, STYLE)} needs {WSD_STYLE}, which is not given."
         yield Finding("error", "lr-style", message, f"{override(plan, WSD_STYLE, styles)}, the form of the last steps")
-    elif schedule.wsd_style not in sections.WSD_STYLES:
+    elif schedule.wsd_style not in lr_scheduler.WSD_STYLES:
         message = f"{describe(plan, WSD_STYLE)} is not a style for the last steps of {describe(plan, STYLE)}."
         yield Finding("error", "lr-style", message, f"{WSD_STYLE}={styles}")
 
 
 def rates(plan: Plan) -> Iterator[Finding]:
     """Bare AssertionErrors of AutoModel's scheduler: min_lr <= max_lr, init_lr <= max_lr."""
-    schedule = sections.schedule(plan.config)
+    schedule = lr_scheduler.schedule(plan.config)
     if schedule is None or schedule.max_lr is None:
         return
     top = describe(plan, "lr_scheduler.max_lr" if dotted.get(plan.config, "lr_scheduler.max_lr") is not None else LR)
@@ -72,7 +72,7 @@ def rates(plan: Plan) -> Iterator[Finding]:
 
 def lengths(plan: Plan) -> Iterator[Finding]:
     """Warm-up < decay, and both against the run's steps."""
-    schedule, steps = sections.schedule(plan.config), sections.steps(plan.config)
+    schedule, steps = lr_scheduler.schedule(plan.config), step_scheduler.steps(plan.config)
     if schedule is None or steps is None:
         return
     warmup, decay, end = schedule.warmup, schedule.decay, steps.max_steps
@@ -106,7 +106,7 @@ def _decay_and_end(plan: Plan, decay: int, end: int) -> Finding:
 
 def ends(plan: Plan) -> Iterator[Finding]:
     """NanogptDataset has no length; without max_steps AutoModel cannot tell when to stop, and says so after loading."""
-    steps = sections.steps(plan.config)
+    steps = step_scheduler.steps(plan.config)
     if steps is not None and steps.max_steps is None and datasets.endless(plan.config):
         message = f"{describe(plan, MAX_STEPS)}: {datasets.NANOGPT_DATASET} never stops, so the run needs an end."
         yield Finding("error", "no-end", message, f"+{MAX_STEPS}=STEPS")
@@ -114,7 +114,7 @@ def ends(plan: Plan) -> Iterator[Finding]:
 
 def cadence(plan: Plan) -> Iterator[Finding]:
     """Checkpoints and validations come before the end."""
-    steps = sections.steps(plan.config)
+    steps = step_scheduler.steps(plan.config)
     if steps is None or not steps.max_steps or steps.max_steps < 1:
         return
     end = steps.max_steps
@@ -135,7 +135,7 @@ def cadence(plan: Plan) -> Iterator[Finding]:
 
 def samples(plan: Plan) -> Iterator[Finding]:
     """`num_train_samples` covers the run (a bare AssertionError of MegatronPretraining)."""
-    steps, given = sections.steps(plan.config), datasets.train_samples(plan.config)
+    steps, given = step_scheduler.steps(plan.config), datasets.train_samples(plan.config)
     if steps is None or given is None or not steps.max_steps or datasets.endless(plan.config):
         return
     need = steps.max_steps * steps.global_batch
@@ -149,7 +149,7 @@ def samples(plan: Plan) -> Iterator[Finding]:
 
 def epochs(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """How often the run reads its data; AutoModel starts from their beginning again without a message."""
-    steps, sequence = sections.steps(plan.config), datasets.sequence(plan.config)
+    steps, sequence = step_scheduler.steps(plan.config), datasets.sequence(plan.config)
     parts = tokens.of_training(plan.config, data)
     if steps is None or sequence is None or not steps.max_steps or steps.max_steps < 1 or not parts:
         return

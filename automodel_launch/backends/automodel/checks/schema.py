@@ -17,7 +17,7 @@ from automodel_launch.plan.plan import Plan
 
 
 def top_level(plan: Plan) -> Iterator[Finding]:
-    """AutoModel reads what it knows by name and ignores the rest, so that nothing says that `optimzer` was misspelt."""
+    """AutoModel reads what it knows by name and ignores the rest, so that it does not report a misspelt `optimzer`."""
     known = _known(plan)
     if known is None:
         return
@@ -76,11 +76,11 @@ def distributed(plan: Plan) -> Iterator[Finding]:
 
 
 def values(plan: Plan) -> Iterator[Finding]:
-    """Keys that take one of a few texts. AutoModel looks at some of them hours into the run (lr_decay_style)."""
+    """Keys that take one of a few strings. AutoModel reads some of them hours into the run (lr_decay_style)."""
     if _known(plan) is None:
         return
     for key, texts in schemas.load().data["values"].items():
-        if key == keys.PP_SCHEDULE:  # checks/pipeline.py says so, where it is read
+        if key == keys.PP_SCHEDULE:  # checks/pipeline.py reports it
             continue
         value = dotted.get(plan.config, key)
         if isinstance(value, str) and "${" not in value and not _among(value, texts, key):
@@ -101,7 +101,7 @@ def dtypes(plan: Plan) -> Iterator[Finding]:
 
 
 def old_keys(plan: Plan) -> Iterator[Finding]:
-    """Keys of older releases, with what took their place."""
+    """Keys of older releases, with what replaced them."""
     for key, old in _old(plan).items():
         message = f"{describe_value(plan, key, dotted.get(plan.config, key))}: AutoModel {schemas.VERSION} {old.does}."
         yield Finding(old.level, "renamed-key", message, old.fix if " " in old.fix else f"its new name is {old.fix}")
@@ -126,14 +126,13 @@ def _sub_section(
 
 
 def _old_strategy(plan: Plan, section: Mapping[str, Any]) -> Iterator[Finding]:
-    """`distributed._target_` is ignored in silence: who asked for DDPManager got FSDP2."""
+    """`distributed._target_` is ignored without a message: who asked for DDPManager got FSDP2."""
     target = section.get("_target_")
     if not isinstance(target, str):
         return
     wanted = renamed.STRATEGIES.get(target.rpartition(".")[2])
-    message = (
-        f"{describe_value(plan, 'distributed._target_', target)}: AutoModel {schemas.VERSION} ignores it in silence."
-    )
+    written = describe_value(plan, "distributed._target_", target)
+    message = f"{written}: AutoModel {schemas.VERSION} ignores it without a message."
     strategy = f"distributed.strategy: {wanted or 'fsdp2, ddp or megatron_fsdp'}"
     same = wanted == section.get("strategy", "fsdp2")
     yield Finding("warning" if same else "error", "renamed-key", message, f"{strategy}, without _target_")
@@ -142,7 +141,7 @@ def _old_strategy(plan: Plan, section: Mapping[str, Any]) -> Iterator[Finding]:
 def _among(value: str, texts: list[str], key: str) -> bool:
     if key == "dist_env.backend":  # also "cpu:gloo,cuda:nccl"
         return all(part.rpartition(":")[2] in texts for part in value.split(","))
-    if key == "packed_sequence.packing_strategy" and "." in value:  # a class of one's own
+    if key == "packed_sequence.packing_strategy" and "." in value:  # a class of the user
         return True
     if key.startswith("lr_scheduler."):
         return value in texts

@@ -1,6 +1,8 @@
-"""Shards: there, and whole as far as sizes, headers and the last sequence tell. `data-prep inspect` reads every byte.
+"""Shards: they exist, and are complete as far as sizes, headers and the last sequence show.
 
-A shard that is cut, of another type or from another tokenizer is found by AutoModel only when a sample of it is drawn,
+`data-prep inspect` reads every byte.
+
+AutoModel notices a shard that is cut off, of another type or from another tokenizer only when it draws a sample of it,
 hours into a run, or never.
 """
 
@@ -23,7 +25,7 @@ ITEM = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}  # bytes of an id, by th
 HEADER = 1024  # bytes of a nanoGPT shard's header
 MAGICS = (278895051, 20240520)
 _INSPECT = "python launch.py data-prep inspect {} tells more; prepare it again"
-_SHOWN = 3  # faults of one kind are told for so many shards; the others are counted
+_SHOWN = 3  # faults of one kind are reported for so many shards; the others are counted
 
 
 def megatron(plan: Plan, data: DataFacts) -> Iterator[Finding]:
@@ -72,7 +74,7 @@ def patterns(plan: Plan) -> Iterator[tuple[str, str]]:
             yield from ((key, str(one)) for one in (value if isinstance(value, list) else [value]))
 
 
-Fault = tuple[str, str, str]  # what is wrong in general, with this shard, and what mends it
+Fault = tuple[str, str, str]  # what is wrong in general, with this shard, and the fix
 
 
 def pair_fault(prefix: str, facts: Facts) -> Fault | None:
@@ -88,10 +90,10 @@ def pair_fault(prefix: str, facts: Facts) -> Fault | None:
             return "empty", f"{prefix}.{end} is empty", PREPARE
     inspect = _INSPECT.format(prefix)
     if facts.get("short") or not facts.get("magic") or facts["version"] != 1:
-        return "no index", f"{prefix}.idx is no index of Megatron data", inspect
+        return "no index", f"{prefix}.idx is not an index of Megatron data", inspect
     kind = facts["type"]
     if kind not in probe.CODES:
-        other = "floating-point numbers" if kind in ITEM else f"type {kind}, which there is none of"
+        other = "floating-point numbers" if kind in ITEM else f"type {kind}, which does not exist"
         return "type", f"{prefix}.idx says that the ids are {other}", inspect
     if "need" in facts:
         sizes = f"{facts['idx']:,} bytes and should have {facts['need']:,}"
@@ -107,7 +109,7 @@ def _size_fault(prefix: str, facts: Facts, item: int, inspect: str) -> Fault | N
         return "type", describe, inspect
     need = facts["start"] + facts["last"] * item
     if facts["bin"] == need or need <= 0:
-        return None if need > 0 else ("offsets", f"{prefix}.idx has offsets that are none", inspect)
+        return None if need > 0 else ("offsets", f"{prefix}.idx has invalid offsets", inspect)
     for other in (1, 2, 4, 8):
         if other != item and facts["bin"] * item == need * other:
             describe = f"{prefix}.idx says {item} bytes an id, and the .bin has {other}: training would read garbage"
@@ -118,7 +120,7 @@ def _size_fault(prefix: str, facts: Facts, item: int, inspect: str) -> Fault | N
 
 def _negative(path: str, facts: Facts, inspect: str) -> Fault | None:
     if facts.get("low", 0) < 0:
-        return "negative", f"{path} holds the id {facts['low']}: it is no file of ids, or of another type", inspect
+        return "negative", f"{path} holds the id {facts['low']}: it is not a file of ids, or has another type", inspect
     return None
 
 
@@ -132,9 +134,9 @@ def shard_fault(path: str, facts: Facts) -> Fault | None:
     if facts["bin"] <= HEADER:
         return "empty", f"{path} holds no tokens", PREPARE
     if facts["magic"] not in MAGICS or facts["version"] != 1 or facts["item"] not in (2, 4):
-        return "no shard", f"{path} does not begin as a nanoGPT shard does", inspect
+        return "no shard", f"{path} does not start with the header of a nanoGPT shard", inspect
     if facts["tokens"] <= 0:
-        describe = f"{path}: its header says {facts['tokens']} tokens, as a writer leaves it that was killed"
+        describe = f"{path}: its header says {facts['tokens']} tokens, as a killed writer leaves it"
         return "unfinished", f"{describe}; NanogptDataset would never end", inspect
     need = HEADER + facts["tokens"] * facts["item"]
     if facts["bin"] != need:
@@ -146,7 +148,7 @@ def shard_fault(path: str, facts: Facts) -> Fault | None:
 def _unreadable(facts: Facts) -> Fault:
     if facts["error"] == "No such file or directory":
         return "missing", f"{facts['file']} does not exist", PREPARE
-    return "unreadable", f"{facts['file']}: {facts['error']}", "its rights; the job reads it as you"
+    return "unreadable", f"{facts['file']}: {facts['error']}", "its permissions; the job reads it as you"
 
 
 def _grouped(plan: Plan, faults: list[tuple[str, str, str, str, str]]) -> Iterator[Finding]:
@@ -157,7 +159,7 @@ def _grouped(plan: Plan, faults: list[tuple[str, str, str, str, str]]) -> Iterat
     for kind, like in kinds.items():
         for number, (name, where, _, message, fix) in enumerate(like[:_SHOWN], 1):
             left = len(like) - _SHOWN if number == _SHOWN else 0
-            more = f"; so it is with {left} more" if left > 0 else ""
+            more = f"; {left} more have the same fault" if left > 0 else ""
             text = f"{where}: {message}{outside(plan, name)}{more}."
             if kind in ("missing", "empty"):
                 yield Finding("error", "no-data", text, fix)
@@ -168,13 +170,13 @@ def _grouped(plan: Plan, faults: list[tuple[str, str, str, str, str]]) -> Iterat
 def _unread(names: Iterable[str], looked: Any, data: DataFacts) -> Iterator[Finding]:
     missing = sum(name not in looked for name in dict.fromkeys(names)) if data.answer else 0
     if missing:
-        message = f"{missing} shards were not looked at: the file system is slow, and the time for it was over."
+        message = f"{missing} shards were not looked at: the file system is slow, and the time limit was reached."
         yield Finding("note", "not-looked-at", message)
 
 
 def bos(plan: Plan, data: DataFacts) -> Iterator[Finding]:
-    """With align_to_bos sequences begin where .bos.idx says; AutoModel's own tool writes byte offsets into it, which
-    its reader takes for positions, and then hardly a sequence begins at a document.
+    """With align_to_bos sequences start where .bos.idx says; AutoModel's own tool writes byte offsets into it, which
+    its reader takes for positions, and then almost no sequence starts at a document.
     """
     key = "dataset.bos_token"
     if not datasets.aligns(plan.config):
@@ -187,7 +189,7 @@ def bos(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     for _, record in data.records:
         made = (record.get("tokenizer") or {}).get("bos_id")
         if made is not None and made != token:
-            message = f"{describe(plan, key)}: documents of the data begin with the id {made}."
+            message = f"{describe(plan, key)}: documents of the data start with the id {made}."
             yield Finding("error", "bos-index", message, f"{key}={made}")
             return
     for path, facts in data.answer.get("files", {}).items():

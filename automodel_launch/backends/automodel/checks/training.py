@@ -17,7 +17,7 @@ _LOSSES = "nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy"
 
 
 def recipe(plan: Plan) -> Iterator[Finding]:
-    """The recipe class is there; keys of one that is not known are not checked, which is said."""
+    """The recipe class exists; where its keys are not known here, a note says that they are not checked."""
     key, value = _recipe(plan)
     name, known = loader.recipe_class(plan.config), schema.load().data["recipes"]
     foreign = isinstance(value, str) and any(mark in value for mark in ".:") and not value.startswith("nemo_automodel")
@@ -30,7 +30,7 @@ def recipe(plan: Plan) -> Iterator[Finding]:
         other = f"; or did you mean {near}?" if near and near != loader.RECIPE else ""
         yield Finding("error", "unknown-recipe", message, f"recipe={loader.RECIPE} (it pretrains){other}")
     elif value and str(value).replace(":", ".").rpartition(".")[2] in renamed.RECIPES:
-        message = f"{describe_value(plan, key, value)} is called {name} in AutoModel {schema.VERSION}; that is taken."
+        message = f"{describe_value(plan, key, value)} is called {name} in AutoModel {schema.VERSION}, which is used."
         yield Finding("note", "renamed-key", message, f"recipe: {name}")
     elif schema.load().top(name) is None:
         yield Finding(
@@ -77,7 +77,7 @@ def batch_size(plan: Plan) -> Iterator[Finding]:
 
 
 def loss(plan: Plan) -> Iterator[Finding]:
-    """torch's losses do not take what AutoModel gives to one: a TypeError at the first step."""
+    """torch's losses do not accept what AutoModel passes: a TypeError at the first step."""
     section = plan.config.get("loss_fn")
     key = "loss_fn._target_" if isinstance(section, dict) else "loss_fn"
     target = section.get("_target_") if isinstance(section, dict) else section

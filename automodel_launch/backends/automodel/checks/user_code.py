@@ -18,11 +18,11 @@ def in_file(plan: Plan, key: str, path: str) -> Iterator[Finding]:
     """`FILE.py:NAME`; the job reads a relative FILE in its own copy of the code."""
     file, _, name = path.partition(":")
     if not file.endswith(".py"):
-        message = f"{describe_value(plan, key, path)}: before the colon stands a .py file."
+        message = f"{describe_value(plan, key, path)}: a .py file is expected before the colon."
         yield Finding("error", "unknown-target", message, f"{key}=package.module.Name, or FILE.py:NAME")
     elif file.startswith("/"):
         if plan.visible and not Path(file).is_file():
-            message = f"{describe_value(plan, key, path)}: there is no {file}."
+            message = f"{describe_value(plan, key, path)}: {file} does not exist."
             yield Finding(
                 "error", "unknown-target", message, f"{key}=FILE.py:{name}, with FILE.py below a path of `code`"
             )
@@ -60,7 +60,7 @@ def _travelling(plan: Plan, key: str, path: str, file: str, name: str) -> Iterat
 
 
 def _names(file: PlannedFile) -> list[str] | None:
-    """What a file has at its top; None where that cannot be told (`import *`, no Python)."""
+    """The names at the top level of a file; None where they are not known (`import *`, not Python)."""
     try:
         text = file.committed.content if file.committed else file.source.read_bytes()
         body = ast.parse(text).body

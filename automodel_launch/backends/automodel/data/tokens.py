@@ -1,4 +1,4 @@
-"""How many training tokens the data hold, from what was looked at: sizes of files and headers, never the data."""
+"""How many training tokens the data hold, from sizes of files and headers; the data are not read."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def epochs(parts: Sequence[Part], wanted: int) -> float:
 
 
 def megatron(section: Mapping[str, Any], data: DataFacts) -> list[Part]:
-    """The parts that `paths` of a MegatronPretraining section names for training; none where something is amiss, which
-    checks/blends.py and checks/shards.py say.
+    """The parts that `paths` of a MegatronPretraining section names for training; none where something is wrong, which
+    checks/blends.py and checks/shards.py report.
     """
-    paths, whole = section.get("paths"), True
+    paths, in_splits = section.get("paths"), True
     if isinstance(paths, str) and kind_of_paths(paths) != "pairs":
         kind = kind_of_paths(paths)
         facts = data.about(kind, paths)
@@ -58,14 +58,14 @@ def megatron(section: Mapping[str, Any], data: DataFacts) -> list[Part]:
     if isinstance(paths, Mapping):
         paths = paths.get("train")
     else:
-        whole = False
+        in_splits = False
     entries = [paths] if isinstance(paths, str) else paths
     if not isinstance(entries, list) or not entries:
         return []
     names, weights = _weighted([str(entry) for entry in entries])
     if not weights:
         names = list(dict.fromkeys(probe.without_ending(name) for name in names))
-    used = 1.0 if whole else _train_share(section.get("split"))
+    used = 1.0 if in_splits else _train_share(section.get("split"))
     sizes = [_tokens(data.about("pairs", probe.without_ending(name))) for name in names]
     total = sum(weights) if weights else 0.0
     if not all(sizes) or (weights and total <= 0):

@@ -34,7 +34,7 @@ class Setting:
     sequence_parallel: bool = False
     stays_gathered: bool | None = None  # `reshard_after_forward` is false; None: AutoModel's own choice
     defers_gradients: bool = True
-    whole_logits: bool = True
+    full_logits: bool = True
     moments: int = 2
 
 
@@ -71,7 +71,7 @@ def _stage(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> Esti
     first, last = stage == 0, stage == s.layout.pp - 1
     layers = -(-parameters.number_of_layers // s.layout.pp)
     part = layers / parameters.number_of_layers
-    tensor = s.layout.tp if not shape.experts else 1  # AutoModel's MoE plans leave attention whole on every rank
+    tensor = s.layout.tp if not shape.experts else 1  # AutoModel's MoE plans keep the complete attention on every rank
     ends = (parameters.embedding if first else 0) + (
         parameters.head or parameters.embedding if last and not first else 0
     )
@@ -100,7 +100,7 @@ def _stage(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> Esti
 
 
 def _gathered(shape: Shape, s: Setting, dense: float, own_experts: float, biggest: float) -> float:
-    """Whole parameters in the layers' precision: those at work, or all where they stay after the forward pass."""
+    """Complete parameters in the layers' precision: those at work, or all where they stay after the forward pass."""
     if s.strategy == "ddp":
         return 0.0
     spread = own_experts if s.layout.expert_shards > 1 else 0.0
@@ -111,7 +111,7 @@ def _gathered(shape: Shape, s: Setting, dense: float, own_experts: float, bigges
 
 
 def _unsharded_gradients(s: Setting, dense: float, own_experts: float, biggest: float) -> float:
-    """Gradients before they are reduced: of all parameters, in float32, where their reduction is put off to a step's
+    """Gradients before they are reduced: of all parameters, in float32, where their reduction is deferred to a step's
     last micro-batch (FSDPParam.unsharded_accumulated_grad); else of those at work. DDP copies them into its buckets.
     """
     if s.strategy == "ddp":
@@ -125,7 +125,7 @@ def _logits(shape: Shape, s: Setting) -> float:
     """The logits, and in float32 their log-softmax, its gradient and the loss' (MaskedCrossEntropy; it gathers what
     tensor parallelism has split).
     """
-    if not s.whole_logits:
+    if not s.full_logits:
         return 0.0
     return s.micro * s.sequence / s.layout.cp * (shape.get("vocab_size") or 0) * (s.compute + 12)
 
@@ -164,7 +164,7 @@ def kept_activations(shape: Shape, s: Setting, layer: float) -> float:
     """Bytes that a layer keeps from the forward to the backward pass.
 
     Full recomputation keeps the inputs of what it wraps: AutoModel wraps each norm, attention and MLP of a dense layer
-    by itself, and a MoE layer of its own as a whole. Selective recomputation keeps every second matrix product and the
+    by itself, and a MoE layer of its own at once. Selective recomputation keeps every second matrix product and the
     attention's output; it is taken as half.
     """
     if s.recompute == "none":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from automodel_launch.backends.automodel.sections import Mesh
+from automodel_launch.backends.automodel.distributed import Mesh
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Layout:
 
     Attributes:
         dp: data-parallel ranks, those that see different samples.
-        shards: ranks over which FSDP2 spreads the parameters that are no experts (dp_shard * cp).
+        shards: ranks over which FSDP2 spreads all parameters but the experts (dp_shard * cp).
         expert_shards: ranks over which the experts of one expert-parallel rank are spread (ep_shard).
     """
 
@@ -30,7 +30,7 @@ class Layout:
 
 
 def layout(mesh: Mesh, world: int) -> Layout | None:
-    """The layout; None where the sizes do not fit together, which checks/parallel.py says in detail."""
+    """The layout; None where the sizes are inconsistent, which checks/parallel.py reports in detail."""
     model_ranks = mesh.tp_size * mesh.cp_size * mesh.pp_size
     if mesh.dp_size is None and world % model_ranks:
         return None

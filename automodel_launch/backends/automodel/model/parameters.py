@@ -12,11 +12,11 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "mixtral", "deeps
 
 @dataclass(frozen=True)
 class Parameters:
-    """Counts over the whole model.
+    """Counts over the complete model.
 
     Attributes:
         embedding, head: input and output embedding; the head is 0 where it shares the embedding's weights.
-        layers: everything in the layers that is no routed expert.
+        layers: everything in the layers but the routed experts.
         experts: all routed experts of all layers.
     """
 

@@ -27,7 +27,7 @@ _SYNONYMS = {
     "max_position_embeddings": ("n_positions",),
     "num_experts": ("num_local_experts", "n_routed_experts"),
 }
-# Families whose classes tie the output layer to the embedding unless told otherwise.
+# Families whose classes tie the output layer to the embedding by default.
 _NO_NUMBERS = ("_target_", keys.PRETRAINED, "name_or_path")
 _TIED = {"gpt2", "gemma", "gemma2", "gemma3_text"}
 
@@ -41,7 +41,7 @@ class Shape:
     where: str
 
     def get(self, name: str) -> int | None:
-        """A whole number, under this name or the one that the family uses instead of it."""
+        """An integer, under this name or the one that the family uses instead of it."""
         for key in (name, *_SYNONYMS.get(name, ())):
             value = self.numbers.get(key)
             if isinstance(value, int) and not isinstance(value, bool):
@@ -81,11 +81,11 @@ class Shape:
         return str(value).removeprefix("torch.") if value else None
 
 
-def read(config: Mapping[str, Any], look: bool = True, loaded: Mapping[str, Any] | None = None) -> Shape | None:
+def read(config: Mapping[str, Any], read_files: bool = True, loaded: Mapping[str, Any] | None = None) -> Shape | None:
     """The shape of the config's model; None where it is not known here.
 
-    `look` allows files: a directory that the config names, or a hub id in this machine's Hugging Face cache. `loaded`
-    is what that directory's config.json holds, where it was read elsewhere.
+    `read_files` allows files: a directory that the config names, or a hub id in this machine's Hugging Face cache.
+    `loaded` is what that directory's config.json holds, where it was read elsewhere.
     """
     section = section_.read(config)
     if section is None:
@@ -93,7 +93,7 @@ def read(config: Mapping[str, Any], look: bool = True, loaded: Mapping[str, Any]
     hidden = any(dotted.left_to_the_job(value) for value in section.written.values())
     numbers = {key: value for key, value in section.written.items() if key not in _NO_NUMBERS}
     if section.place and not dotted.left_to_the_job(section.place):
-        path = _config_json(section.place) if look and not loaded else None
+        path = _config_json(section.place) if read_files and not loaded else None
         found = _load(path) if path else loaded
         where = str(path) if path else f"{section.place}/config.json"
         return _shape({**found, **numbers}, where, None) if found and not hidden else None

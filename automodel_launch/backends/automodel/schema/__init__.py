@@ -7,13 +7,13 @@ scripts/make_automodel_schema.py writes automodel-VERSION.json:
     top          {recipe class: {key at the top level that it reads: kind}}
     sections     {section: signature}
     distributed, strategies          the section `distributed`: sizes and sub-sections; {strategy: signature}
-    values       {dotted key: texts that it may have};  dtypes: names of torch's dtypes
+    values       {dotted key: strings that it may be};  dtypes: names of torch's dtypes
     datasets     {dataset's path: path of the config class that AutoModel builds in its place};  dion: the same
     losses       names of losses for the next token
     targets      {dotted path: signature};  aliases {another dotted path: dotted path};  modules {module: public names}
 
 A signature is {"params": {name: kind}, "required", "open" (takes any other keyword), "silent" (accepted, and without
-effect), "lenient" (any other key is ignored in silence; without it, refused)}. schemas/kinds.py reads a kind.
+effect), "lenient" (any other key is ignored without a message; without it, refused)}. schema/kinds.py reads a kind.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Schema:
         return signature(self.data["strategies"].get(name.lower()))
 
     def target(self, path: str) -> Signature | None:
-        """What `path` takes, None where it is known by name only, or not at all."""
+        """What `path` takes, None where it is only known by name, or not at all."""
         return signature(self.data["targets"].get(self.home(path)))
 
     def home(self, path: str) -> str:

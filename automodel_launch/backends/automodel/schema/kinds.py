@@ -1,7 +1,7 @@
 """Does a value of a config fit a kind of the schema, as AutoModel reads it.
 
 A kind is alternatives joined by `|`: int, float, bool, str, list, map, null, a literal in quotes; empty where any value
-may do. AutoModel turns texts that are Python literals into what they say (components/config/loader.py,
+may do. AutoModel turns strings that are Python literals into their values (components/config/loader.py,
 translate_value): "10" is a number to it, "none" is null.
 """
 
@@ -13,10 +13,10 @@ from typing import Any
 from automodel_launch.suggest import nearest
 
 _WORDS = {
-    "int": "a whole number",
+    "int": "an integer",
     "float": "a number",
     "bool": "true or false",
-    "str": "a text",
+    "str": "a string",
     "list": "a list",
     "map": "a mapping",
     "null": "null",
@@ -34,7 +34,7 @@ _SPECIAL = {"none": None, "None": None, "true": True, "True": True, "false": Fal
 
 
 def fits(value: Any, kind: str) -> bool:
-    """Whether AutoModel gets what it wants; yes for a reference that only the job resolves and for a `_target_`."""
+    """Whether AutoModel accepts the value; yes for a reference that only the job resolves and for a `_target_`."""
     if not kind or (isinstance(value, str) and "${" in value) or (isinstance(value, dict) and "_target_" in value):
         return True
     seen = as_read(value)
@@ -56,7 +56,7 @@ def as_read(value: Any) -> Any:
 def _one(value: Any, part: str) -> bool:
     if part.startswith("'"):
         return isinstance(value, str) and value == part[1:-1]
-    if part not in _TYPES:  # a literal that is no text
+    if part not in _TYPES:  # a literal that is not a string
         return str(value) == part
     if isinstance(value, bool) and part != "bool":
         return False
@@ -64,12 +64,12 @@ def _one(value: Any, part: str) -> bool:
 
 
 def literals(kind: str) -> list[str]:
-    """The texts that a kind spells out."""
+    """The strings that a kind lists."""
     return [part[1:-1] for part in kind.split("|") if part.startswith("'")]
 
 
 def words(kind: str) -> str:
-    """A kind in words: `a whole number or null`."""
+    """A kind in words: `an integer or null`."""
     parts = kind.split("|")
     if "float" in parts and "int" in parts:
         parts.remove("int")
@@ -77,11 +77,11 @@ def words(kind: str) -> str:
 
 
 def example(key: str, value: Any, kind: str) -> str:
-    """An override that mends a value that does not fit."""
+    """An override that fixes a value that does not fit."""
     near = nearest(str(value), literals(kind))
     if near or literals(kind):
         return f"{key}={near or literals(kind)[0]}"
-    shown = {"int": "NUMBER", "float": "NUMBER", "bool": "true", "str": "TEXT", "list": "[...]", "map": "{...}"}
+    shown = {"int": "NUMBER", "float": "NUMBER", "bool": "true", "str": "STRING", "list": "[...]", "map": "{...}"}
     if isinstance(value, float) and value.is_integer() and "int" in kind.split("|"):
         return f"{key}={int(value)}"
     first = next((shown[part] for part in ("int", "float", "bool", "str", "list", "map") if part in kind), "null")

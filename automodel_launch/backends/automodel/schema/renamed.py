@@ -21,7 +21,7 @@ class Renamed:
 
 
 _REFUSES = "has no such key, and stops at it once the model is loaded"
-_IGNORES = "ignores it in silence"
+_IGNORES = "ignores it without a message"
 
 RENAMED = (
     Renamed("step_scheduler.val_check_interval", _REFUSES, "step_scheduler.val_every_steps"),
@@ -31,7 +31,7 @@ RENAMED = (
         _REFUSES,
         "leave it out: it follows from global_batch_size / (local_batch_size * data-parallel ranks)",
     ),
-    Renamed("restore_from", f"{_IGNORES}, and begins anew", "checkpoint.restore_from"),
+    Renamed("restore_from", f"{_IGNORES}, and starts a new run", "checkpoint.restore_from"),
     Renamed("load_weights", _IGNORES, "model._target_: ...from_pretrained loads weights, ...from_config does not"),
     Renamed("rng", f"{_IGNORES} and takes the top-level seed (42 where there is none)", "seed", "warning"),
     Renamed("tokenizer", f"{_IGNORES} at the top level", "dataset.tokenizer", "warning"),

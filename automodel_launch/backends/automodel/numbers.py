@@ -1,0 +1,40 @@
+"""Numbers of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from automodel_launch.config.dotted import get
+
+
+class NotKnown(Exception):
+    """The value is one that only the job has, or of a wrong type, which is another check's finding."""
+
+
+def integer(config: Mapping[str, Any], key: str, default: int | None) -> int | None:
+    """An integer, `default` where the key is missing or null.
+
+    Raises:
+        NotKnown: see there.
+    """
+    value = get(config, key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise NotKnown
+    return value
+
+
+def number(config: Mapping[str, Any], key: str) -> float | None:
+    """A number, None where the key is missing or null.
+
+    Raises:
+        NotKnown: see there.
+    """
+    value = get(config, key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise NotKnown
+    return float(value)

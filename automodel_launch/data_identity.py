@@ -1,0 +1,1 @@
+../recipes/data_identity.py

@@ -1,0 +1,1 @@
+../recipes/secret_rules.py

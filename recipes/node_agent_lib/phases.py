@@ -1,0 +1,38 @@
+"""What the ranks of this node are at, as one of them tells it in the file that LAUNCH_PHASE_FILE names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import contract
+
+from .files import read_json
+
+_FILE = "phase"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`text` is None while they take steps; `mark` changes while they go on within a phase."""
+
+    text: str | None
+    since: float | None
+    mark: object
+
+
+def path(directory: str) -> str:
+    """The file in the agent's private directory."""
+    return os.path.join(directory, _FILE)
+
+
+def read(directory: str) -> Phase | None:
+    """What was told last, None where the script tells nothing of the kind."""
+    try:
+        mark = os.stat(path(directory)).st_mtime_ns
+    except OSError:
+        return None
+    raw = read_json(path(directory)) or {}
+    text, since = (raw.get(key) for key in contract.PHASE_KEYS)
+    number = float(since) if isinstance(since, (int, float)) else None
+    return Phase(text if isinstance(text, str) and text else None, number, mark)

@@ -1,0 +1,81 @@
+"""An error of the system that nobody has foreseen is one line with the path, and never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from automodel_launch.jobs import records
+from tests.commands.conftest import Cli
+from tests.conftest import Checkout
+
+CASES = [
+    (errno.ENOSPC, 4, "No space left on device", "make room"),
+    (errno.EDQUOT, 4, "quota", "make room"),
+    (errno.EROFS, 4, "Read-only file system", "read-only"),
+    (errno.EIO, 4, "Input/output error", "administrators"),
+    (errno.ESTALE, 4, "Stale file handle", "mounted anew"),
+    (errno.EACCES, 2, "Permission denied", "permissions"),
+    (errno.EISDIR, 2, "Is a directory", ""),
+    (errno.E2BIG, 4, "Argument list too long", ""),
+]
+
+
+@pytest.mark.parametrize(("number", "code", "words", "hint"), CASES)
+def test_one_line_with_the_path(
+    launch: Cli, monkeypatch: pytest.MonkeyPatch, number: int, code: int, words: str, hint: str
+) -> None:
+    def fail(folder: Path) -> None:
+        raise OSError(number, os.strerror(number), str(folder / "a.json"))
+
+    monkeypatch.setattr(records, "all_records", fail)
+    err = launch.refused(code, ("jobs",), str(launch.bench.workspace.records / "a.json"), words, hint)
+    assert len(err.splitlines()) == (2 if hint else 1)
+    got, out, _ = launch("jobs", "--json")
+    assert (got, json.loads(out)["error"]["kind"]) == (code, "system")
+
+
+def test_an_error_without_a_path(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path) -> None:
+        raise OSError("something odd")
+
+    monkeypatch.setattr(records, "all_records", fail)
+    assert launch.refused(4, ("jobs",)) == "error: something odd\n"
+
+
+def test_records_that_cannot_be_written(launch: Cli) -> None:
+    (launch.bench.root / ".launch").write_text("no folder")
+    code, _, err = launch("stub", "steps=1")
+    assert code == 2 and ".launch" in err and "Traceback" not in err
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("unshare") is None, reason="makes a mount of its own")
+def test_a_read_only_checkout_of_many_people_works(checkout: Checkout, tmp_path: Path) -> None:
+    """Records and local runs lie in the user's own state directory; where is said when they are first made."""
+    state = tmp_path / "state"
+    environ = {**checkout.environ, "XDG_STATE_HOME": str(state), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+        mount = f"mount --bind {checkout.root} {checkout.root} && mount -o remount,ro,bind {checkout.root}"
+        script = f'{mount} && cd {checkout.root} && exec "$@"'
+        command = ["unshare", "-m", "bash", "-c", script, "x", sys.executable, "launch.py", *argv]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=240)
+
+    if run("--version").returncode:
+        pytest.skip("mounts are not allowed here")
+    done = run("stub-one", "steps=2")
+    assert done.returncode == 0, done.stderr
+    assert f"{checkout.root} cannot be written" in done.stderr and str(state) in done.stderr
+    status = run("status")
+    assert "COMPLETED" in status.stdout
+    again = run("stub-one", "steps=3")
+    assert again.returncode == 0 and "cannot be written" not in again.stderr
+    assert len(list(state.rglob("exit.json"))) == 2

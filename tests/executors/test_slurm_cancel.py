@@ -1,0 +1,137 @@
+"""Cancelling on Slurm: which job is ended and how, with fakes of squeue and scancel that note their calls."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from automodel_launch import executors
+from automodel_launch.errors import ClusterError, JobError
+from automodel_launch.jobs.records import Record
+
+DOWN = "Unable to contact slurm controller (connect failure)"
+
+
+@dataclass
+class Site:
+    """A job's and its run's directory, and Slurm's commands."""
+
+    root: Path
+
+    @property
+    def record(self) -> Record:
+        job, run = str(self.root / "a.1"), str(self.root / "a")
+        handle = {"slurm_id": "5", "stop_grace": 60}
+        return Record("a.1", "a", "stub", "default", "c", "slurm", "run", job, run, "hash", 1.0, None, handle)
+
+    def says(self, name: str, script: str) -> None:
+        """Have a command of Slurm's do this."""
+        path = self.root / "bin" / name
+        path.write_text(f'#!/bin/bash\necho "{name} $*" >> {self.root}/calls\n{script}\n')
+        path.chmod(0o755)
+
+    def queue(self, comment: str, steps: str = "5.batch", id: str = "5") -> None:
+        """What squeue knows: a job's comment, and its steps."""
+        self.says("squeue", f'case " $* " in *" -s "*) echo "{steps}";; *) echo "{id}|{comment}";; esac')
+
+    def cancel(self, now: bool = False) -> str | None:
+        """Cancel, as the executor does."""
+        return executors.get("slurm").cancel(self.record, now=now)
+
+    @property
+    def ended(self) -> list[str]:
+        """The calls of scancel."""
+        calls = (self.root / "calls").read_text().splitlines()
+        return [call for call in calls if call.startswith("scancel")]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    for name in ("bin", "a", "a.1"):
+        (tmp_path / name).mkdir()
+    site = Site(tmp_path)
+    site.says("scancel", "exit 0")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    return site
+
+
+def test_where_a_step_runs_it_may_save(site: Site) -> None:
+    site.queue(site.record.job_dir, steps="5.batch\n5.0")
+    assert site.cancel() is None
+    assert site.ended == ["scancel --signal=TERM 5"]
+    assert (site.root / "a.1" / "stop").read_text() == "cancel\n"
+
+
+def test_what_waits_is_just_taken_out_of_the_queue(site: Site) -> None:
+    (site.root / "a.1" / "secrets.env").touch()
+    site.queue(site.record.job_dir, steps="")
+    assert site.cancel() is None
+    assert site.ended == ["scancel 5"]
+    assert not (site.root / "a.1" / "secrets.env").exists()
+
+
+def test_a_renamed_job_is_known_by_its_comment_and_any_other_by_its_name(site: Site) -> None:
+    """Slurm's ids are used again, and a person may rename a job."""
+    site.queue(site.record.job_dir)  # whatever its name
+    site.cancel(now=True)
+    site.queue("/elsewhere/a.1")
+    site.cancel(now=True)
+    assert site.ended == ["scancel --signal=KILL --full 5", "scancel --signal=KILL --full --name=a.1 5"]
+
+
+def test_where_squeue_fails_a_job_may_save_all_the_same(site: Site) -> None:
+    """Slurm's own KillWait would end it after 30 s."""
+    site.says("squeue", "exit 1")
+    assert site.cancel() is None
+    assert site.ended == ["scancel --state=PENDING --name=a.1 5", "scancel --signal=TERM --name=a.1 5"]
+
+
+def test_the_next_attempt_of_a_chain_goes_first(site: Site) -> None:
+    (site.root / "a.1" / "chain").write_text("6 7 1\n")
+    job = site.record.job_dir
+    site.says("squeue", f'case " $* " in *" -s "*) echo 6.0;; *) printf "6|{job}\\n7|{job}\\n";; esac')
+    site.cancel()
+    assert site.ended == ["scancel 7", "scancel --signal=TERM 6"]
+
+
+def test_a_job_without_a_directory_is_ended_as_a_whole(site: Site) -> None:
+    """Its batch script, which misses its files, would otherwise make a failure of it."""
+    site.queue(site.record.job_dir, steps="5.batch\n5.0")
+    (site.root / "a.1").rmdir()
+    site.cancel()
+    (site.root / "a").rmdir()
+    site.cancel()
+    assert site.ended == ["scancel --signal=TERM 5", "scancel 5"]  # while the run is there, it may save there
+
+
+def test_without_slurm_the_stop_file_ends_the_job_and_that_is_said(site: Site) -> None:
+    for name in ("squeue", "scancel"):
+        site.says(name, f"echo '{name}: error: {DOWN}' >&2; exit 1")
+    told = site.cancel()
+    assert (site.root / "a.1" / "stop").exists()
+    assert "stop file within seconds" in str(told)
+    assert "60 s" in str(told)
+    assert "`cancel --now` again" in str(site.cancel(now=True))
+    (site.root / "a.1" / "stop").unlink()
+    (site.root / "a.1").rmdir()
+    with pytest.raises(ClusterError, match="could not be cancelled"):
+        site.cancel()
+
+
+def test_what_slurm_does_not_know_is_an_error(site: Site) -> None:
+    site.says("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    site.says("scancel", "echo 'scancel: error: Kill job error on job id 5: Invalid job id specified' >&2; exit 1")
+    with pytest.raises(JobError, match="no job 5"):
+        site.cancel()
+
+
+def test_a_job_that_ends_just_now_is_no_error(site: Site) -> None:
+    site.queue(site.record.job_dir, steps="5.0")
+    site.says(
+        "scancel",
+        "echo 'scancel: error: Kill job error on job id 5: Job/step already completing or completed' >&2; exit 1",
+    )
+    assert site.cancel() is None

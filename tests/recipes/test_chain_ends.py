@@ -1,0 +1,166 @@
+"""A chain that has ended stays so, and a successor that dies before it begins does not end one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
+
+from node_agent_lib import bad_nodes, history
+
+from tests.recipes.chain_site import AGENT, LIMITS, Site
+
+
+def files(site: Site) -> dict[str, bytes]:
+    """Every file of the job and its run."""
+    return {str(path): path.read_bytes() for root in (site.job, site.run) for path in root.rglob("*") if path.is_file()}
+
+
+def ends_while_slurm_is_away(site: Site, state: str) -> None:
+    """The first attempt is the last one, and slurmctld does not answer when it ends."""
+    site.call("begin", "76")
+    if state == "COMPLETED":
+        site.node(0, code=0)
+    else:
+        site.node(0, failure={"code": 2, "error": "no such key", "time": 2.0}, code=2)
+    away = 'echo "Unable to contact slurm controller" >&2; exit 1'
+    for name in ("scancel", "squeue", "sbatch", "scontrol"):
+        site.says(name, away)
+    code = 0 if state == "COMPLETED" else 2
+    assert site.call("finish", "76", LAUNCH_ATTEMPT="0").returncode == code
+    assert (site.job / "chain").read_text() == "76 77 0 78\n"
+
+
+@pytest.mark.parametrize(("state", "code"), [("COMPLETED", 0), ("FAILED", 2)])
+def test_a_chain_that_has_ended_does_not_start_again(tmp_path: Path, state: str, code: int) -> None:
+    site = Site(tmp_path, LIMITS)
+    ends_while_slurm_is_away(site, state)
+    before = files(site)
+    for slurm_id in ("77", "78", "12"):  # those that wait, and one that somebody has submitted by hand
+        site.says("squeue", "exit 0")
+        done = site.call("begin", slurm_id)
+        assert done.stdout.splitlines() == ["trap - EXIT", f"exit {code}"]
+        assert "the job is over" in done.stderr and "launch.py resume" in done.stderr
+        assert files(site) == before
+
+
+def test_a_history_that_could_not_be_written_is_no_word_to_go_on(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    ends_while_slurm_is_away(site, "FAILED")
+    (site.run / "history.jsonl").unlink()
+    assert "exit 2" in site.call("begin", "77").stdout
+
+
+def test_only_the_job_that_was_resumed_goes_on(tmp_path: Path) -> None:
+    """Those that wait still do not take a person's word for theirs, whoever starts first."""
+    site = Site(tmp_path, LIMITS)
+    ends_while_slurm_is_away(site, "FAILED")
+    site.resume("80")
+    site.says("squeue", 'case "$*" in *80*) echo PENDING;; esac')
+    assert site.call("begin", "77").stdout.splitlines() == ["trap - EXIT", "exit 0"]
+    assert "export LAUNCH_ATTEMPT=1" in site.call("begin", "80").stdout
+    site.says("squeue", 'case "$*" in *80*) echo RUNNING;; esac')
+    assert "exit 0" in site.call("begin", "78").stdout.splitlines()
+    assert (site.job / "exit-0.json").exists()
+
+
+def test_an_operators_requeue_is_no_word_to_go_on(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    site.resume("76")  # and began with it
+    ends_while_slurm_is_away(site, "FAILED")
+    assert "exit 2" in site.call("begin", "76").stdout
+
+
+def test_resume_after_a_job_that_left_no_word_of_its_end(tmp_path: Path) -> None:
+    """`cancel --now`: no `finish`, and Slurm says CANCELLED."""
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    site.node(0, state="running")
+    site.says("scontrol", "echo JobId=76 JobState=CANCELLED")
+    site.resume("80")
+    assert "export LAUNCH_ATTEMPT=1" in site.call("begin", "80").stdout
+
+
+def test_a_job_that_dies_before_it_begins_is_replaced_by_the_spare_one(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    site.fail(0)
+    site.call("finish", "76", LAUNCH_ATTEMPT="0")
+    assert site.call("finish", "77").returncode == 1  # its script was killed while `begin` ran
+    assert (site.job / "chain").read_text() == "76 77 0 78\n"
+    assert len([e for e in history.read(str(site.run)) if e["event"] == "ended"]) == 1
+    site.says("squeue", "exit 0")
+    site.says("scontrol", "echo JobId=77 JobState=FAILED BatchHost=c3 NodeList=c3")
+    assert "export LAUNCH_ATTEMPT=1" in site.call("begin", "78").stdout
+    assert (site.job / "chain").read_text() == "78 79 1 80\n"
+    assert bad_nodes.names(str(tmp_path / "jobs")) == ["c3"]
+
+
+def test_a_person_who_cancels_the_job_that_waits_wants_no_other(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    site.fail(0)
+    site.call("finish", "76", LAUNCH_ATTEMPT="0")
+    site.says("squeue", "exit 0")
+    site.says(
+        "scontrol", 'case "$*" in *77) echo JobId=77 JobState=CANCELLED;; *) echo JobId=76 JobState=FAILED;; esac'
+    )
+    done = site.call("begin", "78")
+    assert "exit 1" in done.stdout
+    assert "somebody cancelled Slurm job 77" in done.stderr
+    told = json.loads((site.job / "exit.json").read_text())
+    assert (told["state"], told["goes_on"]) == ("CANCELLED", False)
+
+
+def test_the_spare_job_is_never_first(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    assert site.call("begin", "78").stdout.splitlines() == ["trap - EXIT", "exit 0"]  # 77 waits
+    assert (site.job / "chain").read_text() == "76 77 0 78\n"
+
+
+def test_a_cluster_that_takes_no_spare_job(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    site.says("sbatch", 'case "$*" in *76:77*) echo "AssocMaxSubmitJobLimit" >&2; exit 1;; esac; echo 77')
+    done = site.call("begin", "76")
+    assert "a spare job behind Slurm job 77 cannot be submitted" in done.stderr
+    assert (site.job / "chain").read_text() == "76 77 0\n"
+
+
+def test_a_silent_slurmctld_loses_no_job_that_waits(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    site.says("squeue", 'echo "Unable to contact slurm controller" >&2; exit 1')
+    site.fail(0)
+    site.call("finish", "76", LAUNCH_ATTEMPT="0")
+    assert (site.job / "chain").read_text() == "76 77 0 78\n"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_node_that_cannot_begin_is_kept_from_the_job_that_waits(tmp_path: Path, there: bool) -> None:
+    """`there`: a Python that is killed before it has done anything; else none works."""
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    site.says("scontrol", "echo 'JobId=78 ReqNodeList=(null) ExcNodeList=c9 NodeList=(null)'")
+    for version in ("", *(f".{minor}" for minor in range(8, 14))):
+        site.says(
+            f"python3{version}",
+            'case "$*" in *sys.version*) echo 3.9.1; exit 0;; *) kill -9 $$;; esac' if there else "exit 1",
+        )
+    environ = {"PATH": f"{site.bin}:{os.environ['PATH']}", "SLURM_JOB_ID": "77", "SLURMD_NODENAME": "c3"}
+
+    def begin() -> str:
+        words = ["sh", str(AGENT.with_suffix(".sh")), "begin", str(site.job)]
+        return subprocess.run(words, env=environ, capture_output=True, text=True, check=True).stdout
+
+    assert begin().splitlines() == ["trap - EXIT", "exit 1"]
+    assert "scontrol update JobId=78 ExcNodeList=c9,c3" in site.calls
+    assert bad_nodes.names(str(tmp_path / "jobs")) == ["c3"]
+    (site.job / "chain").unlink()
+    assert begin() == ""  # the first attempt: it runs alone, and says so

@@ -1,0 +1,101 @@
+"""What an experiment tracker is told of a config with secrets: AutoModel's own calls, and a tracker that notes them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "recipes"))
+from pretrain_lib import trackers
+
+SECRET = "acme-0123456789-token"
+CONFIG = """
+wandb: {project: p, mode: offline, notes: plain}
+comet: {project_name: p}
+step_scheduler: {max_steps: 3}
+dataset:
+  token: "${oc.env:ACME_TOKEN}"
+  mine: ${oc.env:MINE}
+  url: https://me:$ACME_TOKEN@host/x
+  place: "${oc.env:PLACE}"
+  list: [1, "${ACME_TOKEN}"]
+  number: ${oc.env:NUMBER_KEY}
+  copied: VALUE
+""".replace("VALUE", SECRET)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A stand-in for wandb, and what it was given."""
+    seen: dict[str, Any] = {}
+
+    def init(**kwargs: Any) -> Any:
+        seen.update(kwargs)
+        return types.SimpleNamespace(url="")
+
+    module = types.ModuleType("wandb")
+    module.__dict__.update(init=init, Settings=lambda **kwargs: None, run=None)
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    environ = {"ACME_TOKEN": SECRET, "MINE": "value of mine", "PLACE": "/data", "NUMBER_KEY": "1234567890.50"}
+    for name, value in (environ | {"LAUNCH_HIDDEN": "MINE"}).items():
+        monkeypatch.setenv(name, value)
+    return seen
+
+
+def _load(tmp_path: Path) -> tuple[dict[str, Any], Any]:
+    from pretrain_lib.config import load_config, read_yaml
+
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    return read_yaml(str(path)), load_config(str(path))
+
+
+def test_wandb_is_told_references_and_the_training_has_values(tmp_path: Path, told: dict[str, Any]) -> None:
+    from nemo_automodel.recipes._typed_config import RecipeConfig
+
+    raw, config = _load(tmp_path)
+    trackers.keep_secrets_from_trackers(raw)
+    typed = RecipeConfig(config)
+    typed.wandb.build(run_config=typed.to_dict(), model_name="m")
+    assert told["config"]["dataset"] == {
+        "token": "${oc.env:ACME_TOKEN}",
+        "mine": "${oc.env:MINE}",
+        "url": "https://me:$ACME_TOKEN@host/x",
+        "place": "/data",
+        "list": [1, "${ACME_TOKEN}"],
+        "number": "${oc.env:NUMBER_KEY}",
+        "copied": "${oc.env:ACME_TOKEN}",
+    }
+    assert (told["project"], told["notes"], told["config"]["step_scheduler"]) == ("p", "plain", {"max_steps": 3})
+    assert config.dataset.token == SECRET, "the training's own is resolved"
+
+
+def test_comet_is_told_references(tmp_path: Path, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from nemo_automodel.components.loggers.comet_utils import CometLogger
+
+    seen: list[Any] = []
+    monkeypatch.setattr(CometLogger, "log_params", lambda self, params: seen.append(params))
+    raw, config = _load(tmp_path)
+    trackers.keep_secrets_from_trackers(raw)
+    logger = CometLogger.__new__(CometLogger)
+    logger.log_params(config.to_dict())
+    assert seen[0]["dataset"]["token"] == "${oc.env:ACME_TOKEN}"
+    assert SECRET not in repr(seen)
+
+
+def test_automodel_tells_mlflow_references_itself(tmp_path: Path, told: dict[str, Any]) -> None:
+    """Of 0.7.0; where this fails, trackers.py has one more call to look after."""
+    _, config = _load(tmp_path)
+    config.dataset.copied = ""
+    assert SECRET not in json.dumps(config.to_yaml_dict(use_orig_values=True))
+
+
+def test_without_a_tracker_nothing_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    trackers.keep_secrets_from_trackers({"wandb": {"project": "p"}})  # AutoModel says that it misses wandb
+    trackers.keep_secrets_from_trackers({})
