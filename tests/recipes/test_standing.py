@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from automodel_launch.executors import standing as guards
+from automodel_launch.plan import packaging
 from tests.recipes.test_node_agent import ROOT
 
 SCRIPT = "print('trained')\n"
@@ -24,9 +25,9 @@ def job(tmp_path: Path) -> Path:
     job, run = tmp_path / "runs" / "a.1", tmp_path / "runs" / "a"
     recipes = job / "code" / "recipes"
     recipes.mkdir(parents=True)
-    shutil.copytree(ROOT / "recipes" / "node_agent_lib", recipes / "node_agent_lib")
-    for name in ("node_agent.py", "contract.py"):
-        shutil.copy(ROOT / "recipes" / name, recipes)
+    for name in packaging.AGENT:
+        source = ROOT / "recipes" / name
+        shutil.copytree(source, recipes / name) if source.is_dir() else shutil.copy(source, recipes)
     (job / "code" / "train.py").write_text(SCRIPT)
     spec: dict[str, Any] = {
         **{"schema": 1, "job_id": "a.1", "run_name": "a", "job_dir": str(job), "run_dir": str(run)},

@@ -356,8 +356,8 @@ import sys
 sys.path.insert(0, {root!r})
 from automodel_launch import workspace
 from automodel_launch.config import configs, overrides
-from automodel_launch.launch.submit import submit
 from automodel_launch.launch import planning
+from automodel_launch.launch.submit import submit
 from automodel_launch.plan import recipes
 from automodel_launch.profile import profiles
 here = workspace.find(None)
