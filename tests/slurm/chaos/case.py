@@ -138,10 +138,14 @@ class Case:
         self.run = ChaosRun(self, submitted[-1]) if submitted else None
         return self.run
 
-    def live(self) -> list[truth.SlurmJob]:
-        """Slurm's jobs of this fault that wait or run."""
+    def jobs(self) -> list[truth.SlurmJob]:
+        """Slurm's jobs of this fault."""
         jobs = truth.slurm_jobs(self.place) or []
-        return [job for job in jobs if job.lives and Path(job.comment).parent == self.place.jobs]
+        return [job for job in jobs if Path(job.comment).parent == self.place.jobs]
+
+    def live(self) -> list[truth.SlurmJob]:
+        """Those that wait or run."""
+        return [job for job in self.jobs() if job.lives]
 
     def wait(self, least: float, most: float) -> float:
         """For a while that is drawn."""

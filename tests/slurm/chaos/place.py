@@ -146,7 +146,7 @@ class Place:
     def restore_files(self) -> None:
         """All files are where they were, all disks have room, all programs are well."""
         if self._hidden:
-            subprocess.run(["umount", self.jobs], check=True)
+            subprocess.run(["umount", "--lazy", self.jobs], check=True)  # somebody may stand in it
             self._hidden = False
         if self.jobs.is_file():
             self.take_away()
