@@ -32,8 +32,9 @@ class ChaosRun(Run):
         self.dir, self.run_dir = Path(row["job_dir"]), Path(row["run_dir"])
 
     def history(self, event: str) -> list[dict[str, Any]]:
-        """None before the run has begun."""
-        return super().history(event) if (self.run_dir / "history.jsonl").exists() else []
+        """The job's own; none before the run has begun."""
+        found = super().history(event) if (self.run_dir / "history.jsonl").exists() else []
+        return [entry for entry in found if entry["job_id"] == self.id]
 
 
 class Case:

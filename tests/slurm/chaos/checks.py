@@ -15,6 +15,7 @@ from tests.slurm.chaos.place import MARK, read_json
 from tests.slurm.chaos.tally import LIE, LOST, ORPHAN, Finding
 
 QUIET_S = 40.0  # for what was cut off to see that it was given up
+QUEUE_S = 180.0  # Slurm takes a minute or two over a job that has ended while slurmctld was away
 
 
 def after_a_fault(case: Case) -> Iterator[Finding]:
@@ -35,7 +36,7 @@ def after_a_run(case: Case) -> Iterator[Finding]:
 
 
 def _queue(case: Case) -> Iterator[Finding]:
-    if case.until(lambda: not case.live(), QUIET_S, "an empty queue"):
+    if case.until(lambda: not case.live(), QUEUE_S, "an empty queue"):
         return
     left = [f"{job.id} {job.state} ({job.reason})" for job in case.live()]
     yield Finding(LOST, f"the run is over, and Slurm still has {left}")
@@ -75,7 +76,7 @@ def _records(case: Case, run: ChaosRun) -> Iterator[Finding]:
     if not (run.run_dir / "finished.json").exists():
         return
     yield from story.of_losses(story.read_lines(run.dir / "metrics.jsonl"), case.config, 2)
-    own, ends = read_json(run.dir / "exit.json") or {}, [e["state"] for e in entries if e["event"] == "ended"]
+    own, ends = read_json(run.dir / "exit.json") or {}, [e["state"] for e in run.history("ended")]
     said = case.site.json("status", run.id)
     states = {"exit.json": own.get("state"), "history.jsonl": ends[-1] if ends else None, "status": said["state"]}
     if set(states.values()) != {"COMPLETED"}:

@@ -42,8 +42,7 @@ class Place:
         # not below /tmp, of which every node has its own
         self.root = Path(tempfile.mkdtemp(prefix="chaos-", dir="/var/tmp"))
         self.root.chmod(0o755)
-        self.token = secrets.token_hex(16)
-        self.began = time.time()
+        self.token, self.began = "", 0.0
         self.commands = Commands(self.root)
         self.cluster = Nodes(self.commands)
         self.blind = 0
@@ -58,7 +57,6 @@ class Place:
         self.disk, self.records = Disk(self.root / "disk"), Disk(self.site.root / ".launch")
         self.site.environ |= {
             "PATH": f"{self.commands.bin}:{os.environ['PATH']}",
-            "CHAOS_TOKEN": self.token,
             MARK: self.root.name,
         }
         self._torchrun()
@@ -90,8 +88,10 @@ class Place:
             shutil.rmtree(folder, ignore_errors=True)
 
     def begin(self, number: int) -> None:
-        """A job root and records of its own for that fault; a node that is bad for one is not so for the next."""
+        """A job root, records and a secret of its own for that fault; a bad node is not so for the next one."""
         self.clear()
+        self.began = time.time()
+        self.token = self.site.environ["CHAOS_TOKEN"] = secrets.token_hex(16)
         self.jobs = self.disk.path / f"jobs-{number}"
         self.jobs.mkdir()
         env = learner.ENV.format(python=sys.executable, root=self.jobs, more=MORE, partition="low")

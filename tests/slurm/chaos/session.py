@@ -22,7 +22,6 @@ class Session:
     def __init__(self, seed: int, names: Sequence[str], keep: Path | None = None) -> None:
         self.kinds = load()
         self.seed, self.names, self.keep = seed, tuple(names) or tuple(self.kinds), keep
-        self.filtered = bool(names)
         self.tally = Tally(seed)
 
     def run(self, minutes: float, only: int | None = None) -> Tally:
@@ -49,7 +48,7 @@ class Session:
             found = _play(case, kind)
         except Exception:  # a mistake here must not end the session
             found = [*case.found, Finding(BROKEN, traceback.format_exc())]
-        found += _heal(case)
+        found = [*dict.fromkeys(found), *_heal(case)]
         self.tally.add(number, kind.name, found)
         self._tell(case, kind, found, time.monotonic() - began)
 
@@ -60,8 +59,8 @@ class Session:
         for finding in found:
             print(f"      {finding.heading.upper()}: {finding.what}", flush=True)
         if found:
-            kinds = f" --kinds {','.join(self.names)}" if self.filtered else ""
-            print(f"      once more: scripts/chaos --seed {self.seed}{kinds} --only {case.number}", flush=True)
+            again = f"scripts/chaos --seed {self.seed} --kinds {kind.name} --only {case.number}"
+            print(f"      once more: {again}", flush=True)
             if self.keep:
                 case.place.keep(self.keep / f"{case.number}-{kind.name}")
 
@@ -89,7 +88,11 @@ def _to_the_end(case: Case, kind: Kind) -> None:
     if case.run is None:
         if not kind.unstarted:
             case.lost("nothing was started")
-        case.start(0)
+        try:
+            case.start(0)
+        except TimeoutError as error:
+            case.lost(f"launched once more: {error}")
+            return
     assert case.run
     finished = case.run.run_dir / "finished.json"
     for _ in range(RESUMES):
