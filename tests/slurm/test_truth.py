@@ -247,7 +247,7 @@ def test_what_slurm_has_forgotten_the_job_still_tells(site: Checkout, cluster: C
 def test_completing_is_no_reason_to_wait_for_a_finished_job(site: Checkout, cluster: Cluster) -> None:
     record = site.json("stub-one", "--batch", "one")
     cluster.wait_for(int(record["handle"]["slurm_id"]))
-    fake(site, "squeue", f"echo 'COMPLETING|None|N/A|c1|{record['job_id']}'")
+    fake(site, "squeue", f"echo 'COMPLETING|None|N/A|c1||{record['job_id']}'")
     assert site.run("attach", "last").returncode == 0  # and does not wait for ever
 
 
