@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -45,9 +46,10 @@ def hang_up() -> None:
 
 
 def say(text: str) -> None:
-    """Talk: a line on stderr."""
-    sys.stderr.write(f"{harmless(text)}\n")
-    sys.stderr.flush()
+    """Talk: a line on stderr. One that cannot be written (a full disk) hides neither data nor exit code."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{harmless(text)}\n")
+        sys.stderr.flush()
 
 
 def out(text: str, colour: bool = False) -> None:

@@ -114,7 +114,8 @@ def planned(command: LaunchCommand, args: argparse.Namespace) -> Planned:
     try:
         env_file = profiles.load(here.env_file, profile_name)
     except ProfileError as error:
-        error.hint = hints.profile(profile_name, args.recipe, here) or error.hint
+        if error.message.startswith("no profile "):  # else the profile is there, and wrong in another way
+            error.hint = hints.profile(profile_name, args.recipe, here) or error.hint
         raise
     recipe = recipes.find(here, args.recipe, also=registry.COMMANDS)
     from automodel_launch import checks
