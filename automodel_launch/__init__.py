@@ -25,6 +25,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'automodel_launch' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
 class _Wing(ModuleType):
     """plan/ and jobs/ are packages, and functions of the API have the same names: the packages can be called."""
 

@@ -25,7 +25,7 @@ from automodel_launch import checks, executors
 from automodel_launch import workspace as workspaces
 from automodel_launch.config import configs
 from automodel_launch.config.overrides import Override, parse
-from automodel_launch.errors import JobError, PlanRefused
+from automodel_launch.errors import JobError, PlanRefused, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
@@ -41,8 +41,8 @@ Overrides = Mapping[str, Any] | list[str] | tuple[str, ...]
 
 
 def plan(
-    recipe: str,
-    config: str | None = None,
+    recipe: str | os.PathLike[str],
+    config: str | os.PathLike[str] | None = None,
     profile: str = "local",
     overrides: Overrides = (),
     *,
@@ -59,7 +59,8 @@ def plan(
         recipe: a recipe's name, or the path of a script.
         config: a name in configs/RECIPE/, or a path (default: the recipe's own).
         profile: the executor profile of env.toml.
-        overrides: {"optimizer.lr": 3e-4}, or ["optimizer.lr=3e-4", "+new.key=1", "~old"] as on the command line.
+        overrides: {"optimizer.lr": 3e-4, "+new.key": 1, "~old": None}, or ["optimizer.lr=3e-4", "+new.key=1", "~old"]
+            as on the command line.
         mode: "batch", a job that outlives this process, or "run", one that ends with it where it runs on this machine.
         offline: ask no cluster anything.
         env_file: another env.toml (default: LAUNCH_ENV, else the workspace's).
@@ -68,6 +69,12 @@ def plan(
         LaunchError: the parts do not fit together.
     """
     environ = os.environ if environ is None else environ
+    recipe, config = _word("recipe", recipe), None if config is None else _word("config", config)
+    _word("profile", profile)
+    if name is not None:
+        _word("name", name)
+    if mode not in ("run", "batch"):
+        raise UsageError(f'mode={mode!r}: expected "run" or "batch".')
     here = workspaces.find(env_file, environ)
     env = profiles.load(here.env_file, profile)
     found = recipes.find(here, recipe)
@@ -77,7 +84,13 @@ def plan(
 
 
 def check(plan: Plan, *, offline: bool = False) -> list[Finding]:
-    """What is wrong with a plan, errors first; unless `offline`, the place where the job will run is asked too."""
+    """What is wrong with a plan, errors first; unless `offline`, the place where the job will run is asked too.
+
+    Raises:
+        UsageError: it is not a plan.
+    """
+    if not isinstance(plan, Plan):
+        raise UsageError(f"{type(plan).__name__} is not a plan.", "plan(...) makes one")
     return checks.run(plan, offline=offline)
 
 
@@ -96,6 +109,8 @@ def submit(
         ClusterError: the place could not be reached, or refused the job.
     """
     environ = os.environ if environ is None else environ
+    if not isinstance(plan, Plan):
+        raise UsageError(f"{type(plan).__name__} is not a plan.", "plan(...) makes one")
     errors = [] if force else [finding for finding in check(plan, offline=offline) if finding.level == "error"]
     if errors:
         told = "; ".join(f"[{finding.code}] {finding.message}" for finding in errors)
@@ -125,8 +140,14 @@ def jobs(*, env_file: str | None = None, environ: Mapping[str, str] | None = Non
 class Job:
     """A job that was submitted. Every call asks for its state again."""
 
-    record: Record
+    record: Record = field(repr=False)
     workspace: Workspace = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"Job({self.id})"
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.record.job_dir))
 
     @property
     def id(self) -> str:
@@ -157,12 +178,13 @@ class Job:
             if lost is not None and time.monotonic() - lost > follow.FORGOTTEN_S:
                 raise JobError(f"{self.id}: {now.error}.")
             if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"{self.id} has not ended within {timeout:.0f} s: {now.state}")
+                raise TimeoutError(f"{self.id} has not ended within {timeout:g} s: {now.state}")
             time.sleep(executors.get(self.record.executor).poll_s)
         return now
 
     def attach(self, out: IO[str] | None = None, err: IO[str] | None = None) -> int:
         """Follow the job to its end, rank 0's log to `out`; the exit code of the command `attach`."""
+        self.status()  # completes the record of a job whose launcher ended while it submitted it
         follower = follow.Follower(self.record, ranks=[0], out=out or sys.stdout, err=err or sys.stderr)
         end, code = follower.run()
         records.remember(self.workspace.records, self.record, end)
@@ -178,8 +200,15 @@ class Job:
         cancelling.ask(self.record, self.status(), now)
 
     def logs(self, rank: int = 0) -> Iterator[str]:
-        """The lines that a global rank has logged until now."""
+        """The lines that a global rank has logged until now.
+
+        Raises:
+            JobError: the job has no such rank; none has logged anything before the training begins.
+        """
         job = self.directory
+        present = job.ranks()
+        if present and rank not in present:
+            raise JobError(f"{self.id} has no rank {rank!r}; ranks: 0 to {present[-1]}.")
         return follow.Tail(job.log(rank), place=job.place).lines(last=True)
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -187,7 +216,30 @@ class Job:
         return list(self.directory.metrics())
 
 
+def _word(what: str, value: object) -> str:
+    """A string, or a path as one.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if isinstance(value, str | os.PathLike):
+        return os.fspath(value)
+    raise UsageError(f"{what}={value!r} is {type(value).__name__}; expected a string or a path.")
+
+
 def _parsed(overrides: Overrides) -> list[Override]:
+    if isinstance(overrides, str):
+        raise UsageError(f"overrides={overrides!r} is one string.", f"overrides=[{overrides!r}]")
     if isinstance(overrides, Mapping):
-        return [Override("set", key, value, f"{key}={value}") for key, value in overrides.items()]
-    return [parse(text) for text in overrides]
+        return [_override(key, value) for key, value in overrides.items()]
+    return [parse(_word("an override", text)) for text in overrides]
+
+
+def _override(key: object, value: Any) -> Override:
+    name = _word("an override's key", key)
+    action = {"+": "add", "~": "remove"}.get(name[:1], "set")
+    bare = name.removeprefix("+").removeprefix("~")
+    parse(f"~{bare}")  # refuses what is not a key
+    value = [*value] if isinstance(value, tuple) else value
+    text = name if action == "remove" else f"{name}={value}"
+    return Override(action, bare, value, text)  # type: ignore[arg-type]  # one of the three

@@ -7,8 +7,10 @@ LaunchError                exit code 2
 ├── ConfigError            2   a config or an override
 ├── JobError               2   a job that is not known, or not in the needed state
 ├── PlanRefused            3   a check found an error
+├── RecordError            4   the launcher's own record of a job cannot be written
 └── ClusterError           4   the place of execution could not be reached or refused the submission
-        └── SubmissionUnknown  4   it may have taken the job
+        ├── SubmissionUnknown  4   it may have taken the job
+        └── StillSubmitting    4   a command that somebody's launcher has started is at it
 """
 
 from __future__ import annotations
@@ -51,6 +53,12 @@ class PlanRefused(LaunchError):
     exit_code = 3
 
 
+class RecordError(LaunchError):
+    """The launcher's own record of a job cannot be written."""
+
+    exit_code = 4
+
+
 class ClusterError(LaunchError):
     """The place of execution could not be reached, or refused the submission."""
 
@@ -59,3 +67,7 @@ class ClusterError(LaunchError):
 
 class SubmissionUnknown(ClusterError):
     """The answer to a submission was lost; the job may be queued, so its directory stays."""
+
+
+class StillSubmitting(ClusterError):
+    """The command that submits the job still works, though its launcher may have ended."""

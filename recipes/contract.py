@@ -33,6 +33,7 @@ EXIT = "exit.json"  # how the job ended, written by itself
 CHAIN = "chain"  # one line "NOW NEXT ATTEMPT SPARE": Slurm ids (NEXT may be "-", SPARE absent), the attempt from 0
 RESUME = "resume"  # the Slurm job that a person has submitted for a job that was over; it alone may go on with it
 STOP = "stop"  # an empty file that ends the job; in the run's directory it ends every job of the run
+SUBMISSION = ".submission"  # locked while the command that submits the job works, whether its launcher lives or not
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
 
@@ -92,6 +93,7 @@ DATA = "data.json"  # the data that the run trains on, as its first job found th
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
 LOCK = "lock"  # held by node 0's agent; holds the job's id
+CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
 RUN_KEYS = ("trained", "world_size")
 DATA_KEYS = ("digest", "rows", "time", "job_id", "before")  # `before`: digests of data that it trained on earlier

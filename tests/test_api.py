@@ -14,7 +14,7 @@ import pytest
 
 import automodel_launch as al
 from automodel_launch import workspace
-from automodel_launch.errors import ConfigError, JobError, PlanRefused
+from automodel_launch.errors import ConfigError, JobError, PlanRefused, UsageError
 from tests.conftest import ROOT, Checkout, clean_environ
 
 
@@ -128,3 +128,30 @@ def test_importing_it_costs_nothing() -> None:
     program = "import sys, automodel_launch\nprint(*sorted(m for m in sys.modules if m.startswith('automodel_launch')))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "automodel_launch\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"recipe": None}, "expected a string or a path"),
+        ({"recipe": "stub", "config": 3}, "expected a string or a path"),
+        ({"recipe": "stub", "profile": None}, "expected a string or a path"),
+        ({"recipe": "stub", "name": 3}, "expected a string or a path"),
+        ({"recipe": "stub", "mode": "bath"}, 'expected "run" or "batch"'),
+        ({"recipe": "stub", "overrides": "steps=3"}, "is one string"),
+        ({"recipe": "stub", "overrides": {1: 2}}, "expected a string or a path"),
+        ({"recipe": "stub", "overrides": [("steps", 3)]}, "expected a string or a path"),
+    ],
+    ids=str,
+)
+def test_what_is_not_understood_is_refused_in_words(here: Checkout, arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        al.plan(**arguments)
+    with pytest.raises(UsageError, match="is not a plan"):
+        al.submit(None)  # type: ignore[arg-type]  # that is what is tried
+
+
+def test_a_path_is_a_recipe_and_a_mapping_can_add_and_remove(here: Checkout) -> None:
+    plan = al.plan(here.root / "recipes" / "stub.py", overrides={"+more.key": (1, 2), "~value": None, "steps": 3})
+    assert (plan.config["more"], plan.config["steps"], "value" in plan.config) == ({"key": [1, 2]}, 3, False)
+    assert "plan" in dir(al) and "Job" in dir(al)

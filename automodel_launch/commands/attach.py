@@ -9,6 +9,7 @@ from automodel_launch import executors
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
+from automodel_launch.jobs import records
 from automodel_launch.launch import follow
 
 
@@ -23,8 +24,13 @@ class Attach(JobCommand):
         record = self.find(args)
         now = one_job.status(record)
         one_job.reachable(record, now)
+        if now.state == records.NOT_SUBMITTED:
+            raise one_job.never_submitted(record)
         if now.state == "UNKNOWN" and (now.forgotten or executors.get(record.executor).here):
             raise JobError(f"{record.job_id}: {now.error}.")
+        if not now.over:
+            stop = f"`python launch.py cancel {record.job_id}`, or Ctrl-C again within 3 s, stops it"
+            console.say(f"following {record.job_id}. Ctrl-C leaves it, and it goes on; {stop}.")
         follower = follow.Follower(record, ranks=[0], out=sys.stderr if args.json else sys.stdout)
         end, code = follower.run()
         one_job.remember(args, record, end)

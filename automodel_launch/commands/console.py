@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -33,10 +34,22 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def hang_up() -> None:
+    """The terminal is gone: what waits to be written to it, and what will be, is dropped."""
+    from automodel_launch.launch import follow
+
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            follow.to_nowhere(stream)
+
+
 def say(text: str) -> None:
-    """Talk: a line on stderr."""
-    sys.stderr.write(f"{harmless(text)}\n")
-    sys.stderr.flush()
+    """Talk: a line on stderr. One that cannot be written (a full disk) hides neither data nor exit code."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{harmless(text)}\n")
+        sys.stderr.flush()
 
 
 def out(text: str, colour: bool = False) -> None:

@@ -117,7 +117,7 @@ def _run(here: Workspace, plan: Plan) -> tuple[Plan, Watch, Status, int]:
     console.say(f"job {plan.job_id}; what it finds lies in {plan.job_dir}/{FOLDER}")
     limit = float(plan.config["total_s"] + 3 * plan.config["pair_s"])
     watch = Watch(record, limit)
-    follower = follow.Follower(record, ranks=[0], out=sys.stderr, watch=watch)
+    follower = follow.Follower(record, ranks=[0], out=sys.stderr, watch=watch, own=True)
     status, code = follower.run()
     records.remember(here.records, record, status)
     return plan, watch, status, code

@@ -26,6 +26,8 @@ class Jobs(Command):
         found = records.all_records(folder)
         with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
             rows = list(pool.map(lambda record: state.look(folder, record), found))
+        for path in records.unreadable(folder):
+            console.say(f"left out: {path} is no record of a job that this version can read")
         if args.json:
             console.document([one_job.row(record, now) for record, now in rows])
         elif rows:

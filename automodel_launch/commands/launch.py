@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import contract, workspace
+from automodel_launch import workspace
 from automodel_launch.commands import console, registry
 from automodel_launch.commands.command import COMMON, Command, Option, Parser
 from automodel_launch.errors import ConfigError, LaunchError, PlanRefused, ProfileError, UsageError
@@ -114,7 +114,8 @@ def planned(command: LaunchCommand, args: argparse.Namespace) -> Planned:
     try:
         env_file = profiles.load(here.env_file, profile_name)
     except ProfileError as error:
-        error.hint = hints.profile(profile_name, args.recipe, here) or error.hint
+        if error.message.startswith("no profile "):  # else the profile is there, and wrong in another way
+            error.hint = hints.profile(profile_name, args.recipe, here) or error.hint
         raise
     recipe = recipes.find(here, args.recipe, also=registry.COMMANDS)
     from automodel_launch import checks
@@ -212,11 +213,10 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
     here, plan = parts.here, parts.plan
     if here.elsewhere is not None and not here.records.is_dir():
         console.say(f"{here.root} cannot be written: records and local runs are kept in {here.elsewhere}")
-    _warn_of_another_job(here, plan)
     began = time.monotonic()
     console.say(f"starting {plan.job_id} on {plan.profile_name}: {_size(plan)} ...")
     interrupts = Interrupts()
-    plan, record = submit(plan, here, interrupts=interrupts)
+    plan, record = submit(plan, here, interrupts=interrupts, say=console.say)
     console.say(f"started {plan.job_id} in {time.monotonic() - began:.1f} s; logs in {plan.job_dir}/logs")
     if plan.mode == "batch":
         if args.json:
@@ -226,29 +226,14 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
             for verb in ("attach", "status", "cancel"):
                 console.say(f"  python launch.py {verb} {plan.job_id}")
         return 128 + interrupts.received[0][0] if interrupts.received else 0
-    follower = follow.Follower(record, ranks=[0], out=sys.stderr if args.json else sys.stdout)
+    out = sys.stderr if args.json else sys.stdout
+    follower = follow.Follower(record, ranks=[0], out=out, own=True)
     status, code = follower.run(interrupts)
     records.remember(here.records, record, status)
     if args.json:
         console.document({**asdict(record), **asdict(status), "exit_code": code}, indent=None)
     console.say(follow.closing_block(record, status))
     return code
-
-
-def _warn_of_another_job(here: Workspace, plan: Plan) -> None:
-    """Two jobs of one run cannot train at once: the later one would wait for its nodes, and end."""
-    from automodel_launch.jobs import records
-    from automodel_launch.launch import state
-
-    ours = [record for record in records.all_records(here.records) if record.run_dir == plan.run_dir]
-    if not ours or ours[-1].end is not None:
-        return
-    last = ours[-1]
-    _, now = state.look(here.records, last)
-    if now.state in (contract.PENDING, contract.RUNNING, records.SUBMITTING):
-        busy = f"{last.job_id} trains this run already ({now.state})"
-        console.say(f"warning: {busy}; while it does, no other job of it can.")
-        console.say(f"  fix: python launch.py attach {last.job_id}; or --fresh for a run of its own")
 
 
 def _size(plan: Plan) -> str:

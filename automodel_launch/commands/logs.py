@@ -75,7 +75,7 @@ def _follow(record: Record, ranks: list[int] | None, as_json: bool) -> int:
     rank = ranks[0] if ranks else None
     out: IO[str] = Objects(record.job_id, rank, sys.stdout) if as_json else sys.stdout
     shown = str if as_json else follow.shown  # JSON holds what the job has written, as it is
-    code = follow.Follower(record, ranks=ranks, out=out, shown=shown).run()[1]
+    code = follow.Follower(record, ranks=ranks, out=out, shown=shown, only_looks=True).run()[1]
     if as_json:
         _end(record)
     return code
@@ -104,6 +104,10 @@ class Objects(io.StringIO):
     def flush(self) -> None:
         """Hand it on."""
         self.out.flush()
+
+    def fileno(self) -> int:
+        """Where it goes."""
+        return self.out.fileno()
 
 
 def _ranks(wanted: str, job: JobDir, record: Record) -> list[int] | None:

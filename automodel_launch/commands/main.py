@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 141
     except OSError as error:  # that nobody has foreseen: a full disk, a file system that has become read-only
+        if error.errno == errno.EIO and error.filename is None:  # the terminal is gone
+            console.hang_up()
+            return 129
         return _system_error(arguments, error)
 
 
@@ -41,7 +44,7 @@ _HINTS = {
     errno.EROFS: "the file system is mounted read-only",
     errno.EACCES: "check its permissions",
     errno.EIO: "the disk or the network file system fails; its administrators' log says more",
-    errno.ESTALE: "the network file system was mounted anew; change to the folder again",
+    errno.ESTALE: "the network file system was mounted again; change to the folder again",
 }
 
 

@@ -10,7 +10,7 @@ from automodel_launch import executors, workspace
 from automodel_launch.commands import console
 from automodel_launch.commands.command import Command, Parser
 from automodel_launch.errors import JobError, UsageError
-from automodel_launch.jobs import records
+from automodel_launch.jobs import launcher, records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import state
@@ -45,12 +45,15 @@ class JobCommand(Command):
             raise UsageError(
                 f"{self.name} {args.job}: one job a call.", f"python launch.py jobs; python launch.py {self.name} JOB"
             )
-        record = records.find(folder, args.job or "last")
+        record = records.find(folder, "last" if args.job is None else args.job)
         if args.job is None:
             console.say(f"the last job: {record.job_id}")
         record = state.complete(folder, record)
-        if not self.while_submitting and record.launcher is not None and records.is_submitting(record):
+        if not self.while_submitting and launcher.is_at_it(record):
             raise JobError(f"{record.job_id} is being submitted now.", f"python launch.py status {record.job_id}")
+        lacking = None if record.launcher or self.while_submitting else state.lacks(record)
+        if lacking:
+            raise JobError(f"{record.job_id}: {lacking}.", f"see {folder}/{record.job_id}.json, and {record.job_dir}")
         return record
 
     def _unnamed(self, folder: Any) -> UsageError:
@@ -67,6 +70,11 @@ def directory(record: Record) -> JobDir:
 def status(record: Record) -> Status:
     """The job's state now; the end that was seen, where nobody knows the job any longer."""
     return state.of(record)
+
+
+def never_submitted(record: Record) -> JobError:
+    """What to say to somebody who wants to follow, or resume, a job that its launcher did not come to submit."""
+    return JobError(f"{record.job_id} was never submitted: its launcher ended before that.", state.launch_again(record))
 
 
 def reachable(record: Record, now: Status) -> None:

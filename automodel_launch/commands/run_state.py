@@ -36,7 +36,7 @@ def look(plan: Plan) -> RunState:
     """Where the run stands; over a connection nothing is asked."""
     if not plan.visible:
         return RunState("new or resumed: seen when it is submitted")
-    if not plan.place.names(plan.run_dir):
+    if not rundir.has_begun(plan.run_dir, plan.place) and _last_step(plan) is None:
         return RunState("new run")
     end = finished(plan, offline=True)
     if end is not None:

@@ -66,6 +66,8 @@ def read(path: Path) -> Document:
         lines: dict[str, int] = {}
         _walk(node, "", lines, path, ())
         return Document(loader.construct_document(node), lines)
+    except RecursionError:
+        raise ConfigError(f"{path}: its mappings or lists are nested too deeply to be read.") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)

@@ -29,8 +29,10 @@ class Executor(Protocol):
 
     here: bool  # jobs run on this machine
     many_nodes: bool
-    interrupt_stops: bool  # an attached Ctrl-C ends the job (it runs in this terminal), or only the following of it
+    interrupt_stops: bool  # Ctrl-C ends a job that was started attached (it runs here), or only the following of it
     poll_s: float  # seconds between two looks at a job that is followed
+    needed: tuple[str, ...]  # keys of a handle without which a job cannot be asked for
+    way: tuple[str, ...]  # keys of a handle that say how its place is reached from the submitter's machine
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """Directory of the jobs' and runs' directories, on the side where the job runs."""
@@ -69,9 +71,10 @@ class Executor(Protocol):
         """The part of a job's handle that is known before it is submitted: what reaches its place."""
 
     def find(self, record: Record) -> dict[str, Any] | None:
-        """The handle of a job whose launcher ended while it submitted it; None where it was not submitted.
+        """The handle of a job whose launcher ended while it submitted or resumed it; None where it did not come to it.
 
         Raises:
+            StillSubmitting: what the launcher has started is still at it.
             ClusterError: the place does not answer, so it cannot be told.
         """
 
@@ -84,8 +87,19 @@ class Executor(Protocol):
     def cancel(self, record: Record, now: bool = False) -> str | None:
         """Ask for the job's end: with time to save a checkpoint, or at once; what is to be said of how it will end."""
 
+    def again(self, record: Record) -> dict[str, Any]:
+        """The handle of a job while it is being resumed: with what tells the new start from those before.
+
+        Raises:
+            JobError: it cannot be resumed here.
+            ClusterError: the place does not answer.
+        """
+
     def resume(self, record: Record) -> dict[str, Any]:
-        """Start a job that is over again, in its directory and with what travelled then; its new handle."""
+        """Start a job that is over again, in its directory and with what travelled then; its new handle.
+
+        The record has the handle that `again` has given.
+        """
 
 
 def get(name: str) -> Executor:

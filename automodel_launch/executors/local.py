@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
-from automodel_launch.errors import ClusterError, JobError
-from automodel_launch.executors import agent, nemo
+from automodel_launch.errors import ClusterError, JobError, StillSubmitting
+from automodel_launch.executors import agent, nemo, standing, underway
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.remote import gpus
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from automodel_launch.workspace import Workspace
 
 
+_AFTER = "after_attempt"
+
+
 class LocalMachine:
     """Executor `local`."""
 
@@ -40,6 +43,8 @@ class LocalMachine:
     many_nodes = False
     interrupt_stops = True
     poll_s = 0.2
+    needed = ()
+    way = ()
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """runs/ in the checkout, unless `remote_job_dir` says otherwise."""
@@ -92,7 +97,7 @@ class LocalMachine:
             f"{plan.job_dir}/{contract.AGENT}",
             "--detach",
         ]
-        return f"#!/usr/bin/env bash\n# job {plan.job_id}\nexec {shlex.join(start)}\n"
+        return f"#!/usr/bin/env bash\n# job {plan.job_id}\n{standing.guard(plan.job_dir)}exec {shlex.join(start)}\n"
 
     def submit_command(self, plan: Plan) -> str:
         """NeMo-Run's LocalExecutor runs it."""
@@ -103,8 +108,15 @@ class LocalMachine:
         return {}
 
     def find(self, record: Record) -> dict[str, Any] | None:
-        """It was started if its agent has reported."""
-        return _handle(record.job_dir)
+        """It was started if its agent has reported; of a later attempt than the last one where it is being resumed."""
+        busy = underway.here(record.job_dir)  # asked first: the agent reports before it is let go
+        node = JobDir(Path(record.job_dir)).node(0)
+        after = record.handle.get(_AFTER)
+        if node is not None and (after is None or int(node.get("attempt") or 0) > int(after)):
+            return _handle(record.job_dir)
+        if busy:
+            raise StillSubmitting(f"{record.job_id}: its launcher has ended; what it has started begins.")
+        return None
 
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Start the agent.
@@ -139,17 +151,21 @@ class LocalMachine:
                 os.kill(pid, signal.SIGTERM)
         return None
 
+    def again(self, record: Record) -> dict[str, Any]:
+        """With the number of the last attempt."""
+        return {_AFTER: int((JobDir(Path(record.job_dir)).node(0) or {}).get("attempt", -1))}
+
     def resume(self, record: Record) -> dict[str, Any]:
         """A further attempt, detached.
 
         Raises:
             ClusterError: it did not start.
         """
-        job_dir = JobDir(Path(record.job_dir))
-        number = int((job_dir.node(0) or {}).get("attempt", -1)) + 1
+        number = int(record.handle[_AFTER]) + 1
         environ = {**os.environ, contract.ATTEMPT_VAR: str(number), contract.WATCH_PID_VAR: "1"}
+        start = f"{underway.holding(record.job_dir)}exec bash {shlex.quote(f'{record.job_dir}/{contract.SCRIPT}')}"
         done = subprocess.run(
-            ["bash", f"{record.job_dir}/{contract.SCRIPT}"], env=environ, capture_output=True, text=True, check=False
+            ["bash", "-c", start], env=environ, capture_output=True, text=True, check=False, start_new_session=True
         )
         handle = _handle(record.job_dir)
         if done.returncode or handle is None:
@@ -168,7 +184,7 @@ def _start(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> str:
     unset = "".join(f" -u {shlex.quote(name)}" for name in os.environ if name not in environ)
     with nemo.experiment(plan.run_name, plan.job_id, workspace.nemo_run_home / plan.profile_name) as (run, exp):
         # exec: the agent watches its parent, the launcher
-        script = run.Script(inline=f"exec env{unset} {plan.submit}", env=changed)
+        script = run.Script(inline=f"{underway.holding(plan.job_dir)}exec env{unset} {plan.submit}", env=changed)
         exp.add(script, executor=run.LocalExecutor(), name="job")
         exp.run(detach=False)  # returns when the script is started; closing waits for its end, a fork away
     return nemo.output(exp)

@@ -44,6 +44,8 @@ def experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]
         ClusterError: NeMo-Run cannot be imported, or the submission failed.
     """
     home.mkdir(parents=True, exist_ok=True)
+    # Of a job that was refused, or whose launcher was killed: its id is free again, and NeMo-Run takes no folder twice.
+    shutil.rmtree(home / "experiments" / title / job_id, ignore_errors=True)
     with _ONE_AT_A_TIME, _experiment(title, job_id, home) as opened:
         yield opened
 

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
-import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from automodel_launch import contract
-from automodel_launch.errors import JobError
-from automodel_launch.remote import processes
+from automodel_launch.errors import JobError, RecordError
 from automodel_launch.suggest import did_you_mean
 
-ELSEWHERE_S = 600.0  # the longest that a submission takes, with every wait
+LOCK = ".lock"  # in the records' folder; held by whoever changes a record that is there
 SETTLED_S = 3600.0
 """After it an end is final. Until then somebody may requeue the job; slurmctld has it for MinJobAge (300 s)."""
 
 
 SUBMITTING = "SUBMITTING"  # a launcher is at it now
+RESUMING = "RESUMING"  # the same, of a job that has run before
 NOT_SUBMITTED = "NOT_SUBMITTED"  # its launcher ended before that
 
 
@@ -72,14 +73,17 @@ class Record:
     submitted: float
     max_steps: int | None = None
     handle: dict[str, Any] = field(default_factory=dict)
-    launcher: dict[str, Any] | None = None  # while it is being submitted: the process that does, as `launcher()` says
+    launcher: dict[str, Any] | None = None  # while it is being submitted: the process that does (jobs/launcher.py)
     end: dict[str, Any] | None = None  # the Status that it was last seen to end with
+    before: dict[str, Any] | None = None  # while it is being resumed: `handle` and `end` as they were
 
     @property
     def last_end(self) -> Status | None:
         """The end that was seen, for when nobody knows the job any longer."""
         known = {f.name for f in fields(Status)}
-        return Status(**{key: value for key, value in self.end.items() if key in known}) if self.end else None
+        if not self.end or not isinstance(self.end.get("state"), str):
+            return None
+        return Status(**{key: value for key, value in self.end.items() if key in known})
 
     @property
     def final(self) -> Status | None:
@@ -89,43 +93,99 @@ class Record:
 
 
 def remember(folder: Path, record: Record, status: Status) -> None:
-    """Keep the end of a job: a cluster without sacct forgets it within minutes."""
-    if status.over and record.end != asdict(status):
-        save(folder, replace(record, end=asdict(status)))
+    """Keep the end of a job: a cluster without sacct forgets it within minutes.
+
+    Only of the start that was looked at: another launcher may have resumed the job since `record` was read. A folder
+    that cannot be written takes nothing from the answer, which is true without it.
+    """
+    end = asdict(status)
+    if status.state not in contract.ENDED or record.end == end:  # NOT_SUBMITTED is for launch/state.py to say
+        return
+
+    def ended(now: Record) -> Record:
+        return replace(now, end=end) if is_same_start(now, record) else now
+
+    with contextlib.suppress(RecordError):
+        change(folder, record, ended)
 
 
-def launcher() -> dict[str, Any]:
-    """This process, so that another one can tell whether it is still there."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "start": processes.start_time(os.getpid())}
+def is_same_start(one: Record, other: Record) -> bool:
+    """Whether both tell of the same start of a job: nobody has completed or resumed it in between."""
+    return (one.handle, one.launcher) == (other.handle, other.launcher)
 
 
-def is_submitting(record: Record) -> bool:
-    """Whether the record's launcher is still submitting it. On another host that cannot be seen: for ten minutes."""
-    who = record.launcher or {}
-    if who.get("host") != socket.gethostname():
-        return bool(who) and time.time() - record.submitted < ELSEWHERE_S
-    pid = who.get("pid")
-    return isinstance(pid, int) and processes.is_same(pid, who.get("start"))
+def change(folder: Path, record: Record, how: Callable[[Record], Record]) -> Record:
+    """Replace a record by what `how` makes of it as it is now on disk; one changer at a time. The record then.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    with _locked(folder):
+        now = _read(folder / f"{record.job_id}.json") or record
+        changed = how(now)
+        if changed != now:
+            _write(folder, changed)
+    return changed
 
 
 def forget(folder: Path, record: Record) -> None:
     """Remove the record of a job that was refused."""
-    (folder / f"{record.job_id}.json").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (folder / f"{record.job_id}.json").unlink(missing_ok=True)
 
 
 def save(folder: Path, record: Record) -> None:
-    """Write a record under its job's id; readers see the whole file or none."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a record under its job's id; readers see the whole file or none.
+
+    Raises:
+        RecordError: it cannot be written; what was there is as it was.
+    """
+    with _locked(folder):
+        _write(folder, record)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One writer at a time, also on several hosts; a file system without locks does without."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    with lock:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(folder: Path, record: Record) -> None:
     target = folder / f"{record.job_id}.json"
     partial = target.with_suffix(f".{os.getpid()}.tmp")
-    partial.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
-    partial.replace(target)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(record), indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # some file systems tell of a full disk only then
+        partial.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RecordError:
+    return RecordError(f"{path}: the job's record cannot be written: {error.strerror}.", f"df -h {path.parent}")
 
 
 def all_records(folder: Path) -> list[Record]:
-    """Every record, oldest first; a file that is not one (a later version's, say) is left out."""
+    """Every record, oldest first; a file that is not one (a later version's, say) is left out; `unreadable` tells."""
     records = [record for path in folder.glob("*.json") if (record := _read(path))]
     return sorted(records, key=lambda record: record.submitted)
+
+
+def unreadable(folder: Path) -> list[Path]:
+    """Files among the records that this version cannot read."""
+    return [path for path in sorted(folder.glob("*.json")) if _read(path) is None]
 
 
 def find(folder: Path, wanted: str) -> Record:
@@ -140,34 +200,45 @@ def find(folder: Path, wanted: str) -> Record:
         raise JobError(f"no job{what}: none was submitted from here yet.", "python launch.py pretrain -c tiny")
     if wanted == "last":
         return records[-1]
-    for match in (
-        [r for r in records if wanted == r.job_id],
-        [r for r in records if wanted == str(r.handle.get("slurm_id", ""))],
-        [r for r in records if wanted == r.run_name][-1:],
-        [r for r in records if r.job_id.startswith(wanted)],
+    for match, what in (
+        ([r for r in records if wanted == r.job_id], "id"),
+        ([r for r in records if wanted and wanted == str(r.handle.get("slurm_id", ""))], "Slurm id"),
+        ([r for r in records if wanted == r.run_name][-1:], "run"),
+        ([r for r in records if wanted and r.job_id.startswith(wanted)], "beginning"),
     ):
         if len(match) == 1:
             return match[0]
         if match:
-            raise JobError(
-                f"'{wanted}' is the beginning of {len(match)} jobs: {_listed(match)}.", "give more of the id"
-            )
+            raise JobError(f"'{wanted}' is the {what} of {len(match)} jobs: {_listed(match)}.", _which(match, what))
     guess = did_you_mean(wanted, [r.job_id for r in records])
     raise JobError(f"no job '{wanted}'.{guess}", "`python launch.py jobs` lists them; `last` is the last one")
 
 
 def _listed(records: Iterable[Record]) -> str:
-    names = [record.job_id for record in records]
+    names = [f"{record.job_id} (profile {record.profile})" for record in records]
     return ", ".join(names[-6:]) + (", ..." if len(names) > 6 else "")
+
+
+def _which(match: list[Record], what: str) -> str:
+    """Equal Slurm ids are those of two clusters: only our own ids tell their jobs apart."""
+    return "give more of the id" if what == "beginning" else f"name it by its own id: {match[-1].job_id}"
 
 
 def _read(path: Path) -> Record | None:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        record = Record(**{f.name: values[f.name] for f in fields(Record) if f.name in values})
-        texts = (record.job_id, record.run_name, record.job_dir, record.run_dir, record.executor)
-        whole = all(isinstance(text, str) for text in texts) and isinstance(record.handle, dict)
-        whole = whole and (record.end is None or isinstance(record.end, dict))
-        return record if whole and isinstance(record.submitted, (int, float)) else None
-    except (OSError, ValueError, TypeError, AttributeError):
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
         return None
+
+
+def from_json(values: Any) -> Record | None:
+    """The record that `asdict` has made such values of, None where they are none."""
+    try:
+        record = Record(**{f.name: values[f.name] for f in fields(Record) if f.name in values})
+    except (TypeError, KeyError):
+        return None
+    texts = (record.job_id, record.run_name, record.job_dir, record.run_dir, record.executor, record.profile)
+    tables = (record.launcher, record.end, record.before)
+    whole = all(isinstance(text, str) for text in texts) and isinstance(record.handle, dict)
+    whole = whole and all(table is None or isinstance(table, dict) for table in tables)
+    return record if whole and isinstance(record.submitted, (int, float)) else None

@@ -21,14 +21,18 @@ def begin(
 ) -> None:
     """Record what the run trains, and with how many processes, when its first job is submitted; `data`: what is known
     of its data, with their `job_id`.
+
+    Again where no job of it has ever begun: those that were refused or cancelled have trained nothing. Called under
+    the run's claim: no other job of it is in the queue.
     """
     place.make(run_dir)
     texts = {contract.RUN: json.dumps({"trained": trained, "world_size": world_size}, indent=1)}
     if data and data.get("digest"):
         texts[contract.DATA] = json.dumps({**data, "time": time.time(), "before": []}) + "\n"
-    missing = {name: text for name, text in texts.items() if place.read(f"{run_dir}/{name}") is None}
-    if missing:
-        place.put(run_dir, {}, missing)
+    begun = has_begun(run_dir, place)
+    wanted = {name: text for name, text in texts.items() if not begun or place.read(f"{run_dir}/{name}") is None}
+    if wanted:
+        place.put(run_dir, {}, wanted)
 
 
 def data(run_dir: str, place: FileSystem = LOCAL) -> dict[str, Any]:
@@ -40,6 +44,12 @@ def data(run_dir: str, place: FileSystem = LOCAL) -> dict[str, Any]:
     return parse(content) or {}
 
 
+def has_begun(run_dir: str, place: FileSystem = LOCAL) -> bool:
+    """Whether any job of the run has ever begun; each writes that down before it does anything else."""
+    names = place.names(run_dir)
+    return contract.HISTORY in names or contract.FINISHED in names
+
+
 def world_size(run_dir: str, place: FileSystem = LOCAL) -> int | None:
     """The number of processes that the run was begun with."""
     begun = (_read(f"{run_dir}/{contract.RUN}", place) or {}).get("world_size")
@@ -47,7 +57,9 @@ def world_size(run_dir: str, place: FileSystem = LOCAL) -> int | None:
 
 
 def differences(run_dir: str, trained: dict[str, Any], place: FileSystem = LOCAL) -> list[str]:
-    """Keys in which `trained` differs from what the run was begun with; none for a run that is not there yet."""
+    """Keys in which `trained` differs from what the run was begun with; none for a run of which no job has begun."""
+    if not has_begun(run_dir, place):
+        return []
     begun = (_read(f"{run_dir}/{contract.RUN}", place) or {}).get("trained")
     if not isinstance(begun, dict):
         return []

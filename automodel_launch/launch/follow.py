@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +17,7 @@ from typing import IO, Any
 from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.harmless import harmless
+from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import cancelling, state
@@ -104,6 +108,8 @@ class Follower:
     sleep: Callable[[float], None] = time.sleep
     watch: Callable[[Status], bool] = lambda _: False  # sees each state; True ends the following
     shown: Callable[[str], str] = lambda line: shown(line)  # a line of the log as it is written to `out`
+    own: bool = False  # the job was started by this command: on this machine, its terminal is the job's
+    only_looks: bool = False  # a second Ctrl-C cancels nothing either
 
     def __post_init__(self) -> None:
         self.place = executors.get(self.record.executor).place_of(self.record)
@@ -115,6 +121,7 @@ class Follower:
         self.handled = 0
         self.said: tuple[str, ...] = ()
         self.forgotten_since: float | None = None
+        self.hung_up = False
 
     def run(self, interrupts: Interrupts | None = None) -> tuple[Status, int]:
         """Follow to the end; the job's last status and the exit code for this command.
@@ -133,6 +140,8 @@ class Follower:
                 if self.watch(status):
                     self._erase()
                     return status, self._code(status, interrupts)
+                if self.hung_up and not interrupts.received:
+                    interrupts.received.append((signal.SIGHUP, time.monotonic()))
                 if self.interrupted(interrupts):
                     self._erase()
                     return status, 128 + interrupts.received[0][0]
@@ -181,18 +190,20 @@ class Follower:
         self.said = news
 
     def interrupted(self, interrupts: Interrupts) -> bool:
-        """Act on new signals; True when the following shall end while the job goes on."""
-        new, self.handled = interrupts.received[self.handled :], len(interrupts.received)
+        """Act on new signals; True when the following shall end while the job goes on.
+
+        Only a job that was started on this terminal is stopped by them. A terminal that is closed sends a hang-up more
+        than once, and never by somebody's will: it neither cancels nor kills.
+        """
+        new, stopping = interrupts.received[self.handled :], self.handled > 0
         if not new:
             return False
-        executor = executors.get(self.record.executor)
-        if not executor.interrupt_stops and len(interrupts.received) == 1:
-            self._say(f"detached; {self.record.job_id} goes on. Press Ctrl-C again within 3 s to cancel it.")
-            self.sleep(SECOND_INTERRUPT_S)
-            if len(interrupts.received) == 1:
-                return True
+        if not self._stops and not stopping and not self._to_be_cancelled(interrupts):
+            return True
         self.handled = len(interrupts.received)
-        kill = self.handled > (1 if executor.interrupt_stops else 2)
+        kill = stopping and any(number != signal.SIGHUP for number, _ in new)
+        if stopping and not kill:
+            return False
         self._say("killing the job" if kill else "stopping the job; it may save a checkpoint first (again: kill)")
         try:
             now = state.of(self.record)
@@ -203,6 +214,21 @@ class Follower:
             if told:
                 self._say(told)
         return False
+
+    @property
+    def _stops(self) -> bool:
+        return self.own and executors.get(self.record.executor).interrupt_stops
+
+    def _to_be_cancelled(self, interrupts: Interrupts) -> bool:
+        """Leave the job alone, unless Ctrl-C is pressed twice."""
+        leaves = f"detached; {self.record.job_id} goes on."
+        if self.only_looks or interrupts.received[0][0] != signal.SIGINT:
+            self._say(leaves)
+            return False
+        self._say(f"{leaves} Press Ctrl-C again within {SECOND_INTERRUPT_S:.0f} s to cancel it.")
+        self.sleep(SECOND_INTERRUPT_S)
+        again = [number for number, _ in interrupts.received[1:]]
+        return bool(again) and set(again) == {signal.SIGINT}
 
     def _code(self, status: Status, interrupts: Interrupts) -> int:
         if interrupts.received:
@@ -219,15 +245,14 @@ class Follower:
                 continue
             self._erase()
             line = self.shown(line)
-            self.out.write(f"[{rank}] {line}\n" if marked else f"{line}\n")
-        self.out.flush()
+            self._write(self.out, f"[{rank}] {line}\n" if marked else f"{line}\n", flush=False)
+        self._write(self.out, "")
 
     def _show(self) -> None:
         if self.live:
             self._ask_phase()
             width = shutil.get_terminal_size().columns - 1
-            self.err.write(f"\r\x1b[2K{self.progress.line()[:width]}")
-            self.err.flush()
+            self._write(self.err, f"\r\x1b[2K{self.progress.line()[:width]}")
 
     def _ask_phase(self) -> None:
         """A further round trip, so only before the first step, and not at every look."""
@@ -240,13 +265,31 @@ class Follower:
 
     def _erase(self) -> None:
         if self.live:
-            self.err.write("\r\x1b[2K")
-            self.err.flush()
+            self._write(self.err, "\r\x1b[2K")
 
     def _say(self, text: str) -> None:
         self._erase()
-        self.err.write(f"{harmless(text)}\n")
-        self.err.flush()
+        self._write(self.err, f"{harmless(text)}\n")
+
+    def _write(self, stream: IO[str], text: str, flush: bool = True) -> None:
+        """Write; a terminal that is gone takes nothing more, and counts as a hang-up."""
+        try:
+            stream.write(text)
+            if flush:
+                stream.flush()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self.hung_up = True
+            to_nowhere(stream)
+
+
+def to_nowhere(stream: IO[str]) -> None:
+    """Have a stream whose terminal is gone take what is written, and what waits in it, and drop it."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def exit_code(status: Status) -> int:
@@ -260,6 +303,8 @@ def exit_code(status: Status) -> int:
 def closing_block(record: Record, status: Status) -> str:
     """What happened, in a few lines: state, first error with rank and node, where to look, where the result is."""
     lines = [f"{record.job_id}: {status.state}" + (f", exit code {status.code}" if status.code else "")]
+    if status.state == records.NOT_SUBMITTED:
+        return "\n".join([*lines, f"  {status.error}", f"  {state.launch_again(record)}"])
     if status.error:
         where = f" (rank {status.rank} on {status.node})" if status.rank is not None else ""
         lines.append(f"  {'error' if status.over else 'why'}: {status.error}{where}")

@@ -25,7 +25,8 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        old = {number: signal.signal(number, self._note) for number in SIGNALS}
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
+        old = {number: signal.signal(number, self._note) for number in heard}
         try:
             yield
         finally:

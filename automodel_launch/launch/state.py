@@ -2,42 +2,84 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from automodel_launch import contract, executors
-from automodel_launch.errors import ClusterError
-from automodel_launch.jobs import records
+from automodel_launch.errors import LaunchError, RecordError, StillSubmitting
+from automodel_launch.jobs import launcher, records
 from automodel_launch.jobs.records import Record, Status
+
+
+def found(record: Record) -> dict[str, Any] | None:
+    """The handle of a job whose launcher has not written it down, None where it is not there (yet).
+
+    Raises:
+        StillSubmitting: the command that submits it works on, though its launcher has ended.
+        ClusterError: the job's place does not answer, so whether it was submitted cannot be told.
+    """
+    if record.launcher is None or launcher.is_surely_at_it(record):
+        return None
+    return executors.get(record.executor).find(record)
 
 
 def complete(folder: Path, record: Record) -> Record:
     """The record with the job's handle, which its launcher did not live to write down; as it is while one is at it.
 
+    A job that was to be resumed, and was not, has its former record back.
+
     Raises:
-        ClusterError: the job's place does not answer, so whether it was submitted cannot be told.
+        ClusterError: see `found`.
     """
-    if record.launcher is None or record.last_end is not None or records.is_submitting(record):
+    if record.launcher is None or record.last_end is not None:
         return record
-    executor = executors.get(record.executor)
-    handle = executor.find(record)
-    if handle is not None:
-        record = replace(record, handle=handle, launcher=None)
-        records.save(folder, record)
-    else:
-        executor.place_of(record).remove(f"{record.job_dir}/{contract.SECRETS}")
-    return record
+    handle = found(record)
+    if handle is None and launcher.is_at_it(record):
+        return record
+    if handle is None:
+        executors.get(record.executor).place_of(record).remove(f"{record.job_dir}/{contract.SECRETS}")
+        if record.before is None and launcher.is_young(record):  # without locks a command may be at it unseen
+            return record
+    done = _not_started(record) if handle is None else started(record, handle)
+    try:
+        return records.change(folder, record, lambda now: done if records.is_same_start(now, record) else now)
+    except RecordError:  # what was found is true all the same; the next look finds it again
+        return done
+
+
+def started(record: Record, handle: dict[str, Any]) -> Record:
+    """The record of a job that has been submitted."""
+    return replace(record, handle=handle, launcher=None, before=None, end=None)
+
+
+def _not_started(record: Record) -> Record:
+    return replace(record, end=asdict(of(record))) if record.before is None else as_before(record)
+
+
+def as_before(record: Record) -> Record:
+    """The record as it was before somebody began to resume the job."""
+    before = record.before or {}
+    return replace(record, handle=before.get("handle", {}), end=before.get("end"), launcher=None, before=None)
 
 
 def look(folder: Path, record: Record) -> tuple[Record, Status]:
-    """The completed record, and the job's state now: the end that was seen where nobody knows the job any longer."""
+    """The completed record, and the job's state now: the end that was seen where nobody knows the job any longer.
+
+    One odd record is an odd line in a list of jobs, and nothing more.
+    """
     if record.final:
         return record, record.final
     try:
         record = complete(folder, record)
-    except ClusterError as error:
+        now = of(record)
+    except StillSubmitting as error:
+        return record, Status(_underway(record), error=error.message)
+    except LaunchError as error:
         return record, Status("UNKNOWN", error=error.message)
-    now = of(record)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        said = f"its record {record.job_id}.json holds what this version does not understand: {error!r}"
+        return record, Status("UNKNOWN", error=said)
     records.remember(folder, record, now)
     return record, now
 
@@ -45,9 +87,12 @@ def look(folder: Path, record: Record) -> tuple[Record, Status]:
 def of(record: Record) -> Status:
     """The state now of a job whose record is complete."""
     if record.launcher is not None:
-        if records.is_submitting(record):
-            return Status(records.SUBMITTING, error="its launcher is submitting it now")
+        if launcher.is_at_it(record):
+            return Status(_underway(record), error="its launcher is submitting it now")
         return Status(records.NOT_SUBMITTED, error="its launcher ended before the job was submitted")
+    lacking = lacks(record)
+    if lacking:
+        return record.last_end or Status("UNKNOWN", error=lacking, forgotten=True)
     now = executors.get(record.executor).status(record)
     return record.last_end if now.forgotten and record.last_end else _in_words(record, now)
 
@@ -62,3 +107,22 @@ def _in_words(record: Record, now: Status) -> Status:
     if now.error == f"{contract.STOPPED_BY}{record.job_dir}/{contract.STOP}":
         return replace(now, error=contract.MEANINGS[contract.CANCELLED])
     return now
+
+
+def lacks(record: Record) -> str | None:
+    """What a complete record lacks so that its job could be asked for, or stopped."""
+    for key in executors.get(record.executor).needed:
+        if not isinstance(record.handle.get(key), (str, int)):
+            return f"its record does not say its {key}, without which it can neither be asked for nor stopped"
+    return None
+
+
+def launch_again(record: Record) -> str:
+    """How to go on with a job that was not submitted."""
+    words = "" if record.config == "default" else f" -c {record.config}"
+    how = f"--{record.mode} {record.profile}"
+    return f"launch it again, as before: python launch.py {record.recipe}{words} {how} ..."
+
+
+def _underway(record: Record) -> str:
+    return records.SUBMITTING if record.before is None else records.RESUMING

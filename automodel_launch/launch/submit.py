@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from automodel_launch import backends, contract, executors
-from automodel_launch.errors import ClusterError, LaunchError, SubmissionUnknown
+from automodel_launch.errors import ClusterError, LaunchError, RecordError, SubmissionUnknown
+from automodel_launch.jobs import launcher, rundir
 from automodel_launch.jobs import records as jobs
-from automodel_launch.jobs import rundir
-from automodel_launch.launch import planning
+from automodel_launch.launch import claim, planning, state
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.plan import gitstate, naming, packaging, secrets
 from automodel_launch.plan.plan import Plan
@@ -27,42 +29,72 @@ def submit(
     workspace: Workspace,
     environ: Mapping[str, str] | None = None,
     interrupts: Interrupts | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[Plan, jobs.Record]:
-    """Reserve the job's id, write its directory and start it.
+    """Reserve the job's id, claim its run, write its directory and start it.
 
     Another launcher may have taken the id since the plan was made; the plan for the next one has the same hash.
     Signals are held meanwhile: collected in `interrupts` where those are given, else delivered when the job's record
-    is written. `environ` has the values of secrets (default: this process's environment).
+    is written. `environ` has the values of secrets (default: this process's environment). `say` takes what went wrong
+    and did not keep the job from being submitted.
 
     Raises:
+        PlanRefused: another job of the run is in the queue, or runs; nothing is left behind.
+        RecordError: the job's record cannot be written; nothing was submitted, and nothing is left behind.
         ClusterError: the directory cannot be written or the executor refused; nothing is left behind.
     """
     environ = os.environ if environ is None else environ
     held = interrupts or Interrupts()
     with held.caught():
-        plan, record = _submit(plan, workspace, environ)
+        plan, record = _submit(plan, workspace, environ, say)
     if interrupts is None:
         held.deliver()
     return plan, record
 
 
-def _submit(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> tuple[Plan, jobs.Record]:
+def _submit(
+    plan: Plan, workspace: Workspace, environ: Mapping[str, str], say: Callable[[str], None]
+) -> tuple[Plan, jobs.Record]:
     executor = executors.get(plan.executor)
     plan = _reserve(plan, workspace.records, environ)
-    record = replace(_record(plan), handle=executor.address(plan, environ), launcher=jobs.launcher())
-    jobs.save(workspace.records, record)  # before anything is started: whoever dies from here on loses nothing
+    record = replace(_record(plan), handle=executor.address(plan, environ), launcher=launcher.this())
+    try:
+        with claim.held(record, plan.place) as submitted:
+            jobs.save(workspace.records, record)  # before anything is started: who dies from here on loses nothing
+            handle = _start(plan, workspace, environ)
+            submitted(handle)
+    except SubmissionUnknown:
+        with suppress(RecordError):
+            jobs.change(workspace.records, record, lambda now: replace(now, launcher=launcher.gone(now.launcher)))
+        raise
+    except (LaunchError, OSError):
+        plan.place.remove(plan.job_dir)
+        jobs.forget(workspace.records, record)
+        raise
+    started = state.started(record, handle)
+    try:
+        jobs.save(workspace.records, started)
+    except RecordError as error:  # what was written before finds the job again
+        say(f"warning: {plan.job_id} was submitted, and will be looked up: {error.message}")
+    return plan, started
+
+
+def _start(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Write the job's directory and submit it; its handle. An error means that nothing was started.
+
+    Raises:
+        SubmissionUnknown: something may have been.
+    """
     try:
         _write(plan, workspace, environ)
-        handle = executor.submit(plan, workspace, environ)
-    except (LaunchError, OSError) as error:
-        # SubmissionUnknown: it may have been taken. Else nothing has started, unless an agent has reported.
-        if not isinstance(error, SubmissionUnknown) and not plan.place.names(f"{plan.job_dir}/{contract.NODES}"):
-            plan.place.remove(plan.job_dir)
-            jobs.forget(workspace.records, record)
+        return executors.get(plan.executor).submit(plan, workspace, environ)
+    except SubmissionUnknown:
         raise
-    record = replace(record, handle=handle, launcher=None)
-    jobs.save(workspace.records, record)
-    return plan, record
+    except (LaunchError, OSError) as error:
+        if plan.place.names(f"{plan.job_dir}/{contract.NODES}"):  # an agent has reported
+            fix = f"python launch.py status {plan.job_id} tells what became of it"
+            raise SubmissionUnknown(getattr(error, "message", str(error)), fix) from error
+        raise
 
 
 def _reserve(plan: Plan, records: Path, environ: Mapping[str, str]) -> Plan:
@@ -77,6 +109,7 @@ def _reserve(plan: Plan, records: Path, environ: Mapping[str, str]) -> Plan:
 
 def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None:
     place = plan.place
+    # under the claim: no other job is submitted now
     data = {key: plan.data.get(key) for key in ("digest", "rows")}
     rundir.begin(plan.run_dir, plan.trained, place, plan.world_size, {**data, "job_id": plan.job_id})
     place.make(f"{plan.job_dir}/{contract.LOGS}")

@@ -36,7 +36,8 @@ def check(name: str) -> None:
         UsageError: it has other characters than letters, digits, '-' and '_', or is longer than 100.
     """
     if len(name) > LONGEST:
-        raise UsageError(f"--name {name[: LONGEST + 1]!r}: it has {len(name)} characters; the limit is {LONGEST}.")
+        what = f"it has {len(name)} characters (letters, digits, '-' and '_'); the limit is {LONGEST}"
+        raise UsageError(f"--name {name[: LONGEST + 1]!r}: {what}.")
     if not _NAME.fullmatch(name):
         guess = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_0123456789")
         raise UsageError(

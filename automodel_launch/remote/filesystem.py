@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import os
 import shlex
+import socket
 import tarfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +43,9 @@ class FileSystem(Protocol):
 
     def make(self, folder: str, new: bool = False) -> bool:
         """Make a folder and those above it; with `new`, False where it is there already (the making is atomic)."""
+
+    def create(self, path: str, text: str) -> bool:
+        """Make a file with that text, and the folders above; False where it is there already (the making is atomic)."""
 
     def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
         """Copy files and write texts into a folder, by their paths relative to it."""
@@ -79,6 +86,23 @@ class LocalFileSystem:
         except OSError as error:
             raise _unwritable(folder, error) from error
         return True
+
+    def create(self, path: str, text: str) -> bool:
+        """See FileSystem."""
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            return _linked(partial, target)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
         """See FileSystem."""
@@ -141,6 +165,14 @@ class RemoteFileSystem:
             self._refuse(folder, done.err)
         return True
 
+    def create(self, path: str, text: str) -> bool:
+        """See FileSystem."""
+        folder, name = os.path.split(path)
+        done = self.shell.run(_CREATE.format(folder=_q(folder), name=_q(name)), text.encode("utf-8", "surrogateescape"))
+        if done.code not in (0, _THERE):
+            self._refuse(path, done.err)
+        return done.code == 0
+
     def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
         """See FileSystem; one stream for all files."""
         done = self.shell.run(f"tar -x -C {_q(folder)} -f -", _archive(sources, texts), timeout=600)
@@ -155,6 +187,19 @@ class RemoteFileSystem:
         raise ClusterError(f"{self.shell.place}: {folder} cannot be written: {' '.join(err.split())[-300:]}")
 
 
+# A link is made in one step, with the whole file behind it; where a file system has none, the name comes first.
+_THERE = 45
+_CREATE = """\
+mkdir -p {folder} && cd {folder} || exit 1
+name={name} new=".$name.$HOSTNAME.$$"
+trap 'rm -f "$new"' EXIT
+cat > "$new" || exit 1
+! ln "$new" "$name" 2>/dev/null || exit 0
+[ ! -e "$name" ] || exit 45
+( set -C; cat "$new" > "$name" ) && exit 0
+[ ! -e "$name" ] || exit 45
+exit 1
+"""
 # For each file a line "size count" and that many bytes, or "- 0". Where a file has shrunk in between, zeros fill up
 # what is missing, so that the next file's line is found.
 _READER = """\
@@ -208,6 +253,23 @@ def _archive(sources: Mapping[str, Path], texts: Mapping[str, str]) -> bytes:
             info.size, info.mode = len(content), 0o644
             archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def _linked(partial: Path, target: Path) -> bool:
+    """See `_CREATE`."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        try:
+            with target.open("x", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(partial.read_text(encoding="utf-8", errors="surrogateescape"))
+        except FileExistsError:
+            return False
+    return True
 
 
 def _unwritable(folder: str, error: OSError) -> ClusterError:

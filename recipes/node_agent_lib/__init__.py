@@ -3,6 +3,7 @@
 run, one process a node
     start.py         foreground or detached
     spec.py          agent.json, the launcher's order, checked
+    standing.py      is this the job's directory, or a copy of it?
     supervisor.py    one node's life: lock, startup commands, training, end
     control.py       is this node to go on? signals, stop files, the time limit, other nodes
     environment.py   the environment that the training gets; startup.py runs setup lines and startup commands

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import contract
 
-from . import bad_nodes, chain, disk_reserve, history, slurm, stops, times, turn
+from . import bad_nodes, chain, disk_reserve, history, slurm, standing, stops, times, turn
 from .backends import newest_checkpoint
 from .chain import Link, Order
 from .decision import Decision
@@ -31,6 +31,11 @@ _RESUME = "`launch.py resume` starts it again"
 
 def main(job_dir: str) -> int:
     """The `begin` command; always 0."""
+    foreign = standing.of_directory(job_dir, *_submitted_from())
+    if foreign:
+        complain(foreign)
+        print(f"trap - EXIT\nexit {contract.CANNOT_BE_USED}")
+        return 0
     when_full(lambda: disk_reserve.release(job_dir))
     try:
         lines = _lines(job_dir)
@@ -39,6 +44,12 @@ def main(job_dir: str) -> int:
         lines = _without_a_chain(job_dir)
     print("\n".join(lines))
     return 0
+
+
+def _submitted_from() -> list[str]:
+    """The directory of the script that was handed to Slurm, which runs a copy of it."""
+    script = slurm.command(os.environ.get("SLURM_JOB_ID", ""))
+    return [os.path.dirname(script)] if script else []
 
 
 def _without_a_chain(job_dir: str) -> list[str]:

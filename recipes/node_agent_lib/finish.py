@@ -9,7 +9,7 @@ from typing import Callable, Iterable
 
 import contract
 
-from . import backends, bad_nodes, chain, disk_reserve, procs, stops
+from . import backends, bad_nodes, chain, disk_reserve, procs, standing, stops
 from .files import Json, append_json, create_json, read_json, when_full, write_json
 from .log import complain
 from .nodes import host_name
@@ -46,8 +46,10 @@ def _announce(job_dir: str, verdict: Json) -> None:
 
 def main(job_dir: str, code: int | None) -> int:
     """The `finish` command: exit with the job's code, 2 where there is no such job."""
-    if not os.path.isdir(job_dir):
-        complain(f"{job_dir}: no such job directory")
+    foreign = None if os.path.isdir(job_dir) else f"{job_dir}: no such job directory"
+    foreign = foreign or standing.of_directory(job_dir)
+    if foreign:
+        complain(foreign)
         return contract.CANNOT_BE_USED
     when_full(lambda: disk_reserve.release(job_dir))
     if under_slurm() and contract.ATTEMPT_VAR not in os.environ and chain.read(job_dir) is not None:

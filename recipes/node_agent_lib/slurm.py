@@ -132,6 +132,17 @@ def allocated_s(job: str, runs_still: bool) -> float | None:
     return float(end) - float(start) if ended and start.isdigit() and end.isdigit() else None
 
 
+def command(job: str) -> str | None:
+    """The script that was submitted as that job, None where Slurm does not say."""
+    if not job:
+        return None
+    try:
+        shown = _run(["squeue", "-h", "-j", job, "-o", "%o"]).strip()
+    except SlurmError:
+        return None
+    return shown if os.path.isabs(shown) else None
+
+
 def down(nodes: list[str]) -> list[str]:
     """Those of the nodes that Slurm itself cannot use now."""
     if not nodes:

@@ -8,7 +8,7 @@ from typing import Callable
 
 import contract
 
-from . import nodes, procs, redaction
+from . import nodes, procs, redaction, standing
 from .control import Parent
 from .log import AgentLog, complain
 from .spec import SpecError, load
@@ -21,6 +21,10 @@ def main(path: str, detach: bool, agent: str) -> int:
     """The `run` command. Detached, the exit code tells only whether the supervisor lives; the job's is in exit.json."""
     try:
         spec = load(path)
+        place = [os.path.dirname(os.path.abspath(path))] if os.path.basename(path) == contract.AGENT else []
+        foreign = standing.refusal(spec.job_dir, *place)
+        if foreign:
+            raise SpecError(foreign)
         redaction.arm_environment({**os.environ, **spec.env})
         node = nodes.node_rank(spec.nnodes, os.environ)
         parent = _parent() if spec.stop_with_parent else None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from automodel_launch import data_identity
 from tests.commands.conftest import Cli
@@ -89,3 +92,43 @@ def test_resume_on_other_data_is_refused_before_the_queue(launch: Cli, tmp_path:
     code, out, err = launch("resume", "stub-a")
     assert (code, out) == (3, "") and "began with other data" in err and "6 + " in err and "now 8 + " in err
     assert "run.data_changed=allow" in err
+
+
+ODD: tuple[dict[str, Any], ...] = (
+    {"executor": "kubernetes"},
+    {"executor": "slurm", "handle": {}},
+    {"executor": "slurm", "handle": {"slurm_id": ["1"]}},
+    {"executor": "slurm", "handle": {"slurm_id": "1", "tunnel": "ssh", "host": ["a"]}},
+    {"executor": "docker", "handle": {}},
+    {"executor": "slurm", "handle": {}, "launcher": {"pid": "x"}},
+    {"end": {"later": 1}},
+)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_an_odd_record_is_one_odd_line(launch: Cli, odd: dict[str, Any]) -> None:
+    launch.job(1)
+    job = launch.job(2, state=None)
+    path = launch.bench.workspace.records / f"{job.job_id}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **odd}))
+    code, out, _ = launch("jobs")
+    assert code == 0
+    first, second = out.splitlines()
+    assert first.split()[:2] == ["stub-a.1", "COMPLETED"]
+    assert second.split()[1] in ("UNKNOWN", "NOT_SUBMITTED")
+    for verb in ("status", "attach", "cancel", "resume"):
+        code, _, err = launch(verb, job.job_id)
+        assert code in (0, 2, 4) and "Traceback" not in err
+
+
+def test_a_file_that_is_no_record_is_said(launch: Cli) -> None:
+    launch.job(1)
+    (launch.bench.workspace.records / "x.1.json").write_text("[]")
+    code, out, err = launch("jobs")
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert "x.1.json is no record" in err
+
+
+def test_an_empty_word_is_not_the_last_job(launch: Cli) -> None:
+    launch.job(1)
+    launch.refused(2, ("status", ""), "no job ''")

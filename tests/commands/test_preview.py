@@ -149,9 +149,18 @@ def test_what_it_trains(bench: Bench) -> None:
 # --- the run so far
 
 
+def test_a_run_of_which_no_job_has_begun_is_new(bench: Bench) -> None:
+    """A refused submission leaves its directory."""
+    plan = bench.plan()
+    rundir.begin(plan.run_dir, plan.trained, plan.place, plan.world_size)
+    (first, _), *_ = preview_summary.lines(plan, offline=True)
+    assert "new run" in first
+
+
 def _begun(plan: Plan, step: int | None, finished: bool = False) -> None:
     run = Path(plan.run_dir)
     rundir.begin(str(run), plan.trained, plan.place, plan.world_size)
+    (run / "history.jsonl").touch()
     if step is not None:
         (run / "checkpoints" / f"epoch_0_step_{step}").mkdir(parents=True)
     if finished:

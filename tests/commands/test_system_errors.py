@@ -21,7 +21,7 @@ CASES = [
     (errno.EDQUOT, 4, "quota", "make room"),
     (errno.EROFS, 4, "Read-only file system", "read-only"),
     (errno.EIO, 4, "Input/output error", "administrators"),
-    (errno.ESTALE, 4, "Stale file handle", "mounted anew"),
+    (errno.ESTALE, 4, "Stale file handle", "mounted again"),
     (errno.EACCES, 2, "Permission denied", "permissions"),
     (errno.EISDIR, 2, "Is a directory", ""),
     (errno.E2BIG, 4, "Argument list too long", ""),
@@ -53,7 +53,7 @@ def test_an_error_without_a_path(launch: Cli, monkeypatch: pytest.MonkeyPatch) -
 def test_records_that_cannot_be_written(launch: Cli) -> None:
     (launch.bench.root / ".launch").write_text("no folder")
     code, _, err = launch("stub", "steps=1")
-    assert code == 2 and ".launch" in err and "Traceback" not in err
+    assert code == 4 and ".launch" in err and "Traceback" not in err
 
 
 @pytest.mark.e2e

@@ -140,3 +140,10 @@ def test_writing_keeps_the_order_and_long_lines() -> None:
     text = yamlio.dump({"b": "x " * 500, "a": 1})
     assert text.count("\n") == 2
     assert text.startswith("b:")
+
+
+def test_a_file_that_is_nested_too_deeply(tmp_path: Path) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text("a: " + "[" * 5000 + "]" * 5000)
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        yamlio.read(path)

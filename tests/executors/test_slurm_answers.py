@@ -31,7 +31,8 @@ SHOW = "JobId=5 JobName=a.1 UserId=u(1) Priority=1 JobState={} Reason={} ExitCod
 
 def own(state: str | None = None, log: str = "", node: dict[str, Any] | None = None, **values: Any) -> Own:
     """What a job has left: keys of exit.json, and what else `Own` tells."""
-    more = {name: values.pop(name) for name in ("stopped", "paused", "resumed") if name in values}
+    names = ("stopped", "paused", "resumed", "chained", "age")
+    more = {name: values.pop(name) for name in names if name in values}
     complete = {"complete": True, "code": 0 if state == "COMPLETED" else 1, "error": None, **values}
     return Own(
         {"state": state, **complete} if state else None, node, log, "logs/sbatch_a.1_5.out" if log else None, **more
@@ -242,6 +243,19 @@ def test_the_record_decides_where_only_sacct_calls_it_running() -> None:
         assert judge(STALE, own(state, goes_on=False)).state == state
 
 
+def test_a_slurmctld_that_has_just_come_back_is_late() -> None:
+    """It takes a job for running until its node has told of the end, up to a minute later."""
+    running = Answer(True, "RUNNING", nodes="c1")
+    for end in (own("COMPLETED", age=60), own("FAILED", age=60), own("TIMEOUT", goes_on=False, chained=True, age=60)):
+        assert judge(running, end).state == (end.exit or {})["state"]
+    assert judge(running, own("CANCELLED", stopped=True, age=60)).state == "CANCELLED"
+    assert judge(running, own("COMPLETED", age=1)).state == "RUNNING"  # the batch script is about to end
+    assert judge(running, own("FAILED", chained=True, age=60)).state == "RUNNING"  # `finish` decides, Slurm is slow
+    assert judge(running, own("FAILED", goes_on=True, age=60)).state == "RUNNING"
+    assert judge(running, own("CANCELLED", age=60)).state == "RUNNING"  # being preempted
+    assert judge(STALE, own("FAILED", chained=True)).state == "UNKNOWN"
+
+
 CHAIN = f"squeue 1 {DOWN}\nsacct 0 {{}}|0:0|c1||a.1\nnext\nsqueue 1 {DOWN}\nsacct 0 PENDING|0:0|||a.1\nown exit.json \n"
 
 
@@ -443,7 +457,13 @@ def test_files_that_a_person_makes_or_takes_away(fakes: Path, tmp_path: Path) ->
     (job / "stop").touch()
     (run / "stop").unlink()
     (job / "chain").write_text("4 5 0\n")  # `resume` has submitted 5
-    assert state_.read_own(_ask(fakes, job)) == Own(stopped=True, resumed=True, slurm_id="4")
+    (job / "agent.json").write_text(json.dumps({"chain": {"jobs": None}}, indent=1))
+    assert state_.read_own(_ask(fakes, job)) == Own(stopped=True, resumed=True, slurm_id="4", chained=True)
+    (job / "exit.json").write_text("{}")
+    os.utime(job / "exit.json", (1e9, 1e9))
+    for begun, old in (("2001-01-01T00:00:00", True), ("2020-01-01T00:00:00", False)):  # the file is of September 2001
+        _fake(fakes, "squeue", f"echo 'RUNNING|None|{begun}|c1|{job}|a.1'")
+        assert (state_.read_own(_ask(fakes, job)).age > 1e8) == old
 
 
 @pytest.mark.parametrize("text", ["", "own exit \nown nodes/0 \n", "own exit [1]\nown nodes/0 {", "own exit {}"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from automodel_launch.errors import JobError
+from automodel_launch.errors import JobError, RecordError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record, Status
 from tests.workbench import refused
@@ -41,6 +42,75 @@ def test_an_end_is_remembered_and_final_an_hour_later(tmp_path: Path, monkeypatc
         monkeypatch.setattr("time.time", lambda now=now: now)
         found = records.find(tmp_path, "a.1")
         assert (found.last_end, found.final) == (end, final)
+
+
+def test_a_snapshot_that_is_old_changes_nothing(tmp_path: Path) -> None:
+    """Read with Slurm id 100; resumed elsewhere as 200; only then the end of 100 is written down."""
+    old = replace(RECORD, handle={"slurm_id": "100"})
+    resumed = replace(RECORD, handle={"slurm_id": "200"})
+    records.save(tmp_path, old)
+    records.save(tmp_path, resumed)
+    records.remember(tmp_path, old, Status("TIMEOUT", code=1))
+    assert records.all_records(tmp_path) == [resumed]
+    records.remember(tmp_path, resumed, Status("COMPLETED", code=0))
+    found = records.find(tmp_path, "a.1")
+    assert (found.handle, found.last_end) == (resumed.handle, Status("COMPLETED", code=0))
+
+
+def test_nor_while_it_is_being_resumed(tmp_path: Path) -> None:
+    old = replace(RECORD, handle={"slurm_id": "100"})
+    records.save(tmp_path, replace(old, launcher={"pid": 1}))
+    records.remember(tmp_path, old, Status("TIMEOUT", code=1))
+    assert records.find(tmp_path, "a.1").last_end is None
+
+
+def _count(folder: Path, times: int) -> None:
+    for _ in range(times):
+        records.change(folder, RECORD, lambda now: replace(now, handle={"n": now.handle.get("n", 0) + 1}))
+
+
+def test_no_change_is_lost_to_another_process(tmp_path: Path) -> None:
+    records.save(tmp_path, RECORD)
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_count, args=(tmp_path, 25)) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert records.find(tmp_path, "a.1").handle == {"n": 100}
+
+
+def test_a_record_that_cannot_be_written_is_one_line_and_no_rubbish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.save(tmp_path, RECORD)
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    refused(RecordError, lambda: records.save(tmp_path, replace(RECORD, handle={"x": 1})), "a.1.json", "No space left")
+    assert list(tmp_path.glob("*.tmp")) == []
+    assert records.all_records(tmp_path) == [RECORD]
+    records.remember(tmp_path, RECORD, Status("COMPLETED"))  # what is known is said, though it cannot be kept
+
+
+def test_an_empty_word_names_no_job(tmp_path: Path) -> None:
+    _save(tmp_path, "a.1")
+    refused(JobError, lambda: records.find(tmp_path, ""), "no job ''")
+
+
+def test_equal_slurm_ids_of_two_clusters_are_told_apart(tmp_path: Path) -> None:
+    for job, profile in (("a.1", "one"), ("b.1", "two")):
+        records.save(tmp_path, replace(RECORD, job_id=job, profile=profile, handle={"slurm_id": "17"}))
+    text = refused(JobError, lambda: records.find(tmp_path, "17"), "the Slurm id of 2 jobs", "a.1 (profile one)")
+    assert "b.1 (profile two)" in text and "its own id" in text and "beginning" not in text
+
+
+def test_files_that_are_no_records_are_named(tmp_path: Path) -> None:
+    _save(tmp_path, "a.1")
+    (tmp_path / "b.1.json").write_text('{"job_id": 5}')
+    assert records.unreadable(tmp_path) == [tmp_path / "b.1.json"]
 
 
 def test_without_any_job(tmp_path: Path) -> None:

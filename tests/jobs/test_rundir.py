@@ -32,7 +32,10 @@ def test_what_differs_from_what_the_run_was_begun_with(
 ) -> None:
     run = str(tmp_path / "run")
     assert rundir.differences(run, now) == [], "a run that is not there yet"
+    rundir.begin(run, now)  # its job was refused: it has trained nothing
+    assert rundir.differences(run, BEGUN) == []
     rundir.begin(run, BEGUN, world_size=2)
+    Path(run, "history.jsonl").write_text("")  # its first job has begun
     assert rundir.differences(run, now) == different
     rundir.begin(run, now)  # its later jobs change nothing of it
     assert rundir.differences(run, now) == different

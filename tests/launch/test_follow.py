@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import signal
 from collections.abc import Iterator
@@ -121,6 +122,7 @@ class FakeExecutor:
     states: Iterator[Status]
     interrupt_stops: bool = True
     poll_s: float = 0.2
+    needed: tuple[str, ...] = ()
     cancelled: list[bool] = field(default_factory=list)
     now: Status = field(default_factory=lambda: Status("RUNNING"))
 
@@ -212,7 +214,7 @@ def test_words_of_a_state_that_is_no_failure_are_no_error() -> None:
 def test_a_signal_stops_a_job_of_this_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     fake = FakeExecutor(_states("RUNNING"))
     before = signal.getsignal(number)
-    _, code, _, err = _follow(tmp_path, monkeypatch, fake, lambda _: signal.raise_signal(number))
+    _, code, _, err = _follow(tmp_path, monkeypatch, fake, lambda _: signal.raise_signal(number), own=True)
     assert (fake.cancelled, code) == ([False], 128 + number)
     assert "stopping" in err
     assert signal.getsignal(number) == before
@@ -228,6 +230,71 @@ def test_a_signal_detaches_from_a_job_elsewhere(tmp_path: Path, monkeypatch: pyt
     _, code, _, err = _follow(tmp_path, monkeypatch, fake, _once(signal.SIGINT))
     assert (fake.cancelled, code) == ([], 130)
     assert "detached; a.1 goes on" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_looking_at_a_job_of_this_machine_never_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A job from --batch, or one of another terminal."""
+    fake = FakeExecutor(_states("RUNNING"))
+    _, code, _, err = _follow(tmp_path, monkeypatch, fake, _once(number))
+    assert (fake.cancelled, code) == ([], 128 + number)
+    assert "detached; a.1 goes on" in err
+
+
+@pytest.mark.parametrize(("number", "options"), [(signal.SIGHUP, {}), (signal.SIGINT, {"only_looks": True})])
+def test_neither_a_closed_terminal_nor_who_reads_logs_cancels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, options: dict[str, bool]
+) -> None:
+    """A hang-up comes twice: from the kernel and from the shell."""
+    fake = FakeExecutor(_states("RUNNING"), interrupt_stops=False)
+    _, code, _, _ = _follow(tmp_path, monkeypatch, fake, lambda _: signal.raise_signal(number), **options)
+    assert (fake.cancelled, code) == ([], 128 + number)
+
+
+def test_a_closed_terminal_lets_a_job_of_its_own_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeExecutor(_states("RUNNING"))
+    saving = iter([Status("RUNNING"), Status("RUNNING"), Status("CANCELLED", code=143)])
+
+    def cancel(record: Record, now: bool = False) -> None:
+        fake.cancelled.append(now)
+        fake.states = saving
+
+    monkeypatch.setattr(fake, "cancel", cancel)
+    _follow(tmp_path, monkeypatch, fake, lambda _: signal.raise_signal(signal.SIGHUP), own=True)
+    assert fake.cancelled == [False]
+
+
+class _Gone(io.StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("stream", ["out", "err"])
+def test_a_terminal_that_is_gone_is_a_hang_up_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    fake = FakeExecutor(_states("RUNNING", "PENDING"))
+    monkeypatch.setattr(executors, "get", lambda _: fake)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "rank-0.log").write_text("one\n")
+    streams: dict[str, Any] = {"out": io.StringIO(), "err": io.StringIO(), stream: _Gone()}
+    follower = Follower(replace(RECORD, job_dir=str(tmp_path)), ranks=[0], sleep=lambda _: None, **streams)
+    assert follower.run()[1] == 128 + signal.SIGHUP
+    assert fake.cancelled == []
+
+
+def test_what_nohup_ignores_stays_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        fake = FakeExecutor(_states("RUNNING", "RUNNING", "COMPLETED"))
+        _, code, _, _ = _follow(tmp_path, monkeypatch, fake, lambda _: signal.raise_signal(signal.SIGHUP), own=True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (fake.cancelled, code) == ([], 0)
 
 
 def test_a_second_signal_cancels_a_job_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

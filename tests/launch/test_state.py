@@ -12,13 +12,13 @@ import pytest
 
 from automodel_launch import executors
 from automodel_launch.errors import ClusterError
-from automodel_launch.jobs import records
+from automodel_launch.jobs import launcher, records
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import state
 from automodel_launch.launch.submit import submit
 from tests.workbench import Bench, make_bench
 
-DEAD = {"host": records.launcher()["host"], "pid": 2**22 + 1, "start": 1}
+DEAD = {**launcher.this(), "pid": 2**22 + 1, "start": 1}
 
 
 class _Submits:

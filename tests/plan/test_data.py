@@ -55,9 +55,10 @@ def planned(bench: Bench, base: Path, *texts: str, **options: Any) -> Plan:
 
 
 def begun(plan: Plan) -> Plan:
-    """The run's directory as submit leaves it."""
+    """The run's directory as submit leaves it, and a job of it that has begun."""
     data = {key: plan.data.get(key) for key in ("digest", "rows")}
     rundir.begin(plan.run_dir, plan.trained, data={**data, "job_id": plan.job_id})
+    Path(plan.run_dir, "history.jsonl").touch()
     return plan
 
 

@@ -37,7 +37,7 @@ asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 
 def meet():
-    port = int(os.environ.get("MASTER_PORT", "0"))
+    port = int(os.environ.get("MASTER_PORT", "0")) + ("TORCHELASTIC_RUN_ID" in os.environ)  # torchrun has the first
     if size == 1:
         return []
     if rank == 0:
@@ -103,6 +103,9 @@ last, weights, speed = load()
 for step in range(last + 1, config["steps"]):
     if step == config["fail_at"] and rank == size - 1:
         raise ValueError(f"no more data at {time.time()}")
+    if step == config["tell_at"] and rank == size - 1 and not os.path.exists(config["flag"]):
+        open(config["flag"], "w").close()
+        raise PermissionError(f"401 for token {os.environ['CHAOS_TOKEN']}")
     inputs = [((step * size + rank) * k * 0.37) % 2 - 1 for k in (1, 2, 3, 5)]
     wrong = sum(w * x for w, x in zip(weights, inputs)) - sum(inputs) * 0.7
     loss, stop, *gradient = total([wrong * wrong / size, float(bool(asked)), *(wrong * x / size for x in inputs)])
@@ -130,6 +133,7 @@ CONFIG: dict[str, Any] = {
     "save_s": 0.0,
     "fail_at": -1,
     "full_at": -1,
+    "tell_at": -1,
     "flag": "${run.dir}/flag",
     "checkpoint": {"checkpoint_dir": "${run.dir}/checkpoints"},
 }

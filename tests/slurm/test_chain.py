@@ -156,7 +156,7 @@ def without_python(cluster: Cluster, node: int) -> Iterator[None]:
     try:
         yield
     finally:
-        there("umount")
+        there("umount --lazy")  # a process of the job may have it open still
 
 
 @pytest.fixture

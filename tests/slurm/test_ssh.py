@@ -181,7 +181,8 @@ def test_two_clusters_at_once(laptop: Checkout, login_node: SshServer, cluster: 
         )
         with (laptop.root / "env.toml").open("a") as file:
             file.write('\n[elsewhere]\nextends = "one"\nhost = "other"\n')
-        begun = [laptop.json("stub-one", "--batch", name, "steps=600", "pause=0.1") for name in ("one", "elsewhere")]
+        work = ("steps=600", "pause=0.1")  # two runs: they have one job root, and a run has one job at a time
+        begun = [laptop.json("stub-one", "--batch", name, f"value={name}", *work) for name in ("one", "elsewhere")]
         ids = [int(record["handle"]["slurm_id"]) for record in begun]
         for where, slurm_id in zip((cluster, cluster_dbd), ids, strict=True):
             where.wait_for(slurm_id, "RUNNING")

@@ -47,7 +47,9 @@ def test_without_slurmctld_the_record_and_the_stop_file_count(accounted: Checkou
     assert [row["state"] for row in accounted.json("jobs")] == ["COMPLETED", "CANCELLED"]
     assert accounted.run("attach", stopped["job_id"]).returncode == 143
     cluster_dbd.start_ctld()
-    assert [row["state"] for row in accounted.json("jobs")] == ["COMPLETED", "CANCELLED"]  # whatever is queued still
+    assert [row["state"] for row in accounted.json("jobs")] == ["COMPLETED", "CANCELLED"]  # whatever Slurm has missed
+    for job in (ends.slurm_id, stopped["handle"]["slurm_id"]):
+        cluster_dbd.wait_for(int(job), timeout=120)
 
 
 def test_what_an_operator_does_to_a_job(site: Checkout, cluster: Cluster) -> None:

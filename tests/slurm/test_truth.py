@@ -247,7 +247,7 @@ def test_what_slurm_has_forgotten_the_job_still_tells(site: Checkout, cluster: C
 def test_completing_is_no_reason_to_wait_for_a_finished_job(site: Checkout, cluster: Cluster) -> None:
     record = site.json("stub-one", "--batch", "one")
     cluster.wait_for(int(record["handle"]["slurm_id"]))
-    fake(site, "squeue", f"echo 'COMPLETING|None|N/A|c1|{record['job_id']}'")
+    fake(site, "squeue", f"echo 'COMPLETING|None|N/A|c1||{record['job_id']}'")
     assert site.run("attach", "last").returncode == 0  # and does not wait for ever
 
 
@@ -345,7 +345,7 @@ def test_a_lost_question_is_an_error(site: Checkout, cluster: Cluster) -> None:
 
 def test_several_launchers_at_once(site: Checkout, cluster: Cluster) -> None:
     with ThreadPoolExecutor(3) as pool:
-        done = list(pool.map(lambda _: site.run("stub-one", "--batch", "one", "--json"), range(3)))
+        done = list(pool.map(lambda n: site.run("stub-one", "--batch", "one", f"value={n}", "--json"), range(3)))
     ids = {json.loads(one.stdout)["job_id"] for one in done}
     assert len(ids) == 3
     assert {row["job_id"] for row in site.json("jobs")} == ids
@@ -356,15 +356,15 @@ import sys
 sys.path.insert(0, {root!r})
 from automodel_launch import workspace
 from automodel_launch.config import configs, overrides
-from automodel_launch.launch.submit import submit
 from automodel_launch.launch import planning
+from automodel_launch.launch.submit import submit
 from automodel_launch.plan import recipes
 from automodel_launch.profile import profiles
 here = workspace.find(None)
 recipe = recipes.find(here, "stub-one", also=[])
 env_file = profiles.load(here.env_file, "one")
 for value in range({count}):
-    layered = configs.load(recipe, None, [overrides.parse(f"value={{value % 20}}"), overrides.parse("pause=60")], [])
+    layered = configs.load(recipe, None, [overrides.parse(f"value={{value}}"), overrides.parse("pause=60")], [])
     plan = planning.make(here, env_file, "one", recipe, layered, mode="batch", name=None, fresh=False)
     print(submit(plan, here)[1].handle["slurm_id"])
 """

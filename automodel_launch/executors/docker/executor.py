@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
-from automodel_launch.errors import ClusterError, JobError, ProfileError
-from automodel_launch.executors import agent
+from automodel_launch.errors import ClusterError, JobError, ProfileError, StillSubmitting
+from automodel_launch.executors import agent, underway
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.docker import engine, script
 from automodel_launch.jobs.jobdir import JobDir, from_record
@@ -43,6 +43,8 @@ class Docker:
     many_nodes = False
     interrupt_stops = True
     poll_s = 0.5
+    needed = ("container",)
+    way = ()
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """runs/ in the checkout, unless `remote_job_dir` says otherwise."""
@@ -108,8 +110,12 @@ class Docker:
 
     def find(self, record: Record) -> dict[str, Any] | None:
         """It was started if its container is there, or its agent has reported."""
-        started = JobDir(record.job_dir).node(0) is not None or engine.state(record.handle) is not None
-        return record.handle if started else None
+        busy = underway.here(record.job_dir)
+        if JobDir(record.job_dir).node(0) is not None or engine.state(record.handle) is not None:
+            return record.handle
+        if busy:
+            raise StillSubmitting(f"{record.job_id}: its launcher has ended; `docker run` is still at it.")
+        return None
 
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Run the script that lies in the job's directory, and wait until its agent has reported.
@@ -120,7 +126,7 @@ class Docker:
         image = script.image(plan)
         handle = self.address(plan, environ)
         engine.pull(handle, image)
-        done = engine.run(handle, plan.submit, timeout=START_S)
+        done = engine.run(handle, underway.holding(plan.job_dir) + plan.submit, timeout=START_S)
         if done.code:
             raise ClusterError(f"Docker did not start {plan.job_id}: {engine.brief(done)}", engine.advice(done.err))
         end = time.monotonic() + AGENT_S
@@ -174,6 +180,10 @@ class Docker:
         if engine.state(record.handle) is not None:
             engine.run(record.handle, f"docker rm --force {shlex.quote(record.handle['container'])}")
         return None
+
+    def again(self, record: Record) -> dict[str, Any]:
+        """Not here; see `resume`."""
+        return self.resume(record)
 
     def resume(self, record: Record) -> dict[str, Any]:
         """Not here.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from automodel_launch import contract
 from automodel_launch.errors import ProfileError
-from automodel_launch.executors import agent_python
+from automodel_launch.executors import agent_python, standing
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.containers import mounts as mount_keys
 from automodel_launch.executors.sbatch_validation import NEMO_RUN
@@ -37,6 +37,7 @@ def text(plan: Plan) -> str:
     return f"""#!/usr/bin/env bash
 # job {plan.job_id}: starts its container, which Docker removes at its end
 set -euo pipefail
+{standing.guard(plan.job_dir)}\
 # files belong to this user; with a rootless engine that is who root inside is
 user=$(id -u):$(id -g)
 if [[ $(docker info --format '{{{{.SecurityOptions}}}}') == *rootless* ]]; then user=0:0; fi

@@ -21,7 +21,7 @@ from automodel_launch.errors import ClusterError, ProfileError
 from automodel_launch.executors import agent, nemo, sbatch_validation
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
-from automodel_launch.executors.slurm import advice, cancelling, chains, script, state, submission
+from automodel_launch.executors.slurm import cancelling, chains, script, state, submission
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.remote import slurm_query
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from automodel_launch.workspace import Workspace
 
 PORTS = range(20000, 30000)  # below Linux's ephemeral ports, above most services
+_AFTER = "after"  # in a handle while the job is being resumed
 _SECRETS_LEFT = "secrets-left"
 
 
@@ -45,6 +46,8 @@ class Slurm:
     many_nodes = True
     interrupt_stops = False
     poll_s = 2.0
+    needed = ("slurm_id",)
+    way = ("tunnel", "host", "user", "identity", "slurm_conf")
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """`remote_job_dir`; from a login node runs/ in the checkout where none is given.
@@ -138,8 +141,9 @@ class Slurm:
 
     def find(self, record: Record) -> dict[str, Any] | None:
         """By the comment in Slurm's queue, else by what the job has written into its run's history."""
-        slurm_id = submission.find(_shell(record.handle), record.job_id, record.job_dir)
-        return None if slurm_id is None else {**record.handle, "slurm_id": slurm_id}
+        after = record.handle.get(_AFTER)
+        slurm_id = submission.find(_shell(record.handle), record.job_id, record.job_dir, after)
+        return None if slurm_id is None else _handle(record, slurm_id)
 
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Submit the script that lies in the job's directory, through NeMo-Run.
@@ -190,19 +194,26 @@ class Slurm:
         """
         return cancelling.cancel(_shell(record.handle), record, now)
 
+    def again(self, record: Record) -> dict[str, Any]:
+        """With the last Slurm id that it had: Slurm counts upwards."""
+        known = submission.ids(_shell(record.handle), record.job_id, record.job_dir)
+        last = max(known, default=0)
+        rest = {key: value for key, value in record.handle.items() if key != "slurm_id"}
+        return {**rest, _AFTER: max(last, int(record.handle.get("slurm_id") or 0))}
+
     def resume(self, record: Record) -> dict[str, Any]:
         """Submit the job's script again, as the next one of its chain.
 
         Raises:
             ClusterError: sbatch refused.
         """
-        shell, job_dir = _shell(record.handle), shlex.quote(record.job_dir)
-        done = shell.run(f"unset ${{!SBATCH_@}}; cd {job_dir} && {submission.AGAIN}", timeout=submission.SBATCH_S)
-        slurm_id = done.out.strip()
-        if done.code or not slurm_id.isdigit():
-            said = " ".join(done.err.split())
-            raise ClusterError(f"{shell.place}: sbatch refused {record.job_id}: {said}", advice.fix(said))
-        return {**record.handle, "slurm_id": slurm_id}
+        return _handle(
+            record, submission.again(_shell(record.handle), record.job_id, record.job_dir, record.handle[_AFTER])
+        )
+
+
+def _handle(record: Record, slurm_id: str) -> dict[str, Any]:
+    return {**{key: value for key, value in record.handle.items() if key != _AFTER}, "slurm_id": slurm_id}
 
 
 def _shell(values: dict[str, Any]) -> Shell:
@@ -212,7 +223,9 @@ def _shell(values: dict[str, Any]) -> Shell:
         raise ProfileError('host is missing: tunnel = "ssh" needs it.', "an address, or an alias of ~/.ssh/config")
     for key in ("host", "user"):
         value = values.get(key) or ""
-        if value.startswith("-") or not value.isprintable() or " " in value:  # ssh would take it for an option
+        if (
+            not isinstance(value, str) or value.startswith("-") or not value.isprintable() or " " in value
+        ):  # ssh would take it for an option
             raise ProfileError(f"{key} = {value!r} is no name that ssh could use.")
     return SshShell(values["host"], values.get("user"), values.get("identity"))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
 from automodel_launch.errors import ClusterError
-from automodel_launch.executors import agent_python, nemo, sbatch_validation
+from automodel_launch.executors import agent_python, nemo, sbatch_validation, standing
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.slurm import chains
 
@@ -122,6 +122,7 @@ def _finish(plan: Plan) -> str:
     """
     program = f"{agent_python.SHELL} {plan.job_dir}/{contract.NODE_AGENT_SH}"
     return (
+        f"{standing.guard(plan.job_dir)}"
         f"trap 'code=$?; {program} finish {plan.job_dir} --code $code; exit $?' EXIT\n"
         f'eval "$({program} begin {plan.job_dir})"'
     )

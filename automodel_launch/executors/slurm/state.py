@@ -19,6 +19,7 @@ _OOM = re.compile(r"oom[-_ ]kill|tasks? [\d,-]+: Out Of Memory", re.I)
 _DUE_TO = re.compile(r"DUE TO (TIME LIMIT|PREEMPTION|NODE FAILURE)")
 _CAUSES = {"TIME LIMIT": "TIMEOUT", "PREEMPTION": "PREEMPTED", "NODE FAILURE": "NODE_FAIL"}
 LOG_TAIL = 4096
+LATE_S = 20  # after a job's own end Slurm's RUNNING is late: slurmctld was away, or an epilog takes its time
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,24 @@ class Own:
     gone: bool = False  # there is no such directory
     resumed: bool = False  # the job that waits was submitted by a person, not by the attempt before it
     slurm_id: str = ""  # of the job that is spoken of
+    chained: bool = False  # there may be further attempts: exit.json says whether, once that is decided
+    age: int = 0  # seconds since exit.json was written, if that was after the job that is spoken of had begun
 
     @property
     def over(self) -> bool:
         """The last attempt has ended, and there shall be no other unless a person resumes the job."""
         return bool(self.exit and (self.exit.get("goes_on") is False or self.exit["state"] == contract.COMPLETED))
+
+    @property
+    def final(self) -> bool:
+        """The same, and also of a job with one attempt, if it has ended by itself or by a stop file.
+
+        One that a signal has ended may have been preempted, and be queued again.
+        """
+        record = self.exit or {}
+        decided = "goes_on" in record or not self.chained
+        itself = record.get("state") == contract.FAILED or self.stopped or bool(self.paused)
+        return self.over or (bool(record.get("complete")) and decided and itself and not self.goes_on)
 
     @property
     def goes_on(self) -> bool:
@@ -56,6 +70,11 @@ ls {job} >/dev/null 2>&1 # a network file system otherwise remembers for a minut
 [ ! -e {run}/{contract.STOP} ] || echo own paused {run}/{contract.STOP}
 [ "$next" = - ] || [ "$(cat {job}/{contract.RESUME} 2>/dev/null)" != "$next" ] && [ "$next" != "$submitted" ] ||
   echo own resumed yes
+! grep -qE '"chain": \\{{' {job}/{contract.AGENT} 2>/dev/null || echo own chained yes
+if written=$(stat -c %Y {job}/{contract.EXIT} 2>/dev/null); then
+  IFS='|' read -r _ _ begun _ <<< "$out" # of squeue; a job that has begun since then is another attempt
+  [ "$(date -d "$begun" +%s 2>/dev/null || echo 0)" -gt "$written" ] || echo "own age $(($(date +%s) - written))"
+fi
 echo "own slurm_id $id"
 for name in {contract.EXIT} {contract.node_file(0)}; do
   printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name" 2>/dev/null; echo
@@ -95,6 +114,8 @@ def read_own(text: str) -> Own:
         paused=found.get("paused", ""),
         gone="gone" in found,
         resumed="resumed" in found,
+        chained="chained" in found,
+        age=int(age) if (age := found.get("age", "")).isdigit() else 0,
         slurm_id=found.get("slurm_id", ""),
     )
 
@@ -119,6 +140,8 @@ def judge(answer: Answer, own: Own) -> Status:
         return _waiting(answer, own, step)
     if answer.state in contract.SLURM_ACTIVE and answer.stale and own.exit and own.exit.get("complete"):
         return _without_slurm(Answer(False), own, told)
+    if answer.state in contract.SLURM_ACTIVE and own.final and own.age > LATE_S and not own.resumed:
+        return _without_slurm(Answer(True), own, told)
     if answer.state in contract.SLURM_ACTIVE and not (answer.state == "COMPLETING" and _completed(own)):
         return _active(answer, own, step)
     if _is_stuck(answer, own):
@@ -209,8 +232,7 @@ def _without_slurm(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
         said = lost if answer.asked else "Slurm does not answer"
         return Status("UNKNOWN", error=said, step=told["step"], forgotten=answer.asked)
     state = record["state"]
-    ended = bool(record.get("complete")) and (state == "FAILED" or own.stopped or bool(own.paused))
-    if not answer.asked and not (own.over or (ended and not own.goes_on)):
+    if not answer.asked and not own.final:
         next_one = " of its last attempt; whether the next one has begun is not known" if own.goes_on else ""
         said = f"Slurm does not answer; the job's record says {state}{next_one}"
         return Status("UNKNOWN", error=said, step=told["step"])

@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 from automodel_launch import contract
-from automodel_launch.errors import ClusterError, SubmissionUnknown
+from automodel_launch.errors import ClusterError, StillSubmitting, SubmissionUnknown
+from automodel_launch.executors import underway
 from automodel_launch.executors.slurm import advice
-from automodel_launch.remote.shell import Shell
+from automodel_launch.remote.shell import Done, Shell
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -22,10 +23,11 @@ LOOKUPS, LOOKUP_S = 20, 2.0  # of a submission whose answer was lost
 AGAIN = f"""{{ grep -qE '^#SBATCH --(no-)?requeue' {contract.SCRIPT} && how= ||
   {{ grep -q '"chain": {{' {contract.AGENT} && how=--no-requeue || how=--requeue; }}; }} &&
 new=$(sbatch $how --hold --parsable ./{contract.SCRIPT}) && new=${{new%%;*}} && {{
-  if read -r now _ number _ < {contract.CHAIN}; then
+  if read -r now _ number _ 2>/dev/null < {contract.CHAIN}; then
     echo "$now $new $number" > chain.new && mv chain.new {contract.CHAIN}
-  fi
-  echo "$new" > resume.new && mv resume.new {contract.RESUME} && scontrol release "$new" && echo "$new"
+  fi &&
+    echo "$new" > resume.new && mv resume.new {contract.RESUME} && scontrol release "$new" &&
+    echo "$new" || {{ scancel "$new"; exit 1; }}
 }}
 """
 # sbatch could not hand the script over at all: nothing was submitted, however long it has tried.
@@ -35,10 +37,25 @@ _LOST_ANSWER = ("Socket timed out", "Unable to contact slurm controller", "Zero 
 
 def sbatch(shell: Shell, plan: Plan) -> str:
     """The Slurm id of the submitted script. A lost answer is looked up by the comment before anything is repeated."""
+    return _submit(shell, plan.submit, plan.job_id, plan.job_dir, plan=plan)
+
+
+def again(shell: Shell, job_id: str, job_dir: str, after: int) -> str:
+    """The same for a job whose script is submitted once more, after the Slurm job `after`."""
+    command = f"unset ${{!SBATCH_@}}; cd {shlex.quote(job_dir)} && {AGAIN}"
+    return _submit(shell, command, job_id, job_dir, after)
+
+
+def _submit(
+    shell: Shell, command: str, job_id: str, job_dir: str, after: int | None = None, plan: Plan | None = None
+) -> str:
+    def submitted(said: str) -> str:
+        return _submitted(shell, job_id, job_dir, after, said)
+
     try:
-        done = shell.run(plan.submit, timeout=SBATCH_S)
+        done = shell.run(underway.holding(job_dir) + command, timeout=SBATCH_S)
     except ClusterError as error:  # the connection broke, or sbatch hung: it may have submitted
-        return _submitted(shell, plan, error.message)
+        return submitted(error.message)
     slurm_id = done.out.strip().partition(";")[0]
     if done.code == 0 and slurm_id.isdigit():
         return slurm_id
@@ -47,26 +64,53 @@ def sbatch(shell: Shell, plan: Plan) -> str:
         fix = "nothing was submitted; launch it again when `scontrol ping` says that slurmctld is up"
         raise ClusterError(f"{shell.place}: slurmctld cannot be reached: {said}", fix)
     if done.code == 0 or any(words in said for words in _LOST_ANSWER):
-        return _submitted(shell, plan, said)
-    raise ClusterError(f"{shell.place}: sbatch refused {plan.job_id}: {said}", advice.fix(said, plan))
+        return submitted(said)
+    raise ClusterError(f"{shell.place}: sbatch refused {job_id}: {said}", advice.fix(said, plan))
 
 
-def find(shell: Shell, job_id: str, job_dir: str) -> str | None:
+def find(shell: Shell, job_id: str, job_dir: str, after: int | None = None) -> str | None:
     """The Slurm id of the job with our comment, also where it has ended; None where there is none.
 
-    slurmctld forgets a job some minutes after its end, and sacct keeps comments on few clusters: a job that has begun
-    has left its id beside its directory.
+    `after`: only one that was submitted after that Slurm job, which the job had before.
 
     Raises:
+        StillSubmitting: there is none, and sbatch is still at it.
         ClusterError: Slurm does not answer, and the job has left nothing.
     """
-    done = shell.run(_FIND.format(name=shlex.quote(job_id), comment=shlex.quote(job_dir), chain=contract.CHAIN))
-    found = [line for line in done.out.split() if line.isdigit()]
+    done = _look(shell, job_id, job_dir)
+    found = _ids(done.out)
+    if after is not None:
+        found = sorted(number for number in found if number > after)
     if found:
-        return found[0]
+        return str(found[0])
+    if underway.MARK in done.out.split():
+        raise StillSubmitting(f"{shell.place}: sbatch of {job_id} is still at it.", "ask again in a moment")
     if done.code:
         raise ClusterError(f"{shell.place}: Slurm does not answer: {' '.join(done.err.split())}")
     return None
+
+
+def ids(shell: Shell, job_id: str, job_dir: str) -> list[int]:
+    """Every Slurm id that the job is known to have had.
+
+    Raises:
+        ClusterError: Slurm does not answer.
+    """
+    done = _look(shell, job_id, job_dir)
+    if done.code:
+        raise ClusterError(f"{shell.place}: Slurm does not answer: {' '.join(done.err.split())}")
+    return _ids(done.out)
+
+
+def _look(shell: Shell, job_id: str, job_dir: str) -> Done:
+    """slurmctld forgets a job some minutes after its end, and sacct keeps comments on few clusters: a job that has
+    begun has left its id beside its directory."""
+    look = _FIND.format(name=shlex.quote(job_id), comment=shlex.quote(job_dir), chain=contract.CHAIN)
+    return shell.run(underway.asking(job_dir) + look)  # in this order: sbatch ends after Slurm has the job
+
+
+def _ids(out: str) -> list[int]:
+    return [int(word) for word in out.split() if word.isdigit()]
 
 
 _FIND = """\
@@ -74,18 +118,18 @@ listed=$(timeout 30 squeue -h -t all --name={name} -o '%i|%k'); code=$?
 printf '%s\\n' "$listed" | while IFS= read -r line; do
   [ "${{line#*|}}" != {comment} ] || echo "${{line%%|*}}"
 done
-read -r first _ 2>/dev/null < {comment}/{chain} && echo "$first"
+read -r first second _ 2>/dev/null < {comment}/{chain} && echo "$first" "$second"
 ls {comment}/logs 2>/dev/null | sed -n 's/^sbatch_.*_\\([0-9][0-9]*\\)[.]out$/\\1/p'
 exit $code
 """
 
 
-def _submitted(shell: Shell, plan: Plan, said: str) -> str:
+def _submitted(shell: Shell, job_id: str, job_dir: str, after: int | None, said: str) -> str:
     """Look for the job a while: Slurm may take it in after it has told us of a time-out."""
     absent = 0
     for _ in range(LOOKUPS):
         try:
-            found = find(shell, plan.job_id, plan.job_dir)
+            found = find(shell, job_id, job_dir, after)
         except ClusterError:
             absent = 0
         else:
@@ -93,9 +137,9 @@ def _submitted(shell: Shell, plan: Plan, said: str) -> str:
                 return found
             absent += 1
         if absent >= 3:
-            raise ClusterError(f"{shell.place}: sbatch did not submit {plan.job_id}: {said}", "launch it again")
+            raise ClusterError(f"{shell.place}: sbatch did not submit {job_id}: {said}", "launch it again")
         time.sleep(LOOKUP_S)
     raise SubmissionUnknown(
-        f"{shell.place}: whether {plan.job_id} was submitted is not known, and Slurm does not answer: {said}",
-        f"python launch.py status {plan.job_id} asks again, before it is launched again",
+        f"{shell.place}: whether {job_id} was submitted is not known, and Slurm does not answer: {said}",
+        f"python launch.py status {job_id} asks again, before it is launched again",
     )

@@ -1,0 +1,107 @@
+"""A further attempt at a job that is over: same script, same code, from the run's last checkpoint.
+
+As a submission it is never lost: the record says that the job is being resumed, and keeps what was, before anything is
+started; whoever looks at it later completes it (launch/state.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from automodel_launch import contract, executors
+from automodel_launch.errors import JobError, LaunchError, RecordError, SubmissionUnknown
+from automodel_launch.jobs import launcher, records, rundir
+from automodel_launch.jobs.jobdir import parse
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch import claim, state
+from automodel_launch.launch.interrupts import Interrupts
+from automodel_launch.plan import secrets
+from automodel_launch.remote.filesystem import FileSystem
+
+
+def finished(record: Record, before: Status, place: FileSystem) -> bool:
+    """The run has reached its end, so that there is nothing to resume."""
+    end = rundir.finished(record.run_dir, place)
+    return before.state == contract.COMPLETED or bool(end and (end.get("step") or 0) >= (record.max_steps or 0))
+
+
+def resume(
+    folder: Path,
+    record: Record,
+    environ: Mapping[str, str],
+    interrupts: Interrupts | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Record:
+    """Start a job that is over once more; signals are held meanwhile, as by `submit`.
+
+    Raises:
+        PlanRefused: another job of the run is in the queue, or runs.
+        JobError: it needs a secret that `environ` has not, or somebody else resumes it.
+        RecordError: its record cannot be written; nothing was started.
+        ClusterError: its place cannot be reached, or refuses it.
+    """
+    held = interrupts or Interrupts()
+    with held.caught():
+        started = _resume(folder, record, environ, say)
+    if interrupts is None:
+        held.deliver()
+    return started
+
+
+def _resume(folder: Path, former: Record, environ: Mapping[str, str], say: Callable[[str], None]) -> Record:
+    executor = executors.get(former.executor)
+    place = executor.place_of(former)
+    needed = _secrets(former, place, environ)
+    kept = {"handle": former.handle, "end": former.end}
+    record = replace(former, handle=executor.again(former), launcher=launcher.this(), before=kept, end=None)
+    with claim.held(record, place) as submitted:
+        records.change(folder, former, lambda now: _unless_resumed(now, former, record))
+        try:
+            if needed is not None:
+                secrets.write(place, *needed)
+            for stop in (record.job_dir, record.run_dir):
+                place.remove(f"{stop}/{contract.STOP}")
+            handle = executor.resume(record)
+        except (LaunchError, OSError) as error:
+            _put_back(folder, record, place, error)
+            raise
+        submitted(handle)
+    started = state.started(record, handle)
+    try:
+        records.save(folder, started)
+    except RecordError as error:
+        say(f"warning: {record.job_id} was submitted, and will be looked up: {error.message}")
+    return started
+
+
+def _unless_resumed(now: Record, former: Record, record: Record) -> Record:
+    if not records.is_same_start(now, former):
+        raise JobError(f"{record.job_id} has been resumed meanwhile.", f"python launch.py status {record.job_id}")
+    return record
+
+
+def _put_back(folder: Path, record: Record, place: FileSystem, error: Exception) -> None:
+    if isinstance(error, SubmissionUnknown):
+        left = replace(record, launcher=launcher.gone(record.launcher))
+    else:
+        left = state.as_before(record)
+        place.remove(f"{record.job_dir}/{contract.SECRETS}")
+    with suppress(RecordError):  # what was written before says that it is being resumed: the next look puts it back
+        records.change(folder, record, lambda now: left if records.is_same_start(now, record) else now)
+
+
+def _secrets(record: Record, place: FileSystem, environ: Mapping[str, str]) -> tuple[str, bytes] | None:
+    """Path and content of the file that the former attempt has removed; the names are in the plan."""
+    agent, plan = (
+        parse((place.read(f"{record.job_dir}/{name}") or (b"", 0))[0]) for name in (contract.AGENT, contract.PLAN)
+    )
+    path, names = (agent or {}).get("secrets_file"), (plan or {}).get("secrets") or []
+    if not path or place.read(path) is not None:
+        return None
+    unset = [name for name in names if name not in environ]
+    if unset:
+        raise JobError(f"{record.job_id} needs {', '.join(unset)}, which this shell has not.", f"export {unset[0]}=...")
+    return path, secrets.file_content(names, environ)

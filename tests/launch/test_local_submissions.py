@@ -1,0 +1,159 @@
+"""Jobs of this machine: launchers that die while they start one, terminals that are closed, and several at once."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Checkout
+
+pytestmark = pytest.mark.e2e
+
+WORK = ("steps=600", "pause=0.2")
+# Where the agent will be called, wait: as a busy machine does.
+SLOW = """import os, sys, time, pathlib
+if "--detach" in sys.argv:
+    pathlib.Path({mark!r}).touch()
+    time.sleep(4)
+"""
+
+
+def _wait(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    raise AssertionError("timed out")
+
+
+@pytest.fixture
+def site(checkout: Checkout) -> Iterator[Checkout]:
+    yield checkout
+    for row in checkout.json("jobs"):
+        if row["state"] == "RUNNING":
+            checkout.run("cancel", row["job_id"], "--now")
+
+
+def _slow_start(site: Checkout) -> Path:
+    mark = site.root / "agent-called"
+    agent = site.root / "recipes" / "node_agent.py"
+    text = agent.read_text()
+    agent.write_text(text.replace("import sys\n", SLOW.format(mark=str(mark)) + "import sys\n", 1))
+    return mark
+
+
+def _killed_at(site: Checkout, mark: Path, *args: str) -> None:
+    launcher = subprocess.Popen(
+        site.command(*args), cwd=site.root, env=site.environ, stdout=-3, stderr=-3, start_new_session=True
+    )
+    _wait(mark.exists)
+    launcher.kill()
+    launcher.wait()
+    mark.unlink()
+
+
+def test_a_job_whose_launcher_was_killed_is_never_called_unsubmitted(site: Checkout) -> None:
+    mark = _slow_start(site)
+    _killed_at(site, mark, "stub-one", "--batch", "local", *WORK)
+    seen = {site.json("jobs")[0]["state"]}
+    again = site.run("stub-one", "--batch", "local", *WORK)
+    assert again.returncode == 3, again.stderr
+    _wait(lambda: site.json("jobs")[0]["state"] == "RUNNING")
+    assert seen <= {"SUBMITTING", "RUNNING"}
+    job = site.json("status", "last")["job_id"]
+    assert site.run("cancel", job).returncode == 0
+    _killed_at(site, mark, "resume", job)
+    seen = {site.json("jobs")[0]["state"]}
+    _wait(lambda: site.json("jobs")[0]["state"] == "RUNNING")
+    assert seen <= {"RESUMING", "RUNNING"}
+    assert site.run("cancel", job).returncode == 0
+
+
+def test_four_at_once_are_one_job(site: Checkout) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: site.run("stub-one", "--batch", "local", *WORK), range(4)))
+    assert sorted(one.returncode for one in done) == [0, 3, 3, 3], [one.stderr for one in done]
+    assert len(site.json("jobs")) == 1
+    assert len(list((site.root / "runs").glob("stub-one-*.*"))) == 1
+
+
+class _Terminal:
+    """A command with a terminal of its own, which is closed like a window."""
+
+    def __init__(self, site: Checkout, *args: str) -> None:
+        self._here, there = pty.openpty()
+
+        def own_session() -> None:
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self.process = subprocess.Popen(
+            site.command(*args),
+            cwd=site.root,
+            env=site.environ,
+            stdin=there,
+            stdout=there,
+            stderr=there,
+            preexec_fn=own_session,
+        )
+        os.close(there)
+        self.said = ""
+
+    def wait_for(self, text: str) -> None:
+        while text not in self.said:
+            self.said += os.read(self._here, 4096).decode(errors="replace")
+
+    def close(self) -> int:
+        os.close(self._here)
+        return self.process.wait(60)
+
+
+def _started(site: Checkout) -> dict[str, Any]:
+    record: dict[str, Any] = site.json("stub-one", "--batch", "local", *WORK)
+    log = Path(record["job_dir"], "logs", "rank-0.log")
+    _wait(lambda: log.exists() and "step 1 " in log.read_text())
+    return record
+
+
+def test_looking_at_a_detached_job_never_ends_it(site: Checkout) -> None:
+    record = _started(site)
+    terminal = _Terminal(site, "attach", record["job_id"])
+    terminal.wait_for("step 1 ")
+    first = terminal.said.splitlines()[0]
+    assert "Ctrl-C leaves it" in first and f"cancel {record['job_id']}" in first
+    assert terminal.close() == 129
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        attached = subprocess.Popen(
+            site.command("attach", record["job_id"]), cwd=site.root, env=site.environ, stdout=-1, stderr=-1, text=True
+        )
+        assert attached.stdout is not None
+        attached.stdout.readline()
+        attached.send_signal(number)
+        _, err = attached.communicate(timeout=60)
+        assert attached.returncode == 128 + number, err
+        assert f"detached; {record['job_id']} goes on" in err
+        assert "Traceback" not in err
+    assert site.json("status", "last")["state"] == "RUNNING"
+
+
+def test_a_closed_terminal_stops_the_job_that_was_started_on_it(site: Checkout) -> None:
+    terminal = _Terminal(site, "stub-one", *WORK)
+    terminal.wait_for("step 1 ")
+    assert terminal.close() == 129
+    (exit_file,) = (site.root / "runs").glob("*/exit.json")
+    assert json.loads(exit_file.read_text())["state"] == "CANCELLED"
+    (log,) = (site.root / "runs").glob("*/logs/rank-0.log")
+    assert "saved" in log.read_text()  # it was asked, and had time
