@@ -170,7 +170,7 @@ def test_processes(site: Checkout, cluster: Cluster) -> None:
     run.check(most_lost=4 * 5)
     assert run.states() == ["FAILED", "FAILED", "FAILED", "FAILED", "COMPLETED"]
     whys = [entry["why"] for entry in run.history("ended")]
-    expected = ("SIGKILL", "without a word", "hung: no step", "No space left", "finished")
+    expected = ("SIGKILL", "without a record", "hung: no step", "No space left", "finished")
     for words, why in zip(expected, whys, strict=True):
         assert words in why
         assert words in said
