@@ -25,7 +25,9 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
+        # nohup ignores SIGHUP, and means it. SIGINT is ignored in whatever a script starts with `&`, and still means us.
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        heard = [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
         old = {number: signal.signal(number, self._note) for number in heard}
         try:
             yield
