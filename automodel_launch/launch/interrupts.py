@@ -25,7 +25,7 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        # nohup ignores SIGHUP, and means it. SIGINT is ignored in whatever a script starts with `&`, and still means us.
+        # nohup ignores SIGHUP, and means it. A script's `&` ignores SIGINT, which whoever sends it still means for us.
         ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         heard = [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
         old = {number: signal.signal(number, self._note) for number in heard}
