@@ -22,10 +22,11 @@ def idle_keys(plan: Plan) -> Iterator[Finding]:
 
 
 def one_process(plan: Plan) -> Iterator[Finding]:
-    """A script that torchrun does not start is one process a node, whatever nproc_per_node says."""
+    """A script that torchrun does not start is one process a node. A profile's own value is for other recipes, too."""
     wanted = plan.profile.nproc_per_node
     source = plan.source("nproc_per_node")
-    if plan.recipe.launch != "torchrun" and isinstance(wanted, int) and wanted > 1:
+    meant = source.startswith("override ") or source.endswith(" run.env")
+    if plan.recipe.launch != "torchrun" and meant and isinstance(wanted, int) and wanted > 1:
         message = f"nproc_per_node = {wanted} ({source}) has no effect: {plan.recipe.name} is one process a node."
         yield Finding(
             "note", "no-effect", message, 'launch = "torchrun" below [tool.runspec.run] starts it once a rank'

@@ -289,3 +289,16 @@ def test_a_module_beside_the_script_that_is_not_listed(bench: Bench) -> None:
     listed = '# [tool.runspec]\n# code = ["helper.py", "parts"]\n'
     stub.write_text(stub.read_text().replace("# [tool.runspec]\n", listed))
     assert "part-not-listed" not in {finding.code for finding in checks.run(bench.plan(), offline=True)}
+
+
+def test_processes_that_a_plain_script_does_not_get(bench: Bench) -> None:
+    bench.script("stub", '[tool.runspec]\n[tool.runspec.config]\ndir = "stub"')
+
+    def notes(*texts: str) -> list[str]:
+        return [
+            finding.message for finding in checks.run(bench.plan(*texts), offline=True) if finding.code == "no-effect"
+        ]
+
+    assert notes() == []  # nproc_per_node = 2 of the profile is for other recipes
+    (note,) = notes("run.env.nproc_per_node=4")
+    assert "stub is one process a node" in note

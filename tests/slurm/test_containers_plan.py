@@ -42,7 +42,7 @@ def _plan(bench: Bench, more: str = "", *texts: str) -> Plan:
 
 def _srun(plan: Plan) -> list[str]:
     """The words of the line that starts the agents."""
-    (line,) = [line for line in plan.script.splitlines() if line.startswith("srun ") and "node_agent.py" in line]
+    (line,) = [line for line in plan.script.splitlines() if line.startswith("srun ") and "node_agent." in line]
     return shlex.split(line)
 
 
@@ -137,7 +137,7 @@ def test_mounts_that_are_refused(bench: Bench, mounts: str, words: list[str]) ->
 def test_a_source_alone_and_variables_of_the_cluster(bench: Bench) -> None:
     more = 'container_image = "i"\nmounts = ["/lustre", "~/cache:/c:ro", "$SCRATCH/x", "${WORK}:/w"]'
     plan = _plan(bench, more)
-    (line,) = [line for line in plan.script.splitlines() if "node_agent.py run" in line]
+    (line,) = [line for line in plan.script.splitlines() if "node_agent.sh run" in line]
     shown = subprocess.run(
         ["bash", "-c", f"srun() {{ printf '%s\\n' \"$@\"; }}\n{line}"],
         env={"HOME": "/home/me", "SCRATCH": "/scratch/a b", "WORK": "/work", "PATH": "/usr/bin:/bin"},
@@ -151,7 +151,7 @@ def test_a_source_alone_and_variables_of_the_cluster(bench: Bench) -> None:
 
 def test_a_variable_that_the_cluster_does_not_have_ends_the_script(bench: Bench) -> None:
     plan = _plan(bench, 'container_image = "i"\nmounts = ["$NO_SUCH_NAME:/w"]')
-    (line,) = [line for line in plan.script.splitlines() if "node_agent.py run" in line]
+    (line,) = [line for line in plan.script.splitlines() if "node_agent.sh run" in line]
     done = subprocess.run(["bash", "-c", f"srun() {{ echo started; }}\n{line}"], capture_output=True, text=True)
     assert done.returncode != 0 and "started" not in done.stdout
     assert "NO_SUCH_NAME: is not set" in done.stderr
