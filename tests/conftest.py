@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,11 @@ from tests.docker_engine import DAEMON, Engine
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_TOML = '[local]\nexecutor = "local"\nnodes = 1\nnproc_per_node = 2\n'
+
+# nohup and a script's `&` leave these ignored, and whatever the tests start would inherit that.
+for _number, _usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 # A recipe without torch: quick, and it can be told how to end.
 STUB = """# /// script

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,8 +49,8 @@ def test_without_slurmctld_the_record_and_the_stop_file_count(accounted: Checkou
     assert accounted.run("attach", stopped["job_id"]).returncode == 143
     cluster_dbd.start_ctld()
     assert [row["state"] for row in accounted.json("jobs")] == ["COMPLETED", "CANCELLED"]  # whatever Slurm has missed
-    for job in (ends.slurm_id, stopped["handle"]["slurm_id"]):
-        cluster_dbd.wait_for(int(job), timeout=120)
+    for record in (accounted.root / ".launch" / "jobs").glob("*.json"):
+        cluster_dbd.wait_for(int(json.loads(record.read_text())["handle"]["slurm_id"]), timeout=120)
 
 
 def test_what_an_operator_does_to_a_job(site: Checkout, cluster: Cluster) -> None:
