@@ -36,7 +36,12 @@ cannot_begin() {
 }
 
 case $1 in
-run) job=$(dirname "$2") ;;
+run)
+  job=$(dirname "$2")
+  # Slurm's warning (`signal`) may come before the agent can take it, up to a minute early, and would end this shell. The
+  # agent sets a handler of its own, and watches the time limit anyway.
+  trap '' USR1
+  ;;
 begin | finish) job=$2 ;;
 esac
 if [ -n "$job" ]; then first=$(value agent_python) last=$(value python); else first=$2 last=$3; fi

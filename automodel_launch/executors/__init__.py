@@ -95,10 +95,10 @@ class Executor(Protocol):
             ClusterError: the place does not answer.
         """
 
-    def resume(self, record: Record) -> dict[str, Any]:
+    def resume(self, record: Record, secrets: bytes | None) -> dict[str, Any]:
         """Start a job that is over again, in its directory and with what travelled then; its new handle.
 
-        The record has the handle that `again` has given.
+        The record has the handle that `again` has given. `secrets`: content of its file of secrets, where it has one.
         """
 
 

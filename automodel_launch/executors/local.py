@@ -155,8 +155,8 @@ class LocalMachine:
         """With the number of the last attempt."""
         return {_AFTER: int((JobDir(Path(record.job_dir)).node(0) or {}).get("attempt", -1))}
 
-    def resume(self, record: Record) -> dict[str, Any]:
-        """A further attempt, detached.
+    def resume(self, record: Record, secrets: bytes | None) -> dict[str, Any]:
+        """A further attempt, detached; its secrets are in its environment.
 
         Raises:
             ClusterError: it did not start.

@@ -54,17 +54,16 @@ def resume(
 def _resume(folder: Path, former: Record, environ: Mapping[str, str], say: Callable[[str], None]) -> Record:
     executor = executors.get(former.executor)
     place = executor.place_of(former)
+    handle = executor.again(former)  # first: the former attempt may be about to remove its secrets
     needed = _secrets(former, place, environ)
     kept = {"handle": former.handle, "end": former.end}
-    record = replace(former, handle=executor.again(former), launcher=launcher.this(), before=kept, end=None)
+    record = replace(former, handle=handle, launcher=launcher.this(), before=kept, end=None)
     with claim.held(record, place) as submitted:
         records.change(folder, former, lambda now: _unless_resumed(now, former, record))
         try:
-            if needed is not None:
-                secrets.write(place, *needed)
             for stop in (record.job_dir, record.run_dir):
                 place.remove(f"{stop}/{contract.STOP}")
-            handle = executor.resume(record)
+            handle = executor.resume(record, needed)
         except (LaunchError, OSError) as error:
             _put_back(folder, record, place, error)
             raise
@@ -93,15 +92,21 @@ def _put_back(folder: Path, record: Record, place: FileSystem, error: Exception)
         records.change(folder, record, lambda now: left if records.is_same_start(now, record) else now)
 
 
-def _secrets(record: Record, place: FileSystem, environ: Mapping[str, str]) -> tuple[str, bytes] | None:
-    """Path and content of the file that the former attempt has removed; the names are in the plan."""
+def _secrets(record: Record, place: FileSystem, environ: Mapping[str, str]) -> bytes | None:
+    """Content of the file of secrets, with this shell's values; the names are in the plan.
+
+    Where this shell lacks some, what the former attempt has left; None where the job needs none.
+    """
     agent, plan = (
         parse((place.read(f"{record.job_dir}/{name}") or (b"", 0))[0]) for name in (contract.AGENT, contract.PLAN)
     )
     path, names = (agent or {}).get("secrets_file"), (plan or {}).get("secrets") or []
-    if not path or place.read(path) is not None:
+    if not path:
         return None
     unset = [name for name in names if name not in environ]
+    left = place.read(path) if unset else None
+    if left is not None:
+        return left[0]
     if unset:
         raise JobError(f"{record.job_id} needs {', '.join(unset)}, which this shell has not.", f"export {unset[0]}=...")
-    return path, secrets.file_content(names, environ)
+    return secrets.file_content(names, environ)

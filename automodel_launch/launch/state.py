@@ -34,8 +34,9 @@ def complete(folder: Path, record: Record) -> Record:
     """
     if record.launcher is None or record.last_end is not None:
         return record
+    at_it = launcher.is_at_it(record)  # before the look: it may submit the job after that, and end
     handle = found(record)
-    if handle is None and launcher.is_at_it(record):
+    if handle is None and at_it:
         return record
     if handle is None:
         executors.get(record.executor).place_of(record).remove(f"{record.job_dir}/{contract.SECRETS}")

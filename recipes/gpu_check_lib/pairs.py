@@ -18,9 +18,10 @@ from gpu_check_lib.settings import Settings
 from gpu_check_lib.store import Store, StoreError
 
 _STOP, _GO = "stop", "go"
-_PATIENCE_S = (
-    15.0  # beyond `pair_s`, which a partner may have lost with one that hangs: it has to start its ranks again
-)
+# Beyond `pair_s`, which a partner may have lost with one that hangs: it has to start its ranks again.
+_PATIENCE_S = 15.0
+# Who waits says so as often: its own partner of the next round waits for it meanwhile, and would take it for gone too.
+_BEAT_S = 2.0
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Tournament:
         self.store.set(f"round/{number}/{self.own}", _STOP if late else _GO)
         if late:
             return None
-        said = self.store.get(f"round/{number}/{peer}", self.settings.pair_s + _PATIENCE_S)
+        said = self._wait(f"round/{number}/{peer}", peer)
         if said is None:
             self.store.set(f"gone/{peer}", own.host)
             return {"error": "gone"}
@@ -76,6 +77,21 @@ class Tournament:
             return {"error": f"{own.host} measures over {own.backend}, {other.host} over {other.backend}"}
         group = (self.guests[pair[0]], other, own)
         return measure(self.ranks, self.settings, f"round/{number}/{pair[0]}", self.own, group)
+
+    def _wait(self, key: str, peer: int) -> str | None:
+        """What the partner says; None where it has not shown any life for `pair_s` and its patience."""
+        seen, beats = self.store.get(f"waits/{peer}", 0.0), 0
+        end = time.monotonic() + self.settings.pair_s + _PATIENCE_S
+        while time.monotonic() < end:
+            said = self.store.get(key, min(_BEAT_S, max(end - time.monotonic(), 0.0)))
+            if said is not None:
+                return said
+            beats += 1
+            self.store.set(f"waits/{self.own}", f"{key} {beats}")
+            shown = self.store.get(f"waits/{peer}", 0.0)
+            if shown != seen:
+                seen, end = shown, time.monotonic() + self.settings.pair_s + _PATIENCE_S
+        return self.store.get(key, 0.0)
 
 
 def measure(

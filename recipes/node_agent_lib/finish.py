@@ -9,7 +9,7 @@ from typing import Callable, Iterable
 
 import contract
 
-from . import backends, bad_nodes, chain, disk_reserve, procs, standing, stops
+from . import backends, bad_nodes, chain, disk_reserve, procs, standing, stops, turn
 from .files import Json, append_json, create_json, read_json, when_full, write_json
 from .log import complain
 from .nodes import host_name
@@ -73,7 +73,7 @@ def main(job_dir: str, code: int | None) -> int:
     except OSError as error:  # a full disk: the next attempt is in the queue already, and decides for itself
         complain(f"what becomes of the job cannot be written down: {error}")
         goes_on = True
-    if not goes_on:
+    if not goes_on and not _is_passed_on(job_dir):
         remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
     if not goes_on or chain.read(job_dir) is None:
         disk_reserve.release(job_dir)
@@ -99,8 +99,14 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
     goes_on = decision is not None and decision.goes_on
     # The record first: it is what a job finds that waits and could not be cancelled, and Slurm may not answer for long.
     chain.record(orders, end, link.now, result, decision, complain)
-    chain.write(job_dir, chain.go_on(orders, link, complain) if goes_on else chain.stop(link, complain))
+    if not _is_passed_on(job_dir):
+        chain.write(job_dir, chain.go_on(orders, link, complain) if goes_on else chain.stop(link, complain))
     return goes_on
+
+
+def _is_passed_on(job_dir: str) -> bool:
+    """`resume` waits for this batch script, but not for ever."""
+    return turn.passed_on(job_dir, os.environ.get("SLURM_JOB_ID", ""))
 
 
 def _finished_since(job_dir: str, nodes: list[NodeRecord]) -> bool:

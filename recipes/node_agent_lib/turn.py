@@ -30,11 +30,21 @@ def of_another(former: Link, me: str) -> str | None:
 
 def is_resumed(job_dir: str, me: str, former: Link) -> bool:
     """Whether a person's `resume` has submitted this very Slurm job, which has not begun before."""
+    return _resumed_as(job_dir) == me != former.now
+
+
+def passed_on(job_dir: str, me: str) -> bool:
+    """Whether a person has resumed the job since Slurm job `me` began: what it has is a later one's now."""
+    later = _resumed_as(job_dir)
+    return later.isdigit() and me.isdigit() and int(later) > int(me)  # Slurm counts upwards
+
+
+def _resumed_as(job_dir: str) -> str:
     try:
         with open(os.path.join(job_dir, contract.RESUME), encoding="utf-8") as file:
-            return file.read().strip() == me != former.now
+            return file.read().strip()
     except (OSError, UnicodeDecodeError):
-        return False
+        return ""
 
 
 def over(orders: Order, former: Link) -> Json | None:

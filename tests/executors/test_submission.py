@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from automodel_launch import contract
 from automodel_launch.errors import ClusterError, SubmissionUnknown
-from automodel_launch.executors.slurm import submission
+from automodel_launch.executors.slurm import executor, submission
+from automodel_launch.jobs.records import Record
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.shell import LocalShell
+from automodel_launch.remote import slurm_query
+from automodel_launch.remote.shell import Done, LocalShell
+from automodel_launch.remote.slurm_query import Answer
 from tests.workbench import Bench, make_bench
 
 TIMED_OUT = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
@@ -94,3 +100,76 @@ def test_the_submitters_sbatch_variables_do_not_reach_sbatch(
 
 def test_whether_slurm_may_requeue_stands_in_the_script_alone(plan: Plan) -> None:
     assert plan.submit.endswith(f"sbatch --parsable {plan.job_dir}/script")
+
+
+def _wait(plan: Plan) -> None:
+    submission.wait_until_left(LocalShell(), plan.job_id, plan.job_dir)
+
+
+def test_a_job_is_submitted_again_once_slurm_is_done_with_it(plan: Plan, tmp_path: Path) -> None:
+    asked = _command(tmp_path, "squeue", f"[ $(wc -l < $0.calls) -gt 2 ] || echo '7 COMPLETING|{plan.job_dir}'")
+    _command(tmp_path, "sleep", "true")
+    _wait(plan)
+    assert len(asked.read_text().split()) == 3
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING"])
+def test_it_is_not_waited_for_without_end(
+    plan: Plan, tmp_path: Path, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epilog may take its time; a batch script that runs on is another matter."""
+    monkeypatch.setattr(submission, "LEAVE_S", 2)
+    _command(tmp_path, "squeue", f"echo '7 RUNNING|/somebody/else'; echo '8 {state}|{plan.job_dir}'")
+    _command(tmp_path, "sleep", "true")
+    if state == "COMPLETING":
+        _wait(plan)
+        return
+    with pytest.raises(ClusterError, match="its Slurm job 8 is still RUNNING") as caught:
+        _wait(plan)
+    assert "scancel 8" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "brought", "at it"])
+def test_a_look_does_not_take_the_secrets_that_a_resume_brings(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """After the look at the former attempt somebody resumes the job, and has brought its secrets or is about to."""
+    file, lock = Path(plan.job_dir, "secrets.env"), Path(plan.job_dir, contract.SUBMISSION)
+    file.write_text("former")
+    monkeypatch.setattr(slurm_query, "parse", lambda out, job: Answer(True, "CANCELLED"))
+    _command(tmp_path, "squeue", "true")
+    held = lock.open("a")
+
+    class Meanwhile(LocalShell):
+        calls = 0
+
+        def run(self, *args: Any, **more: Any) -> Done:
+            self.calls += 1
+            if self.calls == 2 and meanwhile == "brought":
+                file.unlink()
+                file.write_text("of the next attempt")
+            if self.calls == 2 and meanwhile == "at it":
+                fcntl.flock(held, fcntl.LOCK_EX)
+            return super().run(*args, **more)
+
+    shell = Meanwhile()
+    monkeypatch.setattr(executor, "_shell", lambda values: shell)
+    record = Record(
+        plan.job_id, "a", "r", "c", "far", "slurm", "batch", plan.job_dir, plan.run_dir, "h", 1.0, None, {"slurm_id": 5}
+    )
+    assert executor.EXECUTOR.status(record).state == "CANCELLED"
+    assert (shell.calls, file.exists()) == (2, meanwhile != "nothing")
+    held.close()
+
+
+def test_secrets_come_with_the_command_that_submits_again(plan: Plan, tmp_path: Path) -> None:
+    """And never in its words; a file that was left there before is replaced, whoever may read that one."""
+    file = Path(plan.job_dir, "secrets.env")
+    file.write_text("former")
+    file.chmod(0o644)
+    Path(plan.job_dir, contract.SCRIPT).touch()
+    _command(tmp_path, "sbatch", f"cp {file} {tmp_path}/seen; echo 19")
+    _command(tmp_path, "scontrol", "true")
+    assert submission.again(LocalShell(), plan.job_id, plan.job_dir, 18, b"A='x'\n") == "19"
+    assert file.read_bytes() == (tmp_path / "seen").read_bytes() == b"A='x'\n"
+    assert file.stat().st_mode & 0o777 == 0o600

@@ -50,6 +50,21 @@ def test_a_chain_that_has_ended_does_not_start_again(tmp_path: Path, state: str,
         assert files(site) == before
 
 
+def test_finish_leaves_alone_what_a_resume_has_brought_meanwhile(tmp_path: Path) -> None:
+    """The batch script of the former attempt is late: those that wait, and the secrets, are the next one's."""
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    secrets = site.job / "secrets.env"
+    secrets.touch()
+    site.node(0, failure={"code": 2, "error": "no such key", "time": 2.0}, code=2, secrets_file=str(secrets))
+    site.resume("90")
+    assert site.call("finish", "76", LAUNCH_ATTEMPT="0").returncode == 2
+    assert (site.job / "chain").read_text() == "76 90 0\n" and secrets.exists()
+    (site.job / "resume").unlink()
+    assert site.call("finish", "76", LAUNCH_ATTEMPT="0").returncode == 2
+    assert (site.job / "chain").read_text() == "76 - 0\n" and not secrets.exists()
+
+
 def test_a_history_that_could_not_be_written_is_no_word_to_go_on(tmp_path: Path) -> None:
     site = Site(tmp_path, LIMITS)
     ends_while_slurm_is_away(site, "FAILED")

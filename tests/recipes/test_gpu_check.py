@@ -88,9 +88,13 @@ def _guest(node: int, ranks: int = 2, backend: str = "gloo") -> meeting.Guest:
 
 
 def _play(
-    guests: list[meeting.Guest], dead: tuple[int, ...] = (), end_s: float = 60.0, mute: str = "-"
+    guests: list[meeting.Guest],
+    dead: tuple[int, ...] = (),
+    end_s: float = 60.0,
+    mute: str = "-",
+    late: int | None = None,
 ) -> dict[int, list[Any]]:
-    """All nodes but the dead ones play; (peer, GB/s or error) of each."""
+    """All nodes but the dead ones play, `late` after 1 s; (peer, GB/s or error) of each."""
     store: Any = _Store()
     results: dict[int, list[Any]] = {}
 
@@ -101,6 +105,7 @@ def _play(
             own.node, known, store, ranked, _settings(pair_s=0.1), time.monotonic() + end_s, lambda text: None
         )
         found: list[dict[str, Any]] = []
+        time.sleep(1.0 if own.node == late else 0.0)
         assert pairs.played(game, lambda results: found.__setitem__(slice(None), results)) is None
         results[own.node] = [(entry["peer"], entry["error"] or entry["gb_s"]) for entry in found]
 
@@ -122,8 +127,11 @@ def test_all_pairs_are_measured() -> None:
 
 
 def test_a_dead_node_costs_its_partners_one_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who waits for it, while nobody has said that it is gone, is not taken for gone by its own next partner."""
     monkeypatch.setattr(pairs, "_PATIENCE_S", 2.0)
-    results = _play([_guest(node) for node in range(6)], dead=(2,))
+    monkeypatch.setattr(pairs, "_BEAT_S", 0.2)
+    (partner,) = (a + b - 2 for a, b in rounds.schedule(list(range(6)))[0] if 2 in (a, b))
+    results = _play([_guest(node) for node in range(6)], dead=(2,), late=partner)
     assert all(dict(found)[2] == "gone" for found in results.values())
     assert all(len(found) == 5 and [e for _, e in found].count("gone") == 1 for found in results.values())
 

@@ -449,6 +449,23 @@ def test_pause_and_resume(site: Checkout, cluster: Cluster) -> None:
     assert "nothing was started" in site.run("resume", run.id).stderr
 
 
+def test_two_resumes_at_once(tmp_path: Path, cluster: Cluster) -> None:
+    """One job, with its secrets: neither takes away what the other has brought."""
+    site = learner.site(tmp_path, cluster, 'secrets = ["CHAOS_TOKEN"]')
+    site.environ["CHAOS_TOKEN"] = "a-token-of-this-test"
+    run = Run(site, "steps=40")
+    run.reach(0, 7)
+    assert site.run("cancel", run.id).returncode == 0
+    words = site.command("resume", run.id)
+    both = [subprocess.Popen(words, cwd=site.root, env=site.environ, stdout=-3, stderr=-3) for _ in range(2)]
+    assert sorted(process.wait() for process in both) in ([0, 2], [0, 3])  # it is being resumed, or runs
+    run.end()
+    run.check(most_lost=0)
+    assert run.states() == ["CANCELLED", "COMPLETED"]
+    assert jobs_left(cluster, run) == []
+    assert not (run.dir / "secrets.env").exists()
+
+
 def test_the_submitter_is_gone(site: Checkout, cluster: Cluster) -> None:
     process = subprocess.Popen(
         site.command("learner", "--run", "chain"), cwd=site.root, env=site.environ, stdout=-3, stderr=-3

@@ -183,9 +183,9 @@ class Docker:
 
     def again(self, record: Record) -> dict[str, Any]:
         """Not here; see `resume`."""
-        return self.resume(record)
+        return self.resume(record, None)
 
-    def resume(self, record: Record) -> dict[str, Any]:
+    def resume(self, record: Record, secrets: bytes | None) -> dict[str, Any]:
         """Not here.
 
         Raises:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 PORTS = range(20000, 30000)  # below Linux's ephemeral ports, above most services
 _AFTER = "after"  # in a handle while the job is being resumed
-_SECRETS_LEFT = "secrets-left"
 
 
 class Slurm:
@@ -169,20 +167,18 @@ class Slurm:
     def status(self, record: Record) -> Status:
         """Slurm's word and the job's own, in one round trip; UNKNOWN while the cluster cannot be reached."""
         slurm_id = str(record.handle["slurm_id"])
-        secrets_file = shlex.quote(f"{record.job_dir}/{contract.SECRETS}")
-        query = slurm_query.query(slurm_id, record.job_dir) + state.query_own(record.job_dir, record.run_dir)
-        query += f"[ ! -e {secrets_file} ] || echo {_SECRETS_LEFT}\n"
+        query = submission.what_is_left(record.job_dir)  # first: what a `resume` brings meanwhile is another's
+        query += slurm_query.query(slurm_id, record.job_dir) + state.query_own(record.job_dir, record.run_dir)
         shell = _shell(record.handle)
         try:
             out = shell.run(query).out
         except ClusterError as error:
             return Status("UNKNOWN", error=error.message)
         status = state.judge(slurm_query.parse(out, Job(record.job_id, record.job_dir)), state.read_own(out))
-        if (
-            status.state in contract.ENDED_FOR_GOOD and not status.stuck and _SECRETS_LEFT in out.splitlines()
-        ):  # no agent was there to remove them
-            with contextlib.suppress(ClusterError):  # the next question removes them
-                shell.run(f"rm -f {secrets_file}")
+        tidy = submission.tidy(record.job_dir, out)
+        if tidy and status.state in contract.ENDED_FOR_GOOD and not status.stuck:  # no agent was there to do it
+            with contextlib.suppress(ClusterError):  # the next question does it
+                shell.run(tidy)
         return status
 
     def cancel(self, record: Record, now: bool = False) -> str | None:
@@ -195,21 +191,22 @@ class Slurm:
         return cancelling.cancel(_shell(record.handle), record, now)
 
     def again(self, record: Record) -> dict[str, Any]:
-        """With the last Slurm id that it had: Slurm counts upwards."""
-        known = submission.ids(_shell(record.handle), record.job_id, record.job_dir)
+        """With the last Slurm id that it had, once Slurm is done with it: Slurm counts upwards."""
+        shell = _shell(record.handle)
+        submission.wait_until_left(shell, record.job_id, record.job_dir)
+        known = submission.ids(shell, record.job_id, record.job_dir)
         last = max(known, default=0)
         rest = {key: value for key, value in record.handle.items() if key != "slurm_id"}
         return {**rest, _AFTER: max(last, int(record.handle.get("slurm_id") or 0))}
 
-    def resume(self, record: Record) -> dict[str, Any]:
+    def resume(self, record: Record, secrets: bytes | None) -> dict[str, Any]:
         """Submit the job's script again, as the next one of its chain.
 
         Raises:
             ClusterError: sbatch refused.
         """
-        return _handle(
-            record, submission.again(_shell(record.handle), record.job_id, record.job_dir, record.handle[_AFTER])
-        )
+        shell, after = _shell(record.handle), record.handle[_AFTER]
+        return _handle(record, submission.again(shell, record.job_id, record.job_dir, after, secrets))
 
 
 def _handle(record: Record, slurm_id: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
 
 SBATCH_S = 120.0  # a busy slurmctld makes sbatch wait
+LEAVE_S = 60  # twice Slurm's default KillWait
 LOOKUPS, LOOKUP_S = 20, 2.0  # of a submission whose answer was lost
 # Held until JOB_DIR/chain names it, so that it cannot begin before that, and JOB_DIR/resume, without which it would end
 # at once where the job is over. Whether Slurm may requeue it stands in the script; one that an earlier version has
@@ -32,6 +33,7 @@ new=$(sbatch $how --hold --parsable ./{contract.SCRIPT}) && new=${{new%%;*}} && 
 """
 # sbatch could not hand the script over at all: nothing was submitted, however long it has tried.
 _NEVER_SENT = ("(connect failure)", "Unable to resolve", "Could not establish a configuration source")
+_LEFT, _IDENTITY = "secrets-left", "stat -c '%i %z'"
 _LOST_ANSWER = ("Socket timed out", "Unable to contact slurm controller", "Zero Bytes were transmitted")
 
 
@@ -40,20 +42,64 @@ def sbatch(shell: Shell, plan: Plan) -> str:
     return _submit(shell, plan.submit, plan.job_id, plan.job_dir, plan=plan)
 
 
-def again(shell: Shell, job_id: str, job_dir: str, after: int) -> str:
-    """The same for a job whose script is submitted once more, after the Slurm job `after`."""
-    command = f"unset ${{!SBATCH_@}}; cd {shlex.quote(job_dir)} && {AGAIN}"
-    return _submit(shell, command, job_id, job_dir, after)
+def again(shell: Shell, job_id: str, job_dir: str, after: int, secrets: bytes | None) -> str:
+    """The same for a job whose script is submitted once more, after the Slurm job `after`.
+
+    Its secrets come with the command, through standard input: who looks at the job sees that it is at it (underway.py),
+    and does not take them for what the former attempt has left.
+    """
+    put = "" if secrets is None else f"rm -f {contract.SECRETS} && (umask 077; cat > {contract.SECRETS}) && "
+    command = f"unset ${{!SBATCH_@}}; cd {shlex.quote(job_dir)} && {put}{AGAIN}"
+    return _submit(shell, command, job_id, job_dir, after, data=secrets or b"")
+
+
+def what_is_left(job_dir: str) -> str:
+    """A line of bash, before those that ask for the job's state: whether its secrets are there, for `tidy`."""
+    file = shlex.quote(f"{job_dir}/{contract.SECRETS}")
+    return f"[ ! -e {file} ] || echo {_LEFT} $({_IDENTITY} {file})\n"
+
+
+def tidy(job_dir: str, out: str) -> str | None:
+    """Bash that removes the secrets that were there then, unless somebody is bringing others, or has."""
+    left = next((line for line in out.splitlines() if line.startswith(f"{_LEFT} ")), None)
+    if left is None:
+        return None
+    file, same = shlex.quote(f"{job_dir}/{contract.SECRETS}"), shlex.quote(left.removeprefix(f"{_LEFT} "))
+    script = f'{underway.asking(job_dir)}[ "$({_IDENTITY} {file})" != {same} ] || echo same'
+    return f'[ "$({script})" != same ] || rm -f {file}'
+
+
+def wait_until_left(shell: Shell, job_id: str, job_dir: str) -> None:
+    """Until Slurm is done with what the job had running: its last batch script may still be tidying up, and would take
+    the next attempt's secrets and those that wait for it along. An epilog may go on after that.
+
+    Raises:
+        ClusterError: Slurm does not answer, or a Slurm job of it runs on.
+    """
+    words = {"name": shlex.quote(job_id), "comment": shlex.quote(job_dir), "seconds": LEAVE_S}
+    done = shell.run(_LEAVE.format(**words), timeout=LEAVE_S + 60.0)
+    if done.code == _STILL_THERE:
+        slurm_id, _, state = done.out.strip().partition(" ")
+        fix = f"`scancel {slurm_id}`, then resume it"
+        raise ClusterError(f"{shell.place}: {job_id} is over, and its Slurm job {slurm_id} is still {state}.", fix)
+    if done.code:
+        raise ClusterError(f"{shell.place}: Slurm does not answer: {' '.join(done.err.split())}")
 
 
 def _submit(
-    shell: Shell, command: str, job_id: str, job_dir: str, after: int | None = None, plan: Plan | None = None
+    shell: Shell,
+    command: str,
+    job_id: str,
+    job_dir: str,
+    after: int | None = None,
+    plan: Plan | None = None,
+    data: bytes = b"",
 ) -> str:
     def submitted(said: str) -> str:
         return _submitted(shell, job_id, job_dir, after, said)
 
     try:
-        done = shell.run(underway.holding(job_dir) + command, timeout=SBATCH_S)
+        done = shell.run(underway.holding(job_dir) + command, data, timeout=SBATCH_S)
     except ClusterError as error:  # the connection broke, or sbatch hung: it may have submitted
         return submitted(error.message)
     slurm_id = done.out.strip().partition(";")[0]
@@ -121,6 +167,22 @@ done
 read -r first second _ 2>/dev/null < {comment}/{chain} && echo "$first" "$second"
 ls {comment}/logs 2>/dev/null | sed -n 's/^sbatch_.*_\\([0-9][0-9]*\\)[.]out$/\\1/p'
 exit $code
+"""
+
+
+_STILL_THERE = 75
+_LEAVE = f"""\
+for second in $(seq 0 {{seconds}}); do
+  listed=$(timeout 30 squeue -h --name={{name}} -t {",".join(contract.SLURM_ACTIVE)} -o '%i %T|%k') || exit 1
+  there=$(printf '%s\\n' "$listed" | while IFS= read -r line; do
+    [ "${{{{line#*|}}}}" != {{comment}} ] || echo "${{{{line%%|*}}}}"
+  done | head -n 1)
+  [ -n "$there" ] || exit 0
+  sleep 1
+done
+case $there in *COMPLETING) exit 0 ;; esac # the batch script has ended by now: KillWait is over
+echo "$there"
+exit {_STILL_THERE}
 """
 
 
