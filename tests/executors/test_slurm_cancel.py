@@ -128,6 +128,16 @@ def test_what_slurm_does_not_know_is_an_error(site: Site) -> None:
         site.cancel()
 
 
+def test_a_next_attempt_that_has_not_begun_is_all_there_is_to_end(site: Site) -> None:
+    """A resumed job of a chain: Slurm has forgotten the attempt before."""
+    (site.root / "a.1" / "chain").write_text("5 9 0\n")
+    site.queue(site.record.job_dir, id="9")
+    unknown = "echo 'scancel: error: Kill job error on job id 5: Invalid job id specified' >&2; exit 1"
+    site.says("scancel", f'case " $* " in *" 5 "*) {unknown} ;; esac')
+    assert site.cancel() is None
+    assert site.ended == ["scancel 9", "scancel --name=a.1 5"]
+
+
 def test_a_job_that_ends_just_now_is_no_error(site: Site) -> None:
     site.queue(site.record.job_dir, steps="5.0")
     site.says(

@@ -156,6 +156,23 @@ def test_resume_is_no_way_to_lose_a_job_either(site: Checkout, cluster: Cluster)
     assert site.run("cancel", row["job_id"]).returncode == 0
 
 
+def test_a_resumed_job_that_was_left_on_hold_is_let_go(site: Checkout, cluster: Cluster) -> None:
+    """The machine of the submitter dies when Slurm has the job, which waits until the job's directory names it."""
+    first = site.json("stub-one", "--batch", "one", *WORK)
+    assert site.run("cancel", first["job_id"]).returncode == 0
+    fake(site, "sbatch", TEST_ONLY + '"$REAL" "$@"; touch "$0.done"; sleep 2; kill -KILL 0')
+    launcher = _start(site, "resume", first["job_id"])
+    _reached(site, "sbatch.done")
+    launcher.kill()
+    launcher.wait()
+    time.sleep(3)
+    assert cluster.check("squeue", "-h", "-o", "%r").split() == ["JobHeldUser"]
+    wait_until(lambda: site.json("jobs")[0]["state"] == "RUNNING", 60, "the job runs")
+    row = _found(site, cluster)
+    assert Path(row["job_dir"], "resume").read_text().strip() == row["handle"]["slurm_id"]
+    assert site.run("cancel", row["job_id"]).returncode == 0
+
+
 def test_a_resume_that_came_to_nothing_leaves_the_job_as_it_was(site: Checkout, cluster: Cluster) -> None:
     first = site.json("stub-one", "--batch", "one", *WORK)
     assert site.run("cancel", first["job_id"]).returncode == 0

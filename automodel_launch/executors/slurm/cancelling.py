@@ -14,18 +14,20 @@ from automodel_launch.jobs.records import Record
 from automodel_launch.remote import slurm_query, slurm_site
 from automodel_launch.remote.shell import Shell
 
-_MARKED = "marked"
+_MARKED, _ENDED = "marked", "ended"
 # scancel keeps off another job of that id (elsewhere, or later, ids are somebody else's): by the comment, else by the
 # name, which a person may have changed. What waits first, the last of it before all: none may begin meanwhile.
-_BEFORE = """
+_BEFORE = f"""
 ids=$id; for waiting in "$next" "$spare"; do [ "$waiting" = - ] || ids=$ids,$waiting; done
 listed=$(timeout 10 squeue -h -j "$ids" -o '%i|%k' 2>/dev/null); unseen=$?
-end() { # SLURM_ID OPTION...
+end() {{ # SLURM_ID OPTION...
   which=$1; shift
   printf '%s\\n' "$listed" | grep -qxF "$which|$job" || set -- "$@" --name="$name"
   timeout 30 scancel "$@" "$which"
-}
-for waiting in "$spare" "$next"; do [ "$waiting" = - ] || end "$waiting" 2>/dev/null; done
+}}
+for waiting in "$spare" "$next"; do
+  [ "$waiting" = - ] || {{ end "$waiting" 2>/dev/null && echo {_ENDED}; }}
+done
 """
 _KILL = 'end "$id" --signal=KILL --full && rm -f "$left"\n'
 # A job without a directory cannot save anything, and its batch script's end would look like a failure.
@@ -58,6 +60,10 @@ def cancel(shell: Shell, record: Record, now: bool) -> str | None:
         if _MARKED not in done.out.split():
             raise ClusterError(f"{shell.place}: {record.job_id} could not be cancelled: {said}", "try it again")
         return _without_slurm(record, now)
+    if (
+        _NO_JOB in said and _ENDED in done.out.split()
+    ):  # the next attempt had not begun, and Slurm has forgotten the former
+        return None
     if _NO_JOB in said:
         slurm_id = record.handle.get("slurm_id")
         raise JobError(f"{record.job_id}: Slurm has no job {slurm_id} that could be cancelled.", "launch.py status")

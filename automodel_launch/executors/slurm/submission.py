@@ -21,14 +21,16 @@ LOOKUPS, LOOKUP_S = 20, 2.0  # of a submission whose answer was lost
 # Held until JOB_DIR/chain names it, so that it cannot begin before that, and JOB_DIR/resume, without which it would end
 # at once where the job is over. Whether Slurm may requeue it stands in the script; one that an earlier version has
 # submitted says it in agent.json alone.
-AGAIN = f"""{{ grep -qE '^#SBATCH --(no-)?requeue' {contract.SCRIPT} && how= ||
-  {{ grep -q '"chain": {{' {contract.AGENT} && how=--no-requeue || how=--requeue; }}; }} &&
-new=$(sbatch $how --hold --parsable ./{contract.SCRIPT}) && new=${{new%%;*}} && {{
+_NAME_IT = f"""\
   if read -r now _ number _ 2>/dev/null < {contract.CHAIN}; then
     echo "$now $new $number" > chain.new && mv chain.new {contract.CHAIN}
   fi &&
-    echo "$new" > resume.new && mv resume.new {contract.RESUME} && scontrol release "$new" &&
-    echo "$new" || {{ scancel "$new"; exit 1; }}
+    echo "$new" > resume.new && mv resume.new {contract.RESUME} && scontrol release "$new"
+"""
+AGAIN = f"""{{ grep -qE '^#SBATCH --(no-)?requeue' {contract.SCRIPT} && how= ||
+  {{ grep -q '"chain": {{' {contract.AGENT} && how=--no-requeue || how=--requeue; }}; }} &&
+new=$(sbatch $how --hold --parsable ./{contract.SCRIPT}) && new=${{new%%;*}} && {{
+  {{ {_NAME_IT}  }} && echo "$new" || {{ scancel "$new"; exit 1; }}
 }}
 """
 # sbatch could not hand the script over at all: nothing was submitted, however long it has tried.
@@ -134,6 +136,22 @@ def find(shell: Shell, job_id: str, job_dir: str, after: int | None = None) -> s
     if done.code:
         raise ClusterError(f"{shell.place}: Slurm does not answer: {' '.join(done.err.split())}")
     return None
+
+
+def release(shell: Shell, slurm_id: str, job_dir: str) -> None:
+    """Do what is left of `again` where its shell has died between sbatch and the job's release. Nothing otherwise.
+
+    Raises:
+        ClusterError: Slurm refuses.
+    """
+    gone = f'[ -z "$({underway.asking(job_dir)})" ]'
+    unnamed = f'[ "$(cat {contract.RESUME} 2>/dev/null)" != "$new" ]'
+    held = 'squeue -h -j "$new" -t PENDING -o %r | grep -qx JobHeldUser'
+    script = f"if {gone} && {unnamed} && {held}; then\n{_NAME_IT}fi"
+    done = shell.run(f"cd {shlex.quote(job_dir)} || exit 0\nnew={slurm_id}\n{script}")
+    if done.code:
+        said = " ".join(done.err.split())
+        raise ClusterError(f"{shell.place}: {slurm_id} stays held: {said}", f"scontrol release {slurm_id}")
 
 
 def ids(shell: Shell, job_id: str, job_dir: str) -> list[int]:
