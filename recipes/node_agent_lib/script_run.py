@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import runpy
@@ -38,9 +40,12 @@ class ScriptRun:
         try:
             runpy.run_path(self._script, run_name="__main__")
         except SystemExit as end:
-            if isinstance(end.code, str) and end.code.strip():
+            if not isinstance(end.code, str):
+                raise
+            if end.code.strip():
                 self._record(1, end.code.strip().splitlines()[0], None)
-            raise
+            print(redaction.text(end.code), file=sys.stderr)
+            return 1
         except BaseException as error:
             if os.getpid() != self._pid:  # a child that the script forked by hand: not this rank's error
                 raise
@@ -48,7 +53,7 @@ class ScriptRun:
             trace = error.__traceback__ = _own_frames(error.__traceback__)
             lines = "".join(traceback.format_exception(type(error), error, trace)).rstrip().splitlines()
             self._record(code, error_line(error), "\n".join(lines[-_TRACEBACK_LINES:]))
-            sys.excepthook(type(error), error, trace)
+            _print(error, trace)
             return code
         return 0
 
@@ -65,6 +70,14 @@ class ScriptRun:
                 _write_torchelastic(error, trace, now)
         except OSError as problem:
             print(f"node agent's worker: {problem}", file=sys.stderr)
+
+
+def _print(error: BaseException, trace: TracebackType | None) -> None:
+    """As Python would, or the script's own hook, but without secrets: an error is where a token stands most often."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        sys.excepthook(type(error), error, trace)
+    sys.stderr.write(redaction.text(said.getvalue()))
 
 
 def _own_frames(trace: TracebackType | None) -> TracebackType | None:

@@ -119,8 +119,8 @@ sys.exit(f"refused: {token}")
 
 
 def _holding(job_dir: Path, *secrets: str) -> list[str]:
-    """Names of files below that hold one; what a rank itself prints is the user's."""
-    found = [path for path in job_dir.rglob("*") if path.is_file() and not path.name.startswith("rank-")]
+    """Names of files below that hold one."""
+    found = [path for path in job_dir.rglob("*") if path.is_file()]
     return [path.name for path in found if any(secret in path.read_text(errors="replace") for secret in secrets)]
 
 
@@ -138,6 +138,8 @@ def test_a_token_of_the_inherited_environment(
     assert _holding(job.dir, "Tail", "Ab/1", "Ab%2F1") == []
     assert not [word for word in ("Tail", "Ab/1", "Ab%2F1") if word in said]
     assert "Tail" not in Path(job.spec["run_dir"], "history.jsonl").read_text()
+    printed = (job.dir / "logs" / "rank-0.log").read_text()
+    assert printed.startswith("the user's own output\n") and "***" in printed
 
 
 def test_the_report_of_torchrun(make_job: MakeJob, tmp_path: Path) -> None:
