@@ -176,6 +176,19 @@ def test_a_resume_that_came_to_nothing_leaves_the_job_as_it_was(site: Checkout, 
     assert _secrets(site) == []
 
 
+def test_a_users_defaults_for_slurms_commands_lose_no_job(site: Checkout, cluster: Cluster) -> None:
+    """SQUEUE_PARTITION hides a job that was submitted, SBATCH_TIMELIMIT and SCANCEL_PARTITION act on it."""
+    names = ("SBATCH_PARTITION", "SQUEUE_PARTITION", "SQUEUE_NAMES", "SCANCEL_PARTITION", "SCANCEL_NAME")
+    site.environ.update(dict.fromkeys(names, "none"))
+    fake(site, "sbatch", TEST_ONLY + f'"$REAL" "$@"; echo "{LOST}" >&2; exit 1')
+    first = site.json("stub-one", "--batch", "one", *WORK)
+    assert _queued(cluster) == [first["handle"]["slurm_id"]]
+    assert site.run("cancel", first["job_id"]).returncode == 0
+    wait_until(lambda: not _queued(cluster), 60, "an empty queue")
+    assert site.run("resume", first["job_id"]).returncode == 0
+    assert site.run("cancel", _found(site, cluster)["job_id"]).returncode == 0
+
+
 @contextmanager
 def _small_disk(path: Path) -> Iterator[None]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", path], check=True)
