@@ -16,7 +16,7 @@ from automodel_launch import executors, workspace
 from automodel_launch.commands import console
 from automodel_launch.commands.doctor_gpu_gather import FOLDER, gather
 from automodel_launch.commands.doctor_gpu_watch import Watch
-from automodel_launch.errors import PlanRefused
+from automodel_launch.errors import LaunchError, PlanRefused
 from automodel_launch.plan import recipes
 from automodel_launch.profile import profiles
 from automodel_launch.profile.schema import keys_of
@@ -113,7 +113,12 @@ def _run(here: Workspace, plan: Plan) -> tuple[Plan, Watch, Status, int]:
     from automodel_launch.launch.submit import submit
 
     console.say(f"looking at {console.many(plan.nodes, 'node')} of {plan.profile_name}; about two minutes ...")
-    plan, record = submit(plan, here)
+    try:
+        plan, record = submit(plan, here)
+    except LaunchError as error:
+        if "--fresh" in (error.hint or ""):  # a launch has that
+            error.hint = "`attach JOB` follows it, `cancel JOB` ends it; then `doctor --gpu` again"
+        raise
     console.say(f"job {plan.job_id}; what it finds lies in {plan.job_dir}/{FOLDER}")
     limit = float(plan.config["total_s"] + 3 * plan.config["pair_s"])
     watch = Watch(record, limit)

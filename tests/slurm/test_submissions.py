@@ -231,6 +231,10 @@ def test_four_launches_at_the_same_instant_are_one_job(site: Checkout, cluster: 
         assert one.returncode == 0 or winner["job_id"] in one.stderr
     assert _queued(cluster) == [winner["handle"]["slurm_id"]]
     assert [row["job_id"] for row in site.json("jobs")] == [winner["job_id"]]
+    shown = site.run("stub-one", "--batch", "one", "--dry-run", *WORK)
+    assert (shown.returncode, "run-active" in shown.stdout, winner["job_id"] in shown.stdout) == (3, True, True)
+    offline = site.run("stub-one", "--batch", "one", "--dry-run", "--offline", *WORK)
+    assert (offline.returncode, "run-active" in offline.stdout) == (0, False)
     forced = site.run("stub-one", "--batch", "one", "--force", *WORK)
     assert (forced.returncode, "--fresh" in forced.stderr) == (3, True)
     elsewhere = _other_checkout(site)
