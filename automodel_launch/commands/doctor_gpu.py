@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch import executors, workspace
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behin
 
 RECIPE = "gpu-check"
 ALONE = ("dependency", "until", "chain", "max_gpu_hours")  # keys for jobs that belong to others; this one stands alone
+AGAIN = "`python launch.py attach JOB` follows that job, `cancel JOB` ends it; then `doctor --gpu` again"
 TIME = "00:10:00"  # the job takes two minutes; a container's image may have to be fetched before
 
 
@@ -96,7 +98,7 @@ def _refuse(plan: Plan) -> None:
     from automodel_launch import checks
     from automodel_launch.commands import preview
 
-    findings = checks.run(plan)
+    findings = [replace(finding, fix=_own_fix(finding.fix)) for finding in checks.run(plan)]
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         said = preview.findings_text(errors)
@@ -104,6 +106,11 @@ def _refuse(plan: Plan) -> None:
     warnings = [finding for finding in findings if finding.level == "warning"]
     if warnings:
         console.say(preview.findings_text(warnings))
+
+
+def _own_fix(written: str | None) -> str | None:
+    """Without options that a launch has, and this command has not."""
+    return AGAIN if "--fresh" in (written or "") else written
 
 
 def _run(here: Workspace, plan: Plan) -> tuple[Plan, Watch, Status, int]:
@@ -116,8 +123,7 @@ def _run(here: Workspace, plan: Plan) -> tuple[Plan, Watch, Status, int]:
     try:
         plan, record = submit(plan, here)
     except LaunchError as error:
-        if "--fresh" in (error.hint or ""):  # a launch has that
-            error.hint = "`attach JOB` follows it, `cancel JOB` ends it; then `doctor --gpu` again"
+        error.hint = _own_fix(error.hint)
         raise
     console.say(f"job {plan.job_id}; what it finds lies in {plan.job_dir}/{FOLDER}")
     limit = float(plan.config["total_s"] + 3 * plan.config["pair_s"])
