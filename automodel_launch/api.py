@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
-from automodel_launch import checks, executors
+from automodel_launch import executors
 from automodel_launch import workspace as workspaces
 from automodel_launch.config import configs
 from automodel_launch.config.overrides import Override, parse
@@ -29,7 +29,7 @@ from automodel_launch.errors import JobError, PlanRefused, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import cancelling, follow, planning, state
+from automodel_launch.launch import cancelling, checking, follow, planning, state
 from automodel_launch.launch import submit as submitting
 from automodel_launch.plan import recipes
 from automodel_launch.plan.finding import Finding
@@ -91,7 +91,7 @@ def check(plan: Plan, *, offline: bool = False) -> list[Finding]:
     """
     if not isinstance(plan, Plan):
         raise UsageError(f"{type(plan).__name__} is not a plan.", "plan(...) makes one")
-    return checks.run(plan, offline=offline)
+    return checking.run(plan, offline=offline)
 
 
 def submit(

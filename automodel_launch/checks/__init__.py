@@ -43,7 +43,12 @@ def run(plan: Plan, offline: bool = False) -> list[Finding]:
     found = [*backends.of(plan.recipe).checks(plan), *(finding for check in CHECKS for finding in check(plan))]
     if not offline:
         found += places.findings(plan)
+    return in_order(found)
+
+
+def in_order(found: list[Finding]) -> list[Finding]:
+    """Errors first."""
     return sorted(found, key=lambda finding: _ORDER[finding.level])
 
 
-__all__ = ["CHECKS", "Check", "Finding", "run"]
+__all__ = ["CHECKS", "Check", "Finding", "in_order", "run"]

@@ -10,13 +10,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch import executors, workspace
 from automodel_launch.commands import console
 from automodel_launch.commands.doctor_gpu_gather import FOLDER, gather
 from automodel_launch.commands.doctor_gpu_watch import Watch
-from automodel_launch.errors import PlanRefused
+from automodel_launch.errors import LaunchError, PlanRefused
 from automodel_launch.plan import recipes
 from automodel_launch.profile import profiles
 from automodel_launch.profile.schema import keys_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behin
 
 RECIPE = "gpu-check"
 ALONE = ("dependency", "until", "chain", "max_gpu_hours")  # keys for jobs that belong to others; this one stands alone
+AGAIN = "`python launch.py attach JOB` follows that job, `cancel JOB` ends it; then `doctor --gpu` again"
 TIME = "00:10:00"  # the job takes two minutes; a container's image may have to be fetched before
 
 
@@ -96,7 +98,7 @@ def _refuse(plan: Plan) -> None:
     from automodel_launch import checks
     from automodel_launch.commands import preview
 
-    findings = checks.run(plan)
+    findings = [replace(finding, fix=_own_fix(finding.fix)) for finding in checks.run(plan)]
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         said = preview.findings_text(errors)
@@ -106,6 +108,11 @@ def _refuse(plan: Plan) -> None:
         console.say(preview.findings_text(warnings))
 
 
+def _own_fix(written: str | None) -> str | None:
+    """Without options that a launch has, and this command has not."""
+    return AGAIN if "--fresh" in (written or "") else written
+
+
 def _run(here: Workspace, plan: Plan) -> tuple[Plan, Watch, Status, int]:
     """Submit and follow: the plan with the job's id, whether it had to be stopped from here, its end, the exit code."""
     from automodel_launch.jobs import records
@@ -113,7 +120,11 @@ def _run(here: Workspace, plan: Plan) -> tuple[Plan, Watch, Status, int]:
     from automodel_launch.launch.submit import submit
 
     console.say(f"looking at {console.many(plan.nodes, 'node')} of {plan.profile_name}; about two minutes ...")
-    plan, record = submit(plan, here)
+    try:
+        plan, record = submit(plan, here)
+    except LaunchError as error:
+        error.hint = _own_fix(error.hint)
+        raise
     console.say(f"job {plan.job_id}; what it finds lies in {plan.job_dir}/{FOLDER}")
     limit = float(plan.config["total_s"] + 3 * plan.config["pair_s"])
     watch = Watch(record, limit)

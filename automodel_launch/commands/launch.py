@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behin
     from automodel_launch.plan.plan import Plan
     from automodel_launch.plan.recipes import Recipe
 
+RUN_ACTIVE = "run-active"  # which --force does not override: two jobs would write one set of checkpoints
 _GUESS = re.compile(r" Did you mean '[^']*'\?")
 OPTIONS: tuple[Option, ...] = (
     Option(("-c", "--config"), "configs/RECIPE/CONFIG.yaml, or a path", "CONFIG"),
@@ -118,7 +119,7 @@ def planned(command: LaunchCommand, args: argparse.Namespace) -> Planned:
             error.hint = hints.profile(profile_name, args.recipe, here) or error.hint
         raise
     recipe = recipes.find(here, args.recipe, also=registry.COMMANDS)
-    from automodel_launch import checks
+    from automodel_launch.launch import checking
     from automodel_launch.launch import planning as planning_
     from automodel_launch.plan import plan as planning
 
@@ -126,7 +127,7 @@ def planned(command: LaunchCommand, args: argparse.Namespace) -> Planned:
     mode: planning.Mode = "batch" if args.batch else "run"
     options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
     plan = planning_.make(here, env_file, profile_name, recipe, layered, mode=mode, **options)
-    return Planned(here, plan, checks.run(plan, offline=args.offline), env_file.theme)
+    return Planned(here, plan, checking.run(plan, offline=args.offline), env_file.theme)
 
 
 def _layered(
@@ -190,10 +191,11 @@ def _say_finished(args: argparse.Namespace, plan: Plan, end: dict[str, Any]) -> 
 def _refusal(parts: Planned) -> PlanRefused:
     from automodel_launch.commands import preview
 
+    forced = "" if any(finding.code == RUN_ACTIVE for finding in parts.errors) else "; --force submits it all the same"
     return PlanRefused(
         f"{parts.plan.run_name} was not submitted: {console.many(len(parts.errors), 'error')}.\n"
         f"{preview.findings_text(parts.errors)}",
-        "--dry-run shows the whole plan; --force submits it all the same",
+        f"--dry-run shows the whole plan{forced}",
     )
 
 

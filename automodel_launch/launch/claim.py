@@ -45,13 +45,24 @@ def held(record: Record, place: FileSystem) -> Iterator[Callable[[dict[str, Any]
 def take(record: Record, place: FileSystem) -> Claim:
     """The claim; see `held`."""
     for _ in range(TRIES):
-        present = claims.newest(record.run_dir, place)
-        if present is not None and not present.free:
-            _refuse_unless_over(present, record)
+        present = refuse_while_busy(record, place)
         claim = claims.make(record, present, place)
         if claim is not None:
             return claim
     raise PlanRefused(f"run {record.run_name}: other launchers claim it at this moment.", "launch it again")
+
+
+def refuse_while_busy(record: Record, place: FileSystem) -> Claim | None:
+    """The run's last claim, None where there is none; nothing is changed.
+
+    Raises:
+        PlanRefused: another job of the run is in the queue, or runs.
+        ClusterError: whether one is cannot be told.
+    """
+    present = claims.newest(record.run_dir, place)
+    if present is not None and not present.free:
+        _refuse_unless_over(present, record)
+    return present
 
 
 def _quietly(act: Callable[[], None]) -> None:
@@ -70,12 +81,12 @@ def _refuse_unless_over(claim: Claim, ours: Record) -> None:
         now = Status(records.SUBMITTING, error=error.message)
     except ClusterError as error:
         message = f"whether {theirs.job_id} of this run is over cannot be told: {error.message}"
-        raise ClusterError(message, f"{error.hint or 'launch it again later'}; --fresh for a run of its own") from error
+        raise ClusterError(message, (error.hint or "launch it again later") + _or_fresh(ours)) from error
     if now.over or now.forgotten:
         return
     if now.state == "UNKNOWN":
         message = f"whether {theirs.job_id} of this run is over cannot be told: {now.error}."
-        raise PlanRefused(message, f"once it is over for certain, remove {claim.path}; or --fresh for a run of its own")
+        raise PlanRefused(message, f"once it is over for certain, remove {claim.path}{_or_fresh(ours)}")
     raise PlanRefused(_busy(theirs, now), _ways_on(theirs, ours))
 
 
@@ -90,7 +101,11 @@ def _busy(theirs: Record, now: Status) -> str:
 def _ways_on(theirs: Record, ours: Record) -> str:
     if theirs.job_id == ours.job_id:
         return f"python launch.py status {theirs.job_id}"
-    return f"python launch.py attach {theirs.job_id} follows it; --fresh starts a run of its own"
+    return f"python launch.py attach {theirs.job_id} follows it{_or_fresh(ours)}"
+
+
+def _or_fresh(ours: Record) -> str:
+    return "; --fresh for a run of its own" if ours.before is None else ""  # which `resume` does not have
 
 
 def _status(claim: Claim, theirs: Record, ours: Record) -> Status:

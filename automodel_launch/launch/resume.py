@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from automodel_launch import contract, executors
-from automodel_launch.errors import JobError, LaunchError, RecordError, SubmissionUnknown
-from automodel_launch.jobs import launcher, records, rundir
+from automodel_launch import contract, data_identity, executors
+from automodel_launch.errors import JobError, LaunchError, PlanRefused, RecordError, SubmissionUnknown
+from automodel_launch.jobs import history, launcher, records, rundir
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import claim, state
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.plan import secrets
-from automodel_launch.remote.filesystem import FileSystem
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 
 def finished(record: Record, before: Status, place: FileSystem) -> bool:
@@ -38,8 +39,8 @@ def resume(
     """Start a job that is over once more; signals are held meanwhile, as by `submit`.
 
     Raises:
-        PlanRefused: another job of the run is in the queue, or runs.
-        JobError: it needs a secret that `environ` has not, or somebody else resumes it.
+        PlanRefused: another job of the run is in the queue, or runs; or the run began with other data.
+        JobError: it has used up its GPU-hours, needs a secret that `environ` has not, or somebody else resumes it.
         RecordError: its record cannot be written; nothing was started.
         ClusterError: its place cannot be reached, or refuses it.
     """
@@ -54,6 +55,8 @@ def resume(
 def _resume(folder: Path, former: Record, environ: Mapping[str, str], say: Callable[[str], None]) -> Record:
     executor = executors.get(former.executor)
     place = executor.place_of(former)
+    _refuse_spent(former, place)
+    _refuse_other_data(former, place)
     handle = executor.again(former)  # first: the former attempt may be about to remove its secrets
     needed = _secrets(former, place, environ)
     kept = {"handle": former.handle, "end": former.end}
@@ -74,6 +77,36 @@ def _resume(folder: Path, former: Record, environ: Mapping[str, str], say: Calla
     except RecordError as error:
         say(f"warning: {record.job_id} was submitted, and will be looked up: {error.message}")
     return started
+
+
+def _refuse_spent(record: Record, place: FileSystem) -> None:
+    spent = history.is_spent(history.attempts(record.run_dir, place), record.job_id)
+    if spent:
+        fix = "launch it again with a higher max_gpu_hours: the same run goes on as a new job"
+        raise JobError(f"{record.job_id} cannot go on: {spent}.", fix)
+
+
+def _refuse_other_data(record: Record, place: FileSystem) -> None:
+    """Where this machine sees the data; elsewhere the job itself looks, before its first step."""
+    agent, plan = _orders(record, place)
+    data = agent.get("data") or {}
+    named = data.get("named")
+    if not named or place != LOCAL:
+        return
+    mounts = [[target, source] for source, target in (text.split(":")[:2] for text in plan.get("mounts") or [])]
+    now = data_identity.look(named, mounts)
+    changed = data_identity.compare(rundir.data(record.run_dir), now)
+    if changed and data.get("allow") not in (True, now["digest"]):
+        message = f"{record.job_id} was not resumed: run {record.run_name} began with other data: {'; '.join(changed)}."
+        fix = "give it those data again; the same launch with run.data_changed=allow goes on with these"
+        raise PlanRefused(message, fix)
+
+
+def _orders(record: Record, place: FileSystem) -> tuple[dict[str, Any], dict[str, Any]]:
+    """agent.json and plan.json; empty where they cannot be read."""
+    names = (contract.AGENT, contract.PLAN)
+    agent, plan = (parse((place.read(f"{record.job_dir}/{name}") or (b"", 0))[0]) or {} for name in names)
+    return agent, plan
 
 
 def _unless_resumed(now: Record, former: Record, record: Record) -> Record:
@@ -97,10 +130,8 @@ def _secrets(record: Record, place: FileSystem, environ: Mapping[str, str]) -> b
 
     Where this shell lacks some, what the former attempt has left; None where the job needs none.
     """
-    agent, plan = (
-        parse((place.read(f"{record.job_dir}/{name}") or (b"", 0))[0]) for name in (contract.AGENT, contract.PLAN)
-    )
-    path, names = (agent or {}).get("secrets_file"), (plan or {}).get("secrets") or []
+    agent, plan = _orders(record, place)
+    path, names = agent.get("secrets_file"), plan.get("secrets") or []
     if not path:
         return None
     unset = [name for name in names if name not in environ]

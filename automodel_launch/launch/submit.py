@@ -55,9 +55,8 @@ def submit(
 def _submit(
     plan: Plan, workspace: Workspace, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> tuple[Plan, jobs.Record]:
-    executor = executors.get(plan.executor)
     plan = _reserve(plan, workspace.records, environ)
-    record = replace(_record(plan), handle=executor.address(plan, environ), launcher=launcher.this())
+    record = record_of(plan, environ)
     try:
         with claim.held(record, plan.place) as submitted:
             jobs.save(workspace.records, record)  # before anything is started: who dies from here on loses nothing
@@ -129,7 +128,8 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
         secrets.write(place, plan.agent["secrets_file"], values)
 
 
-def _record(plan: Plan) -> jobs.Record:
+def record_of(plan: Plan, environ: Mapping[str, str]) -> jobs.Record:
+    """The record of a job that this process is about to submit."""
     return jobs.Record(
         job_id=plan.job_id,
         run_name=plan.run_name,
@@ -142,5 +142,7 @@ def _record(plan: Plan) -> jobs.Record:
         run_dir=plan.run_dir,
         plan_hash=plan.plan_hash,
         submitted=time.time(),
+        handle=executors.get(plan.executor).address(plan, environ),
+        launcher=launcher.this(),
         max_steps=backends.of(plan.recipe).max_steps(plan.config),
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from automodel_launch.config import dotted
 from automodel_launch.errors import ClusterError, ConfigError, ProfileError
+from automodel_launch.plan import config_secrets
 from automodel_launch.profile.secret_names import check_name, is_secret
 from automodel_launch.remote.filesystem import FileSystem, RemoteFileSystem
 from automodel_launch.secret_rules import URL_PASSWORD, secret_values
@@ -42,19 +43,25 @@ def refuse_in_profile(profile: Mapping[str, Any], sources: Mapping[str, str], na
 
 
 def refuse_in_config(config: Mapping[str, Any], where: Callable[[str], str]) -> None:
-    """Refuse a config with a password in a URL; `where` tells where a key was set.
+    """Refuse a config in which a secret is written down; `where` tells where a key was set.
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: a key that says that it is a secret's has a value, or a URL holds a password; which, not what.
     """
     for key, value in dotted.leaves(config):
+        name = re.split(r"\.\d+(?:\.|$)", key)[0]  # an entry of a list stands where the list does
         if _password_in(value):
-            name = re.split(r"\.\d+(?:\.|$)", key)[0]  # an entry of a list stands where the list does
-            place = URL_PASSWORD.sub(r"\1:***@", where(name))  # which quotes an override
-            raise ConfigError(
-                f"{key} ({place}): a password in a URL does not belong there; it would stand in the job's files.",
-                'write ${oc.env:NAME} in its place, export NAME=..., and secrets = ["NAME"] in the profile',
-            )
+            what, variable = "a password in a URL", "NAME"
+        elif config_secrets.is_written(key, value):
+            what, variable = "a secret's value", config_secrets.variable(key)
+        else:
+            continue
+        place = URL_PASSWORD.sub(r"\1:***@", where(name)).replace(str(value), "***")  # which quotes an override
+        raise ConfigError(
+            f"{key} ({place}): {what} does not belong there; it would stand in the job's files.",
+            f'write ${{oc.env:{variable}}} in its place, export {variable}=..., and secrets = ["{variable}"]'
+            " in the profile",
+        )
 
 
 def _secret_in(key: str, value: object) -> tuple[str, str] | None:

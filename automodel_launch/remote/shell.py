@@ -27,6 +27,10 @@ PERSIST_S = 600
 REMEMBER_S = 1.0  # how long a failed connection answers for the next calls too: 200 jobs of one host wait once
 _SOCKET_PATH = 104 - 17  # the shortest limit of any system, less what ssh appends while it makes the socket
 _BEGIN = b"\x02automodel-launch\x03\n"  # what a login script prints comes before it
+# A user's own defaults for Slurm's commands (SQUEUE_PARTITION, say, hides jobs) must change neither what is asked nor
+# what is done.
+_COMMANDS = ("SBATCH", "SQUEUE", "SCONTROL", "SCANCEL", "SACCT", "SINFO")
+_PLAIN = f"unset {' '.join(f'${{!{name}_@}}' for name in _COMMANDS)} SLURM_CLUSTERS SLURM_TIME_FORMAT; "
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class LocalShell(_Runner):
     def command(self, script: str) -> list[str]:
         """See _Runner."""
         conf = f"export SLURM_CONF={shlex.quote(self.slurm_conf)}\n" if self.slurm_conf else ""
-        return ["bash", "-c", conf + script]
+        return ["bash", "-c", _PLAIN + conf + script]
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ class SshShell(_Runner):
     def command(self, script: str) -> list[str]:
         """See _Runner."""
         begin = "printf '\\002automodel-launch\\003\\n'; "
-        return ["ssh", *self.options(), self.host, "--", f"{begin}exec bash -c {shlex.quote(script)}"]
+        return ["ssh", *self.options(), self.host, "--", f"{begin}exec bash -c {shlex.quote(_PLAIN + script)}"]
 
     def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
         """See Shell."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from automodel_launch import workspace
 from automodel_launch.commands import doctor_gpu as doctor_job
 from automodel_launch.commands import main
 from automodel_launch.commands.doctor_gpu_gather import gather
@@ -18,7 +21,10 @@ from automodel_launch.doctor.gpu import text as doctor_gpu_text
 from automodel_launch.doctor.gpu import verdict as doctor_gpu
 from automodel_launch.doctor.gpu.node import Limits
 from automodel_launch.doctor.gpu.verdict import Node, Verdict
+from automodel_launch.jobs import claims
 from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch.submit import record_of
+from automodel_launch.profile import profiles
 from automodel_launch.remote.filesystem import LOCAL
 from tests.conftest import ROOT, Checkout
 from tests.workbench import Bench, make_bench
@@ -442,3 +448,19 @@ def test_this_machine(checkout: Checkout) -> None:
     assert float(row[5]) > 0
     (written,) = checkout.root.glob("runs/*/gpu-check/node-0.json")
     assert str(checkout.root / "runs") in {entry["path"] for entry in json.loads(written.read_text())["paths"]}
+
+
+def test_while_another_check_is_at_it_the_hint_names_what_this_command_has(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--fresh` is an option of launches."""
+    monkeypatch.setattr(workspace, "PACKAGE", checkout.root / "automodel_launch")
+    here = workspace.find(str(checkout.root / "env.toml"))
+    args = argparse.Namespace(profile="local", overrides=["min_free_gib=0.01"])
+    plan = doctor_job._plan(here, profiles.load(here.env_file, "local"), args)
+    record = replace(record_of(plan, {}), job_id=f"{plan.run_name}.7")  # which this process is submitting
+    assert claims.make(record, None, LOCAL) is not None
+    done = checkout.run("doctor", "--gpu", "local", *args.overrides)
+    assert done.returncode == 3, done.stderr
+    assert f"{plan.run_name}.7 of this run" in done.stderr
+    assert "--fresh" not in done.stderr and "attach JOB" in done.stderr

@@ -96,6 +96,12 @@ def test_the_submitters_sbatch_variables_do_not_reach_sbatch(
     _command(tmp_path, "sbatch", f"env > {seen}; echo 5")
     assert submission.sbatch(LocalShell(), plan) == "5"
     assert "SBATCH_" not in seen.read_text()
+    assert plan.submit.startswith("unset ${!SBATCH_@}; "), "who submits by hand what the dry run shows, too"
+    _command(tmp_path, "scontrol", "true")
+    Path(plan.job_dir, contract.SCRIPT).touch()
+    seen.unlink()
+    assert submission.again(LocalShell(), plan.job_id, plan.job_dir, 4, None) == "5"
+    assert "SBATCH_" not in seen.read_text()
 
 
 def test_whether_slurm_may_requeue_stands_in_the_script_alone(plan: Plan) -> None:
@@ -173,3 +179,24 @@ def test_secrets_come_with_the_command_that_submits_again(plan: Plan, tmp_path: 
     assert submission.again(LocalShell(), plan.job_id, plan.job_dir, 18, b"A='x'\n") == "19"
     assert file.read_bytes() == (tmp_path / "seen").read_bytes() == b"A='x'\n"
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("state", ["held", "let go", "underway"])
+def test_a_resume_that_was_cut_short_behind_sbatch_is_completed(plan: Plan, tmp_path: Path, state: str) -> None:
+    """The job is held until JOB_DIR/resume names it: nobody else would ever let it begin."""
+    held = "JobHeldUser" if state == "held" else "None"
+    _command(
+        tmp_path,
+        "squeue",
+        f"case $* in *%r*) echo {held};; *) echo '18|{plan.job_dir}'; echo '19|{plan.job_dir}';; esac",
+    )
+    released = _command(tmp_path, "scontrol", "true")
+    Path(plan.job_dir, "chain").write_text("18 - 3\n")
+    with Path(plan.job_dir, contract.SUBMISSION).open("a") as lock:
+        if state == "underway":
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        assert submission.find(LocalShell(), plan.job_id, plan.job_dir, 18) == "19"
+    assert released.exists() == (state == "held")
+    if state == "held":
+        assert Path(plan.job_dir, "resume").read_text() == "19\n"
+        assert Path(plan.job_dir, "chain").read_text() == "18 19 3\n"

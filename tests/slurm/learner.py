@@ -100,6 +100,9 @@ def load():
 
 peers = meet()
 last, weights, speed = load()
+if "LAUNCH_PHASE_FILE" in os.environ:
+    with open(os.environ["LAUNCH_PHASE_FILE"], "w") as file:
+        json.dump({"phase": None, "since": time.time()}, file)  # it takes steps, as recipes/pretrain.py tells
 for step in range(last + 1, config["steps"]):
     if step == config["fail_at"] and rank == size - 1:
         raise ValueError(f"no more data at {time.time()}")

@@ -193,6 +193,19 @@ def test_a_resume_that_came_to_nothing_leaves_the_job_as_it_was(site: Checkout, 
     assert _secrets(site) == []
 
 
+def test_a_users_defaults_for_slurms_commands_lose_no_job(site: Checkout, cluster: Cluster) -> None:
+    """SQUEUE_PARTITION hides a job that was submitted, SBATCH_TIMELIMIT and SCANCEL_PARTITION act on it."""
+    names = ("SBATCH_PARTITION", "SQUEUE_PARTITION", "SQUEUE_NAMES", "SCANCEL_PARTITION", "SCANCEL_NAME")
+    site.environ.update(dict.fromkeys(names, "none"))
+    fake(site, "sbatch", TEST_ONLY + f'"$REAL" "$@"; echo "{LOST}" >&2; exit 1')
+    first = site.json("stub-one", "--batch", "one", *WORK)
+    assert _queued(cluster) == [first["handle"]["slurm_id"]]
+    assert site.run("cancel", first["job_id"]).returncode == 0
+    wait_until(lambda: not _queued(cluster), 60, "an empty queue")
+    assert site.run("resume", first["job_id"]).returncode == 0
+    assert site.run("cancel", _found(site, cluster)["job_id"]).returncode == 0
+
+
 @contextmanager
 def _small_disk(path: Path) -> Iterator[None]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", path], check=True)
@@ -235,6 +248,10 @@ def test_four_launches_at_the_same_instant_are_one_job(site: Checkout, cluster: 
         assert one.returncode == 0 or winner["job_id"] in one.stderr
     assert _queued(cluster) == [winner["handle"]["slurm_id"]]
     assert [row["job_id"] for row in site.json("jobs")] == [winner["job_id"]]
+    shown = site.run("stub-one", "--batch", "one", "--dry-run", *WORK)
+    assert (shown.returncode, "run-active" in shown.stdout, winner["job_id"] in shown.stdout) == (3, True, True)
+    offline = site.run("stub-one", "--batch", "one", "--dry-run", "--offline", *WORK)
+    assert (offline.returncode, "run-active" in offline.stdout) == (0, False)
     forced = site.run("stub-one", "--batch", "one", "--force", *WORK)
     assert (forced.returncode, "--fresh" in forced.stderr) == (3, True)
     elsewhere = _other_checkout(site)

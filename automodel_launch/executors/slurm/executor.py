@@ -141,8 +141,6 @@ class Slurm:
         """By the comment in Slurm's queue, else by what the job has written into its run's history."""
         after = record.handle.get(_AFTER)
         slurm_id = submission.find(_shell(record.handle), record.job_id, record.job_dir, after)
-        if after is not None and slurm_id is not None:
-            submission.release(_shell(record.handle), slurm_id, record.job_dir)
         return None if slurm_id is None else _handle(record, slurm_id)
 
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -18,21 +18,20 @@ if TYPE_CHECKING:
 SBATCH_S = 120.0  # a busy slurmctld makes sbatch wait
 LEAVE_S = 60  # twice Slurm's default KillWait
 LOOKUPS, LOOKUP_S = 20, 2.0  # of a submission whose answer was lost
-# Held until JOB_DIR/chain names it, so that it cannot begin before that, and JOB_DIR/resume, without which it would end
-# at once where the job is over. Whether Slurm may requeue it stands in the script; one that an earlier version has
-# submitted says it in agent.json alone.
-_NAME_IT = f"""\
+# A job that is submitted again is held until JOB_DIR/chain names it, so that it cannot begin before that, and
+# JOB_DIR/resume, without which it would end at once where the job is over. Whether Slurm may requeue it stands in the
+# script; one that an earlier version has submitted says it in agent.json alone.
+_LET_GO = f"""{{
   if read -r now _ number _ 2>/dev/null < {contract.CHAIN}; then
     echo "$now $new $number" > chain.new && mv chain.new {contract.CHAIN}
   fi &&
-    echo "$new" > resume.new && mv resume.new {contract.RESUME} && scontrol release "$new"
+    echo "$new" > resume.new && mv resume.new {contract.RESUME} && scontrol release "$new" &&
+    echo "$new" || {{ scancel "$new"; exit 1; }}
+}}
 """
 AGAIN = f"""{{ grep -qE '^#SBATCH --(no-)?requeue' {contract.SCRIPT} && how= ||
   {{ grep -q '"chain": {{' {contract.AGENT} && how=--no-requeue || how=--requeue; }}; }} &&
-new=$(sbatch $how --hold --parsable ./{contract.SCRIPT}) && new=${{new%%;*}} && {{
-  {{ {_NAME_IT}  }} && echo "$new" || {{ scancel "$new"; exit 1; }}
-}}
-"""
+new=$(sbatch $how --hold --parsable ./{contract.SCRIPT}) && new=${{new%%;*}} && {_LET_GO}"""
 # sbatch could not hand the script over at all: nothing was submitted, however long it has tried.
 _NEVER_SENT = ("(connect failure)", "Unable to resolve", "Could not establish a configuration source")
 _LEFT, _IDENTITY = "secrets-left", "stat -c '%i %z'"
@@ -51,7 +50,7 @@ def again(shell: Shell, job_id: str, job_dir: str, after: int, secrets: bytes | 
     and does not take them for what the former attempt has left.
     """
     put = "" if secrets is None else f"rm -f {contract.SECRETS} && (umask 077; cat > {contract.SECRETS}) && "
-    command = f"unset ${{!SBATCH_@}}; cd {shlex.quote(job_dir)} && {put}{AGAIN}"
+    command = f"cd {shlex.quote(job_dir)} && {put}{AGAIN}"
     return _submit(shell, command, job_id, job_dir, after, data=secrets or b"")
 
 
@@ -119,39 +118,35 @@ def _submit(
 def find(shell: Shell, job_id: str, job_dir: str, after: int | None = None) -> str | None:
     """The Slurm id of the job with our comment, also where it has ended; None where there is none.
 
-    `after`: only one that was submitted after that Slurm job, which the job had before.
+    `after`: only one that was submitted after that Slurm job, which the job had before; where its submission was cut
+    short behind sbatch, it is completed.
 
     Raises:
         StillSubmitting: there is none, and sbatch is still at it.
         ClusterError: Slurm does not answer, and the job has left nothing.
     """
     done = _look(shell, job_id, job_dir)
+    underway_still = underway.MARK in done.out.split()
     found = _ids(done.out)
     if after is not None:
         found = sorted(number for number in found if number > after)
+    if found and after is not None and not underway_still:
+        _let_go(shell, job_dir, found[0])
     if found:
         return str(found[0])
-    if underway.MARK in done.out.split():
+    if underway_still:
         raise StillSubmitting(f"{shell.place}: sbatch of {job_id} is still at it.", "ask again in a moment")
     if done.code:
         raise ClusterError(f"{shell.place}: Slurm does not answer: {' '.join(done.err.split())}")
     return None
 
 
-def release(shell: Shell, slurm_id: str, job_dir: str) -> None:
-    """Do what is left of `again` where its shell has died between sbatch and the job's release. Nothing otherwise.
-
-    Raises:
-        ClusterError: Slurm refuses.
-    """
-    gone = f'[ -z "$({underway.asking(job_dir)})" ]'
-    unnamed = f'[ "$(cat {contract.RESUME} 2>/dev/null)" != "$new" ]'
-    held = 'squeue -h -j "$new" -t PENDING -o %r | grep -qx JobHeldUser'
-    script = f"if {gone} && {unnamed} && {held}; then\n{_NAME_IT}fi"
-    done = shell.run(f"cd {shlex.quote(job_dir)} || exit 0\nnew={slurm_id}\n{script}")
+def _let_go(shell: Shell, job_dir: str, slurm_id: int) -> None:
+    """What `again` does behind sbatch, for a job that is held still: nobody else would ever let it begin."""
+    held = f'new={slurm_id}; [ "$(squeue -h -j "$new" -o %r 2>/dev/null)" != JobHeldUser ] ||'
+    done = shell.run(f"cd {shlex.quote(job_dir)} && {{ {held} {_LET_GO}}}")
     if done.code:
-        said = " ".join(done.err.split())
-        raise ClusterError(f"{shell.place}: {slurm_id} stays held: {said}", f"scontrol release {slurm_id}")
+        raise ClusterError(f"{shell.place}: Slurm job {slurm_id} cannot be released: {' '.join(done.err.split())}")
 
 
 def ids(shell: Shell, job_id: str, job_dir: str) -> list[int]:

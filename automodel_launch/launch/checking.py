@@ -1,0 +1,34 @@
+"""Everything that would refuse a plan: what the checks find, and another job of its run in the queue."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+from automodel_launch import checks
+from automodel_launch.errors import ClusterError, PlanRefused
+from automodel_launch.launch import claim
+from automodel_launch.launch.submit import record_of
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+
+_SAID = {"run-active", "unreachable"}  # by a check, of the same job or place
+
+
+def run(plan: Plan, offline: bool = False, environ: Mapping[str, str] | None = None) -> list[Finding]:
+    """All findings, errors first; unless `offline`, the place where the job will run is asked too."""
+    found = checks.run(plan, offline=offline)
+    asks = plan.here or not offline
+    if asks and _SAID.isdisjoint(finding.code for finding in found):
+        found += _active(plan, os.environ if environ is None else environ)
+    return checks.in_order(found)
+
+
+def _active(plan: Plan, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """`submit` asks again, under the claim that it makes: by then another launcher may have been faster."""
+    try:
+        claim.refuse_while_busy(record_of(plan, environ), plan.place)
+    except PlanRefused as error:
+        yield Finding("error", "run-active", error.message, error.hint)
+    except ClusterError as error:
+        yield Finding("warning", "run-active", error.message, error.hint)
