@@ -128,6 +128,19 @@ def change(folder: Path, record: Record, how: Callable[[Record], Record]) -> Rec
     return changed
 
 
+def add(folder: Path, record: Record) -> bool:
+    """Write the record of a new job; False where there is one of that id already.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    with _locked(folder):
+        if (folder / f"{record.job_id}.json").exists():
+            return False
+        _write(folder, record)
+    return True
+
+
 def forget(folder: Path, record: Record) -> None:
     """Remove the record of a job that was refused."""
     with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ Told by the job root itself (jobs/claims.py), so it holds for launchers of sever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -65,6 +65,34 @@ def refuse_while_busy(record: Record, place: FileSystem) -> Claim | None:
     return present
 
 
+def refuse_remembered(ours: Record, known: Iterable[Record], place: FileSystem) -> None:
+    """Where the run's directory was removed, and its claims with it: a job of the run that this checkout remembers.
+
+    Jobs that are being submitted do not count: they claim the run at this moment.
+
+    Raises:
+        PlanRefused: it is in the queue, or runs.
+    """
+    if claims.newest(ours.run_dir, place) is not None:
+        return
+    for theirs in known:
+        if theirs.job_id == ours.job_id or not _is_of_the_same_run(theirs, ours):
+            continue
+        now = None if theirs.launcher is not None or theirs.final else state.of(theirs)
+        if now and not (now.over or now.forgotten or now.state == "UNKNOWN"):
+            raise PlanRefused(f"{_busy(theirs, now)} Its directory is gone.", _ways_on(theirs, ours))
+
+
+def _is_of_the_same_run(theirs: Record, ours: Record) -> bool:
+    """Also of the same machine or cluster: two may have a directory of one name."""
+    same = (theirs.run_dir, theirs.executor) == (ours.run_dir, ours.executor)
+    return same and all(theirs.handle.get(key) == ours.handle.get(key) for key in _ways(ours))
+
+
+def _ways(record: Record) -> tuple[str, ...]:
+    return executors.get(record.executor).way
+
+
 def _quietly(act: Callable[[], None]) -> None:
     with suppress(ClusterError):
         act()
@@ -122,4 +150,4 @@ def _way(theirs: Record, ours: Record) -> dict[str, Any]:
     """How the place is reached from here, where they reach it in another way: a tunnel, a key, a SLURM_CONF."""
     if theirs.executor != ours.executor or launcher.is_here(theirs.launcher or {}):
         return {}
-    return {key: ours.handle.get(key) for key in executors.get(ours.executor).way}
+    return {key: ours.handle.get(key) for key in _ways(ours)}

@@ -55,11 +55,10 @@ def submit(
 def _submit(
     plan: Plan, workspace: Workspace, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> tuple[Plan, jobs.Record]:
-    plan = _reserve(plan, workspace.records, environ)
-    record = record_of(plan, environ)
+    plan, record = _reserve(plan, workspace.records, environ)
     try:
+        claim.refuse_remembered(record, jobs.all_records(workspace.records), plan.place)
         with claim.held(record, plan.place) as submitted:
-            jobs.save(workspace.records, record)  # before anything is started: who dies from here on loses nothing
             handle = _start(plan, workspace, environ)
             submitted(handle)
     except SubmissionUnknown:
@@ -96,11 +95,22 @@ def _start(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict
         raise
 
 
-def _reserve(plan: Plan, records: Path, environ: Mapping[str, str]) -> Plan:
-    """mkdir is atomic, also on shared file systems: who makes the directory has the id."""
+def _reserve(plan: Plan, records: Path, environ: Mapping[str, str]) -> tuple[Plan, jobs.Record]:
+    """mkdir is atomic, also on shared file systems: who makes the directory has the id there.
+
+    And here it has who writes the record: one name may be launched in two job roots at once. That is before anything is
+    started, too: who dies from here on loses nothing.
+    """
     for _ in range(RESERVATIONS):
         if plan.place.make(plan.job_dir, new=True):
-            return plan
+            record = record_of(plan, environ)
+            try:
+                if jobs.add(records, record):
+                    return plan, record
+            except RecordError:
+                plan.place.remove(plan.job_dir)
+                raise
+            plan.place.remove(plan.job_dir)
         taken = naming.next_job_id(plan.run_name, plan.place.names(plan.job_root), records)
         plan = planning.with_job_id(plan, taken, environ)
     raise ClusterError(f"{plan.job_root}: no free id for run {plan.run_name} after {RESERVATIONS} tries.")

@@ -63,6 +63,11 @@ def runs(job: str) -> bool:
     return _queued(job) in contract.SLURM_ACTIVE
 
 
+def trains(job: str) -> bool:
+    """The same, and its batch script has not ended."""
+    return _queued(job) in contract.SLURM_ACTIVE - {"COMPLETING"}
+
+
 def _queued(job: str) -> str | None:
     """Its state in the queue, "" where it is not there; None where Slurm does not answer."""
     try:

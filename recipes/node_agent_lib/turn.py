@@ -19,8 +19,10 @@ def of_another(former: Link, me: str) -> str | None:
 
     A submission whose answer was lost and that was made again, a spare job, or one that `resume` has replaced.
     """
-    if me in (former.now, former.next):
+    if me == former.now:
         return None
+    if me == former.next:  # an operator may have taken its dependency away; an epilog of the one before is no reason
+        return f"Slurm job {former.now} runs this job still" if slurm.trains(former.now) else None
     if slurm.runs(former.now):
         return f"Slurm job {former.now} runs this job already"
     first = former.waiting[: former.waiting.index(me)] if me in former.waiting else former.waiting

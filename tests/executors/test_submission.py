@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from automodel_launch import contract
-from automodel_launch.errors import ClusterError, SubmissionUnknown
+from automodel_launch.errors import ClusterError, StillSubmitting, SubmissionUnknown
 from automodel_launch.executors.slurm import executor, submission
 from automodel_launch.jobs.records import Record
 from automodel_launch.plan.plan import Plan
@@ -135,7 +135,7 @@ def test_it_is_not_waited_for_without_end(
     assert "scancel 8" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("meanwhile", ["nothing", "brought", "at it"])
+@pytest.mark.parametrize("meanwhile", ["nothing", "brought", "at it", "before"])
 def test_a_look_does_not_take_the_secrets_that_a_resume_brings(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
@@ -145,6 +145,8 @@ def test_a_look_does_not_take_the_secrets_that_a_resume_brings(
     monkeypatch.setattr(slurm_query, "parse", lambda out, job: Answer(True, "CANCELLED"))
     _command(tmp_path, "squeue", "true")
     held = lock.open("a")
+    if meanwhile == "before":  # it is at it when the look begins, and done when Slurm has been asked
+        fcntl.flock(held, fcntl.LOCK_EX)
 
     class Meanwhile(LocalShell):
         calls = 0
@@ -156,6 +158,8 @@ def test_a_look_does_not_take_the_secrets_that_a_resume_brings(
                 file.write_text("of the next attempt")
             if self.calls == 2 and meanwhile == "at it":
                 fcntl.flock(held, fcntl.LOCK_EX)
+            if self.calls == 2 and meanwhile == "before":
+                fcntl.flock(held, fcntl.LOCK_UN)
             return super().run(*args, **more)
 
     shell = Meanwhile()
@@ -164,7 +168,7 @@ def test_a_look_does_not_take_the_secrets_that_a_resume_brings(
         plan.job_id, "a", "r", "c", "far", "slurm", "batch", plan.job_dir, plan.run_dir, "h", 1.0, None, {"slurm_id": 5}
     )
     assert executor.EXECUTOR.status(record).state == "CANCELLED"
-    assert (shell.calls, file.exists()) == (2, meanwhile != "nothing")
+    assert (shell.calls, file.exists()) == (1 if meanwhile == "before" else 2, meanwhile != "nothing")
     held.close()
 
 
@@ -181,7 +185,7 @@ def test_secrets_come_with_the_command_that_submits_again(plan: Plan, tmp_path: 
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("state", ["held", "let go", "underway"])
+@pytest.mark.parametrize("state", ["held", "let go"])
 def test_a_resume_that_was_cut_short_behind_sbatch_is_completed(plan: Plan, tmp_path: Path, state: str) -> None:
     """The job is held until JOB_DIR/resume names it: nobody else would ever let it begin."""
     held = "JobHeldUser" if state == "held" else "None"
@@ -192,11 +196,23 @@ def test_a_resume_that_was_cut_short_behind_sbatch_is_completed(plan: Plan, tmp_
     )
     released = _command(tmp_path, "scontrol", "true")
     Path(plan.job_dir, "chain").write_text("18 - 3\n")
-    with Path(plan.job_dir, contract.SUBMISSION).open("a") as lock:
-        if state == "underway":
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        assert submission.find(LocalShell(), plan.job_id, plan.job_dir, 18) == "19"
+    assert submission.find(LocalShell(), plan.job_id, plan.job_dir, 18) == "19"
     assert released.exists() == (state == "held")
     if state == "held":
         assert Path(plan.job_dir, "resume").read_text() == "19\n"
         assert Path(plan.job_dir, "chain").read_text() == "18 19 3\n"
+
+
+def test_a_resumed_job_is_being_resumed_until_it_is_let_go(plan: Plan, tmp_path: Path) -> None:
+    """Its id is known while sbatch is at it; whoever looked then took the former attempt's end for its own."""
+    lock = Path(plan.job_dir, contract.SUBMISSION)
+    _command(tmp_path, "squeue", f"case $* in *%r*) echo JobHeldUser ;; *) echo '19|{plan.job_dir}' ;; esac")
+    released = _command(tmp_path, "scontrol", "true")
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StillSubmitting):
+            submission.find(LocalShell(), plan.job_id, plan.job_dir, after=18)
+        assert submission.find(LocalShell(), plan.job_id, plan.job_dir) == "19"
+        assert not released.exists()
+    assert submission.find(LocalShell(), plan.job_id, plan.job_dir, after=18) == "19"
+    assert released.exists() and Path(plan.job_dir, "resume").read_text() == "19\n"

@@ -202,3 +202,20 @@ def test_without_hard_links_the_name_decides(tmp_path: Path, monkeypatch: pytest
     assert LOCAL.create(f"{tmp_path}/x", "one")
     assert not LOCAL.create(f"{tmp_path}/x", "two")
     assert (tmp_path / "x").read_text() == "one"
+
+
+@pytest.mark.parametrize(("state", "busy"), [("RUNNING", True), ("FAILED", False), ("UNKNOWN", False)])
+def test_a_job_whose_runs_directory_was_removed_counts_still(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str, busy: bool
+) -> None:
+    _use(monkeypatch, states={"a.1": state})
+    theirs, ours = replace(_record(tmp_path), launcher=None), _record(tmp_path, 2)
+    known = [theirs, _record(tmp_path, 3), replace(theirs, job_id="b.1", run_dir=f"{tmp_path}/b"), ours]
+    if busy:
+        refused(PlanRefused, lambda: claim.refuse_remembered(ours, known, LOCAL), "a.1", "RUNNING", "is gone")
+    claim.refuse_remembered(ours, known[1:], LOCAL)
+    claim.refuse_remembered(replace(ours, handle={"host": "another"}), known, LOCAL)
+    if not busy:
+        claim.refuse_remembered(ours, known, LOCAL)
+    claim.take(_record(tmp_path, 4), LOCAL)
+    claim.refuse_remembered(ours, known, LOCAL)  # the claims tell

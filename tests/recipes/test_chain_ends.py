@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 from node_agent_lib import bad_nodes, history
 
-from tests.recipes.chain_site import AGENT, LIMITS, Site
+from tests.recipes.chain_site import AGENT, LIMITS, Site, exported
 
 
 def files(site: Site) -> dict[str, bytes]:
@@ -131,6 +131,21 @@ def test_a_person_who_cancels_the_job_that_waits_wants_no_other(tmp_path: Path) 
     assert "somebody cancelled Slurm job 77" in done.stderr
     told = json.loads((site.job / "exit.json").read_text())
     assert (told["state"], told["goes_on"]) == ("CANCELLED", False)
+
+
+def test_a_next_job_that_is_let_go_early_leaves_the_attempt_alone(tmp_path: Path) -> None:
+    """An operator takes its dependency away while the attempt before it trains; an epilog keeps nobody back."""
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    site.fail(0)
+    before = files(site)
+    for state in ("RUNNING", "SUSPENDED"):
+        site.says("squeue", f"echo {state}")
+        done = site.call("begin", "77")
+        assert done.stdout.splitlines() == ["trap - EXIT", "exit 0"] and "runs this job still" in done.stderr
+        assert files(site) == before
+    site.says("squeue", 'case "$*" in *76*) echo COMPLETING ;; *) echo PENDING ;; esac')
+    assert exported(site.call("begin", "77"))["LAUNCH_ATTEMPT"] == "1"
 
 
 def test_the_spare_job_is_never_first(tmp_path: Path) -> None:

@@ -55,9 +55,13 @@ def again(shell: Shell, job_id: str, job_dir: str, after: int, secrets: bytes | 
 
 
 def what_is_left(job_dir: str) -> str:
-    """A line of bash, before those that ask for the job's state: whether its secrets are there, for `tidy`."""
+    """A line of bash, before those that ask for the job's state: whether its secrets are there, for `tidy`.
+
+    Those that somebody is bringing now are of a job that Slurm may have by the time it is asked, or may not.
+    """
     file = shlex.quote(f"{job_dir}/{contract.SECRETS}")
-    return f"[ ! -e {file} ] || echo {_LEFT} $({_IDENTITY} {file})\n"
+    at_it = f"$({underway.asking(job_dir)})"
+    return f'[ ! -e {file} ] || [ -n "{at_it}" ] || echo {_LEFT} $({_IDENTITY} {file})\n'
 
 
 def tidy(job_dir: str, out: str) -> str | None:
@@ -130,9 +134,10 @@ def find(shell: Shell, job_id: str, job_dir: str, after: int | None = None) -> s
     found = _ids(done.out)
     if after is not None:
         found = sorted(number for number in found if number > after)
-    if found and after is not None and not underway_still:
+    resumed = bool(found) and after is not None
+    if resumed and not underway_still:
         _let_go(shell, job_dir, found[0])
-    if found:
+    if found and not (resumed and underway_still):  # what `resume` submits is held until it is let go
         return str(found[0])
     if underway_still:
         raise StillSubmitting(f"{shell.place}: sbatch of {job_id} is still at it.", "ask again in a moment")
