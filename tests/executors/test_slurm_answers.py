@@ -469,3 +469,15 @@ def test_files_that_a_person_makes_or_takes_away(fakes: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("text", ["", "own exit \nown nodes/0 \n", "own exit [1]\nown nodes/0 {", "own exit {}"])
 def test_nothing_or_half_of_a_record_is_none(text: str) -> None:
     assert state_.read_own(text) == Own()
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+def test_a_chain_whose_last_attempt_is_gone_with_its_nodes_says_how_to_go_on(dropped: bool) -> None:
+    """Those that waited were taken out of the queue while it trained."""
+    now = judge(Answer(True, "NODE_FAIL", dropped=dropped), own(chained=True))
+    assert (now.state, now.stuck, now.advice) == ("NODE_FAIL", True, "python launch.py resume JOB goes on")
+    assert now.error == "a node failed, and no further attempt is queued"
+    waits = judge(Answer(True, "PENDING", following=True), own(chained=True))
+    assert (waits.state, waits.stuck) == ("PENDING", False)
+    single = judge(Answer(True, "NODE_FAIL"), own())
+    assert (single.state, single.stuck) == ("NODE_FAIL", False)

@@ -172,6 +172,25 @@ def test_a_look_does_not_take_the_secrets_that_a_resume_brings(
     held.close()
 
 
+def test_secrets_of_a_job_that_may_come_again_are_kept_for_a_while(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm requeues a job whose node has failed, or an attempt of its chain waits; not for ever."""
+    file = Path(plan.job_dir, "secrets.env")
+    file.touch()
+    monkeypatch.setattr(slurm_query, "parse", lambda out, job: Answer(True, "NODE_FAIL"))
+    _command(tmp_path, "squeue", "true")
+    record = Record(
+        plan.job_id, "a", "r", "c", "far", "slurm", "batch", plan.job_dir, plan.run_dir, "h", 1.0, None, {"slurm_id": 5}
+    )
+    assert executor.EXECUTOR.status(record).state == "NODE_FAIL"
+    assert file.exists()
+    for path in (Path(plan.job_dir), *Path(plan.job_dir).rglob("*")):
+        os.utime(path, (0, 0))
+    executor.EXECUTOR.status(record)
+    assert not file.exists()
+
+
 def test_secrets_come_with_the_command_that_submits_again(plan: Plan, tmp_path: Path) -> None:
     """And never in its words; a file that was left there before is replaced, whoever may read that one."""
     file = Path(plan.job_dir, "secrets.env")

@@ -175,8 +175,9 @@ class Slurm:
         except ClusterError as error:
             return Status("UNKNOWN", error=error.message)
         status = state.judge(slurm_query.parse(out, Job(record.job_id, record.job_dir)), state.read_own(out))
-        tidy = submission.tidy(record.job_dir, out)
-        if tidy and status.state in contract.ENDED_FOR_GOOD and not status.stuck:  # no agent was there to do it
+        for_good = status.state in contract.ENDED_FOR_GOOD and not status.stuck
+        tidy = submission.tidy(record.job_dir, out, for_good)
+        if tidy and status.over:  # no agent was there to do it
             with contextlib.suppress(ClusterError):  # the next question does it
                 shell.run(tidy)
         return status

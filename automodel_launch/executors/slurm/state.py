@@ -19,6 +19,7 @@ _OOM = re.compile(r"oom[-_ ]kill|tasks? [\d,-]+: Out Of Memory", re.I)
 _DUE_TO = re.compile(r"DUE TO (TIME LIMIT|PREEMPTION|NODE FAILURE)")
 _CAUSES = {"TIME LIMIT": "TIMEOUT", "PREEMPTION": "PREEMPTED", "NODE FAILURE": "NODE_FAIL"}
 LOG_TAIL = 4096
+_GOES_ON = "python launch.py resume JOB goes on"
 LATE_S = 20  # after a job's own end Slurm's RUNNING is late: slurmctld was away, or an epilog takes its time
 
 
@@ -144,6 +145,11 @@ def judge(answer: Answer, own: Own) -> Status:
         return _without_slurm(Answer(True), own, told)
     if answer.state in contract.SLURM_ACTIVE and not (answer.state == "COMPLETING" and _completed(own)):
         return _active(answer, own, step)
+    if _is_lost(answer, own):
+        state = contract.SLURM_FAILURES[str(answer.state)]
+        said = f"{contract.MEANINGS[state]}, and no further attempt is queued"
+        more = {"error": said, "code": told["code"] or 1, "advice": _GOES_ON}
+        return Status(state, **{**told, **more}, stuck=True)
     if _is_stuck(answer, own):
         return _stuck(answer, own, told)
     if answer.state is None:
@@ -157,6 +163,13 @@ def judge(answer: Answer, own: Own) -> Status:
     if answer.state not in contract.SLURM_FAILURES:  # a later Slurm's word: it may mean anything
         return Status("UNKNOWN", error=f"Slurm says {answer.state}, which this version does not know", step=step)
     return _failed(contract.SLURM_FAILURES[answer.state], answer, own, told)
+
+
+def _is_lost(answer: Answer, own: Own) -> bool:
+    """Whether an attempt of a chain is gone with its nodes, so that it has left no word, and nobody is behind it."""
+    there = answer.asked and not answer.stale and not answer.following
+    gone = contract.SLURM_FAILURES.get(str(answer.state)) in (contract.NODE_FAIL, contract.PREEMPTED)
+    return there and gone and own.chained and not (own.exit or own.stopped or own.paused)
 
 
 def _is_stuck(answer: Answer, own: Own) -> bool:
@@ -178,7 +191,7 @@ def _stuck(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
         words = _last_words(own.log)
         said += f": the Slurm job for it ended ({answer.state}{f', {words}' if words else ''}) before it began one"
         told = {**told, "log": own.log_name or told["log"], "rank": None, "node": answer.nodes}
-    told |= {"error": f"{said}{after}", "code": told["code"] or 1, "advice": "python launch.py resume JOB goes on"}
+    told |= {"error": f"{said}{after}", "code": told["code"] or 1, "advice": _GOES_ON}
     return Status(contract.FAILED, **told, stuck=True)
 
 

@@ -34,6 +34,7 @@ AGAIN = f"""{{ grep -qE '^#SBATCH --(no-)?requeue' {contract.SCRIPT} && how= ||
 new=$(sbatch $how --hold --parsable ./{contract.SCRIPT}) && new=${{new%%;*}} && {_LET_GO}"""
 # sbatch could not hand the script over at all: nothing was submitted, however long it has tried.
 _NEVER_SENT = ("(connect failure)", "Unable to resolve", "Could not establish a configuration source")
+_QUIET_MIN = 10  # after that long neither Slurm nor an attempt that waits goes on with a job that has ended
 _LEFT, _IDENTITY = "secrets-left", "stat -c '%i %z'"
 _LOST_ANSWER = ("Socket timed out", "Unable to contact slurm controller", "Zero Bytes were transmitted")
 
@@ -64,14 +65,20 @@ def what_is_left(job_dir: str) -> str:
     return f'[ ! -e {file} ] || [ -n "{at_it}" ] || echo {_LEFT} $({_IDENTITY} {file})\n'
 
 
-def tidy(job_dir: str, out: str) -> str | None:
-    """Bash that removes the secrets that were there then, unless somebody is bringing others, or has."""
+def tidy(job_dir: str, out: str, at_once: bool) -> str | None:
+    """Bash that removes the secrets that were there then, unless somebody is bringing others, or has.
+
+    Not `at_once`: only where nothing has happened in the job's directory for a while.
+    """
     left = next((line for line in out.splitlines() if line.startswith(f"{_LEFT} ")), None)
     if left is None:
         return None
     file, same = shlex.quote(f"{job_dir}/{contract.SECRETS}"), shlex.quote(left.removeprefix(f"{_LEFT} "))
     script = f'{underway.asking(job_dir)}[ "$({_IDENTITY} {file})" != {same} ] || echo same'
-    return f'[ "$({script})" != same ] || rm -f {file}'
+    quiet = (
+        "" if at_once else f'[ -n "$(find {shlex.quote(job_dir)} -maxdepth 2 -mmin -{_QUIET_MIN} | head -n 1)" ] || '
+    )
+    return f'{quiet}[ "$({script})" != same ] || rm -f {file}'
 
 
 def wait_until_left(shell: Shell, job_id: str, job_dir: str) -> None:
