@@ -34,15 +34,14 @@ def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
     return list(merged.values())
 
 
-def gpu_hours(rows: Iterable[dict[str, Any]], job_id: str, now: float) -> float:
-    """Allocated GPU time of a job's attempts; one that nobody has closed counts until now."""
+def gpu_hours(rows: Iterable[dict[str, Any]], job_id: str, until: float) -> float:
+    """Allocated GPU time of a job's attempts; one that nobody has closed counts until the next one, or `until`."""
     total = 0.0
-    for row in rows:
-        if row["job_id"] != job_id or "gpus" not in row:
-            continue
-        hours, began = row.get("gpu_hours"), row.get("began")
-        if "ended" not in row and isinstance(began, int | float):
-            hours = max(0.0, now - began) * row["gpus"] / 3600
+    ours = [row for row in rows if row["job_id"] == job_id and "gpus" in row]
+    for row, after in zip(ours, [*ours[1:], {}], strict=True):
+        hours, began, end = row.get("gpu_hours"), row.get("began"), after.get("began", until)
+        if "ended" not in row and isinstance(began, int | float) and isinstance(end, int | float):
+            hours = max(0.0, end - began) * row["gpus"] / 3600
         total += hours if isinstance(hours, int | float) else 0.0
     return total
 

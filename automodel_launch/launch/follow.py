@@ -350,7 +350,7 @@ def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]
     if len(tried) > 1 or (status.state != "COMPLETED" and any(row.get("why") for row in tried)):
         yield f"  run {record.run_name}, {len(tried)} attempt{'s' if len(tried) > 1 else ''}:"
         yield from (f"    {line}" for line in history.table(tried))
-    spent = _gpu_hours(record, tried, place)
+    spent = _gpu_hours(record, status, tried, place)
     if spent:
         yield f"  {spent}"
     last = JobDir(record.job_dir, place).last_metrics()
@@ -363,12 +363,14 @@ def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]
             yield f"  for transformers: {end['hf']}"
 
 
-def _gpu_hours(record: Record, tried: list[dict[str, Any]], place: FileSystem) -> str | None:
-    """What a job with max_gpu_hours has used of them."""
+def _gpu_hours(record: Record, status: Status, tried: list[dict[str, Any]], place: FileSystem) -> str | None:
+    """What a job with max_gpu_hours has used of them; until its last sign of life where it died without a word."""
     from automodel_launch.jobs import history
 
     if not any("gpus" in row for row in tried):
         return None
-    limit = ((JobDir(record.job_dir, place).agent_order() or {}).get("chain") or {}).get(contract.MAX_GPU_HOURS)
-    used = history.gpu_hours(tried, record.job_id, time.time())
+    job = JobDir(record.job_dir, place)
+    limit = ((job.agent_order() or {}).get("chain") or {}).get(contract.MAX_GPU_HOURS)
+    alive = status.ended or (job.node(0) or {}).get("time") if status.over else None
+    used = history.gpu_hours(tried, record.job_id, alive or time.time())
     return f"GPU-hours: {used:.3g} of {limit:g} (max_gpu_hours)" if isinstance(limit, int | float) else None

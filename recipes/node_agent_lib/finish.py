@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from dataclasses import replace
 from typing import Callable, Iterable
 
 import contract
 
-from . import backends, bad_nodes, chain, disk_reserve, procs, standing, stops, turn
+from . import backends, bad_nodes, chain, disk_reserve, procs, slurm, standing, stops, turn
 from .files import Json, append_json, create_json, read_json, when_full, write_json
 from .log import complain
 from .nodes import host_name
@@ -90,6 +91,10 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
         with contextlib.suppress(OSError):
             bad_nodes.add(orders.job_root, [result["node"]], str(end.error), orders.job_id)
     if orders.limits is None:
+        if chain.undecided(result, orders) and slurm.state(link.now) == contract.PREEMPTED:
+            # it ended by itself within the GraceTime: Slurm will call that a failure, and forget why
+            end = replace(end, state=contract.PREEMPTED, error=contract.MEANINGS[contract.PREEMPTED])
+            write_json(exit_path(job_dir), {**result, "state": end.state, "error": end.error}, _PATIENCE_S)
         chain.record(orders, end, link.now, result, None, complain)
         return _may_come_again(nodes, nnodes)
     if chain.undecided(result, orders):

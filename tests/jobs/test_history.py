@@ -181,6 +181,17 @@ host = "login.invalid"
 """
 
 
+def test_an_attempt_that_nobody_has_closed_counts_until_the_next_one(tmp_path: Path) -> None:
+    begun = {"job_id": "a.1", "event": "begun", "gpus": 2, "nodes": ["c1"], "slurm_id": "5", "checkpoint": None}
+    _write(
+        tmp_path / "history.jsonl",
+        {**begun, "time": 0.0, "attempt": 0},
+        {**begun, "time": 3600.0, "attempt": 1},
+    )
+    rows = history.attempts(str(tmp_path), LOCAL)
+    assert history.gpu_hours(rows, "a.1", 7200.0) == 4.0
+
+
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr("sys.stdin", io.StringIO())  # NeMo-Run reads it to make a script; pytest refuses that

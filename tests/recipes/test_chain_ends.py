@@ -194,3 +194,19 @@ def test_a_node_that_cannot_begin_is_kept_from_the_job_that_waits(tmp_path: Path
     assert bad_nodes.names(str(tmp_path / "jobs")) == ["c3"]
     (site.job / "chain").unlink()
     assert begin() == ""  # the first attempt: it runs alone, and says so
+
+
+@pytest.mark.parametrize(("shown", "state"), [("PreemptTime=1000500", "PREEMPTED"), ("PreemptTime=None", "CANCELLED")])
+def test_a_job_of_one_attempt_that_ends_within_the_grace_of_a_preemption(
+    tmp_path: Path, shown: str, state: str
+) -> None:
+    """Slurm calls it FAILED, does not requeue it, and forgets within minutes that it had preempted it."""
+    site = Site(tmp_path, None)
+    site.says("scontrol", f"echo JobId=76 JobState=RUNNING {shown} StartTime=1000000 EndTime=1000600")
+    site.call("begin", "76")
+    stop = {"signal": "SIGTERM", "number": 15, "time": 2.0, "reason": "signal"}
+    site.node(0, code=143, stop=stop)
+    assert site.call("finish", "76", LAUNCH_ATTEMPT="0").returncode == 143
+    written = json.loads((site.job / "exit.json").read_text())
+    assert written["state"] == state
+    assert ("higher priority" in str(written["error"])) == (state == "PREEMPTED")

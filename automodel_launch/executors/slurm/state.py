@@ -286,6 +286,8 @@ def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Statu
         told["error"] = f"{contract.MEANINGS[state]}; the job's own record: {told['error']}"
     if not told["code"]:
         told["code"] = answer.code or (128 + answer.signal if answer.signal else 1)
+    if state in (contract.PREEMPTED, contract.NODE_FAIL):
+        told["advice"] = _GOES_ON
     return Status(state, **told)
 
 
