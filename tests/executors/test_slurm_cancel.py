@@ -35,7 +35,9 @@ class Site:
 
     def queue(self, comment: str, steps: str = "5.batch", id: str = "5") -> None:
         """What squeue knows: a job's comment, and its steps."""
-        self.says("squeue", f'case " $* " in *" -s "*) echo "{steps}";; *) echo "{id}|{comment}";; esac')
+        self.says(
+            "squeue", f'case " $* " in *SUSPENDED*) ;; *" -s "*) echo "{steps}";; *) echo "{id}|{comment}";; esac'
+        )
 
     def cancel(self, now: bool = False) -> str | None:
         """Cancel, as the executor does."""
@@ -92,7 +94,7 @@ def test_where_squeue_fails_a_job_may_save_all_the_same(site: Site) -> None:
 def test_the_next_attempt_of_a_chain_goes_first(site: Site) -> None:
     (site.root / "a.1" / "chain").write_text("6 7 1\n")
     job = site.record.job_dir
-    site.says("squeue", f'case " $* " in *" -s "*) echo 6.0;; *) printf "6|{job}\\n7|{job}\\n";; esac')
+    site.says("squeue", f'case " $* " in *SUSPENDED*) ;; *" -s "*) echo 6.0;; *) printf "6|{job}\\n7|{job}\\n";; esac')
     site.cancel()
     assert site.ended == ["scancel 7", "scancel --signal=TERM 6"]
 

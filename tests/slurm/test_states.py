@@ -69,6 +69,20 @@ def test_what_an_operator_does_to_a_job(site: Checkout, cluster: Cluster) -> Non
     assert cluster.state(int(slurm_id)) not in ("RUNNING", "PENDING")
 
 
+@pytest.mark.parametrize("how", [[], ["--now"]])
+def test_a_suspended_job_is_cancelled_at_once(site: Checkout, cluster: Cluster, how: list[str]) -> None:
+    """It takes no signal, so that it cannot save; Slurm's own scancel would try for minutes."""
+    record = site.json("saver", "--batch", "one")
+    slurm_id = int(record["handle"]["slurm_id"])
+    log = Path(record["job_dir"], "logs", "rank-0.log")
+    wait_until(lambda: log.exists() and "ready" in log.read_text(), 60, "the training")
+    cluster.check("scontrol", "suspend", str(slurm_id))
+    done = site.run("cancel", "last", *how)
+    assert "CANCELLED" in done.stdout, done.stderr
+    assert "It was suspended" in done.stderr and "does not answer" not in done.stderr
+    assert cluster.wait_for(slurm_id) == "CANCELLED"
+
+
 def test_a_job_that_is_held_renamed_and_cancelled(site: Checkout, cluster: Cluster) -> None:
     record = site.json("stub-one", "--batch", "one", "run.env.additional_parameters={hold: true}")
     slurm_id = record["handle"]["slurm_id"]

@@ -14,7 +14,7 @@ from automodel_launch.jobs.records import Record
 from automodel_launch.remote import slurm_query, slurm_site
 from automodel_launch.remote.shell import Shell
 
-_MARKED, _ENDED = "marked", "ended"
+_MARKED, _ENDED, _SUSPENDED = "marked", "ended", "suspended"
 # scancel keeps off another job of that id (elsewhere, or later, ids are somebody else's): by the comment, else by the
 # name, which a person may have changed. What waits first, the last of it before all: none may begin meanwhile.
 _BEFORE = f"""
@@ -28,6 +28,13 @@ end() {{ # SLURM_ID OPTION...
 for waiting in "$spare" "$next"; do
   [ "$waiting" = - ] || {{ end "$waiting" 2>/dev/null && echo {_ENDED}; }}
 done
+"""
+# What is suspended takes no signal, and scancel would try for minutes; without a signal Slurm ends it as a whole.
+_STOPPED = f"""
+if [ -n "$(timeout 10 squeue -h -j "$id" -t SUSPENDED,STOPPED -o %i 2>/dev/null)" ]; then
+  end "$id" && rm -f "$left" && echo {_SUSPENDED}
+  exit
+fi
 """
 _KILL = 'end "$id" --signal=KILL --full && rm -f "$left"\n'
 # A job without a directory cannot save anything, and its batch script's end would look like a failure.
@@ -54,6 +61,8 @@ def cancel(shell: Shell, record: Record, now: bool) -> str | None:
     """
     done = shell.run(script(record, now), timeout=120)
     said = " ".join(done.err.split())
+    if done.code == 0 and _SUSPENDED in done.out.split():
+        return "It was suspended, so the training could not save: it goes on from its last checkpoint if it is resumed."
     if done.code == 0 or any(words in said for words in _OVER):
         return None
     if slurm_site.unanswered(done.code, said):
@@ -81,7 +90,7 @@ def script(record: Record, now: bool) -> str:
     names = "\n".join(f"{name}={shlex.quote(value)}" for name, value in words.items())
     mark = f'{{ echo {"now" if now else "cancel"} > "$job"/{contract.STOP}; }} 2>/dev/null && echo {_MARKED}'
     current = slurm_query.current(str(record.handle["slurm_id"]), record.job_dir)
-    return f"{names}\n{mark}\n{current}{_BEFORE}{_KILL if now else _ASK}"
+    return f"{names}\n{mark}\n{current}{_BEFORE}{_STOPPED}{_KILL if now else _ASK}"
 
 
 def _without_slurm(record: Record, now: bool) -> str:
