@@ -25,7 +25,7 @@ def has(recipe: str, word: str, also: Iterable[str]) -> bool:
 def command(recipe: str, argv: list[str]) -> int:
     """Run the script with the python of the profile `local`, as a job here would; its exit code."""
     here = workspace.find(None)
-    values, _ = profiles.merge(profiles.load(here.env_file).layers("local"))
+    values, _ = profiles.merge(profiles.load(here.env_file, "local").layers("local"))
     python = str(values.get("python") or sys.executable)
     try:
         wanted = subprocess.PIPE if "--json" in argv else None
