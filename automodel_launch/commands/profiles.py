@@ -34,14 +34,13 @@ class Profiles(Command):
                 shown = [f"{key} = {value!r}    # {sources[key]}" for key, value in leaves(values, sources)]
                 console.out("\n".join(shown))
             return 0
-        rows: list[dict[str, Any]] = []
-        for name in env_file.names:
-            values, _ = profiles.merge(env_file.layers(name))
-            rows.append({"name": name, "executor": values.get("executor", "local"), "values": values})
+        rows, usable = [], env_file.usable
+        for name in env_file.names:  # what is in a table for another executor is not known, and may be a secret
+            values = profiles.merge(env_file.layers(name))[0] if name in usable else {}
+            rows.append({"name": name, "executor": env_file.executor(name), "values": values})
         if args.json:
             console.document(rows)
         else:
-            usable = env_file.usable
             console.out("\n".join(_line(row, row["name"] in usable) for row in rows))
         return 0
 

@@ -95,7 +95,8 @@ def _with_our_env(data: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any
 
 def _quoted(text: str) -> str:
     """A string of OmegaConf's grammar."""
-    return '"' + re.sub(r'(\\*)"', r'\1\1\\"', text) + '"' if text else "''"
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)
+    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
 
 
 def _missing(written: Written, scope: EnvScope) -> ConfigError:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch.errors import ProfileError
+from automodel_launch.profile.schema import EXECUTORS, keys_of
 
 _RELATIVE = ("./", "../")
 _AUTO_MOUNT = "${auto_mount:"
@@ -30,7 +31,8 @@ def translate(
         ProfileError: a relative path of a cluster that is reached over SSH, or a mount that Nemotron would make.
     """
     values, sources = dict(values), dict(sources)
-    if values.get("executor") == "slurm":
+    executor = values.get("executor")
+    if executor in EXECUTORS and "tunnel" in keys_of(executor):  # of a cluster
         _job_root(values, sources)
         _lustre(values, sources)
     _pattern(values, sources)

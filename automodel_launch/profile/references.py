@@ -32,13 +32,18 @@ def has(value: object) -> bool:
 
 
 def resolve(values: Values, sources: dict[str, str], environ: Mapping[str, str]) -> tuple[Values, dict[str, str]]:
-    """The profile's values without references, and the source of each.
+    """The profile's values without references, and the source of each, which names the variables of this shell.
 
     Raises:
         ProfileError: a variable is not set and has no default, is a secret's, or the reference is not complete.
     """
     values, sources = _secrets_aside(values, sources, environ)
-    return _Scope(values, sources, environ).table("", values), sources
+    scope = _Scope(values, sources, environ)
+    resolved = scope.table("", values)
+    for key, names in scope.used.items():
+        if key in sources:
+            sources[key] += "".join(f", ${name}" for name in dict.fromkeys(names))
+    return resolved, sources
 
 
 def section(table: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> Values:
@@ -58,6 +63,7 @@ class _Scope:
         self.values, self.sources, self.environ = values, sources, environ
         self.secrets = {str(name) for name in values.get("secrets") or ()}
         self.inside: list[str] = []  # keys that are being resolved
+        self.used: dict[str, list[str]] = {}  # key -> variables that are set and were read for it
 
     def table(self, above: str, table: Mapping[str, Any]) -> Values:
         """A mapping without the entries that are null."""
@@ -119,6 +125,7 @@ class _Scope:
         if is_secret(name) or name in self.secrets:
             raise _secret(self._where(key), key, name)
         if name in self.environ:
+            self.used.setdefault(key, []).append(name)
             return self.environ[name]
         if not comma:
             raise _unset(self._where(key), name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from automodel_launch.profile import brought, references, schema
 from automodel_launch.profile.profiles import Layer, merge
@@ -20,8 +21,13 @@ def settle(
     """
     written, sources = merge(layers)
     values, sources = references.resolve(written, sources, environ)
-    for key, value in values.items():
-        if references.has(written.get(key)) and isinstance(value, str):
-            values[key] = schema.typed(key, value)
+    values = {key: _typed(key, value, written.get(key)) for key, value in values.items()}
     values, sources = brought.translate(values, sources, base)
     return validate(values, lambda key: f"{key} ({sources.get(key, name)})"), sources
+
+
+def _typed(key: str, value: Any, written: Any) -> Any:
+    """What a variable has brought, as the kind of the key."""
+    if isinstance(value, Mapping) and isinstance(written, Mapping):
+        return {name: _typed(key, entry, written.get(name)) for name, entry in value.items()}
+    return schema.typed(key, value) if isinstance(value, str) and references.has(written) else value

@@ -35,6 +35,8 @@ def _planned(bench: Bench, text: str, *texts: str, environ: Mapping[str, str] = 
         ("${CORPUS,/else}", "/lustre/corpus"),
         ("${NOT_SET,/else where: (a) [b] 'c' #d}", "/else where: (a) [b] 'c' #d"),
         ('${NOT_SET,a "b" \\"c\\" \\\\ d}', 'a "b" \\"c\\" \\\\ d'),
+        ("${NOT_SET,c:\\d\\}", "c:\\d\\"),
+        ("${NOT_SET,$HOME/x y}", "$HOME/x y"),
         ("${NOT_SET,}", ""),
         ("${NOT_SET, 5 }", "5"),
         ("${NOT_SET,null}", "null"),

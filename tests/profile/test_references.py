@@ -64,8 +64,16 @@ def test_no_reference_is_left_in_the_batch_script(bench: Bench) -> None:
     assert "--account=physics" in plan.script
     assert "--mpi=pmix" in plan.script
     assert "--nice=5" in plan.script
+    assert "#SBATCH --hold\n" in plan.script
     assert plan.job_root == "/lustre/me/jobs"
     assert "oc.env" not in plan.script + str(plan.document())
+
+
+def test_a_value_that_a_variable_has_brought_says_so(bench: Bench) -> None:
+    keys = 'account = "${oc.env:SITE_ACCOUNT}"\nqos = "${oc.env:NOT_SET,normal}"\nmounts = ["/${oc.env:USER}:/x"]\n'
+    sources = _plan(bench, keys, more='[p.env_vars]\nHF_HOME = "/${oc.env:USER}/${oc.env:USER}"\n').profile_sources
+    assert (sources["account"], sources["qos"]) == ("env.toml [p], $SITE_ACCOUNT", "env.toml [p]")
+    assert (sources["mounts"], sources["env_vars.HF_HOME"]) == ("env.toml [p], $USER", "env.toml [p], $USER")
 
 
 def test_a_reference_takes_the_kind_of_its_key(tmp_path: Path) -> None:
