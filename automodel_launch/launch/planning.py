@@ -49,13 +49,10 @@ def make(
     environ = os.environ if environ is None else environ
     profile, sources = _profile(env_file, profile_name, recipe, layered, environ, workspace.root)
     executor = executors.get(profile.executor)
-    sections = {
-        name: references.section(table, f"{env_file.path.name} [{name}]", environ)
-        for name, table in env_file.sections.items()
-    }
     root, place = executor.job_root(profile, workspace), executor.place(profile)
     scope = _scope(profile, layered, environ)
-    run_values = _run_values(sections, profile, layered, profile.data_dir or executor.data_dir(profile, workspace))
+    data_dir = profile.data_dir or executor.data_dir(profile, workspace)
+    run_values = _run_values(_sections(env_file, environ), profile, layered, data_dir)
     scope.artifacts = _artifacts(run_values, place, offline)
     trained = layered.resolve({**run_values, "name": "@run", "dir": "@run"}, scope).data
     trained = yamlio.json_value(trained)
@@ -85,7 +82,7 @@ def make(
             workspace.recipes, recipe.path, recipe.code, profile.code, workspace.root, profile.packager
         ),
         artifacts=scope.artifacts.used,
-        ignored_settings=brought.ignored(sections.get("artifacts", {})),
+        ignored_settings=brought.ignored(env_file.sections.get("artifacts", {})),
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible)
@@ -162,6 +159,11 @@ def _frozen(profile: Profile) -> Profile:
     frozen = profile.model_copy()
     frozen.__dict__.update({key: freeze(value) for key, value in profile if isinstance(value, dict)})
     return frozen
+
+
+def _sections(env_file: profiles.EnvFile, environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    file = env_file.path.name
+    return {name: references.section(table, f"{file} [{name}]", environ) for name, table in env_file.sections.items()}
 
 
 def _run_values(
