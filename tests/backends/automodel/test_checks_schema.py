@@ -180,6 +180,12 @@ def test_sections_of_automodels_own_tests_are_passed_over(bench: Bench) -> None:
     assert [one.code for one in found(bench.planned(json.dumps({**base(), "cii": {"nodes": 2}})))] == ["ignored-key"]
 
 
+def test_a_section_that_is_never_built_is_not_said_to_stop_the_training(bench: Bench) -> None:
+    rng = {"_target_": "nemo_automodel.components.training.rng.StatefulRNG", "deterministic": True}
+    config = {**base(), "recipe": "FinetuneRecipeForVLM", "rng": rng}
+    assert [one.code for one in found(bench.planned(json.dumps(config)))] == ["not-checked"]
+
+
 @pytest.mark.parametrize(
     ("rng", "seed", "fix"),
     [
