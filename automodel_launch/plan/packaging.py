@@ -177,8 +177,7 @@ def _matching(written: str, base: Path) -> dict[str, Path]:
         found.update({_name(file, base): file for file in _files(root, None)})
     wanted = {name: file for name, file in found.items() if _SKIPPED.isdisjoint(name.split("/")[:-1])}
     if not wanted:
-        hint = "a glob, such as my_models/**/*.py; Nemotron's packager_include_pattern is one of them"
-        raise ConfigError(f"code: no file matches {written!r} below {base}.", hint)
+        raise ConfigError(f"code: no file matches {written!r} below {base}.", "a glob, such as my_models/**/*.py")
     return wanted
 
 

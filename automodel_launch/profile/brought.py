@@ -2,7 +2,7 @@
 
     nemo_run_dir, workspace     the job root, where `remote_job_dir` is not given
     lustre_mount                one of `mounts`
-    packager_include_pattern    `code` with packager = "pattern"
+    packager_include_pattern    `code` with packager = "pattern", where it matches anything of the checkout
     ./data in mounts            below the checkout
 
 The rest of them (keys.NEMOTRON) stays as it is, and a check says that it has no effect.
@@ -10,6 +10,7 @@ The rest of them (keys.NEMOTRON) stays as it is, and a check says that it has no
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ def translate(
     if executor in EXECUTORS and "tunnel" in keys_of(executor):  # of a cluster
         _job_root(values, sources)
         _lustre(values, sources)
-    _pattern(values, sources)
+    _pattern(values, sources, base)
     _absolute(values, sources, base)
     return values, sources
 
@@ -71,14 +72,21 @@ def _lustre(values: dict[str, Any], sources: dict[str, str]) -> None:
         sources["mounts"] = source or sources["mounts"]
 
 
-def _pattern(values: dict[str, Any], sources: dict[str, str]) -> None:
+def _pattern(values: dict[str, Any], sources: dict[str, str], base: Path) -> None:
     pattern, packager = values.get("packager_include_pattern"), values.get("packager")
     patterns = [pattern] if isinstance(pattern, str) else pattern
     code = values.get("code") or []
-    if isinstance(patterns, list) and (packager == "pattern" or (packager is None and not code)):
+    if not isinstance(patterns, list) or not any(isinstance(text, str) and _matches(text, base) for text in patterns):
+        return
+    if packager == "pattern" or (packager is None and not code):
         _take(values, sources, "packager_include_pattern", "code", [*code, *patterns])
         values["packager"] = "pattern"
         sources.setdefault("packager", sources["code"])
+
+
+def _matches(pattern: str, base: Path) -> bool:
+    """Nemotron's own sources, which its files name, are not here."""
+    return any(True for _ in glob.iglob(pattern, root_dir=base, recursive=True))  # noqa: PTH207 (Path has no root_dir)
 
 
 def _absolute(values: dict[str, Any], sources: dict[str, str], base: Path) -> None:

@@ -169,6 +169,9 @@ def test_a_pattern_of_code_is_taken(bench: Bench) -> None:
         plan = _plan(bench, packager + 'packager_include_pattern = "mine/**/*.py"\n')
         assert "code/mine/model.py" in [file.path for file in plan.files]
         assert _notes(plan) == []
+    for text in ("src/**/*.py", "theirs.py"):
+        (note,) = _notes(_plan(bench, f'packager = "pattern"\npackager_include_pattern = "{text}"\n'))
+        assert "packager_include_pattern" in note
     (note,) = _notes(_plan(bench, 'packager = "none"\npackager_include_pattern = "mine/**/*.py"\n'))
     assert "packager_include_pattern" in note
 
