@@ -84,9 +84,7 @@ def _slot(override: Override, node: Any, above: list[str], part: str) -> Any:
         name, count = ".".join(above), len(node)
         raise ConfigError(
             f"override {override.text}: '{name}' is a list of {count}, and has no entry '{part}'.",
-            f"its entries are {name}.0 to {name}.{count - 1}; +{name}.{count}=... adds one"
-            if node
-            else f"+{name}.0=... adds one",
+            f"{'its first entry is ' + name + '.0; ' if node else ''}+{name}.{count}=... adds one",
         )
     return int(part)
 

@@ -39,7 +39,11 @@ def resolve(values: Values, sources: dict[str, str], environ: Mapping[str, str])
     """
     values, sources = _secrets_aside(values, sources, environ)
     scope = _Scope(values, sources, environ)
-    resolved = scope.table("", values)
+    try:
+        resolved = scope.table("", values)
+    except RecursionError:
+        raise ProfileError("a profile's references are nested too deeply to be read.") from None
+    sources = {key: source for key, source in sources.items() if key.partition(".")[0] in resolved}
     for key, names in scope.used.items():
         if key in sources:
             sources[key] += "".join(f", ${name}" for name in dict.fromkeys(names))

@@ -76,7 +76,7 @@ def test_a_name_that_nothing_sets_is_a_variable_or_a_misspelt_key(bench: Bench) 
     assert "Did you mean" not in message
 
 
-def test_in_the_launchers_own_section_a_bare_name_is_the_shells(bench: Bench) -> None:
+def test_in_the_launchers_own_section_there_is_no_bare_name(bench: Bench) -> None:
     text = "steps: 1\nrun: {env: {startup_commands: ['cd ${CORPUS}']}}\n"
     refused(ConfigError, lambda: _planned(bench, text), "CORPUS")
 

@@ -65,10 +65,10 @@ def test_a_new_key_of_an_entry_needs_a_plus(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("datasets.2.path=/x", ("'datasets' is a list of 2", "'2'", "datasets.0 to datasets.1", "+datasets.2=")),
-        ("datasets.2={}", ("datasets.0 to datasets.1",)),
+        ("datasets.2.path=/x", ("'datasets' is a list of 2", "'2'", "first entry is datasets.0;", "+datasets.2=")),
+        ("datasets.2={}", ("a list of 2", "+datasets.2=")),
         ("+datasets.3={}", ("+datasets.2=",)),
-        ("~datasets.2", ("datasets.0 to datasets.1",)),
+        ("~datasets.2", ("a list of 2", "datasets.0")),
         ("datasets.-1.path=/x", ("'-1'",)),
         ("datasets.web.path=/x", ("'web'", "datasets.0")),
         ("datasets.path=/x", ("'path'", "datasets.0")),

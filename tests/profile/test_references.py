@@ -85,6 +85,11 @@ def test_a_reference_takes_the_kind_of_its_key(tmp_path: Path) -> None:
     refused(ProfileError, lambda: _settled(tmp_path, 'nodes = "${oc.env:N,two}"'), "nodes", "[p]", "'two'", "integer")
 
 
+def test_references_that_are_nested_without_end_are_refused(tmp_path: Path) -> None:
+    text = "${oc.env:NOT_SET," * 2000 + "x" + "}" * 2000
+    refused(ProfileError, lambda: _settled(tmp_path, f'account = "{text}"'), "nested too deeply")
+
+
 def test_a_default_of_null_is_as_if_the_key_were_not_there(tmp_path: Path) -> None:
     keys = 'account = "${oc.env:NOT_SET,null}"\nenv = ["A", "${oc.env:NOT_SET,null}"]'
     assert _settled(tmp_path, keys) == {"executor": "slurm", "env": ("A",)}
