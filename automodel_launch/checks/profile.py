@@ -9,16 +9,31 @@ from automodel_launch import executors
 from automodel_launch.jobs import bad_nodes
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
+from automodel_launch.profile.keys import NEMOTRON
 from automodel_launch.profile.schema import keys_of
 
 
 def idle_keys(plan: Plan) -> Iterator[Finding]:
     """A key that the executor does not use is reported, unless it is a default of the recipe."""
     used = keys_of(plan.profile.executor)
-    for key in sorted(plan.profile.model_fields_set - used):
+    for key in sorted(plan.profile.model_fields_set - used - {*NEMOTRON}):
         source = plan.profile_sources.get(key) or _table_source(plan, key)
         if not source.startswith("recipe "):
             yield Finding("note", "no-effect", f"{key} ({source}) has no effect with executor '{plan.executor}'.")
+
+
+def brought_along(plan: Plan) -> Iterator[Finding]:
+    """Keys of Nemotron's launcher that have no meaning here, in one line; a command that does not run is another."""
+    source, given = plan.profile_sources.get, plan.profile.model_fields_set
+    if "run_command" in given:
+        message = f"run_command ({source('run_command')}) does not run: the recipe is what a job runs here."
+        yield Finding("warning", "no-effect", message, "launch.py PATH/OF/A/SCRIPT.py runs a script of your own")
+    keys = [f"{key} ({source(key)})" for key in NEMOTRON if key in given and key != "run_command"]
+    if plan.profile.packager == "hybrid":
+        keys.append(f"packager = 'hybrid' ({source('packager')})")
+    keys += plan.ignored_settings
+    if keys:
+        yield Finding("note", "no-effect", f"Of Nemotron's launcher, and without an effect here: {', '.join(keys)}.")
 
 
 def one_process(plan: Plan) -> Iterator[Finding]:
@@ -58,4 +73,4 @@ def failed_nodes(plan: Plan) -> Iterator[Finding]:
         yield Finding("note", "bad-nodes", message, f'exclude = "{",".join(bad)}"')
 
 
-CHECKS = (idle_keys, one_process, unset_names, failed_nodes)
+CHECKS = (idle_keys, brought_along, one_process, unset_names, failed_nodes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,10 +49,9 @@ class ProfileCommand(Command):
         """
         here = workspace.find(args.env)
         env_file = profiles.load(here.env_file, self.named(args))
-        values, sources = profiles.merge(env_file.layers(args.profile))
-        from automodel_launch.profile.validation import validate
+        from automodel_launch.profile.settled import settle
 
-        profile = validate(values, lambda key: f"{key} ({sources.get(key, args.profile)})")
+        profile, sources = settle(env_file.layers(args.profile), args.profile, os.environ, here.root)
         return Chosen(args.profile, here, env_file, profile, sources)
 
     def named(self, args: argparse.Namespace) -> str:

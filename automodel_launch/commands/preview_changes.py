@@ -46,7 +46,10 @@ def overrides(plan: Plan) -> Iterator[str]:
 
     for key, value in flatten(plan.config):
         source = plan.provenance.get(key, "")
-        if source.startswith("override ") and not source.startswith("override ~"):
+        inside = source.split(", over ") if isinstance(value, list) else []  # what was changed in it, the last first
+        if len(inside) > 1:
+            yield from (part.removeprefix("override ") for part in reversed(inside[:-1]) if "override ~" not in part)
+        elif source.startswith("override ") and not source.startswith("override ~"):
             yield f"{key} = {_value(value)}"
     for key, source in plan.profile_sources.items():
         if source.startswith("override "):

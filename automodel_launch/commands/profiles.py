@@ -25,7 +25,7 @@ class Profiles(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Print them."""
-        env_file = profiles.load(workspace.find(args.env).env_file)
+        env_file = profiles.load(workspace.find(args.env).env_file, args.profile)
         if args.profile:
             values, sources = profiles.merge(env_file.layers(args.profile))
             if args.json:
@@ -34,14 +34,14 @@ class Profiles(Command):
                 shown = [f"{key} = {value!r}    # {sources[key]}" for key, value in leaves(values, sources)]
                 console.out("\n".join(shown))
             return 0
-        rows: list[dict[str, Any]] = []
-        for name in env_file.names:
-            values, _ = profiles.merge(env_file.layers(name))
-            rows.append({"name": name, "executor": values.get("executor", "local"), "values": values})
+        rows, usable = [], env_file.usable
+        for name in env_file.names:  # what is in a table for another executor is not known, and may be a secret
+            values = profiles.merge(env_file.layers(name))[0] if name in usable else {}
+            rows.append({"name": name, "executor": env_file.executor(name), "values": values})
         if args.json:
             console.document(rows)
         else:
-            console.out("\n".join(f"{r['name']:<20} {r['executor']:<8} {_brief(r['values'])}" for r in rows))
+            console.out("\n".join(_line(row, row["name"] in usable) for row in rows))
         return 0
 
 
@@ -52,6 +52,11 @@ def leaves(values: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[tu
             yield key, value
         else:
             yield from ((f"{key}.{name}", entry) for name, entry in value.items())
+
+
+def _line(row: Mapping[str, Any], usable: bool) -> str:
+    told = _brief(row["values"]) if usable else "(not one of this launcher's executors)"
+    return f"{row['name']:<20} {row['executor']:<8} {told}"
 
 
 def _brief(values: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from automodel_launch import workspace
 from automodel_launch.commands import console
 from automodel_launch.errors import ProfileError
 from automodel_launch.plan import recipes
-from automodel_launch.profile import profiles
+from automodel_launch.profile import profiles, references
 
 
 def has(recipe: str, word: str, also: Iterable[str]) -> bool:
@@ -25,8 +26,9 @@ def has(recipe: str, word: str, also: Iterable[str]) -> bool:
 def command(recipe: str, argv: list[str]) -> int:
     """Run the script with the python of the profile `local`, as a job here would; its exit code."""
     here = workspace.find(None)
-    values, _ = profiles.merge(profiles.load(here.env_file).layers("local"))
-    python = str(values.get("python") or sys.executable)
+    values, _ = profiles.merge(profiles.load(here.env_file, "local").layers("local"))
+    python = references.section({"python": values.get("python")}, "env.toml [local]", os.environ)["python"]
+    python = str(python or sys.executable)
     try:
         wanted = subprocess.PIPE if "--json" in argv else None
         command = [python, str(recipes.find(here, recipe).path), *argv]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
+import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -33,46 +36,79 @@ def apply(merged: MergedConfig, override: Override, options: Iterable[str]) -> N
             f"override {override.text}: '{override.key}' is not set this way.",
             "run.env.KEY=value sets a key of the profile; --name gives the run's name",
         )
-    node = _node(merged, override, parents, options)
+    node, outer = _holder(merged, override, parents, options)
+    slot = _slot(override, node, parents, leaf)
+    present = slot in node if isinstance(node, dict) else slot < len(node)
+    may_be_new = override.action == "add" or (override.action == "set" and _is_optional(merged, override))
+    if not present and not may_be_new:
+        raise unknown_key(merged, override, options)
     if override.action == "remove":
-        _remove(merged, override, node, parents, options)
-        return
-    if override.action == "set":
-        if leaf not in node and override.key not in merged.optional:
-            raise unknown_key(merged, override, options)
-        _check_kind(merged, override, node.get(leaf))
-    node[leaf] = copy.deepcopy(override.value)
-    merged.forget(override.key)
-    filled = isinstance(override.value, Mapping) and override.value
-    keys = [f"{override.key}.{key}" for key, _ in flatten(override.value)] if filled else [override.key]
-    merged.sources.update(dict.fromkeys(keys, f"override {override.text}"))
+        del node[slot]
+    else:
+        value = _fitting(merged, override, node[slot] if present else None)
+        if isinstance(node, list):
+            node[slot : slot + 1] = [value]
+        else:
+            node[slot] = value
+    _record(merged, override, node, outer)
 
 
-def _node(merged: MergedConfig, override: Override, parents: list[str], options: Iterable[str]) -> dict[str, Any]:
-    """The mapping that holds the override's key."""
+def _holder(
+    merged: MergedConfig, override: Override, parents: list[str], options: Iterable[str]
+) -> tuple[Any, str | None]:
+    """The mapping or list that holds the override's key, and the key of the outermost list on the way."""
     node: Any = merged.data
-    for part in parents:
-        if part not in node or node[part] is None:
-            if override.action != "add" and override.key not in merged.optional:
+    outer: str | None = None
+    for depth, part in enumerate(parents):
+        slot = _slot(override, node, parents[:depth], part)
+        if isinstance(node, dict) and node.get(part) is None:
+            if override.action != "add" and not _is_optional(merged, override):
                 raise unknown_key(merged, override, options)
             node[part] = {}
-        node = node[part]
-        if not isinstance(node, dict):
+        elif isinstance(node, list) and slot == len(node):
+            node.append({})
+        node = node[slot]
+        if not isinstance(node, dict | list):
             raise ConfigError(f"override {override.text}: '{part}' holds {node!r}, not a mapping, so it has no keys.")
-    return node  # type: ignore[no-any-return]  # checked in the loop
+        if isinstance(node, list) and outer is None:
+            outer = ".".join(parents[: depth + 1])
+    return node, outer
 
 
-def _remove(
-    merged: MergedConfig, override: Override, node: dict[str, Any], parents: list[str], options: Iterable[str]
-) -> None:
-    leaf = override.key.rpartition(".")[2]
-    if leaf not in node:
-        raise unknown_key(merged, override, options)
-    del node[leaf]
+def _slot(override: Override, node: Any, above: list[str], part: str) -> Any:
+    """A key of a mapping as it is; of a list, the number of an entry, which with `+` may be the next one."""
+    if not isinstance(node, list):
+        return part
+    last = len(node) if override.action == "add" else len(node) - 1
+    if not part.isdecimal() or int(part) > last:
+        name, count = ".".join(above), len(node)
+        raise ConfigError(
+            f"override {override.text}: '{name}' is a list of {count}, and has no entry '{part}'.",
+            f"{'its first entry is ' + name + '.0; ' if node else ''}+{name}.{count}=... adds one",
+        )
+    return int(part)
+
+
+def _is_optional(merged: MergedConfig, override: Override) -> bool:
+    return override.key in merged.optional
+
+
+def _record(merged: MergedConfig, override: Override, node: Any, outer: str | None) -> None:
+    """The sources after the change; a list has one, however deep inside it the change is."""
+    source = f"override {override.text}"
+    if outer is not None:
+        merged.sources[outer] = f"{source}, over {merged.where(outer)}"
+        return
     merged.forget(override.key)
-    merged.sources.pop(override.key, None)
-    if not node and parents:
-        merged.sources[".".join(parents)] = f"override {override.text}"
+    if override.action == "remove":
+        merged.sources.pop(override.key, None)
+        parent = override.key.rpartition(".")[0]
+        if not node and parent:
+            merged.sources[parent] = source
+        return
+    filled = isinstance(override.value, Mapping) and override.value
+    keys = [f"{override.key}.{key}" for key, _ in flatten(override.value)] if filled else [override.key]
+    merged.sources.update(dict.fromkeys(keys, source))
 
 
 def _apply_to_profile(merged: MergedConfig, override: Override) -> None:
@@ -96,10 +132,17 @@ def _string(override: Override) -> str:
     return override.value if isinstance(override.value, str) else override.text.partition("=")[2]
 
 
-def _check_kind(merged: MergedConfig, override: Override, old: Any) -> None:
-    new = override.value
-    if old is None or new is None or _is_reference(old) or _is_reference(new):
-        return
+def _fitting(merged: MergedConfig, override: Override, old: Any) -> Any:
+    """The new value, as a copy; for an integer, `1e3` is one.
+
+    Raises:
+        ConfigError: it is of another kind than the value that it replaces.
+    """
+    new = copy.deepcopy(override.value)
+    if override.action == "add" or old is None or new is None or _is_reference(old) or _is_reference(new):
+        return new
+    if type(old) is int and type(new) is float and new.is_integer():
+        return int(new)
     kind = type(old)
     fits = type(new) is kind or (kind is float and type(new) is int) or kind not in _KINDS
     if kind is list and isinstance(new, str):  # AutoModel takes a path or a list of paths
@@ -110,8 +153,18 @@ def _check_kind(merged: MergedConfig, override: Override, old: Any) -> None:
         where = merged.sources.get(override.key, merged.path.name)
         raise ConfigError(
             f"override {override.text}: {override.key} is {_KINDS[kind]} ({old!r} in {where}), not {new!r}.",
-            f"{override.key}={old!r}, or +{override.key}=... to set it all the same",
+            f"{override.key}={_example(old, new)}, or +{override.key}=... to set it all the same",
         )
+    return new
+
+
+def _example(old: Any, new: Any) -> Any:
+    """A value of the old one's kind, the nearest to the new one."""
+    if type(old) is int and type(new) is float and math.isfinite(new):
+        return round(new)
+    if type(old) in (int, float) and isinstance(new, str) and re.fullmatch(r"[-+]?\d+", new):
+        return int(new)
+    return json.dumps(old) if isinstance(old, bool) else repr(old)
 
 
 def _is_reference(value: Any) -> bool:

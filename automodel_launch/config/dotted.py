@@ -48,10 +48,12 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def all_keys(data: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Every dotted key: those of the leaves, and those of the mappings above them."""
+    """Every dotted key: those of the leaves, and those of the mappings above them, also of mappings in lists."""
     keys = []
     for key, value in data.items():
         keys.append(f"{prefix}{key}")
-        if isinstance(value, Mapping):
-            keys.extend(all_keys(value, f"{prefix}{key}."))
+        inner = dict(enumerate(value)) if isinstance(value, list) else {"": value}
+        for number, entry in inner.items():
+            if isinstance(entry, Mapping):
+                keys.extend(all_keys(entry, f"{prefix}{key}.{number}." if number != "" else f"{prefix}{key}."))
     return keys

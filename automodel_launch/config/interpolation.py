@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from automodel_launch.config.dotted import flatten
 from automodel_launch.config.envscope import EnvScope
 from automodel_launch.errors import ConfigError
+from automodel_launch.suggest import did_you_mean
 
 _OUR_ENV = "launch.env"
+# AutoModel's own form (components/config/loader.py, resolve_yaml_env_vars); its default is taken as it stands
+_AUTOMODELS = re.compile(r"\$\{\s*([A-Za-z_]\w*)\s*(?:,([^{}]*))?\}")
+_LAUNCHERS = "run"  # a section that AutoModel never sees; in its shell lines `${NAME}` is the shell's
 
 
 class Written(Protocol):
@@ -38,7 +43,7 @@ def interpolate(written: Written, data: Mapping[str, Any], scope: EnvScope) -> d
     register("art", scope.artifact, replace=True, use_cache=False)
     scope.problem = None
     try:
-        resolved = OmegaConf.to_container(OmegaConf.create(_with_our_env(dict(data))), resolve=True)
+        resolved = OmegaConf.to_container(OmegaConf.create(_with_our_env(data, {*data, *written.data})), resolve=True)
     except OmegaConfBaseException as error:
         raise _unresolved(written, scope, error) from error
     filled: dict[str, Any] = dict(resolved)  # type: ignore[arg-type]  # a mapping stays one
@@ -59,30 +64,51 @@ def _unresolved(written: Written, scope: EnvScope, error: Exception) -> ConfigEr
         return ConfigError(f"{written.where(key)}: {key}: {scope.problem}", scope.hint)
     return ConfigError(
         f"{written.where(key)}: {key}: {str(error).splitlines()[0]}.",
-        "references: ${key.sub}, ${run.*}, ${art:data,path}, ${oc.env:NAME} or ${oc.env:NAME,default}",
+        "references: ${key.sub}, ${run.*}, ${art:data,path}, ${oc.env:NAME}, ${NAME}, or these two with a default:"
+        " ${NAME,default}",
     )
 
 
-def _with_our_env(value: Any) -> Any:
-    """`oc.env` as a resolver of our own: OmegaConf's would have to be replaced for the whole process."""
-    if isinstance(value, Mapping):
-        return {key: _with_our_env(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_with_our_env(entry) for entry in value]
-    return value.replace("${oc.env:", f"${{{_OUR_ENV}:") if isinstance(value, str) else value
+def _with_our_env(data: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """`oc.env` as a resolver of our own, OmegaConf's would have to be replaced for the whole process; and `${NAME}` and
+    `${NAME,default}` as the same, where NAME is not one of `keys`, those at the top level."""
+
+    def automodels(match: re.Match[str]) -> str:
+        name, default = match[1], match[2]
+        if default is not None:
+            return f"${{{_OUR_ENV}:{name},{_quoted(default.strip())}}}"
+        return match[0] if name in keys else f"${{{_OUR_ENV}:{name}}}"
+
+    def ours(value: Any, bare: bool) -> Any:
+        if isinstance(value, Mapping):
+            return {key: ours(entry, bare) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [ours(entry, bare) for entry in value]
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        value = _AUTOMODELS.sub(automodels, value) if bare else value
+        return value.replace("${oc.env:", f"${{{_OUR_ENV}:")
+
+    keys = set(keys)
+    return {key: ours(value, bare=key != _LAUNCHERS) for key, value in data.items()}
+
+
+def _quoted(text: str) -> str:
+    """A string of OmegaConf's grammar."""
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)
+    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
 
 
 def _missing(written: Written, scope: EnvScope) -> ConfigError:
     names = sorted(scope.missing)
-    uses = [
-        f"{key} ({written.sources.get(key, written.path.name)})"
-        for key, value in flatten(written.data)
-        if any(f"oc.env:{name}" in str(value) for name in names)
-    ]
+    reference = re.compile(rf"\$\{{\s*(oc\.env:\s*)?({'|'.join(map(re.escape, names))})\b")
+    found = [(key, match) for key, value in flatten(written.data) if (match := reference.search(str(value)))]
+    uses = [f"{key} ({written.sources.get(key, written.path.name)})" for key, _ in found]
+    near = next((did_you_mean(match[2], map(str, written.data)) for _, match in found if not match[1]), "")
     first = names[0]
     return ConfigError(
         f"{written.path.name} needs the environment variable{'s' if len(names) > 1 else ''} {', '.join(names)},"
-        f" and nothing sets {'them' if len(names) > 1 else 'it'}: used by {', '.join(uses) or 'run.env'}.",
+        f" and nothing sets {'them' if len(names) > 1 else 'it'}: used by {', '.join(uses) or 'run.env'}.{near}",
         f"export {first}=..., or run.env.env_vars.{first}=..., or a default ${{oc.env:{first},DEFAULT}}; if only the"
         f" job knows it, list it in the config: `run: {{job_env: [{first}]}}`",
     )

@@ -71,7 +71,7 @@ def parse(text: str) -> Override:
     if not equals and not dashed:
         raise UsageError(f"'{text}' is not understood: an override has the form key.sub=value.", "see --help")
     try:
-        parsed = yamlio.value(value) if equals else None
+        parsed = yamlio.value(value, octal=key.startswith("run.env.")) if equals else None
     except ConfigError as error:
         raise ConfigError(f"override {text}: {error.message}", error.hint) from error
     return Override(action, _key(key, text), parsed, text, dashed)

@@ -15,7 +15,8 @@ from automodel_launch.frozen import thaw
 
 _BAD_VALUE = (yaml.YAMLError, ValueError, AttributeError)  # the last two: `!!int x`, `0x_`, `!!timestamp x`
 _DROPPED = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
-_INT = re.compile(r"[-+]?(?:0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)$")
+_INT = re.compile(r"[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)$")
+_OCTAL = re.compile(r"[-+]?0[0-7_]*[0-7]")  # to YAML 1.1, and so to AutoModel: 0100 is 64
 _FLOAT = re.compile(
     r"""[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
     |\.(?:inf|Inf|INF))$|\.(?:nan|NaN|NAN)$""",
@@ -65,6 +66,7 @@ def read(path: Path) -> Document:
             raise ConfigError(f"{path}: a config is a mapping (`key: value` lines), and the file does not contain one.")
         lines: dict[str, int] = {}
         _walk(node, "", lines, path, ())
+        _refuse_octal(node, str(path))
         return Document(loader.construct_document(node), lines)
     except RecursionError:
         raise ConfigError(f"{path}: its mappings or lists are nested too deeply to be read.") from None
@@ -78,14 +80,23 @@ def read(path: Path) -> Document:
         loader.dispose()
 
 
-def value(text: str) -> Any:
-    """The value of an override, read as YAML.
+def value(text: str, octal: bool = False) -> Any:
+    """The value of an override, read as YAML; a number with a leading zero is a string with `octal`.
 
     Raises:
-        ConfigError: it is not YAML.
+        ConfigError: it is not YAML, or has a number with a leading zero.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if not octal:
+                _refuse_octal(node)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
     except _BAD_VALUE as error:
         raise ConfigError(f"the value {text!r} is not YAML.", "quote it: key='\"value\"'") from error
 
@@ -106,6 +117,34 @@ def json_value(data: Any) -> Any:
         return [json_value(entry) for entry in data]
     fits = data is None or isinstance(data, (str, int)) or (isinstance(data, float) and math.isfinite(data))
     return data if fits else str(data)
+
+
+def _refuse_octal(root: yaml.Node, where: str | None = None) -> None:
+    """Nobody means 64 by 0100, and 100 is not what AutoModel would read. `where` is the file, None for an override."""
+    seen: set[int] = set()
+    nodes = [root]
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            nodes += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.ScalarNode) and node.style is None and _OCTAL.fullmatch(node.value):
+            raise _octal(node.value, f"{where}:{node.start_mark.line + 1}: " if where else "")
+
+
+def _octal(written: str, place: str) -> ConfigError:
+    sign = "-" if written.startswith("-") else ""
+    digits = written.lstrip("+-").replace("_", "")
+    plain = f"{sign}{digits.lstrip('0') or '0'}"
+    meant = f"{sign}{int(digits, 8)}"
+    message = (
+        f"{place}{written} begins with a zero: YAML 1.1, which AutoModel reads, has it for the octal number {meant}."
+    )
+    return ConfigError(message, f"{plain}, or '{written}' in quotes where a string is meant")
 
 
 def _walk(node: yaml.Node, prefix: str, lines: dict[str, int], path: Path, above: tuple[yaml.Node, ...]) -> None:

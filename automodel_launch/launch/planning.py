@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from automodel_launch import backends, contract, executors
@@ -17,8 +18,9 @@ from automodel_launch.launch import data as data_
 from automodel_launch.plan import naming, packaging, secrets
 from automodel_launch.plan.plan import Mode, Plan
 from automodel_launch.plan.recipes import Recipe
-from automodel_launch.profile import profiles
+from automodel_launch.profile import brought, profiles, references
 from automodel_launch.profile.schema import Profile
+from automodel_launch.profile.settled import settle
 from automodel_launch.profile.validation import validate
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.workspace import Workspace
@@ -45,11 +47,12 @@ def make(
         LaunchError: the parts do not fit together; see profiles, configs and packaging.
     """
     environ = os.environ if environ is None else environ
-    profile, sources = _profile(env_file, profile_name, recipe, layered, environ)
+    profile, sources = _profile(env_file, profile_name, recipe, layered, environ, workspace.root)
     executor = executors.get(profile.executor)
     root, place = executor.job_root(profile, workspace), executor.place(profile)
     scope = _scope(profile, layered, environ)
-    run_values = _run_values(env_file, profile, layered, profile.data_dir or executor.data_dir(profile, workspace))
+    data_dir = profile.data_dir or executor.data_dir(profile, workspace)
+    run_values = _run_values(_sections(env_file, environ), profile, layered, data_dir)
     scope.artifacts = _artifacts(run_values, place, offline)
     trained = layered.resolve({**run_values, "name": "@run", "dir": "@run"}, scope).data
     trained = yamlio.json_value(trained)
@@ -79,6 +82,7 @@ def make(
             workspace.recipes, recipe.path, recipe.code, profile.code, workspace.root, profile.packager
         ),
         artifacts=scope.artifacts.used,
+        ignored_settings=brought.ignored(env_file.sections.get("artifacts", {})),
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible)
@@ -124,7 +128,12 @@ def _complete(plan: Plan, environ: Mapping[str, str]) -> Plan:
 
 
 def _profile(
-    env_file: profiles.EnvFile, name: str, recipe: Recipe, layered: merge.MergedConfig, environ: Mapping[str, str]
+    env_file: profiles.EnvFile,
+    name: str,
+    recipe: Recipe,
+    layered: merge.MergedConfig,
+    environ: Mapping[str, str],
+    base: Path,
 ) -> tuple[Profile, dict[str, str]]:
     run_env = layered.run_env(envscope.EnvScope(environ))
     own = profiles.Layer(f"{layered.path.name} run.env", run_env)
@@ -135,8 +144,7 @@ def _profile(
         *env_file.layers(name),
         profiles.Layer("override run.env", layered.profile_overrides),
     ]
-    values, sources = profiles.merge(layers)
-    profile = validate(values, lambda key: f"{key} ({sources.get(key, name)})")
+    profile, sources = settle(layers, name, environ, base)
     secrets.refuse_in_profile(profile.model_dump(mode="json", exclude_defaults=True), sources, name)
     if profile.nodes > 1 and not executors.get(profile.executor).many_nodes:
         raise ProfileError(
@@ -153,15 +161,20 @@ def _frozen(profile: Profile) -> Profile:
     return frozen
 
 
+def _sections(env_file: profiles.EnvFile, environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    file = env_file.path.name
+    return {name: references.section(table, f"{file} [{name}]", environ) for name, table in env_file.sections.items()}
+
+
 def _run_values(
-    env_file: profiles.EnvFile, profile: Profile, layered: merge.MergedConfig, data_dir: str
+    sections: Mapping[str, Mapping[str, Any]], profile: Profile, layered: merge.MergedConfig, data_dir: str
 ) -> dict[str, Any]:
     """What stands behind `${run.*}`, but for name and directory of the run."""
     own = profile.model_dump(mode="json", exclude_none=True)  # `${HOME}` in a shell line of it is no reference
     values: dict[str, Any] = {
         "env": {key: value for key, value in own.items() if "${" not in json.dumps(value)},
         "data_dir": data_dir,
-        **{section: table for section, table in env_file.sections.items() if section != "cli"},
+        **{section: table for section, table in sections.items() if section != "cli"},
     }
     values["wandb"] = {**values.get("wandb", {}), **layered.section("wandb", dict, "mapping")}
     return values
@@ -169,7 +182,8 @@ def _run_values(
 
 def _artifacts(run_values: dict[str, Any], place: FileSystem, offline: bool) -> artifacts.Artifacts:
     section = run_values.setdefault("artifacts", {})
-    section = run_values["artifacts"] = {"root": f"{run_values['data_dir']}/artifacts", **section}
+    root = section.get("root") or section.get("manifest", {}).get("root") or f"{run_values['data_dir']}/artifacts"
+    section = run_values["artifacts"] = {**section, "root": root}
     root = os.path.expanduser(section["root"]) if place == LOCAL else section["root"]  # noqa: PTH111
     if not root.startswith("/"):
         raise ProfileError(f"[artifacts] root = {root!r} is relative, and jobs run elsewhere.", "give an absolute path")

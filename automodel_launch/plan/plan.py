@@ -60,6 +60,7 @@ class Plan:
     files: tuple[PlannedFile, ...]
     artifacts: dict[str, Any]
     data: dict[str, Any] = field(default_factory=dict)
+    ignored_settings: tuple[str, ...] = ()  # of env.toml's sections: brought along, and without an effect here
     mounts: tuple[Mount, ...] = ()
     agent: dict[str, Any] = field(default_factory=dict)
     texts: dict[str, Any] = field(default_factory=dict)

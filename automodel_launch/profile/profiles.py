@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from automodel_launch.errors import ProfileError
-from automodel_launch.profile.keys import BUILT_IN, SECTION_NAMES, SYNONYMS
-from automodel_launch.suggest import did_you_mean
+from automodel_launch.profile import references
+from automodel_launch.profile.keys import BUILT_IN, EXECUTORS, SECTION_NAMES, SYNONYMS
+from automodel_launch.suggest import did_you_mean, nearest
 
 _LONGEST_NAME = 100
 
@@ -36,6 +38,19 @@ class EnvFile:
         return sorted({**BUILT_IN, **self.profiles})
 
     @property
+    def usable(self) -> list[str]:
+        """Those of them whose executor this launcher has."""
+        found = []
+        for name in self.names:
+            with contextlib.suppress(ProfileError):  # another profile's fault is told when that one is wanted
+                found += [] if _other(self.executor(name)) else [name]
+        return found
+
+    def executor(self, name: str) -> Any:
+        """The executor of a profile, its own or inherited, as it is written."""
+        return merge(self.layers(name))[0].get("executor", "local")
+
+    @property
     def theme(self) -> str:
         """[cli] theme."""
         return str(self.sections.get("cli", {}).get("theme", "dark"))
@@ -46,7 +61,17 @@ class EnvFile:
         Raises:
             ProfileError: no such profile, a section that is not a profile, or a circle of `extends`.
         """
-        chain: list[Layer] = []
+        return [
+            Layer(f"{self.path.name} [{part}]", {k: v for k, v in self._table(part, [name]).items() if k != "extends"})
+            for part in reversed(self.chain(name))
+        ]
+
+    def chain(self, name: str) -> list[str]:
+        """The profile's name, its parent's, and so on.
+
+        Raises:
+            ProfileError: see layers.
+        """
         seen: list[str] = []
         wanted: str | None = name
         while wanted is not None:
@@ -56,7 +81,6 @@ class EnvFile:
                 )
             table = self._table(wanted, seen)
             seen.append(wanted)
-            chain.insert(0, Layer(f"{self.path.name} [{wanted}]", {k: v for k, v in table.items() if k != "extends"}))
             parent = table.get("extends")
             if parent is not None and not isinstance(parent, str):
                 raise ProfileError(
@@ -64,7 +88,7 @@ class EnvFile:
                     'extends = "NAME"; a profile has one parent, which may have one of its own',
                 )
             wanted = parent
-        return chain
+        return seen
 
     def _table(self, name: str, seen: list[str]) -> dict[str, Any]:
         if name in self.profiles:
@@ -90,10 +114,12 @@ class EnvFile:
 def load(path: Path, wanted: str | None = None) -> EnvFile:
     """Read env.toml; a file that is not there has only the built-in profile `local`.
 
-    A `wanted` profile is searched before the tables are checked: a wrong name is answered without loading pydantic.
+    With a `wanted` profile, that one, its parents and the sections are checked; it is searched first: a wrong name is
+    answered without loading pydantic. Without, every profile but those for executors that this launcher has not.
 
     Raises:
-        ProfileError: not TOML (file and line), an unknown key or a wrong type (file, table, key, nearest key).
+        ProfileError: not TOML (file and line), an unknown key or a wrong type (file, table, key, nearest key), or a
+            wanted profile is for an executor that this launcher has not.
     """
     import tomli
 
@@ -105,31 +131,68 @@ def load(path: Path, wanted: str | None = None) -> EnvFile:
         raise ProfileError(f"{path}: cannot be read: {error}") from error
     except tomli.TOMLDecodeError as error:
         raise ProfileError(f"{path}: not TOML: {error}") from error
+    tables = {name: table for name, table in document.items() if isinstance(table, dict)}
+    profiles = {name: table for name, table in tables.items() if name not in SECTION_NAMES}
+    env_file = EnvFile(path, profiles, {name: {} for name in SECTION_NAMES})
     if wanted is not None:
-        tables = {name: table for name, table in document.items() if isinstance(table, dict)}
-        profiles = {name: table for name, table in tables.items() if name not in SECTION_NAMES}
-        EnvFile(path, profiles, {name: {} for name in SECTION_NAMES}).layers(wanted)
-    return _checked(path, document)
+        env_file.chain(wanted)
+    return _checked(env_file, document, wanted)
 
 
-def _checked(path: Path, document: dict[str, Any]) -> EnvFile:
+def _checked(env_file: EnvFile, document: dict[str, Any], wanted: str | None) -> EnvFile:
     from automodel_launch.profile import validation
 
+    path, profiles = env_file.path, env_file.profiles
     stray = [key for key, value in document.items() if not isinstance(value, dict)]
     if stray:
         raise ProfileError(f"{path}: the key '{stray[0]}' is outside of any table.", "put it below a line [NAME]")
-    sections, profiles = {}, {}
     parents = {other.get("extends") for other in document.values() if isinstance(other.get("extends"), str)}
+    used = _used(env_file, wanted)
+    sections = {}
     for name, table in document.items():
-        _check_name(path, name)
         if name in SECTION_NAMES:
             sections[name] = validation.check_section(name, table, f"{path} [{name}]")
-        else:
-            if name not in {*BUILT_IN, *parents} and not {"extends", "executor"} & table.keys():
-                raise _no_profile(path, name, table)
-            validation.check_table(table, f"{path} [{name}]")
-            profiles[name] = table
+            continue
+        near = nearest(name, SECTION_NAMES)
+        if (near or name in used) and name not in {*BUILT_IN, *parents} and not {"extends", "executor"} & table.keys():
+            raise _no_profile(path, name, table)
+        if name in used:
+            _check_name(path, name)
+            hidden = {"executor"} if _other(table.get("executor")) else set()  # a child of it has another one
+            shown = {key: value for key, value in table.items() if key not in hidden}
+            validation.check_table(shown, f"{path} [{name}]")
     return EnvFile(path, profiles, sections)
+
+
+def _used(env_file: EnvFile, wanted: str | None) -> set[str]:
+    """The tables that are checked: all that a profile of this launcher's executors consists of.
+
+    Raises:
+        ProfileError: the wanted profile is for another executor.
+    """
+    names = list(env_file.profiles) if wanted is None else [wanted]
+    used: set[str] = set()
+    for name in names:
+        executor = env_file.executor(name)
+        if not _other(executor):
+            used.update(env_file.chain(name))
+        elif wanted is not None or nearest(executor, EXECUTORS):
+            raise _no_executor(env_file, name, executor)
+    return used
+
+
+def _other(executor: object) -> bool:
+    """An executor that this launcher has not."""
+    return isinstance(executor, str) and executor not in EXECUTORS and not references.has(executor)
+
+
+def _no_executor(env_file: EnvFile, name: str, executor: str) -> ProfileError:
+    others = ", ".join(env_file.usable)
+    return ProfileError(
+        f"{env_file.path} [{name}]: executor = {executor!r}: this launcher has {', '.join(EXECUTORS)}, and no other."
+        f"{did_you_mean(executor, EXECUTORS)}",
+        f"profiles with one of them: {others}",
+    )
 
 
 def _check_name(path: Path, name: str) -> None:

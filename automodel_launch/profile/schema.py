@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +25,7 @@ T = TypeVar("T")
 Slurm = Annotated[T, Effect(frozenset({"slurm"}))]
 Docker = Annotated[T, Effect(frozenset({"docker"}))]
 SlurmOrDocker = Annotated[T, Effect(frozenset({"slurm", "docker"}))]
+Brought = Annotated[Any, Effect(frozenset())]  # read by Nemotron's launcher (keys.NEMOTRON)
 
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[int, Field(ge=0)]
@@ -70,7 +73,7 @@ class Profile(Closed):
 
     # what travels, and where to
     code: Names = ()
-    packager: Literal["git", "pattern", "none"] | None = None
+    packager: Literal["git", "pattern", "none", "hybrid"] | None = None
     remote_job_dir: String | None = None
     data_dir: String | None = None
 
@@ -118,6 +121,22 @@ class Profile(Closed):
     ipc_mode: Docker[String | None] = None
     shm_size: Docker[String | None] = None
 
+    # Nemotron's
+    workspace: Brought = None
+    nemo_run_dir: Brought = None
+    lustre_mount: Brought = None
+    packager_include_pattern: Brought = None
+    run_command: Brought = None
+    pip_extras: Brought = None
+    build_cache_dir: Brought = None
+    build_image: Brought = None
+    build_registry: Brought = None
+    build_include_gpus: Brought = None
+    build_gpus_per_node: Brought = None
+    ray_version: Brought = None
+    existing_ray_cluster: Brought = None
+    repo_root: Brought = None
+
 
 class Wandb(Closed):
     """Weights & Biases defaults; configs read them as ${run.wandb.project} and ${run.wandb.entity}."""
@@ -126,11 +145,19 @@ class Wandb(Closed):
     entity: String | None = None
 
 
+class Manifest(Closed):
+    """Where Nemotron has the root of its artifacts."""
+
+    root: String | None = None
+
+
 class Artifacts(Closed):
     """Where artifacts are stored; configs read it as ${run.artifacts.root}."""
 
     root: String | None = None
-    backend: Literal["file", "wandb"] | None = None  # Nemotron's key; read by nothing here
+    manifest: Manifest | None = None
+    backend: Literal["file", "wandb"] | None = None  # Nemotron's keys; read by nothing here
+    wandb: bool | None = None
 
 
 class Cache(Closed):
@@ -149,6 +176,25 @@ SECTIONS: dict[str, type[Closed]] = {"wandb": Wandb, "artifacts": Artifacts, "ca
 KEYS: tuple[str, ...] = tuple(Profile.model_fields)
 WRITTEN_KEYS: tuple[str, ...] = (*KEYS, *SYNONYMS, "extends")
 EXECUTORS: tuple[Executor, ...] = get_args(Executor)
+
+
+def typed(key: str, text: str) -> str | int | float | bool:
+    """A variable's value as the kind that the key has, where it is written like one."""
+    kinds = set(_kinds(Profile.model_fields[key].annotation)) if key in KEYS else set()
+    if bool in kinds and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        if kind in kinds and str not in kinds:
+            with contextlib.suppress(ValueError):
+                return kind(text)
+    return text
+
+
+def _kinds(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)
 
 
 def keys_of(executor: Executor) -> frozenset[str]:

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from automodel_launch.errors import ProfileError
-from automodel_launch.profile import messages
+from automodel_launch.profile import messages, references
 from automodel_launch.profile.keys import SYNONYMS
-from automodel_launch.profile.schema import SECTIONS, WRITTEN_KEYS, Profile
+from automodel_launch.profile.schema import KEYS, SECTIONS, WRITTEN_KEYS, Profile
 
 
 def check_section(name: str, table: dict[str, Any], where: str) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def check_section(name: str, table: dict[str, Any], where: str) -> dict[str, Any
 
 
 def check_table(table: dict[str, Any], where: str) -> None:
-    """Check one table of env.toml by itself, before inheritance.
+    """Check one table of env.toml by itself, before inheritance and before references are resolved.
 
     Raises:
         ProfileError: an unknown key or a wrong type.
@@ -39,6 +39,7 @@ def check_table(table: dict[str, Any], where: str) -> None:
     if not isinstance(table.get("extends", ""), str):
         raise ProfileError(f"{where}: extends = {table['extends']!r} is not the name of a profile.")
     written = {SYNONYMS.get(k, k): k for k in table}
+    values = {k: v for k, v in values.items() if k not in KEYS or not references.has(v)}
     validate(values, lambda key: f"{where}: {written.get(key, key)}")
 
 

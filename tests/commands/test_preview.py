@@ -80,6 +80,15 @@ def test_what_both_views_show(bench: Bench, capsys: pytest.CaptureFixture[str], 
     assert out.endswith(plan.script)
 
 
+def test_a_change_inside_a_list_is_shown_as_it_was_written(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.config("data: [{path: /a}, {path: /b}, {path: /c}]\nl: [1]\ns: x\n")
+    texts = ("data.0.path=/x", "~data.2", "data.1.path=/y", "l=[2, 3]", "s=a, over b")
+    lines = _shown(bench.plan(*texts, config="t"), capsys, View(removed=("data.2",))).splitlines()
+    begin = lines.index("changed on the command line")
+    shown = ["data.0.path=/x", "data.1.path=/y", "l = [2, 3]", 's = "a, over b"', "data.2 removed"]
+    assert sorted(lines[begin + 1 : begin + 6]) == sorted(f"  * {text}" for text in shown)
+
+
 def test_nothing_is_wrong_and_nothing_was_changed(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     out = _shown(bench.plan(), capsys)
     assert "nothing is wrong with it" in out

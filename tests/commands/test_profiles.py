@@ -45,6 +45,20 @@ def test_profiles_as_data(launch: Cli) -> None:
     assert document["values"]["env_vars"] == {"A": "1", "B": "2"}
 
 
+def test_profiles_for_other_executors_are_listed_as_such(launch: Cli) -> None:
+    launch.bench.env(f'{TABLES}[rented]\nexecutor = "lepton"\napp_secret = "not-told"\n')
+    code, out, _ = launch("profiles")
+    assert code == 0
+    rented, local = (next(line for line in out.splitlines() if line.startswith(name)) for name in ("rented", "local"))
+    assert "lepton" in rented and "not one of this launcher's executors" in rented
+    assert "not one of" not in local
+    assert "not-told" not in out + launch("profiles", "--json")[1]
+    for words in (["profiles", "rented"], ["doctor", "rented"], ["stub", "--batch", "rented"]):
+        code, out, err = launch(*words)
+        assert code == 2 and "[rented]: executor = 'lepton'" in err and "child" in err
+        assert "not-told" not in out + err
+
+
 def test_configs_of_all_recipes(launch: Cli) -> None:
     launch.bench.config("# A small one\nsteps: 1\n", "small")
     launch.bench.script("other", '[tool.runspec]\n[tool.runspec.config]\ndir = "stub"')

@@ -185,7 +185,7 @@ def test_removing_the_last_key_names_the_override(bench: Bench) -> None:
         ("~o.lrr", ("o.lrr", "'o.lr'")),
         ("k.b=1", ("k.b", "+k.b")),
         ("+s.b=1", ("'s'", "text", "not a mapping")),
-        ("l.0=1", ("'l'", "not a mapping")),
+        ("l.a=1", ("'l'", "list of")),
         ("run.nmae=1", ("run.nmae",)),
         ("run.name=1", ("run.name", "--name")),
         ("run=1", ("run",)),

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from automodel_launch.profile import schema
-from automodel_launch.profile.keys import SYNONYMS
+from automodel_launch.profile import keys, schema
+from automodel_launch.profile.keys import NEMOTRON, SYNONYMS
 from automodel_launch.profile.schema import EXECUTORS, KEYS, Executor, keys_of
 from tests.conftest import ROOT
 
@@ -38,7 +38,12 @@ def test_the_keys_of_each_executor(executor: Executor, more: set[str]) -> None:
 
 
 def test_every_key_has_an_effect_somewhere() -> None:
-    assert set(KEYS) == set().union(*map(keys_of, EXECUTORS))
+    assert set(KEYS) - {*NEMOTRON} == set().union(*map(keys_of, EXECUTORS))
+
+
+def test_keys_of_nemotrons_are_told_from_those_of_this_launcher() -> None:
+    assert {key for key in KEYS if not any(key in keys_of(name) for name in EXECUTORS)} == {*NEMOTRON}
+    assert keys.EXECUTORS == EXECUTORS
 
 
 def _described() -> dict[str, set[str]]:
@@ -54,7 +59,9 @@ def _described() -> dict[str, set[str]]:
 
 def test_the_documented_executors_are_those_of_the_schema() -> None:
     described = {SYNONYMS.get(key, key): executors for key, executors in _described().items() if key != "extends"}
-    assert described == {key: {name for name in EXECUTORS if key in keys_of(name)} for key in KEYS}
+    assert described == {
+        key: {name for name in EXECUTORS if key in keys_of(name)} for key in KEYS if key not in NEMOTRON
+    }
 
 
 def test_the_schema_is_not_loaded_for_the_names_of_profiles() -> None:

@@ -55,7 +55,10 @@ class Slurm:
         """
         written = profile.remote_job_dir
         if written is None and profile.tunnel == "ssh":
-            raise ProfileError("remote_job_dir is missing: over SSH it names the job root on the cluster.")
+            raise ProfileError(
+                "remote_job_dir is missing: over SSH it names the job root on the cluster.",
+                'remote_job_dir = "/lustre/USER/jobs", or another directory that the login node and all nodes see',
+            )
         root = str(workspace.runs) if written is None else written
         if profile.tunnel != "ssh":
             root = str(Path(root).expanduser().absolute())
@@ -88,13 +91,15 @@ class Slurm:
         return RemoteFileSystem(_shell(record.handle)) if record.handle.get("tunnel") == "ssh" else LOCAL
 
     def processes(self, profile: Profile) -> int:
-        """`nproc_per_node`, default `gpus_per_node`.
+        """`nproc_per_node`, default `gpus_per_node`; 1 where that is 0.
 
         Raises:
             ProfileError: neither is a number: this machine cannot count the cluster's GPUs.
         """
         wanted = profile.gpus_per_node if profile.nproc_per_node in (None, "auto") else profile.nproc_per_node
-        if not isinstance(wanted, int) or wanted < 1:
+        if wanted == 0:
+            return 1
+        if not isinstance(wanted, int):
             raise ProfileError(
                 "nproc_per_node: the number of training processes a node is not given.", "gpus_per_node = 8"
             )

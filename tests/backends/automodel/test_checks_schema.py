@@ -175,6 +175,37 @@ def test_one_fault_is_one_finding(bench: Bench, key: str, value: Any, level: str
     assert finding.fix or finding.level == "note"
 
 
+def test_sections_of_automodels_own_tests_are_passed_over(bench: Bench) -> None:
+    assert found(bench.planned(json.dumps({**base(), "ci": {"recipe_owner": "me", "nodes": 2}}))) == []
+    assert [one.code for one in found(bench.planned(json.dumps({**base(), "cii": {"nodes": 2}})))] == ["ignored-key"]
+
+
+def test_a_section_that_is_never_built_is_not_said_to_stop_the_training(bench: Bench) -> None:
+    rng = {"_target_": "nemo_automodel.components.training.rng.StatefulRNG", "deterministic": True}
+    config = {**base(), "recipe": "FinetuneRecipeForVLM", "rng": rng}
+    assert [one.code for one in found(bench.planned(json.dumps(config)))] == ["not-checked"]
+
+
+@pytest.mark.parametrize(
+    ("rng", "seed", "fix"),
+    [
+        ({"seed": 1111, "ranked": True}, None, "+seed=1111"),
+        ({"seed": 1111}, 7, "seed=1111"),
+        ({"seed": 42, "_target_": "nemo_automodel.components.training.rng.StatefulRNG"}, None, None),
+        ({"seed": 7, "ranked": True}, 7, None),
+        ({"seed": 42, "ranked": False}, None, "+seed=42"),
+    ],
+)
+def test_a_seed_in_rng_is_told_in_one_line_and_only_where_another_is_taken(
+    bench: Bench, rng: dict[str, Any], seed: int | None, fix: str | None
+) -> None:
+    config = {**base(), "rng": rng, "ci": {}}
+    config.pop("seed", None)
+    findings = found(bench.planned(json.dumps(config if seed is None else {**config, "seed": seed})))
+    assert [one.fix for one in findings] == ([fix] if fix else [])
+    assert all(f"rng.seed = {rng['seed']} (stub/t.yaml:1)" in one.message for one in findings)
+
+
 def test_an_override_is_named_as_the_source(bench: Bench) -> None:
     bench.config(json.dumps(base()))
     plan = bench.plan("+step_scheduler.max_step=5", config="t")

@@ -11,7 +11,7 @@ from automodel_launch.backends.automodel import schema as schemas
 from automodel_launch.backends.automodel.checks.keys import against, ignored, kind, one_of, unknown
 from automodel_launch.backends.automodel.schema import kinds, renamed
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import describe_value
+from automodel_launch.plan.describe import describe_value, override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -22,7 +22,7 @@ def top_level(plan: Plan) -> Iterator[Finding]:
     if known is None:
         return
     for key, value in plan.config.items():
-        if key.startswith(keys.VALIDATION) or key in _old(plan):
+        if key.startswith(keys.VALIDATION) or key in _old(plan) or key in renamed.UNREAD:
             continue
         if key not in known:
             yield ignored(plan, key, value, known, "at the top level")
@@ -103,13 +103,24 @@ def dtypes(plan: Plan) -> Iterator[Finding]:
 def old_keys(plan: Plan) -> Iterator[Finding]:
     """Keys of older releases, with what replaced them."""
     for key, old in _old(plan).items():
-        message = f"{describe_value(plan, key, dotted.get(plan.config, key))}: AutoModel {schemas.VERSION} {old.does}."
-        yield Finding(old.level, "renamed-key", message, old.fix if " " in old.fix else f"its new name is {old.fix}")
+        shown, fix = key, old.fix if " " in old.fix else f"its new name is {old.fix}"
+        if key == "rng" and isinstance(seed := dotted.get(plan.config, "rng.seed"), int):
+            shown, fix = "rng.seed", override(plan, "seed", seed)
+        if key == "rng" and _same_seed(plan.config):
+            continue
+        written = describe_value(plan, shown, dotted.get(plan.config, shown))
+        yield Finding(old.level, "renamed-key", f"{written}: AutoModel {schemas.VERSION} {old.does}.", fix)
 
 
 def _known(plan: Plan) -> Mapping[str, str] | None:
     """The keys at the top level, where the config is one for AutoModel and they are known."""
     return schemas.load().top(loader.recipe_class(plan.config))
+
+
+def _same_seed(config: Mapping[str, Any]) -> bool:
+    """What the section `rng` of older releases asks for is what happens without it."""
+    seed = dotted.get(config, "rng.seed")
+    return (seed is None or seed == config.get("seed", 42)) and dotted.get(config, "rng.ranked") is not False
 
 
 def _old(plan: Plan) -> dict[str, renamed.Renamed]:

@@ -51,6 +51,7 @@ def arguments(plan: Plan) -> Iterator[Finding]:
     """Keywords that a target does not take, ones that it must have, and values of the wrong kind."""
     read = {*(schemas.load().top(loader.recipe_class(plan.config)) or plan.config)}
     read |= {key for key in plan.config if key.startswith(keys.VALIDATION)}
+    read -= renamed.KEYS  # never built, so that nothing stops at what stands there
     for key, section in loader.built(plan.config):
         path = section["_target_"]
         taken = _signature(key, path) if isinstance(path, str) and key not in _UNUSED else None

@@ -55,5 +55,8 @@ KEYS = {old.key for old in RENAMED}
 STRATEGIES = {"FSDP2Manager": "fsdp2", "DDPManager": "ddp", "MegatronFSDPManager": "megatron_fsdp"}
 """Classes that `distributed._target_` named, and the `distributed.strategy` that took their place."""
 
+UNREAD = {"ci"}
+"""Sections of AutoModel's own examples that are for its tests, and that no training reads: nothing is said of them."""
+
 RECIPES = {"TrainPretrainRecipeForNextTokenPrediction": "TrainFinetuneRecipeForNextTokenPrediction"}
 """Recipe classes that recipes/pretrain.py accepts under their old name."""

@@ -1,0 +1,33 @@
+"""Layers of keys -> one Profile: references resolved, Nemotron's keys in this launcher's terms, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from automodel_launch.profile import brought, references, schema
+from automodel_launch.profile.profiles import Layer, merge
+from automodel_launch.profile.validation import validate
+
+
+def settle(
+    layers: Iterable[Layer], name: str, environ: Mapping[str, str], base: Path
+) -> tuple[schema.Profile, dict[str, str]]:
+    """The profile and the source of each of its values; relative mounts are below `base`, the checkout.
+
+    Raises:
+        ProfileError: an unknown key, a wrong value, or a variable that is not set.
+    """
+    written, sources = merge(layers)
+    values, sources = references.resolve(written, sources, environ)
+    values = {key: _typed(key, value, written.get(key)) for key, value in values.items()}
+    values, sources = brought.translate(values, sources, base)
+    return validate(values, lambda key: f"{key} ({sources.get(key, name)})"), sources
+
+
+def _typed(key: str, value: Any, written: Any) -> Any:
+    """What a variable has brought, as the kind of the key."""
+    if isinstance(value, Mapping) and isinstance(written, Mapping):
+        return {name: _typed(key, entry, written.get(name)) for name, entry in value.items()}
+    return schema.typed(key, value) if isinstance(value, str) and references.has(written) else value
