@@ -43,6 +43,7 @@ def test_image_command_and_defaults(bench: Bench, monkeypatch: pytest.MonkeyPatc
     command = ["sh", f"{plan.job_dir}/code/recipes/node_agent.sh", "run", f"{plan.job_dir}/agent.json"]
     assert words[-5:] == ["nvcr.io/nvidia/nemo:1", *command]
     assert "--gpus" not in words
+    assert _values(words, "--entrypoint") == [""]
     assert _values(words, "--shm-size") == ["16g"]
     assert plan.processes_per_node == 2
 

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from automodel_launch.errors import ClusterError
-from automodel_launch.executors import agent_python
+from automodel_launch.jobs import container_advice
 from automodel_launch.remote.shell import Done, LocalShell
 
 WHICH = ("DOCKER_HOST", "DOCKER_CONTEXT")  # which engine it was
@@ -45,11 +45,16 @@ def pull(handle: dict[str, Any], image: str) -> None:
         return
     environ = {name: value for name, value in os.environ.items() if name not in WHICH}
     environ.update({name: handle[name] for name in WHICH if name in handle})
-    code = subprocess.run(["docker", "pull", image], stdout=sys.stderr, env=environ, check=False).returncode
-    if code:
+    command, said = ["docker", "pull", image], ""
+    with subprocess.Popen(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        for line in process.stderr or ():
+            sys.stderr.write(line)
+            said += line
+    if process.returncode:
+        fix = container_advice.of(said) or "is the name right, and `docker login` done?"
         raise ClusterError(
-            f"docker pull {image} failed (exit code {code}).",
-            "is the name right, and `docker login` done? `docker images` lists what is here; docs/containers.md",
+            f"docker pull {image} failed (exit code {process.returncode}).",
+            f"{fix}; `docker images` lists what is here; docs/containers.md",
         )
 
 
@@ -65,10 +70,6 @@ def advice(err: str) -> str:
         return "is Docker installed and running? DOCKER_HOST names another engine's socket; `docker version` tests it"
     if "permission denied" in err:
         return "this user may not use Docker: ask for membership in the group docker, or use a rootless engine"
-    if "executable file not found" in err:
-        return f"the image has no {agent_python.SHELL}: take one with that and Python 3.8 or later"
     if "invalid mount option" in err:
         return "mounts: podman cannot carry a comma in a path; a link to the directory can have another name"
-    if "bind source path" in err:
-        return "mounts: a directory to mount does not exist here"
-    return "--dry-run shows the script"
+    return container_advice.of(err) or "--dry-run shows the script"
