@@ -81,7 +81,7 @@ def _import(shell: Shell, profile: Profile, cache: str, image: Image) -> int:
     if code:
         raise ClusterError(
             f"{image.for_docker} was not imported (exit code {code}); nothing was left behind.",
-            "who may read it stands in ~/.config/enroot/.credentials on the cluster",
+            image_cache.advice(code),
         )
     return 0
 

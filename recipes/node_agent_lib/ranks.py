@@ -58,7 +58,7 @@ class Ranks:
         python = command.find_python(spec.python, environ)
         self._own_python = image_path.hidden(spec.python, python, environ)
         if python is None:
-            error = f"python {spec.python!r} was not found on this node or in its container"
+            error = f"python {spec.python!r} was not found on this node or in its container; `python` takes a path"
             raise NodeFailure(contract.NOT_FOUND, self._hint(error))
         if not os.path.exists(spec.script_path):
             raise NodeFailure(contract.CANNOT_BE_USED, f"script {spec.script_path} does not exist")

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 from automodel_launch.errors import ClusterError
@@ -45,15 +46,16 @@ def pull(handle: dict[str, Any], image: str) -> None:
         return
     environ = {name: value for name, value in os.environ.items() if name not in WHICH}
     environ.update({name: handle[name] for name in WHICH if name in handle})
-    command, said = ["docker", "pull", image], ""
-    with subprocess.Popen(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, env=environ) as process:
-        for line in process.stderr or ():
-            sys.stderr.write(line)
-            said += line
-    if process.returncode:
-        fix = container_advice.of(said) or "is the name right, and `docker login` done?"
+    with tempfile.NamedTemporaryFile("r", errors="replace") as said:
+        # its progress goes to this terminal itself, and its errors there as well as into the file
+        command = (
+            f"{{ docker pull {shlex.quote(image)} 2>&1 >&3 | tee {said.name} >&2; exit ${{PIPESTATUS[0]}}; }} 3>&2"
+        )
+        code = subprocess.run(["bash", "-c", command], stdout=sys.stderr, env=environ, check=False).returncode
+        fix = container_advice.of(said.read()) or "is the name right, and `docker login` done?"
+    if code:
         raise ClusterError(
-            f"docker pull {image} failed (exit code {process.returncode}).",
+            f"docker pull {image} failed (exit code {code}).",
             f"{fix}; `docker images` lists what is here; docs/containers.md",
         )
 
