@@ -23,7 +23,7 @@ SPEAKS = (
 # What tells nothing; `hostname` is called by NeMo-Run's script, which goes on without it.
 NOISE = (
     r"pyxis: printing .* log file:|pyxis: *$|\[INFO\]|Parallel unsquashfs|[0-9] inodes|created [0-9]+ [a-z]+$"
-    r"|execve\(\): hostname"
+    r"|execve\(\): hostname|received SIGTERM"
 )
 
 

@@ -70,7 +70,7 @@ def advice(err: str) -> str:
     """What may fix an error of Docker's."""
     if "Cannot connect" in err or "docker: command not found" in err:
         return "is Docker installed and running? DOCKER_HOST names another engine's socket; `docker version` tests it"
-    if "permission denied" in err:
+    if "permission denied" in err and "connect" in err:
         return "this user may not use Docker: ask for membership in the group docker, or use a rootless engine"
     if "invalid mount option" in err:
         return "mounts: podman cannot carry a comma in a path; a link to the directory can have another name"
