@@ -21,7 +21,8 @@ KINDS = (
      "the registry has no image of that name and tag: correct container_image"),
     (r"error code: 429|toomanyrequests|[Tt]oo [Mm]any [Rr]equests|pull rate limit",
      "the registry takes no more requests for a while: import the image once (image_cache), with credentials"),
-    (r"error code: 40[13]|[Uu]nauthorized|[Aa]uthentication required|access (denied|forbidden)|access .*is denied|403 Forbidden",
+    (r"error code: 40[13]|[Uu]nauthorized|[Aa]uthentication required|access (denied|forbidden)|access .*is denied"
+     r"|403 Forbidden",
      "who may read it? enroot has its keys in ~/.config/enroot/.credentials on the cluster, Docker by `docker login`"),
     (r"error code: 5[0-9][0-9]",
      "the registry itself is in trouble: try again later, or import the image once (image_cache)"),
