@@ -99,7 +99,7 @@ def test_a_file_system_without_locks(tmp_path: Path, start: Callable[..., subpro
         ("[ERROR] URL https://reg.io/v2/x returned error code: 401 Unauthorized", ".credentials"),
         ("curl: (6) Could not resolve host: reg.io", "cannot reach the registry"),
         ("Write failed because No space left on device", "is full"),
-        ("something else", "enroot's words above"),
+        ("something else", "see the words above (exit code 1)"),
     ],
 )
 def test_why_an_import_has_failed(

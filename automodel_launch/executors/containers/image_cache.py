@@ -84,7 +84,7 @@ fi
 find "$cache" -maxdepth 1 -name ".$name.*.part.sqsh*" -mmin +{_DEAD_MIN} -exec rm -f {{}} + 2>/dev/null || :
 if whole "$cache/$name"; then echo "$cache/$name is there already"; exit 0; fi
 command -v enroot > /dev/null || {{ echo "enroot is not installed on $(hostname)" >&2; exit {_NO_ENROOT}; }}
-enroot import --output "$part" "$uri" 9>&- 2>&1 | tee "$part.log" >&2
+enroot import --output "$part" "$uri" 9>&- 2>&1 | tee "$part.log" 9>&- >&2
 if [ "${{PIPESTATUS[0]}}" != 0 ]; then
   code={_KIND}
   for kind in {kinds}; do
@@ -109,7 +109,7 @@ def advice(code: int) -> str:
         return "srun is not on the PATH of a login shell there; `doctor PROFILE` looks"
     if _KIND <= code < _KIND + len(container_advice.KINDS):
         return container_advice.KINDS[code - _KIND][1]
-    return "see enroot's words above; build_time, build_partition say where and how long it may run"
+    return f"see the words above (exit code {code}); build_partition and build_time say where and how long it may run"
 
 
 def submit_script(profile: Profile, script: str) -> str:
