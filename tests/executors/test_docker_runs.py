@@ -189,6 +189,7 @@ def test_an_images_entrypoint_does_not_swallow_the_job(
     )
     done = main(site, "stub-one", "--run", "d", "run.env.container_image=with-entrypoint:1")
     assert done.returncode == 0, done.stderr
+    _wait(lambda: not engine.containers(), "no container left")
     # who wants an entrypoint names it: it gets the command as its arguments
     docker_args = json.dumps(["--network", "none", "--entrypoint", "/usr/bin/env"])
     done = main(site, "stub-one", "--run", "d", f"run.env.docker_args={docker_args}")
