@@ -80,8 +80,8 @@ def _import(shell: Shell, profile: Profile, cache: str, image: Image) -> int:
     code = shell.attached(script)
     if code:
         raise ClusterError(
-            f"{image.for_docker} was not imported (exit code {code}); nothing was left behind.",
-            "who may read it stands in ~/.config/enroot/.credentials on the cluster",
+            f"{image.for_docker} was not imported; nothing was left behind.",
+            image_cache.advice(code),
         )
     return 0
 

@@ -44,25 +44,38 @@ class Logs(JobCommand):
         if args.json:
             _document(job, record, wanted, args.follow)
             return 0
-        for rank, line in _lines(job, wanted):
+        for rank, line in _lines(job, record, wanted):
             console.out(f"[{rank}] {line}" if ranks is None and rank is not None else line, colour=True)
         return 0
 
 
-def _lines(job: JobDir, ranks: list[int]) -> Iterator[tuple[int | None, str]]:
-    """(rank, line), one rank after the other; --follow mixes them, in the order of time.
-
-    Without any: what the agent said, of a job that ended before the first rank began, or has not come to it yet.
-    """
+def _lines(job: JobDir, record: Record, ranks: list[int]) -> Iterator[tuple[int | None, str]]:
+    """(rank, line), one rank after the other; --follow mixes them, in the order of time."""
     for rank in ranks:
-        for _, line in follow.new_lines({rank: follow.Tail(job.log(rank))}, job.place, last=True):
-            yield rank, line
+        yield from ((rank, line) for line in _text(job, job.log(rank)))
     if not ranks:
-        yield from ((None, line) for line in (job.agent_log() or "").splitlines())
+        yield from ((None, line) for line in _of_start(job, record))
+
+
+def _of_start(job: JobDir, record: Record) -> list[str]:
+    """What there is without a rank's log, of a job that ended before the first rank began or has not come to it yet."""
+    for name in job.start_logs():
+        lines = list(_text(job, job.file(name)))
+        if any(lines):
+            console.say(f"no rank has logged; this is {job.file(name)}")
+            return lines
+    now = one_job.status(record)
+    why = f": {now.reason or now.error}" if now.reason or now.error else ""
+    console.say(f"{record.job_id} has {'left no log' if now.over else 'no log yet'} ({now.state}{why})")
+    return []
+
+
+def _text(job: JobDir, path: str) -> Iterator[str]:
+    return (line for _, line in follow.new_lines({0: follow.Tail(path)}, job.place, last=True))
 
 
 def _document(job: JobDir, record: Record, ranks: list[int], by_line: bool) -> None:
-    lines = [{"rank": rank, "line": line} for rank, line in _lines(job, ranks)]
+    lines = [{"rank": rank, "line": line} for rank, line in _lines(job, record, ranks)]
     if by_line:
         for line in lines:
             console.document({"job_id": record.job_id, **line}, indent=None)
@@ -75,7 +88,11 @@ def _follow(record: Record, ranks: list[int] | None, as_json: bool) -> int:
     rank = ranks[0] if ranks else None
     out: IO[str] = Objects(record.job_id, rank, sys.stdout) if as_json else sys.stdout
     shown = str if as_json else follow.shown  # JSON holds what the job has written, as it is
-    code = follow.Follower(record, ranks=ranks, out=out, shown=shown, only_looks=True).run()[1]
+    status, code = follow.Follower(record, ranks=ranks, out=out, shown=shown, only_looks=True).run()
+    job = one_job.directory(record)
+    if status.over and not job.ranks():
+        for line in _of_start(job, record):
+            out.write(f"{shown(line)}\n")
     if as_json:
         _end(record)
     return code
@@ -93,7 +110,9 @@ class Objects(io.StringIO):
         self.job_id, self.rank, self.out = job_id, rank, out
 
     def write(self, text: str) -> int:
-        """One line."""
+        """One line; nothing for the nothing with which a Follower flushes."""
+        if not text:
+            return 0
         rank, line = self.rank, text.removesuffix("\n")
         mark = _MARK.match(line) if rank is None else None
         if mark:

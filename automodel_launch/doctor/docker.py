@@ -34,7 +34,8 @@ def lines(shell: Shell, root: str, image: str | None, wanted_gpus: int | str) ->
     asked = {
         "client": "docker --version",
         "engine": "docker version --format '{{.Server.Version}}'",
-        "info": "docker info --format '{{.OperatingSystem}}; {{.SecurityOptions}}'",
+        "info": "docker info --format '{{.OperatingSystem}}'",
+        "rootless": script.ROOTLESS,
         "image": f"docker image inspect --format '{{{{.Id}}}}' {shlex.quote(image or '')}",
         "toolkit": "nvidia-container-cli --version || nvidia-ctk --version",
     }
@@ -48,8 +49,8 @@ def lines(shell: Shell, root: str, image: str | None, wanted_gpus: int | str) ->
         yield Line("FAIL", "engine", engine.brief, "start it, or name its socket in DOCKER_HOST")
     else:
         yield Line("ok", "docker", client.brief)
-        rootless = ", rootless" if "rootless" in answers["info"].text else ""
-        yield Line("ok", "engine", f"{engine.brief}{rootless}, {answers['info'].text.partition(';')[0]}")
+        rootless = ", yours (rootless)" if answers["rootless"].code == 0 else ""
+        yield Line("ok", "engine", f"{engine.brief}{rootless}, {answers['info'].text}")
         yield _image(image, answers["image"].code, answers["image"].text)
     yield from diagnosis.job_root(disk.local(root))
     yield _gpus(wanted_gpus, answers["toolkit"].code == 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch import contract
+from automodel_launch.jobs import start_logs
 from automodel_launch.jobs.records import Status
 from automodel_launch.remote import processes
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
@@ -66,6 +67,12 @@ class JobDir:
         """What the node's agent said: startup commands, torchrun."""
         found = self.place.read(self.file(contract.agent_log(node)))
         return None if found is None else found[0].decode(errors="replace")
+
+    def start_logs(self) -> list[str]:
+        """Logs that tell of a start in which no rank has logged: the agent's, then what was there before an agent."""
+        present = self.place.names(self.file(contract.LOGS))
+        agent = contract.agent_log(0)
+        return [agent] * (agent.rpartition("/")[2] in present) + start_logs.names(present)
 
     def last_metrics(self) -> dict[str, Any] | None:
         """The last training step of metrics.jsonl."""

@@ -22,6 +22,7 @@ run, one process a node
 the training processes
     training.py      start, watch, stop, kill
     command.py       their command line and what is added to their environment
+    image_path.py    the Python of the image that a login shell has hidden
     nodes.py         which node this is, and which one is the head
     worker.py        what torchrun starts as each rank: watcher.py is its parent, script_run.py the rank itself
     rank_files.py    the private directory through which agent and workers talk

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contract
+
 from .startup import Outcome
+
+_NOT_FOUND = "; there is no such command on the PATH there: in a container only what the image and `mounts` bring"
 
 
 def startup_error(code: int, outcome: Outcome, said: list[str]) -> str:
@@ -13,7 +17,8 @@ def startup_error(code: int, outcome: Outcome, said: list[str]) -> str:
     if outcome.failed_command:
         what += ": " + " ".join(outcome.failed_command.split())
     last = said[-1:]
-    return what + (f" ({last[0][:300]})" if last else "")
+    what += f" ({last[0][:300]})" if last else ""
+    return what + (_NOT_FOUND if code == contract.NOT_FOUND else "")
 
 
 def last_error(lines: list[str]) -> str | None:

@@ -7,7 +7,7 @@ import time
 
 import contract
 
-from . import command, messages, nodes, phases, procs
+from . import command, image_path, messages, nodes, phases, procs
 from .control import Control
 from .decision import DIVERGED
 from .errors import NodeFailure, Stopped
@@ -36,6 +36,7 @@ class Ranks:
         self._directory = directory
         self._hangs = HangWatch(spec, journal, control.peers, control.loop.reap)
         self._all_ended_at: float | None = None
+        self._own_python: str | None = None  # the image's, where another one is taken
 
     def run(self, environ: dict[bytes, bytes]) -> None:
         """Start the ranks and watch them until their launcher has ended.
@@ -55,9 +56,10 @@ class Ranks:
         spec, number = self._spec, self._record.node
         head = self._head(environ)
         python = command.find_python(spec.python, environ)
+        self._own_python = image_path.hidden(spec.python, python, environ)
         if python is None:
-            error = f"python {spec.python!r} was not found on this node or in its container"
-            raise NodeFailure(contract.NOT_FOUND, error)
+            error = f"python {spec.python!r} was not found on this node or in its container; `python` takes a path"
+            raise NodeFailure(contract.NOT_FOUND, self._hint(error))
         if not os.path.exists(spec.script_path):
             raise NodeFailure(contract.CANNOT_BE_USED, f"script {spec.script_path} does not exist")
         argv = command.training_command(spec, python, self._agent, self._directory, number, head)
@@ -171,6 +173,8 @@ class Ranks:
     def _judge_launcher(self, training: Training, written: int) -> None:
         """The launcher's own end matters only where the ranks do not tell more."""
         training.refresh()
+        for record in training.records.values():
+            record.error = record.error and self._hint(record.error)
         name = "ft_launcher" if self._spec.restarts else "torchrun"
         status = self._control.loop.ended.pop(training.pid or 0)
         code = procs.exit_code(status)
@@ -184,4 +188,7 @@ class Ranks:
         if os.WIFSIGNALED(status):
             raise NodeFailure(code, f"{name} was killed by {procs.signal_name(os.WTERMSIG(status))}")
         line = messages.last_error(self._log.since(written)) or f"{name}: exit code {code}"
-        raise NodeFailure(code, line)
+        raise NodeFailure(code, self._hint(line))
+
+    def _hint(self, error: str) -> str:
+        return image_path.hint(error, self._own_python)

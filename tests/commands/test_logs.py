@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.commands import logs
+from automodel_launch.launch import follow
 from tests.commands.conftest import Cli
 from tests.conftest import Checkout, Main
 
@@ -45,6 +47,42 @@ def test_before_the_first_rank_has_logged(launch: Cli) -> None:
     assert launch("logs", job.job_id)[1] == "the agent's word\n"
     document = json.loads(launch("logs", job.job_id, "--json")[1])
     assert document["lines"] == [{"rank": None, "line": "the agent's word"}]
+
+
+STEP = "slurmstepd-n1: error: pyxis: child 7 failed with error code: 1\n"
+
+
+def test_the_steps_log_where_no_rank_has_logged(launch: Cli) -> None:
+    job = launch.job(state="FAILED")
+    folder = Path(job.job_dir, "logs")
+    code, out, err = launch("logs", job.job_id)
+    assert (code, out) == (0, "") and f"{job.job_id} has left no log (FAILED" in err
+    (folder / "sbatch_stub-a.1_5.out").write_text("+ srun\n")
+    assert launch("logs", job.job_id)[1] == "+ srun\n"
+    (folder / "log-stub-a.1_5_0.out").write_text(STEP)
+    _, out, err = launch("logs", job.job_id, "--rank", "all")
+    assert out == STEP and f"no rank has logged; this is {folder}/log-stub-a.1_5_0.out" in err
+    document = json.loads(launch("logs", job.job_id, "--json")[1])
+    assert document["lines"] == [{"rank": None, "line": STEP.strip()}]
+    assert launch("logs", job.job_id, "--follow")[1] == STEP
+    (folder / "rank-0.log").write_text("trained\n")
+    assert launch("logs", job.job_id) == (0, "trained\n", "")
+
+
+def test_following_a_job_that_ends_without_a_rank_shows_why(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = launch.job(state=None)
+    Path(job.job_dir, "logs", "log-stub-a.1_5_0.out").write_text(STEP)
+    end = json.dumps({"state": "FAILED", "code": 1, "error": "no container"})
+
+    def wait(_: float) -> None:
+        Path(job.job_dir, "exit.json").write_text(end)
+
+    monkeypatch.setattr(follow, "Follower", functools.partial(follow.Follower, sleep=wait))
+    assert launch("logs", job.job_id, "--follow")[:2] == (1, STEP)
+    Path(job.job_dir, "exit.json").unlink()
+    out = launch("logs", job.job_id, "--follow", "--json")[1]
+    line, last = out.splitlines()
+    assert json.loads(line)["line"] == STEP.strip() and json.loads(last)["state"] == "FAILED"
 
 
 def test_following_a_job_that_is_over(launch: Cli) -> None:

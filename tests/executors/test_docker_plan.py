@@ -11,6 +11,7 @@ import pytest
 from automodel_launch import checks
 from automodel_launch.checks import Finding
 from automodel_launch.errors import ProfileError
+from automodel_launch.executors.docker import engine
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpus
 from tests.workbench import Bench, make_bench, refused
@@ -43,6 +44,7 @@ def test_image_command_and_defaults(bench: Bench, monkeypatch: pytest.MonkeyPatc
     command = ["sh", f"{plan.job_dir}/code/recipes/node_agent.sh", "run", f"{plan.job_dir}/agent.json"]
     assert words[-5:] == ["nvcr.io/nvidia/nemo:1", *command]
     assert "--gpus" not in words
+    assert _values(words, "--entrypoint") == [""]
     assert _values(words, "--shm-size") == ["16g"]
     assert plan.processes_per_node == 2
 
@@ -57,6 +59,29 @@ def test_gpus_and_other_options(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     assert "--shm-size" not in words and "a b" in words
     assert _values(_run(_plan(bench, "gpus_per_node = 2\n")), "--gpus") == ["2"]
     assert "--gpus" not in _run(_plan(bench, "gpus_per_node = 0\n"))
+
+
+_RUN = "docker: Error response from daemon: "
+_CREATE = f"{_RUN}failed to create task for container: failed to create shim task: OCI runtime create failed: "
+
+
+@pytest.mark.parametrize(
+    ("said", "advice", "not_said"),
+    [
+        (f'{_CREATE}exec: "sh": executable file not found in $PATH: unknown.', "sh and a Python", "toolkit"),
+        (f'{_CREATE}exec: "nvidia-container-runtime-hook": executable file not found in $PATH.', "toolkit", "Python"),
+        (f'{_RUN}could not select device driver "" with capabilities: [[gpu]].', "toolkit", "Python"),
+        (f"{_RUN}unknown or invalid runtime name: nvidia.", "toolkit", "Python"),
+        (f'{_CREATE}exec: "/opt/entry": permission denied: unknown.', "may not read or write", "group docker"),
+        ("permission denied while trying to connect to the Docker API at unix:///run/docker.sock", "group docker", "x"),
+        (f'{_RUN}invalid mount config for type "bind": bind source path does not exist: /x.', "make it", "Python"),
+        (f"{_CREATE}exec /usr/bin/sh: exec format error", "another kind of CPU", "Python"),
+        (f"{_RUN}write /var/lib/docker/tmp/x: no space left on device", "is full", "Python"),
+        (f"{_RUN}invalid size: 'much'", "--dry-run", "Python"),
+    ],
+)
+def test_what_dockers_words_mean(said: str, advice: str, not_said: str) -> None:
+    assert advice in engine.advice(said) and not_said not in engine.advice(said)
 
 
 def test_mounts_carry_every_character_but_a_colon(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

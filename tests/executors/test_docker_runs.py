@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -140,17 +140,60 @@ def test_a_container_that_is_killed_is_a_failed_job(site: Checkout, engine: Engi
     assert "its container ended without a record" in err
 
 
-def test_files_belong_to_the_user(site: Checkout, tmp_path: Path, engine: Engine, main: Main) -> None:
+@pytest.fixture
+def whose(engine: Engine, site: Checkout, main: Main) -> Iterator[Callable[[int], str]]:
+    """`--user` of a job that USER starts, where the engine's storage belongs to somebody."""
     script = json.loads(main(site, "stub", "--run", "d", "--dry-run", "--json").stdout)["script"]
     assert '--user "$user"' in script
+    begin = script[script.index("user=$(id -u)") : script.index("mkdir -p")]
+    stats = {path: path.stat() for path in (engine.dir, engine.dir / "data", engine.dir / "docker.sock")}
+
+    def _whose(owner: int) -> str:
+        os.chown(engine.dir / "data", owner, owner)
+        ask = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "bash", "-c", begin + 'echo "$user"']
+        return subprocess.run(ask, env=site.environ, capture_output=True, text=True, check=True).stdout.strip()
+
+    for path in stats:
+        path.chmod(0o777)
+    yield _whose
+    for path, stat in stats.items():
+        os.chown(path, stat.st_uid, stat.st_gid)
+        path.chmod(stat.st_mode & 0o7777)
+
+
+def test_files_belong_to_the_user(site: Checkout, tmp_path: Path, engine: Engine, whose: Callable[[int], str]) -> None:
     out = tmp_path / "mine"
     out.mkdir()
     os.chown(out, USER, USER)
-    begin = script.split("exec docker run")[0].replace("id -u", f"echo {USER}").replace("id -g", f"echo {USER}")
     mount = f"--mount type=bind,source={out},target=/out"
-    touch = f'docker run --rm --user "$user" --network none {mount} {BASE} touch /out/file'
-    subprocess.run(["bash", "-c", begin + touch], env=site.environ, check=True)
+    engine.docker("run", "--rm", "--user", whose(0), "--network", "none", *mount.split(), BASE, "touch", "/out/file")
     assert (out / "file").stat().st_uid == USER
+
+
+def test_a_rootless_engine_that_does_not_say_so_is_told_by_its_storage(whose: Callable[[int], str]) -> None:
+    """podman before 4.6; a member of Docker's group has a socket as well, and no storage."""
+    assert whose(0) == f"{USER}:{USER}"
+    assert whose(USER) == "0:0"
+
+
+@pytest.mark.parametrize("entrypoint", ['["/etc/image-name"]', '["sh", "-c", "exit 0"]', '["/nowhere/entry", "-x"]'])
+def test_an_images_entrypoint_does_not_swallow_the_job(
+    site: Checkout, main: Main, engine: Engine, tmp_path: Path, entrypoint: str
+) -> None:
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context" / "Dockerfile").write_text(f'FROM {BASE}\nENTRYPOINT {entrypoint}\nCMD ["no"]\n')
+    subprocess.run(
+        ["docker", "build", "-q", "-t", "with-entrypoint:1", tmp_path / "context"],
+        env=site.environ | {"DOCKER_BUILDKIT": "0"},
+        check=True,
+    )
+    done = main(site, "stub-one", "--run", "d", "run.env.container_image=with-entrypoint:1")
+    assert done.returncode == 0, done.stderr
+    _wait(lambda: not engine.containers(), "no container left")
+    # who wants an entrypoint names it: it gets the command as its arguments
+    docker_args = json.dumps(["--network", "none", "--entrypoint", "/usr/bin/env"])
+    done = main(site, "stub-one", "--run", "d", f"run.env.docker_args={docker_args}")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -161,8 +204,8 @@ def test_files_belong_to_the_user(site: Checkout, tmp_path: Path, engine: Engine
         ('run.env.mounts=["/nowhere:/x"]', {}, 3, "/nowhere does not exist"),
         ("run.env.container_image=none", {}, 2, "container_image is missing"),
         ("run.env.container_image=/a.sqsh", {}, 2, "not a file"),
-        ("run.env.container_image=localhost:9/no/image", {}, 4, "is the name right"),
-        (f"run.env.runtime={BARE}", {}, 4, "has no sh"),
+        ("run.env.container_image=localhost:9/no/image", {}, 4, "that machine cannot reach the registry"),
+        (f"run.env.runtime={BARE}", {}, 4, "needs sh and a Python"),
         ("run.env.shm_size=much", {}, 4, "invalid size: 'much'\n"),
     ],
 )

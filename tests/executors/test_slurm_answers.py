@@ -441,6 +441,28 @@ def test_what_the_job_has_left(fakes: Path, tmp_path: Path) -> None:
     assert len(found.log) <= state_.LOG_TAIL
 
 
+def test_why_no_agent_started_is_in_the_steps_log(fakes: Path, tmp_path: Path) -> None:
+    real = Path(__file__).parents[1] / "jobs" / "pyxis_logs" / "node-disk-full.txt"
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "log-a.1_5_0.out").write_text(real.read_text())
+    (tmp_path / "logs" / "sbatch_a.1_5.out").write_text("srun: error: n1: task 0: Exited with exit code 1\n")
+    ended = {"state": "FAILED", "complete": True, "code": 1, "error": f"node 0 {contract.NO_AGENT}", "log": None}
+    (tmp_path / "exit.json").write_text(json.dumps(ended))
+    shown = SHOW.format("FAILED", "NonZeroExitCode", "1:0").replace("/jobs/a.1", str(tmp_path))
+    for answer in (f"echo '{shown}'", f"echo '{NO_JOB}' >&2; exit 1"):  # the second one: Slurm has forgotten it
+        _fake(fakes, "squeue", f"echo '{NO_JOB}' >&2; exit 1")
+        _fake(fakes, "scontrol", answer)
+        said = _ask(fakes, tmp_path)
+        status = judge(parse(said, Job("a.1", str(tmp_path))), state_.read_own(said))
+        assert (status.state, status.log) == ("FAILED", "logs/log-a.1_5_0.out")
+        assert status.error and status.error.startswith("Write on output file failed because No space left on device")
+    # a failure of the job's own keeps its words and its log, whatever pyxis has said
+    (tmp_path / "exit.json").write_text(json.dumps({**ended, "error": "ValueError: x", "log": "logs/rank-0.log"}))
+    said = _ask(fakes, tmp_path)
+    status = judge(parse(said, Job("a.1", str(tmp_path))), state_.read_own(said))
+    assert (status.error, status.log) == ("ValueError: x", "logs/rank-0.log")
+
+
 def test_the_log_of_a_job_that_runs_is_not_sent(fakes: Path, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "sbatch_a.1_5.out").write_text("x")

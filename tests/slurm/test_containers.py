@@ -158,20 +158,68 @@ def test_sources_of_mounts_that_are_not_there(found: Callable[..., dict[str, str
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "words", "log"),
     [
         (
-            ("run.env.container_image=reg.io/absent:1",),
-            "failed to import docker image reg.io#absent:1: No such file or directory; is the image",
+            ("run.env.container_image=reg.io/absent:1", *ONE_PROCESS),
+            "returned error code: 404 Not Found (on c1); the registry has no image of that name and tag",
+            "log-",
         ),
-        (("run.env.mounts=[]",), "the node agent needs sh and a Python"),
+        (
+            ("run.env.container_image=reg.io/unreachable:1", *ONE_PROCESS),
+            "curl: (6) Could not resolve host: nosuch.invalid (image reg.io#unreachable:1, on c1); that machine cannot",
+            "log-",
+        ),
+        (
+            ("run.env.container_image=reg.io/full-disk-of-c2:1",),
+            "No space left on device (image reg.io#full-disk-of-c2:1, on c2); the disk",
+            "log-",
+        ),
+        (("run.env.mounts=[]", *ONE_PROCESS), "the node agent needs sh and a Python", "log-"),
+        (("run.env.container_workdir=/nowhere", *ONE_PROCESS), "working directory /nowhere", "agent-"),
     ],
 )
 def test_a_container_that_cannot_be_made_is_named_at_the_end(
-    site: Checkout, main: Main, options: tuple[str, ...], words: str
+    site: Checkout, main: Main, options: tuple[str, ...], words: str, log: str
 ) -> None:
-    done = main(site, "stub-one", "--run", "c", *options, *ONE_PROCESS)
+    done = main(site, "stub-one", "--run", "c", *options)
     assert done.returncode not in (0, 3, 4), done.stderr
     block = done.stderr[done.stderr.rindex("FAILED") :]
     (error,) = [line for line in block.splitlines() if line.startswith("  error: ")]
     assert words in error
+    status = json.loads(main(site, "status", "last", "--json").stdout)
+    assert status["log"].startswith(f"logs/{log}")
+    said = main(site, "logs", "last")
+    assert said.returncode == 0 and said.stdout == Path(status["job_dir"], status["log"]).read_text()
+    assert f"no rank has logged; this is {status['job_dir']}/{status['log']}" in said.stderr
+
+
+def test_a_mount_that_one_node_lacks_is_named_with_the_node(site: Checkout, main: Main, pyxis: Cluster) -> None:
+    (pyxis.dir / "disk" / "c1" / "only-here").mkdir(exist_ok=True)  # in the node's own /tmp
+    done = main(
+        site,
+        "stub-one",
+        "--run",
+        "c",
+        "--force",
+        f"run.env.mounts={json.dumps(['/tmp/only-here:/x', *images.BORROWED])}",
+    )
+    assert "source path does not exist: /tmp/only-here (on c2); `mounts` names a path that is not there" in done.stderr
+
+
+def test_a_python_that_the_login_shell_hides_is_named(site: Checkout, main: Main, tmp_path: Path) -> None:
+    """As in an image of Debian's whose Dockerfile has put a virtual environment on PATH."""
+    root = images.skeleton(tmp_path / "debian")
+    (root / "opt" / "venv" / "bin").mkdir(parents=True)
+    (root / "opt" / "venv" / "bin" / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (root / "opt" / "venv" / "bin" / "python3").chmod(0o755)
+    (root / "etc" / "environment").write_text("PATH=/opt/venv/bin:/usr/bin:/bin\n")
+    (root / "etc" / "profile").write_text("PATH=/usr/local/bin:/usr/bin:/bin\nexport PATH\n")
+    options = (f"run.env.container_image={root}", "run.env.python=python3", *ONE_PROCESS)
+    done = main(site, "stub", "--run", "c", *options, "--force")
+    assert done.returncode not in (0, 3, 4), done.stderr
+    assert "No module named" in done.stderr
+    assert 'a login shell in the container has set PATH anew: python = "/opt/venv/bin/python3"' in done.stderr
+    for way in ("run.env.python=/opt/venv/bin/python3", "run.env.startup_commands=[export PATH=/opt/venv/bin:$PATH]"):
+        done = main(site, "stub", "--run", "c", *options, way, "--force")
+        assert done.returncode == 0, done.stderr

@@ -106,12 +106,12 @@ def test_an_image_is_imported_once_and_used(site: Checkout, main: Main, tmp_path
     assert main(site, "image", "c", "remove").returncode == 2
 
 
-@pytest.mark.parametrize(("tag", "words"), [("absent", "404 Not Found"), ("broken", "no squashfs file")])
+@pytest.mark.parametrize(("tag", "words"), [("absent", "no image of that name"), ("broken", "no squashfs file")])
 def test_an_import_that_fails_leaves_nothing(site: Checkout, main: Main, tmp_path: Path, tag: str, words: str) -> None:
     done = main(site, "image", "c", "import", f"nvcr.io/nvidia/nemo-automodel:{tag}")
     assert done.returncode == 4
     assert words in done.stderr
-    assert [path for path in (tmp_path / "cache").iterdir() if "lock" not in path.name] == []
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_what_image_refuses(site: Checkout, main: Main) -> None:

@@ -7,10 +7,11 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 from automodel_launch.errors import ClusterError
-from automodel_launch.executors import agent_python
+from automodel_launch.jobs import container_advice
 from automodel_launch.remote.shell import Done, LocalShell
 
 WHICH = ("DOCKER_HOST", "DOCKER_CONTEXT")  # which engine it was
@@ -45,11 +46,17 @@ def pull(handle: dict[str, Any], image: str) -> None:
         return
     environ = {name: value for name, value in os.environ.items() if name not in WHICH}
     environ.update({name: handle[name] for name in WHICH if name in handle})
-    code = subprocess.run(["docker", "pull", image], stdout=sys.stderr, env=environ, check=False).returncode
+    with tempfile.NamedTemporaryFile("r", errors="replace") as said:
+        # its progress goes to this terminal itself, and its errors there as well as into the file
+        command = (
+            f"{{ docker pull {shlex.quote(image)} 2>&1 >&3 | tee {said.name} >&2; exit ${{PIPESTATUS[0]}}; }} 3>&2"
+        )
+        code = subprocess.run(["bash", "-c", command], stdout=sys.stderr, env=environ, check=False).returncode
+        fix = container_advice.of(said.read()) or "is the name right, and `docker login` done?"
     if code:
         raise ClusterError(
             f"docker pull {image} failed (exit code {code}).",
-            "is the name right, and `docker login` done? `docker images` lists what is here; docs/containers.md",
+            f"{fix}; `docker images` lists what is here; docs/containers.md",
         )
 
 
@@ -63,12 +70,8 @@ def advice(err: str) -> str:
     """What may fix an error of Docker's."""
     if "Cannot connect" in err or "docker: command not found" in err:
         return "is Docker installed and running? DOCKER_HOST names another engine's socket; `docker version` tests it"
-    if "permission denied" in err:
+    if "permission denied" in err and "connect" in err:
         return "this user may not use Docker: ask for membership in the group docker, or use a rootless engine"
-    if "executable file not found" in err:
-        return f"the image has no {agent_python.SHELL}: take one with that and Python 3.8 or later"
     if "invalid mount option" in err:
         return "mounts: podman cannot carry a comma in a path; a link to the directory can have another name"
-    if "bind source path" in err:
-        return "mounts: a directory to mount does not exist here"
-    return "--dry-run shows the script"
+    return container_advice.of(err) or "--dry-run shows the script"

@@ -25,11 +25,21 @@ if TYPE_CHECKING:
     from automodel_launch.profile.schema import Profile
 
 SHM_SIZE = "16g"  # Docker's own 64 MB end PyTorch's data loaders with a bus error; memory is taken only when used
+# A condition of bash. podman before 4.6 does not say it to Docker's client, but its storage belongs to who runs it; the
+# last line is for podman's own client, under the name docker.
+ROOTLESS = """\
+[[ $(docker info --format '{{.SecurityOptions}}' 2>/dev/null) == *rootless* ]] ||
+  [ -O "$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)" ] ||
+  [ -O "$(docker info --format '{{.Store.GraphRoot}}' 2>/dev/null)" ]"""
 RUN_LABEL, JOB_LABEL = "automodel-launch.run", "automodel-launch.job"  # directories, so unique on this machine
 
 
 def text(plan: Plan) -> str:
-    """A bash script that starts the container; nothing of env, env_vars or secrets stands in it."""
+    """A bash script that starts the container; nothing of env, env_vars or secrets stands in it.
+
+    An image's ENTRYPOINT would get the command as its arguments, and need not start it. pyxis does without it, too;
+    who wants one says so in `docker_args`, which come later.
+    """
     options = " \\\n  ".join([*_options(plan), *(f"--mount {shlex.quote(_mount_option(m))}" for m in plan.mounts)])
     command = shlex.join(
         [agent_python.SHELL, f"{plan.job_dir}/{contract.NODE_AGENT_SH}", "run", f"{plan.job_dir}/{contract.AGENT}"]
@@ -40,10 +50,11 @@ set -euo pipefail
 {standing.guard(plan.job_dir)}\
 # files belong to this user; with a rootless engine that is who root inside is
 user=$(id -u):$(id -g)
-if [[ $(docker info --format '{{{{.SecurityOptions}}}}') == *rootless* ]]; then user=0:0; fi
+if {ROOTLESS}; then user=0:0; fi
 mkdir -p {shlex.quote(plan.data_dir)}
 exec docker run --detach --rm \\
   --user "$user" --env USER="$(id -un)" --env HOME=/tmp \\
+  --entrypoint "" \\
   {options} \\
   {shlex.quote(image(plan))} \\
   {command}

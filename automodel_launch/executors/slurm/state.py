@@ -9,7 +9,7 @@ from typing import Any
 
 from automodel_launch import contract
 from automodel_launch.executors.slurm import waiting
-from automodel_launch.jobs import container_errors
+from automodel_launch.jobs import container_errors, start_logs
 from automodel_launch.jobs.jobdir import parse as parse_json
 from automodel_launch.jobs.records import Status
 from automodel_launch.remote.slurm_query import Answer
@@ -31,6 +31,8 @@ class Own:
     node: dict[str, Any] | None = None
     log: str = ""
     log_name: str | None = None
+    step: tuple[str, ...] = ()  # the step's log, in the lines that speak of a container
+    step_log: str | None = None
     stopped: bool = False  # somebody has made the job's stop file
     paused: str = ""  # or the run's, which is this one
     gone: bool = False  # there is no such directory
@@ -81,9 +83,8 @@ for name in {contract.EXIT} {contract.node_file(0)}; do
   printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name" 2>/dev/null; echo
 done
 if [ -n "$ended" ]; then
-  grep -hE {shlex.quote(container_errors.LINES)} {job}/{contract.LOGS}/log-*_"$id"_*.out 2>/dev/null |
-    head -n 20 | cut -c 1-500 | sed 's/^/own log| /' # before the batch log, in which NeMo-Run's own lines may fail
-  for log in {job}/{contract.LOGS}/sbatch_*_"$id".out; do
+{start_logs.question(job_dir)}
+  for log in {job}/{contract.LOGS}/{start_logs.BATCH.format(id='"$id"')}; do
     [ -f "$log" ] || continue
     echo "own log $(basename "$log")"
     tail -c {LOG_TAIL} "$log" | tr -d '\\000' | sed 's/^/own log| /'
@@ -97,20 +98,22 @@ fi
 def read_own(text: str) -> Own:
     """Read the output of `query_own`."""
     found: dict[str, str] = {}
-    log: list[str] = []
+    lines: dict[str, list[str]] = {"log|": [], "step|": []}
     for line in text.splitlines():
         source, _, rest = line.partition(" ")
         name, _, said = rest.partition(" ")
-        if source == "own" and name == "log|":
-            log.append(said)
+        if source == "own" and name in lines:
+            lines[name].append(said)
         elif source == "own":
             found[name] = said
-    log_name = f"{contract.LOGS}/{found['log']}" if "log" in found else None
+    names = {key: f"{contract.LOGS}/{found[key]}" if key in found else None for key in ("log", "step_log")}
     return Own(
         _exit_record(found.get(contract.EXIT, "")),
         parse_json(found.get(contract.node_file(0), "")),
-        "\n".join(log),
-        log_name,
+        "\n".join(lines["log|"]),
+        names["log"],
+        tuple(lines["step|"]),
+        names["step_log"],
         stopped="stopped" in found,
         paused=found.get("paused", ""),
         gone="gone" in found,
@@ -255,6 +258,8 @@ def _without_slurm(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
         told["error"] = contract.MEANINGS[state]
     elif state == "FAILED" and _is_memory(own):
         state, told["error"] = "OUT_OF_MEMORY", told["error"] or contract.MEANINGS["OUT_OF_MEMORY"]
+    elif state == "FAILED" and contract.NO_AGENT in str(told["error"]):
+        _tell_start(own, told)
     return Status(state, **told)
 
 
@@ -274,10 +279,8 @@ def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Statu
         told["error"] = contract.MEANINGS[state] + detail
     elif state == "FAILED" and own.gone:
         told["error"] = "its directory is gone, and with it how it has ended; Slurm tells the batch script's exit code"
-    elif state == "FAILED" and (not told["error"] or contract.NO_AGENT in told["error"]):  # the batch log knows why
-        told["error"] = (
-            container_errors.words(own.log) or _last_words(own.log) or told["error"] or contract.MEANINGS[state]
-        )
+    elif state == "FAILED" and (not told["error"] or contract.NO_AGENT in told["error"]):  # Slurm's logs know why
+        _tell_start(own, told)
     elif state != "FAILED" and not own_failure:
         said = told["error"] if record.get("state") == state else None
         stopped = f"{contract.STOPPED_BY}{own.paused}" if own.paused and state == "CANCELLED" else None
@@ -289,6 +292,15 @@ def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Statu
     if state in (contract.PREEMPTED, contract.NODE_FAIL):
         told["advice"] = _GOES_ON
     return Status(state, **told)
+
+
+def _tell_start(own: Own, told: dict[str, Any]) -> None:
+    """Why the job's agents did not start, and which log says so."""
+    reason = container_errors.reason(own.log, own.step)
+    if reason and reason.of_step:
+        told["log"] = own.step_log
+    words = reason.text if reason else _last_words(own.log)
+    told["error"] = words or told["error"] or contract.MEANINGS[contract.FAILED]
 
 
 def _is_memory(own: Own) -> bool:
