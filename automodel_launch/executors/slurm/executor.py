@@ -25,8 +25,9 @@ from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.remote import slurm_query
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
-from automodel_launch.remote.shell import LocalShell, Shell, SshShell
+from automodel_launch.remote.shell import LocalShell, Shell
 from automodel_launch.remote.slurm_query import Job
+from automodel_launch.remote.ssh import SshShell
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan

@@ -1,0 +1,179 @@
+"""A real sshd and people as they are: their login shells, what stands in their start-up files and their ssh_config."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shlex import quote
+
+import pytest
+
+from automodel_launch.errors import ClusterError
+from automodel_launch.remote import ssh
+from automodel_launch.remote.ssh import SshShell
+from tests.slurm.conftest import need
+from tests.slurm.sshd import PASSWORD, SSHD, SshServer
+from tests.workbench import refused
+
+Serve = Callable[..., SshServer]
+HOSTILE = 'it\'s $HOME `id` \\ "q" !x\nü\t%s;*'
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Starts a server for an unprivileged user with that login shell; the alias `login` is known to `ssh` then."""
+    need(os.getuid() == 0 and SSHD is not None and shutil.which("unshare") is not None, "root, sshd and unshare")
+    servers: list[SshServer] = []
+
+    def start(login_shell: str = "/bin/bash", *settings: str, **files: str) -> SshServer:
+        """`files`: start-up files without their dot."""
+        need(Path(login_shell).exists(), login_shell)
+        server = SshServer(login_shell=login_shell)
+        servers.append(server)
+        for name, text in files.items():
+            server.at_home(f".{name}", text)
+        server.set(*settings)
+        server.start()
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        (folder / "ssh").write_text(f'#!/bin/bash\nexec {shutil.which("ssh")} -F {server.config} "$@"\n')
+        (folder / "ssh").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(server.dir))
+        monkeypatch.setattr(ssh, "_ways", {})
+        monkeypatch.setattr(ssh, "_failed", {})
+        monkeypatch.setattr(ssh, "REMEMBER_S", 0.0)
+        return server
+
+    yield start
+    for server in servers:
+        server.remove()
+
+
+def _exact(shell: SshShell) -> None:
+    """Hostile words, bytes and exit codes come and go as they are."""
+    data = bytes(range(256)) * 300
+    done = shell.run_bytes(f"printf %s {quote(HOSTILE)}; cat; printf no-newline >&2; exit 43", data)
+    assert done == (43, HOSTILE.encode() + data, b"no-newline")
+    assert shell.run("id -un").out == "ada\n"
+
+
+NOISY = 'echo Welcome; printf "12 mails"; echo warning >&2\n'
+
+
+@pytest.mark.parametrize("login_shell", ["/bin/bash", "/bin/sh", "/bin/tcsh", "/usr/bin/zsh", "/usr/bin/fish"])
+def test_any_login_shell_and_whatever_its_start_up_files_print(serve: Serve, login_shell: str) -> None:
+    server = serve(
+        login_shell,
+        bashrc=NOISY,
+        zshenv=NOISY,
+        cshrc='echo Welcome; sh -c "echo warning >&2"\nsetenv FROM_FILE yes\n',
+    )
+    server.at_home(".config/fish/config.fish", "echo Welcome; echo warning >&2\n")
+    _exact(SshShell("login"))
+
+
+def test_start_up_files_are_read_once_and_only_by_the_login_shell(serve: Serve) -> None:
+    count = "echo x >> ~/count; export BASH_ENV=~/.env\n"
+    server = serve(bashrc=count, env="echo y >> ~/count; echo noise\n")
+    assert SshShell("login").run("bash -c 'echo inner'; timeout 9 bash -c 'echo deep'").out == "inner\ndeep\n"
+    calls = 2  # the connection, and the script
+    assert sorted((server.home / "count").read_text().split()) == ["x"] * calls + ["y"] * calls
+
+
+@pytest.mark.parametrize(
+    "ends", ["exit 0", "exit 3", "exec tcsh", "exec zsh", "exec bash --norc", "exec true", "fish; exit"]
+)
+def test_a_start_up_file_that_ends_or_runs_another_shell_is_named(serve: Serve, ends: str) -> None:
+    server = serve(bashrc=f"echo before; {ends}\n")
+    said = refused(
+        ClusterError, lambda: SshShell("login").run("echo done > ~/done"), "login: ", "another one", "~/.bashrc"
+    )
+    assert "launch-" not in said
+    assert not (server.home / "done").exists(), "another shell has run our script"
+
+
+def test_a_start_up_file_that_reads_standard_input_is_named(serve: Serve) -> None:
+    serve(bashrc="cat > /dev/null\n")
+    refused(ClusterError, lambda: SshShell("login").run("true"), "reads standard input", "</dev/null")
+
+
+def test_an_account_without_a_shell_says_so(serve: Serve) -> None:
+    serve("/usr/sbin/nologin")
+    refused(ClusterError, lambda: SshShell("login").run("true"), "This account is currently not available")
+
+
+def test_what_ssh_config_sets_for_people_does_not_reach_commands(serve: Serve) -> None:
+    server = serve()
+    lines = [
+        *("RemoteCommand tmux attach", "RequestTTY force", "SessionType none", "StdinNull yes", "LogLevel QUIET"),
+        *("ForkAfterAuthentication yes", "ForwardX11 yes", "PermitLocalCommand yes", "LocalCommand echo local"),
+        *(f"LocalForward {server.port} localhost:1", "ExitOnForwardFailure yes", "IgnoreUnknown UseKeychain"),
+        "UseKeychain yes",
+    ]
+    with server.config.open("a") as file:
+        file.write("".join(f"  {line}\n" for line in lines))
+    _exact(SshShell("login"))
+
+
+# Second factors
+
+TWO_FACTORS = "AuthenticationMethods publickey,password"
+
+
+def _by_hand(server: SshServer, *words: str) -> None:
+    """A person at a terminal, who types the password."""
+    ask = server.dir / "ask"
+    ask.write_text(f"#!/bin/sh\necho {PASSWORD}\n")
+    ask.chmod(0o755)
+    config = server.config.read_text()
+    server.config.write_text(config.replace("  BatchMode yes\n", ""))
+    environ = {**os.environ, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
+    quiet = subprocess.DEVNULL  # what stays behind as master would hold a pipe open
+    subprocess.run(words, env=environ, stdin=quiet, stdout=quiet, stderr=quiet, check=True, timeout=30)
+
+
+def _logins(server: SshServer) -> int:
+    return server.log.read_text().count("Accepted password")
+
+
+def test_a_connection_that_a_person_has_opened_is_used(serve: Serve) -> None:
+    server = serve("/bin/bash", TWO_FACTORS)
+    with server.config.open("a") as file:
+        file.write(f"  ControlPath {server.dir}/cm-%C\n  ControlMaster auto\n  ControlPersist yes\n")
+    shell = SshShell("login")
+    refused(ClusterError, lambda: shell.run("true"), "Permission denied", "second factor", "ssh -fNM -S ")
+    _by_hand(server, "ssh", "login", "true")
+    _exact(shell)  # in the process that was refused before, as one that follows a job
+    ssh._ways.clear()
+    _exact(shell)
+    assert _logins(server) == 1
+    subprocess.run(["ssh", "-O", "exit", "login"], capture_output=True, check=True)
+    refused(ClusterError, lambda: shell.run("true"), "second factor")
+    _by_hand(server, "ssh", "login", "true")
+    _exact(shell)
+
+
+def test_the_command_that_a_refusal_names_opens_the_connection(serve: Serve) -> None:
+    server = serve("/bin/bash", TWO_FACTORS)
+    shell = SshShell("login", "ada", str(server.key))
+    with pytest.raises(ClusterError) as caught:
+        shell.run("true")
+    command = str(caught.value.hint).rpartition("launch again: ")[2]
+    assert command.startswith("ssh -fNM -S ")
+    _by_hand(server, "bash", "-c", command)
+    _exact(shell)
+    assert _logins(server) == 1
+
+
+def test_a_persons_path_without_an_open_connection_keeps_nobody_from_ours(serve: Serve) -> None:
+    server = serve()
+    left = server.dir / "left"
+    left.touch()  # as after a crash
+    with server.config.open("a") as file:
+        file.write(f"  ControlPath {left}\n  ControlMaster auto\n")
+    _exact(SshShell("login"))
+    assert server.log.read_text().count("Accepted publickey") == 1
