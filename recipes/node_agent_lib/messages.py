@@ -16,6 +16,13 @@ def startup_error(code: int, outcome: Outcome, said: list[str]) -> str:
     return what + (f" ({last[0][:300]})" if last else "")
 
 
+def without_environment(environ: dict[bytes, bytes]) -> str:
+    """What explains a command that is not found, where Slurm had no variable for the job; see node_agent.sh."""
+    if environ.get(b"HOME") or b"SLURM_JOB_ID" not in environ:
+        return ""
+    return ". HOME is not set: the start-up files of the login shell end it or run another shell (~/.bash_profile)"
+
+
 def last_error(lines: list[str]) -> str | None:
     """The last line that names an exception, else the last one."""
     named = [line for line in lines if ":" in line and line.split(":", 1)[0].endswith(("Error", "Exception"))]

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import records, verdict
+from node_agent_lib import messages, records, verdict
 
 from automodel_launch import contract
 from automodel_launch.executors import agent_python
@@ -103,6 +103,19 @@ def test_the_profiles_own_comes_first_and_the_trainings_last(node: Node) -> None
     assert node.call("run", node.spec).stderr == ""
     node.order(agent_python="/no/such", python=mine)
     assert "/no/such is not there, python3 is 3.6.8; taking" in node.call("run", node.spec).stderr
+
+
+def test_python_alone_is_not_blamed_where_slurm_had_no_environment_for_the_job(node: Node) -> None:
+    for environ, told in (({"SLURM_JOB_ID": "7"}, True), ({"SLURM_JOB_ID": "7", "HOME": "/h"}, False), ({}, False)):
+        assert node.call("run", node.spec, **environ).returncode == 127
+        said = node.read("nodes/0.json")["failure"]["error"]
+        assert "no Python 3.8 or later" in said
+        assert ("~/.bash_profile" in said) is told
+    node.has("python3")
+    assert "~/.bash_profile" in node.call("begin", str(node.job), SLURM_JOB_ID="7").stderr
+    assert node.call("begin", str(node.job), SLURM_JOB_ID="7", HOME="/h").stderr == ""
+    assert messages.without_environment({b"SLURM_JOB_ID": b"7"})
+    assert not messages.without_environment({b"SLURM_JOB_ID": b"7", b"HOME": b"/h"})
 
 
 def test_without_any_the_nodes_record_says_what_was_there(node: Node) -> None:

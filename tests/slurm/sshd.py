@@ -152,7 +152,12 @@ class SshServer:
     def remove(self) -> None:
         if self._process.poll() is None:
             self.stop()
-        shutil.rmtree(self.dir)
+        wait_until(self._is_gone, 10, "the server's files are removed")
+
+    def _is_gone(self) -> bool:
+        """Clients that lose their connection remove their sockets here meanwhile."""
+        shutil.rmtree(self.dir, ignore_errors=True)
+        return not self.dir.exists()
 
     def run(self, command: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
         ssh = ["ssh", "-F", str(self.config), "login", command]

@@ -12,7 +12,7 @@ from shlex import quote
 import pytest
 
 from automodel_launch.errors import ClusterError
-from automodel_launch.remote import ssh
+from automodel_launch.remote import login_shell, probes, ssh
 from automodel_launch.remote.ssh import SshShell
 from tests.slurm.conftest import need
 from tests.slurm.sshd import PASSWORD, SSHD, SshServer
@@ -61,6 +61,7 @@ def _exact(shell: SshShell) -> None:
     assert shell.run("id -un").out == "ada\n"
 
 
+ENDS = ["exit 0", "exit 3", "exec tcsh", "exec zsh", "exec bash --norc", "exec true", "fish; exit"]
 NOISY = 'echo Welcome; printf "12 mails"; echo warning >&2\n'
 
 
@@ -84,9 +85,7 @@ def test_start_up_files_are_read_once_and_only_by_the_login_shell(serve: Serve) 
     assert sorted((server.home / "count").read_text().split()) == ["x"] * calls + ["y"] * calls
 
 
-@pytest.mark.parametrize(
-    "ends", ["exit 0", "exit 3", "exec tcsh", "exec zsh", "exec bash --norc", "exec true", "fish; exit"]
-)
+@pytest.mark.parametrize("ends", ENDS)
 def test_a_start_up_file_that_ends_or_runs_another_shell_is_named(serve: Serve, ends: str) -> None:
     server = serve(bashrc=f"echo before; {ends}\n")
     said = refused(
@@ -117,6 +116,39 @@ def test_what_ssh_config_sets_for_people_does_not_reach_commands(serve: Serve) -
     with server.config.open("a") as file:
         file.write("".join(f"  {line}\n" for line in lines))
     _exact(SshShell("login"))
+
+
+# What Slurm gives to jobs
+
+
+def _jobs_have(name: str) -> probes.Result:
+    return probes.run(SshShell("login"), {"q": login_shell.question(f'echo "{name}=${name}"; exit 5')})["q"]
+
+
+@pytest.mark.parametrize(
+    ("login_shell_", "file", "line"),
+    [
+        ("/bin/bash", ".bash_profile", "export A=b"),
+        ("/bin/sh", ".profile", "export A=b"),
+        ("/bin/tcsh", ".login", "setenv A b"),
+        ("/usr/bin/zsh", ".zlogin", "export A=b"),
+        ("/usr/bin/fish", ".config/fish/config.fish", "if status is-login; set -x A b; end"),
+    ],
+)
+def test_the_environment_of_jobs_is_that_of_a_login_shell_of_ones_own(
+    serve: Serve, login_shell_: str, file: str, line: str
+) -> None:
+    server = serve(login_shell_)
+    server.at_home(file, f"echo noise\n{line}\n")
+    assert _jobs_have("A") == probes.Result(5, "A=b")
+
+
+@pytest.mark.parametrize("ends", ENDS)
+def test_a_login_shell_that_gives_jobs_none_is_told_from_one_that_does(serve: Serve, ends: str) -> None:
+    server = serve(bash_profile=f"echo before; {ends}\n")
+    assert (login_shell.lost(_jobs_have("A")) or "").startswith("/bin/bash, as a login shell, ends or runs another")
+    server.at_home(".bash_profile", f'case $- in *i*) {ends} ;; esac\n[ -z "$SSH_CONNECTION" ] || {{ {ends}; }}\n')
+    assert login_shell.lost(_jobs_have("A")) is None
 
 
 # Second factors
