@@ -12,7 +12,9 @@ from shlex import quote
 import pytest
 
 from automodel_launch.errors import ClusterError
+from automodel_launch.launch.follow import Tail, new_lines
 from automodel_launch.remote import login_shell, probes, ssh
+from automodel_launch.remote.filesystem import RemoteFileSystem
 from automodel_launch.remote.ssh import SshShell
 from tests.slurm.conftest import need
 from tests.slurm.sshd import PASSWORD, SSHD, SshServer
@@ -116,6 +118,16 @@ def test_what_ssh_config_sets_for_people_does_not_reach_commands(serve: Serve) -
     with server.config.open("a") as file:
         file.write("".join(f"  {line}\n" for line in lines))
     _exact(SshShell("login"))
+
+
+def test_the_logs_of_very_many_ranks_come_in_few_calls(serve: Serve) -> None:
+    server = serve("/bin/tcsh")
+    for rank in range(3000):
+        server.home.joinpath(f"rank-{rank}.log").write_text(f"line of {rank}\n")
+    tails = {rank: Tail(server.home / f"rank-{rank}.log") for rank in range(3000)}
+    place = RemoteFileSystem(SshShell("login"))
+    assert list(new_lines(tails, place)) == [(rank, f"line of {rank}") for rank in range(3000)]
+    assert list(new_lines(tails, place)) == []
 
 
 # What Slurm gives to jobs
