@@ -113,7 +113,7 @@ class LocalFileSystem:
             for name, source in sources.items():
                 target = Path(folder, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, target)
+                shutil.copy(source, target)  # with its mode, and as a new file
             for name, text in texts.items():
                 target = Path(folder, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +179,8 @@ class RemoteFileSystem:
 
     def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
         """See FileSystem; one stream for all files."""
-        done = self.shell.run(f"tar -x -C {_q(folder)} -f -", _archive(sources, texts), timeout=600)
+        # -m: new files, or a purge of scratch space takes the oldest first; -o: they are whose the job is, root's too
+        done = self.shell.run(f"tar -x -m -o -C {_q(folder)} -f -", _archive(sources, texts), timeout=600)
         if done.code:
             self._refuse(folder, done.err)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,7 +126,12 @@ def test_putting(place: FileSystem, tmp_path: Path) -> None:
     source.write_text("#!/bin/sh\n")
     source.chmod(0o755)
     place.make(str(target))
+    os.utime(source, (0, 0))
+    os.chown(source, 4711 if os.getuid() == 0 else -1, -1)
     place.put(str(target), {"code/it's": source}, {"a/b.txt": "ü\udcff"})
+    for name in ("a/b.txt", "code/it's"):  # purges of scratch space take the oldest files first
+        found = (target / name).stat()
+        assert (found.st_uid, time.time() - found.st_mtime < 3600) == (os.getuid(), True)
     assert (target / "a" / "b.txt").read_bytes() == "ü".encode() + b"\xff"
     assert (target / "code" / "it's").stat().st_mode & 0o777 == 0o755
     with pytest.raises(ClusterError):

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import pytest
 
-from automodel_launch.errors import ClusterError
+from automodel_launch.errors import ClusterError, ProfileError, UsageError
+from automodel_launch.executors.slurm import variables
 from automodel_launch.launch.follow import Tail, new_lines
+from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import login_shell, probes, ssh
 from automodel_launch.remote.filesystem import RemoteFileSystem
 from automodel_launch.remote.ssh import SshShell
 from tests.slurm.conftest import need
-from tests.slurm.sshd import PASSWORD, SSHD, SshServer
-from tests.workbench import refused
+from tests.slurm.sshd import PASSWORD, SSHD, UID, SshServer
+from tests.workbench import Bench, make_bench, refused
 
 Serve = Callable[..., SshServer]
 HOSTILE = 'it\'s $HOME `id` \\ "q" !x\nü\t%s;*'
@@ -48,6 +53,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         monkeypatch.setattr(ssh, "_ways", {})
         monkeypatch.setattr(ssh, "_failed", {})
         monkeypatch.setattr(ssh, "REMEMBER_S", 0.0)
+        monkeypatch.setattr(variables, "_known", {})
         return server
 
     yield start
@@ -128,6 +134,72 @@ def test_the_logs_of_very_many_ranks_come_in_few_calls(serve: Serve) -> None:
     place = RemoteFileSystem(SshShell("login"))
     assert list(new_lines(tails, place)) == [(rank, f"line of {rank}") for rank in range(3000)]
     assert list(new_lines(tails, place)) == []
+
+
+# The job root there
+
+SITE = """[far]
+executor = "slurm"
+tunnel = "ssh"
+host = "login"
+gpus_per_node = 1
+time = "1:00"
+container_image = "none"
+remote_job_dir = "{root}"
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # NeMo-Run reads it to make a script; pytest refuses that
+    return make_bench(tmp_path)
+
+
+def _planned(bench: Bench, root: str, **options: Any) -> Plan:
+    bench.env(SITE.format(root=root))
+    return bench.plan(profile="far", **options)
+
+
+def test_a_job_root_may_be_named_by_what_the_cluster_knows(serve: Serve, bench: Bench) -> None:
+    """As mounts may; of the cluster's user, and of a login shell, as jobs have it."""
+    server = serve("/bin/tcsh", login="setenv SCRATCH /scratch/ada/\n", cshrc="echo Welcome\n")
+    assert _planned(bench, "~/jobs").job_root == f"{server.home}/jobs"
+    plan = _planned(bench, "${SCRATCH}/jobs")
+    assert (plan.job_root, plan.data_dir) == ("/scratch/ada/jobs", "/scratch/ada/jobs/data")
+    assert "SCRATCH" not in plan.script
+    refused(ProfileError, lambda: _planned(bench, "$NO_SUCH/jobs"), "remote_job_dir", "NO_SUCH", "login shell of login")
+    refused(UsageError, lambda: _planned(bench, "~/jobs", offline=True), "remote_job_dir", "--offline")
+    server.stop()
+    assert _planned(bench, "/scratch/jobs").job_root == "/scratch/jobs", "nothing is asked where nothing is to be known"
+
+
+def test_fresh_starts_a_run_beside_one_that_is_there(serve: Serve, bench: Bench) -> None:
+    server = serve()
+    first = _planned(bench, "~/jobs")
+    for name in (first.run_name, f"{first.run_name}.7"):
+        server.at_home(f"jobs/{name}/file", "")
+    assert _planned(bench, "~/jobs").run_name == first.run_name
+    fresh = _planned(bench, "~/jobs", fresh=True)
+    assert (fresh.run_name, fresh.job_id) == (f"{first.run_name}-2", f"{first.run_name}-2.1")
+    root = f"{server.home}/jobs"
+    refused(UsageError, lambda: _planned(bench, root, fresh=True, offline=True), "--fresh", "--offline")
+    assert _planned(bench, root, offline=True).run_name == first.run_name
+
+
+def test_what_is_put_there_is_new_and_belongs_to_who_logs_in(serve: Serve, tmp_path: Path) -> None:
+    """Purges of scratch space take the oldest files first; and a laptop's numbers of users mean nothing there."""
+    server, source = serve(), tmp_path / "source"
+    source.write_text("x")
+    os.utime(source, (0, 0))
+    os.chown(source, 4711, 4711)
+    source.chmod(0o750)
+    began = time.time() - 2
+    place = RemoteFileSystem(SshShell("login"))
+    place.put(str(server.home), {"a/b": source}, {"c/d": "text"})
+    for name in ("a", "a/b", "c", "c/d"):
+        found = (server.home / name).stat()
+        assert (found.st_uid, found.st_gid, found.st_mtime > began) == (UID, UID, True), name
+    assert (server.home / "a/b").stat().st_mode & 0o777 == 0o750
 
 
 # What Slurm gives to jobs

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,8 +22,9 @@ from automodel_launch.executors import agent, nemo, sbatch_validation
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
 from automodel_launch.executors.slurm import cancelling, chains, script, state, submission
+from automodel_launch.executors.slurm.variables import expanded_there
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.plan.mounts import Mount
+from automodel_launch.plan.mounts import Mount, expanded
 from automodel_launch.remote import slurm_query
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell, Shell
@@ -51,15 +53,20 @@ class Slurm:
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """`remote_job_dir`; from a login node runs/ in the checkout where none is given.
 
+        It may begin with `~` or `$NAME`, which the cluster is asked for where it is reached over SSH.
+
         Raises:
             ProfileError: it is not absolute, or has characters that a batch script cannot carry.
+            ClusterError: the cluster cannot be asked.
         """
         written = profile.remote_job_dir
         if written is None and profile.tunnel == "ssh":
             raise ProfileError("remote_job_dir is missing: over SSH it names the job root on the cluster.")
         root = str(workspace.runs) if written is None else written
-        if profile.tunnel != "ssh":
-            root = str(Path(root).expanduser().absolute())
+        if profile.tunnel == "ssh":
+            root = expanded_there(self.shell(profile), root, "remote_job_dir")
+        else:
+            root = str(Path(expanded(root, os.environ, "remote_job_dir")).absolute())
         if not SAFE_PATH.fullmatch(root):
             raise ProfileError(
                 f"remote_job_dir = {root!r}: a batch script cannot carry this path.",
