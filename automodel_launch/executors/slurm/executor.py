@@ -70,7 +70,7 @@ class Slurm:
         if not SAFE_PATH.fullmatch(root):
             raise ProfileError(
                 f"remote_job_dir = {root!r}: a batch script cannot carry this path.",
-                "an absolute path of letters, digits and _ . / @ + , = -",
+                "an absolute path of letters, digits and _ . / @ + , = -; ~/ or $NAME/ before it is the cluster's",
             )
         if NEMO_RUN in root:
             raise ProfileError(
