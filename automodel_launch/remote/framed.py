@@ -8,6 +8,7 @@ marks that nothing else prints. No start-up file is read a second time.
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ _START = (
     '*) echo {mark}-"eaten"; exit 97;; esac'
 )
 _FILES = "~/.bashrc, ~/.zshenv or ~/.cshrc there"
+_NO_BASH = re.compile(r"\bbash: (command )?not found|(not found|unknown command|not find command)\W+bash", re.I)
 _INTERACTIVE = f"in {_FILES}: leave what is for people to interactive shells: case $- in *i*) ... ;; esac"
 
 
@@ -56,7 +58,12 @@ class Frame:
             ClusterError: a start-up file of the login shell on `place` has kept the script from running.
         """
         if not self.begun(out):
-            words = " ".join((err or out).decode(errors="replace").split())[-300:]
+            lines = (err or out).decode(errors="replace").splitlines()
+            words = " ".join(" ".join(line for line in lines if self.mark not in line).split())[
+                -300:
+            ]  # fish shows ours
+            if _NO_BASH.search(words):
+                raise ClusterError(f"{place}: bash is not on the PATH: {words}", f"install it, or set PATH in {_FILES}")
             what = "the login shell ends, or runs another one, before it comes to our command"
             raise ClusterError(f"{place}: {what}: {words or 'it says nothing'}", _INTERACTIVE)
         said = out.partition(self._begin)[2]

@@ -108,6 +108,26 @@ def test_a_start_up_file_that_reads_standard_input_is_named(serve: Serve) -> Non
     refused(ClusterError, lambda: SshShell("login").run("true"), "reads standard input", "</dev/null")
 
 
+def test_a_script_that_is_followed_shows_its_talk_and_no_more(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    serve(bashrc="echo Welcome\n")
+    assert SshShell("login").attached("echo importing ... >&2; cat; exit 44") == 44
+    assert capfd.readouterr() == ("", "importing ...\n")
+
+
+@pytest.mark.parametrize(
+    ("login_shell_", "file", "line"),
+    [
+        ("/bin/tcsh", ".cshrc", "set path = ()"),
+        ("/usr/bin/zsh", ".zshenv", "path=()"),
+        ("/usr/bin/fish", ".config/fish/config.fish", "set PATH /nowhere"),
+        ("/bin/bash", ".bashrc", "PATH=/nowhere"),
+    ],
+)
+def test_a_login_node_without_bash_says_so(serve: Serve, login_shell_: str, file: str, line: str) -> None:
+    serve(login_shell_).at_home(file, f"{line}\n")
+    refused(ClusterError, lambda: SshShell("login").run("true"), "bash is not on the PATH")
+
+
 def test_an_account_without_a_shell_says_so(serve: Serve) -> None:
     serve("/usr/sbin/nologin")
     refused(ClusterError, lambda: SshShell("login").run("true"), "This account is currently not available")
