@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import Mapping
+
 from .startup import Outcome
+
+_NOT_FOUND = re.compile("not found|no module named|no such file|not set|unbound variable", re.I)
 
 
 def startup_error(code: int, outcome: Outcome, said: list[str]) -> str:
@@ -16,11 +21,15 @@ def startup_error(code: int, outcome: Outcome, said: list[str]) -> str:
     return what + (f" ({last[0][:300]})" if last else "")
 
 
-def without_environment(environ: dict[bytes, bytes]) -> str:
-    """What explains a command that is not found, where Slurm had no variable for the job; see node_agent.sh."""
-    if environ.get(b"HOME") or b"SLURM_JOB_ID" not in environ:
-        return ""
-    return ". HOME is not set: the start-up files of the login shell end it or run another shell (~/.bash_profile)"
+def explained(error: str | None, environ: Mapping[bytes, bytes]) -> str | None:
+    """An error, with what explains that something was not found where Slurm had no variable for the job: see
+    node_agent.sh, which says the same where there is no Python.
+    """
+    if error is None or environ.get(b"HOME") or b"SLURM_JOB_ID" not in environ or not _NOT_FOUND.search(error):
+        return error
+    return (
+        error + ". HOME is not set: the start-up files of the login shell (~/.bash_profile) end it or run another shell"
+    )
 
 
 def last_error(lines: list[str]) -> str | None:

@@ -57,9 +57,7 @@ class Ranks:
         python = command.find_python(spec.python, environ)
         if python is None:
             error = f"python {spec.python!r} was not found on this node or in its container"
-            raise NodeFailure(contract.NOT_FOUND, error + messages.without_environment(environ))
-        if messages.without_environment(environ):
-            self._log.say(messages.without_environment(environ).strip(". "))
+            raise NodeFailure(contract.NOT_FOUND, error)
         if not os.path.exists(spec.script_path):
             raise NodeFailure(contract.CANNOT_BE_USED, f"script {spec.script_path} does not exist")
         argv = command.training_command(spec, python, self._agent, self._directory, number, head)
