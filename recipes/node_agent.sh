@@ -6,6 +6,10 @@
 #   node_agent.sh which [FIRST [LAST]]    prints what it would take and the version, and what does not do
 #
 # In this order: `agent_python` of the profile (FIRST), the usual names, what the training itself runs with (LAST).
+# Slurm takes a job's variables from a login shell of the user. Where that gives none, Python alone is not to blame.
+bare=
+[ -n "$HOME" ] || [ -z "$SLURM_JOB_ID" ] || bare="HOME is not set: the start-up files of the login shell \
+(~/.bash_profile) end it or run another shell, so Slurm had no environment for the job"
 names="python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 /usr/libexec/platform-python"
 job= found= seen=
 
@@ -52,6 +56,7 @@ if [ -z "$job" ]; then
   printf '%s\n%s\n' "${found:-none}${found:+ $version}" "$seen"
   exit
 fi
+if [ "$1" = begin ] && [ -n "$bare" ]; then echo "node agent: $bare" >&2; fi
 if [ -n "$found" ]; then
   [ -z "$seen" ] || echo "node agent: $seen; taking $found, which is $version" >&2
   [ "$1" = begin ] || exec "$found" "$(dirname "$0")/node_agent.py" "$@"
@@ -64,6 +69,7 @@ host=${SLURMD_NODENAME:-$(uname -n)} now=$(date +%s) attempt=${LAUNCH_ATTEMPT:-$
 node=${LAUNCH_NODE_RANK:-${SLURM_NODEID:-0}}
 words="no Python"
 error="$words 3.8 or later for the node agent: $(printf %s "${seen:-none at all}" | tr -d '"\\'); agent_python names one"
+error="$error${bare:+. $bare}"
 echo "node agent: $host: $error" >&2
 ended="\"schema\": 1, \"job_id\": \"$(basename "$job")\", \"attempt\": $attempt, \"code\": 127, \"started\": $now"
 

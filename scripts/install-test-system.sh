@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs with apt what the tests need beside Python: Slurm, munge, a database, OpenSSH, rsync, network tools, Docker, and
-# what builds a stand-in for pyxis.
+# Installs with apt what the tests need beside Python: Slurm, munge, a database, OpenSSH, login shells, rsync, network
+# tools, Docker, and what builds a stand-in for pyxis.
 # Usage: scripts/install-test-system.sh          (as root, on Debian or Ubuntu; nothing happens when all is there)
 set -euo pipefail
 
@@ -11,6 +11,7 @@ slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client munged:munge
 slurmdbd:slurmdbd mariadbd:mariadb-server mariadb:mariadb-client
 ip:iproute2 ss:iproute2 sshd:openssh-server ssh:openssh-client rsync:rsync
 gcc:gcc mksquashfs:squashfs-tools dockerd:docker.io
+tcsh:tcsh zsh:zsh fish:fish openssl:openssl
 unshare:util-linux setsid:util-linux ps:procps pgrep:procps
 "
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # an ordinary user's PATH lacks the daemons

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from automodel_launch.plan.describe import describe
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import login_shell
 from automodel_launch.remote.probes import Results
 
 _BARE = 'container_image = "none" with python, setup_lines; or container_runtime = "apptainer"'
@@ -96,7 +96,7 @@ def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     if container is None:
         return
     yield from _missing_runtime(container, answers)
-    if container.image.path:
+    if container.image.path and answers["image"].code != login_shell.LOST:
         yield from _image(plan, container, answers)
     yield from _missing_sources(plan, container.mounts, answers["sources"].text)
 
@@ -151,7 +151,7 @@ def _sources(seen: tuple[Mount, ...]) -> str:
 
 def _login(script: str, *paths: str) -> str:
     """Jobs have a login shell's variables (sbatch --export=NONE), which an ssh command lacks."""
-    return f"bash -lc {shlex.quote(script)}" if any(map(mounts_.has_variable, paths)) else script
+    return login_shell.question(script) if any(map(mounts_.has_variable, paths)) else script
 
 
 def _missing_sources(plan: Plan, seen: tuple[Mount, ...], text: str) -> Iterator[Finding]:

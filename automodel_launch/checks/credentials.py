@@ -19,6 +19,7 @@ from automodel_launch.plan.describe import describe_value, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.secret_names import is_secret
+from automodel_launch.remote import login_shell
 from automodel_launch.remote.probes import Results
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # huggingface_hub, utils/_auth.py
@@ -68,7 +69,7 @@ def asked(plan: Plan) -> dict[str, str]:
     script = _SCRIPT.replace("NAMES", " ".join((*TOKENS, KEY, "WANDB_MODE"))).replace("OFFLINE", " ".join(_OFFLINE))
     script = script.replace("CACHED", " ".join(map(shlex.quote, repositories)))
     home = _hub_home(plan)
-    return {"credentials": f"bash -lc {shlex.quote(f'HF_HOME={shlex.quote(home)}{script}' if home else script)}"}
+    return {"credentials": login_shell.question(f"HF_HOME={shlex.quote(home)}{script}" if home else script)}
 
 
 def answered(plan: Plan, answers: Results) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from automodel_launch.executors import agent_python
 from automodel_launch.executors.containers import container, sqsh
 from automodel_launch.executors.containers.images import Image
 from automodel_launch.plan import mounts as mounts_
-from automodel_launch.remote import disk, probes, slurm_site
+from automodel_launch.remote import disk, login_shell, probes, slurm_site
 from automodel_launch.remote.probes import Result, Results
 from automodel_launch.remote.shell import Shell
 from automodel_launch.remote.slurm_site import Nodes, Partition
@@ -44,6 +44,7 @@ def lines(profile: Profile, root: str, shell: Shell, program: str) -> Iterator[L
     asked = {
         **slurm_site.PROBES,
         "root": disk.probe(root),
+        "login": login_shell.question("true"),
         "agent": agent_python.question(program, profile),
         "python": f"{shlex.quote(python)} -I -c {shlex.quote(PROBE)} {' '.join(PACKAGES)}",
         "image": sqsh.question(mounts_.shell(image.path)) if image and image.path else "true",
@@ -56,6 +57,9 @@ def lines(profile: Profile, root: str, shell: Shell, program: str) -> Iterator[L
         yield Line("ok", "connection", f"ssh {shell.place} in {answers.connection_s:.1f} s")
     yield from _slurm(profile, answers)
     yield from diagnosis.job_root(disk.read(root, answers["root"]))
+    lost = login_shell.lost(answers["login"])
+    if lost:
+        yield Line("warn", "login shell", f"{lost}: jobs would start without HOME and all else", login_shell.FIX)
     yield _agent_python(profile, answers["agent"])
     yield from _training_python(profile, python, answers["python"])
     yield from _container(profile, answers)

@@ -12,10 +12,11 @@ from typing import Any
 
 from automodel_launch import backends, contract, executors
 from automodel_launch.config import artifacts, envscope, merge, yamlio
-from automodel_launch.errors import ProfileError
+from automodel_launch.errors import ProfileError, UsageError
 from automodel_launch.frozen import freeze
 from automodel_launch.launch import data as data_
 from automodel_launch.plan import naming, packaging, secrets
+from automodel_launch.plan.mounts import has_variable
 from automodel_launch.plan.plan import Mode, Plan
 from automodel_launch.plan.recipes import Recipe
 from automodel_launch.profile import brought, profiles, references
@@ -39,7 +40,8 @@ def make(
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`.
+    """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`,
+    what is there already for `fresh`, and a home directory that `remote_job_dir` names.
 
     The run's name is that of the config as written and, where this machine sees them, of the data.
 
@@ -49,15 +51,18 @@ def make(
     environ = os.environ if environ is None else environ
     profile, sources = _profile(env_file, profile_name, recipe, layered, environ, workspace.root)
     executor = executors.get(profile.executor)
-    root, place = executor.job_root(profile, workspace), executor.place(profile)
+    place = executor.place(profile)
+    if offline and place != LOCAL:
+        _refuse_to_ask(profile, fresh)
+    root = executor.job_root(profile, workspace)
     scope = _scope(profile, layered, environ)
     data_dir = profile.data_dir or executor.data_dir(profile, workspace)
     run_values = _run_values(_sections(env_file, environ), profile, layered, data_dir)
     scope.artifacts = _artifacts(run_values, place, offline)
     trained = layered.resolve({**run_values, "name": "@run", "dir": "@run"}, scope).data
     trained = yamlio.json_value(trained)
-    # Over a connection nothing is asked here: submit takes the next id where this one is taken.
-    names = LOCAL.names(root) if place == LOCAL else []
+    # Over a connection only what is needed: submit takes the next id where this one is taken.
+    names = place.names(root) if place == LOCAL or fresh else []
     draft = Plan(
         job_id="@job",
         run_name="@run",
@@ -102,6 +107,24 @@ def make(
         data=data.of_plan(backend.data(config.data), data_.may_change(layered)),
     )
     return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records), environ)
+
+
+def _refuse_to_ask(profile: Profile, fresh: bool) -> None:
+    """What only the cluster knows cannot be planned without a question to it.
+
+    Raises:
+        UsageError: with the option, or the key, that needs it.
+    """
+    if fresh:
+        raise UsageError(
+            "--fresh has to ask the cluster which runs are there, and --offline asks nothing.",
+            "leave out one of them; or --name gives a name of your own",
+        )
+    if has_variable(profile.remote_job_dir or ""):
+        raise UsageError(
+            f"remote_job_dir = {profile.remote_job_dir!r}: the cluster has to be asked for it; --offline asks nothing.",
+            "leave out --offline, or write the path out",
+        )
 
 
 def with_job_id(draft: Plan, job_id: str, environ: Mapping[str, str]) -> Plan:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Protocol
 
 from automodel_launch.errors import ClusterError
+from automodel_launch.remote import reader
 from automodel_launch.remote.shell import Shell
 
 CHUNK = 8 * 2**20  # bytes of a log that one read fetches; the next read fetches the next ones
-SHARE = 64 * 2**10  # what each of very many files gets of it at least
+GROUP = 1024  # files that one round trip reads
 
 
 FileRead = tuple[bytes, int] | None  # bytes of a file and its size
@@ -36,7 +37,7 @@ class FileSystem(Protocol):
         """Bytes from `offset` on, at most CHUNK of them, and the file's size; a negative offset counts from the end."""
 
     def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[FileRead]:
-        """The same for several files at once, CHUNK bytes of them all together; one round trip."""
+        """The same for several files at once; a round trip for each GROUP of them, CHUNK bytes of that together."""
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder; none where there is no such folder."""
@@ -64,7 +65,7 @@ class LocalFileSystem:
 
     def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[FileRead]:
         """See FileSystem."""
-        return [_read(path, offset, _share(wanted)) for path, offset in wanted]
+        return [_read(path, offset, _share(len(wanted))) for path, offset in wanted]
 
     def names(self, folder: str) -> list[str]:
         """See FileSystem."""
@@ -112,7 +113,7 @@ class LocalFileSystem:
             for name, source in sources.items():
                 target = Path(folder, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, target)
+                shutil.copy(source, target)  # with its mode, and as a new file
             for name, text in texts.items():
                 target = Path(folder, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -142,10 +143,13 @@ class RemoteFileSystem:
 
     def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[FileRead]:
         """See FileSystem."""
-        calls = "".join(f"r {_q(path)} {offset}\n" for path, offset in wanted)
-        code, out, err = self.shell.run_bytes(_READER.format(limit=_share(wanted)) + calls)
+        groups = (wanted[start : start + GROUP] for start in range(0, len(wanted), GROUP))
+        return [found for group in groups for found in self._read_group(group, _share(len(wanted)))]
+
+    def _read_group(self, wanted: Sequence[tuple[str, int]], limit: int) -> list[FileRead]:
+        code, out, err = self.shell.run_bytes(reader.script(len(wanted), limit), reader.listed(wanted))
         try:
-            return _unpack(out, len(wanted))
+            return reader.unpack(out, len(wanted))
         except ValueError:
             reason = " ".join(err.decode(errors="replace").split())[-300:] or f"exit code {code}"
             raise ClusterError(f"{self.shell.place}: files could not be read: {reason}") from None
@@ -175,7 +179,8 @@ class RemoteFileSystem:
 
     def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
         """See FileSystem; one stream for all files."""
-        done = self.shell.run(f"tar -x -C {_q(folder)} -f -", _archive(sources, texts), timeout=600)
+        # -m: new files, or a purge of scratch space takes the oldest first; -o: they are whose the job is, root's too
+        done = self.shell.run(f"tar -x -m -o -C {_q(folder)} -f -", _archive(sources, texts), timeout=600)
         if done.code:
             self._refuse(folder, done.err)
 
@@ -200,36 +205,10 @@ cat > "$new" || exit 1
 [ ! -e "$name" ] || exit 45
 exit 1
 """
-# For each file a line "size count" and that many bytes, or "- 0". Where a file has shrunk in between, zeros fill up
-# what is missing, so that the next file's line is found.
-_READER = """\
-r() {{
-  local s o=$2 n
-  if ! {{ [ -f "$1" ] && [ -r "$1" ] && s=$(stat -L -c %s -- "$1" 2>/dev/null); }}; then echo '- 0'; return; fi
-  [ "$o" -ge 0 ] || o=$((s + o > 0 ? s + o : 0))
-  n=$((s - o < {limit} ? s - o : {limit}))
-  [ "$n" -gt 0 ] || {{ echo "$s 0"; return; }}
-  echo "$s $n"
-  {{ tail -c "+$((o + 1))" -- "$1" | head -c "$n"; head -c "$n" /dev/zero; }} 2>/dev/null | head -c "$n"
-}}
-"""
 
 
-def _unpack(out: bytes, count: int) -> list[FileRead]:
-    reads: list[FileRead] = []
-    start = 0
-    for _ in range(count):
-        end = out.index(b"\n", start)
-        size, length = out[start:end].split()
-        start = end + 1 + int(length)
-        if start > len(out):
-            raise ValueError("cut short")
-        reads.append(None if size == b"-" else (out[end + 1 : start], int(size)))
-    return reads
-
-
-def _share(wanted: Sequence[tuple[str, int]]) -> int:
-    return max(CHUNK // max(1, len(wanted)), SHARE)
+def _share(count: int) -> int:
+    return CHUNK // max(1, min(count, GROUP))
 
 
 def _read(path: str, offset: int, limit: int) -> FileRead:

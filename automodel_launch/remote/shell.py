@@ -1,36 +1,16 @@
-"""Running commands on the machine of a profile's jobs: this one, or one over OpenSSH.
-
-The system's ssh, not a library: it honours ssh_config (alias, port, ProxyJump, identity), agents and known_hosts, and
-one master connection (ControlMaster) serves all calls of all commands for ten minutes.
-"""
+"""Running commands on the machine of a profile's jobs: this one, or another (ssh.py)."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
-import socket
-import stat
 import subprocess
 import tempfile
-import threading
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from automodel_launch.errors import ClusterError
-
-CONNECT_S = 8  # one address; a name may have several
-GIVE_UP_S = 11.0  # all of them, and the login
-PERSIST_S = 600
-REMEMBER_S = 1.0  # how long a failed connection answers for the next calls too: 200 jobs of one host wait once
-_SOCKET_PATH = 104 - 17  # the shortest limit of any system, less what ssh appends while it makes the socket
-_BEGIN = b"\x02automodel-launch\x03\n"  # what a login script prints comes before it
-# A user's own defaults for Slurm's commands (SQUEUE_PARTITION, say, hides jobs) must change neither what is asked nor
-# what is done.
-_COMMANDS = ("SBATCH", "SQUEUE", "SCONTROL", "SCANCEL", "SACCT", "SINFO")
-_PLAIN = f"unset {' '.join(f'${{!{name}_@}}' for name in _COMMANDS)} SLURM_CLUSTERS SLURM_TIME_FORMAT; "
 
 
 @dataclass(frozen=True)
@@ -63,192 +43,73 @@ class Shell(Protocol):
         """Run a script without a time limit; its standard error is passed on. Returns its exit code."""
 
 
-class _Runner:
-    """What both kinds share: one process a call, its output captured."""
+@dataclass(frozen=True)
+class LocalShell:
+    """This machine: a login node, or a laptop that is the cluster. `slurm_conf` is SLURM_CONF where it is not ours.
 
+    The environment is this process's as it is: no start-up file is read, whoever has started it.
+    """
+
+    slurm_conf: str | None = None
     place = "this machine"
 
     def command(self, script: str) -> list[str]:
         """The process to start."""
-        raise NotImplementedError
+        conf = f"export SLURM_CONF={shlex.quote(self.slurm_conf)}\n" if self.slurm_conf else ""
+        return ["bash", "--norc", "-c", conf + script]
 
     def run(self, script: str, data: bytes = b"", timeout: float = 60.0) -> Done:
         """See Shell."""
-        code, out, err = self.run_bytes(script, data, timeout)
-        return Done(code, out.decode(errors="replace"), err.decode(errors="replace"))
+        return as_text(self.run_bytes(script, data, timeout))
 
     def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
         """See Shell."""
-        return self._start(self.command(script), data, timeout)
+        return start(self.command(script), data, timeout, self.place, _quiet())
 
     def attached(self, script: str) -> int:
         """See Shell."""
-        return subprocess.run(
-            self.command(script), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False
-        ).returncode
-
-    def _start(self, command: list[str], data: bytes, timeout: float) -> tuple[int, bytes, bytes]:
-        # stderr goes to a file: an ssh that stays behind as master may keep it open, and a pipe would never end.
-        # A session of its own: Ctrl-C in the terminal is the launcher's to act on, not that of a squeue half-way.
-        with tempfile.TemporaryFile() as err:
-            try:
-                done = subprocess.run(
-                    command,
-                    input=data,
-                    stdout=subprocess.PIPE,
-                    stderr=err,
-                    timeout=timeout,
-                    check=False,
-                    start_new_session=True,
-                )
-            except subprocess.TimeoutExpired as error:
-                raise ClusterError(f"{self.place}: no answer within {timeout:.0f} s.", "is it busy or down?") from error
-            except FileNotFoundError as error:
-                raise ClusterError(f"{error.filename} is not installed on this machine.") from error
-            err.seek(0)
-            return done.returncode, done.stdout, err.read()
+        quiet = subprocess.DEVNULL
+        return subprocess.run(self.command(script), stdin=quiet, stdout=quiet, check=False, env=_quiet()).returncode
 
 
-@dataclass(frozen=True)
-class LocalShell(_Runner):
-    """This machine: a login node, or a laptop that is the cluster. `slurm_conf` is SLURM_CONF where it is not ours."""
-
-    slurm_conf: str | None = None
-
-    def command(self, script: str) -> list[str]:
-        """See _Runner."""
-        conf = f"export SLURM_CONF={shlex.quote(self.slurm_conf)}\n" if self.slurm_conf else ""
-        return ["bash", "-c", _PLAIN + conf + script]
+def as_text(done: tuple[int, bytes, bytes]) -> Done:
+    """An answer in bytes as one in text."""
+    return Done(done[0], done[1].decode(errors="replace"), done[2].decode(errors="replace"))
 
 
-@dataclass(frozen=True)
-class SshShell(_Runner):
-    """A host as `ssh` knows it. Host keys are strict whatever ssh_config says: an unknown or changed one is refused."""
-
-    host: str
-    user: str | None = None
-    identity: str | None = None
-
-    @property
-    def place(self) -> str:  # type: ignore[override]  # a constant above, made of the fields here
-        """user@host."""
-        return f"{self.user}@{self.host}" if self.user else self.host
-
-    def options(self) -> list[str]:
-        """Options of every ssh call."""
-        options = ["BatchMode=yes", "StrictHostKeyChecking=yes", f"ConnectTimeout={CONNECT_S}", "ServerAliveInterval=5"]
-        options += ["ServerAliveCountMax=3", "ControlMaster=auto", f"ControlPath={_control_path(self)}"]
-        options += [f"ControlPersist={PERSIST_S}"]
-        words = [word for option in options for word in ("-o", option)]
-        if self.user:
-            words += ["-l", self.user]
-        if self.identity:
-            words += ["-i", str(Path(self.identity).expanduser())]
-        return words
-
-    def command(self, script: str) -> list[str]:
-        """See _Runner."""
-        begin = "printf '\\002automodel-launch\\003\\n'; "
-        return ["ssh", *self.options(), self.host, "--", f"{begin}exec bash -c {shlex.quote(_PLAIN + script)}"]
-
-    def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
-        """See Shell."""
-        self._connect()
-        code, out, err = self._start(self.command(script), data, timeout)
-        self._check(code, err.decode(errors="replace"))
-        return code, out.partition(_BEGIN)[2] if _BEGIN in out else out, err
-
-    def _connect(self) -> None:
-        """Make the master connection where there is none: calls of several threads at once would each make one."""
-        master = Path(_control_path(self))
-        with _connecting:
-            if master.exists():
-                return
-            failed = _failed.get(str(master))
-            if failed and time.monotonic() - failed[0] < REMEMBER_S:
-                raise failed[1]
-            try:
-                code, _, err = self._start(self.command("true"), b"", GIVE_UP_S)
-                self._check(code, err.decode(errors="replace"))
-            except ClusterError as error:
-                _failed[str(master)] = (time.monotonic(), error)
-                raise
-
-    def _check(self, code: int, err: str) -> None:
-        """ssh itself ends with 255; its messages tell what was wrong."""
-        if code != 255:
-            return
-        message = " ".join(line.strip("@ ") for line in err.splitlines() if line.strip("@ \r"))[-400:]
-        for marks, fix in _SSH_FIXES:
-            if any(mark in err for mark in marks):
-                raise ClusterError(f"{self.place}: ssh: {message}", fix)
-        raise ClusterError(f"{self.place}: ssh failed: {message or 'no message'}", f"try: ssh {self.place} true")
-
-
-_connecting = threading.Lock()
-_failed: dict[str, tuple[float, ClusterError]] = {}  # by socket
-
-_SSH_FIXES = (
-    (
-        ("REMOTE HOST IDENTIFICATION HAS CHANGED",),
-        "the host's key has changed: ask its administrators, then ssh-keygen -R HOST",
-    ),
-    (
-        ("Host key verification failed", "host key is known"),
-        "the host's key is not known here: connect once by hand (ssh HOST) and compare it",
-    ),
-    (
-        ("Permission denied", "Too many authentication failures"),
-        "the key was refused: check `user`, `identity` and `ssh-add -l`",
-    ),
-    (("Could not resolve", "Name or service not known"), "check `host`; it may be an alias of ~/.ssh/config"),
-    (
-        ("Connection refused", "timed out", "No route to host", "Network is unreachable"),
-        "is the host up, the port right, the VPN on?",
-    ),
-)
-
-
-def _control_path(shell: SshShell) -> str:
-    """A short path in a private folder: a socket's path has a limit of about 100 characters.
-
-    Where another user has taken the folder's name, or no socket can be there, the next base is tried.
+def start(
+    command: list[str], data: bytes, timeout: float, place: str, env: Mapping[str, str] | None = None
+) -> tuple[int, bytes, bytes]:
+    """Run one process: its exit code, standard output and standard error.
 
     Raises:
-        ClusterError: there is no such folder.
+        ClusterError: it has not ended within `timeout` seconds, or is not installed. `place` is for the message.
     """
-    who = f"{shell.user}@{shell.host} {shell.identity} {os.environ.get('HOME')}"
-    found: list[str] = []
-    for base, shared in _bases():
-        # a home may be that of many machines: a socket belongs to one
-        key = f"{who} {socket.gethostname()}" if shared else who
-        name = hashlib.sha256(key.encode()).hexdigest()[:16]
-        folder = Path(base, f"automodel-launch-{os.getuid()}" if not shared else ".automodel-launch")
-        problem = f"{folder}: too long for a socket" if len(str(folder / name)) > _SOCKET_PATH else _unusable(folder)
-        if problem is None:
-            return str(folder / name)
-        found.append(problem)
-    raise ClusterError(
-        f"no private folder for the sockets of ssh: {'; '.join(dict.fromkeys(found))}.",
-        "export XDG_RUNTIME_DIR=DIR, a short path that only you can read (mkdir -m 700 DIR)",
-    )
+    # stderr goes to a file: an ssh that stays behind as master may keep it open, and a pipe would never end.
+    # A session of its own: Ctrl-C in the terminal is the launcher's to act on, not that of a squeue half-way.
+    with tempfile.TemporaryFile() as err:
+        try:
+            done = subprocess.run(
+                command,
+                input=data,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                timeout=timeout,
+                check=False,
+                start_new_session=True,
+                env=env,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ClusterError(f"{place}: no answer within {timeout:.0f} s.", "is it busy or down?") from error
+        except FileNotFoundError as error:
+            raise ClusterError(f"{error.filename} is not installed on this machine.") from error
+        err.seek(0)
+        return done.returncode, done.stdout, err.read()
 
 
-def _unusable(folder: Path) -> str | None:
-    """Why the folder cannot hold sockets of this user's own; it is made where it is missing."""
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
-    except OSError as error:
-        return f"{folder}: {error.strerror}"
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        return f"{folder} is not a private folder of this user"
-    return None
-
-
-def _bases() -> list[tuple[str, bool]]:
-    """Folders, and whether other machines may share them. That of the login session goes away with it."""
-    session = os.environ.get("XDG_RUNTIME_DIR")
-    usable = session and os.access(session, os.W_OK | os.X_OK)
-    here = [*([session] if session and usable else []), tempfile.gettempdir(), "/tmp"]
-    return [*((base, False) for base in here), (os.path.expanduser("~"), True)]  # noqa: PTH111 (Path.home may raise)
+def _quiet() -> dict[str, str]:
+    """Bash reads the file that BASH_ENV names before each script, and ~/.bashrc too where it takes itself for the first
+    shell behind sshd (SHLVL); what these print would be taken for an answer.
+    """
+    own = {name: value for name, value in os.environ.items() if name not in ("BASH_ENV", "ENV")}
+    return {**own, "SHLVL": "9"}

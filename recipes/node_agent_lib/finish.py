@@ -13,6 +13,7 @@ import contract
 from . import backends, bad_nodes, chain, disk_reserve, procs, slurm, standing, stops, turn
 from .files import Json, append_json, create_json, read_json, when_full, write_json
 from .log import complain
+from .messages import explained
 from .nodes import host_name
 from .records import NodeRecord, exit_path, read_nodes
 from .verdict import complete, judge
@@ -27,6 +28,7 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
     An exit.json that was written while nodes were missing is replaced once all of them have ended.
     """
     verdict = judge(nodes, nnodes, code, stops.asked(job_dir), _finished_since(job_dir, nodes))
+    verdict["error"] = explained(verdict["error"], os.environb)
     path = exit_path(job_dir)
     if create_json(path, verdict, _PATIENCE_S):
         _announce(job_dir, verdict)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from typing import Mapping
+
 import contract
 
 from .startup import Outcome
 
-_NOT_FOUND = "; there is no such command on the PATH there: in a container only what the image and `mounts` bring"
+_MISSING = "; there is no such command on the PATH there: in a container only what the image and `mounts` bring"
+_NOT_FOUND = re.compile("not found|no module named|no such file|not set|unbound variable", re.I)
 
 
 def startup_error(code: int, outcome: Outcome, said: list[str]) -> str:
@@ -18,7 +22,18 @@ def startup_error(code: int, outcome: Outcome, said: list[str]) -> str:
         what += ": " + " ".join(outcome.failed_command.split())
     last = said[-1:]
     what += f" ({last[0][:300]})" if last else ""
-    return what + (_NOT_FOUND if code == contract.NOT_FOUND else "")
+    return what + (_MISSING if code == contract.NOT_FOUND else "")
+
+
+def explained(error: str | None, environ: Mapping[bytes, bytes]) -> str | None:
+    """An error, with what explains that something was not found where Slurm had no variable for the job: see
+    node_agent.sh, which says the same where there is no Python.
+    """
+    if error is None or environ.get(b"HOME") or b"SLURM_JOB_ID" not in environ or not _NOT_FOUND.search(error):
+        return error
+    return (
+        error + ". HOME is not set: the start-up files of the login shell (~/.bash_profile) end it or run another shell"
+    )
 
 
 def last_error(lines: list[str]) -> str | None:

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import records, verdict
+from node_agent_lib import finish, records, verdict
 
 from automodel_launch import contract
 from automodel_launch.executors import agent_python
@@ -103,6 +103,36 @@ def test_the_profiles_own_comes_first_and_the_trainings_last(node: Node) -> None
     assert node.call("run", node.spec).stderr == ""
     node.order(agent_python="/no/such", python=mine)
     assert "/no/such is not there, python3 is 3.6.8; taking" in node.call("run", node.spec).stderr
+
+
+def test_python_alone_is_not_blamed_where_slurm_had_no_environment_for_the_job(node: Node) -> None:
+    for environ, told in (({"SLURM_JOB_ID": "7"}, True), ({"SLURM_JOB_ID": "7", "HOME": "/h"}, False), ({}, False)):
+        assert node.call("run", node.spec, **environ).returncode == 127
+        said = node.read("nodes/0.json")["failure"]["error"]
+        assert "no Python 3.8 or later" in said
+        assert ("~/.bash_profile" in said) is told
+    node.has("python3")
+    assert "~/.bash_profile" in node.call("begin", str(node.job), SLURM_JOB_ID="7").stderr
+    assert node.call("begin", str(node.job), SLURM_JOB_ID="7", HOME="/h").stderr == ""
+
+
+@pytest.mark.parametrize("error", ["python 'x' was not found on this node", "ImportError: No module named 'torch'"])
+def test_nor_is_what_was_not_found_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str) -> None:
+    def told(**environ: str) -> Any:
+        for name in ("HOME", "SLURM_JOB_ID"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        failure = {"code": 127, "error": error, "time": 1.0, "traceback": None, "victim": False}
+        ended = {"schema": 1, "job_id": "a.1", "attempt": 0, "code": 127, "started": 1.0, "time": 1.0, "state": "ended"}
+        node = {"node": 0, "nnodes": 1, "host": "c1", "agent_pid": 1, "agent_start": None, "ranks": {}, **ended}
+        job = tmp_path / str(len(environ))
+        (job / "nodes").mkdir(parents=True)
+        (job / "nodes" / "0.json").write_text(json.dumps({**node, "failure": failure}))
+        return finish.settle(str(job), records.read_nodes(str(job), None), 1)["error"]
+
+    assert "HOME is not set" in told(SLURM_JOB_ID="7")
+    assert told(SLURM_JOB_ID="7", HOME="/h") == told() == error
 
 
 def test_without_any_the_nodes_record_says_what_was_there(node: Node) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from automodel_launch.errors import ClusterError
 from automodel_launch.launch.follow import Tail, new_lines
-from automodel_launch.remote import filesystem
+from automodel_launch.remote import filesystem, reader
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell
 from tests.workbench import refused
@@ -27,14 +29,20 @@ class Counting(LocalShell):
         return found
 
 
-BEHIND = RemoteFileSystem(LocalShell())
-
-
-@pytest.fixture(params=[LOCAL, BEHIND], ids=["here", "behind"])
-def place(request: pytest.FixtureRequest) -> FileSystem:
-    """Both kinds."""
-    found: FileSystem = request.param
-    return found
+@pytest.fixture(params=["here", "behind", "many", "broken-python"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FileSystem:
+    """This machine's, and those behind a shell, where few files and many are read in two ways."""
+    if request.param == "here":
+        return LOCAL
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    if request.param != "behind":
+        monkeypatch.setattr(reader, "FEW", 0)
+    if request.param == "broken-python":
+        folder = tmp_path_factory.mktemp("bin")
+        (folder / "python3").write_text("#!/bin/sh\necho Fatal Python error >&2\nexit 1\n")
+        (folder / "python3").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return RemoteFileSystem(LocalShell())
 
 
 @pytest.mark.parametrize("name", ["plain", "a b", "it's", "-n", "$HOME;", "ü"])
@@ -63,9 +71,25 @@ def test_several_at_once(place: FileSystem, tmp_path: Path) -> None:
     assert place.read_many(wanted) == [(b"a\n", 2), None, (b"\n", 2), (b"", 0)]
 
 
+def test_so_many_files_that_no_command_line_holds_their_names(place: FileSystem, tmp_path: Path) -> None:
+    """1,175 ranks were too many: the shell's words were, and there may be many times as many."""
+    names = [f"{'x' * 200}-{number}" for number in range(2500)]
+    for name in names[::100]:
+        (tmp_path / name).write_text(name)
+    found = place.read_many([(str(tmp_path / name), -5) for name in names])
+    expected = [(name[-5:].encode(), len(name)) if number % 100 == 0 else None for number, name in enumerate(names)]
+    assert found == expected
+
+
+def test_what_would_hold_a_reader_for_ever_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for few in (8, 0):
+        monkeypatch.setattr(reader, "FEW", few)
+        assert RemoteFileSystem(LocalShell()).read(str(tmp_path / "pipe")) is None
+
+
 def test_a_chunk_is_shared(place: FileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filesystem, "CHUNK", 100)
-    monkeypatch.setattr(filesystem, "SHARE", 10)
     (tmp_path / "a").write_bytes(b"x" * 1000)
     found = place.read_many([(str(tmp_path / "a"), 0)] * 4)
     assert [len(one[0]) for one in found if one] == [25] * 4
@@ -102,7 +126,12 @@ def test_putting(place: FileSystem, tmp_path: Path) -> None:
     source.write_text("#!/bin/sh\n")
     source.chmod(0o755)
     place.make(str(target))
+    os.utime(source, (0, 0))
+    os.chown(source, 4711 if os.getuid() == 0 else -1, -1)
     place.put(str(target), {"code/it's": source}, {"a/b.txt": "ü\udcff"})
+    for name in ("a/b.txt", "code/it's"):  # purges of scratch space take the oldest files first
+        found = (target / name).stat()
+        assert (found.st_uid, time.time() - found.st_mtime < 3600) == (os.getuid(), True)
     assert (target / "a" / "b.txt").read_bytes() == "ü".encode() + b"\xff"
     assert (target / "code" / "it's").stat().st_mode & 0o777 == 0o755
     with pytest.raises(ClusterError):

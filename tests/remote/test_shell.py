@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.errors import ClusterError
-from automodel_launch.remote import shell
-from automodel_launch.remote.shell import LocalShell, SshShell
+from automodel_launch.remote import ssh as ssh_
+from automodel_launch.remote import ssh_sockets
+from automodel_launch.remote.shell import Done, LocalShell
+from automodel_launch.remote.ssh import SshShell
 from tests.workbench import refused
 
 # Notes its arguments, and does what an ssh would do on a host of its own.
 SSH = """#!/bin/bash
 printf '%s\\n' "$*" >> "$FAKE/calls"
+case " $* " in *" -O check "*) exit 255;; *" -G "*) exit 0;; esac
 for word; do case $word in ControlPath=*) : > "${word#*=}";; esac; done
 [ -z "$FAKE_STDERR" ] || { printf '%b' "$FAKE_STDERR" >&2; exit 255; }
 [ -z "$FAKE_SLEEP" ] || sleep "$FAKE_SLEEP"
@@ -37,9 +40,10 @@ def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAKE", str(tmp_path))
     for name in ("FAKE_STDERR", "FAKE_SLEEP", "FAKE_MOTD"):
         monkeypatch.setenv(name, "")
-    monkeypatch.setattr(shell, "_bases", lambda: [(str(tmp_path / "s"), False)])
-    monkeypatch.setattr(shell, "_SOCKET_PATH", 1000)
-    monkeypatch.setattr(shell, "_failed", {})
+    monkeypatch.setattr(ssh_sockets, "_bases", lambda: [(str(tmp_path / "s"), False)])
+    monkeypatch.setattr(ssh_sockets, "_LONGEST", 1000)
+    monkeypatch.setattr(ssh_, "_failed", {})
+    monkeypatch.setattr(ssh_, "_ways", {})
     return tmp_path
 
 
@@ -66,6 +70,17 @@ def test_a_users_defaults_for_slurms_commands_have_no_say(
 def test_a_command_that_leaves_its_output_open_does_not_hold_us() -> None:
     done = LocalShell().run("sleep 600 >/dev/null & echo $!", timeout=60)
     os.kill(int(done.out), signal.SIGKILL)  # it runs still
+
+
+def test_no_start_up_file_is_read_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As after `ssh login-node python launch.py`, and at sites that set BASH_ENV."""
+    for name in (".bashrc", "env"):
+        (tmp_path / name).write_text("echo noise\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SSH_CLIENT", "10.0.0.1 1 22")
+    monkeypatch.setenv("BASH_ENV", str(tmp_path / "env"))
+    monkeypatch.delenv("SHLVL", raising=False)
+    assert LocalShell().run("echo answer; bash -c 'echo inner'").out == "answer\ninner\n"
 
 
 def test_no_answer_in_time() -> None:
@@ -115,12 +130,12 @@ def test_a_long_path_is_left_for_a_short_one(monkeypatch: pytest.MonkeyPatch, tm
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
-    assert len(shell._control_path(SshShell("h"))) <= 87
+    assert len(ssh_sockets.own("h", None, None)) <= 87
 
 
 def test_a_session_folder_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/no/such/folder")
-    assert not shell._control_path(SshShell("h")).startswith("/no")
+    assert not ssh_sockets.own("h", None, None).startswith("/no")
 
 
 @pytest.mark.parametrize(
@@ -143,18 +158,29 @@ def test_why_ssh_failed(ssh: Path, monkeypatch: pytest.MonkeyPatch, said: str, f
 
 
 def test_a_host_that_says_nothing(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shell, "GIVE_UP_S", 0.3)
+    monkeypatch.setattr(ssh_, "GIVE_UP_S", 0.3)
     monkeypatch.setenv("FAKE_SLEEP", "5")
     refused(ClusterError, lambda: SshShell("h").run("true"), "no answer")
 
 
 def test_many_calls_wait_for_one_failure(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (ssh / "bin" / "ssh").write_text('#!/bin/bash\necho >> "$FAKE/calls"\nsleep 0.3\nexit 255\n')
-    monkeypatch.setattr(shell, "REMEMBER_S", 60.0)
+    (ssh / "bin" / "ssh").write_text('#!/bin/bash\necho "$*" >> "$FAKE/calls"\nsleep 0.3\nexit 255\n')
+    monkeypatch.setattr(ssh_, "REMEMBER_S", 60.0)
     for _ in range(5):
         with pytest.raises(ClusterError):
             SshShell("h").run("true")
-    assert len((ssh / "calls").read_text().splitlines()) == 1
+    assert len([call for call in (ssh / "calls").read_text().splitlines() if " -- " in call]) == 1
+
+
+@pytest.mark.parametrize(("ends", "told"), [("exit 255", "Broken pipe"), ("kill -9 $$", "broke off")])
+def test_an_answer_that_breaks_off_is_no_answer(ssh: Path, ends: str, told: str) -> None:
+    (ssh / "bin" / "ssh").write_text(SSH.replace("exec sh -c", "timeout 1 sh -c") + f"echo Broken pipe >&2; {ends}\n")
+    assert SshShell("h").run("echo whole").out == "whole\n", "what is complete counts, however ssh ends"
+    refused(ClusterError, lambda: SshShell("h").run("echo part; sleep 9"), "h: ", told)
+
+
+def test_exit_code_255_of_a_script_is_its_own(ssh: Path) -> None:
+    assert SshShell("h").run("echo no >&2; exit 255") == Done(255, "", "no\n")
 
 
 def test_no_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -172,13 +198,13 @@ def test_a_folder_that_another_user_has_taken_is_passed_over(monkeypatch: pytest
         monkeypatch.setenv("HOME", str(home))
         monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
         bases = [(str(temporary), False), (str(temporary), False), (str(home), True)]
-        assert shell._bases()[-1] == bases[-1]
-        monkeypatch.setattr(shell, "_bases", lambda: bases)
-        path = Path(shell._control_path(SshShell("h")))
+        assert ssh_sockets._bases()[-1] == bases[-1]
+        monkeypatch.setattr(ssh_sockets, "_bases", lambda: bases)
+        path = Path(ssh_sockets.own("h", None, None))
         assert path.parent == home / ".automodel-launch"
         assert path.parent.stat().st_mode & 0o777 == 0o700
         monkeypatch.setattr("socket.gethostname", lambda: "another")
-        assert shell._control_path(SshShell("h")) != str(path), "a home of many machines holds a socket for each"
+        assert ssh_sockets.own("h", None, None) != str(path), "a home of many machines holds a socket for each"
     finally:
         shutil.rmtree(temporary)
         shutil.rmtree(home)

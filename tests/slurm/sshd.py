@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.slurm.cluster import wait_until
 
+USER, UID, PASSWORD = "ada", 54321, "lovelace"
 SSHD = shutil.which("sshd", path="/usr/local/sbin:/usr/sbin:/sbin")
 
 
@@ -24,10 +25,16 @@ class SshServer:
 
     host = "127.0.0.1"
 
-    def __init__(self, env: dict[str, str] | None = None) -> None:
-        """`env`: variables of every session, as a login node has SLURM_CONF."""
+    def __init__(self, env: dict[str, str] | None = None, login_shell: str | None = None) -> None:
+        """`env`: variables of every session, as a login node has SLURM_CONF.
+
+        `login_shell`: let in USER instead, who has no rights, that shell, the home directory `home` and PASSWORD. Only
+        this server knows of such a user (root's tests only).
+        """
         self.dir = Path(tempfile.mkdtemp(prefix="sshd-"))
-        self.user = getpass.getuser()
+        self.user = USER if login_shell else getpass.getuser()
+        self.home = self.dir / "home"
+        self.login_shell = login_shell
         self.key = self.dir / "id_ed25519"
         self.host_key = self.dir / "host_key"
         self.known_hosts = self.dir / "known_hosts"
@@ -77,6 +84,42 @@ class SshServer:
         ]
         (self.dir / "sshd_config").write_text("\n".join(server) + "\n")
         self.config.write_text("\n".join(client) + "\n")
+        if self.login_shell:
+            self._write_user()
+
+    def _write_user(self) -> None:
+        self.dir.chmod(0o711)
+        self.home.mkdir()
+        shutil.chown(self.home, UID, UID)
+        crypted = subprocess.run(["openssl", "passwd", "-6", PASSWORD], stdout=-1, text=True, check=True).stdout.strip()
+        for name, line in (
+            ("passwd", f"{USER}:x:{UID}:{UID}::{self.home}:{self.login_shell}\n"),
+            ("shadow", f"{USER}:{crypted}:19000:0:99999:7:::\n"),
+            ("group", f"{USER}:x:{UID}:\n"),
+        ):
+            (self.dir / name).write_text(Path("/etc", name).read_text() + line)
+
+    def at_home(self, name: str, text: str) -> Path:
+        """Write a file in the user's home directory, as a start-up file of the shell."""
+        path = self.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        for one in (path, *path.parents):
+            if self.home in (one, *one.parents):
+                shutil.chown(one, UID, UID)
+        return path
+
+    def set(self, *lines: str) -> None:
+        """Put lines before the server's own settings; the first one of a kind counts. Before it is started."""
+        settings = self.dir / "sshd_config"
+        settings.write_text("".join(f"{line}\n" for line in lines) + settings.read_text())
+
+    def _in_its_own_world(self) -> list[str]:
+        """Words before sshd's, so that it knows the user: in mounts of its own, other files stand for /etc's."""
+        if not self.login_shell:
+            return []
+        binds = "".join(f"mount --bind {self.dir}/{name} /etc/{name} && " for name in ("passwd", "shadow", "group"))
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'{binds} exec "$@"', "sshd"]
 
     def start(self) -> None:
         assert SSHD, "no sshd; install it with scripts/install-test-system.sh"
@@ -84,6 +127,7 @@ class SshServer:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # root's sshd wants it; a service would have made it
         # Ends with the test session, however that ends. sshd itself offers no such thing.
         guarded = ["setpriv", "--pdeathsig", "TERM", SSHD, "-D", "-f", f"{self.dir}/sshd_config", "-E", f"{self.log}"]
+        guarded = [*self._in_its_own_world(), *guarded]
         self._process = subprocess.Popen(guarded, stdin=subprocess.DEVNULL, start_new_session=True)
         wait_until(self._accepts, 10, "sshd accepts connections", interval=0.02)
 
@@ -108,7 +152,12 @@ class SshServer:
     def remove(self) -> None:
         if self._process.poll() is None:
             self.stop()
-        shutil.rmtree(self.dir)
+        wait_until(self._is_gone, 10, "the server's files are removed")
+
+    def _is_gone(self) -> bool:
+        """Clients that lose their connection remove their sockets here meanwhile."""
+        shutil.rmtree(self.dir, ignore_errors=True)
+        return not self.dir.exists()
 
     def run(self, command: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
         ssh = ["ssh", "-F", str(self.config), "login", command]

@@ -27,6 +27,7 @@ LLAMA = {"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 1, "max_p
 DATA_CODES = {"bad-shard", "no-data", "no-split", "no-tokenizer", "vocabulary", "context"}
 DATA_CODES |= {"index-dir", "checkpoint-dir", "other-tokenizer"}
 CODES = {"sbatch-refuses", "waits", "estimated-start", "unreachable", "time-limit", "gpu-hours", "job-root"}
+CODES |= {"login-shell"}
 ENV = """
 [site]
 executor = "slurm"
@@ -213,6 +214,18 @@ def test_sbatch_gets_the_script_of_the_plan(bench: Bench, tmp_path: Path, monkey
     assert "--test-only" in (tmp_path / "args").read_text()
 
 
+def test_a_login_shell_that_gives_jobs_no_environment_is_told_of(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".bash_profile").write_text("echo hello\n")
+    assert "login-shell" not in _found(bench.plan(profile="site"))
+    (tmp_path / ".bash_profile").write_text("exec tcsh -l\n")
+    found = _found(bench.plan(profile="site"))["login-shell"]
+    assert "HOME" in found.message
+    assert "~/.bash_profile" in (found.fix or "")
+
+
 def test_over_ssh(bench: Bench, tmp_path: Path, login_node: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
     _profile(bench, 'tunnel = "ssh"\nhost = "login"')
     _shim(tmp_path / "bin", monkeypatch, ssh=f'exec /usr/bin/ssh -F {login_node.config} "$@"')
@@ -233,7 +246,9 @@ def test_data_on_the_cluster_are_looked_at_over_the_same_connection(
     """What is found there is what is found here, in the words that tell it, in one round trip."""
     bench = make_bench(tmp_path / "b").trains()
     bench.env(f"[site]\n{ENV.partition('[site]')[2]}".format(python=sys.executable, root=tmp_path / "jobs", more=SSH))
-    counted = f'echo >> {tmp_path}/calls\nexec /usr/bin/ssh -F {sshd.config} "$@"'
+    # Reading ssh_config connects to nothing.
+    connects = f'[ "$*" != "-G login" ] || exec /usr/bin/ssh -F {sshd.config} "$@"\n'
+    counted = connects + f'echo >> {tmp_path}/calls\nexec /usr/bin/ssh -F {sshd.config} "$@"'
     _shim(tmp_path / "bin", monkeypatch, ssh=counted)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(sys, "stdin", io.StringIO())

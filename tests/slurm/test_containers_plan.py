@@ -304,7 +304,7 @@ def test_srun_args_are_one_word_each(bench: Bench, word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "root", ["/a b", "/a;id", "/a$HOME", "/a\\nb", "relative", "/nemo_run/x", "/lustre/nemo_runs", "~/jobs"]
+    "root", ["/a b", "/a;id", "/a$HOME", "/a\\nb", "relative", "/nemo_run/x", "/lustre/nemo_runs", "~ada/jobs"]
 )
 def test_job_roots_that_are_refused(bench: Bench, root: str) -> None:
     bench.env(PROFILE.replace("/shared/jobs", root))

@@ -13,7 +13,7 @@ from automodel_launch.executors import agent_python
 from automodel_launch.executors.slurm import advice, script
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote import disk, probes, slurm_site
+from automodel_launch.remote import disk, login_shell, probes, slurm_site
 from automodel_launch.remote.probes import Result, Results
 from automodel_launch.remote.shell import Shell
 
@@ -36,6 +36,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
         "partitions": slurm_site.PARTITIONS,
         "nodes": slurm_site.NODES,
         "root": disk.probe(plan.job_root),
+        "login": login_shell.question("true"),
         "clock": "date +%Y-%m-%dT%H:%M:%S",  # the cluster's: estimates are in its time zone
         **containers.asked(plan),
         **storage.asked(plan),
@@ -50,6 +51,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
         yield _unreachable(error.message, error.hint)
         return
     yield from _job_root(plan, answers["root"])
+    yield from _login_shell(shell, answers["login"])
     yield from containers.answered(plan, answers)
     yield from storage.answered(plan, answers)
     yield from data.answered(plan, answers)
@@ -106,6 +108,13 @@ def _job_root(plan: Plan, answer: Result) -> Iterator[Finding]:
         source = plan.profile_sources.get("remote_job_dir", plan.profile_name)
         message = f"remote_job_dir = {plan.job_root} ({source}): cannot be written: {error}"
         yield Finding("error", "job-root", message, "a directory that you may write, or make, on the cluster")
+
+
+def _login_shell(shell: Shell, answer: Result) -> Iterator[Finding]:
+    lost = login_shell.lost(answer)
+    if lost:
+        message = f"{shell.place}: {lost}: Slurm gives jobs no variable of yours then, not even HOME."
+        yield Finding("warning", "login-shell", message, login_shell.FIX)
 
 
 def _test_only(

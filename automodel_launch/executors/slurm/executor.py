@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,12 +22,14 @@ from automodel_launch.executors import agent, nemo, sbatch_validation
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
 from automodel_launch.executors.slurm import cancelling, chains, script, state, submission
+from automodel_launch.executors.slurm.variables import expanded_there
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.plan.mounts import Mount
+from automodel_launch.plan.mounts import Mount, expanded
 from automodel_launch.remote import slurm_query
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
-from automodel_launch.remote.shell import LocalShell, Shell, SshShell
+from automodel_launch.remote.shell import LocalShell, Shell
 from automodel_launch.remote.slurm_query import Job
+from automodel_launch.remote.ssh import SshShell
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -50,8 +53,11 @@ class Slurm:
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """`remote_job_dir`; from a login node runs/ in the checkout where none is given.
 
+        It may begin with `~` or `$NAME`, which the cluster is asked for where it is reached over SSH.
+
         Raises:
             ProfileError: it is not absolute, or has characters that a batch script cannot carry.
+            ClusterError: the cluster cannot be asked.
         """
         written = profile.remote_job_dir
         if written is None and profile.tunnel == "ssh":
@@ -60,12 +66,14 @@ class Slurm:
                 'remote_job_dir = "/lustre/USER/jobs", or another directory that the login node and all nodes see',
             )
         root = str(workspace.runs) if written is None else written
-        if profile.tunnel != "ssh":
-            root = str(Path(root).expanduser().absolute())
+        if profile.tunnel == "ssh":
+            root = expanded_there(self.shell(profile), root, "remote_job_dir")
+        else:
+            root = str(Path(expanded(root, os.environ, "remote_job_dir")).absolute())
         if not SAFE_PATH.fullmatch(root):
             raise ProfileError(
                 f"remote_job_dir = {root!r}: a batch script cannot carry this path.",
-                "an absolute path of letters, digits and _ . / @ + , = -",
+                "an absolute path of letters, digits and _ . / @ + , = -; ~/ or $NAME/ before it is the cluster's",
             )
         if NEMO_RUN in root:
             raise ProfileError(
