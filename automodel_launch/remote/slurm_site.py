@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# A user's own defaults for these commands must not change what is asked, nor what is tried.
-PLAIN = "unset ${!SBATCH_@} ${!SINFO_@} ${!SCONTROL_@} ${!SACCT_@} SLURM_CLUSTERS\n"
+from automodel_launch.remote.slurm_environment import PLAIN
+
 PARTITIONS = f"{PLAIN}scontrol -a -o show partition"
 NODES = f"{PLAIN}sinfo -a -h -o '%R|%D|%T|%G'"
 PROBES = {
@@ -21,7 +21,7 @@ PROBES = {
     "pyxis": "srun --help | grep -- --container-image",
 }
 # From standard input, so that no script's name is in the output; without a controller sbatch would retry for long.
-TEST_ONLY = f'{PLAIN}out=$(scontrol ping 2>&1) || {{ echo "$out"; exit 1; }}; sbatch --requeue --test-only <&3'
+TEST_ONLY = f'{PLAIN}out=$(scontrol ping 2>&1) || {{ echo "$out"; exit 1; }}; sbatch --test-only <&3'
 
 _NO_ANSWER = re.compile(
     r"is DOWN|unable to contact|socket timed out|zero bytes|connection refused|connect failure|command not found"
