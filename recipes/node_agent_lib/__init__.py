@@ -7,6 +7,7 @@ run, one process a node
     supervisor.py    one node's life: lock, startup commands, training, end
     control.py       is this node to go on? signals, stop files, the time limit, other nodes
     environment.py   the environment that the training gets; startup.py runs setup lines and startup commands
+    ulimits.py       the umask and limits that those have set
     ranks.py         the node's ranks, from their start to their end
     ending.py        the end of one node
     errors.py        how it can be cut short

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_the_submitters_sbatch_variables_do_not_reach_sbatch(
     assert "SBATCH_" not in seen.read_text()
 
 
-CALLS = {
+CALLS: dict[str, Callable[[LocalShell, Plan], Any]] = {
     "sbatch": lambda shell, plan: submission.sbatch(shell, plan),
     "again": lambda shell, plan: submission.again(shell, plan.job_id, plan.job_dir, 4, None),
     "find": lambda shell, plan: submission.find(shell, plan.job_id, plan.job_dir),
