@@ -24,6 +24,7 @@ the training processes
     training.py      start, watch, stop, kill
     command.py       their command line and what is added to their environment
     nodes.py         which node this is, and which one is the head
+    meeting.py       the port at which they meet
     worker.py        what torchrun starts as each rank: watcher.py is its parent, script_run.py the rank itself
     rank_files.py    the private directory through which agent and workers talk
     phases.py        what the ranks say that they are at, before the first step and between others

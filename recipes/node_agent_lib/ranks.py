@@ -7,7 +7,7 @@ import time
 
 import contract
 
-from . import command, messages, nodes, phases, procs
+from . import command, meeting, messages, nodes, phases, procs
 from .control import Control
 from .decision import DIVERGED
 from .errors import NodeFailure, Stopped
@@ -61,6 +61,11 @@ class Ranks:
             raise NodeFailure(contract.NOT_FOUND, error)
         if not os.path.exists(spec.script_path):
             raise NodeFailure(contract.CANNOT_BE_USED, f"script {spec.script_path} does not exist")
+        port = spec.rendezvous.port
+        if port is not None and number == 0 and spec.launch != "python" and not meeting.is_free(port):
+            # torchrun would take whoever has it for the store, and wait for it
+            error = f"{meeting.taken(port, self._record.host)}; rdzv_port of the profile names another one"
+            raise NodeFailure(1, error)
         argv = command.training_command(spec, python, self._agent, self._directory, number, head)
         own = range(number * spec.ranks_per_node, (number + 1) * spec.ranks_per_node)
         training = Training(self._directory, tuple(own), spec.restarts)

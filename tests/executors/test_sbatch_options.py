@@ -113,6 +113,16 @@ def test_a_persons_cpus_count_for_each_process_and_the_step_has_all_of_them(benc
     assert [word for word in _srun(plan) if word.startswith("--cpu")] == ["--cpu-bind=cores"]
 
 
+def test_one_node_meets_at_any_free_port_and_several_at_one_of_their_own(bench: Bench) -> None:
+    """A port that a person gives is that one."""
+    assert _plan(bench).agent["rendezvous"]["port"] is None
+    several = _plan(bench, "nodes = 2").agent["rendezvous"]
+    assert (20000 <= several["port"] < 30000, several.get("fixed")) == (True, None)
+    for nodes in (1, 2):
+        given = _plan(bench, f"nodes = {nodes}\nrdzv_port = 4711").agent["rendezvous"]
+        assert (given["port"], given["fixed"]) == (4711, True)
+
+
 def test_a_comment_is_the_persons_alone(bench: Bench) -> None:
     assert "comment" not in _options(_plan(bench))
     text = """{"OccupiedIdleGPUsJobReaper": {"exemptIdleTimeMins": "60"}}"""

@@ -111,7 +111,7 @@ class Slurm:
         return [*found.mounts, Mount(plan.job_dir, NEMO_RUN)] if found else []
 
     def agent(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
-        """The agents meet on a port of this job's own: two jobs may have one head node.
+        """The agents meet on a port of this job's own, since two jobs may have one head node; one torchrun on any.
 
         Raises:
             ProfileError: the profile has what a batch script cannot carry.
@@ -119,7 +119,8 @@ class Slurm:
         sbatch_validation.check(plan.profile, plan.profile_sources)
         container.of(plan)
         number = int(hashlib.sha256(plan.job_dir.encode()).hexdigest(), 16)
-        port = plan.profile.rdzv_port or PORTS[number % len(PORTS)]
+        alone = plan.nodes == 1 and plan.recipe.launch != "python"
+        port = plan.profile.rdzv_port or (None if alone else PORTS[number % len(PORTS)])
         python = plan.profile.python or "python3"
         chain = chains.limits(plan.profile)
         return agent.spec(plan, environ, python=python, port=port, stop_with_parent=False, inherits=False, chain=chain)
