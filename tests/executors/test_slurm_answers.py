@@ -388,6 +388,21 @@ def test_a_job_that_could_not_begin_says_why() -> None:
     assert (status.error or "").startswith("execve(): python3: No such file or directory; the node agent needs")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "srun: fatal: SLURM_MEM_PER_CPU, SLURM_MEM_PER_GPU, and SLURM_MEM_PER_NODE are mutually exclusive.",
+        "srun: error: Unable to create step for job 5: More processors requested than permitted",
+    ],
+)
+def test_what_srun_says_is_shown_where_it_started_no_agent(line: str) -> None:
+    log = (
+        f"+ srun --output x sh node_agent.sh\n{line}\n+ exitcode=1\n+ set -e\n+ echo job ended with 1\njob ended with 1"
+    )
+    record = own("FAILED", log=log, error=f"node 0 {contract.NO_AGENT}")
+    assert judge(Answer(True, "FAILED", code=1), record).error == line
+
+
 def test_whatever_is_said_a_job_is_over_only_in_a_known_state() -> None:
     for state in (*WAITING, *ACTIVE, *FAILURES, "COMPLETED", None):
         for asked in (True, False):

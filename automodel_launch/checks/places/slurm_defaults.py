@@ -45,7 +45,8 @@ def _another_cluster(chosen: Result, here: str) -> Iterator[Finding]:
 def _few_cpus(plan: Plan, names: list[str], partitions: list[str]) -> Iterator[Finding]:
     """A job that asks for no CPUs gets one a node, where nodes are shared and no default says otherwise."""
     profile, count = plan.profile, plan.processes_per_node
-    asked = profile.cpus_per_task or profile.exclusive or any(key in profile.additional_parameters for key in _CPUS)
+    whole = profile.exclusive not in (None, False, "user", "mcs")  # those two keep others off, and give no CPUs
+    asked = profile.cpus_per_task or whole or any(key in profile.additional_parameters for key in _CPUS)
     if count > 1 and partitions and not asked:
         message = f"no CPUs are asked for: {', '.join(names)} gives one a node, for {count} training processes."
         yield Finding(
