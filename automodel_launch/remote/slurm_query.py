@@ -39,7 +39,7 @@ class Answer:
     dropped: bool = False
 
 
-MARKS = "%o|%k"
+MARKS = "%o|%Z|%j|%k"
 """squeue's format of what `ours` reads, behind what it prints and a `|`."""
 
 
@@ -47,13 +47,18 @@ def ours(job_dir: str) -> str:
     """Bash lines that define `ours`, a filter of squeue's lines for those of our job, without their marks.
 
     A job is known by the script that was submitted as it: nobody can change that, whatever a person calls the job or
-    writes into its comment, which held the job's directory in an earlier version.
+    writes into its comment. Where a site's own sbatch submits a copy of the script, directory and name tell, and the
+    comment was the directory in an earlier version. A shell that somebody opens in the directory is no job of ours.
     """
-    directory, script = shlex.quote(job_dir), shlex.quote(f"{job_dir}/{contract.SCRIPT}")
+    words = {"directory": job_dir, "script": f"{job_dir}/{contract.SCRIPT}", "called": job_dir.rpartition("/")[2]}
+    names = " ".join(f"{name}={shlex.quote(word)}" for name, word in words.items())
     return f"""
 ours() {{
-  grep -F -- {directory} | while IFS='|' read -r told command comment; do
-    if [ "$command" = {script} ] || [ "$comment" = {directory} ]; then echo "$told"; fi
+  local {names}
+  grep -F -- "$directory" | while IFS='|' read -r told command place name comment; do
+    if [ "$command" = "$script" ] || [ "$place|$name" = "$directory|$called" ] || [ "$comment" = "$directory" ]; then
+      echo "$told"
+    fi
   done
 }}
 """

@@ -12,11 +12,11 @@ PARTITIONS = f"{PLAIN}scontrol -a -o show partition"
 NODES = f"{PLAIN}sinfo -a -h -o '%R|%D|%T|%G'"
 PROBES = {
     "version": "sbatch --version",
-    "ping": "scontrol ping",
+    "ping": f"{PLAIN}scontrol ping",
     "partitions": PARTITIONS,
     "nodes": NODES,
-    "enforced": "scontrol show config | grep -i '^AccountingStorageEnforce'",
-    "accounts": 'sacctmgr -n -P show assoc user="$(id -un)" format=account',
+    "enforced": f"{PLAIN}scontrol show config | grep -i '^AccountingStorageEnforce'",
+    "accounts": PLAIN + 'sacctmgr -n -P show assoc user="$(id -un)" format=account',
     "sacct": f"{PLAIN}sacct -n -X -S now",
     "pyxis": "srun --help | grep -- --container-image",
 }

@@ -35,7 +35,7 @@ class Site:
 
     def queue(self, directory: str, steps: str = "5.batch", id: str = "5", comment: str = "mine") -> None:
         """What squeue knows: a job's script and comment, and its steps."""
-        job = f"{id}|{directory}/script|{comment}"
+        job = f"{id}|{directory}/script|/|any name|{comment}"
         self.says("squeue", f'case " $* " in *" -s "*) echo "{steps}";; *) echo "{job}";; esac')
 
     def cancel(self, now: bool = False) -> str | None:

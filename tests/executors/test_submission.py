@@ -56,11 +56,20 @@ def test_a_controller_that_is_down_is_said_at_once(plan: Plan, tmp_path: Path) -
     assert not asked.exists()
 
 
-@pytest.mark.parametrize("line", ["18|{}/script|", '18|{}/script|{{"a": "b|c"}}', "18|./script|{}"])
+LINES = {
+    "renamed": "18|{0}/script|/|other|",
+    "commented": '18|{0}/script|{0}|{1}|{{"a": "b|c"}}',
+    "a site's sbatch submits a copy": "18|/tmp/copy.sh|{0}|{1}|",
+    "an earlier version": "18|./script|/real|{1}|{0}",
+}
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
 def test_an_answer_that_was_lost_is_found_by_the_script(plan: Plan, tmp_path: Path, line: str) -> None:
     """Or by the comment, which was the job's directory in an earlier version."""
     sent = _command(tmp_path, "sbatch", f"echo '{TIMED_OUT}' >&2; exit 1")
-    _command(tmp_path, "squeue", f"echo '17|/somebody/else/script|'; echo '{line.format(plan.job_dir)}'")
+    said = line.format(plan.job_dir, plan.job_id)
+    _command(tmp_path, "squeue", f"echo '17|/somebody/else/script|/|x|'; echo '{said}'")
     assert submission.sbatch(LocalShell(), plan) == "18"
     assert len(sent.read_text().split()) == 1  # never submitted twice
 
@@ -68,7 +77,9 @@ def test_an_answer_that_was_lost_is_found_by_the_script(plan: Plan, tmp_path: Pa
 def test_another_job_is_not_ours(plan: Plan, tmp_path: Path) -> None:
     """Of another directory, or a shell that somebody has opened in the job's own."""
     _command(tmp_path, "sbatch", f"echo '{TIMED_OUT}' >&2; exit 1")
-    others = [f"17|{plan.job_dir}0/script|", "18||", "19|bash|", f"20|{plan.job_dir}/other|", f"21||{plan.job_dir} x"]
+    mine = plan.job_dir
+    others = [f"17|{mine}0/script|/|x|", "18||||", f"19|bash|{mine}|bash|", f"20|{mine}/other|{mine}|other|"]
+    others += [f"21||||{mine} x", f"22|/elsewhere/script|/elsewhere|{plan.job_id}|", f"23||/x|{mine}|"]
     asked = _command(tmp_path, "squeue", "\n".join(f"echo '{line}'" for line in others))
     with pytest.raises(ClusterError, match="did not submit"):
         submission.sbatch(LocalShell(), plan)
