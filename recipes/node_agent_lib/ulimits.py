@@ -12,17 +12,8 @@ from dataclasses import dataclass, field
 from typing import Dict, Tuple
 
 _NAMES = {
-    **{
-        "c": "CORE",
-        "d": "DATA",
-        "e": "NICE",
-        "f": "FSIZE",
-        "i": "SIGPENDING",
-        "l": "MEMLOCK",
-        "m": "RSS",
-        "n": "NOFILE",
-    },
-    **{"q": "MSGQUEUE", "r": "RTPRIO", "s": "STACK", "t": "CPU", "u": "NPROC", "v": "AS", "R": "RTTIME"},
+    **{"c": "CORE", "d": "DATA", "e": "NICE", "f": "FSIZE", "i": "SIGPENDING", "l": "MEMLOCK", "m": "RSS"},
+    **{"n": "NOFILE", "q": "MSGQUEUE", "r": "RTPRIO", "s": "STACK", "t": "CPU", "u": "NPROC", "v": "AS", "R": "RTTIME"},
 }
 _UNITS = {"kbytes": 1024, "blocks": 1024}  # of bash outside its POSIX mode
 _LINE = re.compile(r".*\((?:([^,()]+), )?-(\w)\)\s+(\d+|unlimited)")
