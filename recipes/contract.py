@@ -271,6 +271,7 @@ END_TIME_VAR = "LAUNCH_END_TIME"  # unix seconds, by the clock of the batch scri
 END_MONOTONIC_VAR = "LAUNCH_END_MONOTONIC"  # BOOT_ID:SECONDS of the same instant, by that machine's monotonic clock
 END_OF_BUDGET_VAR = "LAUNCH_END_OF_BUDGET"  # set where max_gpu_hours is used up then
 SAVE_S_VAR = "LAUNCH_SAVE_S"  # the longest save of an earlier attempt
+RDZV_PORT_VAR = "LAUNCH_RDZV_PORT"  # where the planned port is taken
 NODE_RANK_VAR = "LAUNCH_NODE_RANK"
 HEAD_HOST_VAR = "LAUNCH_HEAD_HOST"
 WATCH_PID_VAR = "LAUNCH_WATCH_PID"  # the process whose end stops the job, where that is not the agent's parent

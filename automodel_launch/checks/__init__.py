@@ -15,6 +15,7 @@ from automodel_launch.checks import (
     places,
     profile,
     runs,
+    shell_lines,
     storage,
     travelling,
 )
@@ -29,6 +30,7 @@ CHECKS: tuple[Check, ...] = (
     *storage.CHECKS,
     *directories.CHECKS,
     *profile.CHECKS,
+    *shell_lines.CHECKS,
     *credentials.CHECKS,
     *machine.CHECKS,
     *packaging.CHECKS,

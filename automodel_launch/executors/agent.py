@@ -55,7 +55,7 @@ def spec(
         "args": ["--config", f"{plan.job_dir}/{contract.CONFIG}"],
         "nnodes": plan.nodes,
         "nproc_per_node": plan.processes_per_node,
-        "rendezvous": {"id": plan.job_id, "port": port},
+        "rendezvous": {"id": plan.job_id, "port": port, **({"fixed": True} if profile.rdzv_port else {})},
         "env": {
             contract.JOB_ID_VAR: plan.job_id,
             contract.JOB_DIR_VAR: plan.job_dir,

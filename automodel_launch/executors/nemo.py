@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from automodel_launch.errors import ClusterError
+from automodel_launch.errors import ClusterError, LaunchError
 
 _Result = TypeVar("_Result")
 _ONE_AT_A_TIME = threading.RLock()  # standard streams, and where commands go, are the whole process's
@@ -69,7 +69,7 @@ def _experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]
                 log_level="ERROR",
             ) as exp:
                 yield run, exp
-    except ClusterError:
+    except LaunchError:
         raise
     except Exception as error:  # whatever NeMo-Run raises means: not submitted; its own text says why
         said = talk.getvalue().strip().splitlines()[-3:]

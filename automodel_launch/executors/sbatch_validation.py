@@ -20,11 +20,12 @@ _SIGNAL = re.compile(r"(?:([RBrb]{1,2}):)?(\w+)(@\d+)?")
 _OPTION = re.compile(r"[a-z][a-z0-9-]*")
 _OPTION_KEYS = (
     *("account", "partition", "run_partition", "batch_partition", "time", "mem", "exclusive", "qos", "constraint"),
-    *("reservation", "nodelist", "exclude", "gres", "signal", "network", "dependency"),
+    *("reservation", "nodelist", "exclude", "gres", "signal", "network", "dependency", "comment"),
 )
+_ANY_TEXT = ("comment", "additional_parameters.")  # JSON, say; in the other keys a quote is a mistake
 # Options that the launcher sets itself: with others it would not find the job, its log or its processes again.
 _OWN = {
-    *("job-name", "output", "error", "comment", "export", "export-file", "array", "chdir", "parsable", "wrap", "wait"),
+    *("job-name", "output", "error", "export", "export-file", "array", "chdir", "parsable", "wrap", "wait"),
     *("nodes", "ntasks", "ntasks-per-node", "cpus-per-task", "test-only", "input"),
 }
 
@@ -37,7 +38,7 @@ def check(profile: Profile, sources: dict[str, str]) -> None:
     """
     for key, value in _options(profile):
         source = sources.get(key) or sources.get(key.split(".")[0], "profile")
-        fault = _fault(value) or _quote_fault(value)
+        fault = _fault(value) or (None if key.startswith(_ANY_TEXT) else _quote_fault(value))
         if fault:
             raise ProfileError(
                 f"{key} = {value!r} ({source}): an #SBATCH line cannot carry {fault}.", f"write {key} without it"
@@ -50,6 +51,14 @@ def check(profile: Profile, sources: dict[str, str]) -> None:
     _check_signal(profile, sources)
     for name in profile.additional_parameters:
         _check_name(name, sources.get(f"additional_parameters.{name}", "profile"))
+    for word in profile.srun_args:
+        if word.startswith(("-M", "--clu")):
+            raise _another_cluster(f"srun_args: {word!r} ({sources.get('srun_args', 'profile')})")
+
+
+def for_sbatch(value: str) -> str:
+    """A value as sbatch has to get it to read it as given: it drops a backslash even inside NeMo-Run's quotes."""
+    return value.replace("\\", "\\\\")
 
 
 def warning(profile: Profile) -> str | None:
@@ -101,6 +110,8 @@ def _check_name(name: str, source: str) -> None:
     where = f"additional_parameters.{name!r} ({source})" if not _OPTION.fullmatch(name) else f"{name} ({source})"
     if not _OPTION.fullmatch(name):
         raise ProfileError(f"{where}: is no option of sbatch.", 'its long name without dashes before it: "mail-type"')
+    if name.startswith("clu"):  # sbatch takes the beginning of an option's name for it
+        raise _another_cluster(f"additional_parameters: {where}")
     key = name.replace("-", "_")
     if name in _OWN and key not in _profile_keys():
         raise ProfileError(
@@ -109,6 +120,13 @@ def _check_name(name: str, source: str) -> None:
         )
     if key in _profile_keys():
         raise ProfileError(f"additional_parameters: {where}: the profile has a key for it.", f"{key} = ...")
+
+
+def _another_cluster(where: str) -> ProfileError:
+    return ProfileError(
+        f"{where}: a job of another cluster could not be followed or cancelled from here.",
+        'take it out; a profile has one cluster: launch from its login node, or tunnel = "ssh" with host = that one',
+    )
 
 
 def _profile_keys() -> dict[str, Any]:

@@ -98,6 +98,7 @@ class Profile(Closed):
     segment: Slurm[Count | None] = None
     network: Slurm[String | None] = None
     dependency: Slurm[String | None] = None
+    comment: Slurm[String | None] = None
     srun_args: Slurm[Names] = ()
     additional_parameters: Slurm[dict[str, str | int | float | bool]] = {}
 

@@ -12,6 +12,7 @@ import shlex
 from dataclasses import dataclass, replace
 
 from automodel_launch import contract
+from automodel_launch.remote.slurm_environment import PLAIN
 
 _UNKNOWN_JOB = re.compile(r"invalid job id", re.I)
 
@@ -38,6 +39,31 @@ class Answer:
     dropped: bool = False
 
 
+MARKS = "%o|%Z|%j|%k"
+"""squeue's format of what `ours` reads, behind what it prints and a `|`."""
+
+
+def ours(job_dir: str) -> str:
+    """Bash lines that define `ours`, a filter of squeue's lines for those of our job, without their marks.
+
+    A job is known by the script that was submitted as it: nobody can change that, whatever a person calls the job or
+    writes into its comment. Where a site's own sbatch submits a copy of the script, directory and name tell, and the
+    comment was the directory in an earlier version. A shell that somebody opens in the directory is no job of ours.
+    """
+    words = {"directory": job_dir, "script": f"{job_dir}/{contract.SCRIPT}", "called": job_dir.rpartition("/")[2]}
+    names = " ".join(f"{name}={shlex.quote(word)}" for name, word in words.items())
+    return f"""
+ours() {{
+  local {names}
+  grep -F -- "$directory" | while IFS='|' read -r told command place name comment; do
+    if [ "$command" = "$script" ] || [ "$place|$name" = "$directory|$called" ] || [ "$comment" = "$directory" ]; then
+      echo "$told"
+    fi
+  done
+}}
+"""
+
+
 def current(slurm_id: str, job_dir: str) -> str:
     """Bash lines that set `id`, the Slurm job that runs or ran last for our job, and `next` and `spare`, those that
     wait for its end or "-": from JOB_DIR/chain (recipes/node_agent_lib/chain.py), else the one that was submitted,
@@ -56,8 +82,8 @@ def query(slurm_id: str, job_dir: str) -> str:
     Where a job of a chain has ended, the next one is asked for too, behind a line `next`, and then the spare one.
     """
     logs = shlex.quote(f"{job_dir}/{contract.LOGS}")
-    sacct = 'sacct -n -X -P -D -j "$1" -o State,ExitCode,NodeList,Comment,JobName'
-    return f"""{current(slurm_id, job_dir)}
+    sacct = 'sacct -n -X -P -D -j "$1" -o State,ExitCode,NodeList,WorkDir,JobName,Comment'
+    return f"""{PLAIN}{current(slurm_id, job_dir)}
 err=$(mktemp)
 say() {{ # SOURCE CODE OUTPUT
   printf '%s\\n' "$3" | while IFS= read -r line; do printf '%s %s %s\\n' "$1" "$2" "$line"; done
@@ -70,7 +96,7 @@ ask() {{ # SOURCE COMMAND...
 }}
 look() {{ # SLURM_ID
   ended=yes
-  ask squeue squeue -h -j "$1" -o '%T|%r|%S|%N|%k|%j'
+  ask squeue squeue -h -j "$1" -o '%T|%r|%S|%N|%Z|%j|%k'
   case "$code:$out" in
     0:*'|'*) ended= ;;
     124:* | *'Unable to contact'* | *'timed out'*) ask sacct {sacct} ;;
@@ -135,14 +161,13 @@ class Job:
     """How Slurm calls a job of ours. A person may change either; ids are used again, and each cluster has its own."""
 
     name: str
-    comment: str  # its directory
+    directory: str  # the script sets it, `--chdir`
+    comment: str = ""  # a person's own; in an earlier version the directory, where `directory` could be another name
 
     def is_meant(self, called: Job) -> bool:
-        """Whether Slurm's words are about this job: by its comment, else by its name where no other directory is named.
-
-        sacct has the comments of few clusters.
-        """
-        return called.comment == self.comment or (called.name == self.name and not called.comment.startswith("/"))
+        """Whether Slurm's words are about this job: by its directory, else by its name where none is told."""
+        told = called.directory.startswith("/")
+        return self.directory in (called.directory, called.comment) or (called.name == self.name and not told)
 
 
 @dataclass(frozen=True)
@@ -163,11 +188,11 @@ def _is_final(state: str, gone: bool) -> bool:
 
 
 def _squeue(said: str) -> tuple[Answer, Job] | None:
-    match = re.fullmatch(r"([A-Z_]+)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|(.*)", said)
+    match = re.fullmatch(r"([A-Z_]+)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|(.*)", said)
     if not match:
         return None
-    state, reason, start, nodes, comment, name = match.groups()
-    return Answer(True, state, _known(reason), _time(start), nodes or None), Job(name, _known(comment) or "")
+    state, reason, start, nodes, directory, name, comment = match.groups()
+    return Answer(True, state, _known(reason), _time(start), nodes or None), Job(name, directory, comment)
 
 
 def _scontrol(said: str) -> tuple[Answer, Job] | None:
@@ -177,15 +202,15 @@ def _scontrol(said: str) -> tuple[Answer, Job] | None:
     code, signal = _exit(fields.get("ExitCode", ""))
     start, nodes = _time(fields.get("StartTime", "")), _known(fields.get("NodeList", ""))
     answer = Answer(True, fields["JobState"], _known(fields.get("Reason", "")), start, nodes, code, signal)
-    return answer, Job(fields.get("JobName", ""), _known(fields.get("Comment", "")) or "")
+    return answer, Job(fields.get("JobName", ""), fields.get("WorkDir", ""), fields.get("Comment", ""))
 
 
 def _sacct(said: str) -> tuple[Answer, Job] | None:
-    match = re.fullmatch(r"([A-Z_]+)( by \w+)?\+?\|([^|]*)\|([^|]*)\|([^|]*)\|(.*)", said)
+    match = re.fullmatch(r"([A-Z_]+)( by \w+)?\+?\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|(.*)", said)
     if not match:
         return None
     code, signal = _exit(match[3])
-    return Answer(True, match[1], None, None, _known(match[4]), code, signal), Job(match[6], match[5])
+    return Answer(True, match[1], None, None, _known(match[4]), code, signal), Job(match[6], match[5], match[7])
 
 
 _READERS = {"squeue": _squeue, "scontrol": _scontrol, "sacct": _sacct}

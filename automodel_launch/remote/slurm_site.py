@@ -6,20 +6,22 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-PARTITIONS = "scontrol -a -o show partition"
-NODES = "sinfo -a -h -o '%R|%D|%T|%G'"
+from automodel_launch.remote.slurm_environment import PLAIN
+
+PARTITIONS = f"{PLAIN}scontrol -a -o show partition"
+NODES = f"{PLAIN}sinfo -a -h -o '%R|%D|%T|%G'"
 PROBES = {
     "version": "sbatch --version",
-    "ping": "scontrol ping",
+    "ping": f"{PLAIN}scontrol ping",
     "partitions": PARTITIONS,
     "nodes": NODES,
-    "enforced": "scontrol show config | grep -i '^AccountingStorageEnforce'",
-    "accounts": 'sacctmgr -n -P show assoc user="$(id -un)" format=account',
-    "sacct": "sacct -n -X -S now",
+    "enforced": f"{PLAIN}scontrol show config | grep -i '^AccountingStorageEnforce'",
+    "accounts": PLAIN + 'sacctmgr -n -P show assoc user="$(id -un)" format=account',
+    "sacct": f"{PLAIN}sacct -n -X -S now",
     "pyxis": "srun --help | grep -- --container-image",
 }
 # From standard input, so that no script's name is in the output; without a controller sbatch would retry for long.
-TEST_ONLY = 'out=$(scontrol ping 2>&1) || { echo "$out"; exit 1; }; sbatch --requeue --test-only <&3'
+TEST_ONLY = f'{PLAIN}out=$(scontrol ping 2>&1) || {{ echo "$out"; exit 1; }}; sbatch --test-only <&3'
 
 _NO_ANSWER = re.compile(
     r"is DOWN|unable to contact|socket timed out|zero bytes|connection refused|connect failure|command not found"

@@ -7,6 +7,7 @@ run, one process a node
     supervisor.py    one node's life: lock, startup commands, training, end
     control.py       is this node to go on? signals, stop files, the time limit, other nodes
     environment.py   the environment that the training gets; startup.py runs setup lines and startup commands
+    ulimits.py       the umask and limits that those have set
     ranks.py         the node's ranks, from their start to their end
     ending.py        the end of one node
     errors.py        how it can be cut short
@@ -24,6 +25,7 @@ the training processes
     command.py       their command line and what is added to their environment
     image_path.py    the Python of the image that a login shell has hidden
     nodes.py         which node this is, and which one is the head
+    meeting.py       the port at which they meet
     worker.py        what torchrun starts as each rank: watcher.py is its parent, script_run.py the rank itself
     rank_files.py    the private directory through which agent and workers talk
     phases.py        what the ranks say that they are at, before the first step and between others

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import contract
 
-from . import bad_nodes, chain, disk_reserve, history, slurm, standing, stops, times, turn
+from . import bad_nodes, chain, disk_reserve, history, meeting, slurm, standing, stops, times, turn
 from .backends import newest_checkpoint
 from .chain import Link, Order
 from .decision import Decision
@@ -42,7 +42,7 @@ def main(job_dir: str) -> int:
     except Exception:  # a full disk, say
         complain("begin: " + traceback.format_exc())
         lines = _without_a_chain(job_dir)
-    print("\n".join(lines))
+    print("\n".join([*lines, *meeting.exports(job_dir)]))
     return 0
 
 

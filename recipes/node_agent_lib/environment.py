@@ -14,10 +14,13 @@ from .errors import NodeFailure, Stopped
 from .journal import Journal
 from .spec import Spec
 from .startup import SecretsMissing, Startup, secrets_in
+from .ulimits import Ulimits
 
 
-def make(spec: Spec, journal: Journal, control: Control, directory: str) -> dict[bytes, bytes]:
+def make(spec: Spec, journal: Journal, control: Control, directory: str) -> tuple[dict[bytes, bytes], Ulimits]:
     """Run setup lines and startup commands, if there are any; `directory` is private to the agent.
+
+    With the environment comes what they have set by `umask` and `ulimit`.
 
     Raises:
         NodeFailure: a directory is missing, a command failed, or another node has failed meanwhile.
@@ -31,13 +34,13 @@ def make(spec: Spec, journal: Journal, control: Control, directory: str) -> dict
     environ = {**os.environb, **_job_variables(spec)}
     environ.update({_encode(name): _encode(value) for name, value in spec.env.items()})
     if not spec.setup_lines and not spec.startup_commands and spec.secrets_file is None:
-        return environ
+        return environ, Ulimits()
     return _start_up(spec, journal, control, directory, environ)
 
 
 def _start_up(
     spec: Spec, journal: Journal, control: Control, directory: str, environ: dict[bytes, bytes]
-) -> dict[bytes, bytes]:
+) -> tuple[dict[bytes, bytes], Ulimits]:
     log, commands = journal.log, spec.setup_lines + spec.startup_commands
     journal.record.phase, journal.record.phase_since = contract.PHASE_STARTUP, time.time()
     journal.enter(contract.NODE_STARTUP)
@@ -54,7 +57,7 @@ def _start_up(
     redaction.arm_environment(_decoded(outcome.environ or {}))
     if code != 0 or outcome.environ is None:
         raise NodeFailure(code or 1, messages.startup_error(code, outcome, log.since(written)))
-    return outcome.environ
+    return outcome.environ, outcome.ulimits
 
 
 def _decoded(environ: dict[bytes, bytes]) -> dict[str, str]:

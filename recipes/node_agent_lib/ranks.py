@@ -7,7 +7,7 @@ import time
 
 import contract
 
-from . import command, image_path, messages, nodes, phases, procs
+from . import command, image_path, meeting, messages, nodes, phases, procs
 from .control import Control
 from .decision import DIVERGED
 from .errors import NodeFailure, Stopped
@@ -16,6 +16,7 @@ from .journal import Journal
 from .rank_files import Context
 from .spec import Spec, SpecError
 from .training import Training
+from .ulimits import Ulimits
 
 _BARRIER_S = 30.0  # torchrun after its last rank, where its exit barrier cannot be reached any more
 _FAILED_BARRIER_S = 2.0  # the same where a node has failed: nothing is saved any more, and Slurm's KillWait runs
@@ -38,21 +39,21 @@ class Ranks:
         self._all_ended_at: float | None = None
         self._own_python: str | None = None  # the image's, where another one is taken
 
-    def run(self, environ: dict[bytes, bytes]) -> None:
-        """Start the ranks and watch them until their launcher has ended.
+    def run(self, environ: dict[bytes, bytes], ulimits: Ulimits) -> None:
+        """Start the ranks with these and watch them until their launcher has ended.
 
         Raises:
             NodeFailure: they could not be started, they hang or diverge, or the launcher failed and no rank says why.
             Stopped: the job was asked to stop before they were started.
         """
         written = self._log.size()
-        training = self._start(environ)
+        training = self._start(environ, ulimits)
         while training.pid not in self._control.loop.ended:
             self._control.tick()
             self._check(training)
         self._judge_launcher(training, written)
 
-    def _start(self, environ: dict[bytes, bytes]) -> Training:
+    def _start(self, environ: dict[bytes, bytes], ulimits: Ulimits) -> Training:
         spec, number = self._spec, self._record.node
         head = self._head(environ)
         python = command.find_python(spec.python, environ)
@@ -62,6 +63,11 @@ class Ranks:
             raise NodeFailure(contract.NOT_FOUND, self._hint(error))
         if not os.path.exists(spec.script_path):
             raise NodeFailure(contract.CANNOT_BE_USED, f"script {spec.script_path} does not exist")
+        port = spec.rendezvous.port
+        if port is not None and number == 0 and spec.launch != "python" and not meeting.is_free(port):
+            # torchrun would take whoever has it for the store, and wait for it
+            error = f"{meeting.taken(port, self._record.host)}; rdzv_port of the profile names another one"
+            raise NodeFailure(1, error)
         argv = command.training_command(spec, python, self._agent, self._directory, number, head)
         own = range(number * spec.ranks_per_node, (number + 1) * spec.ranks_per_node)
         training = Training(self._directory, tuple(own), spec.restarts)
@@ -76,7 +82,7 @@ class Ranks:
         if threads is not None:
             self._log.say(f"no GPU visible: OMP_NUM_THREADS={threads} for each of {spec.nproc_per_node} ranks")
         complete = command.training_environment(spec, environ, self._directory, number, head)
-        training.start(argv, spec.directory, complete, self._log.output)
+        training.start(argv, spec.directory, complete, self._log.output, ulimits)
         self._log.say(f"started {spec.ranks_per_node} ranks of {spec.script}: pid {training.pid}")
         self._record.phase, self._record.phase_since = contract.PHASE_LAUNCHER, time.time()
         self._journal.enter(contract.NODE_RUNNING)

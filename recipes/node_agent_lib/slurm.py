@@ -10,7 +10,17 @@ from dataclasses import dataclass
 
 import contract
 
-_ENVIRON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "SLURM_CONF", "LD_LIBRARY_PATH")
+_ENVIRON = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "SLURM_CONF",
+    "SLURM_CONF_SERVER",
+    "SLURM_JWT",
+    "LD_LIBRARY_PATH",
+)
 _PATIENCE_S = 60.0  # a busy slurmctld
 _TIMES = ("StartTime", "EndTime")
 _FROM_OUTSIDE = {theirs: ours for theirs, ours in contract.SLURM_FAILURES.items() if ours != contract.FAILED}
@@ -36,9 +46,12 @@ def submit_next(script: str, after: list[str], exclude: list[str]) -> str:
 
 
 def _id(output: str) -> str:
-    found = output.strip().partition(";")[0]
+    found, _, cluster = output.strip().partition(";")
     if not found.isdigit():
         raise SlurmError(f"unexpected answer of sbatch: {output!r}")
+    if cluster and _queued(found) == "":  # a site's own sbatch has chosen it, and nobody here would see the job
+        _run(["scancel", "-M", cluster, found])
+        raise SlurmError(f"sbatch sent it to another cluster, {cluster}, as {found}; it was cancelled there")
     return found
 
 

@@ -16,10 +16,11 @@ class SpecError(Exception):
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """How the nodes' torchruns find each other; port None: one node, any free port."""
+    """How the nodes' torchruns find each other; port None: one node, any free port. `fixed`: it is a person's word."""
 
     id: str
     port: int | None
+    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ _EXPECTED = {
     "schema": str(contract.AGENT_SCHEMA),
     "launch": '"torchrun", "ft" or "python"',
     "backend": " or ".join(f'"{name}"' for name in contract.BACKENDS),
-    "rendezvous": '{"id": string, "port": integer or null}',
+    "rendezvous": '{"id": string, "port": integer or null}, with "fixed": true or false where a person gave the port',
     "env": "an object of names and strings without NUL",
     "secrets_file": "an absolute path or null",
     "stall_s": f'a number above 0, "{contract.STALL_AUTO}" or null',
@@ -215,7 +216,9 @@ def _is_data(value: Any) -> bool:
 
 
 def _is_rendezvous(value: Any) -> bool:
-    if not isinstance(value, dict) or set(value) != {"id", "port"} or not _is_string(value["id"]) or not value["id"]:
+    if not isinstance(value, dict) or set(value) - {"fixed"} != {"id", "port"}:
+        return False
+    if not _is_string(value["id"]) or not value["id"] or not isinstance(value.get("fixed", False), bool):
         return False
     port = value["port"]
     return port is None or (_is_int(port) and 0 < port < 65536)

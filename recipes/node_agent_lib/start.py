@@ -8,7 +8,7 @@ from typing import Callable
 
 import contract
 
-from . import nodes, procs, redaction, standing
+from . import meeting, nodes, procs, redaction, standing
 from .control import Parent
 from .log import AgentLog, complain
 from .spec import SpecError, load
@@ -20,7 +20,7 @@ _READY = b"ready"
 def main(path: str, detach: bool, agent: str) -> int:
     """The `run` command. Detached, the exit code tells only whether the supervisor lives; the job's is in exit.json."""
     try:
-        spec = load(path)
+        spec = meeting.of(load(path), os.environ)
         place = [os.path.dirname(os.path.abspath(path))] if os.path.basename(path) == contract.AGENT else []
         foreign = standing.refusal(spec.job_dir, *place)
         if foreign:

@@ -1,4 +1,4 @@
-"""Setup lines and startup commands: once a node, in one bash; the environment they leave goes to the training."""
+"""Setup lines and startup commands: once a node, in one bash; the environment that it leaves is the training's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 
-from . import procs
+from . import procs, ulimits
+from .ulimits import Ulimits
 
 _SHELL_ONLY = {b"_", b"SHLVL", b"OLDPWD", b"PWD"}
 _HIGH = 100  # the number of a descriptor that no command uses for itself, and bash neither
@@ -25,6 +26,7 @@ class Outcome:
     """What bash left: the environment where all went well, else the command that failed."""
 
     environ: dict[bytes, bytes] | None
+    ulimits: Ulimits
     secrets: dict[bytes, bytes]
     failed_command: str | None
 
@@ -41,7 +43,7 @@ class Startup:
         self._failed = os.path.join(directory, "failed-command")
         if secrets_file is not None and not os.access(secrets_file, os.R_OK):
             raise SecretsMissing(f"secrets file {secrets_file} cannot be read")
-        self._environ, self._with_secrets = _unnamed(directory), _unnamed(directory)
+        self._environ, self._with_secrets, self._limits = (_unnamed(directory) for _ in range(3))
         with open(self._script, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(self._text(commands, secrets_file))
         self._before: dict[bytes, bytes] = {}
@@ -54,12 +56,12 @@ class Startup:
             # bash's own complaints about a malformed line would show the value
             source = f"{{ set +x; set -a; . {quote(secrets_file)} && set +a; }} 2>/dev/null"
             lines += [source + " || { echo 'the secrets file is not a list of NAME=VALUE' >&2; exit 1; }"]
-        lines += [f"{dump}{self._with_secrets}"]
+        lines += [f"{dump}{self._with_secrets}", ulimits.definition(self._limits), ulimits.CALL]
         lines += ['__node_agent_failed() { printf %s "$1" > ' + quote(self._failed) + "; }"]
         # Without errtrace the trap names the command as it was written here, not one deep inside a function of it.
         lines += ["trap '__node_agent_failed \"$BASH_COMMAND\"' ERR", "set -e"]
         lines += commands
-        lines += ["trap - ERR", f"{dump}{self._environ}"]
+        lines += ["trap - ERR", ulimits.CALL, f"{dump}{self._environ}"]
         return "\n".join(lines) + "\n"
 
     def start(self, cwd: str, environ: dict[bytes, bytes], output: int) -> int:
@@ -73,7 +75,7 @@ class Startup:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            pass_fds=(self._environ, self._with_secrets),
+            pass_fds=(self._environ, self._with_secrets, self._limits),
             start_new_session=True,
             preexec_fn=lambda: procs.die_with_parent(agent),
         )
@@ -88,7 +90,7 @@ class Startup:
         if os.path.exists(self._failed):
             with open(self._failed, encoding="utf-8", errors="replace") as file:
                 failed = file.read().strip()
-        return Outcome(environ, secrets, failed)
+        return Outcome(environ, ulimits.read(os.fsdecode(_take(self._limits))), secrets, failed)
 
 
 def secrets_in(path: str | None) -> list[str]:
@@ -113,10 +115,14 @@ def _unnamed(directory: str) -> int:
         os.close(fd)
 
 
-def _take_environ(fd: int) -> dict[bytes, bytes] | None:
-    """What `env -0` wrote, or None where it wrote nothing."""
+def _take(fd: int) -> bytes:
     with os.fdopen(fd, "rb") as file:
         file.seek(0)
-        pairs = [item.partition(b"=") for item in file.read().split(b"\0") if item]
+        return file.read()
+
+
+def _take_environ(fd: int) -> dict[bytes, bytes] | None:
+    """What `env -0` wrote, or None where it wrote nothing."""
+    pairs = [item.partition(b"=") for item in _take(fd).split(b"\0") if item]
     environ = {name: value for name, _, value in pairs if name not in _SHELL_ONLY}
     return environ or None

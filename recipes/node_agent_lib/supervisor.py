@@ -69,11 +69,11 @@ class Supervisor:
         self._directory = tempfile.mkdtemp(prefix="node-agent-")
         if self._record.node == 0:
             self._take_lock()
-        environ = environment.make(self._spec, self._journal, self._control, self._directory)
+        environ, ulimits = environment.make(self._spec, self._journal, self._control, self._directory)
         if self._record.node == 0:
             data.guard(self._spec, self._record.attempt, environ, self._journal.log.say)
         self._ranks = Ranks(self._spec, self._journal, self._control, self._agent, self._directory)
-        self._ranks.run(environ)
+        self._ranks.run(environ, ulimits)
 
     def _take_lock(self) -> None:
         os.makedirs(self._spec.run_dir, exist_ok=True)

@@ -14,6 +14,7 @@ from . import procs
 from .phases import Phase
 from .rank_files import ALIVE, Context, forbid_restarts, ranks_found, read_records, write_context
 from .records import RankRecord
+from .ulimits import Ulimits
 
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
@@ -45,7 +46,9 @@ class Training:
         os.mkfifo(pipe, 0o600)
         self._alive = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
 
-    def start(self, command: list[str], cwd: str, environ: Mapping[bytes, bytes], output: int) -> None:
+    def start(
+        self, command: list[str], cwd: str, environ: Mapping[bytes, bytes], output: int, ulimits: Ulimits
+    ) -> None:
         """Start it in a session of its own; it dies with this process."""
         agent = os.getpid()
 
@@ -53,6 +56,7 @@ class Training:
             for signum in _IGNORED:
                 signal.signal(signum, signal.SIG_IGN)
             procs.die_with_parent(agent)
+            ulimits.apply()
 
         process = subprocess.Popen(
             command,

@@ -26,7 +26,7 @@ JOB = Job("a.1", "/jobs/a.1")
 DOWN = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
 NO_JOB = "slurm_load_jobs error: Invalid job id specified"
 NO_SACCT = "Slurm accounting storage is disabled"
-SHOW = "JobId=5 JobName=a.1 UserId=u(1) Priority=1 JobState={} Reason={} ExitCode={} NodeList=c[1-2] Comment=/jobs/a.1"
+SHOW = "JobId=5 JobName=a.1 UserId=u(1) Priority=1 JobState={} Reason={} ExitCode={} NodeList=c[1-2] WorkDir=/jobs/a.1"
 
 
 def own(state: str | None = None, log: str = "", node: dict[str, Any] | None = None, **values: Any) -> Own:
@@ -43,13 +43,13 @@ def own(state: str | None = None, log: str = "", node: dict[str, Any] | None = N
 
 
 def test_a_running_job() -> None:
-    assert parse("squeue 0 RUNNING|None|2026-01-01T00:00:00|c[1-2,4]|/jobs/a.1|a.1\n", JOB) == Answer(
+    assert parse("squeue 0 RUNNING|None|2026-01-01T00:00:00|c[1-2,4]|/jobs/a.1|a.1|\n", JOB) == Answer(
         True, "RUNNING", None, "2026-01-01T00:00:00", "c[1-2,4]"
     )
 
 
 def test_a_job_that_waits() -> None:
-    answer = parse("squeue 0 PENDING|(Resources)|N/A||/jobs/a.1|a.1\n")
+    answer = parse("squeue 0 PENDING|(Resources)|N/A||/jobs/a.1|a.1|\n")
     assert (answer.state, answer.reason, answer.start, answer.nodes) == ("PENDING", "(Resources)", None, None)
 
 
@@ -67,20 +67,20 @@ def test_a_comment_is_not_taken_for_a_state() -> None:
 
 
 def test_the_last_line_of_sacct_counts() -> None:
-    lines = ["NODE_FAIL|0:0|c1||a.1", "PREEMPTED|0:0|c2||a.1", "CANCELLED by 0|0:15|c[3-4]||a.1"]
+    lines = ["NODE_FAIL|0:0|c1||a.1|", "PREEMPTED|0:0|c2||a.1|", "CANCELLED by 0|0:15|c[3-4]||a.1|"]
     text = f"squeue 1 {NO_JOB}\nscontrol 1 {NO_JOB}\n" + "".join(f"sacct 0 {line}\n" for line in lines)
     assert parse(text, JOB) == Answer(True, "CANCELLED", None, None, "c[3-4]", 0, 15)
 
 
 @pytest.mark.parametrize("state", sorted(BEFORE_REQUEUE - WAITING))
 def test_an_old_attempt_in_sacct_is_no_end_while_slurmctld_is_away(state: str) -> None:
-    assert parse(f"squeue 1 {DOWN}\nsacct 0 {state}|0:0|c1||a.1", JOB) == Answer(False)
-    assert parse(f"squeue 1 {NO_JOB}\nsacct 0 {state}|0:0|c1||a.1", JOB).state == state
+    assert parse(f"squeue 1 {DOWN}\nsacct 0 {state}|0:0|c1||a.1|", JOB) == Answer(False)
+    assert parse(f"squeue 1 {NO_JOB}\nsacct 0 {state}|0:0|c1||a.1|", JOB).state == state
 
 
 def test_sacct_has_never_heard_of_the_end() -> None:
-    assert parse(f"squeue 1 {DOWN}\nsacct 0 RUNNING|0:0|c1||a.1", JOB).state == "RUNNING"
-    assert parse(f"squeue 1 {NO_JOB}\nsacct 0 RUNNING|0:0|c1||a.1", JOB) == Answer(True)
+    assert parse(f"squeue 1 {DOWN}\nsacct 0 RUNNING|0:0|c1||a.1|", JOB).state == "RUNNING"
+    assert parse(f"squeue 1 {NO_JOB}\nsacct 0 RUNNING|0:0|c1||a.1|", JOB) == Answer(True)
 
 
 @pytest.mark.parametrize(
@@ -119,10 +119,11 @@ def test_a_job_that_slurm_does_not_know() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "squeue 0 RUNNING|||c1||other",
-        "squeue 0 RUNNING|||c1|/elsewhere/a.1|a.1",
-        "sacct 0 FAILED|1:0|c1||other",
-        "sacct 0 FAILED|1:0|c1|/elsewhere/a.1|a.1",
+        "squeue 0 RUNNING|||c1||other|",
+        "squeue 0 RUNNING|||c1|/elsewhere/a.1|a.1|/idle/is/fine",
+        "squeue 0 RUNNING|||c1|/elsewhere/a.1|a.1|",
+        "sacct 0 FAILED|1:0|c1||other|",
+        "sacct 0 FAILED|1:0|c1|/elsewhere/a.1|a.1|",
         "scontrol 0 " + SHOW.replace("a.1", "other"),
     ],
 )
@@ -134,13 +135,28 @@ def test_another_job_of_that_id(line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "state"),
     [
-        ("squeue 0 RUNNING|||c1|/jobs/a.1|renamed", "RUNNING"),
-        ("sacct 0 FAILED|1:0|c1|/jobs/a.1|renamed", "FAILED"),
+        ("squeue 0 RUNNING|||c1|/jobs/a.1|renamed|", "RUNNING"),
+        ("sacct 0 FAILED|1:0|c1|/jobs/a.1|renamed|", "FAILED"),
         ("scontrol 0 " + SHOW.replace("JobName=a.1", "JobName=renamed").format("FAILED", "x", "1:0"), "FAILED"),
-        ("squeue 0 RUNNING|||c1|my best run|a.1", "RUNNING"),
+        ('squeue 0 RUNNING|||c1|/jobs/a.1|renamed|{"reaper": "no|idle"}', "RUNNING"),
+        ('sacct 0 FAILED|1:0|c1|/jobs/a.1|renamed|{"reaper": "no|idle"}', "FAILED"),
+        ("scontrol 0 " + SHOW.format("FAILED", "x", "1:0") + " Comment=a JobState=COMPLETED WorkDir=/b", "FAILED"),
     ],
 )
 def test_a_job_that_somebody_has_renamed_or_commented(line: str, state: str) -> None:
+    assert parse(line, JOB).state == state
+
+
+@pytest.mark.parametrize(
+    ("line", "state"),
+    [
+        ("squeue 0 RUNNING|||c1|/real/jobs/a.1|renamed|/jobs/a.1", "RUNNING"),
+        ("sacct 0 FAILED|1:0|c1|/real/jobs/a.1|renamed|/jobs/a.1", "FAILED"),
+        ("scontrol 0 " + SHOW.replace("WorkDir=", "WorkDir=/real Comment=").format("FAILED", "x", "1:0"), "FAILED"),
+    ],
+)
+def test_a_job_of_an_earlier_version_is_known_by_its_comment(line: str, state: str) -> None:
+    """Its working directory may have another name: sbatch followed links."""
     assert parse(line, JOB).state == state
 
 
@@ -229,7 +245,7 @@ STALE = Answer(True, "RUNNING", nodes="c1", stale=True)
 
 
 def test_the_record_decides_where_only_sacct_calls_it_running() -> None:
-    assert parse(f"squeue 1 {DOWN}\nsacct 0 RUNNING|0:0|c1||a.1", JOB) == replace(STALE, code=0, signal=0)
+    assert parse(f"squeue 1 {DOWN}\nsacct 0 RUNNING|0:0|c1||a.1|", JOB) == replace(STALE, code=0, signal=0)
     assert judge(STALE, Own()).state == "RUNNING"
     assert judge(STALE, own("COMPLETED")).state == "COMPLETED"
     assert judge(STALE, own("FAILED", code=7)).code == 7
@@ -256,7 +272,9 @@ def test_a_slurmctld_that_has_just_come_back_is_late() -> None:
     assert judge(STALE, own("FAILED", chained=True)).state == "UNKNOWN"
 
 
-CHAIN = f"squeue 1 {DOWN}\nsacct 0 {{}}|0:0|c1||a.1\nnext\nsqueue 1 {DOWN}\nsacct 0 PENDING|0:0|||a.1\nown exit.json \n"
+CHAIN = (
+    f"squeue 1 {DOWN}\nsacct 0 {{}}|0:0|c1||a.1|\nnext\nsqueue 1 {DOWN}\nsacct 0 PENDING|0:0|||a.1|\nown exit.json \n"
+)
 
 
 def test_a_running_chain_is_not_called_waiting_because_sacct_knows_its_next_job() -> None:
@@ -370,6 +388,21 @@ def test_a_job_that_could_not_begin_says_why() -> None:
     assert (status.error or "").startswith("execve(): python3: No such file or directory; the node agent needs")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "srun: fatal: SLURM_MEM_PER_CPU, SLURM_MEM_PER_GPU, and SLURM_MEM_PER_NODE are mutually exclusive.",
+        "srun: error: Unable to create step for job 5: More processors requested than permitted",
+    ],
+)
+def test_what_srun_says_is_shown_where_it_started_no_agent(line: str) -> None:
+    log = (
+        f"+ srun --output x sh node_agent.sh\n{line}\n+ exitcode=1\n+ set -e\n+ echo job ended with 1\njob ended with 1"
+    )
+    record = own("FAILED", log=log, error=f"node 0 {contract.NO_AGENT}")
+    assert judge(Answer(True, "FAILED", code=1), record).error == line
+
+
 def test_whatever_is_said_a_job_is_over_only_in_a_known_state() -> None:
     for state in (*WAITING, *ACTIVE, *FAILURES, "COMPLETED", None):
         for asked in (True, False):
@@ -407,7 +440,7 @@ def test_a_warning_before_the_answer(fakes: Path) -> None:
     _fake(
         fakes,
         "squeue",
-        "echo 'squeue: warning: maintenance' >&2; echo 'Have a nice day'; echo 'RUNNING|None|N/A|c1|/jobs/a.1|a.1'",
+        "echo 'squeue: warning: maintenance' >&2; echo 'Have a nice day'; echo 'RUNNING|None|N/A|c1|/jobs/a.1|a.1|'",
     )
     assert parse(_ask(fakes), JOB).state == "RUNNING"
     assert (fakes / "calls").read_text().split() == ["squeue"]
@@ -422,7 +455,7 @@ def test_a_controller_that_is_away_is_asked_once(fakes: Path) -> None:
 def test_from_squeue_to_scontrol_to_sacct(fakes: Path) -> None:
     _fake(fakes, "squeue", "exit 0")
     _fake(fakes, "scontrol", f"echo '{NO_JOB}' >&2; exit 1")
-    _fake(fakes, "sacct", "printf 'NODE_FAIL|0:0|c1||a.1\\nCOMPLETED|0:0|c1||a.1\\n'")
+    _fake(fakes, "sacct", "printf 'NODE_FAIL|0:0|c1||a.1|\\nCOMPLETED|0:0|c1||a.1|\\n'")
     assert parse(_ask(fakes), JOB).state == "COMPLETED"
 
 
@@ -466,7 +499,7 @@ def test_why_no_agent_started_is_in_the_steps_log(fakes: Path, tmp_path: Path) -
 def test_the_log_of_a_job_that_runs_is_not_sent(fakes: Path, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "sbatch_a.1_5.out").write_text("x")
-    _fake(fakes, "squeue", "echo 'RUNNING|None|N/A|c1|/jobs/a.1|a.1'")
+    _fake(fakes, "squeue", "echo 'RUNNING|None|N/A|c1|/jobs/a.1|a.1|'")
     assert state_.read_own(_ask(fakes, tmp_path)) == Own(slurm_id="5")
 
 
@@ -484,7 +517,7 @@ def test_files_that_a_person_makes_or_takes_away(fakes: Path, tmp_path: Path) ->
     (job / "exit.json").write_text("{}")
     os.utime(job / "exit.json", (1e9, 1e9))
     for begun, old in (("2001-01-01T00:00:00", True), ("2020-01-01T00:00:00", False)):  # the file is of September 2001
-        _fake(fakes, "squeue", f"echo 'RUNNING|None|{begun}|c1|{job}|a.1'")
+        _fake(fakes, "squeue", f"echo 'RUNNING|None|{begun}|c1|{job}|a.1|'")
         assert (state_.read_own(_ask(fakes, job)).age > 1e8) == old
 
 

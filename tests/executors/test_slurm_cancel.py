@@ -33,11 +33,10 @@ class Site:
         path.write_text(f'#!/bin/bash\necho "{name} $*" >> {self.root}/calls\n{script}\n')
         path.chmod(0o755)
 
-    def queue(self, comment: str, steps: str = "5.batch", id: str = "5") -> None:
-        """What squeue knows: a job's comment, and its steps."""
-        self.says(
-            "squeue", f'case " $* " in *SUSPENDED*) ;; *" -s "*) echo "{steps}";; *) echo "{id}|{comment}";; esac'
-        )
+    def queue(self, directory: str, steps: str = "5.batch", id: str = "5", comment: str = "mine") -> None:
+        """What squeue knows: a job's script and comment, and its steps."""
+        job = f"{id}|{directory}/script|/|any name|{comment}"
+        self.says("squeue", f'case " $* " in *SUSPENDED*) ;; *" -s "*) echo "{steps}";; *) echo "{job}";; esac')
 
     def cancel(self, now: bool = False) -> str | None:
         """Cancel, as the executor does."""
@@ -75,13 +74,16 @@ def test_what_waits_is_just_taken_out_of_the_queue(site: Site) -> None:
     assert not (site.root / "a.1" / "secrets.env").exists()
 
 
-def test_a_renamed_job_is_known_by_its_comment_and_any_other_by_its_name(site: Site) -> None:
-    """Slurm's ids are used again, and a person may rename a job."""
+def test_a_renamed_job_is_known_by_its_script_and_any_other_by_its_name(site: Site) -> None:
+    """Slurm's ids are used again, and a person may rename a job; an earlier version's has its directory as comment."""
     site.queue(site.record.job_dir)  # whatever its name
+    site.cancel(now=True)
+    site.queue(".", comment=site.record.job_dir)
     site.cancel(now=True)
     site.queue("/elsewhere/a.1")
     site.cancel(now=True)
-    assert site.ended == ["scancel --signal=KILL --full 5", "scancel --signal=KILL --full --name=a.1 5"]
+    known = "scancel --signal=KILL --full 5"
+    assert site.ended == [known, known, "scancel --signal=KILL --full --name=a.1 5"]
 
 
 def test_where_squeue_fails_a_job_may_save_all_the_same(site: Site) -> None:
@@ -94,7 +96,8 @@ def test_where_squeue_fails_a_job_may_save_all_the_same(site: Site) -> None:
 def test_the_next_attempt_of_a_chain_goes_first(site: Site) -> None:
     (site.root / "a.1" / "chain").write_text("6 7 1\n")
     job = site.record.job_dir
-    site.says("squeue", f'case " $* " in *SUSPENDED*) ;; *" -s "*) echo 6.0;; *) printf "6|{job}\\n7|{job}\\n";; esac')
+    jobs = f"6|{job}/script|\\n7|{job}/script|\\n"
+    site.says("squeue", f'case " $* " in *SUSPENDED*) ;; *" -s "*) echo 6.0;; *) printf "{jobs}";; esac')
     site.cancel()
     assert site.ended == ["scancel 7", "scancel --signal=TERM 6"]
 

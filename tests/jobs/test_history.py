@@ -67,8 +67,8 @@ ENDED = (
 @pytest.mark.parametrize(
     ("following", "state"),
     [
-        ("squeue 0 PENDING|Dependency|N/A||/jobs/a.1|a.1", "PENDING"),
-        ("squeue 0 RUNNING|None|N/A|c3||a.1", "RUNNING"),
+        ("squeue 0 PENDING|Dependency|N/A||/jobs/a.1|a.1|", "PENDING"),
+        ("squeue 0 RUNNING|None|N/A|c3||a.1|", "RUNNING"),
         (ENDED.format("CANCELLED"), "FAILED"),
         (ENDED.format("COMPLETED"), "COMPLETED"),
         ("squeue 1 slurm_load_jobs error: Invalid job id specified", "FAILED"),
@@ -144,7 +144,7 @@ def test_a_chain_that_goes_on_is_not_called_stuck(answer: slurm_query.Answer, st
 
 
 def test_the_spare_job_counts_where_the_next_one_has_died() -> None:
-    dead, spare = ENDED.format("FAILED"), "squeue 0 PENDING|Resources|N/A||/jobs/a.1|a.1"
+    dead, spare = ENDED.format("FAILED"), "squeue 0 PENDING|Resources|N/A||/jobs/a.1|a.1|"
     text = f"{dead}\nnext\n{dead}\nnext\n{spare}\nown exit\n"
     assert parse(text, Job("a.1", "/jobs/a.1")).state == "PENDING"
 

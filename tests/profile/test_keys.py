@@ -20,7 +20,16 @@ EVERYWHERE = {
 }
 SLURM = {
     *("account", "time", "mem", "exclusive", "qos", "constraint", "exclude", "gres", "signal", "segment", "network"),
-    *("reservation", "nodelist", "dependency", "partition", "run_partition", "batch_partition", "cpus_per_task"),
+    *(
+        "reservation",
+        "nodelist",
+        "dependency",
+        "comment",
+        "partition",
+        "run_partition",
+        "batch_partition",
+        "cpus_per_task",
+    ),
     *("chain", "until", "max_failures", "max_gpu_hours", "container_image", "mounts", "container_runtime"),
     *("container_writable", "container_mount_home", "container_env", "container_workdir", "image_cache"),
     *("build_partition", "build_time", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),

@@ -251,6 +251,19 @@ def test_begin_queues_the_next_attempt(tmp_path: Path) -> None:
             assert word in words
 
 
+@pytest.mark.parametrize("here", [True, False])
+def test_a_next_attempt_that_went_to_another_cluster_is_cancelled_there(tmp_path: Path, here: bool) -> None:
+    """A site's own sbatch may name a cluster: this one, or one where nobody would see the job."""
+    site = Site(tmp_path, LIMITS)
+    site.says("sbatch", "echo '77;other'")
+    if not here:
+        site.says("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    done = site.call("begin", "76")
+    assert exported(done)["LAUNCH_ATTEMPT"] == "0"
+    assert ("scancel -M other 77" in site.calls, "another cluster" in done.stderr) == (not here, not here)
+    assert (site.job / "chain").read_text() == ("76 77 0 77\n" if here else "76 - 0\n")
+
+
 def test_a_job_that_is_no_chain_queues_nothing(tmp_path: Path) -> None:
     site = Site(tmp_path, None)
     assert "export LAUNCH_ATTEMPT=0" in site.call("begin", "76").stdout

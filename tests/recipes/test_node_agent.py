@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -236,6 +237,25 @@ def test_nasty_values_arrive_and_startup_runs_once_before(make_job: MakeJob, tmp
     assert environ["PATH"].startswith("/opt/tools:")
     assert (tmp_path / "count").read_text() == "once\n"
     assert job.processes() == [], "the background process of a startup command ends with the job"
+
+
+@pytest.mark.parametrize("where", ["setup_lines", "startup_commands"])
+@pytest.mark.parametrize("launch", ["python", "torchrun"])
+def test_umask_and_ulimit_of_startup_commands_hold_for_the_ranks(
+    make_job: MakeJob, tmp_path: Path, where: str, launch: str
+) -> None:
+    """Soft and hard limits, whatever mode bash is in at the end; what nobody sets stays."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lines = ["set -o posix", "umask 027", f"ulimit -Sn {soft - 1}", f"ulimit -Hn {hard - 1}", "ulimit -c 8"]
+    job = make_job("shows.py", tmp_path / "seen", launch=launch, **{where: lines})
+    code, said = job.run()
+    assert code == 0, said
+    seen = json.loads((tmp_path / "seen-0").read_text())
+    assert seen["umask"] == 0o027
+    assert seen["limits"]["NOFILE"] == [soft - 1, hard - 1]
+    assert seen["limits"]["CORE"] == [8 * 512, 8 * 512]
+    assert seen["limits"]["STACK"] == list(resource.getrlimit(resource.RLIMIT_STACK))
+    assert (job.dir / "logs" / "rank-0.log").stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize(

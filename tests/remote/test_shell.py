@@ -56,17 +56,6 @@ def test_the_cluster_of_a_job_is_kept() -> None:
     assert LocalShell("/a b/slurm.conf").run('printf %s "$SLURM_CONF"').out == "/a b/slurm.conf"
 
 
-@pytest.mark.parametrize("there", [LocalShell(), SshShell("h")], ids=["here", "over ssh"])
-def test_a_users_defaults_for_slurms_commands_have_no_say(
-    ssh: Path, monkeypatch: pytest.MonkeyPatch, there: LocalShell | SshShell
-) -> None:
-    """SQUEUE_PARTITION hides the jobs of others, SCANCEL_INTERACTIVE asks; SLURM_CONF says which cluster it is."""
-    told = ("SBATCH_QOS", "SQUEUE_PARTITION", "SCANCEL_INTERACTIVE", "SACCT_FORMAT", "SLURM_CLUSTERS", "SINFO_FORMAT")
-    for name in (*told, "SLURM_TIME_FORMAT", "SCONTROL_ALL", "SLURM_CONF"):
-        monkeypatch.setenv(name, "set-here")
-    assert there.run("env | grep '=set-here$'").out.split() == ["SLURM_CONF=set-here"]
-
-
 def test_a_command_that_leaves_its_output_open_does_not_hold_us() -> None:
     done = LocalShell().run("sleep 600 >/dev/null & echo $!", timeout=60)
     os.kill(int(done.out), signal.SIGKILL)  # it runs still

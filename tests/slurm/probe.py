@@ -24,7 +24,7 @@ PROBE = """# /// script
 # dir = "configs/probe"
 # default = "default"
 # ///
-import hashlib, importlib.util, json, os, sys, time
+import hashlib, importlib.util, json, os, resource, sys, time
 import yaml
 config = yaml.safe_load(open(sys.argv[2], encoding="utf-8"))
 if config["target"]:  # as AutoModel imports `_target_: my_models/x.py:build`
@@ -41,7 +41,12 @@ told = {
     "env": {name: os.environ.get(name) for name in config["env"]},
     "sha256": {n: hashlib.sha256(os.environb[n.encode()]).hexdigest() for n in config["hashed"]},
     "script": os.path.basename(__file__),
+    "cpus": sorted(os.sched_getaffinity(0)),
+    "files": resource.getrlimit(resource.RLIMIT_NOFILE),
+    "slurm": {name: value for name, value in os.environ.items() if name.startswith(("SLURM_", "SBATCH_"))},
 }
+os.umask(mask := os.umask(0))
+told["umask"] = mask
 if os.environ["RANK"] == "0":
     print("probe", json.dumps(told), flush=True)
 while config["until"] and not os.path.exists(config["until"]):

@@ -270,13 +270,13 @@ def test_names_of_options_that_are_refused(bench: Bench, name: str) -> None:
     refused(ProfileError, lambda: _plan(bench, f'additional_parameters = {{"{name}" = "x"}}'), "additional_parameters")
 
 
-@pytest.mark.parametrize("name", ["output", "comment", "job-name", "export", "array", "wrap", "ntasks"])
+@pytest.mark.parametrize("name", ["output", "chdir", "job-name", "export", "array", "wrap", "ntasks"])
 def test_options_that_the_launcher_needs_itself(bench: Bench, name: str) -> None:
     more = f'additional_parameters = {{"{name}" = "x"}}'
     refused(ProfileError, lambda: _plan(bench, more), name, "sets this option itself")
 
 
-@pytest.mark.parametrize("name", ["time", "gpus-per-node", "account"])
+@pytest.mark.parametrize("name", ["time", "gpus-per-node", "account", "comment"])
 def test_options_that_have_a_key(bench: Bench, name: str) -> None:
     more = f'additional_parameters = {{"{name}" = "1"}}'
     refused(ProfileError, lambda: _plan(bench, more), f"{name.replace('-', '_')} = ...")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from automodel_launch import backends, contract, executors
 from automodel_launch.checks import containers, credentials, data, storage
+from automodel_launch.checks.places import slurm_defaults
 from automodel_launch.errors import ClusterError
 from automodel_launch.executors import agent_python
 from automodel_launch.executors.slurm import advice, script
@@ -44,6 +45,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
         **backend.questions(plan),
         **credentials.asked(plan),
         **_agent_asked(plan),
+        **slurm_defaults.ASKED,
     }
     try:
         answers = probes.run(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
@@ -60,6 +62,8 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     yield from _test_only(plan, shell, partition, answers, fix)
     yield from _time_limit(plan, partition, answers["partitions"])
     yield from _agent_python(plan, answers)
+    names = slurm_site.chosen([partition or ""], slurm_site.partitions(answers["partitions"].text))
+    yield from slurm_defaults.findings(plan, names, answers)
 
 
 def gpu_hours(plan: Plan) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from automodel_launch.executors.containers import images, sqsh
 from automodel_launch.executors.containers.images import Image
 from automodel_launch.jobs import container_advice
 from automodel_launch.plan import mounts as mounts_
+from automodel_launch.remote.slurm_environment import PLAIN
 
 if TYPE_CHECKING:
     from automodel_launch.profile.schema import Profile
@@ -126,7 +127,7 @@ def submit_script(profile: Profile, script: str) -> str:
     }
     words = [f"--{name}={value}" for name, value in options.items() if value is not None]
     # inside an allocation srun would make a step of that
-    return f"unset SLURM_JOB_ID SLURM_JOBID\nexec srun {shlex.join(words)} bash -c {shlex.quote(script)} >&2"
+    return f"{PLAIN}exec srun {shlex.join(words)} bash -c {shlex.quote(script)} >&2"
 
 
 def list_script(cache: str) -> str:

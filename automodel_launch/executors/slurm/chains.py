@@ -46,25 +46,38 @@ def _gpus(profile: Profile) -> int:
 
 
 def requeue(profile: Profile) -> dict[str, bool]:
-    """The option of the script that says whether Slurm may requeue the job; nothing where the person has said it.
+    """The one option of the script that says whether Slurm may requeue the job: the person's word, else it may.
+
+    Both ways to say it, `requeue` and `no-requeue`, are in the result; NeMo-Run writes the one that is True.
 
     A chain has its next job waiting. Slurm's requeue is slower (it holds a job for two minutes) and cannot change the
     nodes to exclude.
 
     Raises:
-        ProfileError: a chain is to be requeued by Slurm as well.
+        ProfileError: it is no yes or no, or both at once, or a chain is to be requeued by Slurm as well.
     """
-    given = {key.replace("_", "-"): value for key, value in profile.additional_parameters.items()}
-    wanted = next((value is not False for key, value in given.items() if key == "requeue"), None)
-    wanted = False if given.get("no-requeue") else wanted
-    if limits(profile) is not None:
-        if wanted:
-            raise ProfileError(
-                "additional_parameters.requeue contradicts `until`, `chain` and `max_gpu_hours`:"
-                " a chain queues its next job itself.",
-                "leave one of the two out",
-            )
-        return {"no-requeue": True}
-    if wanted is not None:
-        return {} if "no-requeue" in given or wanted else {"no-requeue": True}
-    return {"requeue": True}
+    wanted = _wanted(profile)
+    if limits(profile) is None:
+        may = wanted is not False
+        return {"requeue": may, "no-requeue": not may}
+    if wanted:
+        raise ProfileError(
+            "additional_parameters: requeue contradicts `until`, `chain` and `max_gpu_hours`:"
+            " a chain queues its next job itself.",
+            "leave one of the two out",
+        )
+    return {"requeue": False, "no-requeue": True}
+
+
+def _wanted(profile: Profile) -> bool | None:
+    """Whether the person wants the job requeued; None where nothing is said."""
+    said = {}
+    for key, means in (("requeue", True), ("no-requeue", False)):
+        value = profile.additional_parameters.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise ProfileError(f"additional_parameters.{key} = {value!r}: expected true or false.", "requeue = false")
+        if value is not None:
+            said[key] = value is means
+    if len(set(said.values())) > 1:
+        raise ProfileError("additional_parameters: requeue and no-requeue contradict each other.", "requeue = false")
+    return next(iter(said.values()), None)

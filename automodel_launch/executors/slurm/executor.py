@@ -28,6 +28,7 @@ from automodel_launch.plan.mounts import Mount, expanded
 from automodel_launch.remote import slurm_query
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell, Shell
+from automodel_launch.remote.slurm_environment import CLEAN
 from automodel_launch.remote.slurm_query import Job
 from automodel_launch.remote.ssh import SshShell
 
@@ -123,7 +124,7 @@ class Slurm:
         return [*found.mounts, Mount(plan.job_dir, NEMO_RUN)] if found else []
 
     def agent(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
-        """The agents meet on a port of this job's own: two jobs may have one head node.
+        """The agents meet on a port of this job's own, since two jobs may have one head node; one torchrun on any.
 
         Raises:
             ProfileError: the profile has what a batch script cannot carry.
@@ -131,7 +132,8 @@ class Slurm:
         sbatch_validation.check(plan.profile, plan.profile_sources)
         container.of(plan)
         number = int(hashlib.sha256(plan.job_dir.encode()).hexdigest(), 16)
-        port = plan.profile.rdzv_port or PORTS[number % len(PORTS)]
+        alone = plan.nodes == 1 and plan.recipe.launch != "python"
+        port = plan.profile.rdzv_port or (None if alone else PORTS[number % len(PORTS)])
         python = plan.profile.python or "python3"
         chain = chains.limits(plan.profile)
         return agent.spec(plan, environ, python=python, port=port, stop_with_parent=False, inherits=False, chain=chain)
@@ -141,8 +143,8 @@ class Slurm:
         return script.text(plan)
 
     def submit_command(self, plan: Plan) -> str:
-        """SBATCH_* variables would win over the script's lines, which the plan shows."""
-        return f"unset ${{!SBATCH_@}}; cd {plan.job_dir} && {script.sbatch_command(plan)}"
+        """SBATCH_* variables would win over the script's lines, which the plan shows, and SLURM_* reach the job."""
+        return f"{CLEAN}; cd {plan.job_dir} && {script.sbatch_command(plan)}"
 
     def address(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
         """How the cluster is reached, and which one it is."""
@@ -151,7 +153,7 @@ class Slurm:
         return {"slurm_conf": conf, **{key: getattr(plan.profile, key) for key in keys}}
 
     def find(self, record: Record) -> dict[str, Any] | None:
-        """By the comment in Slurm's queue, else by what the job has written into its run's history."""
+        """By its script in Slurm's queue, else by what the job has written into its run's history."""
         after = record.handle.get(_AFTER)
         slurm_id = submission.find(_shell(record.handle), record.job_id, record.job_dir, after)
         return None if slurm_id is None else _handle(record, slurm_id)
@@ -208,7 +210,7 @@ class Slurm:
         """With the last Slurm id that it had, once Slurm is done with it: Slurm counts upwards."""
         shell = _shell(record.handle)
         submission.wait_until_left(shell, record.job_id, record.job_dir)
-        known = submission.ids(shell, record.job_id, record.job_dir)
+        known = submission.ids(shell, record.job_dir)
         last = max(known, default=0)
         rest = {key: value for key, value in record.handle.items() if key != "slurm_id"}
         return {**rest, _AFTER: max(last, int(record.handle.get("slurm_id") or 0))}

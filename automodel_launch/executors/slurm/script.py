@@ -75,11 +75,11 @@ def _executor(run: Any, plan: Plan) -> Any:
         **values,
         partition=partition(plan),
         ntasks_per_node=1,  # one agent a node
-        cpus_per_task=(profile.cpus_per_task or 1) * plan.processes_per_node,
+        cpus_per_task=profile.cpus_per_task and profile.cpus_per_task * plan.processes_per_node,
         job_name_prefix="job.",  # unused where job_details names the job; without it an account would be demanded
-        comment=plan.job_dir,  # finds a submission whose answer was lost
+        comment=profile.comment and sbatch_validation.for_sbatch(profile.comment),
         job_details=SlurmJobDetails(job_name=plan.job_id, folder=f"{plan.job_dir}/{contract.LOGS}"),
-        additional_parameters=_more(profile),
+        additional_parameters=_more(profile, plan.job_dir),
         srun_args=_srun_args(profile, plan),
         # NeMo-Run's `noquote` is plain str (0.11.1), so it quotes nothing of srun's line
         container_image=pyxis and pyxis.image_word,
@@ -97,18 +97,28 @@ def partition(plan: Plan) -> str | None:
     return {"run": profile.run_partition, "batch": profile.batch_partition}[plan.mode] or profile.partition
 
 
-def _more(profile: Profile) -> dict[str, Any]:
-    """sbatch's other options. `export=NONE`: nothing of the submitter's environment reaches the job."""
-    own = {"export": "NONE", **chains.requeue(profile)}
-    more = {**own, **{key: getattr(profile, key) for key in MORE_SBATCH_KEYS}, **profile.additional_parameters}
+def _more(profile: Profile, job_dir: str) -> dict[str, Any]:
+    """sbatch's other options. `export` and `propagate`: nothing of the submitter's environment reaches the job, nor do
+    the shell's limits. `chdir`: accounting knows the job by it, wherever sbatch was called.
+    """
+    own = {"export": "NONE", "propagate": "NONE", "chdir": job_dir, **chains.requeue(profile)}
+    given = {
+        key: sbatch_validation.for_sbatch(value) if isinstance(value, str) else value
+        for key, value in profile.additional_parameters.items()
+    }
+    more = {**own, **{key: getattr(profile, key) for key in MORE_SBATCH_KEYS}, **given}
     # NeMo-Run writes None and False out (0.11.1), which sbatch refuses or takes for something else
     return {key: value for key, value in more.items() if value is not None and value is not False}
 
 
 def _srun_args(profile: Profile, plan: Plan) -> list[str]:
-    """`--export=ALL` undoes sbatch's NONE for the step; srun does not take cpus-per-task from sbatch since 22.05."""
-    cpus = (profile.cpus_per_task or 1) * plan.processes_per_node
-    own = [f"--cpus-per-task={cpus}", "--export=ALL"]
+    """`--export=ALL` undoes sbatch's NONE for the step.
+
+    Without --cpus-per-task a step has all that the job has of a node; some clusters would bind its one task to one CPU.
+    """
+    own = ["--export=ALL"]
+    if not any(word.startswith(("--cpu-bind", "--cpu_bind")) for word in profile.srun_args):
+        own.append("--cpu-bind=none")
     if not any(word.startswith("--mpi") for word in profile.srun_args):
         own.append("--mpi=none")  # torchrun needs no MPI, and a cluster's default of pmix can hang a start
     own += container.srun_flags(container.of(plan), profile)

@@ -311,5 +311,7 @@ def _is_memory(own: Own) -> bool:
 def _last_words(log: str) -> str | None:
     """The last line of the batch script's log that is no trace (`set -x`) and no talk of NeMo-Run's script."""
     lines = [line.strip() for line in log.splitlines() if not line.startswith("+")]
-    telling = [line for line in lines if re.search(r"error|unrecognized|not found|No such|denied|cannot", line, re.I)]
+    telling = [
+        line for line in lines if re.search(r"error|fatal|unrecognized|not found|No such|denied|cannot", line, re.I)
+    ]
     return telling[-1][:300] if telling else None

@@ -10,7 +10,9 @@ from automodel_launch import contract
 from automodel_launch.errors import ClusterError, StillSubmitting, SubmissionUnknown
 from automodel_launch.executors import underway
 from automodel_launch.executors.slurm import advice
+from automodel_launch.remote import slurm_query
 from automodel_launch.remote.shell import Done, Shell
+from automodel_launch.remote.slurm_environment import PLAIN
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -31,7 +33,15 @@ _LET_GO = f"""{{
 """
 AGAIN = f"""{{ grep -qE '^#SBATCH --(no-)?requeue' {contract.SCRIPT} && how= ||
   {{ grep -q '"chain": {{' {contract.AGENT} && how=--no-requeue || how=--requeue; }}; }} &&
-new=$(sbatch $how --hold --parsable ./{contract.SCRIPT}) && new=${{new%%;*}} && {_LET_GO}"""
+new=$(sbatch $how --hold --parsable "$job"/{contract.SCRIPT}) && {{
+  case $new in *';'*) # of a cluster that has this name: is it this one?
+    [ -n "$(squeue -h -j "${{new%%;*}}" -o '%i|{slurm_query.MARKS}' | ours)" ] || {{
+      scancel -M "${{new#*;}}" "${{new%%;*}}"
+      echo "it went to another cluster, as $new, and was cancelled there" >&2; exit 1
+    }} ;;
+  esac
+  new=${{new%%;*}}
+}} && {_LET_GO}"""
 # sbatch could not hand the script over at all: nothing was submitted, however long it has tried.
 _NEVER_SENT = ("(connect failure)", "Unable to resolve", "Could not establish a configuration source")
 _QUIET_MIN = 10  # after that long neither Slurm nor an attempt that waits goes on with a job that has ended
@@ -40,7 +50,7 @@ _LOST_ANSWER = ("Socket timed out", "Unable to contact slurm controller", "Zero 
 
 
 def sbatch(shell: Shell, plan: Plan) -> str:
-    """The Slurm id of the submitted script. A lost answer is looked up by the comment before anything is repeated."""
+    """The Slurm id of the submitted script. A lost answer is looked up by the script before anything is repeated."""
     return _submit(shell, plan.submit, plan.job_id, plan.job_dir, plan=plan)
 
 
@@ -51,7 +61,7 @@ def again(shell: Shell, job_id: str, job_dir: str, after: int, secrets: bytes | 
     and does not take them for what the former attempt has left.
     """
     put = "" if secrets is None else f"rm -f {contract.SECRETS} && (umask 077; cat > {contract.SECRETS}) && "
-    command = f"cd {shlex.quote(job_dir)} && {put}{AGAIN}"
+    command = f'{PLAIN}{slurm_query.ours(job_dir)}job={shlex.quote(job_dir)}; cd "$job" && {put}{AGAIN}'
     return _submit(shell, command, job_id, job_dir, after, data=secrets or b"")
 
 
@@ -88,8 +98,8 @@ def wait_until_left(shell: Shell, job_id: str, job_dir: str) -> None:
     Raises:
         ClusterError: Slurm does not answer, or a Slurm job of it runs on.
     """
-    words = {"name": shlex.quote(job_id), "comment": shlex.quote(job_dir), "seconds": LEAVE_S}
-    done = shell.run(_LEAVE.format(**words), timeout=LEAVE_S + 60.0)
+    script = f"{PLAIN}{slurm_query.ours(job_dir)}{_LEAVE.format(seconds=LEAVE_S)}"
+    done = shell.run(script, timeout=LEAVE_S + 60.0)
     if done.code == _STILL_THERE:
         slurm_id, _, state = done.out.strip().partition(" ")
         fix = f"`scancel {slurm_id}`, then resume it"
@@ -114,8 +124,10 @@ def _submit(
         done = shell.run(underway.holding(job_dir) + command, data, timeout=SBATCH_S)
     except ClusterError as error:  # the connection broke, or sbatch hung: it may have submitted
         return submitted(error.message)
-    slurm_id = done.out.strip().partition(";")[0]
+    slurm_id, _, cluster = done.out.strip().partition(";")
     if done.code == 0 and slurm_id.isdigit():
+        if cluster:
+            _refuse_elsewhere(shell, job_id, job_dir, slurm_id, cluster)
         return slurm_id
     said = " ".join(done.err.split())
     if done.code and any(words in said for words in _NEVER_SENT):
@@ -126,8 +138,26 @@ def _submit(
     raise ClusterError(f"{shell.place}: sbatch refused {job_id}: {said}", advice.fix(said, plan))
 
 
+def _refuse_elsewhere(shell: Shell, job_id: str, job_dir: str, slurm_id: str, cluster: str) -> None:
+    """Where sbatch names a cluster (a site's own sbatch may choose one): it is the one whose queue is asked.
+
+    Raises:
+        ClusterError: it is another one. Nobody would find the job there, so it is cancelled.
+    """
+    look = f"squeue -h -j {slurm_id} -o '%i|{slurm_query.MARKS}'"
+    done = shell.run(f'{PLAIN}{slurm_query.ours(job_dir)}out=$({look}) || exit; echo "$out" | ours')
+    if slurm_id in done.out.split() or (done.code and "Invalid job id" not in done.err):
+        return
+    ended = shell.run(f"{PLAIN}scancel -M {shlex.quote(cluster)} {slurm_id}")
+    became = "was cancelled there" if ended.code == 0 else f"cannot be cancelled there: {' '.join(ended.err.split())}"
+    message = (
+        f"{shell.place}: sbatch handed {job_id} to another cluster, {cluster}, as Slurm job {slurm_id}: it {became}."
+    )
+    raise ClusterError(message, "one cluster a profile: launch from a login node of that one, or host = one of them")
+
+
 def find(shell: Shell, job_id: str, job_dir: str, after: int | None = None) -> str | None:
-    """The Slurm id of the job with our comment, also where it has ended; None where there is none.
+    """The Slurm id of the job with our script, also where it has ended; None where there is none.
 
     `after`: only one that was submitted after that Slurm job, which the job had before; where its submission was cut
     short behind sbatch, it is completed.
@@ -136,7 +166,7 @@ def find(shell: Shell, job_id: str, job_dir: str, after: int | None = None) -> s
         StillSubmitting: there is none, and sbatch is still at it.
         ClusterError: Slurm does not answer, and the job has left nothing.
     """
-    done = _look(shell, job_id, job_dir)
+    done = _look(shell, job_dir)
     underway_still = underway.MARK in done.out.split()
     found = _ids(done.out)
     if after is not None:
@@ -156,27 +186,27 @@ def find(shell: Shell, job_id: str, job_dir: str, after: int | None = None) -> s
 def _let_go(shell: Shell, job_dir: str, slurm_id: int) -> None:
     """What `again` does behind sbatch, for a job that is held still: nobody else would ever let it begin."""
     held = f'new={slurm_id}; [ "$(squeue -h -j "$new" -o %r 2>/dev/null)" != JobHeldUser ] ||'
-    done = shell.run(f"cd {shlex.quote(job_dir)} && {{ {held} {_LET_GO}}}")
+    done = shell.run(f"{PLAIN}cd {shlex.quote(job_dir)} && {{ {held} {_LET_GO}}}")
     if done.code:
         raise ClusterError(f"{shell.place}: Slurm job {slurm_id} cannot be released: {' '.join(done.err.split())}")
 
 
-def ids(shell: Shell, job_id: str, job_dir: str) -> list[int]:
+def ids(shell: Shell, job_dir: str) -> list[int]:
     """Every Slurm id that the job is known to have had.
 
     Raises:
         ClusterError: Slurm does not answer.
     """
-    done = _look(shell, job_id, job_dir)
+    done = _look(shell, job_dir)
     if done.code:
         raise ClusterError(f"{shell.place}: Slurm does not answer: {' '.join(done.err.split())}")
     return _ids(done.out)
 
 
-def _look(shell: Shell, job_id: str, job_dir: str) -> Done:
-    """slurmctld forgets a job some minutes after its end, and sacct keeps comments on few clusters: a job that has
-    begun has left its id beside its directory."""
-    look = _FIND.format(name=shlex.quote(job_id), comment=shlex.quote(job_dir), chain=contract.CHAIN)
+def _look(shell: Shell, job_dir: str) -> Done:
+    """slurmctld forgets a job some minutes after its end, and sacct does not know scripts: a job that has begun has
+    left its id in its directory."""
+    look = f"{PLAIN}{slurm_query.ours(job_dir)}{_FIND.format(job=shlex.quote(job_dir), chain=contract.CHAIN)}"
     return shell.run(underway.asking(job_dir) + look)  # in this order: sbatch ends after Slurm has the job
 
 
@@ -184,13 +214,11 @@ def _ids(out: str) -> list[int]:
     return [int(word) for word in out.split() if word.isdigit()]
 
 
-_FIND = """\
-listed=$(timeout 30 squeue -h -t all --name={name} -o '%i|%k'); code=$?
-printf '%s\\n' "$listed" | while IFS= read -r line; do
-  [ "${{line#*|}}" != {comment} ] || echo "${{line%%|*}}"
-done
-read -r first second _ 2>/dev/null < {comment}/{chain} && echo "$first" "$second"
-ls {comment}/logs 2>/dev/null | sed -n 's/^sbatch_.*_\\([0-9][0-9]*\\)[.]out$/\\1/p'
+_FIND = f"""\
+listed=$(timeout 30 squeue -h -t all -o '%i|{slurm_query.MARKS}'); code=$?
+printf '%s\\n' "$listed" | ours
+read -r first second _ 2>/dev/null < {{job}}/{{chain}} && echo "$first" "$second"
+ls {{job}}/logs 2>/dev/null | sed -n 's/^sbatch_.*_\\([0-9][0-9]*\\)[.]out$/\\1/p'
 exit $code
 """
 
@@ -198,10 +226,8 @@ exit $code
 _STILL_THERE = 75
 _LEAVE = f"""\
 for second in $(seq 0 {{seconds}}); do
-  listed=$(timeout 30 squeue -h --name={{name}} -t {",".join(contract.SLURM_ACTIVE)} -o '%i %T|%k') || exit 1
-  there=$(printf '%s\\n' "$listed" | while IFS= read -r line; do
-    [ "${{{{line#*|}}}}" != {{comment}} ] || echo "${{{{line%%|*}}}}"
-  done | head -n 1)
+  listed=$(timeout 30 squeue -h -t {",".join(contract.SLURM_ACTIVE)} -o '%i %T|{slurm_query.MARKS}') || exit 1
+  there=$(printf '%s\\n' "$listed" | ours | head -n 1)
   [ -n "$there" ] || exit 0
   sleep 1
 done

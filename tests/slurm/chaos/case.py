@@ -142,7 +142,7 @@ class Case:
     def jobs(self) -> list[truth.SlurmJob]:
         """Slurm's jobs of this fault."""
         jobs = truth.slurm_jobs(self.place) or []
-        return [job for job in jobs if Path(job.comment).parent == self.place.jobs]
+        return [job for job in jobs if Path(job.directory).parent == self.place.jobs]
 
     def live(self) -> list[truth.SlurmJob]:
         """Those that wait or run."""

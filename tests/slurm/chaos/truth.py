@@ -18,12 +18,12 @@ ENDS = {"BOOT_FAIL": "NODE_FAIL", "DEADLINE": "TIMEOUT"}
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """A job as slurmctld has it; the launcher's have their directory as comment."""
+    """A job as slurmctld has it; the launcher's have their directory as working directory."""
 
     id: int
     state: str
     reason: str
-    comment: str
+    directory: str
     name: str
 
     @property
@@ -41,7 +41,7 @@ def slurm_jobs(place: Place) -> list[SlurmJob] | None:
     for line in done.stdout.splitlines():
         values = dict(reversed(_FIELD.findall(line)))  # a key's first value
         if "JobId" in values:
-            words = (values.get(key, "") for key in ("JobState", "Reason", "Comment", "JobName"))
+            words = (values.get(key, "") for key in ("JobState", "Reason", "WorkDir", "JobName"))
             found.append(SlurmJob(int(values["JobId"]), *words))
     return sorted(found, key=lambda job: job.id)
 
@@ -110,7 +110,7 @@ class Snapshot:
 
     def view(self, job_dir: str, run_dir: str, resumed: float, launching: bool) -> View:
         """Of one job."""
-        ours = None if self.slurm is None else [job for job in self.slurm if job.comment == job_dir]
+        ours = None if self.slurm is None else [job for job in self.slurm if job.directory == job_dir]
         return View(ours, self.exits.get(job_dir), run_dir in self.finished, self.blind, resumed, launching)
 
 
@@ -127,4 +127,6 @@ def snapshot(place: Place) -> Snapshot:
 
 def strangers(place: Place, known: set[str], jobs: list[SlurmJob]) -> list[SlurmJob]:
     """Live Slurm jobs below the job root that belong to none of the known job directories."""
-    return [job for job in jobs if job.lives and Path(job.comment).parent == place.jobs and job.comment not in known]
+    return [
+        job for job in jobs if job.lives and Path(job.directory).parent == place.jobs and job.directory not in known
+    ]

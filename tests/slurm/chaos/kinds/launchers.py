@@ -80,7 +80,7 @@ def launchers_at_once(case: Case) -> None:
     processes = [case.begin(*case.command()) for _ in range(count)]
     codes = [case.end(process) for process in processes]
     case.witness.launching = False
-    directories = {job.comment for job in case.jobs()}
+    directories = {job.directory for job in case.jobs()}
     if len(directories) > 1:
         case.find(LOST, f"{count} launches of one run (codes {codes}): {len(directories)} jobs were submitted")
     case.adopt()

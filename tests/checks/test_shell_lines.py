@@ -1,0 +1,65 @@
+"""Setup lines and startup commands that bash does not understand are found before the queue."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from automodel_launch.checks import shell_lines
+from automodel_launch.plan.finding import Finding
+from tests.workbench import Bench, make_bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return make_bench(tmp_path)
+
+
+def _found(bench: Bench, setup: str | list[str], startup: list[str]) -> list[Finding]:
+    lines = f"setup_lines = {json.dumps(setup)}\nstartup_commands = {json.dumps(startup)}\n"
+    bench.env(f'[c]\nexecutor = "local"\n{lines}')
+    return list(shell_lines.syntax(bench.plan(profile="c")))
+
+
+@pytest.mark.parametrize(
+    ("setup", "startup", "words"),
+    [
+        ([], ["true", "if true; then", "fi"], ("startup_commands", "line 3", "`fi'")),
+        ("true\necho $(\n", [], ("setup_lines", "unexpected EOF")),
+        (["true", "for x in a; do"], ["true", "done done"], ("startup_commands", "line 2", "`done'")),
+        ([], ["echo 'open"], ("startup_commands", "unexpected EOF")),
+        ([], ["true", "cat <<END", "text"], ("startup_commands", "here-document")),
+        (["f() {"], [], ("setup_lines", "unexpected end of file")),
+        ([], ["echo a)"], ("startup_commands", "line 1", "`)'")),
+    ],
+)
+def test_shell_lines_that_bash_does_not_understand_are_an_error_before_the_queue(
+    bench: Bench, setup: str | list[str], startup: list[str], words: tuple[str, ...]
+) -> None:
+    (finding,) = _found(bench, setup, startup)
+    assert (finding.level, "env.toml [c]" in finding.message) == ("error", True)
+    assert [word for word in words if word not in finding.message] == []
+
+
+@pytest.mark.parametrize(
+    ("setup", "startup"),
+    [
+        ([], []),
+        (["if true; then"], ["true", "fi"]),  # one script
+        (["cat > f <<END", "it's a text ) fi"], ["END"]),
+        (["source /nowhere/env.sh"], ["rm -f !(keep)", "ls @(a|b)"]),  # extglob, which that file may switch on
+        (["module load cuda/12 && ulimit -l unlimited"], ["export A=${B:-c} C=${D@Q}", "x=(1 2) y=$((1+2))"]),
+        ("", ["# only 'words", "[[ a =~ ^(b|c)$ ]] || :", "cat <<< x |& cat &>> /dev/null"]),
+    ],
+)
+def test_shell_lines_that_bash_understands_are_no_finding(
+    bench: Bench, setup: str | list[str], startup: list[str]
+) -> None:
+    assert _found(bench, setup, startup) == []
+
+
+def test_nothing_is_run_by_the_check(bench: Bench, tmp_path: Path) -> None:
+    assert _found(bench, [f"touch {tmp_path}/ran"], [f"$(touch {tmp_path}/ran)"]) == []
+    assert not (tmp_path / "ran").exists()
