@@ -10,6 +10,7 @@ from automodel_launch.checks import (
     credentials,
     data,
     directories,
+    forms,
     machine,
     packaging,
     places,
@@ -29,6 +30,7 @@ CHECKS: tuple[Check, ...] = (
     *storage.CHECKS,
     *directories.CHECKS,
     *profile.CHECKS,
+    *forms.CHECKS,
     *credentials.CHECKS,
     *machine.CHECKS,
     *packaging.CHECKS,
@@ -41,8 +43,7 @@ _ORDER = {"error": 0, "warning": 1, "note": 2}
 def run(plan: Plan, offline: bool = False) -> list[Finding]:
     """All findings of all checks, errors first; unless `offline`, the place where the job will run is asked too."""
     found = [*backends.of(plan.recipe).checks(plan), *(finding for check in CHECKS for finding in check(plan))]
-    if not offline:
-        found += places.findings(plan)
+    found += places.unasked(plan) if offline else places.findings(plan)
     return sorted(found, key=lambda finding: _ORDER[finding.level])
 
 

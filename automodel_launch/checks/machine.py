@@ -14,6 +14,7 @@ from pathlib import Path
 
 from automodel_launch import backends
 from automodel_launch.executors.agent import starts_with_ft
+from automodel_launch.executors.forms import words
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.plan import naming
 from automodel_launch.plan.finding import Finding
@@ -38,6 +39,8 @@ def packages(plan: Plan) -> Iterator[Finding]:
     if not plan.here:
         return
     python = plan.agent["python"]
+    if plan.profile.python and words.has_arguments(plan.profile.python):
+        return  # checks/forms.py says so
     if shutil.which(python) is None:
         source = plan.profile_sources.get("python", plan.profile_name)
         yield Finding("error", "no-python", f"python = {python} ({source}): no such program.", INSTALL)

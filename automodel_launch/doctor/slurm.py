@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from automodel_launch import executors
-from automodel_launch.doctor import diagnosis, left_locks
+from automodel_launch.doctor import diagnosis, forms, left_locks
 from automodel_launch.doctor.diagnosis import PACKAGES, PROBE, Line
 from automodel_launch.executors import agent_python
 from automodel_launch.executors.containers import container, sqsh
@@ -43,6 +43,7 @@ def lines(profile: Profile, root: str, shell: Shell, program: str) -> Iterator[L
     python, image = profile.python or "python3", container.cached_image(profile)
     asked = {
         **slurm_site.PROBES,
+        "options": slurm_site.OPTIONS,
         "root": disk.probe(root),
         "agent": agent_python.question(program, profile),
         "python": f"{shlex.quote(python)} -I -c {shlex.quote(PROBE)} {' '.join(PACKAGES)}",
@@ -55,6 +56,7 @@ def lines(profile: Profile, root: str, shell: Shell, program: str) -> Iterator[L
     if profile.tunnel == "ssh":
         yield Line("ok", "connection", f"ssh {shell.place} in {answers.connection_s:.1f} s")
     yield from _slurm(profile, answers)
+    yield from forms.unknown_options(profile, slurm_site.options(answers["options"].text))
     yield from diagnosis.job_root(disk.read(root, answers["root"]))
     yield _agent_python(profile, answers["agent"])
     yield from _training_python(profile, python, answers["python"])

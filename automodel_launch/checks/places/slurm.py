@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from automodel_launch import backends, contract, executors
-from automodel_launch.checks import containers, credentials, data, storage
+from automodel_launch.checks import containers, credentials, data, forms, storage
 from automodel_launch.errors import ClusterError
 from automodel_launch.executors import agent_python
 from automodel_launch.executors.slurm import advice, script
@@ -33,6 +33,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     backend = backends.of(plan.recipe)
     asked = {
         "test": slurm_site.TEST_ONLY,
+        "options": slurm_site.OPTIONS,
         "partitions": slurm_site.PARTITIONS,
         "nodes": slurm_site.NODES,
         "root": disk.probe(plan.job_root),
@@ -48,6 +49,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
         answers = probes.run(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
     except ClusterError as error:
         yield _unreachable(error.message, error.hint)
+        yield from forms.unknown_options(plan)
         return
     yield from _job_root(plan, answers["root"])
     yield from containers.answered(plan, answers)
@@ -115,6 +117,7 @@ def _test_only(
     waits = _waits(plan, partition, answers)
     if answer.code and slurm_site.unanswered(answer.code, answer.text):
         yield _unreachable(f"{shell.place}: {answer.brief}")
+        yield from forms.unknown_options(plan, slurm_site.options(answers["options"].text))
     elif waits and (answer.code == 0 or slurm_site.lacks_nodes(answer.text)):
         yield Finding("warning", "waits", f"{waits}; the job would wait.", "python launch.py doctor PROFILE")
     elif answer.code == 0:
@@ -123,7 +126,8 @@ def _test_only(
         said = slurm_site.message(answer.text)
         message = f"{shell.place}: sbatch refuses the script: {said}"
         there = _there(partition, answers) if slurm_site.lacks_nodes(answer.text) else ""
-        yield Finding("error", "sbatch-refuses", f"{message}{there}", fix(said))
+        option = forms.without_option(plan, said, slurm_site.options(answers["options"].text))
+        yield Finding("error", "sbatch-refuses", f"{message}{there}", option or fix(said))
 
 
 def _there(partition: str | None, answers: Results) -> str:
