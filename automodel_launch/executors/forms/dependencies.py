@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from automodel_launch.executors.forms.fault import Fault
-from automodel_launch.suggest import nearest
+from automodel_launch.suggest import alike, nearest
 
 TYPES = ("after", "afterany", "afterok", "afternotok", "aftercorr", "afterburstbuffer", "expand")
 _ID = r"\d+(_(\d+|\*))?(\+\d+[a-z]*)?"
@@ -28,6 +28,7 @@ def _right(part: str) -> str:
     kind, mark, rest = re.fullmatch(r"([A-Za-z_-]*)([:=\s]*)(.*)", part, re.DOTALL).groups()  # type: ignore[union-attr]
     numbers = re.findall(r"\d+", rest)
     near = nearest(kind, (*TYPES, "singleton")) if kind else None
+    near = near if near and alike(kind, near) else None
     if near == "singleton" and not rest:
         return '"singleton"'
     if near and numbers and re.fullmatch(r"[\d:;\s]+", rest):

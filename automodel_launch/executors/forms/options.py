@@ -22,7 +22,6 @@ FORMS: dict[str, tuple[_Form, ...]] = {
 }
 _CHOICES = {
     "exclusive": ("user", "mcs", "topo"),
-    "open-mode": ("append", "truncate"),
     "kill-on-invalid-dep": ("yes", "no"),
     "mail-type": (
         *("NONE", "BEGIN", "END", "FAIL", "REQUEUE", "ALL", "INVALID_DEPEND", "STAGE_OUT", "TIME_LIMIT"),
@@ -98,5 +97,6 @@ def unknown(values: Mapping[str, object], there: frozenset[str] = frozenset()) -
             yield Fault(key, value, why, "take it out")
         else:
             why = f"--{name} is no option of sbatch that is known here; a plug-in of the cluster may bring it"
+            why += f" (known: --{near})" if near else ""
             fix = "`sbatch --help` on the cluster lists its options; without --offline it is asked"
             yield Fault(key, value, why, fix, "warning")
