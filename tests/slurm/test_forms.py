@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.profile import sbatch_options
+from automodel_launch.remote import slurm_site
 from tests.executors.forms_tables import INVALID, TOLD_BY_THE_CONTROLLER, VALID
 from tests.slurm.cluster import Cluster
 
@@ -46,6 +47,11 @@ def test_every_option_of_this_sbatch_is_known_with_its_kind(conf: Path) -> None:
         assert "doesn't allow an argument" in _said(conf, f"--{name}=1", "--usage"), name
     for name in sbatch_options.VALUED & listed:
         assert "requires an argument" in _said(conf, f"--{name}"), name
+
+
+def test_the_clusters_own_options_are_read(cluster: Cluster) -> None:
+    there = slurm_site.options(cluster.check("bash", "-c", slurm_site.OPTIONS))
+    assert {"mail-type", "mem-per-gpu", "gpus-per-node", "no-requeue", "wait"} <= there
 
 
 def test_slurmctld_refuses_what_is_no_dependency_and_no_list_of_nodes(cluster: Cluster) -> None:

@@ -6,10 +6,10 @@ import datetime
 import re
 from collections.abc import Callable, Iterator
 
-from automodel_launch import backends, contract, executors
+from automodel_launch import backends, executors
 from automodel_launch.checks import containers, credentials, data, forms, storage
+from automodel_launch.checks.places import slurm_python
 from automodel_launch.errors import ClusterError
-from automodel_launch.executors import agent_python
 from automodel_launch.executors.slurm import advice, script
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -43,7 +43,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
         **data.asked(plan),
         **backend.questions(plan),
         **credentials.asked(plan),
-        **_agent_asked(plan),
+        **slurm_python.asked(plan),
     }
     try:
         answers = probes.run(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
@@ -59,7 +59,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     yield from credentials.answered(plan, answers)
     yield from _test_only(plan, shell, partition, answers, fix)
     yield from _time_limit(plan, partition, answers["partitions"])
-    yield from _agent_python(plan, answers)
+    yield from slurm_python.answered(plan, answers)
 
 
 def gpu_hours(plan: Plan) -> Iterator[Finding]:
@@ -76,27 +76,6 @@ def gpu_hours(plan: Plan) -> Iterator[Finding]:
 def _unreachable(said: str, fix: str | None = None) -> Finding:
     message = f"the cluster could not be asked, and a submission would fail: {said}"
     return Finding("warning", "unreachable", message, fix or "python launch.py doctor PROFILE; --offline asks nothing")
-
-
-def _agent_asked(plan: Plan) -> dict[str, str]:
-    program = next((file.source for file in plan.files if file.path == contract.NODE_AGENT_SH), None)
-    return {"agent": agent_python.question(program.read_text(encoding="utf-8"), plan.profile)} if program else {}
-
-
-def _agent_python(plan: Plan, answers: Results) -> Iterator[Finding]:
-    """Of the login node: compute nodes may have other versions, so it is no error."""
-    found = agent_python.read(answers["agent"])
-    if found is None or (found.python and plan.profile.agent_python in (None, found.python)):
-        return
-    source = plan.profile_sources.get("agent_python", plan.profile_name)
-    if found.python:
-        message = f"agent_python ({source}) does not do on the login node: {found.seen}; {found.python} would be taken."
-        yield Finding("warning", "agent-python", message, f'agent_python = "{found.python}"')
-        return
-    inside = "the job could not save before its time limit, nor have further attempts"
-    message = f"the login node has no Python {agent_python.OLDEST} or later ({found.seen or 'none at all'})"
-    message += f": on nodes like it {inside if plan.image else 'the job would fail'}."
-    yield Finding("warning", "agent-python", message, "agent_python = the path of one that all nodes have")
 
 
 def _job_root(plan: Plan, answer: Result) -> Iterator[Finding]:
