@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from automodel_launch import backends, executors
-from automodel_launch.checks import containers, credentials, data, forms, storage
+from automodel_launch.checks import containers, credentials, data, forms, runs, storage
 from automodel_launch.checks.places import slurm_python
 from automodel_launch.errors import ClusterError
 from automodel_launch.executors.slurm import advice, script
@@ -44,6 +44,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
         **backend.questions(plan),
         **credentials.asked(plan),
         **slurm_python.asked(plan),
+        **runs.asked(plan),
     }
     try:
         answers = probes.run(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
@@ -60,6 +61,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     yield from _test_only(plan, shell, partition, answers, fix)
     yield from _time_limit(plan, partition, answers["partitions"])
     yield from slurm_python.answered(plan, answers)
+    yield from runs.answered(plan, answers)
 
 
 def gpu_hours(plan: Plan) -> Iterator[Finding]:
