@@ -43,7 +43,7 @@ _ORDER = {"error": 0, "warning": 1, "note": 2}
 def run(plan: Plan, offline: bool = False) -> list[Finding]:
     """All findings of all checks, errors first; unless `offline`, the place where the job will run is asked too."""
     found = [*backends.of(plan.recipe).checks(plan), *(finding for check in CHECKS for finding in check(plan))]
-    found += places.unasked(plan) if offline else places.findings(plan)
+    found += forms.unknown_options(plan) if offline else places.findings(plan)  # which the cluster knows best
     return sorted(found, key=lambda finding: _ORDER[finding.level])
 
 

@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from automodel_launch.checks import forms
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -16,8 +15,3 @@ def findings(plan: Plan) -> Iterator[Finding]:
     module = f"{__name__}.{plan.executor}"
     if find_spec(module) is not None:
         yield from importlib.import_module(module).findings(plan)
-
-
-def unasked(plan: Plan) -> Iterator[Finding]:
-    """What the place would say best, as far as it is known without asking."""
-    yield from forms.unknown_options(plan)
