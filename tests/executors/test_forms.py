@@ -198,6 +198,7 @@ def test_a_python_that_is_one_program(bench: Bench, value: str) -> None:
         ),
         *(("account", value) for value in ("xxx", "...", "<your account here>", "insert-account-here", "REPLACE_ME")),
         ("partition", "YOUR_PARTITION"),
+        ("data_dir", "/home/changeme/data"),
         ("reservation", "<none>"),
     ],
 )

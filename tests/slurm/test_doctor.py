@@ -219,6 +219,12 @@ def _refused(checkout: Checkout) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def test_a_host_with_its_port(far: Checkout, login_node: SshServer) -> None:
+    with (far.root / "env.toml").open("a") as file:
+        file.write(f'\n[port]\nextends = "far"\nhost = "ssh://login:{login_node.port}"\n')
+    assert _lines(far, "port")["connection"]["level"] == "ok"
+
+
 def test_an_unknown_host_key(far: Checkout, login_node: SshServer) -> None:
     login_node.known_hosts.write_text("")
     assert "not known here" in _refused(far).stderr

@@ -67,7 +67,8 @@ def features(key: str, value: str) -> Iterator[Fault]:
 
 def variables(key: str, value: str) -> Iterator[Fault]:
     """`$NAME` stays as it is: an #SBATCH line is not read by a shell."""
-    found = re.search(r"\$\{?[A-Za-z_][A-Za-z0-9_]*\}?", value)
+    found = re.search(r"\$\{[^}]*\}?|\$[A-Za-z_]\w*", value)
     if found:
         why = f"an #SBATCH line expands no variables, so {found[0]} would stay as it stands"
-        yield Fault(key, value, why, f"write the value out, or give it with the launch: run.env.{key}={found[0]}")
+        name = found[0] if re.fullmatch(r"\$\w+|\$\{\w+\}", found[0]) else "VALUE"
+        yield Fault(key, value, why, f"write the value out, or give it with the launch: run.env.{key}={name}")

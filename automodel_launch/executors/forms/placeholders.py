@@ -18,6 +18,7 @@ _KINDS = (
 )
 _YOUR = re.compile(rf"(?<![A-Za-z0-9])your[-_ .]?({_KINDS})(?![A-Za-z0-9])", re.IGNORECASE)
 _CAPITALS = re.compile(r"(?<![A-Za-z0-9])YOU(R[-_ ][A-Z_-]+)?(?![A-Za-z0-9])")
+_CHANGE = re.compile(r"(?<![A-Za-z0-9])(change|replace)[-_]?me(?![A-Za-z0-9])", re.IGNORECASE)
 _BRACKETS = re.compile(r"<[A-Za-z][^<>]*>")
 _PATH = re.compile(r"(^|:)/?path/to(/|$)")
 
@@ -25,7 +26,7 @@ _PATH = re.compile(r"(^|:)/?path/to(/|$)")
 def faults(key: str, value: str) -> Iterator[Fault]:
     """A value that is an example's."""
     found = _WHOLE.fullmatch(value.strip()) or next(
-        (match for pattern in (_BRACKETS, _YOUR, _CAPITALS, _PATH) if (match := pattern.search(value))), None
+        (match for pattern in (_BRACKETS, _CHANGE, _YOUR, _CAPITALS, _PATH) if (match := pattern.search(value))), None
     )
     if found:
         fix = f"the real value of {key}, or leave it out where the cluster needs none"
