@@ -34,5 +34,5 @@ def _right(part: str) -> str:
     if near and numbers and re.fullmatch(r"[\d:;\s]+", rest):
         return f'"{near}:{":".join(numbers)}"'
     if rest and kind.lower() in TYPES and mark:
-        return f'"{kind}:12345": Slurm\'s number of a job, which `python launch.py jobs` shows'
+        return f'"{kind}:12345": Slurm\'s number of a job: slurm_id in `python launch.py status JOB --json`'
     return f'"afterok:12345", "afterany:12345:12346" or "singleton"; types: {", ".join(TYPES)}'
