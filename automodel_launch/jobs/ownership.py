@@ -39,8 +39,8 @@ def message(run_name: str, told: str) -> tuple[str, str]:
     """What is wrong and what to do, out of `alice PATH`."""
     owner, _, path = told.partition(" ")
     text = f"run {run_name} is {owner}'s: you cannot write {path}, where each job of it writes"
-    shared = "people who share runs: a job root of their group, chmod g+rwxs JOB_ROOT, before a run's first launch"
-    return text, f"--name NAME for a run of your own. {shared}"
+    shared = "to share one: a job root of your group, `chmod g+rwxs JOB_ROOT`, before its first launch"
+    return text, f"--name NAME for a run of your own; {shared}"
 
 
 def first(lines: Iterable[str]) -> str | None:
