@@ -10,6 +10,7 @@ from automodel_launch.checks import (
     credentials,
     data,
     directories,
+    forms,
     machine,
     packaging,
     places,
@@ -31,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     *directories.CHECKS,
     *profile.CHECKS,
     *shell_lines.CHECKS,
+    *forms.CHECKS,
     *credentials.CHECKS,
     *machine.CHECKS,
     *packaging.CHECKS,
@@ -43,8 +45,7 @@ _ORDER = {"error": 0, "warning": 1, "note": 2}
 def run(plan: Plan, offline: bool = False) -> list[Finding]:
     """All findings of all checks, errors first; unless `offline`, the place where the job will run is asked too."""
     found = [*backends.of(plan.recipe).checks(plan), *(finding for check in CHECKS for finding in check(plan))]
-    if not offline:
-        found += places.findings(plan)
+    found += forms.unknown_options(plan) if offline else places.findings(plan)  # which the cluster knows best
     return in_order(found)
 
 

@@ -9,11 +9,12 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from automodel_launch import backends
 from automodel_launch.executors.agent import starts_with_ft
+from automodel_launch.executors.forms import words
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.plan import naming
 from automodel_launch.plan.finding import Finding
@@ -24,12 +25,14 @@ COMPILERS = ("c++", "g++", "clang++")
 INSTALL = "bash scripts/setup.sh makes .venv with all that training needs; or set `python` in the profile"
 FT_PACKAGE = "nvidia-resiliency-ext"
 _PROBE = """
-import importlib.metadata as m, json, sys
+import json, sys
 found = {}
-for name in sys.argv[1:]:
-    try: found[name] = m.version(name)
-    except m.PackageNotFoundError: found[name] = None
-print(json.dumps(found))
+if sys.version_info >= (3, 8):
+    import importlib.metadata as m
+    for name in sys.argv[1:]:
+        try: found[name] = m.version(name)
+        except m.PackageNotFoundError: found[name] = None
+print(json.dumps([sys.version_info[:3], found]))
 """
 
 
@@ -38,17 +41,24 @@ def packages(plan: Plan) -> Iterator[Finding]:
     if not plan.here:
         return
     python = plan.agent["python"]
+    if plan.profile.python and words.has_arguments(plan.profile.python):
+        return  # checks/forms.py says so
     if shutil.which(python) is None:
         source = plan.profile_sources.get("python", plan.profile_name)
         yield Finding("error", "no-python", f"python = {python} ({source}): no such program.", INSTALL)
         return
     try:
-        found = _installed(plan)
-    except (OSError, subprocess.CalledProcessError, ValueError) as error:
+        version, found = _installed(plan)
+    except (OSError, subprocess.CalledProcessError, ValueError, TypeError) as error:
         source = plan.profile_sources.get("python", plan.profile_name)
         yield Finding(
             "error", "no-python", f"python = {python} ({source}): is not a Python interpreter: {error}", INSTALL
         )
+        return
+    oldest = plan.recipe.oldest_python
+    if oldest and version[:2] < oldest:
+        message = f"python = {python} ({plan.source('python')}) is {_dotted(version)}, and {plan.recipe.name} needs"
+        yield Finding("error", "training-python", f"{message} {_dotted(oldest)} or later.", INSTALL)
         return
     for name in [name for name, version in found.items() if version is None]:
         fix = INSTALL
@@ -59,16 +69,20 @@ def packages(plan: Plan) -> Iterator[Finding]:
     yield from _other_version(plan, found)
 
 
-def _installed(plan: Plan) -> dict[str, str | None]:
-    """Version of each distribution that the recipe needs, None where it is not there."""
+def _installed(plan: Plan) -> tuple[tuple[int, ...], dict[str, str | None]]:
+    """Python's version, and that of each distribution that the recipe needs, None where it is not there."""
     python = plan.agent["python"]
     names = [re.split(r"[\s\[<>=!~;]", entry, maxsplit=1)[0] for entry in plan.recipe.dependencies]
     names += [FT_PACKAGE] if starts_with_ft(plan) else []
     if python == sys.executable:
-        return {name: _version(name) for name in names}
+        return tuple(sys.version_info[:3]), {name: _version(name) for name in names}
     done = subprocess.run([python, "-I", "-c", _PROBE, *names], capture_output=True, text=True, check=True)
-    found: dict[str, str | None] = json.loads(done.stdout)
-    return found
+    version, found = json.loads(done.stdout)
+    return tuple(version), found
+
+
+def _dotted(version: Iterable[int]) -> str:
+    return ".".join(map(str, version))
 
 
 def _version(name: str) -> str | None:

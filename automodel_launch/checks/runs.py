@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from automodel_launch import backends, contract
 from automodel_launch.config.dotted import flatten
-from automodel_launch.jobs import rundir
+from automodel_launch.jobs import ownership, rundir
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
+from automodel_launch.remote.probes import Results
 
 
 def kept_for_the_job(plan: Plan) -> Iterator[Finding]:
@@ -36,6 +37,31 @@ def paused(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "paused", message, fix)
 
 
+def another_users(plan: Plan) -> Iterator[Finding]:
+    """A run that another user has begun, in a directory that this one cannot write."""
+    if plan.visible:
+        told = ownership.here(plan.run_dir, backends.of(plan.recipe).checkpoint_dir(plan.config))
+        yield from _another_users(plan, told)
+
+
+def asked(plan: Plan) -> dict[str, str]:
+    """The same question to a cluster, asked in one round trip with the others."""
+    checkpoints = backends.of(plan.recipe).checkpoint_dir(plan.config)
+    return {} if plan.visible else {"run": ownership.question(plan.run_dir, checkpoints)}
+
+
+def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
+    """A finding from the answer."""
+    if not plan.visible:
+        yield from _another_users(plan, ownership.first(answers["run"].text.splitlines()))
+
+
+def _another_users(plan: Plan, told: str | None) -> Iterator[Finding]:
+    if told:
+        message, fix = ownership.message(plan.run_name, told)
+        yield Finding("error", "another-users", f"{message}.", fix)
+
+
 def same_run(plan: Plan) -> Iterator[Finding]:
     """A run that `--name` gives other settings than it was started with."""
     changed = rundir.differences(plan.run_dir, plan.trained) if plan.visible else []
@@ -45,4 +71,4 @@ def same_run(plan: Plan) -> Iterator[Finding]:
         yield Finding("warning", "run-differs", message, "--fresh, or another --name, for a run of its own")
 
 
-CHECKS = (resumes, paused, same_run, kept_for_the_job)
+CHECKS = (resumes, paused, another_users, same_run, kept_for_the_job)

@@ -18,5 +18,7 @@ def examine(profile: Profile, workspace: Workspace) -> Iterable[Line]:
     Raises:
         ClusterError: it cannot be reached.
     """
+    from automodel_launch.doctor import forms
+
     lines: Iterable[Line] = importlib.import_module(f"{__name__}.{profile.executor}").examine(profile, workspace)
-    return lines
+    return [*forms.lines(profile), *lines]

@@ -15,11 +15,13 @@ PACKAGES = ("torch", *(framework.package for framework in backends.frameworks().
 PROBE = """
 import sys
 print(sys.version.split()[0])
+if sys.version_info < (3, 8): sys.exit()
 import importlib.metadata as m
 for name in sys.argv[1:]:
     try: print(name, m.version(name))
     except m.PackageNotFoundError: print(name)
 """
+OLDEST_PYTHON = (3, 10)  # that recipes/ name in their metadata blocks
 GIB = 2**30
 FEW_GIB, FEW_INODES = 50, 100_000  # a checkpoint of an 8B model with its optimizer takes about 100 GiB
 NO_GIB, NO_INODES = 1, 1_000
@@ -74,6 +76,11 @@ def training_python(python: str, code: int, text: str, excuse: str | None = None
     if code or not re.match(r"\d+\.\d+", first):
         said = " ".join(text.split())[-200:] or f"exit code {code}"
         yield Line(bad, "python", f"{python} does not work: {said}", excuse or "python = a path, in the profile")
+        return
+    major, minor = re.findall(r"\d+", first)[:2]
+    if (int(major), int(minor)) < OLDEST_PYTHON:
+        needed = f"{python} is {first}, and training needs {'.'.join(map(str, OLDEST_PYTHON))} or later"
+        yield Line(bad, "python", needed, excuse or "python = the path of one that all nodes have, in the profile")
         return
     yield Line("ok", "python", f"{python}: {first}")
     for name, _, version in (line.partition(" ") for line in rest):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from automodel_launch import executors
-from automodel_launch.doctor import diagnosis, left_locks
+from automodel_launch.doctor import diagnosis, forms, left_locks
 from automodel_launch.doctor.diagnosis import PACKAGES, PROBE, Line
 from automodel_launch.executors import agent_python
 from automodel_launch.executors.containers import container, sqsh
@@ -43,6 +43,7 @@ def lines(profile: Profile, root: str, shell: Shell, program: str) -> Iterator[L
     python, image = profile.python or "python3", container.cached_image(profile)
     asked = {
         **slurm_site.PROBES,
+        "options": slurm_site.OPTIONS,
         "root": disk.probe(root),
         "login": login_shell.question("true"),
         "agent": agent_python.question(program, profile),
@@ -56,6 +57,7 @@ def lines(profile: Profile, root: str, shell: Shell, program: str) -> Iterator[L
     if profile.tunnel == "ssh":
         yield Line("ok", "connection", f"ssh {shell.place} in {answers.connection_s:.1f} s")
     yield from _slurm(profile, answers)
+    yield from forms.unknown_options(profile, slurm_site.options(answers["options"].text))
     yield from diagnosis.job_root(disk.read(root, answers["root"]))
     lost = login_shell.lost(answers["login"])
     if lost:

@@ -52,8 +52,8 @@ class Executor(Protocol):
     def processes(self, profile: Profile) -> int:
         """Training processes a node."""
 
-    def image(self, profile: Profile) -> str | None:
-        """The container image that will be used, in the form that its runtime takes."""
+    def image(self, profile: Profile, source: str = "profile") -> str | None:
+        """The container image that will be used, in the form that its runtime takes; `source`: where it was set."""
 
     def mounts(self, plan: Plan, environ: Mapping[str, str]) -> list[Mount]:
         """What the job's container sees of the machine around it; none without one."""

@@ -73,7 +73,7 @@ class LocalMachine:
             wanted = profile.gpus_per_node or "auto"
         return wanted if isinstance(wanted, int) else gpus.count() or gpus.CPU_PROCESSES
 
-    def image(self, profile: Profile) -> str | None:
+    def image(self, profile: Profile, source: str = "profile") -> str | None:
         """No container here."""
         return None
 

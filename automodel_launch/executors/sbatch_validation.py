@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SAFE_PATH = re.compile(r"/[A-Za-z0-9_./@+,=-]+")  # paths in a script are not quoted everywhere
 NEMO_RUN = "/nemo_run"
 _SIGNAL = re.compile(r"(?:([RBrb]{1,2}):)?(\w+)(@\d+)?")
+_MOST_S = 65535  # of a signal's time
 _OPTION = re.compile(r"[a-z][a-z0-9-]*")
 _OPTION_KEYS = (
     *("account", "partition", "run_partition", "batch_partition", "time", "mem", "exclusive", "qos", "constraint"),
@@ -73,13 +74,27 @@ def warning(profile: Profile) -> str | None:
 def _check_signal(profile: Profile, sources: dict[str, str]) -> None:
     """The node agents take USR1 for Slurm's warning; of another signal they, or the training, would end otherwise."""
     match = _SIGNAL.fullmatch(profile.signal or "")
-    if profile.signal is None or (match and match[2].upper().removeprefix("SIG") in ("USR1", "10")):
+    where = f"signal = {profile.signal!r} ({sources.get('signal', 'profile')})"
+    usr1 = match and match[2].upper().removeprefix("SIG") in ("USR1", "10")
+    in_time = match and int((match[3] or "@0")[1:]) <= _MOST_S
+    if profile.signal is None or (usr1 and in_time):
         return
+    before, _, after = profile.signal.partition("@")
+    if re.fullmatch(r"(.*:)?((SIG)?USR1|10)", before, re.IGNORECASE) and after:
+        form = f"behind the @ stands a number of seconds, {_MOST_S} at most"
+        raise ProfileError(f"{where}: {form}.", f'signal = "{_with_seconds(before, after)}"')
     seconds = (match[3] or "@120") if match else "@120"
     raise ProfileError(
-        f"signal = {profile.signal!r} ({sources.get('signal', 'profile')}): the job saves and ends at USR1 only.",
+        f"{where}: the job saves and ends at USR1 only.",
         f'signal = "USR1{seconds}", or none: it saves before its time limit anyway (docs/reliability.md)',
     )
+
+
+def _with_seconds(signal: str, written: str) -> str:
+    """`USR1@5m` as `USR1@300`, where that can be told."""
+    number, unit = written[:-1], written[-1:].lower()
+    seconds = int(number) * {"s": 1, "m": 60, "h": 3600}.get(unit, 0) if number.isdigit() else 0
+    return f"{signal}@{seconds if 0 < seconds <= _MOST_S else 120}"
 
 
 def _options(profile: Profile) -> Iterator[tuple[str, str]]:

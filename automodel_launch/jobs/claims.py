@@ -12,6 +12,7 @@ looks for newer ones before it counts. So nobody has to give a claim back; it en
 from __future__ import annotations
 
 import json
+import posixpath
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,8 +44,10 @@ def newest(run_dir: str, place: FileSystem) -> Claim | None:
         return None
     path = f"{run_dir}/{contract.CLAIMS}/{number}"
     found, handle = place.read_many([(path, 0), (f"{path}{_JOB}", 0)])
-    if found is None:  # removed by who has made a newer one
-        return newest(run_dir, place)
+    if found is None and str(number) not in place.names(f"{run_dir}/{contract.CLAIMS}"):
+        return newest(run_dir, place)  # removed by who has made a newer one
+    if found is None:
+        return Claim(path, number, None, f"{number}{_FREE}" in names)
     told = parse(handle[0]) if handle else None
     return Claim(path, number, records.from_json(parse(found[0]) or {}), f"{number}{_FREE}" in names, told)
 
@@ -58,6 +61,8 @@ def make(record: Record, after: Claim | None, place: FileSystem) -> Claim | None
     folder = f"{record.run_dir}/{contract.CLAIMS}"
     number = after.number + 1 if after else 1
     claim = Claim(f"{folder}/{number}", number, record)
+    if after is None:
+        place.make_shared(folder, posixpath.dirname(record.run_dir))
     if not place.create(claim.path, json.dumps(asdict(record), indent=1) + "\n"):
         return None
     names = place.names(folder)

@@ -12,11 +12,11 @@ from typing import Any
 
 from automodel_launch import executors
 from automodel_launch.errors import ClusterError, LaunchError, PlanRefused, StillSubmitting, SubmissionUnknown
-from automodel_launch.jobs import claims, launcher, records
+from automodel_launch.jobs import claims, launcher, ownership, records
 from automodel_launch.jobs.claims import Claim
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import state
-from automodel_launch.remote.filesystem import FileSystem
+from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 TRIES = 5
 
@@ -46,7 +46,7 @@ def take(record: Record, place: FileSystem) -> Claim:
     """The claim; see `held`."""
     for _ in range(TRIES):
         present = refuse_while_busy(record, place)
-        claim = claims.make(record, present, place)
+        claim = _made(record, present, place)
         if claim is not None:
             return claim
     raise PlanRefused(f"run {record.run_name}: other launchers claim it at this moment.", "launch it again")
@@ -93,6 +93,19 @@ def _ways(record: Record) -> tuple[str, ...]:
     return executors.get(record.executor).way
 
 
+def _made(record: Record, present: Claim | None, place: FileSystem) -> Claim | None:
+    try:
+        return claims.make(record, present, place)
+    except ClusterError as error:
+        whose = ownership.here(record.run_dir) if place == LOCAL else None
+        if whose:
+            raise PlanRefused(*ownership.message(record.run_name, whose)) from error
+        error.hint = (
+            f"{error.hint or 'see `ls -ld` of it'}; where the run is another user's: --name gives one of your own"
+        )
+        raise
+
+
 def _quietly(act: Callable[[], None]) -> None:
     with suppress(ClusterError):
         act()
@@ -101,7 +114,7 @@ def _quietly(act: Callable[[], None]) -> None:
 def _refuse_unless_over(claim: Claim, ours: Record) -> None:
     theirs = claim.record
     if theirs is None:
-        message = f"run {ours.run_name} was claimed by a launcher of another version, whose note cannot be read"
+        message = f"run {ours.run_name} was claimed by another user, or another version, whose note cannot be read"
         raise PlanRefused(f"{message}: {claim.path}.", "where none of its jobs is in the queue, remove that file")
     try:
         now = _status(claim, theirs, ours)

@@ -76,7 +76,7 @@ def make(
         place=place,
         here=executor.here,
         data_dir=run_values["data_dir"],
-        image=executor.image(profile),
+        image=executor.image(profile, sources.get("container_image", profile_name)),
         processes_per_node=executor.processes(profile) if recipe.launch == "torchrun" else 1,
         trained=trained,
         config=trained,

@@ -46,6 +46,7 @@ class Recipe:
     commands: tuple[str, ...] = ()  # what the script answers here and now, without a job: SCRIPT COMMAND ...
     backend: str | None = None  # what trains, by its name in automodel_launch/backends; None: not named
     code: tuple[str, ...] = ()  # files and folders beside the script that it is made of; they travel with it
+    oldest_python: tuple[int, int] | None = None  # that `requires-python` of its block names
     optional: tuple[str, ...] = ()  # top-level keys that a config may leave out; an override sets them all the same
 
     @property
@@ -147,8 +148,14 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
         commands=_commands(spec, path),
         backend=spec.get("backend"),
         code=_code(spec, path),
+        oldest_python=_oldest_python(metadata.get("requires-python")),
         optional=_strings(config, "optional", f"{path}: [tool.runspec.config] "),
     )
+
+
+def _oldest_python(written: object) -> tuple[int, int] | None:
+    match = re.search(r">=\s*(\d+)\.(\d+)", written) if isinstance(written, str) else None
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _commands(spec: dict[str, Any], path: Path) -> tuple[str, ...]:

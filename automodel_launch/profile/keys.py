@@ -8,6 +8,8 @@ EXECUTORS = ("local", "slurm", "docker")
 SECTION_NAMES = ("wandb", "artifacts", "cache", "cli")
 STALL = r"^(auto|off|[1-9][0-9]*[smh])$"  # patterns of values
 PYTHON = r"^[A-Za-z0-9_./+@=-]+$"
+# a name or an address, of which those of IPv6 have several colons, or what ssh takes with a port
+HOST = r"^([^:\s]+|([^@\s]+@)?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%\w+)?|ssh://\S+)$"
 SYNONYMS = {"ntasks_per_node": "nproc_per_node", "container": "container_image"}
 BUILT_IN: dict[str, dict[str, Any]] = {"local": {"executor": "local", "nodes": 1, "nproc_per_node": "auto"}}
 NEMOTRON = (  # keys of Nemotron's launcher: profile/brought.py gives a meaning to some, the others have none here

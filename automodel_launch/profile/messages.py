@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from automodel_launch.errors import ProfileError
-from automodel_launch.profile.keys import PYTHON, STALL
+from automodel_launch.profile import sbatch_options
+from automodel_launch.profile.keys import HOST, PYTHON, STALL
 from automodel_launch.suggest import did_you_mean, nearest
 
 _STRING, _STRINGS, _INTEGER = "a string", "a list of strings", "an integer"
@@ -28,21 +29,33 @@ def refusal(
         place, value = f"{place}: {first['loc'][1]}", value.get(first["loc"][1])
     kinds = sorted({_expected(e) for e in error.errors() if e["loc"][0] == key})
     message = f"{place} = {value!r} is not valid: expected {' or '.join(kinds)}."
-    return ProfileError(message, _example(key, value, kinds))
+    return ProfileError(message, _example(key, value, kinds, place.endswith("(override run.env)")))
 
 
 def _unknown(key: str, where: str, known: tuple[str, ...]) -> ProfileError:
+    option = key.replace("_", "-")
     if key in known:  # `extends` in a config or an override
         return ProfileError(f"{where}: belongs in env.toml only.", "--run NAME or --batch NAME chooses a profile")
+    if option in sbatch_options.KNOWN and option.replace("-", "_") not in known:
+        value = "true" if option in sbatch_options.FLAGS else "..."
+        hint = f'sbatch\'s --{option}: additional_parameters = {{"{option}" = {value}}}'
+        return ProfileError(f"{where}: unknown key.", hint)
     near = nearest(key, known)
     hint = f"write {near} = ..." if near else f"known keys: {', '.join(known)}"
     return ProfileError(f"{where}: unknown key.{did_you_mean(key, known)}", hint)
 
 
-def _example(key: str, value: Any, kinds: list[str]) -> str | None:
-    """The same value in the form that the key wants, where that can be told."""
+def _example(key: str, value: Any, kinds: list[str], typed: bool) -> str | None:
+    """The same value in the form that the key wants, where that can be told; `typed`: as a shell takes it."""
     if key == "time":  # a bare number would be minutes for Slurm, and hours for most people
         return 'time = "04:00:00", which is hours:minutes:seconds'
+    if key == "host" and isinstance(value, str):
+        name, mark, port = value.rpartition(":")
+        if mark and port.isdigit():
+            return f'host = "ssh://{value}", or "{name}" with Port {port} below its Host in ~/.ssh/config'
+        return 'host = "login.example.org"; options of ssh belong to ~/.ssh/config'
+    if typed and kinds == [_STRING] and isinstance(value, int | float) and not isinstance(value, bool):
+        return f"run.env.{key}='\"{value}\"'"
     if kinds == [_STRING] and isinstance(value, int | float) and not isinstance(value, bool):
         return f'{key} = "{value}"'
     if kinds == [_STRINGS] and isinstance(value, str):
@@ -54,6 +67,7 @@ def _example(key: str, value: Any, kinds: list[str]) -> str | None:
 
 _PATTERNS = {
     STALL: 'a time such as "90s", "15m" or "1h", or "off"',
+    HOST: "the name of a host, or an alias of ~/.ssh/config, without a port or blanks",
     PYTHON: "a path or name of letters, digits and _ . / @ + = -",
 }
 

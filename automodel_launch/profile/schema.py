@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from automodel_launch.profile.keys import PYTHON, STALL, SYNONYMS
+from automodel_launch.profile.keys import HOST, PYTHON, STALL, SYNONYMS
 
 Executor = Literal["local", "slurm", "docker"]
 
@@ -104,7 +104,7 @@ class Profile(Closed):
 
     # SSH
     tunnel: Slurm[Literal["ssh", "local"] | None] = None
-    host: Slurm[String | None] = None
+    host: Slurm[Annotated[str, Field(pattern=HOST)] | None] = None
     user: Slurm[String | None] = None
     identity: Slurm[String | None] = None
 

@@ -8,6 +8,7 @@ import io
 import os
 import shlex
 import socket
+import stat
 import tarfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,9 @@ class FileSystem(Protocol):
 
     def make(self, folder: str, new: bool = False) -> bool:
         """Make a folder and those above it; with `new`, False where it is there already (the making is atomic)."""
+
+    def make_shared(self, folder: str, top: str) -> None:
+        """Make a folder and those above it, below `top`: the group's where it can write `top`, and `top` is its own."""
 
     def create(self, path: str, text: str) -> bool:
         """Make a file with that text, and the folders above; False where it is there already (the making is atomic)."""
@@ -88,6 +92,17 @@ class LocalFileSystem:
             raise _unwritable(folder, error) from error
         return True
 
+    def make_shared(self, folder: str, top: str) -> None:
+        """See FileSystem."""
+        path = Path(folder)
+        made = [one for one in (path, *path.parents) if one.is_relative_to(top) and not one.exists()]
+        try:
+            for one in reversed(made):
+                one.mkdir(parents=True, exist_ok=True)
+                _give_to_group(one)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
     def create(self, path: str, text: str) -> bool:
         """See FileSystem."""
         target = Path(path)
@@ -117,6 +132,8 @@ class LocalFileSystem:
             for name, text in texts.items():
                 target = Path(folder, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
+                if target.exists() and not os.access(target, os.W_OK):  # another member's of the group
+                    target.unlink()
                 target.write_bytes(text.encode("utf-8", "surrogateescape"))
         except OSError as error:
             raise _unwritable(folder, error) from error
@@ -169,6 +186,12 @@ class RemoteFileSystem:
             self._refuse(folder, done.err)
         return True
 
+    def make_shared(self, folder: str, top: str) -> None:
+        """See FileSystem."""
+        done = self.shell.run(f"{_MAKE_SHARED}\nmake_shared {_q(folder)} {_q(top)}")
+        if done.code:
+            self._refuse(folder, done.err)
+
     def create(self, path: str, text: str) -> bool:
         """See FileSystem."""
         folder, name = os.path.split(path)
@@ -192,6 +215,16 @@ class RemoteFileSystem:
         raise ClusterError(f"{self.shell.place}: {folder} cannot be written: {' '.join(err.split())[-300:]}")
 
 
+_MAKE_SHARED = """\
+make_shared() {
+  local above own
+  [ ! -d "$1" ] || return 0
+  if [ "$1" = "$2" ]; then mkdir -p "$1"; return; fi
+  make_shared "${1%/*}" "$2" || return 1
+  mkdir "$1" || { [ -d "$1" ] && return; } || return 1
+  above=$(stat -c %g:%A "${1%/*}") own=$(stat -c %g:%A "$1")
+  if [ "${above%:*}" = "${own%:*}" ] && [[ ${above#*:} == ?????w* ]]; then chmod g+rwxs "$1"; fi
+}"""
 # A link is made in one step, with the whole file behind it; where a file system has none, the name comes first.
 _THERE = 45
 _CREATE = """\
@@ -205,6 +238,13 @@ cat > "$new" || exit 1
 [ ! -e "$name" ] || exit 45
 exit 1
 """
+
+
+def _give_to_group(folder: Path) -> None:
+    """New folders have the umask's rights, whatever those above have."""
+    above, own = folder.parent.stat(), folder.stat()
+    if above.st_mode & stat.S_IWGRP and above.st_gid == own.st_gid and own.st_uid == os.getuid():
+        folder.chmod(stat.S_IMODE(own.st_mode) | stat.S_IRWXG | stat.S_ISGID)
 
 
 def _share(count: int) -> int:

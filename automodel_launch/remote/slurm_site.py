@@ -10,6 +10,7 @@ from automodel_launch.remote.slurm_environment import PLAIN
 
 PARTITIONS = f"{PLAIN}scontrol -a -o show partition"
 NODES = f"{PLAIN}sinfo -a -h -o '%R|%D|%T|%G'"
+OPTIONS = "sbatch --help | grep -oE -- '--[a-z][a-z0-9-]+'"  # plug-ins' own among them
 PROBES = {
     "version": "sbatch --version",
     "ping": f"{PLAIN}scontrol ping",
@@ -80,6 +81,18 @@ def unanswered(code: int, text: str) -> bool:
 def lacks_nodes(text: str) -> bool:
     """sbatch's refusal may be for nodes that are down only."""
     return bool(re.search(r"node configuration is not available|node not available|nodes? .*not available", text, re.I))
+
+
+def options(text: str) -> frozenset[str]:
+    """The long options that `sbatch --help` names."""
+    return frozenset(line[2:] for line in text.splitlines() if re.fullmatch(r"--[a-z][a-z0-9-]+", line))
+
+
+def unknown_option(said: str) -> str | None:
+    """The option that sbatch says it does not have."""
+    match = re.search(r"(?:unrecognized|ambiguous) option:? ['\"]?--([a-z][\w-]*)", said)
+    match = match or re.search(r"option ['\"]--([a-z][\w-]*)[^'\"]*['\"] is ambiguous", said)
+    return match[1] if match else None
 
 
 def message(text: str) -> str:

@@ -18,6 +18,7 @@ run, one process a node
     stops.py         stop files: cancel, pause
     limits.py        the end of the attempt's time: when to save
     lock.py          one job at a time for a run
+    sharing.py       a run of a group: what is written for it is theirs
     data.py          what a run trains on never changes under it
 
 the training processes

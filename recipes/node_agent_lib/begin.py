@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import contract
 
-from . import bad_nodes, chain, disk_reserve, history, meeting, slurm, standing, stops, times, turn
+from . import bad_nodes, chain, disk_reserve, history, meeting, sharing, slurm, standing, stops, times, turn
 from .backends import newest_checkpoint
 from .chain import Link, Order
 from .decision import Decision
@@ -37,6 +37,7 @@ def main(job_dir: str) -> int:
         print(f"trap - EXIT\nexit {contract.CANNOT_BE_USED}")
         return 0
     when_full(lambda: disk_reserve.release(job_dir))
+    sharing.follow_job(job_dir)
     try:
         lines = _lines(job_dir)
     except Exception:  # a full disk, say

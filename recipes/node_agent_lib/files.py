@@ -63,7 +63,7 @@ def append_json(path: str, values: list[Json], patience_s: float = 0.0) -> None:
 
 def _append(path: str, values: list[Json]) -> None:
     data = "".join(_dumps(value) for value in values).encode("utf-8", "replace")
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)  # less the umask: some are a group's
     try:
         size = os.fstat(fd).st_size
         written = _write_some(fd, data)

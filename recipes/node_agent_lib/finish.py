@@ -10,7 +10,7 @@ from typing import Callable, Iterable
 
 import contract
 
-from . import backends, bad_nodes, chain, disk_reserve, procs, slurm, standing, stops, turn
+from . import backends, bad_nodes, chain, disk_reserve, procs, sharing, slurm, standing, stops, turn
 from .files import Json, append_json, create_json, read_json, when_full, write_json
 from .log import complain
 from .messages import explained
@@ -55,6 +55,7 @@ def main(job_dir: str, code: int | None) -> int:
         complain(foreign)
         return contract.CANNOT_BE_USED
     when_full(lambda: disk_reserve.release(job_dir))
+    sharing.follow_job(job_dir)
     if under_slurm() and contract.ATTEMPT_VAR not in os.environ and chain.read(job_dir) is not None:
         complain("no attempt was begun here: nothing is written down")
         return code or 1

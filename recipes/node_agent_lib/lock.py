@@ -10,6 +10,8 @@ from typing import Callable
 
 import contract
 
+from . import sharing
+
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 PATIENCE_S = 2.0  # a killed predecessor's processes need a moment to die
 
@@ -28,7 +30,12 @@ def take(run_dir: str, job_id: str, say: Callable[[str], None], patience_s: floa
     run locked long after the job.
     """
     path = os.path.join(run_dir, contract.LOCK)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, sharing.FILE_MODE)
+    except PermissionError:
+        raise LockRefused(
+            f"the run is another user's: {path} cannot be written; --name gives one of your own"
+        ) from None
     try:
         _flock(fd, patience_s)
     except OSError as error:

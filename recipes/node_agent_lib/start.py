@@ -8,7 +8,7 @@ from typing import Callable
 
 import contract
 
-from . import meeting, nodes, procs, redaction, standing
+from . import meeting, nodes, procs, redaction, sharing, standing
 from .control import Parent
 from .log import AgentLog, complain
 from .spec import SpecError, load
@@ -31,6 +31,7 @@ def main(path: str, detach: bool, agent: str) -> int:
     except SpecError as error:
         complain(str(error))
         return contract.CANNOT_BE_USED
+    sharing.follow(spec.run_dir)
     try:
         for name in (contract.LOGS, contract.NODES):
             os.makedirs(os.path.join(spec.job_dir, name), exist_ok=True)

@@ -243,6 +243,19 @@ def test_a_python_that_is_none(bench: Bench, tmp_path: Path, make: Callable[[Pat
     _one(bench.plan(), "no-python", str(python), "env.toml [local]")
 
 
+def test_a_python_that_is_too_old_for_the_recipe(bench: Bench, tmp_path: Path) -> None:
+    block = '[tool.runspec]\n[tool.runspec.config]\ndir = "stub"'
+    bench.script("stub", f'requires-python = ">=3.10"\ndependencies = ["pyyaml"]\n{block}')
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho '[[3, 6, 8], {}]'\n")  # what 3.6 prints
+    python.chmod(0o755)
+    bench.env(f'python = "{python}"\n')
+    _one(bench.plan(), "training-python", str(python), "env.toml [local]", "3.6.8", "3.10")
+    assert _found(bench.plan(), "missing-package") == []
+    bench.script("stub", f'dependencies = ["pyyaml"]\n{block}')
+    assert _found(bench.plan(), "training-python") == []
+
+
 def test_a_missing_package(bench: Bench) -> None:
     bench.script(
         "stub",

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from automodel_launch import workspace
 from automodel_launch.commands import main
 from automodel_launch.doctor import diagnosis, local
 from automodel_launch.doctor.diagnosis import Line
+from automodel_launch.plan import recipes
 from automodel_launch.remote.disk import Disk
 from tests.conftest import Checkout
 from tests.workbench import Bench, make_bench
@@ -49,6 +51,17 @@ def test_packages_that_are_missing(tmp_path: Path) -> None:
     lines = _lines(tmp_path, _python(tmp_path, "echo 3.12.1; echo torch; echo nemo_automodel"))
     assert (lines["torch"].level, lines["nemo_automodel"].level) == ("FAIL", "FAIL")
     assert lines["torch"].fix
+
+
+def test_a_python_that_is_too_old(tmp_path: Path) -> None:
+    lines = _lines(tmp_path, _python(tmp_path, "echo 3.6.8"))
+    assert lines["python"].level == "FAIL" and "3.6.8" in lines["python"].detail and "3.10" in lines["python"].detail
+    assert "torch" not in lines
+
+
+def test_the_oldest_python_is_that_of_the_recipes(bench: Bench) -> None:
+    own = [recipe.oldest_python for recipe in recipes.available(workspace.find(None))]
+    assert own and {diagnosis.OLDEST_PYTHON} == set(own)
 
 
 @pytest.mark.parametrize("text", ["exit 3", "echo no python", "echo oops >&2; exit 1"])

@@ -47,6 +47,15 @@ def test_another_signal_is_refused_with_the_right_one(bench: Bench, written: str
     refused(ProfileError, lambda: bench.plan(profile="c", environ={}), written, "USR1", "or none")
 
 
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [("USR1@5m", "USR1@300"), ("B:USR1@1h", "B:USR1@3600"), ("USR1@70000", "USR1@120"), ("USR1@", "")],
+)
+def test_a_time_that_is_no_number_of_seconds_is_refused_with_one(bench: Bench, written: str, right: str) -> None:
+    bench.env(f'{PROFILE}signal = "{written}"\n')
+    refused(ProfileError, lambda: bench.plan(profile="c", environ={}), written, right)
+
+
 def test_without_one_nothing_is_sent(bench: Bench) -> None:
     bench.env(PROFILE)
     assert "--signal" not in bench.plan(profile="c", environ={}).script

@@ -101,6 +101,37 @@ def test_what_slurm_refuses(bench: Bench, override: str, word: str, fix: str) ->
     assert "estimated-start" not in found
 
 
+def test_a_python_that_is_too_old_on_the_login_node_is_told(bench: Bench, tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\necho python 3.6.8\n")  # as that of EL8 answers
+    old.chmod(0o755)
+
+    def told(*overrides: str) -> list[Finding]:
+        plan = bench.plan(*(f"run.env.{override}" for override in overrides), profile="site")
+        return [finding for finding in checks.run(plan) if finding.code == "training-python"]
+
+    found = told(f"python={old}")
+    assert [finding.level for finding in found] == ["warning"]
+    assert "3.6.8 on the login node" in found[0].message and "3.10 or later" in found[0].message
+    assert "no such program" in told(f"python={tmp_path}/none")[0].message
+    assert told() == told(f"python={old}", "setup_lines='module load python'") == []
+    assert told(f"python={old}", "container_image=i:1") == []
+
+
+def test_an_option_that_this_sbatch_does_not_have_is_told_with_its_key(bench: Bench) -> None:
+    def found(lines: str) -> dict[str, Finding]:
+        _profile(bench, lines)
+        return {finding.code: finding for finding in checks.run(bench.plan(profile="site"))}
+
+    misspelt = found('additional_parameters = {"mail-tpye" = "END"}')
+    assert misspelt["sbatch-refuses"].level == "error" and "unknown-option" not in misspelt
+    assert '"mail-type"' in (misspelt["sbatch-refuses"].fix or "")
+    assert "additional_parameters.mail-tpye (env.toml [site])" in (misspelt["sbatch-refuses"].fix or "")
+    newer = found("segment = 2")
+    assert "segment (env.toml [site])" in (newer["sbatch-refuses"].fix or "")
+    assert "sbatch-refuses" not in found('additional_parameters = {"mail-type" = "END", "mincpus" = 1}')
+
+
 def test_a_time_limit_that_slurm_would_wait_for_ever_with(bench: Bench) -> None:
     asked: dict[str, Callable[[], Plan]] = {
         "run": lambda: bench.plan('run.env.time="00:05:01"', profile="site"),
@@ -173,6 +204,8 @@ def test_a_machine_without_slurm(bench: Bench, tmp_path: Path, monkeypatch: pyte
     for name in ("scontrol", "sbatch"):
         _shim(tmp_path / "bin", monkeypatch, **{name: f"echo bash: {name}: command not found >&2; exit 127"})
     assert set(_found(bench.plan(profile="site"))) == {"unreachable", "gpu-hours"}
+    _profile(bench, 'additional_parameters = {"mail-tpye" = "END"}')
+    assert "unknown-option" in {finding.code for finding in checks.run(bench.plan(profile="site"))}
 
 
 def test_offline_asks_nothing(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

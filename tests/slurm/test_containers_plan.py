@@ -127,6 +127,13 @@ def test_a_job_root_that_is_mounted_already_is_not_mounted_twice(bench: Bench) -
         ('["/a:/b\\n#SBATCH --x"]', ["not understood"]),
         ('["/a b:/c"]', ["'/a b:/c'"]),
         ('["/a:/b:; id"]', ["'/a:/b:; id'"]),
+        ('["/a:/b:readonly"]', ["readonly", '"/a:/b:ro"']),
+        ('["/a:/b:RO"]', ["RO", '"/a:/b:ro"']),
+        ('["/a:/b:r"]', ['"/a:/b:ro"']),
+        ('["/a:/b:z"]', ["'z'", '"/a:/b"']),
+        ('["/a:/b:ro+cached"]', ["cached"]),
+        ('["/a:/b:ro,rprivate"]', ["ro,rprivate"]),
+        ('["/a:/b:"]', ['"/a:/b"']),
     ],
 )
 def test_mounts_that_are_refused(bench: Bench, mounts: str, words: list[str]) -> None:
@@ -195,6 +202,36 @@ def test_mounts_without_a_container_are_told(bench: Bench) -> None:
     assert found == ["mounts (env.toml [c]) has no effect without a container_image."]
 
 
+@pytest.mark.parametrize("flags", ["ro", "rw", "ro+rprivate", "x-create=dir", "rbind+nosuid+nodev", "size=1G+rw"])
+def test_flags_that_a_mount_may_have(bench: Bench, flags: str) -> None:
+    more = f'container_image = "i"\nmounts = ["/a:/b:{flags}"]'
+    assert f"/a:/b:{flags}" in _plan(bench, more).script
+
+
+@pytest.mark.parametrize(
+    ("image", "right"),
+    [
+        ("https://nvcr.io/nvidia/nemo:1", 'container_image = "nvcr.io/nvidia/nemo:1"'),
+        ("http://nvcr.io/nvidia/nemo:1", 'container_image = "nvcr.io/nvidia/nemo:1"'),
+        ("docker://docker://a", 'container_image = "a"'),
+        ("oras://reg.io/a:1", "docker://NAME"),
+        ("nvcr.io/NVIDIA/NeMo:26.04", 'container_image = "nvcr.io/nvidia/nemo:26.04"'),
+        ("nvcr.io#nvidia/NeMo:26.04", 'container_image = "nvcr.io/nvidia/nemo:26.04"'),
+        ("Ubuntu", 'container_image = "ubuntu"'),
+        ("images/nemo.sqsh", "/shared/images/nemo.sqsh"),
+        ("nemo.sqsh", "/shared/images/nemo.sqsh"),
+        ("my.SIF", "/shared/images/my.SIF"),
+        ("nvcr.io/nvidia/nemo:", "registry/name:tag"),
+        ("nvcr.io//nemo:1", "registry/name:tag"),
+        ("nemo:26.04:2", "registry/name:tag"),
+    ],
+)
+def test_an_image_in_another_form_is_refused_with_the_right_one(bench: Bench, image: str, right: str) -> None:
+    refused(
+        ProfileError, lambda: _plan(bench, f'container_image = "{image}"'), "container_image", "env.toml [c]", right
+    )
+
+
 @pytest.mark.parametrize(
     "image", ["i\\n#SBATCH --x", " i", "i ", "a\\tb", "it's", "a b", "./a.sqsh", "a;id", "a#b#c", "$(id)"]
 )
@@ -216,6 +253,8 @@ def test_images_that_are_refused(bench: Bench, image: str) -> None:
         ("nvcr.io#nvidia/nemo-automodel:26.04", "nvcr.io#nvidia/nemo-automodel:26.04"),
         ("reg:5000/a@sha256:0", "reg:5000#a@sha256:0"),
         ("localhost/a", "localhost#a"),
+        ("reg.io/a/b_c.d-e/f:V1.0-RC_2", "reg.io#a/b_c.d-e/f:V1.0-RC_2"),
+        ("a:1@sha256:0ab", "a:1@sha256:0ab"),
     ],
 )
 def test_images_are_passed_on_as_enroot_wants_them(bench: Bench, written: str, passed: str) -> None:

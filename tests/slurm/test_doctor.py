@@ -37,6 +37,12 @@ gpus_per_node = 9
 python = "/none/python"
 remote_job_dir = "/proc/jobs"
 
+[misspelt]
+extends = "site"
+time = "1h"
+account = "YOUR-ACCOUNT"
+additional_parameters = {{ "mail-tpye" = "END", mincpus = 1 }}
+
 [container]
 extends = "site"
 container_image = "{root}/image.sqsh"
@@ -108,6 +114,15 @@ def test_a_profile_that_is_wrong(site: Checkout) -> None:
     assert "'batch'" in lines["partition"]["detail"]
     assert all(line["fix"] for line in lines.values() if line["level"] == "FAIL")
     assert "fix: gpus_per_node = 8" in done.stdout
+
+
+def test_values_in_a_wrong_form(site: Checkout) -> None:
+    lines = _lines(site, "misspelt")
+    done = site.run("doctor", "misspelt")
+    assert done.returncode == 3 and 'fix: time = "01:00:00"' in done.stdout
+    assert "mail-type" in lines["additional_parameters"]["detail"]
+    assert "placeholder" in done.stdout
+    assert "additional_parameters" not in _lines(site, "site")
 
 
 def test_nodes_that_are_down(site: Checkout, cluster: Cluster) -> None:
@@ -202,6 +217,12 @@ def _refused(checkout: Checkout) -> subprocess.CompletedProcess[str]:
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     return done
+
+
+def test_a_host_with_its_port(far: Checkout, login_node: SshServer) -> None:
+    with (far.root / "env.toml").open("a") as file:
+        file.write(f'\n[port]\nextends = "far"\nhost = "ssh://login:{login_node.port}"\n')
+    assert _lines(far, "port")["connection"]["level"] == "ok"
 
 
 def test_an_unknown_host_key(far: Checkout, login_node: SshServer) -> None:

@@ -6,11 +6,10 @@ import datetime
 import re
 from collections.abc import Callable, Iterator
 
-from automodel_launch import backends, contract, executors
-from automodel_launch.checks import containers, credentials, data, storage
-from automodel_launch.checks.places import slurm_defaults
+from automodel_launch import backends, executors
+from automodel_launch.checks import containers, credentials, data, forms, runs, storage
+from automodel_launch.checks.places import slurm_defaults, slurm_python
 from automodel_launch.errors import ClusterError
-from automodel_launch.executors import agent_python
 from automodel_launch.executors.slurm import advice, script
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -34,6 +33,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     backend = backends.of(plan.recipe)
     asked = {
         "test": slurm_site.TEST_ONLY,
+        "options": slurm_site.OPTIONS,
         "partitions": slurm_site.PARTITIONS,
         "nodes": slurm_site.NODES,
         "root": disk.probe(plan.job_root),
@@ -44,13 +44,15 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
         **data.asked(plan),
         **backend.questions(plan),
         **credentials.asked(plan),
-        **_agent_asked(plan),
+        **slurm_python.asked(plan),
+        **runs.asked(plan),
         **slurm_defaults.ASKED,
     }
     try:
         answers = probes.run(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
     except ClusterError as error:
         yield _unreachable(error.message, error.hint)
+        yield from forms.unknown_options(plan)
         return
     yield from _job_root(plan, answers["root"])
     yield from _login_shell(shell, answers["login"])
@@ -61,7 +63,8 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     yield from credentials.answered(plan, answers)
     yield from _test_only(plan, shell, partition, answers, fix)
     yield from _time_limit(plan, partition, answers["partitions"])
-    yield from _agent_python(plan, answers)
+    yield from slurm_python.answered(plan, answers)
+    yield from runs.answered(plan, answers)
     names = slurm_site.chosen([partition or ""], slurm_site.partitions(answers["partitions"].text))
     yield from slurm_defaults.findings(plan, names, answers)
 
@@ -80,27 +83,6 @@ def gpu_hours(plan: Plan) -> Iterator[Finding]:
 def _unreachable(said: str, fix: str | None = None) -> Finding:
     message = f"the cluster could not be asked, and a submission would fail: {said}"
     return Finding("warning", "unreachable", message, fix or "python launch.py doctor PROFILE; --offline asks nothing")
-
-
-def _agent_asked(plan: Plan) -> dict[str, str]:
-    program = next((file.source for file in plan.files if file.path == contract.NODE_AGENT_SH), None)
-    return {"agent": agent_python.question(program.read_text(encoding="utf-8"), plan.profile)} if program else {}
-
-
-def _agent_python(plan: Plan, answers: Results) -> Iterator[Finding]:
-    """Of the login node: compute nodes may have other versions, so it is no error."""
-    found = agent_python.read(answers["agent"])
-    if found is None or (found.python and plan.profile.agent_python in (None, found.python)):
-        return
-    source = plan.profile_sources.get("agent_python", plan.profile_name)
-    if found.python:
-        message = f"agent_python ({source}) does not do on the login node: {found.seen}; {found.python} would be taken."
-        yield Finding("warning", "agent-python", message, f'agent_python = "{found.python}"')
-        return
-    inside = "the job could not save before its time limit, nor have further attempts"
-    message = f"the login node has no Python {agent_python.OLDEST} or later ({found.seen or 'none at all'})"
-    message += f": on nodes like it {inside if plan.image else 'the job would fail'}."
-    yield Finding("warning", "agent-python", message, "agent_python = the path of one that all nodes have")
 
 
 def _job_root(plan: Plan, answer: Result) -> Iterator[Finding]:
@@ -128,6 +110,7 @@ def _test_only(
     waits = _waits(plan, partition, answers)
     if answer.code and slurm_site.unanswered(answer.code, answer.text):
         yield _unreachable(f"{shell.place}: {answer.brief}")
+        yield from forms.unknown_options(plan, slurm_site.options(answers["options"].text))
     elif waits and (answer.code == 0 or slurm_site.lacks_nodes(answer.text)):
         yield Finding("warning", "waits", f"{waits}; the job would wait.", "python launch.py doctor PROFILE")
     elif answer.code == 0:
@@ -136,7 +119,8 @@ def _test_only(
         said = slurm_site.message(answer.text)
         message = f"{shell.place}: sbatch refuses the script: {said}"
         there = _there(partition, answers) if slurm_site.lacks_nodes(answer.text) else ""
-        yield Finding("error", "sbatch-refuses", f"{message}{there}", fix(said))
+        option = forms.without_option(plan, said, slurm_site.options(answers["options"].text))
+        yield Finding("error", "sbatch-refuses", f"{message}{there}", option or fix(said))
 
 
 def _there(partition: str | None, answers: Results) -> str:

@@ -55,15 +55,15 @@ def image_of(profile: Profile, source: str) -> Image | None:
     return None if wanted is None else images.read(wanted, source)
 
 
-def cached_image(profile: Profile) -> Image | None:
+def cached_image(profile: Profile, source: str = "profile") -> Image | None:
     """The image of a profile, or the file that stands for it in `image_cache`."""
-    image = image_of(profile, "profile")
+    image = image_of(profile, source)
     return image_cache.cached(image, profile, "profile") if image else None
 
 
-def image_text(profile: Profile) -> str | None:
-    """The image of a profile as its runtime takes it."""
-    image = cached_image(profile)
+def image_text(profile: Profile, source: str) -> str | None:
+    """The image of a profile as its runtime takes it; `source` tells where it was set."""
+    image = cached_image(profile, source)
     return Container(profile.container_runtime or PYXIS, image, ()).image_text if image else None
 
 

@@ -10,6 +10,8 @@ from automodel_launch.errors import ProfileError
 NO_IMAGE = "none"
 PREFIX = "docker://"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@#+%-]*")
+_FILE = re.compile(r"\.(sqsh|squashfs|sif)$", re.IGNORECASE)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _VARIABLE = re.compile(r"(~|\$[A-Za-z_][A-Za-z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\})(?=/|$)")
 
 
@@ -77,6 +79,7 @@ def read(written: str, source: str) -> Image:
     text = written.removeprefix(PREFIX)
     if is_path(text):
         return Image(path=text)
+    _refuse_misnamed(where, text)
     if not _NAME.fullmatch(text) or text.count("#") > 1:
         raise ProfileError(
             f"{where} is neither an absolute path nor an image's name in a registry.",
@@ -87,4 +90,29 @@ def read(written: str, source: str) -> Image:
         registry, _, name = text.partition("/")
         if not name or not (set(registry) & {".", ":"} or registry == "localhost"):  # Docker's own rule
             registry, name = "", text
+    _refuse_misspelt(where, registry, name)
     return Image(registry=registry or None, name=name)
+
+
+def _refuse_misnamed(where: str, text: str) -> None:
+    """Another scheme, or a file whose directory is not said."""
+    scheme = _SCHEME.match(text)
+    if scheme:
+        rest = text[scheme.end() :]
+        web = f'container_image = "{rest}"' if scheme[1].lower() in ("http", "https", "docker") else None
+        raise ProfileError(f"{where}: an image's name has no {scheme[0]} before it.", web or f"{PREFIX}NAME, or a path")
+    if _FILE.search(text):
+        fix = f'container_image = "/shared/images/{text.rpartition("/")[2]}"; it may begin with ~ or $NAME'
+        raise ProfileError(f"{where}: a file's path is absolute, as the cluster sees it.", fix)
+
+
+def _refuse_misspelt(where: str, registry: str, name: str) -> None:
+    """Registries know small letters only, tags and digests aside; and no empty part."""
+    mark = re.search(r"[:@]", name)
+    repository, rest = (name[: mark.start()], name[mark.start() :]) if mark else (name, "")
+    right = (f"{registry}/" if registry else "") + repository.lower() + rest
+    if repository != repository.lower():
+        raise ProfileError(f"{where}: registries take small letters before the tag.", f'container_image = "{right}"')
+    tag, _, digest = rest.partition("@")
+    if "" in repository.split("/") or tag == ":" or (rest.endswith("@") and not digest) or tag.count(":") > 1:
+        raise ProfileError(f"{where}: a part of the name is missing, or one is too much.", "as registry/name:tag")

@@ -14,7 +14,17 @@ from automodel_launch.errors import ProfileError
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
 from automodel_launch.plan.mounts import VARIABLE, Mount
 
-_FLAGS = re.compile(r"[a-z][a-z=+-]*")  # pyxis: joined by `+`
+# pyxis joins them by `+`; they are those of mount(8), and enroot's own, which begin with x-
+_FLAGS = frozenset(
+    (
+        *("ro", "rw", "bind", "rbind", "private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable"),
+        *("runbindable", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "atime", "noatime", "diratime"),
+        *("nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "sync"),
+        *("async", "dirsync", "remount", "move", "silent", "loud", "mand", "nomand", "auto", "noauto", "nofail"),
+        "defaults",
+    )
+)
+_OWN_FLAG = re.compile(r"x-[a-z-]+(=[a-z]+)?|[a-z]+=[A-Za-z0-9_.%-]+")
 _FORMS = '"/lustre/data:/data", "/lustre/data:/data:ro", "~/cache", "$SCRATCH/x:/x"'
 
 
@@ -64,11 +74,25 @@ def _read(text: str, source: str) -> Mount:
     absolute = all(part.startswith("/") or VARIABLE.match(part) for part in parts[:2])
     flags = parts[2] if len(parts) == 3 else ""
     clean = text.isprintable() and ".." not in text.replace(":", "/").split("/")
-    if not (len(parts) <= 3 and absolute and clean and (not flags or _FLAGS.fullmatch(flags))):
+    if not (len(parts) <= 3 and absolute and clean):
         why = " (a path with a colon cannot be told from two)" if len(parts) > 3 else ""
         raise ProfileError(f"mounts ({source}): {text!r} is not understood{why}.", f"absolute paths: {_FORMS}")
+    if len(parts) == 3:
+        _check_flags(text, flags, source)
     paths = [str(PurePosixPath(part)) for part in parts[:2]]
     return Mount(paths[0], paths[-1], flags=flags, written=text)
+
+
+def _check_flags(text: str, flags: str, source: str) -> None:
+    wrong = [flag for flag in flags.split("+") if flag not in _FLAGS and not _OWN_FLAG.fullmatch(flag)]
+    if not wrong:
+        return
+    read_only = re.sub(r"[^a-z]", "", flags.lower()) in ("ro", "r", "readonly", "read")
+    right = text.rpartition(":")[0] + (":ro" if read_only else "")
+    raise ProfileError(
+        f"mounts ({source}): {text!r}: {wrong[0]!r} is no flag of a mount: ro, rw, or others of mount(8), with a +.",
+        f'"{right}"',
+    )
 
 
 def _check_target(mount: Mount, job_root: str, source: str) -> None:

@@ -76,9 +76,9 @@ class Docker:
             wanted = profile.gpus_per_node or (0 if profile.gpus_per_node == 0 else gpus.count())
         return wanted or gpus.CPU_PROCESSES
 
-    def image(self, profile: Profile) -> str | None:
+    def image(self, profile: Profile, source: str = "profile") -> str | None:
         """`container_image`, by default the recipe's own image."""
-        image = container.image_of(profile, "profile")
+        image = container.image_of(profile, source)
         return image.for_docker if image else None
 
     def mounts(self, plan: Plan, environ: Mapping[str, str]) -> list[Mount]:

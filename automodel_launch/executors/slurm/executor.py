@@ -114,9 +114,9 @@ class Slurm:
             )
         return wanted
 
-    def image(self, profile: Profile) -> str | None:
+    def image(self, profile: Profile, source: str = "profile") -> str | None:
         """`container_image`, by default the recipe's own image; "none" is the bare node."""
-        return container.image_text(profile)
+        return container.image_text(profile, source)
 
     def mounts(self, plan: Plan, environ: Mapping[str, str]) -> list[Mount]:
         """The profile's, the job root, and the job's directory at /nemo_run; `~` and `$NAME` are the cluster's."""

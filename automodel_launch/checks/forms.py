@@ -1,0 +1,72 @@
+"""Values of the profile in a form that nothing takes; told here, where the cluster need not be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from automodel_launch.executors.forms import forms, options
+from automodel_launch.executors.forms.fault import Fault
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.profile.schema import keys_of
+from automodel_launch.remote import slurm_site
+from automodel_launch.suggest import nearest
+
+
+def values(plan: Plan) -> Iterator[Finding]:
+    """Of the keys that the executor uses."""
+    used = keys_of(plan.profile.executor)
+    for fault in forms.of(plan.profile):
+        if fault.key.partition(".")[0] in used:
+            yield _finding(plan, fault)
+
+
+def unknown_options(plan: Plan, there: frozenset[str] = frozenset()) -> Iterator[Finding]:
+    """Options that are not sbatch's; `there` are those that the cluster's own sbatch names."""
+    if "additional_parameters" in keys_of(plan.profile.executor):
+        for fault in options.unknown(plan.profile.additional_parameters, there):
+            text, misspelt = _text(plan, fault), fault.level == "error"
+            yield Finding("error" if misspelt else "warning", "unknown-option", text, fault.fix)
+
+
+def without_option(plan: Plan, said: str, there: frozenset[str]) -> str | None:
+    """What to do where sbatch has said that it lacks an option; None where that was not what it said."""
+    name = slurm_site.unknown_option(said)
+    if name is None:
+        return None
+    key = name.replace("-", "_")
+    given = name in plan.profile.additional_parameters
+    source = plan.source(key) if not given else plan.profile_sources.get(f"additional_parameters.{name}")
+    near = nearest(name, sorted(there)) if given else None
+    mend = f'"{near}", or take it out' if near else "take it out: that sbatch, or its version, has no such option"
+    return f"{f'additional_parameters.{name}' if given else key} ({source or plan.profile_name}): {mend}"
+
+
+def gpus(plan: Plan) -> Iterator[Finding]:
+    """More processes than GPUs that the job asks for: two ranks of NCCL cannot share one."""
+    wanted, processes = plan.profile.gpus_per_node or 0, plan.processes_per_node
+    if plan.here or plan.recipe.launch != "torchrun" or not 0 < wanted < processes:
+        return
+    message = (
+        f"nproc_per_node = {processes} ({plan.source('nproc_per_node')}): more processes than GPUs, of which a node has"
+        f" gpus_per_node = {wanted} ({plan.source('gpus_per_node')})."
+    )
+    yield Finding("error", "too-few-gpus", message, f"run.env.nproc_per_node={wanted}, or more gpus_per_node")
+
+
+def _finding(plan: Plan, fault: Fault) -> Finding:
+    text = _text(plan, fault)
+    if fault.kind == "placeholder":
+        return Finding("error", "placeholder", text, fault.fix)
+    if fault.level == "note":
+        return Finding("note", "short-time", text, fault.fix)
+    return Finding("error" if fault.level == "error" else "warning", "bad-form", text, fault.fix)
+
+
+def _text(plan: Plan, fault: Fault) -> str:
+    """The fault with where its key was set."""
+    source = plan.profile_sources.get(fault.key) or plan.source(fault.key.partition(".")[0])
+    return fault.text(str(source))
+
+
+CHECKS = (values, gpus)

@@ -1,0 +1,70 @@
+"""Which key of a profile has which form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automodel_launch.executors.forms import options, placeholders, sizes, words
+from automodel_launch.executors.forms.fault import Fault
+
+if TYPE_CHECKING:
+    from automodel_launch.profile.schema import Profile
+
+# Keys of a profile that are not called as sbatch's option is.
+_LIKE = {"run_partition": "partition", "batch_partition": "partition", "build_partition": "partition"}
+_LIKE |= {"build_time": "time"}
+_FREE = ("setup_lines", "startup_commands", "env_vars", "env", "secrets", "srun_args", "docker_args", "container_env")
+_IPC = re.compile(r"none|private|shareable|host|(container|ns):.+")
+
+
+def of(profile: Profile) -> Iterator[Fault]:
+    """All faults of a profile, whatever executor uses the key."""
+    given = {key: getattr(profile, key) for key in sorted(profile.model_fields_set)}
+    for key, value in given.items():
+        if isinstance(value, str):
+            yield from _form(key, value)
+        if key not in _FREE:
+            yield from _placeholders(key, value)
+    yield from options.faults(profile.additional_parameters, {"mem": profile.mem})
+    yield from words.faults("srun_args", profile.srun_args)
+    yield from words.faults("docker_args", profile.docker_args)
+    if profile.tunnel == "ssh" and profile.identity:
+        yield from _identity(profile.identity)
+
+
+def _form(key: str, value: str) -> Iterator[Fault]:
+    for form in options.FORMS.get(_LIKE.get(key, key), ()):
+        yield from form(key, value)
+    if key == "exclusive":
+        yield from options.choices(key, value)
+    elif key in ("python", "agent_python"):
+        yield from words.program(key, value)
+    elif key == "shm_size":
+        yield from sizes.docker_faults(key, value)
+    elif key == "ipc_mode" and not _IPC.fullmatch(value):
+        yield Fault(key, value, "no such mode", 'ipc_mode = "host", "private", "shareable", "none" or "container:NAME"')
+
+
+def _placeholders(key: str, value: object) -> Iterator[Fault]:
+    if isinstance(value, str):
+        yield from placeholders.faults(key, value)
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            yield from _placeholders(key, one)
+    elif key == "additional_parameters" and hasattr(value, "items"):
+        for name, one in value.items():
+            if name != "comment":
+                yield from _placeholders(f"{key}.{name}", one)
+
+
+def _identity(written: str) -> Iterator[Fault]:
+    """A key that is not there: ssh goes on with others. One of an agent may be named by its public half."""
+    path = Path(written).expanduser()
+    if not path.exists() and not path.with_name(f"{path.name}.pub").exists():
+        tilde = "; `~` is the home directory, variables are not expanded" if "$" in written else ""
+        why = f"{path} does not exist on this machine{tilde}, so ssh would try its other keys"
+        fix = "the private key's path; or leave it to ssh_config (IdentityFile)"
+        yield Fault("identity", written, why, fix, "warning")

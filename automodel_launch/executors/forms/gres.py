@@ -1,0 +1,51 @@
+"""`gres` and the options that count GPUs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from automodel_launch.executors.forms.fault import Fault
+
+_NAME = re.compile(r"[A-Za-z_][\w.+-]*")
+_GPUS = re.compile(r"([A-Za-z_][\w.-]*[:=])?\d+")
+_MISSPELT = re.compile(r"gpus?", re.IGNORECASE)
+_MODEL = re.compile(r"(a10|a30|a40|a100|h100|h200|b100|b200|gb200|gh200|l4|l40s?|v100|t4|rtx)\w*", re.IGNORECASE)
+_FORM = "NAME[:TYPE][:NUMBER], joined by commas"
+
+
+def faults(key: str, value: str) -> Iterator[Fault]:
+    """What is no list of generic resources; which of them a cluster has only itself can tell."""
+    if value.lower() == "none":
+        return
+    for item in value.split(","):
+        parts = [part.strip() for part in re.split("[:=/]", item.strip().removeprefix("gres:"))]
+        name, rest = parts[0], parts[1:]
+        if name.isdigit():
+            yield Fault(key, value, f"{item!r} names no resource; sbatch takes {_FORM}", f'{key} = "gpu:{name}"')
+        elif not _NAME.fullmatch(name) or not all(rest) or any(re.search(r"[\s;*]", part) for part in rest):
+            yield Fault(key, value, f"{item!r} is no resource; sbatch takes {_FORM}", f'{key} = "gpu:8", "gpu:h100:8"')
+        elif name != "gpu" and _MISSPELT.fullmatch(name):
+            right = _with(key, value, name, "gpu")
+            yield Fault(key, value, f"the resource is called gpu, not {name}", right, "warning")
+        elif _MODEL.fullmatch(name):
+            why = f"{name} is a type of GPU, and stands behind gpu:"
+            yield Fault(key, value, why, _with(key, value, name, f"gpu:{name}"), "warning")
+        else:
+            continue
+        return
+
+
+def _with(key: str, value: str, name: str, right: str) -> str:
+    return f'{key} = "{value.replace(name, right, 1)}"'
+
+
+def gpus(key: str, value: str) -> Iterator[Fault]:
+    """`--gpus` and its like: TYPE:NUMBER, without the word gpu."""
+    for item in value.split(","):
+        bare = re.sub(r"^(gres:)?gpus?[:=]", "", item.strip(), flags=re.IGNORECASE)
+        if bare != item.strip() and _GPUS.fullmatch(bare):
+            right = f'{key} = "{bare}"'
+            yield Fault(key, value, "gpu: is for gres; here it would be a type of GPU", right, "warning")
+        elif not (_GPUS.fullmatch(item.strip()) or _NAME.fullmatch(item)):
+            yield Fault(key, value, f"{item!r}: expected [TYPE:]NUMBER", f'{key} = "8" or "h100:8"')

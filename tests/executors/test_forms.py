@@ -1,0 +1,298 @@
+"""Values of a profile in a form that sbatch, srun, ssh or Docker does not take are found here, and valid ones pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from automodel_launch import checks
+from automodel_launch.checks import Finding
+from automodel_launch.errors import ProfileError
+from automodel_launch.executors.forms import options
+from automodel_launch.profile import sbatch_options
+from automodel_launch.profile.schema import KEYS
+from tests.executors.forms_tables import DOUBTFUL, INVALID, VALID
+from tests.workbench import Bench, make_bench, refused
+
+CODES = ("bad-form", "placeholder", "short-time", "unknown-option")
+SLURM = """
+[c]
+executor = "slurm"
+gpus_per_node = 8
+container_image = "none"
+remote_job_dir = "/shared/jobs"
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return make_bench(tmp_path)
+
+
+def _found(bench: Bench, lines: str, *overrides: str, profile: str = SLURM) -> list[Finding]:
+    bench.env(f"{profile}{lines}\n")
+    plan = bench.plan(*overrides, profile="c", environ={}, offline=True)
+    return [finding for finding in checks.run(plan, offline=True) if finding.code in CODES]
+
+
+def _line(option: str, value: str) -> str:
+    key = option.replace("-", "_")
+    return f'{key} = "{value}"' if key in KEYS else f'additional_parameters = {{"{option}" = "{value}"}}'
+
+
+@pytest.mark.parametrize(("option", "value"), [(name, value) for name, values in VALID.items() for value in values])
+def test_a_valid_value_is_no_fault(bench: Bench, option: str, value: str) -> None:
+    assert [finding for finding in _found(bench, _line(option, value)) if finding.level != "note"] == []
+
+
+@pytest.mark.parametrize(("option", "value", "right"), INVALID)
+def test_a_form_that_sbatch_refuses_is_found_with_the_right_one(
+    bench: Bench, option: str, value: str, right: str
+) -> None:
+    found = _found(bench, _line(option, value))
+    assert [(finding.code, finding.level) for finding in found] == [("bad-form", "error")]
+    assert f"{value!r} (env.toml [c])" in found[0].message and option in found[0].message
+    assert right in (found[0].fix or "")
+
+
+@pytest.mark.parametrize(("option", "value", "right"), DOUBTFUL)
+def test_a_form_that_means_something_else_is_a_warning(bench: Bench, option: str, value: str, right: str) -> None:
+    found = _found(bench, _line(option, value))
+    assert [(finding.code, finding.level) for finding in found] == [("bad-form", "warning")]
+    assert right in (found[0].fix or "")
+
+
+@pytest.mark.parametrize(
+    ("value", "length"), [("4:00", "4 minutes"), ("30", "30 minutes"), ("4:30", "4 minutes 30 seconds")]
+)
+def test_a_time_without_hours_is_said_in_words(bench: Bench, value: str, length: str) -> None:
+    found = _found(bench, f'time = "{value}"')
+    assert [(finding.code, finding.level) for finding in found] == [("short-time", "note")]
+    assert length in found[0].message and ":00:00" in (found[0].fix or "")
+
+
+def test_what_is_given_with_the_launch_is_looked_at_too(bench: Bench) -> None:
+    found = _found(bench, 'time = "04:00:00"', "run.env.time=4h")
+    assert [finding.code for finding in found] == ["bad-form"] and "override run.env" in found[0].message
+    assert _found(bench, 'time = "4h"', "run.env.time=04:00:00") == []
+
+
+def test_a_key_that_the_executor_does_not_use_is_not_looked_at(bench: Bench) -> None:
+    local = '\n[c]\nexecutor = "local"\nnproc_per_node = 1\n'
+    assert _found(bench, 'time = "4h"\npartition = "<partition>"', profile=local) == []
+
+
+# options of sbatch
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        ('hold = "true"', "= true"),
+        ("contiguous = 1", "= true"),
+        ('requeue = "no"', "= false"),
+        ("mail-type = true", '"mail-type" = ...'),
+        ("licenses = true", '"licenses" = ...'),
+        ('mem-per-gpu = "80G", mem-per-cpu = "4G"', "mem-per-cpu"),
+    ],
+)
+def test_an_option_with_a_value_that_it_cannot_have(bench: Bench, written: str, right: str) -> None:
+    found = _found(bench, f"additional_parameters = {{{written}}}")
+    assert [(finding.code, finding.level) for finding in found] == [("bad-form", "error")]
+    assert right in (found[0].fix or "")
+
+
+@pytest.mark.parametrize(
+    "written", ["hold = true", "hold = false", "contiguous = true", "nice = true", "no-requeue = true", "nice = 5"]
+)
+def test_options_without_a_value(bench: Bench, written: str) -> None:
+    assert _found(bench, f"additional_parameters = {{{written}}}") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "words"),
+    [
+        ("heterogeneous", "error", "NeMo-Run"),
+        ("mail-tpye", "error", "--mail-type"),
+        ("mem-per-gpus", "error", "--mem-per-gpu"),
+        ("licences", "error", "--licenses"),
+        ("site-feature", "warning", "sbatch --help"),
+        ("xyzzy", "warning", "plug-in"),
+    ],
+)
+def test_an_unknown_option_is_found_offline(bench: Bench, name: str, level: str, words: str) -> None:
+    found = _found(bench, f'additional_parameters = {{{name} = "x"}}')
+    assert [(finding.code, finding.level) for finding in found] == [("unknown-option", level)]
+    assert words in f"{found[0].message} {found[0].fix}"
+
+
+def test_an_option_that_the_clusters_sbatch_has_is_known() -> None:
+    there = frozenset({"hold", "site-feature"})
+    assert list(options.unknown({"site-feature": "x", "oom-kill-step": 1, "mail-ty": "END"}, there)) == []
+    levels = [fault.level for fault in options.unknown({"site-featrue": "x", "xyzzy": "x", "gone": False}, there)]
+    assert levels == ["error", "error"]
+
+
+@pytest.mark.parametrize("name", ["mail_type", "licenses", "mem-per-gpu", "hold", "begin"])
+def test_an_option_of_sbatch_as_a_key_is_told_where_it_goes(bench: Bench, name: str) -> None:
+    option = name.replace("_", "-")
+    refused(
+        ProfileError, lambda: _found(bench, f'{name} = "x"'), "unknown key", f'additional_parameters = {{"{option}"'
+    )
+
+
+def test_no_option_takes_a_value_and_none() -> None:
+    assert not sbatch_options.FLAGS & (sbatch_options.VALUED | sbatch_options.EITHER)
+    assert not sbatch_options.VALUED & sbatch_options.EITHER
+
+
+# words, programs, placeholders
+
+
+@pytest.mark.parametrize(
+    ("key", "word", "right"),
+    [
+        ("srun_args", "--cpu-bind none", '"--cpu-bind=none"'),
+        ("srun_args", "--cpu-bind=none --mem=0", '"--cpu-bind=none", "--mem=0"'),
+        ("srun_args", "--label --unbuffered", '"--label", "--unbuffered"'),
+        ("srun_args", "--mem 0 --exact", '"--mem=0", "--exact"'),
+    ],
+)
+def test_several_words_in_one(bench: Bench, key: str, word: str, right: str) -> None:
+    found = _found(bench, f'{key} = ["{word}"]')
+    assert [finding.code for finding in found] == ["bad-form"] and right in (found[0].fix or "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ['"--cpu-bind=none", "--mem=0"', '"--mem", "0"', '"-n", "4"', '"--comment=a b -- c"', '"--prolog=/opt/my tools/p"'],
+)
+def test_words_that_are_right(bench: Bench, words: str) -> None:
+    assert _found(bench, f"srun_args = [{words}]") == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["python3 -u", "uv run python", "/usr/bin/env python3", "conda run -n x python", "/opt/py/bin/python -X dev"],
+)
+def test_python_with_arguments(bench: Bench, value: str) -> None:
+    found = _found(bench, f'python = "{value}"')
+    assert [(finding.code, finding.level) for finding in found] == [("bad-form", "error")]
+    assert "alone" in found[0].message
+
+
+@pytest.mark.parametrize(
+    "value", ["python3", "/opt/my venv/bin/python", "/opt/py-3.12/bin/python3", "~/venv/bin/python"]
+)
+def test_a_python_that_is_one_program(bench: Bench, value: str) -> None:
+    assert _found(bench, f'python = "{value}"') == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            ("account", value)
+            for value in ("YOUR-ACCOUNT", "<account>", "your_account", "changeme", "CHANGE_ME", "TODO")
+        ),
+        *(("account", value) for value in ("xxx", "...", "<your account here>", "insert-account-here", "REPLACE_ME")),
+        ("partition", "YOUR_PARTITION"),
+        ("data_dir", "/home/changeme/data"),
+        ("reservation", "<none>"),
+    ],
+)
+def test_a_placeholder_is_found(bench: Bench, key: str, value: str) -> None:
+    found = _found(bench, f'{key} = "{value}"')
+    assert ("placeholder", "error") in [(finding.code, finding.level) for finding in found]
+
+
+def test_placeholders_of_paths_and_lists(bench: Bench) -> None:
+    lines = (
+        'mounts = ["/path/to/data:/data"]\ncontainer_image = "/path/to/nemo.sqsh"\npython = "/home/YOU/venv/bin/python"'
+    )
+    found = _found(bench, lines, profile=SLURM.replace('container_image = "none"\n', ""))
+    assert [finding.code for finding in found] == ["placeholder"] * 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("account", "yourlab"),
+        ("account", "youth-account"),
+        ("account", "xx"),
+        ("partition", "todos"),
+        ("python", "/shared/your-lab-tools/bin/python"),
+        ("data_dir", "/shared/pathto/data"),
+        ("gpu", "H100"),
+    ],
+)
+def test_a_name_that_looks_a_little_like_one_passes(bench: Bench, key: str, value: str) -> None:
+    assert _found(bench, f'{key} = "{value}"') == []
+
+
+# ssh, GPUs, Docker
+
+
+def test_a_key_file_that_is_not_there_is_a_warning(bench: Bench, tmp_path: Path) -> None:
+    ssh = 'tunnel = "ssh"\nhost = "login"\nidentity = "{}"'
+    for name in ("there", "agents.pub"):
+        (tmp_path / name).write_text("")
+    found = _found(bench, ssh.format(tmp_path / "gone"))
+    assert [(finding.code, finding.level) for finding in found] == [("bad-form", "warning")]
+    assert str(tmp_path / "gone") in found[0].message
+    for name in ("there", "agents"):  # of the second an agent has the other half
+        assert _found(bench, ssh.format(tmp_path / name)) == []
+
+
+@pytest.mark.parametrize("host", ["login:2222", "me@login:22", "login -p 2222"])
+def test_a_host_with_a_port_is_told_where_that_goes(bench: Bench, host: str) -> None:
+    text = f'tunnel = "ssh"\nhost = "{host}"'
+    refused(ProfileError, lambda: _found(bench, text), "host", "ssh/config", "ssh://" if ":" in host else "options")
+
+
+@pytest.mark.parametrize(
+    "host", ["login", "me@login", "10.0.0.1", "fe80::1", "::1", "me@fe80::1%eth0", "ssh://me@login:2222"]
+)
+def test_a_host_that_ssh_takes(bench: Bench, host: str) -> None:
+    assert _found(bench, f'tunnel = "ssh"\nhost = "{host}"') == []
+
+
+def test_more_processes_than_gpus_are_found_for_a_cluster(bench: Bench) -> None:
+    def errors(lines: str) -> list[str]:
+        bench.env(f"{SLURM}{lines}\n")
+        plan = bench.plan(profile="c", environ={}, offline=True)
+        return [f"{finding.message}" for finding in checks.run(plan, offline=True) if finding.code == "too-few-gpus"]
+
+    assert errors("nproc_per_node = 8") == errors("nproc_per_node = 2") == []
+    assert "nproc_per_node = 16" in errors("nproc_per_node = 16")[0]
+
+
+DOCKER = '\n[c]\nexecutor = "docker"\ncontainer_image = "i:1"\ngpus_per_node = 0\n'
+
+
+@pytest.mark.parametrize("value", ["16g", "16G", "16gb", "16GiB", "1.5g", "64m", "17179869184", "17179869184b", "16 g"])
+def test_sizes_that_docker_takes(bench: Bench, value: str) -> None:
+    assert _found(bench, f'shm_size = "{value}"', profile=DOCKER) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ('shm_size = "16 gigs"', "error"),
+        ('shm_size = "big"', "error"),
+        ('shm_size = "64"', "warning"),
+        ('ipc_mode = "hosts"', "error"),
+        ('docker_args = ["--ulimit memlock=-1"]', "error"),
+    ],
+)
+def test_values_that_docker_does_not_take(bench: Bench, line: str, level: str) -> None:
+    found = _found(bench, line, profile=DOCKER)
+    assert [(finding.code, finding.level) for finding in found] == [("bad-form", level)]
+
+
+@pytest.mark.parametrize(
+    "line", ['ipc_mode = "host"', 'ipc_mode = "container:x"', 'docker_args = ["--ulimit", "memlock=-1"]']
+)
+def test_values_that_docker_takes(bench: Bench, line: str) -> None:
+    assert _found(bench, line, profile=DOCKER) == []
