@@ -29,6 +29,7 @@ def _quick(tmp_path: Path) -> str:
     return f'agent_python = "{python}"'
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("numbers", ["small", pytest.param("as they are", marks=pytest.mark.slow)])
 def test_a_hang_is_found_with_the_default(tmp_path: Path, cluster: Cluster, numbers: str) -> None:
     small = numbers == "small"
