@@ -184,7 +184,7 @@ def test_secrets_come_with_the_command_that_submits_again(plan: Plan, tmp_path: 
 @pytest.mark.parametrize("state", ["held", "let go", "underway"])
 def test_a_resume_that_was_cut_short_behind_sbatch_is_completed(plan: Plan, tmp_path: Path, state: str) -> None:
     """The job is held until JOB_DIR/resume names it: nobody else would ever let it begin."""
-    held = "JobHeldUser" if state == "held" else "None"
+    held = "None" if state == "let go" else "JobHeldUser"
     _command(
         tmp_path,
         "squeue",
