@@ -120,6 +120,18 @@ def test_one_that_did_submit_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     refused(PlanRefused, lambda: claim.take(_record(tmp_path, 2), LOCAL), "a.1", "RUNNING")
 
 
+def test_a_job_whose_state_cannot_be_told_keeps_its_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = _use(monkeypatch, states={"a.1": "UNKNOWN"})
+    with claim.held(_record(tmp_path), LOCAL) as submitted:
+        submitted({"slurm_id": "7"})
+    said = refused(PlanRefused, lambda: claim.take(_record(tmp_path, 2), LOCAL), "a.1", "cannot be told", "--fresh")
+    assert f"remove {tmp_path}/a/claims/1" in said
+    resumed = replace(_record(tmp_path, 2), before={"handle": {}})  # `resume` has no --fresh
+    assert "--fresh" not in refused(PlanRefused, lambda: claim.take(resumed, LOCAL), "cannot be told")
+    executor.states["a.1"] = "FAILED"
+    assert claim.take(_record(tmp_path, 2), LOCAL).number == 2
+
+
 def test_while_the_cluster_does_not_answer_nothing_is_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

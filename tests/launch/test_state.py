@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,20 @@ def test_one_that_was_not_submitted_is_told_and_leaves_no_secret(bench: Bench, m
     _, now = state.look(bench.workspace.records, record)
     assert (now.state, now.over) == ("NOT_SUBMITTED", True)
     assert not secret.exists()
+
+
+def test_a_launcher_that_is_at_it_still_keeps_its_secrets_and_its_record(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it has been at it for so long that the place is asked: it may submit the job at this moment."""
+    record = _submitted(bench, monkeypatch, None)
+    for since in (time.time(), time.time() - 2 * launcher.LONGEST_S):
+        at_it = replace(record, launcher={**launcher.this(), "since": since})
+        records.save(bench.workspace.records, at_it)
+        secrets = Path(record.job_dir, "secrets.env")
+        secrets.write_text("")
+        found, now = state.look(bench.workspace.records, at_it)
+        assert (found, now.state, secrets.exists()) == (at_it, "SUBMITTING", True)
 
 
 def test_while_the_place_does_not_answer_nothing_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

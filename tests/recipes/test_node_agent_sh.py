@@ -197,3 +197,12 @@ def test_the_launcher_asks_the_same_question_beforehand(node: Node) -> None:
     assert ask(python=mine, container_image="x:1") == agent_python.Found(None, "", "python3 is 3.6.8")
     assert ask(agent_python=mine) == agent_python.Found(mine, version, "")
     assert agent_python.read(Result(124, "")) is None
+
+
+def test_a_warning_that_comes_before_the_agent_does_not_end_the_job(node: Node) -> None:
+    """Slurm sends the profile's `signal` up to a minute early: here while a Python is looked for."""
+    warned = f'#!/bin/sh\n[ "$1" = -c ] && kill -USR1 $PPID\nexec {sys.executable} "$@"\n'
+    (node.bin / "python3").unlink(missing_ok=True)
+    node.has("python3", warned)
+    done = node.call("run", node.spec)
+    assert (done.returncode, done.stdout) == (0, f"run {node.spec}\n"), done.stderr

@@ -29,7 +29,8 @@ def site(tmp_path: Path, cluster: Cluster) -> Checkout:
     corpus = site.root / "data" / "tiny"
     subprocess.run([sys.executable, str(ROOT / "scripts" / "make_tiny_corpus.py"), "--out", str(corpus)], check=True)
     _prepare(site)
-    config = {**learner.CONFIG, "dataset": {"_target_": TARGET, "paths": f"{corpus}/megatron/blend.json"}}
+    data = {"_target_": TARGET, "paths": f"{corpus}/megatron/blend.json", "splits_to_build": "train"}
+    config = {**learner.CONFIG, "dataset": data}
     (site.root / "configs" / "learner" / "default.yaml").write_text(json.dumps(config))
     return site
 

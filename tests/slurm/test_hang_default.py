@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ def _quick(tmp_path: Path) -> str:
     return f'agent_python = "{python}"'
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("numbers", ["small", pytest.param("as they are", marks=pytest.mark.slow)])
 def test_a_hang_is_found_with_the_default(tmp_path: Path, cluster: Cluster, numbers: str) -> None:
     small = numbers == "small"
@@ -38,9 +40,9 @@ def test_a_hang_is_found_with_the_default(tmp_path: Path, cluster: Cluster, numb
     run.kill_rank(1, signal.SIGSTOP)
     wait_until(lambda: run.history("ended"), 90 if small else 900, "the hang is found")
     (ended,) = run.history("ended")
-    assert ended["goes_on"] and "hung: no step for" in ended["why"]
-    if not small:
-        assert ended["time"] - run.metrics()[-1]["time"] >= 600
+    told = re.search(r"hung: no step for (\d+) s", ended["why"])
+    assert ended["goes_on"] and told, ended
+    assert int(told[1]) >= (6 if small else 600)
     said = run.end()
     run.check(most_lost=10)
     assert run.states() == ["FAILED", "COMPLETED"]

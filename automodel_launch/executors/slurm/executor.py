@@ -230,15 +230,16 @@ def _handle(record: Record, slurm_id: str) -> dict[str, Any]:
 
 
 def _shell(values: dict[str, Any]) -> Shell:
+    for key in ("slurm_conf", "host", "user", "identity"):
+        if not isinstance(values.get(key) or "", str):  # of a record that somebody has edited
+            raise ProfileError(f"{key} = {values[key]!r} is no string.")
     if values.get("tunnel") != "ssh":
         return LocalShell(values.get("slurm_conf"))
     if not values.get("host"):
         raise ProfileError('host is missing: tunnel = "ssh" needs it.', "an address, or an alias of ~/.ssh/config")
     for key in ("host", "user"):
         value = values.get(key) or ""
-        if (
-            not isinstance(value, str) or value.startswith("-") or not value.isprintable() or " " in value
-        ):  # ssh would take it for an option
+        if value.startswith("-") or not value.isprintable() or " " in value:  # ssh would take it for an option
             raise ProfileError(f"{key} = {value!r} is no name that ssh could use.")
     return SshShell(values["host"], values.get("user"), values.get("identity"))
 
