@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -28,8 +29,10 @@ def gone(who: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def is_here(who: dict[str, Any]) -> bool:
-    """Whether that process is one of this machine's."""
-    return who.get("host") == socket.gethostname() and who.get("machine", _machine()) == _machine()
+    """Whether that process is one of this machine's. A laptop's host name may be another one in another network."""
+    if who.get("machine"):
+        return bool(who["machine"] == _machine())
+    return who.get("host") == socket.gethostname()
 
 
 def is_at_it(record: Record) -> bool:
@@ -57,10 +60,11 @@ def is_young(record: Record) -> bool:
     return isinstance(since, (int, float)) and time.time() - since < LONGEST_S
 
 
+@functools.cache
 def _machine() -> str:
-    """This kernel's start, and the namespace in which pids count."""
+    """This kernel's start, and the namespace in which pids count; without /proc, the start of the first process."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
-        return ""
+        return str(processes.start_time(1) or "")
