@@ -71,6 +71,7 @@ LONGEST = (
     "slurm/test_truth",
     "launch/test_train_tiny",
     "slurm/test_chain",
+    "test_pythons",
     "laptop/test_unit_tests",
     "slurm/test_runs",
     "slurm/test_ssh",
