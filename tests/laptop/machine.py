@@ -59,18 +59,18 @@ class Laptop(Checkout):
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
-        self.proc, self._site, self._bin = folder / "kernel", folder / "site", folder / "bin"
+        self.proc, self._site, self.bin = folder / "kernel", folder / "site", folder / "bin"
         self.proc.mkdir()
         self._site.mkdir()
         (self._site / "sitecustomize.py").write_text(_SITE)
-        commands.install(self._bin, self.proc, os.environ.get("LAPTOP_BASH"))
+        commands.install(self.bin, self.proc, os.environ.get("LAPTOP_BASH"))
         super().__init__(make_checkout(folder / "checkout").root)
 
     def there(self, *words: str) -> list[str]:
         """The command line that runs a command there; the process is the command's own."""
         unshare, bash = shutil.which("unshare") or "unshare", shutil.which("bash") or "bash"
         enter = [unshare, "--mount", "--propagation", "private", bash, "-c", _ENTER, "enter"]
-        return [*enter, str(self.proc), str(self._bin), str(self._site), *words]
+        return [*enter, str(self.proc), str(self.bin), str(self._site), *words]
 
     def command(self, *args: str) -> list[str]:
         """The command line of launch.py."""
