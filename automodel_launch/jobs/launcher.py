@@ -29,10 +29,11 @@ def gone(who: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def is_here(who: dict[str, Any]) -> bool:
-    """Whether that process is one of this machine's. A laptop's host name may be another one in another network."""
-    if who.get("machine"):
-        return bool(who["machine"] == _machine())
-    return who.get("host") == socket.gethostname()
+    """Whether that process is one of this machine's."""
+    if who.get("machine", _machine()) != _machine():
+        return False
+    # without /proc, a laptop, whose host name may be another one in another network
+    return who.get("host") == socket.gethostname() or bool(who.get("machine") and not processes.has_proc())
 
 
 def is_at_it(record: Record) -> bool:

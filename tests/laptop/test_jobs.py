@@ -147,3 +147,12 @@ def test_data_prep_counts_the_cpus(laptop: Laptop) -> None:
     )
     done = laptop.execute("python", "-c", program, cwd=laptop.root)
     assert int(done.stdout) == os.cpu_count(), done.stderr
+
+
+def test_a_launcher_is_this_laptops_in_another_network_too(laptop: Laptop) -> None:
+    program = (
+        "from automodel_launch.jobs import launcher\n"
+        "moved = {**launcher.this(), 'host': 'laptop.elsewhere'}\n"
+        "print(launcher.is_here(moved), launcher.is_here({**moved, 'machine': 'Thu Jan  1 00:00:00 1970'}))"
+    )
+    assert laptop.execute("python", "-c", program, cwd=laptop.root).stdout.split() == ["True", "False"]
