@@ -66,6 +66,12 @@ def node_file(node: int) -> str:
     return f"{NODES}/{node}.json"
 
 
+def start_that_ps_tells(said: str) -> str | None:
+    """When a process started, from what PS_START prints; None for no process, and for one that has ended."""
+    state, _, start = said.strip().partition(" ")
+    return None if state.startswith("Z") else start.strip() or None
+
+
 def failed_marker(attempt: int) -> str:
     """Tells the agents of an attempt that one of them has failed."""
     return f"{NODES}/failed-{attempt}"
@@ -180,6 +186,10 @@ NODE_KEYS = (
     *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
     *("phase", "phase_since", "active"),
 )
+# `agent_start` is in clock ticks since boot; where there is no /proc (macOS), what `ps` says, in one language and time
+# zone. POSIX: the words after a field's `=` are its title, so each field has a -o of its own.
+PS_START = ("ps", "-o", "stat=", "-o", "lstart=", "-p")
+PS_ENVIRON = {"LC_ALL": "C", "TZ": "UTC0"}
 NODE_STARTING, NODE_STARTUP, NODE_RUNNING, NODE_ENDED = "starting", "startup", "running", "ended"  # `state`, in order
 STOP_KEYS = ("signal", "number", "time", "reason")  # of `stop`
 FAILURE_KEYS = ("code", "error", "time", "traceback", "victim")  # of `failure`

@@ -23,7 +23,10 @@ def question() -> str:
     places = [(_OTHERS, _SHARED_MIN), *((place, _LOCAL_MIN) for place in local)]
     found = "; ".join(f"find {place} -maxdepth 3 -type f -name lock -mmin +{age} 2>/dev/null" for place, age in places)
     is_open = 'ls -l /proc/[0-9]*/fd 2>/dev/null | grep -qF -e " $lock"'
-    return f'{{ {found}; }} | while IFS= read -r lock; do {is_open} || printf "%s\\n" "$lock"; done; true'
+    is_open = (
+        f'if [ -e /proc/self/stat ]; then {is_open}; else lsof -- "$lock" >/dev/null 2>&1; [ $? != 1 ]; fi'  # macOS
+    )
+    return f'{{ {found}; }} | while IFS= read -r lock; do {{ {is_open}; }} || printf "%s\\n" "$lock"; done; true'
 
 
 def lines(text: str) -> Iterator[Line]:

@@ -163,10 +163,9 @@ class LocalMachine:
         """
         number = int(record.handle[_AFTER]) + 1
         environ = {**os.environ, contract.ATTEMPT_VAR: str(number), contract.WATCH_PID_VAR: "1"}
-        start = f"{underway.holding(record.job_dir)}exec bash {shlex.quote(f'{record.job_dir}/{contract.SCRIPT}')}"
-        done = subprocess.run(
-            ["bash", "-c", start], env=environ, capture_output=True, text=True, check=False, start_new_session=True
-        )
+        script = shlex.quote(f"{record.job_dir}/{contract.SCRIPT}")
+        start = ["bash", "-c", f"{underway.holding(record.job_dir, here=True)}exec bash {script}"]
+        done = subprocess.run(start, env=environ, capture_output=True, text=True, check=False, start_new_session=True)
         handle = _handle(record.job_dir)
         if done.returncode or handle is None:
             raise ClusterError(f"{record.job_id} did not start again: {done.stderr.strip() or 'no output'}")
@@ -184,7 +183,9 @@ def _start(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> str:
     unset = "".join(f" -u {shlex.quote(name)}" for name in os.environ if name not in environ)
     with nemo.experiment(plan.run_name, plan.job_id, workspace.nemo_run_home / plan.profile_name) as (run, exp):
         # exec: the agent watches its parent, the launcher
-        script = run.Script(inline=f"{underway.holding(plan.job_dir)}exec env{unset} {plan.submit}", env=changed)
+        script = run.Script(
+            inline=f"{underway.holding(plan.job_dir, here=True)}exec env{unset} {plan.submit}", env=changed
+        )
         exp.add(script, executor=run.LocalExecutor(), name="job")
         exp.run(detach=False)  # returns when the script is started; closing waits for its end, a fork away
     return nemo.output(exp)

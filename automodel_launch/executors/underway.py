@@ -9,17 +9,24 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
+import sys
 
 from automodel_launch import contract
 
 MARK = "underway"
 FD = 9
+_FLOCK = f"import fcntl; fcntl.flock({FD}, fcntl.LOCK_EX | fcntl.LOCK_NB)"
 
 
-def holding(job_dir: str) -> str:
-    """Lines of bash before the command: from here on, and in what it starts, the lock is held."""
+def holding(job_dir: str, here: bool = False) -> str:
+    """Lines of bash before the command: from here on, and in what it starts, the lock is held.
+
+    `here`: on this machine, which may have no flock(1) (macOS). The lock belongs to the open file, and so outlives the
+    process that has taken it.
+    """
+    take = f"{shlex.quote(sys.executable)} -ISc {shlex.quote(_FLOCK)}" if here else ":"
     file = shlex.quote(f"{job_dir}/{contract.SUBMISSION}")
-    return f"exec {FD}>>{file} && {{ flock -n {FD} || :; }} 2>/dev/null\n"
+    return f"exec {FD}>>{file} && {{ flock -n {FD} || {take}; }} 2>/dev/null\n"
 
 
 def asking(job_dir: str) -> str:

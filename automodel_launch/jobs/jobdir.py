@@ -90,10 +90,11 @@ class JobDir:
 
     def agent_pid(self) -> int | None:
         """The agent's process, if it runs on this machine now."""
-        node = self.node(0)
-        if node is None or node.get("host") != socket.gethostname():
-            return None
+        node = self.node(0) or {}
         pid, start = node.get("agent_pid"), node.get("agent_start")
+        # a laptop's host name may be another one in another network, and `start` is its time of day there (a string)
+        if node.get("host") != socket.gethostname() and not isinstance(start, str):
+            return None
         return pid if isinstance(pid, int) and start is not None and processes.start_time(pid) == start else None
 
     def status(self) -> Status:
@@ -108,7 +109,7 @@ class JobDir:
             said = "its agent has not reported yet" if there else "its directory is gone"
             return Status("UNKNOWN", error=said, forgotten=not there)
         step = node.get("step")
-        if node.get("host") != socket.gethostname():
+        if not alive and node.get("host") != socket.gethostname():
             return Status("UNKNOWN", error=f"it runs on {node.get('host')}", step=step)
         if not alive:
             return Status("FAILED", code=1, error="its node agent died without a record (killed?)", step=step)

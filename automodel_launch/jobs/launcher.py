@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -29,7 +30,10 @@ def gone(who: dict[str, Any] | None) -> dict[str, Any]:
 
 def is_here(who: dict[str, Any]) -> bool:
     """Whether that process is one of this machine's."""
-    return who.get("host") == socket.gethostname() and who.get("machine", _machine()) == _machine()
+    if who.get("machine", _machine()) != _machine():
+        return False
+    # without /proc, a laptop, whose host name may be another one in another network
+    return who.get("host") == socket.gethostname() or bool(who.get("machine") and not processes.has_proc())
 
 
 def is_at_it(record: Record) -> bool:
@@ -57,10 +61,11 @@ def is_young(record: Record) -> bool:
     return isinstance(since, (int, float)) and time.time() - since < LONGEST_S
 
 
+@functools.cache
 def _machine() -> str:
-    """This kernel's start, and the namespace in which pids count."""
+    """This kernel's start, and the namespace in which pids count; without /proc, the start of the first process."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
-        return ""
+        return str(processes.start_time(1) or "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -33,19 +34,28 @@ def check(name: str) -> None:
     """Refuse a run's name that cannot be a directory, a Slurm job name and part of an id at once.
 
     Raises:
-        UsageError: it has other characters than letters, digits, '-' and '_', or is longer than 100.
+        UsageError: it has other characters than letters, digits, '-' and '_', or is longer than 100. The hint is a name
+            that does.
     """
-    if len(name) > LONGEST:
-        what = f"it has {len(name)} characters (letters, digits, '-' and '_'); the limit is {LONGEST}"
-        raise UsageError(f"--name {name[: LONGEST + 1]!r}: {what}.")
-    if not _NAME.fullmatch(name):
-        guess = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_0123456789")
-        raise UsageError(
-            f"--name {name!r}: a run's name has letters, digits, '-' and '_', and begins with a letter.",
-            f"--name {guess}" if guess else None,
-        )
     if name in RESERVED:
         raise UsageError(f"--name {name}: `{name}` already stands for jobs wherever one is named.", f"--name {name}-1")
+    if _NAME.fullmatch(name):
+        return
+    shown = repr(name) if len(name) <= LONGEST else f"{name[:LONGEST]!r}... has {len(name)} characters"
+    dot = " ('.' stands before a job's number)" if "." in name else ""
+    rule = f"a run's name begins with a letter and has at most {LONGEST} letters, digits, '-' and '_'{dot}"
+    guess = _like(name)
+    raise UsageError(f"--name {shown}: {rule}.", f"--name {guess}" if guess else None)
+
+
+def _like(name: str) -> str:
+    """A name that does, as near as can be; "" where nothing is left of it."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^A-Za-z0-9_]+", "-", plain).strip("-_")
+    if plain and not plain[0].isalpha():
+        plain = f"run-{plain}"
+    plain = plain[:LONGEST].rstrip("-_")
+    return f"{plain}-1" if plain in RESERVED else plain
 
 
 def job_id(run: str, number: int) -> str:
@@ -72,7 +82,7 @@ def free_name(run: str, names: Iterable[str]) -> str:
     number, name = 1, run
     while name in present:
         number += 1
-        name = f"{run}-{number}"
+        name = f"{run[: LONGEST - 1 - len(str(number))]}-{number}"
     return name
 
 

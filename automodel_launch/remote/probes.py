@@ -20,6 +20,17 @@ _PROLOGUE = r"""
 began=$(date +%s.%N) newline=$'\n'
 exec 3<&0 < /dev/null
 export LC_ALL=C
+# macOS has none. -m: a process group of its own, so that what the command has started ends with it; bash tells of each
+# such group on its own stderr.
+command -v timeout >/dev/null || timeout() ( # -k SECONDS SECONDS COMMAND...
+  exec 4>&2 2>/dev/null
+  set -m
+  "${@:4}" 2>&4 4>&- & command=$!
+  { sleep "$3"; kill -KILL -- "-$command"; } </dev/null >/dev/null 4>&- & clock=$!
+  wait "$command"; code=$?
+  kill -KILL -- "-$clock"
+  exit "$code"
+)
 print_result() { printf '@%s %s\n %s\n' "$1" "$2" "${3//$newline/$newline }"; }
 probe() {
   local out code

@@ -6,15 +6,24 @@ import os
 import subprocess
 from pathlib import Path
 
+from automodel_launch import contract
+
+
+def has_proc() -> bool:
+    """Whether the kernel shows processes as files."""
+    return Path("/proc/self/stat").exists()
+
 
 def start_time(pid: int) -> int | str | None:
     """When a process started, in a form that only fits for comparing; None where there is no such process.
 
     Clock ticks since boot (proc(5), field 22), or what `ps` says where there is no /proc (macOS).
     """
-    if not Path("/proc/self/stat").exists():
-        done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return done.stdout.strip() or None
+    if not has_proc():
+        environ = {**os.environ, **contract.PS_ENVIRON}
+        command = [*contract.PS_START, str(pid)]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        return contract.start_that_ps_tells(done.stdout)
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

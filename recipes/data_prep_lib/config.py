@@ -200,5 +200,13 @@ def load_config(path: Path) -> Config:
     values.setdefault("splits", {"train": 0.98, "valid": 0.01, "test": 0.01})
     values["publish"] = bool(values.get("publish"))
     values["min_doc_chars"] = values.get("min_doc_chars") or 1
-    values["workers"] = values.get("workers") or len(os.sched_getaffinity(0))
+    values["workers"] = values.get("workers") or _cpus()
     return Config(**values)
+
+
+def _cpus() -> int:
+    """CPUs that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1

@@ -39,6 +39,8 @@ class Activity:
 
     def look(self, now: float) -> Sample:
         """What they have done since the last look; a process that is new counts with all that it has done."""
+        if not procs.has_proc():  # not to be seen here (macOS), so nobody may take them for idle
+            return Sample(computes=True, transfers=True)
         counters = {pid: found for pid in self._pids() for found in [_counters(pid)] if found}
         before, at = self._before, self._at
         self._before, self._at = counters, now

@@ -26,7 +26,7 @@ class Parent:
     """The process whose end stops the job."""
 
     pid: int
-    start: int | None
+    start: int | str | None
 
 
 class Control:

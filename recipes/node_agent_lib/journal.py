@@ -92,7 +92,7 @@ def _first_record(spec: Spec, node: int) -> NodeRecord:
         attempt=chain.attempt(os.environ),
         host=nodes.host_name(os.environ),
         agent_pid=os.getpid(),
-        agent_start=procs.start_of(os.getpid()),
+        agent_start=procs.identity_of(os.getpid()),
         started=time.time(),
         secrets_file=spec.secrets_file,
     )

@@ -1,7 +1,7 @@
 """Processes as the kernel shows them: alive or not, whose child, and what must die with whom.
 
-Where /proc or prctl is missing (not Linux) the functions say so by None, False or an empty list; callers then fall
-back on process groups and on the pipe between agent and worker.
+Where /proc is missing (macOS), `ps` is asked. Where prctl is missing, the functions say so; callers then fall back on
+process groups and on the pipe between agent and worker.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import contextlib
 import ctypes
 import os
 import signal
-from typing import Callable, NamedTuple, cast
+import subprocess
+from typing import Callable, Iterator, NamedTuple, cast
 
 import contract
 
@@ -69,9 +70,21 @@ def start_of(pid: int) -> int | None:
     return found.start if found else None
 
 
-def alive(pid: int, start: int | None) -> bool:
-    """Whether that very process still runs; a zombie does not."""
-    if os.path.exists("/proc/self/stat"):
+def identity_of(pid: int) -> int | str | None:
+    """The same where there is no /proc, too: what another program may compare with. It costs a `ps` there."""
+    return start_of(pid) if has_proc() else contract.start_that_ps_tells(_ps(*contract.PS_START, str(pid)))
+
+
+def has_proc() -> bool:
+    """Whether the kernel shows processes as files."""
+    return os.path.exists("/proc/self/stat")
+
+
+def alive(pid: int, start: int | str | None) -> bool:
+    """Whether that very process still runs; a zombie does not, as far as that can be told."""
+    if isinstance(start, str):
+        return identity_of(pid) == start
+    if has_proc():
         found = stat(pid)
         return found is not None and found.state not in _GONE and start in (None, found.start)
     try:
@@ -86,10 +99,8 @@ def alive(pid: int, start: int | None) -> bool:
 def descendants(root: int) -> list[int]:
     """Every living process below `root`, children before grandchildren."""
     children: dict[int, list[int]] = {}
-    for pid in _all_pids():
-        found = stat(pid)
-        if found is not None and found.state not in _GONE:
-            children.setdefault(found.parent, []).append(pid)
+    for pid, parent in _living() if has_proc() else _living_by_ps():
+        children.setdefault(parent, []).append(pid)
     result: list[int] = []
     seen: set[int] = {root}
     queue = [root]
@@ -102,11 +113,28 @@ def descendants(root: int) -> list[int]:
     return result
 
 
-def _all_pids() -> list[int]:
+def _living() -> Iterator[tuple[int, int]]:
+    """Every process and its parent."""
+    for name in os.listdir("/proc"):
+        found = stat(int(name)) if name.isdigit() else None
+        if found is not None and found.state not in _GONE:
+            yield int(name), found.parent
+
+
+def _living_by_ps() -> Iterator[tuple[int, int]]:
+    for line in _ps("ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "stat=").splitlines():
+        pid, parent, state = line.split(maxsplit=2)
+        if state[0] not in _GONE and alive(int(pid), None):  # `ps` itself is gone by now
+            yield int(pid), int(parent)
+
+
+def _ps(*command: str) -> str:
+    environ = {**os.environ, **contract.PS_ENVIRON}
     try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     except OSError:
-        return []
+        return ""
+    return done.stdout
 
 
 def send(pid: int, signum: int, group: bool = False) -> None:

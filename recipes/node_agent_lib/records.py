@@ -67,7 +67,7 @@ class NodeRecord:
     attempt: int
     host: str
     agent_pid: int
-    agent_start: int | None
+    agent_start: int | str | None
     started: float
     state: str = contract.NODE_STARTING
     time: float = 0.0

@@ -51,7 +51,7 @@ def _parent() -> Parent:
     if value and not value.isdigit():
         raise SpecError(f"{contract.WATCH_PID_VAR}={value!r} is not a process id")
     pid = int(value) if value else os.getppid()
-    return Parent(pid, procs.start_of(pid))
+    return Parent(pid, procs.identity_of(pid))
 
 
 def _detached(supervise: Callable[[Callable[[], None]], int], log: AgentLog) -> int:

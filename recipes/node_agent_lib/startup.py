@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 
@@ -15,6 +16,10 @@ from .ulimits import Ulimits
 
 _SHELL_ONLY = {b"_", b"SHLVL", b"OLDPWD", b"PWD"}
 _HIGH = 100  # the number of a descriptor that no command uses for itself, and bash neither
+
+# By path: the commands may change PATH. An `env` without -0 (macOS before 13) has printed nothing when it fails.
+_DUMP = "__node_agent_environ() {{ {env} -0 2>/dev/null || {python} -ISc {program}; }}"
+_PRINT = r"import os, sys; sys.stdout.buffer.writelines(b'%b=%b\0' % item for item in os.environb.items())"
 
 
 class SecretsMissing(Exception):
@@ -50,18 +55,18 @@ class Startup:
 
     def _text(self, commands: list[str], secrets_file: str | None) -> str:
         quote = shlex.quote
-        dump = quote(shutil.which("env") or "env") + " -0 >&"  # by path: the commands may change PATH
-        lines: list[str] = []
+        env, python = quote(shutil.which("env") or "env"), quote(sys.executable)
+        lines = [_DUMP.format(env=env, python=python, program=quote(_PRINT))]
         if secrets_file is not None:
             # bash's own complaints about a malformed line would show the value
             source = f"{{ set +x; set -a; . {quote(secrets_file)} && set +a; }} 2>/dev/null"
             lines += [source + " || { echo 'the secrets file is not a list of NAME=VALUE' >&2; exit 1; }"]
-        lines += [f"{dump}{self._with_secrets}", ulimits.definition(self._limits), ulimits.CALL]
+        lines += [f"__node_agent_environ >&{self._with_secrets}", ulimits.definition(self._limits), ulimits.CALL]
         lines += ['__node_agent_failed() { printf %s "$1" > ' + quote(self._failed) + "; }"]
         # Without errtrace the trap names the command as it was written here, not one deep inside a function of it.
         lines += ["trap '__node_agent_failed \"$BASH_COMMAND\"' ERR", "set -e"]
         lines += commands
-        lines += ["trap - ERR", ulimits.CALL, f"{dump}{self._environ}"]
+        lines += ["trap - ERR", ulimits.CALL, f"__node_agent_environ >&{self._environ}"]
         return "\n".join(lines) + "\n"
 
     def start(self, cwd: str, environ: dict[bytes, bytes], output: int) -> int:

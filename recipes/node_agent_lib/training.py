@@ -44,7 +44,9 @@ class Training:
         write_context(self._directory, context)
         pipe = os.path.join(self._directory, ALIVE)
         os.mkfifo(pipe, 0o600)
-        self._alive = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # not O_RDWR, which POSIX leaves open for a pipe
+        self._alive = os.open(pipe, os.O_WRONLY | os.O_CLOEXEC)
+        os.close(reader)
 
     def start(
         self, command: list[str], cwd: str, environ: Mapping[bytes, bytes], output: int, ulimits: Ulimits

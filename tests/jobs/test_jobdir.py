@@ -69,7 +69,7 @@ def test_an_agent_that_died_without_a_record(job: JobDir) -> None:
 def test_a_pid_that_another_process_has_now(job: JobDir) -> None:
     start = _own_start()
     assert start is not None
-    _node(job, agent_start=int(start) - 1)
+    _node(job, agent_start=start - 1 if isinstance(start, int) else start.replace(":", ";"))
     assert job.agent_pid() is None
     assert job.status().state == "FAILED"
 
@@ -82,7 +82,8 @@ def test_a_dead_pid_without_a_start_is_not_alive(job: JobDir) -> None:
 
 
 def test_a_job_of_another_machine_is_not_judged(job: JobDir) -> None:
-    _node(job, host="elsewhere", step=2)
+    start = _own_start() if processes.has_proc() else "Thu Jan  1 00:00:00 1970"
+    _node(job, host="elsewhere", agent_start=start, step=2)
     status = job.status()
     assert (status.state, status.over, status.step) == ("UNKNOWN", False, 2)
     assert "elsewhere" in str(status.error)

@@ -20,7 +20,7 @@ from automodel_launch.remote.shell import LocalShell
 from tests.workbench import refused
 
 DEAD = {**launcher.this(), "pid": 2**22 + 1, "start": 1}
-ELSEWHERE = {**launcher.this(), "host": "another-host"}
+ELSEWHERE = {**launcher.this(), "host": "another-host", "machine": "another start of another machine"}
 PLACES: list[FileSystem] = [LOCAL, RemoteFileSystem(LocalShell())]
 
 

@@ -33,7 +33,42 @@ NASTY = [
 
 @pytest.mark.parametrize("name", NASTY)
 def test_names_that_cannot_be_a_directory_and_a_job_name(name: str) -> None:
-    refused(UsageError, lambda: naming.check(name), "--name", repr(name), "letters")
+    refused(UsageError, lambda: naming.check(name), "--name", repr(name[:100]), "letters")
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("llama3.1-8b", "llama3-1-8b"),
+        ("run.1", "run-1"),
+        ("8b (short)", "run-8b-short"),
+        ("2026-11-26", "run-2026-11-26"),
+        ("a" * 500, "a" * 100),
+        ("a" * 99 + "-b", "a" * 99),
+        ("größe", "groe"),
+        ("--x--", "x"),
+        ("all.", "all-1"),
+        ("привет", None),
+        ("", None),
+    ],
+)
+def test_what_may_be_is_told_with_a_name_that_does(name: str, instead: str | None) -> None:
+    with pytest.raises(UsageError) as caught:
+        naming.check(name)
+    assert all(word in caught.value.message for word in ("letters", "digits", "100"))
+    assert len(caught.value.message) < 250
+    if instead is None:
+        assert caught.value.hint is None
+        return
+    offered = str(caught.value.hint).removeprefix("--name ")
+    assert offered == instead
+    naming.check(offered)
+
+
+def test_a_new_run_beside_one_with_a_name_of_full_length_has_a_good_name_too() -> None:
+    name = naming.free_name("a" * 100, ["a" * 100, "a" * 98 + "-2"])
+    assert name == "a" * 98 + "-3"
+    naming.check(name)
 
 
 @pytest.mark.parametrize("name", ["a", "Big-Run_2", "a" * 100])

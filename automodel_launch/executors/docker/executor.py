@@ -126,7 +126,7 @@ class Docker:
         image = script.image(plan)
         handle = self.address(plan, environ)
         engine.pull(handle, image)
-        done = engine.run(handle, underway.holding(plan.job_dir) + plan.submit, timeout=START_S)
+        done = engine.run(handle, underway.holding(plan.job_dir, here=True) + plan.submit, timeout=START_S)
         if done.code:
             raise ClusterError(f"Docker did not start {plan.job_id}: {engine.brief(done)}", engine.advice(done.err))
         end = time.monotonic() + AGENT_S

@@ -1,0 +1,26 @@
+"""The launcher's own tests, on a laptop that is no Linux; without what stands for a cluster's side, which is Linux."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.laptop.machine import Laptop
+
+QUICK = (
+    *("jobs", "doctor/test_local.py", "executors/test_docker_plan.py", "plan/test_gitstate.py"),
+    *("commands/test_jobs.py", "commands/test_console.py", "remote/test_probes.py", "executors/test_underway.py"),
+    *("launch/test_claim.py", "launch/test_state.py", "launch/test_submit.py", "launch/test_follow.py"),
+    "launch/test_local_submissions.py",
+)
+
+
+@pytest.mark.e2e
+def test_the_launchers_own_tests(laptop: Laptop, tmp_path: Path) -> None:
+    command = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "own")]
+    paths = [f"tests/{path}" for path in QUICK]
+    done = laptop.execute(*command, "-k", "not over-a-shell and not looking_at", *paths, cwd=ROOT)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout.splitlines()[-1]
