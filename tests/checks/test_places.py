@@ -69,7 +69,7 @@ def test_a_compiler_is_looked_for_where_the_training_compiles(shared: tuple[Path
 def test_another_release_of_the_framework_is_told(tmp_path: Path, version: str, told: list[str]) -> None:
     bench = make_bench(tmp_path).trains()
     python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\necho '{json.dumps({'nemo-automodel': version})}'\n")
+    python.write_text(f"#!/bin/sh\necho '{json.dumps([[3, 11, 0], {'nemo-automodel': version}])}'\n")
     python.chmod(0o755)
     bench.env(f'[other]\nextends = "local"\npython = "{python}"\n')
     found = [f for f in checks.run(bench.plan(profile="other"), offline=True) if f.code == "other-version"]

@@ -121,7 +121,6 @@ INVALID: tuple[tuple[str, str, str], ...] = (
     ("account", "research  # mine", '"research"'),
     ("qos", "--qos=high", '"high"'),
     ("partition", "$PARTITION", "run.env.partition=$PARTITION"),
-    ("account", "${oc.env:ACCOUNT,x}", "run.env.account=VALUE"),
     ("constraint", "[a|b", "[a|b]"),
     ("exclusive", "true", "without quotes"),
     ("exclusive", "node", "user"),

@@ -206,7 +206,7 @@ def test_an_images_entrypoint_does_not_swallow_the_job(
         ("run.env.container_image=/a.sqsh", {}, 2, "not a file"),
         ("run.env.container_image=localhost:9/no/image", {}, 4, "that machine cannot reach the registry"),
         (f"run.env.runtime={BARE}", {}, 4, "needs sh and a Python"),
-        ("run.env.shm_size=much", {}, 4, "invalid size: 'much'\n"),
+        ("run.env.shm_size=much", {}, 3, "shm_size = 'much' (override run.env)"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(

@@ -91,7 +91,6 @@ def test_a_key_that_the_executor_does_not_use_is_not_looked_at(bench: Bench) -> 
     [
         ('hold = "true"', "= true"),
         ("contiguous = 1", "= true"),
-        ('requeue = "no"', "= false"),
         ("mail-type = true", '"mail-type" = ...'),
         ("licenses = true", '"licenses" = ...'),
         ('mem-per-gpu = "80G", mem-per-cpu = "4G"', "mem-per-cpu"),
