@@ -9,6 +9,7 @@ from automodel_launch import executors
 from automodel_launch.jobs import bad_nodes
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
+from automodel_launch.profile import brought
 from automodel_launch.profile.keys import NEMOTRON
 from automodel_launch.profile.schema import keys_of
 
@@ -34,6 +35,14 @@ def brought_along(plan: Plan) -> Iterator[Finding]:
     keys += plan.ignored_settings
     if keys:
         yield Finding("note", "no-effect", f"Of Nemotron's launcher, and without an effect here: {', '.join(keys)}.")
+
+
+def home_job_root(plan: Plan) -> Iterator[Finding]:
+    """Nobody has named a job root on the cluster, and checkpoints are large."""
+    if plan.profile_sources.get("remote_job_dir") == brought.DEFAULT:
+        message = f"remote_job_dir is not given: runs and checkpoints go into the home directory: {plan.job_root}."
+        fix = "remote_job_dir = a directory of a large file system that all nodes see, in the profile"
+        yield Finding("warning", "home-job-root", message, fix)
 
 
 def one_process(plan: Plan) -> Iterator[Finding]:
@@ -73,4 +82,4 @@ def failed_nodes(plan: Plan) -> Iterator[Finding]:
         yield Finding("note", "bad-nodes", message, f'exclude = "{",".join(bad)}"')
 
 
-CHECKS = (idle_keys, brought_along, one_process, unset_names, failed_nodes)
+CHECKS = (idle_keys, brought_along, home_job_root, one_process, unset_names, failed_nodes)

@@ -1,6 +1,6 @@
 """Keys that a profile brings along from Nemotron's launcher, in this one's terms.
 
-    nemo_run_dir, workspace     the job root, where `remote_job_dir` is not given
+    nemo_run_dir, workspace     the job root, where `remote_job_dir` is not given; over SSH without any, ~/nemo-run
     lustre_mount                one of `mounts`
     packager_include_pattern    `code` with packager = "pattern", where it matches anything of the checkout
     ./data in mounts            below the checkout
@@ -20,6 +20,8 @@ from automodel_launch.errors import ProfileError
 from automodel_launch.profile.schema import EXECUTORS, keys_of
 
 _RELATIVE = ("./", "../")
+HOME_JOB_ROOT = "~/nemo-run"  # of a cluster that is reached over SSH, where nothing names another
+DEFAULT = "default"
 _AUTO_MOUNT = "${auto_mount:"
 
 
@@ -60,6 +62,8 @@ def _job_root(values: dict[str, Any], sources: dict[str, str]) -> None:
         _take(values, sources, "nemo_run_dir", "remote_job_dir", values["nemo_run_dir"])
     elif isinstance(values.get("workspace"), str) and values.get("tunnel") == "ssh":
         _take(values, sources, "workspace", "remote_job_dir", f"{values['workspace'].rstrip('/')}/nemo-run")
+    elif values.get("tunnel") == "ssh":  # which only a person can choose well: a check says so
+        values["remote_job_dir"], sources["remote_job_dir"] = HOME_JOB_ROOT, DEFAULT
 
 
 def _lustre(values: dict[str, Any], sources: dict[str, str]) -> None:

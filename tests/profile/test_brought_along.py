@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from automodel_launch import checks
-from automodel_launch.errors import ProfileError
+from automodel_launch.errors import ProfileError, UsageError
+from automodel_launch.executors.slurm import variables
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.profiles import load
 from tests.workbench import Bench, make_bench, refused
@@ -126,9 +127,19 @@ def test_nemotrons_job_roots_are_taken_where_there_is_no_other(bench: Bench) -> 
     assert len(_notes(both)) == 1 and "workspace" in _notes(both)[0] and "nemo_run_dir" in _notes(both)[0]
 
 
-def test_over_ssh_a_job_root_is_asked_for_by_its_key(bench: Bench) -> None:
+def test_over_ssh_without_any_job_root_it_lies_in_the_home_directory_there(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which the cluster has to be asked for, and which is small: a warning says so."""
     keys = 'executor = "slurm"\nnproc_per_node = 2\ntunnel = "ssh"\nhost = "login"\n'
-    refused(ProfileError, lambda: _plan(bench, keys), "remote_job_dir", "SSH", 'remote_job_dir = "')
+    refused(UsageError, lambda: _plan(bench, keys), "~/nemo-run", "--offline")
+    monkeypatch.setattr(variables, "_known", {("login", "HOME"): "/home/ada"})
+    plan = bench.plan(profile="p", environ=SHELL)
+    assert plan.job_root == "/home/ada/nemo-run"
+    (told,) = [f for f in checks.run(plan, offline=True) if f.code == "home-job-root"]
+    assert told.level == "warning" and "/home/ada/nemo-run" in told.message
+    given = _plan(bench, f'{SITE}tunnel = "ssh"\nhost = "login"\n')
+    assert [f for f in checks.run(given, offline=True) if f.code == "home-job-root"] == []
 
 
 def test_what_has_no_meaning_here_is_said_once_in_one_line(bench: Bench) -> None:
