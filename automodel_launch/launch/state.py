@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch import contract, executors
-from automodel_launch.errors import LaunchError, RecordError, StillSubmitting
+from automodel_launch.errors import ClusterError, LaunchError, RecordError, StillSubmitting
+from automodel_launch.executors import handles
 from automodel_launch.jobs import launcher, records
 from automodel_launch.jobs.records import Record, Status
 
@@ -21,6 +22,9 @@ def found(record: Record) -> dict[str, Any] | None:
     """
     if record.launcher is None or launcher.is_surely_at_it(record):
         return None
+    odd = handles.odd(record.handle)
+    if odd:
+        raise ClusterError(f"{record.job_id}: {odd}, so it cannot be looked for.")
     return executors.get(record.executor).find(record)
 
 
@@ -115,7 +119,7 @@ def lacks(record: Record) -> str | None:
     for key in executors.get(record.executor).needed:
         if not isinstance(record.handle.get(key), (str, int)):
             return f"its record does not say its {key}, without which it can neither be asked for nor stopped"
-    return None
+    return handles.odd(record.handle)
 
 
 def launch_again(record: Record) -> str:

@@ -57,15 +57,20 @@ def write_text(path: str, text: str, patience_s: float = 0.0) -> None:
 
 
 def append_json(path: str, values: list[Json], patience_s: float = 0.0) -> None:
-    """Append one line a value. A full disk is waited out for `patience_s`; on OSError the file is as it was before."""
+    """Append one line a value. A full disk is waited out for `patience_s`; on OSError the file is as it was before.
+
+    What a writer that was killed, or a full disk, has left of a line stays a line of its own.
+    """
     _patiently(lambda: _append(path, values), patience_s)
 
 
 def _append(path: str, values: list[Json]) -> None:
     data = "".join(_dumps(value) for value in values).encode("utf-8", "replace")
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         size = os.fstat(fd).st_size
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            data = b"\n" + data
         written = _write_some(fd, data)
         if written < len(data):
             os.ftruncate(fd, size)
@@ -96,7 +101,9 @@ def last_lines(path: str, most: int = 1 << 20) -> list[str]:
     try:
         with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - most))
-            return file.read().decode("utf-8", "replace").splitlines()
+            return (
+                file.read().decode("utf-8", "replace").split("\n")
+            )  # splitlines splits at U+2028 too, which JSON keeps
     except OSError:
         return []
 

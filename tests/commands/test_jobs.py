@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from automodel_launch import data_identity
+from automodel_launch.remote import processes
 from tests.commands.conftest import Cli
 from tests.workbench import write_pair
 
@@ -94,6 +98,27 @@ def test_resume_on_other_data_is_refused_before_the_queue(launch: Cli, tmp_path:
     assert "run.data_changed=allow" in err
 
 
+def test_a_job_that_was_requeued_unseen_is_not_told_by_its_old_end(launch: Cli) -> None:
+    job = launch.job(1, "FAILED")
+    assert launch("jobs")[1].split()[1] == "FAILED"
+    path = launch.bench.workspace.records / f"{job.job_id}.json"
+    held = json.loads(path.read_text())
+    held["end"] |= {"ended": 1000.0, "seen": 1060.0}  # hours ago, when nobody had requeued it yet
+    path.write_text(json.dumps(held))
+    Path(job.job_dir, "exit.json").unlink()
+    running_here(Path(job.job_dir))
+    for verb in ("jobs", "status", "jobs"):
+        assert "RUNNING" in launch(verb)[1]
+    assert json.loads(path.read_text())["end"] is None
+
+
+def running_here(job_dir: Path, **told: Any) -> None:
+    """The heartbeat of an agent that is alive: this process."""
+    who = {"host": socket.gethostname(), "agent_pid": os.getpid(), "agent_start": processes.start_time(os.getpid())}
+    (job_dir / "nodes").mkdir()
+    (job_dir / "nodes" / "0.json").write_text(json.dumps({**who, "time": time.time(), **told}))
+
+
 ODD: tuple[dict[str, Any], ...] = (
     {"executor": "kubernetes"},
     {"executor": "slurm", "handle": {}},
@@ -101,7 +126,24 @@ ODD: tuple[dict[str, Any], ...] = (
     {"executor": "slurm", "handle": {"slurm_id": "1", "tunnel": "ssh", "host": ["a"]}},
     {"executor": "docker", "handle": {}},
     {"executor": "slurm", "handle": {}, "launcher": {"pid": "x"}},
+    {"executor": "slurm", "handle": {"slurm_id": "1", "slurm_conf": 17}},
+    {"executor": "slurm", "handle": {"slurm_conf": 17}, "launcher": {"pid": "x"}},
+    {"executor": "slurm", "handle": {"slurm_id": "1", "stop_grace": "long"}},
+    {"executor": "docker", "handle": {"container": "a", "DOCKER_HOST": 5}},
+    {"handle": {"after_attempt": "x"}, "launcher": {"pid": "x"}},
     {"end": {"later": 1}},
+    {"end": {"state": 5}},
+    {"end": {"state": "FAILED", "ended": "yesterday"}},
+    {"end": {"state": "FAILED", "ended": 1e300, "step": [], "code": "x", "rank": {}}},
+)
+TIMES: tuple[Any, ...] = (1e300, -1, float("nan"), float("inf"), True, [])
+TORN: tuple[dict[str, Any], ...] = (
+    *({"submitted": when} for when in TIMES),
+    {"before": {"handle": 5}, "launcher": {"pid": "x"}},
+    {"before": {"end": 5}, "launcher": {"pid": "x"}},
+    {"max_steps": "x"},
+    {"max_steps": 2.5},
+    *({name: 5} for name in ("recipe", "config", "mode", "plan_hash", "profile")),
 )
 
 
@@ -115,10 +157,40 @@ def test_an_odd_record_is_one_odd_line(launch: Cli, odd: dict[str, Any]) -> None
     assert code == 0
     first, second = out.splitlines()
     assert first.split()[:2] == ["stub-a.1", "COMPLETED"]
-    assert second.split()[1] in ("UNKNOWN", "NOT_SUBMITTED")
-    for verb in ("status", "attach", "cancel", "resume"):
+    assert second.split()[1] in ("UNKNOWN", "NOT_SUBMITTED", "FAILED")
+    for verb in ("status", "attach", "cancel", "pause", "resume"):
         code, _, err = launch(verb, job.job_id)
         assert code in (0, 2, 4) and "Traceback" not in err
+
+
+@pytest.mark.parametrize("torn", TORN, ids=str)
+def test_a_record_that_cannot_be_used_is_named(launch: Cli, torn: dict[str, Any]) -> None:
+    launch.job(1)
+    job = launch.job(2)
+    path = launch.bench.workspace.records / f"{job.job_id}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **torn}))
+    code, out, err = launch("jobs")
+    assert (code, out.split()[0], len(out.splitlines())) == (0, "stub-a.1", 1)
+    assert f"{path} is no record" in err
+    assert launch("jobs", "--json")[0] == 0
+    for verb in ("status", "attach", "cancel", "pause", "resume"):
+        launch.refused(2, (verb, job.job_id), f"{path} is no record")
+
+
+ODD_EXITS: tuple[dict[str, Any], ...] = (
+    {"state": 5},
+    {"state": "FAILED", "ended": "yesterday", "code": "x", "rank": "0", "error": 5, "log": [], "step": "x"},
+)
+
+
+@pytest.mark.parametrize("odd", ODD_EXITS, ids=str)
+def test_an_odd_exit_record_is_no_traceback(launch: Cli, odd: dict[str, Any]) -> None:
+    job = launch.job(1)
+    Path(job.job_dir, "exit.json").write_text(json.dumps(odd))
+    Path(job.run_dir, "history.jsonl").write_text('{"event": "begun", "job_id": "stub-a.1", "time": "now"}\n')
+    for verb in ("jobs", "status", "attach", "cancel", "jobs"):
+        code, _, err = launch(verb, *(() if verb == "jobs" else (job.job_id,)))
+        assert code in (0, 1, 2) and "Traceback" not in err
 
 
 def test_a_file_that_is_no_record_is_said(launch: Cli) -> None:
