@@ -81,7 +81,8 @@ def _append(path: str, values: list[Json]) -> None:
 
 def read_lines(path: str, most: int = 1 << 20) -> list[Json]:
     """The objects in the last `most` bytes of a file of JSON lines; incomplete ones are left out."""
-    return [value for value in map(parse, last_lines(path, most)) if value is not None]
+    lines = _tail(path, most).split("\n")  # splitlines splits at U+2028 as well, which JSON leaves within a line
+    return [value for value in map(parse, lines) if value is not None]
 
 
 def each_line(path: str) -> Iterator[Json]:
@@ -98,14 +99,16 @@ def each_line(path: str) -> Iterator[Json]:
 
 def last_lines(path: str, most: int = 1 << 20) -> list[str]:
     """The lines in the last `most` bytes of a file, none where there is no such file; the first may be a part."""
+    return _tail(path, most).splitlines()
+
+
+def _tail(path: str, most: int) -> str:
     try:
         with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - most))
-            return (
-                file.read().decode("utf-8", "replace").split("\n")
-            )  # splitlines splits at U+2028 too, which JSON keeps
+            return file.read().decode("utf-8", "replace")
     except OSError:
-        return []
+        return ""
 
 
 def parse(line: str) -> Json | None:
