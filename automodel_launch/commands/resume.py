@@ -6,7 +6,7 @@ import argparse
 import os
 from dataclasses import asdict
 
-from automodel_launch import workspace
+from automodel_launch import contract, workspace
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
@@ -37,6 +37,7 @@ class Resume(JobCommand):
         if before.state == records.NOT_SUBMITTED:
             raise one_job.never_submitted(record)
         if resume.finished(record, before, place):
+            place.remove(f"{record.run_dir}/{contract.STOP}")  # of a pause: it would refuse a longer launch
             console.say(f"run {record.run_name} is finished; nothing was started")
             if args.json:
                 console.document(one_job.row(record, before), indent=None)

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from automodel_launch import data_identity
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch import cancelling
 from automodel_launch.remote import processes
 from tests.commands.conftest import Cli
 from tests.workbench import write_pair
@@ -70,13 +72,53 @@ def test_attach_to_a_job_whose_directory_is_gone(launch: Cli) -> None:
     launch.refused(2, ("cancel", "stub-a.1"), "already ended", "COMPLETED")
 
 
-def test_pause_and_resume(launch: Cli) -> None:
-    job = launch.job(1)
+def test_pause_of_a_job_that_failed(launch: Cli) -> None:
+    job = launch.job(1, "FAILED")
     assert launch("pause", "stub-a")[:2] == (0, "stub-a.1: paused\n")
     assert Path(job.run_dir, "stop").read_text() == "pause\n"
+
+
+def test_a_finished_run_is_not_paused_for_good(launch: Cli) -> None:
+    launch.job(1)
+    launch.refused(2, ("pause", "stub-a"), "stub-a is finished", "nothing to pause")
+
+
+def test_resume_of_a_finished_run_ends_its_pause(launch: Cli) -> None:
+    """A longer launch of it would be refused as `paused`, with `resume` as its fix."""
+    job = launch.job(1)
+    stop = Path(job.run_dir, "stop")
+    stop.write_text("pause\n")
     code, out, err = launch("resume", "stub-a")
     assert (code, out) == (0, "stub-a.1: COMPLETED\n")
     assert "is finished; nothing was started" in err
+    assert not stop.exists()
+
+
+def test_a_run_that_no_resume_could_go_on_with_is_not_paused(launch: Cli) -> None:
+    job = launch.job(1, "FAILED")
+    lines = [
+        {"event": "begun", "gpus": 1},
+        {"event": "ended", "goes_on": False, "why": "max_gpu_hours = 1 are used up"},
+    ]
+    text = "".join(json.dumps({"time": 1.0, "job_id": job.job_id, "attempt": 0, **line}) + "\n" for line in lines)
+    Path(job.run_dir, "history.jsonl").write_text(text)
+    launch.refused(2, ("pause", "stub-a"), "cannot go on", "max_gpu_hours")
+    shutil.rmtree(job.job_dir)
+    launch.refused(2, ("pause", "stub-a"), "cannot be paused", "directory is gone")
+
+
+def test_a_job_that_completes_while_it_is_paused_leaves_no_pause(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = launch.job(1, state=None)
+    running_here(Path(job.job_dir))
+
+    def ends_by_itself(record: Record, before: Status, now: bool) -> None:
+        assert Path(job.run_dir, "stop").exists()
+        Path(job.job_dir, "exit.json").write_text('{"state": "COMPLETED", "code": 0, "ended": 2000.0}')
+
+    monkeypatch.setattr(cancelling, "ask", ends_by_itself)
+    code, out, err = launch("pause", "stub-a.1")
+    assert (code, out) == (0, "stub-a.1: COMPLETED\n")
+    assert "is not paused" in err and not Path(job.run_dir, "stop").exists()
 
 
 def test_names_from_elsewhere_are_shown_harmlessly(launch: Cli) -> None:
