@@ -322,7 +322,7 @@ def closing_block(record: Record, status: Status) -> str:
         lines += _results(record, status, place)
     except ClusterError as error:  # the state above is true all the same
         lines.append(f"  what it has written cannot be read now: {error.message}")
-    if not status.over:
+    if not status.over and not status.forgotten:
         lines.append(f"  follow: python launch.py attach {record.job_id}")
     elif status.state != "COMPLETED":
         lines.append(f"  all logs: python launch.py logs {record.job_id} --rank all")

@@ -10,6 +10,7 @@ from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, LaunchError, RecordError, StillSubmitting
 from automodel_launch.executors import handles
 from automodel_launch.jobs import launcher, records
+from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 
 
@@ -99,7 +100,21 @@ def of(record: Record) -> Status:
     if lacking:
         return record.last_end or Status("UNKNOWN", error=lacking, forgotten=True)
     now = executors.get(record.executor).status(record)
-    return record.last_end if now.forgotten and record.last_end else _in_words(record, now)
+    if now.forgotten and record.last_end:
+        return record.last_end
+    return _in_words(record, _with_last_step(record, now))
+
+
+def _with_last_step(record: Record, now: Status) -> Status:
+    """The last step that was logged: one that was killed may have taken many since its agent's last heartbeat."""
+    if not now.over or now.state == contract.COMPLETED:
+        return now
+    try:
+        last = JobDir(record.job_dir, executors.get(record.executor).place_of(record)).last_metrics() or {}
+    except ClusterError:
+        return now
+    step = last.get("step")
+    return replace(now, step=step) if isinstance(step, int) else now
 
 
 def _in_words(record: Record, now: Status) -> Status:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 
 from automodel_launch import data_identity
+from automodel_launch.executors import local
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import cancelling
 from automodel_launch.remote import processes
@@ -23,6 +27,17 @@ from tests.workbench import write_pair
 def test_no_jobs(launch: Cli) -> None:
     assert launch("jobs") == (0, "", "no job was submitted from here yet\n")
     assert json.loads(launch("jobs", "--json")[1]) == []
+
+
+def test_a_job_that_was_killed_tells_the_last_step_that_it_logged(launch: Cli) -> None:
+    job = launch.job(1, state=None)
+    running_here(Path(job.job_dir), agent_start=1, step=1)  # the last heartbeat of a process that is gone
+    lines = [{"time": 1.0, "step": step, "loss": 2.0} for step in range(50)]
+    Path(job.job_dir, "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"step": 5')
+    assert launch("jobs")[1].split()[1:2] == ["FAILED"]
+    assert launch("jobs")[1].endswith("step 49\n")
+    assert json.loads(launch("status", job.job_id, "--json")[1])["step"] == 49
+    assert "last step: 49" in launch("status", job.job_id)[1]
 
 
 def test_a_line_a_job(launch: Cli) -> None:
@@ -119,6 +134,30 @@ def test_a_job_that_completes_while_it_is_paused_leaves_no_pause(launch: Cli, mo
     code, out, err = launch("pause", "stub-a.1")
     assert (code, out) == (0, "stub-a.1: COMPLETED\n")
     assert "is not paused" in err and not Path(job.run_dir, "stop").exists()
+
+
+def test_an_agent_that_does_not_react_is_killed_with_all_that_it_started(
+    launch: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "REACTS_S", 0.5)
+    job = launch.job(1, state=None)
+    script = "trap '' TERM; sleep 77 & (trap '' TERM; sleep 78 & wait) & wait; sleep 79"
+    agent = subprocess.Popen(["bash", "-c", script], start_new_session=True)
+    running_here(Path(job.job_dir), agent_pid=agent.pid, agent_start=processes.start_time(agent.pid))
+    time.sleep(0.5)
+    code, out, err = launch("cancel", "stub-a.1", "--now")
+    assert (code, out) == (0, "stub-a.1: FAILED\n") and "died without a record" in err
+    assert agent.wait(10) == -signal.SIGKILL
+    assert not _living_in_session(agent.pid)
+
+
+def _living_in_session(session: int) -> list[Path]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, of, *_ = path.read_text().rpartition(")")[2].split()
+            found += [path] if state != "Z" and of == str(session) else []
+    return found
 
 
 def test_names_from_elsewhere_are_shown_harmlessly(launch: Cli) -> None:
