@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from automodel_launch import __version__
+from automodel_launch import __version__, workspace
 from automodel_launch.commands import console, registry
 from automodel_launch.commands.command import COMMON, Parser, get
 from automodel_launch.errors import ClusterError, LaunchError, OutputError, RecipeError, UsageError
@@ -20,6 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     console.prepare()
     try:
+        moved = workspace.leave_removed_directory()
+        if moved:
+            console.say(f"the current directory was removed; paths count from {moved}")
         code = _dispatch(arguments)
         console.flush()
         return code

@@ -11,6 +11,7 @@ from automodel_launch.commands import console, one_job
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
 from automodel_launch.jobs import records
+from automodel_launch.launch import state
 from automodel_launch.launch.interrupts import Interrupts
 
 
@@ -44,6 +45,9 @@ class Resume(JobCommand):
             else:
                 console.out(f"{record.job_id}: {before.state}")
             return 0
+        if not place.names(record.job_dir):
+            message = f"{record.job_id} cannot be resumed: its directory is gone: {record.job_dir}."
+            raise JobError(message, state.launch_again(record))
         interrupts = Interrupts()
         folder = workspace.find(args.env).records
         record = resume.resume(folder, record, os.environ, interrupts, console.say)

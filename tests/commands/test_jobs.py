@@ -122,6 +122,13 @@ def test_a_run_that_no_resume_could_go_on_with_is_not_paused(launch: Cli) -> Non
     launch.refused(2, ("pause", "stub-a"), "cannot be paused", "directory is gone")
 
 
+def test_resume_of_a_job_whose_directory_is_gone_says_so(launch: Cli) -> None:
+    job = launch.job(1, "FAILED")
+    launch("status", "stub-a.1")  # it is seen to end
+    shutil.rmtree(job.job_dir)
+    launch.refused(2, ("resume", "stub-a.1"), f"its directory is gone: {job.job_dir}", "launch it again")
+
+
 def test_a_job_that_completes_while_it_is_paused_leaves_no_pause(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     job = launch.job(1, state=None)
     running_here(Path(job.job_dir))

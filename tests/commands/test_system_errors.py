@@ -113,3 +113,22 @@ def test_a_full_disk_behind_standard_output_hides_no_exit_code(checkout: Checkou
     done = _on_a_full_disk(checkout, buffered, "stub-one", "--batch", "local", "--name", "b")
     assert done.returncode == 4 and f"error: {words}" in done.stderr and "stands" in done.stderr
     assert "started b.1" in done.stderr
+
+
+@pytest.mark.e2e
+def test_a_current_directory_that_was_removed_is_left(checkout: Checkout, tmp_path: Path) -> None:
+    """A local launch failed without a path, and doctor took the shell's complaint for a finding."""
+    gone = tmp_path / "gone"
+
+    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+        script = f'mkdir {gone} && cd {gone} && rmdir {gone} && exec "$@"'
+        command = ["bash", "-c", script, "x", *checkout.command(*argv)]
+        return subprocess.run(command, env=checkout.environ, capture_output=True, text=True, check=False, timeout=240)
+
+    done = run("stub-one", "steps=1")
+    assert done.returncode == 0, done.stderr
+    assert f"the current directory was removed; paths count from {checkout.root}" in done.stderr
+    for argv in (("status",), ("jobs",), ("doctor", "local")):
+        done = run(*argv)
+        assert "getcwd" not in done.stdout + done.stderr and "shell-init" not in done.stdout + done.stderr
+    assert "COMPLETED" in run("jobs").stdout
