@@ -15,7 +15,7 @@ _REASONS: tuple[tuple[str, str, str], ...] = (
     (r"JobHeldAdmin", "held by an administrator", "only an administrator can release it; ask why it is held"),
     (
         r".*requeued.in.held.state.*",  # nothing says which of the two it was
-        "requeued and held by an operator (scontrol requeuehold), or by the cluster for its exit code (RequeueExitHold)",
+        "requeued and held: by an operator, or by the cluster for its exit code (RequeueExitHold)",
         "scontrol release {id} lets it go on",
     ),
     (
