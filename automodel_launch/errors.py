@@ -8,6 +8,7 @@ LaunchError                exit code 2
 ├── JobError               2   a job that is not known, or not in the needed state
 ├── PlanRefused            3   a check found an error
 ├── RecordError            4   the launcher's own record of a job cannot be written
+├── OutputError            4   standard output takes nothing more (a full disk)
 └── ClusterError           4   the place of execution could not be reached or refused the submission
         ├── SubmissionUnknown  4   it may have taken the job
         └── StillSubmitting    4   a command that somebody's launcher has started is at it
@@ -55,6 +56,12 @@ class PlanRefused(LaunchError):
 
 class RecordError(LaunchError):
     """The launcher's own record of a job cannot be written."""
+
+    exit_code = 4
+
+
+class OutputError(LaunchError):
+    """Standard output takes nothing more."""
 
     exit_code = 4
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from automodel_launch.errors import ProfileError
+from automodel_launch.errors import ProfileError, UsageError
 
 PACKAGE = Path(__file__).resolve().parent
 BUNDLED = PACKAGE / "bundled"  # recipes/, configs/ and env.toml inside a wheel; a checkout has them beside the package
@@ -56,6 +56,22 @@ class Workspace:
         return self.elsewhere or self.root
 
 
+def leave_removed_directory() -> Path | None:
+    """Where the current directory was removed, go to the checkout, so that what is started has one; that folder then.
+
+    Raises:
+        UsageError: there is no checkout: the current directory would be the workspace.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        if not _is_checkout():
+            raise UsageError("the current directory was removed.", "change to a folder that is there") from None
+        os.chdir(PACKAGE.parent)
+        return PACKAGE.parent
+    return None
+
+
 def find(env_file: str | None = None, environ: Mapping[str, str] | None = None) -> Workspace:
     """The checkout that holds the package; else the nearest folder upwards with an env.toml; else the current one.
 
@@ -93,10 +109,14 @@ def _elsewhere(root: Path, environ: Mapping[str, str]) -> Path:
 
 
 def _root() -> Path:
-    if (PACKAGE.parent / "recipes" / "node_agent.py").is_file():
+    if _is_checkout():
         return PACKAGE.parent
     here = Path.cwd()
     return next((folder for folder in (here, *here.parents) if (folder / "env.toml").is_file()), here)
+
+
+def _is_checkout() -> bool:
+    return (PACKAGE.parent / "recipes" / "node_agent.py").is_file()
 
 
 def _own_or_bundled(root: Path, name: str) -> Path:

@@ -35,7 +35,7 @@ class Attach(JobCommand):
         end, code = follower.run()
         one_job.remember(args, record, end)
         if args.json:
-            console.document(one_job.row(record, end), indent=None)
+            console.result(one_job.row(record, end))
         console.say(follow.closing_block(record, end))
         return code
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -11,9 +12,11 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
+from automodel_launch import streams
+from automodel_launch.errors import OutputError
 from automodel_launch.harmless import harmless as harmless
 
 STYLES = {"error": "1;31", "warning": "33", "note": "36", "heading": "1", "dim": "2", "mark": "1;32"}
@@ -36,13 +39,11 @@ def prepare() -> None:
 
 def hang_up() -> None:
     """The terminal is gone: what waits to be written to it, and what will be, is dropped."""
-    from automodel_launch.launch import follow
-
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            follow.to_nowhere(stream)
+            streams.to_nowhere(stream)
 
 
 def say(text: str) -> None:
@@ -52,25 +53,69 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
+def write(text: str) -> None:
+    """Text for stdout.
+
+    Raises:
+        OutputError: it takes nothing more; what is written from now on is dropped.
+    """
+    with _told():
+        sys.stdout.write(text)
+
+
+def flush() -> None:
+    """Have everything written that waits to be; else it is lost in silence at the interpreter's end.
+
+    Raises:
+        OutputError: it cannot be.
+    """
+    with _told():
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.errno == errno.EIO:  # a reader, or a terminal, that is gone
+            raise
+        message = streams.said(sys.stdout, error)
+        streams.to_nowhere(sys.stdout)
+        raise OutputError(
+            f"{message}.", "write it elsewhere; what was done, a job that was submitted, stands"
+        ) from error
+
+
 def out(text: str, colour: bool = False) -> None:
     """Data for people: a line on stdout; with `colour` our own escapes in it stay."""
-    sys.stdout.write(f"{harmless(text, colour)}\n")
+    write(f"{harmless(text, colour)}\n")
 
 
 def document(value: Any, indent: int | None = 1) -> None:
     """Data for programs: one JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=indent) + "\n")
+    write(json.dumps(value, indent=indent) + "\n")
+
+
+def result(value: Any) -> None:
+    """The document of a job that was followed to its end: one that cannot be written does not hide its exit code."""
+    try:
+        document(value, indent=None)
+        flush()
+    except OutputError as error:
+        say(error.message)
 
 
 def exact(text: str) -> None:
     """Text for stdout as it is, to the byte; a line break follows only where it has none at its end."""
     if not text.endswith("\n"):
         text += "\n"
-    sys.stdout.flush()
+    flush()
     binary = getattr(sys.stdout, "buffer", None)
     if binary is None:
-        sys.stdout.write(text)
-    else:
+        write(text)
+        return
+    with _told():
         binary.write(text.encode("utf-8", "surrogateescape"))
         binary.flush()
 

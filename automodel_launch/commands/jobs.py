@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 
-from automodel_launch import workspace
+from automodel_launch import contract, workspace
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Command
 from automodel_launch.jobs import records
@@ -39,6 +39,7 @@ class Jobs(Command):
 
 def _cells(record: Record, now: Status) -> tuple[str, ...]:
     said = [f"step {now.step}"] if now.step is not None else []
+    said += [now.reason] if now.reason and now.state == contract.RUNNING else []
     said += [f"no further attempt is queued: python launch.py resume {record.job_id}"] if now.stuck else []
     return record.job_id, now.state, record.profile, console.clock(record.submitted), "; ".join(said)
 

@@ -233,7 +233,7 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
     status, code = follower.run(interrupts)
     records.remember(here.records, record, status)
     if args.json:
-        console.document({**asdict(record), **asdict(status), "exit_code": code}, indent=None)
+        console.result({**asdict(record), **asdict(status), "exit_code": code})
     console.say(follow.closing_block(record, status))
     return code
 

@@ -8,10 +8,10 @@ import re
 import sys
 from collections.abc import Sequence
 
-from automodel_launch import __version__
+from automodel_launch import __version__, workspace
 from automodel_launch.commands import console, registry
 from automodel_launch.commands.command import COMMON, Parser, get
-from automodel_launch.errors import ClusterError, LaunchError, RecipeError, UsageError
+from automodel_launch.errors import ClusterError, LaunchError, OutputError, RecipeError, UsageError
 from automodel_launch.secret_rules import URL_PASSWORD
 
 
@@ -20,7 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     console.prepare()
     try:
-        return _dispatch(arguments)
+        moved = workspace.leave_removed_directory()
+        if moved:
+            console.say(f"the current directory was removed; paths count from {moved}")
+        code = _dispatch(arguments)
+        console.flush()
+        return code
     except LaunchError as error:
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__.removesuffix("Error")).lower()
         return _fail(arguments, error.message, error.hint, error.exit_code, kind)
@@ -66,7 +71,8 @@ def _fail(argv: list[str], message: str, hint: str | None, exit_code: int, kind:
         console.say(f"hint: {hint}")
     if "--json" in argv:
         error = {"message": message, "hint": hint, "exit_code": exit_code, "kind": kind}
-        console.document({"error": error}, indent=None)
+        with contextlib.suppress(OutputError):
+            console.document({"error": error}, indent=None)
     return exit_code
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -50,7 +49,7 @@ def show(plan: Plan, findings: list[Finding], view: View | None = None) -> None:
     view = view or View()
     _print(preview_summary.lines(plan, view.offline), view)
     for line in _findings(findings, view):
-        sys.stdout.write(f"{line}\n")
+        console.write(f"{line}\n")
     _print(preview_changes.lines(plan, view.removed, None if view.full else 8), view)
     _print(preview_start.lines(plan, view.full), view)
     if view.full:
@@ -58,7 +57,7 @@ def show(plan: Plan, findings: list[Finding], view: View | None = None) -> None:
     else:
         _print(preview_full.brief(plan), view)
     for line in _script(plan, view):
-        sys.stdout.write(f"{line}\n")
+        console.write(f"{line}\n")
     console.exact(plan.script if view.full else excerpt(plan))
 
 
@@ -66,14 +65,14 @@ def _print(rows: Iterable[tuple[str, str]], view: View) -> None:
     """(label, text): a heading has no text; the label `*` marks a row, and `-` is one without a label."""
     for label, text in rows:
         if not text:
-            sys.stdout.write(f"{console.painted(console.harmless(label), 'heading', view.colour)}\n")
+            console.write(f"{console.painted(console.harmless(label), 'heading', view.colour)}\n")
             continue
         bare = label in ("*", "-")
         first = f"  {label.replace('-', ' ')} " if bare else f"  {label:<{_LABEL}} "
         lines = console.wrapped(text, " " * len(first), first=first)
         if label == "*":
             lines[0] = lines[0].replace("*", console.painted("*", "mark", view.colour), 1)
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        console.write("".join(f"{line}\n" for line in lines))
 
 
 def _findings(findings: list[Finding], view: View) -> Iterator[str]:

@@ -6,11 +6,12 @@ import argparse
 import os
 from dataclasses import asdict
 
-from automodel_launch import workspace
+from automodel_launch import contract, workspace
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
 from automodel_launch.jobs import records
+from automodel_launch.launch import state
 from automodel_launch.launch.interrupts import Interrupts
 
 
@@ -37,12 +38,16 @@ class Resume(JobCommand):
         if before.state == records.NOT_SUBMITTED:
             raise one_job.never_submitted(record)
         if resume.finished(record, before, place):
+            place.remove(f"{record.run_dir}/{contract.STOP}")  # of a pause: it would refuse a longer launch
             console.say(f"run {record.run_name} is finished; nothing was started")
             if args.json:
                 console.document(one_job.row(record, before), indent=None)
             else:
                 console.out(f"{record.job_id}: {before.state}")
             return 0
+        if not place.names(record.job_dir):
+            message = f"{record.job_id} cannot be resumed: its directory is gone: {record.job_dir}."
+            raise JobError(message, state.launch_again(record))
         interrupts = Interrupts()
         folder = workspace.find(args.env).records
         record = resume.resume(folder, record, os.environ, interrupts, console.say)

@@ -49,4 +49,4 @@ def _pass_on(done: subprocess.CompletedProcess[str], recipe: str, word: str) -> 
         error = {"message": message, "hint": None, "exit_code": done.returncode, "kind": "script"}
         console.document({"error": error}, indent=None)
     else:
-        sys.stdout.write(done.stdout)
+        console.write(done.stdout)

@@ -31,7 +31,7 @@ def question() -> str:
 
 def lines(text: str) -> Iterator[Line]:
     """What was found, and what mends it; nothing where there is none."""
-    locks = text.splitlines()
+    locks = [line for line in text.splitlines() if line.startswith("/") and line.endswith("/lock")]  # else bash's talk
     if locks:
         detail = f"a process that was killed while it compiled has left {', '.join(locks)}: who compiles there waits"
         yield Line("warn", "locks", detail, f"rm {' '.join(map(shlex.quote, locks))}")

@@ -7,13 +7,16 @@ whether the launcher is still there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +25,7 @@ from automodel_launch.errors import ClusterError, JobError, StillSubmitting
 from automodel_launch.executors import agent, nemo, standing, underway
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.remote import gpus
+from automodel_launch.remote import gpus, processes
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.remote.shell import LocalShell, Shell
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 
 _AFTER = "after_attempt"
+REACTS_S = 15.0  # within which an agent that was told twice has killed its ranks and written that down
+SILENT_S = 120.0  # an agent reports every few seconds; it may have waited for a full disk in between
 
 
 class LocalMachine:
@@ -104,8 +109,8 @@ class LocalMachine:
         return f"bash {shlex.quote(f'{plan.job_dir}/{contract.SCRIPT}')}"
 
     def address(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
-        """The job's directory says it all."""
-        return {}
+        """How long it may take to end; the rest is in the job's directory."""
+        return {"stop_grace": plan.profile.stop_grace}
 
     def find(self, record: Record) -> dict[str, Any] | None:
         """It was started if its agent has reported; of a later attempt than the last one where it is being resumed."""
@@ -113,7 +118,7 @@ class LocalMachine:
         node = JobDir(Path(record.job_dir)).node(0)
         after = record.handle.get(_AFTER)
         if node is not None and (after is None or int(node.get("attempt") or 0) > int(after)):
-            return _handle(record.job_dir)
+            return _handle(record.job_dir, record.handle)
         if busy:
             raise StillSubmitting(f"{record.job_id}: its launcher has ended; what it has started begins.")
         return None
@@ -125,35 +130,47 @@ class LocalMachine:
             ClusterError: it did not start.
         """
         output = nemo.off_the_main_thread(lambda: _start(plan, workspace, environ))
-        handle = _handle(plan.job_dir)
+        handle = _handle(plan.job_dir, self.address(plan, environ))
         if handle is None:
             raise ClusterError(f"job {plan.job_id} did not start: {output or 'no output'}")
         return handle
 
     def status(self, record: Record) -> Status:
-        """From exit.json, else from the agent's heartbeat and its process."""
-        return JobDir(Path(record.job_dir)).status()
+        """From exit.json, else from the agent's heartbeat and its process; that alone where the directory is gone."""
+        job_dir = JobDir(Path(record.job_dir))
+        now = job_dir.status()
+        if now.forgotten and _started(record) is not None:
+            reason = "its directory is gone: it can neither be followed nor leave a record of its end"
+            return Status(contract.RUNNING, reason=reason, advice=f"python launch.py cancel {record.job_id} ends it")
+        pid = job_dir.agent_pid() if now.state == contract.RUNNING else None
+        return now if pid is None else _watched(now, pid, job_dir)
 
     def cancel(self, record: Record, now: bool = False) -> str | None:
-        """SIGTERM to the agent, which lets the ranks save; a second one makes it kill them.
+        """SIGTERM to the agent, which lets the ranks save; a second one makes it kill them. One that does not react to
+        that is killed, with all that it has started.
 
         Raises:
             JobError: the job does not run, or not on this machine.
         """
-        job_dir = JobDir(Path(record.job_dir))
-        pid = job_dir.agent_pid()
+        pid = _agent(record)
         if pid is None:
-            raise JobError(f"{record.job_id} does not run here: {job_dir.status().state}.")
-        os.kill(pid, signal.SIGTERM)
+            raise JobError(f"{record.job_id} does not run here: {self.status(record).state}.")
+        _end(pid)
         if now:
             time.sleep(1.2)  # the agent takes a second signal within a second for the same one
-            if job_dir.agent_pid() == pid:
-                os.kill(pid, signal.SIGTERM)
+            end = time.monotonic() + REACTS_S
+            if _agent(record) == pid:
+                _end(pid)
+            while _agent(record) == pid and time.monotonic() < end:
+                time.sleep(0.1)
+            if _agent(record) == pid:
+                processes.kill_with_all_below(pid)
         return None
 
     def again(self, record: Record) -> dict[str, Any]:
         """With the number of the last attempt."""
-        return {_AFTER: int((JobDir(Path(record.job_dir)).node(0) or {}).get("attempt", -1))}
+        rest = {key: value for key, value in record.handle.items() if key == "stop_grace"}
+        return {**rest, _AFTER: int((JobDir(Path(record.job_dir)).node(0) or {}).get("attempt", -1))}
 
     def resume(self, record: Record, secrets: bytes | None) -> dict[str, Any]:
         """A further attempt, detached; its secrets are in its environment.
@@ -166,15 +183,52 @@ class LocalMachine:
         script = shlex.quote(f"{record.job_dir}/{contract.SCRIPT}")
         start = ["bash", "-c", f"{underway.holding(record.job_dir, here=True)}exec bash {script}"]
         done = subprocess.run(start, env=environ, capture_output=True, text=True, check=False, start_new_session=True)
-        handle = _handle(record.job_dir)
+        handle = _handle(record.job_dir, record.handle)
         if done.returncode or handle is None:
             raise ClusterError(f"{record.job_id} did not start again: {done.stderr.strip() or 'no output'}")
         return handle
 
 
-def _handle(job_dir: str) -> dict[str, Any] | None:
+def _handle(job_dir: str, known: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The agent's process, so that it is found when its directory is gone, beside what was known before."""
     node = JobDir(Path(job_dir)).node(0)
-    return None if node is None else {"pid": node.get("agent_pid"), "host": node.get("host")}
+    if node is None:
+        return None
+    rest = {key: value for key, value in known.items() if key != _AFTER}
+    return {**rest, "pid": node.get("agent_pid"), "start": node.get("agent_start"), "host": node.get("host")}
+
+
+def _agent(record: Record) -> int | None:
+    """The agent's process, if it runs on this machine now."""
+    job_dir = JobDir(Path(record.job_dir))
+    return _started(record) if job_dir.node(0) is None else job_dir.agent_pid()
+
+
+def _started(record: Record) -> int | None:
+    """The same by the job's record: its directory is gone. None where that was written by an earlier version."""
+    pid, start = record.handle.get("pid"), record.handle.get("start")
+    if not isinstance(pid, int) or start is None or record.handle.get("host") != socket.gethostname():
+        return None
+    return pid if processes.is_same(pid, start) else None
+
+
+def _watched(now: Status, pid: int, job_dir: JobDir) -> Status:
+    """A job that runs, and whether its agent still looks after it."""
+    seen = (job_dir.node(0) or {}).get("time")
+    if processes.is_stopped(pid):
+        reason = f"its node agent, process {pid}, was stopped (SIGSTOP): nobody looks after the training"
+        return replace(now, reason=reason, advice=f"kill -CONT {pid} lets it go on")
+    if isinstance(seen, int | float) and time.time() - seen > SILENT_S:
+        reason = f"its node agent, process {pid}, has not reported for more than {SILENT_S:.0f} s: its step is that old"
+        return replace(now, reason=reason, advice="is the file system of its directory full, or away?")
+    return now
+
+
+def _end(pid: int) -> None:
+    """SIGTERM, also to one that is stopped."""
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _start(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> str:

@@ -23,7 +23,7 @@ def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
     merged: dict[tuple[str, int], dict[str, Any]] = {}
     for entry in entries:
         key = (str(entry.get("job_id")), _number(entry.get("attempt")))
-        event, when = entry.get("event"), entry.get("time")
+        event, when = entry.get("event"), entry.get("time") if isinstance(entry.get("time"), int | float) else None
         if event == contract.HISTORY_BEGUN:
             told = {"began": when, "nodes": entry.get("nodes") or [], "slurm_id": entry.get("slurm_id")}
             told |= {"gpus": entry["gpus"]} if isinstance(entry.get("gpus"), int) else {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from automodel_launch import contract
 from automodel_launch.jobs import start_logs
-from automodel_launch.jobs.records import Status
+from automodel_launch.jobs.records import Status, status_of
 from automodel_launch.remote import processes
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
@@ -122,8 +122,8 @@ class JobDir:
 
 def from_record(ended: dict[str, Any]) -> Status:
     """The status that an exit.json tells."""
-    told: dict[str, Any] = {key: ended.get(key) for key in contract.STATUS_KEYS}
-    return Status(ended["state"], **told)
+    told = {key: ended.get(key) for key in ("state", *contract.STATUS_KEYS)}
+    return status_of(told) or Status("UNKNOWN", error=f"its {contract.EXIT} does not say its state")
 
 
 def parse(text: bytes | str) -> dict[str, Any] | None:

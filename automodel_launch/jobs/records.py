@@ -18,7 +18,10 @@ from automodel_launch.suggest import did_you_mean
 
 LOCK = ".lock"  # in the records' folder; held by whoever changes a record that is there
 SETTLED_S = 3600.0
-"""After it an end is final. Until then somebody may requeue the job; slurmctld has it for MinJobAge (300 s)."""
+"""An end that is true that much later is final. Until then somebody may requeue the job; slurmctld has it for MinJobAge
+(300 s)."""
+_SEEN = "seen"  # in a record's `end`: when (unix seconds) somebody looked and found it true
+_LATEST_S = 2.0**36  # unix seconds that any calendar can show: the year 4147
 
 
 SUBMITTING = "SUBMITTING"  # a launcher is at it now
@@ -80,33 +83,72 @@ class Record:
     @property
     def last_end(self) -> Status | None:
         """The end that was seen, for when nobody knows the job any longer."""
-        known = {f.name for f in fields(Status)}
-        if not self.end or not isinstance(self.end.get("state"), str):
-            return None
-        return Status(**{key: value for key, value in self.end.items() if key in known})
+        return status_of(self.end or {})
 
     @property
     def final(self) -> Status | None:
-        """The end, where it lies so far back that asking again is of no use: 200 old jobs are listed at once."""
-        end = self.last_end
-        return end if end and end.ended and time.time() - end.ended > SETTLED_S else None
+        """The end, where it was still true when nobody could requeue the job: 200 old jobs are listed at once."""
+        end, seen = self.last_end, (self.end or {}).get(_SEEN)
+        if end is None or not end.ended or seen is None or not _is_time(seen):
+            return None
+        return end if seen - end.ended > SETTLED_S else None
+
+
+def status_of(values: dict[str, Any]) -> Status | None:
+    """The status that such values tell; one of another type than Status says is left out. None without a state."""
+    told = {key: value for key, value in values.items() if key in _STATUS_TYPES and _STATUS_TYPES[key](value)}
+    return Status(**told) if "state" in told else None
+
+
+def _is_time(value: Any) -> bool:
+    """Unix seconds, which a calendar can show."""
+    return _is_number(value) and 0 <= value < _LATEST_S
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_STATUS_TYPES: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("state", "error", "node", "log", "signal", "reason", "advice"), _is_text),
+    **dict.fromkeys(("code", "rank", "step"), _is_whole),
+    **dict.fromkeys(("started", "ended"), _is_time),
+    **dict.fromkeys(("forgotten", "stuck"), lambda value: isinstance(value, bool)),
+}
 
 
 def remember(folder: Path, record: Record, status: Status) -> None:
-    """Keep the end of a job: a cluster without sacct forgets it within minutes.
+    """Keep the end of a job, or drop one that is no longer true: a cluster without sacct forgets it within minutes.
 
     Only of the start that was looked at: another launcher may have resumed the job since `record` was read. A folder
     that cannot be written takes nothing from the answer, which is true without it.
     """
-    end = asdict(status)
-    if status.state not in contract.ENDED or record.end == end:  # NOT_SUBMITTED is for launch/state.py to say
+    if status.state in contract.ENDED:
+        if record.last_end == status and (record.final or not _is_settled(status)):
+            return
+        end: dict[str, Any] | None = {**asdict(status), _SEEN: time.time()}
+    elif record.end is None or status.over or status.state == "UNKNOWN":  # NOT_SUBMITTED: launch/state.py says it
         return
+    else:
+        end = None
 
     def ended(now: Record) -> Record:
         return replace(now, end=end) if is_same_start(now, record) else now
 
     with contextlib.suppress(RecordError):
         change(folder, record, ended)
+
+
+def _is_settled(end: Status) -> bool:
+    return end.ended is not None and time.time() - end.ended > SETTLED_S
 
 
 def is_same_start(one: Record, other: Record) -> bool:
@@ -208,10 +250,10 @@ def find(folder: Path, wanted: str) -> Record:
         JobError: there is none, or several.
     """
     records = all_records(folder)
-    if not records:
+    if not records and not unreadable(folder):
         what = "" if wanted == "last" else f" '{wanted}'"
         raise JobError(f"no job{what}: none was submitted from here yet.", "python launch.py pretrain -c tiny")
-    if wanted == "last":
+    if wanted == "last" and records:
         return records[-1]
     for match, what in (
         ([r for r in records if wanted == r.job_id], "id"),
@@ -223,6 +265,9 @@ def find(folder: Path, wanted: str) -> Record:
             return match[0]
         if match:
             raise JobError(f"'{wanted}' is the {what} of {len(match)} jobs: {_listed(match)}.", _which(match, what))
+    odd = folder / f"{wanted}.json"
+    if odd in unreadable(folder):
+        raise JobError(f"{odd} is no record of a job that this version can read.", f"see {odd}")
     guess = did_you_mean(wanted, [r.job_id for r in records])
     raise JobError(f"no job '{wanted}'.{guess}", "`python launch.py jobs` lists them; `last` is the last one")
 
@@ -250,8 +295,19 @@ def from_json(values: Any) -> Record | None:
         record = Record(**{f.name: values[f.name] for f in fields(Record) if f.name in values})
     except (TypeError, KeyError):
         return None
-    texts = (record.job_id, record.run_name, record.job_dir, record.run_dir, record.executor, record.profile)
+    return record if _is_sound(record) else None
+
+
+def _is_sound(record: Record) -> bool:
+    """Whether every field is of its type. What a handle holds is for its executor to say (executors/handles.py)."""
+    texts = (f.name for f in fields(Record) if f.type == "str")
     tables = (record.launcher, record.end, record.before)
-    whole = all(isinstance(text, str) for text in texts) and isinstance(record.handle, dict)
-    whole = whole and all(table is None or isinstance(table, dict) for table in tables)
-    return record if whole and isinstance(record.submitted, (int, float)) else None
+    former = record.before or {}
+    return (
+        all(isinstance(getattr(record, name), str) for name in texts)
+        and isinstance(record.handle, dict)
+        and all(table is None or isinstance(table, dict) for table in (*tables, former.get("end")))
+        and isinstance(former.get("handle", {}), dict)
+        and (record.max_steps is None or _is_whole(record.max_steps))
+        and _is_time(record.submitted)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from automodel_launch import executors
+from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import state
@@ -47,6 +47,8 @@ def wait(record: Record, say: Callable[[str], None]) -> Status:
             if told:
                 raise ClusterError(f"{record.job_id} has not ended yet. {told}", "python launch.py cancel JOB --now")
         end, pause = state.of(record), min(pause * 1.5, executor.poll_s)
+    if not end.over and not executor.place_of(record).names(record.job_dir):
+        return Status(contract.CANCELLED, error=f"{contract.MEANINGS[contract.CANCELLED]}; {end.error}")
     if not end.over:
         raise JobError(f"{record.job_id} was told to end, and how it did is not known: {end.error}.")
     return end

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shutil
 import signal
 import sys
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from automodel_launch import contract, executors
+from automodel_launch import contract, executors, streams
 from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.harmless import harmless
 from automodel_launch.jobs import records
@@ -122,6 +121,7 @@ class Follower:
         self.said: tuple[str, ...] = ()
         self.forgotten_since: float | None = None
         self.hung_up = False
+        self.silent = False  # the log cannot be written, and that has been said
 
     def run(self, interrupts: Interrupts | None = None) -> tuple[Status, int]:
         """Follow to the end; the job's last status and the exit code for this command.
@@ -272,24 +272,24 @@ class Follower:
         self._write(self.err, f"{harmless(text)}\n")
 
     def _write(self, stream: IO[str], text: str, flush: bool = True) -> None:
-        """Write; a terminal that is gone takes nothing more, and counts as a hang-up."""
+        """Write. A terminal that is gone takes nothing more, and counts as a hang-up; a full disk is no end of the job.
+
+        Raises:
+            BrokenPipeError: the reader (`| head`) has gone.
+        """
         try:
             stream.write(text)
             if flush:
                 stream.flush()
+        except BrokenPipeError:
+            raise
         except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            self.hung_up = True
-            to_nowhere(stream)
-
-
-def to_nowhere(stream: IO[str]) -> None:
-    """Have a stream whose terminal is gone take what is written, and what waits in it, and drop it."""
-    with contextlib.suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
+            self.hung_up = self.hung_up or error.errno == errno.EIO
+            told = streams.said(stream, error)
+            streams.to_nowhere(stream)
+            if not self.hung_up and stream is not self.err and not self.silent:
+                self.silent = True
+                self._say(f"{told}; {self.record.job_id} is followed to its end without its log")
 
 
 def exit_code(status: Status) -> int:
@@ -322,7 +322,7 @@ def closing_block(record: Record, status: Status) -> str:
         lines += _results(record, status, place)
     except ClusterError as error:  # the state above is true all the same
         lines.append(f"  what it has written cannot be read now: {error.message}")
-    if not status.over:
+    if not status.over and not status.forgotten:
         lines.append(f"  follow: python launch.py attach {record.job_id}")
     elif status.state != "COMPLETED":
         lines.append(f"  all logs: python launch.py logs {record.job_id} --rank all")

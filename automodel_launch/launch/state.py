@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch import contract, executors
-from automodel_launch.errors import LaunchError, RecordError, StillSubmitting
+from automodel_launch.errors import ClusterError, LaunchError, RecordError, StillSubmitting
+from automodel_launch.executors import handles
 from automodel_launch.jobs import launcher, records
+from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 
 
@@ -21,6 +23,9 @@ def found(record: Record) -> dict[str, Any] | None:
     """
     if record.launcher is None or launcher.is_surely_at_it(record):
         return None
+    odd = handles.odd(record.handle)
+    if odd:
+        raise ClusterError(f"{record.job_id}: {odd}, so it cannot be looked for.")
     return executors.get(record.executor).find(record)
 
 
@@ -95,7 +100,21 @@ def of(record: Record) -> Status:
     if lacking:
         return record.last_end or Status("UNKNOWN", error=lacking, forgotten=True)
     now = executors.get(record.executor).status(record)
-    return record.last_end if now.forgotten and record.last_end else _in_words(record, now)
+    if now.forgotten and record.last_end:
+        return record.last_end
+    return _in_words(record, _with_last_step(record, now))
+
+
+def _with_last_step(record: Record, now: Status) -> Status:
+    """The last step that was logged: one that was killed may have taken many since its agent's last heartbeat."""
+    if not now.over or now.state == contract.COMPLETED:
+        return now
+    try:
+        last = JobDir(record.job_dir, executors.get(record.executor).place_of(record)).last_metrics() or {}
+    except ClusterError:
+        return now
+    step = last.get("step")
+    return replace(now, step=step) if isinstance(step, int) else now
 
 
 def _in_words(record: Record, now: Status) -> Status:
@@ -115,7 +134,7 @@ def lacks(record: Record) -> str | None:
     for key in executors.get(record.executor).needed:
         if not isinstance(record.handle.get(key), (str, int)):
             return f"its record does not say its {key}, without which it can neither be asked for nor stopped"
-    return None
+    return handles.odd(record.handle)
 
 
 def launch_again(record: Record) -> str:

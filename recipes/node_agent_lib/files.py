@@ -57,15 +57,20 @@ def write_text(path: str, text: str, patience_s: float = 0.0) -> None:
 
 
 def append_json(path: str, values: list[Json], patience_s: float = 0.0) -> None:
-    """Append one line a value. A full disk is waited out for `patience_s`; on OSError the file is as it was before."""
+    """Append one line a value. A full disk is waited out for `patience_s`; on OSError the file is as it was before.
+
+    What a writer that was killed, or a full disk, has left of a line stays a line of its own.
+    """
     _patiently(lambda: _append(path, values), patience_s)
 
 
 def _append(path: str, values: list[Json]) -> None:
     data = "".join(_dumps(value) for value in values).encode("utf-8", "replace")
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)  # less the umask: some are a group's
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)  # less the umask: some are a group's
     try:
         size = os.fstat(fd).st_size
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            data = b"\n" + data
         written = _write_some(fd, data)
         if written < len(data):
             os.ftruncate(fd, size)
@@ -76,7 +81,8 @@ def _append(path: str, values: list[Json]) -> None:
 
 def read_lines(path: str, most: int = 1 << 20) -> list[Json]:
     """The objects in the last `most` bytes of a file of JSON lines; incomplete ones are left out."""
-    return [value for value in map(parse, last_lines(path, most)) if value is not None]
+    lines = _tail(path, most).split("\n")  # splitlines splits at U+2028 as well, which JSON leaves within a line
+    return [value for value in map(parse, lines) if value is not None]
 
 
 def each_line(path: str) -> Iterator[Json]:
@@ -93,12 +99,16 @@ def each_line(path: str) -> Iterator[Json]:
 
 def last_lines(path: str, most: int = 1 << 20) -> list[str]:
     """The lines in the last `most` bytes of a file, none where there is no such file; the first may be a part."""
+    return _tail(path, most).splitlines()
+
+
+def _tail(path: str, most: int) -> str:
     try:
         with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - most))
-            return file.read().decode("utf-8", "replace").splitlines()
+            return file.read().decode("utf-8", "replace")
     except OSError:
-        return []
+        return ""
 
 
 def parse(line: str) -> Json | None:

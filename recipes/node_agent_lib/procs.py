@@ -54,6 +54,12 @@ def die_with_parent(parent: int) -> None:
             os._exit(1)
 
 
+def outlive_parent() -> None:
+    """Undo `die_with_parent`, which holds on behind exec."""
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+
+
 def stat(pid: int) -> Stat | None:
     """The process's state, or None where there is no such process (or no /proc)."""
     try:

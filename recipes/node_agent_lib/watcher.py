@@ -23,6 +23,7 @@ from .records import RankRecord
 
 RECORD_PATIENCE_S = 10.0  # of a full disk
 _POLL_S = 1.0
+_KILL_S = 10.0
 _EXIT_PATIENCE_S = 60.0  # after an exception: threads and atexit handlers that never end must not hold the job
 
 
@@ -70,6 +71,8 @@ class Watcher:
                 _kill_below(os.getpid())
                 shutil.rmtree(self._directory, ignore_errors=True)  # nobody else will
             self._end_stuck_exit()
+        if self._agent_is_gone():  # while it lives, it ends what a rank has left
+            _kill_below(os.getpid())
         self._note_end()
         if self._record.code in self._final_codes and os.path.isdir(self._directory):
             forbid_restarts(self._directory)
@@ -185,5 +188,9 @@ def _launchers_group() -> int | None:
 
 
 def _kill_below(pid: int) -> None:
-    for victim in procs.descendants(pid):
-        procs.send(victim, signal.SIGKILL)
+    """Kill all of it, also what is forked meanwhile."""
+    end = time.monotonic() + _KILL_S
+    while (left := procs.descendants(pid)) and time.monotonic() < end:
+        for victim in left:
+            procs.send(victim, signal.SIGKILL)
+        time.sleep(0.02)

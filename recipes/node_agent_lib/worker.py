@@ -48,6 +48,7 @@ def main(script: str, args: list[str]) -> int:
         os.unlink(error_path(directory, rank))  # of the rank's life before, under ft_launcher
     alive = os.open(os.path.join(directory, ALIVE), os.O_RDONLY | os.O_NONBLOCK)
     procs.adopt_orphans()
+    procs.outlive_parent()  # the agent, where there is no launcher between: who else ends what the script has started?
     watcher = os.getpid()
     wake = _catch_signals()
     stacks = os.path.join(context.job_dir, contract.stack_file(rank))

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from automodel_launch import data_identity
+from automodel_launch.executors import local
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch import cancelling
+from automodel_launch.remote import processes
 from tests.commands.conftest import Cli
 from tests.workbench import write_pair
 
@@ -17,6 +27,17 @@ from tests.workbench import write_pair
 def test_no_jobs(launch: Cli) -> None:
     assert launch("jobs") == (0, "", "no job was submitted from here yet\n")
     assert json.loads(launch("jobs", "--json")[1]) == []
+
+
+def test_a_job_that_was_killed_tells_the_last_step_that_it_logged(launch: Cli) -> None:
+    job = launch.job(1, state=None)
+    running_here(Path(job.job_dir), agent_start=1, step=1)  # the last heartbeat of a process that is gone
+    lines = [{"time": 1.0, "step": step, "loss": 2.0} for step in range(50)]
+    Path(job.job_dir, "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"step": 5')
+    assert launch("jobs")[1].split()[1:2] == ["FAILED"]
+    assert launch("jobs")[1].endswith("step 49\n")
+    assert json.loads(launch("status", job.job_id, "--json")[1])["step"] == 49
+    assert "last step: 49" in launch("status", job.job_id)[1]
 
 
 def test_a_line_a_job(launch: Cli) -> None:
@@ -66,13 +87,84 @@ def test_attach_to_a_job_whose_directory_is_gone(launch: Cli) -> None:
     launch.refused(2, ("cancel", "stub-a.1"), "already ended", "COMPLETED")
 
 
-def test_pause_and_resume(launch: Cli) -> None:
-    job = launch.job(1)
+def test_pause_of_a_job_that_failed(launch: Cli) -> None:
+    job = launch.job(1, "FAILED")
     assert launch("pause", "stub-a")[:2] == (0, "stub-a.1: paused\n")
     assert Path(job.run_dir, "stop").read_text() == "pause\n"
+
+
+def test_a_finished_run_is_not_paused_for_good(launch: Cli) -> None:
+    launch.job(1)
+    launch.refused(2, ("pause", "stub-a"), "stub-a is finished", "nothing to pause")
+
+
+def test_resume_of_a_finished_run_ends_its_pause(launch: Cli) -> None:
+    """A longer launch of it would be refused as `paused`, with `resume` as its fix."""
+    job = launch.job(1)
+    stop = Path(job.run_dir, "stop")
+    stop.write_text("pause\n")
     code, out, err = launch("resume", "stub-a")
     assert (code, out) == (0, "stub-a.1: COMPLETED\n")
     assert "is finished; nothing was started" in err
+    assert not stop.exists()
+
+
+def test_a_run_that_no_resume_could_go_on_with_is_not_paused(launch: Cli) -> None:
+    job = launch.job(1, "FAILED")
+    lines = [
+        {"event": "begun", "gpus": 1},
+        {"event": "ended", "goes_on": False, "why": "max_gpu_hours = 1 are used up"},
+    ]
+    text = "".join(json.dumps({"time": 1.0, "job_id": job.job_id, "attempt": 0, **line}) + "\n" for line in lines)
+    Path(job.run_dir, "history.jsonl").write_text(text)
+    launch.refused(2, ("pause", "stub-a"), "cannot go on", "max_gpu_hours")
+    shutil.rmtree(job.job_dir)
+    launch.refused(2, ("pause", "stub-a"), "cannot be paused", "directory is gone")
+
+
+def test_resume_of_a_job_whose_directory_is_gone_says_so(launch: Cli) -> None:
+    job = launch.job(1, "FAILED")
+    launch("status", "stub-a.1")  # it is seen to end
+    shutil.rmtree(job.job_dir)
+    launch.refused(2, ("resume", "stub-a.1"), f"its directory is gone: {job.job_dir}", "launch it again")
+
+
+def test_a_job_that_completes_while_it_is_paused_leaves_no_pause(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = launch.job(1, state=None)
+    running_here(Path(job.job_dir))
+
+    def ends_by_itself(record: Record, before: Status, now: bool) -> None:
+        assert Path(job.run_dir, "stop").exists()
+        Path(job.job_dir, "exit.json").write_text('{"state": "COMPLETED", "code": 0, "ended": 2000.0}')
+
+    monkeypatch.setattr(cancelling, "ask", ends_by_itself)
+    code, out, err = launch("pause", "stub-a.1")
+    assert (code, out) == (0, "stub-a.1: COMPLETED\n")
+    assert "is not paused" in err and not Path(job.run_dir, "stop").exists()
+
+
+def test_an_agent_that_does_not_react_is_killed_with_all_that_it_started(
+    launch: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "REACTS_S", 0.5)
+    job = launch.job(1, state=None)
+    script = "trap '' TERM; sleep 77 & (trap '' TERM; sleep 78 & wait) & wait; sleep 79"
+    agent = subprocess.Popen(["bash", "-c", script], start_new_session=True)
+    running_here(Path(job.job_dir), agent_pid=agent.pid, agent_start=processes.start_time(agent.pid))
+    time.sleep(0.5)
+    code, out, err = launch("cancel", "stub-a.1", "--now")
+    assert (code, out) == (0, "stub-a.1: FAILED\n") and "died without a record" in err
+    assert agent.wait(10) == -signal.SIGKILL
+    assert not _living_in_session(agent.pid)
+
+
+def _living_in_session(session: int) -> list[Path]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, of, *_ = path.read_text().rpartition(")")[2].split()
+            found += [path] if state != "Z" and of == str(session) else []
+    return found
 
 
 def test_names_from_elsewhere_are_shown_harmlessly(launch: Cli) -> None:
@@ -94,6 +186,27 @@ def test_resume_on_other_data_is_refused_before_the_queue(launch: Cli, tmp_path:
     assert "run.data_changed=allow" in err
 
 
+def test_a_job_that_was_requeued_unseen_is_not_told_by_its_old_end(launch: Cli) -> None:
+    job = launch.job(1, "FAILED")
+    assert launch("jobs")[1].split()[1] == "FAILED"
+    path = launch.bench.workspace.records / f"{job.job_id}.json"
+    held = json.loads(path.read_text())
+    held["end"] |= {"ended": 1000.0, "seen": 1060.0}  # hours ago, when nobody had requeued it yet
+    path.write_text(json.dumps(held))
+    Path(job.job_dir, "exit.json").unlink()
+    running_here(Path(job.job_dir))
+    for verb in ("jobs", "status", "jobs"):
+        assert "RUNNING" in launch(verb)[1]
+    assert json.loads(path.read_text())["end"] is None
+
+
+def running_here(job_dir: Path, **told: Any) -> None:
+    """The heartbeat of an agent that is alive: this process."""
+    who = {"host": socket.gethostname(), "agent_pid": os.getpid(), "agent_start": processes.start_time(os.getpid())}
+    (job_dir / "nodes").mkdir()
+    (job_dir / "nodes" / "0.json").write_text(json.dumps({**who, "time": time.time(), **told}))
+
+
 ODD: tuple[dict[str, Any], ...] = (
     {"executor": "kubernetes"},
     {"executor": "slurm", "handle": {}},
@@ -106,7 +219,24 @@ ODD: tuple[dict[str, Any], ...] = (
     {"executor": "docker", "handle": {"container": ["x"]}},
     {"executor": "docker", "handle": {}},
     {"executor": "slurm", "handle": {}, "launcher": {"pid": "x"}},
+    {"executor": "slurm", "handle": {"slurm_id": "1", "slurm_conf": 17}},
+    {"executor": "slurm", "handle": {"slurm_conf": 17}, "launcher": {"pid": "x"}},
+    {"executor": "slurm", "handle": {"slurm_id": "1", "stop_grace": "long"}},
+    {"executor": "docker", "handle": {"container": "a", "DOCKER_HOST": 5}},
+    {"handle": {"after_attempt": "x"}, "launcher": {"pid": "x"}},
     {"end": {"later": 1}},
+    {"end": {"state": 5}},
+    {"end": {"state": "FAILED", "ended": "yesterday"}},
+    {"end": {"state": "FAILED", "ended": 1e300, "step": [], "code": "x", "rank": {}}},
+)
+TIMES: tuple[Any, ...] = (1e300, -1, float("nan"), float("inf"), True, [])
+TORN: tuple[dict[str, Any], ...] = (
+    *({"submitted": when} for when in TIMES),
+    {"before": {"handle": 5}, "launcher": {"pid": "x"}},
+    {"before": {"end": 5}, "launcher": {"pid": "x"}},
+    {"max_steps": "x"},
+    {"max_steps": 2.5},
+    *({name: 5} for name in ("recipe", "config", "mode", "plan_hash", "profile")),
 )
 
 
@@ -120,10 +250,40 @@ def test_an_odd_record_is_one_odd_line(launch: Cli, odd: dict[str, Any]) -> None
     assert code == 0
     first, second = out.splitlines()
     assert first.split()[:2] == ["stub-a.1", "COMPLETED"]
-    assert second.split()[1] in ("UNKNOWN", "NOT_SUBMITTED")
-    for verb in ("status", "attach", "cancel", "resume"):
+    assert second.split()[1] in ("UNKNOWN", "NOT_SUBMITTED", "FAILED")
+    for verb in ("status", "attach", "cancel", "pause", "resume"):
         code, _, err = launch(verb, job.job_id)
         assert code in (0, 2, 4) and "Traceback" not in err
+
+
+@pytest.mark.parametrize("torn", TORN, ids=str)
+def test_a_record_that_cannot_be_used_is_named(launch: Cli, torn: dict[str, Any]) -> None:
+    launch.job(1)
+    job = launch.job(2)
+    path = launch.bench.workspace.records / f"{job.job_id}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **torn}))
+    code, out, err = launch("jobs")
+    assert (code, out.split()[0], len(out.splitlines())) == (0, "stub-a.1", 1)
+    assert f"{path} is no record" in err
+    assert launch("jobs", "--json")[0] == 0
+    for verb in ("status", "attach", "cancel", "pause", "resume"):
+        launch.refused(2, (verb, job.job_id), f"{path} is no record")
+
+
+ODD_EXITS: tuple[dict[str, Any], ...] = (
+    {"state": 5},
+    {"state": "FAILED", "ended": "yesterday", "code": "x", "rank": "0", "error": 5, "log": [], "step": "x"},
+)
+
+
+@pytest.mark.parametrize("odd", ODD_EXITS, ids=str)
+def test_an_odd_exit_record_is_no_traceback(launch: Cli, odd: dict[str, Any]) -> None:
+    job = launch.job(1)
+    Path(job.job_dir, "exit.json").write_text(json.dumps(odd))
+    Path(job.run_dir, "history.jsonl").write_text('{"event": "begun", "job_id": "stub-a.1", "time": "now"}\n')
+    for verb in ("jobs", "status", "attach", "cancel", "jobs"):
+        code, _, err = launch(verb, *(() if verb == "jobs" else (job.job_id,)))
+        assert code in (0, 1, 2) and "Traceback" not in err
 
 
 def test_a_file_that_is_no_record_is_said(launch: Cli) -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,3 +80,55 @@ def test_a_read_only_checkout_of_many_people_works(checkout: Checkout, tmp_path:
     again = run("stub-one", "steps=3")
     assert again.returncode == 0 and "cannot be written" not in again.stderr
     assert len(list(state.rglob("exit.json"))) == 2
+
+
+FULL = Path("/dev/full")
+
+
+def _on_a_full_disk(checkout: Checkout, buffered: str, *argv: str) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in checkout.environ.items() if name != "PYTHONUNBUFFERED"} | (
+        {} if buffered else {"PYTHONUNBUFFERED": "1"}
+    )
+    streams: dict[str, Any] = {"stdout": FULL.open("w"), "stderr": subprocess.PIPE}
+    with streams["stdout"]:
+        return subprocess.run(
+            checkout.command(*argv), env=environ, cwd=checkout.root, text=True, check=False, timeout=240, **streams
+        )
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(not FULL.exists(), reason="has no /dev/full")
+@pytest.mark.parametrize("buffered", ["buffered", ""])
+def test_a_full_disk_behind_standard_output_hides_no_exit_code(checkout: Checkout, buffered: str) -> None:
+    words = f"standard output ({FULL}) cannot be written: No space left on device"
+    for json_ in ((), ("--json",)):
+        done = _on_a_full_disk(checkout, buffered, "stub-one", "steps=2", "pause=0.5", "fail_rank=0", "code=7", *json_)
+        assert done.returncode == 7, done.stderr
+        assert done.stderr.count(words) == 1 and "FAILED, exit code 7" in done.stderr
+        done = _on_a_full_disk(checkout, buffered, "attach", *json_)
+        assert (done.returncode, done.stderr.count(words)) == (7, 1), done.stderr
+    for argv in (("status",), ("jobs",), ("jobs", "--json"), ("recipes",), ("stub-one", "--dry-run", "--full")):
+        done = _on_a_full_disk(checkout, buffered, *argv)
+        assert done.returncode == 4 and done.stderr.count(words) == 1 and "Traceback" not in done.stderr
+    done = _on_a_full_disk(checkout, buffered, "stub-one", "--batch", "local", "--name", "b")
+    assert done.returncode == 4 and f"error: {words}" in done.stderr and "stands" in done.stderr
+    assert "started b.1" in done.stderr
+
+
+@pytest.mark.e2e
+def test_a_current_directory_that_was_removed_is_left(checkout: Checkout, tmp_path: Path) -> None:
+    """A local launch failed without a path, and doctor took the shell's complaint for a finding."""
+    gone = tmp_path / "gone"
+
+    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+        script = f'mkdir {gone} && cd {gone} && rmdir {gone} && exec "$@"'
+        command = ["bash", "-c", script, "x", *checkout.command(*argv)]
+        return subprocess.run(command, env=checkout.environ, capture_output=True, text=True, check=False, timeout=240)
+
+    done = run("stub-one", "steps=1")
+    assert done.returncode == 0, done.stderr
+    assert f"the current directory was removed; paths count from {checkout.root}" in done.stderr
+    for argv in (("status",), ("jobs",), ("doctor", "local")):
+        done = run(*argv)
+        assert "getcwd" not in done.stdout + done.stderr and "shell-init" not in done.stdout + done.stderr
+    assert "COMPLETED" in run("jobs").stdout

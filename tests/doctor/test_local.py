@@ -11,7 +11,7 @@ import pytest
 
 from automodel_launch import workspace
 from automodel_launch.commands import main
-from automodel_launch.doctor import diagnosis, local
+from automodel_launch.doctor import diagnosis, left_locks, local
 from automodel_launch.doctor.diagnosis import Line
 from automodel_launch.plan import recipes
 from automodel_launch.remote.disk import Disk
@@ -152,3 +152,10 @@ def test_a_lock_that_a_killed_build_has_left_is_named(tmp_path: Path, monkeypatc
     assert (line.level, line.fix) == ("warn", f"rm '{lock}'")
     with lock.open():
         assert "locks" not in _lines(tmp_path, "/none"), "a process has it open"
+
+
+def test_what_the_shell_says_is_no_lock_to_be_removed() -> None:
+    talk = "shell-init: error retrieving current directory: getcwd\nbash: warning: setlocale: LC_ALL: cannot change\n"
+    assert list(left_locks.lines(talk)) == []
+    (line,) = left_locks.lines(f"{talk}/home/a b/.cache/torch_extensions/x/lock\n")
+    assert line.fix == "rm '/home/a b/.cache/torch_extensions/x/lock'"

@@ -183,6 +183,7 @@ def test_waiting_again() -> None:
         ("JobHeldUser", "held by its owner", "scontrol release 5"),
         ("JobHeldAdmin", "administrator", "ask"),
         ("launch failed requeued held", "held by Slurm", "scontrol release 5"),
+        ("job requeued in held state", "by an operator", "scontrol release 5"),
         ("DependencyNeverSatisfied", "has not ended as `dependency` demands", "JobId=5 Dependency="),
         ("PartitionTimeLimit", "longer than the partition allows", "a shorter `time`"),
         ("PartitionNodeLimit", "`nodes`", "`nodes`"),

@@ -32,16 +32,28 @@ def test_a_record_comes_back_whole(tmp_path: Path) -> None:
     assert records.find(tmp_path / "new" / "folder", "a.1") == record
 
 
-def test_an_end_is_remembered_and_final_an_hour_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_that_is_still_true_an_hour_later_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records.save(tmp_path, RECORD)
     records.remember(tmp_path, RECORD, Status("RUNNING"))
     assert records.find(tmp_path, "a.1").last_end is None
     end = Status("FAILED", code=7, ended=5000.0)
-    records.remember(tmp_path, RECORD, end)
-    for now, final in ((5010.0, None), (5000.0 + records.SETTLED_S + 1, end)):
+    late = 5000.0 + records.SETTLED_S + 1
+    for now, final in ((5010.0, None), (5300.0, None), (late, end)):
         monkeypatch.setattr("time.time", lambda now=now: now)
+        assert records.find(tmp_path, "a.1").final is None  # nobody has looked that late: it may have been requeued
+        records.remember(tmp_path, records.find(tmp_path, "a.1"), end)
         found = records.find(tmp_path, "a.1")
         assert (found.last_end, found.final) == (end, final)
+
+
+@pytest.mark.parametrize(
+    ("state", "kept"), [("RUNNING", False), ("PENDING", False), ("UNKNOWN", True), ("NOT_SUBMITTED", True)]
+)
+def test_an_end_that_is_no_longer_true_is_dropped(tmp_path: Path, state: str, kept: bool) -> None:
+    records.save(tmp_path, RECORD)
+    records.remember(tmp_path, RECORD, Status("FAILED", code=7, ended=5000.0))
+    records.remember(tmp_path, records.find(tmp_path, "a.1"), Status(state))
+    assert (records.find(tmp_path, "a.1").last_end is not None) == kept
 
 
 def test_a_snapshot_that_is_old_changes_nothing(tmp_path: Path) -> None:

@@ -38,6 +38,9 @@ class _Executor:
         self.asked.append(record)
         return Status(self.states.get(record.job_id, "UNKNOWN"))
 
+    def place_of(self, record: Record) -> FileSystem:
+        return LOCAL
+
     def find(self, record: Record) -> dict[str, Any] | None:
         if isinstance(self.found, Exception):
             raise self.found

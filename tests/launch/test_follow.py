@@ -287,6 +287,29 @@ def test_a_terminal_that_is_gone_is_a_hang_up_and_no_traceback(
     assert fake.cancelled == []
 
 
+class _Full(io.StringIO):
+    """A file on a full disk."""
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("stream", ["out", "err"])
+def test_a_job_whose_output_cannot_be_written_is_followed_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    fake = FakeExecutor(iter([Status("RUNNING"), Status("PENDING"), Status("RUNNING"), Status("FAILED", code=7)]))
+    monkeypatch.setattr(executors, "get", lambda _: fake)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "rank-0.log").write_text("one\ntwo\n")
+    streams: dict[str, Any] = {"out": io.StringIO(), "err": io.StringIO(), stream: _Full()}
+    follower = Follower(replace(RECORD, job_dir=str(tmp_path)), ranks=[0], sleep=lambda _: None, own=True, **streams)
+    status, code = follower.run()
+    assert (status.state, code, fake.cancelled) == ("FAILED", 7, [])
+    said = streams["err"].getvalue()
+    assert said.count("cannot be written: No space left on device; a.1 is followed") == (stream == "out")
+
+
 def test_what_nohup_ignores_stays_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -552,6 +552,17 @@ def test_a_killed_agent_takes_its_ranks_along(make_job: MakeJob, tmp_path: Path)
     assert "ended without a record" in job.exit["error"]
 
 
+@pytest.mark.parametrize("launch", ["python", "torchrun"])
+def test_a_killed_agent_takes_along_what_its_ranks_have_started(make_job: MakeJob, tmp_path: Path, launch: str) -> None:
+    job = make_job("leaves.py", tmp_path / "waits", launch=launch)
+    agent = job.agent()
+    eventually((tmp_path / "waits").exists, "the script's children")
+    assert sum(b"sleep" in cmdline(pid) for pid in job.processes()) == 3
+    agent.kill()
+    agent.wait()
+    eventually(lambda: not job.processes(), "no process of the job", 20)
+
+
 def test_two_nodes_reduce_over_gloo(make_job: MakeJob, tmp_path: Path) -> None:
     rendezvous = {"id": "two", "port": free_port()}
     job = make_job("reduces.py", tmp_path / "sum", launch="torchrun", nnodes=2, nproc_per_node=2, rendezvous=rendezvous)

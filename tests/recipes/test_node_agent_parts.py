@@ -227,6 +227,25 @@ def test_a_line_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.Monkey
     assert path.read_text() == '{"a": 1}\n'
 
 
+@pytest.mark.parametrize("torn", ['{"event": "ended", "time": 17957', "\x00\x00", '{"a": "\xfc', "x"])
+def test_a_torn_line_takes_no_other_with_it(tmp_path: Path, torn: str) -> None:
+    path = tmp_path / "history.jsonl"
+    for before in ("", '{"a": 0}\n'):
+        path.write_bytes((before + torn).encode("latin-1"))
+        files.append_json(str(path), [{"a": 1}, {"a": 2}])
+        files.append_json(str(path), [{"a": 3}])
+        wanted = [{"a": number} for number in range(0 if before else 1, 4)]
+        assert files.read_lines(str(path)) == list(files.each_line(str(path))) == wanted
+        assert path.read_bytes().count(b"\n\n") == 0
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x1c", "\x0b", "\r", "\r\n", "\n"])
+def test_what_an_error_says_does_not_split_its_line(tmp_path: Path, mark: str) -> None:
+    path, told = tmp_path / "history.jsonl", {"error": f"a{mark}b"}
+    files.append_json(str(path), [told])
+    assert files.read_lines(str(path)) == list(files.each_line(str(path))) == [told]
+
+
 # metrics
 
 

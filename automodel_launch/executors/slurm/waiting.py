@@ -14,7 +14,12 @@ _REASONS: tuple[tuple[str, str, str], ...] = (
     (r"JobHeldUser", "held by its owner", "scontrol release {id}"),
     (r"JobHeldAdmin", "held by an administrator", "only an administrator can release it; ask why it is held"),
     (
-        r"launch failed requeued held|job requeued in held state|JobHoldMaxRequeue|.*requeued.*held.*",
+        r".*requeued.in.held.state.*",  # nothing says which of the two it was
+        "requeued and held: by an operator, or by the cluster for its exit code (RequeueExitHold)",
+        "scontrol release {id} lets it go on",
+    ),
+    (
+        r"launch failed requeued held|JobHoldMaxRequeue|.*requeued.*held.*",
         "held by Slurm after it could not be started",
         "scontrol show job {id} names the nodes, `exclude` keeps off them; then scontrol release {id}",
     ),
