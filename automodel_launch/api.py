@@ -29,7 +29,7 @@ from automodel_launch.errors import JobError, PlanRefused, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import cancelling, checking, follow, planning, state
+from automodel_launch.launch import cancelling, checking, follow, planning, state, tails
 from automodel_launch.launch import submit as submitting
 from automodel_launch.plan import recipes
 from automodel_launch.plan.finding import Finding
@@ -209,7 +209,7 @@ class Job:
         present = job.ranks()
         if present and rank not in present:
             raise JobError(f"{self.id} has no rank {rank!r}; ranks: 0 to {present[-1]}.")
-        return follow.Tail(job.log(rank), place=job.place).lines(last=True)
+        return tails.Tail(job.log(rank), place=job.place).lines(last=True)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every training step and validation that the job has logged, oldest first."""

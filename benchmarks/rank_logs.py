@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from automodel_launch.launch.follow import Tail, new_lines  # noqa: E402
+from automodel_launch.launch.tails import Tail, new_lines  # noqa: E402
 from automodel_launch.remote import reader  # noqa: E402
 from automodel_launch.remote.filesystem import RemoteFileSystem  # noqa: E402
 from automodel_launch.remote.ssh import SshShell  # noqa: E402

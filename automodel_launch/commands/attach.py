@@ -10,7 +10,7 @@ from automodel_launch.commands import console, one_job
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
 from automodel_launch.jobs import records
-from automodel_launch.launch import follow
+from automodel_launch.launch import closing, follow
 
 
 class Attach(JobCommand):
@@ -36,7 +36,7 @@ class Attach(JobCommand):
         one_job.remember(args, record, end)
         if args.json:
             console.result(one_job.row(record, end))
-        console.say(follow.closing_block(record, end))
+        console.say(closing.closing_block(record, end))
         return code
 
 

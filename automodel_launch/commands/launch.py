@@ -208,7 +208,7 @@ def _tell(findings: list[Finding]) -> None:
 
 def _submit(args: argparse.Namespace, parts: Planned) -> int:
     from automodel_launch.jobs import records
-    from automodel_launch.launch import follow
+    from automodel_launch.launch import closing, follow
     from automodel_launch.launch.interrupts import Interrupts
     from automodel_launch.launch.submit import submit
 
@@ -234,7 +234,7 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
     records.remember(here.records, record, status)
     if args.json:
         console.result({**asdict(record), **asdict(status), "exit_code": code})
-    console.say(follow.closing_block(record, status))
+    console.say(closing.closing_block(record, status))
     return code
 
 

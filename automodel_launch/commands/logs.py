@@ -17,7 +17,7 @@ from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError, UsageError
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import follow
+from automodel_launch.launch import follow, tails
 
 _MARK = re.compile(r"\[(\d+)\] ")
 
@@ -71,7 +71,7 @@ def _of_start(job: JobDir, record: Record) -> list[str]:
 
 
 def _text(job: JobDir, path: str) -> Iterator[str]:
-    return (line for _, line in follow.new_lines({0: follow.Tail(path)}, job.place, last=True))
+    return (line for _, line in tails.new_lines({0: tails.Tail(path)}, job.place, last=True))
 
 
 def _document(job: JobDir, record: Record, ranks: list[int], by_line: bool) -> None:
@@ -87,7 +87,7 @@ def _document(job: JobDir, record: Record, ranks: list[int], by_line: bool) -> N
 def _follow(record: Record, ranks: list[int] | None, as_json: bool) -> int:
     rank = ranks[0] if ranks else None
     out: IO[str] = Objects(record.job_id, rank, sys.stdout) if as_json else sys.stdout
-    shown = str if as_json else follow.shown  # JSON holds what the job has written, as it is
+    shown = str if as_json else tails.shown  # JSON holds what the job has written, as it is
     status, code = follow.Follower(record, ranks=ranks, out=out, shown=shown, only_looks=True).run()
     job = one_job.directory(record)
     if status.over and not job.ranks():

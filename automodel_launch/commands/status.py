@@ -8,7 +8,7 @@ from automodel_launch import contract
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.jobs import history
-from automodel_launch.launch import follow
+from automodel_launch.launch import closing
 
 
 class ShowStatus(JobCommand):
@@ -32,7 +32,7 @@ class ShowStatus(JobCommand):
                 {**one_job.row(record, now), "phase": phase, "metrics": job.last_metrics(), "history": tried}
             )
         else:
-            console.out(follow.closing_block(record, now))
+            console.out(closing.closing_block(record, now))
         return 0
 
 

@@ -8,92 +8,25 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from automodel_launch import contract, executors, streams
 from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.harmless import harmless
-from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import cancelling, state
+from automodel_launch.launch.closing import exit_code
 from automodel_launch.launch.interrupts import Interrupts
-from automodel_launch.launch.progress import Progress, waiting
-from automodel_launch.remote.filesystem import LOCAL, FileRead, FileSystem
+from automodel_launch.launch.progress import Progress
+from automodel_launch.launch.tails import Tail, new_lines, shown
 
 SECOND_INTERRUPT_S = 3.0
 PHASE_EVERY_S = 2.0
 METRICS = -1  # beside the ranks
 FORGOTTEN_S = 60.0  # a record that a network file system shows late is still found within it
-
-
-@dataclass
-class Tail:
-    """New bytes of a growing file, in whole lines."""
-
-    path: Path | str
-    offset: int = 0
-    rest: bytes = b""
-    place: FileSystem = LOCAL
-
-    def lines(self, last: bool = False) -> Iterator[str]:
-        """Lines since the last call; with `last`, also an unfinished one."""
-        for _, line in new_lines({0: self}, self.place, last):
-            yield line
-
-    @property
-    def wanted(self) -> tuple[str, int]:
-        """What to read next."""
-        return str(self.path), self.offset
-
-    def take(self, found: FileRead) -> list[str]:
-        """Whole lines of what was read."""
-        data, size = found or (b"", self.offset)
-        if size < self.offset:  # another file of that name
-            self.offset, self.rest = 0, b""
-            return []
-        self.offset += len(data)
-        *whole, self.rest = (self.rest + data).split(b"\n")
-        return [_text(line) for line in whole]
-
-    def leave(self) -> list[str]:
-        """The unfinished line."""
-        rest, self.rest = self.rest, b""
-        return [_text(rest)] if rest else []
-
-
-def new_lines(tails: Mapping[Any, Tail], place: FileSystem, last: bool = False) -> Iterator[tuple[Any, str]]:
-    """New lines of several files with their keys; a round trip for each CHUNK of bytes, so memory has a bound.
-
-    What is written meanwhile is left to the next call: a job that logs faster than we read must not hold us here.
-    """
-    goals: dict[Any, int] = {}
-    behind = list(tails)
-    while behind:
-        answers = place.read_many([tails[key].wanted for key in behind])
-        for key, found in zip(behind, answers, strict=True):
-            start = tails[key].offset
-            for line in tails[key].take(found):
-                yield key, line
-            anew = tails[key].offset < start
-            goals[key] = 1 if anew else goals.get(key, found[1] if found else 0)
-        behind = [key for key in behind if tails[key].offset < goals[key]]
-    if last:
-        for key, tail in tails.items():
-            for line in tail.leave():
-                yield key, line
-
-
-def _text(line: bytes) -> str:
-    return line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]  # a progress bar overwrites its line
-
-
-def shown(line: str) -> str:
-    """A line of a job's log for a terminal: colours stay, and nothing else that a terminal would act on."""
-    return harmless(line, colour=True)
 
 
 @dataclass
@@ -290,87 +223,3 @@ class Follower:
             if not self.hung_up and stream is not self.err and not self.silent:
                 self.silent = True
                 self._say(f"{told}; {self.record.job_id} is followed to its end without its log")
-
-
-def exit_code(status: Status) -> int:
-    """The job's own code; 1 where a job that did not complete has none."""
-    if status.state == "COMPLETED":
-        return 0
-    code = status.code or 1
-    return 128 - code if code < 0 else code  # a negative one is a signal's number
-
-
-def closing_block(record: Record, status: Status) -> str:
-    """What happened, in a few lines: state, first error with rank and node, where to look, where the result is."""
-    lines = [f"{record.job_id}: {status.state}" + (f", exit code {status.code}" if status.code else "")]
-    if status.state == records.NOT_SUBMITTED:
-        return "\n".join([*lines, f"  {status.error}", f"  {state.launch_again(record)}"])
-    if status.error:
-        where = f" (rank {status.rank} on {status.node})" if status.rank is not None else ""
-        lines.append(f"  {'error' if status.over else 'why'}: {status.error}{where}")
-    if status.reason:
-        lines.append(f"  {'waiting' if status.state == 'PENDING' else 'why'}: {status.reason}")
-    if status.advice:
-        lines.append(f"  what to do: {status.advice}")
-    if status.log and status.state != "COMPLETED":
-        lines.append(f"  log: {record.job_dir}/{status.log}")
-    try:
-        lines += _phase(record, status)
-        place = executors.get(record.executor).place_of(record)
-        if status.over and not place.names(record.job_dir):
-            lines.append(f"  its directory is gone: {record.job_dir}")
-        lines += _results(record, status, place)
-    except ClusterError as error:  # the state above is true all the same
-        lines.append(f"  what it has written cannot be read now: {error.message}")
-    if not status.over and not status.forgotten:
-        lines.append(f"  follow: python launch.py attach {record.job_id}")
-    elif status.state != "COMPLETED":
-        lines.append(f"  all logs: python launch.py logs {record.job_id} --rank all")
-    return "\n".join(lines)
-
-
-def _phase(record: Record, status: Status) -> Iterator[str]:
-    """What a job that runs is at, where that is no step."""
-    if status.state != contract.RUNNING:
-        return
-    found = JobDir(record.job_dir, executors.get(record.executor).place_of(record)).phase()
-    if found is None:
-        return
-    phase, seconds = found
-    if status.step is None:
-        yield f"  {waiting(phase, seconds)}"
-    elif seconds is not None:
-        yield f"  now: {phase}, {seconds:.0f} s"
-
-
-def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]:
-    from automodel_launch.jobs import history, rundir
-
-    tried = history.attempts(record.run_dir, place)
-    if len(tried) > 1 or (status.state != "COMPLETED" and any(row.get("why") for row in tried)):
-        yield f"  run {record.run_name}, {len(tried)} attempt{'s' if len(tried) > 1 else ''}:"
-        yield from (f"    {line}" for line in history.table(tried))
-    spent = _gpu_hours(record, status, tried, place)
-    if spent:
-        yield f"  {spent}"
-    last = JobDir(record.job_dir, place).last_metrics()
-    if last:
-        yield f"  last step: {last.get('step')}, loss {last['loss']}"
-    end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
-    if end:
-        yield f"  checkpoint: {end.get('checkpoint')}"
-        if end.get("hf"):
-            yield f"  for transformers: {end['hf']}"
-
-
-def _gpu_hours(record: Record, status: Status, tried: list[dict[str, Any]], place: FileSystem) -> str | None:
-    """What a job with max_gpu_hours has used of them; until its last sign of life where it died without a word."""
-    from automodel_launch.jobs import history
-
-    if not any("gpus" in row for row in tried):
-        return None
-    job = JobDir(record.job_dir, place)
-    limit = ((job.agent_order() or {}).get("chain") or {}).get(contract.MAX_GPU_HOURS)
-    alive = status.ended or (job.node(0) or {}).get("time") if status.over else None
-    used = history.gpu_hours(tried, record.job_id, alive or time.time())
-    return f"GPU-hours: {used:.3g} of {limit:g} (max_gpu_hours)" if isinstance(limit, int | float) else None

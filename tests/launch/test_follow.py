@@ -14,7 +14,9 @@ import pytest
 
 from automodel_launch import executors
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch.follow import Follower, Tail, closing_block, exit_code
+from automodel_launch.launch.closing import closing_block, exit_code
+from automodel_launch.launch.follow import Follower
+from automodel_launch.launch.tails import Tail
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 RECORD = Record("a.1", "a", "stub", "default", "local", "local", "run", "/no/a.1", "/no/a", "hash", 1.0)

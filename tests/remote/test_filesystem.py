@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.errors import ClusterError
-from automodel_launch.launch.follow import Tail, new_lines
+from automodel_launch.launch.tails import Tail, new_lines
 from automodel_launch.remote import filesystem, reader
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell

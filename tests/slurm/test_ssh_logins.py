@@ -16,7 +16,7 @@ import pytest
 
 from automodel_launch.errors import ClusterError, ProfileError, UsageError
 from automodel_launch.executors.slurm import variables
-from automodel_launch.launch.follow import Tail, new_lines
+from automodel_launch.launch.tails import Tail, new_lines
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import login_shell, probes, ssh
 from automodel_launch.remote.filesystem import RemoteFileSystem
