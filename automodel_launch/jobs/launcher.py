@@ -12,6 +12,7 @@ from typing import Any
 from automodel_launch.jobs.records import Record
 from automodel_launch.remote import processes
 
+MOST_S = 3.0  # of most submissions
 LONGEST_S = 600.0
 """The longest that a submission takes, with every wait; but for Docker's pulling of an image, which is on this host."""
 
@@ -51,14 +52,17 @@ def is_at_it(record: Record) -> bool:
 
 
 def is_surely_at_it(record: Record) -> bool:
-    """The same, but only where it is seen, and for as long as a submission may take: then nobody need be asked."""
-    return is_young(record) and is_here(record.launcher or {}) and is_at_it(record)
+    """The same, but only where it is seen, and for as long as most submissions take: then nobody need be asked.
+
+    After that it may be following the job, whose record it could not write.
+    """
+    return is_young(record, MOST_S) and is_here(record.launcher or {}) and is_at_it(record)
 
 
-def is_young(record: Record) -> bool:
+def is_young(record: Record, limit_s: float = LONGEST_S) -> bool:
     """Whether a submission could still be going on."""
     since = (record.launcher or {}).get("since", record.submitted)
-    return isinstance(since, (int, float)) and time.time() - since < LONGEST_S
+    return isinstance(since, (int, float)) and time.time() - since < limit_s
 
 
 @functools.cache

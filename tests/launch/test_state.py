@@ -88,6 +88,20 @@ def test_a_job_whose_launcher_was_killed_is_found(bench: Bench, monkeypatch: pyt
     assert records.all_records(bench.workspace.records) == [found]
 
 
+def test_a_launcher_that_could_not_write_its_record_and_follows_the_job(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lives, and the job it has submitted is found all the same; for its first seconds nobody is asked."""
+    record = _submitted(bench, monkeypatch, {"pid": 7})
+    records_folder = bench.workspace.records
+    for age, handle in ((0.0, record.handle), (10.0, {"pid": 7})):
+        at_it = replace(record, launcher={**launcher.this(), "since": time.time() - age})
+        records.save(records_folder, at_it)
+        found, now = state.look(records_folder, at_it)
+        assert found.handle == handle
+        assert (now.state == "SUBMITTING") == (age == 0.0)
+
+
 def test_one_that_was_not_submitted_is_told_and_leaves_no_secret(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     record = _submitted(bench, monkeypatch, None)
     secret = Path(record.job_dir, "secrets.env")
