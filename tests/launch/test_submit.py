@@ -54,7 +54,7 @@ def test_nemo_runs_files_hold_no_value_of_the_environment(bench: Bench, monkeypa
     """With serialize_metadata_for_scripts they would stand in its YAML (seen with nemo_run 0.11.1)."""
     monkeypatch.setattr("sys.stdin", io.StringIO())
     plan = bench.plan()
-    monkeypatch.setattr(local, "_handle", lambda job_dir: {})
+    monkeypatch.setattr(local, "_handle", lambda job_dir, known: {})
     environ = {**os.environ, "ACME_TOKEN": VALUE, "PLAIN": "a-value-of-the-caller"}
     submit.submit(plan, bench.workspace, environ)
     files = [path for path in bench.workspace.nemo_run_home.rglob("*") if path.is_file()]
