@@ -23,7 +23,7 @@ from tests.slurm.test_truth import LOST, fake, heal, make_site
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 
 WORK = ("steps=600", "pause=0.2")
-TEST_ONLY = 'case "$*" in *--test-only*) exec "$REAL" "$@";; esac\n'
+TEST_ONLY = 'case "$*" in *--test-only* | --help) exec "$REAL" "$@";; esac\n'
 SLOW_AFTER = TEST_ONLY + '"$REAL" "$@"; code=$?; touch "$0.done"; sleep 5; exit $code'
 SLOW_BEFORE = TEST_ONLY + 'touch "$0.begun"; sleep 5; exec "$REAL" "$@"'
 REFUSES_LATE = TEST_ONLY + 'touch "$0.begun"; sleep 3; echo "sbatch: error: invalid account" >&2; exit 1'

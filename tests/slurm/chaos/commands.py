@@ -19,7 +19,7 @@ exec REAL "$@"
 """
 _SBATCH = f"""#!/bin/bash
 flags=FLAGS
-case "$*" in *--test-only*) exec REAL "$@" ;; esac
+case "$*" in *--test-only* | --help) exec REAL "$@" ;; esac
 if mv "$flags/sbatch-before" "$flags/sbatch-waits" 2> /dev/null; then sleep 4; fi
 out=$(REAL "$@"); code=$?
 if mv "$flags/sbatch-after" "$flags/sbatch-submitted" 2> /dev/null; then sleep 4; fi
