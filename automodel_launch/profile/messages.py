@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from automodel_launch.errors import ProfileError
-from automodel_launch.profile import sbatch_options
+from automodel_launch.profile import hidden, sbatch_options
 from automodel_launch.profile.keys import HOST, PYTHON, STALL
 from automodel_launch.suggest import did_you_mean, nearest
 
@@ -26,7 +26,10 @@ def refusal(
         return _unknown(key, where(key), known)
     place, value = where(key), values.get(key)
     if isinstance(value, dict) and len(first["loc"]) > 1:  # one variable of a table, and not the values of the others
-        place, value = f"{place}: {first['loc'][1]}", value.get(first["loc"][1])
+        name = first["loc"][1]
+        place, value = f"{place}: {name}", hidden.value(f"{key}.{name}", value.get(name))
+    else:
+        value = hidden.value(key, value)
     kinds = sorted({_expected(e) for e in error.errors() if e["loc"][0] == key})
     message = f"{place} = {value!r} is not valid: expected {' or '.join(kinds)}."
     return ProfileError(message, _example(key, value, kinds, place.endswith("(override run.env)")))
