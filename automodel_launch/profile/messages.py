@@ -32,7 +32,7 @@ def refusal(
         value = hidden.value(key, value)
     kinds = sorted({_expected(e) for e in error.errors() if e["loc"][0] == key})
     message = f"{place} = {value!r} is not valid: expected {' or '.join(kinds)}."
-    return ProfileError(message, _example(key, value, kinds, place.endswith("(override run.env)")))
+    return ProfileError(message, _example(key, value, kinds))
 
 
 def _unknown(key: str, where: str, known: tuple[str, ...]) -> ProfileError:
@@ -48,17 +48,16 @@ def _unknown(key: str, where: str, known: tuple[str, ...]) -> ProfileError:
     return ProfileError(f"{where}: unknown key.{did_you_mean(key, known)}", hint)
 
 
-def _example(key: str, value: Any, kinds: list[str], typed: bool) -> str | None:
-    """The same value in the form that the key wants, where that can be told; `typed`: as a shell takes it."""
-    if key == "time":  # a bare number would be minutes for Slurm, and hours for most people
-        return 'time = "04:00:00", which is hours:minutes:seconds'
+def _example(key: str, value: Any, kinds: list[str]) -> str | None:
+    """The same value in the form that the key wants, where that can be told."""
+    if key in ("time", "build_time"):
+        minutes = f'{key} = "{value}" is in minutes; ' if type(value) is int and value > 0 else ""
+        return f'{minutes}{key} = "04:00:00" is hours:minutes:seconds'
     if key == "host" and isinstance(value, str):
         name, mark, port = value.rpartition(":")
         if mark and port.isdigit():
             return f'host = "ssh://{value}", or "{name}" with Port {port} below its Host in ~/.ssh/config'
         return 'host = "login.example.org"; options of ssh belong to ~/.ssh/config'
-    if typed and kinds == [_STRING] and isinstance(value, int | float) and not isinstance(value, bool):
-        return f"run.env.{key}='\"{value}\"'"
     if kinds == [_STRING] and isinstance(value, int | float) and not isinstance(value, bool):
         return f'{key} = "{value}"'
     if kinds == [_STRINGS] and isinstance(value, str):
