@@ -134,3 +134,12 @@ def test_a_login_in_an_image_without_a_scheme_is_a_password(launch: Cli) -> None
 def test_images_without_a_login(image: str) -> None:
     assert hidden.password("container_image", image) is None
     assert hidden.value("container_image", image) == image
+
+
+def test_a_reference_that_is_not_closed_does_not_show_its_default(launch: Cli) -> None:
+    table = '[x]\nexecutor = "local"\nnproc_per_node = 1\nenv_vars = {HF_TOKEN = "${oc.env:HF_TOKEN,Geheim123456"}\n'
+    launch.bench.env(table)
+    err = launch.refused(2, ("stub", "--batch", "x", "--dry-run"), "env_vars.HF_TOKEN", "is not closed")
+    assert "Geheim" not in err
+    launch.bench.env(table.replace("HF_TOKEN", "MAX_TOKENS"))
+    launch.refused(2, ("stub", "--batch", "x", "--dry-run"), "Geheim123456", "is not closed")
