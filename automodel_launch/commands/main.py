@@ -12,7 +12,7 @@ from automodel_launch import __version__, workspace
 from automodel_launch.commands import console, registry
 from automodel_launch.commands.command import COMMON, Parser, get
 from automodel_launch.errors import ClusterError, LaunchError, OutputError, RecipeError, UsageError
-from automodel_launch.secret_rules import URL_PASSWORD
+from automodel_launch.profile import hidden
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +65,8 @@ def _system_error(argv: list[str], error: OSError) -> int:
 
 def _fail(argv: list[str], message: str, hint: str | None, exit_code: int, kind: str, heading: str = "error: ") -> int:
     """Words on stderr; with --json a document on stdout as well, on one line, as `logs --follow` writes its own."""
-    message = URL_PASSWORD.sub(r"\1:***@", message)  # of the line that was typed, say
+    shown, hint = hidden.message(message, hint)  # the line that was typed, say
+    message = shown or ""
     console.say(f"{heading}{message}")
     if hint:
         console.say(f"hint: {hint}")

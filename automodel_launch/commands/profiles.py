@@ -9,7 +9,7 @@ from typing import Any
 from automodel_launch import workspace
 from automodel_launch.commands import console
 from automodel_launch.commands.command import Command, Parser
-from automodel_launch.profile import profiles
+from automodel_launch.profile import hidden, profiles
 
 _BRIEF = ("host", "account", "partition", "nodes", "gpus_per_node", "nproc_per_node", "time", "container_image")
 
@@ -28,6 +28,7 @@ class Profiles(Command):
         env_file = profiles.load(workspace.find(args.env).env_file, args.profile)
         if args.profile:
             values, sources = profiles.merge(env_file.layers(args.profile))
+            values = hidden.value("", values)
             if args.json:
                 console.document({"name": args.profile, "values": values, "sources": sources})
             else:
@@ -37,7 +38,7 @@ class Profiles(Command):
         rows, usable = [], env_file.usable
         for name in env_file.names:  # what is in a table for another executor is not known, and may be a secret
             values = profiles.merge(env_file.layers(name))[0] if name in usable else {}
-            rows.append({"name": name, "executor": env_file.executor(name), "values": values})
+            rows.append({"name": name, "executor": env_file.executor(name), "values": hidden.value("", values)})
         if args.json:
             console.document(rows)
         else:

@@ -112,24 +112,22 @@ def _record(merged: MergedConfig, override: Override, node: Any, outer: str | No
 
 
 def _apply_to_profile(merged: MergedConfig, override: Override) -> None:
-    key = override.key.removeprefix("run.env.")
+    from automodel_launch.profile import typed_text  # which loads pydantic
+
+    key, text = override.key.removeprefix("run.env."), override.text.partition("=")[2]
     if override.action == "remove":
         raise ConfigError(f"override {override.text}: a key of the profile cannot be removed, only set.")
     table, _, name = key.partition(".")
     if not name:
-        merged.profile_overrides[key] = override.value
+        merged.profile_overrides[key] = typed_text.value(key, text, override.value)
         return
     if table not in ("env_vars", "additional_parameters"):  # run.env.env_vars.NAME=value
         raise ConfigError(f"override {override.text}: '{table}' is not a table of a profile, so it has no keys.")
-    value = override.value if table == "additional_parameters" else _string(override)
+    form = typed_text.parameter if table == "additional_parameters" else typed_text.as_text
+    value = form(text, override.value)
     if not isinstance(merged.profile_overrides.setdefault(table, {}), dict):
         raise ConfigError(f"override {override.text}: another override sets {table} to what is not a table.")
     merged.profile_overrides[table] = {**merged.profile_overrides[table], name: value}
-
-
-def _string(override: Override) -> str:
-    """The value of a variable: what was written, `010` and `1e-4` too; only quotes of YAML go."""
-    return override.value if isinstance(override.value, str) else override.text.partition("=")[2]
 
 
 def _fitting(merged: MergedConfig, override: Override, old: Any) -> Any:

@@ -59,7 +59,7 @@ def parse(text: str) -> Override:
 
     Raises:
         UsageError: it has none of the forms.
-        ConfigError: its value is not YAML.
+        ConfigError: its value is not YAML, and the key not the profile's.
     """
     text = text.removeprefix(MARK)
     dashed = text.startswith("--")
@@ -70,10 +70,13 @@ def parse(text: str) -> Override:
     key, equals, value = (body[1:] if action == "add" else body).partition("=")
     if not equals and not dashed:
         raise UsageError(f"'{text}' is not understood: an override has the form key.sub=value.", "see --help")
+    in_profile = key.startswith("run.env.")
     try:
-        parsed = yamlio.value(value, octal=key.startswith("run.env.")) if equals else None
+        parsed = yamlio.value(value, octal=in_profile) if equals else None
     except ConfigError as error:
-        raise ConfigError(f"override {text}: {error.message}", error.hint) from error
+        if not in_profile:
+            raise ConfigError(f"override {text}: {error.message}", error.hint) from error
+        parsed = value  # text, which most of its keys take
     return Override(action, _key(key, text), parsed, text, dashed)
 
 

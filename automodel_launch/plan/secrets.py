@@ -15,13 +15,10 @@ from typing import Any
 
 from automodel_launch.config import dotted
 from automodel_launch.errors import ClusterError, ConfigError, ProfileError
-from automodel_launch.plan import config_secrets
+from automodel_launch.profile import config_secrets, hidden
 from automodel_launch.profile.secret_names import check_name, is_secret
 from automodel_launch.remote.filesystem import FileSystem, RemoteFileSystem
-from automodel_launch.secret_rules import URL_PASSWORD, secret_values
-
-_ASSIGNED = re.compile(r"""\b([A-Za-z_]\w*)=("[^"]*"|'[^']*'|[^\s;&|,]*)""")
-_REFERS = ("$", "`", "<", "{", "*")  # to a variable or a command's output, or stands for what a reader puts there
+from automodel_launch.secret_rules import URL_PASSWORD
 
 
 def refuse_in_profile(profile: Mapping[str, Any], sources: Mapping[str, str], name: str) -> None:
@@ -69,18 +66,17 @@ def _secret_in(key: str, value: object) -> tuple[str, str] | None:
     table, _, name = key.partition(".")
     if table == "env_vars" and is_secret(name):
         return "a secret's value", name
-    if _password_in(value):
+    if not isinstance(value, str):
+        return None
+    if hidden.password(re.sub(r"\.\d+$", "", key), value):
         return "a password in a URL", name if table == "env_vars" else "NAME"
-    for variable, text in _ASSIGNED.findall(value) if isinstance(value, str) else ():
-        literal = text.strip("\"'")
-        if is_secret(variable) and not literal.startswith(_REFERS) and secret_values({variable: literal}):
-            return f"a secret's value ({variable}=...)", variable
+    for variable, _ in hidden.assigned(value):
+        return f"a secret's value ({variable}=...)", variable
     return None
 
 
 def _password_in(value: object) -> bool:
-    found = URL_PASSWORD.search(value) if isinstance(value, str) else None
-    return found is not None and not found[2].startswith(_REFERS)
+    return isinstance(value, str) and hidden.password("", value) is not None
 
 
 def forwarded(names: Iterable[str], environ: Mapping[str, str], key: str) -> dict[str, str]:

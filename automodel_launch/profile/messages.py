@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from automodel_launch.errors import ProfileError
-from automodel_launch.profile import sbatch_options
+from automodel_launch.profile import hidden, sbatch_options
 from automodel_launch.profile.keys import HOST, PYTHON, STALL
 from automodel_launch.suggest import did_you_mean, nearest
 
@@ -26,10 +26,13 @@ def refusal(
         return _unknown(key, where(key), known)
     place, value = where(key), values.get(key)
     if isinstance(value, dict) and len(first["loc"]) > 1:  # one variable of a table, and not the values of the others
-        place, value = f"{place}: {first['loc'][1]}", value.get(first["loc"][1])
+        name = first["loc"][1]
+        place, value = f"{place}: {name}", hidden.value(f"{key}.{name}", value.get(name))
+    else:
+        value = hidden.value(key, value)
     kinds = sorted({_expected(e) for e in error.errors() if e["loc"][0] == key})
     message = f"{place} = {value!r} is not valid: expected {' or '.join(kinds)}."
-    return ProfileError(message, _example(key, value, kinds, place.endswith("(override run.env)")))
+    return ProfileError(message, _example(key, value, kinds))
 
 
 def _unknown(key: str, where: str, known: tuple[str, ...]) -> ProfileError:
@@ -45,17 +48,16 @@ def _unknown(key: str, where: str, known: tuple[str, ...]) -> ProfileError:
     return ProfileError(f"{where}: unknown key.{did_you_mean(key, known)}", hint)
 
 
-def _example(key: str, value: Any, kinds: list[str], typed: bool) -> str | None:
-    """The same value in the form that the key wants, where that can be told; `typed`: as a shell takes it."""
-    if key == "time":  # a bare number would be minutes for Slurm, and hours for most people
-        return 'time = "04:00:00", which is hours:minutes:seconds'
+def _example(key: str, value: Any, kinds: list[str]) -> str | None:
+    """The same value in the form that the key wants, where that can be told."""
+    if key in ("time", "build_time"):
+        minutes = f'{key} = "{value}" is in minutes; ' if type(value) is int and value > 0 else ""
+        return f'{minutes}{key} = "04:00:00" is hours:minutes:seconds'
     if key == "host" and isinstance(value, str):
         name, mark, port = value.rpartition(":")
         if mark and port.isdigit():
             return f'host = "ssh://{value}", or "{name}" with Port {port} below its Host in ~/.ssh/config'
         return 'host = "login.example.org"; options of ssh belong to ~/.ssh/config'
-    if typed and kinds == [_STRING] and isinstance(value, int | float) and not isinstance(value, bool):
-        return f"run.env.{key}='\"{value}\"'"
     if kinds == [_STRING] and isinstance(value, int | float) and not isinstance(value, bool):
         return f'{key} = "{value}"'
     if kinds == [_STRINGS] and isinstance(value, str):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from automodel_launch.errors import ProfileError
+from automodel_launch.profile import hidden
 from automodel_launch.profile.secret_names import is_secret
 
 _SHELL = ("setup_lines", "startup_commands")
@@ -103,7 +104,8 @@ class _Scope:
             out, rest = out + rest[: match.start()], rest[match.start() :]
             end = _end(rest)
             if end is None:
-                raise ProfileError(f"{self._where(key)}: {text!r}: a reference is not closed.", _FORMS)
+                shown = hidden.value(key, text)
+                raise ProfileError(f"{self._where(key)}: {shown!r}: a reference is not closed.", _FORMS)
             found, rest = self._value(key, rest[2:end]), rest[end + 1 :]
             if found is None and not out and not rest:
                 raise _Nothing

@@ -23,7 +23,12 @@ def settle(
     values, sources = references.resolve(written, sources, environ)
     values = {key: _typed(key, value, written.get(key)) for key, value in values.items()}
     values, sources = brought.translate(values, sources, base)
-    return validate(values, lambda key: f"{key} ({sources.get(key, name)})"), sources
+    return validate(values, lambda key: f"{key} ({_source(key, sources) or name})"), sources
+
+
+def _source(key: str, sources: dict[str, str]) -> str | None:
+    """Where a key was set last; a table has a source for each entry, also one that stands where none belongs."""
+    return sources.get(key) or next((sources[name] for name in reversed(sources) if name.startswith(f"{key}.")), None)
 
 
 def _typed(key: str, value: Any, written: Any) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.errors import ConfigError
-from automodel_launch.plan import config_secrets
+from automodel_launch.profile import config_secrets
 from tests.conftest import STUB_CONFIG
 from tests.workbench import Bench, make_bench, refused
 
