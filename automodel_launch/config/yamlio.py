@@ -16,6 +16,8 @@ from automodel_launch.frozen import thaw
 _BAD_VALUE = (yaml.YAMLError, ValueError, AttributeError)  # the last two: `!!int x`, `0x_`, `!!timestamp x`
 _DROPPED = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 _INT = re.compile(r"[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)$")
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_LAUNCHERS = "run"  # the section whose keys are names at every depth, as those at the top are
 _OCTAL = re.compile(r"[-+]?0[0-7_]*[0-7]")  # to YAML 1.1, and so to AutoModel: 0100 is 64
 _FLOAT = re.compile(
     r"""[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -67,7 +69,9 @@ def read(path: Path) -> Document:
         lines: dict[str, int] = {}
         _walk(node, "", lines, path, ())
         _refuse_octal(node, str(path))
-        return Document(loader.construct_document(node), lines)
+        data = loader.construct_document(node)
+        _refuse_odd_keys(node, "", path)  # now, when what `<<` brings is in the nodes
+        return Document(data, lines)
     except RecursionError:
         raise ConfigError(f"{path}: its mappings or lists are nested too deeply to be read.") from None
     except yaml.MarkedYAMLError as error:
@@ -83,10 +87,17 @@ def read(path: Path) -> Document:
 def value(text: str, octal: bool = False) -> Any:
     """The value of an override, read as YAML; a number with a leading zero is a string with `octal`.
 
+    YAML has no comments here: `fix #12` is a string, whole.
+
     Raises:
-        ConfigError: it is not YAML, or has a number with a leading zero.
+        ConfigError: it is not YAML, or has a number with a leading zero, or a ` #` in a list or mapping.
     """
     try:
+        if _has_comment(text):
+            if text.lstrip()[0] in "[{":
+                what = "' #' outside of quotes, where YAML would end"
+                raise ConfigError(f"the value {text!r} is not YAML: it has {what}.", "quote the entry: ['a #b']")
+            return text.strip()
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -117,6 +128,30 @@ def json_value(data: Any) -> Any:
         return [json_value(entry) for entry in data]
     fits = data is None or isinstance(data, (str, int)) or (isinstance(data, float) and math.isfinite(data))
     return data if fits else str(data)
+
+
+def _has_comment(text: str) -> bool:
+    """Whether YAML would pass over a part of the text: a `#` that stands in no token."""
+    end = 0
+    for token in yaml.scan(text, Loader=_Loader):
+        if "#" in text[end : token.start_mark.index]:
+            return True
+        end = token.end_mark.index
+    return False
+
+
+def _refuse_odd_keys(node: yaml.MappingNode, prefix: str, path: Path) -> None:
+    """`on: 2` and `1: 2` have no name as their key; deeper in what AutoModel gets they may (id2label, say)."""
+    for key_node, value_node in node.value:
+        if key_node.tag != _TEXT:
+            place = f"{path}:{key_node.start_mark.line + 1}"
+            kind = key_node.tag.rpartition(":")[2]
+            raise ConfigError(
+                f"{place}: the key '{prefix}{key_node.value}' is no name: YAML reads it as {kind}.",
+                f"a name: letters, digits and _; or quote it: '{key_node.value}'",
+            )
+        if isinstance(value_node, yaml.MappingNode) and (prefix or key_node.value == _LAUNCHERS):
+            _refuse_odd_keys(value_node, f"{prefix}{key_node.value}.", path)
 
 
 def _refuse_octal(root: yaml.Node, where: str | None = None) -> None:
@@ -156,7 +191,7 @@ def _walk(node: yaml.Node, prefix: str, lines: dict[str, int], path: Path, above
     elif isinstance(node, yaml.MappingNode):
         own: dict[str, int] = {}
         for key_node, value_node in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`
+            if key_node.tag == _MERGE:  # `<<: *anchor`
                 for entry in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
                     _walk(entry, prefix, lines, path, (*above, node))
                 continue

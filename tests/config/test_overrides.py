@@ -75,6 +75,40 @@ def test_a_value_that_is_no_yaml(value: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        *("fix #12", "#12", "#", "module load x #y", "1e-3 #x", "5 # five", "a: b #c", "- a #b", "it's #1", "é 🎉 #x"),
+        *('say "x #y"', "'a' #b", '"a #b" #c', "''  #", "!!str x #y", "${NOPE,/a #d}", "a\n#b\nc"),
+    ],
+)
+def test_no_part_of_a_value_is_a_comment(written: str) -> None:
+    for text in (f"a={written}", f"+a={written}", f"--a={written}", f"run.env.comment= {written} "):
+        assert parse(text).value == written
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("'fix #12'", "fix #12"),
+        ('"a #b"', "a #b"),
+        ("'it''s #3'", "it's #3"),
+        ("http://x/#a", "http://x/#a"),
+        ("5#", "5#"),
+        ("[a, 'b #c', \"#\", d#e]", ["a", "b #c", "#", "d#e"]),
+        ("{a: '#fff'}", {"a": "#fff"}),
+        ("|\n x #y", "x #y"),
+    ],
+)
+def test_a_hash_that_begins_no_comment_is_read_as_before(written: str, value: Any) -> None:
+    assert parse(f"a={written}").value == value
+
+
+@pytest.mark.parametrize("value", ["[a, b] # two", "[a #b]", "[#a]", "{a: b #c}", " [1 #"])
+def test_a_list_or_mapping_with_a_comment_is_refused(value: str) -> None:
+    refused(ConfigError, lambda: parse(f"a={value}"), "override a=", "' #'", "quote the entry")
+
+
+@pytest.mark.parametrize(
     ("argv", "expected"),
     [
         (("--a.b", "5"), ["!--a.b=5"]),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from automodel_launch.backends import Checkpoints
-from automodel_launch.backends.automodel import step_scheduler
+from automodel_launch.backends.automodel import loader, step_scheduler
 from automodel_launch.backends.automodel.keys import CHECKPOINT_DIR, CKPT_EVERY, KEEP_CHECKPOINTS
 from automodel_launch.backends.automodel.model import parameters, section, shape
 from automodel_launch.backends.automodel.model.memory import BYTES, moments
@@ -20,7 +20,7 @@ from automodel_launch.plan.plan import Plan
 
 def checkpoint_dir(config: Mapping[str, Any]) -> str | None:
     """Where checkpoints go; None where they are switched off."""
-    if get(config, "checkpoint.enabled") is False:
+    if loader.value(config, "checkpoint.enabled") is False:
         return None
     folder = get(config, "checkpoint.checkpoint_dir")
     return folder if isinstance(folder, str) else None
@@ -28,13 +28,13 @@ def checkpoint_dir(config: Mapping[str, Any]) -> str | None:
 
 def kept_checkpoints(config: Mapping[str, Any]) -> int | None:
     """How many recent checkpoints stay on disk; None: all of them."""
-    value = get(config, KEEP_CHECKPOINTS)
+    value = loader.value(config, KEEP_CHECKPOINTS)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def consolidates(config: Mapping[str, Any]) -> bool:
     """The last checkpoint also holds an export for transformers."""
-    return get(config, "checkpoint.save_consolidated") is not False
+    return loader.value(config, "checkpoint.save_consolidated") is not False
 
 
 def of(plan: Plan) -> Checkpoints | None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from automodel_launch import data_identity
 from automodel_launch.backends import Data
+from automodel_launch.backends.automodel import loader
 from automodel_launch.backends.automodel.keys import DATASETS, PRETRAINED, TRAIN_SAMPLES
-from automodel_launch.config.dotted import flatten, get
+from automodel_launch.config.dotted import flatten
 
 MEGATRON_DATASET = "MegatronPretraining"
 NANOGPT_DATASET = "NanogptDataset"
@@ -82,7 +83,7 @@ def sequences(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """(key, tokens) of a sequence of each dataset."""
     for key in DATASETS:
         for leaf in ("seq_length", "seq_len"):
-            value = get(config, f"{key}.{leaf}")
+            value = loader.value(config, f"{key}.{leaf}")
             if isinstance(value, int) and not isinstance(value, bool):
                 yield f"{key}.{leaf}", value
 
@@ -94,7 +95,7 @@ def endless(config: Mapping[str, Any]) -> bool:
 
 def train_samples(config: Mapping[str, Any]) -> int | None:
     """`dataset.num_train_samples` of Megatron data."""
-    value = get(config, TRAIN_SAMPLES)
+    value = loader.value(config, TRAIN_SAMPLES)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

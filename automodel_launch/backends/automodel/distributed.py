@@ -8,6 +8,7 @@ from typing import Any
 
 from automodel_launch.backends.automodel.keys import CP, DP, DP_REPLICATE, EP, PP, TP
 from automodel_launch.backends.automodel.numbers import NotKnown, integer
+from automodel_launch.backends.automodel.schema import kinds
 from automodel_launch.config.dotted import left_to_the_job
 
 # Names that torch.distributed.pipelining takes, in any case (schedules.py, get_schedule_class); the first group has one
@@ -45,7 +46,7 @@ class Mesh:
 def mesh(config: Mapping[str, Any]) -> Mesh | None:
     """The section `distributed:`; None where one of its values is not known here."""
     section = config.get("distributed")
-    section = section if isinstance(section, Mapping) else {}
+    section = {key: kinds.as_read(value) for key, value in section.items()} if isinstance(section, Mapping) else {}
     try:
         sizes = [integer(config, key, 1) for key in (TP, CP, PP, EP, DP_REPLICATE)]
         data = integer(config, DP, None)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from automodel_launch.backends.automodel.schema import renamed
+from automodel_launch.backends.automodel.schema import kinds, renamed
+from automodel_launch.config import dotted
 
 RECIPE = "TrainFinetuneRecipeForNextTokenPrediction"
+
+
+def value(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key as AutoModel reads it: the string "3", which `${NAME,3}` leaves in a config, is 3."""
+    return kinds.as_read(dotted.get(config, key))
 
 
 def built(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -15,11 +21,11 @@ def built(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield key, node
-        for name, value in node.items():
-            yield from built(value, f"{key}.{name}" if key else str(name))
+        for name, inner in node.items():
+            yield from built(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(node, list):
-        for number, value in enumerate(node):
-            yield from built(value, f"{key}.{number}")
+        for number, inner in enumerate(node):
+            yield from built(inner, f"{key}.{number}")
 
 
 def recipe_class(config: Mapping[str, Any]) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from automodel_launch.backends.automodel import loader
 from automodel_launch.backends.automodel.keys import DECAY, INIT_LR, LR, MAX_LR, MAX_STEPS, MIN_LR, WARMUP, WSD_STEPS
 from automodel_launch.backends.automodel.numbers import NotKnown, integer, number
-from automodel_launch.config.dotted import get, left_to_the_job
+from automodel_launch.config.dotted import left_to_the_job
 
 WSD_STYLES = ("linear", "cosine", "exponential", "minus_sqrt")
 
@@ -41,7 +42,7 @@ def schedule(config: Mapping[str, Any]) -> Schedule | None:
         wsd = integer(config, WSD_STEPS, None)
     except NotKnown:
         return None
-    base = number(config, LR) if isinstance(get(config, LR), int | float) else None
+    base = number(config, LR) if isinstance(loader.value(config, LR), int | float) else None
     return Schedule(
         style=str(section.get("lr_decay_style", "cosine")),
         warmup=warmup if warmup is not None else min(1000, end // 10) if end else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from automodel_launch.config.dotted import get
+from automodel_launch.backends.automodel import loader
 
 
 class NotKnown(Exception):
@@ -18,7 +18,7 @@ def integer(config: Mapping[str, Any], key: str, default: int | None) -> int | N
     Raises:
         NotKnown: see there.
     """
-    value = get(config, key)
+    value = loader.value(config, key)
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int):
@@ -32,7 +32,7 @@ def number(config: Mapping[str, Any], key: str) -> float | None:
     Raises:
         NotKnown: see there.
     """
-    value = get(config, key)
+    value = loader.value(config, key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):

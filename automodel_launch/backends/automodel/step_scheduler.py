@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from automodel_launch.backends.automodel import loader
 from automodel_launch.backends.automodel.keys import CKPT_EVERY, GLOBAL_BATCH, LOCAL_BATCH, MAX_STEPS, VAL_EVERY
 from automodel_launch.backends.automodel.numbers import NotKnown, integer
-from automodel_launch.config.dotted import get, has
+from automodel_launch.config.dotted import has
 
 _CKPT_EVERY = 100  # where the key is missing; null switches it off
 
@@ -31,7 +32,7 @@ def is_given(config: Mapping[str, Any]) -> bool:
 
 def max_steps(config: Mapping[str, Any]) -> int | None:
     """Optimizer steps that the config asks for."""
-    steps = get(config, MAX_STEPS)
+    steps = loader.value(config, MAX_STEPS)
     return steps if isinstance(steps, int) else None
 
 

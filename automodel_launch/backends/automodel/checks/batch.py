@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import datasets, distributed, keys, step_scheduler
+from automodel_launch.backends.automodel import datasets, distributed, keys, loader, step_scheduler
 from automodel_launch.backends.automodel.keys import GLOBAL_BATCH, LOCAL_BATCH
 from automodel_launch.backends.automodel.model import parallelism
-from automodel_launch.config import dotted
 from automodel_launch.plan.describe import amount, describe, override, ranks
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -16,7 +15,7 @@ from automodel_launch.plan.plan import Plan
 def positive(plan: Plan) -> Iterator[Finding]:
     """Batch sizes, steps and cadences of 0 or less; AutoModel reports them after the model is loaded, if at all."""
     for key in keys.POSITIVE if step_scheduler.is_given(plan.config) else ():
-        value = dotted.get(plan.config, key)
+        value = loader.value(plan.config, key)
         if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             null = "" if key in (GLOBAL_BATCH, LOCAL_BATCH) else f", or ~{key}"
             yield Finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from automodel_launch.backends.automodel import datasets, distributed, keys, step_scheduler
+from automodel_launch.backends.automodel import datasets, distributed, keys, loader, step_scheduler
 from automodel_launch.backends.automodel.model import memory, parallelism
 from automodel_launch.backends.automodel.model import parameters as model_parameters
 from automodel_launch.backends.automodel.model import section as section_
@@ -82,7 +82,7 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
         return None
     micro, splits = steps.local_batch, 1
     if layout.pp > 1:
-        written = (mesh.pipeline or {}).get("pp_microbatch_size", 1)
+        written = loader.value(plan.config, keys.MICROBATCH)
         micro = written if isinstance(written, int) and written > 0 else 1
         splits = max(1, steps.local_batch // micro)
     return Setting(

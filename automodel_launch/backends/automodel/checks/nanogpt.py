@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from automodel_launch.backends.automodel import datasets, distributed, keys
+from automodel_launch.backends.automodel import datasets, distributed, keys, loader
 from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe
@@ -73,7 +73,7 @@ def _largest_part(tokens: list[int], readers: int, reader: int) -> int:
 
 
 def _readers(plan: Plan) -> int:
-    workers = dotted.get(plan.config, "dataloader.num_workers")
+    workers = loader.value(plan.config, "dataloader.num_workers")
     return plan.world_size * (workers if isinstance(workers, int) and workers > 0 else 1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import distributed, keys, step_scheduler
+from automodel_launch.backends.automodel import distributed, keys, loader, step_scheduler
 from automodel_launch.backends.automodel.distributed import Mesh
 from automodel_launch.backends.automodel.keys import PP
 from automodel_launch.backends.automodel.model import shape as model_shape
@@ -57,7 +57,7 @@ def _schedule(plan: Plan, mesh: Mesh) -> Iterator[Finding]:
 
 
 def _microbatches(plan: Plan, mesh: Mesh, local: int) -> Iterator[Finding]:
-    micro = dotted.get(plan.config, keys.MICROBATCH)
+    micro = loader.value(plan.config, keys.MICROBATCH)
     micro = 1 if micro is None else micro
     if dotted.left_to_the_job(micro):
         return
@@ -89,7 +89,7 @@ def _stages(plan: Plan, mesh: Mesh) -> Iterator[Finding]:
         message = f"{describe(plan, PP)} is too much for the model's {what} ({shape.where}): {why}."
         yield Finding("error", "pipeline", message, f"{PP}={most}{' or less' if most > 1 else ''}")
         return
-    each = stages.get("layers_per_stage")
+    each = loader.value(plan.config, keys.LAYERS_PER_STAGE)
     if not isinstance(each, int) or isinstance(each, bool) or each < 1:
         return
     number, key = -(-layers // each), describe(plan, keys.LAYERS_PER_STAGE)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from automodel_launch.backends.automodel import datasets
+from automodel_launch.backends.automodel import datasets, loader
 from automodel_launch.backends.automodel.checks.blends import PREPARE, named
 from automodel_launch.backends.data import probe
 from automodel_launch.backends.data.facts import DataFacts, Facts
@@ -181,7 +181,7 @@ def bos(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     key = "dataset.bos_token"
     if not datasets.aligns(plan.config):
         return
-    token = dotted.get(plan.config, key)
+    token = loader.value(plan.config, key)
     if token is None:
         message = f"{describe(plan, 'dataset.align_to_bos')} needs {key}, which is not given."
         yield Finding("error", "bos-index", message, f"+{key}=ID, the id of BOS in record.json")

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from automodel_launch.backends.automodel import datasets, keys, loader, schema
-from automodel_launch.backends.automodel.schema import kinds, renamed
-from automodel_launch.config import dotted
+from automodel_launch.backends.automodel.schema import renamed
 from automodel_launch.plan.describe import describe_value, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -60,7 +59,8 @@ def needed(plan: Plan) -> Iterator[Finding]:
 def batch_size(plan: Plan) -> Iterator[Finding]:
     """dataloader.batch_size is what a rank takes; the accumulation steps are computed from local_batch_size."""
     key = "dataloader.batch_size"
-    batch, local = dotted.get(plan.config, key), dotted.get(plan.config, "step_scheduler.local_batch_size") or 1
+    batch = loader.value(plan.config, key)
+    local = loader.value(plan.config, "step_scheduler.local_batch_size") or 1
     if batch is None or batch == local:
         return
     if any(kind.startswith(datasets.MEGATRON_DATASET) for _, kind, _ in datasets.datasets(plan.config)):
@@ -89,10 +89,10 @@ def loss(plan: Plan) -> Iterator[Finding]:
 def workers(plan: Plan) -> Iterator[Finding]:
     """torch's DataLoader refuses these without worker processes, after the model is loaded."""
     for section in ("dataloader", "validation_dataloader"):
-        if kinds.as_read(dotted.get(plan.config, f"{section}.num_workers")) not in (None, 0):
+        if loader.value(plan.config, f"{section}.num_workers") not in (None, 0):
             continue
         for name in ("persistent_workers", "prefetch_factor"):
-            value = dotted.get(plan.config, f"{section}.{name}")
+            value = loader.value(plan.config, f"{section}.{name}")
             if value:
                 message = (
                     f"{describe_value(plan, f'{section}.{name}', value)} needs worker processes, and there are none."

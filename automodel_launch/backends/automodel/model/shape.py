@@ -14,6 +14,7 @@ from typing import Any
 
 from automodel_launch.backends.automodel import keys
 from automodel_launch.backends.automodel.model import section as section_
+from automodel_launch.backends.automodel.schema import kinds
 from automodel_launch.backends.hub import cache
 from automodel_launch.config import dotted
 
@@ -43,7 +44,7 @@ class Shape:
     def get(self, name: str) -> int | None:
         """An integer, under this name or the one that the family uses instead of it."""
         for key in (name, *_SYNONYMS.get(name, ())):
-            value = self.numbers.get(key)
+            value = kinds.as_read(self.numbers.get(key))
             if isinstance(value, int) and not isinstance(value, bool):
                 return value
         return None
