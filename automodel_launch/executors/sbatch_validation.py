@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch.errors import ProfileError
+from automodel_launch.profile import sbatch_options
 
 if TYPE_CHECKING:
     from automodel_launch.profile.schema import Profile
@@ -28,7 +29,10 @@ _ANY_TEXT = ("comment", "additional_parameters.")  # JSON, say; in the other key
 _OWN = {
     *("job-name", "output", "error", "export", "export-file", "array", "chdir", "parsable", "wrap", "wait"),
     *("nodes", "ntasks", "ntasks-per-node", "cpus-per-task", "test-only", "input"),
+    *("tasks-per-node", "workdir"),  # other names of ntasks-per-node and, once, chdir
 }
+# Options that the launcher looks for among the profile's, or replaces there.
+_READ = ("requeue", "no-requeue", "propagate")
 
 
 def check(profile: Profile, sources: dict[str, str]) -> None:
@@ -127,7 +131,12 @@ def _check_name(name: str, source: str) -> None:
         raise ProfileError(f"{where}: is no option of sbatch.", 'its long name without dashes before it: "mail-type"')
     if name.startswith("clu"):  # sbatch takes the beginning of an option's name for it
         raise _another_cluster(f"additional_parameters: {where}")
+    short, name = name, sbatch_options.full(name)
     key = name.replace("-", "_")
+    if short != name:
+        where = f"{short} ({source}), which sbatch takes for {name}"
+        if name in _READ:
+            raise ProfileError(f"additional_parameters: {where}: not by its whole name.", f'"{name}" = ...')
     if name in _OWN and key not in _profile_keys():
         raise ProfileError(
             f"additional_parameters: {where}: the launcher sets this option itself.",

@@ -1,4 +1,4 @@
-"""sbatch's long options, of the versions from 17.11 to 25.05, and those of the plug-in pyxis.
+"""sbatch's long options, of the versions from 17.11 to 25.05, srun's, and those of the plug-in pyxis.
 
 From sbatch(1) and `sbatch --help`. A cluster may have more: plug-ins (SPANK) add options of their own.
 """
@@ -34,6 +34,19 @@ VALUED = NUMBERS | _names("""
     container-env container-image container-mounts container-name container-save container-workdir
 """)
 KNOWN = FLAGS | EITHER | VALUED
+# srun's, from srun(1); some of sbatch's names are others there
+SRUN_VALUED = VALUED - _names("oom-kill-step") | _names("""
+    bcast-exclude epilog het-group jobid launcher-opts max-launch-time max-exit-timeout mpi msg-timeout ntasks-per-tres
+    pack-group prolog relative slurmd-debug task-epilog task-prolog threads treewidth wait
+""")
+SRUN = (
+    KNOWN
+    | SRUN_VALUED
+    | _names("""
+    bcast compress disable-status exact immediate interactive kill-on-bad-exit label launch-cmd multi-prog
+    no-allocate overlap preserve-env pty quit-on-interrupt send-libs unbuffered whole
+""")
+)
 # Fields of NeMo-Run's SlurmExecutor that people bring along; sbatch has no option of that name.
 NEMO_RUN = _names("""
     additional-parameters env-vars het-group-indices heterogeneous job-dir job-details job-name-prefix launcher
@@ -42,6 +55,12 @@ NEMO_RUN = _names("""
 """)
 
 
+def full(name: str, options: frozenset[str] = KNOWN) -> str:
+    """The option that getopt_long takes `name` for: itself, or the only one that begins so; else `name`."""
+    longer = [option for option in options if option.startswith(name)]
+    return longer[0] if name and name not in options and len(longer) == 1 else name
+
+
 def known(name: str) -> bool:
-    """sbatch has the option, or one alone that begins with `name` (getopt_long takes those)."""
-    return name in KNOWN or sum(option.startswith(name) for option in KNOWN) == 1
+    """sbatch has the option, or one alone that begins with `name`."""
+    return full(name) in KNOWN

@@ -141,6 +141,20 @@ def test_an_option_of_sbatch_as_a_key_is_told_where_it_goes(bench: Bench, name: 
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        ('"mem-per-g" = "80Gi"', '"80G"'),
+        ('"mail-ty" = "ALWAYS"', "ALL"),
+        ('"contig" = 1', "= true"),
+        ('"mem-per-g" = "80G", "mem-per-c" = "4G"', "mem-per-cpu"),
+    ],
+)
+def test_the_value_of_a_shortened_option_has_the_same_form(bench: Bench, written: str, right: str) -> None:
+    (found,) = _found(bench, f"additional_parameters = {{{written}}}")
+    assert (found.code, found.level) == ("bad-form", "error") and right in (found.fix or "")
+
+
 def test_no_option_takes_a_value_and_none() -> None:
     assert not sbatch_options.FLAGS & (sbatch_options.VALUED | sbatch_options.EITHER)
     assert not sbatch_options.VALUED & sbatch_options.EITHER
@@ -156,6 +170,9 @@ def test_no_option_takes_a_value_and_none() -> None:
         ("srun_args", "--cpu-bind=none --mem=0", '"--cpu-bind=none", "--mem=0"'),
         ("srun_args", "--label --unbuffered", '"--label", "--unbuffered"'),
         ("srun_args", "--mem 0 --exact", '"--mem=0", "--exact"'),
+        ("srun_args", "-c8 -v", '"-c8", "-v"'),
+        ("srun_args", "-l --exact", '"-l", "--exact"'),
+        ("srun_args", "-d afterok:1", '"-d", "afterok:1"'),
     ],
 )
 def test_several_words_in_one(bench: Bench, key: str, word: str, right: str) -> None:
@@ -165,10 +182,68 @@ def test_several_words_in_one(bench: Bench, key: str, word: str, right: str) -> 
 
 @pytest.mark.parametrize(
     "words",
-    ['"--cpu-bind=none", "--mem=0"', '"--mem", "0"', '"-n", "4"', '"--comment=a b -- c"', '"--prolog=/opt/my tools/p"'],
+    [
+        *('"--cpu-bind=none", "--mem=0"', '"--mem", "0"', '"-c", "8"', '"--comment=a b -- c"'),
+        *(
+            '"--prolog=/opt/my tools/p"',
+            '"--mpi", "pmix"',
+            '"-c8"',
+            '"-c 8"',
+            '"-lu"',
+            '"-K1"',
+            '"-W", "60"',
+            '"--wait", "60"',
+        ),
+        *(
+            '"--site-option", "on"',
+            '"--comment", "hostname"',
+            '"-J", "-n"',
+            '"-Jmy-name"',
+            '"--no-container-entrypoint"',
+        ),
+        *('"--comment=see --nodes=2"', '"--exclusive", "--label"', '"--mem=0", "-vv"', '"--ntasks-per-core=1"'),
+        *('"--kill-on-bad-exit=0"', '"--export-env=x"', '"--container-image=i.sqsh"', '"--output-filter", "x"'),
+    ],
 )
 def test_words_that_are_right(bench: Bench, words: str) -> None:
     assert _found(bench, f"srun_args = [{words}]") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        ('"hostname"', "'hostname'"),
+        ('"--label", "hostname", "-n4"', "'hostname'"),
+        ('"--exclusive", "user"', "'user'"),
+        ('"--mpi", "pmix", "x"', "'x'"),
+        ('"--"', "'--'"),
+        ('"--nod=2", "$X"', "'$X'"),
+        *((f'"{word}"', f"'{word}'") for word in ("--ntasks=4", "-n4", "--nodes=1", "-N1", "--output=/x", "--out=/x")),
+        *((f'"{word}"', f"'{word}'") for word in ("--chdir=/", "--export=NONE", "--multi-prog", "--multi", "--pty")),
+        *((f'"{word}"', f"'{word}'") for word in ("--help", "--version", "--test-only", "--jobid=5", "-w n1", "-lvn4")),
+        *((f'"{word}", "1"', f"'{word}'") for word in ("-n", "--ntasks", "--nodelist", "-lD", "--ntasks-per-node")),
+    ],
+)
+def test_a_word_that_replaces_the_agent_or_the_launchers_own_options_is_refused(
+    bench: Bench, words: str, wrong: str
+) -> None:
+    found = _found(bench, f"srun_args = [{words}]")
+    assert ("bad-form", "error") in [(finding.code, finding.level) for finding in found]
+    assert f"srun_args = {wrong}" in found[0].message
+
+
+def test_an_option_without_its_dashes_is_told_with_them(bench: Bench) -> None:
+    (found,) = _found(bench, 'srun_args = ["mpi=pmix"]')
+    assert found.level == "error" and found.fix == 'srun_args = ["--mpi=pmix"]'
+
+
+@pytest.mark.parametrize("word", ["--container-image=v", "--container-workdir=/x", "--container-im=v"])
+def test_sruns_own_image_is_the_profiles(bench: Bench, word: str) -> None:
+    image = SLURM.replace('"none"', '"/shared/i.sqsh"')
+    (found,) = _found(bench, f'srun_args = ["{word}"]', profile=image)
+    assert found.level == "error" and "container_" in (found.fix or "")
+    assert _found(bench, 'srun_args = ["--container-name=x"]', profile=image) == []
+    assert _found(bench, f'srun_args = ["{word}"]') == []
 
 
 @pytest.mark.parametrize(
@@ -182,10 +257,30 @@ def test_python_with_arguments(bench: Bench, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["python3", "/opt/my venv/bin/python", "/opt/py-3.12/bin/python3", "~/venv/bin/python"]
+    "value", ["python3", "/opt/my venv/bin/python", "/opt/py-3.12/bin/python3", "/opt/a~b/bin/python", "/opt/a$/python"]
 )
 def test_a_python_that_is_one_program(bench: Bench, value: str) -> None:
     assert _found(bench, f'python = "{value}"') == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["~/venv/bin/python", "~ada/venv/bin/python", "$HOME/venv/bin/python", "${VENV}/bin/python", "/x/$USER/bin/python"],
+)
+def test_a_python_that_a_shell_would_have_to_expand(bench: Bench, value: str) -> None:
+    (found,) = _found(bench, f'python = "{value}"')
+    assert (found.code, found.level) == ("bad-form", "error") and "no shell expands" in found.message
+
+
+@pytest.mark.parametrize("value", ["python3 ", " python3"])
+def test_a_python_with_a_blank_around_it(bench: Bench, value: str) -> None:
+    (found,) = _found(bench, f'python = "{value}"')
+    assert (found.level, found.fix) == ("error", 'python = "python3"')
+
+
+@pytest.mark.parametrize("value", ["TODO", "xxx", "for YOU", "see <ada@example.org>", "/path/to/x"])
+def test_a_comment_is_any_text(bench: Bench, value: str) -> None:
+    assert _found(bench, f'comment = "{value}"') == []
 
 
 @pytest.mark.parametrize(
@@ -257,6 +352,46 @@ def test_a_host_that_ssh_takes(bench: Bench, host: str) -> None:
     assert _found(bench, f'tunnel = "ssh"\nhost = "{host}"') == []
 
 
+@pytest.mark.parametrize(
+    ("lines", "right"),
+    [
+        ('host = "ssh://login:22/path"', '"ssh://login:22"'),
+        ('host = "ssh://login:99999"', '"ssh://login:22"'),
+        ('host = "ssh://login:0"', '"ssh://login:22"'),
+        ('host = "ssh://me@[fe80::1]:x"', '"ssh://me@[fe80::1]:22"'),
+        ('host = "ssh://:22"', "ssh://login:2222"),
+        ('host = "ssh://ada@h"\nuser = "bob"', "leave the other out"),
+        ('host = "ada@h"\nuser = "bob"', "leave the other out"),
+        ('host = "h"\nuser = "$USER"', "leave it out"),
+        ('host = "h"\nuser = "ada@h"', 'user = "ada"'),
+    ],
+)
+def test_an_address_that_ssh_does_not_take(bench: Bench, lines: str, right: str) -> None:
+    (found,) = _found(bench, f'tunnel = "ssh"\n{lines}')
+    assert (found.code, found.level) == ("bad-form", "error") and right in (found.fix or "")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        *(
+            'host = "ssh://login"',
+            'host = "ssh://login:22/"',
+            'host = "ssh://me@[fe80::1]:22"',
+            'host = "ssh://l:65535"',
+        ),
+        *('host = "ada@h"\nuser = "ada"', 'host = "h"\nuser = "ada@corp.example.org"', 'host = "h"\nuser = "ada.b-c"'),
+    ],
+)
+def test_an_address_that_ssh_takes(bench: Bench, lines: str) -> None:
+    assert _found(bench, f'tunnel = "ssh"\n{lines}') == []
+
+
+def test_an_identity_that_is_a_directory_is_a_warning(bench: Bench, tmp_path: Path) -> None:
+    (found,) = _found(bench, f'tunnel = "ssh"\nhost = "login"\nidentity = "{tmp_path}"')
+    assert found.level == "warning" and "is a directory" in found.message
+
+
 def test_more_processes_than_gpus_are_found_for_a_cluster(bench: Bench) -> None:
     def errors(lines: str) -> list[str]:
         bench.env(f"{SLURM}{lines}\n")
@@ -283,6 +418,10 @@ def test_sizes_that_docker_takes(bench: Bench, value: str) -> None:
         ('shm_size = "64"', "warning"),
         ('ipc_mode = "hosts"', "error"),
         ('docker_args = ["--ulimit memlock=-1"]', "error"),
+        ('docker_args = ["-v /a:/b"]', "error"),
+        ('docker_args = ["-e FOO=bar"]', "error"),
+        ('docker_args = ["-it --rm"]', "error"),
+        ('docker_args = ["--shm-size=1g --ipc=host"]', "error"),
     ],
 )
 def test_values_that_docker_does_not_take(bench: Bench, line: str, level: str) -> None:
@@ -291,7 +430,16 @@ def test_values_that_docker_does_not_take(bench: Bench, line: str, level: str) -
 
 
 @pytest.mark.parametrize(
-    "line", ['ipc_mode = "host"', 'ipc_mode = "container:x"', 'docker_args = ["--ulimit", "memlock=-1"]']
+    "line",
+    [
+        *('ipc_mode = "host"', 'ipc_mode = "container:x"', 'docker_args = ["--ulimit", "memlock=-1"]'),
+        *(
+            'docker_args = ["--env=OPTS=-a --nodes=2"]',
+            'docker_args = ["--label=a b --x"]',
+            'docker_args = ["-eA=b -c"]',
+        ),
+        *('docker_args = ["-v", "/a b:/b"]', 'docker_args = ["--entrypoint=/a --nodes"]'),
+    ],
 )
 def test_values_that_docker_takes(bench: Bench, line: str) -> None:
     assert _found(bench, line, profile=DOCKER) == []

@@ -129,3 +129,27 @@ def test_a_comment_is_the_persons_alone(bench: Bench) -> None:
     assert _options(_plan(bench, f"comment = '{text}'"))["comment"] == f"'{text}'"
     refused(ProfileError, lambda: _plan(bench, 'comment = "a\\nb"'), "comment", "line break")
     refused(ProfileError, lambda: _plan(bench, 'additional_parameters = {comment = "x"}'), "comment = ...")
+
+
+@pytest.mark.parametrize(
+    ("short", "whole"),
+    [
+        *(("arr", "array"), ("job-n", "job-name"), ("jo", "job-name"), ("chd", "chdir"), ("sig", "signal")),
+        *(("out", "output"), ("com", "comment"), ("ntasks-per-n", "ntasks-per-node"), ("test-onl", "test-only")),
+        *(("no-r", "no-requeue"), ("requeu", "requeue"), ("prop", "propagate"), ("part", "partition")),
+    ],
+)
+def test_a_shortened_option_is_the_one_that_sbatch_takes_it_for(bench: Bench, short: str, whole: str) -> None:
+    """Its guard is the same: what the launcher sets, and what it looks for, is set by nobody else."""
+    more = f'additional_parameters = {{"{short}" = true}}'
+    refused(ProfileError, lambda: _plan(bench, more), f"{short} (", f"which sbatch takes for {whole}")
+
+
+@pytest.mark.parametrize("name", ["tasks-per-node", "workdir"])
+def test_another_name_of_an_own_option_is_refused(bench: Bench, name: str) -> None:
+    refused(ProfileError, lambda: _plan(bench, f'additional_parameters = {{"{name}" = "2"}}'), "the launcher sets")
+
+
+@pytest.mark.parametrize(("short", "value"), [("mail-ty", "END"), ("beg", "now"), ("lic", "x:1"), ("site-arr", "x")])
+def test_a_shortened_option_of_the_persons_own_is_carried(bench: Bench, short: str, value: str) -> None:
+    assert _options(_plan(bench, f'additional_parameters = {{"{short}" = "{value}"}}'))[short] == value

@@ -77,7 +77,7 @@ def _read(text: str, source: str) -> Mount:
     if not (len(parts) <= 3 and absolute and clean):
         why = " (a path with a colon cannot be told from two)" if len(parts) > 3 else ""
         raise ProfileError(f"mounts ({source}): {text!r} is not understood{why}.", f"absolute paths: {_FORMS}")
-    if len(parts) == 3:
+    if flags:  # pyxis passes over a colon with nothing behind it
         _check_flags(text, flags, source)
     paths = [str(PurePosixPath(part)) for part in parts[:2]]
     return Mount(paths[0], paths[-1], flags=flags, written=text)

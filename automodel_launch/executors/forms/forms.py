@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from automodel_launch.executors.forms import options, placeholders, sizes, words
+from automodel_launch.executors.forms import options, placeholders, sizes, srun, ssh, words
 from automodel_launch.executors.forms.fault import Fault
 
 if TYPE_CHECKING:
@@ -16,7 +15,10 @@ if TYPE_CHECKING:
 # Keys of a profile that are not called as sbatch's option is.
 _LIKE = {"run_partition": "partition", "batch_partition": "partition", "build_partition": "partition"}
 _LIKE |= {"build_time": "time"}
-_FREE = ("setup_lines", "startup_commands", "env_vars", "env", "secrets", "srun_args", "docker_args", "container_env")
+_FREE = (
+    *("setup_lines", "startup_commands", "env_vars", "env", "secrets", "srun_args", "docker_args", "container_env"),
+    "comment",
+)
 _IPC = re.compile(r"none|private|shareable|host|(container|ns):.+")
 
 
@@ -29,10 +31,12 @@ def of(profile: Profile) -> Iterator[Fault]:
         if key not in _FREE:
             yield from _placeholders(key, value)
     yield from options.faults(profile.additional_parameters, {"mem": profile.mem})
-    yield from words.faults("srun_args", profile.srun_args)
+    several = list(words.faults("srun_args", profile.srun_args))
+    container = profile.container_image not in (None, "none")
+    yield from several or srun.faults(profile.srun_args, container)
     yield from words.faults("docker_args", profile.docker_args)
-    if profile.tunnel == "ssh" and profile.identity:
-        yield from _identity(profile.identity)
+    if profile.tunnel == "ssh":
+        yield from ssh.faults(profile)
 
 
 def _form(key: str, value: str) -> Iterator[Fault]:
@@ -58,13 +62,3 @@ def _placeholders(key: str, value: object) -> Iterator[Fault]:
         for name, one in value.items():
             if name != "comment":
                 yield from _placeholders(f"{key}.{name}", one)
-
-
-def _identity(written: str) -> Iterator[Fault]:
-    """A key that is not there: ssh goes on with others. One of an agent may be named by its public half."""
-    path = Path(written).expanduser()
-    if not path.exists() and not path.with_name(f"{path.name}.pub").exists():
-        tilde = "; `~` is the home directory, variables are not expanded" if "$" in written else ""
-        why = f"{path} does not exist on this machine{tilde}, so ssh would try its other keys"
-        fix = "the private key's path; or leave it to ssh_config (IdentityFile)"
-        yield Fault("identity", written, why, fix, "warning")

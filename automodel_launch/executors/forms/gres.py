@@ -9,6 +9,7 @@ from automodel_launch.executors.forms.fault import Fault
 
 _NAME = re.compile(r"[A-Za-z_][\w.+-]*")
 _GPUS = re.compile(r"([A-Za-z_][\w.-]*[:=])?\d+")
+_NUMBER = re.compile(r"[0-9]+[KMGTP]?", re.IGNORECASE)
 _MISSPELT = re.compile(r"gpus?", re.IGNORECASE)
 _MODEL = re.compile(r"(a10|a30|a40|a100|h100|h200|b100|b200|gb200|gh200|l4|l40s?|v100|t4|rtx)\w*", re.IGNORECASE)
 _FORM = "NAME[:TYPE][:NUMBER], joined by commas"
@@ -16,15 +17,22 @@ _FORM = "NAME[:TYPE][:NUMBER], joined by commas"
 
 def faults(key: str, value: str) -> Iterator[Fault]:
     """What is no list of generic resources; which of them a cluster has only itself can tell."""
-    if value.lower() == "none":
+    if value.lower() == "none" or "$" in value:
         return
-    for item in value.split(","):
+    for item in filter(None, value.split(",")):  # sbatch passes over a comma too many
         parts = [part.strip() for part in re.split("[:=/]", item.strip().removeprefix("gres:"))]
         name, rest = parts[0], parts[1:]
         if name.isdigit():
             yield Fault(key, value, f"{item!r} names no resource; sbatch takes {_FORM}", f'{key} = "gpu:{name}"')
         elif not _NAME.fullmatch(name) or not all(rest) or any(re.search(r"[\s;*]", part) for part in rest):
             yield Fault(key, value, f"{item!r} is no resource; sbatch takes {_FORM}", f'{key} = "gpu:8", "gpu:h100:8"')
+        elif item != item.strip():
+            right = ",".join(part.strip() for part in value.split(","))
+            yield Fault(key, value, f"the blank is part of {item!r}", f'{key} = "{right}"')
+        elif len(rest) > 2 or (len(rest) == 2 and not _NUMBER.fullmatch(rest[1])):
+            kinds = [part for part in rest if not _NUMBER.fullmatch(part)]
+            right = ":".join([name, *kinds[:1], next((part for part in rest if _NUMBER.fullmatch(part)), "8")])
+            yield Fault(key, value, f"{item!r} is no resource; sbatch takes {_FORM}", f'{key} = "{right}"')
         elif name != "gpu" and _MISSPELT.fullmatch(name):
             right = _with(key, value, name, "gpu")
             yield Fault(key, value, f"the resource is called gpu, not {name}", right, "warning")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from automodel_launch.executors.forms.fault import Fault
 
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_RANGE = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
 _NODES = 'as "node[01-04,7],gpu3"'
 
 
@@ -41,6 +41,8 @@ def _nodes_fault(value: str) -> str | None:
             match = _RANGE.fullmatch(part.strip())
             if not match or (match[2] and int(match[2]) < int(match[1])):
                 return f"[{inside}] is no list of numbers and ranges"
+    if re.search(r"\][^\[,\s]+(?=[,\s]|$)", value):
+        return "behind the last brackets of a name nothing may stand"
     odd = sorted(set(value) & set("*!?;{}()|&"))
     return f"a list of nodes has no {' '.join(odd)}; sbatch knows no patterns" if odd else None
 
@@ -70,5 +72,6 @@ def variables(key: str, value: str) -> Iterator[Fault]:
     found = re.search(r"\$\{[^}]*\}?|\$[A-Za-z_]\w*", value)
     if found:
         why = f"an #SBATCH line expands no variables, so {found[0]} would stay as it stands"
-        name = found[0] if re.fullmatch(r"\$\w+|\$\{\w+\}", found[0]) else "VALUE"
+        simple = re.fullmatch(r"\$\w+|\$\{\w+\}", found[0]) and re.fullmatch(r"[\w${}:,.-]+", value)
+        name = value if simple else "VALUE"
         yield Fault(key, value, why, f"write the value out, or give it with the launch: run.env.{key}={name}")

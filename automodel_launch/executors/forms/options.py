@@ -16,7 +16,7 @@ FORMS: dict[str, tuple[_Form, ...]] = {
     **dict.fromkeys(("gpus", "gpus-per-socket", "gpus-per-task"), (gres.gpus,)),
     **dict.fromkeys(("account", "partition", "qos", "reservation"), (names.one_word, names.variables)),
     **dict.fromkeys(("nodelist", "exclude"), (names.nodes, names.variables)),
-    "gres": (gres.faults,),
+    "gres": (gres.faults, names.variables),
     "dependency": (dependencies.faults,),
     "constraint": (names.features, names.variables),
 }
@@ -35,9 +35,9 @@ ONE_OF_MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu")
 
 def choices(key: str, value: str) -> Iterator[Fault]:
     """A value that is none of the few that there are; `key` ends with the option's name."""
-    name = key.rpartition(".")[2]
+    name = sbatch_options.full(key.rpartition(".")[2])
     allowed = _CHOICES.get(name, ())
-    given = value.split(",") if name in _LISTS else [value]
+    given = [word.strip() for word in value.split(",")] if name in _LISTS else [value]
     wrong = [word for word in given if word.lower() not in {other.lower() for other in allowed}]
     if not allowed or not wrong:
         return
@@ -52,10 +52,11 @@ def choices(key: str, value: str) -> Iterator[Fault]:
 def faults(values: Mapping[str, object], written: Mapping[str, object]) -> Iterator[Fault]:
     """Of the values of `additional_parameters`; `written` are the profile's own keys that are sbatch's options, too."""
     for name, value in values.items():
-        yield from _value(f"additional_parameters.{name}", name, value)
-    given = [name for name in ONE_OF_MEMORY if written.get(name) is not None or name in values]
+        yield from _value(f"additional_parameters.{name}", sbatch_options.full(name), value)
+    whole = {sbatch_options.full(name): name for name, value in values.items() if value is not False}
+    given = [name for name in ONE_OF_MEMORY if written.get(name) is not None or name in whole]
     if len(given) > 1:
-        key = next(f"additional_parameters.{name}" for name in values if name in given)
+        key = next(f"additional_parameters.{short}" for name, short in whole.items() if name in given)
         why = f"{', '.join(given)} exclude each other, and sbatch takes one of them"
         yield Fault(key, values[key.partition(".")[2]], why, f"leave {' or '.join(given)} out")
 

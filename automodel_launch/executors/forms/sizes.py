@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from automodel_launch.executors.forms.fault import Fault
 
-_VALID = re.compile(r"\d+([KMGT]B?)?", re.IGNORECASE)
+_VALID = re.compile(r"\d+([KMGT]B?)?", re.IGNORECASE | re.ASCII)
 _MEANT = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?(?:ytes?)?", re.IGNORECASE)
 _DOCKER = re.compile(r"\d+(\.\d*)? ?[kmgtp]?i?b?", re.IGNORECASE)  # docker/go-units, RAMInBytes
 _DOCKER_BYTES = re.compile(r"(\d+) ?b?", re.IGNORECASE)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from automodel_launch.executors.forms.fault import Fault
 
 FORMS = "minutes, hours:minutes:seconds, or days-hours:minutes:seconds"
-_VALID = re.compile(r"\d+(:\d+){0,2}|\d+-\d*(:\d+){0,2}|-1|unlimited|infinite", re.IGNORECASE)
+_VALID = re.compile(r"\d+(:\d+){0,2}|\d+-\d*(:\d+){0,2}|-1|unlimited|infinite", re.IGNORECASE | re.ASCII)
 _SHORT = re.compile(r"(\d+)(?::(\d+))?")
 _WORDS = re.compile(
     r"(?:(\d+)\s*d(?:ays?)?)?\s*(?:(\d+)\s*h(?:ours?|rs?)?)?\s*(?:(\d+)\s*m(?:in(?:ute)?s?)?)?\s*(?:(\d+)\s*s(?:ec(?:ond)?s?)?)?",
