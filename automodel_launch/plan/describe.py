@@ -52,6 +52,7 @@ def ranks(plan: Plan) -> str:
 
 def amount(number: float) -> str:
     """A large number for reading: 1,234 or 2.10 billion."""
+    number = min(number, 10**300)  # a config may have one that is no float
     for size, name in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
         if number >= size:
             return f"{number / size:.4g} {name}"

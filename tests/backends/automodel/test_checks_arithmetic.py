@@ -11,6 +11,7 @@ import pytest
 
 from automodel_launch import checks
 from automodel_launch.backends.automodel import checkpoints
+from automodel_launch.backends.automodel.model.parallelism import divisors
 from automodel_launch.checks import Finding, storage
 from automodel_launch.checks.places import slurm as cluster
 from automodel_launch.plan.plan import Plan
@@ -335,3 +336,15 @@ def test_the_clusters_answer_about_the_job_root_is_used(bench: Bench) -> None:
     assert [finding.code for finding in cluster._job_root(plan, answer)] == ["disk-space"]
     answer = Result(0, f"{plan.job_root}\n99999999 4096 1000 1000 lustre\n")
     assert list(cluster._job_root(plan, answer)) == []
+
+
+@pytest.mark.parametrize("number", [1, 2, 12, 36, 97, 1024, 6144])
+@pytest.mark.parametrize("most", [None, 1, 8])
+def test_the_divisors_of_a_number(number: int, most: int | None) -> None:
+    assert divisors(number, most) == [d for d in range(1, (most or number) + 1) if number % d == 0]
+
+
+@pytest.mark.parametrize("key", ["global_batch_size", "local_batch_size", "max_steps"])
+def test_a_number_beyond_reason_keeps_nobody_waiting(bench: Bench, key: str) -> None:
+    assert checks.run(_plan(bench, 3, f"step_scheduler.{key}={'9' * 900}"))
+    assert divisors(10**12)[-1] == 10**12

@@ -5,9 +5,12 @@ Source: nemo_automodel/components/distributed/mesh_utils.py, _create_fsdp2_devic
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from automodel_launch.backends.automodel.distributed import Mesh
+
+_TRIED = 10**5
 
 
 @dataclass(frozen=True)
@@ -50,5 +53,6 @@ def layout(mesh: Mesh, world: int) -> Layout | None:
 
 
 def divisors(number: int, most: int | None = None) -> list[int]:
-    """The divisors of a positive number, ascending, up to `most`."""
-    return [d for d in range(1, min(number, most or number) + 1) if number % d == 0]
+    """The divisors of a positive number, ascending, up to `most`; of a number beyond reason not all."""
+    small = [d for d in range(1, min(math.isqrt(number), _TRIED) + 1) if number % d == 0]
+    return [d for d in sorted({*small, *(number // d for d in small)}) if most is None or d <= most]
