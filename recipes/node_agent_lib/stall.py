@@ -115,14 +115,19 @@ def before_first_s(limit_s: float) -> float:
     return max(_TIMES_BEFORE_FIRST * limit_s, _LEAST_BEFORE_FIRST_S)
 
 
-def _written(checkpoint: str) -> tuple[int, int]:
-    """The number of files below the directory and of the bytes in them."""
-    files = size = 0
+def _written(checkpoint: str) -> tuple[int, int, int]:
+    """The number of files below the directory, of the bytes in them, and when the last of them was written.
+
+    A save that was cut short is written anew over the files of the one before, which need not grow then.
+    """
+    files = size = last = 0
     for directory, _, names in os.walk(checkpoint):
         for name in names:
             try:
-                size += os.lstat(os.path.join(directory, name)).st_size
+                status = os.lstat(os.path.join(directory, name))
             except OSError:  # renamed while it was looked at
                 continue
             files += 1
-    return files, size
+            size += status.st_size
+            last = max(last, status.st_mtime_ns)
+    return files, size, last

@@ -81,6 +81,20 @@ def test_a_checkpoint_that_grows_and_a_validation_are_progress(tmp_path: Path) -
     assert looks(stall, progress, 361, 20)
 
 
+def test_a_save_that_is_written_over_one_that_was_cut_short_is_progress(tmp_path: Path) -> None:
+    """Its files are there already, as large as they become."""
+    files = [tmp_path / f"part-{number}" for number in range(4)]
+    for path in files:
+        path.write_text("x")
+        os.utime(path, (1.0, 1.0))
+    stall, progress = Stall(60.0, True), Progress(steps=1, saving=str(tmp_path))
+    for number, path in enumerate(files):
+        assert not looks(stall, progress, 50.0 * number, 49.0)
+        path.write_text("x")
+    assert not looks(stall, progress, 200.0, 49.0)
+    assert looks(stall, progress, 250.0, 60.0)
+
+
 def test_rank_0s_log_tells_the_progress(tmp_path: Path) -> None:
     log = tmp_path / "rank-0.log"
     follower = metrics.Follower(backends.get("automodel"), str(log), str(tmp_path / "metrics.jsonl"))
