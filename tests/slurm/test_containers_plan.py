@@ -133,7 +133,6 @@ def test_a_job_root_that_is_mounted_already_is_not_mounted_twice(bench: Bench) -
         ('["/a:/b:z"]', ["'z'", '"/a:/b"']),
         ('["/a:/b:ro+cached"]', ["cached"]),
         ('["/a:/b:ro,rprivate"]', ["ro,rprivate"]),
-        ('["/a:/b:"]', ['"/a:/b"']),
     ],
 )
 def test_mounts_that_are_refused(bench: Bench, mounts: str, words: list[str]) -> None:
