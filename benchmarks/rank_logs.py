@@ -3,9 +3,8 @@
     python benchmarks/rank_logs.py [--ranks 1024] [--kilobytes 4]
 
 Starts an sshd on the loopback address for a user without start-up files, so it needs root and what
-scripts/install-test-system.sh installs. Beside ours stand the
-way without a Python on the login node, and the least that both need: one `cat` of all files over the same connection,
-and one `true`.
+scripts/install-test-system.sh installs. Beside ours stand the way without a Python on the login node, and the least
+that both need: one `cat` of all files over the same connection, and one `true`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from automodel_launch import contract
 from automodel_launch.errors import ClusterError, JobError, StillSubmitting
 from automodel_launch.executors import agent, nemo, standing, underway
 from automodel_launch.jobs.jobdir import JobDir
-from automodel_launch.jobs.records import Record, Status
+from automodel_launch.jobs.records import DIRECTORY_GONE, Record, Status
 from automodel_launch.remote import gpus, processes
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.remote.shell import LocalShell, Shell
@@ -140,8 +140,8 @@ class LocalMachine:
         job_dir = JobDir(Path(record.job_dir))
         now = job_dir.status()
         if now.forgotten and _started(record) is not None:
-            reason = "its directory is gone: it can neither be followed nor leave a record of its end"
-            return Status(contract.RUNNING, reason=reason, advice=f"python launch.py cancel {record.job_id} ends it")
+            advice = f"python launch.py cancel {record.job_id} ends it"
+            return Status(contract.RUNNING, reason=DIRECTORY_GONE, advice=advice)
         pid = job_dir.agent_pid() if now.state == contract.RUNNING else None
         return now if pid is None else _watched(now, pid, job_dir)
 

@@ -20,6 +20,7 @@ LOCK = ".lock"  # in the records' folder; held by whoever changes a record that 
 SETTLED_S = 3600.0
 """An end that is true that much later is final. Until then somebody may requeue the job; slurmctld has it for MinJobAge
 (300 s)."""
+DIRECTORY_GONE = "its directory is gone: it can neither be followed nor leave a record of its end"
 _SEEN = "seen"  # in a record's `end`: when (unix seconds) somebody looked and found it true
 _LATEST_S = 2.0**36  # unix seconds that any calendar can show: the year 4147
 

@@ -6,24 +6,25 @@ From sbatch(1) and `sbatch --help`. A cluster may have more: plug-ins (SPANK) ad
 from __future__ import annotations
 
 
-def _names(text: str) -> frozenset[str]:
+def names(text: str) -> frozenset[str]:
+    """Words of a text, as a set."""
     return frozenset(text.split())
 
 
 # that take no value
-FLAGS = _names("""
+FLAGS = names("""
     contiguous help hold ignore-pbs no-requeue overcommit oversubscribe parsable quiet reboot requeue share
     spread-job stepmgr test-only usage use-min-nodes verbose version wait spread-segments external
     container-mount-home no-container-mount-home container-remap-root no-container-remap-root container-entrypoint
     no-container-entrypoint container-entrypoint-log container-writable container-readonly
 """)
 # with a value or without
-EITHER = _names("exclusive get-user-env nice no-kill propagate resv-ports wrap x11")
-NUMBERS = _names("""
+EITHER = names("exclusive get-user-env nice no-kill propagate resv-ports wrap x11")
+NUMBERS = names("""
     core-spec cpus-per-gpu cpus-per-task mincpus ntasks ntasks-per-core ntasks-per-gpu ntasks-per-node
     ntasks-per-socket segment thread-spec threads-per-core
 """)
-VALUED = NUMBERS | _names("""
+VALUED = NUMBERS | names("""
     account acctg-freq array batch bb bbf begin chdir checkpoint checkpoint-dir cluster-constraint clusters comment
     consolidate-segments constraint container container-id cores-per-socket cpu-bind cpu-freq deadline delay-boot
     dependency distribution error exclude export export-file extra extra-node-info gid gpu-bind gpu-freq gpus
@@ -35,20 +36,20 @@ VALUED = NUMBERS | _names("""
 """)
 KNOWN = FLAGS | EITHER | VALUED
 # srun's, from srun(1); some of sbatch's names are others there
-SRUN_VALUED = VALUED - _names("oom-kill-step") | _names("""
+SRUN_VALUED = VALUED - names("oom-kill-step") | names("""
     bcast-exclude epilog het-group jobid launcher-opts max-launch-time max-exit-timeout mpi msg-timeout ntasks-per-tres
     pack-group prolog relative slurmd-debug task-epilog task-prolog threads treewidth wait
 """)
 SRUN = (
     KNOWN
     | SRUN_VALUED
-    | _names("""
+    | names("""
     bcast compress disable-status exact immediate interactive kill-on-bad-exit label launch-cmd multi-prog
     no-allocate overlap preserve-env pty quit-on-interrupt send-libs unbuffered whole
 """)
 )
 # Fields of NeMo-Run's SlurmExecutor that people bring along; sbatch has no option of that name.
-NEMO_RUN = _names("""
+NEMO_RUN = names("""
     additional-parameters env-vars het-group-indices heterogeneous job-dir job-details job-name-prefix launcher
     memory-measure monitor-group-job packager poll-estimated-start-time resource-group retries setup-lines
     srun-args stderr-to-stdout torchrun-nproc-per-node tunnel wait-time-for-group-job

@@ -59,9 +59,8 @@ class Frame:
         """
         if not self.begun(out):
             lines = (err or out).decode(errors="replace").splitlines()
-            words = " ".join(" ".join(line for line in lines if self.mark not in line).split())[
-                -300:
-            ]  # fish shows ours
+            theirs = " ".join(line for line in lines if self.mark not in line)  # fish shows ours
+            words = " ".join(theirs.split())[-300:]
             if _NO_BASH.search(words):
                 raise ClusterError(f"{place}: bash is not on the PATH: {words}", f"install it, or set PATH in {_FILES}")
             what = "the login shell ends, or runs another one, before it comes to our command"

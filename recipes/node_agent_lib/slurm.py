@@ -10,17 +10,8 @@ from dataclasses import dataclass
 
 import contract
 
-_ENVIRON = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "LANG",
-    "SLURM_CONF",
-    "SLURM_CONF_SERVER",
-    "SLURM_JWT",
-    "LD_LIBRARY_PATH",
-)
+_CLUSTER = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")  # which one, and how it knows this user
+_ENVIRON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LD_LIBRARY_PATH", *_CLUSTER)
 _PATIENCE_S = 60.0  # a busy slurmctld
 _TIMES = ("StartTime", "EndTime")
 _FROM_OUTSIDE = {theirs: ours for theirs, ours in contract.SLURM_FAILURES.items() if ours != contract.FAILED}

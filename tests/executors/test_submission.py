@@ -319,3 +319,12 @@ def test_a_resumed_job_is_being_resumed_until_it_is_let_go(plan: Plan, tmp_path:
         assert not released.exists()
     assert submission.find(LocalShell(), plan.job_id, plan.job_dir, after=18) == "19"
     assert released.exists() and Path(plan.job_dir, "resume").read_text() == "19\n"
+
+
+@pytest.mark.parametrize("call", ["find", "leave"])
+def test_nobody_elses_queue_is_asked_for(plan: Plan, tmp_path: Path, call: str) -> None:
+    """Only for the jobs of this user, and of whose directory it is: a large site has very many others."""
+    os.chown(plan.job_dir, 4321, -1)
+    _command(tmp_path, "squeue", f'echo "$*" > {tmp_path}/asked')
+    CALLS[call](LocalShell(), plan)
+    assert f"-u {os.getuid()},4321 " in (tmp_path / "asked").read_text()

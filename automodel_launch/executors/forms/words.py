@@ -13,24 +13,10 @@ _SHORT = re.compile(r"(-[A-Za-z])\s+(\S.*)", re.DOTALL)
 _NEXT = re.compile(r"\s+--([a-z][a-z-]*)(?=[=\s]|$)")
 _LETTERS = re.compile(r"-([A-Za-z]\d*|[a-z]+)(\s+-{1,2}[A-Za-z]\S*)+")  # `-c8 -v`, `-it --rm`
 _ANY_TEXT = re.compile(r"--(comment|extra|env|label|annotation|health-cmd|job-name)=")
-_DOCKER = frozenset(
-    (
-        *("cap-add", "cpus", "device", "entrypoint", "env", "gpus", "hostname", "init", "ipc", "label", "memory"),
-        *(
-            "mount",
-            "name",
-            "network",
-            "pid",
-            "privileged",
-            "rm",
-            "security-opt",
-            "shm-size",
-            "ulimit",
-            "user",
-            "volume",
-        ),
-    )
-)
+_DOCKER = sbatch_options.names("""
+    cap-add cpus device entrypoint env gpus hostname init ipc label memory mount name network pid privileged rm
+    security-opt shm-size ulimit user volume
+""")
 _NAMES = {"srun_args": sbatch_options.SRUN, "docker_args": _DOCKER}
 _STARTERS = ("env", "uv", "conda", "mamba", "micromamba", "poetry", "pixi", "srun", "apptainer", "singularity", "exec")
 

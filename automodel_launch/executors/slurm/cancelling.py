@@ -70,9 +70,7 @@ def cancel(shell: Shell, record: Record, now: bool) -> str | None:
         if _MARKED not in done.out.split():
             raise ClusterError(f"{shell.place}: {record.job_id} could not be cancelled: {said}", "try it again")
         return _without_slurm(record, now)
-    if (
-        _NO_JOB in said and _ENDED in done.out.split()
-    ):  # the next attempt had not begun, and Slurm has forgotten the former
+    if _NO_JOB in said and _ENDED in done.out.split():  # of the attempt before the one that waited
         return None
     if _NO_JOB in said:
         slurm_id = record.handle.get("slurm_id")

@@ -11,7 +11,7 @@ from automodel_launch import contract
 from automodel_launch.executors.slurm import waiting
 from automodel_launch.jobs import container_errors, start_logs
 from automodel_launch.jobs.jobdir import parse as parse_json
-from automodel_launch.jobs.records import Status
+from automodel_launch.jobs.records import DIRECTORY_GONE, Status
 from automodel_launch.remote.slurm_query import Answer
 
 # What slurmstepd writes into the batch script's log; srun's own end hides it from Slurm's state of the job.
@@ -206,7 +206,7 @@ def _active(answer: Answer, own: Own, step: int | None) -> Status:
         state, reason = contract.SUSPENDED, "Slurm has stopped its processes (scontrol suspend, or gang scheduling)"
         advice = f"scontrol resume {own.slurm_id}, by an operator, where it was suspended by hand"
     if own.gone:
-        reason = "its directory is gone: it can neither be followed nor leave a record of its end"
+        reason = DIRECTORY_GONE
         advice = "python launch.py cancel JOB ends it"
     return Status(state, step=step, node=answer.nodes, started=started, reason=reason, advice=advice)
 

@@ -98,14 +98,14 @@ def wait_until_left(shell: Shell, job_id: str, job_dir: str) -> None:
     Raises:
         ClusterError: Slurm does not answer, or a Slurm job of it runs on.
     """
-    script = f"{PLAIN}{slurm_query.ours(job_dir)}{_LEAVE.format(seconds=LEAVE_S)}"
+    script = f"{PLAIN}{slurm_query.ours(job_dir)}{_LEAVE.format(seconds=LEAVE_S, job=shlex.quote(job_dir))}"
     done = shell.run(script, timeout=LEAVE_S + 60.0)
     if done.code == _STILL_THERE:
         slurm_id, _, state = done.out.strip().partition(" ")
         fix = f"`scancel {slurm_id}`, then resume it"
         raise ClusterError(f"{shell.place}: {job_id} is over, and its Slurm job {slurm_id} is still {state}.", fix)
     if done.code:
-        raise ClusterError(f"{shell.place}: Slurm does not answer: {' '.join(done.err.split())}")
+        raise _silent(shell, done)
 
 
 def _submit(
@@ -167,20 +167,23 @@ def find(shell: Shell, job_id: str, job_dir: str, after: int | None = None) -> s
         ClusterError: Slurm does not answer, and the job has left nothing.
     """
     done = _look(shell, job_dir)
-    underway_still = underway.MARK in done.out.split()
+    at_it = underway.MARK in done.out.split()
     found = _ids(done.out)
-    if after is not None:
-        found = sorted(number for number in found if number > after)
-    resumed = bool(found) and after is not None
-    if resumed and not underway_still:
+    if after is not None:  # what `resume` submits is held until it is let go
+        found = [] if at_it else sorted(number for number in found if number > after)
+    if found and after is not None:
         _let_go(shell, job_dir, found[0])
-    if found and not (resumed and underway_still):  # what `resume` submits is held until it is let go
+    if found:
         return str(found[0])
-    if underway_still:
+    if at_it:
         raise StillSubmitting(f"{shell.place}: sbatch of {job_id} is still at it.", "ask again in a moment")
     if done.code:
-        raise ClusterError(f"{shell.place}: Slurm does not answer: {' '.join(done.err.split())}")
+        raise _silent(shell, done)
     return None
+
+
+def _silent(shell: Shell, done: Done) -> ClusterError:
+    return ClusterError(f"{shell.place}: Slurm does not answer: {' '.join(done.err.split())}")
 
 
 def _let_go(shell: Shell, job_dir: str, slurm_id: int) -> None:
@@ -199,7 +202,7 @@ def ids(shell: Shell, job_dir: str) -> list[int]:
     """
     done = _look(shell, job_dir)
     if done.code:
-        raise ClusterError(f"{shell.place}: Slurm does not answer: {' '.join(done.err.split())}")
+        raise _silent(shell, done)
     return _ids(done.out)
 
 
@@ -214,8 +217,10 @@ def _ids(out: str) -> list[int]:
     return [int(word) for word in out.split() if word.isdigit()]
 
 
+# The queue of a large site is long: asked for the jobs of who asks, and of whose directory it is (a group's job root).
+_OWNERS = '"$(id -u),$(stat -c %u {job} 2>/dev/null || id -u)"'
 _FIND = f"""\
-listed=$(timeout 30 squeue -h -t all -o '%i|{slurm_query.MARKS}'); code=$?
+listed=$(timeout 30 squeue -h -u {_OWNERS} -t all -o '%i|{slurm_query.MARKS}'); code=$?
 printf '%s\\n' "$listed" | ours
 read -r first second _ 2>/dev/null < {{job}}/{{chain}} && echo "$first" "$second"
 ls {{job}}/logs 2>/dev/null | sed -n 's/^sbatch_.*_\\([0-9][0-9]*\\)[.]out$/\\1/p'
@@ -223,10 +228,10 @@ exit $code
 """
 
 
-_STILL_THERE = 75
+_STILL_THERE, _ACTIVE = 75, ",".join(sorted(contract.SLURM_ACTIVE))
 _LEAVE = f"""\
 for second in $(seq 0 {{seconds}}); do
-  listed=$(timeout 30 squeue -h -t {",".join(contract.SLURM_ACTIVE)} -o '%i %T|{slurm_query.MARKS}') || exit 1
+  listed=$(timeout 30 squeue -h -u {_OWNERS} -t {_ACTIVE} -o '%i %T|{slurm_query.MARKS}') || exit 1
   there=$(printf '%s\\n' "$listed" | ours | head -n 1)
   [ -n "$there" ] || exit 0
   sleep 1
