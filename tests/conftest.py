@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +125,32 @@ class Checkout:
             return json.loads(done.stdout)
         except ValueError as error:
             raise AssertionError(f"no JSON on stdout: {done.stdout!r}\n{done.stderr}") from error
+
+
+OVER_SSH = """
+executor = "slurm"
+account = "mine"
+partition = "batch"
+nodes = 1
+gpus_per_node = 8
+time = "04:00:00"
+tunnel = "ssh"
+host = "login.example.org"
+remote_job_dir = "/shared/jobs"
+container_image = "none"
+python = "/shared/venv/bin/python"
+"""
+"""Keys of a profile for a cluster behind SSH."""
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+    """The first true value of the condition."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    raise AssertionError("timed out")
 
 
 def clean_environ() -> dict[str, str]:

@@ -10,24 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, clean_environ, make_checkout
+from tests.conftest import OVER_SSH, ROOT, clean_environ, make_checkout
 
 MINUTES = 4
 TRAVELS = ("docs", "requirements", "scripts", "tests")
-ENV_TOML = """
-[over-ssh]
-executor = "slurm"
-account = "mine"
-partition = "batch"
-nodes = 1
-gpus_per_node = 8
-time = "04:00:00"
-tunnel = "ssh"
-host = "login.example.org"
-remote_job_dir = "/shared/jobs"
-container_image = "none"
-python = "/shared/venv/bin/python"
-"""
 FILES = ("pyproject.toml", "README.md", "LICENSE")
 OWN = ("tests/config", "tests/profile", "tests/jobs", "tests/executors/test_docker_plan.py")
 
@@ -70,7 +56,7 @@ def test_the_launcher_is_installed_tested_and_used(version: str, tmp_path: Path)
     assert (again.returncode, again.stderr) == (0, "")
 
     with (checkout.root / "env.toml").open("a") as file:
-        file.write(ENV_TOML)
+        file.write(f"[over-ssh]{OVER_SSH}")
     dry = done(own, "launch.py", "pretrain", "-c", "tiny", "--dry-run", "--offline", "--batch", "over-ssh")
     assert (dry.returncode, "#SBATCH --partition=batch" in dry.stdout) == (0, True), dry.stderr
     run = done(own, "launch.py", "stub-one", "value=there")

@@ -89,6 +89,16 @@ class Bench:
         return self.plan(*texts, config="t", **options)
 
 
+SHELL = {"USER": "me", "SITE_ACCOUNT": "physics", "EMPTY": "", "HOME": "/home/me"}
+SITE = 'executor = "slurm"\nnproc_per_node = 2\nremote_job_dir = "/lustre/me/jobs"\n'
+
+
+def plan_on_slurm(bench: Bench, keys: str, environ: Mapping[str, str] = SHELL, more: str = "") -> Plan:
+    """The plan for a profile on Slurm with these keys, which may bring an executor or a job root of their own."""
+    bench.env(f"[p]\n{SITE if 'remote_job_dir' not in keys and 'executor' not in keys else ''}{keys}\n{more}")
+    return bench.plan(profile="p", environ=environ, offline=True)
+
+
 def write_pair(prefix: Path, *documents: list[int], code: str = "H", kind: int = 8) -> str:
     """A Megatron bin/idx pair of those documents; `code` is array's, `kind` the .idx's. Returns the prefix."""
     lengths = [len(ids) for ids in documents]

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import OVER_SSH
 from tests.docker_engine import BASE, Engine
 from tests.laptop.machine import Laptop
 
 pytestmark = pytest.mark.e2e
 ENV_TOML = f"""
-[dgx]
-executor = "slurm"
-account = "mine"
-partition = "batch"
-nodes = 1
-gpus_per_node = 8
-time = "04:00:00"
-tunnel = "ssh"
-host = "login.example.org"
-remote_job_dir = "/shared/jobs"
-container_image = "none"
-python = "/shared/venv/bin/python"
-
+[dgx]{OVER_SSH}
 [box]
 executor = "docker"
 nproc_per_node = 1

@@ -6,27 +6,16 @@ import json
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import Checkout, wait_for
 
 pytestmark = pytest.mark.e2e
 
 MARK = "LAUNCH_TEST_JOB"
-
-
-def _wait(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.1)
-    raise AssertionError("timed out")
 
 
 def _living(mark: str) -> list[int]:
@@ -50,7 +39,7 @@ def job(checkout: Checkout, tmp_path: Path) -> Iterator[Path]:
     assert done.returncode == 0, done.stderr
     del checkout.environ[MARK]
     job_dir = checkout.root / "runs" / "r.1"
-    _wait(lambda: "step 1 " in (job_dir / "logs" / "rank-0.log").read_text())
+    wait_for(lambda: "step 1 " in (job_dir / "logs" / "rank-0.log").read_text())
     yield job_dir
     for pid in _living(str(tmp_path)):
         os.kill(pid, signal.SIGKILL)

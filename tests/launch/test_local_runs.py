@@ -6,26 +6,14 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout, clean_environ
+from tests.conftest import Checkout, clean_environ, wait_for
 
 pytestmark = pytest.mark.e2e
 MARK = "LAUNCH_TEST_MARK"
-
-
-def _wait(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.1)
-    raise AssertionError("timed out")
 
 
 def _marked(mark: str) -> list[int]:
@@ -50,7 +38,7 @@ def _start(checkout: Checkout, mark: str, *args: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    _wait(lambda: any("step 1 " in log.read_text() for log in checkout.root.glob("runs/*/logs/rank-0.log")))
+    wait_for(lambda: any("step 1 " in log.read_text() for log in checkout.root.glob("runs/*/logs/rank-0.log")))
     return process
 
 
@@ -104,7 +92,7 @@ def test_a_killed_launcher_leaves_no_process(checkout: Checkout) -> None:
     process = _start(checkout, mark, "stub", "steps=600", "pause=0.2")
     process.kill()
     process.wait()
-    _wait(lambda: not _marked(mark))
+    wait_for(lambda: not _marked(mark))
     assert checkout.json("status", "last")["state"] == "CANCELLED"
 
 
@@ -134,7 +122,7 @@ def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
     job = batch.stdout.strip()
     assert job.endswith(".1")
     assert "attach" in batch.stderr and "cancel" in batch.stderr
-    _wait(lambda: "step 1 " in checkout.run("logs", job).stdout)
+    wait_for(lambda: "step 1 " in checkout.run("logs", job).stdout)
     again = checkout.run("stub", "--batch", "local", "steps=600", "pause=0.2")
     assert again.returncode == 3
     assert "run-active" in again.stderr  # two jobs of one run would write one set of checkpoints
@@ -152,7 +140,7 @@ def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
     assert "[0] value" in ranks and "[1] value" in ranks
     assert checkout.run("cancel", job).returncode == 2  # it has ended
     assert checkout.run("resume", job).returncode == 0
-    _wait(lambda: checkout.run("logs", job).stdout.count("step 1 ") == 2)  # in the same files
+    wait_for(lambda: checkout.run("logs", job).stdout.count("step 1 ") == 2)  # in the same files
     assert "is not over" in checkout.run("resume", job).stderr
     paused = checkout.run("pause", job)
     assert "CANCELLED" in paused.stdout, paused.stderr

@@ -9,15 +9,14 @@ import pty
 import signal
 import subprocess
 import termios
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import Checkout, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -28,15 +27,6 @@ if "--detach" in sys.argv:
     pathlib.Path({mark!r}).touch()
     time.sleep(4)
 """
-
-
-def _wait(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.1)
-    raise AssertionError("timed out")
 
 
 @pytest.fixture
@@ -59,7 +49,7 @@ def _killed_at(site: Checkout, mark: Path, *args: str) -> None:
     launcher = subprocess.Popen(
         site.command(*args), cwd=site.root, env=site.environ, stdout=-3, stderr=-3, start_new_session=True
     )
-    _wait(mark.exists)
+    wait_for(mark.exists)
     launcher.kill()
     launcher.wait()
     mark.unlink()
@@ -71,13 +61,13 @@ def test_a_job_whose_launcher_was_killed_is_never_called_unsubmitted(site: Check
     seen = {site.json("jobs")[0]["state"]}
     again = site.run("stub-one", "--batch", "local", *WORK)
     assert again.returncode == 3, again.stderr
-    _wait(lambda: site.json("jobs")[0]["state"] == "RUNNING")
+    wait_for(lambda: site.json("jobs")[0]["state"] == "RUNNING")
     assert seen <= {"SUBMITTING", "RUNNING"}
     job = site.json("status", "last")["job_id"]
     assert site.run("cancel", job).returncode == 0
     _killed_at(site, mark, "resume", job)
     seen = {site.json("jobs")[0]["state"]}
-    _wait(lambda: site.json("jobs")[0]["state"] == "RUNNING")
+    wait_for(lambda: site.json("jobs")[0]["state"] == "RUNNING")
     assert seen <= {"RESUMING", "RUNNING"}
     assert site.run("cancel", job).returncode == 0
 
@@ -124,7 +114,7 @@ class _Terminal:
 def _started(site: Checkout) -> dict[str, Any]:
     record: dict[str, Any] = site.json("stub-one", "--batch", "local", *WORK)
     log = Path(record["job_dir"], "logs", "rank-0.log")
-    _wait(lambda: log.exists() and "step 1 " in log.read_text())
+    wait_for(lambda: log.exists() and "step 1 " in log.read_text())
     return record
 
 

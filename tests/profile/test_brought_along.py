@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from automodel_launch.errors import ProfileError, UsageError
 from automodel_launch.executors.slurm import variables
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.profiles import load
-from tests.workbench import Bench, make_bench, refused
+from tests.workbench import SHELL, SITE, Bench, make_bench, plan_on_slurm, refused
 
 CLOUDS = """
 [artifacts]
@@ -45,19 +44,11 @@ executor = "slurm"
 mounts = []
 node_group = 5
 """
-SHELL = {"USER": "me", "SITE_ACCOUNT": "physics", "EMPTY": "", "HOME": "/home/me"}
-SITE = 'executor = "slurm"\nnproc_per_node = 2\nremote_job_dir = "/lustre/me/jobs"\n'
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return make_bench(tmp_path)
-
-
-def _plan(bench: Bench, keys: str, environ: Mapping[str, str] = SHELL, more: str = "") -> Plan:
-    """The plan for a profile on Slurm with these keys."""
-    bench.env(f"[p]\n{SITE if 'remote_job_dir' not in keys and 'executor' not in keys else ''}{keys}\n{more}")
-    return bench.plan(profile="p", environ=environ, offline=True)
 
 
 def _notes(plan: Plan) -> list[str]:
@@ -118,11 +109,11 @@ def test_a_profile_that_replaces_its_parents_executor_is_checked_key_by_key(benc
 
 def test_nemotrons_job_roots_are_taken_where_there_is_no_other(bench: Bench) -> None:
     site, ssh = SITE.replace("remote_job_dir", "nemo_run_dir"), 'tunnel = "ssh"\nhost = "login"\n'
-    plan = _plan(bench, site)
+    plan = plan_on_slurm(bench, site)
     assert (plan.job_root, plan.profile_sources["remote_job_dir"]) == ("/lustre/me/jobs", "env.toml [p] nemo_run_dir")
     assert _notes(plan) == []
-    assert _plan(bench, site.replace("nemo_run_dir", "workspace") + ssh).job_root == "/lustre/me/jobs/nemo-run"
-    both = _plan(bench, SITE + ssh + 'workspace = "/lustre/w"\nnemo_run_dir = "/lustre/n"\n')
+    assert plan_on_slurm(bench, site.replace("nemo_run_dir", "workspace") + ssh).job_root == "/lustre/me/jobs/nemo-run"
+    both = plan_on_slurm(bench, SITE + ssh + 'workspace = "/lustre/w"\nnemo_run_dir = "/lustre/n"\n')
     assert both.job_root == "/lustre/me/jobs"
     assert len(_notes(both)) == 1 and "workspace" in _notes(both)[0] and "nemo_run_dir" in _notes(both)[0]
 
@@ -132,19 +123,19 @@ def test_over_ssh_without_any_job_root_it_lies_in_the_home_directory_there(
 ) -> None:
     """Which the cluster has to be asked for, and which is small: a warning says so."""
     keys = 'executor = "slurm"\nnproc_per_node = 2\ntunnel = "ssh"\nhost = "login"\n'
-    refused(UsageError, lambda: _plan(bench, keys), "~/nemo-run", "--offline")
+    refused(UsageError, lambda: plan_on_slurm(bench, keys), "~/nemo-run", "--offline")
     monkeypatch.setattr(variables, "_known", {("login", "HOME"): "/home/ada"})
     plan = bench.plan(profile="p", environ=SHELL)
     assert plan.job_root == "/home/ada/nemo-run"
     (told,) = [f for f in checks.run(plan, offline=True) if f.code == "home-job-root"]
     assert told.level == "warning" and "/home/ada/nemo-run" in told.message
-    given = _plan(bench, f'{SITE}tunnel = "ssh"\nhost = "login"\n')
+    given = plan_on_slurm(bench, f'{SITE}tunnel = "ssh"\nhost = "login"\n')
     assert [f for f in checks.run(given, offline=True) if f.code == "home-job-root"] == []
 
 
 def test_what_has_no_meaning_here_is_said_once_in_one_line(bench: Bench) -> None:
     keys = 'packager = "hybrid"\nbuild_cache_dir = "/lustre/c"\nbuild_include_gpus = false\npip_extras = ["rich"]\n'
-    plan = _plan(bench, keys, more='[artifacts]\nbackend = "wandb"\nwandb = true\n')
+    plan = plan_on_slurm(bench, keys, more='[artifacts]\nbackend = "wandb"\nwandb = true\n')
     (note,) = _notes(plan)
     for word in (
         "packager = 'hybrid' (env.toml [p])",
@@ -154,21 +145,25 @@ def test_what_has_no_meaning_here_is_said_once_in_one_line(bench: Bench) -> None
     ):
         assert word in note
     assert "[artifacts] backend" in note
-    assert _notes(_plan(bench, "")) == []
+    assert _notes(plan_on_slurm(bench, "")) == []
 
 
 def test_a_command_that_does_not_run_is_told(bench: Bench) -> None:
-    found = [f for f in checks.run(_plan(bench, 'run_command = "python x.py"'), offline=True) if f.code == "no-effect"]
+    found = [
+        f
+        for f in checks.run(plan_on_slurm(bench, 'run_command = "python x.py"'), offline=True)
+        if f.code == "no-effect"
+    ]
     assert [(f.level, "run_command (env.toml [p])" in f.message) for f in found] == [("warning", True)]
 
 
 def test_a_lustre_mount_is_one_of_mounts(bench: Bench) -> None:
     image = 'container_image = "nvcr.io#nvidia/x:1"\n'
-    mounts = _plan(bench, image + 'mounts = ["/data:/data"]\nlustre_mount = "/lustre:/lustre"\n').mounts
+    mounts = plan_on_slurm(bench, image + 'mounts = ["/data:/data"]\nlustre_mount = "/lustre:/lustre"\n').mounts
     assert [mount.text for mount in mounts][:2] == ["/data:/data", "/lustre:/lustre"]
-    once = _plan(bench, image + 'mounts = ["/lustre:/lustre"]\nlustre_mount = "/lustre:/lustre"\n')
+    once = plan_on_slurm(bench, image + 'mounts = ["/lustre:/lustre"]\nlustre_mount = "/lustre:/lustre"\n')
     assert [mount.target for mount in once.mounts].count("/lustre") == 1
-    off = _plan(bench, image + 'lustre_mount = ""\n')
+    off = plan_on_slurm(bench, image + 'lustre_mount = ""\n')
     assert "/lustre" not in [mount.target for mount in off.mounts]
     assert _notes(once) == _notes(off) == []
 
@@ -177,19 +172,19 @@ def test_a_pattern_of_code_is_taken(bench: Bench) -> None:
     (bench.root / "mine").mkdir()
     (bench.root / "mine" / "model.py").write_text("x = 1\n")
     for packager in ('packager = "pattern"\n', ""):
-        plan = _plan(bench, packager + 'packager_include_pattern = "mine/**/*.py"\n')
+        plan = plan_on_slurm(bench, packager + 'packager_include_pattern = "mine/**/*.py"\n')
         assert "code/mine/model.py" in [file.path for file in plan.files]
         assert _notes(plan) == []
     for text in ("src/**/*.py", "theirs.py"):
-        (note,) = _notes(_plan(bench, f'packager = "pattern"\npackager_include_pattern = "{text}"\n'))
+        (note,) = _notes(plan_on_slurm(bench, f'packager = "pattern"\npackager_include_pattern = "{text}"\n'))
         assert "packager_include_pattern" in note
-    (note,) = _notes(_plan(bench, 'packager = "none"\npackager_include_pattern = "mine/**/*.py"\n'))
+    (note,) = _notes(plan_on_slurm(bench, 'packager = "none"\npackager_include_pattern = "mine/**/*.py"\n'))
     assert "packager_include_pattern" in note
 
 
 def test_a_packager_that_is_made_in_code_reads_code_as_on_disk(bench: Bench) -> None:
     (bench.root / "mine.py").write_text("x = 1\n")
-    plan = _plan(bench, 'packager = "hybrid"\ncode = ["mine.py"]\n')
+    plan = plan_on_slurm(bench, 'packager = "hybrid"\ncode = ["mine.py"]\n')
     assert "code/mine.py" in [file.path for file in plan.files]
 
 
@@ -198,21 +193,28 @@ def test_relative_mounts_are_below_the_checkout(bench: Bench) -> None:
     docker = (
         f'executor = "docker"\nremote_job_dir = "{bench.root}/jobs"\n{image}mounts = ["./data:/workspace/data:ro"]\n'
     )
-    assert f"{bench.root}/data:/workspace/data:ro" in [mount.text for mount in _plan(bench, docker).mounts]
-    near = _plan(bench, image + 'mounts = ["../out:/out"]\n')
+    assert f"{bench.root}/data:/workspace/data:ro" in [mount.text for mount in plan_on_slurm(bench, docker).mounts]
+    near = plan_on_slurm(bench, image + 'mounts = ["../out:/out"]\n')
     assert f"{bench.root.parent}/out:/out" in [mount.text for mount in near.mounts]
     far = SITE + image + 'tunnel = "ssh"\nhost = "login"\nmounts = ["./data:/data"]\n'
-    refused(ProfileError, lambda: _plan(bench, far), "mounts (env.toml [p])", "'./data:/data'", "relative", "cluster")
+    refused(
+        ProfileError,
+        lambda: plan_on_slurm(bench, far),
+        "mounts (env.toml [p])",
+        "'./data:/data'",
+        "relative",
+        "cluster",
+    )
 
 
 def test_a_repository_that_would_be_cloned_and_mounted_is_refused(bench: Bench) -> None:
     keys = 'mounts = ["${auto_mount:git+https://example.org/x.git@main,/opt/x}"]\n'
-    refused(ProfileError, lambda: _plan(bench, keys), "mounts", "auto_mount", "clone")
+    refused(ProfileError, lambda: plan_on_slurm(bench, keys), "mounts", "auto_mount", "clone")
 
 
 def test_a_profile_without_gpus_is_one_process_a_node(bench: Bench) -> None:
     keys = 'executor = "slurm"\nremote_job_dir = "/lustre/me/jobs"\ngpus_per_node = 0\n'
-    assert _plan(bench, keys).processes_per_node == 1
+    assert plan_on_slurm(bench, keys).processes_per_node == 1
 
 
 def test_the_root_of_nemotrons_manifests_is_that_of_artifacts(bench: Bench) -> None:

@@ -10,24 +10,14 @@ import pytest
 
 from automodel_launch import checks
 from automodel_launch.errors import ProfileError
-from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.profiles import load
 from automodel_launch.profile.settled import settle
-from tests.workbench import Bench, make_bench, refused
-
-SHELL = {"USER": "me", "SITE_ACCOUNT": "physics", "EMPTY": "", "HOME": "/home/me"}
-SITE = 'executor = "slurm"\nnproc_per_node = 2\nremote_job_dir = "/lustre/me/jobs"\n'
+from tests.workbench import SHELL, SITE, Bench, make_bench, plan_on_slurm, refused
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return make_bench(tmp_path)
-
-
-def _plan(bench: Bench, keys: str, environ: Mapping[str, str] = SHELL, more: str = "") -> Plan:
-    """The plan for a profile on Slurm with these keys."""
-    bench.env(f"[p]\n{SITE if 'remote_job_dir' not in keys and 'executor' not in keys else ''}{keys}\n{more}")
-    return bench.plan(profile="p", environ=environ, offline=True)
 
 
 def _settled(tmp_path: Path, keys: str, environ: Mapping[str, str] = SHELL) -> dict[str, Any]:
@@ -60,7 +50,7 @@ def test_environment_references_are_resolved_where_they_stand(tmp_path: Path, wr
 def test_no_reference_is_left_in_the_batch_script(bench: Bench) -> None:
     keys = 'account = "${oc.env:SITE_ACCOUNT,x}"\nsrun_args = ["--mpi=${oc.env:MPI,pmix}"]\n'
     keys += 'additional_parameters = {nice = "${oc.env:NOT_SET,5}", hold = "${oc.env:HOLD,true}"}\n'
-    plan = _plan(bench, SITE.replace("/me/", "/${oc.env:USER}/") + keys)
+    plan = plan_on_slurm(bench, SITE.replace("/me/", "/${oc.env:USER}/") + keys)
     assert "--account=physics" in plan.script
     assert "--mpi=pmix" in plan.script
     assert "--nice=5" in plan.script
@@ -71,7 +61,9 @@ def test_no_reference_is_left_in_the_batch_script(bench: Bench) -> None:
 
 def test_a_value_that_a_variable_has_brought_says_so(bench: Bench) -> None:
     keys = 'account = "${oc.env:SITE_ACCOUNT}"\nqos = "${oc.env:NOT_SET,normal}"\nmounts = ["/${oc.env:USER}:/x"]\n'
-    sources = _plan(bench, keys, more='[p.env_vars]\nHF_HOME = "/${oc.env:USER}/${oc.env:USER}"\n').profile_sources
+    sources = plan_on_slurm(
+        bench, keys, more='[p.env_vars]\nHF_HOME = "/${oc.env:USER}/${oc.env:USER}"\n'
+    ).profile_sources
     assert (sources["account"], sources["qos"]) == ("env.toml [p], $SITE_ACCOUNT", "env.toml [p]")
     assert (sources["mounts"], sources["env_vars.HF_HOME"]) == ("env.toml [p], $USER", "env.toml [p], $USER")
 
@@ -134,7 +126,7 @@ TOKEN = "hf_abcdefghijklmnop"
 
 def test_a_secret_that_env_vars_forwards_becomes_one_of_secrets(bench: Bench) -> None:
     keys = "[p.env_vars]\nHF_TOKEN = \"${oc.env:HF_TOKEN,''}\"\nNGC_API_KEY = \"${oc.env:NGC_API_KEY,''}\"\nA = 'b'\n"
-    plan = _plan(bench, "", {**SHELL, "HF_TOKEN": TOKEN}, keys)
+    plan = plan_on_slurm(bench, "", {**SHELL, "HF_TOKEN": TOKEN}, keys)
     assert plan.profile.secrets == ("HF_TOKEN",)
     assert dict(plan.profile.env_vars) == {"A": "b"}
     assert plan.profile_sources["secrets"] == "env.toml [p]"
@@ -142,7 +134,7 @@ def test_a_secret_that_env_vars_forwards_becomes_one_of_secrets(bench: Bench) ->
 
 
 def test_a_secret_without_a_default_must_be_set(bench: Bench) -> None:
-    plan = _plan(bench, "", SHELL, '[p.env_vars]\nHF_TOKEN = "${oc.env:HF_TOKEN}"\n')
+    plan = plan_on_slurm(bench, "", SHELL, '[p.env_vars]\nHF_TOKEN = "${oc.env:HF_TOKEN}"\n')
     found = [f for f in checks.run(plan, offline=True) if f.code == "unset-name"]
     assert [f.level for f in found] == ["error"]
     assert "HF_TOKEN" in found[0].message
@@ -163,6 +155,6 @@ def test_a_secrets_value_never_enters_a_profile(bench: Bench, keys: str, words: 
     environ = {"MY_TOKEN": TOKEN, "PLAIN": TOKEN, "HOME": "/home/me"}
     if "writtendown" not in keys:
         environ["HF_TOKEN"] = TOKEN
-    text = refused(ProfileError, lambda: _plan(bench, "", environ, keys), *words)
+    text = refused(ProfileError, lambda: plan_on_slurm(bench, "", environ, keys), *words)
     assert TOKEN not in text
     assert "writtendown" not in text
