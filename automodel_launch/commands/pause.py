@@ -53,6 +53,8 @@ def _refuse_for_good(record: Record, now: Status, place: FileSystem) -> None:
         raise one_job.never_submitted(record)
     if now.forgotten:
         raise JobError(f"{record.job_id} cannot be paused: {now.error}.", "python launch.py jobs")
+    if now.over and not place.names(record.job_dir):
+        raise JobError(f"{record.job_id} cannot be paused: it is over, and its directory is gone: {record.job_dir}.")
     if resume.finished(record, now, place):
         raise JobError(f"run {record.run_name} is finished: there is nothing to pause.")
     spent = history.is_spent(history.attempts(record.run_dir, place), record.job_id) if now.over else None

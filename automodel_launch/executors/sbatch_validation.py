@@ -83,8 +83,8 @@ def _check_signal(profile: Profile, sources: dict[str, str]) -> None:
     in_time = match and int((match[3] or "@0")[1:]) <= _MOST_S
     if profile.signal is None or (usr1 and in_time):
         return
-    before, _, after = profile.signal.partition("@")
-    if re.fullmatch(r"(.*:)?((SIG)?USR1|10)", before, re.IGNORECASE) and after:
+    before, mark, after = profile.signal.partition("@")
+    if re.fullmatch(r"(.*:)?((SIG)?USR1|10)", before, re.IGNORECASE) and mark:
         form = f"behind the @ stands a number of seconds, {_MOST_S} at most"
         raise ProfileError(f"{where}: {form}.", f'signal = "{_with_seconds(before, after)}"')
     seconds = (match[3] or "@120") if match else "@120"

@@ -132,7 +132,8 @@ def _refuse_unless_over(claim: Claim, ours: Record) -> None:
 
 
 def _busy(theirs: Record, now: Status) -> str:
-    where = "" if launcher.is_here(theirs.launcher or {}) else f", submitted from {(theirs.launcher or {}).get('host')}"
+    who = theirs.launcher
+    where = f", submitted from {who.get('host')}" if who and not launcher.is_here(who) else ""
     return (
         f"{theirs.job_id} of this run is in the queue or trains ({now.state}{where}), and a run has one job at a time."
         " Nothing was submitted."

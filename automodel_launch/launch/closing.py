@@ -46,16 +46,16 @@ def closing_block(record: Record, status: Status) -> str:
         lines += _results(record, status, place)
     except ClusterError as error:  # the state above is true all the same
         lines.append(f"  what it has written cannot be read now: {error.message}")
-    if not status.over and not status.forgotten:
+    if not status.over and not status.forgotten and status.reason != records.DIRECTORY_GONE:
         lines.append(f"  follow: python launch.py attach {record.job_id}")
-    elif status.state != "COMPLETED":
+    elif status.state not in ("COMPLETED", contract.RUNNING):
         lines.append(f"  all logs: python launch.py logs {record.job_id} --rank all")
     return "\n".join(lines)
 
 
 def _phase(record: Record, status: Status) -> Iterator[str]:
     """What a job that runs is at, where that is no step."""
-    if status.state != contract.RUNNING:
+    if status.state != contract.RUNNING or status.reason == records.DIRECTORY_GONE:
         return
     found = JobDir(record.job_dir, executors.get(record.executor).place_of(record)).phase()
     if found is None:

@@ -53,7 +53,7 @@ def make(
     executor = executors.get(profile.executor)
     place = executor.place(profile)
     if offline and place != LOCAL:
-        _refuse_to_ask(profile, fresh)
+        _refuse_to_ask(profile, sources, fresh)
     root = executor.job_root(profile, workspace)
     scope = _scope(profile, layered, environ)
     data_dir = profile.data_dir or executor.data_dir(profile, workspace)
@@ -109,7 +109,7 @@ def make(
     return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records), environ)
 
 
-def _refuse_to_ask(profile: Profile, fresh: bool) -> None:
+def _refuse_to_ask(profile: Profile, sources: Mapping[str, str], fresh: bool) -> None:
     """What only the cluster knows cannot be planned without a question to it.
 
     Raises:
@@ -121,8 +121,9 @@ def _refuse_to_ask(profile: Profile, fresh: bool) -> None:
             "leave out one of them; or --name gives a name of your own",
         )
     if has_variable(profile.remote_job_dir or ""):
+        written = f"remote_job_dir = {profile.remote_job_dir!r} ({sources.get('remote_job_dir', 'profile')})"
         raise UsageError(
-            f"remote_job_dir = {profile.remote_job_dir!r}: the cluster has to be asked for it; --offline asks nothing.",
+            f"{written}: the cluster has to be asked for it; --offline asks nothing.",
             "leave out --offline, or write the path out",
         )
 

@@ -51,6 +51,8 @@ def refuse_in_config(config: Mapping[str, Any], where: Callable[[str], str]) -> 
             what, variable = "a password in a URL", "NAME"
         elif config_secrets.is_written(key, value):
             what, variable = "a secret's value", config_secrets.variable(key)
+        elif isinstance(value, str) and hidden.issued(value):
+            what, variable = "a token", "NAME"
         else:
             continue
         place = URL_PASSWORD.sub(r"\1:***@", where(name)).replace(str(value), "***")  # which quotes an override
@@ -72,7 +74,7 @@ def _secret_in(key: str, value: object) -> tuple[str, str] | None:
         return "a password in a URL", name if table == "env_vars" else "NAME"
     for variable, _ in hidden.assigned(value):
         return f"a secret's value ({variable}=...)", variable
-    return None
+    return ("a token", name if table == "env_vars" else "NAME") if hidden.issued(value) else None
 
 
 def _password_in(value: object) -> bool:

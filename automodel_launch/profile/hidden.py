@@ -18,6 +18,11 @@ _ASSIGNED = re.compile(r"""\b([A-Za-z_][\w.-]*)["']?\s*(=|:)\s*(?:@|!|&)?("[^"]*
 _AFTER = "'\",;:.?)}]"  # the signs that a message has behind what it quotes
 _LOGIN = re.compile(r"[^\s/?#:@'\"]+:([^\s/?#:@'\"]+)@(?=[\w\[])(?!sha\d+\b|[a-z]+:[0-9a-f]{32})")
 """A password before a host without a scheme, user:PASSWORD@host: group 1. A digest is none: image:TAG@sha256:..."""
+# What their makers mark as a token, wherever it stands; as long as they are, so that no word looks like one.
+_ISSUED = re.compile(
+    r"(?<![\w-])(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|nvapi-[\w-]{30,}"
+    r"|xox[abprs]-[\w-]{20,}|AKIA[0-9A-Z]{16})(?![\w-])"
+)
 _LOGINS = ("container_image", "host", "build_image", "build_registry")
 
 
@@ -36,6 +41,11 @@ def assigned(line: str) -> Iterator[tuple[str, str]]:
             yield name, literal
 
 
+def issued(text: str) -> bool:
+    """Whether a token stands in the text, whatever is before and behind it: `Authorization: Bearer hf_...`."""
+    return _ISSUED.search(text) is not None
+
+
 def value(key: str, held: Any) -> Any:
     """A profile's value as it may be shown; `key` is dotted (env_vars.NAME), and empty for the whole."""
     if isinstance(held, Mapping):
@@ -50,7 +60,8 @@ def value(key: str, held: Any) -> Any:
     for _, literal in assigned(held):
         held = held.replace(literal, HIDDEN)
     found = password(key, held)
-    return URL_PASSWORD.sub(rf"\1:{HIDDEN}@", held.replace(f":{found}@", f":{HIDDEN}@") if found else held)
+    held = held.replace(f":{found}@", f":{HIDDEN}@") if found else held
+    return _by_form(held)
 
 
 def message(*texts: str | None) -> list[str | None]:
@@ -73,7 +84,12 @@ def _secrets_in(text: str) -> Iterator[str]:
 def _without(text: str, found: list[str]) -> str:
     for secret in found:
         text = text.replace(secret, HIDDEN)
-    return URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text)
+    return _by_form(text)
+
+
+def _by_form(text: str) -> str:
+    """Without what its own form shows to be a secret."""
+    return _ISSUED.sub(HIDDEN, URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text))
 
 
 def _reference(text: str) -> str | None:

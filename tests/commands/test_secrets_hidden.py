@@ -15,6 +15,7 @@ PROFILE = """
 [x]
 executor = "slurm"
 partition = "p"
+setup_lines = ["curl -H 'Authorization: Bearer hf_Geheim123456Geheim123456' https://h/x"]
 startup_commands = ["export WANDB_API_KEY=Geheim123456", "echo 'MY_PASSWORD=Geheim123456'"]
 container_image = "docker://ada:Geheim123456@nvcr.io/x/y"
 

@@ -58,15 +58,18 @@ def test_a_job_whose_directory_is_gone_is_seen_and_stopped(
         shutil.rmtree(job, ignore_errors=True)
     told = checkout.run("status", "r.1").stdout
     assert "r.1: RUNNING" in told and "its directory is gone" in told and "cancel r.1" in told
+    assert "waiting for the first step" not in told and "attach" not in told, "nothing of it can be seen"
     assert "its directory is gone" in checkout.run("jobs").stdout
     again = checkout.run("stub-one", "--batch", "local", "--name", "r", "steps=900", "pause=0.2")
-    assert again.returncode == 3 and "r.1 of this run" in again.stderr
+    assert again.returncode == 3 and "r.1 of this run" in again.stderr and "None" not in again.stderr
     done = checkout.run("cancel", "r.1", *now)
     assert (done.returncode, done.stdout) == (0, "r.1: CANCELLED\n"), done.stderr
     assert _living(str(tmp_path)) == []
     for verb in ("status", "jobs"):
         said = checkout.run(verb, *(("r.1",) if verb == "status" else ())).stdout
         assert "CANCELLED" in said and "attach" not in said
+    paused = checkout.run("pause", "r.1")
+    assert (paused.returncode, "its directory is gone" in paused.stderr) == (2, True), "no resume could end it"
 
 
 @pytest.mark.parametrize("now", [(), ("--now",)], ids=str)

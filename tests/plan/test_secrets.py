@@ -190,6 +190,11 @@ URL = "https://me:pa55w0rd@proxy.example:3128/x"
         ('docker_args = ["-e", "DB_PASS=pa55w0rd"]', ["docker_args.1", "DB_PASS"]),
         ('srun_args = ["--export=ALL,SSHPASS=pa55w0rd"]', ["srun_args.0", "SSHPASS"]),
         ('container_image = "docker://me:pa55w0rd@registry.example/a:1"', ["container_image", "password in a URL"]),
+        (
+            "setup_lines = [\"curl -H 'Authorization: Bearer hf_pa55w0rdpa55w0rdpa55w0rd' https://h\"]",
+            ["setup_lines.0", "a token"],
+        ),
+        ('env_vars = {HEADER = "Bearer glpat-pa55w0rd_pa55w0rdpa55"}', ["env_vars.HEADER", 'secrets = ["HEADER"]']),
         ('env = ["DATABASE"]', ["env (", "DATABASE", 'secrets = ["DATABASE"]']),
     ],
 )
@@ -207,6 +212,7 @@ def test_a_secret_that_is_written_down_is_refused_and_not_shown(
         'setup_lines = ["export HF_TOKEN=$(cat ~/.token)", "export WANDB_KEY=$MINE; git clone https://me:$TOK@host/x"]',
         'setup_lines = ["export MAX_TOKENS=123456789012", "export TEXT_KEY=contents", "curl https://host:8080/a@b"]',
         'setup_lines = ["unset HF_TOKEN", "export HF_TOKEN=", "HF_TOKEN_PATH=/a/longer/path true"]',
+        'setup_lines = ["pip install hf_transfer", "cd /data/sk-learn-models-2024", "echo ghp_short nvapi-docs"]',
         'env_vars = {EOS_TOKEN = "<|endoftext|>", HF_HUB_DISABLE_IMPLICIT_TOKEN = "1"}',
         'env_vars = {GOOGLE_APPLICATION_CREDENTIALS = "/home/me/key.json", MIRROR = "https://host:8443/simple"}',
     ],

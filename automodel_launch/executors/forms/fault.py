@@ -19,4 +19,4 @@ class Fault:
 
     def text(self, source: str) -> str:
         """The message; `source` is where the key was set."""
-        return f"{self.key} = {self.value!r} ({source}): {self.why}."
+        return f"{self.key} = {self.value!r} ({source}): {self.why}{'' if self.why.endswith('?') else '.'}"
