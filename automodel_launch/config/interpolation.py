@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from automodel_launch.config import bounds
+from automodel_launch.config.aside import Aside, Inside
 from automodel_launch.config.dotted import flatten
 from automodel_launch.config.envscope import EnvScope
 from automodel_launch.errors import ConfigError
@@ -38,15 +40,27 @@ def interpolate(written: Written, data: Mapping[str, Any], scope: EnvScope) -> d
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    def resolved(given: Mapping[str, Any]) -> Any:
+        return OmegaConf.to_container(OmegaConf.create(_with_our_env(given, {*data, *written.data})), resolve=True)
+
     register = getattr(OmegaConf, "register_resolver", None) or OmegaConf.register_new_resolver  # 2.4, or before
     register(_OUR_ENV, scope.lookup, replace=True, use_cache=False)
     register("art", scope.artifact, replace=True, use_cache=False)
     scope.problem = None
+    bounds.check_references(data, str(written.path))
+    aside = Aside()
+    shorter = aside.take(data)
     try:
-        resolved = OmegaConf.to_container(OmegaConf.create(_with_our_env(data, {*data, *written.data})), resolve=True)
+        try:
+            filled: dict[str, Any] = aside.put_back(resolved(shorter))
+        except (OmegaConfBaseException, Inside):
+            if not aside.lists:
+                raise
+            filled = resolved(data)  # a reference to an entry of such a list, say
     except OmegaConfBaseException as error:
         raise _unresolved(written, scope, error) from error
-    filled: dict[str, Any] = dict(resolved)  # type: ignore[arg-type]  # a mapping stays one
+    except RecursionError:
+        raise bounds.too_deep(str(written.path)) from None
     scope.settle(filled)
     unset = [key for key, value in flatten(filled) if value == "???"]  # OmegaConf's mark of a value to be given
     if unset:

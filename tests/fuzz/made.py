@@ -19,11 +19,23 @@ _NANO = yamlio.read(ROOT / "configs" / "pretrain" / "nanogpt.yaml").data
 _PREP = yamlio.read(ROOT / "configs" / "data-prep" / "tiny.yaml").data
 _SMALL = yaml.safe_load((FOLDER / "configs" / "small.yaml").read_text())
 _MORE = {  # sections that the shipped configs have not
-    "distributed": {"strategy": "fsdp2", "tp_size": 1, "pp_size": 1, "cp_size": 1, "dp_size": "none", "pipeline": {"pp_schedule": "1f1b"}},
+    "distributed": {
+        "strategy": "fsdp2",
+        "tp_size": 1,
+        "pp_size": 1,
+        "cp_size": 1,
+        "dp_size": "none",
+        "pipeline": {"pp_schedule": "1f1b"},
+    },
     "checkpoint": {"enabled": True, "checkpoint_dir": "/a", "model_save_format": "safetensors", "restore_from": "x"},
     "wandb": {"project": "a", "entity": "b", "name": "c"},
     "peft": {"_target_": "nemo_automodel.components._peft.lora.PeftConfig", "dim": 4, "target_modules": ["*_proj"]},
-    "run": {"env": {"nodes": 1, "env_vars": {"A": "b"}}, "data": "tiny:latest", "job_env": ["X"], "wandb": {"project": "p"}},
+    "run": {
+        "env": {"nodes": 1, "env_vars": {"A": "b"}},
+        "data": "tiny:latest",
+        "job_env": ["X"],
+        "wandb": {"project": "p"},
+    },
     "rng": {"seed": 1, "ranked": True},
     "packed_sequence": {"packed_sequence_size": 0},
     "fp8": {"enabled": False},
@@ -79,7 +91,48 @@ def _torn(draw: st.DrawFn, text: str) -> str:
     """A text with a piece cut out, or one put in."""
     start = draw(st.integers(0, len(text)))
     end = min(len(text), start + draw(st.sampled_from((0, 1, 2, 10, 200))))
-    pieces = ("", ":", "- ", "&a ", "*a", "? ", "!!python/name:os.system ", "!!set ", "!!binary ", "<<: *a", "{", "[", "}", "|", ">", "%", "---\n", "\n...\n", "\t", "\0", "=", "[x]\n", "[[x]]\n", "'''", '"', "[a.b]\n", "@", "`", "!", "!!int ", "!!float ", "!!timestamp ", "!!omap ", "2026-01-01: ", "null: ", "~: ", "1: ", "1.5: ", "? [a]\n: b\n", "? {a: b}\n: c\n")
+    pieces = (
+        "",
+        ":",
+        "- ",
+        "&a ",
+        "*a",
+        "? ",
+        "!!python/name:os.system ",
+        "!!set ",
+        "!!binary ",
+        "<<: *a",
+        "{",
+        "[",
+        "}",
+        "|",
+        ">",
+        "%",
+        "---\n",
+        "\n...\n",
+        "\t",
+        "\0",
+        "=",
+        "[x]\n",
+        "[[x]]\n",
+        "'''",
+        '"',
+        "[a.b]\n",
+        "@",
+        "`",
+        "!",
+        "!!int ",
+        "!!float ",
+        "!!timestamp ",
+        "!!omap ",
+        "2026-01-01: ",
+        "null: ",
+        "~: ",
+        "1: ",
+        "1.5: ",
+        "? [a]\n: b\n",
+        "? {a: b}\n: c\n",
+    )
     return text[:start] + draw(st.sampled_from(pieces)) + text[end:]
 
 
@@ -90,7 +143,10 @@ def _dump(data: Any) -> str:
         return str(data)
 
 
-_GOOD = {"pretrain": (_TINY, _NANO, {**_SMALL, "defaults": [str(ROOT / "configs/pretrain/tiny")]}), "data-prep": (_PREP,)}
+_GOOD = {
+    "pretrain": (_TINY, _NANO, {**_SMALL, "defaults": [str(ROOT / "configs/pretrain/tiny")]}),
+    "data-prep": (_PREP,),
+}
 _ENV = {name: f"[{name}]\n{text}{BARE if name == 'site' else ''}" for name, text in BASE.items()}
 
 
@@ -129,8 +185,14 @@ def overrides(draw: st.DrawFn) -> Made:
     words = []
     for _ in range(draw(st.integers(1, 3))):
         key = draw(st.sampled_from(known) | KEYS | st.text(max_size=8))
-        value = draw(SCALARS | VALUES.map(lambda value: yaml.safe_dump(value, default_flow_style=True, width=2**20).strip()))
-        form = draw(st.sampled_from(("{}={}", "{}={}", "{}={}", "+{}={}", "~{}", "--{}={}", "--{}", "{}", "{}.0={}", "+{}.a={}")))
+        value = draw(
+            SCALARS | VALUES.map(lambda value: yaml.safe_dump(value, default_flow_style=True, width=2**20).strip())
+        )
+        form = draw(
+            st.sampled_from(
+                ("{}={}", "{}={}", "{}={}", "+{}={}", "~{}", "--{}={}", "--{}", "{}", "{}.0={}", "+{}.a={}")
+            )
+        )
         words.append(form.format(key, value).replace("\0", ""))
     profile = draw(st.sampled_from(("here", "site", "docker")))
     return Made(_dump(_GOOD["pretrain"][2]), _ENV[profile], profile=profile, overrides=tuple(words))

@@ -15,13 +15,39 @@ _REFERENCES = (
     *("${oc.env:X,${oc.env:Y,1}}", "${oc.env:HOME}", "${oc.env:RANK}", "${oc.env:HF_TOKEN}", "${oc.env:X,'}"),
     *("${oc.decode:x}", "${oc.decode:'[1'}", "${oc.create:{a: 1}}", "${oc.dict.keys:model}", "${oc.select:x,y}"),
     *("${oc.dict.values:model}", "${oc.deprecated:model}", "${art:data,path}", "${art:data}", "${art}", "${x:y}"),
-    *("${HOME}", "${HOME,x}", "${X,}", "${X,${Y,}}", "${dataset[0]}", "${[a]}", "$HOME", "$", "\\${a}", "???", "${???}"),
+    *(
+        "${HOME}",
+        "${HOME,x}",
+        "${X,}",
+        "${X,${Y,}}",
+        "${dataset[0]}",
+        "${[a]}",
+        "$HOME",
+        "$",
+        "\\${a}",
+        "???",
+        "${???}",
+    ),
     *("${optimizer.lr}", "${step_scheduler.max_steps}", "${dataset.paths}", "${dataset.paths.0}", "a${model}b"),
 )
 _PATHS = (
     *("/", ".", "..", "~", "~nobody/x", "~~", "/dev/null", "/dev/zero", "/dev/tty", "/proc/self/mem", "/proc/1/root"),
     *("a" * 300, "/" + "a/" * 3000, "/**", "/proc/**", "*", "**/*.bin", "[", "[a-", "{a,b}", "http://", "http://[::1"),
-    *("file:///", "hf://a/b", "s3://a//b", "a:b", "a:b:c", ":", "::", "/a:/b:rw,z", "a//b", "-", "--", "-c", "user/name"),
+    *(
+        "file:///",
+        "hf://a/b",
+        "s3://a//b",
+        "a:b",
+        "a:b:c",
+        ":",
+        "::",
+        "/a:/b:rw,z",
+        "a//b",
+        "-",
+        "--",
+        "-c",
+        "user/name",
+    ),
     *("HERE", "HERE/fifo", "HERE/loop", "HERE/folder.yaml", "HERE/zeros.bin", "HERE/empty", "HERE/binary.json"),
     *("HERE/deep.json", "HERE/nan.json", "DATA/tiny/megatron/blend.json", "DATA/tiny/tokenizer", "own.py:f", "own.py"),
     *("HERE/own.py:f", "HERE/binary.json:f", "HERE/folder.yaml:f", "HERE/fifo:f", "/dev/zero:f", "/dev/zero.py:f"),
@@ -43,7 +69,21 @@ _NUMBERS = (
     *(0.0, -0.0, 0.5, 1e-3, -1e-3, 1e-300, 1e18, 1e300, math.inf, -math.inf, math.nan, 1.0, 2.5, 1e22),
 )
 _OTHERS: tuple[Any, ...] = (
-    *([], {}, [[]], [None], [{}], {"a": {}}, [1, "a"], [1, 2, 3], ["a"], {"": 1}, {"a.b": 1}, {" ": None}, {"_target_": 1}),
+    *(
+        [],
+        {},
+        [[]],
+        [None],
+        [{}],
+        {"a": {}},
+        [1, "a"],
+        [1, 2, 3],
+        ["a"],
+        {"": 1},
+        {"a.b": 1},
+        {" ": None},
+        {"_target_": 1},
+    ),
     *({"_target_": "torch.nn.Linear"}, {"_target_": ["a"]}, {"_target_": None}, {"a": [{"b": [{"c": None}]}]}),
     *(datetime.date(2026, 1, 1), datetime.datetime(1, 1, 1), b"\xff\x00", [["a", "b"]], [math.nan], ["0.5", "/a\0"]),
 )
@@ -51,7 +91,9 @@ _OTHERS: tuple[Any, ...] = (
 TEXTS = st.sampled_from((*_REFERENCES, *_PATHS, *_WORDS)) | st.text(max_size=12)
 NUMBERS = st.sampled_from(_NUMBERS) | st.integers() | st.floats()
 SCALARS = TEXTS | NUMBERS
-KEYS = st.sampled_from(("a", "lr", "_target_", "paths", "split", "config", "a.b", "", " ", "\0", "<<", "=", "é", "run", "1"))
+KEYS = st.sampled_from(
+    ("a", "lr", "_target_", "paths", "split", "config", "a.b", "", " ", "\0", "<<", "=", "é", "run", "1")
+)
 VALUES: st.SearchStrategy[Any] = st.sampled_from(_OTHERS) | st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=6
 )
