@@ -125,7 +125,7 @@ def _entries(value: Any, split: str) -> Iterator[Tuple[str, str]]:
 def _is_number(entry: Any) -> bool:
     try:
         float(entry)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 

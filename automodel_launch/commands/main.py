@@ -66,7 +66,7 @@ def _system_error(argv: list[str], error: OSError) -> int:
 def _fail(argv: list[str], message: str, hint: str | None, exit_code: int, kind: str, heading: str = "error: ") -> int:
     """Words on stderr; with --json a document on stdout as well, on one line, as `logs --follow` writes its own."""
     shown, hint = hidden.message(message, hint)  # the line that was typed, say
-    message = shown or ""
+    message, hint = console.told(shown or ""), console.told(hint) if hint else hint
     console.say(f"{heading}{message}")
     if hint:
         console.say(f"hint: {hint}")

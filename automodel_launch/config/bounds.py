@@ -46,7 +46,7 @@ def check_text(text: str, where: str, loader: type[Any]) -> None:
         if isinstance(event, _OPENING):
             depth += 1
             if depth > DEEPEST:
-                raise too_deep(f"{where}:{event.start_mark.line + 1}")
+                raise too_deep(f"{where}:{event.start_mark.line + 1}" if event.start_mark else where)
         elif isinstance(event, _CLOSING):
             depth -= 1
 

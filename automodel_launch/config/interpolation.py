@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from automodel_launch.config import bounds
+from automodel_launch.config import bounds, dotted
 from automodel_launch.config.aside import Aside, Inside
 from automodel_launch.config.dotted import flatten
 from automodel_launch.config.envscope import EnvScope
@@ -17,6 +17,10 @@ from automodel_launch.suggest import did_you_mean
 _OUR_ENV = "launch.env"
 # AutoModel's own form (components/config/loader.py, resolve_yaml_env_vars); its default is taken as it stands
 _AUTOMODELS = re.compile(r"\$\{\s*([A-Za-z_]\w*)\s*(?:,([^{}]*))?\}")
+_REFERENCES = (
+    "references: ${key.sub}, ${run.*}, ${art:data,path}, ${oc.env:NAME}, ${NAME}, or these two with a default:"
+    " ${NAME,default}"
+)
 _LAUNCHERS = "run"  # a section that AutoModel never sees; in its shell lines `${NAME}` is the shell's
 
 
@@ -76,10 +80,14 @@ def _unresolved(written: Written, scope: EnvScope, error: Exception) -> ConfigEr
     key = getattr(error, "full_key", None) or "?"
     if scope.problem:
         return ConfigError(f"{written.where(key)}: {key}: {scope.problem}", scope.hint)
+    value = str(dotted.get(written.data, key))
+    if type(error).__name__ == "GrammarParseError":
+        open_ = value.count("${") > value.count("}")
+        what = "a reference `${` is not closed by a `}`" if open_ else "a reference `${...}` is not understood"
+        return ConfigError(f"{written.where(key)}: {key}: {what}.", _REFERENCES)
     return ConfigError(
         f"{written.where(key)}: {key}: {str(error).splitlines()[0]}.",
-        "references: ${key.sub}, ${run.*}, ${art:data,path}, ${oc.env:NAME}, ${NAME}, or these two with a default:"
-        " ${NAME,default}",
+        _REFERENCES,
     )
 
 
