@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 
 from automodel_launch.config import bounds
-from automodel_launch.config.loaders import Loader, composed
+from automodel_launch.config.loaders import LOADERS, Loader, composed
 from automodel_launch.errors import ConfigError
 from automodel_launch.frozen import thaw
 
@@ -83,6 +84,8 @@ def value(text: str, octal: bool = False) -> Any:
         ConfigError: it is not YAML, or has a number with a leading zero, or a ` #` in a list or mapping.
     """
     try:
+        with contextlib.suppress(yaml.YAMLError):
+            bounds.check_text(text, "the value", LOADERS[0])  # PyYAML's scanner takes minutes for what is nested deeply
         if _has_comment(text):
             if text.lstrip()[0] in "[{":
                 what = "' #' outside of quotes, where YAML would end"

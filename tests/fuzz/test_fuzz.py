@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from tests.fuzz import made
-from tests.fuzz.launching import Place, judged, place
+from tests.fuzz.launching import Place, judged
 from tests.fuzz.made import Made
 
 MANY = int(os.environ.get("FUZZ_EXAMPLES", "1000"))  # of each kind in the slow test
@@ -22,12 +19,6 @@ _SETTINGS = settings(
     suppress_health_check=list(HealthCheck),
     print_blob=False,
 )
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with place(tmp_path_factory.mktemp("fuzz")) as found:
-        yield found
 
 
 def _try(here: Place, made: Made) -> tuple[int, str]:

@@ -102,9 +102,8 @@ def _refuse_variable(where: str, text: str) -> None:
     found = re.search(r"\$\{?(\w+)\}?", text[start.end() :] if start else text)
     if found:
         right = text.replace(found[0], f"${{oc.env:{found[1]}}}")
-        raise ProfileError(
-            f"{where}: ${found[1]} is put in at the start of a path only.", f'"{right}": that of this shell'
-        )
+        message = f"{where}: ${found[1]} is put in at the start of a path only."
+        raise ProfileError(message, f'"{right}": the value that this shell has')
 
 
 def _refuse_misnamed(where: str, text: str) -> None:
