@@ -34,7 +34,7 @@ CONFIGS = {
     "10 MB": ("a: '" + "x" * 10_000_000 + "'", "4.2 MB at most"),
     "references to references": (_references("{0}{0}{0}{0}{0}{0}{0}{0}{0}{0}"), "stand for more than"),
     "a list of a reference to such a list": (
-        _references("['{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}']"),
+        _references("[" + ", ".join(["'{0}'"] * 8) + "]"),
         "stand for more",
     ),
     "1,000 references in one string": ("a: " + "${b}" * 1000, "500 at most"),
