@@ -12,7 +12,12 @@ from automodel_launch.config import configs, files, overrides
 from automodel_launch.errors import ConfigError, ProfileError
 from automodel_launch.executors.containers import images, mounts
 from automodel_launch.profile import profiles, references
-from tests.workbench import Bench, refused
+from tests.workbench import Bench, make_bench, refused
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return make_bench(tmp_path)
 
 
 @pytest.mark.parametrize(
