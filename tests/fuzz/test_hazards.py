@@ -128,11 +128,9 @@ def test_a_long_list_is_taken_whole_and_may_be_referred_to(here: Place) -> None:
     assert resolved(b="${a.paths[0]} x")["b"] == "/s/0 x"
 
 
-@pytest.mark.parametrize(
-    "words", [["--sample", "200"], ["--sample=200"], ["sample=200"], ["--sample"], ["--sample", "x"]]
-)
+@pytest.mark.parametrize("words", [["--sample", "200"], ["--sample=200"], ["sample=200"]])
 def test_a_sample_of_the_data(here: Place, words: list[str]) -> None:
     """`--sample 200` is the key `sample` in AutoModel's form."""
     env = here.write("env.toml", LOCAL)
     code, said = judged(["check", "data-prep", "-c", "tiny", "--env", str(env), "--run", "here", *words])
-    assert code in (0, 2, 3) and "sample" in said or "nothing found" in said
+    assert code == 0, said
