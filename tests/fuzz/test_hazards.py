@@ -134,3 +134,9 @@ def test_a_sample_of_the_data(here: Place, words: list[str]) -> None:
     env = here.write("env.toml", LOCAL)
     code, said = judged(["check", "data-prep", "-c", "tiny", "--env", str(env), "--run", "here", *words])
     assert code == 0, said
+
+
+@pytest.mark.parametrize("key", ["stop_grace", "nodes", "nproc_per_node", "gpus_per_node"])
+def test_counts_beyond_reason(here: Place, key: str) -> None:
+    code, said = _check(here, TINY, LOCAL, f"run.env.{key}={10**400}")
+    assert code == 2 and "at most 2147483647" in said
