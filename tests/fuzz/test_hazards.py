@@ -140,3 +140,17 @@ def test_a_sample_of_the_data(here: Place, words: list[str]) -> None:
 def test_counts_beyond_reason(here: Place, key: str) -> None:
     code, said = _check(here, TINY, LOCAL, f"run.env.{key}={10**400}")
     assert code == 2 and "at most 2147483647" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-c", "~nobody-of-that-name/x.yaml"], "knows no such user"),
+        (["run.env.remote_job_dir=~nobody-of-that-name/x"], "no such user"),
+        (["run.env.comment=a\ud800b"], "unicode"),
+    ],
+)
+def test_homes_and_texts_that_are_none(here: Place, words: list[str], said: str) -> None:
+    env = here.write("env.toml", LOCAL)
+    code, text = judged(["check", "pretrain", "--env", str(env), "--run", "here", *words])
+    assert code == 2 and said in text
