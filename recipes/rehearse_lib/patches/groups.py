@@ -44,7 +44,7 @@ def _other_groups() -> None:
 
 
 def _sums() -> None:
-    # torch 2.13: the fake backend leaves a tensor as it was. AutoModel 0.7.0, tp_replicas.py:366, counts ranks by a sum.
+    # torch 2.13: the fake backend leaves a tensor as it was. AutoModel 0.7.0, tp_replicas.py:366, counts ranks so.
     all_reduce = dist.all_reduce
 
     def summed(tensor: Any, op: Any = dist.ReduceOp.SUM, group: Any = None, async_op: bool = False) -> Any:
