@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -175,9 +174,3 @@ def refusal_of(made: Attempt, rank: int, limit: int, partials: list[dict[str, An
         **dict.fromkeys(("file", "line", "source", "key", "key_by", "override")),
         "rank": rank,
     }
-
-
-def be_nice() -> None:
-    """Leave the CPUs to others."""
-    with contextlib.suppress(OSError):
-        os.nice(10)

@@ -14,6 +14,10 @@ def apply(node: Any) -> None:
     _main_group()
     _other_groups()
     _sums()
+    _no_gradient_sync()
+
+
+def _no_gradient_sync() -> None:
     # torch 2.13: DDP's reducer waits for its peers' gradients; without it, it only computes.
     torch.nn.parallel.DistributedDataParallel.require_backward_grad_sync = property(
         lambda module: False, lambda module, value: None
