@@ -77,7 +77,8 @@ def _be_the_child(order: Mapping[str, Any], answers: BinaryIO) -> None:
         _say(answers, {ANSWER: said})
         code = 0
     except BaseException as error:  # of answer() itself; it has caught what the training has raised
-        print(f"rehearse: {type(error).__name__}: {error}", file=sys.stderr)
+        entry = result.partial(result.INTERNAL, f"the rehearsal failed: {type(error).__name__}: {error}")
+        _say(answers, {ANSWER: {"refusal": None, "partial": [entry], "seconds": {}, "memory": None}})
     finally:
         os._exit(code)
 

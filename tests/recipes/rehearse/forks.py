@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -38,7 +39,7 @@ class Forks:
 
         with tempfile.TemporaryFile() as answers:
             raw = os.fdopen(os.dup(answers.fileno()), "wb", buffering=0)
-            worker.serve({**order, "seconds": LIMIT_S}, raw)
+            worker.serve(json.loads(json.dumps({**order, "seconds": LIMIT_S})), raw)
             raw.close()
             answers.seek(0)
             made = orders.Attempt()
@@ -48,7 +49,7 @@ class Forks:
 
 
 def forked(function: Callable[[], Any]) -> Any:
-    """What a function returns in a child of this process; "killed" where it hangs or dies, "raised ..." where it raises."""
+    """What a function returns in a child of this process; "killed" where it hangs or dies, "raised ..." if it raises."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
