@@ -46,7 +46,7 @@ def _without_megatron_index(forks: Forks, stage: Stage) -> Any:
     from rehearse_lib import megatron_index
 
     def run() -> Any:
-        megatron_index.install = lambda: None  # type: ignore[assignment]
+        megatron_index.install = lambda: None
         return _answer(forks, stage.request())
 
     return forked(run)
