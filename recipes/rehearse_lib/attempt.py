@@ -51,7 +51,7 @@ def _refusal(error: BaseException, run: Run, unknown: set[str]) -> dict[str, Any
 
 
 def _depends_on(key: str | None, config: Mapping[str, Any], unknown: set[str]) -> bool:
-    """Whether a failure of that key's section (of any, where it is not known) may come from a variable that was stood in for."""
+    """Whether a failure of that key's section, or of an unknown one, may come from a variable that was stood in for."""
     value: Any = config
     for part in key.split(".")[:1] if key else ():
         value = value.get(part) if isinstance(value, Mapping) else None
