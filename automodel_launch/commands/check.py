@@ -20,7 +20,7 @@ class Check(LaunchCommand):
         planned = launch.planned(self, args)
         if args.json:
             rows = [finding.document() for finding in planned.findings]
-            console.document({"plan_hash": planned.plan.plan_hash, "findings": rows})
+            console.document({"plan_hash": planned.plan.plan_hash, "findings": rows, "rehearsal": planned.rehearsal})
         else:
             from automodel_launch.commands import preview
 

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,14 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--fresh",), "start a run again, beside one of the same name"),
     Option(("--force",), "submit in spite of error findings"),
     Option(("--offline",), "ask no cluster anything"),
+    Option(
+        ("--rehearse",),
+        "try the framework's own set-up and one step first, without a GPU; =memory: and measure what it takes",
+        "memory",
+        group="rehearsal",
+        bare="on",
+    ),
+    Option(("--no-rehearse",), "never do so (a submission to Slurm or Docker does)", group="rehearsal"),
 )
 
 
@@ -43,6 +52,10 @@ class LaunchCommand(Command):
     """A command that makes a plan."""
 
     options = OPTIONS
+
+    def submits(self, args: argparse.Namespace) -> bool:
+        """Whether what comes next, where nothing is wrong, is a submission."""
+        return False
 
     def register(self, parser: Parser) -> None:
         """RECIPE and overrides."""
@@ -54,9 +67,14 @@ class LaunchCommand(Command):
         from automodel_launch.config.overrides import split
 
         options = (*COMMON, *self.options)
-        with_value = {name for option in options if option.metavar for name in option.names}
-        flags = {name for option in options if not option.metavar for name in option.names} | {"-h", "--help"}
-        return self.parser().parse_intermixed_args(split(argv, with_value, flags))
+        with_value = {name for option in options if option.metavar and not option.bare for name in option.names}
+        flags = {name for option in options for name in option.names} - with_value | {"-h", "--help"}
+        # argparse would take the next word, an override, for the value of one that has none
+        bare = {name: f"{name}={option.bare}" for option in options if option.bare for name in option.names}
+        args = self.parser().parse_intermixed_args([bare.get(word, word) for word in split(argv, with_value, flags)])
+        if args.rehearse not in (None, "on", "memory"):
+            raise UsageError(f"--rehearse={args.rehearse} is not understood.", "--rehearse, or --rehearse=memory")
+        return args
 
 
 class Launch(LaunchCommand):
@@ -68,6 +86,10 @@ class Launch(LaunchCommand):
     def about(self) -> str:
         """It has no word of its own, and stands in no list of commands."""
         return "plan a job, check it, and run it"
+
+    def submits(self, args: argparse.Namespace) -> bool:
+        """But for a dry run."""
+        return not args.dry_run
 
     def run(self, args: argparse.Namespace) -> int:
         """To the preview, or to the job's end."""
@@ -89,12 +111,13 @@ class Launch(LaunchCommand):
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan with what was found out about it."""
+    """A plan with what was found out about it. `rehearsal`: the answer of one that was made, or is known."""
 
     here: Workspace
     plan: Plan
     findings: list[Finding]
     theme: str
+    rehearsal: Mapping[str, Any] | None = None
 
     @property
     def errors(self) -> list[Finding]:
@@ -127,7 +150,12 @@ def planned(command: LaunchCommand, args: argparse.Namespace) -> Planned:
     mode: planning.Mode = "batch" if args.batch else "run"
     options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
     plan = planning_.make(here, env_file, profile_name, recipe, layered, mode=mode, **options)
-    return Planned(here, plan, checking.run(plan, offline=args.offline), env_file.theme)
+    findings = checking.run(plan, offline=args.offline)
+    option: Any = "off" if args.no_rehearse else args.rehearse
+    found = checking.rehearse(
+        plan, findings, here.rehearsals, option, submits=command.submits(args), offline=args.offline, say=console.say
+    )
+    return Planned(here, plan, checking.in_order([*findings, *found.findings]), env_file.theme, found.document)
 
 
 def _layered(
@@ -167,10 +195,11 @@ def _preview(args: argparse.Namespace, parts: Planned) -> int:
     from automodel_launch.commands import preview
 
     if args.json:
-        console.document(preview.document(parts.plan, parts.findings))
+        console.document({**preview.document(parts.plan, parts.findings), "rehearsal": parts.rehearsal})
     else:
         removed = tuple(text[1:] for text in args.overrides if text.startswith("~"))
-        view = preview.View(args.offline, args.full, console.colours(parts.theme), removed)
+        tried = args.no_rehearse or args.rehearse
+        view = preview.View(args.offline, args.full, console.colours(parts.theme), removed, rehearsed=bool(tried))
         preview.show(parts.plan, parts.findings, view)
     return PlanRefused.exit_code if parts.errors else 0
 

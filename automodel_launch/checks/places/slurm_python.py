@@ -7,8 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from automodel_launch import contract
-from automodel_launch.executors import agent_python
-from automodel_launch.executors.forms import words
+from automodel_launch.executors import agent_python, job_python
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Result, Results
@@ -23,23 +22,16 @@ def asked(plan: Plan) -> dict[str, str]:
     program = next((file.source for file in plan.files if file.path == contract.NODE_AGENT_SH), None)
     if program:
         questions["agent"] = agent_python.question(program.read_text(encoding="utf-8"), plan.profile)
-    if _is_the_nodes(plan):
+    if job_python.is_the_nodes(plan):
         own = f"{shlex.quote(plan.agent['python'])} -c {shlex.quote(_VERSION)}"
         questions["training"] = f"bash -lc {shlex.quote(own)}"  # jobs have a login shell's variables
     return questions
 
 
-def _is_the_nodes(plan: Plan) -> bool:
-    """No container has it, and no line of the profile may bring it."""
-    profile = plan.profile
-    brought = plan.image or profile.setup_lines or profile.startup_commands or "PATH" in profile.env_vars
-    return not brought and not words.has_arguments(plan.agent["python"])
-
-
 def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """Findings from the answers. Compute nodes may have other versions, so there is no error."""
     yield from _agent(plan, answers["agent"])
-    if _is_the_nodes(plan):
+    if job_python.is_the_nodes(plan):
         yield from _training(plan, answers["training"])
 
 

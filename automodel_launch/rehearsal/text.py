@@ -1,0 +1,89 @@
+"""A rehearsal's answer -> findings, in words for a person who is tired."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from automodel_launch.plan import describe
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.profile import hidden
+from automodel_launch.rehearsal.result import Partial, Refusal, Result
+
+_PACKAGES = re.compile(r"^.*/(?:site|dist)-packages/")
+_OWN = re.compile(r"^.*/launch-rehearsal-[0-9a-f]+/(?:code/)?")
+_LONGEST = 600  # characters of an exception's text
+_SKIP = "--no-rehearse submits without asking"
+
+
+def findings(plan: Plan, title: str, found: Result, where: str) -> Iterator[Finding]:
+    """`title`: whose set-up it was; `where`: "on this machine"."""
+    if found.refusal:
+        yield _refused(plan, title, found.refusal, where)
+    if found.outcome == "passed":
+        notes = "".join(f"; {_partial(entry)}" for entry in found.partial)
+        message = (
+            f"{title}'s own set-up and one training step of this plan went well {where}{_size(plan, found)}{notes}."
+        )
+        yield Finding("note", "rehearsal", _clean(message))
+    elif found.partial:
+        told = "; ".join(_partial(entry) for entry in found.partial)
+        how = {"not-rehearsed": "not rehearsed", "partial": "rehearsed in part", "refused": "what is more"}
+        yield Finding("note", "rehearsal-partial", _clean(f"{how[found.outcome]} {where}: {told}."))
+    elif found.outcome != "refused":
+        yield Finding("note", "rehearsal-partial", f"{where}: no reason is given.")
+
+
+def not_made(reason: str, where: str = "", fix: str | None = None) -> Finding:
+    """Nothing was tried, or nothing was answered; the launch goes on."""
+    return Finding("note", "rehearsal-partial", _clean(f"not rehearsed{where and ' '}{where}: {reason}."), fix)
+
+
+def _refused(plan: Plan, title: str, refusal: Refusal, where: str) -> Finding:
+    head = f"{_key(plan, refusal)}: " if refusal.key else ""
+    rank = f", on rank {refusal.rank} of {plan.world_size}" if refusal.rank else ""
+    at = f"{_shown(refusal.file)}:{refusal.line}" if refusal.file and refusal.line else ""
+    source = f"`{refusal.source.strip()}`" if refusal.source else ""
+    place = " at " if at else ""
+    said = f"{refusal.type}: {refusal.text[:_LONGEST].strip()}" if refusal.text.strip() else f"{refusal.type}, no words"
+    message = (
+        f"{head}the job would fail{rank} while {title} works at '{refusal.stage}': {said.rstrip('.')}"
+        f" ({', '.join(part for part in (f'raised{place}{at}', source) if part)}; seen in a rehearsal {where})."
+    )
+    return Finding("error", "rehearsal", _clean(message), _fix(plan, refusal))
+
+
+def _key(plan: Plan, refusal: Refusal) -> str:
+    """The key, its value and where that was written; of a section, where that begins."""
+    key = refusal.key or ""
+    if refusal.key_by == "override" and refusal.override:
+        return describe.describe(plan, key) if plan.provenance.get(key) else f"override {refusal.override}"
+    return describe.describe(plan, key)
+
+
+def _fix(plan: Plan, refusal: Refusal) -> str:
+    if refusal.key_by == "override" and refusal.override:
+        return f"without the override {refusal.override} it goes well: another value, or leave it out; {_SKIP}"
+    if refusal.key:
+        return f"correct {refusal.key} ({describe.source(plan, refusal.key)}); {_SKIP}"
+    return f"--dry-run --full shows the whole config; {_SKIP}"
+
+
+def _size(plan: Plan, found: Result) -> str:
+    ranks = ", ".join(map(str, found.ranks)) or "0"
+    return f", as rank {ranks} of {plan.world_size}"
+
+
+def _partial(entry: Partial) -> str:
+    return entry.text.strip().rstrip(".") or f"{entry.reason}{f' ({entry.package})' if entry.package else ''}"
+
+
+def _shown(file: str) -> str:
+    """A path as a reader knows it: without the directories of packages, and of the rehearsal itself."""
+    return _OWN.sub("", _PACKAGES.sub("", file))
+
+
+def _clean(text: str) -> str:
+    """One line, and nothing in it that looks like a secret."""
+    return hidden.message(" ".join(text.split()))[0] or ""
