@@ -31,9 +31,9 @@ def rehearsal(plan: Plan) -> Iterator[Row]:
     """That the plan could be rehearsed, and was not."""
     from automodel_launch.rehearsal import rehearsing
 
-    where = rehearsing.possible(plan)
-    if where:
-        yield "rehearse", f"not done; --rehearse tries its own set-up and one step {where}, without a GPU"
+    what = rehearsing.possible(plan)
+    if what:
+        yield "rehearse", f"not done; --rehearse tries {what}, without a GPU"
 
 
 def _where(plan: Plan) -> str:

@@ -59,11 +59,12 @@ def rehearse(
 
 
 def possible(plan: Plan) -> str | None:
-    """Where it could be made, as `on this machine`; None where it could not, or where that would cost a queue."""
-    if backends.of(plan.recipe).rehearsal(plan) is None:
+    """What would be tried, and where; None where that cannot be, or would take a place in a queue."""
+    backend = backends.of(plan.recipe).rehearsal(plan)
+    python = executors.get(plan.executor).job_python(plan) if backend else None
+    if backend is None or not isinstance(python, JobPython) or python.waits_s:
         return None
-    python = executors.get(plan.executor).job_python(plan)
-    return None if isinstance(python, NotAtHand) or python.waits_s else python.where
+    return f"{backend.title}'s own set-up and one step {python.where}"
 
 
 def _found(

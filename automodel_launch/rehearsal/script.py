@@ -14,7 +14,8 @@ GRACE_S = 8  # beyond its own limit, in which the process ends by itself and say
 NO_SCRATCH, LATE = 91, 92  # exit codes of our own
 
 # What may outlive the launcher, and the connection to it, has its own clock. -m: a process group of its own, so that
-# what the Python has started ends with it.
+# what the Python has started ends with it; bash tells of each such group on its own stderr. Where the connection is
+# broken, every word there would be a SIGPIPE, and the end of the script before its time.
 _COMMON = """\
 name={name} scratch={scratch}
 end() {{
@@ -22,7 +23,7 @@ end() {{
   local group
   for group in $(cat "$scratch/groups" 2>/dev/null); do
     kill -TERM -- "-$group" 2>/dev/null || continue
-    for _ in {{1..40}}; do kill -0 -- "-$group" 2>/dev/null || break; sleep 0.05; done
+    for _ in {{1..20}}; do kill -0 -- "-$group" 2>/dev/null || break; sleep 0.05; done
     kill -KILL -- "-$group" 2>/dev/null
   done
   {{ {stop}; }} >/dev/null 2>&1
@@ -30,15 +31,17 @@ end() {{
 }}
 """
 _RUN = """\
+trap '' PIPE
 umask 077
 mkdir -p -- {parent} && mkdir -- "$scratch" || exit 91
 trap end EXIT
 trap 'exit 143' HUP INT TERM
-echo $$ > "$scratch/shell"
+sh -c 'echo $PPID' > "$scratch/shell"  # over SSH this is a subshell, whose id is not $$
 tar -x -m -o -C "$scratch" -f - || exit 91
 export TMPDIR="$scratch" PYTHONDONTWRITEBYTECODE=1 TOKENIZERS_PARALLELISM=false
 {unset}
 cd "$scratch" || exit 91
+exec 4>&2 2>/dev/null
 set -m
 {{ {start} {program}; }} < {request} > out 2> err &
 child=$!
@@ -48,7 +51,7 @@ echo "$child $clock" > "$scratch/groups"
 wait "$child"; code=$?
 [ ! -e late ] || code=92
 tail -n 1 out
-tail -c 4000 err >&2
+tail -c 4000 err >&4
 exit "$code"
 """
 _STOP = """\
