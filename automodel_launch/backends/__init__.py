@@ -88,6 +88,15 @@ class Sizes:
 
 
 @dataclass(frozen=True)
+class Need:
+    """A package that a config asks for, and without which the job fails."""
+
+    module: str  # its name for `import`
+    key: str  # that asks for it
+    distribution: str | None = None  # its name for pip; None where that is not known
+
+
+@dataclass(frozen=True)
 class Rehearsal:
     """How the framework's own set-up and one step are tried before there is a job (rehearsal/)."""
 
@@ -126,6 +135,9 @@ class Backend(Protocol):
 
     def sizes(self, plan: Plan) -> Sizes:
         """Sizes for the preview."""
+
+    def packages(self, config: Config) -> Iterator[Need]:
+        """Packages beside the framework's own that the config needs."""
 
     def rehearsal(self, plan: Plan) -> Rehearsal | None:
         """How the plan can be rehearsed; None where it cannot."""

@@ -24,6 +24,8 @@ from automodel_launch.rehearsal.script import GRACE_S, LATE, NO_SCRATCH, REQUEST
 from automodel_launch.remote.filesystem import archive
 from automodel_launch.remote.shell import LocalShell
 
+# Behind the source of stamp.py, which is sent.
+_TELL = "print('stamp ' + stamp(sys.stdin.buffer.read().decode('utf-8', 'surrogateescape').split('\\0')[:-1]))\n"
 _ASK_S = 15.0  # for the stamp: a Python's start
 _TRAVEL_S = 30.0  # for the connection and the files
 _STOP_S = 15.0
@@ -50,7 +52,7 @@ def stamp_of(python: JobPython, paths: list[str]) -> str | None:
         return f"{done.out.strip()} {stamp.stamp(paths) if local else ''}" if done.code == 0 else None
     source = Path(stamp.__file__).read_text(encoding="utf-8")
     names = "".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape")
-    done = python.shell.run(f"{python.start} -c {shlex.quote(source)}", names, timeout=_ASK_S)
+    done = python.shell.run(f"{python.start} -c {shlex.quote(source + _TELL)}", names, timeout=_ASK_S)
     if done.code in _NOT_THERE:
         raise NotRun("there is no such program")
     last = done.out.strip().rpartition("\n")[2]

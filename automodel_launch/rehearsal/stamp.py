@@ -49,7 +49,3 @@ def _state(path: str) -> str:
         return "-"
     size = "" if os.path.isdir(path) else found.st_size
     return "%s %s" % (size, found.st_mtime_ns)
-
-
-if __name__ == "__main__":
-    print("stamp " + stamp(sys.stdin.buffer.read().decode("utf-8", "surrogateescape").split("\0")[:-1]))

@@ -29,8 +29,12 @@ def findings(plan: Plan, title: str, found: Result, where: str) -> Iterator[Find
         yield Finding("note", "rehearsal", _clean(message))
     elif found.partial:
         told = "; ".join(_partial(entry) for entry in found.partial)
-        how = {"not-rehearsed": "not rehearsed", "partial": "rehearsed in part", "refused": "what is more"}
-        yield Finding("note", "rehearsal-partial", _clean(f"{how[found.outcome]} {where}: {told}."))
+        head = {
+            "not-rehearsed": f"not rehearsed {where}",
+            "partial": f"rehearsed in part {where}{_size(plan, found)}, nothing was refused; what could not be tried",
+            "refused": "what else could not be tried",
+        }[found.outcome]
+        yield Finding("note", "rehearsal-partial", _clean(f"{head}: {told}."))
     elif found.outcome != "refused":
         yield Finding("note", "rehearsal-partial", f"{where}: no reason is given.")
 
@@ -45,11 +49,10 @@ def _refused(plan: Plan, title: str, refusal: Refusal, where: str) -> Finding:
     rank = f", on rank {refusal.rank} of {plan.world_size}" if refusal.rank else ""
     at = f"{_shown(refusal.file)}:{refusal.line}" if refusal.file and refusal.line else ""
     source = f"`{refusal.source.strip()}`" if refusal.source else ""
-    place = " at " if at else ""
     said = f"{refusal.type}: {refusal.text[:_LONGEST].strip()}" if refusal.text.strip() else f"{refusal.type}, no words"
     message = (
-        f"{head}the job would fail{rank} while {title} works at '{refusal.stage}': {said.rstrip('.')}"
-        f" ({', '.join(part for part in (f'raised{place}{at}', source) if part)}; seen in a rehearsal {where})."
+        f"{head}the job would fail{rank} in {title}'s stage '{refusal.stage}': {said.rstrip('.')}"
+        f" ({', '.join(part for part in (f'at {at}' if at else '', source, f'rehearsed {where}') if part)})."
     )
     return Finding("error", "rehearsal", _clean(message), _fix(plan, refusal))
 
@@ -64,7 +67,7 @@ def _key(plan: Plan, refusal: Refusal) -> str:
 
 def _fix(plan: Plan, refusal: Refusal) -> str:
     if refusal.key_by == "override" and refusal.override:
-        return f"without the override {refusal.override} it goes well: another value, or leave it out; {_SKIP}"
+        return f"another value for {refusal.key}, or none: without {refusal.override} this error is gone; {_SKIP}"
     if refusal.key:
         return f"correct {refusal.key} ({describe.source(plan, refusal.key)}); {_SKIP}"
     return f"--dry-run --full shows the whole config; {_SKIP}"

@@ -42,8 +42,8 @@ def main() -> None:
     config = request["config"]
     how = config.get("how", "passed")
     with open(config["log"], "a") as log:
-        seen = {"request": request, "environ": dict(os.environ), "cwd": os.getcwd(), "pid": os.getpid()}
-        log.write(json.dumps({**seen, "beside": sorted(os.listdir(Path(__file__).parent))}) + "\n")
+        seen = {"request": request, "environ": dict(os.environ), "cwd": str(Path.cwd()), "pid": os.getpid()}
+        log.write(json.dumps({**seen, "beside": sorted(path.name for path in Path(__file__).parent.iterdir())}) + "\n")
     print("a library talks")
     answer = {**ANSWER, **config.get("answer", {})}
     if how == "refused":

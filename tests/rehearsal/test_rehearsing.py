@@ -149,7 +149,8 @@ def test_a_refusal_names_key_source_exception_and_line(stage: Stage) -> None:
 
 
 def test_a_refusal_by_an_override_quotes_it(stage: Stage) -> None:
-    refusal = "refusal: {key: optimizer.lr, key_by: override, override: optimizer.lr=7.0, text: '', source: 'assert lr < 1'}\n"
+    refusal = "key: optimizer.lr, key_by: override, override: optimizer.lr=7.0, text: '', source: 'assert lr < 1'"
+    refusal = f"refusal: {{{refusal}}}\n"
     found = _only(stage.rehearse(stage.plan(*REFUSED, "optimizer.lr=7.0", more=refusal)).findings, "error", "rehearsal")
     assert found.message.startswith("optimizer.lr = 7.0 (override optimizer.lr=7.0): ")
     assert "`assert lr < 1`" in found.message and "TypeError, no words" in found.message

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch import backends
-from automodel_launch.backends import Checkpoints, Config, Data, Framework, Reference, Rehearsal, Sizes
+from automodel_launch.backends import Checkpoints, Config, Data, Framework, Need, Reference, Rehearsal, Sizes
 from automodel_launch.backends.automodel import (
     checkpoints,
     checks,
     datasets,
+    packages,
     rehearsal,
     schema,
     sizes,
@@ -67,6 +68,10 @@ class AutoModel:
     def sizes(self, plan: Plan) -> Sizes:
         """From the model, the schedule and the data."""
         return sizes.of(plan)
+
+    def packages(self, config: Config) -> Iterator[Need]:
+        """Those of trackers, quantization, losses, and of a `_target_` elsewhere."""
+        return packages.needed(config)
 
     def rehearsal(self, plan: Plan) -> Rehearsal | None:
         """recipes/rehearse.py; it depends on the files of model, tokenizer and data that the config names."""
