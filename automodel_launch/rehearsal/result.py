@@ -47,6 +47,7 @@ class Result:
     partial: tuple[Partial, ...]
     ranks: tuple[int, ...]
     seconds: float
+    memory: Mapping[str, Mapping[str, int]]  # of each rank: bytes by what they are for, and `peak`
     document: Mapping[str, Any] = field(repr=False)
 
     @property
@@ -86,7 +87,15 @@ def parse(document: Mapping[str, Any]) -> Result:
     )
     ranks = tuple(int(rank) for rank in document.get("ranks") or ())
     seconds = sum(float(value) for value in (document.get("seconds") or {}).values())
-    return Result(document["outcome"], refusal, partial, ranks, seconds, document)
+    return Result(document["outcome"], refusal, partial, ranks, seconds, _memory(document), document)
+
+
+def _memory(document: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    by_rank = (document.get("memory") or {}).get("rank") or {}
+    return {
+        str(rank): {str(part): int(size) for part, size in {"peak": 0, **parts}.items()}
+        for rank, parts in by_rank.items()
+    }
 
 
 def _refusal(entry: Mapping[str, Any]) -> Refusal:

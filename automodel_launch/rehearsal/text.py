@@ -21,6 +21,7 @@ def findings(plan: Plan, title: str, found: Result, where: str) -> Iterator[Find
     """`title`: whose set-up it was; `where`: "on this machine"."""
     if found.refusal:
         yield _refused(plan, title, found.refusal, where)
+    yield from _memory(found, where)
     if found.outcome == "passed":
         notes = "".join(f"; {_partial(entry)}" for entry in found.partial)
         message = (
@@ -37,6 +38,17 @@ def findings(plan: Plan, title: str, found: Result, where: str) -> Iterator[Find
         yield Finding("note", "rehearsal-partial", _clean(f"{head}: {told}."))
     elif found.outcome != "refused":
         yield Finding("note", "rehearsal-partial", f"{where}: no reason is given.")
+
+
+def _memory(found: Result, where: str) -> Iterator[Finding]:
+    """The bytes of the step at its peak, where they were asked for."""
+    for rank, parts in found.memory.items():
+        told = ", ".join(f"{part} {size / 2**30:,.2f}" for part, size in parts.items() if part != "peak")
+        message = (
+            f"rank {rank} holds {parts['peak'] / 2**30:,.2f} GiB at its peak: {told} GiB, by the operations of the"
+        )
+        message += f" step itself, rehearsed {where}; CUDA's own memory, NCCL's and kernels' workspaces come on top."
+        yield Finding("note", "rehearsal", message)
 
 
 def not_made(reason: str, where: str = "", fix: str | None = None) -> Finding:

@@ -177,6 +177,14 @@ def test_what_may_go_well_another_time_is_not_kept(stage: Stage, reason: str) ->
     assert [stage.rehearse(plan).cached for _ in range(2)] == [False, False]
 
 
+def test_memory_is_told_by_what_it_is_for(stage: Stage) -> None:
+    parts = "{weights: 1073741824, activations: 2147483648, peak: 3221225472}"
+    more = f"answer: {{memory: {{rank: {{'0': {parts}}}}}}}\n"
+    findings = stage.rehearse(stage.plan(more=more), "memory").findings
+    assert [found.level for found in findings] == ["note", "note"]
+    assert "rank 0 holds 3.00 GiB at its peak: weights 1.00, activations 2.00 GiB" in findings[0].message
+
+
 # --- ways to go wrong
 
 
