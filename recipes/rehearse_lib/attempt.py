@@ -59,10 +59,10 @@ def _depends_on(key: str | None, config: Mapping[str, Any], unknown: set[str]) -
 
 def _take_variables(asked: request.Request, config: Any) -> set[str]:
     """Set the variables that the configuration refers to; the names of those that only the job has."""
-    os.environ.update({name: environment.STAND_IN for name in asked.secrets})
+    os.environ.update(dict.fromkeys(asked.secrets, environment.STAND_IN))
     os.environ.update({name: value for name, value in asked.env.items() if name not in asked.secrets})
     unknown = environment.unknown_variables(config, os.environ)
-    os.environ.update({name: environment.STAND_IN for name in unknown})
+    os.environ.update(dict.fromkeys(unknown, environment.STAND_IN))
     return unknown
 
 

@@ -10,13 +10,14 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import result
 from .orders import ANSWER, DONE, FAILED, READY, STAGE
 
-_MODULES = (
+MODULES = (
     *("torch.testing._internal.distributed.fake_pg", "nemo_automodel.recipes.llm.train_ft", "cpu_adapter"),
     *("nemo_automodel.components.datasets.llm.megatron_dataset", "torch._subclasses.fake_tensor"),
 )
@@ -32,13 +33,13 @@ def main() -> int:
     if not _say_ready(answers):
         return 1
     for line in sys.stdin.buffer:
-        _serve(json.loads(line), answers)
+        serve(json.loads(line), answers)
     return 0
 
 
 def _say_ready(answers: BinaryIO) -> bool:
     try:
-        for name in _MODULES:
+        for name in MODULES:
             importlib.import_module(name)
         import torch
 
@@ -51,7 +52,8 @@ def _say_ready(answers: BinaryIO) -> bool:
     return True
 
 
-def _serve(order: dict[str, Any], answers: BinaryIO) -> None:
+def serve(order: Mapping[str, Any], answers: BinaryIO) -> None:
+    """Have a child carry out an order, and say how it ended."""
     pid = os.fork()
     if pid == 0:
         _be_the_child(order, answers)
@@ -61,7 +63,7 @@ def _serve(order: dict[str, Any], answers: BinaryIO) -> None:
     _say(answers, {DONE: True, **ended})
 
 
-def _be_the_child(order: dict[str, Any], answers: BinaryIO) -> None:
+def _be_the_child(order: Mapping[str, Any], answers: BinaryIO) -> None:
     """Carry the order out; never returns."""
     code = 1
     try:
@@ -75,7 +77,8 @@ def _be_the_child(order: dict[str, Any], answers: BinaryIO) -> None:
         _say(answers, {ANSWER: said})
         code = 0
     except BaseException as error:  # of answer() itself; it has caught what the training has raised
-        print(f"rehearse: {type(error).__name__}: {error}", file=sys.stderr)
+        entry = result.partial(result.INTERNAL, f"the rehearsal failed: {type(error).__name__}: {error}")
+        _say(answers, {ANSWER: {"refusal": None, "partial": [entry], "seconds": {}, "memory": None}})
     finally:
         os._exit(code)
 
