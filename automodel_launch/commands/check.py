@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from automodel_launch.commands import console, launch
+from automodel_launch.commands import console, launch, one_plan
 from automodel_launch.commands.launch import LaunchCommand
 from automodel_launch.errors import PlanRefused
 
@@ -17,7 +17,7 @@ class Check(LaunchCommand):
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the findings."""
-        planned = launch.planned(self, args)
+        planned = one_plan.rehearsed(args, one_plan.planned(self, args))
         if args.json:
             rows = [finding.document() for finding in planned.findings]
             console.document({"plan_hash": planned.plan.plan_hash, "findings": rows, "rehearsal": planned.rehearsal})

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import workspace
-from automodel_launch.commands import console, registry
+from automodel_launch.commands import console
 from automodel_launch.commands.command import COMMON, Command, Option, Parser
-from automodel_launch.errors import ConfigError, LaunchError, PlanRefused, ProfileError, UsageError
-from automodel_launch.plan import recipes
-from automodel_launch.profile import profiles
-from automodel_launch.workspace import Workspace
+from automodel_launch.commands.one_plan import Planned, planned, rehearsed
+from automodel_launch.errors import PlanRefused, UsageError
 
-if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behind a plan are imported
-    from automodel_launch.config.merge import MergedConfig
-    from automodel_launch.config.overrides import Override
+if TYPE_CHECKING:
     from automodel_launch.plan.finding import Finding
     from automodel_launch.plan.plan import Plan
-    from automodel_launch.plan.recipes import Recipe
 
 RUN_ACTIVE = "run-active"  # which --force does not override: two jobs would write one set of checkpoints
-_GUESS = re.compile(r" Did you mean '[^']*'\?")
 OPTIONS: tuple[Option, ...] = (
     Option(("-c", "--config"), "configs/RECIPE/CONFIG.yaml, or a path", "CONFIG"),
     Option(("--run",), "attached: submit, follow, exit with the job's result", "PROFILE", group="where"),
@@ -52,10 +43,6 @@ class LaunchCommand(Command):
     """A command that makes a plan."""
 
     options = OPTIONS
-
-    def submits(self, args: argparse.Namespace) -> bool:
-        """Whether what comes next, where nothing is wrong, is a submission."""
-        return False
 
     def register(self, parser: Parser) -> None:
         """RECIPE and overrides."""
@@ -87,108 +74,23 @@ class Launch(LaunchCommand):
         """It has no word of its own, and stands in no list of commands."""
         return "plan a job, check it, and run it"
 
-    def submits(self, args: argparse.Namespace) -> bool:
-        """But for a dry run."""
-        return not args.dry_run
-
     def run(self, args: argparse.Namespace) -> int:
         """To the preview, or to the job's end."""
         if args.full and not args.dry_run:
             raise UsageError("--full belongs to --dry-run. Nothing was submitted.", "--dry-run --full")
         parts = planned(self, args)
         if args.dry_run:
-            return _preview(args, parts)
+            return _preview(args, rehearsed(args, parts))
         from automodel_launch.commands import run_state
 
         end = run_state.finished(parts.plan, args.offline)
         if end is not None:
             return _say_finished(args, parts.plan, end)
+        parts = rehearsed(args, parts, submits=True)
         if parts.errors and not args.force:
             raise _refusal(parts)
         _tell(parts.findings)
         return _submit(args, parts)
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A plan with what was found out about it. `rehearsal`: the answer of one that was made, or is known."""
-
-    here: Workspace
-    plan: Plan
-    findings: list[Finding]
-    theme: str
-    rehearsal: Mapping[str, Any] | None = None
-
-    @property
-    def errors(self) -> list[Finding]:
-        """The findings that refuse it."""
-        return [finding for finding in self.findings if finding.level == "error"]
-
-
-def planned(command: LaunchCommand, args: argparse.Namespace) -> Planned:
-    """Parts are read in the order in which their errors cost least: env.toml, recipe, config, the plan, its checks.
-
-    Raises:
-        LaunchError: one of the parts is wrong, with a hint at what was most likely meant.
-    """
-    from automodel_launch.commands import hints
-
-    here = workspace.find(args.env)
-    profile_name = args.run or args.batch or "local"
-    try:
-        env_file = profiles.load(here.env_file, profile_name)
-    except ProfileError as error:
-        if error.message.startswith("no profile "):  # else the profile is there, and wrong in another way
-            error.hint = hints.profile(profile_name, args.recipe, here) or error.hint
-        raise
-    recipe = recipes.find(here, args.recipe, also=registry.COMMANDS)
-    from automodel_launch.launch import checking
-    from automodel_launch.launch import planning as planning_
-    from automodel_launch.plan import plan as planning
-
-    layered = _layered(command, args, recipe, env_file)
-    mode: planning.Mode = "batch" if args.batch else "run"
-    options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
-    plan = planning_.make(here, env_file, profile_name, recipe, layered, mode=mode, **options)
-    findings = checking.run(plan, offline=args.offline)
-    option: Any = "off" if args.no_rehearse else args.rehearse
-    found = checking.rehearse(
-        plan, findings, here.rehearsals, option, submits=command.submits(args), offline=args.offline, say=console.say
-    )
-    return Planned(here, plan, checking.in_order([*findings, *found.findings]), env_file.theme, found.document)
-
-
-def _layered(
-    command: LaunchCommand, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile
-) -> MergedConfig:
-    from automodel_launch.commands import hints
-    from automodel_launch.config import configs, unknown
-
-    parsed = _overrides(command, args, recipe, env_file)
-    unknown.refuse_bare_options(parsed, command.option_names)
-    try:
-        return configs.load(recipe, args.config, parsed, command.option_names)
-    except (ConfigError, UsageError) as error:
-        meant = hints.key(parsed, recipe, args.config) or hints.config(recipe, args.config)
-        if meant:  # a better guess than that of a key with similar letters
-            error.message, error.hint = _GUESS.sub("", error.message), meant
-        raise
-
-
-def _overrides(
-    command: LaunchCommand, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile
-) -> list[Override]:
-    from automodel_launch.commands import hints
-    from automodel_launch.config import overrides
-
-    parsed = []
-    for text in args.overrides:
-        try:
-            parsed.append(overrides.parse(text))
-        except LaunchError as error:
-            error.hint = hints.word(text, args.overrides, recipe, env_file, command.option_names) or error.hint
-            raise
-    return parsed
 
 
 def _preview(args: argparse.Namespace, parts: Planned) -> int:
