@@ -89,7 +89,7 @@ def asked(config: str, overrides: list[str], memory: bool) -> str:
     """The request for a plan, without what only explains an error."""
     plan = al.plan("pretrain", config=config, overrides=overrides)
     how = Wanted(SECONDS, asked=True, memory=memory)
-    document = request.of(plan, Rehearsal("rehearse.py", (), "AutoModel"), how, own=True, code=str(ROOT))
+    document = request.of(plan, Rehearsal("rehearse.py", (), "AutoModel", known=True), how, own=True, code=str(ROOT))
     return json.dumps({**document, "base": None, "overrides": [], "code": [], "cuda": True})
 
 

@@ -103,6 +103,7 @@ class Rehearsal:
     program: str  # the script in recipes/ that does it; it is sent to where the job's Python is
     parts: tuple[str, ...]  # files and folders beside it that it is made of
     title: str  # whose set-up it is, for messages
+    known: bool  # the recipe starts the framework in the way that is tried; of another script that is only likely
     reads: tuple[str, ...] = ()  # absolute paths that its answer depends on
     variables: tuple[str, ...] = ()  # names of variables that say where the framework finds files
 

@@ -38,12 +38,15 @@ def rehearse(
 ) -> Outcome:
     """Findings about the plan from its framework's own code; `folder` keeps answers. It raises nothing of its own.
 
-    What keeps it from being made is a note. Unless somebody asked, a backend that cannot rehearse says nothing.
+    What keeps it from being made is a note. Unless somebody asked, nothing is said of a recipe that need not start its
+    framework in the way that is tried, and nothing is tried.
     """
     backend = backends.of(plan.recipe).rehearsal(plan)
     if backend is None:
         reason = "it is not known what this recipe trains with, or it cannot be rehearsed"
         return Outcome([text.not_made(reason)] if wanted.asked else [])
+    if not backend.known and not wanted.asked:
+        return Outcome()
     python = executors.get(plan.executor).job_python(plan)
     if isinstance(python, NotAtHand):
         return Outcome([text.not_made(python.reason, fix=python.fix)])

@@ -34,7 +34,7 @@ def _containers() -> str:
 
 def test_in_a_container_of_the_image(docked: Stage) -> None:
     plan = docked.bench.planned("log: /dev/stderr\nhow: passed\n", profile="d")
-    first, again = (docked.rehearse(plan, None, submits=True) for _ in range(2))
+    first, again = (docked.rehearse(plan, submits=True) for _ in range(2))
     assert [found.code for found in first.findings] == ["rehearsal"], first.findings
     assert f"in a container of {BASE}" in first.findings[0].message
     assert (first.cached, again.cached) == (False, True)
@@ -43,7 +43,7 @@ def test_in_a_container_of_the_image(docked: Stage) -> None:
 
 def test_an_image_that_is_not_here_is_not_pulled(docked: Stage) -> None:
     plan = docked.bench.planned("log: /dev/stderr\n", "run.env.container_image=no-such-image:1", profile="d")
-    (note,) = docked.rehearse(plan, None, submits=True).findings
+    (note,) = docked.rehearse(plan, submits=True).findings
     assert note.code == "rehearsal-partial" and "no-such-image:1" in note.message
 
 
@@ -60,7 +60,7 @@ def test_what_hangs_goes_with_its_container(docked: Stage, monkeypatch: pytest.M
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    (note,) = docked.rehearse(plan, None, submits=True).findings
+    (note,) = docked.rehearse(plan, submits=True).findings
     watcher.join()
     assert note.code == "rehearsal-partial" and "within 1 s" in note.message
     assert _containers() == "" and not list(Path("/tmp").glob("launch-rehearsal-*"))

@@ -301,6 +301,24 @@ def test_a_plain_script_is_not_rehearsed(tmp_path: Path, asked: bool) -> None:
     assert [found.code for found in outcome.findings] == (["rehearsal-partial"] if asked else [])
 
 
+@pytest.mark.parametrize(("part", "option", "calls"), [("", None, 0), ("", "on", 1), ("pretrain_lib", None, 1)])
+def test_a_script_of_ones_own_is_rehearsed_where_one_asks(
+    stage: Stage, part: str, option: wanted.Option, calls: int
+) -> None:
+    """It need not do what the rehearsal tries."""
+    if part:
+        (stage.bench.workspace.recipes / part).mkdir()
+        stub = stage.bench.workspace.recipes / "stub.py"
+        stub.write_text(stub.read_text().replace("# [tool.runspec]", f'# [tool.runspec]\n# code = ["{part}"]', 1))
+    stage.rehearse(stage.plan("run.env.rehearse=9"), option, submits=True)
+    assert len(stage.calls()) == calls
+
+
+def test_no_rehearse_starts_nothing(stage: Stage) -> None:
+    outcome = stage.rehearse(stage.plan("run.env.rehearse=9"), "off", submits=True)
+    assert (outcome.findings, stage.calls()) == ([], [])
+
+
 # --- where the job's Python is
 
 

@@ -26,6 +26,7 @@ TRAINS = """# /// script
 # [tool.runspec]
 # name = "trains"
 # backend = "automodel"
+# code = ["pretrain_lib"]
 # [tool.runspec.run]
 # launch = "python"
 # [tool.runspec.config]

@@ -75,7 +75,7 @@ class AutoModel:
 
     def rehearsal(self, plan: Plan) -> Rehearsal | None:
         """recipes/rehearse.py; it depends on the files of model, tokenizer and data that the config names."""
-        return rehearsal.of(plan.config)
+        return rehearsal.of(plan)
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """The config against AutoModel's schema, sizes, memory, and data that this machine sees."""
