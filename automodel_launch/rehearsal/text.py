@@ -14,6 +14,15 @@ from automodel_launch.rehearsal.result import Partial, Refusal, Result
 _PACKAGES = re.compile(r"^.*/(?:site|dist)-packages/")
 _OWN = re.compile(r"^.*/launch-rehearsal-[0-9a-f]+/(?:code/)?")
 _LONGEST = 600  # characters of an exception's text
+_STAGES = {  # of recipes/rehearse_lib/stages.py
+    "config": "when {title} reads its config",
+    "recipe": "when {title} makes its recipe",
+    "setup": "in {title}'s set-up, before the first step",
+    "data": "when {title} reads its first batch",
+    "step": "in the first training step",
+    "schedule": "when the schedule of the learning rate goes on",
+    "validation": "in the first validation",
+}
 _SKIP = "--no-rehearse submits without asking"
 
 
@@ -63,10 +72,14 @@ def _refused(plan: Plan, title: str, refusal: Refusal, where: str) -> Finding:
     source = f"`{refusal.source.strip()}`" if refusal.source else ""
     said = f"{refusal.type}: {refusal.text[:_LONGEST].strip()}" if refusal.text.strip() else f"{refusal.type}, no words"
     message = (
-        f"{head}the job would fail{rank} in {title}'s stage '{refusal.stage}': {said.rstrip('.')}"
+        f"{head}the job would fail{rank} {_when(title, refusal.stage)}: {said.rstrip('.')}"
         f" ({', '.join(part for part in (f'at {at}' if at else '', source, f'rehearsed {where}') if part)})."
     )
     return Finding("error", "rehearsal", _clean(message), _fix(plan, refusal))
+
+
+def _when(title: str, stage: str) -> str:
+    return _STAGES.get(stage, "at the stage '{stage}'").format(title=title, stage=stage)
 
 
 def _key(plan: Plan, refusal: Refusal) -> str:

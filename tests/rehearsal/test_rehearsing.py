@@ -157,6 +157,15 @@ def test_a_refusal_by_an_override_quotes_it(stage: Stage) -> None:
     assert "optimizer.lr=7.0" in (found.fix or "")
 
 
+@pytest.mark.parametrize(
+    ("stage_", "words"),
+    [("setup", "in AutoModel's set-up"), ("step", "first training step"), ("{x}", "at the stage '{x}'")],
+)
+def test_a_refusal_says_when(stage: Stage, stage_: str, words: str) -> None:
+    findings = stage.rehearse(stage.plan(*REFUSED, more=f"refusal: {{stage: '{stage_}'}}\n")).findings
+    assert words in _only(findings, "error", "rehearsal").message
+
+
 def test_a_refusal_without_a_key(stage: Stage) -> None:
     refusal = "refusal: {key: null, key_by: null, file: null, line: null, source: null, rank: 3}\n"
     found = _only(stage.rehearse(stage.plan(*REFUSED, more=refusal)).findings, "error", "rehearsal")
