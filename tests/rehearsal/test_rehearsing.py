@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+import automodel_launch as al
+from automodel_launch.errors import PlanRefused
 from automodel_launch.executors import job_python
 from automodel_launch.executors.job_python import NotAtHand
 from automodel_launch.executors.slurm.executor import EXECUTOR as SLURM
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.rehearsal import running, stamp, wanted
+from automodel_launch.rehearsal import running, stamp, text, wanted
+from tests.conftest import ROOT
 from tests.rehearsal.conftest import Stage
 from tests.workbench import plan_on_slurm
 
@@ -376,6 +380,22 @@ def test_a_host_that_does_not_answer_is_a_note(stage: Stage, monkeypatch: pytest
     plan = plan_on_slurm(stage.bench, f'executor = "slurm"\nnproc_per_node = 2\n{keys}')
     note = _only(stage.rehearse(plan).findings, "note", "rehearsal-partial")
     assert "nowhere.invalid" in note.message
+
+
+def test_the_stages_that_are_worded_are_those_of_the_program() -> None:
+    program = (ROOT / "recipes" / "rehearse_lib" / "stages.py").read_text()
+    assert set(re.findall(r'\.at\("(\w+)"\)', program)) == set(text._STAGES)
+
+
+def test_from_python(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("automodel_launch.api.workspaces.find", lambda *args: stage.bench.workspace)
+    plan = stage.plan(*REFUSED)
+    assert "rehearsal" not in [found.code for found in al.check(plan)] and stage.calls() == []
+    assert [found.code for found in al.check(plan, rehearse=True) if found.level == "error"] == ["rehearsal"]
+    with pytest.raises(PlanRefused) as refused:
+        al.submit(plan, rehearse=True)
+    assert "[rehearsal] optimizer" in refused.value.message
+    assert len(stage.calls()) == 1
 
 
 def test_sigterm_is_raised_while_it_runs() -> None:
