@@ -70,7 +70,7 @@ class AutoModel:
         return sizes.of(plan)
 
     def packages(self, config: Config) -> Iterator[Need]:
-        """Those of trackers, quantization, losses, and of a `_target_` elsewhere."""
+        """Those of trackers, quantization and losses."""
         return packages.needed(config)
 
     def rehearsal(self, plan: Plan) -> Rehearsal | None:

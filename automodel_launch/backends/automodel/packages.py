@@ -1,7 +1,8 @@
 """Packages beside AutoModel's own that a config needs, as AutoModel 0.7.0 imports them.
 
 recipes/llm/train_ft.py builds the trackers; components/quantization/{qlora,fp8,qat}.py and components/loss/linear_ce.py
-raise without theirs. flash-attn is not among them: AutoModel falls back to sdpa.
+raise without theirs. flash-attn is not among them: AutoModel falls back to sdpa. Nor are those that a `_target_` names,
+which AutoModel's own loader refuses, in a rehearsal too.
 """
 
 from __future__ import annotations
@@ -9,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from automodel_launch.backends import Config, Need
-from automodel_launch.backends.automodel import loader
 from automodel_launch.config import dotted
 
 _TRACKERS = {"wandb": Need("wandb", "wandb", "wandb"), "mlflow": Need("mlflow", "mlflow", "mlflow")}
 _TRACKERS["comet"] = Need("comet_ml", "comet", "comet-ml")
 _LOSS = "loss_fn._target_"
 _CUT = "FusedLinearCrossEntropy"
-# What comes with AutoModel, and what a config's checks know better.
-_THERE = frozenset(("nemo_automodel", "torch", "transformers", "torchdata", "datasets", "builtins", "megatron_fsdp"))
 
 
 def needed(config: Config) -> Iterator[Need]:
@@ -33,16 +31,3 @@ def needed(config: Config) -> Iterator[Need]:
     loss = dotted.get(config, _LOSS)
     if isinstance(loss, str) and loss.endswith(f".{_CUT}"):
         yield Need("cut_cross_entropy", _LOSS, "cut-cross-entropy")
-    yield from _targets(config)
-
-
-def _targets(config: Config) -> Iterator[Need]:
-    """Dotted paths into other packages, which AutoModel imports when it loads the config."""
-    seen = set(_THERE)
-    for key, section in loader.built(config):
-        target = section.get("_target_")
-        if isinstance(target, str) and "." in target and not {":", "$", "/"} & set(target):
-            top = target.partition(".")[0]
-            if top.isidentifier() and top not in seen:
-                seen.add(top)
-                yield Need(top, f"{key}._target_" if key else "_target_", None)
