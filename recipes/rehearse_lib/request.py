@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,7 +42,8 @@ class Request:
 
     def as_json(self) -> dict[str, Any]:
         """As it is sent to the worker."""
-        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return {"schema": SCHEMA, **fields}
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

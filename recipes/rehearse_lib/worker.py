@@ -21,6 +21,7 @@ MODULES = (
     *("torch.testing._internal.distributed.fake_pg", "nemo_automodel.recipes.llm.train_ft", "cpu_adapter"),
     *("nemo_automodel.components.datasets.llm.megatron_dataset", "torch._subclasses.fake_tensor"),
 )
+NICE = 10
 _FILE_BYTES = 1 << 30  # the largest file of a child
 _PR_SET_PDEATHSIG = 1
 
@@ -30,6 +31,8 @@ def main() -> int:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever libraries print goes to standard error
     die_with_the_parent()
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
     if not _say_ready(answers):
         return 1
     for line in sys.stdin.buffer:
@@ -94,8 +97,6 @@ def limit(size: int, seconds: float) -> None:
     _set(resource.RLIMIT_CORE, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    with contextlib.suppress(OSError):
-        os.nice(10)
 
 
 def _set(kind: int, value: int) -> None:

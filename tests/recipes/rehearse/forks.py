@@ -49,7 +49,7 @@ class Forks:
 
 
 def forked(function: Callable[[], Any]) -> Any:
-    """What a function returns in a child of this process; "killed" where it hangs or dies, "raised ..." if it raises."""
+    """What a function returns in a child; "killed" where it hangs or dies, "raised ..." where it raises."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.recipes.rehearse.cases import Stage
 from tests.recipes.rehearse.forks import Forks, forked
 
@@ -35,24 +33,18 @@ def _fails(answer: Any) -> bool:
     return isinstance(answer, str) or bool(answer["refusal"] or answer["partial"])
 
 
-FAILING = {
-    "groups._sums": [("distributed.tp_size", 2)],
-    "model._materialize_as_fakes": [("model.config.hidden_size", 1 << 17), ("model.config.intermediate_size", 1 << 19)],
-    "megatron": [],
-}
-
-
 def _without_megatron_index(forks: Forks, stage: Stage) -> Any:
     from rehearse_lib import megatron_index
 
     def run() -> Any:
-        megatron_index.install = lambda: None  # type: ignore[assignment]
+        megatron_index.install = lambda: None
         return _answer(forks, stage.request())
 
     return forked(run)
 
 
 def test_the_index_of_megatron_data_needs_a_compiler(forks: Forks, stage: Stage) -> None:
+    assert not _fails(_answer(forks, stage.request()))
     assert _fails(_without_megatron_index(forks, stage))
 
 
@@ -182,19 +174,15 @@ def test_the_kernel_for_shapes_of_grouped_products_knows_bfloat16_only(forks: Fo
     assert forked(lambda: product(fakes.Fakes(allow_non_fake_inputs=True))) == "torch.float32"
 
 
-def test_shapes_of_whole_tensors_would_count(forks: Forks, stage: Stage) -> None:
-    content = stage.request(("distributed.tp_size", 2), memory=True)
-    with_it, without = _answer(forks, content), _answer(forks, content, "sharding.apply")
-    assert without["memory"]["peak"] > with_it["memory"]["peak"]
-
-
 def test_dropout_in_attention_would_take_the_whole_matrix(forks: Forks, stage: Stage) -> None:
     content = stage.request(("model.config.attention_dropout", 0.5), ("dataset.seq_length", 64), memory=True)
     with_it, without = _answer(forks, content), _answer(forks, content, "attention.apply")
     assert without["memory"]["activations"] > with_it["memory"]["activations"]
 
 
-def test_the_weights_of_a_directory_would_be_read(forks: Forks, stage: Stage, tmp_path: Path) -> None:
+def test_the_weights_of_a_directory_are_not_read_and_have_to_be_there(
+    forks: Forks, stage: Stage, tmp_path: Path
+) -> None:
     from transformers import LlamaConfig
 
     config = stage.config()["model"]["config"]
@@ -207,7 +195,6 @@ def test_the_weights_of_a_directory_would_be_read(forks: Forks, stage: Stage, tm
     assert refusal["type"] == "CheckpointException" and refusal["key"] == "model.pretrained_model_name_or_path"
     (tmp_path / "model.safetensors").write_bytes(b"none of these is read")
     assert not _fails(_answer(forks, stage.request(given)))
-    assert _fails(_answer(forks, stage.request(given), "weights._no_base_model"))
 
 
 def test_a_checkpoint_would_be_read(forks: Forks, stage: Stage, tmp_path: Path) -> None:
@@ -229,13 +216,15 @@ def test_a_tokenizer_elsewhere_would_not_be_found(forks: Forks, stage: Stage) ->
     assert "step" not in _answer(forks, content, "tokenizers.apply")["seconds"]
 
 
-@pytest.mark.parametrize("tracker", ["wandb", "mlflow", "comet"])
-def test_a_tracker_would_be_started(forks: Forks, tracker: str) -> None:
-    from nemo_automodel.components.loggers import loggers
+def test_a_tracker_would_be_started(forks: Forks) -> None:
+    from nemo_automodel.components.loggers.loggers import WandbConfig
+    from rehearse_lib import guard
 
-    kinds = {"wandb": loggers.WandbConfig, "mlflow": loggers.MLflowConfig, "comet": loggers.CometConfig}
-    source = Path(loggers.__file__ or "").read_text()
-    assert callable(kinds[tracker].build) and "import" in source
+    def build() -> str:
+        guard.install(forks.scratch)
+        return str(WandbConfig.from_kwargs(project="x", mode="offline").build(run_config={}, model_name="m"))
+
+    assert str(forked(build)).startswith("raised ")  # it wants the package, or a process
 
 
 def test_gradients_of_ddp_would_be_waited_for(forks: Forks, stage: Stage) -> None:
