@@ -37,6 +37,7 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.profile import profiles
 from automodel_launch.workspace import Workspace
 
+Rehearse = bool | Literal["memory"] | None
 Overrides = Mapping[str, Any] | list[str] | tuple[str, ...]
 
 
@@ -83,15 +84,22 @@ def plan(
     return planning.make(here, env, profile, found, merged, **options)
 
 
-def check(plan: Plan, *, offline: bool = False) -> list[Finding]:
+def check(plan: Plan, *, offline: bool = False, rehearse: Rehearse = False) -> list[Finding]:
     """What is wrong with a plan, errors first; unless `offline`, the place where the job will run is asked too.
+
+    `rehearse`: try the framework's own set-up and one step as well, which takes seconds; "memory" measures what the
+    step takes. None does so where a submission would.
 
     Raises:
         UsageError: it is not a plan.
     """
     if not isinstance(plan, Plan):
         raise UsageError(f"{type(plan).__name__} is not a plan.", "plan(...) makes one")
-    return checking.run(plan, offline=offline)
+    found = checking.run(plan, offline=offline)
+    option: Any = {True: "on", False: "off"}.get(rehearse, rehearse)  # type: ignore[arg-type]  # None, or "memory"
+    folder = workspaces.find().rehearsals
+    tried = checking.rehearse(plan, found, folder, option, submits=rehearse is None, offline=offline)
+    return checking.in_order([*found, *tried.findings])
 
 
 def submit(
@@ -99,10 +107,11 @@ def submit(
     *,
     force: bool = False,
     offline: bool = False,
+    rehearse: Rehearse = None,
     env_file: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Job:
-    """Check a plan and submit it.
+    """Check a plan and submit it; it is rehearsed before where its profile says so, or `rehearse` does.
 
     Raises:
         PlanRefused: a check found an error, and `force` is not given; nothing was submitted.
@@ -111,7 +120,11 @@ def submit(
     environ = os.environ if environ is None else environ
     if not isinstance(plan, Plan):
         raise UsageError(f"{type(plan).__name__} is not a plan.", "plan(...) makes one")
-    errors = [] if force else [finding for finding in check(plan, offline=offline) if finding.level == "error"]
+    errors = (
+        []
+        if force
+        else [finding for finding in check(plan, offline=offline, rehearse=rehearse) if finding.level == "error"]
+    )
     if errors:
         told = "; ".join(f"[{finding.code}] {finding.message}" for finding in errors)
         raise PlanRefused(f"{plan.run_name} was not submitted: {told}", errors[0].fix)

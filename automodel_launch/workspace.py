@@ -47,6 +47,11 @@ class Workspace:
         return self._home / ".launch" / "jobs"
 
     @property
+    def rehearsals(self) -> Path:
+        """What rehearsals have found, a file each."""
+        return self._home / ".launch" / "rehearsals"
+
+    @property
     def nemo_run_home(self) -> Path:
         """NeMo-Run's experiments, a folder a profile."""
         return self._home / ".launch" / "nemo_run"

@@ -78,6 +78,7 @@ LONGEST = (
     "laptop/test_unit_tests",
     "slurm/test_runs",
     "slurm/test_ssh",
+    "slurm/test_rehearsal",
     "slurm/test_comments",
     "slurm/test_allocation",
     "laptop/test_jobs",

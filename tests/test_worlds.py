@@ -167,6 +167,7 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
+LAUNCH |= {"--rehearse", "--no-rehearse"}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,

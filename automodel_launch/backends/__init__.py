@@ -87,6 +87,27 @@ class Sizes:
     epochs: float | None = None
 
 
+@dataclass(frozen=True)
+class Need:
+    """A package that a config asks for, and without which the job fails."""
+
+    module: str  # its name for `import`
+    key: str  # that asks for it
+    distribution: str | None = None  # its name for pip; None where that is not known
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """How the framework's own set-up and one step are tried before there is a job (rehearsal/)."""
+
+    program: str  # the script in recipes/ that does it; it is sent to where the job's Python is
+    parts: tuple[str, ...]  # files and folders beside it that it is made of
+    title: str  # whose set-up it is, for messages
+    known: bool  # the recipe starts the framework in the way that is tried; of another script that is only likely
+    reads: tuple[str, ...] = ()  # absolute paths that its answer depends on
+    variables: tuple[str, ...] = ()  # names of variables that say where the framework finds files
+
+
 class Backend(Protocol):
     """What each module offers as BACKEND."""
 
@@ -115,6 +136,12 @@ class Backend(Protocol):
 
     def sizes(self, plan: Plan) -> Sizes:
         """Sizes for the preview."""
+
+    def packages(self, config: Config) -> Iterator[Need]:
+        """Packages beside the framework's own that the config needs."""
+
+    def rehearsal(self, plan: Plan) -> Rehearsal | None:
+        """How the plan can be rehearsed; None where it cannot."""
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """Findings about the config, and about files that this machine sees."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch import backends
-from automodel_launch.backends import Checkpoints, Config, Data, Framework, Reference, Sizes
+from automodel_launch.backends import Checkpoints, Config, Data, Framework, Need, Reference, Rehearsal, Sizes
 from automodel_launch.backends.data import facts, paths
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
@@ -51,6 +51,14 @@ class Plain:
     def sizes(self, plan: Plan) -> Sizes:
         """Not known."""
         return Sizes()
+
+    def packages(self, config: Config) -> Iterator[Need]:
+        """None that are known: a section `wandb` may be for anything."""
+        return iter(())
+
+    def rehearsal(self, plan: Plan) -> Rehearsal | None:
+        """Nothing is known that could be tried."""
+        return None
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """The tokenizer's directory; and a framework that a backend knows, and that the recipe does not name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import re
 import shutil
@@ -13,6 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from automodel_launch import backends
+from automodel_launch.backends import Need
+from automodel_launch.checks.packages import FIND, lacking, needed
+from automodel_launch.checks.packages import findings as lacked
 from automodel_launch.executors.agent import starts_with_ft
 from automodel_launch.executors.forms import words
 from automodel_launch.jobs.jobdir import JobDir
@@ -67,6 +71,19 @@ def packages(plan: Plan) -> Iterator[Finding]:
             fix = f'{python} -m pip install {FT_PACKAGE}; or leave launcher = "ft" out ({source})'
         yield Finding("error", "missing-package", f"{python} has no package {name}, which the job needs.", fix)
     yield from _other_version(plan, found)
+    yield from lacked(plan, _lacking(plan), "", "error")
+
+
+def _lacking(plan: Plan) -> list[Need]:
+    """What the config asks for, and the job's Python does not find."""
+    names = [need.module for need in needed(plan)]
+    if not names:
+        return []
+    python = plan.agent["python"]
+    if python == sys.executable:
+        return [need for need in needed(plan) if importlib.util.find_spec(need.module) is None]
+    done = subprocess.run([python, "-c", FIND, *names], capture_output=True, text=True, check=False)
+    return lacking(plan, done.stdout)
 
 
 def _installed(plan: Plan) -> tuple[tuple[int, ...], dict[str, str | None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from automodel_launch.commands import console, launch
+from automodel_launch.commands import console, launch, one_plan
 from automodel_launch.commands.launch import LaunchCommand
 from automodel_launch.errors import PlanRefused
 
@@ -19,10 +19,10 @@ class Check(LaunchCommand):
         """Print the findings."""
         from automodel_launch.commands import preview
 
-        planned = launch.planned(self, args)
+        planned = one_plan.rehearsed(args, one_plan.planned(self, args))
         if args.json:
             rows = [preview.finding_document(finding) for finding in planned.findings]
-            console.document({"plan_hash": planned.plan.plan_hash, "findings": rows})
+            console.document({"plan_hash": planned.plan.plan_hash, "findings": rows, "rehearsal": planned.rehearsal})
         else:
             console.out(preview.findings_text(planned.findings) or "nothing found")
         return PlanRefused.exit_code if planned.errors else 0

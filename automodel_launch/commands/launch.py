@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import workspace
-from automodel_launch.commands import console, registry
+from automodel_launch.commands import console
 from automodel_launch.commands.command import COMMON, Command, Option, Parser
-from automodel_launch.errors import ConfigError, LaunchError, PlanRefused, ProfileError, UsageError
-from automodel_launch.plan import recipes
-from automodel_launch.profile import profiles
-from automodel_launch.workspace import Workspace
+from automodel_launch.commands.one_plan import Planned, planned, rehearsed
+from automodel_launch.errors import PlanRefused, UsageError
 
-if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behind a plan are imported
-    from automodel_launch.config.merge import MergedConfig
-    from automodel_launch.config.overrides import Override
+if TYPE_CHECKING:
     from automodel_launch.plan.finding import Finding
     from automodel_launch.plan.plan import Plan
-    from automodel_launch.plan.recipes import Recipe
 
 RUN_ACTIVE = "run-active"  # which --force does not override: two jobs would write one set of checkpoints
-_GUESS = re.compile(r" Did you mean '[^']*'\?")
 OPTIONS: tuple[Option, ...] = (
     Option(("-c", "--config"), "configs/RECIPE/CONFIG.yaml, or a path", "CONFIG"),
     Option(("--run",), "attached: submit, follow, exit with the job's result", "PROFILE", group="where"),
@@ -36,6 +28,14 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--fresh",), "start a run again, beside one of the same name"),
     Option(("--force",), "submit in spite of error findings"),
     Option(("--offline",), "ask no cluster anything"),
+    Option(
+        ("--rehearse",),
+        "try the framework's own set-up and one step first, without a GPU; =memory: and measure what it takes",
+        "memory",
+        group="rehearsal",
+        bare="on",
+    ),
+    Option(("--no-rehearse",), "never do so (a submission to Slurm or Docker does)", group="rehearsal"),
 )
 
 
@@ -54,9 +54,14 @@ class LaunchCommand(Command):
         from automodel_launch.config.overrides import split
 
         options = (*COMMON, *self.options)
-        with_value = {name for option in options if option.metavar for name in option.names}
-        flags = {name for option in options if not option.metavar for name in option.names} | {"-h", "--help"}
-        return self.parser().parse_intermixed_args(split(argv, with_value, flags))
+        with_value = {name for option in options if option.metavar and not option.bare for name in option.names}
+        flags = {name for option in options for name in option.names} - with_value | {"-h", "--help"}
+        # argparse would take the next word, an override, for the value of one that has none
+        bare = {name: f"{name}={option.bare}" for option in options if option.bare for name in option.names}
+        args = self.parser().parse_intermixed_args([bare.get(word, word) for word in split(argv, with_value, flags)])
+        if args.rehearse not in (None, "on", "memory"):
+            raise UsageError(f"--rehearse={args.rehearse} is not understood.", "--rehearse, or --rehearse=memory")
+        return args
 
 
 class Launch(LaunchCommand):
@@ -75,102 +80,28 @@ class Launch(LaunchCommand):
             raise UsageError("--full belongs to --dry-run. Nothing was submitted.", "--dry-run --full")
         parts = planned(self, args)
         if args.dry_run:
-            return _preview(args, parts)
+            return _preview(args, rehearsed(args, parts))
         from automodel_launch.commands import run_state
 
         end = run_state.finished(parts.plan, args.offline)
         if end is not None:
             return _say_finished(args, parts.plan, end)
+        parts = rehearsed(args, parts, submits=True)
         if parts.errors and not args.force:
             raise _refusal(parts)
         _tell(parts.findings)
         return _submit(args, parts)
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A plan with what was found out about it."""
-
-    here: Workspace
-    plan: Plan
-    findings: list[Finding]
-    theme: str
-
-    @property
-    def errors(self) -> list[Finding]:
-        """The findings that refuse it."""
-        return [finding for finding in self.findings if finding.level == "error"]
-
-
-def planned(command: LaunchCommand, args: argparse.Namespace) -> Planned:
-    """Parts are read in the order in which their errors cost least: env.toml, recipe, config, the plan, its checks.
-
-    Raises:
-        LaunchError: one of the parts is wrong, with a hint at what was most likely meant.
-    """
-    from automodel_launch.commands import hints
-
-    here = workspace.find(args.env)
-    profile_name = args.run or args.batch or "local"
-    try:
-        env_file = profiles.load(here.env_file, profile_name)
-    except ProfileError as error:
-        if error.message.startswith("no profile "):  # else the profile is there, and wrong in another way
-            error.hint = hints.profile(profile_name, args.recipe, here) or error.hint
-        raise
-    recipe = recipes.find(here, args.recipe, also=registry.COMMANDS)
-    from automodel_launch.launch import checking
-    from automodel_launch.launch import planning as planning_
-    from automodel_launch.plan import plan as planning
-
-    layered = _layered(command, args, recipe, env_file)
-    mode: planning.Mode = "batch" if args.batch else "run"
-    options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
-    plan = planning_.make(here, env_file, profile_name, recipe, layered, mode=mode, **options)
-    return Planned(here, plan, checking.run(plan, offline=args.offline), env_file.theme)
-
-
-def _layered(
-    command: LaunchCommand, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile
-) -> MergedConfig:
-    from automodel_launch.commands import hints
-    from automodel_launch.config import configs, unknown
-
-    parsed = _overrides(command, args, recipe, env_file)
-    unknown.refuse_bare_options(parsed, command.option_names)
-    try:
-        return configs.load(recipe, args.config, parsed, command.option_names)
-    except (ConfigError, UsageError) as error:
-        meant = hints.key(parsed, recipe, args.config) or hints.config(recipe, args.config)
-        if meant:  # a better guess than that of a key with similar letters
-            error.message, error.hint = _GUESS.sub("", error.message), meant
-        raise
-
-
-def _overrides(
-    command: LaunchCommand, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile
-) -> list[Override]:
-    from automodel_launch.commands import hints
-    from automodel_launch.config import overrides
-
-    parsed = []
-    for text in args.overrides:
-        try:
-            parsed.append(overrides.parse(text))
-        except LaunchError as error:
-            error.hint = hints.word(text, args.overrides, recipe, env_file, command.option_names) or error.hint
-            raise
-    return parsed
-
-
 def _preview(args: argparse.Namespace, parts: Planned) -> int:
     from automodel_launch.commands import preview
 
     if args.json:
-        console.document(preview.document(parts.plan, parts.findings))
+        console.document({**preview.document(parts.plan, parts.findings), "rehearsal": parts.rehearsal})
     else:
         removed = tuple(text[1:] for text in args.overrides if text.startswith("~"))
-        view = preview.View(args.offline, args.full, console.colours(parts.theme), removed)
+        tried = args.no_rehearse or args.rehearse
+        view = preview.View(args.offline, args.full, console.colours(parts.theme), removed, rehearsed=bool(tried))
         preview.show(parts.plan, parts.findings, view)
     return PlanRefused.exit_code if parts.errors else 0
 

@@ -25,6 +25,7 @@ class View:
     full: bool = False
     colour: bool = False
     removed: tuple[str, ...] = ()  # keys that ~key has taken out: nothing of them is left in the plan
+    rehearsed: bool = True  # or not wanted: no word about it
 
 
 def document(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
@@ -53,6 +54,8 @@ def show(plan: Plan, findings: list[Finding], view: View | None = None) -> None:
 
     view = view or View()
     _print(preview_summary.lines(plan, view.offline), view)
+    if not view.rehearsed:
+        _print(preview_summary.rehearsal(plan), view)
     for line in _findings(findings, view):
         console.write(f"{line}\n")
     _print(preview_changes.lines(plan, view.removed, None if view.full else 8), view)

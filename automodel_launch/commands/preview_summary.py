@@ -27,6 +27,15 @@ def lines(plan: Plan, offline: bool) -> Iterator[Row]:
         yield "offline", _not_looked_at(plan)
 
 
+def rehearsal(plan: Plan) -> Iterator[Row]:
+    """That the plan could be rehearsed, and was not."""
+    from automodel_launch.rehearsal import rehearsing
+
+    what = rehearsing.possible(plan)
+    if what:
+        yield "rehearse", f"not done; --rehearse tries {what}, without a GPU"
+
+
 def _where(plan: Plan) -> str:
     profile = plan.profile
     ranks = f" = {console.many(plan.world_size, 'rank')}" if plan.world_size > 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def load(
             raise ConfigError(f"{path}: defaults: names more than {MOST} configs, with those that they name.")
         merged.add(document, _shown(file, recipe.config_dir.parent, path.parent.parent))
     _check_run_keys(merged)
+    overrides = list(overrides)
+    of_training = [override for override in overrides if override.key.partition(".")[0] != "run"]
+    if of_training:
+        merged.before = copy.deepcopy(merged.data)
+        merged.overridden = tuple(override.text for override in of_training)
     for override in overrides:
         apply(merged, override, options)
     _check_profile_keys(merged)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class MergedConfig:
     sources: dict[str, str] = field(default_factory=dict)
     optional: tuple[str, ...] = ()  # keys that the recipe knows and this config may lack
     profile_overrides: dict[str, Any] = field(default_factory=dict)  # run.env.KEY=value of the command line
+    overridden: tuple[str, ...] = ()  # the command line's overrides of what is trained, as they were typed
+    before: dict[str, Any] | None = None  # `data` without them; None where there are none
 
     def where(self, key: str) -> str:
         """The source of a dotted key: FILE:LINE or the override, else the config's file."""
@@ -91,6 +93,19 @@ class MergedConfig:
         env = self.section("env", dict, "mapping")
         resolved: dict[str, Any] = interpolate(self, {"env": env, "run": {"env": env}}, scope)["env"]
         return resolved
+
+    def without_overrides(self, run: Mapping[str, Any], scope: EnvScope) -> dict[str, Any] | None:
+        """What `resolve` would give without the command line's overrides; None where there are none, or where the
+        config alone cannot be resolved, and a file system would have to be asked. `scope` stays as it is.
+        """
+        if self.before is None:
+            return None
+        known = scope.artifacts and replace(scope.artifacts, file_system=None, used=dict(scope.artifacts.used))
+        own = replace(scope, kept=set(), missing=set(), problem=None, artifacts=known)
+        try:
+            return replace(self, data=self.before, before=None).resolve(run, own).data
+        except ConfigError:
+            return None
 
     def resolve(self, run: Mapping[str, Any], scope: EnvScope) -> Config:
         """The config with every `${...}` resolved; `run` holds the values behind `${run.*}`.

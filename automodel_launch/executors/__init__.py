@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from automodel_launch.errors import ProfileError
 
 if TYPE_CHECKING:
+    from automodel_launch.executors.job_python import JobPython, NotAtHand
     from automodel_launch.jobs.records import Record, Status
     from automodel_launch.plan.mounts import Mount
     from automodel_launch.plan.plan import Plan
@@ -57,6 +58,9 @@ class Executor(Protocol):
 
     def mounts(self, plan: Plan, environ: Mapping[str, str]) -> list[Mount]:
         """What the job's container sees of the machine around it; none without one."""
+
+    def job_python(self, plan: Plan) -> JobPython | NotAtHand:
+        """How the job's Python is started before there is a job; nothing is asked, and nothing started, yet."""
 
     def agent(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
         """The node agent's spec (recipes/node_agent.py), a pure function of the plan and the submitter's variables."""

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from automodel_launch import contract
 from automodel_launch.errors import ClusterError, JobError, StillSubmitting
 from automodel_launch.executors import agent, nemo, standing, underway
+from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import DIRECTORY_GONE, Record, Status
 from automodel_launch.remote import gpus, processes
@@ -85,6 +87,11 @@ class LocalMachine:
     def mounts(self, plan: Plan, environ: Mapping[str, str]) -> list[Mount]:
         """No container here."""
         return []
+
+    def job_python(self, plan: Plan) -> JobPython | NotAtHand:
+        """As it is: the job has this shell's variables."""
+        start = shlex.quote(plan.agent["python"])
+        return JobPython(LocalShell(), start, "on this machine", own=True, parent=tempfile.gettempdir())
 
     def agent(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
         """An attached job ends with the command that started it; one from --batch outlives it."""

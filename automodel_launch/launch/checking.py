@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from automodel_launch import checks
+from automodel_launch.checks import in_order as in_order
 from automodel_launch.errors import ClusterError, PlanRefused
 from automodel_launch.launch import claim
 from automodel_launch.launch.submit import record_of
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
+from automodel_launch.rehearsal import rehearsing, wanted
+from automodel_launch.rehearsal.rehearsing import Outcome
+from automodel_launch.rehearsal.text import not_made
 
 _SAID = {"run-active", "unreachable"}  # by a check, of the same job or place
 
@@ -22,6 +27,32 @@ def run(plan: Plan, offline: bool = False, environ: Mapping[str, str] | None = N
     if asks and _SAID.isdisjoint(finding.code for finding in found):
         found += _active(plan, os.environ if environ is None else environ)
     return checks.in_order(found)
+
+
+def rehearse(
+    plan: Plan,
+    found: list[Finding],
+    folder: Path,
+    option: wanted.Option,
+    *,
+    submits: bool,
+    offline: bool = False,
+    say: Callable[[str], None] = lambda said: None,
+) -> Outcome:
+    """Rehearse the plan where that is wanted, and `found`, the findings of `run`, leave something to rehearse.
+
+    `submits`: a submission comes next, `folder` keeps the answers.
+    """
+    how = wanted.of(plan, option, submits)
+    if how is None:
+        return Outcome()
+    errors = sum(finding.level == "error" for finding in found)
+    if errors:
+        reason = f"{errors} error{'s' if errors > 1 else ''} would refuse the plan already"
+        return Outcome([not_made(reason)] if how.asked else [])
+    if any(finding.code == "unreachable" for finding in found):
+        return Outcome([not_made("the cluster could not be reached")] if how.asked else [])
+    return rehearsing.rehearse(plan, how, folder, offline=offline, say=say)
 
 
 def _active(plan: Plan, environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from automodel_launch import backends, contract, executors
 from automodel_launch.config import artifacts, envscope, merge, yamlio
-from automodel_launch.errors import ProfileError, UsageError
+from automodel_launch.errors import ConfigError, ProfileError, UsageError
 from automodel_launch.frozen import freeze
 from automodel_launch.launch import data as data_
 from automodel_launch.plan import naming, packaging, secrets
@@ -105,8 +105,20 @@ def make(
         provenance=config.sources,
         deferred=config.deferred,
         data=data.of_plan(backend.data(config.data), data_.may_change(layered)),
+        base=_base(layered, {**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope),
+        overrides=layered.overridden,
     )
     return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records), environ)
+
+
+def _base(layered: merge.MergedConfig, run: Mapping[str, Any], scope: envscope.EnvScope) -> dict[str, Any] | None:
+    """The config without the command line's overrides; None where one of these has taken a secret out of it."""
+    base = layered.without_overrides(run, scope)
+    try:
+        secrets.refuse_in_config(base or {}, layered.where)
+    except ConfigError:
+        return None
+    return base
 
 
 def _refuse_to_ask(profile: Profile, sources: Mapping[str, str], fresh: bool) -> None:

@@ -31,6 +31,8 @@ class Plan:
         image: the container image, in the form that its runtime takes; None where there is none.
         artifacts: key of `run` (data) -> the manifest that it stands for.
         data: what it trains on: `named` and `caches` for the node agent, `allow`, and what data_identity.look() found.
+        base: `config` as it would be without `overrides`, those of the command line; None where that is not known.
+            Like these it is for who explains an error: neither is part of the hash.
         mounts: what the job's container sees of the machine around it.
         agent: the node agent's agent.json.
         texts: the files of the job's directory that the launcher writes, beside those in `files` that it copies.
@@ -60,6 +62,8 @@ class Plan:
     files: tuple[PlannedFile, ...]
     artifacts: dict[str, Any]
     data: dict[str, Any] = field(default_factory=dict)
+    base: dict[str, Any] | None = None
+    overrides: tuple[str, ...] = ()
     ignored_settings: tuple[str, ...] = ()  # of env.toml's sections: brought along, and without an effect here
     mounts: tuple[Mount, ...] = ()
     agent: dict[str, Any] = field(default_factory=dict)

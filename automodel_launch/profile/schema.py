@@ -72,6 +72,10 @@ class Profile(Closed):
     max_nan_steps: Count | None = None
     max_gpu_hours: Slurm[Hours | None] = None
 
+    # before there is a job
+    rehearse: Literal["auto", "off"] | Count = "auto"
+    rehearse_in: Slurm[Literal["srun"] | None] = None
+
     # what travels, and where to
     code: Names = ()
     packager: Literal["git", "pattern", "none", "hybrid"] | None = None

@@ -203,7 +203,7 @@ class RemoteFileSystem:
     def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
         """See FileSystem; one stream for all files."""
         # -m: new files, or a purge of scratch space takes the oldest first; -o: they are whose the job is, root's too
-        done = self.shell.run(f"tar -x -m -o -C {_q(folder)} -f -", _archive(sources, texts), timeout=600)
+        done = self.shell.run(f"tar -x -m -o -C {_q(folder)} -f -", archive(sources, texts), timeout=600)
         if done.code:
             self._refuse(folder, done.err)
 
@@ -261,7 +261,8 @@ def _read(path: str, offset: int, limit: int) -> FileRead:
         return None
 
 
-def _archive(sources: Mapping[str, Path], texts: Mapping[str, str]) -> bytes:
+def archive(sources: Mapping[str, Path], texts: Mapping[str, str]) -> bytes:
+    """A tar of files and of texts, by their names in it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, source in sources.items():

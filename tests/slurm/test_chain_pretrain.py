@@ -30,6 +30,7 @@ gpus_per_node = 1
 nproc_per_node = 1
 cpus_per_task = 1
 time = "00:20:00"
+rehearse = "off"
 container_image = "none"
 python = "{python}"
 remote_job_dir = "{root}"

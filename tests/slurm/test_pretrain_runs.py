@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests import images
 from tests.conftest import ROOT, Checkout, make_checkout
 from tests.launch.test_train_tiny import SMALL
 from tests.slurm.cluster import Cluster
+from tests.slurm.conftest import serve
 from tests.slurm.sshd import SshServer
 from tests.slurm.test_ssh import client
 
@@ -35,6 +37,7 @@ gpus_per_node = 8
 nproc_per_node = 2
 cpus_per_task = 4
 time = "00:15:00"
+rehearse = "off"
 container_image = "none"
 python = "{python}"
 remote_job_dir = "{root}/slurm"
@@ -100,6 +103,33 @@ def test_over_ssh_it_is_the_same(site: Checkout, local: list[float], login_node:
     done = laptop.run(*COMMAND, "--run", "laptop", "--name", "from-a-laptop")
     assert done.returncode == 0, done.stderr + done.stdout
     assert _losses(laptop.json("status", "from-a-laptop")["run_dir"]) == pytest.approx(local, abs=1e-3)
+
+
+@pytest.fixture
+def counted(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[SshServer, Path]]:
+    """The login node, and a file with a line for each call of its sbatch."""
+    calls, shim, real = tmp_path / "calls", tmp_path / "bin" / "sbatch", shutil.which("sbatch")
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/bash\necho "sbatch $*" >> {calls}\nexec {real} "$@"\n')
+    shim.chmod(0o755)
+    for server in serve(SshServer({**cluster.env, "PATH": f"{shim.parent}:{os.environ['PATH']}"})):
+        yield server, calls
+
+
+def test_a_wrong_argument_is_refused_over_ssh_before_sbatch(site: Checkout, counted: tuple[SshServer, Path]) -> None:
+    """By torch itself, with the key's name; what the plan is worth without the override is not asked."""
+    server, calls = counted
+    environ = {name: value for name, value in site.environ.items() if name != "SLURM_CONF"}
+    laptop = client(Checkout(site.root, environ), server)
+    wrong = ("optimizer.betas=[2.0,0.95]", "--name", "wrong", "run.env.rehearse=250")
+    done = laptop.run(*COMMAND, "--batch", "laptop", *wrong)
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    said = " ".join(done.stderr.split())
+    assert "error: [rehearsal] optimizer.betas = [2.0, 0.95] (override optimizer.betas=[2.0,0.95]): " in said
+    assert "ValueError: Invalid beta parameter at index 0: 2.0" in said and "on the login node login" in said
+    assert {line.split()[1] for line in calls.read_text().splitlines()} == {"--help", "--test-only"}  # the checks' own
+    assert not list(Path(site.root.parent, "jobs", "slurm").glob("wrong*"))
+    assert not list(Path("/tmp").glob("launch-rehearsal-*"))
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch import backends
-from automodel_launch.backends import Checkpoints, Config, Data, Framework, Reference, Sizes
-from automodel_launch.backends.automodel import checkpoints, checks, datasets, schema, sizes, step_scheduler, trackers
+from automodel_launch.backends import Checkpoints, Config, Data, Framework, Need, Reference, Rehearsal, Sizes
+from automodel_launch.backends.automodel import (
+    checkpoints,
+    checks,
+    datasets,
+    packages,
+    rehearsal,
+    schema,
+    sizes,
+    step_scheduler,
+    trackers,
+)
 from automodel_launch.backends.automodel import references as references_
 from automodel_launch.backends.automodel.checks import data
 from automodel_launch.backends.trackers import Use
@@ -58,6 +68,14 @@ class AutoModel:
     def sizes(self, plan: Plan) -> Sizes:
         """From the model, the schedule and the data."""
         return sizes.of(plan)
+
+    def packages(self, config: Config) -> Iterator[Need]:
+        """Those of trackers, quantization and losses."""
+        return packages.needed(config)
+
+    def rehearsal(self, plan: Plan) -> Rehearsal | None:
+        """recipes/rehearse.py; it depends on the files of model, tokenizer and data that the config names."""
+        return rehearsal.of(plan)
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """The config against AutoModel's schema, sizes, memory, and data that this machine sees."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from typing import Literal
 
 from automodel_launch import contract
-from automodel_launch.executors import agent_python
-from automodel_launch.executors.forms import words
+from automodel_launch.checks.packages import FIND, findings, lacking, needed
+from automodel_launch.executors import agent_python, job_python
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Result, Results
@@ -23,24 +24,20 @@ def asked(plan: Plan) -> dict[str, str]:
     program = next((file.source for file in plan.files if file.path == contract.NODE_AGENT_SH), None)
     if program:
         questions["agent"] = agent_python.question(program.read_text(encoding="utf-8"), plan.profile)
-    if _is_the_nodes(plan):
-        own = f"{shlex.quote(plan.agent['python'])} -c {shlex.quote(_VERSION)}"
+    if job_python.is_the_nodes(plan):
+        names = " ".join(shlex.quote(need.module) for need in needed(plan))
+        own = f"{shlex.quote(plan.agent['python'])} -c {shlex.quote(f'{_VERSION}; {FIND}')} {names}"
         questions["training"] = f"bash -lc {shlex.quote(own)}"  # jobs have a login shell's variables
     return questions
 
 
-def _is_the_nodes(plan: Plan) -> bool:
-    """No container has it, and no line of the profile may bring it."""
-    profile = plan.profile
-    brought = plan.image or profile.setup_lines or profile.startup_commands or "PATH" in profile.env_vars
-    return not brought and not words.has_arguments(plan.agent["python"])
-
-
 def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
-    """Findings from the answers. Compute nodes may have other versions, so there is no error."""
+    """Findings from the answers. Compute nodes may have other versions: there is no error but about a shared Python."""
     yield from _agent(plan, answers["agent"])
-    if _is_the_nodes(plan):
+    if job_python.is_the_nodes(plan):
         yield from _training(plan, answers["training"])
+        level: Literal["error", "warning"] = "error" if job_python.is_shared(plan.agent["python"]) else "warning"
+        yield from findings(plan, lacking(plan, answers["training"].text), " on the login node", level)
 
 
 def _agent(plan: Plan, answer: Result) -> Iterator[Finding]:

@@ -19,7 +19,8 @@ from automodel_launch import contract
 from automodel_launch.errors import ClusterError, JobError, ProfileError, StillSubmitting
 from automodel_launch.executors import agent, underway
 from automodel_launch.executors.containers import container
-from automodel_launch.executors.docker import engine, script
+from automodel_launch.executors.docker import engine, script, trial
+from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.jobs.jobdir import JobDir, from_record
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount
@@ -84,6 +85,10 @@ class Docker:
     def mounts(self, plan: Plan, environ: Mapping[str, str]) -> list[Mount]:
         """The profile's, then the job root, the data and the job's directory."""
         return script.mounts_of(plan, environ)
+
+    def job_python(self, plan: Plan) -> JobPython | NotAtHand:
+        """In a container of the job's image, where that is on this machine."""
+        return trial.of(plan)
 
     def agent(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
         """The container outlives the launcher; it has nothing of this shell's environment.

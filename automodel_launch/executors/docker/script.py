@@ -40,7 +40,7 @@ def text(plan: Plan) -> str:
     An image's ENTRYPOINT would get the command as its arguments, and need not start it. pyxis does without it, too;
     who wants one says so in `docker_args`, which come later.
     """
-    options = " \\\n  ".join([*_options(plan), *map(_mount_option, plan.mounts)])
+    options = " \\\n  ".join([*_options(plan), *map(mount_option, plan.mounts)])
     command = shlex.join(
         [agent_python.SHELL, f"{plan.job_dir}/{contract.NODE_AGENT_SH}", "run", f"{plan.job_dir}/{contract.AGENT}"]
     )
@@ -95,7 +95,7 @@ def mounts_of(plan: Plan, environ: Mapping[str, str]) -> list[Mount]:
     return [*seen, Mount(plan.job_dir, NEMO_RUN)]
 
 
-def _mount_option(mount: Mount) -> str:
+def mount_option(mount: Mount) -> str:
     """--mount takes a line of CSV, so commas, colons and blanks in a path survive, other than with --volume.
 
     That one alone has all flags, and names of volumes.

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
 from automodel_launch.errors import ClusterError, ProfileError
-from automodel_launch.executors import agent, nemo, sbatch_validation
+from automodel_launch.executors import agent, job_python, nemo, sbatch_validation
 from automodel_launch.executors.containers import container
+from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
-from automodel_launch.executors.slurm import cancelling, chains, script, state, submission
+from automodel_launch.executors.slurm import cancelling, chains, one_task, script, state, submission
 from automodel_launch.executors.slurm.variables import expanded_there
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount, expanded
@@ -122,6 +123,14 @@ class Slurm:
         """The profile's, the job root, and the job's directory at /nemo_run; `~` and `$NAME` are the cluster's."""
         found = container.of(plan)
         return [*found.mounts, Mount(plan.job_dir, NEMO_RUN)] if found else []
+
+    def job_python(self, plan: Plan) -> JobPython | NotAtHand:
+        """On the login node, where that has the nodes' Python; or in one task of srun's, where wanted."""
+        shell = self.shell(plan.profile)
+        if plan.profile.rehearse_in == "srun":
+            return one_task.of(plan, shell)
+        where = f"on the login node {shell.place}" if plan.profile.tunnel == "ssh" else "on this login node"
+        return job_python.of_login_node(plan, shell, where)
 
     def agent(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
         """The agents meet on a port of this job's own, since two jobs may have one head node; one torchrun on any.

@@ -85,18 +85,20 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
         written = loader.value(plan.config, keys.MICROBATCH)
         micro = written if isinstance(written, int) and written > 0 else 1
         splits = max(1, steps.local_batch // micro)
+    stored = memory.BYTES.get(section_.precision(plan.config) or shape.stored_as or "bfloat16", 4)
     return Setting(
         layout=layout,
-        strategy=distributed.STRATEGIES[mesh.strategy],
+        strategy="single" if plan.world_size == 1 else distributed.STRATEGIES[mesh.strategy],
         sequence=sequence[1],
         micro=micro,
         micro_batches=max(1, steps.global_batch // (steps.local_batch * layout.dp)) * splits,
-        stored=memory.BYTES.get(section_.precision(plan.config) or shape.stored_as or "bfloat16", 4),
-        compute=memory.BYTES.get(section_.compute_precision(plan.config), 2),
+        stored=stored,
+        compute=memory.BYTES.get(section_.compute_precision(plan.config), 2) if plan.world_size > 1 else stored,
         recompute=mesh.recompute,
         sequence_parallel=mesh.sequence_parallel,
         stays_gathered=None if mesh.reshard_after_forward is None else not mesh.reshard_after_forward,
         defers_gradients=mesh.defer_gradients,
+        compiled=dotted.get(plan.config, keys.COMPILE) is True,
         full_logits=not section_.chunked_loss(plan.config),
         moments=memory.moments(section_.optimizer(plan.config)),
     )

@@ -8,7 +8,8 @@ keeps after torch/distributed/fsdp/_fully_shard and AutoModel 0.7.0's paralleliz
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 
 from automodel_launch.backends.automodel.model.parallelism import Layout
 from automodel_launch.backends.automodel.model.parameters import Parameters, expert_width, sparse_layers
@@ -16,6 +17,7 @@ from automodel_launch.backends.automodel.model.shape import Shape
 
 OVERHEAD = 2 * 2**30  # CUDA's context, NCCL's buffers, cuBLAS' workspaces: a round number for all three
 BYTES = {"float32": 4, "float": 4, "fp32": 4, "bfloat16": 2, "bf16": 2, "float16": 2, "half": 2, "fp16": 2}
+SHARDED = ("fsdp2", "mfsdp")
 _MOMENTS = {"SGD": 1, "Lion": 1, "Muon": 1, "Adafactor": 0}  # all others: two, as Adam
 
 
@@ -24,7 +26,7 @@ class Setting:
     """What the estimate depends on, beside the model. `micro` is the sequences of one forward pass."""
 
     layout: Layout
-    strategy: str  # fsdp2, mfsdp or ddp
+    strategy: str  # fsdp2, mfsdp, ddp, or `single` for a rank that shares nothing
     sequence: int
     micro: int
     micro_batches: int  # forward passes of an optimizer step, on each rank
@@ -35,6 +37,7 @@ class Setting:
     stays_gathered: bool | None = None  # `reshard_after_forward` is false; None: AutoModel's own choice
     defers_gradients: bool = True
     full_logits: bool = True
+    compiled: bool = False
     moments: int = 2
 
 
@@ -62,12 +65,14 @@ def moments(optimizer: str) -> int:
 
 
 def estimate(shape: Shape, parameters: Parameters, setting: Setting) -> Estimate:
-    """The estimate for the fullest of the first and the last pipeline stage."""
+    """The estimate for the fuller one of the first and the last pipeline stage, at its fullest moment."""
     stages = {0, setting.layout.pp - 1}
-    return max((_stage(shape, parameters, setting, stage) for stage in stages), key=lambda found: found.total)
+    moments = (moment for stage in stages for moment in _moments(shape, parameters, setting, stage))
+    return max(moments, key=lambda found: found.total)
 
 
-def _stage(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> Estimate:
+def _moments(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> Iterator[Estimate]:
+    """What is there when the loss is computed, and when the backward pass has reached the first layers."""
     first, last = stage == 0, stage == s.layout.pp - 1
     layers = -(-parameters.number_of_layers // s.layout.pp)
     part = layers / parameters.number_of_layers
@@ -80,28 +85,31 @@ def _stage(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> Esti
     # Without expert parallelism FSDP2 spreads experts as any other parameter.
     if s.layout.ep == 1:
         dense, experts = dense + experts / tensor, 0.0
-    shards = 1 if s.strategy == "ddp" else s.layout.shards
+    shards = s.layout.shards if s.strategy in SHARDED else 1
     own_experts = experts / s.layout.ep
     at_rest = dense / shards + own_experts / s.layout.expert_shards
     live = min(s.layout.pp - stage, s.micro_batches)  # micro-batches in flight under 1F1B
     layer = layer_activations(shape, s)
     kept = layers * live * kept_activations(shape, s, layer)
-    logits = _logits(shape, s) if last else 0.0
-    working = layer if s.recompute != "none" else 0.0
     biggest = max(ends / tensor, 2 * (dense - ends / tensor) / layers)
-    return Estimate(
+    before = _gradients_before(s, at_rest, dense, own_experts)
+    at_loss = Estimate(
         weights=at_rest * s.stored,
-        gradients=at_rest * s.stored + _unsharded_gradients(s, dense, own_experts, biggest),
+        gradients=before,
         optimizer=at_rest * s.stored * s.moments,
         gathered=_gathered(shape, s, dense, own_experts, biggest),
-        activations=kept + working,
-        logits=max(0.0, logits - working),
+        activations=kept,
+        logits=_logits(shape, s) if last else 0.0,
     )
+    yield at_loss
+    working = layer if s.recompute != "none" else 0.0
+    made = biggest * (s.compute + 4) if s.strategy in SHARDED else (0.0 if before else at_rest * s.stored)
+    yield replace(at_loss, gradients=before + made, activations=kept + working, logits=0.0)
 
 
 def _gathered(shape: Shape, s: Setting, dense: float, own_experts: float, biggest: float) -> float:
     """Complete parameters in the layers' precision: those at work, or all where they stay after the forward pass."""
-    if s.strategy == "ddp":
+    if s.strategy not in SHARDED:
         return 0.0
     spread = own_experts if s.layout.expert_shards > 1 else 0.0
     stays = s.stays_gathered
@@ -110,15 +118,20 @@ def _gathered(shape: Shape, s: Setting, dense: float, own_experts: float, bigges
     return (dense + spread if stays else biggest) * s.compute
 
 
-def _unsharded_gradients(s: Setting, dense: float, own_experts: float, biggest: float) -> float:
-    """Gradients before they are reduced: of all parameters, in float32, where their reduction is deferred to a step's
-    last micro-batch (FSDPParam.unsharded_accumulated_grad); else of those at work. DDP copies them into its buckets.
+def _gradients_before(s: Setting, at_rest: float, dense: float, own_experts: float) -> float:
+    """Bytes of gradients when a step's last backward pass begins: those of the micro-batches before it.
+
+    Where their reduction is deferred to the last micro-batch they are whole, and in float32
+    (FSDPParam.unsharded_accumulated_grad). DDP has its buckets from the beginning.
     """
     if s.strategy == "ddp":
-        return dense * s.stored
-    if s.defers_gradients and s.micro_batches > 1 and s.strategy == "fsdp2":
-        return 4 * (dense + (own_experts if s.layout.expert_shards > 1 else 0.0))
-    return biggest * (s.compute + 4)
+        return dense * s.stored * (2 if s.micro_batches > 1 else 1)
+    if s.micro_batches == 1:
+        return 0.0
+    if s.defers_gradients and s.strategy == "fsdp2":
+        spread = s.layout.expert_shards > 1
+        return 4 * (dense + (own_experts if spread else 0.0)) + (0.0 if spread else own_experts * s.stored)
+    return at_rest * s.stored
 
 
 def _logits(shape: Shape, s: Setting) -> float:
@@ -163,15 +176,16 @@ def _mlp(shape: Shape, c: int) -> float:
 def kept_activations(shape: Shape, s: Setting, layer: float) -> float:
     """Bytes that a layer keeps from the forward to the backward pass.
 
-    Full recomputation keeps the inputs of what it wraps: AutoModel wraps each norm, attention and MLP of a dense layer
-    by itself, and a MoE layer of its own at once. Selective recomputation keeps every second matrix product and the
-    attention's output; it is taken as half.
+    Full recomputation keeps the inputs of what it wraps: AutoModel wraps a layer as a whole, and where it compiles the
+    model attention and MLP each, and keeps what lies between. Selective recomputation keeps every second matrix
+    product and the attention's output; it is taken as 0.3 of all, as rehearsals
+    of Llama and Qwen2 have it.
     """
     if s.recompute == "none":
         return layer
     if s.recompute == "selective":
-        return layer / 2
-    inputs = 1 if shape.experts and s.layout.ep > 1 else 4
+        return 0.3 * layer
+    inputs = 4 if s.compiled else 1
     tokens = s.micro * s.sequence / s.layout.cp
     over = s.layout.tp if s.sequence_parallel and not shape.experts else 1
     return inputs * (shape.get("hidden_size") or 0) * s.compute * tokens / over

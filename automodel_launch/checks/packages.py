@@ -1,0 +1,44 @@
+"""Packages that a config or its framework needs, looked for in a job's Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from automodel_launch import backends
+from automodel_launch.backends import Need
+from automodel_launch.plan.describe import source
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+
+# A line of `python -c`, with names as its arguments: nothing is imported.
+FIND = "import importlib.util, sys; print('lacks', *[n for n in sys.argv[1:] if not importlib.util.find_spec(n)])"
+
+
+def needed(plan: Plan) -> list[Need]:
+    """What the config asks for, without what travels with the job."""
+    if "PYTHONPATH" in {*plan.profile.env_vars, *plan.profile.env}:
+        return []
+    travelling = [file.path for file in plan.files]
+
+    def travels(name: str) -> bool:
+        beside = tuple(f"code/{folder}{name}{end}" for folder in ("", "recipes/") for end in ("/", ".py"))
+        return any(path.startswith(beside) for path in travelling)
+
+    return [need for need in backends.of(plan.recipe).packages(plan.config) if not travels(need.module)]
+
+
+def lacking(plan: Plan, said: str) -> list[Need]:
+    """Those that FIND's output names."""
+    names = {name for line in said.splitlines() if line.startswith("lacks") for name in line.split()[1:]}
+    return [need for need in needed(plan) if need.module in names]
+
+
+def findings(plan: Plan, lacked: list[Need], where: str, level: Literal["error", "warning"]) -> Iterator[Finding]:
+    """`where`: behind the Python's name, as ` on the login node`."""
+    python = plan.agent["python"]
+    for need in lacked:
+        message = f"{need.key} ({source(plan, need.key)}) needs the package {need.distribution or need.module},"
+        message += f" and {python}{where} has none."
+        fix = f"{python} -m pip install {need.distribution}, or ~{need.key}" if need.distribution else None
+        yield Finding(level, "missing-package", message, fix or f"install what provides {need.module} there")

@@ -1,0 +1,112 @@
+"""From a command line to a plan with its findings, for the commands that make one."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from automodel_launch import workspace
+from automodel_launch.commands import console, registry
+from automodel_launch.commands.command import Command
+from automodel_launch.errors import ConfigError, LaunchError, ProfileError, UsageError
+from automodel_launch.plan import recipes
+from automodel_launch.profile import profiles
+from automodel_launch.workspace import Workspace
+
+if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behind a plan are imported
+    from automodel_launch.config.merge import MergedConfig
+    from automodel_launch.config.overrides import Override
+    from automodel_launch.plan.finding import Finding
+    from automodel_launch.plan.plan import Plan
+    from automodel_launch.plan.recipes import Recipe
+
+_GUESS = re.compile(r" Did you mean '[^']*'\?")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan with what was found out about it. `rehearsal`: the answer of one that was made, or is known."""
+
+    here: Workspace
+    plan: Plan
+    findings: list[Finding]
+    theme: str
+    rehearsal: Mapping[str, Any] | None = None
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings that refuse it."""
+        return [finding for finding in self.findings if finding.level == "error"]
+
+
+def planned(command: Command, args: argparse.Namespace) -> Planned:
+    """Parts are read in the order in which their errors cost least: env.toml, recipe, config, the plan, its checks.
+
+    Raises:
+        LaunchError: one of the parts is wrong, with a hint at what was most likely meant.
+    """
+    from automodel_launch.commands import hints
+
+    here = workspace.find(args.env)
+    profile_name = args.run or args.batch or "local"
+    try:
+        env_file = profiles.load(here.env_file, profile_name)
+    except ProfileError as error:
+        if error.message.startswith("no profile "):  # else the profile is there, and wrong in another way
+            error.hint = hints.profile(profile_name, args.recipe, here) or error.hint
+        raise
+    recipe = recipes.find(here, args.recipe, also=registry.COMMANDS)
+    from automodel_launch.launch import checking
+    from automodel_launch.launch import planning as planning_
+    from automodel_launch.plan import plan as planning
+
+    layered = _layered(command, args, recipe, env_file)
+    mode: planning.Mode = "batch" if args.batch else "run"
+    options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
+    plan = planning_.make(here, env_file, profile_name, recipe, layered, mode=mode, **options)
+    return Planned(here, plan, checking.run(plan, offline=args.offline), env_file.theme)
+
+
+def rehearsed(args: argparse.Namespace, parts: Planned, submits: bool = False) -> Planned:
+    """The same with what a rehearsal finds, where one is wanted; `submits`: a submission comes next."""
+    from automodel_launch.launch import checking
+
+    option: Any = "off" if args.no_rehearse else args.rehearse
+    how: dict[str, Any] = {"submits": submits, "offline": args.offline, "say": console.say}
+    found = checking.rehearse(parts.plan, parts.findings, parts.here.rehearsals, option, **how)
+    findings = checking.in_order([*parts.findings, *found.findings])
+    return replace(parts, findings=findings, rehearsal=found.document)
+
+
+def _layered(command: Command, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile) -> MergedConfig:
+    from automodel_launch.commands import hints
+    from automodel_launch.config import configs, unknown
+
+    parsed = _overrides(command, args, recipe, env_file)
+    unknown.refuse_bare_options(parsed, command.option_names)
+    try:
+        return configs.load(recipe, args.config, parsed, command.option_names)
+    except (ConfigError, UsageError) as error:
+        meant = hints.key(parsed, recipe, args.config) or hints.config(recipe, args.config)
+        if meant:  # a better guess than that of a key with similar letters
+            error.message, error.hint = _GUESS.sub("", error.message), meant
+        raise
+
+
+def _overrides(
+    command: Command, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile
+) -> list[Override]:
+    from automodel_launch.commands import hints
+    from automodel_launch.config import overrides
+
+    parsed = []
+    for text in args.overrides:
+        try:
+            parsed.append(overrides.parse(text))
+        except LaunchError as error:
+            error.hint = hints.word(text, args.overrides, recipe, env_file, command.option_names) or error.hint
+            raise
+    return parsed

@@ -1,0 +1,66 @@
+"""A rehearsal in a container of a real Docker engine: nothing is pulled, written into the mounts, or left."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.docker_engine import BASE, Engine
+from tests.rehearsal.conftest import Stage
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def docked(stage: Stage, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """The profile `d`, whose containers the stand-in answers in."""
+    for name, value in engine.env.items():
+        monkeypatch.setenv(name, value)
+    (stage.root / "data").mkdir()
+    mounts = [f"{stage.root}/data:/data"]
+    keys = f'nproc_per_node = 2\ngpus_per_node = 0\ncontainer_image = "{BASE}"\nmounts = {json.dumps(mounts)}'
+    stage.bench.env(f'[d]\nexecutor = "docker"\n{keys}\nremote_job_dir = "{stage.root}/jobs"\n')
+    return stage
+
+
+def _containers() -> str:
+    return subprocess.run(["docker", "ps", "--all", "--quiet"], capture_output=True, text=True, check=True).stdout
+
+
+def test_in_a_container_of_the_image(docked: Stage) -> None:
+    plan = docked.bench.planned("log: /dev/stderr\nhow: passed\n", profile="d")
+    first, again = (docked.rehearse(plan, submits=True) for _ in range(2))
+    assert [found.code for found in first.findings] == ["rehearsal"], first.findings
+    assert f"in a container of {BASE}" in first.findings[0].message
+    assert (first.cached, again.cached) == (False, True)
+    assert _containers() == "" and not list(Path("/tmp").glob("launch-rehearsal-*"))
+
+
+def test_an_image_that_is_not_here_is_not_pulled(docked: Stage) -> None:
+    plan = docked.bench.planned("log: /dev/stderr\n", "run.env.container_image=no-such-image:1", profile="d")
+    (note,) = docked.rehearse(plan, submits=True).findings
+    assert note.code == "rehearsal-partial" and "no-such-image:1" in note.message
+
+
+def test_what_hangs_goes_with_its_container(docked: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("automodel_launch.rehearsal.script.GRACE_S", 2)
+    plan = docked.bench.planned("log: /dev/stderr\nhow: hangs\n", "run.env.rehearse=1", profile="d")
+    seen: list[str] = []
+
+    def look() -> None:
+        end = time.monotonic() + 60
+        while not seen and time.monotonic() < end:
+            seen.extend(_containers().split())
+            time.sleep(0.1)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    (note,) = docked.rehearse(plan, submits=True).findings
+    watcher.join()
+    assert note.code == "rehearsal-partial" and "within 1 s" in note.message
+    assert _containers() == "" and not list(Path("/tmp").glob("launch-rehearsal-*"))
