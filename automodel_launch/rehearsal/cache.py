@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from automodel_launch.rehearsal import result
 from automodel_launch.rehearsal.result import Result
 
 KEPT = 200  # the newest
+DAY_S = 86400
 
 
 def key(parts: Any) -> str:
@@ -28,6 +30,23 @@ def load(folder: Path, name: str) -> Result | None:
         return result.parse(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+def was_late(folder: Path, name: str) -> int | None:
+    """The seconds within which there was no answer, within the last day; None where that did not happen."""
+    path = folder / f"{name}.late"
+    try:
+        return int(path.read_text(encoding="utf-8")) if time.time() - path.stat().st_mtime < DAY_S else None
+    except (OSError, ValueError):
+        return None
+
+
+def remember_late(folder: Path, name: str, seconds: int) -> None:
+    """So that nobody who has not asked for it waits as long again."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.late").write_text(f"{seconds}\n", encoding="utf-8")
+        _forget_oldest(folder)
 
 
 def save(folder: Path, name: str, found: Result) -> None:
@@ -47,6 +66,6 @@ def save(folder: Path, name: str, found: Result) -> None:
 
 
 def _forget_oldest(folder: Path) -> None:
-    files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    files = sorted(folder.glob("[!.]*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in files[KEPT:]:
         path.unlink(missing_ok=True)

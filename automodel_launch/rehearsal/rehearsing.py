@@ -88,11 +88,21 @@ def _found(
     known = cache.load(folder, name) if name else None
     if known:
         return known, True
+    late = cache.was_late(folder, name) if name and not wanted.asked else None
+    if late is not None and late >= wanted.seconds:
+        raise running.NotRun(f"it had no answer within {late} s the last time; --rehearse gives it more")
     say(f"rehearsing {python.where}: {backend.title}'s own set-up and one step, {wanted.seconds} s at most ...")
     main = f"{contract.RECIPES}/{backend.program}"
-    found = running.run(plan, program, main, script, asked, wanted.seconds)
+    try:
+        found = running.run(plan, program, main, script, asked, wanted.seconds)
+    except running.Late:
+        if name:
+            cache.remember_late(folder, name, wanted.seconds)
+        raise
     if name:
         cache.save(folder, name, found)
+        if found.late:
+            cache.remember_late(folder, name, wanted.seconds)
     return found, False
 
 

@@ -51,6 +51,11 @@ class Result:
     document: Mapping[str, Any] = field(repr=False)
 
     @property
+    def late(self) -> bool:
+        """Its time was over before it had come to an end."""
+        return any(entry.reason == "time" for entry in self.partial)
+
+    @property
     def lasts(self) -> bool:
         """The same request would be answered the same."""
         reasons = {entry.reason for entry in self.partial}

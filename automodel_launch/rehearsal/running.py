@@ -36,6 +36,10 @@ class NotRun(Exception):
     """It could not be made, or has not answered; the message says why."""
 
 
+class Late(NotRun):
+    """It has not answered within its time."""
+
+
 def stamp_of(python: JobPython, paths: list[str]) -> str | None:
     """What stands for the Python's packages and the files there; None where that cannot be told.
 
@@ -85,7 +89,7 @@ def _answer(code: int, out: str, err: str, seconds: float) -> Result:
         pass
     said = " ".join(err.split())[-300:]
     if code == LATE:
-        raise NotRun(f"it has not answered within {seconds:.0f} s")
+        raise Late(f"it has not answered within {seconds:.0f} s")
     if code in _NOT_THERE:
         raise NotRun(f"its Python does not start: {said or 'no such program'}")
     if code == NO_SCRATCH:

@@ -19,7 +19,7 @@ from automodel_launch.executors.job_python import NotAtHand
 from automodel_launch.executors.slurm.executor import EXECUTOR as SLURM
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.rehearsal import running, stamp, text, wanted
+from automodel_launch.rehearsal import rehearsing, running, stamp, text, wanted
 from tests.conftest import ROOT
 from tests.rehearsal.conftest import Stage
 from tests.workbench import plan_on_slurm
@@ -30,6 +30,16 @@ REFUSED = ("how=refused",)
 def _only(findings: list[Finding], level: str, code: str) -> Finding:
     assert [(found.level, found.code) for found in findings] == [(level, code)], findings
     return findings[0]
+
+
+def _starts_the_class(stage: Stage) -> None:
+    """Make the recipe one that is rehearsed without being asked."""
+    recipes = stage.bench.workspace.recipes
+    (recipes / "pretrain_lib").mkdir()
+    text_ = (recipes / "stub.py").read_text()
+    (recipes / "stub.py").write_text(
+        text_.replace("# [tool.runspec]", '# [tool.runspec]\n# code = ["pretrain_lib"]', 1)
+    )
 
 
 def _left() -> list[Path]:
@@ -218,6 +228,20 @@ def test_one_that_hangs_is_ended_with_what_it_has_started(stage: Stage, monkeypa
     assert _left() == []
 
 
+@pytest.mark.parametrize("hangs", [True, False])
+def test_nobody_waits_twice_for_what_was_late(stage: Stage, hangs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the program has noticed it by itself or not; who asks, or gives it more time, does."""
+    monkeypatch.setattr("automodel_launch.rehearsal.script.GRACE_S", 0)
+    late = "" if hangs else "answer: {outcome: partial, partial: [{reason: time, text: x}]}\n"
+    _starts_the_class(stage)
+    plan = stage.plan(*(["how=hangs"] if hangs else []), more=late)
+    once, longer, asked = wanted.Wanted(1), wanted.Wanted(2), wanted.Wanted(1, asked=True)
+    for option, calls in ((once, 1), (once, 1), (longer, 2), (asked, 3)):
+        outcome = rehearsing.rehearse(plan, option, stage.answers)
+        _only(outcome.findings, "note", "rehearsal-partial")
+        assert len(stage.calls()) == calls, option
+
+
 def test_ctrl_c_leaves_nothing(stage: Stage) -> None:
     """The launcher is interrupted while the rehearsal runs; so is one that SIGTERM ends."""
     plan = stage.plan("how=hangs")
@@ -307,7 +331,6 @@ def test_a_plan_with_errors_is_not_rehearsed(stage: Stage, option: wanted.Option
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_plain_script_is_not_rehearsed(tmp_path: Path, asked: bool) -> None:
-    from automodel_launch.rehearsal import rehearsing
     from tests.workbench import make_bench
 
     outcome = rehearsing.rehearse(make_bench(tmp_path).plan(), wanted.Wanted(9, asked=asked), tmp_path / "answers")
@@ -320,9 +343,7 @@ def test_a_script_of_ones_own_is_rehearsed_where_one_asks(
 ) -> None:
     """It need not do what the rehearsal tries."""
     if part:
-        (stage.bench.workspace.recipes / part).mkdir()
-        stub = stage.bench.workspace.recipes / "stub.py"
-        stub.write_text(stub.read_text().replace("# [tool.runspec]", f'# [tool.runspec]\n# code = ["{part}"]', 1))
+        _starts_the_class(stage)
     stage.rehearse(stage.plan("run.env.rehearse=9"), option, submits=True)
     assert len(stage.calls()) == calls
 
