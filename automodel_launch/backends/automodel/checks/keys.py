@@ -58,9 +58,9 @@ def silent(plan: Plan, key: str, value: Any) -> Finding:
     return Finding("warning", "ignored-key", message, f"~{key}, or remove it from the config")
 
 
-def kind(plan: Plan, key: str, value: Any, wanted: str) -> Iterator[Finding]:
-    """The value is of a kind that AutoModel accepts."""
-    if kinds.fits(value, wanted):
+def kind(plan: Plan, key: str, value: Any, wanted: str, strict: bool = False) -> Iterator[Finding]:
+    """The value is of a kind that AutoModel accepts; `strict` where it is compared as transformers does."""
+    if kinds.fits(value, wanted, strict):
         return
     texts = kinds.literals(wanted)
     if texts and isinstance(value, str):

@@ -33,12 +33,17 @@ _TYPES: dict[str, tuple[type, ...]] = {
 _SPECIAL = {"none": None, "None": None, "true": True, "True": True, "false": False, "False": False}
 
 
-def fits(value: Any, kind: str) -> bool:
-    """Whether AutoModel accepts the value; yes for a reference that only the job resolves and for a `_target_`."""
+def fits(value: Any, kind: str, strict: bool = False) -> bool:
+    """Whether AutoModel accepts the value; yes for a reference that only the job resolves and for a `_target_`.
+
+    `strict` is how transformers' configs compare: a float may not be written as an integer.
+    """
     if not kind or (isinstance(value, str) and "${" in value) or (isinstance(value, dict) and "_target_" in value):
         return True
-    seen = as_read(value)
-    return any(_one(seen, part) or _one(value, part) for part in kind.split("|"))
+    seen, parts = as_read(value), kind.split("|")
+    if strict and isinstance(seen, int) and "int" not in parts:
+        return isinstance(seen, bool) and "bool" in parts
+    return any(_one(seen, part) or _one(value, part) for part in parts)
 
 
 def as_read(value: Any) -> Any:
@@ -84,5 +89,7 @@ def example(key: str, value: Any, kind: str) -> str:
     shown = {"int": "NUMBER", "float": "NUMBER", "bool": "true", "str": "STRING", "list": "[...]", "map": "{...}"}
     if isinstance(value, float) and value.is_integer() and "int" in kind.split("|"):
         return f"{key}={int(value)}"
+    if isinstance(value, int) and not isinstance(value, bool) and "float" in kind.split("|"):
+        return f"{key}={float(value)}"
     first = next((shown[part] for part in ("int", "float", "bool", "str", "list", "map") if part in kind), "null")
     return f"{key}={first}" + (f", or ~{key} to leave it out" if "null" in kind.split("|") else "")
