@@ -62,8 +62,9 @@ def _kwargs(config: type) -> Iterator[str]:
         if "RotaryEmbedding" in base.__name__ and not hasattr(config, "rope_parameters"):
             continue  # PreTrainedConfig calls it only for a class that has rope_parameters
         for name in ("__init__", "__post_init__", "convert_rope_params_to_dict"):
-            function = inspect.unwrap(vars(base).get(name)) if callable(vars(base).get(name)) else None
-            yield from _taken(function) if inspect.isfunction(function) else ()
+            function = vars(base).get(name)
+            if inspect.isfunction(function):
+                yield from _taken(inspect.unwrap(function))
 
 
 @functools.cache
@@ -118,7 +119,7 @@ def _read(node: ast.AST) -> Iterable[str]:
         return [node.attr]
     named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr")
     if named and isinstance(node, ast.Call) and len(node.args) > 1 and _is(node.args[0], _CONFIGS):
-        return [text.value for text in node.args[1:2] if isinstance(text, ast.Constant)]
+        return [text.value for text in node.args[1:2] if isinstance(text, ast.Constant) and isinstance(text.value, str)]
     return []
 
 

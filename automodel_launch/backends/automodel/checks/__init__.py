@@ -8,7 +8,7 @@ from automodel_launch.backends.automodel.checks import (
     batch,
     data,
     directories,
-    dollars,
+    loading,
     memory,
     nanogpt,
     parallel,
@@ -25,7 +25,7 @@ from automodel_launch.plan.plan import Plan
 
 CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *run.CHECKS,
-    *dollars.CHECKS,
+    *loading.CHECKS,
     *training.CHECKS,
     *schema.CHECKS,
     *targets.CHECKS,

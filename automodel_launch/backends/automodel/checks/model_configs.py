@@ -28,4 +28,4 @@ def keywords(plan: Plan, key: str, section: Mapping[str, Any], taken: Signature)
         elif name in shared["ignores"]:
             yield silent(plan, f"{key}.{name}", value)
         else:
-            yield ignored(plan, f"{key}.{name}", value, sorted(read), f"in {section['_target_']}")
+            yield ignored(plan, f"{key}.{name}", value, read, f"in {section['_target_']}", shown=taken.params)

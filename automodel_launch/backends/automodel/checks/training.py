@@ -7,6 +7,7 @@ from typing import Any
 
 from automodel_launch.backends.automodel import datasets, keys, loader, schema
 from automodel_launch.backends.automodel.schema import renamed
+from automodel_launch.config.dotted import left_to_the_job
 from automodel_launch.plan.describe import describe_value, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -61,7 +62,7 @@ def batch_size(plan: Plan) -> Iterator[Finding]:
     key = "dataloader.batch_size"
     batch = loader.value(plan.config, key)
     local = loader.value(plan.config, "step_scheduler.local_batch_size") or 1
-    if batch is None or batch == local:
+    if batch is None or batch == local or left_to_the_job(batch) or left_to_the_job(local):
         return
     if any(kind.startswith(datasets.MEGATRON_DATASET) for _, kind, _ in datasets.datasets(plan.config)):
         message = f"{describe_value(plan, key, batch)} is not used: Megatron data come in batches of"

@@ -42,7 +42,7 @@ def fits(value: Any, kind: str, strict: bool = False) -> bool:
         return True
     seen, parts = as_read(value), kind.split("|")
     if strict and isinstance(seen, int) and "int" not in parts:
-        return isinstance(seen, bool) and "bool" in parts
+        return isinstance(seen, bool) and "bool" in parts  # neither a float nor, as 0 or 1, true or false
     return any(_one(seen, part) or _one(value, part) for part in parts)
 
 
@@ -65,6 +65,8 @@ def _one(value: Any, part: str) -> bool:
         return str(value) == part
     if isinstance(value, bool) and part != "bool":
         return False
+    if part == "bool" and isinstance(value, int):  # 0 and 1 are as good
+        return value in (0, 1)
     return isinstance(value, _TYPES[part])
 
 
