@@ -73,7 +73,8 @@ def kind(plan: Plan, key: str, value: Any, wanted: str, strict: bool = False) ->
     if texts and isinstance(value, str):
         yield one_of(plan, key, value, texts)
         return
-    message = f"{describe_value(plan, key, value)} is not {kinds.words(wanted)}"
+    what = kinds.words(wanted, strict)
+    message = f"{describe_value(plan, key, value)} is not {what}"
     example = kinds.example(key, value, wanted)
     taken_as = None if strict else _taken_as(key, kinds.as_read(value), wanted)
     if taken_as is None:

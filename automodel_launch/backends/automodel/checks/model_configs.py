@@ -1,4 +1,4 @@
-"""A model's config by its class: which keywords it takes, which it knows by another name, which nothing reads."""
+"""A model's config: keywords that its class takes, maps to another name or never reads; heads that do not divide."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 
 from automodel_launch.backends.automodel import schema as schemas
 from automodel_launch.backends.automodel.checks.keys import ignored, kind, silent
+from automodel_launch.backends.automodel.model import shape as model_shape
+from automodel_launch.backends.automodel.model.parallelism import divisors
 from automodel_launch.backends.automodel.schema import Signature
+from automodel_launch.plan.describe import shortened
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -29,3 +32,20 @@ def keywords(plan: Plan, key: str, section: Mapping[str, Any], taken: Signature)
             yield silent(plan, f"{key}.{name}", value)
         else:
             yield ignored(plan, f"{key}.{name}", value, read, f"in {section['_target_']}", shown=taken.params)
+
+
+def heads(plan: Plan) -> Iterator[Finding]:
+    """Each key/value head serves as many query heads; the model fails at its first step, in the words of a product."""
+    shape = model_shape.read(plan.config, plan.visible)
+    if shape is None or shape.get("kv_lora_rank"):  # latent attention has no use for the number
+        return
+    queries, keys = shape.get("num_attention_heads"), shape.get("num_key_value_heads")
+    if queries and keys and queries > 0 and keys > 0 and queries % keys:
+        message = (
+            f"the model's num_key_value_heads = {keys} does not divide its num_attention_heads = {queries}"
+            f" ({shape.where})."
+        )
+        yield Finding("error", "heads", message, f"num_key_value_heads = {shortened(divisors(queries))}")
+
+
+CHECKS = (heads,)

@@ -75,12 +75,14 @@ def literals(kind: str) -> list[str]:
     return [part[1:-1] for part in kind.split("|") if part.startswith("'")]
 
 
-def words(kind: str) -> str:
-    """A kind in words: `an integer or null`."""
-    parts = kind.split("|")
+def words(kind: str, strict: bool = False) -> str:
+    """A kind in words: `an integer or null`; with `strict`, as in `fits`."""
+    parts, known = kind.split("|"), _WORDS
     if "float" in parts and "int" in parts:
         parts.remove("int")
-    return " or ".join(sorted((_WORDS.get(part, part) for part in parts), key=lambda word: word == "null"))
+    elif strict:
+        known = {**_WORDS, "float": "a number with a decimal point"}
+    return " or ".join(sorted((known.get(part, part) for part in parts), key=lambda word: word == "null"))
 
 
 def example(key: str, value: Any, kind: str) -> str:
