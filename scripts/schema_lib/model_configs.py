@@ -45,7 +45,8 @@ def shared() -> tuple[str, ...]:
     from transformers import PreTrainedConfig
 
     root = Path(inspect.getfile(PreTrainedConfig)).parent
-    found = {*_kwargs(PreTrainedConfig), *(name for file in _SHARED for name in _reads(root / file))}
+    own = (signature(PreTrainedConfig) or {"params": ()})["params"]  # a class with an __init__ of its own hides them
+    found = {*own, *_kwargs(PreTrainedConfig), *(name for file in _SHARED for name in _reads(root / file))}
     return tuple(sorted(name for name in found if not name.startswith(("_", "rope_"))))
 
 
@@ -103,7 +104,10 @@ def _of_models(config: type, model: str) -> set[str]:
         spec = importlib.util.find_spec(MODEL_ARCH_MAPPING[model][0])
         folders += [Path(spec.origin).parent] if spec and spec.origin else []
     # transformers' other files read configs of other models, for conversion
-    return {name for folder in folders for path in folder.glob("*model*.py") for name in _reads(path)}
+    files = [path for folder in folders for path in folder.glob("*model*.py")]
+    for folder in folders[1:]:  # AutoModel's models share layers, and each has layers in files of its own
+        files += [*folder.glob("*.py"), *(folder.parent / "common").rglob("*.py")]
+    return {name for path in files for name in _reads(path)}
 
 
 @functools.cache

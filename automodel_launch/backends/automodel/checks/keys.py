@@ -41,19 +41,14 @@ def unknown(plan: Plan, key: str, value: Any, known: Iterable[str], what: str = 
     return Finding("error", "unknown-key", message, _instead(section, name, list(known)))
 
 
-def ignored(
-    plan: Plan, key: str, value: Any, known: Iterable[str], where: str = "", shown: Iterable[str] = ()
-) -> Finding:
-    """AutoModel never reads the key. A likely misspelling is an error: the training would be another one.
-
-    `shown` are those of the known names that are told where none of them is near.
-    """
+def ignored(plan: Plan, key: str, value: Any, known: Iterable[str], where: str = "") -> Finding:
+    """AutoModel never reads the key. A likely misspelling is an error: the training would be another one."""
     section, _, name = key.rpartition(".")
-    known = sorted(known)
+    known = list(known)
     written = describe_value(plan, key, value)
     message = f"{written}: AutoModel {schema.VERSION} ignores it without a message; it reads no such key"
     misspelt = not name.startswith("_") and any(alike(name, other) for other in known)  # `_name`: switched off
-    fix = _instead(section, name, known) if misspelt else f"remove it (~{key}); {_taken(section, list(shown) or known)}"
+    fix = _instead(section, name, known) if misspelt else f"remove it (~{key}); {_taken(section, known)}"
     return Finding("error" if misspelt else "warning", "ignored-key", f"{message} {where or 'there'}.", fix)
 
 

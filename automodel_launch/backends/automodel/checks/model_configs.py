@@ -21,17 +21,19 @@ def keywords(plan: Plan, key: str, section: Mapping[str, Any], taken: Signature)
     transformers keeps any keyword as an attribute: what no model reads changes nothing, and is not refused.
     """
     shared = schemas.load().data["configs"]
-    read = {*taken.params, *taken.maps, *taken.maps.values(), *taken.reads, *shared["reads"]}
+    own = {*taken.params, *taken.maps, *taken.maps.values(), *taken.reads}
+    # what is given itself was not misspelt: published files keep keys of older releases beside those that replaced them
+    wanted = sorted(name for name in own if taken.maps.get(name, name) not in section and name not in section)
     for name, value in section.items():
-        own = taken.maps.get(name, name)
-        if own in taken.params:
-            yield from kind(plan, f"{key}.{name}", value, taken.params[own], strict=taken.strict)
-        elif name == "_target_" or name.startswith("_") or name in read:
+        parameter = taken.maps.get(name, name)
+        if parameter in taken.params:
+            yield from kind(plan, f"{key}.{name}", value, taken.params[parameter], strict=taken.strict)
+        elif name == "_target_" or name.startswith("_") or name in own or name in shared["reads"]:
             continue
         elif name in shared["ignores"]:
             yield silent(plan, f"{key}.{name}", value)
         else:
-            yield ignored(plan, f"{key}.{name}", value, read, f"in {section['_target_']}", shown=taken.params)
+            yield ignored(plan, f"{key}.{name}", value, wanted, f"in {section['_target_']}")
 
 
 def heads(plan: Plan) -> Iterator[Finding]:
