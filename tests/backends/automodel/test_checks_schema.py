@@ -129,8 +129,6 @@ FAULTS = [
     ("clip_grad_norm.backend", "torch", "error", "bad-value", "triton"),
     ("step_scheduler.preemption_signal", "SIGTREM", "error", "bad-value", "SIGTERM"),
     ("model.torch_dtype", "float23", "error", "bad-value", "float32"),
-    ("dataloader.prefetch_factor", 4, "error", "bad-value", "dataloader.num_workers=2"),
-    ("dataloader.persistent_workers", True, "error", "bad-value", "worker processes"),
     ("dataloader._target_", "torch.utils.data.DataLoder", "error", "bad-value", "StatefulDataLoader"),
     ("model.backend", {"_target_": "nemo_automodel.components.models.common.BackendConfig", "attn": "flash"}, "error",
      "bad-value", "sdpa"),

@@ -87,20 +87,6 @@ def loss(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "wrong-loss", message, f"{key}={_LOSSES}")
 
 
-def workers(plan: Plan) -> Iterator[Finding]:
-    """torch's DataLoader refuses these without worker processes, after the model is loaded."""
-    for section in ("dataloader", "validation_dataloader"):
-        if loader.value(plan.config, f"{section}.num_workers") not in (None, 0):
-            continue
-        for name in ("persistent_workers", "prefetch_factor"):
-            value = loader.value(plan.config, f"{section}.{name}")
-            if value:
-                message = (
-                    f"{describe_value(plan, f'{section}.{name}', value)} needs worker processes, and there are none."
-                )
-                yield Finding("error", "bad-value", message, f"{section}.num_workers=2, or ~{section}.{name}")
-
-
 def _recipe(plan: Plan) -> tuple[str, Any]:
     """(key, value) of what names the recipe class, in the order of recipes/pretrain.py."""
     key = "recipe" if plan.config.get("_step_recipe") is None else "_step_recipe"
@@ -108,4 +94,4 @@ def _recipe(plan: Plan) -> tuple[str, Any]:
     return (f"{key}._target_", value.get("_target_")) if isinstance(value, dict) else (key, value)
 
 
-CHECKS = (recipe, needed, batch_size, loss, workers)
+CHECKS = (recipe, needed, batch_size, loss)
