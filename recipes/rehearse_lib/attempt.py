@@ -40,7 +40,8 @@ def _refusal(error: BaseException, run: Run, unknown: set[str]) -> dict[str, Any
     if limit is None and guard.tried and isinstance(error, OSError):
         limit = result.partial(result.FORBIDDEN, str(guard.tried[-1]))
     refusal = describe(error, run.stage, run.config)
-    if limit is None and unknown and _depends_on(refusal["key"], run.config, unknown):
+    stood_in = environment.STAND_IN in refusal["text"] or _depends_on(refusal["key"], run.config, unknown)
+    if limit is None and unknown and stood_in:
         text = f"{', '.join(sorted(unknown))} is known in the job only, and stood in for: {refusal['text']}"
         limit = result.partial(result.ENVIRONMENT, text)
     if limit is None:
@@ -50,19 +51,19 @@ def _refusal(error: BaseException, run: Run, unknown: set[str]) -> dict[str, Any
 
 
 def _depends_on(key: str | None, config: Mapping[str, Any], unknown: set[str]) -> bool:
-    """Whether a failure of that key (of any, where it is not known) may come from a variable that was stood in for."""
+    """Whether a failure of that key's section, or of an unknown one, may come from a variable that was stood in for."""
     value: Any = config
-    for part in key.split(".") if key else ():
+    for part in key.split(".")[:1] if key else ():
         value = value.get(part) if isinstance(value, Mapping) else None
     return bool(environment.unknown_variables(value, {}) & unknown)
 
 
 def _take_variables(asked: request.Request, config: Any) -> set[str]:
     """Set the variables that the configuration refers to; the names of those that only the job has."""
-    os.environ.update({name: environment.STAND_IN for name in asked.secrets})
+    os.environ.update(dict.fromkeys(asked.secrets, environment.STAND_IN))
     os.environ.update({name: value for name, value in asked.env.items() if name not in asked.secrets})
     unknown = environment.unknown_variables(config, os.environ)
-    os.environ.update({name: environment.STAND_IN for name in unknown})
+    os.environ.update(dict.fromkeys(unknown, environment.STAND_IN))
     return unknown
 
 

@@ -11,10 +11,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import failure
 from .request import Request
 
 Leaf = tuple[str, ...]
 Signature = tuple[str, ...]
+Fails = Callable[[Mapping[str, Any], str], "Signature | None"]
 _MISSING = object()
 
 
@@ -23,7 +25,7 @@ def signature(refusal: Mapping[str, Any]) -> Signature:
     return tuple(str(refusal.get(name)) for name in ("stage", "type", "file", "line"))
 
 
-def name(refusal: dict[str, Any], request: Request, fails: Callable[[Mapping[str, Any], str], Signature | None]) -> None:
+def name(refusal: dict[str, Any], request: Request, fails: Fails) -> None:
     """Put the override, and its key, into the refusal where one of them is to blame.
 
     `fails` says how a configuration fails up to the end of a stage. The smallest number of overrides with which the
@@ -42,11 +44,27 @@ def name(refusal: dict[str, Any], request: Request, fails: Callable[[Mapping[str
             with_it = middle
         else:
             without = middle
-    override = request.overrides[with_it - 1]
+    override = request.overrides[_not_only_unmasking(request, changed, with_it, stage, fails) - 1]
     key = key_of(override)
     below = refusal.get("key")
-    refusal["key"] = below if below and f"{below}.".startswith(f"{key}.") else key
+    if not below or not f"{below}.".startswith(f"{key}."):
+        below = failure.leaf_below(request.config, key, refusal["text"], refusal["source"] or "")
+    refusal["key"] = below or key
     refusal["key_by"], refusal["override"] = "override", override
+
+
+def _not_only_unmasking(request: Request, changed: list[dict[Leaf, Any]], found: int, stage: str, fails: Fails) -> int:
+    """The number of the override to blame, where the one that was found may only have made way for the failure.
+
+    That is so where without it something else fails; then one is looked for without which nothing fails.
+    """
+    if found == 1 or fails(applied(request, changed, found - 1), stage) is None:
+        return found
+    for number in range(len(changed) - 1, -1, -1):
+        others = [group for at, group in enumerate(changed) if at != number]
+        if fails(_with(request, others), stage) is None:
+            return number + 1
+    return found
 
 
 def changes(request: Request) -> list[dict[Leaf, Any]]:
@@ -68,8 +86,12 @@ def applied(request: Request, changed: list[dict[Leaf, Any]], number: int) -> di
     """The base configuration with the first `number` overrides."""
     if number == len(changed):
         return request.config
+    return _with(request, changed[:number])
+
+
+def _with(request: Request, groups: list[dict[Leaf, Any]]) -> dict[str, Any]:
     config = copy.deepcopy(request.base or {})
-    for group in changed[:number]:
+    for group in groups:
         # what is taken away goes first: {a: 1} may have become {a: {b: 2}}
         for leaf, value in sorted(group.items(), key=lambda item: item[1] is not _MISSING):
             _put(config, leaf, value)

@@ -84,9 +84,7 @@ def _place(frames: list[TracebackType]) -> tuple[str | None, int | None, str | N
     return short, line, linecache.getline(file, line).strip() or None
 
 
-def key_of(
-    frames: list[TracebackType], text: str, source: str, stage: str, config: Mapping[str, Any]
-) -> str | None:
+def key_of(frames: list[TracebackType], text: str, source: str, stage: str, config: Mapping[str, Any]) -> str | None:
     """The key that the failure comes from, as far as frames and message tell."""
     argument = re.search(r"unexpected keyword argument '(\w+)'", text)
     section = next(filter(None, (_section(frame, config) for frame in reversed(frames))), None)
@@ -159,6 +157,11 @@ def _by_file(frames: list[TracebackType], config: Mapping[str, Any]) -> str | No
             if part in file and section in config:
                 return section
     return None
+
+
+def leaf_below(config: Mapping[str, Any], section: str, text: str, source: str) -> str | None:
+    """The one leaf of a section that a message, else its source line, speaks of."""
+    return _leaf(dict(leaves(config, section)), text, source, within=True)
 
 
 def leaves(config: Mapping[str, Any], section: str | None) -> Iterator[tuple[str, Any]]:

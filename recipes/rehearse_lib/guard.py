@@ -17,7 +17,16 @@ _NETWORK = (
     *("socket.sendto", "socket.sendmsg", "socket.bind", "ftplib.connect", "smtplib.connect", "urllib.Request"),
 )
 _COMMANDS = (
-    *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.startfile"),
+    *(
+        "subprocess.Popen",
+        "os.system",
+        "os.exec",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.fork",
+        "os.forkpty",
+        "os.startfile",
+    ),
     *("pty.spawn", "signal.pthread_kill"),
 )
 _CHANGES = {  # event -> how many of its arguments are paths, and where the descriptors of their directories stand
@@ -92,7 +101,7 @@ def _inside(path: Any, folder: Any, allowed: tuple[str, ...]) -> bool:
     if text == ":memory:":
         return True
     if isinstance(folder, int) and folder >= 0 and not text.startswith("/"):
-        text = f"{os.readlink(f'/proc/self/fd/{folder}')}/{text}"
+        text = f"{Path(f'/proc/self/fd/{folder}').readlink()}/{text}"
     whole = os.path.abspath(text)  # noqa: PTH100  Path.resolve() would look at the disk, and at links made meanwhile
     real = os.path.join(os.path.realpath(os.path.dirname(whole)), os.path.basename(whole))  # noqa: PTH118, PTH119, PTH120
     return f"{real}/".startswith(allowed) or real in allowed

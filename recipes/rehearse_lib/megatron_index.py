@@ -16,6 +16,7 @@ from .failure import Fault
 
 _PACKAGE = "nemo_automodel.components.datasets.llm"
 _SAMPLES = 64  # that are indexed
+_LOOKED_AT = 64  # documents in which the largest id is looked for
 _DOCUMENTS = 1 << 20  # of a larger corpus, the tokens are estimated
 _BLENDED = 1024  # samples of a blend that are spread over its data sets; those behind stand in blocks
 
@@ -58,14 +59,24 @@ def _indices(dataset: Any) -> tuple[Any, Samples, Shuffle]:
     lengths = dataset.dataset.sequence_lengths
     tokens = _tokens(lengths, dataset.indices)
     if tokens <= 0:
-        text = f"{dataset.dataset_path} has no tokens in its split {dataset.index_split.name}: AutoModel would never end"
+        text = (
+            f"{dataset.dataset_path} has no tokens in its split {dataset.index_split.name}: AutoModel would never end"
+        )
         raise Fault("ValueError", text, "dataset.paths")
     wanted = dataset.num_samples
     epochs = 1 if wanted is None else max(1, -(-(wanted * length + extra) // tokens))
     total = max(0, (epochs * tokens - extra) // length)
     documents = _first_documents(lengths, dataset.indices, min(_SAMPLES, total) * length + extra, epochs)
+    documents = _largest_id_first(dataset.dataset, documents)
     rows = sample_rows(lengths[documents], length, extra, total)
     return documents, Samples(rows, (total + 1, 2)), Shuffle(max(1, len(rows) - 1))
+
+
+def _largest_id_first(tokens: Any, documents: Any) -> Any:
+    """The document with the largest id goes first: of all samples, only the first ones are drawn."""
+    highest = [int(max(tokens.get(int(number)), default=-1)) for number in documents[:_LOOKED_AT]]
+    first = int(numpy.argmax(highest)) if highest else 0
+    return numpy.concatenate([documents[first : first + 1], documents[:first], documents[first + 1 :]])
 
 
 def _tokens(lengths: Any, documents: Any) -> int:
@@ -76,13 +87,17 @@ def _tokens(lengths: Any, documents: Any) -> int:
 
 
 def _first_documents(lengths: Any, documents: Any, tokens: int, epochs: int) -> Any:
-    """The first documents with so many tokens, again from the start where there are not as many."""
-    number = min(len(documents), 1024)
-    while number < len(documents) and lengths[documents[:number]].sum(dtype=numpy.int64) < tokens:
+    """Documents from all over the corpus with so many tokens, again from the start where there are not as many."""
+    number = min(len(documents), _LOOKED_AT)
+    while number < len(documents) and lengths[_spread(documents, number)].sum(dtype=numpy.int64) < tokens:
         number = min(len(documents), 4 * number)
-    first = numpy.asarray(documents[:number], dtype=numpy.int32)
-    here = int(lengths[first].sum(dtype=numpy.int64))
-    return numpy.tile(first, min(epochs, -(-tokens // here))) if here and tokens > here else first
+    chosen = _spread(documents, number)
+    here = int(lengths[chosen].sum(dtype=numpy.int64))
+    return numpy.tile(chosen, min(epochs, -(-tokens // here))) if here and tokens > here else chosen
+
+
+def _spread(documents: Any, number: int) -> Any:
+    return numpy.asarray(documents[:: max(1, len(documents) // max(number, 1))][:number], dtype=numpy.int32)
 
 
 def sample_rows(lengths: Any, length: int, extra: int, most: int) -> Any:

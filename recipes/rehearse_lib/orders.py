@@ -19,7 +19,6 @@ from . import environment
 
 READY, FAILED = "ready", "failed"  # the worker's first word
 STAGE, ANSWER, DONE = "stage", "answer", "done"  # of a child, of a child, and of the worker when the child is gone
-NICE = 10
 
 
 class WorkerGone(Exception):
@@ -39,6 +38,17 @@ class Attempt:
     signal: int = 0
     code: int = 0
     peak_bytes: int = 0
+
+    def take(self, line: bytes) -> bool:
+        """Take what a line of the worker's says; whether it was the last one."""
+        said = json.loads(line)
+        if STAGE in said:
+            self.stage = said[STAGE]
+        elif ANSWER in said:
+            self.answer = said[ANSWER]
+        elif DONE in said:
+            self.signal, self.code, self.peak_bytes = said["signal"], said["code"], said["peak_bytes"]
+        return DONE in said
 
 
 @dataclass
@@ -62,7 +72,7 @@ class Worker:
 
     def wait_until_ready(self) -> dict[str, Any]:
         """The worker's first word, after its imports."""
-        self.started = self._line("import")
+        self.started = json.loads(self._line("import"))
         return self.started
 
     def attempt(self, order: Mapping[str, Any]) -> Attempt:
@@ -80,17 +90,11 @@ class Worker:
         except OSError as error:
             raise WorkerGone("it has ended") from error
         made = Attempt()
-        while True:
-            line = self._line(made.stage)
-            if STAGE in line:
-                made.stage = line[STAGE]
-            elif ANSWER in line:
-                made.answer = line[ANSWER]
-            elif DONE in line:
-                made.signal, made.code, made.peak_bytes = line["signal"], line["code"], line["peak_bytes"]
-                return made
+        while not made.take(self._line(made.stage)):
+            continue
+        return made
 
-    def _line(self, stage: str) -> dict[str, Any]:
+    def _line(self, stage: str) -> bytes:
         assert self.process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
@@ -104,8 +108,7 @@ class Worker:
                     raise WorkerGone(f"it ended with {signal_name(-code) if code < 0 else f'exit code {code}'}")
                 self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
-        said: dict[str, Any] = json.loads(line)
-        return said
+        return line
 
     def end(self) -> None:
         """Kill it, and what it has started."""

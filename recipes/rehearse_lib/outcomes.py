@@ -1,4 +1,4 @@
-"""Whether an exception is a fault of the launch, or only a limit of rehearsing it: a false alarm is as bad as a miss."""
+"""Whether an exception is a fault of the launch, or only a limit of rehearsing it: a false alarm is no better."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import guard, result
 
 _NO_GPU = re.compile(
     r"not compiled with CUDA|no NVIDIA driver|no CUDA GPUs|CUDA is not available|CUDA driver|CUDA_HOME|"
-    r"active drivers|requires? (?:a |an )?(?:CUDA|GPU|NVIDIA|SM ?\d)|CUDA error|cudaGetDevice|no CUDA-capable|"
+    r"active drivers|requires? (?:a |an )?(?:CUDA|GPU|NVIDIA)|\bSM ?[89]\d|CUDA error|cudaGetDevice|no CUDA-capable|"
     r"Invalid device id|needs? a (?:CUDA|GPU)|No backend type associated with device type cuda|'cuda'|device type cuda|"
     r"torch\.cuda|lib(?:cuda|nvidia|cudnn|cublas|nccl)[\w.-]*\.so",
     re.I,
@@ -35,7 +35,12 @@ _FAKE_WORDS = re.compile(
     re.I,
 )
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory|DefaultCPUAllocator|Cannot allocate memory|out of memory", re.I)
-_MISSING = re.compile(r"\b(?:pip|uv) install\s+[`'\"]?([A-Za-z0-9_.-]+)|([A-Za-z0-9_.-]+) is not installed|No module named '([\w.]+)'")
+_MISSING = re.compile(
+    r"\b(?:pip|uv) install\s+[`'\"]?([A-Za-z0-9_.-]+)|([A-Za-z0-9_.-]+) is not installed|No module named '([\w.]+)'"
+)
+_NOT_HERE = re.compile(
+    r"is not installed|not available.*install|(?:pip|uv) install|failed to import|please install", re.I
+)
 
 
 class Limit(Exception):
@@ -48,7 +53,17 @@ class Limit(Exception):
 
 def is_of_the_hub(error: BaseException) -> bool:
     """Whether something is on the Hugging Face Hub, and not in this machine's cache."""
-    return any(type(one).__name__ in _HUB_TYPES or _HUB.search(str(one)) for one in _chain(error))
+    return any(_is_hub(one) for one in _chain(error))
+
+
+def of_the_hub(error: BaseException) -> str:
+    """The words of whatever the error was raised from that name the Hub."""
+    told = next((one for one in _chain(error) if _is_hub(one)), error)
+    return f"{type(told).__name__}: {' '.join(str(told).split())[:300]}"
+
+
+def _is_hub(error: BaseException) -> bool:
+    return type(error).__name__ in _HUB_TYPES or bool(_HUB.search(str(error)))
 
 
 def limit_of(error: BaseException, *, job_python: bool, cuda: bool, config: Any) -> dict[str, Any] | None:
@@ -67,25 +82,33 @@ def limit_of(error: BaseException, *, job_python: bool, cuda: bool, config: Any)
     for one in chain:
         if isinstance(one, ImportError):
             return _of_import(one, job_python=job_python, cuda=cuda)
+    if not job_python and any(_NOT_HERE.search(str(one)) for one in chain):
+        return result.partial(result.PACKAGE, f"this Python is not the job's: {text}", _package(str(error)))
     if is_of_the_hub(error):
-        return result.partial(result.HUB, text)
+        return result.partial(result.HUB, of_the_hub(error))
     if cuda and any(_NO_GPU.search(str(one)) for one in chain):
         return result.partial(result.GPU, text)
     if cuda and config.get("fp8") is not None and any(_FP8.search(str(one)) for one in chain):
         return result.partial(result.FP8, text)
-    if any(type(one).__name__ in _FAKE_LIMITS or _FAKE_WORDS.search(str(one)) for one in chain) and not _said_on_purpose(error):
+    if any(
+        type(one).__name__ in _FAKE_LIMITS or _FAKE_WORDS.search(str(one)) for one in chain
+    ) and not _said_on_purpose(error):
         return result.partial(result.NOT_IMPLEMENTED, text)
     return None
 
 
 def _of_import(error: ImportError, *, job_python: bool, cuda: bool) -> dict[str, Any] | None:
     text = " ".join(str(error).split())[:300]
-    found = _MISSING.search(text)
-    package = next(filter(None, found.groups()), None) if found else None
-    package = (package or error.name or "").split(".")[0] or None
+    package = _package(text) or (error.name or "").split(".")[0] or None
     if _SHARED_LIBRARY.search(text) or (cuda and _NO_GPU.search(text)):
         return result.partial(result.PACKAGE, f"it cannot be loaded on this machine: {text}", package)
     return None if job_python else result.partial(result.PACKAGE, f"this Python is not the job's: {text}", package)
+
+
+def _package(text: str) -> str | None:
+    """The package that a message says is missing."""
+    found = _MISSING.search(text)
+    return next(filter(None, found.groups())).split(".")[0] if found else None
 
 
 def _said_on_purpose(error: BaseException) -> bool:

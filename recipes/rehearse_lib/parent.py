@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -162,7 +161,9 @@ def refusal_of(made: Attempt, rank: int, limit: int, partials: list[dict[str, An
         partials.append(result.partial(result.TIME, f"its time was over at the stage {made.stage!r}"))
         return None
     if made.signal in _MEMORY_KILLS:
-        text = f"it was killed at the stage {made.stage!r}, with {made.peak_bytes >> 20} MiB; its limit is {limit >> 20}"
+        text = (
+            f"it was killed at the stage {made.stage!r}, with {made.peak_bytes >> 20} MiB; its limit is {limit >> 20}"
+        )
         partials.append(result.partial(result.MEMORY, text))
         return None
     how = signal_name(made.signal) if made.signal else f"exit code {made.code}"
@@ -173,9 +174,3 @@ def refusal_of(made: Attempt, rank: int, limit: int, partials: list[dict[str, An
         **dict.fromkeys(("file", "line", "source", "key", "key_by", "override")),
         "rank": rank,
     }
-
-
-def be_nice() -> None:
-    """Leave the CPUs to others."""
-    with contextlib.suppress(OSError):
-        os.nice(10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,7 +42,8 @@ class Request:
 
     def as_json(self) -> dict[str, Any]:
         """As it is sent to the worker."""
-        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return {"schema": SCHEMA, **fields}
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -100,10 +100,10 @@ def of(content: Mapping[str, Any]) -> Request:
 
 def _check(name: str, value: Any) -> None:
     types = _TYPES[name]
-    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+    if type(value) not in types:
         raise BadRequest(f"{name} must be of type {' or '.join(kind.__name__ for kind in types)}, not {value!r:.60}")
     if name in _POSITIVE and not value > 0:
         raise BadRequest(f"{name} must be above 0, not {value!r}")
-    strings = value if name in _OF_STRINGS else [*value, *value.values()] if name == "env" else ()
+    strings = value if name in _OF_STRINGS else [*value, *value.values()] if name == "env" else []
     if not all(isinstance(item, str) for item in strings):
         raise BadRequest(f"{name} must hold strings only")

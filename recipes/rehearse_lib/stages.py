@@ -1,12 +1,12 @@
 """The stages of an attempt: what recipes/pretrain.py does from the configuration to the first step, and a bit more.
 
-    config       AutoModel's loader reads the configuration
-    recipe       the recipe class takes it
-    setup        its setup(): process groups, model, optimizer, data, schedulers
-    data         the first micro-batches
-    step         forward, backward, clipping and the optimizer's step
-    schedule     the learning rate at its turning points
-    validation   one batch of each validation data set
+config       AutoModel's loader reads the configuration
+recipe       the recipe class takes it
+setup        its setup(): process groups, model, optimizer, data, schedulers
+data         the first micro-batches
+step         forward, backward, clipping and the optimizer's step
+schedule     the learning rate at its turning points
+validation   one batch of each validation data set
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ class Run:
         with self.at("config"):
             path = self.scratch / f"config-{self.rank}.yaml"
             path.write_text(yaml.safe_dump(dict(self.config), sort_keys=False))
+            patches.before_config(self)
             recipe_class = resolve_recipe(self.config)
             _check_class(recipe_class)
             node = load_config(str(path))

@@ -36,7 +36,7 @@ def unseen(config: Any, job_python: bool) -> str | None:
 
 def of_the_hub(error: BaseException) -> str | None:
     """The message of an error that means: it is on the Hub, and not in this machine's cache."""
-    return " ".join(str(error).split())[:200] if outcomes.is_of_the_hub(error) else None
+    return outcomes.of_the_hub(error) if outcomes.is_of_the_hub(error) else None
 
 
 def make(config: Any, tokenizer: Any) -> Any:
@@ -48,7 +48,9 @@ def make(config: Any, tokenizer: Any) -> Any:
         return Stream(int(config.seq_len))
     length = next((getattr(config, name) for name in ("seq_length", "max_length") if getattr(config, name, 0)), None)
     if getattr(config, "accepts_tokenizer", False) or hasattr(config, "path_or_dataset_id"):
-        return Made(int(length or _LENGTH), ("attention_mask",), tensors=False, pad=getattr(tokenizer, "pad_token_id", 0))
+        return Made(
+            int(length or _LENGTH), ("attention_mask",), tensors=False, pad=getattr(tokenizer, "pad_token_id", 0)
+        )
     return None
 
 

@@ -10,16 +10,18 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import result
 from .orders import ANSWER, DONE, FAILED, READY, STAGE
 
-_MODULES = (
+MODULES = (
     *("torch.testing._internal.distributed.fake_pg", "nemo_automodel.recipes.llm.train_ft", "cpu_adapter"),
     *("nemo_automodel.components.datasets.llm.megatron_dataset", "torch._subclasses.fake_tensor"),
 )
+NICE = 10
 _FILE_BYTES = 1 << 30  # the largest file of a child
 _PR_SET_PDEATHSIG = 1
 
@@ -29,16 +31,18 @@ def main() -> int:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever libraries print goes to standard error
     die_with_the_parent()
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
     if not _say_ready(answers):
         return 1
     for line in sys.stdin.buffer:
-        _serve(json.loads(line), answers)
+        serve(json.loads(line), answers)
     return 0
 
 
 def _say_ready(answers: BinaryIO) -> bool:
     try:
-        for name in _MODULES:
+        for name in MODULES:
             importlib.import_module(name)
         import torch
 
@@ -51,7 +55,8 @@ def _say_ready(answers: BinaryIO) -> bool:
     return True
 
 
-def _serve(order: dict[str, Any], answers: BinaryIO) -> None:
+def serve(order: Mapping[str, Any], answers: BinaryIO) -> None:
+    """Have a child carry out an order, and say how it ended."""
     pid = os.fork()
     if pid == 0:
         _be_the_child(order, answers)
@@ -61,7 +66,7 @@ def _serve(order: dict[str, Any], answers: BinaryIO) -> None:
     _say(answers, {DONE: True, **ended})
 
 
-def _be_the_child(order: dict[str, Any], answers: BinaryIO) -> None:
+def _be_the_child(order: Mapping[str, Any], answers: BinaryIO) -> None:
     """Carry the order out; never returns."""
     code = 1
     try:
@@ -75,7 +80,8 @@ def _be_the_child(order: dict[str, Any], answers: BinaryIO) -> None:
         _say(answers, {ANSWER: said})
         code = 0
     except BaseException as error:  # of answer() itself; it has caught what the training has raised
-        print(f"rehearse: {type(error).__name__}: {error}", file=sys.stderr)
+        entry = result.partial(result.INTERNAL, f"the rehearsal failed: {type(error).__name__}: {error}")
+        _say(answers, {ANSWER: {"refusal": None, "partial": [entry], "seconds": {}, "memory": None}})
     finally:
         os._exit(code)
 
@@ -91,8 +97,6 @@ def limit(size: int, seconds: float) -> None:
     _set(resource.RLIMIT_CORE, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    with contextlib.suppress(OSError):
-        os.nice(10)
 
 
 def _set(kind: int, value: int) -> None:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from ..stages import Run
 
 
+def before_config(run: Run) -> None:
+    """Patch what AutoModel's loader resolves while it reads the configuration."""
+    tokenizers.apply(run)
+
+
 def of_config(run: Run, node: Any) -> None:
     """Patch what the set-up calls, and change in AutoModel's configuration what a rehearsal cannot honour."""
     weights.adapt(run, node)
@@ -22,7 +27,6 @@ def of_config(run: Run, node: Any) -> None:
     sharding.apply()
     attention.apply()
     data.apply(run, node)
-    tokenizers.apply(run)
 
 
 def of_recipe(run: Run) -> None:

@@ -9,6 +9,7 @@ from .. import megatron_index, outcomes, result, synthetic
 if TYPE_CHECKING:
     from ..stages import Run
 
+
 def apply(run: Run, node: Any) -> None:
     """Have data sets built so, and the index of Megatron data kept in memory."""
     for name in run.config:
@@ -30,7 +31,7 @@ def _stand_in(run: Run) -> None:
         if missing is None:
             try:
                 return build(self, tokenizer=tokenizer, dataset_build_context=dataset_build_context)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # AutoModel 0.7.0, dist_utils.py: FirstRankPerNode exits
                 missing = synthetic.of_the_hub(error)
                 if missing is None:
                     raise
@@ -39,7 +40,10 @@ def _stand_in(run: Run) -> None:
             text = f"{missing} cannot be seen from here, and the shape of its batches is not known"
             raise outcomes.Limit(result.SYNTHETIC_DATA, text)
         run.notes.append(
-            result.partial(result.SYNTHETIC_DATA, f"{missing} cannot be seen from here; batches of its shape stood in")
+            result.partial(
+                result.SYNTHETIC_DATA,
+                f"the data cannot be seen from here, and batches of their shape stood in: {missing}",
+            )
         )
         return made
 

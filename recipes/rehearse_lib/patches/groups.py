@@ -14,6 +14,10 @@ def apply(node: Any) -> None:
     _main_group()
     _other_groups()
     _sums()
+    _no_gradient_sync()
+
+
+def _no_gradient_sync() -> None:
     # torch 2.13: DDP's reducer waits for its peers' gradients; without it, it only computes.
     torch.nn.parallel.DistributedDataParallel.require_backward_grad_sync = property(
         lambda module: False, lambda module, value: None
@@ -44,7 +48,7 @@ def _other_groups() -> None:
 
 
 def _sums() -> None:
-    # torch 2.13: the fake backend leaves a tensor as it was. AutoModel 0.7.0, tp_replicas.py:366, counts ranks by a sum.
+    # torch 2.13: the fake backend leaves a tensor as it was. AutoModel 0.7.0, tp_replicas.py:366, counts ranks so.
     all_reduce = dist.all_reduce
 
     def summed(tensor: Any, op: Any = dist.ReduceOp.SUM, group: Any = None, async_op: bool = False) -> Any:

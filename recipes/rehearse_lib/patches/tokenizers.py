@@ -42,7 +42,9 @@ def stand_in() -> Any:
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(["<end>", *alphabet])}, merges=[]))
+    tokenizer = Tokenizer(
+        models.BPE(vocab={token: number for number, token in enumerate(["<end>", *alphabet])}, merges=[])
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
