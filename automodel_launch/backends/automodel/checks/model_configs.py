@@ -22,8 +22,6 @@ def keywords(plan: Plan, key: str, section: Mapping[str, Any], taken: Signature)
     """
     shared = schemas.load().data["configs"]
     own = {*taken.params, *taken.maps, *taken.maps.values(), *taken.reads}
-    # what is given itself was not misspelt: published files keep keys of older releases beside those that replaced them
-    wanted = sorted(name for name in own if taken.maps.get(name, name) not in section and name not in section)
     for name, value in section.items():
         parameter = taken.maps.get(name, name)
         if parameter in taken.params:
@@ -33,6 +31,8 @@ def keywords(plan: Plan, key: str, section: Mapping[str, Any], taken: Signature)
         elif name in shared["ignores"]:
             yield silent(plan, f"{key}.{name}", value)
         else:
+            # published files keep a key of an older release beside the one that replaced it, with the same value
+            wanted = sorted(other for other in own if other not in section or section[other] != value)
             yield ignored(plan, f"{key}.{name}", value, wanted, f"in {section['_target_']}")
 
 
