@@ -10,8 +10,8 @@ from typing import Any
 
 from automodel_launch.backends.automodel import keys, loader
 from automodel_launch.backends.automodel import schema as schemas
-from automodel_launch.backends.automodel.checks import model_configs
 from automodel_launch.backends.automodel.checks.keys import kind, one_of, unknown
+from automodel_launch.backends.automodel.checks.model_configs import keywords
 from automodel_launch.backends.automodel.checks.user_code import in_file, in_module
 from automodel_launch.backends.automodel.schema import Signature, renamed
 from automodel_launch.config import dotted
@@ -115,7 +115,7 @@ def _signature(key: str, path: str) -> Signature | None:
 
 def _arguments(plan: Plan, key: str, section: Mapping[str, Any], taken: Signature) -> Iterator[Finding]:
     if taken.of_a_model:
-        yield from model_configs.keywords(plan, key, section, taken)
+        yield from keywords(plan, key, section, taken)
         return
     top = "dataset" if key.startswith(keys.VALIDATION) else key
     given = _GIVEN.get(top, ())
