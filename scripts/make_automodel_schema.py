@@ -43,7 +43,7 @@ def make() -> dict[str, Any]:
     """The schema of the installed AutoModel, as JSON data."""
     import nemo_automodel
     from nemo_automodel.cli.utils import _discover_recipe_classes
-    from schema_lib import sections, targets, values
+    from schema_lib import model_configs, sections, targets, values
 
     root = Path(nemo_automodel.__file__).parent
     modules = targets.module_names(root)
@@ -63,6 +63,7 @@ def make() -> dict[str, Any]:
             name: f"{config.__module__}.{config.__qualname__}"
             for name, config in sections.load("nemo_automodel.components.optim.optimizer:_DION_CONFIG_FOR").items()
         },
+        "configs": {"reads": model_configs.shared(), "ignores": model_configs.ignored()},
         "targets": dict(sorted(signatures.items())),
         "aliases": dict(sorted(aliases.items())),
         "modules": modules,

@@ -11,8 +11,11 @@ from automodel_launch.checks import Finding
 from automodel_launch.errors import LaunchError
 from tests.faults import launches
 from tests.faults.launches import Launch, Stage
+from tests.faults.rehearsed import Rehearsals
 
-FAULTY, VALID = launches.faulty(), launches.valid()
+ALL, VALID = launches.faulty(), launches.valid()
+REHEARSED = [launch for launch in ALL if launch.code == "rehearsal"]
+FAULTY = [launch for launch in ALL if launch not in REHEARSED]
 PARTS = {"automodel", "nemo-run", "packager", "slurm", "none"}
 Found = list[Finding] | LaunchError
 
@@ -56,6 +59,36 @@ def test_a_fault_is_found(launch: Launch, shared: tuple[Path, Path], rates: dict
     assert not missing, f"{missing} in none of {texts}"
 
 
+@pytest.fixture(scope="module")
+def rehearsals() -> Iterator[Rehearsals]:
+    rehearsing = Rehearsals()
+    yield rehearsing
+    rehearsing.end()
+
+
+@pytest.mark.parametrize("launch", REHEARSED, ids=lambda launch: launch.name)
+def test_what_only_a_rehearsal_finds(
+    launch: Launch, shared: tuple[Path, Path], tmp_path: Path, rehearsals: Rehearsals
+) -> None:
+    """No check knows it, and none says anything else; AutoModel's own code refuses it."""
+    found = _check(launch, shared)
+    assert not isinstance(found, LaunchError) and not [one for one in found if one.level == "error"], found
+    result = rehearsals.of(launch, Stage(tmp_path / "rehearsed", *shared))
+    assert result["outcome"] == "refused", result
+    missing = [word for word in launch.words if word not in f"{result['refusal']['type']}: {result['refusal']['text']}"]
+    assert not missing, result["refusal"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launch", VALID, ids=lambda launch: launch.name)
+def test_a_valid_launch_is_not_refused_by_a_rehearsal(
+    launch: Launch, shared: tuple[Path, Path], tmp_path: Path, rehearsals: Rehearsals
+) -> None:
+    if launch.part == "automodel":  # others name data, sizes or packages that a rehearsal on this machine has not
+        result = rehearsals.of(launch, Stage(tmp_path / "rehearsed", *shared))
+        assert result["outcome"] in ("passed", "partial"), result["refusal"]
+
+
 @pytest.mark.parametrize("launch", VALID, ids=lambda launch: launch.name)
 def test_a_valid_launch_has_no_error(launch: Launch, shared: tuple[Path, Path], rates: dict[str, list[bool]]) -> None:
     found = _check(launch, shared)
@@ -74,11 +107,11 @@ def test_the_rates(rates: dict[str, list[bool]], capsys: pytest.CaptureFixture[s
 
 
 def test_there_are_enough_of_both() -> None:
-    assert len(FAULTY) >= 80
-    assert len(VALID) >= 30
+    assert len(FAULTY) >= 80 and len(REHEARSED) >= 25
+    assert len(VALID) >= 150
 
 
 def test_every_fault_tells_what_the_real_part_did() -> None:
-    for launch in FAULTY:
+    for launch in ALL:
         assert launch.wrong and launch.part in PARTS and bool(launch.code) != bool(launch.exit), launch.name
         assert launch.tried.get("by") and launch.tried.get("said"), f"try_real.py has not tried {launch.name}"

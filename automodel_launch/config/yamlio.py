@@ -130,14 +130,14 @@ def _has_comment(text: str) -> bool:
 
 
 def _refuse_odd_keys(node: yaml.MappingNode, prefix: str, path: Path) -> None:
-    """`on: 2` and `1: 2` have no name as their key; deeper in what AutoModel gets they may (id2label, say)."""
+    """The keys `on` and `1` are no strings. Deeper in what a backend gets they may stand: that is its own to judge."""
     for key_node, value_node in node.value:
         if key_node.tag != _TEXT:
             place = f"{path}:{key_node.start_mark.line + 1}"
             kind = key_node.tag.rpartition(":")[2]
             raise ConfigError(
-                f"{place}: the key '{prefix}{key_node.value}' is no name: YAML reads it as {kind}.",
-                f"a name: letters, digits and _; or quote it: '{key_node.value}'",
+                f"{place}: the key {prefix}{key_node.value} is not a string: YAML reads it as {kind}.",
+                f"quote it: '{key_node.value}': ...",
             )
         if isinstance(value_node, yaml.MappingNode) and (prefix or key_node.value == _LAUNCHERS):
             _refuse_odd_keys(value_node, f"{prefix}{key_node.value}.", path)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from schema_lib import model_configs
 from schema_lib.signatures import signature
 
 # Not what a language model's pretraining or finetuning builds. What is left out is known by name only.
@@ -110,6 +111,9 @@ def _entries(path: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         return
     if path.startswith("nemo_automodel.") and not inspect.isclass(value) and not _BUILDS.search(path):
         return
+    if inspect.isclass(value) and _is_config(value):
+        yield path, model_configs.entry(value)
+        return
     own = signature(value, without=_GIVEN if "Optimizer" in str(getattr(value, "__mro__", "")) else ())
     for name in _WIDER.get(path, ()):
         own["params"][name] = "list|str"
@@ -138,10 +142,13 @@ def _foreign() -> dict[str, dict[str, Any]]:
             found[f"{module}.{name}"] = signature(getattr(importlib.import_module(module), name)) or {}
     for name in _TRANSFORMERS:
         found.update(_entries(f"transformers.{name}", getattr(transformers, name)))
-    for kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    for kind, model in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items():
         name = configuration_auto.CONFIG_MAPPING_NAMES.get(kind, "")
         config = getattr(transformers, name, None)
         if config is not None:
-            # PreTrainedConfig keeps any other keyword as an attribute that nothing reads
-            found[f"transformers.{name}"] = {**(signature(config) or {}), "open": True}
+            found[f"transformers.{name}"] = model_configs.entry(config, model)
     return found
+
+
+def _is_config(value: type) -> bool:
+    return any(base.__name__ == "PreTrainedConfig" for base in value.__mro__)

@@ -10,6 +10,7 @@ A file of tests/faults/ is a faulty launch, one of tests/faults/valid/ a valid o
     files, commit     what lies in HERE before the launch, and what of it is committed to git
     slurm             what Slurm's commands answer where it is not what slurm.yml has
     code, level       the finding that must be among them; or `exit: 2`: refused before there is a plan; `words` of it
+                      (`code: rehearsal`: no check finds it, a rehearsal does)
     also              codes of other errors that the same fault causes
     part, ranks       what is to try it for real, and on how many ranks
     tried, recorded   what that did, and Slurm's own words where it refused; try_real.py writes both

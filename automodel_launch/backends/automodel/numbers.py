@@ -21,6 +21,8 @@ def integer(config: Mapping[str, Any], key: str, default: int | None) -> int | N
     value = loader.value(config, key)
     if value is None:
         return default
+    if isinstance(value, float) and value.is_integer():  # 1e4; checks/keys.py says where that is refused
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise NotKnown
     return value

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from automodel_launch import backends
-from automodel_launch.backends.automodel.checks import dollars, schema, targets, training
+from automodel_launch.backends.automodel.checks import loading, schema, targets, training
 from automodel_launch.checks import Finding, runs
 from automodel_launch.config import configs
 from automodel_launch.launch import planning
@@ -67,7 +67,7 @@ def changed(key: str, value: Any) -> dict[str, Any]:
 
 
 def found(plan: Plan) -> list[Finding]:
-    return [f for module in (runs, dollars, schema, targets, training) for check in module.CHECKS for f in check(plan)]
+    return [f for module in (runs, loading, schema, targets, training) for check in module.CHECKS for f in check(plan)]
 
 
 def test_the_small_config_is_valid(bench: Bench) -> None:
@@ -105,8 +105,13 @@ FAULTS = [
     ("packed_sequence", {"packed_sequence_size": 1024, "pack_size": 3}, "error", "unknown-key", "packed_sequence"),
     ("step_scheduler.max_steps", "banana", "error", "wrong-type", "an integer"),
     ("step_scheduler.global_batch_size", 1.5, "error", "wrong-type", "step_scheduler.global_batch_size=NUMBER"),
-    ("step_scheduler.max_steps", 1000.0, "error", "wrong-type", "step_scheduler.max_steps=1000"),
-    ("seed", True, "error", "wrong-type", "an integer"),
+    ("step_scheduler.max_steps", 1000.0, "warning", "wrong-type", "step_scheduler.max_steps=1000"),
+    ("step_scheduler.local_batch_size", 2.0, "error", "wrong-type", "step_scheduler.local_batch_size=2"),
+    ("model.config.initializer_range", 1, "error", "wrong-type", "model.config.initializer_range=1.0"),
+    ("model.config.use_cache", 1, "error", "wrong-type", "true or false"),
+    ("model.config.max_length", 9, "warning", "ignored-key", "~model.config.max_length"),
+    ("model.config.rope_thetta", 1e6, "error", "ignored-key", "model.config.rope_theta"),
+    ("seed", True, "warning", "wrong-type", "taken as 1"),
     ("optimizer.lr", "fast", "error", "wrong-type", "a number"),
     ("optimizer.betas", 0.9, "error", "wrong-type", "a list"),
     ("distributed.tp_size", [1], "error", "wrong-type", "distributed.tp_size=NUMBER"),
@@ -124,8 +129,6 @@ FAULTS = [
     ("clip_grad_norm.backend", "torch", "error", "bad-value", "triton"),
     ("step_scheduler.preemption_signal", "SIGTREM", "error", "bad-value", "SIGTERM"),
     ("model.torch_dtype", "float23", "error", "bad-value", "float32"),
-    ("dataloader.prefetch_factor", 4, "error", "bad-value", "dataloader.num_workers=2"),
-    ("dataloader.persistent_workers", True, "error", "bad-value", "worker processes"),
     ("dataloader._target_", "torch.utils.data.DataLoder", "error", "bad-value", "StatefulDataLoader"),
     ("model.backend", {"_target_": "nemo_automodel.components.models.common.BackendConfig", "attn": "flash"}, "error",
      "bad-value", "sdpa"),

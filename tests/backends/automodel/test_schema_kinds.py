@@ -13,7 +13,15 @@ from automodel_launch.backends.automodel.schema import kinds
     ("value", "kind"),
     [
         *((1, "int"), (1, "float"), ("1e-4", "float"), ("10", "int"), ("none", "int|null"), (None, "null|str")),
-        *((True, "bool"), ("true", "bool"), ([1], "list"), ({"a": 1}, "map"), ("a", "'a'|'b'"), (False, "'a'|False")),
+        *(
+            (True, "bool"),
+            (1, "bool"),
+            ("true", "bool"),
+            ([1], "list"),
+            ({"a": 1}, "map"),
+            ("a", "'a'|'b'"),
+            (False, "'a'|False"),
+        ),
         *(
             ("${oc.env:X}", "int"),
             ({"_target_": "x"}, "int"),
@@ -30,7 +38,7 @@ def test_fits(value: Any, kind: str) -> None:
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        *((True, "int"), (1.5, "int"), ("x", "int"), (None, "int"), (1, "bool"), (5, "str"), ("a", "list")),
+        *((True, "int"), (1.5, "int"), ("x", "int"), (None, "int"), (2, "bool"), (5, "str"), ("a", "list")),
         *(([], "map"), ("c", "'a'|'b'"), ({}, "list"), ("((", "int")),
     ],
 )

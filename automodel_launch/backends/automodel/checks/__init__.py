@@ -8,8 +8,9 @@ from automodel_launch.backends.automodel.checks import (
     batch,
     data,
     directories,
-    dollars,
+    loading,
     memory,
+    model_configs,
     nanogpt,
     parallel,
     pipeline,
@@ -25,7 +26,7 @@ from automodel_launch.plan.plan import Plan
 
 CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *run.CHECKS,
-    *dollars.CHECKS,
+    *loading.CHECKS,
     *training.CHECKS,
     *schema.CHECKS,
     *targets.CHECKS,
@@ -33,6 +34,7 @@ CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *pipeline.CHECKS,
     *batch.CHECKS,
     *schedule.CHECKS,
+    *model_configs.CHECKS,
     *memory.CHECKS,
     *routing.CHECKS,
     *data.CHECKS,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from automodel_launch.backends.automodel import schema
+from automodel_launch.backends.automodel.keys import LOCAL_BATCH
 from automodel_launch.backends.automodel.schema import Signature, kinds
 from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
@@ -13,6 +14,7 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import alike, completed, nearest
 
 _SHOWN = 12
+_COUNTED = ("step_scheduler.", "lr_scheduler.")  # numbers that are compared and divided only: 1e4 is as good as 10000
 
 
 def against(plan: Plan, section: str, values: Mapping[str, Any], taken: Signature) -> Iterator[Finding]:
@@ -58,16 +60,30 @@ def silent(plan: Plan, key: str, value: Any) -> Finding:
     return Finding("warning", "ignored-key", message, f"~{key}, or remove it from the config")
 
 
-def kind(plan: Plan, key: str, value: Any, wanted: str) -> Iterator[Finding]:
-    """The value is of a kind that AutoModel accepts."""
-    if kinds.fits(value, wanted):
+def kind(plan: Plan, key: str, value: Any, wanted: str, strict: bool = False) -> Iterator[Finding]:
+    """The value is of a kind that AutoModel accepts; `strict` where it is compared as transformers does."""
+    if kinds.fits(value, wanted, strict):
         return
     texts = kinds.literals(wanted)
     if texts and isinstance(value, str):
         yield one_of(plan, key, value, texts)
+        return
+    what = kinds.words(wanted, strict)
+    message = f"{describe_value(plan, key, value)} is not {what}"
+    example = kinds.example(key, value, wanted)
+    taken_as = None if strict else _taken_as(key, kinds.as_read(value), wanted)
+    if taken_as is None:
+        yield Finding("error", "wrong-type", f"{message}.", example)
     else:
-        message = f"{describe_value(plan, key, value)} is not {kinds.words(wanted)}."
-        yield Finding("error", "wrong-type", message, kinds.example(key, value, wanted))
+        yield Finding("warning", "wrong-type", f"{message}; it is taken as {taken_as}.", example)
+
+
+def _taken_as(key: str, seen: Any, wanted: str) -> int | None:
+    """The number that Python computes with all the same; None where it, or AutoModel, refuses the value."""
+    if isinstance(seen, bool) and {"int", "float"} & {*wanted.split("|")}:
+        return int(seen)
+    counted = key.startswith(_COUNTED) and key != LOCAL_BATCH  # a slice of a list, which takes no float
+    return int(seen) if counted and isinstance(seen, float) and seen.is_integer() else None
 
 
 def one_of(plan: Plan, key: str, value: Any, texts: Iterable[str]) -> Finding:

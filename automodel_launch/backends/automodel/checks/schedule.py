@@ -83,10 +83,6 @@ def lengths(plan: Plan) -> Iterator[Finding]:
     if schedule is None or steps is None:
         return
     warmup, decay, end = schedule.warmup, schedule.decay, steps.max_steps
-    if warmup is not None and 0 < warmup < 1:
-        fix = override(plan, WARMUP, round(warmup * end)) if end else f"{WARMUP}=STEPS"
-        yield Finding("error", "lr-length", f"{describe(plan, WARMUP)} is a fraction; AutoModel takes steps.", fix)
-        return
     written = dotted.get(plan.config, DECAY) is not None
     until = describe(plan, DECAY) if written else f"{DECAY} (derived from {describe(plan, MAX_STEPS)})"
     if decay is not None and decay < 1:

@@ -10,7 +10,8 @@ from typing import Any
 
 from automodel_launch.backends.automodel import keys, loader
 from automodel_launch.backends.automodel import schema as schemas
-from automodel_launch.backends.automodel.checks.keys import ignored, kind, one_of, unknown
+from automodel_launch.backends.automodel.checks.keys import kind, one_of, unknown
+from automodel_launch.backends.automodel.checks.model_configs import keywords
 from automodel_launch.backends.automodel.checks.user_code import in_file, in_module
 from automodel_launch.backends.automodel.schema import Signature, renamed
 from automodel_launch.config import dotted
@@ -23,8 +24,6 @@ from automodel_launch.suggest import alike, did_you_mean, nearest
 _GIVEN = {"optimizer": ("param_group_overrides",), "dataset": ("tokenizer",)}
 # Keywords of transformers' from_pretrained that look like others of AutoModel's.
 _HANDED_ON = ("config", "text_config", "vision_config", "audio_config", "generation_config", "dtype", "device_map")
-# What models read from a config whose class has no such parameter (getattr in transformers' modeling_*.py, 5.18.0).
-_KEPT = ("head_dim", "sliding_window", "layer_types", "initializer_range", "partial_rotary_factor", "attention_bias")
 _UNUSED = ("distributed", "lr_scheduler", "step_scheduler", "dataloader", "validation_dataloader", "recipe")
 _LOADERS = ("torch.utils.data.DataLoader", "torchdata.stateful_dataloader.StatefulDataLoader")
 
@@ -115,6 +114,9 @@ def _signature(key: str, path: str) -> Signature | None:
 
 
 def _arguments(plan: Plan, key: str, section: Mapping[str, Any], taken: Signature) -> Iterator[Finding]:
+    if taken.of_a_model:
+        yield from keywords(plan, key, section, taken)
+        return
     top = "dataset" if key.startswith(keys.VALIDATION) else key
     given = _GIVEN.get(top, ())
     what = str(section["_target_"])
@@ -125,10 +127,6 @@ def _arguments(plan: Plan, key: str, section: Mapping[str, Any], taken: Signatur
             yield from kind(plan, f"{key}.{name}", value, taken.params[name])
         elif not taken.open:
             yield unknown(plan, f"{key}.{name}", value, taken.params, what)
-        elif _is_config(what) and name in _KEPT:
-            continue
-        elif _is_config(what):
-            yield ignored(plan, f"{key}.{name}", value, taken.params, f"in {what}")
         elif name not in _HANDED_ON and any(alike(name, other) for other in taken.params):
             message = f"{describe_value(plan, f'{key}.{name}', value)}: {what} has no such parameter."
             yield Finding("error", "unknown-key", f"{message}{did_you_mean(name, taken.params)}", f"~{key}.{name}")
@@ -136,11 +134,6 @@ def _arguments(plan: Plan, key: str, section: Mapping[str, Any], taken: Signatur
     if missing and not key.endswith("_fn"):
         message = f"{describe_value(plan, key, dict(section))}: {what} needs {', '.join(missing)}."
         yield Finding("error", "missing-key", message, f"+{key}.{missing[0]}=...")
-
-
-def _is_config(path: str) -> bool:
-    """A model's config keeps any keyword as an attribute that nothing reads."""
-    return path.startswith("transformers.") and path.endswith("Config")
 
 
 CHECKS = (exist, arguments, dataloader)

@@ -7,6 +7,7 @@ from typing import Any
 
 from automodel_launch.backends.automodel import datasets, keys, loader, schema
 from automodel_launch.backends.automodel.schema import renamed
+from automodel_launch.config.dotted import left_to_the_job
 from automodel_launch.plan.describe import describe_value, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -61,7 +62,7 @@ def batch_size(plan: Plan) -> Iterator[Finding]:
     key = "dataloader.batch_size"
     batch = loader.value(plan.config, key)
     local = loader.value(plan.config, "step_scheduler.local_batch_size") or 1
-    if batch is None or batch == local:
+    if batch is None or batch == local or left_to_the_job(batch) or left_to_the_job(local):
         return
     if any(kind.startswith(datasets.MEGATRON_DATASET) for _, kind, _ in datasets.datasets(plan.config)):
         message = f"{describe_value(plan, key, batch)} is not used: Megatron data come in batches of"
@@ -86,20 +87,6 @@ def loss(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "wrong-loss", message, f"{key}={_LOSSES}")
 
 
-def workers(plan: Plan) -> Iterator[Finding]:
-    """torch's DataLoader refuses these without worker processes, after the model is loaded."""
-    for section in ("dataloader", "validation_dataloader"):
-        if loader.value(plan.config, f"{section}.num_workers") not in (None, 0):
-            continue
-        for name in ("persistent_workers", "prefetch_factor"):
-            value = loader.value(plan.config, f"{section}.{name}")
-            if value:
-                message = (
-                    f"{describe_value(plan, f'{section}.{name}', value)} needs worker processes, and there are none."
-                )
-                yield Finding("error", "bad-value", message, f"{section}.num_workers=2, or ~{section}.{name}")
-
-
 def _recipe(plan: Plan) -> tuple[str, Any]:
     """(key, value) of what names the recipe class, in the order of recipes/pretrain.py."""
     key = "recipe" if plan.config.get("_step_recipe") is None else "_step_recipe"
@@ -107,4 +94,4 @@ def _recipe(plan: Plan) -> tuple[str, Any]:
     return (f"{key}._target_", value.get("_target_")) if isinstance(value, dict) else (key, value)
 
 
-CHECKS = (recipe, needed, batch_size, loss, workers)
+CHECKS = (recipe, needed, batch_size, loss)

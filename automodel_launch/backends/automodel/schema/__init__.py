@@ -10,10 +10,13 @@ scripts/make_automodel_schema.py writes automodel-VERSION.json:
     values       {dotted key: strings that it may be};  dtypes: names of torch's dtypes
     datasets     {dataset's path: path of the config class that AutoModel builds in its place};  dion: the same
     losses       names of losses for the next token
+    configs      what models read of every config that has it, and what transformers drops from one without a message
     targets      {dotted path: signature};  aliases {another dotted path: dotted path};  modules {module: public names}
 
 A signature is {"params": {name: kind}, "required", "open" (takes any other keyword), "silent" (accepted, and without
 effect), "lenient" (any other key is ignored without a message; without it, refused)}. schema/kinds.py reads a kind.
+That of a model's config has "maps" ({another name: parameter}), "reads" (keywords that are no parameters, and that the
+class or its models read) and "strict" (transformers compares types: an integer is no float, true is no integer).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,10 @@ class Signature:
     open: bool = False
     silent: tuple[str, ...] = ()
     lenient: bool = False
+    of_a_model: bool = False
+    maps: Mapping[str, str] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,8 @@ class Schema:
         """The path at which something is defined, for one by which it can be named."""
         old, new = _ALIAS
         path = new + path.removeprefix(old) if path == old or path.startswith(f"{old}.") else path
+        if path.startswith("transformers.models."):
+            path = f"transformers.{path.rpartition('.')[2]}"
         if path in self.data["targets"]:
             return path
         owner, _, method = path.rpartition(".")
@@ -101,6 +110,10 @@ def signature(entry: Mapping[str, Any] | None) -> Signature | None:
         open=entry.get("open", False),
         silent=tuple(entry.get("silent", ())),
         lenient=entry.get("lenient", False),
+        of_a_model="maps" in entry,
+        maps=entry.get("maps", {}),
+        reads=tuple(entry.get("reads", ())),
+        strict=entry.get("strict", False),
     )
 
 

@@ -33,12 +33,17 @@ _TYPES: dict[str, tuple[type, ...]] = {
 _SPECIAL = {"none": None, "None": None, "true": True, "True": True, "false": False, "False": False}
 
 
-def fits(value: Any, kind: str) -> bool:
-    """Whether AutoModel accepts the value; yes for a reference that only the job resolves and for a `_target_`."""
+def fits(value: Any, kind: str, strict: bool = False) -> bool:
+    """Whether AutoModel accepts the value; yes for a reference that only the job resolves and for a `_target_`.
+
+    `strict` is how transformers' configs compare: a float may not be written as an integer.
+    """
     if not kind or (isinstance(value, str) and "${" in value) or (isinstance(value, dict) and "_target_" in value):
         return True
-    seen = as_read(value)
-    return any(_one(seen, part) or _one(value, part) for part in kind.split("|"))
+    seen, parts = as_read(value), kind.split("|")
+    if strict and isinstance(seen, int) and "int" not in parts:
+        return isinstance(seen, bool) and "bool" in parts  # neither a float nor, as 0 or 1, true or false
+    return any(_one(seen, part) or _one(value, part) for part in parts)
 
 
 def as_read(value: Any) -> Any:
@@ -60,6 +65,8 @@ def _one(value: Any, part: str) -> bool:
         return str(value) == part
     if isinstance(value, bool) and part != "bool":
         return False
+    if part == "bool" and isinstance(value, int):  # 0 and 1 are as good
+        return value in (0, 1)
     return isinstance(value, _TYPES[part])
 
 
@@ -68,12 +75,14 @@ def literals(kind: str) -> list[str]:
     return [part[1:-1] for part in kind.split("|") if part.startswith("'")]
 
 
-def words(kind: str) -> str:
-    """A kind in words: `an integer or null`."""
-    parts = kind.split("|")
+def words(kind: str, strict: bool = False) -> str:
+    """A kind in words: `an integer or null`; with `strict`, as in `fits`."""
+    parts, known = kind.split("|"), _WORDS
     if "float" in parts and "int" in parts:
         parts.remove("int")
-    return " or ".join(sorted((_WORDS.get(part, part) for part in parts), key=lambda word: word == "null"))
+    elif strict:
+        known = {**_WORDS, "float": "a number with a decimal point"}
+    return " or ".join(sorted((known.get(part, part) for part in parts), key=lambda word: word == "null"))
 
 
 def example(key: str, value: Any, kind: str) -> str:
@@ -84,5 +93,7 @@ def example(key: str, value: Any, kind: str) -> str:
     shown = {"int": "NUMBER", "float": "NUMBER", "bool": "true", "str": "STRING", "list": "[...]", "map": "{...}"}
     if isinstance(value, float) and value.is_integer() and "int" in kind.split("|"):
         return f"{key}={int(value)}"
+    if isinstance(value, int) and not isinstance(value, bool) and "float" in kind.split("|"):
+        return f"{key}={float(value)}"
     first = next((shown[part] for part in ("int", "float", "bool", "str", "list", "map") if part in kind), "null")
     return f"{key}={first}" + (f", or ~{key} to leave it out" if "null" in kind.split("|") else "")
