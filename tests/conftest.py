@@ -19,7 +19,9 @@ import pytest
 
 from automodel_launch import workspace
 from automodel_launch.commands import main as cli
+from automodel_launch.commands import registry
 from automodel_launch.executors.slurm.executor import Slurm
+from tests import warm
 from tests.docker_engine import DAEMON, Engine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,6 +102,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(str(item.path), len(order)))  # stable: the others stay in their order
 
 
+# Commands that do without NeMo-Run: a process of their own is quicker than one forked from a large one.
+QUICK = set(registry.COMMANDS) - {"check", "resume"}
+
+
 @dataclass
 class Checkout:
     """A copy of the checkout's top level with a stub recipe, and a way to run launch.py in it."""
@@ -112,10 +118,12 @@ class Checkout:
         return [sys.executable, str(self.root / "launch.py"), *args]
 
     def run(self, *args: str, env: dict[str, str] | None = None, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-        """Run launch.py to its end, with its output captured."""
+        """Run launch.py to its end, with its output captured; an option of subprocess.run's makes it a cold start."""
         kwargs.setdefault("timeout", 240)
         kwargs.setdefault("cwd", self.root)
         environ = {**self.environ, **(env or {})}
+        if args and args[0] not in QUICK and set(kwargs) == {"timeout", "cwd"} and warm.can_run(environ):
+            return warm.run(self.command(*args), environ, **kwargs)
         return subprocess.run(self.command(*args), capture_output=True, text=True, env=environ, check=False, **kwargs)
 
     def json(self, *args: str, **kwargs: Any) -> Any:

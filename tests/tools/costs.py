@@ -54,7 +54,9 @@ class Costs:
         yield
         cost = {"cpu": self._meter.seconds() - cpu, "wall": time.monotonic() - wall}
         with open(self._file, "a") as file:
-            file.write(json.dumps({"test": item.nodeid, **{name: round(value, 3) for name, value in cost.items()}}) + "\n")
+            file.write(
+                json.dumps({"test": item.nodeid, **{name: round(value, 3) for name, value in cost.items()}}) + "\n"
+            )
 
 
 def pytest_configure(config: pytest.Config) -> None:
