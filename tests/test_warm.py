@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,7 @@ from tests import warm
 from tests.conftest import Checkout, clean_environ, wait_for
 
 PROBE = """
-import atexit, json, os, signal, sys, threading
+import atexit, json, os, resource, signal, sys, threading
 atexit.register(print, "left in order", flush=True)
 if "fail" in sys.argv:
     raise ValueError("the script's own")
@@ -27,6 +29,7 @@ facts = {
     "streams": [[s.encoding, s.errors, s.line_buffering, s.isatty(), s.seekable()] for s in (sys.stdout, sys.stderr)],
     "signals": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)],
     "files": sorted(os.listdir("/proc/self/fd"))[:3],
+    "limits": resource.getrlimit(resource.RLIMIT_NOFILE), "umask": os.umask(0), "cpus": len(os.sched_getaffinity(0)),
     "open": len(os.listdir("/proc/self/fd")),
 }
 print(json.dumps(facts))
@@ -46,11 +49,20 @@ def both(site: Checkout, *args: str) -> list[subprocess.CompletedProcess[str]]:
 
 
 def test_it_finds_what_a_cold_start_finds(site: Checkout) -> None:
-    warm_one, cold_one = both(site, "a recipe", "v=\u00fc\udcff")
+    cpus, mask, (soft, hard) = os.sched_getaffinity(0), os.umask(0o027), resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.sched_setaffinity(0, {min(cpus)})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 7, hard))
+    try:
+        warm_one, cold_one = both(site, "a recipe", "v=\u00fc\udcff")
+    finally:
+        os.sched_setaffinity(0, cpus)
+        os.umask(mask)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert warm_one.stdout.splitlines()[1:] == ["left in order"]
     found, expected = (json.loads(done.stdout.splitlines()[0]) for done in (warm_one, cold_one))
     assert found == expected
     assert (found["main"], found["ours"], found["environ"]["PROBE"]) == ("__main__", [], "a\udcffb")
+    assert (found["limits"], found["umask"], found["cpus"]) == ([soft - 7, hard], 0o027, 1)
     assert (warm_one.returncode, warm_one.stderr) == (cold_one.returncode, cold_one.stderr) == (3, "")
 
 

@@ -11,6 +11,7 @@ import atexit
 import functools
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -21,6 +22,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 SERVER = Path(__file__).with_name("warm_server.py")
 # What an interpreter, and what NeMo-Run and its like, look at once, when they start or are imported.
@@ -85,6 +87,14 @@ def can_run(environ: Mapping[str, str]) -> bool:
     return hasattr(os, "pidfd_open") and _settings(environ) == _settings(_ENVIRON)
 
 
+def inherited() -> dict[str, Any]:
+    """What else a process gets of the one that starts it, and a test may have changed here."""
+    status = Path("/proc/self/status").read_text()  # asked of os.umask it would be another one for a moment
+    mask = int(status.partition("\nUmask:")[2].split()[0], 8)
+    limits = {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")}
+    return {"umask": mask, "limits": limits, "cpus": sorted(os.sched_getaffinity(0)), "nice": os.nice(0)}
+
+
 def run(command: list[str], environ: Mapping[str, str], cwd: Path, timeout: float) -> subprocess.CompletedProcess[str]:
     """Run `command` (the interpreter, launch.py, arguments) to its end, and to that of its output.
 
@@ -92,7 +102,7 @@ def run(command: list[str], environ: Mapping[str, str], cwd: Path, timeout: floa
         subprocess.TimeoutExpired: it took longer than `timeout` seconds; it was killed.
     """
     (out, its_out), (err, its_err) = os.pipe(), os.pipe()
-    request = {"argv": command[1:], "cwd": str(cwd), "environ": dict(environ)}
+    request = {"argv": command[1:], "cwd": str(cwd), "environ": dict(environ), **inherited()}
     try:
         with _ONE_AT_A_TIME:
             server = _server()

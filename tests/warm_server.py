@@ -14,6 +14,7 @@ import importlib
 import json
 import logging
 import os
+import resource
 import runpy
 import selectors
 import shutil
@@ -92,6 +93,11 @@ def become(request: dict[str, Any], files: list[int]) -> str:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environ"])
+    os.umask(request["umask"])
+    for name, limits in request["limits"].items():
+        resource.setrlimit(getattr(resource, name), tuple(limits))
+    os.sched_setaffinity(0, request["cpus"])
+    os.nice(request["nice"] - os.nice(0))
     time.tzset()
     tempfile.tempdir = None
     sys.argv = request["argv"]
