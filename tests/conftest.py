@@ -98,10 +98,11 @@ class Checkout:
         """Run launch.py to its end, with its output captured; an option of subprocess.run's makes it a cold start."""
         kwargs.setdefault("timeout", 240)
         kwargs.setdefault("cwd", self.root)
-        environ = {**self.environ, **(env or {})}
-        if args and args[0] not in QUICK and set(kwargs) == {"timeout", "cwd"} and warm.can_run(environ):
-            return warm.run(self.command(*args), environ, **kwargs)
-        return subprocess.run(self.command(*args), capture_output=True, text=True, env=environ, check=False, **kwargs)
+        environ, command = {**self.environ, **(env or {})}, self.command(*args)
+        slow = args and args[0] not in QUICK and set(kwargs) == {"timeout", "cwd"}
+        if slow and command[:2] == Checkout.command(self) and warm.can_run(environ):
+            return warm.run(command, environ, **kwargs)
+        return subprocess.run(command, capture_output=True, text=True, env=environ, check=False, **kwargs)
 
     def json(self, *args: str, **kwargs: Any) -> Any:
         """Run launch.py with --json and read its document."""
