@@ -17,6 +17,8 @@ MOST = 45.0
 """Seconds that a part of a file takes at most, unless a single test takes longer."""
 REST = ""
 """In seconds.json: all tests of the file that have no entry of their own."""
+TOGETHER = ("tests/recipes/rehearse/",)
+"""Folders whose tests are one part: what they share takes a worker longer to make than they take."""
 
 
 class Parts:
@@ -26,7 +28,10 @@ class Parts:
         self._part: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
         for file, tests in files.items():
-            self._cut(file, tests)
+            if (part := self.of(file)) == file:
+                self._cut(file, tests)
+            else:
+                self.seconds[part] = self.seconds.get(part, 0.0) + sum(tests.values())
 
     def _cut(self, file: str, tests: dict[str, float]) -> None:
         number, self.seconds[file] = 1, tests.get(REST, 0.0)
@@ -43,7 +48,8 @@ class Parts:
 
     def of(self, test: str) -> str:
         """The part of a test with that node id."""
-        return self._part.get(test) or test.partition("::")[0]
+        folder = next((folder for folder in TOGETHER if test.startswith(folder)), None)
+        return folder or self._part.get(test) or test.partition("::")[0]
 
     def sorted(self, tests: Iterable[str]) -> dict[str, int]:
         """A place for each of these tests: part by part, the longest part first; else as they are."""

@@ -19,6 +19,8 @@ PARTS = balance.Parts(
         "a.py": {"": 20.0, "test_x[1]": 30.0, "test_y": 20.0, "test_z": 10.0},
         "b.py": {"": 50.0, "test_x": 5.0},
         "c.py": {"test_x": 70.0, "test_y": 70.0},
+        f"{balance.TOGETHER[0]}a.py": {"": 20.0, "test_x": 50.0},
+        f"{balance.TOGETHER[0]}b.py": {"": 20.0},
     }
 )
 
@@ -35,6 +37,8 @@ PARTS = balance.Parts(
         ("c.py::test_x", "c.py"),
         ("c.py::test_y", "c.py 2"),
         ("new.py::test_x", "new.py"),
+        (f"{balance.TOGETHER[0]}a.py::test_x", balance.TOGETHER[0]),
+        (f"{balance.TOGETHER[0]}new.py::test_x", balance.TOGETHER[0]),
     ],
 )
 def test_the_part_of_a_test(test: str, part: str) -> None:
@@ -45,6 +49,11 @@ def test_the_longest_part_comes_first_and_stays_together() -> None:
     tests = ["new.py::test_1", "a.py::test_0", "a.py::test_y", "b.py::test_0", "a.py::test_z", "a.py::test_9"]
     places = PARTS.sorted(tests)
     assert sorted(tests, key=places.__getitem__) == [tests[i] for i in (3, 2, 4, 1, 5, 0)]
+
+
+def test_a_folder_that_stays_together_counts_as_a_whole() -> None:
+    assert PARTS.seconds[balance.TOGETHER[0]] == 90.0
+    assert all((ROOT / folder).is_dir() for folder in balance.TOGETHER)
 
 
 def test_what_is_known_is_still_there() -> None:
