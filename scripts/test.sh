@@ -14,6 +14,6 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports --no-cache
-# Two at once: most of the time goes by in waiting, for Slurm above all. A file's tests stay together, with their fixtures.
-# The files come in the order of tests/conftest.py, the longest first, and not in that of their number of tests.
-exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
+# Four at once, on two cores: most of the time goes by in waiting, for Slurm above all. A file's tests stay together, with
+# their fixtures, but for long ones that share none; tests/balance.py says which, and what comes first.
+exec python -m pytest -n 4 --dist loadfile --no-loadscope-reorder "$@"

@@ -19,7 +19,9 @@ import pytest
 
 from automodel_launch import workspace
 from automodel_launch.commands import main as cli
+from automodel_launch.commands import registry
 from automodel_launch.executors.slurm.executor import Slurm
+from tests import balance, warm
 from tests.docker_engine import DAEMON, Engine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,39 +68,19 @@ if rank == config["fail_rank"]:
 STUB_CONFIG = "steps: 2\npause: 0.0\nfail_rank: -1\ncode: 0\nvalue: null\n"
 
 
-# Files that take a minute or more, the longest first: what begins last should be short, since two run at a time.
-LONGEST = (
-    "slurm/test_pretrain_runs",
-    "slurm/test_truth",
-    "launch/test_train_tiny",
-    "slurm/test_chain",
-    "slurm/test_states",
-    "slurm/test_submissions",
-    "test_pythons",
-    "laptop/test_unit_tests",
-    "slurm/test_runs",
-    "slurm/test_ssh",
-    "slurm/test_rehearsal",
-    "slurm/test_comments",
-    "slurm/test_allocation",
-    "laptop/test_jobs",
-    "recipes/test_pretrain_runs",
-    "launch/test_local_runs",
-    "recipes/test_node_agent",
-    "recipes/test_checkpoints",
-    "slurm/test_packaging_runs",
-    "slurm/test_secrets",
-    "backends/automodel/test_schema_file",
-    "recipes/test_data_prep_safety",
-    "recipes/test_data_prep_hf",
-    "executors/test_docker_runs",
-    "executors/test_nemo",
-)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = {str(ROOT / "tests" / f"{name}.py"): number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(str(item.path), len(order)))  # stable: the others stay in their order
+    places = balance.measured().sorted(item.nodeid for item in items)
+    items.sort(key=lambda item: places[item.nodeid])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile`: parts of files where they are long."""
+    return balance.scheduler(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+# Commands that do without NeMo-Run: a process of their own is quicker than one forked from a large one.
+QUICK = set(registry.COMMANDS) - {"check", "resume"}
 
 
 @dataclass
@@ -113,11 +95,14 @@ class Checkout:
         return [sys.executable, str(self.root / "launch.py"), *args]
 
     def run(self, *args: str, env: dict[str, str] | None = None, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-        """Run launch.py to its end, with its output captured."""
+        """Run launch.py to its end, with its output captured; an option of subprocess.run's makes it a cold start."""
         kwargs.setdefault("timeout", 240)
         kwargs.setdefault("cwd", self.root)
-        environ = {**self.environ, **(env or {})}
-        return subprocess.run(self.command(*args), capture_output=True, text=True, env=environ, check=False, **kwargs)
+        environ, command = {**self.environ, **(env or {})}, self.command(*args)
+        slow = args and args[0] not in QUICK and set(kwargs) == {"timeout", "cwd"}
+        if slow and command[:2] == Checkout.command(self) and warm.can_run(environ):
+            return warm.run(command, environ, **kwargs)
+        return subprocess.run(command, capture_output=True, text=True, env=environ, check=False, **kwargs)
 
     def json(self, *args: str, **kwargs: Any) -> Any:
         """Run launch.py with --json and read its document."""
@@ -169,7 +154,8 @@ def checkout(tmp_path: Path) -> Checkout:
 def make_checkout(root: Path) -> Checkout:
     """Build a checkout below `root`."""
     root.mkdir()
-    for name in ("automodel_launch", "recipes", "configs"):
+    shutil.copytree(ROOT / "automodel_launch", root / "automodel_launch")  # with its byte code: it keeps the times
+    for name in ("recipes", "configs"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "launch.py", root)
     (root / "env.toml").write_text(ENV_TOML)

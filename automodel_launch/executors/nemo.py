@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from automodel_launch.errors import ClusterError, LaunchError
+from automodel_launch.executors import stand_ins
 
 _Result = TypeVar("_Result")
 _ONE_AT_A_TIME = threading.RLock()  # standard streams, and where commands go, are the whole process's
@@ -94,12 +95,13 @@ def output(exp: Any) -> str:
 
 
 def _import() -> Any:
-    """Import NeMo-Run once, with a NEMORUN_HOME that goes with this process, and without torch.
+    """Import NeMo-Run once, with a NEMORUN_HOME that goes with this process, and without torch and leptonai.
 
     Seen with nemo_run 0.11.1: core/serialization/yaml.py imports torch where it is installed, only to write
     torch.dtype values, which we never pass; that is half of the import's time. A None in sys.modules makes that
-    import raise ModuleNotFoundError, which it handles. tests/executors/test_nemo.py fails when this is no longer
-    needed.
+    import raise ModuleNotFoundError, which it handles. Its executor for DGX Cloud Lepton, which is none of ours,
+    imports leptonai whether it is used or not: 0.6 s CPU of the 1.4 s that are left. tests/executors/test_nemo.py
+    fails when either is no longer needed.
     """
     if "nemo_run" in sys.modules:
         return sys.modules["nemo_run"]
@@ -111,7 +113,8 @@ def _import() -> Any:
     if blocked:
         sys.modules["torch"] = None  # type: ignore[assignment]  # documented in importlib's reference
     try:
-        import nemo_run
+        with stand_ins.of("leptonai"):
+            import nemo_run
     except ImportError as error:
         raise ClusterError(
             f"NeMo-Run cannot be imported: {error}",

@@ -97,7 +97,8 @@ def test_options(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     SshShell("h", "me", "~/.ssh/key").run("true")
     call = (ssh / "calls").read_text().splitlines()[-1]
-    for words in ("BatchMode=yes", "StrictHostKeyChecking=yes", "ControlMaster=auto", "-l me", "-i /home/me/.ssh/key"):
+    plain = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ControlMaster=auto", "ConnectTimeout=8")
+    for words in (*plain, "-l me", "-i /home/me/.ssh/key"):
         assert words in call
 
 

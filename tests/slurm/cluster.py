@@ -41,7 +41,7 @@ class Cluster:
     @property
     def env(self) -> dict[str, str]:
         """What a client of this cluster needs in its environment."""
-        return {"SLURM_CONF": str(self.dir / "slurm.conf")}
+        return {"SLURM_CONF": str(self.dir / "client.conf")}
 
     @property
     def has_namespaces(self) -> bool:

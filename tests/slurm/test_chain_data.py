@@ -42,15 +42,15 @@ def _prepare(site: Checkout, *options: str) -> Path:
     return (site.root / "data" / "tiny" / "megatron" / "latest").resolve()
 
 
-def _begun(site: Checkout, cluster: Cluster) -> Run:
-    run = Run(site, "steps=40", "pause=0.2")
+def _begun(site: Checkout, cluster: Cluster, steps: int = 40) -> Run:
+    run = Run(site, f"steps={steps}", "pause=0.2")
     run.reach(0, 7)
     return run
 
 
 def test_a_chain_goes_on_with_its_own_data_whatever_latest_is(site: Checkout, cluster: Cluster) -> None:
     before = (site.root / "data" / "tiny" / "megatron" / "latest").resolve()
-    run = _begun(site, cluster)
+    run = _begun(site, cluster, steps=120)  # it has to outlast the preparation, also on a busy machine
     recorded = (run.run_dir / contract.DATA).read_bytes()
     assert _prepare(site, "add_bos=true") != before
     run.kill_rank(1)

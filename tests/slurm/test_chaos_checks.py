@@ -141,8 +141,10 @@ def place(root: Path) -> Place:
     return cast(Place, SimpleNamespace(token="3f9a" * 8, began=time.time(), cluster=cluster, **disks))
 
 
-def test_a_secret_is_found_wherever_it_must_not_be(tmp_path: Path) -> None:
-    here = place(tmp_path)
+def test_a_secret_is_found_wherever_it_must_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, shared = place(tmp_path), tmp_path / "tmp"
+    shared.mkdir()
+    monkeypatch.setattr(leaks, "SHARED", shared)  # the machine's own may hold millions of files
     own = tmp_path / "disk" / "secrets.env"
     own.write_text(f"CHAOS_TOKEN={here.token}")
     own.chmod(0o600)
@@ -151,7 +153,7 @@ def test_a_secret_is_found_wherever_it_must_not_be(tmp_path: Path) -> None:
     own.chmod(0o644)
     assert headings(leaks.find(here, job_lives=True)) == [LEAK]
     own.unlink()
-    for path in (tmp_path / "records" / "a.json", tmp_path / "cluster" / "state"):
+    for path in (tmp_path / "records" / "a.json", tmp_path / "cluster" / "state", shared / "left"):
         path.write_text(f"x {here.token} x")
         assert headings(leaks.find(here, job_lives=False)) == [LEAK]
         path.unlink()

@@ -48,7 +48,11 @@ def test_without_slurmctld_the_record_and_the_stop_file_count(accounted: Checkou
     assert [row["state"] for row in accounted.json("jobs")] == ["COMPLETED", "CANCELLED"]
     assert accounted.run("attach", stopped["job_id"]).returncode == 143
     cluster_dbd.start_ctld()
-    assert [row["state"] for row in accounted.json("jobs")] == ["COMPLETED", "CANCELLED"]  # whatever Slurm has missed
+
+    def told() -> bool:
+        return [row["state"] for row in accounted.json("jobs")] == ["COMPLETED", "CANCELLED"]
+
+    wait_until(told, 60, "the jobs' ends, which Slurm has missed")  # its RUNNING is believed for some seconds
     for record in (accounted.root / ".launch" / "jobs").glob("*.json"):
         cluster_dbd.wait_for(int(json.loads(record.read_text())["handle"]["slurm_id"]), timeout=120)
 

@@ -131,7 +131,8 @@ def test_an_answer_lost_while_squeue_fails(site: Checkout, cluster: Cluster) -> 
     fake(site, "sbatch", TEST_ONLY + f'"$REAL" "$@"; touch "$0.done"; echo "{LOST}" >&2; exit 1')
     fake(site, "squeue", f'[ ! -e "{site.root.parent}/down" ] || {{ echo "{LOST}" >&2; exit 1; }}; exec "$REAL" "$@"')
     (site.root.parent / "down").touch()
-    launcher = _start(site, "stub-one", "--batch", "one", *WORK)
+    held = "run.env.additional_parameters={hold: true}"  # else a job that has begun tells by its own files
+    launcher = _start(site, "stub-one", "--batch", "one", *WORK, held)
     _reached(site, "sbatch.done")
     launcher.kill()  # as after its 80 s of looking
     launcher.wait()

@@ -11,6 +11,7 @@ from tests.slurm.chaos.place import MARK, Place
 from tests.slurm.chaos.tally import LEAK, Finding
 
 FILE = "secrets.env"
+SHARED = Path("/tmp")  # this machine's
 MOST = 64 * 2**20  # of a file that is read
 
 
@@ -32,8 +33,8 @@ def _is_due(path: Path, job_lives: bool) -> bool:
 def _files(place: Place) -> Iterator[Path]:
     roots = (place.disk.path, place.records.path, place.cluster.dir)
     seen = set(roots)
-    for root in (*roots, Path("/tmp")):
-        for path in _walk(root, place.began if root == Path("/tmp") else 0.0, seen - {root}):
+    for root in (*roots, SHARED):
+        for path in _walk(root, place.began if root == SHARED else 0.0, seen - {root}):
             try:
                 if place.token.encode() in path.read_bytes():
                     yield path

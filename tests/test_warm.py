@@ -1,0 +1,101 @@
+"""What a test starts by way of the warm server is a launch.py like any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests import warm
+from tests.conftest import Checkout, clean_environ, wait_for
+
+PROBE = """
+import atexit, json, os, resource, signal, sys, threading
+atexit.register(print, "left in order", flush=True)
+if "fail" in sys.argv:
+    raise ValueError("the script's own")
+if "die" in sys.argv:
+    os.kill(os.getpid(), signal.SIGKILL)
+facts = {
+    "environ": dict(sorted(os.environ.items())), "cwd": os.getcwd(), "argv": sys.argv, "path": sys.path[0],
+    "main": __name__, "file": __file__, "threads": threading.active_count(),
+    "ours": [name for name in sys.modules if name.partition(".")[0] in ("automodel_launch", "tests")],
+    "streams": [[s.encoding, s.errors, s.line_buffering, s.isatty(), s.seekable()] for s in (sys.stdout, sys.stderr)],
+    "signals": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)],
+    "files": sorted(os.listdir("/proc/self/fd"))[:3],
+    "limits": resource.getrlimit(resource.RLIMIT_NOFILE), "umask": os.umask(0), "cpus": len(os.sched_getaffinity(0)),
+    "open": len(os.listdir("/proc/self/fd")),
+}
+print(json.dumps(facts))
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Checkout:
+    (tmp_path / "launch.py").write_text(PROBE)
+    return Checkout(tmp_path, {**clean_environ(), "PROBE": "a\udcffb", "HOME": str(tmp_path)})
+
+
+def both(site: Checkout, *args: str) -> list[subprocess.CompletedProcess[str]]:
+    """What comes of it warm, and cold."""
+    return [site.run(*args, cwd=site.root.parent), site.run(*args, cwd=site.root.parent, stdin=subprocess.DEVNULL)]
+
+
+def test_it_finds_what_a_cold_start_finds(site: Checkout) -> None:
+    cpus, mask, (soft, hard) = os.sched_getaffinity(0), os.umask(0o027), resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.sched_setaffinity(0, {min(cpus)})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 7, hard))
+    try:
+        warm_one, cold_one = both(site, "a recipe", "v=\u00fc\udcff")
+    finally:
+        os.sched_setaffinity(0, cpus)
+        os.umask(mask)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert warm_one.stdout.splitlines()[1:] == ["left in order"]
+    found, expected = (json.loads(done.stdout.splitlines()[0]) for done in (warm_one, cold_one))
+    assert found == expected
+    assert (found["main"], found["ours"], found["environ"]["PROBE"]) == ("__main__", [], "a\udcffb")
+    assert (found["limits"], found["umask"], found["cpus"]) == ([soft - 7, hard], 0o027, 1)
+    assert (warm_one.returncode, warm_one.stderr) == (cold_one.returncode, cold_one.stderr) == (3, "")
+
+
+def test_an_error_of_its_own(site: Checkout) -> None:
+    for done in both(site, "fail"):
+        assert (done.returncode, done.stdout) == (1, "left in order\n")
+        assert done.stderr.startswith("Traceback") and done.stderr.endswith("ValueError: the script's own\n")
+
+
+def test_a_signal_is_told_as_subprocess_tells_it(site: Checkout) -> None:
+    assert [(done.returncode, done.stdout) for done in both(site, "die")] == [(-signal.SIGKILL, "")] * 2
+
+
+def test_what_takes_too_long_is_killed(site: Checkout) -> None:
+    (site.root / "launch.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n")
+    with pytest.raises(subprocess.TimeoutExpired) as caught:
+        site.run("a recipe", timeout=1)
+    wait_for(lambda: not Path("/proc", caught.value.output.strip()).exists())
+
+
+def test_many_at_once(site: Checkout) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        done = list(pool.map(lambda number: site.run("a recipe", str(number)), range(12)))
+    assert [json.loads(one.stdout.splitlines()[0])["argv"][2] for one in done] == [str(n) for n in range(12)]
+    assert {json.loads(one.stdout.splitlines()[0])["open"] for one in done} == {4}  # and the listing's own
+
+
+def test_it_is_warm(site: Checkout) -> None:
+    (site.root / "launch.py").write_text("import sys\nprint('nemo_run' in sys.modules)\n")
+    assert [done.stdout for done in both(site, "a recipe")] == ["True\n", "False\n"]
+
+
+@pytest.mark.parametrize("name", ["PYTHONUTF8", "LC_ALL", "NEMORUN_HOME", "LD_PRELOAD"])
+def test_what_an_interpreter_reads_at_its_start_needs_a_new_one(name: str) -> None:
+    assert warm.can_run(clean_environ())
+    assert not warm.can_run({**clean_environ(), name: "/x"})
