@@ -16,7 +16,7 @@
 # default = "default"
 # optional = [
 #   "sample", "publish", "max_tokens", "ranks", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error",
-#   "artifact", "wandb",
+#   "artifact", "wandb", "eos_token", "bos_token", "split_special_tokens", "drop_blank",
 # ]
 # [tool.runspec.resources]
 # nodes = 1

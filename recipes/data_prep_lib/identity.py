@@ -15,9 +15,12 @@ from data_prep_lib.shards import Shard
 from data_prep_lib.vocab import TokenizerFiles
 
 # Raise it when the same input would give other bytes: then a new output begins, and old shards are never mixed with it.
-_RULES = 1
+_RULES = 2  # 2: blank documents are dropped, files are told by their names below the dataset's path
 # Without on_error: a shard that was finished without a bad row is the same under both.
-_OPTIONS = ("add_bos", "add_eos", "sample", "max_tokens", "max_doc_tokens", "min_doc_chars")
+_OPTIONS = (
+    *("add_bos", "add_eos", "split_special_tokens", "sample", "max_tokens", "max_doc_tokens", "min_doc_chars"),
+    "drop_blank",
+)
 
 
 def describe(
@@ -40,7 +43,7 @@ def describe(
                 "format": source.format,
                 "text_field": source.dataset.text_field,
                 "num_shards": counts[source.dataset.name],
-                "files": [[file.path, file.size, file.mtime_ns] for file in source.files],
+                "files": [[file.name or file.path, file.size, file.mtime_ns] for file in source.files],
             }
             for source in sources
         },

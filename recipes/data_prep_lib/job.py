@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from collections.abc import Iterator
@@ -54,7 +53,7 @@ class Job:
     @cached_property
     def work(self) -> Work:
         run = fingerprint(self.identity)
-        return [(shard, fingerprint([run, dataclasses.asdict(shard)])) for shard in self.shards]
+        return [(shard, fingerprint([run, shard.origin])) for shard in self.shards]
 
     @cached_property
     def vocab(self) -> Vocab:
@@ -74,7 +73,7 @@ def plan(config: Config) -> Job:
             f"num_shards: {len(shards)} shards in all\n  valid: at most {_MAX_PREFIXES} in an AutoModel blend"
         )
     shards = tuple(share_out(config.max_tokens, config.datasets, shards))
-    files = find_tokenizer(config.tokenizer)
+    files = find_tokenizer(config.tokenizer, config.eos_token, config.bos_token)
     if config.format == "nanogpt":
         files = formats.document_start(files, config.add_eos)
     return Job(config, files, sources, shards)
@@ -87,6 +86,9 @@ def execute(job: Job, node: Node) -> Path | None:
     still have shards to make: the last of them finishes.
     """
     layout = job.layout
+    for source in job.sources:
+        for note in source.notes:
+            say(note)
     if job.config.publishes:
         latest.check(job.config.output_dir)
     with nodes.locked(layout, node, say):
@@ -189,7 +191,8 @@ def _joined(job: Job, dataset: str) -> dict[str, Any] | None:
 
 def _receipt(job: Job, shard: Shard, made_by: str, joined: bool) -> dict[str, Any] | None:
     receipt = receipts.read(job.layout, shard.name, made_by, without_parts=joined)
-    return None if receipt and receipt["skipped"] and job.config.on_error == "fail" else receipt
+    incomplete = receipt and (receipt["skipped"] or receipt["lost"])
+    return None if incomplete and job.config.on_error == "fail" else receipt
 
 
 def _blend(job: Job, done: dict[str, Any]) -> dict[str, list[str]] | None:
@@ -200,15 +203,16 @@ def _blend(job: Job, done: dict[str, Any]) -> dict[str, list[str]] | None:
 
 def _finish(job: Job, layout: Layout, facts: dict[str, Any], done: dict[str, Any], unjoined: list[str]) -> None:
     """`layout`: where blend.json and record.json belong."""
-    from data_prep_lib import report  # late, as numpy and tokenizers are: a run with nothing to do needs none of them
+    from data_prep_lib import (
+        closing,
+        report,
+    )  # late, as numpy and tokenizers are: a run with nothing to do needs none of them
 
     config = job.config
     vocab = job.vocab
     counts = report.count(job.shards, done)
-    if not any(splits["train"]["tokens"] for splits in counts.values()):
-        raise InputError("datasets: no document went to the training split\n  add data, or change `splits`")
-    facts |= {key: sum(r[key] for r in done.values()) for key in ("skipped", "short")}
-    facts["skipped_rows"] = [row for shard in job.shards for row in done[shard.name]["skipped_rows"]]
+    facts |= closing.facts_of(job.shards, done)
+    closing.check_trained_on(config, counts, facts, len(job.shards))
     facts |= _join(job, vocab.dtype, unjoined)
     held_out.remove_parts(job.layout, job.shards)  # before the record, which says that nothing is left to do
     if blend := _blend(job, done):
@@ -216,7 +220,10 @@ def _finish(job: Job, layout: Layout, facts: dict[str, Any], done: dict[str, Any
     facts["engine"] = read_json(job.layout.engine)
     write_json(layout.record, report.make_record(config, job.files, vocab, job.sources, counts, **facts))
     say(report.table(counts))
-    _say_left_out(facts)
+    for line in closing.left_out(facts):
+        say(line)
+    for line in closing.warnings(config, counts, facts):
+        say(f"warning: {line}")
 
 
 def _join(job: Job, dtype: str, unjoined: list[str]) -> dict[str, Any]:
@@ -247,7 +254,8 @@ def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
         preflight.check_rows(source, config.on_error)
     vocab, copies = job.vocab, 2 if job.is_nanogpt else 1
     preflight.check_disk(config.output_dir, [shard for shard, _ in todo], vocab.dtype, config.sample, copies)
-    keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "on_error")
+    keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "drop_blank")
+    keys += ("split_special_tokens", "on_error")  # type: ignore[assignment]
     choice = engine_check.choose(config.engine, job.files.path, [shard for shard, _ in mine], config.sample)
     write_json(job.layout.engine, choice.facts())  # by each node: the ids are the same whatever engines they found
     say(f"engine: {choice}")
@@ -271,13 +279,6 @@ def _point(layout: Layout) -> None:
         say(f"{layout.root.parent}/latest is {layout.root.name} now")
         if others := latest.others(layout):
             say(f"other outputs below {layout.root.parent}: {', '.join(others)}; remove those that you do not need")
-
-
-def _say_left_out(facts: dict[str, Any]) -> None:
-    if facts["skipped"]:
-        say(f"{facts['skipped']} bad rows were skipped; record.json lists them, the first: {facts['skipped_rows'][0]}")
-    if facts["short"]:
-        say(f"{facts['short']} documents were shorter than min_doc_chars and left out")
 
 
 def say(text: str) -> None:

@@ -10,7 +10,8 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
 
-from data_prep_lib.inputs import COMPRESSED, Source
+from data_prep_lib.inputs import Source
+from data_prep_lib.kinds import COMPRESSED
 
 # Large enough that files stay few (a blend holds fewer than 32,767), small enough that a kill loses a minute of work.
 _SHARD_BYTES = 256 << 20
@@ -22,12 +23,14 @@ _COMPRESSED_PARTS = 8
 
 @dataclass(frozen=True)
 class Piece:
-    """The bytes [start, end) of a file of `size` bytes."""
+    """The bytes [start, end) of a file of `size` bytes; `mtime_ns` as it was planned, 0 where it cannot change."""
 
     path: str
     size: int
     start: int
     end: int
+    mtime_ns: int = 0
+    name: str = ""  # below its dataset's path
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,12 @@ class Shard:
         return sum(piece.end - piece.start for piece in self.pieces)
 
     @property
+    def origin(self) -> list[object]:
+        """What its bytes depend on, but for the content of the files; the same wherever they are moved."""
+        pieces = [[piece.name or piece.path, piece.size, piece.start, piece.end] for piece in self.pieces]
+        return [self.dataset, self.number, self.format, self.text_field, pieces, self.max_tokens]
+
+    @property
     def ranges(self) -> list[tuple[str, int, int]]:
         """(path, first byte, last byte + 1) of every piece."""
         return [(piece.path, piece.start, piece.end) for piece in self.pieces]
@@ -69,7 +78,7 @@ def plan_shards(source: Source, num_shards: int | None) -> list[Shard]:
     begin = 0
     for file in source.files:
         for k, start, end in _split(file.path, source.format, begin, file.size, cuts):
-            parts[k].append(Piece(file.path, file.size, start, end))
+            parts[k].append(Piece(file.path, file.size, start, end, file.mtime_ns, file.name))
         begin += file.size
     dataset = source.dataset
     return [Shard(dataset.name, k, source.format, dataset.text_field, tuple(part)) for k, part in enumerate(parts)]
