@@ -6,9 +6,9 @@
 # schema = "1"
 # name = "data-prep"
 # docs = "Text to Megatron bin/idx shards and blend.json, or to nanoGPT .bin shards"
-# backend = "none"
+# backend = "data-prep"
 # code = ["data_prep_lib"]
-# commands = ["inspect"]
+# commands = ["inspect", "relocate"]
 # [tool.runspec.run]
 # launch = "python"
 # [tool.runspec.config]
@@ -28,7 +28,9 @@
 
 FILE is one resolved YAML; its keys are in data_prep_lib/config.py. Talk goes to stderr; to stdout goes what a training
 config names, the path of blend.json or the shards' pattern. Killed and run again, it goes on with what is missing.
-`inspect` says what is in tokenized data, whoever made them; exit code 1 where they are damaged.
+`inspect` says what is in tokenized data, whoever made them; exit code 1 where they are damaged. `relocate` makes the
+blend.json of an output that was moved name its shards again. `look` is the launcher's: what would be refused, and how
+much there is to do, as JSON.
 Exit codes: 0 done, 1 the work failed, 2 configuration or data, 3 refused before work started, 130 or 143 interrupted.
 """
 
@@ -51,8 +53,8 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments[:1] == ["inspect"]:
-        return _inspect(arguments[1:])
+    if arguments[:1] in (["inspect"], ["relocate"], ["look"]):
+        return _command(arguments[0], arguments[1:])
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE.yaml", help="the resolved configuration")
     path = parser.parse_args(arguments).config
@@ -71,11 +73,26 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _inspect(argv: list[str]) -> int:
-    from data_prep_lib.inspect_cli import main as inspect
-
+def _command(name: str, argv: list[str]) -> int:
     try:
-        return inspect(argv)
+        if name == "inspect":
+            from data_prep_lib.inspect_cli import main as inspect
+
+            return inspect(argv)
+        parser = argparse.ArgumentParser(prog=f"data_prep.py {name}", allow_abbrev=False)
+        if name == "relocate":
+            from data_prep_lib.relocate import main as relocate
+
+            parser.add_argument(
+                "path", type=Path, help="an output directory that was moved or copied, or its blend.json"
+            )
+            return relocate(parser.parse_args(argv).path)
+        from data_prep_lib.look import main as look
+
+        parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the resolved configuration")
+        parser.add_argument("--config-only", action="store_true", help="the data are not on this machine")
+        options = parser.parse_args(argv)
+        return look(options.config, files=not options.config_only)
     except DataPrepError as e:
         print(f"error: {e}", file=sys.stderr)
         return e.exit_code

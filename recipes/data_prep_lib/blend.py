@@ -10,6 +10,7 @@ A split without documents is left out: an empty list is an error there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from data_prep_lib.layout import HELD_OUT, Layout, pair
@@ -30,3 +31,22 @@ def make_blend(
     for split in HELD_OUT:
         blend[split] = [str(p) for name in weights if pair(p := layout.held_out(split, name))]
     return {split: entries for split, entries in blend.items() if entries}
+
+
+def relative(blend: Any) -> dict[str, list[str]] | None:
+    """The blend with its prefixes as HASH/SPLIT/NAME, which a move leaves as they are; None of what is no blend."""
+    if not isinstance(blend, dict):
+        return None
+    return {split: [_tail(str(entry)) for entry in entries] for split, entries in blend.items()}
+
+
+def moved(blend: Mapping[str, Sequence[str]], base: Path) -> dict[str, list[str]]:
+    """The blend with its prefixes below `base`, the output_dir where they lie now."""
+    return {
+        split: [str(base / _tail(entry)) if entry.startswith("/") else entry for entry in entries]
+        for split, entries in blend.items()
+    }
+
+
+def _tail(entry: str) -> str:
+    return "/".join(entry.split("/")[-3:]) if entry.startswith("/") else entry

@@ -73,7 +73,7 @@ def warnings(config: Config, counts: Counts, facts: Mapping[str, Any]) -> Iterat
         how = (
             "as text"
             if config.split_special_tokens
-            else "as special ids (split_special_tokens: true encodes them as text)"
+            else "as their ids (split_special_tokens: true encodes them as text)"
         )
         yield f"special tokens stand in {facts['special_documents']} documents, written {how}: {named}"
 
@@ -85,7 +85,7 @@ def left_out(facts: Mapping[str, Any]) -> Iterator[str]:
     for lost in facts["lost"]:
         yield _lost(lost)
     if facts["blank"]:
-        yield f"{facts['blank']} documents held nothing but white space and were left out (drop_blank: false keeps them)"
+        yield f"{facts['blank']} blank documents were left out (drop_blank: false keeps them)"
     if facts["short"]:
         yield f"{facts['short']} documents were shorter than min_doc_chars and left out"
 

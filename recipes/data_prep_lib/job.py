@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep_lib import formats, held_out, identity, latest, nodes, receipts
-from data_prep_lib.blend import make_blend
+from data_prep_lib.blend import make_blend, relative
 from data_prep_lib.budget import share_out
 from data_prep_lib.config import Artifact, Config
 from data_prep_lib.errors import DataPrepError, InputError
@@ -118,7 +118,11 @@ def execute(job: Job, node: Node) -> Path | None:
 def _complete(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: list[str]) -> Path:
     shards, blend = job.layout, _blend(job, done)
     layout = latest.with_blend(shards, blend)
-    if not unjoined and layout.record.exists() and read_json(layout.blend) == blend:
+    known = read_json(layout.blend)
+    if not unjoined and layout.record.exists() and relative(known) == relative(blend):
+        if known != blend:
+            write_json(layout.blend, blend)
+            say(f"{layout.root} was moved here: its blend.json names the shards at their new place now")
         say(f"nothing to do: {layout.root} holds all {len(job.shards)} shards of this tokenizer and input")
     else:
         _finish(job, layout, facts, done, unjoined)
@@ -245,7 +249,7 @@ def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
     """Make this node's shards; `todo` are those of all nodes. What is to be said of this run's speed."""
     if not mine:
         return {"seconds": 0.0, "tokens_per_second": 0}
-    from data_prep_lib import engine_check, pool, preflight
+    from data_prep_lib import engine_check, pool, preflight, separator
     from data_prep_lib.progress import Progress, duration, short
     from data_prep_lib.worker import Settings
 
@@ -259,6 +263,9 @@ def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
     choice = engine_check.choose(config.engine, job.files.path, [shard for shard, _ in mine], config.sample)
     write_json(job.layout.engine, choice.facts())  # by each node: the ids are the same whatever engines they found
     say(f"engine: {choice}")
+    say(separator.line(config, job.files, vocab))
+    if config.eos_token is None and config.add_eos and (better := separator.turns_end(job.files, vocab)):
+        say(f"warning: that is the end of a chat's turn; set eos_token: {better!r} if the model was trained with it")
     options = {key: getattr(config, key) for key in keys}
     settings = Settings(job.layout, job.files.path, choice.engine, vocab, hash_inputs=_hashes_inputs(config), **options)
     total = sum(shard.size for shard, _ in mine)

@@ -19,12 +19,13 @@ _KINDS = {
     **dict.fromkeys((".txt", ".text", ".md", ".markdown", ".rst", ".adoc", ".org", ".tex"), "text"),
 }
 _TO_PARQUET = "write it as parquet or JSONL, e.g. with `datasets` or pyarrow"
+_PACKED = "use gzip, zstd, bzip2 or xz"
 _REFUSED = {
     **dict.fromkeys((".arrow", ".feather", ".ipc"), ("Arrow", _TO_PARQUET)),
     **dict.fromkeys((".csv", ".tsv"), ("CSV", _TO_PARQUET)),
     **dict.fromkeys((".orc", ".avro"), ("ORC or Avro", _TO_PARQUET)),
     **dict.fromkeys((".tar", ".tgz", ".zip", ".7z", ".rar"), ("an archive", "unpack it")),
-    **dict.fromkeys((".lz4", ".sz", ".snappy", ".br", ".z", ".lzo"), ("compressed in a way that is not read", "use gzip, zstd, bzip2 or xz")),
+    **dict.fromkeys((".lz4", ".sz", ".snappy", ".br", ".z", ".lzo"), ("compressed in a way that is not read", _PACKED)),
     **dict.fromkeys((".warc", ".wet", ".wat"), ("WARC", "extract its text first, e.g. with datatrove or NeMo Curator")),
     **dict.fromkeys((".pdf", ".doc", ".docx", ".epub"), ("a document with a layout", "extract its text first")),
 }  # fmt: skip

@@ -77,7 +77,8 @@ def _check_column(path: str, schema: pa.Schema, field: str) -> list[str]:
     for part in parts[1:]:
         names = [kind.field(i).name for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
         if part not in names:
-            raise InputError(f"{path}: no field {field!r}; fields of {parts[0]!r}: {', '.join(names) or 'none'}\n  set `text_field`")  # fmt: skip
+            there = f"fields of {parts[0]!r}: {', '.join(names) or 'none'}"
+            raise InputError(f"{path}: no field {field!r}; {there}\n  set `text_field`")
         kind = kind.field(part).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not any(is_text(kind) for is_text in _TEXT):

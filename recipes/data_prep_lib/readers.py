@@ -39,16 +39,17 @@ class ShardReader:
 
     def __iter__(self) -> Iterator[str]:
         read = {"jsonl": self._jsonl, "text": self._text, "parquet": self._parquet}[self._shard.format]
-        for self._piece in self._shard.pieces:
+        for piece in self._shard.pieces:
+            self._piece = piece
             self.check_unchanged()
             before = self.consumed
             try:
-                yield from read(self._piece)
+                yield from read(piece)
             except InputError:
                 self.check_unchanged()  # the true reason, where there is one
                 raise
             self.check_unchanged()
-            self.consumed = before + self._piece.end - self._piece.start
+            self.consumed = before + piece.end - piece.start
         self._piece = None
 
     def check_unchanged(self) -> None:

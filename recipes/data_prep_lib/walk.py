@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 _MAGIC = re.compile(r"[*?[]")
@@ -51,11 +52,11 @@ class Walk:
                 if fits(entry.name) and (hidden or not entry.name.startswith(".")):
                     yield from self._entry(entry, rest)
         else:
-            path = os.path.join(directory, first)
-            if not rest and os.path.isfile(path):
-                yield path
-            elif rest and os.path.isdir(path):
-                yield from self._match(path, rest)
+            path = Path(directory, first)
+            if not rest and path.is_file():
+                yield str(path)
+            elif rest and path.is_dir():
+                yield from self._match(str(path), rest)
 
     def _entry(self, entry: os.DirEntry[str], rest: list[str]) -> Iterator[str]:
         if not rest:
@@ -101,7 +102,7 @@ def has_magic(path: str) -> bool:
 
 def _is_above(link: str) -> bool:
     """The link leads to a directory that it lies in: following it would begin again there."""
-    target, here = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
+    target, here = os.path.realpath(link), os.path.realpath(Path(link).parent)
     return here == target or here.startswith(target.rstrip("/") + "/")
 
 
