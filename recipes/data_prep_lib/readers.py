@@ -69,8 +69,8 @@ class ShardReader:
     def bad(self, where: str, what: str) -> None:
         """Called for each bad row; a probe overrides it."""
         if self._fail:
-            fix = "set `text_field`" if what.startswith("no field") else "fix the file"
-            raise InputError(f"{where}: {what}\n  {fix}, or set on_error: skip to leave such rows out")
+            fix = "set `text_field` to the one with the text" if what.startswith("no field") else "fix the file"
+            raise InputError(f"{where}: {what}\n  {fix}; on_error: skip leaves single rows out")
         self.num_skipped += 1
         if len(self.skipped) < _LISTED:
             self.skipped.append(f"{where}: {what}")
