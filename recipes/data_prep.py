@@ -61,9 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
     try:
-        blend = _prepare(path)
-        if blend:
-            print(blend)
+        print(_prepare(path))
     except Interrupted as e:
         print(f"{e}; finished shards are kept\n  run the same command again to go on", file=sys.stderr)
         return e.exit_code
@@ -98,17 +96,19 @@ def _command(name: str, argv: list[str]) -> int:
         return e.exit_code
 
 
-def _prepare(path: Path) -> Path | None:
-    """What a training config names; None where other nodes are still at work."""
+def _prepare(path: Path) -> Path:
+    """What a training config names."""
+    from data_prep_lib.agreement import agreed
     from data_prep_lib.config import load_config
-    from data_prep_lib.job import execute, plan
+    from data_prep_lib.job import execute, say
     from data_prep_lib.nodes import of_environment
     from data_prep_lib.safe_files import disk_error
 
     config = load_config(path)
     try:
-        job = plan(config)
-        return execute(job, of_environment(os.environ))
+        node = of_environment(os.environ)
+        with agreed(config, node, say) as job:
+            return execute(job, node)
     except OSError as e:
         raise disk_error(e, config.output_dir) from None
 

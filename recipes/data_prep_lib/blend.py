@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep_lib.layout import HELD_OUT, Layout, pair
+from data_prep_lib.layout import HELD_OUT, Layout
 from data_prep_lib.shards import Shard
 
 
@@ -29,7 +29,7 @@ def make_blend(
             weight = weights[shard.dataset] * tokens[shard.name] / totals[shard.dataset]
             blend["train"] += [f"{weight:.12g}", str(layout.prefix("train", shard))]
     for split in HELD_OUT:
-        blend[split] = [str(p) for name in weights if pair(p := layout.held_out(split, name))]
+        blend[split] = [str(prefix) for name in weights for prefix in layout.all_held_out(split, name)]
     return {split: entries for split, entries in blend.items() if entries}
 
 

@@ -67,18 +67,18 @@ def claim(layout: Layout, identity: dict[str, Any]) -> None:
         raise InputError(f"output_dir: {layout.root} holds shards that this program did not make\n{_OTHER}")
     if known is None or not layout.has_receipts():
         write_json(layout.run, identity)
-    elif changed := _changes(known, json.loads(json.dumps(identity))):
+    elif changed := changes(known, json.loads(json.dumps(identity))):
         raise InputError(f"output_dir: {layout.root} was made with other {', '.join(changed)}\n{_OTHER}")
 
 
 _OTHER = "  choose another output_dir, or delete this one, so that no old shard is mixed with new ones"
 
 
-def _changes(old: Any, new: Any, key: str = "") -> list[str]:
+def changes(old: Any, new: Any, key: str = "") -> list[str]:
     """The keys below which two identities differ, such as tokenizer.sha256."""
     if old == new:
         return []
     if key.count(".") < 2 and isinstance(old, dict) and isinstance(new, dict):
         keys = list(dict.fromkeys([*old, *new]))
-        return [c for k in keys for c in _changes(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))]
+        return [c for k in keys for c in changes(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))]
     return [key]

@@ -13,18 +13,22 @@ from typing import Any
 from data_prep_lib import formats, held_out, identity, latest, nodes, receipts
 from data_prep_lib.blend import make_blend, relative
 from data_prep_lib.budget import share_out
+from data_prep_lib.claims import Claims, Queue
 from data_prep_lib.config import Artifact, Config
 from data_prep_lib.errors import DataPrepError, InputError
 from data_prep_lib.hashes import fingerprint
 from data_prep_lib.inputs import Source, find_source
 from data_prep_lib.layout import HELD_OUT, SPLITS, Layout
 from data_prep_lib.nodes import Node
+from data_prep_lib.remote import is_remote
 from data_prep_lib.safe_files import read_json, remove_leftovers, write_json
 from data_prep_lib.shards import Shard, plan_shards
 from data_prep_lib.vocab import TokenizerFiles, Vocab, find_tokenizer, read_vocab
 
 Work = list[tuple[Shard, str]]  # with the hash of all that makes it
 
+_POLL = (0.2, 5.0)  # seconds between two looks at what other nodes are making: at first, and at most
+_TELL = 30.0
 # BlendedDataset asserts it, its index being int16
 _MAX_PREFIXES = 32_766
 
@@ -79,11 +83,10 @@ def plan(config: Config) -> Job:
     return Job(config, files, sources, shards)
 
 
-def execute(job: Job, node: Node) -> Path | None:
+def execute(job: Job, node: Node) -> Path:
     """Bring output_dir to its finished state, together with the other nodes; does nothing where it is.
 
-    What a training config names: MegatronPretraining's `paths`, NanogptDataset's `file_pattern`; None where other nodes
-    still have shards to make: the last of them finishes.
+    What a training config names: MegatronPretraining's `paths`, NanogptDataset's `file_pattern`.
     """
     layout = job.layout
     for source in job.sources:
@@ -91,28 +94,38 @@ def execute(job: Job, node: Node) -> Path | None:
             say(note)
     if job.config.publishes:
         latest.check(job.config.output_dir)
-    with nodes.locked(layout, node, say):
+    with nodes.locked(layout, node, say, lambda: _remove_leftovers(layout)):
         identity.claim(layout, job.identity)
-        mine = node.share(job.shards)
-        _remove_leftovers(layout, None if node.alone else mine)
         with nodes.one_at_a_time(layout, node):
             done, todo, unjoined = _state(job)
         if done and todo:
             say(f"{len(done)} of {len(job.shards)} shards are done already")
-        facts = _tokenize(job, todo, [item for item in todo if item[0].name in mine])
-        while True:
-            if node.rank == 0:
-                nodes.wait_for(lambda item: _receipt(job, *item, joined=True) is not None, todo, say)
-            with nodes.one_at_a_time(layout, node):
-                done, todo, unjoined = _state(job) if todo or not node.alone else (done, todo, unjoined)
-                if not todo:
-                    return _complete(job, facts, done, unjoined)
-            if any(shard.name in mine for shard, _ in todo):
+        facts = _make(job, todo, node)
+        with nodes.one_at_a_time(layout, node):
+            if todo or not node.alone:
+                done, todo, unjoined = _state(job)
+            if todo:
                 raise DataPrepError(f"{layout.root}: shards were damaged after they were made\n  run the command again")
-            if node.rank:
-                say(f"this node's share is done; {len(todo)} shards are left to other nodes")
-                return None
-            time.sleep(1)
+            return _complete(job, facts, done, unjoined)
+
+
+def _make(job: Job, todo: Work, node: Node) -> dict[str, Any]:
+    """Make the shards, with the other nodes, until all are there. What is to be said of this run's speed."""
+    claims = None if node.alone else Claims(job.layout.state / "claims")
+    queue = Queue(todo, claims, lambda item: _receipt(job, *item, joined=True) is not None, node.rank, node.world)
+    facts: dict[str, Any] = {"seconds": 0.0, "tokens_per_second": 0}
+    pause, told = _POLL[0], 0.0
+    while queue.left:
+        if item := queue.take():
+            facts = _tokenize(job, todo, queue, item)
+            pause = _POLL[0]
+        elif queue.left:
+            if time.monotonic() - told > _TELL:
+                told = time.monotonic()
+                say(f"waiting for {queue.left} shards that other nodes are making")
+            time.sleep(pause)
+            pause = min(_POLL[1], pause * 1.5)
+    return facts
 
 
 def _complete(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: list[str]) -> Path:
@@ -154,7 +167,9 @@ def _inputs(job: Job, done: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     parts: dict[str, list[tuple[int, int, str]]] = {}
     for shard in job.shards if _hashes_inputs(job.config) else ():  # in the order of the bytes of each file
-        for path, *part in done[shard.name].get("inputs") or hashes.of_ranges(shard.ranges):
+        known = done[shard.name].get("inputs") or hashes.of_ranges(shard.ranges)
+        local = (piece.path for piece in shard.pieces if not is_remote(piece.path))
+        for path, (_, *part) in zip(local, known, strict=True):  # not the receipt's own path: data may have been moved
             parts.setdefault(path, []).append(tuple(part))
     files = [(source.dataset.name, file) for source in job.sources for file in source.files]
     yield from artifact.describe_inputs(files, parts)
@@ -165,10 +180,10 @@ def _hashes_inputs(config: Config) -> bool:
     return config.artifact is not None and config.sample is None and config.max_tokens is None
 
 
-def _remove_leftovers(layout: Layout, shards: set[str] | None) -> None:
-    """Temporary files of a killed run; with `shards`, theirs only, as other nodes may be at work on others."""
+def _remove_leftovers(layout: Layout) -> None:
+    """Temporary files of processes that were killed; call it while nobody writes."""
     for directory in layout.directories():
-        remove_leftovers(directory, shards)
+        remove_leftovers(directory)
 
 
 def _state(job: Job) -> tuple[dict[str, Any], Work, list[str]]:
@@ -234,7 +249,7 @@ def _join(job: Job, dtype: str, unjoined: list[str]) -> dict[str, Any]:
     """Bring the parts into their final form; what the record says of it."""
     if not job.is_nanogpt:
         for dataset in unjoined:
-            held_out.join(job.layout, dataset, job.of(dataset), dtype)
+            held_out.join(job.layout, dataset, job.of(dataset), dtype, job.config.workers)
         return {}
     joined = None if unjoined else _joined(job, "")
     if joined is None:
@@ -245,10 +260,8 @@ def _join(job: Job, dtype: str, unjoined: list[str]) -> dict[str, Any]:
     return {"dtype": joined["dtype"], "output": joined["listing"]}
 
 
-def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
-    """Make this node's shards; `todo` are those of all nodes. What is to be said of this run's speed."""
-    if not mine:
-        return {"seconds": 0.0, "tokens_per_second": 0}
+def _tokenize(job: Job, todo: Work, queue: Queue, first: tuple[Shard, str]) -> dict[str, Any]:
+    """Make `first`, which was taken, and what else can be; `todo` are the shards of all nodes."""
     from data_prep_lib import engine_check, pool, preflight, separator
     from data_prep_lib.progress import Progress, duration, short
     from data_prep_lib.worker import Settings
@@ -260,7 +273,7 @@ def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
     preflight.check_disk(config.output_dir, [shard for shard, _ in todo], vocab.dtype, config.sample, copies)
     keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "drop_blank")
     keys += ("split_special_tokens", "on_error")  # type: ignore[assignment]
-    choice = engine_check.choose(config.engine, job.files.path, [shard for shard, _ in mine], config.sample)
+    choice = engine_check.choose(config.engine, job.files.path, [shard for shard, _ in todo], config.sample)
     write_json(job.layout.engine, choice.facts())  # by each node: the ids are the same whatever engines they found
     say(f"engine: {choice}")
     say(separator.line(config, job.files, vocab))
@@ -268,14 +281,16 @@ def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
         say(f"warning: that is the end of a chat's turn; set eos_token: {better!r} if the model was trained with it")
     options = {key: getattr(config, key) for key in keys}
     settings = Settings(job.layout, job.files.path, choice.engine, vocab, hash_inputs=_hashes_inputs(config), **options)
-    total = sum(shard.size for shard, _ in mine)
-    workers = min(config.workers, len(mine))
-    say(f"{len(mine)} shards, {total / 1e6:.1f} MB of input, {workers} workers, ids {vocab.dtype}")
-    progress = Progress(sys.stderr, None if config.sample or config.max_tokens else total, len(mine))
+    total = sum(shard.size for shard, _ in todo)
+    workers = min(config.workers, len(todo))
+    say(f"{len(todo)} shards, {total / 1e6:.1f} MB of input, {workers} workers, ids {vocab.dtype}")
+    progress = Progress(sys.stderr, None if config.sample or config.max_tokens else total, len(todo))
     try:
-        pool.run(mine, settings, workers, progress.tick)
+        made = pool.run(first, queue, settings, workers, progress.tick)
     finally:
         progress.close()
+    if made < len(todo):
+        say(f"{made} of {len(todo)} shards were made here")
     tokens, seconds = progress.counters.get("tokens", 0), progress.seconds
     say(f"{short(tokens)} tokens in {duration(seconds)}, {short(tokens / seconds)} tokens/s")
     return {"seconds": round(seconds, 3), "tokens_per_second": round(tokens / seconds)}

@@ -16,7 +16,8 @@ from data_prep_lib.kinds import COMPRESSED
 # Large enough that files stay few (a blend holds fewer than 32,767), small enough that a kill loses a minute of work.
 _SHARD_BYTES = 256 << 20
 _SMALL_SHARD_BYTES = 4 << 20
-_MAX_SHARDS = 256
+_LARGE_SHARD_BYTES = 1 << 30
+_MANY_SHARDS, _MAX_SHARDS = 1024, 8192
 # A compressed file is read from its start for each of its parts: more parts than this cost more than they gain.
 _COMPRESSED_PARTS = 8
 
@@ -65,9 +66,10 @@ class Shard:
 
 
 def default_num_shards(size: int) -> int:
-    """Up to 8 shards of at least 4 MiB, then one a 256 MiB, at most 256."""
+    """By bytes: up to 8 shards of at least 4 MiB, then one a 256 MiB up to 1,024, one a GiB up to 8,192."""
     few = min(8, -(-size // _SMALL_SHARD_BYTES))
-    return max(1, min(_MAX_SHARDS, max(few, -(-size // _SHARD_BYTES))))
+    usual = min(_MANY_SHARDS, -(-size // _SHARD_BYTES))
+    return max(1, few, usual, min(_MAX_SHARDS, -(-size // _LARGE_SHARD_BYTES)))
 
 
 def plan_shards(source: Source, num_shards: int | None) -> list[Shard]:
