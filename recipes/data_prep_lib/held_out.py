@@ -62,7 +62,8 @@ def grouped(parts: Sequence[Path], size: int) -> list[list[Path]]:
         groups[-1].append(part)
         room -= part.with_name(part.name + ".bin").stat().st_size
     if len(groups) > 1 and room > 0:
-        groups[-2] += groups.pop()
+        rest = groups.pop()
+        groups[-1] += rest
     return groups
 
 

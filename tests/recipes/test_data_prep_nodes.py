@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -83,27 +82,43 @@ def test_a_node_that_never_comes(alone: tuple[list[dict[str, Any]], dict[str, st
         assert "nothing to do" in end(start(values, tmp_path, rank))[1]
 
 
-def stopped_at_work(values: dict[str, Any], tmp: Path, rank: int) -> subprocess.Popen[str]:
-    """A node of which no process goes on, with claims, and receipts of some shards."""
+HOLDS = """
+import os, time
+from data_prep_lib import worker
+build = worker._build
+def held(shard, *rest):
+    if shard.number == 3:
+        open("{tmp}/held", "w").close()
+        while not os.path.exists("{tmp}/go"):
+            time.sleep(0.02)
+    build(shard, *rest)
+worker._build = held
+"""
+
+
+def held_at_work(values: dict[str, Any], tmp: Path, rank: int) -> subprocess.Popen[str]:
+    """A node whose worker has shard 3 and does not go on with it until the file `go` is there."""
+    (tmp / "hook").mkdir()
+    (tmp / "hook" / "sitecustomize.py").write_text(HOLDS.format(tmp=tmp))
     environ = {**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"}
+    environ["PYTHONPATH"] = f"{tmp / 'hook'}:{Path(__file__).parents[2] / 'recipes'}"
     pipe = subprocess.PIPE
-    node = subprocess.Popen(
-        command(values, tmp), stdout=pipe, stderr=pipe, text=True, env=environ, start_new_session=True
-    )
+    node = subprocess.Popen(command(values, tmp), stdout=pipe, stderr=pipe, text=True, env=environ)
     deadline = time.monotonic() + 60
-    while len(list((tmp / "out").glob("*/.data_prep/receipts/*.json"))) < 2:
+    while not (tmp / "held").exists():
         assert time.monotonic() < deadline and node.poll() is None
-        time.sleep(0.002)
-    os.killpg(node.pid, signal.SIGSTOP)
+        time.sleep(0.01)
     return node
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_node_that_dies_is_not_missed(rank: int, undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+def test_a_node_that_dies_is_not_missed(
+    rank: int, alone: tuple[list[dict[str, Any]], dict[str, str]], tmp_path: Path
+) -> None:
     """The other one waits for its shards while it lives, and makes them when it has died, whichever it is."""
-    data, expected = undisturbed
-    values = config(tmp_path, data, num_shards=24, workers=1)
-    dying = stopped_at_work(values, tmp_path, rank)
+    datasets, expected = alone
+    values = config(tmp_path, "", datasets=datasets, num_shards=5, workers=1)
+    dying = held_at_work(values, tmp_path, rank)
     other = start(values, tmp_path, 1 - rank)
     assert other.stderr is not None
     for line in other.stderr:
@@ -112,7 +127,7 @@ def test_a_node_that_dies_is_not_missed(rank: int, undisturbed: tuple[Path, dict
     else:
         raise AssertionError("it did not wait")
     assert other.poll() is None and not (tmp_path / "out" / "latest").exists()
-    os.killpg(dying.pid, signal.SIGKILL)
+    dying.kill()
     dying.communicate()
     end(other)
     assert digests(tmp_path / "out") == expected
@@ -120,22 +135,16 @@ def test_a_node_that_dies_is_not_missed(rank: int, undisturbed: tuple[Path, dict
     assert not leftovers(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    tmp = tmp_path_factory.mktemp("undisturbed")
-    data = write_jsonl(tmp / "a.jsonl", documents(1500))
-    prepare(config(tmp, data, num_shards=24, workers=1), tmp)
-    return data, digests(tmp / "out")
-
-
-def test_a_second_run_beside_that_of_two_nodes(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
-    values = config(tmp_path, undisturbed[0], num_shards=24, workers=1)
-    first = stopped_at_work(values, tmp_path, 0)
+def test_a_second_run_beside_that_of_two_nodes(
+    alone: tuple[list[dict[str, Any]], dict[str, str]], tmp_path: Path
+) -> None:
+    values = config(tmp_path, "", datasets=alone[0], num_shards=5, workers=1)
+    first = held_at_work(values, tmp_path, 0)
     for rank, world in ((0, 1), (0, 2), (0, 3)):
         assert "another run is writing" in end(start(values, tmp_path, rank, world), 1)[1]
-    os.killpg(first.pid, signal.SIGCONT)
+    (tmp_path / "go").touch()
     end(first)
-    assert digests(tmp_path / "out") == undisturbed[1]
+    assert digests(tmp_path / "out") == alone[1]
 
 
 def test_nodes_that_see_other_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
