@@ -109,7 +109,8 @@ def _estimate(
 
 
 def _see(shard: Shard, config: Config, encode: engines.Encode, specials: Specials, seen: _Seen) -> None:
-    reader, characters, sample = ShardReader(shard, "skip"), 0, []
+    reader, characters = ShardReader(shard, "skip"), 0
+    sample: list[str] = []
     for text in islice(_texts(reader, seen), config.sample):
         if sum(map(len, sample)) < _ENCODED:
             sample.append(text[:_ENCODED])

@@ -218,14 +218,12 @@ def test_claims_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     import errno
     import fcntl
 
-    from data_prep_lib import claims
-
     def unsupported(*args: Any) -> None:
         raise OSError(errno.ENOSYS, "not implemented")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
     now = 0.0
-    monkeypatch.setattr(claims.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     one, other = Claims(tmp_path), Claims(tmp_path)
     assert one.take("a") and not other.take("a")
     for _ in range(20):

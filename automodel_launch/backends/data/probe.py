@@ -56,7 +56,7 @@ class Prober:
         return asked[: len(asked) - len(kept)] + path[len(here) - len(kept) :]
 
     def blend(self, path: str) -> Dict[str, Any]:
-        """A JSON file: its `value`, or the `error`; `own` is a shard beside it, where it names another's of that name."""
+        """A JSON file: its `value`, or the `error`; `own`: a shard beside it where it names another."""
         here = self.place(path)
         if here is None:
             return {"elsewhere": True}
