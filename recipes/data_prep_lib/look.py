@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from data_prep_lib import latest
 from data_prep_lib.config import Config, load_config
 from data_prep_lib.errors import DataPrepError, InputError
 from data_prep_lib.inputs import Source, find_source
@@ -47,6 +48,11 @@ def look(path: Path, files: bool) -> dict[str, Any]:
     if not files:
         return {"findings": [], "sources": [], "total": None}
     findings: list[Finding] = []
+    try:
+        if config.publishes:
+            latest.check(config.output_dir)
+    except DataPrepError as e:
+        findings.append(_error("data-prep-config", e))
     tokenizer = _tokenizer(config, findings)
     sources = list(_sources(config, findings))
     rows, total = _measured(config, sources, tokenizer, findings)
