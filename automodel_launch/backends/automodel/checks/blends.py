@@ -6,6 +6,7 @@ that holds a list or a mapping (nemo_automodel, components/datasets/llm/megatron
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,7 @@ def _list(entries: list[Any], where: str) -> Iterator[Use | Finding]:
             yield Finding("error", "bad-blend", message, '["0.3", "PREFIX", "0.7", "PREFIX"]')
             return
         for weight, name in zip(weights, entries[1::2], strict=True):
-            if weight is not None and not weight > 0:
+            if weight is not None and not 0 < weight < math.inf:
                 yield Finding("error", "bad-blend", f"{where}: {name} has the weight {weight:g}.", "leave it out")
         entries = entries[1::2]
     for name in map(str, entries):
@@ -165,5 +166,7 @@ def _list(entries: list[Any], where: str) -> Iterator[Use | Finding]:
 def _number(entry: Any) -> float | None:
     try:
         return float(entry)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf
     except (TypeError, ValueError):
         return None
