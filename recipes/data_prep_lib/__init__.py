@@ -18,7 +18,7 @@
     nodes.py       rank, world size, the locks        agreement.py all nodes have one plan
     claims.py      who makes which shard              closing.py   what is to be said at the end
     rows.py        a row -> its text                  specials.py  special tokens inside texts
-    separator.py   what begins and ends a document
+    separator.py   what begins and ends a document    auto_tokenizer.py  transformers' ids, compared
     artifact.py    the manifest of the output, versioned; hashes.py: of a value, of the input
     progress.py    the line that moves                preflight.py  what is refused before work starts
     layout.py      where everything lies              errors.py    what a person can cause, and its exit code

@@ -262,7 +262,7 @@ def _join(job: Job, dtype: str, unjoined: list[str]) -> dict[str, Any]:
 
 def _tokenize(job: Job, todo: Work, queue: Queue, first: tuple[Shard, str]) -> dict[str, Any]:
     """Make `first`, which was taken, and what else can be; `todo` are the shards of all nodes."""
-    from data_prep_lib import engine_check, pool, preflight, separator
+    from data_prep_lib import auto_tokenizer, engine_check, pool, preflight, separator
     from data_prep_lib.progress import Progress, duration, short
     from data_prep_lib.worker import Settings
 
@@ -284,10 +284,16 @@ def _tokenize(job: Job, todo: Work, queue: Queue, first: tuple[Shard, str]) -> d
     total = sum(shard.size for shard, _ in todo)
     workers = min(config.workers, len(todo))
     say(f"{len(todo)} shards, {total / 1e6:.1f} MB of input, {workers} workers, ids {vocab.dtype}")
+    kept = config.output_dir / ".inputs" / f"auto-tokenizer-{job.files.sha256[:12]}.json"
+    comparison = None if config.sample else auto_tokenizer.Comparison(job.files.path, kept)
     progress = Progress(sys.stderr, None if config.sample or config.max_tokens else total, len(todo))
     try:
         made = pool.run(first, queue, settings, workers, progress.tick)
+        if comparison and (warning := comparison.warning()):
+            say(f"warning: {warning}")
     finally:
+        if comparison:
+            comparison.close()
         progress.close()
     if made < len(todo):
         say(f"{made} of {len(todo)} shards were made here")

@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 import data_prep
+from data_prep_lib import auto_tokenizer
 from data_prep_lib.config import Config
 from data_prep_lib.engines import of_tokenizer
 from data_prep_lib.separator import finding as separator_of
@@ -181,6 +182,21 @@ def test_special_tokens_are_found_wherever_they_stand(names: dict[int, str], tmp
     assert specials.applied(texts, encoded) is encoded
     expected = {name: n for i, name in names.items() if (n := encoded.ids.tolist().count(i))}
     assert dict(specials.found) == expected
+
+
+def test_autotokenizers_other_ids_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class of transformers that builds its own pre-tokenizer from this tokenizer.json."""
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(auto_tokenizer, "SECONDS", 600)
+    folder, kept = make_tokenizer(tmp_path / "t"), tmp_path / "kept.json"
+    path = folder / "tokenizer_config.json"
+    plain = auto_tokenizer.Comparison(str(folder / "tokenizer.json"), kept)
+    assert plain.warning() is None and not kept.exists()  # its class takes the file as it is
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "LlamaTokenizer"}))
+    said = auto_tokenizer.Comparison(str(folder / "tokenizer.json"), kept).warning()
+    assert said and said.startswith("AutoTokenizer (LlamaTokenizer") and "those of tokenizer.json" in said
+    assert json.loads(kept.read_text())["differences"] > 0
+    assert auto_tokenizer.Comparison(str(folder / "tokenizer.json"), kept).warning() is None  # once
 
 
 # --- moves
