@@ -6,9 +6,9 @@
 # schema = "1"
 # name = "data-prep"
 # docs = "Text to Megatron bin/idx shards and blend.json, or to nanoGPT .bin shards"
-# backend = "none"
+# backend = "data-prep"
 # code = ["data_prep_lib"]
-# commands = ["inspect"]
+# commands = ["inspect", "relocate"]
 # [tool.runspec.run]
 # launch = "python"
 # [tool.runspec.config]
@@ -16,7 +16,7 @@
 # default = "default"
 # optional = [
 #   "sample", "publish", "max_tokens", "ranks", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error",
-#   "artifact", "wandb",
+#   "artifact", "wandb", "eos_token", "bos_token", "split_special_tokens", "drop_blank",
 # ]
 # [tool.runspec.resources]
 # nodes = 1
@@ -28,7 +28,9 @@
 
 FILE is one resolved YAML; its keys are in data_prep_lib/config.py. Talk goes to stderr; to stdout goes what a training
 config names, the path of blend.json or the shards' pattern. Killed and run again, it goes on with what is missing.
-`inspect` says what is in tokenized data, whoever made them; exit code 1 where they are damaged.
+`inspect` says what is in tokenized data, whoever made them; exit code 1 where they are damaged. `relocate` makes the
+blend.json of an output that was moved name its shards again. `look` is the launcher's: what would be refused, and how
+much there is to do, as JSON.
 Exit codes: 0 done, 1 the work failed, 2 configuration or data, 3 refused before work started, 130 or 143 interrupted.
 """
 
@@ -51,17 +53,15 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments[:1] == ["inspect"]:
-        return _inspect(arguments[1:])
+    if arguments[:1] in (["inspect"], ["relocate"], ["look"]):
+        return _command(arguments[0], arguments[1:])
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE.yaml", help="the resolved configuration")
     path = parser.parse_args(arguments).config
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
     try:
-        blend = _prepare(path)
-        if blend:
-            print(blend)
+        print(_prepare(path))
     except Interrupted as e:
         print(f"{e}; finished shards are kept\n  run the same command again to go on", file=sys.stderr)
         return e.exit_code
@@ -71,27 +71,44 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _inspect(argv: list[str]) -> int:
-    from data_prep_lib.inspect_cli import main as inspect
-
+def _command(name: str, argv: list[str]) -> int:
     try:
-        return inspect(argv)
+        if name == "inspect":
+            from data_prep_lib.inspect_cli import main as inspect
+
+            return inspect(argv)
+        parser = argparse.ArgumentParser(prog=f"data_prep.py {name}", allow_abbrev=False)
+        if name == "relocate":
+            from data_prep_lib.relocate import main as relocate
+
+            parser.add_argument(
+                "path", type=Path, help="an output directory that was moved or copied, or its blend.json"
+            )
+            return relocate(parser.parse_args(argv).path)
+        from data_prep_lib.look import main as look
+
+        parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the resolved configuration")
+        parser.add_argument("--config-only", action="store_true", help="the data are not on this machine")
+        options = parser.parse_args(argv)
+        return look(options.config, files=not options.config_only)
     except DataPrepError as e:
         print(f"error: {e}", file=sys.stderr)
         return e.exit_code
 
 
-def _prepare(path: Path) -> Path | None:
-    """What a training config names; None where other nodes are still at work."""
+def _prepare(path: Path) -> Path:
+    """What a training config names."""
+    from data_prep_lib.agreement import agreed
     from data_prep_lib.config import load_config
-    from data_prep_lib.job import execute, plan
+    from data_prep_lib.job import execute, say
     from data_prep_lib.nodes import of_environment
     from data_prep_lib.safe_files import disk_error
 
     config = load_config(path)
     try:
-        job = plan(config)
-        return execute(job, of_environment(os.environ))
+        node = of_environment(os.environ)
+        with agreed(config, node, say) as job:
+            return execute(job, node)
     except OSError as e:
         raise disk_error(e, config.output_dir) from None
 

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from automodel_launch.plan.recipes import Recipe
     from automodel_launch.remote.probes import Results
 
-_MODULES = {"automodel": f"{__name__}.automodel.backend", "none": f"{__name__}.plain"}
+_MODULES = {
+    "automodel": f"{__name__}.automodel.backend",
+    "data-prep": f"{__name__}.data_prep.backend",
+    "none": f"{__name__}.plain",
+}
 
 Config = Mapping[str, Any]
 
@@ -78,13 +82,17 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of a training for the preview; None where one is not known here."""
+    """Sizes of a training for the preview; None where one is not known here.
+
+    `rows` are (label, text) of what is no training.
+    """
 
     parameters: int | None = None
     tokens_per_step: int | None = None
     tokens: int | None = None  # that the run will train on
     data_tokens: int | None = None  # that its data hold
     epochs: float | None = None
+    rows: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

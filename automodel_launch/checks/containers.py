@@ -34,7 +34,10 @@ def visible_inside(plan: Plan) -> Iterator[Finding]:
         for path in missing if reference.kind in ("data", "tokenizer") else ():
             source = plan.provenance.get(key, plan.config_name)
             message = f"{key} ({source}): {path} is not in the container, unless the image has it."
-            yield Finding("warning", "not-in-container", message, f'mounts = ["{path.rpartition("/")[0] or path}"]')
+            fix = f'mounts = ["{path.rpartition("/")[0] or path}"]'
+            if not plan.visible and Path(path).exists():  # a mount of this machine's directory is none of the cluster's
+                fix = "copy it to the cluster and name its path there (docs/data.md: From a laptop to a cluster)"
+            yield Finding("warning", "not-in-container", message, fix)
         if missing and reference.kind == "output":
             message = f"{describe(plan, key)} is on no mount: what is written there is lost with the container."
             yield Finding("warning", "not-in-container", message, f"{key} below ${{run.dir}}, or a mount")

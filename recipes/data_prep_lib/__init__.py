@@ -1,7 +1,8 @@
 """Text to Megatron bin/idx or nanoGPT .bin shards: what recipes/data_prep.py is made of.
 
     config.py      the YAML file -> Config            schema.py    closed keys, types, nearest names
-    inputs.py      dataset -> files                   shards.py    files -> shards (byte ranges)
+    inputs.py      dataset -> files                   walk.py      globs; what cannot be listed is an error
+    kinds.py       a file's name -> its format        shards.py    files -> shards (byte ranges)
     budget.py      max_tokens -> a limit for each shard
     hf_datasets.py hf:// datasets -> files            remote.py      a file by path or hf:// address
     vocab.py       tokenizer files, ids, dtype        identity.py  what made this output; refuses a mixture
@@ -14,10 +15,16 @@
     blocks.py      documents -> nanoGPT files         assembly.py   the parts of all shards -> nanoGPT files
     blend.py       blend.json                         report.py    record.json and the closing table
     latest.py      the hash in the output's path, and the stable names that lead to the newest
-    nodes.py       this node's share, the locks, waiting for the others
+    nodes.py       rank, world size, the locks        agreement.py all nodes have one plan
+    claims.py      who makes which shard              closing.py   what is to be said at the end
+    rows.py        a row -> its text                  specials.py  special tokens inside texts
+    separator.py   what begins and ends a document    auto_tokenizer.py  transformers' ids, compared
     artifact.py    the manifest of the output, versioned; hashes.py: of a value, of the input
     progress.py    the line that moves                preflight.py  what is refused before work starts
     layout.py      where everything lies              errors.py    what a person can cause, and its exit code
+
+    look.py        `look`: findings and a table, for the launcher's dry run; estimate.py: by a sample
+    relocate.py    `relocate PATH`: an output that was moved
 
     inspect_cli.py   `inspect PATH`: options, output  inspect_path.py  a path -> the sets of files behind it
     inspect_pair.py  a bin/idx pair                   inspect_bin.py   a nanoGPT .bin with its .bos.idx

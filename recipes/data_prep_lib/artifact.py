@@ -26,7 +26,18 @@ from data_prep_lib.hashes import fingerprint
 from data_prep_lib.layout import Layout
 from data_prep_lib.safe_files import read_json, write_json
 
-_FROM_RECORD = ("tokenizer", "dtype", "counts", "skipped", "short", "config", "versions")
+_FROM_RECORD = (
+    "tokenizer",
+    "dtype",
+    "counts",
+    "skipped",
+    "short",
+    "blank",
+    "lost",
+    "special_tokens",
+    "config",
+    "versions",
+)
 
 
 def publish(artifact: Artifact, layout: Layout, identity: Any, inputs: Iterable[Any]) -> tuple[Path, bool]:

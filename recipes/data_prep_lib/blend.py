@@ -10,9 +10,10 @@ A split without documents is left out: an empty list is an error there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from data_prep_lib.layout import HELD_OUT, Layout, pair
+from data_prep_lib.layout import HELD_OUT, Layout
 from data_prep_lib.shards import Shard
 
 
@@ -28,5 +29,24 @@ def make_blend(
             weight = weights[shard.dataset] * tokens[shard.name] / totals[shard.dataset]
             blend["train"] += [f"{weight:.12g}", str(layout.prefix("train", shard))]
     for split in HELD_OUT:
-        blend[split] = [str(p) for name in weights if pair(p := layout.held_out(split, name))]
+        blend[split] = [str(prefix) for name in weights for prefix in layout.all_held_out(split, name)]
     return {split: entries for split, entries in blend.items() if entries}
+
+
+def relative(blend: Any) -> dict[str, list[str]] | None:
+    """The blend with its prefixes as HASH/SPLIT/NAME, which a move leaves as they are; None of what is no blend."""
+    if not isinstance(blend, dict):
+        return None
+    return {split: [_tail(str(entry)) for entry in entries] for split, entries in blend.items()}
+
+
+def moved(blend: Mapping[str, Sequence[str]], base: Path) -> dict[str, list[str]]:
+    """The blend with its prefixes below `base`, the output_dir where they lie now."""
+    return {
+        split: [str(base / _tail(entry)) if entry.startswith("/") else entry for entry in entries]
+        for split, entries in blend.items()
+    }
+
+
+def _tail(entry: str) -> str:
+    return "/".join(entry.split("/")[-3:]) if entry.startswith("/") else entry

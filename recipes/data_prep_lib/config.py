@@ -30,6 +30,7 @@ class Dataset:
     include: tuple[str, ...] = ("**/*",)
     split: str | None = None  # of hf:// datasets, as `subset`
     subset: str | None = None
+    follow_links: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,15 @@ class Config:
     num_shards: int | None = None
     add_bos: bool = False
     add_eos: bool = True
+    bos_token: str | None = None
+    eos_token: str | None = None
+    split_special_tokens: bool = False
     sample: int | None = None
     publish: bool = False
     max_tokens: int | None = None
     max_doc_tokens: int | None = None
     min_doc_chars: int = 1
+    drop_blank: bool = True
     on_error: str = "fail"
     format: str = "megatron"
     artifact: Artifact | None = None
@@ -115,12 +120,13 @@ def _splits(key: str, value: Any) -> dict[str, float]:
 DATASET_KEYS: dict[str, schema.Check] = {
     "name": _name,
     "path": _path,
-    "weight": schema.positive,
+    "weight": schema.weight,
     "format": schema.optional(schema.one_of("jsonl", "parquet", "text")),
     "text_field": schema.text,
     "include": _include,
     "split": schema.optional(schema.text),
     "subset": schema.optional(schema.text),
+    "follow_links": schema.boolean,
 }
 
 
@@ -159,12 +165,16 @@ KEYS: dict[str, schema.Check] = {
     "workers": schema.optional(schema.count),
     "add_bos": schema.boolean,
     "add_eos": schema.boolean,
+    "bos_token": schema.optional(schema.text),
+    "eos_token": schema.optional(schema.text),
+    "split_special_tokens": schema.boolean,
     "splits": _splits,
     "sample": schema.optional(schema.count),
     "publish": schema.optional(schema.boolean),
     "max_tokens": schema.optional(schema.amount),
     "max_doc_tokens": schema.optional(schema.count),
     "min_doc_chars": schema.optional(schema.count),
+    "drop_blank": schema.boolean,
     "on_error": schema.one_of("fail", "skip"),
     "artifact": schema.optional(_artifact),
     "wandb": schema.optional(_wandb),
@@ -191,8 +201,6 @@ def load_config(path: Path) -> Config:
     values = schema.closed("", raw, KEYS, required=("output_dir", "tokenizer"))
     if (values.get("datasets") is None) == (values.get("blend") is None):
         raise ConfigError("datasets: set either `datasets` (a list of {name, path}) or `blend` (a file with that list)")
-    if values.get("sample") and (values.get("num_shards") or 1) > 1:
-        raise schema.bad("num_shards", values["num_shards"], "1 or null with `sample`, which takes the first rows")
     values.pop("run", None)
     blend = values.pop("blend", None)
     values["datasets"] = values.get("datasets") or blend

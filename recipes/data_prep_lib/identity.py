@@ -15,9 +15,12 @@ from data_prep_lib.shards import Shard
 from data_prep_lib.vocab import TokenizerFiles
 
 # Raise it when the same input would give other bytes: then a new output begins, and old shards are never mixed with it.
-_RULES = 1
+_RULES = 2  # 2: blank documents are dropped, files are told by their names below the dataset's path
 # Without on_error: a shard that was finished without a bad row is the same under both.
-_OPTIONS = ("add_bos", "add_eos", "sample", "max_tokens", "max_doc_tokens", "min_doc_chars")
+_OPTIONS = (
+    *("add_bos", "add_eos", "split_special_tokens", "sample", "max_tokens", "max_doc_tokens", "min_doc_chars"),
+    "drop_blank",
+)
 
 
 def describe(
@@ -40,7 +43,7 @@ def describe(
                 "format": source.format,
                 "text_field": source.dataset.text_field,
                 "num_shards": counts[source.dataset.name],
-                "files": [[file.path, file.size, file.mtime_ns] for file in source.files],
+                "files": [[file.name or file.path, file.size, file.mtime_ns] for file in source.files],
             }
             for source in sources
         },
@@ -64,18 +67,18 @@ def claim(layout: Layout, identity: dict[str, Any]) -> None:
         raise InputError(f"output_dir: {layout.root} holds shards that this program did not make\n{_OTHER}")
     if known is None or not layout.has_receipts():
         write_json(layout.run, identity)
-    elif changed := _changes(known, json.loads(json.dumps(identity))):
+    elif changed := changes(known, json.loads(json.dumps(identity))):
         raise InputError(f"output_dir: {layout.root} was made with other {', '.join(changed)}\n{_OTHER}")
 
 
 _OTHER = "  choose another output_dir, or delete this one, so that no old shard is mixed with new ones"
 
 
-def _changes(old: Any, new: Any, key: str = "") -> list[str]:
+def changes(old: Any, new: Any, key: str = "") -> list[str]:
     """The keys below which two identities differ, such as tokenizer.sha256."""
     if old == new:
         return []
     if key.count(".") < 2 and isinstance(old, dict) and isinstance(new, dict):
         keys = list(dict.fromkeys([*old, *new]))
-        return [c for k in keys for c in _changes(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))]
+        return [c for k in keys for c in changes(old.get(k), new.get(k), f"{key}.{k}" if key else str(k))]
     return [key]

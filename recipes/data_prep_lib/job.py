@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from collections.abc import Iterator
@@ -12,20 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from data_prep_lib import formats, held_out, identity, latest, nodes, receipts
-from data_prep_lib.blend import make_blend
+from data_prep_lib.blend import make_blend, relative
 from data_prep_lib.budget import share_out
+from data_prep_lib.claims import Claims, Queue
 from data_prep_lib.config import Artifact, Config
 from data_prep_lib.errors import DataPrepError, InputError
 from data_prep_lib.hashes import fingerprint
 from data_prep_lib.inputs import Source, find_source
 from data_prep_lib.layout import HELD_OUT, SPLITS, Layout
 from data_prep_lib.nodes import Node
+from data_prep_lib.remote import is_remote
 from data_prep_lib.safe_files import read_json, remove_leftovers, write_json
 from data_prep_lib.shards import Shard, plan_shards
 from data_prep_lib.vocab import TokenizerFiles, Vocab, find_tokenizer, read_vocab
 
 Work = list[tuple[Shard, str]]  # with the hash of all that makes it
 
+_POLL = (0.2, 5.0)  # seconds between two looks at what other nodes are making: at first, and at most
+_TELL = 30.0
 # BlendedDataset asserts it, its index being int16
 _MAX_PREFIXES = 32_766
 
@@ -54,7 +57,7 @@ class Job:
     @cached_property
     def work(self) -> Work:
         run = fingerprint(self.identity)
-        return [(shard, fingerprint([run, dataclasses.asdict(shard)])) for shard in self.shards]
+        return [(shard, fingerprint([run, shard.origin])) for shard in self.shards]
 
     @cached_property
     def vocab(self) -> Vocab:
@@ -74,49 +77,65 @@ def plan(config: Config) -> Job:
             f"num_shards: {len(shards)} shards in all\n  valid: at most {_MAX_PREFIXES} in an AutoModel blend"
         )
     shards = tuple(share_out(config.max_tokens, config.datasets, shards))
-    files = find_tokenizer(config.tokenizer)
+    files = find_tokenizer(config.tokenizer, config.eos_token, config.bos_token)
     if config.format == "nanogpt":
         files = formats.document_start(files, config.add_eos)
     return Job(config, files, sources, shards)
 
 
-def execute(job: Job, node: Node) -> Path | None:
+def execute(job: Job, node: Node) -> Path:
     """Bring output_dir to its finished state, together with the other nodes; does nothing where it is.
 
-    What a training config names: MegatronPretraining's `paths`, NanogptDataset's `file_pattern`; None where other nodes
-    still have shards to make: the last of them finishes.
+    What a training config names: MegatronPretraining's `paths`, NanogptDataset's `file_pattern`.
     """
     layout = job.layout
+    for source in job.sources:
+        for note in source.notes:
+            say(note)
     if job.config.publishes:
         latest.check(job.config.output_dir)
-    with nodes.locked(layout, node, say):
+    with nodes.locked(layout, node, say, lambda: _remove_leftovers(layout)):
         identity.claim(layout, job.identity)
-        mine = node.share(job.shards)
-        _remove_leftovers(layout, None if node.alone else mine)
         with nodes.one_at_a_time(layout, node):
             done, todo, unjoined = _state(job)
         if done and todo:
             say(f"{len(done)} of {len(job.shards)} shards are done already")
-        facts = _tokenize(job, todo, [item for item in todo if item[0].name in mine])
-        while True:
-            if node.rank == 0:
-                nodes.wait_for(lambda item: _receipt(job, *item, joined=True) is not None, todo, say)
-            with nodes.one_at_a_time(layout, node):
-                done, todo, unjoined = _state(job) if todo or not node.alone else (done, todo, unjoined)
-                if not todo:
-                    return _complete(job, facts, done, unjoined)
-            if any(shard.name in mine for shard, _ in todo):
+        facts = _make(job, todo, node)
+        with nodes.one_at_a_time(layout, node):
+            if todo or not node.alone:
+                done, todo, unjoined = _state(job)
+            if todo:
                 raise DataPrepError(f"{layout.root}: shards were damaged after they were made\n  run the command again")
-            if node.rank:
-                say(f"this node's share is done; {len(todo)} shards are left to other nodes")
-                return None
-            time.sleep(1)
+            return _complete(job, facts, done, unjoined)
+
+
+def _make(job: Job, todo: Work, node: Node) -> dict[str, Any]:
+    """Make the shards, with the other nodes, until all are there. What is to be said of this run's speed."""
+    claims = None if node.alone else Claims(job.layout.state / "claims")
+    queue = Queue(todo, claims, lambda item: _receipt(job, *item, joined=True) is not None, node.rank, node.world)
+    facts: dict[str, Any] = {"seconds": 0.0, "tokens_per_second": 0}
+    pause, told = _POLL[0], 0.0
+    while queue.left:
+        if item := queue.take():
+            facts = _tokenize(job, todo, queue, item)
+            pause = _POLL[0]
+        elif queue.left:
+            if time.monotonic() - told > _TELL:
+                told = time.monotonic()
+                say(f"waiting for {queue.left} shards that other nodes are making")
+            time.sleep(pause)
+            pause = min(_POLL[1], pause * 1.5)
+    return facts
 
 
 def _complete(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: list[str]) -> Path:
     shards, blend = job.layout, _blend(job, done)
     layout = latest.with_blend(shards, blend)
-    if not unjoined and layout.record.exists() and read_json(layout.blend) == blend:
+    known = read_json(layout.blend)
+    if not unjoined and layout.record.exists() and relative(known) == relative(blend):
+        if known != blend:
+            write_json(layout.blend, blend)
+            say(f"{layout.root} was moved here: its blend.json names the shards at their new place now")
         say(f"nothing to do: {layout.root} holds all {len(job.shards)} shards of this tokenizer and input")
     else:
         _finish(job, layout, facts, done, unjoined)
@@ -148,7 +167,9 @@ def _inputs(job: Job, done: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     parts: dict[str, list[tuple[int, int, str]]] = {}
     for shard in job.shards if _hashes_inputs(job.config) else ():  # in the order of the bytes of each file
-        for path, *part in done[shard.name].get("inputs") or hashes.of_ranges(shard.ranges):
+        known = done[shard.name].get("inputs") or hashes.of_ranges(shard.ranges)
+        local = (piece.path for piece in shard.pieces if not is_remote(piece.path))
+        for path, (_, *part) in zip(local, known, strict=True):  # not the receipt's own path: data may have been moved
             parts.setdefault(path, []).append(tuple(part))
     files = [(source.dataset.name, file) for source in job.sources for file in source.files]
     yield from artifact.describe_inputs(files, parts)
@@ -159,10 +180,10 @@ def _hashes_inputs(config: Config) -> bool:
     return config.artifact is not None and config.sample is None and config.max_tokens is None
 
 
-def _remove_leftovers(layout: Layout, shards: set[str] | None) -> None:
-    """Temporary files of a killed run; with `shards`, theirs only, as other nodes may be at work on others."""
+def _remove_leftovers(layout: Layout) -> None:
+    """Temporary files of processes that were killed; call it while nobody writes."""
     for directory in layout.directories():
-        remove_leftovers(directory, shards)
+        remove_leftovers(directory)
 
 
 def _state(job: Job) -> tuple[dict[str, Any], Work, list[str]]:
@@ -189,7 +210,8 @@ def _joined(job: Job, dataset: str) -> dict[str, Any] | None:
 
 def _receipt(job: Job, shard: Shard, made_by: str, joined: bool) -> dict[str, Any] | None:
     receipt = receipts.read(job.layout, shard.name, made_by, without_parts=joined)
-    return None if receipt and receipt["skipped"] and job.config.on_error == "fail" else receipt
+    incomplete = receipt and (receipt["skipped"] or receipt["lost"])
+    return None if incomplete and job.config.on_error == "fail" else receipt
 
 
 def _blend(job: Job, done: dict[str, Any]) -> dict[str, list[str]] | None:
@@ -200,15 +222,16 @@ def _blend(job: Job, done: dict[str, Any]) -> dict[str, list[str]] | None:
 
 def _finish(job: Job, layout: Layout, facts: dict[str, Any], done: dict[str, Any], unjoined: list[str]) -> None:
     """`layout`: where blend.json and record.json belong."""
-    from data_prep_lib import report  # late, as numpy and tokenizers are: a run with nothing to do needs none of them
+    from data_prep_lib import (
+        closing,
+        report,
+    )  # late, as numpy and tokenizers are: a run with nothing to do needs none of them
 
     config = job.config
     vocab = job.vocab
     counts = report.count(job.shards, done)
-    if not any(splits["train"]["tokens"] for splits in counts.values()):
-        raise InputError("datasets: no document went to the training split\n  add data, or change `splits`")
-    facts |= {key: sum(r[key] for r in done.values()) for key in ("skipped", "short")}
-    facts["skipped_rows"] = [row for shard in job.shards for row in done[shard.name]["skipped_rows"]]
+    facts |= closing.facts_of(job.shards, done)
+    closing.check_trained_on(config, counts, facts, len(job.shards))
     facts |= _join(job, vocab.dtype, unjoined)
     held_out.remove_parts(job.layout, job.shards)  # before the record, which says that nothing is left to do
     if blend := _blend(job, done):
@@ -216,14 +239,17 @@ def _finish(job: Job, layout: Layout, facts: dict[str, Any], done: dict[str, Any
     facts["engine"] = read_json(job.layout.engine)
     write_json(layout.record, report.make_record(config, job.files, vocab, job.sources, counts, **facts))
     say(report.table(counts))
-    _say_left_out(facts)
+    for line in closing.left_out(facts):
+        say(line)
+    for line in closing.warnings(config, counts, facts):
+        say(f"warning: {line}")
 
 
 def _join(job: Job, dtype: str, unjoined: list[str]) -> dict[str, Any]:
     """Bring the parts into their final form; what the record says of it."""
     if not job.is_nanogpt:
         for dataset in unjoined:
-            held_out.join(job.layout, dataset, job.of(dataset), dtype)
+            held_out.join(job.layout, dataset, job.of(dataset), dtype, job.config.workers)
         return {}
     joined = None if unjoined else _joined(job, "")
     if joined is None:
@@ -234,11 +260,9 @@ def _join(job: Job, dtype: str, unjoined: list[str]) -> dict[str, Any]:
     return {"dtype": joined["dtype"], "output": joined["listing"]}
 
 
-def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
-    """Make this node's shards; `todo` are those of all nodes. What is to be said of this run's speed."""
-    if not mine:
-        return {"seconds": 0.0, "tokens_per_second": 0}
-    from data_prep_lib import engine_check, pool, preflight
+def _tokenize(job: Job, todo: Work, queue: Queue, first: tuple[Shard, str]) -> dict[str, Any]:
+    """Make `first`, which was taken, and what else can be; `todo` are the shards of all nodes."""
+    from data_prep_lib import auto_tokenizer, engine_check, pool, preflight, separator
     from data_prep_lib.progress import Progress, duration, short
     from data_prep_lib.worker import Settings
 
@@ -247,20 +271,32 @@ def _tokenize(job: Job, todo: Work, mine: Work) -> dict[str, Any]:
         preflight.check_rows(source, config.on_error)
     vocab, copies = job.vocab, 2 if job.is_nanogpt else 1
     preflight.check_disk(config.output_dir, [shard for shard, _ in todo], vocab.dtype, config.sample, copies)
-    keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "on_error")
-    choice = engine_check.choose(config.engine, job.files.path, [shard for shard, _ in mine], config.sample)
+    keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "drop_blank")
+    keys += ("split_special_tokens", "on_error")  # type: ignore[assignment]
+    choice = engine_check.choose(config.engine, job.files.path, [shard for shard, _ in todo], config.sample)
     write_json(job.layout.engine, choice.facts())  # by each node: the ids are the same whatever engines they found
     say(f"engine: {choice}")
+    say(separator.line(config, job.files, vocab))
+    if config.eos_token is None and config.add_eos and (better := separator.turns_end(job.files, vocab)):
+        say(f"warning: that is the end of a chat's turn; set eos_token: {better!r} if the model was trained with it")
     options = {key: getattr(config, key) for key in keys}
     settings = Settings(job.layout, job.files.path, choice.engine, vocab, hash_inputs=_hashes_inputs(config), **options)
-    total = sum(shard.size for shard, _ in mine)
-    workers = min(config.workers, len(mine))
-    say(f"{len(mine)} shards, {total / 1e6:.1f} MB of input, {workers} workers, ids {vocab.dtype}")
-    progress = Progress(sys.stderr, None if config.sample or config.max_tokens else total, len(mine))
+    total = sum(shard.size for shard, _ in todo)
+    workers = min(config.workers, len(todo))
+    say(f"{len(todo)} shards, {total / 1e6:.1f} MB of input, {workers} workers, ids {vocab.dtype}")
+    kept = config.output_dir / ".inputs" / f"auto-tokenizer-{job.files.sha256[:12]}.json"
+    comparison = None if config.sample else auto_tokenizer.Comparison(job.files.path, kept)
+    progress = Progress(sys.stderr, None if config.sample or config.max_tokens else total, len(todo))
     try:
-        pool.run(mine, settings, workers, progress.tick)
+        made = pool.run(first, queue, settings, workers, progress.tick)
+        if comparison and (warning := comparison.warning()):
+            say(f"warning: {warning}")
     finally:
+        if comparison:
+            comparison.close()
         progress.close()
+    if made < len(todo):
+        say(f"{made} of {len(todo)} shards were made here")
     tokens, seconds = progress.counters.get("tokens", 0), progress.seconds
     say(f"{short(tokens)} tokens in {duration(seconds)}, {short(tokens / seconds)} tokens/s")
     return {"seconds": round(seconds, 3), "tokens_per_second": round(tokens / seconds)}
@@ -271,13 +307,6 @@ def _point(layout: Layout) -> None:
         say(f"{layout.root.parent}/latest is {layout.root.name} now")
         if others := latest.others(layout):
             say(f"other outputs below {layout.root.parent}: {', '.join(others)}; remove those that you do not need")
-
-
-def _say_left_out(facts: dict[str, Any]) -> None:
-    if facts["skipped"]:
-        say(f"{facts['skipped']} bad rows were skipped; record.json lists them, the first: {facts['skipped_rows'][0]}")
-    if facts["short"]:
-        say(f"{facts['short']} documents were shorter than min_doc_chars and left out")
 
 
 def say(text: str) -> None:

@@ -6,8 +6,9 @@ blend.json  -> latest/blend.json  what a pretraining config names
 What lies in HASH/ is never changed once it is complete. A run with other weights writes its blend.json, of the same
 shards, into HASH-BLEND/; the output of a sample lies in sample-HASH/, and has neither name unless that is asked for.
 
-Both are relative, so output_dir can be moved or mounted elsewhere; but the prefixes inside blend.json are absolute and
-hold the hash: AutoModel's index cache goes by them, and so never takes the index of other data.
+Both are relative; but the prefixes inside blend.json are absolute, as AutoModel takes no others, and hold the hash:
+AutoModel's index cache goes by them, and so never takes the index of other data. After a move the next run, or
+`relocate`, writes them anew.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from data_prep_lib.blend import relative
 from data_prep_lib.errors import InputError
 from data_prep_lib.hashes import fingerprint
 from data_prep_lib.layout import Layout
@@ -36,9 +38,11 @@ def layout_of(output_dir: Path, identity: str, in_parts: tuple[str, ...], sample
 
 def with_blend(layout: Layout, blend: Mapping[str, Any] | None) -> Layout:
     """Where this blend of the output's shards belongs: beside them, unless another one stands there already."""
-    if blend is None or not layout.record.exists() or read_json(layout.blend) in (None, blend):
+    known = read_json(layout.blend)
+    if blend is None or not layout.record.exists() or known is None or relative(known) == relative(blend):
         return layout
-    return replace(layout, root=layout.root.with_name(f"{layout.root.name}-{fingerprint(blend)[:_HASH_DIGITS]}"))
+    other = fingerprint(relative(blend))[:_HASH_DIGITS]
+    return replace(layout, root=layout.root.with_name(f"{layout.root.name}-{other}"))
 
 
 def check(output_dir: Path) -> None:

@@ -2,12 +2,13 @@
 
 blend.json, record.json                      written last; no blend.json in the nanogpt format
 train/<dataset>_<shard>.{bin,idx}            one pair a shard
-{valid,test}/<dataset>_00000.{bin,idx}       one pair a dataset, joined from the parts of its shards
+{valid,test}/<dataset>_<number>.{bin,idx}    one pair a dataset and GiB, joined from the parts of its shards
 <split>/<split>_<number>.{bin,bos.idx}       instead of them, in the nanogpt format, from the parts of all shards
 .data_prep/run.json                          what made this output
 .data_prep/engine.json                       the engine of the newest run that encoded something, and how it was checked
 .data_prep/receipts/<dataset>_<shard>.json   one a finished shard, held_out/<dataset>.json for valid and test pairs,
                                              files/<split>_<number>.json and assembled.json for nanogpt's files
+.data_prep/claims/<dataset>_<shard>          a lock: who holds it makes the shard, where there are many nodes
 .data_prep/parts/<split>/                    parts of valid and test (nanogpt: of all) until they are joined
 .data_prep/staged/<split>/                   nanogpt's files until all are written
 """
@@ -62,8 +63,13 @@ class Layout:
     def staged(self, split: str) -> Path:
         return self.state / "staged" / split
 
-    def held_out(self, split: str, dataset: str) -> Path:
-        return self.root / split / f"{dataset}_00000"
+    def held_out(self, split: str, dataset: str, number: int = 0) -> Path:
+        return self.root / split / f"{dataset}_{number:05d}"
+
+    def all_held_out(self, split: str, dataset: str) -> list[Path]:
+        """The prefixes of a dataset's joined pairs that are there."""
+        found = (self.root / split).glob(f"{dataset}_[0-9][0-9][0-9][0-9][0-9].idx")
+        return sorted(path.with_suffix("") for path in found)
 
     def directories(self) -> list[Path]:
         """Every directory that files are written to."""

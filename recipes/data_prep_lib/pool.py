@@ -1,36 +1,32 @@
-"""All shards, in several processes. The first error stops the others at their next batch."""
+"""Shards, in several processes, for as long as there are some to take. The first error stops the others."""
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from data_prep_lib import worker
+from data_prep_lib.claims import Item, Queue
 from data_prep_lib.errors import DataPrepError
-from data_prep_lib.shards import Shard
 
 _TICK = 0.25  # seconds between two looks at the counters
+_AGAIN = 5.0  # between two looks for shards of nodes that have died, while some are made here
 COUNTERS = ("documents", "tokens", "bytes", "input")
+Tick = Callable[[dict[str, int], int], None]
 
 
-def run(
-    work: Sequence[tuple[Shard, str]],
-    settings: worker.Settings,
-    workers: int,
-    tick: Callable[[dict[str, int], int], None],
-) -> None:
-    """Build each (shard, made_by). `tick` gets the counters so far and the number of shards done."""
+def run(first: Item, queue: Queue, settings: worker.Settings, workers: int, tick: Tick) -> int:
+    """Build `first` and what the queue gives; the number of shards. `tick` gets the counters and the number so far."""
     # spawn: a fork would copy the locks of this process's threads, and inherits the lock on output_dir
     context = multiprocessing.get_context("spawn")
     counters: Any = context.Array("q", len(COUNTERS) + 1)
     pool = ProcessPoolExecutor(workers, context, worker.start, (settings, counters))
-    # largest first: no worker is left alone with a large shard at the end; the order changes nothing in the output
-    pending = [pool.submit(worker.build, *item) for item in sorted(work, key=lambda item: -item[0].size)]
     try:
-        _follow(pending, counters, tick)
+        return _follow(pool, first, queue, workers, counters, tick)
     except BrokenProcessPool:
         raise DataPrepError(
             "a worker process died (killed, or out of memory); finished shards are kept\n"
@@ -41,10 +37,30 @@ def run(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _follow(pending: list[Future[None]], counters: Any, tick: Callable[[dict[str, int], int], None]) -> None:
-    waiting = set(pending)
-    while waiting:
-        done, waiting = wait(waiting, timeout=_TICK, return_when=FIRST_EXCEPTION)
+def _follow(pool: ProcessPoolExecutor, first: Item, queue: Queue, workers: int, counters: Any, tick: Tick) -> int:
+    """Give each worker a shard, and the next one when it is done."""
+    pending: dict[Future[None], Item] = {pool.submit(worker.build, *first): first}
+    made, looked, full = 0, 0.0, True
+    while True:
+        if full or time.monotonic() - looked > _AGAIN:
+            full, looked = _fill(pool, pending, queue, workers), time.monotonic()
+        if not pending:
+            return made
+        done, _ = wait(pending, timeout=_TICK, return_when=FIRST_COMPLETED)
         for future in done:
+            item = pending.pop(future)
             future.result()
-        tick(dict(zip(COUNTERS, counters[:], strict=False)), len(pending) - len(waiting))
+            queue.done(item)
+            made += 1
+        queue.beat()
+        tick(dict(zip(COUNTERS, counters[:], strict=False)), made)
+
+
+def _fill(pool: ProcessPoolExecutor, pending: dict[Future[None], Item], queue: Queue, workers: int) -> bool:
+    """Submit as many as there are workers; False where there was nothing more to take."""
+    while len(pending) < workers + queue.ahead:
+        item = queue.take()
+        if item is None:
+            return False
+        pending[pool.submit(worker.build, *item)] = item
+    return True

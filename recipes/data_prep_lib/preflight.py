@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from data_prep_lib.errors import InputError, RefusedError
-from data_prep_lib.inputs import COMPRESSED, Source
+from data_prep_lib.inputs import Source
+from data_prep_lib.kinds import COMPRESSED
 from data_prep_lib.readers import ShardReader
 from data_prep_lib.shards import Piece, Shard
 
@@ -30,7 +31,7 @@ class _Probe(ShardReader):
 def check_rows(source: Source, on_error: str) -> None:
     """Read a source up to its first good row."""
     file = next(file for file in source.files if file.size)
-    piece = Piece(file.path, file.size, 0, file.size)
+    piece = Piece(file.path, file.size, 0, file.size, file.mtime_ns, file.name)
     dataset = source.dataset
     next(iter(_Probe(Shard(dataset.name, 0, source.format, dataset.text_field, (piece,)), on_error)), None)
 

@@ -1,91 +1,100 @@
-"""A shard -> its documents' texts. A bad row ends the work as `FILE:LINE: what`, or is counted and listed."""
+"""A shard -> its documents' texts. A bad row ends the work as `FILE:LINE: what`, or is counted and listed.
+
+A file that is not what was planned, by its size or time, ends the work in any case: a part of it would be missing, or
+come twice.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+from data_prep_lib import rows
 from data_prep_lib.compressed import DamagedFileError, open_stream
 from data_prep_lib.errors import InputError
-from data_prep_lib.inputs import COMPRESSED
-from data_prep_lib.remote import open_input, size_of
+from data_prep_lib.kinds import COMPRESSED
+from data_prep_lib.remote import open_input, state_of
 from data_prep_lib.shards import Piece, Shard
 
 _LISTED = 20  # bad rows named in a shard's receipt; all are counted
 _LINE_BLOCK = 64  # lines of a compressed file that go to the same shard
 
 
-def _no_constant(name: str) -> float:
-    # json takes NaN, orjson does not: the answer must not depend on which is installed
-    raise ValueError(f"{name} is not JSON")
-
-
-def _loads() -> Callable[[bytes], Any]:
-    try:
-        import orjson
-
-        return orjson.loads
-    except ImportError:
-        return lambda line: json.loads(line.decode("utf-8"), parse_constant=_no_constant)
-
-
 class ShardReader:
     """Iterates over the texts of a shard's documents.
 
     `consumed` counts the bytes of input behind it (of compressed files: compressed bytes), for the progress line.
+    `lost` lists damaged files: what of them could not be read, in documents where that is known, else in bytes.
     """
 
     def __init__(self, shard: Shard, on_error: str) -> None:
         self.consumed = 0.0
         self.num_skipped = 0
         self.skipped: list[str] = []
+        self.lost: list[dict[str, Any]] = []
         self._shard = shard
         self._fail = on_error == "fail"
-        self._loads = _loads()
+        self._loads = rows.loader()
+        self._piece: Piece | None = None
 
     def __iter__(self) -> Iterator[str]:
         read = {"jsonl": self._jsonl, "text": self._text, "parquet": self._parquet}[self._shard.format]
         for piece in self._shard.pieces:
-            if size_of(piece.path) not in (piece.size, None):
-                raise InputError(f"{piece.path}: its size changed while it was read\n  run again when it is complete")
+            self._piece = piece
+            self.check_unchanged()
             before = self.consumed
-            yield from read(piece)
+            try:
+                yield from read(piece)
+            except InputError:
+                self.check_unchanged()  # the true reason, where there is one
+                raise
+            self.check_unchanged()
             self.consumed = before + piece.end - piece.start
+        self._piece = None
+
+    def check_unchanged(self) -> None:
+        """To be called, too, by who leaves before the end.
+
+        Raises:
+            InputError: the file that is being read is not what was planned.
+        """
+        if self._piece is not None:
+            _check_unchanged(self._piece)
+
+    def check_all_unchanged(self) -> None:
+        """The same for all files of the shard."""
+        for piece in self._shard.pieces:
+            _check_unchanged(piece)
 
     def bad(self, where: str, what: str) -> None:
         """Called for each bad row; a probe overrides it."""
         if self._fail:
-            raise InputError(f"{where}: {what}\n  fix the file, or set on_error: skip to leave such rows out")
+            fix = "set `text_field` to the one with the text" if what.startswith("no field") else "fix the file"
+            raise InputError(f"{where}: {what}\n  {fix}; on_error: skip leaves single rows out")
         self.num_skipped += 1
         if len(self.skipped) < _LISTED:
             self.skipped.append(f"{where}: {what}")
+
+    def damaged(self, where: str, what: str, piece: Piece, **lost: int) -> None:
+        """Called where a file cannot be read on. `lost`: `documents`, or `bytes` of the file as it is on the disk."""
+        if self._fail:
+            raise InputError(f"{where}: {what}\n  fix the file, or set on_error: skip to keep what can be read of it")
+        self.lost.append({"file": piece.path, "at": where.rpartition(":")[2], "what": what, **lost})
 
     # --- JSONL
 
     def _jsonl(self, piece: Piece) -> Iterator[str]:
         lines = self._compressed_lines if piece.path.lower().endswith(COMPRESSED) else self._plain_lines
+        loads, field = self._loads, self._shard.text_field
         for number, line in lines(piece):
             if line.isspace():
                 continue
-            text, error = self._parse(line)
+            text, error = rows.parse(loads, line, field)
             if error:
+                _refuse_array(piece, number(), line)
                 self.bad(f"{piece.path}:{number()}", error)
             else:
                 yield text
-
-    def _parse(self, line: bytes) -> tuple[str, str]:
-        """(text, "") or ("", what is wrong)."""
-        try:
-            row = self._loads(line)
-        except (ValueError, RecursionError) as e:
-            return "", _utf8_error(line) or f"invalid JSON: {e}"
-        if not isinstance(row, dict):
-            return "", f"a JSON object is wanted on each line, not {type(row).__name__}"
-        field = self._shard.text_field
-        if field not in row:
-            return "", f"no field {field!r}; fields here: {', '.join(list(row)[:10]) or 'none'}"
-        return _checked(row[field], field)
 
     def _plain_lines(self, piece: Piece) -> Iterator[tuple[Callable[[], int], bytes]]:
         """The lines that begin in [start, end); a line's number is found only when asked for."""
@@ -101,22 +110,25 @@ class ShardReader:
                 begin, at = at, at + len(line)
                 self.consumed = base + at
                 yield lambda begin=begin: _line_number(piece.path, begin), _without_bom(line, begin)  # type: ignore[misc]
+        if at < piece.end:
+            raise InputError(f"{piece.path}: it ended at byte {at} of {piece.size}\n  run again when it is complete")
 
     def _compressed_lines(self, piece: Piece) -> Iterator[tuple[Callable[[], int], bytes]]:
         """Every shard reads the complete file and takes blocks of lines, spread evenly, in proportion to its bytes."""
         low, high = (piece.start << 32) // piece.size, (piece.end << 32) // piece.size
         base, part = self.consumed, (piece.end - piece.start) / piece.size
-        number = 0
+        number, at = 0, 0
         try:
             with open_stream(piece.path) as (stream, raw):
                 for number, line in enumerate(stream, 1):
+                    at = raw.tell()
                     block = (number - 1) // _LINE_BLOCK
                     if low <= block * 2654435769 % (1 << 32) < high:  # Knuth's multiplicative hash
-                        self.consumed = base + raw.tell() * part
+                        self.consumed = base + at * part
                         yield lambda number=number: number, _without_bom(line, number - 1)  # type: ignore[misc]
         except DamagedFileError as e:
             if self._fail or piece.start == 0:  # all shards of the file come here, one counts it
-                self.bad(f"{piece.path}:{number + 1}", str(e))
+                self.damaged(f"{piece.path}:{number + 1}", str(e), piece, bytes=piece.size - min(at, piece.size))
 
     # --- text files and parquet
 
@@ -125,7 +137,7 @@ class ShardReader:
             with open_stream(piece.path) as (stream, _):
                 data = stream.read()
         except DamagedFileError as e:
-            self.bad(f"{piece.path}:1", str(e))
+            self.damaged(f"{piece.path}:1", str(e), piece, documents=1)
             return
         try:
             yield _without_bom(data, 0).decode("utf-8")
@@ -134,41 +146,44 @@ class ShardReader:
             self.bad(f"{piece.path}:{line}", f"invalid UTF-8 at byte {e.start}")
 
     def _parquet(self, piece: Piece) -> Iterator[str]:
-        from data_prep_lib.parquet import read_column
+        from data_prep_lib.parquet import Lost, read_column
 
-        base, row, field = self.consumed, 0, self._shard.text_field
+        base, field = self.consumed, self._shard.text_field
         try:
             for row, value, share in read_column(piece, field):
+                if isinstance(value, Lost):
+                    self.damaged(f"{piece.path}:{row}", value.what, piece, documents=value.rows)
+                    continue
                 self.consumed = base + share * (piece.end - piece.start)
-                text, error = _checked(value, field)
+                text, error = rows.checked(value, field)
                 if error:
                     self.bad(f"{piece.path}:{row}", error)
                 else:
                     yield text
-        except DamagedFileError as e:
+        except DamagedFileError as e:  # the footer: nothing of the file can be found without it
             if self._fail or piece.start == 0:
-                self.bad(f"{piece.path}:{row + 1}", str(e))
+                self.damaged(f"{piece.path}:1", str(e), piece, bytes=piece.size)
 
 
-def _checked(value: Any, field: str) -> tuple[str, str]:
-    if isinstance(value, UnicodeDecodeError):
-        return "", f"invalid UTF-8 at byte {value.start} of field {field!r}"
-    if not isinstance(value, str):
-        return "", f"field {field!r} is {'null' if value is None else type(value).__name__}, not text"
+def _check_unchanged(piece: Piece) -> None:
     try:
-        if not value.isascii():  # a flag, where encoding takes as long as reading did
-            value.encode("utf-8")
-    except UnicodeEncodeError as e:
-        return "", f"invalid UTF-8: a lone surrogate at character {e.start}"
-    return value, ""
+        found = state_of(piece.path)
+    except OSError as e:
+        raise InputError(f"{piece.path}: {e.strerror} while it was read\n  run again when it is there") from None
+    if found is not None and found != (piece.size, piece.mtime_ns or found[1]):
+        how = f"from {piece.size} bytes to {found[0]}" if found[0] != piece.size else "its time, not its size"
+        raise InputError(
+            f"{piece.path}: it changed while it was read ({how})\n"
+            "  run again when it is complete; what was made of it is not used then"
+        )
 
 
-def _utf8_error(line: bytes) -> str:
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError as e:
-        return f"invalid UTF-8 at byte {e.start} of the line"
-    return ""
+def _refuse_array(piece: Piece, number: int, line: bytes) -> None:
+    if number == 1 and line.lstrip().startswith(b"["):
+        raise InputError(
+            f"{piece.path}: it holds one JSON array, and a JSON object on each line is wanted\n"
+            f"  write it as JSON lines: jq -c '.[]' {piece.path} > FILE.jsonl"
+        )
 
 
 def _without_bom(data: bytes, offset: int) -> bytes:

@@ -21,9 +21,16 @@ def is_remote(path: str) -> bool:
     return path.startswith(SCHEME)
 
 
-def size_of(path: str) -> int | None:
-    """The size of a local file now; None for a remote one, whose address names a commit and so cannot change."""
-    return None if is_remote(path) else Path(path).stat().st_size
+def state_of(path: str) -> tuple[int, int] | None:
+    """(size, mtime_ns) of a local file now; None for a remote one, whose address names a commit and so cannot change.
+
+    Raises:
+        OSError: it is gone.
+    """
+    if is_remote(path):
+        return None
+    found = Path(path).stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def open_input(path: str, exact: bool = False) -> IO[bytes]:

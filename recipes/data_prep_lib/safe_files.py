@@ -52,11 +52,10 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def remove_leftovers(directory: Path, names: set[str] | None = None) -> None:
-    """Temporary files of a killed run, with `names` of these files only. Call it under the output's lock only."""
+def remove_leftovers(directory: Path) -> None:
+    """Temporary files of a killed run. Call it while nobody writes there."""
     for path in directory.glob(".*.tmp"):
-        if names is None or any(path.name.startswith(f".{name}.") for name in names):
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def disk_error(e: OSError, where: Path) -> DataPrepError:

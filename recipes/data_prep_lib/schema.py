@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -55,7 +54,7 @@ def boolean(key: str, value: Any) -> bool:
 
 def count(key: str, value: Any) -> int:
     # bool is an int in Python, and `workers: true` is a typo
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 1 << 63:
         raise bad(key, value, "a whole number, 1 or more")
     return value
 
@@ -66,14 +65,15 @@ def amount(key: str, value: Any) -> int:
     if match:
         number = Decimal(match[1]) * 1000 ** (" KMBT".index(match[2].upper().replace("G", "B")))
         value = int(number) if number == int(number) else value
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 1 << 63:
         raise bad(key, value, "a whole number, 1 or more, or one such as 500M, 2B or 1.5T")
     return value
 
 
-def positive(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise bad(key, value, "a number above 0")
+def weight(key: str, value: Any) -> float:
+    # beyond these a sum of weights times tokens overflows, or is 0 beside the others
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1e-18 <= value <= 1e18:
+        raise bad(key, value, "a number above 0, from 1e-18 to 1e18")
     return float(value)
 
 

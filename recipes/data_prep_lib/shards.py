@@ -10,24 +10,28 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
 
-from data_prep_lib.inputs import COMPRESSED, Source
+from data_prep_lib.inputs import Source
+from data_prep_lib.kinds import COMPRESSED
 
 # Large enough that files stay few (a blend holds fewer than 32,767), small enough that a kill loses a minute of work.
 _SHARD_BYTES = 256 << 20
 _SMALL_SHARD_BYTES = 4 << 20
-_MAX_SHARDS = 256
+_LARGE_SHARD_BYTES = 1 << 30
+_MANY_SHARDS, _MAX_SHARDS = 1024, 8192
 # A compressed file is read from its start for each of its parts: more parts than this cost more than they gain.
 _COMPRESSED_PARTS = 8
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The bytes [start, end) of a file of `size` bytes."""
+    """The bytes [start, end) of a file of `size` bytes; `mtime_ns` as it was planned, 0 where it cannot change."""
 
     path: str
     size: int
     start: int
     end: int
+    mtime_ns: int = 0
+    name: str = ""  # below its dataset's path
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,22 @@ class Shard:
         return sum(piece.end - piece.start for piece in self.pieces)
 
     @property
+    def origin(self) -> list[object]:
+        """What its bytes depend on, but for the content of the files; the same wherever they are moved."""
+        pieces = [[piece.name or piece.path, piece.size, piece.start, piece.end] for piece in self.pieces]
+        return [self.dataset, self.number, self.format, self.text_field, pieces, self.max_tokens]
+
+    @property
     def ranges(self) -> list[tuple[str, int, int]]:
         """(path, first byte, last byte + 1) of every piece."""
         return [(piece.path, piece.start, piece.end) for piece in self.pieces]
 
 
 def default_num_shards(size: int) -> int:
-    """Up to 8 shards of at least 4 MiB, then one a 256 MiB, at most 256."""
+    """By bytes: up to 8 shards of at least 4 MiB, then one a 256 MiB up to 1,024, one a GiB up to 8,192."""
     few = min(8, -(-size // _SMALL_SHARD_BYTES))
-    return max(1, min(_MAX_SHARDS, max(few, -(-size // _SHARD_BYTES))))
+    usual = min(_MANY_SHARDS, -(-size // _SHARD_BYTES))
+    return max(1, few, usual, min(_MAX_SHARDS, -(-size // _LARGE_SHARD_BYTES)))
 
 
 def plan_shards(source: Source, num_shards: int | None) -> list[Shard]:
@@ -69,7 +80,7 @@ def plan_shards(source: Source, num_shards: int | None) -> list[Shard]:
     begin = 0
     for file in source.files:
         for k, start, end in _split(file.path, source.format, begin, file.size, cuts):
-            parts[k].append(Piece(file.path, file.size, start, end))
+            parts[k].append(Piece(file.path, file.size, start, end, file.mtime_ns, file.name))
         begin += file.size
     dataset = source.dataset
     return [Shard(dataset.name, k, source.format, dataset.text_field, tuple(part)) for k, part in enumerate(parts)]

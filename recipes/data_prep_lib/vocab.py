@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +31,17 @@ class TokenizerFiles:
 
 @dataclass(frozen=True)
 class Vocab:
-    """`size` is the highest id + 1; `dtype` a numpy name."""
+    """`size` is the highest id + 1; `dtype` a numpy name; `specials` the special tokens by id."""
 
     size: int
     dtype: str
     eos_id: int | None
     bos_id: int | None
+    specials: Mapping[int, str] = field(default_factory=dict)
 
 
-def find_tokenizer(name: str) -> TokenizerFiles:
-    """`name` is a directory with tokenizer.json, or a hub id."""
+def find_tokenizer(name: str, eos_token: str | None = None, bos_token: str | None = None) -> TokenizerFiles:
+    """`name` is a directory with tokenizer.json, or a hub id; the tokens are taken instead of those that it names."""
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
     directory = Path(name).expanduser()
     if directory.is_dir() or looks_local:
@@ -56,7 +58,8 @@ def find_tokenizer(name: str) -> TokenizerFiles:
         path = fetch_tokenizer(name)
     config = _read_json(path.with_name("tokenizer_config.json")) | _read_json(path.with_name("special_tokens_map.json"))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return TokenizerFiles(name, str(path), digest, _token(config.get("eos_token")), _token(config.get("bos_token")))
+    eos, bos = eos_token or _token(config.get("eos_token")), bos_token or _token(config.get("bos_token"))
+    return TokenizerFiles(name, str(path), digest, eos, bos)
 
 
 def load_tokenizer(path: str) -> Tokenizer:
@@ -83,9 +86,10 @@ def read_vocab(files: TokenizerFiles, add_bos: bool, add_eos: bool) -> Vocab:
         if wanted and ids[key] is None:
             has = f"{token!r} is not in its vocabulary" if token else f"its tokenizer_config.json names no {key}_token"
             raise InputError(
-                f"add_{key}: tokenizer {files.name}: {has}\n  name the token there, or set add_{key}: false"
+                f"add_{key}: tokenizer {files.name}: {has}\n  set {key}_token to one that it has, or add_{key}: false"
             )
-    return Vocab(size, "uint16" if size < _UINT16_BELOW else "int32", ids["eos"], ids["bos"])
+    specials = {i: token.content for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    return Vocab(size, "uint16" if size < _UINT16_BELOW else "int32", ids["eos"], ids["bos"], specials)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

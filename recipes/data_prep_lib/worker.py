@@ -24,6 +24,7 @@ from data_prep_lib.megatron import PairWriter
 from data_prep_lib.readers import ShardReader
 from data_prep_lib.safe_files import disk_error
 from data_prep_lib.shards import Shard
+from data_prep_lib.specials import Specials
 from data_prep_lib.vocab import Vocab
 
 
@@ -41,6 +42,8 @@ class Settings:
     sample: int | None
     max_doc_tokens: int | None
     min_doc_chars: int
+    drop_blank: bool
+    split_special_tokens: bool
     on_error: str
     hash_inputs: bool = False
 
@@ -86,34 +89,52 @@ def build(shard: Shard, made_by: str) -> None:
 def _build(shard: Shard, made_by: str, settings: Settings) -> None:
     reader = ShardReader(shard, settings.on_error)
     texts = (text for text in islice(reader, settings.sample))
-    meter, num_short = _Meter(_state["counters"]), 0
+    meter, left_out = _Meter(_state["counters"]), {"blank": 0, "short": 0}
+    specials = Specials(settings.vocab.specials, settings.tokenizer_path if settings.split_special_tokens else None)
     with ExitStack() as stack:
         prefixes = {split: settings.layout.prefix(split, shard) for split in SPLITS}
         writers = {s: stack.enter_context(PairWriter(prefixes[s], settings.vocab.dtype)) for s in SPLITS}
         for batch in batches(texts):
-            kept = [text for text in batch if len(text) >= settings.min_doc_chars]
-            num_short += len(batch) - len(kept)
+            kept = _kept(batch, settings, left_out)
             left = None if shard.max_tokens is None else shard.max_tokens - sum(w.tokens for w in writers.values())
-            full = _write(kept, writers, settings, left)
+            full = _write(kept, writers, settings, left, specials)
             meter.update(writers.values(), reader.consumed)
             if full:
                 break
-    counts = {s: {"documents": w.documents, "tokens": w.tokens, "bytes": w.bytes} for s, w in writers.items()}
-    files = [path for s, prefix in prefixes.items() if writers[s].documents for path in pair(prefix)]
+        reader.check_unchanged()  # inside: what was made of another file gets no name
     facts: dict[str, Any] = {
-        "counts": counts,
-        "short": num_short,
+        "counts": {s: {"documents": w.documents, "tokens": w.tokens, "bytes": w.bytes} for s, w in writers.items()},
+        **left_out,
         "skipped": reader.num_skipped,
         "skipped_rows": reader.skipped,
+        "lost": reader.lost,
+        "special_tokens": dict(specials.found),
+        "special_documents": specials.documents,
     }
     if settings.hash_inputs:
         facts["inputs"] = hashes.of_ranges(shard.ranges)
+        reader.check_all_unchanged()  # else the hashes are not those of what was read
+    files = [path for s, prefix in prefixes.items() if writers[s].documents for path in pair(prefix)]
     receipts.write(settings.layout, shard.name, made_by, files, **facts)
 
 
-def _write(texts: list[str], writers: Mapping[str, PairWriter], settings: Settings, left: int | None) -> bool:
+def _kept(batch: list[str], settings: Settings, left_out: dict[str, int]) -> list[str]:
+    """The documents that are not left out; counts the others."""
+    texts = batch
+    if settings.drop_blank:
+        texts = [text for text in batch if text and not text.isspace()]
+        left_out["blank"] += len(batch) - len(texts)
+    kept = [text for text in texts if len(text) >= settings.min_doc_chars]
+    left_out["short"] += len(texts) - len(kept)
+    return kept
+
+
+def _write(
+    texts: list[str], writers: Mapping[str, PairWriter], settings: Settings, left: int | None, specials: Specials
+) -> bool:
     """Write a batch, at most `left` tokens of it: the last document is cut. Whether that is reached."""
-    framed = frame(_state["encode"](texts), settings.frame, settings.vocab, left)
+    encoded = specials.applied(texts, _state["encode"](texts))
+    framed = frame(encoded, settings.frame, settings.vocab, left)
     data = [text.encode("utf-8") for text, length in zip(texts, framed.lengths.tolist(), strict=True) if length]
     sizes = np.fromiter(map(len, data), np.int64, len(data))
     for split, runs, lengths, size in by_split(framed, splits_of(data, settings.splits), sizes):

@@ -37,10 +37,10 @@ def explained(error: str | None, environ: Mapping[bytes, bytes]) -> str | None:
 
 
 def last_error(lines: list[str]) -> str | None:
-    """The last line that names an exception, else the last one."""
+    """The last line that names an exception, else the last one; without `error: `, which who shows it puts there."""
     named = [line for line in lines if ":" in line and line.split(":", 1)[0].endswith(("Error", "Exception"))]
     chosen = named or lines
-    return chosen[-1] if chosen else None
+    return chosen[-1].removeprefix("error: ") if chosen else None
 
 
 def job_end(result: dict[str, object]) -> str:

@@ -97,7 +97,7 @@ def test_no_engine_and_no_number_of_workers_changes_a_byte(tmp_path: Path, engin
         pytest.importorskip(engine)
     texts = [*documents(300), "", "x", " ", "<|endoftext|>", "a<|endoftext|>b  \n"]
     data = write_jsonl(tmp_path / "a.jsonl", texts)
-    options = {"add_bos": True, "max_doc_tokens": 150, "min_doc_chars": 1}
+    options = {"add_bos": True, "max_doc_tokens": 150, "min_doc_chars": 1, "drop_blank": False}
     tokenizer = str(fixed_tokenizer(tmp_path / "fixed"))
     values = config(tmp_path, data, tokenizer=tokenizer, workers=workers, **options)
     prepare(values | {"engine": engine}, tmp_path)

@@ -78,7 +78,8 @@ def good(tmp_path: Path) -> dict[str, Any]:
         ({"tokenizer": None}, ["tokenizer: missing"]),
         ({"datasets": []}, ["datasets: []", "at least one"]),
         ({"datasets": None}, ["datasets", "blend"]),
-        ({"sample": 5, "num_shards": 2}, ["num_shards: 2"]),
+        ({"max_tokens": 10**400}, ["max_tokens: 1000", "a whole number"]),
+        ({"num_shards": 10**30}, ["num_shards: 1000", "a whole number"]),
         ({"blend": "/nowhere.json", "datasets": None}, ["blend: cannot read /nowhere.json"]),
     ],
 )
@@ -91,6 +92,8 @@ def test_bad_keys(change: dict[str, Any], words: list[str], refused: Any, good: 
     [
         ({"weight": 0}, ["datasets[0].weight: 0", "above 0"]),
         ({"weight": float("nan")}, ["datasets[0].weight: nan"]),
+        ({"weight": 1e308}, ["datasets[0].weight: 1e+308", "to 1e18"]),  # the sum of two is infinite
+        ({"weight": 10**400}, ["datasets[0].weight: 1000"]),
         ({"name": "../x"}, ["datasets[0].name: '../x'"]),
         ({"path": "hf://a/b/c"}, ["datasets[0].path", "hf://ORG/NAME"]),
         ({"path": "hf://"}, ["datasets[0].path", "hf://ORG/NAME"]),
@@ -126,6 +129,8 @@ def test_empty_and_ambiguous_data(refused: Any, good: dict[str, Any], tmp_path: 
     (data / "a.jsonl").touch()
     refused(good | {"datasets": [dataset]}, "is empty (1 file(s), 0 bytes)")
     (data / "readme.md").write_text("hello")
+    refused(good | {"datasets": [dataset]}, "is empty (1 file(s), 0 bytes)")  # a README is no data beside JSONL
+    (data / "b.md").write_text("hello")
     refused(good | {"datasets": [dataset]}, "holds jsonl and text files", "`format`")
 
 
@@ -166,7 +171,7 @@ def texts(path: Path, kind: str, on_error: str = "fail", parts: int = 1) -> tupl
         reader = ShardReader(shard, on_error)
         found += list(reader)
         assert reader.num_skipped == len(reader.skipped)
-        bad += reader.skipped
+        bad += reader.skipped + [f"{lost['file']}:{lost['at']}: {lost['what']}" for lost in reader.lost]
     return found, bad
 
 
@@ -252,7 +257,7 @@ def test_bad_text_file(tmp_path: Path) -> None:
 def test_a_file_that_grows_is_noticed(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", ["x"])
     shard = Shard("d", 0, "jsonl", "text", (Piece(str(path), path.stat().st_size - 1, 0, 5),))
-    with pytest.raises(InputError, match="its size changed"):
+    with pytest.raises(InputError, match="it changed while it was read"):
         list(ShardReader(shard, "skip"))
 
 

@@ -58,11 +58,26 @@ class Prober:
         return asked[: len(asked) - len(kept)] + path[len(here) - len(kept) :]
 
     def blend(self, path: str) -> Dict[str, Any]:
-        """A JSON file: its `value`, or the `error`."""
+        """A JSON file: its `value`, or the `error`; `own`: a shard beside it where it names another."""
         here = self.place(path)
         if here is None:
             return {"elsewhere": True}
-        return _json(here)
+        found = _json(here)
+        own = self._own(here, found.get("value"))
+        return dict(found, own=own) if own else found
+
+    def _own(self, here: str, blend: Any) -> Optional[str]:
+        """Of a copy of data-prep's output, whose blend still names the original's shards: a shard of the copy."""
+        root = os.path.dirname(os.path.realpath(here))
+        named = next(prefixes(blend), None)
+        place = self.place(named) if named and os.path.isfile(os.path.join(root, "record.json")) else None
+        if not named or not place:
+            return None
+        own = os.path.join(os.path.dirname(root), *named.split("/")[-3:])
+        if not os.path.isfile(own + ".idx"):
+            return None
+        same = os.path.isfile(place + ".idx") and os.path.samefile(own + ".idx", place + ".idx")
+        return None if same else own
 
     def matches(self, pattern: str) -> Dict[str, Any]:
         """The files that a pattern matches, in order."""

@@ -3,6 +3,7 @@
     base.py       the Protocol
     fields.py     `name value | name value`, which both read
     automodel.py  NeMo AutoModel 0.7.0
+    data_prep.py  recipes/data_prep.py: no steps, no checkpoints
     none.py       a script of which nothing else is known
 
 agent.json names the backend; nothing outside this folder knows a framework's forms.
@@ -15,11 +16,12 @@ import contract
 from ..files import Json
 from .automodel import AutoModel
 from .base import Backend, Checkpoint, newest_checkpoint
+from .data_prep import DataPrep
 from .none import NoBackend
 
 __all__ = ["Backend", "Checkpoint", "get", "newest_checkpoint", "of"]
 
-_BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (AutoModel(), NoBackend())}
+_BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (AutoModel(), DataPrep(), NoBackend())}
 
 
 def get(name: str) -> Backend:

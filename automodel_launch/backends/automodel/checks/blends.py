@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from automodel_launch.backends.automodel import datasets
@@ -87,6 +88,11 @@ def _blend(plan: Plan, path: str, data: DataFacts, source: str) -> Iterator[Use 
         return
     facts = data.about("blends", path)
     blend = facts.get("value")
+    if facts.get("own"):
+        message = f"{where}: this output was moved or copied, and names the shards of where it was:"
+        message += f" {next(probe.prefixes(blend))}, not {facts['own']}."
+        fix = f"python launch.py data-prep relocate {Path(path).parents[1] if path.startswith('/') else path}"
+        yield Finding("warning", "data-elsewhere", message, fix)
     if "missing" in facts:
         yield Finding("error", "no-data", f"{where}: no such file{outside(plan, path)}.", PREPARE)
     elif "error" in facts:

@@ -1,0 +1,1 @@
+"""Backend `data-prep`: text to tokenized shards, which trains nothing."""

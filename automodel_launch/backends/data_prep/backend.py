@@ -1,0 +1,77 @@
+"""Data preparation as a backend: what automodel_launch/backends asks, answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from automodel_launch import backends
+from automodel_launch.backends import Config, Reference, Sizes
+from automodel_launch.backends.data_prep import look, table
+from automodel_launch.backends.plain import Plain
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+
+# The recipe's codes -> findings. Each code is written out, as the documents list those of the source.
+_FINDINGS: dict[str, Callable[..., Finding]] = {
+    "data-prep-config": lambda level, *rest: Finding(level, "data-prep-config", *rest),
+    "data-prep-input": lambda level, *rest: Finding(level, "data-prep-input", *rest),
+    "data-prep-rows": lambda level, *rest: Finding(level, "data-prep-rows", *rest),
+    "data-prep-tokenizer": lambda level, *rest: Finding(level, "data-prep-tokenizer", *rest),
+    "data-prep-disk": lambda level, *rest: Finding(level, "data-prep-disk", *rest),
+    "data-prep-epochs": lambda level, *rest: Finding(level, "data-prep-epochs", *rest),
+    "data-prep-separator": lambda level, *rest: Finding(level, "data-prep-separator", *rest),
+    "data-prep-specials": lambda level, *rest: Finding(level, "data-prep-specials", *rest),
+    "data-prep-left-out": lambda level, *rest: Finding(level, "data-prep-left-out", *rest),
+    "data-prep-not-looked-at": lambda level, *rest: Finding(level, "data-prep-not-looked-at", *rest),
+}
+
+
+class DataPrep(Plain):
+    """Implements backends.Backend."""
+
+    def references(self, config: Config) -> Iterator[Reference]:
+        """The tokenizer, the datasets' paths and the output."""
+        yield from super().references(config)
+        datasets = config.get("datasets")
+        for number, dataset in enumerate(datasets if isinstance(datasets, list) else []):
+            path = dataset.get("path") if isinstance(dataset, Mapping) else None
+            if isinstance(path, str) and path.startswith("/"):
+                yield Reference("data", f"datasets.{number}.path", _folder(path))
+        if isinstance(config.get("output_dir"), str):
+            yield Reference("output", "output_dir", config["output_dir"])
+
+    def sizes(self, plan: Plan) -> Sizes:
+        """The table of sources for the preview."""
+        return Sizes(rows=tuple(table.rows(plan, look.looked(plan))))
+
+    def checks(self, plan: Plan) -> Iterator[Finding]:
+        """What the recipe says of its config, and of the data that this machine sees."""
+        known = list(super().checks(plan))
+        yield from known
+        found = look.looked(plan)
+        if found.failed:
+            message = f"the config and its data were not looked at: {found.failed}."
+            yield Finding("note", "data-prep-not-looked-at", message)
+        said = {finding.code for finding in known}
+        for entry in found.findings:
+            if not (entry["code"] == "data-prep-tokenizer" and "no-tokenizer" in said):  # the same directory
+                yield _finding(plan, entry)
+        if found.total:
+            yield Finding("note", "data-prep-estimate", f"{table.summary(plan, found.total)}.")
+
+
+def _folder(path: str) -> str:
+    """A glob's directory."""
+    parts = path.split("/")
+    first = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
+    return "/".join(parts[:first]) or "/"
+
+
+def _finding(plan: Plan, entry: Mapping[str, Any]) -> Finding:
+    message = str(entry["message"])
+    dot = "" if message.endswith((".", "?", "!")) else "."
+    return _FINDINGS[entry["code"]](entry["level"], f"{message}{dot}", entry["fix"])
+
+
+BACKEND: backends.Backend = DataPrep()

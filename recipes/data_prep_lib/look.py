@@ -1,0 +1,159 @@
+"""`look`: what is wrong with a configuration and its data, and how much there is to do, before anything is done.
+
+For the launcher's dry run, which cannot import this: one JSON document on stdout,
+
+    findings  [{level, code, message, fix}]   level: error, warning or note
+    sources   [{name, files, bytes, documents, tokens, weight, epochs}]   counts estimated from a sample, else null
+    total     {files, bytes, documents, tokens, shards, output_bytes, core_seconds}
+
+Nothing is written and no hub is asked: what is there only is not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data_prep_lib import latest
+from data_prep_lib.config import Config, load_config
+from data_prep_lib.errors import DataPrepError, InputError
+from data_prep_lib.inputs import Source, find_source
+from data_prep_lib.remote import is_remote
+from data_prep_lib.shards import Shard, plan_shards
+from data_prep_lib.vocab import TokenizerFiles, find_tokenizer
+
+Finding = dict[str, Any]
+
+# Repeating data is worth about as much as new data up to some 4 epochs, and next to nothing from some 16 on
+# (Muennighoff et al., Scaling Data-Constrained Language Models, 2023).
+MANY_EPOCHS = 16
+_NOT_THE_HUB = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
+
+def main(path: Path, files: bool) -> int:
+    """`files`: the data are looked at, too, as far as they are on this machine."""
+    os.environ.update(_NOT_THE_HUB)
+    print(json.dumps(look(path, files), ensure_ascii=False))
+    return 0
+
+
+def look(path: Path, files: bool) -> dict[str, Any]:
+    try:
+        config = load_config(path)
+    except DataPrepError as e:
+        return {"findings": [_error("data-prep-config", e)], "sources": [], "total": None}
+    if not files:
+        return {"findings": [], "sources": [], "total": None}
+    findings: list[Finding] = []
+    try:
+        if config.publishes:
+            latest.check(config.output_dir)
+    except DataPrepError as e:
+        findings.append(_error("data-prep-config", e))
+    tokenizer = _tokenizer(config, findings)
+    sources = list(_sources(config, findings))
+    rows, total = _measured(config, sources, tokenizer, findings)
+    return {"findings": findings, "sources": rows, "total": total}
+
+
+def _error(code: str, e: DataPrepError) -> Finding:
+    message, _, fix = str(e).partition("\n")
+    return _finding("error", code, message, fix.strip())
+
+
+def _finding(level: str, code: str, message: str, fix: str = "") -> Finding:
+    return {"level": level, "code": code, "message": message, "fix": fix or None}
+
+
+def _sources(config: Config, findings: list[Finding]) -> Iterator[Source]:
+    for dataset in config.datasets:
+        if is_remote(dataset.path):
+            text = f"dataset {dataset.name!r}: {dataset.path} is not looked at before the job"
+            findings.append(_finding("note", "data-prep-not-looked-at", text))
+            continue
+        try:
+            source = find_source(dataset, Path(os.devnull))
+        except DataPrepError as e:
+            findings.append(_error("data-prep-input", e))
+            continue
+        findings += [_finding("note", "data-prep-left-out", note) for note in source.notes]
+        yield source
+
+
+def _tokenizer(config: Config, findings: list[Finding]) -> TokenizerFiles | None:
+    try:
+        return find_tokenizer(config.tokenizer, config.eos_token, config.bos_token)
+    except InputError as e:
+        if "hub" in str(e).partition("\n")[0]:
+            text = f"tokenizer {config.tokenizer}: not in the hub's cache of this machine, so not looked at"
+            findings.append(_finding("note", "data-prep-not-looked-at", text))
+        else:
+            findings.append(_error("data-prep-tokenizer", e))
+        return None
+
+
+def _measured(
+    config: Config, sources: list[Source], tokenizer: TokenizerFiles | None, findings: list[Finding]
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Rows of the table and their sum; without the libraries, or a tokenizer, sizes only."""
+    shards = {s.dataset.name: plan_shards(s, 1 if config.sample else config.num_shards) for s in sources}
+    estimates: dict[str, Any] = {}
+    vocab = None
+    try:
+        from data_prep_lib import estimate
+
+        estimates, vocab = estimate.of_sources(config, sources, shards, tokenizer, findings)
+    except ImportError as e:
+        text = f"tokens are not counted before the job: {e.name} is not installed here"
+        findings.append(_finding("note", "data-prep-not-looked-at", text))
+    rows = [_row(source, estimates.get(source.dataset.name)) for source in sources]
+    complete = len(sources) == len(config.datasets)
+    if rows and all(row["tokens"] for row in rows) and complete:
+        findings += _epochs(rows)
+    return rows, _total(config, rows, shards, estimates, vocab) if rows else None
+
+
+def _row(source: Source, found: Any) -> dict[str, Any]:
+    return {
+        "name": source.dataset.name,
+        "files": len(source.files),
+        "bytes": source.size,
+        "documents": found and round(found.documents),
+        "tokens": found and round(found.tokens),
+        "weight": source.dataset.weight,
+        "epochs": None,
+    }
+
+
+def _epochs(rows: list[dict[str, Any]]) -> Iterator[Finding]:
+    """How often each source is read while the run reads as many tokens as all have together."""
+    tokens, weights = sum(row["tokens"] for row in rows), sum(row["weight"] for row in rows)
+    for row in rows:
+        row["epochs"] = row["weight"] / weights * tokens / row["tokens"]
+        if row["epochs"] >= MANY_EPOCHS:
+            text = f"dataset {row['name']!r}: with weight {row['weight']:g} its {row['tokens']:,} tokens are read "
+            text += f"{row['epochs']:.0f} times while the run reads as many tokens as there are in all"
+            yield _finding("warning", "data-prep-epochs", text, "give it a lower weight, or more data")
+
+
+def _total(
+    config: Config, rows: list[dict[str, Any]], shards: dict[str, list[Shard]], estimates: dict[str, Any], vocab: Any
+) -> dict[str, Any]:
+    total: dict[str, Any] = {key: sum(row[key] for row in rows) for key in ("files", "bytes")}
+    total["shards"] = sum(map(len, shards.values()))
+    known = vocab is not None and all(row["tokens"] is not None for row in rows)
+    tokens = sum(row["tokens"] for row in rows) if known else None
+    if tokens is not None and config.max_tokens is not None:
+        tokens = min(tokens, config.max_tokens)
+    total["tokens"] = tokens
+    total["documents"] = sum(row["documents"] for row in rows) if known else None
+    total["output_bytes"] = total["core_seconds"] = None
+    if tokens is not None:
+        copies = 2 if config.format == "nanogpt" else 1
+        total["output_bytes"] = tokens * (2 if vocab.dtype == "uint16" else 4) * copies + 20 * total["documents"]
+        seconds = sum(estimates[row["name"]].seconds_a_token * row["tokens"] for row in rows)
+        total["core_seconds"] = seconds * tokens / max(1, sum(row["tokens"] for row in rows))
+    return total

@@ -1,0 +1,245 @@
+"""recipes/data_prep.py before the work and after it: `look`, separators, special tokens, moves and `relocate`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
+
+import data_prep
+from data_prep_lib import auto_tokenizer
+from data_prep_lib.config import Config
+from data_prep_lib.engines import of_tokenizer
+from data_prep_lib.separator import finding as separator_of
+from data_prep_lib.specials import Specials
+from data_prep_lib.vocab import TokenizerFiles, Vocab, load_tokenizer
+from node_agent_lib.messages import last_error
+
+from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
+    command,
+    config,
+    digests,
+    documents,
+    make_tokenizer,
+    output,
+    prepare,
+    write_jsonl,
+)
+
+Look = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def look(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Look:
+    """The document that `look` prints of a configuration."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # it sets them
+        monkeypatch.setenv(name, "1")
+
+    def answer(values: dict[str, Any], *options: str) -> dict[str, Any]:
+        command(values, tmp_path)
+        before = sorted(tmp_path.rglob("*"))
+        assert data_prep.main(["look", "--config", str(tmp_path / "config.yaml"), *options]) == 0
+        assert sorted(tmp_path.rglob("*")) == before  # nothing is written
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    return answer
+
+
+def codes(found: dict[str, Any], level: str = "error") -> list[str]:
+    return [entry["code"] for entry in found["findings"] if entry["level"] == level]
+
+
+def test_the_estimate_is_near_the_truth(look: Look, tmp_path: Path) -> None:
+    first, second = (
+        write_jsonl(tmp_path / "a.jsonl", documents(900)),
+        write_jsonl(tmp_path / "b.jsonl", documents(9, "b")),
+    )
+    datasets = [{"name": "a", "path": str(first)}, {"name": "b", "path": str(second), "weight": 2}]
+    values = config(tmp_path, "", datasets=datasets, num_shards=None, splits={"train": 1.0})
+    found = look(values)
+    assert codes(found) == [] and codes(found, "warning") == ["data-prep-epochs"]
+    prepare(values, tmp_path)
+    counts = json.loads((output(tmp_path / "out") / "record.json").read_text())["counts"]
+    true = {name: splits["train"] for name, splits in counts.items()}
+    for row in found["sources"]:
+        assert row["documents"] == true[row["name"]]["documents"]
+        assert row["tokens"] == pytest.approx(true[row["name"]]["tokens"], rel=0.1)
+    size = sum(p.stat().st_size for p in output(tmp_path / "out").glob("train/*"))
+    assert found["total"]["output_bytes"] == pytest.approx(size, rel=0.1)
+    every = sum(numbers["tokens"] for numbers in true.values())
+    assert found["sources"][1]["epochs"] == pytest.approx(2 / 3 * every / true["b"]["tokens"], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"splits": {"train": 0.5}}, "data-prep-config"),
+        ({"sample": "10%"}, "data-prep-config"),
+        ({"tokenizer": "/nowhere/at/all"}, "data-prep-tokenizer"),
+        ({"eos_token": "<none>"}, "data-prep-tokenizer"),
+        ({"datasets": [{"name": "a", "path": "/nowhere"}]}, "data-prep-input"),
+    ],
+)
+def test_what_the_job_would_refuse(change: dict[str, Any], code: str, look: Look, tmp_path: Path) -> None:
+    values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(5)))
+    assert codes(look(values | change)) == [code]
+    if code != "data-prep-config":
+        assert codes(look(values | change, "--config-only")) == []
+    assert prepare(values | change, tmp_path, code=2).returncode == 2
+
+
+def test_rows_of_another_field(look: Look, tmp_path: Path) -> None:
+    values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(150), field="content"))
+    for on_error in ("fail", "skip"):
+        found = look(values | {"on_error": on_error})
+        (error,) = [entry for entry in found["findings"] if entry["level"] == "error"]
+        assert error["code"] == "data-prep-rows" and "fields here: id, content" in error["message"]
+        assert "set `text_field`" in f"{error['message']} {error['fix']}"
+    few = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(50), field="content"), on_error="skip")
+    said = prepare(few, tmp_path, code=2).stderr
+    assert "all 50 rows were skipped, the first: " in said and "set `text_field`" in said
+
+
+def test_a_sample_of_a_config_with_shards(tmp_path: Path) -> None:
+    """The documented `data-prep -c tiny --sample 200`, whose config has num_shards."""
+    values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(50)), num_shards=4, sample=20)
+    prepare(values, tmp_path)
+    (record,) = (tmp_path / "out").glob("sample-*/record.json")
+    assert sum(s["documents"] for s in json.loads(record.read_text())["counts"]["web"].values()) == 20
+
+
+# --- separators and special tokens
+
+
+def chat(eos: str, *specials: str) -> tuple[TokenizerFiles, Vocab]:
+    vocab = Vocab(100, "uint16", 1, None, dict(enumerate([eos, *specials])))
+    return TokenizerFiles("chat", "/t/tokenizer.json", "0", eos, None), vocab
+
+
+@pytest.mark.parametrize(
+    ("eos", "specials", "fix"),
+    [
+        ("<|im_end|>", ("<|endoftext|>",), "eos_token='<|endoftext|>'"),
+        ("<end_of_turn>", ("<eos>",), "eos_token='<eos>'"),
+        ("<|eot_id|>", ("<|end_of_text|>",), "eos_token='<|end_of_text|>'"),
+        ("<|im_end|>", (), None),  # there is nothing better
+        ("<|endoftext|>", ("<|im_end|>",), None),
+        ("</s>", (), None),
+    ],
+)
+def test_the_separator_is_said_and_a_turns_end_is_warned_of(
+    eos: str, specials: tuple[str, ...], fix: str | None
+) -> None:
+    values = Config((), Path("/o"), "t", {"train": 1.0}, 1)
+    (found,) = separator_of(values, *chat(eos, *specials))
+    assert (found["level"], found["fix"]) == ("warning" if fix else "note", fix) and repr(eos) in found["message"]
+
+
+def test_another_separator_is_another_output(tmp_path: Path) -> None:
+    values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(20)), num_shards=1)
+    assert "each document ends with '<|endoftext|>' (id 0)" in prepare(values, tmp_path).stderr
+    first = output(tmp_path / "out")
+    said = prepare(values | {"eos_token": "a"}, tmp_path).stderr
+    assert "each document ends with 'a'" in said and output(tmp_path / "out") != first
+
+
+@pytest.mark.parametrize("engine", ["tokenizers", "fastokens"])
+def test_special_tokens_in_texts(engine: str, tmp_path: Path) -> None:
+    if engine != "tokenizers":
+        pytest.importorskip(engine)
+    texts = [*documents(5), "a <|endoftext|> b<|endoftext|>", "<|endoftext", "<|endoftext|>"]
+    values = config(
+        tmp_path, write_jsonl(tmp_path / "a.jsonl", texts), num_shards=1, engine=engine, splits={"train": 1.0}
+    )
+    said = prepare(values, tmp_path).stderr
+    assert "special tokens stand in 2 documents, written as their ids" in said and "'<|endoftext|>' 3 times" in said
+    split = values | {"split_special_tokens": True, "output_dir": str(tmp_path / "split")}
+    assert "written as text" in prepare(split, tmp_path).stderr
+    import numpy as np
+
+    for name, ends in (("out", 8 + 3), ("split", 8)):
+        ids = np.fromfile(output(tmp_path / name) / "train" / "web_00000.bin", "<u2")
+        assert np.count_nonzero(ids == 0) == ends
+    record = json.loads((output(tmp_path / "split") / "record.json").read_text())
+    assert record["special_tokens"] == {"<|endoftext|>": 3} and record["special_documents"] == 2
+
+
+@pytest.mark.parametrize("names", [{0: "<|endoftext|>"}, {0: "<|endoftext|>", 379: "<x>"}, {}, {5: "a", 7: "b"}])
+def test_special_tokens_are_found_wherever_they_stand(names: dict[int, str], tmp_path: Path) -> None:
+    path = make_tokenizer(tmp_path / "t") / "tokenizer.json"
+    encode = of_tokenizer(load_tokenizer(str(path)))
+    texts = [*documents(20), "x<|endoftext|>y"]
+    encoded = encode(texts)
+    specials = Specials(names, None)
+    assert specials.applied(texts, encoded) is encoded
+    expected = {name: n for i, name in names.items() if (n := encoded.ids.tolist().count(i))}
+    assert dict(specials.found) == expected
+
+
+def test_autotokenizers_other_ids_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class of transformers that builds its own pre-tokenizer from this tokenizer.json."""
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(auto_tokenizer, "SECONDS", 600)
+    folder, kept = make_tokenizer(tmp_path / "t"), tmp_path / "kept.json"
+    path = folder / "tokenizer_config.json"
+    plain = auto_tokenizer.Comparison(str(folder / "tokenizer.json"), kept)
+    assert plain.warning() is None and not kept.exists()  # its class takes the file as it is
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "LlamaTokenizer"}))
+    said = auto_tokenizer.Comparison(str(folder / "tokenizer.json"), kept).warning()
+    assert said and said.startswith("AutoTokenizer (LlamaTokenizer") and "those of tokenizer.json" in said
+    assert json.loads(kept.read_text())["differences"] > 0
+    assert auto_tokenizer.Comparison(str(folder / "tokenizer.json"), kept).warning() is None  # once
+
+
+# --- moves
+
+
+def test_a_moved_output_and_input_are_not_tokenized_again(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    write_jsonl(tmp_path / "old" / "in" / "a.jsonl", documents(40))
+    values = config(tmp_path, tmp_path / "old" / "in", output_dir=str(tmp_path / "old" / "out"))
+    prepare(values, tmp_path)
+    before = digests(tmp_path / "old" / "out")
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = values | {"output_dir": str(tmp_path / "new" / "out")}
+    moved["datasets"] = [{"name": "web", "path": str(tmp_path / "new" / "in")}]
+    said = prepare(moved, tmp_path).stderr
+    assert "was moved here" in said and "nothing to do" in said
+    assert digests(tmp_path / "new" / "out") == before
+    assert "was moved here" not in prepare(moved, tmp_path).stderr
+
+
+def test_relocate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(40)), num_shards=1)
+    values["datasets"] = [{"name": name, "path": str(tmp_path / "a.jsonl"), "weight": 1} for name in ("web", "b")]
+    prepare(values, tmp_path)
+    values["datasets"][0]["weight"] = 5
+    prepare(values, tmp_path)  # a second blend.json of the same shards
+    original = {path: path.read_text() for path in (tmp_path / "out").glob("*/blend.json")}
+    shutil.copytree(tmp_path / "out", tmp_path / "copy", symlinks=True)
+    assert data_prep.main(["relocate", str(tmp_path / "copy")]) == 0
+    assert "names its shards here now" in capsys.readouterr().err
+    for path, text in original.items():
+        assert path.read_text() == text  # the original is left alone
+        copy = tmp_path / "copy" / path.relative_to(tmp_path / "out")
+        assert copy.read_text() == text.replace(f"{tmp_path}/out/", f"{tmp_path}/copy/") != text
+    assert data_prep.main(["relocate", str(tmp_path / "copy" / "blend.json")]) == 0
+    assert "here already" in capsys.readouterr().err
+    next((tmp_path / "copy").glob("*/train/web_00000.bin")).unlink()
+    assert data_prep.main(["relocate", str(tmp_path / "copy")]) == 2
+    assert "web_00000.bin is not there" in capsys.readouterr().err
+    assert data_prep.main(["relocate", str(tmp_path / "tokenizer")]) == 2
+    assert "no output of data-prep" in capsys.readouterr().err
+
+
+def test_an_error_is_called_so_once() -> None:
+    assert last_error(["some line", "error: /a.jsonl:1: no field 'text'"]) == "/a.jsonl:1: no field 'text'"
+    assert last_error(["ValueError: x", "bye"]) == "ValueError: x"
