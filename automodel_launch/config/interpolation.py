@@ -71,7 +71,8 @@ def interpolate(written: Written, data: Mapping[str, Any], scope: EnvScope) -> d
         raise ConfigError(f"{written.where(unset[0])}: {unset[0]} must be given.", f"{unset[0]}=VALUE")
     if scope.missing:
         raise _missing(written, scope)
-    empty = next((key for key, value in dotted.leaves(filled) if isinstance(value, str) and "\0" in value), None)
+    trained = ((key, value) for key, value in dotted.leaves(filled) if not key.startswith("run."))
+    empty = next((key for key, value in trained if isinstance(value, str) and "\0" in value), None)
     if empty is not None:
         shown = next((key for key in written.sources if empty == key or empty.startswith(f"{key}.")), empty)
         raise ConfigError(f"{written.where(shown)}: {empty} holds a NUL character: no path and no argument can.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import attention, data, groups, model, sharding, tied, tokenizers, trackers, weights
 
 if TYPE_CHECKING:
-    from ..stages import Run
+    from ..underway import Run
 
 
 def before_config(run: Run) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .. import megatron_index, outcomes, result, synthetic
 
 if TYPE_CHECKING:
-    from ..stages import Run
+    from ..underway import Run
 
 
 def apply(run: Run, node: Any) -> None:

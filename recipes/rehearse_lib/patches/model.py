@@ -8,7 +8,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 if TYPE_CHECKING:
-    from ..stages import Run
+    from ..underway import Run
 
 
 def apply(run: Run, node: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import result
 
 if TYPE_CHECKING:
-    from ..stages import Run
+    from ..underway import Run
 
 _BYTES = 256
 

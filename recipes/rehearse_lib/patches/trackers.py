@@ -9,7 +9,7 @@ from .. import result
 from ..failure import Fault
 
 if TYPE_CHECKING:
-    from ..stages import Run
+    from ..underway import Run
 
 _PACKAGES = {"wandb": "wandb", "mlflow": "mlflow", "comet": "comet_ml"}
 

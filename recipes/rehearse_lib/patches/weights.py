@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..failure import Fault
 
 if TYPE_CHECKING:
-    from ..stages import Run
+    from ..underway import Run
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.distcp", ".metadata")
 
