@@ -84,7 +84,8 @@ class Checkpoints:
 class Sizes:
     """Sizes of a training for the preview; None where one is not known here.
 
-    `rows` are (label, text) of what is no training.
+    `rows` are (label, text) of what is no training. `memory` is a formula's: bytes of a step on the fullest rank,
+    without what the driver and libraries keep; `memory_caveat` says what neither it nor a rehearsal can count.
     """
 
     parameters: int | None = None
@@ -92,6 +93,8 @@ class Sizes:
     tokens: int | None = None  # that the run will train on
     data_tokens: int | None = None  # that its data hold
     epochs: float | None = None
+    memory: int | None = None
+    memory_caveat: str | None = None
     rows: tuple[tuple[str, str], ...] = ()
 
 

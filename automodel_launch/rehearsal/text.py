@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from automodel_launch import backends
 from automodel_launch.plan import describe
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile import hidden
 from automodel_launch.rehearsal.result import Partial, Refusal, Result
+from automodel_launch.remote import gpu_models
+from automodel_launch.remote.gpu_models import GIB
 
 _PACKAGES = re.compile(r"^.*/(?:site|dist)-packages/")
 _OWN = re.compile(r"^.*/launch-rehearsal-[0-9a-f]+/(?:code/)?")
@@ -30,7 +33,7 @@ def findings(plan: Plan, title: str, found: Result, where: str) -> Iterator[Find
     """`title`: whose set-up it was; `where`: "on this machine"."""
     if found.refusal:
         yield _refused(plan, title, found.refusal, where)
-    yield from _memory(found, where)
+    yield from _memory(plan, found, where)
     if found.outcome == "passed":
         notes = "".join(f"; {_partial(entry)}" for entry in found.partial)
         message = (
@@ -49,15 +52,34 @@ def findings(plan: Plan, title: str, found: Result, where: str) -> Iterator[Find
         yield Finding("note", "rehearsal-partial", f"{where}: no reason is given.")
 
 
-def _memory(found: Result, where: str) -> Iterator[Finding]:
-    """The bytes of the step at its peak, where they were asked for."""
+def _memory(plan: Plan, found: Result, where: str) -> Iterator[Finding]:
+    """The bytes of the step at its peak, where they were asked for, beside the formula's and the GPU's."""
+    if not found.memory:
+        return
+    sizes = backends.of(plan.recipe).sizes(plan)
+    fullest = max(found.memory, key=lambda rank: found.memory[rank]["peak"])
     for rank, parts in found.memory.items():
-        told = ", ".join(f"{part} {size / 2**30:,.2f}" for part, size in parts.items() if part != "peak")
-        message = (
-            f"rank {rank} holds {parts['peak'] / 2**30:,.2f} GiB at its peak: {told} GiB, by the operations of the"
-        )
+        told = ", ".join(f"{part} {size / GIB:,.2f}" for part, size in parts.items() if part != "peak")
+        message = f"rank {rank} holds {parts['peak'] / GIB:,.2f} GiB at its peak: {told} GiB, by the operations of the"
         message += f" step itself, rehearsed {where}; CUDA's own memory, NCCL's and kernels' workspaces come on top."
-        yield Finding("note", "rehearsal", message)
+        if rank != fullest:
+            yield Finding("note", "rehearsal", message)
+            continue
+        if sizes.memory:
+            off = 100 * (sizes.memory / parts["peak"] - 1)
+            message += f" The formula (docs/memory.md) says {sizes.memory / GIB:,.2f} GiB, {off:+.0f} %: believe the"
+            message += f" rehearsal{f'; {sizes.memory_caveat}' if sizes.memory_caveat else ''}."
+        yield _against_the_gpu(plan, message, parts["peak"])
+
+
+def _against_the_gpu(plan: Plan, message: str, peak: float) -> Finding:
+    """A warning where the GPU that the profile names is too small."""
+    capacity = gpu_models.memory(plan.profile.gpu) if plan.profile.gpu else None
+    if capacity is None or peak + gpu_models.RUNTIME <= gpu_models.USABLE * capacity * GIB:
+        return Finding("note", "rehearsal", message)
+    message += f" gpu = {plan.profile.gpu!r} has {capacity} GiB: with {gpu_models.RUNTIME / GIB:g} for CUDA and NCCL"
+    message += " the step does not fit."
+    return Finding("warning", "rehearsal", message, "the finding `memory` has settings that need less")
 
 
 def not_made(reason: str, where: str = "", fix: str | None = None) -> Finding:

@@ -7,6 +7,8 @@ nvidia-smi shows 81,559 MiB for an H100 of 80 GB, 143,771 MiB for an H200 of 141
 from __future__ import annotations
 
 GIB = 2**30
+RUNTIME = 2 * GIB  # CUDA's context, NCCL's buffers, cuBLAS' workspaces: a round number for all three
+USABLE = 0.95  # of the capacity: the driver keeps some, and some is lost to fragmentation
 MEMORY: dict[str, int] = {  # GiB
     "A10": 24,
     "A30": 24,

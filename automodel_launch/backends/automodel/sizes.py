@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from automodel_launch.backends import Sizes
 from automodel_launch.backends.automodel import datasets, step_scheduler
+from automodel_launch.backends.automodel.checks import memory
 from automodel_launch.backends.automodel.data import request, tokens
 from automodel_launch.backends.automodel.model import parameters, shape
 from automodel_launch.backends.data import facts
 from automodel_launch.plan.plan import Plan
+
+_UNEVEN = "an uneven load of the experts and the buffers of a GPU's dispatcher are in neither"
 
 
 def of(plan: Plan) -> Sizes:
@@ -17,6 +20,7 @@ def of(plan: Plan) -> Sizes:
     count = parameters.count(model) if model else None
     a_step = steps.global_batch * sequence[1] if steps and sequence else None
     total = a_step * steps.max_steps if a_step and steps and steps.max_steps else None
+    estimated = memory.estimated(plan)
     parts = tokens.of_training(plan.config, facts.here(plan, request.of(plan))) if plan.visible else []
     return Sizes(
         parameters=count.total if count else None,
@@ -24,4 +28,6 @@ def of(plan: Plan) -> Sizes:
         tokens=total,
         data_tokens=round(sum(part.tokens for part in parts)) or None,
         epochs=tokens.epochs(parts, total) if parts and total else None,
+        memory=round(estimated.total - estimated.overhead) if estimated else None,
+        memory_caveat=_UNEVEN if model and model.experts else None,
     )

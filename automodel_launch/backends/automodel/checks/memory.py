@@ -18,9 +18,8 @@ from automodel_launch.plan.describe import amount, override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpu_models
-from automodel_launch.remote.gpu_models import GIB
+from automodel_launch.remote.gpu_models import GIB, USABLE
 
-USABLE = 0.95  # of the capacity: the driver keeps some, and some is lost to fragmentation
 _MOST_NODES = 64  # the largest multiple of the number of nodes that is tried
 
 
@@ -52,6 +51,14 @@ def fits(plan: Plan) -> Iterator[Finding]:
         options = list(nearest(plan, shape, parameters, now, USABLE * capacity * GIB))
         fix = "; or ".join(options[:3]) or "a larger GPU, more nodes, or distributed.tp_size and pp_size above 1"
         yield Finding("warning", "memory", message, fix)
+
+
+def estimated(plan: Plan) -> Estimate | None:
+    """The formula's estimate, whatever the GPU; None where the model or a value is not known here."""
+    shape = model_shape.read(plan.config, plan.visible) if step_scheduler.is_given(plan.config) else None
+    parameters = model_parameters.count(shape) if shape else None
+    now = current(plan, shape) if shape and parameters else None
+    return memory.estimate(shape, parameters, now) if shape and parameters and now else None
 
 
 def _unknown(plan: Plan, shape: Shape | None) -> Finding:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields, replace
 from automodel_launch.backends.automodel.model.parallelism import Layout
 from automodel_launch.backends.automodel.model.parameters import Parameters, expert_width, sparse_layers
 from automodel_launch.backends.automodel.model.shape import Shape
+from automodel_launch.remote import gpu_models
 
-OVERHEAD = 2 * 2**30  # CUDA's context, NCCL's buffers, cuBLAS' workspaces: a round number for all three
 BYTES = {"float32": 4, "float": 4, "fp32": 4, "bfloat16": 2, "bf16": 2, "float16": 2, "half": 2, "fp16": 2}
 SHARDED = ("fsdp2", "mfsdp")
 _MOMENTS = {"SGD": 1, "Lion": 1, "Muon": 1, "Adafactor": 0}  # all others: two, as Adam
@@ -51,7 +51,7 @@ class Estimate:
     gathered: float
     activations: float
     logits: float
-    overhead: float = OVERHEAD
+    overhead: float = gpu_models.RUNTIME
 
     @property
     def total(self) -> float:
@@ -103,7 +103,10 @@ def _moments(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> It
     )
     yield at_loss
     working = layer if s.recompute != "none" else 0.0
-    made = biggest * (s.compute + 4) if s.strategy in SHARDED else (0.0 if before else at_rest * s.stored)
+    if s.strategy in SHARDED:  # whole gradients of the layers at work, where they are not whole already
+        made = biggest * (s.compute + (0 if _deferred(s) and s.layout.pp == 1 else 4))
+    else:
+        made = 0.0 if before else at_rest * s.stored
     yield replace(at_loss, gradients=before + made, activations=kept + working, logits=0.0)
 
 
@@ -118,6 +121,10 @@ def _gathered(shape: Shape, s: Setting, dense: float, own_experts: float, bigges
     return (dense + spread if stays else biggest) * s.compute
 
 
+def _deferred(s: Setting) -> bool:
+    return s.defers_gradients and s.strategy == "fsdp2" and s.micro_batches > 1
+
+
 def _gradients_before(s: Setting, at_rest: float, dense: float, own_experts: float) -> float:
     """Bytes of gradients when a step's last backward pass begins: those of the micro-batches before it.
 
@@ -128,7 +135,7 @@ def _gradients_before(s: Setting, at_rest: float, dense: float, own_experts: flo
         return dense * s.stored * (2 if s.micro_batches > 1 else 1)
     if s.micro_batches == 1:
         return 0.0
-    if s.defers_gradients and s.strategy == "fsdp2":
+    if _deferred(s):
         spread = s.layout.expert_shards > 1
         return 4 * (dense + (own_experts if spread else 0.0)) + (0.0 if spread else own_experts * s.stored)
     return at_rest * s.stored

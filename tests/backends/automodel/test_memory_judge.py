@@ -1,0 +1,110 @@
+"""The formula of the memory estimate, judged by rehearsals: the same configs, counted by the real operations."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from automodel_launch import backends
+from tests.conftest import ROOT
+from tests.workbench import make_bench
+
+LIMIT_S = 240.0  # of all rehearsals together, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Any]:
+    if str(ROOT / "recipes") not in sys.path:
+        sys.path.insert(0, str(ROOT / "recipes"))
+    from rehearse_lib import orders, scratch
+
+    place = scratch.Scratch()
+    made: Any = orders.Worker(place.path, time.monotonic() + LIMIT_S)
+    place.watch(made.process.pid)
+    said = made.wait_until_ready()
+    made.wait_until_ready = lambda: said  # a rehearsal asks for it once each
+    yield made
+    made.end()
+    place.remove()
+
+
+def _llama(kind: str = "LlamaConfig", **sizes: Any) -> dict[str, Any]:
+    default = {
+        "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 3, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "vocab_size": 32768, "max_position_embeddings": 8192, "tie_word_embeddings": False,
+    }  # fmt: skip
+    return {"_target_": f"transformers.{kind}", "use_cache": False, **default, **sizes}
+
+
+def _config(
+    model: dict[str, Any],
+    ranks: int = 8,
+    micro: int = 1,
+    accumulate: int = 2,
+    dtype: str = "float32",
+    **distributed: Any,
+) -> tuple[dict[str, Any], int]:
+    config = yaml.safe_load((ROOT / "configs/pretrain/tiny.yaml").read_text())
+    del config["run"]
+    mesh = {"strategy": "fsdp2", "tp_size": 1, "cp_size": 1, "pp_size": 1, "ep_size": 1, **distributed}
+    config["distributed"] = mesh
+    config["model"] |= {"torch_dtype": dtype, "config": model}
+    replicas = ranks // (mesh["tp_size"] * mesh["pp_size"])
+    batch = {"local_batch_size": micro, "global_batch_size": micro * replicas * accumulate}
+    config["step_scheduler"].update(batch)
+    for name in ("dataset", "validation_dataset"):  # they cannot be seen, so that batches of their shape stand in
+        paths = {"seq_length": 2048, "paths": ["/absent/data"], "index_mapping_dir": "/absent/index"}
+        config[name] = {key: value for key, value in {**config[name], **paths}.items() if key != "tokenizer"}
+    config["checkpoint"]["checkpoint_dir"] = "/absent/checkpoints"
+    return config, ranks
+
+
+_PIPELINE = {"pp_schedule": "1f1b", "pp_microbatch_size": 1, "layers_per_stage": 2}
+CONFIGS = {
+    "llama": _config(_llama()),
+    "without accumulation": _config(_llama(), accumulate=1),
+    "gradients reduced at once": _config(_llama(), accumulate=4, defer_fsdp_grad_sync=False),
+    "layers recomputed": _config(_llama(), micro=2, activation_checkpointing=True),
+    "selectively": _config(_llama(), micro=2, activation_checkpointing="selective"),
+    "tensor parallel": _config(_llama(), tp_size=2),
+    "pipeline": _config(_llama(num_hidden_layers=4), micro=4, pp_size=2, pipeline=_PIPELINE),
+    "bfloat16": _config(_llama(), dtype="bfloat16"),
+    "ddp": _config(_llama(), strategy="ddp"),
+    "qwen3": _config(_llama("Qwen3Config", head_dim=128, num_attention_heads=16, intermediate_size=6144)),
+    "mistral": _config(_llama("MistralConfig", hidden_size=4096, intermediate_size=14336, num_hidden_layers=4)),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_formula_is_within_fifteen_percent(worker: Any, tmp_path: Path, name: str) -> None:
+    config, ranks = CONFIGS[name]
+    peak = _rehearsed(worker, config, ranks)
+    assert _formula(tmp_path, config, ranks) == pytest.approx(peak, rel=0.15)
+
+
+def _rehearsed(worker: Any, config: dict[str, Any], ranks: int) -> int:
+    """Bytes at the peak of the fullest rank that is rehearsed."""
+    from rehearse_lib import parent, request, versions
+
+    fields = {"config": config, "world_size": ranks, "processes_per_node": ranks, "seconds": LIMIT_S, "cuda": True}
+    asked = request.of({**fields, "job_python": False, "memory": True})
+    worker.deadline = time.monotonic() + LIMIT_S
+    found = parent.Rehearsal(asked, worker, versions.installed()).run()
+    assert found["refusal"] is None
+    return max(int(parts["peak"]) for parts in found["memory"]["rank"].values())
+
+
+def _formula(tmp_path: Path, config: dict[str, Any], ranks: int) -> int:
+    bench = make_bench(tmp_path).trains(own_recipe=True)
+    lines = "\n".join(f"{key}: {json.dumps(value)}" for key, value in config.items() if key != "recipe")
+    plan = bench.planned(lines, f"run.env.nproc_per_node={ranks}")
+    found = backends.of(plan.recipe).sizes(plan).memory
+    assert found is not None
+    return found
