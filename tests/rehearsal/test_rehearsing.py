@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import sys
 import tempfile
 import threading
@@ -42,8 +43,18 @@ def _starts_the_class(stage: Stage) -> None:
     )
 
 
+_OWN = f"{os.getpid():08x}"
+
+
+@pytest.fixture(autouse=True)
+def own_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests rehearse on this machine at the same time; what is left is looked for by this process' names."""
+    token = secrets.token_hex
+    monkeypatch.setattr(secrets, "token_hex", lambda size=6: _OWN + token(size))
+
+
 def _left() -> list[Path]:
-    return list(Path(tempfile.gettempdir()).glob("launch-rehearsal-*"))
+    return list(Path(tempfile.gettempdir()).glob(f"launch-rehearsal-{_OWN}*"))
 
 
 # --- what is sent, and what is kept

@@ -168,7 +168,6 @@ def test_steps(bench: Bench, world: int, section: dict[str, Any]) -> None:
         {"lr_decay_style": "cosine"},
         {"lr_warmup_steps": 99},
         {"lr_warmup_steps": 100},
-        {"lr_warmup_steps": 0.5},
         {"lr_decay_steps": 0},
         {"lr_decay_steps": 5},
         {"min_lr": 0.001},
