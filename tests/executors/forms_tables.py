@@ -171,4 +171,7 @@ DOUBTFUL: tuple[tuple[str, str, str], ...] = (
     ("gpus", "gpu:h100:8", '"h100:8"'),
 )
 # What a slurmctld has to be asked for, or an accounting database, or what newer ones say: not sbatch itself.
-TOLD_BY_THE_CONTROLLER = ("dependency", "gres", "nodelist", "exclude", "partition", "account", "qos", "constraint")
+TOLD_BY_THE_CONTROLLER = (
+    *("dependency", "gres", "nodelist", "exclude", "partition", "account", "qos", "constraint"),
+    "hint",  # sbatch looks at it after --usage
+)

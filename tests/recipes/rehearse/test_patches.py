@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.recipes.rehearse.cases import Stage
 from tests.recipes.rehearse.forks import Forks, forked
 
@@ -48,6 +50,7 @@ def test_the_index_of_megatron_data_needs_a_compiler(forks: Forks, stage: Stage)
     assert _fails(_without_megatron_index(forks, stage))
 
 
+@pytest.mark.slow
 def test_a_large_model_needs_fake_tensors(forks: Forks, stage: Stage) -> None:
     large = [("model.config.hidden_size", 1 << 14), ("model.config.intermediate_size", 1 << 16)]
     content = stage.request(*large, bytes=6 << 30)
@@ -55,6 +58,7 @@ def test_a_large_model_needs_fake_tensors(forks: Forks, stage: Stage) -> None:
     assert _fails(_answer(forks, content, "model._materialize_as_fakes"))
 
 
+@pytest.mark.slow
 def test_other_builders_need_to_be_told_of_meta(forks: Forks, stage: Stage) -> None:
     content = stage.request(("model.n_embd", 1 << 13), ("model.n_layer", 12), name="nanogpt", bytes=6 << 30)
     assert not _fails(_answer(forks, content))
