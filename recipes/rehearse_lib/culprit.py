@@ -69,7 +69,7 @@ def _not_only_unmasking(request: Request, changed: list[dict[Leaf, Any]], found:
 
 def changes(request: Request) -> list[dict[Leaf, Any]]:
     """For each override the leaves that it has changed, with their new values (`_MISSING`: taken away)."""
-    old, new = leaves(request.base or {}), leaves(request.config)
+    old, new = failure.paths(request.base or {}), failure.paths(request.config)
     differing = {leaf: new.get(leaf, _MISSING) for leaf in {*old, *new} if _differs(old, new, leaf)}
     found: list[dict[Leaf, Any]] = []
     for override in request.overrides:
@@ -96,16 +96,6 @@ def _with(request: Request, groups: list[dict[Leaf, Any]]) -> dict[str, Any]:
         for leaf, value in sorted(group.items(), key=lambda item: item[1] is not _MISSING):
             _put(config, leaf, value)
     return config
-
-
-def leaves(value: Any, at: Leaf = ()) -> dict[Leaf, Any]:
-    """Path -> value of whatever is no mapping, and of empty mappings."""
-    if not isinstance(value, Mapping) or not value:
-        return {at: value} if at else {}
-    found: dict[Leaf, Any] = {}
-    for key, item in value.items():
-        found.update(leaves(item, (*at, str(key))))
-    return found
 
 
 def key_of(override: str) -> str:

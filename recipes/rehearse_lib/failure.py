@@ -165,20 +165,24 @@ def leaf_below(config: Mapping[str, Any], section: str, text: str, source: str) 
 
 
 def leaves(config: Mapping[str, Any], section: str | None) -> Iterator[tuple[str, Any]]:
-    """The leaves of a section, or of everything."""
+    """The leaves of a section, or of everything, by their dotted keys."""
     value: Any = config
-    for part in section.split(".") if section else ():
+    at = tuple(section.split(".")) if section else ()
+    for part in at:
         value = value.get(part) if isinstance(value, Mapping) else None
-    if not isinstance(value, Mapping):
-        return
-    stack = [(f"{section}." if section else "", value)]
-    while stack:
-        above, mapping = stack.pop()
-        for key, item in mapping.items():
-            if isinstance(item, Mapping):
-                stack.append((f"{above}{key}.", item))
-            else:
-                yield f"{above}{key}", item
+    for path, leaf in paths(value, at).items() if isinstance(value, Mapping) else ():
+        if not isinstance(leaf, Mapping):
+            yield ".".join(path), leaf
+
+
+def paths(value: Any, at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Path -> value of whatever is no mapping, and of empty mappings."""
+    if not isinstance(value, Mapping) or not value:
+        return {at: value} if at else {}
+    found: dict[tuple[str, ...], Any] = {}
+    for key, item in value.items():
+        found.update(paths(item, (*at, str(key))))
+    return found
 
 
 def _leaf(below: Mapping[str, Any], text: str, source: str, *, within: bool) -> str | None:

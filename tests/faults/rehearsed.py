@@ -29,16 +29,21 @@ class Rehearsals:
 
     def of(self, launch: Launch, stage: Stage) -> dict[str, Any]:
         """The result for a launch, of which nothing is set up yet (the protocol of recipes/rehearse_lib/result.py)."""
-        from rehearse_lib import parent, request, result, versions
-
         launches.set_up(launch, stage)
-        self._worker = self._worker or self._started()
         with launches.shell(launch, stage):
             content, ranks = _config(launch, stage)
-            self._worker.deadline = time.monotonic() + LIMIT_S
-            fields = {"config": content, "world_size": ranks, "processes_per_node": ranks, "seconds": LIMIT_S}
-            asked = request.of({**fields, "cuda": False, "code": [str(stage.here)]})
-            made: dict[str, Any] = parent.Rehearsal(asked, self._worker, versions.installed()).run()
+            return self.asked(content, ranks, cuda=False, code=[str(stage.here)])
+
+    def asked(self, content: dict[str, Any], ranks: int, **fields: Any) -> dict[str, Any]:
+        """The result for a config on one node of so many ranks; `fields` are others of the request."""
+        from rehearse_lib import parent, request, result, versions
+
+        self._worker = self._worker or self._started()
+        self._worker.deadline = time.monotonic() + LIMIT_S
+        default = {"config": content, "world_size": ranks, "processes_per_node": ranks, "seconds": LIMIT_S}
+        made: dict[str, Any] = parent.Rehearsal(
+            request.of({**default, **fields}), self._worker, versions.installed()
+        ).run()
         if any(entry["reason"] == result.TIME for entry in made["partial"]):
             self.end()  # what it says now is the answer to this one
         return made

@@ -20,7 +20,7 @@ def of(plan: Plan) -> Sizes:
     count = parameters.count(model) if model else None
     a_step = steps.global_batch * sequence[1] if steps and sequence else None
     total = a_step * steps.max_steps if a_step and steps and steps.max_steps else None
-    estimated = memory.estimated(plan)
+    estimated = memory.estimated(plan, model, count) if model and count else None
     parts = tokens.of_training(plan.config, facts.here(plan, request.of(plan))) if plan.visible else []
     return Sizes(
         parameters=count.total if count else None,

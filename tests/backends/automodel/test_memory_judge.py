@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,25 +12,15 @@ import yaml
 
 from automodel_launch import backends
 from tests.conftest import ROOT
+from tests.faults.rehearsed import Rehearsals
 from tests.workbench import make_bench
-
-LIMIT_S = 240.0  # of all rehearsals together, on a busy machine
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Any]:
-    if str(ROOT / "recipes") not in sys.path:
-        sys.path.insert(0, str(ROOT / "recipes"))
-    from rehearse_lib import orders, scratch
-
-    place = scratch.Scratch()
-    made: Any = orders.Worker(place.path, time.monotonic() + LIMIT_S)
-    place.watch(made.process.pid)
-    said = made.wait_until_ready()
-    made.wait_until_ready = lambda: said  # a rehearsal asks for it once each
+def rehearsals() -> Iterator[Rehearsals]:
+    made = Rehearsals()
     yield made
     made.end()
-    place.remove()
 
 
 def _llama(kind: str = "LlamaConfig", **sizes: Any) -> dict[str, Any]:
@@ -83,22 +71,12 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_formula_is_within_fifteen_percent(worker: Any, tmp_path: Path, name: str) -> None:
+def test_the_formula_is_within_fifteen_percent(rehearsals: Rehearsals, tmp_path: Path, name: str) -> None:
     config, ranks = CONFIGS[name]
-    peak = _rehearsed(worker, config, ranks)
-    assert _formula(tmp_path, config, ranks) == pytest.approx(peak, rel=0.15)
-
-
-def _rehearsed(worker: Any, config: dict[str, Any], ranks: int) -> int:
-    """Bytes at the peak of the fullest rank that is rehearsed."""
-    from rehearse_lib import parent, request, versions
-
-    fields = {"config": config, "world_size": ranks, "processes_per_node": ranks, "seconds": LIMIT_S, "cuda": True}
-    asked = request.of({**fields, "job_python": False, "memory": True})
-    worker.deadline = time.monotonic() + LIMIT_S
-    found = parent.Rehearsal(asked, worker, versions.installed()).run()
+    found = rehearsals.asked(config, ranks, cuda=True, job_python=False, memory=True)
     assert found["refusal"] is None
-    return max(int(parts["peak"]) for parts in found["memory"]["rank"].values())
+    peak = max(int(parts["peak"]) for parts in found["memory"]["rank"].values())
+    assert _formula(tmp_path, config, ranks) == pytest.approx(peak, rel=0.15)
 
 
 def _formula(tmp_path: Path, config: dict[str, Any], ranks: int) -> int:

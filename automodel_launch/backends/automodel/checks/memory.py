@@ -53,12 +53,10 @@ def fits(plan: Plan) -> Iterator[Finding]:
         yield Finding("warning", "memory", message, fix)
 
 
-def estimated(plan: Plan) -> Estimate | None:
-    """The formula's estimate, whatever the GPU; None where the model or a value is not known here."""
-    shape = model_shape.read(plan.config, plan.visible) if step_scheduler.is_given(plan.config) else None
-    parameters = model_parameters.count(shape) if shape else None
-    now = current(plan, shape) if shape and parameters else None
-    return memory.estimate(shape, parameters, now) if shape and parameters and now else None
+def estimated(plan: Plan, shape: Shape, parameters: Parameters) -> Estimate | None:
+    """The formula's estimate, whatever the GPU; None where a value is not known here."""
+    now = current(plan, shape)
+    return memory.estimate(shape, parameters, now) if now else None
 
 
 def _unknown(plan: Plan, shape: Shape | None) -> Finding:
