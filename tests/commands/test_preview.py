@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from automodel_launch.commands.preview import View
 from automodel_launch.jobs import rundir
 from automodel_launch.plan.plan import Plan
 from tests.commands.conftest import Cli
-from tests.conftest import ROOT, clean_environ
+from tests.conftest import ROOT
 from tests.workbench import Bench, make_bench
 
 FULL = View(full=True)
@@ -408,21 +407,10 @@ def test_findings_as_text() -> None:
 # --- the goal
 
 
-def test_the_example_on_one_screen() -> None:
-    """README's Slurm line, as a person with an edited profile sees it first."""
-    command = [
-        sys.executable,
-        str(ROOT / "launch.py"),
-        "pretrain",
-        "-c",
-        "tiny",
-        "--run",
-        "dgx",
-        "--dry-run",
-        "--offline",
-    ]
-    env = {**clean_environ(), "COLUMNS": "80", "LAUNCH_ENV": str(ROOT / "env.toml")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+def test_the_example_on_one_screen(checkout: Checkout) -> None:
+    """README's Slurm line, as a person with an edited profile and no data yet sees it first."""
+    env = {"COLUMNS": "80", "LAUNCH_ENV": str(ROOT / "env.toml")}
+    done = checkout.run("pretrain", "-c", "tiny", "--run", "dgx", "--dry-run", "--offline", env=env)
     lines = done.stdout.splitlines()
     assert done.returncode in (0, 3), done.stderr
     assert len(lines) < 60

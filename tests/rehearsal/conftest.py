@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from automodel_launch.executors.job_python import TEMPORARY
 from automodel_launch.launch import checking
 from automodel_launch.plan.plan import Plan
 from automodel_launch.rehearsal.rehearsing import Outcome
@@ -18,6 +21,19 @@ from tests.rehearsal import stand_in
 from tests.workbench import Bench, make_bench
 
 Rehearse = Callable[..., Outcome]
+_OWN = f"{os.getpid():08x}"
+
+
+@pytest.fixture(autouse=True)
+def own_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests rehearse on this machine at the same time; what is left is looked for by this process' names."""
+    token = secrets.token_hex
+    monkeypatch.setattr(secrets, "token_hex", lambda size=6: _OWN + token(size))
+
+
+def left() -> list[Path]:
+    """Directories of this process' rehearsals."""
+    return list(Path(TEMPORARY).glob(f"launch-rehearsal-{_OWN}*"))
 
 
 @dataclass

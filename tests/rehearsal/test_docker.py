@@ -6,12 +6,11 @@ import json
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.docker_engine import BASE, Engine
-from tests.rehearsal.conftest import Stage
+from tests.rehearsal.conftest import Stage, left
 
 pytestmark = pytest.mark.e2e
 
@@ -38,7 +37,7 @@ def test_in_a_container_of_the_image(docked: Stage) -> None:
     assert [found.code for found in first.findings] == ["rehearsal"], first.findings
     assert f"in a container of {BASE}" in first.findings[0].message
     assert (first.cached, again.cached) == (False, True)
-    assert _containers() == "" and not list(Path("/tmp").glob("launch-rehearsal-*"))
+    assert _containers() == "" and left() == []
 
 
 def test_an_image_that_is_not_here_is_not_pulled(docked: Stage) -> None:
@@ -63,4 +62,4 @@ def test_what_hangs_goes_with_its_container(docked: Stage, monkeypatch: pytest.M
     (note,) = docked.rehearse(plan, submits=True).findings
     watcher.join()
     assert note.code == "rehearsal-partial" and "within 1 s" in note.message
-    assert _containers() == "" and not list(Path("/tmp").glob("launch-rehearsal-*"))
+    assert _containers() == "" and left() == []

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -21,8 +19,8 @@ from automodel_launch.executors.slurm.executor import EXECUTOR as SLURM
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.rehearsal import rehearsing, running, stamp, text, wanted
-from tests.conftest import ROOT
-from tests.rehearsal.conftest import Stage
+from tests.conftest import ROOT, wait_for
+from tests.rehearsal.conftest import Stage, left
 from tests.workbench import plan_on_slurm
 
 REFUSED = ("how=refused",)
@@ -43,20 +41,6 @@ def _starts_the_class(stage: Stage) -> None:
     )
 
 
-_OWN = f"{os.getpid():08x}"
-
-
-@pytest.fixture(autouse=True)
-def own_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests rehearse on this machine at the same time; what is left is looked for by this process' names."""
-    token = secrets.token_hex
-    monkeypatch.setattr(secrets, "token_hex", lambda size=6: _OWN + token(size))
-
-
-def _left() -> list[Path]:
-    return list(Path(tempfile.gettempdir()).glob(f"launch-rehearsal-{_OWN}*"))
-
-
 # --- what is sent, and what is kept
 
 
@@ -71,7 +55,7 @@ def test_a_plan_that_goes_well_is_asked_about_once(stage: Stage) -> None:
     assert request["config"]["optimizer"] == {"lr": 3.0} and request["base"]["optimizer"] == {"lr": 1.0}
     assert request["overrides"] == ["+recipe=own.Recipe", "optimizer.lr=3.0"]
     assert set(stage.calls()[0]["beside"]) == {"node_agent.py", "rehearse.py", "rehearse_lib", "stub.py"}
-    assert _left() == []
+    assert left() == []
 
 
 def test_what_an_answer_depends_on(stage: Stage) -> None:
@@ -133,7 +117,7 @@ def test_two_launches_at_once(stage: Stage) -> None:
         thread.join()
     assert [_only(outcome.findings, "note", "rehearsal").level for outcome in outcomes] == ["note", "note"]
     assert [path.suffix for path in stage.answers.iterdir()] == [".json"]
-    assert _left() == []
+    assert left() == []
 
 
 def test_no_secret_leaves_the_shell(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +210,15 @@ def test_memory_is_told_by_what_it_is_for(stage: Stage) -> None:
 def test_a_rehearsal_that_fails_itself_is_a_note(stage: Stage, how: str, words: str) -> None:
     note = _only(stage.rehearse(stage.plan(f"how={how}")).findings, "note", "rehearsal-partial")
     assert words in note.message
-    assert _left() == []
+    assert left() == []
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.killpg(os.getpgid(pid), 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def test_one_that_hangs_is_ended_with_what_it_has_started(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,9 +226,8 @@ def test_one_that_hangs_is_ended_with_what_it_has_started(stage: Stage, monkeypa
     note = _only(stage.rehearse(stage.plan("how=hangs", "run.env.rehearse=1")).findings, "note", "rehearsal-partial")
     assert "within 1 s" in note.message
     (call,) = stage.calls()
-    with pytest.raises(ProcessLookupError):
-        os.killpg(os.getpgid(call["pid"]), 0)
-    assert _left() == []
+    wait_for(lambda: _is_gone(call["pid"]), 30)  # what was killed is a zombie until its new parent has looked
+    assert left() == []
 
 
 @pytest.mark.parametrize("hangs", [True, False])
@@ -265,7 +256,7 @@ def test_ctrl_c_leaves_nothing(stage: Stage) -> None:
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         stage.rehearse(plan)
-    assert _left() == []
+    assert left() == []
     with pytest.raises(ProcessLookupError):
         os.getpgid(stage.calls()[0]["pid"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,24 @@ from tests.recipes.rehearse.forks import Forks  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Forks:
-    """What stands in for the worker: the same children, forked from here."""
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """What stands in for the worker: the same children, forked from here.
+
+    As a worker it has one thread, since a pool of them, which other tests may have started, survives no fork; and it
+    asks no hub.
+    """
+    import huggingface_hub.constants
+    import torch
     from rehearse_lib import worker
 
     for name in worker.MODULES:
         importlib.import_module(name)
-    return Forks(tmp_path_factory.mktemp("rehearsal").resolve())
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        torch.set_num_threads(1)
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        yield Forks(tmp_path_factory.mktemp("rehearsal").resolve())
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -8,19 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.recipes.rehearse.cases import Stage
-from tests.recipes.rehearse.forks import Forks, forked
+from tests.recipes.rehearse.forks import LIMIT_S, Forks, forked
 
 PATCHES = "rehearse_lib.patches"
 
 
 def _answer(forks: Forks, content: dict[str, Any], without: str | None = None) -> Any:
     """The answer of a child that leaves one patch out."""
-    from rehearse_lib import attempt, request
+    from rehearse_lib import attempt, request, worker
 
     def run() -> Any:
+        worker.limit(content.get("bytes", 8 << 30), LIMIT_S)
         if without is not None:
             module, _, name = without.rpartition(".")
             setattr(importlib.import_module(f"{PATCHES}.{module}"), name, lambda *args: None)
@@ -50,7 +49,6 @@ def test_the_index_of_megatron_data_needs_a_compiler(forks: Forks, stage: Stage)
     assert _fails(_without_megatron_index(forks, stage))
 
 
-@pytest.mark.slow
 def test_a_large_model_needs_fake_tensors(forks: Forks, stage: Stage) -> None:
     large = [("model.config.hidden_size", 1 << 14), ("model.config.intermediate_size", 1 << 16)]
     content = stage.request(*large, bytes=6 << 30)
@@ -58,7 +56,6 @@ def test_a_large_model_needs_fake_tensors(forks: Forks, stage: Stage) -> None:
     assert _fails(_answer(forks, content, "model._materialize_as_fakes"))
 
 
-@pytest.mark.slow
 def test_other_builders_need_to_be_told_of_meta(forks: Forks, stage: Stage) -> None:
     content = stage.request(("model.n_embd", 1 << 13), ("model.n_layer", 12), name="nanogpt", bytes=6 << 30)
     assert not _fails(_answer(forks, content))
