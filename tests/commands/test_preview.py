@@ -16,7 +16,7 @@ from automodel_launch.commands.preview import View
 from automodel_launch.jobs import rundir
 from automodel_launch.plan.plan import Plan
 from tests.commands.conftest import Cli
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Checkout
 from tests.workbench import Bench, make_bench
 
 FULL = View(full=True)
