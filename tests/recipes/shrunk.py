@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 
-from automodel_launch.config import configs, files, overrides
+
+from automodel_launch.config import configs, files, overrides, yamlio
 from automodel_launch.launch import planning
 from automodel_launch.plan import recipes
 from automodel_launch.plan.plan import Plan
@@ -140,7 +140,7 @@ def train(made: Plan, directory: Path) -> list[float]:
     directory.mkdir(parents=True)
     os.environ |= {"LAUNCH_RUN_DIR": str(directory), "MASTER_PORT": "0"}
     config = directory / "config.yaml"
-    config.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(made.config))))
+    config.write_text(json.dumps(yamlio.json_value(made.config)))
     os.chdir(ROOT)  # a job's directory has the files that travel at the same places
     code = pretrain.main(["--config", str(config)])
     assert code == 0, code
