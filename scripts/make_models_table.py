@@ -42,7 +42,7 @@ def _row(name: str, plan: Plan) -> str:
 def _count(number: int | None) -> str:
     """1.24 billion as `1.24 B`."""
     value = float(number or 0)
-    return f"{value / 1e9:.3g} B" if value >= 1e9 else f"{value / 1e6:.3g} M"
+    return f"{value / 1e9:.3g} B" if value >= 0.9995e9 else f"{value / 1e6:.3g} M"
 
 
 def main() -> None:

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-
-
 from automodel_launch.config import configs, files, overrides, yamlio
 from automodel_launch.launch import planning
 from automodel_launch.plan import recipes
@@ -55,7 +53,11 @@ _CONTINUED = {
     **{"qwen3-8b-cpt": "qwen3", "mistral-7b-cpt": "mistral", "default": "qwen3_moe"},
 }
 _OWN = {
-    "tiny": [f"model.config.vocab_size={VOCABULARY}", "model.config.hidden_size=64", "model.config.num_hidden_layers=2"],
+    "tiny": [
+        f"model.config.vocab_size={VOCABULARY}",
+        "model.config.hidden_size=64",
+        "model.config.num_hidden_layers=2",
+    ],
     "nanogpt": [f"model.vocab_size={VOCABULARY}", "model.n_positions=32", "model.n_embd=32", "model.n_layer=2"],
     "custom-model": [f"model.vocab_size={VOCABULARY}", "model.width=64", "model.layers=2", "model.positions=32"],
 }

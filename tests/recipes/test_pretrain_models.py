@@ -1,4 +1,4 @@
-"""Every shipped pretraining config: planned for its hardware without a finding, and trained for three steps, made small."""
+"""Every shipped pretraining config: planned for its hardware without a finding, and, made small, trained."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from tests.recipes.pretrain_fixtures import write_data
 from tests.recipes.rehearse.forks import forked
 
 NAMES = shrunk.names()
-H100 = f'[h100]{OVER_SSH}gpu = "H100"\nsecrets = ["HF_TOKEN"]\n[h100.env_vars]\nPRETRAIN_BLEND_PATH = "/shared/b.json"\n'
+H100 = (
+    f'[h100]{OVER_SSH}gpu = "H100"\nsecrets = ["HF_TOKEN"]\n[h100.env_vars]\nPRETRAIN_BLEND_PATH = "/shared/b.json"\n'
+)
 UNKNOWN_TO_TRANSFORMERS = ("nanogpt", "custom-model")
 
 

@@ -13,8 +13,7 @@ import yaml
 
 from automodel_launch import checks
 from automodel_launch.backends.automodel.checks import routing
-from automodel_launch.backends.automodel.model import compute
-from automodel_launch.backends.automodel.model import memory
+from automodel_launch.backends.automodel.model import compute, memory
 from automodel_launch.backends.automodel.model import parameters as model_parameters
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.model.memory import Setting
