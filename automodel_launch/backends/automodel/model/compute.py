@@ -7,7 +7,7 @@ from automodel_launch.backends.automodel.model.shape import Shape
 
 
 def active(shape: Shape, parameters: Parameters) -> float:
-    """Parameters that a token is multiplied with: all but the input embedding, and of the experts those it is sent to."""
+    """Parameters that a token is multiplied with: not the input embedding, and of the experts those it is sent to."""
     head = parameters.head or parameters.embedding
     share = min(1.0, (shape.get("num_experts_per_tok") or 2) / shape.experts) if shape.experts else 0.0
     return head + parameters.layers + parameters.experts * share
@@ -16,8 +16,8 @@ def active(shape: Shape, parameters: Parameters) -> float:
 def per_token(shape: Shape, parameters: Parameters, sequence: int) -> float:
     """Operations of a token's forward and backward pass in a sequence of that length.
 
-    6 a parameter (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), and attention's two products with on average half of
-    the sequence's positions. What recomputation repeats is no work of the model's and is not counted.
+    6 a parameter (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), and attention's two products with on average
+    half of the sequence's positions. What recomputation repeats is no work of the model's and is not counted.
     """
     heads = shape.get("num_attention_heads") or 0
     if shape.get("kv_lora_rank"):
@@ -38,5 +38,5 @@ def _attended(shape: Shape, sequence: int) -> float:
 
 
 def utilization(shape: Shape) -> float:
-    """The share of a GPU's peak that is assumed: 0.4 for dense models, 0.2 with experts; usual ones, not measured here."""
+    """The share of a GPU's peak that is assumed: 0.4 for dense models, 0.2 with experts; usual, not measured."""
     return 0.2 if sparse_layers(shape) else 0.4
