@@ -265,8 +265,9 @@ MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"
 AGENT_CHAIN_OPTIONAL_KEYS = (MAX_GPU_HOURS, PLANNED_GPUS)  # both or none
 AGENT_DATA_KEYS = ("named", "allow", "caches")  # what data_identity.look() takes; a digest, or true; folders made of it
 LAUNCHES = ("torchrun", "ft", "python")  # what starts the ranks
-AUTOMODEL, NO_BACKEND = "automodel", "none"  # what trains; without the key it is AutoModel
-BACKENDS = (AUTOMODEL, NO_BACKEND)
+# what trains; without the key it is AutoModel
+AUTOMODEL, MEGATRON_BRIDGE, NO_BACKEND = "automodel", "megatron-bridge", "none"
+BACKENDS = (AUTOMODEL, MEGATRON_BRIDGE, NO_BACKEND)
 
 # --- variables of the job's environment
 
