@@ -98,7 +98,7 @@ def test_a_framework_without_its_backend_is_reported(bench: Bench, named: bool) 
 def test_a_plain_script_answers_nothing(bench: Bench) -> None:
     backend, plan = backends.get("none"), bench.plan()
     assert backend.framework is None
-    assert (backend.max_steps(plan.config), backend.checkpoint_dir(plan.config)) == (None, None)
+    assert (backend.max_steps(plan.config), backend.checkpoint_dir(plan.config, plan.run_dir)) == (None, None)
     assert backend.checkpoints(plan) is None
     assert (list(backend.references(plan.config)), backend.questions(plan)) == ([], {})
     assert list(backend.checks(plan)) == []

@@ -23,7 +23,7 @@ class Use:
 
 
 def entries(values: list[Any], where: str) -> Iterator[Use | Finding]:
-    """Prefixes, or weights and prefixes in turn (megatron_utils.py and megatron/core/datasets/utils.py, get_blend_from_list)."""
+    """Prefixes, or weights and prefixes in turn (get_blend_from_list of AutoModel and of Megatron-Core)."""
     odd = next((entry for entry in values if isinstance(entry, (list, dict)) or entry is None), None)
     if odd is not None or None in values:
         fix = '["0.3", "PREFIX", "0.7", "PREFIX"]: one flat list'
