@@ -79,7 +79,7 @@ def require(config: Any) -> None:
             raise ConfigError(f"{key} is set, and there is no CUDA here: it needs a GPU; leave it out on a CPU")
 
 
-class CudaIsCpu(TorchFunctionMode):
+class CudaIsCpu(TorchFunctionMode):  # type: ignore[misc]  # of a package that mypy does not follow
     """device="cuda", device=0, .cuda() and .to("cuda") mean the CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -100,7 +100,7 @@ class CudaIsCpu(TorchFunctionMode):
 
 def _is_cuda(value: Any, numbers: bool) -> bool:
     if isinstance(value, torch.device):
-        return value.type == "cuda"
+        return bool(value.type == "cuda")
     if isinstance(value, int) and not isinstance(value, bool):
         return numbers
     return isinstance(value, str) and value.startswith("cuda")
@@ -140,8 +140,8 @@ def _patch_cuda() -> None:
     cuda.get_device_capability = lambda *args, **kwargs: (0, 0)
     cuda.get_device_properties = lambda *args, **kwargs: _Properties()
     tensor, module = torch.Tensor, torch.nn.Module
-    tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign, assignment]
-    module.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign, assignment]
+    tensor.cuda = lambda self, *args, **kwargs: self
+    module.cuda = lambda self, *args, **kwargs: self
 
 
 class _Properties:

@@ -30,7 +30,7 @@ def build(name: str, arguments: Mapping[str, Any]) -> Any:
     unknown = [key for key in arguments if key not in passed and key != BLEND]
     if unknown:
         takes = [key for key, value in parameters.items() if value.kind is not value.VAR_KEYWORD]
-        valid = ", ".join([*takes, BLEND])
+        valid = f"it takes {', '.join([*takes, BLEND])}; what is a setting goes to its section"
         raise ConfigError(
             f"recipe: {name} takes no {unknown[0]!r} (it takes {valid}); what is a setting goes to its section"
         )

@@ -72,7 +72,7 @@ def relay(tokens_per_sample: int | None) -> Iterator[None]:
     own = sys.stdout
     if rank == world - 1:
         sender = _Sender() if passes_on else None
-        sys.stdout = LossLines(own, tokens_per_sample, sender.send if sender else _nowhere)  # type: ignore[assignment]
+        sys.stdout = LossLines(own, tokens_per_sample, sender.send if sender else _nowhere)
         try:
             yield
         finally:

@@ -1,7 +1,7 @@
 """Sections of the config onto the recipe's ConfigContainer. Nothing is passed over.
 
-Megatron-Bridge's own application of overrides logs a warning for a name that it does not know, and goes on; it takes any
-value for any field. Most of what comes of that shows hours later, or never.
+Megatron-Bridge's own application of overrides logs a warning for a name that it does not know, and goes on; it takes
+any value for any field. Most of what comes of that shows hours later, or never.
 """
 
 from __future__ import annotations

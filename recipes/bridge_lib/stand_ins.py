@@ -1,8 +1,8 @@
 """Stand-ins for packages that need a GPU and that Megatron-Bridge 0.3.1 imports without asking whether they are there.
 
-Without Transformer Engine, Triton or megatron.energon `import megatron.bridge` fails, though nothing of them is used on a
-CPU with local layers. A stand-in is given to the modules named below and to nobody else: all others, megatron.core above
-all, ask with `try: import`, and have to see that the package is missing. Nothing is done for a package that is there.
+Without Transformer Engine, Triton or megatron.energon `import megatron.bridge` fails, though nothing of them is used on
+a CPU with local layers. A stand-in is given to the modules named below and to nobody else: all others, megatron.core
+above all, ask with `try: import`, and have to see that the package is missing. Nothing is done for one that is there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import importlib
 import importlib.util
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from typing import Any
 
 IMPORTERS = {
@@ -40,7 +40,7 @@ _MODULES = ("megatron.bridge", "megatron.bridge.recipes", "megatron.bridge.train
 class StandIn(types.ModuleType):
     """A module that has every name: classes where it begins with a capital, else further stand-ins."""
 
-    __path__: Sequence[str] = ()
+    __path__: MutableSequence[str] = []  # noqa: RUF012 (as types.ModuleType has it)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -88,7 +88,7 @@ def _in_place(missing: list[str]) -> Iterator[None]:
         return real(name, globals_, locals_, fromlist, level)
 
     # The importer is known to __import__ alone; finders of sys.meta_path are not told who asks.
-    builtins.__import__ = import_
+    builtins.__import__ = import_  # type: ignore[assignment]  # a stand-in comes from it as well
     try:
         yield
     finally:

@@ -95,11 +95,8 @@ def _fit_dtype(value: Any) -> tuple[bool, Any]:
 
 def _takes_function(hint: Any) -> bool:
     named = getattr(hint, "__name__", str(hint))
-    return (typing.get_origin(hint) is not None and "Callable" in named) or named in (
-        "Callable",
-        "callable",
-        "ModuleSpec",
-    )
+    generic = typing.get_origin(hint) is not None and "Callable" in named
+    return generic or named in ("Callable", "callable", "ModuleSpec")
 
 
 def _function(path: str, key: str) -> Any:
@@ -137,4 +134,5 @@ def _shown(hint: Any) -> str:
         return "null"
     if hint is bool:
         return "true or false"
-    return {int: "an integer", float: "a number", str: "a string"}.get(hint) or getattr(hint, "__name__", str(hint))
+    plain = {int: "an integer", float: "a number", str: "a string"}
+    return plain.get(hint) or str(getattr(hint, "__name__", hint))

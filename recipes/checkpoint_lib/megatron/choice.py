@@ -1,4 +1,4 @@
-"""The checkpoint to resume from among all of a run, and what has to be out of the way for Megatron-Bridge to take it."""
+"""The checkpoint to resume from among all of a run, and what has to be out of the way for Megatron-Bridge."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def choose(root: Path) -> Choice:
         OSError: The file system would not say.
     """
     choice, wanted = Choice(), named(root)
-    complete = []
+    complete: list[Path] = []
     for checkpoint in reversed(checkpoints(root)):
         if complete and (wanted is None or number(checkpoint) < number(wanted)):
             break  # older ones do not count, whatever they hold
@@ -107,8 +107,8 @@ def settle(root: Path, *, repair: bool = True) -> tuple[Path | None, list[str]]:
     if choice.chosen is None:
         return None, lines
     lines += [
-        f"checkpoint {path.name} is complete and later than {choice.chosen.name}, which the trackers name: this run will "
-        "write over it when it comes there; move it away, or remove the trackers to resume from it"
+        f"checkpoint {path.name} is complete and later than {choice.chosen.name}, which the trackers name: this run "
+        "will write over it when it comes there; move it away, or remove the trackers to resume from it"
         for path in choice.beyond
     ]
     if repair:

@@ -44,7 +44,8 @@ class Backend(Protocol):
     def parse_metrics(self, line: str, now: float) -> Json | None:
         """A training step (it has `step` and `loss`) or validation (`step` and `val_loss`) in a line of rank 0's log.
 
-        A step that the framework itself has skipped has neither. A value that is not finite is null and marked by `nonfinite`; `time` is `now`.
+        A step that the framework itself has skipped has neither. A value that is not finite is null and marked by
+        `nonfinite`; `time` is `now`.
         """
 
     def parse_saving(self, line: str) -> str | None:

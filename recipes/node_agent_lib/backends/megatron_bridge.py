@@ -1,8 +1,8 @@
 """Megatron-Bridge 0.3.1: the lines of its log, its checkpoints, and the record that recipes/pretrain_bridge.py leaves.
 
 The lines are those of training_log, evaluate_and_print_results and save_checkpoint; recipes/bridge_lib/relay.py brings
-those of the last rank into rank 0's log. Iterations count from 1, steps from 0: iteration 10 is step 9, and iter_0000010
-holds it. A loss that is not a number is left out of the line and counted in it.
+those of the last rank into rank 0's log. Iterations count from 1, steps from 0: iteration 10 is step 9, and
+iter_0000010 holds it. A loss that is not a number is left out of the line and counted in it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class MegatronBridge:
         found = _SAVING.search(line)
         if found is None:
             return None
-        return os.path.join(found.group("directory"), "iter_%07d" % int(found.group("iteration")))
+        return os.path.join(found.group("directory"), f"iter_{int(found.group('iteration')):07d}")
 
     def parse_saved(self, line: str) -> bool:
         """The line that comes after it, in the background or not."""
