@@ -42,8 +42,8 @@ tensorboard/, index/ (of the data), and finished.json, written by rank 0 when tr
 then: step, max_steps, checkpoint, hf (null: see convert.py), time. Checkpoints are loaded from where they are saved,
 from the newest complete one.
 
-A run that has reached its end says `finished: step N of M; checkpoint PATH`, one that a signal ended early says `stopped
-by signal at step N; checkpoint PATH`. Both exit 0. The exit code is 2, with one line on standard error, when the
+A run that has reached its end says `finished: step N of M; checkpoint PATH`, one that a signal ended early says
+`stopped by signal at step N; checkpoint PATH`. Both exit 0. The exit code is 2, with one line on standard error, when the
 configuration cannot be used; 3 when there are checkpoints and none is complete. Any other failure is Megatron-Bridge's.
 """
 

@@ -1,4 +1,5 @@
-"""What pretrain_bridge.py and convert.py are made of. Megatron-Bridge is imported late: a finished run needs none of it.
+"""What pretrain_bridge.py and convert.py are made of. Megatron-Bridge is imported late: a finished
+run needs none of it.
 
 order.py        the YAML file and the command line -> what is asked for
 recipe.py       the recipe's function, found and called

@@ -56,7 +56,9 @@ def read(path: str | None, settings: Iterable[str] = ()) -> dict[str, Any]:
             OmegaConf.update(config, key, OmegaConf.create(f"v: {value}").v, force_add=True)
         resolved = OmegaConf.to_container(config, resolve=True)
     except (OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(f"the config {path or 'of the command line'} cannot be resolved: {one_line(error)}") from error
+        raise ConfigError(
+            f"the config {path or 'of the command line'} cannot be resolved: {one_line(error)}"
+        ) from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items() if key != "run"}
 

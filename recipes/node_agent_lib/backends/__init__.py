@@ -3,6 +3,7 @@
     base.py       the Protocol
     fields.py     `name value | name value`, which both read
     automodel.py  NeMo AutoModel 0.7.0
+    megatron_bridge.py  Megatron-Bridge 0.3.1
     none.py       a script of which nothing else is known
 
 agent.json names the backend; nothing outside this folder knows a framework's forms.
@@ -15,11 +16,13 @@ import contract
 from ..files import Json
 from .automodel import AutoModel
 from .base import Backend, Checkpoint, newest_checkpoint
+from .megatron_bridge import MegatronBridge
 from .none import NoBackend
 
 __all__ = ["Backend", "Checkpoint", "get", "newest_checkpoint", "of"]
 
-_BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (AutoModel(), NoBackend())}
+_ALL: tuple[Backend, ...] = (AutoModel(), MegatronBridge(), NoBackend())
+_BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _ALL}
 
 
 def get(name: str) -> Backend:
