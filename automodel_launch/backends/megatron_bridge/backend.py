@@ -24,6 +24,7 @@ class MegatronBridge:
         package="megatron.bridge",
         version=schema.VERSION,
         checkout="/opt/Megatron-Bridge",
+        setup="bash scripts/setup.sh --bridge makes .venv-bridge, for run.env.python=.venv-bridge/bin/python,",
     )
 
     def max_steps(self, config: Config) -> int | None:

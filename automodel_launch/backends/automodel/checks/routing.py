@@ -17,7 +17,7 @@ from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
 # From here on a model's recipes in Megatron-Bridge use tensor, pipeline or expert parallelism over many nodes
-# (llama3_70b: tp 8, pp 4, 32 GPUs); NeMo RL's guide draws the line between AutoModel and Megatron at 100 billion parameters.
+# (llama3_70b: tp 8, pp 4, 32 GPUs); NeMo RL's guide draws the line between the two at 100 billion parameters.
 RANKS = 64
 PARAMETERS = 60 * 10**9
 ALWAYS = 256  # ranks at which the communication of plain FSDP is felt with a smaller model too
