@@ -56,6 +56,7 @@ class Reference:
     kind: Literal["data", "tokenizer", "model", "output"]
     key: str
     value: Any  # a path, a hub id or, of data, also a list or a mapping of paths
+    instead: str = "the path of a directory"  # what takes the place of a hub id
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from automodel_launch.backends import Model, Offer
 from automodel_launch.backends.megatron_bridge import model as model_
 from automodel_launch.backends.megatron_bridge import schema
+from automodel_launch.backends.megatron_bridge.schema import Recipe
 from automodel_launch.backends.megatron_bridge.settings import Settings
 
 PRETRAIN, FINETUNE = "pretrain-bridge", "finetune-bridge"  # the launcher's recipes for this backend
@@ -46,17 +47,20 @@ def offer(model: Model) -> Offer | None:
     known = [one for name in schema.load().recipes if (one := schema.load().recipe(name)) and one.mode == mode]
     usable = [one for one in known if not one.failed and not one.required and one.classes]
     of_hub = [one for one in usable if one.hub and model.hub and one.hub.lower() == model.hub.lower()]
-    if of_hub:
-        found = of_hub[0]
-    else:
-        pattern = _OF_MODEL_TYPE.get(model.family or "")
-        like = [one for one in usable if pattern and re.match(pattern, one.name)]
-        sized = {one.name: model_.parameters(Settings({}, one)) for one in like}
-        near = [one for one in like if sized[one.name] and model.parameters]
-        if not near:
-            return None
-        wanted = model.parameters or 0
-        found = min(near, key=lambda one: abs((sized[one.name] or 0) - wanted))
-        if not 0.5 * wanted <= (sized[found.name] or 0) <= 2 * wanted:
-            return None
+    found = of_hub[0] if of_hub else _nearest(usable, model)
+    if found is None:
+        return None
     return Offer(f"{FINETUNE if model.finetunes else PRETRAIN} --recipe {found.name}", f"its recipe {found.name}")
+
+
+def _nearest(usable: list[Recipe], model: Model) -> Recipe | None:
+    """The recipe of the model's family whose size is nearest, up to twice and half; else the only one of unknown size."""
+    pattern = _OF_MODEL_TYPE.get(model.family or "")
+    like = [one for one in usable if pattern and re.match(pattern, one.name)]
+    sizes = {one.name: model_.parameters(Settings({}, one)) for one in like}
+    wanted = model.parameters or 0
+    near = [one for one in like if wanted <= 2 * (sizes[one.name] or 0) <= 4 * wanted]
+    if near:
+        return min(near, key=lambda one: abs((sizes[one.name] or 0) - wanted))
+    unknown = [one for one in like if sizes[one.name] is None]
+    return unknown[0] if wanted and len(unknown) == 1 else None

@@ -31,6 +31,7 @@ _OF_HUGGING_FACE = {
 }
 _BILLIONS = re.compile(r"(?:^|_)(\d+)(?:p(\d+))?(b|m)(?:_|$)")
 _LARGEST = 1 << 20
+_OTHER_FORMS = ("Mamba", "Nemotron", "MLA", "Moonlight")  # providers of models that are no decoders of Llama's form
 
 
 def hugging_face(known: Settings, look: bool = True) -> Mapping[str, Any] | None:
@@ -80,12 +81,8 @@ def parameters(known: Settings, look: bool = True) -> int | None:
 
 
 def _counted(known: Settings, look: bool) -> int | None:
-    classes = known.recipe.classes if known.recipe else {}
-    if (
-        "Mamba" in classes.get("model", "")
-        or "Nemotron" in classes.get("model", "")
-        or known.value("model.multi_latent_attention")
-    ):
+    provider = known.recipe.classes.get("model", "") if known.recipe else ""
+    if provider.startswith(_OTHER_FORMS) or known.value("model.multi_latent_attention"):
         return None
     found = {
         name: integer(known, name, look) for name in _OF_HUGGING_FACE if name != "share_embeddings_and_output_weights"

@@ -46,7 +46,7 @@ def models(known: Settings) -> Iterator[Reference]:
     given = given if isinstance(given, Mapping) else {}
     hub = known.recipe.hub if known.recipe else None
     if hub and hub not in given:
-        yield Reference("model", keys.RECIPE, hub)
+        yield Reference("model", keys.RECIPE, hub, f"{keys.HF_CONFIGS}: {{{hub}: DIRECTORY}} in the config")
     for name, value in given.items():
         if isinstance(value, str):
             yield Reference("model", f"{keys.HF_CONFIGS}.{name}", value)
