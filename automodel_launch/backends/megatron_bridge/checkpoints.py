@@ -54,7 +54,7 @@ def of(plan: Plan) -> Checkpoints | None:
 
 def _bytes(known: Settings, look: bool) -> int | None:
     count = model.parameters(known, look)
-    if count is None or known.value("peft") is not None or (known.recipe and "peft" in known.recipe.classes):
+    if count is None or known.value("peft") is not None or (known.recipe and "_peft_" in known.recipe.name):
         return None  # of PEFT only the adapter is saved
     weight = 4 if known.written(keys.PRECISION) and known.value(keys.PRECISION) is None else 2
     master = _MASTER if weight < _MASTER else 0

@@ -54,6 +54,13 @@ def hugging_face(known: Settings, look: bool = True) -> Mapping[str, Any] | None
     return found if isinstance(found, dict) else None
 
 
+def is_known(known: Settings, look: bool = True) -> bool:
+    """Numbers that are not there are not the model's: its config is seen, or the recipe's model is the hub's."""
+    if replaced(known):
+        return hugging_face(known, look) is not None
+    return bool(known.recipe and known.recipe.classes)
+
+
 def replaced(known: Settings) -> bool:
     """`hf_configs:` has another config for the recipe's model than the hub."""
     given = dotted.get(known.config, keys.HF_CONFIGS)

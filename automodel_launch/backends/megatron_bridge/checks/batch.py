@@ -75,6 +75,18 @@ def ramp_up(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "batch-math", message, f"a multiple of {together}")
 
 
+def packed(plan: Plan) -> Iterator[Finding]:
+    """A packed sequence is a batch of its own: a ValueError where a rank is to take more than one."""
+    known = settings.of(plan.config)
+    size, micro = known.number("dataset.packed_sequence_specs.packed_sequence_size"), known.number(keys.MICRO_BATCH)
+    if size and size > 0 and micro and micro > 1:
+        message = (
+            f"{told(plan, known, keys.MICRO_BATCH)}: the data set packs its samples into sequences of {size} tokens,"
+        )
+        message += " of which a rank takes one at a time."
+        yield Finding("error", "batch-math", message, override(plan, keys.MICRO_BATCH, 1))
+
+
 def tokens(plan: Plan) -> Iterator[Finding]:
     """Tokens of a step and of the run."""
     known = settings.of(plan.config)
@@ -97,4 +109,4 @@ def tokens(plan: Plan) -> Iterator[Finding]:
     yield Finding("note", "tokens", f"{message}.")
 
 
-CHECKS = (positive, divides, ramp_up, tokens)
+CHECKS = (positive, divides, ramp_up, packed, tokens)

@@ -47,7 +47,7 @@ def experts(plan: Plan) -> Iterator[Finding]:
     number = model.integer(known, "num_moe_experts", plan.visible)
     expert_tensor = found.etp or found.tp
     group = expert_tensor * found.ep * found.pp
-    if found.ep > 1 and not number and not model.replaced(known) and known.recipe.classes:
+    if found.ep > 1 and not number and model.is_known(known, plan.visible):
         message = f"{told(plan, known, keys.EP)}, and the model of {known.recipe.name} has no experts."
         yield Finding("error", "expert-parallel", message, override(plan, keys.EP, 1))
     elif number and number % found.ep:

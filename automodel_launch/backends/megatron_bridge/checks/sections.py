@@ -19,6 +19,7 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import completed, nearest
 
 _SHOWN = 10
+_OF_THE_RECIPE = ("model", "dataset", "peft")  # sections whose class a recipe chooses
 _PER_SPLIT = ("blend", "blend_per_split")
 
 
@@ -68,7 +69,8 @@ def _inside(plan: Plan, above: str, values: Mapping[str, Any], known: Mapping[st
     for name, value in values.items():
         key = f"{above}.{name}"
         if name not in known:
-            yield _unknown(plan, key, value, above, list(known))
+            if above not in _OF_THE_RECIPE or settings.of(plan.config).recipe:  # else its class may be one's own
+                yield _unknown(plan, key, value, above, list(known))
         elif above != "dataset" or name not in _PER_SPLIT:
             yield from _value(plan, key, value, known[name].kind)
 
