@@ -54,7 +54,7 @@ def offer(model: Model) -> Offer | None:
 
 
 def _nearest(usable: list[Recipe], model: Model) -> Recipe | None:
-    """The recipe of the model's family whose size is nearest, up to twice and half; else the only one of unknown size."""
+    """The recipe of its family whose size is nearest, up to twice and half; else the only one of unknown size."""
     pattern = _OF_MODEL_TYPE.get(model.family or "")
     like = [one for one in usable if pattern and re.match(pattern, one.name)]
     sizes = {one.name: model_.parameters(Settings({}, one)) for one in like}
