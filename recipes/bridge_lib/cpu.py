@@ -40,7 +40,19 @@ def adapt(config: Any) -> list[str]:
     """Set what a CPU can do, before the sections of a config are applied; returns what was done, a phrase each."""
     if torch.cuda.is_available():
         return []
-    model = config.model
+    adapt_model(config.model)
+    config.optimizer.bf16 = config.optimizer.fp16 = False
+    config.optimizer.use_precision_aware_optimizer = False
+    config.mixed_precision = None
+    config.comm_overlap = None
+    config.dist.distributed_backend = "gloo"
+    return ["float32 instead of mixed precision", "gloo instead of nccl", "layers and losses without fused kernels"]
+
+
+def adapt_model(model: Any, keep_dtype: bool = False) -> None:
+    """The same for a model's provider alone; with `keep_dtype` its parameters' type stays, as a conversion needs it."""
+    if torch.cuda.is_available():
+        return
     from megatron.bridge.models.gpt_provider import local_layer_spec
 
     if hasattr(model, "transformer_layer_spec"):
@@ -50,15 +62,10 @@ def adapt(config: Any) -> list[str]:
             setattr(model, name, False)
     model.transformer_impl = "local"
     model.sequence_parallel = False
-    model.bf16 = model.fp16 = False
-    model.autocast_dtype = None
-    model.params_dtype = model.pipeline_dtype = torch.float32
-    config.optimizer.bf16 = config.optimizer.fp16 = False
-    config.optimizer.use_precision_aware_optimizer = False
-    config.mixed_precision = None
-    config.comm_overlap = None
-    config.dist.distributed_backend = "gloo"
-    return ["float32 instead of mixed precision", "gloo instead of nccl", "layers and losses without fused kernels"]
+    if not keep_dtype:
+        model.bf16 = model.fp16 = False
+        model.autocast_dtype = None
+        model.params_dtype = model.pipeline_dtype = torch.float32
 
 
 def require(config: Any) -> None:
@@ -166,9 +173,9 @@ def _patch_optimizer() -> None:
 
     DistributedOptimizer of megatron-core 0.16.1 then takes torch's AdamW. Its state_dict() asks for the step in the
     states, and fails (`assert len(steps) == 1`) before the first one, which is when a checkpoint is loaded: a step
-    without gradients and with lr 0 makes the states and changes no weight. Its load_state_dict() takes the step from the
-    checkpoint, as one tensor for all states, which AdamW would count up once for each of them; and then copies over it
-    what the states had before, which is the 1 of that step.
+    without gradients and with lr 0 makes the states and changes no weight. Its load_state_dict() takes the step from
+    the checkpoint, as one tensor for all states, which AdamW would count up once for each of them; and then copies over
+    it what the states had before, which is the 1 of that step.
     """
     from megatron.core.optimizer import distrib_optimizer
 
