@@ -15,6 +15,7 @@
 # dir = "configs/finetune-bridge"
 # default = "default"
 # optional = ["mode", "step_func", "hf_configs"]
+# short = {recipe = "_target_"}
 # [tool.runspec.resources]
 # nodes = 1
 # gpus_per_node = 8

@@ -13,7 +13,7 @@ from tests.faults import launches
 from tests.faults.launches import Launch, Stage
 
 FAULTY, VALID = launches.faulty(), launches.valid()
-PARTS = {"automodel", "nemo-run", "packager", "slurm", "none"}
+PARTS = {"automodel", "megatron-bridge", "nemo-run", "packager", "slurm", "none"}
 Found = list[Finding] | LaunchError
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from automodel_launch import backends
-from automodel_launch.backends import Checkpoints, Config, Data, Framework, Reference, Sizes
+from automodel_launch.backends import Checkpoints, Config, Data, Framework, Model, Offer, Reference, Sizes
 from automodel_launch.backends.data import facts, paths
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
@@ -22,7 +22,7 @@ class Plain:
         """Not known."""
         return None
 
-    def checkpoint_dir(self, config: Config) -> str | None:
+    def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """None."""
         return None
 
@@ -39,6 +39,14 @@ class Plain:
         """A section `wandb`; whether the script needs the network for it is not known."""
         if "wandb" in config:
             yield Use("wandb", "wandb")
+
+    def presets(self) -> Mapping[str, Sequence[str]]:
+        """None."""
+        return {}
+
+    def offer(self, model: Model) -> Offer | None:
+        """None."""
+        return None
 
     def compiles(self, config: Config) -> str | None:
         """Not known."""

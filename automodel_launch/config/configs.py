@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from automodel_launch.config.apply import RUN_KEYS, apply
+from automodel_launch.config.apply import RUN_KEYS, apply, meant
 from automodel_launch.config.files import RecipeConfigs, chain, find
 from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
@@ -29,7 +29,7 @@ def load(
         merged.add(document, _shown(file, recipe.config_dir.parent, path.parent.parent))
     _check_run_keys(merged)
     for override in overrides:
-        apply(merged, override, options)
+        apply(merged, meant(merged, override, dict(recipe.short)), options)
     _check_profile_keys(merged)
     return merged
 

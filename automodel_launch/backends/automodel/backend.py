@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from automodel_launch import backends
-from automodel_launch.backends import Checkpoints, Config, Data, Framework, Reference, Sizes
+from automodel_launch.backends import Checkpoints, Config, Data, Framework, Model, Offer, Reference, Sizes
 from automodel_launch.backends.automodel import checkpoints, checks, datasets, schema, sizes, step_scheduler, trackers
 from automodel_launch.backends.automodel import references as references_
-from automodel_launch.backends.automodel.checks import data
+from automodel_launch.backends.automodel.checks import data, routing
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -31,7 +31,7 @@ class AutoModel:
         """step_scheduler.max_steps."""
         return step_scheduler.max_steps(config)
 
-    def checkpoint_dir(self, config: Config) -> str | None:
+    def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """checkpoint.checkpoint_dir; None where checkpoints are switched off."""
         return checkpoints.checkpoint_dir(config)
 
@@ -46,6 +46,14 @@ class AutoModel:
     def trackers(self, config: Config) -> Iterator[Use]:
         """The section `wandb`."""
         return trackers.used(config)
+
+    def presets(self) -> Mapping[str, Sequence[str]]:
+        """None: AutoModel's recipes are classes, and any model is trained by the same one."""
+        return {}
+
+    def offer(self, model: Model) -> Offer | None:
+        """Any model of the hub, by its id."""
+        return routing.offer(model)
 
     def compiles(self, config: Config) -> str | None:
         """The indexer of Megatron data, at a machine's first run, after the model is loaded."""

@@ -7,6 +7,7 @@ from automodel_launch.backends.automodel import datasets, step_scheduler
 from automodel_launch.backends.automodel.data import request, tokens
 from automodel_launch.backends.automodel.model import parameters, shape
 from automodel_launch.backends.data import facts
+from automodel_launch.backends.data.tokens import epochs as times_read
 from automodel_launch.plan.plan import Plan
 
 
@@ -23,5 +24,5 @@ def of(plan: Plan) -> Sizes:
         tokens_per_step=a_step,
         tokens=total,
         data_tokens=round(sum(part.tokens for part in parts)) or None,
-        epochs=tokens.epochs(parts, total) if parts and total else None,
+        epochs=times_read(parts, total) if parts and total else None,
     )
