@@ -44,8 +44,9 @@ then: step, max_steps, checkpoint, hf (null: see convert.py), time. Checkpoints 
 from the newest complete one.
 
 A run that has reached its end says `finished: step N of M; checkpoint PATH`, one that a signal ended early says
-`stopped by signal at step N; checkpoint PATH`. Both exit 0. The exit code is 2, with one line on standard error, when the
-configuration cannot be used; 3 when there are checkpoints and none is complete. Any other failure is Megatron-Bridge's.
+`stopped by signal at step N; checkpoint PATH`. Both exit 0. The exit code is 2, with one line on standard error, when
+the configuration cannot be used; 3 when there are checkpoints and none is complete. Any other failure is
+Megatron-Bridge's own.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ from typing import Any
 
 import contract
 from pretrain_lib.config import ConfigError
-from pretrain_lib.output import say
+from pretrain_lib.output import is_main, say
 
 from . import blend, cpu, hf_configs, recipe, sections
+from .conversion import HF_CONFIG
 from .order import Order
 
 
@@ -24,7 +25,7 @@ def build(order: Order) -> Any:
     Raises:
         ConfigError: something in the order cannot be used.
     """
-    hf_configs.install(order.hf_configs)
+    asked = hf_configs.install(order.hf_configs)
     config = recipe.build(order.recipe, order.arguments)
     if blend.BLEND in order.arguments and config.dataset is not None:
         blend.put_into(config, order.arguments[blend.BLEND])
@@ -38,6 +39,9 @@ def build(order: Order) -> Any:
     if "exit_signal_handler" not in _section(order.sections, "train"):
         config.train.exit_signal_handler = True
     _require_weights(config, order)
+    if asked and config.checkpoint.save and is_main():
+        # for convert.py: the checkpoints themselves do not tell what transformers needs to know
+        asked[-1].save_pretrained(Path(config.checkpoint.save, HF_CONFIG))
     return config
 
 

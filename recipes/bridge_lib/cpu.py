@@ -29,6 +29,7 @@ def apply() -> None:
     _patch_cuda()
     _patch_random_states()
     _patch_set_up()
+    _patch_optimizer()
     # megatron-core decorates with torch.compile; on a CPU its compiler takes longer than a toy's training
     torch.compiler.set_stance("force_eager")
     # every tensor that is made on "cuda" from here on is on the CPU; it is left in force for the process's life
@@ -39,7 +40,19 @@ def adapt(config: Any) -> list[str]:
     """Set what a CPU can do, before the sections of a config are applied; returns what was done, a phrase each."""
     if torch.cuda.is_available():
         return []
-    model = config.model
+    adapt_model(config.model)
+    config.optimizer.bf16 = config.optimizer.fp16 = False
+    config.optimizer.use_precision_aware_optimizer = False
+    config.mixed_precision = None
+    config.comm_overlap = None
+    config.dist.distributed_backend = "gloo"
+    return ["float32 instead of mixed precision", "gloo instead of nccl", "layers and losses without fused kernels"]
+
+
+def adapt_model(model: Any, keep_dtype: bool = False) -> None:
+    """The same for a model's provider alone; with `keep_dtype` its parameters' type stays, as a conversion needs it."""
+    if torch.cuda.is_available():
+        return
     from megatron.bridge.models.gpt_provider import local_layer_spec
 
     if hasattr(model, "transformer_layer_spec"):
@@ -49,15 +62,10 @@ def adapt(config: Any) -> list[str]:
             setattr(model, name, False)
     model.transformer_impl = "local"
     model.sequence_parallel = False
-    model.bf16 = model.fp16 = False
-    model.autocast_dtype = None
-    model.params_dtype = model.pipeline_dtype = torch.float32
-    config.optimizer.bf16 = config.optimizer.fp16 = False
-    config.optimizer.use_precision_aware_optimizer = False
-    config.mixed_precision = None
-    config.comm_overlap = None
-    config.dist.distributed_backend = "gloo"
-    return ["float32 instead of mixed precision", "gloo instead of nccl", "layers and losses without fused kernels"]
+    if not keep_dtype:
+        model.bf16 = model.fp16 = False
+        model.autocast_dtype = None
+        model.params_dtype = model.pipeline_dtype = torch.float32
 
 
 def require(config: Any) -> None:
@@ -158,6 +166,43 @@ def _patch_random_states() -> None:
     cuda.set_rng_state = lambda state, *args, **kwargs: torch.set_rng_state(state)
     random._get_cuda_rng_state = lambda device="cuda", clone=False, graph_safe=False: torch.get_rng_state()
     random._set_cuda_rng_state = lambda state, device=-1, graph_safe=False: torch.set_rng_state(state)
+
+
+def _patch_optimizer() -> None:
+    """Let a checkpoint be loaded without Apex and Transformer Engine, and go on with it as if nothing had been.
+
+    DistributedOptimizer of megatron-core 0.16.1 then takes torch's AdamW. Its state_dict() asks for the step in the
+    states, and fails (`assert len(steps) == 1`) before the first one, which is when a checkpoint is loaded: a step
+    without gradients and with lr 0 makes the states and changes no weight. Its load_state_dict() takes the step from
+    the checkpoint, as one tensor for all states, which AdamW would count up once for each of them; and then copies over
+    it what the states had before, which is the 1 of that step.
+    """
+    from megatron.core.optimizer import distrib_optimizer
+
+    if distrib_optimizer.HAVE_APEX_OR_TE:
+        return
+    kind = distrib_optimizer.DistributedOptimizer
+    own, own_load = kind.state_dict, kind.load_state_dict
+
+    def state_dict(self: Any) -> Any:
+        """In place of the method of this name."""
+        if not self.optimizer.state:
+            rates = [group["lr"] for group in self.optimizer.param_groups]
+            for group in self.optimizer.param_groups:
+                group["lr"] = 0.0
+            self._init_optimizer_states_with_dummy_values()
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+        return own(self)
+
+    def load_state_dict(self: Any, state: Any) -> None:
+        """In place of the method of this name."""
+        own_load(self, state)
+        done = float(state["optimizer"]["param_groups"][0]["step"])
+        for one in self.optimizer.state.values():
+            one["step"] = torch.tensor(done)
+
+    kind.state_dict, kind.load_state_dict = state_dict, load_state_dict
 
 
 def _patch_set_up() -> None:

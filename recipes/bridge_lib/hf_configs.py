@@ -16,8 +16,10 @@ class Unavailable(ValueError):
     """The hub does not give it, and will not at the next attempt either; the message says what helps."""
 
 
-def install(named: Mapping[str, Any]) -> None:
+def install(named: Mapping[str, Any]) -> list[Any]:
     """Have Megatron-Bridge 0.3.1 find the configurations of `named` where it would ask the hub.
+
+    Returns a list that grows by each configuration that it asks for from now on.
 
     Its only way to a configuration without weights is safe_load_config_with_retry, which takes AutoConfig from its own
     module. Where the hub does not answer, that function sleeps 7 s in all and then tells of a missing config.json.
@@ -27,6 +29,8 @@ def install(named: Mapping[str, Any]) -> None:
     transformers_own = safe_config_loader.AutoConfig
     places = {name: value if isinstance(value, str) else _written(name, value) for name, value in named.items()}
 
+    asked: list[Any] = []
+
     class LocalFirst:
         """In place of transformers.AutoConfig in that one module."""
 
@@ -34,7 +38,9 @@ def install(named: Mapping[str, Any]) -> None:
         def from_pretrained(path: Any, *args: Any, **kwargs: Any) -> Any:
             place = places.get(str(path), path)
             try:
-                return transformers_own.from_pretrained(place, *args, **kwargs)
+                found = transformers_own.from_pretrained(place, *args, **kwargs)
+                asked.append(found)
+                return found
             except Exception as error:
                 why = _why_not(str(path), error)
                 if why is None or Path(str(place)).is_dir():
@@ -43,6 +49,7 @@ def install(named: Mapping[str, Any]) -> None:
                 raise Unavailable(f"{why} (entry not found)") from error
 
     safe_config_loader.AutoConfig = LocalFirst
+    return asked
 
 
 def _written(name: str, content: Any) -> str:

@@ -72,7 +72,7 @@ def take_apart(config: Mapping[str, Any], default_mode: str | None = None) -> Or
     recipe, arguments = _recipe(config.get("recipe"))
     step_func = config.get("step_func") or STEP_FUNCTIONS[0]
     if not isinstance(step_func, str) or ("." not in step_func and step_func not in STEP_FUNCTIONS):
-        raise ConfigError(f"step_func={step_func!r}: {_valid(step_func, STEP_FUNCTIONS)}, or the path of a function")
+        raise ConfigError(f"step_func={step_func!r}: {valid(step_func, STEP_FUNCTIONS)}, or the path of a function")
     return Order(
         recipe=recipe,
         arguments=arguments,
@@ -96,7 +96,7 @@ def _mode(written: Any, recipe: str, default: str | None) -> str:
     """As Megatron-Bridge's own scripts tell it from the name, unless it is written."""
     if written is not None:
         if written not in MODES:
-            raise ConfigError(f"mode={written!r}: {_valid(written, MODES)}")
+            raise ConfigError(f"mode={written!r}: {valid(written, MODES)}")
         return str(written)
     name = recipe.rpartition(".")[2].lower()
     if "pretrain" in name:
@@ -121,7 +121,8 @@ def _hf_configs(written: Any) -> dict[str, Any]:
     return {str(name): value for name, value in written.items()}
 
 
-def _valid(value: object, names: Iterable[str]) -> str:
+def valid(value: object, names: Iterable[str]) -> str:
+    """What would be right, for a message; the nearest name first."""
     names = list(names)
     near = difflib.get_close_matches(str(value), names, 1)
     return f"did you mean {near[0]}? Valid: {', '.join(names)}" if near else f"valid: {', '.join(names)}"
