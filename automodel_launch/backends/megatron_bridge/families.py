@@ -45,6 +45,7 @@ def offer(model: Model) -> Offer | None:
     """The recipe that asks for this very model, else the one of its family that is nearest in size."""
     mode = "finetune" if model.finetunes else "pretrain"
     known = [one for name in schema.load().recipes if (one := schema.load().recipe(name)) and one.mode == mode]
+    known.sort(key=lambda one: "_peft_" in one.name)  # all weights before an adapter
     usable = [one for one in known if not one.failed and not one.required and one.classes]
     of_hub = [one for one in usable if one.hub and model.hub and one.hub.lower() == model.hub.lower()]
     found = of_hub[0] if of_hub else _nearest(usable, model)

@@ -56,6 +56,11 @@ class Settings:
         return not any(dotted.left_to_the_job(dotted.get(self.config, name)) for name in names)
 
     @property
+    def complete(self) -> bool:
+        """The recipe's own values are known, so that what nobody gives is not there."""
+        return bool(self.recipe and self.recipe.classes)
+
+    @property
     def pretrains(self) -> bool | None:
         """Whether it is a pretraining; None where neither `mode` nor the recipe's name tells."""
         mode = self.config.get(keys.MODE)
