@@ -18,8 +18,8 @@ from tests.workbench import Bench, make_bench
 
 KNOWN = schema.load()
 # Recipes of 0.3.1 that cannot train as they are, wherever they run; of each kind one was tried, or its line read:
-# NotImplementedError; "Cannot use sequence parallelism without tensor parallelism"; `assert max_lr >= min_lr`; "num_layers
-# should be divisible by pipeline_model_parallel_size"; moe_layer.py's ValueError for tensor without sequence parallelism.
+# NotImplementedError; "Cannot use sequence parallelism without tensor parallelism"; `assert max_lr >= min_lr`;
+# "num_layers should be divisible by pipeline_model_parallel_size"; moe_layer.py's ValueError for tensor parallelism.
 STOPS = {
     "qwen3_next_80b_a3b_peft_config": {"unknown-recipe"},
     "glm45_355b_peft_config": {"expert-parallel"},
