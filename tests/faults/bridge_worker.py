@@ -177,7 +177,7 @@ def _check(job: dict[str, Any]) -> None:
     hopper = mock.Mock(major=9, minor=0)
     hopper.name = "NVIDIA H100 80GB HBM3"
     torch.cuda.get_device_properties = lambda *_: hopper
-    config_.get_world_size_safe = lambda: job["ranks"]  # type: ignore[assignment]  # there is one process only
+    config_.get_world_size_safe = lambda: job["ranks"]  # there is one process only
     config = _config(job, cpu=False)
     config_.runtime_config_update(config)
     train = config.train

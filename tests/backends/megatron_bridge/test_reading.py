@@ -10,6 +10,7 @@ import pytest
 
 from automodel_launch import data_identity
 from automodel_launch.backends.megatron_bridge import keys, model, settings
+from automodel_launch.errors import RecipeError
 from automodel_launch.launch import data
 from tests.backends.megatron_bridge.bridge_bench import BACKEND, found, plan
 from tests.workbench import Bench, make_bench, refused, write_pair
@@ -18,7 +19,8 @@ RECIPE = "recipe: {_target_: qwen3_8b_pretrain_config, per_split_data_args_path:
 SMALL = (
     "hf_configs: {Qwen/Qwen3-8B: {architectures: [Qwen3ForCausalLM], vocab_size: 100, hidden_size: 8, head_dim: 4,"
     " intermediate_size: 16, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1}}\n"
-    "model: {tensor_model_parallel_size: 1, seq_length: 8}\ntrain: {train_iters: 4, global_batch_size: 4, eval_iters: 0}\n"
+    "model: {tensor_model_parallel_size: 1, seq_length: 8}\n"
+    "train: {train_iters: 4, global_batch_size: 4, eval_iters: 0}\n"
     "tokenizer: {tokenizer_type: NullTokenizer, tokenizer_model: null}\nscheduler: {lr_warmup_iters: 1}\n"
 )
 
@@ -158,4 +160,4 @@ def test_a_recipe_by_its_name_keeps_the_arguments(bench: Bench, blend: str) -> N
     by_name = plan(bench, "recipe: qwen3_8b_pretrain_config\n", "recipe=llama32_1b_pretrain_config")
     assert by_name.config["recipe"] == "llama32_1b_pretrain_config"
     bench.script("stub", "[tool.runspec]\n[tool.runspec.config]\nshort = {recipe = 3}")
-    refused(Exception, lambda: bench.recipe, "short", "strings")
+    refused(RecipeError, lambda: bench.recipe, "short", "strings")
