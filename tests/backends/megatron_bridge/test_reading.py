@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,14 @@ import pytest
 
 from automodel_launch import data_identity
 from automodel_launch.backends.megatron_bridge import keys, model, settings
+from automodel_launch.backends.megatron_bridge.checks import data as data_checks
+from automodel_launch.checks import containers, machine
 from automodel_launch.errors import RecipeError
 from automodel_launch.launch import data
+from automodel_launch.plan.mounts import Mount
+from automodel_launch.remote.filesystem import RemoteFileSystem
+from automodel_launch.remote.probes import Result, Results
+from automodel_launch.remote.shell import LocalShell
 from tests.backends.megatron_bridge.bridge_bench import BACKEND, found, plan
 from tests.workbench import Bench, make_bench, refused, write_pair
 
@@ -161,3 +169,42 @@ def test_a_recipe_by_its_name_keeps_the_arguments(bench: Bench, blend: str) -> N
     assert by_name.config["recipe"] == "llama32_1b_pretrain_config"
     bench.script("stub", "[tool.runspec]\n[tool.runspec.config]\nshort = {recipe = 3}")
     refused(RecipeError, lambda: bench.recipe, "short", "strings")
+
+
+def test_another_release_is_told(bench: Bench, tmp_path: Path) -> None:
+    """The checks know one; what the job's Python has is asked."""
+    python = tmp_path / "python"
+    python.write_text("""#!/bin/sh\necho '[[3, 12, 0], {"megatron-bridge": "0.5.1"}]'\n""")
+    python.chmod(0o755)
+    made = plan(bench, "recipe: qwen3_8b_pretrain_config\n", f"run.env.python={python}")
+    recipe = replace(made.recipe, dependencies=("megatron-bridge==0.3.1",))
+    (one,) = [one for one in machine.packages(replace(made, recipe=recipe)) if one.code == "other-version"]
+    assert "Megatron-Bridge 0.5.1" in one.message
+    assert "0.3.1" in one.message
+
+
+def test_data_on_a_cluster_are_asked_for_in_one_question(bench: Bench, blend: str, tmp_path: Path) -> None:
+    """The script is run by bash as a login node would; its answer gives the findings that this machine's look gives."""
+    cut = tmp_path / "train.bin"
+    cut.write_bytes(cut.read_bytes()[:-2])
+    made = plan(bench, RECIPE.replace("BLEND", blend) + SMALL)
+    away = replace(made, place=RemoteFileSystem(LocalShell()))
+    assert not away.visible
+    (script,) = BACKEND.questions(away).values()
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    results = Results({name: Result(0, done.stdout.strip()) for name in BACKEND.questions(away)}, 0.0)
+    told = [(one.level, one.code) for one in BACKEND.judge(away, results)]
+    assert ("error", "bad-shard") in told
+    assert told == [(one.level, one.code) for one in data_checks.here(made)]
+    assert list(BACKEND.judge(made, results)) == []
+
+
+def test_a_checkout_of_it_over_the_images_own(bench: Bench, tmp_path: Path) -> None:
+    """Its package lies below src/ there."""
+    made = plan(bench, "recipe: qwen3_8b_pretrain_config\n")
+    source = str(tmp_path / "Megatron-Bridge")
+    mounted = replace(made, mounts=(Mount(source, "/opt/Megatron-Bridge", written=f"{source}:/opt/Megatron-Bridge"),))
+    (tmp_path / "Megatron-Bridge" / "src" / "megatron" / "bridge").mkdir(parents=True)
+    assert [one.code for one in containers.local_framework(mounted)] == ["no-framework"]
+    (tmp_path / "Megatron-Bridge" / "src" / "megatron" / "bridge" / "__init__.py").touch()
+    assert [one.code for one in containers.local_framework(mounted)] == ["local-framework"]
