@@ -54,12 +54,14 @@ def _named(config: dict[str, Any]) -> dict[str, list[Any]]:
 
 
 def test_values_of_the_config_of_the_recipe_and_of_its_classes() -> None:
-    known = settings.of({"recipe": "qwen3_8b_pretrain_config", "train": {"train_iters": 7}, "model": None})
+    known = settings.of({"recipe": "qwen3_8b_pretrain_config", "train": {"train_iters": 7}, "peft": None})
     assert known.value(keys.ITERS) == 7
     assert known.value(keys.TP) == 4
     assert known.value("checkpoint.save_optim") is True
     assert known.value("ft.enable_ft_package") is None  # the section is not there
     assert settings.of({"recipe": "qwen3_8b_pretrain_config", "model": {"_target_": "a.b"}}).value(keys.TP) is None
+    packed = {"recipe": "qwen3_8b_sft_config", "dataset": {"packed_sequence_specs": None}}
+    assert settings.of(packed).value("dataset.packed_sequence_specs.packed_sequence_size") is None
     assert settings.of({"recipe": "my.own.recipe"}).value(keys.TP) is None
     assert settings.of({"train": {"train_iters": "${oc.env:N}"}}).value(keys.ITERS) is None
 
@@ -88,7 +90,7 @@ def test_references() -> None:
     ],
 )
 def test_data_in_the_section_itself(dataset: dict[str, Any], value: list[str] | None) -> None:
-    named = BACKEND.data({"recipe": "qwen3_8b_pretrain_config", "dataset": dataset}).named
+    named = BACKEND.data({"recipe": "qwen3_8b_pretrain_config", "dataset": dataset}, "/run").named
     assert [entry for _, _, entry in named] == ([] if value is None else [value])
 
 
@@ -96,7 +98,10 @@ def test_the_identity_of_the_data_is_in_the_plan(bench: Bench, blend: str) -> No
     made = plan(bench, RECIPE.replace("BLEND", blend) + SMALL)
     assert made.data["named"] == [["megatron", blend]]
     assert made.data["digest"] == data_identity.look([["megatron", blend]], [])["digest"]
-    assert BACKEND.data({"dataset": {"path_to_cache": "/index"}}).caches == ("/index",)
+    assert made.data["caches"] == [f"{made.run_dir}/index"]  # where the script has it built
+    config = {**made.config, "dataset": {"path_to_cache": "/index"}}
+    assert BACKEND.data(config, "/run").caches == ("/index",)
+    assert BACKEND.data({**made.config, "dataset": {"path_to_cache": None}}, "/run").caches == ()  # beside the data
 
 
 def test_a_link_to_the_latest_data_is_followed(bench: Bench, blend: str, tmp_path: Path) -> None:
