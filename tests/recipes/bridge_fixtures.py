@@ -23,17 +23,17 @@ from tests.recipes.pretrain_fixtures import ROOT, VOCABULARY, write_data
 
 PYTHON = ROOT / ".venv-bridge" / "bin" / "python"
 SCRIPTS = Path(__file__).parent / "bridge_scripts"
-STEPS = 12
+STEPS = 30
 
 needs_bridge = pytest.mark.skipif(not PYTHON.exists(), reason="needs .venv-bridge: bash scripts/setup.sh --bridge")
 
 _LOSS = re.compile(r"\] iteration +(\d+)/.*\| lm loss: (\S+) \|")
 SMALL: dict[str, Any] = {
     "hf_configs": {"Qwen/Qwen3-8B": {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64}},
-    "train": {"train_iters": STEPS, "global_batch_size": 8, "eval_interval": 6, "eval_iters": 1},
+    "train": {"train_iters": STEPS, "global_batch_size": 8, "eval_interval": 15, "eval_iters": 1},
     "model": {"seq_length": 32},
     "scheduler": {"lr_warmup_iters": 2, "lr_decay_iters": STEPS},
-    "checkpoint": {"save_interval": 4},
+    "checkpoint": {"save_interval": 8},
 }
 """What makes a run of configs/pretrain-bridge/tiny.yaml take seconds beyond its imports."""
 
