@@ -17,7 +17,7 @@ class Recipes(Command):
 
     def register(self, parser: Parser) -> None:
         """RECIPE."""
-        about = "list the names that --recipe takes with it, by family, where its framework has such"
+        about = "the names that its framework brings along, by family"
         parser.add_argument("recipe", metavar="RECIPE", nargs="?", help=about)
 
     def run(self, args: argparse.Namespace) -> int:

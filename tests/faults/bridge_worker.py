@@ -7,6 +7,7 @@ scripts/training/run_recipe.py does.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "recipes"))
 LIMIT_S = 150
-_ERROR = re.compile(r"^(?:\[rank\d+\]:\s*)?([A-Za-z_.]*(?:Error|Exception|Exit)(?::(?:.|\s*\n)?.*)?)$", re.M)
+_ERROR = re.compile(r"^(?:\[rank\d+\]:\s*)?([A-Za-z_.]*(?:Error|Exception|Exit)(?::.*)?)$", re.M)
 _NOT_IT = ("ChildFailedError", "third_party/gloo", "Connection closed by peer")  # what the other ranks say
 _STEP = re.compile(r"iteration\s+(\d+)/\s*\d+ \|.*?lm loss: (\S+)", re.S)
 _PASSED = re.compile(r"Key '[^']+' in overrides not found[^\n]*|Could not [^\n]*|Failed to instantiate[^\n]*")
@@ -113,14 +114,15 @@ def _wait(children: list[int]) -> int | None:
 def _config(job: dict[str, Any], cpu: bool) -> Any:
     """The ConfigContainer, as Megatron-Bridge makes it of what the job says."""
     import yaml
-    from bridge_lib import hf_configs, recipe
+    from bridge_lib import hf_configs
     from megatron.bridge.recipes.utils.dataset_utils import get_blend_fields_from_data_paths
     from megatron.bridge.training.utils.omegaconf_utils import process_config_with_overrides
 
     hf_configs.install(job["hf_configs"] or {})
     arguments = dict(job["arguments"])
     blend = arguments.pop("per_split_data_args_path", None)
-    config = recipe.find(job["recipe"])(**arguments)
+    module, _, name = job["recipe"].rpartition(".")
+    config = getattr(importlib.import_module(module or "megatron.bridge.recipes"), name)(**arguments)
     if blend is not None:
         blend, data = _with_test(job, blend), config.dataset
         data.blend, data.blend_per_split, data.split = get_blend_fields_from_data_paths(per_split_data_args_path=blend)
@@ -175,13 +177,22 @@ def _check(job: dict[str, Any]) -> None:
     hopper = mock.Mock(major=9, minor=0)
     hopper.name = "NVIDIA H100 80GB HBM3"
     torch.cuda.get_device_properties = lambda *_: hopper
-    config_.get_world_size_safe = lambda: job["ranks"]  # type: ignore[assignment]  # there is one process only
+    config_.get_world_size_safe = lambda: job["ranks"]  # there is one process only
     config = _config(job, cpu=False)
     config_.runtime_config_update(config)
     train = config.train
     init_num_microbatches_calculator(
         0, train.rampup_batch_size, train.global_batch_size, train.micro_batch_size, config.data_parallel_size
     )
+
+
+def _complete(found: re.Match[str], output: str) -> str:
+    """An error without a message on its line: with the next line, or with the line of source that raised it."""
+    text, after = found[1].strip(), output[found.end() :].strip()
+    if text.endswith(":"):
+        return f"{text} {after.splitlines()[0].strip() if after else ''}"
+    before = [line.strip() for line in output[: found.start()].splitlines() if line.strip(" ^~")]
+    return text if ":" in text else f"{text} ({before[-1]})"
 
 
 def _outcome(job: dict[str, Any], code: int | None, output: str) -> str:
@@ -192,8 +203,8 @@ def _outcome(job: dict[str, Any], code: int | None, output: str) -> str:
         return f"silence: nothing is said against it {passed}".strip()
     if code == 0:
         return f"silence: {len(steps)} steps, last loss {steps[max(steps)] if steps else '-'}, exit 0 {passed}".strip()
-    errors = [text for text in _ERROR.findall(output) if not any(other in text for other in _NOT_IT)]
-    last = errors[-1] if errors else (output.strip().splitlines() or [""])[-1]
+    found = [one for one in _ERROR.finditer(output) if not any(other in one[1] for other in _NOT_IT)]
+    last = _complete(found[-1], output) if found else (output.strip().splitlines() or [""])[-1]
     if code is None:
         return f"hangs {done}; ended after {LIMIT_S} s"
     return f"{last} ({done}, exit {code})"

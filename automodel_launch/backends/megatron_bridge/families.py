@@ -45,6 +45,7 @@ def offer(model: Model) -> Offer | None:
     """The recipe that asks for this very model, else the one of its family that is nearest in size."""
     mode = "finetune" if model.finetunes else "pretrain"
     known = [one for name in schema.load().recipes if (one := schema.load().recipe(name)) and one.mode == mode]
+    known.sort(key=lambda one: "_peft_" in one.name)  # all weights before an adapter
     usable = [one for one in known if not one.failed and not one.required and one.classes]
     of_hub = [one for one in usable if one.hub and model.hub and one.hub.lower() == model.hub.lower()]
     found = of_hub[0] if of_hub else _nearest(usable, model)
@@ -54,7 +55,7 @@ def offer(model: Model) -> Offer | None:
 
 
 def _nearest(usable: list[Recipe], model: Model) -> Recipe | None:
-    """The recipe of the model's family whose size is nearest, up to twice and half; else the only one of unknown size."""
+    """The recipe of its family whose size is nearest, up to twice and half; else the only one of unknown size."""
     pattern = _OF_MODEL_TYPE.get(model.family or "")
     like = [one for one in usable if pattern and re.match(pattern, one.name)]
     sizes = {one.name: model_.parameters(Settings({}, one)) for one in like}

@@ -58,7 +58,7 @@ def is_known(known: Settings, look: bool = True) -> bool:
     """Numbers that are not there are not the model's: its config is seen, or the recipe's model is the hub's."""
     if replaced(known):
         return hugging_face(known, look) is not None
-    return bool(known.recipe and known.recipe.classes)
+    return known.complete and (known.recipe is None or not known.recipe.hub or keys.LAYERS in known.recipe.values)
 
 
 def replaced(known: Settings) -> bool:

@@ -25,9 +25,11 @@ class Settings:
         if self.written(key):
             found = dotted.get(self.config, key)
             return None if dotted.left_to_the_job(found) else found
+        section, _, name = key.partition(".")
+        if dotted.has(self.config, f"{section}.{keys.TARGET}"):
+            return None  # a section of the config's own takes the place of the recipe's
         if self.recipe and key in self.recipe.values:
             return self.recipe.values[key]
-        section, _, name = key.partition(".")
         classes = schema.load().classes(section, self.recipe) if self.recipe else []
         field = schema.load().fields(classes[0]).get(name) if classes and self._has(section) else None
         return field.default if field else None
@@ -52,6 +54,11 @@ class Settings:
     def known(self, *names: str) -> bool:
         """None of these values is one that only the job has."""
         return not any(dotted.left_to_the_job(dotted.get(self.config, name)) for name in names)
+
+    @property
+    def complete(self) -> bool:
+        """The recipe's own values are known, so that what nobody gives is not there."""
+        return bool(self.recipe and self.recipe.classes)
 
     @property
     def pretrains(self) -> bool | None:

@@ -27,7 +27,8 @@ def mock(plan: Plan) -> Iterator[Finding]:
     known = settings.of(plan.config)
     if known.recipe is None or known.recipe.classes.get("dataset") != "GPTDatasetConfig":
         return
-    if not list(references.data_paths(plan.config)) and dotted.get(plan.config, "dataset.mock") is not True:
+    own = dotted.has(plan.config, f"dataset.{keys.TARGET}")
+    if not own and not list(references.data_paths(plan.config)) and dotted.get(plan.config, "dataset.mock") is not True:
         message = "the config names no data: Megatron-Bridge trains on samples that it makes up."
         fix = f"+{keys.BLEND}=PATH of a blend.json, or +dataset.mock=true if that is meant"
         fix = (

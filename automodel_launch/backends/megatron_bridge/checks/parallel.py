@@ -85,9 +85,16 @@ def sequence_parallel(plan: Plan) -> Iterator[Finding]:
     if found and found.tp == 1 and known.value(keys.SEQUENCE_PARALLEL) is True:
         message = f"{told(plan, known, keys.SEQUENCE_PARALLEL)} needs tensor parallelism: {told(plan, known, keys.TP)}."
         yield Finding("error", "tensor-parallel", message, override(plan, keys.SEQUENCE_PARALLEL, "false"))
-    elif found and found.tp > 1 and found.ep > 1 and known.value(keys.SEQUENCE_PARALLEL) is False:
-        message = f"{told(plan, known, keys.EP)} with {told(plan, known, keys.TP)} needs {keys.SEQUENCE_PARALLEL}."
+    elif found and found.tp > 1 and known.value(keys.SEQUENCE_PARALLEL) is False and _has_experts(plan, known, found):
+        message = (
+            f"{told(plan, known, keys.TP)} in a model with experts needs {keys.SEQUENCE_PARALLEL}; without it the first"
+        )
+        message += " step is a ValueError."
         yield Finding("error", "expert-parallel", message, override(plan, keys.SEQUENCE_PARALLEL, "true"))
+
+
+def _has_experts(plan: Plan, known: Settings, found: layout.Sizes) -> bool:
+    return found.ep > 1 or bool(model.integer(known, "num_moe_experts", plan.visible))
 
 
 def pipeline(plan: Plan) -> Iterator[Finding]:

@@ -48,7 +48,7 @@ def ends(plan: Plan) -> Iterator[Finding]:
     if iterations is not None and samples is not None:
         message = f"{told(plan, known, keys.ITERS)} and {told(plan, known, keys.SAMPLES)}: Megatron-Bridge takes one."
         yield Finding("error", "no-end", message, override(plan, keys.ITERS, "null"))
-    elif iterations is None and samples is None and known.recipe:
+    elif iterations is None and samples is None and known.complete:
         yield Finding(
             "error", "no-end", f"{told(plan, known, keys.ITERS)}: the run needs an end.", f"{keys.ITERS}=STEPS"
         )
@@ -143,7 +143,7 @@ def cadence(plan: Plan) -> Iterator[Finding]:
         return
     every = checkpoints.every(known)
     saves = checkpoints.checkpoint_dir(plan.config, plan.run_dir) is not None
-    if saves and every is None and known.recipe and known.known(keys.SAVE_EVERY):
+    if saves and every is None and known.complete and known.known(keys.SAVE_EVERY):
         message = f"{told(plan, known, keys.SAVE_EVERY)}: the only checkpoint is that of the last step."
         yield Finding("warning", "cadence", message, override(plan, keys.SAVE_EVERY, max(1, end // 4)))
     elif saves and every and every > end:

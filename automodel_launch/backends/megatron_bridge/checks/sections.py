@@ -11,7 +11,6 @@ from typing import Any
 
 from automodel_launch.backends.megatron_bridge import keys, schema, settings
 from automodel_launch.backends.megatron_bridge.schema import Field, kinds
-from automodel_launch.backends.megatron_bridge.settings import Settings
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe, describe_value
 from automodel_launch.plan.finding import Finding
@@ -115,17 +114,4 @@ def _fields(plan: Plan, section: str) -> Mapping[str, Field]:
     return found
 
 
-def dtypes(plan: Plan) -> Iterator[Finding]:
-    """`pipeline_dtype` is the only dtype that has no default of its own with pipeline parallelism."""
-    known: Settings = settings.of(plan.config)
-    if known.recipe is None or not known.known(keys.PP, keys.PIPELINE_DTYPE, keys.PRECISION):
-        return
-    none = known.written(keys.PRECISION) and known.value(keys.PRECISION) is None
-    if (known.number(keys.PP) or 1) > 1 and known.value(keys.PIPELINE_DTYPE) is None and none:
-        message = (
-            f"{describe(plan, keys.PP)} needs {keys.PIPELINE_DTYPE}, which nothing gives: {keys.PRECISION} is null."
-        )
-        yield Finding("error", "pipeline", message, f"+{keys.PIPELINE_DTYPE}=float32")
-
-
-CHECKS = (known_sections, fields, dtypes)
+CHECKS = (known_sections, fields)
