@@ -14,6 +14,7 @@
 # [tool.runspec.config]
 # dir = "configs/convert"
 # default = "megatron-to-hf"
+# word = true
 # optional = ["hf", "step", "dtype", "trust_remote_code"]
 # [tool.runspec.resources]
 # nodes = 1
