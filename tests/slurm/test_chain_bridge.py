@@ -10,14 +10,14 @@ import pytest
 
 from tests.conftest import Checkout
 from tests.recipes.bridge_fixtures import PYTHON, needs_bridge
-from tests.slurm.cluster import Cluster
+from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_chain import Run, jobs_left
 from tests.slurm.test_pretrain_runs import prepared
 from tests.slurm.test_truth import heal
 
 pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.e2e, pytest.mark.slow, needs_bridge]
 
-STEPS, EVERY = 900, 20  # more than an attempt does within its two minutes
+STEPS, EVERY = 800, 20  # more than an attempt does within its two minutes
 ENV = f"""
 [chain]
 executor = "slurm"
@@ -61,6 +61,7 @@ def test_a_killed_rank_and_the_time_limit(site: Checkout, cluster: Cluster) -> N
     run = Pretraining(site)
     run.reach(0, EVERY + 5)
     run.kill_rank(1)
+    wait_until((run.run_dir / "finished.json").exists, 1800, "the run's end", interval=1)
     said = run.end()
     states = run.states()
     assert states[0] == "FAILED"
