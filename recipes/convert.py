@@ -14,6 +14,7 @@
 # [tool.runspec.config]
 # dir = "configs/convert"
 # default = "megatron-to-hf"
+# word = true
 # optional = ["hf", "step", "dtype", "trust_remote_code"]
 # [tool.runspec.resources]
 # nodes = 1
@@ -43,6 +44,6 @@ import sys
 
 # The guard matters: saving a checkpoint spawns processes, and each of them imports this file again.
 if __name__ == "__main__":
-    from bridge_lib import conversion
+    from bridge_lib import convert_command
 
-    sys.exit(conversion.main())
+    sys.exit(convert_command.main())

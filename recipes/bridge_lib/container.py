@@ -5,6 +5,7 @@ recipe -> blend.json -> CPU -> sections -> sequence lengths -> directories -> si
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,7 @@ def build(order: Order) -> Any:
     if "exit_signal_handler" not in _section(order.sections, "train"):
         config.train.exit_signal_handler = True
     _require_weights(config, order)
+    _require_known_tokenizer(config)
     if asked and config.checkpoint.save and is_main():
         # for convert.py: the checkpoints themselves do not tell what transformers needs to know
         asked[-1].save_pretrained(Path(config.checkpoint.save, HF_CONFIG))
@@ -83,6 +85,21 @@ def _require_weights(config: Any, order: Order) -> None:
         raise ConfigError(
             "checkpoint.pretrained_checkpoint is not set: fine-tuning begins with the weights of a Megatron checkpoint "
             "(convert.py hf-to-megatron makes one)"
+        )
+
+
+def _require_known_tokenizer(config: Any) -> None:
+    """transformers 5 saves tokenizers under a class that transformers 4, which Megatron-Bridge 0.3.1 needs, has not."""
+    import transformers
+
+    path = Path(str(config.tokenizer.tokenizer_model), "tokenizer_config.json")
+    if int(transformers.__version__.partition(".")[0]) >= 5 or not path.is_file():
+        return
+    kind = json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class")
+    if kind == "TokenizersBackend":
+        raise ConfigError(
+            f"tokenizer.tokenizer_model: {path} was written by transformers 5, and transformers "
+            f'{transformers.__version__} is installed here; its "tokenizer_class" has to be "PreTrainedTokenizerFast"'
         )
 
 

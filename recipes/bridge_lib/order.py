@@ -53,7 +53,9 @@ def read(path: str | None, settings: Iterable[str] = ()) -> dict[str, Any]:
             key, sign, value = setting.lstrip("+").partition("=")
             if not sign or not key:
                 raise ConfigError(f"{setting!r}: expected key.sub=value")
-            OmegaConf.update(config, key, OmegaConf.create(f"v: {value}").v, force_add=True)
+            written = OmegaConf.to_container(OmegaConf.create(f"value: {value}"), resolve=False)
+            assert isinstance(written, dict)
+            OmegaConf.update(config, key, written["value"], force_add=True)
         resolved = OmegaConf.to_container(config, resolve=True)
     except (OmegaConfBaseException, ValueError) as error:
         raise ConfigError(

@@ -45,7 +45,7 @@ def choose(root: Path) -> Choice:
         else:
             complete.append(checkpoint)
     choice.chosen = wanted if wanted in complete else complete[0] if complete else None
-    choice.beyond = [one for one in complete if choice.chosen and number(one) > number(choice.chosen)]
+    choice.beyond = [one for one in reversed(complete) if choice.chosen and number(one) > number(choice.chosen)]
     return choice
 
 
