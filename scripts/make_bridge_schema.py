@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import os
 import sys
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "recipes")]
+
+from make_automodel_schema import dump  # noqa: E402  # needs the path
 
 FOLDER = HERE.parent / "automodel_launch" / "backends" / "megatron_bridge" / "schema"
 _VERSIONS = {"bridge": "megatron-bridge", "core": "megatron-core", "torch": "torch", "transformers": "transformers"}
@@ -64,18 +65,6 @@ def make() -> dict[str, Any]:
 def _version(distribution: str) -> str:
     """Without the build's name: 2.13.0+cpu is 2.13.0."""
     return importlib.metadata.version(distribution).partition("+")[0]
-
-
-def dump(schema: dict[str, Any]) -> str:
-    """JSON with a line an entry, so that a new release shows as a readable diff."""
-    parts = []
-    for key, value in schema.items():
-        if isinstance(value, dict):
-            lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in value.items())
-            parts.append(f' "{key}": {{\n{lines}\n }}')
-        else:
-            parts.append(f' "{key}": {json.dumps(value)}')
-    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 if __name__ == "__main__":

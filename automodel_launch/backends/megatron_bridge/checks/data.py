@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from automodel_launch.backends.data import facts, lineage, pairs, paths
@@ -197,15 +197,12 @@ def writable(plan: Plan, data: DataFacts) -> Iterator[Finding]:
             )
 
 
-OF_FACTS: tuple[Callable[[Plan, DataFacts], Iterator[Finding]], ...] = (
-    *(blend, validation, tokenizers, vocabulary, repeated, writable),
-)
+OF_FACTS: tuple[facts.Check, ...] = (*(blend, validation, tokenizers, vocabulary, repeated, writable),)
 
 
 def here(plan: Plan) -> Iterator[Finding]:
     """Where this machine sees the job's files."""
-    if plan.visible:
-        yield from _judged(plan, facts.here(plan, request.of(plan)))
+    return facts.judged_here(plan, request.of(plan), OF_FACTS)
 
 
 def questions(plan: Plan) -> dict[str, str]:
@@ -215,16 +212,7 @@ def questions(plan: Plan) -> dict[str, str]:
 
 def judge(plan: Plan, results: Results) -> Iterator[Finding]:
     """Findings from the answer."""
-    if not plan.visible:
-        data, unanswered = facts.answered(plan, request.of(plan), results)
-        if unanswered:
-            yield unanswered
-        yield from _judged(plan, data)
-
-
-def _judged(plan: Plan, data: DataFacts) -> Iterator[Finding]:
-    for check in OF_FACTS:
-        yield from check(plan, data)
+    return facts.judged_there(plan, request.of(plan), OF_FACTS, results)
 
 
 CHECKS = (mock, here)
