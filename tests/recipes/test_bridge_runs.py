@@ -11,7 +11,7 @@ import pytest
 
 from tests.recipes.bridge_fixtures import STEPS, BridgeRun, needs_bridge, run_script, write_bridge_data, write_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.train, needs_bridge]
+pytestmark = [pytest.mark.slow, pytest.mark.train, pytest.mark.timeout(1200), needs_bridge]
 
 TOLERANCE = 1e-4  # of the losses of an interrupted run; measured: 0
 LOGITS = 1e-4  # of the logits of an export, where the largest is about 1; measured: 2e-6
@@ -148,7 +148,7 @@ REFUSED = {
     "recipe.per_split_data_args_path=/nowhere/blend.json": "/nowhere/blend.json cannot be read",
     "recipe.lr=3": "takes no 'lr'",
     "step_func=gpt_stepp": "did you mean gpt_step?",
-    "mode=train": "valid: pretrain, finetune",
+    "mode=train": "did you mean pretrain?",
     "mode=finetune": "checkpoint.pretrained_checkpoint is not set",
     "dataset.seq_length=64": "they have to be the same",
 }
