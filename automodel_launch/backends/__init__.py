@@ -126,7 +126,7 @@ class Backend(Protocol):
     def references(self, config: Config) -> Iterator[Reference]:
         """Data, tokenizers, the model and directories that the config names."""
 
-    def data(self, config: Config) -> Data:
+    def data(self, config: Config, run_dir: str) -> Data:
         """The data that the run trains on, as far as their identity can be told."""
 
     def trackers(self, config: Config) -> Iterator[Use]:

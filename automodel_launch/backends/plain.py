@@ -31,7 +31,7 @@ class Plain:
         if isinstance(config.get("tokenizer"), str):
             yield Reference("tokenizer", "tokenizer", config["tokenizer"])
 
-    def data(self, config: Config) -> Data:
+    def data(self, config: Config, run_dir: str) -> Data:
         """Not known."""
         return Data()
 

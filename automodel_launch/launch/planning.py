@@ -104,7 +104,7 @@ def make(
         config=config.data,
         provenance=config.sources,
         deferred=config.deferred,
-        data=data.of_plan(backend.data(config.data), data_.may_change(layered)),
+        data=data.of_plan(backend.data(config.data, f"{root}/{run_name}"), data_.may_change(layered)),
     )
     return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records), environ)
 

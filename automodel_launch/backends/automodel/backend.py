@@ -39,7 +39,7 @@ class AutoModel:
         """Paths and hub ids in the sections of datasets, the model and checkpoints."""
         return references_.references(config)
 
-    def data(self, config: Config) -> Data:
+    def data(self, config: Config, run_dir: str) -> Data:
         """Megatron's and nanoGPT's files; the index of the former."""
         return datasets.identified(config)
 

@@ -39,9 +39,9 @@ class MegatronBridge:
         """blend.json or prefixes, the tokenizer, the Hugging Face config of the recipe's model, and directories."""
         return references_.references(config)
 
-    def data(self, config: Config) -> Data:
+    def data(self, config: Config, run_dir: str) -> Data:
         """Megatron's files, and their index."""
-        return references_.identified(config)
+        return references_.identified(config, run_dir)
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """Weights & Biases of the section `logger`."""

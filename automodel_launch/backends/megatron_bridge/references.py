@@ -60,15 +60,18 @@ def outputs(config: Config) -> Iterator[tuple[str, str]]:
             yield key, path
 
 
-def identified(config: Config) -> Data:
-    """The data as files whose identity can be told; the index that is built of them."""
+def identified(config: Config, run_dir: str) -> Data:
+    """The data as files whose identity can be told; the index that is built of them, by default in the run's directory,
+    where recipes/bridge_lib has it built.
+    """
     named = []
     for key, value in data_paths(config):
         entries = _entries(value)
         if entries:
             named.append((data_identity.MEGATRON, key, entries))
-    caches = (path for key, path in outputs(config) if key == keys.INDEX)
-    return Data(tuple(named), tuple(caches))
+    index = dotted.get(config, keys.INDEX) if dotted.has(config, keys.INDEX) else f"{run_dir}/index"
+    known = isinstance(index, str) and index.startswith("/") and not dotted.left_to_the_job(index)
+    return Data(tuple(named), (index,) if named and known else ())
 
 
 def _entries(value: Any) -> Any:

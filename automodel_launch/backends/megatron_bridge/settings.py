@@ -26,8 +26,8 @@ class Settings:
             found = dotted.get(self.config, key)
             return None if dotted.left_to_the_job(found) else found
         section, _, name = key.partition(".")
-        if dotted.has(self.config, f"{section}.{keys.TARGET}"):
-            return None  # a section of the config's own takes the place of the recipe's
+        if self._replaced(key):
+            return None
         if self.recipe and key in self.recipe.values:
             return self.recipe.values[key]
         classes = schema.load().classes(section, self.recipe) if self.recipe else []
@@ -70,6 +70,13 @@ class Settings:
         if "pretrain" in bare:
             return True
         return False if any(word in bare for word in ("finetune", "sft", "peft")) else None
+
+    def _replaced(self, key: str) -> bool:
+        """The config has something of its own, or null, where the recipe has the section that holds the key."""
+        parts = key.split(".")
+        above = [".".join(parts[:count]) for count in range(1, len(parts))]
+        found = [dotted.get(self.config, one) for one in above if dotted.has(self.config, one)]
+        return any(not isinstance(one, Mapping) or keys.TARGET in one for one in found)
 
     def _has(self, section: str) -> bool:
         """The container has a value there without anybody's doing; `ft` and its like are null."""

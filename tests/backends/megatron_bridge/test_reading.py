@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,14 @@ import pytest
 
 from automodel_launch import data_identity
 from automodel_launch.backends.megatron_bridge import keys, model, settings
+from automodel_launch.backends.megatron_bridge.checks import data as data_checks
+from automodel_launch.checks import containers, machine
 from automodel_launch.errors import RecipeError
 from automodel_launch.launch import data
+from automodel_launch.plan.mounts import Mount
+from automodel_launch.remote.filesystem import RemoteFileSystem
+from automodel_launch.remote.probes import Result, Results
+from automodel_launch.remote.shell import LocalShell
 from tests.backends.megatron_bridge.bridge_bench import BACKEND, found, plan
 from tests.workbench import Bench, make_bench, refused, write_pair
 
@@ -46,12 +54,14 @@ def _named(config: dict[str, Any]) -> dict[str, list[Any]]:
 
 
 def test_values_of_the_config_of_the_recipe_and_of_its_classes() -> None:
-    known = settings.of({"recipe": "qwen3_8b_pretrain_config", "train": {"train_iters": 7}, "model": None})
+    known = settings.of({"recipe": "qwen3_8b_pretrain_config", "train": {"train_iters": 7}, "peft": None})
     assert known.value(keys.ITERS) == 7
     assert known.value(keys.TP) == 4
     assert known.value("checkpoint.save_optim") is True
     assert known.value("ft.enable_ft_package") is None  # the section is not there
     assert settings.of({"recipe": "qwen3_8b_pretrain_config", "model": {"_target_": "a.b"}}).value(keys.TP) is None
+    packed = {"recipe": "qwen3_8b_sft_config", "dataset": {"packed_sequence_specs": None}}
+    assert settings.of(packed).value("dataset.packed_sequence_specs.packed_sequence_size") is None
     assert settings.of({"recipe": "my.own.recipe"}).value(keys.TP) is None
     assert settings.of({"train": {"train_iters": "${oc.env:N}"}}).value(keys.ITERS) is None
 
@@ -80,7 +90,7 @@ def test_references() -> None:
     ],
 )
 def test_data_in_the_section_itself(dataset: dict[str, Any], value: list[str] | None) -> None:
-    named = BACKEND.data({"recipe": "qwen3_8b_pretrain_config", "dataset": dataset}).named
+    named = BACKEND.data({"recipe": "qwen3_8b_pretrain_config", "dataset": dataset}, "/run").named
     assert [entry for _, _, entry in named] == ([] if value is None else [value])
 
 
@@ -88,7 +98,10 @@ def test_the_identity_of_the_data_is_in_the_plan(bench: Bench, blend: str) -> No
     made = plan(bench, RECIPE.replace("BLEND", blend) + SMALL)
     assert made.data["named"] == [["megatron", blend]]
     assert made.data["digest"] == data_identity.look([["megatron", blend]], [])["digest"]
-    assert BACKEND.data({"dataset": {"path_to_cache": "/index"}}).caches == ("/index",)
+    assert made.data["caches"] == [f"{made.run_dir}/index"]  # where the script has it built
+    config = {**made.config, "dataset": {"path_to_cache": "/index"}}
+    assert BACKEND.data(config, "/run").caches == ("/index",)
+    assert BACKEND.data({**made.config, "dataset": {"path_to_cache": None}}, "/run").caches == ()  # beside the data
 
 
 def test_a_link_to_the_latest_data_is_followed(bench: Bench, blend: str, tmp_path: Path) -> None:
@@ -161,3 +174,42 @@ def test_a_recipe_by_its_name_keeps_the_arguments(bench: Bench, blend: str) -> N
     assert by_name.config["recipe"] == "llama32_1b_pretrain_config"
     bench.script("stub", "[tool.runspec]\n[tool.runspec.config]\nshort = {recipe = 3}")
     refused(RecipeError, lambda: bench.recipe, "short", "strings")
+
+
+def test_another_release_is_told(bench: Bench, tmp_path: Path) -> None:
+    """The checks know one; what the job's Python has is asked."""
+    python = tmp_path / "python"
+    python.write_text("""#!/bin/sh\necho '[[3, 12, 0], {"megatron-bridge": "0.5.1"}]'\n""")
+    python.chmod(0o755)
+    made = plan(bench, "recipe: qwen3_8b_pretrain_config\n", f"run.env.python={python}")
+    recipe = replace(made.recipe, dependencies=("megatron-bridge==0.3.1",))
+    (one,) = [one for one in machine.packages(replace(made, recipe=recipe)) if one.code == "other-version"]
+    assert "Megatron-Bridge 0.5.1" in one.message
+    assert "0.3.1" in one.message
+
+
+def test_data_on_a_cluster_are_asked_for_in_one_question(bench: Bench, blend: str, tmp_path: Path) -> None:
+    """The script is run by bash as a login node would; its answer gives the findings that this machine's look gives."""
+    cut = tmp_path / "train.bin"
+    cut.write_bytes(cut.read_bytes()[:-2])
+    made = plan(bench, RECIPE.replace("BLEND", blend) + SMALL)
+    away = replace(made, place=RemoteFileSystem(LocalShell()))
+    assert not away.visible
+    (script,) = BACKEND.questions(away).values()
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    results = Results({name: Result(0, done.stdout.strip()) for name in BACKEND.questions(away)}, 0.0)
+    told = [(one.level, one.code) for one in BACKEND.judge(away, results)]
+    assert ("error", "bad-shard") in told
+    assert told == [(one.level, one.code) for one in data_checks.here(made)]
+    assert list(BACKEND.judge(made, results)) == []
+
+
+def test_a_checkout_of_it_over_the_images_own(bench: Bench, tmp_path: Path) -> None:
+    """Its package lies below src/ there."""
+    made = plan(bench, "recipe: qwen3_8b_pretrain_config\n")
+    source = str(tmp_path / "Megatron-Bridge")
+    mounted = replace(made, mounts=(Mount(source, "/opt/Megatron-Bridge", written=f"{source}:/opt/Megatron-Bridge"),))
+    (tmp_path / "Megatron-Bridge" / "src" / "megatron" / "bridge").mkdir(parents=True)
+    assert [one.code for one in containers.local_framework(mounted)] == ["no-framework"]
+    (tmp_path / "Megatron-Bridge" / "src" / "megatron" / "bridge" / "__init__.py").touch()
+    assert [one.code for one in containers.local_framework(mounted)] == ["local-framework"]

@@ -19,6 +19,7 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Results
 
 SPLITS = ("train", "valid", "test")
+_OF_TRANSFORMERS_5 = "TokenizersBackend"
 EPOCHS = 4  # up to which repeated data are nearly as good as new ones (Muennighoff et al. 2023, arXiv 2305.16264)
 
 
@@ -126,6 +127,11 @@ def tokenizers(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """The tokenizer's directory, the directory of a Hugging Face config, and the tokenizer that made the data."""
     yield from paths.check_folders(plan, references.references(plan.config), data)
     value = request.tokenizer(plan)
+    if value and data.about("folders", value).get("tokenizer_class") == _OF_TRANSFORMERS_5:
+        message = f"{told(plan, settings.of(plan.config), keys.TOKENIZER)}: transformers 5 has saved it, as the class"
+        message += f" {_OF_TRANSFORMERS_5}, which transformers 4 does not have; Megatron-Bridge needs that."
+        fix = f'"tokenizer_class": "PreTrainedTokenizerFast" in {value.rstrip("/")}/tokenizer_config.json'
+        yield Finding("error", "no-tokenizer", message, fix)
     for recorded in lineage.of_plan(plan, data) if value else ():
         assert value is not None
         verdict = lineage.compare(recorded, value, request.tokenizer_file(plan), data)

@@ -129,7 +129,7 @@ def weights(plan: Plan) -> Iterator[Finding]:
         return
     if known.pretrains is False:
         message = f"{told(plan, known, keys.PRETRAINED)}: fine-tuning begins with the weights of a checkpoint."
-        fix = f"+{keys.PRETRAINED}=DIR; launch.py convert -c hf-to-megatron makes one from a model of Hugging Face's"
+        fix = f"+{keys.PRETRAINED}=DIR; launch.py convert hf-to-megatron makes one from a model of Hugging Face's"
         yield Finding("error", "missing-key", message, fix)
 
 

@@ -127,7 +127,7 @@ def weights(plan: Plan) -> Iterator[Finding]:
             if hub
             else "is relative, and the job runs elsewhere"
         )
-        fix = f"launch.py convert -c hf-to-megatron source={value} output=DIR" if hub else "an absolute path"
+        fix = f"launch.py convert hf-to-megatron source={value} output=DIR" if hub else "an absolute path"
         yield Finding("error", "no-model", f"{describe(plan, keys.PRETRAINED)} {what}.", fix)
 
 
