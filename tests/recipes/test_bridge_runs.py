@@ -70,8 +70,10 @@ def test_an_interrupted_run_has_the_losses_of_an_undisturbed_one(
     assert "nothing left to do" in run.text
 
 
-def test_tensor_parallel_2(data_dir: Path, tmp_path: Path) -> None:
-    changes = {"model": {"tensor_model_parallel_size": 2}, "train": {"train_iters": 4}}
+@pytest.mark.parametrize("kind", ["tensor", "pipeline"])
+def test_a_model_on_two_ranks(data_dir: Path, tmp_path: Path, kind: str) -> None:
+    """Of a pipeline the last rank alone has the loss."""
+    changes = {"model": {f"{kind}_model_parallel_size": 2}, "train": {"train_iters": 4}}
     run = BridgeRun(write_config(tmp_path / "run", data_dir, changes), tmp_path / "run")
     assert run.train() == 0, run.text
     losses = run.losses()
