@@ -31,9 +31,7 @@ def build(name: str, arguments: Mapping[str, Any]) -> Any:
     if unknown:
         takes = [key for key, value in parameters.items() if value.kind is not value.VAR_KEYWORD]
         valid = f"it takes {', '.join([*takes, BLEND])}; what is a setting goes to its section"
-        raise ConfigError(
-            f"recipe: {name} takes no {unknown[0]!r} (it takes {valid}); what is a setting goes to its section"
-        )
+        raise ConfigError(f"recipe: {name} takes no {unknown[0]!r}: {valid}")
     try:
         config = function(**passed)
     except Unavailable as error:

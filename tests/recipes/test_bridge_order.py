@@ -198,7 +198,7 @@ def recipes(monkeypatch: pytest.MonkeyPatch) -> None:
         outage_config=lambda: fails(hf_configs.Unreached),
         other_config=lambda: 3,
     )
-    monkeypatch.setitem(sys.modules, "mine.recipes", module)  # type: ignore[arg-type]  # all that importlib needs
+    monkeypatch.setitem(sys.modules, "mine.recipes", module)  # all that importlib needs
 
 
 def test_a_recipe_is_called_with_what_it_takes(recipes: None) -> None:
