@@ -65,7 +65,7 @@ def leave_removed_directory() -> Path | None:
     try:
         Path.cwd()
     except FileNotFoundError:
-        if not _is_checkout():
+        if not is_checkout():
             raise UsageError("the current directory was removed.", "change to a folder that is there") from None
         os.chdir(PACKAGE.parent)
         return PACKAGE.parent
@@ -109,13 +109,14 @@ def _elsewhere(root: Path, environ: Mapping[str, str]) -> Path:
 
 
 def _root() -> Path:
-    if _is_checkout():
+    if is_checkout():
         return PACKAGE.parent
     here = Path.cwd()
     return next((folder for folder in (here, *here.parents) if (folder / "env.toml").is_file()), here)
 
 
-def _is_checkout() -> bool:
+def is_checkout() -> bool:
+    """The package lies in a checkout, beside launch.py; else it was installed, and its command is automodel-launch."""
     return (PACKAGE.parent / "recipes" / "node_agent.py").is_file()
 
 

@@ -77,13 +77,15 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
     try:
         with open(request["begun"], encoding="utf-8") as file:
             begun = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         begun = {}
     return {"why": now.get("why"), "begun": begun.get("digest"), "differences": compare(begun, now)}
 
 
 def place(path: str, mounts: List[List[str]]) -> Optional[str]:
     """Where a path of the job is on this machine; None: on no mount, or its variable is not set here."""
+    if "\0" in path:
+        return None
     if not mounts:
         return path
     for target, source in sorted(mounts, key=lambda mount: -len(mount[0])):
@@ -125,7 +127,7 @@ def _entries(value: Any, split: str) -> Iterator[Tuple[str, str]]:
 def _is_number(entry: Any) -> bool:
     try:
         float(entry)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 
@@ -155,7 +157,7 @@ def _read_json(path: str, mounts: List[List[str]]) -> Any:
     try:
         with open(_here(path, mounts), encoding="utf-8") as file:
             return json.loads(file.read(_LARGEST))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _Unknown("{}: {}".format(path, getattr(error, "strerror", None) or "not JSON")) from None
 
 

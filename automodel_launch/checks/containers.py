@@ -144,7 +144,7 @@ report() {
 
 
 def _sources(seen: tuple[Mount, ...]) -> str:
-    own = [(number, mount) for number, mount in enumerate(seen) if mount.written]  # submitting makes the job root
+    own = [(number, mount) for number, mount in enumerate(seen) if mount.written and mount.has_source]
     lines = [
         f"(report {number} {mounts_.shell(mount.source)}) 2>/dev/null || echo unset {number}" for number, mount in own
     ]

@@ -12,6 +12,7 @@ from automodel_launch import contract, data_identity
 from automodel_launch.jobs import rundir
 from automodel_launch.plan import naming
 from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.mounts import pairs
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Results
 
@@ -53,7 +54,7 @@ def asked(plan: Plan) -> dict[str, str]:
     """The same question to a cluster whose files this machine does not see."""
     if not plan.data or plan.visible:
         return {}
-    mounts = [[mount.target, mount.source] for mount in plan.mounts]
+    mounts = pairs(plan.mounts)
     return question(plan.data["named"], mounts, plan.run_dir)
 
 

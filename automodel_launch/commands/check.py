@@ -17,13 +17,13 @@ class Check(LaunchCommand):
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the findings."""
+        from automodel_launch.commands import preview
+
         planned = launch.planned(self, args)
         if args.json:
-            rows = [finding.document() for finding in planned.findings]
+            rows = [preview.finding_document(finding) for finding in planned.findings]
             console.document({"plan_hash": planned.plan.plan_hash, "findings": rows})
         else:
-            from automodel_launch.commands import preview
-
             console.out(preview.findings_text(planned.findings) or "nothing found")
         return PlanRefused.exit_code if planned.errors else 0
 

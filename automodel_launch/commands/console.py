@@ -15,13 +15,16 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
-from automodel_launch import streams
+from automodel_launch import streams, workspace
 from automodel_launch.errors import OutputError
 from automodel_launch.harmless import harmless as harmless
 
 STYLES = {"error": "1;31", "warning": "33", "note": "36", "heading": "1", "dim": "2", "mark": "1;32"}
 STYLES |= {"ok": "32", "warn": "33", "FAIL": "1;31", "not checked": "2"}
 NARROWEST = 40
+LONGEST = 4000  # characters of a line of talk
+INSTALLED = "automodel-launch"  # the command where there is no launch.py
+_COMMAND = re.compile(r"\b(python )?launch\.py(?= [A-Za-z-])")
 
 
 def prepare() -> None:
@@ -49,8 +52,22 @@ def hang_up() -> None:
 def say(text: str) -> None:
     """Talk: a line on stderr. One that cannot be written (a full disk) hides neither data nor exit code."""
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{harmless(text)}\n")
+        sys.stderr.write(f"{harmless(told(text))}\n")
         sys.stderr.flush()
+
+
+def told(text: str) -> str:
+    """Words for a person: with the command that is there, and without the middle of a line that nobody reads whole."""
+    if not workspace.is_checkout():
+        text = _COMMAND.sub(INSTALLED, text)
+    return "\n".join(map(_shortened, text.split("\n"))) if len(text) > LONGEST else text
+
+
+def _shortened(line: str) -> str:
+    if len(line) <= LONGEST:
+        return line
+    kept = LONGEST // 2
+    return f"{line[:kept]} ... ({len(line) - 2 * kept:,} characters more) ... {line[-kept:]}"
 
 
 def write(text: str) -> None:
@@ -145,7 +162,7 @@ def wrapped(text: str, indent: str = "", columns: int | None = None, first: str 
     """Lines of at most `columns`; `first` stands before the first one, `indent` before the others."""
     head = indent if first is None else first
     lines: list[str] = []
-    for part in harmless(text).expandtabs(4).split("\n"):
+    for part in harmless(told(text)).expandtabs(4).split("\n"):
         start = indent if lines else head
         wrap = textwrap.TextWrapper(
             columns or width(), start, indent, drop_whitespace=True, break_on_hyphens=False, replace_whitespace=False
@@ -156,7 +173,7 @@ def wrapped(text: str, indent: str = "", columns: int | None = None, first: str 
 
 def cut(text: str, columns: int) -> str:
     """One line of at most `columns`, with `...` where something is left out."""
-    text = " ".join(harmless(text).split())
+    text = " ".join(harmless(told(text)).split())
     return text if len(text) <= columns else text[: max(0, columns - 3)] + "..."
 
 

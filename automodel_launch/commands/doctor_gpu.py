@@ -89,7 +89,7 @@ def paths(plan: Plan) -> list[dict[str, Any]]:
     else:
         source = plan.profile_sources.get("mounts", plan.profile_name)
         bare = mount_keys.read(plan.profile.mounts, plan.job_root, source)
-        seen = [(mount.source, mount.read_only) for mount in bare]
+        seen = [(mount.source, mount.read_only) for mount in bare if mount.has_source]
     ordered = sorted(dict(seen).items(), key=lambda entry: entry[0] != plan.job_root)
     return [{"path": path, "write": not read_only} for path, read_only in ordered]
 

@@ -34,6 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (`| head`) has gone
         sys.stderr.close()
         return 141
+    except UnicodeError:  # bytes of a word or a name that are no text
+        return _fail(arguments, "a value or a name holds characters that are not UTF-8.", "write it anew", 2, "usage")
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # pathlib's word for `~NAME`
+            raise
+        message = "a path begins with `~NAME`, and this machine knows no such user."
+        return _fail(arguments, message, "the path from / on, or ~/ for your own home", 2, "usage")
     except OSError as error:  # that nobody has foreseen: a full disk, a file system that has become read-only
         if error.errno == errno.EIO and error.filename is None:  # the terminal is gone
             console.hang_up()
@@ -66,7 +73,7 @@ def _system_error(argv: list[str], error: OSError) -> int:
 def _fail(argv: list[str], message: str, hint: str | None, exit_code: int, kind: str, heading: str = "error: ") -> int:
     """Words on stderr; with --json a document on stdout as well, on one line, as `logs --follow` writes its own."""
     shown, hint = hidden.message(message, hint)  # the line that was typed, say
-    message = shown or ""
+    message, hint = console.told(shown or ""), console.told(hint) if hint else hint
     console.say(f"{heading}{message}")
     if hint:
         console.say(f"hint: {hint}")

@@ -29,7 +29,7 @@ class View:
 
 def document(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
     """What `--dry-run --json` prints."""
-    return {**plan.document(), "findings": [finding.document() for finding in findings]}
+    return {**plan.document(), "findings": [finding_document(finding) for finding in findings]}
 
 
 def findings_text(findings: Iterable[Finding]) -> str:
@@ -39,7 +39,12 @@ def findings_text(findings: Iterable[Finding]) -> str:
         lines.append(f"{finding.level}: [{finding.code}] {finding.message}")
         if finding.fix:
             lines.append(f"  fix: {finding.fix}")
-    return "\n".join(lines)
+    return console.told("\n".join(lines))
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """One finding for JSON, in the words that a terminal shows."""
+    return {key: console.told(value) if isinstance(value, str) else value for key, value in finding.document().items()}
 
 
 def show(plan: Plan, findings: list[Finding], view: View | None = None) -> None:

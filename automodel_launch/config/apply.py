@@ -17,6 +17,7 @@ from automodel_launch.config.unknown import unknown_key, unknown_option
 from automodel_launch.errors import ConfigError
 
 RUN_KEYS = ("env", "wandb", "data", "data_changed", "job_env")
+_MOST_KEYS, _SHORT = 6, 100
 _KINDS = {bool: "true or false", int: "an integer", float: "a number", list: "a list", dict: "a mapping"}
 
 
@@ -159,16 +160,34 @@ def _fitting(merged: MergedConfig, override: Override, old: Any) -> Any:
     if not fits:
         where = merged.sources.get(override.key, merged.path.name)
         raise ConfigError(
-            f"override {override.text}: {override.key} is {_KINDS[kind]} ({old!r} in {where}), not {new!r}.",
-            f"{override.key}={_example(old, new)}, or +{override.key}=... to set it all the same",
+            f"override {override.text}: {override.key} is {_KINDS[kind]} ({_shown(old)} in {where}), not {new!r}.",
+            f"{_right(override.key, old, new)}, or +{override.key}=... to set it all the same",
         )
     return new
+
+
+def _shown(old: Any) -> str:
+    """What is there now; of a mapping its keys, of a long list its length."""
+    if isinstance(old, dict) and old:
+        return f"with {', '.join(map(str, [*old][:_MOST_KEYS]))}{', ...' if len(old) > _MOST_KEYS else ''}"
+    return f"of {len(old)} entries" if isinstance(old, list) and len(repr(old)) > _SHORT else repr(old)
+
+
+def _right(key: str, old: Any, new: Any) -> str:
+    """An override that fits."""
+    if isinstance(old, dict) and old:
+        inner = next((name for name in old if not str(name).startswith("_")), next(iter(old)))
+        return f"{key}.{inner}=... sets one of its keys"
+    if isinstance(old, list) and not isinstance(new, dict | list):
+        return f"{key}=[{new}]"
+    return f"{key}={_example(old, new)}"
 
 
 def _example(old: Any, new: Any) -> Any:
     """A value of the old one's kind, the nearest to the new one."""
     if type(old) is int and type(new) is float and math.isfinite(new):
-        return round(new)
+        inverse = 1 / new if 0 < abs(new) < 1 and old else 0.0  # 1e-3 for 1e3
+        return round(new) or (round(inverse) if math.isclose(inverse, round(inverse)) and abs(inverse) < 1e15 else old)
     if type(old) in (int, float) and isinstance(new, str) and re.fullmatch(r"[-+]?\d+", new):
         return int(new)
     return json.dumps(old) if isinstance(old, bool) else repr(old)

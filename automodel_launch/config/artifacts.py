@@ -74,7 +74,7 @@ class Artifacts:
             raise self._missing(key, name, version)
         try:
             manifest = json.loads(content[0])
-        except ValueError:
+        except (ValueError, RecursionError):
             manifest = None
         if not isinstance(manifest, dict) or not isinstance(manifest.get("version"), str):
             raise Unresolved(f"run.{key} = {reference}: {path} is not a manifest.", "run data-prep again")

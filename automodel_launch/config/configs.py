@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from automodel_launch.config.apply import RUN_KEYS, apply, meant
-from automodel_launch.config.files import RecipeConfigs, chain, find
+from automodel_launch.config.files import MOST, RecipeConfigs, chain, find
 from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
 from automodel_launch.errors import ConfigError
@@ -25,7 +25,9 @@ def load(
     """
     path = find(recipe, recipe.default_config if wanted is None else wanted)
     merged = MergedConfig(path.stem, path, optional=(*recipe.optional, "run.data", "run.data_changed"))
-    for document, file in chain(path, recipe.config_dir):
+    for number, (document, file) in enumerate(chain(path, recipe.config_dir)):
+        if number >= MOST:
+            raise ConfigError(f"{path}: defaults: names more than {MOST} configs, with those that they name.")
         merged.add(document, _shown(file, recipe.config_dir.parent, path.parent.parent))
     _check_run_keys(merged)
     for override in overrides:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Protocol
 from automodel_launch.config import yamlio
 from automodel_launch.errors import ConfigError
 from automodel_launch.suggest import did_you_mean
+
+_DEEPEST, MOST = 20, 200  # configs behind each other in `defaults:`, and all of them
 
 
 class RecipeConfigs(Protocol):
@@ -45,8 +48,8 @@ def find(recipe: RecipeConfigs, wanted: str) -> Path:
     if wanted.endswith((".yaml", ".yml")) or "/" in wanted:
         path = _absolute(Path(wanted).expanduser())
         if not path.is_file():
-            what = "is a directory" if path.is_dir() else "is not a file" if path.exists() else "no such config file"
-            raise ConfigError(f"{path}: {what}.", f"a .yaml file, or a name: {', '.join(available(recipe)) or 'none'}")
+            names = ", ".join(available(recipe)) or "none"
+            raise ConfigError(f"{path}: {_no_file(path)}.", f"a .yaml file, or a name: {names}")
         return path
     path = recipe.config_dir / f"{wanted}.yaml"
     if not path.is_file():
@@ -59,6 +62,17 @@ def find(recipe: RecipeConfigs, wanted: str) -> Path:
             f"configs of {recipe.name}: {', '.join(known) or 'none'}; or give the path of a .yaml file",
         )
     return path
+
+
+def _no_file(path: Path) -> str:
+    try:
+        path.stat()
+        return "is a directory" if path.is_dir() else "is not a file"
+    except FileNotFoundError:
+        return f"is a link to {path.readlink()}, which is not there" if path.is_symlink() else "no such config file"
+    except (OSError, ValueError) as error:
+        loop = isinstance(error, OSError) and error.errno == errno.ELOOP
+        return "is a link that leads back to itself" if loop else f"cannot be read: {error}"
 
 
 def available(recipe: RecipeConfigs) -> list[str]:
@@ -77,6 +91,8 @@ def chain(path: Path, folder: Path, above: tuple[Path, ...] = ()) -> Iterator[tu
     if path in above:
         circle = " -> ".join(p.name for p in (*above, path))
         raise ConfigError(f"{above[-1]}: defaults: run in a circle: {circle}")
+    if len(above) > _DEEPEST:
+        raise ConfigError(f"{above[-1]}: defaults: more than {_DEEPEST} configs, one inside the other.")
     document = yamlio.read(path)
     defaults = document.data.pop("defaults", [])
     where = f"{path}:{document.lines.get('defaults')}"

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from automodel_launch.config import bounds, dotted
+from automodel_launch.config.aside import Aside, Inside
 from automodel_launch.config.dotted import flatten
 from automodel_launch.config.envscope import EnvScope
 from automodel_launch.errors import ConfigError
@@ -15,6 +17,10 @@ from automodel_launch.suggest import did_you_mean
 _OUR_ENV = "launch.env"
 # AutoModel's own form (components/config/loader.py, resolve_yaml_env_vars); its default is taken as it stands
 _AUTOMODELS = re.compile(r"\$\{\s*([A-Za-z_]\w*)\s*(?:,([^{}]*))?\}")
+_REFERENCES = (
+    "references: ${key.sub}, ${run.*}, ${art:data,path}, ${oc.env:NAME}, ${NAME}, or these two with a default:"
+    " ${NAME,default}"
+)
 _LAUNCHERS = "run"  # a section that AutoModel never sees; in its shell lines `${NAME}` is the shell's
 
 
@@ -38,21 +44,37 @@ def interpolate(written: Written, data: Mapping[str, Any], scope: EnvScope) -> d
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    def resolved(given: Mapping[str, Any]) -> Any:
+        return OmegaConf.to_container(OmegaConf.create(_with_our_env(given, {*data, *written.data})), resolve=True)
+
     register = getattr(OmegaConf, "register_resolver", None) or OmegaConf.register_new_resolver  # 2.4, or before
     register(_OUR_ENV, scope.lookup, replace=True, use_cache=False)
     register("art", scope.artifact, replace=True, use_cache=False)
     scope.problem = None
+    bounds.check_references(data, str(written.path))
+    aside = Aside()
+    shorter = aside.take(data)
     try:
-        resolved = OmegaConf.to_container(OmegaConf.create(_with_our_env(data, {*data, *written.data})), resolve=True)
+        try:
+            filled: dict[str, Any] = aside.put_back(resolved(shorter))
+        except (OmegaConfBaseException, Inside):
+            if not aside.lists:
+                raise
+            filled = resolved(data)  # a reference to an entry of such a list, say
     except OmegaConfBaseException as error:
         raise _unresolved(written, scope, error) from error
-    filled: dict[str, Any] = dict(resolved)  # type: ignore[arg-type]  # a mapping stays one
+    except RecursionError:
+        raise bounds.too_deep(str(written.path)) from None
     scope.settle(filled)
     unset = [key for key, value in flatten(filled) if value == "???"]  # OmegaConf's mark of a value to be given
     if unset:
         raise ConfigError(f"{written.where(unset[0])}: {unset[0]} must be given.", f"{unset[0]}=VALUE")
     if scope.missing:
         raise _missing(written, scope)
+    empty = next((key for key, value in dotted.leaves(filled) if isinstance(value, str) and "\0" in value), None)
+    if empty is not None:
+        shown = next((key for key in written.sources if empty == key or empty.startswith(f"{key}.")), empty)
+        raise ConfigError(f"{written.where(shown)}: {empty} holds a NUL character: no path and no argument can.")
     return filled
 
 
@@ -62,10 +84,14 @@ def _unresolved(written: Written, scope: EnvScope, error: Exception) -> ConfigEr
     key = getattr(error, "full_key", None) or "?"
     if scope.problem:
         return ConfigError(f"{written.where(key)}: {key}: {scope.problem}", scope.hint)
+    value = str(dotted.get(written.data, key))
+    if type(error).__name__ == "GrammarParseError":
+        open_ = value.count("${") > value.count("}")
+        what = "a reference `${` is not closed by a `}`" if open_ else "a reference `${...}` is not understood"
+        return ConfigError(f"{written.where(key)}: {key}: {what}.", _REFERENCES)
     return ConfigError(
         f"{written.where(key)}: {key}: {str(error).splitlines()[0]}.",
-        "references: ${key.sub}, ${run.*}, ${art:data,path}, ${oc.env:NAME}, ${NAME}, or these two with a default:"
-        " ${NAME,default}",
+        _REFERENCES,
     )
 
 

@@ -51,15 +51,16 @@ class MergedConfig:
     def add(self, document: yamlio.Document, file: str | Path) -> None:
         """Merge a stronger layer; `file` is how its values' source is shown."""
         _merge(self.data, document.data)
-        for key, value in flatten(document.data):
-            if value == {} and any(k.startswith(f"{key}.") for k in self.sources):
-                continue  # an empty mapping over a filled one changes nothing
-            self.forget(key)
-            self.sources[key] = f"{file}:{document.lines.get(key, '?')}"
+        above = {parent for key in self.sources for parent in _parents(key)}
+        # an empty mapping over a filled one changes nothing
+        new = [key for key, value in flatten(document.data) if value != {} or key not in above]
+        self.forget(*new)
+        self.sources.update({key: f"{file}:{document.lines.get(key, '?')}" for key in new})
 
-    def forget(self, key: str) -> None:
-        """A value at `key` hides the sources below it and, where it was not a mapping before, the one above it."""
-        for old in [k for k in self.sources if k.startswith(f"{key}.") or key.startswith(f"{k}.")]:
+    def forget(self, *keys: str) -> None:
+        """Values at `keys` hide the sources below them and, where that was not a mapping before, the one above."""
+        new, above = set(keys), {parent for key in keys for parent in _parents(key)}
+        for old in [k for k in self.sources if k in above or any(parent in new for parent in _parents(k))]:
             del self.sources[old]
 
     @property
@@ -105,6 +106,11 @@ class MergedConfig:
             for name in _ARTIFACT.findall(str(written)) if key in sources else ():
                 sources[key] += f", artifact {name_of(used[name])}"
         return Config(data, sources, tuple(sorted(scope.kept)))
+
+
+def _parents(key: str) -> list[str]:
+    """`a.b` and `a` of `a.b.c`."""
+    return [key[: match.start()] for match in re.finditer(r"\.", key)]
 
 
 def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from dataclasses import dataclass
@@ -10,32 +11,15 @@ from typing import Any
 
 import yaml
 
+from automodel_launch.config import bounds
+from automodel_launch.config.loaders import LOADERS, Loader, composed
 from automodel_launch.errors import ConfigError
 from automodel_launch.frozen import thaw
 
 _BAD_VALUE = (yaml.YAMLError, ValueError, AttributeError)  # the last two: `!!int x`, `0x_`, `!!timestamp x`
-_DROPPED = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
-_INT = re.compile(r"[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)$")
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _LAUNCHERS = "run"  # the section whose keys are names at every depth, as those at the top are
 _OCTAL = re.compile(r"[-+]?0[0-7_]*[0-7]")  # to YAML 1.1, and so to AutoModel: 0100 is 64
-_FLOAT = re.compile(
-    r"""[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
-    |\.(?:inf|Inf|INF))$|\.(?:nan|NaN|NAN)$""",
-    re.X,
-)
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML without dates and base-60 numbers (`time: 04:00:00`), and with `1e-4` as a float (YAML 1.2)."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag not in _DROPPED]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
 @dataclass(frozen=True)
@@ -52,36 +36,43 @@ def read(path: Path) -> Document:
     Raises:
         ConfigError: it cannot be read, is not YAML, or is not a mapping; the message names file and line.
     """
+    text = _text(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    try:
-        loader = _Loader(text)
-    except yaml.YAMLError as error:  # a character that YAML does not allow
-        raise ConfigError(f"{path}: not YAML: {error}") from error
-    try:
-        node = loader.get_single_node()
+        loader, node = composed(text, str(path))
         if node is None or (node.tag == "tag:yaml.org,2002:null" and not node.value):
             return Document({}, {})
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{path}: a config is a mapping (`key: value` lines), and the file does not contain one.")
         lines: dict[str, int] = {}
-        _walk(node, "", lines, path, ())
+        _walk(node, "", lines, path)
         _refuse_octal(node, str(path))
         data = loader.construct_document(node)
         _refuse_odd_keys(node, "", path)  # now, when what `<<` brings is in the nodes
         return Document(data, lines)
-    except RecursionError:
-        raise ConfigError(f"{path}: its mappings or lists are nested too deeply to be read.") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise ConfigError(f"{where}: not YAML: {error.problem or error.context}") from error
+        raise _not_yaml(path, error) from error
     except _BAD_VALUE as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
-    finally:
-        loader.dispose()
+
+
+def _text(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+        if size > 2 * bounds.LARGEST:  # before it is read
+            bounds.check_size(size, str(path))
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+
+
+def _not_yaml(path: Path, error: yaml.MarkedYAMLError) -> ConfigError:
+    mark = error.problem_mark or error.context_mark
+    where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+    if error.problem == "found unhashable key":
+        return ConfigError(
+            f"{where}: a list or mapping stands where a key belongs.", "a key is a name; quote it if not"
+        )
+    return ConfigError(f"{where}: not YAML: {error.problem or error.context}")
 
 
 def value(text: str, octal: bool = False) -> Any:
@@ -93,21 +84,19 @@ def value(text: str, octal: bool = False) -> Any:
         ConfigError: it is not YAML, or has a number with a leading zero, or a ` #` in a list or mapping.
     """
     try:
+        with contextlib.suppress(yaml.YAMLError):
+            bounds.check_text(text, "the value", LOADERS[0])  # PyYAML's scanner takes minutes for what is nested deeply
         if _has_comment(text):
             if text.lstrip()[0] in "[{":
                 what = "' #' outside of quotes, where YAML would end"
                 raise ConfigError(f"the value {text!r} is not YAML: it has {what}.", "quote the entry: ['a #b']")
             return text.strip()
-        loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-            if node is None:
-                return None
-            if not octal:
-                _refuse_octal(node)
-            return loader.construct_document(node)
-        finally:
-            loader.dispose()
+        loader, node = composed(text, "the value")
+        if node is None:
+            return None
+        if not octal:
+            _refuse_octal(node)
+        return loader.construct_document(node)
     except _BAD_VALUE as error:
         raise ConfigError(f"the value {text!r} is not YAML.", "quote it: key='\"value\"'") from error
 
@@ -133,7 +122,7 @@ def json_value(data: Any) -> Any:
 def _has_comment(text: str) -> bool:
     """Whether YAML would pass over a part of the text: a `#` that stands in no token."""
     end = 0
-    for token in yaml.scan(text, Loader=_Loader):
+    for token in yaml.scan(text, Loader=Loader):
         if "#" in text[end : token.start_mark.index]:
             return True
         end = token.end_mark.index
@@ -167,7 +156,7 @@ def _refuse_octal(root: yaml.Node, where: str | None = None) -> None:
             nodes += node.value
         elif isinstance(node, yaml.MappingNode):
             nodes += [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.ScalarNode) and node.style is None and _OCTAL.fullmatch(node.value):
+        elif isinstance(node, yaml.ScalarNode) and not node.style and _OCTAL.fullmatch(node.value):
             raise _octal(node.value, f"{where}:{node.start_mark.line + 1}: " if where else "")
 
 
@@ -182,22 +171,20 @@ def _octal(written: str, place: str) -> ConfigError:
     return ConfigError(message, f"{plain}, or '{written}' in quotes where a string is meant")
 
 
-def _walk(node: yaml.Node, prefix: str, lines: dict[str, int], path: Path, above: tuple[yaml.Node, ...]) -> None:
-    if node in above:
-        raise ConfigError(f"{path}:{node.start_mark.line + 1}: '{prefix[:-1]}' contains itself.")
+def _walk(node: yaml.Node, prefix: str, lines: dict[str, int], path: Path) -> None:
     if isinstance(node, yaml.SequenceNode):
         for number, entry in enumerate(node.value):
-            _walk(entry, f"{prefix}{number}.", lines, path, (*above, node))
+            _walk(entry, f"{prefix}{number}.", lines, path)
     elif isinstance(node, yaml.MappingNode):
         own: dict[str, int] = {}
         for key_node, value_node in node.value:
             if key_node.tag == _MERGE:  # `<<: *anchor`
                 for entry in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
-                    _walk(entry, prefix, lines, path, (*above, node))
+                    _walk(entry, prefix, lines, path)
                 continue
             key, line = f"{prefix}{key_node.value}", key_node.start_mark.line + 1
             if key in own:
                 raise ConfigError(f"{path}:{line}: the key '{key}' is here and on line {own[key]}.", "remove one")
             own[key] = line
-            _walk(value_node, f"{key}.", lines, path, (*above, node))
+            _walk(value_node, f"{key}.", lines, path)
         lines.update(own)

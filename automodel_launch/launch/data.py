@@ -16,7 +16,7 @@ from automodel_launch.backends import Backend, Data
 from automodel_launch.config import dotted, merge
 from automodel_launch.errors import ConfigError
 from automodel_launch.frozen import thaw
-from automodel_launch.plan.mounts import Mount
+from automodel_launch.plan.mounts import Mount, pairs
 
 _MAGIC = "*?["
 _CHANGED = ("refuse", "allow")
@@ -64,7 +64,7 @@ def look(backend: Backend, config: dict[str, Any], mounts: Iterable[Mount], visi
         return Found()
     if not visible:
         return Found({"digest": None, "why": "they are on the cluster", "elsewhere": True})
-    seen = [[mount.target, mount.source] for mount in mounts]
+    seen = pairs(mounts)
     found = {path: pinned(path, seen) for _, value in values for path in _paths(value)}
     links = {written: behind for written, behind in found.items() if behind != written}
     if any(dotted.left_to_the_job(value) for _, value in values):

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from automodel_launch.errors import ProfileError
 
+SOURCELESS = ("tmpfs", "umount")  # pyxis's: an empty file system, and one of the image's that is taken away
 VARIABLE = re.compile(r"(?:~|\$([A-Za-z_][A-Za-z0-9_]*)|\$\{([A-Za-z_][A-Za-z0-9_]*)\})(?=/|$)")
 
 
@@ -34,9 +35,19 @@ class Mount:
         return ":".join(part for part in (shell(self.source), shell(self.target), self.flags) if part)
 
     @property
+    def has_source(self) -> bool:
+        """A directory or file of the machine stands behind it; else it is pyxis's own word, or a volume of Docker's."""
+        return self.source.startswith("/") or has_variable(self.source)
+
+    @property
     def read_only(self) -> bool:
         """The container cannot write there."""
-        return "ro" in self.flags.split("+")
+        return "ro" in re.split("[,+]", self.flags)
+
+
+def pairs(mounts: Iterable[Mount]) -> list[list[str]]:
+    """[target, source] of those that have a source, for look-ups of paths."""
+    return [[mount.target, mount.source] for mount in mounts if mount.has_source]
 
 
 def has_variable(path: str) -> bool:
@@ -76,6 +87,6 @@ def outside(path: str, mounts: Iterable[Mount]) -> str | None:
         key=lambda mount: len(mount.target),
         default=None,
     )
-    if best is None:
+    if best is None or not best.has_source:
         return None
     return posixpath.normpath(posixpath.join(best.source, PurePosixPath(path).relative_to(best.target)))

@@ -129,8 +129,9 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
         raise RecipeError(f"{path}: has no metadata block, so it is not a recipe.", _EXAMPLE)
     try:
         metadata = tomli.loads(block)
-    except tomli.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: the metadata block is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # its own error is a ValueError, as a number of too many digits is
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise RecipeError(f"{path}: the metadata block is not TOML: {what}") from error
     tool = metadata.get("tool")
     spec = tool.get("runspec") if isinstance(tool, dict) else None
     if not isinstance(spec, dict):

@@ -31,6 +31,7 @@ class EnvFile:
     path: Path
     profiles: dict[str, dict[str, Any]]
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lists: tuple[str, ...] = ()  # what is written [[NAME]]
 
     @property
     def names(self) -> list[str]:
@@ -102,6 +103,8 @@ class EnvFile:
             )
         if name in self.sections:
             raise ProfileError(f"{self.path} [{name}] is a section of settings, not a profile.", self._choices())
+        if shape := _other_shape(name, self.profiles, self.lists):
+            raise ProfileError(f"{self.path}: {shape[0]}", shape[1])
         missing = "" if self.path.is_file() else f" {self.path} does not exist, so there is only the built-in one."
         raise ProfileError(
             f"no profile '{name}' in {self.path}.{missing}{did_you_mean(name, self.names)}", self._choices()
@@ -131,12 +134,34 @@ def load(path: Path, wanted: str | None = None) -> EnvFile:
         raise ProfileError(f"{path}: cannot be read: {error}") from error
     except tomli.TOMLDecodeError as error:
         raise ProfileError(f"{path}: not TOML: {error}") from error
+    except (RecursionError, ValueError) as error:  # a number of thousands of digits
+        raise ProfileError(f"{path}: not TOML that can be read: {toml_limit(error)}.") from error
     tables = {name: table for name, table in document.items() if isinstance(table, dict)}
     profiles = {name: table for name, table in tables.items() if name not in SECTION_NAMES}
-    env_file = EnvFile(path, profiles, {name: {} for name in SECTION_NAMES})
+    lists = tuple(name for name, value in document.items() if isinstance(value, list) and _has_table(value))
+    env_file = EnvFile(path, profiles, {name: {} for name in SECTION_NAMES}, lists)
     if wanted is not None:
         env_file.chain(wanted)
     return _checked(env_file, document, wanted)
+
+
+def toml_limit(error: Exception) -> str:
+    """What is beyond TOML's readers, where their own error is not one of TOML."""
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _has_table(value: list[Any]) -> bool:
+    return any(isinstance(entry, dict) for entry in value)
+
+
+def _other_shape(name: str, profiles: Mapping[str, Any], lists: Iterable[str]) -> tuple[str, str] | None:
+    """What is wrong, and what is right, where TOML has the name in another way than a profile's."""
+    if name in lists:
+        return f"[[{name}]] is a list of tables, and a profile is one.", f"[{name}]"
+    outer, dot, inner = name.partition(".")
+    if dot and isinstance(profiles.get(outer), dict) and isinstance(profiles[outer].get(inner.partition(".")[0]), dict):
+        return f"[{name}] is a table inside [{outer}] to TOML, and not a profile.", f'["{name}"], or [{outer}-{inner}]'
+    return None
 
 
 def _checked(env_file: EnvFile, document: dict[str, Any], wanted: str | None) -> EnvFile:
@@ -144,6 +169,8 @@ def _checked(env_file: EnvFile, document: dict[str, Any], wanted: str | None) ->
 
     path, profiles = env_file.path, env_file.profiles
     stray = [key for key, value in document.items() if not isinstance(value, dict)]
+    if stray and stray[0] in env_file.lists:
+        raise ProfileError(f"{path}: [[{stray[0]}]] is a list of tables, and a profile is one.", f"[{stray[0]}]")
     if stray:
         raise ProfileError(f"{path}: the key '{stray[0]}' is outside of any table.", "put it below a line [NAME]")
     parents = {other.get("extends") for other in document.values() if isinstance(other.get("extends"), str)}
@@ -206,6 +233,10 @@ def _check_name(path: Path, name: str) -> None:
 
 def _no_profile(path: Path, name: str, table: Mapping[str, Any]) -> ProfileError:
     keys = f" (it has {', '.join(table)})" if table else ""
+    inner = next((key for key, value in table.items() if isinstance(value, Mapping)), None)
+    if inner is not None and len(table) == 1:
+        right = f'["{name}.{inner}"], or [{name}-{inner}]'
+        return ProfileError(f"{path}: [{name}.{inner}] is a table inside [{name}] to TOML, and not a profile.", right)
     return ProfileError(
         f"{path} [{name}] has neither `executor` nor `extends`{keys}, so it is not a profile, and it is not a known"
         f" section.{did_you_mean(name, SECTION_NAMES)}",

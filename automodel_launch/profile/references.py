@@ -18,6 +18,7 @@ from automodel_launch.profile.secret_names import is_secret
 _SHELL = ("setup_lines", "startup_commands")
 _OPENED = re.compile(r"\$\{(?P<env>\s*oc\.env:)|\$\{(?P<decode>\s*oc\.decode:)|\$\{(?P<key>[a-z_]+)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LONGEST = 1_000_000  # references to what is full of references multiply
 _FORMS = "${oc.env:NAME} or ${oc.env:NAME,default}"
 
 Values = dict[str, Any]
@@ -58,6 +59,12 @@ def section(table: Mapping[str, Any], where: str, environ: Mapping[str, str]) ->
         ProfileError: see resolve.
     """
     resolved, _ = resolve(dict(table), dict.fromkeys(table, where), environ)
+    for key, value in resolved.items():
+        if isinstance(value, str) and "${" in value:
+            raise ProfileError(
+                f"{where}: {key} = {hidden.value(key, value)!r}: a section has no such reference: it sees no profile.",
+                f"{_FORMS}, or ${{key}} with a key of {where.rpartition(' ')[2]}",
+            )
     return resolved
 
 
@@ -110,6 +117,8 @@ class _Scope:
             if found is None and not out and not rest:
                 raise _Nothing
             out += found or ""
+            if len(out) > _LONGEST:
+                raise ProfileError(f"{self._where(key)}: its references stand for more than {_LONGEST:,} characters.")
         return out + rest
 
     def _where(self, key: str) -> str:

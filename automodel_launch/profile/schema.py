@@ -27,8 +27,9 @@ Docker = Annotated[T, Effect(frozenset({"docker"}))]
 SlurmOrDocker = Annotated[T, Effect(frozenset({"slurm", "docker"}))]
 Brought = Annotated[Any, Effect(frozenset())]  # read by Nemotron's launcher (keys.NEMOTRON)
 
-Count = Annotated[int, Field(ge=1)]
-Amount = Annotated[int, Field(ge=0)]
+_MOST = 2**31 - 1  # what Slurm and torch have for a count
+Count = Annotated[int, Field(ge=1, le=_MOST)]
+Amount = Annotated[int, Field(ge=0, le=_MOST)]
 Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 String = Annotated[str, Field(min_length=1)]
 Names = tuple[String, ...]

@@ -8,8 +8,9 @@ from typing import Any
 
 import contract
 from pretrain_lib import phase
-from pretrain_lib.config import ConfigError
+from pretrain_lib.config import ConfigError, read_yaml
 from pretrain_lib.output import say
+from pretrain_lib.trackers import keep_secrets_from_wandb
 
 from . import order as order_
 from .order import MODES, Order
@@ -26,6 +27,8 @@ def main(argv: list[str] | None = None, default_mode: str = MODES[0]) -> int:
             return 0
         phase.enter("importing Megatron-Bridge and building the configuration")
         config, step_function = _prepare(order)
+        if options.config and config.logger.wandb_project:
+            keep_secrets_from_wandb(read_yaml(options.config))
     except ConfigError as error:
         # Every process says it: torchrun ends the others as soon as one has failed, whichever that is.
         print(f"{order_name(default_mode)}: {error}", file=sys.stderr, flush=True)

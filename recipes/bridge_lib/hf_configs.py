@@ -16,6 +16,10 @@ class Unavailable(ValueError):
     """The hub does not give it, and will not at the next attempt either; the message says what helps."""
 
 
+class Unreached(OSError):
+    """The hub did not answer; it may at a later attempt."""
+
+
 def install(named: Mapping[str, Any]) -> list[Any]:
     """Have Megatron-Bridge 0.3.1 find the configurations of `named` where it would ask the hub.
 
@@ -43,8 +47,10 @@ def install(named: Mapping[str, Any]) -> list[Any]:
                 return found
             except Exception as error:
                 why = _why_not(str(path), error)
-                if why is None or Path(str(place)).is_dir():
+                if Path(str(place)).is_dir():
                     raise
+                if why is None:
+                    raise Unreached(f"the Hugging Face configuration of {path}: {error}") from error
                 # "entry not found" ends the retries: there is no use in asking again
                 raise Unavailable(f"{why} (entry not found)") from error
 

@@ -11,7 +11,7 @@ from typing import Any
 from pretrain_lib.config import ConfigError, one_line
 
 from .blend import BLEND
-from .hf_configs import Unavailable
+from .hf_configs import Unavailable, Unreached
 
 _SUFFIX = "_config"
 _PACKAGE = "megatron.bridge.recipes"
@@ -31,15 +31,15 @@ def build(name: str, arguments: Mapping[str, Any]) -> Any:
     if unknown:
         takes = [key for key, value in parameters.items() if value.kind is not value.VAR_KEYWORD]
         valid = f"it takes {', '.join([*takes, BLEND])}; what is a setting goes to its section"
-        raise ConfigError(
-            f"recipe: {name} takes no {unknown[0]!r} (it takes {valid}); what is a setting goes to its section"
-        )
+        raise ConfigError(f"recipe: {name} takes no {unknown[0]!r}: {valid}")
     try:
         config = function(**passed)
     except Unavailable as error:
         raise ConfigError(f"recipe: {name}: {one_line(error)}") from error
     except (TypeError, ValueError, AssertionError) as error:
-        cause = _unavailable(error)
+        if _caused_by(error, Unreached):
+            raise  # no fault of the config's: another attempt may find the hub
+        cause = _caused_by(error, Unavailable)
         raise ConfigError(f"recipe: {name}: {one_line(cause or error)}") from error
     if not hasattr(config, "train") or not hasattr(config, "model"):
         raise ConfigError(f"recipe: {name} returns {type(config).__name__}, and no ConfigContainer")
@@ -75,8 +75,8 @@ def step_function(name: str) -> Callable[..., Any]:
         raise ConfigError(f"step_func={name}: {one_line(error)}") from error
 
 
-def _unavailable(error: BaseException | None) -> BaseException | None:
-    """Megatron-Bridge wraps what our look-up of configurations has raised."""
-    while error is not None and not isinstance(error, Unavailable):
+def _caused_by(error: BaseException | None, kind: type[Exception]) -> BaseException | None:
+    """What our look-up of configurations has raised: Megatron-Bridge wraps it."""
+    while error is not None and not isinstance(error, kind):
         error = error.__cause__
     return error

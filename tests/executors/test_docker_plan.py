@@ -99,7 +99,7 @@ def test_mounts_carry_every_character_but_a_colon(bench: Bench, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('mounts = ["/a:/b:rprivate"]', ["rprivate"]),
+        ('mounts = ["/a:/b:rbind"]', ["rbind", "cached"]),
         ('mounts = ["$NO_SUCH_NAME/a"]', ["NO_SUCH_NAME is not set"]),
         ('mounts = ["/a:/x", "/b:/x"]', ["one target"]),
         ("nodes = 2", ["one machine"]),

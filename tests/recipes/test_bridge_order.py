@@ -18,7 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from bridge_lib import blend, conversion, order, relay, values
+from bridge_lib import blend, conversion, hf_configs, order, recipe, relay, values
 from pretrain_lib.config import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -172,6 +172,53 @@ def test_a_value_is_fitted_to_its_field(value: object, hint: Any, fitted: object
 def test_a_value_of_another_type_is_refused(value: object, hint: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=rf"a\.b={value!r}.*{message}|a\.b={value}: .*{message}"):
         values.fit(value, hint, "a.b")
+
+
+# --- the recipe's function
+
+
+@pytest.fixture
+def recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of recipes, as a person's own may be."""
+
+    def fails(kind: type[Exception]) -> None:
+        """As Megatron-Bridge's loader wraps what a look-up has raised."""
+        try:
+            raise kind("why")
+        except kind as error:
+            raise ValueError("Failed to load configuration") from error
+
+    def good_config(lr: float = 1.0) -> Any:
+        return SimpleNamespace(train=lr, model=None)
+
+    module = SimpleNamespace(
+        __name__="mine.recipes",
+        good_config=good_config,
+        gated_config=lambda: fails(hf_configs.Unavailable),
+        outage_config=lambda: fails(hf_configs.Unreached),
+        other_config=lambda: 3,
+    )
+    monkeypatch.setitem(sys.modules, "mine.recipes", module)  # all that importlib needs
+
+
+def test_a_recipe_is_called_with_what_it_takes(recipes: None) -> None:
+    assert recipe.build("mine.recipes.good_config", {"lr": 2.0, blend.BLEND: "/b"}).train == 2.0
+    for name, message in {
+        "mine.recipes.godo_config": "did you mean good_config",
+        "mine.nothing.good_config": "there is no module mine.nothing",
+        "mine.recipes.gated_config": "recipe: mine.recipes.gated_config: why",
+        "mine.recipes.other_config": "returns int, and no ConfigContainer",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            recipe.build(name, {})
+    with pytest.raises(ConfigError, match=f"takes no 'steps': it takes lr, {blend.BLEND}"):
+        recipe.build("mine.recipes.good_config", {"steps": 3})
+
+
+def test_a_hub_that_does_not_answer_is_no_fault_of_the_config(recipes: None) -> None:
+    """Exit code 2 would end a chain for good."""
+    with pytest.raises(ValueError, match="Failed to load configuration"):
+        recipe.build("mine.recipes.outage_config", {})
 
 
 # --- the relay

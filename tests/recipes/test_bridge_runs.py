@@ -11,7 +11,7 @@ import pytest
 
 from tests.recipes.bridge_fixtures import STEPS, BridgeRun, needs_bridge, run_script, write_bridge_data, write_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.train, needs_bridge]
+pytestmark = [pytest.mark.slow, pytest.mark.train, pytest.mark.timeout(1200), needs_bridge]
 
 TOLERANCE = 1e-4  # of the losses of an interrupted run; measured: 0
 LOGITS = 1e-4  # of the logits of an export, where the largest is about 1; measured: 2e-6
@@ -70,8 +70,10 @@ def test_an_interrupted_run_has_the_losses_of_an_undisturbed_one(
     assert "nothing left to do" in run.text
 
 
-def test_tensor_parallel_2(data_dir: Path, tmp_path: Path) -> None:
-    changes = {"model": {"tensor_model_parallel_size": 2}, "train": {"train_iters": 4}}
+@pytest.mark.parametrize("kind", ["tensor", "pipeline"])
+def test_a_model_on_two_ranks(data_dir: Path, tmp_path: Path, kind: str) -> None:
+    """Of a pipeline the last rank alone has the loss."""
+    changes = {"model": {f"{kind}_model_parallel_size": 2}, "train": {"train_iters": 4}}
     run = BridgeRun(write_config(tmp_path / "run", data_dir, changes), tmp_path / "run")
     assert run.train() == 0, run.text
     losses = run.losses()
@@ -148,7 +150,7 @@ REFUSED = {
     "recipe.per_split_data_args_path=/nowhere/blend.json": "/nowhere/blend.json cannot be read",
     "recipe.lr=3": "takes no 'lr'",
     "step_func=gpt_stepp": "did you mean gpt_step?",
-    "mode=train": "valid: pretrain, finetune",
+    "mode=train": "did you mean pretrain?",
     "mode=finetune": "checkpoint.pretrained_checkpoint is not set",
     "dataset.seq_length=64": "they have to be the same",
 }

@@ -17,7 +17,15 @@ from tests.slurm.test_truth import heal
 
 pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.e2e, pytest.mark.slow, needs_bridge]
 
-STEPS, EVERY = 800, 20  # more than an attempt does within its two minutes
+STEPS, EVERY = 260, 20  # more than an attempt does within its four minutes: a step takes 0.8 s at least
+SLOW_STEP = """
+import time
+from megatron.bridge.training import gpt_step
+
+def forward_step(state, data_iterator, model, return_schedule_plan=False):
+    time.sleep(0.2)  # four micro-batches a step
+    return gpt_step.forward_step(state, data_iterator, model, return_schedule_plan)
+"""
 ENV = f"""
 [chain]
 executor = "slurm"
@@ -26,23 +34,27 @@ nodes = 2
 gpus_per_node = 1
 nproc_per_node = 1
 cpus_per_task = 1
-time = "00:02:00"
+time = "00:04:00"
 container_image = "none"
 python = "{PYTHON}"
 remote_job_dir = "{{root}}"
 data_dir = "{{data}}"
-stop_grace = 25
+stop_grace = 40
 until = "done"
+env_vars = {{{{PYTHONPATH = "{{data}}"}}}}
 """
 COMMAND = (
     *("pretrain-bridge", "-c", "tiny", f"train.train_iters={STEPS}", f"checkpoint.save_interval={EVERY}"),
-    *(f"scheduler.lr_decay_iters={STEPS}", "train.eval_interval=300", "model.seq_length=64"),
+    *(f"scheduler.lr_decay_iters={STEPS}", "train.eval_interval=100", "model.seq_length=64"),
+    "+step_func=slow_step.forward_step",
 )
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Checkout]:
-    yield prepared(tmp_path_factory.mktemp("chain"), cluster, ENV)
+    site = prepared(tmp_path_factory.mktemp("chain"), cluster, ENV)
+    (site.root / "data" / "slow_step.py").write_text(SLOW_STEP)
+    yield site
     heal(cluster)
 
 
@@ -59,7 +71,7 @@ class Pretraining(Run):
 def test_a_killed_rank_and_the_time_limit(site: Checkout, cluster: Cluster) -> None:
     """The loss comes from the last rank, on the other node; every step has one in the end, and it has fallen."""
     run = Pretraining(site)
-    run.reach(0, EVERY + 5)
+    wait_until(lambda: any(entry["step"] >= EVERY + 5 for entry in run.metrics()), 200, "its first steps", interval=0.5)
     run.kill_rank(1)
     wait_until((run.run_dir / "finished.json").exists, 1800, "the run's end", interval=1)
     said = run.end()

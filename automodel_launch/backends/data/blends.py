@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ def entries(values: list[Any], where: str) -> Iterator[Use | Finding]:
             yield Finding("error", "bad-blend", message, '["0.3", "PREFIX", "0.7", "PREFIX"]')
             return
         for weight, name in zip(weights, values[1::2], strict=True):
-            if weight is not None and not weight > 0:
+            if weight is not None and not 0 < weight < math.inf:
                 yield Finding("error", "bad-blend", f"{where}: {name} has the weight {weight:g}.", "leave it out")
         values = values[1::2]
     for name in map(str, values):
@@ -51,5 +52,7 @@ def entries(values: list[Any], where: str) -> Iterator[Use | Finding]:
 def _number(entry: Any) -> float | None:
     try:
         return float(entry)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf
     except (TypeError, ValueError):
         return None

@@ -15,6 +15,7 @@ from typing import Any
 
 from automodel_launch.backends.data import probe
 from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.mounts import pairs
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import LATE, Result, Results
 
@@ -139,7 +140,7 @@ def message(plan: Plan, request: Request, seconds: float) -> dict[str, Any]:
     """What probe.answer takes."""
     return {
         **asdict(request),
-        "mounts": [[mount.target, mount.source] for mount in plan.mounts],
+        "mounts": pairs(plan.mounts),
         "seconds": seconds,
         "wanted": ["config.json", *TOKENIZER_FILES],
         "recorded": [manifest.get("tokenizer") for manifest in plan.artifacts.values()],

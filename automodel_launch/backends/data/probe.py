@@ -42,6 +42,8 @@ class Prober:
 
     def place(self, path: str) -> Optional[str]:
         """Where a path of the job is on this machine; None: on no mount, or its variable is not set in this shell."""
+        if "\0" in path:
+            return None
         if not self.mounts:
             return path
         for target, source in self.mounts:
@@ -176,7 +178,7 @@ def _rules(content: bytes) -> str:
         value = json.loads(content.decode("utf-8"))
         kept = {k: v for k, v in value.items() if k not in ("truncation", "padding")}
         content = json.dumps(kept, sort_keys=True).encode()
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         pass
     return hashlib.sha256(content).hexdigest()
 
@@ -189,6 +191,8 @@ def _json(path: str) -> Dict[str, Any]:
             return {"value": json.load(file)}
     except FileNotFoundError:
         return {"missing": True}
+    except RecursionError:
+        return {"error": "is nested too deeply"}
     except (OSError, ValueError) as error:
         return {"error": getattr(error, "strerror", None) or str(error)}
 

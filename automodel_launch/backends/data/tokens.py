@@ -66,7 +66,7 @@ def _weighted(entries: Sequence[str]) -> tuple[list[str], list[float]]:
     if len(entries) % 2 == 0:
         try:
             return list(entries[1::2]), [float(entry) for entry in entries[::2]]
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     return list(entries), []
 

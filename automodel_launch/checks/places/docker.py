@@ -67,7 +67,7 @@ def _elsewhere() -> Iterator[Finding]:
 def _sources(plan: Plan, mounts: Sequence[Mount]) -> Iterator[Finding]:
     source = plan.profile_sources.get("mounts", plan.profile_name)
     for mount in mounts:
-        if mount.written and not Path(mount.source).exists():
+        if mount.written and mount.has_source and not Path(mount.source).exists():
             message = f"mounts ({source}): {mount.written!r}: {mount.source} does not exist on this machine."
             yield Finding("error", "no-mount-source", message, "make it, or take the mount out")
 

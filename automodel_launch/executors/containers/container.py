@@ -83,7 +83,11 @@ def of(plan: Plan) -> Container | None:
     mount_keys.check_for_scripts(seen, source)
     for name in profile.container_env:
         check_name(name, f"container_env ({sources.get('container_env', plan.profile_name)})")
-    return Container(_runtime(profile, sources.get("container_runtime", plan.profile_name)), image, tuple(seen))
+    runtime = _runtime(profile, sources.get("container_runtime", plan.profile_name))
+    own = next((mount for mount in seen if not mount.has_source), None)
+    if own and runtime != PYXIS:
+        raise ProfileError(f"mounts ({source}): {own.written!r}: only pyxis has {own.source}.", "take it out")
+    return Container(runtime, image, tuple(seen))
 
 
 def _runtime(profile: Profile, source: str) -> str:

@@ -10,6 +10,7 @@ from automodel_launch.errors import ProfileError
 NO_IMAGE = "none"
 PREFIX = "docker://"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@#+%-]*")
+_DIGEST = re.compile(r"[a-z0-9]+([.+_-][a-z0-9]+)*:[0-9a-fA-F]+")
 _FILE = re.compile(r"\.(sqsh|squashfs|sif)$", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _VARIABLE = re.compile(r"(~|\$[A-Za-z_][A-Za-z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\})(?=/|$)")
@@ -77,6 +78,7 @@ def read(written: str, source: str) -> Image:
     if not written.isprintable() or written != written.strip():
         raise ProfileError(f"{where}: no image's name has blanks at an end, line breaks or control characters.")
     text = written.removeprefix(PREFIX)
+    _refuse_variable(where, text)
     if is_path(text):
         return Image(path=text)
     _refuse_misnamed(where, text)
@@ -92,6 +94,16 @@ def read(written: str, source: str) -> Image:
             registry, name = "", text
     _refuse_misspelt(where, registry, name)
     return Image(registry=registry or None, name=name)
+
+
+def _refuse_variable(where: str, text: str) -> None:
+    """Only at a path's start is a variable put in; elsewhere it would be a part of the name."""
+    start = _VARIABLE.match(text)
+    found = re.search(r"\$\{?(\w+)\}?", text[start.end() :] if start else text)
+    if found:
+        right = text.replace(found[0], f"${{oc.env:{found[1]}}}")
+        message = f"{where}: ${found[1]} is put in at the start of a path only."
+        raise ProfileError(message, f'"{right}": the value that this shell has')
 
 
 def _refuse_misnamed(where: str, text: str) -> None:
@@ -116,3 +128,6 @@ def _refuse_misspelt(where: str, registry: str, name: str) -> None:
     tag, _, digest = rest.partition("@")
     if "" in repository.split("/") or tag == ":" or (rest.endswith("@") and not digest) or tag.count(":") > 1:
         raise ProfileError(f"{where}: a part of the name is missing, or one is too much.", "as registry/name:tag")
+    if digest and not _DIGEST.fullmatch(digest):
+        fix = f'container_image = "{right.partition("@")[0]}", or with a whole digest: NAME@sha256:HEX'
+        raise ProfileError(f"{where}: {digest!r} is no digest: the hash, a colon, its hexadecimal digits.", fix)

@@ -40,7 +40,7 @@ def text(plan: Plan) -> str:
     An image's ENTRYPOINT would get the command as its arguments, and need not start it. pyxis does without it, too;
     who wants one says so in `docker_args`, which come later.
     """
-    options = " \\\n  ".join([*_options(plan), *(f"--mount {shlex.quote(_mount_option(m))}" for m in plan.mounts)])
+    options = " \\\n  ".join([*_options(plan), *map(_mount_option, plan.mounts)])
     command = shlex.join(
         [agent_python.SHELL, f"{plan.job_dir}/{contract.NODE_AGENT_SH}", "run", f"{plan.job_dir}/{contract.AGENT}"]
     )
@@ -88,18 +88,20 @@ def mounts_of(plan: Plan, environ: Mapping[str, str]) -> list[Mount]:
     key = f"mounts ({source})"
     seen = [
         replace(m, source=mounts_.expanded(m.source, environ, key), target=mounts_.expanded(m.target, environ, key))
-        for m in mount_keys.read(plan.profile.mounts, plan.job_root, source)
+        for m in mount_keys.read(plan.profile.mounts, plan.job_root, source, docker=True)
     ]
-    for mount in seen:
-        if mount.flags not in ("", "ro", "rw"):
-            raise ProfileError(f"mounts ({source}): {mount.written!r}: Docker knows ro and rw, not {mount.flags!r}.")
     if plan.data_dir.startswith("/") and mounts_.outside(plan.data_dir, seen) is None:
         seen.append(Mount(plan.data_dir, plan.data_dir))
     return [*seen, Mount(plan.job_dir, NEMO_RUN)]
 
 
 def _mount_option(mount: Mount) -> str:
-    """--mount takes a line of CSV, so commas, colons and blanks in a path survive, other than with --volume."""
+    """--mount takes a line of CSV, so commas, colons and blanks in a path survive, other than with --volume.
+
+    That one alone has all flags, and names of volumes.
+    """
+    if not mount.has_source or mount.flags not in ("", "ro", "rw"):
+        return f"--volume {shlex.quote(mount.text)}"
     line = io.StringIO()
     fields = [
         "type=bind",
@@ -108,7 +110,7 @@ def _mount_option(mount: Mount) -> str:
         *(["readonly"] if mount.read_only else []),
     ]
     csv.writer(line, lineterminator="").writerow(fields)
-    return line.getvalue()
+    return f"--mount {shlex.quote(line.getvalue())}"
 
 
 def _options(plan: Plan) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from automodel_launch.executors.forms import choices as words_of
 from automodel_launch.executors.forms import dependencies, gres, names, sizes, times
 from automodel_launch.executors.forms.fault import Fault
 from automodel_launch.profile import sbatch_options
@@ -18,6 +19,9 @@ FORMS: dict[str, tuple[_Form, ...]] = {
     **dict.fromkeys(("nodelist", "exclude"), (names.nodes, names.variables)),
     "gres": (gres.faults, names.variables),
     "dependency": (dependencies.faults,),
+    "begin": (words_of.begin,),
+    "hint": (words_of.hint,),
+    "distribution": (words_of.distribution,),
     "constraint": (names.features, names.variables),
 }
 _CHOICES = {

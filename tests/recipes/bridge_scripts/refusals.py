@@ -21,7 +21,7 @@ cpu.apply()
 def said(path: str, setting: str) -> str | None:
     """The message with which the setting is refused."""
     try:
-        asked = order.take_apart(order.read(path, [setting]))
+        asked = order.take_apart(order.read(path, [setting]), "pretrain")
         container.build(asked)
         recipe.step_function(asked.step_func)
     except ConfigError as error:

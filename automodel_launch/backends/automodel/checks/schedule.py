@@ -61,6 +61,13 @@ def rates(plan: Plan) -> Iterator[Finding]:
     schedule = lr_scheduler.schedule(plan.config)
     if schedule is None or schedule.max_lr is None:
         return
+    if schedule.max_lr < 0:
+        # torch's optimizers refuse it; a rate that is derived from it is no fault of its own
+        rate = "lr_scheduler.max_lr" if dotted.get(plan.config, "lr_scheduler.max_lr") is not None else LR
+        yield Finding(
+            "error", "lr-range", f"{describe(plan, rate)} is negative.", override(plan, rate, f"{-schedule.max_lr:g}")
+        )
+        return
     top = describe(plan, "lr_scheduler.max_lr" if dotted.get(plan.config, "lr_scheduler.max_lr") is not None else LR)
     for key, value in ((MIN_LR, schedule.min_lr), (INIT_LR, schedule.init_lr)):
         if value is not None and value > schedule.max_lr:

@@ -1,0 +1,25 @@
+"""The parts of rehearse.py, which sets a training up and takes one step of it, on fake tensors.
+
+What the first process does, with the standard library alone:
+
+    request    what is asked, read from standard input
+    versions   whether it was tested with what this Python has
+    scratch    the only directory that is written to, removed whatever happens
+    parent     starts the worker, gives it orders, and makes one result of its answers
+    culprit    which of the command line's overrides a failure comes from
+    result     what is printed
+
+What the worker does, a process of its own with a clean environment:
+
+    worker       imports AutoModel once, and forks a child for every order
+    environment  the variables of the worker and of a child
+    guard        keeps a child from the network, from commands and from writing
+    stages       the child: configuration, set-up, a batch, a step, the schedule, a validation
+    failure      what an exception says about the configuration: place, section, key
+    outcomes     whether an exception is a fault, or a limit of rehearsing
+    fakes        tensors without storage, and process groups whose other ranks have what this one has
+    places       directories of the configuration that nothing could be written to
+    synthetic    batches of the right shape where the data cannot be seen
+    memory       the bytes that are alive, by what they are for
+    patches/     what has to be other than in a job, a file a concern
+"""

@@ -1,0 +1,110 @@
+"""Tensors without storage where the weights take part, and process groups whose other ranks have what this one has.
+
+Token ids, masks and counts stay real: they are small, and what is wrong with them is wrong in the job.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_REAL_ELEMENTS = 1 << 22  # a larger tensor is no batch of ids
+_aten = torch.ops.aten
+_c10d = torch.ops.c10d
+
+
+class Fakes(FakeTensorMode):  # type: ignore[misc]
+    """Fake where the weights take part; real where all inputs are.
+
+    `spread` is the number of experts among which tokens are taken to be spread evenly: which ones a router would choose
+    depends on values.
+    """
+
+    spread = 1
+
+    def dispatch(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operation, done for real or on shapes alone."""
+        kwargs = kwargs or {}
+        if _all_real(args, kwargs):
+            return func(*args, **kwargs)
+        if func is _aten.embedding.default:
+            _check_ids(args[0], args[1])
+        try:
+            if func is _aten._grouped_mm.default and args[0].dtype != torch.bfloat16:
+                return self._grouped_mm(func, types, args, kwargs)
+            return super().dispatch(func, types, args, kwargs)
+        except DataDependentOutputException:
+            return self._value(func, args)
+        except DynamicOutputShapeException:
+            if func is not _aten.nonzero.default:
+                raise
+            with self:
+                rows = max(1, args[0].numel() // self.spread)
+                return torch.empty((rows, args[0].dim()), dtype=torch.int64)
+
+    def _grouped_mm(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        # torch 2.13: the kernel for shapes knows bfloat16 only; the real ones take more.
+        low = tuple(a.to(torch.bfloat16) if isinstance(a, torch.Tensor) and a.is_floating_point() else a for a in args)
+        return super().dispatch(func, types, low, kwargs).to(args[0].dtype)
+
+    @staticmethod
+    def _value(func: Any, args: Any) -> Any:
+        """What a value that nobody has is taken to be: finite, neither 0 nor true, and equal to its like."""
+        if func is _aten._local_scalar_dense.default:
+            dtype = args[0].dtype
+            return False if dtype == torch.bool else 1.0 if dtype.is_floating_point else 1
+        if func is _aten.is_nonzero.default:
+            return False
+        if func is _aten.equal.default:
+            return True
+        raise DataDependentOutputException(func)
+
+
+def _all_real(args: Any, kwargs: Any) -> bool:
+    if isinstance(kwargs.get("device"), torch.device):
+        return False  # it makes a tensor, whose size may be anything
+    tensors = [item for item in tree_leaves((args, kwargs)) if isinstance(item, torch.Tensor)]
+    return bool(tensors) and all(
+        not isinstance(tensor, FakeTensor)
+        and type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.device.type == "cpu"
+        and tensor.numel() < _REAL_ELEMENTS
+        for tensor in tensors
+    )
+
+
+def _check_ids(table: Any, ids: Any) -> None:
+    """What a kernel for shapes does not see: a real id against the length of a table that is fake."""
+    if type(ids) is not torch.Tensor or ids.device.type != "cpu" or not ids.numel():
+        return
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= table.shape[0]:
+        wrong = high if high >= table.shape[0] else low
+        raise IndexError(f"index out of range: id {wrong} is outside an embedding of {table.shape[0]} rows")
+
+
+class Peers(TorchDispatchMode):  # type: ignore[misc]
+    """After a collective, the outputs are as if all other ranks had what this one has; the fake backend leaves them."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operation."""
+        done = func(*args, **(kwargs or {}))
+        if func is _c10d.allgather_.default:
+            for outputs, given in zip(args[0], args[1], strict=False):
+                for output in outputs:
+                    output.copy_(given)
+        elif func is _c10d._allgather_base_.default and args[0].device.type == "cpu":
+            if args[1].dim():
+                args[0].view(-1, *args[1].shape).copy_(args[1])
+            else:
+                args[0].fill_(args[1])
+        return done

@@ -1,0 +1,128 @@
+"""Whether an exception is a fault of the launch, or only a limit of rehearsing it: a false alarm is no better."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from typing import Any
+
+from . import guard, result
+
+_NO_GPU = re.compile(
+    r"not compiled with CUDA|no NVIDIA driver|no CUDA GPUs|CUDA is not available|CUDA driver|CUDA_HOME|"
+    r"active drivers|requires? (?:a |an )?(?:CUDA|GPU|NVIDIA)|\bSM ?[89]\d|CUDA error|cudaGetDevice|no CUDA-capable|"
+    r"Invalid device id|needs? a (?:CUDA|GPU)|No backend type associated with device type cuda|'cuda'|device type cuda|"
+    r"torch\.cuda|lib(?:cuda|nvidia|cudnn|cublas|nccl)[\w.-]*\.so",
+    re.I,
+)
+_FP8 = re.compile(r"float8|fp8|mxfp8|nvfp4", re.I)
+_SHARED_LIBRARY = re.compile(r"\.so[.\d]*: cannot open shared object|undefined symbol|GLIBC|GLIBCXX", re.I)
+_HUB = re.compile(
+    r"huggingface\.co|offline mode|HF_HUB_OFFLINE|LocalEntryNotFound|cannot find the requested files in the|"
+    r"is not a (?:local folder|valid model identifier)|couldn't find .* in the cache|Hub\b.*(?:reach|connect)|"
+    r"ConnectionError|Couldn't reach",
+    re.I,
+)
+_HUB_TYPES = ("OfflineModeIsEnabled", "LocalEntryNotFoundError", "GatedRepoError", "RepositoryNotFoundError")
+_FAKE_LIMITS = (
+    *("UnsupportedOperatorException", "DataDependentOutputException", "DynamicOutputShapeException"),
+    *("UnsupportedFakeTensorException", "MetadataMismatchError", "NotImplementedError", "DataDependentError"),
+)
+_FAKE_WORDS = re.compile(
+    r"fake ?tensor|FakeTensorMode|meta tensor|Meta tensors|device type meta|on meta device|NYI|"
+    r"Tensor\.item\(\) cannot be called on meta|data is not allocated|doesn't have storage|"
+    r"could not run '[^']*' with arguments from the 'Meta'",
+    re.I,
+)
+_OUT_OF_MEMORY = re.compile(r"can't allocate memory|DefaultCPUAllocator|Cannot allocate memory|out of memory", re.I)
+_MISSING = re.compile(
+    r"\b(?:pip|uv) install\s+[`'\"]?([A-Za-z0-9_.-]+)|([A-Za-z0-9_.-]+) is not installed|No module named '([\w.]+)'"
+)
+_NOT_HERE = re.compile(
+    r"is not installed|not available.*install|(?:pip|uv) install|failed to import|please install", re.I
+)
+
+
+class Limit(Exception):
+    """A rehearsal cannot go on here, for one of the reasons of result.py; the message says why."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+def is_of_the_hub(error: BaseException) -> bool:
+    """Whether something is on the Hugging Face Hub, and not in this machine's cache."""
+    return any(_is_hub(one) for one in _chain(error))
+
+
+def of_the_hub(error: BaseException) -> str:
+    """The words of whatever the error was raised from that name the Hub."""
+    told = next((one for one in _chain(error) if _is_hub(one)), error)
+    return f"{type(told).__name__}: {' '.join(str(told).split())[:300]}"
+
+
+def _is_hub(error: BaseException) -> bool:
+    return type(error).__name__ in _HUB_TYPES or bool(_HUB.search(str(error)))
+
+
+def limit_of(error: BaseException, *, job_python: bool, cuda: bool, config: Any) -> dict[str, Any] | None:
+    """What kept the rehearsal from going on, as an entry of `partial`; None where the launch is at fault.
+
+    `job_python` says whether the job runs with this Python, `cuda` whether it has GPUs, `config` is the plain mapping.
+    """
+    chain = list(_chain(error))
+    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    if isinstance(error, Limit):
+        return result.partial(error.reason, str(error))
+    if any(isinstance(one, guard.Forbidden) for one in chain):
+        return result.partial(result.FORBIDDEN, str(next(e for e in chain if isinstance(e, guard.Forbidden))))
+    if any(isinstance(one, MemoryError) or _OUT_OF_MEMORY.search(str(one)) for one in chain):
+        return result.partial(result.MEMORY, f"the rehearsal's own memory was used up: {text}")
+    for one in chain:
+        if isinstance(one, ImportError):
+            return _of_import(one, job_python=job_python, cuda=cuda)
+    if not job_python and any(_NOT_HERE.search(str(one)) for one in chain):
+        return result.partial(result.PACKAGE, f"this Python is not the job's: {text}", _package(str(error)))
+    if is_of_the_hub(error):
+        return result.partial(result.HUB, of_the_hub(error))
+    if cuda and any(_NO_GPU.search(str(one)) for one in chain):
+        return result.partial(result.GPU, text)
+    if cuda and config.get("fp8") is not None and any(_FP8.search(str(one)) for one in chain):
+        return result.partial(result.FP8, text)
+    if any(
+        type(one).__name__ in _FAKE_LIMITS or _FAKE_WORDS.search(str(one)) for one in chain
+    ) and not _said_on_purpose(error):
+        return result.partial(result.NOT_IMPLEMENTED, text)
+    return None
+
+
+def _of_import(error: ImportError, *, job_python: bool, cuda: bool) -> dict[str, Any] | None:
+    text = " ".join(str(error).split())[:300]
+    package = _package(text) or (error.name or "").split(".")[0] or None
+    if _SHARED_LIBRARY.search(text) or (cuda and _NO_GPU.search(text)):
+        return result.partial(result.PACKAGE, f"it cannot be loaded on this machine: {text}", package)
+    return None if job_python else result.partial(result.PACKAGE, f"this Python is not the job's: {text}", package)
+
+
+def _package(text: str) -> str | None:
+    """The package that a message says is missing."""
+    found = _MISSING.search(text)
+    return next(filter(None, found.groups())).split(".")[0] if found else None
+
+
+def _said_on_purpose(error: BaseException) -> bool:
+    """Whether AutoModel itself raises a NotImplementedError: it means what it says."""
+    if type(error) is not NotImplementedError:
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and ("/torch/" not in frames[-1].filename) and "rehearse_lib" not in frames[-1].filename
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """The error and what it was raised from."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return found

@@ -1,0 +1,59 @@
+"""Weights and checkpoints: none is read or written, but what would be read has to be there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..failure import Fault
+
+if TYPE_CHECKING:
+    from ..stages import Run
+
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.distcp", ".metadata")
+
+
+def adapt(run: Run, node: Any) -> None:
+    """Point the checkpoints at the rehearsal's own directory, and have nothing loaded."""
+    given = str(node.get("checkpoint.checkpoint_dir", None) or "checkpoints/")
+    if node.get("checkpoint", None) is not None:
+        restore = node.get("checkpoint.restore_from", None)
+        if isinstance(restore, str) and os.path.sep not in restore and restore.upper() not in ("LATEST", "LOWEST_VAL"):
+            node.set_by_dotted("checkpoint.restore_from", str(Path(given) / restore))
+        if "://" not in given:
+            node.set_by_dotted("checkpoint.checkpoint_dir", str(run.scratch / f"checkpoints-{run.rank}"))
+    _no_base_model()
+    _no_checkpoint(run)
+
+
+def _no_base_model() -> None:
+    # AutoModel 0.7.0, infrastructure.py:578 and 720: the weights would be read, which takes their size in memory.
+    from nemo_automodel.components.checkpoint.checkpointing import Checkpointer
+
+    def load_base_model(
+        self: Any, model: Any, device: Any, root_dir: str, model_name: str | None, load_base_model: bool = True
+    ) -> None:
+        if load_base_model and model_name is not None and Path(model_name).is_dir():
+            folder = Path(model_name)
+            if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
+                text = f"{folder} has no weights: no *.safetensors is there, and no *.bin"
+                raise Fault("CheckpointException", text, "model.pretrained_model_name_or_path")
+        self.config.original_model_root_dir = root_dir
+
+    Checkpointer.load_base_model = load_base_model
+
+
+def _no_checkpoint(run: Run) -> None:
+    # AutoModel 0.7.0, base_recipe.py:525: a checkpoint's tensors and the loader's state would be read.
+    from nemo_automodel.components.checkpoint.checkpointing import Checkpointer
+    from nemo_automodel.recipes.base_recipe import BaseRecipe
+
+    def load_nothing(self: Any, *args: Any, **kwargs: Any) -> None:
+        return None
+
+    BaseRecipe._load_checkpoint_tracked_state = lambda self, folder: (self.model_parts, self.optimizer, None)
+    Checkpointer.load_model = load_nothing
+    Checkpointer.load_optimizer = load_nothing
+    if not run.request.job_python:  # what is on the job's disks cannot be looked at from here
+        BaseRecipe.load_checkpoint = load_nothing

@@ -1,0 +1,168 @@
+"""What AutoModel, torch or transformers refuse is refused, with the key that it comes from; what they take is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.recipes.rehearse.cases import Stage, model
+from tests.recipes.rehearse.forks import Forks
+
+Change = tuple[str, Any]
+LORA = {"_target_": "nemo_automodel.components._peft.lora.PeftConfig", "target_modules": ["*_proj"], "dim": 4}
+PIPELINE = {"pp_schedule": "1f1b", "pp_microbatch_size": 1}
+MOE = model(
+    "Qwen3MoeConfig", "Qwen3MoeForCausalLM", head_dim=8, moe_intermediate_size=32, num_experts=4, num_experts_per_tok=2
+)
+
+REFUSED: list[tuple[list[Change], str, str]] = [  # what is changed, the key to be named, words of the refusal
+    ([("model.config.num_key_value_heads", 3)], "model.config.num_key_value_heads", "must match"),
+    ([("optimizer.fused", True), ("optimizer.foreach", True)], "optimizer.foreach", "cannot be `True` together"),
+    ([("peft", {**LORA, "dim": 0})], "peft.dim", "division by zero"),
+    ([("dist_env.timeout_minutes", 0)], "dist_env.timeout_minutes", "timeout_minutes is 0"),
+    ([("checkpoint.checkpoint_dir", "/proc/ckpt")], "checkpoint.checkpoint_dir", "/proc/ckpt"),
+    ([("checkpoint.checkpoint_dir", "s3://bucket/x")], "checkpoint.checkpoint_dir", "s3fs"),
+    ([("model.config.vocab_size", 100)], "model.config.vocab_size", "embedding of 100 rows"),
+    ([("lr_scheduler.lr_decay_style", "cosin")], "lr_scheduler.lr_decay_style", "cosin"),
+    ([("wandb", {"project": "x"})], "wandb", "wandb is not installed"),
+]
+SLOW_REFUSED: list[tuple[list[Change], str, str]] = [
+    ([("seed", -1)], "seed", "non-negative"),
+    ([("loss_fn.reduction", "mean")], "loss_fn.reduction", "reduction is 'sum'"),
+    ([("checkpoint.restore_from", "/no/such/checkpoint")], "checkpoint.restore_from", "/no/such/checkpoint"),
+    ([("distributed.cp_size", 2)], "distributed.cp_size", "cp_size=2"),
+    ([("dataset.paths", ["DATA/nope"])], "dataset.paths", "nope.bin"),
+    ([("seed", 99999999999)], "seed", "2**32"),
+    ([("model.config.hidden_size", -32)], "model.config.hidden_size", "negative dimension"),
+    ([("model.config.num_attention_heads", 0)], "model.config.num_attention_heads", "by zero"),
+    ([("model.config.rope_theta", "ten")], "model.config.rope_theta", "pow()"),
+    ([("model.config._target_", "transformers.Qwen2Config")], "model.config._target_", "attention_bias"),
+    (
+        [("model.config.rope_scaling", {"rope_type": "liner", "factor": 2.0})],
+        "model.config.rope_scaling.rope_type",
+        "liner",
+    ),
+    ([("model._target_", "os.system")], "model._target_", "system()"),
+    ([("dataset.tokenizer._target_", "os.system")], "dataset.tokenizer._target_", "system()"),
+    ([("validation_dataset.num_val_samples", 0)], "validation_dataset.num_val_samples", "no sample"),
+    ([("step_scheduler.loss_average_window_steps", 0)], "step_scheduler.loss_average_window_steps", "greater than 0"),
+    ([("packed_sequence", {"packed_sequence_size": 64})], "packed_sequence", "ambiguous"),
+    ([("dataloader.num_workers", -1)], "dataloader.num_workers", "non-negative"),
+    ([("checkpoint.consolidation_timeout_minutes", 0)], "checkpoint.consolidation_timeout_minutes", "greater than 0"),
+    ([("optimizer.lr", -1e-3), ("lr_scheduler", None)], "optimizer.lr", "Invalid learning rate"),
+    ([("optimizer.betas", [0.9, 1.5])], "optimizer.betas", "beta"),
+    ([("optimizer.momentum", 0.9)], "optimizer.momentum", "momentum"),
+    ([("dataset.seq_length", 0)], "dataset.seq_length", ""),
+]
+TAKEN: list[tuple[list[Change], dict[str, Any]]] = [  # what is changed, and the request's own fields
+    ([], {}),
+    ([("peft", LORA), ("optimizer", {"_target_": "torch.optim.SGD", "lr": 1e-3})], {}),
+    ([("distributed", {"strategy": "ddp"})], {}),
+    ([("distributed.tp_size", 2), ("dataset.seq_length", 31)], {}),
+    ([("distributed.pp_size", 2), ("distributed.pipeline", PIPELINE), ("model.config.tie_word_embeddings", False)], {}),
+    ([("model", MOE), ("distributed.ep_size", 2)], {"cuda": True}),
+    ([("model.attn_implementation", "sdpaa"), ("dataset.split", "90,10"), ("optimizer.lr", float("inf"))], {}),
+]
+SLOW_TAKEN: list[tuple[list[Change], dict[str, Any]]] = [
+    ([("compile", {"enabled": True})], {}),
+    ([("distributed.dp_replicate_size", 2)], {"world_size": 4}),
+    ([("distributed.activation_checkpointing", True)], {}),
+    ([("dataloader.num_workers", 2), ("dataloader.persistent_workers", True)], {}),
+    ([("checkpoint.is_async", True), ("checkpoint.model_save_format", "torch_save")], {}),
+    ([("dataset.paths", ["0.3", "DATA/tiny/megatron/train", "0.7", "DATA/tiny/megatron/valid"])], {}),
+    ([("model", model("Qwen2Config", "Qwen2ForCausalLM"))], {}),
+    ([("model", model("MistralConfig", "MistralForCausalLM"))], {}),
+    ([("model", model("MixtralConfig", "MixtralForCausalLM", num_local_experts=2))], {"cuda": True}),
+    ([("step_scheduler.max_steps", None), ("step_scheduler.num_epochs", 3), ("lr_scheduler", None)], {}),
+    ([("recipe", "TrainPretrainRecipeForNextTokenPrediction")], {}),
+]
+
+
+def _with_data(stage: Stage, changes: list[Change]) -> list[Change]:
+    def placed(value: Any) -> Any:
+        return [str(item).replace("DATA", str(stage.data)) for item in value] if isinstance(value, list) else value
+
+    return [(key, placed(value) if key.startswith("dataset") else value) for key, value in changes]
+
+
+def _slow(cases: list[Any]) -> list[Any]:
+    return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+
+
+@pytest.mark.parametrize(("changes", "key", "words"), [*REFUSED, *_slow(SLOW_REFUSED)])
+def test_a_fault_is_refused_with_its_key(
+    forks: Forks, stage: Stage, changes: list[Change], key: str, words: str
+) -> None:
+    found = forks.rehearse(stage.request(*_with_data(stage, changes)))
+    assert found["outcome"] == "refused", found
+    refusal = found["refusal"]
+    assert words in refusal["text"], refusal
+    assert (refusal["key"], refusal["key_by"]) == (key, "override"), refusal
+    assert refusal["override"].startswith(key.split(".")[0])
+
+
+@pytest.mark.parametrize(("changes", "fields"), [*TAKEN, *_slow(SLOW_TAKEN)])
+def test_what_automodel_takes_is_not_refused(
+    forks: Forks, stage: Stage, changes: list[Change], fields: dict[str, Any]
+) -> None:
+    found = forks.rehearse(stage.request(*_with_data(stage, changes), **fields))
+    assert (found["outcome"], found["refusal"], found["partial"]) == ("passed", None, []), found
+    assert set(found["seconds"]) >= {"setup", "data", "step", "schedule", "validation"}
+
+
+def test_the_last_rank_of_a_pipeline_is_tried_too(forks: Forks, stage: Stage) -> None:
+    pipeline = [("distributed.pp_size", 2), ("distributed.pipeline", PIPELINE)]
+    found = forks.rehearse(stage.request(*pipeline, ("model.config.tie_word_embeddings", False), world_size=4))
+    assert (found["outcome"], found["ranks"]) == ("passed", [0, 3]), found
+
+
+def test_nanogpt_with_and_without_a_fault(forks: Forks, stage: Stage) -> None:
+    assert forks.rehearse(stage.request(name="nanogpt"))["outcome"] == "passed"
+    refusal = forks.rehearse(stage.request(("model.n_head", 5), name="nanogpt"))["refusal"]
+    assert refusal["key"] == "model.n_head", refusal
+
+
+def test_without_overrides_the_section_is_named(forks: Forks, stage: Stage) -> None:
+    content = stage.request(("optimizer.betas", [0.9, 0.95, 0.5]))
+    refusal = forks.rehearse({**content, "base": None, "overrides": []})["refusal"]
+    assert (refusal["key"], refusal["key_by"], refusal["override"]) == ("optimizer", "section", None), refusal
+    assert refusal["line"] and refusal["source"] and refusal["file"].endswith(".py")
+
+
+def test_a_fault_of_the_base_is_no_overrides(forks: Forks, stage: Stage) -> None:
+    content = stage.request(("seed", 5))
+    for config in (content["config"], content["base"]):
+        config["optimizer"]["momentum"] = 0.9
+    refusal = forks.rehearse(content)["refusal"]
+    assert (refusal["key"], refusal["override"]) == ("optimizer.momentum", None), refusal
+
+
+def test_data_and_tokenizers_that_cannot_be_seen_are_stood_in_for(forks: Forks, stage: Stage) -> None:
+    elsewhere = [("dataset.paths", ["/lustre/corpus/a"]), ("validation_dataset.paths", ["/lustre/corpus/b"])]
+    tokenizer = ("dataset.tokenizer.pretrained_model_name_or_path", "openai-community/gpt2")
+    found = forks.rehearse(stage.request(*elsewhere, tokenizer))
+    assert (found["outcome"], found["refusal"]) == ("partial", None), found
+    assert {entry["reason"] for entry in found["partial"]} == {"hub", "synthetic-data"}
+    assert "step" in found["seconds"]
+
+
+def test_a_package_that_only_the_job_may_have_is_a_note(forks: Forks, stage: Stage) -> None:
+    missing = ("loss_fn", {"_target_": "nemo_automodel.components.loss.linear_ce.FusedLinearCrossEntropy"})
+    assert forks.rehearse(stage.request(missing))["outcome"] == "refused"
+    found = forks.rehearse(stage.request(missing, job_python=False))
+    assert found["outcome"] == "partial", found
+    assert found["partial"][0]["package"] == "cut_cross_entropy", found
+
+
+def test_memory_is_counted_by_kind(forks: Forks, stage: Stage) -> None:
+    counted = forks.rehearse(stage.request(memory=True, world_size=1))["memory"]["rank"]["0"]
+    assert set(counted) == {"weights", "gradients", "optimizer", "activations", "peak"}
+    assert counted["peak"] == sum(counted[name] for name in counted if name != "peak")
+    # float32 weights of 300 x 32 tied embeddings, two layers and norms; AdamW has two moments of each
+    assert counted["weights"] >= 4 * 30_240 and counted["optimizer"] >= 2 * 4 * 30_240
+
+
+def test_a_variable_of_the_job_is_stood_in_for(forks: Forks, stage: Stage) -> None:
+    found = forks.rehearse(stage.request(("dataset.paths", "${oc.env:ONLY_THE_JOB_HAS_IT}"), job_python=False))
+    assert (found["outcome"], found["partial"][0]["reason"]) == ("partial", "environment"), found

@@ -1,0 +1,192 @@
+"""The parts that need no AutoModel: requests, versions, overrides, messages, places, batches, indexes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from rehearse_lib import culprit, environment, failure, guard, megatron_index, outcomes, request, synthetic, versions
+from rehearse_lib.orders import Attempt
+from rehearse_lib.parent import refusal_of
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not a JSON object"),
+        ("{}", "schema must be 1"),
+        ('{"schema": 1}', "config is missing"),
+        ('{"schema": 1, "config": {}, "wordl_size": 2}', "unknown field 'wordl_size'"),
+        ('{"schema": 1, "config": {}, "world_size": "2"}', "world_size must be of type int"),
+        ('{"schema": 1, "config": {}, "world_size": true}', "world_size must be of type int"),
+        ('{"schema": 1, "config": {}, "seconds": 0}', "seconds must be above 0"),
+        ('{"schema": 1, "config": {}, "overrides": [1]}', "overrides must hold strings only"),
+        ('{"schema": 1, "config": {}, "env": {"A": 1}}', "env must hold strings only"),
+    ],
+)
+def test_a_request_that_cannot_be_understood_says_why(content: str, words: str) -> None:
+    with pytest.raises(request.BadRequest, match=words):
+        request.read(content)
+
+
+def test_a_request_is_read_as_it_is_sent() -> None:
+    asked = request.Request(config={"a": 1}, overrides=("a=1",), secrets=("TOKEN",), seconds=3)
+    assert request.read(json.dumps(asked.as_json())) == asked
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, None),
+        ({"torch": "2.13.1+cu128"}, None),
+        ({"torch": "2.14.0"}, "torch is 2.14.0"),
+        ({"torch": "2.1"}, "torch is 2.1,"),
+        ({"nemo-automodel": "0.7.1"}, "tested with 0.7.0"),
+        ({"transformers": None}, "transformers is not installed"),
+    ],
+)
+def test_other_versions_are_not_guessed_at(changed: dict[str, str | None], words: str | None) -> None:
+    found = {"nemo-automodel": "0.7.0", "torch": "2.13.0", "transformers": "5.18.0", **changed}
+    because = versions.why_not({name: version for name, version in found.items() if version is not None})
+    assert because is None if words is None else words in str(because)
+
+
+BASE = {"optimizer": {"lr": 1, "eps": 2}, "model": {"n": 8}, "data": {"n": 8}}
+
+
+def _named(overrides: list[str], config: Mapping[str, Any], fails: Any) -> tuple[dict[str, Any], int]:
+    refusal: dict[str, Any] = {
+        "stage": "setup",
+        "type": "E",
+        "file": "f",
+        "line": 1,
+        "key": None,
+        "text": "",
+        "source": "",
+    }
+    tries = []
+
+    def tried(config: Mapping[str, Any], until: str) -> tuple[str, ...] | None:
+        tries.append(config)
+        return culprit.signature(refusal) if fails(config) else None
+
+    culprit.name(refusal, request.Request(config=dict(config), base=BASE, overrides=tuple(overrides)), tried)
+    return refusal, len(tries)
+
+
+def test_the_override_is_found_by_halves() -> None:
+    overrides = [f"+k{number}=1" for number in range(16)]
+    config = {**BASE, **{f"k{number}": 1 for number in range(16)}}
+    refusal, tries = _named(overrides, config, lambda config: "k11" in config)
+    assert (refusal["key"], refusal["override"], refusal["key_by"]) == ("k11", "+k11=1", "override")
+    assert tries <= 7
+
+
+def test_a_key_that_is_taken_away_can_be_to_blame() -> None:
+    config = {**BASE, "optimizer": {"lr": 1}, "seed": 3}
+    refusal, _ = _named(["seed=3", "~optimizer.eps"], config, lambda config: "eps" not in config["optimizer"])
+    assert refusal["override"] == "~optimizer.eps"
+
+
+def test_a_value_that_is_taken_by_reference_goes_with_its_override() -> None:
+    config = {**BASE, "model": {"n": 9}, "data": {"n": 9}, "seed": 3}
+    refusal, _ = _named(["model.n=9", "seed=3"], config, lambda config: config["data"]["n"] == 9)
+    assert refusal["override"] == "model.n=9"
+
+
+def test_a_failure_of_the_base_is_no_overrides() -> None:
+    refusal, tries = _named(["seed=3"], {**BASE, "seed": 3}, lambda config: True)
+    assert (refusal.get("override"), tries) == (None, 1)
+
+
+def _refusal(death: Attempt) -> tuple[dict[str, Any] | None, list[str]]:
+    partials: list[dict[str, Any]] = []
+    return refusal_of(death, 0, 8 << 30, partials), [entry["reason"] for entry in partials]
+
+
+def test_a_death_by_memory_or_time_is_a_note_and_another_one_a_refusal() -> None:
+    assert _refusal(Attempt("setup", signal=9)) == (None, ["memory"])
+    assert _refusal(Attempt("setup", signal=14)) == (None, ["time"])
+    refusal, notes = _refusal(Attempt("step", signal=6))
+    assert refusal is not None and (refusal["type"], refusal["stage"], notes) == ("SIGABRT", "step", [])
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "fields"),
+    [
+        (ValueError("Invalid learning rate: -1"), None, {}),
+        (ImportError("wandb is not installed"), None, {}),
+        (ImportError("wandb is not installed"), "package", {"job_python": False}),
+        (RuntimeError("Failed to import Dion. Please install Dion."), "package", {"job_python": False}),
+        (ImportError("libcuda.so.1: cannot open shared object file"), "package", {}),
+        (AssertionError("Torch not compiled with CUDA enabled"), "gpu", {"cuda": True}),
+        (AssertionError("Torch not compiled with CUDA enabled"), None, {}),
+        (ValueError("FP8 is only supported on SM89 or later GPUs (H100+)"), "gpu", {"cuda": True}),
+        (OSError("We couldn't connect to 'https://huggingface.co' to load the files"), "hub", {}),
+        (AssertionError("NYI: aten._pin_memory.default"), "not-implemented", {}),
+        (MemoryError(), "memory", {}),
+        (guard.Forbidden("a rehearsal uses no network"), "forbidden", {}),
+    ],
+)
+def test_a_limit_of_rehearsing_is_told_from_a_fault(
+    error: Exception, reason: str | None, fields: dict[str, bool]
+) -> None:
+    limit = outcomes.limit_of(error, **{"job_python": True, "cuda": False, **fields}, config={})
+    assert (limit["reason"] if limit else None) == reason
+
+
+def test_variables_that_only_the_job_has() -> None:
+    config = {"a": "${oc.env:KNOWN}", "b": ["${oc.env:JOB}/x", "${BARE}"], "c": "${oc.env:D,1}", "d": "$ALONE"}
+    assert environment.unknown_variables(config, {"KNOWN": ""}) == {"JOB", "BARE", "ALONE"}
+
+
+def test_the_environment_of_a_worker_has_no_secrets(tmp_path: Path) -> None:
+    given = {"PATH": "/bin", "HF_TOKEN": "secret", "AWS_SECRET_ACCESS_KEY": "secret", "http_proxy": "u:secret@h"}
+    made = environment.of_worker(given, tmp_path)
+    assert made["PATH"] == "/bin" and "secret" not in str(made)
+
+
+def test_the_leaf_that_a_message_speaks_of() -> None:
+    config = {"optimizer": {"lr": -0.001, "betas": [0.9, 0.95], "eps": 1e-8}, "seed": 1}
+    assert failure.leaf_below(config, "optimizer", "Invalid learning rate: -0.001", "") == "optimizer.lr"
+    assert failure.leaf_below(config, "optimizer", "division by zero", "x = betas[0] / 0") == "optimizer.betas"
+    assert failure.leaf_below(config, "optimizer", "no idea", "") is None
+
+
+def test_rows_of_samples_are_where_the_tokens_are() -> None:
+    lengths = numpy.array([5, 1, 7, 20, 3], dtype=numpy.int32)
+    rows = megatron_index.sample_rows(lengths, 4, 1, 100)
+    text = [(document, offset) for document, length in enumerate(lengths) for offset in range(length)]
+    assert len(rows) == (len(text) - 1) // 4 + 1
+    assert [tuple(row) for row in rows] == [text[4 * sample] for sample in range(len(rows))]
+
+
+def test_a_blend_has_each_data_set_as_often_as_its_weight_says() -> None:
+    size = 5000
+    chosen, sample = numpy.zeros(size, numpy.int16), numpy.zeros(size, numpy.int64)
+    megatron_index.Helper.build_blending_indices(chosen, sample, [0.25, 0.75], 2, size, False)
+    assert [int((chosen == number).sum()) for number in (0, 1)] == [1250, 3750]
+    for number in (0, 1):
+        assert sorted(sample[chosen == number]) == list(range(int((chosen == number).sum())))
+    assert set(chosen[:8].tolist()) == {0, 1}
+
+
+class _Config:
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+
+def test_what_cannot_be_seen(tmp_path: Path) -> None:
+    (tmp_path / "a.idx").write_text("")
+    assert synthetic.unseen(_Config(paths=[str(tmp_path / "a")]), True) is None
+    assert synthetic.unseen(_Config(paths=["0.5", str(tmp_path / "no")]), True) is None  # missing: that is a fault
+    assert synthetic.unseen(_Config(paths=["0.5", str(tmp_path / "no")]), False) == str(tmp_path / "no")
+    assert synthetic.unseen(_Config(paths={"train": ["/lustre/x"]}), True) == "/lustre/x"
+    assert synthetic.unseen(_Config(file_pattern="s3://bucket/*.bin"), True) == "s3://bucket/*.bin"
+    (tmp_path / "blend.json").write_text('{"train": ["1.0", "/lustre/y"]}')
+    assert synthetic.unseen(_Config(paths=str(tmp_path / "blend.json")), True) == "/lustre/y"
