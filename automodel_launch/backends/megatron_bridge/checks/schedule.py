@@ -6,7 +6,7 @@ ConfigContainer.validate and _calculate_scheduler_steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from automodel_launch.backends.megatron_bridge import checkpoints, keys, layout, settings, training
 from automodel_launch.backends.megatron_bridge.checks.told import told
@@ -42,8 +42,8 @@ def sequences(plan: Plan) -> Iterator[Finding]:
 def ends(plan: Plan) -> Iterator[Finding]:
     """Iterations or samples, and not both."""
     known = settings.of(plan.config)
-    if not known.known(keys.ITERS, keys.SAMPLES):
-        return
+    if not known.known(keys.ITERS, keys.SAMPLES) or not isinstance(plan.config.get("train", {}), Mapping):
+        return  # what is no section, checks/sections.py reports
     iterations, samples = known.value(keys.ITERS), known.value(keys.SAMPLES)
     if iterations is not None and samples is not None:
         message = f"{told(plan, known, keys.ITERS)} and {told(plan, known, keys.SAMPLES)}: Megatron-Bridge takes one."
