@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from automodel_launch.backends.megatron_bridge import layout, schema, settings
 from automodel_launch.commands import main
 from tests.backends.megatron_bridge.bridge_bench import BACKEND, found, plan
 from tests.conftest import ROOT
+from tests.faults import launches
 from tests.workbench import Bench, make_bench
 
 KNOWN = schema.load()
@@ -122,15 +126,34 @@ def test_the_commands_of_both_notes_plan(bench: Bench, monkeypatch: pytest.Monke
         assert main.main(words) == 0, words
 
 
-def test_the_seed_config_is_among_the_valid_launches() -> None:
-    """Nemotron's own config/tiny.yaml; tests/test_faults.py makes the plan and lets no error pass."""
-    text = (ROOT / "tests" / "faults" / "valid" / "bridge-nemotrons-tiny.yaml").read_text(encoding="utf-8")
+def test_the_seed_config_plans_without_a_finding(tmp_path: Path) -> None:
+    """Nemotron's own config/tiny.yaml, word for word, with enough data: nothing but notes."""
+    path = ROOT / "tests" / "faults" / "valid" / "bridge-nemotrons-tiny.yaml"
+    launch = launches.read(path)
     for line in (
         "per_split_data_args_path: ${art:data,path}/blend.json",
         "save: /nemo_run/pretrain",
         "train_iters: 1700",
     ):
-        assert line in text
+        assert line in launch.config
+    shared = launches.share(tmp_path)
+    _large_data(shared[0] / "large", 1700 * 32 * 4096)
+    files = {name: str(text).replace("DATA/tiny/megatron", "DATA/large") for name, text in launch.files.items()}
+    found = launches.check(replace(launch, files=files), launches.Stage(tmp_path / "here", *shared))
+    assert isinstance(found, list), found
+    assert [one for one in found if one.level != "note"] == []
+    assert any("1,700 steps = 222.8 million tokens" in one.message for one in found)
+
+
+def _large_data(folder: Path, tokens: int) -> None:
+    """A pair with one sequence, whose .bin takes no room on the disk."""
+    folder.mkdir()
+    index = struct.pack("<9sQBQQ", b"MMIDIDX\0\0", 1, 8, 1, 2) + struct.pack("<iqqq", tokens, 0, 0, 1)
+    (folder / "part.idx").write_bytes(index)
+    (folder / "part.bin").touch()
+    os.truncate(folder / "part.bin", 2 * tokens)
+    prefixes = ["1.0", str(folder / "part")]
+    (folder / "blend.json").write_text(json.dumps({"train": prefixes, "valid": prefixes}))
 
 
 def test_max_steps_are_the_recipes_where_nothing_is_written(bench: Bench) -> None:
