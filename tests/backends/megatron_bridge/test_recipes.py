@@ -126,7 +126,7 @@ def test_the_commands_of_both_notes_plan(bench: Bench, monkeypatch: pytest.Monke
         assert main.main(words) == 0, words
 
 
-def test_the_seed_config_plans_without_a_finding(tmp_path: Path) -> None:
+def test_nemotrons_own_config_plans_without_a_finding(tmp_path: Path) -> None:
     """Nemotron's own config/tiny.yaml, word for word, with enough data: nothing but notes."""
     path = ROOT / "tests" / "faults" / "valid" / "bridge-nemotrons-tiny.yaml"
     launch = launches.read(path)
