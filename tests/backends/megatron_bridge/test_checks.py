@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from automodel_launch.backends.megatron_bridge import keys
+from automodel_launch.frozen import thaw
 from tests.backends.megatron_bridge.bridge_bench import BACKEND, codes, found, plan
 from tests.workbench import Bench, make_bench
 
@@ -130,3 +135,49 @@ def test_a_blend_of_a_recipe_that_fine_tunes(bench: Bench) -> None:
     text = "recipe: {_target_: qwen3_8b_sft_config, per_split_data_args_path: /b.json}\n"
     (one,) = [one for one in found(bench, text, world=4) if one.code == "unknown-key"]
     assert "HFDatasetConfig" in one.message
+
+
+ODD: list[Any] = [
+    None,
+    True,
+    -1,
+    0,
+    10**30,
+    1.5,
+    float("nan"),
+    "",
+    "x\0",
+    "${oc.env:A}",
+    [],
+    ["a", ["b"]],
+    {},
+    {"a": {"b": 1}},
+]
+KEYS = [
+    value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str) and value != keys.TARGET
+]
+
+
+def test_no_value_ends_in_a_traceback(bench: Bench) -> None:
+    """Three keys at a time hold what nobody would write; every question of the launcher is answered all the same."""
+    made, draw = (
+        plan(bench, "recipe: qwen3_30b_a3b_pretrain_config\ndataset: {mock: true}\n", world=8),
+        random.Random(7),
+    )
+    for _ in range(300):
+        config = thaw(made.config)
+        for key in draw.sample(KEYS, 3):
+            *above, leaf = key.split(".")
+            section = config
+            for part in above:
+                section[part] = section.get(part) if isinstance(section.get(part), dict) else {}
+                section = section[part]
+            section[leaf] = copy.deepcopy(draw.choice(ODD))
+        odd = replace(made, config=config)
+        found_all = list(BACKEND.checks(odd))
+        assert all(one.message for one in found_all)
+        asked = BACKEND.max_steps, BACKEND.references, BACKEND.trackers, BACKEND.compiles
+        assert [question(odd.config) for question in asked]
+        assert BACKEND.data(odd.config, "/r").named is not None
+        BACKEND.checkpoints(odd)
+        BACKEND.sizes(odd)
