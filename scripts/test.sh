@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Sets up all that the tests need and runs them: style, types, layers, tests. Arguments go to pytest (-k NAME).
+# With --bridge: those alone that train with Megatron-Bridge, for which it is installed first (1.5 GB).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -10,6 +11,11 @@ bash scripts/setup.sh --dev
 unset PYTHONDONTWRITEBYTECODE # setup.sh leaves byte code to be written at a module's first import
 export PATH="$PWD/.venv/bin:$PATH"
 
+if [ "${1:-}" = --bridge ]; then
+  shift
+  bash scripts/setup.sh --bridge
+  exec python -m pytest -m slow -k bridge "$@"
+fi
 ruff check .
 ruff format --check .
 mypy
