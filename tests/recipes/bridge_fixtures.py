@@ -6,6 +6,7 @@ Its Python is that of `bash scripts/setup.sh --bridge`, 1.5 GB that CI does not 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -85,9 +86,14 @@ class BridgeRun:
         while f"iteration {at:8d}/" not in self.text:
             assert process.poll() is None, self.text
             time.sleep(0.1)
-        for pid in children(process.pid):
+        ranks = children(process.pid)
+        for pid in ranks:
             os.kill(pid, signum)
-        return process.wait(120)
+        code = process.wait(120)
+        for pid in ranks:  # what a killed rank has spawned, in its own group, outlives it: no node agent is there
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        return code
 
     @property
     def log(self) -> Path:
