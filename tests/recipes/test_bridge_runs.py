@@ -11,7 +11,7 @@ import pytest
 
 from tests.recipes.bridge_fixtures import STEPS, BridgeRun, needs_bridge, run_script, write_bridge_data, write_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.train, pytest.mark.timeout(1200), needs_bridge]
+pytestmark = [pytest.mark.train, pytest.mark.timeout(1200), needs_bridge]
 
 TOLERANCE = 1e-4  # of the losses of an interrupted run; measured: 0
 LOGITS = 1e-4  # of the logits of an export, where the largest is about 1; measured: 2e-6
@@ -46,6 +46,7 @@ def test_it_trains_with_falling_loss_and_records_its_end(whole: BridgeRun) -> No
     assert (whole.run_dir / "checkpoints/hf_config/config.json").is_file()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_has_the_losses_of_an_undisturbed_one(
     whole: BridgeRun, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -70,6 +71,7 @@ def test_an_interrupted_run_has_the_losses_of_an_undisturbed_one(
     assert "nothing left to do" in run.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tensor", "pipeline"])
 def test_a_model_on_two_ranks(data_dir: Path, tmp_path: Path, kind: str) -> None:
     """Of a pipeline the last rank alone has the loss."""
@@ -81,6 +83,7 @@ def test_a_model_on_two_ranks(data_dir: Path, tmp_path: Path, kind: str) -> None
     assert losses[4] < losses[1]
 
 
+@pytest.mark.slow
 def test_an_export_has_the_logits_of_the_checkpoint_and_comes_back(whole: BridgeRun, tmp_path: Path) -> None:
     checkpoints, exported, back = whole.run_dir / "checkpoints", tmp_path / "hf", tmp_path / "megatron"
     done = run_script("convert.py", "direction=megatron-to-hf", f"source={checkpoints}", f"output={exported}")

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from automodel_launch.backends.megatron_bridge import keys, schema
 from automodel_launch.backends.megatron_bridge.schema import kinds
 from tests.conftest import ROOT
+from tests.recipes.bridge_fixtures import PYTHON, needs_bridge
 
-PYTHON = Path(os.environ.get("BRIDGE_PYTHON", ROOT / ".venv-bridge" / "bin" / "python"))
 KNOWN = schema.load()
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not PYTHON.exists(), reason="bash scripts/setup.sh --bridge makes the Python that it needs")
+@needs_bridge
 def test_the_file_is_what_the_script_writes_now() -> None:
     command = [str(PYTHON), str(ROOT / "scripts" / "make_bridge_schema.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
