@@ -1,7 +1,7 @@
 """What tests of Megatron-Bridge share: its Python, a small config with data, and runs in processes of their own.
 
-Its Python is that of `bash scripts/setup.sh --bridge`, 1.5 GB. Without it these tests skip, except in CI, where a skipped
-test would go unnoticed. One training is part of every run of the tests; `bash scripts/test.sh --bridge` runs the slow ones.
+Its Python is that of `bash scripts/setup.sh --bridge`, 1.5 GB. Without it these tests skip, except in CI, where nobody
+would notice. One training is part of every run of the tests; `bash scripts/test.sh --bridge` runs the slow ones.
 """
 
 from __future__ import annotations
