@@ -90,8 +90,8 @@ def of(files: RunFiles, joined: Joined, now: float) -> Goodput:
     """Account for every attempt; one that runs counts until `now`, one that died without a word until its last sign."""
     saved = _lost_behind(files, joined)
     spent = [_spent(files, joined, attempt, now, saved) for attempt in joined.attempts]
-    gpus = any(isinstance(attempt.row.get("gpus"), int) for attempt in joined.attempts) or _planned(files, None)[1]
-    return Goodput(spent, "GPU" if gpus else "process", _queued(spent))
+    units = {_devices(files, attempt)[1] for attempt in joined.attempts}
+    return Goodput(spent, "GPU" if units == {"GPU"} else "process", _queued(spent))
 
 
 def _lost_behind(files: RunFiles, joined: Joined) -> float:
@@ -133,7 +133,7 @@ def _spent(files: RunFiles, joined: Joined, attempt: Attempt, now: float, saved:
     parts["idle" if attempt.rows else "startup"] += max(0.0, ended - start - sum(rest))
     if not attempt.rows:
         _by_phase(startup, told, start, ended)
-    devices = _devices(files, attempt)
+    devices = _devices(files, attempt)[0]
     parts["outside"] = _outside(attempt, devices, ended)
     return Spent(attempt, devices, ended, parts, startup)
 
@@ -185,29 +185,18 @@ def _outside(attempt: Attempt, devices: int, ended: float) -> float:
     return beyond if beyond > 1.0 else 0.0
 
 
-def _devices(files: RunFiles, attempt: Attempt) -> int:
-    gpus = attempt.row.get("gpus")
-    return gpus if isinstance(gpus, int) else _planned(files, attempt.job_id)[0]
+def _devices(files: RunFiles, attempt: Attempt) -> tuple[int, str]:
+    """GPUs that were allocated, else processes; and which of the two it is.
 
-
-def _planned(files: RunFiles, job_id: str | None) -> tuple[int, bool]:
-    """GPUs that the plan allocates, else its processes; and whether it is GPUs. Of any job where none is named.
-
-    Only where somebody allocates them: elsewhere `gpus_per_node` may be a recipe's default that no GPU stands behind.
+    Where nobody allocates (the attempt has no id in a queue), `gpus_per_node` may be a default without a GPU behind it.
     """
-    for job in files.jobs:
-        if job_id in (None, job.job_id) and job.plan:
-            gpus = job.plan.get("profile_values", {}).get("gpus_per_node")
-            nodes = job.plan.get("nodes") or 1
-            if _has_queue(job) and isinstance(gpus, int) and gpus > 0:
-                return gpus * nodes, True
-            return int(job.plan.get("world_size") or 1), False
-    return 1, False
-
-
-def _has_queue(job: JobFiles) -> bool:
-    """Whether its place has given it GPUs of its own: it has a number there (Slurm's)."""
-    return "rendezvous" in job.plan or bool(job.plan.get("submit", [""])[0] == "sbatch")
+    if isinstance(attempt.row.get("gpus"), int):
+        return attempt.row["gpus"], "GPU"
+    plan = next((job.plan for job in files.jobs if job.job_id == attempt.job_id), {})
+    gpus, nodes = (plan.get("profile_values") or {}).get("gpus_per_node"), plan.get("nodes") or 1
+    if attempt.row.get("slurm_id") and isinstance(gpus, int) and gpus > 0:
+        return gpus * nodes, "GPU"
+    return int(plan.get("world_size") or 1), "process"
 
 
 def _queued(spent: list[Spent]) -> float:
