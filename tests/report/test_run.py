@@ -1,4 +1,4 @@
-"""All attempts at a run joined, and its goodput, on the recorded files of one that was killed, cancelled and finished."""
+"""All attempts at a run joined, and its goodput, on the files of one that was killed, cancelled and finished."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECORDED = Path(__file__).parent / "recorded"
 def record_of(root: Path, job_id: str) -> Record:
     """A record of that job, as far as a reader needs it."""
     run = job_id.partition(".")[0]
-    words = dict.fromkeys(("recipe", "config", "profile", "executor", "mode", "plan_hash"), "x")
+    words: dict[str, Any] = dict.fromkeys(("recipe", "config", "profile", "executor", "mode", "plan_hash"), "x")
     return Record(job_id, run, job_dir=f"{root}/{job_id}", run_dir=f"{root}/{run}", submitted=0.0, **words)
 
 
