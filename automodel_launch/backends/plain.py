@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from automodel_launch import backends
-from automodel_launch.backends import Checkpoints, Config, Data, Framework, Need, Reference, Rehearsal, Sizes
+from automodel_launch.backends import (
+    Checkpoints,
+    Config,
+    Data,
+    Framework,
+    Model,
+    Need,
+    Offer,
+    Reference,
+    Rehearsal,
+    Sizes,
+)
 from automodel_launch.backends.data import facts, paths
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
@@ -22,7 +33,7 @@ class Plain:
         """Not known."""
         return None
 
-    def checkpoint_dir(self, config: Config) -> str | None:
+    def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """None."""
         return None
 
@@ -31,7 +42,7 @@ class Plain:
         if isinstance(config.get("tokenizer"), str):
             yield Reference("tokenizer", "tokenizer", config["tokenizer"])
 
-    def data(self, config: Config) -> Data:
+    def data(self, config: Config, run_dir: str) -> Data:
         """Not known."""
         return Data()
 
@@ -39,6 +50,14 @@ class Plain:
         """A section `wandb`; whether the script needs the network for it is not known."""
         if "wandb" in config:
             yield Use("wandb", "wandb")
+
+    def presets(self) -> Mapping[str, Sequence[str]]:
+        """None."""
+        return {}
+
+    def offer(self, model: Model) -> Offer | None:
+        """None."""
+        return None
 
     def compiles(self, config: Config) -> str | None:
         """Not known."""

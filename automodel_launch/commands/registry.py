@@ -13,7 +13,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "recipes": Entry("", "what can be run"),
+    "recipes": Entry("[RECIPE]", "what can be run; of one recipe, the names that its framework brings along"),
     "configs": Entry("[RECIPE]", "what -c takes, for one recipe or for all"),
     "profiles": Entry("[PROFILE]", "the profiles of env.toml, or one with the source of each value"),
     "check": Entry("RECIPE ...", "a plan's findings only; takes what a launch takes"),

@@ -60,7 +60,7 @@ def _settle_together(root: Path, say: Say) -> None:
     """
     from nemo_automodel.components.checkpoint.utils import find_latest_checkpoint
 
-    chosen, lines, error = _from_rank_0(lambda: _settled(root))
+    chosen, lines, error = from_rank_0(lambda: _settled(root))
     for line in lines:
         say(line)
     if error:
@@ -84,7 +84,8 @@ def _settled(root: Path) -> tuple[str | None, list[str], str | None]:
     return (chosen.name if chosen else None), lines, None
 
 
-def _from_rank_0(act: Callable[[], Any]) -> Any:
+def from_rank_0(act: Callable[[], Any]) -> Any:
+    """What `act` returns on rank 0, on every rank."""
     import torch.distributed as dist
 
     if not dist.is_available() or not dist.is_initialized():
@@ -104,7 +105,7 @@ def _warn_of_faults(root: Path, restore_from: str, say: Say) -> None:
         except OSError as error:
             return [str(error)]
 
-    faults = _from_rank_0(probe)
+    faults = from_rank_0(probe)
     if faults:
         say(f"checkpoint.restore_from={restore_from}: it looks damaged: {in_short(faults)}; loading it all the same")
 

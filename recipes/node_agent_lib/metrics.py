@@ -83,6 +83,8 @@ class Follower:
         saving = self._backend.parse_saving(text)
         if saving is not None:
             self._note_save(saving)
+        elif self._backend.parse_saved(text):
+            self._note_saved()
         found = self._backend.parse_metrics(text, time.time())
         if found is not None:
             self._note_metrics(found)
@@ -95,7 +97,8 @@ class Follower:
             self.progress.nan_steps = self.progress.nan_steps + 1 if found["loss"] is None else 0
         else:
             self.progress.others += 1
-        self._note_saved()
+        if not self._backend.tells_saved:
+            self._note_saved()
         self._pending = [*self._pending[-_MOST_PENDING:], found]
 
     def _note_save(self, directory: str) -> None:
@@ -104,7 +107,7 @@ class Follower:
         self._saving_since = time.monotonic()
 
     def _note_saved(self) -> None:
-        """The next line of the training, or its end, comes after a save: no line tells of the save's own end."""
+        """A save's own end, or what is known to come after it: the next line of the training, or its end."""
         if self._saving_since is not None:
             took = time.monotonic() - self._saving_since
             self._saving_since = None

@@ -154,11 +154,21 @@ def set_up(launch: Launch, stage: Stage) -> None:
     env = launch.env or f"[{launch.profile}]\n{BASE[launch.profile]}{launch.keys}"
     if launch.profile == "site" and "container_image" not in env:
         env += BARE
+    elif launch.profile == "here" and launch.recipe.endswith("-bridge") and "python =" not in env:
+        env += f'python = "{_bridge_python(stage)}"\n'
     (stage.here / "env.toml").write_text(stage.text(env))
     for name, content in launch.files.items():
         files.make(Path(stage.text(name) if name.startswith("DATA") else stage.here / name), content, stage.text)
     if launch.commit:
         files.commit(stage.here, launch.commit)
+
+
+def _bridge_python(stage: Stage) -> Path:
+    """The Python of a job that trains with Megatron-Bridge, as far as checks ask it: what is installed."""
+    path = stage.here / ".python"
+    path.write_text("""#!/bin/sh\necho '[[3, 11, 0], {"megatron-bridge": "0.3.1"}]'\n""")
+    path.chmod(0o755)
+    return path
 
 
 @contextlib.contextmanager
@@ -233,7 +243,7 @@ def _commands(launch: Launch, stage: Stage) -> Path:
     folder = stage.here / ".slurm"
     folder.mkdir()
     answers = {**recorded(), **launch.slurm, **launch.recorded}
-    for name in ("sbatch", "scontrol", "sinfo", "srun"):
+    for name in ("sbatch", "scontrol", "sinfo", "srun", *(("stat",) if "stat" in answers else ())):
         text = answers[name] if name != "scontrol" else answers["partitions"]
         (folder / f"{name}.txt").write_text(text)
         body = f"cat {folder}/{name}.txt"

@@ -8,6 +8,7 @@ from automodel_launch.backends.automodel.checks import memory
 from automodel_launch.backends.automodel.data import request, tokens
 from automodel_launch.backends.automodel.model import parameters, shape
 from automodel_launch.backends.data import facts
+from automodel_launch.backends.data.tokens import epochs as times_read
 from automodel_launch.plan.plan import Plan
 
 _UNEVEN = "an uneven load of the experts and the buffers of a GPU's dispatcher are in neither"
@@ -27,7 +28,7 @@ def of(plan: Plan) -> Sizes:
         tokens_per_step=a_step,
         tokens=total,
         data_tokens=round(sum(part.tokens for part in parts)) or None,
-        epochs=tokens.epochs(parts, total) if parts and total else None,
+        epochs=times_read(parts, total) if parts and total else None,
         memory=round(estimated.total - estimated.overhead) if estimated else None,
         memory_caveat=_UNEVEN if model and model.experts else None,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,29 @@ def _read(answer: Result) -> DataFacts | str:
     if answer.code == LATE:
         return answer.brief
     return "the login node has no python3 on its PATH" if answer.code == 127 else answer.brief
+
+
+Check = Callable[[Plan, DataFacts], Iterator[Finding]]
+
+
+def judged_here(plan: Plan, request: Request, checks: Iterable[Check]) -> Iterator[Finding]:
+    """What the checks find where this machine sees the job's files."""
+    if plan.visible:
+        yield from _judged(plan, here(plan, request), checks)
+
+
+def judged_there(plan: Plan, request: Request, checks: Iterable[Check], results: Results) -> Iterator[Finding]:
+    """What they find in the answer of a cluster whose files this machine does not see."""
+    if not plan.visible:
+        data, unanswered = answered(plan, request, results)
+        if unanswered:
+            yield unanswered
+        yield from _judged(plan, data, checks)
+
+
+def _judged(plan: Plan, data: DataFacts, checks: Iterable[Check]) -> Iterator[Finding]:
+    for check in checks:
+        yield from check(plan, data)
 
 
 def message(plan: Plan, request: Request, seconds: float) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class AutoModel:
     """Backend `automodel`."""
 
     name = contract.AUTOMODEL
+    takes_steps = True
+    tells_saved = False
     markers = (b"step ", b"Saving checkpoint to ")
     final_codes: Mapping[int, str] = contract.FINAL_CODES
 
@@ -52,6 +54,10 @@ class AutoModel:
         found = _SAVING.search(line)
         return found.group(1) if found else None
 
+    def parse_saved(self, line: str) -> bool:
+        """No line tells."""
+        return False
+
     def checkpoints(self, directory: str | None) -> list[Checkpoint]:
         """By their names, and the marker that AutoModel leaves in one until it is saved."""
         found = []
@@ -59,8 +65,7 @@ class AutoModel:
             step = contract.checkpoint_step(name)
             if step is not None:
                 path = os.path.join(str(directory), name)
-                complete = not os.path.exists(os.path.join(path, contract.INCOMPLETE))
-                found.append(Checkpoint(path, step, complete))
+                found.append(Checkpoint(path, step, contract.is_saved(name, _names(path))))
         return found
 
     def finished(self, run_dir: str, since: float) -> bool:

@@ -373,15 +373,15 @@ def test_a_config_json_that_is_none(tmp_path: Path, text: str) -> None:
 
 def _bridge(bench: Bench, folder: Path, numbers: dict[str, Any], nodes: int, *texts: str) -> list[Finding]:
     plan = _plan(bench, 8, _pretrained(folder, numbers), None, *texts)
-    return list(routing.megatron_bridge(replace(plan, profile=plan.profile.model_copy(update={"nodes": nodes}))))
+    return list(routing.another(replace(plan, profile=plan.profile.model_copy(update={"nodes": nodes}))))
 
 
 def test_large_models_on_many_nodes_are_pointed_to_megatron_bridge(bench: Bench, tmp_path: Path) -> None:
     (found,) = _bridge(bench, tmp_path / "m", DEEPSEEK_V3, 32, "distributed.ep_size=64")
-    assert (found.level, found.code) == ("note", "megatron-bridge")
+    assert (found.level, found.code) == ("note", "other-backend")
     for word in ("deepseek_v3", "671 billion", "world size 256 (32 nodes x 8)", "ep 64"):
         assert word in found.message
-    assert "https://" in (found.fix or "")
+    assert "pretrain-bridge --recipe deepseek_v3_pretrain_config" in (found.fix or "")
 
 
 @pytest.mark.parametrize(

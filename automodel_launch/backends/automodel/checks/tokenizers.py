@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch.backends.automodel import datasets, references
-from automodel_launch.backends.automodel.data import lineage
 from automodel_launch.backends.automodel.data.request import tokenizer_file
-from automodel_launch.backends.data import paths
+from automodel_launch.backends.data import lineage, paths
 from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe_value

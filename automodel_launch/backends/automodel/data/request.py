@@ -11,8 +11,6 @@ from automodel_launch.backends.hub import cache
 from automodel_launch.config import dotted
 from automodel_launch.plan.plan import Plan
 
-OBJECT_STORAGE = ("s3://", "msc://")  # indexed_dataset.py, _is_object_storage_path
-
 
 def of(plan: Plan) -> Request:
     """Data, tokenizers and directories of a plan's config."""
