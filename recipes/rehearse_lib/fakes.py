@@ -36,6 +36,7 @@ class Fakes(FakeTensorMode):  # type: ignore[misc]
         kwargs = kwargs or {}
         if _all_real(args, kwargs):
             return func(*args, **kwargs)
+        kwargs = _on_cpu(kwargs)
         if func is _aten.embedding.default:
             _check_ids(args[0], args[1])
         try:
@@ -45,6 +46,8 @@ class Fakes(FakeTensorMode):  # type: ignore[misc]
         except DataDependentOutputException:
             return self._value(func, args)
         except DynamicOutputShapeException:
+            if func is _aten.bincount.default:
+                return self._bincount(*args, **kwargs)
             if func is not _aten.nonzero.default:
                 raise
             with self:
@@ -55,6 +58,11 @@ class Fakes(FakeTensorMode):  # type: ignore[misc]
         # torch 2.13: the kernel for shapes knows bfloat16 only; the real ones take more.
         low = tuple(a.to(torch.bfloat16) if isinstance(a, torch.Tensor) and a.is_floating_point() else a for a in args)
         return super().dispatch(func, types, low, kwargs).to(args[0].dtype)
+
+    def _bincount(self, ids: Any, weights: Any = None, minlength: int = 0) -> Any:
+        dtype = torch.int64 if weights is None else torch.float64
+        with self:
+            return torch.empty(max(minlength, self.spread), dtype=dtype)
 
     @staticmethod
     def _value(func: Any, args: Any) -> Any:
@@ -67,6 +75,17 @@ class Fakes(FakeTensorMode):  # type: ignore[misc]
         if func is _aten.equal.default:
             return True
         raise DataDependentOutputException(func)
+
+
+def _on_cpu(kwargs: Any) -> Any:
+    """A tensor that code asks a GPU for is made where all others of a rehearsal are.
+
+    AutoModel 0.7.0, models/glm4_moe/model.py and others: buffers are made on cuda:N, whatever device the weights have.
+    """
+    device = kwargs.get("device")
+    if device is not None and torch.device(device).type == "cuda":
+        return {**kwargs, "device": torch.device("cpu")}
+    return kwargs
 
 
 def _all_real(args: Any, kwargs: Any) -> bool:
