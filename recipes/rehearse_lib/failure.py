@@ -97,7 +97,14 @@ def key_of(frames: list[TracebackType], text: str, source: str, stage: str, conf
     if argument:
         named = [key for key in below if key.split(".")[-1] == argument[1]]
         return named[0] if len(named) == 1 else section
-    return _leaf(below, text, source, within=section is not None) or section
+    return _leaf(below, text, source, within=section is not None) or _spelt_out(config, text) or section
+
+
+def _spelt_out(config: Mapping[str, Any], text: str) -> str | None:
+    """The one key of all whose name, of several words, a message has in quotes: it knows better than the frames."""
+    quoted = set(re.findall(r"[`'\"](\w+_\w+)[`'\"]", text))
+    named = [key for key, _ in leaves(config, None) if key.split(".")[-1] in quoted]
+    return named[0] if len(named) == 1 else None
 
 
 def _section(trace: TracebackType, config: Mapping[str, Any], innermost: bool) -> str | None:

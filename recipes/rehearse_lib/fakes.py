@@ -46,8 +46,10 @@ class Fakes(FakeTensorMode):  # type: ignore[misc]
         except DataDependentOutputException:
             return self._value(func, args)
         except DynamicOutputShapeException:
-            if func is _aten.bincount.default:
-                return self._bincount(*args, **kwargs)
+            bins = _bins(func, args, kwargs)
+            if bins:  # ids of experts, of which there are as many as AutoModel asks bins for
+                with self:
+                    return torch.empty(bins, dtype=torch.int64)
             if func is not _aten.nonzero.default:
                 raise
             with self:
@@ -58,11 +60,6 @@ class Fakes(FakeTensorMode):  # type: ignore[misc]
         # torch 2.13: the kernel for shapes knows bfloat16 only; the real ones take more.
         low = tuple(a.to(torch.bfloat16) if isinstance(a, torch.Tensor) and a.is_floating_point() else a for a in args)
         return super().dispatch(func, types, low, kwargs).to(args[0].dtype)
-
-    def _bincount(self, ids: Any, weights: Any = None, minlength: int = 0) -> Any:
-        dtype = torch.int64 if weights is None else torch.float64
-        with self:
-            return torch.empty(max(minlength, self.spread), dtype=dtype)
 
     @staticmethod
     def _value(func: Any, args: Any) -> Any:
@@ -75,6 +72,17 @@ class Fakes(FakeTensorMode):  # type: ignore[misc]
         if func is _aten.equal.default:
             return True
         raise DataDependentOutputException(func)
+
+
+def _bins(func: Any, args: Any, kwargs: Any) -> int:
+    """The bins that a count of ids without weights asks for, 0 for any other operation."""
+    if (
+        func is not _aten.bincount.default
+        or (len(args) > 1 and args[1] is not None)
+        or kwargs.get("weights") is not None
+    ):
+        return 0
+    return int(args[2] if len(args) > 2 else kwargs.get("minlength", 0))
 
 
 def _on_cpu(kwargs: Any) -> Any:

@@ -28,7 +28,13 @@ _HUB = re.compile(
 _HUB_TYPES = ("OfflineModeIsEnabled", "LocalEntryNotFoundError", "GatedRepoError", "RepositoryNotFoundError")
 _FAKE_LIMITS = (
     *("UnsupportedOperatorException", "DataDependentOutputException", "DynamicOutputShapeException"),
-    *("FakeTensorDeviceMismatchError", "UnsupportedFakeTensorException", "MetadataMismatchError", "NotImplementedError", "DataDependentError"),
+    *(
+        "FakeTensorDeviceMismatchError",
+        "UnsupportedFakeTensorException",
+        "MetadataMismatchError",
+        "NotImplementedError",
+        "DataDependentError",
+    ),
 )
 _FAKE_WORDS = re.compile(
     r"fake ?tensor|FakeTensorMode|meta tensor|Meta tensors|device type meta|on meta device|NYI|"
@@ -50,7 +56,11 @@ _NOT_HERE = re.compile(
 
 
 _ATTENTION = "the job takes Transformer Engine's attention where it has that and a GPU, which is not tried here"
-_OWN = ("nemo_automodel", "torch", "transformers")  # of a tested release, see versions.py: what they lack here, they lack
+_OWN = (
+    "nemo_automodel",
+    "torch",
+    "transformers",
+)  # of a tested release, see versions.py: what they lack here, they lack
 
 
 class Limit(Exception):
@@ -112,7 +122,8 @@ def limit_of(error: BaseException, *, job_python: bool, cuda: bool, config: Any)
 def _rests_on_attention(chain: list[BaseException], config: Any) -> bool:
     """Whether a refusal speaks of an attention that the configuration leaves to AutoModel.
 
-    AutoModel 0.7.0, models/common/utils.py:515: it is Transformer Engine's where there are that and a GPU, else torch's.
+    AutoModel 0.7.0, models/common/utils.py:515: it is Transformer Engine's where there are
+    that and a GPU, else torch's.
     """
     model = config.get("model")
     backend = model.get("backend") if isinstance(model, Mapping) else None

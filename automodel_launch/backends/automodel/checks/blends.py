@@ -26,6 +26,8 @@ PREPARE = "python launch.py data-prep prepares data; bash scripts/quickstart.sh 
 ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"}  # in a JSON file, not in the config
 SPLITS = {"train", "validation", "test", *ALIASES}
 
+SHARES = ("train", "validation", "test")
+
 
 @dataclass(frozen=True)
 class Use:
@@ -63,6 +65,7 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
         wanted = section.get("splits_to_build")
         if datasets.MEGATRON_DATASET not in kind or dotted.left_to_the_job(wanted):
             continue
+        yield from _shares(plan, f"{key}.split", section.get("split"))
         name = f"{key}.splits_to_build"
         if wanted not in ("train", "validation", "test"):
             what = f"{name} = {wanted!r} ({source(plan, name)})" if wanted else f"{name} is not given"
@@ -79,6 +82,15 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
             alias = inline and wanted == "validation" and any(split in ALIASES for split in value)
             fix = "in the config itself it is called validation" if alias else f"add {wanted} to the data, or ~{key}"
             yield Finding("error", "no-split", message, fix)
+
+
+def _shares(plan: Plan, key: str, split: Any) -> Iterator[Finding]:
+    """Three shares at most; AutoModel reads no more of them, or stops at an assertion without words."""
+    if isinstance(split, str) and "${" not in split and len(split.split(",")) > len(SHARES):
+        message = (
+            f"{key} = {split!r} ({source(plan, key)}): there are {len(SHARES)} shares at most, of {', '.join(SHARES)}."
+        )
+        yield Finding("error", "no-split", message, f'{key}="90,5,5"')
 
 
 def _blend(plan: Plan, path: str, data: DataFacts, source: str) -> Iterator[Use | Finding]:
