@@ -20,7 +20,8 @@ _NO_GPU = re.compile(
 _FP8 = re.compile(r"float8|fp8|mxfp8|nvfp4", re.I)
 _SHARED_LIBRARY = re.compile(r"\.so[.\d]*: cannot open shared object|undefined symbol|GLIBC|GLIBCXX", re.I)
 _HUB = re.compile(
-    r"huggingface\.co|(?:is|in) offline mode|HF_HUB_OFFLINE ?(?:=|is set)|LocalEntryNotFound|cannot find the requested files in the|"
+    r"huggingface\.co|(?:is|in) offline mode|HF_HUB_OFFLINE ?(?:=|is set)|LocalEntryNotFound|"
+    r"cannot find the requested files in the|"
     r"is not a (?:local folder|valid model identifier)|couldn't find .* in the cache|Hub\b.*(?:reach|connect)|"
     r"ConnectionError|Couldn't reach",
     re.I,

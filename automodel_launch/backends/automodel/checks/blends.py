@@ -87,9 +87,8 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
 def _shares(plan: Plan, key: str, split: Any) -> Iterator[Finding]:
     """Three shares at most; AutoModel reads no more of them, or stops at an assertion without words."""
     if isinstance(split, str) and "${" not in split and len(split.split(",")) > len(SHARES):
-        message = (
-            f"{key} = {split!r} ({source(plan, key)}): there are {len(SHARES)} shares at most, of {', '.join(SHARES)}."
-        )
+        message = f"{key} = {split!r} ({source(plan, key)}): there are {len(SHARES)} shares at most,"
+        message += f" of {', '.join(SHARES)}."
         yield Finding("error", "no-split", message, f'{key}="90,5,5"')
 
 
