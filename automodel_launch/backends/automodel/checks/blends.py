@@ -65,7 +65,7 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
         wanted = section.get("splits_to_build")
         if datasets.MEGATRON_DATASET not in kind or dotted.left_to_the_job(wanted):
             continue
-        yield from _shares(plan, f"{key}.split", section.get("split"))
+        yield from _shares(plan, f"{key}.split", section)
         name = f"{key}.splits_to_build"
         if wanted not in ("train", "validation", "test"):
             what = f"{name} = {wanted!r} ({source(plan, name)})" if wanted else f"{name} is not given"
@@ -84,12 +84,14 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
             yield Finding("error", "no-split", message, fix)
 
 
-def _shares(plan: Plan, key: str, split: Any) -> Iterator[Finding]:
-    """Three shares at most; AutoModel reads no more of them, or stops at an assertion without words."""
+def _shares(plan: Plan, key: str, section: Mapping[str, Any]) -> Iterator[Finding]:
+    """Three shares at most: AutoModel stops at an assertion without words, or ignores them where the data have splits."""
+    split = section.get("split")
     if isinstance(split, str) and "${" not in split and len(split.split(",")) > len(SHARES):
         message = f"{key} = {split!r} ({source(plan, key)}): there are {len(SHARES)} shares at most,"
         message += f" of {', '.join(SHARES)}."
-        yield Finding("error", "no-split", message, f'{key}="90,5,5"')
+        level: Any = "error" if isinstance(section.get("paths"), list) else "warning"
+        yield Finding(level, "no-split", message, f'{key}="90,5,5"')
 
 
 def _blend(plan: Plan, path: str, data: DataFacts, source: str) -> Iterator[Use | Finding]:
