@@ -85,7 +85,7 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
 
 
 def _shares(plan: Plan, key: str, section: Mapping[str, Any]) -> Iterator[Finding]:
-    """Three shares at most: AutoModel stops at an assertion without words, or ignores them where the data have splits."""
+    """Three shares at most: AutoModel stops at an assertion without words, or ignores them."""
     split = section.get("split")
     if isinstance(split, str) and "${" not in split and len(split.split(",")) > len(SHARES):
         message = f"{key} = {split!r} ({source(plan, key)}): there are {len(SHARES)} shares at most,"
