@@ -64,6 +64,17 @@ def read(record: Record, place: FileSystem) -> RunFiles:
     return RunFiles(record.run_name, record, attempts, jobs, saved, rundir.finished(record.run_dir, place))
 
 
+def commits(files: RunFiles, place: FileSystem) -> dict[str, str]:
+    """The commit behind each job's code, with a word where it was changed; no entry for a job without git."""
+    root, found = posixpath.dirname(files.record.job_dir), dict[str, str]()
+    for job in files.jobs:
+        commit = _whole(place, f"{root}/{job.job_id}/{contract.GIT_COMMIT}").decode("utf-8", "replace").strip()
+        if commit:
+            changed = place.read(f"{root}/{job.job_id}/{contract.GIT_DIFF}", 0)
+            found[job.job_id] = f"{commit} with changes" if changed and changed[1] else commit
+    return found
+
+
 def size(record: Record, place: FileSystem) -> int:
     """Bytes of the metrics of a job, by which a reader who is in a hurry decides."""
     found = place.read(f"{record.job_dir}/{contract.METRICS}", -1)
