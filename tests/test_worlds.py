@@ -177,6 +177,7 @@ SURFACE = {
     "attach": COMMON,
     "logs": COMMON | {"--rank", "--follow"},
     "metrics": COMMON | {"--csv"},
+    "report": COMMON | {"--output", "--open"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,
