@@ -14,7 +14,7 @@ from automodel_launch.report.joining import Attempt, Joined
 from automodel_launch.report.reading import Json, RunFiles
 
 CHARTS = ("loss", "tps", "grad_norm", "lr", "mem_gib")
-_TOKENS = ("num_label_tokens", "tokens")  # of a step, under the names that backends log
+_TOKENS = "num_label_tokens"  # of a step, where the backend logs it
 
 
 @dataclass
@@ -123,13 +123,12 @@ def _validation(joined: Joined, kept: list[int], name: str, tokens: list[float] 
 
 
 def _tokens(steps: Columns, kept: list[int]) -> list[float] | None:
-    """Tokens up to each step that counts; None where no backend's name for them was logged."""
-    name = next((name for name in _TOKENS if name in steps.names), None)
-    if name is None:
+    """Tokens up to each step that counts; None where they were not logged."""
+    if _TOKENS not in steps.names:
         return None
     total, found = 0.0, []
     for row in kept:
-        number = steps[name][row]
+        number = steps[_TOKENS][row]
         total += 0.0 if math.isnan(number) else number
         found.append(total)
     return found

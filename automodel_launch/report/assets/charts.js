@@ -32,14 +32,14 @@ function chosen(runs, name, state) {
   return found;
 }
 
-function series(entry, several, log) {
+function series(entry, several) {
   const { run, curve, index, alone } = entry;
   const validation = curve.kind === "validation";
   const base = colour(`c${(validation && !several ? 1 : index) % 8}`);
   const faint = curve.kind === "raw" && !alone;
   return {
     label: label(run, curve, several), spanGaps: false,
-    stroke: faint ? base + "66" : base, width: faint ? 1 : 1.75, dash: validation && several ? [6, 4] : undefined,
+    stroke: faint ? base + "77" : base, width: faint ? 1 : 1.75, dash: validation && several ? [6, 4] : undefined,
     points: { show: validation || curve.value.length < 3 ? true : undefined, size: 6, fill: base },
     value: (_, value) => (value === null || value === undefined ? "–" : number(value)),
   };
@@ -64,7 +64,7 @@ function draw(host, runs, name, state, canLog) {
     scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
     axes: axes(state.x, log),
     series: [{ label: X[state.x], value: (_, value) => (value === null || value === undefined ? "–" : state.x === "step" ? number(value) : short(value)) },
-      ...entries.map((entry) => series(entry, several, log))],
+      ...entries.map((entry) => series(entry, several))],
   }, data, host);
   for (const row of host.querySelectorAll(".u-legend .u-series:not(:first-child) th")) {
     row.tabIndex = 0;

@@ -12,7 +12,7 @@ function make(tag, attributes, ...children) {
 function number(value, digits = 5) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e15)) return value.toExponential(Math.min(3, digits - 1));
+  if (size !== 0 && (size < 1e-3 || size >= 1e15)) return Number(value.toPrecision(digits)).toExponential();
   if (Number.isInteger(value)) return value.toLocaleString("en-US");
   return Number(value.toPrecision(digits)).toLocaleString("en-US", { maximumFractionDigits: 8 });
 }
