@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -204,7 +205,7 @@ def _plan(plan: Json, commit: str, view: View) -> Json:
 def _changes(view: View) -> Iterator[Json]:
     """What each job of the run has that the one before has not."""
     jobs = view.files.jobs
-    for before, job in zip(jobs, jobs[1:], strict=False):
+    for before, job in itertools.pairwise(jobs):
         columns = [differences.facts(each.plan, view.commits.get(each.job_id, "")) for each in (before, job)]
         rows = differences.rows(columns) if before.plan and job.plan else []
         yield {"from": before.job_id, "to": job.job_id, "rows": rows}

@@ -43,7 +43,9 @@ def test_metrics_as_json_and_csv(run: Cli) -> None:
 
 
 def test_metrics_as_a_table(run: Cli) -> None:
-    assert run("metrics")[1].split() == "step loss val_loss lr grad_norm 0 2.5 0.1 1.25 1 1.5 3 0.2".split()
+    shown = [line.split() for line in run("metrics")[1].splitlines()]
+    assert shown[0] == ["step", "loss", "val_loss", "lr", "grad_norm"]
+    assert shown[1:] == [["0", "2.5", "0.1", "1.25"], ["1", "1.5", "3", "0.2"]]
 
 
 def test_metrics_of_a_run_without_a_step(launch: Cli) -> None:

@@ -85,7 +85,7 @@ def test_it_draws_hovers_and_toggles(tab: Tab, tmp_path: Path) -> None:
     assert set(tab.legend("loss")) == {"Steps", "validation"}
     tab.page.click("#t-smooth")
     tab.page.click("label[for=x-tokens]")
-    assert list(tab.legend("loss"))[0] == "Tokens"
+    assert next(iter(tab.legend("loss"))) == "Tokens"
     before = tab.page.query_selector("[data-chart=loss] canvas").screenshot()
     tab.page.click("#t-log")
     assert tab.page.query_selector("[data-chart=loss] canvas").screenshot() != before
