@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,7 +56,8 @@ def read(record: Record, place: FileSystem) -> RunFiles:
     Raises:
         ClusterError: its place cannot be reached.
     """
-    attempts = history.attempts(record.run_dir, place)
+    own = re.compile(re.escape(record.run_name) + r"\.\d+")  # a name in a file that a job can write is no path yet
+    attempts = [row for row in history.attempts(record.run_dir, place) if own.fullmatch(str(row["job_id"]))]
     ids = list(dict.fromkeys([*(row["job_id"] for row in attempts), record.job_id]))
     root = posixpath.dirname(record.job_dir)
     jobs = [_job(name, JobDir(f"{root}/{name}", place)) for name in ids]
