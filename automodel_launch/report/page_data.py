@@ -50,7 +50,7 @@ def _run(view: View, now: float) -> Json:
         "state": view.state,
         "job_id": record.job_id,
         "max_steps": record.max_steps,
-        "began": joined.attempts[0].began if joined.attempts else _first(joined.steps["time"]),
+        "began": _began(joined),
         "rows": len(kept),
         "last": joined.steps.row(kept[-1]) if kept else {},
         "not_finite": _not_finite(joined, kept),
@@ -63,8 +63,10 @@ def _run(view: View, now: float) -> Json:
     }
 
 
-def _first(times: Sequence[float]) -> float | None:
-    return times[0] if len(times) else None
+def _began(joined: Joined) -> float | None:
+    """When its first attempt did, else the first line that was logged."""
+    lines = [columns["time"][0] for columns in (joined.steps, *joined.validations.values()) if columns.rows]
+    return joined.attempts[0].began if joined.attempts else min(lines, default=None)
 
 
 def _not_finite(joined: Joined, kept: list[int]) -> Json:
