@@ -108,7 +108,7 @@ def test_light_dark_and_a_narrow_screen(tab: Tab, tmp_path: Path) -> None:
     tab.page.click("#theme")
     assert tab.page.evaluate(colour) == light
     tab.page.emulate_media(color_scheme="dark")
-    assert tab.page.get_attribute("html", "data-theme") == "dark"
+    tab.page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
     assert tab.page.evaluate(colour) != light
     tab.page.set_viewport_size({"width": 390, "height": 844})
     tab.page.wait_for_function("document.querySelector('[data-chart=loss] .uplot').clientWidth < 390")
