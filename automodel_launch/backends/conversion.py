@@ -49,8 +49,9 @@ class Conversion(Plain):
 def _checkpoints(plan: Plan) -> list[str]:
     """The directory of Megatron's that is read, where it is a path of the job's."""
     source = plan.config.get("source")
-    wanted = plan.config.get("direction") == _DIRECTIONS[0] and isinstance(source, str) and source.startswith("/")
-    return [source] if wanted and not dotted.left_to_the_job(source) else []
+    if not isinstance(source, str) or not source.startswith("/") or plan.config.get("direction") != _DIRECTIONS[0]:
+        return []
+    return [] if dotted.left_to_the_job(source) else [source]
 
 
 def _values(plan: Plan) -> Iterator[Finding]:
