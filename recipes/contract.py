@@ -30,6 +30,7 @@ LOGS = "logs"
 NODES = "nodes"
 METRICS = "metrics.jsonl"  # one object a training step or validation
 EVENTS = "events.jsonl"  # one object a change of state
+PHASES = "phases.jsonl"  # one object for each time that was spent on something else than steps
 EXIT = "exit.json"  # how the job ended, written by itself
 CHAIN = "chain"  # one line "NOW NEXT ATTEMPT SPARE": Slurm ids (NEXT may be "-", SPARE absent), the attempt from 0
 RESUME = "resume"  # the Slurm job that a person has submitted for a job that was over; it alone may go on with it
@@ -202,6 +203,8 @@ RANK_KEYS = (  # of each of `records`
 # `phase`: what the node is at before the first step, and later what its ranks do instead of steps, else null
 PHASE_STARTUP = "running the startup commands"
 PHASE_LAUNCHER = "starting the ranks"
+PHASE_VALIDATION = "validation"  # these two as the ranks tell them; everything else before the first step is start-up
+PHASE_SAVING = "saving a checkpoint"
 STOPPED_BY = "stopped: "  # how `error` begins where a stop file has ended the job; its path follows
 
 # Reasons of a stop; that of a stop file is its path.
@@ -222,6 +225,17 @@ HISTORY_KEYS = {
     ),
     HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
 }
+
+# --- phases.jsonl: node 0's phases that are over, `since` and `until` in unix seconds; `by`: who has seen it
+
+PHASE_LINE_KEYS = ("attempt", "by", "phase", "since", "until")
+BY_AGENT, BY_RANK, BY_LOG = "agent", "rank", "log"  # of a save BY_LOG: `until` is the next line of the training
+
+
+def past_phases(phase_file: str) -> str:
+    """Where the rank that tells its phase in this file appends those that are over."""
+    return phase_file + ".past"
+
 
 # --- events.jsonl: `state` of each line, in the order of a job's life; the first one is the launcher's
 
@@ -290,6 +304,7 @@ WATCH_PID_VAR = "LAUNCH_WATCH_PID"  # the process whose end stops the job, where
 AGENT_DIR_VAR = "LAUNCH_AGENT_DIR"  # from an agent to its ranks: its private directory
 PHASE_VAR = "LAUNCH_PHASE_FILE"  # for one rank a node: where it tells what it is at, as JSON with PHASE_KEYS
 PHASE_KEYS = ("phase", "since")
+PAST_PHASE_KEYS = ("phase", "since", "until")  # of a phase that is over, a line each, in past_phases(that file)
 HIDDEN_VAR = "LAUNCH_HIDDEN"  # names of the profile's `secrets`, with commas: their values are written down nowhere
 
 # --- checkpoints

@@ -75,7 +75,7 @@ JOB_SIDE = {name: path for name, path in MODULES.items() if name != "contract" a
 FILES = (
     *(contract.EXIT, contract.HISTORY, contract.BAD_NODES, contract.FINISHED, contract.METRICS, contract.AGENT),
     *(contract.INCOMPLETE, contract.EVENTS, contract.RESERVE, contract.PLAN, contract.RUN, contract.SECRETS),
-    contract.DATA,
+    *(contract.DATA, contract.PHASES),
     *("rank-{", "agent-{", "stack-{", "failed-{", "hung-{", "LAUNCH_"),
 )
 WORDS = {contract.STOP, contract.NODES, contract.CHAIN, contract.LOCK, contract.SCRIPT, contract.LOGS, contract.RESUME}

@@ -176,6 +176,7 @@ SURFACE = {
     "status": COMMON,
     "attach": COMMON,
     "logs": COMMON | {"--rank", "--follow"},
+    "metrics": COMMON | {"--csv"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,

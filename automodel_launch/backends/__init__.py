@@ -99,6 +99,8 @@ class Sizes:
     epochs: float | None = None
     memory: int | None = None
     memory_caveat: str | None = None
+    gpu_hours: float | None = None  # that the run will take, at `utilization` of the peak of the profile's GPU
+    utilization: float | None = None
     rows: tuple[tuple[str, str], ...] = ()
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "status": Entry("[JOB]", "what a job does, or how it ended"),
     "attach": Entry("[JOB]", "follow a job to its end; exits with its result"),
     "logs": Entry("[JOB]", "a job's logs: --rank N|all, --follow"),
+    "metrics": Entry("[RUN]", "every step of a run, all attempts joined: table, --csv, --json"),
     "cancel": Entry("JOB", "stop a job; it may save a checkpoint first, unless --now"),
     "pause": Entry("JOB", "stop a run, with a save, until `resume`"),
     "resume": Entry("JOB", "a further attempt at a job that is over, from its run's last checkpoint"),

@@ -6,6 +6,8 @@ import os
 import re
 import time
 
+import contract
+
 from .backends import Backend
 from .files import Json, append_json, last_lines, read_lines
 from .stall import Progress
@@ -40,6 +42,7 @@ class Follower:
         self.step: int | None = None
         self.first_step: int | None = None
         self._saving_since: float | None = None
+        self._saves: list[Json] = []
         self.progress = Progress()
 
     def poll(self) -> None:
@@ -109,6 +112,13 @@ class Follower:
             took = time.monotonic() - self._saving_since
             self._saving_since = None
             self.progress.save_s = max(self.progress.save_s or 0.0, took)
+            now = time.time()
+            self._saves.append({"phase": contract.PHASE_SAVING, "since": now - took, "until": now})
+
+    def take_saves(self) -> list[Json]:
+        """The saves that are over since the last call, with the line that came after each for their ends."""
+        found, self._saves = self._saves, []
+        return found
 
     def _flush(self) -> None:
         if not self._pending:

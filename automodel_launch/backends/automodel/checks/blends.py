@@ -24,6 +24,8 @@ from automodel_launch.plan.plan import Plan
 ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"}  # in a JSON file, not in the config
 SPLITS = {"train", "validation", "test", *ALIASES}
 
+SHARES = ("train", "validation", "test")
+
 
 def named(plan: Plan, data: DataFacts) -> Iterator[Use | Finding]:
     """Each prefix of the plan's Megatron data, once; and what is wrong with the lists that name them."""
@@ -53,6 +55,7 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
         wanted = section.get("splits_to_build")
         if datasets.MEGATRON_DATASET not in kind or dotted.left_to_the_job(wanted):
             continue
+        yield from _shares(plan, f"{key}.split", section)
         name = f"{key}.splits_to_build"
         if wanted not in ("train", "validation", "test"):
             what = f"{name} = {wanted!r} ({source(plan, name)})" if wanted else f"{name} is not given"
@@ -69,6 +72,16 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
             alias = inline and wanted == "validation" and any(split in ALIASES for split in value)
             fix = "in the config itself it is called validation" if alias else f"add {wanted} to the data, or ~{key}"
             yield Finding("error", "no-split", message, fix)
+
+
+def _shares(plan: Plan, key: str, section: Mapping[str, Any]) -> Iterator[Finding]:
+    """Three shares at most: AutoModel stops at an assertion without words, or ignores them."""
+    split = section.get("split")
+    if isinstance(split, str) and "${" not in split and len(split.split(",")) > len(SHARES):
+        message = f"{key} = {split!r} ({source(plan, key)}): there are {len(SHARES)} shares at most,"
+        message += f" of {', '.join(SHARES)}."
+        level: Any = "error" if isinstance(section.get("paths"), list) else "warning"
+        yield Finding(level, "no-split", message, f'{key}="90,5,5"')
 
 
 def _blend(plan: Plan, path: str, data: DataFacts, source: str) -> Iterator[Use | Finding]:

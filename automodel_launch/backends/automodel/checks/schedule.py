@@ -87,7 +87,9 @@ def lengths(plan: Plan) -> Iterator[Finding]:
     warmup, decay, end = schedule.warmup, schedule.decay, steps.max_steps
     written = dotted.get(plan.config, DECAY) is not None
     until = describe(plan, DECAY) if written else f"{DECAY} (derived from {describe(plan, MAX_STEPS)})"
-    if decay is not None and decay < 1:
+    if warmup is not None and warmup < 0:
+        yield Finding("error", "lr-length", f"{describe(plan, WARMUP)} is negative.", override(plan, WARMUP, 0))
+    elif decay is not None and decay < 1:
         yield Finding("error", "lr-length", f"{until} must be at least 1.", override(plan, DECAY, end or "STEPS"))
     elif warmup is not None and decay is not None and warmup >= decay:
         message = f"{describe(plan, WARMUP)} must be less than {until}."

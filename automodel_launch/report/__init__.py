@@ -1,0 +1,8 @@
+"""A run as its records tell it: all attempts joined, where the time went, and a page that shows it.
+
+columns.py    the numbers of metrics.jsonl, a column a name
+reading.py    the files of a run, wherever they lie
+joining.py    which rows belong to which attempt, and which of them count
+goodput.py    where the allocated GPU time went
+intervals.py  times that overlap
+"""
