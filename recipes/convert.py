@@ -6,7 +6,7 @@
 # schema = "1"
 # name = "convert"
 # docs = "Convert weights between Hugging Face's and Megatron's formats"
-# backend = "none"
+# backend = "conversion"
 # code = ["bridge_lib", "pretrain_lib", "checkpoint_lib", "ft_heartbeat.py"]
 # image = "nvcr.io/nvidia/nemo:26.02"
 # [tool.runspec.run]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -31,19 +29,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def rates() -> Iterator[dict[str, list[bool]]]:
     found: dict[str, list[bool]] = {"faulty": [], "valid": []}
     yield found
-
-
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With room for every model's checkpoints: what the machine of the tests has free is no part of a launch."""
-    real = os.statvfs
-
-    def roomy(path: str) -> SimpleNamespace:
-        found = real(path)
-        fields = {name: getattr(found, name) for name in dir(found) if name.startswith("f_")}
-        return SimpleNamespace(**{**fields, "f_bavail": 2**50 // found.f_frsize})
-
-    monkeypatch.setattr(os, "statvfs", roomy)
 
 
 def _check(launch: Launch, shared: tuple[Path, Path]) -> Found:

@@ -27,6 +27,7 @@ _MODULES = {
     "data-prep": f"{__name__}.data_prep.backend",
     "megatron-bridge": f"{__name__}.megatron_bridge.backend",
     "none": f"{__name__}.plain",
+    "conversion": f"{__name__}.conversion",
 }
 
 Config = Mapping[str, Any]

@@ -86,7 +86,8 @@ def _lacking(plan: Plan) -> list[Need]:
 
 
 def _install(plan: Plan) -> str:
-    framework = backends.of(plan.recipe).framework
+    named = [one for one in backends.frameworks().values() if any(map(one.is_named_by, plan.recipe.dependencies))]
+    framework = backends.of(plan.recipe).framework or next(iter(named), None)
     makes = framework.setup if framework else "bash scripts/setup.sh makes .venv"
     return f"{makes} with all that training needs; or set `python` in the profile"
 

@@ -67,7 +67,9 @@ def _checkpoint(source: Path, step: Any) -> Path:
     if not source.is_dir():
         raise ConfigError(f"source={source}: there is no such directory")
     if step is not None:
-        source = source / f"iter_{int(step):07d}"
+        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+            raise ConfigError(f"step={step!r}: expected a number of iterations")
+        source = source / f"iter_{step:07d}"
     if faults.iteration(source) is None:
         found = choice.choose(source)
         if found.chosen is not None:

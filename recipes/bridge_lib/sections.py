@@ -38,6 +38,8 @@ def _set(owner: Any, name: str, value: Any, key: str) -> None:
             _set(current, str(field), inner, f"{key}.{field}")
     elif isinstance(value, Mapping) and _section_class(hint) is not None:
         setattr(owner, name, _made(_section_class(hint), value, key))
+    elif values.like(value, current, hint):
+        setattr(owner, name, value)
     else:
         setattr(owner, name, values.fit(value, hint, key))
 

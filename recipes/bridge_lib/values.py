@@ -30,6 +30,17 @@ def fit(value: Any, hint: Any, key: str) -> Any:
     raise ConfigError(f"{key}={value!r}: expected {_valid(value, hints)}")
 
 
+def like(value: Any, current: Any, hint: Any) -> bool:
+    """The value is of the type that the recipe's own is, where that is not the annotated one.
+
+    Recipes of 0.3.1 set null and numbers in fields of bool, int and enumerations (`manual_gc_eval = 100`).
+    """
+    if value is None:
+        return current is None
+    plain = all(one in (bool, int, float, type(None)) for one in _alternatives(hint))
+    return plain and type(value) in (bool, int, float) and type(value) is type(current)
+
+
 def _alternatives(hint: Any) -> list[Any]:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return [one for inner in typing.get_args(hint) for one in _alternatives(inner)]

@@ -239,16 +239,18 @@ def recorded() -> dict[str, Any]:
 
 
 def _commands(launch: Launch, stage: Stage) -> Path:
-    """A folder with sbatch, scontrol, sinfo and srun, which say what a real Slurm said."""
+    """A folder with sbatch, scontrol, sinfo srun and stat, which say what those of a real cluster said."""
     folder = stage.here / ".slurm"
     folder.mkdir()
     answers = {**recorded(), **launch.slurm, **launch.recorded}
-    for name in ("sbatch", "scontrol", "sinfo", "srun", *(("stat",) if "stat" in answers else ())):
+    for name in ("sbatch", "scontrol", "sinfo", "srun", "stat"):
         text = answers[name] if name != "scontrol" else answers["partitions"]
         (folder / f"{name}.txt").write_text(text)
         body = f"cat {folder}/{name}.txt"
         if name == "scontrol":
             body = f'[ "$1" = ping ] && echo "Slurmctld(primary) at c0 is UP" || {body}'
+        if name == "stat":  # of a file it is the machine's own
+            body = f'[ "$1" = -f ] || exec {shutil.which("stat")} "$@"; {body}'
         if name == "sbatch":
             body = f"cat > /dev/null; {body} >&2; exit {launch.recorded.get('code', 0)}"
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")

@@ -291,3 +291,20 @@ def test_an_output_that_holds_something_else_is_left_alone(tmp_path: Path) -> No
         conversion.is_complete(asked)
     (tmp_path / "latest_train_state.pt").write_text("")
     assert conversion.is_complete(asked)
+
+
+@pytest.mark.parametrize(
+    ("value", "current", "hint", "taken"),
+    [
+        (100, 50, bool, True),  # what recipes of 0.3.1 have in manual_gc_eval
+        (None, None, bool, True),
+        (None, 1, int, False),
+        (0.01, 0.02, int, True),
+        (1, False, bool, False),
+        (2.5, 2, int, False),
+        (5, 0, Literal[0, 1, 2], False),
+        ("cosin", "cosine", str, False),
+    ],
+)
+def test_a_value_of_the_recipes_own_type_is_taken(value: Any, current: Any, hint: Any, taken: bool) -> None:
+    assert values.like(value, current, hint) is taken

@@ -61,6 +61,10 @@ def ramp_up(plan: Plan) -> Iterator[Finding]:
         message = f"{told(plan, known, keys.RAMP_UP)} is not [first batch, increment, samples]."
         yield Finding("error", "batch-math", message, f"{keys.RAMP_UP}=[16,16,100000]")
         return
+    if known.value(keys.SAMPLES) is not None:
+        message = f"{told(plan, known, keys.RAMP_UP)}, and {told(plan, known, keys.SAMPLES)}: it needs train_iters."
+        yield Finding("error", "batch-math", message, f"~{keys.RAMP_UP}, or {keys.ITERS}")
+        return
     micro, dp = known.number(keys.MICRO_BATCH), layout.data_parallel(known, plan.world_size)
     together = micro * dp if micro and dp else None
     first, step = given[0], given[1]

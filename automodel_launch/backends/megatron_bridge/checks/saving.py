@@ -20,7 +20,12 @@ def formats(plan: Plan) -> Iterator[Finding]:
     written = known.value(keys.CKPT_FORMAT)
     fsdp = any(known.value(key) is True for key in _FSDP)
     saves = dotted.get(plan.config, keys.SAVE) is not None or not known.written(keys.SAVE)
-    if known.value(keys.ASYNC) is True and written not in (None, "torch_dist"):
+    if saves and written == "zarr":
+        message = (
+            f"{told(plan, known, keys.CKPT_FORMAT)}: megatron-core 0.16 has no such format any more; the first save"
+        )
+        yield Finding("error", "bad-value", f"{message} is an error.", f"{keys.CKPT_FORMAT}=torch_dist")
+    elif known.value(keys.ASYNC) is True and written not in (None, "torch_dist"):
         message = f"{told(plan, known, keys.ASYNC)}, and {told(plan, known, keys.CKPT_FORMAT)} is not saved that way."
         yield Finding("error", "bad-value", message, f"{keys.CKPT_FORMAT}=torch_dist")
     elif saves and written == "fsdp_dtensor" and not fsdp:

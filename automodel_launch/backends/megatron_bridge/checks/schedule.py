@@ -106,7 +106,7 @@ def rates(plan: Plan) -> Iterator[Finding]:
         what = f"is above {told(plan, known, keys.LR)}" if least > top else "is negative"
         fix = override(plan, keys.MIN_LR, f"{top / 10:g}" if top > 0 else 0)
         yield Finding("error", "lr-range", f"{told(plan, known, keys.MIN_LR)} {what}.", fix)
-    if top is not None and top <= 0 and known.written(keys.LR):
+    if top is not None and not top > 0 and known.written(keys.LR):
         yield Finding(
             "error", "lr-range", f"{told(plan, known, keys.LR)}: nothing would be learned.", f"{keys.LR}=3e-4"
         )

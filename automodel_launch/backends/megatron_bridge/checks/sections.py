@@ -11,6 +11,7 @@ from typing import Any
 
 from automodel_launch.backends.megatron_bridge import keys, schema, settings
 from automodel_launch.backends.megatron_bridge.schema import Field, kinds
+from automodel_launch.backends.megatron_bridge.settings import Settings
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe, describe_value
 from automodel_launch.plan.finding import Finding
@@ -67,18 +68,18 @@ def _named(plan: Plan, name: str, value: str) -> Iterator[Finding]:
 def _inside(plan: Plan, above: str, values: Mapping[str, Any], known: Mapping[str, Field]) -> Iterator[Finding]:
     for name, value in values.items():
         key = f"{above}.{name}"
-        if name not in known:
+        if name not in known and not _of_recipe(plan, key):
             if above not in _OF_THE_RECIPE or settings.of(plan.config).recipe:  # else its class may be one's own
                 yield _unknown(plan, key, value, above, list(known))
         elif above != "dataset" or name not in _PER_SPLIT:
-            yield from _value(plan, key, value, known[name].kind)
+            yield from _value(plan, key, value, known[name].kind if name in known else "")
 
 
 def _value(plan: Plan, key: str, value: Any, kind: str) -> Iterator[Finding]:
     inner = schema.load().inner(kind)
     if isinstance(value, Mapping) and inner and keys.TARGET not in value:
         yield from _inside(plan, key, value, schema.load().fields(inner))
-    elif not kinds.fits(value, kind):
+    elif not kinds.fits(value, kind) and not _like_the_recipes(plan, key, value, kind):
         texts = kinds.literals(kind)
         if texts and isinstance(value, str):
             message = f"{describe_value(plan, key, value)}: Megatron-Bridge {schema.VERSION} knows {', '.join(texts)}."
@@ -86,6 +87,22 @@ def _value(plan: Plan, key: str, value: Any, kind: str) -> Iterator[Finding]:
         else:
             message = f"{describe_value(plan, key, value)} is not {kinds.words(kind)}."
             yield Finding("error", "wrong-type", message, kinds.example(key, value, kind))
+
+
+def _of_recipe(plan: Plan, key: str) -> bool:
+    """The recipe sets it, in a class of which the annotation names only the base."""
+    recipe = settings.of(plan.config).recipe
+    return recipe is not None and (key in recipe.values or any(one.startswith(f"{key}.") for one in recipe.values))
+
+
+def _like_the_recipes(plan: Plan, key: str, value: Any, kind: str) -> bool:
+    """Not of the annotated kind, but as what the recipe has there itself: `manual_gc_eval: 100`, of bool."""
+    recipe = settings.of(plan.config).recipe
+    if recipe is None:
+        return False
+    if value is None:
+        return key in recipe.values and recipe.values[key] is None
+    return kinds.is_plain(kind) and type(value) is type(Settings({}, recipe).value(key))
 
 
 def _unknown(plan: Plan, key: str, value: Any, section: str, known: list[str]) -> Finding:

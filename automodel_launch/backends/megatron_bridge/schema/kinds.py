@@ -46,6 +46,11 @@ def fits(value: Any, kind: str) -> bool:
     return any(_one(value, part) for part in kind.split("|"))
 
 
+def is_plain(kind: str) -> bool:
+    """Numbers, true or false only, without names that it may be."""
+    return set(kind.split("|")) <= {"bool", "float", "int", "null"}
+
+
 def _one(value: Any, part: str) -> bool:
     if part.startswith("'"):
         return isinstance(value, str) and value == part[1:-1]
