@@ -165,7 +165,7 @@ def _oldest_python(written: object) -> tuple[int, int] | None:
 
 def _commands(spec: dict[str, Any], path: Path) -> tuple[str, ...]:
     commands = _strings(spec, "commands", f"{path}: [tool.runspec] ")
-    if not all(word.isidentifier() for word in commands):
+    if not all(word.replace("-", "_").isidentifier() and word[:1] != "-" for word in commands):
         raise RecipeError(f"{path}: [tool.runspec] commands = {list(commands)!r} is not a list of words.")
     return commands
 
