@@ -326,6 +326,9 @@ def checkpoint_step(name: str) -> int | None:
     return int(megatrons.group(1)) - 1 if megatrons else None
 
 
+SAVE_MARKS = (INCOMPLETE, *MEGATRON_PARTS)  # names that is_saved looks for
+
+
 def is_saved(name: str, content: Collection[str]) -> bool:
     """Whether the save of a checkpoint has come to its end; `content` are the names inside its directory."""
     if MEGATRON_CHECKPOINT.fullmatch(name):

@@ -103,10 +103,11 @@ def status_of(values: dict[str, Any]) -> Status | None:
 
 def _is_time(value: Any) -> bool:
     """Unix seconds, which a calendar can show."""
-    return _is_number(value) and 0 <= value < _LATEST_S
+    return is_number(value) and 0 <= value < _LATEST_S
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """JSON's number; true and false are none, which Python takes for integers."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -114,13 +115,14 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """A number that was written as an integer."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 _STATUS_TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("state", "error", "node", "log", "signal", "reason", "advice"), _is_text),
-    **dict.fromkeys(("code", "rank", "step"), _is_whole),
+    **dict.fromkeys(("code", "rank", "step"), is_whole),
     **dict.fromkeys(("started", "ended"), _is_time),
     **dict.fromkeys(("forgotten", "stuck"), lambda value: isinstance(value, bool)),
 }
@@ -309,6 +311,6 @@ def _is_sound(record: Record) -> bool:
         and isinstance(record.handle, dict)
         and all(table is None or isinstance(table, dict) for table in (*tables, former.get("end")))
         and isinstance(former.get("handle", {}), dict)
-        and (record.max_steps is None or _is_whole(record.max_steps))
+        and (record.max_steps is None or is_whole(record.max_steps))
         and _is_time(record.submitted)
     )

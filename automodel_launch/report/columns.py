@@ -7,6 +7,8 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
+from automodel_launch.jobs.records import is_number
+
 _NAN = float("nan")
 
 
@@ -23,7 +25,7 @@ class Columns:
         for name, value in record.items():
             if value is None:
                 number = _NAN
-            elif isinstance(value, int | float) and not isinstance(value, bool):
+            elif is_number(value):
                 number = float(value)
                 if isinstance(value, float):
                     self._fractional.add(name)

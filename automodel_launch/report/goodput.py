@@ -32,13 +32,15 @@ UNTOLD = "not told"  # of start-up: in no phase
 
 @dataclass
 class Spent:
-    """Seconds of one attempt by part, of its start-up by phase; `devices`: GPUs, or processes where there are none.
+    """Seconds of one attempt by part, of its start-up by phase; `devices`: GPUs, or processes where there are none,
+    which `unit` tells.
 
     `ended` is its end, or until when it was looked at.
     """
 
     attempt: Attempt
     devices: int
+    unit: str
     ended: float
     parts: dict[str, float]
     startup: dict[str, float] = field(default_factory=dict)
@@ -89,9 +91,8 @@ class Goodput:
 def of(files: RunFiles, joined: Joined, now: float) -> Goodput:
     """Account for every attempt; one that runs counts until `now`, one that died without a word until its last sign."""
     saved = _lost_behind(files, joined)
-    spent = [_spent(files, joined, attempt, now, saved) for attempt in joined.attempts]
-    units = {_devices(files, attempt)[1] for attempt in joined.attempts}
-    return Goodput(spent, "GPU" if units == {"GPU"} else "process", _queued(spent))
+    spent = [_spent(joined, attempt, now, saved) for attempt in joined.attempts]
+    return Goodput(spent, "GPU" if {each.unit for each in spent} == {"GPU"} else "process", _queued(spent))
 
 
 def _lost_behind(files: RunFiles, joined: Joined) -> float:
@@ -100,14 +101,13 @@ def _lost_behind(files: RunFiles, joined: Joined) -> float:
     if last is None or last.row.get("state") in (None, contract.COMPLETED) or files.finished:
         return math.inf
     saved = last.row.get("checkpoint")
-    order = next((job.order for job in files.jobs if job.job_id == last.job_id), {})
-    if saved is None and not order.get("checkpoint_dir"):
+    if saved is None and not last.job.order.get("checkpoint_dir"):
         return math.inf  # what it saves, and whether, is not known
     return float(saved) if isinstance(saved, int) else -1.0
 
 
-def _spent(files: RunFiles, joined: Joined, attempt: Attempt, now: float, saved: float) -> Spent:
-    ended = attempt.ended or _open_end(files, joined, attempt, now)
+def _spent(joined: Joined, attempt: Attempt, now: float, saved: float) -> Spent:
+    ended = attempt.ended or _open_end(joined, attempt, now)
     parts, startup = dict.fromkeys(PARTS, 0.0), dict[str, float]()
     times, steps = joined.steps["time"], joined.steps["step"]
     gaps = [times[row] - times[row - 1] for row in attempt.rows[1:] if steps[row] > steps[row - 1]]
@@ -133,19 +133,18 @@ def _spent(files: RunFiles, joined: Joined, attempt: Attempt, now: float, saved:
     parts["idle" if attempt.rows else "startup"] += max(0.0, ended - start - sum(rest))
     if not attempt.rows:
         _by_phase(startup, told, start, ended)
-    devices = _devices(files, attempt)[0]
+    devices, unit = _devices(attempt)
     parts["outside"] = _outside(attempt, devices, ended)
-    return Spent(attempt, devices, ended, parts, startup)
+    return Spent(attempt, devices, unit, ended, parts, startup)
 
 
-def _open_end(files: RunFiles, joined: Joined, attempt: Attempt, now: float) -> float:
+def _open_end(joined: Joined, attempt: Attempt, now: float) -> float:
     """The end of an attempt that nobody has closed."""
-    job = next((job for job in files.jobs if job.job_id == attempt.job_id), None)
     is_last = attempt is joined.attempts[-1]
-    heartbeat = job.heartbeat if job else {}
+    heartbeat = attempt.job.heartbeat
     beat = heartbeat.get("time") if heartbeat.get("attempt") == attempt.number else None
     alive = max(attempt.alive, beat) if isinstance(beat, int | float) else attempt.alive
-    return max(now, attempt.began) if is_last and not (job and job.end) else alive
+    return max(now, attempt.began) if is_last and not attempt.job.end else alive
 
 
 def _by_phase(startup: dict[str, float], told: dict[str, Union], start: float, end: float) -> None:
@@ -185,14 +184,14 @@ def _outside(attempt: Attempt, devices: int, ended: float) -> float:
     return beyond if beyond > 1.0 else 0.0
 
 
-def _devices(files: RunFiles, attempt: Attempt) -> tuple[int, str]:
+def _devices(attempt: Attempt) -> tuple[int, str]:
     """GPUs that were allocated, else processes; and which of the two it is.
 
     Where nobody allocates (the attempt has no id in a queue), `gpus_per_node` may be a default without a GPU behind it.
     """
     if isinstance(attempt.row.get("gpus"), int):
         return attempt.row["gpus"], "GPU"
-    plan = next((job.plan for job in files.jobs if job.job_id == attempt.job_id), {})
+    plan = attempt.job.plan
     gpus, nodes = (plan.get("profile_values") or {}).get("gpus_per_node"), plan.get("nodes") or 1
     if attempt.row.get("slurm_id") and isinstance(gpus, int) and gpus > 0:
         return gpus * nodes, "GPU"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from automodel_launch import contract
+from automodel_launch.jobs.records import is_number
 from automodel_launch.report.columns import Columns
 from automodel_launch.report.intervals import Interval
 from automodel_launch.report.reading import JobFiles, Json, RunFiles
@@ -23,7 +24,7 @@ class Attempt:
     `pauses` are the phases that were told, by name; `saves_of_log` those of which the end is the next step's.
     """
 
-    job_id: str
+    job: JobFiles
     number: int
     row: Json
     began: float
@@ -33,6 +34,11 @@ class Attempt:
     saves_of_log: list[Interval] = field(default_factory=list)
     alive: float = 0.0  # its last sign of life
     submitted: float | None = None
+
+    @property
+    def job_id(self) -> str:
+        """The job's."""
+        return self.job.job_id
 
 
 @dataclass
@@ -91,14 +97,15 @@ def counting(steps: Any) -> bytearray:
 
 
 def _attempts(files: RunFiles, job: JobFiles, offset: int) -> list[Attempt]:
-    told = [row for row in files.attempts if row["job_id"] == job.job_id and _number(row.get("began")) is not None]
+    told = [row for row in files.attempts if row["job_id"] == job.job_id and is_number(row.get("began"))]
     told.sort(key=lambda row: row["began"])
     times = job.steps["time"]
     found, first = [], 0
     for index, row in enumerate(told):
         following = told[index + 1] if index + 1 < len(told) else None
         last = len(times) if following is None else _first_row(job, following, first)
-        attempt = Attempt(job.job_id, row["attempt"], row, row["began"], _number(row.get("ended")))
+        ended = row["ended"] if is_number(row.get("ended")) else None
+        attempt = Attempt(job, row["attempt"], row, row["began"], ended)
         attempt.rows = range(offset + first, offset + last)
         attempt.submitted = _submitted(job) if index == 0 else None
         _take_phases(attempt, job, following["began"] if following else math.inf)
@@ -151,7 +158,3 @@ def _events(attempt: Attempt, job: JobFiles, following: Json | None) -> list[Jso
 
 def _submitted(job: JobFiles) -> float | None:
     return next((event["time"] for event in job.events if event.get("state") == contract.EVENT_SUBMITTED), None)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from automodel_launch import contract
 from automodel_launch.jobs import history, rundir
 from automodel_launch.jobs.jobdir import JobDir, parse
-from automodel_launch.jobs.records import Record
+from automodel_launch.jobs.records import Record, is_number, is_whole
 from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.report.columns import Columns
 
 Json = dict[str, Any]
+
+_SMALL = (contract.PLAN, contract.AGENT, contract.EXIT, contract.node_file(0), contract.EVENTS, contract.PHASES)
 
 
 @dataclass
@@ -60,7 +62,7 @@ def read(record: Record, place: FileSystem) -> RunFiles:
     attempts = [row for row in history.attempts(record.run_dir, place) if own.fullmatch(str(row["job_id"]))]
     ids = list(dict.fromkeys([*(row["job_id"] for row in attempts), record.job_id]))
     root = posixpath.dirname(record.job_dir)
-    jobs = [_job(name, JobDir(f"{root}/{name}", place)) for name in ids]
+    jobs = _jobs(ids, root, place)
     folder = next((job.order["checkpoint_dir"] for job in reversed(jobs) if job.order.get("checkpoint_dir")), None)
     saved = _checkpoints(str(folder), place) if folder else []
     return RunFiles(record.run_name, record, attempts, jobs, saved, rundir.finished(record.run_dir, place))
@@ -68,12 +70,14 @@ def read(record: Record, place: FileSystem) -> RunFiles:
 
 def commits(files: RunFiles, place: FileSystem) -> dict[str, str]:
     """The commit behind each job's code, with a word where it was changed; no entry for a job without git."""
-    root, found = posixpath.dirname(files.record.job_dir), dict[str, str]()
-    for job in files.jobs:
-        commit = _whole(place, f"{root}/{job.job_id}/{contract.GIT_COMMIT}").decode("utf-8", "replace").strip()
-        if commit:
-            changed = place.read(f"{root}/{job.job_id}/{contract.GIT_DIFF}", 0)
-            found[job.job_id] = f"{commit} with changes" if changed and changed[1] else commit
+    folders = [f"{posixpath.dirname(files.record.job_dir)}/{job.job_id}" for job in files.jobs]
+    written = place.read_many([(f"{folder}/{contract.GIT_COMMIT}", 0) for folder in folders])
+    changed = place.read_many([(f"{folder}/{contract.GIT_DIFF}", -1) for folder in folders])
+    found = dict[str, str]()
+    for job, commit, difference in zip(files.jobs, written, changed, strict=True):
+        name = commit[0].decode("utf-8", "replace").strip() if commit else ""
+        if name:
+            found[job.job_id] = f"{name} with changes" if difference and difference[1] else name
     return found
 
 
@@ -83,22 +87,26 @@ def size(record: Record, place: FileSystem) -> int:
     return found[1] if found else 0
 
 
-def _job(job_id: str, folder: JobDir) -> JobFiles:
-    job = JobFiles(job_id)
-    job.plan = parse(_whole(folder.place, folder.file(contract.PLAN))) or {}
-    job.order, job.end = folder.agent_order() or {}, folder.exit_record() or {}
-    job.heartbeat = folder.node(0) or {}
-    job.events = [entry for entry in _objects(folder, contract.EVENTS) if _is_number(entry.get("time"))]
-    job.phases = [entry for entry in _objects(folder, contract.PHASES) if _is_phase(entry)]
-    for entry in folder.metrics():
-        _take(job, entry)
-    return job
+def _jobs(ids: Sequence[str], root: str, place: FileSystem) -> list[JobFiles]:
+    """All jobs at once: but for metrics, which may be long, their files are small and many."""
+    contents = iter(_whole(place, [f"{root}/{name}/{file}" for name in ids for file in _SMALL]))
+    jobs = []
+    for name in ids:
+        plan, order, end, heartbeat, events, phases = (next(contents) for _ in _SMALL)
+        job = JobFiles(name, plan=parse(plan) or {}, order=parse(order) or {}, end=parse(end) or {})
+        job.heartbeat = parse(heartbeat) or {}
+        job.events = [entry for entry in _objects(events) if is_number(entry.get("time"))]
+        job.phases = [entry for entry in _objects(phases) if _is_phase(entry)]
+        for entry in JobDir(f"{root}/{name}", place).metrics():
+            _take(job, entry)
+        jobs.append(job)
+    return jobs
 
 
 def _take(job: JobFiles, entry: Json) -> None:
     """A line of metrics.jsonl; one without a step or a time is none of a training."""
     step = entry.get("step")
-    if not isinstance(step, int) or isinstance(step, bool) or not _is_number(entry.get("time")):
+    if not is_whole(step) or not is_number(entry.get("time")):
         return
     if "loss" in entry:
         job.steps.add(entry)
@@ -111,30 +119,34 @@ def _checkpoints(folder: str, place: FileSystem) -> list[Json]:
     """Name, step and whether it is complete, by step; looked for under the names that the contract knows."""
     found = [(step, name) for name in place.names(folder) if (step := contract.checkpoint_step(name)) is not None]
     found.sort()
-    marks = place.read_many([(f"{folder}/{name}/{contract.INCOMPLETE}", 0) for _, name in found]) if found else []
-    return [
-        {"name": name, "step": step, "complete": mark is None, "path": f"{folder}/{name}"}
-        for (step, name), mark in zip(found, marks, strict=True)
-    ]
+    wanted = [(f"{folder}/{name}/{mark}", -1) for _, name in found for mark in contract.SAVE_MARKS]
+    looked = iter(place.read_many(wanted) if wanted else [])
+    checkpoints = []
+    for step, name in found:
+        content = [mark for mark, there in zip(contract.SAVE_MARKS, looked, strict=False) if there is not None]
+        saved = contract.is_saved(name, content)
+        checkpoints.append({"name": name, "step": step, "complete": saved, "path": f"{folder}/{name}"})
+    return checkpoints
 
 
-def _objects(folder: JobDir, name: str) -> Iterator[Json]:
-    for line in _whole(folder.place, folder.file(name)).split(b"\n"):
-        entry = parse(line)
-        if entry:
-            yield entry
+def _objects(content: bytes) -> Iterator[Json]:
+    return (entry for line in content.split(b"\n") if (entry := parse(line)))
 
 
-def _whole(place: FileSystem, path: str) -> bytes:
-    content = b""
-    while (found := place.read(path, len(content))) and found[0]:
-        content += found[0]
-    return content
+def _whole(place: FileSystem, paths: Sequence[str]) -> list[bytes]:
+    """Contents of files, empty where there is none; a further round trip for those that are longer than one takes."""
+    found = [bytearray() for _ in paths]
+    left = list(range(len(paths)))
+    while left:
+        read = place.read_many([(paths[index], len(found[index])) for index in left])
+        more = []
+        for index, each in zip(left, read, strict=True):
+            if each and each[0]:
+                found[index] += each[0]
+                more += [index] if len(found[index]) < each[1] else []
+        left = more
+    return [bytes(content) for content in found]
 
 
 def _is_phase(entry: Json) -> bool:
-    return isinstance(entry.get("phase"), str) and all(_is_number(entry.get(key)) for key in ("since", "until"))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(entry.get("phase"), str) and all(is_number(entry.get(key)) for key in ("since", "until"))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from automodel_launch import contract
 from automodel_launch.jobs.records import Record
-from automodel_launch.remote.filesystem import LOCAL
+from automodel_launch.remote.filesystem import LOCAL, FileRead, LocalFileSystem
 from automodel_launch.report import goodput, joining, reading
 from automodel_launch.report.columns import Columns
 from automodel_launch.report.intervals import Union
@@ -100,3 +102,51 @@ def test_intervals_that_overlap_count_once() -> None:
     assert union.parts == [(0, 3), (5, 6)]
     assert union.between(2, 5.5) == 1.5
     assert union.without(Union([(1, 2), (5, 9)])).parts == [(0, 1), (2, 3)]
+
+
+class Counting(LocalFileSystem):
+    """Each call would be a round trip over SSH."""
+
+    calls: list[str]
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "calls", [])
+
+    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[FileRead]:
+        self.calls.append("read")
+        return super().read_many(wanted)
+
+    def names(self, folder: str) -> list[str]:
+        self.calls.append("names")
+        return super().names(folder)
+
+
+def test_a_run_of_many_jobs_costs_a_round_trip_more_for_each() -> None:
+    """Of the metrics, which may be long; the other files of all jobs come together."""
+    counts = []
+    for job_id in ("demo.2", "demo.3"):  # the third has no directory
+        place = Counting()
+        reading.read(record_of(RECORDED, job_id), place)
+        counts.append(len(place.calls))
+    assert counts[1] - counts[0] == 1
+    assert counts[0] <= 8
+
+
+def test_a_checkpoint_is_complete_by_the_marks_of_its_own_framework(tmp_path: Path) -> None:
+    for name, files in {
+        "epoch_0_step_9": [],
+        "epoch_0_step_19": [contract.INCOMPLETE],
+        "iter_0000010": contract.MEGATRON_PARTS,
+        "iter_0000020": [".metadata"],
+    }.items():
+        (tmp_path / "saved" / name).mkdir(parents=True)
+        for file in files:
+            (tmp_path / "saved" / name / file).touch()
+    (tmp_path / "mine.1").mkdir()
+    (tmp_path / "mine.1" / contract.AGENT).write_text(json.dumps({"checkpoint_dir": str(tmp_path / "saved")}))
+    found = reading.read(record_of(tmp_path, "mine.1"), LOCAL).checkpoints
+    complete = {checkpoint["name"]: checkpoint["complete"] for checkpoint in found}
+    assert complete == {
+        **{"epoch_0_step_9": True, "epoch_0_step_19": False},
+        **{"iter_0000010": True, "iter_0000020": False},
+    }
