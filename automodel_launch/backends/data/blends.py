@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from automodel_launch.backends.data import probe
-from automodel_launch.backends.data.paths import relative
+from automodel_launch.backends.data.facts import DataFacts
+from automodel_launch.backends.data.paths import outside, relative
 from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
 
 PREPARE = "python launch.py data-prep prepares data; bash scripts/quickstart.sh makes that of pretrain -c tiny"
 OBJECT_STORAGE = ("s3://", "msc://")  # indexed_dataset.py, _is_object_storage_path
@@ -47,6 +49,31 @@ def entries(values: list[Any], where: str) -> Iterator[Use | Finding]:
             yield Use(probe.without_ending(name), where)
         else:
             yield relative(where, name)
+
+
+def in_file(
+    plan: Plan, path: str, data: DataFacts, written: str, named: Callable[[Any, str], Iterator[Use | Finding]]
+) -> Iterator[Use | Finding]:
+    """What a JSON file names, where it can be read: `named` takes its content and where that stands.
+
+    `written`: where its path stands, for a message.
+    """
+    where = f"{written}: {path}"
+    if not path.startswith("/"):
+        yield relative(where, path)
+        return
+    facts = data.about("blends", path)
+    content = facts.get("value")
+    if facts.get("own"):
+        message = f"{where}: this output was moved or copied, and names the shards of where it was:"
+        message += f" {next(probe.prefixes(content))}, not {facts['own']}."
+        yield Finding("warning", "data-elsewhere", message, f"python launch.py data-prep relocate {path}")
+    if "missing" in facts:
+        yield Finding("error", "no-data", f"{where}: no such file{outside(plan, path)}.", PREPARE)
+    elif "error" in facts:
+        yield Finding("error", "bad-blend", f"{where}: cannot be read as JSON: {facts['error']}", PREPARE)
+    elif "elsewhere" not in facts:
+        yield from named(content, where)
 
 
 def _number(entry: Any) -> float | None:

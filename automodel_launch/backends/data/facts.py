@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,24 +116,33 @@ def _read(answer: Result) -> DataFacts | str:
 Check = Callable[[Plan, DataFacts], Iterator[Finding]]
 
 
-def judged_here(plan: Plan, request: Request, checks: Iterable[Check]) -> Iterator[Finding]:
-    """What the checks find where this machine sees the job's files."""
-    if plan.visible:
-        yield from _judged(plan, here(plan, request), checks)
+@dataclass(frozen=True)
+class Look:
+    """A backend's checks of facts, and what the facts are collected about: one probe a plan, here or there."""
 
+    request: Callable[[Plan], Request]
+    checks: tuple[Check, ...]
 
-def judged_there(plan: Plan, request: Request, checks: Iterable[Check], results: Results) -> Iterator[Finding]:
-    """What they find in the answer of a cluster whose files this machine does not see."""
-    if not plan.visible:
-        data, unanswered = answered(plan, request, results)
-        if unanswered:
-            yield unanswered
-        yield from _judged(plan, data, checks)
+    def here(self, plan: Plan) -> Iterator[Finding]:
+        """What the checks find where this machine sees the job's files."""
+        if plan.visible:
+            yield from self._judged(plan, here(plan, self.request(plan)))
 
+    def questions(self, plan: Plan) -> dict[str, str]:
+        """The probe as a question to a cluster whose files this machine does not see."""
+        return {} if plan.visible else questions(plan, self.request(plan))
 
-def _judged(plan: Plan, data: DataFacts, checks: Iterable[Check]) -> Iterator[Finding]:
-    for check in checks:
-        yield from check(plan, data)
+    def judge(self, plan: Plan, results: Results) -> Iterator[Finding]:
+        """What they find in its answer."""
+        if not plan.visible:
+            data, unanswered = answered(plan, self.request(plan), results)
+            if unanswered:
+                yield unanswered
+            yield from self._judged(plan, data)
+
+    def _judged(self, plan: Plan, data: DataFacts) -> Iterator[Finding]:
+        for check in self.checks:
+            yield from check(plan, data)
 
 
 def message(plan: Plan, request: Request, seconds: float) -> dict[str, Any]:

@@ -93,11 +93,11 @@ class MegatronBridge:
 
     def questions(self, plan: Plan) -> dict[str, str]:
         """The probe of data and directories, where this machine does not see them."""
-        return data.questions(plan)
+        return data.LOOK.questions(plan)
 
     def judge(self, plan: Plan, results: Results) -> Iterator[Finding]:
         """Findings from the probe's answer."""
-        return data.judge(plan, results)
+        return data.LOOK.judge(plan, results)
 
 
 BACKEND: backends.Backend = MegatronBridge()

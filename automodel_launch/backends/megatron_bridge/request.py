@@ -8,7 +8,6 @@ from typing import Any
 from automodel_launch.backends.data import paths, probe, tokens
 from automodel_launch.backends.data.facts import DataFacts, Request
 from automodel_launch.backends.data.tokens import Part
-from automodel_launch.backends.hub import cache
 from automodel_launch.backends.megatron_bridge import keys, references, settings
 from automodel_launch.config import dotted
 from automodel_launch.plan.plan import Plan
@@ -24,7 +23,7 @@ def of(plan: Plan) -> Request:
         pairs=tuple(dict.fromkeys(prefixes)),
         folders=tuple(dict.fromkeys(one.value for one in paths.folders(plan, known))),
         writable=tuple(dict.fromkeys(path for _, path in references.outputs(plan.config))),
-        tokenizers=tuple(path for path in [tokenizer_file(plan)] if path),
+        tokenizers=paths.tokenizer_files(plan, [tokenizer(plan)]),
     )
 
 
@@ -54,14 +53,3 @@ def tokenizer(plan: Plan) -> str | None:
     """Directory or hub id of the tokenizer; None where there is none, or the job knows it only."""
     value = next((one.value for one in references.tokenizer(settings.of(plan.config))), None)
     return value if isinstance(value, str) and not dotted.left_to_the_job(value) else None
-
-
-def tokenizer_file(plan: Plan) -> str | None:
-    """tokenizer.json of the tokenizer, in its directory or in this machine's cache of the hub."""
-    value = tokenizer(plan)
-    if value is None:
-        return None
-    if value.startswith("/"):
-        return f"{value.rstrip('/')}/tokenizer.json"
-    cached = cache.cached(value, "tokenizer.json") if plan.visible else None
-    return str(cached) if cached else None

@@ -11,9 +11,9 @@ import pytest
 
 from automodel_launch import checks
 from automodel_launch.backends.automodel import checkpoints
-from automodel_launch.backends.automodel.model.parallelism import divisors
 from automodel_launch.checks import Finding, storage
 from automodel_launch.checks.places import slurm as cluster
+from automodel_launch.plan.describe import divisors
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import disk
 from automodel_launch.remote.probes import Result

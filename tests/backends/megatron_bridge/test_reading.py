@@ -200,7 +200,7 @@ def test_data_on_a_cluster_are_asked_for_in_one_question(bench: Bench, blend: st
     results = Results({name: Result(0, done.stdout.strip()) for name in BACKEND.questions(away)}, 0.0)
     told = [(one.level, one.code) for one in BACKEND.judge(away, results)]
     assert ("error", "bad-shard") in told
-    assert told == [(one.level, one.code) for one in data_checks.here(made)]
+    assert told == [(one.level, one.code) for one in data_checks.LOOK.here(made)]
     assert list(BACKEND.judge(made, results)) == []
 
 

@@ -7,15 +7,14 @@ that holds a list or a mapping (nemo_automodel, components/datasets/llm/megatron
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from automodel_launch.backends.automodel import datasets
 from automodel_launch.backends.automodel.data.request import kind_of_paths
 from automodel_launch.backends.data import probe
-from automodel_launch.backends.data.blends import PREPARE, Use, entries
+from automodel_launch.backends.data.blends import PREPARE, Use, entries, in_file
 from automodel_launch.backends.data.facts import DataFacts
-from automodel_launch.backends.data.paths import outside, relative
+from automodel_launch.backends.data.paths import relative
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import source
 from automodel_launch.plan.finding import Finding
@@ -42,7 +41,7 @@ def named(plan: Plan, data: DataFacts) -> Iterator[Use | Finding]:
         elif isinstance(value, list):
             yield from entries(value, where)
         elif kind_of_paths(value) == "blends":
-            yield from _blend(plan, str(value), data, where)
+            yield from in_file(plan, str(value), data, where, _content)
         elif kind_of_paths(value) == "globs":
             yield from _glob(str(value), data, where)
         else:
@@ -84,25 +83,8 @@ def _shares(plan: Plan, key: str, section: Mapping[str, Any]) -> Iterator[Findin
         yield Finding(level, "no-split", message, f'{key}="90,5,5"')
 
 
-def _blend(plan: Plan, path: str, data: DataFacts, source: str) -> Iterator[Use | Finding]:
-    where = f"{source}: {path}"
-    if not path.startswith("/"):
-        yield relative(where, path)
-        return
-    facts = data.about("blends", path)
-    blend = facts.get("value")
-    if facts.get("own"):
-        message = f"{where}: this output was moved or copied, and names the shards of where it was:"
-        message += f" {next(probe.prefixes(blend))}, not {facts['own']}."
-        fix = f"python launch.py data-prep relocate {Path(path).parents[1] if path.startswith('/') else path}"
-        yield Finding("warning", "data-elsewhere", message, fix)
-    if "missing" in facts:
-        yield Finding("error", "no-data", f"{where}: no such file{outside(plan, path)}.", PREPARE)
-    elif "error" in facts:
-        yield Finding("error", "bad-blend", f"{where}: cannot be read as JSON: {facts['error']}", PREPARE)
-    elif "elsewhere" in facts:
-        return
-    elif isinstance(blend, list) and blend:
+def _content(blend: Any, where: str) -> Iterator[Use | Finding]:
+    if isinstance(blend, list) and blend:
         yield from entries(blend, where)
     elif isinstance(blend, dict) and blend:
         yield from _splits(blend, where)

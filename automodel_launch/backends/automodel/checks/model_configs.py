@@ -8,9 +8,8 @@ from typing import Any
 from automodel_launch.backends.automodel import schema as schemas
 from automodel_launch.backends.automodel.checks.keys import ignored, kind, silent
 from automodel_launch.backends.automodel.model import shape as model_shape
-from automodel_launch.backends.automodel.model.parallelism import divisors
 from automodel_launch.backends.automodel.schema import Signature
-from automodel_launch.plan.describe import shortened
+from automodel_launch.plan.describe import divisors, shortened
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 

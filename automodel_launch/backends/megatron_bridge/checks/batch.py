@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from automodel_launch.backends.megatron_bridge import keys, layout, settings, training
 from automodel_launch.backends.megatron_bridge.checks.told import told
 from automodel_launch.backends.megatron_bridge.settings import Settings
-from automodel_launch.plan.describe import amount, override, ranks
+from automodel_launch.plan.describe import amount, divisors, override, ranks
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -44,7 +44,7 @@ def divides(plan: Plan) -> Iterator[Finding]:
     near = [size for size in (total // together * together, -(-total // together) * together) if size]
     fixes = [override(plan, keys.GLOBAL_BATCH, " or ".join(str(size) for size in dict.fromkeys(near)))]
     if total % dp == 0:
-        fits = [size for size in range(1, min(total // dp, 4096) + 1) if total // dp % size == 0]
+        fits = divisors(total // dp)
         fixes.append(override(plan, keys.MICRO_BATCH, min(fits, key=lambda size: abs(size - micro))))
     message = f"{told(plan, known, keys.GLOBAL_BATCH)} is not divisible by {told(plan, known, keys.MICRO_BATCH)} x"
     message += f" {dp} data-parallel ranks = {together} ({ranks(plan)})."

@@ -6,17 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from automodel_launch.backends.data import facts, lineage, pairs, paths
-from automodel_launch.backends.data.blends import PREPARE, Use, entries
+from automodel_launch.backends.data.blends import PREPARE, Use, entries, in_file
 from automodel_launch.backends.data.facts import DataFacts
-from automodel_launch.backends.data.paths import outside, relative
 from automodel_launch.backends.data.tokens import epochs, most_read
 from automodel_launch.backends.megatron_bridge import keys, model, references, request, settings, training
 from automodel_launch.backends.megatron_bridge.checks.told import told
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import amount, describe, source
+from automodel_launch.plan.describe import amount, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote.probes import Results
 
 SPLITS = ("train", "valid", "test")
 _OF_TRANSFORMERS_5 = "TokenizersBackend"
@@ -51,7 +49,7 @@ def _named(plan: Plan, data: DataFacts) -> Iterator[Use | Finding]:
         if dotted.left_to_the_job(value):
             continue
         if key == keys.BLEND:
-            yield from _file(plan, str(value), data, where) if isinstance(value, str) else ()
+            yield from in_file(plan, value, data, where, _content) if isinstance(value, str) else ()
         elif isinstance(value, list):
             yield from _written(value, where)
         else:
@@ -70,20 +68,8 @@ def _written(value: list[Any], where: str) -> Iterator[Use | Finding]:
         yield from entries([one for one in prefixes if isinstance(one, str)], where)
 
 
-def _file(plan: Plan, path: str, data: DataFacts, written: str) -> Iterator[Use | Finding]:
-    where = f"{written}: {path}"
-    if not path.startswith("/"):
-        yield relative(where, path)
-        return
-    found = data.about("blends", path)
-    value = found.get("value")
-    if "missing" in found:
-        yield Finding("error", "no-data", f"{where}: no such file{outside(plan, path)}.", PREPARE)
-    elif "error" in found:
-        yield Finding("error", "bad-blend", f"{where}: cannot be read as JSON: {found['error']}", PREPARE)
-    elif "elsewhere" in found:
-        return
-    elif not isinstance(value, dict) or not value:
+def _content(value: Any, where: str) -> Iterator[Use | Finding]:
+    if not isinstance(value, dict) or not value:
         fix = '{"train": ["1.0", PREFIX], "valid": [...]}; data-prep writes it'
         yield Finding("error", "bad-blend", f"{where}: it holds no lists by split.", fix)
     else:
@@ -132,17 +118,9 @@ def tokenizers(plan: Plan, data: DataFacts) -> Iterator[Finding]:
         message += f" {_OF_TRANSFORMERS_5}, which transformers 4 does not have; Megatron-Bridge needs that."
         fix = f'"tokenizer_class": "PreTrainedTokenizerFast" in {value.rstrip("/")}/tokenizer_config.json'
         yield Finding("error", "no-tokenizer", message, fix)
-    for recorded in lineage.of_plan(plan, data) if value else ():
-        assert value is not None
-        verdict = lineage.compare(recorded, value, request.tokenizer_file(plan), data)
-        message = f"{told(plan, settings.of(plan.config), keys.TOKENIZER)}: the data {recorded.data} were made with"
-        if verdict == "other":
-            fix = f"+{keys.TOKENIZER}={recorded.name}, or make the data again with tokenizer={value}"
-            yield Finding("error", "other-tokenizer", f"{message} another, {recorded.name}.", fix)
-        elif verdict == "unknown":
-            fix = f"+{keys.TOKENIZER}={recorded.name}, unless they are the same"
-            message = f"{message} {recorded.name}; they cannot be compared from here."
-            yield Finding("warning", "other-tokenizer", message, fix)
+    if value:
+        where = told(plan, settings.of(plan.config), keys.TOKENIZER)
+        yield from lineage.check(plan, data, keys.TOKENIZER, value, where)
 
 
 def vocabulary(plan: Plan, data: DataFacts) -> Iterator[Finding]:
@@ -185,10 +163,9 @@ def repeated(plan: Plan, data: DataFacts) -> Iterator[Finding]:
 def writable(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """Directories that the training writes."""
     for key, path in references.outputs(plan.config):
-        found = data.about("writable", path)
-        if not found.get("error"):
+        message = paths.unwritable(plan, key, path, data)
+        if message is None:
             continue
-        message = f"{describe(plan, key)}: {found['base']} cannot be written: {found['error']}{outside(plan, path)}."
         if key == keys.INDEX:
             yield Finding("error", "index-dir", message, f"~{key}; the index is in the run's directory then")
         else:
@@ -197,22 +174,6 @@ def writable(plan: Plan, data: DataFacts) -> Iterator[Finding]:
             )
 
 
-OF_FACTS: tuple[facts.Check, ...] = (*(blend, validation, tokenizers, vocabulary, repeated, writable),)
+LOOK = facts.Look(request.of, (blend, validation, tokenizers, vocabulary, repeated, writable))
 
-
-def here(plan: Plan) -> Iterator[Finding]:
-    """Where this machine sees the job's files."""
-    return facts.judged_here(plan, request.of(plan), OF_FACTS)
-
-
-def questions(plan: Plan) -> dict[str, str]:
-    """The probe as a question to a cluster whose files this machine does not see."""
-    return {} if plan.visible else facts.questions(plan, request.of(plan))
-
-
-def judge(plan: Plan, results: Results) -> Iterator[Finding]:
-    """Findings from the answer."""
-    return facts.judged_there(plan, request.of(plan), OF_FACTS, results)
-
-
-CHECKS = (mock, here)
+CHECKS = (mock, LOOK.here)

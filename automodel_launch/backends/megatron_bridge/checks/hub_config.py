@@ -7,7 +7,7 @@ from typing import Any
 
 from automodel_launch.backends.megatron_bridge import keys, model, settings
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import describe_value
+from automodel_launch.plan.describe import describe_value, divisors
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import nearest
@@ -15,7 +15,6 @@ from automodel_launch.suggest import nearest
 _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 _MORE_SIZES = ("intermediate_size", "num_key_value_heads", "head_dim", "max_position_embeddings")
 _ACTIVATIONS = ("silu", "gelu", "relu", "relu2", "tanh", "gelu_pytorch_tanh")  # of AutoBridge 0.3.1
-_MOST = 1 << 16
 _NESTED = ("text_config", "llm_config", "language_config")
 
 
@@ -58,8 +57,7 @@ def heads(plan: Plan) -> Iterator[Finding]:
     own = model.replaced(known) or known.written(keys.HEADS) or known.written(keys.GROUPS)
     if own and number and groups and min(number, groups) > 0 and number % groups:
         message = f"the model's num_attention_heads = {number} are not divisible by num_query_groups = {groups}"
-        fits = [size for size in range(1, min(number, _MOST) + 1) if number % size == 0]
-        near = min(fits, key=lambda size: abs(size - groups))
+        near = min(divisors(number), key=lambda size: abs(size - groups))
         names = "num_key_value_heads of config.json" if model.replaced(known) else keys.GROUPS
         yield Finding("error", "heads", f"{message} ({names}).", f"{near}, say")
 

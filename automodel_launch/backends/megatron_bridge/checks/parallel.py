@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from automodel_launch.backends.megatron_bridge import keys, layout, model, settings
 from automodel_launch.backends.megatron_bridge.checks.told import told
 from automodel_launch.backends.megatron_bridge.settings import Settings
-from automodel_launch.plan.describe import override, ranks, shortened
+from automodel_launch.plan.describe import divisors, override, ranks, shortened
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -52,12 +52,12 @@ def experts(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "expert-parallel", message, override(plan, keys.EP, 1))
     elif number and number % found.ep:
         message = f"{told(plan, known, keys.EP)} does not divide the model's {number} experts."
-        fix = f"{keys.EP} = {shortened(_divisors(number))}"
+        fix = f"{keys.EP} = {shortened(divisors(number))}"
         yield Finding("error", "expert-parallel", message, fix)
     elif number and plan.world_size % found.model == 0 and plan.world_size % group:
         message = f"{told(plan, known, keys.EP)}: expert x expert tensor x pipeline = {found.ep} x {expert_tensor} x"
         message += f" {found.pp} = {group} does not divide the {ranks(plan)}."
-        fits = [size for size in _divisors(number) if plan.world_size % (expert_tensor * size * found.pp) == 0]
+        fits = [size for size in divisors(number) if plan.world_size % (expert_tensor * size * found.pp) == 0]
         fix = f"{keys.EP} = {shortened(fits) or 1}, or another number of nodes"
         yield Finding("error", "expert-parallel", message, fix)
 
@@ -72,10 +72,10 @@ def heads(plan: Plan) -> Iterator[Finding]:
     groups = model.integer(known, "num_query_groups", plan.visible)
     if number and number % found.tp:
         message = f"{told(plan, known, keys.TP)} does not divide the model's num_attention_heads = {number}."
-        yield Finding("error", "tensor-parallel", message, f"{keys.TP} = {shortened(_divisors(number))}")
+        yield Finding("error", "tensor-parallel", message, f"{keys.TP} = {shortened(divisors(number))}")
     elif groups and groups % found.tp and found.tp % groups:
         message = f"{told(plan, known, keys.TP)} is neither a divisor nor a multiple of num_query_groups = {groups}."
-        yield Finding("error", "tensor-parallel", message, f"{keys.TP} = {shortened(_divisors(groups))}")
+        yield Finding("error", "tensor-parallel", message, f"{keys.TP} = {shortened(divisors(groups))}")
 
 
 def sequence_parallel(plan: Plan) -> Iterator[Finding]:
@@ -112,7 +112,7 @@ def pipeline(plan: Plan) -> Iterator[Finding]:
         if layers % stages:
             what = f"{told(plan, known, keys.PP)}{f' x {told(plan, known, keys.VIRTUAL)}' if virtual else ''}"
             message = f"{what}: {stages} stages do not divide the model's {layers} layers."
-            fix = f"{keys.PP} = {shortened(_divisors(layers))}, or {keys.LAYOUT}"
+            fix = f"{keys.PP} = {shortened(divisors(layers))}, or {keys.LAYOUT}"
             yield Finding("error", "pipeline", message, fix)
 
 
@@ -120,10 +120,6 @@ def _is_decoder(known: Settings) -> bool:
     """A hybrid of Mamba and attention layers is spread by its pattern."""
     provider = known.recipe.classes.get("model", "") if known.recipe else ""
     return not provider.startswith(("Mamba", "Nemotron"))
-
-
-def _divisors(number: int) -> list[int]:
-    return [size for size in range(1, min(number, 10**5) + 1) if number % size == 0]
 
 
 CHECKS = (world, experts, heads, sequence_parallel, pipeline)
