@@ -10,8 +10,6 @@ automodel_launch/backends/megatron_bridge/schema/__init__.py says what the file 
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
 import os
 import sys
 from pathlib import Path
@@ -20,26 +18,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "recipes")]
 
-from make_automodel_schema import dump  # noqa: E402  # needs the path
+from schema_lib import written  # noqa: E402  # needs the path
 
-FOLDER = HERE.parent / "automodel_launch" / "backends" / "megatron_bridge" / "schema"
 _VERSIONS = {"bridge": "megatron-bridge", "core": "megatron-core", "torch": "torch", "transformers": "transformers"}
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Write the schema, or compare it; the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the file is another")
-    check = parser.parse_args(argv).check
-    schema = make()
-    path, text = FOLDER / f"bridge-{schema['bridge']}.json", dump(schema)
-    if check:
-        same = path.is_file() and path.read_text(encoding="utf-8") == text
-        print(f"{path}: {'as generated' if same else 'is not what this script writes now'}", file=sys.stderr)
-        return 0 if same else 1
-    path.write_text(text, encoding="utf-8")
-    print(f"{path}: {len(schema['recipes'])} recipes, {len(text):,} bytes", file=sys.stderr)
-    return 0
 
 
 def make() -> dict[str, Any]:
@@ -53,7 +34,7 @@ def make() -> dict[str, Any]:
     recipes = bridge_recipes.recipes()
     named = {entry[key] for entry in recipes.values() for key in ("model", "dataset", "peft") if key in entry}
     return {
-        **{name: _version(distribution) for name, distribution in _VERSIONS.items()},
+        **{name: written.version(distribution) for name, distribution in _VERSIONS.items()},
         "sections": bridge_sections.container(),
         "classes": bridge_sections.classes(named),
         "values": bridge_sections.values(),
@@ -62,10 +43,5 @@ def make() -> dict[str, Any]:
     }
 
 
-def _version(distribution: str) -> str:
-    """Without the build's name: 2.13.0+cpu is 2.13.0."""
-    return importlib.metadata.version(distribution).partition("+")[0]
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(written.main(__doc__ or "", make, "megatron_bridge", "bridge"))

@@ -11,17 +11,15 @@ import importlib
 import json
 import os
 import re
-import signal
-import socket
 import sys
-import tempfile
-import time
-import traceback
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "recipes"))
+sys.path[:0] = [str(ROOT), str(ROOT / "recipes")]
+
+from tests.faults import ranks  # noqa: E402  # needs the path
+
 LIMIT_S = 150
 _ERROR = re.compile(r"^(?:\[rank\d+\]:\s*)?([A-Za-z_.]*(?:Error|Exception|Exit)(?::.*)?)$", re.M)
 _NOT_IT = ("ChildFailedError", "third_party/gloo", "Connection closed by peer")  # what the other ranks say
@@ -48,67 +46,11 @@ def main() -> None:
 
 
 def _checked(job: dict[str, Any]) -> tuple[int | None, str]:
-    return _forked(job, [{}], _check)
+    return ranks.run(lambda: _check(job), job["dir"], [{}], LIMIT_S)
 
 
 def _trained(job: dict[str, Any]) -> tuple[int | None, str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    ranks = str(job["ranks"])
-    common = {"WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    each = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(job["ranks"])]
-    return _forked(job, each, _train)
-
-
-def _forked(job: dict[str, Any], environs: list[dict[str, str]], main: Any) -> tuple[int | None, str]:
-    with tempfile.TemporaryFile() as output:
-        children = []
-        for environ in environs:
-            pid = os.fork()
-            if pid == 0:
-                os.setsid()
-                os.chdir(job["dir"])
-                os.dup2(output.fileno(), 1)
-                os.dup2(output.fileno(), 2)
-                os.environ.update(environ)
-                _become(main, job)
-            children.append(pid)
-        code = _wait(children)
-        output.seek(0)
-        return code, output.read().decode(errors="replace")
-
-
-def _become(main: Any, job: dict[str, Any]) -> None:
-    code = 1
-    try:
-        main(job)
-        code = 0
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-        print(f"SystemExit: {error.code}")
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _wait(children: list[int]) -> int | None:
-    """The first bad exit code, after which the others are killed; None after LIMIT_S."""
-    end, left, worst = time.monotonic() + LIMIT_S, set(children), 0
-    while left and time.monotonic() < end:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid in left:
-            left.discard(pid)
-            worst = worst or os.waitstatus_to_exitcode(status)
-            end = min(end, time.monotonic() + 5) if worst else end
-        time.sleep(0.05)
-    for pid in left:
-        os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    return None if left and not worst else worst
+    return ranks.run(lambda: _train(job), job["dir"], ranks.environs(job["ranks"]), LIMIT_S)
 
 
 def _config(job: dict[str, Any], cpu: bool) -> Any:
