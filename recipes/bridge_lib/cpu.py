@@ -2,7 +2,7 @@
 
 They support GPUs only: tensors are made on "cuda" everywhere, streams and random states are asked for without looking.
 What is given up on a CPU: mixed precision, fused kernels, Transformer Engine, and so sequence parallelism. Each patch
-says why it is needed; tests/recipes/test_bridge_cpu.py fails when one no longer is.
+says why it is needed; tests/recipes/bridge_scripts/still_needed.py fails when one no longer is.
 """
 
 from __future__ import annotations

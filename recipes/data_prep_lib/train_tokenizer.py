@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from data_prep_lib.config import Dataset, load_config
@@ -96,13 +96,8 @@ def train(texts: Iterable[str], settings: Settings) -> tuple[str, int]:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_chained(first, iterator), trainer)
+    tokenizer.train_from_iterator(chain([first], iterator), trainer)
     return tokenizer.to_str(pretty=True), tokenizer.get_vocab_size()
-
-
-def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 def _texts(sources: list[Source], documents: int | None) -> Iterator[str]:
@@ -146,17 +141,19 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _datasets(options: argparse.Namespace) -> tuple[Dataset, ...]:
     if options.config is None:
-        paths = (str(Path(path).expanduser().absolute()) if "://" not in path else path for path in options.input)
-        split = (None if "://" not in path else "train" for path in options.input)
-        pairs = enumerate(zip(paths, split, strict=True), start=1)
-        field = options.text_field
-        return tuple(Dataset(f"input-{n}", path, text_field=field, split=part) for n, (path, part) in pairs)
+        return tuple(_input(number, path, options.text_field) for number, path in enumerate(options.input, start=1))
     datasets = load_config(options.config).datasets
     for dataset in datasets:
         if "${" in dataset.path:
             fix = "write the path out, or name the files by --input"
             raise ConfigError(f"{options.config}: dataset {dataset.name!r}: {dataset.path} is not resolved\n  {fix}")
     return datasets
+
+
+def _input(number: int, path: str, field: str) -> Dataset:
+    if "://" in path:
+        return Dataset(f"input-{number}", path, text_field=field, split="train")
+    return Dataset(f"input-{number}", str(Path(path).expanduser().absolute()), text_field=field)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -54,7 +54,7 @@ class Ranks:
                 self._control.tick()
                 self._check(training, past)
         finally:
-            self._journal.past_phases(contract.BY_RANK, past.new())
+            self._note_past(past)
         self._judge_launcher(training, written)
 
     def _start(self, environ: dict[bytes, bytes], ulimits: Ulimits) -> Training:
@@ -107,7 +107,7 @@ class Ranks:
         self._note_ranks(training)
         if self._control.loop.due("phase", 1.0):
             self._note_phase(training)
-            self._journal.past_phases(contract.BY_RANK, past.new())
+            self._note_past(past)
         stopping = self._control.stop is not None
         # under ft_launcher a failed rank is started again: only its own end is the node's failure
         if training.failed_on_its_own() and not stopping and not self._spec.restarts:
@@ -120,6 +120,10 @@ class Ranks:
         elif self._peers.failed:
             self._give_up(training)
         self._end_launcher(training)
+
+    def _note_past(self, past: phases.Past) -> None:
+        if self._record.node == 0:  # whose phases stand for the job's
+            self._journal.past_phases(contract.BY_RANK, past.new())
 
     def _note_ranks(self, training: Training) -> None:
         for record in training.replaced:

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..choice import NoneComplete
+from ..choice import Choice, NoneComplete, renamed
 from ..faults import in_short
 from . import faults
 
 LATEST_STATE = "latest_train_state.pt"
 LATEST_NUMBER = "latest_checkpointed_iteration.txt"
 _ASIDE = "damaged-"  # before the name: Megatron-Bridge's retention takes every iter_* for a number
-
-
-@dataclass
-class Choice:
-    """What was found below a checkpoint directory."""
-
-    chosen: Path | None = None
-    damaged: dict[Path, list[str]] = field(default_factory=dict)
-    interrupted: list[Path] = field(default_factory=list)
-    beyond: list[Path] = field(default_factory=list)  # complete, and later than the one that the trackers name
 
 
 def choose(root: Path) -> Choice:
@@ -102,7 +91,7 @@ def settle(root: Path, *, repair: bool = True) -> tuple[Path | None, list[str]]:
         )
     lines = [f"checkpoint {path.name} passed over: its save was interrupted" for path in choice.interrupted]
     for path, found in choice.damaged.items():
-        kept = f", kept as {_move_aside(path).name}" if repair else ""
+        kept = f", kept as {renamed(path, _ASIDE + path.name).name}" if repair else ""
         lines.append(f"checkpoint {path.name} passed over{kept}: it is damaged: {in_short(found)}")
     if choice.chosen is None:
         return None, lines
@@ -114,16 +103,6 @@ def settle(root: Path, *, repair: bool = True) -> tuple[Path | None, list[str]]:
     if repair:
         lines += _point(root, choice.chosen)
     return choice.chosen, [*lines, f"checkpoint {choice.chosen.name} is complete: resuming from it"]
-
-
-def _move_aside(checkpoint: Path) -> Path:
-    count = 1
-    while True:
-        suffix = "" if count == 1 else f"-{count}"
-        aside = checkpoint.with_name(f"{_ASIDE}{checkpoint.name}{suffix}")
-        if not aside.exists():
-            return checkpoint.rename(aside)
-        count += 1
 
 
 def _point(root: Path, checkpoint: Path) -> list[str]:

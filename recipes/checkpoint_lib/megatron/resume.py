@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
-from ..choice import NoneComplete
 from ..faults import in_short
-from ..resume import CannotResume, Say, from_rank_0
+from ..resume import CannotResume, Say, from_rank_0, settled_by_rank_0, wait_for_view
 from . import faults, retention
 from .choice import LATEST_STATE, settle
 
 __all__ = ["CannotResume", "hold_retention", "settle_together"]
 
-_SEEN_WITHIN_S = 90.0  # NFS clients may show a directory as it was up to a minute ago
-_LOOK_EVERY_S = 1.0
 _FORMATS = ("torch_dist", "fsdp_dtensor")
 
 
@@ -35,31 +31,16 @@ def settle_together(checkpoint: Any, say: Say) -> None:
         _warn_of_faults(root / f"iter_{checkpoint.ckpt_step:07d}", say)
         return
     own = bool(checkpoint.save) and Path(checkpoint.save).resolve() == root.resolve()
-    chosen, lines, error = from_rank_0(lambda: _settled(root, own))
-    for line in lines:
-        say(line)
-    if error:
-        raise CannotResume(error)
-    if chosen is not None:
-        _await(root, chosen)
-        checkpoint.ckpt_step = faults.iteration(Path(chosen))
+    chosen = settled_by_rank_0(lambda: settle(root, repair=own), say)
+    if chosen is None:
+        return
 
+    def shows() -> str | None:
+        there = (root / chosen / faults.TRAIN_STATE).exists() and (root / LATEST_STATE).exists()
+        return None if there else "which this node's file system does not show"
 
-def _settled(root: Path, repair: bool) -> tuple[str | None, list[str], str | None]:
-    """The checkpoint's name, lines for the log, and an error; what goes from rank 0 to the others."""
-    try:
-        chosen, lines = settle(root, repair=repair)
-    except (NoneComplete, OSError) as error:
-        return None, [], str(error)
-    return (chosen.name if chosen else None), lines, None
-
-
-def _await(root: Path, chosen: str) -> None:
-    deadline = time.monotonic() + _SEEN_WITHIN_S
-    while not ((root / chosen / faults.TRAIN_STATE).exists() and (root / LATEST_STATE).exists()):
-        if time.monotonic() > deadline:
-            raise CannotResume(f"{root}: rank 0 resumes from {chosen}, which this node's file system does not show")
-        time.sleep(_LOOK_EVERY_S)
+    wait_for_view(shows, f"{root}: rank 0 resumes from {chosen}")
+    checkpoint.ckpt_step = faults.iteration(Path(chosen))
 
 
 def _warn_of_faults(checkpoint: Path, say: Say) -> None:

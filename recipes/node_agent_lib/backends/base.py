@@ -61,6 +61,24 @@ class Backend(Protocol):
         """Whether the recipe has recorded, at `since` or later, that the run has reached its end."""
 
 
+def checkpoints_of(directory: str | None) -> list[Checkpoint]:
+    """Those below a directory whose names the contract knows; complete once what ends a save is there, or gone."""
+    found = []
+    for name in _names(directory) if directory else []:
+        step = contract.checkpoint_step(name)
+        if step is not None:
+            path = os.path.join(str(directory), name)
+            found.append(Checkpoint(path, step, contract.is_saved(name, _names(path))))
+    return found
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
 def is_recorded(run_dir: str, since: float) -> bool:
     """Whether finished.json is there; an older one is of a run that was shorter."""
     try:

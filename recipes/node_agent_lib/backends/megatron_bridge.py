@@ -15,7 +15,7 @@ import contract
 
 from ..files import Json
 from . import fields
-from .base import Checkpoint, is_recorded
+from .base import Checkpoint, checkpoints_of, is_recorded
 
 _STEP = re.compile(r"\] iteration +(?P<iteration>\d+)/ *\d+ \|(?P<rest>.*)")
 _VALIDATION = re.compile(r" validation loss at iteration (?P<iteration>\d+)(?: on (?P<set>\w+) set)? \|(?P<rest>.*)")
@@ -77,13 +77,7 @@ class MegatronBridge:
 
     def checkpoints(self, directory: str | None) -> list[Checkpoint]:
         """By their names; complete once what is written last is there."""
-        found = []
-        for name in _names(directory) if directory else []:
-            step = contract.checkpoint_step(name)
-            if step is not None:
-                path = os.path.join(str(directory), name)
-                found.append(Checkpoint(path, step, contract.is_saved(name, _names(path))))
-        return found
+        return checkpoints_of(directory)
 
     def finished(self, run_dir: str, since: float) -> bool:
         """recipes/pretrain_bridge.py records it."""
@@ -104,10 +98,3 @@ def _add_field(result: Json, part: str) -> None:
     key = _NAMES.get(name) or re.sub(r"\W+", "_", name).strip("_").lower()
     if key not in ("time", "step"):
         fields.put(result, key, value)
-
-
-def _names(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
