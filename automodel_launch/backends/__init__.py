@@ -43,7 +43,7 @@ class Framework:
     version: str  # the release that the backend's checks know
     checkout: str  # where NVIDIA's image has it, installed in editable form
     builds: str | None = None  # where it compiles extensions on a node, as a word for bash
-    setup: str = "bash scripts/setup.sh makes .venv"  # what installs it, for a message
+    setup: str = "bash scripts/setup.sh makes .venv with all that training needs; or set `python` in the profile"
 
     def is_named_by(self, requirement: str) -> bool:
         """A distribution's name, or a requirement such as `nemo-automodel[extra]>=0.7`, is this framework's."""

@@ -82,7 +82,7 @@ def _path(plan: Plan, key: str) -> Iterator[Finding]:
     elif dotted.left_to_the_job(value) or value.startswith(("/", "~")):
         return
     elif key == "output" or plan.config.get("direction") == _DIRECTIONS[0]:  # else a hub id, or found by _judged
-        yield paths.relative(f"{key} ({describe(plan, key)})", value)
+        yield paths.relative(describe(plan, key), value)
 
 
 BACKEND: backends.Backend = Conversion()

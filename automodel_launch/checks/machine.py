@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from automodel_launch import backends
-from automodel_launch.backends import Need
+from automodel_launch.backends import Framework, Need
 from automodel_launch.checks.packages import FIND, lacking, needed
 from automodel_launch.checks.packages import findings as lacked
 from automodel_launch.executors.agent import starts_with_ft
@@ -88,8 +88,7 @@ def _lacking(plan: Plan) -> list[Need]:
 def _install(plan: Plan) -> str:
     named = [one for one in backends.frameworks().values() if any(map(one.is_named_by, plan.recipe.dependencies))]
     framework = backends.of(plan.recipe).framework or next(iter(named), None)
-    makes = framework.setup if framework else "bash scripts/setup.sh makes .venv"
-    return f"{makes} with all that training needs; or set `python` in the profile"
+    return framework.setup if framework else Framework.setup
 
 
 def _installed(plan: Plan) -> tuple[tuple[int, ...], dict[str, str | None]]:

@@ -35,7 +35,7 @@ class MegatronBridge:
         package="megatron.bridge",
         version=schema.VERSION,
         checkout="/opt/Megatron-Bridge",
-        setup="bash scripts/setup.sh --bridge makes .venv-bridge, for run.env.python=.venv-bridge/bin/python,",
+        setup="bash scripts/setup.sh --bridge makes .venv-bridge, and run.env.python=.venv-bridge/bin/python takes it",
     )
 
     def max_steps(self, config: Config) -> int | None:
