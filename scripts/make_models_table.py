@@ -8,12 +8,12 @@ from pathlib import Path
 
 from automodel_launch import backends
 from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import gpu_models
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "models.md"
 _BEGIN, _END = "<!-- begin: scripts/make_models_table.py -->\n", "<!-- end -->"
 _COLUMNS = ("config", "parameters", "hardware", "tokens a step", "tokens", "GiB a GPU", "GPU-hours")
 _HEAD = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|\n"
-_OVERHEAD = 2  # GiB that CUDA and NCCL keep, which Sizes.memory leaves out
 
 
 def names() -> list[str]:
@@ -32,7 +32,7 @@ def replaced(text: str, plans: Mapping[str, Plan]) -> str:
 
 def _row(name: str, plan: Plan) -> str:
     sizes = backends.of(plan.recipe).sizes(plan)
-    memory = f"{(sizes.memory or 0) / 2**30 + _OVERHEAD:.0f}"
+    memory = f"{((sizes.memory or 0) + gpu_models.RUNTIME) / gpu_models.GIB:.0f}"
     hardware = f"{plan.nodes} x {plan.processes_per_node} {plan.profile.gpu}"
     cells = (f"`{name}`", _count(sizes.parameters), hardware, _count(sizes.tokens_per_step), _count(sizes.tokens))
     hours = f"{float(f'{sizes.gpu_hours or 0:.2g}'):,g}"

@@ -23,7 +23,7 @@ class Columns:
     def add(self, record: Mapping[str, Any]) -> None:
         """A row; what is neither a number nor null is left out."""
         for name, value in record.items():
-            if value is None:
+            if value is None or (isinstance(value, float) and not math.isfinite(value)):
                 number = _NAN
             elif is_number(value):
                 number = float(value)

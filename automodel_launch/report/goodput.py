@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from automodel_launch import contract
+from automodel_launch.jobs.records import is_number, is_whole
 from automodel_launch.report.intervals import Interval, Union
 from automodel_launch.report.joining import Attempt, Joined
 from automodel_launch.report.reading import RunFiles
@@ -103,7 +104,7 @@ def _lost_behind(files: RunFiles, joined: Joined) -> float:
     saved = last.row.get("checkpoint")
     if saved is None and not last.job.order.get("checkpoint_dir"):
         return math.inf  # what it saves, and whether, is not known
-    return float(saved) if isinstance(saved, int) else -1.0
+    return float(saved) if is_whole(saved) else -1.0
 
 
 def _spent(joined: Joined, attempt: Attempt, now: float, saved: float) -> Spent:
@@ -143,7 +144,7 @@ def _open_end(joined: Joined, attempt: Attempt, now: float) -> float:
     is_last = attempt is joined.attempts[-1]
     heartbeat = attempt.job.heartbeat
     beat = heartbeat.get("time") if heartbeat.get("attempt") == attempt.number else None
-    alive = max(attempt.alive, beat) if isinstance(beat, int | float) else attempt.alive
+    alive = max(attempt.alive, beat) if is_number(beat) else attempt.alive
     return max(now, attempt.began) if is_last and not attempt.job.end else alive
 
 
@@ -178,7 +179,7 @@ def _validations(joined: Joined, attempt: Attempt, ended: float) -> Iterator[Int
 def _outside(attempt: Attempt, devices: int, ended: float) -> float:
     """Seconds that Slurm counts beyond the attempt's; below one second it is the rounding of its GPU-hours."""
     hours = attempt.row.get("gpu_hours")
-    if not isinstance(hours, int | float) or devices <= 0:
+    if not is_number(hours) or devices <= 0:
         return 0.0
     beyond = hours * 3600 / devices - (ended - attempt.began)
     return beyond if beyond > 1.0 else 0.0
@@ -189,13 +190,14 @@ def _devices(attempt: Attempt) -> tuple[int, str]:
 
     Where nobody allocates (the attempt has no id in a queue), `gpus_per_node` may be a default without a GPU behind it.
     """
-    if isinstance(attempt.row.get("gpus"), int):
+    if is_whole(attempt.row.get("gpus")):
         return attempt.row["gpus"], "GPU"
     plan = attempt.job.plan
-    gpus, nodes = (plan.get("profile_values") or {}).get("gpus_per_node"), plan.get("nodes") or 1
-    if attempt.row.get("slurm_id") and isinstance(gpus, int) and gpus > 0:
-        return gpus * nodes, "GPU"
-    return int(plan.get("world_size") or 1), "process"
+    profile, nodes, world = (plan.get(key) for key in ("profile_values", "nodes", "world_size"))
+    gpus = profile.get("gpus_per_node") if isinstance(profile, dict) else None
+    if attempt.row.get("slurm_id") and is_whole(gpus) and gpus > 0:
+        return gpus * (nodes if is_whole(nodes) else 1), "GPU"
+    return world if is_whole(world) and world > 0 else 1, "process"
 
 
 def _queued(spent: list[Spent]) -> float:

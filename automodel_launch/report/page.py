@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from importlib import resources
+from typing import Any
 
 from automodel_launch.report.reading import Json
 
@@ -21,11 +23,7 @@ _PARTS = {
 
 
 def html(data: Json) -> str:
-    """The whole text.
-
-    Raises:
-        ValueError: `data` holds a number that JSON has not.
-    """
+    """The whole text; a number that JSON has not is null there."""
     values = {name: _file(path) for name, path in _PARTS.items()} | {"DATA": embedded(data), "GENERATOR": GENERATOR}
     pieces = _file("assets/page.html").split("@@")  # every other one is a name
     return "".join(values[piece] if index % 2 else piece for index, piece in enumerate(pieces))
@@ -33,8 +31,19 @@ def html(data: Json) -> str:
 
 def embedded(data: Json) -> str:
     """JSON that no text within it can end the script element of, nor begin a comment in."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    try:
+        text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # in what a job has written: `NaN`, which Python reads, or 1e999
+        text = json.dumps(_finite(data), allow_nan=False, separators=(",", ":"))
     return text.translate(_ESCAPED)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def _file(path: str) -> str:

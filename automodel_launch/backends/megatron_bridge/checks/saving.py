@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from automodel_launch.backends.megatron_bridge import keys, schema, settings
 from automodel_launch.backends.megatron_bridge.checks.told import told
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import describe, override
+from automodel_launch.plan.describe import describe, override, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -41,7 +41,7 @@ def saves(plan: Plan) -> Iterator[Finding]:
     """A run without checkpoints, and one that would delete them."""
     known = settings.of(plan.config)
     if known.written(keys.SAVE) and dotted.get(plan.config, keys.SAVE) is None:
-        message = f"{keys.SAVE} = null ({describe(plan, keys.SAVE).partition('(')[2] or 'config)'}: nothing is saved."
+        message = f"{keys.SAVE} = null ({source(plan, keys.SAVE)}): nothing is saved."
         yield Finding("warning", "checkpoint-dir", message, f"{keys.SAVE}=${{run.dir}}/checkpoints")
     if known.number(keys.KEEP) == 0:
         message = f"{describe(plan, keys.KEEP)}: each checkpoint is deleted when it has been saved."

@@ -13,7 +13,7 @@ from automodel_launch.backends.megatron_bridge import keys, schema, settings
 from automodel_launch.backends.megatron_bridge.schema import Field, kinds
 from automodel_launch.backends.megatron_bridge.settings import Settings
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import describe, describe_value
+from automodel_launch.plan.describe import describe_value, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import completed, nearest
@@ -49,7 +49,7 @@ def _section(plan: Plan, name: str, value: Any) -> Iterator[Finding]:
         if keys.TARGET not in value:
             yield from _inside(plan, name, value, _fields(plan, name))
     elif value is None and not entry.get("null"):
-        message = f"{name} ({describe(plan, name)}) is null, and Megatron-Bridge needs the section."
+        message = f"{name} = null ({source(plan, name)}): Megatron-Bridge needs the section."
         yield Finding("error", "wrong-type", message, f"~{name}, which leaves it to the recipe")
     elif isinstance(value, str) and entry.get("str"):
         yield from _named(plan, name, value)
