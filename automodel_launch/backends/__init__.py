@@ -59,6 +59,7 @@ class Reference:
     key: str
     value: Any  # a path, a hub id or, of data, also a list or a mapping of paths
     instead: str = "the path of a directory"  # what takes the place of a hub id
+    hub: bool = True  # a hub id would do, too
 
 
 @dataclass(frozen=True)

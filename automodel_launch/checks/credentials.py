@@ -109,7 +109,7 @@ def _repositories(plan: Plan) -> Iterator[tuple[str, str, str]]:
         value = reference.value
         if reference.kind not in ("tokenizer", "model") or dotted.left_to_the_job(value):
             continue
-        if not cache.is_path(value, plan.visible) and value.count("/") <= 1:
+        if reference.hub and not cache.is_path(value, plan.visible) and value.count("/") <= 1:
             yield reference.key, value, reference.instead
 
 

@@ -16,9 +16,10 @@ from automodel_launch.plan.plan import Plan
 
 
 def folders(plan: Plan, references: Iterable[Reference]) -> Iterator[Reference]:
-    """The directories of tokenizers and of the model; what is no path is a hub id."""
+    """The directories of tokenizers and of the model; what is no path is a hub id, where that would do."""
     for reference in dict.fromkeys(one for one in references if one.kind in ("tokenizer", "model")):
-        if not dotted.left_to_the_job(reference.value) and cache.is_path(reference.value, plan.visible):
+        is_path = not reference.hub or cache.is_path(reference.value, plan.visible)
+        if is_path and not dotted.left_to_the_job(reference.value):
             yield reference
 
 
@@ -34,7 +35,8 @@ def check_folders(plan: Plan, references: Iterable[Reference], data: DataFacts) 
         elif reference.kind == "model":
             if facts.get("missing"):
                 message = f"{where}: no such directory{outside(plan, value)}."
-                yield Finding("error", "no-model", message, "give a directory or a hub id")
+                fix = "give a directory or a hub id" if reference.hub else "give a directory that holds a config.json"
+                yield Finding("error", "no-model", message, fix)
             elif "config.json" not in facts["names"]:
                 message = f"{where}: there is no config.json in it."
                 yield Finding("error", "no-model", message, "a directory that save_pretrained or a download has made")

@@ -49,7 +49,7 @@ def models(known: Settings) -> Iterator[Reference]:
         yield Reference("model", keys.RECIPE, hub, f"{keys.HF_CONFIGS}: {{{hub}: DIRECTORY}} in the config")
     for name, value in given.items():
         if isinstance(value, str):
-            yield Reference("model", f"{keys.HF_CONFIGS}.{name}", value)
+            yield Reference("model", f"{keys.HF_CONFIGS}.{name}", value, hub=False)
 
 
 def outputs(config: Config) -> Iterator[tuple[str, str]]:
