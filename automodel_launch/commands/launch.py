@@ -35,6 +35,9 @@ OPTIONS: tuple[Option, ...] = (
         group="rehearsal",
         bare="on",
     ),
+    Option(("--sweep",), "several values of a key, a run each; repeated: each with each", "KEY=V1,V2", many=True),
+    Option(("--sweep-file",), "the same from a file: grid, zip, list, or points with names", "FILE"),
+    Option(("--at-most",), "points of a sweep that may run at once", "N"),
     Option(("--no-rehearse",), "never do so (a submission to Slurm or Docker does)", group="rehearsal"),
 )
 
@@ -78,6 +81,12 @@ class Launch(LaunchCommand):
         """To the preview, or to the job's end."""
         if args.full and not args.dry_run:
             raise UsageError("--full belongs to --dry-run. Nothing was submitted.", "--dry-run --full")
+        if args.sweep or args.sweep_file:
+            from automodel_launch.commands import sweep
+
+            return sweep.run(self, args)
+        if args.at_most is not None:
+            raise UsageError("--at-most belongs to a sweep. Nothing was submitted.", "--sweep KEY=VALUE,VALUE")
         parts = planned(self, args)
         if args.dry_run:
             return _preview(args, rehearsed(args, parts))

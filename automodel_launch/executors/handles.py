@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_TEXTS = ("tunnel", "host", "user", "identity", "slurm_conf", "container", "DOCKER_HOST", "DOCKER_CONTEXT")
+_TEXTS = ("tunnel", "host", "user", "identity", "slurm_conf", "container", "DOCKER_HOST", "DOCKER_CONTEXT", "array")
 _WHOLE = ("pid", "after", "after_attempt")
 
 

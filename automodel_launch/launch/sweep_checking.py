@@ -1,0 +1,78 @@
+"""What is wrong with a sweep: what all points share is said once, what one breaks names the point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from automodel_launch import backends, checks
+from automodel_launch.data_identity import compare
+from automodel_launch.jobs import launcher, records, rundir
+from automodel_launch.launch import state, sweeping
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.plan.planset import PlanSet
+from automodel_launch.remote import slurm_site
+from automodel_launch.workspace import Workspace
+
+
+def gpu_hours(plan: Plan) -> float:
+    """GPU-hours that a point asks for; 0 where its size or time is not given."""
+    profile = plan.profile
+    return profile.nodes * (profile.gpus_per_node or 0) * (slurm_site.minutes(profile.time or "") or 0) / 60
+
+
+def run(made: PlanSet, skipped: Iterable[str] = (), offline: bool = False) -> list[Finding]:
+    """All findings, errors first. The place is asked once for each profile among the points."""
+    asked: set[str] = set()
+    found: dict[Finding, list[str]] = {}
+    todo = {plan.run_name for plan in sweeping.without(made, skipped)}
+    points = [point for point in made.points if point.plan.run_name in todo]
+    for point in points:
+        profile = point.plan.profile.model_dump_json()
+        own = checks.run(point.plan, offline=True)
+        for finding in own:
+            found.setdefault(finding, []).append(point.label)
+        if not offline and profile not in asked:
+            of_place = [finding for finding in checks.run(point.plan) if finding not in own]
+            same = [other.label for other in points if other.plan.profile.model_dump_json() == profile]
+            found.update(dict.fromkeys(of_place, same))
+        asked.add(profile)
+    return checks.in_order([_of(finding, labels, len(points)) for finding, labels in found.items()])
+
+
+def _of(finding: Finding, labels: list[str], count: int) -> Finding:
+    """Said of all, or of an answer that only one was asked for, as it is; else with the points that it is about."""
+    if len(labels) == count or finding.level == "note":
+        return finding
+    named = ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
+    return replace(finding, message=f"{named}: {finding.message}")
+
+
+def standing(made: PlanSet, workspace: Workspace, offline: bool = False) -> tuple[dict[str, str], list[str]]:
+    """Points that need no submission, run name -> why, and the Slurm ids of those that are in the queue or run."""
+    last = {record.run_name: record for record in records.all_records(workspace.records)}
+    skipped: dict[str, str] = {}
+    after: list[str] = []
+    for plan in made.plans:
+        if (plan.visible or not offline) and _finished(plan):
+            skipped[plan.run_name] = "finished"
+            continue
+        record = last.get(plan.run_name)
+        if record is None or record.run_dir != plan.run_dir or offline:
+            continue
+        record, now = state.look(workspace.records, record)
+        if launcher.is_at_it(record) or not (now.over or now.forgotten or now.state == "UNKNOWN"):
+            skipped[plan.run_name] = now.state
+            after += [str(record.handle["slurm_id"])] if "slurm_id" in record.handle else []
+    return skipped, after
+
+
+def _finished(plan: Plan) -> bool:
+    """Whether the run has reached its end with these very settings."""
+    end = rundir.finished(plan.run_dir, plan.place)
+    if end is None or (end.get("step") or 0) < (backends.of(plan.recipe).max_steps(plan.config) or 0):
+        return False
+    if rundir.differences(plan.run_dir, plan.trained, plan.place):
+        return False
+    return not (plan.visible and compare(rundir.data(plan.run_dir), plan.data))
