@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
 
 RUN_ACTIVE = "run-active"  # which --force does not override: two jobs would write one set of checkpoints
+OF_SWEEPS = ("--sweep", "--sweep-file", "--at-most")
 OPTIONS: tuple[Option, ...] = (
     Option(("-c", "--config"), "configs/RECIPE/CONFIG.yaml, or a path", "CONFIG"),
     Option(("--run",), "attached: submit, follow, exit with the job's result", "PROFILE", group="where"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import Checkout
-from tests.slurm.cluster import Cluster
-from tests.slurm.test_truth import heal, make_site
+from tests.slurm.cluster import Cluster, wait_until
+from tests.slurm.test_submissions import REFUSES_LATE, SLOW_AFTER
+from tests.slurm.test_truth import fake, heal, make_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
-VALUES = ",".join(map(str, range(11)))
 SWEEP = ("stub-one", "--batch", "one", "--no-rehearse", "--name", "twelve", "--at-most", "3")
 
 
@@ -64,3 +65,44 @@ def test_twelve_points_three_at_once(site: Checkout, cluster: Cluster, tmp_path:
     assert states == ["COMPLETED"] * 4 + ["CANCELLED"] + ["COMPLETED"] * 6 + ["FAILED"], points
     assert points[11]["code"] == 7
     assert re.search(r"twelve: 10 COMPLETED, 1 CANCELLED, 1 FAILED", site.run("status", "twelve").stdout)
+
+
+def _slow(count: int) -> tuple[str, ...]:
+    values = ",".join(map(str, range(count)))
+    return ("stub-one", "--batch", "one", "--no-rehearse", "--sweep", f"value={values}", "steps=600", "pause=0.3")
+
+
+@pytest.mark.parametrize("where", ["behind", "before"])
+def test_a_launcher_killed_while_it_submits(site: Checkout, cluster: Cluster, tmp_path: Path, where: str) -> None:
+    """The same command again completes the sweep, and no point is there twice; then one is resumed."""
+    fake(site, "sbatch", SLOW_AFTER if where == "behind" else REFUSES_LATE)
+    command = _slow(4)
+    launcher = subprocess.Popen(
+        site.command(*command), cwd=site.root, env=site.environ, stdout=-1, stderr=-1, start_new_session=True
+    )
+    mark = tmp_path / "bin" / ("sbatch.done" if where == "behind" else "sbatch.begun")
+    wait_until(mark.exists, 60, str(mark))
+    launcher.kill()
+    launcher.communicate()
+    if where == "before":
+        wait_until(lambda: {row["state"] for row in site.json("jobs")} == {"NOT_SUBMITTED"}, 60, "NOT_SUBMITTED")
+    (tmp_path / "bin" / "sbatch").unlink()
+    again = site.json(*command, "--at-most", "2")
+    assert len(again["jobs"]) == (0 if where == "behind" else 4)
+    queued = cluster.check("squeue", "-h", "-r", "-o", "%F_%K").split()
+    points = site.json("status", again["sweep"])["points"]
+    assert sorted(point["slurm_id"] for point in points) == sorted(queued)
+    assert len(queued) == 4
+    if where == "behind":
+        cluster.check("scancel", queued[0].partition("_")[0])
+        return
+    assert [point["state"] for point in points].count("PENDING") == 2  # and two run, or are about to
+    waiting = points[3]["job_id"]
+    assert site.run("cancel", waiting).stdout == f"{waiting}: CANCELLED\n"
+    assert site.run("cancel", again["sweep"]).returncode == 0
+    wait_until(lambda: not cluster.check("squeue", "-h"), 60, "an empty queue")
+    assert {point["state"] for point in site.json("status", again["sweep"])["points"]} == {"CANCELLED"}
+    resumed = site.json("resume", waiting)
+    assert resumed["handle"]["slurm_id"].isdigit() and "array" not in resumed["handle"]
+    wait_until(lambda: site.json("status", waiting)["state"] == "RUNNING", 60, "the resumed point")
+    assert site.run("cancel", waiting, "--now").returncode == 0
