@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from automodel_launch import contract
 from automodel_launch.remote.slurm_environment import PLAIN
 
-_UNKNOWN_JOB = re.compile(r"invalid job id|^Job \d+_\d+ not found", re.I)  # the latter: of a task of an array
+_UNKNOWN_JOB = re.compile(r"invalid job id|Job \d+_\d+ not found", re.I)  # the latter: of a task of an array
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ say() {{ # SOURCE CODE OUTPUT
 ask() {{ # SOURCE COMMAND...
   source=$1; shift
   out=$(timeout 10 "$@" 2>"$err"); code=$?
-  [ "$code" = 0 ] || out=$(tr '\\n' ' ' < "$err")
+  [ "$code" = 0 ] || out="$(tr '\\n' ' ' < "$err")$out"  # of a task of an array scontrol says it on stdout
   say "$source" "$code" "$out"
 }}
 look() {{ # SLURM_ID

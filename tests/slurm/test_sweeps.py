@@ -91,3 +91,12 @@ def test_a_launcher_killed_behind_sbatch(site: Checkout, cluster: Cluster, tmp_p
     assert sorted(point["slurm_id"] for point in points) == sorted(queued)
     assert len(queued) == 4
     cluster.check("scancel", queued[0].partition("_")[0])
+
+
+def test_a_sweep_is_cancelled_also_where_it_waits(site: Checkout, cluster: Cluster) -> None:
+    made = site.json(*_slow(4), "--at-most", "2")
+    assert len(made["jobs"]) == 4
+    assert site.run("cancel", made["sweep"]).returncode == 0
+    wait_until(lambda: not cluster.check("squeue", "-h"), 40, "an empty queue")
+    states = [point["state"] for point in site.json("status", made["sweep"])["points"]]
+    assert states == ["CANCELLED"] * 4
