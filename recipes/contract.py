@@ -9,6 +9,7 @@ Names of files are relative to their directory, with `/`, so that they fit paths
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 OLDEST_PYTHON = (3, 8)  # of the node agent, wherever it runs
 
@@ -29,6 +30,7 @@ LOGS = "logs"
 NODES = "nodes"
 METRICS = "metrics.jsonl"  # one object a training step or validation
 EVENTS = "events.jsonl"  # one object a change of state
+PHASES = "phases.jsonl"  # one object for each time that was spent on something else than steps
 EXIT = "exit.json"  # how the job ended, written by itself
 CHAIN = "chain"  # one line "NOW NEXT ATTEMPT SPARE": Slurm ids (NEXT may be "-", SPARE absent), the attempt from 0
 RESUME = "resume"  # the Slurm job that a person has submitted for a job that was over; it alone may go on with it
@@ -201,6 +203,8 @@ RANK_KEYS = (  # of each of `records`
 # `phase`: what the node is at before the first step, and later what its ranks do instead of steps, else null
 PHASE_STARTUP = "running the startup commands"
 PHASE_LAUNCHER = "starting the ranks"
+PHASE_VALIDATION = "validation"  # these two as the ranks tell them; everything else before the first step is start-up
+PHASE_SAVING = "saving a checkpoint"
 STOPPED_BY = "stopped: "  # how `error` begins where a stop file has ended the job; its path follows
 
 # Reasons of a stop; that of a stop file is its path.
@@ -221,6 +225,17 @@ HISTORY_KEYS = {
     ),
     HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
 }
+
+# --- phases.jsonl: node 0's phases that are over, `since` and `until` in unix seconds; `by`: who has seen it
+
+PHASE_LINE_KEYS = ("attempt", "by", "phase", "since", "until")
+BY_AGENT, BY_RANK, BY_LOG = "agent", "rank", "log"  # of a save BY_LOG: `until` is the next line of the training
+
+
+def past_phases(phase_file: str) -> str:
+    """Where the rank that tells its phase in this file appends those that are over."""
+    return phase_file + ".past"
+
 
 # --- events.jsonl: `state` of each line, in the order of a job's life; the first one is the launcher's
 
@@ -265,8 +280,9 @@ MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"
 AGENT_CHAIN_OPTIONAL_KEYS = (MAX_GPU_HOURS, PLANNED_GPUS)  # both or none
 AGENT_DATA_KEYS = ("named", "allow", "caches")  # what data_identity.look() takes; a digest, or true; folders made of it
 LAUNCHES = ("torchrun", "ft", "python")  # what starts the ranks
-AUTOMODEL, DATA_PREP, NO_BACKEND = "automodel", "data-prep", "none"  # what trains; without the key it is AutoModel
-BACKENDS = (AUTOMODEL, DATA_PREP, NO_BACKEND)
+# what trains; without the key it is AutoModel
+AUTOMODEL, MEGATRON_BRIDGE, DATA_PREP, NO_BACKEND = "automodel", "megatron-bridge", "data-prep", "none"
+BACKENDS = (AUTOMODEL, MEGATRON_BRIDGE, DATA_PREP, NO_BACKEND)
 
 # --- variables of the job's environment
 
@@ -288,17 +304,33 @@ WATCH_PID_VAR = "LAUNCH_WATCH_PID"  # the process whose end stops the job, where
 AGENT_DIR_VAR = "LAUNCH_AGENT_DIR"  # from an agent to its ranks: its private directory
 PHASE_VAR = "LAUNCH_PHASE_FILE"  # for one rank a node: where it tells what it is at, as JSON with PHASE_KEYS
 PHASE_KEYS = ("phase", "since")
+PAST_PHASE_KEYS = ("phase", "since", "until")  # of a phase that is over, a line each, in past_phases(that file)
 HIDDEN_VAR = "LAUNCH_HIDDEN"  # names of the profile's `secrets`, with commas: their values are written down nowhere
 
-# --- checkpoints of AutoModel 0.7.0: epoch_E_step_S, where S counts from 0
+# --- checkpoints
 
-CHECKPOINT = re.compile(r"epoch_\d+_step_(\d+)")  # the directory's name, to be matched in full
+CHECKPOINT = re.compile(r"epoch_\d+_step_(\d+)")  # of AutoModel 0.7.0, its directory's name in full; S counts from 0
 CHECKPOINT_STEP = re.compile(r"step_(\d+)$")  # how AutoModel itself searches for them
 INCOMPLETE = ".incomplete"  # inside, from the start of the save to its end
 LATEST = "LATEST"  # beside them: a link to the one to resume from, or LATEST.txt
 
+MEGATRON_CHECKPOINT = re.compile(r"iter_(\d+)")  # of Megatron-Bridge 0.3.1, in full; iterations that are done
+MEGATRON_PARTS = (".metadata", "train_state.pt", "run_config.yaml")  # what a save leaves last, in this order
+
 
 def checkpoint_step(name: str) -> int | None:
-    """The step in the name of a checkpoint's directory, None where it is not one."""
-    match = CHECKPOINT.fullmatch(name)
-    return int(match.group(1)) if match else None
+    """The step, from 0, in the name of a checkpoint's directory, None where it is not one."""
+    automodels, megatrons = CHECKPOINT.fullmatch(name), MEGATRON_CHECKPOINT.fullmatch(name)
+    if automodels:
+        return int(automodels.group(1))
+    return int(megatrons.group(1)) - 1 if megatrons else None
+
+
+SAVE_MARKS = (INCOMPLETE, *MEGATRON_PARTS)  # names that is_saved looks for
+
+
+def is_saved(name: str, content: Collection[str]) -> bool:
+    """Whether the save of a checkpoint has come to its end; `content` are the names inside its directory."""
+    if MEGATRON_CHECKPOINT.fullmatch(name):
+        return all(part in content for part in MEGATRON_PARTS)
+    return INCOMPLETE not in content

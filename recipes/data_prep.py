@@ -8,7 +8,7 @@
 # docs = "Text to Megatron bin/idx shards and blend.json, or to nanoGPT .bin shards"
 # backend = "data-prep"
 # code = ["data_prep_lib"]
-# commands = ["inspect", "relocate"]
+# commands = ["inspect", "relocate", "train-tokenizer"]
 # [tool.runspec.run]
 # launch = "python"
 # [tool.runspec.config]
@@ -29,8 +29,8 @@
 FILE is one resolved YAML; its keys are in data_prep_lib/config.py. Talk goes to stderr; to stdout goes what a training
 config names, the path of blend.json or the shards' pattern. Killed and run again, it goes on with what is missing.
 `inspect` says what is in tokenized data, whoever made them; exit code 1 where they are damaged. `relocate` makes the
-blend.json of an output that was moved name its shards again. `look` is the launcher's: what would be refused, and how
-much there is to do, as JSON.
+blend.json of an output that was moved name its shards again; `train-tokenizer` makes a tokenizer of texts. `look` is
+the launcher's: what would be refused, and how much there is to do, as JSON.
 Exit codes: 0 done, 1 the work failed, 2 configuration or data, 3 refused before work started, 130 or 143 interrupted.
 """
 
@@ -53,7 +53,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments[:1] in (["inspect"], ["relocate"], ["look"]):
+    if arguments[:1] in (["inspect"], ["relocate"], ["train-tokenizer"], ["look"]):
         return _command(arguments[0], arguments[1:])
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE.yaml", help="the resolved configuration")
@@ -77,6 +77,10 @@ def _command(name: str, argv: list[str]) -> int:
             from data_prep_lib.inspect_cli import main as inspect
 
             return inspect(argv)
+        if name == "train-tokenizer":
+            from data_prep_lib.train_tokenizer import main as train_tokenizer
+
+            return train_tokenizer(argv)
         parser = argparse.ArgumentParser(prog=f"data_prep.py {name}", allow_abbrev=False)
         if name == "relocate":
             from data_prep_lib.relocate import main as relocate

@@ -31,6 +31,11 @@ class Heartbeat:
         self._client = client
         self._say = say
 
+    @property
+    def closed(self) -> bool:
+        """Whether there is no connection, or none any more."""
+        return self._client is None
+
     def beat(self) -> None:
         """Tell the monitor that this rank goes on."""
         if self._client is None:
@@ -54,14 +59,20 @@ class Heartbeat:
 
 def connect(recipe: Any, say: Say) -> Heartbeat:
     """Connect this rank to its monitor and have `recipe` send heartbeats; `say` prints on rank 0."""
-    if os.environ.get(contract.LAUNCHER_VAR) != contract.FT_LAUNCHER:
-        return Heartbeat(None, say)
-    heartbeat = Heartbeat(_client(say), say)
+    heartbeat = open_connection(say)
+    if heartbeat.closed:
+        return heartbeat
     for name in (*_AFTER, *_AROUND):
         method = getattr(recipe, name, None)
         if callable(method):
             setattr(recipe, name, _with_heartbeat(method, heartbeat, before=name in _AROUND))
     return heartbeat
+
+
+def open_connection(say: Say) -> Heartbeat:
+    """Connect this rank to its monitor, for a training whose own steps call `beat`."""
+    under_ft = os.environ.get(contract.LAUNCHER_VAR) == contract.FT_LAUNCHER
+    return Heartbeat(_client(say) if under_ft else None, say)
 
 
 def _client(say: Say) -> Any:

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs with apt what the tests need beside Python: Slurm, munge, a database, OpenSSH, login shells, rsync, network
-# tools, Docker, and what builds a stand-in for pyxis.
+# tools, Docker, what builds a stand-in for pyxis, and a browser for the page that `report` writes.
 # Usage: scripts/install-test-system.sh          (as root, on Debian or Ubuntu; nothing happens when all is there)
 set -euo pipefail
 
@@ -29,6 +29,9 @@ missing_packages() {
       command -v "${pair%%:*}" > /dev/null || echo "${pair#*:}"
     done
     [ -e /usr/include/slurm/spank.h ] || echo libslurm-dev
+    # Ubuntu has Chromium as a snap alone, which apt-get cannot install in a container.
+    command -v chromium-headless-shell > /dev/null || grep -qs '^ID=ubuntu' /etc/os-release \
+      || echo chromium-headless-shell
   } | sort -u
 }
 

@@ -11,32 +11,13 @@ automodel_launch/backends/automodel/schema/__init__.py says what the file holds.
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-FOLDER = Path(__file__).resolve().parent.parent / "automodel_launch" / "backends" / "automodel" / "schema"
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Write the schema, or compare it; the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the file is another")
-    check = parser.parse_args(argv).check
-    schema = make()
-    path, text = FOLDER / f"automodel-{schema['automodel']}.json", dump(schema)
-    if check:
-        same = path.is_file() and path.read_text(encoding="utf-8") == text
-        print(f"{path}: {'as generated' if same else 'is not what this script writes now'}", file=sys.stderr)
-        return 0 if same else 1
-    path.write_text(text, encoding="utf-8")
-    print(f"{path}: {len(text):,} bytes", file=sys.stderr)
-    return 0
+from schema_lib import written  # needs the path
 
 
 def make() -> dict[str, Any]:
@@ -49,7 +30,7 @@ def make() -> dict[str, Any]:
     modules = targets.module_names(root)
     signatures, aliases = targets.targets(modules)
     return {
-        **{name: _version(f"nemo-{name}" if name == "automodel" else name) for name in _VERSIONS},
+        **{name: written.version(f"nemo-{name}" if name == "automodel" else name) for name in _VERSIONS},
         "recipes": dict(sorted(_discover_recipe_classes().items())),
         "top": sections.top_level(root),
         "sections": sections.sections(root),
@@ -70,25 +51,8 @@ def make() -> dict[str, Any]:
     }
 
 
-def _version(distribution: str) -> str:
-    """Without the build's name: 2.13.0+cpu is 2.13.0."""
-    return importlib.metadata.version(distribution).partition("+")[0]
-
-
 _VERSIONS = ("automodel", "torch", "transformers")
 
 
-def dump(schema: dict[str, Any]) -> str:
-    """JSON with a line an entry, so that a new release shows as a readable diff."""
-    parts = []
-    for key, value in schema.items():
-        if isinstance(value, dict):
-            lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in value.items())
-            parts.append(f' "{key}": {{\n{lines}\n }}')
-        else:
-            parts.append(f' "{key}": {json.dumps(value)}')
-    return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(written.main(__doc__ or "", make, "automodel", "automodel"))

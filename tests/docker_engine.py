@@ -101,6 +101,8 @@ class Engine:
             f"BASE={BASE}",
             "--build-arg",
             "TORCH=installed",
+            "--target",  # without BuildKit every stage before the last one would be built
+            "automodel",
             "-t",
             IMAGE,
             *context,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 import statistics
 import subprocess
 import sys
@@ -58,6 +59,12 @@ def test_names_that_others_have_written_down() -> None:
     assert contract.node_file(0) == "nodes/0.json"
     assert contract.checkpoint_step("epoch_0_step_149") == 149
     assert contract.checkpoint_step("epoch_0_step_149.damaged") is None
+    assert contract.checkpoint_step("iter_0000150") == 149
+    assert contract.checkpoint_step("damaged-iter_0000150") is None
+    assert contract.is_saved("iter_0000150", [".metadata", "train_state.pt", "run_config.yaml", "__0_0.distcp"])
+    assert not contract.is_saved("iter_0000150", [".metadata", "train_state.pt"])
+    assert contract.is_saved("epoch_0_step_149", ["losses.json"])
+    assert not contract.is_saved("epoch_0_step_149", ["losses.json", ".incomplete"])
     assert contract.ENDED >= contract.ENDED_FOR_GOOD
     assert set(contract.SLURM_FAILURES.values()) | {contract.COMPLETED} == contract.ENDED
 
@@ -68,7 +75,7 @@ JOB_SIDE = {name: path for name, path in MODULES.items() if name != "contract" a
 FILES = (
     *(contract.EXIT, contract.HISTORY, contract.BAD_NODES, contract.FINISHED, contract.METRICS, contract.AGENT),
     *(contract.INCOMPLETE, contract.EVENTS, contract.RESERVE, contract.PLAN, contract.RUN, contract.SECRETS),
-    contract.DATA,
+    *(contract.DATA, contract.PHASES),
     *("rank-{", "agent-{", "stack-{", "failed-{", "hung-{", "LAUNCH_"),
 )
 WORDS = {contract.STOP, contract.NODES, contract.CHAIN, contract.LOCK, contract.SCRIPT, contract.LOGS, contract.RESUME}
@@ -100,7 +107,8 @@ def _strings(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("path", JOB_SIDE.values(), ids=JOB_SIDE.keys())
 def test_a_name_stands_in_the_contract_alone(path: Path) -> None:
     strings = set(_strings(path))
-    assert {text for text in strings if any(name in text for name in FILES)} == PRIVATE.get(path.name, set())
+    found = {text for text in strings if any(re.search(rf"(?<![a-z]){re.escape(name)}", text) for name in FILES)}
+    assert found == PRIVATE.get(path.name, set())
     assert strings & WORDS - KEYS.get(path.name, set()) == set()
 
 

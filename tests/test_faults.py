@@ -16,7 +16,7 @@ from tests.faults.rehearsed import Rehearsals
 ALL, VALID = launches.faulty(), launches.valid()
 REHEARSED = [launch for launch in ALL if launch.code == "rehearsal"]
 FAULTY = [launch for launch in ALL if launch not in REHEARSED]
-PARTS = {"automodel", "nemo-run", "packager", "slurm", "none"}
+PARTS = {"automodel", "megatron-bridge", "nemo-run", "packager", "slurm", "none"}
 Found = list[Finding] | LaunchError
 
 

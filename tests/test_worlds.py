@@ -177,6 +177,8 @@ SURFACE = {
     "status": COMMON,
     "attach": COMMON,
     "logs": COMMON | {"--rank", "--follow"},
+    "metrics": COMMON | {"--csv"},
+    "report": COMMON | {"--output", "--open"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,

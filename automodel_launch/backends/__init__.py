@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 _MODULES = {
     "automodel": f"{__name__}.automodel.backend",
     "data-prep": f"{__name__}.data_prep.backend",
+    "megatron-bridge": f"{__name__}.megatron_bridge.backend",
     "none": f"{__name__}.plain",
+    "conversion": f"{__name__}.conversion",
 }
 
 Config = Mapping[str, Any]
@@ -41,6 +43,7 @@ class Framework:
     version: str  # the release that the backend's checks know
     checkout: str  # where NVIDIA's image has it, installed in editable form
     builds: str | None = None  # where it compiles extensions on a node, as a word for bash
+    setup: str = "bash scripts/setup.sh makes .venv with all that training needs; or set `python` in the profile"
 
     def is_named_by(self, requirement: str) -> bool:
         """A distribution's name, or a requirement such as `nemo-automodel[extra]>=0.7`, is this framework's."""
@@ -55,6 +58,8 @@ class Reference:
     kind: Literal["data", "tokenizer", "model", "output"]
     key: str
     value: Any  # a path, a hub id or, of data, also a list or a mapping of paths
+    instead: str = "the path of a directory"  # what takes the place of a hub id
+    hub: bool = True  # a hub id would do, too
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,8 @@ class Sizes:
     epochs: float | None = None
     memory: int | None = None
     memory_caveat: str | None = None
+    gpu_hours: float | None = None  # that the run will take, at `utilization` of the peak of the profile's GPU
+    utilization: float | None = None
     rows: tuple[tuple[str, str], ...] = ()
 
 
@@ -119,6 +126,25 @@ class Rehearsal:
     variables: tuple[str, ...] = ()  # names of variables that say where the framework finds files
 
 
+@dataclass(frozen=True)
+class Model:
+    """A model as one backend tells another about it."""
+
+    hub: str | None = None  # its id on the Hugging Face hub
+    family: str | None = None  # model_type of its Hugging Face config
+    parameters: int | None = None
+    experts: bool = False
+    finetunes: bool = False
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A launch of another backend: `words` stand behind `launch.py`, and `about` says what they start."""
+
+    words: str
+    about: str
+
+
 class Backend(Protocol):
     """What each module offers as BACKEND."""
 
@@ -127,17 +153,23 @@ class Backend(Protocol):
     def max_steps(self, config: Config) -> int | None:
         """Optimizer steps that the config asks for."""
 
-    def checkpoint_dir(self, config: Config) -> str | None:
+    def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """Where checkpoints go; None where there are none."""
 
     def references(self, config: Config) -> Iterator[Reference]:
         """Data, tokenizers, the model and directories that the config names."""
 
-    def data(self, config: Config) -> Data:
+    def data(self, config: Config, run_dir: str) -> Data:
         """The data that the run trains on, as far as their identity can be told."""
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """Experiment trackers that the training logs to."""
+
+    def presets(self) -> Mapping[str, Sequence[str]]:
+        """Trainings that the framework brings along under names of their own, by family; none where it has none."""
+
+    def offer(self, model: Model) -> Offer | None:
+        """How this backend trains a model that another one's config names; None where it has nothing for it."""
 
     def compiles(self, config: Config) -> str | None:
         """What the training compiles with a C++ compiler, for a message; None: nothing."""
@@ -182,6 +214,13 @@ def frameworks() -> dict[str, Framework]:
     """Backend -> the framework that it is for."""
     found = {name: get(name).framework for name in _MODULES}
     return {name: framework for name, framework in found.items() if framework}
+
+
+def offers(recipe: Recipe, model: Model) -> list[tuple[Framework, Offer]]:
+    """What the other backends have for a model that `recipe` trains."""
+    own = recipe.backend or "none"
+    found = [(one.framework, one.offer(model)) for one in map(get, _MODULES) if one is not get(own)]
+    return [(framework, offer) for framework, offer in found if framework and offer]
 
 
 def of(recipe: Recipe) -> Backend:

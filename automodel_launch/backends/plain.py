@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from automodel_launch import backends
-from automodel_launch.backends import Checkpoints, Config, Data, Framework, Need, Reference, Rehearsal, Sizes
+from automodel_launch.backends import (
+    Checkpoints,
+    Config,
+    Data,
+    Framework,
+    Model,
+    Need,
+    Offer,
+    Reference,
+    Rehearsal,
+    Sizes,
+)
 from automodel_launch.backends.data import facts, paths
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
@@ -22,7 +33,7 @@ class Plain:
         """Not known."""
         return None
 
-    def checkpoint_dir(self, config: Config) -> str | None:
+    def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """None."""
         return None
 
@@ -31,7 +42,7 @@ class Plain:
         if isinstance(config.get("tokenizer"), str):
             yield Reference("tokenizer", "tokenizer", config["tokenizer"])
 
-    def data(self, config: Config) -> Data:
+    def data(self, config: Config, run_dir: str) -> Data:
         """Not known."""
         return Data()
 
@@ -39,6 +50,14 @@ class Plain:
         """A section `wandb`; whether the script needs the network for it is not known."""
         if "wandb" in config:
             yield Use("wandb", "wandb")
+
+    def presets(self) -> Mapping[str, Sequence[str]]:
+        """None."""
+        return {}
+
+    def offer(self, model: Model) -> Offer | None:
+        """None."""
+        return None
 
     def compiles(self, config: Config) -> str | None:
         """Not known."""
@@ -62,8 +81,7 @@ class Plain:
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """The tokenizer's directory; and a framework that a backend knows, and that the recipe does not name."""
-        if plan.visible:
-            yield from self._judged(plan, facts.here(plan, self._request(plan)))
+        yield from self._look().here(plan)
         for name, framework in backends.frameworks().items() if plan.recipe.backend is None else ():
             if any(framework.is_named_by(entry) for entry in plan.recipe.dependencies):
                 message = f"{plan.recipe.path} depends on {framework.distribution} and names no backend: its config is"
@@ -73,15 +91,14 @@ class Plain:
 
     def questions(self, plan: Plan) -> dict[str, str]:
         """The tokenizer's directory, where this machine does not see it."""
-        return {} if plan.visible else facts.questions(plan, self._request(plan))
+        return self._look().questions(plan)
 
     def judge(self, plan: Plan, results: Results) -> Iterator[Finding]:
         """Findings from the answer."""
-        if not plan.visible:
-            data, unanswered = facts.answered(plan, self._request(plan), results)
-            if unanswered:
-                yield unanswered
-            yield from self._judged(plan, data)
+        return self._look().judge(plan, results)
+
+    def _look(self) -> facts.Look:
+        return facts.Look(self._request, (self._judged,))
 
     def _request(self, plan: Plan) -> facts.Request:
         return facts.Request(folders=tuple(one.value for one in paths.folders(plan, self.references(plan.config))))

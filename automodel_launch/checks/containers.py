@@ -69,7 +69,9 @@ def _imported(plan: Plan, framework: Framework, source: str, why: str) -> Findin
 
 
 def _has_package(folder: str, framework: Framework) -> bool:
-    return Path(folder, framework.package, "__init__.py").is_file()
+    """The package lies there, or below src/, where an editable installation finds it in a checkout, too."""
+    parts = framework.package.split(".")
+    return any(Path(folder, top, *parts, "__init__.py").is_file() for top in ("", "src"))
 
 
 def _absolute(value: Any) -> Iterator[str]:

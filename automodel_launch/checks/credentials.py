@@ -63,7 +63,7 @@ def here(plan: Plan) -> Iterator[Finding]:
 
 def asked(plan: Plan) -> dict[str, str]:
     """For the cluster: what a login shell has, which a job starts with (sbatch --export=NONE)."""
-    repositories = [repository for _, repository in _repositories(plan)]
+    repositories = [repository for _, repository, _ in _repositories(plan)]
     if not repositories and not _wandb(plan):
         return {}
     script = _SCRIPT.replace("NAMES", " ".join((*TOKENS, KEY, "WANDB_MODE"))).replace("OFFLINE", " ".join(_OFFLINE))
@@ -89,28 +89,28 @@ def _judged(plan: Plan, known: set[str]) -> Iterator[Finding]:
     values = {name: _value(plan, name) for name in _OFFLINE}
     offline = any((value or "").upper() in _ON or (value is None and name in known) for name, value in values.items())
     reported: set[str] = set()
-    for key, repository in _repositories(plan):
+    for key, repository, instead in _repositories(plan):
         if f"cached {repository}" in known or repository in reported:
             continue
         reported.add(repository)
         if offline and _cache_is_known(plan):
             message = f"{describe_value(plan, key, repository)} is not in the job's cache, and HF_HUB_OFFLINE is set."
-            fix = f"hf download {repository}, where the job runs; or the path of a directory"
+            fix = f"hf download {repository}, where the job runs; or {instead}"
             yield Finding("error", "hub-offline", message, fix)
         elif gated.known(repository) and not known & {*TOKENS, "token-file"}:
             message = f"{describe_value(plan, key, repository)} is gated on the hub, and the job has no HF_TOKEN."
-            fix = 'secrets = ["HF_TOKEN"] in the profile and export HF_TOKEN=..., or the path of a directory'
+            fix = f'secrets = ["HF_TOKEN"] in the profile and export HF_TOKEN=..., or {instead}'
             yield Finding("warning", "hf-token", message, fix)
 
 
-def _repositories(plan: Plan) -> Iterator[tuple[str, str]]:
-    """(key, hub id) of the model and of tokenizers."""
+def _repositories(plan: Plan) -> Iterator[tuple[str, str, str]]:
+    """(key, hub id, what takes its place) of the model and of tokenizers."""
     for reference in backends.of(plan.recipe).references(plan.config):
         value = reference.value
         if reference.kind not in ("tokenizer", "model") or dotted.left_to_the_job(value):
             continue
-        if not cache.is_path(value, plan.visible) and value.count("/") <= 1:
-            yield reference.key, value
+        if reference.hub and not cache.is_path(value, plan.visible) and value.count("/") <= 1:
+            yield reference.key, value, reference.instead
 
 
 def _wandb(plan: Plan) -> Use | None:
@@ -151,7 +151,7 @@ def _value(plan: Plan, name: str) -> str | None:
 
 
 def _known_here(plan: Plan) -> set[str]:
-    known = {f"cached {name}" for _, name in _repositories(plan) if cache.has(name)}
+    known = {f"cached {name}" for _, name, _ in _repositories(plan) if cache.has(name)}
     if not _inherits(plan):
         return known
     if (cache.home() / "token").is_file():

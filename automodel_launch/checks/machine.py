@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from automodel_launch import backends
-from automodel_launch.backends import Need
+from automodel_launch.backends import Framework, Need
 from automodel_launch.checks.packages import FIND, lacking, needed
 from automodel_launch.checks.packages import findings as lacked
 from automodel_launch.executors.agent import starts_with_ft
@@ -26,7 +26,6 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpus
 
 COMPILERS = ("c++", "g++", "clang++")
-INSTALL = "bash scripts/setup.sh makes .venv with all that training needs; or set `python` in the profile"
 FT_PACKAGE = "nvidia-resiliency-ext"
 _PROBE = """
 import json, sys
@@ -44,28 +43,28 @@ def packages(plan: Plan) -> Iterator[Finding]:
     """The Python of the job has the distributions that the recipe's metadata block names."""
     if not plan.here:
         return
-    python = plan.agent["python"]
+    python, install = plan.agent["python"], _install(plan)
     if plan.profile.python and words.has_arguments(plan.profile.python):
         return  # checks/forms.py says so
     if shutil.which(python) is None:
         source = plan.profile_sources.get("python", plan.profile_name)
-        yield Finding("error", "no-python", f"python = {python} ({source}): no such program.", INSTALL)
+        yield Finding("error", "no-python", f"python = {python} ({source}): no such program.", install)
         return
     try:
         version, found = _installed(plan)
     except (OSError, subprocess.CalledProcessError, ValueError, TypeError) as error:
         source = plan.profile_sources.get("python", plan.profile_name)
         yield Finding(
-            "error", "no-python", f"python = {python} ({source}): is not a Python interpreter: {error}", INSTALL
+            "error", "no-python", f"python = {python} ({source}): is not a Python interpreter: {error}", install
         )
         return
     oldest = plan.recipe.oldest_python
     if oldest and version[:2] < oldest:
         message = f"python = {python} ({plan.source('python')}) is {_dotted(version)}, and {plan.recipe.name} needs"
-        yield Finding("error", "training-python", f"{message} {_dotted(oldest)} or later.", INSTALL)
+        yield Finding("error", "training-python", f"{message} {_dotted(oldest)} or later.", install)
         return
     for name in [name for name, version in found.items() if version is None]:
-        fix = INSTALL
+        fix = install
         if name == FT_PACKAGE:
             source = plan.profile_sources.get("launcher", plan.profile_name)
             fix = f'{python} -m pip install {FT_PACKAGE}; or leave launcher = "ft" out ({source})'
@@ -84,6 +83,12 @@ def _lacking(plan: Plan) -> list[Need]:
         return [need for need in needed(plan) if importlib.util.find_spec(need.module) is None]
     done = subprocess.run([python, "-c", FIND, *names], capture_output=True, text=True, check=False)
     return lacking(plan, done.stdout)
+
+
+def _install(plan: Plan) -> str:
+    named = [one for one in backends.frameworks().values() if any(map(one.is_named_by, plan.recipe.dependencies))]
+    framework = backends.of(plan.recipe).framework or next(iter(named), None)
+    return framework.setup if framework else Framework.setup
 
 
 def _installed(plan: Plan) -> tuple[tuple[int, ...], dict[str, str | None]]:

@@ -21,7 +21,7 @@ def kept_for_the_job(plan: Plan) -> Iterator[Finding]:
 
 def resumes(plan: Plan) -> Iterator[Finding]:
     """A run that has checkpoints resumes from the last one."""
-    directory = backends.of(plan.recipe).checkpoint_dir(plan.config)
+    directory = backends.of(plan.recipe).checkpoint_dir(plan.config, plan.run_dir)
     step = rundir.last_step(directory) if directory and plan.visible else None
     if step is not None:
         message = f"run {plan.run_name} exists; it resumes from its checkpoint of step {step}."
@@ -40,13 +40,13 @@ def paused(plan: Plan) -> Iterator[Finding]:
 def another_users(plan: Plan) -> Iterator[Finding]:
     """A run that another user has begun, in a directory that this one cannot write."""
     if plan.visible:
-        told = ownership.here(plan.run_dir, backends.of(plan.recipe).checkpoint_dir(plan.config))
+        told = ownership.here(plan.run_dir, backends.of(plan.recipe).checkpoint_dir(plan.config, plan.run_dir))
         yield from _another_users(plan, told)
 
 
 def asked(plan: Plan) -> dict[str, str]:
     """The same question to a cluster, asked in one round trip with the others."""
-    checkpoints = backends.of(plan.recipe).checkpoint_dir(plan.config)
+    checkpoints = backends.of(plan.recipe).checkpoint_dir(plan.config, plan.run_dir)
     return {} if plan.visible else {"run": ownership.question(plan.run_dir, checkpoints)}
 
 

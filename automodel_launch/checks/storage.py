@@ -65,7 +65,7 @@ def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
 
 def _directory(plan: Plan) -> str | None:
     """The checkpoints' directory, where it is known here."""
-    directory = backends.of(plan.recipe).checkpoint_dir(plan.config)
+    directory = backends.of(plan.recipe).checkpoint_dir(plan.config, plan.run_dir)
     known = directory and directory.startswith("/") and not dotted.left_to_the_job(directory)
     return directory if known else None
 

@@ -112,7 +112,7 @@ def _recipe(name: str, argv: list[str]) -> int:
     from automodel_launch.commands import scripts
 
     try:
-        if argv and argv[0].isidentifier() and scripts.has(name, argv[0], also=registry.COMMANDS):
+        if argv and argv[0].replace("-", "_").isidentifier() and scripts.has(name, argv[0], also=registry.COMMANDS):
             return scripts.command(name, argv)
         return _run("launch", [name, *argv])
     except RecipeError as error:

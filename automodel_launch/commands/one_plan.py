@@ -63,6 +63,7 @@ def planned(command: Command, args: argparse.Namespace) -> Planned:
     from automodel_launch.launch import planning as planning_
     from automodel_launch.plan import plan as planning
 
+    _take_word(args, recipe)
     merged = layered(command, args, recipe, env_file)
     mode: planning.Mode = "batch" if args.batch else "run"
     options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
@@ -95,6 +96,17 @@ def layered(command: Command, args: argparse.Namespace, recipe: Recipe, env_file
         if meant:  # a better guess than that of a key with similar letters
             error.message, error.hint = _GUESS.sub("", error.message), meant
         raise
+
+
+def _take_word(args: argparse.Namespace, recipe: Recipe) -> None:
+    """`convert hf-to-megatron`: the config's name, where the recipe says that a word may be one."""
+    from automodel_launch.config import files
+
+    if not recipe.word or args.config is not None or not args.overrides:
+        return
+    word = args.overrides[0]
+    if word in files.available(recipe) or re.fullmatch(r"[\w-]+", word):  # else it is an override
+        args.config = args.overrides.pop(0)
 
 
 def _overrides(

@@ -32,6 +32,9 @@ def rows(plan: Plan, step: int | None) -> Iterator[tuple[str, str]]:
     if known.data_tokens:
         epochs = f"; the run reads {known.epochs:.2g} epochs of them" if known.epochs else ""
         yield "data", f"{console.count(known.data_tokens)} tokens{epochs}"
+    if known.gpu_hours and known.utilization:
+        use = f"at {known.utilization:.0%} of the peak of {plan.profile.gpu}, which is a usual share and not measured"
+        yield "compute", f"about {known.gpu_hours:,.3g} GPU-hours {use}"
     rate = _last_rate(plan) if known.tokens_per_step and total else None
     if rate and known.tokens_per_step and total:
         left = total - (0 if step is None else step + 1)

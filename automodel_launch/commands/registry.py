@@ -13,7 +13,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "recipes": Entry("", "what can be run"),
+    "recipes": Entry("[RECIPE]", "what can be run; of one recipe, the names that its framework brings along"),
     "configs": Entry("[RECIPE]", "what -c takes, for one recipe or for all"),
     "profiles": Entry("[PROFILE]", "the profiles of env.toml, or one with the source of each value"),
     "check": Entry("RECIPE ...", "a plan's findings only; takes what a launch takes"),
@@ -21,6 +21,8 @@ COMMANDS = {
     "status": Entry("[JOB]", "what a job does, or how it ended"),
     "attach": Entry("[JOB]", "follow a job to its end; exits with its result"),
     "logs": Entry("[JOB]", "a job's logs: --rank N|all, --follow"),
+    "metrics": Entry("[RUN]", "every step of a run, all attempts joined: table, --csv, --json"),
+    "report": Entry("[RUN...]", "one HTML page of runs: curves, attempts, cost, plan; -o FILE.html, --open"),
     "cancel": Entry("JOB", "stop a job; it may save a checkpoint first, unless --now"),
     "pause": Entry("JOB", "stop a run, with a save, until `resume`"),
     "resume": Entry("JOB", "a further attempt at a job that is over, from its run's last checkpoint"),

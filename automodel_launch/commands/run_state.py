@@ -48,5 +48,5 @@ def look(plan: Plan) -> RunState:
 def _last_step(plan: Plan) -> int | None:
     from automodel_launch import backends
 
-    folder = backends.of(plan.recipe).checkpoint_dir(plan.config)
+    folder = backends.of(plan.recipe).checkpoint_dir(plan.config, plan.run_dir)
     return rundir.last_step(folder, plan.place) if folder else None

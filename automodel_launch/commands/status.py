@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from automodel_launch import contract
-from automodel_launch.commands import console, one_job, one_sweep
+from automodel_launch.commands import console, goodput_line, one_job, one_sweep
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.jobs import history
 from automodel_launch.launch import closing
@@ -33,9 +33,11 @@ class ShowStatus(JobCommand):
             tried = history.attempts(record.run_dir, job.place)
             console.document(
                 {**one_job.row(record, now), "phase": phase, "metrics": job.last_metrics(), "history": tried}
+                | {"goodput": goodput_line.document(record)}
             )
         else:
-            console.out(closing.closing_block(record, now))
+            block = closing.closing_block(record, now)
+            console.out("\n".join(filter(None, (block, goodput_line.line(record)))))
         return 0
 
 

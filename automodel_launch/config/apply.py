@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from automodel_launch.config.dotted import flatten
@@ -52,6 +53,14 @@ def apply(merged: MergedConfig, override: Override, options: Iterable[str]) -> N
         else:
             node[slot] = value
     _record(merged, override, node, outer)
+
+
+def meant(merged: MergedConfig, override: Override, short: Mapping[str, str]) -> Override:
+    """`key=STRING` where the config has a mapping at `key`, and the recipe says for which of its keys that stands."""
+    whole = isinstance(override.value, str) and isinstance(merged.data.get(override.key), dict)
+    return (
+        replace(override, key=f"{override.key}.{short[override.key]}") if whole and override.key in short else override
+    )
 
 
 def _holder(

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable
 from pathlib import Path
 
-from automodel_launch.config.apply import RUN_KEYS, apply
+from automodel_launch.config.apply import RUN_KEYS, apply, meant
 from automodel_launch.config.files import MOST, RecipeConfigs, chain, find
 from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
@@ -37,7 +37,7 @@ def load(
         merged.before = copy.deepcopy(merged.data)
         merged.overridden = tuple(override.text for override in of_training)
     for override in overrides:
-        apply(merged, override, options)
+        apply(merged, meant(merged, override, dict(recipe.short)), options)
     _check_profile_keys(merged)
     return merged
 

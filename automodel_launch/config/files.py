@@ -31,6 +31,10 @@ class RecipeConfigs(Protocol):
         """The config that is used where none is named."""
 
     @property
+    def short(self) -> tuple[tuple[str, str], ...]:
+        """(key of a mapping, which of its keys an override stands for that gives it a string)."""
+
+    @property
     def optional(self) -> tuple[str, ...]:
         """Top-level keys that a config may leave out; an override sets them all the same."""
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from automodel_launch import backends
 from automodel_launch.remote.disk import Disk
 
-PACKAGES = ("torch", *(framework.package for framework in backends.frameworks().values()))
+FRAMEWORKS = tuple(framework.package for framework in backends.frameworks().values())
+PACKAGES = ("torch", *FRAMEWORKS)
 # Prints Python's version, then a line a package; nothing is imported, as torch alone can take a minute.
 PROBE = """
 import sys
@@ -83,8 +84,10 @@ def training_python(python: str, code: int, text: str, excuse: str | None = None
         yield Line(bad, "python", needed, excuse or "python = the path of one that all nodes have, in the profile")
         return
     yield Line("ok", "python", f"{python}: {first}")
-    for name, _, version in (line.partition(" ") for line in rest):
+    found = {name: version for name, _, version in (line.partition(" ") for line in rest)}
+    trains = any(found.get(name) for name in FRAMEWORKS)  # one is enough: two of them may rule each other out
+    for name, version in found.items():
         if version:
             yield Line("ok", name, version)
-        else:
+        elif name not in FRAMEWORKS or not trains:
             yield Line(bad, name, f"{python} does not have it", excuse or "install it there, or give another `python`")

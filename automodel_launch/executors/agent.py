@@ -77,7 +77,7 @@ def spec(
         "max_nan_steps": profile.max_nan_steps,
         **({"agent_python": profile.agent_python} if profile.agent_python and not inherits else {}),
         "backend": plan.recipe.backend or contract.NO_BACKEND,
-        "checkpoint_dir": backend.checkpoint_dir(plan.config),
+        "checkpoint_dir": backend.checkpoint_dir(plan.config, plan.run_dir),
         "workdir": container.workdir(plan) if plan.image else None,
         **_data(plan),
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from automodel_launch import contract
 from automodel_launch.jobs.jobdir import parse
+from automodel_launch.jobs.records import is_time, is_whole
 from automodel_launch.remote.filesystem import FileSystem
 
 TAIL = 2**20  # bytes of the file that are read: thousands of attempts
@@ -23,14 +24,17 @@ def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
     merged: dict[tuple[str, int], dict[str, Any]] = {}
     for entry in entries:
         key = (str(entry.get("job_id")), _number(entry.get("attempt")))
-        event, when = entry.get("event"), entry.get("time") if isinstance(entry.get("time"), int | float) else None
+        event, when = entry.get("event"), entry["time"] if is_time(entry.get("time")) else None
+        if "nodes" in entry:
+            entry["nodes"] = _names(entry["nodes"])
         if event == contract.HISTORY_BEGUN:
             told = {"began": when, "nodes": entry.get("nodes") or [], "slurm_id": entry.get("slurm_id")}
-            told |= {"gpus": entry["gpus"]} if isinstance(entry.get("gpus"), int) else {}
+            told |= {"gpus": entry["gpus"]} if is_whole(entry.get("gpus")) else {}
             merged[key] = {"job_id": key[0], "attempt": key[1], **told}
         elif event == contract.HISTORY_ENDED:
             rest = {k: v for k, v in entry.items() if k not in ("event", "time")}
-            merged[key] = {**merged.get(key, {"nodes": []}), **rest, "ended": when}
+            own = {"job_id": key[0], "attempt": key[1], "ended": when}
+            merged[key] = {**merged.get(key, {"nodes": []}), **rest, **own}
     return list(merged.values())
 
 
@@ -86,4 +90,9 @@ def _steps(row: dict[str, Any]) -> str:
 
 
 def _number(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+    return value if is_whole(value) else 0
+
+
+def _names(value: Any) -> list[str]:
+    """Those of nodes; a job may have written anything."""
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []

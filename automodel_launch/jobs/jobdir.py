@@ -87,6 +87,8 @@ class JobDir:
             offset += len(found[0])
             *lines, rest = (rest + found[0]).split(b"\n")
             yield from (record for line in lines if (record := parse(line)))
+            if offset >= found[1]:
+                return
 
     def agent_pid(self) -> int | None:
         """The agent's process, if it runs on this machine now."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from automodel_launch import contract
 from automodel_launch.errors import JobError, RecordError
@@ -22,6 +22,7 @@ SETTLED_S = 3600.0
 (300 s)."""
 DIRECTORY_GONE = "its directory is gone: it can neither be followed nor leave a record of its end"
 _SEEN = "seen"  # in a record's `end`: when (unix seconds) somebody looked and found it true
+_LARGEST = 1e300  # NaN is not below it, nor is an integer of a thousand digits
 _LATEST_S = 2.0**36  # unix seconds that any calendar can show: the year 4147
 
 
@@ -90,7 +91,7 @@ class Record:
     def final(self) -> Status | None:
         """The end, where it was still true when nobody could requeue the job: 200 old jobs are listed at once."""
         end, seen = self.last_end, (self.end or {}).get(_SEEN)
-        if end is None or not end.ended or seen is None or not _is_time(seen):
+        if end is None or not end.ended or seen is None or not is_time(seen):
             return None
         return end if seen - end.ended > SETTLED_S else None
 
@@ -101,27 +102,29 @@ def status_of(values: dict[str, Any]) -> Status | None:
     return Status(**told) if "state" in told else None
 
 
-def _is_time(value: Any) -> bool:
+def is_time(value: Any) -> TypeGuard[int | float]:
     """Unix seconds, which a calendar can show."""
-    return _is_number(value) and 0 <= value < _LATEST_S
+    return is_number(value) and 0 <= value < _LATEST_S
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """A number that a float holds; true and false are none, which Python takes for integers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def is_whole(value: Any) -> TypeGuard[int]:
+    """A number that was written as an integer."""
+    return isinstance(value, int) and is_number(value)
 
 
 _STATUS_TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("state", "error", "node", "log", "signal", "reason", "advice"), _is_text),
-    **dict.fromkeys(("code", "rank", "step"), _is_whole),
-    **dict.fromkeys(("started", "ended"), _is_time),
+    **dict.fromkeys(("code", "rank", "step"), is_whole),
+    **dict.fromkeys(("started", "ended"), is_time),
     **dict.fromkeys(("forgotten", "stuck"), lambda value: isinstance(value, bool)),
 }
 
@@ -309,6 +312,6 @@ def _is_sound(record: Record) -> bool:
         and isinstance(record.handle, dict)
         and all(table is None or isinstance(table, dict) for table in (*tables, former.get("end")))
         and isinstance(former.get("handle", {}), dict)
-        and (record.max_steps is None or _is_whole(record.max_steps))
-        and _is_time(record.submitted)
+        and (record.max_steps is None or is_whole(record.max_steps))
+        and is_time(record.submitted)
     )

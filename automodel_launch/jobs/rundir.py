@@ -76,10 +76,9 @@ def last_step(checkpoints: str, place: FileSystem = LOCAL) -> int | None:
     """Step of the last checkpoint that is not in the middle of being saved."""
     steps = {name: contract.checkpoint_step(name) for name in place.names(checkpoints)}
     found = {step: name for name, step in steps.items() if step is not None}
-    whole = (
-        s for s in sorted(found, reverse=True) if contract.INCOMPLETE not in place.names(f"{checkpoints}/{found[s]}")
-    )
-    return next(whole, None)
+    newest = sorted(found, reverse=True)
+    saved = (s for s in newest if contract.is_saved(found[s], place.names(f"{checkpoints}/{found[s]}")))
+    return next(saved, None)
 
 
 def _read(path: str, place: FileSystem) -> dict[str, Any] | None:

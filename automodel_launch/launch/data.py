@@ -20,6 +20,7 @@ from automodel_launch.plan.mounts import Mount, pairs
 
 _MAGIC = "*?["
 _CHANGED = ("refuse", "allow")
+_RUN = "@run"  # the run is named after its data; what lies in its directory is none of them
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Found:
 
 def look(backend: Backend, config: dict[str, Any], mounts: Iterable[Mount], visible: bool) -> Found:
     """Look at the data that a resolved config names; nothing where it names none."""
-    values = [[form, value] for form, _, value in backend.data(config).named]
+    values = [[form, value] for form, _, value in backend.data(config, _RUN).named]
     if not values:
         return Found()
     if not visible:

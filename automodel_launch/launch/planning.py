@@ -109,7 +109,7 @@ def make(
         config=config.data,
         provenance=config.sources,
         deferred=config.deferred,
-        data=data.of_plan(backend.data(config.data), data_.may_change(layered)),
+        data=data.of_plan(backend.data(config.data, f"{root}/{run_name}"), data_.may_change(layered)),
         base=None if shared else _base(layered, {**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope),
         overrides=layered.overridden,
     )
@@ -192,6 +192,7 @@ def _profile(
         profiles.Layer("override run.env", layered.profile_overrides),
     ]
     profile, sources = settle(layers, name, environ, base)
+    profile = _with_absolute_python(profile, base)
     secrets.refuse_in_profile(profile.model_dump(mode="json", exclude_defaults=True), sources, name)
     if profile.nodes > 1 and not executors.get(profile.executor).many_nodes:
         raise ProfileError(
@@ -199,6 +200,16 @@ def _profile(
             "nodes = 1, or a profile with another executor",
         )
     return profile, sources
+
+
+def _with_absolute_python(profile: Profile, base: Path) -> Profile:
+    """A relative path is one in the checkout, and not in the directory where the job starts; elsewhere it stays."""
+    python, executor = profile.python or "", executors.get(profile.executor)
+    if "/" not in python or python.startswith(("/", "~", "$")):
+        return profile
+    if executor.image(profile) is not None or executor.place(profile) != LOCAL:
+        return profile
+    return profile.model_copy(update={"python": str(base / python)})
 
 
 def _frozen(profile: Profile) -> Profile:

@@ -1,12 +1,15 @@
-"""How findings name a key, with its value and where that was written, and how they write numbers."""
+"""How findings name a key, with its value and where that was written, and which numbers they offer, and how."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from automodel_launch.config import dotted
 from automodel_launch.plan.plan import Plan
+
+_TRIED = 10**5
 
 
 def describe(plan: Plan, key: str) -> str:
@@ -57,6 +60,14 @@ def amount(number: float) -> str:
         if number >= size:
             return f"{number / size:.4g} {name}"
     return f"{number:,.0f}"
+
+
+def divisors(number: int, most: int | None = None) -> list[int]:
+    """The divisors of a positive number, ascending, up to `most`; of a number beyond reason not all. Of others none."""
+    if number < 1:
+        return []
+    small = [d for d in range(1, min(math.isqrt(number), _TRIED) + 1) if number % d == 0]
+    return [d for d in sorted({*small, *(number // d for d in small)}) if most is None or d <= most]
 
 
 def shortened(numbers: list[int], most: int = 8) -> str:

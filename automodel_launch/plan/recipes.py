@@ -22,7 +22,7 @@ _BEGINS = re.compile(r"(?m)^# /// script\s*$")
 _TABLES = {
     "": {"schema", "name", "docs", "backend", "image", "commands", "code", "run", "config", "resources"},
     "run": {"launch"},
-    "config": {"dir", "default", "optional"},
+    "config": {"dir", "default", "optional", "short", "word"},
     "resources": {"nodes", "gpus_per_node", "nproc_per_node"},
 }
 
@@ -48,6 +48,8 @@ class Recipe:
     code: tuple[str, ...] = ()  # files and folders beside the script that it is made of; they travel with it
     oldest_python: tuple[int, int] | None = None  # that `requires-python` of its block names
     optional: tuple[str, ...] = ()  # top-level keys that a config may leave out; an override sets them all the same
+    word: bool = False  # its config may be named by the first word behind the recipe, without -c
+    short: tuple[tuple[str, str], ...] = ()  # (key of a mapping, which of its keys a string in its place stands for)
 
     @property
     def profile_defaults(self) -> dict[str, Any]:
@@ -151,6 +153,8 @@ def _read(path: Path, workspace: Workspace) -> Recipe:
         code=_code(spec, path),
         oldest_python=_oldest_python(metadata.get("requires-python")),
         optional=_strings(config, "optional", f"{path}: [tool.runspec.config] "),
+        word=_word(config, path),
+        short=_short(config, path),
     )
 
 
@@ -161,7 +165,7 @@ def _oldest_python(written: object) -> tuple[int, int] | None:
 
 def _commands(spec: dict[str, Any], path: Path) -> tuple[str, ...]:
     commands = _strings(spec, "commands", f"{path}: [tool.runspec] ")
-    if not all(word.isidentifier() for word in commands):
+    if not all(word.replace("-", "_").isidentifier() and word[:1] != "-" for word in commands):
         raise RecipeError(f"{path}: [tool.runspec] commands = {list(commands)!r} is not a list of words.")
     return commands
 
@@ -182,6 +186,20 @@ def _strings(table: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise RecipeError(f"{where}{key} = {values!r} is not a list of strings.")
     return tuple(values)
+
+
+def _word(config: dict[str, Any], path: Path) -> bool:
+    found = config.get("word", False)
+    if not isinstance(found, bool):
+        raise RecipeError(f"{path}: [tool.runspec.config] word = {found!r}: expected true or false.")
+    return found
+
+
+def _short(config: dict[str, Any], path: Path) -> tuple[tuple[str, str], ...]:
+    found = config.get("short", {})
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise RecipeError(f"{path}: [tool.runspec.config] short = {found!r} is not a table of strings.")
+    return tuple(found.items())
 
 
 def _config_dir(path: Path, written: str | None, workspace: Workspace) -> Path:

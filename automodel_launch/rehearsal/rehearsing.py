@@ -43,7 +43,12 @@ def rehearse(
     """
     backend = backends.of(plan.recipe).rehearsal(plan)
     if backend is None:
-        reason = "it is not known what this recipe trains with, or it cannot be rehearsed"
+        framework = backends.of(plan.recipe).framework
+        reason = (
+            f"a rehearsal of {framework.title}'s set-up does not exist; the config has been checked as without it"
+            if framework
+            else "it is not known what this recipe trains with"
+        )
         return Outcome([text.not_made(reason)] if wanted.asked else [])
     if not backend.known and not wanted.asked:
         return Outcome()

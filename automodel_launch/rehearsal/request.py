@@ -56,4 +56,5 @@ def _variables(plan: Plan, backend: Rehearsal) -> dict[str, str]:
 
 def _has_gpus(plan: Plan) -> bool:
     given = plan.profile.gpus_per_node
-    return gpus.count() > 0 if plan.here or given is None else given > 0
+    # on a cluster, no number is no "none": its partition may give them
+    return gpus.count() > 0 if plan.here else given is None or given > 0

@@ -75,7 +75,7 @@ class LocalFileSystem:
         """See FileSystem."""
         try:
             return sorted(os.listdir(folder))  # noqa: PTH208 (names, no paths)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: of a name with a NUL in it
             return []
 
     def make(self, folder: str, new: bool = False) -> bool:
@@ -257,7 +257,7 @@ def _read(path: str, offset: int, limit: int) -> FileRead:
             size = os.fstat(file.fileno()).st_size
             file.seek(offset if offset >= 0 else max(0, size + offset))
             return file.read(limit), size
-    except OSError:
+    except (OSError, ValueError):  # ValueError: of a name with a NUL in it
         return None
 
 

@@ -40,16 +40,52 @@ MEMORY: dict[str, int] = {  # GiB
     "V100-32": 32,
 }
 
+# Dense products in bfloat16, from the same data sheets; where those give the rate with sparsity, half of it.
+PEAK_TFLOPS: dict[str, float] = {
+    "A10": 125,
+    "A30": 165,
+    "A40": 150,
+    "A100-40": 312,
+    "A100-80": 312,
+    "A800": 312,
+    "B200": 2250,
+    "B300": 2250,
+    "GB200": 2500,
+    "GB300": 2500,
+    "GH200": 989,
+    "H20": 148,
+    "H100": 989,
+    "H100-NVL": 835,
+    "H200": 989,
+    "H800": 989,
+    "L4": 121,
+    "L40": 181,
+    "L40S": 362,
+}
+
+
+def peak(name: str) -> float | None:
+    """Operations a second in bfloat16; None where the model or its peak is not known. `NVIDIA H100 PCIe` has less."""
+    words = name.upper()
+    known = _known(name)
+    return PEAK_TFLOPS[known] * 1e12 if known in PEAK_TFLOPS and "PCIE" not in words else None
+
 
 def memory(name: str) -> int | None:
     """GiB of a model: `H100`, `h100`, `NVIDIA H100 80GB HBM3`, `A100-SXM4-80GB`; None where that is not sure."""
+    known = _known(name)
+    return MEMORY[known] if known else None
+
+
+def _known(name: str) -> str | None:
+    """The model's name in MEMORY."""
     words = name.upper().replace("_", "-").replace(" ", "-").split("-")
     words = [word.removesuffix("GB") if word.removesuffix("GB").isdigit() else word for word in words]
     words = [word for word in words if word not in _NOISE]
     for length in range(len(words), 0, -1):
-        found = MEMORY.get("-".join(words[:length]))
+        found = "-".join(words[:length])
         rest = [int(word) for word in words[length:] if word.isdigit()]
-        if found and all(size == found for size in rest):
+        if found in MEMORY and all(size == MEMORY[found] for size in rest):
             return found
     return None
 

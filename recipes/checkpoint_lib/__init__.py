@@ -4,6 +4,7 @@ formats.py     what a file says about itself: safetensors headers, torch.save ar
 faults.py      what is wrong with one checkpoint
 choice.py      the one to resume from among all of a run; moving damaged ones aside
 resume.py      the two places where AutoModel 0.7.0 asks for it: loading a checkpoint, deleting old ones
+megatron/      the same for checkpoints of Megatron-Bridge
 
 A checkpoint of AutoModel 0.7.0, as its BaseRecipe.save_checkpoint writes it (S counts from 0, so that S + 1 steps are
 done), less what only other programs read:

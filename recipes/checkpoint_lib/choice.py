@@ -20,7 +20,7 @@ class Choice:
     chosen: Path | None = None
     damaged: dict[Path, list[str]] = field(default_factory=dict)
     interrupted: list[Path] = field(default_factory=list)
-    beyond: list[Path] = field(default_factory=list)  # complete, and of a later step than the one that LATEST names
+    beyond: list[Path] = field(default_factory=list)  # complete, and later than the one that is pointed at
 
 
 class NoneComplete(Exception):
@@ -123,13 +123,15 @@ def _step(checkpoint: Path) -> int:
 
 def _move_aside(checkpoint: Path) -> Path:
     """Its step can be saved again, and neither AutoModel's search nor its retention sees a name that ends like this."""
+    return renamed(checkpoint, f"{checkpoint.name}.damaged")
+
+
+def renamed(checkpoint: Path, name: str) -> Path:
+    """It, under the first of `name`, `name-2`, `name-3`, ... that is free."""
     number = 1
-    while True:
-        suffix = ".damaged" if number == 1 else f".damaged-{number}"
-        aside = checkpoint.with_name(checkpoint.name + suffix)
-        if not aside.exists():
-            return checkpoint.rename(aside)
+    while (aside := checkpoint.with_name(name if number == 1 else f"{name}-{number}")).exists():
         number += 1
+    return checkpoint.rename(aside)
 
 
 def _point(root: Path, checkpoint: Path) -> None:

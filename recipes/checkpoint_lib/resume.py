@@ -60,31 +60,52 @@ def _settle_together(root: Path, say: Say) -> None:
     """
     from nemo_automodel.components.checkpoint.utils import find_latest_checkpoint
 
-    chosen, lines, error = _from_rank_0(lambda: _settled(root))
+    chosen = settled_by_rank_0(lambda: settle(root), say)
+
+    def shows() -> str | None:
+        found = find_latest_checkpoint(root)
+        return None if (found and Path(found).name) == chosen else f"but this node's file system shows {found}"
+
+    wait_for_view(shows, f"{root}: rank 0 resumes from {chosen}")
+
+
+def settled_by_rank_0(settle: Callable[[], tuple[Path | None, list[str]]], say: Say) -> str | None:
+    """The name of the checkpoint that rank 0 has settled on, on every rank; `settle` returns it, and lines to say.
+
+    Raises:
+        CannotResume: On every rank alike.
+    """
+
+    def settled() -> tuple[str | None, list[str], str | None]:
+        try:
+            chosen, lines = settle()
+        except (NoneComplete, OSError) as error:
+            return None, [], str(error)
+        return (chosen.name if chosen else None), lines, None
+
+    chosen, lines, error = from_rank_0(settled)
     for line in lines:
         say(line)
     if error:
         raise CannotResume(error)
+    return str(chosen) if chosen else None
+
+
+def wait_for_view(shows: Callable[[], str | None], what: str) -> None:
+    """Until this node's file system shows what rank 0 has seen; `shows` says what it shows in its place.
+
+    Raises:
+        CannotResume: It does not within the time for which NFS clients may show an old directory.
+    """
     deadline = time.monotonic() + _SEEN_WITHIN_S
-    while True:
-        found = find_latest_checkpoint(root)
-        if (found and Path(found).name) == chosen:
-            return
+    while (other := shows()) is not None:
         if time.monotonic() > deadline:
-            raise CannotResume(f"{root}: rank 0 resumes from {chosen}, but this node's file system shows {found}")
+            raise CannotResume(f"{what}, {other}")
         time.sleep(_LOOK_EVERY_S)
 
 
-def _settled(root: Path) -> tuple[str | None, list[str], str | None]:
-    """The checkpoint's name, lines for the log, and an error; what goes from rank 0 to the others."""
-    try:
-        chosen, lines = settle(root)
-    except (NoneComplete, OSError) as error:
-        return None, [], str(error)
-    return (chosen.name if chosen else None), lines, None
-
-
-def _from_rank_0(act: Callable[[], Any]) -> Any:
+def from_rank_0(act: Callable[[], Any]) -> Any:
+    """What `act` returns on rank 0, on every rank."""
     import torch.distributed as dist
 
     if not dist.is_available() or not dist.is_initialized():
@@ -104,7 +125,7 @@ def _warn_of_faults(root: Path, restore_from: str, say: Say) -> None:
         except OSError as error:
             return [str(error)]
 
-    faults = _from_rank_0(probe)
+    faults = from_rank_0(probe)
     if faults:
         say(f"checkpoint.restore_from={restore_from}: it looks damaged: {in_short(faults)}; loading it all the same")
 

@@ -25,6 +25,7 @@
 
     look.py        `look`: findings and a table, for the launcher's dry run; estimate.py: by a sample
     relocate.py    `relocate PATH`: an output that was moved
+    train_tokenizer.py  `train-tokenizer`: texts -> a byte-level BPE tokenizer
 
     inspect_cli.py   `inspect PATH`: options, output  inspect_path.py  a path -> the sets of files behind it
     inspect_pair.py  a bin/idx pair                   inspect_bin.py   a nanoGPT .bin with its .bos.idx

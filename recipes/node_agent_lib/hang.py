@@ -7,7 +7,7 @@ from typing import Callable, Mapping
 
 import contract
 
-from . import stacks
+from . import backends, stacks
 from .activity import Activity
 from .auto_stall import AutoStall
 from .journal import Journal
@@ -43,7 +43,7 @@ class HangWatch:
         if spec.stall_s is None:
             return None
         if isinstance(spec.stall_s, str):
-            return AutoStall(torchrun and spec.backend == contract.AUTOMODEL, self._activity, self._others_work)
+            return AutoStall(torchrun and backends.get(spec.backend).takes_steps, self._activity, self._others_work)
         return Stall(spec.stall_s * (_BACKSTOP if spec.restarts else 1), torchrun)
 
     def prepare(self, python: str, environ: Mapping[bytes, bytes]) -> None:

@@ -45,18 +45,30 @@ class Journal:
     def note_phase(self, phase: str | None, since: float | None = None) -> None:
         """What the node is at, written at once where it is news."""
         if phase != self.record.phase:
-            self.record.phase, self.record.phase_since = phase, since or time.time()
+            before, begun, now = self.record.phase, self.record.phase_since, since or time.time()
+            if before in (contract.PHASE_STARTUP, contract.PHASE_LAUNCHER) and begun is not None:
+                self.past_phases(contract.BY_AGENT, [{"phase": before, "since": begun, "until": max(begun, now)}])
+            self.record.phase, self.record.phase_since = phase, now
             self.save()
+
+    def past_phases(self, seen_by: str, phases: list[dict[str, Any]]) -> None:
+        """Lines of phases.jsonl."""
+        if self.record.node == 0 and phases:
+            self._append(contract.PHASES, [{"attempt": self.record.attempt, "by": seen_by, **each} for each in phases])
 
     def event(self, state: str, **details: Any) -> None:
         """A line of events.jsonl."""
         if self.record.node != 0:
             return
-        event = {"time": time.time(), "state": state, "attempt": self.record.attempt, **details}
+        self._append(
+            contract.EVENTS, [{"time": time.time(), "state": state, "attempt": self.record.attempt, **details}]
+        )
+
+    def _append(self, name: str, entries: list[dict[str, Any]]) -> None:
         try:
-            files.append_json(os.path.join(self._job_dir, contract.EVENTS), [event])
+            files.append_json(os.path.join(self._job_dir, name), entries)
         except OSError as error:
-            self.log.say(f"{contract.EVENTS}: {error.strerror}")
+            self.log.say(f"{name}: {error.strerror}")
 
     def follow_metrics(self) -> None:
         """From now on, rank 0's log becomes metrics."""
@@ -77,6 +89,7 @@ class Journal:
             self.event(contract.EVENT_TRAINING, step=follower.step)
         self.record.step, self.record.first_step = follower.step, follower.first_step
         self.record.save_s = follower.progress.save_s
+        self.past_phases(contract.BY_LOG, follower.take_saves())
 
     @property
     def progress(self) -> Progress | None:

@@ -6,6 +6,8 @@ import os
 import re
 import time
 
+import contract
+
 from .backends import Backend
 from .files import Json, append_json, last_lines, read_lines
 from .stall import Progress
@@ -40,6 +42,7 @@ class Follower:
         self.step: int | None = None
         self.first_step: int | None = None
         self._saving_since: float | None = None
+        self._saves: list[Json] = []
         self.progress = Progress()
 
     def poll(self) -> None:
@@ -80,6 +83,8 @@ class Follower:
         saving = self._backend.parse_saving(text)
         if saving is not None:
             self._note_save(saving)
+        elif self._backend.parse_saved(text):
+            self._note_saved()
         found = self._backend.parse_metrics(text, time.time())
         if found is not None:
             self._note_metrics(found)
@@ -92,7 +97,8 @@ class Follower:
             self.progress.nan_steps = self.progress.nan_steps + 1 if found["loss"] is None else 0
         else:
             self.progress.others += 1
-        self._note_saved()
+        if not self._backend.tells_saved:
+            self._note_saved()
         self._pending = [*self._pending[-_MOST_PENDING:], found]
 
     def _note_save(self, directory: str) -> None:
@@ -101,11 +107,18 @@ class Follower:
         self._saving_since = time.monotonic()
 
     def _note_saved(self) -> None:
-        """The next line of the training, or its end, comes after a save: no line tells of the save's own end."""
+        """A save's own end, or what is known to come after it: the next line of the training, or its end."""
         if self._saving_since is not None:
             took = time.monotonic() - self._saving_since
             self._saving_since = None
             self.progress.save_s = max(self.progress.save_s or 0.0, took)
+            now = time.time()
+            self._saves.append({"phase": contract.PHASE_SAVING, "since": now - took, "until": now})
+
+    def take_saves(self) -> list[Json]:
+        """The saves that are over since the last call, with the line that came after each for their ends."""
+        found, self._saves = self._saves, []
+        return found
 
     def _flush(self) -> None:
         if not self._pending:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import contract
 
-from .files import read_json
+from .files import Json, parse, read_json
 
 _FILE = "phase"
 
@@ -36,3 +36,24 @@ def read(directory: str) -> Phase | None:
     text, since = (raw.get(key) for key in contract.PHASE_KEYS)
     number = float(since) if isinstance(since, (int, float)) else None
     return Phase(text if isinstance(text, str) and text else None, number, mark)
+
+
+class Past:
+    """The phases that are over, each told once."""
+
+    def __init__(self, directory: str) -> None:
+        self._path = contract.past_phases(path(directory))
+        self._offset = 0
+
+    def new(self) -> list[Json]:
+        """Those since the last call."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except OSError:
+            return []
+        whole, newline, _ = data.rpartition(b"\n")
+        self._offset += len(whole + newline)
+        found = [parse(line) for line in whole.decode("utf-8", "replace").splitlines()]
+        return [entry for entry in found if entry and all(key in entry for key in contract.PAST_PHASE_KEYS)]

@@ -103,35 +103,39 @@ def alive(pid: int, start: int | str | None) -> bool:
 
 
 def descendants(root: int) -> list[int]:
-    """Every living process below `root`, children before grandchildren."""
-    children: dict[int, list[int]] = {}
-    for pid, parent in _living() if has_proc() else _living_by_ps():
-        children.setdefault(parent, []).append(pid)
+    """Every living process below `root`, children before grandchildren.
+
+    A killed process of many threads is a zombie while one of them is still on its way out, and has its children until
+    then: what is below a zombie counts, too.
+    """
+    children: dict[int, list[tuple[int, bool]]] = {}
+    for pid, parent, living in _processes() if has_proc() else _processes_by_ps():
+        children.setdefault(parent, []).append((pid, living))
     result: list[int] = []
     seen: set[int] = {root}
     queue = [root]
     while queue:
-        for pid in children.get(queue.pop(0), []):
+        for pid, living in children.get(queue.pop(0), []):
             if pid not in seen:
                 seen.add(pid)
-                result.append(pid)
                 queue.append(pid)
+                if living:
+                    result.append(pid)
     return result
 
 
-def _living() -> Iterator[tuple[int, int]]:
-    """Every process and its parent."""
+def _processes() -> Iterator[tuple[int, int, bool]]:
+    """Every process, its parent, and whether it lives."""
     for name in os.listdir("/proc"):
         found = stat(int(name)) if name.isdigit() else None
-        if found is not None and found.state not in _GONE:
-            yield int(name), found.parent
+        if found is not None:
+            yield int(name), found.parent, found.state not in _GONE
 
 
-def _living_by_ps() -> Iterator[tuple[int, int]]:
+def _processes_by_ps() -> Iterator[tuple[int, int, bool]]:
     for line in _ps("ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "stat=").splitlines():
         pid, parent, state = line.split(maxsplit=2)
-        if state[0] not in _GONE and alive(int(pid), None):  # `ps` itself is gone by now
-            yield int(pid), int(parent)
+        yield int(pid), int(parent), state[0] not in _GONE and alive(int(pid), None)  # `ps` itself is gone by now
 
 
 def _ps(*command: str) -> str:

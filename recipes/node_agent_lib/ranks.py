@@ -48,9 +48,13 @@ class Ranks:
         """
         written = self._log.size()
         training = self._start(environ, ulimits)
-        while training.pid not in self._control.loop.ended:
-            self._control.tick()
-            self._check(training)
+        past = phases.Past(self._directory)
+        try:
+            while training.pid not in self._control.loop.ended:
+                self._control.tick()
+                self._check(training, past)
+        finally:
+            self._note_past(past)
         self._judge_launcher(training, written)
 
     def _start(self, environ: dict[bytes, bytes], ulimits: Ulimits) -> Training:
@@ -84,7 +88,7 @@ class Ranks:
         complete = command.training_environment(spec, environ, self._directory, number, head)
         training.start(argv, spec.directory, complete, self._log.output, ulimits)
         self._log.say(f"started {spec.ranks_per_node} ranks of {spec.script}: pid {training.pid}")
-        self._record.phase, self._record.phase_since = contract.PHASE_LAUNCHER, time.time()
+        self._journal.note_phase(contract.PHASE_LAUNCHER)
         self._journal.enter(contract.NODE_RUNNING)
         return training
 
@@ -98,11 +102,12 @@ class Ranks:
                 return None
             raise NodeFailure(contract.CANNOT_BE_USED, str(error)) from None
 
-    def _check(self, training: Training) -> None:
+    def _check(self, training: Training, past: phases.Past) -> None:
         training.refresh()
         self._note_ranks(training)
         if self._control.loop.due("phase", 1.0):
             self._note_phase(training)
+            self._note_past(past)
         stopping = self._control.stop is not None
         # under ft_launcher a failed rank is started again: only its own end is the node's failure
         if training.failed_on_its_own() and not stopping and not self._spec.restarts:
@@ -115,6 +120,10 @@ class Ranks:
         elif self._peers.failed:
             self._give_up(training)
         self._end_launcher(training)
+
+    def _note_past(self, past: phases.Past) -> None:
+        if self._record.node == 0:  # whose phases stand for the job's
+            self._journal.past_phases(contract.BY_RANK, past.new())
 
     def _note_ranks(self, training: Training) -> None:
         for record in training.replaced:

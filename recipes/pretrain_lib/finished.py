@@ -89,14 +89,18 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def already_finished(raw: Mapping[str, Any]) -> bool:
-    """Tells whether finished.json says that the run in `raw` has reached its end, before anything slow is imported.
+    """As finished_already, for a configuration of AutoModel.
 
     Only a run whose length is `step_scheduler.max_steps` is recognised here. One that is counted in epochs, or has been
     made longer, goes the long way: it is set up, resumes from its last checkpoint, and does what is left.
     """
-    path = finished_file()
     scheduler = raw.get("step_scheduler")
-    wanted = scheduler.get("max_steps") if isinstance(scheduler, Mapping) else None
+    return finished_already(scheduler.get("max_steps") if isinstance(scheduler, Mapping) else None)
+
+
+def finished_already(wanted: Any) -> bool:
+    """Tells whether finished.json says that a run of `wanted` steps has reached its end; if so, says it again."""
+    path = finished_file()
     if path is None or not isinstance(wanted, int) or not path.is_file():
         return False
     record = json.loads(path.read_text(encoding="utf-8"))

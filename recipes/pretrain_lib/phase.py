@@ -2,7 +2,8 @@
 
 One rank of each node tells, the one to which the agent has given LAUNCH_PHASE_FILE; for the others nothing here does
 anything. The file holds {"phase": text or null, "since": unix seconds}; its time of modification moves while the rank
-goes on within a phase (see pulse). It is for people who wait, and for the agent's watch over hangs (stall = "auto").
+goes on within a phase (see pulse). What is over stands, a line each, in contract.past_phases(that file). It is for
+people who wait, for the agent's watch over hangs (stall = "auto"), and for what says where the time went.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ FIRST_STEP = "computing (kernels are being compiled)"
 _PULSE_S = 1.0
 _AROUND = {  # of AutoModel 0.7.0's recipes; each is called on every rank
     "load_checkpoint": "loading the checkpoint",
-    "save_checkpoint": "saving a checkpoint",
-    "_run_validation_epoch": "validation",
+    "save_checkpoint": contract.PHASE_SAVING,
+    "_run_validation_epoch": contract.PHASE_VALIDATION,
 }
 _OFTEN = ("_forward_backward_step",)  # once a micro-batch, in training and in validation
 
@@ -33,17 +34,24 @@ class _Teller:
 
     def __init__(self) -> None:
         self.phase: str | None = None
+        self.since = 0.0
         self.pulsed = 0.0
 
-    def write(self) -> None:
+    def change(self, phase: str | None) -> None:
+        now = time.time()
+        over = (self.phase, self.since, now)
+        self.phase, self.since = phase, now
         path = os.environ.get(contract.PHASE_VAR)
         if not path:
             return
         temporary = Path(f"{path}.{os.getpid()}")
         with contextlib.suppress(OSError):  # what is told here is worth no failure
             with temporary.open("w", encoding="utf-8") as file:
-                json.dump(dict(zip(contract.PHASE_KEYS, (self.phase, time.time()), strict=True)), file)
+                json.dump(dict(zip(contract.PHASE_KEYS, (phase, now), strict=True)), file)
             temporary.replace(path)
+            if over[0] is not None:
+                with Path(contract.past_phases(path)).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(dict(zip(contract.PAST_PHASE_KEYS, over, strict=True))) + "\n")
 
 
 _teller = _Teller()
@@ -52,8 +60,7 @@ _teller = _Teller()
 def enter(phase: str | None) -> None:
     """From now on this rank is at `phase`; None: it takes steps."""
     if phase != _teller.phase:
-        _teller.phase = phase
-        _teller.write()
+        _teller.change(phase)
 
 
 @contextlib.contextmanager

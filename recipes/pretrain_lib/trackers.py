@@ -23,10 +23,15 @@ _NAMES = re.compile(r"\$\{(?:oc\.env:)?\s*([A-Za-z_]\w*)\s*(?:,[^}]*)?\}|\$([A-Z
 def keep_secrets_from_trackers(raw: Mapping[str, Any]) -> None:
     """Has the trackers that the configuration `raw` uses told what `raw` says where that names a secret."""
     if raw.get("wandb") is not None:
-        _replace("wandb", "init", lambda init: _without_secrets(init, raw, "config"))
+        keep_secrets_from_wandb(raw)
     if raw.get("comet") is not None:
         module = "nemo_automodel.components.loggers.comet_utils"
         _replace(module, "CometLogger.log_params", lambda log: _without_secrets(log, raw, "params"))
+
+
+def keep_secrets_from_wandb(raw: Mapping[str, Any]) -> None:
+    """Has W&B told what `raw` says where that names a secret, and not what was made of it."""
+    _replace("wandb", "init", lambda init: _without_secrets(init, raw, "config"))
 
 
 def as_written(resolved: Any, raw: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 _OURS = str(Path(__file__).resolve().parents[1]) + "/"
 _TEXT = 600  # characters of a message that are kept
 _SECTION = re.compile(r"\b(?:cfg|config)(?:\.get\(\s*[\"']|\.|\[[\"'])([a-z_][a-z0-9_.]*)")
+_ARGUMENT = re.compile(r"\b\w+\s*=(?!=)")
 _NODES = ("self", "dataset_node", "cfg_ds", "cfg_teacher")  # locals of AutoModel's that hold the section at work
 _TRIVIAL = ("", "0", "1", "-1", "true", "false", "none", "0.0", "1.0")
 _PLACES = (  # file -> section, for what has no section in its frames: the step itself
@@ -87,7 +88,8 @@ def _place(frames: list[TracebackType]) -> tuple[str | None, int | None, str | N
 def key_of(frames: list[TracebackType], text: str, source: str, stage: str, config: Mapping[str, Any]) -> str | None:
     """The key that the failure comes from, as far as frames and message tell."""
     argument = re.search(r"unexpected keyword argument '(\w+)'", text)
-    section = next(filter(None, (_section(frame, config) for frame in reversed(frames))), None)
+    sections = (_section(frame, config, frame is frames[-1]) for frame in reversed(frames))
+    section = next(filter(None, sections), None)
     section = section or _by_file(frames, config)
     if section is None and stage == "schedule":
         section = "lr_scheduler"
@@ -95,11 +97,21 @@ def key_of(frames: list[TracebackType], text: str, source: str, stage: str, conf
     if argument:
         named = [key for key in below if key.split(".")[-1] == argument[1]]
         return named[0] if len(named) == 1 else section
-    return _leaf(below, text, source, within=section is not None) or section
+    return _leaf(below, text, source, within=section is not None) or _spelt_out(config, text) or section
 
 
-def _section(trace: TracebackType, config: Mapping[str, Any]) -> str | None:
-    """The section that a frame works on: a node among its locals, or what its line takes from the configuration."""
+def _spelt_out(config: Mapping[str, Any], text: str) -> str | None:
+    """The one key of all whose name, of several words, a message has in quotes: it knows better than the frames."""
+    quoted = set(re.findall(r"[`'\"](\w+_\w+)[`'\"]", text))
+    named = [key for key, _ in leaves(config, None) if key.split(".")[-1] in quoted]
+    return named[0] if len(named) == 1 else None
+
+
+def _section(trace: TracebackType, config: Mapping[str, Any], innermost: bool) -> str | None:
+    """The section that a frame works on: a node among its locals, or what its line takes from the configuration.
+
+    A single value that is handed to a call among others is not what that call works on.
+    """
     local = trace.tb_frame.f_locals
     for name in _NODES:
         path = _path_of(local.get(name), config)
@@ -107,12 +119,15 @@ def _section(trace: TracebackType, config: Mapping[str, Any]) -> str | None:
             return path
     if "/nemo_automodel/recipes/" not in trace.tb_frame.f_code.co_filename:
         return None
-    for key in _SECTION.findall(_statement(trace)):
+    statement = _statement(trace)
+    keys = _SECTION.findall(statement)
+    among_others = not innermost and len(_ARGUMENT.findall(statement)) > len(keys)
+    for key in keys:
         parts = key.rstrip(".").split(".")
-        while parts:
-            if _has(config, parts):
-                return ".".join(parts)
+        while parts and not _has(config, parts):
             parts.pop()
+        if parts and not (among_others and not isinstance(_at(config, parts), Mapping)):
+            return ".".join(parts)
     name = trace.tb_frame.f_code.co_name
     return name if name in config else None
 
@@ -140,6 +155,12 @@ def _statement(trace: TracebackType) -> str:
         positions = list(code.co_positions())[trace.tb_lasti // 2]
         first, last = positions[0] or first, positions[1] or last
     return "".join(linecache.getline(code.co_filename, number) for number in range(first, last + 1))
+
+
+def _at(config: Any, parts: list[str]) -> Any:
+    for part in parts:
+        config = config[part]
+    return config
 
 
 def _has(config: Any, parts: list[str]) -> bool:
@@ -185,15 +206,20 @@ def paths(value: Any, at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     return found
 
 
+def _common(shown: str) -> bool:
+    """Whether a value tells nothing by itself: a message may have such a number for any reason."""
+    return shown.lower() in _TRIVIAL or bool(re.fullmatch(r"\d{1,3}", shown))
+
+
 def _leaf(below: Mapping[str, Any], text: str, source: str, *, within: bool) -> str | None:
     """The one leaf whose name, or telling value, stands in the message, else in the source line."""
-    for words in (text, source):
+    for words in (text, source) if within else (text,):
         scores: dict[str, int] = {}
         for key, value in below.items():
             name = key.split(".")[-1]
             score = 2 * bool(len(name) > 1 and re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", words, re.I))
             shown = str(value)
-            if within and shown.lower() not in _TRIVIAL and not name.startswith("_"):
+            if within and not _common(shown) and not name.startswith("_"):
                 score += bool(re.search(rf"(?<![\w.]){re.escape(shown)}(?![\w])", words))
             if score:
                 scores[key] = score

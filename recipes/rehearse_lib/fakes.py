@@ -36,6 +36,7 @@ class Fakes(FakeTensorMode):  # type: ignore[misc]
         kwargs = kwargs or {}
         if _all_real(args, kwargs):
             return func(*args, **kwargs)
+        kwargs = _on_cpu(kwargs)
         if func is _aten.embedding.default:
             _check_ids(args[0], args[1])
         try:
@@ -45,6 +46,10 @@ class Fakes(FakeTensorMode):  # type: ignore[misc]
         except DataDependentOutputException:
             return self._value(func, args)
         except DynamicOutputShapeException:
+            bins = _bins(func, args, kwargs)
+            if bins:  # ids of experts, of which there are as many as AutoModel asks bins for
+                with self:
+                    return torch.empty(bins, dtype=torch.int64)
             if func is not _aten.nonzero.default:
                 raise
             with self:
@@ -67,6 +72,28 @@ class Fakes(FakeTensorMode):  # type: ignore[misc]
         if func is _aten.equal.default:
             return True
         raise DataDependentOutputException(func)
+
+
+def _bins(func: Any, args: Any, kwargs: Any) -> int:
+    """The bins that a count of ids without weights asks for, 0 for any other operation."""
+    if (
+        func is not _aten.bincount.default
+        or (len(args) > 1 and args[1] is not None)
+        or kwargs.get("weights") is not None
+    ):
+        return 0
+    return int(args[2] if len(args) > 2 else kwargs.get("minlength", 0))
+
+
+def _on_cpu(kwargs: Any) -> Any:
+    """A tensor that code asks a GPU for is made where all others of a rehearsal are.
+
+    AutoModel 0.7.0, models/glm4_moe/model.py and others: buffers are made on cuda:N, whatever device the weights have.
+    """
+    device = kwargs.get("device")
+    if device is not None and torch.device(device).type == "cuda":
+        return {**kwargs, "device": torch.device("cpu")}
+    return kwargs
 
 
 def _all_real(args: Any, kwargs: Any) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from . import guard, result
@@ -18,7 +20,8 @@ _NO_GPU = re.compile(
 _FP8 = re.compile(r"float8|fp8|mxfp8|nvfp4", re.I)
 _SHARED_LIBRARY = re.compile(r"\.so[.\d]*: cannot open shared object|undefined symbol|GLIBC|GLIBCXX", re.I)
 _HUB = re.compile(
-    r"huggingface\.co|offline mode|HF_HUB_OFFLINE|LocalEntryNotFound|cannot find the requested files in the|"
+    r"huggingface\.co|(?:is|in) offline mode|HF_HUB_OFFLINE ?(?:=|is set)|LocalEntryNotFound|"
+    r"cannot find the requested files in the|"
     r"is not a (?:local folder|valid model identifier)|couldn't find .* in the cache|Hub\b.*(?:reach|connect)|"
     r"ConnectionError|Couldn't reach",
     re.I,
@@ -26,7 +29,13 @@ _HUB = re.compile(
 _HUB_TYPES = ("OfflineModeIsEnabled", "LocalEntryNotFoundError", "GatedRepoError", "RepositoryNotFoundError")
 _FAKE_LIMITS = (
     *("UnsupportedOperatorException", "DataDependentOutputException", "DynamicOutputShapeException"),
-    *("UnsupportedFakeTensorException", "MetadataMismatchError", "NotImplementedError", "DataDependentError"),
+    *(
+        "FakeTensorDeviceMismatchError",
+        "UnsupportedFakeTensorException",
+        "MetadataMismatchError",
+        "NotImplementedError",
+        "DataDependentError",
+    ),
 )
 _FAKE_WORDS = re.compile(
     r"fake ?tensor|FakeTensorMode|meta tensor|Meta tensors|device type meta|on meta device|NYI|"
@@ -35,12 +44,24 @@ _FAKE_WORDS = re.compile(
     re.I,
 )
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory|DefaultCPUAllocator|Cannot allocate memory|out of memory", re.I)
+_TE = re.compile(r"\bTE\b|transformer.?engine|\bTHD\b|backend\.attn", re.I)
 _MISSING = re.compile(
     r"\b(?:pip|uv) install\s+[`'\"]?([A-Za-z0-9_.-]+)|([A-Za-z0-9_.-]+) is not installed|No module named '([\w.]+)'"
+)
+_NO_SUCH_NAME = re.compile(  # AutoModel 0.7.0, config/loader.py:328 and 333
+    r"^Module '(\w+)[\w.]*' loaded, but cannot resolve attribute"
 )
 _NOT_HERE = re.compile(
     r"is not installed|not available.*install|(?:pip|uv) install|failed to import|please install", re.I
 )
+
+
+_ATTENTION = "the job takes Transformer Engine's attention where it has that and a GPU, which is not tried here"
+_OWN = (
+    "nemo_automodel",
+    "torch",
+    "transformers",
+)  # of a tested release, see versions.py: what they lack here, they lack
 
 
 class Limit(Exception):
@@ -84,6 +105,8 @@ def limit_of(error: BaseException, *, job_python: bool, cuda: bool, config: Any)
             return _of_import(one, job_python=job_python, cuda=cuda)
     if not job_python and any(_NOT_HERE.search(str(one)) for one in chain):
         return result.partial(result.PACKAGE, f"this Python is not the job's: {text}", _package(str(error)))
+    if cuda and _rests_on_attention(chain, config) and not (job_python and not _has_te()):
+        return result.partial(result.PACKAGE, f"{_ATTENTION}: {text}", "transformer_engine")
     if is_of_the_hub(error):
         return result.partial(result.HUB, of_the_hub(error))
     if cuda and any(_NO_GPU.search(str(one)) for one in chain):
@@ -97,8 +120,27 @@ def limit_of(error: BaseException, *, job_python: bool, cuda: bool, config: Any)
     return None
 
 
+def _rests_on_attention(chain: list[BaseException], config: Any) -> bool:
+    """Whether a refusal speaks of an attention that the configuration leaves to AutoModel.
+
+    AutoModel 0.7.0, models/common/utils.py:515: it is Transformer Engine's where there are
+    that and a GPU, else torch's.
+    """
+    model = config.get("model")
+    backend = model.get("backend") if isinstance(model, Mapping) else None
+    chosen = isinstance(backend, Mapping) and backend.get("attn") is not None
+    return not chosen and any(_TE.search(str(one)) for one in chain)
+
+
+def _has_te() -> bool:
+    return importlib.util.find_spec("transformer_engine") is not None
+
+
 def _of_import(error: ImportError, *, job_python: bool, cuda: bool) -> dict[str, Any] | None:
     text = " ".join(str(error).split())[:300]
+    told = _NO_SUCH_NAME.search(text)
+    if told and told[1] in _OWN:
+        return None
     package = _package(text) or (error.name or "").split(".")[0] or None
     if _SHARED_LIBRARY.search(text) or (cuda and _NO_GPU.search(text)):
         return result.partial(result.PACKAGE, f"it cannot be loaded on this machine: {text}", package)

@@ -19,11 +19,14 @@ from tests.conftest import ROOT
 from tests.workbench import Bench, make_bench
 
 PACKAGE = ROOT / "automodel_launch"
-OUTSIDE = [path for path in sorted(PACKAGE.rglob("*.py")) if PACKAGE / "backends" / "automodel" not in path.parents]
+OF_BACKENDS = {name: PACKAGE / "backends" / name for name in ("automodel", "megatron_bridge")}
+OUTSIDE = [path for path in sorted(PACKAGE.rglob("*.py")) if not set(OF_BACKENDS.values()) & set(path.parents)]
 KEYS = (
     *("step_scheduler", "lr_scheduler", "checkpoint.", "checkpoint_dir", "max_steps", "dataset.", "validation_dataset"),
     *("distributed.", "tp_size", "model.", "loss_fn", "dataloader", "packed_sequence", "_target_"),
     *("pretrained_model_name_or_path", "nemo_automodel", "nemo-automodel", "MegatronPretraining", "NanogptDataset"),
+    *("train.", "train_iters", "micro_batch_size", "tensor_model_parallel", "hf_configs", "per_split_data_args_path"),
+    *("seq_length", "megatron.bridge", "bridge_lib", "pretrain-bridge", "finetune-bridge"),
 )
 _KEY = re.compile(rf"(?<![\w/-])(?:{'|'.join(map(re.escape, KEYS))})")  # an image may be called nvidia/nemo-automodel
 # The node agent's spec and the records have keys of these names, which the contract fixes.
@@ -56,10 +59,22 @@ def test_only_the_backend_names_its_keys(path: Path) -> None:
 
 @pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_only_the_backend_imports_its_modules(path: Path) -> None:
+    own = tuple(f"automodel_launch.backends.{name}." for name in OF_BACKENDS)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
         base = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-        assert not any(f"{base}{name}.".startswith("automodel_launch.backends.automodel.") for name in names)
+        assert not any(f"{base}{name}.".startswith(own) for name in names)
+
+
+def test_backends_do_not_know_each_other() -> None:
+    """What one trains another way, it asks the seam."""
+    for name, folder in OF_BACKENDS.items():
+        others = tuple(f"automodel_launch.backends.{other}" for other in OF_BACKENDS if other != name)
+        for path in folder.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                base = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+                names = [one.name for one in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+                assert not any(f"{base}{one}".startswith(others) for one in names), path
 
 
 @pytest.mark.parametrize("name", backends.names())
@@ -98,7 +113,7 @@ def test_a_framework_without_its_backend_is_reported(bench: Bench, named: bool) 
 def test_a_plain_script_answers_nothing(bench: Bench) -> None:
     backend, plan = backends.get("none"), bench.plan()
     assert backend.framework is None
-    assert (backend.max_steps(plan.config), backend.checkpoint_dir(plan.config)) == (None, None)
+    assert (backend.max_steps(plan.config), backend.checkpoint_dir(plan.config, plan.run_dir)) == (None, None)
     assert backend.checkpoints(plan) is None
     assert (list(backend.references(plan.config)), backend.questions(plan)) == ([], {})
     assert list(backend.checks(plan)) == []

@@ -34,7 +34,7 @@ def job(launch: Cli) -> Record:
     return job
 
 
-COMMANDS = (["status"], ["jobs"], ["logs"], ["logs", "--rank", "all"], ["logs", "--follow"], ["attach"])
+COMMANDS = (["status"], ["metrics"], ["jobs"], ["logs"], ["logs", "--rank", "all"], ["logs", "--follow"], ["attach"])
 
 
 @pytest.mark.parametrize("argv", COMMANDS, ids=" ".join)

@@ -53,6 +53,15 @@ def test_packages_that_are_missing(tmp_path: Path) -> None:
     assert lines["torch"].fix
 
 
+def test_one_framework_is_enough(tmp_path: Path) -> None:
+    """Those of AutoModel and of Megatron-Bridge need other releases of transformers."""
+    lines = _lines(
+        tmp_path, _python(tmp_path, "echo 3.12.1; echo torch 2.9; echo nemo_automodel; echo megatron.bridge 1")
+    )
+    assert "nemo_automodel" not in lines
+    assert lines["megatron.bridge"].level == "ok"
+
+
 def test_a_python_that_is_too_old(tmp_path: Path) -> None:
     lines = _lines(tmp_path, _python(tmp_path, "echo 3.6.8"))
     assert lines["python"].level == "FAIL" and "3.6.8" in lines["python"].detail and "3.10" in lines["python"].detail

@@ -154,11 +154,21 @@ def set_up(launch: Launch, stage: Stage) -> None:
     env = launch.env or f"[{launch.profile}]\n{BASE[launch.profile]}{launch.keys}"
     if launch.profile == "site" and "container_image" not in env:
         env += BARE
+    elif launch.profile == "here" and launch.recipe.endswith("-bridge") and "python =" not in env:
+        env += f'python = "{_bridge_python(stage)}"\n'
     (stage.here / "env.toml").write_text(stage.text(env))
     for name, content in launch.files.items():
         files.make(Path(stage.text(name) if name.startswith("DATA") else stage.here / name), content, stage.text)
     if launch.commit:
         files.commit(stage.here, launch.commit)
+
+
+def _bridge_python(stage: Stage) -> Path:
+    """The Python of a job that trains with Megatron-Bridge, as far as checks ask it: what is installed."""
+    path = stage.here / ".python"
+    path.write_text("""#!/bin/sh\necho '[[3, 11, 0], {"megatron-bridge": "0.3.1"}]'\n""")
+    path.chmod(0o755)
+    return path
 
 
 @contextlib.contextmanager
@@ -229,16 +239,18 @@ def recorded() -> dict[str, Any]:
 
 
 def _commands(launch: Launch, stage: Stage) -> Path:
-    """A folder with sbatch, scontrol, sinfo and srun, which say what a real Slurm said."""
+    """A folder with sbatch, scontrol, sinfo srun and stat, which say what those of a real cluster said."""
     folder = stage.here / ".slurm"
     folder.mkdir()
     answers = {**recorded(), **launch.slurm, **launch.recorded}
-    for name in ("sbatch", "scontrol", "sinfo", "srun"):
+    for name in ("sbatch", "scontrol", "sinfo", "srun", "stat"):
         text = answers[name] if name != "scontrol" else answers["partitions"]
         (folder / f"{name}.txt").write_text(text)
         body = f"cat {folder}/{name}.txt"
         if name == "scontrol":
             body = f'[ "$1" = ping ] && echo "Slurmctld(primary) at c0 is UP" || {body}'
+        if name == "stat":  # of a file it is the machine's own
+            body = f'[ "$1" = -f ] || exec {shutil.which("stat")} "$@"; {body}'
         if name == "sbatch":
             body = f"cat > /dev/null; {body} >&2; exit {launch.recorded.get('code', 0)}"
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")

@@ -5,13 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import signal
-import socket
 import sys
-import tempfile
-import time
-import traceback
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +15,7 @@ import yaml
 from automodel_launch.config import overrides, yamlio
 from automodel_launch.errors import LaunchError
 from tests.faults import launches
+from tests.faults import ranks as ranks_
 from tests.faults.launches import ROOT, Launch, Stage
 
 LIMIT_S = 100
@@ -48,27 +43,10 @@ def _train(run_dir: Path, ranks: int, cwd: Path) -> tuple[int | None, str]:
 
     The ranks are forks of a process that has imported AutoModel once; torchrun would add nothing but 15 s of imports.
     """
-    pretrain = _recipe()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    common = {"WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    with tempfile.TemporaryFile() as output:
-        children = []
-        for rank in range(ranks):
-            environ = {"LAUNCH_RUN_DIR": run_dir, **common, "RANK": rank, "LOCAL_RANK": rank}
-            pid = os.fork()
-            if pid == 0:
-                os.setsid()
-                os.chdir(cwd)
-                os.dup2(output.fileno(), 1)
-                os.dup2(output.fileno(), 2)
-                os.environ.update({name: str(value) for name, value in environ.items()})
-                _become(lambda: pretrain.main(["--config", str(run_dir / "config.yaml")]))
-            children.append(pid)
-        code = _wait(children)
-        output.seek(0)
-        return code, output.read().decode(errors="replace").replace("\r", "\n")
+    pretrain, config = _recipe(), str(run_dir / "config.yaml")
+    each = [{**environ, "LAUNCH_RUN_DIR": str(run_dir)} for environ in ranks_.environs(ranks)]
+    code, output = ranks_.run(lambda: pretrain.main(["--config", config]), cwd, each, LIMIT_S)
+    return code, output.replace("\r", "\n")
 
 
 @cache
@@ -79,37 +57,6 @@ def _recipe() -> Any:
     for name in ("nemo_automodel.recipes.llm.train_ft", "nemo_automodel.components.datasets.llm.megatron_dataset"):
         importlib.import_module(name)
     return importlib.import_module("pretrain")
-
-
-def _become(main: Callable[[], int]) -> None:
-    """End this process with what `main` returns, or with its traceback."""
-    code = 1
-    try:
-        code = main()
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _wait(children: list[int]) -> int | None:
-    """The first bad exit code, after which the others are killed, as torchrun does; None after LIMIT_S."""
-    end, left, worst = time.monotonic() + LIMIT_S, set(children), 0
-    while left and time.monotonic() < end:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid:
-            left.discard(pid)
-            worst = worst or os.waitstatus_to_exitcode(status)
-            end = min(end, time.monotonic() + 5) if worst else end
-        time.sleep(0.05)
-    for pid in left:
-        os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    return None if left and not worst else worst
 
 
 def _outcome(code: int | None, output: str) -> str:

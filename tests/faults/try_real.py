@@ -7,6 +7,8 @@ It is a tool and no test. A file's `part` says what is tried:
 
     automodel   recipes/pretrain.py with the resolved config, on `ranks` ranks (2) over gloo; where the launcher refuses
                 to resolve it, the config is composed without it, as AutoModel's user would write it
+    megatron-bridge   the recipe of the config, to which Megatron-Bridge itself applies the rest of it, on 2 ranks over
+                gloo; with more `ranks` only what it checks before it starts (needs .venv-bridge, or BRIDGE_PYTHON)
     nemo-run    nemo_run.SlurmExecutor of the profile's keys, as a person writes them, and a dry run of an Experiment:
                 the lines of the batch script that these keys change
     packager    the packager that the profile names, on the files of the launch: what the archive holds
@@ -27,7 +29,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.faults import launches, real_automodel, real_nemo_run, real_slurm
+from tests.faults import launches, real_automodel, real_bridge, real_nemo_run, real_slurm
 from tests.faults.launches import ROOT, Launch, Stage
 
 
@@ -74,6 +76,7 @@ def _none(launch: Launch, stage: Stage) -> tuple[str, str]:
 
 _PARTS: dict[str, Callable[[Launch, Stage], tuple[str, str]]] = {
     "automodel": real_automodel.try_automodel,
+    "megatron-bridge": real_bridge.try_bridge,
     "nemo-run": real_nemo_run.try_nemo_run,
     "packager": real_nemo_run.try_packager,
     "slurm": real_slurm.try_slurm,

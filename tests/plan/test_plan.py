@@ -107,6 +107,14 @@ def test_a_variables_value_is_the_text_that_was_written(bench: Bench, text: str)
     assert bench.plan(f"run.env.env_vars.X={text}").profile.env_vars == {"X": text}
 
 
+@pytest.mark.parametrize("python", ["venv/bin/python", "./venv/bin/python"])
+def test_a_relative_python_is_one_in_the_checkout(bench: Bench, python: str) -> None:
+    """The job starts in a directory of its own, which has none."""
+    bench.config("")
+    assert bench.plan(f"run.env.python={python}").agent["python"] == str(bench.root / "venv/bin/python")
+    assert bench.plan("run.env.python=python3").agent["python"] == "python3"
+
+
 def test_more_nodes_than_the_executor_has(bench: Bench) -> None:
     refused(ProfileError, lambda: bench.plan("run.env.nodes=2"), "nodes = 2", "override run.env", "local")
 

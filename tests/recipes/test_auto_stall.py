@@ -226,6 +226,9 @@ def test_a_phase_reaches_the_nodes_record_and_goes_with_the_first_step(make_job:
     eventually(lambda: job.node()["phase"] is None, "its end")
     (tmp_path / "end").touch()
     assert agent.wait(60) == 0, agent.communicate()[1]
+    told = [(entry["by"], entry["phase"]) for entry in job.lines("phases.jsonl")]
+    assert told == [("agent", "starting the ranks"), ("rank", "compiling the data helper")]
+    assert all(entry["since"] <= entry["until"] <= time.time() for entry in job.lines("phases.jsonl"))
 
 
 def test_a_stopped_training_is_found_by_default(

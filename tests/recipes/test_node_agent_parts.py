@@ -6,6 +6,8 @@ import ast
 import errno
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -460,3 +462,32 @@ def test_a_process_is_told_from_a_later_one_of_its_number() -> None:
         time.sleep(0.01)
     assert not procs.alive(child, None), "a zombie is gone"
     os.waitpid(child, 0)
+
+
+HALF_GONE = """
+import ctypes, subprocess, sys, threading, time
+child = subprocess.Popen(["sleep", "60"])
+threading.Thread(target=time.sleep, args=(60,)).start()
+print(child.pid, flush=True)
+ctypes.CDLL(None).syscall(60, 0)  # the main thread alone ends
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="needs the system call of x86_64")
+def test_what_a_process_has_started_that_is_half_gone() -> None:
+    """As after SIGKILL, while one of its threads is still on its way out: it is a zombie with children."""
+    half = subprocess.Popen([sys.executable, "-c", HALF_GONE], stdout=subprocess.PIPE, text=True)
+    assert half.stdout is not None
+    child = int(half.stdout.readline())
+    try:
+        deadline = time.monotonic() + 10
+        while (found := procs.stat(half.pid)) is None or found.state != "Z":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        below = procs.descendants(os.getpid())
+        assert child in below
+        assert half.pid not in below
+    finally:
+        half.kill()
+        half.wait()
+        os.kill(child, signal.SIGKILL)

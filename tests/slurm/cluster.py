@@ -93,6 +93,11 @@ class Cluster:
     def start_dbd(self) -> None:
         self._verb("start-dbd")
 
+    def empty(self) -> None:
+        """No job is left of tests before this one, for a test that counts what is in the queue."""
+        self.run("scancel", "-u", "root")
+        wait_until(lambda: not self.check("squeue", "-h"), 60, "an empty queue")
+
     def declare_down(self, node: int) -> None:
         """An administrator takes the node out: NODE_FAIL within 2 s, where kill_node costs 10 to 16 s."""
         self.check("scontrol", "update", f"nodename=c{node}", "state=down", "reason=test")

@@ -128,9 +128,14 @@ def pid_here(host: str, pid: int) -> int:
 
 @contextlib.contextmanager
 def without_python(cluster: Cluster, node: int) -> Iterator[None]:
-    """While it lasts, no python3 of that node's PATH runs."""
-    folders = {Path(folder) for folder in os.environ["PATH"].split(":")}
-    programs = sorted({str((folder / "python3").resolve()) for folder in folders if (folder / "python3").exists()})
+    """While it lasts, no python3 of that node's PATH runs; a job's login shell may have more on it than the tests."""
+    login = subprocess.run(
+        ["bash", "-lc", "echo $PATH"], env={"HOME": str(Path("~root").expanduser())}, capture_output=True, text=True
+    ).stdout.split("\n")[-2]
+    folders = {Path(folder) for folder in f"{os.environ['PATH']}:{login}".split(":")}
+    names = ["python3", *(f"python3.{minor}" for minor in range(8, 14))]
+    found = (folder / name for folder in folders for name in names if (folder / name).exists())
+    programs = sorted({str(path.resolve()) for path in found})
     broken = cluster.dir / "no-python3"
     broken.write_text("#!/bin/sh\necho 'python3: command not found' >&2\nexit 127\n")
     broken.chmod(0o755)

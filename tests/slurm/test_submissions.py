@@ -32,6 +32,7 @@ REFUSES_LATE = TEST_ONLY + 'touch "$0.begun"; sleep 3; echo "sbatch: error: inva
 @pytest.fixture
 def site(tmp_path: Path, cluster: Cluster) -> Iterator[Checkout]:
     """A login node, and a secret that every job gets."""
+    cluster.empty()
     site = make_site(tmp_path, cluster.env, 'secrets = ["A_TOKEN"]')
     site.environ["A_TOKEN"] = "abcdefgh"
     yield site

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from automodel_launch import backends
-from automodel_launch.backends import Checkpoints, Config, Data, Framework, Need, Reference, Rehearsal, Sizes
+from automodel_launch.backends import (
+    Checkpoints,
+    Config,
+    Data,
+    Framework,
+    Model,
+    Need,
+    Offer,
+    Reference,
+    Rehearsal,
+    Sizes,
+)
 from automodel_launch.backends.automodel import (
     checkpoints,
     checks,
@@ -18,7 +29,7 @@ from automodel_launch.backends.automodel import (
     trackers,
 )
 from automodel_launch.backends.automodel import references as references_
-from automodel_launch.backends.automodel.checks import data
+from automodel_launch.backends.automodel.checks import data, routing
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -41,7 +52,7 @@ class AutoModel:
         """step_scheduler.max_steps."""
         return step_scheduler.max_steps(config)
 
-    def checkpoint_dir(self, config: Config) -> str | None:
+    def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """checkpoint.checkpoint_dir; None where checkpoints are switched off."""
         return checkpoints.checkpoint_dir(config)
 
@@ -49,13 +60,21 @@ class AutoModel:
         """Paths and hub ids in the sections of datasets, the model and checkpoints."""
         return references_.references(config)
 
-    def data(self, config: Config) -> Data:
+    def data(self, config: Config, run_dir: str) -> Data:
         """Megatron's and nanoGPT's files; the index of the former."""
         return datasets.identified(config)
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """The section `wandb`."""
         return trackers.used(config)
+
+    def presets(self) -> Mapping[str, Sequence[str]]:
+        """None: AutoModel's recipes are classes, and any model is trained by the same one."""
+        return {}
+
+    def offer(self, model: Model) -> Offer | None:
+        """Any model of the hub, by its id."""
+        return routing.offer(model)
 
     def compiles(self, config: Config) -> str | None:
         """The indexer of Megatron data, at a machine's first run, after the model is loaded."""
@@ -84,11 +103,11 @@ class AutoModel:
 
     def questions(self, plan: Plan) -> dict[str, str]:
         """The probe of data and directories, where this machine does not see them."""
-        return data.questions(plan)
+        return data.LOOK.questions(plan)
 
     def judge(self, plan: Plan, results: Results) -> Iterator[Finding]:
         """Findings from the probe's answer."""
-        return data.judge(plan, results)
+        return data.LOOK.judge(plan, results)
 
 
 BACKEND: backends.Backend = AutoModel()

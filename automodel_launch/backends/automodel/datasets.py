@@ -13,6 +13,8 @@ from automodel_launch.config.dotted import flatten
 
 MEGATRON_DATASET = "MegatronPretraining"
 NANOGPT_DATASET = "NanogptDataset"
+_CHAT = "ChatDataset"
+_COLUMNS = ("ColumnMappedTextInstructionDataset", "ColumnMappedTextInstructionIterableDataset")
 
 
 def datasets(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -31,6 +33,18 @@ def data_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         )
         if leaf and leaf in section:
             yield f"{key}.{leaf}", section[leaf]
+
+
+def conversations(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(key, section) of each dataset whose `path_or_dataset_id` names JSONL files or a dataset of the hub."""
+    for key, kind, section in datasets(config):
+        if kind.rpartition(":")[2].removesuffix("Config") in (_CHAT, *_COLUMNS):
+            yield key, section
+
+
+def is_chat(section: Mapping[str, Any]) -> bool:
+    """Rows are `messages`; else the section's `column_mapping` names their columns."""
+    return str(section.get("_target_", "")).rpartition(".")[2].removesuffix("Config") == _CHAT
 
 
 def identified(config: Mapping[str, Any]) -> Data:

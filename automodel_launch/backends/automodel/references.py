@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from automodel_launch.backends import Config, Reference
 from automodel_launch.backends.automodel.checkpoints import checkpoint_dir
-from automodel_launch.backends.automodel.datasets import data_paths, index_dirs, tokenizers
+from automodel_launch.backends.automodel.datasets import conversations, data_paths, index_dirs, tokenizers
 from automodel_launch.backends.automodel.keys import CHECKPOINT_DIR
 from automodel_launch.backends.automodel.model.section import place
 from automodel_launch.config.dotted import left_to_the_job
@@ -15,6 +15,10 @@ from automodel_launch.config.dotted import left_to_the_job
 def references(config: Config) -> Iterator[Reference]:
     """Everything that the config names outside itself."""
     yield from (Reference("data", key, value) for key, value in data_paths(config))
+    for key, section in conversations(config):
+        named = section.get("path_or_dataset_id")
+        absolute = (one for one in (named if isinstance(named, list) else [named]) if str(one).startswith("/"))
+        yield from (Reference("data", f"{key}.path_or_dataset_id", one) for one in absolute)  # others are hub ids
     yield from (Reference("tokenizer", key, value) for key, value in tokenizers(config))
     model = place(config)
     if model:

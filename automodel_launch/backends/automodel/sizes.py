@@ -6,9 +6,11 @@ from automodel_launch.backends import Sizes
 from automodel_launch.backends.automodel import datasets, step_scheduler
 from automodel_launch.backends.automodel.checks import memory
 from automodel_launch.backends.automodel.data import request, tokens
-from automodel_launch.backends.automodel.model import parameters, shape
+from automodel_launch.backends.automodel.model import compute, parameters, shape
 from automodel_launch.backends.data import facts
+from automodel_launch.backends.data.tokens import epochs as times_read
 from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import gpu_models
 
 _UNEVEN = "an uneven load of the experts and the buffers of a GPU's dispatcher are in neither"
 
@@ -22,12 +24,19 @@ def of(plan: Plan) -> Sizes:
     total = a_step * steps.max_steps if a_step and steps and steps.max_steps else None
     estimated = memory.estimated(plan, model, count) if model and count else None
     parts = tokens.of_training(plan.config, facts.here(plan, request.of(plan))) if plan.visible else []
+    utilization = compute.utilization(model) if model else None
+    peak = gpu_models.peak(plan.profile.gpu) if plan.profile.gpu else None
+    hours = None
+    if model and count and sequence and total and peak and utilization:
+        hours = compute.per_token(model, count, sequence[1]) * total / (peak * utilization) / 3600
     return Sizes(
         parameters=count.total if count else None,
         tokens_per_step=a_step,
         tokens=total,
         data_tokens=round(sum(part.tokens for part in parts)) or None,
-        epochs=tokens.epochs(parts, total) if parts and total else None,
+        epochs=times_read(parts, total) if parts and total else None,
         memory=round(estimated.total - estimated.overhead) if estimated else None,
         memory_caveat=_UNEVEN if model and model.experts else None,
+        gpu_hours=hours,
+        utilization=utilization,
     )

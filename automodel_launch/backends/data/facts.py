@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,38 @@ def _read(answer: Result) -> DataFacts | str:
     if answer.code == LATE:
         return answer.brief
     return "the login node has no python3 on its PATH" if answer.code == 127 else answer.brief
+
+
+Check = Callable[[Plan, DataFacts], Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """A backend's checks of facts, and what the facts are collected about: one probe a plan, here or there."""
+
+    request: Callable[[Plan], Request]
+    checks: tuple[Check, ...]
+
+    def here(self, plan: Plan) -> Iterator[Finding]:
+        """What the checks find where this machine sees the job's files."""
+        if plan.visible:
+            yield from self._judged(plan, here(plan, self.request(plan)))
+
+    def questions(self, plan: Plan) -> dict[str, str]:
+        """The probe as a question to a cluster whose files this machine does not see."""
+        return {} if plan.visible else questions(plan, self.request(plan))
+
+    def judge(self, plan: Plan, results: Results) -> Iterator[Finding]:
+        """What they find in its answer."""
+        if not plan.visible:
+            data, unanswered = answered(plan, self.request(plan), results)
+            if unanswered:
+                yield unanswered
+            yield from self._judged(plan, data)
+
+    def _judged(self, plan: Plan, data: DataFacts) -> Iterator[Finding]:
+        for check in self.checks:
+            yield from check(plan, data)
 
 
 def message(plan: Plan, request: Request, seconds: float) -> dict[str, Any]:

@@ -10,15 +10,16 @@ from automodel_launch.backends.data.facts import TOKENIZER_FILES, DataFacts
 from automodel_launch.backends.hub import cache
 from automodel_launch.config import dotted
 from automodel_launch.plan import mounts
-from automodel_launch.plan.describe import describe_value
+from automodel_launch.plan.describe import describe, describe_value
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
 
 def folders(plan: Plan, references: Iterable[Reference]) -> Iterator[Reference]:
-    """The directories of tokenizers and of the model; what is no path is a hub id."""
+    """The directories of tokenizers and of the model; what is no path is a hub id, where that would do."""
     for reference in dict.fromkeys(one for one in references if one.kind in ("tokenizer", "model")):
-        if not dotted.left_to_the_job(reference.value) and cache.is_path(reference.value, plan.visible):
+        is_path = not reference.hub or cache.is_path(reference.value, plan.visible)
+        if is_path and not dotted.left_to_the_job(reference.value):
             yield reference
 
 
@@ -34,7 +35,8 @@ def check_folders(plan: Plan, references: Iterable[Reference], data: DataFacts) 
         elif reference.kind == "model":
             if facts.get("missing"):
                 message = f"{where}: no such directory{outside(plan, value)}."
-                yield Finding("error", "no-model", message, "give a directory or a hub id")
+                fix = "give a directory or a hub id" if reference.hub else "give a directory that holds a config.json"
+                yield Finding("error", "no-model", message, fix)
             elif "config.json" not in facts["names"]:
                 message = f"{where}: there is no config.json in it."
                 yield Finding("error", "no-model", message, "a directory that save_pretrained or a download has made")
@@ -44,6 +46,30 @@ def check_folders(plan: Plan, references: Iterable[Reference], data: DataFacts) 
         elif not set(TOKENIZER_FILES) & set(facts["names"]):
             fix = "save one there with tokenizer.save_pretrained(DIR)"
             yield Finding("error", "no-tokenizer", f"{where}: there is no tokenizer.json in it.", fix)
+
+
+def tokenizer_file(plan: Plan, value: str) -> str | None:
+    """tokenizer.json of a directory, or of a hub id in this machine's cache; None where it is not known here."""
+    if dotted.left_to_the_job(value):
+        return None
+    if value.startswith("/"):
+        return f"{value.rstrip('/')}/tokenizer.json"
+    cached = cache.cached(value, "tokenizer.json") if plan.visible else None
+    return str(cached) if cached else None
+
+
+def tokenizer_files(plan: Plan, values: Iterable[str | None]) -> tuple[str, ...]:
+    """The same of several, without those that are not known."""
+    found = (tokenizer_file(plan, value) for value in values if value is not None)
+    return tuple(path for path in found if path)
+
+
+def unwritable(plan: Plan, key: str, path: str, data: DataFacts) -> str | None:
+    """That a directory cannot be written, for a message; None where it can be, or that is not known."""
+    facts = data.about("writable", path)
+    if not facts.get("error"):
+        return None
+    return f"{describe(plan, key)}: {facts['base']} cannot be written: {facts['error']}{outside(plan, path)}."
 
 
 def relative(where: str, path: str) -> Finding:

@@ -134,7 +134,7 @@ class Prober:
         return found
 
     def folder(self, path: str, wanted: List[str]) -> Dict[str, Any]:
-        """Which of the wanted names a directory has, and the content of its config.json."""
+        """Which of the wanted names a directory has, the content of its config.json, and its tokenizer's class."""
         here = self.place(path)
         if here is None:
             return {"elsewhere": True}
@@ -143,6 +143,9 @@ class Prober:
         found: Dict[str, Any] = {"names": [name for name in wanted if os.path.isfile(os.path.join(here, name))]}
         if "config.json" in found["names"]:
             found["config"] = _json(os.path.join(here, "config.json")).get("value")
+        described = _json(os.path.join(here, "tokenizer_config.json")).get("value")
+        if isinstance(described, dict):
+            found["tokenizer_class"] = described.get("tokenizer_class")
         return found
 
     def writable(self, path: str) -> Dict[str, Any]:

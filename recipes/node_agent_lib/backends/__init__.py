@@ -4,6 +4,7 @@
     fields.py     `name value | name value`, which both read
     automodel.py  NeMo AutoModel 0.7.0
     data_prep.py  recipes/data_prep.py: no steps, no checkpoints
+    megatron_bridge.py  Megatron-Bridge 0.3.1
     none.py       a script of which nothing else is known
 
 agent.json names the backend; nothing outside this folder knows a framework's forms.
@@ -17,11 +18,13 @@ from ..files import Json
 from .automodel import AutoModel
 from .base import Backend, Checkpoint, newest_checkpoint
 from .data_prep import DataPrep
+from .megatron_bridge import MegatronBridge
 from .none import NoBackend
 
 __all__ = ["Backend", "Checkpoint", "get", "newest_checkpoint", "of"]
 
-_BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (AutoModel(), DataPrep(), NoBackend())}
+_ALL: tuple[Backend, ...] = (AutoModel(), MegatronBridge(), DataPrep(), NoBackend())
+_BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _ALL}
 
 
 def get(name: str) -> Backend:

@@ -7,7 +7,6 @@ inside while it is being saved.
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Mapping
 
@@ -15,7 +14,7 @@ import contract
 
 from ..files import Json
 from . import fields
-from .base import Checkpoint, is_recorded
+from .base import Checkpoint, checkpoints_of, is_recorded
 
 _LINE = re.compile(r"\bstep (?P<step>\d+) \| epoch (?P<epoch>\d+) \| (?P<rest>.*)")
 _VAL_NAME = re.compile(r'\[val\] (?!step \d)(?:name )?"?([^"|]*?)"? \|')
@@ -28,6 +27,8 @@ class AutoModel:
     """Backend `automodel`."""
 
     name = contract.AUTOMODEL
+    takes_steps = True
+    tells_saved = False
     markers = (b"step ", b"Saving checkpoint to ")
     final_codes: Mapping[int, str] = contract.FINAL_CODES
 
@@ -52,16 +53,13 @@ class AutoModel:
         found = _SAVING.search(line)
         return found.group(1) if found else None
 
+    def parse_saved(self, line: str) -> bool:
+        """No line tells."""
+        return False
+
     def checkpoints(self, directory: str | None) -> list[Checkpoint]:
         """By their names, and the marker that AutoModel leaves in one until it is saved."""
-        found = []
-        for name in _names(directory) if directory else []:
-            step = contract.checkpoint_step(name)
-            if step is not None:
-                path = os.path.join(str(directory), name)
-                complete = not os.path.exists(os.path.join(path, contract.INCOMPLETE))
-                found.append(Checkpoint(path, step, complete))
-        return found
+        return checkpoints_of(directory)
 
     def finished(self, run_dir: str, since: float) -> bool:
         """recipes/pretrain.py records it."""
@@ -77,10 +75,3 @@ def _add_field(result: Json, part: str) -> None:
         fields.put(result, "mem_gib", memory.group(1))
     else:
         fields.add_field(result, part)
-
-
-def _names(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []

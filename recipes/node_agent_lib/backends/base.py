@@ -26,6 +26,14 @@ class Backend(Protocol):
         """As agent.json has it."""
 
     @property
+    def takes_steps(self) -> bool:
+        """Whether every training of it takes steps, so that silence before the first one may be a hang."""
+
+    @property
+    def tells_saved(self) -> bool:
+        """Whether a line tells that a save has ended (parse_saved); else the training's next line does."""
+
+    @property
     def markers(self) -> tuple[bytes, ...]:
         """A line of the log that holds none of them is not parsed: a flooded log must cost little."""
 
@@ -36,17 +44,39 @@ class Backend(Protocol):
     def parse_metrics(self, line: str, now: float) -> Json | None:
         """A training step (it has `step` and `loss`) or validation (`step` and `val_loss`) in a line of rank 0's log.
 
-        A value that is not finite is null and marked by `nonfinite`; `time` is `now`.
+        A step that the framework itself has skipped has neither. A value that is not finite is null and marked by
+        `nonfinite`; `time` is `now`.
         """
 
     def parse_saving(self, line: str) -> str | None:
         """The directory of the checkpoint whose save begins with this line of rank 0's log."""
+
+    def parse_saved(self, line: str) -> bool:
+        """Whether a save has ended with this line; never, where `tells_saved` is false."""
 
     def checkpoints(self, directory: str | None) -> list[Checkpoint]:
         """The checkpoints below `directory`, where their form is known."""
 
     def finished(self, run_dir: str, since: float) -> bool:
         """Whether the recipe has recorded, at `since` or later, that the run has reached its end."""
+
+
+def checkpoints_of(directory: str | None) -> list[Checkpoint]:
+    """Those below a directory whose names the contract knows; complete once what ends a save is there, or gone."""
+    found = []
+    for name in _names(directory) if directory else []:
+        step = contract.checkpoint_step(name)
+        if step is not None:
+            path = os.path.join(str(directory), name)
+            found.append(Checkpoint(path, step, contract.is_saved(name, _names(path))))
+    return found
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
 
 
 def is_recorded(run_dir: str, since: float) -> bool:

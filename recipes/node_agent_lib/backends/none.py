@@ -29,6 +29,8 @@ class NoBackend:
     """Backend `none`."""
 
     name = contract.NO_BACKEND
+    takes_steps = False
+    tells_saved = False
     markers = (b"step ",)
     # as argparse and Python itself end where a command line is wrong
     final_codes: Mapping[int, str] = {contract.CANNOT_BE_USED: contract.FINAL_CODES[contract.CANNOT_BE_USED]}
@@ -49,6 +51,10 @@ class NoBackend:
     def parse_saving(self, line: str) -> str | None:
         """Not known."""
         return None
+
+    def parse_saved(self, line: str) -> bool:
+        """No line tells."""
+        return False
 
     def checkpoints(self, directory: str | None) -> list[Checkpoint]:
         """Not known."""

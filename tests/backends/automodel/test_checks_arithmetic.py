@@ -11,9 +11,9 @@ import pytest
 
 from automodel_launch import checks
 from automodel_launch.backends.automodel import checkpoints
-from automodel_launch.backends.automodel.model.parallelism import divisors
 from automodel_launch.checks import Finding, storage
 from automodel_launch.checks.places import slurm as cluster
+from automodel_launch.plan.describe import divisors
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import disk
 from automodel_launch.remote.probes import Result
@@ -44,6 +44,8 @@ BASE: dict[str, Any] = {
     "lr_scheduler": {"lr_decay_style": "cosine", "lr_warmup_steps": 10, "lr_decay_steps": 100, "min_lr": 1e-4},
 }
 PIPE = "+distributed.pipeline={pp_schedule: 1f1b, pp_microbatch_size: 1}"
+SIX_HEADS = ["model.config.num_attention_heads=6", "model.config.num_key_value_heads=6"]
+QWEN3 = "model.config._target_=transformers.Qwen3Config"
 MOE_MODEL = f"model.config={json.dumps(MOE)}"
 
 
@@ -94,6 +96,12 @@ RULES: list[tuple[str, str, int, list[str], list[str], list[str]]] = [
     ("expert-parallel", "error", 3, [MOE_MODEL, "+distributed.ep_size=3", "step_scheduler.global_batch_size=24"],
      [MOE_MODEL, "+distributed.ep_size=1", "step_scheduler.global_batch_size=24"], ["8 experts", "1, 2, 4, 8"]),
     ("expert-parallel", "error", 2, ["+distributed.ep_size=2"], [MOE_MODEL, "+distributed.ep_size=2"], ["no experts"]),
+    ("heads", "error", 2, ["model.config.hidden_size=200", *SIX_HEADS], ["model.config.hidden_size=204", *SIX_HEADS],
+     ["hidden_size = 200", "num_attention_heads = 6", "198 or 204", "model.config"]),
+    ("heads", "error", 2, ["model.config.hidden_size=200", "+model.config.head_dim=32", *SIX_HEADS],
+     [QWEN3, "model.config.hidden_size=200", "+model.config.head_dim=32", *SIX_HEADS], ["198 or 204"]),
+    ("heads", "error", 2, [MOE_MODEL, "model.config.hidden_size=200", *SIX_HEADS],
+     [MOE_MODEL, "model.config.hidden_size=196", *SIX_HEADS], ["hidden_size = 200"]),
     ("tensor-parallel", "error", 8, ["distributed.tp_size=8"], ["distributed.tp_size=4"],
      ["num_key_value_heads = 4", "model.config", "1, 2, 4"]),
     ("tensor-parallel", "error", 3, ["distributed.tp_size=3", "model.config.num_key_value_heads=3"],

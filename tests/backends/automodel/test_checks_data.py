@@ -43,8 +43,8 @@ def _config(dataset: dict[str, Any], **sections: Any) -> str:
 
 def _run(plan: Plan) -> list[Finding]:
     """The checks of this file; that all of them are run is seen in tests/slurm/test_cluster_checks.py."""
-    assert {data.here, own_directories.beside_the_data, nanogpt.validation} <= {*checks.CHECKS}
-    return [*data.here(plan), *own_directories.beside_the_data(plan), *nanogpt.validation(plan)]
+    assert {data.LOOK.here, own_directories.beside_the_data, nanogpt.validation} <= {*checks.CHECKS}
+    return [*data.LOOK.here(plan), *own_directories.beside_the_data(plan), *nanogpt.validation(plan)]
 
 
 def _found(bench: Bench, dataset: dict[str, Any], *codes: str, **sections: Any) -> list[Finding]:
@@ -308,20 +308,20 @@ def _remote(bench: Bench, *configs: dict[str, Any]) -> list[Plan]:
 
 
 def _answered(plan: Plan, answer: Result) -> list[Finding]:
-    return list(data.judge(plan, Results({"data": answer}, 0.0)))
+    return list(data.LOOK.judge(plan, Results({"data": answer}, 0.0)))
 
 
 def test_what_could_not_be_asked_is_said(bench: Bench, tmp_path: Path) -> None:
     many = [f"/far/{'x' * 90}/{number}" for number in range(900)]
     plan, large = _remote(bench, {"paths": "/far/one"}, {"paths": many})
-    assert "far" in data.questions(plan)["data"]
+    assert "far" in data.LOOK.questions(plan)["data"]
     for answer, word in ((Result(127, ""), "no python3"), (Result(124, ""), "no answer"), (Result(1, "odd"), "odd")):
         (finding,) = _answered(plan, answer)
         assert (finding.level, finding.code) == ("note", "not-looked-at")
         assert word in finding.message
-    assert data.questions(large) == {}
+    assert data.LOOK.questions(large) == {}
     assert "more files" in _answered(large, Result(0, ""))[0].message
-    assert data.questions(replace(plan, config={"a": 1})) == {}
+    assert data.LOOK.questions(replace(plan, config={"a": 1})) == {}
 
 
 def test_a_slow_file_system_is_said(bench: Bench, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from automodel_launch import checks
 from automodel_launch.backends.automodel.checks import routing
-from automodel_launch.backends.automodel.model import memory
+from automodel_launch.backends.automodel.model import compute, memory
 from automodel_launch.backends.automodel.model import parameters as model_parameters
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.model.memory import Setting
@@ -83,6 +83,43 @@ LATENT = {
 }  # fmt: skip
 
 
+PUBLISHED = {
+    "meta-llama/Llama-3.2-1B": 1_235_814_400,
+    "meta-llama/Llama-3.1-8B": 8_030_261_248,
+    "mistralai/Mistral-7B-v0.3": 7_248_023_552,
+    "Qwen/Qwen3-0.6B": 596_049_920,
+    "Qwen/Qwen3-8B": 8_190_735_360,
+    "Qwen/Qwen3-30B-A3B": 30_532_122_624,
+}
+"""Parameters, as the safetensors on the hub have them (with shared weights once)."""
+
+
+@pytest.mark.parametrize("repository", PUBLISHED)
+def test_a_published_model_is_known_without_its_config_json(repository: str) -> None:
+    shape = model_shape.read({"model": {"pretrained_model_name_or_path": repository}}, read_files=False)
+    assert shape is not None
+    parameters = model_parameters.count(shape)
+    assert parameters is not None
+    assert parameters.total == PUBLISHED[repository]
+    assert shape.where == f"{repository}, as published"
+
+
+def test_operations_of_a_token() -> None:
+    """Llama-3-8B: 6 for each of 7.5 billion parameters (the input embedding multiplies nothing), and attention's."""
+    shape = _shape(LLAMA_8B)
+    parameters = model_parameters.count(shape)
+    assert parameters is not None
+    attention = 12 * 32 * 4096 * 8192 / 2
+    assert compute.per_token(shape, parameters, 8192) == 6 * (8_030_261_248 - 128256 * 4096) + attention
+
+
+def test_experts_count_by_those_that_a_token_is_sent_to() -> None:
+    shape = _shape(QWEN3_30B)
+    parameters = model_parameters.count(shape)
+    assert parameters is not None
+    assert compute.active(shape, parameters) == pytest.approx(3.3e9 - 151936 * 2048, rel=0.02)  # A3B: 3.3 billion
+
+
 @pytest.mark.parametrize(
     ("family", "extra"),
     [
@@ -96,6 +133,7 @@ LATENT = {
         ("mixtral", {"num_local_experts": 4}),
         ("deepseek_v3", {**LATENT, "q_lora_rank": 16}),
         ("deepseek_v3", {**LATENT, "q_lora_rank": None}),
+        ("gemma3_text", {"head_dim": 16}),
         ("gpt2", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 32}),
     ],
 )
@@ -373,15 +411,15 @@ def test_a_config_json_that_is_none(tmp_path: Path, text: str) -> None:
 
 def _bridge(bench: Bench, folder: Path, numbers: dict[str, Any], nodes: int, *texts: str) -> list[Finding]:
     plan = _plan(bench, 8, _pretrained(folder, numbers), None, *texts)
-    return list(routing.megatron_bridge(replace(plan, profile=plan.profile.model_copy(update={"nodes": nodes}))))
+    return list(routing.another(replace(plan, profile=plan.profile.model_copy(update={"nodes": nodes}))))
 
 
 def test_large_models_on_many_nodes_are_pointed_to_megatron_bridge(bench: Bench, tmp_path: Path) -> None:
     (found,) = _bridge(bench, tmp_path / "m", DEEPSEEK_V3, 32, "distributed.ep_size=64")
-    assert (found.level, found.code) == ("note", "megatron-bridge")
+    assert (found.level, found.code) == ("note", "other-backend")
     for word in ("deepseek_v3", "671 billion", "world size 256 (32 nodes x 8)", "ep 64"):
         assert word in found.message
-    assert "https://" in (found.fix or "")
+    assert "pretrain-bridge --recipe deepseek_v3_pretrain_config" in (found.fix or "")
 
 
 @pytest.mark.parametrize(

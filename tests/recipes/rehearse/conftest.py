@@ -21,7 +21,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """What stands in for the worker: the same children, forked from here.
 
     As a worker it has one thread, since a pool of them, which other tests may have started, survives no fork; and it
-    asks no hub.
+    asks no hub, and leaves no compiled modules.
     """
     import huggingface_hub.constants
     import torch
@@ -32,6 +32,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         torch.set_num_threads(1)
+        patch.setattr(sys, "dont_write_bytecode", True)
         patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
         yield Forks(tmp_path_factory.mktemp("rehearsal").resolve())
     torch.set_num_threads(threads)

@@ -16,6 +16,15 @@ MOE = model(
     "Qwen3MoeConfig", "Qwen3MoeForCausalLM", head_dim=8, moe_intermediate_size=32, num_experts=4, num_experts_per_tok=2
 )
 
+GLM = model(  # its buffers are made on a GPU, whatever device the weights have
+    "Glm4MoeConfig", "Glm4MoeForCausalLM", head_dim=8, moe_intermediate_size=32, n_routed_experts=4,
+    num_experts_per_tok=2,
+)  # fmt: skip
+BACKEND = {  # a GPU's own default for the experts
+    "_target_": "nemo_automodel.components.models.common.BackendConfig",
+    **{"attn": "sdpa", "linear": "torch", "rms_norm": "torch", "experts": "torch_mm", "dispatcher": "torch"},
+}
+
 REFUSED: list[tuple[list[Change], str, str]] = [  # what is changed, the key to be named, words of the refusal
     ([("model.config.num_key_value_heads", 3)], "model.config.num_key_value_heads", "must match"),
     ([("optimizer.fused", True), ("optimizer.foreach", True)], "optimizer.foreach", "cannot be `True` together"),
@@ -62,6 +71,8 @@ TAKEN: list[tuple[list[Change], dict[str, Any]]] = [  # what is changed, and the
     ([("distributed.tp_size", 2), ("dataset.seq_length", 31)], {}),
     ([("distributed.pp_size", 2), ("distributed.pipeline", PIPELINE), ("model.config.tie_word_embeddings", False)], {}),
     ([("model", MOE), ("distributed.ep_size", 2)], {"cuda": True}),
+    ([("model", {**MOE, "backend": BACKEND}), ("distributed.ep_size", 2)], {"cuda": True}),
+    ([("model", GLM)], {"cuda": True}),
     ([("model.attn_implementation", "sdpaa"), ("dataset.split", "90,10"), ("optimizer.lr", float("inf"))], {}),
 ]
 SLOW_TAKEN: list[tuple[list[Change], dict[str, Any]]] = [

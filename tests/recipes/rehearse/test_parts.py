@@ -130,6 +130,12 @@ def test_a_death_by_memory_or_time_is_a_note_and_another_one_a_refusal() -> None
         (OSError("We couldn't connect to 'https://huggingface.co' to load the files"), "hub", {}),
         (AssertionError("NYI: aten._pin_memory.default"), "not-implemented", {}),
         (MemoryError(), "memory", {}),
+        (ValueError("it requires the TE attention backend (backend.attn='te')"), None, {"cuda": True}),
+        (ValueError("it requires the TE attention backend"), "package", {"cuda": True, "job_python": False}),
+        (ValueError("THD model input must be [T, H]"), "package", {"cuda": True, "job_python": False}),
+        (ImportError("Module 'torch.optim' loaded, but cannot resolve attribute 'AdamX'"), None, {"job_python": False}),
+        (ImportError("Module 'mine' loaded, but cannot resolve attribute 'X'"), "package", {"job_python": False}),
+        (ValueError("HF_HUB_OFFLINE_X is no key of env"), None, {}),
         (guard.Forbidden("a rehearsal uses no network"), "forbidden", {}),
     ],
 )
@@ -190,3 +196,21 @@ def test_what_cannot_be_seen(tmp_path: Path) -> None:
     assert synthetic.unseen(_Config(file_pattern="s3://bucket/*.bin"), True) == "s3://bucket/*.bin"
     (tmp_path / "blend.json").write_text('{"train": ["1.0", "/lustre/y"]}')
     assert synthetic.unseen(_Config(paths=str(tmp_path / "blend.json")), True) == "/lustre/y"
+
+
+def test_a_number_that_a_message_has_for_another_reason_names_no_key() -> None:
+    config = {"distributed": {"cp_size": 2, "pp_size": 8}}
+    assert failure.leaf_below(config, "distributed", "8 is not divisible by 2 x 3", "") is None
+
+
+def test_a_key_in_quotes_is_named_whatever_section_was_at_work() -> None:
+    config = {"step_scheduler": {"global_batch_size": 8}, "dataloader": {"num_workers": 2}, "dataset": {"paths": "x"}}
+    text = "`global_batch_size` (8) is not divisible by `micro_batch_size (2) x data_parallel_size (8)`"
+    assert failure.key_of([], text, "", "setup", config) == "step_scheduler.global_batch_size"
+    assert failure.key_of([], "it failed", "x = num_workers", "setup", config) is None
+
+
+def test_the_attention_that_a_config_asks_for_is_its_own() -> None:
+    config = {"model": {"backend": {"attn": "sdpa"}}}
+    error = ValueError("it requires the TE attention backend")
+    assert outcomes.limit_of(error, job_python=False, cuda=True, config=config) is None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from automodel_launch.backends.automodel.checks import (
     batch,
+    conversations,
     data,
     directories,
     loading,
@@ -38,6 +39,7 @@ CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *memory.CHECKS,
     *routing.CHECKS,
     *data.CHECKS,
+    *conversations.CHECKS,
     *directories.CHECKS,
     *nanogpt.CHECKS,
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from automodel_launch.backends.automodel import datasets, distributed, keys, loader, step_scheduler
 from automodel_launch.backends.automodel.keys import GLOBAL_BATCH, LOCAL_BATCH
 from automodel_launch.backends.automodel.model import parallelism
-from automodel_launch.plan.describe import amount, describe, override, ranks
+from automodel_launch.plan.describe import amount, describe, divisors, override, ranks
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -44,7 +44,7 @@ def _sizes_that_divide(plan: Plan, total: int, local: int, dp: int) -> str:
     near = [size for size in (total // together * together, -(-total // together) * together) if size]
     fixes = [override(plan, GLOBAL_BATCH, " or ".join(str(size) for size in dict.fromkeys(near)))]
     if total % dp == 0:
-        fits = parallelism.divisors(total // dp)
+        fits = divisors(total // dp)
         fixes.append(override(plan, LOCAL_BATCH, min(fits, key=lambda size: abs(size - local))))
     return ", or ".join(fixes)
 

@@ -6,33 +6,24 @@ that holds a list or a mapping (nemo_automodel, components/datasets/llm/megatron
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from automodel_launch.backends.automodel import datasets
-from automodel_launch.backends.automodel.data.request import OBJECT_STORAGE, kind_of_paths
+from automodel_launch.backends.automodel.data.request import kind_of_paths
 from automodel_launch.backends.data import probe
+from automodel_launch.backends.data.blends import PREPARE, Use, entries, in_file
 from automodel_launch.backends.data.facts import DataFacts
-from automodel_launch.backends.data.paths import outside, relative
+from automodel_launch.backends.data.paths import relative
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
-PREPARE = "python launch.py data-prep prepares data; bash scripts/quickstart.sh makes that of pretrain -c tiny"
 ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"}  # in a JSON file, not in the config
 SPLITS = {"train", "validation", "test", *ALIASES}
 
-
-@dataclass(frozen=True)
-class Use:
-    """A prefix, and where it is named, for a message."""
-
-    prefix: str
-    where: str
+SHARES = ("train", "validation", "test")
 
 
 def named(plan: Plan, data: DataFacts) -> Iterator[Use | Finding]:
@@ -48,13 +39,13 @@ def named(plan: Plan, data: DataFacts) -> Iterator[Use | Finding]:
         elif isinstance(value, Mapping):
             yield from _splits(value, where)
         elif isinstance(value, list):
-            yield from _list(value, where)
+            yield from entries(value, where)
         elif kind_of_paths(value) == "blends":
-            yield from _blend(plan, str(value), data, where)
+            yield from in_file(plan, str(value), data, where, _content)
         elif kind_of_paths(value) == "globs":
             yield from _glob(str(value), data, where)
         else:
-            yield from _list([value], where)
+            yield from entries([value], where)
 
 
 def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
@@ -63,6 +54,7 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
         wanted = section.get("splits_to_build")
         if datasets.MEGATRON_DATASET not in kind or dotted.left_to_the_job(wanted):
             continue
+        yield from _shares(plan, f"{key}.split", section)
         name = f"{key}.splits_to_build"
         if wanted not in ("train", "validation", "test"):
             what = f"{name} = {wanted!r} ({source(plan, name)})" if wanted else f"{name} is not given"
@@ -81,26 +73,19 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
             yield Finding("error", "no-split", message, fix)
 
 
-def _blend(plan: Plan, path: str, data: DataFacts, source: str) -> Iterator[Use | Finding]:
-    where = f"{source}: {path}"
-    if not path.startswith("/"):
-        yield relative(where, path)
-        return
-    facts = data.about("blends", path)
-    blend = facts.get("value")
-    if facts.get("own"):
-        message = f"{where}: this output was moved or copied, and names the shards of where it was:"
-        message += f" {next(probe.prefixes(blend))}, not {facts['own']}."
-        fix = f"python launch.py data-prep relocate {Path(path).parents[1] if path.startswith('/') else path}"
-        yield Finding("warning", "data-elsewhere", message, fix)
-    if "missing" in facts:
-        yield Finding("error", "no-data", f"{where}: no such file{outside(plan, path)}.", PREPARE)
-    elif "error" in facts:
-        yield Finding("error", "bad-blend", f"{where}: cannot be read as JSON: {facts['error']}", PREPARE)
-    elif "elsewhere" in facts:
-        return
-    elif isinstance(blend, list) and blend:
-        yield from _list(blend, where)
+def _shares(plan: Plan, key: str, section: Mapping[str, Any]) -> Iterator[Finding]:
+    """Three shares at most: AutoModel stops at an assertion without words, or ignores them."""
+    split = section.get("split")
+    if isinstance(split, str) and "${" not in split and len(split.split(",")) > len(SHARES):
+        message = f"{key} = {split!r} ({source(plan, key)}): there are {len(SHARES)} shares at most,"
+        message += f" of {', '.join(SHARES)}."
+        level: Any = "error" if isinstance(section.get("paths"), list) else "warning"
+        yield Finding(level, "no-split", message, f'{key}="90,5,5"')
+
+
+def _content(blend: Any, where: str) -> Iterator[Use | Finding]:
+    if isinstance(blend, list) and blend:
+        yield from entries(blend, where)
     elif isinstance(blend, dict) and blend:
         yield from _splits(blend, where)
     else:
@@ -134,39 +119,4 @@ def _splits(value: Mapping[str, Any], where: str) -> Iterator[Use | Finding]:
         elif not isinstance(prefixes, list) or not prefixes:
             yield Finding("error", "bad-blend", f"{where}: {split}: is empty.", "leave an empty split out")
         else:
-            yield from _list(prefixes, f"{where}: {split}")
-
-
-def _list(entries: list[Any], where: str) -> Iterator[Use | Finding]:
-    """Prefixes, or weights and prefixes in turn (megatron_dataset.py, is_zipped_list)."""
-    odd = next((entry for entry in entries if isinstance(entry, (list, dict)) or entry is None), None)
-    if odd is not None or None in entries:
-        fix = '["0.3", "PREFIX", "0.7", "PREFIX"]: one flat list'
-        yield Finding("error", "bad-blend", f"{where}: {odd!r} is neither a weight nor a prefix.", fix)
-        return
-    weights = [_number(entry) for entry in entries[::2]]
-    if len(entries) > 1 and any(weight is not None for weight in weights):
-        if None in weights or len(entries) % 2:
-            message = f"{where}: weights and prefixes do not alternate."
-            yield Finding("error", "bad-blend", message, '["0.3", "PREFIX", "0.7", "PREFIX"]')
-            return
-        for weight, name in zip(weights, entries[1::2], strict=True):
-            if weight is not None and not 0 < weight < math.inf:
-                yield Finding("error", "bad-blend", f"{where}: {name} has the weight {weight:g}.", "leave it out")
-        entries = entries[1::2]
-    for name in map(str, entries):
-        if name.startswith(OBJECT_STORAGE):
-            continue
-        if name.strip().startswith("/"):
-            yield Use(probe.without_ending(name), where)
-        else:
-            yield relative(where, name)
-
-
-def _number(entry: Any) -> float | None:
-    try:
-        return float(entry)
-    except OverflowError:  # an integer of hundreds of digits
-        return math.inf
-    except (TypeError, ValueError):
-        return None
+            yield from entries(prefixes, f"{where}: {split}")

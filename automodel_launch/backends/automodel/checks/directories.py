@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from automodel_launch.backends.automodel import datasets, keys, references
 from automodel_launch.backends.data.facts import DataFacts
-from automodel_launch.backends.data.paths import outside
-from automodel_launch.plan.describe import describe, override
+from automodel_launch.backends.data.paths import unwritable
+from automodel_launch.plan.describe import override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -15,10 +15,9 @@ from automodel_launch.plan.plan import Plan
 def writable(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """AutoModel writes checkpoints hours after the start, and the index when the model is loaded."""
     for key, path in references.outputs(plan.config):
-        facts = data.about("writable", path)
-        if not facts.get("error"):
+        message = unwritable(plan, key, path, data)
+        if message is None:
             continue
-        message = f"{describe(plan, key)}: {facts['base']} cannot be written: {facts['error']}{outside(plan, path)}."
         if key == keys.CHECKPOINT_DIR:
             fix = f"{key}=${{run.dir}}/checkpoints, or another directory of yours"
             yield Finding("error", "checkpoint-dir", message, fix)

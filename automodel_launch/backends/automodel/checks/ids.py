@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch.backends.automodel import datasets
-from automodel_launch.backends.automodel.checks.shards import ITEM
 from automodel_launch.backends.automodel.model import section
 from automodel_launch.backends.automodel.model import shape as shape_
 from automodel_launch.backends.automodel.model.shape import Shape
 from automodel_launch.backends.data.facts import DataFacts
+from automodel_launch.backends.data.pairs import ITEM
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe
 from automodel_launch.plan.finding import Finding

@@ -14,7 +14,7 @@ from automodel_launch.backends.automodel.model.memory import Estimate, Setting
 from automodel_launch.backends.automodel.model.parameters import Parameters
 from automodel_launch.backends.automodel.model.shape import Shape
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import amount, override
+from automodel_launch.plan.describe import amount, divisors, override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpu_models
@@ -122,7 +122,7 @@ def nearest(plan: Plan, shape: Shape, parameters: Parameters, now: Setting, room
         for texts, s in changes:
             single += [
                 ([*texts, override(plan, keys.LOCAL_BATCH, n)], _smaller(s, n))
-                for n in reversed(parallelism.divisors(now.micro)[:-1])
+                for n in reversed(divisors(now.micro)[:-1])
             ]
     candidates = sorted([*changes[1:], *single], key=lambda change: len(change[0]))
     found = [(texts, s) for texts, s in candidates if memory.estimate(shape, parameters, s).total <= room]

@@ -8,9 +8,8 @@ from typing import Any
 from automodel_launch.backends.automodel import schema as schemas
 from automodel_launch.backends.automodel.checks.keys import ignored, kind, silent
 from automodel_launch.backends.automodel.model import shape as model_shape
-from automodel_launch.backends.automodel.model.parallelism import divisors
 from automodel_launch.backends.automodel.schema import Signature
-from automodel_launch.plan.describe import shortened
+from automodel_launch.plan.describe import divisors, shortened
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -50,4 +49,33 @@ def heads(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "heads", message, f"num_key_value_heads = {shortened(divisors(queries))}")
 
 
-CHECKS = (heads,)
+# Their configs refuse such a width even where head_dim is given (`validate_architecture`, transformers 5).
+_WHOLE_HEADS = ("llama", "gemma2", "gemma3_text", "deepseek_v2", "gpt2")
+# Their heads are hidden_size // num_attention_heads wide where head_dim is not given, and fail where that is odd.
+_DERIVES = ("mistral", "mixtral", "qwen2", "qwen3_moe")
+
+
+def width(plan: Plan) -> Iterator[Finding]:
+    """hidden_size is shared out to the heads; where head_dim is given most families project to heads of any width."""
+    shape = model_shape.read(plan.config, plan.visible)
+    if shape is None or shape.get("kv_lora_rank"):
+        return
+    hidden, number = shape.get("hidden_size"), shape.get("num_attention_heads")
+    if not hidden or not number or hidden < 1 or number < 1 or hidden % number == 0:
+        return
+    even = (
+        hidden // number % 2 == 0
+    )  # rotary positions turn pairs; a class has its own default of head_dim (Qwen3: 128)
+    if shape.family not in _WHOLE_HEADS and (shape.get("head_dim") or even or shape.family not in _DERIVES):
+        return
+    message = (
+        f"the model's hidden_size = {hidden} is no multiple of its num_attention_heads = {number} ({shape.where})."
+    )
+    below, above = hidden // number * number, (hidden // number + 1) * number
+    sizes = " or ".join(str(size) for size in (below, above) if size)
+    yield Finding(
+        "error", "heads", message, f"hidden_size = {sizes}, or num_attention_heads = {shortened(divisors(hidden))}"
+    )
+
+
+CHECKS = (heads, width)

@@ -13,8 +13,7 @@ from automodel_launch.backends.automodel import keys as automodel
 from automodel_launch.backends.automodel.distributed import Mesh
 from automodel_launch.backends.automodel.keys import CP, DP, DP_REPLICATE, EP, PP, TP
 from automodel_launch.backends.automodel.model import shape as model_shape
-from automodel_launch.backends.automodel.model.parallelism import divisors
-from automodel_launch.plan.describe import describe, ranks, shortened
+from automodel_launch.plan.describe import describe, divisors, ranks, shortened
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 

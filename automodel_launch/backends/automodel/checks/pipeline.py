@@ -12,9 +12,8 @@ from automodel_launch.backends.automodel import distributed, keys, loader, step_
 from automodel_launch.backends.automodel.distributed import Mesh
 from automodel_launch.backends.automodel.keys import PP
 from automodel_launch.backends.automodel.model import shape as model_shape
-from automodel_launch.backends.automodel.model.parallelism import divisors
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import describe, override, shortened
+from automodel_launch.plan.describe import describe, divisors, override, shortened
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import completed

@@ -25,6 +25,8 @@ from automodel_launch.backends.automodel.keys import (
     WSD_STYLE,
 )
 from automodel_launch.backends.data.facts import DataFacts
+from automodel_launch.backends.data.tokens import epochs as times_read
+from automodel_launch.backends.data.tokens import most_read
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import amount, describe, override
 from automodel_launch.plan.finding import Finding
@@ -85,7 +87,9 @@ def lengths(plan: Plan) -> Iterator[Finding]:
     warmup, decay, end = schedule.warmup, schedule.decay, steps.max_steps
     written = dotted.get(plan.config, DECAY) is not None
     until = describe(plan, DECAY) if written else f"{DECAY} (derived from {describe(plan, MAX_STEPS)})"
-    if decay is not None and decay < 1:
+    if warmup is not None and warmup < 0:
+        yield Finding("error", "lr-length", f"{describe(plan, WARMUP)} is negative.", override(plan, WARMUP, 0))
+    elif decay is not None and decay < 1:
         yield Finding("error", "lr-length", f"{until} must be at least 1.", override(plan, DECAY, end or "STEPS"))
     elif warmup is not None and decay is not None and warmup >= decay:
         message = f"{describe(plan, WARMUP)} must be less than {until}."
@@ -157,11 +161,11 @@ def epochs(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     if steps is None or sequence is None or not steps.max_steps or steps.max_steps < 1 or not parts:
         return
     wanted = steps.max_steps * steps.global_batch * sequence[1]
-    times = tokens.epochs(parts, wanted)
+    times = times_read(parts, wanted)
     if times <= 1:
         return
     different = len({round(part.share / part.tokens * wanted, 1) for part in parts}) > 1
-    worst = f" (most often {tokens.most_read(parts, wanted).name})" if different else ""
+    worst = f" (most often {most_read(parts, wanted).name})" if different else ""
     paths = (key for key, _ in datasets.data_paths(plan.config) if key.startswith("dataset."))
     message = (
         f"the run takes {amount(wanted)} tokens ({describe(plan, MAX_STEPS)} x {steps.global_batch} x {sequence[1]}),"

@@ -7,11 +7,8 @@ from typing import Any
 from automodel_launch.backends.automodel import datasets, references
 from automodel_launch.backends.data import paths, probe
 from automodel_launch.backends.data.facts import Request
-from automodel_launch.backends.hub import cache
 from automodel_launch.config import dotted
 from automodel_launch.plan.plan import Plan
-
-OBJECT_STORAGE = ("s3://", "msc://")  # indexed_dataset.py, _is_object_storage_path
 
 
 def of(plan: Plan) -> Request:
@@ -27,12 +24,11 @@ def of(plan: Plan) -> Request:
             named["pairs"] += probe.prefixes(value)
         elif _absolute(value):
             named[kind_of_paths(value)].append(value)
-    tokenizers = (tokenizer_file(plan, value) for _, value in datasets.data_tokenizers(config))
     return Request(
         **{kind: tuple(dict.fromkeys(names)) for kind, names in named.items()},
         folders=tuple(dict.fromkeys(one.value for one in paths.folders(plan, references.references(config)))),
         writable=tuple(dict.fromkeys(path for _, path in references.outputs(config))),
-        tokenizers=tuple(path for path in tokenizers if path),
+        tokenizers=paths.tokenizer_files(plan, [value for _, value in datasets.data_tokenizers(config)]),
         bos=datasets.aligns(config),
     )
 
@@ -42,16 +38,6 @@ def kind_of_paths(value: Any) -> str:
     if isinstance(value, str) and value.lower().endswith(".json"):
         return "blends"
     return "globs" if isinstance(value, str) and any(mark in value for mark in "*?[") else "pairs"
-
-
-def tokenizer_file(plan: Plan, value: str) -> str | None:
-    """tokenizer.json of a directory, or of a hub id in this machine's cache."""
-    if dotted.left_to_the_job(value):
-        return None
-    if value.startswith("/"):
-        return f"{value.rstrip('/')}/tokenizer.json"
-    cached = cache.cached(value, "tokenizer.json") if plan.visible else None
-    return str(cached) if cached else None
 
 
 def _absolute(value: Any) -> bool:

@@ -12,7 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 from automodel_launch.backends.automodel.model.parallelism import Layout
-from automodel_launch.backends.automodel.model.parameters import Parameters, expert_width, sparse_layers
+from automodel_launch.backends.automodel.model.parameters import (
+    QK_NORM,
+    Parameters,
+    expert_width,
+    norms_of_layer,
+    sparse_layers,
+)
 from automodel_launch.backends.automodel.model.shape import Shape
 from automodel_launch.remote import gpu_models
 
@@ -163,9 +169,9 @@ def layer_activations(shape: Shape, s: Setting) -> float:
         inner = shape.get("n_inner") or 4 * h
         return tokens * c * (4 * h / norms_over + (4 * h + 2 * inner) / tensor)
     # An RMSNorm written out keeps its input in float32, the normalized value and its product with the weight.
-    norms = 2 * h * (4 + 2 * c)
+    norms = norms_of_layer(shape) * h * (4 + 2 * c)
     attention = (2 * q + 2 * kv) * c
-    if shape.family in ("qwen3", "qwen3_moe"):
+    if shape.family in QK_NORM:
         attention += (q + kv) * (4 + c)
     return tokens * (norms / norms_over + (attention + _mlp(shape, c)) / tensor)
 

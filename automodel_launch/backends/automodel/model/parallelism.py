@@ -5,12 +5,9 @@ Source: nemo_automodel/components/distributed/mesh_utils.py, _create_fsdp2_devic
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from automodel_launch.backends.automodel.distributed import Mesh
-
-_TRIED = 10**5
 
 
 @dataclass(frozen=True)
@@ -50,9 +47,3 @@ def layout(mesh: Mesh, world: int) -> Layout | None:
         shards=dp // mesh.dp_replicate_size * mesh.cp_size,
         expert_shards=stage // mesh.ep_size,
     )
-
-
-def divisors(number: int, most: int | None = None) -> list[int]:
-    """The divisors of a positive number, ascending, up to `most`; of a number beyond reason not all."""
-    small = [d for d in range(1, min(math.isqrt(number), _TRIED) + 1) if number % d == 0]
-    return [d for d in sorted({*small, *(number // d for d in small)}) if most is None or d <= most]

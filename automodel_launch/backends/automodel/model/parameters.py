@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from automodel_launch.backends.automodel.model.shape import Shape
 
-_QKV_BIAS, _QK_NORM = {"qwen2"}, {"qwen3", "qwen3_moe"}
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "mixtral", "deepseek_v3", "gpt2")
+_QKV_BIAS, QK_NORM = {"qwen2"}, {"qwen3", "qwen3_moe", "gemma3_text"}
+_NORMS = {"gemma3_text": 4}  # of a layer: Gemma 3 has them behind attention and MLP as well
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "mixtral", "deepseek_v3", "gemma3_text", "gpt2")
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,13 @@ def _decoder(shape: Shape) -> Parameters:
     dense = (layers - sparse) * _mlp(shape, h) if layers > sparse else 0
     router, experts = _experts(shape, h) if sparse else (0, 0)
     embedding = _need(shape, "vocab_size") * h
-    other = layers * (attention + 2 * h) + dense + sparse * router + h
+    other = layers * (attention + norms_of_layer(shape) * h) + dense + sparse * router + h
     return Parameters(embedding, 0 if shape.tied else embedding, other, sparse * experts, layers)
+
+
+def norms_of_layer(shape: Shape) -> int:
+    """Norms of a layer's whole width."""
+    return _NORMS.get(shape.family, 2)
 
 
 def sparse_layers(shape: Shape) -> int:
@@ -91,7 +97,7 @@ def _attention(shape: Shape, h: int) -> int:
     q, kv = _need(shape, "num_attention_heads") * shape.head_dim, shape.kv_heads * shape.head_dim
     biased = shape.numbers.get("attention_bias") is True and shape.family in ("llama", "qwen3", "qwen3_moe")
     bias = q + 2 * kv if shape.family in _QKV_BIAS else q + 2 * kv + h if biased else 0
-    return 2 * h * q + 2 * h * kv + bias + (2 * shape.head_dim if shape.family in _QK_NORM else 0)
+    return 2 * h * q + 2 * h * kv + bias + (2 * shape.head_dim if shape.family in QK_NORM else 0)
 
 
 def _latent_attention(shape: Shape, h: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch.backends.automodel import keys
+from automodel_launch.backends.automodel.model import published
 from automodel_launch.backends.automodel.model import section as section_
 from automodel_launch.backends.automodel.schema import kinds
 from automodel_launch.backends.hub import cache
@@ -56,7 +57,7 @@ class Shape:
 
     @property
     def _one_head_a_kv(self) -> bool:
-        return self.family in ("llama", "gpt2") or self.where.endswith("config.json")
+        return self.family in ("llama", "gpt2") or self.where.endswith(("config.json", "as published"))
 
     @property
     def head_dim(self) -> int | None:
@@ -86,6 +87,7 @@ def read(config: Mapping[str, Any], read_files: bool = True, loaded: Mapping[str
     """The shape of the config's model; None where it is not known here.
 
     `read_files` allows files: a directory that the config names, or a hub id in this machine's Hugging Face cache.
+    Without them a hub id's sizes are those of published.py, if it is there.
     `loaded` is what that directory's config.json holds, where it was read elsewhere.
     """
     section = section_.read(config)
@@ -95,8 +97,9 @@ def read(config: Mapping[str, Any], read_files: bool = True, loaded: Mapping[str
     numbers = {key: value for key, value in section.written.items() if key not in _NO_NUMBERS}
     if section.place and not dotted.left_to_the_job(section.place):
         path = _config_json(section.place) if read_files and not loaded else None
-        found = _load(path) if path else loaded
-        where = str(path) if path else f"{section.place}/config.json"
+        known = None if path or loaded else published.SIZES.get(section.place)
+        found = known or (_load(path) if path else loaded)
+        where = str(path) if path else f"{section.place}, as published" if known else f"{section.place}/config.json"
         return _shape({**found, **numbers}, where, None) if found and not hidden else None
     if hidden or section.kind is None:
         return None

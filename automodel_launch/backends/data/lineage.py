@@ -7,7 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from automodel_launch.backends.data import paths
 from automodel_launch.backends.data.facts import DataFacts
+from automodel_launch.config import dotted
+from automodel_launch.plan.describe import override
+from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
 
@@ -27,6 +31,23 @@ def of_plan(plan: Plan, data: DataFacts) -> Iterator[DataTokenizer]:
         yield from _recorded(manifest, f"{manifest.get('name')}:{manifest.get('version')}")
     for path, record in () if plan.artifacts else data.records:
         yield from _recorded(record, path)
+
+
+def check(plan: Plan, data: DataFacts, key: str, value: str, where: str) -> Iterator[Finding]:
+    """A training uses the tokenizer that made its data: with another one the ids mean nothing, and no error says so.
+
+    `value`: the directory or hub id that `key` has; `where`: the two, for a message.
+    """
+    for recorded in () if dotted.left_to_the_job(value) else of_plan(plan, data):
+        verdict = compare(recorded, value, paths.tokenizer_file(plan, value), data)
+        message = f"{where}: the data {recorded.data} were made with"
+        own = override(plan, key, recorded.name)
+        if verdict == "other":
+            fix = f"{own}, or make the data again with tokenizer={value}"
+            yield Finding("error", "other-tokenizer", f"{message} another, {recorded.name}.", fix)
+        elif verdict == "unknown":
+            message = f"{message} {recorded.name}; they cannot be compared from here."
+            yield Finding("warning", "other-tokenizer", message, f"{own}, unless they are the same")
 
 
 def compare(

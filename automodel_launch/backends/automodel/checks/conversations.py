@@ -1,0 +1,121 @@
+"""Finetuning's JSONL files: ChatDataset's and ColumnMappedTextInstructionDataset's, where this machine sees them.
+
+AutoModel reads them when the job starts, after the queue; a row without its fields fails when it is first drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from automodel_launch.backends.automodel import datasets
+from automodel_launch.backends.data import paths
+from automodel_launch.config import dotted
+from automodel_launch.plan import mounts
+from automodel_launch.plan.describe import describe_value
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+
+ROWS = 100  # of each file that are looked at
+_LONGEST = 32 << 20  # bytes of a line that are read
+_JSONL = (".jsonl", ".ndjson")
+_ELSEWHERE = ("hf://", "s3://", "gs://", "delta://", "http://", "https://")
+_Wanted = Callable[[Mapping[str, Any]], "tuple[str, str] | None"]  # a row -> (what is wrong, how to mend it)
+
+
+def files(plan: Plan) -> Iterator[Finding]:
+    """Each file exists and its first rows have the fields that are asked for."""
+    if not plan.visible:
+        return
+    for key, section in datasets.conversations(plan.config):
+        named = section.get("path_or_dataset_id")
+        wanted = _fields(section)
+        for one in named if isinstance(named, list) else [named]:
+            if isinstance(one, str) and one and not dotted.left_to_the_job(one) and wanted:
+                yield from _file(plan, f"{key}.path_or_dataset_id", one, section, wanted)
+
+
+def _file(plan: Plan, key: str, value: str, section: Mapping[str, Any], wanted: _Wanted) -> Iterator[Finding]:
+    where = describe_value(plan, key, value)
+    if value.startswith(_ELSEWHERE) or not value.startswith("/"):
+        if not value.startswith(_ELSEWHERE) and _means_a_file(value):
+            yield paths.relative(where, value)
+        return  # a hub id
+    place = mounts.outside(value, plan.mounts) if plan.mounts else value
+    if place is None:
+        return  # the container's own
+    try:
+        if not Path(place).exists():
+            message = f"{where}: no such file{paths.outside(plan, value)}."
+            yield Finding("error", "no-data", message, "the absolute path of a JSONL file, or a hub id")
+        elif Path(place).suffix.lower() in _JSONL and Path(place).is_file():
+            fault = _first_fault(Path(place), wanted, section.get("skip_invalid_samples") is True)
+            if fault:
+                yield Finding("error", "bad-conversations", f"{where}: {fault[0]}.", fault[1])
+    except OSError as e:
+        yield Finding("error", "no-data", f"{where}: it cannot be read: {e.strerror}.", "make it readable for the job")
+
+
+def _means_a_file(value: str) -> bool:
+    return value.startswith(("./", "../", "~")) or value.lower().endswith((*_JSONL, ".json")) or Path(value).exists()
+
+
+def _first_fault(path: Path, wanted: _Wanted, skips: bool) -> tuple[str, str] | None:
+    """(what is wrong with the first bad row, how to mend it) among the first ROWS; blank lines count for nothing."""
+    rows = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), start=1):
+            if len(line) == _LONGEST or rows == ROWS:
+                return None
+            if not line.strip():
+                continue
+            rows += 1
+            try:
+                row = json.loads(line)
+            except ValueError:
+                if skips:
+                    continue
+                return f"line {number} is not JSON", "one JSON object a line"
+            fault = wanted(row) if isinstance(row, dict) else (f"is {type(row).__name__}, no JSON object", "one a line")
+            if fault:
+                return f"line {number} {fault[0]}", fault[1]
+    return None if rows else ("it has no rows", "one JSON object a line")
+
+
+def _fields(section: Mapping[str, Any]) -> _Wanted | None:
+    """What is wrong with a row; None where the class is told nothing to look for."""
+    if datasets.is_chat(section):
+        return _chat
+    mapping = section.get("column_mapping")
+    if not isinstance(mapping, Mapping):
+        return None
+    columns = [str(column) for column in mapping.values() if not dotted.left_to_the_job(column)]
+
+    def mapped(row: Mapping[str, Any]) -> tuple[str, str] | None:
+        missing = [column for column in columns if column not in row]
+        has = ", ".join(list(islice(map(str, row), 8))) or "none"
+        return (
+            (f"has no field {missing[0]!r} (it has: {has})", "name its fields in column_mapping") if missing else None
+        )
+
+    return mapped
+
+
+def _chat(row: Mapping[str, Any]) -> tuple[str, str] | None:
+    fix = 'rows such as {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
+    turns, name = row.get("messages"), "role"
+    if turns is None and row.get("conversations") is not None:
+        turns, name = row["conversations"], "from"
+    if not isinstance(turns, list):
+        has = ", ".join(list(islice(map(str, row), 8))) or "none"
+        return f"has no list `messages` or `conversations` (it has: {has})", fix
+    for turn in turns:
+        if not isinstance(turn, dict) or name not in turn:
+            return f"has a turn without {name!r}", fix
+    return None
+
+
+CHECKS = (files,)

@@ -1,0 +1,1 @@
+"""NVIDIA Megatron-Bridge: the second framework that the launcher knows."""

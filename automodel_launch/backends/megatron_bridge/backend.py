@@ -1,0 +1,103 @@
+"""NVIDIA Megatron-Bridge as a backend: what automodel_launch/backends asks, answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from automodel_launch import backends
+from automodel_launch.backends import (
+    Checkpoints,
+    Config,
+    Data,
+    Framework,
+    Model,
+    Need,
+    Offer,
+    Reference,
+    Rehearsal,
+    Sizes,
+)
+from automodel_launch.backends.megatron_bridge import checkpoints, checks, families, schema, sizes, trackers, training
+from automodel_launch.backends.megatron_bridge import references as references_
+from automodel_launch.backends.megatron_bridge.checks import data
+from automodel_launch.backends.trackers import Use
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote.probes import Results
+
+
+class MegatronBridge:
+    """Implements backends.Backend."""
+
+    framework: Framework | None = Framework(
+        title="Megatron-Bridge",
+        distribution="megatron-bridge",
+        package="megatron.bridge",
+        version=schema.VERSION,
+        checkout="/opt/Megatron-Bridge",
+        setup="bash scripts/setup.sh --bridge makes .venv-bridge, and run.env.python=.venv-bridge/bin/python takes it",
+    )
+
+    def max_steps(self, config: Config) -> int | None:
+        """train.train_iters, or train.train_samples by the global batch; the recipe's where the config has none."""
+        return training.iterations(config)
+
+    def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
+        """checkpoint.save; in the run's directory where it is not given."""
+        return checkpoints.checkpoint_dir(config, run_dir)
+
+    def references(self, config: Config) -> Iterator[Reference]:
+        """blend.json or prefixes, the tokenizer, the Hugging Face config of the recipe's model, and directories."""
+        return references_.references(config)
+
+    def data(self, config: Config, run_dir: str) -> Data:
+        """Megatron's files, and their index."""
+        return references_.identified(config, run_dir)
+
+    def trackers(self, config: Config) -> Iterator[Use]:
+        """Weights & Biases of the section `logger`."""
+        return trackers.used(config)
+
+    def presets(self) -> Mapping[str, Sequence[str]]:
+        """The recipes of the release that the schema is of."""
+        return families.recipes()
+
+    def offer(self, model: Model) -> Offer | None:
+        """The recipe of a model, or of the nearest size of its family."""
+        return families.offer(model)
+
+    def compiles(self, config: Config) -> str | None:
+        """Nothing: the wheel has its indexer built, and recipes/bridge_lib sees to it that nobody builds it again."""
+        return None
+
+    def checkpoints(self, plan: Plan) -> Checkpoints | None:
+        """From `train`, `checkpoint`, the model and the optimizer, and the recipe's values of them."""
+        return checkpoints.of(plan)
+
+    def sizes(self, plan: Plan) -> Sizes:
+        """From the model, the schedule and the data."""
+        return sizes.of(plan)
+
+    def packages(self, config: Config) -> Iterator[Need]:
+        """Those of the trackers."""
+        return trackers.packages(config)
+
+    def rehearsal(self, plan: Plan) -> Rehearsal | None:
+        """None: recipes/rehearse.py tries AutoModel's set-up, and Megatron-Core's wants process groups of its own."""
+        return None
+
+    def checks(self, plan: Plan) -> Iterator[Finding]:
+        """The config against Megatron-Bridge's schema, sizes, and data that this machine sees."""
+        for check in checks.CHECKS:
+            yield from check(plan)
+
+    def questions(self, plan: Plan) -> dict[str, str]:
+        """The probe of data and directories, where this machine does not see them."""
+        return data.LOOK.questions(plan)
+
+    def judge(self, plan: Plan, results: Results) -> Iterator[Finding]:
+        """Findings from the probe's answer."""
+        return data.LOOK.judge(plan, results)
+
+
+BACKEND: backends.Backend = MegatronBridge()

@@ -1,0 +1,85 @@
+/* Curves with uPlot. A curve has its points by step, tokens and time; the page's state chooses what is drawn. */
+const CHARTS = [
+  ["loss", "Loss", true], ["tps", "Tokens a second", false], ["grad_norm", "Gradient norm", true],
+  ["lr", "Learning rate", false], ["mem_gib", "GPU memory, GiB", false],
+];
+const X = { step: "Steps", tokens: "Tokens", time: "Hours" };
+
+function points(run, curve, x) {
+  const xs = x === "time" ? curve.time.map((time) => (time - run.began) / 3600) : curve[x] || [];
+  const out = [[], []];
+  let before = -Infinity;
+  xs.forEach((value, index) => {
+    if (value === null || !(value > before)) return;
+    before = value;
+    out[0].push(value);
+    out[1].push(curve.value[index]);
+  });
+  return out;
+}
+
+function label(run, curve, several) {
+  const kind = { raw: "train", smooth: "train, smoothed", validation: "validation" }[curve.kind];
+  return [several ? run.name : null, curve.label ? `${kind} ${curve.label}` : kind].filter(Boolean).join(" · ");
+}
+
+function chosen(runs, name, state) {
+  const found = [];
+  runs.forEach((run, index) => run.curves[name].forEach((curve) => {
+    const alone = curve.kind === "raw" && !run.curves[name].some((other) => other.kind === "smooth");
+    if (state[curve.kind] || alone) found.push({ run, curve, index, alone });
+  }));
+  return found;
+}
+
+function series(entry, several) {
+  const { run, curve, index, alone } = entry;
+  const validation = curve.kind === "validation";
+  const base = colour(`c${(validation && !several ? 1 : index) % 8}`);
+  const faint = curve.kind === "raw" && !alone;
+  return {
+    label: label(run, curve, several), spanGaps: false,
+    stroke: faint ? base + "77" : base, width: faint ? 1 : 1.75, dash: validation && several ? [6, 4] : undefined,
+    points: { show: validation || curve.value.length < 3 ? true : undefined, size: 6, fill: base },
+    value: (_, value) => (value === null || value === undefined ? "–" : number(value)),
+  };
+}
+
+function axes(x, log) {
+  const style = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line"), width: 1 }, font: "12px system-ui, sans-serif" };
+  const y = log ? (_, values) => values.map((value) => (value === null ? null : number(value, 3))) : (_, values) => values.map((value) => (Math.abs(value) >= 10000 ? short(value) : number(value, 4)));
+  return [{ ...style, size: 36, values: (_, values) => values.map(short) }, { ...style, size: 64, values: y }];
+}
+
+function draw(host, runs, name, state, canLog) {
+  const log = state.log && canLog;
+  const entries = chosen(runs, name, state);
+  const tables = entries.map((entry) => points(entry.run, entry.curve, state.x));
+  if (log) tables.forEach((table) => (table[1] = table[1].map((value) => (value > 0 ? value : null))));
+  const data = tables.length ? uPlot.join(tables) : [[], []];
+  const several = runs.length > 1;
+  const plot = new uPlot({
+    width: Math.max(200, host.clientWidth), height: host.parentElement.classList.contains("wide") ? 340 : 220,
+    cursor: { sync: { key: "report" }, focus: { prox: 24 } }, focus: { alpha: 0.35 },
+    scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
+    axes: axes(state.x, log),
+    series: [{ label: X[state.x], value: (_, value) => (value === null || value === undefined ? "–" : state.x === "step" ? number(value) : short(value)) },
+      ...entries.map((entry) => series(entry, several))],
+  }, data, host);
+  for (const row of host.querySelectorAll(".u-legend .u-series:not(:first-child) th")) {
+    row.tabIndex = 0;
+    row.setAttribute("role", "button");
+    row.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); row.click(); } });
+  }
+  return plot;
+}
+
+function summary(runs, name, title) {
+  const words = runs.map((run) => {
+    const curve = run.curves[name].find((each) => each.kind === "raw");
+    if (!curve) return `${run.name}: none`;
+    const last = curve.value.length - 1;
+    return `${run.name}: ${number(curve.value[0])} at step ${curve.step[0]}, ${number(curve.value[last])} at step ${curve.step[last]}`;
+  });
+  return `${title}. ${words.join("; ")}`;
+}

@@ -1,0 +1,173 @@
+/* The page: fills each section from the data. */
+const data = JSON.parse(document.getElementById("data").textContent);
+const runs = data.runs;
+const several = runs.length > 1;
+const at = (id) => document.getElementById(id);
+const PARTS = { steps: "steps that count", lost_steps: "lost steps", startup: "start-up", validation: "validation", saving: "saving", idle: "idle", outside: "outside the attempts", queued: "queued" };
+const state = { x: "step", log: false, raw: !several, smooth: true, validation: true };
+let plots = [];
+
+function swatch(kind) {
+  return make("span", { class: "swatch", "aria-hidden": "true", style: { background: `var(--${kind})` } });
+}
+
+function hours(run) {
+  return `${number(run.goodput.hours, 3)} ${run.goodput.unit}-hours`;
+}
+
+function lastValidation(run) {
+  const curve = run.curves.loss.find((each) => each.kind === "validation" && each.value.length);
+  return curve ? [curve.value[curve.value.length - 1], curve.step[curve.step.length - 1]] : [null, null];
+}
+
+function tokens(run) {
+  const curve = run.curves.loss.find((each) => each.kind === "raw");
+  return curve && curve.tokens ? curve.tokens[curve.tokens.length - 1] : null;
+}
+
+function overview() {
+  if (several) {
+    const rows = runs.map((run, index) => [make("span", {}, swatch(`c${index % 8}`), run.name), run.state, number(run.last.step), number(run.last.loss),
+      number(lastValidation(run)[0]), tokens(run) === null ? "–" : short(tokens(run)), hours(run), percent(run.goodput.goodput)]);
+    return table(["Run", "State", "#Step", "#Loss", "#Validation", "#Tokens", "#Cost", "#Goodput"], rows);
+  }
+  const run = runs[0], [validation, where] = lastValidation(run);
+  const tile = (name, value, more) => make("div", {}, make("dt", {}, name), make("dd", {}, value, more ? make("small", {}, more) : null));
+  const bad = run.not_finite;
+  return make("dl", { class: "tiles" },
+    tile("State", run.state, `${run.attempts.length} attempt${run.attempts.length === 1 ? "" : "s"}`),
+    tile("Last step", number(run.last.step), run.max_steps ? `of ${number(run.max_steps)}, counted from 0` : null),
+    tile("Loss", number(run.last.loss), bad.count ? `not finite at ${number(bad.count)} steps, first ${bad.first[0]}` : null),
+    validation === null ? null : tile("Validation loss", number(validation), `at step ${number(where)}`),
+    tokens(run) === null ? null : tile("Tokens", short(tokens(run))),
+    run.last.tps ? tile("Tokens a second", short(run.last.tps), run.last.tps_per_gpu ? `${short(run.last.tps_per_gpu)} per process` : null) : null,
+    tile("Cost", number(run.goodput.hours, 3), `${run.goodput.unit}-hours`),
+    tile("Goodput", percent(run.goodput.goodput), "of that in steps that count"));
+}
+
+function choice() {
+  const group = make("fieldset", { class: "choice" }, make("legend", { class: "quiet", style: { position: "absolute", left: "-9999px" } }, "Horizontal axis"));
+  for (const [key, text] of Object.entries(X)) {
+    const has = key !== "tokens" || runs.every((run) => run.curves.loss.every((curve) => curve.tokens));
+    const input = make("input", { type: "radio", name: "x", id: `x-${key}`, value: key });
+    input.checked = key === state.x;
+    input.disabled = !has;
+    input.addEventListener("change", () => { state.x = key; redraw(); });
+    group.append(input, make("label", { for: `x-${key}` }, text));
+  }
+  return group;
+}
+
+function toggle(key, text) {
+  const input = make("input", { type: "checkbox", id: `t-${key}` });
+  input.checked = state[key];
+  input.addEventListener("change", () => { state[key] = input.checked; redraw(); });
+  return make("label", {}, input, text);
+}
+
+function redraw() {
+  plots.forEach((plot) => plot.destroy());
+  plots = [];
+  at("charts").replaceChildren();
+  for (const [name, title, canLog] of CHARTS) {
+    if (!runs.some((run) => run.curves[name].some((curve) => curve.value.length))) continue;
+    const host = make("div", { role: "img", "aria-label": summary(runs, name, title) });
+    const box = make("div", { class: name === "loss" ? "chart wide" : "chart", "data-chart": name }, make("h3", {}, title), host);
+    at("charts").append(box);
+    plots.push(draw(host, runs, name, state, canLog));
+  }
+  if (!plots.length) at("charts").append(make("p", { class: "none" }, "No step was logged yet."));
+}
+
+function cost() {
+  return runs.map((run) => {
+    const total = run.goodput.hours, parts = Object.entries(run.goodput.parts).filter(([, value]) => value > 0);
+    if (!total) return make("p", { class: "quiet" }, `${several ? `${run.name}: ` : ""}no attempt has begun yet.`);
+    const bar = make("div", { class: "bar", role: "img", "aria-label": parts.map(([part, value]) => `${PARTS[part]} ${percent(value / total)}`).join(", ") },
+      ...parts.map(([part, value]) => make("span", { title: `${PARTS[part]}: ${percent(value / total)}`, style: { width: `${(value / total) * 100}%`, background: `var(--${part})` } })));
+    const key = make("ul", { class: "key" }, ...parts.map(([part, value]) => make("li", {}, swatch(part), `${PARTS[part]} ${percent(value / total)} (${number(value, 3)} h)`)));
+    const startup = Object.entries(run.goodput.startup).map(([phase, value]) => [phase, number(value, 3), percent(value / total)]);
+    return make("div", {}, several ? make("h3", {}, run.name) : null, make("p", { class: "quiet" }, `${hours(run)}; ${duration(run.goodput.queued_s)} in the queue, which count for none of them`),
+      bar, key, startup.length ? make("details", {}, make("summary", {}, "Start-up by phase"), table(["Phase", "#Hours", "#Share"], startup)) : null);
+  });
+}
+
+function lanes(run) {
+  const all = run.attempts.flatMap((attempt) => attempt.segments);
+  const from = Math.min(...all.map((part) => part.start)), until = Math.max(...all.map((part) => part.end)), span = until - from || 1;
+  const grid = make("div", { class: "lanes" });
+  for (const attempt of run.attempts) {
+    const name = `${attempt.job_id} · ${attempt.number}`;
+    const words = attempt.segments.map((part) => `${PARTS[part.kind]} ${duration(part.end - part.start)}`);
+    const lane = make("div", { class: "lane", role: "img", "aria-label": `${name}: ${words.slice(0, 12).join(", ")}` });
+    for (const part of attempt.segments)
+      lane.append(make("i", { title: `${PARTS[part.kind]}, ${duration(part.end - part.start)}, from ${moment(part.start)}`, style: { left: `${((part.start - from) / span) * 100}%`, width: `${((part.end - part.start) / span) * 100}%`, background: `var(--${part.kind})` } }));
+    grid.append(make("span", {}, name), lane);
+  }
+  grid.append(make("span", {}), make("div", { class: "ends quiet" }, make("span", {}, moment(from)), make("span", {}, moment(until))));
+  const kinds = Object.keys(PARTS).filter((kind) => all.some((part) => part.kind === kind));
+  return [grid, make("ul", { class: "key" }, ...kinds.map((kind) => make("li", {}, swatch(kind), PARTS[kind])))];
+}
+
+function attempts() {
+  return runs.map((run) => {
+    const head = several ? make("h3", {}, run.name) : null;
+    if (!run.attempts.length) return make("div", {}, head, make("p", { class: "quiet" }, "No attempt has begun yet."));
+    const rows = run.attempts.map((attempt) => [`${attempt.job_id} · ${attempt.number}${attempt.slurm_id ? ` (Slurm ${attempt.slurm_id})` : ""}`, moment(attempt.began),
+      duration(attempt.seen - attempt.began), attempt.nodes.length > 4 ? `${attempt.nodes[0]} and ${attempt.nodes.length - 1} more` : attempt.nodes.join(", ") || "–",
+      attempt.from_step === null ? "–" : `${number(attempt.from_step)} to ${number(attempt.to_step)}`, attempt.state || (attempt.ended === null ? "not ended" : "–"),
+      [attempt.why, attempt.node ? `on ${attempt.node}` : null].filter(Boolean).join(", ") || "–"]);
+    return make("div", {}, head, ...lanes(run), table(["Job · attempt", "Began", "Took", "Nodes", "Steps", "End", "Why"], rows));
+  });
+}
+
+function checkpoints() {
+  return runs.map((run) => make("div", {}, several ? make("h3", {}, run.name) : null, run.checkpoints.length
+    ? table(["Name", "#Step", "State", "Path"], run.checkpoints.map((each) => [each.name, number(each.step), each.complete ? "complete" : "incomplete", make("code", {}, each.path)]))
+    : make("p", { class: "quiet" }, "None was found.")));
+}
+
+function plan() {
+  return runs.map((run) => {
+    const p = run.plan, command = Array.isArray(p.command) ? p.command.join(" ") : p.command;
+    const rows = [["What", [p.recipe, p.config_name].filter(Boolean).join(" -c ")], ["Changed on the command line", p.overrides.map((each) => `${each.key}=${said(each.value)}`).join("  ")],
+      ["Where", [p.profile && `profile ${p.profile}`, p.executor, p.nodes && `${p.nodes} node${p.nodes === 1 ? "" : "s"}`, p.world_size && `${p.world_size} processes`].filter(Boolean).join(", ")],
+      ["Image", p.container_image], ["Commit", p.commit], ["Run directory", p.run_dir], ["Command", command], ["Plan", p.plan_hash]].filter(([, value]) => value);
+    const changes = run.changes.map((change) => make("div", {}, make("h3", {}, `From ${change.from} to ${change.to}`), change.rows.length
+      ? table(["Key", "Before", "After"], change.rows.map((row) => [row.key, ...row.values.map(said)])) : make("p", { class: "quiet" }, "The same plan.")));
+    const config = Object.entries(p.config).map(([key, value]) => [make("code", {}, key), make("code", {}, said(value))]);
+    return make("div", {}, several ? make("h3", {}, run.name) : null, table(["Of the last job", ""], rows.map(([name, value]) => [name, make("code", {}, value)])), ...changes,
+      config.length ? make("details", {}, make("summary", {}, `The resolved config, ${config.length} keys`), table(["Key", "Value"], config)) : null);
+  });
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  at("theme").textContent = theme === "dark" ? "Light" : "Dark";
+  at("theme").setAttribute("aria-label", `Change to ${theme === "dark" ? "light" : "dark"} colours`);
+  redraw();
+}
+
+function start() {
+  document.title = at("title").textContent = several ? `${runs.length} runs` : runs[0].name;
+  at("subtitle").textContent = `${several ? `${runs.map((run) => run.name).join(", ")}. ` : ""}Written ${moment(data.made)}`;
+  at("overview").append(overview());
+  at("controls").append(choice(), ...[["raw", "raw"], ["smooth", "smoothed"], ["validation", "validation"], ["log", "log scale (loss, gradient norm)"]].map(([key, text]) => toggle(key, text)));
+  const reset = make("button", { type: "button", id: "reset" }, "Reset zoom");
+  reset.addEventListener("click", redraw);
+  at("controls").append(reset);
+  at("cost").append(...cost());
+  at("attempts").append(...attempts());
+  at("checkpoints").append(...checkpoints());
+  at("plan").append(...plan());
+  if (several) at("differences").append(data.differences.length ? table(["Key", ...runs.map((run) => run.name)], data.differences.map((row) => [make("code", {}, row.key), ...row.values.map(said)])) : make("p", { class: "quiet" }, "Nothing."));
+  else at("s-differences").remove();
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  at("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+  dark.addEventListener("change", () => setTheme(dark.matches ? "dark" : "light"));
+  setTheme(dark.matches ? "dark" : "light");
+  let width = innerWidth;
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });
+}
+
+start();

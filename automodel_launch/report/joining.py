@@ -1,0 +1,160 @@
+"""All attempts at a run as one: which rows of metrics belong to which attempt, and which of them count.
+
+A step that a later attempt has done again, or has gone back behind, does not count: the later record of a step does.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from typing import Any
+
+from automodel_launch import contract
+from automodel_launch.jobs.records import is_number
+from automodel_launch.report.columns import Columns
+from automodel_launch.report.intervals import Interval
+from automodel_launch.report.reading import JobFiles, Json, RunFiles
+
+
+@dataclass
+class Attempt:
+    """`rows` are those of the joined columns, `end` exclusive; times are unix seconds, `ended` None while it runs.
+
+    `pauses` are the phases that were told, by name; `saves_of_log` those of which the end is the next step's.
+    """
+
+    job: JobFiles
+    number: int
+    row: Json
+    began: float
+    ended: float | None = None
+    rows: range = range(0)
+    pauses: dict[str, list[Interval]] = field(default_factory=dict)
+    saves_of_log: list[Interval] = field(default_factory=list)
+    alive: float = 0.0  # its last sign of life
+    submitted: float | None = None
+
+    @property
+    def job_id(self) -> str:
+        """The job's."""
+        return self.job.job_id
+
+
+@dataclass
+class Joined:
+    """`steps` holds every row of every attempt in the order of time, `counts` whether it is the last of its step."""
+
+    attempts: list[Attempt]
+    steps: Columns
+    counts: bytearray
+    validations: dict[str, Columns]
+
+    def kept(self) -> list[int]:
+        """The rows that count, in the order of steps."""
+        return [row for row in range(self.steps.rows) if self.counts[row]]
+
+    def last_validations(self, name: str) -> list[int]:
+        """The rows of a validation that count."""
+        column = self.validations[name]["step"]
+        marks = counting(column)
+        return [row for row in range(len(column)) if marks[row]]
+
+
+def join(files: RunFiles) -> Joined:
+    """Every job's rows, one after the other."""
+    steps, validations, attempts = Columns(), dict[str, Columns](), list[Attempt]()
+    for job in files.jobs:
+        offset = steps.rows
+        steps.extend(job.steps)
+        for name, found in job.validations.items():
+            validations.setdefault(name, Columns()).extend(found)
+        attempts += _attempts(files, job, offset)
+    attempts.sort(key=lambda attempt: attempt.began)
+    return Joined(attempts, steps, counting(steps["step"]), validations)
+
+
+def rows(joined: Joined) -> list[Json]:
+    """The steps that count, each with its validation's loss; a named validation has a column of its own."""
+    found = {int(joined.steps["step"][row]): joined.steps.row(row) for row in joined.kept()}
+    for name, columns in joined.validations.items():
+        key = "val_loss" if name == "default" else f"val_loss/{name}"
+        for row in joined.last_validations(name):
+            step = int(columns["step"][row])
+            found.setdefault(step, {"step": step, "time": columns.value("time", row)})[key] = columns.value(
+                "val_loss", row
+            )
+    return [found[step] for step in sorted(found)]
+
+
+def counting(steps: Any) -> bytearray:
+    """1 for each row that no later row stands at or behind."""
+    marks, least = bytearray(len(steps)), math.inf
+    for row in range(len(steps) - 1, -1, -1):
+        if steps[row] < least:
+            marks[row], least = 1, steps[row]
+    return marks
+
+
+def _attempts(files: RunFiles, job: JobFiles, offset: int) -> list[Attempt]:
+    told = [row for row in files.attempts if row["job_id"] == job.job_id and is_number(row.get("began"))]
+    told.sort(key=lambda row: row["began"])
+    times = job.steps["time"]
+    found, first = [], 0
+    for index, row in enumerate(told):
+        following = told[index + 1] if index + 1 < len(told) else None
+        last = len(times) if following is None else _first_row(job, following, first)
+        ended = row["ended"] if is_number(row.get("ended")) else None
+        attempt = Attempt(job, row["attempt"], row, row["began"], ended)
+        attempt.rows = range(offset + first, offset + last)
+        attempt.submitted = _submitted(job) if index == 0 else None
+        _take_phases(attempt, job, following["began"] if following else math.inf)
+        signs = [times[last - 1]] if last > first else []
+        signs += [end for spans in attempt.pauses.values() for _, end in spans]
+        signs += [event["time"] for event in _events(attempt, job, following)]
+        attempt.alive = max([attempt.began, *signs])
+        found.append(attempt)
+        first = last
+    return found
+
+
+def _first_row(job: JobFiles, attempt: Json, least: int) -> int:
+    """The first row of an attempt, which the event `training` names by step and time.
+
+    Rows of the attempt before that its agent has left unread are written down when the next one begins: they have a
+    time of that attempt, but stand before its first step.
+    """
+    times, steps, began = job.steps["time"], job.steps["step"], attempt["began"]
+    row = bisect_left(times, began, least)
+    for event in job.events:
+        if event.get("state") == contract.EVENT_TRAINING and event.get("attempt") == attempt["attempt"]:
+            written = range(row, bisect_right(times, event["time"], row))
+            own = [r for r in written if steps[r] == event.get("step")]
+            if own and event["time"] >= began:
+                return own[-1]
+    return row
+
+
+def _take_phases(attempt: Attempt, job: JobFiles, before: float) -> None:
+    of_log: list[Interval] = []
+    for entry in job.phases:
+        if entry.get("attempt") != attempt.number or not attempt.began <= entry["since"] < before:
+            continue
+        interval = (entry["since"], max(entry["since"], entry["until"]))
+        if entry.get("by") == contract.BY_LOG:
+            of_log.append(interval)
+        else:
+            attempt.pauses.setdefault(entry["phase"], []).append(interval)
+    if contract.PHASE_SAVING not in attempt.pauses:
+        attempt.saves_of_log = of_log
+
+
+def _events(attempt: Attempt, job: JobFiles, following: Json | None) -> list[Json]:
+    """The attempt's own events; `begin` may write the end of a lost one much later, under the next one's time."""
+    before = following["began"] if following else math.inf
+    own = [event for event in job.events if event.get("attempt") == attempt.number]
+    return [event for event in own if attempt.began <= event["time"] < before]
+
+
+def _submitted(job: JobFiles) -> float | None:
+    return next((event["time"] for event in job.events if event.get("state") == contract.EVENT_SUBMITTED), None)

@@ -1,0 +1,152 @@
+"""The files of a run: what all its jobs have written, read where they lie."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from automodel_launch import contract
+from automodel_launch.jobs import history, rundir
+from automodel_launch.jobs.jobdir import JobDir, parse
+from automodel_launch.jobs.records import Record, is_number, is_whole
+from automodel_launch.remote.filesystem import FileSystem
+from automodel_launch.report.columns import Columns
+
+Json = dict[str, Any]
+
+_SMALL = (contract.PLAN, contract.AGENT, contract.EXIT, contract.node_file(0), contract.EVENTS, contract.PHASES)
+
+
+@dataclass
+class JobFiles:
+    """One job: its rows of metrics in `steps` and `validations`, a Columns for each validation's name."""
+
+    job_id: str
+    steps: Columns = field(default_factory=Columns)
+    validations: dict[str, Columns] = field(default_factory=dict)
+    events: list[Json] = field(default_factory=list)
+    phases: list[Json] = field(default_factory=list)
+    plan: Json = field(default_factory=dict)
+    order: Json = field(default_factory=dict)
+    heartbeat: Json = field(default_factory=dict)
+    end: Json = field(default_factory=dict)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its directory holds anything of it."""
+        return bool(self.plan or self.order or self.events or self.steps.rows)
+
+
+@dataclass
+class RunFiles:
+    """A run: its attempts as history.jsonl tells them, its jobs in the order in which they began."""
+
+    name: str
+    record: Record
+    attempts: list[Json]
+    jobs: list[JobFiles]
+    checkpoints: list[Json]
+    finished: Json | None
+
+
+def read(record: Record, place: FileSystem) -> RunFiles:
+    """All that is known of the run of this job.
+
+    Raises:
+        ClusterError: its place cannot be reached.
+    """
+    own = re.compile(re.escape(record.run_name) + r"\.\d+")  # a name in a file that a job can write is no path yet
+    attempts = [row for row in history.attempts(record.run_dir, place) if own.fullmatch(str(row["job_id"]))]
+    ids = list(dict.fromkeys([*(row["job_id"] for row in attempts), record.job_id]))
+    root = posixpath.dirname(record.job_dir)
+    jobs = _jobs(ids, root, place)
+    folder = next((job.order["checkpoint_dir"] for job in reversed(jobs) if job.order.get("checkpoint_dir")), None)
+    saved = _checkpoints(str(folder), place) if folder else []
+    return RunFiles(record.run_name, record, attempts, jobs, saved, rundir.finished(record.run_dir, place))
+
+
+def commits(files: RunFiles, place: FileSystem) -> dict[str, str]:
+    """The commit behind each job's code, with a word where it was changed; no entry for a job without git."""
+    folders = [f"{posixpath.dirname(files.record.job_dir)}/{job.job_id}" for job in files.jobs]
+    written = place.read_many([(f"{folder}/{contract.GIT_COMMIT}", 0) for folder in folders])
+    changed = place.read_many([(f"{folder}/{contract.GIT_DIFF}", -1) for folder in folders])
+    found = dict[str, str]()
+    for job, commit, difference in zip(files.jobs, written, changed, strict=True):
+        name = commit[0].decode("utf-8", "replace").strip() if commit else ""
+        if name:
+            found[job.job_id] = f"{name} with changes" if difference and difference[1] else name
+    return found
+
+
+def size(record: Record, place: FileSystem) -> int:
+    """Bytes of the metrics of a job, by which a reader who is in a hurry decides."""
+    found = place.read(f"{record.job_dir}/{contract.METRICS}", -1)
+    return found[1] if found else 0
+
+
+def _jobs(ids: Sequence[str], root: str, place: FileSystem) -> list[JobFiles]:
+    """All jobs at once: but for metrics, which may be long, their files are small and many."""
+    contents = iter(_whole(place, [f"{root}/{name}/{file}" for name in ids for file in _SMALL]))
+    jobs = []
+    for name in ids:
+        plan, order, end, heartbeat, events, phases = (next(contents) for _ in _SMALL)
+        job = JobFiles(name, plan=parse(plan) or {}, order=parse(order) or {}, end=parse(end) or {})
+        job.heartbeat = parse(heartbeat) or {}
+        job.events = [entry for entry in _objects(events) if is_number(entry.get("time"))]
+        job.phases = [entry for entry in _objects(phases) if _is_phase(entry)]
+        for entry in JobDir(f"{root}/{name}", place).metrics():
+            _take(job, entry)
+        jobs.append(job)
+    return jobs
+
+
+def _take(job: JobFiles, entry: Json) -> None:
+    """A line of metrics.jsonl; one without a step or a time is none of a training."""
+    step = entry.get("step")
+    if not is_whole(step) or not is_number(entry.get("time")):
+        return
+    if "loss" in entry:
+        job.steps.add(entry)
+    elif "val_loss" in entry:
+        name = entry.get("name")
+        job.validations.setdefault(name if isinstance(name, str) else "default", Columns()).add(entry)
+
+
+def _checkpoints(folder: str, place: FileSystem) -> list[Json]:
+    """Name, step and whether it is complete, by step; looked for under the names that the contract knows."""
+    found = [(step, name) for name in place.names(folder) if (step := contract.checkpoint_step(name)) is not None]
+    found.sort()
+    wanted = [(f"{folder}/{name}/{mark}", -1) for _, name in found for mark in contract.SAVE_MARKS]
+    looked = iter(place.read_many(wanted) if wanted else [])
+    checkpoints = []
+    for step, name in found:
+        content = [mark for mark, there in zip(contract.SAVE_MARKS, looked, strict=False) if there is not None]
+        saved = contract.is_saved(name, content)
+        checkpoints.append({"name": name, "step": step, "complete": saved, "path": f"{folder}/{name}"})
+    return checkpoints
+
+
+def _objects(content: bytes) -> Iterator[Json]:
+    return (entry for line in content.split(b"\n") if (entry := parse(line)))
+
+
+def _whole(place: FileSystem, paths: Sequence[str]) -> list[bytes]:
+    """Contents of files, empty where there is none; a further round trip for those that are longer than one takes."""
+    found = [bytearray() for _ in paths]
+    left = list(range(len(paths)))
+    while left:
+        read = place.read_many([(paths[index], len(found[index])) for index in left])
+        more = []
+        for index, each in zip(left, read, strict=True):
+            if each and each[0]:
+                found[index] += each[0]
+                more += [index] if len(found[index]) < each[1] else []
+        left = more
+    return [bytes(content) for content in found]
+
+
+def _is_phase(entry: Json) -> bool:
+    return isinstance(entry.get("phase"), str) and all(is_number(entry.get(key)) for key in ("since", "until"))
