@@ -167,7 +167,7 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
-SWEEPS = {"--sweep", "--sweep-file", "--at-most"}
+SWEEPS = {"--sweep", "--sweep-file", "--at-most", "--stop-after-failures"}
 LAUNCH |= {"--rehearse", "--no-rehearse", *SWEEPS}
 SURFACE = {
     "recipes": COMMON,
@@ -178,6 +178,7 @@ SURFACE = {
     "attach": COMMON,
     "logs": COMMON | {"--rank", "--follow"},
     "metrics": COMMON | {"--csv"},
+    "compare": COMMON | {"--by", "--csv"},
     "report": COMMON | {"--output", "--open"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from automodel_launch.commands import console, one_job, one_sweep
+from automodel_launch.commands import console, one_job, one_sweep, sweep_acts
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.jobs.records import Record, Status
@@ -21,7 +21,7 @@ class Cancel(JobCommand):
         """Stop it."""
         sweep = one_sweep.named(args)
         if sweep is not None:
-            return one_sweep.cancel(args, sweep)
+            return sweep_acts.cancel(args, sweep)
         record = self.find(args)
         return stop(args, record, one_job.status(record), args.now)
 

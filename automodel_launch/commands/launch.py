@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
 
 RUN_ACTIVE = "run-active"  # which --force does not override: two jobs would write one set of checkpoints
-OF_SWEEPS = ("--sweep", "--sweep-file", "--at-most")
+OF_SWEEPS = ("--sweep", "--sweep-file", "--at-most", "--stop-after-failures")
 OPTIONS: tuple[Option, ...] = (
     Option(("-c", "--config"), "configs/RECIPE/CONFIG.yaml, or a path", "CONFIG"),
     Option(("--run",), "attached: submit, follow, exit with the job's result", "PROFILE", group="where"),
@@ -39,6 +39,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--sweep",), "several values of a key, a run each; repeated: each with each", "KEY=V1,V2", many=True),
     Option(("--sweep-file",), "the same from a file: grid, zip, list, or points with names", "FILE"),
     Option(("--at-most",), "points of a sweep that may run at once", "N"),
+    Option(("--stop-after-failures",), "failed points of a sweep after which no other one begins", "N"),
     Option(("--no-rehearse",), "never do so (a submission to Slurm or Docker does)", group="rehearsal"),
 )
 
@@ -86,9 +87,11 @@ class Launch(LaunchCommand):
             from automodel_launch.commands import sweep
 
             return sweep.run(self, args)
-        if args.at_most is not None:
-            raise UsageError("--at-most belongs to a sweep. Nothing was submitted.", "--sweep KEY=VALUE,VALUE")
+        for option in ("--at-most", "--stop-after-failures"):
+            if getattr(args, option[2:].replace("-", "_")) is not None:
+                raise UsageError(f"{option} belongs to a sweep. Nothing was submitted.", "--sweep KEY=VALUE,VALUE")
         parts = planned(self, args)
+        _refuse_sweep(args, parts)
         if args.dry_run:
             return _preview(args, rehearsed(args, parts))
         from automodel_launch.commands import run_state
@@ -101,6 +104,15 @@ class Launch(LaunchCommand):
             raise _refusal(parts)
         _tell(parts.findings)
         return _submit(args, parts)
+
+
+def _refuse_sweep(args: argparse.Namespace, parts: Planned) -> None:
+    from automodel_launch.jobs import sweeps
+
+    if args.name and sweeps.exact(parts.here.records, args.name):
+        raise UsageError(
+            f"--name {args.name}: a sweep has this name. Nothing was submitted.", f"--name {args.name}-run"
+        )
 
 
 def _preview(args: argparse.Namespace, parts: Planned) -> int:

@@ -1,21 +1,34 @@
-"""What the commands do where JOB names a sweep: the same for each of its points that has a job."""
+"""What the commands do where JOB names a sweep: its points, their states, and `status`."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from automodel_launch import workspace
 from automodel_launch.commands import console
-from automodel_launch.errors import LaunchError
 from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.jobs.sweeps import Sweep
-from automodel_launch.launch import cancelling, state
+from automodel_launch.jobs.sweeps import Sweep, SweepPoint
+from automodel_launch.launch import state
 
 AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 NOT_THERE = Status(records.NOT_SUBMITTED, error="no job of it was submitted")
+
+
+class Row(NamedTuple):
+    """A point: its number from 1 on, its last job where there is one, and that one's state."""
+
+    number: int
+    point: SweepPoint
+    record: Record | None
+    now: Status
+
+    def called(self, sweep: Sweep) -> str:
+        """How a person names it."""
+        return f"{sweep.name}.{self.number}"
 
 
 def named(args: argparse.Namespace) -> Sweep | None:
@@ -23,63 +36,66 @@ def named(args: argparse.Namespace) -> Sweep | None:
     return sweeps.find(workspace.find(args.env).records, args.job)
 
 
-def look(args: argparse.Namespace, sweep: Sweep) -> list[tuple[Record | None, Status]]:
-    """Each point's last job with its state now."""
+def look(args: argparse.Namespace, sweep: Sweep, over: Iterable[Row] = ()) -> list[Row]:
+    """Each point's last job with its state now; those in `over` have ended, and are not asked for again."""
     folder = workspace.find(args.env).records
+    known = {row.number: row for row in over}
 
-    def of(record: Record | None) -> tuple[Record | None, Status]:
-        return (None, NOT_THERE) if record is None else state.look(folder, record)
+    def of(number: int, point: SweepPoint, record: Record | None) -> Row:
+        if number in known:
+            return known[number]
+        return Row(number, point, *((None, NOT_THERE) if record is None else state.look(folder, record)))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(of, sweeps.jobs_of(folder, sweep)))
+        jobs = sweeps.jobs_of(folder, sweep)
+        return list(pool.map(of, range(1, len(jobs) + 1), sweep.points, jobs))
 
 
 def status(args: argparse.Namespace, sweep: Sweep) -> int:
     """A line a point."""
     rows = look(args, sweep)
     if args.json:
-        console.document({"sweep": sweep.name, "points": _documents(sweep, rows)})
+        console.document(document(sweep, rows))
         return 0
-    count = {s: sum(now.state == s for _, now in rows) for s in dict.fromkeys(now.state for _, now in rows)}
-    console.out(f"{sweep.name}: " + ", ".join(f"{number} {name}" for name, number in count.items()))
-    cells = [["job", *sweep.keys, "state", "step", ""]]
-    for point, (record, now) in zip(sweep.points, rows, strict=True):
-        values = [point.settings.get(key, "") for key in sweep.keys]
-        step = "" if now.step is None else str(now.step)
-        cells.append([record.job_id if record else point.run_name, *values, now.state, step, now.error or ""])
-    console.out("\n".join(f"  {line}" for line in console.table(cells)))
+    console.out(counted(sweep, rows))
+    cells = [["point", *short(sweep.keys), "state", "step", ""]]
+    for row in rows:
+        values = [row.point.settings.get(key, "") for key in sweep.keys]
+        step = "" if row.now.step is None else str(row.now.step)
+        cells.append([f".{row.number}", *values, row.now.state, step, row.now.error or row.now.reason or ""])
+    columns = console.width()
+    console.out("\n".join(console.cut_line(f"  {line}", columns) for line in console.table(cells)))
     return 0
 
 
-def cancel(args: argparse.Namespace, sweep: Sweep) -> int:
-    """Stop every point that has not ended; those that cannot be stopped are said, and the exit code is 1."""
-    failed = 0
-    for record, now in reversed(look(args, sweep)):  # what waits first: none of it may begin meanwhile
-        if record is None or now.over or now.forgotten:
-            continue
-        try:
-            cancelling.ask(record, now, args.now)
-            console.say(f"stopping {record.job_id}")
-        except LaunchError as error:
-            failed += 1
-            console.say(f"{record.job_id}: {error.message}")
-    if args.json:
-        console.document({"sweep": sweep.name, "points": _documents(sweep, look(args, sweep))})
-    return 1 if failed else 0
+def counted(sweep: Sweep, rows: list[Row]) -> str:
+    """`NAME: 10 COMPLETED, 2 RUNNING`"""
+    states = [row.now.state for row in rows]
+    return f"{sweep.name}: " + ", ".join(f"{states.count(name)} {name}" for name in dict.fromkeys(states))
 
 
-def _documents(sweep: Sweep, rows: list[tuple[Record | None, Status]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": point.label,
-            "run_name": point.run_name,
-            "settings": point.settings,
-            "job_id": record.job_id if record else None,
-            "slurm_id": record.handle.get("slurm_id") if record else None,
-            "state": now.state,
-            "code": now.code,
-            "step": now.step,
-            "error": now.error,
-        }
-        for point, (record, now) in zip(sweep.points, rows, strict=True)
-    ]
+def short(keys: list[str]) -> list[str]:
+    """The last parts of dotted keys, where that tells them apart."""
+    ends = [key.rpartition(".")[2] for key in keys]
+    return [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
+
+
+def document(sweep: Sweep, rows: list[Row]) -> dict[str, Any]:
+    """The points as JSON data."""
+    return {"sweep": sweep.name, "at_most": sweep.at_most, "points": [_document(row) for row in rows]}
+
+
+def _document(row: Row) -> dict[str, Any]:
+    record, now = row.record, row.now
+    return {
+        "point": row.number,
+        "name": row.point.label,
+        "run_name": row.point.run_name,
+        "settings": row.point.settings,
+        "job_id": record.job_id if record else None,
+        "slurm_id": record.handle.get("slurm_id") if record else None,
+        "state": now.state,
+        "code": now.code,
+        "step": now.step,
+        "error": now.error,
+    }

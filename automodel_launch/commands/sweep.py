@@ -25,18 +25,17 @@ def run(command: Command, args: argparse.Namespace) -> int:
         PlanRefused: a check found an error; nothing was submitted.
     """
     from automodel_launch import executors
-    from automodel_launch.commands import preview
+    from automodel_launch.commands import preview, sweep_here
     from automodel_launch.launch import sweep_checking, sweeping
 
     here, made = _made(command, args)
-    if executors.together(made.plans[0].executor) is None and not args.dry_run:
-        raise UsageError(
-            f"executor '{made.plans[0].executor}' does not take several jobs at once.",
-            'a profile with executor = "slurm"; --dry-run shows the points of any',
-        )
+    together = executors.together(made.plans[0].executor) is not None
+    if not together:
+        sweep_here.refuse_detached(made)
     skipped, after = sweep_checking.standing(made, here, args.offline)
     made = sweeping.ready(made, here, skipped, after)
     findings = sweep_checking.run(made, skipped, offline=args.offline)
+    findings = sweep_checking.in_order([*findings, *_rehearsed(args, here, made, skipped, findings)])
     errors = [finding for finding in findings if finding.level == "error"]
     if args.dry_run:
         _preview(args, made, findings, skipped)
@@ -46,7 +45,19 @@ def run(command: Command, args: argparse.Namespace) -> int:
             f"{made.name} was not submitted: {console.many(len(errors), 'error')}.\n{preview.findings_text(errors)}",
             "--dry-run shows all points; --force submits them all the same",
         )
-    return _submit(args, here, made, skipped, after)
+    console.say(preview.findings_text(findings)) if findings else None
+    return _submit(args, here, made, skipped, after) if together else sweep_here.run(args, here, made, skipped)
+
+
+def _rehearsed(
+    args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: dict[str, str], findings: list[Finding]
+) -> list[Finding]:
+    from automodel_launch.launch import sweep_rehearsal
+
+    option: Any = "off" if args.no_rehearse else args.rehearse
+    points = [point for point in made.points if point.plan.run_name not in skipped]
+    how: dict[str, Any] = {"submits": not args.dry_run, "offline": args.offline, "say": console.say}
+    return sweep_rehearsal.rehearse(points, findings, here.rehearsals, option, **how)
 
 
 def _made(command: Command, args: argparse.Namespace) -> tuple[Workspace, PlanSet]:
@@ -65,7 +76,7 @@ def _made(command: Command, args: argparse.Namespace) -> tuple[Workspace, PlanSe
     for spec in sweeps.points(args.sweep or [], args.sweep_file, fixed):
         own = argparse.Namespace(**{**vars(args), "overrides": [*args.overrides, *spec.settings.values()]})
         specs.append((spec, one_plan.layered(command, own, recipe, env_file)))
-    limits = sweeping.Limits(_count(args, "at_most"))
+    limits = sweeping.Limits(_count(args, "at_most"), _count(args, "stop_after_failures"))
     options: dict[str, Any] = {"mode": "batch" if args.batch else "run", "name": args.name, "fresh": args.fresh}
     return here, sweeping.make(here, env_file, name, recipe, specs, limits=limits, offline=args.offline, **options)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from automodel_launch.errors import ProfileError
+from automodel_launch.errors import ClusterError, ProfileError
 
 if TYPE_CHECKING:
     from automodel_launch.executors.job_python import JobPython, NotAtHand
@@ -32,12 +32,25 @@ _TOGETHER = {"slurm": f"{__name__}.slurm.together"}
 @dataclass(frozen=True)
 class Order:
     """How jobs are handed over together: the sweep's name, a directory of this submission on the side where they run,
-    how many may run at once, and the ids of those that do already."""
+    how many may run at once, the ids of those that do already, and the number of failures after which no other job
+    begins."""
 
     name: str
     directory: str
     at_most: int | None = None
     after: tuple[str, ...] = ()
+    stop_after: int | None = None
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What came of it: what is added to the handle of each job that was taken, None for one that was not.
+
+    `error` says why not all were; where it is SubmissionUnknown, the others may have been taken as well.
+    """
+
+    handles: tuple[dict[str, Any] | None, ...]
+    error: ClusterError | None = None
 
 
 class Together(Protocol):
@@ -55,13 +68,8 @@ class Together(Protocol):
     def address(self, plans: Sequence[Plan], order: Order) -> dict[str, Any]:
         """What the handle of each job holds beside `Executor.address` before it is submitted."""
 
-    def submit(self, plans: Sequence[Plan], order: Order) -> list[dict[str, Any]]:
-        """Hand them over, all of whose directories are complete; what is added to the handle of each.
-
-        Raises:
-            SubmissionUnknown: some may have been taken.
-            ClusterError: none was.
-        """
+    def submit(self, plans: Sequence[Plan], order: Order) -> Handed:
+        """Hand them over, all of whose directories are complete."""
 
 
 class Executor(Protocol):

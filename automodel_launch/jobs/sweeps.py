@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.errors import RecordError
+from automodel_launch.errors import JobError, RecordError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record
 
@@ -61,19 +62,41 @@ def save(jobs: Path, sweep: Sweep) -> None:
         raise RecordError(f"{target}: the sweep's record cannot be written: {error.strerror}.") from error
 
 
-def find(jobs: Path, name: str | None) -> Sweep | None:
-    """The sweep of that name, or of that unique beginning; None where there is none."""
-    if not name:
+def exact(jobs: Path, name: str | None) -> Sweep | None:
+    """The sweep of that name; None where there is none, or where the name can be none."""
+    return _read(folder(jobs) / f"{name}.json") if name and "/" not in name and "\0" not in name else None
+
+
+def find(jobs: Path, wanted: str | None) -> Sweep | None:
+    """The sweep of that name, or of that unique beginning where nothing of a job begins so."""
+    found = exact(jobs, wanted)
+    if found or not wanted:
+        return found
+    with contextlib.suppress(JobError):
+        records.find(jobs, wanted)
         return None
-    found = [path for path in folder(jobs).glob("*.json") if path.stem.startswith(name)]
-    exact = [path for path in found if path.stem == name]
-    chosen = exact or (found if len(found) == 1 else [])
-    return _read(chosen[0]) if chosen else None
+    names = [path.stem for path in folder(jobs).glob("*.json") if path.stem.startswith(wanted)]
+    return exact(jobs, names[0]) if len(names) == 1 else None
 
 
-def names(jobs: Path) -> list[str]:
-    """The names of all sweeps."""
-    return sorted(path.stem for path in folder(jobs).glob("*.json"))
+def point(jobs: Path, wanted: str) -> Record | None:
+    """The last job of the point that `SWEEP.3` names, its third; None where that names something else.
+
+    Raises:
+        JobError: the sweep has no such point, or no job of it.
+    """
+    name, _, number = wanted.rpartition(".")
+    sweep = exact(jobs, name) if number.isascii() and number.isdecimal() else None
+    if sweep is None or (jobs / f"{wanted}.json").exists():
+        return None
+    if not 1 <= int(number) <= len(sweep.points):
+        raise JobError(f"sweep {name} has no point {number}: they are 1 to {len(sweep.points)}.", f"status {name}")
+    record = jobs_of(jobs, sweep)[int(number) - 1]
+    if record is None:
+        raise JobError(
+            f"{wanted}: no job of it was submitted.", "the sweep's own command again submits what is missing"
+        )
+    return record
 
 
 def jobs_of(jobs: Path, sweep: Sweep) -> list[Record | None]:
@@ -85,10 +108,19 @@ def jobs_of(jobs: Path, sweep: Sweep) -> list[Record | None]:
 def _read(path: Path) -> Sweep | None:
     try:
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
 def _from_json(values: dict[str, Any]) -> Sweep:
-    points = tuple(SweepPoint(**point) for point in values.pop("points"))
-    return Sweep(points=points, **values)
+    """A later version's further keys are left out.
+
+    Raises:
+        TypeError, KeyError, AttributeError: a person, or another program, has written something else.
+    """
+    points = tuple(
+        SweepPoint(str(one["label"]), str(one["run_name"]), {str(k): str(v) for k, v in one["settings"].items()})
+        for one in values["points"]
+    )
+    own = {field.name: values[field.name] for field in fields(Sweep) if field.name in values}
+    return Sweep(**{**own, "points": points})

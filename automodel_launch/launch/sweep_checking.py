@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from automodel_launch import backends, checks
+from automodel_launch import backends, checks, contract
+from automodel_launch.checks import in_order as in_order
 from automodel_launch.data_identity import compare
 from automodel_launch.jobs import launcher, records, rundir
 from automodel_launch.launch import state, sweeping
@@ -14,6 +16,8 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.planset import PlanSet
 from automodel_launch.remote import slurm_site
 from automodel_launch.workspace import Workspace
+
+AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 
 
 def gpu_hours(plan: Plan) -> float:
@@ -52,20 +56,24 @@ def _of(finding: Finding, labels: list[str], count: int) -> Finding:
 def standing(made: PlanSet, workspace: Workspace, offline: bool = False) -> tuple[dict[str, str], list[str]]:
     """Points that need no submission, run name -> why, and the Slurm ids of those that are in the queue or run."""
     last = {record.run_name: record for record in records.all_records(workspace.records)}
-    skipped: dict[str, str] = {}
-    after: list[str] = []
-    for plan in made.plans:
+
+    def of(plan: Plan) -> tuple[str | None, str | None]:
         if (plan.visible or not offline) and _finished(plan):
-            skipped[plan.run_name] = "finished"
-            continue
+            return "finished", None
         record = last.get(plan.run_name)
         if record is None or record.run_dir != plan.run_dir or offline:
-            continue
+            return None, None
         record, now = state.look(workspace.records, record)
+        if now.state == contract.COMPLETED and record.plan_hash == plan.plan_hash:  # of a script that tells no end
+            return now.state, None
         if launcher.is_at_it(record) or not (now.over or now.forgotten or now.state == "UNKNOWN"):
-            skipped[plan.run_name] = now.state
-            after += [str(record.handle["slurm_id"])] if "slurm_id" in record.handle else []
-    return skipped, after
+            return now.state, str(record.handle["slurm_id"]) if "slurm_id" in record.handle else None
+        return None, None
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(of, made.plans))
+    skipped = {plan.run_name: why for plan, (why, _) in zip(made.plans, found, strict=True) if why}
+    return skipped, [slurm_id for _, slurm_id in found if slurm_id]
 
 
 def _finished(plan: Plan) -> bool:

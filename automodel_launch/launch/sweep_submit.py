@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from automodel_launch import executors
+from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, LaunchError, PlanRefused, RecordError, SubmissionUnknown
-from automodel_launch.executors import Order, Together
+from automodel_launch.executors import Handed, Order, Together
 from automodel_launch.jobs import claims, launcher, records, rundir, sweeps
 from automodel_launch.jobs.claims import Claim
 from automodel_launch.jobs.records import Record
@@ -34,13 +34,14 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reserved:
-    """A point that is about to be submitted: its plan with the id that it got, its record, its run's claim."""
+    """A point that is about to be submitted: its plan with the id that it got, its record, its run's claim once it has
+    that."""
 
     plan: Plan
     record: Record
-    claim: Claim
+    claim: Claim | None = None
 
 
 def record_sweep(made: PlanSet, workspace: Workspace) -> sweeps.Sweep:
@@ -72,31 +73,34 @@ def submit_together(
 
     Raises:
         SubmissionUnknown: some may have been submitted.
-        ClusterError, RecordError: nothing was; nothing is left behind.
+        ClusterError, RecordError: nothing was, or no more than the message tells; nothing is left of the others.
     """
     with interrupts.caught():
         record_sweep(made, workspace)
+        shown = made
         made = _with_directory(made, workspace, sweeping.without(made, skipped), after)
         place = made.plans[0].place
-        reserved: list[Reserved] = []
+        todo = sweeping.without(made, skipped)
+        more = _together(made).address(todo, order_of(made))
+        reserve = Reserve(workspace.records, environ, say, records.all_records(workspace.records), more)
         try:
-            todo = sweeping.without(made, skipped)
-            more = _together(made).address(todo, Order(made.name, made.directory))
-            known = records.all_records(workspace.records)
-            reserve = Reserve(workspace.records, environ, say, known, more)
-            for item in _each(todo, reserve.one, place == LOCAL):
-                reserved += [item] if item else []
-            if not reserved:
-                place.remove(made.directory)
-                return []
-            return _hand_over(made, reserved, workspace, environ, say, after)
-        except SubmissionUnknown:
-            _each(reserved, lambda item: _given_up(item, workspace.records), local=True)
-            raise
+            _each(todo, reserve.one, place == LOCAL)
+            reserved = reserve.in_order(todo)
+            as_shown = shown.script if (made.directory, len(reserved)) == (shown.directory, len(todo)) else None
+            handed = _hand_over(made, reserved, workspace, environ, after, as_shown) if reserved else Handed(())
         except (LaunchError, OSError):
-            _each(reserved, lambda item: _undo(item, workspace.records), place == LOCAL)
-            place.remove(made.directory)
+            _undo_all(reserve.made, workspace.records)
+            with suppress(ClusterError):
+                place.remove(made.directory)
             raise
+        if not reserved:
+            place.remove(made.directory)
+        return _settled(handed, reserved, workspace.records, say)
+
+
+def order_of(made: PlanSet, after: Sequence[str] = ()) -> Order:
+    """How the set's points are handed over."""
+    return Order(made.name, made.directory, made.at_most, tuple(after), made.stop_after)
 
 
 def _hand_over(
@@ -104,25 +108,55 @@ def _hand_over(
     reserved: list[Reserved],
     workspace: Workspace,
     environ: Mapping[str, str],
-    say: Callable[[str], None],
     after: Sequence[str],
-) -> list[Record]:
+    as_shown: str | None,
+) -> Handed:
+    """Write all directories, and submit them. `as_shown`: the script that was shown, where nothing has come between.
+
+    Raises:
+        ClusterError: nothing was submitted.
+    """
     plans = [item.plan for item in reserved]
-    together, order = _together(made), Order(made.name, made.directory, made.at_most, tuple(after))
+    together, order = _together(made), order_of(made, after)
     place = plans[0].place
-    _write(made, plans, workspace, place, together.files(plans, order))
+    files = together.files(plans, order)
+    if as_shown is not None and files[contract.SCRIPT] != as_shown:
+        raise ClusterError("the points' script is another one than the dry run shows; nothing was submitted.")
+    _write(made, plans, workspace, place, files)
     _each(plans, lambda plan: _write_secrets(plan, environ), place == LOCAL)
-    handles = together.submit(plans, order)
-    started = []
-    for item, handle in zip(reserved, handles, strict=True):
+    handed = together.submit(plans, order)
+    if handed.error and not any(handed.handles) and not isinstance(handed.error, SubmissionUnknown):
+        raise handed.error
+    return handed
+
+
+def _settled(handed: Handed, reserved: list[Reserved], folder: Path, say: Callable[[str], None]) -> list[Record]:
+    """The records of those that were taken, completed; nothing is left of those that were not.
+
+    Raises:
+        ClusterError: what has kept some from being submitted.
+    """
+    started, left = [], []
+    for item, handle in zip(reserved, handed.handles, strict=True):
+        if handle is None:
+            left.append(item)
+            continue
         record = state.started(item.record, {**item.record.handle, **handle})
-        with suppress(ClusterError):
-            claims.submitted(item.claim, record.handle, place)
+        if item.claim:
+            with suppress(ClusterError):
+                claims.submitted(item.claim, record.handle, item.plan.place)
         try:
-            records.save(workspace.records, record)
+            records.save(folder, record)
         except RecordError as error:
             say(f"warning: {record.job_id} was submitted, and will be looked up: {error.message}")
         started.append(record)
+    if isinstance(handed.error, SubmissionUnknown):
+        for item in left:
+            _given_up(item, folder)
+    else:
+        _undo_all(left, folder)
+    if handed.error:
+        raise handed.error
     return started
 
 
@@ -139,30 +173,35 @@ def _with_directory(made: PlanSet, workspace: Workspace, todo: list[Plan], after
 
 @dataclass(frozen=True)
 class Reserve:
-    """Takes a job's id and its run's claim; `more` is what finds it again, and goes into its record and the claim."""
+    """Takes jobs' ids and their runs' claims; `more` is what finds them again, and goes into records and claims.
+
+    `made` has whatever was taken, by run, also where something fails half-way: somebody has to give it back.
+    """
 
     folder: Path
     environ: Mapping[str, str]
     say: Callable[[str], None]
     known: list[Record]
     more: dict[str, Any]
+    made: dict[str, Reserved] = field(default_factory=dict)
 
-    def one(self, plan: Plan) -> Reserved | None:
-        """None where another launcher has claimed its run."""
+    def one(self, plan: Plan) -> None:
+        """Nothing where another launcher has claimed its run, which is said."""
         plan, record = submit.reserve(plan, self.folder, self.environ, self.more)
+        item = self.made[plan.run_name] = Reserved(plan, record)
         try:
             claim.refuse_remembered(record, self.known, plan.place)
-            made = claim.take(record, plan.place)
-        except LaunchError as error:
-            plan.place.remove(plan.job_dir)
-            records.forget(self.folder, record)
-            if not isinstance(error, PlanRefused):
-                raise
+            item.claim = claim.take(record, plan.place)
+        except PlanRefused as error:
+            _undo(self.made.pop(plan.run_name), self.folder)
             self.say(f"left out: {error.message}")
-            return None
+            return
         data = {key: plan.data.get(key) for key in ("digest", "rows")}
         rundir.begin(plan.run_dir, plan.trained, plan.place, plan.world_size, {**data, "job_id": plan.job_id})
-        return Reserved(plan, record, made)
+
+    def in_order(self, plans: Sequence[Plan]) -> list[Reserved]:
+        """What was taken, in the order of the plans."""
+        return [self.made[plan.run_name] for plan in plans if plan.run_name in self.made]
 
 
 def _write(made: PlanSet, plans: list[Plan], workspace: Workspace, place: Any, files: Mapping[str, str]) -> None:
@@ -189,10 +228,17 @@ def _given_up(item: Reserved, folder: Path) -> None:
         records.change(folder, item.record, lambda now: replace(now, launcher=launcher.gone(now.launcher)))
 
 
+def _undo_all(items: dict[str, Reserved] | list[Reserved], folder: Path) -> None:
+    for item in list(items.values() if isinstance(items, dict) else items):
+        _undo(item, folder)
+
+
 def _undo(item: Reserved, folder: Path) -> None:
+    """Give back what was taken; where its place does not answer, the next launcher finds that nothing came of it."""
     with suppress(ClusterError):
-        claims.free(item.claim, item.plan.place)
-    item.plan.place.remove(item.plan.job_dir)
+        if item.claim:
+            claims.free(item.claim, item.plan.place)
+        item.plan.place.remove(item.plan.job_dir)
     records.forget(folder, item.record)
 
 

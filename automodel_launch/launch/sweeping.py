@@ -27,6 +27,7 @@ class Limits:
     """What holds for all points together; see PlanSet."""
 
     at_most: int | None = None
+    stop_after: int | None = None
 
 
 def make(
@@ -69,7 +70,7 @@ def make(
     called = name or naming.with_digest(f"{recipe.name}-{specs[0][1].name}-sweep", digest)
     naming.check(called)
     _refuse_run(called, workspace)
-    return PlanSet(called, tuple(points), limits.at_most)
+    return PlanSet(called, tuple(points), limits.at_most, limits.stop_after)
 
 
 def told(spec: PointSpec) -> str:
@@ -97,7 +98,7 @@ def in_directory(made: PlanSet, todo: Sequence[Plan], after: Sequence[str]) -> P
     together = executors.together(made.plans[0].executor)
     if together is None:
         return made
-    order = executors.Order(made.name, made.directory, made.at_most, tuple(after))
+    order = executors.Order(made.name, made.directory, made.at_most, tuple(after), made.stop_after)
     return replace(made, script=together.script(todo, order), submit=together.submit_command(todo, order))
 
 

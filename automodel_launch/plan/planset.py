@@ -35,6 +35,7 @@ class PlanSet:
     Attributes:
         name: the sweep's; it names neither a run nor a job.
         at_most: points that may run at once; None: as many as the place lets.
+        stop_after: so many failures keep every further point from beginning.
         directory: of this submission, on the side where the jobs run; "" where points are started one by one.
         script: what is handed to the place for all points together; "" where each is submitted by itself.
         submit: the command that does so, as a line of bash.
@@ -43,6 +44,7 @@ class PlanSet:
     name: str
     points: tuple[Point, ...]
     at_most: int | None = None
+    stop_after: int | None = None
     directory: str = ""
     script: str = ""
     submit: str = ""
@@ -61,7 +63,7 @@ class PlanSet:
     def plan_hash(self) -> str:
         """Of the points with their hashes, and of what holds for all."""
         rows = [[point.label, dict(point.settings), point.plan.plan_hash] for point in self.points]
-        told = json.dumps([self.name, rows, self.at_most], sort_keys=True, ensure_ascii=False)
+        told = json.dumps([self.name, rows, self.at_most, self.stop_after], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
 
     def document(self) -> dict[str, Any]:
@@ -70,6 +72,7 @@ class PlanSet:
             "plan_hash": self.plan_hash,
             "sweep": self.name,
             "at_most": self.at_most,
+            "stop_after_failures": self.stop_after,
             "keys": self.keys,
             "directory": self.directory,
             "script": self.script,

@@ -7,6 +7,7 @@ The last never means that a job has failed.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Mapping
@@ -68,17 +69,23 @@ def ours(job_dir: str, task: Task | None = None) -> str:
     `task`: that one, too, of an array; squeue has to tell its id first, as ARRAY_TASK (`-r`).
     """
     array = f"{task.directory}/{contract.SCRIPT}" if task else ""
+    called = f"{task.directory}|{posixpath.basename(task.directory)}" if task else ""
     words = {"directory": job_dir, "script": f"{job_dir}/{contract.SCRIPT}", "called": job_dir.rpartition("/")[2]}
-    words |= {"array": array, "task": str(task.number) if task else ""}
+    words |= {
+        "array": array,
+        "all": called,
+        "folder": task.directory if task else job_dir,
+        "task": str(task.number) if task else "",
+    }
     names = " ".join(f"{name}={shlex.quote(word)}" for name, word in words.items())
     return f"""
 ours() {{
   local {names}
-  grep -F -e "$directory" -e "${{array:-$directory}}" | while IFS='|' read -r told command place name comment; do
+  grep -F -e "$directory" -e "$folder" | while IFS='|' read -r told command place name comment; do
     if [ "$command" = "$script" ] || [ "$place|$name" = "$directory|$called" ] || [ "$comment" = "$directory" ]; then
       echo "$told"
-    elif [ -n "$array" ] && [ "$command" = "$array" ]; then
-      case "$told " in *"_$task "*) echo "$told" ;; esac
+    elif [ "$command" = "$array" ] || [ "$place|$name" = "$all" ]; then
+      case "$array,$told " in ?*,*"_$task "*) echo "$told" ;; esac
     fi
   done
 }}

@@ -6,6 +6,7 @@ and keep the time, and the job ends when they do. Where no step runs there is no
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 
 from automodel_launch import contract
@@ -81,16 +82,17 @@ def cancel(shell: Shell, record: Record, now: bool) -> str | None:
 
 def script(record: Record, now: bool) -> str:
     """Bash lines. The stop file comes first: whatever becomes of scancel, the agents see it within seconds."""
+    task = Task.of(record.handle)
     words = {
         "job": record.job_dir,
         "run": record.run_dir,
-        "name": record.job_id,
+        "name": posixpath.basename(task.directory) if task else record.job_id,
         "left": f"{record.job_dir}/{contract.SECRETS}",  # a job that waits has no agent to remove it
     }
     names = "\n".join(f"{name}={shlex.quote(value)}" for name, value in words.items())
     mark = f'{{ echo {"now" if now else "cancel"} > "$job"/{contract.STOP}; }} 2>/dev/null && echo {_MARKED}'
     current = slurm_query.current(str(record.handle["slurm_id"]), record.job_dir)
-    current += slurm_query.ours(record.job_dir, Task.of(record.handle))
+    current += slurm_query.ours(record.job_dir, task)
     return f"{PLAIN}{names}\n{mark}\n{current}{_BEFORE}{_STOPPED}{_KILL if now else _ASK}"
 
 

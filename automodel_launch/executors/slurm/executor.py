@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 PORTS = range(20000, 30000)  # below Linux's ephemeral ports, above most services
 _AFTER = "after"  # in a handle while the job is being resumed
 _ARRAY = "array"  # in a handle: the directory of the array a task of which makes the job's first attempt
+_TOGETHER = "together"  # in a handle: the directory of the submission that hands over this job with others
 
 
 class Slurm:
@@ -164,11 +165,13 @@ class Slurm:
 
     def find(self, record: Record) -> dict[str, Any] | None:
         """By its script in Slurm's queue, else by what the job has written into its run's history."""
-        after, array = record.handle.get(_AFTER), record.handle.get(_ARRAY)
-        if array is not None:
-            slurm_id = array_task.find(_shell(record.handle), array, record.job_dir)
+        shell, handle = _shell(record.handle), record.handle
+        if handle.get(_ARRAY) is not None:
+            slurm_id = array_task.find(shell, handle[_ARRAY], record.job_dir)
+        elif handle.get(_TOGETHER) is not None:
+            slurm_id = array_task.find_among(shell, handle[_TOGETHER], record.job_id, record.job_dir)
         else:
-            slurm_id = submission.find(_shell(record.handle), record.job_id, record.job_dir, after)
+            slurm_id = submission.find(shell, record.job_id, record.job_dir, handle.get(_AFTER))
         return None if slurm_id is None else _handle(record, slurm_id)
 
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -225,7 +228,7 @@ class Slurm:
         submission.wait_until_left(shell, record.job_id, record.job_dir, Task.of(record.handle))
         known = submission.ids(shell, record.job_dir)
         last = max(known, default=0)
-        rest = {key: value for key, value in record.handle.items() if key not in ("slurm_id", _ARRAY)}
+        rest = {key: value for key, value in record.handle.items() if key not in ("slurm_id", _ARRAY, _TOGETHER)}
         former = str(record.handle.get("slurm_id") or 0).partition("_")[0]
         return {**rest, _AFTER: max(last, int(former))}
 

@@ -42,7 +42,7 @@ def text(plan: Plan) -> str:
     if key not in _made:
         if len(_made) >= _MOST_KEPT:
             _made.clear()
-        _made[key] = _without_id(_by_nemo_run(plan), plan)
+        _made[key] = _without_id(by_nemo_run(plan), plan)
     return _made[key].replace(_DIRECTORY, plan.job_dir).replace(_ID, plan.job_id)
 
 
@@ -50,7 +50,8 @@ def _without_id(text: str, plan: Plan) -> str:
     return text.replace(plan.job_dir, _DIRECTORY).replace(plan.job_id, _ID)
 
 
-def _by_nemo_run(plan: Plan) -> str:
+def by_nemo_run(plan: Plan) -> str:
+    """The same, made by NeMo-Run now, whatever it has made before."""
     with tempfile.TemporaryDirectory() as folder, nemo.experiment("plan", plan.job_id, Path(folder)) as (run, exp):
         add_to(run, exp, plan)
         with nemo.commands_go_to(_refuse):

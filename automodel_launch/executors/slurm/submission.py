@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from automodel_launch import contract
@@ -119,7 +120,7 @@ def _submit(
     data: bytes = b"",
 ) -> str:
     def submitted(said: str) -> str:
-        return _submitted(shell, job_id, job_dir, after, said)
+        return looked_up(shell, job_id, lambda: find(shell, job_id, job_dir, after), said)
 
     try:
         done = shell.run(underway.holding(job_dir) + command, data, timeout=SBATCH_S)
@@ -128,7 +129,7 @@ def _submit(
     slurm_id, _, cluster = done.out.strip().partition(";")
     if done.code == 0 and slurm_id.isdigit():
         if cluster:
-            _refuse_elsewhere(shell, job_id, job_dir, slurm_id, cluster)
+            refuse_elsewhere(shell, job_id, job_dir, slurm_id, cluster)
         return slurm_id
     said = " ".join(done.err.split())
     if done.code and any(words in said for words in _NEVER_SENT):
@@ -139,7 +140,7 @@ def _submit(
     raise ClusterError(f"{shell.place}: sbatch refused {job_id}: {said}", advice.fix(said, plan))
 
 
-def _refuse_elsewhere(shell: Shell, job_id: str, job_dir: str, slurm_id: str, cluster: str) -> None:
+def refuse_elsewhere(shell: Shell, job_id: str, job_dir: str, slurm_id: str, cluster: str) -> None:
     """Where sbatch names a cluster (a site's own sbatch may choose one): it is the one whose queue is asked.
 
     Raises:
@@ -186,9 +187,8 @@ def find(shell: Shell, job_id: str, job_dir: str, after: int | None = None) -> s
 def is_lost(done: Done) -> bool:
     """Whether sbatch may have submitted something, though it did not say so."""
     said = " ".join(done.err.split())
-    return not any(words in said for words in _NEVER_SENT) and (
-        done.code == 0 or any(words in said for words in (*_LOST_ANSWER, "no answer within"))
-    )
+    never = done.code and any(words in said for words in _NEVER_SENT)
+    return not never and (done.code == 0 or any(words in said for words in _LOST_ANSWER))
 
 
 def _silent(shell: Shell, done: Done) -> ClusterError:
@@ -252,12 +252,17 @@ exit {_STILL_THERE}
 """
 
 
-def _submitted(shell: Shell, job_id: str, job_dir: str, after: int | None, said: str) -> str:
-    """Look for the job a while: Slurm may take it in after it has told us of a time-out."""
+def looked_up(shell: Shell, job_id: str, look: Callable[[], str | None], said: str) -> str:
+    """Look for what was submitted a while: Slurm may take it in after it has told us of a time-out (`said`).
+
+    Raises:
+        SubmissionUnknown: Slurm does not answer.
+        ClusterError: it is not there.
+    """
     absent = 0
     for _ in range(LOOKUPS):
         try:
-            found = find(shell, job_id, job_dir, after)
+            found = look()
         except ClusterError:
             absent = 0
         else:
