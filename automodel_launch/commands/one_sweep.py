@@ -41,13 +41,17 @@ def look(args: argparse.Namespace, sweep: Sweep, over: Iterable[Row] = ()) -> li
     folder = workspace.find(args.env).records
     known = {row.number: row for row in over}
 
+    jobs = sweeps.jobs_of(folder, sweep)
+    waiting = state.waiting(record for record in jobs if record)
+
     def of(number: int, point: SweepPoint, record: Record | None) -> Row:
         if number in known:
             return known[number]
+        if record and record.job_id in waiting:
+            return Row(number, point, record, waiting[record.job_id])
         return Row(number, point, *((None, NOT_THERE) if record is None else state.look(folder, record)))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        jobs = sweeps.jobs_of(folder, sweep)
         return list(pool.map(of, range(1, len(jobs) + 1), sweep.points, jobs))
 
 

@@ -71,6 +71,12 @@ class Together(Protocol):
     def submit(self, plans: Sequence[Plan], order: Order) -> Handed:
         """Hand them over, all of whose directories are complete."""
 
+    def waiting(self, records: Sequence[Record]) -> dict[str, Status]:
+        """Of jobs that were handed over together those that have not begun yet, by job id, in one round trip.
+
+        One that is missing here may be anything: it has to be asked for by itself.
+        """
+
 
 class Executor(Protocol):
     """What each module or package here offers. NeMo-Run is imported late (`script`, `submit`): it takes seconds."""

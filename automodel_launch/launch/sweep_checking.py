@@ -11,6 +11,7 @@ from automodel_launch.checks import in_order as in_order
 from automodel_launch.data_identity import compare
 from automodel_launch.jobs import launcher, records, rundir
 from automodel_launch.launch import state, sweeping
+from automodel_launch.plan import gitstate
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.planset import PlanSet
@@ -27,7 +28,12 @@ def gpu_hours(plan: Plan) -> float:
 
 
 def run(made: PlanSet, skipped: Iterable[str] = (), offline: bool = False) -> list[Finding]:
-    """All findings, errors first. The place is asked once for each profile among the points."""
+    """All findings, errors first. The place is asked once for each profile among the points, and git once for all."""
+    with gitstate.asked_once():
+        return _run(made, skipped, offline)
+
+
+def _run(made: PlanSet, skipped: Iterable[str], offline: bool) -> list[Finding]:
     asked: set[str] = set()
     found: dict[Finding, list[str]] = {}
     todo = {plan.run_name for plan in sweeping.without(made, skipped)}
@@ -57,12 +63,16 @@ def standing(made: PlanSet, workspace: Workspace, offline: bool = False) -> tupl
     """Points that need no submission, run name -> why, and the Slurm ids of those that are in the queue or run."""
     last = {record.run_name: record for record in records.all_records(workspace.records)}
 
+    waiting = {} if offline else state.waiting(last[name] for name in (p.run_name for p in made.plans) if name in last)
+
     def of(plan: Plan) -> tuple[str | None, str | None]:
         if (plan.visible or not offline) and _finished(plan):
             return "finished", None
         record = last.get(plan.run_name)
         if record is None or record.run_dir != plan.run_dir or offline:
             return None, None
+        if record.job_id in waiting:
+            return waiting[record.job_id].state, str(record.handle["slurm_id"])
         record, now = state.look(workspace.records, record)
         if now.state == contract.COMPLETED and record.plan_hash == plan.plan_hash:  # of a script that tells no end
             return now.state, None

@@ -94,6 +94,10 @@ class Slurm:
         """Where Slurm's commands run."""
         return _shell(profile.model_dump())
 
+    def shell_of(self, record: Record) -> Shell:
+        """The same, for a job that was submitted."""
+        return _shell(record.handle)
+
     def place(self, profile: Profile) -> FileSystem:
         """This machine's file systems on a login node, else those behind the connection."""
         return RemoteFileSystem(_shell(profile.model_dump())) if profile.tunnel == "ssh" else LOCAL

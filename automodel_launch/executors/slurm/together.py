@@ -13,6 +13,7 @@ Slurm gives it besides: for the last one that is the array's own, which stands f
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Sequence
@@ -21,13 +22,14 @@ from typing import TYPE_CHECKING, Any
 from automodel_launch import contract
 from automodel_launch.errors import ClusterError, ProfileError, SubmissionUnknown
 from automodel_launch.executors import Handed, Order, underway
-from automodel_launch.executors.slurm import advice, array_task, chains, script, submission
+from automodel_launch.executors.slurm import advice, array_task, array_waiting, chains, script, submission
 from automodel_launch.executors.slurm.array_task import IDS, JOBS, SCRIPT
 from automodel_launch.executors.slurm.executor import EXECUTOR
 from automodel_launch.remote.shell import Shell
 from automodel_launch.remote.slurm_environment import CLEAN
 
 if TYPE_CHECKING:
+    from automodel_launch.jobs.records import Record, Status
     from automodel_launch.plan.plan import Plan
 
 _EACH_S = 1.0  # more time for each sbatch of its own
@@ -51,8 +53,8 @@ if [ "$failed" -ge {{most}} ]; then
   exit 1
 fi
 """
-_LINKS = f"""while read -r job; do mkdir -p "$job"/{contract.LOGS} && ln -sfn "$PWD"/{contract.CODE} "$job"/ || exit; \
-done < {JOBS}"""
+_LINKS = f"""sed 's,$,/{contract.LOGS},' {JOBS} | xargs mkdir -p && \
+while read -r job; do ln -sfn "$PWD"/{contract.CODE} "$job"/ || exit; done < {JOBS}"""
 
 
 class SlurmTogether:
@@ -99,6 +101,15 @@ class SlurmTogether:
         return Handed(
             handles, ClusterError(f"{shell.place}: sbatch refused {order.name}: {said}{only}", _fix(said, plans))
         )
+
+    def waiting(self, records: Sequence[Record]) -> dict[str, Status]:
+        """One question for each way in which the clusters are reached."""
+        found: dict[str, Status] = {}
+        ways = {json.dumps([record.handle.get(key) for key in EXECUTOR.way]) for record in records}
+        for way in ways:
+            same = [r for r in records if json.dumps([r.handle.get(key) for key in EXECUTOR.way]) == way]
+            found |= array_waiting.look(EXECUTOR.shell_of(same[0]), same)
+        return found
 
 
 def _looked_up(
