@@ -83,7 +83,7 @@ def _read(row: Row) -> Read:
 def _show(sweep: Sweep, metric: str, rows: list[tuple[Row, Rank, Read]]) -> None:
     cells = [["point", *one_sweep.short(sweep.keys), metric, "best", "at step", "step", "state"]]
     for point, rank, _ in rows:
-        values = [point.point.settings.get(key, "") for key in sweep.keys]
+        values = one_sweep.settings(point.point.settings, sweep.keys)
         numbers = [_number(rank.value), _number(rank.best), _number(rank.best_step), _number(rank.step)]
         cells.append([f".{point.number}", *values, *numbers, point.now.state])
     columns = console.width()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from automodel_launch.jobs.records import Record, Status
 from automodel_launch.jobs.sweeps import Sweep, SweepPoint
 from automodel_launch.launch import state
 
+LONGEST_VALUE = 40
 AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 NOT_THERE = Status(records.NOT_SUBMITTED, error="no job of it was submitted")
 
@@ -64,7 +65,7 @@ def status(args: argparse.Namespace, sweep: Sweep) -> int:
     console.out(counted(sweep, rows))
     cells = [["point", *short(sweep.keys), "state", "step", ""]]
     for row in rows:
-        values = [row.point.settings.get(key, "") for key in sweep.keys]
+        values = settings(row.point.settings, sweep.keys)
         step = "" if row.now.step is None else str(row.now.step)
         cells.append([f".{row.number}", *values, row.now.state, step, row.now.error or row.now.reason or ""])
     columns = console.width()
@@ -76,6 +77,11 @@ def counted(sweep: Sweep, rows: list[Row]) -> str:
     """`NAME: 10 COMPLETED, 2 RUNNING`"""
     states = [row.now.state for row in rows]
     return f"{sweep.name}: " + ", ".join(f"{states.count(name)} {name}" for name in dict.fromkeys(states))
+
+
+def settings(of: Mapping[str, str], keys: list[str]) -> list[str]:
+    """What a point sets of these keys, in a line each, as a table has room for it."""
+    return [console.cut(of.get(key, ""), LONGEST_VALUE) for key in keys]
 
 
 def short(keys: list[str]) -> list[str]:

@@ -106,18 +106,20 @@ def _preview(args: argparse.Namespace, made: PlanSet, findings: list[Finding], s
 
 
 def _table(made: PlanSet, skipped: dict[str, str]) -> list[str]:
+    from automodel_launch.commands import one_sweep
     from automodel_launch.launch import sweep_checking
 
     plan, keys = made.plans[0], made.keys
     hours = [sweep_checking.gpu_hours(point.plan) for point in made.points]
-    total = f", {sum(hours):,.1f} GPU-hours in all" if any(hours) else ""
+    total = f", {sum(hours):,.1f} GPU-hours at most" if all(hours) else ""
     limit = f", at most {made.at_most} at once" if made.at_most else ""
     head = f"sweep {made.name}: {console.many(len(made.points), 'point')} on {plan.profile_name}{limit}{total}"
-    rows = [["run", *keys, "GPU-hours" if any(hours) else "", ""]]
-    for point, each in zip(made.points, hours, strict=True):
-        values = [dict(point.settings).get(key, "") for key in keys]
-        rows.append([point.label, *values, f"{each:,.1f}" if each else "", skipped.get(point.plan.run_name, "")])
-    return [head, *(f"  {line}" for line in console.table(rows))]
+    rows = [["", "run", *one_sweep.short(keys), "GPU-hours" if any(hours) else "", ""]]
+    for number, (point, each) in enumerate(zip(made.points, hours, strict=True), 1):
+        values = one_sweep.settings(dict(point.settings), keys)
+        left_out = skipped.get(point.plan.run_name, "")
+        rows.append([f".{number}", point.label, *values, f"{each:,.1f}" if each else "", left_out])
+    return [head, *(console.cut_line(f"  {line}", console.width()) for line in console.table(rows))]
 
 
 def _submit(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: dict[str, str], after: list[str]) -> int:

@@ -79,8 +79,8 @@ class Shown:
 
     def _settings(self, row: Row) -> str:
         keys = one_sweep.short(self.sweep.keys)
-        values = [(key, row.point.settings.get(long)) for key, long in zip(keys, self.sweep.keys, strict=True)]
-        return " ".join(f"{key}={value}" for key, value in values if value is not None)
+        values = zip(keys, one_sweep.settings(row.point.settings, self.sweep.keys), strict=True)
+        return " ".join(f"{key}={value}" for key, value in values if value)
 
     def _at(self, row: Row) -> str:
         return "" if row.now.step is None else f", step {row.now.step}"

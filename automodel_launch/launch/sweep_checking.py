@@ -22,9 +22,12 @@ AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 
 
 def gpu_hours(plan: Plan) -> float:
-    """GPU-hours that a point asks for; 0 where its size or time is not given."""
+    """GPU-hours that a point can take at most, by its time limit; 0 where its size, time or attempts have no limit."""
     profile = plan.profile
-    return profile.nodes * (profile.gpus_per_node or 0) * (slurm_site.minutes(profile.time or "") or 0) / 60
+    if profile.max_gpu_hours is not None:
+        return float(profile.max_gpu_hours)
+    attempts = profile.chain or (0 if profile.until is not None else 1)
+    return attempts * profile.nodes * (profile.gpus_per_node or 0) * (slurm_site.minutes(profile.time or "") or 0) / 60
 
 
 def run(made: PlanSet, skipped: Iterable[str] = (), offline: bool = False) -> list[Finding]:

@@ -14,6 +14,8 @@ import pytest
 
 from tests.conftest import Checkout
 from tests.slurm.cluster import Cluster, wait_until
+from tests.slurm.sshd import SshServer
+from tests.slurm.test_ssh import SSH, client, connections
 from tests.slurm.test_submissions import SLOW_AFTER, SLOW_BEFORE, TEST_ONLY
 from tests.slurm.test_truth import LOST, fake, heal, make_site
 
@@ -306,3 +308,39 @@ def test_never_more_at_once_as_slurm_has_accounted(tmp_path: Path, cluster_dbd: 
         assert states == ["COMPLETED"] * 4 + ["CANCELLED"] + ["COMPLETED"] * 6 + ["FAILED"]
     finally:
         heal(cluster_dbd)
+
+
+@pytest.mark.slow
+def test_over_ssh(tmp_path: Path, cluster: Cluster, login_node: SshServer) -> None:
+    """One connection; a launcher that is killed when Slurm has the points, and one whose sweep is refused."""
+    cluster.empty()
+    laptop = client(make_site(tmp_path, {}, SSH), login_node)
+    try:
+        command = _values(6, "--name", "far", "--at-most", "2")
+        shown = laptop.json(*command, "--dry-run")
+        launcher = _start(laptop, *command)
+        wait_until(lambda: len(_queued(cluster)) == 6, 120, "six points")
+        launcher.kill()
+        launcher.communicate()
+        array = _queued(cluster)[0].partition("_")[0]
+        written = cluster.check("scontrol", "write", "batch_script", array, "-")
+        assert written.rstrip("\n") == shown["script"].rstrip("\n")
+        assert laptop.json(*command)["jobs"] == []
+        rows = _rows(laptop, "far")
+        assert sorted(row["slurm_id"] for row in rows) == _queued(cluster)
+        wait_until(lambda: _states(laptop, "far") == ["RUNNING"] * 2 + ["PENDING"] * 4, 60, "two that run")
+        second = _rows(laptop, "far")[1]
+        assert laptop.run("cancel", "far.2").returncode == 0
+        assert laptop.run("logs", "far.2").returncode == 0
+        assert laptop.json("compare", "far")["by"] == "loss"
+        assert laptop.run("cancel", "far").returncode == 0
+        assert _states(laptop, "far") == ["CANCELLED"] * 6 and _queued(cluster) == []
+        (tmp_path / "jobs" / second["run_name"]).rename(tmp_path / "aside")
+        (tmp_path / "jobs" / second["run_name"]).write_text("a file where the run's directory belongs")
+        before = sorted(path.name for path in (tmp_path / "jobs").glob("*.*"))
+        refused = laptop.run(*command)
+        assert (refused.returncode, "Traceback" in refused.stderr) == (4, False), refused.stderr
+        assert sorted(path.name for path in (tmp_path / "jobs").glob("*.*")) == before
+        assert connections(login_node) == 1
+    finally:
+        heal(cluster)
