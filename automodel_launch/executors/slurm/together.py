@@ -17,10 +17,11 @@ import json
 import posixpath
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
-from automodel_launch.errors import ClusterError, ProfileError, SubmissionUnknown
+from automodel_launch.errors import ClusterError, LaunchError, ProfileError, SubmissionUnknown
 from automodel_launch.executors import Handed, Order, underway
 from automodel_launch.executors.slurm import advice, array_task, array_waiting, chains, script, submission
 from automodel_launch.executors.slurm.array_task import IDS, JOBS, SCRIPT
@@ -108,7 +109,8 @@ class SlurmTogether:
         ways = {json.dumps([record.handle.get(key) for key in EXECUTOR.way]) for record in records}
         for way in ways:
             same = [r for r in records if json.dumps([r.handle.get(key) for key in EXECUTOR.way]) == way]
-            found |= array_waiting.look(EXECUTOR.shell_of(same[0]), same)
+            with suppress(LaunchError):  # of an odd record, whose own look says what is wrong with it
+                found |= array_waiting.look(EXECUTOR.shell_of(same[0]), same)
         return found
 
 
