@@ -172,10 +172,12 @@ def _dependency(plan: Plan) -> list[str]:
 
 
 def _array(plans: Sequence[Plan], order: Order) -> str:
-    running = len(order.after)
-    free = None if order.at_most is None else max(1, order.at_most - running)
-    throttle = "" if free is None or free >= len(plans) else f"%{free}"
-    wait = [f"afterany:{':'.join(order.after)}"] if order.at_most is not None and running >= order.at_most else []
+    free = None if order.at_most is None else order.at_most - len(order.after)
+    full = free is not None and free < 1  # so they wait for the end of those, and have all places then
+    limit = order.at_most if full else free
+    throttle = "" if limit is None or limit >= len(plans) else f"%{limit}"
+    before = dict.fromkeys(slurm_id.partition("_")[0] for slurm_id in order.after)
+    wait = [f"afterany:{':'.join(before)}"] if full else []
     dependency = ",".join([*_dependency(plans[0]), *wait])
     own = {
         "array": f"0-{len(plans) - 1}{throttle}",
