@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import culprit, result, versions
+from . import culprit, removal, result, versions
 from .orders import READY, Attempt, TimeIsUp, Worker, WorkerGone, signal_name
 from .request import Request
 from .scratch import Scratch
@@ -64,6 +64,7 @@ class Rehearsal:
         self.memory: dict[str, Any] = {}
         self.ranks: list[int] = []
         self.peak = 0
+        self.cpu = 0.0  # seconds of all attempts
 
     def run(self) -> dict[str, Any]:
         """The result."""
@@ -102,7 +103,9 @@ class Rehearsal:
         if refusal is None:
             return None
         with contextlib.suppress(TimeIsUp):
-            culprit.name(refusal, self.request, lambda config, until: self._signature(config, rank, until))
+            fails: culprit.Fails = lambda config, until: self._signature(config, rank, until)  # noqa: E731
+            culprit.name(refusal, self.request, fails)
+            removal.name(refusal, self.request.config, fails, lambda: self.cpu)
         return refusal
 
     def _ranks_to_try(self) -> list[int]:
@@ -114,7 +117,9 @@ class Rehearsal:
 
     def _attempt(self, config: Mapping[str, Any], rank: int, until: str | None = None) -> Attempt:
         order = {"request": self.request.as_json(), "config": config, "rank": rank, "until": until}
-        return self.worker.attempt({**order, "scratch": str(self.worker.scratch)})
+        made = self.worker.attempt({**order, "scratch": str(self.worker.scratch)})
+        self.cpu += made.cpu
+        return made
 
     def _signature(self, config: Mapping[str, Any], rank: int, until: str) -> tuple[str, ...] | None:
         """How that configuration fails, up to the end of a stage; None where it does not."""

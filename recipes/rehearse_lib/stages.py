@@ -51,7 +51,7 @@ class Run:
         self.memory: dict[str, int] | None = None
         self._until, self._tell = until, tell
         self.mode = fakes.Fakes(allow_non_fake_inputs=True)
-        self.mode.spread = _experts(config)
+        self.mode.spread, self.mode.cuda = _experts(config), request.cuda
         self.recipe: Any = None
 
     @contextlib.contextmanager

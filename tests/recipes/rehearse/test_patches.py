@@ -199,10 +199,17 @@ def test_the_weights_of_a_directory_are_not_read_and_have_to_be_there(
 
 
 def test_a_checkpoint_would_be_read(forks: Forks, stage: Stage, tmp_path: Path) -> None:
-    (tmp_path / "epoch_0_step_3" / "model").mkdir(parents=True)
-    content = stage.request(("checkpoint.restore_from", str(tmp_path / "epoch_0_step_3")))
+    """And all of its files have to be there: one for each data-parallel rank of this job, which may have more."""
+    checkpoint = tmp_path / "epoch_0_step_3"
+    for name in ("model", "optim", "dataloader", "rng"):
+        (checkpoint / name).mkdir(parents=True)
+    for name in ("step_scheduler.pt", "dataloader/dataloader_dp_rank_0.pt", "dataloader/dataloader_dp_rank_1.pt"):
+        (checkpoint / name).touch()
+    content = stage.request(("checkpoint.restore_from", str(checkpoint)))
     assert not _fails(_answer(forks, content))
     assert _fails(_answer(forks, content, "weights._no_checkpoint"))
+    refusal = _answer(forks, {**content, "world_size": 4})["refusal"]
+    assert "dataloader_dp_rank_2.pt" in refusal["text"] and refusal["key"] == "checkpoint.restore_from", refusal
 
 
 def test_data_elsewhere_would_not_be_found(forks: Forks, stage: Stage) -> None:
