@@ -146,6 +146,21 @@ def test_counts_beyond_reason(here: Place, key: str) -> None:
     assert code == 2 and "at most 2147483647" in said
 
 
+@pytest.mark.parametrize("value", ["1", "true", "{A: B}", "[[A]]", "2026-01-01"])
+def test_names_of_secrets_of_another_kind(here: Place, value: str) -> None:
+    code, said = _check(here, TINY, LOCAL, f"run.env.secrets={value}")
+    assert code == 2 and "secrets" in said
+
+
+@pytest.mark.parametrize("look", [["--dry-run", "--full"], ["--dry-run", "--json"], ["--dry-run"]])
+@pytest.mark.parametrize("recipe", ["pretrain", "data-prep"])
+def test_what_json_does_not_have_is_shown_all_the_same(here: Place, recipe: str, look: list[str]) -> None:
+    config = here.write("case.yaml", f"defaults: [{ROOT}/configs/{recipe}/tiny]\na: {{b: !!binary /wA=, c: .inf}}\n")
+    env = here.write("env.toml", LOCAL)
+    code, said = judged([recipe, *look, "-c", str(config), "--env", str(env), "--run", "here"])
+    assert code in (0, 2, 3), said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -29,7 +29,8 @@ def adapt(run: Run, node: Any) -> None:
 
 
 def _no_base_model() -> None:
-    # AutoModel 0.7.0, infrastructure.py:578 and 720: the weights would be read, which takes their size in memory.
+    # AutoModel 0.7.0, infrastructure.py:653 and others: of a model of the Hub the files would be looked up, and where
+    # nothing is loaded (_no_checkpoint) nobody would miss those of a directory.
     from nemo_automodel.components.checkpoint.checkpointing import Checkpointer
 
     def load_base_model(

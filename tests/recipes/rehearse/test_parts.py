@@ -229,6 +229,18 @@ def test_a_death_by_memory_or_time_is_a_note_and_another_one_a_refusal() -> None
         (ImportError("Module 'torch.optim' loaded, but cannot resolve attribute 'AdamX'"), None, {"job_python": False}),
         (ImportError("Module 'mine' loaded, but cannot resolve attribute 'X'"), "package", {"job_python": False}),
         (ValueError("HF_HUB_OFFLINE_X is no key of env"), None, {}),
+        (ValueError("env has HF_HUB_OFFLINE=1 twice"), None, {}),
+        (FileNotFoundError(2, "No such file", "/mnt/https://huggingface.co/x.bin"), None, {}),
+        (TypeError("Wandb() got an unexpected keyword argument 'cuda'"), None, {"cuda": True}),
+        (ValueError("unknown project 'cuda'"), None, {"cuda": True}),
+        (KeyError("CUDA error"), None, {"cuda": True}),
+        (ValueError("a batch of 9 runs out of memory"), None, {}),
+        (RuntimeError("CUDA out of memory"), "memory", {}),
+        (ValueError("Kenyian: an unknown language"), None, {}),
+        (ValueError("model 'meta tensor' is unknown"), None, {}),
+        (AssertionError("params must be on supported devices: ['cuda', 'xpu']"), "gpu", {"cuda": True}),
+        (RuntimeError("Attempting it, but torch.cuda.is_available() is False"), "gpu", {"cuda": True}),
+        (OSError("x is not a local folder and is not a valid model identifier"), "hub", {}),
         (guard.Forbidden("a rehearsal uses no network"), "forbidden", {}),
     ],
 )
@@ -237,6 +249,22 @@ def test_a_limit_of_rehearsing_is_told_from_a_fault(
 ) -> None:
     limit = outcomes.limit_of(error, **{"job_python": True, "cuda": False, **fields}, config={})
     assert (limit["reason"] if limit else None) == reason
+
+
+def test_a_package_that_was_only_looked_for_hides_no_limit() -> None:
+    error = RuntimeError("this needs a GPU")
+    error.__cause__ = ImportError("No module named 'fast_kernels'")
+    limit = outcomes.limit_of(error, job_python=True, cuda=True, config={})
+    assert limit is not None and limit["reason"] == "gpu"
+
+
+def test_numbers_in_eight_bits_are_a_limit_and_a_wrong_recipe_for_them_is_none() -> None:
+    def reason(text: str) -> str | None:
+        limit = outcomes.limit_of(ValueError(text), job_python=True, cuda=True, config={"fp8": {"enabled": True}})
+        return limit["reason"] if limit else None
+
+    assert reason("float8 dtype is not supported on this machine") == "fp8"
+    assert reason("unknown fp8 recipe 'rowwize'") is None
 
 
 def test_variables_that_only_the_job_has() -> None:

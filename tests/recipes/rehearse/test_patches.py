@@ -14,14 +14,14 @@ from tests.recipes.rehearse.forks import LIMIT_S, Forks, forked
 PATCHES = "rehearse_lib.patches"
 
 
-def _answer(forks: Forks, content: dict[str, Any], without: str | None = None) -> Any:
-    """The answer of a child that leaves one patch out."""
+def _answer(forks: Forks, content: dict[str, Any], *without: str) -> Any:
+    """The answer of a child that leaves these patches out."""
     from rehearse_lib import attempt, request, worker
 
     def run() -> Any:
         worker.limit(content.get("bytes", 8 << 30), LIMIT_S)
-        if without is not None:
-            module, _, name = without.rpartition(".")
+        for patch in without:
+            module, _, name = patch.rpartition(".")
             setattr(importlib.import_module(f"{PATCHES}.{module}"), name, lambda *args: None)
         asked = request.of(content).as_json()
         order = {"request": asked, "config": content["config"], "rank": 0, "until": None, "scratch": str(forks.scratch)}
@@ -92,11 +92,14 @@ def _in_a_group_of_two(function: Callable[[], Any]) -> Any:
 
 
 def test_other_groups_would_be_real_ones(forks: Forks) -> None:
-    import torch.distributed as dist
+    """AutoModel asks for gloo by name."""
+    from nemo_automodel.components.checkpoint import checkpointing
     from rehearse_lib.patches import groups
 
     def backend() -> str:
-        return str(dist.get_backend(dist.new_group(backend="gloo")))
+        import torch.distributed as dist
+
+        return str(dist.get_backend(checkpointing._new_gloo_process_group(dist.group.WORLD)))
 
     def patched() -> str:
         groups._other_groups()
@@ -194,8 +197,16 @@ def test_the_weights_of_a_directory_are_not_read_and_have_to_be_there(
     })  # fmt: skip
     refusal = _answer(forks, stage.request(given))["refusal"]
     assert refusal["type"] == "CheckpointException" and refusal["key"] == "model.pretrained_model_name_or_path"
+    assert not _fails(_answer(forks, stage.request(given), "weights._no_base_model"))  # nothing is loaded, nothing missed
     (tmp_path / "model.safetensors").write_bytes(b"none of these is read")
     assert not _fails(_answer(forks, stage.request(given)))
+    assert _fails(_answer(forks, stage.request(given), "weights._no_base_model", "weights._no_checkpoint"))
+
+
+def test_shapes_of_whole_tensors_would_be_counted(forks: Forks, stage: Stage) -> None:
+    content = stage.request(("distributed.tp_size", 2), ("dataset.seq_length", 64), memory=True)
+    with_it, without = _answer(forks, content), _answer(forks, content, "sharding.apply")
+    assert without["memory"]["peak"] > with_it["memory"]["peak"], (without["memory"], with_it["memory"])
 
 
 def test_a_checkpoint_would_be_read(forks: Forks, stage: Stage, tmp_path: Path) -> None:
@@ -224,15 +235,14 @@ def test_a_tokenizer_elsewhere_would_not_be_found(forks: Forks, stage: Stage) ->
     assert "step" not in _answer(forks, content, "tokenizers.apply")["seconds"]
 
 
-def test_a_tracker_would_be_started(forks: Forks) -> None:
-    from nemo_automodel.components.loggers.loggers import WandbConfig
-    from rehearse_lib import guard
-
-    def build() -> str:
-        guard.install(forks.scratch)
-        return str(WandbConfig.from_kwargs(project="x", mode="offline").build(run_config={}, model_name="m"))
-
-    assert str(forked(build)).startswith("raised ")  # it wants the package, or a process
+def test_a_tracker_would_be_started(forks: Forks, stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "wandb.py").write_text(
+        "class Settings:\n    def __init__(self, **keys): ...\n"
+        "def init(**keys):\n    raise RuntimeError('a run was started')\n"
+    )
+    content = stage.request(("wandb", {"project": "x"}), code=[str(tmp_path)])
+    assert not _fails(_answer(forks, content))
+    assert "a run was started" in str(_answer(forks, content, "trackers.apply")["refusal"])
 
 
 def test_gradients_of_ddp_would_be_waited_for(forks: Forks, stage: Stage) -> None:
