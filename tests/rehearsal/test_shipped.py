@@ -1,4 +1,4 @@
-"""Every shipped config that AutoModel trains, at full size on as many ranks as it is for: none is refused by a rehearsal."""
+"""Every shipped config that AutoModel trains, at full size on as many ranks as it is for: no rehearsal refuses one."""
 
 from __future__ import annotations
 

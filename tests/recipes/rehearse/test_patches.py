@@ -178,6 +178,28 @@ def test_the_kernel_for_shapes_of_grouped_products_knows_bfloat16_only(forks: Fo
     assert forked(lambda: product(fakes.Fakes(allow_non_fake_inputs=True))) == "torch.float32"
 
 
+def test_a_count_of_ids_has_as_many_bins_as_are_asked_for(forks: Forks) -> None:
+    """How many there would be without `minlength` depends on values."""
+    import torch
+    from rehearse_lib import fakes
+
+    def bins(*args: Any, **kwargs: Any) -> Any:
+        def count() -> Any:
+            with fakes.Fakes(allow_non_fake_inputs=True):
+                return tuple(torch.bincount(torch.empty(6, dtype=torch.int64), *args, **kwargs).shape)
+
+        return forked(count)
+
+    assert bins(minlength=8) == bins(None, 8) == (8,)
+    assert str(bins()).startswith("raised DynamicOutputShapeException")
+
+    def weighted() -> Any:
+        with fakes.Fakes(allow_non_fake_inputs=True):
+            return torch.bincount(torch.empty(6, dtype=torch.int64), torch.empty(6), minlength=8).shape
+
+    assert str(forked(weighted)).startswith("raised DynamicOutputShapeException")
+
+
 def test_dropout_in_attention_would_take_the_whole_matrix(forks: Forks, stage: Stage) -> None:
     content = stage.request(("model.config.attention_dropout", 0.5), ("dataset.seq_length", 64), memory=True)
     with_it, without = _answer(forks, content), _answer(forks, content, "attention.apply")
@@ -197,7 +219,9 @@ def test_the_weights_of_a_directory_are_not_read_and_have_to_be_there(
     })  # fmt: skip
     refusal = _answer(forks, stage.request(given))["refusal"]
     assert refusal["type"] == "CheckpointException" and refusal["key"] == "model.pretrained_model_name_or_path"
-    assert not _fails(_answer(forks, stage.request(given), "weights._no_base_model"))  # nothing is loaded, nothing missed
+    assert not _fails(
+        _answer(forks, stage.request(given), "weights._no_base_model")
+    )  # nothing is loaded, nothing missed
     (tmp_path / "model.safetensors").write_bytes(b"none of these is read")
     assert not _fails(_answer(forks, stage.request(given)))
     assert _fails(_answer(forks, stage.request(given), "weights._no_base_model", "weights._no_checkpoint"))

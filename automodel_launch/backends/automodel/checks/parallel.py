@@ -90,8 +90,8 @@ def groups(plan: Plan) -> Iterator[Finding]:
     if stage % mesh.ep_size:
         factors = f"dp {dp} x cp {mesh.cp_size} x tp {mesh.tp_size}"
         message = f"{describe(plan, EP)} does not divide the {stage} ranks of {factors}."
-        valid = _expert_sizes(stage, shape)
-        yield Finding("error", "expert-parallel", message, f"{EP} = {shortened(valid)}, or another number of nodes")
+        fix = f"{EP} = {shortened(_expert_sizes(stage, shape))}, or another number of nodes"
+        yield Finding("error", "expert-parallel", message, fix)
 
 
 def experts(plan: Plan) -> Iterator[Finding]:
