@@ -96,6 +96,16 @@ def test_a_profile_is_refused_in_words(here: Place, name: str) -> None:
     assert words in said
 
 
+def test_a_file_too_large_says_why_and_what_to_do(here: Place) -> None:
+    notes = "notes:\n" + "- a note of a person who writes many of them\n" * 250_000
+    code, said = _check(here, TINY + notes)
+    assert code == 2 and "11." in said and "4.2 MB at most, since every command reads the whole of it" in said
+    assert "a file of its own" in said
+    paths = f"{TINY}dataset:\n  paths:\n" + "".join(f"  - /data/{'x' * 200}/{number}\n" for number in range(11_000))
+    code, said = _check(here, paths)  # validation_dataset.paths is ${dataset.paths}: it is there twice
+    assert code == 2 and "case.yaml: its references stand for more than" in said and "name a file instead" in said
+
+
 def test_configs_that_name_each_other_twice(here: Place) -> None:
     for number in range(30):
         here.write(f"c{number}.yaml", f"defaults: [c{number + 1}, c{number + 1}]\n")
