@@ -20,6 +20,7 @@ _PLACES = (  # file -> section, for what has no section in its frames: the step 
     ("/torch/optim/", "optimizer"),
     ("/components/optim/scheduler", "lr_scheduler"),
     ("/components/optim/", "optimizer"),
+    ("/components/loss/kd_loss", "kd_loss_fn"),
     ("/components/loss/", "loss_fn"),
     ("/components/datasets/", "dataset"),
     ("/components/training/step_scheduler", "step_scheduler"),
@@ -29,6 +30,7 @@ _PLACES = (  # file -> section, for what has no section in its frames: the step 
     ("/transformers/modeling_rope_utils", "model"),
     ("/transformers/models/", "model"),
     ("/components/models/", "model"),
+    ("/_transformers/tokenization/", "dataset"),
     ("/_transformers/", "model"),
 )
 

@@ -38,7 +38,6 @@ class Attempt:
     signal: int = 0
     code: int = 0
     peak_bytes: int = 0
-    cpu: float = 0.0  # seconds
 
     def take(self, line: bytes) -> bool:
         """Take what a line of the worker's says; whether it was the last one."""
@@ -49,7 +48,6 @@ class Attempt:
             self.answer = said[ANSWER]
         elif DONE in said:
             self.signal, self.code, self.peak_bytes = said["signal"], said["code"], said["peak_bytes"]
-            self.cpu = said["cpu"]
         return DONE in said
 
 

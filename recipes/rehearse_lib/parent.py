@@ -64,7 +64,6 @@ class Rehearsal:
         self.memory: dict[str, Any] = {}
         self.ranks: list[int] = []
         self.peak = 0
-        self.cpu = 0.0  # seconds of all attempts
 
     def run(self) -> dict[str, Any]:
         """The result."""
@@ -105,7 +104,7 @@ class Rehearsal:
         with contextlib.suppress(TimeIsUp):
             fails: culprit.Fails = lambda config, until: self._signature(config, rank, until)  # noqa: E731
             culprit.name(refusal, self.request, fails)
-            removal.name(refusal, self.request.config, fails, lambda: self.cpu)
+            removal.name(refusal, self.request.config, fails)
         return refusal
 
     def _ranks_to_try(self) -> list[int]:
@@ -117,14 +116,15 @@ class Rehearsal:
 
     def _attempt(self, config: Mapping[str, Any], rank: int, until: str | None = None) -> Attempt:
         order = {"request": self.request.as_json(), "config": config, "rank": rank, "until": until}
-        made = self.worker.attempt({**order, "scratch": str(self.worker.scratch)})
-        self.cpu += made.cpu
-        return made
+        return self.worker.attempt({**order, "scratch": str(self.worker.scratch)})
 
     def _signature(self, config: Mapping[str, Any], rank: int, until: str) -> tuple[str, ...] | None:
-        """How that configuration fails, up to the end of a stage; None where it does not."""
-        refusal = refusal_of(self._attempt(config, rank, until), rank, self.request.bytes, [])
-        return culprit.signature(refusal) if refusal is not None else None
+        """How that configuration fails, up to the end of a stage; None where it does not, and gets there."""
+        made = self._attempt(config, rank, until)
+        refusal = refusal_of(made, rank, self.request.bytes, [])
+        if refusal is not None:
+            return culprit.signature(refusal)
+        return None if until in (made.answer or {}).get("seconds", {}) else ("not tried", made.stage)
 
     def _account(self, made: Attempt, rank: int) -> None:
         self.peak = max(self.peak, made.peak_bytes)

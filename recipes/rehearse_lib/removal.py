@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from . import leaves
 from .culprit import Fails
 
-_SECONDS = 4.0  # of CPU time, for a better name than that of the section; nobody should wait for it much longer
+SECONDS = 6.0  # for a better name than that of the section: nobody should wait for it much longer
 
 
-def name(refusal: dict[str, Any], config: Mapping[str, Any], fails: Fails, spent: Callable[[], float]) -> None:
+def name(
+    refusal: dict[str, Any], config: Mapping[str, Any], fails: Fails, clock: Callable[[], float] = time.monotonic
+) -> None:
     """Put a key into the refusal of a section, or of nothing, where that key alone can be left out to mend it.
 
-    `fails` says how a configuration fails up to the end of a stage, `spent` the seconds that this has taken. First the
-    keys of the section are left out, one after the other; then whole other sections, some of which a job can do
-    without. All of a kind have to be tried: of two numbers that do not fit together either can go, and none is named.
+    `fails` says how a configuration fails up to the end of a stage. First the keys of the section are left out, one
+    after the other; then whole other sections, some of which a job can do without. All of a kind have to be tried: of
+    two numbers that do not fit together either can go, and none is named.
     """
     key = refusal.get("key")
     if refusal.get("override") or (key and not isinstance(_at(config, key), Mapping)):
         return
+    end = clock() + SECONDS
     for kind in (_keys_below(config, key), _others(config, key)):
-        gone = _only_one_gone(kind, config, str(refusal["stage"]), fails, spent)
+        gone = _only_one_gone(kind, config, str(refusal["stage"]), fails, lambda: clock() > end)
         if gone is None:
             return
         if gone:
@@ -32,12 +36,12 @@ def name(refusal: dict[str, Any], config: Mapping[str, Any], fails: Fails, spent
 
 
 def _only_one_gone(
-    keys: Iterable[str], config: Mapping[str, Any], stage: str, fails: Fails, spent: Callable[[], float]
+    keys: Iterable[str], config: Mapping[str, Any], stage: str, fails: Fails, late: Callable[[], bool]
 ) -> str | None:
     """The one key; "" where no key mends it; None where several do, or there was no time to try all."""
-    gone, end = "", spent() + _SECONDS
+    gone = ""
     for key in keys:
-        if spent() > end:
+        if late():
             return None
         if fails(_without(config, key), stage) is None:
             if gone:

@@ -168,7 +168,7 @@ def test_a_better_name_is_not_waited_for() -> None:
         return "f" in config["model"]
 
     config = {"model": dict.fromkeys("abcdef", 1)}
-    found = _removed(config, "model", fails, lambda: 3.0 * len(tried))
+    found = _removed(config, "model", fails, lambda: 4.0 * len(tried))
     assert (found["key"], len(tried)) == ("model", 2)
 
 

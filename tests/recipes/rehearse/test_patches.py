@@ -227,12 +227,6 @@ def test_the_weights_of_a_directory_are_not_read_and_have_to_be_there(
     assert _fails(_answer(forks, stage.request(given), "weights._no_base_model", "weights._no_checkpoint"))
 
 
-def test_shapes_of_whole_tensors_would_be_counted(forks: Forks, stage: Stage) -> None:
-    content = stage.request(("distributed.tp_size", 2), ("dataset.seq_length", 64), memory=True)
-    with_it, without = _answer(forks, content), _answer(forks, content, "sharding.apply")
-    assert without["memory"]["peak"] > with_it["memory"]["peak"], (without["memory"], with_it["memory"])
-
-
 def test_a_checkpoint_would_be_read(forks: Forks, stage: Stage, tmp_path: Path) -> None:
     """And all of its files have to be there: one for each data-parallel rank of this job, which may have more."""
     checkpoint = tmp_path / "epoch_0_step_3"
