@@ -174,8 +174,7 @@ def test_what_json_does_not_have_is_shown_all_the_same(here: Place, recipe: str,
 @pytest.mark.parametrize("value", ["9" * 400, f"'{'9' * 400}'", f"[1, {'-' + '9' * 400}]"])
 def test_numbers_that_no_float_holds(here: Place, value: str) -> None:
     code, said = _check(here, TINY, LOCAL, f"+lr_scheduler.lr_warmup_steps={value}")
-    assert code in (2, 3)
-    assert "'" in value or "more than 300 digits" in said
+    assert (code == 2 and "more than 300 digits" in said) or "'" in value  # a string, to all but AutoModel
 
 
 @pytest.mark.parametrize(
