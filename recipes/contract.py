@@ -218,10 +218,10 @@ STOP_BY_WARNING = "SIGUSR1, which `signal` asks Slurm for before the time limit"
 
 HISTORY_BEGUN, HISTORY_ENDED, HISTORY_RESUMED = "begun", "ended", "resumed"
 HISTORY_KEYS = {
-    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus"),
+    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus", "allocated_s"),
     HISTORY_ENDED: (
         *("event", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node", "from_step"),
-        *("to_step", "checkpoint", "save_s", "gpu_hours", "goes_on", "why"),
+        *("to_step", "checkpoint", "save_s", "gpu_hours", "allocated_s", "goes_on", "why"),
     ),
     HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
 }

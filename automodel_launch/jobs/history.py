@@ -8,7 +8,7 @@ from typing import Any
 
 from automodel_launch import contract
 from automodel_launch.jobs.jobdir import parse
-from automodel_launch.jobs.records import is_time, is_whole
+from automodel_launch.jobs.records import is_number, is_time, is_whole
 from automodel_launch.remote.filesystem import FileSystem
 
 TAIL = 2**20  # bytes of the file that are read: thousands of attempts
@@ -17,6 +17,7 @@ TAIL = 2**20  # bytes of the file that are read: thousands of attempts
 def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
     """One object an attempt, oldest first: what its beginning and its end have said, under the keys of the file.
 
+    `before_s` is for how many seconds Slurm had given it its nodes when it began, `allocated_s` for how many in all.
     `began` and `ended` are unix seconds; an attempt that nobody has closed has no `ended` and no `state`.
     """
     found = place.read(f"{run_dir}/{contract.HISTORY}", -TAIL)
@@ -30,6 +31,7 @@ def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
         if event == contract.HISTORY_BEGUN:
             told = {"began": when, "nodes": entry.get("nodes") or [], "slurm_id": entry.get("slurm_id")}
             told |= {"gpus": entry["gpus"]} if is_whole(entry.get("gpus")) else {}
+            told |= {"before_s": entry["allocated_s"]} if is_number(entry.get("allocated_s")) else {}
             merged[key] = {"job_id": key[0], "attempt": key[1], **told}
         elif event == contract.HISTORY_ENDED:
             rest = {k: v for k, v in entry.items() if k not in ("event", "time")}

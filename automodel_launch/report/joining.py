@@ -11,16 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from automodel_launch import contract
+from automodel_launch.jobs.jobdir import WAITS_FOR_AGENT
 from automodel_launch.jobs.records import is_number
 from automodel_launch.report.columns import Columns
 from automodel_launch.report.intervals import Interval
 from automodel_launch.report.reading import JobFiles, Json, RunFiles
+
+BEFORE = "before the batch script (prolog)"  # a phase of the start
 
 
 @dataclass
 class Attempt:
     """`rows` are those of the joined columns, `end` exclusive; times are unix seconds, `ended` None while it runs.
 
+    `allocated` is since when it had its nodes: before `began`, where its batch script came to a word.
     `pauses` are the phases that were told, by name; `saves_of_log` those of which the end is the next step's.
     """
 
@@ -28,6 +32,7 @@ class Attempt:
     number: int
     row: Json
     began: float
+    allocated: float
     ended: float | None = None
     rows: range = range(0)
     pauses: dict[str, list[Interval]] = field(default_factory=dict)
@@ -104,8 +109,7 @@ def _attempts(files: RunFiles, job: JobFiles, offset: int) -> list[Attempt]:
     for index, row in enumerate(told):
         following = told[index + 1] if index + 1 < len(told) else None
         last = len(times) if following is None else _first_row(job, following, first)
-        ended = row["ended"] if is_number(row.get("ended")) else None
-        attempt = Attempt(job, row["attempt"], row, row["began"], ended)
+        attempt = Attempt(job, row["attempt"], row, row["began"], _allocated(row), _ended(row))
         attempt.rows = range(offset + first, offset + last)
         attempt.submitted = _submitted(job) if index == 0 else None
         _take_phases(attempt, job, following["began"] if following else math.inf)
@@ -116,6 +120,20 @@ def _attempts(files: RunFiles, job: JobFiles, offset: int) -> list[Attempt]:
         found.append(attempt)
         first = last
     return found
+
+
+def _allocated(row: Json) -> float:
+    """Since when the attempt has had its nodes."""
+    before = row.get("before_s")
+    return float(row["began"]) - (max(0.0, before) if is_number(before) else 0.0)
+
+
+def _ended(row: Json) -> float | None:
+    """When the attempt ended: the line that says so may have been written much later, by the attempt after it."""
+    ended, seconds = row.get("ended"), row.get("allocated_s")
+    if not is_number(ended):
+        return None
+    return min(ended, max(float(row["began"]), _allocated(row) + seconds)) if is_number(seconds) else ended
 
 
 def _first_row(job: JobFiles, attempt: Json, least: int) -> int:
@@ -147,6 +165,17 @@ def _take_phases(attempt: Attempt, job: JobFiles, before: float) -> None:
             attempt.pauses.setdefault(entry["phase"], []).append(interval)
     if contract.PHASE_SAVING not in attempt.pauses:
         attempt.saves_of_log = of_log
+    if attempt.allocated < attempt.began:
+        attempt.pauses[BEFORE] = [(attempt.allocated, attempt.began)]
+    started = [
+        event["time"]
+        for event in job.events
+        if event.get("state") == contract.EVENT_STARTED
+        and event.get("attempt") == attempt.number
+        and attempt.began <= event["time"] < before
+    ]
+    if started:
+        attempt.pauses[WAITS_FOR_AGENT] = [(attempt.began, started[0])]
 
 
 def _events(attempt: Attempt, job: JobFiles, following: Json | None) -> list[Json]:

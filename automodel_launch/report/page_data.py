@@ -164,10 +164,10 @@ def _attempt(joined: Joined, spent: goodput.Spent) -> Json:
 def _segments(joined: Joined, spent: goodput.Spent) -> Iterator[tuple[str, float, float]]:
     """What the attempt did from when to when; saves and validations lie over the steps."""
     attempt, times = spent.attempt, joined.steps["time"]
-    if attempt.submitted is not None and attempt.submitted < attempt.began:
-        yield "queued", attempt.submitted, attempt.began
+    if attempt.submitted is not None and attempt.submitted < attempt.allocated:
+        yield "queued", attempt.submitted, attempt.allocated
     first = times[attempt.rows[0]] if attempt.rows else spent.ended
-    yield "startup", attempt.began, first
+    yield "startup", attempt.allocated, first
     if not attempt.rows:
         return
     yield from _steps(joined, attempt)
