@@ -72,7 +72,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of a run, as far as its config and model tell."""
+    """The checkpoints of a run, as far as its config and model tell.
+
+    `asynchronous`: they are written while the steps go on; `async_key` is what makes it so, None where nothing does.
+    """
 
     directory: str
     steps: int  # of the complete run
@@ -83,6 +86,8 @@ class Checkpoints:
     directory_key: str
     every_key: str
     keep_key: str
+    asynchronous: bool = False
+    async_key: str | None = None
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,12 @@ def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
     `began` and `ended` are unix seconds; an attempt that nobody has closed has no `ended` and no `state`.
     """
     found = place.read(f"{run_dir}/{contract.HISTORY}", -TAIL)
-    entries = [entry for line in (found[0].splitlines() if found else ()) if (entry := parse(line))]
-    merged: dict[tuple[str, int], dict[str, Any]] = {}
+    return merged([entry for line in (found[0].splitlines() if found else ()) if (entry := parse(line))])
+
+
+def merged(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same from the lines of the file."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
     for entry in entries:
         key = (str(entry.get("job_id")), _number(entry.get("attempt")))
         event, when = entry.get("event"), entry["time"] if is_time(entry.get("time")) else None
@@ -32,12 +36,12 @@ def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
             told = {"began": when, "nodes": entry.get("nodes") or [], "slurm_id": entry.get("slurm_id")}
             told |= {"gpus": entry["gpus"]} if is_whole(entry.get("gpus")) else {}
             told |= {"before_s": entry["allocated_s"]} if is_number(entry.get("allocated_s")) else {}
-            merged[key] = {"job_id": key[0], "attempt": key[1], **told}
+            found[key] = {"job_id": key[0], "attempt": key[1], **told}
         elif event == contract.HISTORY_ENDED:
             rest = {k: v for k, v in entry.items() if k not in ("event", "time")}
             own = {"job_id": key[0], "attempt": key[1], "ended": when}
-            merged[key] = {**merged.get(key, {"nodes": []}), **rest, **own}
-    return list(merged.values())
+            found[key] = {**found.get(key, {"nodes": []}), **rest, **own}
+    return list(found.values())
 
 
 def gpu_hours(rows: Iterable[dict[str, Any]], job_id: str, until: float) -> float:
