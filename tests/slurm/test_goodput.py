@@ -64,12 +64,6 @@ def test_the_goodput_of_a_chain_is_that_of_a_hand_computation(tmp_path: Path, cl
         heal(cluster)
     diary = [json.loads(line) for line in (run.run_dir / "diary.jsonl").read_text().splitlines()]
     hand, total = by_hand(spans, diary), DEVICES * sum(end - start for start, end in spans)
-    print(
-        json.dumps(
-            {"hand": hand, "total": total, "found": found, "spans": spans, "history": [*begun, *run.history("ended")]},
-            indent=1,
-        )
-    )
     assert hand["lost_steps"] > 10 * DEVICES  # both faults have cost something
     told = {part: hours * 3600 for part, hours in found["parts"].items()}
     told["idle"] += told.pop("outside")
