@@ -15,7 +15,8 @@ OLDEST_PYTHON = (3, 8)  # of the node agent, wherever it runs
 
 # --- the job's directory: JOB_ROOT/JOB_ID/
 
-PLAN = "plan.json"  # the plan, with its hash; written by the launcher, as the next four are
+PLAN = "plan.json"  # the plan, with its hash; written by the launcher, as the next five are
+NOTES = "notes.json"  # what its launcher knew beside the plan; absent in jobs of a launcher before it
 SCRIPT = "script"  # what was submitted, and is submitted again
 CONFIG = "config.yaml"  # the resolved training config
 AGENT = "agent.json"  # the launcher's order to the node agents
@@ -167,6 +168,10 @@ SLURM_FAILURES = {
 }
 # What Slurm's database may hold of a former attempt, while slurmctld has the job in its queue again.
 SLURM_BEFORE_REQUEUE = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REQUEUED"})
+
+# --- notes.json
+
+NOTES_KEYS = ("findings", "flops_per_token", "gpu")
 
 # --- exit.json
 

@@ -177,7 +177,7 @@ SURFACE = {
     "attach": COMMON,
     "logs": COMMON | {"--rank", "--follow"},
     "metrics": COMMON | {"--csv"},
-    "report": COMMON | {"--output", "--open"},
+    "report": COMMON | {"--output", "--open", "--watch"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,

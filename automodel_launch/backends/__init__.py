@@ -105,6 +105,7 @@ class Sizes:
     epochs: float | None = None
     memory: int | None = None
     memory_caveat: str | None = None
+    flops_per_token: float | None = None  # operations of a training step, by the shape of the model
     gpu_hours: float | None = None  # that the run will take, at `utilization` of the peak of the profile's GPU
     utilization: float | None = None
     rows: tuple[tuple[str, str], ...] = ()

@@ -129,6 +129,7 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
         contract.SCRIPT: plan.script,
         contract.PLAN: json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
         contract.EVENTS: json.dumps(submitted) + "\n",
+        contract.NOTES: json.dumps(plan.notes) + "\n",
     }
     with packaging.on_disk(plan.files) as sources:
         place.put(plan.job_dir, sources, texts)

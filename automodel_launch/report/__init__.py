@@ -7,6 +7,8 @@ goodput.py    where the allocated GPU time went
 intervals.py  times that overlap
 pace.py       seconds of a step, a save and a start, and failures, from the ends of a run's files
 cadence.py    the interval of checkpoints that wastes least
+utilization.py  MFU
+page_curves.py  the curves of a page
 curves.py     fewer points that look the same, and a smoothed line
 differences.py  what differs between plans
 page_data.py  all that a page shows, as JSON data

@@ -6,7 +6,9 @@ A step that a later attempt has done again, or has gone back behind, does not co
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,16 +50,20 @@ class Attempt:
 
 @dataclass
 class Joined:
-    """`steps` holds every row of every attempt in the order of time, `counts` whether it is the last of its step."""
+    """`steps` holds every row of every attempt in the order of time, `counts` whether it is the last of its step.
+
+    `of_job` are the rows of each job.
+    """
 
     attempts: list[Attempt]
     steps: Columns
     counts: bytearray
     validations: dict[str, Columns]
+    of_job: list[tuple[JobFiles, range]] = field(default_factory=list)
 
-    def kept(self) -> list[int]:
+    def kept(self) -> array[int]:
         """The rows that count, in the order of steps."""
-        return [row for row in range(self.steps.rows) if self.counts[row]]
+        return array("q", (row for row in range(self.steps.rows) if self.counts[row]))
 
     def last_validations(self, name: str) -> list[int]:
         """The rows of a validation that count."""
@@ -68,28 +74,51 @@ class Joined:
 
 def join(files: RunFiles) -> Joined:
     """Every job's rows, one after the other."""
-    steps, validations, attempts = Columns(), dict[str, Columns](), list[Attempt]()
+    logged = [job.steps for job in files.jobs if job.steps.rows]
+    alone = len(logged) == 1  # a long run of one job: its rows need no second place in memory
+    steps, validations, attempts = logged[0] if alone else Columns(), dict[str, Columns](), list[Attempt]()
+    of_job: list[tuple[JobFiles, range]] = []
     for job in files.jobs:
-        offset = steps.rows
-        steps.extend(job.steps)
+        offset = 0 if alone else steps.rows
+        if not alone:
+            steps.extend(job.steps)
         for name, found in job.validations.items():
             validations.setdefault(name, Columns()).extend(found)
         attempts += _attempts(files, job, offset)
+        of_job.append((job, range(offset, offset + job.steps.rows)))
     attempts.sort(key=lambda attempt: attempt.began)
-    return Joined(attempts, steps, counting(steps["step"]), validations)
+    return Joined(attempts, steps, counting(steps["step"]), validations, of_job)
 
 
-def rows(joined: Joined) -> list[Json]:
+def rows(joined: Joined) -> Iterator[Json]:
     """The steps that count, each with its validation's loss; a named validation has a column of its own."""
-    found = {int(joined.steps["step"][row]): joined.steps.row(row) for row in joined.kept()}
+    validated: dict[int, Json] = {}
     for name, columns in joined.validations.items():
-        key = "val_loss" if name == "default" else f"val_loss/{name}"
         for row in joined.last_validations(name):
-            step = int(columns["step"][row])
-            found.setdefault(step, {"step": step, "time": columns.value("time", row)})[key] = columns.value(
-                "val_loss", row
-            )
-    return [found[step] for step in sorted(found)]
+            found = validated.setdefault(int(columns["step"][row]), {"time": columns.value("time", row)})
+            found[_key(name)] = columns.value("val_loss", row)
+    alone = iter(sorted(validated))
+    following = next(alone, None)
+    for row in joined.kept():
+        step = int(joined.steps["step"][row])
+        while following is not None and following <= step:
+            if following < step:
+                yield {"step": following, **validated[following]}
+            following = next(alone, None)
+        yield {**validated.get(step, {}), **joined.steps.row(row)}
+    while following is not None:
+        yield {"step": following, **validated[following]}
+        following = next(alone, None)
+
+
+def names(joined: Joined) -> list[str]:
+    """All that a row may have."""
+    own = joined.steps.names or ["step", "time"]
+    return [*own, *(_key(name) for name in joined.validations)]
+
+
+def _key(validation: str) -> str:
+    return "val_loss" if validation == "default" else f"val_loss/{validation}"
 
 
 def counting(steps: Any) -> bytearray:

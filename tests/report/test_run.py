@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ def test_the_later_record_of_a_step_counts() -> None:
     logged = [*lines("demo.1/metrics.jsonl"), *lines("demo.2/metrics.jsonl")]
     last = {entry["step"]: entry for entry in logged if "loss" in entry}
     validated = {entry["step"]: entry["val_loss"] for entry in logged if "val_loss" in entry}
-    rows = joining.rows(joined)
+    rows = list(joining.rows(joined))
     assert len([entry for entry in logged if "loss" in entry]) > len(last)  # some were done twice
     assert [row["step"] for row in rows] == list(range(150))
     for row in rows:
@@ -85,7 +86,7 @@ def test_the_goodput_of_a_recorded_run_is_that_of_a_hand_computation() -> None:
 def test_a_run_without_anything_has_no_goodput(tmp_path: Path) -> None:
     files = reading.read(record_of(tmp_path, "none.1"), LOCAL)
     joined = joining.join(files)
-    assert joining.rows(joined) == []
+    assert list(joining.rows(joined)) == []
     assert goodput.of(files, joined, 1.0).share is None
 
 
@@ -150,3 +151,19 @@ def test_a_checkpoint_is_complete_by_the_marks_of_its_own_framework(tmp_path: Pa
         **{"epoch_0_step_9": True, "epoch_0_step_19": False},
         **{"iter_0000010": True, "iter_0000020": False},
     }
+
+
+def test_what_is_read_twice_is_what_is_read_once(tmp_path: Path) -> None:
+    shutil.copytree(RECORDED, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "demo.2" / contract.METRICS
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])  # in the middle of a line
+    record = record_of(tmp_path, "demo.2")
+    half = reading.read(record, LOCAL)
+    path.write_bytes(whole)
+    again, once = reading.read(record, LOCAL, half), reading.read(record, LOCAL)
+    assert half.jobs[1].steps.rows <= once.jobs[1].steps.rows
+    assert list(joining.rows(joining.join(again))) == list(joining.rows(joining.join(once)))
+    assert again.jobs[1].taken == once.jobs[1].taken == len(whole)
+    path.write_bytes(b"x" * 100 + b"\n" + b"[1]\n{")
+    assert reading.read(record, LOCAL).jobs[1].steps.rows == 0

@@ -25,6 +25,12 @@ function tokens(run) {
   return curve && curve.tokens ? curve.tokens[curve.tokens.length - 1] : null;
 }
 
+/* Percent, as the last step told it. */
+function utilization(run) {
+  const curve = run.curves.mfu[0];
+  return curve && curve.value.length ? curve.value[curve.value.length - 1] : null;
+}
+
 function overview() {
   if (several) {
     const rows = runs.map((run, index) => [make("span", {}, swatch(`c${index % 8}`), run.name), run.state, number(run.last.step), number(run.last.loss),
@@ -41,6 +47,7 @@ function overview() {
     validation === null ? null : tile("Validation loss", number(validation), `at step ${number(where)}`),
     tokens(run) === null ? null : tile("Tokens", short(tokens(run))),
     run.last.tps ? tile("Tokens a second", short(run.last.tps), run.last.tps_per_gpu ? `${short(run.last.tps_per_gpu)} per process` : null) : null,
+    utilization(run) === null ? null : tile("MFU", `${number(utilization(run), 3)}%`, `of ${short(run.gpu.peak / 1e12)} TFLOP/s, ${run.gpu.model}`),
     tile("Cost", number(run.goodput.hours, 3), `${run.goodput.unit}-hours`),
     tile("Goodput", percent(run.goodput.goodput), "of that in steps that count"));
 }
@@ -127,6 +134,12 @@ function checkpoints() {
     : make("p", { class: "quiet" }, "None was found.")));
 }
 
+function findings() {
+  return runs.map((run) => make("div", {}, several ? make("h3", {}, run.name) : null, run.findings.length
+    ? table(["Level", "What", "What to do"], run.findings.map((each) => [each.level, make("span", {}, each.message, " ", make("code", {}, `[${each.code}]`)), each.fix ? make("code", {}, each.fix) : "–"]))
+    : make("p", { class: "quiet" }, "None.")));
+}
+
 function plan() {
   return runs.map((run) => {
     const p = run.plan, command = Array.isArray(p.command) ? p.command.join(" ") : p.command;
@@ -148,9 +161,9 @@ function setTheme(theme) {
   redraw();
 }
 
-function start() {
+function start(theme) {
   document.title = at("title").textContent = several ? `${runs.length} runs` : runs[0].name;
-  at("subtitle").textContent = `${several ? `${runs.map((run) => run.name).join(", ")}. ` : ""}Written ${moment(data.made)}`;
+  at("subtitle").textContent = `${several ? `${runs.map((run) => run.name).join(", ")}. ` : ""}Written ${moment(data.made)}${data.again_s ? `, and again every ${duration(data.again_s)} while it goes on` : ""}`;
   at("overview").append(overview());
   at("controls").append(choice(), ...[["raw", "raw"], ["smooth", "smoothed"], ["validation", "validation"], ["log", "log scale (loss, gradient norm)"]].map(([key, text]) => toggle(key, text)));
   const reset = make("button", { type: "button", id: "reset" }, "Reset zoom");
@@ -160,14 +173,47 @@ function start() {
   at("attempts").append(...attempts());
   at("checkpoints").append(...checkpoints());
   at("plan").append(...plan());
+  if (runs.some((run) => run.findings.length)) at("findings").append(...findings());
+  else at("s-findings").remove();
   if (several) at("differences").append(data.differences.length ? table(["Key", ...runs.map((run) => run.name)], data.differences.map((row) => [make("code", {}, row.key), ...row.values.map(said)])) : make("p", { class: "quiet" }, "Nothing."));
   else at("s-differences").remove();
   const dark = matchMedia("(prefers-color-scheme: dark)");
   at("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
   dark.addEventListener("change", () => setTheme(dark.matches ? "dark" : "light"));
-  setTheme(dark.matches ? "dark" : "light");
+  setTheme(theme || (dark.matches ? "dark" : "light"));
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });
 }
 
-start();
+/* Of a run that goes on: the page is written again, and is looked at again, unless somebody is at it. */
+const KEPT = `report ${runs.map((run) => run.name).join(" ")}`;
+let touched = -Infinity;
+
+function remember() {
+  try { sessionStorage.setItem(KEPT, JSON.stringify({ ...state, theme: document.documentElement.dataset.theme })); } catch { /* a browser that keeps nothing for files */ }
+}
+
+function recall() {
+  try {
+    const { theme, ...kept } = JSON.parse(sessionStorage.getItem(KEPT) || "{}");
+    Object.assign(state, Object.fromEntries(Object.entries(kept).filter(([key]) => key in state)));
+    return theme;
+  } catch { return null; }
+}
+
+function zoomed(plot) {
+  const x = plot.data[0], { min, max } = plot.scales.x;
+  return x && x.length > 1 && (min > x[0] || max < x[x.length - 1]);
+}
+
+function lookAgain() {
+  if (performance.now() - touched < 15000 || plots.some(zoomed)) setTimeout(lookAgain, 5000);
+  else { remember(); location.reload(); }
+}
+
+if (data.again_s) {
+  for (const kind of ["pointermove", "pointerdown", "keydown", "wheel", "touchstart"]) addEventListener(kind, () => { touched = performance.now(); }, { passive: true });
+  setTimeout(lookAgain, 1000 * data.again_s + 1000);
+}
+
+start(recall());
