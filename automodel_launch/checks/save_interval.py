@@ -11,8 +11,8 @@ from automodel_launch.plan.describe import describe, override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Results
-from automodel_launch.report import cadence, pace
-from automodel_launch.report.pace import Pace
+from automodel_launch.report import cadence, measured
+from automodel_launch.report.measured import Measured
 
 _WORTH = 0.03  # of all time; by less the formula and what it is fed with are not known better
 _WORTH_HOURS = 10.0  # of GPUs, over the rest of the run
@@ -24,18 +24,18 @@ _STAGING = 0.1  # of a save, which asynchronous saving leaves for the steps to w
 def here(plan: Plan) -> Iterator[Finding]:
     """Of a run whose files this machine sees."""
     if plan.visible and _wanted(plan):
-        yield from findings(plan, pace.here(plan.run_dir, plan.place))
+        yield from findings(plan, measured.here(plan.run_dir, plan.place))
 
 
 def asked(plan: Plan) -> dict[str, str]:
     """A question to the cluster, where only that sees them."""
-    return {"pace": pace.question(plan.run_dir)} if not plan.visible and _wanted(plan) else {}
+    return {"measured": measured.question(plan.run_dir)} if not plan.visible and _wanted(plan) else {}
 
 
 def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """Findings from the answer."""
     if asked(plan):
-        yield from findings(plan, pace.answered(answers["pace"].text))
+        yield from findings(plan, measured.answered(answers["measured"].text))
 
 
 def _wanted(plan: Plan) -> bool:
@@ -44,7 +44,7 @@ def _wanted(plan: Plan) -> bool:
     return found is not None and not found.asynchronous
 
 
-def findings(plan: Plan, known: Pace | None) -> Iterator[Finding]:
+def findings(plan: Plan, known: Measured | None) -> Iterator[Finding]:
     """Another interval, and saving in the background, where either is worth it."""
     checkpoints = backends.of(plan.recipe).checkpoints(plan)
     left = checkpoints.steps - known.step - 1 if checkpoints and known else 0
@@ -69,7 +69,7 @@ def findings(plan: Plan, known: Pace | None) -> Iterator[Finding]:
 
 
 def _another_interval(
-    plan: Plan, checkpoints: Checkpoints, known: Pace, failing: float, steps: int, losses: list[float]
+    plan: Plan, checkpoints: Checkpoints, known: Measured, failing: float, steps: int, losses: list[float]
 ) -> Finding:
     key = checkpoints.every_key
     message = (
@@ -80,7 +80,7 @@ def _another_interval(
     return Finding("note", "save-interval", message, override(plan, key, steps))
 
 
-def _in_the_background(checkpoints: Checkpoints, plan: Plan, known: Pace, losses: tuple[float, float]) -> Finding:
+def _in_the_background(checkpoints: Checkpoints, plan: Plan, known: Measured, losses: tuple[float, float]) -> Finding:
     key = str(checkpoints.async_key)
     message = (
         f"{describe(plan, key)}: {losses[0]:.0%} of the time would go into saves, lost steps and restarts even at the"
@@ -89,7 +89,7 @@ def _in_the_background(checkpoints: Checkpoints, plan: Plan, known: Pace, losses
     return Finding("note", "async-save", message, override(plan, key, "true"))
 
 
-def _measured(known: Pace) -> str:
+def _measured(known: Measured) -> str:
     return f"A save took {known.save_s:.3g} s, a step {known.step_s:.3g} s and a start {known.restart_s:.3g} s so far"
 
 
@@ -97,11 +97,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:,.3g} h" if seconds >= 3600 else f"{seconds / 60:.3g} min"
 
 
-def _loss(known: Pace, steps: int, failing: float, save: float | None = None) -> float:
+def _loss(known: Measured, steps: int, failing: float, save: float | None = None) -> float:
     return cadence.wasted(steps * known.step_s, known.save_s if save is None else save, known.restart_s, failing)
 
 
-def _is_worth(plan: Plan, known: Pace, left: int, before: float, after: float) -> bool:
+def _is_worth(plan: Plan, known: Measured, left: int, before: float, after: float) -> bool:
     """Whether the second share lost is so much less than the first that a person should be told."""
     hours = left * known.step_s * plan.world_size / 3600
     gained = hours * (_overhead(before) - _overhead(after))

@@ -17,8 +17,8 @@ from automodel_launch.checks import save_interval
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.filesystem import LOCAL
 from automodel_launch.remote.probes import Result, Results
-from automodel_launch.report import cadence, pace
-from automodel_launch.report.pace import Pace
+from automodel_launch.report import cadence, measured
+from automodel_launch.report.measured import Measured
 from tests.report.test_run import RECORDED
 from tests.workbench import Bench, make_bench
 
@@ -84,7 +84,7 @@ def plan(bench: Bench, every: int, steps: int = 100_000, nodes: int = 256) -> Pl
     return bench.planned(text, profile="big", environ={}, offline=True)
 
 
-MEASURED = Pace(step_s=2.0, save_s=60.0, restart_s=300.0, trained_s=0.0, failures=0, step=1000)
+MEASURED = Measured(step_s=2.0, save_s=60.0, restart_s=300.0, trained_s=0.0, failures=0, step=1000)
 
 
 def test_an_interval_that_wastes_much_is_a_note_with_the_best_one(bench: Bench) -> None:
@@ -108,23 +108,28 @@ def test_an_interval_that_wastes_much_is_a_note_with_the_best_one(bench: Bench) 
 @pytest.mark.parametrize(
     ("every", "steps", "nodes", "known"),
     [
-        (600, 100_000, 256, Pace(2.0, 2.0, 300.0, 0.0, 0, 1000)),  # the curve is flat
-        (100, 100_000, 256, Pace(2.0, 2.0, 300.0, 0.0, 0, 1000)),  # 1 % in saves
+        (600, 100_000, 256, Measured(2.0, 2.0, 300.0, 0.0, 0, 1000)),  # the curve is flat
+        (100, 100_000, 256, Measured(2.0, 2.0, 300.0, 0.0, 0, 1000)),  # 1 % in saves
         (50, 1_050, 256, MEASURED),  # soon over
-        (5, 150, 1, Pace(0.3, 1.5, 15.0, 100.0, 2, 20)),  # a tiny run
-        (2500, 100_000, 256, Pace(2.0, 10.0, 300.0, 0.0, 0, 1000)),  # too rare, if failures are as often as some had
+        (5, 150, 1, Measured(0.3, 1.5, 15.0, 100.0, 2, 20)),  # a tiny run
+        (
+            2500,
+            100_000,
+            256,
+            Measured(2.0, 10.0, 300.0, 0.0, 0, 1000),
+        ),  # too rare, if failures are as often as some had
         (50, 100_000, 256, None),  # nothing was measured
     ],
     ids=["near-the-best", "cheap-saves", "soon-over", "tiny", "not-sure", "not-measured"],
 )
 def test_nobody_is_told_of_what_is_not_worth_it(
-    bench: Bench, every: int, steps: int, nodes: int, known: Pace | None
+    bench: Bench, every: int, steps: int, nodes: int, known: Measured | None
 ) -> None:
     assert list(save_interval.findings(plan(bench, every, steps, nodes), known)) == []
 
 
 def test_many_failures_of_its_own_make_a_rare_checkpoint_a_note(bench: Bench) -> None:
-    known = Pace(2.0, 10.0, 300.0, 40 * HOUR, 20, 1000)
+    known = Measured(2.0, 10.0, 300.0, 40 * HOUR, 20, 1000)
     found, _ = save_interval.findings(plan(bench, 2500), known)
     assert found.code == "save-interval" and "(20 so far)" in found.message
     mtbf = (7.9 / 2 + 40) / 21 * HOUR
@@ -137,16 +142,16 @@ def test_a_run_that_saves_in_the_background_is_left_alone(bench: Bench) -> None:
     assert not save_interval.asked(bench.planned(text, profile="big", environ={}, offline=True))
 
 
-def printed(run_dir: Path) -> Pace | None:
+def printed(run_dir: Path) -> Measured | None:
     """What the script for a cluster finds out."""
-    done = subprocess.run(["bash", "-c", pace.question(str(run_dir))], capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", measured.question(str(run_dir))], capture_output=True, text=True, check=False)
     assert done.stderr == ""
-    return pace.answered(done.stdout)
+    return measured.answered(done.stdout)
 
 
 def test_a_recorded_run_is_measured_here_and_by_the_script_alike() -> None:
     os.utime(RECORDED / "demo.2" / contract.METRICS)  # the newest, as git does not say
-    known = pace.here(str(RECORDED / "demo"), LOCAL)
+    known = measured.here(str(RECORDED / "demo"), LOCAL)
     assert known == printed(RECORDED / "demo")
     assert known is not None
     rows = [json.loads(line) for line in (RECORDED / "demo.2" / contract.METRICS).read_text().splitlines()]
@@ -163,11 +168,11 @@ def test_a_recorded_run_is_measured_here_and_by_the_script_alike() -> None:
 
 @pytest.mark.parametrize("name", ["none", "it's $(touch x) `y`"])
 def test_a_run_that_has_measured_nothing(tmp_path: Path, name: str) -> None:
-    assert pace.here(str(tmp_path / name), LOCAL) is None
+    assert measured.here(str(tmp_path / name), LOCAL) is None
     assert printed(tmp_path / name) is None
     (tmp_path / name).mkdir()
     (tmp_path / name / contract.HISTORY).write_text('{"event": "begun"}\nnonsense\n[1]\n')
-    assert pace.here(str(tmp_path / name), LOCAL) is None
+    assert measured.here(str(tmp_path / name), LOCAL) is None
     assert printed(tmp_path / name) is None
 
 
@@ -183,14 +188,14 @@ def test_records_that_anybody_may_have_written(wrong: Any, tmp_path: Path) -> No
             target.write_text(
                 "".join(json.dumps({**line, **({key: wrong} if key in line else {})}) + "\n" for line in lines)
             )
-        known = pace.here(str(tmp_path / "r"), LOCAL)
+        known = measured.here(str(tmp_path / "r"), LOCAL)
         assert known is None or math.isfinite(cadence.mtbf(8, known.failures, known.trained_s))
 
 
 def test_a_cluster_is_asked_where_only_it_sees_the_run(bench: Bench) -> None:
     made = plan(bench, 50)
     assert save_interval.asked(made) == {}
-    text = pace.question(str(RECORDED / "demo"))
+    text = measured.question(str(RECORDED / "demo"))
     done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
-    answers = Results({"pace": Result(0, done.stdout)}, 0.0)
+    answers = Results({"measured": Result(0, done.stdout)}, 0.0)
     assert list(save_interval.answered(made, answers)) == []

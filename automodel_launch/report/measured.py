@@ -26,7 +26,7 @@ _FAILURES = frozenset({contract.FAILED, contract.NODE_FAIL, contract.OUT_OF_MEMO
 
 
 @dataclass(frozen=True)
-class Pace:
+class Measured:
     """Seconds: of a step, of a save, from getting nodes to the first step; `trained` of all attempts that took steps.
 
     `failures` are ends that nobody had foreseen, of attempts that took steps; `step` is the last one that was logged.
@@ -51,7 +51,7 @@ def question(run_dir: str) -> str:
     return "\n".join(lines)
 
 
-def answered(text: str) -> Pace | None:
+def answered(text: str) -> Measured | None:
     """From what that script has printed."""
     parts: dict[str, list[str]] = {}
     lines: list[str] = []
@@ -65,7 +65,7 @@ def answered(text: str) -> Pace | None:
     return _of(objects, str(job))
 
 
-def here(run_dir: str, place: FileSystem) -> Pace | None:
+def here(run_dir: str, place: FileSystem) -> Measured | None:
     """The same of a run whose files this machine sees."""
     found = place.read(f"{run_dir}/{contract.HISTORY}", -history.TAIL)
     if found is None:
@@ -86,7 +86,7 @@ def _objects(content: bytes) -> list[dict[str, Any]]:
     return [entry for line in content.splitlines() if (entry := parse(line))]
 
 
-def _of(objects: Mapping[str, list[dict[str, Any]]], job_id: str) -> Pace | None:
+def _of(objects: Mapping[str, list[dict[str, Any]]], job_id: str) -> Measured | None:
     """None where a step, a save or a start was never seen: nothing is guessed."""
     attempts = history.merged(objects.get(contract.HISTORY, []))
     metrics = [row for row in objects.get(contract.METRICS, []) if "loss" in row and is_whole(row.get("step"))]
@@ -102,7 +102,7 @@ def _of(objects: Mapping[str, list[dict[str, Any]]], job_id: str) -> Pace | None
     trained = sum(seconds for row in attempts if (seconds := _lasted(row)) is not None)
     failures = sum(row.get("state") in _FAILURES and is_whole(row.get("to_step")) for row in attempts)
     save_s, start_s = statistics.median(saves), statistics.median(starts)
-    return Pace(step_s, save_s, start_s, trained, failures, metrics[-1]["step"])
+    return Measured(step_s, save_s, start_s, trained, failures, metrics[-1]["step"])
 
 
 def _steps(metrics: list[dict[str, Any]]) -> Iterator[float]:
