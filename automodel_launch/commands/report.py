@@ -7,6 +7,7 @@ import os
 import time
 import webbrowser
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from automodel_launch import executors
@@ -14,7 +15,8 @@ from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Option, Parser
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import ClusterError, UsageError
-from automodel_launch.jobs.records import Record
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch.pace import Pace
 from automodel_launch.report import page, page_data, reading
 
 _LOOKED_AT = 1024  # bytes in which a page names its generator
@@ -64,11 +66,39 @@ class Report(JobCommand):
         return list({(record.executor, record.profile, record.run_dir): record for record in found}.values())
 
 
+@dataclass
+class Watched:
+    """One run of a page: what was read last, and when whoever runs it is to be asked again."""
+
+    record: Record
+    asks: Pace = field(default_factory=lambda: Pace(_LEAST_S))
+    status: Status | None = None
+    files: reading.RunFiles | None = None
+
+    def look(self) -> page_data.View:
+        """The run as it is. Its state is asked first: what it wrote at its end is read then."""
+        place = executors.get(self.record.executor).place_of(self.record)
+        if self.status is None or self.asks.due:
+            self.status = one_job.status(self.record)
+            self.asks.note(self.status)
+        ended = bool(self.files and self.files.jobs[-1].end)
+        self.files = reading.read(self.record, place, self.files)
+        if bool(self.files.jobs[-1].end) != ended:  # the job itself says so
+            self.asks.hurry()
+        return page_data.View(self.files, self.status.state, reading.commits(self.files, place))
+
+    @property
+    def over(self) -> bool:
+        """Nothing changes any more."""
+        return self.status is not None and self.status.over
+
+
 class Pages:
     """One page, written again and again. Of metrics only what is new is read."""
 
     def __init__(self, path: Path, records: list[Record], pause: Callable[[float], None] = time.sleep) -> None:
-        self._path, self._records, self._pause = path, records, pause
+        self._path, self._pause = path, pause
+        self._runs = [Watched(record) for record in records]
         self._views: list[page_data.View] = []
 
     def write(self, watch: bool) -> float | None:
@@ -79,12 +109,9 @@ class Pages:
             UsageError: the page cannot be written, or something else is there now.
         """
         began = time.monotonic()
-        before: list[reading.RunFiles | None] = [view.files for view in self._views]
-        before = before or [None] * len(self._records)
-        looked = [_view(record, files) for record, files in zip(self._records, before, strict=True)]
-        self._views = [view for view, _ in looked]
+        self._views = [run.look() for run in self._runs]
         again = None
-        if watch and not all(over for _, over in looked):
+        if watch and not all(run.over for run in self._runs):
             again = max(_LEAST_S, _SHARE * (time.monotonic() - began))
         self._put(again)
         return again
@@ -111,14 +138,6 @@ class Pages:
     def _put(self, again: float | None) -> None:
         _refuse(self._path)
         _write(self._path, page.html(page_data.document(self._views, time.time(), again)))
-
-
-def _view(record: Record, before: reading.RunFiles | None) -> tuple[page_data.View, bool]:
-    """A run as it is, and whether it has ended. Its state is asked first: what it wrote at its end is read then."""
-    place = executors.get(record.executor).place_of(record)
-    status = one_job.status(record)
-    files = reading.read(record, place, before)
-    return page_data.View(files, status.state, reading.commits(files, place)), status.over
 
 
 def _refuse(path: Path) -> None:

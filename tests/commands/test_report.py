@@ -13,6 +13,7 @@ import pytest
 from automodel_launch.commands import one_job, report
 from automodel_launch.errors import ClusterError
 from automodel_launch.jobs.records import Status
+from automodel_launch.launch.pace import Pace
 from automodel_launch.report import reading
 from tests.commands.conftest import Cli
 
@@ -86,6 +87,7 @@ def test_a_page_is_written_until_the_run_has_ended(run: Cli, tmp_path: Path, mon
     path, metrics = tmp_path / "page.html", run.bench.root / "runs" / "stub-a.1" / "metrics.jsonl"
     states = [Status("RUNNING"), Status("RUNNING"), None, Status("RUNNING"), Status("COMPLETED")]
     pages: list[str] = []
+    clock = [0.0]
 
     def status(record: object) -> Status:
         found = states.pop(0)
@@ -95,6 +97,7 @@ def test_a_page_is_written_until_the_run_has_ended(run: Cli, tmp_path: Path, mon
 
     def pause(seconds: float) -> None:
         assert seconds >= 10
+        clock[0] += seconds
         pages.append(path.read_text())
         with metrics.open("a") as file:
             file.write(json.dumps({"time": 5.0, "step": 1 + len(pages), "loss": 1.0}) + "\n")
@@ -107,6 +110,7 @@ def test_a_page_is_written_until_the_run_has_ended(run: Cli, tmp_path: Path, mon
         real(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(one_job, "status", status)
+    monkeypatch.setattr(report, "Pace", lambda quickest: Pace(quickest, lambda: clock[0]))
     monkeypatch.setattr(reading, "_take", take)
     monkeypatch.setattr(report.Pages.__init__, "__defaults__", (pause,))
     code, out, err = run("report", "stub-a", "--watch", "-o", str(path))

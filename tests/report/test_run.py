@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from automodel_launch import contract
+from automodel_launch.jobs.jobdir import WAITS_FOR_AGENT
 from automodel_launch.jobs.records import Record
 from automodel_launch.remote.filesystem import LOCAL, FileRead, LocalFileSystem
 from automodel_launch.report import goodput, joining, reading
@@ -212,7 +213,7 @@ def test_a_dead_node_costs_until_slurm_took_it_back_and_a_prolog_from_its_start(
         }
     )
     startup = {phase: hours * 3600 / 2 for phase, hours in found.startup_hours().items()}
-    assert startup == pytest.approx({joining.BEFORE: 65, joining.WAITS_FOR_AGENT: 16, goodput.UNTOLD: 85 + 34})
+    assert startup == pytest.approx({joining.BEFORE: 65, WAITS_FOR_AGENT: 16, goodput.UNTOLD: 85 + 34})
     assert found.queued_s == pytest.approx((940 - 930) + (2000 - 1300))
 
 
