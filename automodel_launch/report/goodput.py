@@ -7,6 +7,7 @@ Every second of an attempt is in exactly one part, by the times of its records a
     steps       what remains up to each step's line, of steps that count
     lost_steps  the same of steps that were done again later, or that an ended run has no checkpoint of
     idle        from the last line to the end: a hang, a step that was cut short, the way to the time limit
+    work        all of an attempt of a script that logs no steps (data-prep, say): it has no goodput
     outside     what Slurm had allocated beyond the attempt's own beginning and end, where only its GPU-hours tell
 
 The first step of an attempt counts with the attempt's median; what that leaves of the time before it is start-up.
@@ -27,7 +28,8 @@ from automodel_launch.report.intervals import Interval, Union
 from automodel_launch.report.joining import Attempt, Joined
 from automodel_launch.report.reading import RunFiles
 
-PARTS = ("steps", "lost_steps", "startup", "validation", "saving", "idle", "outside")
+PARTS = ("steps", "lost_steps", "startup", "validation", "saving", "idle", "work", "outside")
+_STEPLESS = (contract.DATA_PREP, contract.NO_BACKEND)  # what takes no steps, or need not log them
 UNTOLD = "not told"  # of start-up: in no phase
 
 
@@ -74,7 +76,9 @@ class Goodput:
 
     @property
     def share(self) -> float | None:
-        """Of all time the part in steps that were kept; None before there was any."""
+        """Of all time the part in steps that were kept; None before there was any, and for scripts without steps."""
+        if self.hours("work") > 0 and not self.hours("steps") + self.hours("lost_steps"):
+            return None
         return self.hours("steps") / self.hours() if self.hours() > 0 else None
 
     def document(self) -> dict[str, Any]:
@@ -131,8 +135,9 @@ def _spent(joined: Joined, attempt: Attempt, now: float, saved: float) -> Spent:
         start = end
     rest = saving.between(start, ended), validation.between(start, ended)
     parts["saving"], parts["validation"] = parts["saving"] + rest[0], parts["validation"] + rest[1]
-    parts["idle" if attempt.rows else "startup"] += max(0.0, ended - start - sum(rest))
-    if not attempt.rows:
+    before = "work" if attempt.job.order.get("backend") in _STEPLESS else "startup"
+    parts["idle" if attempt.rows else before] += max(0.0, ended - start - sum(rest))
+    if not attempt.rows and before == "startup":
         _by_phase(startup, told, start, ended)
     devices, unit = _devices(attempt)
     parts["outside"] = _outside(attempt, devices, ended)

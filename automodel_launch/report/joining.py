@@ -105,7 +105,9 @@ def rows(joined: Joined) -> Iterator[Json]:
             if following < step:
                 yield {"step": following, **validated[following]}
             following = next(alone, None)
-        yield {**validated.get(step, {}), **joined.steps.row(row)}
+        found = joined.steps.row(row)
+        found.update((key, value) for key, value in validated.get(step, {}).items() if key != "time")
+        yield found
     while following is not None:
         yield {"step": following, **validated[following]}
         following = next(alone, None)

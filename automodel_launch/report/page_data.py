@@ -108,7 +108,7 @@ def _segments(joined: Joined, spent: goodput.Spent) -> Iterator[tuple[str, float
     if attempt.submitted is not None and attempt.submitted < attempt.allocated:
         yield "queued", attempt.submitted, attempt.allocated
     first = times[attempt.rows[0]] if attempt.rows else spent.ended
-    yield "startup", attempt.allocated, first
+    yield "work" if spent.parts["work"] else "startup", attempt.allocated, first
     if not attempt.rows:
         return
     yield from _steps(joined, attempt)

@@ -225,3 +225,16 @@ def test_the_pause_before_a_person_resumes_is_no_time_in_the_queue(tmp_path: Pat
         {"event": "ended", "time": 9100.0, "attempt": 1, "state": "COMPLETED", "goes_on": False},
     ]
     assert told(tmp_path, history, [], [1050.0]).queued_s == 0
+
+
+def test_a_script_without_steps_has_no_goodput(tmp_path: Path) -> None:
+    (tmp_path / "x.1").mkdir()
+    (tmp_path / "x.1" / contract.AGENT).write_text(json.dumps({"backend": contract.DATA_PREP}))
+    (tmp_path / "x").mkdir()
+    lines = [{"event": "begun", "time": 10.0}, {"event": "ended", "time": 70.0, "state": "COMPLETED"}]
+    text = "".join(json.dumps({"job_id": "x.1", "attempt": 0, **line}) + "\n" for line in lines)
+    (tmp_path / "x" / contract.HISTORY).write_text(text)
+    files = reading.read(record_of(tmp_path, "x.1"), LOCAL)
+    found = goodput.of(files, joining.join(files), now=0.0)
+    assert found.share is None and found.startup_hours() == {}
+    assert found.hours("work") == found.hours() == pytest.approx(60 / 3600)

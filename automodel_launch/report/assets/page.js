@@ -3,8 +3,9 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const runs = data.runs;
 const several = runs.length > 1;
 const at = (id) => document.getElementById(id);
-const PARTS = { steps: "steps that count", lost_steps: "lost steps", startup: "start-up", validation: "validation", saving: "saving", idle: "idle", outside: "outside the attempts", queued: "queued" };
+const PARTS = { steps: "steps that count", lost_steps: "lost steps", startup: "start-up", validation: "validation", saving: "saving", idle: "idle", work: "a script without steps", outside: "outside the attempts", queued: "queued" };
 const MANY = 3; // runs of which everything is told at once
+const LONG = 40, MOST_COLUMNS = 8; // rows of a table that is shown unfolded, and columns of keys
 const state = { x: "step", log: false, raw: !several, smooth: true, validation: runs.length <= MANY };
 let plots = [];
 
@@ -50,7 +51,7 @@ function overview() {
     run.last.tps ? tile("Tokens a second", short(run.last.tps), run.last.tps_per_gpu ? `${short(run.last.tps_per_gpu)} per process` : null) : null,
     utilization(run) === null ? null : tile("MFU", `${number(utilization(run), 3)}%`, `of ${short(run.gpu.peak / 1e12)} TFLOP/s, ${run.gpu.model}`),
     tile("Cost", number(run.goodput.hours, 3), `${run.goodput.unit}-hours`),
-    tile("Goodput", percent(run.goodput.goodput), "of that in steps that count")].filter(Boolean);
+    run.goodput.goodput === null ? null : tile("Goodput", percent(run.goodput.goodput), "of that in steps that count")].filter(Boolean);
   return make("dl", { class: tiles.length > 8 ? "tiles five" : "tiles" }, ...tiles);
 }
 
@@ -113,7 +114,8 @@ function cost() {
   const sum = (key) => begun.reduce((total, run) => total + key(run), 0);
   const total = sum((run) => run.goodput.hours), kept = sum((run) => run.goodput.parts.steps), units = new Set(begun.map((run) => run.goodput.unit));
   const unit = units.size === 1 ? [...units][0] : "device";
-  const words = `${number(total, 3)} ${unit}-hours, ${percent(kept / total)} of them in steps that count; ${duration(sum((run) => run.goodput.queued_s))} in the queue, which count for none of them`;
+  const share = begun.some((run) => run.goodput.goodput !== null) ? `${percent(kept / total)} of them in steps that count; ` : "";
+  const words = `${number(total, 3)} ${unit}-hours, ${share}${duration(sum((run) => run.goodput.queued_s))} in the queue, which count for none of them`;
   const key = (part) => {
     const value = sum((run) => run.goodput.parts[part]);
     return make("li", {}, swatch(part), `${PARTS[part]} ${percent(value / total)} (${number(value, 3)} h)`);
@@ -123,11 +125,21 @@ function cost() {
   return [make("p", { class: "quiet" }, several ? `Together ${words}.` : `${words}.`), grid, make("ul", { class: "key" }, ...all.map(key)), startups(begun)].filter(Boolean);
 }
 
-/* Of many runs a row each; of a few a column each. */
+/* Of many runs a row each; of a few a column each. Files of code stand folded, and so does a long table. */
 function differing() {
-  const rows = data.differences;
-  if (!rows.length) return make("p", { class: "quiet" }, "Nothing.");
-  if (runs.length <= MANY) return table(["Key", ...runs.map((run) => run.name)], rows.map((row) => [make("code", {}, row.key), ...row.values.map(said)]));
+  const code = data.differences.filter((row) => row.key.startsWith("code: ")), rows = data.differences.filter((row) => !code.includes(row));
+  const files = code.length ? make("details", {}, make("summary", {}, `${code.length} file${code.length === 1 ? "" : "s"} of code`), columns(code)) : null;
+  const keys = rows.length > LONG ? make("details", {}, make("summary", {}, `${rows.length} keys`), keyed(rows)) : keyed(rows);
+  return make("div", {}, keys, files);
+}
+
+function columns(rows) {
+  return table(["Key", ...runs.map((run) => run.name)], rows.map((row) => [make("code", {}, row.key.replace(/^code: (code\/)?/, "")), ...row.values.map(said)]));
+}
+
+function keyed(rows) {
+  if (!rows.length) return make("p", { class: "quiet" }, data.differences.length ? "No key of config or profile." : "Nothing.");
+  if (runs.length <= MANY || rows.length > MOST_COLUMNS) return columns(rows);
   return table(["Run", ...rows.map((row) => row.key), "#Loss", "#Validation"], runs.map((run, index) => [make("span", {}, swatch(`c${index % 8}`), run.name), ...rows.map((row) => said(row.values[index])), number(run.last.loss), number(lastValidation(run)[0])]));
 }
 
