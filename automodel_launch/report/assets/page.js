@@ -86,6 +86,7 @@ function redraw() {
     at("charts").append(box);
     plots.push(draw(host, runs, name, state, canLog));
   }
+  for (const id of ["controls", "drawn"]) at(id).hidden = !plots.length;
   if (!plots.length) at("charts").append(make("p", { class: "none" }, "No step was logged yet."));
 }
 
@@ -194,7 +195,7 @@ function plan() {
   return runs.map((run) => {
     const p = run.plan, command = Array.isArray(p.command) ? p.command.join(" ") : p.command;
     const rows = [["What", [p.recipe, p.config_name].filter(Boolean).join(" -c ")], ["Changed on the command line", p.overrides.map((each) => `${each.key}=${said(each.value)}`).join("  ")],
-      ["Where", [p.profile && `profile ${p.profile}`, p.executor, p.nodes && `${p.nodes} node${p.nodes === 1 ? "" : "s"}`, p.world_size && `${p.world_size} processes`].filter(Boolean).join(", ")],
+      ["Where", [p.profile && `profile ${p.profile}`, p.executor, p.nodes && `${p.nodes} node${p.nodes === 1 ? "" : "s"}`, p.world_size && `${p.world_size} process${p.world_size === 1 ? "" : "es"}`].filter(Boolean).join(", ")],
       ["Image", p.container_image], ["Commit", p.commit], ["Run directory", p.run_dir], ["Command", command], ["Plan", p.plan_hash]].filter(([, value]) => value);
     const changes = run.changes.map((change) => make("div", {}, make("h3", {}, `From ${change.from} to ${change.to}`), change.rows.length
       ? table(["Key", "Before", "After"], change.rows.map((row) => [row.key, ...row.values.map(said)])) : make("p", { class: "quiet" }, "The same plan.")));
