@@ -10,7 +10,7 @@ from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
 
-def noted(plan: Plan, findings: Iterable[Finding]) -> Plan:
+def noted(plan: Plan, findings: Iterable[Finding] = ()) -> Plan:
     """The plan with them: what was found, and what a token costs by the model's shape."""
     notes = {
         "findings": [finding.document() for finding in findings],

@@ -114,7 +114,7 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
 
 def _is_passed_on(job_dir: str) -> bool:
     """`resume` waits for this batch script, but not for ever."""
-    return turn.passed_on(job_dir, os.environ.get("SLURM_JOB_ID", ""))
+    return turn.passed_on(job_dir, slurm.own_id())
 
 
 def _finished_since(job_dir: str, nodes: list[NodeRecord]) -> bool:
