@@ -17,6 +17,8 @@ from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import ClusterError, JobError, UsageError
 from automodel_launch.jobs import sweeps
 from automodel_launch.jobs.records import Record, Status
+from automodel_launch.jobs.sweeps import Sweep
+from automodel_launch.launch import state
 from automodel_launch.launch.pace import Pace
 from automodel_launch.report import page, page_data, reading
 
@@ -44,11 +46,10 @@ class Report(JobCommand):
     def run(self, args: argparse.Namespace) -> int:
         """Write it."""
         records = self._records(args)
-        first = records[0].run_name
-        name = f"report-{first}.html" if len(records) == 1 else f"report-{first}-and-{len(records) - 1}-more.html"
-        path = Path(args.output or name).absolute()
+        sweep = sweeps.exact(workspace.find(args.env).records, args.runs[0]) if len(args.runs) == 1 else None
+        path = Path(args.output or f"report-{_name(records, sweep)}.html").absolute()
         _refuse(path)
-        pages = Pages(path, records)
+        pages = Pages(path, records, sweep.name if sweep else None)
         again = pages.write(watch=args.watch)
         if args.json:
             console.document({"file": str(path), "runs": [record.run_name for record in records]})
@@ -85,19 +86,30 @@ class Watched:
     record: Record
     asks: Pace = field(default_factory=lambda: Pace(_LEAST_S))
     status: Status | None = None
-    files: reading.RunFiles | None = None
+    view: page_data.View | None = None
 
-    def look(self) -> page_data.View:
-        """The run as it is. Its state is asked first: what it wrote at its end is read then."""
+    @property
+    def is_due(self) -> bool:
+        """Its state is to be asked for."""
+        return self.status is None or (self.asks.due and not self.over)
+
+    def look(self, known: Status | None) -> page_data.View:
+        """The run as it is, `known` where its state was asked for with others'.
+
+        The state comes first: what a run wrote at its end is read then, and nothing is read of one that had ended.
+        """
+        if self.view is not None and self.over:
+            return self.view
         place = executors.get(self.record.executor).place_of(self.record)
-        if self.status is None or self.asks.due:
-            self.status = one_job.status(self.record)
+        if self.status is None or self.is_due:
+            self.status = known or one_job.status(self.record)
             self.asks.note(self.status)
-        ended = bool(self.files and self.files.jobs[-1].end)
-        self.files = reading.read(self.record, place, self.files)
-        if bool(self.files.jobs[-1].end) != ended:  # the job itself says so
+        before = self.view.files if self.view else None
+        files = reading.read(self.record, place, before)
+        if before and bool(files.jobs[-1].end) != bool(before.jobs[-1].end):  # the job itself says so
             self.asks.hurry()
-        return page_data.View(self.files, self.status.state, reading.commits(self.files, place))
+        self.view = page_data.View(files, self.status.state, reading.commits(files, place))
+        return self.view
 
     @property
     def over(self) -> bool:
@@ -108,8 +120,14 @@ class Watched:
 class Pages:
     """One page, written again and again. Of metrics only what is new is read."""
 
-    def __init__(self, path: Path, records: list[Record], pause: Callable[[float], None] = time.sleep) -> None:
-        self._path, self._pause = path, pause
+    def __init__(
+        self,
+        path: Path,
+        records: list[Record],
+        title: str | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._path, self._title, self._pause = path, title, pause
         self._runs = [Watched(record) for record in records]
         self._views: list[page_data.View] = []
 
@@ -121,7 +139,9 @@ class Pages:
             UsageError: the page cannot be written, or something else is there now.
         """
         began = time.monotonic()
-        self._views = [run.look() for run in self._runs]
+        due = [run.record for run in self._runs if run.is_due]
+        known = state.waiting(due) if len(due) > 1 else {}  # many that wait are one question
+        self._views = [run.look(known.get(run.record.job_id)) for run in self._runs]
         again = None
         if watch and not all(run.over for run in self._runs):
             again = max(_LEAST_S, _SHARE * (time.monotonic() - began))
@@ -149,7 +169,13 @@ class Pages:
 
     def _put(self, again: float | None) -> None:
         _refuse(self._path)
-        _write(self._path, page.html(page_data.document(self._views, time.time(), again)))
+        _write(self._path, page.html(page_data.document(self._views, time.time(), again, self._title)))
+
+
+def _name(records: list[Record], sweep: Sweep | None) -> str:
+    """Of its file."""
+    first, more = records[0].run_name, len(records) - 1
+    return sweep.name if sweep else f"{first}-and-{more}-more" if more else first
 
 
 def _refuse(path: Path) -> None:

@@ -22,15 +22,16 @@ class View:
     commits: dict[str, str] = field(default_factory=dict)
 
 
-def document(views: Sequence[View], now: float, again_s: float | None = None) -> Json:
+def document(views: Sequence[View], now: float, again_s: float | None = None, title: str | None = None) -> Json:
     """All that the page shows, as JSON data without NaN; times are unix seconds.
 
-    `again_s`: it is written again that many seconds later, and a browser that shows it looks then.
+    `again_s`: it is written again that many seconds later, and a browser that shows it looks then. `title`: of all
+    runs together, a sweep's name.
     """
     runs = [_run(view, now) for view in views]
     columns = [differences.facts(*_last_plan(view)) for view in views]
     found = differences.rows(columns) if len(runs) > 1 else []
-    return {"schema": 1, "made": now, "again_s": again_s, "runs": runs, "differences": found}
+    return {"schema": 1, "made": now, "again_s": again_s, "title": title, "runs": runs, "differences": found}
 
 
 def _last_plan(view: View) -> tuple[Json, str]:

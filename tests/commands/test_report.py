@@ -112,7 +112,7 @@ def test_a_page_is_written_until_the_run_has_ended(run: Cli, tmp_path: Path, mon
     monkeypatch.setattr(one_job, "status", status)
     monkeypatch.setattr(report, "Pace", lambda quickest: Pace(quickest, lambda: clock[0]))
     monkeypatch.setattr(reading, "_take", take)
-    monkeypatch.setattr(report.Pages.__init__, "__defaults__", (pause,))
+    monkeypatch.setattr(report.Pages.__init__, "__defaults__", (None, pause))
     code, out, err = run("report", "stub-a", "--watch", "-o", str(path))
     assert (code, out) == (0, f"{path}\n")
     assert err.splitlines()[-1] == "stub-a: COMPLETED; page.html is complete"
@@ -128,7 +128,7 @@ def test_watching_ends_where_another_file_is_in_its_place(
 ) -> None:
     path = tmp_path / "page.html"
     monkeypatch.setattr(one_job, "status", lambda record: Status("RUNNING"))
-    monkeypatch.setattr(report.Pages.__init__, "__defaults__", (lambda seconds: path.write_text("mine"),))
+    monkeypatch.setattr(report.Pages.__init__, "__defaults__", (None, lambda seconds: path.write_text("mine")))
     code, _, err = run("report", "stub-a", "--watch", "-o", str(path))
     assert code == 2 and "is no report" in err
     assert path.read_text() == "mine"
@@ -144,7 +144,7 @@ def test_ctrl_c_leaves_a_page_that_waits_for_no_other(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(one_job, "status", lambda record: Status("RUNNING"))
-    monkeypatch.setattr(report.Pages.__init__, "__defaults__", (interrupt,))
+    monkeypatch.setattr(report.Pages.__init__, "__defaults__", (None, interrupt))
     code, _, err = run("report", "stub-a", "--watch", "-o", str(path))
     assert code == 130 and "Traceback" not in err
     assert '"again_s":null' in path.read_text()

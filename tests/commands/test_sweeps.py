@@ -37,6 +37,7 @@ def test_one_point_after_the_other(checkout: Checkout, main: Main, tmp_path: Pat
     assert main(checkout, "compare", "s", "--csv").stdout.splitlines()[0].startswith("point,run_name,value,code,loss,")
     page = main(checkout, "report", "s", "-o", str(tmp_path / "page.html"), "--json")
     assert len(json.loads(page.stdout)["runs"]) == 4
+    assert '"title":"s"' in (tmp_path / "page.html").read_text()
     for words, said in [
         (("logs", "s"), "its points: s.1 to s.4"),
         (("status", "s.5"), "they are 1 to 4"),

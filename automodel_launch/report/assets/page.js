@@ -213,8 +213,8 @@ function setTheme(theme) {
 }
 
 function start(theme) {
-  document.title = at("title").textContent = several ? `${runs.length} runs` : runs[0].name;
-  at("subtitle").textContent = `${several ? `${runs.map((run) => run.name).join(", ")}. ` : ""}Written ${moment(data.made)}${data.again_s ? `, and again every ${duration(data.again_s)} while it goes on` : ""}`;
+  document.title = at("title").textContent = data.title || (several ? `${runs.length} runs` : runs[0].name);
+  at("subtitle").textContent = `${several ? `${runs.length > MANY ? `${runs.length} runs` : runs.map((run) => run.name).join(", ")}. ` : ""}Written ${moment(data.made)}${data.again_s ? `, and again every ${duration(data.again_s)} while it goes on` : ""}`;
   at("overview").append(overview());
   at("controls").append(choice(), ...[["raw", "raw"], ["smooth", "smoothed"], ["validation", "validation"], ["log", "log scale (loss, gradient norm)"]].map(([key, text]) => toggle(key, text)));
   const reset = make("button", { type: "button", id: "reset" }, "Reset zoom");
