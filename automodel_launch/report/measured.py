@@ -21,6 +21,7 @@ from automodel_launch.jobs.records import is_number, is_time, is_whole
 from automodel_launch.remote.filesystem import FileSystem
 
 _BYTES = {contract.METRICS: 2**16, contract.PHASES: 2**17, contract.EVENTS: 2**16}  # of the end of each
+_TAIL = 2**18  # bytes of the history that come over a connection: some 600 attempts
 _MARK = "@@ "
 _FAILURES = frozenset({contract.FAILED, contract.NODE_FAIL, contract.OUT_OF_MEMORY})
 
@@ -43,7 +44,7 @@ class Measured:
 def question(run_dir: str) -> str:
     """A script for bash that prints the ends of the files."""
     lines = [f"d={shlex.quote(run_dir)}; echo '{_MARK}{contract.HISTORY}'"]
-    lines.append(f'tail -c {history.TAIL} "$d/{contract.HISTORY}" 2>/dev/null')
+    lines.append(f'tail -c {_TAIL} "$d/{contract.HISTORY}" 2>/dev/null')
     lines.append(f'm=$(ls -td "$d".[0-9]*/{contract.METRICS} 2>/dev/null | head -n 1)')
     for name, size in _BYTES.items():
         lines.append(f'echo; echo "{_MARK}{name}"; tail -c {size} "${{m%/*}}/{name}" 2>/dev/null')
