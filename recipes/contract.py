@@ -15,7 +15,8 @@ OLDEST_PYTHON = (3, 8)  # of the node agent, wherever it runs
 
 # --- the job's directory: JOB_ROOT/JOB_ID/
 
-PLAN = "plan.json"  # the plan, with its hash; written by the launcher, as the next four are
+PLAN = "plan.json"  # the plan, with its hash; written by the launcher, as the next five are
+NOTES = "notes.json"  # what its launcher knew beside the plan; absent in jobs of a launcher before it
 SCRIPT = "script"  # what was submitted, and is submitted again
 CONFIG = "config.yaml"  # the resolved training config
 AGENT = "agent.json"  # the launcher's order to the node agents
@@ -173,6 +174,10 @@ SLURM_FAILURES = {
 # What Slurm's database may hold of a former attempt, while slurmctld has the job in its queue again.
 SLURM_BEFORE_REQUEUE = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REQUEUED"})
 
+# --- notes.json
+
+NOTES_KEYS = ("findings", "flops_per_token", "gpu")
+
 # --- exit.json
 
 EXIT_KEYS = (
@@ -191,7 +196,7 @@ NO_AGENT = "never started its agent"  # part of `error` where a node has left no
 NODE_KEYS = (
     *("schema", "job_id", "node", "nnodes", "attempt", "host", "agent_pid", "agent_start", "started", "state"),
     *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
-    *("phase", "phase_since", "active"),
+    *("phase", "phase_since", "active", "touched"),
 )
 # `agent_start` is in clock ticks since boot; where there is no /proc (macOS), what `ps` says, in one language and time
 # zone. POSIX: the words after a field's `=` are its title, so each field has a -o of its own.
@@ -223,10 +228,10 @@ STOP_BY_WARNING = "SIGUSR1, which `signal` asks Slurm for before the time limit"
 
 HISTORY_BEGUN, HISTORY_ENDED, HISTORY_RESUMED = "begun", "ended", "resumed"
 HISTORY_KEYS = {
-    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus"),
+    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus", "allocated_s"),
     HISTORY_ENDED: (
         *("event", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node", "from_step"),
-        *("to_step", "checkpoint", "save_s", "gpu_hours", "goes_on", "why"),
+        *("to_step", "checkpoint", "save_s", "gpu_hours", "allocated_s", "goes_on", "why"),
     ),
     HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
 }

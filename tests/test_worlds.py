@@ -179,7 +179,7 @@ SURFACE = {
     "logs": COMMON | {"--rank", "--follow"},
     "metrics": COMMON | {"--csv"},
     "compare": COMMON | {"--by", "--csv"},
-    "report": COMMON | {"--output", "--open"},
+    "report": COMMON | {"--output", "--open", "--watch"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,

@@ -163,9 +163,10 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
     from automodel_launch.jobs import records
     from automodel_launch.launch import closing, follow
     from automodel_launch.launch.interrupts import Interrupts
+    from automodel_launch.launch.notes import noted
     from automodel_launch.launch.submit import submit
 
-    here, plan = parts.here, parts.plan
+    here, plan = parts.here, noted(parts.plan, parts.findings)
     if here.elsewhere is not None and not here.records.is_dir():
         console.say(f"{here.root} cannot be written: records and local runs are kept in {here.elsewhere}")
     began = time.monotonic()

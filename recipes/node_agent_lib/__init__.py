@@ -27,6 +27,7 @@ the training processes
     command.py       their command line and what is added to their environment
     image_path.py    the Python of the image that a login shell has hidden
     nodes.py         which node this is, and which one is the head
+    gpu_model.py     which GPUs this node has
     meeting.py       the port at which they meet
     worker.py        what torchrun starts as each rank: watcher.py is its parent, script_run.py the rank itself
     rank_files.py    the private directory through which agent and workers talk

@@ -37,6 +37,7 @@ def test_one_point_after_the_other(checkout: Checkout, main: Main, tmp_path: Pat
     grown = main(checkout, "stub-one", "--run", "local", "--name", "s", "--sweep", "value=9,8", "--dry-run")
     assert re.findall(r"^  (\.\d+) .*", grown.stdout, re.MULTILINE) == [".5", ".6"]
     assert "sweeps: s;" in main(checkout, "jobs").stderr
+    assert '"title":"s"' in (tmp_path / "page.html").read_text()
     for words, said in [
         (("logs", "s"), "its points: s.1 to s.4"),
         (("status", "s.5"), "they are 1 to 4"),
