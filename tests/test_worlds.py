@@ -167,14 +167,14 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
-LAUNCH |= {"--rehearse", "--no-rehearse"}
+LAUNCH |= {"--rehearse", "--no-rehearse", "--verbose"}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
     "profiles": COMMON,
     "jobs": COMMON,
     "status": COMMON,
-    "attach": COMMON,
+    "attach": COMMON | {"--verbose"},
     "logs": COMMON | {"--rank", "--follow"},
     "metrics": COMMON | {"--csv"},
     "report": COMMON | {"--output", "--open"},

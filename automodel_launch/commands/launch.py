@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch.commands import console
-from automodel_launch.commands.command import COMMON, Command, Option, Parser
+from automodel_launch.commands.command import COMMON, VERBOSE, Command, Option, Parser
 from automodel_launch.commands.one_plan import Planned, planned, rehearsed
 from automodel_launch.errors import PlanRefused, UsageError
 
@@ -35,6 +35,7 @@ OPTIONS: tuple[Option, ...] = (
         group="rehearsal",
         bare="on",
     ),
+    VERBOSE,
     Option(("--no-rehearse",), "never do so (a submission to Slurm or Docker does)", group="rehearsal"),
 )
 
@@ -160,12 +161,12 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
                 console.say(f"  python launch.py {verb} {plan.job_id}")
         return 128 + interrupts.received[0][0] if interrupts.received else 0
     out = sys.stderr if args.json else sys.stdout
-    follower = follow.Follower(record, ranks=[0], out=out, own=True)
+    follower = follow.Follower(record, ranks=[0], out=out, own=True, verbose=args.verbose)
     status, code = follower.run(interrupts)
     records.remember(here.records, record, status)
     if args.json:
         console.result({**asdict(record), **asdict(status), "exit_code": code})
-    console.say(closing.closing_block(record, status))
+    console.say(closing.closing_block(record, status, seen=[0]))
     return code
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from automodel_launch import contract, executors
@@ -11,7 +11,7 @@ from automodel_launch.errors import ClusterError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import state
+from automodel_launch.launch import around, state
 from automodel_launch.launch.progress import waiting
 from automodel_launch.remote.filesystem import FileSystem
 
@@ -24,8 +24,11 @@ def exit_code(status: Status) -> int:
     return 128 - code if code < 0 else code  # a negative one is a signal's number
 
 
-def closing_block(record: Record, status: Status) -> str:
-    """What happened, in a few lines: state, first error with rank and node, where to look, where the result is."""
+def closing_block(record: Record, status: Status, seen: Collection[int] = ()) -> str:
+    """What happened, in a few lines: state, first error with rank and node, where to look, where the result is.
+
+    `seen`: ranks whose logs stand above it, so that the lines around the error need not be told again.
+    """
     lines = [f"{record.job_id}: {status.state}" + (f", exit code {status.code}" if status.code else "")]
     if status.state == records.NOT_SUBMITTED:
         return "\n".join([*lines, f"  {status.error}", f"  {state.launch_again(record)}"])
@@ -39,6 +42,7 @@ def closing_block(record: Record, status: Status) -> str:
     if status.log and status.state != "COMPLETED":
         lines.append(f"  log: {record.job_dir}/{status.log}")
     try:
+        lines += _around(record, status, seen)
         lines += _phase(record, status)
         place = executors.get(record.executor).place_of(record)
         if status.over and not place.names(record.job_dir):
@@ -51,6 +55,19 @@ def closing_block(record: Record, status: Status) -> str:
     elif status.state not in ("COMPLETED", contract.RUNNING):
         lines.append(f"  all logs: python launch.py logs {record.job_id} --rank all")
     return "\n".join(lines)
+
+
+def _around(record: Record, status: Status, seen: Collection[int]) -> Iterator[str]:
+    """The lines around the first error, and how many ranks have said the same."""
+    if not status.over or status.state == contract.COMPLETED or not (status.error and status.log):
+        return
+    place = executors.get(record.executor).place_of(record)
+    job = JobDir(record.job_dir, place)
+    if status.rank not in seen:
+        yield from (f"    | {line}" for line in around.lines(job, status))
+    same = around.others(job, status, place) if status.rank is not None else 0
+    if same:
+        yield f"  the same on {same} further rank{'s' if same > 1 else ''}"
 
 
 def _phase(record: Record, status: Status) -> Iterator[str]:
