@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from automodel_launch import contract, executors
@@ -24,10 +24,11 @@ def exit_code(status: Status) -> int:
     return 128 - code if code < 0 else code  # a negative one is a signal's number
 
 
-def closing_block(record: Record, status: Status, seen: Collection[int] = ()) -> str:
+def closing_block(record: Record, status: Status, seen: Collection[int] = (), more: Sequence[str] = ()) -> str:
     """What happened, in a few lines: state, first error with rank and node, where to look, where the result is.
 
     `seen`: ranks whose logs stand above it, so that the lines around the error need not be told again.
+    `more`: lines in place of the last step's.
     """
     lines = [f"{record.job_id}: {status.state}" + (f", exit code {status.code}" if status.code else "")]
     if status.state == records.NOT_SUBMITTED:
@@ -47,7 +48,8 @@ def closing_block(record: Record, status: Status, seen: Collection[int] = ()) ->
         place = executors.get(record.executor).place_of(record)
         if status.over and not place.names(record.job_dir):
             lines.append(f"  its directory is gone: {record.job_dir}")
-        lines += _results(record, status, place)
+        lines += more
+        lines += _results(record, status, place, bool(more))
     except ClusterError as error:  # the state above is true all the same
         lines.append(f"  what it has written cannot be read now: {error.message}")
     if not status.over and not status.forgotten and status.reason != records.DIRECTORY_GONE:
@@ -84,10 +86,10 @@ def _phase(record: Record, status: Status) -> Iterator[str]:
         yield f"  now: {phase}, {seconds:.0f} s"
 
 
-def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]:
+def _results(record: Record, status: Status, place: FileSystem, step_is_told: bool) -> Iterator[str]:
     from automodel_launch.jobs import history, rundir
 
-    tried = history.attempts(record.run_dir, place)
+    tried = history.closed(history.attempts(record.run_dir, place), record.job_id, status)
     if len(tried) > 1 or (status.state != "COMPLETED" and any(row.get("why") for row in tried)):
         yield f"  run {record.run_name}, {len(tried)} attempt{'s' if len(tried) > 1 else ''}:"
         yield from (f"    {line}" for line in history.table(tried))
@@ -95,7 +97,7 @@ def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]
     if spent:
         yield f"  {spent}"
     last = JobDir(record.job_dir, place).last_metrics()
-    if last:
+    if last and not step_is_told:
         yield f"  last step: {last.get('step')}, loss {last['loss']}"
     end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
     if end:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from automodel_launch import backends, contract
 from automodel_launch.backends import noise
@@ -104,7 +105,10 @@ def noise_of(job: JobDir) -> Noise | None:
         ClusterError: its place cannot be reached.
     """
     order = job.agent_order()
-    if order is None:
-        return None
+    return None if order is None else noise_named(order)
+
+
+def noise_named(order: dict[str, Any]) -> Noise:
+    """What the backend that an agent.json names lists."""
     name = order.get("backend", contract.AUTOMODEL)  # launchers before that key knew AutoModel alone
     return backends.get(name).noise if name in backends.names() else noise.NONE
