@@ -45,6 +45,7 @@ class Follower:
     shown: Callable[[str], str] = lambda line: shown(line)  # a line of the log as it is written to `out`
     own: bool = False  # the job was started by this command: on this machine, its terminal is the job's
     only_looks: bool = False  # a second Ctrl-C cancels nothing either
+    keep: Callable[[int, str], bool] = lambda rank, line: True  # whether a rank's line is shown
     verbose: bool = True  # every line of the log; else without what its backend lists as noise (launch/quiet.py)
 
     def __post_init__(self) -> None:
@@ -187,7 +188,7 @@ class Follower:
                 continue
             quiet = self.quiet.setdefault(rank, Quiet(self.noise or noise.NONE))
             kept = quiet.line(line)
-            if kept is None:
+            if kept is None or not self.keep(rank, line):
                 continue
             self._erase()
             line = self.shown(kept)

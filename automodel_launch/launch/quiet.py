@@ -30,6 +30,29 @@ _BETWEEN = ("During handling of", "The above exception", "Traceback (most")
 
 
 @dataclass
+class Trouble:
+    """Sees lines that may be errors, warnings or part of a traceback; lines of one rank, one after the other."""
+
+    in_traceback: bool = False
+
+    def sees(self, line: str) -> bool:
+        """Whether this one may be, without its colours."""
+        if _TRACEBACK.search(line):
+            self.in_traceback = True
+            return True
+        if self.in_traceback:
+            ends = _LAST_OF_TRACEBACK.match(line) and not line.startswith(_BETWEEN)
+            self.in_traceback = not ends
+            return True
+        return bool(_LOUD.search(line) or _ALARM.match(line))
+
+
+def bare(line: str) -> str:
+    """The line without colours."""
+    return _COLOUR.sub("", line) if "\x1b" in line else line
+
+
+@dataclass
 class Quiet:
     """Lines of one rank, one after the other. `hidden` counts those that were left to the log."""
 
@@ -37,34 +60,24 @@ class Quiet:
     hidden: int = 0
     _block: Block | None = None
     _after_warning: bool = False
-    _in_traceback: bool = False
+    _trouble: Trouble = field(default_factory=Trouble)
     _told: dict[str, str] = field(default_factory=dict)
 
     def line(self, line: str) -> str | None:
         """The line as it is shown; None where it is left to the log."""
         if self.noise is noise.NONE:
             return line
-        bare = _COLOUR.sub("", line)
-        if self._is_trouble(bare):
+        text = bare(line)
+        if self._trouble.sees(text):
             self._block, self._after_warning = None, False
             return line
-        step = self.noise.step(bare)
+        step = self.noise.step(text)
         if step is not None:
             return self._short(step)
-        if self._is_noise(bare):
+        if self._is_noise(text):
             self.hidden += 1
             return None
         return line
-
-    def _is_trouble(self, line: str) -> bool:
-        if _TRACEBACK.search(line):
-            self._in_traceback = True
-            return True
-        if self._in_traceback:
-            ends = _LAST_OF_TRACEBACK.match(line) and not line.startswith(_BETWEEN)
-            self._in_traceback = not ends
-            return True
-        return bool(_LOUD.search(line) or _ALARM.match(line))
 
     def _is_noise(self, line: str) -> bool:
         source, self._after_warning = self._after_warning, False

@@ -16,6 +16,7 @@ run, one process a node
     metrics.py       rank 0's log -> metrics.jsonl
     peers.py         how nodes learn that another one has failed
     stops.py         stop files: cancel, pause
+    requests.py      what a person asks of a job that runs: its ranks' stacks
     limits.py        the end of the attempt's time: when to save
     lock.py          one job at a time for a run
     sharing.py       a run of a group: what is written for it is theirs
