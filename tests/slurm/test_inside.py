@@ -1,4 +1,4 @@
-"""`exec` and `stacks` on a cluster: over SSH, and in a container of pyxis."""
+"""`exec` and `stacks` on a cluster: over SSH; test_containers.py has it with pyxis."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def laptop(tmp_path: Path, cluster: Cluster, login_node: SshServer) -> Iterator[
 
 
 def test_over_ssh_on_each_node(laptop: Checkout) -> None:
-    record = laptop.json("stub-one", "--batch", "two", "steps=9000", "pause=0.1", "value=ERROR: no disk")
+    record = laptop.json("stub-one", "--batch", "two", "steps=9000", "pause=0.1", "value='ERROR: no disk'")
     wait_for(lambda: "[1] step" in laptop.run("logs", "--rank", "all").stdout.replace("x | INFO | root | ", ""))
     status = laptop.json("status")
     assert status["progress"]["elapsed_s"] > 0
@@ -47,16 +47,3 @@ def test_over_ssh_on_each_node(laptop: Checkout) -> None:
     recent = laptop.run("logs", "--since", "1h").stdout
     assert recent == ""  # of lines without times; the zone of the node was found all the same
     assert laptop.run("cancel", "last", "--now").returncode == 0
-
-
-def test_with_pyxis_it_is_in_a_container_of_the_image(tmp_path: Path, pyxis: Cluster, image: Path) -> None:
-    checkout = in_containers(tmp_path, pyxis, image)
-    begun = checkout.run("probe", "--batch", "c", "+steps=9000", "+pause=0.1", "run.env.nodes=1")
-    assert begun.returncode == 0, begun.stderr
-    wait_for(lambda: checkout.json("logs")["ranks"])
-    done = checkout.run("exec", "last", "--", "sh", "-c", "cat /etc/image-name; pwd; echo $LAUNCH_RUN_NAME")
-    assert done.returncode == 0, done.stderr
-    assert "further container of the job's image" in done.stderr
-    assert done.stdout.startswith(images.NAME)
-    assert done.stdout.splitlines()[-2:] == ["/nemo_run/code", checkout.json("status")["run_name"]]
-    assert checkout.run("cancel", "last", "--now").returncode == 0
