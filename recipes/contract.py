@@ -36,7 +36,9 @@ CHAIN = "chain"  # one line "NOW NEXT ATTEMPT SPARE": Slurm ids (NEXT may be "-"
 RESUME = "resume"  # the Slurm job that a person has submitted for a job that was over; it alone may go on with it
 STOP = "stop"  # an empty file that ends the job; in the run's directory it ends every job of the run
 REQUEST = "request"  # what a person asks of the job that runs, JSON with REQUEST_KEYS; each is done once
-ANSWERS = "answers"  # who has done so: a file for each node's agent, and one of the training, with ANSWER_KEYS
+ANSWERS = "answers"  # holds WHO.json with ANSWER_KEYS: WHO is `node-N`, for its agent, or TRAINING; `step` was saved
+REQUEST_KEYS, ANSWER_KEYS = ("id", "what", "time"), ("id", "time", "what", "step")
+REQUEST_STACKS, REQUEST_SAVE, TRAINING = "stacks", "save", "training"
 SUBMISSION = ".submission"  # locked while the command that submits the job works, whether its launcher lives or not
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
@@ -63,11 +65,6 @@ def agent_log(node: int) -> str:
 def stack_file(rank: int) -> str:
     """The stacks of a rank that hangs."""
     return f"{LOGS}/stack-{rank}.txt"
-
-
-def answer_file(who: str) -> str:
-    """What has become of a request: `who` is `node-N` for an agent, TRAINING for rank 0."""
-    return f"{ANSWERS}/{who}.json"
 
 
 def node_file(node: int) -> str:
@@ -100,21 +97,6 @@ def gpu_check_file(node: int) -> str:
     """What gpu-check has found on a node."""
     return f"{GPU_CHECK}/node-{node}.json"
 
-
-# --- requests
-
-REQUEST_KEYS = ("id", "what", "time")
-REQUEST_STACKS, REQUEST_SAVE = (
-    "stacks",
-    "save",
-)  # `what`: the agents dump all ranks' stacks; the training saves, and goes on
-TRAINING = "training"
-ANSWER_KEYS = (
-    "id",
-    "time",
-    "what",
-    "step",
-)  # `what`: of TRAINING, what it does when it is asked; `step`: that was saved
 
 # --- the run's directory
 

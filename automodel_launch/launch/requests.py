@@ -58,7 +58,7 @@ def ask(job: JobDir, what: str) -> str:
 
 def answers(job: JobDir, who: Sequence[str]) -> list[Answer]:
     """What each has answered last; empty where nobody has."""
-    found = job.place.read_many([(job.file(contract.answer_file(one)), 0) for one in who])
+    found = job.place.read_many([(job.file(f"{contract.ANSWERS}/{one}.json"), 0) for one in who])
     return [parse(each[0]) or {} if each else {} for each in found]
 
 

@@ -50,7 +50,7 @@ class Requests:
             self._answer(number)
 
     def _answer(self, number: str) -> None:
-        path = os.path.join(self._job_dir, contract.answer_file(f"node-{self._journal.record.node}"))
+        path = os.path.join(self._job_dir, contract.ANSWERS, f"node-{self._journal.record.node}.json")
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             write_json(path, {"id": number, "time": time.time(), "what": contract.REQUEST_STACKS, "step": None})

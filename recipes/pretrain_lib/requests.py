@@ -54,7 +54,7 @@ class SaveOnRequest:
         """Write it down; without a number, that requests are heard."""
         if not is_main():
             return
-        path = self._job_dir / contract.answer_file(contract.TRAINING)
+        path = self._job_dir / contract.ANSWERS / f"{contract.TRAINING}.json"
         told = dict(zip(contract.ANSWER_KEYS, (number, time.time(), contract.REQUEST_SAVE, step), strict=True))
         with contextlib.suppress(OSError):  # a full disk must not end the training
             path.parent.mkdir(exist_ok=True)

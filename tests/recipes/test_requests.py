@@ -99,7 +99,7 @@ def _step(ranks: list[Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_ranks_save_at_one_step_and_go_on(
     ranks: list[Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = tmp_path / contract.answer_file(contract.TRAINING)
+    answer = tmp_path / contract.ANSWERS / f"{contract.TRAINING}.json"
     assert json.loads(answer.read_text())["what"] == contract.REQUEST_SAVE, "it tells that it hears"
     for step in range(30):
         if step == 3:
