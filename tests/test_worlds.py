@@ -167,7 +167,8 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
-LAUNCH |= {"--rehearse", "--no-rehearse", "--verbose"}
+SWEEPS = {"--sweep", "--sweep-file", "--at-most", "--stop-after-failures"}
+LAUNCH |= {"--rehearse", "--no-rehearse", "--verbose", *SWEEPS}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
@@ -180,12 +181,13 @@ SURFACE = {
     "save": COMMON,
     "exec": COMMON | {"--node"},
     "metrics": COMMON | {"--csv"},
+    "compare": COMMON | {"--by", "--csv"},
     "report": COMMON | {"--output", "--open"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,
     "nodes": COMMON | {"--forgive"},
-    "check": LAUNCH - {"--full"},
+    "check": LAUNCH - {"--full", *SWEEPS},
     "doctor": COMMON | {"--gpu"},
     "image": COMMON,
     "pretrain": LAUNCH,

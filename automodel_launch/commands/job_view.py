@@ -10,7 +10,7 @@ from automodel_launch import contract
 from automodel_launch.commands import console, spark
 from automodel_launch.jobs import history, records
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import pace
+from automodel_launch.launch import speed
 from automodel_launch.launch.glance import Glance
 from automodel_launch.launch.progress import clock, waiting
 
@@ -29,7 +29,7 @@ class Screen:
 
 def told(record: Record, status: Status, seen: Glance) -> Iterator[str]:
     """How far it is, and what was launched."""
-    words = seen.pace.words(status.over)
+    words = seen.speed.words(status.over)
     if words:
         yield f"  {words}"
     yield f"  launched: {seen.launched.command}"
@@ -97,7 +97,7 @@ def _head(record: Record, status: Status, seen: Glance, at: Screen) -> Iterator[
 
 
 def _numbers(status: Status, seen: Glance, at: Screen) -> Iterator[str]:
-    now = seen.pace
+    now = seen.speed
     if now.done is None:
         phase, seconds = seen.phase or (None, None)
         if status.state == contract.RUNNING:
@@ -116,7 +116,7 @@ def _numbers(status: Status, seen: Glance, at: Screen) -> Iterator[str]:
     else:
         yield f"{text}{filled}  {time_text}"
     for label, key, form in (("loss", "loss", "{:.4f}"), ("tokens/s", "tps", "{:,.0f}")):
-        values = [pace.finite(step.get(key)) for step in seen.steps]
+        values = [speed.finite(step.get(key)) for step in seen.steps]
         if values and any(value is not None for value in values):
             last = "nan" if values[-1] is None else form.format(values[-1])
             curve = spark.line(values, at.columns - _LABEL - 12, at.blocks)
@@ -130,7 +130,7 @@ def _numbers(status: Status, seen: Glance, at: Screen) -> Iterator[str]:
 
 def change(status: Status, seen: Glance | None) -> tuple[str, str]:
     """(what makes it news, the line that tells it), for a stream that is no terminal."""
-    now = seen.pace if seen else None
+    now = seen.speed if seen else None
     phase = seen.phase[0] if seen and seen.phase and (not now or now.done is None) else ""
     words = now.words(status.over) if now and now.done is not None else ""
     reason = (status.reason or status.error or "").partition(", estimated start ")[0]

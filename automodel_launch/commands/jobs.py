@@ -10,21 +10,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import contract, executors, workspace
+from automodel_launch import contract, workspace
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Command
 from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.watch import WATCH, Pause, watching
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import paces, state
-from automodel_launch.launch.pace import Pace
+from automodel_launch.launch import speeds
+from automodel_launch.launch.asked import Asked, quickest_s
 from automodel_launch.launch.progress import clock
+from automodel_launch.launch.speed import Speed
 
 AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 _HEAD = ("JOB", "STATE", "PROFILE", "SUBMITTED", "STEP", "LOSS", "LEFT", "WHY")
 
-Row = tuple[Record, Status, Pace]
+Row = tuple[Record, Status, Speed]
 
 
 class Jobs(Command):
@@ -40,7 +41,7 @@ class Jobs(Command):
             console.say(f"left out: {path} is no record of a job that this version can read")
         if args.watch:
             return _watch(folder, args.json)
-        rows = _look(folder)
+        rows = _look(folder, Asked(folder))
         if args.json:
             console.document([_document(row) for row in rows])
         elif rows:
@@ -50,16 +51,14 @@ class Jobs(Command):
         return 0
 
 
-def _look(folder: Path) -> list[Row]:
-    found = records.all_records(folder)
+def _look(folder: Path, asked: Asked) -> list[Row]:
     with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
-        seen = list(pool.map(lambda record: state.look(folder, record), found))
-        return paces.of(seen, pool)
+        return speeds.of(asked.look(records.all_records(folder), pool), pool)
 
 
 def _document(row: Row) -> dict[str, Any]:
-    record, now, speed = row
-    return {**one_job.row(record, now), "progress": speed.document()}
+    record, now, fast = row
+    return {**one_job.row(record, now), "progress": fast.document()}
 
 
 def _table(rows: Sequence[Row], columns: int | None) -> list[str]:
@@ -69,20 +68,12 @@ def _table(rows: Sequence[Row], columns: int | None) -> list[str]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    record, now, speed = row
-    step = "" if speed.done is None else f"{speed.done}/{speed.max_steps}" if speed.max_steps else str(speed.done)
-    loss = "" if speed.done is None or speed.loss is None else f"{speed.loss:.4f}"
-    left = "" if speed.left_s is None else clock(speed.left_s)
-    return (
-        record.job_id,
-        now.state,
-        record.profile,
-        console.clock(record.submitted),
-        step,
-        loss,
-        left,
-        _why(record, now),
-    )
+    record, now, fast = row
+    step = "" if fast.done is None else f"{fast.done}/{fast.max_steps}" if fast.max_steps else str(fast.done)
+    loss = "" if fast.done is None or fast.loss is None else f"{fast.loss:.4f}"
+    left = "" if fast.left_s is None else clock(fast.left_s)
+    head = record.job_id, now.state, record.profile, console.clock(record.submitted)
+    return *head, step, loss, left, _why(record, now)
 
 
 def _why(record: Record, now: Status) -> str:
@@ -95,12 +86,12 @@ def _why(record: Record, now: Status) -> str:
 
 def _watch(folder: Path, as_json: bool) -> int:
     said: list[str] = []
+    asked, pause = Asked(folder), Pause(1.0)
     with watching(as_json) as watcher:
-        pause = Pause(1.0)
         while True:
-            rows = _look(folder)
+            rows = _look(folder, asked)
             active = [row for row in rows if not (row[1].over or row[1].forgotten)]
-            pause.least = min(60.0, sum(executors.get(row[0].executor).poll_s for row in active) or 1.0)
+            pause.least = min(60.0, sum(quickest_s(row[0]) for row in active) or 1.0)
             lines = [" ".join(filter(None, _cells(row))) for row in rows]
             if watcher.draw is None:
                 _tell(rows, lines, said, as_json)

@@ -7,15 +7,16 @@ import functools
 from typing import Any
 
 from automodel_launch import executors
-from automodel_launch.commands import console, goodput_line, job_view, one_job
+from automodel_launch.commands import console, goodput_line, job_view, one_job, one_sweep
 from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.commands.watch import WATCH, Pause, watching
-from automodel_launch.errors import ClusterError
+from automodel_launch.errors import ClusterError, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import closing
 from automodel_launch.launch.glance import Glance, Looker
+from automodel_launch.launch.pace import Pace
 
 
 class ShowStatus(JobCommand):
@@ -28,6 +29,13 @@ class ShowStatus(JobCommand):
 
     def run(self, args: argparse.Namespace) -> int:
         """Ask for its state, and print it with every attempt at its run; with -w the job's own exit code."""
+        sweep = one_sweep.named(args)
+        if sweep is not None and args.watch:
+            raise UsageError(
+                f"status {sweep.name} -w: it is a sweep, and -w looks at one job.", "python launch.py jobs -w"
+            )
+        if sweep is not None:
+            return one_sweep.status(args, sweep)
         record = self.find(args)
         now = one_job.status(record)
         one_job.reachable(record, now)
@@ -65,7 +73,7 @@ def _document(record: Record, now: Status, seen: Glance | None) -> dict[str, Any
         "phase": seen.phase[0] if seen and seen.phase else None,
         "metrics": job.last_metrics(),
         "history": seen.attempts if seen else [],
-        "progress": seen.pace.document() if seen else None,
+        "progress": seen.speed.document() if seen else None,
         "launched": seen.launched.document() if seen else None,
         "warnings": seen.warnings if seen else [],
         "go_on": job_view.go_on(record, now, seen) if seen else None,
@@ -74,11 +82,13 @@ def _document(record: Record, now: Status, seen: Glance | None) -> dict[str, Any
 
 def _watch(args: argparse.Namespace, record: Record) -> int:
     """Until the job has ended, or somebody leaves. What was seen last stays on the terminal."""
-    looker, said = Looker(record), ""
-    pause = Pause(executors.get(record.executor).poll_s)
+    looker, said, quickest_s = Looker(record), "", executors.get(record.executor).poll_s
+    pause, pace, now = Pause(quickest_s), Pace(quickest_s), Status("UNKNOWN")
     with watching(args.json) as watcher:
         while True:
-            now = one_job.status(record)
+            if looker.tells_news or pace.due:
+                now = one_job.status(record)
+                pace.note(now)
             seen = _seen(record, now, looker)
             news, line = job_view.change(now, seen)
             if watcher.draw is None and news != said:

@@ -19,9 +19,9 @@ from automodel_launch.config import dotted
 from automodel_launch.jobs import history
 from automodel_launch.jobs.jobdir import JobDir, parse, phase_of
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import pace
-from automodel_launch.launch.pace import Pace
+from automodel_launch.launch import speed
 from automodel_launch.launch.quiet import Quiet, noise_named
+from automodel_launch.launch.speed import Speed
 from automodel_launch.launch.tails import as_text
 
 _METRICS = 2**16  # bytes: some 300 steps
@@ -57,7 +57,7 @@ class Launched:
 class Glance:
     """`steps` are the last training steps of metrics.jsonl, `nodes` those of the last attempt."""
 
-    pace: Pace
+    speed: Speed
     launched: Launched
     phase: tuple[str, float | None] | None
     attempts: list[dict[str, Any]]
@@ -75,6 +75,8 @@ class Looker:
         self._constant: list[bytes | None] | None = None
         self._changed = False
         self._phase_since: tuple[str, float] | None = None
+        self._events = 0  # bytes of events.jsonl at the last look
+        self.tells_news = False  # at the last look its own files told of a change: its state is worth a question
 
     def look(self, status: Status) -> Glance:
         """What its files tell now; `status` is its state.
@@ -85,21 +87,24 @@ class Looker:
         job, first = self._job, self._constant is None
         wanted = [(job.file(contract.METRICS), -_METRICS), (job.file(contract.node_file(0)), 0)]
         wanted += [(f"{self.record.run_dir}/{contract.HISTORY}", -history.TAIL), (job.log(0), -_LOG)]
+        wanted += [(job.file(contract.EVENTS), -1)]
         wanted += [*((job.file(name), 0) for name in _CONSTANT), (job.file(contract.GIT_DIFF), -1)] if first else []
         found = job.place.read_many(wanted)
         if first:
-            self._constant = [each[0] if each else None for each in found[4:7]]
-            self._changed = bool(found[7] and found[7][1])
+            self._constant = [each[0] if each else None for each in found[5:8]]
+            self._changed = bool(found[8] and found[8][1])
+        events = found[4][1] if found[4] else 0
+        self._events, self.tells_news = events, not first and events != self._events
         metrics, node, told, log = ((each[0], each[1]) if each else (b"", 0) for each in found[:4])
-        rows = pace.rows(metrics[0], whole=metrics[1] <= _METRICS)
+        rows = speed.rows(metrics[0], whole=metrics[1] <= _METRICS)
         attempts = history.closed(history.parsed(told[0]), self.record.job_id, status)
         own = [row for row in attempts if row["job_id"] == self.record.job_id]
         return Glance(
-            pace.of(self.record, status, rows, time.time()),
+            speed.of(self.record, status, rows, time.time()),
             self._launched(),
             self._phase(phase_of(parse(node[0]))) if status.state == contract.RUNNING else None,
             attempts,
-            pace.steps(rows),
+            speed.steps(rows),
             own[-1]["nodes"] if own else [],
             self._warnings(log[0]),
         )

@@ -22,7 +22,7 @@ from automodel_launch.commands.watch import SLOWEST_S, Pause
 from automodel_launch.jobs import history
 from automodel_launch.jobs.records import Status
 from automodel_launch.launch.glance import Glance, Launched, Looker
-from automodel_launch.launch.pace import Pace
+from automodel_launch.launch.speed import Speed
 from automodel_launch.remote.filesystem import LocalFileSystem
 from tests.commands.conftest import Cli
 from tests.conftest import Checkout, wait_for
@@ -134,8 +134,8 @@ def _glance(**values: Any) -> Glance:
         }
         for n in range(30)
     ]
-    pace = Pace(119, 120, 150, 5.5, 5.6, 99, 2345.0, 1.0, 30.0, 224.0)
-    given: dict[str, Any] = {"pace": pace, "launched": Launched("python launch.py x", "x", "y", "z")}
+    speed = Speed(119, 120, 150, 5.5, 5.6, 99, 2345.0, 1.0, 30.0, 224.0)
+    given: dict[str, Any] = {"speed": speed, "launched": Launched("python launch.py x", "x", "y", "z")}
     given |= {"phase": ("saving a checkpoint", 3.0), "attempts": attempts, "steps": STEPS, "nodes": ["n1"]}
     return Glance(**{**given, "warnings": [f"warning {n} \x1b]0;title\x07 {'w' * 300}" for n in range(9)], **values})
 
@@ -146,7 +146,7 @@ def _glance(**values: Any) -> Glance:
 def test_a_screen_fits(launch: Cli, columns: int, rows: int, blocks: bool) -> None:
     record, at = launch.job(1), Screen(columns, rows, blocks)
     error = Status("FAILED", error="x\n\x1b[2J" * 50, reason="r" * 500)
-    seen = [_glance(), _glance(pace=Pace(), steps=[]), _glance(pace=Pace(5, 6, None, None), steps=[{"loss": None}])]
+    seen = [_glance(), _glance(speed=Speed(), steps=[]), _glance(speed=Speed(5, 6, None, None), steps=[{"loss": None}])]
     for status in (Status("RUNNING"), Status("PENDING", reason="Priority"), error):
         for each in seen:
             lines = job_view.screen(record, status, each, at)
@@ -198,7 +198,7 @@ def test_a_look_is_one_reading(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> 
     looker = Looker(record)
     looker.look(Status("RUNNING"))
     looker.look(Status("RUNNING"))
-    assert calls == [8, 4]
+    assert calls == [9, 5]
 
 
 # --- on a terminal, and where there is none

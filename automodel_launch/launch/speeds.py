@@ -10,12 +10,12 @@ from automodel_launch import contract, executors
 from automodel_launch.errors import LaunchError
 from automodel_launch.jobs.jobdir import METRICS_TAIL
 from automodel_launch.jobs.records import NOT_SUBMITTED, Record, Status
-from automodel_launch.launch import pace
-from automodel_launch.launch.pace import Pace
+from automodel_launch.launch import speed
+from automodel_launch.launch.speed import Speed
 from automodel_launch.remote.filesystem import FileSystem
 
 
-def of(seen: Sequence[tuple[Record, Status]], pool: Pool) -> list[tuple[Record, Status, Pace]]:
+def of(seen: Sequence[tuple[Record, Status]], pool: Pool) -> list[tuple[Record, Status, Speed]]:
     """Each with its pace; one of a place that cannot be reached has that of its state alone."""
     by_place: dict[FileSystem, list[int]] = {}
     for number, (record, status) in enumerate(seen):
@@ -29,7 +29,7 @@ def of(seen: Sequence[tuple[Record, Status]], pool: Pool) -> list[tuple[Record, 
         found |= contents
     now = time.time()
     return [
-        (record, status, pace.of(record, status, pace.rows(found.get(number, b"")), now))
+        (record, status, speed.of(record, status, speed.rows(found.get(number, b"")), now))
         for number, (record, status) in enumerate(seen)
     ]
 
