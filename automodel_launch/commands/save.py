@@ -6,8 +6,8 @@ import argparse
 
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.one_job import JobCommand
+from automodel_launch.commands.watch import Impatient
 from automodel_launch.launch import requests
-from automodel_launch.launch.interrupts import Interrupts
 
 
 class Save(JobCommand):
@@ -18,7 +18,7 @@ class Save(JobCommand):
     def run(self, args: argparse.Namespace) -> int:
         """Ask for it, and wait until it is there."""
         record = self.find(args)
-        interrupts = Interrupts()
+        interrupts = Impatient()
         with interrupts.caught():
             now = one_job.status(record)
             one_job.reachable(record, now)

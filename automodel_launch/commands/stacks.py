@@ -8,9 +8,9 @@ import re
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
+from automodel_launch.commands.watch import Impatient
 from automodel_launch.errors import UsageError
 from automodel_launch.launch import requests
-from automodel_launch.launch.interrupts import Interrupts
 
 _OWN = re.compile(r"^=== .*|^rank \d+ on .*|0x[0-9a-f]+|\bpid \d+|\bProcess \d+|\bThread \d+", re.I)
 _FEW = 8  # ranks that are named
@@ -27,7 +27,7 @@ class Stacks(JobCommand):
         if args.rank != "all" and not (args.rank.isascii() and args.rank.isdigit()):
             raise UsageError(f"--rank {args.rank}: expected a global rank (0, 1, ...) or `all`.")
         record = self.find(args)
-        interrupts = Interrupts()
+        interrupts = Impatient()
         with interrupts.caught():
             now = one_job.status(record)
             one_job.reachable(record, now)

@@ -7,11 +7,13 @@ A look is one question about the job's state and one reading of its files. Looks
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from automodel_launch.commands import console, spark
 from automodel_launch.commands.command import Option
@@ -42,11 +44,20 @@ class Pause:
         return max(self.least, self.seconds)
 
 
+class Impatient(Interrupts):
+    """A second Ctrl-C does not wait for an answer that may take a minute, of a host that is away say."""
+
+    def _note(self, number: int, frame: Any) -> None:
+        super()._note(number, frame)
+        if number == signal.SIGINT and len(self.received) > 1:
+            raise KeyboardInterrupt
+
+
 @dataclass
 class Watcher:
     """Draws on the terminal, or writes lines; collects Ctrl-C and its like meanwhile."""
 
-    interrupts: Interrupts = field(default_factory=Interrupts)
+    interrupts: Interrupts = field(default_factory=Impatient)
     draw: Callable[[Draw], None] | None = None  # on a terminal
 
     @property

@@ -82,18 +82,27 @@ def hear(recipe: Any) -> None:
     install(recipe, SaveOnRequest(job_dir), _gather(handler))
 
 
+def signals_received(
+    handler: Any, saves: SaveOnRequest, gather: Gather, step: Callable[[], int]
+) -> Callable[[], list[bool]]:
+    """In place of the handler's own, which gathers _signal_received alone; `step` is the one that is over.
+
+    That is never written here: a signal that came meanwhile would be lost.
+    """
+
+    def received() -> list[bool]:
+        found = gather((_STOP if handler._signal_received else 0) | saves.wish())
+        if any(number & _SAVE for number in found):
+            saves.step = step()
+        return [bool(number & _STOP) for number in found]
+
+    return received
+
+
 def install(recipe: Any, saves: SaveOnRequest, gather: Gather) -> None:
     """Put `saves` between the recipe and its scheduler; `gather` brings a number of each rank to all."""
     scheduler = recipe.step_scheduler
     handler, kind, save = scheduler.sig_handler, type(scheduler), recipe.save_checkpoint
-
-    def signals_received() -> list[bool]:
-        # In place of the handler's own, which gathers _signal_received alone. That is never written here: a signal that
-        # came meanwhile would be lost.
-        found = gather((_STOP if handler._signal_received else 0) | saves.wish())
-        if any(number & _SAVE for number in found):
-            saves.step = scheduler.step
-        return [bool(number & _STOP) for number in found]
 
     class OnRequest(kind):  # type: ignore[misc, valid-type]  # a property cannot be replaced on an instance
         @property
@@ -106,7 +115,7 @@ def install(recipe: Any, saves: SaveOnRequest, gather: Gather) -> None:
         saves.saved(step)
         return result
 
-    handler.signals_received = signals_received
+    handler.signals_received = signals_received(handler, saves, gather, lambda: int(scheduler.step))
     scheduler.__class__ = OnRequest
     recipe.save_checkpoint = save_checkpoint
     saves.answer(None)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.recipes.pretrain_fixtures import ROOT
 sys.path.insert(0, str(ROOT / "recipes"))
 
 import contract
+from bridge_lib import save_request
 from pretrain_lib import requests
 
 
@@ -160,6 +162,46 @@ def test_automodel_gathers_as_this_takes_over() -> None:
     assert "self.sigterm_flag = any(self.sig_handler.signals_received())" in scheduler
     assert "self._sig_polled_step = self.step" in scheduler  # once a step, however often it is asked
     assert "or self.sigterm_received\n" in scheduler.partition("def is_ckpt_step")[2].partition("@property")[0]
+
+
+class Bridge:
+    """Megatron-Bridge's module `train`, as far as it concerns saves: every 10th iteration, and at a signal."""
+
+    def __init__(self) -> None:
+        self.saved: list[int] = []
+
+    def checkpoint_and_decide_exit(self, state: Any, model: str, optimizer: str, train_data_iterator: str) -> bool:
+        ends = any(state.signal_handler.signals_received())
+        if ends or state.train_state.step % 10 == 0:
+            self.save_checkpoint_and_time(state, model, optimizer, train_data_iterator=train_data_iterator)
+        return ends
+
+    def save_checkpoint_and_time(self, state: Any, *parts: str, train_data_iterator: str) -> None:
+        assert (parts, train_data_iterator) == (("model", "optimizer"), "data")
+        self.saved.append(state.train_state.step)
+
+
+def test_megatron_bridge_saves_once_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "_LOOK_EVERY_S", 0.0)
+    monkeypatch.setenv("RANK", "0")
+    kept = SimpleNamespace(save="/checkpoints", save_interval=10)
+    state = SimpleNamespace(
+        signal_handler=Handler(), train_state=SimpleNamespace(step=0), cfg=SimpleNamespace(checkpoint=kept)
+    )
+    train = Bridge()
+    save_request.install(train, state, requests.SaveOnRequest(str(tmp_path)), lambda number: [0, number])
+    answer = tmp_path / contract.ANSWERS / f"{contract.TRAINING}.json"
+    for iteration in range(1, 31):
+        if iteration in (4, 20):
+            _ask(tmp_path, str(iteration))
+        state.train_state.step = iteration
+        assert not train.checkpoint_and_decide_exit(state, "model", "optimizer", train_data_iterator="data")
+        if iteration in (4, 20):
+            told = json.loads(answer.read_text())
+            assert (told["id"], told["step"]) == (str(iteration), iteration - 1)
+    assert train.saved == [4, 10, 20, 30]
+    state.signal_handler._signal_received = True
+    assert train.checkpoint_and_decide_exit(state, "model", "optimizer", "data")
 
 
 @pytest.mark.slow
