@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import time
 from typing import Any
 
 from automodel_launch import executors
@@ -15,6 +16,7 @@ from automodel_launch.errors import ClusterError, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import closing
+from automodel_launch.launch.follow import FORGOTTEN_S
 from automodel_launch.launch.glance import Glance, Looker
 from automodel_launch.launch.pace import Pace
 
@@ -84,6 +86,7 @@ def _watch(args: argparse.Namespace, record: Record) -> int:
     """Until the job has ended, or somebody leaves. What was seen last stays on the terminal."""
     looker, said, quickest_s = Looker(record), "", executors.get(record.executor).poll_s
     pause, pace, now = Pause(quickest_s), Pace(quickest_s), Status("UNKNOWN")
+    lost: float | None = None  # since when nobody knows it; a network file system may show its record late
     with watching(args.json) as watcher:
         while True:
             if looker.tells_news or pace.due:
@@ -93,7 +96,8 @@ def _watch(args: argparse.Namespace, record: Record) -> int:
             news, line = job_view.change(now, seen)
             if watcher.draw is None and news != said:
                 _tell(args, record, now, seen, line)
-            if now.over or now.forgotten:
+            lost = (lost or time.monotonic()) if now.forgotten else None
+            if now.over or (lost is not None and time.monotonic() - lost > FORGOTTEN_S):
                 break
             watcher.wait(pause.after(news != said), functools.partial(_screen, record, now, seen))
             said = news

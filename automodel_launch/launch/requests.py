@@ -133,9 +133,7 @@ def save(
     job, node = training(record, now)
     (able,) = answers(job, [contract.TRAINING])
     if able.get("what") != contract.REQUEST_SAVE or _is_old(able, node):
-        message = (
-            f"{record.job_id} does not save on request: its recipe cannot, or it has not come to its first step."
-        )
+        message = f"{record.job_id} does not save on request: its recipe cannot, or it has not come to its first step."
         raise JobError(
             message, f"`pause {record.job_id}` saves and ends it; `resume {record.job_id}` goes on from there"
         )

@@ -9,7 +9,7 @@ import re
 import time
 from calendar import timegm
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from automodel_launch import contract
@@ -106,6 +106,7 @@ class Error:
 def errors(found: Iterable[Line], keep: Callable[[int, str], bool]) -> list[Error]:
     """What looks like an error, the like of several ranks once: numbers and addresses do not count."""
     kept: dict[str, Error] = {}
+    ranks: dict[str, set[int]] = {}
     open_blocks: dict[int, list[str]] = {}
     is_trouble = troubles()
 
@@ -116,9 +117,9 @@ def errors(found: Iterable[Line], keep: Callable[[int, str], bool]) -> list[Erro
         key = _NUMBERS.sub("#", "\n".join(bare(line) for line in block))
         error = kept.get(key)
         if error is None and len(kept) < _MOST:
-            kept[key] = Error(rank, block, [rank])
-        elif error is not None and rank not in error.ranks[-1:]:
-            error.ranks = sorted({*error.ranks, rank})
+            kept[key], ranks[key] = Error(rank, block, []), {rank}
+        elif error is not None:
+            ranks[key].add(rank)
 
     for rank, line in found:
         if not (is_trouble(rank, line) and keep(rank, line)):
@@ -133,4 +134,4 @@ def errors(found: Iterable[Line], keep: Callable[[int, str], bool]) -> list[Erro
             close(rank)
     for rank in list(open_blocks):
         close(rank)
-    return list(kept.values())
+    return [replace(error, ranks=sorted(ranks[key])) for key, error in kept.items()]

@@ -46,7 +46,7 @@ class Requests:
         if asked is not None and asked.get("what") == contract.REQUEST_STACKS:
             self._journal.log.say("somebody asks for the stacks of the ranks")
             py_spy = stacks.find_py_spy(self._python, self._environ)
-            stacks.dump(self._job_dir, training.living(), f"{WHY} ({number})", py_spy, self._reap)
+            stacks.dump(self._job_dir, training.living(), f"{WHY} ({number})", py_spy, self._reap, wake=False)
             self._answer(number)
 
     def _answer(self, number: str) -> None:

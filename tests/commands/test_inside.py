@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -81,6 +83,18 @@ def test_stacks_of_all_ranks_and_the_job_goes_on(running: Checkout) -> None:
     rows = Path(running.root, "runs/here.1/metrics.jsonl").read_text().splitlines()
     assert json.loads(rows[-1])["time"] > asked
     assert running.json("status", "here")["state"] == "RUNNING"
+
+
+def test_stacks_leave_a_stopped_rank_as_it_is(running: Checkout) -> None:
+    pid = json.loads(Path(running.root, "runs/here.1/nodes/0.json").read_text())["ranks"]["1"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        text = running.run("stacks", "here", "--rank", "1").stdout
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert "it was stopped, and is left so" in text
+    assert state == "T"
 
 
 def test_a_training_that_hears_no_requests_is_not_asked(running: Checkout) -> None:
