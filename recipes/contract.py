@@ -172,8 +172,9 @@ SLURM_BEFORE_REQUEUE = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REQUEU
 
 EXIT_KEYS = (
     *("schema", "job_id", "attempt", "complete", "state", "code", "signal", "rank", "node", "error", "traceback"),
-    *("log", "started", "ended", "step", "nodes"),
+    *("log", "started", "ended", "step", "nodes", "known"),
 )
+KNOWN_KEYS = ("id", "role", "cause", "todo", "restart", "blames_node")  # of `known`, where the error is a known one
 EXIT_CHAIN_KEYS = ("goes_on", "why")  # only of a job that may have several attempts
 STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
 """Of exit.json, what a job's status is made of, beside `state`."""
@@ -186,7 +187,7 @@ NO_AGENT = "never started its agent"  # part of `error` where a node has left no
 NODE_KEYS = (
     *("schema", "job_id", "node", "nnodes", "attempt", "host", "agent_pid", "agent_start", "started", "state"),
     *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
-    *("phase", "phase_since", "active"),
+    *("phase", "phase_since", "active", "log_starts"),
 )
 # `agent_start` is in clock ticks since boot; where there is no /proc (macOS), what `ps` says, in one language and time
 # zone. POSIX: the words after a field's `=` are its title, so each field has a -o of its own.
@@ -197,7 +198,7 @@ STOP_KEYS = ("signal", "number", "time", "reason")  # of `stop`
 FAILURE_KEYS = ("code", "error", "time", "traceback", "victim")  # of `failure`
 RANK_KEYS = (  # of each of `records`
     *("rank", "local_rank", "host", "pid", "pid_start", "worker", "worker_start", "started", "ended", "code"),
-    *("signal", "error", "traceback", "failed", "told_to_end"),
+    *("signal", "error", "traceback", "failed", "told_to_end", "known", "evidence"),
 )
 
 # `phase`: what the node is at before the first step, and later what its ranks do instead of steps, else null
@@ -221,7 +222,7 @@ HISTORY_KEYS = {
     HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus"),
     HISTORY_ENDED: (
         *("event", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node", "from_step"),
-        *("to_step", "checkpoint", "save_s", "gpu_hours", "goes_on", "why"),
+        *("to_step", "checkpoint", "save_s", "gpu_hours", "goes_on", "why", "known"),
     ),
     HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
 }

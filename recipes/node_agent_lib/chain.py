@@ -147,6 +147,7 @@ def describe(
         checkpoint=newest_checkpoint(orders.backend, orders.checkpoints),
         save_s=first.save_s if first else None,
         gpu_hours=_gpu_hours(orders, number, nodes, not asked_slurm, reason),
+        known=(result.get("known") or {}).get("id") if error == result["error"] else None,
     )
 
 
