@@ -64,9 +64,8 @@ def main() -> None:
             few = nodes[: count // share]
             tracemalloc.start()
             lost_logs.add(name, few, "", lambda _: False)
-            print(
-                f"  memory of the look at {len(few) * PER_NODE} logs: {tracemalloc.get_traced_memory()[1] / 2**20:.1f} MiB"
-            )
+            peak = tracemalloc.get_traced_memory()[1] / 2**20
+            print(f"  memory of the look at {len(few) * PER_NODE} logs: {peak:.1f} MiB")
             tracemalloc.stop()
 
 

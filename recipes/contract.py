@@ -222,7 +222,7 @@ HISTORY_KEYS = {
     HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus"),
     HISTORY_ENDED: (
         *("event", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node", "from_step"),
-        *("to_step", "checkpoint", "save_s", "gpu_hours", "goes_on", "why", "known"),
+        *("to_step", "checkpoint", "save_s", "gpu_hours", "goes_on", "why", "known", "cause"),
     ),
     HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
 }

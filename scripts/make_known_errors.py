@@ -24,8 +24,8 @@ What the first error of a job means, and what to do. `status`, the closing block
 
 - **role**: a `root` begins things; `either` may follow from another error, and gives way to one of the same moment; a
   `cascade` only says that something else has failed.
-- **again**: what a further attempt with the same code, configuration and data comes to. Only `cannot help` ends a chain,
-  and only before the job has taken its first step.
+- **again**: what a further attempt with the same code, configuration and data comes to. Only `cannot help` ends a
+  chain, and only before the job has taken its first step.
 - **node**: `bad` where the machine that says it is kept from further attempts for a day (`launch.py nodes PROFILE`).
 """
 COLUMNS = ("id", "what it means", "what to do", "role", "again", "node")
@@ -37,7 +37,7 @@ def page() -> str:
 
 
 def _group(title: str, group: tuple[known.Signature, ...]) -> str:
-    rows = [COLUMNS, ("---",) * len(COLUMNS)]
+    rows: list[tuple[str, ...]] = [COLUMNS, ("---",) * len(COLUMNS)]
     rows += [(f"`{s.id}`", s.cause, s.todo, s.role, s.restart, "bad" if s.blames_node else "") for s in group]
     lines = ("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
     return f"\n## {title[0].upper()}{title[1:]}\n\n" + "\n".join(lines) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -151,7 +151,7 @@ def _attempt(joined: Joined, spent: goodput.Spent) -> Json:
         "ended": attempt.ended,
         "seen": spent.ended,
         "state": row.get("state"),
-        "why": row.get("why") or row.get("error"),
+        "why": _why(row),
         "nodes": row.get("nodes") or [],
         "node": row.get("node"),
         "from_step": row.get("from_step"),
@@ -159,6 +159,12 @@ def _attempt(joined: Joined, spent: goodput.Spent) -> Json:
         "checkpoint": row.get("checkpoint"),
         "segments": [dict(zip(("kind", "start", "end"), part, strict=True)) for part in _segments(joined, spent)],
     }
+
+
+def _why(row: Mapping[str, Any]) -> str | None:
+    """How an attempt ended and what followed, with what a known error means."""
+    why, cause = row.get("why") or row.get("error"), row.get("cause")
+    return f"{why} ({cause})" if why and isinstance(cause, str) and cause not in why else why
 
 
 def _segments(joined: Joined, spent: goodput.Spent) -> Iterator[tuple[str, float, float]]:

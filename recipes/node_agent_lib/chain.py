@@ -17,7 +17,7 @@ from typing import Callable, Mapping
 
 import contract
 
-from . import backends, bad_nodes, budget, history, records, slurm, stops
+from . import backends, bad_nodes, budget, history, known, records, slurm, stops
 from .backends import Backend, newest_checkpoint
 from .decision import Decision, Limits, decide
 from .files import Json, each_line, read_json, write_json, write_text
@@ -206,6 +206,8 @@ def record(
     if decision is not None:
         details.update(goes_on=decision.goes_on, why=decision.why)
         say(("another attempt follows: " if decision.goes_on else "no further attempt: ") + decision.why)
+    signature = known.get(end.known)
+    details["cause"] = signature.cause if signature else None
     values = {key: value for key, value in vars(end).items() if key != "attempt"}
     try:
         history.add(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, end.attempt, **values, **details)

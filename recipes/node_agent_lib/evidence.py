@@ -43,7 +43,7 @@ def of_rank(
         return chained
     logged = in_lines([*lines, *(traceback or "").splitlines()], is_step)
     if own is not None and own.signature.id == _ABORT:  # abort() is how C++ ends after an error that it has printed
-        return logged or own
+        return logged if logged is not None and logged.signature.id != _ABORT else own
     return _stronger(own, logged)
 
 

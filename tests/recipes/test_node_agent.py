@@ -202,6 +202,7 @@ def test_an_exception_is_recorded_with_the_scripts_own_frames(make_job: MakeJob,
         ("7", 7, "the last word"),
         ("message", 1, "no tokenizer in this directory"),
         ("abort", 134, "killed by SIGABRT: "),
+        ("nccl", 134, "gpu7:1:2 [0] transport/net.cc:1302 NCCL WARN Cuda failure 'uncorrectable ECC error"),
         ("interrupt", 130, "KeyboardInterrupt"),
         ("raise-beside-thread", 1, "UnusualError: the shards are gone"),
     ],
@@ -211,6 +212,8 @@ def test_how_a_script_can_fail(make_job: MakeJob, how: str, code: int, error: st
     assert job.run()[0] == code
     assert (job.exit["state"], job.exit["code"]) == ("FAILED", code)
     assert job.exit["error"].startswith(error)
+    if how == "nccl":
+        assert (job.exit["known"]["id"], job.exit["known"]["blames_node"]) == ("gpu-ecc", True)
 
 
 def test_a_forked_childs_exception_is_not_the_ranks(make_job: MakeJob) -> None:
@@ -550,6 +553,11 @@ def test_a_killed_agent_takes_its_ranks_along(make_job: MakeJob, tmp_path: Path)
     assert subprocess.run(finish).returncode == 137
     assert (job.exit["state"], job.exit["code"], job.exit["complete"]) == ("FAILED", 137, False)
     assert "ended without a record" in job.exit["error"]
+    (job.dir / "exit.json").unlink()
+    with (job.dir / "logs" / "rank-1.log").open("a") as log:  # what a rank has said is found where its agent is gone
+        log.write("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB\n")
+    assert subprocess.run(finish).returncode == 1
+    assert (job.exit["rank"], job.exit["known"]["id"]) == (1, "gpu-memory")
 
 
 @pytest.mark.parametrize("launch", ["python", "torchrun"])
