@@ -100,6 +100,7 @@ RUN = "run.json"  # what the run trains, and with how many processes
 DATA = "data.json"  # the data that the run trains on, as its first job found them (data_identity.py)
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
+NOTIFIED = "notified"  # an empty file for each thing that somebody was told of (notify)
 LOCK = "lock"  # held by node 0's agent; holds the job's id
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
@@ -248,6 +249,8 @@ EVENT_HUNG = "hung"
 EVENT_STOPPING = "stopping"
 EVENT_ENDED = "ended"
 
+TOLD_FINISHED, TOLD_FAILED, TOLD_STOPPED, TOLD_HUNG = "finished", "failed", "stopped", "hung"  # docs/notify.md
+
 # --- exit codes with a meaning
 
 CANNOT_BE_USED = 2  # of a recipe: the command line or config cannot be used; of the agent: its order cannot
@@ -275,7 +278,16 @@ AGENT_KEYS = (
     *("stop_grace_s", "heartbeat_s", "stop_with_parent", "stall_s"),
 )
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
-AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data")
+AGENT_OPTIONAL_KEYS = (
+    "workdir",
+    "chain",
+    "checkpoint_dir",
+    "max_nan_steps",
+    "backend",
+    "agent_python",
+    "data",
+    "notify",
+)
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"
 AGENT_CHAIN_OPTIONAL_KEYS = (MAX_GPU_HOURS, PLANNED_GPUS)  # both or none

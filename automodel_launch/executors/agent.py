@@ -75,6 +75,7 @@ def spec(
         "stall_s": stall_seconds(profile.stall),
         "chain": chain,
         "max_nan_steps": profile.max_nan_steps,
+        **({"notify": list(profile.notify)} if profile.notify else {}),
         **({"agent_python": profile.agent_python} if profile.agent_python and not inherits else {}),
         "backend": plan.recipe.backend or contract.NO_BACKEND,
         "checkpoint_dir": backend.checkpoint_dir(plan.config, plan.run_dir),

@@ -17,7 +17,7 @@ from typing import Callable, Mapping
 
 import contract
 
-from . import backends, bad_nodes, budget, history, known, records, slurm, stops
+from . import backends, bad_nodes, budget, history, known, notify, records, slurm, stops
 from .backends import Backend, newest_checkpoint
 from .decision import Decision, Limits, decide
 from .files import Json, each_line, read_json, write_json, write_text
@@ -213,8 +213,12 @@ def record(
         history.add(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, end.attempt, **values, **details)
     except OSError as error:
         say(f"{contract.HISTORY}: {error.strerror}")
-    if decision is None:
-        return
+    if decision is not None:
+        _record_decision(orders, end, result, decision, say)
+    notify.ended(orders.job_dir, end, decision, result, slurm_id, say)
+
+
+def _record_decision(orders: Order, end: Ended, result: Json, decision: Decision, say: Callable[[str], None]) -> None:
     try:
         values = {**result, "state": end.state, "goes_on": decision.goes_on, "why": decision.why}
         write_json(records.exit_path(orders.job_dir), values, _PATIENCE_S)
