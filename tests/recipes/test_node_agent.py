@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.recipes.hook_server import Hook
+
 ROOT = Path(__file__).resolve().parents[2]
 AGENT = str(ROOT / "recipes" / "node_agent.py")
 SCRIPTS = Path(__file__).parent / "agent_scripts"
@@ -139,6 +141,7 @@ def make_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
             "stop_with_parent": False,
             "stall_s": None,
             "max_nan_steps": None,
+            "notify": None,
         }
         unknown = set(changes) - set(spec)
         assert not unknown, unknown
@@ -614,3 +617,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_an_agent_tells_of_its_jobs_end(make_job: MakeJob, tmp_path: Path, hook: Hook) -> None:
+    """By a secret whose file is gone by then."""
+    secrets = tmp_path / "secrets.env"
+    secrets.write_text(f"HOOK={hook.url}/aB3dE6gH9jK2mN5pQ8\n")
+    job = make_job("ends.py", 0, "message", notify=["env:HOOK"], secrets_file=str(secrets))
+    job.dir.mkdir(parents=True)
+    (job.dir / "agent.json").write_text(json.dumps(job.spec))
+    assert job.run()[0] == 1
+    assert [(path, body["event"], body["error"]) for path, body in hook.posted] == [
+        ("/aB3dE6gH9jK2mN5pQ8", "failed", "no tokenizer in this directory")
+    ]
+    assert not secrets.exists()
+    written = "".join(path.read_text(errors="replace") for path in job.dir.rglob("*") if path.is_file())
+    assert "127.0.0.1: told (200)" in written
+    assert "aB3dE6gH9jK2mN5pQ8" not in written + "".join(hook.processes)

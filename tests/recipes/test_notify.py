@@ -6,62 +6,15 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.recipes.chain_site import LIMITS, Site
+from tests.recipes.hook_server import Hook
 
 TOKEN = "T0K3N/aB3dE6gH9jK2mN5pQ8"
-
-
-@dataclass
-class Hook:
-    """A server that takes what is posted; `processes` are the command lines that could be seen then."""
-
-    url: str = ""
-    posted: list[tuple[str, Any]] = field(default_factory=list)
-    processes: list[str] = field(default_factory=list)
-    answer: int = 200
-    silent: threading.Event = field(default_factory=threading.Event)
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    """A hook; with `silent` set it takes the connection and says nothing."""
-    told = Hook()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            for entry in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    told.processes.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-                except OSError:
-                    continue
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            told.posted.append((self.path, json.loads(body)))
-            while told.silent.is_set():
-                time.sleep(0.1)
-            self.send_response(told.answer)
-            self.end_headers()
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    told.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield told
-    told.silent.clear()
-    server.shutdown()
-    server.server_close()
 
 
 def site(root: Path, notify: list[str], chained: dict[str, Any] | None = None) -> Site:
@@ -198,6 +151,16 @@ def test_a_run_that_goes_on_elsewhere_tells_nobody(tmp_path: Path, hook: Hook) -
     job.node(0, code=143, stop={"signal": "SIGTERM", "number": 15, "time": 1.5, "reason": "signal"})
     job.call("finish", "76", LAUNCH_ATTEMPT="0")
     assert hook.posted == []
+
+
+def test_a_killed_agents_end_is_told_by_the_batch_script(tmp_path: Path, hook: Hook) -> None:
+    job = site(tmp_path, [hook.url])
+    job.call("begin", "76")
+    job.node(0, state="running")
+    job.call("finish", "76", LAUNCH_ATTEMPT="0")
+    assert [body["error"] for _, body in hook.posted] == [
+        "node 0 (c1) ended without a record: killed, or the node failed"
+    ]
 
 
 def test_where_it_cannot_be_noted_nobody_is_told(tmp_path: Path, hook: Hook) -> None:
