@@ -133,7 +133,8 @@ def explained(ended: dict[str, Any]) -> dict[str, Any]:
     known = ended.get("known")
     if ended.get("state") != contract.FAILED or not isinstance(known, dict):
         return {}
-    return {"cause": known.get("cause"), "advice": known.get("todo")}
+    told = {"cause": known.get("cause"), "advice": known.get("todo")}
+    return {key: text for key, text in told.items() if isinstance(text, str)}
 
 
 def parse(text: bytes | str) -> dict[str, Any] | None:

@@ -164,7 +164,9 @@ def _attempt(joined: Joined, spent: goodput.Spent) -> Json:
 def _why(row: Mapping[str, Any]) -> str | None:
     """How an attempt ended and what followed, with what a known error means."""
     why, cause = row.get("why") or row.get("error"), row.get("cause")
-    return f"{why} ({cause})" if why and isinstance(cause, str) and cause not in why else why
+    if isinstance(why, str) and why and isinstance(cause, str) and cause not in why:
+        return f"{why} ({cause})"
+    return why
 
 
 def _segments(joined: Joined, spent: goodput.Spent) -> Iterator[tuple[str, float, float]]:

@@ -65,7 +65,7 @@ MOST_CHARS = 2000  # of a line; what is longer holds data, and would make the se
 
 def get(name: str | None) -> Signature | None:
     """The one of that id; None for one that this version does not know."""
-    return _BY_ID.get(name or "")
+    return _BY_ID.get(name) if isinstance(name, str) else None
 
 
 def of_error(text: str | None) -> Signature | None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from .signature import CASCADE, EITHER, HELPS, MAY, ROOT, Signature
 
-_REPLACE = "nothing in the job: its node is kept from further attempts; tell the operators this line"
-_RESET = "nothing in the job: the GPU has to be reset; tell the operators this line"
+_REPLACE = (
+    "nothing in the job: it needs another node (a chain keeps off this one for a day); tell the operators this line"
+)
+_RESET = "nothing in the job: the GPU has to be reset, a chain keeps off the node; tell the operators this line"
 _XID = r"Xid \([^)]*\): "
 
 GPU = (
