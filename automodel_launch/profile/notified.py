@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from urllib.parse import urlsplit
-
 from automodel_launch.errors import ProfileError
-from automodel_launch.profile import config_secrets
+from automodel_launch.profile import hidden
 from automodel_launch.profile.schema import Profile
-
-_HOOKS = re.compile(r"(^|\.)(slack|discord|discordapp|office|logic\.azure|zapier|ifttt|telegram)\.(com|org)$")
 
 
 def refuse(profile: Profile, place: str) -> None:
@@ -25,7 +20,7 @@ def refuse(profile: Profile, place: str) -> None:
                 raise ProfileError(
                     f"{place}: {entry} names a variable that the job does not have.", f'secrets = ["{name}"]'
                 )
-        elif not entry.startswith("mail:") and _is_secret(entry):
+        elif not entry.startswith("mail:") and hidden.is_hook(entry):
             kind = "slack:env:SLACK_HOOK" if "slack" in entry.lower() else "env:HOOK"
             variable = kind.rpartition(":")[2]
             raise ProfileError(
@@ -33,15 +28,3 @@ def refuse(profile: Profile, place: str) -> None:
                 " in the job's files.",
                 f'export {variable}=..., secrets = ["{variable}"] and notify = ["{kind}"]',
             )
-
-
-def _is_secret(entry: str) -> bool:
-    if entry.startswith("slack:"):
-        return True
-    url = urlsplit(entry)
-    parts = [*url.path.split("/"), *re.split(r"[=&]", url.query), url.fragment]
-    return bool(url.username or url.query or _HOOKS.search(url.hostname or "")) or any(map(_drawn, parts))
-
-
-def _drawn(part: str) -> bool:
-    return any(map(config_secrets.looks_drawn, re.split(r"[^A-Za-z0-9]+", part)))
