@@ -110,6 +110,7 @@ RUN = "run.json"  # what the run trains, and with how many processes
 DATA = "data.json"  # the data that the run trains on, as its first job found them (data_identity.py)
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
+NOTIFIED = "notified"  # an empty file for each thing that somebody was told of (notify)
 LOCK = "lock"  # held by node 0's agent; holds the job's id
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
@@ -186,8 +187,9 @@ NOTES_KEYS = ("findings", "flops_per_token", "gpu")
 
 EXIT_KEYS = (
     *("schema", "job_id", "attempt", "complete", "state", "code", "signal", "rank", "node", "error", "traceback"),
-    *("log", "started", "ended", "step", "nodes"),
+    *("log", "started", "ended", "step", "nodes", "known"),
 )
+KNOWN_KEYS = ("id", "role", "cause", "todo", "restart", "blames_node")  # of `known`, where the error is a known one
 EXIT_CHAIN_KEYS = ("goes_on", "why")  # only of a job that may have several attempts
 STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
 """Of exit.json, what a job's status is made of, beside `state`."""
@@ -200,7 +202,7 @@ NO_AGENT = "never started its agent"  # part of `error` where a node has left no
 NODE_KEYS = (
     *("schema", "job_id", "node", "nnodes", "attempt", "host", "agent_pid", "agent_start", "started", "state"),
     *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
-    *("phase", "phase_since", "active", "touched"),
+    *("phase", "phase_since", "active", "touched", "log_starts"),
 )
 # `agent_start` is in clock ticks since boot; where there is no /proc (macOS), what `ps` says, in one language and time
 # zone. POSIX: the words after a field's `=` are its title, so each field has a -o of its own.
@@ -211,7 +213,7 @@ STOP_KEYS = ("signal", "number", "time", "reason")  # of `stop`
 FAILURE_KEYS = ("code", "error", "time", "traceback", "victim")  # of `failure`
 RANK_KEYS = (  # of each of `records`
     *("rank", "local_rank", "host", "pid", "pid_start", "worker", "worker_start", "started", "ended", "code"),
-    *("signal", "error", "traceback", "failed", "told_to_end"),
+    *("signal", "error", "traceback", "failed", "told_to_end", "known", "evidence"),
 )
 
 # `phase`: what the node is at before the first step, and later what its ranks do instead of steps, else null
@@ -235,7 +237,7 @@ HISTORY_KEYS = {
     HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus", "allocated_s"),
     HISTORY_ENDED: (
         *("event", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node", "from_step"),
-        *("to_step", "checkpoint", "save_s", "gpu_hours", "allocated_s", "goes_on", "why"),
+        *("to_step", "checkpoint", "save_s", "gpu_hours", "allocated_s", "goes_on", "why", "known", "cause"),
     ),
     HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
 }
@@ -260,6 +262,8 @@ EVENT_RESTARTED = "restarted"  # ft_launcher has started a rank again
 EVENT_HUNG = "hung"
 EVENT_STOPPING = "stopping"
 EVENT_ENDED = "ended"
+
+TOLD_FINISHED, TOLD_FAILED, TOLD_STOPPED, TOLD_HUNG = "finished", "failed", "stopped", "hung"  # docs/notify.md
 
 # --- exit codes with a meaning
 
@@ -288,7 +292,16 @@ AGENT_KEYS = (
     *("stop_grace_s", "heartbeat_s", "stop_with_parent", "stall_s"),
 )
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
-AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data")
+AGENT_OPTIONAL_KEYS = (
+    "workdir",
+    "chain",
+    "checkpoint_dir",
+    "max_nan_steps",
+    "backend",
+    "agent_python",
+    "data",
+    "notify",
+)
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"
 AGENT_CHAIN_OPTIONAL_KEYS = (MAX_GPU_HOURS, PLANNED_GPUS)  # both or none

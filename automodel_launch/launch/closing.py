@@ -38,6 +38,8 @@ def closing_block(record: Record, status: Status, seen: Collection[int] = (), mo
         lines.append(f"  {'error' if status.over else 'why'}: {status.error}{where}")
     if status.reason:
         lines.append(f"  {'waiting' if status.state == 'PENDING' else 'why'}: {status.reason}")
+    if status.cause:
+        lines.append(f"  cause: {status.cause}")
     if status.advice:
         lines.append(f"  what to do: {status.advice}")
     if status.log and status.state != "COMPLETED":
