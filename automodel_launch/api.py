@@ -29,7 +29,7 @@ from automodel_launch.errors import JobError, PlanRefused, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import cancelling, checking, follow, planning, state, tails
+from automodel_launch.launch import cancelling, checking, follow, planning, tails, waiting
 from automodel_launch.launch import submit as submitting
 from automodel_launch.plan import recipes
 from automodel_launch.plan.finding import Finding
@@ -174,7 +174,7 @@ class Job:
 
     def status(self) -> Status:
         """The job's state now; UNKNOWN where it cannot be told, never a guess."""
-        self.record, now = state.look(self.workspace.records, self.record)
+        self.record, now = waiting.look_at(self.workspace.records, self.record)
         return now
 
     def wait(self, timeout: float | None = None) -> Status:

@@ -37,6 +37,7 @@ RESUME = "resume"  # the Slurm job that a person has submitted for a job that wa
 STOP = "stop"  # an empty file that ends the job; in the run's directory it ends every job of the run
 SUBMISSION = ".submission"  # locked while the command that submits the job works, whether its launcher lives or not
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
+PREDECESSORS = "after.json"  # the runs whose end the job waits for: {"runs": [objects of PREDECESSOR_KEYS]}
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
 
 _RANK_LOG = re.compile(r"rank-(\d+)\.log")
@@ -101,10 +102,13 @@ DATA = "data.json"  # the data that the run trains on, as its first job found th
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
 LOCK = "lock"  # held by node 0's agent; holds the job's id
+SUCCESSORS = "after"  # JOB_ID.json of each job that waits for the run's end: objects of SUCCESSOR_KEYS
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
 RUN_KEYS = ("trained", "world_size")
 DATA_KEYS = ("digest", "rows", "time", "job_id", "before")  # `before`: digests of data that it trained on earlier
+PREDECESSOR_KEYS = ("run_name", "run_dir", "job_id", "job_dir", "history_bytes")  # what the history had by then
+SUCCESSOR_KEYS = ("job_id", "job_dir", "run_dir")
 FINISHED_KEYS = ("step", "max_steps", "checkpoint", "hf", "time")
 
 # --- the job root
@@ -264,6 +268,8 @@ NOT_FOUND = 127  # as a shell ends
 SIGNALLED = 128  # plus the signal's number
 INTERRUPTED = 130  # SIGINT
 TERMINATED = 143  # SIGTERM, and of a job that was stopped before it began
+
+RUN_FINISHED = "the run is finished"  # `why` of an end after which nothing is left to do
 
 # --- agent.json
 

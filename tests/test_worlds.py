@@ -166,8 +166,19 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 # --- the surface
 
 COMMON = {"--help", "--env", "--json"}
-LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
-LAUNCH |= {"--rehearse", "--no-rehearse"}
+LAUNCH = COMMON | {
+    "--config",
+    "--run",
+    "--batch",
+    "--dry-run",
+    "--full",
+    "--name",
+    "--fresh",
+    "--force",
+    "--offline",
+    "--after",
+}
+LAUNCH |= {"--rehearse", "--no-rehearse", "--after"}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,

@@ -10,7 +10,7 @@ from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Command
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import state
+from automodel_launch.launch import waiting
 
 AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 
@@ -25,7 +25,7 @@ class Jobs(Command):
         folder = workspace.find(args.env).records
         found = records.all_records(folder)
         with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
-            rows = list(pool.map(lambda record: state.look(folder, record), found))
+            rows = list(pool.map(lambda record: waiting.look_at(folder, record), found))
         for path in records.unreadable(folder):
             console.say(f"left out: {path} is no record of a job that this version can read")
         if args.json:
@@ -40,6 +40,7 @@ class Jobs(Command):
 def _cells(record: Record, now: Status) -> tuple[str, ...]:
     said = [f"step {now.step}"] if now.step is not None else []
     said += [now.reason] if now.reason and now.state == contract.RUNNING else []
+    said += [waiting.words(now)] if now.state == contract.PENDING and record.after and now.reason else []
     said += [f"no further attempt is queued: python launch.py resume {record.job_id}"] if now.stuck else []
     return record.job_id, now.state, record.profile, console.clock(record.submitted), "; ".join(said)
 

@@ -17,7 +17,7 @@ from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.harmless import harmless
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import cancelling, state
+from automodel_launch.launch import cancelling, state, waiting
 from automodel_launch.launch.closing import exit_code
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.progress import Progress
@@ -83,7 +83,7 @@ class Follower:
 
     def _look(self) -> Status:
         """The job's state, with what it has logged until then; UNKNOWN while either cannot be had."""
-        status = state.of(self.record)
+        status = waiting.of(self.record)
         try:
             self._emit(last=status.over)
         except ClusterError as error:
@@ -113,7 +113,7 @@ class Follower:
             return
         advice = f"; {status.advice}" if status.advice else ""
         if status.state == "PENDING":
-            self._say(f"waiting: {status.reason}{advice}")
+            self._say(f"{waiting.words(status)}{advice}")
         elif status.state == "UNKNOWN":
             self._say(f"cannot tell the job's state, and leave it alone: {status.error}")
         else:

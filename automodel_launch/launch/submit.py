@@ -13,9 +13,10 @@ from typing import Any
 
 from automodel_launch import backends, contract, executors
 from automodel_launch.errors import ClusterError, LaunchError, RecordError, SubmissionUnknown
+from automodel_launch.frozen import thaw
 from automodel_launch.jobs import launcher, rundir
 from automodel_launch.jobs import records as jobs
-from automodel_launch.launch import claim, planning, state
+from automodel_launch.launch import claim, planning, state, waiting
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.plan import gitstate, naming, packaging, secrets
 from automodel_launch.plan.plan import Plan
@@ -67,6 +68,7 @@ def _submit(
         raise
     except (LaunchError, OSError):
         plan.place.remove(plan.job_dir)
+        waiting.forget(record, plan.place)
         jobs.forget(workspace.records, record)
         raise
     started = state.started(record, handle)
@@ -74,6 +76,7 @@ def _submit(
         jobs.save(workspace.records, started)
     except RecordError as error:  # what was written before finds the job again
         say(f"warning: {plan.job_id} was submitted, and will be looked up: {error.message}")
+    waiting.settle(started, say)  # a run may have ended before it was known there that this job waits for it
     return plan, started
 
 
@@ -122,6 +125,7 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
     data = {key: plan.data.get(key) for key in ("digest", "rows")}
     rundir.begin(plan.run_dir, plan.trained, place, plan.world_size, {**data, "job_id": plan.job_id})
     place.make(f"{plan.job_dir}/{contract.LOGS}")
+    waiting.register(plan.after, record_of(plan, environ), place)
     submitted = {"time": time.time(), "state": contract.EVENT_SUBMITTED, "pid": os.getpid()}
     texts = {
         **plan.texts,
@@ -155,4 +159,5 @@ def record_of(plan: Plan, environ: Mapping[str, str]) -> jobs.Record:
         handle=executors.get(plan.executor).address(plan, environ),
         launcher=launcher.this(),
         max_steps=backends.of(plan.recipe).max_steps(plan.config),
+        after=[thaw(run) for run in plan.after],
     )

@@ -44,6 +44,8 @@ several attempts
     bad_nodes.py     nodes that have failed jobs
     disk_reserve.py  space for the job's own records on a full disk
     slurm.py         what is asked of Slurm for all that
+    successors.py    jobs that wait for the end of this run: let go, or cancelled
+    predecessors.py  has all ended that this job was to wait for?
 
 records
     records.py       the JSON records and where they lie
