@@ -100,6 +100,7 @@ def gpu_check_file(node: int) -> str:
 RUN = "run.json"  # what the run trains, and with how many processes
 DATA = "data.json"  # the data that the run trains on, as its first job found them (data_identity.py)
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
+HF = "hf"  # a link to the last checkpoint's export, made before finished.json where there is one
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
 LOCK = "lock"  # held by node 0's agent; holds the job's id
 SUCCESSORS = "after"  # JOB_ID.json of each job that waits for the run's end: objects of SUCCESSOR_KEYS

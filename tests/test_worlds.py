@@ -183,6 +183,7 @@ SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
     "profiles": COMMON,
+    "pipeline": COMMON | {"--run", "--batch", "--dry-run", "--force", "--offline"},
     "jobs": COMMON,
     "status": COMMON,
     "attach": COMMON,
