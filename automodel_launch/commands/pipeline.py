@@ -60,8 +60,8 @@ class Pipeline(Command):
             raise UsageError("pipeline: which FILE?", "python launch.py pipeline tiny --dry-run")
         path = pipelines.find(here.configs / "pipeline", args.file)
         specs = pipelines.read(path, args.overrides)
-        maker = Maker(here, args.run or args.batch or "local", "batch" if args.batch else "run", args.offline)
-        graph = maker.all(path, specs)
+        maker = Maker(here, specs, args.run or args.batch or "local", "batch" if args.batch else "run", args.offline)
+        graph = maker.all(path)
         errors = [(step.name, finding) for step in graph.steps for finding in step.errors]
         if args.dry_run:
             _preview(args, graph)
@@ -69,7 +69,7 @@ class Pipeline(Command):
         if errors and not args.force:
             raise running.refuse(errors)
         _tell(graph)
-        return _submit(args, running.Runner(maker, specs, graph, console.say, _follower(args), force=args.force))
+        return _submit(args, running.Runner(maker, graph, console.say, _follower(args), force=args.force))
 
 
 def _preview(args: argparse.Namespace, graph: PlanGraph) -> None:

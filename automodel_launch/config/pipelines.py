@@ -119,13 +119,15 @@ def _parsed(text: str, where: str) -> Override:
     try:
         return parse(text)
     except (ConfigError, UsageError) as error:
-        error.message = f"{where}: {error.message}"
-        raise
+        raise ConfigError(f"{where}: {error.message}", error.hint) from error
 
 
 def _override(key: str, value: Any, where: str) -> Override:
     bare = key.lstrip("+~")
-    _parsed(f"~{bare}", where)  # refuses what is no key
+    try:
+        parse(f"~{bare}")
+    except UsageError as error:
+        raise ConfigError(f"{where}: overrides: {key!r} is not a key.", error.hint) from error
     if key.startswith("~"):
         return Override("remove", bare, None, key)
     return Override("add" if key.startswith("+") else "set", bare, value, f"{key}={value}")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from automodel_launch import executors
-from automodel_launch.config.pipelines import StepSpec
 from automodel_launch.errors import PlanRefused, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record, Status
@@ -36,7 +35,6 @@ class Runner:
     """Runs what is left of a graph. `say` takes talk, `follow` follows a job to its end."""
 
     maker: Maker
-    specs: Sequence[StepSpec]
     graph: PlanGraph
     say: Callable[[str], None]
     follow: Follow
@@ -97,7 +95,7 @@ class Runner:
         Raises:
             PlanRefused: a check finds an error in that.
         """
-        step = pipelining.again(self.maker, self.specs, self.graph, step.name)
+        step = pipelining.again(self.maker, self.graph, step.name)
         if step.errors and not self.force:
             raise refuse([(step.name, finding) for finding in step.errors])
         return step

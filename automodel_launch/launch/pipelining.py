@@ -33,19 +33,20 @@ class Maker:
     """Plans the steps of a pipeline, one after the other. `profile` is that of steps that name none."""
 
     workspace: Workspace
+    specs: Sequence[StepSpec]
     profile: str
     mode: Mode = "run"
     offline: bool = False
     environ: Mapping[str, str] | None = None
 
-    def all(self, path: Path, specs: Sequence[StepSpec]) -> PlanGraph:
+    def all(self, path: Path) -> PlanGraph:
         """Every step, with its state and its findings.
 
         Raises:
             LaunchError: the parts of a step do not fit together; its name stands in the message.
         """
         done: list[Step] = []
-        for spec in specs:
+        for spec in self.specs:
             done.append(self.one(spec, done))
         self._refuse_equal(done)
         return PlanGraph(path.stem, tuple(done))
@@ -77,7 +78,7 @@ class Maker:
         options |= {"environ": self.environ, "promised": [made for step in needed for made in _makes(step)]}
         plan = planning.make(self.workspace, env_file, named, recipe, layered, **options)
         for step in needed:
-            used = step.name in {name for one in spec.overrides for name in _names(one.value)}
+            used = step.name in {name for one in spec.overrides for name, _ in _taken(one.value)}
             if used and step.plan.place != plan.place:
                 raise ConfigError(
                     f"{spec.where}: it takes what step {step.name} makes on another machine (profiles {named} and"
@@ -90,7 +91,7 @@ class Maker:
         """FINISHED, or the state of the run's job that waits or runs; "" where it is to be submitted."""
         plan = step.plan
         asks = plan.here or plan.visible or not self.offline
-        if asks and is_finished(step, [other for other in before if other.name in step.needs]):
+        if asks and self.is_finished(step, before):
             return FINISHED, None
         known = [r for r in records.all_records(self.workspace.records) if r.run_dir == plan.run_dir]
         if not known or not asks:
@@ -98,6 +99,12 @@ class Maker:
         record, now = waiting.look_at(self.workspace.records, known[-1])
         busy = launcher.is_at_it(record) or not (now.over or now.forgotten or now.state == "UNKNOWN")
         return (now.state, record) if busy else ("", None)
+
+    def is_finished(self, step: Step, before: Sequence[Step]) -> bool:
+        """Whether there is nothing to do for it; `before`: the steps that it may need, with their states."""
+        values = (one.value for spec in self.specs for one in spec.overrides)
+        taken = {wanted for value in values for name, wanted in _taken(value) if name == step.name}
+        return _is_finished(step, [other for other in before if other.name in step.needs], taken)
 
     def _refuse_equal(self, steps: Sequence[Step]) -> None:
         seen: dict[str, Step] = {}
@@ -110,8 +117,9 @@ class Maker:
                 )
 
 
-def _names(value: Any) -> list[str]:
-    return [name for text in pipelines.texts(value) for name, _ in pipelines.REFERENCE.findall(text)]
+def _taken(value: Any) -> list[tuple[str, str]]:
+    """(step, field) of each reference in a value."""
+    return [found for text in pipelines.texts(value) for found in pipelines.REFERENCE.findall(text)]
 
 
 def _all_needed(needs: Sequence[str], before: Sequence[Step]) -> list[Step]:
@@ -129,15 +137,18 @@ def _makes(step: Step) -> list[Promise]:
     return [(path, who, done) for path in dict.fromkeys(paths)]
 
 
-def is_finished(step: Step, needs: Sequence[Step]) -> bool:
+def _is_finished(step: Step, needs: Sequence[Step], taken: set[str]) -> bool:
     """Whether the run of a step has reached its end with these very settings, after what it needs has, and what it
-    promises is there."""
+    promises is there: what others take of it, `taken`, and what its kind of run leaves."""
     plan = step.plan
     wanted = backends.of(plan.recipe).max_steps(plan.config)
     ended = _ended(plan)
-    if wanted is not None and ((rundir.finished(plan.run_dir, plan.place) or {}).get("step") or -1) < wanted:
+    told = rundir.finished(plan.run_dir, plan.place)
+    if wanted is not None and ((told or {}).get("step") or -1) < wanted:
         return False
-    if ended is None or rundir.differences(plan.run_dir, plan.trained, plan.place) or not _is_there(step):
+    without = {contract.HF} - taken if told and not told.get(contract.HF) else set()  # it has exported nothing
+    made = [path for name, path in step.promises.items() if name not in without]
+    if ended is None or rundir.differences(plan.run_dir, plan.trained, plan.place) or not _are_there(made, plan):
         return False
     return all(need.state == FINISHED and (_ended(need.plan) or 0.0) <= ended for need in needs)
 
@@ -150,11 +161,11 @@ def _ended(plan: Plan) -> float | None:
     return rows[-1].get("ended") or 0.0
 
 
-def _is_there(step: Step) -> bool:
+def _are_there(paths: Sequence[str], plan: Plan) -> bool:
     """Also of a glob, whose folder has to be there."""
-    for path in {path.partition("*")[0].rstrip("/") for path in step.promises.values() if path.startswith("/")}:
+    for path in {path.partition("*")[0].rstrip("/") for path in paths if path.startswith("/")}:
         folder, _, name = path.rpartition("/")
-        if name not in step.plan.place.names(folder or "/"):
+        if name not in plan.place.names(folder or "/"):
             return False
     return True
 
@@ -166,15 +177,14 @@ def _told(step: Step) -> list[Finding]:
     return [Finding("note", "made-before", text)] if makers and step.to_do else []
 
 
-def again(maker: Maker, specs: Sequence[StepSpec], graph: PlanGraph, name: str) -> Step:
+def again(maker: Maker, graph: PlanGraph, name: str) -> Step:
     """A step planned and checked anew, with what the steps before it have made by now."""
     before: list[Step] = []
     for step in graph.steps:
         if step.name == name:
             break
-        needs = [other for other in before if other.name in step.needs]
-        before.append(replace(step, state=FINISHED) if is_finished(step, needs) else step)
-    return maker.one(next(spec for spec in specs if spec.name == name), before)
+        before.append(replace(step, state=FINISHED) if maker.is_finished(step, before) else step)
+    return maker.one(next(spec for spec in maker.specs if spec.name == name), before)
 
 
 def environ_of(maker: Maker) -> Mapping[str, str]:
