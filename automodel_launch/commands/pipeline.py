@@ -53,15 +53,19 @@ class Pipeline(Command):
         """To the preview, or to the end of the last step."""
         from automodel_launch.config import pipelines
         from automodel_launch.launch import pipeline_running as running
-        from automodel_launch.launch.pipelining import Maker
+        from automodel_launch.launch import pipelining
 
         here = workspace.find(args.env)
         if args.file is None:
             raise UsageError("pipeline: which FILE?", "python launch.py pipeline tiny --dry-run")
         path = pipelines.find(here.configs / "pipeline", args.file)
         specs = pipelines.read(path, args.overrides)
-        maker = Maker(here, specs, args.run or args.batch or "local", "batch" if args.batch else "run", args.offline)
+        maker = pipelining.Maker(
+            here, specs, args.run or args.batch or "local", "batch" if args.batch else "run", args.offline
+        )
         graph = maker.all(path)
+        if not args.dry_run:
+            graph = pipelining.rehearsed(graph, here.rehearsals, args.offline, console.say)
         errors = [(step.name, finding) for step in graph.steps for finding in step.errors]
         if args.dry_run:
             _preview(args, graph)
@@ -127,7 +131,9 @@ def _submit(args: argparse.Namespace, runner: Runner) -> int:
         console.out("\n".join(record.job_id for record in runner.jobs.values()))
     if code:
         done = ", ".join(name for name, ended in runner.ended.items() if ended == 0) or "nothing"
-        console.say(f"pipeline {runner.graph.name}: it stopped; done: {done}. The same command goes on from there.")
+        console.say(
+            f"pipeline {runner.graph.name}: it is not at its end; done: {done}. The same command goes on from there."
+        )
     return code or (128 + received[0][0] if received else 0)
 
 

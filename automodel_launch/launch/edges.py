@@ -98,6 +98,19 @@ def holds(plan: Plan) -> bool:
     )
 
 
+def refuse_unheld(plan: Plan) -> None:
+    """A plan that nobody would wait with until it can be submitted.
+
+    Raises:
+        UsageError: its place cannot keep its job waiting.
+    """
+    if plan.after and not holds(plan):
+        raise UsageError(
+            f"profile {plan.profile_name} (executor '{plan.executor}') cannot keep a job waiting.",
+            "wait() for that job, then plan this one",
+        )
+
+
 def refuse_detached(plan: Plan) -> None:
     """A launch that ends before the job begins, where nobody would be left to start it.
 

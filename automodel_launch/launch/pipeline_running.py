@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from automodel_launch import executors
-from automodel_launch.errors import PlanRefused, UsageError
+from automodel_launch.errors import LaunchError, PlanRefused, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import pipelining, planning, waiting
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.pipelining import Maker
-from automodel_launch.launch.submit import record_of, submit
+from automodel_launch.launch.submit import submit
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plangraph import FINISHED, PlanGraph, Step
 
@@ -82,12 +81,7 @@ class Runner:
         return [need for need in needs if need.state != FINISHED and self.ended.get(need.name) != 0]
 
     def _holds(self, step: Step, need: Step) -> bool:
-        environ = pipelining.environ_of(self.maker)
-        holding = executors.holding(step.plan.executor)
-        if holding is None or need.plan.executor != step.plan.executor:
-            return False
-        address = executors.get(step.plan.executor).address(step.plan, environ)
-        return holding.can_follow(address, record_of(need.plan, environ))
+        return pipelining.holds(step, need, pipelining.environ_of(self.maker))
 
     def _anew(self, step: Step) -> Step:
         """The step with what is there now.
@@ -111,10 +105,14 @@ class Runner:
             return
         environ = pipelining.environ_of(self.maker)
         after = [waiting.run_of(self.jobs[need.name]) for need in self._left(step)]
-        plan = (
-            planning.with_job_id(replace(step.plan, after=tuple(after)), step.plan.job_id, environ) if after else None
-        )
-        _, record = submit(plan or step.plan, self.maker.workspace, environ, self.interrupts, self.say)
+        plan = step.plan
+        if after or plan.after:  # as it is shown, with how those jobs are found; or they have completed meanwhile
+            plan = planning.with_job_id(replace(plan, after=tuple(after)), plan.job_id, environ)
+        try:
+            _, record = submit(plan, self.maker.workspace, environ, self.interrupts, self.say)
+        except LaunchError as error:
+            error.message = f"step {step.name}: {error.message}"
+            raise
         self.jobs[step.name] = record
         self.mine.add(step.name)
         behind = f", behind {', '.join(run['job_id'] for run in after)}" if after else ""

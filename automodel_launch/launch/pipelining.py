@@ -7,12 +7,12 @@ there. So a step's plan, its hash and its run's name are the same before and aft
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import backends, contract
+from automodel_launch import backends, contract, executors
 from automodel_launch.config import configs, pipelines
 from automodel_launch.config.pipelines import StepSpec
 from automodel_launch.errors import ConfigError, LaunchError
@@ -20,6 +20,7 @@ from automodel_launch.jobs import history, launcher, records, rundir
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import checking, planning, waiting
 from automodel_launch.launch.edges import Promise
+from automodel_launch.launch.submit import record_of
 from automodel_launch.plan import recipes
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Mode, Plan
@@ -56,14 +57,18 @@ class Maker:
         try:
             plan = self._plan(spec, before)
             own = {**backends.of(plan.recipe).promises(plan), "run_dir": plan.run_dir, "run_name": plan.run_name}
-            step = Step(spec.name, plan, spec.needs, own)
+            step = Step(spec.name, plan, plan.plan_hash, spec.needs, own)
             state, record = self._standing(step, before)
             findings = () if state else tuple(checking.run(plan, self.offline, self.environ))
+            left = [need for need in before if need.name in step.needs and need.state != FINISHED]
+            if left and not state and all(holds(step, need, environ_of(self)) for need in left):
+                runs = tuple({"run_name": need.plan.run_name, "run_dir": need.plan.run_dir} for need in left)
+                plan = planning.with_job_id(replace(plan, after=runs), plan.job_id, environ_of(self))
         except LaunchError as error:
             if not error.message.startswith(spec.where):
                 error.message = f"step {spec.name}: {error.message}"
             raise
-        step = replace(step, state=state, job_id=record.job_id if record else None, findings=findings)
+        step = replace(step, plan=plan, state=state, job_id=record.job_id if record else None, findings=findings)
         return replace(step, findings=(*step.findings, *_told(step)))
 
     def _plan(self, spec: StepSpec, before: Sequence[Step]) -> Plan:
@@ -185,6 +190,27 @@ def again(maker: Maker, graph: PlanGraph, name: str) -> Step:
             break
         before.append(replace(step, state=FINISHED) if maker.is_finished(step, before) else step)
     return maker.one(next(spec for spec in maker.specs if spec.name == name), before)
+
+
+def holds(step: Step, need: Step, environ: Mapping[str, str]) -> bool:
+    """Whether the place of a step can keep its job waiting for a step that it needs."""
+    holding = executors.holding(step.plan.executor)
+    if holding is None or need.plan.executor != step.plan.executor:
+        return False
+    address = executors.get(step.plan.executor).address(step.plan, environ)
+    return holding.can_follow(address, record_of(need.plan, environ))
+
+
+def rehearsed(graph: PlanGraph, folder: Path, offline: bool, say: Callable[[str], None]) -> PlanGraph:
+    """The graph with what a rehearsal finds of each step that is to do, and whose inputs are there."""
+    steps = []
+    for step in graph.steps:
+        found = list(step.findings)
+        if step.to_do:
+            how: dict[str, Any] = {"submits": True, "offline": offline, "say": say}
+            found += checking.rehearse(step.plan, found, folder, None, **how).findings
+        steps.append(replace(step, findings=tuple(checking.in_order(found))))
+    return replace(graph, steps=tuple(steps))
 
 
 def environ_of(maker: Maker) -> Mapping[str, str]:

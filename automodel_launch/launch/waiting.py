@@ -126,6 +126,12 @@ def forget(record: Record, place: FileSystem) -> None:
             place.remove(_note(run, record))
 
 
+def _is_noted(record: Record) -> bool:
+    place = executors.get(record.executor).place_of(record)
+    folders = [f"{run['run_dir']}/{contract.SUCCESSORS}" for run in record.after]
+    return any(f"{record.job_id}.json" in place.names(folder) for folder in folders)
+
+
 def _note(run: Run, record: Record) -> str:
     return f"{run['run_dir']}/{contract.SUCCESSORS}/{record.job_id}.json"
 
@@ -156,6 +162,8 @@ def _told(record: Record, now: Status) -> Status:
     if not record.after or now.state != contract.PENDING or not now.held:
         return now
     try:
+        if not _is_noted(record):  # it has been let go before, and somebody holds it
+            return now
         runs = [look(run) for run in record.after]
         failed = next((run for run in runs if run.failed), None)
         left = [run for run in runs if not run.completed]

@@ -16,10 +16,14 @@ FINISHED = "FINISHED"  # `state` of a step that is not started again
 
 @dataclass(frozen=True)
 class Step:
-    """One step. `state`: of its run's last job, FINISHED, or "" where there is none that waits or runs."""
+    """One step. `state`: of its run's last job, FINISHED, or "" where there is none that waits or runs.
+
+    `digest` is the hash of its plan as a launch of it alone; `plan` says besides whether it is submitted held.
+    """
 
     name: str
     plan: Plan
+    digest: str
     needs: tuple[str, ...] = ()
     promises: Mapping[str, str] = field(default_factory=dict)
     state: str = ""
@@ -66,7 +70,7 @@ class PlanGraph:
     @property
     def plan_hash(self) -> str:
         """Of the steps with their plans' hashes, and of what needs what."""
-        rows = [[step.name, sorted(step.needs), step.plan.plan_hash] for step in self.steps]
+        rows = [[step.name, sorted(step.needs), step.digest] for step in self.steps]
         told = json.dumps([self.name, rows], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
 

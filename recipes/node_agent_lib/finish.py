@@ -20,6 +20,7 @@ from .records import NodeRecord, exit_path, read_nodes
 from .verdict import complete, judge
 
 _PATIENCE_S = 30.0
+_OVER = (contract.COMPLETED, contract.TIMEOUT)  # after which Slurm requeues nothing
 _LATE_NODES_S = 5.0  # a network file system shows another node's file late
 
 
@@ -101,7 +102,7 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
             write_json(exit_path(job_dir), {**result, "state": end.state, "error": end.error}, _PATIENCE_S)
         chain.record(orders, end, link.now, result, None, complain)
         again = _may_come_again(nodes, nnodes)
-        if not again or stops.path_of(job_dir, orders.run_dir) or end.state == contract.COMPLETED:
+        if not again or stops.path_of(job_dir, orders.run_dir) or end.state in _OVER:
             _settle_successors(orders, end, None)
         return again
     if chain.undecided(result, orders):

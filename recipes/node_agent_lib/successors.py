@@ -35,6 +35,8 @@ def settle(run_dir: str, completed: bool, why: str, say: Say) -> None:
         job_dir = str((read_json(path) or {}).get("job_dir") or "")
         if not os.path.isdir(job_dir) or _has_begun(job_dir):
             _remove(path)
+        elif _is_being_submitted(job_dir):  # the note stays: its launcher looks once more when Slurm has it
+            continue
         elif completed:
             if not predecessors.unfinished(job_dir) and _asked(lambda job=job_dir: _release(job), end, say):  # type: ignore[misc]
                 _remove(path)
@@ -92,6 +94,10 @@ def _asked(act: Callable[[], bool], end: float, say: Say) -> bool:
             say(f"a job that waits for this one is left as it is: {refused}")
             return False
         time.sleep(_EVERY_S)
+
+
+def _is_being_submitted(job_dir: str) -> bool:
+    return slurm.waiting_in(job_dir) == [] and not os.path.exists(exit_path(job_dir))
 
 
 def _has_begun(job_dir: str) -> bool:

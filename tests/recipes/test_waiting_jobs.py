@@ -97,6 +97,16 @@ def test_a_failure_cancels_those_that_wait_and_those_that_wait_for_them(place: P
     assert (place.notes(), place.notes("b"), (one / "secrets.env").exists()) == ([], [], False)
 
 
+@pytest.mark.parametrize("completed", [True, False])
+def test_one_that_is_being_submitted_keeps_its_note(place: Place, completed: bool) -> None:
+    """Its launcher looks once more when Slurm has it, and does what is to be done."""
+    one = place.waits("b", "a")
+    place.queue(n7=place.job)
+    place.writes("a")
+    assert (place.settled(completed), place.notes()) == ([], ["b.1.json"])
+    assert not (one / "exit.json").exists()
+
+
 def test_a_pause_is_no_end(place: Place) -> None:
     place.queue(n5=place.waits("b", "a"))
     (place.run / "stop").touch()

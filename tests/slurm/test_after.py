@@ -76,6 +76,7 @@ def test_it_waits_for_the_end_of_a_chain(site: Checkout, cluster: Cluster) -> No
     assert _wait(site, at_once, "COMPLETED")
 
 
+@pytest.mark.slow
 def test_it_is_cancelled_with_what_it_waits_for(site: Checkout, cluster: Cluster) -> None:
     """A failure of the chain; a pause and another job of the run; a cancellation before anything has begun."""
     run = Run(site, "fail_at=3")
@@ -109,6 +110,7 @@ def test_it_is_cancelled_with_what_it_waits_for(site: Checkout, cluster: Cluster
     assert _reason(cluster, held) == []
 
 
+@pytest.mark.slow
 def test_let_go_by_hand_and_launchers_that_are_killed(site: Checkout, cluster: Cluster) -> None:
     """Released too early it ends before it begins; behind sbatch nothing is needed of its launcher."""
     run = Run(site, "steps=60")
