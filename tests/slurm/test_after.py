@@ -15,9 +15,11 @@ import pytest
 from tests.conftest import Checkout
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
+from tests.slurm.sshd import SshServer
 from tests.slurm.test_chain import Run
+from tests.slurm.test_ssh import SSH, client
 from tests.slurm.test_submissions import SLOW_AFTER
-from tests.slurm.test_truth import ENV, fake, heal
+from tests.slurm.test_truth import ENV, fake, heal, make_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 
@@ -128,3 +130,36 @@ def test_let_go_by_hand_and_launchers_that_are_killed(site: Checkout, cluster: C
     assert _wait(site, orphan, "COMPLETED")
     assert run.exit()["state"] == "COMPLETED"
     assert _wait(site, early, "COMPLETED", "CANCELLED")  # it waits a minute for records that a file system shows late
+
+
+@pytest.mark.slow
+def test_from_a_laptop(tmp_path: Path, cluster: Cluster, login_node: SshServer) -> None:
+    """Over SSH; where no agent could do it, a look at the waiting job does. A pipeline is in the queue at once."""
+    cluster.empty()
+    site = client(make_site(tmp_path, {}, SSH), login_node)
+    try:
+        first = site.json("stub-one", "--batch", "one", "steps=600", "pause=0.1")
+        after = site.json("stub-one", "--batch", "two", "value=2", "--after", first["job_id"])
+        third = site.json("stub-one", "--batch", "one", "value=3", "--after", after["job_id"])
+        assert f"waiting for {first['job_id']} (" in site.run("status", after["job_id"]).stdout
+        cluster.check("scancel", first["handle"]["slurm_id"])
+        wait_until(lambda: site.json("status", first["job_id"])["state"] == "CANCELLED", 60, first["job_id"])
+        assert site.json("status", third["job_id"])["state"] in ("PENDING", "CANCELLED")
+        states = {row["job_id"]: row["state"] for row in site.json("jobs")}
+        assert states[after["job_id"]] == "CANCELLED"
+        assert site.json("status", third["job_id"])["state"] == "CANCELLED"
+        assert cluster.check("squeue", "-h").strip() == ""
+        (site.root / "two.yaml").write_text(
+            "steps:\n  a: {recipe: stub-one, overrides: {value: 4}}\n"
+            '  b: {recipe: stub-one, overrides: {value: "${steps.a.run_dir}"}}\n'
+        )
+        plan = site.json("pipeline", "two.yaml", "--batch", "one", "--dry-run")
+        assert ["--hold" in step["plan"]["submit"] for step in plan["steps"]] == [False, True]
+        done = site.json("pipeline", "two.yaml", "--batch", "one")
+        last = next(row for row in site.json("jobs") if row["job_id"] == done["steps"][1]["job_id"])
+        assert _wait(site, last, "COMPLETED")
+        assert done["plan_hash"] == plan["plan_hash"]
+        again = site.json("pipeline", "two.yaml", "--batch", "one", "--dry-run")
+        assert [step["state"] for step in again["steps"]] == ["FINISHED", "FINISHED"]
+    finally:
+        heal(cluster)
