@@ -138,7 +138,8 @@ def test_from_a_laptop(tmp_path: Path, cluster: Cluster, login_node: SshServer) 
     cluster.empty()
     site = client(make_site(tmp_path, {}, SSH), login_node)
     try:
-        first = site.json("stub-one", "--batch", "one", "steps=600", "pause=0.1")
+        later = "run.env.additional_parameters={begin: now+1hour}"
+        first = site.json("stub-one", "--batch", "one", later)
         after = site.json("stub-one", "--batch", "two", "value=2", "--after", first["job_id"])
         third = site.json("stub-one", "--batch", "one", "value=3", "--after", after["job_id"])
         assert f"waiting for {first['job_id']} (" in site.run("status", after["job_id"]).stdout
