@@ -166,19 +166,9 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 # --- the surface
 
 COMMON = {"--help", "--env", "--json"}
-LAUNCH = COMMON | {
-    "--config",
-    "--run",
-    "--batch",
-    "--dry-run",
-    "--full",
-    "--name",
-    "--fresh",
-    "--force",
-    "--offline",
-    "--after",
-}
-LAUNCH |= {"--rehearse", "--no-rehearse", "--after"}
+LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
+SWEEPS = {"--sweep", "--sweep-file", "--at-most", "--stop-after-failures"}
+LAUNCH |= {"--rehearse", "--no-rehearse", "--after", *SWEEPS}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
@@ -189,12 +179,13 @@ SURFACE = {
     "attach": COMMON,
     "logs": COMMON | {"--rank", "--follow"},
     "metrics": COMMON | {"--csv"},
+    "compare": COMMON | {"--by", "--csv"},
     "report": COMMON | {"--output", "--open"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,
     "nodes": COMMON | {"--forgive"},
-    "check": LAUNCH - {"--full"},
+    "check": LAUNCH - {"--full", *SWEEPS},
     "doctor": COMMON | {"--gpu"},
     "image": COMMON,
     "pretrain": LAUNCH,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # What --force does not override: two jobs would write one set of checkpoints; one would wait for ever
 BINDING = {"run-active", "after-failed"}
+OF_SWEEPS = ("--sweep", "--sweep-file", "--at-most", "--stop-after-failures")
 OPTIONS: tuple[Option, ...] = (
     Option(("-c", "--config"), "configs/RECIPE/CONFIG.yaml, or a path", "CONFIG"),
     Option(("--run",), "attached: submit, follow, exit with the job's result", "PROFILE", group="where"),
@@ -37,6 +38,10 @@ OPTIONS: tuple[Option, ...] = (
         group="rehearsal",
         bare="on",
     ),
+    Option(("--sweep",), "several values of a key, a run each; repeated: each with each", "KEY=V1,V2", many=True),
+    Option(("--sweep-file",), "the same from a file: grid, zip, list, or points with names", "FILE"),
+    Option(("--at-most",), "points of a sweep that may run at once", "N"),
+    Option(("--stop-after-failures",), "failed points of a sweep after which no other one begins", "N"),
     Option(("--no-rehearse",), "never do so (a submission to Slurm or Docker does)", group="rehearsal"),
 )
 
@@ -80,7 +85,18 @@ class Launch(LaunchCommand):
         """To the preview, or to the job's end."""
         if args.full and not args.dry_run:
             raise UsageError("--full belongs to --dry-run. Nothing was submitted.", "--dry-run --full")
+        if args.after is not None and (args.sweep or args.sweep_file):
+            message = "--after does not go with a sweep. Nothing was submitted."
+            raise UsageError(message, "launch the sweep when `status` says that the job has completed")
+        if args.sweep or args.sweep_file:
+            from automodel_launch.commands import sweep
+
+            return sweep.run(self, args)
+        for option in ("--at-most", "--stop-after-failures"):
+            if getattr(args, option[2:].replace("-", "_")) is not None:
+                raise UsageError(f"{option} belongs to a sweep. Nothing was submitted.", "--sweep KEY=VALUE,VALUE")
         parts = planned(self, args)
+        _refuse_sweep(args, parts)
         if parts.plan.after and not args.dry_run:
             code, parts = self._follow_up(args, parts)
             if code is not None:
@@ -109,6 +125,15 @@ class Launch(LaunchCommand):
             raise _refusal(parts)
         code = edges.wait(parts.plan.after, console.say, Interrupts())
         return code, parts if code is not None else planned(self, args)
+
+
+def _refuse_sweep(args: argparse.Namespace, parts: Planned) -> None:
+    from automodel_launch.jobs import sweeps
+
+    if args.name and sweeps.exact(parts.here.records, args.name):
+        raise UsageError(
+            f"--name {args.name}: a sweep has this name. Nothing was submitted.", f"--name {args.name}-run"
+        )
 
 
 def _preview(args: argparse.Namespace, parts: Planned) -> int:
