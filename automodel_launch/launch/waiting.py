@@ -18,7 +18,7 @@ from typing import Any
 
 from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, LaunchError, PlanRefused
-from automodel_launch.jobs import claims, records
+from automodel_launch.jobs import claims, launcher, records
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import state
@@ -59,7 +59,8 @@ def run_of(record: Record) -> dict[str, Any]:
         ClusterError: its place does not answer.
     """
     place = executors.get(record.executor).place_of(record)
-    found = place.read(f"{record.run_dir}/{contract.HISTORY}", -1)
+    found = place.read(f"{record.run_dir}/{contract.HISTORY}", -1)  # first: what is written after that counts
+    record = _newest(record, place)
     own = {key: getattr(record, key) for key in ("run_name", "run_dir", "job_id", "job_dir")}
     return {**own, "history_bytes": found[1] if found else 0, "record": asdict(replace(record, after=[]))}
 
@@ -71,17 +72,27 @@ def look(run: Run) -> Standing:
         ClusterError: its place does not answer.
     """
     kept = _kept(run)
-    executor = executors.get(kept.executor)
-    place = executor.place_of(kept)
-    newest = claims.newest(kept.run_dir, place)
-    record = kept
-    if newest and newest.record and newest.handle is not None and not newest.free:
-        way = {key: kept.handle.get(key) for key in executor.way}
-        record = state.started(newest.record, {**newest.handle, **way})
+    place = executors.get(kept.executor).place_of(kept)
+    record = _newest(kept, place)
     status = state.of(record)
     ended = status.state == contract.COMPLETED or (status.over and _has_completed(run, place))
     paused = not ended and contract.STOP in place.names(kept.run_dir)
     return Standing(record, status, ended, paused)
+
+
+def _newest(kept: Record, place: FileSystem) -> Record:
+    """The run's last job, whoever has launched it: that of its newest claim."""
+    newest = claims.newest(kept.run_dir, place)
+    if newest is None or newest.record is None or newest.free:
+        return kept
+    way = {key: kept.handle.get(key) for key in executors.get(kept.executor).way}
+    record = replace(newest.record, handle={**newest.record.handle, **way})
+    if newest.handle is not None:
+        return state.started(record, {**newest.handle, **way})
+    if launcher.is_surely_at_it(record):
+        raise ClusterError(f"{record.job_id} is being submitted now.", "ask again in a moment")
+    handle = state.found(record)
+    return kept if handle is None else state.started(record, handle)
 
 
 def _kept(run: Run) -> Record:
