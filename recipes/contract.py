@@ -42,6 +42,7 @@ REQUEST_KEYS, ANSWER_KEYS = ("id", "what", "time"), ("id", "time", "what", "step
 REQUEST_STACKS, REQUEST_SAVE, TRAINING = "stacks", "save", "training"
 SUBMISSION = ".submission"  # locked while the command that submits the job works, whether its launcher lives or not
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
+PREDECESSORS = "after.json"  # the runs whose end the job waits for: {"runs": [objects of PREDECESSOR_KEYS]}
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
 
 _RANK_LOG = re.compile(r"rank-(\d+)\.log")
@@ -109,13 +110,17 @@ def gpu_check_file(node: int) -> str:
 RUN = "run.json"  # what the run trains, and with how many processes
 DATA = "data.json"  # the data that the run trains on, as its first job found them (data_identity.py)
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
+HF = "hf"  # a link to the last checkpoint's export, made before finished.json where there is one
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
 NOTIFIED = "notified"  # an empty file for each thing that somebody was told of (notify)
 LOCK = "lock"  # held by node 0's agent; holds the job's id
+SUCCESSORS = "after"  # JOB_ID.json of each job that waits for the run's end: objects of SUCCESSOR_KEYS
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
 RUN_KEYS = ("trained", "world_size")
 DATA_KEYS = ("digest", "rows", "time", "job_id", "before")  # `before`: digests of data that it trained on earlier
+PREDECESSOR_KEYS = ("run_name", "run_dir", "job_id", "job_dir", "history_bytes")  # what the history had by then
+SUCCESSOR_KEYS = ("job_id", "job_dir", "run_dir")
 FINISHED_KEYS = ("step", "max_steps", "checkpoint", "hf", "time")
 
 # --- the job root
@@ -282,6 +287,8 @@ NOT_FOUND = 127  # as a shell ends
 SIGNALLED = 128  # plus the signal's number
 INTERRUPTED = 130  # SIGINT
 TERMINATED = 143  # SIGTERM, and of a job that was stopped before it began
+
+RUN_FINISHED = "the run is finished"  # `why` of an end after which nothing is left to do
 
 # --- agent.json
 

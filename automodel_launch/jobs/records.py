@@ -55,6 +55,7 @@ class Status:
     reason: str | None = None
     advice: str | None = None
     cause: str | None = None
+    held: bool = False  # it waits because its owner wants it so: see launch/waiting.py
 
     @property
     def over(self) -> bool:
@@ -81,6 +82,7 @@ class Record:
     handle: dict[str, Any] = field(default_factory=dict)
     launcher: dict[str, Any] | None = None  # while it is being submitted: the process that does (jobs/launcher.py)
     end: dict[str, Any] | None = None  # the Status that it was last seen to end with
+    after: list[dict[str, Any]] = field(default_factory=list)  # the runs whose end it waits for, as Plan.after
     before: dict[str, Any] | None = None  # while it is being resumed: `handle` and `end` as they were
 
     @property
@@ -126,7 +128,7 @@ _STATUS_TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("state", "error", "node", "log", "signal", "reason", "advice", "cause"), _is_text),
     **dict.fromkeys(("code", "rank", "step"), is_whole),
     **dict.fromkeys(("started", "ended"), is_time),
-    **dict.fromkeys(("forgotten", "stuck"), lambda value: isinstance(value, bool)),
+    **dict.fromkeys(("forgotten", "stuck", "held"), lambda value: isinstance(value, bool)),
 }
 
 
@@ -313,6 +315,8 @@ def _is_sound(record: Record) -> bool:
         and isinstance(record.handle, dict)
         and all(table is None or isinstance(table, dict) for table in (*tables, former.get("end")))
         and isinstance(former.get("handle", {}), dict)
+        and isinstance(record.after, list)
+        and all(isinstance(run, dict) for run in record.after)
         and (record.max_steps is None or is_whole(record.max_steps))
         and is_time(record.submitted)
     )

@@ -56,7 +56,7 @@ def decide(
 
 def _is_over(last: Ended, finished: bool, stopped: str | None) -> str | None:
     if finished:
-        return "the run is finished"
+        return contract.RUN_FINISHED
     if stopped:
         return stopped
     if last.state == contract.COMPLETED:

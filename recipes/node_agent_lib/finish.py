@@ -23,9 +23,11 @@ from . import (
     slurm,
     standing,
     stops,
+    successors,
     turn,
 )
 from .files import Json, append_json, create_json, read_json, when_full, write_json
+from .history import Ended
 from .log import complain
 from .messages import explained
 from .nodes import host_name
@@ -33,6 +35,7 @@ from .records import NodeReader, NodeRecord, exit_path, read_nodes
 from .verdict import complete, judge
 
 _PATIENCE_S = 30.0
+_OVER = (contract.COMPLETED, contract.TIMEOUT)  # after which Slurm requeues nothing
 _LATE_NODES_S = 5.0  # a network file system shows another node's file late
 
 
@@ -123,7 +126,10 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
             end = replace(end, state=contract.PREEMPTED, error=contract.MEANINGS[contract.PREEMPTED])
             write_json(exit_path(job_dir), {**result, "state": end.state, "error": end.error}, _PATIENCE_S)
         chain.record(orders, end, link.now, result, None, complain)
-        return _may_come_again(nodes, nnodes)
+        again = _may_come_again(nodes, nnodes)
+        if not again or stops.path_of(job_dir, orders.run_dir) or end.state in _OVER:
+            _settle_successors(orders, end, None)
+        return again
     if chain.undecided(result, orders):
         chain.write(job_dir, chain.go_on(orders, link, complain))
         return True
@@ -133,7 +139,16 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
     chain.record(orders, end, link.now, result, decision, complain)
     if not _is_passed_on(job_dir):
         chain.write(job_dir, chain.go_on(orders, link, complain) if goes_on else chain.stop(link, complain))
+    if decision is not None and not goes_on:
+        _settle_successors(orders, end, decision.why)
     return goes_on
+
+
+def _settle_successors(orders: chain.Order, end: Ended, why: str | None) -> None:
+    """Those that wait for the run's end; the records are written by now, and are what they go by."""
+    completed = end.state == contract.COMPLETED or why == contract.RUN_FINISHED
+    said = f": {why or end.error}" if why or end.error else ""
+    successors.settle(orders.run_dir, completed, f"{orders.job_id} ({end.state}{said})", complain)
 
 
 def _is_passed_on(job_dir: str) -> bool:

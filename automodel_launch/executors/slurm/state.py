@@ -224,7 +224,8 @@ def _waiting(answer: Answer, own: Own, step: int | None) -> Status:
         again = f"{done or 'the last attempt'} has ended{f' ({why})' if why else ''}, the next one: "
     estimate = f", estimated start {answer.start}" if answer.start else ""
     reason = f"{again}{said}{f' ({words})' if words else ''}{estimate}"
-    return Status(contract.PENDING, step=step, reason=reason, advice=advice)
+    held = said == "JobHeldUser"
+    return Status(contract.PENDING, step=step, reason=reason, advice=advice, held=held)
 
 
 def _completed(own: Own) -> bool:
