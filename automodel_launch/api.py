@@ -29,7 +29,7 @@ from automodel_launch.errors import JobError, PlanRefused, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import cancelling, checking, follow, planning, state, tails
+from automodel_launch.launch import cancelling, checking, follow, origin, planning, state, tails
 from automodel_launch.launch import submit as submitting
 from automodel_launch.plan import recipes
 from automodel_launch.plan.finding import Finding
@@ -51,6 +51,7 @@ def plan(
     name: str | None = None,
     fresh: bool = False,
     offline: bool = False,
+    begin_from: str | None = None,
     env_file: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Plan:
@@ -64,6 +65,7 @@ def plan(
             as on the command line.
         mode: "batch", a job that outlives this process, or "run", one that ends with it where it runs on this machine.
         offline: ask no cluster anything.
+        begin_from: "RUN" or "RUN:STEP": begin with the weights of that run's checkpoint, as `--from` does.
         env_file: another env.toml (default: LAUNCH_ENV, else the workspace's).
 
     Raises:
@@ -79,8 +81,13 @@ def plan(
     here = workspaces.find(env_file, environ)
     env = profiles.load(here.env_file, profile)
     found = recipes.find(here, recipe)
-    merged = configs.load(found, config, _parsed(overrides))
+    changes = _parsed(overrides)
+    source = None if begin_from is None else origin.find(here, _word("begin_from", begin_from), offline=offline)
+    if source is not None:
+        changes = [*source.overrides(found, configs.load(found, config, ())), *changes]
+    merged = configs.load(found, config, changes)
     options: dict[str, Any] = {"mode": mode, "name": name, "fresh": fresh, "offline": offline, "environ": environ}
+    options["begins_from"] = source
     return planning.make(here, env, profile, found, merged, **options)
 
 

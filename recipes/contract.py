@@ -101,6 +101,7 @@ DATA = "data.json"  # the data that the run trains on, as its first job found th
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
 LOCK = "lock"  # held by node 0's agent; holds the job's id
+READERS = "readers"  # runs that begin from a checkpoint of this one, a file each (automodel_launch/launch/origin.py)
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
 RUN_KEYS = ("trained", "world_size")

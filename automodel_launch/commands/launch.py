@@ -25,6 +25,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--dry-run",), "show what would be submitted, and what is wrong with it, on one screen"),
     Option(("--full",), "with --dry-run: everything, to the byte"),
     Option(("--name",), "the run's name (default: RECIPE-CONFIG-hash of what is trained)", "NAME"),
+    Option(("--from",), "begin with the weights of a checkpoint of another run (default: its last)", "RUN[:STEP]"),
     Option(("--fresh",), "start a run again, beside one of the same name"),
     Option(("--force",), "submit in spite of error findings"),
     Option(("--offline",), "ask no cluster anything"),

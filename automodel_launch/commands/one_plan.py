@@ -19,6 +19,7 @@ from automodel_launch.workspace import Workspace
 if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behind a plan are imported
     from automodel_launch.config.merge import MergedConfig
     from automodel_launch.config.overrides import Override
+    from automodel_launch.launch.origin import Origin
     from automodel_launch.plan.finding import Finding
     from automodel_launch.plan.plan import Plan
     from automodel_launch.plan.recipes import Recipe
@@ -64,9 +65,10 @@ def planned(command: Command, args: argparse.Namespace) -> Planned:
     from automodel_launch.plan import plan as planning
 
     _take_word(args, recipe)
-    layered = _layered(command, args, recipe, env_file)
+    layered, origin = _layered(command, args, recipe, env_file, here)
     mode: planning.Mode = "batch" if args.batch else "run"
     options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
+    options["begins_from"] = origin
     plan = planning_.make(here, env_file, profile_name, recipe, layered, mode=mode, **options)
     return Planned(here, plan, checking.run(plan, offline=args.offline), env_file.theme)
 
@@ -82,14 +84,21 @@ def rehearsed(args: argparse.Namespace, parts: Planned, submits: bool = False) -
     return replace(parts, findings=findings, rehearsal=found.document)
 
 
-def _layered(command: Command, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile) -> MergedConfig:
+def _layered(
+    command: Command, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile, here: Workspace
+) -> tuple[MergedConfig, Origin | None]:
     from automodel_launch.commands import hints
     from automodel_launch.config import configs, unknown
+    from automodel_launch.launch import origin
 
     parsed = _overrides(command, args, recipe, env_file)
     unknown.refuse_bare_options(parsed, command.option_names)
+    wanted = getattr(args, "from")
+    source = origin.find(here, wanted, offline=args.offline) if wanted is not None else None
     try:
-        return configs.load(recipe, args.config, parsed, command.option_names)
+        if source is not None:
+            parsed = [*source.overrides(recipe, configs.load(recipe, args.config, ())), *parsed]
+        return configs.load(recipe, args.config, parsed, command.option_names), source
     except (ConfigError, UsageError) as error:
         meant = hints.key(parsed, recipe, args.config) or hints.config(recipe, args.config)
         if meant:  # a better guess than that of a key with similar letters

@@ -15,6 +15,7 @@ from automodel_launch.config import artifacts, envscope, merge, yamlio
 from automodel_launch.errors import ConfigError, ProfileError, UsageError
 from automodel_launch.frozen import freeze
 from automodel_launch.launch import data as data_
+from automodel_launch.launch.origin import Origin
 from automodel_launch.plan import naming, packaging, secrets
 from automodel_launch.plan.mounts import has_variable
 from automodel_launch.plan.plan import Mode, Plan
@@ -39,11 +40,13 @@ def make(
     fresh: bool = False,
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
+    begins_from: Origin | None = None,
 ) -> Plan:
     """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`,
     what is there already for `fresh`, and a home directory that `remote_job_dir` names.
 
-    The run's name is that of the config as written and, where this machine sees them, of the data.
+    `begins_from` is what `layered` begins from already (origin.py). The run's name is that of the config as written and,
+    where this machine sees them, of the data.
 
     Raises:
         LaunchError: the parts do not fit together; see profiles, configs and packaging.
@@ -52,6 +55,8 @@ def make(
     profile, sources = _profile(env_file, profile_name, recipe, layered, environ, workspace.root)
     executor = executors.get(profile.executor)
     place = executor.place(profile)
+    if begins_from is not None:
+        begins_from.refuse_elsewhere(place, profile_name)
     if offline and place != LOCAL:
         _refuse_to_ask(profile, sources, fresh)
     root = executor.job_root(profile, workspace)
@@ -87,6 +92,7 @@ def make(
             workspace.recipes, recipe.path, recipe.code, profile.code, workspace.root, profile.packager
         ),
         artifacts=scope.artifacts.used,
+        origin=begins_from.document() if begins_from else {},
         ignored_settings=brought.ignored(env_file.sections.get("artifacts", {})),
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
