@@ -167,7 +167,7 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
-LAUNCH |= {"--rehearse", "--no-rehearse"}
+LAUNCH |= {"--rehearse", "--no-rehearse", "--from"}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
@@ -178,6 +178,7 @@ SURFACE = {
     "logs": COMMON | {"--rank", "--follow"},
     "metrics": COMMON | {"--csv"},
     "report": COMMON | {"--output", "--open"},
+    "checkpoints": COMMON | {"--yes", "--keep", "--public"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,

@@ -83,7 +83,7 @@ class Plain:
 
     def begin_from(self, config: Config, start: Start) -> list[str]:
         """It is not known which key would do that."""
-        message = "it is not known with which key this recipe's config begins from a checkpoint."
+        message = "it is not known with which key this recipe's config begins from given weights."
         raise ConfigError(message, "--from is for recipes of a framework; set the key yourself")
 
     def begins_with(self, config: Config) -> str | None:

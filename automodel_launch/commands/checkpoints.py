@@ -112,7 +112,7 @@ def _marks(row: Row, last: Row | None, best: Row | None) -> str:
     """What is to be known of it beside its numbers."""
     told = ["last"] if row == last else []
     told += ["best"] if row == best else []
-    told += ["for transformers"] if row.exports else []
+    told += ["exported"] if row.exports else []
     return ", ".join(told + [f"needed by {name}" for name in row.needed_by])
 
 

@@ -26,18 +26,22 @@ from automodel_launch.workspace import Workspace
 
 @dataclass(frozen=True)
 class Origin:
-    """A complete checkpoint of another run. `path` is the directory with its weights, `step` counts from 0."""
+    """A complete checkpoint of another run. `path` is the directory with its weights, `step` counts from 0.
+
+    `may_go`: the run is not finished, and its training may remove it.
+    """
 
     run_name: str
     run_dir: str
     checkpoint: str
     step: int
     path: str
+    may_go: bool
     place: FileSystem
 
     def document(self) -> dict[str, Any]:
         """As JSON data, for the plan."""
-        names = ("run_name", "run_dir", "checkpoint", "step", "path")
+        names = ("run_name", "run_dir", "checkpoint", "step", "path", "may_go")
         return {name: getattr(self, name) for name in names}
 
     def overrides(self, recipe: Recipe, config: MergedConfig) -> list[Override]:
@@ -85,7 +89,7 @@ def find(workspace: Workspace, wanted: str, offline: bool = False) -> Origin:
         told = kept.ask("source", name=row.name, others=kept.ways_on(row), fix=f"{export}, then the same launch again")
     except JobError as error:
         raise JobError(f"--from {wanted}: {error.message}", error.hint) from error
-    return Origin(record.run_name, record.run_dir, row.name, row.step, told["path"], kept.place)
+    return Origin(record.run_name, record.run_dir, row.name, row.step, told["path"], told["may_go"], kept.place)
 
 
 def tell_its_run(plan: Plan) -> None:

@@ -45,8 +45,8 @@ def make(
     """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`,
     what is there already for `fresh`, and a home directory that `remote_job_dir` names.
 
-    `begins_from` is what `layered` begins from already (origin.py). The run's name is that of the config as written and,
-    where this machine sees them, of the data.
+    `begins_from` is what `layered` begins from already (origin.py). The run's name is that of the config as written
+    and, where this machine sees them, of the data.
 
     Raises:
         LaunchError: the parts do not fit together; see profiles, configs and packaging.

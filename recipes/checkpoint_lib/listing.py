@@ -57,7 +57,7 @@ def source(request: dict[str, Any]) -> dict[str, Any]:
     inside = checkpoint / "model" / "consolidated"
     for path in (exported, inside):
         if path.is_dir() and not start_faults(path):
-            return {"path": str(path)}
+            return {"path": str(path), "may_go": path == inside and not (run_dir / contract.FINISHED).exists()}
     raise Stopped(f"{checkpoint} holds shards, and no weights in one piece that a training begins from", request["fix"])
 
 

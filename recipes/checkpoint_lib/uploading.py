@@ -38,8 +38,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         raise Stopped("there is no token for the hub", _LOGIN)
     api = HfApi(token=token)
     try:
+        _refuse_public(api, request)
         api.create_repo(request["repo"], private=request["private"], exist_ok=True)
         done = api.upload_folder(repo_id=request["repo"], folder_path=folder, commit_message=request["message"])
+    except Stopped:
+        raise
     except Exception as error:  # httpx's, requests', the hub's own: each version has others
         raise Stopped(f"the hub did not take it: {_said(error, token)}", _fix(error)) from None
     return {
@@ -56,8 +59,23 @@ def _taken(path: Any) -> str | None:
     return token
 
 
+def _refuse_public(api: Any, request: dict[str, Any]) -> None:
+    """One that was there before stays what it was: what is pushed to it may be seen by anybody.
+
+    Raises:
+        Stopped: It is public, and nobody has said that this is meant.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        known = api.repo_info(request["repo"]).private
+    except RepositoryNotFoundError:
+        return
+    if request["private"] and known is False:
+        raise Stopped(f"{request['repo']} is there, and public; nothing was uploaded", "--public, if that is meant")
+
+
 def _is_private(api: Any, request: dict[str, Any]) -> Any:
-    """One that was there before stays what it was."""
     try:
         return api.repo_info(request["repo"]).private
     except Exception:  # it is uploaded; that it cannot be looked at says nothing about that

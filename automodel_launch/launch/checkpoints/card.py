@@ -79,7 +79,7 @@ def _training(
     yield "loss", _number(row.loss)
     yield "validation loss", _number(row.val_loss)
     yield "processes", f"{nodes} x {processes}" if nodes and processes else ""
-    yield "image", str(plan.get("container_image") or "") if plan.get("executor") != "local" else ""
+    yield "image", str(plan.get("container_image") or "") if plan.get("mounts") else ""
     yield "versions", ", ".join(f"{name} {version}" for name, version in _versions(kept).items())
     yield "plan", str(record.plan_hash)
 
