@@ -75,13 +75,18 @@ def start_that_ps_tells(said: str) -> str | None:
 
 
 def failed_marker(attempt: int) -> str:
-    """Tells the agents of an attempt that one of them has failed."""
-    return f"{NODES}/failed-{attempt}"
+    """Tells the agents of an attempt that one of them has failed. In the job's directory, whose time they watch."""
+    return f".failed-{attempt}"
 
 
 def hung_marker(attempt: int) -> str:
     """Tells the agents of an attempt that the training hangs."""
-    return f"{NODES}/hung-{attempt}"
+    return f".hung-{attempt}"
+
+
+def ended_count(attempt: int) -> str:
+    """A byte for each agent of an attempt that has ended: who writes the last one reads all records, and no other."""
+    return f".ended-{attempt}"
 
 
 def former_exit(attempt: int) -> str:

@@ -65,11 +65,12 @@ def planned(command: Command, args: argparse.Namespace) -> Planned:
     from automodel_launch.plan import plan as planning
 
     _take_word(args, recipe)
-    layered, origin = _layered(command, args, recipe, env_file, here)
+    source = begins_from(args, here)
+    merged = layered(command, args, recipe, env_file, source)
     mode: planning.Mode = "batch" if args.batch else "run"
     options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
-    options["begins_from"] = origin
-    plan = planning_.make(here, env_file, profile_name, recipe, layered, mode=mode, **options)
+    options["begins_from"] = source
+    plan = planning_.make(here, env_file, profile_name, recipe, merged, mode=mode, **options)
     return Planned(here, plan, checking.run(plan, offline=args.offline), env_file.theme)
 
 
@@ -84,21 +85,31 @@ def rehearsed(args: argparse.Namespace, parts: Planned, submits: bool = False) -
     return replace(parts, findings=findings, rehearsal=found.document)
 
 
-def _layered(
-    command: Command, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile, here: Workspace
-) -> tuple[MergedConfig, Origin | None]:
+def begins_from(args: argparse.Namespace, here: Workspace) -> Origin | None:
+    """The checkpoint that `--from` names."""
+    from automodel_launch.launch import origin
+
+    wanted = getattr(args, "from")
+    return origin.find(here, wanted, offline=args.offline) if wanted is not None else None
+
+
+def layered(
+    command: Command,
+    args: argparse.Namespace,
+    recipe: Recipe,
+    env_file: profiles.EnvFile,
+    source: Origin | None = None,
+) -> MergedConfig:
+    """The config, made to begin from `source`, with the command line's overrides; where one is wrong, a guess at it."""
     from automodel_launch.commands import hints
     from automodel_launch.config import configs, unknown
-    from automodel_launch.launch import origin
 
     parsed = _overrides(command, args, recipe, env_file)
     unknown.refuse_bare_options(parsed, command.option_names)
-    wanted = getattr(args, "from")
-    source = origin.find(here, wanted, offline=args.offline) if wanted is not None else None
     try:
         if source is not None:
             parsed = [*source.overrides(recipe, configs.load(recipe, args.config, ())), *parsed]
-        return configs.load(recipe, args.config, parsed, command.option_names), source
+        return configs.load(recipe, args.config, parsed, command.option_names)
     except (ConfigError, UsageError) as error:
         meant = hints.key(parsed, recipe, args.config) or hints.config(recipe, args.config)
         if meant:  # a better guess than that of a key with similar letters

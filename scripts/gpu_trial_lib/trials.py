@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
-import re
 import signal
 import struct
 from array import array
@@ -55,8 +55,8 @@ def killed(place: Place) -> str:
     started = place.launch(*words, "--batch", "local")
     _require(started.returncode == 0, tail(started))
     place.wait_for_step("killed.1", 12)
-    record = (place.jobs / "killed.1" / "nodes" / "0.json").read_text(encoding="utf-8")
-    os.kill(int(re.findall(r'"worker": (\d+)', record)[0]), signal.SIGKILL)
+    record = json.loads((place.jobs / "killed.1" / "nodes" / "0.json").read_text(encoding="utf-8"))
+    os.kill(int(record["ranks"]["0"]), signal.SIGKILL)
     ended = place.launch("attach", "killed.1")
     told = place.document("status", "killed.1")
     _require((told["state"], told["rank"]) == ("FAILED", 0), f"{told['state']}, rank {told['rank']}: {tail(ended)}")
@@ -78,7 +78,7 @@ def nanogpt(place: Place) -> str:
     head = struct.pack("<4i", 278895051, 1, length, 2).ljust(1024, b"\0")
     (folder / "shard.bin").write_bytes(head + ids.tobytes())
     small = ("model.n_layer=2", "model.n_embd=64", "model.n_head=2", "dataset.seq_len=64", "model.n_positions=64")
-    steps = ("dataloader.num_workers=0", "~dataloader.persistent_workers", "checkpoint.enabled=false")
+    steps = ("checkpoint.enabled=false",)
     batch = (
         ("step_scheduler.global_batch_size=4", "step_scheduler.local_batch_size=2")
         if place.cpu
@@ -147,7 +147,7 @@ def _measured(place: Place, config: str, words: tuple[str, ...]) -> str:
     _require(len(rows) == steps, f"{len(rows)} steps of {steps} were logged")
     plan: Any = api.plan("pretrain", config, overrides=list(words), environ=place.environ, offline=True)
     sizes = backends.of(plan.recipe).sizes(plan)
-    told = f"{(sizes.parameters or 0) / 1e6:,.0f} M parameters, {pace(rows):,.0f} tokens/s"
+    told = f"{(sizes.parameters or 0) / 1e6:,.1f} M parameters, {pace(rows):,.0f} tokens/s"
     if place.cpu:
         return told
     peak = max(row.get("mem_gib") or 0.0 for row in rows)
