@@ -115,6 +115,7 @@ HISTORY = "history.jsonl"  # the beginning and the end of every attempt
 NOTIFIED = "notified"  # an empty file for each thing that somebody was told of (notify)
 LOCK = "lock"  # held by node 0's agent; holds the job's id
 SUCCESSORS = "after"  # JOB_ID.json of each job that waits for the run's end: objects of SUCCESSOR_KEYS
+READERS = "readers"  # runs that begin from a checkpoint of this one, a file each (automodel_launch/launch/origin.py)
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
 RUN_KEYS = ("trained", "world_size")

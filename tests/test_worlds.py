@@ -168,7 +168,7 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
 SWEEPS = {"--sweep", "--sweep-file", "--at-most", "--stop-after-failures"}
-LAUNCH |= {"--rehearse", "--no-rehearse", "--verbose", "--after", *SWEEPS}
+LAUNCH |= {"--rehearse", "--no-rehearse", "--verbose", "--after", "--from", *SWEEPS}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
@@ -184,6 +184,7 @@ SURFACE = {
     "metrics": COMMON | {"--csv"},
     "compare": COMMON | {"--by", "--csv"},
     "report": COMMON | {"--output", "--open", "--watch"},
+    "checkpoints": COMMON | {"--yes", "--keep", "--public"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,

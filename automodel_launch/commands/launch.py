@@ -28,6 +28,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--full",), "with --dry-run: everything, to the byte"),
     Option(("--name",), "the run's name (default: RECIPE-CONFIG-hash of what is trained)", "NAME"),
     Option(("--after",), "begin when the run of that job, or of several with commas, has completed", "JOB"),
+    Option(("--from",), "begin with the weights of a checkpoint of another run (default: its last)", "RUN[:STEP]"),
     Option(("--fresh",), "start a run again, beside one of the same name"),
     Option(("--force",), "submit in spite of error findings"),
     Option(("--offline",), "ask no cluster anything"),

@@ -28,6 +28,7 @@ COMMANDS = {
     "stacks": Entry("JOB", "where every rank of a job is now"),
     "exec": Entry("JOB -- CMD", "a command where a job runs, beside its training"),
     "save": Entry("JOB", "a checkpoint now, after which the training goes on"),
+    "checkpoints": Entry("[RUN] DO", "what a run has saved: list, verify, prune, export, push"),
     "cancel": Entry("JOB", "stop a job; it may save a checkpoint first, unless --now"),
     "pause": Entry("JOB", "stop a run, with a save, until `resume`"),
     "resume": Entry("JOB", "a further attempt at a job that is over, from its run's last checkpoint"),

@@ -15,6 +15,7 @@ from automodel_launch.config import artifacts, envscope, merge, yamlio
 from automodel_launch.errors import ConfigError, ProfileError, UsageError
 from automodel_launch.frozen import freeze
 from automodel_launch.launch import data as data_
+from automodel_launch.launch.origin import Origin
 from automodel_launch.launch.shared import Shared
 from automodel_launch.plan import naming, packaging, secrets
 from automodel_launch.plan.mounts import has_variable
@@ -40,6 +41,7 @@ def make(
     fresh: bool = False,
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
+    begins_from: Origin | None = None,
     shared: Shared | None = None,
     prefix: str | None = None,
     after: Sequence[Mapping[str, Any]] = (),
@@ -52,6 +54,7 @@ def make(
     that are made together need once; with it `base` is left out. `prefix`: what stands before the hash in the name.
     `after` and `promised`: see Plan; data that are promised are not looked at, so that the name is the same before and
     after.
+    `begins_from`: what `layered` begins from already (origin.py).
 
     Raises:
         LaunchError: the parts do not fit together; see profiles, configs and packaging.
@@ -61,6 +64,8 @@ def make(
     profile, sources = _profile(env_file, profile_name, recipe, layered, environ, workspace.root)
     executor = executors.get(profile.executor)
     place = executor.place(profile)
+    if begins_from is not None:
+        begins_from.refuse_elsewhere(place, profile_name)
     if offline and place != LOCAL:
         _refuse_to_ask(profile, sources, fresh)
     whose = profile.model_dump_json()
@@ -96,6 +101,7 @@ def make(
         unset=tuple(name for name in (*profile.secrets, *profile.env) if name not in environ),
         files=files,
         artifacts=scope.artifacts.used,
+        origin=begins_from.document() if begins_from else {},
         ignored_settings=brought.ignored(env_file.sections.get("artifacts", {})),
         after=tuple(dict(run) for run in after),
         promised=tuple(promised),

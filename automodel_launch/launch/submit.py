@@ -16,7 +16,7 @@ from automodel_launch.errors import ClusterError, LaunchError, RecordError, Subm
 from automodel_launch.frozen import thaw
 from automodel_launch.jobs import launcher, rundir
 from automodel_launch.jobs import records as jobs
-from automodel_launch.launch import claim, planning, state, waiting
+from automodel_launch.launch import claim, origin, planning, state, waiting
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.notes import noted
 from automodel_launch.plan import gitstate, naming, packaging, secrets
@@ -137,6 +137,7 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
     with packaging.on_disk(plan.files) as sources:
         place.put(plan.job_dir, sources, texts)
     packaging.verify(plan.files)  # afterwards: what is the same then has not changed while it was copied
+    origin.tell_its_run(plan)
     if plan.agent["secrets_file"]:  # last: nothing that fails before it leaves secrets behind
         values = secrets.file_content(plan.profile.secrets, environ)
         secrets.write(place, plan.agent["secrets_file"], values)

@@ -31,6 +31,7 @@ class Plan:
         image: the container image, in the form that its runtime takes; None where there is none.
         artifacts: key of `run` (data) -> the manifest that it stands for.
         data: what it trains on: `named` and `caches` for the node agent, `allow`, and what data_identity.look() found.
+        origin: the checkpoint that it begins from, where `--from` names one: run_name, run_dir, checkpoint, step, path.
         base: `config` as it would be without `overrides`, those of the command line; None where that is not known.
             Like these it is for who explains an error: neither is part of the hash.
         notes: what is known of it beside; no part of the hash either.
@@ -67,6 +68,7 @@ class Plan:
     files: tuple[PlannedFile, ...]
     artifacts: dict[str, Any]
     data: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
     base: dict[str, Any] | None = None
     overrides: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
@@ -155,6 +157,7 @@ class Plan:
             "kept_for_the_job": list(self.deferred),
             "artifacts": {key: artifacts.name_of(manifest) for key, manifest in self.artifacts.items()},
             "data": {"identity": self.data.get("digest"), "files": len(self.data.get("rows", ()))},
+            **({"origin": dict(self.origin)} if self.origin else {}),
             "files": [{"path": f.path, "bytes": f.bytes, "sha256": f.sha256} for f in self.files]
             + [_described(path, text) for path, text in self.texts.items()],
             "env": sorted({*self.agent["env"], *self.profile.env, *self.profile.secrets}),

@@ -16,6 +16,7 @@ from automodel_launch.backends import (
     Reference,
     Rehearsal,
     Sizes,
+    Start,
 )
 from automodel_launch.backends.automodel import (
     checkpoints,
@@ -25,6 +26,7 @@ from automodel_launch.backends.automodel import (
     rehearsal,
     schema,
     sizes,
+    starts,
     step_scheduler,
     trackers,
 )
@@ -104,6 +106,18 @@ class AutoModel:
     def rehearsal(self, plan: Plan) -> Rehearsal | None:
         """recipes/rehearse.py; it depends on the files of model, tokenizer and data that the config names."""
         return rehearsal.of(plan)
+
+    def begin_from(self, config: Config, start: Start) -> list[str]:
+        """The model's section loads the weights, and has no sizes of its own."""
+        return starts.begin_from(config, start)
+
+    def begins_with(self, config: Config) -> str | None:
+        """What from_pretrained loads."""
+        return starts.begins_with(config)
+
+    def versions(self, log: str) -> dict[str, str]:
+        """The lines below `Library versions:`."""
+        return starts.versions(log)
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """The config against AutoModel's schema, sizes, memory, and data that this machine sees."""
