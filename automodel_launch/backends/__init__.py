@@ -170,6 +170,9 @@ class Backend(Protocol):
     def data(self, config: Config, run_dir: str) -> Data:
         """The data that the run trains on, as far as their identity can be told."""
 
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """What a job of the plan leaves for later ones, name -> path, in words that a pipeline uses."""
+
     def trackers(self, config: Config) -> Iterator[Use]:
         """Experiment trackers that the training logs to."""
 

@@ -48,6 +48,10 @@ class Plain:
         """Not known."""
         return Data()
 
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """Not known, beside its run's directory."""
+        return {}
+
     def trackers(self, config: Config) -> Iterator[Use]:
         """A section `wandb`; whether the script needs the network for it is not known."""
         if "wandb" in config:

@@ -17,6 +17,7 @@ COMMANDS = {
     "configs": Entry("[RECIPE]", "what -c takes, for one recipe or for all"),
     "profiles": Entry("[PROFILE]", "the profiles of env.toml, or one with the source of each value"),
     "check": Entry("RECIPE ...", "a plan's findings only; takes what a launch takes"),
+    "pipeline": Entry("FILE", "several launches, one needing what another makes; --run, --batch, --dry-run"),
     "jobs": Entry("", "every job submitted from here, with its state; -w: again and again"),
     "status": Entry("[JOB]", "what a job does, or how it ended; -w: until it ends"),
     "attach": Entry("[JOB]", "follow a job to its end; exits with its result"),

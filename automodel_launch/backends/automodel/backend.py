@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from automodel_launch import backends
+from automodel_launch import backends, contract
 from automodel_launch.backends import (
     Checkpoints,
     Config,
@@ -66,6 +66,12 @@ class AutoModel:
     def data(self, config: Config, run_dir: str) -> Data:
         """Megatron's and nanoGPT's files; the index of the former."""
         return datasets.identified(config)
+
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """Checkpoints, and the last one's export for transformers, to which the recipe makes a link at the end."""
+        folder = checkpoints.checkpoint_dir(plan.config)
+        exported = {"hf": f"{plan.run_dir}/{contract.HF}"} if folder and checkpoints.consolidates(plan.config) else {}
+        return {**({"checkpoints": folder} if folder else {}), **exported}
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """The section `wandb`."""

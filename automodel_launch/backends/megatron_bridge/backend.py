@@ -57,6 +57,11 @@ class MegatronBridge:
         """Megatron's files, and their index."""
         return references_.identified(config, run_dir)
 
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """Checkpoints in Megatron's format, which the recipe `convert` reads."""
+        folder = self.checkpoint_dir(plan.config, plan.run_dir)
+        return {"checkpoints": folder} if folder else {}
+
     def trackers(self, config: Config) -> Iterator[Use]:
         """Weights & Biases of the section `logger`."""
         return trackers.used(config)
