@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -138,3 +139,17 @@ def test_wandb_keeps_one_run_over_all_attempts() -> None:
     assert len(one["WANDB_RUN_ID"]) <= 64
     assert one["WANDB_RESUME"] == "allow"
     assert trackers.environment([], "n", "p") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "offline"),
+    [
+        ("automodel", {"wandb": {"project": "p"}}, "+wandb.mode=offline"),
+        ("megatron_bridge", {"logger": {"wandb_project": "p"}}, "run.env.env_vars.WANDB_MODE=offline"),
+    ],
+)
+def test_wandb_without_a_key_is_asked_for_in_words_of_the_framework(
+    name: str, config: dict[str, object], offline: str
+) -> None:
+    module = importlib.import_module(f"automodel_launch.backends.{name}.trackers")
+    assert [(use.online, use.offline) for use in module.used(config)] == [(True, offline)]
