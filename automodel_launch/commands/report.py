@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from automodel_launch import executors, workspace
-from automodel_launch.commands import console, one_job
+from automodel_launch.commands import console, one_job, one_sweep
 from automodel_launch.commands.command import Option, Parser
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import ClusterError, JobError, UsageError
@@ -145,7 +145,10 @@ class Pages:
         missing = self._grow()
         due = [run.record for run in self._runs if run.is_due]
         known = state.waiting(due) if len(due) > 1 else {}  # many that wait are one question
+        labels = _labels(self._sweep[1]) if self._sweep else {}
         self._views = [run.look(known.get(run.record.job_id)) for run in self._runs]
+        for view in self._views:
+            view.label = labels.get(view.files.name, "")
         again = None
         self._quiet = self._quiet + 1 if all(run.over for run in self._runs) else 0
         if watch and (not self._quiet or (missing and self._quiet <= _PATIENCE)):
@@ -200,6 +203,17 @@ def _name(records: list[Record], sweep: Sweep | None) -> str:
     """Of its file."""
     first, more = records[0].run_name, len(records) - 1
     return sweep.name if sweep else f"{first}-and-{more}-more" if more else first
+
+
+def _labels(sweep: Sweep) -> dict[str, str]:
+    """A sweep's runs by what their points set, with the numbers by which a person names them."""
+    found = {}
+    keys = [key for key in sweep.keys if len({point.settings.get(key) for point in sweep.points}) > 1]
+    for number, point in enumerate(sweep.points, 1):
+        values = one_sweep.settings(point.settings, keys)
+        words = [f"{key}={value}" for key, value in zip(one_sweep.short(keys), values, strict=True) if value]
+        found[point.run_name] = f".{number} {' '.join(words)}"
+    return found
 
 
 def _refuse(path: Path) -> None:

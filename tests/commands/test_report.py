@@ -183,3 +183,4 @@ def test_points_of_a_sweep_that_begin_later_join_the_page(
     names = [each["name"] for each in json.loads(re.findall(r'id="data">(.*)</script>', path.read_text())[0])["runs"]]
     assert names == ["stub-a", "stub-b"]
     assert '"title":"lrs"' in path.read_text()
+    assert '"label":".2 lr=stub-b"' in path.read_text()
