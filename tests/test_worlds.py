@@ -168,11 +168,12 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
 SWEEPS = {"--sweep", "--sweep-file", "--at-most", "--stop-after-failures"}
-LAUNCH |= {"--rehearse", "--no-rehearse", "--verbose", *SWEEPS}
+LAUNCH |= {"--rehearse", "--no-rehearse", "--verbose", "--after", "--from", *SWEEPS}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
     "profiles": COMMON,
+    "pipeline": COMMON | {"--run", "--batch", "--dry-run", "--force", "--offline"},
     "jobs": COMMON | {"--watch"},
     "status": COMMON | {"--watch"},
     "attach": COMMON | {"--verbose"},
@@ -183,6 +184,7 @@ SURFACE = {
     "metrics": COMMON | {"--csv"},
     "compare": COMMON | {"--by", "--csv"},
     "report": COMMON | {"--output", "--open", "--watch"},
+    "checkpoints": COMMON | {"--yes", "--keep", "--public"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,

@@ -152,6 +152,14 @@ class Offer:
     about: str
 
 
+@dataclass(frozen=True)
+class Start:
+    """A directory with weights to begin with; `megatron`: in Megatron's format, else in transformers'."""
+
+    path: str
+    megatron: bool
+
+
 class Backend(Protocol):
     """What each module offers as BACKEND."""
 
@@ -169,6 +177,9 @@ class Backend(Protocol):
 
     def data(self, config: Config, run_dir: str) -> Data:
         """The data that the run trains on, as far as their identity can be told."""
+
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """What a job of the plan leaves for later ones, name -> path, in words that a pipeline uses."""
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """Experiment trackers that the training logs to."""
@@ -193,6 +204,19 @@ class Backend(Protocol):
 
     def rehearsal(self, plan: Plan) -> Rehearsal | None:
         """How the plan can be rehearsed; None where it cannot."""
+
+    def begin_from(self, config: Config, start: Start) -> list[str]:
+        """Overrides with which a config, not yet resolved, begins with these weights.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+
+    def begins_with(self, config: Config) -> str | None:
+        """The hub id or directory of the weights that the training begins with; None: they are random, or not known."""
+
+    def versions(self, log: str) -> dict[str, str]:
+        """Package -> version, as rank 0's log tells them at its beginning."""
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """Findings about the config, and about files that this machine sees."""

@@ -17,7 +17,7 @@ from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.watch import WATCH, Pause, watching
 from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import speeds
+from automodel_launch.launch import speeds, waiting
 from automodel_launch.launch.asked import Asked, quickest_s
 from automodel_launch.launch.progress import clock
 from automodel_launch.launch.speed import Speed
@@ -80,7 +80,8 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _why(record: Record, now: Status) -> str:
-    said = [now.reason] if now.reason else []
+    follows = now.state == contract.PENDING and record.after and now.reason
+    said = [waiting.words(now)] if follows else [now.reason] if now.reason else []
     said += [now.error] if now.error and now.state != contract.COMPLETED and now.error != now.reason else []
     if now.stuck:
         said = [f"no further attempt is queued: python launch.py resume {record.job_id}"]

@@ -72,12 +72,13 @@ def _made(command: Command, args: argparse.Namespace) -> tuple[Workspace, PlanSe
     env_file = profiles.load(here.env_file, name)
     recipe = recipes.find(here, args.recipe, also=registry.COMMANDS)
     fixed = [parse(text).key for text in args.overrides]
-    specs = []
+    specs, source = [], one_plan.begins_from(args, here)
     for spec in sweeps.points(args.sweep or [], args.sweep_file, fixed):
         own = argparse.Namespace(**{**vars(args), "overrides": [*args.overrides, *spec.settings.values()]})
-        specs.append((spec, one_plan.layered(command, own, recipe, env_file)))
+        specs.append((spec, one_plan.layered(command, own, recipe, env_file, source)))
     limits = sweeping.Limits(_count(args, "at_most"), _count(args, "stop_after_failures"))
     options: dict[str, Any] = {"mode": "batch" if args.batch else "run", "name": args.name, "fresh": args.fresh}
+    options["begins_from"] = source
     return here, sweeping.make(here, env_file, name, recipe, specs, limits=limits, offline=args.offline, **options)
 
 

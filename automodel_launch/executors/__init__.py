@@ -167,6 +167,21 @@ class Executor(Protocol):
         """
 
 
+class Holding(Protocol):
+    """What a place also offers where a job in its queue can wait for the end of others, without a launcher."""
+
+    def can_follow(self, address: Mapping[str, Any], record: Record) -> bool:
+        """Whether a job with that address can wait for the run of the record's job."""
+
+    def let_go(self, record: Record) -> None:
+        """Let a job that was submitted held begin as soon as the place has room for it."""
+
+
+def holding(name: str) -> Holding | None:
+    """The same executor, where it is one that can; None where jobs cannot wait there."""
+    return getattr(importlib.import_module(_MODULES[name]), "HOLDING", None) if name in _MODULES else None
+
+
 def get(name: str) -> Executor:
     """The executor of that name.
 

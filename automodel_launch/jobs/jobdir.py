@@ -128,8 +128,17 @@ def phase_of(node: dict[str, Any] | None) -> tuple[str, float | None] | None:
 
 def from_record(ended: dict[str, Any]) -> Status:
     """The status that an exit.json tells."""
-    told = {key: ended.get(key) for key in ("state", *contract.STATUS_KEYS)}
+    told = {key: ended.get(key) for key in ("state", *contract.STATUS_KEYS)} | explained(ended)
     return status_of(told) or Status("UNKNOWN", error=f"its {contract.EXIT} does not say its state")
+
+
+def explained(ended: dict[str, Any]) -> dict[str, Any]:
+    """Cause and advice, of a failure that an exit.json tells and whose error is a known one."""
+    known = ended.get("known")
+    if ended.get("state") != contract.FAILED or not isinstance(known, dict):
+        return {}
+    told = {"cause": known.get("cause"), "advice": known.get("todo")}
+    return {key: text for key, text in told.items() if isinstance(text, str)}
 
 
 def parse(text: bytes | str) -> dict[str, Any] | None:

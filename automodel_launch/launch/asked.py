@@ -10,7 +10,7 @@ from automodel_launch import executors
 from automodel_launch.errors import LaunchError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import state
+from automodel_launch.launch import state, waiting
 from automodel_launch.launch.pace import Pace
 
 _UNKNOWN_S = 30.0  # between two questions about a job of an executor that nobody knows
@@ -26,11 +26,11 @@ class Asked:
     def look(self, found: Sequence[Record], pool: ThreadPoolExecutor) -> list[tuple[Record, Status]]:
         """Each job with its state."""
         due = [record for record in found if self._is_due(record)]
-        waiting = state.waiting(record for record in due if _is_known(record))
+        begun_not = state.waiting(record for record in due if _is_known(record))
 
         def ask(record: Record) -> tuple[Record, Status]:
-            told = waiting.get(record.job_id)
-            return (record, told) if told is not None else state.look(self._folder, record)
+            told = begun_not.get(record.job_id)
+            return (record, told) if told is not None else waiting.look_at(self._folder, record)
 
         for before, (record, status) in zip(due, pool.map(ask, due), strict=True):
             known = self._known.get(before.job_id)

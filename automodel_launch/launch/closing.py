@@ -12,6 +12,7 @@ from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import around, state
+from automodel_launch.launch import waiting as waiting_
 from automodel_launch.launch.progress import waiting
 from automodel_launch.remote.filesystem import FileSystem
 
@@ -37,7 +38,9 @@ def closing_block(record: Record, status: Status, seen: Collection[int] = (), mo
         where = f" (rank {status.rank} on {status.node})" if status.rank is not None else ""
         lines.append(f"  {'error' if status.over else 'why'}: {status.error}{where}")
     if status.reason:
-        lines.append(f"  {'waiting' if status.state == 'PENDING' else 'why'}: {status.reason}")
+        lines.append(f"  {waiting_.words(status)}" if status.state == "PENDING" else f"  why: {status.reason}")
+    if status.cause:
+        lines.append(f"  cause: {status.cause}")
     if status.advice:
         lines.append(f"  what to do: {status.advice}")
     if status.log and status.state != "COMPLETED":

@@ -19,7 +19,7 @@ from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.harmless import harmless
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import cancelling, state
+from automodel_launch.launch import cancelling, state, waiting
 from automodel_launch.launch.closing import exit_code
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.pace import Pace
@@ -103,7 +103,7 @@ class Follower:
         The state is that of a moment ago where its own files tell nothing new.
         """
         if self.pace.due:
-            self._status = state.of(self.record)
+            self._status = waiting.of(self.record)
             self.pace.note(self._status)
         try:
             self._emit(last=self._status.over)
@@ -134,7 +134,7 @@ class Follower:
             return
         advice = f"; {status.advice}" if status.advice else ""
         if status.state == "PENDING":
-            self._say(f"waiting: {status.reason}{advice}")
+            self._say(f"{waiting.words(status)}{advice}")
         elif status.state == "UNKNOWN":
             self._say(f"cannot tell the job's state, and leave it alone: {status.error}")
         else:

@@ -21,7 +21,7 @@ from automodel_launch.executors import Handed, Order, Together
 from automodel_launch.jobs import claims, launcher, records, rundir, sweeps
 from automodel_launch.jobs.claims import Claim
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import claim, state, submit, sweeping
+from automodel_launch.launch import claim, origin, state, submit, sweeping
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.plan import gitstate, naming, packaging, secrets
 from automodel_launch.plan.plan import Plan
@@ -204,6 +204,7 @@ class Reserve:
             return
         data = {key: plan.data.get(key) for key in ("digest", "rows")}
         rundir.begin(plan.run_dir, plan.trained, plan.place, plan.world_size, {**data, "job_id": plan.job_id})
+        origin.tell_its_run(plan)
 
     def in_order(self, plans: Sequence[Plan]) -> list[Reserved]:
         """What was taken, in the order of the plans."""

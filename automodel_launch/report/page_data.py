@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,7 +95,7 @@ def _attempt(joined: Joined, spent: goodput.Spent) -> Json:
         "ended": attempt.ended,
         "seen": spent.ended,
         "state": row.get("state"),
-        "why": row.get("why") or row.get("error"),
+        "why": _why(row),
         "nodes": row.get("nodes") or [],
         "node": row.get("node"),
         "from_step": row.get("from_step"),
@@ -103,6 +103,14 @@ def _attempt(joined: Joined, spent: goodput.Spent) -> Json:
         "checkpoint": row.get("checkpoint"),
         "segments": [dict(zip(("kind", "start", "end"), part, strict=True)) for part in _segments(joined, spent)],
     }
+
+
+def _why(row: Mapping[str, Any]) -> str | None:
+    """How an attempt ended and what followed, with what a known error means."""
+    why, cause = row.get("why") or row.get("error"), row.get("cause")
+    if isinstance(why, str) and why and isinstance(cause, str) and cause not in why:
+        return f"{why} ({cause})"
+    return why
 
 
 def _segments(joined: Joined, spent: goodput.Spent) -> Iterator[tuple[str, float, float]]:

@@ -15,11 +15,25 @@ from dataclasses import replace
 
 import contract
 
-from . import bad_nodes, chain, disk_reserve, history, meeting, sharing, slurm, standing, stops, times, turn
+from . import (
+    bad_nodes,
+    chain,
+    disk_reserve,
+    history,
+    meeting,
+    predecessors,
+    sharing,
+    slurm,
+    standing,
+    stops,
+    successors,
+    times,
+    turn,
+)
 from .backends import newest_checkpoint
 from .chain import Link, Order
 from .decision import Decision
-from .files import when_full
+from .files import Json, when_full
 from .finish import set_aside, settle
 from .log import complain
 from .nodes import expand
@@ -75,7 +89,20 @@ def _lines(job_dir: str) -> list[str]:
             return [_ALONE, f"exit {code}"]
     elif stops.path_of(orders.job_dir, orders.run_dir):
         return [f"exit {contract.TERMINATED}"]
+    else:
+        refused = predecessors.refusal(orders.job_dir)
+        set_aside(orders.job_dir)  # of a job that was cancelled while it waited for another one, and resumed
+        if refused:
+            return _refuse(orders, refused)
     return _start(orders, me, former)
+
+
+def _refuse(orders: Order, why: str) -> list[str]:
+    """What it was to wait for has not completed; somebody has let it go by hand."""
+    complain(f"{why}; {_RESUME}")
+    successors.refuse(orders.job_dir, why)
+    successors.settle(orders.run_dir, False, f"{orders.job_id} (CANCELLED: {why})", complain)
+    return [_ALONE, f"exit {contract.TERMINATED}"]
 
 
 def _not_again(orders: Order, former: Link, me: str) -> int | None:
@@ -89,6 +116,7 @@ def _not_again(orders: Order, former: Link, me: str) -> int | None:
     if end is not None and not resumed:
         complain(f"the job is over: {end.get('why') or end.get('state')}; {_RESUME}")
         chain.stop(link, complain)
+        _settle_successors(orders, end)
         return turn.code_of(end)
     code = None
     if end is None:
@@ -99,7 +127,16 @@ def _not_again(orders: Order, former: Link, me: str) -> int | None:
     if code is not None:
         disk_reserve.release(orders.job_dir)
         chain.write(orders.job_dir, chain.stop(link, complain))
+        _settle_successors(orders, turn.over(orders, former))
     return code
+
+
+def _settle_successors(orders: Order, end: Json | None) -> None:
+    """Where the attempt that ended the job could not, with its node gone or slurmctld away for long."""
+    if end is not None:
+        completed = end.get("state") == contract.COMPLETED or end.get("why") == contract.RUN_FINISHED
+        said = f"{end.get('state')}: {end.get('why')}" if end.get("why") else str(end.get("state"))
+        successors.settle(orders.run_dir, completed, f"{orders.job_id} ({said})", complain)
 
 
 def _reopen(orders: Order, former: Link, error: str | None, code: int) -> int | None:

@@ -3,8 +3,8 @@
     {"event": "begun", "time", "job_id", "attempt", "slurm_id", "nodes": [names], "checkpoint": S, "gpus",
      "allocated_s"}
     {"event": "ended", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node",
-     "from_step", "to_step", "checkpoint": S, "save_s", "gpu_hours", "allocated_s", "goes_on": bool,
-     "why"}
+     "from_step", "to_step", "checkpoint": S, "save_s", "gpu_hours", "allocated_s", "goes_on": bool, "why",
+     "known": the id of a known error, "cause": what it means}
     {"event": "resumed", "time", "job_id", "attempt"}: a person started a job again that was over
 
 `checkpoint` is the step of the newest complete checkpoint, null where there is none or where their form is not known;
@@ -42,6 +42,7 @@ class Ended:
     save_s: float | None = None
     gpu_hours: float | None = None
     allocated_s: float | None = None
+    known: str | None = None  # the id of a known error
 
 
 def path(run_dir: str) -> str:
@@ -90,6 +91,7 @@ def _ended(entry: Json) -> Ended:
         save_s=_real(entry.get("save_s")),
         gpu_hours=_real(entry.get("gpu_hours")),
         allocated_s=_real(entry.get("allocated_s")),
+        known=entry.get("known") if isinstance(entry.get("known"), str) else None,
     )
 
 

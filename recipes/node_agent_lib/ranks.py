@@ -89,6 +89,9 @@ class Ranks:
         if threads is not None:
             self._log.say(f"no GPU visible: OMP_NUM_THREADS={threads} for each of {spec.nproc_per_node} ranks")
         complete = command.training_environment(spec, environ, self._directory, number, head)
+        self._record.log_starts = {
+            str(rank): _size(os.path.join(spec.job_dir, contract.rank_log(rank))) for rank in own
+        }
         training.start(argv, spec.directory, complete, self._log.output, ulimits)
         self._log.say(f"started {spec.ranks_per_node} ranks of {spec.script}: pid {training.pid}")
         self._journal.note_phase(contract.PHASE_LAUNCHER)
@@ -212,3 +215,10 @@ class Ranks:
 
     def _hint(self, error: str) -> str:
         return image_path.hint(error, self._own_python)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0

@@ -63,6 +63,30 @@ def cancel(jobs: list[str]) -> None:
     _run(["scancel", "--state=PENDING", *jobs])
 
 
+def waiting_in(job_dir: str) -> list[str] | None:
+    """The jobs in the queue that have not begun and whose script lies there; None where Slurm does not answer.
+
+    Where a site's own sbatch submits a copy of the script, directory and name tell (slurm_query.py of the launcher).
+    """
+    try:
+        listed = _run(["squeue", "-h", "-u", str(os.getuid()), "-t", contract.PENDING, "-o", "%i|%o|%Z|%j"])
+    except SlurmError:
+        return None
+    script, called = os.path.join(job_dir, contract.SCRIPT), os.path.basename(job_dir)
+    rows = [line.split("|", 3) for line in listed.splitlines() if line.count("|") >= 3]
+    return [job for job, command, place, name in rows if command == script or (place, name) == (job_dir, called)]
+
+
+def answers() -> bool:
+    """Whether slurmctld does."""
+    return waiting_in("") is not None
+
+
+def release(jobs: list[str]) -> None:
+    """Let jobs go that their owner holds."""
+    _run(["scontrol", "release", *jobs])
+
+
 def waits(job: str) -> bool | None:
     """Whether that job is in the queue and has not begun; None where Slurm does not answer."""
     state = _queued(job)

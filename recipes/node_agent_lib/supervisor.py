@@ -10,7 +10,7 @@ from typing import Callable
 
 import contract
 
-from . import chain, data, disk_reserve, ending, environment, gpu_model, lock, procs
+from . import chain, data, disk_reserve, ending, environment, gpu_model, lock, notify, procs
 from .control import Control, Parent
 from .error_line import error_line
 from .errors import NodeFailure, Stopped, Superseded
@@ -70,6 +70,7 @@ class Supervisor:
         if self._record.node == 0:
             self._take_lock()
         environ, ulimits = environment.make(self._spec, self._journal, self._control, self._directory)
+        notify.hold({"notify": self._spec.notify}, environment.decoded(environ))
         if self._record.node == 0:
             data.guard(self._spec, self._record.attempt, environ, self._journal.log.say)
         self._ranks = Ranks(self._spec, self._journal, self._control, self._agent, self._directory)

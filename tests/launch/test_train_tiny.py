@@ -116,6 +116,33 @@ def test_the_checkpoint_it_names_loads_in_transformers(undisturbed: dict[str, An
     assert float(done.stdout.split()[1]) < 9
 
 
+def test_the_pipeline_of_the_page(prepared: Checkout) -> None:
+    """docs/pipelines.md: its three steps, with the small sizes; again, nothing is left to do."""
+    small = [f"train.{word}" for word in (*SMALL, "step_scheduler.max_steps=4", "run.env.nproc_per_node=1")]
+    data = [f"+data.{word[1:]}" if word.startswith("+") else f"data.{word}" for word in PREPARE[3:]]
+    words = ("pipeline", "tiny", *data, *small, "check.most=9")
+    done = prepared.run(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    ended = json.loads(done.stdout)
+    codes = [(step["name"], step["state"], step["exit_code"]) for step in ended["steps"]]
+    assert codes == [("data", "FINISHED", None), ("train", None, 0), ("check", None, 0)]  # `prepared` is that very run
+    train, check = (prepared.root / "runs" / step["run_name"] for step in ended["steps"][1:])
+    link = train / "hf"
+    assert not link.readlink().is_absolute()
+    assert str(link.resolve()) == json.loads((train / "finished.json").read_text())["hf"]
+    assert f"{link}: loss " in (check.with_name(f"{check.name}.1") / "logs" / "rank-0.log").read_text()
+    shown = prepared.json(*words, "--dry-run")
+    assert [step["state"] for step in shown["steps"]] == ["FINISHED"] * 3
+    assert shown["plan_hash"] == ended["plan_hash"]
+    link.unlink()
+    link.mkdir()
+    (link / "config.json").write_text("{}")  # what is no model is found out
+    broken = prepared.run("export-check", f"model={link}")
+    assert broken.returncode == 1
+    missing = prepared.run("export-check", "model=/no/such/export")
+    assert missing.returncode == 2
+
+
 def test_the_same_launch_again_says_that_it_is_finished(prepared: Checkout, undisturbed: dict[str, Any]) -> None:
     began = len(prepared.json("jobs"))
     again = prepared.run(*COMMAND)

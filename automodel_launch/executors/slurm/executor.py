@@ -23,7 +23,17 @@ from automodel_launch.executors.containers import container
 from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
-from automodel_launch.executors.slurm import array_task, cancelling, chains, inside, one_task, script, state, submission
+from automodel_launch.executors.slurm import (
+    array_task,
+    cancelling,
+    chains,
+    held,
+    inside,
+    one_task,
+    script,
+    state,
+    submission,
+)
 from automodel_launch.executors.slurm.variables import expanded_there
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount, expanded
@@ -233,6 +243,18 @@ class Slurm:
         script_text = found[0].decode("utf-8", "replace") if found else ""
         return inside.of(_shell(record.handle), record, wanted, script_text)
 
+    def can_follow(self, address: Mapping[str, Any], record: Record) -> bool:
+        """Whether a job with that address would be held by the Slurm that has the record's job."""
+        return all(address.get(key) == record.handle.get(key) for key in ("tunnel", "host", "slurm_conf"))
+
+    def let_go(self, record: Record) -> None:
+        """Release a job that was submitted held.
+
+        Raises:
+            ClusterError: Slurm refuses, or does not answer.
+        """
+        held.let_go(_shell(record.handle), record)
+
     def again(self, record: Record) -> dict[str, Any]:
         """With the last Slurm id that it had, once Slurm is done with it: Slurm counts upwards."""
         shell = _shell(record.handle)
@@ -289,3 +311,4 @@ def _home(workspace: Workspace, plan: Plan) -> Iterator[Path]:
 
 
 EXECUTOR = Slurm()
+HOLDING = EXECUTOR
