@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from automodel_launch import executors, workspace
-from automodel_launch.commands import console, one_job
+from automodel_launch.commands import console, one_job, one_sweep
 from automodel_launch.commands.command import Option, Parser
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import ClusterError, JobError, UsageError
@@ -24,6 +24,7 @@ from automodel_launch.report import page, page_data, reading
 
 _LOOKED_AT = 1024  # bytes in which a page names its generator
 _LEAST_S = 10.0  # between two pages
+_PATIENCE = 6  # looks for the next point of a sweep that is run one by one, once all others have ended
 _SHARE = 20.0  # the pause is that many times as long as a page takes: 5 % of one core, however long the run
 
 
@@ -46,10 +47,11 @@ class Report(JobCommand):
     def run(self, args: argparse.Namespace) -> int:
         """Write it."""
         records = self._records(args)
-        sweep = sweeps.exact(workspace.find(args.env).records, args.runs[0]) if len(args.runs) == 1 else None
+        folder = workspace.find(args.env).records
+        sweep = sweeps.exact(folder, args.runs[0]) if len(args.runs) == 1 else None
         path = Path(args.output or f"report-{_name(records, sweep)}.html").absolute()
         _refuse(path)
-        pages = Pages(path, records, sweep.name if sweep else None)
+        pages = Pages(path, records, (folder, sweep) if sweep else None)
         again = pages.write(watch=args.watch)
         if args.json:
             console.document({"file": str(path), "runs": [record.run_name for record in records]})
@@ -124,10 +126,11 @@ class Pages:
         self,
         path: Path,
         records: list[Record],
-        title: str | None = None,
+        sweep: tuple[Path, Sweep] | None = None,  # and where its jobs' records are
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._path, self._title, self._pause = path, title, pause
+        self._path, self._sweep, self._pause = path, sweep, pause
+        self._quiet = 0
         self._runs = [Watched(record) for record in records]
         self._views: list[page_data.View] = []
 
@@ -139,11 +142,16 @@ class Pages:
             UsageError: the page cannot be written, or something else is there now.
         """
         began = time.monotonic()
+        missing = self._grow()
         due = [run.record for run in self._runs if run.is_due]
         known = state.waiting(due) if len(due) > 1 else {}  # many that wait are one question
+        labels = _labels(self._sweep[1]) if self._sweep else {}
         self._views = [run.look(known.get(run.record.job_id)) for run in self._runs]
+        for view in self._views:
+            view.label = labels.get(view.files.name, "")
         again = None
-        if watch and not all(run.over for run in self._runs):
+        self._quiet = self._quiet + 1 if all(run.over for run in self._runs) else 0
+        if watch and (not self._quiet or (missing and self._quiet <= _PATIENCE)):
             again = max(_LEAST_S, _SHARE * (time.monotonic() - began))
         self._put(again)
         return again
@@ -164,18 +172,48 @@ class Pages:
         except KeyboardInterrupt:
             self._put(None)  # a browser that shows it waits for no other one
             raise
-        states = ", ".join(f"{view.files.name}: {view.state}" for view in self._views)
-        console.say(f"{states}; {self._path.name} is complete")
+        states = [view.state for view in self._views]
+        counted = console.listed(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        ended = f"{self._views[0].files.name}: {states[0]}" if len(states) == 1 else counted
+        console.say(f"{ended}; {self._path.name} is complete")
+
+    def _grow(self) -> int:
+        """Points of a sweep that have got a job meanwhile, or another one, join; how many have none yet."""
+        if self._sweep is None:
+            return 0
+        runs = {run.record.run_name: run for run in self._runs}
+        jobs = sweeps.jobs_of(*self._sweep)
+        for record in jobs:
+            if record and (record.run_name not in runs or runs[record.run_name].record.job_id != record.job_id):
+                runs[record.run_name] = Watched(record)
+        self._runs = list(runs.values())
+        return jobs.count(None)
 
     def _put(self, again: float | None) -> None:
         _refuse(self._path)
-        _write(self._path, page.html(page_data.document(self._views, time.time(), again, self._title)))
+        _write(
+            self._path,
+            page.html(
+                page_data.document(self._views, time.time(), again, self._sweep[1].name if self._sweep else None)
+            ),
+        )
 
 
 def _name(records: list[Record], sweep: Sweep | None) -> str:
     """Of its file."""
     first, more = records[0].run_name, len(records) - 1
     return sweep.name if sweep else f"{first}-and-{more}-more" if more else first
+
+
+def _labels(sweep: Sweep) -> dict[str, str]:
+    """A sweep's runs by what their points set, with the numbers by which a person names them."""
+    found = {}
+    keys = [key for key in sweep.keys if len({point.settings.get(key) for point in sweep.points}) > 1]
+    for number, point in enumerate(sweep.points, 1):
+        values = one_sweep.settings(point.settings, keys)
+        words = [f"{key}={value}" for key, value in zip(one_sweep.short(keys), values, strict=True) if value]
+        found[point.run_name] = f".{number} {' '.join(words)}"
+    return found
 
 
 def _refuse(path: Path) -> None:

@@ -20,6 +20,7 @@ class View:
     files: RunFiles
     state: str
     commits: dict[str, str] = field(default_factory=dict)
+    label: str = ""  # what is said in place of its name: a sweep's point by what it sets
 
 
 def document(views: Sequence[View], now: float, again_s: float | None = None, title: str | None = None) -> Json:
@@ -48,6 +49,7 @@ def _run(view: View, now: float) -> Json:
     return {
         "name": files.name,
         "state": view.state,
+        "label": view.label or None,
         "job_id": record.job_id,
         "max_steps": record.max_steps,
         "began": _began(joined),

@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from automodel_launch.commands import one_job, report
 from automodel_launch.errors import ClusterError
+from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Status
 from automodel_launch.launch.pace import Pace
 from automodel_launch.report import reading
@@ -148,3 +152,35 @@ def test_ctrl_c_leaves_a_page_that_waits_for_no_other(
     code, _, err = run("report", "stub-a", "--watch", "-o", str(path))
     assert code == 130 and "Traceback" not in err
     assert '"again_s":null' in path.read_text()
+
+
+def test_points_of_a_sweep_that_begin_later_join_the_page(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a sweep that is run point by point; one that never comes is not waited for without end."""
+    folder, path = run.bench.workspace.records, tmp_path / "page.html"
+    points = tuple(sweeps.SweepPoint(name, name, {"lr": name}) for name in ("stub-a", "stub-b", "stub-c"))
+    sweeps.save(folder, sweeps.Sweep("lrs", points, "0", 1.0, "local", "local"))
+    looks: list[int] = []
+
+    def pause(seconds: float) -> None:
+        looks.append(path.read_text().count('"job_id":"stub-'))
+        if len(looks) == 2:
+            (first,) = records.all_records(folder)
+            root = run.bench.root / "runs"
+            words: dict[str, Any] = {
+                "job_id": "stub-b.1",
+                "job_dir": str(root / "stub-b.1"),
+                "run_dir": str(root / "stub-b"),
+            }
+            records.save(folder, replace(first, run_name="stub-b", **words))
+
+    monkeypatch.setattr(one_job, "status", lambda record: Status("COMPLETED"))
+    monkeypatch.setattr(report.Pages.__init__, "__defaults__", (None, pause))
+    code, _, err = run("report", "lrs", "--watch", "-o", str(path))
+    assert (code, err) == (0, "2 COMPLETED; page.html is complete\n")
+    assert len(looks) < 20
+    names = [each["name"] for each in json.loads(re.findall(r'id="data">(.*)</script>', path.read_text())[0])["runs"]]
+    assert names == ["stub-a", "stub-b"]
+    assert '"title":"lrs"' in path.read_text()
+    assert '"label":".2 lr=stub-b"' in path.read_text()

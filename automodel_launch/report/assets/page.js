@@ -1,6 +1,7 @@
 /* The page: fills each section from the data. */
 const data = JSON.parse(document.getElementById("data").textContent);
 const runs = data.runs;
+for (const run of runs) run.shown = run.label || run.name;
 const several = runs.length > 1;
 const at = (id) => document.getElementById(id);
 const PARTS = { steps: "steps that count", lost_steps: "lost steps", startup: "start-up", validation: "validation", saving: "saving", idle: "idle", work: "a script without steps", outside: "outside the attempts", queued: "queued" };
@@ -35,7 +36,7 @@ function utilization(run) {
 
 function overview() {
   if (several) {
-    const rows = runs.map((run, index) => [make("span", {}, swatch(`c${index % 8}`), run.name), run.state, number(run.last.step), number(run.last.loss),
+    const rows = runs.map((run, index) => [make("span", {}, swatch(`c${index % 8}`), run.shown), run.state, number(run.last.step), number(run.last.loss),
       number(lastValidation(run)[0]), tokens(run) === null ? "–" : short(tokens(run)), hours(run), percent(run.goodput.goodput)]);
     return table(["Run", "State", "#Step", "#Loss", "#Validation", "#Tokens", "#Cost", "#Goodput"], rows);
   }
@@ -104,8 +105,8 @@ function startups(of) {
   const phases = [...new Set(of.flatMap((run) => Object.keys(run.goodput.startup)))];
   if (!phases.length) return null;
   const cell = (run, phase) => (phase in run.goodput.startup ? `${number(run.goodput.startup[phase], 3)} (${percent(run.goodput.startup[phase] / run.goodput.hours)})` : "–");
-  const rows = of.length > MANY ? of.map((run) => [run.name, ...phases.map((phase) => cell(run, phase))]) : phases.map((phase) => [phase, ...of.map((run) => cell(run, phase))]);
-  const heads = of.length > MANY ? ["Run", ...phases.map((phase) => `#${phase}`)] : ["Phase", ...of.map((run) => (several ? `#${run.name}, hours` : "#Hours"))];
+  const rows = of.length > MANY ? of.map((run) => [run.shown, ...phases.map((phase) => cell(run, phase))]) : phases.map((phase) => [phase, ...of.map((run) => cell(run, phase))]);
+  const heads = of.length > MANY ? ["Run", ...phases.map((phase) => `#${phase}`)] : ["Phase", ...of.map((run) => (several ? `#${run.shown}, hours` : "#Hours"))];
   return make("details", {}, make("summary", {}, "Start-up by phase"), table(heads, rows));
 }
 
@@ -121,7 +122,7 @@ function cost() {
     const value = sum((run) => run.goodput.parts[part]);
     return make("li", {}, swatch(part), `${PARTS[part]} ${percent(value / total)} (${number(value, 3)} h)`);
   };
-  const grid = several ? make("div", { class: "lanes" }, ...begun.flatMap((run) => [make("span", {}, `${run.name} ${percent(run.goodput.goodput)}`), bar(run)])) : bar(runs[0]);
+  const grid = several ? make("div", { class: "lanes" }, ...begun.flatMap((run) => [make("span", {}, `${run.shown} ${percent(run.goodput.goodput)}`), bar(run)])) : bar(runs[0]);
   const all = Object.keys(PARTS).filter((part) => begun.some((run) => run.goodput.parts[part] > 0));
   return [make("p", { class: "quiet" }, several ? `Together ${words}.` : `${words}.`), grid, make("ul", { class: "key" }, ...all.map(key)), startups(begun)].filter(Boolean);
 }
@@ -135,13 +136,13 @@ function differing() {
 }
 
 function columns(rows) {
-  return table(["Key", ...runs.map((run) => run.name)], rows.map((row) => [make("code", {}, row.key.replace(/^code: (code\/)?/, "")), ...row.values.map(said)]));
+  return table(["Key", ...runs.map((run) => run.shown)], rows.map((row) => [make("code", {}, row.key.replace(/^code: (code\/)?/, "")), ...row.values.map(said)]));
 }
 
 function keyed(rows) {
   if (!rows.length) return make("p", { class: "quiet" }, data.differences.length ? "No key of config or profile." : "Nothing.");
   if (runs.length <= MANY || rows.length > MOST_COLUMNS) return columns(rows);
-  return table(["Run", ...rows.map((row) => row.key), "#Loss", "#Validation"], runs.map((run, index) => [make("span", {}, swatch(`c${index % 8}`), run.name), ...rows.map((row) => said(row.values[index])), number(run.last.loss), number(lastValidation(run)[0])]));
+  return table(["Run", ...rows.map((row) => row.key), "#Loss", "#Validation"], runs.map((run, index) => [make("span", {}, swatch(`c${index % 8}`), run.shown), ...rows.map((row) => said(row.values[index])), number(run.last.loss), number(lastValidation(run)[0])]));
 }
 
 function lanes(run) {
@@ -180,8 +181,8 @@ function checkpoints() {
 
 /* What is told of one run: below its name where there are several, and folded where there are many. */
 function part(run, ...children) {
-  if (runs.length > MANY) return make("details", {}, make("summary", {}, run.name), ...children);
-  return make("div", {}, several ? make("h3", {}, run.name) : null, ...children);
+  if (runs.length > MANY) return make("details", {}, make("summary", {}, run.shown), ...children);
+  return make("div", {}, several ? make("h3", {}, run.shown) : null, ...children);
 }
 
 function findings() {
@@ -196,7 +197,7 @@ function plan() {
     const p = run.plan, command = Array.isArray(p.command) ? p.command.join(" ") : p.command;
     const rows = [["What", [p.recipe, p.config_name].filter(Boolean).join(" -c ")], ["Changed on the command line", p.overrides.map((each) => `${each.key}=${said(each.value)}`).join("  ")],
       ["Where", [p.profile && `profile ${p.profile}`, p.executor, p.nodes && `${p.nodes} node${p.nodes === 1 ? "" : "s"}`, p.world_size && `${p.world_size} process${p.world_size === 1 ? "" : "es"}`].filter(Boolean).join(", ")],
-      ["Image", p.container_image], ["Commit", p.commit], ["Run directory", p.run_dir], ["Command", command], ["Plan", p.plan_hash]].filter(([, value]) => value);
+      ["Image", p.container_image], ["Commit", p.commit], ["Run", run.label ? run.name : null], ["Run directory", p.run_dir], ["Command", command], ["Plan", p.plan_hash]].filter(([, value]) => value);
     const changes = run.changes.map((change) => make("div", {}, make("h3", {}, `From ${change.from} to ${change.to}`), change.rows.length
       ? table(["Key", "Before", "After"], change.rows.map((row) => [row.key, ...row.values.map(said)])) : make("p", { class: "quiet" }, "The same plan.")));
     const config = Object.entries(p.config).map(([key, value]) => [make("code", {}, key), make("code", {}, said(value))]);
@@ -214,7 +215,7 @@ function setTheme(theme) {
 
 function start(theme) {
   document.title = at("title").textContent = data.title || (several ? `${runs.length} runs` : runs[0].name);
-  at("subtitle").textContent = `${several ? `${runs.length > MANY ? `${runs.length} runs` : runs.map((run) => run.name).join(", ")}. ` : ""}Written ${moment(data.made)}${data.again_s ? `, and again every ${duration(data.again_s)} while it goes on` : ""}`;
+  at("subtitle").textContent = `${several ? `${runs.length > MANY ? `${runs.length} runs` : runs.map((run) => run.shown).join(", ")}. ` : ""}Written ${moment(data.made)}${data.again_s ? `, and again every ${duration(data.again_s)} while it goes on` : ""}`;
   at("overview").append(overview());
   at("controls").append(choice(), ...[["raw", "raw"], ["smooth", "smoothed"], ["validation", "validation"], ["log", "log scale (loss, gradient norm)"]].map(([key, text]) => toggle(key, text)));
   const reset = make("button", { type: "button", id: "reset" }, "Reset zoom");
@@ -237,7 +238,7 @@ function start(theme) {
 }
 
 /* Of a run that goes on: the page is written again, and is looked at again, unless somebody is at it. */
-const KEPT = `report ${runs.map((run) => run.name).join(" ")}`;
+const KEPT = `report ${runs.map((run) => run.shown).join(" ")}`;
 let touched = -Infinity;
 
 function remember() {
