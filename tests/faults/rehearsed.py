@@ -28,12 +28,15 @@ class Rehearsals:
         self._stack = contextlib.ExitStack()
         self._worker: Any = None
 
-    def of(self, launch: Launch, stage: Stage) -> dict[str, Any]:
-        """The result for a launch, of which nothing is set up yet (the protocol of recipes/rehearse_lib/result.py)."""
+    def of(self, launch: Launch, stage: Stage, *, cuda: bool = False) -> dict[str, Any]:
+        """The result for a launch, of which nothing is set up yet (the protocol of recipes/rehearse_lib/result.py).
+
+        `cuda`: as a job with GPUs, which some of AutoModel's models need.
+        """
         launches.set_up(launch, stage)
         with launches.shell(launch, stage):
             content, ranks = _config(launch, stage)
-            return self.asked(content, ranks, cuda=False, code=[str(stage.here)])
+            return self.asked(content, ranks, cuda=cuda, code=[str(stage.here)])
 
     def asked(self, content: dict[str, Any], ranks: int, **fields: Any) -> dict[str, Any]:
         """The result for a config on one node of so many ranks; `fields` are others of the request."""

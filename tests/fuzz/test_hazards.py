@@ -32,6 +32,9 @@ CONFIGS = {
     "merges of merges": (_aliases("{a: 1}", "{{<<: [{}]}}"), "more than 20,000 values"),
     "an anchor in itself": ("a: &a {b: {c: *a}}", "contains itself"),
     "an anchor that is its own key": ("a: &a\n  ? *a\n  : 1", "contains itself"),
+    "an integer that is none": ("a: !!int", "its tag"),
+    "a truth that is none": ("a: !!bool banana", "its tag"),
+    "a fraction that is none": ("a: !!float ''", "its tag"),
     "10 MB": ("a: '" + "x" * 10_000_000 + "'", "4.2 MB at most"),
     "references to references": (_references("{0}{0}{0}{0}{0}{0}{0}{0}{0}{0}"), "stand for more than"),
     "a list of a reference to such a list": (
