@@ -29,7 +29,7 @@ from automodel_launch.errors import JobError, PlanRefused, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import cancelling, checking, edges, follow, planning, tails, waiting
+from automodel_launch.launch import cancelling, checking, edges, follow, notes, planning, tails, waiting
 from automodel_launch.launch import submit as submitting
 from automodel_launch.launch.pace import Pace
 from automodel_launch.plan import recipes
@@ -127,16 +127,13 @@ def submit(
     environ = os.environ if environ is None else environ
     if not isinstance(plan, Plan):
         raise UsageError(f"{type(plan).__name__} is not a plan.", "plan(...) makes one")
-    errors = (
-        []
-        if force
-        else [finding for finding in check(plan, offline=offline, rehearse=rehearse) if finding.level == "error"]
-    )
+    found = [] if force else check(plan, offline=offline, rehearse=rehearse)
+    errors = [finding for finding in found if finding.level == "error"]
     if errors:
         told = "; ".join(f"[{finding.code}] {finding.message}" for finding in errors)
         raise PlanRefused(f"{plan.run_name} was not submitted: {told}", errors[0].fix)
     here = workspaces.find(env_file, environ)
-    _, record = submitting.submit(plan, here, environ)
+    _, record = submitting.submit(notes.noted(plan, found), here, environ)
     return Job(record, here)
 
 

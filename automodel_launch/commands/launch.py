@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch.commands import console
-from automodel_launch.commands.command import COMMON, Command, Option, Parser
+from automodel_launch.commands.command import COMMON, VERBOSE, Command, Option, Parser
 from automodel_launch.commands.one_plan import Planned, planned, rehearsed
 from automodel_launch.errors import PlanRefused, UsageError
 
@@ -38,6 +38,7 @@ OPTIONS: tuple[Option, ...] = (
         group="rehearsal",
         bare="on",
     ),
+    VERBOSE,
     Option(("--sweep",), "several values of a key, a run each; repeated: each with each", "KEY=V1,V2", many=True),
     Option(("--sweep-file",), "the same from a file: grid, zip, list, or points with names", "FILE"),
     Option(("--at-most",), "points of a sweep that may run at once", "N"),
@@ -184,9 +185,10 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
     from automodel_launch.jobs import records
     from automodel_launch.launch import closing, follow
     from automodel_launch.launch.interrupts import Interrupts
+    from automodel_launch.launch.notes import noted
     from automodel_launch.launch.submit import submit
 
-    here, plan = parts.here, parts.plan
+    here, plan = parts.here, noted(parts.plan, parts.findings)
     if here.elsewhere is not None and not here.records.is_dir():
         console.say(f"{here.root} cannot be written: records and local runs are kept in {here.elsewhere}")
     began = time.monotonic()
@@ -203,12 +205,12 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
                 console.say(f"  python launch.py {verb} {plan.job_id}")
         return 128 + interrupts.received[0][0] if interrupts.received else 0
     out = sys.stderr if args.json else sys.stdout
-    follower = follow.Follower(record, ranks=[0], out=out, own=True)
+    follower = follow.Follower(record, ranks=[0], out=out, own=True, verbose=args.verbose)
     status, code = follower.run(interrupts)
     records.remember(here.records, record, status)
     if args.json:
         console.result({**asdict(record), **asdict(status), "exit_code": code})
-    console.say(closing.closing_block(record, status))
+    console.say(closing.closing_block(record, status, seen=[0]))
     return code
 
 

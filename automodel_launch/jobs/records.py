@@ -37,7 +37,7 @@ class Status:
 
     `started` and `ended` are unix seconds, `rank` the global rank that failed first, `log` relative to the job's
     directory. `error` is why it failed, was ended, or cannot be told; `reason` why it waits, or what else is to be
-    known, and `advice` what to do about that.
+    known, and `advice` what to do about that. `cause` says in plain words what a known error means.
     """
 
     state: str
@@ -54,6 +54,7 @@ class Status:
     stuck: bool = False  # it was to have a further attempt, and nobody is queued for it: `resume` starts it
     reason: str | None = None
     advice: str | None = None
+    cause: str | None = None
     held: bool = False  # it waits because its owner wants it so: see launch/waiting.py
 
     @property
@@ -124,7 +125,7 @@ def is_whole(value: Any) -> TypeGuard[int]:
 
 
 _STATUS_TYPES: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("state", "error", "node", "log", "signal", "reason", "advice"), _is_text),
+    **dict.fromkeys(("state", "error", "node", "log", "signal", "reason", "advice", "cause"), _is_text),
     **dict.fromkeys(("code", "rank", "step"), is_whole),
     **dict.fromkeys(("started", "ended"), is_time),
     **dict.fromkeys(("forgotten", "stuck", "held"), lambda value: isinstance(value, bool)),

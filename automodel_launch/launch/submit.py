@@ -18,6 +18,7 @@ from automodel_launch.jobs import launcher, rundir
 from automodel_launch.jobs import records as jobs
 from automodel_launch.launch import claim, planning, state, waiting
 from automodel_launch.launch.interrupts import Interrupts
+from automodel_launch.launch.notes import noted
 from automodel_launch.plan import gitstate, naming, packaging, secrets
 from automodel_launch.plan.plan import Plan
 from automodel_launch.workspace import Workspace
@@ -144,11 +145,13 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
 def texts_of(plan: Plan) -> dict[str, str]:
     """What the launcher writes into the job's directory, by name, beside the code and how that differs from git's."""
     submitted = {"time": time.time(), "state": contract.EVENT_SUBMITTED, "pid": os.getpid()}
+    known = plan.notes or noted(plan).notes
     return {
         **plan.texts,
         contract.SCRIPT: plan.script,
         contract.PLAN: json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
         contract.EVENTS: json.dumps(submitted) + "\n",
+        contract.NOTES: json.dumps(known) + "\n",
     }
 
 

@@ -33,6 +33,7 @@ class Plan:
         data: what it trains on: `named` and `caches` for the node agent, `allow`, and what data_identity.look() found.
         base: `config` as it would be without `overrides`, those of the command line; None where that is not known.
             Like these it is for who explains an error: neither is part of the hash.
+        notes: what is known of it beside; no part of the hash either.
         after: the runs whose end the job waits for (launch/waiting.py): of each `run_name`, `run_dir` and
             how its job is found, of which the hash has the name.
         promised: (path, who makes it, whether that is done) of what need not be there before the job begins; not part
@@ -68,6 +69,7 @@ class Plan:
     data: dict[str, Any] = field(default_factory=dict)
     base: dict[str, Any] | None = None
     overrides: tuple[str, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
     after: tuple[dict[str, Any], ...] = ()
     promised: tuple[tuple[str, str, bool], ...] = ()
     ignored_settings: tuple[str, ...] = ()  # of env.toml's sections: brought along, and without an effect here

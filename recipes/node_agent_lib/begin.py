@@ -9,6 +9,7 @@ single attempt.
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from dataclasses import replace
 
@@ -160,10 +161,10 @@ def _close(orders: Order, former: Link, dropped: str | None) -> int | None:
     nodes = read_nodes(orders.job_dir, former.attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)
     result = settle(orders.job_dir, nodes, nnodes, 1)
-    reason = slurm.state(former.now)
+    reason, slurm_s = slurm.end(former.now)
     if reason is None and former.now == slurm.own_id() and chain.undecided(result, orders):
         reason = contract.REQUEUED  # the same Slurm job has started again, by an operator's will: it was not --requeue
-    end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True)
+    end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True, slurm_s=slurm_s)
     lost = slurm.down([node.host for node in nodes]) if reason == contract.NODE_FAIL or vanished(nodes) else []
     bad_nodes.add(orders.job_root, lost, "Slurm lost it while a job ran there", orders.job_id)
     decision, missing = chain.judge(orders, end), None
@@ -205,12 +206,14 @@ def _start(orders: Order, me: str, former: Link | None) -> list[str]:
     link = _successor(former, me, number)
     if orders.limits is not None and orders.limits.jobs != number + 1:
         link = chain.go_on(orders, link, complain)
+    now, asked, span = time.time(), time.monotonic(), slurm.span(me)
     chain.write(orders.job_dir, link)
     nodes = expand(os.environ.get("SLURM_JOB_NODELIST", ""))
     checkpoint = newest_checkpoint(orders.backend, orders.checkpoints)
-    details = {"slurm_id": me, "nodes": nodes, "checkpoint": checkpoint, "gpus": times.gpus(orders)}
+    details = {"slurm_id": me, "nodes": nodes, "checkpoint": checkpoint, "gpus": times.gpus(orders), "time": now}
+    details["allocated_s"] = span.used_s if span else None
     history.add(orders.run_dir, contract.HISTORY_BEGUN, orders.job_id, number, **details)
-    lines = [f"export {contract.ATTEMPT_VAR}={number}", *times.exports(orders, me)]
+    lines = [f"export {contract.ATTEMPT_VAR}={number}", *times.exports(orders, span, asked)]
     saves = [e.save_s for e in history.ends(history.read(orders.run_dir), orders.job_id) if e.save_s]
     if saves:
         lines.append(f"export {contract.SAVE_S_VAR}={max(saves):.1f}")

@@ -10,7 +10,22 @@ from typing import Callable, Iterable
 
 import contract
 
-from . import backends, bad_nodes, chain, disk_reserve, procs, sharing, slurm, standing, stops, successors, turn
+from . import (
+    backends,
+    bad_nodes,
+    chain,
+    disk_reserve,
+    evidence,
+    known,
+    lost_logs,
+    procs,
+    sharing,
+    slurm,
+    standing,
+    stops,
+    successors,
+    turn,
+)
 from .files import Json, append_json, create_json, read_json, when_full, write_json
 from .history import Ended
 from .log import complain
@@ -29,7 +44,10 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
 
     An exit.json that was written while nodes were missing is replaced once all of them have ended.
     """
-    verdict = judge(nodes, nnodes, code, stops.asked(job_dir), _finished_since(job_dir, nodes))
+    asked = stops.asked(job_dir)
+    if asked is None and not complete(nodes, nnodes):
+        lost_logs.add(job_dir, nodes, os.environ.get("SLURM_JOB_ID", ""), _is_step(job_dir))
+    verdict = judge(nodes, nnodes, code, asked, _finished_since(job_dir, nodes))
     verdict["error"] = explained(verdict["error"], os.environb)
     path = exit_path(job_dir)
     if create_json(path, verdict, _PATIENCE_S):
@@ -40,6 +58,12 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
         return present
     write_json(path, verdict, _PATIENCE_S)
     return verdict
+
+
+def _is_step(job_dir: str) -> Callable[[str], bool]:
+    """Whether a line of a log is a step of the job's training."""
+    backend = backends.of(read_json(os.path.join(job_dir, contract.AGENT)) or {})
+    return lambda line: evidence.is_step(line, backend)
 
 
 def _announce(job_dir: str, verdict: Json) -> None:
@@ -92,7 +116,8 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
     if orders is None or link is None:
         return _may_come_again(nodes, nnodes)
     end = chain.describe(orders, link.attempt, result, nodes, None)
-    if bad_nodes.accused(end.error) and result["node"]:
+    signature = known.get(end.known)
+    if (signature.blames_node if signature else bad_nodes.accused(end.error)) and result["node"]:
         with contextlib.suppress(OSError):
             bad_nodes.add(orders.job_root, [result["node"]], str(end.error), orders.job_id)
     if orders.limits is None:

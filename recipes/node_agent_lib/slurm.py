@@ -122,11 +122,26 @@ def show(job: str) -> dict[str, str]:
 
 def state(job: str) -> str | None:
     """How Slurm says that a job was ended from outside; None where it was not, or where Slurm does not say."""
+    return _state(show(job))
+
+
+def end(job: str) -> tuple[str | None, float | None]:
+    """The same, and for how many seconds the job had its nodes, where it is over and Slurm says that."""
     shown = show(job)
+    return _state(shown), _ended_s(shown)
+
+
+def _state(shown: dict[str, str]) -> str | None:
     state = _FROM_OUTSIDE.get(shown.get("JobState", ""))
     if state is None and shown.get("PreemptTime", "")[:1].isdigit():  # it ended by itself within the GraceTime
         return contract.PREEMPTED
     return state
+
+
+def _ended_s(shown: dict[str, str]) -> float | None:
+    start, end = (shown.get(key, "") for key in _TIMES)
+    ended = shown.get("JobState", "") not in {"", *contract.SLURM_WAITING, *contract.SLURM_ACTIVE}
+    return float(end) - float(start) if ended and start.isdigit() and end.isdigit() else None
 
 
 def clock() -> float | None:
@@ -166,10 +181,7 @@ def allocated_s(job: str, runs_still: bool) -> float | None:
     if runs_still:
         found = span(job)
         return found.used_s if found else None
-    shown = show(job)
-    start, end = (shown.get(key, "") for key in _TIMES)
-    ended = shown.get("JobState") not in contract.SLURM_WAITING | contract.SLURM_ACTIVE
-    return float(end) - float(start) if ended and start.isdigit() and end.isdigit() else None
+    return _ended_s(show(job))
 
 
 def command(job: str) -> str | None:
