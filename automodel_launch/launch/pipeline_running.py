@@ -6,19 +6,22 @@ rest. Where a place cannot hold jobs, an attached pipeline waits for a step's en
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from automodel_launch.errors import LaunchError, PlanRefused, UsageError
-from automodel_launch.jobs import records
+from automodel_launch.errors import ClusterError, LaunchError, PlanRefused, StillSubmitting, UsageError
+from automodel_launch.jobs import launcher, records
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import pipelining, planning, waiting
+from automodel_launch.launch import pipelining, planning, state, waiting
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.pipelining import Maker
 from automodel_launch.launch.submit import submit
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plangraph import FINISHED, PlanGraph, Step
 
+PATIENCE_S = 180.0  # sbatch may take two minutes
 Follow = Callable[[str, Record, bool], tuple[Status, int]]  # (step, its job, whether this command has started it)
 
 
@@ -27,6 +30,25 @@ def refuse(findings: Sequence[tuple[str, Finding]]) -> PlanRefused:
     lines = [f"step {name}: [{finding.code}] {finding.message}" for name, finding in findings]
     fixes = [finding.fix for _, finding in findings if finding.fix]
     return PlanRefused("nothing was submitted: " + "\n".join(lines), fixes[0] if fixes else None)
+
+
+def _submitted(folder: Path, job_id: str) -> Record | None:
+    """A job that another launcher may be submitting, when it has done so; None where it did not come to that.
+
+    Raises:
+        ClusterError: it is still at it.
+    """
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        try:
+            record = state.complete(folder, records.find(folder, job_id))
+        except StillSubmitting:
+            record = None
+        if record is not None and not launcher.is_at_it(record):
+            lost = record.launcher is not None or (record.last_end or Status("")).state == records.NOT_SUBMITTED
+            return None if lost else record
+        time.sleep(0.5)
+    raise ClusterError(f"{job_id} is being submitted still.", f"python launch.py status {job_id}")
 
 
 @dataclass
@@ -99,8 +121,9 @@ class Runner:
         if step.state == FINISHED:
             self.say(f"step {step.name}: run {step.plan.run_name} is finished")
             return
-        if step.job_id is not None:
-            self.jobs[step.name] = records.find(folder, step.job_id)
+        other = _submitted(folder, step.job_id) if step.job_id is not None else None
+        if other is not None:
+            self.jobs[step.name] = other
             self.say(f"step {step.name}: {step.job_id} is {step.state} already")
             return
         environ = pipelining.environ_of(self.maker)

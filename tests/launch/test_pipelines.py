@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -65,6 +66,17 @@ def test_a_step_that_was_done_again_makes_later_ones_stale(checkout: Checkout, m
     assert main(checkout, "stub-one").returncode == 0  # the same run, once more
     assert main(checkout, "jobs").stdout.count(first["run_name"]) == 2
     assert _states(_plan(main, checkout, pipeline)) == ["FINISHED", None, None]
+
+
+def test_two_launchers_at_once_are_one_pipeline(checkout: Checkout, main: Main, pipeline: str) -> None:
+    """Whoever comes second follows what the first has submitted, or is refused the run; nothing runs twice."""
+    words = ("pipeline", pipeline, "--json", "first.steps=20", "first.pause=0.2")
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: checkout.run(*words), range(2)))
+    assert {one.returncode for one in done} <= {0, 3} and 0 in {one.returncode for one in done}, done
+    assert not any("NOT_SUBMITTED" in one.stderr + one.stdout for one in done)
+    rows = json.loads(main(checkout, "jobs", "--json").stdout)
+    assert [row["state"] for row in rows] == ["COMPLETED"] * 3
 
 
 def test_what_is_wrong_names_the_step_and_submits_nothing(checkout: Checkout, main: Main, pipeline: str) -> None:
