@@ -29,8 +29,9 @@ from automodel_launch.errors import JobError, PlanRefused, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import cancelling, checking, follow, planning, state, tails
+from automodel_launch.launch import cancelling, checking, follow, notes, planning, state, tails
 from automodel_launch.launch import submit as submitting
+from automodel_launch.launch.pace import Pace
 from automodel_launch.plan import recipes
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -120,16 +121,13 @@ def submit(
     environ = os.environ if environ is None else environ
     if not isinstance(plan, Plan):
         raise UsageError(f"{type(plan).__name__} is not a plan.", "plan(...) makes one")
-    errors = (
-        []
-        if force
-        else [finding for finding in check(plan, offline=offline, rehearse=rehearse) if finding.level == "error"]
-    )
+    found = [] if force else check(plan, offline=offline, rehearse=rehearse)
+    errors = [finding for finding in found if finding.level == "error"]
     if errors:
         told = "; ".join(f"[{finding.code}] {finding.message}" for finding in errors)
         raise PlanRefused(f"{plan.run_name} was not submitted: {told}", errors[0].fix)
     here = workspaces.find(env_file, environ)
-    _, record = submitting.submit(plan, here, environ)
+    _, record = submitting.submit(notes.noted(plan, found), here, environ)
     return Job(record, here)
 
 
@@ -186,13 +184,15 @@ class Job:
         """
         end = None if timeout is None else time.monotonic() + timeout
         lost: float | None = None
+        pace = Pace(executors.get(self.record.executor).poll_s)
         while not (now := self.status()).over:
+            pace.note(now)
             lost = (lost or time.monotonic()) if now.forgotten else None
             if lost is not None and time.monotonic() - lost > follow.FORGOTTEN_S:
                 raise JobError(f"{self.id}: {now.error}.")
             if end is not None and time.monotonic() > end:
                 raise TimeoutError(f"{self.id} has not ended within {timeout:g} s: {now.state}")
-            time.sleep(executors.get(self.record.executor).poll_s)
+            time.sleep(pace.left_s if end is None else max(0.0, min(pace.left_s, end - time.monotonic())))
         return now
 
     def attach(self, out: IO[str] | None = None, err: IO[str] | None = None) -> int:

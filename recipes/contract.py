@@ -15,7 +15,8 @@ OLDEST_PYTHON = (3, 8)  # of the node agent, wherever it runs
 
 # --- the job's directory: JOB_ROOT/JOB_ID/
 
-PLAN = "plan.json"  # the plan, with its hash; written by the launcher, as the next four are
+PLAN = "plan.json"  # the plan, with its hash; written by the launcher, as the next five are
+NOTES = "notes.json"  # what its launcher knew beside the plan; absent in jobs of a launcher before it
 SCRIPT = "script"  # what was submitted, and is submitted again
 CONFIG = "config.yaml"  # the resolved training config
 AGENT = "agent.json"  # the launcher's order to the node agents
@@ -75,13 +76,18 @@ def start_that_ps_tells(said: str) -> str | None:
 
 
 def failed_marker(attempt: int) -> str:
-    """Tells the agents of an attempt that one of them has failed."""
-    return f"{NODES}/failed-{attempt}"
+    """Tells the agents of an attempt that one of them has failed. In the job's directory, whose time they watch."""
+    return f".failed-{attempt}"
 
 
 def hung_marker(attempt: int) -> str:
     """Tells the agents of an attempt that the training hangs."""
-    return f"{NODES}/hung-{attempt}"
+    return f".hung-{attempt}"
+
+
+def ended_count(attempt: int) -> str:
+    """A byte for each agent of an attempt that has ended: who writes the last one reads all records, and no other."""
+    return f".ended-{attempt}"
 
 
 def former_exit(attempt: int) -> str:
@@ -100,7 +106,6 @@ RUN = "run.json"  # what the run trains, and with how many processes
 DATA = "data.json"  # the data that the run trains on, as its first job found them (data_identity.py)
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
-NOTIFIED = "notified"  # an empty file for each thing that somebody was told of (notify)
 LOCK = "lock"  # held by node 0's agent; holds the job's id
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
@@ -169,6 +174,10 @@ SLURM_FAILURES = {
 # What Slurm's database may hold of a former attempt, while slurmctld has the job in its queue again.
 SLURM_BEFORE_REQUEUE = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REQUEUED"})
 
+# --- notes.json
+
+NOTES_KEYS = ("findings", "flops_per_token", "gpu")
+
 # --- exit.json
 
 EXIT_KEYS = (
@@ -188,7 +197,7 @@ NO_AGENT = "never started its agent"  # part of `error` where a node has left no
 NODE_KEYS = (
     *("schema", "job_id", "node", "nnodes", "attempt", "host", "agent_pid", "agent_start", "started", "state"),
     *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
-    *("phase", "phase_since", "active", "log_starts"),
+    *("phase", "phase_since", "active", "touched", "log_starts"),
 )
 # `agent_start` is in clock ticks since boot; where there is no /proc (macOS), what `ps` says, in one language and time
 # zone. POSIX: the words after a field's `=` are its title, so each field has a -o of its own.
@@ -220,10 +229,10 @@ STOP_BY_WARNING = "SIGUSR1, which `signal` asks Slurm for before the time limit"
 
 HISTORY_BEGUN, HISTORY_ENDED, HISTORY_RESUMED = "begun", "ended", "resumed"
 HISTORY_KEYS = {
-    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus"),
+    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus", "allocated_s"),
     HISTORY_ENDED: (
         *("event", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node", "from_step"),
-        *("to_step", "checkpoint", "save_s", "gpu_hours", "goes_on", "why", "known", "cause"),
+        *("to_step", "checkpoint", "save_s", "gpu_hours", "allocated_s", "goes_on", "why", "known", "cause"),
     ),
     HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
 }
@@ -248,8 +257,6 @@ EVENT_RESTARTED = "restarted"  # ft_launcher has started a rank again
 EVENT_HUNG = "hung"
 EVENT_STOPPING = "stopping"
 EVENT_ENDED = "ended"
-
-TOLD_FINISHED, TOLD_FAILED, TOLD_STOPPED, TOLD_HUNG = "finished", "failed", "stopped", "hung"  # docs/notify.md
 
 # --- exit codes with a meaning
 
@@ -279,14 +286,8 @@ AGENT_KEYS = (
 )
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
 AGENT_OPTIONAL_KEYS = (
-    "workdir",
-    "chain",
-    "checkpoint_dir",
-    "max_nan_steps",
-    "backend",
-    "agent_python",
-    "data",
-    "notify",
+    *("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python"),
+    *("data", "notify"),
 )
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"

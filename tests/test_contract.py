@@ -73,6 +73,7 @@ def test_names_that_others_have_written_down() -> None:
 
 JOB_SIDE = {name: path for name, path in MODULES.items() if name != "contract" and not name.startswith("data_prep")}
 FILES = (
+    contract.NOTES,
     *(contract.EXIT, contract.HISTORY, contract.BAD_NODES, contract.FINISHED, contract.METRICS, contract.AGENT),
     *(contract.INCOMPLETE, contract.EVENTS, contract.RESERVE, contract.PLAN, contract.RUN, contract.SECRETS),
     *(contract.DATA, contract.PHASES),

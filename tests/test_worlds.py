@@ -167,7 +167,8 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
-LAUNCH |= {"--rehearse", "--no-rehearse"}
+SWEEPS = {"--sweep", "--sweep-file", "--at-most", "--stop-after-failures"}
+LAUNCH |= {"--rehearse", "--no-rehearse", *SWEEPS}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
@@ -177,12 +178,13 @@ SURFACE = {
     "attach": COMMON,
     "logs": COMMON | {"--rank", "--follow"},
     "metrics": COMMON | {"--csv"},
-    "report": COMMON | {"--output", "--open"},
+    "compare": COMMON | {"--by", "--csv"},
+    "report": COMMON | {"--output", "--open", "--watch"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,
     "nodes": COMMON | {"--forgive"},
-    "check": LAUNCH - {"--full"},
+    "check": LAUNCH - {"--full", *SWEEPS},
     "doctor": COMMON | {"--gpu"},
     "image": COMMON,
     "pretrain": LAUNCH,

@@ -72,7 +72,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of a run, as far as its config and model tell."""
+    """The checkpoints of a run, as far as its config and model tell.
+
+    `asynchronous`: they are written while the steps go on; `async_key` is what makes it so, None where nothing does.
+    """
 
     directory: str
     steps: int  # of the complete run
@@ -83,6 +86,8 @@ class Checkpoints:
     directory_key: str
     every_key: str
     keep_key: str
+    asynchronous: bool = False
+    async_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class Sizes:
     epochs: float | None = None
     memory: int | None = None
     memory_caveat: str | None = None
+    flops_per_token: float | None = None  # operations of a training step, by the shape of the model
     gpu_hours: float | None = None  # that the run will take, at `utilization` of the peak of the profile's GPU
     utilization: float | None = None
     rows: tuple[tuple[str, str], ...] = ()

@@ -12,11 +12,17 @@ SILENT = ("offline", "disabled", "dryrun")  # wandb.init's modes that ask for no
 
 @dataclass(frozen=True)
 class Use:
-    """A tracker that a training logs to. `online`: over the network, which needs credentials."""
+    """A tracker that a training logs to.
+
+    Attributes:
+        online: over the network, which needs credentials.
+        offline: the override with which it asks for none.
+    """
 
     tracker: Literal["wandb", "mlflow"]
     key: str  # of the section in the config
     online: bool = False
+    offline: str = "run.env.env_vars.WANDB_MODE=offline"
 
 
 def environment(

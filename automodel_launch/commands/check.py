@@ -13,7 +13,7 @@ class Check(LaunchCommand):
     """Plan, and say what is wrong; exit code 3 when one finding is an error."""
 
     name = "check"
-    options = tuple(option for option in launch.OPTIONS if "--full" not in option.names)
+    options = tuple(option for option in launch.OPTIONS if not {"--full", *launch.OF_SWEEPS} & {*option.names})
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the findings."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from automodel_launch import contract, workspace
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Command
-from automodel_launch.jobs import records
+from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import state
 
@@ -24,8 +24,14 @@ class Jobs(Command):
         """Ask for all states, and print them."""
         folder = workspace.find(args.env).records
         found = records.all_records(folder)
+        waiting = state.waiting(found)
+
+        def look(record: Record) -> tuple[Record, Status]:
+            now = waiting.get(record.job_id)
+            return (record, now) if now else state.look(folder, record)
+
         with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
-            rows = list(pool.map(lambda record: state.look(folder, record), found))
+            rows = list(pool.map(look, found))
         for path in records.unreadable(folder):
             console.say(f"left out: {path} is no record of a job that this version can read")
         if args.json:
@@ -34,6 +40,9 @@ class Jobs(Command):
             console.out("\n".join(console.table([_cells(record, now) for record, now in rows])))
         else:
             console.say("no job was submitted from here yet")
+        names = sweeps.names(folder)
+        if names:
+            console.say(f"sweeps: {console.listed(names[::-1])}; `python launch.py status SWEEP` has a line a point")
         return 0
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
 
 RUN_ACTIVE = "run-active"  # which --force does not override: two jobs would write one set of checkpoints
+OF_SWEEPS = ("--sweep", "--sweep-file", "--at-most", "--stop-after-failures")
 OPTIONS: tuple[Option, ...] = (
     Option(("-c", "--config"), "configs/RECIPE/CONFIG.yaml, or a path", "CONFIG"),
     Option(("--run",), "attached: submit, follow, exit with the job's result", "PROFILE", group="where"),
@@ -35,6 +36,10 @@ OPTIONS: tuple[Option, ...] = (
         group="rehearsal",
         bare="on",
     ),
+    Option(("--sweep",), "several values of a key, a run each; repeated: each with each", "KEY=V1,V2", many=True),
+    Option(("--sweep-file",), "the same from a file: grid, zip, list, or points with names", "FILE"),
+    Option(("--at-most",), "points of a sweep that may run at once", "N"),
+    Option(("--stop-after-failures",), "failed points of a sweep after which no other one begins", "N"),
     Option(("--no-rehearse",), "never do so (a submission to Slurm or Docker does)", group="rehearsal"),
 )
 
@@ -78,7 +83,15 @@ class Launch(LaunchCommand):
         """To the preview, or to the job's end."""
         if args.full and not args.dry_run:
             raise UsageError("--full belongs to --dry-run. Nothing was submitted.", "--dry-run --full")
+        if args.sweep or args.sweep_file:
+            from automodel_launch.commands import sweep
+
+            return sweep.run(self, args)
+        for option in ("--at-most", "--stop-after-failures"):
+            if getattr(args, option[2:].replace("-", "_")) is not None:
+                raise UsageError(f"{option} belongs to a sweep. Nothing was submitted.", "--sweep KEY=VALUE,VALUE")
         parts = planned(self, args)
+        _refuse_sweep(args, parts)
         if args.dry_run:
             return _preview(args, rehearsed(args, parts))
         from automodel_launch.commands import run_state
@@ -91,6 +104,15 @@ class Launch(LaunchCommand):
             raise _refusal(parts)
         _tell(parts.findings)
         return _submit(args, parts)
+
+
+def _refuse_sweep(args: argparse.Namespace, parts: Planned) -> None:
+    from automodel_launch.jobs import sweeps
+
+    if args.name and sweeps.exact(parts.here.records, args.name):
+        raise UsageError(
+            f"--name {args.name}: a sweep has this name. Nothing was submitted.", f"--name {args.name}-run"
+        )
 
 
 def _preview(args: argparse.Namespace, parts: Planned) -> int:
@@ -141,9 +163,10 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
     from automodel_launch.jobs import records
     from automodel_launch.launch import closing, follow
     from automodel_launch.launch.interrupts import Interrupts
+    from automodel_launch.launch.notes import noted
     from automodel_launch.launch.submit import submit
 
-    here, plan = parts.here, parts.plan
+    here, plan = parts.here, noted(parts.plan, parts.findings)
     if here.elsewhere is not None and not here.records.is_dir():
         console.say(f"{here.root} cannot be written: records and local runs are kept in {here.elsewhere}")
     began = time.monotonic()

@@ -22,6 +22,7 @@ COMMANDS = {
     "attach": Entry("[JOB]", "follow a job to its end; exits with its result"),
     "logs": Entry("[JOB]", "a job's logs: --rank N|all, --follow"),
     "metrics": Entry("[RUN]", "every step of a run, all attempts joined: table, --csv, --json"),
+    "compare": Entry("SWEEP", "points of a sweep by a metric, best first: --by METRIC, --csv, --json"),
     "report": Entry("[RUN...]", "one HTML page of runs: curves, attempts, cost, plan; -o FILE.html, --open"),
     "cancel": Entry("JOB", "stop a job; it may save a checkpoint first, unless --now"),
     "pause": Entry("JOB", "stop a run, with a save, until `resume`"),

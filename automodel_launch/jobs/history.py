@@ -8,7 +8,7 @@ from typing import Any
 
 from automodel_launch import contract
 from automodel_launch.jobs.jobdir import parse
-from automodel_launch.jobs.records import is_time, is_whole
+from automodel_launch.jobs.records import is_number, is_time, is_whole
 from automodel_launch.remote.filesystem import FileSystem
 
 TAIL = 2**20  # bytes of the file that are read: thousands of attempts
@@ -17,11 +17,16 @@ TAIL = 2**20  # bytes of the file that are read: thousands of attempts
 def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
     """One object an attempt, oldest first: what its beginning and its end have said, under the keys of the file.
 
+    `before_s` is for how many seconds Slurm had given it its nodes when it began, `allocated_s` for how many in all.
     `began` and `ended` are unix seconds; an attempt that nobody has closed has no `ended` and no `state`.
     """
     found = place.read(f"{run_dir}/{contract.HISTORY}", -TAIL)
-    entries = [entry for line in (found[0].splitlines() if found else ()) if (entry := parse(line))]
-    merged: dict[tuple[str, int], dict[str, Any]] = {}
+    return merged([entry for line in (found[0].splitlines() if found else ()) if (entry := parse(line))])
+
+
+def merged(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same from the lines of the file."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
     for entry in entries:
         key = (str(entry.get("job_id")), _number(entry.get("attempt")))
         event, when = entry.get("event"), entry["time"] if is_time(entry.get("time")) else None
@@ -30,12 +35,13 @@ def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
         if event == contract.HISTORY_BEGUN:
             told = {"began": when, "nodes": entry.get("nodes") or [], "slurm_id": entry.get("slurm_id")}
             told |= {"gpus": entry["gpus"]} if is_whole(entry.get("gpus")) else {}
-            merged[key] = {"job_id": key[0], "attempt": key[1], **told}
+            told |= {"before_s": entry["allocated_s"]} if is_number(entry.get("allocated_s")) else {}
+            found[key] = {"job_id": key[0], "attempt": key[1], **told}
         elif event == contract.HISTORY_ENDED:
             rest = {k: v for k, v in entry.items() if k not in ("event", "time")}
             own = {"job_id": key[0], "attempt": key[1], "ended": when}
-            merged[key] = {**merged.get(key, {"nodes": []}), **rest, **own}
-    return list(merged.values())
+            found[key] = {**found.get(key, {"nodes": []}), **rest, **own}
+    return list(found.values())
 
 
 def gpu_hours(rows: Iterable[dict[str, Any]], job_id: str, until: float) -> float:

@@ -15,6 +15,7 @@ from automodel_launch.config import artifacts, envscope, merge, yamlio
 from automodel_launch.errors import ConfigError, ProfileError, UsageError
 from automodel_launch.frozen import freeze
 from automodel_launch.launch import data as data_
+from automodel_launch.launch.shared import Shared
 from automodel_launch.plan import naming, packaging, secrets
 from automodel_launch.plan.mounts import has_variable
 from automodel_launch.plan.plan import Mode, Plan
@@ -39,30 +40,36 @@ def make(
     fresh: bool = False,
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
+    shared: Shared | None = None,
+    prefix: str | None = None,
 ) -> Plan:
     """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`,
     what is there already for `fresh`, and a home directory that `remote_job_dir` names.
 
-    The run's name is that of the config as written and, where this machine sees them, of the data.
+    The run's name is that of the config as written and, where this machine sees them, of the data. `shared`: what plans
+    that are made together need once; with it `base` is left out. `prefix`: what stands before the hash in the name.
 
     Raises:
         LaunchError: the parts do not fit together; see profiles, configs and packaging.
     """
     environ = os.environ if environ is None else environ
+    once = (shared or Shared()).once
     profile, sources = _profile(env_file, profile_name, recipe, layered, environ, workspace.root)
     executor = executors.get(profile.executor)
     place = executor.place(profile)
     if offline and place != LOCAL:
         _refuse_to_ask(profile, sources, fresh)
-    root = executor.job_root(profile, workspace)
+    whose = profile.model_dump_json()
+    root = once(("root", whose), lambda: executor.job_root(profile, workspace))
     scope = _scope(profile, layered, environ)
-    data_dir = profile.data_dir or executor.data_dir(profile, workspace)
+    data_dir = profile.data_dir or once(("data", whose), lambda: executor.data_dir(profile, workspace))
     run_values = _run_values(_sections(env_file, environ), profile, layered, data_dir)
     scope.artifacts = _artifacts(run_values, place, offline)
     trained = layered.resolve({**run_values, "name": "@run", "dir": "@run"}, scope).data
     trained = yamlio.json_value(trained)
     # Over a connection only what is needed: submit takes the next id where this one is taken.
-    names = place.names(root) if place == LOCAL or fresh else []
+    names = once(("names", place, root), lambda: place.names(root)) if place == LOCAL or fresh else []
+    files = once(("files", recipe.path, profile.code, profile.packager), lambda: _files(workspace, recipe, profile))
     draft = Plan(
         job_id="@job",
         run_name="@run",
@@ -83,15 +90,13 @@ def make(
         provenance={},
         deferred=(),
         unset=tuple(name for name in (*profile.secrets, *profile.env) if name not in environ),
-        files=packaging.collect(
-            workspace.recipes, recipe.path, recipe.code, profile.code, workspace.root, profile.packager
-        ),
+        files=files,
         artifacts=scope.artifacts.used,
         ignored_settings=brought.ignored(env_file.sections.get("artifacts", {})),
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible)
-    run_name = name if name is not None else naming.run_name(recipe.name, layered.name, trained, data.digest)
+    run_name = name if name is not None else naming.run_name(recipe.name, layered.name, trained, data.digest, prefix)
     naming.check(run_name)
     if fresh:
         run_name = naming.free_name(run_name, names)
@@ -105,10 +110,16 @@ def make(
         provenance=config.sources,
         deferred=config.deferred,
         data=data.of_plan(backend.data(config.data, f"{root}/{run_name}"), data_.may_change(layered)),
-        base=_base(layered, {**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope),
+        base=None if shared else _base(layered, {**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope),
         overrides=layered.overridden,
     )
     return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records), environ)
+
+
+def _files(workspace: Workspace, recipe: Recipe, profile: Profile) -> tuple[packaging.PlannedFile, ...]:
+    return packaging.collect(
+        workspace.recipes, recipe.path, recipe.code, profile.code, workspace.root, profile.packager
+    )
 
 
 def _base(layered: merge.MergedConfig, run: Mapping[str, Any], scope: envscope.EnvScope) -> dict[str, Any] | None:

@@ -33,6 +33,7 @@ class Plan:
         data: what it trains on: `named` and `caches` for the node agent, `allow`, and what data_identity.look() found.
         base: `config` as it would be without `overrides`, those of the command line; None where that is not known.
             Like these it is for who explains an error: neither is part of the hash.
+        notes: what is known of it beside; no part of the hash either.
         mounts: what the job's container sees of the machine around it.
         agent: the node agent's agent.json.
         texts: the files of the job's directory that the launcher writes, beside those in `files` that it copies.
@@ -64,6 +65,7 @@ class Plan:
     data: dict[str, Any] = field(default_factory=dict)
     base: dict[str, Any] | None = None
     overrides: tuple[str, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
     ignored_settings: tuple[str, ...] = ()  # of env.toml's sections: brought along, and without an effect here
     mounts: tuple[Mount, ...] = ()
     agent: dict[str, Any] = field(default_factory=dict)

@@ -14,7 +14,8 @@ run, one process a node
     loop.py          signals, ended children, time
     journal.py       what the agent writes down while it runs
     metrics.py       rank 0's log -> metrics.jsonl
-    peers.py         how nodes learn that another one has failed
+    outside.py       has anybody left something for it? one look at a directory's time
+    peers.py         how nodes learn that another one has failed, and who ends last
     stops.py         stop files: cancel, pause
     limits.py        the end of the attempt's time: when to save
     lock.py          one job at a time for a run
@@ -26,6 +27,7 @@ the training processes
     command.py       their command line and what is added to their environment
     image_path.py    the Python of the image that a login shell has hidden
     nodes.py         which node this is, and which one is the head
+    gpu_model.py     which GPUs this node has
     meeting.py       the port at which they meet
     worker.py        what torchrun starts as each rank: watcher.py is its parent, script_run.py the rank itself
     rank_files.py    the private directory through which agent and workers talk

@@ -9,6 +9,7 @@ single attempt.
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from dataclasses import replace
 
@@ -49,7 +50,7 @@ def main(job_dir: str) -> int:
 
 def _submitted_from() -> list[str]:
     """The directory of the script that was handed to Slurm, which runs a copy of it."""
-    script = slurm.command(os.environ.get("SLURM_JOB_ID", ""))
+    script = slurm.command(slurm.own_id())
     return [os.path.dirname(script)] if script else []
 
 
@@ -58,13 +59,13 @@ def _without_a_chain(job_dir: str) -> list[str]:
     former = chain.read(job_dir)
     if former is None:
         return []
-    begun = former.now == os.environ.get("SLURM_JOB_ID")
+    begun = former.now == slurm.own_id()
     return [f"export {contract.ATTEMPT_VAR}={former.attempt + (0 if begun else 1)}"]
 
 
 def _lines(job_dir: str) -> list[str]:
     orders = chain.order(job_dir)
-    me = os.environ.get("SLURM_JOB_ID", "")
+    me = slurm.own_id()
     if orders is None or not me:
         return []
     former = chain.read(job_dir)
@@ -123,10 +124,10 @@ def _close(orders: Order, former: Link, dropped: str | None) -> int | None:
     nodes = read_nodes(orders.job_dir, former.attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)
     result = settle(orders.job_dir, nodes, nnodes, 1)
-    reason = slurm.state(former.now)
-    if reason is None and former.now == os.environ.get("SLURM_JOB_ID") and chain.undecided(result, orders):
+    reason, slurm_s = slurm.end(former.now)
+    if reason is None and former.now == slurm.own_id() and chain.undecided(result, orders):
         reason = contract.REQUEUED  # the same Slurm job has started again, by an operator's will: it was not --requeue
-    end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True)
+    end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True, slurm_s=slurm_s)
     lost = slurm.down([node.host for node in nodes]) if reason == contract.NODE_FAIL or vanished(nodes) else []
     bad_nodes.add(orders.job_root, lost, "Slurm lost it while a job ran there", orders.job_id)
     decision, missing = chain.judge(orders, end), None
@@ -168,12 +169,14 @@ def _start(orders: Order, me: str, former: Link | None) -> list[str]:
     link = _successor(former, me, number)
     if orders.limits is not None and orders.limits.jobs != number + 1:
         link = chain.go_on(orders, link, complain)
+    now, asked, span = time.time(), time.monotonic(), slurm.span(me)
     chain.write(orders.job_dir, link)
     nodes = expand(os.environ.get("SLURM_JOB_NODELIST", ""))
     checkpoint = newest_checkpoint(orders.backend, orders.checkpoints)
-    details = {"slurm_id": me, "nodes": nodes, "checkpoint": checkpoint, "gpus": times.gpus(orders)}
+    details = {"slurm_id": me, "nodes": nodes, "checkpoint": checkpoint, "gpus": times.gpus(orders), "time": now}
+    details["allocated_s"] = span.used_s if span else None
     history.add(orders.run_dir, contract.HISTORY_BEGUN, orders.job_id, number, **details)
-    lines = [f"export {contract.ATTEMPT_VAR}={number}", *times.exports(orders, me)]
+    lines = [f"export {contract.ATTEMPT_VAR}={number}", *times.exports(orders, span, asked)]
     saves = [e.save_s for e in history.ends(history.read(orders.run_dir), orders.job_id) if e.save_s]
     if saves:
         lines.append(f"export {contract.SAVE_S_VAR}={max(saves):.1f}")

@@ -123,11 +123,18 @@ def _limits(chain: Json) -> Limits:
 
 
 def describe(
-    orders: Order, number: int, result: Json, nodes: list[NodeRecord], reason: str | None, asked_slurm: bool = False
+    orders: Order,
+    number: int,
+    result: Json,
+    nodes: list[NodeRecord],
+    reason: str | None,
+    asked_slurm: bool = False,
+    slurm_s: float | None = None,
 ) -> Ended:
     """An ended attempt. `reason` is the state in which Slurm ended it, which wins over how the job took that.
 
     `asked_slurm`: `reason` is its last one, so that a signal without one did not come from Slurm or a person's scancel.
+    `slurm_s`: for how many seconds Slurm says that it had its nodes.
     """
     first = next((node for node in nodes if node.node == 0), None)
     beats = [first.first_step, first.step] if first else []
@@ -147,6 +154,7 @@ def describe(
         checkpoint=newest_checkpoint(orders.backend, orders.checkpoints),
         save_s=first.save_s if first else None,
         gpu_hours=_gpu_hours(orders, number, nodes, not asked_slurm, reason),
+        allocated_s=budget.allocated_s(_begun(orders, number), slurm_s, nodes, not asked_slurm),
         known=(result.get("known") or {}).get("id") if error == result["error"] else None,
     )
 
@@ -156,9 +164,13 @@ def _gpu_hours(
 ) -> float | None:
     if orders.limits is None or orders.limits.gpu_hours is None:
         return None
-    begun = budget.begun_line(history.read(orders.run_dir), orders.job_id, number)
+    begun = _begun(orders, number)
     asked = "" if reason == contract.REQUEUED else str((begun or {}).get("slurm_id") or "")  # Slurm counts anew there
     return budget.of_attempt(begun, asked, nodes, runs_still)
+
+
+def _begun(orders: Order, number: int) -> Json | None:
+    return budget.begun_line(history.read(orders.run_dir), orders.job_id, number)
 
 
 def _steps(orders: Order, number: int) -> list[int]:

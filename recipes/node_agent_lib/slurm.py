@@ -17,6 +17,13 @@ _TIMES = ("StartTime", "EndTime")
 _FROM_OUTSIDE = {theirs: ours for theirs, ours in contract.SLURM_FAILURES.items() if ours != contract.FAILED}
 
 
+def own_id() -> str:
+    """This Slurm job's id, "" where there is none. A task of an array is ARRAY_TASK: the number that it has besides is,
+    for one of them, that of the array, and so of all."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID", ""), os.environ.get("SLURM_ARRAY_TASK_ID", "")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+
+
 class SlurmError(Exception):
     """Slurm refused, or did not answer; the message is its own, in one line."""
 
@@ -91,11 +98,26 @@ def show(job: str) -> dict[str, str]:
 
 def state(job: str) -> str | None:
     """How Slurm says that a job was ended from outside; None where it was not, or where Slurm does not say."""
+    return _state(show(job))
+
+
+def end(job: str) -> tuple[str | None, float | None]:
+    """The same, and for how many seconds the job had its nodes, where it is over and Slurm says that."""
     shown = show(job)
+    return _state(shown), _ended_s(shown)
+
+
+def _state(shown: dict[str, str]) -> str | None:
     state = _FROM_OUTSIDE.get(shown.get("JobState", ""))
     if state is None and shown.get("PreemptTime", "")[:1].isdigit():  # it ended by itself within the GraceTime
         return contract.PREEMPTED
     return state
+
+
+def _ended_s(shown: dict[str, str]) -> float | None:
+    start, end = (shown.get(key, "") for key in _TIMES)
+    ended = shown.get("JobState", "") not in {"", *contract.SLURM_WAITING, *contract.SLURM_ACTIVE}
+    return float(end) - float(start) if ended and start.isdigit() and end.isdigit() else None
 
 
 def clock() -> float | None:
@@ -135,10 +157,7 @@ def allocated_s(job: str, runs_still: bool) -> float | None:
     if runs_still:
         found = span(job)
         return found.used_s if found else None
-    shown = show(job)
-    start, end = (shown.get(key, "") for key in _TIMES)
-    ended = shown.get("JobState") not in contract.SLURM_WAITING | contract.SLURM_ACTIVE
-    return float(end) - float(start) if ended and start.isdigit() and end.isdigit() else None
+    return _ended_s(show(job))
 
 
 def command(job: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Callable
 
 import contract
 
-from . import chain, data, disk_reserve, ending, environment, lock, notify, procs
+from . import chain, data, disk_reserve, ending, environment, gpu_model, lock, notify, procs
 from .control import Control, Parent
 from .error_line import error_line
 from .errors import NodeFailure, Stopped, Superseded
@@ -58,7 +58,7 @@ class Supervisor:
             set_aside(self._spec.job_dir)
         self._journal.save()
         ready()
-        self._journal.event(contract.EVENT_STARTED, host=self._record.host)
+        self._journal.event(contract.EVENT_STARTED, host=self._record.host, gpu=gpu_model.model())
         if first and not (under_slurm() and contract.ATTEMPT_VAR in os.environ):  # `begin` has done it there
             chain.note_beginning(self._spec, self._record, say)
             disk_reserve.keep_if_possible(self._spec.job_dir, say)
@@ -95,7 +95,7 @@ class Supervisor:
         ending.remove_order_secrets(self._spec, self._journal)
         if self._lock is not None:
             os.close(self._lock)
-        return ending.report(self._spec, self._journal)
+        return ending.report(self._spec, self._journal, self._control.peers)
 
     def _vanish(self) -> int:
         """End without a record: job directory and run belong to the later attempt."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -147,3 +148,17 @@ def test_trackers_files_lie_in_the_runs_directory() -> None:
     assert values["MLFLOW_TRACKING_URI"] == "sqlite:////a/n/mlflow.db"
     own = trackers.environment(uses, "n", "/a/n", "local /a/n", {"MLFLOW_TRACKING_URI", "WANDB_DIR"})
     assert not {"MLFLOW_TRACKING_URI", "WANDB_DIR"} & set(own)  # the job has them from elsewhere
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "offline"),
+    [
+        ("automodel", {"wandb": {"project": "p"}}, "+wandb.mode=offline"),
+        ("megatron_bridge", {"logger": {"wandb_project": "p"}}, "run.env.env_vars.WANDB_MODE=offline"),
+    ],
+)
+def test_wandb_without_a_key_is_asked_for_in_words_of_the_framework(
+    name: str, config: dict[str, object], offline: str
+) -> None:
+    module = importlib.import_module(f"automodel_launch.backends.{name}.trackers")
+    assert [(use.online, use.offline) for use in module.used(config)] == [(True, offline)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -205,6 +207,18 @@ def test_nanogpt_shards_of_the_same_corpus_train_it_too(prepared: Checkout) -> N
     losses = _losses(str(prepared.root / "runs" / "nanogpt"))
     assert sorted(losses) == list(range(6))
     assert losses[5] < losses[0] - 0.05
+
+
+@pytest.mark.slow
+def test_the_example_of_sweeps(prepared: Checkout) -> None:
+    """docs/sweeps.md begins with it."""
+    text = (ROOT / "docs" / "sweeps.md").read_text()
+    commands = re.findall(r"^    python launch\.py (.*)$", text.partition("\n\n")[2].partition("\n\n")[0], re.MULTILINE)
+    assert len(commands) == 3
+    done = [prepared.run(*shlex.split(command)) for command in commands]
+    assert [one.returncode for one in done] == [0, 0, 0], done[0].stderr
+    assert "rates: 2 COMPLETED" in done[1].stdout
+    assert re.match(r"rates by (val_)?loss, best first:\n +point +lr ", done[2].stdout)
 
 
 def _wait_for_step(job_dir: Path, step: int) -> None:

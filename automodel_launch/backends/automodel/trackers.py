@@ -17,6 +17,6 @@ def used(config: Config) -> Iterator[Use]:
         section = config[_WANDB]
         known = isinstance(section, Mapping) and not dotted.left_to_the_job(section)
         on = known and section.get("enable") is not False and section.get("mode") not in SILENT
-        yield Use("wandb", _WANDB, online=on)
+        yield Use("wandb", _WANDB, online=on, offline=f"+{_WANDB}.mode=offline")
     if isinstance(config.get(_MLFLOW), Mapping) and config[_MLFLOW]:
         yield Use("mlflow", _MLFLOW)

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.config import dotted
+from automodel_launch.config import dotted, yamlio
 from automodel_launch.plan.plan import Plan
 
 SECONDS = 60.0  # a file system that does not answer ends the look, not the dry run
@@ -37,7 +37,7 @@ def looked(plan: Plan) -> Looked:
     """Ask the recipe about the plan's config."""
     with tempfile.TemporaryDirectory(prefix="data-prep-look-") as folder:
         path = Path(folder, "config.json")
-        path.write_text(json.dumps(plan.config), encoding="utf-8")
+        path.write_text(json.dumps(yamlio.json_value(plan.config)), encoding="utf-8")
         command = [_python(plan), str(plan.recipe.path), "look", "--config", str(path)]
         command += [] if sees_data(plan) else ["--config-only"]
         try:
