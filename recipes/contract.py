@@ -36,6 +36,10 @@ EXIT = "exit.json"  # how the job ended, written by itself
 CHAIN = "chain"  # one line "NOW NEXT ATTEMPT SPARE": Slurm ids (NEXT may be "-", SPARE absent), the attempt from 0
 RESUME = "resume"  # the Slurm job that a person has submitted for a job that was over; it alone may go on with it
 STOP = "stop"  # an empty file that ends the job; in the run's directory it ends every job of the run
+REQUEST = "request"  # what a person asks of the job that runs, JSON with REQUEST_KEYS; each is done once
+ANSWERS = "answers"  # holds WHO.json with ANSWER_KEYS: WHO is `node-N`, for its agent, or TRAINING; `step` was saved
+REQUEST_KEYS, ANSWER_KEYS = ("id", "what", "time"), ("id", "time", "what", "step")
+REQUEST_STACKS, REQUEST_SAVE, TRAINING = "stacks", "save", "training"
 SUBMISSION = ".submission"  # locked while the command that submits the job works, whether its launcher lives or not
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
@@ -184,10 +188,8 @@ EXIT_KEYS = (
     *("schema", "job_id", "attempt", "complete", "state", "code", "signal", "rank", "node", "error", "traceback"),
     *("log", "started", "ended", "step", "nodes", "known"),
 )
-KNOWN_KEYS = ("id", "role", "cause", "todo", "restart", "blames_node")  # of `known`, where the error is a known one
 EXIT_CHAIN_KEYS = ("goes_on", "why")  # only of a job that may have several attempts
-STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
-"""Of exit.json, what a job's status is made of, beside `state`."""
+STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")  # beside `state`
 
 NO_PYTHON = "no Python"  # how `error` begins where node_agent.sh has found none that can run the agent
 NO_AGENT = "never started its agent"  # part of `error` where a node has left nothing
@@ -263,12 +265,11 @@ EVENT_ENDED = "ended"
 CANNOT_BE_USED = 2  # of a recipe: the command line or config cannot be used; of the agent: its order cannot
 NO_CHECKPOINT = 3  # of a recipe: there are checkpoints, and none is complete
 DATA_CHANGED = 4  # of the agent: the run began with other data
-FINAL_CODES = {
+FINAL_CODES = {  # of a recipe or of the agent, with which every further attempt would end too
     CANNOT_BE_USED: "the command or its configuration cannot be used",
     NO_CHECKPOINT: "no checkpoint is complete",
     DATA_CHANGED: "the run began with other data",
 }
-"""Codes of a recipe or of the agent with which every further attempt would end too."""
 
 HUNG = 124  # as timeout(1) ends
 NOT_FOUND = 127  # as a shell ends
@@ -286,8 +287,7 @@ AGENT_KEYS = (
 )
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
 AGENT_OPTIONAL_KEYS = (
-    *("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python"),
-    *("data", "notify"),
+    *("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data", "notify"),
 )
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"

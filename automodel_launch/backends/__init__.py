@@ -16,6 +16,7 @@ from automodel_launch.errors import RecipeError
 from automodel_launch.suggest import did_you_mean
 
 if TYPE_CHECKING:
+    from automodel_launch.backends.noise import Noise
     from automodel_launch.backends.trackers import Use
     from automodel_launch.plan.finding import Finding
     from automodel_launch.plan.plan import Plan
@@ -155,6 +156,7 @@ class Backend(Protocol):
     """What each module offers as BACKEND."""
 
     framework: Framework | None  # None: nothing is known about what the script imports
+    noise: Noise  # what an attached run leaves to the log
 
     def max_steps(self, config: Config) -> int | None:
         """Optimizer steps that the config asks for."""

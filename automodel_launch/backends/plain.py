@@ -18,6 +18,7 @@ from automodel_launch.backends import (
     Sizes,
 )
 from automodel_launch.backends.data import facts, paths
+from automodel_launch.backends.noise import NONE, Noise
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -28,6 +29,7 @@ class Plain:
     """Implements backends.Backend."""
 
     framework: Framework | None = None
+    noise: Noise = NONE
 
     def max_steps(self, config: Config) -> int | None:
         """Not known."""

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch.commands import console
-from automodel_launch.commands.command import COMMON, Command, Option, Parser
+from automodel_launch.commands.command import COMMON, VERBOSE, Command, Option, Parser
 from automodel_launch.commands.one_plan import Planned, planned, rehearsed
 from automodel_launch.errors import PlanRefused, UsageError
 
@@ -36,6 +36,7 @@ OPTIONS: tuple[Option, ...] = (
         group="rehearsal",
         bare="on",
     ),
+    VERBOSE,
     Option(("--sweep",), "several values of a key, a run each; repeated: each with each", "KEY=V1,V2", many=True),
     Option(("--sweep-file",), "the same from a file: grid, zip, list, or points with names", "FILE"),
     Option(("--at-most",), "points of a sweep that may run at once", "N"),
@@ -183,12 +184,12 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
                 console.say(f"  python launch.py {verb} {plan.job_id}")
         return 128 + interrupts.received[0][0] if interrupts.received else 0
     out = sys.stderr if args.json else sys.stdout
-    follower = follow.Follower(record, ranks=[0], out=out, own=True)
+    follower = follow.Follower(record, ranks=[0], out=out, own=True, verbose=args.verbose)
     status, code = follower.run(interrupts)
     records.remember(here.records, record, status)
     if args.json:
         console.result({**asdict(record), **asdict(status), "exit_code": code})
-    console.say(closing.closing_block(record, status))
+    console.say(closing.closing_block(record, status, seen=[0]))
     return code
 
 

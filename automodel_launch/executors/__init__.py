@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from automodel_launch.errors import ClusterError, ProfileError
 
 if TYPE_CHECKING:
+    from automodel_launch.executors.inside import Inside, Wanted
     from automodel_launch.executors.job_python import JobPython, NotAtHand
     from automodel_launch.jobs.records import Record, Status
     from automodel_launch.plan.mounts import Mount
@@ -143,6 +144,13 @@ class Executor(Protocol):
 
     def cancel(self, record: Record, now: bool = False) -> str | None:
         """Ask for the job's end: with time to save a checkpoint, or at once; what is to be said of how it will end."""
+
+    def inside(self, record: Record, wanted: Wanted) -> Inside:
+        """How a command is run where the job runs, beside its training.
+
+        Raises:
+            ClusterError: the place does not answer.
+        """
 
     def again(self, record: Record) -> dict[str, Any]:
         """The handle of a job while it is being resumed: with what tells the new start from those before.

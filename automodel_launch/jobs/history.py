@@ -8,9 +8,11 @@ from typing import Any
 
 from automodel_launch import contract
 from automodel_launch.jobs.jobdir import parse
-from automodel_launch.jobs.records import is_number, is_time, is_whole
+from automodel_launch.jobs.records import Status, is_number, is_time, is_whole
 from automodel_launch.remote.filesystem import FileSystem
 
+LOST = "LOST"  # of an attempt that has left no word of its end
+_NO_RECORD = "it left no record of its end (killed?)"
 TAIL = 2**20  # bytes of the file that are read: thousands of attempts
 
 
@@ -21,11 +23,16 @@ def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
     `began` and `ended` are unix seconds; an attempt that nobody has closed has no `ended` and no `state`.
     """
     found = place.read(f"{run_dir}/{contract.HISTORY}", -TAIL)
-    return merged([entry for line in (found[0].splitlines() if found else ()) if (entry := parse(line))])
+    return parsed(found[0] if found else b"")
+
+
+def parsed(content: bytes) -> list[dict[str, Any]]:
+    """The same of the file's content."""
+    return merged([entry for line in content.splitlines() if (entry := parse(line))])
 
 
 def merged(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same from the lines of the file."""
+    """The same of the objects in its lines."""
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for entry in entries:
         key = (str(entry.get("job_id")), _number(entry.get("attempt")))
@@ -42,6 +49,25 @@ def merged(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             own = {"job_id": key[0], "attempt": key[1], "ended": when}
             found[key] = {**found.get(key, {"nodes": []}), **rest, **own}
     return list(found.values())
+
+
+def closed(rows: Iterable[dict[str, Any]], job_id: str, now: Status) -> list[dict[str, Any]]:
+    """The rows with a state for each: one that nobody has closed runs still, or was killed with all that it had.
+
+    `now` is the state of the job of that id.
+    """
+    rows = list(rows)
+    last = max((number for number, row in enumerate(rows) if row["job_id"] == job_id), default=None)
+    return [row if row.get("state") else {**row, **_open(row, now, number == last)} for number, row in enumerate(rows)]
+
+
+def _open(row: dict[str, Any], now: Status, is_last: bool) -> dict[str, Any]:
+    if is_last and not now.over:
+        return {"state": now.state, **({} if now.step is None else {"to_step": now.step})}
+    if not is_last or now.state == contract.COMPLETED:
+        return {"state": LOST, "error": _NO_RECORD}
+    step = {} if now.step is None else {"to_step": now.step}
+    return {"state": now.state, "error": now.error or now.reason or _NO_RECORD, **step}
 
 
 def gpu_hours(rows: Iterable[dict[str, Any]], job_id: str, until: float) -> float:
@@ -90,6 +116,8 @@ def _short(nodes: list[str]) -> str:
 
 def _steps(row: dict[str, Any]) -> str:
     first, last = row.get("from_step"), row.get("to_step")
+    if first is None and last is not None:
+        return f"to step {last}"
     if first is None:
         return "" if row.get("state") is None else "no step"
     return f"steps {first} to {last}"

@@ -17,6 +17,7 @@ run, one process a node
     outside.py       has anybody left something for it? one look at a directory's time
     peers.py         how nodes learn that another one has failed, and who ends last
     stops.py         stop files: cancel, pause
+    requests.py      what a person asks of a job that runs: its ranks' stacks
     limits.py        the end of the attempt's time: when to save
     lock.py          one job at a time for a run
     sharing.py       a run of a group: what is written for it is theirs

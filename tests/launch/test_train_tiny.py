@@ -91,11 +91,23 @@ def test_two_processes_train_and_learn(undisturbed: dict[str, Any]) -> None:
     assert sorted(losses) == list(range(10))
     assert losses[9] < losses[0] - 0.05
     assert "no CUDA: running on the CPU" in undisturbed["stdout"]
-    assert "World size: 2" in undisturbed["stdout"]
+    assert "World size: 2" in Path(undisturbed["plan"]["job_dir"], "logs", "rank-0.log").read_text()
     assert "finished: step 10 of 10" in undisturbed["stdout"]
     metrics = Path(undisturbed["plan"]["job_dir"], "metrics.jsonl").read_text().splitlines()
     steps = [record for record in map(json.loads, metrics) if "tps" in record]
     assert [record["loss"] for record in steps] == pytest.approx([losses[n] for n in range(10)], abs=1e-4)
+
+
+def test_an_attached_run_prints_what_a_person_needs(undisturbed: dict[str, Any]) -> None:
+    """On both streams, besides the steps; the log has all of it."""
+    lines = [*undisturbed["stdout"].splitlines(), *undisturbed["stderr"].splitlines()]
+    steps = [line for line in lines if line.startswith("step ")]
+    assert len(steps) == 10
+    assert max(map(len, steps)) <= 80
+    assert len(lines) - len(steps) < 40, undisturbed["stdout"] + undisturbed["stderr"]
+    log = Path(undisturbed["plan"]["job_dir"], "logs", "rank-0.log").read_text().splitlines()
+    hidden = len(log) - len(undisturbed["stdout"].splitlines())
+    assert f"{hidden} lines of the framework's own are in the log alone; --verbose shows them" in lines
 
 
 def test_the_checkpoint_it_names_loads_in_transformers(undisturbed: dict[str, Any]) -> None:
@@ -125,8 +137,7 @@ def test_killed_between_two_checkpoints_it_goes_on_from_the_last_one(
     again = prepared.run(*command)
     assert again.returncode == 0, again.stderr + again.stdout
     assert "resumes from its checkpoint of step 3" in again.stderr
-    first = again.stdout.partition("| INFO | root | step ")[2].partition(" ")[0]
-    assert first == "4"
+    assert next(line for line in again.stdout.splitlines() if line.startswith("step ")).startswith("step 4  loss ")
     losses = _losses(str(prepared.root / "runs" / "killed"))
     assert [losses[n] for n in range(10)] == pytest.approx([undisturbed["losses"][n] for n in range(10)], abs=1e-4)
 

@@ -30,6 +30,8 @@ from automodel_launch.backends.automodel import (
 )
 from automodel_launch.backends.automodel import references as references_
 from automodel_launch.backends.automodel.checks import data, routing
+from automodel_launch.backends.automodel.noise import NOISE
+from automodel_launch.backends.noise import Noise
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -47,6 +49,7 @@ class AutoModel:
         checkout="/opt/Automodel",
         builds='"/tmp/nemo_automodel_$(id -u)"',
     )
+    noise: Noise = NOISE
 
     def max_steps(self, config: Config) -> int | None:
         """step_scheduler.max_steps."""

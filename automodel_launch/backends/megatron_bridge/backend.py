@@ -20,6 +20,8 @@ from automodel_launch.backends import (
 from automodel_launch.backends.megatron_bridge import checkpoints, checks, families, schema, sizes, trackers, training
 from automodel_launch.backends.megatron_bridge import references as references_
 from automodel_launch.backends.megatron_bridge.checks import data
+from automodel_launch.backends.megatron_bridge.noise import NOISE
+from automodel_launch.backends.noise import Noise
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -37,6 +39,7 @@ class MegatronBridge:
         checkout="/opt/Megatron-Bridge",
         setup="bash scripts/setup.sh --bridge makes .venv-bridge, and run.env.python=.venv-bridge/bin/python takes it",
     )
+    noise: Noise = NOISE
 
     def max_steps(self, config: Config) -> int | None:
         """train.train_iters, or train.train_samples by the global batch; the recipe's where the config has none."""

@@ -20,9 +20,10 @@ from automodel_launch import contract
 from automodel_launch.errors import ClusterError, ProfileError
 from automodel_launch.executors import agent, job_python, nemo, sbatch_validation
 from automodel_launch.executors.containers import container
+from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
-from automodel_launch.executors.slurm import array_task, cancelling, chains, one_task, script, state, submission
+from automodel_launch.executors.slurm import array_task, cancelling, chains, inside, one_task, script, state, submission
 from automodel_launch.executors.slurm.variables import expanded_there
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount, expanded
@@ -225,6 +226,12 @@ class Slurm:
             ClusterError: the cluster cannot be reached.
         """
         return cancelling.cancel(_shell(record.handle), record, now)
+
+    def inside(self, record: Record, wanted: Wanted) -> Inside:
+        """In a step of its allocation; with pyxis in a further container of its image."""
+        found = self.place_of(record).read(f"{record.job_dir}/{contract.SCRIPT}")
+        script_text = found[0].decode("utf-8", "replace") if found else ""
+        return inside.of(_shell(record.handle), record, wanted, script_text)
 
     def again(self, record: Record) -> dict[str, Any]:
         """With the last Slurm id that it had, once Slurm is done with it: Slurm counts upwards."""
