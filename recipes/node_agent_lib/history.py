@@ -3,8 +3,8 @@
     {"event": "begun", "time", "job_id", "attempt", "slurm_id", "nodes": [names], "checkpoint": S, "gpus",
      "allocated_s"}
     {"event": "ended", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node",
-     "from_step", "to_step", "checkpoint": S, "save_s", "gpu_hours", "allocated_s", "goes_on": bool,
-     "why", "known": the id of a known error, "cause": what it means}
+     "from_step", "to_step", "checkpoint": S, "save_s", "gpu_hours", "allocated_s", "goes_on": bool, "why",
+     "known": the id of a known error, "cause": what it means}
     {"event": "resumed", "time", "job_id", "attempt"}: a person started a job again that was over
 
 `checkpoint` is the step of the newest complete checkpoint, null where there is none or where their form is not known;
