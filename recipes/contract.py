@@ -112,7 +112,6 @@ DATA = "data.json"  # the data that the run trains on, as its first job found th
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
 HF = "hf"  # a link to the last checkpoint's export, made before finished.json where there is one
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
-NOTIFIED = "notified"  # an empty file for each thing that somebody was told of (notify)
 LOCK = "lock"  # held by node 0's agent; holds the job's id
 SUCCESSORS = "after"  # JOB_ID.json of each job that waits for the run's end: objects of SUCCESSOR_KEYS
 READERS = "readers"  # runs that begin from a checkpoint of this one, a file each (automodel_launch/launch/origin.py)
@@ -195,10 +194,8 @@ EXIT_KEYS = (
     *("schema", "job_id", "attempt", "complete", "state", "code", "signal", "rank", "node", "error", "traceback"),
     *("log", "started", "ended", "step", "nodes", "known"),
 )
-KNOWN_KEYS = ("id", "role", "cause", "todo", "restart", "blames_node")  # of `known`, where the error is a known one
 EXIT_CHAIN_KEYS = ("goes_on", "why")  # only of a job that may have several attempts
-STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
-"""Of exit.json, what a job's status is made of, beside `state`."""
+STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")  # beside `state`
 
 NO_PYTHON = "no Python"  # how `error` begins where node_agent.sh has found none that can run the agent
 NO_AGENT = "never started its agent"  # part of `error` where a node has left nothing
@@ -269,19 +266,16 @@ EVENT_HUNG = "hung"
 EVENT_STOPPING = "stopping"
 EVENT_ENDED = "ended"
 
-TOLD_FINISHED, TOLD_FAILED, TOLD_STOPPED, TOLD_HUNG = "finished", "failed", "stopped", "hung"  # docs/notify.md
-
 # --- exit codes with a meaning
 
 CANNOT_BE_USED = 2  # of a recipe: the command line or config cannot be used; of the agent: its order cannot
 NO_CHECKPOINT = 3  # of a recipe: there are checkpoints, and none is complete
 DATA_CHANGED = 4  # of the agent: the run began with other data
-FINAL_CODES = {
+FINAL_CODES = {  # of a recipe or of the agent, with which every further attempt would end too
     CANNOT_BE_USED: "the command or its configuration cannot be used",
     NO_CHECKPOINT: "no checkpoint is complete",
     DATA_CHANGED: "the run began with other data",
 }
-"""Codes of a recipe or of the agent with which every further attempt would end too."""
 
 HUNG = 124  # as timeout(1) ends
 NOT_FOUND = 127  # as a shell ends
@@ -301,14 +295,7 @@ AGENT_KEYS = (
 )
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
 AGENT_OPTIONAL_KEYS = (
-    "workdir",
-    "chain",
-    "checkpoint_dir",
-    "max_nan_steps",
-    "backend",
-    "agent_python",
-    "data",
-    "notify",
+    *("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data", "notify"),
 )
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"

@@ -25,6 +25,8 @@ from .decision import Decision
 from .files import Json, read_json
 from .history import Ended
 
+FINISHED, FAILED, STOPPED, HUNG = "finished", "failed", "stopped", "hung"  # `event` of the payload (docs/notify.md)
+NOTIFIED = "notified"  # below the run's directory: an empty file for each thing that somebody was told of
 WAIT_S = 10.0  # for the process that sends; it goes on by itself where nothing ends it
 _AGENT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "node_agent.py")
 _GOES_ON_ELSEWHERE = (contract.PREEMPTED, contract.NODE_FAIL, contract.REQUEUED)
@@ -49,19 +51,17 @@ def ended(
     order = _order(job_dir)
     if order is None:
         return
-    event = {contract.COMPLETED: contract.TOLD_FINISHED, contract.CANCELLED: contract.TOLD_STOPPED}.get(
-        end.state, contract.TOLD_FAILED
-    )
+    event = {contract.COMPLETED: FINISHED, contract.CANCELLED: STOPPED}.get(end.state, FAILED)
     if decision is not None and end.state not in (contract.COMPLETED, contract.CANCELLED) and _is_finished(order):
-        event = contract.TOLD_FINISHED
+        event = FINISHED
     known = result.get("known") or {}
     told = {
         "state": end.state,
         "attempt": end.attempt + 1,
         "step": end.to_step if end.to_step is not None else result.get("step"),
         "error": end.error,
-        "cause": known.get("cause") if event == contract.TOLD_FAILED else None,
-        "todo": known.get("todo") if event == contract.TOLD_FAILED else None,
+        "cause": known.get("cause") if event == FAILED else None,
+        "todo": known.get("todo") if event == FAILED else None,
         "why": decision.why if decision else None,
         "host": result.get("node"),
     }
@@ -73,7 +73,7 @@ def hung(job_dir: str, attempt: int, step: int | None, error: str, host: str, sa
     order = _order(job_dir)
     if order is not None:
         told = {"state": contract.RUNNING, "attempt": attempt + 1, "step": step, "error": error, "host": host}
-        _tell(order, contract.TOLD_HUNG, contract.TOLD_HUNG, told, os.environ.get("SLURM_JOB_ID", ""), say)
+        _tell(order, HUNG, HUNG, told, os.environ.get("SLURM_JOB_ID", ""), say)
 
 
 def _order(job_dir: str) -> Json | None:
@@ -145,7 +145,7 @@ def _is_first(order: Json, kind: str) -> bool:
     events = history.read(order["run_dir"])
     mine = [entry for entry in events if entry.get("job_id") == order["job_id"]]
     resumed = sum(entry.get("event") == contract.HISTORY_RESUMED for entry in mine)
-    folder = os.path.join(order["run_dir"], contract.NOTIFIED)
+    folder = os.path.join(order["run_dir"], NOTIFIED)
     os.makedirs(folder, exist_ok=True)
     try:
         os.close(os.open(os.path.join(folder, f"{order['job_id']}-{resumed}-{kind}"), os.O_CREAT | os.O_EXCL, 0o644))

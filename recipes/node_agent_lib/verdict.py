@@ -20,6 +20,7 @@ from .records import SCHEMA, Failure, NodeRecord, RankRecord, Stop
 from .root_cause import Cause
 from .root_cause import first as _first
 
+_KNOWN_KEYS = ("id", "role", "cause", "todo", "restart", "blames_node")  # of `known` in exit.json
 _SIGNAL_SKEW_S = 2.0  # a signal sent to all processes reaches a rank before the agent has noticed
 _TIME_IS_OVER = (contract.STOP_BY_TIME_LIMIT, contract.STOP_BY_WARNING, contract.STOP_BY_BUDGET)
 _ASKED = {"SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"}
@@ -190,4 +191,4 @@ def _exit(
 
 def described(signature: known.Signature) -> Json:
     """What exit.json says of a known error."""
-    return {key: getattr(signature, key) for key in contract.KNOWN_KEYS}
+    return {key: getattr(signature, key) for key in _KNOWN_KEYS}
