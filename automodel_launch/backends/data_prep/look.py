@@ -24,11 +24,12 @@ SECONDS = 60.0  # a file system that does not answer ends the look, not the dry 
 
 @dataclass(frozen=True)
 class Looked:
-    """The recipe's answer; `failed` says why there is none."""
+    """The recipe's answer; `output`: where its output will lie, where that is known; `failed`: why there is none."""
 
     findings: tuple[Mapping[str, Any], ...] = ()
     sources: tuple[Mapping[str, Any], ...] = ()
     total: Mapping[str, Any] = field(default_factory=dict)
+    output: str | None = None
     failed: str = ""
 
 
@@ -64,7 +65,7 @@ def _python(plan: Plan) -> str:
 def _read(done: subprocess.CompletedProcess[str]) -> Looked:
     try:
         answer = json.loads(done.stdout)
-        return Looked(tuple(answer["findings"]), tuple(answer["sources"]), answer["total"] or {})
+        return Looked(tuple(answer["findings"]), tuple(answer["sources"]), answer["total"] or {}, answer.get("output"))
     except (ValueError, KeyError, TypeError):
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         return Looked(failed=f"the recipe's look ended with code {done.returncode}: {last}")
