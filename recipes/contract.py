@@ -37,6 +37,7 @@ RESUME = "resume"  # the Slurm job that a person has submitted for a job that wa
 STOP = "stop"  # an empty file that ends the job; in the run's directory it ends every job of the run
 SUBMISSION = ".submission"  # locked while the command that submits the job works, whether its launcher lives or not
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
+ENVIRONMENT = "environment.json"  # what it ran with: Python, packages, driver, image (node_agent_lib/what_ran.py)
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
 
 _RANK_LOG = re.compile(r"rank-(\d+)\.log")
@@ -82,6 +83,11 @@ def failed_marker(attempt: int) -> str:
 def hung_marker(attempt: int) -> str:
     """Tells the agents of an attempt that the training hangs."""
     return f"{NODES}/hung-{attempt}"
+
+
+def node_environment(node: int) -> str:
+    """What a node has that is not as environment.json says."""
+    return f"environment-{node}.json"
 
 
 def former_exit(attempt: int) -> str:
