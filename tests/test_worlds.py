@@ -178,6 +178,7 @@ SURFACE = {
     "logs": COMMON | {"--rank", "--follow"},
     "metrics": COMMON | {"--csv"},
     "report": COMMON | {"--output", "--open"},
+    "diff": COMMON | {"--full"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,
