@@ -179,6 +179,7 @@ SURFACE = {
     "metrics": COMMON | {"--csv"},
     "report": COMMON | {"--output", "--open"},
     "diff": COMMON | {"--full"},
+    "reproduce": LAUNCH - {"--config", "--fresh"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,

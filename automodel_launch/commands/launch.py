@@ -78,19 +78,27 @@ class Launch(LaunchCommand):
         """To the preview, or to the job's end."""
         if args.full and not args.dry_run:
             raise UsageError("--full belongs to --dry-run. Nothing was submitted.", "--dry-run --full")
-        parts = planned(self, args)
-        if args.dry_run:
-            return _preview(args, rehearsed(args, parts))
-        from automodel_launch.commands import run_state
+        return carry_out(args, planned(self, args))
 
-        end = run_state.finished(parts.plan, args.offline)
-        if end is not None:
-            return _say_finished(args, parts.plan, end)
-        parts = rehearsed(args, parts, submits=True)
-        if parts.errors and not args.force:
-            raise _refusal(parts)
-        _tell(parts.findings)
-        return _submit(args, parts)
+
+def carry_out(args: argparse.Namespace, parts: Planned) -> int:
+    """Preview a plan, or submit and follow it.
+
+    Raises:
+        PlanRefused: a check found an error.
+    """
+    if args.dry_run:
+        return _preview(args, rehearsed(args, parts))
+    from automodel_launch.commands import run_state
+
+    end = run_state.finished(parts.plan, args.offline)
+    if end is not None:
+        return _say_finished(args, parts.plan, end)
+    parts = rehearsed(args, parts, submits=True)
+    if parts.errors and not args.force:
+        raise _refusal(parts)
+    _tell(parts.findings)
+    return _submit(args, parts)
 
 
 def _preview(args: argparse.Namespace, parts: Planned) -> int:

@@ -24,6 +24,7 @@ COMMANDS = {
     "metrics": Entry("[RUN]", "every step of a run, all attempts joined: table, --csv, --json"),
     "report": Entry("[RUN...]", "one HTML page of runs: curves, attempts, cost, plan; -o FILE.html, --open"),
     "diff": Entry("A B", "what differs between two jobs: config, profile, code, data, packages; exit code 1"),
+    "reproduce": Entry("JOB", "run a job's own plan again, as a new run; refused where code, data or packages changed"),
     "cancel": Entry("JOB", "stop a job; it may save a checkpoint first, unless --now"),
     "pause": Entry("JOB", "stop a run, with a save, until `resume`"),
     "resume": Entry("JOB", "a further attempt at a job that is over, from its run's last checkpoint"),

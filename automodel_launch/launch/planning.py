@@ -39,11 +39,13 @@ def make(
     fresh: bool = False,
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
+    files: tuple[packaging.PlannedFile, ...] | None = None,
 ) -> Plan:
     """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`,
     what is there already for `fresh`, and a home directory that `remote_job_dir` names.
 
-    The run's name is that of the config as written and, where this machine sees them, of the data.
+    The run's name is that of the config as written and, where this machine sees them, of the data. `files`: what
+    travels, where that is not what the recipe and the profile name now.
 
     Raises:
         LaunchError: the parts do not fit together; see profiles, configs and packaging.
@@ -83,7 +85,8 @@ def make(
         provenance={},
         deferred=(),
         unset=tuple(name for name in (*profile.secrets, *profile.env) if name not in environ),
-        files=packaging.collect(
+        files=files
+        or packaging.collect(
             workspace.recipes, recipe.path, recipe.code, profile.code, workspace.root, profile.packager
         ),
         artifacts=scope.artifacts.used,

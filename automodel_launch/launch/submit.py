@@ -123,9 +123,12 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
     rundir.begin(plan.run_dir, plan.trained, place, plan.world_size, {**data, "job_id": plan.job_id})
     place.make(f"{plan.job_dir}/{contract.LOGS}")
     submitted = {"time": time.time(), "state": contract.EVENT_SUBMITTED, "pid": os.getpid()}
+    git = gitstate.record(workspace.root, (file.source for file in plan.files), workspace.env_file)
+    if any(file.path == contract.GIT_COMMIT for file in plan.files):  # of a former job, whose code travels once more
+        git = {}
     texts = {
         **plan.texts,
-        **gitstate.record(workspace.root, (file.source for file in plan.files), workspace.env_file),
+        **git,
         contract.SCRIPT: plan.script,
         contract.PLAN: json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
         contract.EVENTS: json.dumps(submitted) + "\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,7 +90,7 @@ class Left:
             (record.job_id, "JOB"),
             (record.run_name, "RUN"),
         ):
-            value = value.replace(own, word) if own else value
+            value = re.sub(rf"(?<!\w){re.escape(own)}(?!\w)", word, value) if own else value
         return value
 
     def read(self, name: str) -> bytes | None:

@@ -1,7 +1,8 @@
 """What this Python, and the machine below it, is: versions only, and nothing heavy is imported to find them.
 
-A program of its own, too: it prints what it has found as JSON. So the launcher asks the job's Python before there is
-a job. No value of a variable is looked at, but for NCCL's version, which NVIDIA's images tell in one.
+A program of its own, too: it prints what it has found as JSON, and what the packages that it is given depend on. So
+the launcher asks the job's Python before there is a job. No value of a variable is looked at, but for NCCL's version,
+which NVIDIA's images tell in one.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def packages() -> dict[str, str]:
             told = distribution.metadata
             name, version = told["Name"], told["Version"]
             if name and version:
-                found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version + _commit(distribution))
+                found.setdefault(_plain(name), version + _commit(distribution))
         except Exception:  # one that is half removed is none
             continue
     return dict(sorted(found.items()))
@@ -73,6 +74,32 @@ def _commit(distribution: Any) -> str:
     commit = (told.get("vcs_info") or {}).get("commit_id")
     editable = (told.get("dir_info") or {}).get("editable")
     return f" ({commit[:12]})" if commit else " (editable)" if editable else ""
+
+
+def depends(roots: list[str]) -> list[str]:
+    """Those of the installed packages that `roots` are or need, one behind the other; extras are nobody's need."""
+    from importlib import metadata
+
+    found: list[str] = []
+    waiting = [_plain(root) for root in roots]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        try:
+            needed = metadata.distribution(name).requires or []
+        except metadata.PackageNotFoundError:
+            continue
+        found.append(name)
+        for text in needed:
+            match = re.match(r"\s*([\w.-]+)", text)
+            if match and "extra ==" not in text:
+                waiting.append(_plain(match.group(1)))
+    return sorted(found)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def driver(text: str) -> str | None:
@@ -109,6 +136,5 @@ def _read(path: str) -> str:
 
 
 if __name__ == "__main__":
-    if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
-        del sys.path[0]
-    print(json.dumps(look()))
+    sys.path[:] = [folder for folder in sys.path if folder]  # `-c` puts the current directory before all others
+    print(json.dumps({**look(), "depends": depends(sys.argv[1:])}))

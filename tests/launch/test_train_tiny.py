@@ -110,6 +110,29 @@ def test_the_same_launch_again_says_that_it_is_finished(prepared: Checkout, undi
     assert len(prepared.json("jobs")) == began
 
 
+def test_reproduced_it_has_the_same_losses_and_refuses_other_data(
+    prepared: Checkout, undisturbed: dict[str, Any]
+) -> None:
+    """The docs' example (docs/reproduce.md): to 1e-6; and one changed byte of the data is named."""
+    run, job = undisturbed["plan"]["run_name"], undisturbed["plan"]["job_id"]
+    done = prepared.run("reproduce", run)
+    assert done.returncode == 0, done.stderr
+    again = _losses(str(prepared.root / "runs" / f"{run}-again"))
+    assert [again[n] for n in range(10)] == pytest.approx([undisturbed["losses"][n] for n in range(10)], abs=1e-6)
+    same = prepared.run("diff", job, f"{run}-again")
+    assert same.returncode == 0, same.stdout
+    data = json.loads((Path(undisturbed["plan"]["run_dir"]) / "data.json").read_text())
+    shard = Path(f"{data['rows'][0][0]}.bin")
+    content = shard.read_bytes()
+    try:
+        shard.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        refused = prepared.run("reproduce", run)
+        assert refused.returncode == 3
+        assert f"trained on other data: {shard.with_suffix('')}" in " ".join(refused.stderr.split())
+    finally:
+        shard.write_bytes(content)
+
+
 def test_killed_between_two_checkpoints_it_goes_on_from_the_last_one(
     prepared: Checkout, undisturbed: dict[str, Any]
 ) -> None:
