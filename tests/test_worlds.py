@@ -167,7 +167,7 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
-LAUNCH |= {"--rehearse", "--no-rehearse"}
+LAUNCH |= {"--rehearse", "--no-rehearse", "--export", "--export-plain"}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
@@ -184,7 +184,7 @@ SURFACE = {
     "pause": COMMON,
     "resume": COMMON,
     "nodes": COMMON | {"--forgive"},
-    "check": LAUNCH - {"--full"},
+    "check": LAUNCH - {"--full", "--export", "--export-plain"},
     "doctor": COMMON | {"--gpu"},
     "image": COMMON,
     "pretrain": LAUNCH,

@@ -26,6 +26,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--full",), "with --dry-run: everything, to the byte"),
     Option(("--name",), "the run's name (default: RECIPE-CONFIG-hash of what is trained)", "NAME"),
     Option(("--fresh",), "start a run again, beside one of the same name"),
+    Option(("--export",), "submit nothing: write a directory that runs the job where there is no launcher", "DIR"),
+    Option(("--export-plain",), "submit nothing: write a readable sbatch script, with torchrun alone", "FILE.sh"),
     Option(("--force",), "submit in spite of error findings"),
     Option(("--offline",), "ask no cluster anything"),
     Option(
@@ -76,9 +78,21 @@ class Launch(LaunchCommand):
 
     def run(self, args: argparse.Namespace) -> int:
         """To the preview, or to the job's end."""
+        refuse_both(args)
         if args.full and not args.dry_run:
             raise UsageError("--full belongs to --dry-run. Nothing was submitted.", "--dry-run --full")
         return carry_out(args, planned(self, args))
+
+
+def refuse_both(args: argparse.Namespace) -> None:
+    """Refuse options of which each says that something else is to be done.
+
+    Raises:
+        UsageError: with what to leave out.
+    """
+    option = "--export" if args.export else "--export-plain" if args.export_plain else None
+    if option and args.dry_run:
+        raise UsageError(f"{option} writes files, and --dry-run nothing.", "leave out one of them")
 
 
 def carry_out(args: argparse.Namespace, parts: Planned) -> int:
@@ -89,6 +103,8 @@ def carry_out(args: argparse.Namespace, parts: Planned) -> int:
     """
     if args.dry_run:
         return _preview(args, rehearsed(args, parts))
+    if args.export or args.export_plain:
+        return _export(args, parts)
     from automodel_launch.commands import run_state
 
     end = run_state.finished(parts.plan, args.offline)
@@ -99,6 +115,21 @@ def carry_out(args: argparse.Namespace, parts: Planned) -> int:
         raise _refusal(parts)
     _tell(parts.findings)
     return _submit(args, parts)
+
+
+def _export(args: argparse.Namespace, parts: Planned) -> int:
+    from automodel_launch.reproduce import export
+
+    if parts.errors and not args.force:
+        raise _refusal(parts)
+    _tell([finding for finding in parts.findings if finding.level != "note"])
+    commands = [export.directory(parts.plan, args.export, parts.here)] if args.export else []
+    commands += [export.plain(parts.plan, args.export_plain)] if args.export_plain else []
+    if args.json:
+        console.document({"run_name": parts.plan.run_name, "commands": commands})
+    else:
+        console.out("\n".join(commands))
+    return 0
 
 
 def _preview(args: argparse.Namespace, parts: Planned) -> int:

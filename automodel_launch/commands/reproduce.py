@@ -52,6 +52,7 @@ class Reproduce(Command):
         """
         from automodel_launch.reproduce import left
 
+        launch.refuse_both(args)
         here = workspace.find(args.env)
         found = left.of(records.find(here.records, args.job))
         with tempfile.TemporaryDirectory(prefix="launch-reproduce-") as scratch:

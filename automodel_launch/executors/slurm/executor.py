@@ -22,7 +22,7 @@ from automodel_launch.executors import agent, job_python, nemo, sbatch_validatio
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
-from automodel_launch.executors.slurm import cancelling, chains, one_task, script, state, submission
+from automodel_launch.executors.slurm import cancelling, chains, exported, one_task, plain, script, state, submission
 from automodel_launch.executors.slurm.variables import expanded_there
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount, expanded
@@ -154,6 +154,14 @@ class Slurm:
     def submit_command(self, plan: Plan) -> str:
         """SBATCH_* variables would win over the script's lines, which the plan shows, and SLURM_* reach the job."""
         return f"{CLEAN}; cd {plan.job_dir} && {script.sbatch_command(plan)}"
+
+    def exported(self, plan: Plan) -> tuple[str, str]:
+        """A batch script that becomes the job's own."""
+        return contract.SCRIPT, exported.text(plan)
+
+    def plain(self, plan: Plan, files: str) -> str:
+        """A batch script of torchrun's."""
+        return plain.text(plan, files)
 
     def address(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
         """How the cluster is reached, and which one it is."""
