@@ -29,7 +29,7 @@ def head(plan: Plan, command: str) -> str:
     lines = [
         f"# {plan.run_name}: {plan.recipe.name} with the config {plan.config_name}, exported; it needs no launcher.",
         f"#     {command}",
-        "# Each start is a further job of one run, in runs/ beside this file: it goes on from the last checkpoint.",
+        "# Each start is a further job of one run, in runs/ beside this file, from its last checkpoint on.",
         f"# Needs: {needs(plan)}",
     ]
     named = plan.data.get("named") or ()

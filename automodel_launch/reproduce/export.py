@@ -61,7 +61,7 @@ def plain(plan: Plan, target: str, environ: Mapping[str, str] | None = None) -> 
     """
     path = Path(target).expanduser()
     if path.suffix != ".sh" or not re.fullmatch(r"[\w.@+,=-]+", path.name):
-        raise UsageError(f"--export-plain {target}: a script's name is wanted.", "--export-plain train.sh")
+        raise UsageError(f"--export-plain {target}: a script's name is wanted.", "--export-plain job.sh")
     files = f"{path.stem}.files"
     marked = _marked(plan, os.environ if environ is None else environ)
     text = executors.get(plan.executor).plain(marked, files)

@@ -52,7 +52,7 @@ def test_what_cannot_be_exported(ran: Checkout, main: Main, tmp_path: Path) -> N
         (("--export", str(tmp_path / "mine")), "cannot be made"),
         (("--export", str(tmp_path / "x"), "--dry-run"), "leave out one of them"),
         (("--export-plain", str(tmp_path / "x.sh")), "a profile on slurm"),
-        (("--export-plain", str(tmp_path / "x y")), "--export-plain train.sh"),
+        (("--export-plain", str(tmp_path / "x y")), "--export-plain job.sh"),
     ):
         done = main(ran, "stub-one", *options)
         assert (done.returncode, done.stdout) == (2, ""), options

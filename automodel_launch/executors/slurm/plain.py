@@ -28,7 +28,7 @@ def text(plan: Plan, files: str) -> str:
     variables = f"# Variables, of the shell that submits it: {' '.join(secrets)}\n" if secrets else ""
     return f"""\
 #!/bin/bash
-# {plan.run_name}: {plan.recipe.name} with the config {plan.config_name}, by torchrun; from its last checkpoint.
+# {plan.run_name}: {plan.recipe.name} with the config {plan.config_name}, by torchrun, from its last checkpoint on.
 #     sbatch {files.rpartition(".")[0]}.sh        ({files}/ lies beside it; needs: {exported.needs(plan)})
 {variables}{_LEFT_OUT}{directives(plan, without=("signal", "requeue", "no-requeue", "open-mode"))}#SBATCH --no-requeue
 #SBATCH --signal=TERM@{grace + 30}
