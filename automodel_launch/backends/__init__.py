@@ -71,6 +71,18 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """Keys of a config that say how long a run is, and how often it saves, validates and logs.
+
+    What is learnt does not depend on `free`: with other values the same run goes on. `bound` are those of its length on
+    which the order of the samples depends, so that another value makes another run.
+    """
+
+    free: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of a run, as far as its config and model tell."""
 
@@ -152,6 +164,12 @@ class Backend(Protocol):
 
     def max_steps(self, config: Config) -> int | None:
         """Optimizer steps that the config asks for."""
+
+    def pace(self, config: Config) -> Pace:
+        """Keys of its length and cadence, whether the config has them or not."""
+
+    def longer(self, begun: Config, now: Config) -> Iterator[str]:
+        """What another length does to a run that goes on, in sentences: the course of the learning rate, say."""
 
     def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """Where checkpoints go; None where there are none."""

@@ -15,6 +15,7 @@ from automodel_launch.config import artifacts, envscope, merge, yamlio
 from automodel_launch.errors import ConfigError, ProfileError, UsageError
 from automodel_launch.frozen import freeze
 from automodel_launch.launch import data as data_
+from automodel_launch.launch import identity
 from automodel_launch.plan import naming, packaging, secrets
 from automodel_launch.plan.mounts import has_variable
 from automodel_launch.plan.plan import Mode, Plan
@@ -61,8 +62,8 @@ def make(
     data_dir = profile.data_dir or executor.data_dir(profile, workspace)
     run_values = _run_values(_sections(env_file, environ), profile, layered, data_dir)
     scope.artifacts = _artifacts(run_values, place, offline)
-    trained = layered.resolve({**run_values, "name": "@run", "dir": "@run"}, scope).data
-    trained = yamlio.json_value(trained)
+    unnamed = {**run_values, "name": "@run", "dir": "@run"}
+    trained = yamlio.json_value(layered.resolve(unnamed, scope).data)
     # Over a connection only what is needed: submit takes the next id where this one is taken.
     names = place.names(root) if place == LOCAL or fresh else []
     draft = Plan(
@@ -94,7 +95,9 @@ def make(
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible)
-    run_name = name if name is not None else naming.run_name(recipe.name, layered.name, trained, data.digest)
+    same = identity.of(layered, backend, trained, unnamed, scope)
+    parts, present = (recipe.name, layered.name), (root, place, names)
+    run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present)
     naming.check(run_name)
     if fresh:
         run_name = naming.free_name(run_name, names)
@@ -104,6 +107,7 @@ def make(
     draft = replace(
         draft,
         run_name=run_name,
+        identity=same,
         config=config.data,
         provenance=config.sources,
         deferred=config.deferred,

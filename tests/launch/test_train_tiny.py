@@ -261,3 +261,16 @@ def _kill_everything(job_dir: Path) -> None:
     end = time.monotonic() + 10
     while time.monotonic() < end and any(Path(f"/proc/{pid}/environ").exists() for pid in pids):
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_longer_launch_goes_on_with_the_same_run(prepared: Checkout, undisturbed: dict[str, Any]) -> None:
+    longer = tuple(text.replace("max_steps=10", "max_steps=12") for text in COMMAND)
+    assert longer != COMMAND
+    done = prepared.run(*longer, "step_scheduler.val_every_steps=6")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "[other-length]" in done.stderr and "ends at step 10" in " ".join(done.stderr.split())
+    assert done.stdout.partition("| INFO | root | step ")[2].partition(" ")[0] == "10"
+    losses = _losses(undisturbed["plan"]["run_dir"])
+    assert sorted(losses) == list(range(12))
+    assert [losses[n] for n in range(10)] == [undisturbed["losses"][n] for n in range(10)]

@@ -13,11 +13,21 @@ from automodel_launch.backends import (
     Model,
     Need,
     Offer,
+    Pace,
     Reference,
     Rehearsal,
     Sizes,
 )
-from automodel_launch.backends.megatron_bridge import checkpoints, checks, families, schema, sizes, trackers, training
+from automodel_launch.backends.megatron_bridge import (
+    checkpoints,
+    checks,
+    families,
+    keys,
+    schema,
+    sizes,
+    trackers,
+    training,
+)
 from automodel_launch.backends.megatron_bridge import references as references_
 from automodel_launch.backends.megatron_bridge.checks import data
 from automodel_launch.backends.trackers import Use
@@ -41,6 +51,14 @@ class MegatronBridge:
     def max_steps(self, config: Config) -> int | None:
         """train.train_iters, or train.train_samples by the global batch; the recipe's where the config has none."""
         return training.iterations(config)
+
+    def pace(self, config: Config) -> Pace:
+        """The order of the samples is made for train_iters; how often it saves and logs changes nothing."""
+        return Pace(keys.CADENCE, (keys.ITERS, keys.SAMPLES))
+
+    def longer(self, begun: Config, now: Config) -> Iterator[str]:
+        """Another length is another run."""
+        return iter(())
 
     def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """checkpoint.save; in the run's directory where it is not given."""

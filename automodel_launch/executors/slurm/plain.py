@@ -13,6 +13,7 @@ from automodel_launch.executors.slurm.exported import directives, locate
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
 
+_TORCHRUN = ".".join(("torch", "distributed", "run"))  # the program need not be on PATH
 _LEFT_OUT = """\
 # Left out, of what the launcher's own script does: further attempts after failures and time limits, the watch over
 # hangs, nodes that failed, a log for each rank and the first error of all, metrics.jsonl, the check that the data are
@@ -89,7 +90,7 @@ def _start(plan: Plan) -> str:
 export RANK=$SLURM_NODEID WORLD_SIZE=$SLURM_NNODES LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 MASTER_ADDR=$head MASTER_PORT=$port
 "$python" -u {script} {config}"""
     return f"""\
-"$python" -m torch.distributed.run --nnodes "$SLURM_NNODES" --node-rank "$SLURM_NODEID" \\
+"$python" -m {_TORCHRUN} --nnodes "$SLURM_NNODES" --node-rank "$SLURM_NODEID" \\
   --nproc-per-node {plan.processes_per_node} --master-addr "$head" --master-port "$port" {script} {config}"""
 
 

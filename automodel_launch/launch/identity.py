@@ -1,0 +1,54 @@
+"""What makes two launches one run: what is learnt, not for how long, nor how often it saves, validates and logs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from automodel_launch.backends import Backend
+from automodel_launch.config import merge, yamlio
+from automodel_launch.config.dotted import get, has
+from automodel_launch.config.envscope import EnvScope
+from automodel_launch.jobs import rundir
+from automodel_launch.plan import naming
+from automodel_launch.remote.filesystem import FileSystem
+
+_ANY = 1  # stands for the values of keys that are no part of it, so that what follows them is the same, too
+
+
+def of(
+    layered: merge.MergedConfig, backend: Backend, trained: dict[str, Any], run: Mapping[str, Any], scope: EnvScope
+) -> dict[str, Any]:
+    """`trained` without the keys of its pace, and with one value in all that is written in terms of them."""
+    free = [key for key in backend.pace(trained).free if has(trained, key)]
+    if not free:
+        return trained
+    found = layered.with_values(dict.fromkeys(free, _ANY), run, scope)
+    identity: dict[str, Any] = yamlio.json_value(trained if found is None else found)
+    identity = copy.deepcopy(identity)
+    for key in free:
+        above, _, leaf = key.rpartition(".")
+        section = get(identity, above) if above else identity
+        if isinstance(section, dict):
+            section.pop(leaf, None)
+    return identity
+
+
+def run_name(
+    parts: tuple[str, str],
+    identity: dict[str, Any],
+    trained: dict[str, Any],
+    digest: str | None,
+    present: tuple[str, FileSystem, Collection[str]],
+) -> str:
+    """The run's name; `parts` are recipe and config, `present` the job root, its file system and its names.
+
+    A run that an earlier release has begun, under the name of all of `trained`, keeps that.
+    """
+    name = naming.run_name(*parts, identity, digest)
+    root, place, names = present
+    former = naming.run_name(*parts, trained, digest)
+    if name not in names and former in names and rundir.has_begun(f"{root}/{former}", place):
+        return former
+    return name
