@@ -183,6 +183,7 @@ SURFACE = {
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,
+    "prune": COMMON | {"--older-than", "--state", "--larger-than", "--keep", "--yes"},
     "nodes": COMMON | {"--forgive"},
     "check": LAUNCH - {"--full", "--export", "--export-plain"},
     "doctor": COMMON | {"--gpu"},

@@ -75,11 +75,13 @@ class Pace:
     """Keys of a config that say how long a run is, and how often it saves, validates and logs.
 
     What is learnt does not depend on `free`: with other values the same run goes on. `bound` are those of its length on
-    which the order of the samples depends, so that another value makes another run.
+    which the order of the samples depends once the data are read more than once; `unbound` says how to have it depend
+    on something else, in words behind "or".
     """
 
     free: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
+    unbound: str | None = None
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,9 @@ def same_run(plan: Plan) -> Iterator[Finding]:
     begun = rundir.begun_with(plan.run_dir) if plan.visible else None
     if begun is None:
         return
-    changed, free = rundir.differences(plan.run_dir, plan.trained), backends.of(plan.recipe).pace(plan.trained).free
-    length = [key for key in changed if key in plan.pace or key in free]
+    changed, pace = rundir.differences(plan.run_dir, plan.trained), backends.of(plan.recipe).pace(plan.trained)
+    free = {*plan.pace, *pace.free, *(pace.bound if plan.pace.intersection(pace.bound) else ())}
+    length = [key for key in changed if key in free]
     others = [key for key in changed if key not in length]
     if others:
         listed = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
@@ -102,8 +103,38 @@ def same_run(plan: Plan) -> Iterator[Finding]:
         yield Finding("note", "other-length", message, "--fresh for a run of its own")
 
 
+def another_length(plan: Plan) -> Iterator[Finding]:
+    """A new run whose settings another one has but for its length, on which the order of the samples depends here."""
+    pace = backends.of(plan.recipe).pace(plan.trained)
+    bound = [key for key in pace.bound if key not in plan.pace]
+    if not plan.visible or not bound or rundir.has_begun(plan.run_dir):
+        return
+    now = dict(flatten(plan.trained))
+    for name in naming.siblings(plan.run_name, plan.place.names(plan.job_root)):
+        was = dict(flatten(rundir.begun_with(f"{plan.job_root}/{name}") or {}))
+        changed = [key for key in was.keys() | now.keys() if was.get(key) != now.get(key)] if was else []
+        lengths = [key for key in changed if key in bound]
+        followers = {key for key in changed if any(_follows(key, length, was, now) for length in lengths)}
+        if lengths and all(key in (*bound, *pace.free) or key in followers for key in changed):
+            listed = ", ".join(f"{key} = {_shown(was, key)}" for key in sorted(lengths))
+            message = (
+                f"run {name} has these settings with {listed}; {plan.run_name} is another run, from the first step"
+            )
+            message += (
+                " on, as its data, which are read more than once or are not seen here, are ordered for its length."
+            )
+            unbound = f"; or {pace.unbound}" if pace.unbound else ""
+            yield Finding("warning", "other-run", message, f"--name {name} goes on with it, in another order{unbound}")
+            return
+
+
+def _follows(key: str, length: str, was: dict[str, Any], now: dict[str, Any]) -> bool:
+    """A value that is written in terms of the length, as the end of the learning rate's schedule may be."""
+    return key in was and key in now and (was[key], now[key]) == (was.get(length), now.get(length))
+
+
 def _shown(values: dict[str, Any], key: str) -> str:
     return str(values[key]) if key in values else "not set"
 
 
-CHECKS = (resumes, paused, another_users, same_run, kept_for_the_job)
+CHECKS = (resumes, paused, another_users, same_run, another_length, kept_for_the_job)

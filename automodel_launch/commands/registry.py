@@ -29,6 +29,7 @@ COMMANDS = {
     "pause": Entry("JOB", "stop a run, with a save, until `resume`"),
     "resume": Entry("JOB", "a further attempt at a job that is over, from its run's last checkpoint"),
     "doctor": Entry("PROFILE", "is it reachable and usable (exit code 3: no, 4: unreachable); --gpu: its nodes"),
+    "prune": Entry("[RUN...]", "what of old jobs and runs can go, with its size; --yes removes it"),
     "nodes": Entry("PROFILE", "nodes that have failed jobs, which further attempts keep away from for a day"),
     "image": Entry("PROFILE DO", "import, list or remove images in files of the cluster (image_cache)"),
 }

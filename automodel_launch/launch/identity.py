@@ -10,20 +10,29 @@ from automodel_launch.backends import Backend
 from automodel_launch.config import merge, yamlio
 from automodel_launch.config.dotted import get, has
 from automodel_launch.config.envscope import EnvScope
+from automodel_launch.frozen import thaw
 from automodel_launch.jobs import rundir
 from automodel_launch.plan import naming
+from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.filesystem import FileSystem
 
+_ONCE = 0.99  # of a blend's parts half a percent more is taken than is asked for
 _ANY = 1  # stands for the values of keys that are no part of it, so that what follows them is the same, too
 
 
 def of(
-    layered: merge.MergedConfig, backend: Backend, trained: dict[str, Any], run: Mapping[str, Any], scope: EnvScope
+    layered: merge.MergedConfig, backend: Backend, draft: Plan, run: Mapping[str, Any], scope: EnvScope
 ) -> dict[str, Any]:
-    """`trained` without the keys of its pace, and with one value in all that is written in terms of them."""
-    free = [key for key in backend.pace(trained).free if has(trained, key)]
+    """`draft.trained` without the keys of its pace, and with one value in all that is written in terms of them.
+
+    A length on which the order of the samples depends stays in it, unless the data are read once at most.
+    """
+    trained = thaw(draft.trained)
+    pace = backend.pace(trained)
+    keys = [*pace.free, *(pace.bound if pace.bound and _read_once(backend, draft) else ())]
+    free = [key for key in keys if has(trained, key)]
     if not free:
-        return trained
+        return dict(trained)
     found = layered.with_values(dict.fromkeys(free, _ANY), run, scope)
     identity: dict[str, Any] = yamlio.json_value(trained if found is None else found)
     identity = copy.deepcopy(identity)
@@ -33,6 +42,12 @@ def of(
         if isinstance(section, dict):
             section.pop(leaf, None)
     return identity
+
+
+def _read_once(backend: Backend, draft: Plan) -> bool:
+    """Whether no part of the data is read a second time, as far as this machine sees them."""
+    epochs = backend.sizes(draft).epochs if draft.visible else None
+    return epochs is not None and epochs <= _ONCE
 
 
 def run_name(

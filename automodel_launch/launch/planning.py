@@ -95,7 +95,7 @@ def make(
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible)
-    same = identity.of(layered, backend, trained, unnamed, scope)
+    same = identity.of(layered, backend, draft, unnamed, scope)
     parts, present = (recipe.name, layered.name), (root, place, names)
     run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present)
     naming.check(run_name)

@@ -17,7 +17,7 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import probes
 from automodel_launch.remote.filesystem import RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell
-from tests.workbench import Bench, make_bench
+from tests.workbench import Bench, make_bench, write_pair
 
 CONFIG = """
 step_scheduler: {max_steps: 100, ckpt_every_steps: 50, val_every_steps: 25, global_batch_size: 8}
@@ -112,6 +112,22 @@ def test_a_longer_launch_says_that_it_goes_on_and_a_shorter_one_is_finished(benc
     epochs = _plan(bench, "~step_scheduler.max_steps", "+step_scheduler.num_epochs=2")
     assert run_state.finished(epochs, offline=True) is None  # nothing tells how many steps these are
     assert set(_found(_plan(bench))) == set()
+
+
+def test_data_that_are_read_once_have_one_order_whatever_the_length(bench: Bench) -> None:
+    """10,000 tokens, of which MegatronPretraining trains on 90 %; a step takes 32."""
+    prefix = write_pair(bench.root / "data", *([list(range(100))] * 100))
+    data = (MEGATRON, f"+dataset.paths=[{prefix}]", "dataset.seq_length=4", "step_scheduler.global_batch_size=8")
+    first = _plan(bench, *data)
+    assert _plan(bench, *data, "step_scheduler.max_steps=270").run_name == first.run_name
+    twice = _plan(bench, *data, "step_scheduler.max_steps=300", "lr_scheduler.lr_decay_steps=300")
+    assert twice.run_name != first.run_name
+    assert list(runs.another_length(twice)) == []
+    _begun(_plan(bench, *data, "lr_scheduler.lr_decay_steps=100"))
+    (found,) = runs.another_length(twice)
+    assert f"run {first.run_name} has these settings with step_scheduler.max_steps = 100" in found.message
+    assert f"--name {first.run_name} goes on" in str(found.fix) and "num_train_samples" in str(found.fix)
+    assert list(runs.another_length(_plan(bench, *data, "step_scheduler.max_steps=300", "optimizer.lr=0.3"))) == []
 
 
 def test_a_name_still_warns_of_what_is_learnt(bench: Bench) -> None:

@@ -13,10 +13,10 @@ _LENGTH = (MAX_STEPS, NUM_EPOCHS)
 
 
 def of(config: Config) -> Pace:
-    """MegatronPretraining (0.7.0) orders as many samples as max_steps needs, unless num_train_samples says it."""
+    """MegatronPretraining (0.7.0) shuffles as many epochs as num_train_samples needs, by default those of max_steps."""
     megatron = any(datasets.MEGATRON_DATASET in kind for key, kind, _ in datasets.datasets(config) if key == "dataset")
     if megatron and get(config, TRAIN_SAMPLES) is None:
-        return Pace(CADENCE, _LENGTH)
+        return Pace(CADENCE, _LENGTH, f"{TRAIN_SAMPLES} = the samples of the longest run, from the first launch on")
     return Pace((*_LENGTH, *CADENCE))
 
 

@@ -24,6 +24,7 @@ from automodel_launch.backends.megatron_bridge import (
     families,
     keys,
     schema,
+    settings,
     sizes,
     trackers,
     training,
@@ -53,12 +54,14 @@ class MegatronBridge:
         return training.iterations(config)
 
     def pace(self, config: Config) -> Pace:
-        """The order of the samples is made for train_iters; how often it saves and logs changes nothing."""
+        """GPTDataset shuffles as many epochs as train_iters needs; how often it saves and logs changes nothing."""
         return Pace(keys.CADENCE, (keys.ITERS, keys.SAMPLES))
 
     def longer(self, begun: Config, now: Config) -> Iterator[str]:
-        """Another length is another run."""
-        return iter(())
+        """The schedule of learning rates is the checkpoint's."""
+        end = settings.of(begun).number(keys.DECAY) or training.iterations(begun)
+        if end and training.iterations(begun) != training.iterations(now):
+            yield f"the learning rate keeps the schedule in the run's checkpoints, which ends at step {end}"
 
     def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """checkpoint.save; in the run's directory where it is not given."""
