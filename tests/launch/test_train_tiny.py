@@ -113,13 +113,17 @@ def test_the_same_launch_again_says_that_it_is_finished(prepared: Checkout, undi
 def test_reproduced_it_has_the_same_losses_and_refuses_other_data(
     prepared: Checkout, undisturbed: dict[str, Any]
 ) -> None:
-    """The docs' example (docs/reproduce.md): to 1e-6; and one changed byte of the data is named."""
-    run, job = undisturbed["plan"]["run_name"], undisturbed["plan"]["job_id"]
-    done = prepared.run("reproduce", run)
+    """The example of docs/reproduce.md, of a smaller run: to 1e-6; and one changed byte of the data is named."""
+    run = undisturbed["plan"]["run_name"]
+    text = (ROOT / "docs" / "reproduce.md").read_text().partition("\n    python launch.py ")[2].partition("\n\n")[0]
+    launched, *others = (line.partition("#")[0].split() for line in text.split("\n    python launch.py "))
+    assert launched == [*COMMAND[:3], "--name", "january"]
+    reproduce, diff = ([word.replace("january", run) for word in words] for words in others)
+    done = prepared.run(*reproduce)
     assert done.returncode == 0, done.stderr
     again = _losses(str(prepared.root / "runs" / f"{run}-again"))
     assert [again[n] for n in range(10)] == pytest.approx([undisturbed["losses"][n] for n in range(10)], abs=1e-6)
-    same = prepared.run("diff", job, f"{run}-again")
+    same = prepared.run(*diff)
     assert same.returncode == 0, same.stdout
     data = json.loads((Path(undisturbed["plan"]["run_dir"]) / "data.json").read_text())
     shard = Path(f"{data['rows'][0][0]}.bin")
@@ -274,3 +278,7 @@ def test_a_longer_launch_goes_on_with_the_same_run(prepared: Checkout, undisturb
     losses = _losses(undisturbed["plan"]["run_dir"])
     assert sorted(losses) == list(range(12))
     assert [losses[n] for n in range(10)] == [undisturbed["losses"][n] for n in range(10)]
+    done = prepared.run(*longer, "--name", "at-once")
+    assert done.returncode == 0, done.stderr
+    at_once = _losses(str(prepared.root / "runs" / "at-once"))  # as if it had been that long from the start
+    assert [losses[n] for n in range(12)] == pytest.approx([at_once[n] for n in range(12)], abs=1e-4)
