@@ -31,6 +31,7 @@ from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import cancelling, checking, follow, planning, state, tails
 from automodel_launch.launch import submit as submitting
+from automodel_launch.launch.pace import Pace
 from automodel_launch.plan import recipes
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -186,13 +187,15 @@ class Job:
         """
         end = None if timeout is None else time.monotonic() + timeout
         lost: float | None = None
+        pace = Pace(executors.get(self.record.executor).poll_s)
         while not (now := self.status()).over:
+            pace.note(now)
             lost = (lost or time.monotonic()) if now.forgotten else None
             if lost is not None and time.monotonic() - lost > follow.FORGOTTEN_S:
                 raise JobError(f"{self.id}: {now.error}.")
             if end is not None and time.monotonic() > end:
                 raise TimeoutError(f"{self.id} has not ended within {timeout:g} s: {now.state}")
-            time.sleep(executors.get(self.record.executor).poll_s)
+            time.sleep(pace.left_s if end is None else max(0.0, min(pace.left_s, end - time.monotonic())))
         return now
 
     def attach(self, out: IO[str] | None = None, err: IO[str] | None = None) -> int:

@@ -76,13 +76,18 @@ def start_that_ps_tells(said: str) -> str | None:
 
 
 def failed_marker(attempt: int) -> str:
-    """Tells the agents of an attempt that one of them has failed."""
-    return f"{NODES}/failed-{attempt}"
+    """Tells the agents of an attempt that one of them has failed. In the job's directory, whose time they watch."""
+    return f".failed-{attempt}"
 
 
 def hung_marker(attempt: int) -> str:
     """Tells the agents of an attempt that the training hangs."""
-    return f"{NODES}/hung-{attempt}"
+    return f".hung-{attempt}"
+
+
+def ended_count(attempt: int) -> str:
+    """A byte for each agent of an attempt that has ended: who writes the last one reads all records, and no other."""
+    return f".ended-{attempt}"
 
 
 def node_environment(node: int) -> str:
@@ -192,7 +197,7 @@ NO_AGENT = "never started its agent"  # part of `error` where a node has left no
 NODE_KEYS = (
     *("schema", "job_id", "node", "nnodes", "attempt", "host", "agent_pid", "agent_start", "started", "state"),
     *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
-    *("phase", "phase_since", "active"),
+    *("phase", "phase_since", "active", "touched"),
 )
 # `agent_start` is in clock ticks since boot; where there is no /proc (macOS), what `ps` says, in one language and time
 # zone. POSIX: the words after a field's `=` are its title, so each field has a -o of its own.

@@ -167,7 +167,8 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
-LAUNCH |= {"--rehearse", "--no-rehearse", "--export", "--export-plain"}
+SWEEPS = {"--sweep", "--sweep-file", "--at-most", "--stop-after-failures"}
+LAUNCH |= {"--rehearse", "--no-rehearse", "--export", "--export-plain", *SWEEPS}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
@@ -177,15 +178,16 @@ SURFACE = {
     "attach": COMMON,
     "logs": COMMON | {"--rank", "--follow"},
     "metrics": COMMON | {"--csv"},
+    "compare": COMMON | {"--by", "--csv"},
     "report": COMMON | {"--output", "--open"},
     "diff": COMMON | {"--full"},
-    "reproduce": LAUNCH - {"--config", "--fresh"},
+    "reproduce": LAUNCH - {"--config", "--fresh", *SWEEPS},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,
     "prune": COMMON | {"--older-than", "--state", "--larger-than", "--keep", "--yes"},
     "nodes": COMMON | {"--forgive"},
-    "check": LAUNCH - {"--full", "--export", "--export-plain"},
+    "check": LAUNCH - {"--full", "--export", "--export-plain", *SWEEPS},
     "doctor": COMMON | {"--gpu"},
     "image": COMMON,
     "pretrain": LAUNCH,

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from automodel_launch import executors
-from automodel_launch.commands import console, one_job
+from automodel_launch.commands import console, one_job, one_sweep, sweep_follow
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
 from automodel_launch.jobs import records
@@ -21,6 +21,9 @@ class Attach(JobCommand):
 
     def run(self, args: argparse.Namespace) -> int:
         """Follow; the job's own exit code."""
+        sweep = one_sweep.named(args)
+        if sweep is not None:
+            return sweep_follow.attach(args, sweep)
         record = self.find(args)
         now = one_job.status(record)
         one_job.reachable(record, now)

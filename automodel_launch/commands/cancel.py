@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from automodel_launch.commands import console, one_job
+from automodel_launch.commands import console, one_job, one_sweep, sweep_acts
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.jobs.records import Record, Status
@@ -19,6 +19,9 @@ class Cancel(JobCommand):
 
     def run(self, args: argparse.Namespace) -> int:
         """Stop it."""
+        sweep = one_sweep.named(args)
+        if sweep is not None:
+            return sweep_acts.cancel(args, sweep)
         record = self.find(args)
         return stop(args, record, one_job.status(record), args.now)
 

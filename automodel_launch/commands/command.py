@@ -25,6 +25,7 @@ class Option:
     metavar: str | None = None
     default: str | None = None
     group: str = ""
+    many: bool = False  # it may be given several times; the values are a list
     bare: str | None = None  # the value where none is given: `--name`, or `--name=METAVAR`
 
 
@@ -104,6 +105,8 @@ class Parser(argparse.ArgumentParser):
             group = groups.setdefault(option.group, None) or self.add_mutually_exclusive_group()
             groups[option.group] = group
             how: dict[str, Any] = {"metavar": option.metavar, "default": option.default}
+            if option.many:
+                how |= {"action": "append"}
             if option.bare:
                 how |= {"nargs": "?", "const": option.bare}
             group.add_argument(*option.names, help=option.help, **(how if option.metavar else {"action": "store_true"}))

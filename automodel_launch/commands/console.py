@@ -158,6 +158,11 @@ def width() -> int:
     return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
 
+def height() -> int:
+    """Lines of the terminal (or $LINES), 24 where there is none."""
+    return shutil.get_terminal_size((80, 24)).lines
+
+
 def wrapped(text: str, indent: str = "", columns: int | None = None, first: str | None = None) -> list[str]:
     """Lines of at most `columns`; `first` stands before the first one, `indent` before the others."""
     head = indent if first is None else first
@@ -175,6 +180,12 @@ def cut(text: str, columns: int) -> str:
     """One line of at most `columns`, with `...` where something is left out."""
     text = " ".join(harmless(told(text)).split())
     return text if len(text) <= columns else text[: max(0, columns - 3)] + "..."
+
+
+def cut_line(text: str, columns: int) -> str:
+    """The same with the blanks that align a table's columns; on a terminal alone, since a file has no edge."""
+    text = harmless(told(text))
+    return text if len(text) <= columns or not sys.stdout.isatty() else text[: max(0, columns - 3)] + "..."
 
 
 # --- tables and numbers

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
 
 RUN_ACTIVE = "run-active"  # which --force does not override: two jobs would write one set of checkpoints
+OF_SWEEPS = ("--sweep", "--sweep-file", "--at-most", "--stop-after-failures")
 OPTIONS: tuple[Option, ...] = (
     Option(("-c", "--config"), "configs/RECIPE/CONFIG.yaml, or a path", "CONFIG"),
     Option(("--run",), "attached: submit, follow, exit with the job's result", "PROFILE", group="where"),
@@ -37,6 +38,10 @@ OPTIONS: tuple[Option, ...] = (
         group="rehearsal",
         bare="on",
     ),
+    Option(("--sweep",), "several values of a key, a run each; repeated: each with each", "KEY=V1,V2", many=True),
+    Option(("--sweep-file",), "the same from a file: grid, zip, list, or points with names", "FILE"),
+    Option(("--at-most",), "points of a sweep that may run at once", "N"),
+    Option(("--stop-after-failures",), "failed points of a sweep after which no other one begins", "N"),
     Option(("--no-rehearse",), "never do so (a submission to Slurm or Docker does)", group="rehearsal"),
 )
 
@@ -81,7 +86,16 @@ class Launch(LaunchCommand):
         refuse_both(args)
         if args.full and not args.dry_run:
             raise UsageError("--full belongs to --dry-run. Nothing was submitted.", "--dry-run --full")
-        return carry_out(args, planned(self, args))
+        if args.sweep or args.sweep_file:
+            from automodel_launch.commands import sweep
+
+            return sweep.run(self, args)
+        for option in ("--at-most", "--stop-after-failures"):
+            if getattr(args, option[2:].replace("-", "_")) is not None:
+                raise UsageError(f"{option} belongs to a sweep. Nothing was submitted.", "--sweep KEY=VALUE,VALUE")
+        parts = planned(self, args)
+        refuse_sweep(args, parts)
+        return carry_out(args, parts)
 
 
 def refuse_both(args: argparse.Namespace) -> None:
@@ -93,6 +107,10 @@ def refuse_both(args: argparse.Namespace) -> None:
     option = "--export" if args.export else "--export-plain" if args.export_plain else None
     if option and args.dry_run:
         raise UsageError(f"{option} writes files, and --dry-run nothing.", "leave out one of them")
+    if option and (getattr(args, "sweep", None) or getattr(args, "sweep_file", None)):
+        raise UsageError(
+            f"{option} takes one launch, and this is a sweep. Nothing was submitted.", "one point at a time"
+        )
 
 
 def carry_out(args: argparse.Namespace, parts: Planned) -> int:
@@ -130,6 +148,20 @@ def _export(args: argparse.Namespace, parts: Planned) -> int:
     else:
         console.out("\n".join(commands))
     return 0
+
+
+def refuse_sweep(args: argparse.Namespace, parts: Planned) -> None:
+    """Refuse a run's name that is a sweep's.
+
+    Raises:
+        UsageError: with another name.
+    """
+    from automodel_launch.jobs import sweeps
+
+    if args.name and sweeps.exact(parts.here.records, args.name):
+        raise UsageError(
+            f"--name {args.name}: a sweep has this name. Nothing was submitted.", f"--name {args.name}-run"
+        )
 
 
 def _preview(args: argparse.Namespace, parts: Planned) -> int:

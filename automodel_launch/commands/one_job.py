@@ -10,7 +10,7 @@ from automodel_launch import executors, workspace
 from automodel_launch.commands import console
 from automodel_launch.commands.command import Command, Parser
 from automodel_launch.errors import JobError, UsageError
-from automodel_launch.jobs import launcher, records
+from automodel_launch.jobs import launcher, records, sweeps
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import state
@@ -45,7 +45,12 @@ class JobCommand(Command):
             raise UsageError(
                 f"{self.name} {args.job}: one job a call.", f"python launch.py jobs; python launch.py {self.name} JOB"
             )
-        record = records.find(folder, "last" if args.job is None else args.job)
+        wanted = "last" if args.job is None else args.job
+        sweep = sweeps.exact(folder, wanted)
+        if sweep is not None:
+            points = f"{sweep.name}.1 to {sweep.name}.{len(sweep.points)}"
+            raise JobError(f"{self.name} {wanted}: that is a sweep, and this takes one job.", f"its points: {points}")
+        record = sweeps.point(folder, wanted) or records.find(folder, wanted)
         if args.job is None:
             console.say(f"the last job: {record.job_id}")
         record = state.complete(folder, record)

@@ -64,10 +64,10 @@ def planned(command: Command, args: argparse.Namespace) -> Planned:
     from automodel_launch.plan import plan as planning
 
     _take_word(args, recipe)
-    layered = _layered(command, args, recipe, env_file)
+    merged = layered(command, args, recipe, env_file)
     mode: planning.Mode = "batch" if args.batch else "run"
     options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
-    plan = planning_.make(here, env_file, profile_name, recipe, layered, mode=mode, **options)
+    plan = planning_.make(here, env_file, profile_name, recipe, merged, mode=mode, **options)
     return Planned(here, plan, checking.run(plan, offline=args.offline), env_file.theme)
 
 
@@ -82,7 +82,8 @@ def rehearsed(args: argparse.Namespace, parts: Planned, submits: bool = False) -
     return replace(parts, findings=findings, rehearsal=found.document)
 
 
-def _layered(command: Command, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile) -> MergedConfig:
+def layered(command: Command, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile) -> MergedConfig:
+    """The config with the overrides of the command line; what was meant is guessed where one is wrong."""
     from automodel_launch.commands import hints
     from automodel_launch.config import configs, unknown
 

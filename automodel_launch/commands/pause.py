@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from automodel_launch import contract
-from automodel_launch.commands import cancel, console, one_job
+from automodel_launch.commands import cancel, console, one_job, one_sweep, sweep_acts
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
 from automodel_launch.jobs import history, records
@@ -27,6 +27,9 @@ class Pause(JobCommand):
         """
         from automodel_launch.launch import resume
 
+        sweep = one_sweep.named(args)
+        if sweep is not None:
+            return sweep_acts.pause(args, sweep)
         record = self.find(args)
         now, place = one_job.status(record), one_job.directory(record).place
         _refuse_for_good(record, now, place)

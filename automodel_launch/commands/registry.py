@@ -22,6 +22,7 @@ COMMANDS = {
     "attach": Entry("[JOB]", "follow a job to its end; exits with its result"),
     "logs": Entry("[JOB]", "a job's logs: --rank N|all, --follow"),
     "metrics": Entry("[RUN]", "every step of a run, all attempts joined: table, --csv, --json"),
+    "compare": Entry("SWEEP", "points of a sweep by a metric, best first: --by METRIC, --csv, --json"),
     "report": Entry("[RUN...]", "one HTML page of runs: curves, attempts, cost, plan; -o FILE.html, --open"),
     "diff": Entry("A B", "what differs between two jobs: config, profile, code, data, packages; exit code 1"),
     "reproduce": Entry("JOB", "run a job's own plan again, as a new run; refused where code, data or packages changed"),

@@ -8,11 +8,12 @@ import time
 import webbrowser
 from pathlib import Path
 
-from automodel_launch import executors
+from automodel_launch import executors, workspace
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Option, Parser
 from automodel_launch.commands.one_job import JobCommand
-from automodel_launch.errors import UsageError
+from automodel_launch.errors import JobError, UsageError
+from automodel_launch.jobs import sweeps
 from automodel_launch.jobs.records import Record
 from automodel_launch.report import page, page_data, reading
 
@@ -52,8 +53,19 @@ class Report(JobCommand):
 
     def _records(self, args: argparse.Namespace) -> list[Record]:
         """The last job of each run, each run once."""
-        found = [self.find(argparse.Namespace(**vars(args), job=name)) for name in args.runs or [None]]
+        found = [record for name in args.runs or [None] for record in self._named(args, name)]
         return list({(record.executor, record.profile, record.run_dir): record for record in found}.values())
+
+    def _named(self, args: argparse.Namespace, name: str | None) -> list[Record]:
+        """The job; of a sweep those of all points that have one."""
+        folder = workspace.find(args.env).records
+        sweep = sweeps.exact(folder, name)
+        if sweep is None:
+            return [self.find(argparse.Namespace(**vars(args), job=name))]
+        jobs = [record for record in sweeps.jobs_of(folder, sweep) if record]
+        if not jobs:
+            raise JobError(f"no job of sweep {name} was submitted.", f"python launch.py status {name}")
+        return jobs
 
 
 def _view(record: Record) -> page_data.View:

@@ -17,7 +17,7 @@ from automodel_launch.jobs import records
 if TYPE_CHECKING:
     from automodel_launch.reproduce.left import Left
 
-_NOT_HERE = {"--config", "--fresh"}
+_NOT_HERE = {"--config", "--fresh", *launch.OF_SWEEPS}
 _HELP = {
     "--run": "attached; on its own profile as it was, or on another one of env.toml",
     "--batch": "detached, in the same way",
@@ -57,6 +57,7 @@ class Reproduce(Command):
         found = left.of(records.find(here.records, args.job))
         with tempfile.TemporaryDirectory(prefix="launch-reproduce-") as scratch:
             parts = _planned(args, found, Path(scratch))
+            launch.refuse_sweep(args, parts)
             return launch.carry_out(args, parts)
 
 

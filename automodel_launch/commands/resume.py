@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict
 
 from automodel_launch import contract, workspace
-from automodel_launch.commands import console, one_job
+from automodel_launch.commands import console, one_job, one_sweep, sweep_acts
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
 from automodel_launch.jobs import records
@@ -30,6 +30,9 @@ class Resume(JobCommand):
         """
         from automodel_launch.launch import resume
 
+        sweep = one_sweep.named(args)
+        if sweep is not None:
+            return sweep_acts.resume(args, sweep)
         record = self.find(args)
         before, place = one_job.status(record), one_job.directory(record).place
         one_job.reachable(record, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from automodel_launch import contract
-from automodel_launch.commands import console, goodput_line, one_job
+from automodel_launch.commands import console, goodput_line, one_job, one_sweep
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.jobs import history
 from automodel_launch.launch import closing
@@ -20,6 +20,9 @@ class ShowStatus(JobCommand):
 
     def run(self, args: argparse.Namespace) -> int:
         """Ask for its state, and print it with every attempt at its run."""
+        sweep = one_sweep.named(args)
+        if sweep is not None:
+            return one_sweep.status(args, sweep)
         record = self.find(args)
         now = one_job.status(record)
         one_job.reachable(record, now)

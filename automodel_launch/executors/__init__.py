@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from automodel_launch.errors import ProfileError
+from automodel_launch.errors import ClusterError, ProfileError
 
 if TYPE_CHECKING:
     from automodel_launch.executors.job_python import JobPython, NotAtHand
@@ -23,6 +24,58 @@ _MODULES = {
     "slurm": f"{__name__}.slurm.executor",
     "docker": f"{__name__}.docker.executor",
 }
+
+
+_TOGETHER = {"slurm": f"{__name__}.slurm.together"}
+
+
+@dataclass(frozen=True)
+class Order:
+    """How jobs are handed over together: the sweep's name, a directory of this submission on the side where they run,
+    how many may run at once, the ids of those that do already, and the number of failures after which no other job
+    begins."""
+
+    name: str
+    directory: str
+    at_most: int | None = None
+    after: tuple[str, ...] = ()
+    stop_after: int | None = None
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What came of it: what is added to the handle of each job that was taken, None for one that was not.
+
+    `error` says why not all were; where it is SubmissionUnknown, the others may have been taken as well.
+    """
+
+    handles: tuple[dict[str, Any] | None, ...]
+    error: ClusterError | None = None
+
+
+class Together(Protocol):
+    """What an executor offers that takes many jobs at once: they are submitted in one round trip."""
+
+    def script(self, plans: Sequence[Plan], order: Order) -> str:
+        """What is handed over, a pure function of its arguments."""
+
+    def submit_command(self, plans: Sequence[Plan], order: Order) -> str:
+        """The line of bash that does so, a pure function of its arguments."""
+
+    def files(self, plans: Sequence[Plan], order: Order) -> dict[str, str]:
+        """What lies in the directory of the submission beside the jobs' code, by name."""
+
+    def address(self, plans: Sequence[Plan], order: Order) -> dict[str, Any]:
+        """What the handle of each job holds beside `Executor.address` before it is submitted."""
+
+    def submit(self, plans: Sequence[Plan], order: Order) -> Handed:
+        """Hand them over, all of whose directories are complete."""
+
+    def waiting(self, records: Sequence[Record]) -> dict[str, Status]:
+        """Of jobs that were handed over together those that have not begun yet, by job id, in one round trip.
+
+        One that is missing here may be anything: it has to be asked for by itself.
+        """
 
 
 class Executor(Protocol):
@@ -131,3 +184,8 @@ def get(name: str) -> Executor:
             f'executor = "{name}" cannot be used with this version.', f"executors: {', '.join(_MODULES)}"
         )
     return importlib.import_module(_MODULES[name]).EXECUTOR  # type: ignore[no-any-return]  # a module's attribute
+
+
+def together(name: str) -> Together | None:
+    """What hands over many jobs at once on the executor of that name; None where each is submitted by itself."""
+    return importlib.import_module(_TOGETHER[name]).TOGETHER if name in _TOGETHER else None

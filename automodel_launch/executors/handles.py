@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-_TEXTS = ("tunnel", "host", "user", "identity", "slurm_conf", "container", "DOCKER_HOST", "DOCKER_CONTEXT")
+_TEXTS = (
+    "array",
+    "together",
+    "tunnel",
+    "host",
+    "user",
+    "identity",
+    "slurm_conf",
+    "container",
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+)
 _WHOLE = ("pid", "after", "after_attempt")
 
 

@@ -20,6 +20,12 @@ from automodel_launch.errors import ClusterError, LaunchError
 from automodel_launch.executors import stand_ins
 
 _Result = TypeVar("_Result")
+NOT_USED = ("leptonai", "libcst", "networkx", "paramiko", "fabric", "requests")
+"""What NeMo-Run (0.11.1) imports for what we do not do: 1.0 s CPU of the 1.4 s without torch.
+
+leptonai and requests are of its executors for DGX Cloud, paramiko and fabric of its SSHTunnel, libcst of fiddle's
+auto_config; networkx orders several tasks of an experiment, which gets the real one when it does so.
+"""
 _ONE_AT_A_TIME = threading.RLock()  # standard streams, and where commands go, are the whole process's
 
 
@@ -95,13 +101,12 @@ def output(exp: Any) -> str:
 
 
 def _import() -> Any:
-    """Import NeMo-Run once, with a NEMORUN_HOME that goes with this process, and without torch and leptonai.
+    """Import NeMo-Run once, with a NEMORUN_HOME that goes with this process, and without torch and what NOT_USED names.
 
     Seen with nemo_run 0.11.1: core/serialization/yaml.py imports torch where it is installed, only to write
     torch.dtype values, which we never pass; that is half of the import's time. A None in sys.modules makes that
-    import raise ModuleNotFoundError, which it handles. Its executor for DGX Cloud Lepton, which is none of ours,
-    imports leptonai whether it is used or not: 0.6 s CPU of the 1.4 s that are left. tests/executors/test_nemo.py
-    fails when either is no longer needed.
+    import raise ModuleNotFoundError, which it handles. tests/executors/test_nemo.py fails when that, or one of
+    NOT_USED, is no longer needed.
     """
     if "nemo_run" in sys.modules:
         return sys.modules["nemo_run"]
@@ -113,7 +118,7 @@ def _import() -> Any:
     if blocked:
         sys.modules["torch"] = None  # type: ignore[assignment]  # documented in importlib's reference
     try:
-        with stand_ins.of("leptonai"):
+        with stand_ins.of(*NOT_USED):
             import nemo_run
     except ImportError as error:
         raise ClusterError(

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from automodel_launch import contract
 
 STEP, BATCH = "log-*_{id}_*.out", "sbatch_*_{id}.out"  # as NeMo-Run names them
-_STEP, _BATCH = re.compile(r"log-.*_(\d+)_(\d+)\.out"), re.compile(r"sbatch_.*_(\d+)\.out")
+_STEP, _BATCH = re.compile(r"log-.*_(\d+)_(\d+)\.out"), re.compile(r"sbatch_.*\.\d+_(\d+)(?:_\d+)?\.out")
 MOST = 100  # different lines that are sent
 # Who says why a container is not there; `srun --label` puts a number before it.
 SPEAKS = (
@@ -57,7 +57,9 @@ def question(job_dir: str) -> str:
   if (!((key, node) in seen)) {{ seen[key, node]; nodes[key]++ }}
 }}
 END {{ for (i = 0; i < n; i++) print "own step| " nodes[order[i]] " " line[order[i]] }}"""
-    return f"""for log in $(cd {folder} 2>/dev/null && ls -t {STEP.format(id='"$id"')} 2>/dev/null); do
+    # srun names the log by the number that a task of an array has besides ARRAY_TASK
+    return f"""case $id in *_*) number='*' ;; *) number=$id ;; esac
+for log in $(cd {folder} 2>/dev/null && ls -t {STEP.format(id="${number}")} 2>/dev/null); do
   echo "own step_log $log"
   LC_ALL=C awk {shlex.quote(awk)} {folder}/"$log" 2>/dev/null
   break # the last start's

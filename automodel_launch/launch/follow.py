@@ -20,12 +20,13 @@ from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import cancelling, state
 from automodel_launch.launch.closing import exit_code
 from automodel_launch.launch.interrupts import Interrupts
+from automodel_launch.launch.pace import Pace
 from automodel_launch.launch.progress import Progress
 from automodel_launch.launch.tails import Tail, new_lines, shown
 
 SECOND_INTERRUPT_S = 3.0
 PHASE_EVERY_S = 2.0
-METRICS = -1  # beside the ranks
+METRICS, EVENTS = -1, -2  # beside the ranks
 FORGOTTEN_S = 60.0  # a record that a network file system shows late is still found within it
 
 
@@ -46,7 +47,12 @@ class Follower:
     def __post_init__(self) -> None:
         self.place = executors.get(self.record.executor).place_of(self.record)
         self.job = JobDir(self.record.job_dir, self.place)
-        self.tails: dict[int, Tail] = {METRICS: Tail(self.job.file(contract.METRICS), place=self.place)}
+        self.tails: dict[int, Tail] = {
+            number: Tail(self.job.file(name), place=self.place)
+            for number, name in ((METRICS, contract.METRICS), (EVENTS, contract.EVENTS))
+        }
+        self.pace = Pace(executors.get(self.record.executor).poll_s)
+        self._status = Status("UNKNOWN")
         self.progress = Progress(self.record.max_steps)
         self.live = self.err.isatty()
         self.phase_asked: float | None = None
@@ -65,6 +71,8 @@ class Follower:
         interrupts = interrupts or Interrupts()
         with interrupts.caught():
             while True:
+                if len(interrupts.received) > self.handled:
+                    self.pace.hurry()  # a job that has just ended is not stopped
                 status = self._look()
                 if status.over or self._is_lost(status):
                     self._erase()
@@ -82,13 +90,18 @@ class Follower:
                 self.sleep(executors.get(self.record.executor).poll_s)
 
     def _look(self) -> Status:
-        """The job's state, with what it has logged until then; UNKNOWN while either cannot be had."""
-        status = state.of(self.record)
+        """The job's state, with what it has logged until then; UNKNOWN while either cannot be had.
+
+        The state is that of a moment ago where its own files tell nothing new.
+        """
+        if self.pace.due:
+            self._status = state.of(self.record)
+            self.pace.note(self._status)
         try:
-            self._emit(last=status.over)
+            self._emit(last=self._status.over)
         except ClusterError as error:
             return Status("UNKNOWN", error=error.message)
-        return status
+        return self._status
 
     def _is_lost(self, status: Status) -> bool:
         """Nobody knows the job any longer and it has left no record: its result cannot be told."""
@@ -175,6 +188,9 @@ class Follower:
         for rank, line in new_lines(self.tails, self.place, last):
             if rank == METRICS:
                 self.progress.add(line)
+                continue
+            if rank == EVENTS:
+                self.pace.hurry()
                 continue
             self._erase()
             line = self.shown(line)

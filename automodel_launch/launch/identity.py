@@ -8,7 +8,7 @@ from typing import Any
 
 from automodel_launch.backends import Backend
 from automodel_launch.config import merge, yamlio
-from automodel_launch.config.dotted import get, has
+from automodel_launch.config.dotted import get, has, leaves
 from automodel_launch.config.envscope import EnvScope
 from automodel_launch.frozen import thaw
 from automodel_launch.jobs import rundir
@@ -33,7 +33,7 @@ def of(
     free = [key for key in keys if has(trained, key)]
     if not free:
         return dict(trained)
-    found = layered.with_values(dict.fromkeys(free, _ANY), run, scope)
+    found = layered.with_values(dict.fromkeys(free, _ANY), run, scope) if _are_named(free, layered) else None
     identity: dict[str, Any] = yamlio.json_value(trained if found is None else found)
     identity = copy.deepcopy(identity)
     for key in free:
@@ -44,6 +44,13 @@ def of(
     return identity
 
 
+def _are_named(keys: list[str], layered: merge.MergedConfig) -> bool:
+    """Whether any value may be written in terms of one of the keys: to resolve a config once more takes its time."""
+    names = [key.rpartition(".")[2] for key in keys]
+    written = (value for _, value in leaves(layered.data) if isinstance(value, str) and "${" in value)
+    return any(name in value for value in written for name in names)
+
+
 def _read_once(backend: Backend, draft: Plan) -> bool:
     """Whether no part of the data is read a second time, as far as this machine sees them."""
     epochs = backend.sizes(draft).epochs if draft.visible else None
@@ -51,19 +58,20 @@ def _read_once(backend: Backend, draft: Plan) -> bool:
 
 
 def run_name(
-    parts: tuple[str, str],
+    parts: tuple[str, str, str | None],
     identity: dict[str, Any],
     trained: dict[str, Any],
     digest: str | None,
     present: tuple[str, FileSystem, Collection[str]],
 ) -> str:
-    """The run's name; `parts` are recipe and config, `present` the job root, its file system and its names.
+    """The run's name; `parts` are recipe, config and prefix, `present` the job root, its file system and its names.
 
     A run that an earlier release has begun, under the name of all of `trained`, keeps that.
     """
-    name = naming.run_name(*parts, identity, digest)
+    recipe, config, prefix = parts
+    name = naming.run_name(recipe, config, identity, digest, prefix)
     root, place, names = present
-    former = naming.run_name(*parts, trained, digest)
+    former = naming.run_name(recipe, config, trained, digest, prefix)
     if name not in names and former in names and rundir.has_begun(f"{root}/{former}", place):
         return former
     return name

@@ -16,6 +16,7 @@ from automodel_launch.errors import ConfigError, ProfileError, UsageError
 from automodel_launch.frozen import freeze
 from automodel_launch.launch import data as data_
 from automodel_launch.launch import identity
+from automodel_launch.launch.shared import Shared
 from automodel_launch.plan import naming, packaging, secrets
 from automodel_launch.plan.mounts import has_variable
 from automodel_launch.plan.plan import Mode, Plan
@@ -41,31 +42,38 @@ def make(
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
     files: tuple[packaging.PlannedFile, ...] | None = None,
+    shared: Shared | None = None,
+    prefix: str | None = None,
 ) -> Plan:
     """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`,
     what is there already for `fresh`, and a home directory that `remote_job_dir` names.
 
-    The run's name is that of the config as written and, where this machine sees them, of the data. `files`: what
-    travels, where that is not what the recipe and the profile name now.
+    The run's name is that of the config as written and, where this machine sees them, of the data. `shared`: what plans
+    that are made together need once; with it `base` is left out. `prefix`: what stands before the hash in the name.
+    `files`: what travels, where that is not what the recipe and the profile name now.
 
     Raises:
         LaunchError: the parts do not fit together; see profiles, configs and packaging.
     """
     environ = os.environ if environ is None else environ
+    once = (shared or Shared()).once
     profile, sources = _profile(env_file, profile_name, recipe, layered, environ, workspace.root)
     executor = executors.get(profile.executor)
     place = executor.place(profile)
     if offline and place != LOCAL:
         _refuse_to_ask(profile, sources, fresh)
-    root = executor.job_root(profile, workspace)
+    whose = profile.model_dump_json()
+    root = once(("root", whose), lambda: executor.job_root(profile, workspace))
     scope = _scope(profile, layered, environ)
-    data_dir = profile.data_dir or executor.data_dir(profile, workspace)
+    data_dir = profile.data_dir or once(("data", whose), lambda: executor.data_dir(profile, workspace))
     run_values = _run_values(_sections(env_file, environ), profile, layered, data_dir)
     scope.artifacts = _artifacts(run_values, place, offline)
     unnamed = {**run_values, "name": "@run", "dir": "@run"}
     trained = yamlio.json_value(layered.resolve(unnamed, scope).data)
     # Over a connection only what is needed: submit takes the next id where this one is taken.
-    names = place.names(root) if place == LOCAL or fresh else []
+    names = once(("names", place, root), lambda: place.names(root)) if place == LOCAL or fresh else []
+    if files is None:
+        files = once(("files", recipe.path, profile.code, profile.packager), lambda: _files(workspace, recipe, profile))
     draft = Plan(
         job_id="@job",
         run_name="@run",
@@ -86,17 +94,14 @@ def make(
         provenance={},
         deferred=(),
         unset=tuple(name for name in (*profile.secrets, *profile.env) if name not in environ),
-        files=files
-        or packaging.collect(
-            workspace.recipes, recipe.path, recipe.code, profile.code, workspace.root, profile.packager
-        ),
+        files=files,
         artifacts=scope.artifacts.used,
         ignored_settings=brought.ignored(env_file.sections.get("artifacts", {})),
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible)
     same = identity.of(layered, backend, draft, unnamed, scope)
-    parts, present = (recipe.name, layered.name), (root, place, names)
+    parts, present = (recipe.name, layered.name, prefix), (root, place, names)
     run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present)
     naming.check(run_name)
     if fresh:
@@ -112,10 +117,16 @@ def make(
         provenance=config.sources,
         deferred=config.deferred,
         data=data.of_plan(backend.data(config.data, f"{root}/{run_name}"), data_.may_change(layered)),
-        base=_base(layered, {**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope),
+        base=None if shared else _base(layered, {**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope),
         overrides=layered.overridden,
     )
     return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records), environ)
+
+
+def _files(workspace: Workspace, recipe: Recipe, profile: Profile) -> tuple[packaging.PlannedFile, ...]:
+    return packaging.collect(
+        workspace.recipes, recipe.path, recipe.code, profile.code, workspace.root, profile.packager
+    )
 
 
 def _base(layered: merge.MergedConfig, run: Mapping[str, Any], scope: envscope.EnvScope) -> dict[str, Any] | None:

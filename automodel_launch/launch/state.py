@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,20 @@ def look(folder: Path, record: Record) -> tuple[Record, Status]:
         return record, Status("UNKNOWN", error=said)
     records.remember(folder, record, now)
     return record, now
+
+
+def waiting(records: Iterable[Record]) -> dict[str, Status]:
+    """Jobs that were submitted together and have not begun, by job id; one question for all of an executor.
+
+    Who is missing here has to be looked at by itself.
+    """
+    found: dict[str, Status] = {}
+    wanted = [record for record in records if record.launcher is None and not record.final and not lacks(record)]
+    for name in sorted({record.executor for record in wanted}):
+        together = executors.together(name)
+        if together is not None:
+            found |= together.waiting([record for record in wanted if record.executor == name])
+    return found
 
 
 def of(record: Record) -> Status:

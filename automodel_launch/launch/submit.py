@@ -55,7 +55,7 @@ def submit(
 def _submit(
     plan: Plan, workspace: Workspace, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> tuple[Plan, jobs.Record]:
-    plan, record = _reserve(plan, workspace.records, environ)
+    plan, record = reserve(plan, workspace.records, environ)
     try:
         claim.refuse_remembered(record, jobs.all_records(workspace.records), plan.place)
         with claim.held(record, plan.place) as submitted:
@@ -95,8 +95,12 @@ def _start(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict
         raise
 
 
-def _reserve(plan: Plan, records: Path, environ: Mapping[str, str]) -> tuple[Plan, jobs.Record]:
-    """mkdir is atomic, also on shared file systems: who makes the directory has the id there.
+def reserve(
+    plan: Plan, records: Path, environ: Mapping[str, str], more: Mapping[str, Any] | None = None
+) -> tuple[Plan, jobs.Record]:
+    """The plan with an id that is its own, and the record that says so; `more` goes into the job's handle.
+
+    mkdir is atomic, also on shared file systems: who makes the directory has the id there.
 
     And here it has who writes the record: one name may be launched in two job roots at once. That is before anything is
     started, too: who dies from here on loses nothing.
@@ -104,6 +108,7 @@ def _reserve(plan: Plan, records: Path, environ: Mapping[str, str]) -> tuple[Pla
     for _ in range(RESERVATIONS):
         if plan.place.make(plan.job_dir, new=True):
             record = record_of(plan, environ)
+            record = replace(record, handle={**record.handle, **(more or {})})
             try:
                 if jobs.add(records, record):
                     return plan, record
@@ -122,23 +127,27 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
     data = {key: plan.data.get(key) for key in ("digest", "rows")}
     rundir.begin(plan.run_dir, plan.trained, place, plan.world_size, {**data, "job_id": plan.job_id})
     place.make(f"{plan.job_dir}/{contract.LOGS}")
-    submitted = {"time": time.time(), "state": contract.EVENT_SUBMITTED, "pid": os.getpid()}
     git = gitstate.record(workspace.root, (file.source for file in plan.files), workspace.env_file)
     if any(file.path == contract.GIT_COMMIT for file in plan.files):  # of a former job, whose code travels once more
         git = {}
-    texts = {
-        **plan.texts,
-        **git,
-        contract.SCRIPT: plan.script,
-        contract.PLAN: json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
-        contract.EVENTS: json.dumps(submitted) + "\n",
-    }
+    texts = {**texts_of(plan), **git}
     with packaging.on_disk(plan.files) as sources:
         place.put(plan.job_dir, sources, texts)
     packaging.verify(plan.files)  # afterwards: what is the same then has not changed while it was copied
     if plan.agent["secrets_file"]:  # last: nothing that fails before it leaves secrets behind
         values = secrets.file_content(plan.profile.secrets, environ)
         secrets.write(place, plan.agent["secrets_file"], values)
+
+
+def texts_of(plan: Plan) -> dict[str, str]:
+    """What the launcher writes into the job's directory, by name, beside the code and how that differs from git's."""
+    submitted = {"time": time.time(), "state": contract.EVENT_SUBMITTED, "pid": os.getpid()}
+    return {
+        **plan.texts,
+        contract.SCRIPT: plan.script,
+        contract.PLAN: json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
+        contract.EVENTS: json.dumps(submitted) + "\n",
+    }
 
 
 def record_of(plan: Plan, environ: Mapping[str, str]) -> jobs.Record:

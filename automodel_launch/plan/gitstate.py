@@ -6,7 +6,9 @@ Only asked, never changed: no lock is taken, and neither hooks nor external diff
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,9 @@ CREDENTIALS = (
     *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", "_netrc", ".pypirc", ".npmrc", ".git-credentials"),
     *(".pgpass", "credentials", "credentials.json", "secrets.json", "secrets.toml", "secrets.y*ml", "env.toml"),
 )
+
+
+_known: ContextVar[dict[Hashable, tuple[bytes, bool] | None] | None] = ContextVar("known", default=None)
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,27 @@ def _shown(content: bytes, whole: bool) -> str:
     return text if whole else f"{text}\n# cut here: there is more than {LIMIT_BYTES // 10**6} MB\n"
 
 
+@contextmanager
+def asked_once() -> Iterator[None]:
+    """Within it equal questions have one answer: plans that are checked together travel from one work tree."""
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
 def _git(repository: Path, *command: str, git: tuple[str, ...] = GIT) -> tuple[bytes, bool] | None:
     """Output of a git command, and whether that is all of it; None where there is no git, or it refuses or is slow."""
+    known, key = _known.get(), (repository, command, git)
+    if known is None:
+        return _answer(repository, command, git)
+    if key not in known:
+        known[key] = _answer(repository, command, git)
+    return known[key]
+
+
+def _answer(repository: Path, command: tuple[str, ...], git: tuple[str, ...]) -> tuple[bytes, bool] | None:
     try:
         process = subprocess.Popen(
             [*git, *command],

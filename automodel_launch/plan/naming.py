@@ -19,14 +19,21 @@ HASH_DIGITS = 6
 RESERVED = ("last", "all")
 
 
-def run_name(recipe: str, config: str, trained: dict[str, Any], data: str | None = None) -> str:
+def run_name(
+    recipe: str, config: str, trained: dict[str, Any], data: str | None = None, prefix: str | None = None
+) -> str:
     """RECIPE-CONFIG-h: h are the first digits of the hash of what is trained: the config without `run`, the recipe, and
-    the identity of the data where that is known.
+    the identity of the data where that is known. `prefix` stands in RECIPE-CONFIG's place.
     """
     what = [recipe, yamlio.json_value(trained), *([data] if data else [])]
     canonical = json.dumps(what, sort_keys=True, ensure_ascii=False, default=str)
     digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{recipe}-{config}")
+    return with_digest(prefix or f"{recipe}-{config}", digest)
+
+
+def with_digest(readable: str, digest: str) -> str:
+    """A name of readable words and the first digits of a hash."""
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", readable)
     return f"{readable[: LONGEST - HASH_DIGITS - 1]}-{digest[:HASH_DIGITS]}"
 
 

@@ -7,14 +7,17 @@ The last never means that a job has failed.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from automodel_launch import contract
 from automodel_launch.remote.slurm_environment import PLAIN
 
-_UNKNOWN_JOB = re.compile(r"invalid job id", re.I)
+_UNKNOWN_JOB = re.compile(r"invalid job id|Job \d+_\d+ not found", re.I)  # the latter: of a task of an array
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,46 @@ MARKS = "%o|%Z|%j|%k"
 """squeue's format of what `ours` reads, behind what it prints and a `|`."""
 
 
-def ours(job_dir: str) -> str:
+class Task(NamedTuple):
+    """A task of an array that makes the first attempt at a job: what Slurm has of it are the array's name, script and
+    directory, in which the list of the jobs lies."""
+
+    directory: str
+    number: int
+
+    @classmethod
+    def of(cls, handle: Mapping[str, Any]) -> Task | None:
+        """That of a job's handle; None where it was submitted by itself."""
+        directory, number = handle.get("array"), str(handle.get("slurm_id")).partition("_")[2]
+        return cls(directory, int(number)) if isinstance(directory, str) and number.isdigit() else None
+
+
+def ours(job_dir: str, task: Task | None = None) -> str:
     """Bash lines that define `ours`, a filter of squeue's lines for those of our job, without their marks.
 
     A job is known by the script that was submitted as it: nobody can change that, whatever a person calls the job or
     writes into its comment. Where a site's own sbatch submits a copy of the script, directory and name tell, and the
     comment was the directory in an earlier version. A shell that somebody opens in the directory is no job of ours.
+    `task`: that one, too, of an array; squeue has to tell its id first, as ARRAY_TASK (`-r`).
     """
+    array = f"{task.directory}/{contract.SCRIPT}" if task else ""
+    called = f"{task.directory}|{posixpath.basename(task.directory)}" if task else ""
     words = {"directory": job_dir, "script": f"{job_dir}/{contract.SCRIPT}", "called": job_dir.rpartition("/")[2]}
+    words |= {
+        "array": array,
+        "all": called,
+        "folder": task.directory if task else job_dir,
+        "task": str(task.number) if task else "",
+    }
     names = " ".join(f"{name}={shlex.quote(word)}" for name, word in words.items())
     return f"""
 ours() {{
   local {names}
-  grep -F -- "$directory" | while IFS='|' read -r told command place name comment; do
+  grep -F -e "$directory" -e "$folder" | while IFS='|' read -r told command place name comment; do
     if [ "$command" = "$script" ] || [ "$place|$name" = "$directory|$called" ] || [ "$comment" = "$directory" ]; then
       echo "$told"
+    elif [ "$command" = "$array" ] || [ "$place|$name" = "$all" ]; then
+      case "$array,$told " in ?*,*"_$task "*) echo "$told" ;; esac
     fi
   done
 }}
@@ -91,7 +119,7 @@ say() {{ # SOURCE CODE OUTPUT
 ask() {{ # SOURCE COMMAND...
   source=$1; shift
   out=$(timeout 10 "$@" 2>"$err"); code=$?
-  [ "$code" = 0 ] || out=$(tr '\\n' ' ' < "$err")
+  [ "$code" = 0 ] || out="$(tr '\\n' ' ' < "$err")$out"  # of a task of an array scontrol says it on stdout
   say "$source" "$code" "$out"
 }}
 look() {{ # SLURM_ID
@@ -162,12 +190,14 @@ class Job:
 
     name: str
     directory: str  # the script sets it, `--chdir`
+    array: str = ""  # the directory of the array of which a task has made the first attempt
     comment: str = ""  # a person's own; in an earlier version the directory, where `directory` could be another name
 
     def is_meant(self, called: Job) -> bool:
         """Whether Slurm's words are about this job: by its directory, else by its name where none is told."""
         told = called.directory.startswith("/")
-        return self.directory in (called.directory, called.comment) or (called.name == self.name and not told)
+        ours = self.directory in (called.directory, called.comment) or (called.name == self.name and not told)
+        return ours or bool(self.array and self.array == called.directory)
 
 
 @dataclass(frozen=True)
@@ -192,7 +222,7 @@ def _squeue(said: str) -> tuple[Answer, Job] | None:
     if not match:
         return None
     state, reason, start, nodes, directory, name, comment = match.groups()
-    return Answer(True, state, _known(reason), _time(start), nodes or None), Job(name, directory, comment)
+    return Answer(True, state, _known(reason), _time(start), nodes or None), Job(name, directory, comment=comment)
 
 
 def _scontrol(said: str) -> tuple[Answer, Job] | None:
@@ -202,7 +232,7 @@ def _scontrol(said: str) -> tuple[Answer, Job] | None:
     code, signal = _exit(fields.get("ExitCode", ""))
     start, nodes = _time(fields.get("StartTime", "")), _known(fields.get("NodeList", ""))
     answer = Answer(True, fields["JobState"], _known(fields.get("Reason", "")), start, nodes, code, signal)
-    return answer, Job(fields.get("JobName", ""), fields.get("WorkDir", ""), fields.get("Comment", ""))
+    return answer, Job(fields.get("JobName", ""), fields.get("WorkDir", ""), comment=fields.get("Comment", ""))
 
 
 def _sacct(said: str) -> tuple[Answer, Job] | None:
@@ -210,7 +240,7 @@ def _sacct(said: str) -> tuple[Answer, Job] | None:
     if not match:
         return None
     code, signal = _exit(match[3])
-    return Answer(True, match[1], None, None, _known(match[4]), code, signal), Job(match[6], match[5], match[7])
+    return Answer(True, match[1], None, None, _known(match[4]), code, signal), Job(match[6], match[5], comment=match[7])
 
 
 _READERS = {"squeue": _squeue, "scontrol": _scontrol, "sacct": _sacct}

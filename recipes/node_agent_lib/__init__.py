@@ -14,7 +14,8 @@ run, one process a node
     loop.py          signals, ended children, time
     journal.py       what the agent writes down while it runs
     metrics.py       rank 0's log -> metrics.jsonl
-    peers.py         how nodes learn that another one has failed
+    outside.py       has anybody left something for it? one look at a directory's time
+    peers.py         how nodes learn that another one has failed, and who ends last
     stops.py         stop files: cancel, pause
     limits.py        the end of the attempt's time: when to save
     lock.py          one job at a time for a run

@@ -49,7 +49,7 @@ def main(job_dir: str) -> int:
 
 def _submitted_from() -> list[str]:
     """The directory of the script that was handed to Slurm, which runs a copy of it."""
-    script = slurm.command(os.environ.get("SLURM_JOB_ID", ""))
+    script = slurm.command(slurm.own_id())
     return [os.path.dirname(script)] if script else []
 
 
@@ -58,13 +58,13 @@ def _without_a_chain(job_dir: str) -> list[str]:
     former = chain.read(job_dir)
     if former is None:
         return []
-    begun = former.now == os.environ.get("SLURM_JOB_ID")
+    begun = former.now == slurm.own_id()
     return [f"export {contract.ATTEMPT_VAR}={former.attempt + (0 if begun else 1)}"]
 
 
 def _lines(job_dir: str) -> list[str]:
     orders = chain.order(job_dir)
-    me = os.environ.get("SLURM_JOB_ID", "")
+    me = slurm.own_id()
     if orders is None or not me:
         return []
     former = chain.read(job_dir)
@@ -124,7 +124,7 @@ def _close(orders: Order, former: Link, dropped: str | None) -> int | None:
     nnodes = max((node.nnodes for node in nodes), default=1)
     result = settle(orders.job_dir, nodes, nnodes, 1)
     reason = slurm.state(former.now)
-    if reason is None and former.now == os.environ.get("SLURM_JOB_ID") and chain.undecided(result, orders):
+    if reason is None and former.now == slurm.own_id() and chain.undecided(result, orders):
         reason = contract.REQUEUED  # the same Slurm job has started again, by an operator's will: it was not --requeue
     end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True)
     lost = slurm.down([node.host for node in nodes]) if reason == contract.NODE_FAIL or vanished(nodes) else []

@@ -14,10 +14,12 @@ from .errors import Superseded
 from .journal import Journal
 from .limits import TimeLimit
 from .loop import Loop
-from .peers import EVERY_S, Peers
+from .outside import Outside
+from .peers import Peers
 from .records import Stop
 from .spec import Spec
 
+_OUTSIDE_EVERY_S = 1.0  # how often it is asked whether it is time for a look (outside.py)
 _SECOND_SIGNAL_S = 1.0  # one Ctrl-C can arrive twice
 
 
@@ -40,6 +42,7 @@ class Control:
         self._journal = journal
         self._parent = parent
         self._limit = TimeLimit(os.environ, spec.stop_grace_s)
+        self._outside = Outside(spec.job_dir, spec.run_dir, spec.nnodes)
         self._deadline = 0.0
 
     @property
@@ -64,20 +67,23 @@ class Control:
             self._parent = None
             self._ask_to_stop(signal.SIGTERM, contract.STOP_BY_PARENT)
         self._journal.poll_metrics()
-        if self.loop.due("peers", EVERY_S):
-            self.peers.refresh()
-            self._check_files_and_clock()
+        if self.loop.due("outside", _OUTSIDE_EVERY_S):
+            if self._outside.changed():
+                self._check_files()
+            self._check_clock()
         if self.loop.due("heartbeat", self._spec.heartbeat_s):
-            self._journal.save()
+            self._journal.beat()
 
-    def _check_files_and_clock(self) -> None:
-        record = self._journal.record
-        if chain.superseded(self._spec.job_dir, record.attempt):
+    def _check_files(self) -> None:
+        self.peers.refresh()
+        if chain.superseded(self._spec.job_dir, self._journal.record.attempt):
             raise Superseded
         stop_file = stops.path_of(self._spec.job_dir, self._spec.run_dir)
         if stop_file:
             self._ask_to_stop(signal.SIGTERM, stop_file)
-        elif record.node == 0 and self._limit.is_near(self._journal.progress):
+
+    def _check_clock(self) -> None:
+        if self._journal.record.node == 0 and self._limit.is_near(self._journal.progress):
             self._ask_to_stop(signal.SIGTERM, self._limit.reason)
 
     def _take_signal(self, signum: int) -> None:

@@ -11,6 +11,7 @@ from . import chain, disk_reserve, files, messages, records, verdict
 from .control import Control
 from .finish import remove_secrets, settle, under_slurm
 from .journal import Journal
+from .peers import Peers
 from .records import Failure
 from .spec import Spec
 from .training import Training, kill_rest
@@ -50,13 +51,13 @@ def remove_order_secrets(spec: Spec, journal: Journal) -> None:
         remove_secrets([spec.secrets_file], journal.log.say)
 
 
-def report(spec: Spec, journal: Journal) -> int:
+def report(spec: Spec, journal: Journal, peers: Peers) -> int:
     """Write the record, and exit.json where every other node has ended; returns the exit code."""
     log = journal.log
     files.when_full(lambda: disk_reserve.release(spec.job_dir))
     journal.save(_RECORD_PATIENCE_S)
     code = journal.record.code or 0
-    found = records.read_nodes(spec.job_dir)
+    found = records.read_nodes(spec.job_dir) if peers.have_all_ended() else []
     if not verdict.complete(found, spec.nnodes):
         log.say(f"ended with code {code}; other nodes have not")
         return code

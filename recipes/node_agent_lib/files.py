@@ -37,9 +37,12 @@ def read_json(path: str) -> Json | None:
     return value if isinstance(value, dict) else None
 
 
-def write_json(path: str, value: Json, patience_s: float = 0.0) -> None:
-    """Replace `path` in one step. A full disk is waited out for `patience_s`, then OSError; never a partial file."""
-    _patiently(lambda: _put(path, _dumps(value), os.replace), patience_s)
+def write_json(path: str, value: Json, patience_s: float = 0.0, durably: bool = True) -> None:
+    """Replace `path` in one step. A full disk is waited out for `patience_s`, then OSError; never a partial file.
+
+    Not `durably`: what the machine's end may take with it, a heartbeat.
+    """
+    _patiently(lambda: _put(path, _dumps(value), os.replace, durably), patience_s)
 
 
 def create_json(path: str, value: Json, patience_s: float = 0.0) -> bool:
@@ -133,7 +136,7 @@ def _dumps(value: Json) -> str:
     return json.dumps(redaction.record(value), ensure_ascii=False) + "\n"
 
 
-def _put(path: str, text: str, place: Callable[[str, str], None]) -> None:
+def _put(path: str, text: str, place: Callable[[str, str], None], durably: bool = True) -> None:
     # two nodes may have the same pid
     name = f".{os.path.basename(path)}.{os.urandom(4).hex()}.tmp"
     temporary = os.path.join(os.path.dirname(path), name)
@@ -141,11 +144,19 @@ def _put(path: str, text: str, place: Callable[[str, str], None]) -> None:
         with open(temporary, "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if durably:
+                os.fsync(file.fileno())
         place(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+    except BaseException:
+        _remove(temporary)
+        raise
+    if place is not os.replace:
+        _remove(temporary)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _link(source: str, target: str) -> None:

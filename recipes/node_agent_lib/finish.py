@@ -15,7 +15,7 @@ from .files import Json, append_json, create_json, read_json, when_full, write_j
 from .log import complain
 from .messages import explained
 from .nodes import host_name
-from .records import NodeRecord, exit_path, read_nodes
+from .records import NodeReader, NodeRecord, exit_path, read_nodes
 from .verdict import complete, judge
 
 _PATIENCE_S = 30.0
@@ -114,7 +114,7 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
 
 def _is_passed_on(job_dir: str) -> bool:
     """`resume` waits for this batch script, but not for ever."""
-    return turn.passed_on(job_dir, os.environ.get("SLURM_JOB_ID", ""))
+    return turn.passed_on(job_dir, slurm.own_id())
 
 
 def _finished_since(job_dir: str, nodes: list[NodeRecord]) -> bool:
@@ -126,8 +126,9 @@ def _finished_since(job_dir: str, nodes: list[NodeRecord]) -> bool:
 
 def _wait_for_late(job_dir: str, attempt: int | None) -> list[NodeRecord]:
     deadline = time.monotonic() + _LATE_NODES_S
+    reader = NodeReader(job_dir, attempt)
     while True:
-        nodes = read_nodes(job_dir, attempt)
+        nodes = reader.look()
         if not nodes or complete(nodes, nodes[0].nnodes) or time.monotonic() > deadline or _all_dead_here(nodes):
             return nodes
         time.sleep(0.5)

@@ -11,17 +11,19 @@ from . import backends, stacks
 from .activity import Activity
 from .auto_stall import AutoStall
 from .journal import Journal
-from .peers import EVERY_S, Peers
-from .records import Failure, NodeRecord, read_nodes
+from .outside import every_s
+from .peers import Peers
+from .records import Failure, NodeReader, NodeRecord
 from .spec import Spec
 from .stall import Hung, Stall
 from .training import Training
 
 _BACKSTOP = 2  # times `stall`: ft_launcher's own monitors come first, and start the ranks again
-_ACTIVE_EVERY_S = 30.0
-_ACTIVE_S = 120.0  # a node whose processes have worked within it
+_ACTIVE_EVERY_S = 60.0
+_ACTIVE_S = 150.0  # a node whose processes have worked within it
 _HEARD_S = 300.0  # and whose agent has written within it
-_OTHERS_S = 5 * EVERY_S  # until every node has seen the marker and dumped: ranks that die here would end theirs
+_LOOKS = 2  # of every other node, until it has seen the marker; ranks that die here would end theirs
+_DUMP_S = 6.0  # and to dump
 
 
 class HangWatch:
@@ -82,8 +84,9 @@ class HangWatch:
             self._journal.record.active = time.time()
 
     def _others_work(self) -> bool:
-        found = read_nodes(self._spec.job_dir, self._journal.record.attempt)
-        return any(_works(node) for node in found if node.node != self._journal.record.node)
+        own = self._journal.record
+        found = NodeReader(self._spec.job_dir, own.attempt).each()
+        return any(_works(node) for node in found if node.attempt == own.attempt and node.node != own.node)
 
     def _end(self, training: Training, hung: Hung) -> Failure:
         now, began = time.time(), time.monotonic()
@@ -95,14 +98,11 @@ class HangWatch:
         failure = Failure(contract.HUNG, "; ".join([error, "stacks in logs/stack-<rank>.txt", *remarkable]), now)
         self._journal.record.failure = failure  # at once: srun ends this agent soon after the first other one has gone
         self._journal.save()
-        while time.monotonic() - began < _OTHERS_S and not self._others_have_ended():
+        patience_s = _LOOKS * every_s(self._spec.nnodes) + _DUMP_S
+        while time.monotonic() - began < patience_s and not self._peers.others_have_ended():
             time.sleep(0.5)
             self._reap()
         return failure
-
-    def _others_have_ended(self) -> bool:
-        found = read_nodes(self._spec.job_dir, self._journal.record.attempt)
-        return sum(node.state == contract.NODE_ENDED for node in found) >= self._spec.nnodes - 1
 
     def _describe(self, hung: Hung) -> str:
         step = self._journal.record.step

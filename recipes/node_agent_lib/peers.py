@@ -11,7 +11,6 @@ from typing import Callable
 
 import contract
 
-EVERY_S = 2.0
 GRACE_S = 30.0  # time for the ranks here to see it themselves and say how
 
 
@@ -21,6 +20,8 @@ class Peers:
     def __init__(self, job_dir: str, nnodes: int, attempt: int, say: Callable[[str], None]) -> None:
         self._marker = os.path.join(job_dir, contract.failed_marker(attempt))
         self._hung_marker = os.path.join(job_dir, contract.hung_marker(attempt))
+        self._ended = os.path.join(job_dir, contract.ended_count(attempt))
+        self._nnodes = nnodes
         self.hung = False
         self._alone = nnodes == 1
         self._say = say
@@ -33,6 +34,34 @@ class Peers:
     def tell_hung(self) -> None:
         """The training hangs: every node is to dump its stacks, and to end."""
         self._mark(self._hung_marker)
+
+    def have_all_ended(self) -> bool:
+        """Count this node's end, and say whether it is the last. Called once, when its record is written.
+
+        On a file system where two appends can fall on each other (NFS) it may be that none is the last one.
+        """
+        if self._alone:
+            return True
+        try:
+            ended = os.open(self._ended, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            self._say(f"{self._ended}: {error.strerror}")
+            return True  # better a thousand that read all records than none
+        try:
+            os.write(ended, b".")
+            return os.fstat(ended).st_size >= self._nnodes
+        except OSError as error:
+            self._say(f"{self._ended}: {error.strerror}")
+            return True
+        finally:
+            os.close(ended)
+
+    def others_have_ended(self) -> bool:
+        """Whether every node but this one has."""
+        try:
+            return os.stat(self._ended).st_size >= self._nnodes - 1
+        except OSError:
+            return self._alone
 
     def _mark(self, marker: str) -> None:
         if self._alone or os.path.exists(marker):

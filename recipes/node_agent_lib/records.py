@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, Iterator, TypeVar
 
 import contract
 
@@ -83,6 +84,7 @@ class NodeRecord:
     phase: str | None = None  # what the node is at; None while its ranks take steps
     phase_since: float | None = None
     active: float | None = None  # when its processes were last seen to work; not on node 0
+    touched: bool = False  # the file's own time is its last sign of life, where that is later than `time`
     schema: int = SCHEMA
 
     def to_json(self) -> Json:
@@ -122,12 +124,45 @@ def exit_path(job_dir: str) -> str:
 
 def read_nodes(job_dir: str, attempt: int | None = None) -> list[NodeRecord]:
     """The records of an attempt (None: the newest that has any), by node; each attempt writes over the one before."""
-    directory = os.path.join(job_dir, contract.NODES)
-    names = [name for name in _listdir(directory) if name.endswith(".json") and name[:-5].isdigit()]
-    found = [raw for raw in (read_json(os.path.join(directory, name)) for name in names) if raw]
-    nodes = [node_from_json(raw) for raw in found]
-    wanted = max((node.attempt for node in nodes), default=0) if attempt is None else attempt
-    return sorted((node for node in nodes if node.attempt == wanted), key=lambda node: node.node)
+    return NodeReader(job_dir, attempt).look()
+
+
+class NodeReader:
+    """Reads the records of an attempt again and again, but never again that of a node that has ended."""
+
+    def __init__(self, job_dir: str, attempt: int | None = None) -> None:
+        self._directory = os.path.join(job_dir, contract.NODES)
+        self._attempt = attempt
+        self._ended: dict[str, NodeRecord] = {}
+
+    def look(self) -> list[NodeRecord]:
+        """As they are now, by node."""
+        nodes = list(self.each())
+        wanted = max((node.attempt for node in nodes), default=0) if self._attempt is None else self._attempt
+        return sorted((node for node in nodes if node.attempt == wanted), key=lambda node: node.node)
+
+    def each(self) -> Iterator[NodeRecord]:
+        """One after the other, of whatever attempt; no more are read than are taken."""
+        for name in _listdir(self._directory):
+            if not name.endswith(".json") or not name[:-5].isdigit():
+                continue
+            node = self._ended.get(name) or _read_node(os.path.join(self._directory, name))
+            if node is None:
+                continue
+            if node.state == contract.NODE_ENDED and self._attempt in (None, node.attempt):
+                self._ended[name] = node
+            yield node
+
+
+def _read_node(path: str) -> NodeRecord | None:
+    raw = read_json(path)
+    if not raw:
+        return None
+    node = node_from_json(raw)
+    if node.touched and node.state != contract.NODE_ENDED:
+        with contextlib.suppress(OSError):
+            node.time = max(node.time, os.stat(path).st_mtime)
+    return node
 
 
 def _listdir(directory: str) -> list[str]:

@@ -17,6 +17,13 @@ _TIMES = ("StartTime", "EndTime")
 _FROM_OUTSIDE = {theirs: ours for theirs, ours in contract.SLURM_FAILURES.items() if ours != contract.FAILED}
 
 
+def own_id() -> str:
+    """This Slurm job's id, "" where there is none. A task of an array is ARRAY_TASK: the number that it has besides is,
+    for one of them, that of the array, and so of all."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID", ""), os.environ.get("SLURM_ARRAY_TASK_ID", "")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+
+
 class SlurmError(Exception):
     """Slurm refused, or did not answer; the message is its own, in one line."""
 

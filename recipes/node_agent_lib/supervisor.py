@@ -94,7 +94,7 @@ class Supervisor:
         ending.remove_order_secrets(self._spec, self._journal)
         if self._lock is not None:
             os.close(self._lock)
-        return ending.report(self._spec, self._journal)
+        return ending.report(self._spec, self._journal, self._control.peers)
 
     def _vanish(self) -> int:
         """End without a record: job directory and run belong to the later attempt."""

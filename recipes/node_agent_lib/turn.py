@@ -38,7 +38,8 @@ def is_resumed(job_dir: str, me: str, former: Link) -> bool:
 def passed_on(job_dir: str, me: str) -> bool:
     """Whether a person has resumed the job since Slurm job `me` began: what it has is a later one's now."""
     later = _resumed_as(job_dir)
-    return later.isdigit() and me.isdigit() and int(later) > int(me)  # Slurm counts upwards
+    first = me.partition("_")[0]  # of an array's task, the array
+    return later.isdigit() and first.isdigit() and int(later) > int(first)  # Slurm counts upwards
 
 
 def _resumed_as(job_dir: str) -> str:

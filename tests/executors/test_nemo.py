@@ -5,25 +5,51 @@ from __future__ import annotations
 import subprocess
 import sys
 
-IMPORTS = "import sys, nemo_run; print(*(name for name in ('torch', 'leptonai') if sys.modules.get(name)))"
+import pytest
+
+from automodel_launch.executors import nemo
+
+IMPORTS = f"import sys, nemo_run; print(*(name for name in {('torch', *nemo.NOT_USED)} if sys.modules.get(name)))"
 THROUGH_OUR_DOOR = """
 import sys
 from automodel_launch.executors import nemo
 nemo._import()
 assert "nemo_run" in sys.modules
-assert "torch" not in sys.modules, "torch was imported"
-assert not [name for name in sys.modules if name.startswith("leptonai")], "leptonai was imported"
+left = {name.partition(".")[0] for name in sys.modules} & {"torch", *nemo.NOT_USED}
+assert not left, left
 import torch  # the way is free again
 from nemo_run.run.torchx_backend.schedulers import lepton
 assert "Starting" in lepton.LeptonJobState.__members__, "no stand-in stays"
+import networkx, paramiko
+from nemo_run.run import experiment
+assert list(experiment.nx.DiGraph([(1, 2)]).nodes) == [1, 2], "who uses one as a module gets the real one"
+assert issubclass(paramiko.SSHException, Exception)
+"""
+AS_A_BASE = """
+from automodel_launch.executors import stand_ins
+with stand_ins.of("json", "none_of_this_name"):
+    import none_of_this_name
+    import json.decoder
+    class Own(json.decoder.Made.In.It, json.Other): pass
+    Own(1, key=2)
+    assert json.decoder.__name__ == "json.decoder"
+    held = json
+assert held.loads("[1]") == [1]
+import json
+assert json.loads("[2]") == [2]
+try:
+    none_of_this_name.anything
+except ModuleNotFoundError:
+    print("as it would be without us")
 """
 
 
-def test_nemo_run_still_imports_torch_and_leptonai_by_itself() -> None:
+def test_nemo_run_still_imports_them_by_itself() -> None:
     """When this fails, nemo._import need not keep that one away any longer (seen with nemo_run 0.11.1)."""
     done = subprocess.run([sys.executable, "-c", IMPORTS], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["torch", "leptonai"]
+    assert done.stdout.split() == ["torch", *nemo.NOT_USED]
 
 
-def test_our_import_leaves_them_out() -> None:
-    subprocess.run([sys.executable, "-c", THROUGH_OUR_DOOR], check=True)
+@pytest.mark.parametrize("script", [THROUGH_OUR_DOOR, AS_A_BASE], ids=["nemo", "stand-in"])
+def test_our_import_leaves_them_out(script: str) -> None:
+    subprocess.run([sys.executable, "-c", script], check=True)

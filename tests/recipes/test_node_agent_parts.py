@@ -186,7 +186,7 @@ def test_records_survive_the_file(tmp_path: Path) -> None:
     files.write_json(records.node_path(str(tmp_path), 0), written.to_json())
     files.write_json(records.node_path(str(tmp_path), 1), {**node(1).to_json(), "of_a_later_version": 1})
     files.write_json(records.node_path(str(tmp_path), 2), node(2, attempt=1).to_json())
-    (tmp_path / "nodes" / "failed-0").touch()
+    (tmp_path / ".failed-0").touch()
     assert [item.node for item in records.read_nodes(str(tmp_path))] == [2], "only the newest attempt counts"
     (tmp_path / "nodes" / "2.json").unlink()
     assert records.read_nodes(str(tmp_path))[0] == written

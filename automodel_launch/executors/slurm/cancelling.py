@@ -6,6 +6,7 @@ and keep the time, and the job ends when they do. Where no step runs there is no
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 
 from automodel_launch import contract
@@ -14,13 +15,14 @@ from automodel_launch.jobs.records import Record
 from automodel_launch.remote import slurm_query, slurm_site
 from automodel_launch.remote.shell import Shell
 from automodel_launch.remote.slurm_environment import PLAIN
+from automodel_launch.remote.slurm_query import Task
 
 _MARKED, _ENDED, _SUSPENDED = "marked", "ended", "suspended"
 # scancel keeps off another job of that id (elsewhere, or later, ids are somebody else's): by its script, else by the
 # name, which a person may have changed. What waits first, the last of it before all: none may begin meanwhile.
 _BEFORE = f"""
 ids=$id; for waiting in "$next" "$spare"; do [ "$waiting" = - ] || ids=$ids,$waiting; done
-listed=$(timeout 10 squeue -h -j "$ids" -o '%i|{slurm_query.MARKS}' 2>/dev/null); unseen=$?
+listed=$(timeout 10 squeue -h -r -j "$ids" -o '%i|{slurm_query.MARKS}' 2>/dev/null); unseen=$?
 end() {{ # SLURM_ID OPTION...
   which=$1; shift
   printf '%s\\n' "$listed" | ours | grep -qxF "$which" || set -- "$@" --name="$name"
@@ -80,16 +82,17 @@ def cancel(shell: Shell, record: Record, now: bool) -> str | None:
 
 def script(record: Record, now: bool) -> str:
     """Bash lines. The stop file comes first: whatever becomes of scancel, the agents see it within seconds."""
+    task = Task.of(record.handle)
     words = {
         "job": record.job_dir,
         "run": record.run_dir,
-        "name": record.job_id,
+        "name": posixpath.basename(task.directory) if task else record.job_id,
         "left": f"{record.job_dir}/{contract.SECRETS}",  # a job that waits has no agent to remove it
     }
     names = "\n".join(f"{name}={shlex.quote(value)}" for name, value in words.items())
     mark = f'{{ echo {"now" if now else "cancel"} > "$job"/{contract.STOP}; }} 2>/dev/null && echo {_MARKED}'
     current = slurm_query.current(str(record.handle["slurm_id"]), record.job_dir)
-    current += slurm_query.ours(record.job_dir)
+    current += slurm_query.ours(record.job_dir, task)
     return f"{PLAIN}{names}\n{mark}\n{current}{_BEFORE}{_STOPPED}{_KILL if now else _ASK}"
 
 

@@ -22,7 +22,17 @@ from automodel_launch.executors import agent, job_python, nemo, sbatch_validatio
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
-from automodel_launch.executors.slurm import cancelling, chains, exported, one_task, plain, script, state, submission
+from automodel_launch.executors.slurm import (
+    array_task,
+    cancelling,
+    chains,
+    exported,
+    one_task,
+    plain,
+    script,
+    state,
+    submission,
+)
 from automodel_launch.executors.slurm.variables import expanded_there
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount, expanded
@@ -30,7 +40,7 @@ from automodel_launch.remote import slurm_query
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell, Shell
 from automodel_launch.remote.slurm_environment import CLEAN
-from automodel_launch.remote.slurm_query import Job
+from automodel_launch.remote.slurm_query import Job, Task
 from automodel_launch.remote.ssh import SshShell
 
 if TYPE_CHECKING:
@@ -40,6 +50,8 @@ if TYPE_CHECKING:
 
 PORTS = range(20000, 30000)  # below Linux's ephemeral ports, above most services
 _AFTER = "after"  # in a handle while the job is being resumed
+_ARRAY = "array"  # in a handle: the directory of the array a task of which makes the job's first attempt
+_TOGETHER = "together"  # in a handle: the directory of the submission that hands over this job with others
 
 
 class Slurm:
@@ -91,6 +103,10 @@ class Slurm:
     def shell(self, profile: Profile) -> Shell:
         """Where Slurm's commands run."""
         return _shell(profile.model_dump())
+
+    def shell_of(self, record: Record) -> Shell:
+        """The same, for a job that was submitted."""
+        return _shell(record.handle)
 
     def place(self, profile: Profile) -> FileSystem:
         """This machine's file systems on a login node, else those behind the connection."""
@@ -171,8 +187,13 @@ class Slurm:
 
     def find(self, record: Record) -> dict[str, Any] | None:
         """By its script in Slurm's queue, else by what the job has written into its run's history."""
-        after = record.handle.get(_AFTER)
-        slurm_id = submission.find(_shell(record.handle), record.job_id, record.job_dir, after)
+        shell, handle = _shell(record.handle), record.handle
+        if handle.get(_ARRAY) is not None:
+            slurm_id = array_task.find(shell, handle[_ARRAY], record.job_dir)
+        elif handle.get(_TOGETHER) is not None:
+            slurm_id = array_task.find_among(shell, handle[_TOGETHER], record.job_id, record.job_dir)
+        else:
+            slurm_id = submission.find(shell, record.job_id, record.job_dir, handle.get(_AFTER))
         return None if slurm_id is None else _handle(record, slurm_id)
 
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -206,7 +227,7 @@ class Slurm:
             out = shell.run(query).out
         except ClusterError as error:
             return Status("UNKNOWN", error=error.message)
-        status = state.judge(slurm_query.parse(out, Job(record.job_id, record.job_dir)), state.read_own(out))
+        status = state.judge(slurm_query.parse(out, _called(record)), state.read_own(out))
         for_good = status.state in contract.ENDED_FOR_GOOD and not status.stuck
         tidy = submission.tidy(record.job_dir, out, for_good)
         if tidy and status.over:  # no agent was there to do it
@@ -226,11 +247,12 @@ class Slurm:
     def again(self, record: Record) -> dict[str, Any]:
         """With the last Slurm id that it had, once Slurm is done with it: Slurm counts upwards."""
         shell = _shell(record.handle)
-        submission.wait_until_left(shell, record.job_id, record.job_dir)
+        submission.wait_until_left(shell, record.job_id, record.job_dir, Task.of(record.handle))
         known = submission.ids(shell, record.job_dir)
         last = max(known, default=0)
-        rest = {key: value for key, value in record.handle.items() if key != "slurm_id"}
-        return {**rest, _AFTER: max(last, int(record.handle.get("slurm_id") or 0))}
+        rest = {key: value for key, value in record.handle.items() if key not in ("slurm_id", _ARRAY, _TOGETHER)}
+        former = str(record.handle.get("slurm_id") or 0).partition("_")[0]
+        return {**rest, _AFTER: max(last, int(former))}
 
     def resume(self, record: Record, secrets: bytes | None) -> dict[str, Any]:
         """Submit the job's script again, as the next one of its chain.
@@ -240,6 +262,11 @@ class Slurm:
         """
         shell, after = _shell(record.handle), record.handle[_AFTER]
         return _handle(record, submission.again(shell, record.job_id, record.job_dir, after, secrets))
+
+
+def _called(record: Record) -> Job:
+    task = Task.of(record.handle)
+    return Job(record.job_id, record.job_dir, array=task.directory if task else "")
 
 
 def _handle(record: Record, slurm_id: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tempfile
@@ -23,15 +24,34 @@ SBATCH_KEYS = (
     *("signal", "segment", "network"),
 )
 MORE_SBATCH_KEYS = ("reservation", "nodelist", "dependency")  # sbatch has them, SlurmExecutor has no field for them
+_made: dict[str, str] = {}  # what NeMo-Run was given -> its text, both with these in place of the job's:
+_DIRECTORY, _ID, _MOST_KEPT = "\0directory\0", "\0id\0", 64
 _RUN_WITH = re.compile(r"^# Run with: .*$", re.MULTILINE)
 
 
 def text(plan: Plan) -> str:
     """The complete text. Nothing is asked of a cluster.
 
+    Plans that give NeMo-Run the same but for the job's id and directory (the points of a sweep) have one text but for
+    these: it is made once.
+
     Raises:
         ProfileError: keys of the profile contradict each other.
     """
+    key = _without_id(json.dumps([_values(plan), _words(plan), sbatch_command(plan)]), plan)
+    if key not in _made:
+        if len(_made) >= _MOST_KEPT:
+            _made.clear()
+        _made[key] = _without_id(by_nemo_run(plan), plan)
+    return _made[key].replace(_DIRECTORY, plan.job_dir).replace(_ID, plan.job_id)
+
+
+def _without_id(text: str, plan: Plan) -> str:
+    return text.replace(plan.job_dir, _DIRECTORY).replace(plan.job_id, _ID)
+
+
+def by_nemo_run(plan: Plan) -> str:
+    """The same, made by NeMo-Run now, whatever it has made before."""
     with tempfile.TemporaryDirectory() as folder, nemo.experiment("plan", plan.job_id, Path(folder)) as (run, exp):
         add_to(run, exp, plan)
         with nemo.commands_go_to(_refuse):
@@ -56,8 +76,12 @@ def with_true_comment(made: str, plan: Plan) -> str:
 
 def _task(run: Any, plan: Plan) -> Any:
     """What srun starts once a node. NeMo-Run joins the words unquoted; `job_root` takes safe paths only."""
+    return run.Script(path="recipes/node_agent.sh", **_words(plan))
+
+
+def _words(plan: Plan) -> dict[str, Any]:
     start = container.agent_command(container.of(plan), plan.profile, agent_python.SHELL, plan.job_dir)
-    return run.Script(path="recipes/node_agent.sh", args=["run", f"{plan.job_dir}/{contract.AGENT}"], entrypoint=start)
+    return {"args": ["run", f"{plan.job_dir}/{contract.AGENT}"], "entrypoint": start}
 
 
 def _executor(run: Any, plan: Plan) -> Any:
@@ -65,28 +89,36 @@ def _executor(run: Any, plan: Plan) -> Any:
 
     from automodel_launch.executors.nemo_tunnel import Tunnel
 
+    values = _values(plan)
+    return run.SlurmExecutor(
+        **values,
+        job_details=SlurmJobDetails(job_name=plan.job_id, folder=f"{plan.job_dir}/{contract.LOGS}"),
+        tunnel=Tunnel(job_dir=plan.job_root),
+        packager=run.Packager(),  # the job's directory is complete before NeMo-Run is called
+    )
+
+
+def _values(plan: Plan) -> dict[str, Any]:
+    """SlurmExecutor's arguments, as far as they are plain data."""
     profile = plan.profile
     values = {key: getattr(profile, key) for key in SBATCH_KEYS}
     values["signal"] = sbatch_validation.warning(profile)
     values["exclusive"] = profile.exclusive or None  # NeMo-Run writes `--exclusive=False` (0.11.1), sbatch refuses it
     found = container.of(plan)
     pyxis = found if found and found.runtime == container.PYXIS else None
-    return run.SlurmExecutor(
+    return dict(
         **values,
         partition=partition(plan),
         ntasks_per_node=1,  # one agent a node
         cpus_per_task=profile.cpus_per_task and profile.cpus_per_task * plan.processes_per_node,
         job_name_prefix="job.",  # unused where job_details names the job; without it an account would be demanded
         comment=profile.comment and sbatch_validation.for_sbatch(profile.comment),
-        job_details=SlurmJobDetails(job_name=plan.job_id, folder=f"{plan.job_dir}/{contract.LOGS}"),
         additional_parameters=_more(profile, plan.job_dir),
         srun_args=_srun_args(profile, plan),
         # NeMo-Run's `noquote` is plain str (0.11.1), so it quotes nothing of srun's line
         container_image=pyxis and pyxis.image_word,
         container_mounts=[mount.word for mount in pyxis.mounts] if pyxis else [],
         setup_lines=_finish(plan),
-        tunnel=Tunnel(job_dir=plan.job_root),
-        packager=run.Packager(),  # the job's directory is complete before NeMo-Run is called
         poll_estimated_start_time=False,
     )
 

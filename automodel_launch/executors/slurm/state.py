@@ -246,6 +246,9 @@ def _without_slurm(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
     if record is None:
         lost = f"Slurm no longer knows the job, and {'its directory is gone' if own.gone else 'it left no record'}"
         said = lost if answer.asked else "Slurm does not answer"
+        if answer.asked and own.node is None and (own.stopped or own.paused):  # a task of an array leaves no trace
+            stopped = f"{contract.STOPPED_BY}{own.paused}" if own.paused else contract.MEANINGS[contract.CANCELLED]
+            return Status(contract.CANCELLED, **{**told, "error": stopped})
         return Status("UNKNOWN", error=said, step=told["step"], forgotten=answer.asked)
     state = record["state"]
     if not answer.asked and not own.final:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from automodel_launch import contract
@@ -13,6 +14,7 @@ from automodel_launch.executors.slurm import advice
 from automodel_launch.remote import slurm_query
 from automodel_launch.remote.shell import Done, Shell
 from automodel_launch.remote.slurm_environment import PLAIN
+from automodel_launch.remote.slurm_query import Task
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -91,14 +93,14 @@ def tidy(job_dir: str, out: str, at_once: bool) -> str | None:
     return f'{quiet}[ "$({script})" != same ] || rm -f {file}'
 
 
-def wait_until_left(shell: Shell, job_id: str, job_dir: str) -> None:
+def wait_until_left(shell: Shell, job_id: str, job_dir: str, task: Task | None = None) -> None:
     """Until Slurm is done with what the job had running: its last batch script may still be tidying up, and would take
     the next attempt's secrets and those that wait for it along. An epilog may go on after that.
 
     Raises:
         ClusterError: Slurm does not answer, or a Slurm job of it runs on.
     """
-    script = f"{PLAIN}{slurm_query.ours(job_dir)}{_LEAVE.format(seconds=LEAVE_S, job=shlex.quote(job_dir))}"
+    script = f"{PLAIN}{slurm_query.ours(job_dir, task)}{_LEAVE.format(seconds=LEAVE_S, job=shlex.quote(job_dir))}"
     done = shell.run(script, timeout=LEAVE_S + 60.0)
     if done.code == _STILL_THERE:
         slurm_id, _, state = done.out.strip().partition(" ")
@@ -118,7 +120,7 @@ def _submit(
     data: bytes = b"",
 ) -> str:
     def submitted(said: str) -> str:
-        return _submitted(shell, job_id, job_dir, after, said)
+        return looked_up(shell, job_id, lambda: find(shell, job_id, job_dir, after), said)
 
     try:
         done = shell.run(underway.holding(job_dir) + command, data, timeout=SBATCH_S)
@@ -127,7 +129,7 @@ def _submit(
     slurm_id, _, cluster = done.out.strip().partition(";")
     if done.code == 0 and slurm_id.isdigit():
         if cluster:
-            _refuse_elsewhere(shell, job_id, job_dir, slurm_id, cluster)
+            refuse_elsewhere(shell, job_id, job_dir, slurm_id, cluster)
         return slurm_id
     said = " ".join(done.err.split())
     if done.code and any(words in said for words in _NEVER_SENT):
@@ -138,7 +140,7 @@ def _submit(
     raise ClusterError(f"{shell.place}: sbatch refused {job_id}: {said}", advice.fix(said, plan))
 
 
-def _refuse_elsewhere(shell: Shell, job_id: str, job_dir: str, slurm_id: str, cluster: str) -> None:
+def refuse_elsewhere(shell: Shell, job_id: str, job_dir: str, slurm_id: str, cluster: str) -> None:
     """Where sbatch names a cluster (a site's own sbatch may choose one): it is the one whose queue is asked.
 
     Raises:
@@ -182,6 +184,13 @@ def find(shell: Shell, job_id: str, job_dir: str, after: int | None = None) -> s
     return None
 
 
+def is_lost(done: Done) -> bool:
+    """Whether sbatch may have submitted something, though it did not say so."""
+    said = " ".join(done.err.split())
+    never = done.code and any(words in said for words in _NEVER_SENT)
+    return not never and (done.code == 0 or any(words in said for words in _LOST_ANSWER))
+
+
 def _silent(shell: Shell, done: Done) -> ClusterError:
     return ClusterError(f"{shell.place}: Slurm does not answer: {' '.join(done.err.split())}")
 
@@ -214,7 +223,8 @@ def _look(shell: Shell, job_dir: str) -> Done:
 
 
 def _ids(out: str) -> list[int]:
-    return [int(word) for word in out.split() if word.isdigit()]
+    """A task of an array counts as the array, which Slurm has numbered when it was submitted."""
+    return [int(word.partition("_")[0]) for word in out.split() if word.replace("_", "", 1).isdigit()]
 
 
 # The queue of a large site is long: asked for the jobs of who asks, and of whose directory it is (a group's job root).
@@ -223,7 +233,7 @@ _FIND = f"""\
 listed=$(timeout 30 squeue -h -u {_OWNERS} -t all -o '%i|{slurm_query.MARKS}'); code=$?
 printf '%s\\n' "$listed" | ours
 read -r first second _ 2>/dev/null < {{job}}/{{chain}} && echo "$first" "$second"
-ls {{job}}/logs 2>/dev/null | sed -n 's/^sbatch_.*_\\([0-9][0-9]*\\)[.]out$/\\1/p'
+ls {{job}}/logs 2>/dev/null | sed -n 's/^sbatch_.*[.][0-9]*_\\([0-9_]*\\)[.]out$/\\1/p'
 exit $code
 """
 
@@ -231,7 +241,7 @@ exit $code
 _STILL_THERE, _ACTIVE = 75, ",".join(sorted(contract.SLURM_ACTIVE))
 _LEAVE = f"""\
 for second in $(seq 0 {{seconds}}); do
-  listed=$(timeout 30 squeue -h -u {_OWNERS} -t {_ACTIVE} -o '%i %T|{slurm_query.MARKS}') || exit 1
+  listed=$(timeout 30 squeue -h -r -u {_OWNERS} -t {_ACTIVE} -o '%i %T|{slurm_query.MARKS}') || exit 1
   there=$(printf '%s\\n' "$listed" | ours | head -n 1)
   [ -n "$there" ] || exit 0
   sleep 1
@@ -242,12 +252,17 @@ exit {_STILL_THERE}
 """
 
 
-def _submitted(shell: Shell, job_id: str, job_dir: str, after: int | None, said: str) -> str:
-    """Look for the job a while: Slurm may take it in after it has told us of a time-out."""
+def looked_up(shell: Shell, job_id: str, look: Callable[[], str | None], said: str) -> str:
+    """Look for what was submitted a while: Slurm may take it in after it has told us of a time-out (`said`).
+
+    Raises:
+        SubmissionUnknown: Slurm does not answer.
+        ClusterError: it is not there.
+    """
     absent = 0
     for _ in range(LOOKUPS):
         try:
-            found = find(shell, job_id, job_dir, after)
+            found = look()
         except ClusterError:
             absent = 0
         else:

@@ -1,0 +1,86 @@
+"""`attach SWEEP`: a line for every point whose state changes, until all have ended; on a terminal a live table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from automodel_launch import contract
+from automodel_launch.commands import console, one_sweep
+from automodel_launch.commands.one_sweep import Row
+from automodel_launch.jobs.sweeps import Sweep
+from automodel_launch.launch.closing import exit_code
+from automodel_launch.launch.interrupts import Interrupts
+
+SHORTEST_S = 5.0
+EACH_S = 0.05  # more for every point that is asked for: a long queue spares Slurm's controller
+
+
+def attach(args: argparse.Namespace, sweep: Sweep) -> int:
+    """Follow; 0 where every point has completed, else the code of the first one that has not. Ctrl-C leaves them."""
+    console.say(f"following {sweep.name}. Ctrl-C leaves it, and it goes on; `python launch.py cancel {sweep.name}`.")
+    interrupts, shown, rows = Interrupts(), Shown(sweep), list[Row]()
+    with interrupts.caught():
+        while True:
+            rows = one_sweep.look(args, sweep, [row for row in rows if _is_over(row)])
+            shown.tell(rows)
+            left = sum(not _is_over(row) for row in rows)
+            if not left or interrupts.received:
+                break
+            _sleep(max(SHORTEST_S, EACH_S * left), interrupts)
+    if args.json:
+        console.document(one_sweep.document(sweep, rows), indent=None)
+    else:
+        console.out(one_sweep.counted(sweep, rows))
+    return 128 + interrupts.received[0][0] if left else result(rows)
+
+
+def result(rows: list[Row]) -> int:
+    """The exit code of a sweep that is over."""
+    return next((exit_code(row.now) for row in rows if row.now.state != contract.COMPLETED), 0)
+
+
+def _is_over(row: Row) -> bool:
+    return row.record is None or row.now.over or row.now.forgotten
+
+
+def _sleep(seconds: float, interrupts: Interrupts) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not interrupts.received:
+        time.sleep(0.2)
+
+
+class Shown:
+    """What stands on stderr: changes, or on a terminal that holds all points one table in its place."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep, self.states, self.lines = sweep, dict[int, str](), 0
+
+    def tell(self, rows: list[Row]) -> None:
+        """Show the rows as they are now."""
+        if sys.stderr.isatty() and len(rows) + 2 < console.height():
+            self._redraw(rows)
+            return
+        for row in rows:
+            if self.states.get(row.number) != row.now.state:
+                why = f": {row.now.error or row.now.reason}" if row.now.error or row.now.reason else ""
+                console.say(f"{row.called(self.sweep)} ({self._settings(row)}) {row.now.state}{self._at(row)}{why}")
+                self.states[row.number] = row.now.state
+
+    def _redraw(self, rows: list[Row]) -> None:
+        cells = [[row.called(self.sweep), self._settings(row), row.now.state, self._at(row).strip()] for row in rows]
+        columns = console.width()
+        up = f"\033[{self.lines}A" if self.lines else ""
+        text = "".join(f"\033[2K{console.cut(line, columns - 1)}\n" for line in console.table(cells))
+        sys.stderr.write(up + text)
+        sys.stderr.flush()
+        self.lines = len(rows)
+
+    def _settings(self, row: Row) -> str:
+        keys = one_sweep.short(self.sweep.keys)
+        values = zip(keys, one_sweep.settings(row.point.settings, self.sweep.keys), strict=True)
+        return " ".join(f"{key}={value}" for key, value in values if value)
+
+    def _at(self, row: Row) -> str:
+        return "" if row.now.step is None else f", step {row.now.step}"

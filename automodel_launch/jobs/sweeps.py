@@ -1,0 +1,126 @@
+"""The record of every sweep that was submitted from here: which runs are its points, and what differs between them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from automodel_launch.errors import JobError, RecordError
+from automodel_launch.jobs import records
+from automodel_launch.jobs.records import Record
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One point: its name, its run, and what it sets."""
+
+    label: str
+    run_name: str
+    settings: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep; `submitted` is unix seconds, of the last submission."""
+
+    name: str
+    points: tuple[SweepPoint, ...]
+    plan_hash: str
+    submitted: float
+    profile: str
+    executor: str
+    at_most: int | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """What differs between the points."""
+        return list(dict.fromkeys(key for point in self.points for key in point.settings))
+
+
+def folder(jobs: Path) -> Path:
+    """Where they lie, beside the folder of the jobs' records."""
+    return jobs.parent / "sweeps"
+
+
+def save(jobs: Path, sweep: Sweep) -> None:
+    """Write the record; readers see the whole file or none.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    target = folder(jobs) / f"{sweep.name}.json"
+    partial = target.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(asdict(sweep), indent=1) + "\n", encoding="utf-8")
+        partial.replace(target)
+    except OSError as error:
+        raise RecordError(f"{target}: the sweep's record cannot be written: {error.strerror}.") from error
+
+
+def exact(jobs: Path, name: str | None) -> Sweep | None:
+    """The sweep of that name; None where there is none, or where the name can be none."""
+    return _read(folder(jobs) / f"{name}.json") if name and "/" not in name and "\0" not in name else None
+
+
+def find(jobs: Path, wanted: str | None) -> Sweep | None:
+    """The sweep of that name, or of that unique beginning where nothing of a job begins so."""
+    found = exact(jobs, wanted)
+    if found or not wanted:
+        return found
+    with contextlib.suppress(JobError):
+        records.find(jobs, wanted)
+        return None
+    names = [path.stem for path in folder(jobs).glob("*.json") if path.stem.startswith(wanted)]
+    return exact(jobs, names[0]) if len(names) == 1 else None
+
+
+def point(jobs: Path, wanted: str) -> Record | None:
+    """The last job of the point that `SWEEP.3` names, its third; None where that names something else.
+
+    Raises:
+        JobError: the sweep has no such point, or no job of it.
+    """
+    name, _, number = wanted.rpartition(".")
+    sweep = exact(jobs, name) if number.isascii() and number.isdecimal() else None
+    if sweep is None or (jobs / f"{wanted}.json").exists():
+        return None
+    if not 1 <= int(number) <= len(sweep.points):
+        raise JobError(f"sweep {name} has no point {number}: they are 1 to {len(sweep.points)}.", f"status {name}")
+    record = jobs_of(jobs, sweep)[int(number) - 1]
+    if record is None:
+        raise JobError(
+            f"{wanted}: no job of it was submitted.", "the sweep's own command again submits what is missing"
+        )
+    return record
+
+
+def jobs_of(jobs: Path, sweep: Sweep) -> list[Record | None]:
+    """The last job of each point's run, None where there was none."""
+    last: dict[str, Record] = {record.run_name: record for record in records.all_records(jobs)}
+    return [last.get(point.run_name) for point in sweep.points]
+
+
+def _read(path: Path) -> Sweep | None:
+    try:
+        return _from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _from_json(values: dict[str, Any]) -> Sweep:
+    """A later version's further keys are left out.
+
+    Raises:
+        TypeError, KeyError, AttributeError: a person, or another program, has written something else.
+    """
+    points = tuple(
+        SweepPoint(str(one["label"]), str(one["run_name"]), {str(k): str(v) for k, v in one["settings"].items()})
+        for one in values["points"]
+    )
+    own = {field.name: values[field.name] for field in fields(Sweep) if field.name in values}
+    return Sweep(**{**own, "points": points})

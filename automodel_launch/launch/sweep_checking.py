@@ -1,0 +1,99 @@
+"""What is wrong with a sweep: what all points share is said once, what one breaks names the point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from automodel_launch import backends, checks, contract
+from automodel_launch.checks import in_order as in_order
+from automodel_launch.data_identity import compare
+from automodel_launch.jobs import launcher, records, rundir
+from automodel_launch.launch import state, sweeping
+from automodel_launch.plan import gitstate
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.plan.planset import PlanSet
+from automodel_launch.remote import slurm_site
+from automodel_launch.workspace import Workspace
+
+AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
+
+
+def gpu_hours(plan: Plan) -> float:
+    """GPU-hours that a point can take at most, by its time limit; 0 where its size, time or attempts have no limit."""
+    profile = plan.profile
+    if profile.max_gpu_hours is not None:
+        return float(profile.max_gpu_hours)
+    attempts = profile.chain or (0 if profile.until is not None else 1)
+    return attempts * profile.nodes * (profile.gpus_per_node or 0) * (slurm_site.minutes(profile.time or "") or 0) / 60
+
+
+def run(made: PlanSet, skipped: Iterable[str] = (), offline: bool = False) -> list[Finding]:
+    """All findings, errors first. The place is asked once for each profile among the points, and git once for all."""
+    with gitstate.asked_once():
+        return _run(made, skipped, offline)
+
+
+def _run(made: PlanSet, skipped: Iterable[str], offline: bool) -> list[Finding]:
+    asked: set[str] = set()
+    found: dict[Finding, list[str]] = {}
+    todo = {plan.run_name for plan in sweeping.without(made, skipped)}
+    points = [point for point in made.points if point.plan.run_name in todo]
+    for point in points:
+        profile = point.plan.profile.model_dump_json()
+        own = checks.run(point.plan, offline=True)
+        for finding in own:
+            found.setdefault(finding, []).append(point.label)
+        if not offline and profile not in asked:
+            of_place = [finding for finding in checks.run(point.plan) if finding not in own]
+            same = [other.label for other in points if other.plan.profile.model_dump_json() == profile]
+            found.update(dict.fromkeys(of_place, same))
+        asked.add(profile)
+    return checks.in_order([_of(finding, labels, len(points)) for finding, labels in found.items()])
+
+
+def _of(finding: Finding, labels: list[str], count: int) -> Finding:
+    """Said of all, or of an answer that only one was asked for, as it is; else with the points that it is about."""
+    if len(labels) == count or finding.level == "note":
+        return finding
+    named = ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
+    return replace(finding, message=f"{named}: {finding.message}")
+
+
+def standing(made: PlanSet, workspace: Workspace, offline: bool = False) -> tuple[dict[str, str], list[str]]:
+    """Points that need no submission, run name -> why, and the Slurm ids of those that are in the queue or run."""
+    last = {record.run_name: record for record in records.all_records(workspace.records)}
+
+    waiting = {} if offline else state.waiting(last[name] for name in (p.run_name for p in made.plans) if name in last)
+
+    def of(plan: Plan) -> tuple[str | None, str | None]:
+        if (plan.visible or not offline) and _finished(plan):
+            return "finished", None
+        record = last.get(plan.run_name)
+        if record is None or record.run_dir != plan.run_dir or offline:
+            return None, None
+        if record.job_id in waiting:
+            return waiting[record.job_id].state, str(record.handle["slurm_id"])
+        record, now = state.look(workspace.records, record)
+        if now.state == contract.COMPLETED and record.plan_hash == plan.plan_hash:  # of a script that tells no end
+            return now.state, None
+        if launcher.is_at_it(record) or not (now.over or now.forgotten or now.state == "UNKNOWN"):
+            return now.state, str(record.handle["slurm_id"]) if "slurm_id" in record.handle else None
+        return None, None
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(of, made.plans))
+    skipped = {plan.run_name: why for plan, (why, _) in zip(made.plans, found, strict=True) if why}
+    return skipped, [slurm_id for _, slurm_id in found if slurm_id]
+
+
+def _finished(plan: Plan) -> bool:
+    """Whether the run has reached its end with these very settings."""
+    end = rundir.finished(plan.run_dir, plan.place)
+    if end is None or (end.get("step") or 0) < (backends.of(plan.recipe).max_steps(plan.config) or 0):
+        return False
+    if rundir.differences(plan.run_dir, plan.trained, plan.place):
+        return False
+    return not (plan.visible and compare(rundir.data(plan.run_dir), plan.data))

@@ -1,0 +1,78 @@
+"""Sweeps as a person types them: on this machine one point after the other, and what the commands say of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Checkout, Main
+
+LOCAL = ("stub-one", "--run", "local", "--name", "s", "fail_rank=0")
+
+
+def test_one_point_after_the_other(checkout: Checkout, main: Main, tmp_path: Path) -> None:
+    """The failure of one does not stop the others, and the same command again runs what is missing."""
+    command = (*LOCAL, "--sweep", "value=1,2", "--sweep", "code=0,7")
+    shown = json.loads(main(checkout, *command, "--dry-run", "--json").stdout)
+    assert [point["settings"] for point in shown["points"]] == [
+        {"value": value, "code": code} for value in ("1", "2") for code in ("0", "7")
+    ]
+    done = main(checkout, *command, "--stop-after-failures", "1")
+    assert (done.returncode, "not started: 2 points" in done.stderr) == (7, True), done.stderr
+    done = main(checkout, *command, "--json")
+    states = [(point["state"], point["code"]) for point in json.loads(done.stdout)["points"]]
+    assert (done.returncode, states) == (7, [("COMPLETED", 0), ("FAILED", 7)] * 2)
+    jobs = sorted(path.name for path in (checkout.root / "runs").glob("s-*.*"))
+    assert len(jobs) == 5  # the point that had failed was run once more
+    status = main(checkout, "status", "s").stdout
+    assert status.startswith("s: 2 COMPLETED, 2 FAILED\n") and "  .4     2      7     FAILED" in status
+    assert json.loads(main(checkout, "status", "s.4", "--json").stdout)["code"] == 7
+    assert main(checkout, "attach", "s").returncode == 7
+    rows = json.loads(main(checkout, "compare", "s", "--json").stdout)
+    assert rows["by"] == "loss" and {row["value"] for row in rows["points"]} == {8.0}
+    assert main(checkout, "compare", "s", "--csv").stdout.splitlines()[0].startswith("point,run_name,value,code,loss,")
+    page = main(checkout, "report", "s", "-o", str(tmp_path / "page.html"), "--json")
+    assert len(json.loads(page.stdout)["runs"]) == 4
+    for words, said in [
+        (("logs", "s"), "its points: s.1 to s.4"),
+        (("status", "s.5"), "they are 1 to 4"),
+        (("compare", "s", "--by", "speed"), "no point of s has logged it"),
+        (("compare", "nothing"), "no sweep 'nothing'"),
+        (("cancel", "s"), "no point of s is in the queue or runs"),
+        (("pause", "s"), "no point of s is in the queue or runs"),
+        (("stub-one", "--name", "s"), "a sweep has this name"),
+        ((*LOCAL, "--name", "s-0c8753", "--sweep", "value=1"), "a run has this name"),
+        (("stub-one", "--batch", "local", "--sweep", "value=1,2"), "--run local"),
+        (("stub-one", "--at-most", "2"), "--at-most belongs to a sweep"),
+        ((*LOCAL, "--sweep", "value=1", "--at-most", "none"), "expected a number from 1 on"),
+        ((*LOCAL, "--sweep", "value=1,1"), "two points are one run"),
+        ((*LOCAL, "--sweep", "valu=1,2"), "Did you mean 'value'?"),
+    ]:
+        refused = main(checkout, *words)
+        assert (refused.returncode, said in refused.stderr) == (2, True), (words, refused.stderr)
+
+
+def test_a_record_that_somebody_has_edited(checkout: Checkout, main: Main) -> None:
+    folder = checkout.root / ".launch" / "sweeps"
+    folder.mkdir(parents=True)
+    for number, text in enumerate(["", "[]", '{"points": 1}', '{"points": [{"label": 1}]}', '{"points": []}']):
+        (folder / f"odd-{number}.json").write_text(text)
+        refused = main(checkout, "status", f"odd-{number}")
+        assert refused.returncode == 2 and "no job" in refused.stderr
+    for name in ("../jobs/x", "a/b", "x\n"):
+        assert main(checkout, "status", name).returncode == 2
+
+
+@pytest.mark.slow
+def test_the_documents_example(checkout: Checkout) -> None:
+    text = (ROOT / "docs" / "sweeps.md").read_text()
+    commands = re.findall(r"^    python launch\.py (.*)$", text.partition("\n\n")[2].partition("\n\n")[0], re.MULTILINE)
+    assert len(commands) == 3
+    done = [checkout.run(*shlex.split(command)) for command in commands]
+    assert [one.returncode for one in done] == [0, 0, 0], done[0].stderr
+    assert "rates: 2 COMPLETED" in done[1].stdout
+    assert re.match(r"rates by (val_)?loss, best first:\n +point +lr ", done[2].stdout)
