@@ -167,10 +167,8 @@ def _files(workspace: Workspace, left: Left, folder: Path) -> tuple[PlannedFile,
     wrong = list(_wrong(left, folder))
     if wrong:
         shown = "; ".join(wrong[:6]) + (f" and {len(wrong) - 6} more" if len(wrong) > 6 else "")
-        raise PlanRefused(
-            f"{left.job_id} cannot be run again as it was: {shown}.",
-            "its git/ holds the commit and the diff that it ran: a launch from a checkout of these is the same",
-        )
+        commit = f"it ran commit {left.commit[:12]}, with {contract.GIT_DIFF} of its directory" if left.commit else None
+        raise PlanRefused(f"{left.job_id} cannot be run again as it was: {shown}.", commit)
     kept = [path for path in left.files if path.startswith(f"{contract.CODE}/") and not packaging.is_agent(path)]
     kept += [path.relative_to(folder).as_posix() for path in (folder / _GIT).rglob("*") if path.is_file()]
     planned = [packaging.planned(path, folder / path) for path in kept]

@@ -95,10 +95,12 @@ def _code(a: Left, b: Left) -> Section:
 
 
 def _lines(a: Left, b: Left, name: str) -> list[str]:
-    """A unified diff of a file, empty where it is no text, or a directory is no longer at hand."""
+    """A unified diff of a file of both, empty where it is no text, or a directory is no longer at hand."""
+    if not (name in a.code and name in b.code):
+        return []
     texts = []
     for left in (a, b):
-        content = left.read(f"{contract.CODE}/{name}") if name in left.code else b""
+        content = left.read(f"{contract.CODE}/{name}")
         if content is None or len(content) > LARGEST_TEXT or b"\0" in content:
             return []
         texts.append(content.decode("utf-8", "replace").splitlines())

@@ -159,13 +159,18 @@ def _checkpoints(directory: str, place: FileSystem) -> list[tuple[str, bool]]:
     return [(name, contract.is_saved(name, place.names(f"{directory}/{name}"))) for name in ordered]
 
 
-def _named(directory: str, place: FileSystem) -> str:
-    """What the framework's own files say of the checkpoint to resume from."""
-    script = f"cd {shlex.quote(directory)} && {{ readlink LATEST; cat LATEST.txt latest_*.txt; }} 2>/dev/null"
-    return disk.text(place, script)
+def _named(directory: str, place: FileSystem) -> frozenset[str]:
+    """Checkpoints that links beside them, or the framework's own files, name: the one to resume from, the best one."""
+    script = (
+        f"cd {shlex.quote(directory)} 2>/dev/null || exit 0\n"
+        'for entry in *; do [ ! -L "$entry" ] || readlink "$entry"; done\ncat LATEST.txt latest_*.txt 2>/dev/null'
+    )
+    words = disk.text(place, script).split()
+    iterations = (f"iter_{int(word):07d}" for word in words if word.isascii() and word.isdigit())
+    return frozenset((*(word.rstrip("/").rpartition("/")[2] for word in words), *iterations))
 
 
-def _superseded(checkpoints: list[tuple[str, bool]], keep: int, named: str) -> list[str]:
+def _superseded(checkpoints: list[tuple[str, bool]], keep: int, named: frozenset[str]) -> list[str]:
     """Those before the last `keep` complete ones; incomplete ones after these may be looked at by who resumes."""
     complete = [name for name, is_complete in checkpoints if is_complete]
     if not complete:

@@ -91,8 +91,11 @@ def test_age_state_size_and_number(cli: Cli) -> None:
     assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "stub-a.2", "epoch_0_step_9", "epoch_0_step_19"}
     assert _names(_items(cli, "--keep", "3")) == {"stub-a.1", "stub-a.2"}
     checkpoints = cli.bench.root / "runs" / "stub-a" / "checkpoints"
-    (checkpoints / "LATEST").symlink_to("epoch_0_step_9")  # a person has it go on from there
-    assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "stub-a.2", "epoch_0_step_19"}
+    (checkpoints / "LOWEST_VAL").symlink_to("epoch_0_step_9")
+    (checkpoints / "epoch_0_step_1").mkdir()
+    assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "stub-a.2", "epoch_0_step_19", "epoch_0_step_1"}
+    (checkpoints / "LATEST.txt").write_text(f"{checkpoints}/epoch_0_step_19\n")
+    assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "stub-a.2", "epoch_0_step_1"}
     for options, word in (
         (("--older-than", "soon"), "30d"),
         (("--larger-than", "much"), "20GB"),

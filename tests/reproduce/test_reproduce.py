@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from automodel_launch.reproduce import same
-from tests.conftest import Checkout, Main
+from automodel_launch import executors
+from automodel_launch.errors import ClusterError
+from automodel_launch.executors.job_python import JobPython
+from automodel_launch.jobs.records import Record
+from automodel_launch.remote.filesystem import RemoteFileSystem
+from automodel_launch.remote.shell import LocalShell
+from automodel_launch.reproduce import again, left, same
+from automodel_launch.workspace import Workspace
+from tests.conftest import ROOT, Checkout, Main
+from tests.docker_engine import BASE, Engine
+from tests.workbench import make_bench, refused
 
 
 @pytest.fixture
@@ -107,3 +117,41 @@ def test_what_counts_of_packages(now: dict[str, Any], matter: int, others: int) 
     before = {"python": "3.11.1", "packages": {"torch": "2.1", "x": "1"}, "nccl": None}
     found = same.changed_packages(before, {"python": "3.11.1", **now})
     assert tuple(map(len, found)) == (matter, others)
+
+
+def test_what_lies_behind_a_shell_is_brought_here_whole(tmp_path: Path) -> None:
+    """As over SSH; also where the job has no git/."""
+    job = tmp_path / "jobs of mine" / "run.1"
+    (job / "code" / "recipes").mkdir(parents=True)
+    (job / "code" / "recipes" / "a.py").write_text("a = 1\n")
+    (job / "config.yaml").write_text("b: 2\n")
+    record = Record("run.1", "run", "r", "c", "p", "slurm", "batch", str(job), str(job.parent / "run"), "0", 1.0)
+    behind = left.Left(record, RemoteFileSystem(LocalShell()), {})
+    for number, git in enumerate((False, True)):
+        if git:
+            (job / "git").mkdir()
+            (job / "git" / "commit").write_text("abc\n")
+        scratch = tmp_path / f"scratch-{number}"
+        scratch.mkdir()
+        assert again.at_hand(behind, scratch) == scratch
+        assert (scratch / "code" / "recipes" / "a.py").read_text() == "a = 1\n"
+        assert (scratch / "git" / "commit").is_file() is git
+    shutil.rmtree(job)
+    refused(ClusterError, lambda: again.at_hand(behind, tmp_path), "cannot be read")
+
+
+def test_packages_of_an_image_are_asked_in_a_container(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in engine.env.items():
+        monkeypatch.setenv(name, value)
+    bench = make_bench(tmp_path)
+    bench.env(f'[d]\nexecutor = "docker"\nnproc_per_node = 1\ngpus_per_node = 0\ncontainer_image = "{BASE}"\n')
+    plan = bench.plan(profile="d")
+    python = executors.get("docker").job_python(plan)
+    assert isinstance(python, JobPython)
+    recipes = Workspace(ROOT, ROOT / "recipes", ROOT / "configs", ROOT / "env.toml")
+    found = same._now(python, ["packaging"], recipes)
+    assert found is not None and found["python"] and isinstance(found["packages"], dict)
+    left_over = subprocess.run(["docker", "ps", "--all", "--quiet"], capture_output=True, text=True, check=True)
+    assert left_over.stdout == ""
