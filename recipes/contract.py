@@ -311,6 +311,7 @@ SAVE_S_VAR = "LAUNCH_SAVE_S"  # the longest save of an earlier attempt
 RDZV_PORT_VAR = "LAUNCH_RDZV_PORT"  # where the planned port is taken
 NODE_RANK_VAR = "LAUNCH_NODE_RANK"
 HEAD_HOST_VAR = "LAUNCH_HEAD_HOST"
+IMAGE_ID_VAR = "LAUNCH_IMAGE_ID"  # what stands for the image's content, where its runtime tells it
 WATCH_PID_VAR = "LAUNCH_WATCH_PID"  # the process whose end stops the job, where that is not the agent's parent
 AGENT_DIR_VAR = "LAUNCH_AGENT_DIR"  # from an agent to its ranks: its private directory
 PHASE_VAR = "LAUNCH_PHASE_FILE"  # for one rank a node: where it tells what it is at, as JSON with PHASE_KEYS

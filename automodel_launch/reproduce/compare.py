@@ -12,7 +12,7 @@ from automodel_launch.reproduce.left import Left
 
 OF_THE_CONFIG = ("recipe", "config_name")
 OF_THE_PROFILE = ("profile", "executor", "container_image", "nodes", "processes_per_node", "launch", "env", "secrets")
-MACHINE = ("python", "image", "nccl", "driver", "gpus", "system", "kernel", "machine")
+MACHINE = ("python", "image", "image_id", "nccl", "driver", "gpus", "system", "kernel", "machine")
 LARGEST_TEXT = 1 << 20  # bytes of a file that is compared line by line
 
 

@@ -74,12 +74,24 @@ def _packages(left: Left, plan: Plan, workspace: Workspace, offline: bool) -> It
         message = f"packages are not compared before the start ({reason}); `diff` does so once the job has begun."
         yield Finding("note", "not-compared", message)
         return
+    yield from _image(left.job_id, before, python)
     roots = [match[0] for text in plan.recipe.dependencies if (match := _NAME.match(text))]
     now = _now(python, roots, workspace)
     if now is None:
         yield Finding("warning", "not-compared", f"the job's Python {python.where} did not tell its packages.")
         return
     yield from _judged(left.job_id, before, now, python)
+
+
+def _image(job: str, before: Mapping[str, Any], python: JobPython) -> Iterator[Finding]:
+    """Of a runtime that tells what its images hold: a tag that stands for another image now."""
+    was = before.get("image_id")
+    if not was or python.identity is None:
+        return
+    now = python.shell.run(python.identity, timeout=_ASK_S).out.strip()
+    if now and now != was:
+        message = f"{job} ran in another image of the name {before.get('image')}: {was}, now {now}."
+        yield Finding("error", "other-image", message, "pull or tag that one again; --force runs in this one")
 
 
 def _judged(job: str, before: Mapping[str, Any], now: Mapping[str, Any], python: JobPython) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ installed, which needs no file but that one, and leaves a file only where someth
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from . import ran_with, redaction
 from .files import Json, read_json, write_json
 
 _WAITS_S = (1, 2, 4, 8, 16, 32, 64)  # of another node, for node 0's file
-_COMPARED = ("python", "system", "kernel", "machine", "driver", "gpus", "nccl", "packages", "image")
+_COMPARED = ("python", "system", "kernel", "machine", "driver", "gpus", "nccl", "packages", "image", "image_id")
 _CHEAP = ("python", "system", "kernel", "machine", "driver", "gpus", "listing")
 
 
@@ -67,8 +68,10 @@ def _write(job_dir: str, attempt: int) -> None:
 
 def _known(job_dir: str, attempt: int) -> Json:
     plan = read_json(os.path.join(job_dir, contract.PLAN)) or {}
-    image = plan.get("container_image")
-    return {"schema": 1, "job_id": plan.get("job_id"), "attempt": attempt, "time": time.time(), "image": image}
+    told = {"job_id": plan.get("job_id"), "attempt": attempt, "time": time.time()}
+    digest = os.environ.get(contract.IMAGE_ID_VAR, "")
+    known = digest if re.fullmatch(r"[\w:]{12,100}", digest) else None
+    return {"schema": 1, **told, "image": plan.get("container_image"), "image_id": known}
 
 
 def _earlier(before: Json, now: Json) -> list[Json]:
@@ -86,7 +89,7 @@ def _compare(job_dir: str, node: int, attempt: int) -> None:
     cheap = {**ran_with.machine(), "listing": ran_with.listing()}
     if first is None or all(first.get(key) == cheap[key] for key in _CHEAP):
         return
-    now = {**ran_with.look(), "image": first.get("image")}
+    now = {**ran_with.look(), "image": first.get("image"), "image_id": first.get("image_id")}
     changed = differences(first, now)
     if changed:
         told = {"schema": 1, "node": node, "host": now["host"], "attempt": attempt, "has": changed}

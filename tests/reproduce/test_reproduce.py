@@ -153,5 +153,9 @@ def test_packages_of_an_image_are_asked_in_a_container(
     recipes = Workspace(ROOT, ROOT / "recipes", ROOT / "configs", ROOT / "env.toml")
     found = same._now(python, ["packaging"], recipes)
     assert found is not None and found["python"] and isinstance(found["packages"], dict)
+    real = python.shell.run(str(python.identity)).out.strip()
+    for was, codes in ((real, []), ("sha256:" + "0" * 64, ["other-image"]), (None, [])):
+        told = same._image("a.1", {"image": BASE, "image_id": was}, python)
+        assert [finding.code for finding in told] == codes
     left_over = subprocess.run(["docker", "ps", "--all", "--quiet"], capture_output=True, text=True, check=True)
     assert left_over.stdout == ""
