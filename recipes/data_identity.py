@@ -15,7 +15,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-MEGATRON, NANOGPT = "megatron", "nanogpt"  # the two forms: .bin and .idx pairs by prefixes; .bin files by a pattern
+# The forms: .bin and .idx pairs by prefixes; .bin files by a pattern; files as they are, or all of a directory's.
+MEGATRON, NANOGPT, FILES = "megatron", "nanogpt", "files"
 PART = 4096  # bytes that are read from the start and from the end of a file
 SAMPLED = 64  # Megatron .bin files of which parts are read, spread evenly over all; of the others the size counts
 SHOWN = 6  # differences that are told one by one
@@ -98,7 +99,10 @@ def place(path: str, mounts: List[List[str]]) -> Optional[str]:
 
 def _expanded(form: str, value: Any, mounts: List[List[str]]) -> Iterator[Tuple[str, str]]:
     """(use, path) of every file or prefix, in the order in which training takes them; paths as the job has them."""
-    if form == NANOGPT:
+    if form == FILES:
+        for path in value if isinstance(value, list) else [value]:
+            yield from (("", each) for each in _files(str(path), mounts))
+    elif form == NANOGPT:
         for pattern in value if isinstance(value, list) else [value]:
             yield from (("", path) for path in _matches(str(pattern), mounts))
     elif isinstance(value, str) and value.lower().endswith(".json"):
@@ -153,6 +157,15 @@ def _matches(pattern: str, mounts: List[List[str]]) -> List[str]:
     return [head + path[len(here) - len(tail) :] for path in sorted(glob.glob(here))]
 
 
+def _files(path: str, mounts: List[List[str]]) -> List[str]:
+    """A file, or all files below a directory."""
+    here = _here(path, mounts)
+    if not os.path.isdir(here):
+        return [path]
+    found = (os.path.join(folder, name) for folder, _, names in os.walk(here) for name in names)
+    return sorted(path + each[len(here) :] for each in found if not os.path.basename(each).startswith("."))
+
+
 def _read_json(path: str, mounts: List[List[str]]) -> Any:
     try:
         with open(_here(path, mounts), encoding="utf-8") as file:
@@ -165,7 +178,7 @@ def _row(form: str, use: str, path: str, parts: bool, mounts: List[List[str]]) -
     here = _here(path, mounts)
     digest = hashlib.sha256()
     try:
-        if form == NANOGPT:
+        if form in (NANOGPT, FILES):
             return [path, use, _parts(here, digest), None, digest.hexdigest()[:16]]
         index = _parts(here + ".idx", digest)
         tokens = _parts(here + ".bin", digest) if parts else os.stat(here + ".bin").st_size

@@ -168,20 +168,25 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
 SWEEPS = {"--sweep", "--sweep-file", "--at-most", "--stop-after-failures"}
-LAUNCH |= {"--rehearse", "--no-rehearse", "--export", "--export-plain", *SWEEPS}
+LAUNCH |= {"--rehearse", "--no-rehearse", "--verbose", "--after", "--from", "--export", "--export-plain", *SWEEPS}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
     "profiles": COMMON,
-    "jobs": COMMON,
-    "status": COMMON,
-    "attach": COMMON,
-    "logs": COMMON | {"--rank", "--follow"},
+    "pipeline": COMMON | {"--run", "--batch", "--dry-run", "--force", "--offline"},
+    "jobs": COMMON | {"--watch"},
+    "status": COMMON | {"--watch"},
+    "attach": COMMON | {"--verbose"},
+    "logs": COMMON | {"--rank", "--follow", "--errors", "--grep", "--since"},
+    "stacks": COMMON | {"--rank"},
+    "save": COMMON,
+    "exec": COMMON | {"--node"},
     "metrics": COMMON | {"--csv"},
     "compare": COMMON | {"--by", "--csv"},
-    "report": COMMON | {"--output", "--open"},
+    "report": COMMON | {"--output", "--open", "--watch"},
     "diff": COMMON | {"--full"},
     "reproduce": LAUNCH - {"--config", "--fresh", *SWEEPS},
+    "checkpoints": COMMON | {"--yes", "--keep", "--public"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,

@@ -17,9 +17,12 @@ from automodel_launch.backends import (
     Reference,
     Rehearsal,
     Sizes,
+    Start,
 )
 from automodel_launch.backends.data import facts, paths
+from automodel_launch.backends.noise import NONE, Noise
 from automodel_launch.backends.trackers import Use
+from automodel_launch.errors import ConfigError
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Results
@@ -29,6 +32,7 @@ class Plain:
     """Implements backends.Backend."""
 
     framework: Framework | None = None
+    noise: Noise = NONE
 
     def max_steps(self, config: Config) -> int | None:
         """Not known."""
@@ -54,6 +58,10 @@ class Plain:
     def data(self, config: Config, run_dir: str) -> Data:
         """Not known."""
         return Data()
+
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """Not known, beside its run's directory."""
+        return {}
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """A section `wandb`; whether the script needs the network for it is not known."""
@@ -87,6 +95,19 @@ class Plain:
     def rehearsal(self, plan: Plan) -> Rehearsal | None:
         """Nothing is known that could be tried."""
         return None
+
+    def begin_from(self, config: Config, start: Start) -> list[str]:
+        """It is not known which key would do that."""
+        message = "it is not known with which key this recipe's config begins from given weights."
+        raise ConfigError(message, "--from is for recipes of a framework; set the key yourself")
+
+    def begins_with(self, config: Config) -> str | None:
+        """Not known."""
+        return None
+
+    def versions(self, log: str) -> dict[str, str]:
+        """Not known."""
+        return {}
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """The tokenizer's directory; and a framework that a backend knows, and that the recipe does not name."""

@@ -137,4 +137,16 @@ def _shown(values: dict[str, Any], key: str) -> str:
     return str(values[key]) if key in values else "not set"
 
 
-CHECKS = (resumes, paused, another_users, same_run, another_length, kept_for_the_job)
+def begins_from(plan: Plan) -> Iterator[Finding]:
+    """A checkpoint of a run that goes on: its training keeps only so many."""
+    if plan.origin and plan.origin["may_go"]:
+        run, step = plan.origin["run_name"], plan.origin["step"]
+        message = (
+            f"run {run} is not finished: its training may remove {plan.origin['checkpoint']}, whose weights every"
+            " attempt of this run reads."
+        )
+        export = f"python launch.py checkpoints {run} export {step}, then the same launch again"
+        yield Finding("warning", "origin-may-go", message, export)
+
+
+CHECKS = (resumes, paused, another_users, same_run, another_length, kept_for_the_job, begins_from)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
 from automodel_launch import workspace
 from automodel_launch.commands import console
@@ -24,9 +27,12 @@ class Configs(Command):
         """Print them; of several recipes with the recipe's name before each."""
         here = workspace.find(args.env)
         found = [recipes.find(here, args.recipe)] if args.recipe else recipes.available(here)
-        rows = [row for recipe in found for row in _rows(recipe)]
+        rows = [row for recipe in found for row in _rows(recipe, estimate=args.recipe is not None)]
         if args.json:
             console.document(rows)
+        elif args.recipe and any("estimate" in row for row in rows):
+            console.out("\n".join(line for row in rows for line in _with_estimate(row)))
+            console.say("sizes and GPU-hours are estimates; a dry run makes them for the profile's own GPU")
         elif args.recipe:
             console.out("\n".join(f"{row['name']:<14} {row['docs']}" for row in rows))
         elif rows:
@@ -34,12 +40,13 @@ class Configs(Command):
         return 0
 
 
-def _rows(recipe: Recipe) -> list[dict[str, str]]:
+def _rows(recipe: Recipe, estimate: bool) -> list[dict[str, Any]]:
     from automodel_launch.config import files
 
     paths = [recipe.config_dir / f"{name}.yaml" for name in files.available(recipe)]
     return [
         {
+            **_estimate(recipe, path.stem, estimate),
             "recipe": recipe.name,
             "name": path.stem,
             "path": str(path),
@@ -47,6 +54,27 @@ def _rows(recipe: Recipe) -> list[dict[str, str]]:
         }
         for path in paths
     ]
+
+
+def _estimate(recipe: Recipe, name: str, wanted: bool) -> dict[str, Any]:
+    """Of a recipe whose backend has sizes; nothing where these are not known."""
+    from automodel_launch.launch import estimates
+
+    known = estimates.of(recipe, name) if wanted and recipe.backend else None
+    return {"estimate": asdict(known)} if known else {}
+
+
+def _with_estimate(row: dict[str, Any]) -> Iterator[str]:
+    yield f"{row['name']:<25} {row['docs']}".rstrip()
+    told = row.get("estimate")
+    if told:
+        hardware = f"{told['nodes']} x {told['gpus_per_node']} {told['gpu']}"
+        parts = [f"{console.count(told['parameters'])} parameters", hardware]
+        parts += [f"{told['memory'] / 2**30:.0f} GiB a GPU"] if told["memory"] else []
+        parts += [f"{float(format(told['gpu_hours'], '.2g')):,g} GPU-hours"] if told["gpu_hours"] else []
+        yield f"{'':<25} {', '.join(parts)}"
+        tokens = f"{console.count(told['tokens'])} tokens, " if told["tokens"] else ""
+        yield f"{'':<25} {tokens}{console.count(told['tokens_per_step'])} a step"
 
 
 def _first_comment(text: str) -> str:

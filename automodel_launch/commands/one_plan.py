@@ -19,6 +19,7 @@ from automodel_launch.workspace import Workspace
 if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behind a plan are imported
     from automodel_launch.config.merge import MergedConfig
     from automodel_launch.config.overrides import Override
+    from automodel_launch.launch.origin import Origin
     from automodel_launch.plan.finding import Finding
     from automodel_launch.plan.plan import Plan
     from automodel_launch.plan.recipes import Recipe
@@ -59,15 +60,19 @@ def planned(command: Command, args: argparse.Namespace) -> Planned:
             error.hint = hints.profile(profile_name, args.recipe, here) or error.hint
         raise
     recipe = recipes.find(here, args.recipe, also=registry.COMMANDS)
-    from automodel_launch.launch import checking
+    from automodel_launch.launch import checking, edges
     from automodel_launch.launch import planning as planning_
     from automodel_launch.plan import plan as planning
 
     _take_word(args, recipe)
-    merged = layered(command, args, recipe, env_file)
+    source = begins_from(args, here)
+    merged = layered(command, args, recipe, env_file, source)
     mode: planning.Mode = "batch" if args.batch else "run"
     options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
+    after = edges.named(here, args.after, args.offline)
+    options |= {"after": after.runs, "promised": after.promised, "begins_from": source}
     plan = planning_.make(here, env_file, profile_name, recipe, merged, mode=mode, **options)
+    edges.refuse_detached(plan)
     return Planned(here, plan, checking.run(plan, offline=args.offline), env_file.theme)
 
 
@@ -82,14 +87,30 @@ def rehearsed(args: argparse.Namespace, parts: Planned, submits: bool = False) -
     return replace(parts, findings=findings, rehearsal=found.document)
 
 
-def layered(command: Command, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile) -> MergedConfig:
-    """The config with the overrides of the command line; what was meant is guessed where one is wrong."""
+def begins_from(args: argparse.Namespace, here: Workspace) -> Origin | None:
+    """The checkpoint that `--from` names."""
+    from automodel_launch.launch import origin
+
+    wanted = getattr(args, "from")
+    return origin.find(here, wanted, offline=args.offline) if wanted is not None else None
+
+
+def layered(
+    command: Command,
+    args: argparse.Namespace,
+    recipe: Recipe,
+    env_file: profiles.EnvFile,
+    source: Origin | None = None,
+) -> MergedConfig:
+    """The config, made to begin from `source`, with the command line's overrides; where one is wrong, a guess at it."""
     from automodel_launch.commands import hints
     from automodel_launch.config import configs, unknown
 
     parsed = _overrides(command, args, recipe, env_file)
     unknown.refuse_bare_options(parsed, command.option_names)
     try:
+        if source is not None:
+            parsed = [*source.overrides(recipe, configs.load(recipe, args.config, ())), *parsed]
         return configs.load(recipe, args.config, parsed, command.option_names)
     except (ConfigError, UsageError) as error:
         meant = hints.key(parsed, recipe, args.config) or hints.config(recipe, args.config)

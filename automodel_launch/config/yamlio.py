@@ -109,13 +109,17 @@ def dump(data: Any) -> str:
     return text if "\x85" not in text else yaml.safe_dump(data, sort_keys=False, width=2**20)
 
 
-def json_value(data: Any) -> Any:
-    """`data` as strict JSON has it: keys and whatever JSON lacks (bytes, .inf, .nan) as strings."""
+def json_value(data: Any, *, strict: bool = True) -> Any:
+    """`data` as strict JSON has it: keys and whatever JSON lacks (bytes, .inf, .nan) as strings.
+
+    `strict` is false for a reader that is Python's: then .inf and .nan stay numbers.
+    """
     if isinstance(data, dict):
-        return {str(key): json_value(entry) for key, entry in data.items()}
+        return {str(key): json_value(entry, strict=strict) for key, entry in data.items()}
     if isinstance(data, list):
-        return [json_value(entry) for entry in data]
-    fits = data is None or isinstance(data, (str, int)) or (isinstance(data, float) and math.isfinite(data))
+        return [json_value(entry, strict=strict) for entry in data]
+    number = isinstance(data, float) and (math.isfinite(data) or not strict)
+    fits = data is None or isinstance(data, (str, int)) or number
     return data if fits else str(data)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from automodel_launch.errors import ConfigError, ProfileError, UsageError
 from automodel_launch.frozen import freeze
 from automodel_launch.launch import data as data_
 from automodel_launch.launch import identity
+from automodel_launch.launch.origin import Origin
 from automodel_launch.launch.shared import Shared
 from automodel_launch.plan import naming, packaging, secrets
 from automodel_launch.plan.mounts import has_variable
@@ -42,8 +43,11 @@ def make(
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
     files: tuple[packaging.PlannedFile, ...] | None = None,
+    begins_from: Origin | None = None,
     shared: Shared | None = None,
     prefix: str | None = None,
+    after: Sequence[Mapping[str, Any]] = (),
+    promised: Sequence[tuple[str, str, bool]] = (),
 ) -> Plan:
     """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`,
     what is there already for `fresh`, and a home directory that `remote_job_dir` names.
@@ -51,6 +55,9 @@ def make(
     The run's name is that of the config as written and, where this machine sees them, of the data. `shared`: what plans
     that are made together need once; with it `base` is left out. `prefix`: what stands before the hash in the name.
     `files`: what travels, where that is not what the recipe and the profile name now.
+    `after` and `promised`: see Plan; data that are promised are not looked at, so that the name is the same before and
+    after.
+    `begins_from`: what `layered` begins from already (origin.py).
 
     Raises:
         LaunchError: the parts do not fit together; see profiles, configs and packaging.
@@ -60,6 +67,8 @@ def make(
     profile, sources = _profile(env_file, profile_name, recipe, layered, environ, workspace.root)
     executor = executors.get(profile.executor)
     place = executor.place(profile)
+    if begins_from is not None:
+        begins_from.refuse_elsewhere(place, profile_name)
     if offline and place != LOCAL:
         _refuse_to_ask(profile, sources, fresh)
     whose = profile.model_dump_json()
@@ -96,10 +105,13 @@ def make(
         unset=tuple(name for name in (*profile.secrets, *profile.env) if name not in environ),
         files=files,
         artifacts=scope.artifacts.used,
+        origin=begins_from.document() if begins_from else {},
         ignored_settings=brought.ignored(env_file.sections.get("artifacts", {})),
+        after=tuple(dict(run) for run in after),
+        promised=tuple(promised),
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
-    data = data_.look(backend, trained, mounts, draft.visible)
+    data = data_.look(backend, trained, mounts, draft.visible, draft.promise)
     same = identity.of(layered, backend, draft, unnamed, scope)
     parts, present = (recipe.name, layered.name, prefix), (root, place, names)
     run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present)

@@ -21,7 +21,7 @@ from automodel_launch.executors import Handed, Order, Together
 from automodel_launch.jobs import claims, launcher, records, rundir, sweeps
 from automodel_launch.jobs.claims import Claim
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import claim, state, submit, sweeping
+from automodel_launch.launch import claim, origin, state, submit, sweeping
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.plan import gitstate, naming, packaging, secrets
 from automodel_launch.plan.plan import Plan
@@ -50,12 +50,18 @@ def record_sweep(made: PlanSet, workspace: Workspace) -> sweeps.Sweep:
     Raises:
         RecordError: it cannot be written.
     """
+    sweep = recorded(made, workspace)
+    sweeps.save(workspace.records, sweep)
+    return sweep
+
+
+def recorded(made: PlanSet, workspace: Workspace) -> sweeps.Sweep:
+    """What will be written down: a sweep of this name that is there already grows by the set's points."""
     points = tuple(sweeps.SweepPoint(p.label, p.plan.run_name, dict(p.settings)) for p in made.points)
     plan = made.plans[0]
     where = (plan.profile_name, plan.executor)
     sweep = sweeps.Sweep(made.name, points, made.plan_hash, time.time(), *where, made.at_most)
-    sweeps.save(workspace.records, sweep)
-    return sweep
+    return sweeps.grown(sweeps.exact(workspace.records, made.name), sweep)
 
 
 def submit_together(
@@ -198,6 +204,7 @@ class Reserve:
             return
         data = {key: plan.data.get(key) for key in ("digest", "rows")}
         rundir.begin(plan.run_dir, plan.trained, plan.place, plan.world_size, {**data, "job_id": plan.job_id})
+        origin.tell_its_run(plan)
 
     def in_order(self, plans: Sequence[Plan]) -> list[Reserved]:
         """What was taken, in the order of the plans."""

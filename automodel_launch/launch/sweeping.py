@@ -13,6 +13,7 @@ from automodel_launch.config.sweeps import PointSpec
 from automodel_launch.errors import LaunchError, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.launch import planning
+from automodel_launch.launch.origin import Origin
 from automodel_launch.launch.shared import Shared
 from automodel_launch.plan import naming
 from automodel_launch.plan.plan import Mode, Plan
@@ -43,6 +44,7 @@ def make(
     fresh: bool = False,
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
+    begins_from: Origin | None = None,
 ) -> PlanSet:
     """Plan every point; what they share is asked and read once. `ready` adds how they are handed over.
 
@@ -55,6 +57,7 @@ def make(
     """
     shared, points = Shared(), []
     options: dict[str, Any] = {"mode": mode, "fresh": fresh, "offline": offline, "environ": environ, "shared": shared}
+    options["begins_from"] = begins_from
     for spec, layered in specs:
         own = f"{name}-{spec.name}" if name and spec.name else None
         try:

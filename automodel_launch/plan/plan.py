@@ -34,8 +34,14 @@ class Plan:
         image: the container image, in the form that its runtime takes; None where there is none.
         artifacts: key of `run` (data) -> the manifest that it stands for.
         data: what it trains on: `named` and `caches` for the node agent, `allow`, and what data_identity.look() found.
+        origin: the checkpoint that it begins from, where `--from` names one: run_name, run_dir, checkpoint, step, path.
         base: `config` as it would be without `overrides`, those of the command line; None where that is not known.
             Like these it is for who explains an error: neither is part of the hash.
+        notes: what is known of it beside; no part of the hash either.
+        after: the runs whose end the job waits for (launch/waiting.py): of each `run_name`, `run_dir` and
+            how its job is found, of which the hash has the name.
+        promised: (path, who makes it, whether that is done) of what need not be there before the job begins; not part
+            of the hash either.
         mounts: what the job's container sees of the machine around it.
         agent: the node agent's agent.json.
         texts: the files of the job's directory that the launcher writes, beside those in `files` that it copies.
@@ -66,8 +72,12 @@ class Plan:
     artifacts: dict[str, Any]
     data: dict[str, Any] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
     base: dict[str, Any] | None = None
     overrides: tuple[str, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+    after: tuple[dict[str, Any], ...] = ()
+    promised: tuple[tuple[str, str, bool], ...] = ()
     ignored_settings: tuple[str, ...] = ()  # of env.toml's sections: brought along, and without an effect here
     mounts: tuple[Mount, ...] = ()
     agent: dict[str, Any] = field(default_factory=dict)
@@ -124,6 +134,14 @@ class Plan:
         every, same = dict(flatten(self.trained)), dict(flatten(self.identity))
         return frozenset(key for key, value in every.items() if key not in same or same[key] != value)
 
+    def promise(self, path: str) -> str | None:
+        """Who makes that path before the job begins; None where it has to be there."""
+        return next((who for made, who, _ in self.promised if _is_below(path, made)), None)
+
+    def missing(self, path: str) -> str | None:
+        """The same of what is still to be made."""
+        return next((who for made, who, done in self.promised if not done and _is_below(path, made)), None)
+
     def source(self, key: str) -> str:
         """Where a key of the profile was set; the profile itself where nobody did."""
         return str(self.profile_sources.get(key, self.profile_name))
@@ -151,17 +169,23 @@ class Plan:
             "kept_for_the_job": list(self.deferred),
             "artifacts": {key: artifacts.name_of(manifest) for key, manifest in self.artifacts.items()},
             "data": {"identity": self.data.get("digest"), "files": len(self.data.get("rows", ()))},
+            **({"origin": dict(self.origin)} if self.origin else {}),
             "files": [{"path": f.path, "bytes": f.bytes, "sha256": f.sha256} for f in self.files]
             + [_described(path, text) for path, text in self.texts.items()],
             "env": sorted({*self.agent["env"], *self.profile.env, *self.profile.secrets}),
             "secrets": list(self.profile.secrets),
             "mounts": [mount.text for mount in self.mounts],
             "container_image": self.image,
+            **({"after": [run["run_name"] for run in self.after]} if self.after else {}),
             "job_dir": self.job_dir,
             "run_dir": self.run_dir,
             "profile_values": self.profile.model_dump(mode="json", exclude_defaults=True),
             "profile_sources": self.profile_sources,
         }
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
 
 
 def _described(path: str, text: str) -> dict[str, Any]:

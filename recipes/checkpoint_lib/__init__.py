@@ -1,10 +1,16 @@
-"""Which checkpoint a run resumes from, and that it is complete. Standard library only, but for resume.py.
+"""Which checkpoint a run resumes from, and that it is complete. Standard library only where nothing else is said.
 
 formats.py     what a file says about itself: safetensors headers, torch.save archives, DCP metadata
 faults.py      what is wrong with one checkpoint
 choice.py      the one to resume from among all of a run; moving damaged ones aside
-resume.py      the two places where AutoModel 0.7.0 asks for it: loading a checkpoint, deleting old ones
+resume.py      the two places where AutoModel 0.7.0 asks for it: loading a checkpoint, deleting old ones; torch
 megatron/      the same for checkpoints of Megatron-Bridge
+listing.py     what there is, and what is wrong with it, for `launch.py checkpoints`; the next four are its own, too
+weights.py     the same for a directory that transformers or peft loads
+removal.py     which removes checkpoints under the run's lock
+exporting.py   a directory for transformers; AutoModel puts shards together
+uploading.py   to the Hugging Face hub, with huggingface_hub
+stopped.py     how each of these ends early
 
 A checkpoint of AutoModel 0.7.0, as its BaseRecipe.save_checkpoint writes it (S counts from 0, so that S + 1 steps are
 done), less what only other programs read:

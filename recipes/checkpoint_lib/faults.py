@@ -169,8 +169,8 @@ def _missing_elements(pieces: set[Piece], shape: tuple[int, ...] | None) -> int:
     dimensions = {len(piece.shape) for piece in pieces}
     if len(dimensions) != 1:
         return 0
-    corners = [[a + b for a, b in zip(piece.offset, piece.shape, strict=False)] for piece in pieces]
-    box = tuple(max(lengths) for lengths in zip(*corners, strict=True))
+    corners = [[a + b for a, b in zip(piece.offset, piece.shape)] for piece in pieces]  # noqa: B905 (Python 3.8)
+    box = tuple(max(lengths) for lengths in zip(*corners))  # noqa: B905
     if shape is None or len(shape) != len(box):
         shape = box
     return Piece(shape, ()).elements - sum(piece.elements for piece in pieces)

@@ -21,7 +21,8 @@ LIMIT_S = 60.0  # of one rehearsal on a busy machine; a quiet one needs a second
 class Rehearsals:
     """A worker that has imported AutoModel, from the first rehearsal to `end`."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = LIMIT_S) -> None:
+        self._limit = limit
         if str(ROOT / "recipes") not in sys.path:
             sys.path.insert(0, str(ROOT / "recipes"))
         self._stack = contextlib.ExitStack()
@@ -39,8 +40,8 @@ class Rehearsals:
         from rehearse_lib import parent, request, result, versions
 
         self._worker = self._worker or self._started()
-        self._worker.deadline = time.monotonic() + LIMIT_S
-        default = {"config": content, "world_size": ranks, "processes_per_node": ranks, "seconds": LIMIT_S}
+        self._worker.deadline = time.monotonic() + self._limit
+        default = {"config": content, "world_size": ranks, "processes_per_node": ranks, "seconds": self._limit}
         made: dict[str, Any] = parent.Rehearsal(
             request.of({**default, **fields}), self._worker, versions.installed()
         ).run()
@@ -58,7 +59,7 @@ class Rehearsals:
 
         place = scratch.Scratch()
         self._stack.callback(place.remove)
-        worker: Any = orders.Worker(place.path, time.monotonic() + 4 * LIMIT_S)
+        worker: Any = orders.Worker(place.path, time.monotonic() + 4 * self._limit)
         self._stack.callback(worker.end)
         place.watch(worker.process.pid)
         said = worker.wait_until_ready()

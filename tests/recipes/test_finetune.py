@@ -43,16 +43,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def finetuned(name: str, place: Path, jobs: Path) -> tuple[list[float], Path]:
+def finetuned(name: str, place: Path, jobs: Path, *more: str) -> tuple[list[float], Path]:
     """Losses of six steps of configs/finetune/NAME.yaml, and `model/` of the last checkpoint."""
     env = jobs / "env.toml"
     env.write_text(shrunk.LOCAL.format(jobs=jobs, data=place))
     recipe = recipes.find(shrunk.WORKSPACE, "finetune")
     small = ("step_scheduler.max_steps=6", "step_scheduler.ckpt_every_steps=6", "lr_scheduler.lr_warmup_steps=1")
     layered = configs.load(
-        recipe, name, [overrides.parse(text) for text in (*small, "optimizer.lr=1e-2")], ["--dry-run"]
+        recipe, name, [overrides.parse(text) for text in (*small, "optimizer.lr=1e-2", *more)], ["--dry-run"]
     )
     environ = {**os.environ, "FINETUNE_MODEL": str(place / "llama"), "FINETUNE_DATA": str(place / "chat.jsonl")}
+    environ["TEACHER_MODEL"] = str(place / "teacher")
     profile = profiles.load(env, "local")
     plan = planning.make(shrunk.WORKSPACE, profile, "local", recipe, layered, environ=environ)
     assert [f.message for f in checks.run(plan) if f.level != "note"] == []
@@ -83,6 +84,24 @@ def test_the_loss_of_answers_falls_and_the_model_loads(place: Path, tmp_path: Pa
     base = transformers.AutoModelForCausalLM.from_pretrained(place / "llama")
     model = transformers.AutoModelForCausalLM.from_pretrained(saved / "consolidated")
     assert loss_of_the_answer(model, place) < 0.7 * loss_of_the_answer(base, place)
+
+
+def test_the_config_of_real_size_trains(place: Path, tmp_path: Path) -> None:
+    """Its schedule has no length of its own: AutoModel takes it from the data."""
+    small = ("step_scheduler.global_batch_size=16", "dataset.seq_length=256", "dataloader.num_workers=0")
+    losses, saved = finetuned("sft", place, tmp_path, *small, "distributed.mp_policy.param_dtype=float32")
+    assert losses[-1] < 0.7 * losses[0]
+    assert (saved / "consolidated" / "config.json").is_file()
+
+
+def test_a_teacher_is_learned_from(place: Path, tmp_path: Path) -> None:
+    """A teacher that agrees leaves the answers to be learned."""
+    teacher = place / "teacher"
+    if not teacher.exists():
+        teacher.symlink_to("llama")
+    losses, saved = finetuned("distill", place, tmp_path)
+    assert losses[-1] < 0.7 * losses[0]
+    assert (saved / "consolidated" / "config.json").is_file()
 
 
 def test_an_adapter_is_saved_in_the_form_of_peft_and_teaches_the_answers(place: Path, tmp_path: Path) -> None:

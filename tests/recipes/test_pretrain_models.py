@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from automodel_launch import backends, checks
+from automodel_launch.commands import main
 from automodel_launch.config import configs
 from automodel_launch.launch import planning
 from automodel_launch.plan import recipes
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile import profiles
+from automodel_launch.remote import gpu_models
 from tests.conftest import OVER_SSH, ROOT
 from tests.recipes import shrunk
 from tests.recipes.pretrain_fixtures import write_data
@@ -124,6 +126,26 @@ def test_the_table_of_the_docs_is_what_the_estimate_says(tmp_path: Path) -> None
     plans = {name: on_h100(name, tmp_path) for name in make_models_table.names()}
     text = (ROOT / "docs" / "models.md").read_text()
     assert make_models_table.replaced(text, plans) == text, "run python -m scripts.make_models_table"
+    for name, plan in plans.items():
+        config = (make_models_table.CONFIGS / f"{name}.yaml").read_text()
+        assert make_models_table.head(config, plan) == config, "run python -m scripts.make_models_table"
+
+
+def test_configs_tells_what_a_plan_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a variable set, and without one asked for."""
+    assert main.main(["configs", "pretrain", "--json"]) == 0
+    told = {row["name"]: row.get("estimate") for row in json.loads(capsys.readouterr().out)}
+    assert sorted(told) == sorted(NAMES)
+    assert [name for name, estimate in told.items() if estimate is None] == ["custom-model"]
+    for name in ("llama-3.1-8b", "llama-100m", "default"):
+        plan, estimate = on_h100(name, tmp_path), told[name]
+        sizes = backends.of(plan.recipe).sizes(plan)
+        assert (estimate["nodes"], estimate["gpus_per_node"]) == (plan.nodes, plan.processes_per_node)
+        for key in ("parameters", "tokens", "tokens_per_step", "gpu_hours"):
+            assert estimate[key] == getattr(sizes, key)
+        assert estimate["memory"] == (sizes.memory or 0) + gpu_models.RUNTIME
+    assert main.main(["configs", "pretrain"]) == 0
+    assert "8 x 8 H100, 22 GiB a GPU, 5,800 GPU-hours" in capsys.readouterr().out
 
 
 def test_the_line_that_configs_lists_has_size_and_hardware() -> None:

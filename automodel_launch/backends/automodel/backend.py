@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from automodel_launch import backends
+from automodel_launch import backends, contract
 from automodel_launch.backends import (
     Checkpoints,
     Config,
@@ -17,6 +17,7 @@ from automodel_launch.backends import (
     Reference,
     Rehearsal,
     Sizes,
+    Start,
 )
 from automodel_launch.backends.automodel import (
     checkpoints,
@@ -27,11 +28,14 @@ from automodel_launch.backends.automodel import (
     rehearsal,
     schema,
     sizes,
+    starts,
     step_scheduler,
     trackers,
 )
 from automodel_launch.backends.automodel import references as references_
 from automodel_launch.backends.automodel.checks import data, routing
+from automodel_launch.backends.automodel.noise import NOISE
+from automodel_launch.backends.noise import Noise
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -49,6 +53,7 @@ class AutoModel:
         checkout="/opt/Automodel",
         builds='"/tmp/nemo_automodel_$(id -u)"',
     )
+    noise: Noise = NOISE
 
     def max_steps(self, config: Config) -> int | None:
         """step_scheduler.max_steps."""
@@ -73,6 +78,12 @@ class AutoModel:
     def data(self, config: Config, run_dir: str) -> Data:
         """Megatron's and nanoGPT's files; the index of the former."""
         return datasets.identified(config)
+
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """Checkpoints, and the last one's export for transformers, to which the recipe makes a link at the end."""
+        folder = checkpoints.checkpoint_dir(plan.config)
+        exported = {"hf": f"{plan.run_dir}/{contract.HF}"} if folder and checkpoints.consolidates(plan.config) else {}
+        return {**({"checkpoints": folder} if folder else {}), **exported}
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """The section `wandb`."""
@@ -105,6 +116,18 @@ class AutoModel:
     def rehearsal(self, plan: Plan) -> Rehearsal | None:
         """recipes/rehearse.py; it depends on the files of model, tokenizer and data that the config names."""
         return rehearsal.of(plan)
+
+    def begin_from(self, config: Config, start: Start) -> list[str]:
+        """The model's section loads the weights, and has no sizes of its own."""
+        return starts.begin_from(config, start)
+
+    def begins_with(self, config: Config) -> str | None:
+        """What from_pretrained loads."""
+        return starts.begins_with(config)
+
+    def versions(self, log: str) -> dict[str, str]:
+        """The lines below `Library versions:`."""
+        return starts.versions(log)
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """The config against AutoModel's schema, sizes, memory, and data that this machine sees."""

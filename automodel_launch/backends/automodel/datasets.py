@@ -54,8 +54,18 @@ def identified(config: Mapping[str, Any]) -> Data:
         form = data_identity.NANOGPT if key.endswith("file_pattern") else data_identity.MEGATRON
         if value and all(value != other for _, _, other in named):
             named.append((form, key, value))
+    for key, section in conversations(config):
+        value = _local(section.get("path_or_dataset_id"))
+        if value and all(value != other for _, _, other in named):
+            named.append((data_identity.FILES, f"{key}.path_or_dataset_id", value))
     caches = (path for _, path in index_dirs(config) if isinstance(path, str) and path.startswith("/"))
     return Data(tuple(named), tuple(dict.fromkeys(caches)))
+
+
+def _local(value: Any) -> list[str]:
+    """The paths among what names conversations; hub ids and addresses have no identity that files tell."""
+    named = value if isinstance(value, list) else [value]
+    return [one for one in named if isinstance(one, str) and one.startswith("/")]
 
 
 def index_dirs(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:

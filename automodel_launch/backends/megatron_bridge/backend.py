@@ -17,6 +17,7 @@ from automodel_launch.backends import (
     Reference,
     Rehearsal,
     Sizes,
+    Start,
 )
 from automodel_launch.backends.megatron_bridge import (
     checkpoints,
@@ -26,11 +27,14 @@ from automodel_launch.backends.megatron_bridge import (
     schema,
     settings,
     sizes,
+    starts,
     trackers,
     training,
 )
 from automodel_launch.backends.megatron_bridge import references as references_
 from automodel_launch.backends.megatron_bridge.checks import data
+from automodel_launch.backends.megatron_bridge.noise import NOISE
+from automodel_launch.backends.noise import Noise
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -48,6 +52,7 @@ class MegatronBridge:
         checkout="/opt/Megatron-Bridge",
         setup="bash scripts/setup.sh --bridge makes .venv-bridge, and run.env.python=.venv-bridge/bin/python takes it",
     )
+    noise: Noise = NOISE
 
     def max_steps(self, config: Config) -> int | None:
         """train.train_iters, or train.train_samples by the global batch; the recipe's where the config has none."""
@@ -74,6 +79,11 @@ class MegatronBridge:
     def data(self, config: Config, run_dir: str) -> Data:
         """Megatron's files, and their index."""
         return references_.identified(config, run_dir)
+
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """Checkpoints in Megatron's format, which the recipe `convert` reads."""
+        folder = self.checkpoint_dir(plan.config, plan.run_dir)
+        return {"checkpoints": folder} if folder else {}
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """Weights & Biases of the section `logger`."""
@@ -106,6 +116,18 @@ class MegatronBridge:
     def rehearsal(self, plan: Plan) -> Rehearsal | None:
         """None: recipes/rehearse.py tries AutoModel's set-up, and Megatron-Core's wants process groups of its own."""
         return None
+
+    def begin_from(self, config: Config, start: Start) -> list[str]:
+        """The section `checkpoint` names it."""
+        return starts.begin_from(config, start)
+
+    def begins_with(self, config: Config) -> str | None:
+        """What the section `checkpoint` names."""
+        return starts.begins_with(config)
+
+    def versions(self, log: str) -> dict[str, str]:
+        """0.3.1 logs none."""
+        return {}
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """The config against Megatron-Bridge's schema, sizes, and data that this machine sees."""

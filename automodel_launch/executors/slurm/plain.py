@@ -72,8 +72,9 @@ def _exports(plan: Plan) -> str:
         if exported.TRACKER in value:  # one run of the tracker for each place
             value = value.replace(exported.TRACKER, "")
             lines.append(f'export {name}={shlex.quote(value)}$(printf %s "$here" | cksum | cut -d" " -f1)')
-        else:
-            lines.append(f"export {name}={shlex.quote(value)}")
+        else:  # a tracker's directory lies in the run's
+            parts = value.split(f"{exported.ROOT}/{plan.run_name}")
+            lines.append(f"export {name}=" + '"$run"'.join(shlex.quote(part) if part else "" for part in parts))
     return "\n".join(lines) + "\n"
 
 

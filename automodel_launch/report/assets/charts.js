@@ -1,6 +1,6 @@
 /* Curves with uPlot. A curve has its points by step, tokens and time; the page's state chooses what is drawn. */
 const CHARTS = [
-  ["loss", "Loss", true], ["tps", "Tokens a second", false], ["grad_norm", "Gradient norm", true],
+  ["loss", "Loss", true], ["tps", "Tokens a second", false], ["mfu", "Model FLOPs utilization, %", false], ["grad_norm", "Gradient norm", true],
   ["lr", "Learning rate", false], ["mem_gib", "GPU memory, GiB", false],
 ];
 const X = { step: "Steps", tokens: "Tokens", time: "Hours" };

@@ -50,6 +50,56 @@ def test_rows(bench: Bench, tmp_path: Path, target: str, text: str, more: dict[s
     assert all(word in f"{findings[0].message} {findings[0].fix}" for word in words)
 
 
+@pytest.mark.parametrize(("target", "text", "more", "words"), [
+    (CHAT, f"[{GOOD}, {SHARED}]", {}, []),
+    (CHAT, GOOD, {}, []),
+    (CHAT, f"{GOOD}\n{GOOD}\n", {}, ["one JSON document", ".jsonl"]),
+    (CHAT, f'[{GOOD}, {{"text": "a"}}]', {}, ["row 2 has no list `messages`"]),
+    (CHAT, "[]", {}, ["no rows"]),
+    (COLUMNS, '{"q": "a", "a": "b"}\n{"q": "a", "a": "b"}\n', MAPPED, []),
+    (COLUMNS, '[{"q": "a", "answer": "b"}]', MAPPED, ["row 1 has no field 'a'"]),
+])  # fmt: skip
+def test_one_document(
+    bench: Bench, tmp_path: Path, target: str, text: str, more: dict[str, object], words: list[str]
+) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(text)
+    findings = found(bench, target, str(path), **more)
+    assert [f.code for f in findings] == (["bad-conversations"] if words else [])
+    assert all(word in f"{findings[0].message} {findings[0].fix}" for word in words)
+
+
+def test_a_directory(bench: Bench, tmp_path: Path) -> None:
+    """What ChatDataset makes of one: parquet files are loaded, else it is opened as a file."""
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text(GOOD)
+    for target in (CHAT, COLUMNS):
+        (one,) = found(bench, target, str(folder), **MAPPED)
+        assert (one.code, "is a directory" in one.message, "a.jsonl" in (one.fix or "")) == (
+            "bad-conversations",
+            True,
+            True,
+        )
+    (folder / "a.parquet").touch()
+    assert found(bench, CHAT, str(folder)) == []
+    assert [f.code for f in found(bench, CHAT, [str(folder)])] == ["bad-conversations"]
+
+
+def test_they_are_part_of_the_runs_identity(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+
+    def name(text: str) -> str:
+        path.write_text(text)
+        section = {"_target_": CHAT, "path_or_dataset_id": str(path), "seq_length": 32}
+        plan = bench.planned(f"dataset: {json.dumps(section)}")
+        assert plan.data["digest"]
+        return plan.run_name
+
+    assert name(f"{GOOD}\n") == name(f"{GOOD}\n")
+    assert name(f"{GOOD}\n") != name(f"{GOOD}\n{GOOD}\n")
+
+
 def test_a_missing_file_and_a_relative_one_are_found_and_a_hub_id_is_no_path(bench: Bench, tmp_path: Path) -> None:
     good = tmp_path / "good.jsonl"
     good.write_text(GOOD)

@@ -21,6 +21,7 @@ from automodel_launch.plan.plan import Plan
 
 ROWS = 100  # of each file that are looked at
 _LONGEST = 32 << 20  # bytes of a line that are read
+_LARGEST = 64 << 20  # bytes of the largest JSON document that is read
 _JSONL = (".jsonl", ".ndjson")
 _ELSEWHERE = ("hf://", "s3://", "gs://", "delta://", "http://", "https://")
 _Wanted = Callable[[Mapping[str, Any]], "tuple[str, str] | None"]  # a row -> (what is wrong, how to mend it)
@@ -51,12 +52,61 @@ def _file(plan: Plan, key: str, value: str, section: Mapping[str, Any], wanted: 
         if not Path(place).exists():
             message = f"{where}: no such file{paths.outside(plan, value)}."
             yield Finding("error", "no-data", message, "the absolute path of a JSONL file, or a hub id")
-        elif Path(place).suffix.lower() in _JSONL and Path(place).is_file():
-            fault = _first_fault(Path(place), wanted, section.get("skip_invalid_samples") is True)
+        else:
+            fault = _fault(Path(place), section, wanted)
             if fault:
                 yield Finding("error", "bad-conversations", f"{where}: {fault[0]}.", fault[1])
     except OSError as e:
         yield Finding("error", "no-data", f"{where}: it cannot be read: {e.strerror}.", "make it readable for the job")
+
+
+def _fault(path: Path, section: Mapping[str, Any], wanted: _Wanted) -> tuple[str, str] | None:
+    """(what is wrong, how to mend it) with a file or directory, by what the section's class does with it."""
+    if path.is_dir():
+        return _directory_fault(path, section)
+    if path.suffix.lower() in _JSONL:
+        return _first_fault(path, wanted, section.get("skip_invalid_samples") is True)
+    if path.suffix.lower() == ".parquet" or path.stat().st_size > _LARGEST:
+        return None
+    if not datasets.is_chat(section) and path.suffix.lower() != ".json":
+        return None
+    return _document_fault(path, wanted, lines=not datasets.is_chat(section))
+
+
+def _directory_fault(path: Path, section: Mapping[str, Any]) -> tuple[str, str] | None:
+    """ChatDataset takes one with parquet files, where it is the only path; every other path is read as a file."""
+    chat = datasets.is_chat(section)
+    if chat and isinstance(section.get("path_or_dataset_id"), str) and any(path.glob("*.parquet")):
+        return None
+    found = sorted(str(one) for one in path.iterdir() if one.suffix.lower() in (*_JSONL, ".json"))
+    names = f"[{', '.join(found[:3])}{', ...' if len(found) > 3 else ''}]"
+    what = "is a directory without parquet files" if chat else "is a directory, and files are read"
+    return what, f"the files in it: {names}" if found else "the paths of JSONL files"
+
+
+def _document_fault(path: Path, wanted: _Wanted, lines: bool) -> tuple[str, str] | None:
+    """Of a file that is one JSON document, an array of rows; `lines`: one object a line does, too."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        if lines:
+            return _first_fault(path, wanted, skips=False)
+        return (
+            "it is read as one JSON document, and is none",
+            "one JSON object a line, in a file whose name ends in .jsonl",
+        )
+    rows = document if isinstance(document, list) else [document]
+    if not rows:
+        return "it has no rows", "an array of objects"
+    for number, row in enumerate(rows[:ROWS], start=1):
+        fault = (
+            wanted(row)
+            if isinstance(row, dict)
+            else (f"is {type(row).__name__}, no JSON object", "an array of objects")
+        )
+        if fault:
+            return f"row {number} {fault[0]}", fault[1]
+    return None
 
 
 def _means_a_file(value: str) -> bool:

@@ -1,0 +1,1 @@
+"""scripts/gpu-trial's trials."""
