@@ -7,6 +7,7 @@ which a job runs, waits, or cannot be asked for, and nothing behind a link.
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Iterable, Iterator
@@ -134,7 +135,7 @@ def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float) -> Iter
         saved = any(complete for _, complete in checkpoints)
         if now - latest >= wish.age_s and not wish.states:
             below = directory.removeprefix(f"{newest.run_dir}/")
-            for name in _superseded(checkpoints, wish.keep, _named(directory, place)):
+            for name in _superseded(checkpoints, wish.keep, _named(directory, newest.run_dir, place)):
                 how: dict[str, Any] = {"place": place, "record": newest, "age_s": now - latest}
                 yield Item("checkpoint", newest.run_name, newest.run_dir, (f"{below}/{name}",), **how)
     for record, status in of_run:
@@ -159,15 +160,16 @@ def _checkpoints(directory: str, place: FileSystem) -> list[tuple[str, bool]]:
     return [(name, contract.is_saved(name, place.names(f"{directory}/{name}"))) for name in ordered]
 
 
-def _named(directory: str, place: FileSystem) -> frozenset[str]:
-    """Checkpoints that links beside them, or the framework's own files, name: the one to resume from, the best one."""
+def _named(directory: str, run_dir: str, place: FileSystem) -> frozenset[str]:
+    """Checkpoints that links beside them, the framework's own files, or runs that began from them name."""
     script = (
+        f"cat {shlex.quote(f'{run_dir}/{contract.READERS}')}/*.json 2>/dev/null\n"
         f"cd {shlex.quote(directory)} 2>/dev/null || exit 0\n"
         'for entry in *; do [ ! -L "$entry" ] || readlink "$entry"; done\ncat LATEST.txt latest_*.txt 2>/dev/null'
     )
-    words = disk.text(place, script).split()
+    words = re.findall(r"[\w.-]+", disk.text(place, script))
     iterations = (f"iter_{int(word):07d}" for word in words if word.isascii() and word.isdigit())
-    return frozenset((*(word.rstrip("/").rpartition("/")[2] for word in words), *iterations))
+    return frozenset((*words, *iterations))
 
 
 def _superseded(checkpoints: list[tuple[str, bool]], keep: int, named: frozenset[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from automodel_launch import contract
 from automodel_launch.jobs import records
 from tests.commands.conftest import Cli, launch  # noqa: F401
 
@@ -96,6 +97,10 @@ def test_age_state_size_and_number(cli: Cli) -> None:
     assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "stub-a.2", "epoch_0_step_19", "epoch_0_step_1"}
     (checkpoints / "LATEST.txt").write_text(f"{checkpoints}/epoch_0_step_19\n")
     assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "stub-a.2", "epoch_0_step_1"}
+    readers = cli.bench.root / "runs" / "stub-a" / contract.READERS  # another run began from it
+    readers.mkdir()
+    (readers / "other.json").write_text(json.dumps({"run_name": "other", "checkpoint": "epoch_0_step_1"}))
+    assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "stub-a.2"}
     for options, word in (
         (("--older-than", "soon"), "30d"),
         (("--larger-than", "much"), "20GB"),
