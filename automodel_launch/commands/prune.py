@@ -50,10 +50,11 @@ class Prune(Command):
         from automodel_launch.reproduce import prune
 
         wish, folder = _wish(args), workspace.find(args.env).records
-        wanted = _chosen(records.all_records(folder), args.runs)
+        known = records.all_records(folder)
+        only = _chosen(known, args.runs)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            jobs: list[tuple[Record, Status]] = list(pool.map(lambda record: state.look(folder, record), wanted))
-        found = prune.look(jobs, wish)
+            jobs: list[tuple[Record, Status]] = list(pool.map(lambda record: state.look(folder, record), known))
+        found = prune.look(jobs, wish, only)
         left = [item for item in found.items if not prune.remove(item)] if args.yes else []
         if args.json:
             console.document(_document(found, left, args.yes))
@@ -80,13 +81,13 @@ def _wish(args: argparse.Namespace) -> Wish:
     return Wish(int(age[1]) * _AGES[age[2]], states, int(float(size[1]) * _SIZES[size[2]]), int(args.keep))
 
 
-def _chosen(known: list[Record], runs: list[str]) -> list[Record]:
+def _chosen(known: list[Record], runs: list[str]) -> set[str] | None:
+    """Names of the runs that are meant; None: all."""
     names = {record.run_name for record in known} | {record.job_id for record in known}
     for run in runs:
         if run not in names:
             raise JobError(f"no run or job '{run}' was submitted from here.", "python launch.py jobs")
-    chosen = {record.run_name for record in known if record.run_name in runs or record.job_id in runs}
-    return [record for record in known if not runs or record.run_name in chosen]
+    return {record.run_name for record in known if record.run_name in runs or record.job_id in runs} if runs else None
 
 
 def _document(found: Found, left: list[Item], acted: bool) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def remove(place: FileSystem, wanted: Sequence[Place]) -> list[bool]:
 
 def text(place: FileSystem, script: str) -> str:
     """Output of a script for bash there, whatever its exit code."""
-    return shell_of(place).run(script, timeout=_ASK_S).out
+    return shell_of(place).run("bash -s", script.encode("utf-8", "surrogateescape"), timeout=_ASK_S).out
 
 
 def _each(place: FileSystem, verb: str, wanted: Sequence[Place]) -> list[str]:

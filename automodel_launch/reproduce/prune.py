@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 import shlex
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, PlanRefused
-from automodel_launch.jobs import rundir
+from automodel_launch.jobs import records, rundir
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import claim
@@ -71,20 +71,25 @@ class Found:
     kept: list[tuple[str, str]]
 
 
-def look(jobs: Iterable[tuple[Record, Status]], wish: Wish, now: float | None = None) -> Found:
-    """Look at everything; nothing is changed."""
-    found, now = Found([], []), time.time() if now is None else now
+def look(jobs: Iterable[tuple[Record, Status]], wish: Wish, only: Container[str] | None = None) -> Found:
+    """Look at everything; nothing is changed. `jobs` are all from here, as one run may need another's checkpoint;
+    `only`: names of the runs of which something may go.
+    """
+    jobs, found, now = list(jobs), Found([], []), time.time()
+    needs = _Needs(jobs)
     runs: dict[tuple[str, str, str], list[tuple[Record, Status]]] = {}
     for record, status in jobs:
         key = (record.executor, str(record.handle.get("host")), record.run_dir)
         runs.setdefault(key, []).append((record, status))
     for of_run in runs.values():
+        if only is not None and of_run[-1][0].run_name not in only:
+            continue
         try:
             busy = why_busy(of_run)
             if busy:
                 found.kept.append((of_run[-1][0].run_name, busy))
             else:
-                found.items.extend(_measured(list(_of_run(of_run, wish, now)), wish, found.kept))
+                found.items.extend(_measured(list(_of_run(of_run, wish, now, needs)), wish, found.kept))
         except ClusterError as error:
             found.kept.append((of_run[-1][0].run_name, error.message))
     return found
@@ -118,35 +123,62 @@ def remove(item: Item) -> bool:
     return all(disk.remove(item.place, [(item.base, path) for path in item.below]))
 
 
-def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float) -> Iterator[Item]:
+def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float, needs: _Needs) -> Iterator[Item]:
     place = executors.get(of_run[-1][0].executor).place_of(of_run[-1][0])
-    finished = rundir.finished(of_run[-1][0].run_dir, place) is not None
-    newest = max((record for record, _ in of_run), key=lambda record: record.submitted)
-    saved = False
-    latest = 0.0
+    submitted = [record for record, status in of_run if status.state != records.NOT_SUBMITTED]
+    newest = max(submitted or [record for record, _ in of_run], key=lambda record: record.submitted)
+    ages = [_age(record, status, wish.age_s, now, place) for record, status in of_run]
     directory: str | None = None
-    for record, status in of_run:
-        latest = max(latest, status.ended or record.submitted)
+    for record, _ in of_run:
         order = JobDir(record.job_dir, place).agent_order() or {}
         directory = order.get("checkpoint_dir") or directory
-    inside = directory is not None and directory.startswith(f"{newest.run_dir}/")
-    if inside and directory is not None:
+    saved = False
+    if directory is not None and directory.startswith(f"{newest.run_dir}/"):
         checkpoints = _checkpoints(directory, place)
         saved = any(complete for _, complete in checkpoints)
-        if now - latest >= wish.age_s and not wish.states:
+        if min(ages) >= wish.age_s and not wish.states:
             below = directory.removeprefix(f"{newest.run_dir}/")
             for name in _superseded(checkpoints, wish.keep, _named(directory, newest.run_dir, place)):
-                how: dict[str, Any] = {"place": place, "record": newest, "age_s": now - latest}
+                if needs.has(f"/{newest.run_name}/{below}/{name}", place):
+                    continue
+                how: dict[str, Any] = {"place": place, "record": newest, "age_s": min(ages)}
                 yield Item("checkpoint", newest.run_name, newest.run_dir, (f"{below}/{name}",), **how)
-    for record, status in of_run:
-        age = now - (status.ended or record.submitted)
-        resumable = record == newest and saved and not finished  # its directory is what `resume` starts
-        if age < wish.age_s or resumable or (wish.states and status.state not in wish.states):
+    end = rundir.finished(newest.run_dir, place)  # of a run that was made longer it may be the former one
+    finished = end is not None and (end.get("step") or 0) >= (newest.max_steps or 0)
+    resumable = newest if saved and not finished else None  # its directory is what `resume` starts
+    for (record, status), age in zip(of_run, ages, strict=True):
+        if age < wish.age_s or record == resumable or (wish.states and status.state not in wish.states):
             continue
         names = [name for name in place.names(record.job_dir) if not _stays(name)]
         if names:
             how = {"place": place, "record": record, "state": status.state, "age_s": age}
             yield Item("job", record.run_name, record.job_dir, tuple(sorted(names)), **how)
+
+
+def _age(record: Record, status: Status, least: float, now: float, place: FileSystem) -> float:
+    """Seconds since the job's end. Where nobody has written that down (it was killed with its agent), since its
+    submission; 0 where something in its directory is younger than `least`."""
+    if status.ended:
+        return now - status.ended
+    told = disk.text(place, f"find {shlex.quote(record.job_dir)} -mmin -{max(1, int(least / 60))} -type f | head -n 1")
+    return 0.0 if told.strip() and least else now - record.submitted
+
+
+class _Needs:
+    """What the configs of runs that have not reached their end name: their next attempt reads it again."""
+
+    def __init__(self, jobs: Iterable[tuple[Record, Status]]) -> None:
+        last = {(record.executor, record.run_dir): (record, status) for record, status in jobs}
+        self._open = [record for record, status in last.values() if status.state != contract.COMPLETED]
+        self._texts: dict[FileSystem, str] = {}
+
+    def has(self, path: str, place: FileSystem) -> bool:
+        """Whether one of `place` names the path, or something in it, wherever it is mounted."""
+        if place not in self._texts:
+            of_place = [one for one in self._open if executors.get(one.executor).place_of(one) == place]
+            files = [shlex.quote(f"{record.job_dir}/{contract.CONFIG}") for record in of_place]
+            self._texts[place] = disk.text(place, "".join(f"cat -- {file} 2>/dev/null\n" for file in files))
+        return re.search(rf"{re.escape(path)}(?![\w.-])", self._texts[place]) is not None
 
 
 def _stays(name: str) -> bool:
@@ -161,9 +193,11 @@ def _checkpoints(directory: str, place: FileSystem) -> list[tuple[str, bool]]:
 
 
 def _named(directory: str, run_dir: str, place: FileSystem) -> frozenset[str]:
-    """Checkpoints that links beside them, the framework's own files, or runs that began from them name."""
+    """Checkpoints that links beside them, the framework's own files, the run's end and its export, or runs that began
+    from them name."""
     script = (
         f"cat {shlex.quote(f'{run_dir}/{contract.READERS}')}/*.json 2>/dev/null\n"
+        f"cd {shlex.quote(run_dir)} 2>/dev/null && {{ cat {contract.FINISHED}; readlink {contract.HF}; }} 2>/dev/null\n"
         f"cd {shlex.quote(directory)} 2>/dev/null || exit 0\n"
         'for entry in *; do [ ! -L "$entry" ] || readlink "$entry"; done\ncat LATEST.txt latest_*.txt 2>/dev/null'
     )
@@ -189,7 +223,8 @@ def _measured(items: list[Item], wish: Wish, kept: list[tuple[str, str]]) -> Ite
     for item in items:
         each = [(path, next(sizes)) for path in item.below]
         for path, size in each:
-            if size in disk.WHY:
+            shared = path == contract.CODE and {"array", "together"} & item.record.handle.keys()  # by a sweep's points
+            if size in disk.WHY and not shared:
                 kept.append((f"{item.base}/{path}", disk.WHY[str(size)]))
         below = tuple(path for path, size in each if isinstance(size, int))
         total = sum(size for _, size in each if isinstance(size, int))

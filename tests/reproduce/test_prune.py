@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,43 @@ def test_names_of_any_kind(cli: Cli) -> None:
     assert not odd.exists()
     assert os.listdir(cli.bench.root / "runs" / "stub-a.2")  # noqa: PTH208 (any name)
     assert records.all_records(cli.bench.workspace.records)
+
+
+def test_what_a_longer_run_and_other_runs_still_need_stays(cli: Cli) -> None:
+    """A run that had finished was made longer and failed; its last job was never submitted."""
+    root = cli.bench.root / "runs"
+    run = root / "stub-a"
+    (run / "hf").symlink_to("checkpoints/epoch_0_step_9/model")
+    (run / "finished.json").write_text(json.dumps({"step": 10}))
+    records.save(cli.bench.workspace.records, _record(cli, 2, max_steps=40))
+    assert _names(_items(cli)) == {"stub-a.1"}
+    lost = _record(cli, 2, job_id="stub-a.3", job_dir=str(root / "stub-a.3"), submitted=time.time() - 40 * DAY)
+    end = {"state": records.NOT_SUBMITTED, "ended": time.time() - 40 * DAY}
+    records.save(cli.bench.workspace.records, replace(lost, end=end))
+    assert "stub-a.2" not in _names(_items(cli))
+    (run / "hf").unlink()
+    assert _names(_items(cli)) == {"stub-a.1", "epoch_0_step_9"}
+    other = root / "other.1"  # it reads the checkpoint by its path, and has not ended well
+    other.mkdir()
+    (other / "config.yaml").write_text("model: {path: /mounted/stub-a/checkpoints/epoch_0_step_9/model}\n")
+    failed = {"job_id": "other.1", "run_name": "other", "job_dir": str(other), "run_dir": str(root / "other")}
+    records.save(cli.bench.workspace.records, _record(cli, 1, **failed))
+    assert _names(_items(cli, "stub-a")) == {"stub-a.1"}
+
+
+def test_a_job_whose_end_nobody_wrote_down_is_as_old_as_its_files(cli: Cli) -> None:
+    """It was submitted long ago and killed with its agent; the last line of its log tells when it lived."""
+    root = cli.bench.root / "runs"
+    (root / "stub-a" / "finished.json").write_text(json.dumps({"step": 40}))
+    for number in (1, 2):
+        (root / f"stub-a.{number}" / "exit.json").write_text(json.dumps({"state": "FAILED", "code": 1}))
+        records.save(cli.bench.workspace.records, _record(cli, number, submitted=time.time() - 90 * DAY))
+    assert _items(cli)["items"] == []
+    for path in (root / "stub-a.1").rglob("*"):
+        os.utime(path, (0, 0))
+    assert _names(_items(cli)) == {"stub-a.1"}
+
+
+def _record(launch: Cli, number: int, **changes: Any) -> records.Record:  # noqa: F811
+    found = records.find(launch.bench.workspace.records, f"stub-a.{number}")
+    return replace(found, **changes)
