@@ -91,14 +91,17 @@ def same_run(plan: Plan) -> Iterator[Finding]:
     free = {*plan.pace, *pace.free, *(pace.bound if plan.pace.intersection(pace.bound) else ())}
     length = [key for key in changed if key in free]
     others = [key for key in changed if key not in length]
+    longer = "; ".join(backends.of(plan.recipe).longer(begun, plan.config))
+    told = f"; {longer}" if longer else ""
     if others:
         listed = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        message = f"run {plan.run_name} was started with other settings; these differ: {listed}."
+        message = (
+            f"run {plan.run_name} was started with other settings; these differ: {listed}{'' if length else told}."
+        )
         yield Finding("warning", "run-differs", message, "--fresh, or another --name, for a run of its own")
     if length:
         was, now = dict(flatten(begun)), dict(flatten(plan.trained))
         listed = ", ".join(f"{key} {_shown(was, key)}, now {_shown(now, key)}" for key in length)
-        told = "".join(f"; {text}" for text in backends.of(plan.recipe).longer(begun, plan.config))
         message = f"the same run goes on with another length or cadence than it began with: {listed}{told}."
         yield Finding("note", "other-length", message, "--fresh for a run of its own")
 

@@ -81,6 +81,17 @@ def get(name: str) -> Command:
     return command
 
 
+def _given(text: str) -> str:
+    """An option's value: `--export "$DIR"` without DIR would else be a launch without --export.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("its value is empty (a variable that is not set?)")
+    return text
+
+
 class Parser(argparse.ArgumentParser):
     """argparse that raises instead of exiting, so that all errors look alike, and knows the names of its options."""
 
@@ -106,7 +117,7 @@ class Parser(argparse.ArgumentParser):
             self.names += option.names
             group = groups.setdefault(option.group, None) or self.add_mutually_exclusive_group()
             groups[option.group] = group
-            how: dict[str, Any] = {"metavar": option.metavar, "default": option.default}
+            how: dict[str, Any] = {"metavar": option.metavar, "default": option.default, "type": _given}
             if option.many:
                 how |= {"action": "append"}
             if option.bare:

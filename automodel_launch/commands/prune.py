@@ -66,17 +66,17 @@ class Prune(Command):
 def _wish(args: argparse.Namespace) -> Wish:
     from automodel_launch.reproduce.prune import Wish
 
-    age = re.fullmatch(r"(\d+)([mhdw])", args.older_than)
+    age = re.fullmatch(r"([0-9]{1,18})([mhdw])", args.older_than)
     size = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)i?b?", args.larger_than.lower())
     if not age:
         raise UsageError(f"--older-than {args.older_than} is not understood.", "--older-than 30d (or 12h, 8w)")
     if not size:
         raise UsageError(f"--larger-than {args.larger_than} is not understood.", "--larger-than 20GB")
-    if not args.keep.isdigit() or int(args.keep) < 1:
+    if not re.fullmatch(r"[0-9]{1,18}", args.keep) or int(args.keep) < 1:
         raise UsageError(f"--keep {args.keep}: one complete checkpoint stays at least.", "--keep 1")
     states = frozenset(word.strip().upper() for word in (args.state or "").split(",") if word.strip())
     known = {*contract.ENDED, records.NOT_SUBMITTED}
-    if states - known:
+    if states - known or (args.state is not None and not states):
         raise UsageError(f"--state {args.state}: no such end of a job.", f"ends: {', '.join(sorted(known))}")
     return Wish(int(age[1]) * _AGES[age[2]], states, int(float(size[1]) * _SIZES[size[2]]), int(args.keep))
 

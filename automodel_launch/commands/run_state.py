@@ -23,13 +23,13 @@ class RunState:
 def finished(plan: Plan, offline: bool) -> dict[str, Any] | None:
     """The end of a run that has reached it with these very settings, but for its cadence; a longer one goes on."""
     from automodel_launch import backends
+    from automodel_launch.launch import identity
 
     end = rundir.finished(plan.run_dir, plan.place) if plan.visible or not offline else None
     steps = backends.of(plan.recipe).max_steps(plan.config)
     if end is None or (end.get("step") or 0) < (steps or 0):
         return None
-    changed = rundir.differences(plan.run_dir, plan.trained, plan.place)
-    if changed and (steps is None or not plan.pace.issuperset(changed)):  # epochs: nothing tells whether it is longer
+    if identity.began_otherwise(plan):
         return None
     return None if plan.visible and compare(rundir.data(plan.run_dir), plan.data) else end
 

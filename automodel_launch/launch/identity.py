@@ -6,6 +6,7 @@ import copy
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from automodel_launch import backends
 from automodel_launch.backends import Backend
 from automodel_launch.config import merge, yamlio
 from automodel_launch.config.dotted import get, has, leaves
@@ -17,7 +18,8 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.filesystem import FileSystem
 
 _ONCE = 0.99  # of a blend's parts half a percent more is taken than is asked for
-_ANY = 1  # stands for the values of keys that are no part of it, so that what follows them is the same, too
+# Stands for the values of keys that are no part of it, so that what follows them is the same, too; nobody writes it.
+_ANY = 86_028_121
 
 
 def of(
@@ -55,6 +57,14 @@ def _read_once(backend: Backend, draft: Plan) -> bool:
     """Whether no part of the data is read a second time, as far as this machine sees them."""
     epochs = backend.sizes(draft).epochs if draft.visible else None
     return epochs is not None and epochs <= _ONCE
+
+
+def began_otherwise(plan: Plan) -> bool:
+    """Whether its run began with something else to learn; a length counts where nothing tells how many steps it is."""
+    changed = rundir.differences(plan.run_dir, plan.trained, plan.place)
+    return bool(changed) and (
+        backends.of(plan.recipe).max_steps(plan.config) is None or not plan.pace.issuperset(changed)
+    )
 
 
 def run_name(

@@ -18,7 +18,7 @@ from automodel_launch.config.pipelines import StepSpec
 from automodel_launch.errors import ConfigError, LaunchError
 from automodel_launch.jobs import history, launcher, records, rundir
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import checking, planning, waiting
+from automodel_launch.launch import checking, identity, planning, waiting
 from automodel_launch.launch.edges import Promise
 from automodel_launch.launch.submit import record_of
 from automodel_launch.plan import recipes
@@ -153,7 +153,7 @@ def _is_finished(step: Step, needs: Sequence[Step], taken: set[str]) -> bool:
         return False
     without = {contract.HF} - taken if told and not told.get(contract.HF) else set()  # it has exported nothing
     made = [path for name, path in step.promises.items() if name not in without]
-    if ended is None or rundir.differences(plan.run_dir, plan.trained, plan.place) or not _are_there(made, plan):
+    if ended is None or identity.began_otherwise(plan) or not _are_there(made, plan):
         return False
     return all(need.state == FINISHED and (_ended(need.plan) or 0.0) <= ended for need in needs)
 

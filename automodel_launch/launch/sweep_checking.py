@@ -12,7 +12,7 @@ from automodel_launch.checks import in_order as in_order
 from automodel_launch.data_identity import compare
 from automodel_launch.jobs import launcher, records, rundir, sweeps
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import state, sweeping
+from automodel_launch.launch import identity, state, sweeping
 from automodel_launch.plan import gitstate
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -113,6 +113,6 @@ def _finished(plan: Plan) -> bool:
     end = rundir.finished(plan.run_dir, plan.place)
     if end is None or (end.get("step") or 0) < (backends.of(plan.recipe).max_steps(plan.config) or 0):
         return False
-    if rundir.differences(plan.run_dir, plan.trained, plan.place):
+    if identity.began_otherwise(plan):
         return False
     return not (plan.visible and compare(rundir.data(plan.run_dir), plan.data))

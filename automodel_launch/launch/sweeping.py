@@ -122,8 +122,9 @@ def _refuse_equal(points: list[Point]) -> None:
         if other is not point:
             first, second = (" ".join(f"{key}={value}" for key, value in p.settings) for p in (other, point))
             raise UsageError(
-                f"two points are one run, {point.plan.run_name}: {first}; and {second}.",
-                "leave one out: a run is what is trained, whatever profile it runs on",
+                f"two points are one run, {point.plan.run_name}: {first}; and {second}. A run is what is trained, not"
+                " for how long, nor how often it saves, nor on which profile.",
+                "leave one out; or --name with named points of --sweep-file makes a run of each (docs/sweeps.md)",
             )
 
 

@@ -86,14 +86,17 @@ def at_hand(left: Left, scratch: Path) -> Path:
     if left.place == LOCAL:
         return Path(left.record.job_dir)
     assert isinstance(left.place, RemoteFileSystem)
-    names = f"{contract.CODE} {contract.CONFIG} $(ls -d git 2>/dev/null)"
+    names = f"{contract.CODE}/. {contract.CONFIG} $(ls -d git 2>/dev/null)"  # code/ of a sweep's point is a link
     script = f"cd {shlex.quote(left.record.job_dir)} && tar -c -f - {names}"
     code, out, err = left.place.shell.run_bytes(script, timeout=_TRAVEL_S)
     if code:
         said = " ".join(err.decode(errors="replace").split())[-300:]
         raise ClusterError(f"{left.place.shell.place}: {left.record.job_dir} cannot be read: {said}")
-    with tarfile.open(fileobj=io.BytesIO(out)) as archive:
-        archive.extractall(scratch, filter="data")
+    try:
+        with tarfile.open(fileobj=io.BytesIO(out)) as archive:
+            archive.extractall(scratch, filter="data")
+    except tarfile.TarError as error:
+        raise ClusterError(f"{left.place.shell.place}: {left.record.job_dir} cannot be taken over: {error}") from error
     return scratch
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Mapping
@@ -49,7 +50,7 @@ def directory(plan: Plan, target: str, workspace: Workspace, environ: Mapping[st
         _write(folder / name, text, 0o755)
     except OSError as error:
         raise UsageError(f"{target}: cannot be written: {error.strerror}.", "another place for --export") from error
-    return f"{'sbatch' if name == contract.SCRIPT else 'bash'} {folder}/{name}"
+    return f"{'sbatch' if name == contract.SCRIPT else 'bash'} {shlex.quote(f'{folder}/{name}')}"
 
 
 def plain(plan: Plan, target: str, environ: Mapping[str, str] | None = None) -> str:
@@ -77,7 +78,7 @@ def plain(plan: Plan, target: str, environ: Mapping[str, str] | None = None) -> 
         _write(path, text, 0o755)
     except OSError as error:
         raise UsageError(f"{target}: cannot be written: {error.strerror}.", "another place") from error
-    return f"sbatch {path}"
+    return f"sbatch {shlex.quote(str(path))}"
 
 
 def _starts(names: tuple[str, ...]) -> tuple[str, ...]:

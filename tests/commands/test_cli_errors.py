@@ -237,3 +237,13 @@ def test_a_python_without_the_dependencies() -> None:
     assert done.returncode == 2
     assert "setup.sh" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "option", ["--export", "--export-plain", "--sweep-file", "--sweep", "--after", "--from", "--name"]
+)
+def test_an_option_without_its_value_is_never_a_launch_without_the_option(launch: Cli, option: str) -> None:
+    """`--export "$DIR"` where DIR is not set would train here."""
+    for value in ("", " "):
+        launch.refused(2, ("stub", option, value), option, "its value is empty")
+        launch.refused(2, ("stub", f"{option}={value}"), "its value is empty")

@@ -12,6 +12,7 @@ import pytest
 from automodel_launch.checks import runs
 from automodel_launch.commands import run_state
 from automodel_launch.jobs import rundir
+from automodel_launch.launch import identity, sweep_checking
 from automodel_launch.plan import naming
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import probes
@@ -97,6 +98,27 @@ def test_what_follows_the_length_follows_it_into_the_same_run(bench: Bench) -> N
     assert "step_scheduler.max_steps 100, now 200" in told
     assert "lr_scheduler.lr_decay_steps 100, now 200" in told
     assert "ends at step 100: steps after that are taken at min_lr = 0.001" in told
+
+
+def test_a_number_is_never_taken_for_what_follows_the_length(bench: Bench) -> None:
+    bench.config(CONFIG.replace("lr_decay_steps: 100", "lr_decay_steps: '${step_scheduler.max_steps}'"))
+    assert _plan(bench).run_name != _plan(bench, "lr_scheduler.lr_decay_steps=1").run_name
+
+
+def test_points_and_steps_are_finished_whatever_their_cadence_or_a_longer_run_has_been(bench: Bench) -> None:
+    first = _plan(bench)
+    _begun(first)
+    _finished(first, 100)
+    for overrides, finished in ((("step_scheduler.ckpt_every_steps=10",), True), (("optimizer.lr=0.2",), False)):
+        plan = _plan(bench, *overrides, name=first.run_name)
+        assert sweep_checking._finished(plan) is finished
+        assert identity.began_otherwise(plan) is not finished
+
+
+def test_a_length_that_orders_the_data_anew_tells_of_the_schedule_too(bench: Bench) -> None:
+    _begun(_plan(bench, MEGATRON, name="n"))
+    found = _found(_plan(bench, MEGATRON, "step_scheduler.max_steps=200", name="n"))
+    assert "step_scheduler.max_steps; the learning rate follows" in found["run-differs"]
 
 
 def test_a_longer_launch_says_that_it_goes_on_and_a_shorter_one_is_finished(bench: Bench) -> None:

@@ -106,7 +106,11 @@ def test_age_state_size_and_number(cli: Cli) -> None:
         (("--older-than", "soon"), "30d"),
         (("--larger-than", "much"), "20GB"),
         (("--keep", "0"), "one complete checkpoint stays"),
+        (("--keep", "\u00b2"), "one complete checkpoint stays"),
+        (("--older-than", "9" * 400 + "w"), "30d"),
         (("--state", "DONE"), "COMPLETED"),
+        (("--state", ","), "COMPLETED"),
+        (("--state", ""), "its value is empty"),
         (("nosuch",), "launch.py jobs"),
     ):
         cli.refused(2, ("prune", *options), word)

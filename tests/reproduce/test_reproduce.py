@@ -136,6 +136,14 @@ def test_what_lies_behind_a_shell_is_brought_here_whole(tmp_path: Path) -> None:
         assert again.at_hand(behind, scratch) == scratch
         assert (scratch / "code" / "recipes" / "a.py").read_text() == "a = 1\n"
         assert (scratch / "git" / "commit").is_file() is git
+    (job / "code").rename(tmp_path / "shared")  # a sweep's points have one code
+    (job / "code").symlink_to(tmp_path / "shared")
+    scratch = tmp_path / "scratch-2"
+    scratch.mkdir()
+    again.at_hand(behind, scratch)
+    assert (scratch / "code" / "recipes" / "a.py").read_text() == "a = 1\n"
+    (job / "code" / "secret").symlink_to("/etc/passwd")
+    refused(ClusterError, lambda: again.at_hand(behind, scratch), "cannot be taken over")
     shutil.rmtree(job)
     refused(ClusterError, lambda: again.at_hand(behind, tmp_path), "cannot be read")
 
