@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from automodel_launch.backends.automodel.backend import BACKEND as AUTOMODEL
+from automodel_launch.backends.megatron_bridge.backend import BACKEND as BRIDGE
 from automodel_launch.checks import runs
 from automodel_launch.commands import run_state
 from automodel_launch.jobs import rundir
@@ -119,6 +121,30 @@ def test_a_length_that_orders_the_data_anew_tells_of_the_schedule_too(bench: Ben
     _begun(_plan(bench, MEGATRON, name="n"))
     found = _found(_plan(bench, MEGATRON, "step_scheduler.max_steps=200", name="n"))
     assert "step_scheduler.max_steps; the learning rate follows" in found["run-differs"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        (
+            {"override_opt_param_scheduler": True},
+            "follows this config's schedule from its checkpoint on",
+        ),
+        (
+            {"use_checkpoint_opt_param_scheduler": True},
+            "in the run's checkpoints, which ends at step 60",
+        ),
+    ],
+)
+def test_whose_schedule_a_longer_run_follows(kept: dict[str, bool], words: str) -> None:
+    begun = {"train": {"train_iters": 60}, "scheduler": {"lr_decay_iters": 60, **kept}}
+    now = {"train": {"train_iters": 90}, "scheduler": {"lr_decay_iters": 90, **kept}}
+    assert words in "".join(BRIDGE.longer(begun, now))
+    assert not list(BRIDGE.longer(now, now))
+    steps = {"step_scheduler": {"max_steps": 60}, "lr_scheduler": {"lr_decay_steps": 60, "min_lr": 0.1, **kept}}
+    longer = {**steps, "step_scheduler": {"max_steps": 90}}
+    own = "override_opt_param_scheduler" in kept
+    assert ("follows this config's" in "".join(AUTOMODEL.longer(steps, longer))) is own
 
 
 def test_a_longer_launch_says_that_it_goes_on_and_a_shorter_one_is_finished(bench: Bench) -> None:

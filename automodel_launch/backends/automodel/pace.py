@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from automodel_launch.backends import Config, Pace
 from automodel_launch.backends.automodel import datasets, lr_scheduler, step_scheduler
-from automodel_launch.backends.automodel.keys import CADENCE, MAX_STEPS, NUM_EPOCHS, TRAIN_SAMPLES
+from automodel_launch.backends.automodel.keys import CADENCE, MAX_STEPS, NUM_EPOCHS, OWN_SCHEDULE, TRAIN_SAMPLES
 from automodel_launch.config.dotted import get
 
 _LENGTH = (MAX_STEPS, NUM_EPOCHS)
@@ -21,11 +21,15 @@ def of(config: Config) -> Pace:
 
 
 def longer(begun: Config, now: Config) -> Iterator[str]:
-    """OptimizerParamScheduler (0.7.0) takes every value of its schedule from the checkpoint."""
-    schedule, steps = lr_scheduler.schedule(begun), step_scheduler.max_steps(now)
+    """OptimizerParamScheduler (0.7.0) takes its schedule from the checkpoint, unless it is told not to."""
+    own = get(now, OWN_SCHEDULE) is True
+    schedule, steps = lr_scheduler.schedule(now if own else begun), step_scheduler.max_steps(now)
     if schedule is None or schedule.decay is None or steps == step_scheduler.max_steps(begun):
         return
-    if steps is not None and steps > schedule.decay:
+    if own:
+        end = schedule.decay
+        yield f"the learning rate follows this config's schedule from its checkpoint on, which ends at step {end}"
+    elif steps is not None and steps > schedule.decay:
         least = "min_lr" if schedule.min_lr is None else f"min_lr = {schedule.min_lr:g}"
         yield (
             f"the learning rate follows the schedule in the run's checkpoints, which ends at step {schedule.decay}:"

@@ -25,7 +25,6 @@ from automodel_launch.backends.megatron_bridge import (
     families,
     keys,
     schema,
-    settings,
     sizes,
     starts,
     trackers,
@@ -63,10 +62,9 @@ class MegatronBridge:
         return Pace(keys.CADENCE, (keys.ITERS, keys.SAMPLES))
 
     def longer(self, begun: Config, now: Config) -> Iterator[str]:
-        """The schedule of learning rates is the checkpoint's."""
-        end = settings.of(begun).number(keys.DECAY) or training.iterations(begun)
-        if end and training.iterations(begun) != training.iterations(now):
-            yield f"the learning rate keeps the schedule in the run's checkpoints, which ends at step {end}"
+        """The schedule of learning rates is the config's (so in NVIDIA's recipes) or the checkpoint's."""
+        if training.iterations(begun) != training.iterations(now):
+            yield from training.schedule_after(begun, now)
 
     def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """checkpoint.save; in the run's directory where it is not given."""

@@ -31,6 +31,7 @@ WARMUP, WARMUP_FRACTION, DECAY, STYLE, WSD = (
     f"scheduler.lr_{name}"
     for name in ("warmup_iters", "warmup_fraction", "decay_iters", "decay_style", "wsd_decay_iters")
 )
+OWN_SCHEDULE, KEPT_SCHEDULE = (f"scheduler.{name}_opt_param_scheduler" for name in ("override", "use_checkpoint"))
 LR, MIN_LR = "optimizer.lr", "optimizer.min_lr"
 
 SAVE, LOAD, SAVE_EVERY, KEEP = (f"checkpoint.{name}" for name in ("save", "load", "save_interval", "most_recent_k"))

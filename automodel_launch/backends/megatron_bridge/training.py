@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from automodel_launch.backends import Config
 from automodel_launch.backends.megatron_bridge import keys, settings
 from automodel_launch.backends.megatron_bridge.settings import Settings
@@ -31,3 +33,16 @@ def tokens_per_step(config: Config) -> int | None:
     known = settings.of(config)
     batch, sequence = known.number(keys.GLOBAL_BATCH), length(known)
     return batch * sequence[1] if batch and sequence else None
+
+
+def schedule_after(begun: Config, now: Config) -> Iterator[str]:
+    """What a longer training does to the learning rate (OptimizerParamScheduler, Megatron-Bridge 0.3.1)."""
+    own, known = keys.OWN_SCHEDULE, settings.of(now)
+    if known.value(own) is True:
+        end = known.number(keys.DECAY) or iterations(now)
+        yield f"the learning rate follows this config's schedule from its checkpoint on, which ends at step {end}"
+    elif known.value(keys.KEPT_SCHEDULE) is True:
+        end = settings.of(begun).number(keys.DECAY) or iterations(begun)
+        yield f"the learning rate keeps the schedule in the run's checkpoints, which ends at step {end}"
+    elif known.complete:
+        yield f"Megatron-Bridge refuses checkpoints of another length unless {own}=true, or {keys.KEPT_SCHEDULE}=true"
