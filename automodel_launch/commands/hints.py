@@ -31,7 +31,7 @@ _LIKE = {
     "doctor": ("diagnose", "ping"),
 }
 SYNONYMS = {word: command for command, words in _LIKE.items() for word in words}
-_TO_LAUNCH = ("run", "submit", "launch", "start", "sbatch", "exec", "train", "batch")
+_TO_LAUNCH = ("run", "submit", "launch", "start", "sbatch", "train", "batch")
 _TO_DELETE = ("rm", "remove", "delete", "clean", "prune")
 _OF_A_PROFILE = {"profile": "--run", "env": "--run", "executor": "--run", "cluster": "--run", "on": "--run"}
 
