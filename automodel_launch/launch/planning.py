@@ -104,6 +104,8 @@ def make(
     data = data_.look(backend, trained, mounts, draft.visible)
     run_name = name if name is not None else naming.run_name(recipe.name, layered.name, trained, data.digest, prefix)
     naming.check(run_name)
+    if begins_from is not None and not fresh:
+        begins_from.refuse_itself(f"{root}/{run_name}")
     if fresh:
         run_name = naming.free_name(run_name, names)
     config = layered.resolve({**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope)
