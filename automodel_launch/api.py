@@ -29,7 +29,7 @@ from automodel_launch.errors import JobError, PlanRefused, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import cancelling, checking, follow, origin, planning, state, tails
+from automodel_launch.launch import cancelling, checking, edges, follow, notes, origin, planning, tails, waiting
 from automodel_launch.launch import submit as submitting
 from automodel_launch.launch.pace import Pace
 from automodel_launch.plan import recipes
@@ -52,6 +52,7 @@ def plan(
     name: str | None = None,
     fresh: bool = False,
     offline: bool = False,
+    after: str | None = None,
     begin_from: str | None = None,
     env_file: str | None = None,
     environ: Mapping[str, str] | None = None,
@@ -66,6 +67,7 @@ def plan(
             as on the command line.
         mode: "batch", a job that outlives this process, or "run", one that ends with it where it runs on this machine.
         offline: ask no cluster anything.
+        after: the job whose run has to have completed before this one begins; several with commas.
         begin_from: "RUN" or "RUN:STEP": begin with the weights of that run's checkpoint, as `--from` does.
         env_file: another env.toml (default: LAUNCH_ENV, else the workspace's).
 
@@ -88,8 +90,12 @@ def plan(
         changes = [*source.overrides(found, configs.load(found, config, ())), *changes]
     merged = configs.load(found, config, changes)
     options: dict[str, Any] = {"mode": mode, "name": name, "fresh": fresh, "offline": offline, "environ": environ}
-    options["begins_from"] = source
-    return planning.make(here, env, profile, found, merged, **options)
+    waits = edges.named(here, after, offline)
+    options |= {"after": waits.runs, "promised": waits.promised, "begins_from": source}
+    made = planning.make(here, env, profile, found, merged, **options)
+    if after is not None:
+        edges.refuse_unheld(made)
+    return made
 
 
 def check(plan: Plan, *, offline: bool = False, rehearse: Rehearse = False) -> list[Finding]:
@@ -128,16 +134,13 @@ def submit(
     environ = os.environ if environ is None else environ
     if not isinstance(plan, Plan):
         raise UsageError(f"{type(plan).__name__} is not a plan.", "plan(...) makes one")
-    errors = (
-        []
-        if force
-        else [finding for finding in check(plan, offline=offline, rehearse=rehearse) if finding.level == "error"]
-    )
+    found = [] if force else check(plan, offline=offline, rehearse=rehearse)
+    errors = [finding for finding in found if finding.level == "error"]
     if errors:
         told = "; ".join(f"[{finding.code}] {finding.message}" for finding in errors)
         raise PlanRefused(f"{plan.run_name} was not submitted: {told}", errors[0].fix)
     here = workspaces.find(env_file, environ)
-    _, record = submitting.submit(plan, here, environ)
+    _, record = submitting.submit(notes.noted(plan, found), here, environ)
     return Job(record, here)
 
 
@@ -182,7 +185,7 @@ class Job:
 
     def status(self) -> Status:
         """The job's state now; UNKNOWN where it cannot be told, never a guess."""
-        self.record, now = state.look(self.workspace.records, self.record)
+        self.record, now = waiting.look_at(self.workspace.records, self.record)
         return now
 
     def wait(self, timeout: float | None = None) -> Status:

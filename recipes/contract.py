@@ -15,7 +15,8 @@ OLDEST_PYTHON = (3, 8)  # of the node agent, wherever it runs
 
 # --- the job's directory: JOB_ROOT/JOB_ID/
 
-PLAN = "plan.json"  # the plan, with its hash; written by the launcher, as the next four are
+PLAN = "plan.json"  # the plan, with its hash; written by the launcher, as the next five are
+NOTES = "notes.json"  # what its launcher knew beside the plan; absent in jobs of a launcher before it
 SCRIPT = "script"  # what was submitted, and is submitted again
 CONFIG = "config.yaml"  # the resolved training config
 AGENT = "agent.json"  # the launcher's order to the node agents
@@ -35,8 +36,13 @@ EXIT = "exit.json"  # how the job ended, written by itself
 CHAIN = "chain"  # one line "NOW NEXT ATTEMPT SPARE": Slurm ids (NEXT may be "-", SPARE absent), the attempt from 0
 RESUME = "resume"  # the Slurm job that a person has submitted for a job that was over; it alone may go on with it
 STOP = "stop"  # an empty file that ends the job; in the run's directory it ends every job of the run
+REQUEST = "request"  # what a person asks of the job that runs, JSON with REQUEST_KEYS; each is done once
+ANSWERS = "answers"  # holds WHO.json with ANSWER_KEYS: WHO is `node-N`, for its agent, or TRAINING; `step` was saved
+REQUEST_KEYS, ANSWER_KEYS = ("id", "what", "time"), ("id", "time", "what", "step")
+REQUEST_STACKS, REQUEST_SAVE, TRAINING = "stacks", "save", "training"
 SUBMISSION = ".submission"  # locked while the command that submits the job works, whether its launcher lives or not
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
+PREDECESSORS = "after.json"  # the runs whose end the job waits for: {"runs": [objects of PREDECESSOR_KEYS]}
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
 
 _RANK_LOG = re.compile(r"rank-(\d+)\.log")
@@ -104,13 +110,17 @@ def gpu_check_file(node: int) -> str:
 RUN = "run.json"  # what the run trains, and with how many processes
 DATA = "data.json"  # the data that the run trains on, as its first job found them (data_identity.py)
 FINISHED = "finished.json"  # written by the recipe when the run has reached its end, and only then
+HF = "hf"  # a link to the last checkpoint's export, made before finished.json where there is one
 HISTORY = "history.jsonl"  # the beginning and the end of every attempt
 LOCK = "lock"  # held by node 0's agent; holds the job's id
+SUCCESSORS = "after"  # JOB_ID.json of each job that waits for the run's end: objects of SUCCESSOR_KEYS
 READERS = "readers"  # runs that begin from a checkpoint of this one, a file each (automodel_launch/launch/origin.py)
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
 RUN_KEYS = ("trained", "world_size")
 DATA_KEYS = ("digest", "rows", "time", "job_id", "before")  # `before`: digests of data that it trained on earlier
+PREDECESSOR_KEYS = ("run_name", "run_dir", "job_id", "job_dir", "history_bytes")  # what the history had by then
+SUCCESSOR_KEYS = ("job_id", "job_dir", "run_dir")
 FINISHED_KEYS = ("step", "max_steps", "checkpoint", "hf", "time")
 
 # --- the job root
@@ -174,15 +184,18 @@ SLURM_FAILURES = {
 # What Slurm's database may hold of a former attempt, while slurmctld has the job in its queue again.
 SLURM_BEFORE_REQUEUE = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REQUEUED"})
 
+# --- notes.json
+
+NOTES_KEYS = ("findings", "flops_per_token", "gpu")
+
 # --- exit.json
 
 EXIT_KEYS = (
     *("schema", "job_id", "attempt", "complete", "state", "code", "signal", "rank", "node", "error", "traceback"),
-    *("log", "started", "ended", "step", "nodes"),
+    *("log", "started", "ended", "step", "nodes", "known"),
 )
 EXIT_CHAIN_KEYS = ("goes_on", "why")  # only of a job that may have several attempts
-STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")
-"""Of exit.json, what a job's status is made of, beside `state`."""
+STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")  # beside `state`
 
 NO_PYTHON = "no Python"  # how `error` begins where node_agent.sh has found none that can run the agent
 NO_AGENT = "never started its agent"  # part of `error` where a node has left nothing
@@ -192,7 +205,7 @@ NO_AGENT = "never started its agent"  # part of `error` where a node has left no
 NODE_KEYS = (
     *("schema", "job_id", "node", "nnodes", "attempt", "host", "agent_pid", "agent_start", "started", "state"),
     *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
-    *("phase", "phase_since", "active"),
+    *("phase", "phase_since", "active", "touched", "log_starts"),
 )
 # `agent_start` is in clock ticks since boot; where there is no /proc (macOS), what `ps` says, in one language and time
 # zone. POSIX: the words after a field's `=` are its title, so each field has a -o of its own.
@@ -203,7 +216,7 @@ STOP_KEYS = ("signal", "number", "time", "reason")  # of `stop`
 FAILURE_KEYS = ("code", "error", "time", "traceback", "victim")  # of `failure`
 RANK_KEYS = (  # of each of `records`
     *("rank", "local_rank", "host", "pid", "pid_start", "worker", "worker_start", "started", "ended", "code"),
-    *("signal", "error", "traceback", "failed", "told_to_end"),
+    *("signal", "error", "traceback", "failed", "told_to_end", "known", "evidence"),
 )
 
 # `phase`: what the node is at before the first step, and later what its ranks do instead of steps, else null
@@ -224,10 +237,10 @@ STOP_BY_WARNING = "SIGUSR1, which `signal` asks Slurm for before the time limit"
 
 HISTORY_BEGUN, HISTORY_ENDED, HISTORY_RESUMED = "begun", "ended", "resumed"
 HISTORY_KEYS = {
-    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus"),
+    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus", "allocated_s"),
     HISTORY_ENDED: (
         *("event", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node", "from_step"),
-        *("to_step", "checkpoint", "save_s", "gpu_hours", "goes_on", "why"),
+        *("to_step", "checkpoint", "save_s", "gpu_hours", "allocated_s", "goes_on", "why", "known", "cause"),
     ),
     HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
 }
@@ -258,18 +271,19 @@ EVENT_ENDED = "ended"
 CANNOT_BE_USED = 2  # of a recipe: the command line or config cannot be used; of the agent: its order cannot
 NO_CHECKPOINT = 3  # of a recipe: there are checkpoints, and none is complete
 DATA_CHANGED = 4  # of the agent: the run began with other data
-FINAL_CODES = {
+FINAL_CODES = {  # of a recipe or of the agent, with which every further attempt would end too
     CANNOT_BE_USED: "the command or its configuration cannot be used",
     NO_CHECKPOINT: "no checkpoint is complete",
     DATA_CHANGED: "the run began with other data",
 }
-"""Codes of a recipe or of the agent with which every further attempt would end too."""
 
 HUNG = 124  # as timeout(1) ends
 NOT_FOUND = 127  # as a shell ends
 SIGNALLED = 128  # plus the signal's number
 INTERRUPTED = 130  # SIGINT
 TERMINATED = 143  # SIGTERM, and of a job that was stopped before it began
+
+RUN_FINISHED = "the run is finished"  # `why` of an end after which nothing is left to do
 
 # --- agent.json
 
@@ -280,7 +294,9 @@ AGENT_KEYS = (
     *("stop_grace_s", "heartbeat_s", "stop_with_parent", "stall_s"),
 )
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
-AGENT_OPTIONAL_KEYS = ("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data")
+AGENT_OPTIONAL_KEYS = (
+    *("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data", "notify"),
+)
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"
 AGENT_CHAIN_OPTIONAL_KEYS = (MAX_GPU_HOURS, PLANNED_GPUS)  # both or none

@@ -35,6 +35,10 @@ def main(argv: list[str]) -> int:
 
         _hide_secrets()
         return begin.main(argv[1])
+    if argv == ["notify"]:  # internal: a request on standard input
+        from node_agent_lib import notify_send
+
+        return notify_send.main()
     if argv[:1] == ["finish"]:
         return _finish(argv[1:])
     return _usage()

@@ -78,7 +78,7 @@ put() { # FILE JSON: whole, or not at all
 }
 
 put_exit() {
-  put "$job/exit.json" "{$ended, \"complete\": true, \"state\": \"FAILED\", \"signal\": null, \"rank\": null,\
+  put "$job/exit.json" "{$ended, \"complete\": true, \"state\": \"FAILED\", \"signal\": null, \"rank\": null, \"known\": null,\
  \"node\": \"$host\", \"error\": \"$error\", \"traceback\": null, \"log\": null, \"ended\": $now, \"step\": null,\
  \"nodes\": []}"
 }

@@ -54,7 +54,7 @@ import sys
 from typing import Any
 
 import contract
-from pretrain_lib import data_helper, index_files, phase
+from pretrain_lib import data_helper, index_files, phase, requests
 from pretrain_lib.adaptations import adapt_to_cpu, put_ninja_on_path, write_metrics_at_once
 from pretrain_lib.config import ConfigError, load_config, read_yaml
 from pretrain_lib.finished import already_finished, report
@@ -106,6 +106,7 @@ def train(recipe_class: type[Any], config: Any) -> None:
     heartbeat = ft_heartbeat.connect(recipe, say)
     recipe.setup()
     write_metrics_at_once(recipe)
+    requests.hear(recipe)
     first_step = getattr(getattr(recipe, "step_scheduler", None), "step", None)
     phase.enter(phase.FIRST_STEP)
     recipe.run_train_validation_loop()

@@ -2,21 +2,23 @@
 # Makes .venv in the checkout: the launcher and what training needs; with --dev also what the tests need. With --launcher
 # the launcher alone, which submits to other machines: a quarter of the size, and for Python 3.10 to 3.13. With --bridge
 # .venv-bridge, and nothing else: what recipes of Megatron-Bridge need in a job, which cannot live beside AutoModel.
+# --trackers also Weights & Biases and MLflow, for configs that have a section for them.
 # Versions are exact (requirements/*constraints.txt). Running it again does nothing until they change.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-venv=.venv sets=(launcher train) enough="train dev" constraints=requirements/constraints.txt
+venv=.venv sets=(launcher train) enough="train dev trackers" constraints=requirements/constraints.txt
 pythons="3.11 3.12" why="AutoModel 0.7.0 and torch are pinned for them"
 case ${1:-} in
   '') ;;
   --dev) sets+=(dev) enough=dev ;;
-  --launcher) sets=(launcher) enough="launcher train dev" pythons="3.10 3.11 3.12 3.13" why="NeMo-Run is tried with them" ;;
+  --launcher) sets=(launcher) enough="launcher train dev trackers" pythons="3.10 3.11 3.12 3.13" why="NeMo-Run is tried with them" ;;
   --bridge)
     venv=.venv-bridge sets=(bridge) enough=bridge constraints=requirements/bridge-constraints.txt
     why="Megatron-Bridge 0.3.1 and torch are pinned for them"
     ;;
-  *) echo "setup: unknown option $1; there are --dev, --launcher and --bridge" >&2 && exit 2 ;;
+  --trackers) sets+=(trackers) enough=trackers ;;
+  *) echo "setup: unknown option $1; there are --dev, --launcher, --trackers and --bridge" >&2 && exit 2 ;;
 esac
 
 python=${PYTHON:-python3}

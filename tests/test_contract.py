@@ -73,6 +73,7 @@ def test_names_that_others_have_written_down() -> None:
 
 JOB_SIDE = {name: path for name, path in MODULES.items() if name != "contract" and not name.startswith("data_prep")}
 FILES = (
+    contract.NOTES,
     *(contract.EXIT, contract.HISTORY, contract.BAD_NODES, contract.FINISHED, contract.METRICS, contract.AGENT),
     *(contract.INCOMPLETE, contract.EVENTS, contract.RESERVE, contract.PLAN, contract.RUN, contract.SECRETS),
     *(contract.DATA, contract.PHASES),
@@ -107,7 +108,9 @@ def _strings(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("path", JOB_SIDE.values(), ids=JOB_SIDE.keys())
 def test_a_name_stands_in_the_contract_alone(path: Path) -> None:
     strings = set(_strings(path))
-    found = {text for text in strings if any(re.search(rf"(?<![a-z]){re.escape(name)}", text) for name in FILES)}
+    found = {
+        text for text in strings if any(re.search(rf"(?<![a-z])(?<!CUDA_){re.escape(name)}", text) for name in FILES)
+    }
     assert found == PRIVATE.get(path.name, set())
     assert strings & WORDS - KEYS.get(path.name, set()) == set()
 
@@ -173,6 +176,7 @@ def imports_of(module: str, path: Path) -> set[str]:
 
 
 def test_recipes_are_small_files() -> None:
-    lengths = [path.read_text(encoding="utf-8").count("\n") for path in MODULES.values()]
-    assert max(lengths) <= 350
-    assert statistics.median(lengths) < 130
+    lengths = {name: path.read_text(encoding="utf-8").count("\n") for name, path in MODULES.items()}
+    assert lengths.pop("contract") <= 400, "a table of names, and one file, since it is sent as one"
+    assert max(lengths.values()) <= 350
+    assert statistics.median(lengths.values()) < 130

@@ -85,7 +85,7 @@ def test_a_valid_launch_is_not_refused_by_a_rehearsal(
     launch: Launch, shared: tuple[Path, Path], tmp_path: Path, rehearsals: Rehearsals
 ) -> None:
     if launch.part == "automodel":  # others name data, sizes or packages that a rehearsal on this machine has not
-        result = rehearsals.of(launch, Stage(tmp_path / "rehearsed", *shared))
+        result = rehearsals.of(launch, Stage(tmp_path / "rehearsed", *shared), cuda=True)
         assert result["outcome"] in ("passed", "partial"), result["refusal"]
 
 

@@ -168,18 +168,22 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
 SWEEPS = {"--sweep", "--sweep-file", "--at-most", "--stop-after-failures"}
-LAUNCH |= {"--rehearse", "--no-rehearse", "--from", *SWEEPS}
+LAUNCH |= {"--rehearse", "--no-rehearse", "--verbose", "--after", "--from", *SWEEPS}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
     "profiles": COMMON,
-    "jobs": COMMON,
-    "status": COMMON,
-    "attach": COMMON,
-    "logs": COMMON | {"--rank", "--follow"},
+    "pipeline": COMMON | {"--run", "--batch", "--dry-run", "--force", "--offline"},
+    "jobs": COMMON | {"--watch"},
+    "status": COMMON | {"--watch"},
+    "attach": COMMON | {"--verbose"},
+    "logs": COMMON | {"--rank", "--follow", "--errors", "--grep", "--since"},
+    "stacks": COMMON | {"--rank"},
+    "save": COMMON,
+    "exec": COMMON | {"--node"},
     "metrics": COMMON | {"--csv"},
     "compare": COMMON | {"--by", "--csv"},
-    "report": COMMON | {"--output", "--open"},
+    "report": COMMON | {"--output", "--open", "--watch"},
     "checkpoints": COMMON | {"--yes", "--keep", "--public"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,

@@ -16,6 +16,7 @@ from automodel_launch.errors import RecipeError
 from automodel_launch.suggest import did_you_mean
 
 if TYPE_CHECKING:
+    from automodel_launch.backends.noise import Noise
     from automodel_launch.backends.trackers import Use
     from automodel_launch.plan.finding import Finding
     from automodel_launch.plan.plan import Plan
@@ -72,7 +73,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of a run, as far as its config and model tell."""
+    """The checkpoints of a run, as far as its config and model tell.
+
+    `asynchronous`: they are written while the steps go on; `async_key` is what makes it so, None where nothing does.
+    """
 
     directory: str
     steps: int  # of the complete run
@@ -83,6 +87,8 @@ class Checkpoints:
     directory_key: str
     every_key: str
     keep_key: str
+    asynchronous: bool = False
+    async_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,7 @@ class Sizes:
     epochs: float | None = None
     memory: int | None = None
     memory_caveat: str | None = None
+    flops_per_token: float | None = None  # operations of a training step, by the shape of the model
     gpu_hours: float | None = None  # that the run will take, at `utilization` of the peak of the profile's GPU
     utilization: float | None = None
     rows: tuple[tuple[str, str], ...] = ()
@@ -157,6 +164,7 @@ class Backend(Protocol):
     """What each module offers as BACKEND."""
 
     framework: Framework | None  # None: nothing is known about what the script imports
+    noise: Noise  # what an attached run leaves to the log
 
     def max_steps(self, config: Config) -> int | None:
         """Optimizer steps that the config asks for."""
@@ -169,6 +177,9 @@ class Backend(Protocol):
 
     def data(self, config: Config, run_dir: str) -> Data:
         """The data that the run trains on, as far as their identity can be told."""
+
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """What a job of the plan leaves for later ones, name -> path, in words that a pipeline uses."""
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """Experiment trackers that the training logs to."""

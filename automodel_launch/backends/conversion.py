@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from automodel_launch import backends
 from automodel_launch.backends import Config, Reference
@@ -28,6 +28,13 @@ class Conversion(Plain):
         key = "source" if config.get("direction") == _DIRECTIONS[1] else "hf"
         if isinstance(config.get(key), str):
             yield Reference("model", key, config[key])
+        if str(config.get("output")).startswith("/"):
+            yield Reference("output", "output", config["output"])
+
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """The weights that it writes, by their format."""
+        name = "hf" if plan.config.get("direction") == _DIRECTIONS[0] else "checkpoint"
+        return {"path": str(plan.config.get("output")), name: str(plan.config.get("output"))}
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """The config's few values, and directories that this machine sees."""

@@ -19,6 +19,7 @@ from automodel_launch.backends import (
     Start,
 )
 from automodel_launch.backends.data import facts, paths
+from automodel_launch.backends.noise import NONE, Noise
 from automodel_launch.backends.trackers import Use
 from automodel_launch.errors import ConfigError
 from automodel_launch.plan.finding import Finding
@@ -30,6 +31,7 @@ class Plain:
     """Implements backends.Backend."""
 
     framework: Framework | None = None
+    noise: Noise = NONE
 
     def max_steps(self, config: Config) -> int | None:
         """Not known."""
@@ -47,6 +49,10 @@ class Plain:
     def data(self, config: Config, run_dir: str) -> Data:
         """Not known."""
         return Data()
+
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """Not known, beside its run's directory."""
+        return {}
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """A section `wandb`; whether the script needs the network for it is not known."""

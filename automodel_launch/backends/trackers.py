@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,21 +12,32 @@ SILENT = ("offline", "disabled", "dryrun")  # wandb.init's modes that ask for no
 
 @dataclass(frozen=True)
 class Use:
-    """A tracker that a training logs to. `online`: over the network, which needs credentials."""
+    """A tracker that a training logs to.
 
-    tracker: Literal["wandb"]
+    Attributes:
+        online: over the network, which needs credentials.
+        offline: the override with which it asks for none.
+    """
+
+    tracker: Literal["wandb", "mlflow"]
     key: str  # of the section in the config
     online: bool = False
+    offline: str = "run.env.env_vars.WANDB_MODE=offline"
 
 
-def environment(uses: Iterable[Use], run_name: str, place: str) -> dict[str, str]:
-    """Variables of a job with which all jobs of a run continue one run of the tracker.
+def environment(
+    uses: Iterable[Use], run_name: str, run_dir: str, place: str, given: Collection[str] = ()
+) -> dict[str, str]:
+    """Variables of a job with which all jobs of a run continue one run of the tracker, and its files lie in `run_dir`.
 
-    `place` tells apart two runs of the same name in different places, such as two checkouts.
+    `place` tells apart two runs of the same name in different places, such as two checkouts; `given` are variables that
+    the job has from elsewhere, which say where files go.
     """
     values: dict[str, str] = {}
     for use in uses:
-        values.update(_VARIABLES[use.tracker](run_name, place))
+        if use.tracker in _RUNS:
+            values.update(_RUNS[use.tracker](run_name, place))
+        values.update({name: text for name, text in _PLACES[use.tracker](run_dir).items() if name not in given})
     return values
 
 
@@ -36,4 +47,20 @@ def _wandb(run_name: str, place: str) -> dict[str, str]:
     return {"WANDB_RUN_ID": f"{run_name[:50]}-{digest}", "WANDB_RESUME": "allow"}
 
 
-_VARIABLES = {"wandb": _wandb}
+def _wandbs_place(run_dir: str) -> dict[str, str]:
+    """It makes wandb/ there; without it, in the working directory, which is the job's code."""
+    return {"WANDB_DIR": run_dir}
+
+
+def _mlflows_place(run_dir: str) -> dict[str, str]:
+    """Where no `tracking_uri` is given. The second is read by MLflow 3.17 for a database without a server; its default
+    is mlruns/ in the working directory."""
+    return {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{run_dir}/mlflow.db",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": f"{run_dir}/mlartifacts",
+    }
+
+
+# AutoModel keeps the id of MLflow's run beside the checkpoints (loggers.py, `mlflow_run_id`), and continues it.
+_RUNS = {"wandb": _wandb}
+_PLACES = {"wandb": _wandbs_place, "mlflow": _mlflows_place}

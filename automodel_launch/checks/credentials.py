@@ -84,7 +84,7 @@ def _judged(plan: Plan, known: set[str]) -> Iterator[Finding]:
     use = _wandb(plan)
     if use and not known & {KEY, "netrc"} and _mode(plan, known) not in SILENT:
         message = f"{use.key} ({source(plan, use.key)}) needs {KEY}, which the job does not have."
-        fix = f'secrets = ["{KEY}"] in the profile and export {KEY}=..., or +{use.key}.mode=offline'
+        fix = f'secrets = ["{KEY}"] in the profile and export {KEY}=..., or {use.offline}'
         yield Finding("error", "wandb-key", message, fix)
     values = {name: _value(plan, name) for name in _OFFLINE}
     offline = any((value or "").upper() in _ON or (value is None and name in known) for name, value in values.items())

@@ -7,6 +7,7 @@ import sys
 
 from automodel_launch import executors
 from automodel_launch.commands import console, one_job, one_sweep, sweep_follow
+from automodel_launch.commands.command import VERBOSE
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
 from automodel_launch.jobs import records
@@ -18,6 +19,7 @@ class Attach(JobCommand):
 
     name = "attach"
     bare = True
+    options = (VERBOSE,)
 
     def run(self, args: argparse.Namespace) -> int:
         """Follow; the job's own exit code."""
@@ -34,12 +36,13 @@ class Attach(JobCommand):
         if not now.over:
             stop = f"`python launch.py cancel {record.job_id}`, or Ctrl-C again within 3 s, stops it"
             console.say(f"following {record.job_id}. Ctrl-C leaves it, and it goes on; {stop}.")
-        follower = follow.Follower(record, ranks=[0], out=sys.stderr if args.json else sys.stdout)
+        out = sys.stderr if args.json else sys.stdout
+        follower = follow.Follower(record, ranks=[0], out=out, verbose=args.verbose)
         end, code = follower.run()
         one_job.remember(args, record, end)
         if args.json:
             console.result(one_job.row(record, end))
-        console.say(closing.closing_block(record, end))
+        console.say(closing.closing_block(record, end, seen=[0]))
         return code
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from automodel_launch import contract
 from automodel_launch.commands import console, one_job, one_sweep, sweep_acts
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import cancelling
+from automodel_launch.launch import cancelling, waiting
 
 
 class Cancel(JobCommand):
@@ -39,6 +40,8 @@ def stop(args: argparse.Namespace, record: Record, before: Status, now: bool) ->
         console.say(told)
     end = cancelling.wait(record, console.say)
     one_job.remember(args, record, end)
+    if end.state != contract.COMPLETED:
+        waiting.cancel_waiting(record, f"{record.job_id} ({end.state})")
     if args.json:
         console.document(one_job.row(record, end), indent=None)
     else:

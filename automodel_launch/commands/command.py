@@ -34,6 +34,8 @@ COMMON = (
     Option(("--json",), "one JSON document on stdout and nothing else, for errors too"),
 )
 
+VERBOSE = Option(("--verbose",), "every line of rank 0's log, with what is known to tell nothing")
+
 
 class Command:
     """One command of launch.py; its module in this folder has the same name."""

@@ -77,7 +77,7 @@ def _read(row: Row) -> Read:
     files = reading.read(row.record, executors.get(row.record.executor).place_of(row.record))
     joined = joining.join(files)
     spent = goodput.of(files, joined, time.time())
-    return Read(joining.rows(joined), spent.hours(), spent.hours("steps"), spent.unit)
+    return Read(list(joining.rows(joined)), spent.hours(), spent.hours("steps"), spent.unit)
 
 
 def _show(sweep: Sweep, metric: str, rows: list[tuple[Row, Rank, Read]]) -> None:

@@ -176,6 +176,17 @@ def wrapped(text: str, indent: str = "", columns: int | None = None, first: str 
     return lines
 
 
+def is_terminal() -> bool:
+    """Whether standard output is one."""
+    return sys.stdout.isatty()
+
+
+def cut_end(text: str, columns: int) -> str:
+    """The same of a row of a table, whose blanks stay."""
+    text = harmless(text).replace("\n", " ")
+    return text if len(text) <= columns else text[: max(0, columns - 3)].rstrip() + "..."
+
+
 def cut(text: str, columns: int) -> str:
     """One line of at most `columns`, with `...` where something is left out."""
     text = " ".join(harmless(told(text)).split())

@@ -1,47 +1,135 @@
-"""`jobs`: every job that was submitted from here, with its state."""
+"""`jobs`: every job that was submitted from here, with its state, its step and loss, and why it waits or has failed."""
 
 from __future__ import annotations
 
 import argparse
+import functools
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 from automodel_launch import contract, workspace
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Command
-from automodel_launch.jobs import records
+from automodel_launch.commands.job_view import Screen
+from automodel_launch.commands.watch import WATCH, Pause, watching
+from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import state
+from automodel_launch.launch import speeds, waiting
+from automodel_launch.launch.asked import Asked, quickest_s
+from automodel_launch.launch.progress import clock
+from automodel_launch.launch.speed import Speed
 
 AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
+_HEAD = ("JOB", "STATE", "PROFILE", "SUBMITTED", "STEP", "LOSS", "LEFT", "WHY")
+
+Row = tuple[Record, Status, Speed]
 
 
 class Jobs(Command):
     """A line a job, oldest first."""
 
     name = "jobs"
+    options = (WATCH,)
 
     def run(self, args: argparse.Namespace) -> int:
-        """Ask for all states, and print them."""
+        """Ask for all states, and print them; with -w until all have ended."""
         folder = workspace.find(args.env).records
-        found = records.all_records(folder)
-        with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
-            rows = list(pool.map(lambda record: state.look(folder, record), found))
         for path in records.unreadable(folder):
             console.say(f"left out: {path} is no record of a job that this version can read")
+        if args.watch:
+            return _watch(folder, args.json)
+        rows = _look(folder, Asked(folder))
         if args.json:
-            console.document([one_job.row(record, now) for record, now in rows])
+            console.document([_document(row) for row in rows])
         elif rows:
-            console.out("\n".join(console.table([_cells(record, now) for record, now in rows])))
+            console.out("\n".join(_table(rows, console.width() if console.is_terminal() else None)))
         else:
             console.say("no job was submitted from here yet")
+        names = sweeps.names(folder)
+        if names:
+            console.say(f"sweeps: {console.listed(names[::-1])}; `python launch.py status SWEEP` has a line a point")
         return 0
 
 
-def _cells(record: Record, now: Status) -> tuple[str, ...]:
-    said = [f"step {now.step}"] if now.step is not None else []
-    said += [now.reason] if now.reason and now.state == contract.RUNNING else []
-    said += [f"no further attempt is queued: python launch.py resume {record.job_id}"] if now.stuck else []
-    return record.job_id, now.state, record.profile, console.clock(record.submitted), "; ".join(said)
+def _look(folder: Path, asked: Asked) -> list[Row]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
+        return speeds.of(asked.look(records.all_records(folder), pool), pool)
+
+
+def _document(row: Row) -> dict[str, Any]:
+    record, now, fast = row
+    return {**one_job.row(record, now), "progress": fast.document()}
+
+
+def _table(rows: Sequence[Row], columns: int | None) -> list[str]:
+    """With a header; cut to so many columns, where they are counted."""
+    lines = console.table([_HEAD, *map(_cells, rows)])
+    return [console.cut_end(line, columns) for line in lines] if columns else lines
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    record, now, fast = row
+    step = "" if fast.done is None else f"{fast.done}/{fast.max_steps}" if fast.max_steps else str(fast.done)
+    loss = "" if fast.done is None or fast.loss is None else f"{fast.loss:.4f}"
+    left = "" if fast.left_s is None else clock(fast.left_s)
+    head = record.job_id, now.state, record.profile, console.clock(record.submitted)
+    return *head, step, loss, left, _why(record, now)
+
+
+def _why(record: Record, now: Status) -> str:
+    follows = now.state == contract.PENDING and record.after and now.reason
+    said = [waiting.words(now)] if follows else [now.reason] if now.reason else []
+    said += [now.error] if now.error and now.state != contract.COMPLETED and now.error != now.reason else []
+    if now.stuck:
+        said = [f"no further attempt is queued: python launch.py resume {record.job_id}"]
+    return "; ".join(" ".join(text.split()) for text in said)
+
+
+def _watch(folder: Path, as_json: bool) -> int:
+    said: list[str] = []
+    asked, pause = Asked(folder), Pause(1.0)
+    with watching(as_json) as watcher:
+        while True:
+            rows = _look(folder, asked)
+            active = [row for row in rows if not (row[1].over or row[1].forgotten)]
+            pause.least = min(60.0, sum(quickest_s(row[0]) for row in active) or 1.0)
+            lines = [" ".join(filter(None, _cells(row))) for row in rows]
+            if watcher.draw is None:
+                _tell(rows, lines, said, as_json)
+            if not active:
+                break
+            watcher.wait(pause.after(lines != said), functools.partial(_screen, rows))
+            said = lines
+            if watcher.left:
+                break
+    if watcher.draw is not None:
+        console.out("\n".join(_table(rows, console.width())) if rows else "no job was submitted from here yet")
+    return watcher.code if watcher.left else 0
+
+
+def _tell(rows: Sequence[Row], lines: Sequence[str], said: Sequence[str], as_json: bool) -> None:
+    before = set(said)
+    for row, line in zip(rows, lines, strict=True):
+        if line in before:
+            continue
+        if as_json:
+            console.document(_document(row), indent=None)
+        else:
+            console.out(f"{time.strftime('%H:%M:%S')} {line}")
+    console.flush()
+
+
+def _screen(rows: Sequence[Row], at: Screen) -> list[str]:
+    """Those that have not ended first to be kept, where there is no room for all; the latest below."""
+    room = max(1, at.rows - 3)
+    order = sorted(range(len(rows)), key=lambda index: (rows[index][1].over, -index))[:room]
+    kept = [rows[index] for index in sorted(order)]
+    left_out = len(rows) - len(kept)
+    foot = f"{time.strftime('%H:%M:%S')}  Ctrl-C leaves" + (f"; {left_out} more: launch.py jobs" if left_out else "")
+    return [*_table(kept, at.columns), "", console.cut_end(foot, at.columns)][: at.rows]
 
 
 COMMAND = Jobs()

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch.commands import console
-from automodel_launch.commands.command import COMMON, Command, Option, Parser
+from automodel_launch.commands.command import COMMON, VERBOSE, Command, Option, Parser
 from automodel_launch.commands.one_plan import Planned, planned, rehearsed
 from automodel_launch.errors import PlanRefused, UsageError
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from automodel_launch.plan.finding import Finding
     from automodel_launch.plan.plan import Plan
 
-RUN_ACTIVE = "run-active"  # which --force does not override: two jobs would write one set of checkpoints
+# What --force does not override: two jobs would write one set of checkpoints; one would wait for ever
+BINDING = {"run-active", "after-failed"}
 OF_SWEEPS = ("--sweep", "--sweep-file", "--at-most", "--stop-after-failures")
 OPTIONS: tuple[Option, ...] = (
     Option(("-c", "--config"), "configs/RECIPE/CONFIG.yaml, or a path", "CONFIG"),
@@ -26,6 +27,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--dry-run",), "show what would be submitted, and what is wrong with it, on one screen"),
     Option(("--full",), "with --dry-run: everything, to the byte"),
     Option(("--name",), "the run's name (default: RECIPE-CONFIG-hash of what is trained)", "NAME"),
+    Option(("--after",), "begin when the run of that job, or of several with commas, has completed", "JOB"),
     Option(("--from",), "begin with the weights of a checkpoint of another run (default: its last)", "RUN[:STEP]"),
     Option(("--fresh",), "start a run again, beside one of the same name"),
     Option(("--force",), "submit in spite of error findings"),
@@ -37,6 +39,7 @@ OPTIONS: tuple[Option, ...] = (
         group="rehearsal",
         bare="on",
     ),
+    VERBOSE,
     Option(("--sweep",), "several values of a key, a run each; repeated: each with each", "KEY=V1,V2", many=True),
     Option(("--sweep-file",), "the same from a file: grid, zip, list, or points with names", "FILE"),
     Option(("--at-most",), "points of a sweep that may run at once", "N"),
@@ -84,6 +87,9 @@ class Launch(LaunchCommand):
         """To the preview, or to the job's end."""
         if args.full and not args.dry_run:
             raise UsageError("--full belongs to --dry-run. Nothing was submitted.", "--dry-run --full")
+        if args.after is not None and (args.sweep or args.sweep_file):
+            message = "--after does not go with a sweep. Nothing was submitted."
+            raise UsageError(message, "launch the sweep when `status` says that the job has completed")
         if args.sweep or args.sweep_file:
             from automodel_launch.commands import sweep
 
@@ -93,6 +99,10 @@ class Launch(LaunchCommand):
                 raise UsageError(f"{option} belongs to a sweep. Nothing was submitted.", "--sweep KEY=VALUE,VALUE")
         parts = planned(self, args)
         _refuse_sweep(args, parts)
+        if parts.plan.after and not args.dry_run:
+            code, parts = self._follow_up(args, parts)
+            if code is not None:
+                return code
         if args.dry_run:
             return _preview(args, rehearsed(args, parts))
         from automodel_launch.commands import run_state
@@ -101,10 +111,22 @@ class Launch(LaunchCommand):
         if end is not None:
             return _say_finished(args, parts.plan, end)
         parts = rehearsed(args, parts, submits=True)
-        if parts.errors and not args.force:
+        if any(finding.code == "after-failed" or not args.force for finding in parts.errors):
             raise _refusal(parts)
         _tell(parts.findings)
         return _submit(args, parts)
+
+    def _follow_up(self, args: argparse.Namespace, parts: Planned) -> tuple[int | None, Planned]:
+        """Where its place does not keep a job waiting: wait here, and plan anew with what is there then."""
+        from automodel_launch.launch import edges
+        from automodel_launch.launch.interrupts import Interrupts
+
+        if edges.holds(parts.plan):
+            return None, parts
+        if any(finding.code == "after-failed" for finding in parts.errors):
+            raise _refusal(parts)
+        code = edges.wait(parts.plan.after, console.say, Interrupts())
+        return code, parts if code is not None else planned(self, args)
 
 
 def _refuse_sweep(args: argparse.Namespace, parts: Planned) -> None:
@@ -145,7 +167,7 @@ def _say_finished(args: argparse.Namespace, plan: Plan, end: dict[str, Any]) -> 
 def _refusal(parts: Planned) -> PlanRefused:
     from automodel_launch.commands import preview
 
-    forced = "" if any(finding.code == RUN_ACTIVE for finding in parts.errors) else "; --force submits it all the same"
+    forced = "" if any(finding.code in BINDING for finding in parts.errors) else "; --force submits it all the same"
     return PlanRefused(
         f"{parts.plan.run_name} was not submitted: {console.many(len(parts.errors), 'error')}.\n"
         f"{preview.findings_text(parts.errors)}",
@@ -164,9 +186,10 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
     from automodel_launch.jobs import records
     from automodel_launch.launch import closing, follow
     from automodel_launch.launch.interrupts import Interrupts
+    from automodel_launch.launch.notes import noted
     from automodel_launch.launch.submit import submit
 
-    here, plan = parts.here, parts.plan
+    here, plan = parts.here, noted(parts.plan, parts.findings)
     if here.elsewhere is not None and not here.records.is_dir():
         console.say(f"{here.root} cannot be written: records and local runs are kept in {here.elsewhere}")
     began = time.monotonic()
@@ -183,12 +206,12 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
                 console.say(f"  python launch.py {verb} {plan.job_id}")
         return 128 + interrupts.received[0][0] if interrupts.received else 0
     out = sys.stderr if args.json else sys.stdout
-    follower = follow.Follower(record, ranks=[0], out=out, own=True)
+    follower = follow.Follower(record, ranks=[0], out=out, own=True, verbose=args.verbose)
     status, code = follower.run(interrupts)
     records.remember(here.records, record, status)
     if args.json:
         console.result({**asdict(record), **asdict(status), "exit_code": code})
-    console.say(closing.closing_block(record, status))
+    console.say(closing.closing_block(record, status, seen=[0]))
     return code
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import IO
 
-from automodel_launch.commands import console, one_job
+from automodel_launch.commands import console, log_filters, one_job
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError, UsageError
@@ -28,19 +28,27 @@ class Logs(JobCommand):
     name = "logs"
     bare = True
     options = (
-        Option(("--rank",), "global rank (default: 0), or all of them", "N|all", "0"),
+        Option(("--rank",), "global rank (default: 0; all, with --errors or --grep), or all of them", "N|all"),
         Option(("--follow",), "go on until the job ends; with --json a JSON object a line"),
+        Option(("--errors",), "what looks like an error, of all ranks; the like of several ranks once"),
+        Option(("--grep",), "lines that a regular expression finds", "RE"),
+        Option(("--since",), "lines of the last 30s, 10m, 2h or 1d, by the times that stand in them", "TIME"),
     )
 
     def run(self, args: argparse.Namespace) -> int:
         """Print what is there, or follow; then the exit code is the job's own."""
+        pattern, seconds = log_filters.pattern(args.grep), log_filters.seconds(args.since)  # refused before a look
         record = self.find(args)
         job = one_job.directory(record)
-        ranks = _ranks(args.rank, job, record)
+        chosen = args.errors or pattern is not None
+        ranks = _ranks(args.rank or ("all" if chosen else "0"), job, record)
+        keep = log_filters.Filter(pattern, log_filters.since(job, seconds), args.errors)
         if args.follow and not one_job.status(record).over:
-            return _follow(record, ranks, args.json)
+            return _follow(record, ranks, args.json, keep)
         present = job.ranks()
         wanted = [rank for rank in (present if ranks is None else ranks) if rank in present]
+        if wanted and (chosen or seconds is not None):
+            return log_filters.show(args, record, job, wanted, keep, marked=ranks is None)
         if args.json:
             _document(job, record, wanted, args.follow)
             return 0
@@ -84,11 +92,11 @@ def _document(job: JobDir, record: Record, ranks: list[int], by_line: bool) -> N
         console.document({"job_id": record.job_id, "ranks": ranks, "lines": lines})
 
 
-def _follow(record: Record, ranks: list[int] | None, as_json: bool) -> int:
+def _follow(record: Record, ranks: list[int] | None, as_json: bool, keep: log_filters.Filter) -> int:
     rank = ranks[0] if ranks else None
     out: IO[str] = Objects(record.job_id, rank, sys.stdout) if as_json else sys.stdout
     shown = str if as_json else tails.shown  # JSON holds what the job has written, as it is
-    status, code = follow.Follower(record, ranks=ranks, out=out, shown=shown, only_looks=True).run()
+    status, code = follow.Follower(record, ranks=ranks, out=out, shown=shown, only_looks=True, keep=keep).run()
     job = one_job.directory(record)
     if status.over and not job.ranks():
         for line in _of_start(job, record):

@@ -77,7 +77,7 @@ def _fail(argv: list[str], message: str, hint: str | None, exit_code: int, kind:
     console.say(f"{heading}{message}")
     if hint:
         console.say(f"hint: {hint}")
-    if "--json" in argv:
+    if "--json" in argv[: argv.index("--") if "--" in argv else None]:  # behind it stands a command of somebody's own
         error = {"message": message, "hint": hint, "exit_code": exit_code, "kind": kind}
         with contextlib.suppress(OutputError):
             console.document({"error": error}, indent=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 from typing import Any
 
 from automodel_launch import executors
@@ -12,9 +13,11 @@ from automodel_launch.commands import console
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.report import joining, reading
+from automodel_launch.report.joining import Joined
 
 _TABLE = ("step", "loss", "val_loss", "lr", "grad_norm", "tps", "mem_gib")
 _SHOWN = 10  # characters of a number
+_AT_ONCE = 2**20  # characters that are written together
 
 
 class Metrics(JobCommand):
@@ -28,27 +31,54 @@ class Metrics(JobCommand):
         """Print them."""
         record = self.find(args)
         joined = joining.join(reading.read(record, executors.get(record.executor).place_of(record)))
-        rows = joining.rows(joined)
         if args.json:
-            console.document({"run": record.run_name, "rows": rows})
-        elif not rows:
+            _document(record.run_name, joined)
+        elif next(joining.rows(joined), None) is None:
             console.say(f"{record.run_name} has logged no step yet")
         elif args.csv:
-            console.exact(_csv(rows))
+            _csv(joined)
         else:
-            names = [name for name in _TABLE if any(row.get(name) is not None for row in rows)]
-            cells = [[_cell(row.get(name)) for name in names] for row in rows]
-            console.out("\n".join(console.table([names, *cells])))
+            _table(joined)
         return 0
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    out = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(out, names, lineterminator="\n")
+def _document(run: str, joined: Joined) -> None:
+    """One JSON document, written row by row: a million of them are a gigabyte at once."""
+    console.write(f'{{"run": {json.dumps(run)}, "rows": [')
+    for number, row in enumerate(joining.rows(joined)):
+        console.write(f"{',' if number else ''}\n {json.dumps(row)}")
+    console.write("]}\n")
+
+
+def _csv(joined: Joined) -> None:
+    names = joining.names(joined)
+    written = io.StringIO()
+    writer = csv.DictWriter(written, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    for row in joining.rows(joined):
+        writer.writerow(row)
+        if written.tell() > _AT_ONCE:
+            console.exact(written.getvalue())
+            written.seek(0)
+            written.truncate()
+    if written.tell():
+        console.exact(written.getvalue())
+
+
+def _table(joined: Joined) -> None:
+    widths: dict[str, int] = {}
+    for row in joining.rows(joined):
+        for name in _TABLE:
+            if row.get(name) is not None:
+                widths[name] = max(widths.get(name, len(name)), len(_cell(row[name])))
+    shown = [name for name in _TABLE if name in widths]
+    console.out(_line(shown, [widths[name] for name in shown]))
+    for row in joining.rows(joined):
+        console.out(_line([_cell(row.get(name)) for name in shown], [widths[name] for name in shown]))
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def _cell(value: Any) -> str:

@@ -13,7 +13,7 @@ from automodel_launch.errors import JobError, UsageError
 from automodel_launch.jobs import launcher, records, sweeps
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import state
+from automodel_launch.launch import state, waiting
 
 ALL = ("all", "*", "--all")
 
@@ -74,7 +74,7 @@ def directory(record: Record) -> JobDir:
 
 def status(record: Record) -> Status:
     """The job's state now; the end that was seen, where nobody knows the job any longer."""
-    return state.of(record)
+    return waiting.of(record)
 
 
 def never_submitted(record: Record) -> JobError:

@@ -60,7 +60,7 @@ def planned(command: Command, args: argparse.Namespace) -> Planned:
             error.hint = hints.profile(profile_name, args.recipe, here) or error.hint
         raise
     recipe = recipes.find(here, args.recipe, also=registry.COMMANDS)
-    from automodel_launch.launch import checking
+    from automodel_launch.launch import checking, edges
     from automodel_launch.launch import planning as planning_
     from automodel_launch.plan import plan as planning
 
@@ -69,8 +69,10 @@ def planned(command: Command, args: argparse.Namespace) -> Planned:
     merged = layered(command, args, recipe, env_file, source)
     mode: planning.Mode = "batch" if args.batch else "run"
     options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
-    options["begins_from"] = source
+    after = edges.named(here, args.after, args.offline)
+    options |= {"after": after.runs, "promised": after.promised, "begins_from": source}
     plan = planning_.make(here, env_file, profile_name, recipe, merged, mode=mode, **options)
+    edges.refuse_detached(plan)
     return Planned(here, plan, checking.run(plan, offline=args.offline), env_file.theme)
 
 

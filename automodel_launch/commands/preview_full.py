@@ -53,8 +53,10 @@ def lines(plan: Plan) -> Iterator[Row]:
 
 
 def _values(rows: list[tuple[str, Any, str]]) -> Iterator[Row]:
+    from automodel_launch.config import yamlio
+
     for key, value, source in sorted(rows, key=lambda row: not row[2].startswith("override ")):
-        text = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        text = f"{key} = {json.dumps(yamlio.json_value(value), ensure_ascii=False)}"
         gap = "    " if len(f"    {text}    # {source}") <= console.width() else "\n  "
         yield "*" if source.startswith("override ") else "-", f"{text}{gap}# {source}" if source else text
 

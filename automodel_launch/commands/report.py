@@ -6,18 +6,26 @@ import argparse
 import os
 import time
 import webbrowser
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from automodel_launch import executors, workspace
-from automodel_launch.commands import console, one_job
+from automodel_launch.commands import console, one_job, one_sweep
 from automodel_launch.commands.command import Option, Parser
 from automodel_launch.commands.one_job import JobCommand
-from automodel_launch.errors import JobError, UsageError
+from automodel_launch.errors import ClusterError, JobError, UsageError
 from automodel_launch.jobs import sweeps
-from automodel_launch.jobs.records import Record
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.jobs.sweeps import Sweep
+from automodel_launch.launch import state
+from automodel_launch.launch.pace import Pace
 from automodel_launch.report import page, page_data, reading
 
 _LOOKED_AT = 1024  # bytes in which a page names its generator
+_LEAST_S = 10.0  # between two pages
+_PATIENCE = 6  # looks for the next point of a sweep that is run one by one, once all others have ended
+_SHARE = 20.0  # the pause is that many times as long as a page takes: 5 % of one core, however long the run
 
 
 class Report(JobCommand):
@@ -28,6 +36,7 @@ class Report(JobCommand):
     options = (
         Option(("-o", "--output"), "where to write it (default: report-RUN.html here)", "FILE.html"),
         Option(("--open",), "show it in a browser"),
+        Option(("--watch",), "write it again while a run goes on, until all have ended"),
     )
 
     def register(self, parser: Parser) -> None:
@@ -38,17 +47,21 @@ class Report(JobCommand):
     def run(self, args: argparse.Namespace) -> int:
         """Write it."""
         records = self._records(args)
-        first = records[0].run_name
-        name = f"report-{first}.html" if len(records) == 1 else f"report-{first}-and-{len(records) - 1}-more.html"
-        path = Path(args.output or name).absolute()
+        folder = workspace.find(args.env).records
+        sweep = sweeps.exact(folder, args.runs[0]) if len(args.runs) == 1 else None
+        path = Path(args.output or f"report-{_name(records, sweep)}.html").absolute()
         _refuse(path)
-        _write(path, page.html(page_data.document([_view(record) for record in records], time.time())))
+        pages = Pages(path, records, (folder, sweep) if sweep else None)
+        again = pages.write(watch=args.watch)
         if args.json:
             console.document({"file": str(path), "runs": [record.run_name for record in records]})
         else:
             console.out(str(path))
+        console.flush()  # whoever waits for the path may open it now
         if args.open and not webbrowser.open(path.as_uri()):
             console.say(f"no browser could be started here; open {path} where there is one")
+        if args.watch:
+            pages.watch(again)
         return 0
 
     def _records(self, args: argparse.Namespace) -> list[Record]:
@@ -68,10 +81,139 @@ class Report(JobCommand):
         return jobs
 
 
-def _view(record: Record) -> page_data.View:
-    place = executors.get(record.executor).place_of(record)
-    files = reading.read(record, place)
-    return page_data.View(files, one_job.status(record).state, reading.commits(files, place))
+@dataclass
+class Watched:
+    """One run of a page: what was read last, and when whoever runs it is to be asked again."""
+
+    record: Record
+    asks: Pace = field(default_factory=lambda: Pace(_LEAST_S))
+    status: Status | None = None
+    view: page_data.View | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Its state is to be asked for."""
+        return self.status is None or (self.asks.due and not self.over)
+
+    def look(self, known: Status | None) -> page_data.View:
+        """The run as it is, `known` where its state was asked for with others'.
+
+        The state comes first: what a run wrote at its end is read then, and nothing is read of one that had ended.
+        """
+        if self.view is not None and self.over:
+            return self.view
+        place = executors.get(self.record.executor).place_of(self.record)
+        if self.status is None or self.is_due:
+            self.status = known or one_job.status(self.record)
+            self.asks.note(self.status)
+        before = self.view.files if self.view else None
+        files = reading.read(self.record, place, before)
+        if before and bool(files.jobs[-1].end) != bool(before.jobs[-1].end):  # the job itself says so
+            self.asks.hurry()
+        self.view = page_data.View(files, self.status.state, reading.commits(files, place))
+        return self.view
+
+    @property
+    def over(self) -> bool:
+        """Nothing changes any more."""
+        return self.status is not None and self.status.over
+
+
+class Pages:
+    """One page, written again and again. Of metrics only what is new is read."""
+
+    def __init__(
+        self,
+        path: Path,
+        records: list[Record],
+        sweep: tuple[Path, Sweep] | None = None,  # and where its jobs' records are
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._path, self._sweep, self._pause = path, sweep, pause
+        self._quiet = 0
+        self._runs = [Watched(record) for record in records]
+        self._views: list[page_data.View] = []
+
+    def write(self, watch: bool) -> float | None:
+        """Write it as things are; in how many seconds it is to be written again, None where nothing changes any more.
+
+        Raises:
+            ClusterError: a place cannot be reached; the page is what it was.
+            UsageError: the page cannot be written, or something else is there now.
+        """
+        began = time.monotonic()
+        missing = self._grow()
+        due = [run.record for run in self._runs if run.is_due]
+        known = state.waiting(due) if len(due) > 1 else {}  # many that wait are one question
+        labels = _labels(self._sweep[1]) if self._sweep else {}
+        self._views = [run.look(known.get(run.record.job_id)) for run in self._runs]
+        for view in self._views:
+            view.label = labels.get(view.files.name, "")
+        again = None
+        self._quiet = self._quiet + 1 if all(run.over for run in self._runs) else 0
+        if watch and (not self._quiet or (missing and self._quiet <= _PATIENCE)):
+            again = max(_LEAST_S, _SHARE * (time.monotonic() - began))
+        self._put(again)
+        return again
+
+    def watch(self, again: float | None) -> None:
+        """Write it until all runs have ended. A place that cannot be reached for a while leaves the page as it is."""
+        lost = False
+        try:
+            while again is not None:
+                self._pause(again)
+                try:
+                    again = self.write(watch=True)
+                    lost = False
+                except ClusterError as error:
+                    if not lost:
+                        console.say(f"warning: {error.message} The page stays as it is, and it is tried again.")
+                    lost = True
+        except KeyboardInterrupt:
+            self._put(None)  # a browser that shows it waits for no other one
+            raise
+        states = [view.state for view in self._views]
+        counted = console.listed(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        ended = f"{self._views[0].files.name}: {states[0]}" if len(states) == 1 else counted
+        console.say(f"{ended}; {self._path.name} is complete")
+
+    def _grow(self) -> int:
+        """Points of a sweep that have got a job meanwhile, or another one, join; how many have none yet."""
+        if self._sweep is None:
+            return 0
+        runs = {run.record.run_name: run for run in self._runs}
+        jobs = sweeps.jobs_of(*self._sweep)
+        for record in jobs:
+            if record and (record.run_name not in runs or runs[record.run_name].record.job_id != record.job_id):
+                runs[record.run_name] = Watched(record)
+        self._runs = list(runs.values())
+        return jobs.count(None)
+
+    def _put(self, again: float | None) -> None:
+        _refuse(self._path)
+        _write(
+            self._path,
+            page.html(
+                page_data.document(self._views, time.time(), again, self._sweep[1].name if self._sweep else None)
+            ),
+        )
+
+
+def _name(records: list[Record], sweep: Sweep | None) -> str:
+    """Of its file."""
+    first, more = records[0].run_name, len(records) - 1
+    return sweep.name if sweep else f"{first}-and-{more}-more" if more else first
+
+
+def _labels(sweep: Sweep) -> dict[str, str]:
+    """A sweep's runs by what their points set, with the numbers by which a person names them."""
+    found = {}
+    keys = [key for key in sweep.keys if len({point.settings.get(key) for point in sweep.points}) > 1]
+    for number, point in enumerate(sweep.points, 1):
+        values = one_sweep.settings(point.settings, keys)
+        words = [f"{key}={value}" for key, value in zip(one_sweep.short(keys), values, strict=True) if value]
+        found[point.run_name] = f".{number} {' '.join(words)}"
+    return found
 
 
 def _refuse(path: Path) -> None:

@@ -38,7 +38,7 @@ def run(command: Command, args: argparse.Namespace) -> int:
     findings = sweep_checking.in_order([*findings, *_rehearsed(args, here, made, skipped, findings)])
     errors = [finding for finding in findings if finding.level == "error"]
     if args.dry_run:
-        _preview(args, made, findings, skipped)
+        _preview(args, here, made, findings, skipped)
         return PlanRefused.exit_code if errors else 0
     if errors and not args.force:
         raise PlanRefused(
@@ -91,14 +91,16 @@ def _count(args: argparse.Namespace, option: str) -> int | None:
     return int(value)
 
 
-def _preview(args: argparse.Namespace, made: PlanSet, findings: list[Finding], skipped: dict[str, str]) -> None:
+def _preview(
+    args: argparse.Namespace, here: Workspace, made: PlanSet, findings: list[Finding], skipped: dict[str, str]
+) -> None:
     from automodel_launch.commands import preview
 
     if args.json:
         rows = [preview.finding_document(finding) for finding in findings]
         console.document({**made.document(), "left_out": skipped, "findings": rows})
         return
-    console.out("\n".join(_table(made, skipped)))
+    console.out("\n".join(_table(here, made, skipped)))
     if findings:
         console.out(preview.findings_text(findings))
     if made.script:
@@ -106,9 +108,9 @@ def _preview(args: argparse.Namespace, made: PlanSet, findings: list[Finding], s
         console.exact(made.script)
 
 
-def _table(made: PlanSet, skipped: dict[str, str]) -> list[str]:
+def _table(here: Workspace, made: PlanSet, skipped: dict[str, str]) -> list[str]:
     from automodel_launch.commands import one_sweep
-    from automodel_launch.launch import sweep_checking
+    from automodel_launch.launch import sweep_checking, sweep_submit
 
     plan, keys = made.plans[0], made.keys
     hours = [sweep_checking.gpu_hours(point.plan) for point in made.points]
@@ -116,10 +118,12 @@ def _table(made: PlanSet, skipped: dict[str, str]) -> list[str]:
     limit = f", at most {made.at_most} at once" if made.at_most else ""
     head = f"sweep {made.name}: {console.many(len(made.points), 'point')} on {plan.profile_name}{limit}{total}"
     rows = [["", "run", *one_sweep.short(keys), "GPU-hours" if any(hours) else "", ""]]
-    for number, (point, each) in enumerate(zip(made.points, hours, strict=True), 1):
+    numbers = {point.run_name: n for n, point in enumerate(sweep_submit.recorded(made, here).points, 1)}
+    for point, each in zip(made.points, hours, strict=True):
         values = one_sweep.settings(dict(point.settings), keys)
         left_out = skipped.get(point.plan.run_name, "")
-        rows.append([f".{number}", point.label, *values, f"{each:,.1f}" if each else "", left_out])
+        number = f".{numbers[point.plan.run_name]}"
+        rows.append([number, point.label, *values, f"{each:,.1f}" if each else "", left_out])
     return [head, *(console.cut_line(f"  {line}", console.width()) for line in console.table(rows))]
 
 

@@ -13,22 +13,24 @@ from automodel_launch.jobs.sweeps import Sweep
 from automodel_launch.launch.closing import exit_code
 from automodel_launch.launch.interrupts import Interrupts
 
-SHORTEST_S = 5.0
-EACH_S = 0.05  # more for every point that is asked for: a long queue spares Slurm's controller
+SHORTEST_S = 5.0  # between two looks at first; then 5 % of the time for which nothing has changed
+LONGEST_S, SHARE = 30.0, 0.05
 
 
 def attach(args: argparse.Namespace, sweep: Sweep) -> int:
     """Follow; 0 where every point has completed, else the code of the first one that has not. Ctrl-C leaves them."""
     console.say(f"following {sweep.name}. Ctrl-C leaves it, and it goes on; `python launch.py cancel {sweep.name}`.")
-    interrupts, shown, rows = Interrupts(), Shown(sweep), list[Row]()
+    interrupts, shown, rows, changed = Interrupts(), Shown(sweep), list[Row](), time.monotonic()
     with interrupts.caught():
         while True:
+            former = [row.now.state for row in rows]
             rows = one_sweep.look(args, sweep, [row for row in rows if _is_over(row)])
+            changed = changed if former == [row.now.state for row in rows] else time.monotonic()
             shown.tell(rows)
             left = sum(not _is_over(row) for row in rows)
             if not left or interrupts.received:
                 break
-            _sleep(max(SHORTEST_S, EACH_S * left), interrupts)
+            _sleep(min(max(SHORTEST_S, SHARE * (time.monotonic() - changed)), LONGEST_S), interrupts)
     if args.json:
         console.document(one_sweep.document(sweep, rows), indent=None)
     else:

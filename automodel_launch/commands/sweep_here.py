@@ -42,11 +42,11 @@ def run(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: Mappi
     from automodel_launch.launch import sweep_submit
     from automodel_launch.launch.interrupts import Interrupts
 
-    sweep_submit.record_sweep(made, here)
+    numbers = {point.run_name: n for n, point in enumerate(sweep_submit.record_sweep(made, here).points, 1)}
     interrupts, codes = Interrupts(), list[int]()
-    todo = [(number, p) for number, p in enumerate(made.points, 1) if p.plan.run_name not in skipped]
-    for number, point in todo:
-        codes.append(_one(args, here, f"{made.name}.{number}", point, interrupts))
+    todo = [point for point in made.points if point.plan.run_name not in skipped]
+    for point in todo:
+        codes.append(_one(args, here, f"{made.name}.{numbers[point.plan.run_name]}", point, interrupts))
         failed = sum(code != 0 for code in codes)
         if interrupts.received:
             break

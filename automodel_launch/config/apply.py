@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from automodel_launch.config import yamlio
 from automodel_launch.config.dotted import flatten
 from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
@@ -149,9 +151,11 @@ def _fitting(merged: MergedConfig, override: Override, old: Any) -> Any:
     new = copy.deepcopy(override.value)
     if override.action == "add" or old is None or new is None or _is_reference(old) or _is_reference(new):
         return new
-    if type(old) is int and type(new) is float and new.is_integer():
-        return int(new)
     kind = type(old)
+    if kind in (int, float, bool) and isinstance(new, str):
+        new = _unquoted(new)
+    if kind is int and type(new) is float and new.is_integer():
+        return int(new)
     fits = type(new) is kind or (kind is float and type(new) is int) or kind not in _KINDS
     if kind is list and isinstance(new, str):  # AutoModel takes a path or a list of paths
         fits = True
@@ -164,6 +168,14 @@ def _fitting(merged: MergedConfig, override: Override, old: Any) -> Any:
             f"{_right(override.key, old, new)}, or +{override.key}=... to set it all the same",
         )
     return new
+
+
+def _unquoted(text: str) -> Any:
+    """The number or truth value that stands in quotes: a shell in a shell leaves them, and AutoModel looks inside."""
+    with contextlib.suppress(ConfigError):
+        inner = yamlio.value(text)
+        return inner if isinstance(inner, bool | int | float) else text
+    return text
 
 
 def _shown(old: Any) -> str:

@@ -30,7 +30,8 @@ def check_size(size: int, where: str) -> None:
         ConfigError: more than a config may hold.
     """
     if size > LARGEST:
-        raise ConfigError(f"{where}: {size / 1e6:,.1f} MB; a config has {LARGEST / 1e6:,.1f} MB at most.", _LISTS)
+        most = f"a config has {LARGEST / 1e6:,.1f} MB at most, since every command reads the whole of it"
+        raise ConfigError(f"{where}: {size / 1e6:,.1f} MB; {most}.", _LISTS)
 
 
 def check_text(text: str, where: str, loader: type[Any]) -> None:
@@ -121,9 +122,10 @@ class _Expansion:
         else:
             weight = len(value) if isinstance(value, str) else 0
         if weight > LONGEST:
+            place = f"{'.'.join(key)}: its" if key else "its"
             raise ConfigError(
-                f"{self.where}: {'.'.join(key)}: its references stand for more than {LONGEST / 1e6:,.1f} MB of text.",
-                "references to what is full of references multiply; write the value out where it is needed",
+                f"{self.where}: {place} references stand for more than {LONGEST / 1e6:,.1f} MB of text.",
+                "each ${key} repeats all that it names: name a file instead, or write the value out once",
             )
         self.known[key] = weight
         return weight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,12 +72,22 @@ def interpolate(written: Written, data: Mapping[str, Any], scope: EnvScope) -> d
         raise ConfigError(f"{written.where(unset[0])}: {unset[0]} must be given.", f"{unset[0]}=VALUE")
     if scope.missing:
         raise _missing(written, scope)
-    trained = ((key, value) for key, value in dotted.leaves(filled) if not key.startswith("run."))
-    empty = next((key for key, value in trained if isinstance(value, str) and "\0" in value), None)
-    if empty is not None:
-        shown = next((key for key in written.sources if empty == key or empty.startswith(f"{key}.")), empty)
-        raise ConfigError(f"{written.where(shown)}: {empty} holds a NUL character: no path and no argument can.")
+    _refuse_what_nothing_takes(written, filled)
     return filled
+
+
+def _refuse_what_nothing_takes(written: Written, filled: Mapping[str, Any]) -> None:
+    for key, value in dotted.leaves(filled):
+        if key.startswith("run."):
+            continue
+        if isinstance(value, str) and "\0" in value:
+            what = "holds a NUL character: no path and no argument can"
+        elif isinstance(value, int) and abs(value) > sys.float_info.max:
+            what = "is a number of more than 300 digits: no program takes one"
+        else:
+            continue
+        shown = next((above for above in written.sources if key == above or key.startswith(f"{above}.")), key)
+        raise ConfigError(f"{written.where(shown)}: {key} {what}.")
 
 
 def _unresolved(written: Written, scope: EnvScope, error: Exception) -> ConfigError:

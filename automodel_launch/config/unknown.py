@@ -8,20 +8,22 @@ from automodel_launch.config.dotted import all_keys
 from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
 from automodel_launch.errors import ConfigError, UsageError
-from automodel_launch.suggest import nearest, nearest_key
+from automodel_launch.suggest import alike, nearest, nearest_key
 
 _MOST = 3  # suggestions in one message
 
 
 def refuse_bare_options(overrides: Iterable[Override], options: Iterable[str]) -> None:
-    """Refuse `--word` without a value that is near one of the launcher's own options, before anything else is read.
+    """Refuse `--word` without a value that is one of the launcher's own options misspelt, before anything else is read.
+
+    What is less like one may be a key of the config that lacks its value.
 
     Raises:
         UsageError: a misspelt option.
     """
     for override in overrides:
         near = nearest(override.text, options) if override.dashed and "=" not in override.text else None
-        if near:
+        if near and alike(override.text, near):
             raise UsageError(
                 f"unknown option {override.text}.{_meant([near])} Nothing was submitted.",
                 "options: python launch.py check --help",

@@ -16,7 +16,8 @@ from automodel_launch.config.loaders import LOADERS, Loader, composed
 from automodel_launch.errors import ConfigError
 from automodel_launch.frozen import thaw
 
-_BAD_VALUE = (yaml.YAMLError, ValueError, AttributeError)  # the last two: `!!int x`, `0x_`, `!!timestamp x`
+# beside YAML's own: `!!int x`, `0x_`; `!!timestamp x`; `!!int ""`, `!!bool x`
+_BAD_VALUE = (yaml.YAMLError, ValueError, AttributeError, LookupError)
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _LAUNCHERS = "run"  # the section whose keys are names at every depth, as those at the top are
 _OCTAL = re.compile(r"[-+]?0[0-7_]*[0-7]")  # to YAML 1.1, and so to AutoModel: 0100 is 64
@@ -52,7 +53,8 @@ def read(path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         raise _not_yaml(path, error) from error
     except _BAD_VALUE as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+        told = error if not isinstance(error, LookupError) else "a value is none of the type that its tag (`!!`) says"
+        raise ConfigError(f"{path}: not YAML: {told}.") from error
 
 
 def _text(path: Path) -> str:
@@ -109,13 +111,17 @@ def dump(data: Any) -> str:
     return text if "\x85" not in text else yaml.safe_dump(data, sort_keys=False, width=2**20)
 
 
-def json_value(data: Any) -> Any:
-    """`data` as strict JSON has it: keys and whatever JSON lacks (bytes, .inf, .nan) as strings."""
+def json_value(data: Any, *, strict: bool = True) -> Any:
+    """`data` as strict JSON has it: keys and whatever JSON lacks (bytes, .inf, .nan) as strings.
+
+    `strict` is false for a reader that is Python's: then .inf and .nan stay numbers.
+    """
     if isinstance(data, dict):
-        return {str(key): json_value(entry) for key, entry in data.items()}
+        return {str(key): json_value(entry, strict=strict) for key, entry in data.items()}
     if isinstance(data, list):
-        return [json_value(entry) for entry in data]
-    fits = data is None or isinstance(data, (str, int)) or (isinstance(data, float) and math.isfinite(data))
+        return [json_value(entry, strict=strict) for entry in data]
+    number = isinstance(data, float) and (math.isfinite(data) or not strict)
+    fits = data is None or isinstance(data, (str, int)) or number
     return data if fits else str(data)
 
 

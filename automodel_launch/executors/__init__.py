@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from automodel_launch.errors import ClusterError, ProfileError
 
 if TYPE_CHECKING:
+    from automodel_launch.executors.inside import Inside, Wanted
     from automodel_launch.executors.job_python import JobPython, NotAtHand
     from automodel_launch.jobs.records import Record, Status
     from automodel_launch.plan.mounts import Mount
@@ -144,6 +145,13 @@ class Executor(Protocol):
     def cancel(self, record: Record, now: bool = False) -> str | None:
         """Ask for the job's end: with time to save a checkpoint, or at once; what is to be said of how it will end."""
 
+    def inside(self, record: Record, wanted: Wanted) -> Inside:
+        """How a command is run where the job runs, beside its training.
+
+        Raises:
+            ClusterError: the place does not answer.
+        """
+
     def again(self, record: Record) -> dict[str, Any]:
         """The handle of a job while it is being resumed: with what tells the new start from those before.
 
@@ -157,6 +165,21 @@ class Executor(Protocol):
 
         The record has the handle that `again` has given. `secrets`: content of its file of secrets, where it has one.
         """
+
+
+class Holding(Protocol):
+    """What a place also offers where a job in its queue can wait for the end of others, without a launcher."""
+
+    def can_follow(self, address: Mapping[str, Any], record: Record) -> bool:
+        """Whether a job with that address can wait for the run of the record's job."""
+
+    def let_go(self, record: Record) -> None:
+        """Let a job that was submitted held begin as soon as the place has room for it."""
+
+
+def holding(name: str) -> Holding | None:
+    """The same executor, where it is one that can; None where jobs cannot wait there."""
+    return getattr(importlib.import_module(_MODULES[name]), "HOLDING", None) if name in _MODULES else None
 
 
 def get(name: str) -> Executor:

@@ -62,7 +62,7 @@ def spec(
             contract.RUN_DIR_VAR: plan.run_dir,
             **({contract.HIDDEN_VAR: ",".join(profile.secrets)} if profile.secrets else {}),
             "TQDM_DISABLE": "1",  # AutoModel's bar would stand before every line of the log
-            **trackers.environment(backend.trackers(plan.config), plan.run_name, f"{plan.executor} {plan.run_dir}"),
+            **_trackers(plan, environ if inherits else {}),
             **({} if inherits else forwarded),
             **profile.env_vars,
         },
@@ -75,12 +75,19 @@ def spec(
         "stall_s": stall_seconds(profile.stall),
         "chain": chain,
         "max_nan_steps": profile.max_nan_steps,
+        **({"notify": list(profile.notify)} if profile.notify else {}),
         **({"agent_python": profile.agent_python} if profile.agent_python and not inherits else {}),
         "backend": plan.recipe.backend or contract.NO_BACKEND,
         "checkpoint_dir": backend.checkpoint_dir(plan.config, plan.run_dir),
         "workdir": container.workdir(plan) if plan.image else None,
         **_data(plan),
     }
+
+
+def _trackers(plan: Plan, inherited: Mapping[str, str]) -> dict[str, str]:
+    uses, place = backends.of(plan.recipe).trackers(plan.config), f"{plan.executor} {plan.run_dir}"
+    given = {*inherited, *plan.profile.secrets}
+    return trackers.environment(uses, plan.run_name, plan.run_dir, place, given)
 
 
 def _data(plan: Plan) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
 from automodel_launch.errors import ClusterError, JobError, StillSubmitting
-from automodel_launch.executors import agent, nemo, standing, underway
+from automodel_launch.executors import agent, inside, nemo, standing, underway
+from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import DIRECTORY_GONE, Record, Status
@@ -173,6 +174,10 @@ class LocalMachine:
             if _agent(record) == pid:
                 processes.kill_with_all_below(pid)
         return None
+
+    def inside(self, record: Record, wanted: Wanted) -> Inside:
+        """In its directory, with a rank's environment."""
+        return Inside(LocalShell(), inside.lines(wanted, [f"{record.job_dir}/{contract.CODE}"]), wanted.terminal)
 
     def again(self, record: Record) -> dict[str, Any]:
         """With the number of the last attempt."""

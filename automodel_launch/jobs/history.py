@@ -8,20 +8,32 @@ from typing import Any
 
 from automodel_launch import contract
 from automodel_launch.jobs.jobdir import parse
-from automodel_launch.jobs.records import is_time, is_whole
+from automodel_launch.jobs.records import Status, is_number, is_time, is_whole
 from automodel_launch.remote.filesystem import FileSystem
 
+LOST = "LOST"  # of an attempt that has left no word of its end
+_NO_RECORD = "it left no record of its end (killed?)"
 TAIL = 2**20  # bytes of the file that are read: thousands of attempts
 
 
 def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
     """One object an attempt, oldest first: what its beginning and its end have said, under the keys of the file.
 
+    `before_s` is for how many seconds Slurm had given it its nodes when it began, `allocated_s` for how many in all.
     `began` and `ended` are unix seconds; an attempt that nobody has closed has no `ended` and no `state`.
     """
     found = place.read(f"{run_dir}/{contract.HISTORY}", -TAIL)
-    entries = [entry for line in (found[0].splitlines() if found else ()) if (entry := parse(line))]
-    merged: dict[tuple[str, int], dict[str, Any]] = {}
+    return parsed(found[0] if found else b"")
+
+
+def parsed(content: bytes) -> list[dict[str, Any]]:
+    """The same of the file's content."""
+    return merged([entry for line in content.splitlines() if (entry := parse(line))])
+
+
+def merged(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same of the objects in its lines."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
     for entry in entries:
         key = (str(entry.get("job_id")), _number(entry.get("attempt")))
         event, when = entry.get("event"), entry["time"] if is_time(entry.get("time")) else None
@@ -30,12 +42,32 @@ def attempts(run_dir: str, place: FileSystem) -> list[dict[str, Any]]:
         if event == contract.HISTORY_BEGUN:
             told = {"began": when, "nodes": entry.get("nodes") or [], "slurm_id": entry.get("slurm_id")}
             told |= {"gpus": entry["gpus"]} if is_whole(entry.get("gpus")) else {}
-            merged[key] = {"job_id": key[0], "attempt": key[1], **told}
+            told |= {"before_s": entry["allocated_s"]} if is_number(entry.get("allocated_s")) else {}
+            found[key] = {"job_id": key[0], "attempt": key[1], **told}
         elif event == contract.HISTORY_ENDED:
             rest = {k: v for k, v in entry.items() if k not in ("event", "time")}
             own = {"job_id": key[0], "attempt": key[1], "ended": when}
-            merged[key] = {**merged.get(key, {"nodes": []}), **rest, **own}
-    return list(merged.values())
+            found[key] = {**found.get(key, {"nodes": []}), **rest, **own}
+    return list(found.values())
+
+
+def closed(rows: Iterable[dict[str, Any]], job_id: str, now: Status) -> list[dict[str, Any]]:
+    """The rows with a state for each: one that nobody has closed runs still, or was killed with all that it had.
+
+    `now` is the state of the job of that id.
+    """
+    rows = list(rows)
+    last = max((number for number, row in enumerate(rows) if row["job_id"] == job_id), default=None)
+    return [row if row.get("state") else {**row, **_open(row, now, number == last)} for number, row in enumerate(rows)]
+
+
+def _open(row: dict[str, Any], now: Status, is_last: bool) -> dict[str, Any]:
+    if is_last and not now.over:
+        return {"state": now.state, **({} if now.step is None else {"to_step": now.step})}
+    if not is_last or now.state == contract.COMPLETED:
+        return {"state": LOST, "error": _NO_RECORD}
+    step = {} if now.step is None else {"to_step": now.step}
+    return {"state": now.state, "error": now.error or now.reason or _NO_RECORD, **step}
 
 
 def gpu_hours(rows: Iterable[dict[str, Any]], job_id: str, until: float) -> float:
@@ -84,6 +116,8 @@ def _short(nodes: list[str]) -> str:
 
 def _steps(row: dict[str, Any]) -> str:
     first, last = row.get("from_step"), row.get("to_step")
+    if first is None and last is not None:
+        return f"to step {last}"
     if first is None:
         return "" if row.get("state") is None else "no step"
     return f"steps {first} to {last}"

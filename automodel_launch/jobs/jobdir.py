@@ -44,15 +44,7 @@ class JobDir:
 
     def phase(self) -> tuple[str, float | None] | None:
         """What the job is at while it takes no steps, and for how many seconds so; None once it does, or has ended."""
-        node = self.node(0)
-        if node is None:
-            return (WAITS_FOR_AGENT, None)
-        phase, since, now = node.get("phase"), node.get("phase_since"), node.get("time")
-        if not isinstance(phase, str) or node.get("state") == contract.NODE_ENDED:
-            return None
-        if not isinstance(since, (int, float)) or not isinstance(now, (int, float)):
-            return phase, None
-        return phase, max(0.0, now - since)  # one clock, the node's
+        return phase_of(self.node(0))
 
     def log(self, rank: int) -> str:
         """Log of a global rank."""
@@ -115,17 +107,38 @@ class JobDir:
             return Status("UNKNOWN", error=f"it runs on {node.get('host')}", step=step)
         if not alive:
             return Status("FAILED", code=1, error="its node agent died without a record (killed?)", step=step)
-        return Status("RUNNING", step=step, started=node.get("time"))
+        return Status("RUNNING", step=step, started=node.get("started"))
 
     def _json(self, name: str) -> dict[str, Any] | None:
         found = self.place.read(self.file(name))
         return None if found is None else parse(found[0])
 
 
+def phase_of(node: dict[str, Any] | None) -> tuple[str, float | None] | None:
+    """What `phase` tells, of node 0's record."""
+    if node is None:
+        return (WAITS_FOR_AGENT, None)
+    phase, since, now = node.get("phase"), node.get("phase_since"), node.get("time")
+    if not isinstance(phase, str) or node.get("state") == contract.NODE_ENDED:
+        return None
+    if not isinstance(since, (int, float)) or not isinstance(now, (int, float)):
+        return phase, None
+    return phase, max(0.0, now - since)  # one clock, the node's
+
+
 def from_record(ended: dict[str, Any]) -> Status:
     """The status that an exit.json tells."""
-    told = {key: ended.get(key) for key in ("state", *contract.STATUS_KEYS)}
+    told = {key: ended.get(key) for key in ("state", *contract.STATUS_KEYS)} | explained(ended)
     return status_of(told) or Status("UNKNOWN", error=f"its {contract.EXIT} does not say its state")
+
+
+def explained(ended: dict[str, Any]) -> dict[str, Any]:
+    """Cause and advice, of a failure that an exit.json tells and whose error is a known one."""
+    known = ended.get("known")
+    if ended.get("state") != contract.FAILED or not isinstance(known, dict):
+        return {}
+    told = {"cause": known.get("cause"), "advice": known.get("todo")}
+    return {key: text for key, text in told.items() if isinstance(text, str)}
 
 
 def parse(text: bytes | str) -> dict[str, Any] | None:

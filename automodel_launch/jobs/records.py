@@ -37,7 +37,7 @@ class Status:
 
     `started` and `ended` are unix seconds, `rank` the global rank that failed first, `log` relative to the job's
     directory. `error` is why it failed, was ended, or cannot be told; `reason` why it waits, or what else is to be
-    known, and `advice` what to do about that.
+    known, and `advice` what to do about that. `cause` says in plain words what a known error means.
     """
 
     state: str
@@ -54,6 +54,8 @@ class Status:
     stuck: bool = False  # it was to have a further attempt, and nobody is queued for it: `resume` starts it
     reason: str | None = None
     advice: str | None = None
+    cause: str | None = None
+    held: bool = False  # it waits because its owner wants it so: see launch/waiting.py
 
     @property
     def over(self) -> bool:
@@ -80,6 +82,7 @@ class Record:
     handle: dict[str, Any] = field(default_factory=dict)
     launcher: dict[str, Any] | None = None  # while it is being submitted: the process that does (jobs/launcher.py)
     end: dict[str, Any] | None = None  # the Status that it was last seen to end with
+    after: list[dict[str, Any]] = field(default_factory=list)  # the runs whose end it waits for, as Plan.after
     before: dict[str, Any] | None = None  # while it is being resumed: `handle` and `end` as they were
 
     @property
@@ -122,10 +125,10 @@ def is_whole(value: Any) -> TypeGuard[int]:
 
 
 _STATUS_TYPES: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("state", "error", "node", "log", "signal", "reason", "advice"), _is_text),
+    **dict.fromkeys(("state", "error", "node", "log", "signal", "reason", "advice", "cause"), _is_text),
     **dict.fromkeys(("code", "rank", "step"), is_whole),
     **dict.fromkeys(("started", "ended"), is_time),
-    **dict.fromkeys(("forgotten", "stuck"), lambda value: isinstance(value, bool)),
+    **dict.fromkeys(("forgotten", "stuck", "held"), lambda value: isinstance(value, bool)),
 }
 
 
@@ -312,6 +315,8 @@ def _is_sound(record: Record) -> bool:
         and isinstance(record.handle, dict)
         and all(table is None or isinstance(table, dict) for table in (*tables, former.get("end")))
         and isinstance(former.get("handle", {}), dict)
+        and isinstance(record.after, list)
+        and all(isinstance(run, dict) for run in record.after)
         and (record.max_steps is None or is_whole(record.max_steps))
         and is_time(record.submitted)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,21 @@ def point(jobs: Path, wanted: str) -> Record | None:
     return record
 
 
+def names(jobs: Path) -> list[str]:
+    """The names of all sweeps, in the order of their last submissions."""
+    found = [sweep for path in folder(jobs).glob("*.json") if (sweep := _read(path))]
+    return [sweep.name for sweep in sorted(found, key=lambda sweep: sweep.submitted)]
+
+
+def grown(former: Sweep | None, sweep: Sweep) -> Sweep:
+    """The sweep with the points of a former launch of its name before its own: they keep their numbers."""
+    if former is None:
+        return sweep
+    own = {point.run_name: point for point in sweep.points}
+    points = {point.run_name: own.get(point.run_name, point) for point in former.points}
+    return replace(sweep, points=tuple({**points, **own}.values()))
+
+
 def jobs_of(jobs: Path, sweep: Sweep) -> list[Record | None]:
     """The last job of each point's run, None where there was none."""
     last: dict[str, Record] = {record.run_name: record for record in records.all_records(jobs)}
@@ -118,6 +133,8 @@ def _from_json(values: dict[str, Any]) -> Sweep:
     Raises:
         TypeError, KeyError, AttributeError: a person, or another program, has written something else.
     """
+    if not records.is_time(values["submitted"]):
+        raise ValueError
     points = tuple(
         SweepPoint(str(one["label"]), str(one["run_name"]), {str(k): str(v) for k, v in one["settings"].items()})
         for one in values["points"]

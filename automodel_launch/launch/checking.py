@@ -9,7 +9,7 @@ from pathlib import Path
 from automodel_launch import checks
 from automodel_launch.checks import in_order as in_order
 from automodel_launch.errors import ClusterError, PlanRefused
-from automodel_launch.launch import claim
+from automodel_launch.launch import claim, edges
 from automodel_launch.launch.submit import record_of
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -26,6 +26,8 @@ def run(plan: Plan, offline: bool = False, environ: Mapping[str, str] | None = N
     asks = plan.here or not offline
     if asks and _SAID.isdisjoint(finding.code for finding in found):
         found += _active(plan, os.environ if environ is None else environ)
+    if asks and plan.after:
+        found += edges.findings(plan)
     return checks.in_order(found)
 
 
@@ -46,6 +48,10 @@ def rehearse(
     how = wanted.of(plan, option, submits)
     if how is None:
         return Outcome()
+    makers = {who for _, who, done in plan.promised if not done}
+    if makers:  # it reads data and weights
+        reason = f"{', '.join(sorted(makers))} makes what it reads"
+        return Outcome([not_made(reason)] if how.asked else [])
     errors = sum(finding.level == "error" for finding in found)
     if errors:
         reason = f"{errors} error{'s' if errors > 1 else ''} would refuse the plan already"

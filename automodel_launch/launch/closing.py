@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from automodel_launch import contract, executors
@@ -11,7 +11,8 @@ from automodel_launch.errors import ClusterError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import state
+from automodel_launch.launch import around, state
+from automodel_launch.launch import waiting as waiting_
 from automodel_launch.launch.progress import waiting
 from automodel_launch.remote.filesystem import FileSystem
 
@@ -24,8 +25,12 @@ def exit_code(status: Status) -> int:
     return 128 - code if code < 0 else code  # a negative one is a signal's number
 
 
-def closing_block(record: Record, status: Status) -> str:
-    """What happened, in a few lines: state, first error with rank and node, where to look, where the result is."""
+def closing_block(record: Record, status: Status, seen: Collection[int] = (), more: Sequence[str] = ()) -> str:
+    """What happened, in a few lines: state, first error with rank and node, where to look, where the result is.
+
+    `seen`: ranks whose logs stand above it, so that the lines around the error need not be told again.
+    `more`: lines in place of the last step's.
+    """
     lines = [f"{record.job_id}: {status.state}" + (f", exit code {status.code}" if status.code else "")]
     if status.state == records.NOT_SUBMITTED:
         return "\n".join([*lines, f"  {status.error}", f"  {state.launch_again(record)}"])
@@ -33,17 +38,21 @@ def closing_block(record: Record, status: Status) -> str:
         where = f" (rank {status.rank} on {status.node})" if status.rank is not None else ""
         lines.append(f"  {'error' if status.over else 'why'}: {status.error}{where}")
     if status.reason:
-        lines.append(f"  {'waiting' if status.state == 'PENDING' else 'why'}: {status.reason}")
+        lines.append(f"  {waiting_.words(status)}" if status.state == "PENDING" else f"  why: {status.reason}")
+    if status.cause:
+        lines.append(f"  cause: {status.cause}")
     if status.advice:
         lines.append(f"  what to do: {status.advice}")
     if status.log and status.state != "COMPLETED":
         lines.append(f"  log: {record.job_dir}/{status.log}")
     try:
+        lines += _around(record, status, seen)
         lines += _phase(record, status)
         place = executors.get(record.executor).place_of(record)
         if status.over and not place.names(record.job_dir):
             lines.append(f"  its directory is gone: {record.job_dir}")
-        lines += _results(record, status, place)
+        lines += more
+        lines += _results(record, status, place, bool(more))
     except ClusterError as error:  # the state above is true all the same
         lines.append(f"  what it has written cannot be read now: {error.message}")
     if not status.over and not status.forgotten and status.reason != records.DIRECTORY_GONE:
@@ -51,6 +60,19 @@ def closing_block(record: Record, status: Status) -> str:
     elif status.state not in ("COMPLETED", contract.RUNNING):
         lines.append(f"  all logs: python launch.py logs {record.job_id} --rank all")
     return "\n".join(lines)
+
+
+def _around(record: Record, status: Status, seen: Collection[int]) -> Iterator[str]:
+    """The lines around the first error, and how many ranks have said the same."""
+    if not status.over or status.state == contract.COMPLETED or not (status.error and status.log):
+        return
+    place = executors.get(record.executor).place_of(record)
+    job = JobDir(record.job_dir, place)
+    if status.rank not in seen:
+        yield from (f"    | {line}" for line in around.lines(job, status))
+    same = around.others(job, status, place) if status.rank is not None else 0
+    if same:
+        yield f"  the same on {same} further rank{'s' if same > 1 else ''}"
 
 
 def _phase(record: Record, status: Status) -> Iterator[str]:
@@ -67,10 +89,10 @@ def _phase(record: Record, status: Status) -> Iterator[str]:
         yield f"  now: {phase}, {seconds:.0f} s"
 
 
-def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]:
+def _results(record: Record, status: Status, place: FileSystem, step_is_told: bool) -> Iterator[str]:
     from automodel_launch.jobs import history, rundir
 
-    tried = history.attempts(record.run_dir, place)
+    tried = history.closed(history.attempts(record.run_dir, place), record.job_id, status)
     if len(tried) > 1 or (status.state != "COMPLETED" and any(row.get("why") for row in tried)):
         yield f"  run {record.run_name}, {len(tried)} attempt{'s' if len(tried) > 1 else ''}:"
         yield from (f"    {line}" for line in history.table(tried))
@@ -78,7 +100,7 @@ def _results(record: Record, status: Status, place: FileSystem) -> Iterator[str]
     if spent:
         yield f"  {spent}"
     last = JobDir(record.job_dir, place).last_metrics()
-    if last:
+    if last and not step_is_told:
         yield f"  last step: {last.get('step')}, loss {last['loss']}"
     end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
     if end:

@@ -7,7 +7,7 @@ identity is not known, and the job takes it in when it begins (recipes/node_agen
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,11 +57,20 @@ class Found:
         return merge.Config(data, sources, config.deferred)
 
 
-def look(backend: Backend, config: dict[str, Any], mounts: Iterable[Mount], visible: bool) -> Found:
-    """Look at the data that a resolved config names; nothing where it names none."""
+def look(
+    backend: Backend,
+    config: dict[str, Any],
+    mounts: Iterable[Mount],
+    visible: bool,
+    promise: Callable[[str], str | None] = lambda path: None,
+) -> Found:
+    """Look at the data that a resolved config names; nothing where it names none. `promise`: who will make a path."""
     values = [[form, value] for form, _, value in backend.data(config, _RUN).named]
     if not values:
         return Found()
+    maker = next((who for _, value in values for path in _paths(value) if (who := promise(path))), None)
+    if maker:
+        return Found({"digest": None, "why": f"made by {maker}", "elsewhere": True})
     if not visible:
         return Found({"digest": None, "why": "they are on the cluster", "elsewhere": True})
     seen = pairs(mounts)

@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from automodel_launch import contract, executors, streams
+from automodel_launch.backends import noise
+from automodel_launch.backends.noise import Noise
 from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.harmless import harmless
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import cancelling, state
+from automodel_launch.launch import cancelling, state, waiting
 from automodel_launch.launch.closing import exit_code
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.pace import Pace
 from automodel_launch.launch.progress import Progress
+from automodel_launch.launch.quiet import Quiet, noise_of
 from automodel_launch.launch.tails import Tail, new_lines, shown
 
 SECOND_INTERRUPT_S = 3.0
@@ -43,6 +46,8 @@ class Follower:
     shown: Callable[[str], str] = lambda line: shown(line)  # a line of the log as it is written to `out`
     own: bool = False  # the job was started by this command: on this machine, its terminal is the job's
     only_looks: bool = False  # a second Ctrl-C cancels nothing either
+    keep: Callable[[int, str], bool] = lambda rank, line: True  # whether a rank's line is shown
+    verbose: bool = True  # every line of the log; else without what its backend lists as noise (launch/quiet.py)
 
     def __post_init__(self) -> None:
         self.place = executors.get(self.record.executor).place_of(self.record)
@@ -61,6 +66,8 @@ class Follower:
         self.forgotten_since: float | None = None
         self.hung_up = False
         self.silent = False  # the log cannot be written, and that has been said
+        self.noise: Noise | None = None if not self.verbose else noise.NONE
+        self.quiet: dict[int, Quiet] = {}
 
     def run(self, interrupts: Interrupts | None = None) -> tuple[Status, int]:
         """Follow to the end; the job's last status and the exit code for this command.
@@ -76,6 +83,7 @@ class Follower:
                 status = self._look()
                 if status.over or self._is_lost(status):
                     self._erase()
+                    self._tell_hidden()
                     return status, self._code(status, interrupts)
                 self._tell(status)
                 if self.watch(status):
@@ -95,7 +103,7 @@ class Follower:
         The state is that of a moment ago where its own files tell nothing new.
         """
         if self.pace.due:
-            self._status = state.of(self.record)
+            self._status = waiting.of(self.record)
             self.pace.note(self._status)
         try:
             self._emit(last=self._status.over)
@@ -126,7 +134,7 @@ class Follower:
             return
         advice = f"; {status.advice}" if status.advice else ""
         if status.state == "PENDING":
-            self._say(f"waiting: {status.reason}{advice}")
+            self._say(f"{waiting.words(status)}{advice}")
         elif status.state == "UNKNOWN":
             self._say(f"cannot tell the job's state, and leave it alone: {status.error}")
         else:
@@ -182,6 +190,8 @@ class Follower:
         return exit_code(status)
 
     def _emit(self, last: bool) -> None:
+        if self.noise is None:  # before anything is read, which would be lost where this cannot be had
+            self.noise = noise_of(self.job)
         for rank in self.ranks if self.ranks is not None else self.job.ranks():
             self.tails.setdefault(rank, Tail(self.job.log(rank), place=self.place))
         marked = self.ranks is None or len(self.ranks) > 1
@@ -192,10 +202,19 @@ class Follower:
             if rank == EVENTS:
                 self.pace.hurry()
                 continue
+            quiet = self.quiet.setdefault(rank, Quiet(self.noise or noise.NONE))
+            kept = quiet.line(line)
+            if kept is None or not self.keep(rank, line):
+                continue
             self._erase()
-            line = self.shown(line)
+            line = self.shown(kept)
             self._write(self.out, f"[{rank}] {line}\n" if marked else f"{line}\n", flush=False)
         self._write(self.out, "")
+
+    def _tell_hidden(self) -> None:
+        hidden = sum(quiet.hidden for quiet in self.quiet.values())
+        if hidden:
+            self._say(f"{hidden} lines of the framework's own are in the log alone; --verbose shows them")
 
     def _show(self) -> None:
         if self.live:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,16 @@ def make(
     begins_from: Origin | None = None,
     shared: Shared | None = None,
     prefix: str | None = None,
+    after: Sequence[Mapping[str, Any]] = (),
+    promised: Sequence[tuple[str, str, bool]] = (),
 ) -> Plan:
     """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`,
     what is there already for `fresh`, and a home directory that `remote_job_dir` names.
 
     The run's name is that of the config as written and, where this machine sees them, of the data. `shared`: what plans
     that are made together need once; with it `base` is left out. `prefix`: what stands before the hash in the name.
+    `after` and `promised`: see Plan; data that are promised are not looked at, so that the name is the same before and
+    after.
     `begins_from`: what `layered` begins from already (origin.py).
 
     Raises:
@@ -99,9 +103,11 @@ def make(
         artifacts=scope.artifacts.used,
         origin=begins_from.document() if begins_from else {},
         ignored_settings=brought.ignored(env_file.sections.get("artifacts", {})),
+        after=tuple(dict(run) for run in after),
+        promised=tuple(promised),
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
-    data = data_.look(backend, trained, mounts, draft.visible)
+    data = data_.look(backend, trained, mounts, draft.visible, draft.promise)
     run_name = name if name is not None else naming.run_name(recipe.name, layered.name, trained, data.digest, prefix)
     naming.check(run_name)
     if begins_from is not None and not fresh:

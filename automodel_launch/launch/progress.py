@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from automodel_launch.jobs.records import is_number
 
 WINDOW = 20  # steps whose pace tells the time left; a longer one would hold the slow first steps for too long
 
@@ -52,14 +55,25 @@ class Progress:
         return time.monotonic() - self.phase_since if self.phase and self.phase_since is not None else begun
 
     def _left(self, done: int) -> str:
-        first, last = self.steps[0], self.steps[-1]
-        passed = last["step"] - first["step"]
-        if not self.max_steps or passed <= 0:
-            return ""
-        seconds = (last["time"] - first["time"]) / passed * max(0, self.max_steps - done)
-        minutes, seconds = divmod(round(seconds), 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"  {hours}:{minutes:02}:{seconds:02} left"
+        pace = step_seconds(self.steps)
+        return f"  {clock(pace * max(0, self.max_steps - done))} left" if self.max_steps and pace is not None else ""
+
+
+def step_seconds(steps: Sequence[dict[str, Any]]) -> float | None:
+    """Seconds of a step at the pace of these; None where they do not tell it."""
+    first, last = (steps[0], steps[-1]) if steps else ({}, {})
+    passed = last.get("step", 0) - first.get("step", 0)
+    if passed <= 0 or not is_number(first.get("time")) or not is_number(last.get("time")):
+        return None
+    pace: float = (last["time"] - first["time"]) / passed
+    return pace if pace >= 0 else None
+
+
+def clock(seconds: float) -> str:
+    """`0:01:12`"""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
 
 
 def waiting(phase: str | None, seconds: float | None) -> str:

@@ -17,7 +17,7 @@ from automodel_launch.errors import JobError, LaunchError, PlanRefused, RecordEr
 from automodel_launch.jobs import history, launcher, records, rundir
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import claim, state
+from automodel_launch.launch import claim, state, waiting
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.plan import secrets
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
@@ -57,6 +57,7 @@ def _resume(folder: Path, former: Record, environ: Mapping[str, str], say: Calla
     place = executor.place_of(former)
     _refuse_spent(former, place)
     _refuse_other_data(former, place)
+    waiting.refuse_early(former)
     handle = executor.again(former)  # first: the former attempt may be about to remove its secrets
     needed = _secrets(former, place, environ)
     kept = {"handle": former.handle, "end": former.end}

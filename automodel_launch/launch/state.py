@@ -97,11 +97,11 @@ def waiting(records: Iterable[Record]) -> dict[str, Status]:
     Who is missing here has to be looked at by itself.
     """
     found: dict[str, Status] = {}
-    wanted = [record for record in records if record.launcher is None and not record.final and not lacks(record)]
+    wanted = [record for record in records if record.launcher is None and not record.final]
     for name in sorted({record.executor for record in wanted}):
         together = executors.together(name)
         if together is not None:
-            found |= together.waiting([record for record in wanted if record.executor == name])
+            found |= together.waiting([one for one in wanted if one.executor == name and not lacks(one)])
     return found
 
 

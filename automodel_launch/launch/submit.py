@@ -13,10 +13,12 @@ from typing import Any
 
 from automodel_launch import backends, contract, executors
 from automodel_launch.errors import ClusterError, LaunchError, RecordError, SubmissionUnknown
+from automodel_launch.frozen import thaw
 from automodel_launch.jobs import launcher, rundir
 from automodel_launch.jobs import records as jobs
-from automodel_launch.launch import claim, origin, planning, state
+from automodel_launch.launch import claim, origin, planning, state, waiting
 from automodel_launch.launch.interrupts import Interrupts
+from automodel_launch.launch.notes import noted
 from automodel_launch.plan import gitstate, naming, packaging, secrets
 from automodel_launch.plan.plan import Plan
 from automodel_launch.workspace import Workspace
@@ -67,6 +69,7 @@ def _submit(
         raise
     except (LaunchError, OSError):
         plan.place.remove(plan.job_dir)
+        waiting.forget(record, plan.place)
         jobs.forget(workspace.records, record)
         raise
     started = state.started(record, handle)
@@ -74,6 +77,7 @@ def _submit(
         jobs.save(workspace.records, started)
     except RecordError as error:  # what was written before finds the job again
         say(f"warning: {plan.job_id} was submitted, and will be looked up: {error.message}")
+    waiting.settle(started, say)  # a run may have ended before it was known there that this job waits for it
     return plan, started
 
 
@@ -127,6 +131,7 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
     data = {key: plan.data.get(key) for key in ("digest", "rows")}
     rundir.begin(plan.run_dir, plan.trained, place, plan.world_size, {**data, "job_id": plan.job_id})
     place.make(f"{plan.job_dir}/{contract.LOGS}")
+    waiting.register(plan.after, record_of(plan, environ), place)
     state_of_code = gitstate.record(workspace.root, (file.source for file in plan.files), workspace.env_file)
     texts = {**texts_of(plan), **state_of_code}
     with packaging.on_disk(plan.files) as sources:
@@ -141,11 +146,13 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
 def texts_of(plan: Plan) -> dict[str, str]:
     """What the launcher writes into the job's directory, by name, beside the code and how that differs from git's."""
     submitted = {"time": time.time(), "state": contract.EVENT_SUBMITTED, "pid": os.getpid()}
+    known = plan.notes or noted(plan).notes
     return {
         **plan.texts,
         contract.SCRIPT: plan.script,
         contract.PLAN: json.dumps(plan.document(), indent=1, ensure_ascii=False) + "\n",
         contract.EVENTS: json.dumps(submitted) + "\n",
+        contract.NOTES: json.dumps(known) + "\n",
     }
 
 
@@ -166,4 +173,5 @@ def record_of(plan: Plan, environ: Mapping[str, str]) -> jobs.Record:
         handle=executors.get(plan.executor).address(plan, environ),
         launcher=launcher.this(),
         max_steps=backends.of(plan.recipe).max_steps(plan.config),
+        after=[thaw(run) for run in plan.after],
     )

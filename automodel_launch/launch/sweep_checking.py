@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import NamedTuple
 
 from automodel_launch import backends, checks, contract
 from automodel_launch.checks import in_order as in_order
 from automodel_launch.data_identity import compare
-from automodel_launch.jobs import launcher, records, rundir
+from automodel_launch.jobs import launcher, records, rundir, sweeps
+from automodel_launch.jobs.records import Record
 from automodel_launch.launch import state, sweeping
 from automodel_launch.plan import gitstate
 from automodel_launch.plan.finding import Finding
@@ -63,30 +65,47 @@ def _of(finding: Finding, labels: list[str], count: int) -> Finding:
 
 
 def standing(made: PlanSet, workspace: Workspace, offline: bool = False) -> tuple[dict[str, str], list[str]]:
-    """Points that need no submission, run name -> why, and the Slurm ids of those that are in the queue or run."""
+    """Points that need no submission, run name -> why, and the Slurm ids of those that are in the queue or run: also of
+    points that the sweep has of a former launch, which count for its limit."""
     last = {record.run_name: record for record in records.all_records(workspace.records)}
+    former = sweeps.exact(workspace.records, made.name)
+    names = {plan.run_name for plan in made.plans}
+    others = [point.run_name for point in former.points if point.run_name not in names] if former else []
+    waiting = {} if offline else state.waiting(last[name] for name in [*names, *others] if name in last)
 
-    waiting = {} if offline else state.waiting(last[name] for name in (p.run_name for p in made.plans) if name in last)
+    def look(record: Record) -> _Found:
+        slurm_id = record.handle.get("slurm_id")
+        if record.job_id in waiting:
+            return _Found(record, waiting[record.job_id].state, True, slurm_id)
+        record, now = state.look(workspace.records, record)
+        busy = launcher.is_at_it(record) or not (now.over or now.forgotten or now.state == "UNKNOWN")
+        return _Found(record, now.state, busy, record.handle.get("slurm_id"))
 
-    def of(plan: Plan) -> tuple[str | None, str | None]:
+    def of(plan: Plan) -> tuple[str | None, _Found | None]:
         if (plan.visible or not offline) and _finished(plan):
             return "finished", None
         record = last.get(plan.run_name)
         if record is None or record.run_dir != plan.run_dir or offline:
             return None, None
-        if record.job_id in waiting:
-            return waiting[record.job_id].state, str(record.handle["slurm_id"])
-        record, now = state.look(workspace.records, record)
-        if now.state == contract.COMPLETED and record.plan_hash == plan.plan_hash:  # of a script that tells no end
-            return now.state, None
-        if launcher.is_at_it(record) or not (now.over or now.forgotten or now.state == "UNKNOWN"):
-            return now.state, str(record.handle["slurm_id"]) if "slurm_id" in record.handle else None
-        return None, None
+        found = look(record)
+        done = found.state == contract.COMPLETED and record.plan_hash == plan.plan_hash  # of a script that tells no end
+        return found.state if found.busy or done else None, found
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(of, made.plans))
-    skipped = {plan.run_name: why for plan, (why, _) in zip(made.plans, found, strict=True) if why}
-    return skipped, [slurm_id for _, slurm_id in found if slurm_id]
+        own = list(pool.map(of, made.plans))
+        beside = [] if offline else list(pool.map(look, [last[name] for name in others if name in last]))
+    skipped = {plan.run_name: why for plan, (why, _) in zip(made.plans, own, strict=True) if why}
+    busy = [found for found in [*(found for _, found in own), *beside] if found and found.busy]
+    return skipped, [str(found.slurm_id) for found in busy if found.slurm_id is not None]
+
+
+class _Found(NamedTuple):
+    """A point's last job: its state, and whether it is in the queue, runs, or is being submitted."""
+
+    record: Record
+    state: str
+    busy: bool
+    slurm_id: str | int | None
 
 
 def _finished(plan: Plan) -> bool:

@@ -50,12 +50,18 @@ def record_sweep(made: PlanSet, workspace: Workspace) -> sweeps.Sweep:
     Raises:
         RecordError: it cannot be written.
     """
+    sweep = recorded(made, workspace)
+    sweeps.save(workspace.records, sweep)
+    return sweep
+
+
+def recorded(made: PlanSet, workspace: Workspace) -> sweeps.Sweep:
+    """What will be written down: a sweep of this name that is there already grows by the set's points."""
     points = tuple(sweeps.SweepPoint(p.label, p.plan.run_name, dict(p.settings)) for p in made.points)
     plan = made.plans[0]
     where = (plan.profile_name, plan.executor)
     sweep = sweeps.Sweep(made.name, points, made.plan_hash, time.time(), *where, made.at_most)
-    sweeps.save(workspace.records, sweep)
-    return sweep
+    return sweeps.grown(sweeps.exact(workspace.records, made.name), sweep)
 
 
 def submit_together(

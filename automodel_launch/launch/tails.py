@@ -38,12 +38,12 @@ class Tail:
             return []
         self.offset += len(data)
         *whole, self.rest = (self.rest + data).split(b"\n")
-        return [_text(line) for line in whole]
+        return [as_text(line) for line in whole]
 
     def leave(self) -> list[str]:
         """The unfinished line."""
         rest, self.rest = self.rest, b""
-        return [_text(rest)] if rest else []
+        return [as_text(rest)] if rest else []
 
 
 def new_lines(tails: Mapping[Any, Tail], place: FileSystem, last: bool = False) -> Iterator[tuple[Any, str]]:
@@ -68,7 +68,8 @@ def new_lines(tails: Mapping[Any, Tail], place: FileSystem, last: bool = False) 
                 yield key, line
 
 
-def _text(line: bytes) -> str:
+def as_text(line: bytes) -> str:
+    """A line of a log."""
     return line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]  # a progress bar overwrites its line
 
 

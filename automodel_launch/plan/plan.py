@@ -34,6 +34,11 @@ class Plan:
         origin: the checkpoint that it begins from, where `--from` names one: run_name, run_dir, checkpoint, step, path.
         base: `config` as it would be without `overrides`, those of the command line; None where that is not known.
             Like these it is for who explains an error: neither is part of the hash.
+        notes: what is known of it beside; no part of the hash either.
+        after: the runs whose end the job waits for (launch/waiting.py): of each `run_name`, `run_dir` and
+            how its job is found, of which the hash has the name.
+        promised: (path, who makes it, whether that is done) of what need not be there before the job begins; not part
+            of the hash either.
         mounts: what the job's container sees of the machine around it.
         agent: the node agent's agent.json.
         texts: the files of the job's directory that the launcher writes, beside those in `files` that it copies.
@@ -66,6 +71,9 @@ class Plan:
     origin: dict[str, Any] = field(default_factory=dict)
     base: dict[str, Any] | None = None
     overrides: tuple[str, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+    after: tuple[dict[str, Any], ...] = ()
+    promised: tuple[tuple[str, str, bool], ...] = ()
     ignored_settings: tuple[str, ...] = ()  # of env.toml's sections: brought along, and without an effect here
     mounts: tuple[Mount, ...] = ()
     agent: dict[str, Any] = field(default_factory=dict)
@@ -114,6 +122,14 @@ class Plan:
         """The directory that all jobs of one run share."""
         return f"{self.job_root}/{self.run_name}"
 
+    def promise(self, path: str) -> str | None:
+        """Who makes that path before the job begins; None where it has to be there."""
+        return next((who for made, who, _ in self.promised if _is_below(path, made)), None)
+
+    def missing(self, path: str) -> str | None:
+        """The same of what is still to be made."""
+        return next((who for made, who, done in self.promised if not done and _is_below(path, made)), None)
+
     def source(self, key: str) -> str:
         """Where a key of the profile was set; the profile itself where nobody did."""
         return str(self.profile_sources.get(key, self.profile_name))
@@ -148,11 +164,16 @@ class Plan:
             "secrets": list(self.profile.secrets),
             "mounts": [mount.text for mount in self.mounts],
             "container_image": self.image,
+            **({"after": [run["run_name"] for run in self.after]} if self.after else {}),
             "job_dir": self.job_dir,
             "run_dir": self.run_dir,
             "profile_values": self.profile.model_dump(mode="json", exclude_defaults=True),
             "profile_sources": self.profile_sources,
         }
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
 
 
 def _described(path: str, text: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def is_written(key: str, value: object) -> bool:
         return False
     if len(text) <= _SHORT and _STANDS_IN.search(text):
         return False
-    if _PASSWORD.search(name) or _ISSUED.match(text) or any(map(_looks_drawn, re.split(r"[^A-Za-z0-9]+", text))):
+    if _PASSWORD.search(name) or _ISSUED.match(text) or any(map(looks_drawn, re.split(r"[^A-Za-z0-9]+", text))):
         return True
     return bool(_API_KEY.search(name)) and any(character.isdigit() for character in text)
 
@@ -51,6 +51,7 @@ def _name(key: str) -> str:
     return f"{section.rpartition('.')[2]}_{own}" if own.lower() in ("key", "keys") and section else own
 
 
-def _looks_drawn(part: str) -> bool:
+def looks_drawn(part: str) -> bool:
+    """Whether such a word looks drawn by chance, as tokens are."""
     digits, letters = (sum(map(kind, part)) for kind in (str.isdigit, str.isalpha))
     return len(part) >= _DRAWN and digits >= 3 and letters >= 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from automodel_launch.profile import config_secrets
 from automodel_launch.profile.secret_names import is_secret
@@ -23,6 +24,7 @@ _ISSUED = re.compile(
     r"(?<![\w-])(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|nvapi-[\w-]{30,}"
     r"|xox[abprs]-[\w-]{20,}|AKIA[0-9A-Z]{16})(?![\w-])"
 )
+_HOOKS = re.compile(r"(^|\.)(slack|discord|discordapp|office|logic\.azure|zapier|ifttt|telegram)\.(com|org)$")
 _LOGINS = ("container_image", "host", "build_image", "build_registry")
 
 
@@ -41,6 +43,21 @@ def assigned(line: str) -> Iterator[tuple[str, str]]:
             yield name, literal
 
 
+def is_hook(entry: str) -> bool:
+    """Whether an entry of `notify` is a URL with which anybody who has it could write there."""
+    if entry.startswith("slack:"):
+        return not entry.startswith("slack:env:")
+    if not entry.lower().startswith(("http://", "https://")):
+        return False
+    try:
+        url = urlsplit(entry)
+    except ValueError:  # an odd host
+        return True
+    parts = re.split(r"[^A-Za-z0-9]+", f"{url.path} {url.query} {url.fragment}")
+    known = _HOOKS.search(url.hostname or "")
+    return bool(url.username or url.query or known) or any(map(config_secrets.looks_drawn, parts))
+
+
 def issued(text: str) -> bool:
     """Whether a token stands in the text, whatever is before and behind it: `Authorization: Bearer hf_...`."""
     return _ISSUED.search(text) is not None
@@ -57,6 +74,8 @@ def value(key: str, held: Any) -> Any:
         return _reference(str(held)) or HIDDEN
     if not isinstance(held, str):
         return held
+    if table == "notify" and is_hook(held):
+        return HIDDEN
     for _, literal in assigned(held):
         held = held.replace(literal, HIDDEN)
     found = password(key, held)

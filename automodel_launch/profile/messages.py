@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from automodel_launch.errors import ProfileError
 from automodel_launch.profile import hidden, sbatch_options
-from automodel_launch.profile.keys import HOST, PYTHON, STALL
+from automodel_launch.profile.keys import HOST, NOTIFY, PYTHON, STALL
 from automodel_launch.suggest import did_you_mean, nearest
 
 _STRING, _STRINGS, _INTEGER = "a string", "a list of strings", "an integer"
@@ -29,7 +29,7 @@ def refusal(
         name = first["loc"][1]
         place, value = f"{place}: {name}", hidden.value(f"{key}.{name}", value.get(name))
     else:
-        value = hidden.value(key, value)
+        value = hidden.HIDDEN if key == "notify" else hidden.value(key, value)  # it may be the URL of a hook
     kinds = sorted({_expected(e) for e in error.errors() if e["loc"][0] == key})
     message = f"{place} = {value!r} is not valid: expected {' or '.join(kinds)}."
     return ProfileError(message, _example(key, value, kinds))
@@ -70,6 +70,7 @@ def _example(key: str, value: Any, kinds: list[str]) -> str | None:
 _PATTERNS = {
     STALL: 'a time such as "90s", "15m" or "1h", or "off"',
     HOST: "the name of a host, or an alias of ~/.ssh/config, without a port or blanks",
+    NOTIFY: "mail:ADDRESS, https://HOOK, env:NAME or slack:env:NAME, where NAME is a secret that holds a URL",
     PYTHON: "a path or name of letters, digits and _ . / @ + = -",
 }
 

@@ -73,7 +73,8 @@ class _Scope:
 
     def __init__(self, values: Mapping[str, Any], sources: Mapping[str, str], environ: Mapping[str, str]) -> None:
         self.values, self.sources, self.environ = values, sources, environ
-        self.secrets = {str(name) for name in values.get("secrets") or ()}
+        names = values.get("secrets")  # of any kind: it is checked only when references are resolved
+        self.secrets = {str(name) for name in names} if isinstance(names, list | tuple) else {str(names)}
         self.inside: list[str] = []  # keys that are being resolved
         self.used: dict[str, list[str]] = {}  # key -> variables that are set and were read for it
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from automodel_launch.profile.keys import HOST, PYTHON, STALL, SYNONYMS
+from automodel_launch.profile.keys import HOST, NOTIFY, PYTHON, STALL, SYNONYMS
 
 Executor = Literal["local", "slurm", "docker"]
 
@@ -71,6 +71,9 @@ class Profile(Closed):
     max_failures: Slurm[Count] = 3
     max_nan_steps: Count | None = None
     max_gpu_hours: Slurm[Hours | None] = None
+
+    # who is told
+    notify: tuple[Annotated[str, Field(pattern=NOTIFY)], ...] = ()
 
     # before there is a job
     rehearse: Literal["auto", "off"] | Count = "auto"

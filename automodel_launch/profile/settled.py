@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.profile import brought, references, schema
+from automodel_launch.profile import brought, notified, references, schema
 from automodel_launch.profile.profiles import Layer, merge
 from automodel_launch.profile.validation import validate
 
@@ -23,7 +23,9 @@ def settle(
     values, sources = references.resolve(written, sources, environ)
     values = {key: _typed(key, value, written.get(key)) for key, value in values.items()}
     values, sources = brought.translate(values, sources, base)
-    return validate(values, lambda key: f"{key} ({_source(key, sources) or name})"), sources
+    profile = validate(values, lambda key: f"{key} ({_source(key, sources) or name})")
+    notified.refuse(profile, f"notify ({_source('notify', sources) or name})")
+    return profile, sources
 
 
 def _source(key: str, sources: dict[str, str]) -> str | None:

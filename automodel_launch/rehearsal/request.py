@@ -24,8 +24,8 @@ def of(plan: Plan, backend: Rehearsal, wanted: Wanted, own: bool, code: str) -> 
     return {
         "schema": SCHEMA,
         "script": plan.recipe.path.name,
-        "config": yamlio.json_value(plan.config),
-        "base": yamlio.json_value(plan.base) if plan.overrides and plan.base is not None else None,
+        "config": yamlio.json_value(plan.config, strict=False),
+        "base": yamlio.json_value(plan.base, strict=False) if plan.overrides and plan.base is not None else None,
         "overrides": [text.removeprefix("--") for text in plan.overrides],
         "env": _variables(plan, backend),
         "secrets": sorted({*plan.profile.secrets, *filter(is_secret, plan.deferred)}),

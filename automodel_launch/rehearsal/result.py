@@ -24,7 +24,7 @@ class Refusal:
     line: int | None = None
     source: str | None = None  # the line's text
     key: str | None = None
-    key_by: str | None = None  # "override" or "section"
+    key_by: str | None = None  # "override", "section" or "removal"
     override: str | None = None
     rank: int | None = None
 

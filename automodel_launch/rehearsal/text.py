@@ -115,8 +115,13 @@ def _key(plan: Plan, refusal: Refusal) -> str:
 def _fix(plan: Plan, refusal: Refusal) -> str:
     if refusal.key_by == "override" and refusal.override:
         return f"another value for {refusal.key}, or none: without {refusal.override} this error is gone; {_SKIP}"
+    if refusal.key and refusal.key_by == "removal":
+        where = describe.source(plan, refusal.key)
+        return f"another value for {refusal.key} ({where}), or none: without it this error is gone; {_SKIP}"
     if refusal.key:
-        return f"correct {refusal.key} ({describe.source(plan, refusal.key)}); {_SKIP}"
+        is_value = refusal.key in plan.provenance
+        verb, first = ("correct", "") if is_value else ("look at", " first")
+        return f"{verb} {refusal.key}{first} ({describe.source(plan, refusal.key)}); {_SKIP}"
     return f"--dry-run --full shows the whole config; {_SKIP}"
 
 

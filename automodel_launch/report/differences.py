@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,9 +42,14 @@ def overridden(plan: Mapping[str, Any]) -> list[Json]:
 
 
 def _plain(value: Any, plan: Mapping[str, Any]) -> Any:
-    """A value without the job's own id, in which each job differs."""
-    job_id = plan.get("job_id")
-    return value.replace(job_id, "JOB") if isinstance(value, str) and isinstance(job_id, str) and job_id else value
+    """A value without the ids of job and run, in which each differs; as words of their own, which paths have."""
+    if not isinstance(value, str):
+        return value
+    for key, word in (("job_id", "JOB"), ("run_name", "RUN")):
+        name = plan.get(key)
+        if isinstance(name, str) and name:
+            value = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", word, value)
+    return value
 
 
 def _is_code(file: Any) -> bool:

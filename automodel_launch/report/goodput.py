@@ -2,12 +2,13 @@
 
 Every second of an attempt is in exactly one part, by the times of its records alone:
 
-    startup     from its beginning to its first step, and again where ranks were restarted within it
+    startup     from when it got its nodes to its first step, and again where ranks were restarted within it
     validation, saving   the phases of those names; untold, a validation is the time up to its line
     steps       what remains up to each step's line, of steps that count
     lost_steps  the same of steps that were done again later, or that an ended run has no checkpoint of
     idle        from the last line to the end: a hang, a step that was cut short, the way to the time limit
-    outside     what Slurm had allocated beyond the attempt's own beginning and end, where its GPU-hours are known
+    work        all of an attempt of a script that logs no steps (data-prep, say): it has no goodput
+    outside     what Slurm had allocated beyond the attempt's own beginning and end, where only its GPU-hours tell
 
 The first step of an attempt counts with the attempt's median; what that leaves of the time before it is start-up.
 """
@@ -27,7 +28,8 @@ from automodel_launch.report.intervals import Interval, Union
 from automodel_launch.report.joining import Attempt, Joined
 from automodel_launch.report.reading import RunFiles
 
-PARTS = ("steps", "lost_steps", "startup", "validation", "saving", "idle", "outside")
+PARTS = ("steps", "lost_steps", "startup", "validation", "saving", "idle", "work", "outside")
+_STEPLESS = (contract.DATA_PREP, contract.NO_BACKEND)  # what takes no steps, or need not log them
 UNTOLD = "not told"  # of start-up: in no phase
 
 
@@ -74,7 +76,9 @@ class Goodput:
 
     @property
     def share(self) -> float | None:
-        """Of all time the part in steps that were kept; None before there was any."""
+        """Of all time the part in steps that were kept; None before there was any, and for scripts without steps."""
+        if self.hours("work") > 0 and not self.hours("steps") + self.hours("lost_steps"):
+            return None
         return self.hours("steps") / self.hours() if self.hours() > 0 else None
 
     def document(self) -> dict[str, Any]:
@@ -116,7 +120,7 @@ def _spent(joined: Joined, attempt: Attempt, now: float, saved: float) -> Spent:
     told = {name: Union(spans) for name, spans in attempt.pauses.items()}
     saving = told.get(contract.PHASE_SAVING, Union(_of_log(attempt.saves_of_log, usual)))
     validation = told.get(contract.PHASE_VALIDATION, Union(_validations(joined, attempt, ended))).without(saving)
-    start = attempt.began
+    start = attempt.allocated
     for row in attempt.rows:
         first, end = row == attempt.rows[0], min(max(times[row], start), ended)
         if first or steps[row] <= steps[row - 1]:
@@ -131,8 +135,9 @@ def _spent(joined: Joined, attempt: Attempt, now: float, saved: float) -> Spent:
         start = end
     rest = saving.between(start, ended), validation.between(start, ended)
     parts["saving"], parts["validation"] = parts["saving"] + rest[0], parts["validation"] + rest[1]
-    parts["idle" if attempt.rows else "startup"] += max(0.0, ended - start - sum(rest))
-    if not attempt.rows:
+    before = "work" if attempt.job.order.get("backend") in _STEPLESS else "startup"
+    parts["idle" if attempt.rows else before] += max(0.0, ended - start - sum(rest))
+    if not attempt.rows and before == "startup":
         _by_phase(startup, told, start, ended)
     devices, unit = _devices(attempt)
     parts["outside"] = _outside(attempt, devices, ended)
@@ -149,13 +154,15 @@ def _open_end(joined: Joined, attempt: Attempt, now: float) -> float:
 
 
 def _by_phase(startup: dict[str, float], told: dict[str, Union], start: float, end: float) -> None:
-    left = end - start
+    """Each second in one phase, though their times may overlap by the clocks of those who tell them."""
+    left, seen = end - start, Union([])
     for phase, spans in told.items():
-        seconds = spans.between(start, end)
+        seconds = spans.without(seen).between(start, end)
+        seen = Union([*seen.parts, *spans.parts])
         if seconds > 0:
             startup[phase] = startup.get(phase, 0.0) + seconds
             left -= seconds
-    if left > 0:
+    if left > 1e-6:
         startup[UNTOLD] = startup.get(UNTOLD, 0.0) + left
 
 
@@ -179,7 +186,7 @@ def _validations(joined: Joined, attempt: Attempt, ended: float) -> Iterator[Int
 def _outside(attempt: Attempt, devices: int, ended: float) -> float:
     """Seconds that Slurm counts beyond the attempt's; below one second it is the rounding of its GPU-hours."""
     hours = attempt.row.get("gpu_hours")
-    if not is_number(hours) or devices <= 0:
+    if not is_number(hours) or devices <= 0 or is_number(attempt.row.get("allocated_s")):
         return 0.0
     beyond = hours * 3600 / devices - (ended - attempt.began)
     return beyond if beyond > 1.0 else 0.0
@@ -201,11 +208,18 @@ def _devices(attempt: Attempt) -> tuple[int, str]:
 
 
 def _queued(spent: list[Spent]) -> float:
-    """Seconds in which the run waited: from its submission to its first attempt, and between attempts of one job."""
+    """Seconds in which the run waited for nodes: from its submission to its first attempt, and between attempts of one
+    job. Where nobody was to make the next one, until a person resumed it, the run did not wait.
+    """
     total = 0.0
     for index, each in enumerate(spent):
         if each.attempt.submitted is not None:
-            total += max(0.0, each.attempt.began - each.attempt.submitted)
-        elif index and spent[index - 1].attempt.job_id == each.attempt.job_id:
-            total += max(0.0, each.attempt.began - spent[index - 1].ended)
+            total += max(0.0, each.attempt.allocated - each.attempt.submitted)
+        elif index and _goes_on(spent[index - 1].attempt, each.attempt):
+            total += max(0.0, each.attempt.allocated - spent[index - 1].ended)
     return total
+
+
+def _goes_on(before: Attempt, attempt: Attempt) -> bool:
+    queued = before.job_id == attempt.job_id and attempt.row.get("slurm_id")
+    return bool(queued) and before.row.get("goes_on") is not False

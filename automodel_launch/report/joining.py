@@ -6,21 +6,27 @@ A step that a later attempt has done again, or has gone back behind, does not co
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from automodel_launch import contract
+from automodel_launch.jobs.jobdir import WAITS_FOR_AGENT
 from automodel_launch.jobs.records import is_number
 from automodel_launch.report.columns import Columns
 from automodel_launch.report.intervals import Interval
 from automodel_launch.report.reading import JobFiles, Json, RunFiles
+
+BEFORE = "before the batch script (prolog)"  # a phase of the start
 
 
 @dataclass
 class Attempt:
     """`rows` are those of the joined columns, `end` exclusive; times are unix seconds, `ended` None while it runs.
 
+    `allocated` is since when it had its nodes: before `began`, where its batch script came to a word.
     `pauses` are the phases that were told, by name; `saves_of_log` those of which the end is the next step's.
     """
 
@@ -28,6 +34,7 @@ class Attempt:
     number: int
     row: Json
     began: float
+    allocated: float
     ended: float | None = None
     rows: range = range(0)
     pauses: dict[str, list[Interval]] = field(default_factory=dict)
@@ -43,16 +50,20 @@ class Attempt:
 
 @dataclass
 class Joined:
-    """`steps` holds every row of every attempt in the order of time, `counts` whether it is the last of its step."""
+    """`steps` holds every row of every attempt in the order of time, `counts` whether it is the last of its step.
+
+    `of_job` are the rows of each job.
+    """
 
     attempts: list[Attempt]
     steps: Columns
     counts: bytearray
     validations: dict[str, Columns]
+    of_job: list[tuple[JobFiles, range]] = field(default_factory=list)
 
-    def kept(self) -> list[int]:
+    def kept(self) -> array[int]:
         """The rows that count, in the order of steps."""
-        return [row for row in range(self.steps.rows) if self.counts[row]]
+        return array("q", (row for row in range(self.steps.rows) if self.counts[row]))
 
     def last_validations(self, name: str) -> list[int]:
         """The rows of a validation that count."""
@@ -63,28 +74,53 @@ class Joined:
 
 def join(files: RunFiles) -> Joined:
     """Every job's rows, one after the other."""
-    steps, validations, attempts = Columns(), dict[str, Columns](), list[Attempt]()
+    logged = [job.steps for job in files.jobs if job.steps.rows]
+    alone = len(logged) == 1  # a long run of one job: its rows need no second place in memory
+    steps, validations, attempts = logged[0] if alone else Columns(), dict[str, Columns](), list[Attempt]()
+    of_job: list[tuple[JobFiles, range]] = []
     for job in files.jobs:
-        offset = steps.rows
-        steps.extend(job.steps)
+        offset = 0 if alone else steps.rows
+        if not alone:
+            steps.extend(job.steps)
         for name, found in job.validations.items():
             validations.setdefault(name, Columns()).extend(found)
         attempts += _attempts(files, job, offset)
+        of_job.append((job, range(offset, offset + job.steps.rows)))
     attempts.sort(key=lambda attempt: attempt.began)
-    return Joined(attempts, steps, counting(steps["step"]), validations)
+    return Joined(attempts, steps, counting(steps["step"]), validations, of_job)
 
 
-def rows(joined: Joined) -> list[Json]:
+def rows(joined: Joined) -> Iterator[Json]:
     """The steps that count, each with its validation's loss; a named validation has a column of its own."""
-    found = {int(joined.steps["step"][row]): joined.steps.row(row) for row in joined.kept()}
+    validated: dict[int, Json] = {}
     for name, columns in joined.validations.items():
-        key = "val_loss" if name == "default" else f"val_loss/{name}"
         for row in joined.last_validations(name):
-            step = int(columns["step"][row])
-            found.setdefault(step, {"step": step, "time": columns.value("time", row)})[key] = columns.value(
-                "val_loss", row
-            )
-    return [found[step] for step in sorted(found)]
+            found = validated.setdefault(int(columns["step"][row]), {"time": columns.value("time", row)})
+            found[_key(name)] = columns.value("val_loss", row)
+    alone = iter(sorted(validated))
+    following = next(alone, None)
+    for row in joined.kept():
+        step = int(joined.steps["step"][row])
+        while following is not None and following <= step:
+            if following < step:
+                yield {"step": following, **validated[following]}
+            following = next(alone, None)
+        found = joined.steps.row(row)
+        found.update((key, value) for key, value in validated.get(step, {}).items() if key != "time")
+        yield found
+    while following is not None:
+        yield {"step": following, **validated[following]}
+        following = next(alone, None)
+
+
+def names(joined: Joined) -> list[str]:
+    """All that a row may have."""
+    own = joined.steps.names or ["step", "time"]
+    return [*own, *(_key(name) for name in joined.validations)]
+
+
+def _key(validation: str) -> str:
+    return "val_loss" if validation == "default" else f"val_loss/{validation}"
 
 
 def counting(steps: Any) -> bytearray:
@@ -104,8 +140,7 @@ def _attempts(files: RunFiles, job: JobFiles, offset: int) -> list[Attempt]:
     for index, row in enumerate(told):
         following = told[index + 1] if index + 1 < len(told) else None
         last = len(times) if following is None else _first_row(job, following, first)
-        ended = row["ended"] if is_number(row.get("ended")) else None
-        attempt = Attempt(job, row["attempt"], row, row["began"], ended)
+        attempt = Attempt(job, row["attempt"], row, row["began"], _allocated(row), _ended(row))
         attempt.rows = range(offset + first, offset + last)
         attempt.submitted = _submitted(job) if index == 0 else None
         _take_phases(attempt, job, following["began"] if following else math.inf)
@@ -116,6 +151,20 @@ def _attempts(files: RunFiles, job: JobFiles, offset: int) -> list[Attempt]:
         found.append(attempt)
         first = last
     return found
+
+
+def _allocated(row: Json) -> float:
+    """Since when the attempt has had its nodes."""
+    before = row.get("before_s")
+    return float(row["began"]) - (max(0.0, before) if is_number(before) else 0.0)
+
+
+def _ended(row: Json) -> float | None:
+    """When the attempt ended: the line that says so may have been written much later, by the attempt after it."""
+    ended, seconds = row.get("ended"), row.get("allocated_s")
+    if not is_number(ended):
+        return None
+    return min(ended, max(float(row["began"]), _allocated(row) + seconds)) if is_number(seconds) else ended
 
 
 def _first_row(job: JobFiles, attempt: Json, least: int) -> int:
@@ -147,6 +196,17 @@ def _take_phases(attempt: Attempt, job: JobFiles, before: float) -> None:
             attempt.pauses.setdefault(entry["phase"], []).append(interval)
     if contract.PHASE_SAVING not in attempt.pauses:
         attempt.saves_of_log = of_log
+    if attempt.allocated < attempt.began:
+        attempt.pauses[BEFORE] = [(attempt.allocated, attempt.began)]
+    started = [
+        event["time"]
+        for event in job.events
+        if event.get("state") == contract.EVENT_STARTED
+        and event.get("attempt") == attempt.number
+        and attempt.began <= event["time"] < before
+    ]
+    if started:
+        attempt.pauses[WAITS_FOR_AGENT] = [(attempt.began, started[0])]
 
 
 def _events(attempt: Attempt, job: JobFiles, following: Json | None) -> list[Json]:

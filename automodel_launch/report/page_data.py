@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from automodel_launch import contract
-from automodel_launch.report import curves, differences, goodput, joining
-from automodel_launch.report.columns import Columns
+from automodel_launch.report import differences, goodput, joining, page_curves, utilization
 from automodel_launch.report.joining import Attempt, Joined
-from automodel_launch.report.reading import Json, RunFiles
-
-CHARTS = ("loss", "tps", "grad_norm", "lr", "mem_gib")
-_TOKENS = "num_label_tokens"  # of a step, where the backend logs it
+from automodel_launch.report.reading import JobFiles, Json, RunFiles
 
 
 @dataclass
@@ -25,13 +20,19 @@ class View:
     files: RunFiles
     state: str
     commits: dict[str, str] = field(default_factory=dict)
+    label: str = ""  # what is said in place of its name: a sweep's point by what it sets
 
 
-def document(views: Sequence[View], now: float) -> Json:
-    """All that the page shows, as JSON data without NaN; times are unix seconds."""
+def document(views: Sequence[View], now: float, again_s: float | None = None, title: str | None = None) -> Json:
+    """All that the page shows, as JSON data without NaN; times are unix seconds.
+
+    `again_s`: it is written again that many seconds later, and a browser that shows it looks then. `title`: of all
+    runs together, a sweep's name.
+    """
     runs = [_run(view, now) for view in views]
     columns = [differences.facts(*_last_plan(view)) for view in views]
-    return {"schema": 1, "made": now, "runs": runs, "differences": differences.rows(columns) if len(runs) > 1 else []}
+    found = differences.rows(columns) if len(runs) > 1 else []
+    return {"schema": 1, "made": now, "again_s": again_s, "title": title, "runs": runs, "differences": found}
 
 
 def _last_plan(view: View) -> tuple[Json, str]:
@@ -48,17 +49,20 @@ def _run(view: View, now: float) -> Json:
     return {
         "name": files.name,
         "state": view.state,
+        "label": view.label or None,
         "job_id": record.job_id,
         "max_steps": record.max_steps,
         "began": _began(joined),
         "rows": len(kept),
         "last": joined.steps.row(kept[-1]) if kept else {},
-        "not_finite": _not_finite(joined, kept),
-        "curves": {name: list(_curves(joined, kept, name)) for name in CHARTS},
+        "not_finite": page_curves.not_finite(joined, kept),
+        "curves": page_curves.of(joined, kept),
+        "gpu": utilization.described(files.jobs[-1]),
         "attempts": [_attempt(joined, each) for each in spent.attempts],
         "goodput": spent.document(),
         "checkpoints": files.checkpoints,
         "plan": _plan(plan, commit, view),
+        "findings": list(_findings(files.jobs[-1])),
         "changes": list(_changes(view)),
     }
 
@@ -69,72 +73,12 @@ def _began(joined: Joined) -> float | None:
     return joined.attempts[0].began if joined.attempts else min(lines, default=None)
 
 
-def _not_finite(joined: Joined, kept: list[int]) -> Json:
-    """Steps whose loss was no finite number."""
-    steps = [int(joined.steps["step"][row]) for row in kept if math.isnan(joined.steps["loss"][row])]
-    return {"count": len(steps), "first": steps[:5]}
-
-
-# --- curves
-
-
-def _curves(joined: Joined, kept: list[int], name: str) -> Iterator[Json]:
-    tokens = _tokens(joined.steps, kept)
-    column = joined.steps[name]
-    finite = [index for index, row in enumerate(kept) if not math.isnan(column[row])]
-    values = [column[kept[index]] for index in finite]
-    if name != "mem_gib" or any(values):  # a CPU's memory is logged as zero
-        yield from _lines(joined.steps, kept, finite, values, tokens, smooth=name == "loss")
-    if name == "loss":
-        for validation in joined.validations:
-            yield _validation(joined, kept, validation, tokens)
-
-
-def _lines(
-    steps: Columns, kept: list[int], finite: list[int], values: list[float], tokens: list[float] | None, smooth: bool
-) -> Iterator[Json]:
-    if not values:
-        return
-    x = [steps["step"][kept[index]] for index in finite]
-    kinds = {"raw": values, **({"smooth": curves.smoothed(values)} if smooth and len(values) > 2 else {})}
-    for kind, y in kinds.items():
-        shown = curves.thinned(x, y)
-        yield {
-            "kind": kind,
-            "label": "",
-            "step": [int(x[point]) for point in shown],
-            "time": [steps["time"][kept[finite[point]]] for point in shown],
-            "tokens": [tokens[finite[point]] for point in shown] if tokens else None,
-            "value": [y[point] for point in shown],
-        }
-
-
-def _validation(joined: Joined, kept: list[int], name: str, tokens: list[float] | None) -> Json:
-    columns = joined.validations[name]
-    rows = [row for row in joined.last_validations(name) if not math.isnan(columns["val_loss"][row])]
-    x, y = [columns["step"][row] for row in rows], [columns["val_loss"][row] for row in rows]
-    shown = curves.thinned(x, y)
-    until = {int(joined.steps["step"][row]): tokens[index] for index, row in enumerate(kept)} if tokens else {}
-    return {
-        "kind": "validation",
-        "label": "" if name == "default" else name,
-        "step": [int(x[point]) for point in shown],
-        "time": [columns["time"][rows[point]] for point in shown],
-        "tokens": [until.get(int(x[point])) for point in shown] if tokens else None,
-        "value": [y[point] for point in shown],
-    }
-
-
-def _tokens(steps: Columns, kept: list[int]) -> list[float] | None:
-    """Tokens up to each step that counts; None where they were not logged."""
-    if _TOKENS not in steps.names:
-        return None
-    total, found = 0.0, []
-    for row in kept:
-        number = steps[_TOKENS][row]
-        total += 0.0 if math.isnan(number) else number
-        found.append(total)
-    return found
+def _findings(job: JobFiles) -> Iterator[Json]:
+    """What the checks had found when the job was submitted."""
+    told = job.notes.get("findings")
+    for finding in told if isinstance(told, list) else ():
+        if isinstance(finding, dict):
+            yield {key: str(finding.get(key) or "") for key in ("level", "code", "message", "fix")}
 
 
 # --- attempts
@@ -151,7 +95,7 @@ def _attempt(joined: Joined, spent: goodput.Spent) -> Json:
         "ended": attempt.ended,
         "seen": spent.ended,
         "state": row.get("state"),
-        "why": row.get("why") or row.get("error"),
+        "why": _why(row),
         "nodes": row.get("nodes") or [],
         "node": row.get("node"),
         "from_step": row.get("from_step"),
@@ -161,13 +105,21 @@ def _attempt(joined: Joined, spent: goodput.Spent) -> Json:
     }
 
 
+def _why(row: Mapping[str, Any]) -> str | None:
+    """How an attempt ended and what followed, with what a known error means."""
+    why, cause = row.get("why") or row.get("error"), row.get("cause")
+    if isinstance(why, str) and why and isinstance(cause, str) and cause not in why:
+        return f"{why} ({cause})"
+    return why
+
+
 def _segments(joined: Joined, spent: goodput.Spent) -> Iterator[tuple[str, float, float]]:
     """What the attempt did from when to when; saves and validations lie over the steps."""
     attempt, times = spent.attempt, joined.steps["time"]
-    if attempt.submitted is not None and attempt.submitted < attempt.began:
-        yield "queued", attempt.submitted, attempt.began
+    if attempt.submitted is not None and attempt.submitted < attempt.allocated:
+        yield "queued", attempt.submitted, attempt.allocated
     first = times[attempt.rows[0]] if attempt.rows else spent.ended
-    yield "startup", attempt.began, first
+    yield "work" if spent.parts["work"] else "startup", attempt.allocated, first
     if not attempt.rows:
         return
     yield from _steps(joined, attempt)

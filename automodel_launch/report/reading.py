@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from automodel_launch import contract
 from automodel_launch.jobs import history, rundir
-from automodel_launch.jobs.jobdir import JobDir, parse
+from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, is_number, is_whole
 from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.report.columns import Columns
 
 Json = dict[str, Any]
 
-_SMALL = (contract.PLAN, contract.AGENT, contract.EXIT, contract.node_file(0), contract.EVENTS, contract.PHASES)
+_SMALL = (
+    contract.PLAN,
+    contract.AGENT,
+    contract.EXIT,
+    contract.node_file(0),
+    contract.NOTES,
+    contract.EVENTS,
+    contract.PHASES,
+)
+
+_ROWS = ("steps", "validations", "taken")
 
 
 @dataclass
 class JobFiles:
-    """One job: its rows of metrics in `steps` and `validations`, a Columns for each validation's name."""
+    """One job: its rows of metrics in `steps` and `validations`, a Columns for each validation's name.
+
+    `notes` is what its launcher knew; `taken`: bytes of metrics.jsonl that the rows are from.
+    """
 
     job_id: str
     steps: Columns = field(default_factory=Columns)
@@ -33,6 +46,8 @@ class JobFiles:
     order: Json = field(default_factory=dict)
     heartbeat: Json = field(default_factory=dict)
     end: Json = field(default_factory=dict)
+    notes: Json = field(default_factory=dict)
+    taken: int = 0
 
     @property
     def is_there(self) -> bool:
@@ -52,8 +67,8 @@ class RunFiles:
     finished: Json | None
 
 
-def read(record: Record, place: FileSystem) -> RunFiles:
-    """All that is known of the run of this job.
+def read(record: Record, place: FileSystem, before: RunFiles | None = None) -> RunFiles:
+    """All that is known of the run of this job; of metrics only what is new, where they were read `before`.
 
     Raises:
         ClusterError: its place cannot be reached.
@@ -62,7 +77,7 @@ def read(record: Record, place: FileSystem) -> RunFiles:
     attempts = [row for row in history.attempts(record.run_dir, place) if own.fullmatch(str(row["job_id"]))]
     ids = list(dict.fromkeys([*(row["job_id"] for row in attempts), record.job_id]))
     root = posixpath.dirname(record.job_dir)
-    jobs = _jobs(ids, root, place)
+    jobs = _jobs(ids, root, place, {job.job_id: job for job in before.jobs} if before else {})
     folder = next((job.order["checkpoint_dir"] for job in reversed(jobs) if job.order.get("checkpoint_dir")), None)
     saved = _checkpoints(str(folder), place) if folder else []
     return RunFiles(record.run_name, record, attempts, jobs, saved, rundir.finished(record.run_dir, place))
@@ -87,20 +102,36 @@ def size(record: Record, place: FileSystem) -> int:
     return found[1] if found else 0
 
 
-def _jobs(ids: Sequence[str], root: str, place: FileSystem) -> list[JobFiles]:
+def _jobs(ids: Sequence[str], root: str, place: FileSystem, before: Mapping[str, JobFiles]) -> list[JobFiles]:
     """All jobs at once: but for metrics, which may be long, their files are small and many."""
     contents = iter(_whole(place, [f"{root}/{name}/{file}" for name in ids for file in _SMALL]))
     jobs = []
     for name in ids:
-        plan, order, end, heartbeat, events, phases = (next(contents) for _ in _SMALL)
+        plan, order, end, heartbeat, notes, events, phases = (next(contents) for _ in _SMALL)
         job = JobFiles(name, plan=parse(plan) or {}, order=parse(order) or {}, end=parse(end) or {})
-        job.heartbeat = parse(heartbeat) or {}
+        job.heartbeat, job.notes = parse(heartbeat) or {}, parse(notes) or {}
         job.events = [entry for entry in _objects(events) if is_number(entry.get("time"))]
         job.phases = [entry for entry in _objects(phases) if _is_phase(entry)]
-        for entry in JobDir(f"{root}/{name}", place).metrics():
-            _take(job, entry)
+        if name in before:
+            job.steps, job.validations, job.taken = (getattr(before[name], key) for key in _ROWS)
+        _take_new(job, f"{root}/{name}/{contract.METRICS}", place)
         jobs.append(job)
     return jobs
+
+
+def _take_new(job: JobFiles, path: str, place: FileSystem) -> None:
+    """The complete lines of metrics.jsonl that were not taken yet; a line that is longer than one read is left out."""
+    while (found := place.read(path, job.taken)) and found[0]:
+        whole, newline, _ = found[0].rpartition(b"\n")
+        for line in whole.split(b"\n") if newline else ():
+            if entry := parse(line):
+                _take(job, entry)
+        at_end = job.taken + len(found[0]) >= found[1]
+        if not newline and at_end:
+            return
+        job.taken += len(whole) + 1 if newline else len(found[0])
+        if at_end:
+            return
 
 
 def _take(job: JobFiles, entry: Json) -> None:

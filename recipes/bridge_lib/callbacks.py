@@ -9,6 +9,8 @@ from megatron.bridge.training.callbacks import Callback
 from pretrain_lib import phase
 from pretrain_lib.output import say
 
+from . import save_request
+
 
 class Steps(Callback):  # type: ignore[misc]  # of a package without types
     """One training. After it, `state` tells what was reached.
@@ -27,6 +29,7 @@ class Steps(Callback):  # type: ignore[misc]  # of a package without types
         """The loop begins, at the step of the checkpoint that was loaded."""
         self.state, self.first = context.state, context.state.train_state.step
         hear_signals(context.state)
+        save_request.hear(context.state)
         phase.enter(phase.FIRST_STEP)
 
     def on_train_step_end(self, context: Any) -> None:

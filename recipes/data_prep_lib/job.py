@@ -109,6 +109,15 @@ def execute(job: Job, node: Node) -> Path:
             return _complete(job, facts, done, unjoined)
 
 
+def output_of(job: Job) -> Path:
+    """The directory that the output will lie in, or lies in; nothing is written."""
+    shards = job.layout
+    if not shards.record.exists():
+        return shards.root
+    done, todo, _ = _state(job)
+    return shards.root if todo else latest.with_blend(shards, _blend(job, done)).root
+
+
 def _make(job: Job, todo: Work, node: Node) -> dict[str, Any]:
     """Make the shards, with the other nodes, until all are there. What is to be said of this run's speed."""
     claims = None if node.alone else Claims(job.layout.state / "claims")

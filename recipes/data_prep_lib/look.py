@@ -5,6 +5,7 @@ For the launcher's dry run, which cannot import this: one JSON document on stdou
     findings  [{level, code, message, fix}]   level: error, warning or note
     sources   [{name, files, bytes, documents, tokens, weight, epochs}]   counts estimated from a sample, else null
     total     {files, bytes, documents, tokens, shards, output_bytes, core_seconds}
+    output    the directory that the output will lie in; null where what it depends on is not here
 
 Nothing is written and no hub is asked: what is there only is not looked at.
 """
@@ -44,9 +45,9 @@ def look(path: Path, files: bool) -> dict[str, Any]:
     try:
         config = load_config(path)
     except DataPrepError as e:
-        return {"findings": [_error("data-prep-config", e)], "sources": [], "total": None}
+        return {"findings": [_error("data-prep-config", e)], "sources": [], "total": None, "output": None}
     if not files:
-        return {"findings": [], "sources": [], "total": None}
+        return {"findings": [], "sources": [], "total": None, "output": None}
     findings: list[Finding] = []
     try:
         if config.publishes:
@@ -56,7 +57,19 @@ def look(path: Path, files: bool) -> dict[str, Any]:
     tokenizer = _tokenizer(config, findings)
     sources = list(_sources(config, findings))
     rows, total = _measured(config, sources, tokenizer, findings)
-    return {"findings": findings, "sources": rows, "total": total}
+    return {"findings": findings, "sources": rows, "total": total, "output": _output(config)}
+
+
+def _output(config: Config) -> str | None:
+    """None, too, of what the hub has, and of a config whose mistakes are told by others."""
+    from data_prep_lib import job
+
+    if any(is_remote(dataset.path) for dataset in config.datasets):
+        return None
+    try:
+        return str(job.output_of(job.plan(config)))
+    except (DataPrepError, OSError):
+        return None
 
 
 def _error(code: str, e: DataPrepError) -> Finding:

@@ -17,6 +17,7 @@ run, one process a node
     outside.py       has anybody left something for it? one look at a directory's time
     peers.py         how nodes learn that another one has failed, and who ends last
     stops.py         stop files: cancel, pause
+    requests.py      what a person asks of a job that runs: its ranks' stacks
     limits.py        the end of the attempt's time: when to save
     lock.py          one job at a time for a run
     sharing.py       a run of a group: what is written for it is theirs
@@ -27,6 +28,7 @@ the training processes
     command.py       their command line and what is added to their environment
     image_path.py    the Python of the image that a login shell has hidden
     nodes.py         which node this is, and which one is the head
+    gpu_model.py     which GPUs this node has
     meeting.py       the port at which they meet
     worker.py        what torchrun starts as each rank: watcher.py is its parent, script_run.py the rank itself
     rank_files.py    the private directory through which agent and workers talk
@@ -43,12 +45,17 @@ several attempts
     history.py       the run's history.jsonl
     budget.py        max_gpu_hours: what the attempts have used
     bad_nodes.py     nodes that have failed jobs
+    notify.py        who is told of a run's end; notify_send.py is the process that sends
     disk_reserve.py  space for the job's own records on a full disk
     slurm.py         what is asked of Slurm for all that
+    successors.py    jobs that wait for the end of this run: let go, or cancelled
+    predecessors.py  has all ended that this job was to wait for?
 
 records
     records.py       the JSON records and where they lie
     verdict.py       all nodes' records -> what happened to the job
+    root_cause.py    what began it; known/ is the table of known errors, evidence.py what tells one in a rank's log
+    kernel_log.py    what the kernel says of it; lost_logs.py: what ranks have said whose agents are gone
     files.py         JSON files that are complete or absent
     redaction.py     no value of a secret in any of them
     messages.py, error_line.py, log.py   one line about an end or an exception; the agent's own log

@@ -8,25 +8,18 @@ Bad is a node that Slurm has taken out while a job ran there, and one whose hard
 from __future__ import annotations
 
 import os
-import re
 import time
 
 import contract
 
+from . import known
 from .files import append_json, read_lines
-
-_HARDWARE = re.compile(
-    r"uncorrectable (ECC|NVLink)|\bXid\b|fallen off the bus|GPU is lost|ECC error|No CUDA GPUs are available"
-    r"|CUDA error: (unspecified launch failure|hardware stack error|uncorrectable|no CUDA-capable device)"
-    r"|CUDA driver initialization failed|NVML: Unknown Error|transport retry counter exceeded"
-    r"|local (catastrophic|work queue operation) error",
-    re.I,
-)
 
 
 def accused(error: str | None) -> bool:
     """Whether the error is one of the machine's, not of the program's."""
-    return bool(error and _HARDWARE.search(error))
+    signature = known.of_error(error)
+    return signature is not None and signature.blames_node
 
 
 def path(job_root: str) -> str:

@@ -9,16 +9,31 @@ single attempt.
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from dataclasses import replace
 
 import contract
 
-from . import bad_nodes, chain, disk_reserve, history, meeting, sharing, slurm, standing, stops, times, turn
+from . import (
+    bad_nodes,
+    chain,
+    disk_reserve,
+    history,
+    meeting,
+    predecessors,
+    sharing,
+    slurm,
+    standing,
+    stops,
+    successors,
+    times,
+    turn,
+)
 from .backends import newest_checkpoint
 from .chain import Link, Order
 from .decision import Decision
-from .files import when_full
+from .files import Json, when_full
 from .finish import set_aside, settle
 from .log import complain
 from .nodes import expand
@@ -74,7 +89,20 @@ def _lines(job_dir: str) -> list[str]:
             return [_ALONE, f"exit {code}"]
     elif stops.path_of(orders.job_dir, orders.run_dir):
         return [f"exit {contract.TERMINATED}"]
+    else:
+        refused = predecessors.refusal(orders.job_dir)
+        set_aside(orders.job_dir)  # of a job that was cancelled while it waited for another one, and resumed
+        if refused:
+            return _refuse(orders, refused)
     return _start(orders, me, former)
+
+
+def _refuse(orders: Order, why: str) -> list[str]:
+    """What it was to wait for has not completed; somebody has let it go by hand."""
+    complain(f"{why}; {_RESUME}")
+    successors.refuse(orders.job_dir, why)
+    successors.settle(orders.run_dir, False, f"{orders.job_id} (CANCELLED: {why})", complain)
+    return [_ALONE, f"exit {contract.TERMINATED}"]
 
 
 def _not_again(orders: Order, former: Link, me: str) -> int | None:
@@ -88,6 +116,7 @@ def _not_again(orders: Order, former: Link, me: str) -> int | None:
     if end is not None and not resumed:
         complain(f"the job is over: {end.get('why') or end.get('state')}; {_RESUME}")
         chain.stop(link, complain)
+        _settle_successors(orders, end)
         return turn.code_of(end)
     code = None
     if end is None:
@@ -98,7 +127,16 @@ def _not_again(orders: Order, former: Link, me: str) -> int | None:
     if code is not None:
         disk_reserve.release(orders.job_dir)
         chain.write(orders.job_dir, chain.stop(link, complain))
+        _settle_successors(orders, turn.over(orders, former))
     return code
+
+
+def _settle_successors(orders: Order, end: Json | None) -> None:
+    """Where the attempt that ended the job could not, with its node gone or slurmctld away for long."""
+    if end is not None:
+        completed = end.get("state") == contract.COMPLETED or end.get("why") == contract.RUN_FINISHED
+        said = f"{end.get('state')}: {end.get('why')}" if end.get("why") else str(end.get("state"))
+        successors.settle(orders.run_dir, completed, f"{orders.job_id} ({said})", complain)
 
 
 def _reopen(orders: Order, former: Link, error: str | None, code: int) -> int | None:
@@ -123,10 +161,10 @@ def _close(orders: Order, former: Link, dropped: str | None) -> int | None:
     nodes = read_nodes(orders.job_dir, former.attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)
     result = settle(orders.job_dir, nodes, nnodes, 1)
-    reason = slurm.state(former.now)
+    reason, slurm_s = slurm.end(former.now)
     if reason is None and former.now == slurm.own_id() and chain.undecided(result, orders):
         reason = contract.REQUEUED  # the same Slurm job has started again, by an operator's will: it was not --requeue
-    end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True)
+    end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True, slurm_s=slurm_s)
     lost = slurm.down([node.host for node in nodes]) if reason == contract.NODE_FAIL or vanished(nodes) else []
     bad_nodes.add(orders.job_root, lost, "Slurm lost it while a job ran there", orders.job_id)
     decision, missing = chain.judge(orders, end), None
@@ -168,12 +206,14 @@ def _start(orders: Order, me: str, former: Link | None) -> list[str]:
     link = _successor(former, me, number)
     if orders.limits is not None and orders.limits.jobs != number + 1:
         link = chain.go_on(orders, link, complain)
+    now, asked, span = time.time(), time.monotonic(), slurm.span(me)
     chain.write(orders.job_dir, link)
     nodes = expand(os.environ.get("SLURM_JOB_NODELIST", ""))
     checkpoint = newest_checkpoint(orders.backend, orders.checkpoints)
-    details = {"slurm_id": me, "nodes": nodes, "checkpoint": checkpoint, "gpus": times.gpus(orders)}
+    details = {"slurm_id": me, "nodes": nodes, "checkpoint": checkpoint, "gpus": times.gpus(orders), "time": now}
+    details["allocated_s"] = span.used_s if span else None
     history.add(orders.run_dir, contract.HISTORY_BEGUN, orders.job_id, number, **details)
-    lines = [f"export {contract.ATTEMPT_VAR}={number}", *times.exports(orders, me)]
+    lines = [f"export {contract.ATTEMPT_VAR}={number}", *times.exports(orders, span, asked)]
     saves = [e.save_s for e in history.ends(history.read(orders.run_dir), orders.job_id) if e.save_s]
     if saves:
         lines.append(f"export {contract.SAVE_S_VAR}={max(saves):.1f}")

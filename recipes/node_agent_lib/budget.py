@@ -31,6 +31,20 @@ def used(entries: list[Json], job_id: str) -> float:
     return sum(hours for hours in last.values() if isinstance(hours, (int, float)))
 
 
+def allocated_s(begun: Json | None, slurm_s: float | None, nodes: list[NodeRecord], runs_still: bool) -> float | None:
+    """For how many seconds an attempt has had its nodes; None where nobody allocates any.
+
+    `slurm_s` is what Slurm says of one that is over. One that runs still counts on from its line `begun`, so that
+    nothing is asked at a job's end; of one that Slurm has forgotten the last heartbeat tells.
+    """
+    if slurm_s is not None or not (begun or {}).get("slurm_id"):
+        return slurm_s
+    begun = begun or {}
+    before, start = begun.get("allocated_s"), float(begun["time"])
+    end = time.time() if runs_still else max((node.time for node in nodes), default=start)
+    return round((float(before) if isinstance(before, (int, float)) else 0.0) + max(0.0, end - start), 3)
+
+
 def of_attempt(begun: Json | None, slurm_id: str, nodes: list[NodeRecord], runs_still: bool) -> float | None:
     """GPU-hours of an attempt, from its line `begun`; `runs_still`: its Slurm job is the one that asks."""
     count = (begun or {}).get("gpus")

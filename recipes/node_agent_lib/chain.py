@@ -17,7 +17,7 @@ from typing import Callable, Mapping
 
 import contract
 
-from . import backends, bad_nodes, budget, history, records, slurm, stops
+from . import backends, bad_nodes, budget, history, known, notify, records, slurm, stops
 from .backends import Backend, newest_checkpoint
 from .decision import Decision, Limits, decide
 from .files import Json, each_line, read_json, write_json, write_text
@@ -123,11 +123,18 @@ def _limits(chain: Json) -> Limits:
 
 
 def describe(
-    orders: Order, number: int, result: Json, nodes: list[NodeRecord], reason: str | None, asked_slurm: bool = False
+    orders: Order,
+    number: int,
+    result: Json,
+    nodes: list[NodeRecord],
+    reason: str | None,
+    asked_slurm: bool = False,
+    slurm_s: float | None = None,
 ) -> Ended:
     """An ended attempt. `reason` is the state in which Slurm ended it, which wins over how the job took that.
 
     `asked_slurm`: `reason` is its last one, so that a signal without one did not come from Slurm or a person's scancel.
+    `slurm_s`: for how many seconds Slurm says that it had its nodes.
     """
     first = next((node for node in nodes if node.node == 0), None)
     beats = [first.first_step, first.step] if first else []
@@ -147,6 +154,8 @@ def describe(
         checkpoint=newest_checkpoint(orders.backend, orders.checkpoints),
         save_s=first.save_s if first else None,
         gpu_hours=_gpu_hours(orders, number, nodes, not asked_slurm, reason),
+        allocated_s=budget.allocated_s(_begun(orders, number), slurm_s, nodes, not asked_slurm),
+        known=(result.get("known") or {}).get("id") if error == result["error"] else None,
     )
 
 
@@ -155,9 +164,13 @@ def _gpu_hours(
 ) -> float | None:
     if orders.limits is None or orders.limits.gpu_hours is None:
         return None
-    begun = budget.begun_line(history.read(orders.run_dir), orders.job_id, number)
+    begun = _begun(orders, number)
     asked = "" if reason == contract.REQUEUED else str((begun or {}).get("slurm_id") or "")  # Slurm counts anew there
     return budget.of_attempt(begun, asked, nodes, runs_still)
+
+
+def _begun(orders: Order, number: int) -> Json | None:
+    return budget.begun_line(history.read(orders.run_dir), orders.job_id, number)
 
 
 def _steps(orders: Order, number: int) -> list[int]:
@@ -205,13 +218,19 @@ def record(
     if decision is not None:
         details.update(goes_on=decision.goes_on, why=decision.why)
         say(("another attempt follows: " if decision.goes_on else "no further attempt: ") + decision.why)
+    signature = known.get(end.known)
+    details["cause"] = signature.cause if signature else None
     values = {key: value for key, value in vars(end).items() if key != "attempt"}
     try:
         history.add(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, end.attempt, **values, **details)
     except OSError as error:
         say(f"{contract.HISTORY}: {error.strerror}")
-    if decision is None:
-        return
+    if decision is not None:
+        _record_decision(orders, end, result, decision, say)
+    notify.ended(orders.job_dir, end, decision, result, slurm_id, say)
+
+
+def _record_decision(orders: Order, end: Ended, result: Json, decision: Decision, say: Callable[[str], None]) -> None:
     try:
         values = {**result, "state": end.state, "goes_on": decision.goes_on, "why": decision.why}
         write_json(records.exit_path(orders.job_dir), values, _PATIENCE_S)

@@ -8,7 +8,7 @@ from typing import Mapping
 
 import contract
 
-from . import lock
+from . import known, lock
 from .history import Ended
 
 DIVERGED = "the loss is not a number"  # how the agent's error begins then
@@ -56,7 +56,7 @@ def decide(
 
 def _is_over(last: Ended, finished: bool, stopped: str | None) -> str | None:
     if finished:
-        return "the run is finished"
+        return contract.RUN_FINISHED
     if stopped:
         return stopped
     if last.state == contract.COMPLETED:
@@ -77,10 +77,21 @@ def _is_hopeless(ends: list[Ended], final_codes: Mapping[int, str]) -> str | Non
         return "its code cannot be imported" + _quoted(last)
     if last.error and last.error.startswith((DIVERGED, lock.IN_USE)):  # the other job trains the run to its end
         return last.error
+    hopeless = _is_certain(ends)
+    if hopeless:
+        return hopeless + _quoted(last)
     if len(ends) > 1 and _same(ends[-2], last):
         where = f"at step {last.to_step}" if last.to_step is not None else "before the first step"
         return f"it failed twice in the same way {where}" + _quoted(last)
     return None
+
+
+def _is_certain(ends: list[Ended]) -> str | None:
+    """A known error that every further attempt would end with; nothing is certain of a job that has taken steps."""
+    signature = known.get(ends[-1].known)
+    if signature is None or signature.restart != known.CANNOT or any(end.to_step is not None for end in ends):
+        return None
+    return f"no further attempt can help, {signature.cause}"
 
 
 def _same(one: Ended, other: Ended) -> bool:

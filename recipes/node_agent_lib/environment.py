@@ -54,13 +54,14 @@ def _start_up(
     code = _wait(control, startup.start(spec.directory, environ, log.output))
     outcome = startup.outcome()
     redaction.arm([os.fsdecode(value) for value in outcome.secrets.values()])
-    redaction.arm_environment(_decoded(outcome.environ or {}))
+    redaction.arm_environment(decoded(outcome.environ or {}))
     if code != 0 or outcome.environ is None:
         raise NodeFailure(code or 1, messages.startup_error(code, outcome, log.since(written)))
     return outcome.environ, outcome.ulimits
 
 
-def _decoded(environ: dict[bytes, bytes]) -> dict[str, str]:
+def decoded(environ: dict[bytes, bytes]) -> dict[str, str]:
+    """The same as strings."""
     return {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()}
 
 

@@ -10,8 +10,24 @@ from typing import Callable, Iterable
 
 import contract
 
-from . import backends, bad_nodes, chain, disk_reserve, procs, sharing, slurm, standing, stops, turn
+from . import (
+    backends,
+    bad_nodes,
+    chain,
+    disk_reserve,
+    evidence,
+    known,
+    lost_logs,
+    procs,
+    sharing,
+    slurm,
+    standing,
+    stops,
+    successors,
+    turn,
+)
 from .files import Json, append_json, create_json, read_json, when_full, write_json
+from .history import Ended
 from .log import complain
 from .messages import explained
 from .nodes import host_name
@@ -19,6 +35,7 @@ from .records import NodeReader, NodeRecord, exit_path, read_nodes
 from .verdict import complete, judge
 
 _PATIENCE_S = 30.0
+_OVER = (contract.COMPLETED, contract.TIMEOUT)  # after which Slurm requeues nothing
 _LATE_NODES_S = 5.0  # a network file system shows another node's file late
 
 
@@ -27,7 +44,10 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
 
     An exit.json that was written while nodes were missing is replaced once all of them have ended.
     """
-    verdict = judge(nodes, nnodes, code, stops.asked(job_dir), _finished_since(job_dir, nodes))
+    asked = stops.asked(job_dir)
+    if asked is None and not complete(nodes, nnodes):
+        lost_logs.add(job_dir, nodes, os.environ.get("SLURM_JOB_ID", ""), _is_step(job_dir))
+    verdict = judge(nodes, nnodes, code, asked, _finished_since(job_dir, nodes))
     verdict["error"] = explained(verdict["error"], os.environb)
     path = exit_path(job_dir)
     if create_json(path, verdict, _PATIENCE_S):
@@ -38,6 +58,12 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
         return present
     write_json(path, verdict, _PATIENCE_S)
     return verdict
+
+
+def _is_step(job_dir: str) -> Callable[[str], bool]:
+    """Whether a line of a log is a step of the job's training."""
+    backend = backends.of(read_json(os.path.join(job_dir, contract.AGENT)) or {})
+    return lambda line: evidence.is_step(line, backend)
 
 
 def _announce(job_dir: str, verdict: Json) -> None:
@@ -90,7 +116,8 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
     if orders is None or link is None:
         return _may_come_again(nodes, nnodes)
     end = chain.describe(orders, link.attempt, result, nodes, None)
-    if bad_nodes.accused(end.error) and result["node"]:
+    signature = known.get(end.known)
+    if (signature.blames_node if signature else bad_nodes.accused(end.error)) and result["node"]:
         with contextlib.suppress(OSError):
             bad_nodes.add(orders.job_root, [result["node"]], str(end.error), orders.job_id)
     if orders.limits is None:
@@ -99,7 +126,10 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
             end = replace(end, state=contract.PREEMPTED, error=contract.MEANINGS[contract.PREEMPTED])
             write_json(exit_path(job_dir), {**result, "state": end.state, "error": end.error}, _PATIENCE_S)
         chain.record(orders, end, link.now, result, None, complain)
-        return _may_come_again(nodes, nnodes)
+        again = _may_come_again(nodes, nnodes)
+        if not again or stops.path_of(job_dir, orders.run_dir) or end.state in _OVER:
+            _settle_successors(orders, end, None)
+        return again
     if chain.undecided(result, orders):
         chain.write(job_dir, chain.go_on(orders, link, complain))
         return True
@@ -109,7 +139,16 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
     chain.record(orders, end, link.now, result, decision, complain)
     if not _is_passed_on(job_dir):
         chain.write(job_dir, chain.go_on(orders, link, complain) if goes_on else chain.stop(link, complain))
+    if decision is not None and not goes_on:
+        _settle_successors(orders, end, decision.why)
     return goes_on
+
+
+def _settle_successors(orders: chain.Order, end: Ended, why: str | None) -> None:
+    """Those that wait for the run's end; the records are written by now, and are what they go by."""
+    completed = end.state == contract.COMPLETED or why == contract.RUN_FINISHED
+    said = f": {why or end.error}" if why or end.error else ""
+    successors.settle(orders.run_dir, completed, f"{orders.job_id} ({end.state}{said})", complain)
 
 
 def _is_passed_on(job_dir: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Callable, Mapping
 
 import contract
 
-from . import backends, stacks
+from . import backends, notify, stacks
 from .activity import Activity
 from .auto_stall import AutoStall
 from .journal import Journal
@@ -98,6 +98,8 @@ class HangWatch:
         failure = Failure(contract.HUNG, "; ".join([error, "stacks in logs/stack-<rank>.txt", *remarkable]), now)
         self._journal.record.failure = failure  # at once: srun ends this agent soon after the first other one has gone
         self._journal.save()
+        record = self._journal.record
+        notify.hung(self._spec.job_dir, record.attempt, record.step, error, record.host, self._journal.log.say)
         patience_s = _LOOKS * every_s(self._spec.nnodes) + _DUMP_S
         while time.monotonic() - began < patience_s and not self._peers.others_have_ended():
             time.sleep(0.5)

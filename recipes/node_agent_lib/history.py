@@ -1,13 +1,17 @@
 """RUN_DIR/history.jsonl: what happened to a run, a line for the beginning and one for the end of every attempt.
 
-    {"event": "begun", "time", "job_id", "attempt", "slurm_id", "nodes": [names], "checkpoint": S, "gpus"}
+    {"event": "begun", "time", "job_id", "attempt", "slurm_id", "nodes": [names], "checkpoint": S, "gpus",
+     "allocated_s"}
     {"event": "ended", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node",
-     "from_step", "to_step", "checkpoint": S, "save_s", "gpu_hours", "goes_on": bool, "why"}
+     "from_step", "to_step", "checkpoint": S, "save_s", "gpu_hours", "allocated_s", "goes_on": bool, "why",
+     "known": the id of a known error, "cause": what it means}
     {"event": "resumed", "time", "job_id", "attempt"}: a person started a job again that was over
 
 `checkpoint` is the step of the newest complete checkpoint, null where there is none or where their form is not known;
 steps count from 0. `save_s` is the longest save that was seen, in seconds. `gpus` and `gpu_hours` are what Slurm had
-allocated, of a job with max_gpu_hours.
+allocated, of a job with max_gpu_hours. `allocated_s` is for how many seconds the attempt had had its nodes then: more
+than since its line `begun`, which a prolog comes before. An attempt whose node died is ended by the next one, much
+later: its `time` is not its end, `allocated_s` is.
 """
 
 from __future__ import annotations
@@ -37,6 +41,8 @@ class Ended:
     checkpoint: int | None = None
     save_s: float | None = None
     gpu_hours: float | None = None
+    allocated_s: float | None = None
+    known: str | None = None  # the id of a known error
 
 
 def path(run_dir: str) -> str:
@@ -84,6 +90,8 @@ def _ended(entry: Json) -> Ended:
         checkpoint=_number(entry.get("checkpoint")),
         save_s=_real(entry.get("save_s")),
         gpu_hours=_real(entry.get("gpu_hours")),
+        allocated_s=_real(entry.get("allocated_s")),
+        known=entry.get("known") if isinstance(entry.get("known"), str) else None,
     )
 
 

@@ -86,7 +86,8 @@ def tail(path: str, offset: int = 0) -> list[str]:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return []
-    lines = (_ANSI.sub("", line).strip() for line in re.split(r"[\r\n]+", text))
+    text = _ANSI.sub("", text) if "\x1b" in text else text
+    lines = (line.strip() for line in text.replace("\r", "\n").split("\n"))
     return [line for line in lines if line and not line.startswith(_PREFIX)]
 
 

@@ -14,6 +14,7 @@ from .errors import NodeFailure, Stopped
 from .hang import HangWatch
 from .journal import Journal
 from .rank_files import Context
+from .requests import Requests
 from .spec import Spec, SpecError
 from .training import Training
 from .ulimits import Ulimits
@@ -36,6 +37,7 @@ class Ranks:
         self._agent = agent
         self._directory = directory
         self._hangs = HangWatch(spec, journal, control.peers, control.loop.reap)
+        self._requests = Requests(spec, journal, control.loop.reap)
         self._all_ended_at: float | None = None
         self._own_python: str | None = None  # the image's, where another one is taken
 
@@ -78,6 +80,7 @@ class Ranks:
         training.prepare(Context(spec.job_dir, self._record.host, spec.backend))
         self._journal.follow_metrics()
         self._hangs.prepare(python, environ)
+        self._requests.prepare(python, environ)
         self._control.tick()
         if self._control.stop is not None:
             raise Stopped
@@ -86,6 +89,9 @@ class Ranks:
         if threads is not None:
             self._log.say(f"no GPU visible: OMP_NUM_THREADS={threads} for each of {spec.nproc_per_node} ranks")
         complete = command.training_environment(spec, environ, self._directory, number, head)
+        self._record.log_starts = {
+            str(rank): _size(os.path.join(spec.job_dir, contract.rank_log(rank))) for rank in own
+        }
         training.start(argv, spec.directory, complete, self._log.output, ulimits)
         self._log.say(f"started {spec.ranks_per_node} ranks of {spec.script}: pid {training.pid}")
         self._journal.note_phase(contract.PHASE_LAUNCHER)
@@ -115,6 +121,8 @@ class Ranks:
         if not stopping and self._control.loop.due("hang", 1.0):
             self._end_hung(training)
             self._end_diverged(training)
+        if not stopping and self._control.loop.due("requests", 1.0):
+            self._requests.check(training)
         if stopping:
             self._stop(training)
         elif self._peers.failed:
@@ -207,3 +215,10 @@ class Ranks:
 
     def _hint(self, error: str) -> str:
         return image_path.hint(error, self._own_python)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0

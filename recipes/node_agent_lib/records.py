@@ -35,6 +35,8 @@ class RankRecord:
     traceback: str | None = None
     failed: float | None = None  # when it failed: an exception comes before the process's end
     told_to_end: float | None = None  # when torchrun or the agent ended it because of something else
+    known: str | None = None  # the id of a known error (known/), told by `evidence` or, where that is null, by `error`
+    evidence: str | None = None  # a line of its log, or of the kernel's, that tells more than `error`
 
 
 @dataclass
@@ -73,6 +75,7 @@ class NodeRecord:
     state: str = contract.NODE_STARTING
     time: float = 0.0
     ranks: dict[str, int] = field(default_factory=dict)
+    log_starts: dict[str, int] = field(default_factory=dict)  # by rank: where this attempt's part of its log begins
     step: int | None = None
     first_step: int | None = None  # of this attempt
     save_s: float | None = None  # the longest save of a checkpoint that was seen

@@ -63,6 +63,30 @@ def cancel(jobs: list[str]) -> None:
     _run(["scancel", "--state=PENDING", *jobs])
 
 
+def waiting_in(job_dir: str) -> list[str] | None:
+    """The jobs in the queue that have not begun and whose script lies there; None where Slurm does not answer.
+
+    Where a site's own sbatch submits a copy of the script, directory and name tell (slurm_query.py of the launcher).
+    """
+    try:
+        listed = _run(["squeue", "-h", "-u", str(os.getuid()), "-t", contract.PENDING, "-o", "%i|%o|%Z|%j"])
+    except SlurmError:
+        return None
+    script, called = os.path.join(job_dir, contract.SCRIPT), os.path.basename(job_dir)
+    rows = [line.split("|", 3) for line in listed.splitlines() if line.count("|") >= 3]
+    return [job for job, command, place, name in rows if command == script or (place, name) == (job_dir, called)]
+
+
+def answers() -> bool:
+    """Whether slurmctld does."""
+    return waiting_in("") is not None
+
+
+def release(jobs: list[str]) -> None:
+    """Let jobs go that their owner holds."""
+    _run(["scontrol", "release", *jobs])
+
+
 def waits(job: str) -> bool | None:
     """Whether that job is in the queue and has not begun; None where Slurm does not answer."""
     state = _queued(job)
@@ -98,11 +122,26 @@ def show(job: str) -> dict[str, str]:
 
 def state(job: str) -> str | None:
     """How Slurm says that a job was ended from outside; None where it was not, or where Slurm does not say."""
+    return _state(show(job))
+
+
+def end(job: str) -> tuple[str | None, float | None]:
+    """The same, and for how many seconds the job had its nodes, where it is over and Slurm says that."""
     shown = show(job)
+    return _state(shown), _ended_s(shown)
+
+
+def _state(shown: dict[str, str]) -> str | None:
     state = _FROM_OUTSIDE.get(shown.get("JobState", ""))
     if state is None and shown.get("PreemptTime", "")[:1].isdigit():  # it ended by itself within the GraceTime
         return contract.PREEMPTED
     return state
+
+
+def _ended_s(shown: dict[str, str]) -> float | None:
+    start, end = (shown.get(key, "") for key in _TIMES)
+    ended = shown.get("JobState", "") not in {"", *contract.SLURM_WAITING, *contract.SLURM_ACTIVE}
+    return float(end) - float(start) if ended and start.isdigit() and end.isdigit() else None
 
 
 def clock() -> float | None:
@@ -142,10 +181,7 @@ def allocated_s(job: str, runs_still: bool) -> float | None:
     if runs_still:
         found = span(job)
         return found.used_s if found else None
-    shown = show(job)
-    start, end = (shown.get(key, "") for key in _TIMES)
-    ended = shown.get("JobState") not in contract.SLURM_WAITING | contract.SLURM_ACTIVE
-    return float(end) - float(start) if ended and start.isdigit() and end.isdigit() else None
+    return _ended_s(show(job))
 
 
 def command(job: str) -> str | None:

@@ -54,6 +54,7 @@ class Spec:
     workdir: str | None = None  # of startup commands and training; None: code_dir
     agent_python: str | None = None  # read by node_agent.sh
     data: dict[str, Any] | None = None  # what it trains on, read by data.py; None: nothing that is known
+    notify: list[str] | None = None  # who is told of the job's end, read by notify.py
     backend: str = contract.AUTOMODEL  # what trains; launchers before the key knew AutoModel only
 
     @property
@@ -129,6 +130,7 @@ _EXPECTED = {
     "workdir": "an absolute path or null",
     "agent_python": "a non-empty string or null",
     "checkpoint_dir": "an absolute path or null",
+    "notify": "a list of strings without NUL or null",
     "max_nan_steps": "an integer of at least 1 or null",
     "data": '{"named": [[form, value]], "allow": digest, true or null, "caches": [paths]} or null',
     "chain": '{"jobs": integer or null, "failures": integer, "exclude": [names]} or null'
@@ -162,6 +164,8 @@ def _ok(key: str, value: Any) -> bool:
         return isinstance(value, dict) and all(_is_variable(name, item) for name, item in value.items())
     if key == "max_nan_steps":
         return value is None or (_is_int(value) and value >= 1)
+    if key == "notify":
+        return value is None or (isinstance(value, list) and all(_is_string(item) for item in value))
     if key == "agent_python":
         return value is None or (_is_string(value) and bool(value))
     if key == "chain":

@@ -39,10 +39,16 @@ def find_py_spy(python: str, environ: Mapping[bytes, bytes]) -> str | None:
 
 
 def dump(
-    job_dir: str, ranks: Iterable[RankRecord], why: str, py_spy: str | None, reap: Callable[[], None]
+    job_dir: str,
+    ranks: Iterable[RankRecord],
+    why: str,
+    py_spy: str | None,
+    reap: Callable[[], None],
+    wake: bool = True,
 ) -> list[str]:
     """Write the stacks of these living ranks; returns what is remarkable about them, such as "rank 1 is stopped ...".
 
+    `wake`: a process that was stopped is continued, so that it can answer; else it stays as it is.
     It takes seconds, at most about 20. `reap` collects ended children: nobody else may wait for them.
     """
     dumps = [_Dump(os.path.join(job_dir, contract.stack_file(record.rank)), record) for record in ranks]
@@ -53,7 +59,7 @@ def dump(
             item.start_py_spy(py_spy)
         _wait(lambda: any(item.spied_on() for item in dumps), _PY_SPY_S, reap)
     for item in dumps:
-        item.ask()
+        item.ask(wake)
     _wait(lambda: not all(item.answered() for item in dumps), _ANSWER_S, reap)
     for item in dumps:
         item.end()
@@ -103,12 +109,16 @@ class _Dump:
         """Whether py-spy is still at work."""
         return self._py_spy is not None and procs.alive(self._py_spy, None)
 
-    def ask(self) -> None:
+    def ask(self, wake: bool) -> None:
         """SIGUSR2 to the training process; it must be registered there, or the process would die of it."""
         if self.spied_on() and self._py_spy is not None:
             procs.send(self._py_spy, signal.SIGKILL)
         self._write("\n--- faulthandler")
         self._asked_at = self._size()
+        found = procs.stat(self._record.pid)
+        if not wake and found is not None and found.state in "Tt":
+            self._write("it was stopped, and is left so: what it does not do itself, only py-spy can tell")
+            return
         if procs.alive(self._record.pid, self._record.pid_start):
             procs.send(self._record.pid, signal.SIGUSR2)
             procs.send(self._record.pid, signal.SIGCONT)

@@ -10,7 +10,7 @@ from typing import Callable
 
 import contract
 
-from . import chain, data, disk_reserve, ending, environment, lock, procs
+from . import chain, data, disk_reserve, ending, environment, gpu_model, lock, notify, procs
 from .control import Control, Parent
 from .error_line import error_line
 from .errors import NodeFailure, Stopped, Superseded
@@ -58,7 +58,7 @@ class Supervisor:
             set_aside(self._spec.job_dir)
         self._journal.save()
         ready()
-        self._journal.event(contract.EVENT_STARTED, host=self._record.host)
+        self._journal.event(contract.EVENT_STARTED, host=self._record.host, gpu=gpu_model.model())
         if first and not (under_slurm() and contract.ATTEMPT_VAR in os.environ):  # `begin` has done it there
             chain.note_beginning(self._spec, self._record, say)
             disk_reserve.keep_if_possible(self._spec.job_dir, say)
@@ -70,6 +70,7 @@ class Supervisor:
         if self._record.node == 0:
             self._take_lock()
         environ, ulimits = environment.make(self._spec, self._journal, self._control, self._directory)
+        notify.hold({"notify": self._spec.notify}, environment.decoded(environ))
         if self._record.node == 0:
             data.guard(self._spec, self._record.attempt, environ, self._journal.log.say)
         self._ranks = Ranks(self._spec, self._journal, self._control, self._agent, self._directory)

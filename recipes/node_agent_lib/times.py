@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 from . import budget, history, limits, slurm
 from .chain import Order
@@ -24,9 +23,11 @@ def spent(orders: Order) -> str | None:
     return budget.used_up(orders.limits.gpu_hours, budget.used(history.read(orders.run_dir), orders.job_id), count)
 
 
-def exports(orders: Order, me: str) -> list[str]:
-    """Shell lines that tell the agents when this attempt has to end; none where it has no end."""
-    asked, span = time.monotonic(), slurm.span(me)
+def exports(orders: Order, span: slurm.Span | None, asked: float) -> list[str]:
+    """Shell lines that tell the agents when this attempt has to end; none where it has no end.
+
+    `span` is its time as Slurm told it at `asked`, an instant of the monotonic clock.
+    """
     ends = [] if span is None or span.left_s is None else [(span.left_s, False)]
     count = gpus(orders)
     if count is not None and orders.limits is not None and orders.limits.gpu_hours is not None:

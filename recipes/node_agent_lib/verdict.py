@@ -6,51 +6,24 @@
                 ended with 0
     FAILED      the first error over all ranks; code is that rank's (128 + signal for one that was killed)
 
-The first error is the earliest by time, with two corrections: what torchrun or the agent ended because of something
-else does not count; a failed communication (it mostly shows that another rank is gone, and may be noticed before that
-rank's own error is written) gives way to any other error of the same moment, or to a node that vanished.
+The first error is what began it, not what was noted first: root_cause.py. What is known of it (known/) goes into
+exit.json with it.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 import contract
 
+from . import known
 from .files import Json
 from .records import SCHEMA, Failure, NodeRecord, RankRecord, Stop
+from .root_cause import Cause
+from .root_cause import first as _first
 
-_SAME_MOMENT_S = 30.0  # a large process takes seconds to die, while its peers see the closed connection at once
+_KNOWN_KEYS = ("id", "role", "cause", "todo", "restart", "blames_node")  # of `known` in exit.json
 _SIGNAL_SKEW_S = 2.0  # a signal sent to all processes reaches a rank before the agent has noticed
 _TIME_IS_OVER = (contract.STOP_BY_TIME_LIMIT, contract.STOP_BY_WARNING, contract.STOP_BY_BUDGET)
 _ASKED = {"SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"}
-_COMMUNICATION = re.compile(
-    r"Dist(Backend|Network|Store)Error|NCCL|gloo|Connection (closed|reset|refused)|Broken pipe|ConnectionResetError"
-    r"|TCPStore|recvValue|Socket Timeout|[Ww]atchdog|collective operation timeout|Timed out waiting"
-    r"|RendezvousConnectionError",
-)
-
-
-@dataclass
-class Cause:
-    """One candidate for what ended the job."""
-
-    time: float
-    host: str
-    code: int
-    error: str
-    victim: bool = False
-    rank: int | None = None
-    signal: str | None = None
-    traceback: str | None = None
-    log: str | None = None
-    vanished: bool = False
-
-    @property
-    def communication(self) -> bool:
-        """Whether this looks like the consequence of another process's end."""
-        return not self.vanished and bool(_COMMUNICATION.search(self.error))
 
 
 def judge(
@@ -117,12 +90,13 @@ def _of_rank(node: NodeRecord, record: RankRecord) -> Cause:
         time=time,
         host=node.host,
         code=record.code or 1,
-        error=record.error or f"exit code {record.code}",
+        error=record.evidence or record.error or f"exit code {record.code}",
         victim=record.told_to_end is not None and time > record.told_to_end,
         rank=record.rank,
         signal=record.signal,
         traceback=record.traceback,
         log=contract.rank_log(record.rank),
+        known=known.get(record.known) or known.of_error(record.error),
     )
 
 
@@ -135,6 +109,7 @@ def _of_node(node: NodeRecord, failure: Failure) -> Cause:
         victim=failure.victim,
         traceback=failure.traceback,
         log=contract.agent_log(node.node),
+        known=known.of_error(failure.error),
     )
 
 
@@ -148,26 +123,14 @@ def _of_vanished(node: NodeRecord, stop: Stop | None, code: int | None) -> Cause
         victim=stop is not None,
         log=contract.agent_log(node.node),
         vanished=True,
+        known=known.of_error(error),
     )
 
 
 def _of_absent(number: int, stop: Stop | None, code: int | None) -> Cause:
     error = f"node {number} {contract.NO_AGENT}"
-    return Cause(0.0, "", code or 1, error, victim=stop is not None, vanished=True)
-
-
-def _first(causes: list[Cause]) -> Cause | None:
-    if not causes:
-        return None
-    own = [cause for cause in causes if not cause.victim and not cause.vanished]
-    vanished = [cause for cause in causes if not cause.victim and cause.vanished]
-    if not own:
-        return min(vanished or causes, key=lambda cause: cause.time)
-    earliest = min(own, key=lambda cause: cause.time)
-    at_once = [cause for cause in own if cause.time <= earliest.time + _SAME_MOMENT_S and not cause.communication]
-    if at_once:
-        return min(at_once, key=lambda cause: cause.time)
-    return vanished[0] if vanished else earliest
+    lost = known.of_error(error)
+    return Cause(0.0, "", code or 1, error, victim=stop is not None, vanished=True, known=lost)
 
 
 def _first_stop(nodes: list[NodeRecord]) -> Stop | None:
@@ -216,6 +179,7 @@ def _exit(
         "rank": cause.rank if cause else None,
         "node": (cause.host or None) if cause else None,
         "error": cause.error if cause else None,
+        "known": described(cause.known) if cause and cause.known else None,
         "traceback": cause.traceback if cause else None,
         "log": cause.log if cause else None,
         "started": min((node.started for node in nodes), default=None),
@@ -223,3 +187,8 @@ def _exit(
         "step": next((node.step for node in nodes if node.node == 0), None),
         "nodes": [{"node": node.node, "host": node.host, "code": node.code} for node in nodes],
     }
+
+
+def described(signature: known.Signature) -> Json:
+    """What exit.json says of a known error."""
+    return {key: getattr(signature, key) for key in _KNOWN_KEYS}

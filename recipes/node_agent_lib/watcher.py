@@ -10,11 +10,12 @@ import shutil
 import signal
 import time
 from dataclasses import asdict, dataclass
-from typing import Any, Container
+from typing import Any
 
 import contract
 
-from . import procs, redaction
+from . import evidence, procs, redaction
+from .backends import Backend
 from .error_line import ERROR_CHARS
 from .files import read_json, write_json
 from .log import tail
@@ -46,7 +47,7 @@ class Watcher:
         alive: int,
         wake: int,
         stacks: str,
-        final_codes: Container[int],
+        backend: Backend,
     ) -> None:
         self._directory = directory
         self._record = record
@@ -54,7 +55,7 @@ class Watcher:
         self._alive = alive
         self._wake = wake
         self._stacks = stacks
-        self._final_codes = final_codes
+        self._backend = backend
         self._status: int | None = None
         self._launcher_group = (
             _launchers_group() if os.environ.get(contract.LAUNCHER_VAR) == contract.FT_LAUNCHER else None
@@ -74,7 +75,7 @@ class Watcher:
         if self._agent_is_gone():  # while it lives, it ends what a rank has left
             _kill_below(os.getpid())
         self._note_end()
-        if self._record.code in self._final_codes and os.path.isdir(self._directory):
+        if self._record.code in self._backend.final_codes and os.path.isdir(self._directory):
             forbid_restarts(self._directory)
         self._save()
         self._remove_if_empty()
@@ -145,6 +146,22 @@ class Watcher:
             record.error = self._last_line() or f"exit code {record.code}" if record.code else None
         if not record.code:
             record.failed = None
+            return
+        self._note_known()
+
+    def _note_known(self) -> None:
+        """What is known of the error, by its own words or by the log's."""
+        record = self._record
+        lines = tail(self._log.path, self._log.offset)
+        found = evidence.of_rank(record.error, record.traceback, lines, self._is_step)
+        if found is None:
+            return
+        record.known = found.signature.id
+        line = redaction.text(found.line)[:ERROR_CHARS]
+        record.evidence = None if line == record.error else line
+
+    def _is_step(self, line: str) -> bool:
+        return evidence.is_step(line, self._backend)
 
     def _signal_error(self, name: str) -> str:
         if name == "SIGKILL":

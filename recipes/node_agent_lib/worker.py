@@ -59,8 +59,7 @@ def main(script: str, args: list[str]) -> int:
     record = RankRecord(
         rank, local_rank, context.host, child, procs.start_of(child), watcher, procs.start_of(watcher), time.time()
     )
-    final_codes = backends.get(context.backend).final_codes
-    return Watcher(directory, record, log, alive, wake, stacks, final_codes).run()
+    return Watcher(directory, record, log, alive, wake, stacks, backends.get(context.backend)).run()
 
 
 def _redirect(path: str) -> RankLog:

@@ -8,6 +8,7 @@ file_locks.py    locks that a killed process leaves, and those that it cannot le
 own_files.py     files that are taken only where they are this user's own and whole
 index_files.py   the index of Megatron data, whole or not there
 phase.py         what this rank is at, for the node agent
+requests.py      a checkpoint on request, after which the training goes on
 trackers.py      no secret in what W&B and Comet are told
 finished.py      how the loop ended, and finished.json
 output.py        rank 0's lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -66,15 +67,33 @@ def write_finished(step: int, max_steps: int, checkpoint: str | None) -> None:
     """Says that the run has reached its end and, on rank 0, records it."""
     path = finished_file()
     if path is not None and is_main():
-        record = {
+        record: dict[str, Any] = {
             "step": step,
             "max_steps": max_steps,
             "checkpoint": checkpoint,
             "hf": hf_directory(checkpoint),
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
+        link_export(path.with_name(contract.HF), record["hf"])
         write_atomically(path, json.dumps(record, indent=2) + "\n")
     say(f"finished: step {step} of {max_steps}; checkpoint {checkpoint}")
+
+
+def link_export(link: Path, target: str | None) -> None:
+    """Gives the export a name that is known before the run: the checkpoint's own has the epoch, which is not.
+
+    Relative where it lies beside, so that it holds in a container and after a move. One of a shorter run is replaced.
+    """
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    if target is None:
+        if link.is_symlink():
+            link.unlink()
+        return
+    base = link.parent.resolve()
+    temporary.symlink_to(Path(target).relative_to(base) if Path(target).is_relative_to(base) else target)
+    temporary.replace(link)
 
 
 def write_atomically(path: Path, text: str) -> None:

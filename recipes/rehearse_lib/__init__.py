@@ -7,6 +7,8 @@ What the first process does, with the standard library alone:
     scratch    the only directory that is written to, removed whatever happens
     parent     starts the worker, gives it orders, and makes one result of its answers
     culprit    which of the command line's overrides a failure comes from
+    leaves     the leaves of a configuration, and the one that words speak of
+    removal    which key it comes from, where neither they nor the message tell
     result     what is printed
 
 What the worker does, a process of its own with a clean environment:

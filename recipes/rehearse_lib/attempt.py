@@ -68,13 +68,15 @@ def _take_variables(asked: request.Request, config: Any) -> set[str]:
 
 
 def _take_code(asked: request.Request, scratch: Path) -> None:
-    """Have the user's own files where a job has them: below the working directory, which is on the path."""
+    """Have the user's own files where a job has them: `my/model.py` in the working directory, which is on the path."""
     here = scratch / "code"
     here.mkdir(exist_ok=True)
     for name in asked.code:
-        source, link = Path(name).absolute(), here / Path(name).name
-        if not link.is_symlink():
-            link.symlink_to(source)
+        source = Path(name).absolute()
+        for path in source.iterdir() if source.is_dir() else [source]:
+            link = here / path.name
+            link.unlink(missing_ok=True)  # of an earlier attempt, in a worker that serves many
+            link.symlink_to(path)
         sys.path.insert(0, str(source if source.is_dir() else source.parent))
     sys.path.insert(0, str(here))
     os.chdir(here)

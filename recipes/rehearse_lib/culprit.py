@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import failure
+from . import leaves
 from .request import Request
 
 Leaf = tuple[str, ...]
@@ -36,7 +36,8 @@ def name(refusal: dict[str, Any], request: Request, fails: Fails) -> None:
     changed = changes(request)
     wanted, stage = signature(refusal), str(refusal["stage"])
     without, with_it = 0, len(request.overrides)
-    if fails(applied(request, changed, 0), stage) == wanted:
+    of_base = fails(applied(request, changed, 0), stage)
+    if of_base == wanted:
         return  # the base configuration has it, too
     while with_it - without > 1:
         middle = (without + with_it) // 2
@@ -44,32 +45,43 @@ def name(refusal: dict[str, Any], request: Request, fails: Fails) -> None:
             with_it = middle
         else:
             without = middle
-    override = request.overrides[_not_only_unmasking(request, changed, with_it, stage, fails) - 1]
+    before = of_base if with_it == 1 else fails(applied(request, changed, with_it - 1), stage)
+    to_blame = with_it if before is None else _not_only_unmasking(request, changed, stage, fails)
+    if to_blame is None:
+        to_blame = _above(refusal.get("key"), request)
+    if to_blame is None:
+        return
+    override = request.overrides[to_blame - 1]
     key = key_of(override)
     below = refusal.get("key")
     if not below or not f"{below}.".startswith(f"{key}."):
-        below = failure.leaf_below(request.config, key, refusal["text"], refusal["source"] or "")
+        below = leaves.leaf_below(request.config, key, refusal["text"], refusal["source"] or "")
     refusal["key"] = below or key
     refusal["key_by"], refusal["override"] = "override", override
 
 
-def _not_only_unmasking(request: Request, changed: list[dict[Leaf, Any]], found: int, stage: str, fails: Fails) -> int:
+def _not_only_unmasking(request: Request, changed: list[dict[Leaf, Any]], stage: str, fails: Fails) -> int | None:
     """The number of the override to blame, where the one that was found may only have made way for the failure.
 
-    That is so where without it something else fails; then one is looked for without which nothing fails.
+    That is so where without it something else fails; then one is looked for without which nothing fails. There may be
+    none: what fails stands in the base configuration, and the overrides only let the job come so far.
     """
-    if found == 1 or fails(applied(request, changed, found - 1), stage) is None:
-        return found
     for number in range(len(changed) - 1, -1, -1):
         others = [group for at, group in enumerate(changed) if at != number]
         if fails(_with(request, others), stage) is None:
             return number + 1
-    return found
+    return None
+
+
+def _above(key: str | None, request: Request) -> int | None:
+    """The number of the override that sets the key which frames and message tell of; None where there is none."""
+    numbers = range(len(request.overrides), 0, -1)
+    return next((n for n in numbers if key and f"{key}.".startswith(f"{key_of(request.overrides[n - 1])}.")), None)
 
 
 def changes(request: Request) -> list[dict[Leaf, Any]]:
     """For each override the leaves that it has changed, with their new values (`_MISSING`: taken away)."""
-    old, new = failure.paths(request.base or {}), failure.paths(request.config)
+    old, new = leaves.paths(request.base or {}), leaves.paths(request.config)
     differing = {leaf: new.get(leaf, _MISSING) for leaf in {*old, *new} if _differs(old, new, leaf)}
     found: list[dict[Leaf, Any]] = []
     for override in request.overrides:

@@ -9,16 +9,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from . import leaves
+
 _OURS = str(Path(__file__).resolve().parents[1]) + "/"
 _TEXT = 600  # characters of a message that are kept
 _SECTION = re.compile(r"\b(?:cfg|config)(?:\.get\(\s*[\"']|\.|\[[\"'])([a-z_][a-z0-9_.]*)")
 _ARGUMENT = re.compile(r"\b\w+\s*=(?!=)")
 _NODES = ("self", "dataset_node", "cfg_ds", "cfg_teacher")  # locals of AutoModel's that hold the section at work
-_TRIVIAL = ("", "0", "1", "-1", "true", "false", "none", "0.0", "1.0")
 _PLACES = (  # file -> section, for what has no section in its frames: the step itself
     ("/torch/optim/", "optimizer"),
     ("/components/optim/scheduler", "lr_scheduler"),
     ("/components/optim/", "optimizer"),
+    ("/components/loss/kd_loss", "kd_loss_fn"),
     ("/components/loss/", "loss_fn"),
     ("/components/datasets/", "dataset"),
     ("/components/training/step_scheduler", "step_scheduler"),
@@ -28,6 +30,7 @@ _PLACES = (  # file -> section, for what has no section in its frames: the step 
     ("/transformers/modeling_rope_utils", "model"),
     ("/transformers/models/", "model"),
     ("/components/models/", "model"),
+    ("/_transformers/tokenization/", "dataset"),
     ("/_transformers/", "model"),
 )
 
@@ -45,7 +48,10 @@ def describe(error: BaseException, stage: str, config: Mapping[str, Any]) -> dic
     frames = list(_frames(error.__traceback__))
     file, line, source = _place(frames)
     text = _text(error)
-    key = error.key if isinstance(error, Fault) else key_of(frames, text, source or "", stage, config)
+    if isinstance(error, Fault):
+        key = error.key and (leaves.leaf_below(config, error.key, text, "") or error.key)
+    else:
+        key = key_of(frames, text, source or "", stage, config)
     return {
         "stage": stage,
         "type": error.kind if isinstance(error, Fault) else type(error).__name__,
@@ -89,22 +95,28 @@ def key_of(frames: list[TracebackType], text: str, source: str, stage: str, conf
     """The key that the failure comes from, as far as frames and message tell."""
     argument = re.search(r"unexpected keyword argument '(\w+)'", text)
     sections = (_section(frame, config, frame is frames[-1]) for frame in reversed(frames))
-    section = next(filter(None, sections), None)
-    section = section or _by_file(frames, config)
+    section = _of_data(frames, config) or next(filter(None, sections), None) or _by_file(frames, config)
     if section is None and stage == "schedule":
         section = "lr_scheduler"
-    below = dict(leaves(config, section)) if section else dict(leaves(config, None))
+    below = dict(leaves.leaves(config, section)) if section else dict(leaves.leaves(config, None))
     if argument:
         named = [key for key in below if key.split(".")[-1] == argument[1]]
         return named[0] if len(named) == 1 else section
-    return _leaf(below, text, source, within=section is not None) or _spelt_out(config, text) or section
+    told = (
+        leaves.spoken_of(below, text, source, within=section is not None) or leaves.spelt_out(config, text) or section
+    )
+    return told or leaves.only_one(
+        config, lambda key, value: key.split(".")[-1] in set(re.findall(r"\w+_\w+", source)) and f"{value}" in text
+    )
 
 
-def _spelt_out(config: Mapping[str, Any], text: str) -> str | None:
-    """The one key of all whose name, of several words, a message has in quotes: it knows better than the frames."""
-    quoted = set(re.findall(r"[`'\"](\w+_\w+)[`'\"]", text))
-    named = [key for key, _ in leaves(config, None) if key.split(".")[-1] in quoted]
-    return named[0] if len(named) == 1 else None
+def _of_data(frames: list[TracebackType], config: Mapping[str, Any]) -> str | None:
+    """The data set that was being made: AutoModel 0.7.0, train_ft.py:881, makes it in a line that names its loader."""
+    if not any(frame.tb_frame.f_code.co_name == "_build_dataset" for frame in frames):
+        return None
+    validation = any("dl_config" in _statement(frame) for frame in frames)
+    sections = [key for key in config if str(key).startswith("validation_dataset" if validation else "dataset")]
+    return str(sections[0]) if len(sections) == 1 else None
 
 
 def _section(trace: TracebackType, config: Mapping[str, Any], innermost: bool) -> str | None:
@@ -172,58 +184,21 @@ def _has(config: Any, parts: list[str]) -> bool:
 
 
 def _by_file(frames: list[TracebackType], config: Mapping[str, Any]) -> str | None:
+    targets = {
+        key.rpartition(".")[0]: str(value) for key, value in leaves.leaves(config, None) if key.endswith("._target_")
+    }
     for trace in reversed(frames):
         file = trace.tb_frame.f_code.co_filename
+        own = [section for section, target in targets.items() if _is_in(target, file)]
+        if len(own) == 1:
+            return own[0]
         for part, section in _PLACES:
             if part in file and section in config:
                 return section
     return None
 
 
-def leaf_below(config: Mapping[str, Any], section: str, text: str, source: str) -> str | None:
-    """The one leaf of a section that a message, else its source line, speaks of."""
-    return _leaf(dict(leaves(config, section)), text, source, within=True)
-
-
-def leaves(config: Mapping[str, Any], section: str | None) -> Iterator[tuple[str, Any]]:
-    """The leaves of a section, or of everything, by their dotted keys."""
-    value: Any = config
-    at = tuple(section.split(".")) if section else ()
-    for part in at:
-        value = value.get(part) if isinstance(value, Mapping) else None
-    for path, leaf in paths(value, at).items() if isinstance(value, Mapping) else ():
-        if not isinstance(leaf, Mapping):
-            yield ".".join(path), leaf
-
-
-def paths(value: Any, at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Path -> value of whatever is no mapping, and of empty mappings."""
-    if not isinstance(value, Mapping) or not value:
-        return {at: value} if at else {}
-    found: dict[tuple[str, ...], Any] = {}
-    for key, item in value.items():
-        found.update(paths(item, (*at, str(key))))
-    return found
-
-
-def _common(shown: str) -> bool:
-    """Whether a value tells nothing by itself: a message may have such a number for any reason."""
-    return shown.lower() in _TRIVIAL or bool(re.fullmatch(r"\d{1,3}", shown))
-
-
-def _leaf(below: Mapping[str, Any], text: str, source: str, *, within: bool) -> str | None:
-    """The one leaf whose name, or telling value, stands in the message, else in the source line."""
-    for words in (text, source) if within else (text,):
-        scores: dict[str, int] = {}
-        for key, value in below.items():
-            name = key.split(".")[-1]
-            score = 2 * bool(len(name) > 1 and re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", words, re.I))
-            shown = str(value)
-            if within and not _common(shown) and not name.startswith("_"):
-                score += bool(re.search(rf"(?<![\w.]){re.escape(shown)}(?![\w])", words))
-            if score:
-                scores[key] = score
-        best = [key for key, score in scores.items() if score == max(scores.values())]
-        if len(best) == 1:
-            return best[0]
-    return None
+def _is_in(target: str, file: str) -> bool:
+    """Whether `my/model.py:build` or `mine.model.build` is in a file of a person's own."""
+    module = target.partition(":")[0] if ".py:" in target else f"{target.rpartition('.')[0].replace('.', '/')}.py"
+    return "-packages/" not in file and file.endswith(f"/{module}")

@@ -17,6 +17,8 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from .failure import Fault
+
 _REAL_ELEMENTS = 1 << 22  # a larger tensor is no batch of ids
 _aten = torch.ops.aten
 _c10d = torch.ops.c10d
@@ -26,19 +28,22 @@ class Fakes(FakeTensorMode):  # type: ignore[misc]
     """Fake where the weights take part; real where all inputs are.
 
     `spread` is the number of experts among which tokens are taken to be spread evenly: which ones a router would choose
-    depends on values.
+    depends on values. `cuda`: the job has GPUs.
     """
 
     spread = 1
+    cuda = True
 
     def dispatch(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operation, done for real or on shapes alone."""
         kwargs = kwargs or {}
         if _all_real(args, kwargs):
             return func(*args, **kwargs)
-        kwargs = _on_cpu(kwargs)
+        kwargs = _on_cpu(kwargs, self.cuda)
         if func is _aten.embedding.default:
             _check_ids(args[0], args[1])
+        elif func is _aten.nll_loss_forward.default:
+            _check_targets(args[0], args[1], args[4])
         try:
             if func is _aten._grouped_mm.default and args[0].dtype != torch.bfloat16:
                 return self._grouped_mm(func, types, args, kwargs)
@@ -85,13 +90,18 @@ def _bins(func: Any, args: Any, kwargs: Any) -> int:
     return int(args[2] if len(args) > 2 else kwargs.get("minlength", 0))
 
 
-def _on_cpu(kwargs: Any) -> Any:
+def _on_cpu(kwargs: Any, cuda: bool) -> Any:
     """A tensor that code asks a GPU for is made where all others of a rehearsal are.
 
     AutoModel 0.7.0, models/glm4_moe/model.py and others: buffers are made on cuda:N, whatever device the weights have.
+
+    Raises:
+        AssertionError: the job has no GPU; torch raises the same.
     """
     device = kwargs.get("device")
     if device is not None and torch.device(device).type == "cuda":
+        if not cuda:
+            raise AssertionError("Torch not compiled with CUDA enabled: this code wants a GPU, and the job has none")
         return {**kwargs, "device": torch.device("cpu")}
     return kwargs
 
@@ -116,7 +126,18 @@ def _check_ids(table: Any, ids: Any) -> None:
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= table.shape[0]:
         wrong = high if high >= table.shape[0] else low
-        raise IndexError(f"index out of range: id {wrong} is outside an embedding of {table.shape[0]} rows")
+        text = f"index out of range: id {wrong} is outside an embedding of {table.shape[0]} rows (vocab_size)"
+        raise Fault("IndexError", text, "model")
+
+
+def _check_targets(scores: Any, targets: Any, ignored: int) -> None:
+    """The same for labels: each is one of the model's outputs, or what the loss ignores."""
+    if type(targets) is not torch.Tensor or targets.device.type != "cpu":
+        return
+    wrong = targets[(targets != ignored) & ((targets < 0) | (targets >= scores.shape[-1]))]
+    if wrong.numel():
+        text = f"Target {int(wrong[0])} is out of bounds: the model has {scores.shape[-1]} outputs"
+        raise Fault("IndexError", text, "model")
 
 
 class Peers(TorchDispatchMode):  # type: ignore[misc]

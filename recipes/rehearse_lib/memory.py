@@ -22,9 +22,6 @@ WEIGHTS, GRADIENTS, OPTIMIZER, ACTIVATIONS = "weights", "gradients", "optimizer"
 KINDS = (WEIGHTS, GRADIENTS, OPTIMIZER, ACTIVATIONS)
 PEAK = "peak"
 
-quiet = 0
-"""Above 0 while torch works out shapes of whole tensors that no rank ever holds (patches/sharding.py)."""
-
 
 class Tracker(TorchDispatchMode):  # type: ignore[misc]
     """Counts while it is entered.
@@ -115,7 +112,7 @@ class Tracker(TorchDispatchMode):  # type: ignore[misc]
             return NotImplemented
         waits = func is torch.ops._c10d_functional.wait_tensor.default
         done = args[0] if waits else func(*args, **(kwargs or {}))
-        if active_fake_mode() is self.mode and not quiet:
+        if active_fake_mode() is self.mode:
             kind = self.phase()
             for tensor in tree_leaves(done):
                 if isinstance(tensor, torch.Tensor):

@@ -10,23 +10,28 @@ from typing import Any
 
 from . import guard, result
 
+# Each set of words goes with the types of what says it: a value of a person's, a path or a project's name, may have any
+# of them, and makes no limit of a fault.
 _NO_GPU = re.compile(
     r"not compiled with CUDA|no NVIDIA driver|no CUDA GPUs|CUDA is not available|CUDA driver|CUDA_HOME|"
     r"active drivers|requires? (?:a |an )?(?:CUDA|GPU|NVIDIA)|\bSM ?[89]\d|CUDA error|cudaGetDevice|no CUDA-capable|"
-    r"Invalid device id|needs? a (?:CUDA|GPU)|No backend type associated with device type cuda|'cuda'|device type cuda|"
-    r"torch\.cuda|lib(?:cuda|nvidia|cudnn|cublas|nccl)[\w.-]*\.so",
+    r"Invalid device id|needs? a (?:CUDA|GPU)|No backend type associated with device type cuda|devices?: \['cuda'|"
+    r"device type:? cuda|torch\.cuda\.is_available|lib(?:cuda|nvidia|cudnn|cublas|nccl)[\w.-]*\.so",
     re.I,
 )
-_FP8 = re.compile(r"float8|fp8|mxfp8|nvfp4", re.I)
+_NO_GPU_TYPES = (RuntimeError, AssertionError, OSError, ImportError, ValueError)
+_FP8 = re.compile(r"(?:float8|fp8|nvfp4)\b.*(?:support|requir|implement|hardware|capab|available)|'Float8", re.I)
 _SHARED_LIBRARY = re.compile(r"\.so[.\d]*: cannot open shared object|undefined symbol|GLIBC|GLIBCXX", re.I)
 _HUB = re.compile(
-    r"huggingface\.co|(?:is|in) offline mode|HF_HUB_OFFLINE ?(?:=|is set)|LocalEntryNotFound|"
-    r"cannot find the requested files in the|"
+    r"https://huggingface\.co|offline mode is enabled|cannot find the requested files in the|"
     r"is not a (?:local folder|valid model identifier)|couldn't find .* in the cache|Hub\b.*(?:reach|connect)|"
-    r"ConnectionError|Couldn't reach",
+    r"Couldn't reach",
     re.I,
 )
-_HUB_TYPES = ("OfflineModeIsEnabled", "LocalEntryNotFoundError", "GatedRepoError", "RepositoryNotFoundError")
+_HUB_TYPES = (
+    *("OfflineModeIsEnabled", "LocalEntryNotFoundError", "GatedRepoError", "RepositoryNotFoundError"),
+    "DatasetNotFoundError",
+)
 _FAKE_LIMITS = (
     *("UnsupportedOperatorException", "DataDependentOutputException", "DynamicOutputShapeException"),
     *(
@@ -38,11 +43,11 @@ _FAKE_LIMITS = (
     ),
 )
 _FAKE_WORDS = re.compile(
-    r"fake ?tensor|FakeTensorMode|meta tensor|Meta tensors|device type meta|on meta device|NYI|"
+    r"[Ff]ake ?[Tt]ensor|[Mm]eta tensor|device type meta|on meta device|\bNYI\b|"
     r"Tensor\.item\(\) cannot be called on meta|data is not allocated|doesn't have storage|"
-    r"could not run '[^']*' with arguments from the 'Meta'",
-    re.I,
+    r"[Cc]ould not run '[^']*' with arguments from the 'Meta'"
 )
+_FAKE_WORDS_TYPES = (RuntimeError, AssertionError, NotImplementedError)
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory|DefaultCPUAllocator|Cannot allocate memory|out of memory", re.I)
 _TE = re.compile(r"\bTE\b|transformer.?engine|\bTHD\b|backend\.attn", re.I)
 _MISSING = re.compile(
@@ -84,7 +89,10 @@ def of_the_hub(error: BaseException) -> str:
 
 
 def _is_hub(error: BaseException) -> bool:
-    return type(error).__name__ in _HUB_TYPES or bool(_HUB.search(str(error)))
+    if type(error).__name__ in _HUB_TYPES:
+        return True
+    of_a_system_call = isinstance(error, OSError) and error.errno is not None  # about a file, whatever its name is
+    return isinstance(error, OSError) and not of_a_system_call and bool(_HUB.search(str(error)))
 
 
 def limit_of(error: BaseException, *, job_python: bool, cuda: bool, config: Any) -> dict[str, Any] | None:
@@ -98,26 +106,32 @@ def limit_of(error: BaseException, *, job_python: bool, cuda: bool, config: Any)
         return result.partial(error.reason, str(error))
     if any(isinstance(one, guard.Forbidden) for one in chain):
         return result.partial(result.FORBIDDEN, str(next(e for e in chain if isinstance(e, guard.Forbidden))))
-    if any(isinstance(one, MemoryError) or _OUT_OF_MEMORY.search(str(one)) for one in chain):
+    if any(isinstance(one, MemoryError) or _says(one, _OUT_OF_MEMORY, (RuntimeError, OSError)) for one in chain):
         return result.partial(result.MEMORY, f"the rehearsal's own memory was used up: {text}")
     for one in chain:
-        if isinstance(one, ImportError):
-            return _of_import(one, job_python=job_python, cuda=cuda)
+        limit = _of_import(one, job_python=job_python, cuda=cuda) if isinstance(one, ImportError) else None
+        if limit is not None:
+            return limit
     if not job_python and any(_NOT_HERE.search(str(one)) for one in chain):
         return result.partial(result.PACKAGE, f"this Python is not the job's: {text}", _package(str(error)))
     if cuda and _rests_on_attention(chain, config) and not (job_python and not _has_te()):
         return result.partial(result.PACKAGE, f"{_ATTENTION}: {text}", "transformer_engine")
     if is_of_the_hub(error):
         return result.partial(result.HUB, of_the_hub(error))
-    if cuda and any(_NO_GPU.search(str(one)) for one in chain):
+    if cuda and any(_says(one, _NO_GPU, _NO_GPU_TYPES) for one in chain):
         return result.partial(result.GPU, text)
-    if cuda and config.get("fp8") is not None and any(_FP8.search(str(one)) for one in chain):
+    if cuda and config.get("fp8") is not None and any(_says(one, _FP8, (Exception,)) for one in chain):
         return result.partial(result.FP8, text)
     if any(
-        type(one).__name__ in _FAKE_LIMITS or _FAKE_WORDS.search(str(one)) for one in chain
+        type(one).__name__ in _FAKE_LIMITS or _says(one, _FAKE_WORDS, _FAKE_WORDS_TYPES) for one in chain
     ) and not _said_on_purpose(error):
         return result.partial(result.NOT_IMPLEMENTED, text)
     return None
+
+
+def _says(error: BaseException, words: re.Pattern[str], types: tuple[type[BaseException], ...]) -> bool:
+    """Whether an error of one of these types has the words."""
+    return isinstance(error, types) and bool(words.search(str(error)))
 
 
 def _rests_on_attention(chain: list[BaseException], config: Any) -> bool:

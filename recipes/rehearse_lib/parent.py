@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import culprit, result, versions
+from . import culprit, removal, result, versions
 from .orders import READY, Attempt, TimeIsUp, Worker, WorkerGone, signal_name
 from .request import Request
 from .scratch import Scratch
@@ -102,7 +102,9 @@ class Rehearsal:
         if refusal is None:
             return None
         with contextlib.suppress(TimeIsUp):
-            culprit.name(refusal, self.request, lambda config, until: self._signature(config, rank, until))
+            fails: culprit.Fails = lambda config, until: self._signature(config, rank, until)  # noqa: E731
+            culprit.name(refusal, self.request, fails)
+            removal.name(refusal, self.request.config, fails)
         return refusal
 
     def _ranks_to_try(self) -> list[int]:
@@ -117,9 +119,12 @@ class Rehearsal:
         return self.worker.attempt({**order, "scratch": str(self.worker.scratch)})
 
     def _signature(self, config: Mapping[str, Any], rank: int, until: str) -> tuple[str, ...] | None:
-        """How that configuration fails, up to the end of a stage; None where it does not."""
-        refusal = refusal_of(self._attempt(config, rank, until), rank, self.request.bytes, [])
-        return culprit.signature(refusal) if refusal is not None else None
+        """How that configuration fails, up to the end of a stage; None where it does not, and gets there."""
+        made = self._attempt(config, rank, until)
+        refusal = refusal_of(made, rank, self.request.bytes, [])
+        if refusal is not None:
+            return culprit.signature(refusal)
+        return None if until in (made.answer or {}).get("seconds", {}) else ("not tried", made.stage)
 
     def _account(self, made: Attempt, rank: int) -> None:
         self.peak = max(self.peak, made.peak_bytes)

@@ -51,7 +51,7 @@ class Run:
         self.memory: dict[str, int] | None = None
         self._until, self._tell = until, tell
         self.mode = fakes.Fakes(allow_non_fake_inputs=True)
-        self.mode.spread = _experts(config)
+        self.mode.spread, self.mode.cuda = _experts(config), request.cuda
         self.recipe: Any = None
 
     @contextlib.contextmanager
@@ -66,8 +66,11 @@ class Run:
             raise Enough
 
     def unwrapped(self, error: BaseException) -> BaseException:
-        """What pretrain_lib's ConfigError was raised from: it is AutoModel's own words that count."""
-        if type(error).__name__ == "ConfigError" and error.__cause__ is not None:
+        """What says something: AutoModel's words behind pretrain_lib's ConfigError, and behind an end without any.
+
+        AutoModel 0.7.0, distributed/utils.py:183: a node's first rank ends by SystemExit where it makes a data set.
+        """
+        if (type(error).__name__ == "ConfigError" or isinstance(error, SystemExit)) and error.__cause__ is not None:
             return error.__cause__
         return error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -132,9 +133,32 @@ def test_sizes_of_a_training(bench: Bench, tmp_path: Path) -> None:
 
 def test_wandb_keeps_one_run_over_all_attempts() -> None:
     uses = [trackers.Use("wandb", "wandb")]
-    one = trackers.environment(uses, "n" * 100, "local /a/n")
-    assert one == trackers.environment(uses, "n" * 100, "local /a/n")
-    assert one["WANDB_RUN_ID"] != trackers.environment(uses, "n" * 100, "local /b/n")["WANDB_RUN_ID"]
+    one = trackers.environment(uses, "n" * 100, "/a/n", "local /a/n")
+    assert one == trackers.environment(uses, "n" * 100, "/a/n", "local /a/n")
+    assert one["WANDB_RUN_ID"] != trackers.environment(uses, "n" * 100, "/b/n", "local /b/n")["WANDB_RUN_ID"]
     assert len(one["WANDB_RUN_ID"]) <= 64
     assert one["WANDB_RESUME"] == "allow"
-    assert trackers.environment([], "n", "p") == {}
+    assert trackers.environment([], "n", "/a/n", "p") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "offline"),
+    [
+        ("automodel", {"wandb": {"project": "p"}}, "+wandb.mode=offline"),
+        ("megatron_bridge", {"logger": {"wandb_project": "p"}}, "run.env.env_vars.WANDB_MODE=offline"),
+    ],
+)
+def test_wandb_without_a_key_is_asked_for_in_words_of_the_framework(
+    name: str, config: dict[str, object], offline: str
+) -> None:
+    module = importlib.import_module(f"automodel_launch.backends.{name}.trackers")
+    assert [(use.online, use.offline) for use in module.used(config)] == [(True, offline)]
+
+
+def test_trackers_files_lie_in_the_runs_directory() -> None:
+    uses = [trackers.Use("wandb", "wandb"), trackers.Use("mlflow", "mlflow")]
+    values = trackers.environment(uses, "n", "/a/n", "local /a/n")
+    assert values["WANDB_DIR"] == "/a/n"
+    assert values["MLFLOW_TRACKING_URI"] == "sqlite:////a/n/mlflow.db"
+    own = trackers.environment(uses, "n", "/a/n", "local /a/n", {"MLFLOW_TRACKING_URI", "WANDB_DIR"})
+    assert not {"MLFLOW_TRACKING_URI", "WANDB_DIR"} & set(own)  # the job has them from elsewhere

@@ -34,16 +34,17 @@ def test_a_job_that_was_killed_tells_the_last_step_that_it_logged(launch: Cli) -
     running_here(Path(job.job_dir), agent_start=1, step=1)  # the last heartbeat of a process that is gone
     lines = [{"time": 1.0, "step": step, "loss": 2.0} for step in range(50)]
     Path(job.job_dir, "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"step": 5')
-    assert launch("jobs")[1].split()[1:2] == ["FAILED"]
-    assert launch("jobs")[1].endswith("step 49\n")
+    cells = launch("jobs")[1].splitlines()[1].split()
+    assert (cells[1], cells[5:7]) == ("FAILED", ["50", "2.0000"])
     assert json.loads(launch("status", job.job_id, "--json")[1])["step"] == 49
-    assert "last step: 49" in launch("status", job.job_id)[1]
+    assert "  step 50, loss 2.0000" in launch("status", job.job_id)[1]
 
 
 def test_a_line_a_job(launch: Cli) -> None:
     launch.job(1)
     launch.job(2, "FAILED")
-    first, second = launch("jobs")[1].splitlines()
+    head, first, second = launch("jobs")[1].splitlines()
+    assert head.split() == ["JOB", "STATE", "PROFILE", "SUBMITTED", "STEP", "LOSS", "LEFT", "WHY"]
     assert first.split()[:3] == ["stub-a.1", "COMPLETED", "local"]
     assert second.split()[:3] == ["stub-a.2", "FAILED", "local"]
     assert [row["state"] for row in json.loads(launch("jobs", "--json")[1])] == ["COMPLETED", "FAILED"]
@@ -188,7 +189,7 @@ def test_resume_on_other_data_is_refused_before_the_queue(launch: Cli, tmp_path:
 
 def test_a_job_that_was_requeued_unseen_is_not_told_by_its_old_end(launch: Cli) -> None:
     job = launch.job(1, "FAILED")
-    assert launch("jobs")[1].split()[1] == "FAILED"
+    assert launch("jobs")[1].splitlines()[1].split()[1] == "FAILED"
     path = launch.bench.workspace.records / f"{job.job_id}.json"
     held = json.loads(path.read_text())
     held["end"] |= {"ended": 1000.0, "seen": 1060.0}  # hours ago, when nobody had requeued it yet
@@ -248,7 +249,7 @@ def test_an_odd_record_is_one_odd_line(launch: Cli, odd: dict[str, Any]) -> None
     path.write_text(json.dumps({**json.loads(path.read_text()), **odd}))
     code, out, _ = launch("jobs")
     assert code == 0
-    first, second = out.splitlines()
+    _, first, second = out.splitlines()
     assert first.split()[:2] == ["stub-a.1", "COMPLETED"]
     assert second.split()[1] in ("UNKNOWN", "NOT_SUBMITTED", "FAILED")
     for verb in ("status", "attach", "cancel", "pause", "resume"):
@@ -263,7 +264,7 @@ def test_a_record_that_cannot_be_used_is_named(launch: Cli, torn: dict[str, Any]
     path = launch.bench.workspace.records / f"{job.job_id}.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **torn}))
     code, out, err = launch("jobs")
-    assert (code, out.split()[0], len(out.splitlines())) == (0, "stub-a.1", 1)
+    assert (code, out.splitlines()[1].split()[0], len(out.splitlines())) == (0, "stub-a.1", 2)
     assert f"{path} is no record" in err
     assert launch("jobs", "--json")[0] == 0
     for verb in ("status", "attach", "cancel", "pause", "resume"):
@@ -290,7 +291,7 @@ def test_a_file_that_is_no_record_is_said(launch: Cli) -> None:
     launch.job(1)
     (launch.bench.workspace.records / "x.1.json").write_text("[]")
     code, out, err = launch("jobs")
-    assert (code, len(out.splitlines())) == (0, 1)
+    assert (code, len(out.splitlines())) == (0, 2)
     assert "x.1.json is no record" in err
 
 

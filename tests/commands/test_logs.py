@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,61 @@ def test_following_a_job_that_runs(checkout: Checkout, main: Main) -> None:
     assert done.returncode == 0, done.stderr
     assert {(row["rank"], row["line"]) for row in lines} >= {(0, "value x"), (1, "value x")}
     assert end["state"] == "COMPLETED"
+
+
+STACK = "Traceback (most recent call last):\n  File 'x', line {0}\n    f()\nRuntimeError: at {0:#x} of {0}\n"
+
+
+def test_errors_of_all_ranks_the_like_once(launch: Cli) -> None:
+    logs = {rank: f"a line\n{STACK.format(rank)}more\n" for rank in range(12)}
+    logs[5] = "ERROR: another\n" + logs[5]
+    launch.job(logs=logs)
+    out = launch("logs", "--errors")[1]
+    assert out.count("Traceback") == 1
+    assert "rank 5:\n  ERROR: another\n" in out
+    assert "rank 0 and 11 further ranks:\n  Traceback" in out
+    assert "a line" not in out and "more" not in out
+    (first, second) = json.loads(launch("logs", "--errors", "--json")[1])["errors"]
+    assert sorted(map(len, (first["ranks"], second["ranks"]))) == [1, 12]
+    assert launch("logs", "--errors", "--rank", "5")[1].count("rank 5:") == 2
+    assert launch("logs", "--errors", "--grep", "another")[1] == "rank 5:\n  ERROR: another\n"
+
+
+def test_nothing_that_looks_like_an_error(launch: Cli) -> None:
+    job = launch.job(logs=LOGS)
+    assert launch("logs", job.job_id, "--errors") == (
+        0,
+        "",
+        f"nothing in the logs of {job.job_id} looks like an error\n",
+    )
+    assert json.loads(launch("logs", "--errors", "--json")[1])["errors"] == []
+
+
+def test_grep_of_all_ranks_or_of_one(launch: Cli) -> None:
+    launch.job(logs=LOGS)
+    assert sorted(launch("logs", "--grep", "^(la|ot)")[1].splitlines()) == ["[0] last", "[1] other"]
+    assert launch("logs", "--grep", "last|other", "--rank", "1")[1] == "other\n"
+    rows = json.loads(launch("logs", "--grep", "o", "--json")[1])["lines"]
+    assert rows == [{"rank": 1, "line": "other"}]
+    launch.refused(2, ("logs", "--grep", "(a"), "--grep (a", "regular expression")
+    launch.refused(2, ("logs", "--since", "ten"), "--since ten", "10m")
+
+
+def test_since_counts_by_the_times_in_the_lines(launch: Cli) -> None:
+    def at(ago: float) -> str:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() - ago))
+
+    old = f"no time\n{at(4000)} | INFO | old\n of the old one\n"
+    new = f" [{at(60)}] iteration 3\n of the new one\n2026-99-99 99:99:99 no time at all\n"
+    launch.job(logs={0: old + new, 1: f"[node agent 0 {at(30)}] said\n"})
+    assert launch("logs", "--since", "10m")[1].splitlines() == new.splitlines()
+    assert launch("logs", "--since", "2h")[1].splitlines() == (old + new).splitlines()[1:]
+    assert launch("logs", "--since", "45s", "--rank", "all")[1].startswith("[1] [node agent 0 ")
+    assert launch("logs", "--since", "10m", "--grep", "new")[1] == "[0]  of the new one\n"
+
+
+def test_since_without_a_time_in_any_line_is_said(launch: Cli) -> None:
+    launch.job(logs=LOGS)
+    code, out, err = launch("logs", "--since", "10m")
+    assert (code, out) == (0, "")
+    assert "no line of these logs tells its time" in err

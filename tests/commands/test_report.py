@@ -5,11 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from automodel_launch.commands import one_job, report
+from automodel_launch.errors import ClusterError
+from automodel_launch.jobs import records, sweeps
+from automodel_launch.jobs.records import Status
+from automodel_launch.launch.pace import Pace
+from automodel_launch.report import reading
 from tests.commands.conftest import Cli
 
 ROWS = [
@@ -75,3 +84,103 @@ def test_a_report_keeps_other_files(run: Cli, tmp_path: Path) -> None:
     run.refused(2, ("report", "stub-a", "-o", str(tmp_path)), "is a directory")
     run.refused(2, ("report", "stub-a", "-o", str(tmp_path / "none" / "x.html")), "no directory", "mkdir -p")
     assert other.read_text() == "mine"
+
+
+def test_a_page_is_written_until_the_run_has_ended(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its metrics are read once, an outage leaves it as it is, and its last form waits for no other one."""
+    path, metrics = tmp_path / "page.html", run.bench.root / "runs" / "stub-a.1" / "metrics.jsonl"
+    states = [Status("RUNNING"), Status("RUNNING"), None, Status("RUNNING"), Status("COMPLETED")]
+    pages: list[str] = []
+    clock = [0.0]
+
+    def status(record: object) -> Status:
+        found = states.pop(0)
+        if found is None:
+            raise ClusterError("login1 does not answer.")
+        return found
+
+    def pause(seconds: float) -> None:
+        assert seconds >= 10
+        clock[0] += seconds
+        pages.append(path.read_text())
+        with metrics.open("a") as file:
+            file.write(json.dumps({"time": 5.0, "step": 1 + len(pages), "loss": 1.0}) + "\n")
+
+    taken: list[int] = []
+    real = reading._take
+
+    def take(*args: object) -> None:
+        taken.append(1)
+        real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(one_job, "status", status)
+    monkeypatch.setattr(report, "Pace", lambda quickest: Pace(quickest, lambda: clock[0]))
+    monkeypatch.setattr(reading, "_take", take)
+    monkeypatch.setattr(report.Pages.__init__, "__defaults__", (None, pause))
+    code, out, err = run("report", "stub-a", "--watch", "-o", str(path))
+    assert (code, out) == (0, f"{path}\n")
+    assert err.splitlines()[-1] == "stub-a: COMPLETED; page.html is complete"
+    assert err.count("login1 does not answer") == 1
+    assert len(pages) == 4 and pages[2] == pages[1]
+    assert all('"again_s":10.0' in page for page in pages)
+    assert '"again_s":null' in path.read_text()
+    assert len(taken) == len(metrics.read_text().splitlines())  # each line once
+
+
+def test_watching_ends_where_another_file_is_in_its_place(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "page.html"
+    monkeypatch.setattr(one_job, "status", lambda record: Status("RUNNING"))
+    monkeypatch.setattr(report.Pages.__init__, "__defaults__", (None, lambda seconds: path.write_text("mine")))
+    code, _, err = run("report", "stub-a", "--watch", "-o", str(path))
+    assert code == 2 and "is no report" in err
+    assert path.read_text() == "mine"
+
+
+def test_ctrl_c_leaves_a_page_that_waits_for_no_other(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "page.html"
+
+    def interrupt(seconds: float) -> None:
+        assert '"again_s":10.0' in path.read_text()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(one_job, "status", lambda record: Status("RUNNING"))
+    monkeypatch.setattr(report.Pages.__init__, "__defaults__", (None, interrupt))
+    code, _, err = run("report", "stub-a", "--watch", "-o", str(path))
+    assert code == 130 and "Traceback" not in err
+    assert '"again_s":null' in path.read_text()
+
+
+def test_points_of_a_sweep_that_begin_later_join_the_page(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a sweep that is run point by point; one that never comes is not waited for without end."""
+    folder, path = run.bench.workspace.records, tmp_path / "page.html"
+    points = tuple(sweeps.SweepPoint(name, name, {"lr": name}) for name in ("stub-a", "stub-b", "stub-c"))
+    sweeps.save(folder, sweeps.Sweep("lrs", points, "0", 1.0, "local", "local"))
+    looks: list[int] = []
+
+    def pause(seconds: float) -> None:
+        looks.append(path.read_text().count('"job_id":"stub-'))
+        if len(looks) == 2:
+            (first,) = records.all_records(folder)
+            root = run.bench.root / "runs"
+            words: dict[str, Any] = {
+                "job_id": "stub-b.1",
+                "job_dir": str(root / "stub-b.1"),
+                "run_dir": str(root / "stub-b"),
+            }
+            records.save(folder, replace(first, run_name="stub-b", **words))
+
+    monkeypatch.setattr(one_job, "status", lambda record: Status("COMPLETED"))
+    monkeypatch.setattr(report.Pages.__init__, "__defaults__", (None, pause))
+    code, _, err = run("report", "lrs", "--watch", "-o", str(path))
+    assert (code, err) == (0, "2 COMPLETED; page.html is complete\n")
+    assert len(looks) < 20
+    names = [each["name"] for each in json.loads(re.findall(r'id="data">(.*)</script>', path.read_text())[0])["runs"]]
+    assert names == ["stub-a", "stub-b"]
+    assert '"title":"lrs"' in path.read_text()
+    assert '"label":".2 lr=stub-b"' in path.read_text()

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import ROOT, Checkout, Main
+from tests.conftest import Checkout, Main
 
 LOCAL = ("stub-one", "--run", "local", "--name", "s", "fail_rank=0")
 
@@ -37,6 +34,10 @@ def test_one_point_after_the_other(checkout: Checkout, main: Main, tmp_path: Pat
     assert main(checkout, "compare", "s", "--csv").stdout.splitlines()[0].startswith("point,run_name,value,code,loss,")
     page = main(checkout, "report", "s", "-o", str(tmp_path / "page.html"), "--json")
     assert len(json.loads(page.stdout)["runs"]) == 4
+    grown = main(checkout, "stub-one", "--run", "local", "--name", "s", "--sweep", "value=9,8", "--dry-run")
+    assert re.findall(r"^  (\.\d+) .*", grown.stdout, re.MULTILINE) == [".5", ".6"]
+    assert "sweeps: s;" in main(checkout, "jobs").stderr
+    assert '"title":"s"' in (tmp_path / "page.html").read_text()
     for words, said in [
         (("logs", "s"), "its points: s.1 to s.4"),
         (("status", "s.5"), "they are 1 to 4"),
@@ -65,14 +66,3 @@ def test_a_record_that_somebody_has_edited(checkout: Checkout, main: Main) -> No
         assert refused.returncode == 2 and "no job" in refused.stderr
     for name in ("../jobs/x", "a/b", "x\n"):
         assert main(checkout, "status", name).returncode == 2
-
-
-@pytest.mark.slow
-def test_the_documents_example(checkout: Checkout) -> None:
-    text = (ROOT / "docs" / "sweeps.md").read_text()
-    commands = re.findall(r"^    python launch\.py (.*)$", text.partition("\n\n")[2].partition("\n\n")[0], re.MULTILINE)
-    assert len(commands) == 3
-    done = [checkout.run(*shlex.split(command)) for command in commands]
-    assert [one.returncode for one in done] == [0, 0, 0], done[0].stderr
-    assert "rates: 2 COMPLETED" in done[1].stdout
-    assert re.match(r"rates by (val_)?loss, best first:\n +point +lr ", done[2].stdout)

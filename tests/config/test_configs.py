@@ -226,6 +226,8 @@ def test_the_end_of_a_key_is_completed(bench: Bench, text: str, message: str, hi
     [
         ("steps=banana", "an integer"),
         ("steps=2.5", "an integer"),
+        ('steps="2.5"', "an integer"),
+        ('steps=""', "an integer"),
         ("steps=true", "an integer"),
         ("o.lr=x", "a number"),
         ("o.lr=true", "a number"),
@@ -255,6 +257,21 @@ def test_a_misspelt_option(bench: Bench, text: str, near: str) -> None:
     parsed = [overrides.parse(text)]
     refused(UsageError, lambda: unknown.refuse_bare_options(parsed, ["--dry-run"]), text, near)
     refused(UsageError, lambda: bench.layered(f"{text}=1"), text, near)
+
+
+@pytest.mark.parametrize(("text", "value"), [('steps="8"', 8), ("o.lr='1e-3'", 1e-3), ("on_off='true'", True)])
+def test_a_number_in_quotes_is_one_where_the_config_has_one(bench: Bench, text: str, value: object) -> None:
+    """AutoModel looks inside the quotes; OmegaConf and so Megatron-Bridge take 8, and not '8'."""
+    bench.config("defaults: [base]\n")
+    found: object = bench.layered(text, config="t").data
+    for part in text.partition("=")[0].split("."):
+        assert isinstance(found, dict)
+        found = found[part]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_an_option_that_is_not_much_like_one_may_be_a_key(bench: Bench) -> None:
+    unknown.refuse_bare_options([overrides.parse("--sample")], ["--name", "--dry-run"])
 
 
 @pytest.mark.parametrize("text", ["--steps", "--o.lr"])

@@ -124,6 +124,11 @@ def test_a_killed_launcher_leaves_a_job_that_is_found_again(site: Checkout, engi
     del site.environ["DOCKER_HOST"]  # the record knows which engine it was
     (job,) = json.loads(main(site, "jobs", "--json").stdout)
     assert (job["state"], job["executor"]) == ("RUNNING", "docker")
+    inside = main(
+        site, "exec", "last", "--json", "--", "sh", "-c", "cat /etc/image-name; pwd; echo $LAUNCH_JOB_ID; exit 3"
+    )
+    assert inside.returncode == 3, inside.stderr
+    assert json.loads(inside.stdout)["stdout"].split()[-2:] == [f"{job['job_dir']}/code", job["job_id"]]
     again = main(site, "stub-one", "--run", "d", *LONG, env=engine.env)
     assert again.returncode == 3 and "run-active" in again.stderr
     cancelled = main(site, "cancel", "last", "--now")

@@ -21,26 +21,30 @@ LIMIT_S = 60.0  # of one rehearsal on a busy machine; a quiet one needs a second
 class Rehearsals:
     """A worker that has imported AutoModel, from the first rehearsal to `end`."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = LIMIT_S) -> None:
+        self._limit = limit
         if str(ROOT / "recipes") not in sys.path:
             sys.path.insert(0, str(ROOT / "recipes"))
         self._stack = contextlib.ExitStack()
         self._worker: Any = None
 
-    def of(self, launch: Launch, stage: Stage) -> dict[str, Any]:
-        """The result for a launch, of which nothing is set up yet (the protocol of recipes/rehearse_lib/result.py)."""
+    def of(self, launch: Launch, stage: Stage, *, cuda: bool = False) -> dict[str, Any]:
+        """The result for a launch, of which nothing is set up yet (the protocol of recipes/rehearse_lib/result.py).
+
+        `cuda`: as a job with GPUs, which some of AutoModel's models need.
+        """
         launches.set_up(launch, stage)
         with launches.shell(launch, stage):
             content, ranks = _config(launch, stage)
-            return self.asked(content, ranks, cuda=False, code=[str(stage.here)])
+            return self.asked(content, ranks, cuda=cuda, code=[str(stage.here)])
 
     def asked(self, content: dict[str, Any], ranks: int, **fields: Any) -> dict[str, Any]:
         """The result for a config on one node of so many ranks; `fields` are others of the request."""
         from rehearse_lib import parent, request, result, versions
 
         self._worker = self._worker or self._started()
-        self._worker.deadline = time.monotonic() + LIMIT_S
-        default = {"config": content, "world_size": ranks, "processes_per_node": ranks, "seconds": LIMIT_S}
+        self._worker.deadline = time.monotonic() + self._limit
+        default = {"config": content, "world_size": ranks, "processes_per_node": ranks, "seconds": self._limit}
         made: dict[str, Any] = parent.Rehearsal(
             request.of({**default, **fields}), self._worker, versions.installed()
         ).run()
@@ -58,7 +62,7 @@ class Rehearsals:
 
         place = scratch.Scratch()
         self._stack.callback(place.remove)
-        worker: Any = orders.Worker(place.path, time.monotonic() + 4 * LIMIT_S)
+        worker: Any = orders.Worker(place.path, time.monotonic() + 4 * self._limit)
         self._stack.callback(worker.end)
         place.watch(worker.process.pid)
         said = worker.wait_until_ready()

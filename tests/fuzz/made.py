@@ -44,6 +44,11 @@ _MORE = {  # sections that the shipped configs have not
 }
 
 
+_LOOKS = st.sampled_from(
+    (("check",), ("check", "--json"), ("--dry-run",), ("--dry-run", "--full"), ("--dry-run", "--json"))
+)
+
+
 @dataclass(frozen=True)
 class Made:
     """Texts of one launch."""
@@ -55,6 +60,7 @@ class Made:
     profile: str = "here"
     overrides: tuple[str, ...] = ()
     offline: bool = True
+    look: tuple[str, ...] = ("check",)  # the command, and how much it shows
 
 
 def _paths(node: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -158,7 +164,7 @@ def configs(draw: st.DrawFn) -> Made:
     if draw(st.integers(0, 3)) == 0:
         text = draw(_torn(text))
     profile = draw(st.sampled_from(("here", "site", "docker")))
-    return Made(text, _ENV[profile], recipe=recipe, profile=profile)
+    return Made(text, _ENV[profile], recipe=recipe, profile=profile, look=draw(_LOOKS))
 
 
 @st.composite
@@ -174,7 +180,9 @@ def profiles(draw: st.DrawFn) -> Made:
         text += f"[{section}]\n{key} = {toml(draw(VALUES))}\n"
     if draw(st.integers(0, 3)) == 0:
         text = draw(_torn(text))
-    return Made(_dump(_GOOD["pretrain"][2]), text, profile=profile, offline=draw(st.integers(0, 9)) > 0)
+    return Made(
+        _dump(_GOOD["pretrain"][2]), text, profile=profile, offline=draw(st.integers(0, 9)) > 0, look=draw(_LOOKS)
+    )
 
 
 @st.composite
@@ -195,7 +203,7 @@ def overrides(draw: st.DrawFn) -> Made:
         )
         words.append(form.format(key, value).replace("\0", ""))
     profile = draw(st.sampled_from(("here", "site", "docker")))
-    return Made(_dump(_GOOD["pretrain"][2]), _ENV[profile], profile=profile, overrides=tuple(words))
+    return Made(_dump(_GOOD["pretrain"][2]), _ENV[profile], profile=profile, overrides=tuple(words), look=draw(_LOOKS))
 
 
 _KEYS_OF_A_BLOCK = (
@@ -220,4 +228,4 @@ def blocks(draw: st.DrawFn) -> Made:
     block = f"# /// script\n{lines}# ///\n"
     if draw(st.integers(0, 5)) == 0:
         block = draw(_torn(block))
-    return Made("a: 1\n", _ENV["here"], block=block, recipe="own")
+    return Made("a: 1\n", _ENV["here"], block=block, recipe="own", look=draw(_LOOKS))

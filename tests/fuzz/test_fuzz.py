@@ -25,7 +25,8 @@ def _try(here: Place, made: Made) -> tuple[int, str]:
     config, env = here.write("case.yaml", made.config), here.write("env.toml", made.env)
     recipe = str(here.write("case.py", made.block)) if made.block else made.recipe
     options = ["-c", str(config), "--env", str(env), "--run", made.profile, *["--offline"] * made.offline]
-    return judged(["check", recipe, *options, *map(here.stage.text, made.overrides)])
+    command = ["check", recipe, *made.look[1:]] if made.look[0] == "check" else [recipe, *made.look]
+    return judged([*command, *options, *map(here.stage.text, made.overrides)])
 
 
 @pytest.mark.parametrize("kind", KINDS)

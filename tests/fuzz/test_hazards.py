@@ -32,6 +32,9 @@ CONFIGS = {
     "merges of merges": (_aliases("{a: 1}", "{{<<: [{}]}}"), "more than 20,000 values"),
     "an anchor in itself": ("a: &a {b: {c: *a}}", "contains itself"),
     "an anchor that is its own key": ("a: &a\n  ? *a\n  : 1", "contains itself"),
+    "an integer that is none": ("a: !!int", "its tag"),
+    "a truth that is none": ("a: !!bool banana", "its tag"),
+    "a fraction that is none": ("a: !!float ''", "its tag"),
     "10 MB": ("a: '" + "x" * 10_000_000 + "'", "4.2 MB at most"),
     "references to references": (_references("{0}{0}{0}{0}{0}{0}{0}{0}{0}{0}"), "stand for more than"),
     "a list of a reference to such a list": (
@@ -96,6 +99,16 @@ def test_a_profile_is_refused_in_words(here: Place, name: str) -> None:
     assert words in said
 
 
+def test_a_file_too_large_says_why_and_what_to_do(here: Place) -> None:
+    notes = "notes:\n" + "- a note of a person who writes many of them\n" * 250_000
+    code, said = _check(here, TINY + notes)
+    assert code == 2 and "11." in said and "4.2 MB at most, since every command reads the whole of it" in said
+    assert "a file of its own" in said
+    paths = f"{TINY}dataset:\n  paths:\n" + "".join(f"  - /data/{'x' * 200}/{number}\n" for number in range(11_000))
+    code, said = _check(here, paths)  # validation_dataset.paths is ${dataset.paths}: it is there twice
+    assert code == 2 and "case.yaml: its references stand for more than" in said and "name a file instead" in said
+
+
 def test_configs_that_name_each_other_twice(here: Place) -> None:
     for number in range(30):
         here.write(f"c{number}.yaml", f"defaults: [c{number + 1}, c{number + 1}]\n")
@@ -144,6 +157,27 @@ def test_a_sample_of_the_data(here: Place, words: list[str]) -> None:
 def test_counts_beyond_reason(here: Place, key: str) -> None:
     code, said = _check(here, TINY, LOCAL, f"run.env.{key}={10**400}")
     assert code == 2 and "at most 2147483647" in said
+
+
+@pytest.mark.parametrize("value", ["1", "true", "{A: B}", "[[A]]", "2026-01-01"])
+def test_names_of_secrets_of_another_kind(here: Place, value: str) -> None:
+    code, said = _check(here, TINY, LOCAL, f"run.env.secrets={value}")
+    assert code == 2 and "secrets" in said
+
+
+@pytest.mark.parametrize("look", [["--dry-run", "--full"], ["--dry-run", "--json"], ["--dry-run"]])
+@pytest.mark.parametrize("recipe", ["pretrain", "data-prep"])
+def test_what_json_does_not_have_is_shown_all_the_same(here: Place, recipe: str, look: list[str]) -> None:
+    config = here.write("case.yaml", f"defaults: [{ROOT}/configs/{recipe}/tiny]\na: {{b: !!binary /wA=, c: .inf}}\n")
+    env = here.write("env.toml", LOCAL)
+    code, said = judged([recipe, *look, "-c", str(config), "--env", str(env), "--run", "here"])
+    assert code in (0, 2, 3), said
+
+
+@pytest.mark.parametrize("value", ["9" * 400, f"'{'9' * 400}'", f"[1, {'-' + '9' * 400}]"])
+def test_numbers_that_no_float_holds(here: Place, value: str) -> None:
+    code, said = _check(here, TINY, LOCAL, f"+lr_scheduler.lr_warmup_steps={value}")
+    assert (code == 2 and "more than 300 digits" in said) or "'" in value  # a string, to all but AutoModel
 
 
 @pytest.mark.parametrize(

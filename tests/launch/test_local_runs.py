@@ -65,6 +65,9 @@ def test_a_failed_job_never_looks_successful(checkout: Checkout) -> None:
     assert done.returncode == 7
     assert "FAILED, exit code 7" in done.stderr
     assert "about to fail (rank 1" in done.stderr
+    around = [line for line in done.stderr.splitlines() if line.startswith("    | ")]
+    assert around[0] == "    | value None"
+    assert around[-1] == "    | about to fail"  # of rank 1, which was not followed
     status = checkout.json("status", "last")
     assert (status["state"], status["code"], status["rank"]) == ("FAILED", 7, 1)
 
@@ -73,6 +76,12 @@ def test_an_exception_is_named_with_its_rank(checkout: Checkout) -> None:
     done = checkout.run("stub", "fail_rank=0", "code=1")
     assert done.returncode == 1
     assert "RuntimeError: the stub's own error (rank 0" in done.stderr
+    assert "    | " not in done.stderr, "rank 0's lines stand above"
+    assert "RuntimeError: the stub's own error" in done.stdout
+    around = [line[6:] for line in checkout.run("status").stdout.splitlines() if line.startswith("    | ")]
+    assert around[-1] == "RuntimeError: the stub's own error"
+    assert "Traceback (most recent call last):" in around
+    assert len(around) <= 15
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

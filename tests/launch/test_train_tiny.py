@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -89,17 +91,56 @@ def test_two_processes_train_and_learn(undisturbed: dict[str, Any]) -> None:
     assert sorted(losses) == list(range(10))
     assert losses[9] < losses[0] - 0.05
     assert "no CUDA: running on the CPU" in undisturbed["stdout"]
-    assert "World size: 2" in undisturbed["stdout"]
+    assert "World size: 2" in Path(undisturbed["plan"]["job_dir"], "logs", "rank-0.log").read_text()
     assert "finished: step 10 of 10" in undisturbed["stdout"]
     metrics = Path(undisturbed["plan"]["job_dir"], "metrics.jsonl").read_text().splitlines()
     steps = [record for record in map(json.loads, metrics) if "tps" in record]
     assert [record["loss"] for record in steps] == pytest.approx([losses[n] for n in range(10)], abs=1e-4)
 
 
+def test_an_attached_run_prints_what_a_person_needs(undisturbed: dict[str, Any]) -> None:
+    """On both streams, besides the steps; the log has all of it."""
+    lines = [*undisturbed["stdout"].splitlines(), *undisturbed["stderr"].splitlines()]
+    steps = [line for line in lines if line.startswith("step ")]
+    assert len(steps) == 10
+    assert max(map(len, steps)) <= 80
+    assert len(lines) - len(steps) < 40, undisturbed["stdout"] + undisturbed["stderr"]
+    log = Path(undisturbed["plan"]["job_dir"], "logs", "rank-0.log").read_text().splitlines()
+    hidden = len(log) - len(undisturbed["stdout"].splitlines())
+    assert f"{hidden} lines of the framework's own are in the log alone; --verbose shows them" in lines
+
+
 def test_the_checkpoint_it_names_loads_in_transformers(undisturbed: dict[str, Any]) -> None:
     named = undisturbed["stderr"].partition("for transformers: ")[2].splitlines()[0]
     done = subprocess.run([sys.executable, "-c", LOAD, named], capture_output=True, text=True, check=True)
     assert float(done.stdout.split()[1]) < 9
+
+
+def test_the_pipeline_of_the_page(prepared: Checkout) -> None:
+    """docs/pipelines.md: its three steps, with the small sizes; again, nothing is left to do."""
+    small = [f"train.{word}" for word in (*SMALL, "step_scheduler.max_steps=4", "run.env.nproc_per_node=1")]
+    data = [f"+data.{word[1:]}" if word.startswith("+") else f"data.{word}" for word in PREPARE[3:]]
+    words = ("pipeline", "tiny", *data, *small, "check.most=9")
+    done = prepared.run(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    ended = json.loads(done.stdout)
+    codes = [(step["name"], step["state"], step["exit_code"]) for step in ended["steps"]]
+    assert codes == [("data", "FINISHED", None), ("train", None, 0), ("check", None, 0)]  # `prepared` is that very run
+    train, check = (prepared.root / "runs" / step["run_name"] for step in ended["steps"][1:])
+    link = train / "hf"
+    assert not link.readlink().is_absolute()
+    assert str(link.resolve()) == json.loads((train / "finished.json").read_text())["hf"]
+    assert f"{link}: loss " in (check.with_name(f"{check.name}.1") / "logs" / "rank-0.log").read_text()
+    shown = prepared.json(*words, "--dry-run")
+    assert [step["state"] for step in shown["steps"]] == ["FINISHED"] * 3
+    assert shown["plan_hash"] == ended["plan_hash"]
+    link.unlink()
+    link.mkdir()
+    (link / "config.json").write_text("{}")  # what is no model is found out
+    broken = prepared.run("export-check", f"model={link}")
+    assert broken.returncode == 1
+    missing = prepared.run("export-check", "model=/no/such/export")
+    assert missing.returncode == 2
 
 
 def test_the_same_launch_again_says_that_it_is_finished(prepared: Checkout, undisturbed: dict[str, Any]) -> None:
@@ -123,8 +164,7 @@ def test_killed_between_two_checkpoints_it_goes_on_from_the_last_one(
     again = prepared.run(*command)
     assert again.returncode == 0, again.stderr + again.stdout
     assert "resumes from its checkpoint of step 3" in again.stderr
-    first = again.stdout.partition("| INFO | root | step ")[2].partition(" ")[0]
-    assert first == "4"
+    assert next(line for line in again.stdout.splitlines() if line.startswith("step ")).startswith("step 4  loss ")
     losses = _losses(str(prepared.root / "runs" / "killed"))
     assert [losses[n] for n in range(10)] == pytest.approx([undisturbed["losses"][n] for n in range(10)], abs=1e-4)
 
@@ -205,6 +245,18 @@ def test_nanogpt_shards_of_the_same_corpus_train_it_too(prepared: Checkout) -> N
     losses = _losses(str(prepared.root / "runs" / "nanogpt"))
     assert sorted(losses) == list(range(6))
     assert losses[5] < losses[0] - 0.05
+
+
+@pytest.mark.slow
+def test_the_example_of_sweeps(prepared: Checkout) -> None:
+    """docs/sweeps.md begins with it."""
+    text = (ROOT / "docs" / "sweeps.md").read_text()
+    commands = re.findall(r"^    python launch\.py (.*)$", text.partition("\n\n")[2].partition("\n\n")[0], re.MULTILINE)
+    assert len(commands) == 3
+    done = [prepared.run(*shlex.split(command)) for command in commands]
+    assert [one.returncode for one in done] == [0, 0, 0], done[0].stderr
+    assert "rates: 2 COMPLETED" in done[1].stdout
+    assert re.match(r"rates by (val_)?loss, best first:\n +point +lr ", done[2].stdout)
 
 
 def _wait_for_step(job_dir: Path, step: int) -> None:

@@ -123,6 +123,21 @@ def test_gpu_hours_of_an_attempt_that_could_not_count_them(tmp_path: Path, shown
     site.call("begin", "77", **GPUS)
     (end,) = [e for e in history.read(str(site.run)) if e["event"] == "ended"]
     assert end["gpu_hours"] == pytest.approx(hours)
+    assert end["allocated_s"] == pytest.approx(hours * 3600 / 16)
+
+
+def test_an_attempt_knows_for_how_long_it_had_its_nodes_and_asks_nobody_at_its_end(tmp_path: Path) -> None:
+    site = Site(tmp_path, LIMITS)
+    runs(site, 90)  # a prolog, say
+    site.call("begin", "76")
+    asked = len(site.calls)
+    site.fail(0, "boom")
+    site.says("scontrol", "exit 1")
+    site.call("finish", "76", LAUNCH_ATTEMPT="0")
+    begun, end = history.read(str(site.run))
+    assert begun["allocated_s"] == 90.0
+    assert end["allocated_s"] == pytest.approx(90.0 + end["time"] - begun["time"], abs=1.0)
+    assert not [call for call in site.calls[asked:] if "show job" in call]
 
 
 def test_planned_gpus_count_where_slurm_does_not_tell() -> None:

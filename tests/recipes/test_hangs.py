@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.recipes.hook_server import Hook
 from tests.recipes.pretrain_fixtures import ROOT
 from tests.recipes.test_node_agent import MakeJob, eventually, free_port, make_job  # noqa: F401
 
@@ -112,8 +113,14 @@ def test_rank_0s_log_tells_the_progress(tmp_path: Path) -> None:
 # real processes
 
 
-def test_a_stopped_script_without_torchrun_is_dumped_ended_and_named(make_job: MakeJob, tmp_path: Path) -> None:  # noqa: F811
-    job = make_job("hangs.py", tmp_path, 3, stall_s=2.0)
+def test_a_stopped_script_without_torchrun_is_dumped_ended_and_named(
+    make_job: MakeJob,  # noqa: F811
+    tmp_path: Path,
+    hook: Hook,
+) -> None:
+    job = make_job("hangs.py", tmp_path, 3, stall_s=2.0, notify=[hook.url])
+    job.dir.mkdir(parents=True)
+    (job.dir / "agent.json").write_text(json.dumps(job.spec))
     agent = job.agent()
     eventually((tmp_path / "ready-0").exists, "the steps")
     os.kill(int((tmp_path / "ready-0").read_text()), signal.SIGSTOP)
@@ -126,6 +133,8 @@ def test_a_stopped_script_without_torchrun_is_dumped_ended_and_named(make_job: M
     assert "hangs.py" in stacks.partition("--- faulthandler")[2]
     assert [event["state"] for event in job.lines("events.jsonl")] == ["started", "training", "hung", "ended"]
     assert job.processes() == []
+    assert [body["event"] for _, body in hook.posted] == ["hung", "failed"]
+    assert hook.posted[0][1]["error"].startswith("hung: no step for")
 
 
 def test_a_stopped_rank_is_named_and_the_one_that_waits_for_it_is_dumped_too(make_job: MakeJob, tmp_path: Path) -> None:  # noqa: F811

@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.recipes.hook_server import Hook
+
 ROOT = Path(__file__).resolve().parents[2]
 AGENT = str(ROOT / "recipes" / "node_agent.py")
 SCRIPTS = Path(__file__).parent / "agent_scripts"
@@ -139,6 +141,7 @@ def make_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
             "stop_with_parent": False,
             "stall_s": None,
             "max_nan_steps": None,
+            "notify": None,
         }
         unknown = set(changes) - set(spec)
         assert not unknown, unknown
@@ -202,6 +205,7 @@ def test_an_exception_is_recorded_with_the_scripts_own_frames(make_job: MakeJob,
         ("7", 7, "the last word"),
         ("message", 1, "no tokenizer in this directory"),
         ("abort", 134, "killed by SIGABRT: "),
+        ("nccl", 134, "gpu7:1:2 [0] transport/net.cc:1302 NCCL WARN Cuda failure 'uncorrectable ECC error"),
         ("interrupt", 130, "KeyboardInterrupt"),
         ("raise-beside-thread", 1, "UnusualError: the shards are gone"),
     ],
@@ -211,6 +215,8 @@ def test_how_a_script_can_fail(make_job: MakeJob, how: str, code: int, error: st
     assert job.run()[0] == code
     assert (job.exit["state"], job.exit["code"]) == ("FAILED", code)
     assert job.exit["error"].startswith(error)
+    if how == "nccl":
+        assert (job.exit["known"]["id"], job.exit["known"]["blames_node"]) == ("gpu-ecc", True)
 
 
 def test_a_forked_childs_exception_is_not_the_ranks(make_job: MakeJob) -> None:
@@ -550,6 +556,11 @@ def test_a_killed_agent_takes_its_ranks_along(make_job: MakeJob, tmp_path: Path)
     assert subprocess.run(finish).returncode == 137
     assert (job.exit["state"], job.exit["code"], job.exit["complete"]) == ("FAILED", 137, False)
     assert "ended without a record" in job.exit["error"]
+    (job.dir / "exit.json").unlink()
+    with (job.dir / "logs" / "rank-1.log").open("a") as log:  # what a rank has said is found where its agent is gone
+        log.write("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB\n")
+    assert subprocess.run(finish).returncode == 1
+    assert (job.exit["rank"], job.exit["known"]["id"]) == (1, "gpu-memory")
 
 
 @pytest.mark.parametrize("launch", ["python", "torchrun"])
@@ -606,3 +617,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_an_agent_tells_of_its_jobs_end(make_job: MakeJob, tmp_path: Path, hook: Hook) -> None:
+    """By a secret whose file is gone by then."""
+    secrets = tmp_path / "secrets.env"
+    secrets.write_text(f"HOOK={hook.url}/aB3dE6gH9jK2mN5pQ8\n")
+    job = make_job("ends.py", 0, "message", notify=["env:HOOK"], secrets_file=str(secrets))
+    job.dir.mkdir(parents=True)
+    (job.dir / "agent.json").write_text(json.dumps(job.spec))
+    assert job.run()[0] == 1
+    assert [(path, body["event"], body["error"]) for path, body in hook.posted] == [
+        ("/aB3dE6gH9jK2mN5pQ8", "failed", "no tokenizer in this directory")
+    ]
+    assert not secrets.exists()
+    written = "".join(path.read_text(errors="replace") for path in job.dir.rglob("*") if path.is_file())
+    assert "127.0.0.1: told (200)" in written
+    assert "aB3dE6gH9jK2mN5pQ8" not in written + "".join(hook.processes)

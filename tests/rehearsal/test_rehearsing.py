@@ -19,6 +19,8 @@ from automodel_launch.executors.slurm.executor import EXECUTOR as SLURM
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.rehearsal import rehearsing, running, stamp, text, wanted
+from automodel_launch.rehearsal import request as request_
+from automodel_launch.remote import gpus
 from tests.conftest import ROOT, wait_for
 from tests.rehearsal.conftest import Stage, left
 from tests.workbench import plan_on_slurm
@@ -56,6 +58,24 @@ def test_a_plan_that_goes_well_is_asked_about_once(stage: Stage) -> None:
     assert request["overrides"] == ["+recipe=own.Recipe", "optimizer.lr=3.0"]
     assert set(stage.calls()[0]["beside"]) == {"node_agent.py", "rehearse.py", "rehearse_lib", "stub.py"}
     assert left() == []
+
+
+def test_numbers_that_json_lacks_are_sent_as_numbers(stage: Stage) -> None:
+    """A clipping at .inf is none; the string 'inf' would be a fault that the job does not have."""
+    stage.rehearse(stage.plan("optimizer.lr=4.0", more="clip: {max_norm: .inf}\n"))
+    (call,) = stage.calls()
+    assert call["request"]["config"]["clip"] == call["request"]["base"]["clip"] == {"max_norm": float("inf")}
+
+
+def test_whether_a_job_has_gpus(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here they are counted; a partition may give some where the profile names no number."""
+    here = stage.plan()
+    monkeypatch.setattr(gpus, "count", lambda: 0)
+    assert not request_._has_gpus(here)
+    monkeypatch.setattr(gpus, "count", lambda: 2)
+    assert request_._has_gpus(here)
+    for keys, has in (("", True), ("gpus_per_node = 0", False), ("gpus_per_node = 4", True)):
+        assert request_._has_gpus(plan_on_slurm(stage.bench, keys)) == has
 
 
 def test_what_an_answer_depends_on(stage: Stage) -> None:

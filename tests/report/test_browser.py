@@ -145,3 +145,46 @@ def test_runs_with_hardly_a_step(tab: Tab, tmp_path: Path, steps: int) -> None:
         assert tab.drawn("loss") > 100
         tab.page.click("#t-log")
         assert tab.drawn("loss") > 100
+
+
+def test_a_page_that_is_written_again_is_looked_at_again(tab: Tab, tmp_path: Path) -> None:
+    """With the axis that was chosen; not while somebody has zoomed; and not once it is complete."""
+    noted = "window.real = setTimeout; window.waits = []"
+    tab.page.add_init_script(f"{noted}; window.setTimeout = (f, ms) => {{ waits.push(ms); return real(f, ms); }}")
+    file = tmp_path / "page.html"
+    file.write_text(page.html(page_data.document([view()], 1795756900.0, again_s=1000)), encoding="utf-8")
+    tab.page.goto(file.as_uri())
+    assert "and again every 16 min" in tab.page.inner_text("#subtitle")
+    assert 1001000 in tab.page.evaluate("waits")
+    tab.page.evaluate("state.x = 'time'; redraw(); plots[0].setScale('x', { min: 0.001, max: 0.002 })")
+    tab.page.evaluate("lookAgain()")
+    assert 5000 in tab.page.evaluate("waits")  # somebody is at it
+    tab.page.evaluate("redraw()")
+    file.write_text(page.html(page_data.document([view()], 1795756910.0)), encoding="utf-8")
+    with tab.page.expect_navigation():
+        tab.page.evaluate("real(lookAgain)")
+    assert "again" not in tab.page.inner_text("#subtitle")
+    assert tab.page.is_checked("#x-time")
+    assert next(iter(tab.legend("loss"))) == "Hours"
+    assert 1001000 not in tab.page.evaluate("waits")
+
+
+def test_many_runs_are_told_in_rows(tab: Tab, tmp_path: Path) -> None:
+    views = [copy.deepcopy(view()) for _ in range(5)]
+    for number, each in enumerate(views):
+        each.files.name = f"run-{number}"
+        each.files.jobs[-1].plan = {"config": {"optimizer": {"lr": number / 10}}}
+        each.files.jobs[-1].notes = {"findings": [{"level": "note", "code": "x", "message": NASTY, "fix": "a=b"}]}
+    tab.show(tmp_path, *views)
+    rows = [row.inner_text().split("\t") for row in tab.page.query_selector_all("#differences tr")]
+    assert rows[0][:2] == ["Run", "optimizer.lr"]
+    assert [row[:2] for row in rows[1:]] == [[f"run-{n}", f"{n / 10:g}"] for n in range(5)]
+    spent = sum(run["goodput"]["hours"] for run in page_data.document(views, 1.0)["runs"])
+    assert tab.page.inner_text("#cost p").startswith(f"Together {spent:.3g} process-hours, 74% of them")
+    assert len(tab.page.query_selector_all("#cost .bar")) == 5
+    assert len(tab.page.query_selector_all("#attempts details:not([open])")) == 5
+    tab.page.click("#findings details summary")
+    assert NASTY in tab.page.inner_text("#findings")
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    tab.until("document.querySelector('[data-chart=loss] .uplot').clientWidth < 390")
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390

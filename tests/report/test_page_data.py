@@ -12,7 +12,7 @@ import pytest
 
 from automodel_launch import contract
 from automodel_launch.remote.filesystem import LOCAL
-from automodel_launch.report import page, page_data, reading
+from automodel_launch.report import differences, page, page_data, reading
 from tests.report.test_run import RECORDED, lines, record_of
 
 NASTY = "a</script><script>document.title='broken'</script><!--<b>&amp;"
@@ -135,3 +135,17 @@ def test_what_differs_between_jobs_and_runs() -> None:
         {"key": "nodes", "values": [None, 4]},
         {"key": "commit", "values": [None, "abc"]},
     ]
+
+
+def test_directories_of_the_run_itself_do_not_differ() -> None:
+    plans = [
+        {
+            "job_id": f"{run}.1",
+            "run_name": run,
+            "config": {"out": f"/runs/{run}/x", "log": f"/runs/{run}.1", "word": word},
+        }
+        for run, word in (("a", "banana"), ("b", "banana"))
+    ]
+    assert differences.rows([differences.facts(plan) for plan in plans]) == []
+    plans[1]["config"]["out"] = "/other/b/x"  # type: ignore[index]
+    assert [row["key"] for row in differences.rows([differences.facts(plan) for plan in plans])] == ["out"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from automodel_launch import contract
+from automodel_launch.jobs.jobdir import WAITS_FOR_AGENT
 from automodel_launch.jobs.records import Record
 from automodel_launch.remote.filesystem import LOCAL, FileRead, LocalFileSystem
 from automodel_launch.report import goodput, joining, reading
@@ -37,7 +39,7 @@ def test_the_later_record_of_a_step_counts() -> None:
     logged = [*lines("demo.1/metrics.jsonl"), *lines("demo.2/metrics.jsonl")]
     last = {entry["step"]: entry for entry in logged if "loss" in entry}
     validated = {entry["step"]: entry["val_loss"] for entry in logged if "val_loss" in entry}
-    rows = joining.rows(joined)
+    rows = list(joining.rows(joined))
     assert len([entry for entry in logged if "loss" in entry]) > len(last)  # some were done twice
     assert [row["step"] for row in rows] == list(range(150))
     for row in rows:
@@ -85,7 +87,7 @@ def test_the_goodput_of_a_recorded_run_is_that_of_a_hand_computation() -> None:
 def test_a_run_without_anything_has_no_goodput(tmp_path: Path) -> None:
     files = reading.read(record_of(tmp_path, "none.1"), LOCAL)
     joined = joining.join(files)
-    assert joining.rows(joined) == []
+    assert list(joining.rows(joined)) == []
     assert goodput.of(files, joined, 1.0).share is None
 
 
@@ -150,3 +152,89 @@ def test_a_checkpoint_is_complete_by_the_marks_of_its_own_framework(tmp_path: Pa
         **{"epoch_0_step_9": True, "epoch_0_step_19": False},
         **{"iter_0000010": True, "iter_0000020": False},
     }
+
+
+def test_what_is_read_twice_is_what_is_read_once(tmp_path: Path) -> None:
+    shutil.copytree(RECORDED, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "demo.2" / contract.METRICS
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])  # in the middle of a line
+    record = record_of(tmp_path, "demo.2")
+    half = reading.read(record, LOCAL)
+    path.write_bytes(whole)
+    again, once = reading.read(record, LOCAL, half), reading.read(record, LOCAL)
+    assert half.jobs[1].steps.rows <= once.jobs[1].steps.rows
+    assert list(joining.rows(joining.join(again))) == list(joining.rows(joining.join(once)))
+    assert again.jobs[1].taken == once.jobs[1].taken == len(whole)
+    path.write_bytes(b"x" * 100 + b"\n" + b"[1]\n{")
+    assert reading.read(record, LOCAL).jobs[1].steps.rows == 0
+
+
+def told(
+    root: Path, history: list[dict[str, Any]], events: list[dict[str, Any]], times: list[float]
+) -> goodput.Goodput:
+    """The goodput of a job x.1 with two GPUs, of which these lines tell; a step was logged at each of the times."""
+    for folder in ("x", "x.1"):
+        (root / folder).mkdir()
+    steps = [{"step": number, "time": time, "loss": 1.0} for number, time in enumerate(times)]
+    files = {
+        f"x/{contract.HISTORY}": [{"job_id": "x.1", "slurm_id": "7", **entry} for entry in history],
+        f"x.1/{contract.EVENTS}": events,
+        f"x.1/{contract.METRICS}": steps,
+    }
+    for name, rows in files.items():
+        (root / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = {"nodes": 1, "profile_values": {"gpus_per_node": 2}}
+    (root / "x.1" / contract.PLAN).write_text(json.dumps(plan))
+    read = reading.read(record_of(root, "x.1"), LOCAL)
+    return goodput.of(read, joining.join(read), now=0.0)
+
+
+def test_a_dead_node_costs_until_slurm_took_it_back_and_a_prolog_from_its_start(tmp_path: Path) -> None:
+    """Nodes from 940 to 1300, by Slurm; the next attempt has them from 2000 on, and writes that the first has ended."""
+    history = [
+        {"event": "begun", "time": 1000.0, "attempt": 0, "allocated_s": 60.0},
+        {"event": "ended", "time": 2005.0, "attempt": 0, "state": "NODE_FAIL", "goes_on": True, "allocated_s": 360.0},
+        {"event": "begun", "time": 2005.0, "attempt": 1, "allocated_s": 5.0},
+        {"event": "ended", "time": 2105.0, "attempt": 1, "state": "COMPLETED", "allocated_s": 105.0},
+    ]
+    events = [
+        {"time": 930.0, "state": "submitted"},
+        {"time": 1015.0, "state": "started", "attempt": 0},
+        {"time": 2006.0, "state": "started", "attempt": 1},
+    ]
+    found = told(tmp_path, history, events, [1110.0, 1120.0, 1130.0, 2050.0, 2060.0])
+    seconds = {part: hours * 3600 / 2 for part, hours in found.document()["parts"].items()}
+    assert found.unit == "GPU" and found.hours() * 3600 / 2 == pytest.approx(360 + 105)
+    assert seconds == pytest.approx(
+        {
+            **{"steps": 30 + 20, "lost_steps": 0, "validation": 0, "saving": 0, "work": 0, "outside": 0},
+            **{"startup": (1100 - 940) + (2040 - 2000), "idle": (1300 - 1130) + (2105 - 2060)},
+        }
+    )
+    startup = {phase: hours * 3600 / 2 for phase, hours in found.startup_hours().items()}
+    assert startup == pytest.approx({joining.BEFORE: 65, WAITS_FOR_AGENT: 16, goodput.UNTOLD: 85 + 34})
+    assert found.queued_s == pytest.approx((940 - 930) + (2000 - 1300))
+
+
+def test_the_pause_before_a_person_resumes_is_no_time_in_the_queue(tmp_path: Path) -> None:
+    history = [
+        {"event": "begun", "time": 1000.0, "attempt": 0},
+        {"event": "ended", "time": 1100.0, "attempt": 0, "state": "CANCELLED", "goes_on": False},
+        {"event": "begun", "time": 9000.0, "attempt": 1},
+        {"event": "ended", "time": 9100.0, "attempt": 1, "state": "COMPLETED", "goes_on": False},
+    ]
+    assert told(tmp_path, history, [], [1050.0]).queued_s == 0
+
+
+def test_a_script_without_steps_has_no_goodput(tmp_path: Path) -> None:
+    (tmp_path / "x.1").mkdir()
+    (tmp_path / "x.1" / contract.AGENT).write_text(json.dumps({"backend": contract.DATA_PREP}))
+    (tmp_path / "x").mkdir()
+    lines = [{"event": "begun", "time": 10.0}, {"event": "ended", "time": 70.0, "state": "COMPLETED"}]
+    text = "".join(json.dumps({"job_id": "x.1", "attempt": 0, **line}) + "\n" for line in lines)
+    (tmp_path / "x" / contract.HISTORY).write_text(text)
+    files = reading.read(record_of(tmp_path, "x.1"), LOCAL)
+    found = goodput.of(files, joining.join(files), now=0.0)
+    assert found.share is None and found.startup_hours() == {}
+    assert found.hours("work") == found.hours() == pytest.approx(60 / 3600)

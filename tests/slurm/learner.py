@@ -74,7 +74,14 @@ def total(values):
     peers[0].sendall(struct.pack(f"{len(values)}d", *values))
     return list(take(peers[0], len(values)))
 
+def note(what, step, since):
+    """What it did from when to when, for a test that computes by hand where the time went."""
+    if config["diary"] and rank == 0:
+        with open(f"{run_dir}/diary.jsonl", "a") as file:
+            file.write(json.dumps({"what": what, "step": step, "since": since, "until": time.time()}) + "\\n")
+
 def save(step):
+    since = time.time()
     print(f"x | INFO | root | Saving checkpoint to {folder}/epoch_0_step_{step}", flush=True)
     target = f"{folder}/epoch_0_step_{step}"
     os.makedirs(target, exist_ok=True)
@@ -88,6 +95,7 @@ def save(step):
             file.write(state if number == 3 else "")
         time.sleep(config["save_s"] / 4)
     os.remove(f"{target}/.incomplete")
+    note("saving", step, since)
 
 def load():
     found = [n for n in (os.listdir(folder) if os.path.isdir(folder) else []) if n.startswith("epoch_0_step_")]
@@ -109,11 +117,14 @@ for step in range(last + 1, config["steps"]):
     if step == config["tell_at"] and rank == size - 1 and not os.path.exists(config["flag"]):
         open(config["flag"], "w").close()
         raise PermissionError(f"401 for token {os.environ['CHAOS_TOKEN']}")
+    begun = time.time()
+    time.sleep(config["work"])
     inputs = [((step * size + rank) * k * 0.37) % 2 - 1 for k in (1, 2, 3, 5)]
     wrong = sum(w * x for w, x in zip(weights, inputs)) - sum(inputs) * 0.7
     loss, stop, *gradient = total([wrong * wrong / size, float(bool(asked)), *(wrong * x / size for x in inputs)])
     speed = [0.9 * v + g for v, g in zip(speed, gradient)]
     weights = [w - 0.1 * v for w, v in zip(weights, speed)]
+    note("step", step, begun)
     if rank == 0:
         print(f"x | INFO | root | step {step} | epoch 0 | loss {loss:.9f} | grad_norm 1.0 | lr 5.50e-04"
               " | mem 0.00 GiB | tps 100.00(50.00/gpu) | num_label_tokens 512", flush=True)
@@ -132,7 +143,9 @@ CONFIG: dict[str, Any] = {
     "recipe": "learner.Own",  # no class of AutoModel's, so its keys are not checked
     "steps": 40,
     "every": 5,
+    "work": 0.0,
     "pause": 0.1,
+    "diary": False,
     "save_s": 0.0,
     "fail_at": -1,
     "full_at": -1,

@@ -13,7 +13,7 @@ import pytest
 
 from automodel_launch import checks
 from tests import images
-from tests.conftest import Checkout, Main
+from tests.conftest import Checkout, Main, wait_for
 from tests.slurm import probe
 from tests.slurm.cluster import Cluster
 from tests.workbench import make_bench
@@ -223,3 +223,19 @@ def test_a_python_that_the_login_shell_hides_is_named(site: Checkout, main: Main
     for way in ("run.env.python=/opt/venv/bin/python3", "run.env.startup_commands=[export PATH=/opt/venv/bin:$PATH]"):
         done = main(site, "stub", "--run", "c", *options, way, "--force")
         assert done.returncode == 0, done.stderr
+
+
+def test_a_command_beside_the_job_is_in_a_container_of_its_image(site: Checkout, tmp_path: Path) -> None:
+    begun = site.run("probe", "--batch", "c", "until=/scratch/end", *ONE_PROCESS)
+    assert begun.returncode == 0, begun.stderr
+    wait_for(lambda: site.json("logs")["ranks"])
+    try:
+        done = site.run("exec", "last", "--", "sh", "-c", "cat /etc/image-name; pwd; echo $LAUNCH_RUN_NAME")
+        stacks = site.json("stacks", "last")["stacks"]
+    finally:
+        (tmp_path / "scratch" / "end").touch()
+    assert done.returncode == 0, done.stderr
+    assert "further container of the job's image" in done.stderr
+    assert done.stdout.startswith(images.NAME)
+    assert done.stdout.splitlines()[-2:] == ["/nemo_run/code", site.json("status")["run_name"]]
+    assert stacks[0]["ranks"] == [0]

@@ -89,7 +89,11 @@ def local(site: Checkout) -> list[float]:
 def test_attached_on_two_nodes_it_learns_as_it_does_here(site: Checkout, local: list[float]) -> None:
     done = site.run(*COMMAND, "--run", "test2")
     assert done.returncode == 0, done.stderr + done.stdout
-    assert "World size: 4" in done.stdout
+    log = Path(site.json("status", "last")["job_dir"], "logs", "rank-0.log").read_text()
+    assert "World size: 4" in log
+    lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+    assert sum(not line.startswith("step ") for line in lines) < 40, done.stdout + done.stderr
+    assert len(log.splitlines()) > 200
     record = site.json("status", "last")
     assert (record["state"], record["executor"]) == ("COMPLETED", "slurm")
     assert _losses(record["run_dir"]) == pytest.approx(local, abs=1e-3)

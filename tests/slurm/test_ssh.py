@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import socket
 import stat
@@ -76,8 +78,18 @@ def test_detached_and_everything_afterwards(laptop: Checkout, login_node: SshSer
     while "[1] value it's" not in laptop.run("logs", "last", "--rank", "all").stdout:
         assert time.monotonic() < deadline
     assert laptop.json("jobs")[0]["state"] == "RUNNING"
+    page = laptop.root / "page.html"
+    assert laptop.run("report", "last", "-o", str(page)).returncode == 0
+    assert '"state":"RUNNING"' in page.read_text()
     assert "CANCELLED" in laptop.run("cancel", "last").stdout
     out, err = attached.communicate(timeout=60)
+    before = calls(laptop)
+    assert laptop.run("report", "last", "-o", str(page), "--watch").returncode == 0  # it is over: once is enough
+    assert calls(laptop) - before <= 12
+    (run,) = json.loads(re.findall(r'id="data">(.*)</script>', page.read_text())[0])["runs"]
+    logged = (Path(record["job_dir"]) / "metrics.jsonl").read_text().splitlines()
+    assert (run["state"], run["last"]["step"]) == ("CANCELLED", json.loads(logged[-1])["step"])
+    assert [attempt["state"] for attempt in run["attempts"]] == ["CANCELLED"]
     assert attached.returncode not in (0, 130)
     assert "value it's" in out
     assert ": CANCELLED" in err

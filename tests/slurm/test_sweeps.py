@@ -291,6 +291,21 @@ def test_a_sweep_is_paused_and_goes_on(site: Checkout, cluster: Cluster) -> None
 
 
 @pytest.mark.slow
+def test_a_sweep_that_grows_keeps_its_limit(site: Checkout, cluster: Cluster) -> None:
+    def grow(values: str, *more: str) -> int:
+        command = (*PLAIN, "--name", "grows", "--sweep", f"value={values}", "steps=600", "pause=0.3", *more)
+        return len(site.json(*command, "--at-most", "2")["jobs"])
+
+    assert (grow("0,1"), grow("2,3,4"), grow("1,2")) == (2, 3, 0)
+    wait_until(lambda: _states(site, "grows") == ["RUNNING"] * 2 + ["PENDING"] * 3, 60, "two that run")
+    time.sleep(2)
+    assert _states(site, "grows") == ["RUNNING"] * 2 + ["PENDING"] * 3
+    assert site.run("cancel", "grows.1").returncode == 0
+    assert site.run("cancel", "grows.2").returncode == 0
+    wait_until(lambda: _states(site, "grows")[2:].count("RUNNING") == 2, 60, "two others that run")
+
+
+@pytest.mark.slow
 def test_never_more_at_once_as_slurm_has_accounted(tmp_path: Path, cluster_dbd: Cluster) -> None:
     site = make_site(tmp_path, cluster_dbd.env)
     try:

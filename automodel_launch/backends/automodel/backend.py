@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from automodel_launch import backends
+from automodel_launch import backends, contract
 from automodel_launch.backends import (
     Checkpoints,
     Config,
@@ -32,6 +32,8 @@ from automodel_launch.backends.automodel import (
 )
 from automodel_launch.backends.automodel import references as references_
 from automodel_launch.backends.automodel.checks import data, routing
+from automodel_launch.backends.automodel.noise import NOISE
+from automodel_launch.backends.noise import Noise
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -49,6 +51,7 @@ class AutoModel:
         checkout="/opt/Automodel",
         builds='"/tmp/nemo_automodel_$(id -u)"',
     )
+    noise: Noise = NOISE
 
     def max_steps(self, config: Config) -> int | None:
         """step_scheduler.max_steps."""
@@ -65,6 +68,12 @@ class AutoModel:
     def data(self, config: Config, run_dir: str) -> Data:
         """Megatron's and nanoGPT's files; the index of the former."""
         return datasets.identified(config)
+
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """Checkpoints, and the last one's export for transformers, to which the recipe makes a link at the end."""
+        folder = checkpoints.checkpoint_dir(plan.config)
+        exported = {"hf": f"{plan.run_dir}/{contract.HF}"} if folder and checkpoints.consolidates(plan.config) else {}
+        return {**({"checkpoints": folder} if folder else {}), **exported}
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """The section `wandb`."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from automodel_launch.backends import Checkpoints
 from automodel_launch.backends.automodel import loader, step_scheduler
-from automodel_launch.backends.automodel.keys import CHECKPOINT_DIR, CKPT_EVERY, KEEP_CHECKPOINTS
+from automodel_launch.backends.automodel.keys import ASYNC_SAVE, CHECKPOINT_DIR, CKPT_EVERY, KEEP_CHECKPOINTS
 from automodel_launch.backends.automodel.model import parameters, section, shape
 from automodel_launch.backends.automodel.model.memory import BYTES, moments
 from automodel_launch.config.dotted import get
@@ -53,6 +53,8 @@ def of(plan: Plan) -> Checkpoints | None:
         directory_key=CHECKPOINT_DIR,
         every_key=CKPT_EVERY,
         keep_key=KEEP_CHECKPOINTS,
+        asynchronous=loader.value(plan.config, ASYNC_SAVE) is True,
+        async_key=ASYNC_SAVE,
     )
 
 

@@ -35,4 +35,5 @@ WARMUP, DECAY, STYLE = (f"lr_scheduler.lr_{name}" for name in ("warmup_steps", "
 MIN_LR, INIT_LR, MAX_LR, LR = "lr_scheduler.min_lr", "lr_scheduler.init_lr", "lr_scheduler.max_lr", "optimizer.lr"
 WSD_STEPS, WSD_STYLE = "lr_scheduler.wsd_decay_steps", "lr_scheduler.lr_wsd_decay_style"
 
+ASYNC_SAVE = "checkpoint.is_async"
 KEEP_CHECKPOINTS, CHECKPOINT_DIR = "checkpoint.max_recent_checkpoints", "checkpoint.checkpoint_dir"

@@ -39,4 +39,7 @@ def number(config: Mapping[str, Any], key: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise NotKnown
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more than 300 digits, in quotes
+        raise NotKnown from None

@@ -26,9 +26,8 @@ def of(plan: Plan) -> Sizes:
     parts = tokens.of_training(plan.config, facts.here(plan, request.of(plan))) if plan.visible else []
     utilization = compute.utilization(model) if model else None
     peak = gpu_models.peak(plan.profile.gpu) if plan.profile.gpu else None
-    hours = None
-    if model and count and sequence and total and peak and utilization:
-        hours = compute.per_token(model, count, sequence[1]) * total / (peak * utilization) / 3600
+    flops = compute.per_token(model, count, sequence[1]) if model and count and sequence else None
+    hours = flops * total / (peak * utilization) / 3600 if flops and total and peak and utilization else None
     return Sizes(
         parameters=count.total if count else None,
         tokens_per_step=a_step,
@@ -37,6 +36,7 @@ def of(plan: Plan) -> Sizes:
         epochs=times_read(parts, total) if parts and total else None,
         memory=round(estimated.total - estimated.overhead) if estimated else None,
         memory_caveat=_UNEVEN if model and model.experts else None,
+        flops_per_token=flops,
         gpu_hours=hours,
         utilization=utilization,
     )

@@ -146,9 +146,13 @@ class Look:
 
 
 def message(plan: Plan, request: Request, seconds: float) -> dict[str, Any]:
-    """What probe.answer takes."""
+    """What probe.answer takes. What another job makes before this one begins is not asked for."""
+    wanted = {
+        key: [path for path in value if not plan.missing(path)] if isinstance(value, tuple) else value
+        for key, value in asdict(request).items()
+    }
     return {
-        **asdict(request),
+        **wanted,
         "mounts": pairs(plan.mounts),
         "seconds": seconds,
         "wanted": ["config.json", *TOKENIZER_FILES],

@@ -41,6 +41,14 @@ class DataPrep(Plain):
         if isinstance(config.get("output_dir"), str):
             yield Reference("output", "output_dir", config["output_dir"])
 
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """The output's directory, whose name is a hash of all that makes it; `latest` where that is not known here."""
+        base = str(plan.config.get("output_dir") or plan.run_dir).rstrip("/")
+        path = look.looked(plan).output or f"{base}/latest"
+        if plan.config.get("format") == "nanogpt":
+            return {"output_dir": base, "path": path, "shards": f"{path}/train/*.bin"}
+        return {"output_dir": base, "path": path, "blend": f"{path}/blend.json"}
+
     def sizes(self, plan: Plan) -> Sizes:
         """The table of sources for the preview."""
         return Sizes(rows=tuple(table.rows(plan, look.looked(plan))))

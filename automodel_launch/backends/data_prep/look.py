@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.config import dotted
+from automodel_launch.config import dotted, yamlio
 from automodel_launch.plan.plan import Plan
 
 SECONDS = 60.0  # a file system that does not answer ends the look, not the dry run
@@ -24,11 +24,12 @@ SECONDS = 60.0  # a file system that does not answer ends the look, not the dry 
 
 @dataclass(frozen=True)
 class Looked:
-    """The recipe's answer; `failed` says why there is none."""
+    """The recipe's answer; `output`: where its output will lie, where that is known; `failed`: why there is none."""
 
     findings: tuple[Mapping[str, Any], ...] = ()
     sources: tuple[Mapping[str, Any], ...] = ()
     total: Mapping[str, Any] = field(default_factory=dict)
+    output: str | None = None
     failed: str = ""
 
 
@@ -37,7 +38,7 @@ def looked(plan: Plan) -> Looked:
     """Ask the recipe about the plan's config."""
     with tempfile.TemporaryDirectory(prefix="data-prep-look-") as folder:
         path = Path(folder, "config.json")
-        path.write_text(json.dumps(plan.config), encoding="utf-8")
+        path.write_text(json.dumps(yamlio.json_value(plan.config)), encoding="utf-8")
         command = [_python(plan), str(plan.recipe.path), "look", "--config", str(path)]
         command += [] if sees_data(plan) else ["--config-only"]
         try:
@@ -64,7 +65,7 @@ def _python(plan: Plan) -> str:
 def _read(done: subprocess.CompletedProcess[str]) -> Looked:
     try:
         answer = json.loads(done.stdout)
-        return Looked(tuple(answer["findings"]), tuple(answer["sources"]), answer["total"] or {})
+        return Looked(tuple(answer["findings"]), tuple(answer["sources"]), answer["total"] or {}, answer.get("output"))
     except (ValueError, KeyError, TypeError):
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         return Looked(failed=f"the recipe's look ended with code {done.returncode}: {last}")

@@ -30,6 +30,8 @@ from automodel_launch.backends.megatron_bridge import (
 )
 from automodel_launch.backends.megatron_bridge import references as references_
 from automodel_launch.backends.megatron_bridge.checks import data
+from automodel_launch.backends.megatron_bridge.noise import NOISE
+from automodel_launch.backends.noise import Noise
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -47,6 +49,7 @@ class MegatronBridge:
         checkout="/opt/Megatron-Bridge",
         setup="bash scripts/setup.sh --bridge makes .venv-bridge, and run.env.python=.venv-bridge/bin/python takes it",
     )
+    noise: Noise = NOISE
 
     def max_steps(self, config: Config) -> int | None:
         """train.train_iters, or train.train_samples by the global batch; the recipe's where the config has none."""
@@ -63,6 +66,11 @@ class MegatronBridge:
     def data(self, config: Config, run_dir: str) -> Data:
         """Megatron's files, and their index."""
         return references_.identified(config, run_dir)
+
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """Checkpoints in Megatron's format, which the recipe `convert` reads."""
+        folder = self.checkpoint_dir(plan.config, plan.run_dir)
+        return {"checkpoints": folder} if folder else {}
 
     def trackers(self, config: Config) -> Iterator[Use]:
         """Weights & Biases of the section `logger`."""

@@ -49,6 +49,8 @@ def of(plan: Plan) -> Checkpoints | None:
         directory_key=keys.SAVE,
         every_key=keys.SAVE_EVERY,
         keep_key=keys.KEEP,
+        asynchronous=known.value(keys.ASYNC) is True,
+        async_key=keys.ASYNC if known.value(keys.CKPT_FORMAT) in (None, "torch_dist") else None,
     )
 
 

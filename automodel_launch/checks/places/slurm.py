@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from automodel_launch import backends, executors
-from automodel_launch.checks import containers, credentials, data, forms, runs, storage
+from automodel_launch.checks import containers, credentials, data, forms, runs, save_interval, storage
 from automodel_launch.checks.places import slurm_defaults, slurm_python
 from automodel_launch.errors import ClusterError
 from automodel_launch.executors.slurm import advice, script
@@ -41,6 +41,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
         "clock": "date +%Y-%m-%dT%H:%M:%S",  # the cluster's: estimates are in its time zone
         **containers.asked(plan),
         **storage.asked(plan),
+        **save_interval.asked(plan),
         **data.asked(plan),
         **backend.questions(plan),
         **credentials.asked(plan),
@@ -58,6 +59,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     yield from _login_shell(shell, answers["login"])
     yield from containers.answered(plan, answers)
     yield from storage.answered(plan, answers)
+    yield from save_interval.answered(plan, answers)
     yield from data.answered(plan, answers)
     yield from backend.judge(plan, answers)
     yield from credentials.answered(plan, answers)

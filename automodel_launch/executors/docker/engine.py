@@ -20,9 +20,13 @@ _GONE = ("No such container", "No such object", "no such container", "is not run
 
 def run(handle: dict[str, Any], script: str, timeout: float = 60.0) -> Done:
     """Run a script where `docker` means the job's engine, whatever this shell's own is."""
+    return LocalShell().run(chosen(handle) + script, timeout=timeout)
+
+
+def chosen(handle: dict[str, Any]) -> str:
+    """Lines of bash with which `docker` means the job's engine."""
     given = {name: f"export {name}={shlex.quote(handle[name])}\n" for name in WHICH if name in handle}
-    names = "".join(given.get(name, f"unset {name}\n") for name in WHICH)
-    return LocalShell().run(names + script, timeout=timeout)
+    return "".join(given.get(name, f"unset {name}\n") for name in WHICH)
 
 
 def state(handle: dict[str, Any]) -> str | None:

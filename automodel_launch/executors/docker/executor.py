@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
 from automodel_launch.errors import ClusterError, JobError, ProfileError, StillSubmitting
-from automodel_launch.executors import agent, underway
+from automodel_launch.executors import agent, inside, underway
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.docker import engine, script, trial
+from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.jobs.jobdir import JobDir, from_record
 from automodel_launch.jobs.records import Record, Status
@@ -185,6 +186,13 @@ class Docker:
         if engine.state(record.handle) is not None:
             engine.run(record.handle, f"docker rm --force {shlex.quote(record.handle['container'])}")
         return None
+
+    def inside(self, record: Record, wanted: Wanted) -> Inside:
+        """In its container, by `docker exec`."""
+        options = ["--interactive", *(["--tty"] if wanted.terminal else [])]
+        command = inside.lines(wanted, [f"{record.job_dir}/{contract.CODE}"])
+        line = ["docker", "exec", *options, str(record.handle["container"]), "bash", "-c", command]
+        return Inside(LocalShell(), f"{engine.chosen(record.handle)}exec {shlex.join(line)}\n", wanted.terminal)
 
     def again(self, record: Record) -> dict[str, Any]:
         """Not here; see `resume`."""

@@ -20,9 +20,20 @@ from automodel_launch import contract
 from automodel_launch.errors import ClusterError, ProfileError
 from automodel_launch.executors import agent, job_python, nemo, sbatch_validation
 from automodel_launch.executors.containers import container
+from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.executors.sbatch_validation import NEMO_RUN, SAFE_PATH
-from automodel_launch.executors.slurm import array_task, cancelling, chains, one_task, script, state, submission
+from automodel_launch.executors.slurm import (
+    array_task,
+    cancelling,
+    chains,
+    held,
+    inside,
+    one_task,
+    script,
+    state,
+    submission,
+)
 from automodel_launch.executors.slurm.variables import expanded_there
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount, expanded
@@ -226,6 +237,24 @@ class Slurm:
         """
         return cancelling.cancel(_shell(record.handle), record, now)
 
+    def inside(self, record: Record, wanted: Wanted) -> Inside:
+        """In a step of its allocation; with pyxis in a further container of its image."""
+        found = self.place_of(record).read(f"{record.job_dir}/{contract.SCRIPT}")
+        script_text = found[0].decode("utf-8", "replace") if found else ""
+        return inside.of(_shell(record.handle), record, wanted, script_text)
+
+    def can_follow(self, address: Mapping[str, Any], record: Record) -> bool:
+        """Whether a job with that address would be held by the Slurm that has the record's job."""
+        return all(address.get(key) == record.handle.get(key) for key in ("tunnel", "host", "slurm_conf"))
+
+    def let_go(self, record: Record) -> None:
+        """Release a job that was submitted held.
+
+        Raises:
+            ClusterError: Slurm refuses, or does not answer.
+        """
+        held.let_go(_shell(record.handle), record)
+
     def again(self, record: Record) -> dict[str, Any]:
         """With the last Slurm id that it had, once Slurm is done with it: Slurm counts upwards."""
         shell = _shell(record.handle)
@@ -282,3 +311,4 @@ def _home(workspace: Workspace, plan: Plan) -> Iterator[Path]:
 
 
 EXECUTOR = Slurm()
+HOLDING = EXECUTOR

@@ -66,7 +66,8 @@ def add_to(run: Any, exp: Any, plan: Plan) -> None:
 
 def sbatch_command(plan: Plan) -> str:
     """Whether Slurm may requeue the job stands in the script, so sbatch by hand gives the same job."""
-    return f"sbatch --parsable {plan.job_dir}/{contract.SCRIPT}"
+    held = "--hold " if plan.after else ""  # until the runs that it waits for have completed
+    return f"sbatch --parsable {held}{plan.job_dir}/{contract.SCRIPT}"
 
 
 def with_true_comment(made: str, plan: Plan) -> str:

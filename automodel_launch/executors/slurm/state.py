@@ -9,7 +9,7 @@ from typing import Any
 
 from automodel_launch import contract
 from automodel_launch.executors.slurm import waiting
-from automodel_launch.jobs import container_errors, start_logs
+from automodel_launch.jobs import container_errors, jobdir, start_logs
 from automodel_launch.jobs.jobdir import parse as parse_json
 from automodel_launch.jobs.records import DIRECTORY_GONE, Status
 from automodel_launch.remote.slurm_query import Answer
@@ -194,7 +194,7 @@ def _stuck(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
         words = _last_words(own.log)
         said += f": the Slurm job for it ended ({answer.state}{f', {words}' if words else ''}) before it began one"
         told = {**told, "log": own.log_name or told["log"], "rank": None, "node": answer.nodes}
-    told |= {"error": f"{said}{after}", "code": told["code"] or 1, "advice": _GOES_ON}
+    told |= {"error": f"{said}{after}", "code": told["code"] or 1, "advice": _GOES_ON, "cause": None}
     return Status(contract.FAILED, **told, stuck=True)
 
 
@@ -224,7 +224,8 @@ def _waiting(answer: Answer, own: Own, step: int | None) -> Status:
         again = f"{done or 'the last attempt'} has ended{f' ({why})' if why else ''}, the next one: "
     estimate = f", estimated start {answer.start}" if answer.start else ""
     reason = f"{again}{said}{f' ({words})' if words else ''}{estimate}"
-    return Status(contract.PENDING, step=step, reason=reason, advice=advice)
+    held = said == "JobHeldUser"
+    return Status(contract.PENDING, step=step, reason=reason, advice=advice, held=held)
 
 
 def _completed(own: Own) -> bool:
@@ -233,7 +234,7 @@ def _completed(own: Own) -> bool:
 
 def _told(own: Own, step: int | None) -> dict[str, Any]:
     record = own.exit or {}
-    told: dict[str, Any] = {key: record.get(key) for key in contract.STATUS_KEYS}
+    told: dict[str, Any] = {key: record.get(key) for key in contract.STATUS_KEYS} | jobdir.explained(record)
     told["step"] = step if told["step"] is None else told["step"]
     told["log"] = told["log"] or own.log_name
     return told

@@ -17,10 +17,11 @@ import json
 import posixpath
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
-from automodel_launch.errors import ClusterError, ProfileError, SubmissionUnknown
+from automodel_launch.errors import ClusterError, LaunchError, ProfileError, SubmissionUnknown
 from automodel_launch.executors import Handed, Order, underway
 from automodel_launch.executors.slurm import advice, array_task, array_waiting, chains, script, submission
 from automodel_launch.executors.slurm.array_task import IDS, JOBS, SCRIPT
@@ -108,7 +109,8 @@ class SlurmTogether:
         ways = {json.dumps([record.handle.get(key) for key in EXECUTOR.way]) for record in records}
         for way in ways:
             same = [r for r in records if json.dumps([r.handle.get(key) for key in EXECUTOR.way]) == way]
-            found |= array_waiting.look(EXECUTOR.shell_of(same[0]), same)
+            with suppress(LaunchError):  # of an odd record, whose own look says what is wrong with it
+                found |= array_waiting.look(EXECUTOR.shell_of(same[0]), same)
         return found
 
 
@@ -170,10 +172,12 @@ def _dependency(plan: Plan) -> list[str]:
 
 
 def _array(plans: Sequence[Plan], order: Order) -> str:
-    running = len(order.after)
-    free = None if order.at_most is None else max(1, order.at_most - running)
-    throttle = "" if free is None or free >= len(plans) else f"%{free}"
-    wait = [f"afterany:{':'.join(order.after)}"] if order.at_most is not None and running >= order.at_most else []
+    free = None if order.at_most is None else order.at_most - len(order.after)
+    full = free is not None and free < 1  # so they wait for the end of those, and have all places then
+    limit = order.at_most if full else free
+    throttle = "" if limit is None or limit >= len(plans) else f"%{limit}"
+    before = dict.fromkeys(slurm_id.partition("_")[0] for slurm_id in order.after)
+    wait = [f"afterany:{':'.join(before)}"] if full else []
     dependency = ",".join([*_dependency(plans[0]), *wait])
     own = {
         "array": f"0-{len(plans) - 1}{throttle}",

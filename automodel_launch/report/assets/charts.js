@@ -1,6 +1,6 @@
 /* Curves with uPlot. A curve has its points by step, tokens and time; the page's state chooses what is drawn. */
 const CHARTS = [
-  ["loss", "Loss", true], ["tps", "Tokens a second", false], ["grad_norm", "Gradient norm", true],
+  ["loss", "Loss", true], ["tps", "Tokens a second", false], ["mfu", "Model FLOPs utilization, %", false], ["grad_norm", "Gradient norm", true],
   ["lr", "Learning rate", false], ["mem_gib", "GPU memory, GiB", false],
 ];
 const X = { step: "Steps", tokens: "Tokens", time: "Hours" };
@@ -20,7 +20,7 @@ function points(run, curve, x) {
 
 function label(run, curve, several) {
   const kind = { raw: "train", smooth: "train, smoothed", validation: "validation" }[curve.kind];
-  return [several ? run.name : null, curve.label ? `${kind} ${curve.label}` : kind].filter(Boolean).join(" · ");
+  return [several ? run.shown : null, curve.label ? `${kind} ${curve.label}` : kind].filter(Boolean).join(" · ");
 }
 
 function chosen(runs, name, state) {
@@ -77,9 +77,9 @@ function draw(host, runs, name, state, canLog) {
 function summary(runs, name, title) {
   const words = runs.map((run) => {
     const curve = run.curves[name].find((each) => each.kind === "raw");
-    if (!curve) return `${run.name}: none`;
+    if (!curve) return `${run.shown}: none`;
     const last = curve.value.length - 1;
-    return `${run.name}: ${number(curve.value[0])} at step ${curve.step[0]}, ${number(curve.value[last])} at step ${curve.step[last]}`;
+    return `${run.shown}: ${number(curve.value[0])} at step ${curve.step[0]}, ${number(curve.value[last])} at step ${curve.step[last]}`;
   });
   return `${title}. ${words.join("; ")}`;
 }

@@ -1,10 +1,13 @@
 /* The page: fills each section from the data. */
 const data = JSON.parse(document.getElementById("data").textContent);
 const runs = data.runs;
+for (const run of runs) run.shown = run.label || run.name;
 const several = runs.length > 1;
 const at = (id) => document.getElementById(id);
-const PARTS = { steps: "steps that count", lost_steps: "lost steps", startup: "start-up", validation: "validation", saving: "saving", idle: "idle", outside: "outside the attempts", queued: "queued" };
-const state = { x: "step", log: false, raw: !several, smooth: true, validation: true };
+const PARTS = { steps: "steps that count", lost_steps: "lost steps", startup: "start-up", validation: "validation", saving: "saving", idle: "idle", work: "a script without steps", outside: "outside the attempts", queued: "queued" };
+const MANY = 3; // runs of which everything is told at once
+const LONG = 40, MOST_COLUMNS = 8; // rows of a table that is shown unfolded, and columns of keys
+const state = { x: "step", log: false, raw: !several, smooth: true, validation: runs.length <= MANY };
 let plots = [];
 
 function swatch(kind) {
@@ -25,24 +28,32 @@ function tokens(run) {
   return curve && curve.tokens ? curve.tokens[curve.tokens.length - 1] : null;
 }
 
+/* Percent, as the last step told it. */
+function utilization(run) {
+  const curve = run.curves.mfu[0];
+  return curve && curve.value.length ? curve.value[curve.value.length - 1] : null;
+}
+
 function overview() {
   if (several) {
-    const rows = runs.map((run, index) => [make("span", {}, swatch(`c${index % 8}`), run.name), run.state, number(run.last.step), number(run.last.loss),
+    const rows = runs.map((run, index) => [make("span", {}, swatch(`c${index % 8}`), run.shown), run.state, number(run.last.step), number(run.last.loss),
       number(lastValidation(run)[0]), tokens(run) === null ? "–" : short(tokens(run)), hours(run), percent(run.goodput.goodput)]);
     return table(["Run", "State", "#Step", "#Loss", "#Validation", "#Tokens", "#Cost", "#Goodput"], rows);
   }
   const run = runs[0], [validation, where] = lastValidation(run);
   const tile = (name, value, more) => make("div", {}, make("dt", {}, name), make("dd", {}, value, more ? make("small", {}, more) : null));
   const bad = run.not_finite;
-  return make("dl", { class: "tiles" },
+  const tiles = [
     tile("State", run.state, `${run.attempts.length} attempt${run.attempts.length === 1 ? "" : "s"}`),
     tile("Last step", number(run.last.step), run.max_steps ? `of ${number(run.max_steps)}, counted from 0` : null),
     tile("Loss", number(run.last.loss), bad.count ? `not finite at ${number(bad.count)} steps, first ${bad.first[0]}` : null),
     validation === null ? null : tile("Validation loss", number(validation), `at step ${number(where)}`),
     tokens(run) === null ? null : tile("Tokens", short(tokens(run))),
     run.last.tps ? tile("Tokens a second", short(run.last.tps), run.last.tps_per_gpu ? `${short(run.last.tps_per_gpu)} per process` : null) : null,
+    utilization(run) === null ? null : tile("MFU", `${number(utilization(run), 3)}%`, `of ${short(run.gpu.peak / 1e12)} TFLOP/s, ${run.gpu.model}`),
     tile("Cost", number(run.goodput.hours, 3), `${run.goodput.unit}-hours`),
-    tile("Goodput", percent(run.goodput.goodput), "of that in steps that count"));
+    run.goodput.goodput === null ? null : tile("Goodput", percent(run.goodput.goodput), "of that in steps that count")].filter(Boolean);
+  return make("dl", { class: tiles.length > 8 ? "tiles five" : "tiles" }, ...tiles);
 }
 
 function choice() {
@@ -76,20 +87,62 @@ function redraw() {
     at("charts").append(box);
     plots.push(draw(host, runs, name, state, canLog));
   }
+  for (const id of ["controls", "drawn"]) at(id).hidden = !plots.length;
   if (!plots.length) at("charts").append(make("p", { class: "none" }, "No step was logged yet."));
 }
 
+function parts(run) {
+  return Object.entries(run.goodput.parts).filter(([, value]) => value > 0);
+}
+
+function bar(run) {
+  const total = run.goodput.hours;
+  return make("div", { class: "bar", role: "img", "aria-label": parts(run).map(([part, value]) => `${PARTS[part]} ${percent(value / total)}`).join(", ") },
+    ...parts(run).map(([part, value]) => make("span", { title: `${PARTS[part]}: ${percent(value / total)} (${number(value, 3)} h)`, style: { width: `${(value / total) * 100}%`, background: `var(--${part})` } })));
+}
+
+function startups(of) {
+  const phases = [...new Set(of.flatMap((run) => Object.keys(run.goodput.startup)))];
+  if (!phases.length) return null;
+  const cell = (run, phase) => (phase in run.goodput.startup ? `${number(run.goodput.startup[phase], 3)} (${percent(run.goodput.startup[phase] / run.goodput.hours)})` : "–");
+  const rows = of.length > MANY ? of.map((run) => [run.shown, ...phases.map((phase) => cell(run, phase))]) : phases.map((phase) => [phase, ...of.map((run) => cell(run, phase))]);
+  const heads = of.length > MANY ? ["Run", ...phases.map((phase) => `#${phase}`)] : ["Phase", ...of.map((run) => (several ? `#${run.shown}, hours` : "#Hours"))];
+  return make("details", {}, make("summary", {}, "Start-up by phase"), table(heads, rows));
+}
+
 function cost() {
-  return runs.map((run) => {
-    const total = run.goodput.hours, parts = Object.entries(run.goodput.parts).filter(([, value]) => value > 0);
-    if (!total) return make("p", { class: "quiet" }, `${several ? `${run.name}: ` : ""}no attempt has begun yet.`);
-    const bar = make("div", { class: "bar", role: "img", "aria-label": parts.map(([part, value]) => `${PARTS[part]} ${percent(value / total)}`).join(", ") },
-      ...parts.map(([part, value]) => make("span", { title: `${PARTS[part]}: ${percent(value / total)}`, style: { width: `${(value / total) * 100}%`, background: `var(--${part})` } })));
-    const key = make("ul", { class: "key" }, ...parts.map(([part, value]) => make("li", {}, swatch(part), `${PARTS[part]} ${percent(value / total)} (${number(value, 3)} h)`)));
-    const startup = Object.entries(run.goodput.startup).map(([phase, value]) => [phase, number(value, 3), percent(value / total)]);
-    return make("div", {}, several ? make("h3", {}, run.name) : null, make("p", { class: "quiet" }, `${hours(run)}; ${duration(run.goodput.queued_s)} in the queue, which count for none of them`),
-      bar, key, startup.length ? make("details", {}, make("summary", {}, "Start-up by phase"), table(["Phase", "#Hours", "#Share"], startup)) : null);
-  });
+  const begun = runs.filter((run) => run.goodput.hours);
+  if (!begun.length) return [make("p", { class: "quiet" }, "No attempt has begun yet.")];
+  const sum = (key) => begun.reduce((total, run) => total + key(run), 0);
+  const total = sum((run) => run.goodput.hours), kept = sum((run) => run.goodput.parts.steps), units = new Set(begun.map((run) => run.goodput.unit));
+  const unit = units.size === 1 ? [...units][0] : "device";
+  const share = begun.some((run) => run.goodput.goodput !== null) ? `${percent(kept / total)} of them in steps that count; ` : "";
+  const words = `${number(total, 3)} ${unit}-hours, ${share}${duration(sum((run) => run.goodput.queued_s))} in the queue, which count for none of them`;
+  const key = (part) => {
+    const value = sum((run) => run.goodput.parts[part]);
+    return make("li", {}, swatch(part), `${PARTS[part]} ${percent(value / total)} (${number(value, 3)} h)`);
+  };
+  const grid = several ? make("div", { class: "lanes" }, ...begun.flatMap((run) => [make("span", {}, `${run.shown} ${percent(run.goodput.goodput)}`), bar(run)])) : bar(runs[0]);
+  const all = Object.keys(PARTS).filter((part) => begun.some((run) => run.goodput.parts[part] > 0));
+  return [make("p", { class: "quiet" }, several ? `Together ${words}.` : `${words}.`), grid, make("ul", { class: "key" }, ...all.map(key)), startups(begun)].filter(Boolean);
+}
+
+/* Of many runs a row each; of a few a column each. Files of code stand folded, and so does a long table. */
+function differing() {
+  const code = data.differences.filter((row) => row.key.startsWith("code: ")), rows = data.differences.filter((row) => !code.includes(row));
+  const files = code.length ? make("details", {}, make("summary", {}, `${code.length} file${code.length === 1 ? "" : "s"} of code`), columns(code)) : null;
+  const keys = rows.length > LONG ? make("details", {}, make("summary", {}, `${rows.length} keys`), keyed(rows)) : keyed(rows);
+  return make("div", {}, keys, files);
+}
+
+function columns(rows) {
+  return table(["Key", ...runs.map((run) => run.shown)], rows.map((row) => [make("code", {}, row.key.replace(/^code: (code\/)?/, "")), ...row.values.map(said)]));
+}
+
+function keyed(rows) {
+  if (!rows.length) return make("p", { class: "quiet" }, data.differences.length ? "No key of config or profile." : "Nothing.");
+  if (runs.length <= MANY || rows.length > MOST_COLUMNS) return columns(rows);
+  return table(["Run", ...rows.map((row) => row.key), "#Loss", "#Validation"], runs.map((run, index) => [make("span", {}, swatch(`c${index % 8}`), run.shown), ...rows.map((row) => said(row.values[index])), number(run.last.loss), number(lastValidation(run)[0])]));
 }
 
 function lanes(run) {
@@ -111,32 +164,44 @@ function lanes(run) {
 
 function attempts() {
   return runs.map((run) => {
-    const head = several ? make("h3", {}, run.name) : null;
-    if (!run.attempts.length) return make("div", {}, head, make("p", { class: "quiet" }, "No attempt has begun yet."));
+    if (!run.attempts.length) return part(run, make("p", { class: "quiet" }, "No attempt has begun yet."));
     const rows = run.attempts.map((attempt) => [`${attempt.job_id} · ${attempt.number}${attempt.slurm_id ? ` (Slurm ${attempt.slurm_id})` : ""}`, moment(attempt.began),
       duration(attempt.seen - attempt.began), attempt.nodes.length > 4 ? `${attempt.nodes[0]} and ${attempt.nodes.length - 1} more` : attempt.nodes.join(", ") || "–",
       attempt.from_step === null ? "–" : `${number(attempt.from_step)} to ${number(attempt.to_step)}`, attempt.state || (attempt.ended === null ? "not ended" : "–"),
       [attempt.why, attempt.node ? `on ${attempt.node}` : null].filter(Boolean).join(", ") || "–"]);
-    return make("div", {}, head, ...lanes(run), table(["Job · attempt", "Began", "Took", "Nodes", "Steps", "End", "Why"], rows));
+    return part(run, ...lanes(run), table(["Job · attempt", "Began", "Took", "Nodes", "Steps", "End", "Why"], rows));
   });
 }
 
 function checkpoints() {
-  return runs.map((run) => make("div", {}, several ? make("h3", {}, run.name) : null, run.checkpoints.length
+  return runs.map((run) => part(run, run.checkpoints.length
     ? table(["Name", "#Step", "State", "Path"], run.checkpoints.map((each) => [each.name, number(each.step), each.complete ? "complete" : "incomplete", make("code", {}, each.path)]))
     : make("p", { class: "quiet" }, "None was found.")));
+}
+
+/* What is told of one run: below its name where there are several, and folded where there are many. */
+function part(run, ...children) {
+  if (runs.length > MANY) return make("details", {}, make("summary", {}, run.shown), ...children);
+  return make("div", {}, several ? make("h3", {}, run.shown) : null, ...children);
+}
+
+function findings() {
+  return runs.map((run) => part(run, run.findings.length ? make("ul", { class: "findings" }, ...run.findings.map((each) => make("li", {},
+    make("span", { class: `level ${each.level === "note" ? "" : "loud"}` }, each.level), make("div", {}, each.message, " ", make("code", { class: "quiet" }, `[${each.code}]`),
+      each.fix ? make("div", { class: "quiet" }, "to do: ", make("code", {}, each.fix)) : null))))
+    : make("p", { class: "quiet" }, "None.")));
 }
 
 function plan() {
   return runs.map((run) => {
     const p = run.plan, command = Array.isArray(p.command) ? p.command.join(" ") : p.command;
     const rows = [["What", [p.recipe, p.config_name].filter(Boolean).join(" -c ")], ["Changed on the command line", p.overrides.map((each) => `${each.key}=${said(each.value)}`).join("  ")],
-      ["Where", [p.profile && `profile ${p.profile}`, p.executor, p.nodes && `${p.nodes} node${p.nodes === 1 ? "" : "s"}`, p.world_size && `${p.world_size} processes`].filter(Boolean).join(", ")],
-      ["Image", p.container_image], ["Commit", p.commit], ["Run directory", p.run_dir], ["Command", command], ["Plan", p.plan_hash]].filter(([, value]) => value);
+      ["Where", [p.profile && `profile ${p.profile}`, p.executor, p.nodes && `${p.nodes} node${p.nodes === 1 ? "" : "s"}`, p.world_size && `${p.world_size} process${p.world_size === 1 ? "" : "es"}`].filter(Boolean).join(", ")],
+      ["Image", p.container_image], ["Commit", p.commit], ["Run", run.label ? run.name : null], ["Run directory", p.run_dir], ["Command", command], ["Plan", p.plan_hash]].filter(([, value]) => value);
     const changes = run.changes.map((change) => make("div", {}, make("h3", {}, `From ${change.from} to ${change.to}`), change.rows.length
       ? table(["Key", "Before", "After"], change.rows.map((row) => [row.key, ...row.values.map(said)])) : make("p", { class: "quiet" }, "The same plan.")));
     const config = Object.entries(p.config).map(([key, value]) => [make("code", {}, key), make("code", {}, said(value))]);
-    return make("div", {}, several ? make("h3", {}, run.name) : null, table(["Of the last job", ""], rows.map(([name, value]) => [name, make("code", {}, value)])), ...changes,
+    return part(run, table(["Of the last job", ""], rows.map(([name, value]) => [name, make("code", {}, value)])), ...changes,
       config.length ? make("details", {}, make("summary", {}, `The resolved config, ${config.length} keys`), table(["Key", "Value"], config)) : null);
   });
 }
@@ -148,9 +213,9 @@ function setTheme(theme) {
   redraw();
 }
 
-function start() {
-  document.title = at("title").textContent = several ? `${runs.length} runs` : runs[0].name;
-  at("subtitle").textContent = `${several ? `${runs.map((run) => run.name).join(", ")}. ` : ""}Written ${moment(data.made)}`;
+function start(theme) {
+  document.title = at("title").textContent = data.title || (several ? `${runs.length} runs` : runs[0].name);
+  at("subtitle").textContent = `${several ? `${runs.length > MANY ? `${runs.length} runs` : runs.map((run) => run.shown).join(", ")}. ` : ""}Written ${moment(data.made)}${data.again_s ? `, and again every ${duration(data.again_s)} while it goes on` : ""}`;
   at("overview").append(overview());
   at("controls").append(choice(), ...[["raw", "raw"], ["smooth", "smoothed"], ["validation", "validation"], ["log", "log scale (loss, gradient norm)"]].map(([key, text]) => toggle(key, text)));
   const reset = make("button", { type: "button", id: "reset" }, "Reset zoom");
@@ -160,14 +225,47 @@ function start() {
   at("attempts").append(...attempts());
   at("checkpoints").append(...checkpoints());
   at("plan").append(...plan());
-  if (several) at("differences").append(data.differences.length ? table(["Key", ...runs.map((run) => run.name)], data.differences.map((row) => [make("code", {}, row.key), ...row.values.map(said)])) : make("p", { class: "quiet" }, "Nothing."));
+  if (runs.some((run) => run.findings.length)) at("findings").append(...findings());
+  else at("s-findings").remove();
+  if (several) at("differences").append(differing());
   else at("s-differences").remove();
   const dark = matchMedia("(prefers-color-scheme: dark)");
   at("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
   dark.addEventListener("change", () => setTheme(dark.matches ? "dark" : "light"));
-  setTheme(dark.matches ? "dark" : "light");
+  setTheme(theme || (dark.matches ? "dark" : "light"));
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });
 }
 
-start();
+/* Of a run that goes on: the page is written again, and is looked at again, unless somebody is at it. */
+const KEPT = `report ${runs.map((run) => run.shown).join(" ")}`;
+let touched = -Infinity;
+
+function remember() {
+  try { sessionStorage.setItem(KEPT, JSON.stringify({ ...state, theme: document.documentElement.dataset.theme })); } catch { /* a browser that keeps nothing for files */ }
+}
+
+function recall() {
+  try {
+    const { theme, ...kept } = JSON.parse(sessionStorage.getItem(KEPT) || "{}");
+    Object.assign(state, Object.fromEntries(Object.entries(kept).filter(([key]) => key in state)));
+    return theme;
+  } catch { return null; }
+}
+
+function zoomed(plot) {
+  const x = plot.data[0], { min, max } = plot.scales.x;
+  return x && x.length > 1 && (min > x[0] || max < x[x.length - 1]);
+}
+
+function lookAgain() {
+  if (performance.now() - touched < 15000 || plots.some(zoomed)) setTimeout(lookAgain, 5000);
+  else { remember(); location.reload(); }
+}
+
+if (data.again_s) {
+  for (const kind of ["pointermove", "pointerdown", "keydown", "wheel", "touchstart"]) addEventListener(kind, () => { touched = performance.now(); }, { passive: true });
+  setTimeout(lookAgain, 1000 * data.again_s + 1000);
+}
+
+start(recall());

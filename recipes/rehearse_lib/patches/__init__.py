@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import attention, data, groups, model, sharding, tied, tokenizers, trackers, weights
+from . import attention, data, groups, model, tied, tokenizers, trackers, weights
 
 if TYPE_CHECKING:
     from ..underway import Run
@@ -24,7 +24,6 @@ def of_config(run: Run, node: Any) -> None:
     groups.apply(node)
     model.apply(run, node)
     tied.apply()
-    sharding.apply()
     attention.apply()
     data.apply(run, node)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ def adapt(run: Run, node: Any) -> None:
 
 
 def _no_base_model() -> None:
-    # AutoModel 0.7.0, infrastructure.py:578 and 720: the weights would be read, which takes their size in memory.
+    # AutoModel 0.7.0, infrastructure.py:653 and others: of a model of the Hub the files would be looked up, and where
+    # nothing is loaded (_no_checkpoint) nobody would miss those of a directory.
     from nemo_automodel.components.checkpoint.checkpointing import Checkpointer
 
     def load_base_model(
@@ -45,15 +47,39 @@ def _no_base_model() -> None:
 
 
 def _no_checkpoint(run: Run) -> None:
-    # AutoModel 0.7.0, base_recipe.py:525: a checkpoint's tensors and the loader's state would be read.
+    # AutoModel 0.7.0, base_recipe.py:540: a checkpoint's tensors and the loader's state would be read.
     from nemo_automodel.components.checkpoint.checkpointing import Checkpointer
     from nemo_automodel.recipes.base_recipe import BaseRecipe
 
     def load_nothing(self: Any, *args: Any, **kwargs: Any) -> None:
         return None
 
-    BaseRecipe._load_checkpoint_tracked_state = lambda self, folder: (self.model_parts, self.optimizer, None)
+    def look_at_the_rest(self: Any, folder: str) -> Any:
+        for name in ("model", "optim", *_of_state(self)):
+            if "://" not in folder and not Path(folder, name).exists():
+                whose = f"which a checkpoint of {self._get_dp_group_size()} data-parallel ranks has"
+                text = f"{Path(folder, name)}: no such file or directory, {whose}"
+                raise Fault("FileNotFoundError", text, "checkpoint.restore_from")
+        return self.model_parts, self.optimizer, None
+
+    BaseRecipe._load_checkpoint_tracked_state = look_at_the_rest
     Checkpointer.load_model = load_nothing
     Checkpointer.load_optimizer = load_nothing
     if not run.request.job_python:  # what is on the job's disks cannot be looked at from here
         BaseRecipe.load_checkpoint = load_nothing
+
+
+def _of_state(recipe: Any) -> Iterator[str]:
+    """The files that AutoModel opens beside weights and optimizer; each data-parallel rank has one of its own."""
+    from nemo_automodel.recipes import base_recipe as base
+
+    elsewhere = (base.is_model, base.is_optimizer, base.is_lr_scheduler, base.is_distributed_stateful)
+    others = (base.StatefulRNG, base.ConfigNode, base.RecipeConfig)
+    for key in sorted(recipe.__dict__["__state_tracked"]):
+        state = getattr(recipe, key)
+        if base.is_dataloader(state):
+            yield from (f"{key}/{key}_dp_rank_{rank}.pt" for rank in range(recipe._get_dp_group_size()))
+        elif (
+            not isinstance(state, others) and not base.is_tokenizer(state) and not any(is_(state) for is_ in elsewhere)
+        ):
+            yield f"{key}.pt"

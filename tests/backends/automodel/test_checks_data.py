@@ -159,6 +159,10 @@ def test_the_split_is_in_the_data(bench: Bench, tmp_path: Path) -> None:
     _one(bench, {"paths": str(blend), "splits_to_build": "test"}, "no-split", "train, valid only", "stub/t.yaml:1")
     _one(bench, {"paths": str(blend), "splits_to_build": None}, "no-split", "not given", "=train")
     _one(bench, {"paths": str(blend), "splits_to_build": ["train"]}, "no-split", "one of train")
+    for paths, level in ((one, "error"), ([one], "error"), (str(blend), "warning"), ({"train": [one]}, "warning")):
+        four = {"paths": paths, "splits_to_build": "train", "split": "90,5,5,10"}
+        assert [found.level for found in _found(bench, four, "no-split")] == [level], paths
+        assert _found(bench, {**four, "split": "90,5,5"}, "no-split") == []
     inline = {"paths": {"train": [one], "valid": [one]}, "splits_to_build": "validation"}
     _one(bench, inline, "no-split", "called validation")
 

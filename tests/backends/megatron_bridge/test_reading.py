@@ -13,13 +13,15 @@ import pytest
 from automodel_launch import data_identity
 from automodel_launch.backends.megatron_bridge import keys, model, settings
 from automodel_launch.backends.megatron_bridge.checks import data as data_checks
-from automodel_launch.checks import containers, machine
+from automodel_launch.checks import containers, machine, save_interval
 from automodel_launch.errors import RecipeError
 from automodel_launch.launch import data
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.remote.filesystem import RemoteFileSystem
 from automodel_launch.remote.probes import Result, Results
 from automodel_launch.remote.shell import LocalShell
+from automodel_launch.report import cadence
+from automodel_launch.report.measured import Measured
 from tests.backends.megatron_bridge.bridge_bench import BACKEND, found, plan
 from tests.workbench import Bench, make_bench, refused, write_pair
 
@@ -157,6 +159,22 @@ def test_checkpoints_of_a_run(bench: Bench, blend: str) -> None:
     assert BACKEND.checkpoint_dir(none.config, "/run") is None
     assert BACKEND.checkpoints(none) is None
     assert BACKEND.checkpoints(plan(bench, "recipe: qwen3_8b_peft_config\n")).bytes is None  # type: ignore[union-attr]
+
+
+def test_an_interval_that_wastes_much_is_told_by_the_frameworks_own_keys(bench: Bench, blend: str) -> None:
+    known = Measured(step_s=10.0, save_s=120.0, restart_s=300.0, trained_s=0.0, failures=0, step=0)
+    text = RECIPE.replace("BLEND", blend) + SMALL.replace("train_iters: 4", "train_iters: 100000")
+    text += "checkpoint: {save_interval: 20}\n"
+    made = plan(bench, text, world=8)
+    made = replace(made, profile=made.profile.model_copy(update={"nodes": 128, "gpus_per_node": 8}))
+    interval, background = save_interval.findings(made, known)
+    best = round(cadence.best(120.0, 7.9 * 3600) / 10.0, -1)
+    assert (interval.code, interval.fix) == ("save-interval", f"checkpoint.save_interval={best:.0f}")
+    assert (background.code, background.fix) == ("async-save", "+checkpoint.async_save=true")
+    asynchronous = plan(bench, text.replace("20}", "20, async_save: true, ckpt_format: torch_dist}"))
+    assert save_interval._wanted(made) and not save_interval._wanted(asynchronous)
+    other = BACKEND.checkpoints(plan(bench, text.replace("20}", "20, ckpt_format: fsdp_dtensor}")))
+    assert other is not None and other.async_key is None
 
 
 def test_trackers() -> None:

@@ -27,6 +27,12 @@ if how == "raise-beside-thread":
 if how == "abort":
     print("terminate called", file=sys.stderr)
     os.abort()
+if how == "nccl":
+    print("gpu7:1:2 [0] transport/net.cc:1302 NCCL WARN Cuda failure 'uncorrectable ECC error encountered'")
+    print("terminate called after throwing an instance of 'c10::DistBackendError'", file=sys.stderr)
+    print("  what():  NCCL error in: ProcessGroupNCCL.cpp:1, unhandled cuda error", file=sys.stderr)
+    print("frame #0: c10::Error::Error + 0x80", file=sys.stderr)
+    os.abort()
 if how == "message":
     sys.exit("no tokenizer in this directory")
 if how == "interrupt":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,11 +91,54 @@ SLOW_TAKEN: list[tuple[list[Change], dict[str, Any]]] = [
 ]
 
 
+OWN = """
+import torch
+
+class Own(torch.nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.embedding, self.head = torch.nn.Embedding(300, 16), torch.nn.Linear(16, outputs)
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(16, 16)])
+
+    def forward(self, input_ids, **_):
+        if self.head.out_features > 1000:
+            raise ValueError("too many outputs for me")
+        return self.head(self.layers[0](self.embedding(input_ids)))
+
+def build(outputs):
+    return Own(outputs)
+"""
+ROPE = {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0}}
+QWEN = model("Qwen3Config", "Qwen3ForCausalLM", head_dim=8, layer_types=["full_attention"])
+IN_A_FILE: list[tuple[list[Change], dict[str, Any], str, str]] = [  # changes, fields of the request, the key, words
+    ([("distributed.tp_size", 2), ("distributed.tp_plan", "no.such.plan")], {}, "distributed.tp_plan", "no.such.plan"),
+    ([("dataset.paths", "DATA/tiny/megatron/train"), ("dataset.split", "90,5,5,10")], {}, "dataset.split", ""),
+]
+SLOW_IN_A_FILE: list[tuple[list[Change], dict[str, Any], str, str]] = [
+    ([("peft", {**LORA, "target_modules": ["*_porj"]})], {}, "peft", "no trainable parameters"),
+    ([("model", MOE)], {"cuda": False}, "model", "not compiled with CUDA"),
+    ([("model.config.hidden_act", "sillu")], {}, "model.config.hidden_act", "sillu"),
+    ([("distributed.cp_size", 2)], {"world_size": 16}, "distributed.cp_size", "cp_size=2"),
+    ([("dataloader.prefetch_factor", 2)], {}, "dataloader.prefetch_factor", "multiprocessing"),
+    ([("model", QWEN)], {}, "model.config.layer_types", "layer_types"),
+    ([("neftune", {"noise_alpha": "x"})], {}, "neftune.noise_alpha", "float"),
+    ([("distributed.mp_policy._target_", "torch.distributed.fsdp.No")], {}, "distributed.mp_policy._target_", "No"),
+    ([("model.config.rope_parameters", ROPE["rope_parameters"])], {}, "model.config.rope_parameters.rope_type", "yarn"),
+    ([("checkpoint.restore_from", "DATA/tiny/tokenizer")], {}, "checkpoint.restore_from", "tokenizer/model"),
+    ([("peft", {**LORA, "dropout": 2.0})], {}, "peft.dropout", "between 0 and 1"),
+    ([("model.config.head_dim", 7)], {}, "model.config.head_dim", "even"),
+    ([("optimizer.weight_decay", -0.1)], {"world_size": 32}, "optimizer.weight_decay", "weight_decay"),
+    ([("model", GLM)], {"cuda": False}, "model", "not compiled with CUDA"),
+]
+
+
 def _with_data(stage: Stage, changes: list[Change]) -> list[Change]:
     def placed(value: Any) -> Any:
-        return [str(item).replace("DATA", str(stage.data)) for item in value] if isinstance(value, list) else value
+        if isinstance(value, str):
+            return value.replace("DATA", str(stage.data))
+        return [placed(item) for item in value] if isinstance(value, list) else value
 
-    return [(key, placed(value) if key.startswith("dataset") else value) for key, value in changes]
+    return [(key, placed(value)) for key, value in changes]
 
 
 def _slow(cases: list[Any]) -> list[Any]:
@@ -122,6 +166,35 @@ def test_what_automodel_takes_is_not_refused(
     assert set(found["seconds"]) >= {"setup", "data", "step", "schedule", "validation"}
 
 
+@pytest.mark.parametrize(("changes", "fields", "key", "words"), [*IN_A_FILE, *_slow(SLOW_IN_A_FILE)])
+def test_a_fault_in_a_file_is_refused_with_its_key(
+    forks: Forks, stage: Stage, changes: list[Change], fields: dict[str, Any], key: str, words: str
+) -> None:
+    """Without overrides that could be taken back one after the other."""
+    content = stage.request(*_with_data(stage, changes), **fields)
+    found = forks.rehearse({**content, "base": None, "overrides": []})
+    assert found["outcome"] == "refused", found
+    assert words in found["refusal"]["text"] and found["refusal"]["key"] == key, found["refusal"]
+
+
+def test_a_model_in_a_file_of_ones_own(forks: Forks, stage: Stage, tmp_path: Path) -> None:
+    """`my/model.py` stands below what travels, as below a job's working directory."""
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "model.py").write_text(OWN)
+
+    def rehearsed(outputs: int) -> dict[str, Any]:
+        given = ("model", {"_target_": "my/model.py:build", "outputs": outputs})
+        content = stage.request(given, code=[str(tmp_path)])
+        return forks.rehearse({**content, "base": None, "overrides": []})
+
+    taken = rehearsed(300)
+    assert taken["outcome"] == "passed", taken
+    few, many = rehearsed(10)["refusal"], rehearsed(2000)["refusal"]
+    assert "out of bounds" in few["text"] and few["key"].startswith("model"), few
+    assert "too many outputs for me" in many["text"] and many["key"].startswith("model"), many
+    assert many["file"].endswith("my/model.py") and many["line"]
+
+
 def test_the_last_rank_of_a_pipeline_is_tried_too(forks: Forks, stage: Stage) -> None:
     pipeline = [("distributed.pp_size", 2), ("distributed.pipeline", PIPELINE)]
     found = forks.rehearse(stage.request(*pipeline, ("model.config.tie_word_embeddings", False), world_size=4))
@@ -134,10 +207,10 @@ def test_nanogpt_with_and_without_a_fault(forks: Forks, stage: Stage) -> None:
     assert refusal["key"] == "model.n_head", refusal
 
 
-def test_without_overrides_the_section_is_named(forks: Forks, stage: Stage) -> None:
+def test_without_overrides_the_key_without_which_it_is_gone_is_named(forks: Forks, stage: Stage) -> None:
     content = stage.request(("optimizer.betas", [0.9, 0.95, 0.5]))
     refusal = forks.rehearse({**content, "base": None, "overrides": []})["refusal"]
-    assert (refusal["key"], refusal["key_by"], refusal["override"]) == ("optimizer", "section", None), refusal
+    assert (refusal["key"], refusal["key_by"], refusal["override"]) == ("optimizer.betas", "removal", None), refusal
     assert refusal["line"] and refusal["source"] and refusal["file"].endswith(".py")
 
 

@@ -9,7 +9,19 @@ from typing import Any
 
 import numpy
 import pytest
-from rehearse_lib import culprit, environment, failure, guard, megatron_index, outcomes, request, synthetic, versions
+from rehearse_lib import (
+    culprit,
+    environment,
+    failure,
+    guard,
+    leaves,
+    megatron_index,
+    outcomes,
+    removal,
+    request,
+    synthetic,
+    versions,
+)
 from rehearse_lib.orders import Attempt
 from rehearse_lib.parent import refusal_of
 
@@ -73,7 +85,8 @@ def _named(overrides: list[str], config: Mapping[str, Any], fails: Any) -> tuple
 
     def tried(config: Mapping[str, Any], until: str) -> tuple[str, ...] | None:
         tries.append(config)
-        return culprit.signature(refusal) if fails(config) else None
+        how = fails(config)
+        return (how,) if isinstance(how, str) else culprit.signature(refusal) if how else None
 
     culprit.name(refusal, request.Request(config=dict(config), base=BASE, overrides=tuple(overrides)), tried)
     return refusal, len(tries)
@@ -102,6 +115,86 @@ def test_a_value_that_is_taken_by_reference_goes_with_its_override() -> None:
 def test_a_failure_of_the_base_is_no_overrides() -> None:
     refusal, tries = _named(["seed=3"], {**BASE, "seed": 3}, lambda config: True)
     assert (refusal.get("override"), tries) == (None, 1)
+
+
+def test_an_override_that_only_lets_the_job_come_so_far_is_not_blamed() -> None:
+    """The base fails otherwise: with model.n = 8 at another line."""
+    config = {**BASE, "model": {"n": 9}, "seed": 3}
+
+    def fails(config: Mapping[str, Any]) -> Any:
+        return "elsewhere" if config["model"]["n"] == 8 else config["optimizer"]["eps"] == 2
+
+    refusal, _ = _named(["seed=3", "model.n=9"], config, fails)
+    assert (refusal.get("override"), refusal["key"]) == (None, None)
+
+
+def test_behind_one_that_makes_way_the_one_to_blame_is_named() -> None:
+    """seed=3 is wrong from the start, and seen only once model.n is 9."""
+    config = {**BASE, "seed": 3, "model": {"n": 9}}
+    refusal, _ = _named(
+        ["seed=3", "model.n=9"],
+        config,
+        lambda config: "elsewhere" if config["model"]["n"] == 8 and "seed" in config else "seed" in config,
+    )
+    assert refusal["override"] == "seed=3"
+
+
+def _removed(config: Mapping[str, Any], key: str | None, fails: Any, spent: Any = lambda: 0.0) -> dict[str, Any]:
+    refusal: dict[str, Any] = {"stage": "setup", "key": key, "key_by": "section", "override": None}
+    removal.name(refusal, config, lambda config, until: ("it",) if fails(config) else None, spent)
+    return refusal
+
+
+def test_the_key_without_which_a_failure_is_gone() -> None:
+    config = {"optimizer": {"lr": 1, "betas": [0.9]}, "peft": {"dim": 0, "_target_": "x"}}
+    found = _removed(config, "optimizer", lambda config: "betas" in config["optimizer"])
+    assert (found["key"], found["key_by"]) == ("optimizer.betas", "removal")
+    found = _removed(config, "optimizer", lambda config: "peft" in config)
+    assert (found["key"], found["key_by"]) == ("peft", "removal")
+    assert _removed(config, None, lambda config: "peft" in config)["key"] == "peft"
+
+
+def test_of_two_keys_that_do_not_fit_together_none_is_named() -> None:
+    config = {"model": {"heads": 3, "width": 8}, "seed": 1}
+    found = _removed(config, "model", lambda config: {"heads", "width"} <= config.get("model", {}).keys())
+    assert (found["key"], found["key_by"]) == ("model", "section")
+
+
+def test_a_better_name_is_not_waited_for() -> None:
+    tried: list[str] = []
+
+    def fails(config: Mapping[str, Any]) -> bool:
+        tried.append("")
+        return "f" in config["model"]
+
+    config = {"model": dict.fromkeys("abcdef", 1)}
+    found = _removed(config, "model", fails, lambda: 4.0 * len(tried))
+    assert (found["key"], len(tried)) == ("model", 2)
+
+
+def test_a_key_that_is_known_is_left() -> None:
+    assert _removed({"a": {"b": 1}}, "a.b", lambda config: 1 / 0)["key"] == "a.b"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("Custom parallel plan 'no.such.plan' is not valid", "distributed.tp_plan"),
+        ("Context parallelism (cp_size=2) requires TE", "distributed.cp_size"),
+        ("re-run with --distributed.cp_size=1", "distributed.cp_size"),
+        ("`seq_length` is odd", None),  # two have that name
+        ("plan 'x' is bad", None),
+        ("cp_size=3 is too much", None),
+    ],
+)
+def test_what_a_message_spells_out(text: str, key: str | None) -> None:
+    config = {
+        "distributed": {"cp_size": 2, "tp_plan": "no.such.plan"},
+        "dataset": {"seq_length": 8},
+        "validation_dataset": {"seq_length": 8},
+        "wandb": {"project": "x"},
+    }
+    assert leaves.spelt_out(config, text) == key
 
 
 def _refusal(death: Attempt) -> tuple[dict[str, Any] | None, list[str]]:
@@ -136,6 +229,18 @@ def test_a_death_by_memory_or_time_is_a_note_and_another_one_a_refusal() -> None
         (ImportError("Module 'torch.optim' loaded, but cannot resolve attribute 'AdamX'"), None, {"job_python": False}),
         (ImportError("Module 'mine' loaded, but cannot resolve attribute 'X'"), "package", {"job_python": False}),
         (ValueError("HF_HUB_OFFLINE_X is no key of env"), None, {}),
+        (ValueError("env has HF_HUB_OFFLINE=1 twice"), None, {}),
+        (FileNotFoundError(2, "No such file", "/mnt/https://huggingface.co/x.bin"), None, {}),
+        (TypeError("Wandb() got an unexpected keyword argument 'cuda'"), None, {"cuda": True}),
+        (ValueError("unknown project 'cuda'"), None, {"cuda": True}),
+        (KeyError("CUDA error"), None, {"cuda": True}),
+        (ValueError("a batch of 9 runs out of memory"), None, {}),
+        (RuntimeError("CUDA out of memory"), "memory", {}),
+        (ValueError("Kenyian: an unknown language"), None, {}),
+        (ValueError("model 'meta tensor' is unknown"), None, {}),
+        (AssertionError("params must be on supported devices: ['cuda', 'xpu']"), "gpu", {"cuda": True}),
+        (RuntimeError("Attempting it, but torch.cuda.is_available() is False"), "gpu", {"cuda": True}),
+        (OSError("x is not a local folder and is not a valid model identifier"), "hub", {}),
         (guard.Forbidden("a rehearsal uses no network"), "forbidden", {}),
     ],
 )
@@ -144,6 +249,22 @@ def test_a_limit_of_rehearsing_is_told_from_a_fault(
 ) -> None:
     limit = outcomes.limit_of(error, **{"job_python": True, "cuda": False, **fields}, config={})
     assert (limit["reason"] if limit else None) == reason
+
+
+def test_a_package_that_was_only_looked_for_hides_no_limit() -> None:
+    error = RuntimeError("this needs a GPU")
+    error.__cause__ = ImportError("No module named 'fast_kernels'")
+    limit = outcomes.limit_of(error, job_python=True, cuda=True, config={})
+    assert limit is not None and limit["reason"] == "gpu"
+
+
+def test_numbers_in_eight_bits_are_a_limit_and_a_wrong_recipe_for_them_is_none() -> None:
+    def reason(text: str) -> str | None:
+        limit = outcomes.limit_of(ValueError(text), job_python=True, cuda=True, config={"fp8": {"enabled": True}})
+        return limit["reason"] if limit else None
+
+    assert reason("float8 dtype is not supported on this machine") == "fp8"
+    assert reason("unknown fp8 recipe 'rowwize'") is None
 
 
 def test_variables_that_only_the_job_has() -> None:
@@ -159,9 +280,9 @@ def test_the_environment_of_a_worker_has_no_secrets(tmp_path: Path) -> None:
 
 def test_the_leaf_that_a_message_speaks_of() -> None:
     config = {"optimizer": {"lr": -0.001, "betas": [0.9, 0.95], "eps": 1e-8}, "seed": 1}
-    assert failure.leaf_below(config, "optimizer", "Invalid learning rate: -0.001", "") == "optimizer.lr"
-    assert failure.leaf_below(config, "optimizer", "division by zero", "x = betas[0] / 0") == "optimizer.betas"
-    assert failure.leaf_below(config, "optimizer", "no idea", "") is None
+    assert leaves.leaf_below(config, "optimizer", "Invalid learning rate: -0.001", "") == "optimizer.lr"
+    assert leaves.leaf_below(config, "optimizer", "division by zero", "x = betas[0] / 0") == "optimizer.betas"
+    assert leaves.leaf_below(config, "optimizer", "no idea", "") is None
 
 
 def test_rows_of_samples_are_where_the_tokens_are() -> None:
@@ -200,7 +321,7 @@ def test_what_cannot_be_seen(tmp_path: Path) -> None:
 
 def test_a_number_that_a_message_has_for_another_reason_names_no_key() -> None:
     config = {"distributed": {"cp_size": 2, "pp_size": 8}}
-    assert failure.leaf_below(config, "distributed", "8 is not divisible by 2 x 3", "") is None
+    assert leaves.leaf_below(config, "distributed", "8 is not divisible by 2 x 3", "") is None
 
 
 def test_a_key_in_quotes_is_named_whatever_section_was_at_work() -> None:

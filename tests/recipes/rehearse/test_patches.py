@@ -14,14 +14,14 @@ from tests.recipes.rehearse.forks import LIMIT_S, Forks, forked
 PATCHES = "rehearse_lib.patches"
 
 
-def _answer(forks: Forks, content: dict[str, Any], without: str | None = None) -> Any:
-    """The answer of a child that leaves one patch out."""
+def _answer(forks: Forks, content: dict[str, Any], *without: str) -> Any:
+    """The answer of a child that leaves these patches out."""
     from rehearse_lib import attempt, request, worker
 
     def run() -> Any:
         worker.limit(content.get("bytes", 8 << 30), LIMIT_S)
-        if without is not None:
-            module, _, name = without.rpartition(".")
+        for patch in without:
+            module, _, name = patch.rpartition(".")
             setattr(importlib.import_module(f"{PATCHES}.{module}"), name, lambda *args: None)
         asked = request.of(content).as_json()
         order = {"request": asked, "config": content["config"], "rank": 0, "until": None, "scratch": str(forks.scratch)}
@@ -92,11 +92,14 @@ def _in_a_group_of_two(function: Callable[[], Any]) -> Any:
 
 
 def test_other_groups_would_be_real_ones(forks: Forks) -> None:
-    import torch.distributed as dist
+    """AutoModel asks for gloo by name."""
+    from nemo_automodel.components.checkpoint import checkpointing
     from rehearse_lib.patches import groups
 
     def backend() -> str:
-        return str(dist.get_backend(dist.new_group(backend="gloo")))
+        import torch.distributed as dist
+
+        return str(dist.get_backend(checkpointing._new_gloo_process_group(dist.group.WORLD)))
 
     def patched() -> str:
         groups._other_groups()
@@ -175,6 +178,28 @@ def test_the_kernel_for_shapes_of_grouped_products_knows_bfloat16_only(forks: Fo
     assert forked(lambda: product(fakes.Fakes(allow_non_fake_inputs=True))) == "torch.float32"
 
 
+def test_a_count_of_ids_has_as_many_bins_as_are_asked_for(forks: Forks) -> None:
+    """How many there would be without `minlength` depends on values."""
+    import torch
+    from rehearse_lib import fakes
+
+    def bins(*args: Any, **kwargs: Any) -> Any:
+        def count() -> Any:
+            with fakes.Fakes(allow_non_fake_inputs=True):
+                return tuple(torch.bincount(torch.empty(6, dtype=torch.int64), *args, **kwargs).shape)
+
+        return forked(count)
+
+    assert bins(minlength=8) == bins(None, 8) == (8,)
+    assert str(bins()).startswith("raised DynamicOutputShapeException")
+
+    def weighted() -> Any:
+        with fakes.Fakes(allow_non_fake_inputs=True):
+            return torch.bincount(torch.empty(6, dtype=torch.int64), torch.empty(6), minlength=8).shape
+
+    assert str(forked(weighted)).startswith("raised DynamicOutputShapeException")
+
+
 def test_dropout_in_attention_would_take_the_whole_matrix(forks: Forks, stage: Stage) -> None:
     content = stage.request(("model.config.attention_dropout", 0.5), ("dataset.seq_length", 64), memory=True)
     with_it, without = _answer(forks, content), _answer(forks, content, "attention.apply")
@@ -194,15 +219,26 @@ def test_the_weights_of_a_directory_are_not_read_and_have_to_be_there(
     })  # fmt: skip
     refusal = _answer(forks, stage.request(given))["refusal"]
     assert refusal["type"] == "CheckpointException" and refusal["key"] == "model.pretrained_model_name_or_path"
+    assert not _fails(
+        _answer(forks, stage.request(given), "weights._no_base_model")
+    )  # nothing is loaded, nothing missed
     (tmp_path / "model.safetensors").write_bytes(b"none of these is read")
     assert not _fails(_answer(forks, stage.request(given)))
+    assert _fails(_answer(forks, stage.request(given), "weights._no_base_model", "weights._no_checkpoint"))
 
 
 def test_a_checkpoint_would_be_read(forks: Forks, stage: Stage, tmp_path: Path) -> None:
-    (tmp_path / "epoch_0_step_3" / "model").mkdir(parents=True)
-    content = stage.request(("checkpoint.restore_from", str(tmp_path / "epoch_0_step_3")))
+    """And all of its files have to be there: one for each data-parallel rank of this job, which may have more."""
+    checkpoint = tmp_path / "epoch_0_step_3"
+    for name in ("model", "optim", "dataloader", "rng"):
+        (checkpoint / name).mkdir(parents=True)
+    for name in ("step_scheduler.pt", "dataloader/dataloader_dp_rank_0.pt", "dataloader/dataloader_dp_rank_1.pt"):
+        (checkpoint / name).touch()
+    content = stage.request(("checkpoint.restore_from", str(checkpoint)))
     assert not _fails(_answer(forks, content))
     assert _fails(_answer(forks, content, "weights._no_checkpoint"))
+    refusal = _answer(forks, {**content, "world_size": 4})["refusal"]
+    assert "dataloader_dp_rank_2.pt" in refusal["text"] and refusal["key"] == "checkpoint.restore_from", refusal
 
 
 def test_data_elsewhere_would_not_be_found(forks: Forks, stage: Stage) -> None:
@@ -217,15 +253,14 @@ def test_a_tokenizer_elsewhere_would_not_be_found(forks: Forks, stage: Stage) ->
     assert "step" not in _answer(forks, content, "tokenizers.apply")["seconds"]
 
 
-def test_a_tracker_would_be_started(forks: Forks) -> None:
-    from nemo_automodel.components.loggers.loggers import WandbConfig
-    from rehearse_lib import guard
-
-    def build() -> str:
-        guard.install(forks.scratch)
-        return str(WandbConfig.from_kwargs(project="x", mode="offline").build(run_config={}, model_name="m"))
-
-    assert str(forked(build)).startswith("raised ")  # it wants the package, or a process
+def test_a_tracker_would_be_started(forks: Forks, stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "wandb.py").write_text(
+        "class Settings:\n    def __init__(self, **keys): ...\n"
+        "def init(**keys):\n    raise RuntimeError('a run was started')\n"
+    )
+    content = stage.request(("wandb", {"project": "x"}), code=[str(tmp_path)])
+    assert not _fails(_answer(forks, content))
+    assert "a run was started" in str(_answer(forks, content, "trackers.apply")["refusal"])
 
 
 def test_gradients_of_ddp_would_be_waited_for(forks: Forks, stage: Stage) -> None:

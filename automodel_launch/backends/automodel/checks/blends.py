@@ -54,7 +54,7 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
         wanted = section.get("splits_to_build")
         if datasets.MEGATRON_DATASET not in kind or dotted.left_to_the_job(wanted):
             continue
-        yield from _shares(plan, f"{key}.split", section)
+        yield from _shares(plan, f"{key}.split", section, data)
         name = f"{key}.splits_to_build"
         if wanted not in ("train", "validation", "test"):
             what = f"{name} = {wanted!r} ({source(plan, name)})" if wanted else f"{name} is not given"
@@ -73,13 +73,16 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
             yield Finding("error", "no-split", message, fix)
 
 
-def _shares(plan: Plan, key: str, section: Mapping[str, Any]) -> Iterator[Finding]:
-    """Three shares at most: AutoModel stops at an assertion without words, or ignores them."""
+def _shares(plan: Plan, key: str, section: Mapping[str, Any], data: DataFacts) -> Iterator[Finding]:
+    """Three shares at most: AutoModel stops at an assertion without words, or ignores them where data have splits."""
     split = section.get("split")
     if isinstance(split, str) and "${" not in split and len(split.split(",")) > len(SHARES):
         message = f"{key} = {split!r} ({source(plan, key)}): there are {len(SHARES)} shares at most,"
         message += f" of {', '.join(SHARES)}."
-        level: Any = "error" if isinstance(section.get("paths"), list) else "warning"
+        paths = section.get("paths")
+        if isinstance(paths, str) and kind_of_paths(paths) == "blends":
+            paths = data.about("blends", paths).get("value")  # None where the file cannot be seen
+        level: Any = "error" if isinstance(paths, list | str) else "warning"
         yield Finding(level, "no-split", message, f'{key}="90,5,5"')
 
 

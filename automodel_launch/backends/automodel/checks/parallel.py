@@ -86,13 +86,12 @@ def groups(plan: Plan) -> Iterator[Finding]:
         valid = [str(size) for size in divisors(dp) if size < dp]
         message = f"{describe(plan, DP_REPLICATE)} must divide the {dp} data-parallel ranks, and be smaller."
         yield Finding("error", "dp-replicate", message, f"{DP_REPLICATE} = {', '.join(valid) or '1'}")
-    stage = dp * mesh.cp_size * mesh.tp_size
+    stage, shape = dp * mesh.cp_size * mesh.tp_size, model_shape.read(plan.config, plan.visible)
     if stage % mesh.ep_size:
         factors = f"dp {dp} x cp {mesh.cp_size} x tp {mesh.tp_size}"
         message = f"{describe(plan, EP)} does not divide the {stage} ranks of {factors}."
-        yield Finding(
-            "error", "expert-parallel", message, f"{EP} = {shortened(divisors(stage))}, or another number of nodes"
-        )
+        fix = f"{EP} = {shortened(_expert_sizes(stage, shape))}, or another number of nodes"
+        yield Finding("error", "expert-parallel", message, fix)
 
 
 def experts(plan: Plan) -> Iterator[Finding]:
@@ -105,7 +104,16 @@ def experts(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "expert-parallel", message, f"{EP}=1")
     elif shape.experts % mesh.ep_size:
         message = f"{describe(plan, EP)} does not divide the model's {shape.experts} experts ({shape.where})."
-        yield Finding("error", "expert-parallel", message, f"{EP} = {shortened(divisors(shape.experts))}")
+        dense = mesh.tp_size * mesh.pp_size * mesh.cp_size
+        dp = mesh.dp_size or max(plan.world_size // dense, 1)
+        valid = _expert_sizes(dp * mesh.cp_size * mesh.tp_size, shape)
+        yield Finding("error", "expert-parallel", message, f"{EP} = {shortened(valid)}")
+
+
+def _expert_sizes(stage: int, shape: model_shape.Shape | None) -> list[int]:
+    """The sizes that divide both the ranks of a pipeline stage and the experts, where these are known."""
+    experts = shape.experts if shape else 0
+    return [size for size in divisors(stage) if not experts or experts % size == 0]
 
 
 def heads(plan: Plan) -> Iterator[Finding]:

@@ -94,4 +94,14 @@ def _recipe(plan: Plan) -> tuple[str, Any]:
     return (f"{key}._target_", value.get("_target_")) if isinstance(value, dict) else (key, value)
 
 
-CHECKS = (recipe, needed, batch_size, loss)
+def clipping(plan: Plan) -> Iterator[Finding]:
+    """AutoModel 0.7.0 multiplies gradients by max_norm / their norm, whatever max_norm is: 0 is not "off"."""
+    key = "clip_grad_norm.max_norm"
+    value = loader.value(plan.config, key)
+    if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+        what = "makes all gradients 0, so that nothing is learnt" if value == 0 else "turns the gradients around"
+        fix = f"{key}=1.0, or ~clip_grad_norm for no clipping"
+        yield Finding("error", "not-positive", f"{describe_value(plan, key, value)} {what}; it must be above 0.", fix)
+
+
+CHECKS = (recipe, needed, batch_size, clipping, loss)

@@ -1,0 +1,64 @@
+"""What a framework is known to print that nobody waits for: a short list of each backend, which an attached run leaves
+to the log file. What is on no list is shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines that belong together: one that `start` finds, and all behind it that `goes_on` matches in full.
+
+    The first other line ends it, and is judged by itself; one that `last` matches in full is its last one.
+    """
+
+    start: re.Pattern[str]
+    goes_on: re.Pattern[str]
+    last: re.Pattern[str] | None = None
+
+
+def block(start: str, goes_on: str, last: str | None = None) -> Block:
+    """A block of regular expressions."""
+    return Block(re.compile(start), re.compile(goes_on), None if last is None else re.compile(last))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step or validation as a short line: `head`, then (name, text) of what it tells, the weightiest first.
+
+    `constant` are names that are shown only where they have changed, `zero` those that are left out while they are 0.
+    """
+
+    head: str
+    fields: tuple[tuple[str, str], ...]
+    constant: frozenset[str] = frozenset()
+    zero: frozenset[str] = frozenset()
+
+
+def no_step(line: str) -> Step | None:
+    """Of a script of which nothing is known."""
+    return None
+
+
+@dataclass(frozen=True)
+class Noise:
+    """`lines` are found in a line, and hide it; `warnings` do so in one of Python's warnings, and hide the line of
+    source below it as well. `step` reads a line of the log that tells a step.
+    """
+
+    lines: tuple[re.Pattern[str], ...] = ()
+    warnings: tuple[re.Pattern[str], ...] = ()
+    blocks: tuple[Block, ...] = ()
+    step: Callable[[str], Step | None] = field(default=no_step)
+
+
+def patterns(texts: Iterable[str]) -> tuple[re.Pattern[str], ...]:
+    """Regular expressions, compiled."""
+    return tuple(re.compile(text) for text in texts)
+
+
+NONE = Noise()

@@ -1,0 +1,140 @@
+"""`pipeline FILE`: several launches, of which one needs what another makes, planned as one and submitted in order."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from automodel_launch import workspace
+from automodel_launch.commands import console
+from automodel_launch.commands.command import COMMON, Command, Option, Parser
+from automodel_launch.errors import PlanRefused, UsageError
+
+if TYPE_CHECKING:
+    from automodel_launch.jobs.records import Record, Status
+    from automodel_launch.launch.pipeline_running import Follow, Runner
+    from automodel_launch.plan.plangraph import PlanGraph
+
+
+class Pipeline(Command):
+    """Preview, or submit and follow."""
+
+    name = "pipeline"
+    options = (
+        Option(("--run",), "attached: submit, follow each step, exit with the first failure", "PROFILE", group="where"),
+        Option(("--batch",), "detached: submit, print the ids, exit", "PROFILE", group="where"),
+        Option(("--dry-run",), "show every step, and what is wrong with it"),
+        Option(("--force",), "submit in spite of error findings"),
+        Option(("--offline",), "ask no cluster anything"),
+    )
+
+    def register(self, parser: Parser) -> None:
+        """FILE and overrides."""
+        parser.add_argument(
+            "file", metavar="FILE", nargs="?", help="a name in configs/pipeline/, or the path of a .yaml file"
+        )
+        parser.add_argument(
+            "overrides", metavar="OVERRIDE", nargs="*", help="STEP.key=value, +STEP.key=value, ~STEP.key"
+        )
+
+    def parse(self, argv: list[str]) -> argparse.Namespace:
+        """Options and overrides in any order."""
+        from automodel_launch.config.overrides import MARK, split
+
+        options = (*COMMON, *self.options)
+        with_value = {name for option in options if option.metavar for name in option.names}
+        flags = {name for option in options for name in option.names} - with_value | {"-h", "--help"}
+        words = [word.removeprefix(MARK) for word in split(argv, with_value, flags)]
+        return self.parser().parse_intermixed_args(words)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """To the preview, or to the end of the last step."""
+        from automodel_launch.config import pipelines
+        from automodel_launch.launch import pipeline_running as running
+        from automodel_launch.launch import pipelining
+
+        here = workspace.find(args.env)
+        if args.file is None:
+            raise UsageError("pipeline: which FILE?", "python launch.py pipeline tiny --dry-run")
+        path = pipelines.find(here.configs / "pipeline", args.file)
+        specs = pipelines.read(path, args.overrides)
+        maker = pipelining.Maker(
+            here, specs, args.run or args.batch or "local", "batch" if args.batch else "run", args.offline
+        )
+        graph = maker.all(path)
+        if not args.dry_run:
+            graph = pipelining.rehearsed(graph, here.rehearsals, args.offline, console.say)
+        errors = [(step.name, finding) for step in graph.steps for finding in step.errors]
+        if args.dry_run:
+            _preview(args, graph)
+            return PlanRefused.exit_code if errors else 0
+        if errors and not args.force:
+            raise running.refuse(errors)
+        _tell(graph)
+        return _submit(args, running.Runner(maker, graph, console.say, _follower(args), force=args.force))
+
+
+def _preview(args: argparse.Namespace, graph: PlanGraph) -> None:
+    if args.json:
+        console.document(graph.document())
+        return
+    to_do = sum(step.to_do for step in graph.steps)
+    console.out(f"pipeline {graph.name}: {console.many(len(graph.steps), 'step')}, {to_do} to do")
+    rows = [("step", "needs", "run", "where", "")]
+    for step in graph.steps:
+        where = f"{step.plan.profile_name}, {console.many(step.plan.nodes, 'node')} x {step.plan.processes_per_node}"
+        said = f"{step.job_id}: {step.state}" if step.job_id else step.state.lower()
+        rows.append((step.name, ", ".join(step.needs), step.plan.run_name, where, said))
+    console.out("\n".join(f"  {line}" for line in console.table(rows)))
+    for step in graph.steps:
+        for name, path in step.promises.items() if step.to_do else ():
+            console.out(f"  ${{steps.{step.name}.{name}}} = {path}")
+    _tell(graph, console.out)
+    console.out(f"  plan {graph.plan_hash[:12]}; --json shows each step's plan")
+
+
+def _tell(graph: PlanGraph, write: Callable[[str], None] = console.say) -> None:
+    from automodel_launch.commands import preview
+
+    for step in graph.steps:
+        for line in preview.findings_text(step.findings).splitlines():
+            write(f"  {line}" if line.startswith(" ") else f"step {step.name}: {line}")
+
+
+def _follower(args: argparse.Namespace) -> Follow:
+    from automodel_launch.launch import closing, follow
+
+    def followed(name: str, record: Record, own: bool) -> tuple[Status, int]:
+        console.say(f"step {name}: following {record.job_id}")
+        out = sys.stderr if args.json else sys.stdout
+        status, code = follow.Follower(record, ranks=[0], out=out, own=own).run()
+        console.say(closing.closing_block(record, status))
+        return status, code
+
+    return followed
+
+
+def _submit(args: argparse.Namespace, runner: Runner) -> int:
+    code = 0
+    if args.batch:
+        runner.detached()
+    else:
+        code = runner.attached()
+    received = runner.interrupts.received
+    if args.json:
+        graph = runner.graph
+        document = {"pipeline": graph.name, "plan_hash": graph.plan_hash, "steps": runner.document(), "exit_code": code}
+        console.document(document, indent=None)
+    elif args.batch:
+        console.out("\n".join(record.job_id for record in runner.jobs.values()))
+    if code:
+        done = ", ".join(name for name, ended in runner.ended.items() if ended == 0) or "nothing"
+        console.say(
+            f"pipeline {runner.graph.name}: it is not at its end; done: {done}. The same command goes on from there."
+        )
+    return code or (128 + received[0][0] if received else 0)
+
+
+COMMAND = Pipeline()

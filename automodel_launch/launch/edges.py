@@ -1,0 +1,177 @@
+"""`--after JOB`: from jobs that were named to what a plan holds of them, and to waiting for them here.
+
+Where the place of the plan can hold a job until others have ended (executors.holding), it is submitted at once; else an
+attached launch waits here and plans anew, with what is there by then.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from automodel_launch import backends, contract, executors
+from automodel_launch.errors import JobError, LaunchError, PlanRefused, RecipeError, UsageError
+from automodel_launch.jobs import launcher, records
+from automodel_launch.jobs.jobdir import parse
+from automodel_launch.jobs.records import Record
+from automodel_launch.launch import state, waiting
+from automodel_launch.launch.interrupts import Interrupts
+from automodel_launch.launch.waiting import Run
+from automodel_launch.plan import recipes
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote.filesystem import LOCAL
+from automodel_launch.workspace import Workspace
+
+POLL_S = 2.0
+Promise = tuple[str, str, bool]
+
+
+@dataclass(frozen=True)
+class After:
+    """`runs` that are to be waited for, and what each of those that were named makes (Plan.promised)."""
+
+    runs: tuple[dict[str, Any], ...] = ()
+    promised: tuple[Promise, ...] = ()
+
+
+def named(here: Workspace, text: str | None, offline: bool = False) -> After:
+    """The jobs of `--after A,B`; those whose runs have completed are not waited for.
+
+    Raises:
+        UsageError: a name is missing, or the cluster of one may not be asked.
+        JobError: there is no such job, or it is being submitted.
+        ClusterError: the place of one does not answer.
+    """
+    words = [] if text is None else [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise UsageError(f"--after {text}: expected the id of a job, or several with commas.", "python launch.py jobs")
+    runs: list[dict[str, Any]] = []
+    promised: list[Promise] = []
+    for record in dict.fromkeys(_record(here.records, word).job_id for word in words):
+        found = records.find(here.records, record)
+        if offline and executors.get(found.executor).place_of(found) != LOCAL:
+            message = f"--after {text}: the cluster has to be asked how {record} stands, and --offline asks nothing."
+            raise UsageError(message, "leave out one of them")
+        run = waiting.run_of(found)
+        done = waiting.look(run).completed
+        promised += makes(here, found, done)
+        runs += [] if done else [run]
+    return After(tuple(runs), tuple(promised))
+
+
+def _record(folder: Path, word: str) -> Record:
+    record = state.complete(folder, records.find(folder, word))
+    if launcher.is_at_it(record):
+        raise JobError(f"{record.job_id} is being submitted now.", f"python launch.py status {record.job_id}")
+    return record
+
+
+def makes(here: Workspace, record: Record, done: bool) -> Iterator[Promise]:
+    """The directories that a job writes, as far as its backend tells: a later job's inputs may lie there."""
+    who = record.job_id
+    yield record.run_dir, who, done
+    place = executors.get(record.executor).place_of(record)
+    found = place.read(f"{record.job_dir}/{contract.PLAN}")
+    config = (parse(found[0]) or {}).get("config") if found else None
+    try:
+        backend = backends.of(recipes.find(here, record.recipe))
+    except RecipeError:  # a script that was launched by its path
+        return
+    for reference in backend.references(config) if isinstance(config, dict) else ():
+        if reference.kind == "output":
+            yield str(reference.value), who, done
+
+
+def holds(plan: Plan) -> bool:
+    """Whether the place of the plan can hold its job until those that it waits for have ended."""
+    executor = executors.holding(plan.executor)
+    address = executors.get(plan.executor).address(plan, os.environ)
+    kept = [records.from_json(run["record"]) for run in plan.after]
+    return executor is not None and all(
+        record is not None and record.executor == plan.executor and executor.can_follow(address, record)
+        for record in kept
+    )
+
+
+def refuse_unheld(plan: Plan) -> None:
+    """A plan that nobody would wait with until it can be submitted.
+
+    Raises:
+        UsageError: its place cannot keep its job waiting.
+    """
+    if plan.after and not holds(plan):
+        raise UsageError(
+            f"profile {plan.profile_name} (executor '{plan.executor}') cannot keep a job waiting.",
+            "wait() for that job, then plan this one",
+        )
+
+
+def refuse_detached(plan: Plan) -> None:
+    """A launch that ends before the job begins, where nobody would be left to start it.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if plan.after and plan.mode == "batch" and not holds(plan):
+        names = ", ".join(str(run["run_name"]) for run in plan.after)
+        raise UsageError(
+            f"--after: profile {plan.profile_name} (executor '{plan.executor}') cannot keep a job waiting for {names}.",
+            f"--run {plan.profile_name} waits here and starts it then; --batch does so on the Slurm of that job",
+        )
+
+
+def findings(plan: Plan) -> Iterator[Finding]:
+    """How the runs stand that the plan waits for."""
+    for run in plan.after:
+        try:
+            now = waiting.look(run)
+        except LaunchError as error:
+            text = f"how run {run['run_name']} stands, which it waits for, cannot be told: {error.message}"
+            yield Finding("warning", "waits-for", text, error.hint)
+            continue
+        if now.failed:
+            yield Finding("error", "after-failed", *_failure(run, now))
+        elif not now.completed:
+            yield Finding("note", "waits-for", f"it waits for {now.words}.")
+    for who in dict.fromkeys(who for _, who, done in plan.promised if not done):
+        yield Finding("note", "made-before", f"what {who} makes is not looked at before it is there.")
+
+
+def _failure(run: Run, now: waiting.Standing) -> tuple[str, str]:
+    said = f": {now.status.error}" if now.status.error else ""
+    message = f"run {run['run_name']}, which it was to follow, has not completed: {now.words}{said}."
+    return message, f"python launch.py resume {now.record.job_id}, or launch that again; then launch this"
+
+
+def wait(
+    runs: Sequence[Run],
+    say: Callable[[str], None],
+    interrupts: Interrupts,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int | None:
+    """Wait here until the runs have completed; the exit code where a signal came, and nothing is to be started.
+
+    Raises:
+        PlanRefused: one has ended in another way.
+    """
+    told = ""
+    with interrupts.caught():
+        while not interrupts.received:
+            stand = [(run, waiting.look(run)) for run in runs]
+            failed = next(((run, now) for run, now in stand if now.failed), None)
+            if failed:
+                raise PlanRefused(f"nothing was submitted: {_failure(*failed)[0]}", _failure(*failed)[1])
+            left = [now for _, now in stand if not now.completed]
+            if not left:
+                return None
+            news = ", ".join(f"{now.record.job_id} {now.status.state} {now.paused}" for now in left)
+            if news != told:
+                say(f"waiting for {', '.join(now.words for now in left)}; Ctrl-C ends this, and that goes on")
+            told = news
+            sleep(POLL_S)
+    return 128 + interrupts.received[0][0]

@@ -1,0 +1,177 @@
+"""One look at a job that runs, or has ended: how far it is, what was launched, its attempts, what it has warned of.
+
+All files are read in one round trip.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from automodel_launch import contract, executors
+from automodel_launch.backends import noise
+from automodel_launch.config import dotted
+from automodel_launch.jobs import history
+from automodel_launch.jobs.jobdir import JobDir, parse, phase_of
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch import speed
+from automodel_launch.launch.quiet import Quiet, noise_named
+from automodel_launch.launch.speed import Speed
+from automodel_launch.launch.tails import as_text
+
+_METRICS = 2**16  # bytes: some 300 steps
+_LOG = 2**14
+_WARNS = re.compile(r"warn|error|exception|nan\b|inf\b|retry|timed? ?out", re.I)
+_CONSTANT = (contract.PLAN, contract.AGENT, contract.GIT_COMMIT)
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What was launched: `command` as it can be typed again, but for keys that it had removed, `data` its paths.
+
+    `commit` is of the code, `changed` whether there were changes that were not committed.
+    """
+
+    command: str
+    recipe: str
+    config: str
+    profile: str
+    overrides: tuple[str, ...] = ()
+    nodes: int | None = None
+    processes: int | None = None
+    data: tuple[str, ...] = ()
+    commit: str | None = None
+    changed: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {**self.__dict__, "overrides": list(self.overrides), "data": list(self.data)}
+
+
+@dataclass(frozen=True)
+class Glance:
+    """`steps` are the last training steps of metrics.jsonl, `nodes` those of the last attempt."""
+
+    speed: Speed
+    launched: Launched
+    phase: tuple[str, float | None] | None
+    attempts: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
+    nodes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class Looker:
+    """Looks at one job again and again; what never changes is read once."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self._job = JobDir(record.job_dir, executors.get(record.executor).place_of(record))
+        self._constant: list[bytes | None] | None = None
+        self._changed = False
+        self._phase_since: tuple[str, float] | None = None
+        self._events = 0  # bytes of events.jsonl at the last look
+        self.tells_news = False  # at the last look its own files told of a change: its state is worth a question
+
+    def look(self, status: Status) -> Glance:
+        """What its files tell now; `status` is its state.
+
+        Raises:
+            ClusterError: its place cannot be reached.
+        """
+        job, first = self._job, self._constant is None
+        wanted = [(job.file(contract.METRICS), -_METRICS), (job.file(contract.node_file(0)), 0)]
+        wanted += [(f"{self.record.run_dir}/{contract.HISTORY}", -history.TAIL), (job.log(0), -_LOG)]
+        wanted += [(job.file(contract.EVENTS), -1)]
+        wanted += [*((job.file(name), 0) for name in _CONSTANT), (job.file(contract.GIT_DIFF), -1)] if first else []
+        found = job.place.read_many(wanted)
+        if first:
+            self._constant = [each[0] if each else None for each in found[5:8]]
+            self._changed = bool(found[8] and found[8][1])
+        events = found[4][1] if found[4] else 0
+        self._events, self.tells_news = events, not first and events != self._events
+        metrics, node, told, log = ((each[0], each[1]) if each else (b"", 0) for each in found[:4])
+        rows = speed.rows(metrics[0], whole=metrics[1] <= _METRICS)
+        attempts = history.closed(history.parsed(told[0]), self.record.job_id, status)
+        own = [row for row in attempts if row["job_id"] == self.record.job_id]
+        return Glance(
+            speed.of(self.record, status, rows, time.time()),
+            self._launched(),
+            self._phase(phase_of(parse(node[0]))) if status.state == contract.RUNNING else None,
+            attempts,
+            speed.steps(rows),
+            own[-1]["nodes"] if own else [],
+            self._warnings(log[0]),
+        )
+
+    def _phase(self, found: tuple[str, float | None] | None) -> tuple[str, float | None] | None:
+        """Its heartbeat is slow: within a phase the clock here goes on."""
+        if found is None or found[1] is None:
+            return found
+        since = time.monotonic() - found[1]
+        if self._phase_since is None or self._phase_since[0] != found[0]:
+            self._phase_since = found[0], since
+        return found[0], time.monotonic() - self._phase_since[1]
+
+    def _order(self) -> dict[str, Any]:
+        return parse((self._constant or [b"", b""])[1] or b"") or {}
+
+    def _launched(self) -> Launched:
+        plan_text, _, commit = self._constant or [None, None, None]
+        plan, record = parse(plan_text or b"") or {}, self.record
+        typed = tuple(dict.fromkeys(_overrides(plan)))
+        words = [record.recipe, *([] if record.config == "default" else ["-c", record.config])]
+        words += [f"--{record.mode}", record.profile]
+        own_name = record.run_name.startswith(f"{record.recipe}-{record.config}-")
+        words += [] if own_name else ["--name", record.run_name]
+        return Launched(
+            shlex.join(["python", "launch.py", *words, *typed]),
+            record.recipe,
+            record.config,
+            record.profile,
+            typed,
+            plan.get("nodes") if isinstance(plan.get("nodes"), int) else None,
+            plan.get("world_size") if isinstance(plan.get("world_size"), int) else None,
+            tuple(_data(self._order())),
+            commit.decode("utf-8", "replace").strip() or None if commit else None,
+            self._changed,
+        )
+
+    def _warnings(self, log: bytes) -> list[str]:
+        """Lines of rank 0's log that warn, but for its backend's noise; each once, the last one at the end."""
+        quiet = Quiet(noise_named(self._order()) if self._order() else noise.NONE)
+        kept: dict[str, None] = {}
+        for raw in log.split(b"\n")[1:]:
+            line = as_text(raw)
+            shown = quiet.line(line)
+            if shown == line and _WARNS.search(line):  # a step is shown in another form
+                kept.pop(line, None)
+                kept[line] = None
+        return list(kept)
+
+
+def _overrides(plan: dict[str, Any]) -> Iterator[str]:
+    """The words of the command line that set a key, by the sources that the plan names."""
+    config, profile = plan.get("provenance"), plan.get("profile_sources")
+    for source in config.values() if isinstance(config, dict) else ():
+        parts = [part for part in str(source).split(", over ") if part.startswith("override ")]
+        yield from (part.removeprefix("override ") for part in reversed(parts))
+    values = plan.get("profile_values")
+    for key, source in profile.items() if isinstance(profile, dict) else ():
+        if str(source).startswith("override "):
+            value = dotted.get(values, key) if isinstance(values, dict) else None
+            yield f"run.env.{key}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _data(order: dict[str, Any]) -> Iterator[str]:
+    """The data that it trains on: paths, with their form."""
+    data = order.get("data")
+    named = data.get("named") if isinstance(data, dict) else None
+    for entry in named if isinstance(named, list) else ():
+        if isinstance(entry, list) and entry:
+            yield entry[-1] if isinstance(entry[-1], str) else f"several paths ({entry[0]})"

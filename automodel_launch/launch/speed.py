@@ -1,0 +1,96 @@
+"""How far a job is, and how fast: from the last rows of its metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from automodel_launch.jobs.jobdir import parse
+from automodel_launch.jobs.records import Record, Status, is_number, is_whole
+from automodel_launch.launch.progress import WINDOW, clock, step_seconds
+
+
+@dataclass(frozen=True)
+class Speed:
+    """`step` counts from 0, `done` from 1, up to `max_steps`; `loss` is None where it was no finite number, too.
+
+    `tps` is tokens a second; `left_s` the seconds that the rest takes at the pace of the last steps, None once the job
+    is over; `elapsed_s` those since this attempt began.
+    """
+
+    step: int | None = None
+    done: int | None = None
+    max_steps: int | None = None
+    loss: float | None = None
+    val_loss: float | None = None
+    val_step: int | None = None
+    tps: float | None = None
+    step_s: float | None = None
+    left_s: float | None = None
+    elapsed_s: float | None = None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON data."""
+        return asdict(self)
+
+    @property
+    def share(self) -> float | None:
+        """Of all steps those that are done."""
+        return min(1.0, self.done / self.max_steps) if self.done is not None and self.max_steps else None
+
+    def words(self, over: bool) -> str:
+        """`step 120 of 150 (80%), loss 5.5213, 2,345 tokens/s, 0:01:12 left, 0:03:44 elapsed`; empty before a step."""
+        elapsed = [f"{clock(self.elapsed_s)} {'in all' if over else 'elapsed'}"] if self.elapsed_s is not None else []
+        if self.done is None:
+            return "".join(elapsed)
+        total = f" of {self.max_steps} ({self.share:.0%})" if self.max_steps else ""
+        told = [f"step {self.done}{total}", f"loss {'nan' if self.loss is None else f'{self.loss:.4f}'}"]
+        told += [f"{self.tps:,.0f} tokens/s"] if self.tps else []
+        told += [f"{clock(self.left_s)} left"] if self.left_s is not None else []
+        told += [f"validation loss {self.val_loss:.4f} (step {self.val_step})"] if self.val_loss is not None else []
+        return ", ".join([*told, *elapsed])
+
+
+def rows(content: bytes, whole: bool = False) -> list[dict[str, Any]]:
+    """Training steps and validations of the end of a metrics.jsonl; its first line may be cut, unless it is `whole`."""
+    lines = content.split(b"\n")
+    found = (parse(line) for line in (lines if whole else lines[1:]))
+    return [row for row in found if row and is_whole(row.get("step")) and is_number(row.get("time"))]
+
+
+def steps(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The training steps of them."""
+    return [row for row in found if "loss" in row]
+
+
+def of(record: Record, status: Status, found: Sequence[dict[str, Any]], now: float) -> Speed:
+    """The pace of a job whose metrics end with these rows; `now` and its times are unix seconds."""
+    trained = steps(found)
+    last = trained[-1] if trained else {}
+    step = last.get("step", status.step)
+    done = None if step is None else step + 1
+    seconds = step_seconds(trained[-WINDOW:])
+    left = None
+    if not status.over and record.max_steps and done is not None and seconds is not None:
+        left = seconds * max(0, record.max_steps - done)
+    validated = _validated(found)
+    ended = status.ended if status.over else now
+    begun = status.started
+    elapsed = max(0.0, ended - begun) if ended is not None and begun is not None else None
+    val = finite(validated.get("val_loss"))
+    tps, loss = finite(last.get("tps")), finite(last.get("loss"))
+    return Speed(step, done, record.max_steps, loss, val, validated.get("step"), tps, seconds, left, elapsed)
+
+
+def _validated(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The last validation; the default one, where there are others beside it."""
+    told = [row for row in found if finite(row.get("val_loss")) is not None]
+    default = [row for row in told if row.get("name") in (None, "default")]
+    return (default or told or [{}])[-1]
+
+
+def finite(value: Any) -> float | None:
+    """A finite number, or None."""
+    return float(value) if is_number(value) and math.isfinite(value) else None

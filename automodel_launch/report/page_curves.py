@@ -1,0 +1,86 @@
+"""The curves of a run as the data of a page: thinned, by step, time and tokens."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+
+from automodel_launch.report import curves, utilization
+from automodel_launch.report.joining import Joined
+from automodel_launch.report.reading import Json
+
+CHARTS = ("loss", "tps", "mfu", "grad_norm", "lr", "mem_gib")
+_TOKENS = "num_label_tokens"  # of a step, where the backend logs it
+_ZERO_IS_NONE = ("mem_gib",)  # a CPU's memory is logged as zero
+Tokens = Sequence[float] | None  # up to each step that counts
+
+
+def of(joined: Joined, kept: Sequence[int]) -> dict[str, list[Json]]:
+    """All charts by name; `kept` are the rows that count."""
+    tokens = _tokens(joined, kept)
+    found = {name: list(_curves(joined, kept, name, tokens)) for name in CHARTS}
+    found["loss"] += [_validation(joined, kept, name, tokens) for name in joined.validations]
+    return found
+
+
+def not_finite(joined: Joined, kept: Sequence[int]) -> Json:
+    """Steps whose loss was no finite number."""
+    losses, steps = joined.steps["loss"], joined.steps["step"]
+    found = [int(steps[row]) for row in kept if math.isnan(losses[row])]
+    return {"count": len(found), "first": found[:5]}
+
+
+def _curves(joined: Joined, kept: Sequence[int], name: str, tokens: Tokens) -> Iterator[Json]:
+    steps = joined.steps
+    column = utilization.column(joined) if name == "mfu" else steps[name]
+    finite = array("q", (index for index, row in enumerate(kept) if not math.isnan(column[row])))
+    values = array("d", (column[kept[index]] for index in finite))
+    if not values or (name in _ZERO_IS_NONE and not any(values)):
+        return
+    x = array("d", (steps["step"][kept[index]] for index in finite))
+    kinds: dict[str, Sequence[float]] = {"raw": values}
+    if name == "loss" and len(values) > 2:
+        kinds["smooth"] = curves.smoothed(values)
+    for kind, y in kinds.items():
+        shown = curves.thinned(x, y)
+        yield {
+            "kind": kind,
+            "label": "",
+            "step": [int(x[point]) for point in shown],
+            "time": [steps["time"][kept[finite[point]]] for point in shown],
+            "tokens": [tokens[finite[point]] for point in shown] if tokens else None,
+            "value": [y[point] for point in shown],
+        }
+
+
+def _validation(joined: Joined, kept: Sequence[int], name: str, tokens: Tokens) -> Json:
+    columns = joined.validations[name]
+    rows = [row for row in joined.last_validations(name) if not math.isnan(columns["val_loss"][row])]
+    x, y = [columns["step"][row] for row in rows], [columns["val_loss"][row] for row in rows]
+    shown = curves.thinned(x, y)
+    wanted = {x[point] for point in shown}
+    until = (
+        {joined.steps["step"][row]: tokens[i] for i, row in enumerate(kept) if joined.steps["step"][row] in wanted}
+        if tokens
+        else {}
+    )
+    return {
+        "kind": "validation",
+        "label": "" if name == "default" else name,
+        "step": [int(x[point]) for point in shown],
+        "time": [columns["time"][rows[point]] for point in shown],
+        "tokens": [until.get(x[point]) for point in shown] if tokens else None,
+        "value": [y[point] for point in shown],
+    }
+
+
+def _tokens(joined: Joined, kept: Sequence[int]) -> Tokens:
+    """None where they were not logged."""
+    if _TOKENS not in joined.steps.names:
+        return None
+    column, total, found = joined.steps[_TOKENS], 0.0, array("d")
+    for row in kept:
+        total += 0.0 if math.isnan(column[row]) else column[row]
+        found.append(total)
+    return found

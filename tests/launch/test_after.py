@@ -1,0 +1,73 @@
+"""`--after JOB` where jobs run on this machine: one after the other, in this terminal."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import OVER_SSH, Checkout, Main, wait_for
+
+pytestmark = pytest.mark.e2e
+
+LAST = ("stub-one", "value=2")
+
+
+def test_one_after_the_other(checkout: Checkout, main: Main) -> None:
+    """Waited for while it runs; then nothing is waited for, and the run is the same one."""
+    first = json.loads(main(checkout, "stub-one", "--batch", "local", "steps=30", "pause=0.1", "--json").stdout)
+    name = first["job_id"]
+    shown = json.loads(main(checkout, *LAST, "--after", name, "--dry-run", "--json").stdout)
+    assert shown["after"] == [first["run_name"]]
+    noted = {finding["code"]: finding["message"] for finding in shown["findings"]}
+    assert f"it waits for {name} (RUNNING" in noted["waits-for"]
+    detached = main(checkout, *LAST, "--batch", "local", "--after", name)
+    assert (detached.returncode, "cannot keep a job waiting" in detached.stderr) == (2, True)
+    done = main(checkout, *LAST, "--after", name)
+    assert done.returncode == 0, done.stderr
+    assert f"waiting for {name} (RUNNING" in done.stderr
+    rows = json.loads(main(checkout, "jobs", "--json").stdout)
+    assert [row["state"] for row in rows] == ["COMPLETED", "COMPLETED"]
+    ended, began = (Path(row["run_dir"], "history.jsonl").read_text().splitlines() for row in rows)
+    assert json.loads(ended[-1])["time"] < json.loads(began[0])["time"]
+    again = json.loads(main(checkout, *LAST, "--after", f"{name}, last", "--dry-run", "--json").stdout)
+    assert ("after" in again, again["run_name"]) == (False, rows[1]["run_name"])
+
+
+def test_ctrl_c_ends_the_waiting_and_nothing_else(checkout: Checkout, main: Main) -> None:
+    first = main(checkout, "stub-one", "--batch", "local", "steps=400", "pause=0.1").stdout.strip()
+    words = checkout.command(*LAST, "--after", first)
+    with subprocess.Popen(words, cwd=checkout.root, env=checkout.environ, stderr=subprocess.PIPE, text=True) as waits:
+        assert waits.stderr is not None
+        assert wait_for(lambda: "waiting for" in waits.stderr.readline())  # type: ignore[union-attr]
+        waits.send_signal(signal.SIGINT)
+        assert waits.wait(60) == 130
+    assert [row["job_id"] for row in json.loads(main(checkout, "jobs", "--json").stdout)] == [first]
+    assert main(checkout, "cancel", first, "--now").returncode == 0
+    refused = main(checkout, *LAST, "--after", first, "--force")
+    assert (refused.returncode, "has not completed" in refused.stderr) == (3, True)
+    assert f"python launch.py resume {first}" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("after", "code", "said"),
+    [("nothing", 2, "no job"), ("", 2, "expected the id"), (",", 2, "expected the id"), ("--offline", 2, "--after")],
+)
+def test_what_is_no_job(checkout: Checkout, main: Main, after: str, code: int, said: str) -> None:
+    refused = main(checkout, *LAST, "--after", after, "--dry-run")
+    assert (refused.returncode, said in refused.stderr, "Traceback" in refused.stderr) == (code, True, False)
+
+
+def test_a_cluster_is_not_asked_offline(checkout: Checkout, main: Main) -> None:
+    with (checkout.root / "env.toml").open("a") as file:
+        file.write("[dgx]" + OVER_SSH)
+    first = json.loads(main(checkout, "stub-one", "--batch", "local", "--json").stdout)
+    path = checkout.root / ".launch" / "jobs" / f"{first['job_id']}.json"
+    far = {**json.loads(path.read_text()), "executor": "slurm"}
+    far["handle"] = {"tunnel": "ssh", "host": "login.example.org", "slurm_id": "7"}
+    path.write_text(json.dumps(far))
+    refused = main(checkout, "stub-one", "--batch", "dgx", "--dry-run", "--offline", "--after", first["job_id"])
+    assert (refused.returncode, "--offline asks nothing" in refused.stderr) == (2, True), refused.stderr

@@ -1,0 +1,142 @@
+"""Pipelines on this machine: planned as one, run one after the other, gone on with, skipped."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import OVER_SSH, ROOT, Checkout, Main
+
+pytestmark = pytest.mark.e2e
+
+FILE = """\
+steps:
+  last: {recipe: stub-one, overrides: {value: "${steps.middle.run_dir} behind ${steps.first.run_name}"}}
+  middle: {recipe: stub-one, needs: first, overrides: {value: 2}}
+  first: {recipe: stub-one}
+"""
+
+
+@pytest.fixture
+def pipeline(checkout: Checkout) -> str:
+    path = checkout.root / "three.yaml"
+    path.write_text(FILE)
+    return str(path)
+
+
+def _plan(main: Main, checkout: Checkout, *words: str) -> dict[str, Any]:
+    done = main(checkout, "pipeline", *words, "--dry-run", "--json")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _states(plan: dict[str, Any]) -> list[str | None]:
+    return [step["state"] for step in plan["steps"]]
+
+
+def test_it_stops_at_a_failure_and_goes_on_from_there(checkout: Checkout, main: Main, pipeline: str) -> None:
+    before = _plan(main, checkout, pipeline)
+    assert [step["name"] for step in before["steps"]] == ["first", "middle", "last"]
+    first, middle, last = (step["plan"] for step in before["steps"])
+    assert last["config"]["value"] == f"{middle['run_dir']} behind {first['run_name']}"
+    broken = main(checkout, "pipeline", pipeline, "middle.fail_rank=0", "middle.code=7")
+    assert (broken.returncode, "done: first" in broken.stderr) == (7, True), broken.stderr
+    assert [row["state"] for row in json.loads(main(checkout, "jobs", "--json").stdout)] == ["COMPLETED", "FAILED"]
+    assert _states(_plan(main, checkout, pipeline, "middle.fail_rank=0", "middle.code=7")) == ["FINISHED", None, None]
+    done = main(checkout, "pipeline", pipeline)
+    assert done.returncode == 0, done.stderr
+    assert f"step first: run {first['run_name']} is finished" in done.stderr
+    again = main(checkout, "pipeline", pipeline, "--json")
+    assert (again.returncode, json.loads(again.stdout)["plan_hash"]) == (0, before["plan_hash"])
+    after = _plan(main, checkout, pipeline)
+    assert (_states(after), after["plan_hash"]) == (["FINISHED"] * 3, before["plan_hash"])
+    assert len(json.loads(main(checkout, "jobs", "--json").stdout)) == 4
+    assert _states(_plan(main, checkout, pipeline, "first.value=9")) == [None, None, None]  # `last` has its name
+    text = main(checkout, "pipeline", pipeline, "--dry-run").stdout
+    assert "3 steps, 0 to do" in text and max(map(len, text.splitlines())) < 200
+
+
+def test_a_step_that_was_done_again_makes_later_ones_stale(checkout: Checkout, main: Main, pipeline: str) -> None:
+    assert main(checkout, "pipeline", pipeline).returncode == 0
+    first = _plan(main, checkout, pipeline)["steps"][0]["plan"]
+    assert main(checkout, "stub-one").returncode == 0  # the same run, once more
+    assert main(checkout, "jobs").stdout.count(first["run_name"]) == 2
+    assert _states(_plan(main, checkout, pipeline)) == ["FINISHED", None, None]
+
+
+def test_two_launchers_at_once_are_one_pipeline(checkout: Checkout, main: Main, pipeline: str) -> None:
+    """Whoever comes second follows what the first has submitted, or is refused the run; nothing runs twice."""
+    words = ("pipeline", pipeline, "--json", "first.steps=20", "first.pause=0.2")
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: checkout.run(*words), range(2)))
+    assert {one.returncode for one in done} <= {0, 3} and 0 in {one.returncode for one in done}, done
+    assert not any("NOT_SUBMITTED" in one.stderr + one.stdout for one in done)
+    rows = json.loads(main(checkout, "jobs", "--json").stdout)
+    assert [row["state"] for row in rows] == ["COMPLETED"] * 3
+
+
+def test_what_is_wrong_names_the_step_and_submits_nothing(checkout: Checkout, main: Main, pipeline: str) -> None:
+    detached = main(checkout, "pipeline", pipeline, "--batch", "local")
+    assert (detached.returncode, "step middle" in detached.stderr, "--run" in detached.stderr) == (2, True, True)
+    for words, code, said in (
+        (["last.valu=1"], 2, "step last: "),
+        (["last.value=${steps.first.hf}"], 2, "step last: value: step first promises no 'hf'"),
+        (["middle.run.env.python=/no/such/python"], 3, "step middle: [no-python]"),
+        (["--run", "no-such"], 2, "no profile"),
+        (["--dry-runn"], 2, "--dry-run"),
+    ):
+        refused = main(checkout, "pipeline", pipeline, *words)
+        assert (refused.returncode, said in refused.stderr) == (code, True), refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert main(checkout, "pipeline").returncode == 2
+    same = checkout.root / "same.yaml"
+    same.write_text("steps: {a: {recipe: stub-one}, b: {recipe: stub-one, needs: a}}")
+    refused = main(checkout, "pipeline", str(same))
+    assert (refused.returncode, "are one run" in refused.stderr) == (2, True)
+    assert main(checkout, "jobs").stdout == ""
+
+
+def test_what_another_step_makes_is_not_reported_missing(checkout: Checkout, main: Main) -> None:
+    """The rest is: data-prep's texts, the tokenizer, and a config's own mistakes."""
+    plan = _plan(main, checkout, "tiny", "train.step_scheduler.global_batch_size=15")
+    data, train, check = plan["steps"]
+    codes = {step["name"]: {f["code"] for f in step["findings"] if f["level"] == "error"} for step in plan["steps"]}
+    assert codes["data"] == {"no-tokenizer", "data-prep-input"}
+    assert codes["train"] == {"no-tokenizer", "batch-not-divisible"} or "no-data" not in codes["train"]
+    assert codes["check"] == set()
+    assert data["promises"]["blend"] == f"{checkout.root}/data/tiny/megatron/latest/blend.json"
+    assert train["plan"]["config"]["dataset"]["paths"] == data["promises"]["blend"]
+    assert check["plan"]["config"]["model"] == train["promises"]["hf"] == f"{train['plan']['run_dir']}/hf"
+    noted = {finding["code"]: finding["message"] for finding in train["findings"]}
+    assert "made by step data" in noted["data-not-known"]
+
+
+def test_llama_is_planned_for_a_cluster(checkout: Checkout, main: Main) -> None:
+    """From a laptop; the data's hash is not known there, so `latest` is what it promises."""
+    with (checkout.root / "env.toml").open("a") as file:
+        file.write("[dgx]" + OVER_SSH)
+    plan = _plan(main, checkout, "llama-3.1-8b", "--batch", "dgx", "--offline")
+    data, train, check = plan["steps"]
+    assert [f for step in plan["steps"] for f in step["findings"] if f["level"] == "error"] == []
+    assert [step["plan"]["profile"] for step in plan["steps"]] == ["dgx"] * 3
+    assert "--gpus-per-node=8" in train["plan"]["script"] and "--gpus-per-node=8" not in data["plan"]["script"]
+    blend = "/shared/jobs/data/corpus/megatron-llama-3.1/latest/blend.json"
+    assert train["plan"]["config"]["dataset"]["paths"] == blend
+    assert check["needs"] == ["train"]
+    mixed = checkout.root / "mixed.yaml"
+    text = (ROOT / "configs/pipeline/llama-3.1-8b.yaml").read_text()
+    mixed.write_text(text.replace("recipe: data-prep\n", "recipe: data-prep\n    profile: local\n"))
+    refused = main(checkout, "pipeline", str(mixed), "--batch", "dgx", "--offline", "--dry-run")
+    assert (refused.returncode, "on another machine" in refused.stderr) == (2, True), refused.stderr
+
+
+def test_the_page_shows_the_pipeline_that_is_there() -> None:
+    """The commands above it are those that tests/launch/test_train_tiny.py runs."""
+    page = (ROOT / "docs/pipelines.md").read_text()
+    assert "    python scripts/make_tiny_corpus.py\n    python launch.py pipeline tiny\n" in page
+    shown = page.partition("configs/pipeline/tiny.yaml is\n\n")[2].partition("\n## ")[0]
+    assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "configs/pipeline/tiny.yaml").read_text())

@@ -1,0 +1,49 @@
+"""`exec` and `stacks` on a cluster: over SSH; test_containers.py has it with pyxis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Checkout, wait_for
+from tests.slurm.cluster import Cluster
+from tests.slurm.sshd import SshServer
+from tests.slurm.test_ssh import SSH, client
+from tests.slurm.test_truth import heal, make_site
+
+pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, cluster: Cluster, login_node: SshServer) -> Iterator[Checkout]:
+    """A machine without Slurm, and a profile with the alias of the cluster's login node."""
+    yield client(make_site(tmp_path, {}, SSH), login_node)
+    heal(cluster)
+
+
+def test_over_ssh_on_each_node(laptop: Checkout) -> None:
+    record = laptop.json("stub-one", "--batch", "two", "steps=9000", "pause=0.1", "value='ERROR: no disk'")
+    wait_for(lambda: "[1] step" in laptop.run("logs", "--rank", "all").stdout.replace("x | INFO | root | ", ""))
+    status = laptop.json("status")
+    assert status["progress"]["elapsed_s"] > 0
+    assert status["launched"]["command"].startswith("python launch.py stub-one --batch two")
+    names = {}
+    for node in ("0", "1"):
+        script = 'hostname; echo "$SLURM_JOB_ID ${LAUNCH_JOB_ID} $1"; cat; exit 5'
+        done = laptop.run("exec", "last", "--node", node, "--", "bash", "-c", script, "x", "it's \\ $x", input="typed")
+        assert done.returncode == 5, done.stderr
+        told = done.stdout.partition("\n")[2]
+        assert told == f"{record['handle']['slurm_id']} {record['job_id']} it's \\ $x\ntyped"
+        names[node] = json.loads(laptop.run("exec", "last", "--json", "--node", node, "--", "true").stdout)["node"]
+    assert len(set(names.values())) == 2
+    assert laptop.run("exec", "last", "--node", names["1"], "--", "no-such-command").returncode == 127
+    found = laptop.json("stacks", "last")["stacks"]
+    assert sorted(rank for one in found for rank in one["ranks"]) == [0, 1]
+    (error,) = laptop.json("logs", "--errors", "--grep", "no disk")["errors"]
+    assert (error["ranks"], error["lines"]) == ([0, 1], ["value ERROR: no disk"])
+    recent = laptop.run("logs", "--since", "1h").stdout
+    assert recent == ""  # of lines without times; the zone of the node was found all the same
+    assert laptop.run("cancel", "last", "--now").returncode == 0
