@@ -15,6 +15,7 @@ from automodel_launch.config import artifacts, envscope, merge, yamlio
 from automodel_launch.errors import ConfigError, ProfileError, UsageError
 from automodel_launch.frozen import freeze
 from automodel_launch.launch import data as data_
+from automodel_launch.launch import identity
 from automodel_launch.launch.origin import Origin
 from automodel_launch.launch.shared import Shared
 from automodel_launch.plan import naming, packaging, secrets
@@ -41,6 +42,7 @@ def make(
     fresh: bool = False,
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
+    files: tuple[packaging.PlannedFile, ...] | None = None,
     begins_from: Origin | None = None,
     shared: Shared | None = None,
     prefix: str | None = None,
@@ -52,6 +54,7 @@ def make(
 
     The run's name is that of the config as written and, where this machine sees them, of the data. `shared`: what plans
     that are made together need once; with it `base` is left out. `prefix`: what stands before the hash in the name.
+    `files`: what travels, where that is not what the recipe and the profile name now.
     `after` and `promised`: see Plan; data that are promised are not looked at, so that the name is the same before and
     after.
     `begins_from`: what `layered` begins from already (origin.py).
@@ -74,11 +77,12 @@ def make(
     data_dir = profile.data_dir or once(("data", whose), lambda: executor.data_dir(profile, workspace))
     run_values = _run_values(_sections(env_file, environ), profile, layered, data_dir)
     scope.artifacts = _artifacts(run_values, place, offline)
-    trained = layered.resolve({**run_values, "name": "@run", "dir": "@run"}, scope).data
-    trained = yamlio.json_value(trained)
+    unnamed = {**run_values, "name": "@run", "dir": "@run"}
+    trained = yamlio.json_value(layered.resolve(unnamed, scope).data)
     # Over a connection only what is needed: submit takes the next id where this one is taken.
     names = once(("names", place, root), lambda: place.names(root)) if place == LOCAL or fresh else []
-    files = once(("files", recipe.path, profile.code, profile.packager), lambda: _files(workspace, recipe, profile))
+    if files is None:
+        files = once(("files", recipe.path, profile.code, profile.packager), lambda: _files(workspace, recipe, profile))
     draft = Plan(
         job_id="@job",
         run_name="@run",
@@ -108,7 +112,9 @@ def make(
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible, draft.promise)
-    run_name = name if name is not None else naming.run_name(recipe.name, layered.name, trained, data.digest, prefix)
+    same = identity.of(layered, backend, draft, unnamed, scope)
+    parts, present = (recipe.name, layered.name, prefix), (root, place, names)
+    run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present)
     naming.check(run_name)
     if begins_from is not None and not fresh:
         begins_from.refuse_itself(f"{root}/{run_name}")
@@ -120,6 +126,7 @@ def make(
     draft = replace(
         draft,
         run_name=run_name,
+        identity=same,
         config=config.data,
         provenance=config.sources,
         deferred=config.deferred,
