@@ -116,6 +116,8 @@ def make(
     parts, present = (recipe.name, layered.name, prefix), (root, place, names)
     run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present)
     naming.check(run_name)
+    if begins_from is not None and not fresh:
+        begins_from.refuse_itself(f"{root}/{run_name}")
     if fresh:
         run_name = naming.free_name(run_name, names)
     config = layered.resolve({**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope)
