@@ -12,6 +12,7 @@ from typing import Any
 
 from automodel_launch import backends, contract, executors
 from automodel_launch.config import artifacts, envscope, merge, yamlio
+from automodel_launch.config.dotted import with_text
 from automodel_launch.errors import ConfigError, ProfileError, UsageError
 from automodel_launch.frozen import freeze
 from automodel_launch.launch import data as data_
@@ -28,6 +29,10 @@ from automodel_launch.profile.settled import settle
 from automodel_launch.profile.validation import validate
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.workspace import Workspace
+
+# They stand for the run's name and directory while a config is resolved, which takes most of a plan's time: once, not
+# for what names the run and again with that name. Characters for private use, of which no text is made.
+_NAME, _DIR = "\U0010fffc", "\U0010fffd"
 
 
 def make(
@@ -78,7 +83,8 @@ def make(
     run_values = _run_values(_sections(env_file, environ), profile, layered, data_dir)
     scope.artifacts = _artifacts(run_values, place, offline)
     unnamed = {**run_values, "name": "@run", "dir": "@run"}
-    trained = yamlio.json_value(layered.resolve(unnamed, scope).data)
+    written = layered.resolve({**run_values, "name": _NAME, "dir": _DIR}, scope)
+    trained = yamlio.json_value(with_text(written.data, {_NAME: "@run", _DIR: "@run"}))
     # Over a connection only what is needed: submit takes the next id where this one is taken.
     names = once(("names", place, root), lambda: place.names(root)) if place == LOCAL or fresh else []
     if files is None:
@@ -116,9 +122,12 @@ def make(
     parts, present = (recipe.name, layered.name, prefix), (root, place, names)
     run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present)
     naming.check(run_name)
+    if begins_from is not None and not fresh:
+        begins_from.refuse_itself(f"{root}/{run_name}")
     if fresh:
         run_name = naming.free_name(run_name, names)
-    config = layered.resolve({**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope)
+    named = {**run_values, "name": run_name, "dir": f"{root}/{run_name}"}
+    config = replace(written, data=with_text(written.data, {_NAME: named["name"], _DIR: named["dir"]}))
     secrets.refuse_in_config(config.data, layered.where)
     config = data.follow_links(backend, config)
     draft = replace(
@@ -129,7 +138,7 @@ def make(
         provenance=config.sources,
         deferred=config.deferred,
         data=data.of_plan(backend.data(config.data, f"{root}/{run_name}"), data_.may_change(layered)),
-        base=None if shared else _base(layered, {**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope),
+        base=None if shared else _base(layered, named, scope),
         overrides=layered.overridden,
     )
     return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records), environ)
