@@ -42,6 +42,7 @@ REQUEST_KEYS, ANSWER_KEYS = ("id", "what", "time"), ("id", "time", "what", "step
 REQUEST_STACKS, REQUEST_SAVE, TRAINING = "stacks", "save", "training"
 SUBMISSION = ".submission"  # locked while the command that submits the job works, whether its launcher lives or not
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
+ENVIRONMENT = "environment.json"  # what it ran with: Python, packages, driver, image (node_agent_lib/what_ran.py)
 PREDECESSORS = "after.json"  # the runs whose end the job waits for: {"runs": [objects of PREDECESSOR_KEYS]}
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
 
@@ -93,6 +94,11 @@ def hung_marker(attempt: int) -> str:
 def ended_count(attempt: int) -> str:
     """A byte for each agent of an attempt that has ended: who writes the last one reads all records, and no other."""
     return f".ended-{attempt}"
+
+
+def node_environment(node: int) -> str:
+    """What a node has that is not as environment.json says."""
+    return f"environment-{node}.json"
 
 
 def former_exit(attempt: int) -> str:
@@ -322,6 +328,7 @@ SAVE_S_VAR = "LAUNCH_SAVE_S"  # the longest save of an earlier attempt
 RDZV_PORT_VAR = "LAUNCH_RDZV_PORT"  # where the planned port is taken
 NODE_RANK_VAR = "LAUNCH_NODE_RANK"
 HEAD_HOST_VAR = "LAUNCH_HEAD_HOST"
+IMAGE_ID_VAR = "LAUNCH_IMAGE_ID"  # what stands for the image's content, where its runtime tells it
 WATCH_PID_VAR = "LAUNCH_WATCH_PID"  # the process whose end stops the job, where that is not the agent's parent
 AGENT_DIR_VAR = "LAUNCH_AGENT_DIR"  # from an agent to its ranks: its private directory
 PHASE_VAR = "LAUNCH_PHASE_FILE"  # for one rank a node: where it tells what it is at, as JSON with PHASE_KEYS

@@ -3,6 +3,7 @@
 
     node_agent.py run SPEC.json [--detach]    supervise this node's part of the job
     node_agent.py worker SCRIPT [ARGS...]     what torchrun starts as each rank (internal)
+    node_agent.py record JOB_DIR NODE ATTEMPT beside the ranks, of their Python: environment.json (internal)
     node_agent.py begin JOB_DIR               shell lines for the batch script; queues the next attempt
     node_agent.py finish JOB_DIR [--code N]   merge nodes/*.json into exit.json where that is still missing
 
@@ -23,13 +24,17 @@ _USAGE = (__doc__ or "").split("\n\n")[1]
 
 
 def main(argv: list[str]) -> int:
-    """Dispatch to one of the three commands; `worker` comes first because its arguments belong to the script."""
+    """Dispatch to one of the commands; `worker` comes first because its arguments belong to the script."""
     if len(argv) >= 2 and argv[0] == "worker":
         from node_agent_lib import worker
 
         return worker.main(argv[1], argv[2:])
     if argv[:1] == ["run"]:
         return _run(argv[1:])
+    if argv[:1] == ["record"] and len(argv) == 4 and all(word.isdigit() for word in argv[2:]):
+        from node_agent_lib import what_ran
+
+        return what_ran.main(argv[1], int(argv[2]), int(argv[3]))
     if argv[:1] == ["begin"] and len(argv) == 2:
         from node_agent_lib import begin
 

@@ -168,7 +168,7 @@ def test_planning_imports_neither_nemo_run_nor_torch() -> None:
 COMMON = {"--help", "--env", "--json"}
 LAUNCH = COMMON | {"--config", "--run", "--batch", "--dry-run", "--full", "--name", "--fresh", "--force", "--offline"}
 SWEEPS = {"--sweep", "--sweep-file", "--at-most", "--stop-after-failures"}
-LAUNCH |= {"--rehearse", "--no-rehearse", "--verbose", "--after", "--from", *SWEEPS}
+LAUNCH |= {"--rehearse", "--no-rehearse", "--verbose", "--after", "--from", "--export", "--export-plain", *SWEEPS}
 SURFACE = {
     "recipes": COMMON,
     "configs": COMMON,
@@ -184,12 +184,15 @@ SURFACE = {
     "metrics": COMMON | {"--csv"},
     "compare": COMMON | {"--by", "--csv"},
     "report": COMMON | {"--output", "--open", "--watch"},
+    "diff": COMMON | {"--full"},
+    "reproduce": LAUNCH - {"--config", "--fresh", *SWEEPS},
     "checkpoints": COMMON | {"--yes", "--keep", "--public"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,
+    "prune": COMMON | {"--older-than", "--state", "--larger-than", "--keep", "--yes"},
     "nodes": COMMON | {"--forgive"},
-    "check": LAUNCH - {"--full", *SWEEPS},
+    "check": LAUNCH - {"--full", "--export", "--export-plain", *SWEEPS},
     "doctor": COMMON | {"--gpu"},
     "image": COMMON,
     "pretrain": LAUNCH,

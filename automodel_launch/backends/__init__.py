@@ -72,6 +72,20 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """Keys of a config that say how long a run is, and how often it saves, validates and logs.
+
+    What is learnt does not depend on `free`: with other values the same run goes on. `bound` are those of its length on
+    which the order of the samples depends once the data are read more than once; `unbound` says how to have it depend
+    on something else, in words behind "or".
+    """
+
+    free: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
+    unbound: str | None = None
+
+
+@dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of a run, as far as its config and model tell.
 
@@ -168,6 +182,12 @@ class Backend(Protocol):
 
     def max_steps(self, config: Config) -> int | None:
         """Optimizer steps that the config asks for."""
+
+    def pace(self, config: Config) -> Pace:
+        """Keys of its length and cadence, whether the config has them or not."""
+
+    def longer(self, begun: Config, now: Config) -> Iterator[str]:
+        """What another length does to a run that goes on, in sentences: the course of the learning rate, say."""
 
     def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """Where checkpoints go; None where there are none."""

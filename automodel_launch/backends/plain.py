@@ -13,6 +13,7 @@ from automodel_launch.backends import (
     Model,
     Need,
     Offer,
+    Pace,
     Reference,
     Rehearsal,
     Sizes,
@@ -36,6 +37,14 @@ class Plain:
     def max_steps(self, config: Config) -> int | None:
         """Not known."""
         return None
+
+    def pace(self, config: Config) -> Pace:
+        """Not known."""
+        return Pace()
+
+    def longer(self, begun: Config, now: Config) -> Iterator[str]:
+        """Not known."""
+        return iter(())
 
     def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """None."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
+from typing import Any
 
 from automodel_launch import backends, contract
 from automodel_launch.config.dotted import flatten
 from automodel_launch.jobs import ownership, rundir
+from automodel_launch.plan import naming
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Results
+
+_FORMER = "former_name"  # of a question
 
 
 def kept_for_the_job(plan: Plan) -> Iterator[Finding]:
@@ -47,13 +52,28 @@ def another_users(plan: Plan) -> Iterator[Finding]:
 def asked(plan: Plan) -> dict[str, str]:
     """The same question to a cluster, asked in one round trip with the others."""
     checkpoints = backends.of(plan.recipe).checkpoint_dir(plan.config, plan.run_dir)
-    return {} if plan.visible else {"run": ownership.question(plan.run_dir, checkpoints)}
+    if plan.visible:
+        return {}
+    former = _former_name(plan)
+    file = shlex.quote(f"{plan.job_root}/{former}/{contract.HISTORY}")
+    begun = {_FORMER: f"[ ! -e {file} ] || echo begun"} if former else {}
+    return {"run": ownership.question(plan.run_dir, checkpoints), **begun}
+
+
+def _former_name(plan: Plan) -> str | None:
+    """The name that an earlier release would have given to this run; None where it has that, or one of a person's."""
+    same, digest = plan.identity or plan.trained, plan.data.get("digest")
+    now, former = (naming.run_name(plan.recipe.name, plan.config_name, of, digest) for of in (same, plan.trained))
+    return former if plan.run_name == now != former else None
 
 
 def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """A finding from the answer."""
     if not plan.visible:
         yield from _another_users(plan, ownership.first(answers["run"].text.splitlines()))
+    if not plan.visible and answers[_FORMER].text == "begun":
+        message = f"run {_former_name(plan)} has these settings, from an earlier version; {plan.run_name} is a new one."
+        yield Finding("warning", "other-name", message, f"--name {_former_name(plan)} goes on with it")
 
 
 def _another_users(plan: Plan, told: str | None) -> Iterator[Finding]:
@@ -63,12 +83,58 @@ def _another_users(plan: Plan, told: str | None) -> Iterator[Finding]:
 
 
 def same_run(plan: Plan) -> Iterator[Finding]:
-    """A run that `--name` gives other settings than it was started with."""
-    changed = rundir.differences(plan.run_dir, plan.trained) if plan.visible else []
-    if changed:
-        listed = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
+    """A run that goes on with other settings than it was begun with: `--name` gives it any, a launch another length."""
+    begun = rundir.begun_with(plan.run_dir) if plan.visible else None
+    if begun is None:
+        return
+    changed, pace = rundir.differences(plan.run_dir, plan.trained), backends.of(plan.recipe).pace(plan.trained)
+    free = {*plan.pace, *pace.free, *(pace.bound if plan.pace.intersection(pace.bound) else ())}
+    length = [key for key in changed if key in free]
+    others = [key for key in changed if key not in length]
+    if others:
+        listed = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         message = f"run {plan.run_name} was started with other settings; these differ: {listed}."
         yield Finding("warning", "run-differs", message, "--fresh, or another --name, for a run of its own")
+    if length:
+        was, now = dict(flatten(begun)), dict(flatten(plan.trained))
+        listed = ", ".join(f"{key} {_shown(was, key)}, now {_shown(now, key)}" for key in length)
+        told = "".join(f"; {text}" for text in backends.of(plan.recipe).longer(begun, plan.config))
+        message = f"the same run goes on with another length or cadence than it began with: {listed}{told}."
+        yield Finding("note", "other-length", message, "--fresh for a run of its own")
+
+
+def another_length(plan: Plan) -> Iterator[Finding]:
+    """A new run whose settings another one has but for its length, on which the order of the samples depends here."""
+    pace = backends.of(plan.recipe).pace(plan.trained)
+    bound = [key for key in pace.bound if key not in plan.pace]
+    if not plan.visible or not bound or rundir.has_begun(plan.run_dir):
+        return
+    now = dict(flatten(plan.trained))
+    for name in naming.siblings(plan.run_name, plan.place.names(plan.job_root)):
+        was = dict(flatten(rundir.begun_with(f"{plan.job_root}/{name}") or {}))
+        changed = [key for key in was.keys() | now.keys() if was.get(key) != now.get(key)] if was else []
+        lengths = [key for key in changed if key in bound]
+        followers = {key for key in changed if any(_follows(key, length, was, now) for length in lengths)}
+        if lengths and all(key in (*bound, *pace.free) or key in followers for key in changed):
+            listed = ", ".join(f"{key} = {_shown(was, key)}" for key in sorted(lengths))
+            message = (
+                f"run {name} has these settings with {listed}; {plan.run_name} is another run, from the first step"
+            )
+            message += (
+                " on, as its data, which are read more than once or are not seen here, are ordered for its length."
+            )
+            unbound = f"; or {pace.unbound}" if pace.unbound else ""
+            yield Finding("warning", "other-run", message, f"--name {name} goes on with it, in another order{unbound}")
+            return
+
+
+def _follows(key: str, length: str, was: dict[str, Any], now: dict[str, Any]) -> bool:
+    """A value that is written in terms of the length, as the end of the learning rate's schedule may be."""
+    return key in was and key in now and (was[key], now[key]) == (was.get(length), now.get(length))
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    return str(values[key]) if key in values else "not set"
 
 
 def begins_from(plan: Plan) -> Iterator[Finding]:
@@ -83,4 +149,4 @@ def begins_from(plan: Plan) -> Iterator[Finding]:
         yield Finding("warning", "origin-may-go", message, export)
 
 
-CHECKS = (resumes, paused, another_users, same_run, kept_for_the_job, begins_from)
+CHECKS = (resumes, paused, another_users, same_run, another_length, kept_for_the_job, begins_from)

@@ -8,12 +8,14 @@ from automodel_launch.commands import console, launch, one_plan
 from automodel_launch.commands.launch import LaunchCommand
 from automodel_launch.errors import PlanRefused
 
+_NOT_HERE = {"--full", "--export", "--export-plain", *launch.OF_SWEEPS}
+
 
 class Check(LaunchCommand):
     """Plan, and say what is wrong; exit code 3 when one finding is an error."""
 
     name = "check"
-    options = tuple(option for option in launch.OPTIONS if not {"--full", *launch.OF_SWEEPS} & {*option.names})
+    options = tuple(option for option in launch.OPTIONS if _NOT_HERE.isdisjoint(option.names))
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the findings."""

@@ -119,14 +119,19 @@ def _marks(row: Row, last: Row | None, best: Row | None) -> str:
 def _verify(args: argparse.Namespace, kept: Kept) -> int:
     word = args.words[0] if args.words else "all"
     odd = [row for row in kept.rows if word in (row.name, str(row.step))]
-    rows = [row for row in kept.rows if row.state != "being removed"] if word == "all" else odd or [kept.find(word)]
+    begun = [row for row in kept.rows if row.state == "incomplete"] if word == "all" else []
+    settled = [row for row in kept.rows if row.state in ("complete", "damaged")]
+    rows = settled if word == "all" else odd or [kept.find(word)]
     faults = kept.ask("verify", names=[row.name for row in rows])["faults"] if rows else {}
     if args.json:
-        console.document({"run": kept.record.run_name, "faults": faults})
+        names = [row.name for row in begun]
+        console.document({"run": kept.record.run_name, "faults": faults, "incomplete": names})
     for row in rows if not args.json else ():
         found = faults[row.name]
         console.out(f"{row.name}: {'whole' if not found else '; '.join(found)}")
-    if not rows:
+    for row in begun if not args.json else ():  # no fault of a job that saves it now
+        console.out(f"{row.name}: incomplete: it is being saved, or its save was cut short")
+    if not kept.rows:
         console.say(f"{kept.record.run_name} has saved no checkpoint yet ({kept.folder})")
     return 3 if any(faults.values()) else 0
 

@@ -220,7 +220,7 @@ def size(count: float) -> str:
 def count(number: float) -> str:
     """A number for reading: 4,096 or 4.2 million."""
     for unit, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
-        if number >= unit * 0.9995:  # else three digits of it would be 1e+03
+        if number >= max(1e6, unit * 0.9995):  # else three digits of it would be 1e+03
             return f"{number / unit:.3g} {name}"
     return f"{number:,.0f}"
 

@@ -31,8 +31,8 @@ _LIKE = {
     "doctor": ("diagnose", "ping"),
 }
 SYNONYMS = {word: command for command, words in _LIKE.items() for word in words}
-_TO_LAUNCH = ("run", "submit", "launch", "start", "sbatch", "exec", "train", "batch")
-_TO_DELETE = ("rm", "remove", "delete", "clean", "prune")
+_TO_LAUNCH = ("run", "submit", "launch", "start", "sbatch", "train", "batch")
+_TO_DELETE = ("rm", "remove", "delete", "clean")
 _OF_A_PROFILE = {"profile": "--run", "env": "--run", "executor": "--run", "cluster": "--run", "on": "--run"}
 
 
@@ -41,9 +41,7 @@ def command(name: str, argv: Sequence[str]) -> str | None:
     if name in SYNONYMS:
         return f"python launch.py {' '.join([SYNONYMS[name], *argv])}"
     if name in _TO_DELETE:
-        return (
-            "python launch.py cancel JOB stops a job; to delete what it wrote, remove its directory (see: status JOB)"
-        )
+        return "python launch.py cancel JOB stops a job; python launch.py prune shows what of old ones can go"
     if name in _TO_LAUNCH:
         rest = " ".join(argv) or "RECIPE -c CONFIG"
         batch = " --batch PROFILE" if name in ("submit", "sbatch", "batch") and "--batch" not in argv else ""

@@ -30,6 +30,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--after",), "begin when the run of that job, or of several with commas, has completed", "JOB"),
     Option(("--from",), "begin with the weights of a checkpoint of another run (default: its last)", "RUN[:STEP]"),
     Option(("--fresh",), "start a run again, beside one of the same name"),
+    Option(("--export",), "submit nothing: write a directory that runs the job where there is no launcher", "DIR"),
+    Option(("--export-plain",), "submit nothing: write a readable sbatch script, with torchrun alone", "FILE.sh"),
     Option(("--force",), "submit in spite of error findings"),
     Option(("--offline",), "ask no cluster anything"),
     Option(
@@ -85,6 +87,7 @@ class Launch(LaunchCommand):
 
     def run(self, args: argparse.Namespace) -> int:
         """To the preview, or to the job's end."""
+        refuse_both(args)
         if args.full and not args.dry_run:
             raise UsageError("--full belongs to --dry-run. Nothing was submitted.", "--dry-run --full")
         if args.after is not None and (args.sweep or args.sweep_file):
@@ -98,23 +101,12 @@ class Launch(LaunchCommand):
             if getattr(args, option[2:].replace("-", "_")) is not None:
                 raise UsageError(f"{option} belongs to a sweep. Nothing was submitted.", "--sweep KEY=VALUE,VALUE")
         parts = planned(self, args)
-        _refuse_sweep(args, parts)
+        refuse_sweep(args, parts)
         if parts.plan.after and not args.dry_run:
             code, parts = self._follow_up(args, parts)
             if code is not None:
                 return code
-        if args.dry_run:
-            return _preview(args, rehearsed(args, parts))
-        from automodel_launch.commands import run_state
-
-        end = run_state.finished(parts.plan, args.offline)
-        if end is not None:
-            return _say_finished(args, parts.plan, end)
-        parts = rehearsed(args, parts, submits=True)
-        if any(finding.code == "after-failed" or not args.force for finding in parts.errors):
-            raise _refusal(parts)
-        _tell(parts.findings)
-        return _submit(args, parts)
+        return carry_out(args, parts)
 
     def _follow_up(self, args: argparse.Namespace, parts: Planned) -> tuple[int | None, Planned]:
         """Where its place does not keep a job waiting: wait here, and plan anew with what is there then."""
@@ -129,7 +121,66 @@ class Launch(LaunchCommand):
         return code, parts if code is not None else planned(self, args)
 
 
-def _refuse_sweep(args: argparse.Namespace, parts: Planned) -> None:
+def refuse_both(args: argparse.Namespace) -> None:
+    """Refuse options of which each says that something else is to be done.
+
+    Raises:
+        UsageError: with what to leave out.
+    """
+    option = "--export" if args.export else "--export-plain" if args.export_plain else None
+    if option and args.dry_run:
+        raise UsageError(f"{option} writes files, and --dry-run nothing.", "leave out one of them")
+    if option and (getattr(args, "sweep", None) or getattr(args, "sweep_file", None)):
+        raise UsageError(
+            f"{option} takes one launch, and this is a sweep. Nothing was submitted.", "one point at a time"
+        )
+
+
+def carry_out(args: argparse.Namespace, parts: Planned) -> int:
+    """Preview a plan, or submit and follow it.
+
+    Raises:
+        PlanRefused: a check found an error.
+    """
+    if args.dry_run:
+        return _preview(args, rehearsed(args, parts))
+    if args.export or args.export_plain:
+        return _export(args, parts)
+    from automodel_launch.commands import run_state
+
+    end = run_state.finished(parts.plan, args.offline)
+    if end is not None:
+        return _say_finished(args, parts.plan, end)
+    parts = rehearsed(args, parts, submits=True)
+    if any(finding.code == "after-failed" or not args.force for finding in parts.errors):
+        raise _refusal(parts)
+    _tell(parts.findings)
+    return _submit(args, parts)
+
+
+def _export(args: argparse.Namespace, parts: Planned) -> int:
+    from automodel_launch.reproduce import export
+
+    if parts.plan.after:
+        raise UsageError("an exported job knows no other run, whose end it could wait for.", "leave out --after")
+    if parts.errors and not args.force:
+        raise _refusal(parts)
+    _tell([finding for finding in parts.findings if finding.level != "note"])
+    commands = [export.directory(parts.plan, args.export, parts.here)] if args.export else []
+    commands += [export.plain(parts.plan, args.export_plain)] if args.export_plain else []
+    if args.json:
+        console.document({"run_name": parts.plan.run_name, "commands": commands})
+    else:
+        console.out("\n".join(commands))
+    return 0
+
+
+def refuse_sweep(args: argparse.Namespace, parts: Planned) -> None:
+    """Refuse a run's name that is a sweep's.
+
+    Raises:
+        UsageError: with another name.
+    """
     from automodel_launch.jobs import sweeps
 
     if args.name and sweeps.exact(parts.here.records, args.name):

@@ -25,6 +25,8 @@ COMMANDS = {
     "metrics": Entry("[RUN]", "every step of a run, all attempts joined: table, --csv, --json"),
     "compare": Entry("SWEEP", "points of a sweep by a metric, best first: --by METRIC, --csv, --json"),
     "report": Entry("[RUN...]", "one HTML page of runs: curves, attempts, cost, plan; -o FILE.html, --open"),
+    "diff": Entry("A B", "what differs between two jobs: config, profile, code, data, packages; exit code 1"),
+    "reproduce": Entry("JOB", "run a job's own plan again, as a new run; refused where code, data or packages changed"),
     "stacks": Entry("JOB", "where every rank of a job is now"),
     "exec": Entry("JOB -- CMD", "a command where a job runs, beside its training"),
     "save": Entry("JOB", "a checkpoint now, after which the training goes on"),
@@ -33,6 +35,7 @@ COMMANDS = {
     "pause": Entry("JOB", "stop a run, with a save, until `resume`"),
     "resume": Entry("JOB", "a further attempt at a job that is over, from its run's last checkpoint"),
     "doctor": Entry("PROFILE", "is it reachable and usable (exit code 3: no, 4: unreachable); --gpu: its nodes"),
+    "prune": Entry("[RUN...]", "what of old jobs and runs can go, with its size; --yes removes it"),
     "nodes": Entry("PROFILE", "nodes that have failed jobs, which further attempts keep away from for a day"),
     "image": Entry("PROFILE DO", "import, list or remove images in files of the cluster (image_cache)"),
 }

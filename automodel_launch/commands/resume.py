@@ -48,8 +48,10 @@ class Resume(JobCommand):
             else:
                 console.out(f"{record.job_id}: {before.state}")
             return 0
-        if not place.names(record.job_dir):
-            message = f"{record.job_id} cannot be resumed: its directory is gone: {record.job_dir}."
+        names = place.names(record.job_dir)
+        if not {contract.CODE, contract.LOGS} & set(names):  # `prune` removes both
+            what = "its code was removed from" if names else "its directory is gone:"
+            message = f"{record.job_id} cannot be resumed: {what} {record.job_dir}."
             raise JobError(message, state.launch_again(record))
         interrupts = Interrupts()
         folder = workspace.find(args.env).records

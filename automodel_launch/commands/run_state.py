@@ -21,13 +21,15 @@ class RunState:
 
 
 def finished(plan: Plan, offline: bool) -> dict[str, Any] | None:
-    """The end of a run that has reached it with these very settings; a longer one goes on."""
+    """The end of a run that has reached it with these very settings, but for its cadence; a longer one goes on."""
     from automodel_launch import backends
 
     end = rundir.finished(plan.run_dir, plan.place) if plan.visible or not offline else None
-    if end is None or (end.get("step") or 0) < (backends.of(plan.recipe).max_steps(plan.config) or 0):
+    steps = backends.of(plan.recipe).max_steps(plan.config)
+    if end is None or (end.get("step") or 0) < (steps or 0):
         return None
-    if rundir.differences(plan.run_dir, plan.trained, plan.place):
+    changed = rundir.differences(plan.run_dir, plan.trained, plan.place)
+    if changed and (steps is None or not plan.pace.issuperset(changed)):  # epochs: nothing tells whether it is longer
         return None
     return None if plan.visible and compare(rundir.data(plan.run_dir), plan.data) else end
 

@@ -33,6 +33,18 @@ def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, node
 
 
+def with_text(node: Any, texts: Mapping[str, str]) -> Any:
+    """A copy in which each of these texts, wherever it stands in a string, is its value."""
+    if isinstance(node, Mapping):
+        return {key: with_text(value, texts) for key, value in node.items()}
+    if isinstance(node, list):
+        return [with_text(value, texts) for value in node]
+    if isinstance(node, str):
+        for text, value in texts.items():
+            node = node.replace(text, value)
+    return node
+
+
 def left_to_the_job(value: Any) -> bool:
     """The value refers to a variable that only the job has, and is resolved there; no check judges it."""
     return "${oc.env:" in str(value)

@@ -16,7 +16,7 @@ from typing import Any
 
 from automodel_launch.config import yamlio
 from automodel_launch.config.artifacts import name_of
-from automodel_launch.config.dotted import flatten
+from automodel_launch.config.dotted import flatten, get
 from automodel_launch.config.envscope import EnvScope
 from automodel_launch.config.interpolation import interpolate
 from automodel_launch.errors import ConfigError
@@ -100,10 +100,23 @@ class MergedConfig:
         """
         if self.before is None:
             return None
-        known = scope.artifacts and replace(scope.artifacts, file_system=None, used=dict(scope.artifacts.used))
-        own = replace(scope, kept=set(), missing=set(), problem=None, artifacts=known)
         try:
-            return replace(self, data=self.before, before=None).resolve(run, own).data
+            return replace(self, data=self.before, before=None).resolve(run, _untouched(scope)).data
+        except ConfigError:
+            return None
+
+    def with_values(self, values: Mapping[str, Any], run: Mapping[str, Any], scope: EnvScope) -> dict[str, Any] | None:
+        """What `resolve` would give with other values at keys that are there, and with what follows them; None where
+        that cannot be resolved. `scope` stays as it is.
+        """
+        data = copy.deepcopy(self.data)
+        for key, value in values.items():
+            above, _, leaf = key.rpartition(".")
+            section = get(data, above) if above else data
+            if isinstance(section, dict) and leaf in section:
+                section[leaf] = value
+        try:
+            return replace(self, data=data, before=None).resolve(run, _untouched(scope)).data
         except ConfigError:
             return None
 
@@ -121,6 +134,12 @@ class MergedConfig:
             for name in _ARTIFACT.findall(str(written)) if key in sources else ():
                 sources[key] += f", artifact {name_of(used[name])}"
         return Config(data, sources, tuple(sorted(scope.kept)))
+
+
+def _untouched(scope: EnvScope) -> EnvScope:
+    """A copy that takes what is noted meanwhile, and asks no file system."""
+    known = scope.artifacts and replace(scope.artifacts, file_system=None, used=dict(scope.artifacts.used))
+    return replace(scope, kept=set(), missing=set(), problem=None, artifacts=known)
 
 
 def _parents(key: str) -> list[str]:

@@ -125,6 +125,20 @@ class Executor(Protocol):
     def submit_command(self, plan: Plan) -> str:
         """The line of bash that hands the script over, a pure function of the plan."""
 
+    def exported(self, plan: Plan) -> tuple[str, str]:
+        """Name and text of the script that starts an exported job (executors/exported.py).
+
+        Raises:
+            ProfileError: jobs of this executor cannot be exported.
+        """
+
+    def plain(self, plan: Plan, files: str) -> str:
+        """A batch script without a node agent, which reads the folder `files` beside it.
+
+        Raises:
+            ProfileError: this executor has no such script.
+        """
+
     def address(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
         """The part of a job's handle that is known before it is submitted: what reaches its place."""
 

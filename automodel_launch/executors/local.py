@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
 from automodel_launch.errors import ClusterError, JobError, StillSubmitting
-from automodel_launch.executors import agent, inside, nemo, standing, underway
+from automodel_launch.executors import agent, exported, inside, nemo, standing, underway
 from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.jobs.jobdir import JobDir
@@ -115,6 +115,14 @@ class LocalMachine:
     def submit_command(self, plan: Plan) -> str:
         """NeMo-Run's LocalExecutor runs it."""
         return f"bash {shlex.quote(f'{plan.job_dir}/{contract.SCRIPT}')}"
+
+    def exported(self, plan: Plan) -> tuple[str, str]:
+        """The agent in the foreground."""
+        return "run", exported.local(plan)
+
+    def plain(self, plan: Plan, files: str) -> str:
+        """Not here."""
+        raise exported.no_plain(plan)
 
     def address(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
         """How long it may take to end; the rest is in the job's directory."""

@@ -56,12 +56,18 @@ def world_size(run_dir: str, place: FileSystem = LOCAL) -> int | None:
     return begun if isinstance(begun, int) else None
 
 
+def begun_with(run_dir: str, place: FileSystem = LOCAL) -> dict[str, Any] | None:
+    """What the run trained when it began; None for one of which no job has begun."""
+    if not has_begun(run_dir, place):
+        return None
+    begun = (_read(f"{run_dir}/{contract.RUN}", place) or {}).get("trained")
+    return begun if isinstance(begun, dict) else None
+
+
 def differences(run_dir: str, trained: dict[str, Any], place: FileSystem = LOCAL) -> list[str]:
     """Keys in which `trained` differs from what the run was begun with; none for a run of which no job has begun."""
-    if not has_begun(run_dir, place):
-        return []
-    begun = (_read(f"{run_dir}/{contract.RUN}", place) or {}).get("trained")
-    if not isinstance(begun, dict):
+    begun = begun_with(run_dir, place)
+    if begun is None:
         return []
     old, new = dict(flatten(begun)), dict(flatten(json.loads(json.dumps(trained))))
     return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))

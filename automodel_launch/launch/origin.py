@@ -16,7 +16,7 @@ from automodel_launch.config import overrides as overrides_
 from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
 from automodel_launch.errors import ClusterError, JobError, UsageError
-from automodel_launch.jobs import records
+from automodel_launch.jobs import records, sweeps
 from automodel_launch.launch.checkpoints import listing
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.recipes import Recipe
@@ -65,6 +65,16 @@ class Origin:
                 "a profile of that cluster; or copy what `checkpoints RUN export` writes, and name that in the config",
             )
 
+    def refuse_itself(self, run_dir: str) -> None:
+        """A run goes on from its own checkpoints by itself.
+
+        Raises:
+            UsageError: it is that of the run.
+        """
+        if run_dir == self.run_dir:
+            message = f"--from {self.run_name}: run {self.run_name} would begin from itself; it resumes without --from."
+            raise UsageError(message, "another --name, or none, for a run of its own")
+
 
 def find(workspace: Workspace, wanted: str, offline: bool = False) -> Origin:
     """The checkpoint that RUN[:STEP] means; STEP as its name counts, `last` (default) or `best`.
@@ -76,7 +86,7 @@ def find(workspace: Workspace, wanted: str, offline: bool = False) -> Origin:
     name, _, step = wanted.partition(":")
     if not name or (":" in wanted and not step):
         raise UsageError(f"--from {wanted!r} is not understood.", "--from RUN, or --from RUN:STEP")
-    record = records.find(workspace.records, name)
+    record = sweeps.point(workspace.records, name) or records.find(workspace.records, name)
     if offline and executors.get(record.executor).place_of(record) != LOCAL:
         raise UsageError("--from has to look at the checkpoint, and --offline asks nothing.", "leave out --offline")
     kept = listing.look(record, workspace.recipes)

@@ -12,9 +12,11 @@ from typing import Any
 
 from automodel_launch import backends, contract, executors
 from automodel_launch.config import artifacts, envscope, merge, yamlio
+from automodel_launch.config.dotted import with_text
 from automodel_launch.errors import ConfigError, ProfileError, UsageError
 from automodel_launch.frozen import freeze
 from automodel_launch.launch import data as data_
+from automodel_launch.launch import identity
 from automodel_launch.launch.origin import Origin
 from automodel_launch.launch.shared import Shared
 from automodel_launch.plan import naming, packaging, secrets
@@ -27,6 +29,10 @@ from automodel_launch.profile.settled import settle
 from automodel_launch.profile.validation import validate
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.workspace import Workspace
+
+# They stand for the run's name and directory while a config is resolved, which takes most of a plan's time: once, not
+# for what names the run and again with that name. Characters for private use, of which no text is made.
+_NAME, _DIR = "\U0010fffc", "\U0010fffd"
 
 
 def make(
@@ -41,6 +47,7 @@ def make(
     fresh: bool = False,
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
+    files: tuple[packaging.PlannedFile, ...] | None = None,
     begins_from: Origin | None = None,
     shared: Shared | None = None,
     prefix: str | None = None,
@@ -52,6 +59,7 @@ def make(
 
     The run's name is that of the config as written and, where this machine sees them, of the data. `shared`: what plans
     that are made together need once; with it `base` is left out. `prefix`: what stands before the hash in the name.
+    `files`: what travels, where that is not what the recipe and the profile name now.
     `after` and `promised`: see Plan; data that are promised are not looked at, so that the name is the same before and
     after.
     `begins_from`: what `layered` begins from already (origin.py).
@@ -74,11 +82,13 @@ def make(
     data_dir = profile.data_dir or once(("data", whose), lambda: executor.data_dir(profile, workspace))
     run_values = _run_values(_sections(env_file, environ), profile, layered, data_dir)
     scope.artifacts = _artifacts(run_values, place, offline)
-    trained = layered.resolve({**run_values, "name": "@run", "dir": "@run"}, scope).data
-    trained = yamlio.json_value(trained)
+    unnamed = {**run_values, "name": "@run", "dir": "@run"}
+    written = layered.resolve({**run_values, "name": _NAME, "dir": _DIR}, scope)
+    trained = yamlio.json_value(with_text(written.data, {_NAME: "@run", _DIR: "@run"}))
     # Over a connection only what is needed: submit takes the next id where this one is taken.
     names = once(("names", place, root), lambda: place.names(root)) if place == LOCAL or fresh else []
-    files = once(("files", recipe.path, profile.code, profile.packager), lambda: _files(workspace, recipe, profile))
+    if files is None:
+        files = once(("files", recipe.path, profile.code, profile.packager), lambda: _files(workspace, recipe, profile))
     draft = Plan(
         job_id="@job",
         run_name="@run",
@@ -108,21 +118,27 @@ def make(
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible, draft.promise)
-    run_name = name if name is not None else naming.run_name(recipe.name, layered.name, trained, data.digest, prefix)
+    same = identity.of(layered, backend, draft, unnamed, scope)
+    parts, present = (recipe.name, layered.name, prefix), (root, place, names)
+    run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present)
     naming.check(run_name)
+    if begins_from is not None and not fresh:
+        begins_from.refuse_itself(f"{root}/{run_name}")
     if fresh:
         run_name = naming.free_name(run_name, names)
-    config = layered.resolve({**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope)
+    named = {**run_values, "name": run_name, "dir": f"{root}/{run_name}"}
+    config = replace(written, data=with_text(written.data, {_NAME: named["name"], _DIR: named["dir"]}))
     secrets.refuse_in_config(config.data, layered.where)
     config = data.follow_links(backend, config)
     draft = replace(
         draft,
         run_name=run_name,
+        identity=same,
         config=config.data,
         provenance=config.sources,
         deferred=config.deferred,
         data=data.of_plan(backend.data(config.data, f"{root}/{run_name}"), data_.may_change(layered)),
-        base=None if shared else _base(layered, {**run_values, "name": run_name, "dir": f"{root}/{run_name}"}, scope),
+        base=None if shared else _base(layered, named, scope),
         overrides=layered.overridden,
     )
     return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records), environ)

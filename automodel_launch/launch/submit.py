@@ -132,8 +132,10 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
     rundir.begin(plan.run_dir, plan.trained, place, plan.world_size, {**data, "job_id": plan.job_id})
     place.make(f"{plan.job_dir}/{contract.LOGS}")
     waiting.register(plan.after, record_of(plan, environ), place)
-    state_of_code = gitstate.record(workspace.root, (file.source for file in plan.files), workspace.env_file)
-    texts = {**texts_of(plan), **state_of_code}
+    git = gitstate.record(workspace.root, (file.source for file in plan.files), workspace.env_file)
+    if any(file.path == contract.GIT_COMMIT for file in plan.files):  # of a former job, whose code travels once more
+        git = {}
+    texts = {**texts_of(plan), **git}
     with packaging.on_disk(plan.files) as sources:
         place.put(plan.job_dir, sources, texts)
     packaging.verify(plan.files)  # afterwards: what is the same then has not changed while it was copied

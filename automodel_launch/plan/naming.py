@@ -37,6 +37,17 @@ def with_digest(readable: str, digest: str) -> str:
     return f"{readable[: LONGEST - HASH_DIGITS - 1]}-{digest[:HASH_DIGITS]}"
 
 
+def siblings(name: str, names: Iterable[str]) -> list[str]:
+    """Runs among `names` whose default name differs from `name`, one, in its hash only."""
+    head, _, digest = name.rpartition("-")
+    of_one = re.compile(rf"{re.escape(head)}-[0-9a-f]{{{HASH_DIGITS}}}")
+    return sorted(other for other in names if of_one.fullmatch(other) and other != name) if _is_hash(digest) else []
+
+
+def _is_hash(text: str) -> bool:
+    return re.fullmatch(rf"[0-9a-f]{{{HASH_DIGITS}}}", text) is not None
+
+
 def check(name: str) -> None:
     """Refuse a run's name that cannot be a directory, a Slurm job name and part of an id at once.
 

@@ -87,9 +87,9 @@ def collect(
         _refuse_replacing(agent, more, f"code: {written!r}")
         found.update(more)
     _refuse_too_much(found, committed)
-    planned = [_planned(f"code/{name}", source) for name, source in found.items() if name not in committed]
-    planned += [_planned(f"code/{name}", source, content) for name, (source, content) in committed.items()]
-    return tuple(sorted(planned, key=lambda file: file.path))
+    files = [planned(f"code/{name}", source) for name, source in found.items() if name not in committed]
+    files += [planned(f"code/{name}", source, content) for name, (source, content) in committed.items()]
+    return tuple(sorted(files, key=lambda file: file.path))
 
 
 def _refuse_replacing(agent: dict[str, Path], others: Mapping[str, Path], where: str) -> None:
@@ -100,6 +100,16 @@ def _refuse_replacing(agent: dict[str, Path], others: Mapping[str, Path], where:
             f"{where}: {others[taken[0]]} would replace the launcher's own {taken[0]} in the job.",
             "another name for that folder or file",
         )
+
+
+def agent(recipes: Path) -> tuple[PlannedFile, ...]:
+    """The node agent in `recipes`, as it travels with every job."""
+    return tuple(planned(f"code/{name}", source) for name, source in _beside(recipes, AGENT, "recipes/").items())
+
+
+def is_agent(path: str) -> bool:
+    """Whether a path of a job's directory is the node agent's."""
+    return path.startswith("code/recipes/") and path.split("/")[2] in AGENT
 
 
 def _beside(folder: Path, names: Iterable[str], prefix: str) -> dict[str, Path]:
@@ -136,7 +146,8 @@ def _unpacked(file: PlannedFile, folder: Path) -> Path:
     return path
 
 
-def _planned(name: str, source: Path, committed: Committed | None = None) -> PlannedFile:
+def planned(name: str, source: Path, committed: Committed | None = None) -> PlannedFile:
+    """A file as it is now; `name` is its path in the job's directory."""
     content = _read(source) if committed is None else committed.content
     return PlannedFile(name, source, len(content), hashlib.sha256(content).hexdigest(), committed)
 

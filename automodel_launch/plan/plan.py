@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from automodel_launch.config import artifacts, yamlio
+from automodel_launch.config.dotted import flatten
 from automodel_launch.frozen import freeze
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.packaging import PlannedFile
@@ -23,6 +24,8 @@ class Plan:
 
     Attributes:
         trained: the config as it identifies the run: without the names of run and directories.
+        identity: `trained` without what says for how long, and how often it saves, validates and logs; its hash stands
+            in the run's name.
         place: the file system that holds the job's directory.
         here: the job runs on this machine, so its paths can be looked at.
         data_dir: default directory of prepared data, on the side where the job runs.
@@ -68,6 +71,7 @@ class Plan:
     files: tuple[PlannedFile, ...]
     artifacts: dict[str, Any]
     data: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
     base: dict[str, Any] | None = None
     overrides: tuple[str, ...] = ()
@@ -121,6 +125,14 @@ class Plan:
     def run_dir(self) -> str:
         """The directory that all jobs of one run share."""
         return f"{self.job_root}/{self.run_name}"
+
+    @property
+    def pace(self) -> frozenset[str]:
+        """Keys of `trained` that are no part of the run's identity, and those that follow them."""
+        if not self.identity:
+            return frozenset()
+        every, same = dict(flatten(self.trained)), dict(flatten(self.identity))
+        return frozenset(key for key, value in every.items() if key not in same or same[key] != value)
 
     def promise(self, path: str) -> str | None:
         """Who makes that path before the job begins; None where it has to be there."""

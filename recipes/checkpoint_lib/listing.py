@@ -17,7 +17,7 @@ from .megatron import choice as megatron_choice
 from .megatron import faults as megatron_faults
 from .stopped import Stopped
 
-COMPLETE, INTERRUPTED, ASIDE, REMOVED = "complete", "interrupted", "damaged", "being removed"
+COMPLETE, INCOMPLETE, ASIDE, REMOVED = "complete", "incomplete", "damaged", "being removed"
 _ASIDE = re.compile(r"(epoch_\d+_step_\d+)\.damaged(-\d+)?|damaged-(iter_\d+)(-\d+)?")  # as choice.py renames them
 _REMOVED = re.compile(r"\.removed-(.+)")  # as removal.py does
 _POINTERS = ("LATEST", "LOWEST_VAL")
@@ -112,7 +112,7 @@ def _row(path: Path, run_dir: Path) -> dict[str, Any]:
     aside, removed = _ASIDE.fullmatch(path.name), _REMOVED.fullmatch(path.name)
     own = removed.group(1) if removed else (aside.group(1) or aside.group(3)) if aside else path.name
     names = [one.name for one in path.iterdir()]
-    state = REMOVED if removed else ASIDE if aside else COMPLETE if contract.is_saved(own, names) else INTERRUPTED
+    state = REMOVED if removed else ASIDE if aside else COMPLETE if contract.is_saved(own, names) else INCOMPLETE
     sizes = list(_sizes(path))
     inside = path / "model" / "consolidated"
     there = [str(one) for one in (inside, exports(run_dir) / path.name) if one.is_dir()]

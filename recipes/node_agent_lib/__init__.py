@@ -31,6 +31,7 @@ the training processes
     gpu_model.py     which GPUs this node has
     meeting.py       the port at which they meet
     worker.py        what torchrun starts as each rank: watcher.py is its parent, script_run.py the rank itself
+    what_ran.py      environment.json: what the job ran with; ran_with.py looks
     rank_files.py    the private directory through which agent and workers talk
     phases.py        what the ranks say that they are at, before the first step and between others
     stall.py         is the training hung? hang.py is what a node does about it, stacks.py where every rank is

@@ -7,7 +7,7 @@ import time
 
 import contract
 
-from . import command, image_path, meeting, messages, nodes, phases, procs
+from . import command, image_path, meeting, messages, nodes, phases, procs, what_ran
 from .control import Control
 from .decision import DIVERGED
 from .errors import NodeFailure, Stopped
@@ -96,6 +96,7 @@ class Ranks:
         self._log.say(f"started {spec.ranks_per_node} ranks of {spec.script}: pid {training.pid}")
         self._journal.note_phase(contract.PHASE_LAUNCHER)
         self._journal.enter(contract.NODE_RUNNING)
+        what_ran.start(python, self._agent, spec.job_dir, number, self._record.attempt, environ)
         return training
 
     def _head(self, environ: dict[bytes, bytes]) -> str | None:

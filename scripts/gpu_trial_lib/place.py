@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Place:
     out: Path
     cpu: bool
     gpu: str  # the card's name
+    stamp: str = field(default_factory=lambda: f"{int(time.time()) % 10**6:06d}")  # an earlier trial's runs are others
 
     @property
     def jobs(self) -> Path:
@@ -40,6 +41,10 @@ class Place:
         """Of launch.py: no network, and the profile `local` of this place."""
         own = {"LAUNCH_ENV": str(self.out / "env.toml"), "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
         return {**os.environ, **own, "NANOGPT_BIN_PATTERN": f"{self.data}/nanogpt/*.bin"}
+
+    def run(self, name: str) -> str:
+        """The name of a run of this trial; its first job is the one with .1."""
+        return f"{name}-{self.stamp}"
 
     def prepare(self) -> None:
         """Its profile, and the quickstart's data."""
@@ -75,7 +80,7 @@ class Place:
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         return [row for row in rows if "loss" in row]
 
-    def wait_for_step(self, job: str, step: int, seconds: float = 120.0) -> None:
+    def wait_for_step(self, job: str, step: int, seconds: float = 240.0) -> None:
         """Until a job has logged a step.
 
         Raises:

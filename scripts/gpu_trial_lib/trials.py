@@ -30,40 +30,43 @@ _BF16 = ("distributed.mp_policy.param_dtype=bfloat16",)
 
 def tiny(place: Place) -> str:
     """configs/pretrain/tiny through --run local: bf16 and NCCL on a GPU; the loss falls, the checkpoint is exported."""
-    done = place.launch("pretrain", "-c", "tiny", "--name", "tiny", *_options(place))
+    done = place.launch("pretrain", "-c", "tiny", "--name", place.run("tiny"), *_options(place))
     _require(done.returncode == 0, tail(done))
-    rows = place.steps("tiny.1")
+    rows = place.steps(f"{place.run('tiny')}.1")
     _require(len(rows) == 30, f"{len(rows)} steps of 30 were logged")
     _require(rows[-1]["loss"] < rows[0]["loss"] - 0.3, f"loss {rows[0]['loss']} to {rows[-1]['loss']}")
-    verified = place.launch("checkpoints", "tiny", "verify")
+    verified = place.launch("checkpoints", place.run("tiny"), "verify")
     _require(verified.returncode == 0, verified.stdout)
     return f"loss {rows[0]['loss']:.2f} to {rows[-1]['loss']:.2f}, {pace(rows):,.0f} tokens/s, checkpoints whole"
 
 
 def adapter(place: Place) -> str:
     """cpu_adapter does nothing where there is CUDA: the config keeps its backend, and no line says otherwise."""
-    saved = place.jobs / "tiny" / "checkpoints" / "epoch_0_step_29" / "config.yaml"
+    saved = place.jobs / place.run("tiny") / "checkpoints" / "epoch_0_step_29" / "config.yaml"
     backend = yaml.safe_load(saved.read_text(encoding="utf-8"))["dist_env"]["backend"]
-    said = "no CUDA: running on the CPU" in (place.jobs / "tiny.1" / "logs" / "rank-0.log").read_text(errors="replace")
+    said = "no CUDA: running on the CPU" in (place.jobs / f"{place.run('tiny')}.1" / "logs" / "rank-0.log").read_text(
+        errors="replace"
+    )
     _require((backend, said) == (("gloo", True) if place.cpu else ("nccl", False)), f"backend {backend}, said: {said}")
     return f"backend {backend}, {'told in the log' if said else 'nothing in the log'}"
 
 
 def killed(place: Place) -> str:
     """A rank that is killed is named; the same launch again goes on from the last checkpoint, to the same loss."""
-    words = ("pretrain", "-c", "tiny", "--name", "killed", *_options(place))
+    run = place.run("killed")
+    words = ("pretrain", "-c", "tiny", "--name", run, *_options(place))
     started = place.launch(*words, "--batch", "local")
     _require(started.returncode == 0, tail(started))
-    place.wait_for_step("killed.1", 12)
-    record = json.loads((place.jobs / "killed.1" / "nodes" / "0.json").read_text(encoding="utf-8"))
+    place.wait_for_step(f"{run}.1", 12)
+    record = json.loads((place.jobs / f"{run}.1" / "nodes" / "0.json").read_text(encoding="utf-8"))
     os.kill(int(record["ranks"]["0"]), signal.SIGKILL)
-    ended = place.launch("attach", "killed.1")
-    told = place.document("status", "killed.1")
+    ended = place.launch("attach", f"{run}.1")
+    told = place.document("status", f"{run}.1")
     _require((told["state"], told["rank"]) == ("FAILED", 0), f"{told['state']}, rank {told['rank']}: {tail(ended)}")
     again = place.launch(*words)
     _require(again.returncode == 0, tail(again))
-    first, last = place.steps("killed.2")[0]["step"], place.steps("killed.2")[-1]["loss"]
-    whole = place.steps("tiny.1")[-1]["loss"]
+    first, last = place.steps(f"{run}.2")[0]["step"], place.steps(f"{run}.2")[-1]["loss"]
+    whole = place.steps(f"{place.run('tiny')}.1")[-1]["loss"]
     _require(first in (10, 20), f"it went on at step {first}")
     _require(abs(last - whole) < 0.02, f"loss {last} at the end, undisturbed {whole}")
     return f"named ({told['error']}); went on at step {first}; loss {last:.3f}, undisturbed {whole:.3f}"
@@ -102,10 +105,10 @@ def memory(place: Place) -> str:
     if place.cpu:
         return "skipped: it needs a GPU"
     words = (*_llama(place), "step_scheduler.global_batch_size=512", "step_scheduler.local_batch_size=512")
-    stops = ("--force", "--name", "memory", "distributed.activation_checkpointing=false")
+    stops = ("--force", "--name", place.run("memory"), "distributed.activation_checkpointing=false")
     done = place.launch("pretrain", "-c", "llama-3.2-1b", *words, *stops)
     _require(done.returncode != 0, "it ran")
-    told = place.document("status", "memory.1")
+    told = place.document("status", f"{place.run('memory')}.1")
     _require("out of memory" in str(told["error"]).lower(), f"error: {told['error']}")
     return f"{str(told['error'])[:100]}; advice: {told.get('advice') or 'none'}"
 
@@ -140,7 +143,7 @@ def _measured(place: Place, config: str, words: tuple[str, ...]) -> str:
     """Thirty steps: tokens a second, the share of the card's peak, and peak memory beside the estimate."""
     steps = 6 if place.cpu else 30
     words = (f"step_scheduler.max_steps={steps}", "lr_scheduler.lr_warmup_steps=2", *words)
-    name = config.replace(".", "-")
+    name = place.run(config.replace(".", "-"))
     done = place.launch("pretrain", "-c", config, "--name", name, *words)
     _require(done.returncode == 0, tail(done))
     rows = place.steps(f"{name}.1")

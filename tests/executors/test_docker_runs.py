@@ -93,6 +93,8 @@ def test_inside(site: Checkout, engine: Engine, main: Main, tmp_path: Path) -> N
     assert told["cwd"] == "/odd, mount/a: b"
     assert "agent.json" in told["job"]
     assert told["env"] == {"ODD": "a b, c:d\ne", "HF_TOKEN": secret, "FORWARDED": "f g", "LEAKED": None, "UP": "f g"}
+    ran_with = json.loads(Path(job["job_dir"], "environment.json").read_text())
+    assert ran_with["image_id"] == engine.docker("image", "inspect", "--format", "{{.Id}}", BASE).stdout.strip()
     assert told["odd mount"] == ["a: b"]
     assert told["shm"] == 64 * 2**20
     assert (run / "started").read_text() == "once\n"

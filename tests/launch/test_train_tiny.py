@@ -151,6 +151,33 @@ def test_the_same_launch_again_says_that_it_is_finished(prepared: Checkout, undi
     assert len(prepared.json("jobs")) == began
 
 
+def test_reproduced_it_has_the_same_losses_and_refuses_other_data(
+    prepared: Checkout, undisturbed: dict[str, Any]
+) -> None:
+    """The example of docs/reproduce.md, of a smaller run: to 1e-6; and one changed byte of the data is named."""
+    run = undisturbed["plan"]["run_name"]
+    text = (ROOT / "docs" / "reproduce.md").read_text().partition("\n    python launch.py ")[2].partition("\n\n")[0]
+    launched, *others = (line.partition("#")[0].split() for line in text.split("\n    python launch.py "))
+    assert launched == [*COMMAND[:3], "--name", "january"]
+    reproduce, diff = ([word.replace("january", run) for word in words] for words in others)
+    done = prepared.run(*reproduce)
+    assert done.returncode == 0, done.stderr
+    again = _losses(str(prepared.root / "runs" / f"{run}-again"))
+    assert [again[n] for n in range(10)] == pytest.approx([undisturbed["losses"][n] for n in range(10)], abs=1e-6)
+    same = prepared.run(*diff)
+    assert same.returncode == 0, same.stdout
+    data = json.loads((Path(undisturbed["plan"]["run_dir"]) / "data.json").read_text())
+    shard = Path(f"{data['rows'][0][0]}.bin")
+    content = shard.read_bytes()
+    try:
+        shard.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        refused = prepared.run("reproduce", run)
+        assert refused.returncode == 3
+        assert f"trained on other data: {shard.with_suffix('')}" in " ".join(refused.stderr.split())
+    finally:
+        shard.write_bytes(content)
+
+
 def test_killed_between_two_checkpoints_it_goes_on_from_the_last_one(
     prepared: Checkout, undisturbed: dict[str, Any]
 ) -> None:
@@ -290,3 +317,20 @@ def _kill_everything(job_dir: Path) -> None:
     end = time.monotonic() + 10
     while time.monotonic() < end and any(Path(f"/proc/{pid}/environ").exists() for pid in pids):
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_longer_launch_goes_on_with_the_same_run(prepared: Checkout, undisturbed: dict[str, Any]) -> None:
+    longer = tuple(text.replace("max_steps=10", "max_steps=12") for text in COMMAND)
+    assert longer != COMMAND
+    done = prepared.run(*longer, "step_scheduler.val_every_steps=6")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "[other-length]" in done.stderr and "ends at step 10" in " ".join(done.stderr.split())
+    assert done.stdout.partition("| INFO | root | step ")[2].partition(" ")[0] == "10"
+    losses = _losses(undisturbed["plan"]["run_dir"])
+    assert sorted(losses) == list(range(12))
+    assert [losses[n] for n in range(10)] == [undisturbed["losses"][n] for n in range(10)]
+    done = prepared.run(*longer, "--name", "at-once")
+    assert done.returncode == 0, done.stderr
+    at_once = _losses(str(prepared.root / "runs" / "at-once"))  # as if it had been that long from the start
+    assert [losses[n] for n in range(12)] == pytest.approx([at_once[n] for n in range(12)], abs=1e-4)

@@ -14,8 +14,10 @@ import torch.distributed.checkpoint as dcp
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
+from checkpoint_lib import exporting, listing
 from checkpoint_lib.choice import NoneComplete
 from checkpoint_lib.megatron import choice, faults, retention
+from checkpoint_lib.stopped import Stopped
 
 
 def write(root: Path, iterations: int) -> Path:
@@ -139,3 +141,26 @@ def test_old_checkpoints_go_while_enough_complete_ones_stay(root: Path) -> None:
     assert retention.prune(root, 1, said.append) == []
     assert names(root) == ["iter_0000008", "iter_0000012", "iter_0000016"]
     assert said[0].startswith("no old checkpoint is deleted: iter_0000012 is not complete: common.pt")
+
+
+def test_an_iteration_gets_a_directory_that_a_run_begins_from(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Megatron-Bridge reads what a directory's trackers name: those of the run name its newest."""
+    run = tmp_path_factory.mktemp("run")
+    asked = {"folder": str(root), "run_dir": str(run), "source": str(root / "iter_0000008"), "texts": {}, "others": "o"}
+    source = {**asked, "name": "iter_0000008", "fix": "export it"}
+    with pytest.raises(Stopped) as refused:
+        listing.source(source)
+    assert refused.value.fix == "export it"
+    with pytest.raises(Stopped) as refused:
+        exporting.answer({**asked, "output": str(run / "hf"), "convert": "convert it"})
+    assert (refused.value.fix, (run / "hf").exists()) == ("convert it", False)
+    made = exporting.answer({**asked, "output": "", "convert": ""})["output"]
+    assert listing.source(source)["path"] == made
+    assert choice.named(Path(made)) == Path(made) / "iter_0000008"
+    assert faults.find_faults(Path(made) / "iter_0000008") == []
+    assert [row["step"] for row in listing.answer(asked)["checkpoints"]] == [3, 7, 11]
+    cut(root / "iter_0000008" / "__0_0.distcp")
+    with pytest.raises(Stopped, match="not complete"):
+        listing.source(source)

@@ -121,7 +121,7 @@ def test_they_are_listed_with_their_losses(bench: Bench) -> None:
     assert told["best"] == best["name"]
     (bench.checkpoint(9) / contract.INCOMPLETE).touch()
     code, out, _ = bench("checkpoints")
-    assert (code, "9 " in out, "interrupted" in out) == (0, True, True)
+    assert (code, "9 " in out, "incomplete" in out) == (0, True, True)
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -134,6 +134,9 @@ def test_a_truncated_file_is_told(bench: Bench, file: str) -> None:
     assert f"{Path(file).name}: " in out
     assert " bytes instead of the " in out
     assert bench("checkpoints", "whole", "verify", "9")[0] == 0
+    (bench.checkpoint(11) / contract.INCOMPLETE).touch()  # a running job's own save is no fault
+    assert bench("checkpoints", "whole", "verify")[0] == 0
+    assert bench("checkpoints", "whole", "verify", "11")[0] == 3
 
 
 def test_what_goes_is_shown_first_and_the_last_whole_one_stays(bench: Bench) -> None:
@@ -293,6 +296,7 @@ def test_another_run_begins_from_one(bench: Bench) -> None:
         (("pretrain", "-c", "tiny", "--dry-run", "--from", "whole:"), "--from RUN:STEP"),
         (("pretrain", "-c", "nanogpt", "--dry-run", "--from", "whole"), "another builder"),
         (("pretrain-bridge", "-c", "tiny", "--dry-run", "--from", "whole"), "convert hf-to-megatron"),
+        (("pretrain", "-c", "tiny", "--dry-run", "--from", "whole", "--name", "whole"), "begin from itself"),
         (("data-prep", "-c", "tiny", "--dry-run", "--from", "whole"), "not known"),
     ],
 )

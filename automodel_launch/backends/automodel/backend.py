@@ -13,6 +13,7 @@ from automodel_launch.backends import (
     Model,
     Need,
     Offer,
+    Pace,
     Reference,
     Rehearsal,
     Sizes,
@@ -22,6 +23,7 @@ from automodel_launch.backends.automodel import (
     checkpoints,
     checks,
     datasets,
+    pace,
     packages,
     rehearsal,
     schema,
@@ -56,6 +58,14 @@ class AutoModel:
     def max_steps(self, config: Config) -> int | None:
         """step_scheduler.max_steps."""
         return step_scheduler.max_steps(config)
+
+    def pace(self, config: Config) -> Pace:
+        """max_steps, where the order of the samples is none of it; ckpt_every_steps and the like."""
+        return pace.of(config)
+
+    def longer(self, begun: Config, now: Config) -> Iterator[str]:
+        """The schedule of learning rates is the checkpoint's."""
+        return pace.longer(begun, now)
 
     def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """checkpoint.checkpoint_dir; None where checkpoints are switched off."""

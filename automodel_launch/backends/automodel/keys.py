@@ -12,6 +12,16 @@ TRAIN_SAMPLES = "dataset.num_train_samples"
 GLOBAL_BATCH, LOCAL_BATCH = "step_scheduler.global_batch_size", "step_scheduler.local_batch_size"
 MAX_STEPS, NUM_EPOCHS = "step_scheduler.max_steps", "step_scheduler.num_epochs"
 CKPT_EVERY, VAL_EVERY = "step_scheduler.ckpt_every_steps", "step_scheduler.val_every_steps"
+CADENCE = (  # beside these; nothing that is learnt depends on them
+    CKPT_EVERY,
+    VAL_EVERY,
+    "step_scheduler.save_checkpoint_every_epoch",
+    "step_scheduler.validate_on_checkpoint",
+    "step_scheduler.log_remote_every_steps",
+    "step_scheduler.loss_average_window_steps",
+    "step_scheduler.gc_every_steps",
+    "checkpoint.max_recent_checkpoints",
+)
 POSITIVE = (
     GLOBAL_BATCH,
     LOCAL_BATCH,

@@ -13,6 +13,7 @@ from automodel_launch.backends import (
     Model,
     Need,
     Offer,
+    Pace,
     Reference,
     Rehearsal,
     Sizes,
@@ -22,7 +23,9 @@ from automodel_launch.backends.megatron_bridge import (
     checkpoints,
     checks,
     families,
+    keys,
     schema,
+    settings,
     sizes,
     starts,
     trackers,
@@ -54,6 +57,16 @@ class MegatronBridge:
     def max_steps(self, config: Config) -> int | None:
         """train.train_iters, or train.train_samples by the global batch; the recipe's where the config has none."""
         return training.iterations(config)
+
+    def pace(self, config: Config) -> Pace:
+        """GPTDataset shuffles as many epochs as train_iters needs; how often it saves and logs changes nothing."""
+        return Pace(keys.CADENCE, (keys.ITERS, keys.SAMPLES))
+
+    def longer(self, begun: Config, now: Config) -> Iterator[str]:
+        """The schedule of learning rates is the checkpoint's."""
+        end = settings.of(begun).number(keys.DECAY) or training.iterations(begun)
+        if end and training.iterations(begun) != training.iterations(now):
+            yield f"the learning rate keeps the schedule in the run's checkpoints, which ends at step {end}"
 
     def checkpoint_dir(self, config: Config, run_dir: str) -> str | None:
         """checkpoint.save; in the run's directory where it is not given."""

@@ -42,6 +42,7 @@ DATA_BLEND, DATA_SPLITS, INDEX = "dataset.blend", "dataset.blend_per_split", "da
 PRECISION = "mixed_precision"
 FT = "ft"
 
+CADENCE = (SAVE_EVERY, KEEP, EVAL_EVERY, "logger.log_interval", "logger.tensorboard_log_interval")
 POSITIVE = (
     ITERS,
     SAMPLES,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
 from automodel_launch.errors import ClusterError, JobError, ProfileError, StillSubmitting
-from automodel_launch.executors import agent, inside, underway
+from automodel_launch.executors import agent, exported, inside, underway
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.docker import engine, script, trial
 from automodel_launch.executors.inside import Inside, Wanted
@@ -108,6 +108,21 @@ class Docker:
     def submit_command(self, plan: Plan) -> str:
         """The script detaches the container."""
         return f"bash {shlex.quote(f'{plan.job_dir}/{contract.SCRIPT}')}"
+
+    def exported(self, plan: Plan) -> tuple[str, str]:
+        """Not here.
+
+        Raises:
+            ProfileError: always.
+        """
+        raise ProfileError(
+            f"profile {plan.profile_name}: a job of Docker's cannot be exported.",
+            "`--dry-run --full` shows its `docker run`; a profile on slurm or local can be exported",
+        )
+
+    def plain(self, plan: Plan, files: str) -> str:
+        """Not here."""
+        raise exported.no_plain(plan)
 
     def address(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
         """The container's name and its engine."""

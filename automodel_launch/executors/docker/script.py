@@ -53,12 +53,17 @@ user=$(id -u):$(id -g)
 if {ROOTLESS}; then user=0:0; fi
 mkdir -p {shlex.quote(plan.data_dir)}
 exec docker run --detach --rm \\
-  --user "$user" --env USER="$(id -un)" --env HOME=/tmp \\
+  --user "$user" --env USER="$(id -un)" --env HOME=/tmp --env {contract.IMAGE_ID_VAR}="$({image_id(image(plan))})" \\
   --entrypoint "" \\
   {options} \\
   {shlex.quote(image(plan))} \\
   {command}
 """
+
+
+def image_id(name: str) -> str:
+    """Words of bash that print what stands for all that an image holds."""
+    return f"docker image inspect --format '{{{{.Id}}}}' {shlex.quote(name)}"
 
 
 def image(plan: Plan) -> str:

@@ -34,7 +34,7 @@ def of(plan: Plan) -> JobPython:
         f"in a container of {image}",
         own=True,
         stop='docker rm --force "$name"',
-        identity=f"docker image inspect --format '{{{{.Id}}}}' {shlex.quote(image)}",
+        identity=script.image_id(image),
     )
 
 

@@ -27,9 +27,11 @@ from automodel_launch.executors.slurm import (
     array_task,
     cancelling,
     chains,
+    exported,
     held,
     inside,
     one_task,
+    plain,
     script,
     state,
     submission,
@@ -171,6 +173,14 @@ class Slurm:
     def submit_command(self, plan: Plan) -> str:
         """SBATCH_* variables would win over the script's lines, which the plan shows, and SLURM_* reach the job."""
         return f"{CLEAN}; cd {plan.job_dir} && {script.sbatch_command(plan)}"
+
+    def exported(self, plan: Plan) -> tuple[str, str]:
+        """A batch script that becomes the job's own."""
+        return contract.SCRIPT, exported.text(plan)
+
+    def plain(self, plan: Plan, files: str) -> str:
+        """A batch script of torchrun's."""
+        return plain.text(plan, files)
 
     def address(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:
         """How the cluster is reached, and which one it is."""

@@ -69,7 +69,8 @@ def refuse_while_busy(record: Record, place: FileSystem) -> None:
     except PlanRefused as refused:
         said = refused.message.replace(" Nothing was submitted.", "").replace(", and a run has one job at a time.", ".")
         message = f"{said.rstrip('.')}; its checkpoints are left alone."
-        raise PlanRefused(message, "prune once it has ended, or `python launch.py pause RUN` first") from None
+        fix = f"prune once it has ended, or `python launch.py pause {record.job_id}` first"
+        raise PlanRefused(message, fix) from None
 
 
 def remove(kept: Kept, rows: tuple[Row, ...]) -> tuple[list[str], dict[str, str]]:

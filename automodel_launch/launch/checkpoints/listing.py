@@ -16,14 +16,16 @@ from automodel_launch.launch.checkpoints.asking import LOOK_S, ask
 from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.report import joining, reading
 
-COMPLETE = "complete"
+COMPLETE, INCOMPLETE = "complete", "incomplete"
 LAST, BEST = "last", "best"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One checkpoint. `state`: complete, interrupted, damaged or being removed, by its name and marks alone; `saved` is
-    unix seconds; `exports` are directories for transformers; `needed_by` are runs that begin from it.
+    """One checkpoint.
+
+    `state`: complete, incomplete (being saved, or cut short), damaged or being removed, by its name and marks alone;
+    `saved` is unix seconds; `exports` are directories for transformers; `needed_by` are runs that begin from it.
     """
 
     name: str

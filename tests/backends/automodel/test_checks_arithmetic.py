@@ -85,7 +85,7 @@ RULES: list[tuple[str, str, int, list[str], list[str], list[str]]] = [
     ("not-positive", "error", 2, ["step_scheduler.max_steps=0"], ["step_scheduler.max_steps=100"], []),
     ("not-positive", "error", 2, ["+clip_grad_norm={max_norm: -1.0}"], ["+clip_grad_norm={max_norm: .inf}"],
      ["around"]),
-    ("not-positive", "error", 2, ["+clip_grad_norm={max_norm: 0}"], ["+clip_grad_norm={max_norm: null}"],
+    ("not-positive", "warning", 2, ["+clip_grad_norm={max_norm: 0}"], ["+clip_grad_norm={max_norm: null}"],
      ["nothing is learnt"]),
     ("world-size", "error", 6, ["distributed.tp_size=4"],
      ["distributed.tp_size=2", "step_scheduler.global_batch_size=24"],
@@ -357,5 +357,5 @@ def test_the_divisors_of_a_number(number: int, most: int | None) -> None:
 
 @pytest.mark.parametrize("key", ["global_batch_size", "local_batch_size", "max_steps"])
 def test_a_number_beyond_reason_keeps_nobody_waiting(bench: Bench, key: str) -> None:
-    assert checks.run(_plan(bench, 3, f"step_scheduler.{key}={'9' * 900}"))
+    assert checks.run(_plan(bench, 3, f"step_scheduler.{key}={'9' * 300}"))
     assert divisors(10**12)[-1] == 10**12

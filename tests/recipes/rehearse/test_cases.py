@@ -116,7 +116,7 @@ IN_A_FILE: list[tuple[list[Change], dict[str, Any], str, str]] = [  # changes, f
 ]
 SLOW_IN_A_FILE: list[tuple[list[Change], dict[str, Any], str, str]] = [
     ([("peft", {**LORA, "target_modules": ["*_porj"]})], {}, "peft", "no trainable parameters"),
-    ([("model", MOE)], {"cuda": False}, "model", "not compiled with CUDA"),
+    ([("model", MOE)], {"cuda": False}, "model.config.architectures", "not compiled with CUDA"),
     ([("model.config.hidden_act", "sillu")], {}, "model.config.hidden_act", "sillu"),
     ([("distributed.cp_size", 2)], {"world_size": 16}, "distributed.cp_size", "cp_size=2"),
     ([("dataloader.prefetch_factor", 2)], {}, "dataloader.prefetch_factor", "multiprocessing"),
@@ -128,7 +128,7 @@ SLOW_IN_A_FILE: list[tuple[list[Change], dict[str, Any], str, str]] = [
     ([("peft", {**LORA, "dropout": 2.0})], {}, "peft.dropout", "between 0 and 1"),
     ([("model.config.head_dim", 7)], {}, "model.config.head_dim", "even"),
     ([("optimizer.weight_decay", -0.1)], {"world_size": 32}, "optimizer.weight_decay", "weight_decay"),
-    ([("model", GLM)], {"cuda": False}, "model", "not compiled with CUDA"),
+    ([("model", GLM)], {"cuda": False}, "model.config.architectures", "not compiled with CUDA"),
 ]
 
 

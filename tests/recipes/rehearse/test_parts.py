@@ -160,7 +160,8 @@ def test_of_two_keys_that_do_not_fit_together_none_is_named() -> None:
     assert (found["key"], found["key_by"]) == ("model", "section")
 
 
-def test_a_better_name_is_not_waited_for() -> None:
+def test_a_better_name_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "SECONDS", 6.0)
     tried: list[str] = []
 
     def fails(config: Mapping[str, Any]) -> bool:

@@ -99,9 +99,12 @@ def clipping(plan: Plan) -> Iterator[Finding]:
     key = "clip_grad_norm.max_norm"
     value = loader.value(plan.config, key)
     if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
-        what = "makes all gradients 0, so that nothing is learnt" if value == 0 else "turns the gradients around"
         fix = f"{key}=1.0, or ~clip_grad_norm for no clipping"
-        yield Finding("error", "not-positive", f"{describe_value(plan, key, value)} {what}; it must be above 0.", fix)
+        told = describe_value(plan, key, value)
+        if value < 0:
+            yield Finding("error", "not-positive", f"{told} turns the gradients around; it must be above 0.", fix)
+        else:  # a job that runs to its end
+            yield Finding("warning", "not-positive", f"{told} makes all gradients 0, so that nothing is learnt.", fix)
 
 
 CHECKS = (recipe, needed, batch_size, clipping, loss)

@@ -1,0 +1,129 @@
+"""`prune [RUN...]`: what of old jobs and runs can go; `--yes` removes it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from automodel_launch import contract, workspace
+from automodel_launch.commands import console
+from automodel_launch.commands.command import Command, Option, Parser
+from automodel_launch.errors import JobError, UsageError
+from automodel_launch.jobs import records
+from automodel_launch.jobs.records import Record, Status
+
+if TYPE_CHECKING:
+    from automodel_launch.reproduce.prune import Found, Item, Wish
+
+AT_ONCE = 8
+_AGES = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+_SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+LEFT = 1  # exit code where something could not be removed
+
+
+class Prune(Command):
+    """Show it, with what would be freed; or remove it."""
+
+    name = "prune"
+    options = (
+        Option(("--older-than",), "of jobs that ended so long ago: 12h, 30d, 8w (default: 30d)", "AGE", "30d"),
+        Option(("--state",), "of jobs that ended so: FAILED,CANCELLED,... (default: any)", "STATES"),
+        Option(("--larger-than",), "what frees so much: 500MB, 20GB", "SIZE", "0"),
+        Option(("--keep",), "complete checkpoints that stay of each run (default: 2)", "N", "2"),
+        Option(("--yes",), "remove it; without, nothing is changed"),
+    )
+
+    def register(self, parser: Parser) -> None:
+        """RUN..."""
+        parser.add_argument("runs", metavar="RUN", nargs="*", help="runs, or jobs of them (default: all from here)")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Look, then remove with --yes.
+
+        Raises:
+            UsageError: an option is not understood.
+            JobError: there is no such run.
+        """
+        from automodel_launch.launch import state
+        from automodel_launch.reproduce import prune
+
+        wish, folder = _wish(args), workspace.find(args.env).records
+        wanted = _chosen(records.all_records(folder), args.runs)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            jobs: list[tuple[Record, Status]] = list(pool.map(lambda record: state.look(folder, record), wanted))
+        found = prune.look(jobs, wish)
+        left = [item for item in found.items if not prune.remove(item)] if args.yes else []
+        if args.json:
+            console.document(_document(found, left, args.yes))
+        else:
+            _show(found, left, args.yes)
+        return LEFT if left else 0
+
+
+def _wish(args: argparse.Namespace) -> Wish:
+    from automodel_launch.reproduce.prune import Wish
+
+    age = re.fullmatch(r"(\d+)([mhdw])", args.older_than)
+    size = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)i?b?", args.larger_than.lower())
+    if not age:
+        raise UsageError(f"--older-than {args.older_than} is not understood.", "--older-than 30d (or 12h, 8w)")
+    if not size:
+        raise UsageError(f"--larger-than {args.larger_than} is not understood.", "--larger-than 20GB")
+    if not args.keep.isdigit() or int(args.keep) < 1:
+        raise UsageError(f"--keep {args.keep}: one complete checkpoint stays at least.", "--keep 1")
+    states = frozenset(word.strip().upper() for word in (args.state or "").split(",") if word.strip())
+    known = {*contract.ENDED, records.NOT_SUBMITTED}
+    if states - known:
+        raise UsageError(f"--state {args.state}: no such end of a job.", f"ends: {', '.join(sorted(known))}")
+    return Wish(int(age[1]) * _AGES[age[2]], states, int(float(size[1]) * _SIZES[size[2]]), int(args.keep))
+
+
+def _chosen(known: list[Record], runs: list[str]) -> list[Record]:
+    names = {record.run_name for record in known} | {record.job_id for record in known}
+    for run in runs:
+        if run not in names:
+            raise JobError(f"no run or job '{run}' was submitted from here.", "python launch.py jobs")
+    chosen = {record.run_name for record in known if record.run_name in runs or record.job_id in runs}
+    return [record for record in known if not runs or record.run_name in chosen]
+
+
+def _document(found: Found, left: list[Item], acted: bool) -> dict[str, Any]:
+    rows = [
+        {
+            "kind": item.kind,
+            "run": item.run,
+            "job_id": item.record.job_id if item.kind == "job" else None,
+            "state": item.state or None,
+            "age_s": round(item.age_s),
+            "bytes": item.bytes,
+            "paths": [f"{item.base}/{path}" for path in item.below],
+            "removed": acted and item not in left,
+        }
+        for item in found.items
+    ]
+    kept = [{"what": what, "why": why} for what, why in found.kept]
+    return {"removed": acted, "bytes": sum(item.bytes for item in found.items), "items": rows, "kept": kept}
+
+
+def _show(found: Found, left: list[Item], acted: bool) -> None:
+    rows = [
+        (item.kind, item.name, item.state, console.duration(item.age_s), console.size(item.bytes))
+        for item in found.items
+    ]
+    if rows:
+        console.out("\n".join(console.table(rows)))
+    for what, why in found.kept:
+        console.say(f"kept: {what}: {why}")
+    for item in left:
+        console.say(f"not removed: {item.name}: something of it is still there, or a job of its run has begun")
+    total = console.size(sum(item.bytes for item in found.items if item not in left))
+    many = console.many(len(rows) - len(left), "item")
+    if acted:
+        console.say(f"removed {many}: {total}")
+    else:
+        console.say(f"{many}, {total}: nothing was removed; --yes does it" if rows else "nothing to prune")
+
+
+COMMAND = Prune()

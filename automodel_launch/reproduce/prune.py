@@ -1,0 +1,197 @@
+"""What of old jobs and runs can go: code and logs of jobs that are over, and checkpoints that newer ones stand for.
+
+What is small stays: plan, config, record of the end, versions, metrics. So ids are never given twice, and `jobs`,
+`report` and `diff` tell of the job as before. Never the last complete checkpoints of a run, never anything of a run of
+which a job runs, waits, or cannot be asked for, and nothing behind a link.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from automodel_launch import contract, executors
+from automodel_launch.errors import ClusterError, PlanRefused
+from automodel_launch.jobs import rundir
+from automodel_launch.jobs.jobdir import JobDir
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch import claim
+from automodel_launch.remote.filesystem import FileSystem
+from automodel_launch.reproduce import disk
+
+KEPT_OF_A_JOB = frozenset(
+    (
+        *(contract.PLAN, contract.CONFIG, contract.EXIT, contract.ENVIRONMENT, contract.METRICS, contract.EVENTS),
+        *(contract.PHASES, contract.CHAIN, contract.RESUME, contract.AGENT, contract.NODES, "git"),
+    )
+)
+_KEPT_NAMES = ("exit-", "environment-")
+DEFAULT_KEEP = 2  # the newest may turn out to be damaged: then a run goes on from the one before
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which: older than `age_s`, in one of `states` (any, where empty), of at least `bytes`; `keep` checkpoints."""
+
+    age_s: float
+    states: frozenset[str] = frozenset()
+    bytes: int = 0
+    keep: int = DEFAULT_KEEP
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that can go: `below` are paths in `base`."""
+
+    kind: Literal["job", "checkpoint"]
+    run: str
+    base: str
+    below: tuple[str, ...]
+    place: FileSystem = field(repr=False)
+    record: Record = field(repr=False)
+    state: str = ""
+    age_s: float = 0.0
+    bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """For a reader: the job's id, or the checkpoint's path."""
+        return self.record.job_id if self.kind == "job" else f"{self.base}/{self.below[0]}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What can go, and what was left out for a reason that a reader may want to know."""
+
+    items: list[Item]
+    kept: list[tuple[str, str]]
+
+
+def look(jobs: Iterable[tuple[Record, Status]], wish: Wish, now: float | None = None) -> Found:
+    """Look at everything; nothing is changed."""
+    found, now = Found([], []), time.time() if now is None else now
+    runs: dict[tuple[str, str, str], list[tuple[Record, Status]]] = {}
+    for record, status in jobs:
+        key = (record.executor, str(record.handle.get("host")), record.run_dir)
+        runs.setdefault(key, []).append((record, status))
+    for of_run in runs.values():
+        try:
+            busy = why_busy(of_run)
+            if busy:
+                found.kept.append((of_run[-1][0].run_name, busy))
+            else:
+                found.items.extend(_measured(list(_of_run(of_run, wish, now)), wish, found.kept))
+        except ClusterError as error:
+            found.kept.append((of_run[-1][0].run_name, error.message))
+    return found
+
+
+def why_busy(of_run: list[tuple[Record, Status]]) -> str | None:
+    """Why nothing of a run may go; None where all of its jobs are over, also those of other launchers."""
+    for record, status in of_run:
+        if status.stuck:
+            return f"{record.job_id} is to have a further attempt"
+        if not status.over:
+            return f"{record.job_id} is {status.state}"
+    record = of_run[-1][0]
+    try:
+        claim.refuse_while_busy(record, executors.get(record.executor).place_of(record))
+    except PlanRefused as error:
+        return error.message
+    return None
+
+
+def remove(item: Item) -> bool:
+    """Remove one; False where something of it is still there, or a job of its run has begun meanwhile.
+
+    Raises:
+        ClusterError: its place cannot be reached.
+    """
+    try:
+        claim.refuse_while_busy(item.record, item.place)
+    except PlanRefused:
+        return False
+    return all(disk.remove(item.place, [(item.base, path) for path in item.below]))
+
+
+def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float) -> Iterator[Item]:
+    place = executors.get(of_run[-1][0].executor).place_of(of_run[-1][0])
+    finished = rundir.finished(of_run[-1][0].run_dir, place) is not None
+    newest = max((record for record, _ in of_run), key=lambda record: record.submitted)
+    saved = False
+    latest = 0.0
+    directory: str | None = None
+    for record, status in of_run:
+        latest = max(latest, status.ended or record.submitted)
+        order = JobDir(record.job_dir, place).agent_order() or {}
+        directory = order.get("checkpoint_dir") or directory
+    inside = directory is not None and directory.startswith(f"{newest.run_dir}/")
+    if inside and directory is not None:
+        checkpoints = _checkpoints(directory, place)
+        saved = any(complete for _, complete in checkpoints)
+        if now - latest >= wish.age_s and not wish.states:
+            below = directory.removeprefix(f"{newest.run_dir}/")
+            for name in _superseded(checkpoints, wish.keep, _named(directory, newest.run_dir, place)):
+                how: dict[str, Any] = {"place": place, "record": newest, "age_s": now - latest}
+                yield Item("checkpoint", newest.run_name, newest.run_dir, (f"{below}/{name}",), **how)
+    for record, status in of_run:
+        age = now - (status.ended or record.submitted)
+        resumable = record == newest and saved and not finished  # its directory is what `resume` starts
+        if age < wish.age_s or resumable or (wish.states and status.state not in wish.states):
+            continue
+        names = [name for name in place.names(record.job_dir) if not _stays(name)]
+        if names:
+            how = {"place": place, "record": record, "state": status.state, "age_s": age}
+            yield Item("job", record.run_name, record.job_dir, tuple(sorted(names)), **how)
+
+
+def _stays(name: str) -> bool:
+    return name in KEPT_OF_A_JOB or name.startswith(_KEPT_NAMES)
+
+
+def _checkpoints(directory: str, place: FileSystem) -> list[tuple[str, bool]]:
+    """(name, complete) of each, oldest first."""
+    steps = {name: step for name in place.names(directory) if (step := contract.checkpoint_step(name)) is not None}
+    ordered = sorted(steps, key=lambda name: steps[name])
+    return [(name, contract.is_saved(name, place.names(f"{directory}/{name}"))) for name in ordered]
+
+
+def _named(directory: str, run_dir: str, place: FileSystem) -> frozenset[str]:
+    """Checkpoints that links beside them, the framework's own files, or runs that began from them name."""
+    script = (
+        f"cat {shlex.quote(f'{run_dir}/{contract.READERS}')}/*.json 2>/dev/null\n"
+        f"cd {shlex.quote(directory)} 2>/dev/null || exit 0\n"
+        'for entry in *; do [ ! -L "$entry" ] || readlink "$entry"; done\ncat LATEST.txt latest_*.txt 2>/dev/null'
+    )
+    words = re.findall(r"[\w.-]+", disk.text(place, script))
+    iterations = (f"iter_{int(word):07d}" for word in words if word.isascii() and word.isdigit())
+    return frozenset((*words, *iterations))
+
+
+def _superseded(checkpoints: list[tuple[str, bool]], keep: int, named: frozenset[str]) -> list[str]:
+    """Those before the last `keep` complete ones; incomplete ones after these may be looked at by who resumes."""
+    complete = [name for name, is_complete in checkpoints if is_complete]
+    if not complete:
+        return []
+    kept = complete[-keep:]
+    names = [name for name, _ in checkpoints]
+    before = names[: names.index(kept[0])]
+    return [name for name in before if name not in named]
+
+
+def _measured(items: list[Item], wish: Wish, kept: list[tuple[str, str]]) -> Iterator[Item]:
+    places = [(item.base, path) for item in items for path in item.below]
+    sizes = iter(disk.sizes(items[0].place, places) if items else ())
+    for item in items:
+        each = [(path, next(sizes)) for path in item.below]
+        for path, size in each:
+            if size in disk.WHY:
+                kept.append((f"{item.base}/{path}", disk.WHY[str(size)]))
+        below = tuple(path for path, size in each if isinstance(size, int))
+        total = sum(size for _, size in each if isinstance(size, int))
+        if below and total >= wish.bytes:
+            yield replace(item, below=below, bytes=total)

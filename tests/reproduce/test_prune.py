@@ -1,0 +1,183 @@
+"""`prune`: what can go of old jobs and runs, and what never goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automodel_launch import contract
+from automodel_launch.jobs import records
+from tests.commands.conftest import Cli, launch  # noqa: F401
+
+DAY = 86400.0
+
+
+@pytest.fixture
+def cli(launch: Cli) -> Iterator[Cli]:  # noqa: F811
+    """Two jobs of a run with four checkpoints, the last one incomplete, as they are left by training."""
+    _job(launch, 1, 100, "FAILED")
+    _job(launch, 2, 50)
+    checkpoints = launch.bench.root / "runs" / "stub-a" / "checkpoints"
+    for step in (9, 19, 29, 39):
+        folder = checkpoints / f"epoch_0_step_{step}"
+        folder.mkdir(parents=True)
+        (folder / "model").write_bytes(b"x" * 100_000)
+        (folder / "losses.json").write_text("{}")
+    (checkpoints / "epoch_0_step_39" / ".incomplete").touch()
+    yield launch
+
+
+def _job(launch: Cli, number: int, days: float, state: str | None = "COMPLETED") -> Path:  # noqa: F811
+    job = launch.job(number, state)
+    folder = Path(job.job_dir)
+    checkpoints = str(launch.bench.root / "runs" / "stub-a" / "checkpoints")
+    (folder / "agent.json").write_text(json.dumps({"checkpoint_dir": checkpoints}))
+    (folder / "plan.json").write_text("{}")
+    (folder / "code").mkdir()
+    (folder / "code" / "big.py").write_bytes(b"x" * 50_000)
+    (folder / "logs" / "rank-0.log").write_text("words")
+    if state:
+        end = {"state": state, "code": 0, "ended": time.time() - days * DAY}
+        (folder / "exit.json").write_text(json.dumps(end))
+    return folder
+
+
+def _items(launch: Cli, *options: str) -> dict[str, Any]:  # noqa: F811
+    code, out, err = launch("prune", *options, "--json")
+    assert code == 0, err
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def _names(found: dict[str, Any]) -> set[str]:
+    return {item["job_id"] or item["paths"][0].rpartition("/")[2] for item in found["items"]}
+
+
+def test_a_dry_run_changes_nothing_and_yes_keeps_what_is_needed(cli: Cli) -> None:
+    before = cli.files()
+    found = _items(cli)
+    assert cli.files() == before
+    assert _names(found) == {"stub-a.1", "epoch_0_step_9"}
+    assert found["bytes"] == sum(item["bytes"] for item in found["items"]) >= 150_000
+    code, out, err = cli("prune")
+    assert "nothing was removed; --yes does it" in err and "epoch_0_step_9" in out
+    code, out, err = cli("prune", "--yes")
+    assert (code, "removed 2 items" in err) == (0, True)
+    root = cli.bench.root / "runs"
+    assert sorted(path.name for path in (root / "stub-a" / "checkpoints").iterdir()) == [
+        "epoch_0_step_19",
+        "epoch_0_step_29",
+        "epoch_0_step_39",
+    ]
+    assert sorted(path.name for path in (root / "stub-a.1").iterdir()) == ["agent.json", "exit.json", "plan.json"]
+    assert (root / "stub-a.2" / "code" / "big.py").exists()  # the run has not finished: `resume` starts this one
+    assert _items(cli)["items"] == []
+    assert "its code was removed from" in cli.refused(2, ("resume", "stub-a.1"), "stub-a.1")
+    assert json.loads(cli("status", "stub-a.1", "--json")[1])["state"] == "FAILED"
+
+
+def test_age_state_size_and_number(cli: Cli) -> None:
+    (cli.bench.root / "runs" / "stub-a" / "finished.json").write_text(json.dumps({"step": 40}))
+    assert _names(_items(cli, "--older-than", "60d")) == {"stub-a.1"}
+    assert _names(_items(cli, "--older-than", "200d")) == set()
+    assert _names(_items(cli, "--state", "failed")) == {"stub-a.1"}
+    assert _names(_items(cli, "--state", "completed,timeout")) == {"stub-a.2"}
+    assert _names(_items(cli, "--larger-than", "90kB")) == {"epoch_0_step_9"}
+    assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "stub-a.2", "epoch_0_step_9", "epoch_0_step_19"}
+    assert _names(_items(cli, "--keep", "3")) == {"stub-a.1", "stub-a.2"}
+    checkpoints = cli.bench.root / "runs" / "stub-a" / "checkpoints"
+    (checkpoints / "LOWEST_VAL").symlink_to("epoch_0_step_9")
+    (checkpoints / "epoch_0_step_1").mkdir()
+    assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "stub-a.2", "epoch_0_step_19", "epoch_0_step_1"}
+    (checkpoints / "LATEST.txt").write_text(f"{checkpoints}/epoch_0_step_19\n")
+    assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "stub-a.2", "epoch_0_step_1"}
+    readers = cli.bench.root / "runs" / "stub-a" / contract.READERS  # another run began from it
+    readers.mkdir()
+    (readers / "other.json").write_text(json.dumps({"run_name": "other", "checkpoint": "epoch_0_step_1"}))
+    assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "stub-a.2"}
+    for options, word in (
+        (("--older-than", "soon"), "30d"),
+        (("--larger-than", "much"), "20GB"),
+        (("--keep", "0"), "one complete checkpoint stays"),
+        (("--state", "DONE"), "COMPLETED"),
+        (("nosuch",), "launch.py jobs"),
+    ):
+        cli.refused(2, ("prune", *options), word)
+
+
+def test_a_run_that_has_a_job_that_is_not_over_is_left_alone(cli: Cli) -> None:
+    _job(cli, 3, 0, state=None)  # of which nothing is known
+    found = _items(cli, "--older-than", "0d")
+    assert found["items"] == []
+    assert [kept["what"] for kept in found["kept"]] == ["stub-a"]
+    assert "stub-a.3 is" in found["kept"][0]["why"]
+
+
+def test_a_run_that_another_launcher_has_claimed_is_left_alone(cli: Cli) -> None:
+    claims = cli.bench.root / "runs" / "stub-a" / "claims"
+    claims.mkdir()
+    (claims / "1").write_text("of another version")
+    found = _items(cli)
+    assert found["items"] == []
+    assert "was claimed by another user" in found["kept"][0]["why"]
+
+
+def test_nothing_behind_a_link_is_looked_at_or_removed(cli: Cli, tmp_path: Path) -> None:
+    """Logs of one job, the code of the other, and a whole folder of checkpoints, lie elsewhere."""
+    root = cli.bench.root / "runs"
+    (root / "stub-a" / "finished.json").write_text(json.dumps({"step": 40}))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (root / "stub-a.1" / "code").rename(elsewhere / "code")
+    (root / "stub-a.1" / "code").symlink_to(elsewhere / "code")
+    (root / "stub-a.2" / "logs" / "out").symlink_to(elsewhere)
+    (root / "stub-a" / "checkpoints").rename(elsewhere / "checkpoints")
+    (root / "stub-a" / "checkpoints").symlink_to(elsewhere / "checkpoints")
+    found = _items(cli, "--keep", "1", "--yes")
+    assert {kept["why"] for kept in found["kept"]} == {"it is a link", "a link above it leads elsewhere"}
+    assert _names(found) == {"stub-a.1", "stub-a.2"}
+    assert (elsewhere / "code" / "big.py").exists()
+    assert len(list((elsewhere / "checkpoints").iterdir())) == 4
+    assert (root / "stub-a.1" / "code").is_symlink() and not (root / "stub-a.1" / "logs").exists()
+    assert not (root / "stub-a.2" / "logs").exists()
+
+
+def test_a_run_without_a_complete_checkpoint_keeps_its_checkpoints(cli: Cli) -> None:
+    for folder in (cli.bench.root / "runs" / "stub-a" / "checkpoints").iterdir():
+        (folder / ".incomplete").touch()
+    assert _names(_items(cli)) == {"stub-a.1", "stub-a.2"}
+
+
+def test_a_job_that_begins_meanwhile_stops_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from automodel_launch.reproduce import prune
+
+    look = prune.look
+
+    def slow(*args: Any) -> Any:
+        found = look(*args)
+        claims = cli.bench.root / "runs" / "stub-a" / "claims"
+        claims.mkdir()
+        (claims / "1").write_text("of another launcher")
+        return found
+
+    monkeypatch.setattr(prune, "look", slow)
+    before = cli.files()
+    code, _, err = cli("prune", "--yes")
+    assert (code, "not removed: stub-a.1" in err) == (1, True)
+    assert [path for path in before if not path.exists()] == []
+
+
+def test_names_of_any_kind(cli: Cli) -> None:
+    odd = cli.bench.root / "runs" / "stub-a.1" / "a b'; touch $HOME\n"
+    odd.mkdir()
+    (odd / "f").write_text("x")
+    assert _names(_items(cli, "--yes")) == {"stub-a.1", "epoch_0_step_9"}
+    assert not odd.exists()
+    assert os.listdir(cli.bench.root / "runs" / "stub-a.2")  # noqa: PTH208 (any name)
+    assert records.all_records(cli.bench.workspace.records)
