@@ -72,21 +72,36 @@ class Filter:
         return recent and (self.pattern is None or self.pattern.search(line) is not None)
 
 
-def show(args: argparse.Namespace, record: Record, job: JobDir, ranks: list[int], keep: Filter, marked: bool) -> int:
+def show(args: argparse.Namespace, record: Record, job: JobDir, ranks: list[int], keep: Filter, marked: bool) -> None:
     """Print what is found until now."""
     found = searching.lines(job, ranks)
-    if args.errors:
-        _errors(args, record, searching.errors(found, keep.matches))
+    if args.errors and not (args.json and args.follow):
+        count = _errors(args, record, searching.errors(found, keep.matches))
     elif args.json and not args.follow:
         kept = [{"rank": rank, "line": line} for rank, line in found if keep(rank, line)]
         console.document({"job_id": record.job_id, "ranks": ranks, "lines": kept})
+        count = len(kept)
     else:
+        count = 0
         for rank, line in found:
             if keep(rank, line):
                 _line(args, record, rank, line, marked)
+                count += 1
     if keep.since is not None and keep.since.untold:
         console.say("no line of these logs tells its time, so --since shows none")
-    return 0
+    elif not count and not args.json:
+        console.say(_nothing(args, record))
+
+
+def _nothing(args: argparse.Namespace, record: Record) -> str:
+    """What was looked for without a find: what a filter has left out may be there all the same."""
+    where = f"rank {args.rank} of {record.job_id}" if args.rank not in (None, "all") else f"the logs of {record.job_id}"
+    options = [] if args.grep is None else [f"--grep {shlex.quote(args.grep)}"]
+    options += [] if args.since is None else [f"--since {args.since}"]
+    if args.errors:
+        within = f" of those that {' and '.join(options)} leave{'' if len(options) > 1 else 's'}" if options else ""
+        return f"nothing in {where} looks like an error{within}"
+    return f"no line in {where} is found by {' and '.join(options)}"
 
 
 def _line(args: argparse.Namespace, record: Record, rank: int, line: str, marked: bool) -> None:
@@ -96,16 +111,15 @@ def _line(args: argparse.Namespace, record: Record, rank: int, line: str, marked
         console.out(f"[{rank}] {line}" if marked else line, colour=True)
 
 
-def _errors(args: argparse.Namespace, record: Record, found: list[searching.Error]) -> None:
+def _errors(args: argparse.Namespace, record: Record, found: list[searching.Error]) -> int:
     if args.json:
         console.document({"job_id": record.job_id, "errors": [error.document() for error in found]})
-        return
+        return len(found)
     for error in found:
         console.out(_heading(error.rank, len(error.ranks) - 1))
         for line in error.lines:
             console.out(f"  {line}", colour=True)
-    if not found:
-        console.say(f"nothing in the logs of {record.job_id} looks like an error")
+    return len(found)
 
 
 def _heading(rank: int, more: int) -> str:

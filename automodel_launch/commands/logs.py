@@ -48,7 +48,10 @@ class Logs(JobCommand):
         present = job.ranks()
         wanted = [rank for rank in (present if ranks is None else ranks) if rank in present]
         if wanted and (chosen or seconds is not None):
-            return log_filters.show(args, record, job, wanted, keep, marked=ranks is None)
+            log_filters.show(args, record, job, wanted, keep, marked=ranks is None)
+            if args.follow and args.json:  # it has ended: as where one has followed it
+                _end(record)
+            return 0
         if args.json:
             _document(job, record, wanted, args.follow)
             return 0

@@ -49,7 +49,8 @@ class Report(JobCommand):
         records = self._records(args)
         folder = workspace.find(args.env).records
         sweep = sweeps.exact(folder, args.runs[0]) if len(args.runs) == 1 else None
-        path = Path(args.output or f"report-{_name(records, sweep)}.html").absolute()
+        name = f"report-{_name(records, sweep)}.html" if args.output is None else args.output
+        path = Path(os.path.realpath(name))  # a link stays one: what it leads to is written
         _refuse(path)
         pages = Pages(path, records, (folder, sweep) if sweep else None)
         again = pages.write(watch=args.watch)
@@ -223,6 +224,8 @@ def _refuse(path: Path) -> None:
     if not path.parent.is_dir():
         raise UsageError(f"-o {path}: there is no directory {path.parent}.", f"mkdir -p {path.parent}")
     if path.exists():
+        if not path.is_file():  # a pipe would wait for whoever writes it
+            raise UsageError(f"-o {path} is no regular file.", "-o FILE.html")
         try:
             with path.open("rb") as file:
                 head = file.read(_LOOKED_AT)

@@ -9,7 +9,8 @@ from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.commands.watch import Impatient
-from automodel_launch.errors import UsageError
+from automodel_launch.errors import JobError, UsageError
+from automodel_launch.jobs.records import Record
 from automodel_launch.launch import requests
 
 _OWN = re.compile(r"^=== .*|^rank \d+ on .*|0x[0-9a-f]+|\bpid \d+|\bProcess \d+|\bThread \d+", re.I)
@@ -31,6 +32,7 @@ class Stacks(JobCommand):
         with interrupts.caught():
             now = one_job.status(record)
             one_job.reachable(record, now)
+            _has(record, args.rank)
             found = requests.stacks(record, now, console.say, lambda: bool(interrupts.received))
         if interrupts.received:
             return 128 + interrupts.received[0][0]
@@ -46,6 +48,17 @@ class Stacks(JobCommand):
         if not found:
             console.say(f"{record.job_id} has written no stacks; its logs/ may be full, or the ranks have ended")
         return 0
+
+
+def _has(record: Record, rank: str) -> None:
+    """Ask nobody for a rank that the job does not have.
+
+    Raises:
+        JobError: it has none of that number.
+    """
+    present = one_job.directory(record).ranks() if rank != "all" else []
+    if present and int(rank) not in present:
+        raise JobError(f"{record.job_id} has no rank {rank}; ranks: 0 to {present[-1]}.")
 
 
 def _groups(found: list[tuple[int, list[str]]]) -> list[tuple[list[int], list[str]]]:

@@ -30,10 +30,11 @@ class Speed:
     step_s: float | None = None
     left_s: float | None = None
     elapsed_s: float | None = None
+    is_logged: bool = True  # of a step that another file tells of, the loss is not known
 
     def document(self) -> dict[str, Any]:
         """As JSON data."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "is_logged"}
 
     @property
     def share(self) -> float | None:
@@ -46,7 +47,9 @@ class Speed:
         if self.done is None:
             return "".join(elapsed)
         total = f" of {self.max_steps} ({self.share:.0%})" if self.max_steps else ""
-        told = [f"step {self.done}{total}", f"loss {'nan' if self.loss is None else f'{self.loss:.4f}'}"]
+        told = [f"step {self.done}{total}"]
+        if self.is_logged:
+            told += ["loss nan" if self.loss is None else f"loss {self.loss:.4f}"]
         told += [f"{self.tps:,.0f} tokens/s"] if self.tps else []
         told += [f"{clock(self.left_s)} left"] if self.left_s is not None else []
         told += [f"validation loss {self.val_loss:.4f} (step {self.val_step})"] if self.val_loss is not None else []
@@ -81,7 +84,8 @@ def of(record: Record, status: Status, found: Sequence[dict[str, Any]], now: flo
     elapsed = max(0.0, ended - begun) if ended is not None and begun is not None else None
     val = finite(validated.get("val_loss"))
     tps, loss = finite(last.get("tps")), finite(last.get("loss"))
-    return Speed(step, done, record.max_steps, loss, val, validated.get("step"), tps, seconds, left, elapsed)
+    told = step, done, record.max_steps, loss, val, validated.get("step"), tps, seconds, left, elapsed
+    return Speed(*told, is_logged=bool(trained))
 
 
 def _validated(found: Sequence[dict[str, Any]]) -> dict[str, Any]:

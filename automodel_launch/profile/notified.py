@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from automodel_launch.errors import ProfileError
 from automodel_launch.profile import hidden
 from automodel_launch.profile.schema import Profile
 
 
 def refuse(profile: Profile, place: str) -> None:
-    """Refuse a URL that is a secret, and a variable that the job would not have.
+    """Refuse a URL that is a secret or leads nowhere, and a variable that the job would not have.
 
     Raises:
         ProfileError: says which, without the URL.
@@ -28,3 +30,16 @@ def refuse(profile: Profile, place: str) -> None:
                 " in the job's files.",
                 f'export {variable}=..., secrets = ["{variable}"] and notify = ["{kind}"]',
             )
+        elif not entry.startswith("mail:") and not _is_reachable(entry.removeprefix("slack:")):
+            raise ProfileError(
+                f"{place}: entry {number} has no host, or a port that is none.", "https://HOST[:PORT]/PATH"
+            )
+
+
+def _is_reachable(url: str) -> bool:
+    """Whether a host and a port stand in it; else nobody would be told, and only the job's end would say so."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -76,7 +76,11 @@ class Goodput:
 
     @property
     def share(self) -> float | None:
-        """Of all time the part in steps that were kept; None before there was any, and for scripts without steps."""
+        """Of all time the part in steps that were kept; None before there was any, for scripts without steps, and where
+        the steps of an attempt are not in its job's directory any more.
+        """
+        if any(is_whole(each.attempt.row.get("to_step")) and not each.attempt.rows for each in self.attempts):
+            return None
         if self.hours("work") > 0 and not self.hours("steps") + self.hours("lost_steps"):
             return None
         return self.hours("steps") / self.hours() if self.hours() > 0 else None

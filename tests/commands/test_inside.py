@@ -65,6 +65,8 @@ def test_exec_that_cannot_be(running: Checkout) -> None:
         assert done.returncode == 2, args
         assert words in done.stderr, done.stderr
     assert running.run("exec", "here", "--", "no-such-command").returncode == 127
+    none = running.run("stacks", "here", "--rank", "9")
+    assert (none.returncode, none.stderr) == (2, "error: here.1 has no rank 9; ranks: 0 to 1.\n")
     assert running.run("exec", "here", "--", "sh", "-c", "kill -TERM $$").returncode == 143
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import webbrowser
 from dataclasses import replace
@@ -84,6 +85,11 @@ def test_a_report_keeps_other_files(run: Cli, tmp_path: Path) -> None:
     run.refused(2, ("report", "stub-a", "-o", str(tmp_path)), "is a directory")
     run.refused(2, ("report", "stub-a", "-o", str(tmp_path / "none" / "x.html")), "no directory", "mkdir -p")
     assert other.read_text() == "mine"
+    os.mkfifo(tmp_path / "pipe.html")
+    run.refused(2, ("report", "stub-a", "-o", str(tmp_path / "pipe.html")), "no regular file")
+    (tmp_path / "link.html").symlink_to("real.html")
+    assert run("report", "stub-a", "-o", str(tmp_path / "link.html"))[0] == 0
+    assert (tmp_path / "link.html").is_symlink() and (tmp_path / "real.html").is_file()
 
 
 def test_a_page_is_written_until_the_run_has_ended(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

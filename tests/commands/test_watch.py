@@ -260,3 +260,8 @@ def test_watching_a_real_job(checkout: Checkout) -> None:
     assert (again.returncode, len(again.stdout.splitlines())) == (7, 1)
     assert "FAILED  step 12, loss -2.0000" in again.stdout
     assert checkout.run("jobs", "-w").stdout.count("fails.1 FAILED") == 1
+
+
+def test_a_loss_that_nothing_tells_is_no_nan() -> None:
+    assert Speed(5, 6).words(over=False) == "step 6, loss nan"
+    assert Speed(5, 6, is_logged=False).words(over=False) == "step 6"

@@ -43,6 +43,12 @@ def test_a_url_that_is_a_secret_is_refused_and_not_repeated(entry: str) -> None:
     assert "hooks.slack.com" not in said
 
 
+@pytest.mark.parametrize("entry", ["http://h:99999/x", "https://:443/"])
+def test_a_url_that_leads_nowhere(entry: str) -> None:
+    with pytest.raises(ProfileError, match=r"notify \(dgx\): entry 1 has no host, or a port"):
+        notified.refuse(Profile(notify=(entry,)), "notify (dgx)")
+
+
 def test_a_variable_that_the_job_lacks() -> None:
     with pytest.raises(ProfileError, match="slack:env:HOOK names a variable that the job does not have"):
         notified.refuse(Profile(notify=("slack:env:HOOK",)), "notify (dgx)")

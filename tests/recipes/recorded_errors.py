@@ -77,6 +77,7 @@ RECORDED: dict[str, tuple[str, ...]] = {
         "tried to allocate 68719476736 bytes. Error code 12 (Cannot allocate memory)",
         "OSError: [Errno 12] Cannot allocate memory",
         "MemoryError: Unable to allocate 64.0 GiB for an array with shape (8589934592,) and data type float64",
+        "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 64.0 GiB for an array with shape (8589934592,)",
     ),
     "shared-memory": (
         "RuntimeError: DataLoader worker (pid 4711) is killed by signal: Bus error. It is possible that dataloader's "
@@ -109,6 +110,7 @@ RECORDED: dict[str, tuple[str, ...]] = {
         "OSError: [Errno 5] Input/output error: '/lustre/data/shard_0.bin'",
         "OSError: [Errno 107] Transport endpoint is not connected: '/mnt/fuse'",
         "OSError: [Errno 108] Cannot send after transport endpoint shutdown",
+        "TimeoutError: [Errno 110] Connection timed out: '/nfs/data/shard_0.bin'",
     ),
     "read-only": ("OSError: [Errno 30] Read-only file system: '/opt/cache'",),
     "permission": ("PermissionError: [Errno 13] Permission denied: '/data/secret.bin'",),
@@ -288,6 +290,10 @@ RECORDED: dict[str, tuple[str, ...]] = {
         "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 1800000ms "
         "for recv operation to complete",
         "RuntimeError: Gloo connectFullMesh failed with [gloo/transport/tcp/pair.cc:144] no error",
+    ),
+    "socket": (
+        "TimeoutError: [Errno 110] Connection timed out",
+        "ConnectionRefusedError: [Errno 111] Connection refused",
     ),
     "store-lost": (
         "torch.distributed.DistNetworkError: Failed to recv, got 0 bytes. Connection was likely closed. Did the remote "

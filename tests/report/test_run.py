@@ -227,6 +227,12 @@ def test_the_pause_before_a_person_resumes_is_no_time_in_the_queue(tmp_path: Pat
     assert told(tmp_path, history, [], [1050.0]).queued_s == 0
 
 
+def test_a_job_whose_directory_is_gone_has_no_goodput(tmp_path: Path) -> None:
+    begun = {"event": "begun", "time": 10.0, "attempt": 0}
+    ended = {"event": "ended", "time": 70.0, "attempt": 0, "state": "COMPLETED", "to_step": 4}
+    assert told(tmp_path, [begun, ended], [], []).share is None
+
+
 def test_a_script_without_steps_has_no_goodput(tmp_path: Path) -> None:
     (tmp_path / "x.1").mkdir()
     (tmp_path / "x.1" / contract.AGENT).write_text(json.dumps({"backend": contract.DATA_PREP}))

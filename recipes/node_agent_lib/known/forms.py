@@ -13,7 +13,7 @@ _RANK = r"\s*(?:\[(?:rank|default)\d+\]: ?)?"
 _TIME = r"(?:\[\d{4}-\d\d-\d\d[ T][\d:.,]+\] )?"
 _HEADS = (
     # Python: the last line of a traceback. A warning's class does not end like that.
-    r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Mismatch|Failed|Resources)(?:_\w+)?: (?=\S)",
+    r"(?:[A-Za-z_]\w*\.)*_?[A-Z]\w*(?:Error|Exception|Interrupt|Mismatch|Failed|Resources)(?:_\w+)?: (?=\S)",
     r"(?:[A-Za-z_]\w*\.)*(?:OfflineModeIsEnabled|gaierror): (?=\S)",
     # c10: `[rank0]:[E321 02:07:08.408271257 ProcessGroupNCCL.cpp:607] [Rank 0] `; W and I are no errors
     r"\[[EF] ?[\d: .]*\S+\.(?:cpp|cc|hpp|h):\d+\] ",

@@ -60,7 +60,7 @@ MEMORY = (
         "host-alloc",
         ROOT,
         r"\[enforce fail at (?:alloc_cpu|CPUAllocator)\.cpp:\d+\]|DefaultCPUAllocator: (?:can't allocate|not enough)"
-        r"|std::bad_alloc|\[Errno 12\] Cannot allocate memory|(?:[\w.]+\.)?MemoryError\b",
+        r"|std::bad_alloc|\[Errno 12\] Cannot allocate memory|(?:[\w.]+\._?)?(?:Array)?MemoryError\b",
         "the process got no more of the node's memory",
         _HOST,
     ),

@@ -178,6 +178,14 @@ NETWORK = (
         MAY,
     ),
     Signature(
+        "socket",
+        CASCADE,
+        r".*\[Errno (?:107\] Transport endpoint is not connected"
+        r"|110\] Connection timed out|111\] Connection refused|112\] Host is down|113\] No route to host)",
+        "another process does not answer, or has gone: of another rank, or a server outside the job (a tracker)",
+        "is there an error of another rank? Else the server that the traceback leads to",
+    ),
+    Signature(
         "ended-with-others",
         CASCADE,
         r"ended because (?:another node failed|the training hung)|killed by SIGTERM",

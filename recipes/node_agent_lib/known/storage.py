@@ -37,8 +37,9 @@ STORAGE = (
     Signature(
         "file-server",
         ROOT,
-        r".*\[Errno (?:5\] Input/output error|107\] Transport endpoint is not connected|108\] Cannot send after"
-        r"|110\] Connection timed out|112\] Host is down|121\] Remote I/O error)",
+        # Of a socket the same words come without a file's name.
+        r".*\[Errno (?:5\] Input/output error|108\] Cannot send after|121\] Remote I/O error"
+        r"|(?:107\] Transport endpoint is not connected|110\] Connection timed out|112\] Host is down): b?['\"])",
         "a file system does not answer that node, or a disk fails",
         "tell the operators; nothing of the job is to be changed",
         HELPS,
