@@ -99,6 +99,19 @@ def point(jobs: Path, wanted: str) -> Record | None:
     return record
 
 
+def job(jobs: Path, wanted: str) -> Record:
+    """The job that a name means which a user has given: as `records.find`, and a sweep's points too.
+
+    Raises:
+        JobError: there is none, or it is a whole sweep.
+    """
+    sweep = exact(jobs, wanted)
+    if sweep is not None:
+        points = f"{wanted}.1 to {wanted}.{len(sweep.points)}"
+        raise JobError(f"{wanted} is a sweep, and one job is meant here.", f"one of its points: {points}")
+    return point(jobs, wanted) or records.find(jobs, wanted)
+
+
 def names(jobs: Path) -> list[str]:
     """The names of all sweeps, in the order of their last submissions."""
     found = [sweep for path in folder(jobs).glob("*.json") if (sweep := _read(path))]
