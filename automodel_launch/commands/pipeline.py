@@ -14,6 +14,7 @@ from automodel_launch.errors import PlanRefused, UsageError
 
 if TYPE_CHECKING:
     from automodel_launch.jobs.records import Record, Status
+    from automodel_launch.launch.interrupts import Interrupts
     from automodel_launch.launch.pipeline_running import Follow, Runner
     from automodel_launch.plan.plangraph import PlanGraph
 
@@ -106,10 +107,10 @@ def _tell(graph: PlanGraph, write: Callable[[str], None] = console.say) -> None:
 def _follower(args: argparse.Namespace) -> Follow:
     from automodel_launch.launch import closing, follow
 
-    def followed(name: str, record: Record, own: bool) -> tuple[Status, int]:
+    def followed(name: str, record: Record, own: bool, interrupts: Interrupts) -> tuple[Status, int]:
         console.say(f"step {name}: following {record.job_id}")
         out = sys.stderr if args.json else sys.stdout
-        status, code = follow.Follower(record, ranks=[0], out=out, own=own).run()
+        status, code = follow.Follower(record, ranks=[0], out=out, own=own).run(interrupts)
         console.say(closing.closing_block(record, status))
         return status, code
 

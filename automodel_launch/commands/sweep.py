@@ -25,13 +25,23 @@ def run(command: Command, args: argparse.Namespace) -> int:
         PlanRefused: a check found an error; nothing was submitted.
     """
     from automodel_launch import executors
-    from automodel_launch.commands import preview, sweep_here
-    from automodel_launch.launch import sweep_checking, sweeping
+    from automodel_launch.commands import sweep_here
+    from automodel_launch.jobs import sweeps
 
     here, made = _made(command, args)
     together = executors.together(made.plans[0].executor) is not None
     if not together:
         sweep_here.refuse_detached(made)
+    if args.dry_run or not together:
+        return _checked(args, here, made, together)
+    with sweeps.alone(here.records, made.name, console.say):
+        return _checked(args, here, made, together)
+
+
+def _checked(args: argparse.Namespace, here: Workspace, made: PlanSet, together: bool) -> int:
+    from automodel_launch.commands import preview, sweep_here
+    from automodel_launch.launch import sweep_checking, sweeping
+
     skipped, after = sweep_checking.standing(made, here, args.offline)
     made = sweeping.ready(made, here, skipped, after)
     findings = sweep_checking.run(made, skipped, offline=args.offline)

@@ -113,8 +113,8 @@ def _setting(text: str, where: str) -> Settings:
 
 def _of_file(name: str) -> dict[str, list[Any]]:
     path = Path(name).expanduser()
-    if not path.is_file():
-        raise UsageError(f"--sweep-file {name}: there is no such file.")
+    if path.is_dir() or not path.exists():
+        raise UsageError(f"--sweep-file {name}: {'is a directory' if path.is_dir() else 'there is no such file'}.")
     data = yamlio.read(path).data
     unknown = [key for key in data if key not in SECTIONS]
     if unknown:
@@ -179,5 +179,11 @@ def _lists(section: Any, where: str) -> Mapping[str, list[Any]]:
 
 
 def _written(key: str, value: Any, where: str) -> Settings:
-    """A value of a file as an override: JSON is YAML, and keeps strings apart from numbers."""
-    return _setting(f"{key}={json.dumps(value, ensure_ascii=False, default=str)}", where)
+    """A value of a file as an override: JSON is YAML, but for its names of infinity, and keeps strings apart from
+    numbers."""
+    odd = isinstance(value, float) and not math.isfinite(value)
+    text = str(value).replace("inf", ".inf").replace("nan", ".nan") if odd else None
+    try:
+        return _setting(f"{key}={text or json.dumps(value, ensure_ascii=False, default=str)}", where)
+    except UsageError as error:
+        raise ConfigError(f"{where}: {error.message}", error.hint) from error

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,24 @@ def save(jobs: Path, sweep: Sweep) -> None:
         raise RecordError(f"{target}: the sweep's record cannot be written: {error.strerror}.") from error
 
 
+@contextlib.contextmanager
+def alone(jobs: Path, name: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Until the end of the block no other launcher here submits points of that sweep: each has to count the other's.
+
+    Ends with its process, however that ends. Where the folder takes no lock, nobody is kept out.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            folder(jobs).mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((folder(jobs) / f"{name}.lock").open("w"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"another launcher submits points of {name}; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def exact(jobs: Path, name: str | None) -> Sweep | None:
     """The sweep of that name; None where there is none, or where the name can be none."""
     return _read(folder(jobs) / f"{name}.json") if name and "/" not in name and "\0" not in name else None
@@ -90,13 +110,28 @@ def point(jobs: Path, wanted: str) -> Record | None:
     if sweep is None or (jobs / f"{wanted}.json").exists():
         return None
     if not 1 <= int(number) <= len(sweep.points):
-        raise JobError(f"sweep {name} has no point {number}: they are 1 to {len(sweep.points)}.", f"status {name}")
+        raise JobError(
+            f"sweep {name} has no point {number}: they are 1 to {len(sweep.points)}.", f"python launch.py status {name}"
+        )
     record = jobs_of(jobs, sweep)[int(number) - 1]
     if record is None:
         raise JobError(
             f"{wanted}: no job of it was submitted.", "the sweep's own command again submits what is missing"
         )
     return record
+
+
+def job(jobs: Path, wanted: str) -> Record:
+    """The job that a name means which a user has given: as `records.find`, and a sweep's points too.
+
+    Raises:
+        JobError: there is none, or it is a whole sweep.
+    """
+    sweep = exact(jobs, wanted)
+    if sweep is not None:
+        points = f"{wanted}.1 to {wanted}.{len(sweep.points)}"
+        raise JobError(f"{wanted} is a sweep, and one job is meant here.", f"one of its points: {points}")
+    return point(jobs, wanted) or records.find(jobs, wanted)
 
 
 def names(jobs: Path) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from automodel_launch import backends, contract, executors
 from automodel_launch.errors import JobError, LaunchError, PlanRefused, RecipeError, UsageError
-from automodel_launch.jobs import launcher, records
+from automodel_launch.jobs import launcher, records, sweeps
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import state, waiting
@@ -65,7 +65,7 @@ def named(here: Workspace, text: str | None, offline: bool = False) -> After:
 
 
 def _record(folder: Path, word: str) -> Record:
-    record = state.complete(folder, records.find(folder, word))
+    record = state.complete(folder, sweeps.job(folder, word))
     if launcher.is_at_it(record):
         raise JobError(f"{record.job_id} is being submitted now.", f"python launch.py status {record.job_id}")
     return record

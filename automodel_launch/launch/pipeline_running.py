@@ -22,7 +22,8 @@ from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plangraph import FINISHED, PlanGraph, Step
 
 PATIENCE_S = 180.0  # sbatch may take two minutes
-Follow = Callable[[str, Record, bool], tuple[Status, int]]  # (step, its job, whether this command has started it)
+# (step, its job, whether this command has started it, the signals that have come)
+Follow = Callable[[str, Record, bool, Interrupts], tuple[Status, int]]
 
 
 def refuse(findings: Sequence[tuple[str, Finding]]) -> PlanRefused:
@@ -64,6 +65,7 @@ class Runner:
     jobs: dict[str, Record] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)  # step -> exit code of what was followed
     mine: set[str] = field(default_factory=set)
+    stopped: bool = False  # somebody has interrupted the following
 
     def detached(self) -> None:
         """Submit everything at once.
@@ -84,18 +86,28 @@ class Runner:
                 self._start(step)
 
     def attached(self) -> int:
-        """Submit and follow; the exit code of the first step that has not completed, else 0."""
+        """Submit and follow; the exit code of the first step that has failed, else 0.
+
+        What needs a step that has failed is not started; other steps go on to their ends.
+        """
+        lost: dict[str, str] = {}  # step that cannot be started -> the one whose failure that is
         for step in self.graph.steps:
             needs = [need for need in self._left(step) if step.to_do and not self._holds(step, need)]
-            code = next(filter(None, (self._followed(need.name) for need in needs)), 0)
-            if code or self.interrupts.received:
-                return code or 128 + self.interrupts.received[0][0]
+            for need in self._left(step):
+                if need in needs and self._followed(need.name) and self.stopped:
+                    return self.ended[need.name]
+                if need.name in lost or self.ended.get(need.name):
+                    lost.setdefault(step.name, lost.get(need.name, need.name))
+            if self.interrupts.received:
+                return 128 + self.interrupts.received[0][0]
+            if step.name in lost:
+                self.say(f"step {step.name}: not started, since step {lost[step.name]} has failed")
+                continue
             self._start(self._anew(step) if needs else step)
         for name in list(self.jobs):
-            code = self._followed(name)
-            if code:
-                return code
-        return 0
+            if self._followed(name) and self.stopped:
+                return self.ended[name]
+        return next((self.ended[step.name] for step in self.graph.steps if self.ended.get(step.name)), 0)
 
     def _left(self, step: Step) -> list[Step]:
         """What it needs that has not completed, as far as is known here."""
@@ -143,9 +155,10 @@ class Runner:
 
     def _followed(self, name: str) -> int:
         if name not in self.ended and name in self.jobs:
-            status, code = self.follow(name, self.jobs[name], name in self.mine)
+            status, code = self.follow(name, self.jobs[name], name in self.mine, self.interrupts)
             records.remember(self.maker.workspace.records, self.jobs[name], status)
             self.ended[name] = code
+            self.stopped = bool(self.interrupts.received) or not status.over
         return self.ended.get(name, 0)
 
     def document(self) -> list[dict[str, object]]:

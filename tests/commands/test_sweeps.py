@@ -41,6 +41,8 @@ def test_one_point_after_the_other(checkout: Checkout, main: Main, tmp_path: Pat
     for words, said in [
         (("logs", "s"), "its points: s.1 to s.4"),
         (("status", "s.5"), "they are 1 to 4"),
+        (("stub-one", "--after", "s.5"), "they are 1 to 4"),
+        (("stub-one", "--after", "s"), "s is a sweep, and one job is meant here"),
         (("compare", "s", "--by", "speed"), "no point of s has logged it"),
         (("compare", "nothing"), "no sweep 'nothing'"),
         (("cancel", "s"), "no point of s is in the queue or runs"),

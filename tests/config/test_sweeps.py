@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.config import sweeps
+from automodel_launch.config.overrides import parse
 from automodel_launch.errors import LaunchError
 
 
@@ -78,3 +79,15 @@ def test_what_is_refused(swept: list[str], text: str | None, said: str, tmp_path
     with pytest.raises(LaunchError) as refused:
         sweeps.points(swept, None if text is None else str(file), ["fixed"])
     assert said in refused.value.message and refused.value.exit_code == 2
+
+
+def test_infinity_stays_a_number_and_a_bad_key_names_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "f.yaml"
+    path.write_text("grid: {a.b: [.inf, -.inf, .nan]}\n")
+    made = [parse(text).value for spec in sweeps.points([], str(path)) for text in spec.settings.values()]
+    assert [str(value) for value in made] == ["inf", "-inf", "nan"] and all(type(value) is float for value in made)
+    path.write_text("grid: {1: [2]}\n")
+    with pytest.raises(LaunchError, match=r"f\.yaml: grid: '1=2' is not understood"):
+        sweeps.points([], str(path))
+    with pytest.raises(LaunchError, match="is a directory"):
+        sweeps.points([], str(tmp_path))

@@ -140,3 +140,18 @@ def test_the_page_shows_the_pipeline_that_is_there() -> None:
     assert "    python scripts/make_tiny_corpus.py\n    python launch.py pipeline tiny\n" in page
     shown = page.partition("configs/pipeline/tiny.yaml is\n\n")[2].partition("\n## ")[0]
     assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "configs/pipeline/tiny.yaml").read_text())
+
+
+def test_steps_that_do_not_need_the_one_that_fails_go_on(checkout: Checkout, main: Main) -> None:
+    path = checkout.root / "two.yaml"
+    path.write_text(
+        "steps:\n  bad: {recipe: stub-one, overrides: {fail_rank: 0, code: 7}}\n"
+        "  behind: {recipe: stub-one, needs: bad, overrides: {value: 2}}\n"
+        "  far: {recipe: stub-one, needs: behind, overrides: {value: 3}}\n"
+        "  alone: {recipe: stub-one, overrides: {value: 4}}\n"
+    )
+    done = main(checkout, "pipeline", str(path), "--json")
+    rows = [(row["name"], row["job_id"] is not None, row["exit_code"]) for row in json.loads(done.stdout)["steps"]]
+    assert rows == [("bad", True, 7), ("behind", False, None), ("far", False, None), ("alone", True, 0)]
+    assert done.returncode == 7 and "done: alone" in done.stderr
+    assert "step far: not started, since step bad has failed" in done.stderr

@@ -92,7 +92,7 @@ def test_a_step_that_fails_and_the_same_command_again(site: Checkout, cluster: C
     """It cancels what needs it; attached, its code is the pipeline's. Mended, the rest is done."""
     broken = site.run("pipeline", "three.yaml", "--run", "chain", "train.fail_at=3", "--json")
     ended = json.loads(broken.stdout)
-    assert (broken.returncode, [step["exit_code"] for step in ended["steps"]]) == (1, [0, 1, None]), broken.stderr
+    assert (broken.returncode, [step["exit_code"] for step in ended["steps"]]) == (1, [0, 1, 143]), broken.stderr
     last = ended["steps"][2]["job_id"]
     wait_until(lambda: site.json("status", last)["state"] == "CANCELLED", 60, last)
     assert "it was to follow" in site.json("status", last)["error"]

@@ -359,3 +359,11 @@ def test_over_ssh(tmp_path: Path, cluster: Cluster, login_node: SshServer) -> No
         assert connections(login_node) == 1
     finally:
         heal(cluster)
+
+
+def test_two_launchers_at_once_keep_one_limit(site: Checkout, cluster: Cluster) -> None:
+    command = _values(3, "--name", "both", "--at-most", "1")
+    first, second = (_start(site, *command) for _ in range(2))
+    said = "".join("".join(launcher.communicate(timeout=120)) for launcher in (first, second))
+    assert (first.returncode, second.returncode) == (0, 0), said
+    assert len(_queued(cluster)) == 3 and "3 of 3 points submitted" in said and "0 of 3" in said, said
