@@ -11,8 +11,9 @@ from typing import IO
 def to_nowhere(stream: IO[str]) -> None:
     """Have a stream that cannot be written take what is written, and what waits in it, and drop it."""
     with contextlib.suppress(OSError, ValueError):
+        target = stream.fileno()
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
+        os.dup2(null, target)
         os.close(null)
 
 

@@ -73,7 +73,7 @@ def test_the_launcher_is_installed_tested_and_used(version: str, tmp_path: Path)
     [
         ((), "is Python 3.10; it has to be one of 3.11, 3.12"),
         (("--dev",), "is Python 3.10; it has to be one of 3.11, 3.12"),
-        (("--lancher",), "unknown option --lancher; there are --dev, --launcher and --bridge"),
+        (("--lancher",), "unknown option --lancher; there are --dev, --launcher, --trackers and --bridge"),
     ],
 )
 def test_setup_refuses_what_it_cannot_install(options: tuple[str, ...], words: str, tmp_path: Path) -> None:

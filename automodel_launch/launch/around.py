@@ -18,7 +18,9 @@ _NAMED = 60  # characters of the error by which its line is found
 
 
 def lines(job: JobDir, status: Status) -> list[str]:
-    """What the log holds up to its error: at most MOST lines; the last FEW where none names it, or nothing.
+    """What the log holds up to its error, at most MOST lines; the last FEW where none names it.
+
+    Nothing where that would be the error's own line alone.
 
     Raises:
         ClusterError: its place cannot be reached.
@@ -32,6 +34,8 @@ def lines(job: JobDir, status: Status) -> list[str]:
     words = str(status.error)[:_NAMED]
     at = [number for number, line in enumerate(shown) if words in line]
     kept = shown[max(0, at[-1] + 1 - MOST) : at[-1] + 1] if at else shown[-FEW:]
+    if at and len(kept) == 1:  # that one says no more than the error does
+        return []
     return [harmless(line) for line in kept]
 
 

@@ -94,7 +94,8 @@ def at_hand(left: Left, scratch: Path) -> Path:
         raise ClusterError(f"{left.place.shell.place}: {left.record.job_dir} cannot be read: {said}")
     try:
         with tarfile.open(fileobj=io.BytesIO(out)) as archive:
-            archive.extractall(scratch, filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from 3.11.4 on
+            archive.extractall(scratch)
     except tarfile.TarError as error:
         raise ClusterError(f"{left.place.shell.place}: {left.record.job_dir} cannot be taken over: {error}") from error
     return scratch

@@ -123,7 +123,7 @@ class FakeExecutor:
 
     states: Iterator[Status]
     interrupt_stops: bool = True
-    poll_s: float = 0.2
+    poll_s: float = 0.0  # the tests do not sleep between two looks
     needed: tuple[str, ...] = ()
     cancelled: list[bool] = field(default_factory=list)
     now: Status = field(default_factory=lambda: Status("RUNNING"))

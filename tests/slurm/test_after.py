@@ -54,8 +54,8 @@ def test_it_waits_for_the_end_of_a_chain(site: Checkout, cluster: Cluster) -> No
     after = site.json("stub-one", "--batch", "one", "--after", run.id)
     third = site.json("stub-one", "--batch", "one", "value=3", "--after", after["job_id"])
     run.reach(0, 7)
-    said = site.run("status", after["job_id"]).stdout
-    assert f"waiting for {run.id} (RUNNING, step " in said
+    step = f"waiting for {run.id} (RUNNING, step "  # with the agent's next heartbeat
+    wait_until(lambda: step in site.run("status", after["job_id"]).stdout, 60, step)
     run.kill_rank(1)
     run.reach(1, 10)
     assert _reason(cluster, after) == ["PENDING JobHeldUser"]

@@ -77,7 +77,9 @@ def gpu_hours(plan: Plan) -> Iterator[Finding]:
     minutes = slurm_site.minutes(profile.time or "")
     if profile.gpus_per_node and minutes:
         hours = profile.nodes * profile.gpus_per_node * minutes / 60
-        size = f"{profile.nodes} nodes x {profile.gpus_per_node} GPUs x {profile.time}"
+        counts = ((profile.nodes, "node"), (profile.gpus_per_node, "GPU"))
+        nodes, gpus = (f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts)
+        size = f"{nodes} x {gpus} x {profile.time}"
         message = f"{size} = {hours:,.1f} GPU-hours asked for; world size {plan.world_size}."
         yield Finding("note", "gpu-hours", message)
 
