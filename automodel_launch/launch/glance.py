@@ -129,6 +129,8 @@ class Looker:
         words += [f"--{record.mode}", record.profile]
         own_name = record.run_name.startswith(f"{record.recipe}-{record.config}-")
         words += [] if own_name else ["--name", record.run_name]
+        after = plan.get("after")
+        words += ["--after", ",".join(map(str, after))] if isinstance(after, list) and after else []
         return Launched(
             shlex.join(["python", "launch.py", *words, *typed]),
             record.recipe,

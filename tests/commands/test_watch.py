@@ -48,6 +48,7 @@ def test_status_tells_how_far_it_came_and_what_was_launched_and_how_to_go_on(lau
     job = launch.job(1, state=None)
     plan = {"nodes": 2, "world_size": 16, "provenance": {"a": "override a=1", "b": "stub.yaml:3"}}
     plan |= {"profile_sources": {"time": "override run.env"}, "profile_values": {"time": "04:00:00"}}
+    plan |= {"after": ["first", "second"]}
     end = {"state": "FAILED", "code": 7, "error": "RuntimeError: x", "rank": 3, "started": 100.0, "ended": 190.0}
     end |= {"log": "logs/rank-3.log", "step": 39}
     node = {"host": "n1", "records": [{"rank": n, "error": "RuntimeError: x"} for n in (3, 4, 5)]}
@@ -67,7 +68,7 @@ def test_status_tells_how_far_it_came_and_what_was_launched_and_how_to_go_on(lau
     out = launch("status", job.job_id)[1]
     for words in (
         "  step 40, loss 5.1000, 1,039 tokens/s, validation loss 5.5000 (step 39), 0:01:30 in all",
-        "launched: python launch.py stub --batch local --name stub-a a=1 run.env.time=04:00:00",
+        "launched: python launch.py stub --batch local --name stub-a --after first,second a=1 run.env.time=04:00:00",
         "on local; 2 nodes, 16 processes",
         f"go on: python launch.py resume {job.job_id}, from its checkpoint of step 29, with the same code and config",
         "    | line 26\n",
