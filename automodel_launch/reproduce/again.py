@@ -94,11 +94,28 @@ def at_hand(left: Left, scratch: Path) -> Path:
         raise ClusterError(f"{left.place.shell.place}: {left.record.job_dir} cannot be read: {said}")
     try:
         with tarfile.open(fileobj=io.BytesIO(out)) as archive:
-            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from 3.11.4 on
-            archive.extractall(scratch)
+            _extract(archive, scratch)
     except tarfile.TarError as error:
         raise ClusterError(f"{left.place.shell.place}: {left.record.job_dir} cannot be taken over: {error}") from error
     return scratch
+
+
+def _extract(archive: tarfile.TarFile, into: Path) -> None:
+    """What stays below `into`, and nothing else.
+
+    Raises:
+        TarError: it leads elsewhere.
+    """
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(into, filter="data")
+        return
+    for member in archive:  # before 3.10.12 and 3.11.4
+        for path in (member.name, member.linkname):
+            if path.startswith("/") or ".." in path.split("/"):
+                raise tarfile.ExtractError(f"{member.name} leads to {path}")
+        if not (member.isreg() or member.isdir() or member.issym()):
+            raise tarfile.ExtractError(f"{member.name} is neither file nor directory")
+    archive.extractall(into)
 
 
 def plan(workspace: Workspace, env_file: EnvFile, again: Again, environ: Mapping[str, str] | None = None) -> Plan:

@@ -54,7 +54,7 @@ def test_ctrl_c_ends_the_waiting_and_nothing_else(checkout: Checkout, main: Main
 
 @pytest.mark.parametrize(
     ("after", "code", "said"),
-    [("nothing", 2, "no job"), ("", 2, "expected the id"), (",", 2, "expected the id"), ("--offline", 2, "--after")],
+    [("nothing", 2, "no job"), ("", 2, "its value is empty"), (",", 2, "expected the id"), ("--offline", 2, "--after")],
 )
 def test_what_is_no_job(checkout: Checkout, main: Main, after: str, code: int, said: str) -> None:
     refused = main(checkout, *LAST, "--after", after, "--dry-run")
