@@ -18,7 +18,7 @@ from typing import Protocol
 
 from automodel_launch.errors import ClusterError
 from automodel_launch.remote import reader
-from automodel_launch.remote.shell import Shell
+from automodel_launch.remote.shell import LocalShell, Shell
 
 CHUNK = 8 * 2**20  # bytes of a log that one read fetches; the next read fetches the next ones
 GROUP = 1024  # files that one round trip reads
@@ -213,6 +213,20 @@ class RemoteFileSystem:
 
     def _refuse(self, folder: str, err: str) -> bool:
         raise ClusterError(f"{self.shell.place}: {folder} cannot be written: {' '.join(err.split())[-300:]}")
+
+
+def shell_of(place: FileSystem) -> Shell:
+    """Where commands about files of a place run."""
+    return place.shell if isinstance(place, RemoteFileSystem) else LocalShell()
+
+
+def output(place: FileSystem, script: str, timeout: float) -> str:
+    """Output of a script for bash there, of any length, whatever its exit code.
+
+    Raises:
+        ClusterError: the place cannot be reached.
+    """
+    return shell_of(place).run("bash -s", script.encode("utf-8", "surrogateescape"), timeout=timeout).out
 
 
 _MAKE_SHARED = """\

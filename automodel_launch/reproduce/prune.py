@@ -20,6 +20,7 @@ from automodel_launch.jobs import records, rundir
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import claim
+from automodel_launch.remote import filesystem
 from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.reproduce import disk
 
@@ -128,10 +129,8 @@ def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float, needs: 
     submitted = [record for record, status in of_run if status.state != records.NOT_SUBMITTED]
     newest = max(submitted or [record for record, _ in of_run], key=lambda record: record.submitted)
     ages = [_age(record, status, wish.age_s, now, place) for record, status in of_run]
-    directory: str | None = None
-    for record, _ in of_run:
-        order = JobDir(record.job_dir, place).agent_order() or {}
-        directory = order.get("checkpoint_dir") or directory
+    orders = (JobDir(record.job_dir, place).agent_order() or {} for record, _ in reversed(of_run))
+    directory = next((found for order in orders if (found := order.get("checkpoint_dir"))), None)
     saved = False
     if directory is not None and directory.startswith(f"{newest.run_dir}/"):
         checkpoints = _checkpoints(directory, place)
@@ -160,7 +159,8 @@ def _age(record: Record, status: Status, least: float, now: float, place: FileSy
     submission; 0 where something in its directory is younger than `least`."""
     if status.ended:
         return now - status.ended
-    told = disk.text(place, f"find {shlex.quote(record.job_dir)} -mmin -{max(1, int(least / 60))} -type f | head -n 1")
+    find = f"find {shlex.quote(record.job_dir)} -mmin -{max(1, int(least / 60))} -type f | head -n 1"
+    told = filesystem.output(place, find, disk.ASK_S)
     return 0.0 if told.strip() and least else now - record.submitted
 
 
@@ -177,7 +177,9 @@ class _Needs:
         if place not in self._texts:
             of_place = [one for one in self._open if executors.get(one.executor).place_of(one) == place]
             files = [shlex.quote(f"{record.job_dir}/{contract.CONFIG}") for record in of_place]
-            self._texts[place] = disk.text(place, "".join(f"cat -- {file} 2>/dev/null\n" for file in files))
+            self._texts[place] = filesystem.output(
+                place, "".join(f"cat -- {file} 2>/dev/null\n" for file in files), disk.ASK_S
+            )
         return re.search(rf"{re.escape(path)}(?![\w.-])", self._texts[place]) is not None
 
 
@@ -201,7 +203,7 @@ def _named(directory: str, run_dir: str, place: FileSystem) -> frozenset[str]:
         f"cd {shlex.quote(directory)} 2>/dev/null || exit 0\n"
         'for entry in *; do [ ! -L "$entry" ] || readlink "$entry"; done\ncat LATEST.txt latest_*.txt 2>/dev/null'
     )
-    words = re.findall(r"[\w.-]+", disk.text(place, script))
+    words = re.findall(r"[\w.-]+", filesystem.output(place, script, disk.ASK_S))
     iterations = (f"iter_{int(word):07d}" for word in words if word.isascii() and word.isdigit())
     return frozenset((*words, *iterations))
 
