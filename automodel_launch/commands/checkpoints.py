@@ -137,10 +137,11 @@ def _verify(args: argparse.Namespace, kept: Kept) -> int:
 
 
 def _prune(args: argparse.Namespace, kept: Kept) -> int:
-    from automodel_launch.launch.checkpoints import keeping
+    from automodel_launch.launch.checkpoints import keeping, needed
 
     keeping.refuse_while_busy(kept.record, kept.place)
-    choice = keeping.choose(kept, int(args.keep or 1))
+    needs = needed.of_place(workspace.find(args.env).records, kept.place)
+    choice = keeping.choose(kept, int(args.keep or 1), needs)
     removed, failed = keeping.remove(kept, choice.goes) if args.yes and choice.goes else ([], {})
     if args.json:
         stays = [{"name": row.name, "why": why} for row, why in choice.stays]

@@ -20,6 +20,7 @@ from automodel_launch.jobs import records, rundir
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import claim
+from automodel_launch.launch.checkpoints.needed import Needs
 from automodel_launch.remote import filesystem
 from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.reproduce import disk
@@ -77,7 +78,7 @@ def look(jobs: Iterable[tuple[Record, Status]], wish: Wish, only: Container[str]
     `only`: names of the runs of which something may go.
     """
     jobs, found, now = list(jobs), Found([], []), time.time()
-    needs = _Needs(jobs)
+    needs = Needs(jobs)
     runs: dict[tuple[str, str, str], list[tuple[Record, Status]]] = {}
     for record, status in jobs:
         key = (record.executor, str(record.handle.get("host")), record.run_dir)
@@ -124,7 +125,7 @@ def remove(item: Item) -> bool:
     return all(disk.remove(item.place, [(item.base, path) for path in item.below]))
 
 
-def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float, needs: _Needs) -> Iterator[Item]:
+def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float, needs: Needs) -> Iterator[Item]:
     place = executors.get(of_run[-1][0].executor).place_of(of_run[-1][0])
     submitted = [record for record, status in of_run if status.state != records.NOT_SUBMITTED]
     newest = max(submitted or [record for record, _ in of_run], key=lambda record: record.submitted)
@@ -138,7 +139,7 @@ def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float, needs: 
         if min(ages) >= wish.age_s and not wish.states:
             below = directory.removeprefix(f"{newest.run_dir}/")
             for name in _superseded(checkpoints, wish.keep, _named(directory, newest.run_dir, place)):
-                if needs.has(f"/{newest.run_name}/{below}/{name}", place):
+                if needs.has(newest.run_dir, directory, name, place):
                     continue
                 how: dict[str, Any] = {"place": place, "record": newest, "age_s": min(ages)}
                 yield Item("checkpoint", newest.run_name, newest.run_dir, (f"{below}/{name}",), **how)
@@ -162,25 +163,6 @@ def _age(record: Record, status: Status, least: float, now: float, place: FileSy
     find = f"find {shlex.quote(record.job_dir)} -mmin -{max(1, int(least / 60))} -type f | head -n 1"
     told = filesystem.output(place, find, disk.ASK_S)
     return 0.0 if told.strip() and least else now - record.submitted
-
-
-class _Needs:
-    """What the configs of runs that have not reached their end name: their next attempt reads it again."""
-
-    def __init__(self, jobs: Iterable[tuple[Record, Status]]) -> None:
-        last = {(record.executor, record.run_dir): (record, status) for record, status in jobs}
-        self._open = [record for record, status in last.values() if status.state != contract.COMPLETED]
-        self._texts: dict[FileSystem, str] = {}
-
-    def has(self, path: str, place: FileSystem) -> bool:
-        """Whether one of `place` names the path, or something in it, wherever it is mounted."""
-        if place not in self._texts:
-            of_place = [one for one in self._open if executors.get(one.executor).place_of(one) == place]
-            files = [shlex.quote(f"{record.job_dir}/{contract.CONFIG}") for record in of_place]
-            self._texts[place] = filesystem.output(
-                place, "".join(f"cat -- {file} 2>/dev/null\n" for file in files), disk.ASK_S
-            )
-        return re.search(rf"{re.escape(path)}(?![\w.-])", self._texts[place]) is not None
 
 
 def _stays(name: str) -> bool:

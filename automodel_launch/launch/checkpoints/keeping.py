@@ -9,6 +9,7 @@ from automodel_launch.jobs.records import Record
 from automodel_launch.launch import claim
 from automodel_launch.launch.checkpoints.asking import WORK_S
 from automodel_launch.launch.checkpoints.listing import Kept, Row
+from automodel_launch.launch.checkpoints.needed import Needs
 from automodel_launch.remote.filesystem import FileSystem
 
 
@@ -25,9 +26,9 @@ class Choice:
         return sum(row.bytes for row in self.goes)
 
 
-def choose(kept: Kept, newest: int) -> Choice:
+def choose(kept: Kept, newest: int, needs: Needs) -> Choice:
     """Keep the `newest` newest complete checkpoints and the best, all read and found whole; what LATEST and LOWEST_VAL
-    name; and what unfinished runs began from. A checkpoint that is damaged protects nothing.
+    name; and what unfinished runs began from, or name in their configs. A checkpoint that is damaged protects nothing.
 
     Raises:
         JobError: there are checkpoints, and none of them is whole: nothing may go.
@@ -53,6 +54,8 @@ def choose(kept: Kept, newest: int) -> Choice:
     for row in kept.rows:
         if row.needed_by:
             why.setdefault(row.name, []).append(f"run {row.needed_by[0]} began from it")
+        if needs.has(kept.record.run_dir, kept.folder, row.name, kept.place):
+            why.setdefault(row.name, []).append("named in the config of an unfinished run")
     stays = tuple((row, ", ".join(why[row.name])) for row in kept.rows if row.name in why)
     return Choice(stays, tuple(row for row in kept.rows if row.name not in why))
 
