@@ -190,6 +190,19 @@ def test_what_an_unfinished_run_begins_from_stays(bench: Bench) -> None:
     assert NAMES[4] in [one["name"] for one in bench.json("checkpoints", "whole", "prune")["removes"]]
 
 
+def test_what_the_end_of_the_run_names_stays(bench: Bench) -> None:
+    """A damaged one because of finished.json not; because of its export, where `hf` leads, all the same."""
+    end = {"step": 5, "max_steps": 12, "checkpoint": str(bench.checkpoint(4))}
+    (bench.run_dir / contract.FINISHED).write_text(json.dumps(end))
+    kept = {one["name"]: one["why"] for one in bench.json("checkpoints", "whole", "prune")["keeps"]}
+    assert kept[NAMES[4]] == contract.FINISHED
+    cut(bench.checkpoint(4) / SHARD)
+    assert NAMES[4] in [one["name"] for one in bench.json("checkpoints", "whole", "prune")["removes"]]
+    (bench.run_dir / contract.HF).symlink_to(f"checkpoints/{NAMES[4]}/model/consolidated")
+    kept = {one["name"]: one["why"] for one in bench.json("checkpoints", "whole", "prune")["keeps"]}
+    assert kept[NAMES[4]] == f"{contract.FINISHED}, {contract.HF}"
+
+
 def test_what_the_config_of_an_unfinished_run_names_stays(bench: Bench) -> None:
     """By its path, wherever that is mounted; until that run has completed."""
     job = bench.root / "runs" / "other.1"

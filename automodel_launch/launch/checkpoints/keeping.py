@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from automodel_launch import contract
 from automodel_launch.errors import JobError, PlanRefused
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import claim
@@ -27,8 +28,9 @@ class Choice:
 
 
 def choose(kept: Kept, newest: int, needs: Needs) -> Choice:
-    """Keep the `newest` newest complete checkpoints and the best, all read and found whole; what LATEST and LOWEST_VAL
-    name; and what unfinished runs began from, or name in their configs. A checkpoint that is damaged protects nothing.
+    """Keep the `newest` newest complete checkpoints and the best, all read and found whole; what LATEST, LOWEST_VAL and
+    the run's end name; and what unfinished runs began from, or name in their configs. One that is damaged protects
+    nothing, but the one whose export `hf` leads to stays whatever else is wrong with it.
 
     Raises:
         JobError: there are checkpoints, and none of them is whole: nothing may go.
@@ -49,7 +51,7 @@ def choose(kept: Kept, newest: int, needs: Needs) -> Choice:
     for row in whole.first(measured, 1):
         why.setdefault(row.name, []).append("lowest validation loss")
     for row in kept.complete:
-        if row.pointers and whole.is_good(row):
+        if contract.HF in row.pointers or (row.pointers and whole.is_good(row)):  # `hf`: the run's result
             why.setdefault(row.name, []).extend(row.pointers)
     for row in kept.rows:
         if row.needed_by:
