@@ -20,6 +20,7 @@ from automodel_launch.jobs import records, rundir
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import claim
+from automodel_launch.launch.checkpoints import listing
 from automodel_launch.launch.checkpoints.needed import Needs
 from automodel_launch.remote import filesystem
 from automodel_launch.remote.filesystem import FileSystem
@@ -138,8 +139,10 @@ def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float, needs: 
         saved = any(complete for _, complete in checkpoints)
         if min(ages) >= wish.age_s and not wish.states:
             below = directory.removeprefix(f"{newest.run_dir}/")
-            for name in _superseded(checkpoints, wish.keep, _named(directory, newest.run_dir, place)):
-                if needs.has(newest.run_dir, directory, name, place):
+            superseded = _superseded(checkpoints, wish.keep, _named(directory, newest.run_dir, place))
+            best = _best(checkpoints, newest, place) if superseded else None
+            for name in superseded:
+                if name == best or needs.has(newest.run_dir, directory, name, place):
                     continue
                 how: dict[str, Any] = {"place": place, "record": newest, "age_s": min(ages)}
                 yield Item("checkpoint", newest.run_name, newest.run_dir, (f"{below}/{name}",), **how)
@@ -188,6 +191,17 @@ def _named(directory: str, run_dir: str, place: FileSystem) -> frozenset[str]:
     words = re.findall(r"[\w.-]+", filesystem.output(place, script, disk.ASK_S))
     iterations = (f"iter_{int(word):07d}" for word in words if word.isascii() and word.isdigit())
     return frozenset((*words, *iterations))
+
+
+def _best(checkpoints: list[tuple[str, bool]], newest: Record, place: FileSystem) -> str | None:
+    """The complete one of the lowest validation loss by the run's metrics, the later of two; None without any."""
+    told = []
+    known = listing.losses(newest, place)
+    for name, is_complete in reversed(checkpoints):
+        _, loss = known.get(contract.checkpoint_step(name) or 0, (None, None))
+        if is_complete and loss is not None:
+            told.append((loss, name))
+    return min(told, key=lambda one: one[0])[1] if told else None
 
 
 def _superseded(checkpoints: list[tuple[str, bool]], keep: int, named: frozenset[str]) -> list[str]:
