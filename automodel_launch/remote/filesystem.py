@@ -215,6 +215,20 @@ class RemoteFileSystem:
         raise ClusterError(f"{self.shell.place}: {folder} cannot be written: {' '.join(err.split())[-300:]}")
 
 
+def whole(place: FileSystem, path: str, most: int | None = None) -> bytes | None:
+    """A file of any length; None where it is not there, holds more than `most` bytes, or was cut off meanwhile."""
+    found = place.read(path)
+    content = found[0] if found else b""
+    while found and len(content) < found[1]:
+        if most is not None and found[1] > most:
+            return None
+        found = place.read(path, len(content))
+        if found is None or not found[0]:
+            return None
+        content += found[0]
+    return content if found else None
+
+
 def shell_of(place: FileSystem) -> Shell:
     """Where commands about files of a place run."""
     return place.shell if isinstance(place, RemoteFileSystem) else LocalShell()
