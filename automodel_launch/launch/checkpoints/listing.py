@@ -16,7 +16,7 @@ from automodel_launch.launch.checkpoints.asking import LOOK_S, ask
 from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.report import joining, reading
 
-COMPLETE, INCOMPLETE = "complete", "incomplete"
+COMPLETE, INCOMPLETE, ASIDE = "complete", "incomplete", "damaged"
 LAST, BEST = "last", "best"
 Losses = dict[int, tuple[float | None, float | None]]  # step -> loss and validation loss
 
