@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from automodel_launch import contract, executors
-from automodel_launch.errors import ClusterError, PlanRefused
+from automodel_launch.errors import ClusterError
 from automodel_launch.jobs import records, rundir
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
@@ -108,8 +108,8 @@ def why_busy(of_run: list[tuple[Record, Status]]) -> str | None:
     record = of_run[-1][0]
     try:
         claim.refuse_while_busy(record, executors.get(record.executor).place_of(record))
-    except PlanRefused as error:
-        return error.message
+    except claim.RunBusy as busy:
+        return busy.who
     return None
 
 
@@ -121,7 +121,7 @@ def remove(item: Item) -> bool:
     """
     try:
         claim.refuse_while_busy(item.record, item.place)
-    except PlanRefused:
+    except claim.RunBusy:
         return False
     return all(disk.remove(item.place, [(item.base, path) for path in item.below]))
 

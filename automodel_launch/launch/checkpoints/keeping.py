@@ -71,9 +71,8 @@ def refuse_while_busy(record: Record, place: FileSystem) -> None:
     """
     try:
         claim.refuse_while_busy(record, place)
-    except PlanRefused as refused:
-        said = refused.message.replace(" Nothing was submitted.", "").replace(", and a run has one job at a time.", ".")
-        message = f"{said.rstrip('.')}; its checkpoints are left alone."
+    except claim.RunBusy as busy:
+        message = f"{busy.who}; its checkpoints are left alone."
         fix = f"prune once it has ended, or `python launch.py pause {record.job_id}` first"
         raise PlanRefused(message, fix) from None
 
