@@ -81,21 +81,6 @@ def start_that_ps_tells(said: str) -> str | None:
     return None if state.startswith("Z") else start.strip() or None
 
 
-def failed_marker(attempt: int) -> str:
-    """Tells the agents of an attempt that one of them has failed. In the job's directory, whose time they watch."""
-    return f".failed-{attempt}"
-
-
-def hung_marker(attempt: int) -> str:
-    """Tells the agents of an attempt that the training hangs."""
-    return f".hung-{attempt}"
-
-
-def ended_count(attempt: int) -> str:
-    """A byte for each agent of an attempt that has ended: who writes the last one reads all records, and no other."""
-    return f".ended-{attempt}"
-
-
 def node_environment(node: int) -> str:
     """What a node has that is not as environment.json says."""
     return f"environment-{node}.json"
