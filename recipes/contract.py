@@ -81,6 +81,11 @@ def start_that_ps_tells(said: str) -> str | None:
     return None if state.startswith("Z") else start.strip() or None
 
 
+def between_agents(what: str, attempt: int) -> str:
+    """What the agents of an attempt tell each other: `failed`, `hung`, `ended`; they watch the directory's time."""
+    return f".{what}-{attempt}"
+
+
 def node_environment(node: int) -> str:
     """What a node has that is not as environment.json says."""
     return f"environment-{node}.json"
@@ -108,6 +113,7 @@ SUCCESSORS = "after"  # JOB_ID.json of each job that waits for the run's end: ob
 READERS = "readers"  # runs that begin from a checkpoint of this one, a file each (automodel_launch/launch/origin.py)
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
+NOTES_KEYS = ("findings", "flops_per_token", "gpu")
 RUN_KEYS = ("trained", "world_size")
 DATA_KEYS = ("digest", "rows", "time", "job_id", "before")  # `before`: digests of data that it trained on earlier
 PREDECESSOR_KEYS = ("run_name", "run_dir", "job_id", "job_dir", "history_bytes")  # what the history had by then
@@ -157,9 +163,7 @@ OUT_OF_BUDGET = "the GPU-hours that its profile allows were used up (max_gpu_hou
 SLURM_WAITING = frozenset(
     {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 )
-SLURM_ACTIVE = frozenset(
-    {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"},
-)
+SLURM_ACTIVE = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"})
 SLURM_SUSPENDED = frozenset({"SUSPENDED", "STOPPED"})
 SLURM_FAILURES = {
     "FAILED": FAILED,
@@ -174,10 +178,6 @@ SLURM_FAILURES = {
 }
 # What Slurm's database may hold of a former attempt, while slurmctld has the job in its queue again.
 SLURM_BEFORE_REQUEUE = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REQUEUED"})
-
-# --- notes.json
-
-NOTES_KEYS = ("findings", "flops_per_token", "gpu")
 
 # --- exit.json
 

@@ -21,9 +21,9 @@ class Peers:
     """The other nodes of this attempt."""
 
     def __init__(self, job_dir: str, nnodes: int, attempt: int, say: Callable[[str], None]) -> None:
-        self._marker = os.path.join(job_dir, f".failed-{attempt}")
-        self._hung_marker = os.path.join(job_dir, f".hung-{attempt}")
-        self._ended = os.path.join(job_dir, f".ended-{attempt}")
+        self._marker = os.path.join(job_dir, contract.between_agents("failed", attempt))
+        self._hung_marker = os.path.join(job_dir, contract.between_agents("hung", attempt))
+        self._ended = os.path.join(job_dir, contract.between_agents("ended", attempt))
         self._nnodes = nnodes
         self.hung = False
         self._alone = nnodes == 1
