@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from automodel_launch.commands import job_view, spark
+from automodel_launch.commands import status as show_status
 from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.watch import SLOWEST_S, Pause
+from automodel_launch.errors import ClusterError
 from automodel_launch.jobs import history
 from automodel_launch.jobs.records import Status
 from automodel_launch.launch.glance import Glance, Launched, Looker
@@ -200,6 +202,18 @@ def test_a_look_is_one_reading(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> 
     looker.look(Status("RUNNING"))
     looker.look(Status("RUNNING"))
     assert calls == [9, 5]
+
+
+def test_a_place_that_is_away_for_a_moment_does_not_end_a_watch(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, now = launch.job(1, state=None), Status("RUNNING", step=3)
+
+    def away(*_: Any) -> Any:
+        raise ClusterError("it is away")
+
+    monkeypatch.setattr(LocalFileSystem, "read_many", away)
+    monkeypatch.setattr(LocalFileSystem, "read", away)
+    told = show_status._document(record, now, show_status._seen(record, now))
+    assert (told["state"], told["step"], told["metrics"], told["progress"]) == ("RUNNING", 3, None, None)
 
 
 # --- on a terminal, and where there is none
