@@ -12,7 +12,6 @@ from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError, UsageError
 from automodel_launch.executors.inside import Wanted
-from automodel_launch.jobs.jobdir import JobDir, parse
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.remote import streaming
@@ -64,8 +63,7 @@ def _node(record: Record, wanted: str) -> dict[str, Any]:
     Raises:
         JobError: it is none of the job's, or has not reported yet.
     """
-    job = one_job.directory(record)
-    found = sorted(_nodes(job), key=lambda node: int(node.get("node") or 0))
+    found = [node for node in one_job.directory(record).nodes() if node.get("host")]
     for node in found:
         host = str(node.get("host"))
         if wanted in (str(node.get("node")), host, host.partition(".")[0]):
@@ -76,12 +74,6 @@ def _node(record: Record, wanted: str) -> dict[str, Any]:
         )
     named = console.listed([f"{node.get('node')} ({node.get('host')})" for node in found])
     raise JobError(f"{record.job_id} has no node {wanted}.", f"its nodes: {named}")
-
-
-def _nodes(job: JobDir) -> list[dict[str, Any]]:
-    names = [name for name in job.place.names(job.file(contract.NODES)) if name.removesuffix(".json").isdigit()]
-    read = job.place.read_many([(job.file(f"{contract.NODES}/{name}"), 0) for name in names]) if names else []
-    return [node for found in read if found and (node := parse(found[0])) and node.get("host")]
 
 
 COMMAND = Execute()

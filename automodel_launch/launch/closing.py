@@ -66,11 +66,10 @@ def _around(record: Record, status: Status, seen: Collection[int]) -> Iterator[s
     """The lines around the first error, and how many ranks have said the same."""
     if not status.over or status.state == contract.COMPLETED or not (status.error and status.log):
         return
-    place = executors.get(record.executor).place_of(record)
-    job = JobDir(record.job_dir, place)
+    job = JobDir(record.job_dir, executors.get(record.executor).place_of(record))
     if status.rank not in seen:
         yield from (f"    | {line}" for line in around.lines(job, status))
-    same = around.others(job, status, place) if status.rank is not None else 0
+    same = around.others(job, status) if status.rank is not None else 0
     if same:
         yield f"  the same on {same} further rank{'s' if same > 1 else ''}"
 
