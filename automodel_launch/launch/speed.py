@@ -56,7 +56,7 @@ class Speed:
         return ", ".join([*told, *elapsed])
 
 
-def rows(content: bytes, whole: bool = False) -> list[dict[str, Any]]:
+def rows(content: bytes, whole: bool) -> list[dict[str, Any]]:
     """Training steps and validations of the end of a metrics.jsonl; its first line may be cut, unless it is `whole`."""
     lines = content.split(b"\n")
     found = (parse(line) for line in (lines if whole else lines[1:]))
