@@ -11,6 +11,7 @@ import struct
 import subprocess
 import termios
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from automodel_launch.jobs import history
 from automodel_launch.jobs.records import Status
 from automodel_launch.launch.glance import Glance, Launched, Looker
 from automodel_launch.launch.speed import Speed
+from automodel_launch.launch.waiting import Standing
 from automodel_launch.remote.filesystem import LocalFileSystem
 from tests.commands.conftest import Cli
 from tests.conftest import Checkout, wait_for
@@ -69,7 +71,7 @@ def test_status_tells_how_far_it_came_and_what_was_launched_and_how_to_go_on(lau
     )
     out = launch("status", job.job_id)[1]
     for words in (
-        "  step 40, loss 5.1000, 1,039 tokens/s, validation loss 5.5000 (step 39), 0:01:30 in all",
+        "  step 40, loss 5.1000, 1,039 tokens/s, validation loss 5.5000 (step 40), 0:01:30 in all",
         "launched: python launch.py stub --batch local --name stub-a --after first,second a=1 run.env.time=04:00:00",
         "on local; 2 nodes, 16 processes",
         f"go on: python launch.py resume {job.job_id}, from its checkpoint of step 29, with the same code and config",
@@ -87,6 +89,11 @@ def test_status_tells_how_far_it_came_and_what_was_launched_and_how_to_go_on(lau
     cells = launch("jobs")[1].splitlines()[1]
     assert cells.split()[1:2] == ["FAILED"]
     assert cells.endswith("40    5.1000        RuntimeError: x")
+
+
+def test_a_job_that_is_waited_for_is_at_the_step_that_its_status_tells(launch: Cli) -> None:
+    job = replace(launch.job(1), max_steps=150)
+    assert Standing(job, Status("RUNNING", step=39)).words == f"{job.job_id} (RUNNING, step 40 of 150)"
 
 
 def test_an_attempt_that_was_killed_is_not_blank(launch: Cli) -> None:
@@ -160,7 +167,7 @@ def test_a_screen_fits(launch: Cli, columns: int, rows: int, blocks: bool) -> No
 
 def test_a_screen_of_80_x_24_holds_what_matters(launch: Cli) -> None:
     text = "\n".join(job_view.screen(launch.job(1), Status("RUNNING"), _glance(), Screen(80, 24)))
-    for words in ("RUNNING on n1", "step 120 of 150", "80%", "0:00:30 left", "loss          5.1000  █", "validation"):
+    for words in ("RUNNING on n1", "step 120 of 150", "80%", "0:00:30 left", "loss          5.1000  █", "at step 100"):
         assert words in text
     for words in ("attempts (the last 5 of 30)", "last warnings (the last 3 of 9)", "now: saving a checkpoint, 3 s"):
         assert words in text
