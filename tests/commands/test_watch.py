@@ -129,6 +129,14 @@ def test_records_that_anybody_may_have_written(launch: Cli) -> None:
         assert launch(*command)[0] in (0, 1)
 
 
+def test_a_heartbeat_that_anybody_may_have_written(launch: Cli) -> None:
+    job = launch.job(1, state=None)
+    node = {"host": os.uname().nodename, "agent_pid": os.getpid(), "agent_start": [], "step": "x", "started": {}}
+    _write(job.job_dir, nodes__0_json=json.dumps(node))
+    for command in (("status",), ("status", "--json"), ("jobs",), ("jobs", "--json"), ("status", "-w")):
+        assert launch(*command)[0] in (0, 1)
+
+
 # --- a screen
 
 
