@@ -31,7 +31,7 @@ class Execute(JobCommand):
         args = self.parser().parse_args(argv[:at])
         args.words = tuple(argv[at + 1 :])
         if not args.words:
-            raise UsageError("exec: which command? It stands behind `--`.", "exec JOB -- nvidia-smi")
+            raise UsageError("exec: which command? It goes behind `--`.", "exec JOB -- nvidia-smi")
         return args
 
     def run(self, args: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ class Execute(JobCommand):
         now = one_job.status(record)
         one_job.reachable(record, now)
         if now.state != contract.RUNNING:
-            raise JobError(f"{record.job_id} does not run: {now.state}.", f"python launch.py status {record.job_id}")
+            raise JobError(f"{record.job_id} is not running: {now.state}.", f"python launch.py status {record.job_id}")
         terminal = not args.json and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
         wanted = Wanted(_node(record, args.node), args.words, terminal)
         inside = executors.get(record.executor).inside(record, wanted)

@@ -107,7 +107,7 @@ def _watch(args: argparse.Namespace, record: Record) -> int:
     if watcher.draw is not None:
         console.out(_text(record, now))
     if watcher.left:
-        console.say(f"left; {record.job_id} goes on")
+        console.say(f"stopped watching; {record.job_id} goes on")
         return watcher.code
     return closing.exit_code(now)
 

@@ -269,7 +269,7 @@ def test_watching_a_real_job(checkout: Checkout) -> None:
     assert (code, same) == (130, True)
     assert shown.count(b"\x1b[?1049h") == 1
     assert out.rindex(b"\x1b[?25h") > out.rindex(b"\x1b[?25l"), "the cursor is there again"
-    assert b"seen.1: RUNNING" in left and b"left; seen.1 goes on" in left
+    assert b"seen.1: RUNNING" in left and b"stopped watching; seen.1 goes on" in left
     assert "▁".encode() in shown
     frames = shown.partition(b"^C")[0].split(b"\x1b[H")[2:]
     assert all(len(line.rstrip("\r")) <= 80 for frame in frames for line in frame.decode().split("\n"))
