@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Callable, Iterable, Iterator, NamedTuple
 
 import contract
@@ -59,8 +60,9 @@ def add(job_dir: str, nodes: list[NodeRecord], slurm_id: str, is_step: Callable[
 def look(logs: Iterable[Log], is_step: Callable[[str], bool]) -> Lost | None:
     """The line that tells most of all logs; what only says that another rank is gone tells nothing here."""
     best: Lost | None = None
+    rest = iter(logs)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for chunk in _chunks(logs, AT_ONCE * 4):
+        while chunk := list(islice(rest, AT_ONCE * 4)):  # map() takes all that it is given at once
             for log, lines in zip(chunk, pool.map(lambda log: tail(log.path, log.start), chunk)):
                 found = evidence.in_lines(lines, is_step)
                 if found is None or found.signature.level == 0:
@@ -68,17 +70,6 @@ def look(logs: Iterable[Log], is_step: Callable[[str], bool]) -> Lost | None:
                 if best is None or found.signature.level > best.found.signature.level:
                     best = Lost(log, found)
     return best
-
-
-def _chunks(logs: Iterable[Log], size: int) -> Iterator[list[Log]]:
-    chunk: list[Log] = []
-    for log in logs:
-        chunk.append(log)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def _rank_logs(job_dir: str, gone: list[NodeRecord]) -> Iterator[Log]:
