@@ -15,8 +15,8 @@ from typing import Callable, Iterable, Iterator, NamedTuple
 
 import contract
 
-from . import evidence, known, redaction
-from .error_line import ERROR_CHARS
+from . import evidence, known
+from .error_line import kept
 from .evidence import Evidence
 from .log import tail
 from .records import Failure, NodeRecord, RankRecord
@@ -54,7 +54,7 @@ def add(job_dir: str, nodes: list[NodeRecord], slurm_id: str, is_step: Callable[
         return
     memory = _slurms_word(os.path.join(job_dir, contract.LOGS), slurm_id) if gone else None
     if memory is not None and gone[0].failure is None:
-        gone[0].failure = Failure(1, redaction.text(memory)[:ERROR_CHARS], gone[0].time)
+        gone[0].failure = Failure(1, kept(memory), gone[0].time)
 
 
 def look(logs: Iterable[Log], is_step: Callable[[str], bool]) -> Lost | None:
@@ -94,7 +94,6 @@ def _record(node: NodeRecord, lost: Lost) -> RankRecord:
         last = os.stat(lost.log.path).st_mtime
     except OSError:
         last = node.time
-    line = redaction.text(lost.found.line)[:ERROR_CHARS]
     return RankRecord(
         rank=lost.log.rank,
         local_rank=0,
@@ -107,6 +106,6 @@ def _record(node: NodeRecord, lost: Lost) -> RankRecord:
         ended=last,
         failed=last,
         code=1,
-        error=line,
+        error=kept(lost.found.line),
         known=lost.found.signature.id,
     )
