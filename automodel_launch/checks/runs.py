@@ -122,10 +122,9 @@ def another_length(plan: Plan) -> Iterator[Finding]:
         if lengths and all(key in (*bound, *pace.free) or key in followers for key in changed):
             listed = ", ".join(f"{key} = {_shown(was, key)}" for key in sorted(lengths))
             message = (
-                f"run {name} has these settings with {listed}; {plan.run_name} is another run, from the first step"
-            )
-            message += (
-                " on, as its data, which are read more than once or are not seen here, are ordered for its length."
+                f"run {name} has these settings with {listed}; {plan.run_name} is a new run and starts at the first"
+                " step: its data are read more than once, or cannot be seen from here, so that their order depends on"
+                " its length."
             )
             unbound = f"; or {pace.unbound}" if pace.unbound else ""
             yield Finding("warning", "other-run", message, f"--name {name} goes on with it, in another order{unbound}")

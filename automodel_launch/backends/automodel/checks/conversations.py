@@ -93,7 +93,7 @@ def _document_fault(path: Path, wanted: _Wanted, lines: bool) -> tuple[str, str]
         if lines:
             return _first_fault(path, wanted, skips=False)
         return (
-            "it is read as one JSON document, and is none",
+            "it is read as one JSON document, and is not valid JSON",
             "one JSON object a line, in a file whose name ends in .jsonl",
         )
     rows = document if isinstance(document, list) else [document]
@@ -107,7 +107,7 @@ def _document_fault(path: Path, wanted: _Wanted, lines: bool) -> tuple[str, str]
 
 
 def _row_fault(row: Any, wanted: _Wanted, form: str) -> tuple[str, str] | None:
-    return wanted(row) if isinstance(row, dict) else (f"is {type(row).__name__}, no JSON object", form)
+    return wanted(row) if isinstance(row, dict) else (f"is {type(row).__name__}, not a JSON object", form)
 
 
 def _means_a_file(value: str) -> bool:
