@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.recipes.serving import serving
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -32,13 +33,8 @@ class Hub:
 
     @contextmanager
     def running(self) -> Iterator[Hub]:
-        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        thread.start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
 
     def entries(self, folder: str) -> list[dict[str, Any]]:
         files = sorted(p for p in (self.root / folder).rglob("*") if p.is_file())

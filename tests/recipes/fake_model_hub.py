@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+
+from tests.recipes.serving import serving
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -36,13 +37,8 @@ class ModelHub:
 
     @contextmanager
     def running(self) -> Iterator[ModelHub]:
-        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        thread.start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
 
     def commit(self, name: str, lines: list[dict[str, Any]]) -> None:
         files = self.repositories[name]["files"]
