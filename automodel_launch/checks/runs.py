@@ -69,9 +69,10 @@ def _former_name(plan: Plan) -> str | None:
 
 def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """A finding from the answer."""
-    if not plan.visible:
-        yield from _another_users(plan, ownership.first(answers["run"].text.splitlines()))
-    if not plan.visible and answers[_FORMER].text == "begun":
+    if plan.visible:
+        return
+    yield from _another_users(plan, ownership.first(answers["run"].text.splitlines()))
+    if answers[_FORMER].text == "begun":
         message = f"run {_former_name(plan)} has these settings, from an earlier version; {plan.run_name} is a new one."
         yield Finding("warning", "other-name", message, f"--name {_former_name(plan)} goes on with it")
 
