@@ -255,7 +255,7 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
             console.out(plan.job_id)
             for verb in ("attach", "status", "cancel"):
                 console.say(f"  python launch.py {verb} {plan.job_id}")
-        return 128 + interrupts.received[0][0] if interrupts.received else 0
+        return interrupts.code
     out = sys.stderr if args.json else sys.stdout
     follower = follow.Follower(record, ranks=[0], out=out, own=True, verbose=args.verbose)
     status, code = follower.run(interrupts)

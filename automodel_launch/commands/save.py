@@ -24,8 +24,8 @@ class Save(JobCommand):
             one_job.reachable(record, now)
             found = requests.save(record, now, console.say, lambda: bool(interrupts.received))
         if found is None and interrupts.received:
-            console.say("left; it saves all the same")
-            return 128 + interrupts.received[0][0]
+            console.say(f"stopped waiting; {record.job_id} saves all the same")
+            return interrupts.code
         step, path = found or (None, None)
         if args.json:
             console.document({"job_id": record.job_id, "step": step, "checkpoint": path}, indent=None)

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: Mappi
     if sweep is not None:
         one_sweep.status(argument, sweep)
     if interrupts.received:
-        return 128 + interrupts.received[0][0]
+        return interrupts.code
     return next((code for code in codes if code), 0)
 
 

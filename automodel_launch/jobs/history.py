@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from automodel_launch import contract
@@ -68,6 +68,12 @@ def _open(row: dict[str, Any], now: Status, is_last: bool) -> dict[str, Any]:
         return {"state": LOST, "error": _NO_RECORD}
     step = {} if now.step is None else {"to_step": now.step}
     return {"state": now.state, "error": now.error or now.reason or _NO_RECORD, **step}
+
+
+def before_s(row: Mapping[str, Any]) -> float:
+    """Seconds for which an attempt had had its nodes when it began; 0 where that is not told."""
+    told = row.get("before_s")
+    return max(0.0, told) if is_number(told) else 0.0
 
 
 def gpu_hours(rows: Iterable[dict[str, Any]], job_id: str, until: float) -> float:
