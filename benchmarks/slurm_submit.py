@@ -32,6 +32,14 @@ with run.Experiment("bench", base_dir="{root}/nemo", skip_status_at_exit=True) a
 SBATCH = "#!/bin/bash\n#SBATCH --output=/dev/null\nsrun true\n"
 
 
+def prepare(root: Path) -> dict[str, str]:
+    """Write a recipe that does nothing, its config and profile, and job.sh; returns the environment of the launcher."""
+    for name, text in {"nothing.py": RECIPE, "nothing.yaml": "a: 0\n", "job.sh": SBATCH}.items():
+        (root / name).write_text(text)
+    (root / "env.toml").write_text(PROFILE.format(root=root))
+    return {**os.environ, "LAUNCH_ENV": str(root / "env.toml"), "NEMORUN_HOME": str(root / "nemo")}
+
+
 def least(repeat: int, command: list[str], env: dict[str, str]) -> float:
     """Wall-clock seconds of the quickest of `repeat` runs; each must succeed."""
     times = []
@@ -52,10 +60,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.root) as folder:
         root = Path(folder)
-        for name, text in {"nothing.py": RECIPE, "nothing.yaml": "a: 1\n", "job.sh": SBATCH}.items():
-            (root / name).write_text(text)
-        (root / "env.toml").write_text(PROFILE.format(root=root))
-        env = {**os.environ, "LAUNCH_ENV": str(root / "env.toml"), "NEMORUN_HOME": str(root / "nemo")}
+        env = prepare(root)
         launch = [sys.executable, str(ROOT / "launch.py"), str(root / "nothing.py"), "-c", str(root / "nothing.yaml")]
         cases = {
             "sbatch alone": ["sbatch", "--parsable", str(root / "job.sh")],

@@ -13,7 +13,6 @@ submitit and the loop plan nothing: they neither resolve a config a point nor ch
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import resource
 import subprocess
@@ -23,9 +22,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.slurm_submit import prepare  # noqa: E402
+
 LIMIT = 10.0
-RECIPE = '# /// script\n# [tool.runspec]\n# name = "nothing"\n# ///\n'
-PROFILE = '[bench]\nexecutor = "slurm"\nnproc_per_node = 1\ncontainer_image = "none"\nremote_job_dir = "{root}/jobs"\n'
 SUBMITIT = """
 import submitit
 executor = submitit.SlurmExecutor(folder="{root}/submitit")
@@ -33,7 +34,6 @@ executor.update_parameters(time=1, array_parallelism=1)
 executor.map_array(abs, range({points}))
 """
 LOOP = 'for point in $(seq {points}); do sbatch --parsable --hold "{root}/job.sh" "$point"; done'
-SBATCH = "#!/bin/bash\n#SBATCH --output=/dev/null\nsrun true\n"
 
 
 def timed(command: list[str], env: dict[str, str]) -> tuple[float, float]:
@@ -64,10 +64,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.root) as folder:
         root = Path(folder)
-        for name, text in {"nothing.py": RECIPE, "nothing.yaml": "a: 0\n", "job.sh": SBATCH}.items():
-            (root / name).write_text(text)
-        (root / "env.toml").write_text(PROFILE.format(root=root))
-        env = {**os.environ, "LAUNCH_ENV": str(root / "env.toml"), "NEMORUN_HOME": str(root / "nemo")}
+        env = prepare(root)
         own = [sys.executable, str(ROOT / "launch.py")]
         sweep = [
             *own,

@@ -69,9 +69,10 @@ def _former_name(plan: Plan) -> str | None:
 
 def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """A finding from the answer."""
-    if not plan.visible:
-        yield from _another_users(plan, ownership.first(answers["run"].text.splitlines()))
-    if not plan.visible and answers[_FORMER].text == "begun":
+    if plan.visible:
+        return
+    yield from _another_users(plan, ownership.first(answers["run"].text.splitlines()))
+    if answers[_FORMER].text == "begun":
         message = f"run {_former_name(plan)}, of an earlier version, has these settings; {plan.run_name} is a new one."
         yield Finding("warning", "other-name", message, f"--name {_former_name(plan)} goes on with it")
 
@@ -87,7 +88,7 @@ def same_run(plan: Plan) -> Iterator[Finding]:
     begun = rundir.begun_with(plan.run_dir) if plan.visible else None
     if begun is None:
         return
-    changed, pace = rundir.differences(plan.run_dir, plan.trained), backends.of(plan.recipe).pace(plan.trained)
+    changed, pace = rundir.differing(begun, plan.trained), backends.of(plan.recipe).pace(plan.trained)
     free = {*plan.pace, *pace.free, *(pace.bound if plan.pace.intersection(pace.bound) else ())}
     length = [key for key in changed if key in free]
     others = [key for key in changed if key not in length]
@@ -114,8 +115,9 @@ def another_length(plan: Plan) -> Iterator[Finding]:
         return
     now = dict(flatten(plan.trained))
     for name in naming.siblings(plan.run_name, plan.place.names(plan.job_root)):
-        was = dict(flatten(rundir.begun_with(f"{plan.job_root}/{name}") or {}))
-        changed = [key for key in was.keys() | now.keys() if was.get(key) != now.get(key)] if was else []
+        begun = rundir.begun_with(f"{plan.job_root}/{name}") or {}
+        was = dict(flatten(begun))
+        changed = rundir.differing(begun, plan.trained) if was else []
         lengths = [key for key in changed if key in bound]
         followers = {key for key in changed if any(_follows(key, length, was, now) for length in lengths)}
         if lengths and all(key in (*bound, *pace.free) or key in followers for key in changed):

@@ -69,8 +69,11 @@ def trained(run_dir: str, place: FileSystem = LOCAL) -> dict[str, Any] | None:
 def differences(run_dir: str, trained: dict[str, Any], place: FileSystem = LOCAL) -> list[str]:
     """Keys in which `trained` differs from what the run was begun with; none for a run of which no job has begun."""
     begun = begun_with(run_dir, place)
-    if begun is None:
-        return []
+    return [] if begun is None else differing(begun, trained)
+
+
+def differing(begun: dict[str, Any], trained: dict[str, Any]) -> list[str]:
+    """Keys in which `trained` differs from what `begun_with` has found of a run."""
     old, new = dict(flatten(begun)), dict(flatten(json.loads(json.dumps(trained))))
     return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 

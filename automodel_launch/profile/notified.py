@@ -32,7 +32,7 @@ def refuse(profile: Profile, place: str) -> None:
             )
         elif not entry.startswith("mail:") and not _is_reachable(entry.removeprefix("slack:")):
             raise ProfileError(
-                f"{place}: entry {number} has no host, or a port that is none.", "https://HOST[:PORT]/PATH"
+                f"{place}: entry {number} has no host, or its port is not valid.", "https://HOST[:PORT]/PATH"
             )
 
 

@@ -37,12 +37,10 @@ def allocated_s(begun: Json | None, slurm_s: float | None, nodes: list[NodeRecor
     `slurm_s` is what Slurm says of one that is over. One that runs still counts on from its line `begun`, so that
     nothing is asked at a job's end; of one that Slurm has forgotten the last heartbeat tells.
     """
-    if slurm_s is not None or not (begun or {}).get("slurm_id"):
+    if slurm_s is not None or begun is None or not begun.get("slurm_id"):
         return slurm_s
-    begun = begun or {}
-    before, start = begun.get("allocated_s"), float(begun["time"])
-    end = time.time() if runs_still else max((node.time for node in nodes), default=start)
-    return round((float(before) if isinstance(before, (int, float)) else 0.0) + max(0.0, end - start), 3)
+    before = begun.get("allocated_s")
+    return round((before if isinstance(before, (int, float)) else 0.0) + _since_begun_s(begun, nodes, runs_still), 3)
 
 
 def of_attempt(begun: Json | None, slurm_id: str, nodes: list[NodeRecord], runs_still: bool) -> float | None:
@@ -52,9 +50,15 @@ def of_attempt(begun: Json | None, slurm_id: str, nodes: list[NodeRecord], runs_
         return None
     seconds = slurm.allocated_s(slurm_id, runs_still) if slurm_id else None
     if seconds is None:
-        end = time.time() if runs_still else max((node.time for node in nodes), default=begun["time"])
-        seconds = max(0.0, end - begun["time"])
+        seconds = _since_begun_s(begun, nodes, runs_still)
     return round(count * seconds / 3600, 4)
+
+
+def _since_begun_s(begun: Json, nodes: list[NodeRecord], runs_still: bool) -> float:
+    """From its line `begun` to now; of an attempt that is over, to its last heartbeat."""
+    start = float(begun["time"])
+    end = time.time() if runs_still else max((node.time for node in nodes), default=start)
+    return max(0.0, end - start)
 
 
 def used_up(limit: float, hours: float, count: int) -> str | None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 import traceback
 
+from . import redaction
 from .disk_reserve import TORN
 
 ERROR_CHARS = 500  # of the line, where it is written down
 # What torch 2.13 says where its writer of archives could not write: it has forgotten why by then.
 _TORN = re.compile(r"inline_container\.cc:\d+\] \. unexpected pos|PytorchStreamWriter failed writing")
+
+
+def kept(line: str) -> str:
+    """A line about an error as it is written down: first without secrets, then cut, so that no part of one stays."""
+    return redaction.text(line)[:ERROR_CHARS]
 
 
 def error_line(error: BaseException) -> str:

@@ -13,8 +13,8 @@ import re
 import time
 from typing import Iterable, Iterator, NamedTuple
 
-from . import known, redaction
-from .error_line import ERROR_CHARS
+from . import known
+from .error_line import kept
 from .evidence import Evidence
 from .records import NodeRecord, RankRecord
 
@@ -52,7 +52,7 @@ def add(node: NodeRecord, path: str = _KMSG) -> None:
             continue  # the rank says what it was, and the kernel does not name it
         if now is None or found.signature.level > now.level:
             record.known = found.signature.id
-            record.evidence = redaction.text(found.line)[:ERROR_CHARS]
+            record.evidence = kept(found.line)
 
 
 def _began(record: RankRecord) -> tuple[bool, float]:

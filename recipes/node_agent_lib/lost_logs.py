@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Callable, Iterable, Iterator, NamedTuple
 
 import contract
 
-from . import evidence, known, redaction
-from .error_line import ERROR_CHARS
+from . import evidence, known
+from .error_line import kept
 from .evidence import Evidence
 from .log import tail
 from .records import Failure, NodeRecord, RankRecord
@@ -53,14 +54,15 @@ def add(job_dir: str, nodes: list[NodeRecord], slurm_id: str, is_step: Callable[
         return
     memory = _slurms_word(os.path.join(job_dir, contract.LOGS), slurm_id) if gone else None
     if memory is not None and gone[0].failure is None:
-        gone[0].failure = Failure(1, redaction.text(memory)[:ERROR_CHARS], gone[0].time)
+        gone[0].failure = Failure(1, kept(memory), gone[0].time)
 
 
 def look(logs: Iterable[Log], is_step: Callable[[str], bool]) -> Lost | None:
     """The line that tells most of all logs; what only says that another rank is gone tells nothing here."""
     best: Lost | None = None
+    rest = iter(logs)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for chunk in _chunks(logs, AT_ONCE * 4):
+        while chunk := list(islice(rest, AT_ONCE * 4)):  # map() takes all that it is given at once
             for log, lines in zip(chunk, pool.map(lambda log: tail(log.path, log.start), chunk)):
                 found = evidence.in_lines(lines, is_step)
                 if found is None or found.signature.level == 0:
@@ -68,17 +70,6 @@ def look(logs: Iterable[Log], is_step: Callable[[str], bool]) -> Lost | None:
                 if best is None or found.signature.level > best.found.signature.level:
                     best = Lost(log, found)
     return best
-
-
-def _chunks(logs: Iterable[Log], size: int) -> Iterator[list[Log]]:
-    chunk: list[Log] = []
-    for log in logs:
-        chunk.append(log)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def _rank_logs(job_dir: str, gone: list[NodeRecord]) -> Iterator[Log]:
@@ -103,7 +94,6 @@ def _record(node: NodeRecord, lost: Lost) -> RankRecord:
         last = os.stat(lost.log.path).st_mtime
     except OSError:
         last = node.time
-    line = redaction.text(lost.found.line)[:ERROR_CHARS]
     return RankRecord(
         rank=lost.log.rank,
         local_rank=0,
@@ -116,6 +106,6 @@ def _record(node: NodeRecord, lost: Lost) -> RankRecord:
         ended=last,
         failed=last,
         code=1,
-        error=line,
+        error=kept(lost.found.line),
         known=lost.found.signature.id,
     )

@@ -52,7 +52,7 @@ def ended(
     if order is None:
         return
     event = {contract.COMPLETED: FINISHED, contract.CANCELLED: STOPPED}.get(end.state, FAILED)
-    if decision is not None and end.state not in (contract.COMPLETED, contract.CANCELLED) and _is_finished(order):
+    if event == FAILED and decision is not None and _is_finished(order):
         event = FINISHED
     known = result.get("known") or {}
     told = {

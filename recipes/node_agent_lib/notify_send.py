@@ -28,7 +28,7 @@ _SLACKS = "hooks.slack.com"
 _TITLES = {
     "finished": "{run} has finished",
     "failed": "{run} has failed and needs somebody",
-    "hung": "{run} stands still and is ended",
+    "hung": "{run} hangs and is being ended",
     "stopped": "{run} was stopped",
 }
 

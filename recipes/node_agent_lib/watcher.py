@@ -10,13 +10,13 @@ import shutil
 import signal
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Iterator
 
 import contract
 
-from . import evidence, procs, redaction
+from . import evidence, procs
 from .backends import Backend
-from .error_line import ERROR_CHARS
+from .error_line import kept
 from .files import read_json, write_json
 from .log import tail
 from .rank_files import error_path, forbid_restarts, record_path
@@ -152,13 +152,16 @@ class Watcher:
     def _note_known(self) -> None:
         """What is known of the error, by its own words or by the log's."""
         record = self._record
-        lines = tail(self._log.path, self._log.offset)
-        found = evidence.of_rank(record.error, record.traceback, lines, self._is_step)
+        found = evidence.of_rank(record.error, record.traceback, self._end_of_log(), self._is_step)
         if found is None:
             return
         record.known = found.signature.id
-        line = redaction.text(found.line)[:ERROR_CHARS]
+        line = kept(found.line)
         record.evidence = None if line == record.error else line
+
+    def _end_of_log(self) -> Iterator[str]:
+        """Read only where somebody takes a line: most errors tell by themselves what they are."""
+        yield from tail(self._log.path, self._log.offset)
 
     def _is_step(self, line: str) -> bool:
         return evidence.is_step(line, self._backend)
@@ -173,7 +176,7 @@ class Watcher:
         """The log's last line; one that calls itself the error is better than advice that comes after it."""
         lines = tail(self._log.path, self._log.offset)
         named = [line for line in lines[-20:] if line.lower().startswith(("error:", "fatal:"))]
-        return redaction.text((named or lines)[-1])[:ERROR_CHARS] if lines else None
+        return kept((named or lines)[-1]) if lines else None
 
     def _save(self) -> None:
         if not os.path.isdir(self._directory):  # the agent is gone

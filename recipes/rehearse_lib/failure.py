@@ -138,7 +138,7 @@ def _section(trace: TracebackType, config: Mapping[str, Any], innermost: bool) -
         parts = key.rstrip(".").split(".")
         while parts and not _has(config, parts):
             parts.pop()
-        if parts and not (among_others and not isinstance(_at(config, parts), Mapping)):
+        if parts and not (among_others and not isinstance(leaves.get(config, parts), Mapping)):
             return ".".join(parts)
     name = trace.tb_frame.f_code.co_name
     return name if name in config else None
@@ -167,12 +167,6 @@ def _statement(trace: TracebackType) -> str:
         positions = list(code.co_positions())[trace.tb_lasti // 2]
         first, last = positions[0] or first, positions[1] or last
     return "".join(linecache.getline(code.co_filename, number) for number in range(first, last + 1))
-
-
-def _at(config: Any, parts: list[str]) -> Any:
-    for part in parts:
-        config = config[part]
-    return config
 
 
 def _has(config: Any, parts: list[str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 _TRIVIAL = ("", "0", "1", "-1", "true", "false", "none", "0.0", "1.0")
@@ -11,13 +11,18 @@ _TRIVIAL = ("", "0", "1", "-1", "true", "false", "none", "0.0", "1.0")
 
 def leaves(config: Mapping[str, Any], section: str | None) -> Iterator[tuple[str, Any]]:
     """The leaves of a section, or of everything, by their dotted keys."""
-    value: Any = config
     at = tuple(section.split(".")) if section else ()
-    for part in at:
-        value = value.get(part) if isinstance(value, Mapping) else None
-    for path, leaf in paths(value, at).items() if isinstance(value, Mapping) else ():
+    found = get(config, at)
+    for path, leaf in paths(found, at).items() if isinstance(found, Mapping) else ():
         if not isinstance(leaf, Mapping):
             yield ".".join(path), leaf
+
+
+def get(config: Any, at: Iterable[str]) -> Any:
+    """What stands at a path; None where there is nothing."""
+    for part in at:
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config
 
 
 def paths(value: Any, at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

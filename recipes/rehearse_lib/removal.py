@@ -23,7 +23,7 @@ def name(
     two numbers that do not fit together either can go, and none is named.
     """
     key = refusal.get("key")
-    if refusal.get("override") or (key and not isinstance(_at(config, key), Mapping)):
+    if refusal.get("override") or (key and not isinstance(leaves.get(config, key.split(".")), Mapping)):
         return
     end = clock() + SECONDS
     for kind in (_keys_below(config, key), _others(config, key)):
@@ -68,9 +68,3 @@ def _without(config: Mapping[str, Any], key: str) -> dict[str, Any]:
         holder = holder[part]
     del holder[last]
     return made
-
-
-def _at(config: Any, key: str) -> Any:
-    for part in key.split("."):
-        config = config.get(part) if isinstance(config, Mapping) else None
-    return config

@@ -45,7 +45,7 @@ def test_a_url_that_is_a_secret_is_refused_and_not_repeated(entry: str) -> None:
 
 @pytest.mark.parametrize("entry", ["http://h:99999/x", "https://:443/"])
 def test_a_url_that_leads_nowhere(entry: str) -> None:
-    with pytest.raises(ProfileError, match=r"notify \(dgx\): entry 1 has no host, or a port"):
+    with pytest.raises(ProfileError, match=r"notify \(dgx\): entry 1 has no host, or its port is not valid"):
         notified.refuse(Profile(notify=(entry,)), "notify (dgx)")
 
 

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.recipes.serving import serving
+
 
 @dataclass
 class Hook:
@@ -47,12 +49,9 @@ def served() -> Iterator[Hook]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     told.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
-        yield told
-    finally:
-        told.silent.clear()
-        server.shutdown()
-        server.server_close()
+    with serving(server):
+        try:
+            yield told
+        finally:
+            told.silent.clear()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeVar
+
+from tests.recipes.serving import serving
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 S = TypeVar("S", bound="Served")
@@ -27,10 +28,5 @@ class Served:
 
     @contextmanager
     def running(self: S) -> Iterator[S]:
-        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        thread.start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()

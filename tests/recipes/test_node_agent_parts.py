@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 
+from tests.recipes.agent_records import node
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 from node_agent_lib import backends, command, files, finish, metrics, nodes, procs, records, spec, verdict
 from node_agent_lib.error_line import error_line
 from node_agent_lib.log import tail
-from node_agent_lib.records import Failure, NodeRecord, RankRecord, Stop
+from node_agent_lib.records import Failure, RankRecord, Stop
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 SOURCES = [RECIPES / "node_agent.py", *sorted((RECIPES / "node_agent_lib").rglob("*.py"))]
@@ -49,15 +51,6 @@ def rank(number: int, code: int = 0, at: float = 100.0, **changes: Any) -> RankR
     record = RankRecord(number, number % 2, "h", 1, 1, 1, 1, started=50.0, ended=at, code=code)
     record.failed = at if code else None
     record.error = f"exit code {code}" if code else None
-    for name, value in changes.items():
-        setattr(record, name, value)
-    return record
-
-
-def node(number: int, *ranks: RankRecord, nnodes: int = 1, **changes: Any) -> NodeRecord:
-    """A node whose agent has ended."""
-    record = NodeRecord("run-1", number, nnodes, 0, f"host{number}", 1, 1, started=40.0, state="ended", time=110.0)
-    record.records = list(ranks)
     for name, value in changes.items():
         setattr(record, name, value)
     return record

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.recipes.agent_records import node
 from tests.recipes.recorded_errors import LOGGED, RECORDED
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
@@ -28,15 +29,6 @@ PEER = RECORDED["nccl-remote"][0]
 def rank(number: int, error: str, at: float, **changes: Any) -> RankRecord:
     """A rank that failed at that second with that error."""
     record = RankRecord(number, 0, "h", 1000 + number, 1, 1, 1, 50.0, ended=at, code=1, error=error, failed=at)
-    for name, value in changes.items():
-        setattr(record, name, value)
-    return record
-
-
-def node(number: int, *ranks: RankRecord, nnodes: int = 1, **changes: Any) -> NodeRecord:
-    """A node whose agent has ended."""
-    record = NodeRecord("run-1", number, nnodes, 0, f"host{number}", 1, 1, started=40.0, state="ended", time=110.0)
-    record.records = list(ranks)
     for name, value in changes.items():
         setattr(record, name, value)
     return record

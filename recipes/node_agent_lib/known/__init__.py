@@ -16,6 +16,7 @@ docs/known-errors.md is made from these (scripts/make_known_errors.py).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from . import forms
 from .cluster import CLUSTER
@@ -56,8 +57,6 @@ GROUPS = (
 )
 _ALL = tuple(signature for _, group in GROUPS for signature in group)
 _BY_ID = {signature.id: signature for signature in _ALL}
-# One expression of them all: lines by the hundred thousand are looked at, and nearly all of them are none of these.
-_ANY = re.compile("|".join(f"(?P<s{number}>{signature.said})" for number, signature in enumerate(_ALL)))
 _seen: dict[str, Signature | None] = {}
 _MOST_SEEN = 4096
 MOST_CHARS = 2000  # of a line; what is longer holds data, and would make the search slow
@@ -71,7 +70,7 @@ def get(name: str | None) -> Signature | None:
 def of_error(text: str | None) -> Signature | None:
     """What is known of a text that is an error, such as the exception that has left a rank's script."""
     for message in forms.messages(text[:MOST_CHARS]) if text else ():
-        found = _ANY.match(message)
+        found = _any().match(message)
         if found and found.lastgroup:
             return _ALL[int(found.lastgroup[1:])]
     return None
@@ -91,3 +90,12 @@ def of_line(line: str) -> Signature | None:
             _seen.clear()
         _seen[form] = of_error(line)
     return _seen[form]
+
+
+@lru_cache(maxsize=None)
+def _any() -> re.Pattern[str]:
+    """One expression of them all: of the hundred thousands of lines that are looked at, nearly all are none of these.
+
+    It is made when the first error is looked at, not at the start of every rank.
+    """
+    return re.compile("|".join(f"(?P<s{number}>{signature.said})" for number, signature in enumerate(_ALL)))

@@ -19,8 +19,8 @@ CLUSTER = (
         "slurm-time-limit",
         ROOT,
         _S + r"DUE TO TIME LIMIT",
-        "the job's time was over",
-        "`until` or `chain` in the profile go on by themselves; a longer `time`",
+        "the job has reached its time limit",
+        "`until` or `chain` in the profile continue it automatically; or a longer `time`",
         HELPS,
     ),
     Signature(
@@ -28,7 +28,7 @@ CLUSTER = (
         ROOT,
         _S + r"DUE TO PREEMPTION",
         "a job of higher priority took the nodes",
-        "`until` or `chain` in the profile go on by themselves",
+        "`until` or `chain` in the profile continue it automatically",
         HELPS,
     ),
     Signature(
@@ -78,7 +78,7 @@ CLUSTER = (
         r"(?:pyxis: )?(?:couldn't start container|container start failed|child \d+ failed with error code)"
         r"|enroot-(?:mount|nsenter|switchroot): |.*nvidia-container-cli: ",
         "the container did not start on a node",
-        "the lines behind it say why; `mounts`, the image, the node's GPU driver",
+        "the lines after it say why; `mounts`, the image, the node's GPU driver",
     ),
     Signature(
         "python-missing",
@@ -98,7 +98,7 @@ CLUSTER = (
         "agent-missing",
         EITHER,
         r"node \d+ never started its agent",
-        "a node has not begun: it, its container or its file system did not come up",
+        "a node has not started: it, its container or its file system did not come up",
         "logs/log-*.out has what Slurm says of it; `launch.py doctor PROFILE`",
         HELPS,
     ),
@@ -106,9 +106,8 @@ CLUSTER = (
         "hung",
         ROOT,
         r"hung: ",
-        "the training stood still and was ended",
-        "logs/stack-*.txt show where every rank was; a rank that stands elsewhere than the others is the one to "
-        "look at",
+        "the training hung and was ended",
+        "logs/stack-*.txt show where every rank was; look first at one that is in another place than the others",
     ),
     Signature(
         "data-changed",

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from .signature import CASCADE, EITHER, HELPS, MAY, ROOT, Signature
 
-_REPLACE = (
-    "nothing in the job: it needs another node (a chain keeps off this one for a day); tell the operators this line"
-)
-_RESET = "nothing in the job: the GPU has to be reset, a chain keeps off the node; tell the operators this line"
+_REPLACE = "nothing in the job: it needs another node (a chain avoids this one for a day); tell the operators this line"
+_RESET = "nothing in the job: the GPU has to be reset, and a chain avoids the node; tell the operators this line"
 _XID = r"Xid \([^)]*\): "
 
 GPU = (
@@ -18,7 +16,7 @@ GPU = (
         "gpu-ecc",
         ROOT,
         r"uncorrectable ECC error encountered",
-        "the GPU's memory has an error that its error correction cannot mend",
+        "the GPU's memory has an error that its error correction (ECC) cannot correct",
         _REPLACE,
         HELPS,
         True,
@@ -144,7 +142,7 @@ GPU = (
         "gpu-launch-failure",
         EITHER,
         r"unspecified launch failure|hardware stack error",
-        "a kernel has ended without a reason that CUDA knows",
+        "a kernel has failed, and CUDA does not know why",
         "does it come again on other nodes? If not, tell the operators",
         MAY,
         True,
@@ -153,7 +151,7 @@ GPU = (
         "gpu-unknown-error",
         EITHER,
         r"unknown error\b",
-        "CUDA has no word for what has happened; mostly the driver or the GPU",
+        "CUDA does not know what has happened; mostly it is the driver or the GPU",
         "does it come again on other nodes? If not, tell the operators",
     ),
     Signature(
@@ -171,7 +169,7 @@ XIDS = (
         "xid-48",
         ROOT,
         _XID + r"48\b",
-        "an error of two bits in the GPU's memory, which its error correction cannot mend",
+        "a double-bit error in the GPU's memory, which its error correction (ECC) cannot correct",
         _RESET,
         HELPS,
         True,
@@ -180,14 +178,14 @@ XIDS = (
         "xid-63",
         EITHER,
         _XID + r"63\b",
-        "the GPU has taken a bad row of its memory out of use",
-        "it goes on; the row is replaced when the GPU is reset: tell the operators",
+        "the GPU has taken a bad row or page of its memory out of use (row remapping, page retirement)",
+        "the job goes on; the row is replaced when the GPU is reset: tell the operators",
     ),
     Signature(
         "xid-64",
         ROOT,
         _XID + r"64\b",
-        "the GPU could not take a bad row of its memory out of use",
+        "the GPU could not take a bad row or page of its memory out of use (row remapping, page retirement)",
         _RESET,
         HELPS,
         True,
@@ -214,8 +212,8 @@ XIDS = (
         "xid-92",
         EITHER,
         _XID + r"92\b",
-        "errors of single bits come often: a GPU's memory grows bad",
-        "it goes on; tell the operators",
+        "a high rate of single-bit errors in the GPU's memory",
+        "the job goes on; tell the operators",
     ),
     Signature(
         "xid-94",
@@ -238,7 +236,7 @@ XIDS = (
         "xid-gsp",
         ROOT,
         _XID + r"(?:119|120)\b",
-        "the GPU's own system processor (GSP) does not answer",
+        "the GPU System Processor (GSP) does not answer",
         _RESET,
         HELPS,
         True,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from .signature import EITHER, MAY, ROOT, Signature
 
 _SMALLER = (
-    "a smaller local_batch_size (micro_batch_size), activation checkpointing, more GPUs a model (tp, pp, fsdp); where "
-    "much is reserved but not allocated: PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True in env_vars"
+    "a smaller local_batch_size (micro_batch_size), activation checkpointing, more GPUs for one model (tp, pp, fsdp); "
+    "where much is reserved but not allocated: PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True in env_vars"
 )
 _HOST = "more `mem` in the profile, fewer data loader workers (num_workers), a smaller prefetch_factor"
 _SHM = "shm_size (docker) or a larger /dev/shm on the node; else fewer data loader workers (num_workers)"
@@ -87,14 +87,14 @@ MEMORY = (
         EITHER,
         r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is killed by signal|exited unexpectedly)"
         r"|Pin memory thread exited unexpectedly",
-        "a data loader's process has ended without a word",
+        "a data loader's process has ended without saying why",
         "num_workers: 0 shows its error; an error of the node's memory or of the data's format is most likely",
     ),
     Signature(
         "pinned-memory",
         ROOT,
         r"(?:CUDA error: )?(?:CUDA )?(?:Host|pinned) (?:memory )?alloc\w* failed|.*cudaHostAlloc.* failed",
-        "the node gave no more memory that a GPU can reach directly",
+        "the node gave no more pinned memory, which a GPU reaches directly",
         _HOST + "; pin_memory: false",
         MAY,
     ),

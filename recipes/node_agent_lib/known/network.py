@@ -134,7 +134,7 @@ NETWORK = (
         r"|.*Connection was likely closed\. Did the remote server shutdown|Broken pipe$"
         r"|(?:\[Errno \d+\] )?(?:Connection reset by peer|Broken pipe)|failed to recv, got 0 bytes"
         r"|.*\b(?:TCPStore|store) .*(?:Connection (?:reset|refused|closed))",
-        "the store through which ranks meet, a part of rank 0's node, is gone",
+        "the store through which ranks meet is gone; it runs on rank 0's node",
         _PEER,
     ),
     Signature(
@@ -144,7 +144,7 @@ NETWORK = (
         r"|Timeout waiting for key: |.*The client socket has timed out after|Operation timed out!"
         r"|TCP client failed to connect/validate to host|The client socket has failed to connect",
         "not all ranks have met in time: a node starts late, failed, or cannot reach the head node",
-        "is there an error of another node? Else a firewall, or a head node's name that others resolve otherwise",
+        "is there an error of another node? Else a firewall, or a head node's name that nodes resolve differently",
     ),
     Signature(
         "rendezvous",

@@ -11,7 +11,7 @@ PROGRAM = (
         "import",
         ROOT,
         r"(?:[\w.]+\.)?(?:ModuleNotFoundError|ImportError|SyntaxError|IndentationError|TabError)\b",
-        "the program cannot be imported: a package or a library is missing or broken, or its text is no Python",
+        "the program cannot be imported: a package or a library is missing or broken, or a file is not valid Python",
         "the image, `python` of the profile, or the line that the traceback names",
     ),
     Signature(
@@ -35,7 +35,7 @@ PROGRAM = (
         "batch-size",
         ROOT,
         r"(?:current )?global batch size \(\d+\) is not divisible by micro",
-        "the global batch is no multiple of micro batch x data parallel size",
+        "the global batch size is not a multiple of micro batch size x data-parallel size",
         "train.global_batch_size, train.micro_batch_size",
         CANNOT,
     ),
@@ -96,7 +96,7 @@ PROGRAM = (
         r"the loss is not a number|.*Unexpected result (?:nan|inf)\b|.*found (?:NaN|Inf) in local (?:grad|forward)"
         r"|.*\b[Ll]oss is (?:nan|NaN|inf)\b|.*NaN or Inf found in|Function '\w+' returned nan values",
         "the training has diverged, or a batch or a GPU is bad",
-        "lr, warm-up and clipping; the batch of that step; the same step on another node tells a bad GPU",
+        "lr, warm-up and clipping; the batch of that step; the same step on another node shows whether a GPU is bad",
     ),
     Signature(
         "result-differs",

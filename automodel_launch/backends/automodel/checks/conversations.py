@@ -62,15 +62,16 @@ def _file(plan: Plan, key: str, value: str, section: Mapping[str, Any], wanted: 
 
 def _fault(path: Path, section: Mapping[str, Any], wanted: _Wanted) -> tuple[str, str] | None:
     """(what is wrong, how to mend it) with a file or directory, by what the section's class does with it."""
+    chat = datasets.is_chat(section)
     if path.is_dir():
         return _directory_fault(path, section)
     if path.suffix.lower() in _JSONL:
         return _first_fault(path, wanted, section.get("skip_invalid_samples") is True)
     if path.suffix.lower() == ".parquet" or path.stat().st_size > _LARGEST:
         return None
-    if not datasets.is_chat(section) and path.suffix.lower() != ".json":
+    if not chat and path.suffix.lower() != ".json":
         return None
-    return _document_fault(path, wanted, lines=not datasets.is_chat(section))
+    return _document_fault(path, wanted, lines=not chat)
 
 
 def _directory_fault(path: Path, section: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -92,21 +93,21 @@ def _document_fault(path: Path, wanted: _Wanted, lines: bool) -> tuple[str, str]
         if lines:
             return _first_fault(path, wanted, skips=False)
         return (
-            "it is read as one JSON document, and is none",
+            "it is read as one JSON document, and is not valid JSON",
             "one JSON object a line, in a file whose name ends in .jsonl",
         )
     rows = document if isinstance(document, list) else [document]
     if not rows:
         return "it has no rows", "an array of objects"
     for number, row in enumerate(rows[:ROWS], start=1):
-        fault = (
-            wanted(row)
-            if isinstance(row, dict)
-            else (f"is {type(row).__name__}, no JSON object", "an array of objects")
-        )
+        fault = _row_fault(row, wanted, "an array of objects")
         if fault:
             return f"row {number} {fault[0]}", fault[1]
     return None
+
+
+def _row_fault(row: Any, wanted: _Wanted, form: str) -> tuple[str, str] | None:
+    return wanted(row) if isinstance(row, dict) else (f"is {type(row).__name__}, not a JSON object", form)
 
 
 def _means_a_file(value: str) -> bool:
@@ -129,7 +130,7 @@ def _first_fault(path: Path, wanted: _Wanted, skips: bool) -> tuple[str, str] | 
                 if skips:
                     continue
                 return f"line {number} is not JSON", "one JSON object a line"
-            fault = wanted(row) if isinstance(row, dict) else (f"is {type(row).__name__}, no JSON object", "one a line")
+            fault = _row_fault(row, wanted, "one a line")
             if fault:
                 return f"line {number} {fault[0]}", fault[1]
     return None if rows else ("it has no rows", "one JSON object a line")

@@ -47,7 +47,7 @@ def world(plan: Plan) -> Iterator[Finding]:
     mesh = _mesh(plan)
     if mesh is None or distributed.STRATEGIES.get(mesh.strategy) in (None, "ddp"):
         return
-    product = mesh.tp_size * mesh.cp_size * mesh.pp_size
+    product = _ranks_of_a_replica(mesh)
     sizes = f"tp {mesh.tp_size} x cp {mesh.cp_size} x pp {mesh.pp_size} = {product}"
     keys = ", ".join(describe(plan, key) for key, size in _sizes(mesh) if size > 1)
     if mesh.dp_size is not None:
@@ -72,15 +72,23 @@ def _sizes(mesh: Mesh) -> tuple[tuple[str, int], ...]:
     return (TP, mesh.tp_size), (CP, mesh.cp_size), (PP, mesh.pp_size)
 
 
+def _ranks_of_a_replica(mesh: Mesh) -> int:
+    return mesh.tp_size * mesh.cp_size * mesh.pp_size
+
+
+def _data_parallel(plan: Plan, mesh: Mesh) -> int:
+    """As the config says, else what the world size leaves for it."""
+    return mesh.dp_size or max(plan.world_size // _ranks_of_a_replica(mesh), 1)
+
+
 def groups(plan: Plan) -> Iterator[Finding]:
     """Data-parallel ranks divide into replicas, and a pipeline stage's ranks into groups of experts."""
     mesh = _mesh(plan)
     if mesh is None or distributed.STRATEGIES.get(mesh.strategy) != "fsdp2":
         return
-    product = mesh.tp_size * mesh.cp_size * mesh.pp_size
-    if mesh.dp_size is None and plan.world_size % product:
+    if mesh.dp_size is None and plan.world_size % _ranks_of_a_replica(mesh):
         return
-    dp = mesh.dp_size or plan.world_size // product
+    dp = _data_parallel(plan, mesh)
     replicas = mesh.dp_replicate_size
     if replicas > 1 and (dp % replicas or replicas >= dp):
         valid = [str(size) for size in divisors(dp) if size < dp]
@@ -104,9 +112,7 @@ def experts(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "expert-parallel", message, f"{EP}=1")
     elif shape.experts % mesh.ep_size:
         message = f"{describe(plan, EP)} does not divide the model's {shape.experts} experts ({shape.where})."
-        dense = mesh.tp_size * mesh.pp_size * mesh.cp_size
-        dp = mesh.dp_size or max(plan.world_size // dense, 1)
-        valid = _expert_sizes(dp * mesh.cp_size * mesh.tp_size, shape)
+        valid = _expert_sizes(_data_parallel(plan, mesh) * mesh.cp_size * mesh.tp_size, shape)
         yield Finding("error", "expert-parallel", message, f"{EP} = {shortened(valid)}")
 
 

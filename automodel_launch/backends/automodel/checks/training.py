@@ -102,7 +102,7 @@ def clipping(plan: Plan) -> Iterator[Finding]:
         fix = f"{key}=1.0, or ~clip_grad_norm for no clipping"
         told = describe_value(plan, key, value)
         if value < 0:
-            yield Finding("error", "not-positive", f"{told} turns the gradients around; it must be above 0.", fix)
+            yield Finding("error", "not-positive", f"{told} reverses all gradients; it must be above 0.", fix)
         else:  # a job that runs to its end
             yield Finding("warning", "not-positive", f"{told} makes all gradients 0, so that nothing is learnt.", fix)
 
