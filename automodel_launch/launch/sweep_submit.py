@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, LaunchError, PlanRefused, RecordError, SubmissionUnknown
-from automodel_launch.executors import Handed, Order, Together
+from automodel_launch.executors import Handed, Together
 from automodel_launch.jobs import claims, launcher, records, rundir, sweeps
 from automodel_launch.jobs.claims import Claim
 from automodel_launch.jobs.records import Record
@@ -84,10 +84,10 @@ def submit_together(
     with interrupts.caught():
         record_sweep(made, workspace)
         shown = made
-        made = _with_directory(made, workspace, sweeping.without(made, skipped), after)
+        made = _with_directory(made, workspace)
         place = made.plans[0].place
         todo = sweeping.without(made, skipped)
-        more = _together(made).address(todo, order_of(made))
+        more = _together(made).address(todo, sweeping.order_of(made))
         reserve = Reserve(workspace.records, environ, say, records.all_records(workspace.records), more)
         try:
             _each(todo, reserve.one, place == LOCAL)
@@ -95,18 +95,13 @@ def submit_together(
             as_shown = shown.script if (made.directory, len(reserved)) == (shown.directory, len(todo)) else None
             handed = _hand_over(made, reserved, workspace, environ, after, as_shown) if reserved else Handed(())
         except (LaunchError, OSError):
-            _undo_all(reserve.made, workspace.records)
+            _undo_all(reserve.made.values(), workspace.records)
             with suppress(ClusterError):
                 place.remove(made.directory)
             raise
         if not reserved:
             place.remove(made.directory)
         return _settled(handed, reserved, workspace.records, say)
-
-
-def order_of(made: PlanSet, after: Sequence[str] = ()) -> Order:
-    """How the set's points are handed over."""
-    return Order(made.name, made.directory, made.at_most, tuple(after), made.stop_after)
 
 
 def _hand_over(
@@ -123,7 +118,7 @@ def _hand_over(
         ClusterError: nothing was submitted.
     """
     plans = [item.plan for item in reserved]
-    together, order = _together(made), order_of(made, after)
+    together, order = _together(made), sweeping.order_of(made, after)
     place = plans[0].place
     files = together.files(plans, order)
     if as_shown is not None and files[contract.SCRIPT] != as_shown:
@@ -166,12 +161,12 @@ def _settled(handed: Handed, reserved: list[Reserved], folder: Path, say: Callab
     return started
 
 
-def _with_directory(made: PlanSet, workspace: Workspace, todo: list[Plan], after: Sequence[str]) -> PlanSet:
+def _with_directory(made: PlanSet, workspace: Workspace) -> PlanSet:
     """The set with a directory that is its own: another launcher may have taken the one that was planned."""
     place, root = made.plans[0].place, made.plans[0].job_root
     for _ in range(submit.RESERVATIONS):
         if made.directory and place.make(made.directory, new=True):
-            return sweeping.in_directory(made, todo, after)
+            return made
         taken = naming.next_job_id(made.name, place.names(root), workspace.records)
         made = replace(made, directory=f"{root}/{taken}")
     raise ClusterError(f"{root}: no free directory for sweep {made.name}.")
@@ -235,8 +230,8 @@ def _given_up(item: Reserved, folder: Path) -> None:
         records.change(folder, item.record, lambda now: replace(now, launcher=launcher.gone(now.launcher)))
 
 
-def _undo_all(items: dict[str, Reserved] | list[Reserved], folder: Path) -> None:
-    for item in list(items.values() if isinstance(items, dict) else items):
+def _undo_all(items: Iterable[Reserved], folder: Path) -> None:
+    for item in list(items):
         _undo(item, folder)
 
 
