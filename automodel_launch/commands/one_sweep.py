@@ -27,6 +27,11 @@ class Row(NamedTuple):
     record: Record | None
     now: Status
 
+    @property
+    def over(self) -> bool:
+        """Whether nobody runs it, or could: one that cannot be asked for now may run."""
+        return self.record is None or self.now.over or self.now.forgotten
+
     def called(self, sweep: Sweep) -> str:
         """How a person names it."""
         return f"{sweep.name}.{self.number}"

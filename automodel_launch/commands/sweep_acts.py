@@ -49,7 +49,7 @@ def resume(args: argparse.Namespace, sweep: Sweep) -> int:
     from automodel_launch.launch import resume as resuming
 
     rows = one_sweep.look(args, sweep)
-    busy = sum(not _is_over(row) for row in rows)
+    busy = sum(not row.over for row in rows)
     wanted = [row for row in rows if row.record and row.now.state in GOES_ON]
     free = len(wanted) if sweep.at_most is None else max(0, sweep.at_most - busy)
     folder = workspace.find(args.env).records
@@ -75,14 +75,9 @@ def resume(args: argparse.Namespace, sweep: Sweep) -> int:
 def _stoppable(sweep: Sweep, rows: list[Row]) -> list[Row]:
     """Those in the queue last of all first: none of them may begin while others end."""
     return sorted(
-        (row for row in rows if not _is_over(row)),
+        (row for row in rows if not row.over),
         key=lambda row: (row.now.state != contract.PENDING, -row.number),
     )
-
-
-def _is_over(row: Row) -> bool:
-    """Whether nobody runs it, or could: one that cannot be asked for now may run."""
-    return row.record is None or row.now.over or row.now.forgotten
 
 
 def _stop(args: argparse.Namespace, sweep: Sweep, rows: list[Row], now: bool) -> int:
