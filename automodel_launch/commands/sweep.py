@@ -128,7 +128,7 @@ def _table(here: Workspace, made: PlanSet, skipped: dict[str, str]) -> list[str]
     limit = f", at most {made.at_most} at once" if made.at_most else ""
     head = f"sweep {made.name}: {console.many(len(made.points), 'point')} on {plan.profile_name}{limit}{total}"
     rows = [["", "run", *one_sweep.short(keys), "GPU-hours" if any(hours) else "", ""]]
-    numbers = {point.run_name: n for n, point in enumerate(sweep_submit.recorded(made, here).points, 1)}
+    numbers = sweep_submit.recorded(made, here).numbers
     for point, each in zip(made.points, hours, strict=True):
         values = one_sweep.settings(dict(point.settings), keys)
         left_out = skipped.get(point.plan.run_name, "")

@@ -42,8 +42,8 @@ def run(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: Mappi
     from automodel_launch.launch import sweep_submit
     from automodel_launch.launch.interrupts import Interrupts
 
-    numbers = {point.run_name: n for n, point in enumerate(sweep_submit.record_sweep(made, here).points, 1)}
-    interrupts, codes = Interrupts(), list[int]()
+    sweep = sweep_submit.record_sweep(made, here)
+    interrupts, codes, numbers = Interrupts(), list[int](), sweep.numbers
     todo = [point for point in made.points if point.plan.run_name not in skipped]
     for point in todo:
         codes.append(_one(args, here, f"{made.name}.{numbers[point.plan.run_name]}", point, interrupts))
@@ -56,10 +56,7 @@ def run(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: Mappi
     left = len(todo) - len(codes)
     if left:
         console.say(f"not started: {console.many(left, 'point')}; the same command again goes on with them")
-    argument = argparse.Namespace(**{**vars(args), "job": made.name})
-    sweep = one_sweep.named(argument)
-    if sweep is not None:
-        one_sweep.status(argument, sweep)
+    one_sweep.status(args, sweep)
     if interrupts.received:
         return 128 + interrupts.received[0][0]
     return next((code for code in codes if code), 0)

@@ -42,6 +42,11 @@ class Sweep:
         """What differs between the points."""
         return list(dict.fromkeys(key for point in self.points for key in point.settings))
 
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Each point's number, from 1 on, by its run's name."""
+        return {point.run_name: number for number, point in enumerate(self.points, 1)}
+
 
 def folder(jobs: Path) -> Path:
     """Where they lie, beside the folder of the jobs' records."""
