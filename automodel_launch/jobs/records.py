@@ -62,6 +62,11 @@ class Status:
         """The job has ended."""
         return self.state in contract.ENDED or self.state == NOT_SUBMITTED
 
+    @property
+    def underway(self) -> bool:
+        """It is in the queue, or runs, for certain."""
+        return not (self.over or self.forgotten or self.state == "UNKNOWN")
+
 
 @dataclass(frozen=True)
 class Record:

@@ -102,7 +102,7 @@ class Maker:
         if not known or not asks:
             return "", None
         record, now = waiting.look_at(self.workspace.records, known[-1])
-        busy = launcher.is_at_it(record) or not (now.over or now.forgotten or now.state == "UNKNOWN")
+        busy = launcher.is_at_it(record) or now.underway
         return (now.state, record) if busy else ("", None)
 
     def is_finished(self, step: Step, before: Sequence[Step]) -> bool:

@@ -77,7 +77,7 @@ def standing(made: PlanSet, workspace: Workspace, offline: bool = False) -> tupl
         if record.job_id in waiting:
             return _Found(record, waiting[record.job_id].state, True, slurm_id)
         record, now = state.look(workspace.records, record)
-        busy = launcher.is_at_it(record) or not (now.over or now.forgotten or now.state == "UNKNOWN")
+        busy = launcher.is_at_it(record) or now.underway
         return _Found(record, now.state, busy, record.handle.get("slurm_id"))
 
     def of(plan: Plan) -> tuple[str | None, _Found | None]:
