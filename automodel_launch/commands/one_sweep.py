@@ -13,9 +13,9 @@ from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.jobs.sweeps import Sweep, SweepPoint
 from automodel_launch.launch import state
+from automodel_launch.remote.shell import AT_ONCE
 
 LONGEST_VALUE = 40
-AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 NOT_THERE = Status(records.NOT_SUBMITTED, error="no job of it was submitted")
 
 

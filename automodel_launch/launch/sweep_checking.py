@@ -18,9 +18,8 @@ from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.planset import PlanSet, named
 from automodel_launch.remote import slurm_site
+from automodel_launch.remote.shell import AT_ONCE
 from automodel_launch.workspace import Workspace
-
-AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 
 
 def gpu_hours(plan: Plan) -> float:

@@ -27,9 +27,9 @@ from automodel_launch.plan import gitstate, naming, packaging, secrets
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.planset import PlanSet
 from automodel_launch.remote.filesystem import LOCAL
+from automodel_launch.remote.shell import AT_ONCE
 from automodel_launch.workspace import Workspace
 
-AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
