@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from automodel_launch import contract, executors
-from automodel_launch.errors import ClusterError, LaunchError, PlanRefused, RecordError, SubmissionUnknown
+from automodel_launch.errors import ClusterError, LaunchError, PlanRefused, SubmissionUnknown
 from automodel_launch.executors import Handed, Together
-from automodel_launch.jobs import claims, launcher, records, rundir, sweeps
+from automodel_launch.jobs import claims, records, sweeps
 from automodel_launch.jobs.claims import Claim
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import claim, origin, state, submit, sweeping
 from automodel_launch.launch.interrupts import Interrupts
-from automodel_launch.plan import gitstate, naming, packaging, secrets
+from automodel_launch.plan import gitstate, naming, packaging
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.planset import PlanSet
 from automodel_launch.remote.filesystem import LOCAL
@@ -124,7 +124,7 @@ def _hand_over(
     if as_shown is not None and files[contract.SCRIPT] != as_shown:
         raise ClusterError("the points' script is another one than the dry run shows; nothing was submitted.")
     _write(made, plans, workspace, place, files)
-    _each(plans, lambda plan: _write_secrets(plan, environ), place == LOCAL)
+    _each(plans, lambda plan: submit.write_secrets(plan, environ), place == LOCAL)
     handed = together.submit(plans, order)
     if handed.error and not any(handed.handles) and not isinstance(handed.error, SubmissionUnknown):
         raise handed.error
@@ -146,14 +146,11 @@ def _settled(handed: Handed, reserved: list[Reserved], folder: Path, say: Callab
         if item.claim:
             with suppress(ClusterError):
                 claims.submitted(item.claim, record.handle, item.plan.place)
-        try:
-            records.save(folder, record)
-        except RecordError as error:
-            say(f"warning: {record.job_id} was submitted, and will be looked up: {error.message}")
+        submit.save_started(folder, record, say)
         started.append(record)
     if isinstance(handed.error, SubmissionUnknown):
         for item in left:
-            _given_up(item, folder)
+            submit.give_up(folder, item.record)
     else:
         _undo_all(left, folder)
     if handed.error:
@@ -197,8 +194,7 @@ class Reserve:
             _undo(self.made.pop(plan.run_name), self.folder)
             self.say(f"left out: {error.message}")
             return
-        data = {key: plan.data.get(key) for key in ("digest", "rows")}
-        rundir.begin(plan.run_dir, plan.trained, plan.place, plan.world_size, {**data, "job_id": plan.job_id})
+        submit.begin_run(plan)
         origin.tell_its_run(plan)
 
     def in_order(self, plans: Sequence[Plan]) -> list[Reserved]:
@@ -217,17 +213,6 @@ def _write(made: PlanSet, plans: list[Plan], workspace: Workspace, place: Any, f
     with packaging.on_disk(plans[0].files) as sources:
         place.put(root, {f"{own}/{path}": source for path, source in sources.items()}, texts)
     packaging.verify(plans[0].files)
-
-
-def _write_secrets(plan: Plan, environ: Mapping[str, str]) -> None:
-    if plan.agent["secrets_file"]:
-        values = secrets.file_content(plan.profile.secrets, environ)
-        secrets.write(plan.place, plan.agent["secrets_file"], values)
-
-
-def _given_up(item: Reserved, folder: Path) -> None:
-    with suppress(RecordError):
-        records.change(folder, item.record, lambda now: replace(now, launcher=launcher.gone(now.launcher)))
 
 
 def _undo_all(items: Iterable[Reserved], folder: Path) -> None:
