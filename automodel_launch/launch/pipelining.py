@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import backends, contract, executors
+from automodel_launch import backends, contract
 from automodel_launch.config import configs, pipelines
 from automodel_launch.config.pipelines import StepSpec
 from automodel_launch.errors import ConfigError, LaunchError
 from automodel_launch.jobs import history, launcher, records, rundir
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import checking, identity, planning, waiting
+from automodel_launch.launch import checking, edges, identity, planning, waiting
 from automodel_launch.launch.edges import Promise
 from automodel_launch.launch.submit import record_of
 from automodel_launch.plan import recipes
@@ -194,11 +194,7 @@ def again(maker: Maker, graph: PlanGraph, name: str) -> Step:
 
 def holds(step: Step, need: Step, environ: Mapping[str, str]) -> bool:
     """Whether the place of a step can keep its job waiting for a step that it needs."""
-    holding = executors.holding(step.plan.executor)
-    if holding is None or need.plan.executor != step.plan.executor:
-        return False
-    address = executors.get(step.plan.executor).address(step.plan, environ)
-    return holding.can_follow(address, record_of(need.plan, environ))
+    return edges.can_follow(step.plan, record_of(need.plan, environ), environ)
 
 
 def rehearsed(graph: PlanGraph, folder: Path, offline: bool, say: Callable[[str], None]) -> PlanGraph:
