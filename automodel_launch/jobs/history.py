@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from automodel_launch import contract
@@ -68,6 +68,11 @@ def _open(row: dict[str, Any], now: Status, is_last: bool) -> dict[str, Any]:
         return {"state": LOST, "error": _NO_RECORD}
     step = {} if now.step is None else {"to_step": now.step}
     return {"state": now.state, "error": now.error or now.reason or _NO_RECORD, **step}
+
+
+def completes(row: Mapping[str, Any]) -> bool:
+    """Whether the end of an attempt was that of its run's training, as recipes/node_agent_lib/history.py says it."""
+    return row.get("state") == contract.COMPLETED or row.get("why") == contract.RUN_FINISHED
 
 
 def gpu_hours(rows: Iterable[dict[str, Any]], job_id: str, until: float) -> float:

@@ -161,7 +161,7 @@ def _is_finished(step: Step, needs: Sequence[Step], taken: set[str]) -> bool:
 def _ended(plan: Plan) -> float | None:
     """When the last attempt at the run has ended, if it has completed (unix seconds)."""
     rows = [row for row in history.attempts(plan.run_dir, plan.place) if row.get("state")]
-    if not rows or (rows[-1]["state"] != contract.COMPLETED and rows[-1].get("why") != contract.RUN_FINISHED):
+    if not rows or not history.completes(rows[-1]):
         return None
     return rows[-1].get("ended") or 0.0
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, LaunchError, PlanRefused
-from automodel_launch.jobs import claims, launcher, records
+from automodel_launch.jobs import claims, history, launcher, records
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import state
@@ -106,11 +106,7 @@ def _has_completed(run: Run, place: FileSystem) -> bool:
     """Whether a job of the run has since then brought it to its end, as its history tells (predecessors.py)."""
     found = place.read(f"{run['run_dir']}/{contract.HISTORY}", int(run["history_bytes"]))
     ended = (row for line in (found[0].splitlines() if found else ()) if (row := parse(line)))
-    return any(
-        row.get("event") == contract.HISTORY_ENDED
-        and (row.get("state") == contract.COMPLETED or row.get("why") == contract.RUN_FINISHED)
-        for row in ended
-    )
+    return any(row.get("event") == contract.HISTORY_ENDED and history.completes(row) for row in ended)
 
 
 def register(runs: Iterable[Run], record: Record, place: FileSystem) -> None:
