@@ -219,10 +219,10 @@ def withdraw(record: Record, why: str) -> None:
     """
     executor = executors.get(record.executor)
     place = executor.place_of(record)
-    end = {"schema": 1, "job_id": record.job_id, "attempt": 0, "complete": True, "state": contract.CANCELLED}
-    end |= {"code": contract.TERMINATED, "error": why, "ended": time.time(), "nodes": [], "goes_on": False, "why": why}
-    rest = dict.fromkeys(key for key in contract.EXIT_KEYS if key not in end)
-    place.create(f"{record.job_dir}/{contract.EXIT}", json.dumps({**end, **rest}) + "\n")
+    end = {**dict.fromkeys(contract.EXIT_KEYS), "schema": 1, "job_id": record.job_id, "attempt": 0, "complete": True}
+    end |= {"state": contract.CANCELLED, "code": contract.TERMINATED, "error": why, "ended": time.time(), "nodes": []}
+    end |= {"goes_on": False, "why": why}
+    place.create(f"{record.job_dir}/{contract.EXIT}", json.dumps(end) + "\n")
     with suppress(LaunchError):  # it may have left the queue meanwhile
         executor.cancel(record)
     forget(record, place)
