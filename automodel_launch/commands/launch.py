@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -234,8 +233,8 @@ def _tell(findings: list[Finding]) -> None:
 
 
 def _submit(args: argparse.Namespace, parts: Planned) -> int:
-    from automodel_launch.jobs import records
-    from automodel_launch.launch import closing, follow
+    from automodel_launch.commands import one_job
+    from automodel_launch.launch import closing
     from automodel_launch.launch.interrupts import Interrupts
     from automodel_launch.launch.notes import noted
     from automodel_launch.launch.submit import submit
@@ -256,10 +255,7 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
             for verb in ("attach", "status", "cancel"):
                 console.say(f"  python launch.py {verb} {plan.job_id}")
         return 128 + interrupts.received[0][0] if interrupts.received else 0
-    out = sys.stderr if args.json else sys.stdout
-    follower = follow.Follower(record, ranks=[0], out=out, own=True, verbose=args.verbose)
-    status, code = follower.run(interrupts)
-    records.remember(here.records, record, status)
+    status, code = one_job.follow(args, record, interrupts, own=True)
     if args.json:
         console.result({**asdict(record), **asdict(status), "exit_code": code})
     console.say(closing.closing_block(record, status, seen=[0]))

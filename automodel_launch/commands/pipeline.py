@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -105,13 +104,13 @@ def _tell(graph: PlanGraph, write: Callable[[str], None] = console.say) -> None:
 
 
 def _follower(args: argparse.Namespace) -> Follow:
-    from automodel_launch.launch import closing, follow
+    from automodel_launch.commands import one_job
+    from automodel_launch.launch import closing
 
     def followed(name: str, record: Record, own: bool, interrupts: Interrupts) -> tuple[Status, int]:
         console.say(f"step {name}: following {record.job_id}")
-        out = sys.stderr if args.json else sys.stdout
-        status, code = follow.Follower(record, ranks=[0], out=out, own=own).run(interrupts)
-        console.say(closing.closing_block(record, status))
+        status, code = one_job.follow(args, record, interrupts, own=own)
+        console.say(closing.closing_block(record, status, seen=[0]))
         return status, code
 
     return followed
