@@ -254,7 +254,7 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
             console.out(plan.job_id)
             for verb in ("attach", "status", "cancel"):
                 console.say(f"  python launch.py {verb} {plan.job_id}")
-        return 128 + interrupts.received[0][0] if interrupts.received else 0
+        return interrupts.code
     status, code = one_job.follow(args, record, interrupts, own=True)
     if args.json:
         console.result({**asdict(record), **asdict(status), "exit_code": code})

@@ -122,7 +122,6 @@ def _submit(args: argparse.Namespace, runner: Runner) -> int:
         runner.detached()
     else:
         code = runner.attached()
-    received = runner.interrupts.received
     if args.json:
         graph = runner.graph
         document = {"pipeline": graph.name, "plan_hash": graph.plan_hash, "steps": runner.document(), "exit_code": code}
@@ -134,7 +133,7 @@ def _submit(args: argparse.Namespace, runner: Runner) -> int:
         console.say(
             f"pipeline {runner.graph.name}: it is not at its end; done: {done}. The same command goes on from there."
         )
-    return code or (128 + received[0][0] if received else 0)
+    return code or runner.interrupts.code
 
 
 COMMAND = Pipeline()

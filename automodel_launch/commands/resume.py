@@ -61,7 +61,7 @@ class Resume(JobCommand):
         else:
             console.out(record.job_id)
         console.say(f"{record.job_id} goes on; follow it with `python launch.py attach {record.job_id}`")
-        return 128 + interrupts.received[0][0] if interrupts.received else 0
+        return interrupts.code
 
 
 COMMAND = Resume()

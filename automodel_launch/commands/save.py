@@ -25,7 +25,7 @@ class Save(JobCommand):
             found = requests.save(record, now, console.say, lambda: bool(interrupts.received))
         if found is None and interrupts.received:
             console.say("left; it saves all the same")
-            return 128 + interrupts.received[0][0]
+            return interrupts.code
         step, path = found or (None, None)
         if args.json:
             console.document({"job_id": record.job_id, "step": step, "checkpoint": path}, indent=None)

@@ -35,7 +35,7 @@ class Stacks(JobCommand):
             _has(record, args.rank)
             found = requests.stacks(record, now, console.say, lambda: bool(interrupts.received))
         if interrupts.received:
-            return 128 + interrupts.received[0][0]
+            return interrupts.code
         found = [(rank, lines) for rank, lines in found if args.rank in ("all", str(rank))]
         groups = _groups(found)
         if args.json:

@@ -150,4 +150,4 @@ def _submit(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: d
     else:
         console.out(made.name)
         console.say(f"  python launch.py status {made.name}")
-    return 128 + interrupts.received[0][0] if interrupts.received else 0
+    return interrupts.code

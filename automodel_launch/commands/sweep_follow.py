@@ -34,7 +34,7 @@ def attach(args: argparse.Namespace, sweep: Sweep) -> int:
         console.document(one_sweep.document(sweep, rows), indent=None)
     else:
         console.out(one_sweep.counted(sweep, rows))
-    return 128 + interrupts.received[0][0] if left else result(rows)
+    return interrupts.code if left else result(rows)
 
 
 def result(rows: list[Row]) -> int:

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: Mappi
         console.say(f"not started: {console.many(left, 'point')}; the same command again goes on with them")
     one_sweep.status(args, sweep)
     if interrupts.received:
-        return 128 + interrupts.received[0][0]
+        return interrupts.code
     return next((code for code in codes if code), 0)
 
 

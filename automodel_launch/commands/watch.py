@@ -68,7 +68,7 @@ class Watcher:
     @property
     def code(self) -> int:
         """The exit code then."""
-        return 128 + self.interrupts.received[0][0]
+        return self.interrupts.code
 
     def wait(self, seconds: float, lines: Draw) -> None:
         """Wait; a screen is drawn anew meanwhile, with the terminal's size as it is by then."""

@@ -177,4 +177,4 @@ def wait(
                 say(f"waiting for {', '.join(now.words for now in left)}; Ctrl-C ends this, and that goes on")
             told = news
             sleep(POLL_S)
-    return 128 + interrupts.received[0][0]
+    return interrupts.code

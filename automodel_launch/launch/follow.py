@@ -93,7 +93,7 @@ class Follower:
                     interrupts.received.append((signal.SIGHUP, time.monotonic()))
                 if self.interrupted(interrupts):
                     self._erase()
-                    return status, 128 + interrupts.received[0][0]
+                    return status, interrupts.code
                 self._show()
                 self.sleep(executors.get(self.record.executor).poll_s)
 
@@ -186,7 +186,7 @@ class Follower:
 
     def _code(self, status: Status, interrupts: Interrupts) -> int:
         if interrupts.received:
-            return 128 + interrupts.received[0][0]
+            return interrupts.code
         return exit_code(status)
 
     def _emit(self, last: bool) -> None:

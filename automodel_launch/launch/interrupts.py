@@ -35,6 +35,11 @@ class Interrupts:
             for number, handler in old.items():
                 signal.signal(number, handler)
 
+    @property
+    def code(self) -> int:
+        """The exit code of what the first signal has ended, as a shell tells it; 0 where none has come."""
+        return 128 + self.received[0][0] if self.received else 0
+
     def deliver(self) -> None:
         """Let the first signal do what it does to a program that does not collect it."""
         if self.received:

@@ -99,7 +99,7 @@ class Runner:
                 if need.name in lost or self.ended.get(need.name):
                     lost.setdefault(step.name, lost.get(need.name, need.name))
             if self.interrupts.received:
-                return 128 + self.interrupts.received[0][0]
+                return self.interrupts.code
             if step.name in lost:
                 self.say(f"step {step.name}: not started, since step {lost[step.name]} has failed")
                 continue
