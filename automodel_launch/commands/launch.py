@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch.commands import console
-from automodel_launch.commands.command import COMMON, VERBOSE, Command, Option, Parser
+from automodel_launch.commands.command import VERBOSE, Command, Option, Parser
 from automodel_launch.commands.one_plan import Planned, planned, rehearsed
 from automodel_launch.errors import PlanRefused, UsageError
 
@@ -61,14 +61,9 @@ class LaunchCommand(Command):
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """Options and overrides in any order, overrides in AutoModel's form too."""
-        from automodel_launch.config.overrides import split
-
-        options = (*COMMON, *self.options)
-        with_value = {name for option in options if option.metavar and not option.bare for name in option.names}
-        flags = {name for option in options for name in option.names} - with_value | {"-h", "--help"}
         # argparse would take the next word, an override, for the value of one that has none
-        bare = {name: f"{name}={option.bare}" for option in options if option.bare for name in option.names}
-        args = self.parser().parse_intermixed_args([bare.get(word, word) for word in split(argv, with_value, flags)])
+        bare = {name: f"{name}={option.bare}" for option in self.options if option.bare for name in option.names}
+        args = self.parser().parse_intermixed_args([bare.get(word, word) for word in self.words(argv)])
         if args.rehearse not in (None, "on", "memory"):
             raise UsageError(f"--rehearse={args.rehearse} is not understood.", "--rehearse, or --rehearse=memory")
         return args

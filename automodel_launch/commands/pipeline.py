@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from automodel_launch import workspace
 from automodel_launch.commands import console
-from automodel_launch.commands.command import COMMON, Command, Option, Parser
+from automodel_launch.commands.command import Command, Option, Parser
 from automodel_launch.errors import PlanRefused, UsageError
 
 if TYPE_CHECKING:
@@ -41,13 +41,9 @@ class Pipeline(Command):
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """Options and overrides in any order."""
-        from automodel_launch.config.overrides import MARK, split
+        from automodel_launch.config.overrides import MARK
 
-        options = (*COMMON, *self.options)
-        with_value = {name for option in options if option.metavar for name in option.names}
-        flags = {name for option in options for name in option.names} - with_value | {"-h", "--help"}
-        words = [word.removeprefix(MARK) for word in split(argv, with_value, flags)]
-        return self.parser().parse_intermixed_args(words)
+        return self.parser().parse_intermixed_args([word.removeprefix(MARK) for word in self.words(argv)])
 
     def run(self, args: argparse.Namespace) -> int:
         """To the preview, or to the end of the last step."""
