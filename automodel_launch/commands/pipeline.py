@@ -125,10 +125,9 @@ def _submit(args: argparse.Namespace, runner: Runner) -> int:
     elif args.batch:
         console.out("\n".join(record.job_id for record in runner.jobs.values()))
     if code:
-        done = ", ".join(name for name, ended in runner.ended.items() if ended == 0) or "nothing"
-        console.say(
-            f"pipeline {runner.graph.name}: it is not at its end; done: {done}. The same command goes on from there."
-        )
+        done = ", ".join(name for name, ended in runner.ended.items() if ended == 0) or "none"
+        console.say(f"pipeline {runner.graph.name} has not completed; completed steps: {done}.")
+        console.say("The same command goes on from there.")
     return code or runner.interrupts.code
 
 

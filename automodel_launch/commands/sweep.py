@@ -142,7 +142,7 @@ def _submit(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: d
     else:
         records = []
         sweep_submit.record_sweep(made, here)
-    left = f"; {len(skipped)} are finished, in the queue or running" if skipped else ""
+    left = f"; left out, since finished, in the queue or running: {len(skipped)}" if skipped else ""
     console.say(f"{made.name}: {len(records)} of {console.many(len(made.points), 'point')} submitted{left}")
     if args.json:
         jobs = [{"job_id": record.job_id, "slurm_id": record.handle.get("slurm_id")} for record in records]

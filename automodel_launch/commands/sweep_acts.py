@@ -61,14 +61,15 @@ def resume(args: argparse.Namespace, sweep: Sweep) -> int:
     failed = _each(sweep, wanted[:free], again)
     left = len(wanted[free:])
     if left:
-        console.say(f"{left} more wait: {sweep.at_most} may run at once. The same command goes on with them later.")
+        console.say(f"{left} more wait: {sweep.at_most} may run at once. The same command resumes them later.")
     for row in rows:
         if row.now.state in contract.ENDED and row.now.state not in (contract.COMPLETED, *GOES_ON):
-            console.say(f"{row.called(sweep)} has ended {row.now.state}: `python launch.py resume {row.called(sweep)}`")
+            how = f"`python launch.py resume {row.called(sweep)}` resumes it all the same"
+            console.say(f"{row.called(sweep)} ended as {row.now.state}, and is not resumed; {how}")
         elif row.record is None or row.now.state == records.NOT_SUBMITTED:
             console.say(f"{row.called(sweep)} was never submitted: the sweep's own command again submits it")
     if not wanted:
-        console.say(f"{sweep.name}: no point was stopped, so none goes on")
+        console.say(f"{sweep.name}: no point was stopped, so none is resumed")
     return _told(args, sweep, failed)
 
 

@@ -142,7 +142,7 @@ def findings(plan: Plan) -> Iterator[Finding]:
         elif not now.completed:
             yield Finding("note", "waits-for", f"it waits for {now.words}.")
     for who in dict.fromkeys(who for _, who, done in plan.promised if not done):
-        yield Finding("note", "made-before", f"what {who} makes is not looked at before it is there.")
+        yield Finding("note", "made-before", f"the outputs of {who} are not checked before they are there.")
 
 
 def _failure(run: Run, now: waiting.Standing) -> tuple[str, str]:
@@ -174,7 +174,7 @@ def wait(
                 return None
             news = ", ".join(f"{now.record.job_id} {now.status.state} {now.paused}" for now in left)
             if news != told:
-                say(f"waiting for {', '.join(now.words for now in left)}; Ctrl-C ends this, and that goes on")
+                say(f"waiting for {', '.join(now.words for now in left)}; Ctrl-C ends the waiting alone")
             told = news
             sleep(POLL_S)
     return interrupts.code

@@ -178,7 +178,7 @@ def _are_there(paths: Sequence[str], plan: Plan) -> bool:
 def _told(step: Step) -> list[Finding]:
     """What is not looked at because another step makes it."""
     makers = dict.fromkeys(who for _, who, done in step.plan.promised if not done)
-    text = f"what {', '.join(makers)} will make is not looked at before it is there."
+    text = f"the outputs of {', '.join(makers)} are not checked before they are there."
     return [Finding("note", "made-before", text)] if makers and step.to_do else []
 
 

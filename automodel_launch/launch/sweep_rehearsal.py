@@ -47,7 +47,7 @@ def rehearse(
             findings.append(of_group)
     left = [point for group in list(groups.values())[MOST:] for point in group]
     if left and findings:
-        message = f"{len(groups)} rehearsals would tell these points apart; {MOST} were made, none for {_labels(left)}."
+        message = f"these points need {len(groups)} rehearsals; {MOST} were made, none for {_labels(left)}."
         findings.append(Finding("note", "rehearsal-partial", message))
     return findings
 

@@ -122,7 +122,7 @@ def _hand_over(
     place = plans[0].place
     files = together.files(plans, order)
     if as_shown is not None and files[contract.SCRIPT] != as_shown:
-        raise ClusterError("the points' script is another one than the dry run shows; nothing was submitted.")
+        raise ClusterError("the sweep's script differs from the one that the dry run shows; nothing was submitted.")
     _write(made, plans, workspace, place, files)
     _each(plans, lambda plan: submit.write_secrets(plan, environ), place == LOCAL)
     handed = together.submit(plans, order)

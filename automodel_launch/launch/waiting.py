@@ -186,7 +186,7 @@ def _told(record: Record, now: Status) -> Status:
         said = getattr(error, "message", repr(error))
         return replace(now, reason=f"for {', '.join(_names(record))}, whose state cannot be told: {said}", advice=None)
     said = "has" if len(runs) == 1 else "have"
-    return replace(now, reason=f"{', '.join(_names(record))} {said} completed: let go now", advice=None, held=False)
+    return replace(now, reason=f"{', '.join(_names(record))} {said} completed: released now", advice=None, held=False)
 
 
 def words(status: Status) -> str:

@@ -56,7 +56,7 @@ def refusal(job_dir: str, sleep: Callable[[float], None] = time.sleep) -> str | 
             break
     if not left:
         return None
-    return f"it was to follow {', '.join(_told(run) for run in left)}, and began before that has completed"
+    return f"it was to follow {', '.join(_told(run) for run in left)}, and began before that had completed"
 
 
 def _told(run: Json) -> str:

@@ -26,4 +26,4 @@ def let_go(shell: Shell, record: Record) -> None:
     owners = slurm_query.owners(shlex.quote(record.job_dir))
     done = shell.run(f"{PLAIN}{slurm_query.ours(record.job_dir)}{_RELEASE.format(owners=owners)}", timeout=60)
     if done.code:
-        raise ClusterError(f"{shell.place}: {record.job_id} cannot be let go: {' '.join(done.err.split())}")
+        raise ClusterError(f"{shell.place}: {record.job_id} cannot be released: {' '.join(done.err.split())}")
