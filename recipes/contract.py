@@ -81,19 +81,9 @@ def start_that_ps_tells(said: str) -> str | None:
     return None if state.startswith("Z") else start.strip() or None
 
 
-def failed_marker(attempt: int) -> str:
-    """Tells the agents of an attempt that one of them has failed. In the job's directory, whose time they watch."""
-    return f".failed-{attempt}"
-
-
-def hung_marker(attempt: int) -> str:
-    """Tells the agents of an attempt that the training hangs."""
-    return f".hung-{attempt}"
-
-
-def ended_count(attempt: int) -> str:
-    """A byte for each agent of an attempt that has ended: who writes the last one reads all records, and no other."""
-    return f".ended-{attempt}"
+def between_agents(what: str, attempt: int) -> str:
+    """What the agents of an attempt tell each other: `failed`, `hung`, `ended`; they watch the directory's time."""
+    return f".{what}-{attempt}"
 
 
 def node_environment(node: int) -> str:
@@ -123,6 +113,7 @@ SUCCESSORS = "after"  # JOB_ID.json of each job that waits for the run's end: ob
 READERS = "readers"  # runs that begin from a checkpoint of this one, a file each (automodel_launch/launch/origin.py)
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
+NOTES_KEYS = ("findings", "flops_per_token", "gpu")
 RUN_KEYS = ("trained", "world_size")
 DATA_KEYS = ("digest", "rows", "time", "job_id", "before")  # `before`: digests of data that it trained on earlier
 PREDECESSOR_KEYS = ("run_name", "run_dir", "job_id", "job_dir", "history_bytes")  # what the history had by then
@@ -172,9 +163,7 @@ OUT_OF_BUDGET = "the GPU-hours that its profile allows were used up (max_gpu_hou
 SLURM_WAITING = frozenset(
     {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 )
-SLURM_ACTIVE = frozenset(
-    {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"},
-)
+SLURM_ACTIVE = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"})
 SLURM_SUSPENDED = frozenset({"SUSPENDED", "STOPPED"})
 SLURM_FAILURES = {
     "FAILED": FAILED,
@@ -189,10 +178,6 @@ SLURM_FAILURES = {
 }
 # What Slurm's database may hold of a former attempt, while slurmctld has the job in its queue again.
 SLURM_BEFORE_REQUEUE = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REQUEUED"})
-
-# --- notes.json
-
-NOTES_KEYS = ("findings", "flops_per_token", "gpu")
 
 # --- exit.json
 

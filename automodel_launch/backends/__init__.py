@@ -216,8 +216,8 @@ class Backend(Protocol):
     def checkpoints(self, plan: Plan) -> Checkpoints | None:
         """Number and size of the run's checkpoints; None without a schedule or without checkpoints."""
 
-    def sizes(self, plan: Plan) -> Sizes:
-        """Sizes for the preview."""
+    def sizes(self, plan: Plan, with_data: bool = True) -> Sizes:
+        """Sizes for the preview; not `with_data`: without those that only a look at each shard tells."""
 
     def packages(self, config: Config) -> Iterator[Need]:
         """Packages beside the framework's own that the config needs."""

@@ -84,7 +84,7 @@ class Plain:
         """None."""
         return None
 
-    def sizes(self, plan: Plan) -> Sizes:
+    def sizes(self, plan: Plan, with_data: bool = True) -> Sizes:
         """Not known."""
         return Sizes()
 

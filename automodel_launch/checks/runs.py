@@ -72,7 +72,7 @@ def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     if not plan.visible:
         yield from _another_users(plan, ownership.first(answers["run"].text.splitlines()))
     if not plan.visible and answers[_FORMER].text == "begun":
-        message = f"run {_former_name(plan)} has these settings, from an earlier version; {plan.run_name} is a new one."
+        message = f"run {_former_name(plan)}, of an earlier version, has these settings; {plan.run_name} is a new one."
         yield Finding("warning", "other-name", message, f"--name {_former_name(plan)} goes on with it")
 
 
@@ -121,10 +121,8 @@ def another_length(plan: Plan) -> Iterator[Finding]:
         if lengths and all(key in (*bound, *pace.free) or key in followers for key in changed):
             listed = ", ".join(f"{key} = {_shown(was, key)}" for key in sorted(lengths))
             message = (
-                f"run {name} has these settings with {listed}; {plan.run_name} is another run, from the first step"
-            )
-            message += (
-                " on, as its data, which are read more than once or are not seen here, are ordered for its length."
+                f"run {name} has these settings with {listed}; {plan.run_name} is another run, from its first step on:"
+                " its data are read more than once, or are not seen here, so their order depends on its length."
             )
             unbound = f"; or {pace.unbound}" if pace.unbound else ""
             yield Finding("warning", "other-run", message, f"--name {name} goes on with it, in another order{unbound}")

@@ -117,10 +117,12 @@ def _marks(row: Row, last: Row | None, best: Row | None) -> str:
 
 
 def _verify(args: argparse.Namespace, kept: Kept) -> int:
+    from automodel_launch.launch.checkpoints.listing import ASIDE, COMPLETE, INCOMPLETE
+
     word = args.words[0] if args.words else "all"
     odd = [row for row in kept.rows if word in (row.name, str(row.step))]
-    begun = [row for row in kept.rows if row.state == "incomplete"] if word == "all" else []
-    settled = [row for row in kept.rows if row.state in ("complete", "damaged")]
+    begun = [row for row in kept.rows if row.state == INCOMPLETE] if word == "all" else []
+    settled = [row for row in kept.rows if row.state in (COMPLETE, ASIDE)]
     rows = settled if word == "all" else odd or [kept.find(word)]
     faults = kept.ask("verify", names=[row.name for row in rows])["faults"] if rows else {}
     if args.json:
@@ -137,10 +139,11 @@ def _verify(args: argparse.Namespace, kept: Kept) -> int:
 
 
 def _prune(args: argparse.Namespace, kept: Kept) -> int:
-    from automodel_launch.launch.checkpoints import keeping
+    from automodel_launch.launch.checkpoints import keeping, needed
 
     keeping.refuse_while_busy(kept.record, kept.place)
-    choice = keeping.choose(kept, int(args.keep or 1))
+    needs = needed.of_place(workspace.find(args.env).records, kept.place)
+    choice = keeping.choose(kept, int(args.keep or 1), needs)
     removed, failed = keeping.remove(kept, choice.goes) if args.yes and choice.goes else ([], {})
     if args.json:
         stays = [{"name": row.name, "why": why} for row, why in choice.stays]

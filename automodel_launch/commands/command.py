@@ -34,7 +34,7 @@ COMMON = (
     Option(("--json",), "one JSON document on stdout and nothing else, for errors too"),
 )
 
-VERBOSE = Option(("--verbose",), "every line of rank 0's log, with what is known to tell nothing")
+VERBOSE = Option(("--verbose",), "every line of rank 0's log, also what is known to be of no interest")
 
 
 class Command:

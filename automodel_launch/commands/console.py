@@ -181,22 +181,21 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def cut_end(text: str, columns: int) -> str:
-    """The same of a row of a table, whose blanks stay."""
-    text = harmless(text).replace("\n", " ")
-    return text if len(text) <= columns else text[: max(0, columns - 3)].rstrip() + "..."
-
-
 def cut(text: str, columns: int) -> str:
     """One line of at most `columns`, with `...` where something is left out."""
     text = " ".join(harmless(told(text)).split())
     return text if len(text) <= columns else text[: max(0, columns - 3)] + "..."
 
 
+def cut_end(text: str, columns: int) -> str:
+    """The same of a row of a table: the blanks that align its columns stay."""
+    text = harmless(text).replace("\n", " ")
+    return text if len(text) <= columns else text[: max(0, columns - 3)].rstrip() + "..."
+
+
 def cut_line(text: str, columns: int) -> str:
-    """The same with the blanks that align a table's columns; on a terminal alone, since a file has no edge."""
-    text = harmless(told(text))
-    return text if len(text) <= columns or not sys.stdout.isatty() else text[: max(0, columns - 3)] + "..."
+    """The same on a terminal alone, since a file has no edge."""
+    return cut_end(told(text), columns) if is_terminal() else harmless(told(text))
 
 
 # --- tables and numbers

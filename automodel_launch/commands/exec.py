@@ -12,7 +12,6 @@ from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError, UsageError
 from automodel_launch.executors.inside import Wanted
-from automodel_launch.jobs.jobdir import JobDir, parse
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.remote import streaming
@@ -32,7 +31,7 @@ class Execute(JobCommand):
         args = self.parser().parse_args(argv[:at])
         args.words = tuple(argv[at + 1 :])
         if not args.words:
-            raise UsageError("exec: which command? It stands behind `--`.", "exec JOB -- nvidia-smi")
+            raise UsageError("exec: which command? It goes behind `--`.", "exec JOB -- nvidia-smi")
         return args
 
     def run(self, args: argparse.Namespace) -> int:
@@ -41,7 +40,7 @@ class Execute(JobCommand):
         now = one_job.status(record)
         one_job.reachable(record, now)
         if now.state != contract.RUNNING:
-            raise JobError(f"{record.job_id} does not run: {now.state}.", f"python launch.py status {record.job_id}")
+            raise JobError(f"{record.job_id} is not running: {now.state}.", f"python launch.py status {record.job_id}")
         terminal = not args.json and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
         wanted = Wanted(_node(record, args.node), args.words, terminal)
         inside = executors.get(record.executor).inside(record, wanted)
@@ -64,8 +63,7 @@ def _node(record: Record, wanted: str) -> dict[str, Any]:
     Raises:
         JobError: it is none of the job's, or has not reported yet.
     """
-    job = one_job.directory(record)
-    found = sorted(_nodes(job), key=lambda node: int(node.get("node") or 0))
+    found = [node for node in one_job.directory(record).nodes() if node.get("host")]
     for node in found:
         host = str(node.get("host"))
         if wanted in (str(node.get("node")), host, host.partition(".")[0]):
@@ -76,12 +74,6 @@ def _node(record: Record, wanted: str) -> dict[str, Any]:
         )
     named = console.listed([f"{node.get('node')} ({node.get('host')})" for node in found])
     raise JobError(f"{record.job_id} has no node {wanted}.", f"its nodes: {named}")
-
-
-def _nodes(job: JobDir) -> list[dict[str, Any]]:
-    names = [name for name in job.place.names(job.file(contract.NODES)) if name.removesuffix(".json").isdigit()]
-    read = job.place.read_many([(job.file(f"{contract.NODES}/{name}"), 0) for name in names]) if names else []
-    return [node for found in read if found and (node := parse(found[0])) and node.get("host")]
 
 
 COMMAND = Execute()

@@ -122,7 +122,7 @@ def _numbers(status: Status, seen: Glance, at: Screen) -> Iterator[str]:
             curve = spark.line(values, at.columns - _LABEL - 12, at.blocks)
             yield f"{label:<{_LABEL}}{last:>10}  {curve}".rstrip()
     if now.val_loss is not None:
-        yield f"{'validation':<{_LABEL}}{now.val_loss:>10.4f}  at step {now.val_step}"
+        yield f"{'validation':<{_LABEL}}{now.val_loss:>10.4f}  at step {now.validated}"
     if seen.phase and not status.over:
         phase, seconds = seen.phase
         yield f"now: {phase}{f', {seconds:.0f} s' if seconds is not None else ''}"

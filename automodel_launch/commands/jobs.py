@@ -50,7 +50,7 @@ class Jobs(Command):
             console.say("no job was submitted from here yet")
         names = sweeps.names(folder)
         if names:
-            console.say(f"sweeps: {console.listed(names[::-1])}; `python launch.py status SWEEP` has a line a point")
+            console.say(f"sweeps: {console.listed(names[::-1])}; `python launch.py status SWEEP` shows its points")
         return 0
 
 

@@ -29,7 +29,7 @@ def pattern(text: str | None) -> re.Pattern[str] | None:
     try:
         return None if text is None else re.compile(text)
     except re.error as error:
-        message = f"--grep {text}: no regular expression of Python's: {error}."
+        message = f"--grep {text}: not a regular expression of Python's: {error}."
         raise UsageError(message, f"--grep {shlex.quote(re.escape(text or ''))}") from None
 
 
@@ -88,7 +88,7 @@ def show(args: argparse.Namespace, record: Record, job: JobDir, ranks: list[int]
                 _line(args, record, rank, line, marked)
                 count += 1
     if keep.since is not None and keep.since.untold:
-        console.say("no line of these logs tells its time, so --since shows none")
+        console.say("no line of these logs has a time in it, so --since shows none")
     elif not count and not args.json:
         console.say(_nothing(args, record))
 
@@ -99,9 +99,9 @@ def _nothing(args: argparse.Namespace, record: Record) -> str:
     options = [] if args.grep is None else [f"--grep {shlex.quote(args.grep)}"]
     options += [] if args.since is None else [f"--since {args.since}"]
     if args.errors:
-        within = f" of those that {' and '.join(options)} leave{'' if len(options) > 1 else 's'}" if options else ""
+        within = f", among the lines that match {' and '.join(options)}" if options else ""
         return f"nothing in {where} looks like an error{within}"
-    return f"no line in {where} is found by {' and '.join(options)}"
+    return f"no line in {where} matches {' and '.join(options)}"
 
 
 def _line(args: argparse.Namespace, record: Record, rank: int, line: str, marked: bool) -> None:

@@ -30,9 +30,9 @@ class Logs(JobCommand):
     options = (
         Option(("--rank",), "global rank (default: 0; all, with --errors or --grep), or all of them", "N|all"),
         Option(("--follow",), "go on until the job ends; with --json a JSON object a line"),
-        Option(("--errors",), "what looks like an error, of all ranks; the like of several ranks once"),
-        Option(("--grep",), "lines that a regular expression finds", "RE"),
-        Option(("--since",), "lines of the last 30s, 10m, 2h or 1d, by the times that stand in them", "TIME"),
+        Option(("--errors",), "what looks like an error, in the logs of all ranks; the same of several ranks once"),
+        Option(("--grep",), "lines that match a regular expression", "RE"),
+        Option(("--since",), "lines of the last 30s, 10m, 2h or 1d, by the times in them", "TIME"),
     )
 
     def run(self, args: argparse.Namespace) -> int:

@@ -28,10 +28,10 @@ class Prune(Command):
 
     name = "prune"
     options = (
-        Option(("--older-than",), "of jobs that ended so long ago: 12h, 30d, 8w (default: 30d)", "AGE", "30d"),
-        Option(("--state",), "of jobs that ended so: FAILED,CANCELLED,... (default: any)", "STATES"),
-        Option(("--larger-than",), "what frees so much: 500MB, 20GB", "SIZE", "0"),
-        Option(("--keep",), "complete checkpoints that stay of each run (default: 2)", "N", "2"),
+        Option(("--older-than",), "jobs that ended at least so long ago: 12h, 30d, 8w (default: 30d)", "AGE", "30d"),
+        Option(("--state",), "jobs that ended in one of these: FAILED,CANCELLED,... (default: any)", "STATES"),
+        Option(("--larger-than",), "only what frees at least so much: 500MB, 20GB", "SIZE", "0"),
+        Option(("--keep",), "newest complete checkpoints that stay of each run (default: 2)", "N", "2"),
         Option(("--yes",), "remove it; without, nothing is changed"),
     )
 

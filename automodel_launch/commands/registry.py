@@ -25,7 +25,9 @@ COMMANDS = {
     "metrics": Entry("[RUN]", "every step of a run, all attempts joined: table, --csv, --json"),
     "compare": Entry("SWEEP", "points of a sweep by a metric, best first: --by METRIC, --csv, --json"),
     "report": Entry("[RUN...]", "one HTML page of runs: curves, attempts, cost, plan; -o FILE.html, --open"),
-    "diff": Entry("A B", "what differs between two jobs: config, profile, code, data, packages; exit code 1"),
+    "diff": Entry(
+        "A B", "what differs between two jobs: config, profile, code, data, packages; exit code 1 if anything"
+    ),
     "reproduce": Entry("JOB", "run a job's own plan again, as a new run; refused where code, data or packages changed"),
     "stacks": Entry("JOB", "where every rank of a job is now"),
     "exec": Entry("JOB -- CMD", "a command where a job runs, beside its training"),

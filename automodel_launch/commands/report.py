@@ -24,7 +24,7 @@ from automodel_launch.report import page, page_data, reading
 
 _LOOKED_AT = 1024  # bytes in which a page names its generator
 _LEAST_S = 10.0  # between two pages
-_PATIENCE = 6  # looks for the next point of a sweep that is run one by one, once all others have ended
+_PATIENCE = 6  # looks for a sweep's next point, where all others have ended, and for a job that nobody knows
 _SHARE = 20.0  # the pause is that many times as long as a page takes: 5 % of one core, however long the run
 
 
@@ -119,6 +119,11 @@ class Watched:
         """Nothing changes any more."""
         return self.status is not None and self.status.over
 
+    @property
+    def is_lost(self) -> bool:
+        """Nobody knows the job now; a network file system may show its record late."""
+        return self.status is not None and self.status.forgotten
+
 
 class Pages:
     """One page, written again and again. Of metrics only what is new is read."""
@@ -151,8 +156,9 @@ class Pages:
         for view in self._views:
             view.label = labels.get(view.files.name, "")
         again = None
-        self._quiet = self._quiet + 1 if all(run.over for run in self._runs) else 0
-        if watch and (not self._quiet or (missing and self._quiet <= _PATIENCE)):
+        lost = any(run.is_lost for run in self._runs)
+        self._quiet = self._quiet + 1 if all(run.over or run.is_lost for run in self._runs) else 0
+        if watch and (not self._quiet or ((missing or lost) and self._quiet <= _PATIENCE)):
             again = max(_LEAST_S, _SHARE * (time.monotonic() - began))
         self._put(again)
         return again

@@ -17,7 +17,7 @@ from automodel_launch.jobs import sweeps
 if TYPE_CHECKING:
     from automodel_launch.reproduce.left import Left
 
-_NOT_HERE = {"--config", "--fresh", *launch.OF_SWEEPS}
+_NOT_HERE = {"--config", "--fresh", "--from", "--after", *launch.OF_SWEEPS}  # what is not planned from the job itself
 _HELP = {
     "--run": "attached; on its own profile as it was, or on another one of env.toml",
     "--batch": "detached, in the same way",

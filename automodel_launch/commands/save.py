@@ -24,7 +24,7 @@ class Save(JobCommand):
             one_job.reachable(record, now)
             found = requests.save(record, now, console.say, lambda: bool(interrupts.received))
         if found is None and interrupts.received:
-            console.say("left; it saves all the same")
+            console.say(f"stopped waiting; {record.job_id} saves all the same")
             return interrupts.code
         step, path = found or (None, None)
         if args.json:

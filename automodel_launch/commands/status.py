@@ -69,11 +69,10 @@ def _text(record: Record, now: Status) -> str:
 
 
 def _document(record: Record, now: Status, seen: Glance | None) -> dict[str, Any]:
-    job = one_job.directory(record)
     return {
         **one_job.row(record, now),
         "phase": seen.phase[0] if seen and seen.phase else None,
-        "metrics": job.last_metrics(),
+        "metrics": seen.steps[-1] if seen and seen.steps else None,
         "history": seen.attempts if seen else [],
         "progress": seen.speed.document() if seen else None,
         "launched": seen.launched.document() if seen else None,
@@ -108,7 +107,7 @@ def _watch(args: argparse.Namespace, record: Record) -> int:
     if watcher.draw is not None:
         console.out(_text(record, now))
     if watcher.left:
-        console.say(f"left; {record.job_id} goes on")
+        console.say(f"stopped watching; {record.job_id} goes on")
         return watcher.code
     return closing.exit_code(now)
 

@@ -75,6 +75,12 @@ def completes(row: Mapping[str, Any]) -> bool:
     return row.get("state") == contract.COMPLETED or row.get("why") == contract.RUN_FINISHED
 
 
+def before_s(row: Mapping[str, Any]) -> float:
+    """Seconds for which an attempt had had its nodes when it began; 0 where that is not told."""
+    told = row.get("before_s")
+    return max(0.0, told) if is_number(told) else 0.0
+
+
 def gpu_hours(rows: Iterable[dict[str, Any]], job_id: str, until: float) -> float:
     """Allocated GPU time of a job's attempts; one that nobody has closed counts until the next one, or `until`."""
     total = 0.0

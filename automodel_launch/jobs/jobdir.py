@@ -42,6 +42,13 @@ class JobDir:
         """nodes/RANK.json: the heartbeat of a node's agent."""
         return self._json(contract.node_file(rank))
 
+    def nodes(self) -> list[dict[str, Any]]:
+        """nodes/RANK.json of every node that has reported, by their numbers."""
+        present = [name for name in self.place.names(self.file(contract.NODES)) if name.endswith(".json")]
+        numbers = sorted(int(name[:-5]) for name in present if name[:-5].isdecimal())
+        found = self.place.read_many([(self.file(contract.node_file(number)), 0) for number in numbers])
+        return [node for each in found if each and (node := parse(each[0]))]
+
     def phase(self) -> tuple[str, float | None] | None:
         """What the job is at while it takes no steps, and for how many seconds so; None once it does, or has ended."""
         return phase_of(self.node(0))

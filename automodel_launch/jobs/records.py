@@ -110,6 +110,11 @@ def status_of(values: dict[str, Any]) -> Status | None:
     return Status(**told) if "state" in told else None
 
 
+def typed(status: Status) -> Status:
+    """The same without values of another type than Status says: what a job has written may hold anything."""
+    return status_of(vars(status)) or status
+
+
 def is_time(value: Any) -> TypeGuard[int | float]:
     """Unix seconds, which a calendar can show."""
     return is_number(value) and 0 <= value < _LATEST_S

@@ -9,6 +9,7 @@ from typing import Any
 from automodel_launch import contract
 from automodel_launch.config.dotted import flatten
 from automodel_launch.jobs.jobdir import parse
+from automodel_launch.remote import filesystem
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 
@@ -37,11 +38,7 @@ def begin(
 
 def data(run_dir: str, place: FileSystem = LOCAL) -> dict[str, Any]:
     """The record of the data that the run trains on; empty where there is none."""
-    found = place.read(f"{run_dir}/{contract.DATA}")
-    content = found[0] if found else b""
-    while found and len(content) < found[1] and (found := place.read(f"{run_dir}/{contract.DATA}", len(content))):
-        content += found[0]
-    return parse(content) or {}
+    return parse(filesystem.whole(place, f"{run_dir}/{contract.DATA}") or b"") or {}
 
 
 def has_begun(run_dir: str, place: FileSystem = LOCAL) -> bool:
@@ -60,8 +57,13 @@ def begun_with(run_dir: str, place: FileSystem = LOCAL) -> dict[str, Any] | None
     """What the run trained when it began; None for one of which no job has begun."""
     if not has_begun(run_dir, place):
         return None
-    begun = (_read(f"{run_dir}/{contract.RUN}", place) or {}).get("trained")
-    return begun if isinstance(begun, dict) else None
+    return trained(run_dir, place)
+
+
+def trained(run_dir: str, place: FileSystem = LOCAL) -> dict[str, Any] | None:
+    """What its first job was submitted to train, whether or not it has begun."""
+    told = (_read(f"{run_dir}/{contract.RUN}", place) or {}).get("trained")
+    return told if isinstance(told, dict) else None
 
 
 def differences(run_dir: str, trained: dict[str, Any], place: FileSystem = LOCAL) -> list[str]:

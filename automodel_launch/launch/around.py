@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from automodel_launch import contract
 from automodel_launch.backends import noise
 from automodel_launch.harmless import harmless
-from automodel_launch.jobs.jobdir import JobDir, parse
+from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Status
 from automodel_launch.launch.quiet import Quiet, noise_of
 from automodel_launch.launch.tails import as_text
-from automodel_launch.remote.filesystem import FileSystem
 
 MOST = 15  # lines before the error, and with it
 FEW = 5  # last lines where none names the error
@@ -39,7 +37,7 @@ def lines(job: JobDir, status: Status) -> list[str]:
     return [harmless(line) for line in kept]
 
 
-def others(job: JobDir, status: Status, place: FileSystem) -> int:
+def others(job: JobDir, status: Status) -> int:
     """How many further ranks have failed with the very same words.
 
     Raises:
@@ -47,10 +45,9 @@ def others(job: JobDir, status: Status, place: FileSystem) -> int:
     """
     if not status.error:
         return 0
-    names = [name for name in place.names(job.file(contract.NODES)) if name.endswith(".json")]
     same = 0
-    for found in place.read_many([(job.file(f"{contract.NODES}/{name}"), 0) for name in names]):
-        records = (parse(found[0] if found else b"") or {}).get("records")
+    for node in job.nodes():
+        records = node.get("records")
         for record in records if isinstance(records, list) else []:
             told = record.get("error") if isinstance(record, dict) else None
             same += told == status.error and record.get("rank") != status.rank

@@ -21,6 +21,14 @@ from automodel_launch.remote.filesystem import LOCAL, FileSystem
 TRIES = 5
 
 
+class RunBusy(PlanRefused):
+    """A job of the run is in the queue, runs, or may do so. `who` tells it without what that means for a launch."""
+
+    def __init__(self, who: str, hint: str, of_a_launch: str = ".") -> None:
+        super().__init__(f"{who}{of_a_launch}", hint)
+        self.who = who
+
+
 @contextmanager
 def held(record: Record, place: FileSystem) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Claim the record's run for its job, which is submitted inside; given back where that fails for sure.
@@ -56,7 +64,7 @@ def refuse_while_busy(record: Record, place: FileSystem) -> Claim | None:
     """The run's last claim, None where there is none; nothing is changed.
 
     Raises:
-        PlanRefused: another job of the run is in the queue, or runs.
+        RunBusy: another job of the run is in the queue, or runs.
         ClusterError: whether one is cannot be told.
     """
     present = claims.newest(record.run_dir, place)
@@ -115,7 +123,7 @@ def _refuse_unless_over(claim: Claim, ours: Record) -> None:
     theirs = claim.record
     if theirs is None:
         message = f"run {ours.run_name} was claimed by another user, or another version, whose note cannot be read"
-        raise PlanRefused(f"{message}: {claim.path}.", "where none of its jobs is in the queue, remove that file")
+        raise RunBusy(f"{message}: {claim.path}", "where none of its jobs is in the queue, remove that file")
     try:
         now = _status(claim, theirs, ours)
     except StillSubmitting as error:
@@ -126,18 +134,22 @@ def _refuse_unless_over(claim: Claim, ours: Record) -> None:
     if now.over or now.forgotten:
         return
     if now.state == "UNKNOWN":
-        message = f"whether {theirs.job_id} of this run is over cannot be told: {now.error}."
-        raise PlanRefused(message, f"once it is over for certain, remove {claim.path}{_or_fresh(ours)}")
-    raise PlanRefused(_busy(theirs, now), _ways_on(theirs, ours))
+        message = f"whether {theirs.job_id} of this run is over cannot be told: {now.error}"
+        raise RunBusy(message, f"once it is over for certain, remove {claim.path}{_or_fresh(ours)}")
+    raise RunBusy(_who(theirs, now), _ways_on(theirs, ours), _ONE_JOB)
 
 
 def _busy(theirs: Record, now: Status) -> str:
+    return f"{_who(theirs, now)}{_ONE_JOB}"
+
+
+def _who(theirs: Record, now: Status) -> str:
     who = theirs.launcher
     where = f", submitted from {who.get('host')}" if who and not launcher.is_here(who) else ""
-    return (
-        f"{theirs.job_id} of this run is in the queue or trains ({now.state}{where}), and a run has one job at a time."
-        " Nothing was submitted."
-    )
+    return f"{theirs.job_id} of this run is in the queue or trains ({now.state}{where})"
+
+
+_ONE_JOB = ", and a run has one job at a time. Nothing was submitted."
 
 
 def _ways_on(theirs: Record, ours: Record) -> str:

@@ -66,11 +66,10 @@ def _around(record: Record, status: Status, seen: Collection[int]) -> Iterator[s
     """The lines around the first error, and how many ranks have said the same."""
     if not status.over or status.state == contract.COMPLETED or not (status.error and status.log):
         return
-    place = executors.get(record.executor).place_of(record)
-    job = JobDir(record.job_dir, place)
+    job = JobDir(record.job_dir, executors.get(record.executor).place_of(record))
     if status.rank not in seen:
         yield from (f"    | {line}" for line in around.lines(job, status))
-    same = around.others(job, status, place) if status.rank is not None else 0
+    same = around.others(job, status) if status.rank is not None else 0
     if same:
         yield f"  the same on {same} further rank{'s' if same > 1 else ''}"
 
@@ -99,8 +98,8 @@ def _results(record: Record, status: Status, place: FileSystem, step_is_told: bo
     spent = _gpu_hours(record, status, tried, place)
     if spent:
         yield f"  {spent}"
-    last = JobDir(record.job_dir, place).last_metrics()
-    if last and not step_is_told:
+    last = None if step_is_told else JobDir(record.job_dir, place).last_metrics()
+    if last:
         yield f"  last step: {last.get('step')}, loss {last['loss']}"
     end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
     if end:

@@ -43,7 +43,7 @@ def of(recipe: Recipe, config: str) -> Estimate | None:
     """None where the model's sizes are not known, or the config cannot be resolved by itself."""
     try:
         plan = _draft(recipe, config)
-        sizes = backends.of(recipe).sizes(plan)
+        sizes = backends.of(recipe).sizes(plan, with_data=False)
     except LaunchError:
         return None
     return _estimate(plan, sizes) if sizes.parameters and sizes.tokens_per_step else None

@@ -67,13 +67,13 @@ class Glance:
 
 
 class Looker:
-    """Looks at one job again and again; what never changes is read once."""
+    """Looks at one job again and again; what never changes is read once, and parsed once."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
         self._job = JobDir(record.job_dir, executors.get(record.executor).place_of(record))
-        self._constant: list[bytes | None] | None = None
-        self._changed = False
+        self._launched: Launched | None = None
+        self._noise = noise.NONE
         self._phase_since: tuple[str, float] | None = None
         self._events = 0  # bytes of events.jsonl at the last look
         self.tells_news = False  # at the last look its own files told of a change: its state is worth a question
@@ -84,15 +84,18 @@ class Looker:
         Raises:
             ClusterError: its place cannot be reached.
         """
-        job, first = self._job, self._constant is None
+        job, first = self._job, self._launched is None
         wanted = [(job.file(contract.METRICS), -_METRICS), (job.file(contract.node_file(0)), 0)]
         wanted += [(f"{self.record.run_dir}/{contract.HISTORY}", -history.TAIL), (job.log(0), -_LOG)]
         wanted += [(job.file(contract.EVENTS), -1)]
         wanted += [*((job.file(name), 0) for name in _CONSTANT), (job.file(contract.GIT_DIFF), -1)] if first else []
         found = job.place.read_many(wanted)
-        if first:
-            self._constant = [each[0] if each else None for each in found[5:8]]
-            self._changed = bool(found[8] and found[8][1])
+        if self._launched is None:
+            plan, order, commit = (each[0] if each else b"" for each in found[5:8])
+            ordered = parse(order) or {}
+            self._noise = noise_named(ordered) if ordered else noise.NONE
+            changed = bool(found[8] and found[8][1])
+            self._launched = _launched(self.record, parse(plan) or {}, ordered, commit, changed)
         events = found[4][1] if found[4] else 0
         self._events, self.tells_news = events, not first and events != self._events
         metrics, node, told, log = ((each[0], each[1]) if each else (b"", 0) for each in found[:4])
@@ -101,7 +104,7 @@ class Looker:
         own = [row for row in attempts if row["job_id"] == self.record.job_id]
         return Glance(
             speed.of(self.record, status, rows, time.time()),
-            self._launched(),
+            self._launched,
             self._phase(phase_of(parse(node[0]))) if status.state == contract.RUNNING else None,
             attempts,
             speed.steps(rows),
@@ -118,35 +121,9 @@ class Looker:
             self._phase_since = found[0], since
         return found[0], time.monotonic() - self._phase_since[1]
 
-    def _order(self) -> dict[str, Any]:
-        return parse((self._constant or [b"", b""])[1] or b"") or {}
-
-    def _launched(self) -> Launched:
-        plan_text, _, commit = self._constant or [None, None, None]
-        plan, record = parse(plan_text or b"") or {}, self.record
-        typed = tuple(dict.fromkeys(_overrides(plan)))
-        words = [record.recipe, *([] if record.config == "default" else ["-c", record.config])]
-        words += [f"--{record.mode}", record.profile]
-        own_name = record.run_name.startswith(f"{record.recipe}-{record.config}-")
-        words += [] if own_name else ["--name", record.run_name]
-        after = plan.get("after")
-        words += ["--after", ",".join(map(str, after))] if isinstance(after, list) and after else []
-        return Launched(
-            shlex.join(["python", "launch.py", *words, *typed]),
-            record.recipe,
-            record.config,
-            record.profile,
-            typed,
-            plan.get("nodes") if isinstance(plan.get("nodes"), int) else None,
-            plan.get("world_size") if isinstance(plan.get("world_size"), int) else None,
-            tuple(_data(self._order())),
-            commit.decode("utf-8", "replace").strip() or None if commit else None,
-            self._changed,
-        )
-
     def _warnings(self, log: bytes) -> list[str]:
         """Lines of rank 0's log that warn, but for its backend's noise; each once, the last one at the end."""
-        quiet = Quiet(noise_named(self._order()) if self._order() else noise.NONE)
+        quiet = Quiet(self._noise)
         kept: dict[str, None] = {}
         for raw in log.split(b"\n")[1:]:
             line = as_text(raw)
@@ -155,6 +132,28 @@ class Looker:
                 kept.pop(line, None)
                 kept[line] = None
         return list(kept)
+
+
+def _launched(record: Record, plan: dict[str, Any], order: dict[str, Any], commit: bytes, changed: bool) -> Launched:
+    typed = tuple(dict.fromkeys(_overrides(plan)))
+    words = [record.recipe, *([] if record.config == "default" else ["-c", record.config])]
+    words += [f"--{record.mode}", record.profile]
+    own_name = record.run_name.startswith(f"{record.recipe}-{record.config}-")
+    words += [] if own_name else ["--name", record.run_name]
+    after = plan.get("after")
+    words += ["--after", ",".join(map(str, after))] if isinstance(after, list) and after else []
+    return Launched(
+        shlex.join(["python", "launch.py", *words, *typed]),
+        record.recipe,
+        record.config,
+        record.profile,
+        typed,
+        plan.get("nodes") if isinstance(plan.get("nodes"), int) else None,
+        plan.get("world_size") if isinstance(plan.get("world_size"), int) else None,
+        tuple(_data(order)),
+        commit.decode("utf-8", "replace").strip() or None,
+        changed,
+    )
 
 
 def _overrides(plan: dict[str, Any]) -> Iterator[str]:

@@ -52,8 +52,8 @@ def _are_named(keys: list[str], layered: merge.MergedConfig) -> bool:
 
 
 def _read_once(backend: Backend, draft: Plan) -> bool:
-    """Whether no part of the data is read a second time, as far as this machine sees them."""
-    epochs = backend.sizes(draft).epochs if draft.visible else None
+    """Whether no part of the data is read a second time: of data whose identity is known, as they may be made yet."""
+    epochs = backend.sizes(draft).epochs if draft.data.get("digest") else None
     return epochs is not None and epochs <= _ONCE
 
 

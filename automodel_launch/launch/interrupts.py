@@ -37,7 +37,7 @@ class Interrupts:
 
     @property
     def code(self) -> int:
-        """The exit code of what the first signal has ended, as a shell tells it; 0 where none has come."""
+        """The exit code of a command that the first signal has ended, as a shell tells it; 0 where none has come."""
         return 128 + self.received[0][0] if self.received else 0
 
     def deliver(self) -> None:

@@ -14,7 +14,7 @@ def noted(plan: Plan, findings: Iterable[Finding] = ()) -> Plan:
     """The plan with them: what was found, and what a token costs by the model's shape."""
     notes = {
         "findings": [finding.document() for finding in findings],
-        "flops_per_token": backends.of(plan.recipe).sizes(plan).flops_per_token,
+        "flops_per_token": backends.of(plan.recipe).sizes(plan, with_data=False).flops_per_token,
         "gpu": plan.profile.gpu,
     }
     return replace(plan, notes=notes)

@@ -118,7 +118,7 @@ def make(
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible, draft.promise)
-    same = identity.of(layered, backend, draft, unnamed, scope)
+    same = identity.of(layered, backend, replace(draft, data=data.known), unnamed, scope)
     parts, present = (recipe.name, layered.name, prefix), (root, place, names)
     run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present)
     naming.check(run_name)

@@ -105,7 +105,7 @@ def stacks(
     if not told and not is_left():
         message = f"{record.job_id}: no agent has answered within {STACKS_S:.0f} s."
         raise ClusterError(
-            message, "agents look every second, where its directory can be seen; those of old jobs never do"
+            message, "agents look every second, if they see its directory; those of an earlier version never do"
         )
     if len(told) < nodes:
         say(f"{nodes - len(told)} of {nodes} nodes have not answered within {STACKS_S:.0f} s")
@@ -138,7 +138,7 @@ def save(
             message, f"`pause {record.job_id}` saves and ends it; `resume {record.job_id}` goes on from there"
         )
     number = ask(job, contract.REQUEST_SAVE)
-    say(f"{record.job_id} saves after the step that it is at ...")
+    say(f"{record.job_id} saves after its current step ...")
     told = wait(record, job, number, [contract.TRAINING], None, is_left)
     step = told[0].get("step") if told else None
     return (step, _checkpoint(job, step)) if is_whole(step) else None

@@ -16,8 +16,8 @@ from automodel_launch.launch.progress import WINDOW, clock, step_seconds
 class Speed:
     """`step` counts from 0, `done` from 1, up to `max_steps`; `loss` is None where it was no finite number, too.
 
-    `tps` is tokens a second; `left_s` the seconds that the rest takes at the pace of the last steps, None once the job
-    is over; `elapsed_s` those since this attempt began.
+    `val_step` counts from 0; `tps` is tokens a second; `left_s` the seconds that the rest takes at the pace of the last
+    steps, None once the job is over; `elapsed_s` those since this attempt began.
     """
 
     step: int | None = None
@@ -41,6 +41,11 @@ class Speed:
         """Of all steps those that are done."""
         return min(1.0, self.done / self.max_steps) if self.done is not None and self.max_steps else None
 
+    @property
+    def validated(self) -> int | None:
+        """How many steps were done at the last validation: beside `done` it counts as that does."""
+        return None if self.val_step is None else self.val_step + 1
+
     def words(self, over: bool) -> str:
         """`step 120 of 150 (80%), loss 5.5213, 2,345 tokens/s, 0:01:12 left, 0:03:44 elapsed`; empty before a step."""
         elapsed = [f"{clock(self.elapsed_s)} {'in all' if over else 'elapsed'}"] if self.elapsed_s is not None else []
@@ -52,11 +57,11 @@ class Speed:
             told += ["loss nan" if self.loss is None else f"loss {self.loss:.4f}"]
         told += [f"{self.tps:,.0f} tokens/s"] if self.tps else []
         told += [f"{clock(self.left_s)} left"] if self.left_s is not None else []
-        told += [f"validation loss {self.val_loss:.4f} (step {self.val_step})"] if self.val_loss is not None else []
+        told += [f"validation loss {self.val_loss:.4f} (step {self.validated})"] if self.val_loss is not None else []
         return ", ".join([*told, *elapsed])
 
 
-def rows(content: bytes, whole: bool = False) -> list[dict[str, Any]]:
+def rows(content: bytes, whole: bool) -> list[dict[str, Any]]:
     """Training steps and validations of the end of a metrics.jsonl; its first line may be cut, unless it is `whole`."""
     lines = content.split(b"\n")
     found = (parse(line) for line in (lines if whole else lines[1:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor as Pool
+from typing import Any
 
 from automodel_launch import contract, executors
 from automodel_launch.errors import LaunchError
@@ -24,22 +25,23 @@ def of(seen: Sequence[tuple[Record, Status]], pool: Pool) -> list[tuple[Record, 
                 by_place.setdefault(executors.get(record.executor).place_of(record), []).append(number)
             except LaunchError:
                 continue
-    found: dict[int, bytes] = {}
-    for contents in pool.map(lambda item: _read(seen, *item), by_place.items()):
-        found |= contents
+    found: dict[int, list[dict[str, Any]]] = {}
+    for rows in pool.map(lambda item: _read(seen, *item), by_place.items()):
+        found |= rows
     now = time.time()
     return [
-        (record, status, speed.of(record, status, speed.rows(found.get(number, b"")), now))
+        (record, status, speed.of(record, status, found.get(number, ()), now))
         for number, (record, status) in enumerate(seen)
     ]
 
 
-def _read(seen: Sequence[tuple[Record, Status]], place: FileSystem, numbers: Sequence[int]) -> dict[int, bytes]:
+def _read(
+    seen: Sequence[tuple[Record, Status]], place: FileSystem, numbers: Sequence[int]
+) -> dict[int, list[dict[str, Any]]]:
     try:
         read = place.read_many([(f"{seen[n][0].job_dir}/{contract.METRICS}", -METRICS_TAIL) for n in numbers])
     except LaunchError:
         return {}
-    # a file that is shorter than that begins with a whole line
     return {
-        n: (b"" if each[1] > METRICS_TAIL else b"\n") + each[0] for n, each in zip(numbers, read, strict=True) if each
+        n: speed.rows(each[0], whole=each[1] <= METRICS_TAIL) for n, each in zip(numbers, read, strict=True) if each
     }

@@ -114,7 +114,7 @@ def of(record: Record) -> Status:
     lacking = lacks(record)
     if lacking:
         return record.last_end or Status("UNKNOWN", error=lacking, forgotten=True)
-    now = executors.get(record.executor).status(record)
+    now = records.typed(executors.get(record.executor).status(record))
     if now.forgotten and record.last_end:
         return record.last_end
     return _in_words(record, _with_last_step(record, now))

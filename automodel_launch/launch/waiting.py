@@ -47,8 +47,8 @@ class Standing:
         """Its last job with its state, for a message."""
         said = "paused" if self.paused else self.status.state
         step = self.status.step
-        if step is not None and not self.completed:
-            said += f", step {step}" + (f" of {self.record.max_steps}" if self.record.max_steps else "")
+        if step is not None and not self.completed:  # steps count from 0, and are told as how many are done
+            said += f", step {step + 1}" + (f" of {self.record.max_steps}" if self.record.max_steps else "")
         return f"{self.record.job_id} ({said})"
 
 

@@ -56,7 +56,7 @@ def _memory(plan: Plan, found: Result, where: str) -> Iterator[Finding]:
     """The bytes of the step at its peak, where they were asked for, beside the formula's and the GPU's."""
     if not found.memory:
         return
-    sizes = backends.of(plan.recipe).sizes(plan)
+    sizes = backends.of(plan.recipe).sizes(plan, with_data=False)
     fullest = max(found.memory, key=lambda rank: found.memory[rank]["peak"])
     for rank, parts in found.memory.items():
         told = ", ".join(f"{part} {size / GIB:,.2f}" for part, size in parts.items() if part != "peak")

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from automodel_launch.errors import ClusterError
 from automodel_launch.remote import reader
-from automodel_launch.remote.shell import Shell
+from automodel_launch.remote.shell import LocalShell, Shell
 
 CHUNK = 8 * 2**20  # bytes of a log that one read fetches; the next read fetches the next ones
 GROUP = 1024  # files that one round trip reads
@@ -213,6 +213,34 @@ class RemoteFileSystem:
 
     def _refuse(self, folder: str, err: str) -> bool:
         raise ClusterError(f"{self.shell.place}: {folder} cannot be written: {' '.join(err.split())[-300:]}")
+
+
+def whole(place: FileSystem, path: str, most: int | None = None) -> bytes | None:
+    """A file of any length; None where it is not there, holds more than `most` bytes, or was cut off meanwhile."""
+    found = place.read(path)
+    content = found[0] if found else b""
+    while found and len(content) < found[1]:
+        if most is not None and found[1] > most:
+            return None
+        found = place.read(path, len(content))
+        if found is None or not found[0]:
+            return None
+        content += found[0]
+    return content if found else None
+
+
+def shell_of(place: FileSystem) -> Shell:
+    """Where commands about files of a place run."""
+    return place.shell if isinstance(place, RemoteFileSystem) else LocalShell()
+
+
+def output(place: FileSystem, script: str, timeout: float) -> str:
+    """Output of a script for bash there, of any length, whatever its exit code.
+
+    Raises:
+        ClusterError: the place cannot be reached.
+    """
+    return shell_of(place).run("bash -s", script.encode("utf-8", "surrogateescape"), timeout=timeout).out
 
 
 _MAKE_SHARED = """\

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from automodel_launch import contract
+from automodel_launch.jobs import history
 from automodel_launch.jobs.jobdir import WAITS_FOR_AGENT
 from automodel_launch.jobs.records import is_number
 from automodel_launch.report.columns import Columns
@@ -155,8 +156,7 @@ def _attempts(files: RunFiles, job: JobFiles, offset: int) -> list[Attempt]:
 
 def _allocated(row: Json) -> float:
     """Since when the attempt has had its nodes."""
-    before = row.get("before_s")
-    return float(row["began"]) - (max(0.0, before) if is_number(before) else 0.0)
+    return float(row["began"]) - history.before_s(row)
 
 
 def _ended(row: Json) -> float | None:

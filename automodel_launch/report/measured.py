@@ -129,12 +129,7 @@ def _starts(attempts: list[dict[str, Any]], events: list[dict[str, Any]], job_id
         number = event.get("attempt")
         row = began.get(number) if is_whole(number) else None
         if event.get("state") == contract.EVENT_TRAINING and row and is_time(event.get("time")):
-            yield max(0.0, event["time"] - row["began"]) + _before(row)
-
-
-def _before(row: Mapping[str, Any]) -> float:
-    before = row.get("before_s")
-    return max(0.0, before) if is_number(before) else 0.0
+            yield max(0.0, event["time"] - row["began"]) + history.before_s(row)
 
 
 def _lasted(row: Mapping[str, Any]) -> float | None:

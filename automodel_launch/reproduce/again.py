@@ -16,6 +16,7 @@ from automodel_launch import contract
 from automodel_launch.config import merge, yamlio
 from automodel_launch.config.dotted import flatten
 from automodel_launch.errors import ClusterError, JobError, PlanRefused
+from automodel_launch.jobs import rundir
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.launch import planning
 from automodel_launch.plan import naming, packaging, recipes
@@ -173,10 +174,8 @@ def _recipe(workspace: Workspace, left: Left, folder: Path) -> Recipe:
 def _config(left: Left, folder: Path) -> Resolved:
     record = left.record
     path = folder / contract.CONFIG
-    begun = left.place.read(f"{record.run_dir}/{contract.RUN}")
-    trained = (parse(begun[0]) or {}).get("trained") if begun else None
     found = Resolved(str(left.plan.get("config_name") or path.stem), path, dir=record.run_dir, run_name=record.run_name)
-    found.trained = trained if isinstance(trained, dict) else {}
+    found.trained = rundir.trained(record.run_dir, left.place) or {}
     deferred = left.plan.get("kept_for_the_job")
     found.deferred = tuple(str(name) for name in deferred) if isinstance(deferred, list) else ()
     found.add(yamlio.read(path), f"{record.job_id}/{contract.CONFIG}")

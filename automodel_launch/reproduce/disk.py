@@ -6,13 +6,12 @@ import shlex
 from collections.abc import Sequence
 
 from automodel_launch.errors import ClusterError
-from automodel_launch.remote.filesystem import FileSystem, RemoteFileSystem
-from automodel_launch.remote.shell import LocalShell, Shell
+from automodel_launch.remote.filesystem import FileSystem, shell_of
 
 Place = tuple[str, str]  # a directory, and a path below it
 GONE, LINK, OUTSIDE = "gone", "link", "outside"
 WHY = {LINK: "it is a link", OUTSIDE: "a link above it leads elsewhere"}
-_ASK_S = 600.0
+ASK_S = 600.0
 # Asked again before each removal: between a look and an act anybody may have put a link there.
 _LIES = r"""
 lies() {
@@ -26,11 +25,6 @@ lies() {
 look() { ! lies "$1" "$2" || echo $(($(du -sk -- "$1/$2" 2>/dev/null | cut -f1) + 0)); }
 take() { ! lies "$1" "$2" || { rm -rf -- "$1/$2" && echo done || echo failed; }; }
 """
-
-
-def shell_of(place: FileSystem) -> Shell:
-    """Where commands about files of a place run."""
-    return place.shell if isinstance(place, RemoteFileSystem) else LocalShell()
 
 
 def sizes(place: FileSystem, wanted: Sequence[Place]) -> list[int | str]:
@@ -52,18 +46,13 @@ def remove(place: FileSystem, wanted: Sequence[Place]) -> list[bool]:
     return [word in ("done", GONE) for word in _each(place, "take", wanted)]
 
 
-def text(place: FileSystem, script: str) -> str:
-    """Output of a script for bash there, whatever its exit code."""
-    return shell_of(place).run("bash -s", script.encode("utf-8", "surrogateescape"), timeout=_ASK_S).out
-
-
 def _each(place: FileSystem, verb: str, wanted: Sequence[Place]) -> list[str]:
     if not wanted:
         return []
     calls = "".join(f"{verb} {shlex.quote(base)} {shlex.quote(below)}\n" for base, below in wanted)
     shell = shell_of(place)
     # through standard input: a command line holds no thousands of paths
-    done = shell.run("bash -s 2>/dev/null", (_LIES + calls).encode("utf-8", "surrogateescape"), timeout=_ASK_S)
+    done = shell.run("bash -s 2>/dev/null", (_LIES + calls).encode("utf-8", "surrogateescape"), timeout=ASK_S)
     said = done.out.split()
     if len(said) != len(wanted):
         raise ClusterError(f"{shell.place}: sizes cannot be told: {' '.join(done.err.split())[-200:] or 'no answer'}.")

@@ -14,6 +14,7 @@ from automodel_launch.errors import JobError
 from automodel_launch.jobs import rundir
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record
+from automodel_launch.remote import filesystem
 from automodel_launch.remote.filesystem import FileSystem
 
 Json = dict[str, Any]
@@ -95,14 +96,7 @@ class Left:
 
     def read(self, name: str) -> bytes | None:
         """A file of the job's directory, None where it is not there or larger than any that we write."""
-        path = f"{self.record.job_dir}/{name}"
-        found = self.place.read(path)
-        content = found[0] if found else b""
-        while found and len(content) < found[1] <= LARGEST and (found := self.place.read(path, len(content))):
-            if not found[0]:
-                break
-            content += found[0]
-        return content if found and len(content) >= found[1] else None
+        return filesystem.whole(self.place, f"{self.record.job_dir}/{name}", LARGEST)
 
 
 def of(record: Record) -> Left:

@@ -15,11 +15,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from automodel_launch import contract, executors
-from automodel_launch.errors import ClusterError, PlanRefused
+from automodel_launch.errors import ClusterError
 from automodel_launch.jobs import records, rundir
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import claim
+from automodel_launch.launch.checkpoints import listing
+from automodel_launch.launch.checkpoints.needed import Needs
+from automodel_launch.remote import filesystem
 from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.reproduce import disk
 
@@ -76,7 +79,7 @@ def look(jobs: Iterable[tuple[Record, Status]], wish: Wish, only: Container[str]
     `only`: names of the runs of which something may go.
     """
     jobs, found, now = list(jobs), Found([], []), time.time()
-    needs = _Needs(jobs)
+    needs = Needs(jobs)
     runs: dict[tuple[str, str, str], list[tuple[Record, Status]]] = {}
     for record, status in jobs:
         key = (record.executor, str(record.handle.get("host")), record.run_dir)
@@ -105,8 +108,8 @@ def why_busy(of_run: list[tuple[Record, Status]]) -> str | None:
     record = of_run[-1][0]
     try:
         claim.refuse_while_busy(record, executors.get(record.executor).place_of(record))
-    except PlanRefused as error:
-        return error.message
+    except claim.RunBusy as busy:
+        return busy.who
     return None
 
 
@@ -118,28 +121,28 @@ def remove(item: Item) -> bool:
     """
     try:
         claim.refuse_while_busy(item.record, item.place)
-    except PlanRefused:
+    except claim.RunBusy:
         return False
     return all(disk.remove(item.place, [(item.base, path) for path in item.below]))
 
 
-def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float, needs: _Needs) -> Iterator[Item]:
+def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float, needs: Needs) -> Iterator[Item]:
     place = executors.get(of_run[-1][0].executor).place_of(of_run[-1][0])
     submitted = [record for record, status in of_run if status.state != records.NOT_SUBMITTED]
     newest = max(submitted or [record for record, _ in of_run], key=lambda record: record.submitted)
     ages = [_age(record, status, wish.age_s, now, place) for record, status in of_run]
-    directory: str | None = None
-    for record, _ in of_run:
-        order = JobDir(record.job_dir, place).agent_order() or {}
-        directory = order.get("checkpoint_dir") or directory
+    orders = (JobDir(record.job_dir, place).agent_order() or {} for record, _ in reversed(of_run))
+    directory = next((found for order in orders if (found := order.get("checkpoint_dir"))), None)
     saved = False
     if directory is not None and directory.startswith(f"{newest.run_dir}/"):
         checkpoints = _checkpoints(directory, place)
         saved = any(complete for _, complete in checkpoints)
         if min(ages) >= wish.age_s and not wish.states:
             below = directory.removeprefix(f"{newest.run_dir}/")
-            for name in _superseded(checkpoints, wish.keep, _named(directory, newest.run_dir, place)):
-                if needs.has(f"/{newest.run_name}/{below}/{name}", place):
+            superseded = _superseded(checkpoints, wish.keep, _named(directory, newest.run_dir, place))
+            best = _best(checkpoints, newest, place) if superseded else None
+            for name in superseded:
+                if name == best or needs.has(newest.run_dir, directory, name, place):
                     continue
                 how: dict[str, Any] = {"place": place, "record": newest, "age_s": min(ages)}
                 yield Item("checkpoint", newest.run_name, newest.run_dir, (f"{below}/{name}",), **how)
@@ -160,25 +163,9 @@ def _age(record: Record, status: Status, least: float, now: float, place: FileSy
     submission; 0 where something in its directory is younger than `least`."""
     if status.ended:
         return now - status.ended
-    told = disk.text(place, f"find {shlex.quote(record.job_dir)} -mmin -{max(1, int(least / 60))} -type f | head -n 1")
+    find = f"find {shlex.quote(record.job_dir)} -mmin -{max(1, int(least / 60))} -type f | head -n 1"
+    told = filesystem.output(place, find, disk.ASK_S)
     return 0.0 if told.strip() and least else now - record.submitted
-
-
-class _Needs:
-    """What the configs of runs that have not reached their end name: their next attempt reads it again."""
-
-    def __init__(self, jobs: Iterable[tuple[Record, Status]]) -> None:
-        last = {(record.executor, record.run_dir): (record, status) for record, status in jobs}
-        self._open = [record for record, status in last.values() if status.state != contract.COMPLETED]
-        self._texts: dict[FileSystem, str] = {}
-
-    def has(self, path: str, place: FileSystem) -> bool:
-        """Whether one of `place` names the path, or something in it, wherever it is mounted."""
-        if place not in self._texts:
-            of_place = [one for one in self._open if executors.get(one.executor).place_of(one) == place]
-            files = [shlex.quote(f"{record.job_dir}/{contract.CONFIG}") for record in of_place]
-            self._texts[place] = disk.text(place, "".join(f"cat -- {file} 2>/dev/null\n" for file in files))
-        return re.search(rf"{re.escape(path)}(?![\w.-])", self._texts[place]) is not None
 
 
 def _stays(name: str) -> bool:
@@ -201,9 +188,20 @@ def _named(directory: str, run_dir: str, place: FileSystem) -> frozenset[str]:
         f"cd {shlex.quote(directory)} 2>/dev/null || exit 0\n"
         'for entry in *; do [ ! -L "$entry" ] || readlink "$entry"; done\ncat LATEST.txt latest_*.txt 2>/dev/null'
     )
-    words = re.findall(r"[\w.-]+", disk.text(place, script))
+    words = re.findall(r"[\w.-]+", filesystem.output(place, script, disk.ASK_S))
     iterations = (f"iter_{int(word):07d}" for word in words if word.isascii() and word.isdigit())
     return frozenset((*words, *iterations))
+
+
+def _best(checkpoints: list[tuple[str, bool]], newest: Record, place: FileSystem) -> str | None:
+    """The complete one of the lowest validation loss by the run's metrics, the later of two; None without any."""
+    told = []
+    known = listing.losses(newest, place)
+    for name, is_complete in reversed(checkpoints):
+        _, loss = known.get(contract.checkpoint_step(name) or 0, (None, None))
+        if is_complete and loss is not None:
+            told.append((loss, name))
+    return min(told, key=lambda one: one[0])[1] if told else None
 
 
 def _superseded(checkpoints: list[tuple[str, bool]], keep: int, named: frozenset[str]) -> list[str]:

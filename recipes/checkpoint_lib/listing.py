@@ -30,7 +30,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if not folder.is_dir():
         return {"checkpoints": [], "free": None}
     rows = [_row(path, Path(request["run_dir"])) for path in _directories(folder)]
-    pointers = _pointers(folder)
+    pointers = {**_pointers(folder), **_final(Path(request["run_dir"]))}
     for row in rows:
         row["pointers"] = sorted(name for name, target in pointers.items() if target == row["name"])
         row["needed_by"] = sorted(needed_by(Path(request["run_dir"]), row["name"]))
@@ -162,3 +162,19 @@ def _pointers(folder: Path) -> dict[str, str]:
             continue
     named = megatron_choice.named(folder)
     return {**found, "LATEST": named.name} if named else found
+
+
+def _final(run_dir: Path) -> dict[str, str]:
+    """What the run's end names: the checkpoint of finished.json, and the one whose export `hf` leads to."""
+    found = {}
+    try:
+        told = json.loads((run_dir / contract.FINISHED).read_text(encoding="utf-8"))["checkpoint"]
+        found[contract.FINISHED] = Path(told).name
+    except (OSError, ValueError, TypeError, KeyError):
+        pass  # it has not come to its end, or has saved none
+    try:
+        parts = Path(os.readlink(run_dir / contract.HF)).parts  # noqa: PTH115 (Python 3.8)
+    except OSError:
+        return found
+    named = next((part for part in reversed(parts) if contract.checkpoint_step(part) is not None), None)
+    return {**found, contract.HF: named} if named else found

@@ -1,6 +1,9 @@
 """How the agents of a job learn that one of them has failed, or sees a hang: marker files in the job's directory.
 
 torchrun with a static rendezvous does not tell: the other nodes' ranks would wait in a collective until it times out.
+
+    .failed-N, .hung-N    of attempt N; in the job's directory, whose time the agents watch (outside.py)
+    .ended-N              a byte for each agent that has ended: who adds the last one reads all records, and no other
 """
 
 from __future__ import annotations
@@ -18,9 +21,9 @@ class Peers:
     """The other nodes of this attempt."""
 
     def __init__(self, job_dir: str, nnodes: int, attempt: int, say: Callable[[str], None]) -> None:
-        self._marker = os.path.join(job_dir, contract.failed_marker(attempt))
-        self._hung_marker = os.path.join(job_dir, contract.hung_marker(attempt))
-        self._ended = os.path.join(job_dir, contract.ended_count(attempt))
+        self._marker = os.path.join(job_dir, contract.between_agents("failed", attempt))
+        self._hung_marker = os.path.join(job_dir, contract.between_agents("hung", attempt))
+        self._ended = os.path.join(job_dir, contract.between_agents("ended", attempt))
         self._nnodes = nnodes
         self.hung = False
         self._alone = nnodes == 1

@@ -167,14 +167,14 @@ def test_since_without_a_time_in_any_line_is_said(launch: Cli) -> None:
     launch.job(logs=LOGS)
     code, out, err = launch("logs", "--since", "10m")
     assert (code, out) == (0, "")
-    assert "no line of these logs tells its time" in err
+    assert "no line of these logs has a time in it" in err
 
 
 def test_a_filter_that_finds_nothing_says_what_was_looked_for(launch: Cli) -> None:
     job = launch.job(logs={0: "ERROR: of 5\n"}, state="FAILED")
     where = f"the logs of {job.job_id}"
-    assert launch("logs", "--grep", "a b")[2].endswith(f"no line in {where} is found by --grep 'a b'\n")
-    nothing = f"nothing in {where} looks like an error of those that --grep zzz leaves\n"
+    assert launch("logs", "--grep", "a b")[2].endswith(f"no line in {where} matches --grep 'a b'\n")
+    nothing = f"nothing in {where} looks like an error, among the lines that match --grep zzz\n"
     assert launch("logs", "--errors", "--grep", "zzz")[2].endswith(nothing)
     assert f"rank 0 of {job.job_id}" in launch("logs", "--grep", "x", "--rank", "0")[2]
 

@@ -160,6 +160,17 @@ def test_ctrl_c_leaves_a_page_that_waits_for_no_other(
     assert '"again_s":null' in path.read_text()
 
 
+def test_a_job_that_nobody_knows_is_not_watched_without_end(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, pauses = tmp_path / "page.html", list[float]()
+    monkeypatch.setattr(one_job, "status", lambda record: Status("UNKNOWN", forgotten=True))
+    monkeypatch.setattr(report.Pages.__init__, "__defaults__", (None, pauses.append))
+    assert run("report", "stub-a", "--watch", "-o", str(path))[0] == 0
+    assert len(pauses) == 6
+    assert '"again_s":null' in path.read_text()
+
+
 def test_points_of_a_sweep_that_begin_later_join_the_page(
     run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,18 +11,22 @@ import struct
 import subprocess
 import termios
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from automodel_launch.commands import job_view, spark
+from automodel_launch.commands import status as show_status
 from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.watch import SLOWEST_S, Pause
+from automodel_launch.errors import ClusterError
 from automodel_launch.jobs import history
 from automodel_launch.jobs.records import Status
 from automodel_launch.launch.glance import Glance, Launched, Looker
 from automodel_launch.launch.speed import Speed
+from automodel_launch.launch.waiting import Standing
 from automodel_launch.remote.filesystem import LocalFileSystem
 from tests.commands.conftest import Cli
 from tests.conftest import Checkout, wait_for
@@ -67,7 +71,7 @@ def test_status_tells_how_far_it_came_and_what_was_launched_and_how_to_go_on(lau
     )
     out = launch("status", job.job_id)[1]
     for words in (
-        "  step 40, loss 5.1000, 1,039 tokens/s, validation loss 5.5000 (step 39), 0:01:30 in all",
+        "  step 40, loss 5.1000, 1,039 tokens/s, validation loss 5.5000 (step 40), 0:01:30 in all",
         "launched: python launch.py stub --batch local --name stub-a --after first,second a=1 run.env.time=04:00:00",
         "on local; 2 nodes, 16 processes",
         f"go on: python launch.py resume {job.job_id}, from its checkpoint of step 29, with the same code and config",
@@ -85,6 +89,11 @@ def test_status_tells_how_far_it_came_and_what_was_launched_and_how_to_go_on(lau
     cells = launch("jobs")[1].splitlines()[1]
     assert cells.split()[1:2] == ["FAILED"]
     assert cells.endswith("40    5.1000        RuntimeError: x")
+
+
+def test_a_job_that_is_waited_for_is_at_the_step_that_its_status_tells(launch: Cli) -> None:
+    job = replace(launch.job(1), max_steps=150)
+    assert Standing(job, Status("RUNNING", step=39)).words == f"{job.job_id} (RUNNING, step 40 of 150)"
 
 
 def test_an_attempt_that_was_killed_is_not_blank(launch: Cli) -> None:
@@ -116,6 +125,14 @@ def test_records_that_anybody_may_have_written(launch: Cli) -> None:
     _write(job.job_dir, plan_json='{"nodes": "x", "provenance": [1], "profile_sources": {"a.b": "override run.env"}}')
     _write(job.job_dir, agent_json='{"data": {"named": [[], 3, ["megatron", {"a": 1}]]}, "backend": 7}')
     Path(job.run_dir, "history.jsonl").write_text('{"event": "ended", "attempt": "x", "checkpoint": {}}\n')
+    for command in (("status",), ("status", "--json"), ("jobs",), ("jobs", "--json"), ("status", "-w")):
+        assert launch(*command)[0] in (0, 1)
+
+
+def test_a_heartbeat_that_anybody_may_have_written(launch: Cli) -> None:
+    job = launch.job(1, state=None)
+    node = {"host": os.uname().nodename, "agent_pid": os.getpid(), "agent_start": [], "step": "x", "started": {}}
+    _write(job.job_dir, nodes__0_json=json.dumps(node))
     for command in (("status",), ("status", "--json"), ("jobs",), ("jobs", "--json"), ("status", "-w")):
         assert launch(*command)[0] in (0, 1)
 
@@ -158,7 +175,7 @@ def test_a_screen_fits(launch: Cli, columns: int, rows: int, blocks: bool) -> No
 
 def test_a_screen_of_80_x_24_holds_what_matters(launch: Cli) -> None:
     text = "\n".join(job_view.screen(launch.job(1), Status("RUNNING"), _glance(), Screen(80, 24)))
-    for words in ("RUNNING on n1", "step 120 of 150", "80%", "0:00:30 left", "loss          5.1000  █", "validation"):
+    for words in ("RUNNING on n1", "step 120 of 150", "80%", "0:00:30 left", "loss          5.1000  █", "at step 100"):
         assert words in text
     for words in ("attempts (the last 5 of 30)", "last warnings (the last 3 of 9)", "now: saving a checkpoint, 3 s"):
         assert words in text
@@ -166,7 +183,7 @@ def test_a_screen_of_80_x_24_holds_what_matters(launch: Cli) -> None:
 
 def test_curves() -> None:
     assert spark.line([1.0, 2.0, 3.0], 10, True) == "▁▅█"
-    assert spark.line([1.0, None, 3.0], 10, False) == "_ #".replace("#", "@")
+    assert spark.line([1.0, None, 3.0], 10, False) == "_ @"
     assert spark.line([float("nan"), None], 10, True) == ""
     assert spark.line([2.0] * 5, 3, True) == "▁▁▁"
     assert len(spark.line([float(n) for n in range(1000)], 33, True)) == 33
@@ -200,6 +217,18 @@ def test_a_look_is_one_reading(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> 
     looker.look(Status("RUNNING"))
     looker.look(Status("RUNNING"))
     assert calls == [9, 5]
+
+
+def test_a_place_that_is_away_for_a_moment_does_not_end_a_watch(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, now = launch.job(1, state=None), Status("RUNNING", step=3)
+
+    def away(*_: Any) -> Any:
+        raise ClusterError("it is away")
+
+    monkeypatch.setattr(LocalFileSystem, "read_many", away)
+    monkeypatch.setattr(LocalFileSystem, "read", away)
+    told = show_status._document(record, now, show_status._seen(record, now))
+    assert (told["state"], told["step"], told["metrics"], told["progress"]) == ("RUNNING", 3, None, None)
 
 
 # --- on a terminal, and where there is none
@@ -240,7 +269,7 @@ def test_watching_a_real_job(checkout: Checkout) -> None:
     assert (code, same) == (130, True)
     assert shown.count(b"\x1b[?1049h") == 1
     assert out.rindex(b"\x1b[?25h") > out.rindex(b"\x1b[?25l"), "the cursor is there again"
-    assert b"seen.1: RUNNING" in left and b"left; seen.1 goes on" in left
+    assert b"seen.1: RUNNING" in left and b"stopped watching; seen.1 goes on" in left
     assert "▁".encode() in shown
     frames = shown.partition(b"^C")[0].split(b"\x1b[H")[2:]
     assert all(len(line.rstrip("\r")) <= 80 for frame in frames for line in frame.decode().split("\n"))

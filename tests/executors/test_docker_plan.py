@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import checks
+from automodel_launch import checks, executors
 from automodel_launch.checks import Finding
 from automodel_launch.errors import ProfileError
 from automodel_launch.executors.docker import engine
+from automodel_launch.jobs.records import Record
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpus
 from tests.workbench import Bench, make_bench, refused
@@ -140,3 +141,14 @@ def test_data_that_the_container_does_not_see_is_told(bench: Bench, tmp_path: Pa
     assert "no-data" not in found
     seen = bench.plan('+run.env.mounts=["/x:/elsewhere"]', config="t", profile="d")
     assert "not-in-container" not in {finding.code for finding in checks.run(seen, offline=True)}
+
+
+def test_a_job_runs_since_its_agent_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not since the last heartbeat, which each look would take for news."""
+    monkeypatch.setattr(engine, "state", lambda handle: "running")
+    (tmp_path / "nodes").mkdir()
+    heartbeat = {"host": "h", "step": 3, "started": 100.0, "time": 200.0}
+    (tmp_path / "nodes" / "0.json").write_text(json.dumps(heartbeat))
+    record = Record("j.1", "j", "stub", "default", "d", "docker", "run", str(tmp_path), str(tmp_path), "h", 0.0)
+    status = executors.get("docker").status(record)
+    assert (status.state, status.step, status.started) == ("RUNNING", 3, 100.0)

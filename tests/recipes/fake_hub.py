@@ -5,40 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+from tests.recipes.served import COMMIT, Served
 
 
-class Hub:
+class Hub(Served):
     """Serves the files below `root` as a dataset; `requests` are the paths asked for, `sent` the bytes of files."""
 
     def __init__(self, root: Path, name: str) -> None:
+        super().__init__(_handler(self))
         self.root, self.name = root, name
-        self.requests: list[str] = []
         self.sent = 0
         self.left: int | None = None  # so many requests for files are answered, and the others refused
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {"HF_ENDPOINT": f"http://127.0.0.1:{self._server.server_address[1]}", "HF_HUB_DISABLE_XET": "1"}
-
-    @contextmanager
-    def running(self) -> Iterator[Hub]:
-        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
 
     def entries(self, folder: str) -> list[dict[str, Any]]:
         files = sorted(p for p in (self.root / folder).rglob("*") if p.is_file())

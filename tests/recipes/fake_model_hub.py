@@ -5,44 +5,24 @@ from __future__ import annotations
 import base64
 import json
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+from tests.recipes.served import COMMIT, Served
 
 
-class ModelHub:
+class ModelHub(Served):
     """`repositories`: name -> {"private", "files": path -> bytes}; only `token` writes; `cards`: heads of READMEs."""
 
     def __init__(self, token: str) -> None:
+        super().__init__(_handler(self))
         self.token = token
         self.repositories: dict[str, dict[str, Any]] = {}
         self.objects: dict[str, bytes] = {}
-        self.requests: list[str] = []
         self.cards: list[Any] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """What has huggingface_hub use it; uploads take the form of Git LFS."""
-        return {"HF_ENDPOINT": self.address, "HF_HUB_DISABLE_XET": "1"}
-
-    @contextmanager
-    def running(self) -> Iterator[ModelHub]:
-        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
 
     def commit(self, name: str, lines: list[dict[str, Any]]) -> None:
         files = self.repositories[name]["files"]

@@ -190,6 +190,36 @@ def test_what_an_unfinished_run_begins_from_stays(bench: Bench) -> None:
     assert NAMES[4] in [one["name"] for one in bench.json("checkpoints", "whole", "prune")["removes"]]
 
 
+def test_what_the_end_of_the_run_names_stays(bench: Bench) -> None:
+    """A damaged one because of finished.json not; because of its export, where `hf` leads, all the same."""
+    end = {"step": 5, "max_steps": 12, "checkpoint": str(bench.checkpoint(4))}
+    (bench.run_dir / contract.FINISHED).write_text(json.dumps(end))
+    kept = {one["name"]: one["why"] for one in bench.json("checkpoints", "whole", "prune")["keeps"]}
+    assert kept[NAMES[4]] == contract.FINISHED
+    cut(bench.checkpoint(4) / SHARD)
+    assert NAMES[4] in [one["name"] for one in bench.json("checkpoints", "whole", "prune")["removes"]]
+    (bench.run_dir / contract.HF).symlink_to(f"checkpoints/{NAMES[4]}/model/consolidated")
+    kept = {one["name"]: one["why"] for one in bench.json("checkpoints", "whole", "prune")["keeps"]}
+    assert kept[NAMES[4]] == f"{contract.FINISHED}, {contract.HF}"
+
+
+def test_what_the_config_of_an_unfinished_run_names_stays(bench: Bench) -> None:
+    """By its path, wherever that is mounted; until that run has completed."""
+    job = bench.root / "runs" / "other.1"
+    job.mkdir()
+    (job / contract.CONFIG).write_text(f"model: {{path: /mounted/whole/checkpoints/{NAMES[4]}/model}}\n")
+    (job / contract.EXIT).write_text(json.dumps({"state": "FAILED", "code": 1, "ended": 2000.0}))
+    run_dir = str(bench.root / "runs" / "other")
+    other = replace(bench.record, job_id="other.1", run_name="other", job_dir=str(job), run_dir=run_dir)
+    records.save(bench.root / ".launch" / "jobs", other)
+    records.save(bench.root / ".launch" / "jobs", replace(other, job_id="odd.1", executor="another", run_dir="/odd"))
+    kept = {one["name"]: one["why"] for one in bench.json("checkpoints", "whole", "prune")["keeps"]}
+    assert kept[NAMES[4]] == "named in the config of an unfinished run"
+    (job / contract.EXIT).write_text(json.dumps({"state": "COMPLETED", "code": 0, "ended": 2000.0}))
+    records.save(bench.root / ".launch" / "jobs", other)
+    assert NAMES[4] in [one["name"] for one in bench.json("checkpoints", "whole", "prune")["removes"]]
+
+
 def test_shards_are_exported_as_automodel_would(bench: Bench, tmp_path: Path) -> None:
     """The last checkpoint holds AutoModel's own export; without it, ours has the same tensors to the byte."""
     own = tensors(bench.checkpoint(11) / EXPORT)

@@ -21,7 +21,8 @@ from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found,
     prepare,
     write_jsonl,
 )
-from tests.recipes.fake_hub import COMMIT, Hub  # type: ignore[import-not-found, unused-ignore]
+from tests.recipes.fake_hub import Hub  # type: ignore[import-not-found, unused-ignore]
+from tests.recipes.served import COMMIT
 
 CARD = """---
 configs:

@@ -116,6 +116,18 @@ def test_age_state_size_and_number(cli: Cli) -> None:
         cli.refused(2, ("prune", *options), word)
 
 
+def test_the_best_of_a_run_whose_framework_leaves_no_link_stays(cli: Cli) -> None:
+    """By its metrics; Megatron-Bridge has no LOWEST_VAL. An incomplete one is not the best, the later of two is."""
+    losses = {9: 2.0, 19: 2.0, 29: 3.0, 39: 1.0}
+    lines = [{"step": step, "loss": 5.0, "time": float(step)} for step in losses]
+    lines += [{"step": step, "val_loss": loss, "time": float(step)} for step, loss in losses.items()]
+    metrics = cli.bench.root / "runs" / "stub-a.2" / contract.METRICS
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "epoch_0_step_9"}
+    metrics.write_text(metrics.read_text().replace('"val_loss": 2.0, "time": 9.0', '"val_loss": 1.5, "time": 9.0'))
+    assert _names(_items(cli, "--keep", "1")) == {"stub-a.1", "epoch_0_step_19"}
+
+
 def test_a_run_that_has_a_job_that_is_not_over_is_left_alone(cli: Cli) -> None:
     _job(cli, 3, 0, state=None)  # of which nothing is known
     found = _items(cli, "--older-than", "0d")

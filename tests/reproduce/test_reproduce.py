@@ -101,6 +101,13 @@ def test_another_profile_and_name(ran: Checkout, main: Main) -> None:
         (ran.root / "env.toml").write_text(text)
 
 
+def test_options_that_would_change_nothing_are_refused(ran: Checkout, main: Main) -> None:
+    for option in ("--from", "--after"):
+        refused = main(ran, "reproduce", "second", option, "first", "--dry-run")
+        assert (refused.returncode, refused.stdout) == (2, ""), option
+        assert option in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("now", "matter", "others"),
     [

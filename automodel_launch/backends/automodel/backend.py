@@ -105,9 +105,9 @@ class AutoModel:
         """From `step_scheduler`, `checkpoint`, the model and the optimizer."""
         return checkpoints.of(plan)
 
-    def sizes(self, plan: Plan) -> Sizes:
+    def sizes(self, plan: Plan, with_data: bool = True) -> Sizes:
         """From the model, the schedule and the data."""
-        return sizes.of(plan)
+        return sizes.of(plan, with_data)
 
     def packages(self, config: Config) -> Iterator[Need]:
         """Those of trackers, quantization and losses."""

@@ -15,7 +15,7 @@ from automodel_launch.remote import gpu_models
 _UNEVEN = "an uneven load of the experts and the buffers of a GPU's dispatcher are in neither"
 
 
-def of(plan: Plan) -> Sizes:
+def of(plan: Plan, with_data: bool) -> Sizes:
     """The sizes of a plan's training; its data are probed where this machine sees them."""
     steps, sequence = step_scheduler.steps(plan.config), datasets.sequence(plan.config)
     model = shape.read(plan.config, plan.visible)
@@ -23,7 +23,7 @@ def of(plan: Plan) -> Sizes:
     a_step = steps.global_batch * sequence[1] if steps and sequence else None
     total = a_step * steps.max_steps if a_step and steps and steps.max_steps else None
     estimated = memory.estimated(plan, model, count) if model and count else None
-    parts = tokens.of_training(plan.config, facts.here(plan, request.of(plan))) if plan.visible else []
+    parts = tokens.of_training(plan.config, facts.here(plan, request.of(plan))) if with_data and plan.visible else []
     utilization = compute.utilization(model) if model else None
     peak = gpu_models.peak(plan.profile.gpu) if plan.profile.gpu else None
     flops = compute.per_token(model, count, sequence[1]) if model and count and sequence else None

@@ -49,9 +49,9 @@ class DataPrep(Plain):
             return {"output_dir": base, "path": path, "shards": f"{path}/train/*.bin"}
         return {"output_dir": base, "path": path, "blend": f"{path}/blend.json"}
 
-    def sizes(self, plan: Plan) -> Sizes:
+    def sizes(self, plan: Plan, with_data: bool = True) -> Sizes:
         """The table of sources for the preview."""
-        return Sizes(rows=tuple(table.rows(plan, look.looked(plan))))
+        return Sizes(rows=tuple(table.rows(plan, look.looked(plan)))) if with_data else Sizes()
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """What the recipe says of its config, and of the data that this machine sees."""

@@ -103,9 +103,9 @@ class MegatronBridge:
         """From `train`, `checkpoint`, the model and the optimizer, and the recipe's values of them."""
         return checkpoints.of(plan)
 
-    def sizes(self, plan: Plan) -> Sizes:
+    def sizes(self, plan: Plan, with_data: bool = True) -> Sizes:
         """From the model, the schedule and the data."""
-        return sizes.of(plan)
+        return sizes.of(plan, with_data)
 
     def packages(self, config: Config) -> Iterator[Need]:
         """Those of the trackers."""

@@ -8,12 +8,12 @@ from automodel_launch.backends.megatron_bridge import model, request, settings, 
 from automodel_launch.plan.plan import Plan
 
 
-def of(plan: Plan) -> Sizes:
+def of(plan: Plan, with_data: bool) -> Sizes:
     """The sizes of a plan's training; its data are probed where this machine sees them."""
     known = settings.of(plan.config)
     step, steps = training.tokens_per_step(plan.config), training.iterations(plan.config)
     total = step * steps if step and steps and steps > 0 else None
-    parts = request.parts(plan, facts.here(plan, request.of(plan))) if plan.visible else []
+    parts = request.parts(plan, facts.here(plan, request.of(plan))) if with_data and plan.visible else []
     return Sizes(
         parameters=model.parameters(known, plan.visible),
         tokens_per_step=step,

@@ -174,7 +174,7 @@ class Docker:
             return from_record(ended)
         node = job.node(0) or {}
         if state is not None:
-            return Status("RUNNING", step=node.get("step"), started=node.get("time"))
+            return Status("RUNNING", step=node.get("step"), started=node.get("started"))
         with contextlib.suppress(OSError):  # no agent was there to remove it
             Path(record.job_dir, contract.SECRETS).unlink(missing_ok=True)
         if not job.place.names(record.job_dir):

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch.errors import ClusterError, JobError
-from automodel_launch.remote.filesystem import FileSystem, RemoteFileSystem, archive
-from automodel_launch.remote.shell import LocalShell, Shell
+from automodel_launch.remote.filesystem import FileSystem, RemoteFileSystem, archive, shell_of
+from automodel_launch.remote.shell import Shell
 
 LOOK_S = 600.0  # a directory of a thousand ranks' files on a slow file system
 WORK_S = 7 * 24 * 3600.0  # terabytes are copied or uploaded; Ctrl-C ends it
@@ -50,7 +50,7 @@ def ask(
         ClusterError: the place does not answer.
         JobError: it cannot be done; the program's own words.
     """
-    shell = place.shell if isinstance(place, RemoteFileSystem) else LocalShell()
+    shell = shell_of(place)
     own = None if isinstance(place, RemoteFileSystem) else sys.executable
     texts = {"request.json": json.dumps({**request, "scratch": "@scratch"})}
     if token and isinstance(place, RemoteFileSystem):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from automodel_launch import contract
 from automodel_launch.errors import JobError, PlanRefused
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import claim
 from automodel_launch.launch.checkpoints.asking import WORK_S
 from automodel_launch.launch.checkpoints.listing import Kept, Row
+from automodel_launch.launch.checkpoints.needed import Needs
 from automodel_launch.remote.filesystem import FileSystem
 
 
@@ -25,9 +27,10 @@ class Choice:
         return sum(row.bytes for row in self.goes)
 
 
-def choose(kept: Kept, newest: int) -> Choice:
-    """Keep the `newest` newest complete checkpoints and the best, all read and found whole; what LATEST and LOWEST_VAL
-    name; and what unfinished runs began from. A checkpoint that is damaged protects nothing.
+def choose(kept: Kept, newest: int, needs: Needs) -> Choice:
+    """Keep the `newest` newest complete checkpoints and the best, all read and found whole; what LATEST, LOWEST_VAL and
+    the run's end name; and what unfinished runs began from, or name in their configs. One that is damaged protects
+    nothing, but the one whose export `hf` leads to stays whatever else is wrong with it.
 
     Raises:
         JobError: there are checkpoints, and none of them is whole: nothing may go.
@@ -48,11 +51,13 @@ def choose(kept: Kept, newest: int) -> Choice:
     for row in whole.first(measured, 1):
         why.setdefault(row.name, []).append("lowest validation loss")
     for row in kept.complete:
-        if row.pointers and whole.is_good(row):
+        if contract.HF in row.pointers or (row.pointers and whole.is_good(row)):  # `hf`: the run's result
             why.setdefault(row.name, []).extend(row.pointers)
     for row in kept.rows:
         if row.needed_by:
             why.setdefault(row.name, []).append(f"run {row.needed_by[0]} began from it")
+        if needs.has(kept.record.run_dir, kept.folder, row.name, kept.place):
+            why.setdefault(row.name, []).append("named in the config of an unfinished run")
     stays = tuple((row, ", ".join(why[row.name])) for row in kept.rows if row.name in why)
     return Choice(stays, tuple(row for row in kept.rows if row.name not in why))
 
@@ -66,9 +71,8 @@ def refuse_while_busy(record: Record, place: FileSystem) -> None:
     """
     try:
         claim.refuse_while_busy(record, place)
-    except PlanRefused as refused:
-        said = refused.message.replace(" Nothing was submitted.", "").replace(", and a run has one job at a time.", ".")
-        message = f"{said.rstrip('.')}; its checkpoints are left alone."
+    except claim.RunBusy as busy:
+        message = f"{busy.who}; its checkpoints are left alone."
         fix = f"prune once it has ended, or `python launch.py pause {record.job_id}` first"
         raise PlanRefused(message, fix) from None
 

@@ -16,8 +16,9 @@ from automodel_launch.launch.checkpoints.asking import LOOK_S, ask
 from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.report import joining, reading
 
-COMPLETE, INCOMPLETE = "complete", "incomplete"
+COMPLETE, INCOMPLETE, ASIDE = "complete", "incomplete", "damaged"
 LAST, BEST = "last", "best"
+Losses = dict[int, tuple[float | None, float | None]]  # step -> loss and validation loss
 
 
 @dataclass(frozen=True)
@@ -123,14 +124,14 @@ def look(record: Record, recipes: Path) -> Kept:
     backend = order.get("backend") or contract.AUTOMODEL
     kept = Kept(record, folder, python if isinstance(python, str) else None, str(backend), place, recipes, (), None)
     told = kept.ask("list")
-    losses = _losses(record, place)
-    rows = tuple(_row(one, losses) for one in told["checkpoints"])
+    known = losses(record, place)
+    rows = tuple(_row(one, known) for one in told["checkpoints"])
     return Kept(record, folder, kept.python, kept.backend, place, recipes, rows, told.get("free"))
 
 
-def _row(told: dict[str, Any], losses: dict[int, tuple[float | None, float | None]]) -> Row:
+def _row(told: dict[str, Any], known: Losses) -> Row:
     """A step's own line of metrics counts; of a run whose metrics are gone, what the checkpoint itself holds."""
-    loss, val_loss = losses.get(told["step"], (None, None))
+    loss, val_loss = known.get(told["step"], (None, None))
     held = told["losses"]
     return Row(
         name=told["name"],
@@ -146,7 +147,7 @@ def _row(told: dict[str, Any], losses: dict[int, tuple[float | None, float | Non
     )
 
 
-def _losses(record: Record, place: FileSystem) -> dict[int, tuple[float | None, float | None]]:
+def losses(record: Record, place: FileSystem) -> Losses:
     """Step -> (loss, validation loss); of several validations that of `default`, else of the first by name."""
     found = {}
     for row in joining.rows(joining.join(reading.read(record, place))):

@@ -1,0 +1,60 @@
+"""Which checkpoints the configs of runs that have not reached their end name: their next attempt reads them again."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from automodel_launch import contract, executors
+from automodel_launch.errors import LaunchError
+from automodel_launch.jobs import records
+from automodel_launch.jobs.records import Record, Status
+from automodel_launch.launch import state
+from automodel_launch.remote import filesystem
+from automodel_launch.remote.filesystem import FileSystem
+
+_ASK_S = 600.0
+
+
+class Needs:
+    """Of runs that were submitted from here; the configs of a place are read once, when they are asked for."""
+
+    def __init__(self, jobs: Iterable[tuple[Record, Status]]) -> None:
+        last = {(record.executor, record.run_dir): (record, status) for record, status in jobs}
+        self._open = [record for record, status in last.values() if status.state != contract.COMPLETED]
+        self._texts: dict[FileSystem, str] = {}
+
+    def has(self, run_dir: str, folder: str, name: str, place: FileSystem) -> bool:
+        """Whether one of `place` names a run's checkpoint in `folder`, or something in it, wherever it is mounted.
+
+        Raises:
+            ClusterError: the place cannot be reached.
+        """
+        path = f"{folder}/{name}"
+        if path.startswith(f"{run_dir}/"):
+            path = path.removeprefix(posixpath.dirname(run_dir))
+        if place not in self._texts:
+            of_place = (record for record in self._open if _place(record) == place)
+            script = "".join(
+                f"cat -- {shlex.quote(f'{one.job_dir}/{contract.CONFIG}')} 2>/dev/null\n" for one in of_place
+            )
+            self._texts[place] = filesystem.output(place, script, _ASK_S)
+        return re.search(rf"{re.escape(path)}(?![\w.-])", self._texts[place]) is not None
+
+
+def of_place(folder: Path, place: FileSystem) -> Needs:
+    """Of the runs of that place alone: no other one is asked how its jobs are."""
+    known = [record for record in records.all_records(folder) if _place(record) == place]
+    last = {(record.executor, record.run_dir): record for record in known}
+    return Needs([state.look(folder, record) for record in last.values()])
+
+
+def _place(record: Record) -> FileSystem | None:
+    """None of a record that this version does not understand."""
+    try:
+        return executors.get(record.executor).place_of(record)
+    except LaunchError:
+        return None
