@@ -185,7 +185,7 @@ SURFACE = {
     "compare": COMMON | {"--by", "--csv"},
     "report": COMMON | {"--output", "--open", "--watch"},
     "diff": COMMON | {"--full"},
-    "reproduce": LAUNCH - {"--config", "--fresh", *SWEEPS},
+    "reproduce": LAUNCH - {"--config", "--fresh", "--from", "--after", *SWEEPS},
     "checkpoints": COMMON | {"--yes", "--keep", "--public"},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
