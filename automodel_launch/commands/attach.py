@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from automodel_launch import executors
 from automodel_launch.commands import console, one_job, one_sweep, sweep_follow
@@ -11,7 +10,7 @@ from automodel_launch.commands.command import VERBOSE
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
 from automodel_launch.jobs import records
-from automodel_launch.launch import closing, follow
+from automodel_launch.launch import closing
 
 
 class Attach(JobCommand):
@@ -36,10 +35,7 @@ class Attach(JobCommand):
         if not now.over:
             stop = f"`python launch.py cancel {record.job_id}`, or Ctrl-C again within 3 s, stops it"
             console.say(f"following {record.job_id}. Ctrl-C leaves it, and it goes on; {stop}.")
-        out = sys.stderr if args.json else sys.stdout
-        follower = follow.Follower(record, ranks=[0], out=out, verbose=args.verbose)
-        end, code = follower.run()
-        one_job.remember(args, record, end)
+        end, code = one_job.follow(args, record)
         if args.json:
             console.result(one_job.row(record, end))
         console.say(closing.closing_block(record, end, seen=[0]))

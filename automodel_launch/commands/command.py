@@ -74,6 +74,15 @@ class Command:
         """Its long options."""
         return [name for option in (*COMMON, *self.options) for name in option.names if name.startswith("--")]
 
+    def words(self, argv: list[str]) -> list[str]:
+        """The command line as argparse can read it, options and overrides in any order; see overrides.split."""
+        from automodel_launch.config.overrides import split
+
+        options = (*COMMON, *self.options)
+        with_value = {name for option in options if option.metavar and not option.bare for name in option.names}
+        flags = {name for option in options for name in option.names} - with_value | {"-h", "--help"}
+        return split(argv, with_value, flags)
+
 
 def get(name: str) -> Command:
     """The command of that name; its module is imported here."""

@@ -16,6 +16,7 @@ from automodel_launch.commands.command import Command, Option, Parser
 from automodel_launch.commands.one_sweep import Row
 from automodel_launch.errors import JobError, UsageError
 from automodel_launch.jobs.sweeps import Sweep
+from automodel_launch.remote.shell import AT_ONCE
 from automodel_launch.report import goodput, joining, ranking, reading
 from automodel_launch.report.ranking import Rank
 
@@ -53,7 +54,7 @@ class Compare(Command):
         if sweep is None:
             raise JobError(f"no sweep '{args.job}'.", "RECIPE --sweep KEY=V1,V2 starts one, and prints its name")
         points = one_sweep.look(args, sweep)
-        with ThreadPoolExecutor(one_sweep.AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             found = list(pool.map(_read, points))
         runs = [each.rows for each in found]
         known, metric = ranking.names(runs), args.by or ranking.usual(runs)

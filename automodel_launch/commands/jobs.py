@@ -21,8 +21,8 @@ from automodel_launch.launch import speeds, waiting
 from automodel_launch.launch.asked import Asked, quickest_s
 from automodel_launch.launch.progress import clock
 from automodel_launch.launch.speed import Speed
+from automodel_launch.remote.shell import AT_ONCE
 
-AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 _HEAD = ("JOB", "STATE", "PROFILE", "SUBMITTED", "STEP", "LOSS", "LEFT", "WHY")
 
 Row = tuple[Record, Status, Speed]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch.commands import console
-from automodel_launch.commands.command import COMMON, VERBOSE, Command, Option, Parser
+from automodel_launch.commands.command import VERBOSE, Command, Option, Parser
 from automodel_launch.commands.one_plan import Planned, planned, rehearsed
 from automodel_launch.errors import PlanRefused, UsageError
 
@@ -62,14 +61,9 @@ class LaunchCommand(Command):
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """Options and overrides in any order, overrides in AutoModel's form too."""
-        from automodel_launch.config.overrides import split
-
-        options = (*COMMON, *self.options)
-        with_value = {name for option in options if option.metavar and not option.bare for name in option.names}
-        flags = {name for option in options for name in option.names} - with_value | {"-h", "--help"}
         # argparse would take the next word, an override, for the value of one that has none
-        bare = {name: f"{name}={option.bare}" for option in options if option.bare for name in option.names}
-        args = self.parser().parse_intermixed_args([bare.get(word, word) for word in split(argv, with_value, flags)])
+        bare = {name: f"{name}={option.bare}" for option in self.options if option.bare for name in option.names}
+        args = self.parser().parse_intermixed_args([bare.get(word, word) for word in self.words(argv)])
         if args.rehearse not in (None, "on", "memory"):
             raise UsageError(f"--rehearse={args.rehearse} is not understood.", "--rehearse, or --rehearse=memory")
         return args
@@ -234,8 +228,8 @@ def _tell(findings: list[Finding]) -> None:
 
 
 def _submit(args: argparse.Namespace, parts: Planned) -> int:
-    from automodel_launch.jobs import records
-    from automodel_launch.launch import closing, follow
+    from automodel_launch.commands import one_job
+    from automodel_launch.launch import closing
     from automodel_launch.launch.interrupts import Interrupts
     from automodel_launch.launch.notes import noted
     from automodel_launch.launch.submit import submit
@@ -256,10 +250,7 @@ def _submit(args: argparse.Namespace, parts: Planned) -> int:
             for verb in ("attach", "status", "cancel"):
                 console.say(f"  python launch.py {verb} {plan.job_id}")
         return interrupts.code
-    out = sys.stderr if args.json else sys.stdout
-    follower = follow.Follower(record, ranks=[0], out=out, own=True, verbose=args.verbose)
-    status, code = follower.run(interrupts)
-    records.remember(here.records, record, status)
+    status, code = one_job.follow(args, record, interrupts, own=True)
     if args.json:
         console.result({**asdict(record), **asdict(status), "exit_code": code})
     console.say(closing.closing_block(record, status, seen=[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from automodel_launch.jobs import launcher, records, sweeps
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import state, waiting
+from automodel_launch.launch.interrupts import Interrupts
 
 ALL = ("all", "*", "--all")
 
@@ -95,6 +97,20 @@ def reachable(record: Record, now: Status) -> None:
 def remember(args: argparse.Namespace, record: Record, now: Status) -> None:
     """Keep the end of a job."""
     records.remember(workspace.find(args.env).records, record, now)
+
+
+def follow(
+    args: argparse.Namespace, record: Record, interrupts: Interrupts | None = None, *, own: bool = False
+) -> tuple[Status, int]:
+    """Follow a job to its end, with rank 0's log, and keep that end; with the exit code. `own`: started just now."""
+    from automodel_launch.launch import follow as following
+
+    out = sys.stderr if args.json else sys.stdout
+    verbose = getattr(args, "verbose", False)  # `pipeline` has no such option
+    follower = following.Follower(record, ranks=[0], out=out, own=own, verbose=verbose)
+    status, code = follower.run(interrupts)
+    remember(args, record, status)
+    return status, code
 
 
 def row(record: Record, now: Status) -> dict[str, Any]:

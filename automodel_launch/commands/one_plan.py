@@ -43,11 +43,21 @@ class Planned:
         return [finding for finding in self.findings if finding.level == "error"]
 
 
-def planned(command: Command, args: argparse.Namespace) -> Planned:
-    """Parts are read in the order in which their errors cost least: env.toml, recipe, config, the plan, its checks.
+@dataclass(frozen=True)
+class Named:
+    """What a command line names: a profile, and a recipe."""
+
+    here: Workspace
+    profile: str
+    env_file: profiles.EnvFile
+    recipe: Recipe
+
+
+def named(args: argparse.Namespace) -> Named:
+    """Find them; a word behind the recipe that names its config is taken out of the overrides.
 
     Raises:
-        LaunchError: one of the parts is wrong, with a hint at what was most likely meant.
+        LaunchError: there is none of that name, with a hint at what was most likely meant.
     """
     from automodel_launch.commands import hints
 
@@ -60,18 +70,29 @@ def planned(command: Command, args: argparse.Namespace) -> Planned:
             error.hint = hints.profile(profile_name, args.recipe, here) or error.hint
         raise
     recipe = recipes.find(here, args.recipe, also=registry.COMMANDS)
+    _take_word(args, recipe)
+    return Named(here, profile_name, env_file, recipe)
+
+
+def planned(command: Command, args: argparse.Namespace) -> Planned:
+    """Parts are read in the order in which their errors cost least: env.toml, recipe, config, the plan, its checks.
+
+    Raises:
+        LaunchError: one of the parts is wrong, with a hint at what was most likely meant.
+    """
+    own = named(args)
+    here, env_file, recipe = own.here, own.env_file, own.recipe
     from automodel_launch.launch import checking, edges
     from automodel_launch.launch import planning as planning_
     from automodel_launch.plan import plan as planning
 
-    _take_word(args, recipe)
     source = begins_from(args, here)
     merged = layered(command, args, recipe, env_file, source)
     mode: planning.Mode = "batch" if args.batch else "run"
     options: dict[str, Any] = {"name": args.name, "fresh": args.fresh, "offline": args.offline}
     after = edges.named(here, args.after, args.offline)
     options |= {"after": after.runs, "promised": after.promised, "begins_from": source}
-    plan = planning_.make(here, env_file, profile_name, recipe, merged, mode=mode, **options)
+    plan = planning_.make(here, env_file, own.profile, recipe, merged, mode=mode, **options)
     edges.refuse_detached(plan)
     return Planned(here, plan, checking.run(plan, offline=args.offline), env_file.theme)
 
@@ -80,11 +101,15 @@ def rehearsed(args: argparse.Namespace, parts: Planned, submits: bool = False) -
     """The same with what a rehearsal finds, where one is wanted; `submits`: a submission comes next."""
     from automodel_launch.launch import checking
 
-    option: Any = "off" if args.no_rehearse else args.rehearse
-    how: dict[str, Any] = {"submits": submits, "offline": args.offline, "say": console.say}
-    found = checking.rehearse(parts.plan, parts.findings, parts.here.rehearsals, option, **how)
+    found = checking.rehearse(parts.plan, parts.findings, parts.here.rehearsals, **how_rehearsed(args, submits))
     findings = checking.in_order([*parts.findings, *found.findings])
     return replace(parts, findings=findings, rehearsal=found.document)
+
+
+def how_rehearsed(args: argparse.Namespace, submits: bool) -> dict[str, Any]:
+    """The arguments of a rehearsal that the command line gives."""
+    option = "off" if args.no_rehearse else args.rehearse
+    return {"option": option, "submits": submits, "offline": args.offline, "say": console.say}
 
 
 def begins_from(args: argparse.Namespace, here: Workspace) -> Origin | None:
@@ -106,7 +131,7 @@ def layered(
     from automodel_launch.commands import hints
     from automodel_launch.config import configs, unknown
 
-    parsed = _overrides(command, args, recipe, env_file)
+    parsed = overridden(command, args, recipe, env_file)
     unknown.refuse_bare_options(parsed, command.option_names)
     try:
         if source is not None:
@@ -130,9 +155,10 @@ def _take_word(args: argparse.Namespace, recipe: Recipe) -> None:
         args.config = args.overrides.pop(0)
 
 
-def _overrides(
+def overridden(
     command: Command, args: argparse.Namespace, recipe: Recipe, env_file: profiles.EnvFile
 ) -> list[Override]:
+    """The command line's overrides; where a word is none, a guess at what it was to be."""
     from automodel_launch.commands import hints
     from automodel_launch.config import overrides
 

@@ -13,9 +13,9 @@ from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.jobs.sweeps import Sweep, SweepPoint
 from automodel_launch.launch import state
+from automodel_launch.remote.shell import AT_ONCE
 
 LONGEST_VALUE = 40
-AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 NOT_THERE = Status(records.NOT_SUBMITTED, error="no job of it was submitted")
 
 
@@ -26,6 +26,11 @@ class Row(NamedTuple):
     point: SweepPoint
     record: Record | None
     now: Status
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody runs it, or could: one that cannot be asked for now may run."""
+        return self.record is None or self.now.over or self.now.forgotten
 
     def called(self, sweep: Sweep) -> str:
         """How a person names it."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from automodel_launch import workspace
 from automodel_launch.commands import console
-from automodel_launch.commands.command import COMMON, Command, Option, Parser
+from automodel_launch.commands.command import Command, Option, Parser
 from automodel_launch.errors import PlanRefused, UsageError
 
 if TYPE_CHECKING:
@@ -42,13 +41,9 @@ class Pipeline(Command):
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """Options and overrides in any order."""
-        from automodel_launch.config.overrides import MARK, split
+        from automodel_launch.config.overrides import MARK
 
-        options = (*COMMON, *self.options)
-        with_value = {name for option in options if option.metavar for name in option.names}
-        flags = {name for option in options for name in option.names} - with_value | {"-h", "--help"}
-        words = [word.removeprefix(MARK) for word in split(argv, with_value, flags)]
-        return self.parser().parse_intermixed_args(words)
+        return self.parser().parse_intermixed_args([word.removeprefix(MARK) for word in self.words(argv)])
 
     def run(self, args: argparse.Namespace) -> int:
         """To the preview, or to the end of the last step."""
@@ -105,13 +100,13 @@ def _tell(graph: PlanGraph, write: Callable[[str], None] = console.say) -> None:
 
 
 def _follower(args: argparse.Namespace) -> Follow:
-    from automodel_launch.launch import closing, follow
+    from automodel_launch.commands import one_job
+    from automodel_launch.launch import closing
 
     def followed(name: str, record: Record, own: bool, interrupts: Interrupts) -> tuple[Status, int]:
         console.say(f"step {name}: following {record.job_id}")
-        out = sys.stderr if args.json else sys.stdout
-        status, code = follow.Follower(record, ranks=[0], out=out, own=own).run(interrupts)
-        console.say(closing.closing_block(record, status))
+        status, code = one_job.follow(args, record, interrupts, own=own)
+        console.say(closing.closing_block(record, status, seen=[0]))
         return status, code
 
     return followed
@@ -130,10 +125,9 @@ def _submit(args: argparse.Namespace, runner: Runner) -> int:
     elif args.batch:
         console.out("\n".join(record.job_id for record in runner.jobs.values()))
     if code:
-        done = ", ".join(name for name, ended in runner.ended.items() if ended == 0) or "nothing"
-        console.say(
-            f"pipeline {runner.graph.name}: it is not at its end; done: {done}. The same command goes on from there."
-        )
+        done = ", ".join(name for name, ended in runner.ended.items() if ended == 0) or "none"
+        console.say(f"pipeline {runner.graph.name} has not completed; completed steps: {done}.")
+        console.say("The same command goes on from there.")
     return code or runner.interrupts.code
 
 

@@ -13,11 +13,11 @@ from automodel_launch.commands.command import Command, Option, Parser
 from automodel_launch.errors import JobError, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record, Status
+from automodel_launch.remote.shell import AT_ONCE
 
 if TYPE_CHECKING:
     from automodel_launch.reproduce.prune import Found, Item, Wish
 
-AT_ONCE = 8
 _AGES = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 LEFT = 1  # exit code where something could not be removed

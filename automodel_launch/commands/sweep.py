@@ -6,8 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import workspace
-from automodel_launch.commands import console, one_plan, registry
+from automodel_launch.commands import console, one_plan
 from automodel_launch.commands.command import Command
 from automodel_launch.errors import PlanRefused, UsageError
 
@@ -64,32 +63,28 @@ def _rehearsed(
 ) -> list[Finding]:
     from automodel_launch.launch import sweep_rehearsal
 
-    option: Any = "off" if args.no_rehearse else args.rehearse
     points = [point for point in made.points if point.plan.run_name not in skipped]
-    how: dict[str, Any] = {"submits": not args.dry_run, "offline": args.offline, "say": console.say}
-    return sweep_rehearsal.rehearse(points, findings, here.rehearsals, option, **how)
+    how = one_plan.how_rehearsed(args, submits=not args.dry_run)
+    return sweep_rehearsal.rehearse(points, findings, here.rehearsals, **how)
 
 
 def _made(command: Command, args: argparse.Namespace) -> tuple[Workspace, PlanSet]:
     from automodel_launch.config import sweeps
-    from automodel_launch.config.overrides import parse
     from automodel_launch.launch import sweeping
-    from automodel_launch.plan import recipes
-    from automodel_launch.profile import profiles
 
-    here = workspace.find(args.env)
-    name = args.run or args.batch or "local"
-    env_file = profiles.load(here.env_file, name)
-    recipe = recipes.find(here, args.recipe, also=registry.COMMANDS)
-    fixed = [parse(text).key for text in args.overrides]
+    own = one_plan.named(args)
+    here, env_file, recipe = own.here, own.env_file, own.recipe
+    fixed = [override.key for override in one_plan.overridden(command, args, recipe, env_file)]
     specs, source = [], one_plan.begins_from(args, here)
     for spec in sweeps.points(args.sweep or [], args.sweep_file, fixed):
-        own = argparse.Namespace(**{**vars(args), "overrides": [*args.overrides, *spec.settings.values()]})
-        specs.append((spec, one_plan.layered(command, own, recipe, env_file, source)))
+        words = argparse.Namespace(**{**vars(args), "overrides": [*args.overrides, *spec.settings.values()]})
+        specs.append((spec, one_plan.layered(command, words, recipe, env_file, source)))
     limits = sweeping.Limits(_count(args, "at_most"), _count(args, "stop_after_failures"))
     options: dict[str, Any] = {"mode": "batch" if args.batch else "run", "name": args.name, "fresh": args.fresh}
     options["begins_from"] = source
-    return here, sweeping.make(here, env_file, name, recipe, specs, limits=limits, offline=args.offline, **options)
+    return here, sweeping.make(
+        here, env_file, own.profile, recipe, specs, limits=limits, offline=args.offline, **options
+    )
 
 
 def _count(args: argparse.Namespace, option: str) -> int | None:
@@ -128,7 +123,7 @@ def _table(here: Workspace, made: PlanSet, skipped: dict[str, str]) -> list[str]
     limit = f", at most {made.at_most} at once" if made.at_most else ""
     head = f"sweep {made.name}: {console.many(len(made.points), 'point')} on {plan.profile_name}{limit}{total}"
     rows = [["", "run", *one_sweep.short(keys), "GPU-hours" if any(hours) else "", ""]]
-    numbers = {point.run_name: n for n, point in enumerate(sweep_submit.recorded(made, here).points, 1)}
+    numbers = sweep_submit.recorded(made, here).numbers
     for point, each in zip(made.points, hours, strict=True):
         values = one_sweep.settings(dict(point.settings), keys)
         left_out = skipped.get(point.plan.run_name, "")
@@ -147,7 +142,7 @@ def _submit(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: d
     else:
         records = []
         sweep_submit.record_sweep(made, here)
-    left = f"; {len(skipped)} are finished, in the queue or running" if skipped else ""
+    left = f"; left out, since finished, in the queue or running: {len(skipped)}" if skipped else ""
     console.say(f"{made.name}: {len(records)} of {console.many(len(made.points), 'point')} submitted{left}")
     if args.json:
         jobs = [{"job_id": record.job_id, "slurm_id": record.handle.get("slurm_id")} for record in records]

@@ -49,7 +49,7 @@ def resume(args: argparse.Namespace, sweep: Sweep) -> int:
     from automodel_launch.launch import resume as resuming
 
     rows = one_sweep.look(args, sweep)
-    busy = sum(not _is_over(row) for row in rows)
+    busy = sum(not row.over for row in rows)
     wanted = [row for row in rows if row.record and row.now.state in GOES_ON]
     free = len(wanted) if sweep.at_most is None else max(0, sweep.at_most - busy)
     folder = workspace.find(args.env).records
@@ -61,28 +61,24 @@ def resume(args: argparse.Namespace, sweep: Sweep) -> int:
     failed = _each(sweep, wanted[:free], again)
     left = len(wanted[free:])
     if left:
-        console.say(f"{left} more wait: {sweep.at_most} may run at once. The same command goes on with them later.")
+        console.say(f"{left} more wait: {sweep.at_most} may run at once. The same command resumes them later.")
     for row in rows:
         if row.now.state in contract.ENDED and row.now.state not in (contract.COMPLETED, *GOES_ON):
-            console.say(f"{row.called(sweep)} has ended {row.now.state}: `python launch.py resume {row.called(sweep)}`")
+            how = f"`python launch.py resume {row.called(sweep)}` resumes it all the same"
+            console.say(f"{row.called(sweep)} ended as {row.now.state}, and is not resumed; {how}")
         elif row.record is None or row.now.state == records.NOT_SUBMITTED:
             console.say(f"{row.called(sweep)} was never submitted: the sweep's own command again submits it")
     if not wanted:
-        console.say(f"{sweep.name}: no point was stopped, so none goes on")
+        console.say(f"{sweep.name}: no point was stopped, so none is resumed")
     return _told(args, sweep, failed)
 
 
 def _stoppable(sweep: Sweep, rows: list[Row]) -> list[Row]:
     """Those in the queue last of all first: none of them may begin while others end."""
     return sorted(
-        (row for row in rows if not _is_over(row)),
+        (row for row in rows if not row.over),
         key=lambda row: (row.now.state != contract.PENDING, -row.number),
     )
-
-
-def _is_over(row: Row) -> bool:
-    """Whether nobody runs it, or could: one that cannot be asked for now may run."""
-    return row.record is None or row.now.over or row.now.forgotten
 
 
 def _stop(args: argparse.Namespace, sweep: Sweep, rows: list[Row], now: bool) -> int:

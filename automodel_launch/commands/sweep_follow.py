@@ -12,25 +12,24 @@ from automodel_launch.commands.one_sweep import Row
 from automodel_launch.jobs.sweeps import Sweep
 from automodel_launch.launch.closing import exit_code
 from automodel_launch.launch.interrupts import Interrupts
+from automodel_launch.launch.pace import Pace
 
-SHORTEST_S = 5.0  # between two looks at first; then 5 % of the time for which nothing has changed
-LONGEST_S, SHARE = 30.0, 0.05
+SHORTEST_S = 5.0  # between two looks at first
 
 
 def attach(args: argparse.Namespace, sweep: Sweep) -> int:
     """Follow; 0 where every point has completed, else the code of the first one that has not. Ctrl-C leaves them."""
     console.say(f"following {sweep.name}. Ctrl-C leaves it, and it goes on; `python launch.py cancel {sweep.name}`.")
-    interrupts, shown, rows, changed = Interrupts(), Shown(sweep), list[Row](), time.monotonic()
+    interrupts, shown, rows, pace = Interrupts(), Shown(sweep), list[Row](), Pace(SHORTEST_S)
     with interrupts.caught():
         while True:
-            former = [row.now.state for row in rows]
-            rows = one_sweep.look(args, sweep, [row for row in rows if _is_over(row)])
-            changed = changed if former == [row.now.state for row in rows] else time.monotonic()
+            rows = one_sweep.look(args, sweep, [row for row in rows if row.over])
+            pace.saw(tuple(row.now.state for row in rows))
             shown.tell(rows)
-            left = sum(not _is_over(row) for row in rows)
+            left = sum(not row.over for row in rows)
             if not left or interrupts.received:
                 break
-            _sleep(min(max(SHORTEST_S, SHARE * (time.monotonic() - changed)), LONGEST_S), interrupts)
+            _sleep(pace.left_s, interrupts)
     if args.json:
         console.document(one_sweep.document(sweep, rows), indent=None)
     else:
@@ -41,10 +40,6 @@ def attach(args: argparse.Namespace, sweep: Sweep) -> int:
 def result(rows: list[Row]) -> int:
     """The exit code of a sweep that is over."""
     return next((exit_code(row.now) for row in rows if row.now.state != contract.COMPLETED), 0)
-
-
-def _is_over(row: Row) -> bool:
-    return row.record is None or row.now.over or row.now.forgotten
 
 
 def _sleep(seconds: float, interrupts: Interrupts) -> None:

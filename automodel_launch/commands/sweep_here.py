@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from automodel_launch import contract
@@ -42,8 +41,8 @@ def run(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: Mappi
     from automodel_launch.launch import sweep_submit
     from automodel_launch.launch.interrupts import Interrupts
 
-    numbers = {point.run_name: n for n, point in enumerate(sweep_submit.record_sweep(made, here).points, 1)}
-    interrupts, codes = Interrupts(), list[int]()
+    sweep = sweep_submit.record_sweep(made, here)
+    interrupts, codes, numbers = Interrupts(), list[int](), sweep.numbers
     todo = [point for point in made.points if point.plan.run_name not in skipped]
     for point in todo:
         codes.append(_one(args, here, f"{made.name}.{numbers[point.plan.run_name]}", point, interrupts))
@@ -56,10 +55,7 @@ def run(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: Mappi
     left = len(todo) - len(codes)
     if left:
         console.say(f"not started: {console.many(left, 'point')}; the same command again goes on with them")
-    argument = argparse.Namespace(**{**vars(args), "job": made.name})
-    sweep = one_sweep.named(argument)
-    if sweep is not None:
-        one_sweep.status(argument, sweep)
+    one_sweep.status(args, sweep)
     if interrupts.received:
         return interrupts.code
     return next((code for code in codes if code), 0)
@@ -67,9 +63,9 @@ def run(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: Mappi
 
 def _one(args: argparse.Namespace, here: Workspace, called: str, point: Point, interrupts: Interrupts) -> int:
     """Submit and follow one point; its exit code, 4 where it could not be started."""
+    from automodel_launch.commands import one_job
     from automodel_launch.errors import LaunchError
-    from automodel_launch.jobs import records
-    from automodel_launch.launch import closing, follow
+    from automodel_launch.launch import closing
     from automodel_launch.launch.submit import submit
 
     settings = " ".join(f"{key}={value}" for key, value in point.settings)
@@ -80,8 +76,6 @@ def _one(args: argparse.Namespace, here: Workspace, called: str, point: Point, i
         console.say(f"{called} was not started: {error.message}")
         return error.exit_code
     console.say(f"started {plan.job_id}; logs in {plan.job_dir}/{contract.LOGS}")
-    out = sys.stderr if args.json else sys.stdout
-    status, code = follow.Follower(record, ranks=[0], out=out, own=True).run(interrupts)
-    records.remember(here.records, record, status)
-    console.say(closing.closing_block(record, status))
+    status, code = one_job.follow(args, record, interrupts, own=True)
+    console.say(closing.closing_block(record, status, seen=[0]))
     return code

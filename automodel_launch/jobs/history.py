@@ -70,6 +70,11 @@ def _open(row: dict[str, Any], now: Status, is_last: bool) -> dict[str, Any]:
     return {"state": now.state, "error": now.error or now.reason or _NO_RECORD, **step}
 
 
+def completes(row: Mapping[str, Any]) -> bool:
+    """Whether the end of an attempt was that of its run's training, as recipes/node_agent_lib/history.py says it."""
+    return row.get("state") == contract.COMPLETED or row.get("why") == contract.RUN_FINISHED
+
+
 def before_s(row: Mapping[str, Any]) -> float:
     """Seconds for which an attempt had had its nodes when it began; 0 where that is not told."""
     told = row.get("before_s")

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -61,6 +61,11 @@ class Status:
     def over(self) -> bool:
         """The job has ended."""
         return self.state in contract.ENDED or self.state == NOT_SUBMITTED
+
+    @property
+    def underway(self) -> bool:
+        """It is in the queue, or runs, for certain."""
+        return not (self.over or self.forgotten or self.state == "UNKNOWN")
 
 
 @dataclass(frozen=True)
@@ -227,17 +232,29 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _write(folder: Path, record: Record) -> None:
     target = folder / f"{record.job_id}.json"
+    try:
+        put(target, asdict(record))
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def put(target: Path, data: Mapping[str, Any]) -> None:
+    """Write a file of JSON; readers see the whole file or none.
+
+    Raises:
+        OSError: it cannot be written; what was there before is there still.
+    """
     partial = target.with_suffix(f".{os.getpid()}.tmp")
     try:
         with partial.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(record), indent=1) + "\n")
+            file.write(json.dumps(data, indent=1) + "\n")
             file.flush()
             os.fsync(file.fileno())  # some file systems tell of a full disk only then
         partial.replace(target)
-    except OSError as error:
+    except OSError:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise _unwritable(target, error) from error
+        raise
 
 
 def _unwritable(path: Path, error: OSError) -> RecordError:

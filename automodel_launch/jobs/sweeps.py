@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -42,6 +41,11 @@ class Sweep:
         """What differs between the points."""
         return list(dict.fromkeys(key for point in self.points for key in point.settings))
 
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Each point's number, from 1 on, by its run's name."""
+        return {point.run_name: number for number, point in enumerate(self.points, 1)}
+
 
 def folder(jobs: Path) -> Path:
     """Where they lie, beside the folder of the jobs' records."""
@@ -55,11 +59,9 @@ def save(jobs: Path, sweep: Sweep) -> None:
         RecordError: it cannot be written.
     """
     target = folder(jobs) / f"{sweep.name}.json"
-    partial = target.with_suffix(f".{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(asdict(sweep), indent=1) + "\n", encoding="utf-8")
-        partial.replace(target)
+        records.put(target, asdict(sweep))
     except OSError as error:
         raise RecordError(f"{target}: the sweep's record cannot be written: {error.strerror}.") from error
 

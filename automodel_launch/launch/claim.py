@@ -87,7 +87,7 @@ def refuse_remembered(ours: Record, known: Iterable[Record], place: FileSystem) 
         if theirs.job_id == ours.job_id or not _is_of_the_same_run(theirs, ours):
             continue
         now = None if theirs.launcher is not None or theirs.final else state.of(theirs)
-        if now and not (now.over or now.forgotten or now.state == "UNKNOWN"):
+        if now and now.underway:
             raise PlanRefused(f"{_busy(theirs, now)} Its directory is gone.", _ways_on(theirs, ours))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,14 +88,17 @@ def makes(here: Workspace, record: Record, done: bool) -> Iterator[Promise]:
 
 
 def holds(plan: Plan) -> bool:
-    """Whether the place of the plan can hold its job until those that it waits for have ended."""
-    executor = executors.holding(plan.executor)
-    address = executors.get(plan.executor).address(plan, os.environ)
+    """Whether the place of a plan with `after` can hold its job until those that it waits for have ended."""
     kept = [records.from_json(run["record"]) for run in plan.after]
-    return executor is not None and all(
-        record is not None and record.executor == plan.executor and executor.can_follow(address, record)
-        for record in kept
-    )
+    return all(record is not None and can_follow(plan, record, os.environ) for record in kept)
+
+
+def can_follow(plan: Plan, record: Record, environ: Mapping[str, str]) -> bool:
+    """Whether the place of the plan can hold its job until the run of that record's job has ended."""
+    holding = executors.holding(plan.executor)
+    if holding is None or record.executor != plan.executor:
+        return False
+    return holding.can_follow(executors.get(plan.executor).address(plan, environ), record)
 
 
 def refuse_unheld(plan: Plan) -> None:
@@ -139,7 +142,7 @@ def findings(plan: Plan) -> Iterator[Finding]:
         elif not now.completed:
             yield Finding("note", "waits-for", f"it waits for {now.words}.")
     for who in dict.fromkeys(who for _, who, done in plan.promised if not done):
-        yield Finding("note", "made-before", f"what {who} makes is not looked at before it is there.")
+        yield Finding("note", "made-before", f"the outputs of {who} are not checked before they are there.")
 
 
 def _failure(run: Run, now: waiting.Standing) -> tuple[str, str]:
@@ -171,7 +174,7 @@ def wait(
                 return None
             news = ", ".join(f"{now.record.job_id} {now.status.state} {now.paused}" for now in left)
             if news != told:
-                say(f"waiting for {', '.join(now.words for now in left)}; Ctrl-C ends this, and that goes on")
+                say(f"waiting for {', '.join(now.words for now in left)}; Ctrl-C ends the waiting alone")
             told = news
             sleep(POLL_S)
     return interrupts.code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -36,8 +35,7 @@ def of(
     if not free:
         return dict(trained)
     found = layered.with_values(dict.fromkeys(free, _ANY), run, scope) if _are_named(free, layered) else None
-    identity: dict[str, Any] = yamlio.json_value(trained if found is None else found)
-    identity = copy.deepcopy(identity)
+    identity: dict[str, Any] = yamlio.json_value(trained if found is None else found)  # a copy
     for key in free:
         above, _, leaf = key.rpartition(".")
         section = get(identity, above) if above else identity

@@ -36,8 +36,11 @@ class Pace:
 
     def note(self, status: Status) -> None:
         """What was answered now."""
+        self.saw((status.state, status.node, status.over, status.forgotten, status.started))
+
+    def saw(self, seen: tuple[object, ...]) -> None:
+        """The same of what is not one status: what of the answers would be a change."""
         now = self._clock()
-        seen = (status.state, status.node, status.over, status.forgotten, status.started)
         if seen != self._seen:
             self._seen, self._changed = seen, now
         self._next = now + min(max(self._quickest_s, SHARE * (now - self._changed)), SLOWEST_S)

@@ -54,7 +54,7 @@ def _submitted(folder: Path, job_id: str) -> Record | None:
 
 @dataclass
 class Runner:
-    """Runs what is left of a graph. `say` takes talk, `follow` follows a job to its end."""
+    """Runs what is left of a graph. `say` takes talk, `follow` follows a job to its end, and keeps that."""
 
     maker: Maker
     graph: PlanGraph
@@ -156,7 +156,6 @@ class Runner:
     def _followed(self, name: str) -> int:
         if name not in self.ended and name in self.jobs:
             status, code = self.follow(name, self.jobs[name], name in self.mine, self.interrupts)
-            records.remember(self.maker.workspace.records, self.jobs[name], status)
             self.ended[name] = code
             self.stopped = bool(self.interrupts.received) or not status.over
         return self.ended.get(name, 0)

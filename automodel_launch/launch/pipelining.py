@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import backends, contract, executors
+from automodel_launch import backends, contract
 from automodel_launch.config import configs, pipelines
 from automodel_launch.config.pipelines import StepSpec
 from automodel_launch.errors import ConfigError, LaunchError
 from automodel_launch.jobs import history, launcher, records, rundir
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import checking, identity, planning, waiting
+from automodel_launch.launch import checking, edges, identity, planning, waiting
 from automodel_launch.launch.edges import Promise
 from automodel_launch.launch.submit import record_of
 from automodel_launch.plan import recipes
@@ -102,7 +102,7 @@ class Maker:
         if not known or not asks:
             return "", None
         record, now = waiting.look_at(self.workspace.records, known[-1])
-        busy = launcher.is_at_it(record) or not (now.over or now.forgotten or now.state == "UNKNOWN")
+        busy = launcher.is_at_it(record) or now.underway
         return (now.state, record) if busy else ("", None)
 
     def is_finished(self, step: Step, before: Sequence[Step]) -> bool:
@@ -161,7 +161,7 @@ def _is_finished(step: Step, needs: Sequence[Step], taken: set[str]) -> bool:
 def _ended(plan: Plan) -> float | None:
     """When the last attempt at the run has ended, if it has completed (unix seconds)."""
     rows = [row for row in history.attempts(plan.run_dir, plan.place) if row.get("state")]
-    if not rows or (rows[-1]["state"] != contract.COMPLETED and rows[-1].get("why") != contract.RUN_FINISHED):
+    if not rows or not history.completes(rows[-1]):
         return None
     return rows[-1].get("ended") or 0.0
 
@@ -178,7 +178,7 @@ def _are_there(paths: Sequence[str], plan: Plan) -> bool:
 def _told(step: Step) -> list[Finding]:
     """What is not looked at because another step makes it."""
     makers = dict.fromkeys(who for _, who, done in step.plan.promised if not done)
-    text = f"what {', '.join(makers)} will make is not looked at before it is there."
+    text = f"the outputs of {', '.join(makers)} are not checked before they are there."
     return [Finding("note", "made-before", text)] if makers and step.to_do else []
 
 
@@ -194,11 +194,7 @@ def again(maker: Maker, graph: PlanGraph, name: str) -> Step:
 
 def holds(step: Step, need: Step, environ: Mapping[str, str]) -> bool:
     """Whether the place of a step can keep its job waiting for a step that it needs."""
-    holding = executors.holding(step.plan.executor)
-    if holding is None or need.plan.executor != step.plan.executor:
-        return False
-    address = executors.get(step.plan.executor).address(step.plan, environ)
-    return holding.can_follow(address, record_of(need.plan, environ))
+    return edges.can_follow(step.plan, record_of(need.plan, environ), environ)
 
 
 def rehearsed(graph: PlanGraph, folder: Path, offline: bool, say: Callable[[str], None]) -> PlanGraph:

@@ -64,8 +64,7 @@ def _submit(
             handle = _start(plan, workspace, environ)
             submitted(handle)
     except SubmissionUnknown:
-        with suppress(RecordError):
-            jobs.change(workspace.records, record, lambda now: replace(now, launcher=launcher.gone(now.launcher)))
+        give_up(workspace.records, record)
         raise
     except (LaunchError, OSError):
         plan.place.remove(plan.job_dir)
@@ -73,10 +72,7 @@ def _submit(
         jobs.forget(workspace.records, record)
         raise
     started = state.started(record, handle)
-    try:
-        jobs.save(workspace.records, started)
-    except RecordError as error:  # what was written before finds the job again
-        say(f"warning: {plan.job_id} was submitted, and will be looked up: {error.message}")
+    save_started(workspace.records, started, say)
     waiting.settle(started, say)  # a run may have ended before it was known there that this job waits for it
     return plan, started
 
@@ -128,8 +124,7 @@ def reserve(
 def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None:
     place = plan.place
     # under the claim: no other job is submitted now
-    data = {key: plan.data.get(key) for key in ("digest", "rows")}
-    rundir.begin(plan.run_dir, plan.trained, place, plan.world_size, {**data, "job_id": plan.job_id})
+    begin_run(plan)
     place.make(f"{plan.job_dir}/{contract.LOGS}")
     waiting.register(plan.after, record_of(plan, environ), place)
     git = gitstate.record(workspace.root, (file.source for file in plan.files), workspace.env_file)
@@ -140,9 +135,34 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
         place.put(plan.job_dir, sources, texts)
     packaging.verify(plan.files)  # afterwards: what is the same then has not changed while it was copied
     origin.tell_its_run(plan)
-    if plan.agent["secrets_file"]:  # last: nothing that fails before it leaves secrets behind
+    write_secrets(plan, environ)  # last: nothing that fails before it leaves secrets behind
+
+
+def begin_run(plan: Plan) -> None:
+    """Write down what the run's first job trains, where none has done so; under the claim."""
+    data = {key: plan.data.get(key) for key in ("digest", "rows")}
+    rundir.begin(plan.run_dir, plan.trained, plan.place, plan.world_size, {**data, "job_id": plan.job_id})
+
+
+def write_secrets(plan: Plan, environ: Mapping[str, str]) -> None:
+    """Put the values of the job's secrets where its agents read them."""
+    if plan.agent["secrets_file"]:
         values = secrets.file_content(plan.profile.secrets, environ)
-        secrets.write(place, plan.agent["secrets_file"], values)
+        secrets.write(plan.place, plan.agent["secrets_file"], values)
+
+
+def save_started(folder: Path, started: jobs.Record, say: Callable[[str], None]) -> None:
+    """Keep the record of a job that was submitted; without it, what was written before finds the job again."""
+    try:
+        jobs.save(folder, started)
+    except RecordError as error:
+        say(f"warning: {started.job_id} was submitted, and will be looked up: {error.message}")
+
+
+def give_up(folder: Path, record: jobs.Record) -> None:
+    """This launcher is no longer at a job that may have been submitted, or not."""
+    with suppress(RecordError):
+        jobs.change(folder, record, lambda now: replace(now, launcher=launcher.gone(now.launcher)))
 
 
 def texts_of(plan: Plan) -> dict[str, str]:

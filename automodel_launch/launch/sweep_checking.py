@@ -16,11 +16,10 @@ from automodel_launch.launch import identity, state, sweeping
 from automodel_launch.plan import gitstate
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.plan.planset import PlanSet
+from automodel_launch.plan.planset import PlanSet, named
 from automodel_launch.remote import slurm_site
+from automodel_launch.remote.shell import AT_ONCE
 from automodel_launch.workspace import Workspace
-
-AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 
 
 def gpu_hours(plan: Plan) -> float:
@@ -43,14 +42,14 @@ def _run(made: PlanSet, skipped: Iterable[str], offline: bool) -> list[Finding]:
     found: dict[Finding, list[str]] = {}
     todo = {plan.run_name for plan in sweeping.without(made, skipped)}
     points = [point for point in made.points if point.plan.run_name in todo]
-    for point in points:
-        profile = point.plan.profile.model_dump_json()
+    profiles = [point.plan.profile.model_dump_json() for point in points]
+    for point, profile in zip(points, profiles, strict=True):
         own = checks.run(point.plan, offline=True)
         for finding in own:
             found.setdefault(finding, []).append(point.label)
         if not offline and profile not in asked:
             of_place = [finding for finding in checks.run(point.plan) if finding not in own]
-            same = [other.label for other in points if other.plan.profile.model_dump_json() == profile]
+            same = [other.label for other, its in zip(points, profiles, strict=True) if its == profile]
             found.update(dict.fromkeys(of_place, same))
         asked.add(profile)
     return checks.in_order([_of(finding, labels, len(points)) for finding, labels in found.items()])
@@ -60,8 +59,7 @@ def _of(finding: Finding, labels: list[str], count: int) -> Finding:
     """Said of all, or of an answer that only one was asked for, as it is; else with the points that it is about."""
     if len(labels) == count or finding.level == "note":
         return finding
-    named = ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
-    return replace(finding, message=f"{named}: {finding.message}")
+    return replace(finding, message=f"{named(labels)}: {finding.message}")
 
 
 def standing(made: PlanSet, workspace: Workspace, offline: bool = False) -> tuple[dict[str, str], list[str]]:
@@ -78,7 +76,7 @@ def standing(made: PlanSet, workspace: Workspace, offline: bool = False) -> tupl
         if record.job_id in waiting:
             return _Found(record, waiting[record.job_id].state, True, slurm_id)
         record, now = state.look(workspace.records, record)
-        busy = launcher.is_at_it(record) or not (now.over or now.forgotten or now.state == "UNKNOWN")
+        busy = launcher.is_at_it(record) or now.underway
         return _Found(record, now.state, busy, record.handle.get("slurm_id"))
 
     def of(plan: Plan) -> tuple[str | None, _Found | None]:

@@ -11,7 +11,7 @@ from typing import Any
 from automodel_launch.launch import checking
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.plan.planset import Point
+from automodel_launch.plan.planset import Point, named
 from automodel_launch.rehearsal.wanted import Option
 
 MOST = 4
@@ -41,13 +41,13 @@ def rehearse(
         how: dict[str, Any] = {"submits": submits, "offline": offline, "say": told}
         outcome = checking.rehearse(group[0].plan, found, folder, option, **how)
         for finding in outcome.findings:
-            named = finding if len(groups) == 1 else replace(finding, message=f"{_labels(group)}: {finding.message}")
+            of_group = finding if len(groups) == 1 else replace(finding, message=f"{_labels(group)}: {finding.message}")
             if finding.level == "note" and any(each.message.endswith(finding.message) for each in findings):
                 continue
-            findings.append(named)
+            findings.append(of_group)
     left = [point for group in list(groups.values())[MOST:] for point in group]
     if left and findings:
-        message = f"{len(groups)} rehearsals would tell these points apart; {MOST} were made, none for {_labels(left)}."
+        message = f"these points need {len(groups)} rehearsals; {MOST} were made, none for {_labels(left)}."
         findings.append(Finding("note", "rehearsal-partial", message))
     return findings
 
@@ -68,5 +68,4 @@ def _shape(value: Any, key: str = "") -> Any:
 
 
 def _labels(points: Sequence[Point]) -> str:
-    names = [point.label for point in points[:3]]
-    return ", ".join(names) + (f" and {len(points) - 3} more" if len(points) > 3 else "")
+    return named([point.label for point in points])

@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from automodel_launch import contract, executors
-from automodel_launch.errors import ClusterError, LaunchError, PlanRefused, RecordError, SubmissionUnknown
-from automodel_launch.executors import Handed, Order, Together
-from automodel_launch.jobs import claims, launcher, records, rundir, sweeps
+from automodel_launch.errors import ClusterError, LaunchError, PlanRefused, SubmissionUnknown
+from automodel_launch.executors import Handed, Together
+from automodel_launch.jobs import claims, records, sweeps
 from automodel_launch.jobs.claims import Claim
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import claim, origin, state, submit, sweeping
 from automodel_launch.launch.interrupts import Interrupts
-from automodel_launch.plan import gitstate, naming, packaging, secrets
+from automodel_launch.plan import gitstate, naming, packaging
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.planset import PlanSet
 from automodel_launch.remote.filesystem import LOCAL
+from automodel_launch.remote.shell import AT_ONCE
 from automodel_launch.workspace import Workspace
 
-AT_ONCE = 8  # sshd takes 10 sessions a connection unless it was told otherwise
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -84,10 +84,10 @@ def submit_together(
     with interrupts.caught():
         record_sweep(made, workspace)
         shown = made
-        made = _with_directory(made, workspace, sweeping.without(made, skipped), after)
+        made = _with_directory(made, workspace)
         place = made.plans[0].place
         todo = sweeping.without(made, skipped)
-        more = _together(made).address(todo, order_of(made))
+        more = _together(made).address(todo, sweeping.order_of(made))
         reserve = Reserve(workspace.records, environ, say, records.all_records(workspace.records), more)
         try:
             _each(todo, reserve.one, place == LOCAL)
@@ -95,18 +95,13 @@ def submit_together(
             as_shown = shown.script if (made.directory, len(reserved)) == (shown.directory, len(todo)) else None
             handed = _hand_over(made, reserved, workspace, environ, after, as_shown) if reserved else Handed(())
         except (LaunchError, OSError):
-            _undo_all(reserve.made, workspace.records)
+            _undo_all(reserve.made.values(), workspace.records)
             with suppress(ClusterError):
                 place.remove(made.directory)
             raise
         if not reserved:
             place.remove(made.directory)
         return _settled(handed, reserved, workspace.records, say)
-
-
-def order_of(made: PlanSet, after: Sequence[str] = ()) -> Order:
-    """How the set's points are handed over."""
-    return Order(made.name, made.directory, made.at_most, tuple(after), made.stop_after)
 
 
 def _hand_over(
@@ -123,13 +118,13 @@ def _hand_over(
         ClusterError: nothing was submitted.
     """
     plans = [item.plan for item in reserved]
-    together, order = _together(made), order_of(made, after)
+    together, order = _together(made), sweeping.order_of(made, after)
     place = plans[0].place
     files = together.files(plans, order)
     if as_shown is not None and files[contract.SCRIPT] != as_shown:
-        raise ClusterError("the points' script is another one than the dry run shows; nothing was submitted.")
+        raise ClusterError("the sweep's script differs from the one that the dry run shows; nothing was submitted.")
     _write(made, plans, workspace, place, files)
-    _each(plans, lambda plan: _write_secrets(plan, environ), place == LOCAL)
+    _each(plans, lambda plan: submit.write_secrets(plan, environ), place == LOCAL)
     handed = together.submit(plans, order)
     if handed.error and not any(handed.handles) and not isinstance(handed.error, SubmissionUnknown):
         raise handed.error
@@ -151,14 +146,11 @@ def _settled(handed: Handed, reserved: list[Reserved], folder: Path, say: Callab
         if item.claim:
             with suppress(ClusterError):
                 claims.submitted(item.claim, record.handle, item.plan.place)
-        try:
-            records.save(folder, record)
-        except RecordError as error:
-            say(f"warning: {record.job_id} was submitted, and will be looked up: {error.message}")
+        submit.save_started(folder, record, say)
         started.append(record)
     if isinstance(handed.error, SubmissionUnknown):
         for item in left:
-            _given_up(item, folder)
+            submit.give_up(folder, item.record)
     else:
         _undo_all(left, folder)
     if handed.error:
@@ -166,12 +158,12 @@ def _settled(handed: Handed, reserved: list[Reserved], folder: Path, say: Callab
     return started
 
 
-def _with_directory(made: PlanSet, workspace: Workspace, todo: list[Plan], after: Sequence[str]) -> PlanSet:
+def _with_directory(made: PlanSet, workspace: Workspace) -> PlanSet:
     """The set with a directory that is its own: another launcher may have taken the one that was planned."""
     place, root = made.plans[0].place, made.plans[0].job_root
     for _ in range(submit.RESERVATIONS):
         if made.directory and place.make(made.directory, new=True):
-            return sweeping.in_directory(made, todo, after)
+            return made
         taken = naming.next_job_id(made.name, place.names(root), workspace.records)
         made = replace(made, directory=f"{root}/{taken}")
     raise ClusterError(f"{root}: no free directory for sweep {made.name}.")
@@ -202,8 +194,7 @@ class Reserve:
             _undo(self.made.pop(plan.run_name), self.folder)
             self.say(f"left out: {error.message}")
             return
-        data = {key: plan.data.get(key) for key in ("digest", "rows")}
-        rundir.begin(plan.run_dir, plan.trained, plan.place, plan.world_size, {**data, "job_id": plan.job_id})
+        submit.begin_run(plan)
         origin.tell_its_run(plan)
 
     def in_order(self, plans: Sequence[Plan]) -> list[Reserved]:
@@ -224,19 +215,8 @@ def _write(made: PlanSet, plans: list[Plan], workspace: Workspace, place: Any, f
     packaging.verify(plans[0].files)
 
 
-def _write_secrets(plan: Plan, environ: Mapping[str, str]) -> None:
-    if plan.agent["secrets_file"]:
-        values = secrets.file_content(plan.profile.secrets, environ)
-        secrets.write(plan.place, plan.agent["secrets_file"], values)
-
-
-def _given_up(item: Reserved, folder: Path) -> None:
-    with suppress(RecordError):
-        records.change(folder, item.record, lambda now: replace(now, launcher=launcher.gone(now.launcher)))
-
-
-def _undo_all(items: dict[str, Reserved] | list[Reserved], folder: Path) -> None:
-    for item in list(items.values() if isinstance(items, dict) else items):
+def _undo_all(items: Iterable[Reserved], folder: Path) -> None:
+    for item in list(items):
         _undo(item, folder)
 
 

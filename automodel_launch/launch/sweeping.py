@@ -93,16 +93,14 @@ def ready(made: PlanSet, workspace: Workspace, skipped: Iterable[str] = (), afte
     plan = todo[0]
     names = plan.place.names(plan.job_root) if plan.visible else []
     directory = f"{plan.job_root}/{naming.next_job_id(made.name, names, workspace.records)}"
-    return in_directory(replace(made, directory=directory), todo, after)
-
-
-def in_directory(made: PlanSet, todo: Sequence[Plan], after: Sequence[str]) -> PlanSet:
-    """The set with script and command for its directory."""
-    together = executors.together(made.plans[0].executor)
-    if together is None:
-        return made
-    order = executors.Order(made.name, made.directory, made.at_most, tuple(after), made.stop_after)
+    made = replace(made, directory=directory)
+    order = order_of(made, after)
     return replace(made, script=together.script(todo, order), submit=together.submit_command(todo, order))
+
+
+def order_of(made: PlanSet, after: Sequence[str] = ()) -> executors.Order:
+    """How the set's points are handed over; `after` are the ids of those that run already."""
+    return executors.Order(made.name, made.directory, made.at_most, tuple(after), made.stop_after)
 
 
 def without(made: PlanSet, skipped: Iterable[str]) -> list[Plan]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, LaunchError, PlanRefused
-from automodel_launch.jobs import claims, launcher, records
+from automodel_launch.jobs import claims, history, launcher, records
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import state
@@ -106,11 +106,7 @@ def _has_completed(run: Run, place: FileSystem) -> bool:
     """Whether a job of the run has since then brought it to its end, as its history tells (predecessors.py)."""
     found = place.read(f"{run['run_dir']}/{contract.HISTORY}", int(run["history_bytes"]))
     ended = (row for line in (found[0].splitlines() if found else ()) if (row := parse(line)))
-    return any(
-        row.get("event") == contract.HISTORY_ENDED
-        and (row.get("state") == contract.COMPLETED or row.get("why") == contract.RUN_FINISHED)
-        for row in ended
-    )
+    return any(row.get("event") == contract.HISTORY_ENDED and history.completes(row) for row in ended)
 
 
 def register(runs: Iterable[Run], record: Record, place: FileSystem) -> None:
@@ -190,7 +186,7 @@ def _told(record: Record, now: Status) -> Status:
         said = getattr(error, "message", repr(error))
         return replace(now, reason=f"for {', '.join(_names(record))}, whose state cannot be told: {said}", advice=None)
     said = "has" if len(runs) == 1 else "have"
-    return replace(now, reason=f"{', '.join(_names(record))} {said} completed: let go now", advice=None, held=False)
+    return replace(now, reason=f"{', '.join(_names(record))} {said} completed: released now", advice=None, held=False)
 
 
 def words(status: Status) -> str:
@@ -223,10 +219,10 @@ def withdraw(record: Record, why: str) -> None:
     """
     executor = executors.get(record.executor)
     place = executor.place_of(record)
-    end = {"schema": 1, "job_id": record.job_id, "attempt": 0, "complete": True, "state": contract.CANCELLED}
-    end |= {"code": contract.TERMINATED, "error": why, "ended": time.time(), "nodes": [], "goes_on": False, "why": why}
-    rest = dict.fromkeys(key for key in contract.EXIT_KEYS if key not in end)
-    place.create(f"{record.job_dir}/{contract.EXIT}", json.dumps({**end, **rest}) + "\n")
+    end = {**dict.fromkeys(contract.EXIT_KEYS), "schema": 1, "job_id": record.job_id, "attempt": 0, "complete": True}
+    end |= {"state": contract.CANCELLED, "code": contract.TERMINATED, "error": why, "ended": time.time(), "nodes": []}
+    end |= {"goes_on": False, "why": why}
+    place.create(f"{record.job_dir}/{contract.EXIT}", json.dumps(end) + "\n")
     with suppress(LaunchError):  # it may have left the queue meanwhile
         executor.cancel(record)
     forget(record, place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,11 @@ class Point:
     def document(self) -> dict[str, Any]:
         """As JSON data: its plan is what a launch of it alone would show."""
         return {"name": self.label, "settings": dict(self.settings), "plan": self.plan.document()}
+
+
+def named(labels: Sequence[str]) -> str:
+    """Points in a message: three of them, and how many more."""
+    return ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
 
 
 @dataclass(frozen=True)

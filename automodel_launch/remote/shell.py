@@ -12,6 +12,9 @@ from typing import Protocol
 
 from automodel_launch.errors import ClusterError
 
+AT_ONCE = 8
+"""Questions to one machine at a time: sshd takes 10 sessions a connection unless it was told otherwise."""
+
 
 @dataclass(frozen=True)
 class Done:

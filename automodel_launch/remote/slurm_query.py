@@ -46,6 +46,12 @@ MARKS = "%o|%Z|%j|%k"
 """squeue's format of what `ours` reads, behind what it prints and a `|`."""
 
 
+def owners(quoted: str) -> str:
+    """A word of bash for `squeue -u`: who asks, and whose a directory is (a group's job root); a large site's queue is
+    too long to ask for all of it. `quoted` is the directory, for bash."""
+    return f'"$(id -u),$(stat -c %u {quoted} 2>/dev/null || id -u)"'
+
+
 class Task(NamedTuple):
     """A task of an array that makes the first attempt at a job: what Slurm has of it are the array's name, script and
     directory, in which the list of the jobs lies."""

@@ -134,9 +134,8 @@ def _not_again(orders: Order, former: Link, me: str) -> int | None:
 def _settle_successors(orders: Order, end: Json | None) -> None:
     """Where the attempt that ended the job could not, with its node gone or slurmctld away for long."""
     if end is not None:
-        completed = end.get("state") == contract.COMPLETED or end.get("why") == contract.RUN_FINISHED
         said = f"{end.get('state')}: {end.get('why')}" if end.get("why") else str(end.get("state"))
-        successors.settle(orders.run_dir, completed, f"{orders.job_id} ({said})", complain)
+        successors.settle(orders.run_dir, history.completes(end), f"{orders.job_id} ({said})", complain)
 
 
 def _reopen(orders: Order, former: Link, error: str | None, code: int) -> int | None:

@@ -16,6 +16,7 @@ from . import (
     chain,
     disk_reserve,
     evidence,
+    history,
     known,
     lost_logs,
     procs,
@@ -146,7 +147,7 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
 
 def _settle_successors(orders: chain.Order, end: Ended, why: str | None) -> None:
     """Those that wait for the run's end; the records are written by now, and are what they go by."""
-    completed = end.state == contract.COMPLETED or why == contract.RUN_FINISHED
+    completed = history.completes({"state": end.state, "why": why})
     said = f": {why or end.error}" if why or end.error else ""
     successors.settle(orders.run_dir, completed, f"{orders.job_id} ({end.state}{said})", complain)
 

@@ -50,6 +50,11 @@ def path(run_dir: str) -> str:
     return os.path.join(run_dir, contract.HISTORY)
 
 
+def completes(end: Json) -> bool:
+    """Whether the end of an attempt, of this file or exit.json, was that of its run's training."""
+    return end.get("state") == contract.COMPLETED or end.get("why") == contract.RUN_FINISHED
+
+
 def read(run_dir: str) -> list[Json]:
     """Every complete line."""
     return [entry for entry in read_lines(path(run_dir)) if isinstance(entry.get("attempt"), int)]

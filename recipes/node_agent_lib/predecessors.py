@@ -15,6 +15,7 @@ from typing import Callable
 
 import contract
 
+from . import history
 from .files import Json, parse, read_json
 from .records import exit_path
 
@@ -41,13 +42,8 @@ def has_completed(run: Json) -> bool:
     ended = read_json(exit_path(str(run["job_dir"]))) or {}
     if ended.get("state") == contract.COMPLETED and not ended.get("goes_on"):
         return True
-    return any(map(completes, _since(str(run["run_dir"]), run["history_bytes"])))
-
-
-def completes(entry: Json) -> bool:
-    """Whether a line of a run's history tells that the run has come to its end."""
-    done = entry.get("state") == contract.COMPLETED or entry.get("why") == contract.RUN_FINISHED
-    return entry.get("event") == contract.HISTORY_ENDED and done
+    entries = _since(str(run["run_dir"]), run["history_bytes"])
+    return any(entry.get("event") == contract.HISTORY_ENDED and history.completes(entry) for entry in entries)
 
 
 def refusal(job_dir: str, sleep: Callable[[float], None] = time.sleep) -> str | None:
@@ -60,7 +56,7 @@ def refusal(job_dir: str, sleep: Callable[[float], None] = time.sleep) -> str | 
             break
     if not left:
         return None
-    return f"it was to follow {', '.join(_told(run) for run in left)}, and began before that has completed"
+    return f"it was to follow {', '.join(_told(run) for run in left)}, and began before that had completed"
 
 
 def _told(run: Json) -> str:

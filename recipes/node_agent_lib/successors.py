@@ -47,9 +47,9 @@ def settle(run_dir: str, completed: bool, why: str, say: Say) -> None:
 def refuse(job_dir: str, why: str) -> None:
     """Write down that a job has ended before it began, unless it has ended already."""
     now = time.time()
-    empty = dict.fromkeys(("signal", "rank", "node", "traceback", "log", "started", "step"))
     record: Json = {
-        **{"schema": SCHEMA, "job_id": os.path.basename(job_dir), "attempt": 0, "complete": True, **empty},
+        **dict.fromkeys(contract.EXIT_KEYS),
+        **{"schema": SCHEMA, "job_id": os.path.basename(job_dir), "attempt": 0, "complete": True},
         **{"state": contract.CANCELLED, "code": contract.TERMINATED, "error": why, "ended": now, "nodes": []},
         **{"goes_on": False, "why": why},
     }

@@ -44,7 +44,7 @@ def test_it_stops_at_a_failure_and_goes_on_from_there(checkout: Checkout, main: 
     first, middle, last = (step["plan"] for step in before["steps"])
     assert last["config"]["value"] == f"{middle['run_dir']} behind {first['run_name']}"
     broken = main(checkout, "pipeline", pipeline, "middle.fail_rank=0", "middle.code=7")
-    assert (broken.returncode, "done: first" in broken.stderr) == (7, True), broken.stderr
+    assert (broken.returncode, "completed steps: first." in broken.stderr) == (7, True), broken.stderr
     assert [row["state"] for row in json.loads(main(checkout, "jobs", "--json").stdout)] == ["COMPLETED", "FAILED"]
     assert _states(_plan(main, checkout, pipeline, "middle.fail_rank=0", "middle.code=7")) == ["FINISHED", None, None]
     done = main(checkout, "pipeline", pipeline)

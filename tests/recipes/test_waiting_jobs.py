@@ -152,7 +152,7 @@ def test_nothing_begins_before_what_it_waits_for_has_completed(place: Place, wha
         (place.job / "exit.json").write_text(json.dumps({"state": "COMPLETED", "goes_on": False}))
     refused = predecessors.refusal(str(one), sleep)
     if what in ("nothing", "an earlier end"):
-        assert refused == "it was to follow run a, and began before that has completed"
+        assert refused == "it was to follow run a, and began before that had completed"
         assert sum(waited) == 60
     else:
         assert (refused, len(waited)) == (None, 3 if what == "in a minute" else 0)

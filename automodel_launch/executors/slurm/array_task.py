@@ -26,7 +26,7 @@ def find(shell: Shell, directory: str, job_dir: str) -> str | None:
         ClusterError: Slurm does not answer.
     """
     place, job = shlex.quote(directory), shlex.quote(job_dir)
-    owners = f'"$(id -u),$(stat -c %u {place} 2>/dev/null || id -u)"'
+    owners = slurm_query.owners(place)
     look = f"""
 line=$(grep -nxF -- {job} {place}/{JOBS} 2>/dev/null) && echo "line ${{line%%:*}}" || exit 0
 read -r id 2>/dev/null < {place}/{IDS} && echo "id ${{id%%;*}}" && exit

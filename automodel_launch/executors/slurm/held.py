@@ -23,8 +23,7 @@ def let_go(shell: Shell, record: Record) -> None:
     Raises:
         ClusterError: Slurm refuses, or does not answer.
     """
-    job = shlex.quote(record.job_dir)
-    owners = f'"$(id -u),$(stat -c %u {job} 2>/dev/null || id -u)"'
+    owners = slurm_query.owners(shlex.quote(record.job_dir))
     done = shell.run(f"{PLAIN}{slurm_query.ours(record.job_dir)}{_RELEASE.format(owners=owners)}", timeout=60)
     if done.code:
-        raise ClusterError(f"{shell.place}: {record.job_id} cannot be let go: {' '.join(done.err.split())}")
+        raise ClusterError(f"{shell.place}: {record.job_id} cannot be released: {' '.join(done.err.split())}")

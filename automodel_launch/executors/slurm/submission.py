@@ -227,8 +227,7 @@ def _ids(out: str) -> list[int]:
     return [int(word.partition("_")[0]) for word in out.split() if word.replace("_", "", 1).isdigit()]
 
 
-# The queue of a large site is long: asked for the jobs of who asks, and of whose directory it is (a group's job root).
-_OWNERS = '"$(id -u),$(stat -c %u {job} 2>/dev/null || id -u)"'
+_OWNERS = slurm_query.owners("{job}")
 _FIND = f"""\
 listed=$(timeout 30 squeue -h -u {_OWNERS} -t all -o '%i|{slurm_query.MARKS}'); code=$?
 printf '%s\\n' "$listed" | ours

@@ -197,9 +197,9 @@ def _jobs(plans: Sequence[Plan], order: Order) -> str:
     most = order.at_most
     if order.stop_after is not None:
         raise ProfileError(
-            "--stop-after-failures: nobody counts the failures of points that are no array, since they have a chain"
-            " (`chain`, `until`, `max_gpu_hours`) or differ in what sbatch is told.",
-            "leave it out, or the chain",
+            "--stop-after-failures needs one Slurm job array. These points are separate jobs: they have a chain"
+            " (`chain`, `until`, `max_gpu_hours`), or differ in their options of sbatch.",
+            "leave out --stop-after-failures, or the chain",
         )
     if most is not None and any(chains.limits(plan.profile) is not None for plan in plans):
         raise ProfileError(
@@ -244,7 +244,7 @@ def _tasks(array: str, count: int) -> tuple[dict[str, Any], ...]:
 
 def _fix(said: str, plans: Sequence[Plan]) -> str:
     if "Invalid job array specification" in said:
-        return f"this cluster takes smaller arrays (MaxArraySize) than of {len(plans)}: sweep fewer values at once"
+        return f"this cluster's MaxArraySize does not allow {len(plans)} tasks: sweep fewer values at once"
     return advice.fix(said, plans[0])
 
 
