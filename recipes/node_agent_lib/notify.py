@@ -20,7 +20,7 @@ from typing import Any, Callable, Mapping
 
 import contract
 
-from . import history, log, redaction
+from . import history, log, redaction, slurm
 from .decision import Decision
 from .files import Json, read_json
 from .history import Ended
@@ -73,7 +73,7 @@ def hung(job_dir: str, attempt: int, step: int | None, error: str, host: str, sa
     order = _order(job_dir)
     if order is not None:
         told = {"state": contract.RUNNING, "attempt": attempt + 1, "step": step, "error": error, "host": host}
-        _tell(order, HUNG, HUNG, told, os.environ.get("SLURM_JOB_ID", ""), say)
+        _tell(order, HUNG, HUNG, told, slurm.own_id(), say)
 
 
 def _order(job_dir: str) -> Json | None:

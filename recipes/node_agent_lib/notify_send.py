@@ -112,7 +112,8 @@ def _mail(address: str, request: dict[str, Any]) -> str:
 
 def _slurms_mail(address: str, slurm_id: str) -> str:
     """Slurm mails when the Slurm job that is ending has ended: its words, but somebody hears of it."""
-    if not slurm_id.isdigit() or shutil.which("scontrol") is None:
+    # 812_3 is a task of an array
+    if not slurm_id.replace("_", "", 1).isdigit() or shutil.which("scontrol") is None:
         return f"mail:{address}: not sent, there is no sendmail here"
     command = ["scontrol", "update", f"JobId={slurm_id}", f"MailUser={address}", "MailType=END,FAIL,TIME_LIMIT"]
     done = subprocess.run(command, timeout=ANSWER_S, capture_output=True)

@@ -117,6 +117,13 @@ def test_mail_goes_through_sendmail_else_through_slurm(tmp_path: Path) -> None:
     assert "Slurm will send it when Slurm job 76 has ended" in said
     assert "scontrol update JobId=76 MailUser=me@example.org MailType=END,FAIL,TIME_LIMIT" in other.calls
 
+    task = {"SLURM_ARRAY_JOB_ID": "75", "SLURM_ARRAY_TASK_ID": "2"}
+    point = site(tmp_path / "point", ["mail:me@example.org"])
+    point.call("begin", "76", **task)
+    point.fail(0)
+    point.call("finish", "76", LAUNCH_ATTEMPT="0", PATH=path.replace(str(other.bin), str(point.bin)), **task)
+    assert any("scontrol update JobId=75_2 MailUser=" in call for call in point.calls)
+
 
 @pytest.mark.parametrize("answer", ["refused", "500", "not a URL"])
 def test_a_dead_hook_changes_nothing(tmp_path: Path, hook: Hook, answer: str) -> None:
