@@ -153,5 +153,5 @@ def test_steps_that_do_not_need_the_one_that_fails_go_on(checkout: Checkout, mai
     done = main(checkout, "pipeline", str(path), "--json")
     rows = [(row["name"], row["job_id"] is not None, row["exit_code"]) for row in json.loads(done.stdout)["steps"]]
     assert rows == [("bad", True, 7), ("behind", False, None), ("far", False, None), ("alone", True, 0)]
-    assert done.returncode == 7 and "done: alone" in done.stderr
+    assert done.returncode == 7 and "completed steps: alone." in done.stderr
     assert "step far: not started, since step bad has failed" in done.stderr
