@@ -185,7 +185,9 @@ class LocalMachine:
 
     def inside(self, record: Record, wanted: Wanted) -> Inside:
         """In its directory, with a rank's environment."""
-        return Inside(LocalShell(), inside.lines(wanted, [f"{record.job_dir}/{contract.CODE}"]), wanted.terminal)
+        return Inside(
+            LocalShell(), inside.lines(record, wanted, [f"{record.job_dir}/{contract.CODE}"]), wanted.terminal
+        )
 
     def again(self, record: Record) -> dict[str, Any]:
         """With the number of the last attempt."""

@@ -228,7 +228,8 @@ def test_a_python_that_the_login_shell_hides_is_named(site: Checkout, main: Main
 def test_a_command_beside_the_job_is_in_a_container_of_its_image(site: Checkout, tmp_path: Path) -> None:
     begun = site.run("probe", "--batch", "c", "until=/scratch/end", *ONE_PROCESS)
     assert begun.returncode == 0, begun.stderr
-    wait_for(lambda: site.json("logs")["ranks"])
+    record = Path(site.json("status")["job_dir"], "nodes", "0.json")
+    wait_for(lambda: record.exists() and json.loads(record.read_text())["ranks"])  # its log is there before that
     try:
         done = site.run("exec", "last", "--", "sh", "-c", "cat /etc/image-name; pwd; echo $LAUNCH_RUN_NAME")
         stacks = site.json("stacks", "last")["stacks"]
