@@ -40,6 +40,7 @@ class Plan:
         notes: what is known of it beside; no part of the hash either.
         after: the runs whose end the job waits for (launch/waiting.py): of each `run_name`, `run_dir` and
             how its job is found, of which the hash has the name.
+        typed: the command line's words for what is launched; no part of the hash.
         promised: (path, who makes it, whether that is done) of what need not be there before the job begins; not part
             of the hash either.
         mounts: what the job's container sees of the machine around it.
@@ -78,6 +79,7 @@ class Plan:
     notes: dict[str, Any] = field(default_factory=dict)
     after: tuple[dict[str, Any], ...] = ()
     promised: tuple[tuple[str, str, bool], ...] = ()
+    typed: tuple[str, ...] = ()
     ignored_settings: tuple[str, ...] = ()  # of env.toml's sections: brought along, and without an effect here
     mounts: tuple[Mount, ...] = ()
     agent: dict[str, Any] = field(default_factory=dict)

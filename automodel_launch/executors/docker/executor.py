@@ -44,6 +44,7 @@ class Docker:
     here = False  # its Python and packages are the image's
     many_nodes = False
     interrupt_stops = True
+    resumable = False
     poll_s = 0.5
     needed = ("container",)
     way = ()
