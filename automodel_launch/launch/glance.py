@@ -16,7 +16,7 @@ from typing import Any
 from automodel_launch import contract, executors
 from automodel_launch.backends import noise
 from automodel_launch.config import dotted
-from automodel_launch.jobs import history
+from automodel_launch.jobs import history, strays
 from automodel_launch.jobs.jobdir import JobDir, parse, phase_of
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import resume, speed, state
@@ -109,7 +109,7 @@ class Looker:
             self._launched,
             self._phase(phase_of(parse(node[0]))) if status.state == contract.RUNNING else None,
             attempts,
-            speed.steps(rows),
+            strays.without(speed.steps(rows), status.started),
             own[-1]["nodes"] if own else [],
             self._warnings(log[0]),
             resumable and all(each is not None for each in found[5 : 5 + len(resume.NEEDED)]),

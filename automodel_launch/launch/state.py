@@ -126,7 +126,7 @@ def _with_last_step(record: Record, now: Status) -> Status:
     if not now.over or now.state == contract.COMPLETED:
         return now
     try:
-        last = JobDir(record.job_dir, executors.get(record.executor).place_of(record)).last_metrics() or {}
+        last = JobDir(record.job_dir, executors.get(record.executor).place_of(record)).last_metrics(now.started) or {}
     except ClusterError:
         return now
     step = last.get("step")
