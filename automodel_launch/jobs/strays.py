@@ -51,7 +51,7 @@ def _is_true(steps: Sequence[float], index: int, end: int, high: float, starts: 
 
 
 def without(rows: Sequence[Row], started: float | None = None) -> list[Row]:
-    """The rows, each with a `step`, without these; `started`: when the attempt of the last ones began (unix seconds)."""
+    """The rows without these; each has a `step`. `started`: when the last attempt began, in unix seconds."""
     times = [row.get("time") for row in rows]
     began = (n for n, time in enumerate(times) if started is not None and is_number(time) and time >= started)
     odd = frozenset(strays([row["step"] for row in rows], {next(began, -1)}))

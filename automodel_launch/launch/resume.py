@@ -79,6 +79,7 @@ def _resume(folder: Path, former: Record, environ: Mapping[str, str], say: Calla
     kept = {"handle": former.handle, "end": former.end}
     record = replace(former, handle=handle, launcher=launcher.this(), before=kept, end=None)
     with claim.held(record, place) as submitted:
+        refuse_without_files(former, place)  # again: `prune` looks for claims before and after it takes them away
         records.change(folder, former, lambda now: _unless_resumed(now, former, record))
         try:
             for stop in (record.job_dir, record.run_dir):
