@@ -21,7 +21,7 @@ from automodel_launch.launch.origin import Origin
 from automodel_launch.launch.shared import Shared
 from automodel_launch.plan import naming, packaging, secrets
 from automodel_launch.plan.mounts import has_variable
-from automodel_launch.plan.plan import Mode, Plan
+from automodel_launch.plan.plan import Mode, Plan, Seen
 from automodel_launch.plan.recipes import Recipe
 from automodel_launch.profile import brought, profiles, references
 from automodel_launch.profile.schema import Profile
@@ -116,11 +116,12 @@ def make(
         ignored_settings=brought.ignored(env_file.sections.get("artifacts", {})),
         after=tuple(dict(run) for run in after),
         promised=tuple(promised),
+        seen=once(("seen",), Seen),
         typed=typed or _typed(workspace, recipe, layered),
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible, draft.promise)
-    same = identity.of(layered, backend, replace(draft, data=data.known), unnamed, scope)
+    same = identity.of(layered, backend, replace(draft, data=data.known, mounts=tuple(mounts)), unnamed, scope)
     parts, present = (recipe.name, layered.name, prefix), (root, place, names)
     run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present)
     naming.check(run_name)

@@ -18,6 +18,13 @@ from automodel_launch.remote.filesystem import LOCAL, FileSystem
 Mode = Literal["run", "batch"]
 
 
+class Seen:
+    """What was read of the plan's data, for whom asks again; it says nothing that could not be read once more."""
+
+    def __init__(self) -> None:
+        self.facts: dict[Any, Any] = {}
+
+
 @dataclass(frozen=True)
 class Plan:
     """What will be submitted. Two launches with equal `plan_hash` differ in nothing but the job's id.
@@ -87,6 +94,7 @@ class Plan:
     script: str = ""
     submit: str = ""
     plan_hash: str = ""
+    seen: Seen = field(default_factory=Seen, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Nothing behind the hash can be changed, however deep it lies; so a Plan is hashable, too."""
