@@ -50,6 +50,7 @@ class LocalMachine:
     here = True
     many_nodes = False
     interrupt_stops = True
+    resumable = True
     poll_s = 0.2
     needed = ()
     way = ()

@@ -57,6 +57,7 @@ records
     verdict.py       all nodes' records -> what happened to the job
     root_cause.py    what began it; known/ is the table of known errors, evidence.py what tells one in a rank's log
     kernel_log.py    what the kernel says of it; lost_logs.py: what ranks have said whose agents are gone
+    oom_kills.py     was it the kernel, for memory, that has killed a rank?
     files.py         JSON files that are complete or absent
     redaction.py     no value of a secret in any of them
     messages.py, error_line.py, log.py   one line about an end or an exception; the agent's own log

@@ -44,6 +44,7 @@ class Docker:
     here = False  # its Python and packages are the image's
     many_nodes = False
     interrupt_stops = True
+    resumable = False
     poll_s = 0.5
     needed = ("container",)
     way = ()
@@ -179,9 +180,7 @@ class Docker:
             Path(record.job_dir, contract.SECRETS).unlink(missing_ok=True)
         if not job.place.names(record.job_dir):
             return Status("UNKNOWN", error="its directory is gone", forgotten=True)
-        return Status(
-            "FAILED", 1, "its container ended without a record (killed, or out of memory?)", step=node.get("step")
-        )
+        return Status("FAILED", 1, "its container ended without a record (killed?)", step=node.get("step"))
 
     def cancel(self, record: Record, now: bool = False) -> str | None:
         """SIGTERM to the agent, which lets the ranks save; a second one makes it kill them.
