@@ -46,6 +46,8 @@ def run(config: Any, step_function: Any) -> int:
             pretrain(config=config, forward_step_func=step_function, callbacks=[steps])
         except SystemExit as exit_:
             code = exit_.code
+        if steps.profiles is not None:
+            steps.profiles.close()
         phase.enter("ending")
         heartbeat.close()
     return end.report(config, steps, code)
