@@ -40,6 +40,13 @@ REQUEST = "request"  # what a person asks of the job that runs, JSON with REQUES
 ANSWERS = "answers"  # holds WHO.json with ANSWER_KEYS: WHO is `node-N`, for its agent, or TRAINING; `step` was saved
 REQUEST_KEYS, ANSWER_KEYS = ("id", "what", "time"), ("id", "time", "what", "step")
 REQUEST_STACKS, REQUEST_SAVE, TRAINING = "stacks", "save", "training"
+PROFILE, PROFILER = "profile", "profiler"  # `what`, and WHO hears it (`time`: since when) and answers in PROFILER-ID
+PROFILE_REQUEST = "request-profile"  # like REQUEST, but it may wait long for its steps; who removes it, withdraws it
+PROFILE_REQUEST_KEYS = (*REQUEST_KEYS, "first", "steps", "ranks", "trace")  # null: the next step; all ranks
+PROFILE_ANSWER_KEYS = (*PROFILE_REQUEST_KEYS, "folder", "error")
+PROFILES = "profiles"  # a folder a profile; in it a trace of each rank and, once that is complete, the rank's record
+PROFILE_TRACE, PROFILE_RECORD = "rank-{}.trace.json.gz", "rank-{}.json"
+PROFILE_RANK_KEYS = ("rank", "host", "gpu", "steps", "step_s", "outside_s", "trace", "bytes", "error")
 SUBMISSION = ".submission"  # locked while the command that submits the job works, whether its launcher lives or not
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
 ENVIRONMENT = "environment.json"  # what it ran with: Python, packages, driver, image (node_agent_lib/what_ran.py)
@@ -113,8 +120,7 @@ SUCCESSORS = "after"  # JOB_ID.json of each job that waits for the run's end: ob
 READERS = "readers"  # runs that begin from a checkpoint of this one, a file each (automodel_launch/launch/origin.py)
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
-NOTES_KEYS = ("findings", "flops_per_token", "gpu")
-RUN_KEYS = ("trained", "world_size")
+NOTES_KEYS, RUN_KEYS = ("findings", "flops_per_token", "gpu"), ("trained", "world_size")
 DATA_KEYS = ("digest", "rows", "time", "job_id", "before")  # `before`: digests of data that it trained on earlier
 PREDECESSOR_KEYS = ("run_name", "run_dir", "job_id", "job_dir", "history_bytes")  # what the history had by then
 SUCCESSOR_KEYS = ("job_id", "job_dir", "run_dir")
@@ -133,13 +139,8 @@ PENDING = "PENDING"
 RUNNING = "RUNNING"
 SUSPENDED = "SUSPENDED"  # it goes on when Slurm, or whoever has stopped its processes, lets it
 UNKNOWN = "UNKNOWN"  # it could not be told; never that the job failed
-COMPLETED = "COMPLETED"
-FAILED = "FAILED"
-CANCELLED = "CANCELLED"
-TIMEOUT = "TIMEOUT"
-OUT_OF_MEMORY = "OUT_OF_MEMORY"
-NODE_FAIL = "NODE_FAIL"
-PREEMPTED = "PREEMPTED"
+COMPLETED, FAILED, CANCELLED, TIMEOUT = "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"
+OUT_OF_MEMORY, NODE_FAIL, PREEMPTED = "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED"
 REQUEUED = "REQUEUED"  # of an attempt, never of a job: the same Slurm job has started again
 
 ENDED = frozenset({COMPLETED, FAILED, CANCELLED, TIMEOUT, OUT_OF_MEMORY, NODE_FAIL, PREEMPTED})
@@ -253,9 +254,7 @@ EVENT_SUBMITTED = "submitted"
 EVENT_STARTED = "started"
 EVENT_TRAINING = "training"  # the first step was logged
 EVENT_RESTARTED = "restarted"  # ft_launcher has started a rank again
-EVENT_HUNG = "hung"
-EVENT_STOPPING = "stopping"
-EVENT_ENDED = "ended"
+EVENT_HUNG, EVENT_STOPPING, EVENT_ENDED = "hung", "stopping", "ended"
 
 # --- exit codes with a meaning
 
@@ -268,8 +267,7 @@ FINAL_CODES = {  # of a recipe or of the agent, with which every further attempt
     DATA_CHANGED: "the run began with other data",
 }
 
-HUNG = 124  # as timeout(1) ends
-NOT_FOUND = 127  # as a shell ends
+HUNG, NOT_FOUND = 124, 127  # as timeout(1) and as a shell end
 SIGNALLED = 128  # plus the signal's number
 INTERRUPTED = 130  # SIGINT
 TERMINATED = 143  # SIGTERM, and of a job that was stopped before it began

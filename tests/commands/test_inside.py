@@ -1,4 +1,4 @@
-"""`exec`, `stacks` and `save` of a job that runs on this machine."""
+"""`exec`, `stacks`, `save` and `profile` of a job that runs on this machine."""
 
 from __future__ import annotations
 
@@ -117,10 +117,33 @@ def test_a_training_that_hears_no_requests_is_not_asked(running: Checkout) -> No
     assert done.returncode == 2
     assert "does not save on request" in done.stderr
     assert "`pause here.1` saves and ends it" in done.stderr
+    record = Path(running.root, "runs/here.1/nodes/0.json")
+    wait_for(lambda: json.loads(record.read_text())["step"] is not None)
+    deaf = running.run("profile", "here")
+    assert deaf.returncode == 2
+    assert "here.1 cannot be profiled: its recipe does not hear of such requests" in deaf.stderr
+    assert not Path(running.root, "runs/here.1/request-profile").exists()
 
 
-@pytest.mark.parametrize("command", [("stacks",), ("save",), ("exec", "--", "true")])
+@pytest.mark.parametrize("command", [("stacks",), ("save",), ("profile",), ("exec", "--", "true")])
 def test_a_job_that_is_over(launch: Cli, command: tuple[str, ...]) -> None:
     launch.job(1)
     words = (command[0], "stub-a.1", *command[1:])
     launch.refused(2, words, "stub-a.1", "COMPLETED")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--steps", "3:2"), "the first one comes before the last"),
+        (("--steps", "three"), "expected A:B"),
+        (("--steps", "1:5000"), "1000 at most"),
+        (("--steps", "+0"), "the first one comes before the last"),
+        (("--ranks", "0,,1"), "expected global ranks"),
+        (("--ranks", "3:1"), "expected global ranks"),
+        (("--ranks", "0:9999"), "256 ranks at most"),
+    ],
+)
+def test_steps_and_ranks_that_are_none(launch: Cli, words: tuple[str, ...], said: str) -> None:
+    launch.job(1, state=None)
+    launch.refused(2, ("profile", "stub-a.1", *words), " ".join(words), said)
