@@ -349,7 +349,7 @@ SHELL = {"X": "1", "MODE": "default"}
 @pytest.mark.parametrize(("value", "enabled", "codes"), [("detailed", True, 0), ("detaild", True, 1), ("x", False, 0)])
 def test_a_mode_that_is_passed_over(bench: Bench, value: str, enabled: bool, codes: int) -> None:
     config = {**base(), "moe_metrics": {"enabled": enabled, "mode": value}}
-    assert len([one for one in schema.values(bench.planned(json.dumps(config)))]) == codes
+    assert len(list(schema.values(bench.planned(json.dumps(config))))) == codes
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,6 @@ def test_a_mode_that_is_passed_over(bench: Bench, value: str, enabled: bool, cod
 def test_the_best_of_several_validation_sets(bench: Bench, sets: list[str], more: dict[str, Any], says: str) -> None:
     config = base()
     config |= dict.fromkeys(sets, config["dataset"])
-    config["step_scheduler"]["val_every_steps"] = 5
     config["checkpoint"] |= more
     found = [f"{one.message} {one.fix}" for one in validations.best_metric(bench.planned(json.dumps(config)))]
     assert len(found) == bool(says)
