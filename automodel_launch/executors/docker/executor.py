@@ -20,6 +20,7 @@ from automodel_launch.errors import ClusterError, JobError, ProfileError, StillS
 from automodel_launch.executors import agent, exported, inside, underway
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.docker import engine, script, trial
+from automodel_launch.executors.docker import exported as exported_
 from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.jobs.jobdir import JobDir, from_record
@@ -111,15 +112,8 @@ class Docker:
         return f"bash {shlex.quote(f'{plan.job_dir}/{contract.SCRIPT}')}"
 
     def exported(self, plan: Plan) -> tuple[str, str]:
-        """Not here.
-
-        Raises:
-            ProfileError: always.
-        """
-        raise ProfileError(
-            f"profile {plan.profile_name}: a job of Docker's cannot be exported.",
-            "`--dry-run --full` shows its `docker run`; a profile on slurm or local can be exported",
-        )
+        """`run`, which starts the container and waits for it."""
+        return "run", exported_.text(plan)
 
     def plain(self, plan: Plan, files: str) -> str:
         """Not here."""

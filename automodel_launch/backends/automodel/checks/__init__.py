@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from automodel_launch.backends.automodel.checks import (
     batch,
+    compiling,
     conversations,
     data,
     directories,
@@ -21,6 +22,7 @@ from automodel_launch.backends.automodel.checks import (
     schema,
     targets,
     training,
+    validations,
 )
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -30,6 +32,8 @@ CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *loading.CHECKS,
     *training.CHECKS,
     *schema.CHECKS,
+    *compiling.CHECKS,
+    *validations.CHECKS,
     *targets.CHECKS,
     *parallel.CHECKS,
     *pipeline.CHECKS,
