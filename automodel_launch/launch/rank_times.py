@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from automodel_launch import contract
-from automodel_launch.jobs.jobdir import parse
 from automodel_launch.launch.profiling import LAG
+from automodel_launch.report import rank_times as samples
 
 TAIL = 2**16  # bytes of contract.RANK_TIMES
-SAMPLES = 3  # one after the other, in which it has to be the slowest
+SAMPLES = 5  # one after the other, in which it has to be the slowest
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ def slow_rank(tail: bytes, since: float, nodes: Sequence[str], on_each: int | No
 
     `since`: when this attempt began; `nodes` and ranks `on_each` tell where it is.
     """
-    rows = [row for line in tail.splitlines() if (row := parse(line)) and _is_whole(row) and row["time"] >= since]
-    last = rows[-SAMPLES:]
+    last = [row for row in samples.rows(tail) if row["time"] >= since][-SAMPLES:]
     tops = [max(row["ranks"], key=lambda one: float(one[1])) for row in last]
     if len(last) < SAMPLES or len({rank for rank, _ in tops}) > 1:
         return None
@@ -54,12 +52,3 @@ def slow_rank(tail: bytes, since: float, nodes: Sequence[str], on_each: int | No
     rank, found = tops[0][0], (statistics.median(lags), last[-1]["step_s"], last[-1]["step"])
     number, local = divmod(rank, on_each) if on_each else (len(nodes), 0)
     return SlowRank(rank, *found, *((nodes[number], local) if number < len(nodes) else ()))
-
-
-def _is_whole(row: dict[str, Any]) -> bool:
-    ranks = row.get("ranks")
-    numbers = [row.get(key) for key in contract.RANK_TIME_KEYS[:-1]]
-    if not isinstance(ranks, list) or len(ranks) < 2 or not all(isinstance(one, (int, float)) for one in numbers):
-        return False
-    pairs = all(isinstance(one, list) and len(one) == 2 for one in ranks)
-    return pairs and all(isinstance(rank, int) and isinstance(own, (int, float)) for rank, own in ranks)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from automodel_launch import contract
 from automodel_launch.launch import profiling, rank_times
 
 
@@ -20,11 +21,11 @@ SLOW = _line(0.2, 0.2, 0.5)
 
 
 def test_the_slowest_in_each_sample() -> None:
-    found = rank_times.slow_rank(_line(0.9, 0.2, 0.2) + SLOW * 3, 50.0, ["n1", "n2"], 2)
+    found = rank_times.slow_rank(_line(0.9, 0.2, 0.2) + SLOW * rank_times.SAMPLES, 50.0, ["n1", "n2"], 2)
     assert found is not None
     assert (found.rank, round(found.lag_s, 3), found.node, found.local_rank) == (2, 0.3, "n2", 0)
     assert found.text == (
-        "rank 2 (n2, local rank 0) is slow: the others wait for it, 0.3 s of each step (30%), in the last 3 samples"
+        "rank 2 (n2, local rank 0) is slow: the others wait for it, 0.3 s of each step (30%), in the last 5 samples"
     )
 
 
@@ -32,15 +33,15 @@ def test_the_slowest_in_each_sample() -> None:
     "lines",
     [
         b"",
-        SLOW * 2,
-        SLOW * 2 + _line(0.5, 0.2, 0.2),
-        SLOW * 2 + _line(0.2, 0.2, 0.24),
-        SLOW * 2 + b'{"time": 100',
-        SLOW * 2 + _line(0.2, 0.2, 0.5, time=10.0),
-        SLOW * 2 + b"[]\nnull\n\xff\n" + _line(0.5),
-        SLOW * 2 + _line(step_s=None),
-        SLOW * 2 + _line(0.2, 0.2, 0.5, ranks=[[1], "x"]),
-        SLOW * 2 + _line(0.2, 0.2, 0.5, ranks=[[0, None], [1, 0.5]]),
+        SLOW * 4,
+        SLOW * 4 + _line(0.5, 0.2, 0.2),
+        SLOW * 4 + _line(0.2, 0.2, 0.24),
+        SLOW * 4 + b'{"time": 100',
+        SLOW * 4 + _line(0.2, 0.2, 0.5, time=10.0),
+        SLOW * 4 + b"[]\nnull\n\xff\n" + _line(0.5),
+        SLOW * 4 + _line(step_s=None),
+        SLOW * 4 + _line(0.2, 0.2, 0.5, ranks=[[1], "x"]),
+        SLOW * 4 + _line(0.2, 0.2, 0.5, ranks=[[0, None], [1, 0.5]]),
     ],
 )
 def test_no_rank_stands_out(lines: bytes) -> None:
@@ -48,7 +49,7 @@ def test_no_rank_stands_out(lines: bytes) -> None:
 
 
 def test_where_it_is_may_not_be_known() -> None:
-    found = rank_times.slow_rank(SLOW * 3, 50.0, [], None)
+    found = rank_times.slow_rank(SLOW * rank_times.SAMPLES, 50.0, [], None)
     assert found is not None
     assert (found.node, found.local_rank) == (None, None)
 
@@ -77,3 +78,17 @@ def test_of_a_profile_it_is_the_slowest_in_each_step() -> None:
 )
 def test_of_a_profile_in_which_none_does(rows: list[dict[str, Any]]) -> None:
     assert profiling.slowest(rows) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"rank": "0"}', '{"rank": true}', "\xff"],
+)
+def test_a_record_that_is_none(text: str) -> None:
+    assert profiling.read_row(text.encode("latin-1")) is None
+
+
+def test_a_record_with_odd_values_has_nulls() -> None:
+    odd = {"rank": 3, "host": 5, "outside_s": [None], "step_s": "x", "trace": [], "bytes": "1", "more": 1}
+    row = profiling.read_row(json.dumps(odd).encode())
+    assert row == dict.fromkeys(contract.PROFILE_RANK_KEYS) | {"rank": 3}
