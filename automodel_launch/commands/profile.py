@@ -17,7 +17,7 @@ from automodel_launch.launch import profiling
 from automodel_launch.launch.profiling import Profile, Wanted
 
 _STEPS = re.compile(r"(?P<first>\d{1,9})(?::(?P<last>\d{1,9}))?|\+(?P<next>\d{1,4})", re.ASCII)
-_MOST_STEPS = 1000  # a trace of some steps takes megabytes, and is written while all ranks wait
+_MOST_STEPS = 100  # a trace of some steps takes megabytes, and is written while all ranks wait
 _MOST_RANKS = 256  # that are named; see recipes/pretrain_lib/profiling.py
 _ROWS = 10
 

@@ -78,6 +78,7 @@ def _document(record: Record, now: Status, seen: Glance | None) -> dict[str, Any
         "progress": seen.speed.document() if seen else None,
         "launched": seen.launched.document() if seen else None,
         "warnings": seen.warnings if seen else [],
+        "slow_rank": seen.slow_rank.document() if seen and seen.slow_rank else None,
         "go_on": job_view.go_on(record, now, seen) if seen else None,
     }
 

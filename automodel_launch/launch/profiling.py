@@ -16,7 +16,7 @@ from typing import Any
 from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, JobError
 from automodel_launch.jobs.jobdir import JobDir, parse
-from automodel_launch.jobs.records import Record, Status, is_whole
+from automodel_launch.jobs.records import Record, Status, is_number, is_whole
 from automodel_launch.launch import requests, state
 from automodel_launch.launch.pace import Pace
 
@@ -79,7 +79,7 @@ def profile(record: Record, now: Status, wanted: Wanted, say: Say, is_left: IsLe
         return None
     present = [rank for rank in ranks if rank not in set(missing)]
     found = job.place.read_many([(f"{folder}/{contract.PROFILE_RECORD.format(rank)}", 0) for rank in present])
-    rows = [row for each in found if each and (row := parse(each[0]))]
+    rows = [row for each in found if each and (row := read_row(each[0]))]
     if not rows:
         past = f"within {PATIENCE_S:.0f} s of step {first + steps - 1}"
         message = f"{record.job_id}: no rank has written its profile {past}."
@@ -142,6 +142,20 @@ def _ranks(record: Record, job: JobDir, wanted: Wanted) -> list[int]:
     return sorted(wanted.ranks) if wanted.ranks is not None else list(range(world))
 
 
+def read_row(content: bytes) -> dict[str, Any] | None:
+    """A rank's record, with every key; what is not of its kind is null. None where it is no such thing."""
+    row = parse(content)
+    if row is None or not is_whole(row.get("rank")):
+        return None
+    told = dict.fromkeys(contract.PROFILE_RANK_KEYS) | {key: row.get(key) for key in contract.PROFILE_RANK_KEYS}
+    each = told["outside_s"]
+    step_s = told["step_s"]
+    whole = isinstance(each, list) and bool(each) and all(map(is_number, each)) and is_number(step_s) and step_s > 0
+    told |= {} if whole else {"step_s": None, "outside_s": None}
+    told |= {key: None for key in ("host", "gpu", "trace", "error") if not isinstance(told[key], str)}
+    return told | {key: None for key in ("steps", "bytes") if not is_whole(told[key])}
+
+
 def _ask(job: JobDir, wanted: Wanted) -> str:
     number = f"{time.time():.0f}-{secrets.token_hex(4)}"
     ranks = None if wanted.ranks is None else list(wanted.ranks)
@@ -170,8 +184,8 @@ class _Waiting:
         while not self.is_left():
             able, told = requests.answers(self.job, [contract.PROFILER, f"{contract.PROFILER}-{number}"])
             if told.get("id") == number:
-                if told.get("error"):
-                    raise JobError(f"{self.record.job_id}: {told['error']}.")
+                if told.get("error") or not is_whole(told.get("first")) or not is_whole(told.get("steps")):
+                    raise JobError(f"{self.record.job_id}: {told.get('error') or 'its answer cannot be read'}.")
                 return told
             asked = parse((self.job.place.read(self.job.file(contract.PROFILE_REQUEST)) or (b"",))[0]) or {}
             if asked.get("id") != number:

@@ -53,24 +53,26 @@ class Profiler:
         if self._step is not None:
             self._try(self._end)
 
+    def measure(self) -> dict[str, Any]:
+        """What was measured, without writing it down: an object of contract.PROFILE_RANK_KEYS."""
+        record: dict[str, Any] = dict.fromkeys(contract.PROFILE_RANK_KEYS)
+        self._try(lambda: self._stop(record))
+        if self._error is not None and self._begun:
+            with contextlib.suppress(Exception):  # it may have been stopped, or not
+                self._torch.stop_trace()
+        return {**record, "rank": self._rank, "steps": len(self._ends), "error": self._error}
+
     def finish(self, early: str) -> None:
         """Write it down: the trace, then the record. `early`: why there are fewer steps, or none."""
         with phase.during("writing a profile"):
-            record: dict[str, Any] = dict.fromkeys(contract.PROFILE_RANK_KEYS)
-            record |= {"rank": self._rank, "host": socket.gethostname(), "gpu": _gpu()}
-            self._try(lambda: self._stop(record))
-            if self._error is not None and self._begun:
-                with contextlib.suppress(Exception):  # it may have been stopped, or not
-                    self._torch.stop_trace()
+            record = {**self.measure(), "host": socket.gethostname(), "gpu": _gpu()}
             if early and not self._ends:
-                self._error = self._error or early
+                record["error"] = record["error"] or early
             with contextlib.suppress(OSError):  # of a full disk; the one who waits sees that nothing comes
                 self._folder.mkdir(parents=True, exist_ok=True)
                 path = self._folder / contract.PROFILE_RECORD.format(self._rank)
                 partial = path.with_suffix(f".{os.getpid()}")
-                partial.write_text(
-                    json.dumps({**record, "steps": len(self._ends), "error": self._error}), encoding="utf-8"
-                )
+                partial.write_text(json.dumps(record), encoding="utf-8")
                 partial.replace(path)
 
     def _try(self, act: Callable[[], None]) -> None:

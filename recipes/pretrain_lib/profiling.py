@@ -21,11 +21,14 @@ import contract
 
 from .output import is_main, say
 from .profiler import Profiler
+from .rank_times import BIT as TIMES_BIT
+from .rank_times import STEPS, Samples
 
 BIT = 4  # of the message
 MOST_RANKS = 256  # that are named one by one
 _LOOK_EVERY_S = 1.0
 _NOTHING, _WITHDRAWN = -1, -2  # in place of the first step
+_TRACE, _SAMPLE = 1, 2  # kinds of profiles
 
 Gather = Callable[[int], list[int]]
 Number = Callable[[], int]
@@ -40,6 +43,7 @@ class Window:
     trace: bool
     ranks: tuple[int, ...]
     copy: int = 0
+    sample: bool = False
 
     @property
     def last(self) -> int:
@@ -58,6 +62,8 @@ class Profiles:
         self._news: dict[str, Any] | None = None  # what rank 0 has to tell; an empty one withdraws
         self._window: Window | None = None
         self._profiler: Profiler | None = None
+        self._samples = Samples(job_dir)
+        self._step: int | None = None
         self._rank = int(os.environ.get("RANK", "0"))
 
     def hear(self) -> None:
@@ -70,12 +76,14 @@ class Profiles:
         if is_main() and self._news is None and now - self._looked >= _LOOK_EVERY_S:
             self._looked = now
             self._look(self._asked())
-        return BIT if self._news is not None else 0
+        if is_main() and self._news is None and self._window is None and self._samples.due(self._step):
+            self._news = {"first": None, "steps": STEPS, "ranks": None, "trace": False, "sample": True}
+        return (BIT if self._news is not None else 0) | self._samples.wish()
 
     def _look(self, asked: dict[str, Any] | None) -> None:
         if asked is None and self._window is not None and self._profiler is None:
             self._news = {}
-        elif asked and asked["id"] != self._id:
+        elif asked and asked["id"] != self._id and not (self._window and self._window.sample):
             if self._window is not None:
                 taken = f"another profile is asked for already, of {named(self._window)}"
                 self._refuse(asked, f"{taken}; rm {self._job_dir / contract.PROFILE_REQUEST} withdraws that")
@@ -84,18 +92,22 @@ class Profiles:
             self._id = asked["id"]
 
     def agree(self, found: list[int], gather: Gather, step: int) -> None:
-        """All ranks call it with the same `found`, which has a BIT; `step` is the one that is over."""
+        """All ranks call it with the same `found`, the messages of all; `step` is the one that is over."""
+        if any(bits & TIMES_BIT for bits in found):
+            self._samples.share(gather, step)
+        if not any(bits & BIT for bits in found):
+            return
         teller = next(number for number, bits in enumerate(found) if bits & BIT)
         mine = self._decided(step) if self._news is not None else ()
-        first, steps, trace, copy, count = (gather(mine[i] if mine else 0)[teller] for i in range(5))
+        first, steps, kind, copy, count = (gather(mine[i] if mine else 0)[teller] for i in range(5))
         ranks = tuple(gather(mine[5 + i] if mine else 0)[teller] for i in range(count))
         if first == _WITHDRAWN:
             self._window = None
         elif first != _NOTHING:
-            self._window = Window(first, steps, bool(trace), ranks, copy)
+            self._window = Window(first, steps, kind == _TRACE, ranks, copy, kind == _SAMPLE)
 
     def _decided(self, step: int) -> tuple[int, ...]:
-        """On rank 0: first step, their number, whether with a trace, `copy`, number of ranks, ranks."""
+        """On rank 0: first step, their number, what kind of profile, `copy`, number of ranks, ranks."""
         asked, self._news = self._news, None
         if not asked:
             say("the profile that was asked for is withdrawn")
@@ -105,12 +117,15 @@ class Profiles:
             while self._folder(window).exists():  # of an attempt before this one
                 window = replace(window, copy=window.copy + 1)
         except ValueError as error:
-            self._refuse(asked, str(error))
+            if not asked.get("sample"):  # near the end there is none
+                self._refuse(asked, str(error))
             return _NOTHING, 0, 0, 0, 0
+        if asked.get("sample"):
+            return window.first, window.steps, _SAMPLE, 0, 0
         told = {**asked, "first": window.first, "folder": str(self._folder(window))}
         self._answer(told, f"{contract.PROFILER}-{asked['id']}")
         say(f"profiling {named(window)} of {_ranks(window)}")
-        return window.first, window.steps, int(window.trace), window.copy, len(window.ranks), *window.ranks
+        return window.first, window.steps, _TRACE if window.trace else 0, window.copy, len(window.ranks), *window.ranks
 
     def begins(self, step: int) -> None:
         """A step begins. One before the first of a profile warms the profiler up, where there is time for that."""
@@ -124,6 +139,7 @@ class Profiles:
 
     def ended(self, step: int) -> None:
         """It is over, also on the GPU."""
+        self._step = step
         if self._profiler is not None:
             self._profiler.ended()
         if self._window is not None and step >= self._window.last:
@@ -138,8 +154,11 @@ class Profiles:
         self._finish("the training has ended before")
 
     def _finish(self, early: str) -> None:
-        self._window, profiler, self._profiler = None, self._profiler, None
-        if profiler is not None:
+        window, profiler = self._window, self._profiler
+        self._window = self._profiler = None
+        if profiler is not None and window is not None and window.sample:
+            self._samples.measured(profiler.measure())
+        elif profiler is not None:
             profiler.finish(early)
 
     def _folder(self, window: Window) -> Path:

@@ -123,7 +123,7 @@ def signals_received(
         found = gather((_STOP if handler._signal_received else 0) | wishes)
         if saves and any(number & _SAVE for number in found):
             saves.step = step()
-        if profiles and any(number & profiling.BIT for number in found):
+        if profiles and any(number & ~(_STOP | _SAVE) for number in found):
             profiles.agree(found, gather, step())
         return [bool(number & _STOP) for number in found]
 

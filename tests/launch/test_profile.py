@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import shutil
 import subprocess
@@ -27,7 +28,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     shutil.copy(ROOT / "tests/recipes/profiled.py", checkout.root / "recipes")
     (checkout.root / "configs/profiled").mkdir()
     (checkout.root / "configs/profiled/default.yaml").write_text(f"steps: {STEPS}\n")
-    begun = checkout.run("profiled", "--batch", "local", "--name", "p")
+    begun = checkout.run("profiled", "--batch", "local", "--name", "p", "run.env.rank_times=8")
     assert begun.returncode == 0, begun.stderr
     wait_for(lambda: (checkout.root / "runs/p.1/metrics.jsonl").exists())
     yield checkout
@@ -55,6 +56,19 @@ def test_traces_of_all_ranks_and_the_slow_one_is_named(training: Checkout) -> No
     assert found["slowest"]["rank"] == 1
     assert found["slowest"]["lag_s"] > 0.075  # of the 0.15 s that it sleeps
     assert training.json("status", "p")["state"] == "RUNNING"
+
+
+def test_a_rank_that_is_slow_each_time_is_named_by_status(training: Checkout) -> None:
+    path = training.root / "runs/p.1/rank-times.jsonl"
+    wait_for(lambda: path.exists() and len(path.read_text().splitlines()) >= 5)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [later["step"] - row["step"] >= 8 for row, later in itertools.pairwise(rows)].count(False) == 0
+    assert [rank for rank, _ in rows[0]["ranks"]] == [0, 1]
+    slow = wait_for(lambda: training.json("status", "p")["slow_rank"])
+    assert (slow["rank"], slow["local_rank"], bool(slow["node"])) == (1, 1, True)
+    assert slow["lag_s"] > 0.075
+    assert "rank 1 (" in (text := training.run("status", "p").stdout)
+    assert "is slow: the others wait for it" in text
 
 
 def test_a_table_without_traces(training: Checkout) -> None:

@@ -36,6 +36,10 @@ class Fake:
     def finish(self, early: str) -> None:
         self.told.append(early)
 
+    def measure(self) -> dict[str, Any]:
+        rank = self.told[1]
+        return {"step_s": 0.5, "outside_s": [0.1 * rank, 0.1 * rank] if rank != 3 else None}
+
 
 MADE: list[Fake] = []
 
@@ -71,7 +75,7 @@ class Ranks:
             bits = [self._as(rank, one.wish) for rank, one in enumerate(self.all)]
             sent: list[int] = []
             for rank, one in enumerate(self.all if any(bits) else []):
-                gather = functools.partial(self._gather, sent, rank, itertools.count())
+                gather = functools.partial(self._gather, sent, rank, itertools.count(), bits)
                 self._as(rank, functools.partial(one.agree, bits, gather, self.step))
             self.step += 1
 
@@ -79,10 +83,13 @@ class Ranks:
         one.begins(self.step)
         one.ended(self.step)
 
-    def _gather(self, sent: list[int], rank: int, told: Iterator[int], number: int) -> list[int]:
+    def _gather(self, sent: list[int], rank: int, told: Iterator[int], bits: list[int], number: int) -> list[int]:
+        place = next(told) - bool(bits[-1])
+        if place < 0:  # times, which each rank has
+            return [-1 if one == 3 else 100_000 * one for one in range(len(self.all))]
         if rank == 0:
             sent.append(number)
-        return [sent[next(told)], *[0] * (len(self.all) - 1)]
+        return [sent[place], *[0] * (len(self.all) - 1)]
 
 
 @pytest.fixture
@@ -187,6 +194,39 @@ def test_the_end_comes_before_the_steps(ranks: Ranks) -> None:
     for rank, one in enumerate(ranks.all):
         ranks._as(rank, one.close)
     assert [one.told for one in MADE] == [["steps-30-32", 1, False, "the training has ended before"]]
+
+
+@pytest.fixture
+def sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ranks:
+    """Four ranks, of which the last one cannot measure; a sample every ten steps."""
+    monkeypatch.setenv(contract.RANK_TIMES_VAR, "10")
+    return Ranks(tmp_path, monkeypatch, end=40, number=4)
+
+
+def test_a_sample_every_so_many_steps(sampled: Ranks) -> None:
+    sampled.take(40)
+    rows = [json.loads(line) for line in (sampled.folder / contract.RANK_TIMES).read_text().splitlines()]
+    assert [row["step"] for row in rows] == [13, 23, 33]
+    assert all(set(row) == set(contract.RANK_TIME_KEYS) for row in rows)
+    assert rows[0]["ranks"] == [[0, 0.0], [1, 0.1], [2, 0.2]]
+    assert (rows[0]["median_s"], rows[0]["step_s"]) == (0.05, 0.5)
+    assert not (sampled.folder / contract.PROFILES).exists()
+    assert not (sampled.folder / contract.ANSWERS).exists()
+
+
+def test_a_profile_that_is_asked_for_meanwhile_waits_for_the_sample(sampled: Ranks) -> None:
+    sampled.take(12)
+    sampled.ask("a", steps=1)
+    sampled.take(10)
+    assert sampled.answer("a")["error"] is None
+    assert [one.told[0] for one in MADE[4:8]] == ["steps-15-15"] * 4
+
+
+@pytest.mark.parametrize("text", ["", "0", "-3", "many"])
+def test_no_samples_where_nobody_wants_them(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(contract.RANK_TIMES_VAR, text)
+    Ranks(tmp_path, monkeypatch, end=40).take(40)
+    assert (MADE, list(tmp_path.iterdir())) == ([], [])
 
 
 def test_time_in_collectives_is_counted_once() -> None:
