@@ -56,7 +56,7 @@ def site(tmp_path: Path, pyxis: Cluster, image: Path) -> Checkout:
     for name in ("data", "scratch"):
         (tmp_path / name).mkdir()
     (tmp_path / "data" / "file").write_text("the data")
-    checkout = probe.site(tmp_path, pyxis)
+    checkout = probe.site(tmp_path, pyxis, launch="torchrun")
     text = (checkout.root / "env.toml").read_text().replace('"none"', json.dumps(str(image)))
     mounts = [f"{tmp_path}/data:/data:ro", f"{tmp_path}/scratch:/scratch", *images.BORROWED]
     (checkout.root / "env.toml").write_text(
