@@ -119,7 +119,7 @@ def _number(key: str, value: Any) -> Fraction:
         raise PhaseError(
             key, f"{value!r} is not a number above 0", f"{key}=0.9" if key.endswith("share") else f"{key}=900M"
         )
-    return Fraction(match[1]) * 10 ** _UNITS[match[2]]
+    return Fraction(match[1]) * int(f"1{'0' * _UNITS[match[2]]}")
 
 
 def _is_count(value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from automodel_launch import data_identity
 from automodel_launch.backends import Data
-from automodel_launch.backends.automodel import loader
+from automodel_launch.backends.automodel import loader, phases
 from automodel_launch.backends.automodel.keys import DATASETS, PRETRAINED, TRAIN_SAMPLES
 from automodel_launch.config.dotted import flatten
 
@@ -26,13 +26,20 @@ def datasets(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str,
 
 
 def data_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """(key, value) of what names training data: Megatron's `paths`, nanoGPT's `file_pattern`."""
+    """(key, value) of what names training data: Megatron's `paths`, of each phase too, nanoGPT's `file_pattern`."""
     for key, kind, section in datasets(config):
+        if key == "dataset" and is_megatron(kind):
+            yield from phases.paths(config)
         leaf = {MEGATRON_DATASET: "paths", f"{MEGATRON_DATASET}Config": "paths", NANOGPT_DATASET: "file_pattern"}.get(
             kind.rpartition(":")[2]
         )
         if leaf and leaf in section:
             yield f"{key}.{leaf}", section[leaf]
+
+
+def is_megatron(kind: str) -> bool:
+    """A section's class is AutoModel's for Megatron data, by either of its names."""
+    return kind.rpartition(":")[2] in (MEGATRON_DATASET, f"{MEGATRON_DATASET}Config")
 
 
 def conversations(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -1,1 +1,0 @@
-../../../../recipes/pretrain_lib/data_phases.py
