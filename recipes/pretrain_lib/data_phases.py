@@ -70,7 +70,9 @@ def read(phases: Any, max_steps: Any, step_tokens: int) -> list[Phase]:
         exact = Fraction(max_steps) if length is None else exact + length
         end = math.floor(exact + Fraction(1, 2))
         if end <= begun:
-            raise PhaseError(key, _too_short(length, begun, step_tokens), "make it longer, or leave it out")
+            longer = "make it longer" if length is not None else f"step_scheduler.max_steps above {begun}"
+            fix = f"{longer}, or leave it out"
+            raise PhaseError(key, _too_short(length, begun, step_tokens), fix)
         found.append(Phase(str(name), begun, end - begun, phase["paths"]))
     end = found[-1].first + found[-1].steps
     if end != max_steps:

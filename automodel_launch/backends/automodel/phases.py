@@ -52,6 +52,11 @@ def _lengths(config: Mapping[str, Any]) -> list[Any]:
     return [phase.get(leaf) for phase in each if isinstance(phase, Mapping) for leaf in LENGTHS]
 
 
+def first_steps(config: Mapping[str, Any]) -> dict[str, int]:
+    """The key of each phase's data, and its first step."""
+    return {f"{KEY}.{phase.name}.paths": phase.first for phase in known(config)}
+
+
 def step_tokens(config: Mapping[str, Any]) -> int | None:
     """Tokens of a step, as the job computes them."""
     batch, length = loader.value(config, GLOBAL_BATCH), loader.value(config, _SEQUENCE)
