@@ -33,6 +33,9 @@ COMMANDS = {
     "exec": Entry("JOB -- CMD", "a command where a job runs, beside its training"),
     "save": Entry("JOB", "a checkpoint now, after which the training goes on"),
     "checkpoints": Entry("[RUN] DO", "what a run has saved: list, verify, prune, export, push"),
+    "evaluate": Entry(
+        "[RUN[:STEP]]", "a run's checkpoints (last, STEP, all) on held-out data: loss, perplexity; a job each"
+    ),
     "cancel": Entry("JOB", "stop a job; it may save a checkpoint first, unless --now"),
     "pause": Entry("JOB", "stop a run, with a save, until `resume`"),
     "resume": Entry("JOB", "a further attempt at a job that is over, from its run's last checkpoint"),

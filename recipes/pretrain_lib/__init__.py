@@ -13,5 +13,6 @@ phase.py         what this rank is at, for the node agent
 requests.py      a checkpoint on request, after which the training goes on
 trackers.py      no secret in what W&B and Comet are told
 finished.py      how the loop ended, and finished.json
+evaluation.py    what evaluate.py does: a checkpoint's losses on held-out data
 output.py        rank 0's lines
 """
