@@ -120,6 +120,7 @@ HISTORY = "history.jsonl"  # the beginning and the end of every attempt
 LOCK = "lock"  # held by node 0's agent; holds the job's id
 SUCCESSORS = "after"  # JOB_ID.json of each job that waits for the run's end: objects of SUCCESSOR_KEYS
 READERS = "readers"  # runs that begin from a checkpoint of this one, a file each (automodel_launch/launch/origin.py)
+EVALUATIONS = "evaluations"  # beside the checkpoints: NAME.json of each that was evaluated (pretrain_lib/evaluation.py)
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
 NOTES_KEYS, RUN_KEYS = ("findings", "flops_per_token", "gpu"), ("trained", "world_size")

@@ -236,6 +236,13 @@ class Backend(Protocol):
     def begins_with(self, config: Config) -> str | None:
         """The hub id or directory of the weights that the training begins with; None: they are random, or not known."""
 
+    def evaluation(self, config: Config, checkpoint: str) -> dict[str, Any]:
+        """Of a run's config that with which recipes/evaluate.py evaluates the checkpoint in that directory.
+
+        Raises:
+            ConfigError: there is none.
+        """
+
     def versions(self, log: str) -> dict[str, str]:
         """Package -> version, as rank 0's log tells them at its beginning."""
 
