@@ -14,6 +14,7 @@ from . import (
     backends,
     bad_nodes,
     chain,
+    code_archive,
     disk_reserve,
     evidence,
     history,
@@ -108,6 +109,7 @@ def main(job_dir: str, code: int | None) -> int:
         remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
     if not goes_on or chain.read(job_dir) is None:
         disk_reserve.release(job_dir)
+        code_archive.forget(job_dir)
     return int(result["code"])
 
 
