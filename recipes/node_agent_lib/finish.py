@@ -91,6 +91,7 @@ def main(job_dir: str, code: int | None) -> int:
     if attempt is not None and chain.superseded(job_dir, attempt):
         complain("a later attempt has begun: nothing is written down here")
         return code or 1
+    code_archive.forget(job_dir)
     present = read_json(exit_path(job_dir))
     final = present is not None and bool(present.get("complete"))
     nodes = read_nodes(job_dir, attempt) if final else _wait_for_late(job_dir, attempt)
@@ -109,7 +110,6 @@ def main(job_dir: str, code: int | None) -> int:
         remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
     if not goes_on or chain.read(job_dir) is None:
         disk_reserve.release(job_dir)
-        code_archive.forget(job_dir)
     return int(result["code"])
 
 
