@@ -264,7 +264,8 @@ def _start(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> str:
             inline=f"{underway.holding(plan.job_dir, here=True)}exec env{unset} {plan.submit}", env=changed
         )
         exp.add(script, executor=run.LocalExecutor(), name="job")
-        exp.run(detach=False)  # returns when the script is started; closing waits for its end, a fork away
+        exp.run(detach=False)  # returns when the script is started; its end is a fork away
+        nemo.wait(exp)
     return nemo.output(exp)
 
 

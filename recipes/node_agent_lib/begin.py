@@ -18,6 +18,7 @@ import contract
 from . import (
     bad_nodes,
     chain,
+    code_archive,
     disk_reserve,
     history,
     meeting,
@@ -212,6 +213,8 @@ def _start(orders: Order, me: str, former: Link | None) -> list[str]:
     details = {"slurm_id": me, "nodes": nodes, "checkpoint": checkpoint, "gpus": times.gpus(orders), "time": now}
     details["allocated_s"] = span.used_s if span else None
     history.add(orders.run_dir, contract.HISTORY_BEGUN, orders.job_id, number, **details)
+    if len(nodes) > 1:
+        code_archive.write(orders.job_dir, number, complain)
     lines = [f"export {contract.ATTEMPT_VAR}={number}", *times.exports(orders, span, asked)]
     saves = [e.save_s for e in history.ends(history.read(orders.run_dir), orders.job_id) if e.save_s]
     if saves:
