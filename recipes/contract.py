@@ -44,6 +44,8 @@ SUBMISSION = ".submission"  # locked while the command that submits the job work
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
 ENVIRONMENT = "environment.json"  # what it ran with: Python, packages, driver, image (node_agent_lib/what_ran.py)
 PREDECESSORS = "after.json"  # the runs whose end the job waits for: {"runs": [objects of PREDECESSOR_KEYS]}
+ANY_END, ENDINGS = "any_end", "ended"  # there: a failure of the run will do; RUN_NAME of each that has ended so
+CHOICES = "choices.json"  # {"choices": [objects of CHOICE_KEYS]}: best points of sweeps (node_agent_lib/choosing.py)
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
 
 _RANK_LOG = re.compile(r"rank-(\d+)\.log")
@@ -113,11 +115,11 @@ SUCCESSORS = "after"  # JOB_ID.json of each job that waits for the run's end: ob
 READERS = "readers"  # runs that begin from a checkpoint of this one, a file each (automodel_launch/launch/origin.py)
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
-NOTES_KEYS = ("findings", "flops_per_token", "gpu")
-RUN_KEYS = ("trained", "world_size")
+NOTES_KEYS, RUN_KEYS = ("findings", "flops_per_token", "gpu"), ("trained", "world_size")
 DATA_KEYS = ("digest", "rows", "time", "job_id", "before")  # `before`: digests of data that it trained on earlier
 PREDECESSOR_KEYS = ("run_name", "run_dir", "job_id", "job_dir", "history_bytes")  # what the history had by then
 SUCCESSOR_KEYS = ("job_id", "job_dir", "run_dir")
+CHOICE_KEYS = ("sweep", "link", "metric", "highest", "all", "runs")  # `metric` null: val_loss, else loss; `link` too
 FINISHED_KEYS = ("step", "max_steps", "checkpoint", "hf", "time")
 
 # --- the job root
@@ -129,8 +131,7 @@ HELPER_CACHE = ".cache/data-helper-{uid}"  # AutoModel's data helper, compiled; 
 
 # --- states of a job
 
-PENDING = "PENDING"
-RUNNING = "RUNNING"
+PENDING, RUNNING = "PENDING", "RUNNING"
 SUSPENDED = "SUSPENDED"  # it goes on when Slurm, or whoever has stopped its processes, lets it
 UNKNOWN = "UNKNOWN"  # it could not be told; never that the job failed
 COMPLETED = "COMPLETED"
@@ -301,8 +302,7 @@ BACKENDS = (AUTOMODEL, MEGATRON_BRIDGE, DATA_PREP, NO_BACKEND)
 
 JOB_ID_VAR = "LAUNCH_JOB_ID"  # these four are there for every script and startup command
 JOB_DIR_VAR = "LAUNCH_JOB_DIR"
-RUN_NAME_VAR = "LAUNCH_RUN_NAME"
-RUN_DIR_VAR = "LAUNCH_RUN_DIR"
+RUN_NAME_VAR, RUN_DIR_VAR = "LAUNCH_RUN_NAME", "LAUNCH_RUN_DIR"
 LAUNCHER_VAR = "LAUNCH_LAUNCHER"  # FT_LAUNCHER where ft_launcher has started the ranks
 FT_LAUNCHER = "ft"
 ATTEMPT_VAR = "LAUNCH_ATTEMPT"  # these are the starter's word to the agents

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from automodel_launch import contract
+from automodel_launch import contract, workspace
 from automodel_launch.commands import console, one_job, one_sweep, sweep_acts
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
@@ -41,7 +41,7 @@ def stop(args: argparse.Namespace, record: Record, before: Status, now: bool) ->
     end = cancelling.wait(record, console.say)
     one_job.remember(args, record, end)
     if end.state != contract.COMPLETED:
-        waiting.cancel_waiting(record, f"{record.job_id} ({end.state})")
+        waiting.end_early(workspace.find(args.env).records, record, end)
     if args.json:
         console.document(one_job.row(record, end), indent=None)
     else:

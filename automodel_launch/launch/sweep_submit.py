@@ -21,7 +21,7 @@ from automodel_launch.executors import Handed, Together
 from automodel_launch.jobs import claims, records, sweeps
 from automodel_launch.jobs.claims import Claim
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import claim, origin, state, submit, sweeping
+from automodel_launch.launch import claim, origin, state, submit, successors, sweeping, waiting
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.plan import gitstate, naming, packaging
 from automodel_launch.plan.plan import Plan
@@ -123,6 +123,7 @@ def _hand_over(
     files = together.files(plans, order)
     if as_shown is not None and files[contract.SCRIPT] != as_shown:
         raise ClusterError("the sweep's script differs from the one that the dry run shows; nothing was submitted.")
+    _each(reserved, lambda item: waiting.register(item.plan.after, item.record, place), place == LOCAL)
     _write(made, plans, workspace, place, files)
     _each(plans, lambda plan: submit.write_secrets(plan, environ), place == LOCAL)
     handed = together.submit(plans, order)
@@ -147,6 +148,7 @@ def _settled(handed: Handed, reserved: list[Reserved], folder: Path, say: Callab
             with suppress(ClusterError):
                 claims.submitted(item.claim, record.handle, item.plan.place)
         submit.save_started(folder, record, say)
+        waiting.settle(record, say)  # a run may have ended before it was known there that this job waits for it
         started.append(record)
     if isinstance(handed.error, SubmissionUnknown):
         for item in left:
@@ -226,6 +228,7 @@ def _undo(item: Reserved, folder: Path) -> None:
         if item.claim:
             claims.free(item.claim, item.plan.place)
         item.plan.place.remove(item.plan.job_dir)
+        successors.forget(item.record, item.plan.place)
     records.forget(folder, item.record)
 
 
