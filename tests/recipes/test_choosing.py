@@ -70,8 +70,11 @@ def test_the_last_value_that_counts_decides(tmp_path: Path) -> None:
 
 
 def test_the_loss_of_a_validation_comes_before_that_of_training(tmp_path: Path) -> None:
-    held_out = [{"step": 1, "val_loss": 2.0, "name": "default"}, {"step": 1, "val_loss": 1.0, "name": "code"}]
-    other = [{"step": 1, "val_loss": 3.0}, {"step": 1, "val_loss": 0.5, "name": "code"}]
+    held_out: list[Row] = [
+        {"step": 1, "val_loss": 2.0, "name": "default"},
+        {"step": 1, "val_loss": 1.0, "name": "code"},
+    ]
+    other: list[Row] = [{"step": 1, "val_loss": 3.0}, {"step": 1, "val_loss": 0.5, "name": "code"}]
     runs = [_run(tmp_path, "a", [*_steps(9, 9), *held_out]), _run(tmp_path, "b", [*_steps(1, 1), *other])]
     assert _settle(tmp_path, runs) is None
     assert _best(tmp_path) == "a"
