@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from automodel_launch import contract, workspace
-from automodel_launch.commands import console, one_job, one_sweep, sweep_acts
+from automodel_launch.commands import console, one_job, one_pipeline, one_sweep, sweep_acts
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.jobs.records import Record, Status
@@ -23,6 +23,9 @@ class Cancel(JobCommand):
         sweep = one_sweep.named(args)
         if sweep is not None:
             return sweep_acts.cancel(args, sweep)
+        pipeline = one_pipeline.named(args)
+        if pipeline is not None:
+            return one_pipeline.cancel(args, pipeline)
         record = self.find(args)
         return stop(args, record, one_job.status(record), args.now)
 

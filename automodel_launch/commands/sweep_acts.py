@@ -81,7 +81,16 @@ def _stoppable(sweep: Sweep, rows: list[Row]) -> list[Row]:
     )
 
 
+def stop_all(args: argparse.Namespace, sweep: Sweep, rows: list[Row]) -> int:
+    """Stop the points that have not ended, and wait for their ends; how many could not be stopped."""
+    return _stop_each(args, sweep, _stoppable(sweep, rows), args.now)
+
+
 def _stop(args: argparse.Namespace, sweep: Sweep, rows: list[Row], now: bool) -> int:
+    return _told(args, sweep, _stop_each(args, sweep, rows, now))
+
+
+def _stop_each(args: argparse.Namespace, sweep: Sweep, rows: list[Row], now: bool) -> int:
     asked: list[Record] = []
 
     def ask(row: Row) -> Callable[[Record], None]:
@@ -102,7 +111,7 @@ def _stop(args: argparse.Namespace, sweep: Sweep, rows: list[Row], now: bool) ->
         except LaunchError as error:
             failed += 1
             console.say(f"{record.job_id}: {error.message}")
-    return _told(args, sweep, failed)
+    return failed
 
 
 def _each(sweep: Sweep, rows: Iterable[Row], act: Callable[[Record], Any]) -> int:

@@ -71,6 +71,11 @@ def test_the_best_point_is_a_path_that_is_known_beforehand(checkout: Checkout, m
     after = _plan(main, checkout, path)
     assert after["plan_hash"] == before["plan_hash"]
     assert [step["state"] for step in after["steps"]] == ["FINISHED", "FINISHED"]
+    status = json.loads(main(checkout, "status", "sweeps", "--json").stdout)
+    assert [step["state"] for step in status["steps"]] == ["COMPLETED", "COMPLETED"] and status["go_on"] is None
+    assert "step rates of sweeps" in main(checkout, "jobs").stdout
+    refused = main(checkout, "logs", "sweeps")
+    assert (refused.returncode, "that is a pipeline, and this takes one job" in refused.stderr) == (2, True)
     again = main(checkout, "pipeline", path)
     assert (again.returncode, "is finished" in again.stderr) == (0, True)
     assert len(json.loads(main(checkout, "jobs", "--json").stdout)) == 4

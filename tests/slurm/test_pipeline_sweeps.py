@@ -60,6 +60,9 @@ def test_what_needs_a_sweep_waits_for_all_its_points(site: Checkout, cluster: Cl
     jobs = {step["name"]: step for step in made["steps"]}
     assert len(jobs["rates"]["jobs"]) == 3
     assert Path(steps["rates"]["sweep"]["directory"], "script").read_text() == steps["rates"]["sweep"]["script"]
+    stands = site.json("status", "swept")
+    assert [step["name"] for step in stands["steps"]] == ["data", "rates", "all", "last", "after"]
+    assert len(stands["steps"][1]["points"]) == 3 and stands["go_on"] is None
     last, after = steps["last"]["plan"], steps["after"]["plan"]
     assert _end(after)["state"] == "COMPLETED"  # with no launcher since
     assert [_end(points[name])["state"] for name in ("short", "long", "fails")] == ["COMPLETED", "COMPLETED", "FAILED"]
@@ -72,4 +75,13 @@ def test_what_needs_a_sweep_waits_for_all_its_points(site: Checkout, cluster: Cl
     ]
     begun = json.loads((Path(last["run_dir"]) / "history.jsonl").read_text().splitlines()[0])
     assert max(end["time"] for end in ends) < begun["time"]
+    shown = site.run("status", "swept").stdout
+    assert shown.startswith("swept: 3 COMPLETED, 1 FAILED, 1 CANCELLED\n"), shown
+    assert "2 of 3" in shown and "go on: python launch.py pipeline swept.yaml --batch one" in shown
+    rows = {row["job_id"]: row["of"] for row in site.json("jobs")}
+    assert rows[last["job_id"]] == {"pipeline": "swept", "step": "last"}
+    assert rows[points["long"]["job_id"]] == {"pipeline": "swept", "step": "rates"}
+    assert site.run("attach", "swept").returncode == 7
+    refused = site.run("cancel", "swept")
+    assert (refused.returncode, "no step of swept is in the queue or runs" in refused.stderr) == (2, True)
     wait_until(lambda: not cluster.check("squeue", "-h").strip(), 60, "an empty queue")
