@@ -194,15 +194,15 @@ def _told(record: Record, now: Status) -> Status:
             successors.withdraw(record, why)
             return Status(contract.CANCELLED, code=contract.TERMINATED, error=why, ended=time.time())
         if left:
-            return replace(now, reason=f"for {_some([run.words for run in left])}", advice=_advice(left))
+            return replace(now, reason=f"for {some([run.words for run in left])}", advice=_advice(left))
         _note_failures(record, [run for run in runs if run.as_failure])
         _holding(record).let_go(record)
         successors.forget(record, executors.get(record.executor).place_of(record))
     except (LaunchError, KeyError, TypeError, ValueError) as error:  # a record that somebody has edited, too
         said = getattr(error, "message", repr(error))
-        return replace(now, reason=f"for {_some(_names(record))}, whose state cannot be told: {said}", advice=None)
+        return replace(now, reason=f"for {some(_names(record))}, whose state cannot be told: {said}", advice=None)
     said = "has" if len(runs) == 1 else "have"
-    return replace(now, reason=f"{_some(_names(record))} {said} completed: released now", advice=None, held=False)
+    return replace(now, reason=f"{some(_names(record))} {said} completed: released now", advice=None, held=False)
 
 
 def words(status: Status) -> str:
@@ -218,7 +218,7 @@ def _note_failures(record: Record, runs: Sequence[Standing]) -> None:
         place.create(f"{record.job_dir}/{contract.ENDINGS}/{run.record.run_name}", "")
 
 
-def _some(words: Sequence[str]) -> str:
+def some(words: Sequence[str]) -> str:
     """A sweep may have many points."""
     return ", ".join(words[:_TOLD]) + (f" and {len(words) - _TOLD} more" if len(words) > _TOLD else "")
 

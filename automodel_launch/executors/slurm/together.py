@@ -77,6 +77,10 @@ class SlurmTogether:
         """What finds a job whose submission was cut short."""
         return {"array" if is_array(plans) else "together": order.directory}
 
+    def waits_for_runs(self, plans: Sequence[Plan], order: Order) -> bool:
+        """Slurm does not know the end of a chain."""
+        return order.at_most is not None and _is_chained(plans)
+
     def submit(self, plans: Sequence[Plan], order: Order) -> Handed:
         """A lost answer is looked up before anything is repeated."""
         _refuse_other_scripts(plans)
@@ -153,8 +157,12 @@ def _called(order: Order) -> str:
 
 def is_array(plans: Sequence[Plan]) -> bool:
     """Whether one line for sbatch does for all, and none is held: who lets a job go knows it by its own script."""
-    chained = any(chains.limits(plan.profile) is not None or plan.after for plan in plans)
-    return not chained and len({tuple(_directives(plan)) for plan in plans}) == 1
+    alone = _is_chained(plans) or any(plan.after for plan in plans)
+    return not alone and len({tuple(_directives(plan)) for plan in plans}) == 1
+
+
+def _is_chained(plans: Sequence[Plan]) -> bool:
+    return any(chains.limits(plan.profile) is not None for plan in plans)
 
 
 def _directives(plan: Plan) -> list[str]:
@@ -200,19 +208,12 @@ def _jobs(plans: Sequence[Plan], order: Order) -> str:
             " (`chain`, `until`, `max_gpu_hours`), wait for another job, or differ in their options of sbatch.",
             "leave out --stop-after-failures, or the chain; or launch the sweep when that job has completed",
         )
-    if most is not None and any(chains.limits(plan.profile) is not None for plan in plans):
-        raise ProfileError(
-            "--at-most: the end of a chain (`chain`, `until`, `max_gpu_hours`) is not known to Slurm, so the points of"
-            " a sweep cannot wait for it.",
-            "leave out --at-most, or the chain",
-        )
     given = sorted({found for plan in plans for found in _dependency(plan)})
     more = f",{','.join(given)}" if given else ""
-    wait = (
-        ""
-        if most is None
-        else f'[ ${{#ids[@]}} -lt {most} ] || after=(--dependency=afterany:"${{ids[-{most}]}}{more}")'
-    )
+    until = f'--dependency=afterany:"${{ids[-{most}]}}{more}"'
+    if _is_chained(plans):  # whose end Slurm does not know: until somebody who does lets it go
+        until = "--hold"
+    wait = "" if most is None else f"[ ${{#ids[@]}} -lt {most} ] || after=({until})"
     hold = "--hold " if plans[0].after else ""  # until the runs that it waits for have completed
     return f"""#!/bin/bash
 # A job for each line of the list{"" if most is None else f", each after the end of the {most}. one before it"}.
