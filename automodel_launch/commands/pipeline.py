@@ -146,29 +146,14 @@ def _sweep_follower(args: argparse.Namespace) -> FollowSweep:
     return followed
 
 
-def _record(args: argparse.Namespace, runner: Runner) -> None:
-    """For `status`, `attach` and `cancel`: before anything is submitted, so that a launcher that dies loses nothing."""
-    import shlex
-    import time
-
-    from automodel_launch.jobs import pipelines
-
-    graph, where = runner.graph, f"--batch {args.batch}" if args.batch else f"--run {args.run or 'local'}"
-    again = f"python launch.py pipeline {shlex.quote(args.file)} {where}" + (" ..." if args.overrides else "")
-    steps = tuple(
-        pipelines.PipelineStep(
-            step.name, step.needs, None if step.sweep else step.called, step.sweep.name if step.sweep else None
-        )
-        for step in graph.steps
-    )
-    pipelines.save(
-        runner.maker.workspace.records, pipelines.Pipeline(graph.name, steps, graph.plan_hash, time.time(), again)
-    )
-
-
 def _submit(args: argparse.Namespace, runner: Runner) -> int:
-    code = 0
-    _record(args, runner)
+    import shlex
+
+    from automodel_launch.launch import pipeline_running
+
+    code, where = 0, f"--batch {args.batch}" if args.batch else f"--run {args.run or 'local'}"
+    again = f"python launch.py pipeline {shlex.quote(args.file)} {where}" + (" ..." if args.overrides else "")
+    pipeline_running.record(runner, again)
     if args.batch:
         runner.detached()
     else:

@@ -49,13 +49,13 @@ def points(swept: Sequence[str], file: str | None, fixed: Iterable[str] = ()) ->
     return _points_of([_of_option(text) for text in swept], {} if file is None else _of_file(file), set(fixed))
 
 
-def points_of(data: Mapping[str, Any], where: str) -> list[PointSpec]:
-    """The points of a mapping of sections, as a file holds them.
+def points_of(data: Mapping[str, Any], where: str, fixed: Iterable[str] = ()) -> list[PointSpec]:
+    """The points of a mapping of sections, as a file holds them; `fixed`: see `points`.
 
     Raises:
         UsageError, ConfigError: it is none, with `where` it stands.
     """
-    return _points_of([], _of_sections(data, where), set())
+    return _points_of([], _of_sections(data, where), set(fixed))
 
 
 def _points_of(parts: list[list[Settings]], sections: dict[str, list[Any]], fixed: set[str]) -> list[PointSpec]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from automodel_launch import contract, executors
 from automodel_launch.errors import ClusterError, LaunchError, PlanRefused, StillSubmitting, UsageError
-from automodel_launch.jobs import launcher, records, sweeps
+from automodel_launch.jobs import launcher, pipelines, records, sweeps
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.jobs.sweeps import Sweep
 from automodel_launch.launch import pipeline_points, pipelining, planning, state, waiting
@@ -245,3 +245,17 @@ def _behind(after: Sequence[Mapping[str, Any]]) -> str:
     names = [str(run["job_id"]) for run in after]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f", behind {', '.join(names[:3])}{more}" if names else ""
+
+
+def record(runner: Runner, again: str) -> None:
+    """For `status`, `attach` and `cancel`: before anything is submitted, so that a launcher that dies loses nothing.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    graph, steps = runner.graph, list[pipelines.PipelineStep]()
+    for step in graph.steps:
+        run, sweep = (None, step.called) if step.sweep else (step.called, None)
+        steps.append(pipelines.PipelineStep(step.name, step.needs, run, sweep))
+    made = pipelines.Pipeline(graph.name, tuple(steps), graph.plan_hash, time.time(), again)
+    pipelines.save(runner.maker.workspace.records, made)

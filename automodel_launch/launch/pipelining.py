@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import backends, contract
+from automodel_launch import backends
 from automodel_launch.config import configs, pipelines
 from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
 from automodel_launch.config.pipelines import StepSpec
 from automodel_launch.errors import ConfigError, LaunchError
-from automodel_launch.jobs import history, launcher, records, rundir
+from automodel_launch.jobs import launcher, records
 from automodel_launch.launch import (
     checking,
     edges,
-    identity,
+    pipeline_ends,
     pipeline_sweeps,
     planning,
     sweep_checking,
@@ -158,7 +158,7 @@ class Maker:
         overrides = (one for spec in self.specs for point in pipelines.points(spec) for one in point.overrides)
         taken = {wanted for one in overrides for name, wanted in _taken(one.value) if name == step.name}
         taken = {wanted.removeprefix(f"{pipeline_sweeps.BEST}.") for wanted in taken}
-        return _is_finished(step, [other for other in before if other.name in step.needs], taken)
+        return pipeline_ends.is_finished(step, [other for other in before if other.name in step.needs], taken)
 
     def _refuse_equal(self, steps: Sequence[Step]) -> None:
         seen: dict[str, Step] = {}
@@ -200,40 +200,6 @@ def _runs(need: Step) -> list[dict[str, Any]]:
     """The runs of a step that have not completed."""
     left = [plan for plan in need.plans if need.points.get(plan.run_name) != FINISHED]
     return [{"run_name": plan.run_name, "run_dir": plan.run_dir} for plan in left]
-
-
-def _is_finished(step: Step, needs: Sequence[Step], taken: set[str]) -> bool:
-    """Whether the run of a step has reached its end with these very settings, after what it needs has, and what it
-    promises is there: what others take of it, `taken`, and what its kind of run leaves."""
-    plan = step.plan
-    wanted = backends.of(plan.recipe).max_steps(plan.config)
-    ended = _ended(plan)
-    told = rundir.finished(plan.run_dir, plan.place)
-    if wanted is not None and ((told or {}).get("step") or -1) < wanted:
-        return False
-    without = {contract.HF} - taken if told and not told.get(contract.HF) else set()  # it has exported nothing
-    made = [path for name, path in step.promises.items() if name not in without]
-    if ended is None or identity.began_otherwise(plan) or not _are_there(made, plan):
-        return False
-    ends = [_ended(other) or 0.0 for need in needs for other in need.plans]
-    return all(need.state == FINISHED for need in needs) and max(ends, default=0.0) <= ended
-
-
-def _ended(plan: Plan) -> float | None:
-    """When the last attempt at the run has ended, if it has completed (unix seconds)."""
-    rows = [row for row in history.attempts(plan.run_dir, plan.place) if row.get("state")]
-    if not rows or not history.completes(rows[-1]):
-        return None
-    return rows[-1].get("ended") or 0.0
-
-
-def _are_there(paths: Sequence[str], plan: Plan) -> bool:
-    """Also of a glob, whose folder has to be there."""
-    for path in {path.partition("*")[0].rstrip("/") for path in paths if path.startswith("/")}:
-        folder, _, name = path.rpartition("/")
-        if name not in plan.place.names(folder or "/"):
-            return False
-    return True
 
 
 def _told(step: Step) -> list[Finding]:
