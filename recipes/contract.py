@@ -53,6 +53,8 @@ SUBMISSION = ".submission"  # locked while the command that submits the job work
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
 ENVIRONMENT = "environment.json"  # what it ran with: Python, packages, driver, image (node_agent_lib/what_ran.py)
 PREDECESSORS = "after.json"  # the runs whose end the job waits for: {"runs": [objects of PREDECESSOR_KEYS]}
+ANY_END, ENDINGS = "any_end", "ended"  # there: a failure of the run will do; RUN_NAME of each that has ended so
+CHOICES = "choices.json"  # {"choices": [objects of CHOICE_KEYS]}: best points of sweeps (node_agent_lib/choosing.py)
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
 
 _RANK_LOG = re.compile(r"rank-(\d+)\.log")
@@ -127,6 +129,7 @@ NOTES_KEYS, RUN_KEYS = ("findings", "flops_per_token", "gpu"), ("trained", "worl
 DATA_KEYS = ("digest", "rows", "time", "job_id", "before")  # `before`: digests of data that it trained on earlier
 PREDECESSOR_KEYS = ("run_name", "run_dir", "job_id", "job_dir", "history_bytes")  # what the history had by then
 SUCCESSOR_KEYS = ("job_id", "job_dir", "run_dir")
+CHOICE_KEYS = ("sweep", "link", "metric", "highest", "all", "runs")  # `metric` null: val_loss, else loss; `link` too
 FINISHED_KEYS = ("step", "max_steps", "checkpoint", "hf", "time")
 
 # --- the job root
@@ -138,8 +141,7 @@ HELPER_CACHE = ".cache/data-helper-{uid}"  # AutoModel's data helper, compiled; 
 
 # --- states of a job
 
-PENDING = "PENDING"
-RUNNING = "RUNNING"
+PENDING, RUNNING = "PENDING", "RUNNING"
 SUSPENDED = "SUSPENDED"  # it goes on when Slurm, or whoever has stopped its processes, lets it
 UNKNOWN = "UNKNOWN"  # it could not be told; never that the job failed
 COMPLETED, FAILED, CANCELLED, TIMEOUT = "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"
@@ -302,8 +304,7 @@ BACKENDS = (AUTOMODEL, MEGATRON_BRIDGE, *(STEPLESS := (DATA_PREP, "conversion", 
 
 JOB_ID_VAR = "LAUNCH_JOB_ID"  # these four are there for every script and startup command
 JOB_DIR_VAR = "LAUNCH_JOB_DIR"
-RUN_NAME_VAR = "LAUNCH_RUN_NAME"
-RUN_DIR_VAR = "LAUNCH_RUN_DIR"
+RUN_NAME_VAR, RUN_DIR_VAR = "LAUNCH_RUN_NAME", "LAUNCH_RUN_DIR"
 LAUNCHER_VAR = "LAUNCH_LAUNCHER"  # FT_LAUNCHER where ft_launcher has started the ranks
 FT_LAUNCHER = "ft"
 ATTEMPT_VAR = "LAUNCH_ATTEMPT"  # these are the starter's word to the agents
