@@ -47,7 +47,7 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
     """
     asked = stops.asked(job_dir)
     if asked is None and not complete(nodes, nnodes):
-        lost_logs.add(job_dir, nodes, os.environ.get("SLURM_JOB_ID", ""), _is_step(job_dir))
+        lost_logs.add(job_dir, nodes, os.environ.get("SLURM_JOB_ID", ""), is_step(job_dir))
     verdict = judge(nodes, nnodes, code, asked, _finished_since(job_dir, nodes))
     verdict["error"] = explained(verdict["error"], os.environb)
     path = exit_path(job_dir)
@@ -61,7 +61,7 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
     return verdict
 
 
-def _is_step(job_dir: str) -> Callable[[str], bool]:
+def is_step(job_dir: str) -> Callable[[str], bool]:
     """Whether a line of a log is a step of the job's training."""
     backend = backends.of(read_json(os.path.join(job_dir, contract.AGENT)) or {})
     return lambda line: evidence.is_step(line, backend)
@@ -86,7 +86,7 @@ def main(job_dir: str, code: int | None) -> int:
     if under_slurm() and contract.ATTEMPT_VAR not in os.environ and chain.read(job_dir) is not None:
         complain("no attempt was begun here: nothing is written down")
         return code or 1
-    attempt = chain.attempt(os.environ) if under_slurm() else None
+    attempt = chain.last_attempt(job_dir, os.environ) if under_slurm() else None
     if attempt is not None and chain.superseded(job_dir, attempt):
         complain("a later attempt has begun: nothing is written down here")
         return code or 1

@@ -154,7 +154,7 @@ def _called(order: Order) -> str:
 
 def is_array(plans: Sequence[Plan]) -> bool:
     """Whether one line for sbatch does for all."""
-    chained = any(chains.limits(plan.profile) is not None for plan in plans)
+    chained = any(chains.limits(plan.profile) is not None or plan.profile.spares for plan in plans)
     return not chained and len({tuple(_directives(plan)) for plan in plans}) == 1
 
 
@@ -198,8 +198,8 @@ def _jobs(plans: Sequence[Plan], order: Order) -> str:
     if order.stop_after is not None:
         raise ProfileError(
             "--stop-after-failures needs one Slurm job array. These points are separate jobs: they have a chain"
-            " (`chain`, `until`, `max_gpu_hours`), or differ in their options of sbatch.",
-            "leave out --stop-after-failures, or the chain",
+            " (`chain`, `until`, `max_gpu_hours`) or `spares`, or differ in their options of sbatch.",
+            "leave out --stop-after-failures, or the chain and spares",
         )
     if most is not None and any(chains.limits(plan.profile) is not None for plan in plans):
         raise ProfileError(
