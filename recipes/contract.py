@@ -186,6 +186,7 @@ EXIT_KEYS = (
     *("log", "started", "ended", "step", "nodes", "known"),
 )
 EXIT_CHAIN_KEYS = ("goes_on", "why")  # only of a job that may have several attempts
+OWN_SCANCEL = "own_scancel"  # true where a keeper took the job out of the queue, with its batch script lost
 STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")  # beside `state`
 
 NO_PYTHON = "no Python"  # how `error` begins where node_agent.sh has found none that can run the agent
@@ -269,8 +270,7 @@ FINAL_CODES = {  # of a recipe or of the agent, with which every further attempt
     DATA_CHANGED: "the run began with other data",
 }
 
-HUNG = 124  # as timeout(1) ends
-NOT_FOUND = 127  # as a shell ends
+HUNG, NOT_FOUND = 124, 127  # as timeout(1) ends, and as a shell does
 SIGNALLED = 128  # plus the signal's number
 INTERRUPTED, TERMINATED = 130, 143  # SIGINT; SIGTERM, and of a job that was stopped before it began
 

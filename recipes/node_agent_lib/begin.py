@@ -22,7 +22,6 @@ from . import (
     history,
     meeting,
     predecessors,
-    seats,
     sharing,
     slurm,
     standing,
@@ -162,7 +161,7 @@ def _close(orders: Order, former: Link, dropped: str | None) -> int | None:
     nnodes = max((node.nnodes for node in nodes), default=1)
     result = settle(orders.job_dir, nodes, nnodes, 1)
     reason, slurm_s = slurm.end(former.now)
-    if seats.ended_by_keeper(orders.job_dir, former.attempt):  # Slurm calls that CANCELLED, by whomever it was
+    if result.get(contract.OWN_SCANCEL):
         reason = None
     if reason is None and former.now == slurm.own_id() and chain.undecided(result, orders):
         reason = contract.REQUEUED  # the same Slurm job has started again, by an operator's will: it was not --requeue

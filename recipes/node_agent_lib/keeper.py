@@ -26,9 +26,10 @@ import contract
 
 from . import chain, nodes, procs, redaction, seats, slurm
 from .deciding import Decider
+from .files import read_json, write_json
 from .log import AgentLog
 from .outside import Outside
-from .records import read_nodes
+from .records import exit_path, read_nodes
 from .seats import Report, Seats
 from .silence import Silence
 from .spec import Spec
@@ -201,7 +202,8 @@ class Keeper:
         done = subprocess.run([sys.executable, self._agent, "finish", self._spec.job_dir], env=environ)
         self._code = done.returncode
         try:
-            seats.mark_ended_by_keeper(self._spec.job_dir, self._now.attempt)
+            path = exit_path(self._spec.job_dir)
+            write_json(path, {**(read_json(path) or {}), contract.OWN_SCANCEL: True})
             slurm.end_own()
         except (OSError, slurm.SlurmError) as error:
             self._log.say(f"Slurm job {slurm.own_id()} stays until its time limit: {error}")

@@ -11,7 +11,7 @@ Without .seats-N an attempt begins with the job's first nodes as Slurm numbers t
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Mapping
 
 import contract
@@ -69,8 +69,7 @@ def latest(job_dir: str, known: Seats) -> Seats:
         raw = read_json(_path(job_dir, _SEATS, known.attempt + 1))
         if raw is None:
             return known
-        names = {key: tuple(raw[key]) for key in ("nodes", "spares", "lost")}
-        known = replace(known, attempt=known.attempt + 1, **names)
+        known = Seats(known.attempt + 1, tuple(raw["nodes"]), tuple(raw["spares"]), tuple(raw["lost"]))
 
 
 def put(job_dir: str, seats: Seats) -> bool:
@@ -94,20 +93,6 @@ def end(job_dir: str, attempt: int) -> None:
         OSError: it cannot be written down.
     """
     create_json(_path(job_dir, _OVER, attempt), {}, _PATIENCE_S)
-
-
-def mark_ended_by_keeper(job_dir: str, attempt: int) -> None:
-    """A keeper is about to take the Slurm job out of the queue.
-
-    Raises:
-        OSError: it cannot be written down.
-    """
-    write_json(_path(job_dir, _OVER, attempt), {"by": "keeper"}, _PATIENCE_S)
-
-
-def ended_by_keeper(job_dir: str, attempt: int) -> bool:
-    """Whether one has."""
-    return bool(read_json(_path(job_dir, _OVER, attempt)))
 
 
 def _path(job_dir: str, what: str, attempt: int) -> str:

@@ -64,6 +64,7 @@ def test_jobs_of_their_own(bench: Bench) -> None:
         with pytest.raises(ProfileError) as refused:
             TOGETHER.script(plans, order)
         assert said in refused.value.message and "chain" in refused.value.message
+    assert "--array" not in TOGETHER.script(_plans(bench, 2, keys="spares = 1\n"), ORDER)
     differ = [*_plans(bench, 1), *_plans(bench, 2, "run.env.time=00:05:00")[1:]]
     assert "${ids[-1]}" in TOGETHER.script(differ, Order("s", "/x", 1))
 
