@@ -22,6 +22,7 @@ from . import (
     history,
     meeting,
     predecessors,
+    seats,
     sharing,
     slurm,
     standing,
@@ -222,6 +223,8 @@ def _start(orders: Order, me: str, former: Link | None) -> list[str]:
     details["allocated_s"] = span.used_s if span else None
     history.add(orders.run_dir, contract.HISTORY_BEGUN, orders.job_id, number, **details)
     lines = [f"export {contract.ATTEMPT_VAR}={number}", *times.exports(orders, span, asked)]
+    if orders.spares:
+        lines += seats.exports(orders.job_dir)
     saves = [e.save_s for e in history.ends(history.read(orders.run_dir), orders.job_id) if e.save_s]
     if saves:
         lines.append(f"export {contract.SAVE_S_VAR}={max(saves):.1f}")

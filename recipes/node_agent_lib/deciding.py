@@ -34,14 +34,6 @@ class Decider:
         before = self._hosts[: self._hosts.index(self._host)]
         return all(self._is_gone(host, now) for host in reversed(before))
 
-    def gone(self, now: Seats) -> list[str]:
-        """Of all the job's nodes those whose keepers are."""
-        return [host for host in self._hosts if host != self._host and self._is_gone(host, now)]
-
-    def all_others_gone(self, now: Seats) -> bool:
-        """Whether this is the last keeper."""
-        return len(self.gone(now)) == len(self._hosts) - 1
-
     def decide(self, now: Seats) -> None:
         """One look, where it is time for one."""
         if self.over or time.monotonic() - self._looked_at < min(1.0, self._silence.every_s / 2):

@@ -52,7 +52,7 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
     verdict["error"] = explained(verdict["error"], os.environb)
     path = exit_path(job_dir)
     if create_json(path, verdict, _PATIENCE_S):
-        _announce(job_dir, verdict)
+        announce(job_dir, verdict)
         return verdict
     present = read_json(path)
     if present is not None and (present.get("complete") or not verdict["complete"]):
@@ -67,7 +67,8 @@ def is_step(job_dir: str) -> Callable[[str], bool]:
     return lambda line: evidence.is_step(line, backend)
 
 
-def _announce(job_dir: str, verdict: Json) -> None:
+def announce(job_dir: str, verdict: Json) -> None:
+    """The end of an attempt, into events.jsonl."""
     details = {key: verdict[key] for key in ("code", "signal", "rank", "node", "error", "step")}
     event = {"time": time.time(), "state": contract.EVENT_ENDED, "result": verdict["state"], **details}
     with contextlib.suppress(OSError):  # exit.json tells the same

@@ -38,7 +38,6 @@ from .training import kill_rest
 
 _TICK_S = 0.25
 _ASKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-_END_S = 20.0  # for the others to end by themselves, before the job is taken out of Slurm
 
 
 def main(spec: Spec, path: str, agent: str) -> int:
@@ -98,7 +97,7 @@ class Keeper:
                 self._decider.decide(self._now)
         self._stop()
         self._say(Report(self._now.attempt, self._code, True, gone=True))
-        if self._decider.leads(self._now) and not self._asked:
+        if self._host not in self._now.lost and self._decider.leads(self._now) and self._is_script_lost():
             self._end_without_batch_script()
         return self._code
 
@@ -190,14 +189,21 @@ class Keeper:
         except OSError:
             self._say(self._said)  # it could not be written before
 
-    def _end_without_batch_script(self) -> None:
-        batch = self._hosts[0]
-        if batch not in self._decider.gone(self._now) or not seats.is_over(self._spec.job_dir, self._now.attempt):
-            return
-        deadline = time.monotonic() + _END_S
-        while time.monotonic() < deadline and not self._decider.all_others_gone(self._now):
+    def _is_script_lost(self) -> bool:
+        """Whether the batch script is, with its node. That takes seconds to tell where this is another node."""
+        silence = Silence(1, down=lambda _: [])
+        path = seats.report_path(self._spec.job_dir, seats.BATCH_SCRIPT)
+        before = silence.look(seats.BATCH_SCRIPT, path)
+        while self._host != self._hosts[0] and not silence.lost([seats.BATCH_SCRIPT]):
             time.sleep(_TICK_S)
-        self._log.say(f"{batch} is lost, and the batch script with it: this keeper ends the Slurm job")
+            before, silent = silence.look(seats.BATCH_SCRIPT, path), before
+            if before < silent or not silence.has_been_there(seats.BATCH_SCRIPT):
+                return False
+        return self._host != self._hosts[0]
+
+    def _end_without_batch_script(self) -> None:
+        """What its end would do."""
+        self._log.say(f"{self._hosts[0]} is lost, and the batch script with it: this keeper ends the Slurm job")
         environ: dict[str, Any] = {**os.environ, contract.ATTEMPT_VAR: str(self._now.attempt)}
         done = subprocess.run([sys.executable, self._agent, "finish", self._spec.job_dir], env=environ)
         self._code = done.returncode

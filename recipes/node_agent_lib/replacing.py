@@ -23,7 +23,7 @@ from .backends import newest_checkpoint
 from .chain import Order
 from .decision import Decision, Limits
 from .files import Json, read_json, write_json
-from .finish import is_step
+from .finish import announce, is_step
 from .history import Ended
 from .messages import explained
 from .records import Failure, NodeRecord, exit_path, read_nodes
@@ -93,6 +93,8 @@ class Replacement:
         values.update(goes_on=True, why=decision.why, cause=(self._result["known"] or {}).get("cause"))
         if not _is_written(orders, contract.HISTORY_ENDED, attempt):
             history.add(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, attempt, **values)
+            if not os.path.exists(exit_path(orders.job_dir)):  # else the last agent has told of it
+                announce(orders.job_dir, {**self._result, "state": self._end.state})
         record = {**self._result, "state": self._end.state, "goes_on": True, "why": decision.why}
         write_json(os.path.join(orders.job_dir, contract.former_exit(attempt)), record, _PATIENCE_S)
         with contextlib.suppress(FileNotFoundError):

@@ -4,6 +4,7 @@
                             the spares that are left, and the nodes that are lost. Only one process can make it
     JOB_DIR/.over-N         attempt N was the last one of this Slurm job: every keeper ends
     JOB_DIR/keepers/HOST    what the keeper of a node says of itself; its time is the sign of life
+    JOB_DIR/keepers/.script the same of the batch script, which keeps it new in the background
 
 Without .seats-N an attempt begins with the job's first nodes as Slurm numbers them, and the last ones are the spares.
 """
@@ -11,6 +12,7 @@ Without .seats-N an attempt begins with the job's first nodes as Slurm numbers t
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import asdict, dataclass
 from typing import Mapping
 
@@ -21,6 +23,8 @@ from .nodes import expand
 from .spec import SpecError
 
 KEEPERS = "keepers"
+BATCH_SCRIPT = ".script"  # among the names of hosts
+_SCRIPT_EVERY_S = 5
 _SEATS, _OVER = "seats", "over"
 _PATIENCE_S = 30.0
 
@@ -133,6 +137,14 @@ def read_report(job_dir: str, host: str) -> Report | None:
 def report_path(job_dir: str, host: str) -> str:
     """JOB_DIR/keepers/HOST"""
     return os.path.join(job_dir, KEEPERS, host)
+
+
+def exports(job_dir: str) -> list[str]:
+    """Shell lines for the batch script, by which keepers see that it is there: `--no-kill` keeps a job without one."""
+    os.makedirs(os.path.join(job_dir, KEEPERS), exist_ok=True)
+    path = shlex.quote(report_path(job_dir, BATCH_SCRIPT))
+    beat = f"while kill -0 $$; do touch {path}; sleep {_SCRIPT_EVERY_S}; done"
+    return [f"({beat}) </dev/null >/dev/null 2>&1 &"]
 
 
 def _slurm_id() -> str:

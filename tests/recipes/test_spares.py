@@ -208,6 +208,7 @@ def test_a_replacement_is_no_job_that_chain_counts(place: Site) -> None:
     (place.job / "agent.json").write_text(json.dumps({**spec, "chain": {**LIMITS, "jobs": 3}}))
     done = place.call("begin", "77", SLURM_JOB_NODELIST="c[1-3]")
     assert "LAUNCH_ATTEMPT=2" in done.stdout, done.stderr
+    assert "/keepers/.script" in done.stdout  # by which keepers see that there is a batch script
     link = chain.read(str(place.job))
     assert link is not None and link.next is not None  # the second of three jobs, though the third attempt
 
@@ -231,7 +232,6 @@ class Keepers:
     """What the keepers of a job say, without any."""
 
     def __init__(self, place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        (place.job / seats.KEEPERS).mkdir()
         self.clock, self.job = Clock(), str(place.job)
         monkeypatch.setattr(deciding.time, "monotonic", self.clock)  # type: ignore[attr-defined]
 

@@ -229,6 +229,7 @@ def test_a_dead_node_costs_until_slurm_took_it_back_and_a_prolog_from_its_start(
     assert seconds == pytest.approx(
         {
             **{"steps": 30 + 20, "lost_steps": 0, "validation": 0, "saving": 0, "work": 0, "outside": 0},
+            "spare": 0,
             **{"startup": (1100 - 940) + (2040 - 2000), "idle": (1300 - 1130) + (2105 - 2060)},
         }
     )
