@@ -93,7 +93,7 @@ def start_that_ps_tells(said: str) -> str | None:
 
 
 def between_agents(what: str, attempt: int) -> str:
-    """What the agents of an attempt tell each other: `failed`, `hung`, `ended`; they watch the directory's time."""
+    """What agents of an attempt tell each other: `failed`, `hung`, `ended`, `seats`; they see the directory's time."""
     return f".{what}-{attempt}"
 
 
@@ -192,6 +192,7 @@ EXIT_KEYS = (
     *("log", "started", "ended", "step", "nodes", "known"),
 )
 EXIT_CHAIN_KEYS = ("goes_on", "why")  # only of a job that may have several attempts
+OWN_SCANCEL = "own_scancel"  # true where a keeper took the job out of the queue, with its batch script lost
 STATUS_KEYS = ("code", "error", "rank", "node", "step", "log", "signal", "started", "ended")  # beside `state`
 
 NO_PYTHON = "no Python"  # how `error` begins where node_agent.sh has found none that can run the agent
@@ -233,13 +234,14 @@ STOP_BY_WARNING = "SIGUSR1, which `signal` asks Slurm for before the time limit"
 # --- history.jsonl: `event`, and the keys of each
 
 HISTORY_BEGUN, HISTORY_ENDED, HISTORY_RESUMED = "begun", "ended", "resumed"
+_BEGUN = ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus", "allocated_s")
 HISTORY_KEYS = {
-    HISTORY_BEGUN: ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus", "allocated_s"),
+    HISTORY_BEGUN: (*_BEGUN, "spares", "replaces"),  # these two, and `replaced`, of a job with spares
     HISTORY_ENDED: (
-        *("event", "time", "job_id", "attempt", "slurm_id", "state", "code", "error", "rank", "node", "from_step"),
-        *("to_step", "checkpoint", "save_s", "gpu_hours", "allocated_s", "goes_on", "why", "known", "cause"),
+        *(*_BEGUN[:5], "state", "code", "error", "rank", "node", "from_step", "to_step", "checkpoint", "save_s"),
+        *("gpu_hours", "allocated_s", "goes_on", "why", "known", "cause", "replaced"),
     ),
-    HISTORY_RESUMED: ("event", "time", "job_id", "attempt"),
+    HISTORY_RESUMED: _BEGUN[:4],
 }
 
 # --- phases.jsonl: node 0's phases that are over, `since` and `until` in unix seconds; `by`: who has seen it
@@ -274,8 +276,7 @@ FINAL_CODES = {  # of a recipe or of the agent, with which every further attempt
 
 HUNG, NOT_FOUND = 124, 127  # as timeout(1) and as a shell end
 SIGNALLED = 128  # plus the signal's number
-INTERRUPTED = 130  # SIGINT
-TERMINATED = 143  # SIGTERM, and of a job that was stopped before it began
+INTERRUPTED, TERMINATED = 130, 143  # SIGINT; SIGTERM, and of a job that was stopped before it began
 
 RUN_FINISHED = "the run is finished"  # `why` of an end after which nothing is left to do
 
@@ -289,7 +290,7 @@ AGENT_KEYS = (
 )
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
 AGENT_OPTIONAL_KEYS = (
-    *("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data", "notify"),
+    *("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data", "notify", "spares"),
 )
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"

@@ -39,6 +39,13 @@ the training processes
     stall.py         is the training hung? hang.py is what a node does about it, stacks.py where every rank is
     auto_stall.py    the same where nobody has said after how many seconds; activity.py: do the processes work?
 
+a job with spare nodes
+    keeper.py        one process a node for the whole Slurm job, which starts the node's agent
+    deciding.py      is a node lost, does a spare take its rank? One keeper decides for all
+    replacing.py     ... and what is written down then: one attempt ends, the next one begins
+    seats.py         which node has which rank; what the keepers tell each other
+    silence.py       since when has a node given no sign of life?
+
 several attempts
     begin.py         `begin`: which attempt this is, and the next one queued
     turn.py          may this Slurm job make the next attempt? times.py: how long may that run?
