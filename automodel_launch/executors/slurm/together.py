@@ -205,7 +205,8 @@ def _jobs(plans: Sequence[Plan], order: Order) -> str:
     if order.stop_after is not None:
         raise ProfileError(
             "--stop-after-failures needs one Slurm job array. These points are separate jobs: they have a chain"
-            " (`chain`, `until`, `max_gpu_hours`) or `spares`, wait for another job, or differ in their options of sbatch.",
+            " (`chain`, `until`, `max_gpu_hours`) or `spares`, wait for another job, or differ in their options of"
+            " sbatch.",
             "leave out --stop-after-failures, or the chain and spares; or launch the sweep when that job has completed",
         )
     given = sorted({found for plan in plans for found in _dependency(plan)})
