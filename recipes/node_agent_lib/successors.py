@@ -16,12 +16,18 @@ from typing import Callable
 
 import contract
 
-from . import predecessors, slurm
+from . import history, predecessors, slurm
 from .files import Json, create_json, read_json
 from .records import SCHEMA, exit_path
 
 PATIENCE_S, _EVERY_S = 600.0, 5.0
 Say = Callable[[str], None]
+
+
+def settle_after(run_dir: str, job_id: str, end: Json, say: Say) -> None:
+    """See `settle`, after the end of its last job: its `state`, and `why` or `error`."""
+    said = end.get("why") or end.get("error")
+    settle(run_dir, history.completes(end), f"{job_id} ({end.get('state')}{f': {said}' if said else ''})", say)
 
 
 def settle(run_dir: str, completed: bool, why: str, say: Say) -> None:
