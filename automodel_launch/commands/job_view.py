@@ -32,6 +32,8 @@ def told(record: Record, status: Status, seen: Glance) -> Iterator[str]:
     words = seen.speed.words(status.over)
     if words:
         yield f"  {words}"
+    if seen.slow_rank:
+        yield f"  {seen.slow_rank.text}"
     yield f"  launched: {seen.launched.command}"
     where = [f"on {record.profile}"]
     if seen.launched.nodes and seen.launched.processes:
@@ -81,7 +83,7 @@ def screen(record: Record, status: Status, seen: Glance, at: Screen) -> list[str
     room = at.rows - len(lines) - len(foot)
     for heading, found, most in (
         ("attempts", history.table(seen.attempts), _ATTEMPTS),
-        ("last warnings", seen.warnings, _WARNINGS),
+        ("last warnings", [*seen.warnings, *([seen.slow_rank.text] if seen.slow_rank else [])], _WARNINGS),
     ):
         kept = found[-max(0, min(most, room - 2)) :] if room > 2 else []
         if kept:

@@ -69,6 +69,10 @@ class Together(Protocol):
     def address(self, plans: Sequence[Plan], order: Order) -> dict[str, Any]:
         """What the handle of each job holds beside `Executor.address` before it is submitted."""
 
+    def waits_for_runs(self, plans: Sequence[Plan], order: Order) -> bool:
+        """Whether those beyond the limit are held until the run of an earlier job has ended, which is more than a job
+        there: somebody has to let them go."""
+
     def submit(self, plans: Sequence[Plan], order: Order) -> Handed:
         """Hand them over, all of whose directories are complete."""
 

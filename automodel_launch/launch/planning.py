@@ -14,7 +14,7 @@ from automodel_launch import backends, contract, executors
 from automodel_launch.config import artifacts, envscope, merge, yamlio
 from automodel_launch.config.dotted import with_text
 from automodel_launch.errors import ConfigError, ProfileError, UsageError
-from automodel_launch.frozen import freeze
+from automodel_launch.frozen import freeze, thaw
 from automodel_launch.launch import data as data_
 from automodel_launch.launch import identity
 from automodel_launch.launch.origin import Origin
@@ -54,6 +54,7 @@ def make(
     after: Sequence[Mapping[str, Any]] = (),
     promised: Sequence[tuple[str, str, bool]] = (),
     typed: tuple[str, ...] = (),
+    choices: Sequence[Mapping[str, Any]] = (),
 ) -> Plan:
     """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`,
     what is there already for `fresh`, and a home directory that `remote_job_dir` names.
@@ -61,8 +62,8 @@ def make(
     The run's name is that of the config as written and, where this machine sees them, of the data. `shared`: what plans
     that are made together need once; with it `base` is left out. `prefix`: what stands before the hash in the name.
     `files`: what travels, where that is not what the recipe and the profile name now.
-    `after` and `promised`: see Plan; data that are promised are not looked at, so that the name is the same before and
-    after.
+    `after`, `promised`, `choices`: see Plan; data that are promised are not looked at, so that the name is the same
+    before and after.
     `begins_from`: what `layered` begins from already (origin.py). `typed`: see Plan; default: recipe and config.
 
     Raises:
@@ -118,6 +119,7 @@ def make(
         promised=tuple(promised),
         seen=once(("seen",), Seen),
         typed=typed or _typed(workspace, recipe, layered),
+        choices=tuple(dict(choice) for choice in choices),
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible, draft.promise)
@@ -215,6 +217,8 @@ def _complete(plan: Plan, environ: Mapping[str, str]) -> Plan:
         contract.CONFIG: yamlio.dump(plan.config),
         contract.AGENT: json.dumps(agent, indent=1, ensure_ascii=False) + "\n",
     }
+    if plan.choices:
+        texts[contract.CHOICES] = json.dumps({"choices": thaw(plan.choices)}, indent=1, ensure_ascii=False) + "\n"
     plan = replace(plan, agent=agent, texts=texts, submit=executor.submit_command(plan))
     return replace(plan, script=executor.script(plan))
 

@@ -113,7 +113,8 @@ def _refuse_other_data(record: Record, place: FileSystem) -> None:
         return
     mounts = [[target, source] for source, target in (text.split(":")[:2] for text in plan.get("mounts") or [])]
     now = data_identity.look(named, mounts)
-    changed = data_identity.compare(rundir.data(record.run_dir), now)
+    done = rundir.steps_kept(agent.get("checkpoint_dir"), place) if data_identity.depends_on_steps(named) else None
+    changed = data_identity.compare(rundir.data(record.run_dir), now, done)
     if changed and data.get("allow") not in (True, now["digest"]):
         message = f"{record.job_id} was not resumed: run {record.run_name} began with other data: {'; '.join(changed)}."
         fix = "give it those data again; the same launch with run.data_changed=allow goes on with these"

@@ -50,6 +50,7 @@ class Plan:
         typed: the command line's words for what is launched; no part of the hash.
         promised: (path, who makes it, whether that is done) of what need not be there before the job begins; not part
             of the hash either.
+        choices: the best points of sweeps that the job takes, chosen when it begins: objects of CHOICE_KEYS.
         mounts: what the job's container sees of the machine around it.
         agent: the node agent's agent.json.
         texts: the files of the job's directory that the launcher writes, beside those in `files` that it copies.
@@ -87,6 +88,7 @@ class Plan:
     after: tuple[dict[str, Any], ...] = ()
     promised: tuple[tuple[str, str, bool], ...] = ()
     typed: tuple[str, ...] = ()
+    choices: tuple[dict[str, Any], ...] = ()
     ignored_settings: tuple[str, ...] = ()  # of env.toml's sections: brought along, and without an effect here
     mounts: tuple[Mount, ...] = ()
     agent: dict[str, Any] = field(default_factory=dict)

@@ -126,6 +126,7 @@ def _row(path: Path, run_dir: Path) -> dict[str, Any]:
         "saved": max((when for _, when in sizes), default=None),
         "exports": there,
         "losses": _losses(path),
+        "evaluations": _evaluations(path),
     }
 
 
@@ -148,6 +149,17 @@ def _losses(path: Path) -> dict[str, Any]:
         return {}
     numbers = told.items() if isinstance(told, dict) else ()
     return {str(key): value for key, value in numbers if isinstance(value, (int, float)) and value == value}
+
+
+def _evaluations(path: Path) -> list[dict[str, Any]]:
+    """Name, data, loss, perplexity and tokens of each evaluation that recipes/evaluate.py has left."""
+    file = path.parent / contract.EVALUATIONS / f"{path.name}.json"
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))["results"]
+        numbers = [one for one in told if isinstance(one, dict) and isinstance(one.get("loss"), (int, float))]
+        return [{**one, "name": str(one.get("name")), "data": str(one.get("data"))} for one in numbers]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
 
 
 def _pointers(folder: Path) -> dict[str, str]:

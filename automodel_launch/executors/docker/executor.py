@@ -198,7 +198,7 @@ class Docker:
     def inside(self, record: Record, wanted: Wanted) -> Inside:
         """In its container, by `docker exec`."""
         options = ["--interactive", *(["--tty"] if wanted.terminal else [])]
-        command = inside.lines(wanted, [f"{record.job_dir}/{contract.CODE}"])
+        command = inside.lines(record, wanted, [f"{record.job_dir}/{contract.CODE}"])
         line = ["docker", "exec", *options, str(record.handle["container"]), "bash", "-c", command]
         return Inside(LocalShell(), f"{engine.chosen(record.handle)}exec {shlex.join(line)}\n", wanted.terminal)
 
