@@ -19,7 +19,7 @@ import contract
 
 from . import history, predecessors, slurm
 from .files import Json, create_json, read_json
-from .records import SCHEMA, exit_path
+from .records import exit_path
 
 PATIENCE_S, _EVERY_S = 600.0, 5.0
 Say = Callable[[str], None]
@@ -53,13 +53,7 @@ def settle(run_dir: str, completed: bool, why: str, say: Say) -> None:
 
 def refuse(job_dir: str, why: str) -> None:
     """Write down that a job has ended before it began, unless it has ended already."""
-    now = time.time()
-    record: Json = {
-        **dict.fromkeys(contract.EXIT_KEYS),
-        **{"schema": SCHEMA, "job_id": os.path.basename(job_dir), "attempt": 0, "complete": True},
-        **{"state": contract.CANCELLED, "code": contract.TERMINATED, "error": why, "ended": now, "nodes": []},
-        **{"goes_on": False, "why": why},
-    }
+    record = contract.ended_before_it_began(os.path.basename(job_dir), why, time.time())
     with contextlib.suppress(OSError):
         create_json(exit_path(job_dir), record)
 
