@@ -83,11 +83,8 @@ def _step(line: str) -> Step | None:
     told = dict(_field(part) for part in found.group("rest").split("|") if part.strip())
     order = [*(name for name in _NAMES.values() if name in told), *(name for name in told if name not in _UNITS)]
     fields = tuple((name, told[name]) for name in dict.fromkeys(order) if name not in _LEFT_OUT)
-    head = (
-        f"iteration {found.group('iteration')}/{match.group('all')}"
-        if match
-        else f"iteration {found.group('iteration')}"
-    )
+    total = f"/{match.group('all')}" if match else ""
+    head = f"iteration {found.group('iteration')}{total}"
     if validation:
         kind = validation.group("set")
         head = f"{kind if kind not in (None, 'validation') else 'validation'}  {head}"
