@@ -16,6 +16,7 @@ from .journal import Journal
 from .rank_files import Context
 from .requests import Requests
 from .spec import Spec, SpecError
+from .tracking import Tracking
 from .training import Training
 from .ulimits import Ulimits
 
@@ -37,6 +38,7 @@ class Ranks:
         self._agent = agent
         self._directory = directory
         self._hangs = HangWatch(spec, journal, control.peers, control.loop.reap)
+        self._tracking = Tracking(control.loop, journal.log)
         self._requests = Requests(spec, journal, control.loop.reap)
         self._all_ended_at: float | None = None
         self._own_python: str | None = None  # the image's, where another one is taken
@@ -57,6 +59,8 @@ class Ranks:
                 self._check(training, past)
         finally:
             self._note_past(past)
+            self._journal.poll_metrics(to_end=True)
+            self._tracking.end(lambda: self._control.stop is not None)
         self._judge_launcher(training, written)
 
     def _start(self, environ: dict[bytes, bytes], ulimits: Ulimits) -> Training:
@@ -96,6 +100,9 @@ class Ranks:
         self._log.say(f"started {spec.ranks_per_node} ranks of {spec.script}: pid {training.pid}")
         self._journal.note_phase(contract.PHASE_LAUNCHER)
         self._journal.enter(contract.NODE_RUNNING)
+        if number == 0 and spec.track:
+            place = (spec.job_dir, spec.run_dir, spec.run_name)
+            self._tracking.start(spec.track, python, self._agent, place, environ)
         what_ran.start(python, self._agent, spec.job_dir, number, self._record.attempt, environ)
         return training
 
