@@ -31,7 +31,7 @@ def named(track: Iterable[str]) -> Iterator[Use]:
     """Those of the profile's `track` that want variables."""
     names = {each.partition(":")[0] for each in track}
     if "wandb" in names:
-        yield Use("wandb", TRACK)
+        yield Use("wandb", TRACK, online=True)
     if "mlflow" in names:
         yield Use("mlflow", TRACK)
 

@@ -51,4 +51,5 @@ def findings(plan: Plan, lacked: list[Need], where: str, level: Literal["error",
         message += f" and {python}{where} has none."
         without = f"run.env.{need.key}=[]" if of_profile else f"~{need.key}"
         fix = f"{python} -m pip install {need.distribution}, or {without}" if need.distribution else None
-        yield Finding(level, "missing-package", message, fix or f"install what provides {need.module} there")
+        how = "warning" if of_profile else level  # the training goes on without a tracker of the profile's
+        yield Finding(how, "missing-package", message, fix or f"install what provides {need.module} there")
