@@ -188,6 +188,7 @@ SURFACE = {
     "diff": COMMON | {"--full"},
     "reproduce": LAUNCH - {"--config", "--fresh", "--from", "--after", *SWEEPS},
     "checkpoints": COMMON | {"--yes", "--keep", "--public"},
+    "evaluate": LAUNCH - {"--from", "--after", *SWEEPS},
     "cancel": COMMON | {"--now"},
     "pause": COMMON,
     "resume": COMMON,

@@ -48,6 +48,7 @@ class Profile(Closed):
 
     # size
     nodes: Count = 1
+    spares: Slurm[Amount] = 0
     gpus_per_node: Amount | None = None
     nproc_per_node: Count | Literal["auto"] | None = None
     gpu: String | None = None

@@ -12,7 +12,7 @@ from automodel_launch import contract
 from automodel_launch.jobs import history, rundir
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, is_number, is_whole
-from automodel_launch.remote.filesystem import FileSystem
+from automodel_launch.remote.filesystem import FileSystem, wholes
 from automodel_launch.report.columns import Columns
 
 Json = dict[str, Any]
@@ -106,7 +106,8 @@ def size(record: Record, place: FileSystem) -> int:
 
 def _jobs(ids: Sequence[str], root: str, place: FileSystem, before: Mapping[str, JobFiles]) -> list[JobFiles]:
     """All jobs at once: but for metrics, which may be long, their files are small and many."""
-    contents = iter(_whole(place, [f"{root}/{name}/{file}" for name in ids for file in _SMALL]))
+    small = [f"{root}/{name}/{file}" for name in ids for file in _SMALL]
+    contents = (found or b"" for found in wholes(place, small))
     sampled = place.read_many([(f"{root}/{name}/{contract.RANK_TIMES}", -_RANK_TIMES) for name in ids])
     jobs = []
     for name, samples in zip(ids, sampled, strict=True):
@@ -166,21 +167,6 @@ def _checkpoints(folder: str, place: FileSystem) -> list[Json]:
 
 def _objects(content: bytes) -> Iterator[Json]:
     return (entry for line in content.split(b"\n") if (entry := parse(line)))
-
-
-def _whole(place: FileSystem, paths: Sequence[str]) -> list[bytes]:
-    """Contents of files, empty where there is none; a further round trip for those that are longer than one takes."""
-    found = [bytearray() for _ in paths]
-    left = list(range(len(paths)))
-    while left:
-        read = place.read_many([(paths[index], len(found[index])) for index in left])
-        more = []
-        for index, each in zip(left, read, strict=True):
-            if each and each[0]:
-                found[index] += each[0]
-                more += [index] if len(found[index]) < each[1] else []
-        left = more
-    return [bytes(content) for content in found]
 
 
 def _is_phase(entry: Json) -> bool:

@@ -57,10 +57,12 @@ class Ranks:
             while training.pid not in self._control.loop.ended:
                 self._control.tick()
                 self._check(training, past)
+        except NodeFailure:  # they hang or diverge; where a later attempt has begun, the metrics are that one's
+            self._end_tracking(hurried=True)
+            raise
         finally:
             self._note_past(past)
-            self._journal.poll_metrics(to_end=True)
-            self._tracking.end(lambda: self._control.stop is not None)
+        self._end_tracking(hurried=False)
         self._judge_launcher(training, written)
 
     def _start(self, environ: dict[bytes, bytes], ulimits: Ulimits) -> Training:
@@ -81,7 +83,7 @@ class Ranks:
         argv = command.training_command(spec, python, self._agent, self._directory, number, head)
         own = range(number * spec.ranks_per_node, (number + 1) * spec.ranks_per_node)
         training = Training(self._directory, tuple(own), spec.restarts)
-        training.prepare(Context(spec.job_dir, self._record.host, spec.backend))
+        training.prepare(Context(spec.job_dir, self._record.host, spec.backend, spec.code_dir))
         self._journal.follow_metrics()
         self._hangs.prepare(python, environ)
         self._requests.prepare(python, environ)
@@ -115,6 +117,10 @@ class Ranks:
             if self._spec.launch == "python":  # one process a node needs no meeting point
                 return None
             raise NodeFailure(contract.CANNOT_BE_USED, str(error)) from None
+
+    def _end_tracking(self, hurried: bool) -> None:
+        self._journal.poll_metrics(to_end=True)
+        self._tracking.end(lambda: hurried or self._control.stop is not None)
 
     def _check(self, training: Training, past: phases.Past) -> None:
         training.refresh()

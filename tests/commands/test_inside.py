@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from automodel_launch.executors import inside
+from automodel_launch.jobs import records
 from tests.commands.conftest import Cli
 from tests.conftest import Checkout, make_checkout, wait_for
 
@@ -29,7 +31,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     (checkout.root / "env.toml").write_text(env + 'env_vars = { OF_THE_JOB = "a b\\nc" }\n')
     begun = checkout.run("stub", "--batch", "local", "--name", "here", "steps=90000", "pause=0.1")
     assert begun.returncode == 0, begun.stderr
-    wait_for(lambda: (checkout.root / "runs/here.1/metrics.jsonl").exists())
+    job = checkout.root / "runs/here.1"
+    wait_for(lambda: (job / "metrics.jsonl").exists())
+    wait_for(lambda: len(json.loads((job / "nodes/0.json").read_text())["ranks"]) == 2)
     yield checkout
     assert checkout.run("cancel", "here", "--now").returncode == 0
 
@@ -39,6 +43,15 @@ def test_exec_has_the_jobs_directory_and_environment(running: Checkout) -> None:
     done = running.run("exec", "here", "--", "bash", "-c", script, "x", "it's $HOME")
     assert done.returncode == 3
     assert done.stdout == f"{running.root}/runs/here.1/code\nhere.1|none|a b\nc|it's $HOME\n"
+
+
+def test_before_its_ranks_have_begun_a_command_has_the_jobs_own_variables(running: Checkout) -> None:
+    record = records.find(running.root / ".launch/jobs", "here.1")
+    script = inside.lines(
+        record, inside.Wanted({"node": 0}, ("sh", "-c", "echo $LAUNCH_JOB_ID $LAUNCH_RUN_NAME")), ["/"]
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("here.1 here\n", "")
 
 
 def test_exec_passes_input_output_and_errors_on(running: Checkout) -> None:
@@ -81,9 +94,8 @@ def test_stacks_of_all_ranks_and_the_job_goes_on(running: Checkout) -> None:
     assert text.count("--- faulthandler") == 1, "what was asked for before is not shown again"
     again = Path(running.root, "runs/here.1/logs/stack-1.txt").read_text()
     assert again.count("--- faulthandler") == 2
-    wait_for(lambda: running.json("status", "here")["progress"]["step"] > 3)
-    rows = Path(running.root, "runs/here.1/metrics.jsonl").read_text().splitlines()
-    assert json.loads(rows[-1])["time"] > asked
+    metrics = Path(running.root, "runs/here.1/metrics.jsonl")
+    wait_for(lambda: json.loads(metrics.read_text().splitlines()[-1])["time"] > asked)
     assert running.json("status", "here")["state"] == "RUNNING"
 
 

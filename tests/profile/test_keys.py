@@ -36,7 +36,7 @@ SLURM = {
     *("chain", "until", "max_failures", "max_gpu_hours", "container_image", "mounts", "container_runtime"),
     *("container_writable", "container_mount_home", "container_env", "container_workdir", "image_cache"),
     *("build_partition", "build_time", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
-    *("agent_python", "rehearse_in"),
+    *("agent_python", "rehearse_in", "spares"),
 }
 DOCKER = {
     *("container_image", "mounts", "container_workdir", "runtime", "ipc_mode", "shm_size", "docker_args"),

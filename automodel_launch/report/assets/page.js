@@ -4,7 +4,7 @@ const runs = data.runs;
 for (const run of runs) run.shown = run.label || run.name;
 const several = runs.length > 1;
 const at = (id) => document.getElementById(id);
-const PARTS = { steps: "steps that count", lost_steps: "lost steps", startup: "start-up", validation: "validation", saving: "saving", idle: "idle", work: "a script without steps", outside: "outside the attempts", queued: "queued" };
+const PARTS = { steps: "steps that count", lost_steps: "lost steps", startup: "start-up", validation: "validation", saving: "saving", idle: "idle", spare: "spare nodes", work: "a script without steps", outside: "outside the attempts", queued: "queued" };
 const MANY = 3; // runs of which everything is told at once
 const LONG = 40, MOST_COLUMNS = 8; // rows of a table that is shown unfolded, and columns of keys
 const state = { x: "step", log: false, raw: !several, smooth: true, validation: runs.length <= MANY };
