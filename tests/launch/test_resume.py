@@ -54,6 +54,7 @@ def test_nor_one_whose_run_began_with_other_data(job: Record, tmp_path: Path) ->
 
 def test_what_a_job_is_started_again_with_is_what_travels(tmp_path: Path) -> None:
     bench = make_bench(tmp_path)
+    (bench.workspace.recipes / "node_agent.sh").write_text("")
     travelling = {file.path for file in bench.planned("steps: 1\n").files}
     assert {*resume.NEEDED} - {contract.SCRIPT} <= travelling
     assert contract.SCRIPT in resume.NEEDED
