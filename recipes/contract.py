@@ -300,7 +300,8 @@ AGENT_KEYS = (
 )
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
 AGENT_OPTIONAL_KEYS = (
-    *("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data", "notify", "spares"),
+    *("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data"),
+    *("notify", "spares", "track"),
 )
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"
