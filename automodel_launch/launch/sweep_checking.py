@@ -53,7 +53,7 @@ def _run(made: PlanSet, skipped: Iterable[str], offline: bool) -> list[Finding]:
             same = [other.label for other, its in zip(points, profiles, strict=True) if its == profile]
             found.update(dict.fromkeys(of_place, same))
         asked.add(profile)
-    edge = edges.findings(points[0].plan) if points and not offline else ()
+    edge = edges.findings(points[0].plan) if points and points[0].plan.after and not offline else ()
     return checks.in_order([*edge, *(_of(finding, labels, len(points)) for finding, labels in found.items())])
 
 

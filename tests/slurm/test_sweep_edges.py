@@ -119,6 +119,12 @@ def test_points_that_a_limit_of_failures_keeps_from_beginning(site: Checkout, cl
     assert [row["state"] for row in site.json("status", "q")["steps"][1]["points"]][1:] == ["FAILED", "CANCELLED"]
     after = site.json("pipeline", "q.yaml", "--batch", "one", "--dry-run")
     assert [step["state"] for step in after["steps"]] == ["FINISHED"] * 3
+    (site.root / "r.yaml").write_text(text.replace(", STOP", "").replace("rates: any", "rates: all"))
+    attached = site.run("pipeline", "r.yaml", "--run", "one", "--json")
+    document = json.loads(attached.stdout)
+    assert (attached.returncode, document["exit_code"]) == (7, 7), attached.stderr
+    assert [step["exit_code"] for step in document["steps"]] == [None, 7, 143]
+    assert "FAILED" in attached.stderr
 
 
 def test_two_checkouts_share_one_limit(site: Checkout, cluster: Cluster, tmp_path: Path) -> None:
