@@ -88,6 +88,7 @@ class Executor(Protocol):
 
     here: bool  # jobs run on this machine
     many_nodes: bool
+    resumable: bool  # whether `resume` starts a further attempt; else a new job of the run goes on
     interrupt_stops: bool  # Ctrl-C ends a job that was started attached (it runs here), or only the following of it
     poll_s: float  # seconds between two looks at a job that is followed
     needed: tuple[str, ...]  # keys of a handle without which a job cannot be asked for

@@ -196,4 +196,5 @@ def record_of(plan: Plan, environ: Mapping[str, str]) -> jobs.Record:
         launcher=launcher.this(),
         max_steps=backends.of(plan.recipe).max_steps(plan.config),
         after=[thaw(run) for run in plan.after],
+        typed=list(plan.typed),
     )

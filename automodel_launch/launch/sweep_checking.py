@@ -29,7 +29,8 @@ def gpu_hours(plan: Plan) -> float:
     if profile.max_gpu_hours is not None:
         return float(profile.max_gpu_hours)
     attempts = profile.chain or (0 if profile.until is not None else 1)
-    return attempts * profile.nodes * (profile.gpus_per_node or 0) * (slurm_site.minutes(profile.time or "") or 0) / 60
+    allocated = profile.nodes + profile.spares
+    return attempts * allocated * (profile.gpus_per_node or 0) * (slurm_site.minutes(profile.time or "") or 0) / 60
 
 
 def run(made: PlanSet, skipped: Iterable[str] = (), offline: bool = False) -> list[Finding]:

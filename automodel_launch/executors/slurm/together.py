@@ -157,7 +157,7 @@ def _called(order: Order) -> str:
 
 def is_array(plans: Sequence[Plan]) -> bool:
     """Whether one line for sbatch does for all, and none is held: who lets a job go knows it by its own script."""
-    alone = _is_chained(plans) or any(plan.after for plan in plans)
+    alone = _is_chained(plans) or any(plan.after or plan.profile.spares for plan in plans)
     return not alone and len({tuple(_directives(plan)) for plan in plans}) == 1
 
 
@@ -205,8 +205,9 @@ def _jobs(plans: Sequence[Plan], order: Order) -> str:
     if order.stop_after is not None:
         raise ProfileError(
             "--stop-after-failures needs one Slurm job array. These points are separate jobs: they have a chain"
-            " (`chain`, `until`, `max_gpu_hours`), wait for another job, or differ in their options of sbatch.",
-            "leave out --stop-after-failures, or the chain; or launch the sweep when that job has completed",
+            " (`chain`, `until`, `max_gpu_hours`) or `spares`, wait for another job, or differ in their options of"
+            " sbatch.",
+            "leave out --stop-after-failures, or the chain and spares; or launch the sweep when that job has completed",
         )
     given = sorted({found for plan in plans for found in _dependency(plan)})
     more = f",{','.join(given)}" if given else ""
