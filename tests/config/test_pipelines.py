@@ -71,7 +71,7 @@ def test_an_override_takes_the_place_of_the_files(write: Write) -> None:
         ("steps: {a: {recipe: x, needs: {b: 1}}}", "step a: needs: b: 1 is neither 'all' nor 'any'"),
         ("steps: {a: {recipe: x, needs: 3}}", "step a: needs: the name of a step"),
         ("steps: {a: {recipe: x, needs: {b: any}}, b: {recipe: x}}", "step b is no sweep, so it has no points"),
-        ("steps: {a: {recipe: x, sweep: {grid: {k: '${steps.b.path}'}}}}", "step a: there is no step 'b'"),
+        ("steps: {a: {recipe: x, sweep: {grid: {k: ['${steps.b.path}']}}}}", "step a: there is no step 'b'"),
         ("steps: {a: {recipe: x, overrides: {k: '${steps.b.path}'}}}", "step a: there is no step 'b'"),
         ("steps: {a: {recipe: x, overrides: {k: '${steps.b}'}}}", "is no reference to a step"),
         ("steps: {a: {recipe: x, overrides: {k: '${steps'}}}", "is no reference to a step"),
