@@ -69,7 +69,7 @@ def _of_all(rows: list[Row]) -> Status:
     for wanted in (contract.RUNNING, contract.PENDING):
         for row in rows:
             if not row.over and row.now.state == wanted:
-                return Status(wanted, reason=row.now.reason)
+                return Status(wanted, reason=row.why, advice=row.now.advice)
     left = [row for row in rows if row.now.state != contract.COMPLETED]
     return left[0].now if left else Status(contract.COMPLETED)
 
@@ -112,8 +112,7 @@ def _completed(one: Look) -> int:
 def _why(one: Look) -> str:
     if one.now.state == contract.COMPLETED:
         return ""
-    follows = one.record and one.record.after and one.now.state == contract.PENDING and one.now.reason
-    return " ".join((waiting.words(one.now) if follows else one.now.error or one.now.reason or "").split())
+    return " ".join(waiting.why(one.record, one.now).split())
 
 
 def _go_on(pipeline: Pipeline, looks: list[Look]) -> str | None:
