@@ -102,6 +102,9 @@ def test_what_takes_any_point_goes_on_with_those_that_completed(checkout: Checko
     done = main(checkout, "pipeline", path)
     assert done.returncode == 0, done.stderr
     assert _chosen(before)["points"] == {before["steps"][0]["sweep"]["points"][0]["plan"]["run_name"]: 7.0}
+    name = Path(path).stem
+    assert json.loads(main(checkout, "status", name, "--json").stdout)["go_on"] is None
+    assert main(checkout, "attach", name).returncode == 0  # as the launch itself
     after = _plan(main, checkout, path)
     assert [step["state"] for step in after["steps"]] == ["FINISHED", "FINISHED"]
     assert sorted(after["steps"][0]["sweep"]["left_out"].values()) == ["FAILED", "FINISHED"]
