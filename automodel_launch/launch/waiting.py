@@ -169,10 +169,10 @@ def look_at(folder: Path, record: Record, seen: Seen | None = None) -> tuple[Rec
     return record, told
 
 
-def settle(record: Record, say: Callable[[str], None] = lambda text: None) -> None:
-    """Of a job that was just submitted; what cannot be asked or done now, its next look does."""
+def settle(record: Record, say: Callable[[str], None] = lambda text: None, seen: Seen | None = None) -> None:
+    """Of a job that was just submitted; what cannot be asked or done now, its next look does. `seen`: see `look_at`."""
     if record.after:
-        now = _told(record, Status(contract.PENDING, held=True))
+        now = _told(record, Status(contract.PENDING, held=True), seen)
         if now.over:
             say(f"{record.job_id} was cancelled: {now.error}")
 
@@ -212,8 +212,8 @@ def _told(record: Record, now: Status, seen: Seen | None = None) -> Status:
     except (LaunchError, KeyError, TypeError, ValueError) as error:  # a record that somebody has edited, too
         said = getattr(error, "message", repr(error))
         return replace(now, reason=f"for {some(_names(record))}, whose state cannot be told: {said}", advice=None)
-    said = "has" if len(runs) == 1 else "have"
-    return replace(now, reason=f"{some(_names(record))} {said} completed: released now", advice=None, held=False)
+    said = ("has" if len(runs) == 1 else "have") + (" ended" if any(run.as_failure for run in runs) else " completed")
+    return replace(now, reason=f"{some(_names(record))} {said}: released now", advice=None, held=False)
 
 
 def words(status: Status) -> str:
