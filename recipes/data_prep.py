@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["numpy", "tokenizers", "fastokens", "orjson", "pyarrow", "zstandard", "pyyaml"]
+# dependencies = ["numpy", "tokenizers", "fastokens", "orjson", "pyarrow", "zstandard", "obstore", "pyyaml"]
 #
 # [tool.runspec]
 # schema = "1"

@@ -102,7 +102,9 @@ def train(texts: Iterable[str], settings: Settings) -> tuple[str, int]:
 
 def _texts(sources: list[Source], documents: int | None) -> Iterator[str]:
     for source in sources:
-        pieces = tuple(Piece(file.path, file.size, 0, file.size, file.mtime_ns, file.name) for file in source.files)
+        pieces = tuple(
+            Piece(file.path, file.size, 0, file.size, file.mtime_ns, file.name, file.version) for file in source.files
+        )
         shard = Shard(source.dataset.name, 0, source.format, source.dataset.text_field, pieces)
         yield from islice(ShardReader(shard, "fail"), documents)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from automodel_launch import backends
 from automodel_launch.backends import Config, Reference, Sizes
-from automodel_launch.backends.data_prep import look, table
+from automodel_launch.backends.data_prep import look, stores, table
 from automodel_launch.backends.plain import Plain
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -65,6 +65,7 @@ class DataPrep(Plain):
         for entry in found.findings:
             if not (entry["code"] == "data-prep-tokenizer" and "no-tokenizer" in said):  # the same directory
                 yield _finding(plan, entry)
+        yield from stores.not_given(plan)
         if found.total:
             yield Finding("note", "data-prep-estimate", f"{table.summary(plan, found.total)}.")
 

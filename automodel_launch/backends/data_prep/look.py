@@ -1,12 +1,13 @@
 """What the recipe itself says of a config: its `look` reads the config, the data's names and a sample of the rows.
 
 The keys of its config stand in the recipe alone, so it is asked, as a program: it cannot be imported here. Where the
-data are not on this machine it looks at the config only.
+data are not on this machine it looks at the config and at what lies in object stores.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from automodel_launch.backends.data_prep import stores
 from automodel_launch.config import dotted, yamlio
 from automodel_launch.plan.plan import Plan
 
@@ -43,13 +45,25 @@ def looked(plan: Plan) -> Looked:
         command += [] if sees_data(plan) else ["--config-only"]
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+                env=_environ(plan),
             )
         except subprocess.TimeoutExpired:
             return Looked(failed=f"the look at them took more than {SECONDS:.0f} s")
         except OSError as error:
             return Looked(failed=f"{command[0]} cannot be run: {error.strerror}")
     return _read(done)
+
+
+def _environ(plan: Plan) -> dict[str, str]:
+    """This shell's, and what the profile says of object stores: the look then asks those that the job will."""
+    given = {name: value for name, value in plan.profile.env_vars.items() if name.startswith(stores.PREFIXES)}
+    return {**os.environ, **given}
 
 
 def sees_data(plan: Plan) -> bool:
