@@ -6,6 +6,8 @@
     budget.py      max_tokens -> a limit for each shard
     hf_datasets.py hf:// datasets -> files            remote.py      a file by path or address
     stores.py      objects by s3://, gs://, https://  store_listing.py  such an address -> objects
+    store_file.py  an object as a file            addresses.py   addresses in a configuration
+    transfer.py    `upload` to a store, `fetch` from it
     store_errors.py  what a store answers, in words   aws_files.py   keys in ~/.aws
     vocab.py       tokenizer files, ids, dtype        identity.py  what made this output; refuses a mixture
     readers.py     shard -> documents                 compressed.py  .gz and .zst as byte streams

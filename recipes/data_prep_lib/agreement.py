@@ -91,7 +91,7 @@ def _compared(
 
 def _key(config: Config) -> str:
     """Nodes of one job have one configuration, but for what follows from the machine."""
-    same = dataclasses.asdict(dataclasses.replace(config, workers=1))
+    same = dataclasses.asdict(dataclasses.replace(config, workers=1, part=None))
     return fingerprint(json.loads(json.dumps(same, default=str)))[:12]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped, unused-ignore]
 
-from data_prep_lib import formats, schema, stores
+from data_prep_lib import addresses, formats, schema
 from data_prep_lib.errors import ConfigError
 
 SPLITS = ("train", "valid", "test")
@@ -66,6 +66,8 @@ class Config:
     wandb: Mapping[str, str] | None = None
     ranks: int | None = None
     engine: str = "auto"
+    upload: str | None = None
+    part: int | None = None
 
     @property
     def publishes(self) -> bool:
@@ -88,33 +90,8 @@ def _path(key: str, value: Any) -> str:
             raise schema.bad(key, value, "hf://ORG/NAME, hf://ORG/NAME@REVISION, or hf:///DIRECTORY")
         return name
     if "://" in path:
-        return _address(key, path)
+        return addresses.of_input(key, path)
     return str(Path(path).expanduser().absolute())
-
-
-def _address(key: str, value: str) -> str:
-    """An object store's or a web server's; what is secret has no place in it, as configs are shown."""
-    scheme, _, rest = value.partition("://")
-    place, _, name = rest.partition("/")
-    if f"{scheme}://" not in stores.SCHEMES:
-        raise schema.bad(key, f"{scheme}://...", f"a path, or one of hf://, {', '.join(stores.SCHEMES)}")
-    if "@" in place or (scheme.startswith("http") and "?" in rest):
-        raise ConfigError(
-            f"{key}: a {scheme}:// address with a user or a query may hold a secret, which logs would show\n"
-            "  name s3://BUCKET/KEY and give the credentials as secrets of the profile, or download the file"
-        )
-    if not place or (scheme.startswith("http") and not name.strip("/")):
-        raise schema.bad(key, value, "s3://BUCKET/KEY, gs://BUCKET/KEY or https://HOST/PATH")
-    return value
-
-
-def _directory(key: str, value: Any) -> Path:
-    if "://" in schema.text(key, value):
-        raise ConfigError(
-            f"{key}: {value} is no directory: it holds locks while it is made, and AutoModel and Megatron read files\n"
-            "  name a directory that the nodes see, and copy it to the store when it is complete"
-        )
-    return Path(value).expanduser().absolute()
 
 
 def _include(key: str, value: Any) -> tuple[str, ...]:
@@ -184,7 +161,8 @@ def _blend(key: str, value: Any) -> tuple[Dataset, ...]:
 KEYS: dict[str, schema.Check] = {
     "datasets": schema.optional(_datasets),
     "blend": schema.optional(_blend),
-    "output_dir": _directory,
+    "output_dir": addresses.directory,
+    "upload": schema.optional(addresses.of_output),
     "tokenizer": schema.text,
     "format": schema.one_of(*formats.FORMATS),
     "ranks": schema.optional(schema.count),
@@ -205,6 +183,7 @@ KEYS: dict[str, schema.Check] = {
     "on_error": schema.one_of("fail", "skip"),
     "artifact": schema.optional(_artifact),
     "wandb": schema.optional(_wandb),
+    "part": schema.optional(schema.count),
     "engine": schema.one_of("auto", "fastokens", "gigatoken", "tokenizers"),
     "run": lambda key, value: None,  # the launcher's own section
 }

@@ -60,10 +60,23 @@ def look(path: Path, files: bool) -> dict[str, Any]:
             latest.check(config.output_dir)
     except DataPrepError as e:
         findings.append(_error("data-prep-config", e))
+    if config.upload:
+        findings += _upload(config.upload)
     tokenizer = _tokenizer(config, findings)
     sources = list(_sources(config.datasets, findings))
     rows, total = _measured(config, sources, tokenizer, findings)
     return {"findings": findings, "sources": rows, "total": total, "output": _output(config)}
+
+
+def _upload(address: str) -> Iterator[Finding]:
+    """Nothing is written: whether that is allowed the job finds out before its work."""
+    place, key = stores.parts(address)
+    try:
+        stores.listed(place, f"{key}/.data-prep".lstrip("/"))
+    except NoCredentialsError as e:
+        yield _error("data-prep-not-looked-at", e) | {"level": "note"}
+    except DataPrepError as e:
+        yield _error("data-prep-upload", e)
 
 
 def _output(config: Config) -> str | None:

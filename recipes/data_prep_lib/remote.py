@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 
 from data_prep_lib import stores
 from data_prep_lib.errors import DataPrepError
+from data_prep_lib.store_file import StoreFile
 
 SCHEME = "hf://"
 _LOCAL_BUFFER = 1 << 20
@@ -46,7 +47,7 @@ def open_input(path: str, version: str = "", exact: bool = False) -> IO[bytes]:
     """
     if not is_remote(path):
         return open(path, "rb", buffering=_LOCAL_BUFFER)
-    raw = stores.StoreFile(path, version, exact) if stores.is_address(path) else _Remote(path, exact)
+    raw = StoreFile(path, version, exact) if stores.is_address(path) else _Remote(path, exact)
     return cast(IO[bytes], raw if exact else io.BufferedReader(raw, _LOCAL_BUFFER))
 
 

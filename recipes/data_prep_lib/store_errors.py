@@ -68,7 +68,7 @@ def told(e: Exception, address: str, endpoint: str) -> DataPrepError:
     if "header" in text.lower() and "content-length" in text.lower():
         return InputError(f"{address}: {endpoint} does not say how long it is\n  download it, and name the copy")
     kind = BrokenOffError if _BROKEN in text else DataPrepError
-    return kind(f"{address}: cannot be read: {_reason(text, endpoint, status, code)}\n  {_AGAIN}")
+    return kind(f"{address}: {_reason(text, endpoint, status, code)}\n  {_AGAIN}")
 
 
 _REFUSED = {

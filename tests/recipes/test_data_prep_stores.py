@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
+    RECIPE,
     config,
     digests,
     documents,
@@ -222,10 +224,40 @@ def test_a_web_server(store: ObjectStore, between: Between, tmp_path: Path) -> N
     said = prepare(public, tmp_path, code=2, env=environ(between.address)).stderr
     assert "refuses it (403 AccessDenied)" in said
     wrong = public | {"output_dir": "s3://corpus/out"}
-    assert "AutoModel and Megatron read files" in prepare(wrong, tmp_path, code=2).stderr
+    assert "upload: s3://corpus/out" in prepare(wrong, tmp_path, code=2).stderr
     for path, word in (("?X-Amz-Signature=abc", "may hold a secret"), ("", "one of")):
         wrong = public | {
             "datasets": [{"name": "web", "path": f"ftp://h/a{path}" if not path else f"https://h/a{path}"}]
         }
         said = prepare(wrong, tmp_path, code=2).stderr
         assert word in said and "abc" not in said
+
+
+def test_an_output_goes_to_the_store_and_back(store: ObjectStore, between: Between, tmp_path: Path) -> None:
+    """blend.json comes last; after an error in between the rest follows; fetched, it names its own files."""
+    store.put("open", {"ready": b"1"})
+    write_jsonl(tmp_path / "u.jsonl", documents(120, "u"))
+    values = config(tmp_path, tmp_path / "u.jsonl") | {"upload": "s3://open/sets"}
+    refused = environ(store.address, READER, READERS_SECRET)
+    said = prepare(values, tmp_path, code=2, env=refused).stderr
+    assert "s3://open/sets: " in said and "403 AccessDenied" in said and not list((tmp_path / "out").rglob("*.bin"))
+
+    between.rule = lambda method, path, _: 403 if method == "PUT" and path.endswith("record.json") else None
+    said = prepare(values, tmp_path, code=2, env=between.environ).stderr
+    assert "record.json" in said and SECRET not in said
+    name = output(tmp_path / "out").name
+    sent = [path for method, path, _ in between.asked if method == "PUT"]
+    assert sum(path.endswith(".bin") for path in sent) >= 3 and not any(path.endswith("blend.json") for path in sent)
+    fetch = [sys.executable, str(RECIPE), "fetch", f"s3://open/sets/{name}", str(tmp_path / "there")]
+    early = subprocess.run(fetch, capture_output=True, text=True, env=between.environ)
+    assert early.returncode == 2 and "no complete output" in early.stderr
+
+    between.rule = lambda *_: None
+    between.asked.clear()
+    assert "0 of " in prepare(values, tmp_path, env=between.environ).stderr
+    sent = [path for method, path, _ in between.asked if method == "PUT"]
+    assert [path.rpartition("/")[2] for path in sent] == [".data-prep", "record.json", "blend.json"]
+    done = subprocess.run(fetch, capture_output=True, text=True, env=between.environ)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "there" / "latest").symlink_to(name)
+    assert digests(tmp_path / "there") == digests(tmp_path / "out")

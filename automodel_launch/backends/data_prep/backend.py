@@ -23,6 +23,7 @@ _FINDINGS: dict[str, Callable[..., Finding]] = {
     "data-prep-separator": lambda level, *rest: Finding(level, "data-prep-separator", *rest),
     "data-prep-specials": lambda level, *rest: Finding(level, "data-prep-specials", *rest),
     "data-prep-left-out": lambda level, *rest: Finding(level, "data-prep-left-out", *rest),
+    "data-prep-upload": lambda level, *rest: Finding(level, "data-prep-upload", *rest),
     "data-prep-not-looked-at": lambda level, *rest: Finding(level, "data-prep-not-looked-at", *rest),
 }
 

@@ -37,12 +37,21 @@ class Looked:
 
 @lru_cache(maxsize=2)  # the checks and the preview ask about the same plan
 def looked(plan: Plan) -> Looked:
-    """Ask the recipe about the plan's config."""
+    """Ask the recipe about the plan's config; once for all parts of an array."""
+    config = {key: value for key, value in plan.config.items() if key != "part"}
+    command = (_python(plan), str(plan.recipe.path), "look")
+    options = () if sees_data(plan) else ("--config-only",)
+    return _asked(command, options, json.dumps(yamlio.json_value(config)), tuple(_environ(plan).items()))
+
+
+@lru_cache(maxsize=2)
+def _asked(
+    look: tuple[str, ...], options: tuple[str, ...], config: str, environ: tuple[tuple[str, str], ...]
+) -> Looked:
     with tempfile.TemporaryDirectory(prefix="data-prep-look-") as folder:
         path = Path(folder, "config.json")
-        path.write_text(json.dumps(yamlio.json_value(plan.config)), encoding="utf-8")
-        command = [_python(plan), str(plan.recipe.path), "look", "--config", str(path)]
-        command += [] if sees_data(plan) else ["--config-only"]
+        path.write_text(config, encoding="utf-8")
+        command = [*look, "--config", str(path), *options]
         try:
             done = subprocess.run(
                 command,
@@ -51,7 +60,7 @@ def looked(plan: Plan) -> Looked:
                 text=True,
                 timeout=SECONDS,
                 check=False,
-                env=_environ(plan),
+                env=dict(environ),
             )
         except subprocess.TimeoutExpired:
             return Looked(failed=f"the look at them took more than {SECONDS:.0f} s")
