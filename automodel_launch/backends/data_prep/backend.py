@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from automodel_launch import backends
-from automodel_launch.backends import Config, Reference, Sizes
-from automodel_launch.backends.data_prep import look, stores, table
+from automodel_launch.backends import Config, Reference, Sizes, look
+from automodel_launch.backends.data_prep import stores, table
 from automodel_launch.backends.plain import Plain
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -45,20 +45,20 @@ class DataPrep(Plain):
     def promises(self, plan: Plan) -> Mapping[str, str]:
         """The output's directory, whose name is a hash of all that makes it; `latest` where that is not known here."""
         base = str(plan.config.get("output_dir") or plan.run_dir).rstrip("/")
-        path = look.looked(plan).output or f"{base}/latest"
+        path = _looked(plan).output or f"{base}/latest"
         if plan.config.get("format") == "nanogpt":
             return {"output_dir": base, "path": path, "shards": f"{path}/train/*.bin"}
         return {"output_dir": base, "path": path, "blend": f"{path}/blend.json"}
 
     def sizes(self, plan: Plan, with_data: bool = True) -> Sizes:
         """The table of sources for the preview."""
-        return Sizes(rows=tuple(table.rows(plan, look.looked(plan)))) if with_data else Sizes()
+        return Sizes(rows=tuple(table.rows(plan, _looked(plan)))) if with_data else Sizes()
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """What the recipe says of its config, and of the data that this machine sees."""
         known = list(super().checks(plan))
         yield from known
-        found = look.looked(plan)
+        found = _looked(plan)
         if found.failed:
             message = f"the config and its data were not looked at: {found.failed}."
             yield Finding("note", "data-prep-not-looked-at", message)
@@ -69,6 +69,11 @@ class DataPrep(Plain):
         yield from stores.not_given(plan)
         if found.total:
             yield Finding("note", "data-prep-estimate", f"{table.summary(plan, found.total)}.")
+
+
+def _looked(plan: Plan) -> look.Looked:
+    """Once for all parts of an array; with the profile's variables for object stores."""
+    return look.looked(plan, aside=("part",), variables=stores.PREFIXES)
 
 
 def _folder(path: str) -> str:

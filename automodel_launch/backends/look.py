@@ -1,7 +1,7 @@
-"""What the recipe itself says of a config: its `look` reads the config, the data's names and a sample of the rows.
+"""What a recipe itself says of a config: its `look` reads the config, the data's names and a sample of the rows.
 
 The keys of its config stand in the recipe alone, so it is asked, as a program: it cannot be imported here. Where the
-data are not on this machine it looks at the config and at what lies in object stores.
+data are not on this machine, or are still to be made, it looks at the config, and at most at data in object stores.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.backends.data_prep import stores
+from automodel_launch import backends
 from automodel_launch.config import dotted, yamlio
 from automodel_launch.plan.plan import Plan
 
@@ -36,12 +36,16 @@ class Looked:
 
 
 @lru_cache(maxsize=2)  # the checks and the preview ask about the same plan
-def looked(plan: Plan) -> Looked:
-    """Ask the recipe about the plan's config; once for all parts of an array."""
-    config = {key: value for key, value in plan.config.items() if key != "part"}
+def looked(plan: Plan, aside: tuple[str, ...] = (), variables: tuple[str, ...] = ()) -> Looked:
+    """Ask the recipe about the plan's config.
+
+    aside: keys that change nothing of the answer: plans that differ in them alone are one question.
+    variables: beginnings of the names of the profile's variables that are set for it, as they are for the job.
+    """
+    config = {key: value for key, value in plan.config.items() if key not in aside}
     command = (_python(plan), str(plan.recipe.path), "look")
     options = () if sees_data(plan) else ("--config-only",)
-    return _asked(command, options, json.dumps(yamlio.json_value(config)), tuple(_environ(plan).items()))
+    return _asked(command, options, json.dumps(yamlio.json_value(config)), tuple(_environ(plan, variables).items()))
 
 
 @lru_cache(maxsize=2)
@@ -69,15 +73,17 @@ def _asked(
     return _read(done)
 
 
-def _environ(plan: Plan) -> dict[str, str]:
-    """This shell's, and what the profile says of object stores: the look then asks those that the job will."""
-    given = {name: value for name, value in plan.profile.env_vars.items() if name.startswith(stores.PREFIXES)}
+def _environ(plan: Plan, variables: tuple[str, ...]) -> dict[str, str]:
+    given = {name: value for name, value in plan.profile.env_vars.items() if name.startswith(variables)}
     return {**os.environ, **given}
 
 
 def sees_data(plan: Plan) -> bool:
-    """The config's paths mean here what they mean in the job."""
-    return plan.visible and not plan.mounts and not dotted.left_to_the_job(plan.config)
+    """The config's paths mean here what they mean in the job, and no earlier job has still to make what it reads."""
+    if not plan.visible or plan.mounts or dotted.left_to_the_job(plan.config):
+        return False
+    read = (one.value for one in backends.of(plan.recipe).references(plan.config) if one.kind != "output")
+    return not any(isinstance(path, str) and plan.missing(path) for path in read)
 
 
 def _python(plan: Plan) -> str:
