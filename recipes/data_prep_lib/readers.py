@@ -7,6 +7,7 @@ come twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any
 
 from data_prep_lib import rows
@@ -182,7 +183,7 @@ def _refuse_array(piece: Piece, number: int, line: bytes) -> None:
     if number == 1 and line.lstrip().startswith(b"["):
         raise InputError(
             f"{piece.path}: it holds one JSON array, and a JSON object on each line is wanted\n"
-            f"  write it as JSON lines: jq -c '.[]' {piece.path} > FILE.jsonl"
+            f"  write it as JSON lines: jq -c '.[]' {Path(piece.path).name} > FILE.jsonl"
         )
 
 

@@ -47,6 +47,8 @@ def told(e: Exception, address: str, endpoint: str) -> DataPrepError:
     bucket = address.split("/", 3)[2]
     if type(e).__name__ == "PreconditionError":
         return changed(address)
+    if "Could not parse path" in text:
+        return InputError(f"{address}: a key with an empty part, '.' or '..' in it is not read\n  give it another name")
     if code == "NoSuchBucket":
         return InputError(f"{address}: {endpoint} has no bucket {bucket!r}\n  mend the name, or AWS_ENDPOINT_URL")
     region = _first(r"<Region>([\w-]+)</Region>", text) or _first(r"expecting '([\w-]+)'", text)

@@ -12,7 +12,7 @@ from typing import Any
 
 from data_prep_lib import stores
 from data_prep_lib.config import Dataset
-from data_prep_lib.errors import InputError
+from data_prep_lib.errors import DataPrepError, InputError, Interrupted
 from data_prep_lib.store_errors import status_of
 from data_prep_lib.walk import fits, has_magic, split_glob
 
@@ -26,15 +26,17 @@ def list_objects(dataset: Dataset) -> tuple[list[tuple[stores.Found, str]], bool
     """
     place, key = stores.parts(dataset.path)
     try:
+        if (one := _one(dataset.path, key)) is not None:  # a name may hold the signs of a glob
+            return [(one, key.rpartition("/")[2])], True
         if not has_magic(key):
-            if (one := _one(dataset.path, key)) is not None:
-                return [(one, key.rpartition("/")[2])], True
             prefix, patterns, what = key.strip("/"), dataset.include, f"matches include {', '.join(dataset.include)}"
         else:
             base, pattern = split_glob(key)
             prefix, patterns, what = base.strip("/"), (pattern,), "matches it"
         objects = sorted(_below(place, prefix, patterns), key=lambda item: item[1])
-    except InputError as e:
+    except Interrupted:
+        raise
+    except DataPrepError as e:
         raise type(e)(f"dataset {dataset.name!r}: {e}") from None
     if not objects:
         raise InputError(f"dataset {dataset.name!r}: {dataset.path}: no object {what}\n  mend `path` or `include`")

@@ -7,9 +7,11 @@ is complete there, too. What is there in full size is not sent again: the bytes 
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 from data_prep_lib import relocate, stores
@@ -110,14 +112,25 @@ def _sizes(address: str) -> Iterable[tuple[str, int]]:
 
 def _each(items: Sequence[T], do: Callable[[T], None]) -> None:
     """Several at once; the first error ends the others."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        futures = [pool.submit(do, item) for item in items]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    left, errors = deque(items), list[BaseException]()
+
+    def work() -> None:
+        while left and not errors:
+            with suppress(IndexError):  # another has taken the last one
+                item = left.popleft()
+                try:
+                    do(item)
+                except BaseException as e:
+                    errors.append(e)
+
+    # Not a pool: its threads would be waited for at an interrupt, too, and a file may be large.
+    threads = [Thread(target=work, daemon=True) for _ in range(min(_AT_ONCE, len(items)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
 
 
 def _join(prefix: str, name: str) -> str:
