@@ -25,7 +25,7 @@ from data_prep_lib.errors import DataPrepError, InputError
 from data_prep_lib.inputs import Source, find_source
 from data_prep_lib.remote import SCHEME
 from data_prep_lib.shards import Shard, plan_shards
-from data_prep_lib.store_errors import NoCredentialsError
+from data_prep_lib.store_errors import NotAtHandError
 from data_prep_lib.vocab import TokenizerFiles, find_tokenizer
 
 Finding = dict[str, Any]
@@ -73,7 +73,7 @@ def _upload(address: str) -> Iterator[Finding]:
     place, key = stores.parts(address)
     try:
         stores.listed(place, f"{key}/.data-prep".lstrip("/"))
-    except NoCredentialsError as e:
+    except NotAtHandError as e:
         yield _error("data-prep-not-looked-at", e) | {"level": "note"}
     except DataPrepError as e:
         yield _error("data-prep-upload", e)
@@ -108,7 +108,7 @@ def _sources(datasets: Sequence[Dataset], findings: list[Finding]) -> Iterator[S
             continue
         try:
             source = find_source(dataset, Path(os.devnull))
-        except NoCredentialsError as e:
+        except NotAtHandError as e:
             findings.append(_error("data-prep-not-looked-at", e) | {"level": "note"})
             continue
         except DataPrepError as e:

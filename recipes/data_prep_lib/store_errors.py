@@ -16,20 +16,24 @@ class BrokenOffError(DataPrepError):
     """An answer ended in the middle."""
 
 
-class NoCredentialsError(InputError):
-    """There are none on this machine; the job may have some."""
+class MissingError(InputError):
+    """There is no such object."""
 
 
-def no_credentials(place: str) -> NoCredentialsError:
+class NotAtHandError(InputError):
+    """Credentials, or the library, are not on this machine; the job may have them."""
+
+
+def no_credentials(place: str) -> NotAtHandError:
     names = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     public = "AWS_SKIP_SIGNATURE=true for a public bucket"
     if place.startswith("gs://"):
         names, public = "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SKIP_SIGNATURE=true for a public bucket"
-    return NoCredentialsError(f"{place}: there are no credentials for it here\n  set {names}, or {public}")
+    return NotAtHandError(f"{place}: there are no credentials for it here\n  set {names}, or {public}")
 
 
-def not_installed(place: str) -> InputError:
-    return InputError(f"{place}: cannot be read, as the package obstore is not installed\n  pip install obstore")
+def not_installed(place: str) -> NotAtHandError:
+    return NotAtHandError(f"{place}: cannot be read, as the package obstore is not installed\n  pip install obstore")
 
 
 def changed(address: str) -> InputError:
@@ -58,7 +62,7 @@ def told(e: Exception, address: str, endpoint: str) -> DataPrepError:
         named = f"AWS_REGION={region}" if region else "AWS_REGION to the bucket's region"
         return InputError(f"{address}: the bucket {bucket!r} is in another region than asked\n  set {named}")
     if status == "404":
-        return InputError(f"{address}: it is not there\n  mend the name; s3://BUCKET/PREFIX/ names all below PREFIX")
+        return MissingError(f"{address}: it is not there\n  mend the name; s3://BUCKET/PREFIX/ names all below PREFIX")
     if status in ("401", "403") or code in _REFUSED:
         return InputError(_refused(address, endpoint, status, code))
     if "NotPartial" in text or "Range request not supported" in text:

@@ -7,13 +7,12 @@ https://HOST/PATH     one file; web servers have no lists
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from data_prep_lib import stores
 from data_prep_lib.config import Dataset
 from data_prep_lib.errors import DataPrepError, InputError, Interrupted
-from data_prep_lib.store_errors import status_of
+from data_prep_lib.store_errors import MissingError
 from data_prep_lib.walk import fits, has_magic, split_glob
 
 
@@ -48,37 +47,12 @@ def _one(address: str, key: str) -> stores.Found | None:
     if not key or key.endswith("/"):
         return None
     try:
-        return stores.found(address, _head(address))
-    except _Missing:
+        _, meta = stores.read_range(address, 0, 1)  # not HEAD, whose errors have no words
+    except MissingError:
+        if address.startswith("http"):
+            raise
         return None
-
-
-class _Missing(Exception):
-    """There is no such object, but there may be some below it."""
-
-
-def _head(address: str) -> Mapping[str, Any]:
-    """What is known of one object. A range is asked for, not HEAD: its errors have no words."""
-    place, key = stores.parts(address)
-
-    def get() -> Mapping[str, Any]:
-        try:
-            result = stores.store(place).get(key, options={"range": (0, 1)})
-            meta: Mapping[str, Any] = result.meta
-            result.bytes()
-        except Exception as e:
-            status = status_of(e)
-            if status == "404" and not place.startswith("http") and "NoSuchBucket" not in str(e):
-                return {}
-            if status != "416":  # an empty object has no first byte
-                raise
-            meta = stores.store(place).head(key)
-        return meta
-
-    meta = stores.asked(address, get)
-    if not meta:
-        raise _Missing
-    return meta
+    return stores.found(address, meta)
 
 
 def _below(place: str, prefix: str, patterns: Sequence[str]) -> Iterator[tuple[stores.Found, str]]:

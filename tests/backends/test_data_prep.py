@@ -122,6 +122,7 @@ def test_a_store_is_looked_at_with_what_the_job_will_have(bench: Bench, monkeypa
     contained = replace(plan, image="an-image")
     (finding,) = [f for f in backends.of(plan.recipe).checks(contained) if f.code == "data-prep-credentials"]
     assert "s3://b/web is read with AWS_ACCESS_KEY_ID, AWS_REGION, which this shell has" in finding.message
+    assert [need.module for need in backends.of(plan.recipe).packages(plan.config)] == ["obstore"]
     assert finding.fix == 'secrets = ["AWS_ACCESS_KEY_ID"] and env = ["AWS_REGION"] in the profile'
     assert "some-key" not in str(finding)
     given = plan.profile.model_copy(update={"secrets": ("AWS_ACCESS_KEY_ID",), "env": ("AWS_REGION",)})

@@ -28,7 +28,10 @@ _ROLES = ("master", "volume", "filer", "s3")
 
 
 class ObjectStore:
-    """`environ` is what a client needs; KEY may do everything, READER only list and read the bucket `open`."""
+    """`environ` is what a client needs.
+
+    KEY may do everything, READER list and read the bucket `open`, and everybody read what is in `public`.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -72,11 +75,13 @@ def running(directory: Path) -> Iterator[ObjectStore]:
             "credentials": [{"accessKey": READER, "secretKey": READERS_SECRET}],
             "actions": ["Read:open", "List:open"],
         },
+        {"name": "anonymous", "actions": ["Read:public"]},
     ]
     (directory / "s3.json").write_text(json.dumps({"identities": rules}))
     ports = _free_ports(2 * len(_ROLES))
+    # a bucket takes seven volumes, which are files that grow
     command = [_weed(), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={directory}", "-filer", "-s3"]
-    command += [f"-s3.config={directory / 's3.json'}", "-volume.max=32", "-master.volumeSizeLimitMB=64"]
+    command += [f"-s3.config={directory / 's3.json'}", "-volume.max=256", "-master.volumeSizeLimitMB=64"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # whose default ports another server may have
     command += [f"-{role}.port={ports[i]}" for i, role in enumerate(_ROLES)]
     command += [f"-{role}.port.grpc={ports[len(_ROLES) + i]}" for i, role in enumerate(_ROLES)]

@@ -56,6 +56,7 @@ def corpus(store: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Path
     (root / "books").mkdir()
     table = pa.table({"id": ["x" * 4000] * 200, "text": documents(200, "p")})
     pq.write_table(table, root / "books" / "p.parquet", row_group_size=40)
+    (root / "web" / "empty.jsonl").write_bytes(b"")
     write_jsonl(root / "website" / "other.jsonl", documents(3, "no part of web"))
     write_jsonl(root / "odd" / "x*[y].jsonl", documents(80, "odd"))
     store.put("corpus", {"web/folder/": b""})  # as consoles put down for a folder
@@ -222,18 +223,23 @@ def test_answers_that_this_server_does_not_give(status: int, body: str, words: s
 
 
 def test_a_web_server(store: ObjectStore, between: Between, tmp_path: Path) -> None:
-    """One file by its address, from a server that has parts of files; one that has none is refused."""
-    line = write_jsonl(tmp_path / "w.jsonl", documents(80, "w"))
-    store.put("open", {"dir/w x.jsonl": line})
-    public = config(tmp_path, f"{between.address}/open/dir/w%20x.jsonl")
-    said = prepare(public, tmp_path, code=2, env=environ(between.address)).stderr
-    assert "refuses it (403 AccessDenied)" in said
+    """A file by its address; what is not there, or may hold a secret, is refused."""
+    line = write_jsonl(tmp_path / "w.jsonl", documents(80, "w")).read_bytes()
+    store.put("public", {"dir/w x.jsonl.gz": gzip.compress(line)})
+    store.put("open", {"w.jsonl": line})
+    public = config(tmp_path, f"{between.address}/public/dir/w%20x.jsonl.gz", num_shards=1)
+    prepare(public, tmp_path, env=between.environ)
+    counts = json.loads((output(tmp_path / "out") / "record.json").read_text())["counts"]["web"]
+    assert sum(split["documents"] for split in counts.values()) == 80
+
+    paths = {f"{between.address}/open/w.jsonl": "403 AccessDenied", f"{between.address}/public/x.jsonl": "not there"}
+    datasets = [{"name": f"d{i}", "path": path} for i, path in enumerate(paths)]
+    found = look(public | {"datasets": datasets}, tmp_path, between.environ)["findings"]
+    assert all(words in f["message"] for words, f in zip(paths.values(), found, strict=True)), found
     wrong = public | {"output_dir": "s3://corpus/out"}
     assert "upload: s3://corpus/out" in prepare(wrong, tmp_path, code=2).stderr
-    for path, word in (("?X-Amz-Signature=abc", "may hold a secret"), ("", "one of")):
-        wrong = public | {
-            "datasets": [{"name": "web", "path": f"ftp://h/a{path}" if not path else f"https://h/a{path}"}]
-        }
+    for path, word in (("https://h/a?X-Amz-Signature=abc", "may hold a secret"), ("ftp://h/a", "one of")):
+        wrong = public | {"datasets": [{"name": "web", "path": path}]}
         said = prepare(wrong, tmp_path, code=2).stderr
         assert word in said and "abc" not in said
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from automodel_launch import backends
-from automodel_launch.backends import Config, Reference, Sizes, look
+from automodel_launch.backends import Config, Need, Reference, Sizes, look
 from automodel_launch.backends.data_prep import stores, table
 from automodel_launch.backends.plain import Plain
 from automodel_launch.plan.finding import Finding
@@ -53,6 +53,10 @@ class DataPrep(Plain):
     def sizes(self, plan: Plan, with_data: bool = True) -> Sizes:
         """The table of sources for the preview."""
         return Sizes(rows=tuple(table.rows(plan, _looked(plan)))) if with_data else Sizes()
+
+    def packages(self, config: Config) -> Iterator[Need]:
+        """obstore, where data lie in stores."""
+        return stores.packages(config)
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """What the recipe says of its config, and of the data that this machine sees."""

@@ -1,4 +1,4 @@
-"""What a job needs to reach the object stores that its config names: variables that this shell has and the job not."""
+"""What a job needs for the object stores that its config names: a package, and variables that this shell has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from automodel_launch.backends import Config
+from automodel_launch.backends import Config, Need
 from automodel_launch.config import envscope
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -44,14 +44,25 @@ def not_given(plan: Plan) -> Iterator[Finding]:
             yield Finding("warning", "data-prep-credentials", message, f"{' and '.join(fixes)} in the profile")
 
 
+def packages(config: Config) -> Iterator[Need]:
+    """obstore, for what lies in stores and on web servers."""
+    key = next((key for key, path in _keys(config) if path.startswith((*_NAMES, "https://", "http://"))), None)
+    if key:
+        yield Need("obstore", key, "obstore")
+
+
 def _addresses(config: Config) -> Iterator[str]:
+    return (path for _, path in _keys(config))
+
+
+def _keys(config: Config) -> Iterator[tuple[str, str]]:
     datasets = config.get("datasets")
-    for dataset in datasets if isinstance(datasets, list) else []:
+    for number, dataset in enumerate(datasets if isinstance(datasets, list) else []):
         path = dataset.get("path") if isinstance(dataset, dict) else None
         if isinstance(path, str):
-            yield path
+            yield f"datasets.{number}.path", path
     if isinstance(config.get("upload"), str):
-        yield config["upload"]
+        yield "upload", config["upload"]
 
 
 def _list(names: list[str]) -> str:
