@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 
 from automodel_launch.backends import Config, Need
@@ -12,7 +11,6 @@ from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.secret_names import is_secret
 
-_READS_A_FILE = re.compile(r"(?:^|[;&|]\s*)(?:source|\.)\s+\S", re.MULTILINE)
 PREFIXES = ("AWS_", "GOOGLE_")
 # What the recipe's library reads of them; others of that prefix are of other programs.
 _NAMES = {
@@ -29,7 +27,7 @@ def not_given(plan: Plan) -> Iterator[Finding]:
     profile = plan.profile
     lines = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
     lines += profile.startup_commands
-    if (plan.here and plan.image is None) or any(_READS_A_FILE.search(line) for line in lines):
+    if (plan.here and plan.image is None) or envscope.reads_a_file(lines):
         return  # the job has this shell's environment, or a file's that may set any
     known = {*profile.secrets, *profile.env, *profile.env_vars, *envscope.exported(lines)}
     for scheme, names in _NAMES.items():
