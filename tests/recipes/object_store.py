@@ -94,6 +94,9 @@ def running(directory: Path) -> Iterator[ObjectStore]:
     finally:
         server.kill()  # what it holds goes with the directory
         server.wait()
+        for port in ports:  # sockets that it puts there, whatever its directory is
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink()
 
 
 def _weed() -> str:
