@@ -11,7 +11,7 @@ from typing import Callable
 
 import contract
 
-from . import chain, code_copy, data, disk_reserve, ending, environment, gpu_model, lock, notify, procs
+from . import chain, choosing, code_copy, data, disk_reserve, ending, environment, gpu_model, lock, notify, procs
 from .control import Control, Parent
 from .error_line import error_line
 from .errors import NodeFailure, Stopped, Superseded
@@ -71,6 +71,7 @@ class Supervisor:
         self._directory = tempfile.mkdtemp(prefix="node-agent-")
         if self._record.node == 0:
             self._take_lock()
+            self._choose()
         environ, ulimits = environment.make(self._spec, self._journal, self._control, self._directory)
         notify.hold({"notify": self._spec.notify}, environment.decoded(environ))
         if self._record.node == 0:
@@ -96,6 +97,12 @@ class Supervisor:
             self._lock = lock.take(self._spec.run_dir, self._spec.job_id, self._journal.log.say, patience_s)
         except lock.LockRefused as refused:
             raise NodeFailure(1, str(refused)) from None
+
+    def _choose(self) -> None:
+        """Where no batch script has done so before its step."""
+        refused = None if under_slurm() else choosing.settle(self._spec.job_dir)
+        if refused:
+            raise NodeFailure(1, refused)
 
     @property
     def _training(self) -> Training | None:
