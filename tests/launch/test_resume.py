@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import data_identity
+from automodel_launch import contract, data_identity
 from automodel_launch.errors import JobError, PlanRefused
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import resume
+from automodel_launch.plan import packaging
 from tests.workbench import refused, write_pair
 
 WHY = "its GPU-hours are used up: 12 of 12 (max_gpu_hours = 12)"
@@ -50,3 +51,9 @@ def test_nor_one_whose_run_began_with_other_data(job: Record, tmp_path: Path) ->
     folder = tmp_path / "records"
     refused(PlanRefused, lambda: resume.resume(folder, job, {}), "began with other data", "run.data_changed=allow")
     assert _unchanged(job, folder)
+
+
+def test_what_resume_needs_is_what_travels() -> None:
+    recipes = Path(__file__).resolve().parents[2] / "recipes"
+    travels = {contract.SCRIPT, *(file.path for file in packaging.agent(recipes))}
+    assert travels.issuperset(resume.NEEDED), "else every job would be refused, its code taken for removed"
