@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -130,11 +131,12 @@ python = "/shared/venv/bin/python"
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
-    """The first true value of the condition."""
+    """The first true value of the condition; a file that it reads may not be there yet."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if value := condition():
-            return value
+        with contextlib.suppress(FileNotFoundError):
+            if value := condition():
+                return value
         time.sleep(0.1)
     raise AssertionError("timed out")
 
