@@ -46,7 +46,7 @@ class Evaluate(LaunchCommand):
             return launch.carry_out(args, parts)
         if args.config is not None:
             message = "evaluate RUN takes the run's own config, and -c names another."
-            raise UsageError(message, "overrides change it: validation_dataset.paths=/data/held-out/blend.json")
+            raise UsageError(message, "leave -c out; overrides (KEY=VALUE) change its config")
         return self._of_run(args)
 
     def _of_run(self, args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from automodel_launch.backends.automodel.checks import (
     batch,
+    continued,
     conversations,
     data,
     directories,
@@ -37,6 +38,7 @@ CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *batch.CHECKS,
     *schedule.CHECKS,
     *phases.CHECKS,
+    *continued.CHECKS,
     *model_configs.CHECKS,
     *memory.CHECKS,
     *routing.CHECKS,
