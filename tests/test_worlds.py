@@ -179,6 +179,7 @@ SURFACE = {
     "attach": COMMON | {"--verbose"},
     "logs": COMMON | {"--rank", "--follow", "--errors", "--grep", "--since"},
     "stacks": COMMON | {"--rank"},
+    "profile": COMMON | {"--steps", "--ranks", "--no-trace"},
     "save": COMMON,
     "exec": COMMON | {"--node"},
     "metrics": COMMON | {"--csv"},

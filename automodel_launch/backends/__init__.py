@@ -29,6 +29,7 @@ _MODULES = {
     "megatron-bridge": f"{__name__}.megatron_bridge.backend",
     "none": f"{__name__}.plain",
     "conversion": f"{__name__}.conversion",
+    "curation": f"{__name__}.curation",
 }
 
 Config = Mapping[str, Any]

@@ -31,6 +31,7 @@ COMMANDS = {
     "reproduce": Entry("JOB", "run a job's own plan again, as a new run; refused where code, data or packages changed"),
     "stacks": Entry("JOB", "where every rank of a job is now"),
     "exec": Entry("JOB -- CMD", "a command where a job runs, beside its training"),
+    "profile": Entry("JOB", "torch's profiler for some steps of some ranks; and which rank the others wait for"),
     "save": Entry("JOB", "a checkpoint now, after which the training goes on"),
     "checkpoints": Entry("[RUN] DO", "what a run has saved: list, verify, prune, export, push"),
     "evaluate": Entry(

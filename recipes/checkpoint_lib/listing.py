@@ -94,7 +94,9 @@ def needed_by(run_dir: Path, name: str) -> Iterator[str]:
             reader = Path(told["run_dir"])
             if told["checkpoint"] == name and reader.is_dir() and not (reader / contract.FINISHED).exists():
                 yield str(told["run_name"])
-        except (OSError, ValueError, TypeError, KeyError):
+        except OSError:
+            yield file.stem  # that run's name; which checkpoint it needs cannot be read
+        except (ValueError, TypeError, KeyError):
             continue  # of a version that writes them otherwise, or half written by one that was killed
 
 

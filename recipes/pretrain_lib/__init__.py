@@ -11,6 +11,8 @@ own_files.py     files that are taken only where they are this user's own and wh
 index_files.py   the index of Megatron data, whole or not there
 phase.py         what this rank is at, for the node agent
 requests.py      a checkpoint on request, after which the training goes on
+profiling.py     torch's profiler on request: which steps, which ranks; profiler.py is it, and what it measures
+rank_times.py    the same again and again, to see which rank is slow
 trackers.py      no secret in what W&B and Comet are told
 finished.py      how the loop ended, and finished.json
 evaluation.py    what evaluate.py does: a checkpoint's losses on held-out data

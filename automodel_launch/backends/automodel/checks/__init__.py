@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from automodel_launch.backends.automodel.checks import (
     batch,
+    compiling,
     continued,
     conversations,
     data,
@@ -23,6 +24,7 @@ from automodel_launch.backends.automodel.checks import (
     schema,
     targets,
     training,
+    validations,
 )
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -32,6 +34,8 @@ CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *loading.CHECKS,
     *training.CHECKS,
     *schema.CHECKS,
+    *compiling.CHECKS,
+    *validations.CHECKS,
     *targets.CHECKS,
     *parallel.CHECKS,
     *pipeline.CHECKS,

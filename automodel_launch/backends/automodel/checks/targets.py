@@ -13,8 +13,8 @@ from automodel_launch.backends.automodel import schema as schemas
 from automodel_launch.backends.automodel.checks.keys import kind, one_of, unknown
 from automodel_launch.backends.automodel.checks.model_configs import keywords
 from automodel_launch.backends.automodel.checks.phases import with_phases
-from automodel_launch.backends.automodel.checks.user_code import in_file, in_module
 from automodel_launch.backends.automodel.schema import Signature, renamed
+from automodel_launch.backends.user_code import in_file, in_module
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
