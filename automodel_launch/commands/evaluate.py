@@ -96,6 +96,7 @@ class Evaluate(LaunchCommand):
             fresh=args.fresh,
             offline=args.offline,
             begins_from=origin,
+            typed=(self.name, f"{origin.run_name}:{origin.step}"),
         )
         return Planned(own.here, plan, checking.run(plan, offline=args.offline), own.env_file.theme)
 

@@ -100,6 +100,8 @@ def test_its_loss_is_that_of_the_validation_and_it_is_done_once(evaluated: Bench
     assert all(after[path] == content for path, content in before.items()) and new == {"checkpoints", "readers"}
     again = evaluated("evaluate", "whole:9", "run.env.nproc_per_node=1", "--no-rehearse")
     assert again[0] == 0 and "finished" in again[1] + again[2]
+    job = json.loads(evaluated("jobs", "--json")[1])[-1]["job_id"]
+    assert "python launch.py evaluate whole:9 --run local run.env.nproc_per_node=1" in evaluated("status", job)[1]
     other = {"name": "default", "data": "/other/blend.json test", "loss": 2.5, "perplexity": 12.2, "tokens": 1}
     file = evaluated.run_dir / "checkpoints" / contract.EVALUATIONS / "epoch_0_step_9.json"
     file.write_text(json.dumps({"results": [told, other, {"loss": None}, 5]}))

@@ -46,19 +46,19 @@ def of(plan: Plan, with_data: bool) -> Sizes:
         flops_per_token=flops,
         gpu_hours=hours,
         utilization=utilization,
-        rows=(*_weights(plan), *_phases(plan, data)),
+        begins=_weights(plan),
+        rows=tuple(_phases(plan, data)),
     )
 
 
-def _weights(plan: Plan) -> Iterator[tuple[str, str]]:
+def _weights(plan: Plan) -> str | None:
     """With which weights it begins, where the config says so: an empty model is easily trained by mistake."""
     weights, restored = starts.begins_with(plan.config), dotted.get(plan.config, RESTORE)
     if isinstance(restored, str):
-        yield "begins", f"with the checkpoint {restored}"
-    elif weights is not None:
-        yield "begins", f"with the weights of {weights}"
-    elif starts.is_random(plan.config):
-        yield "begins", "with random weights"
+        return f"with the checkpoint {restored}"
+    if weights is not None:
+        return f"with the weights of {weights}"
+    return "with random weights" if starts.is_random(plan.config) else None
 
 
 def _phases(plan: Plan, data: DataFacts | None) -> Iterator[tuple[str, str]]:

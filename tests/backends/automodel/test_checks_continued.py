@@ -59,10 +59,10 @@ def test_the_course_of_the_rate(bench: Bench, schedule: Any, lr: float, levels: 
 
 
 def test_the_plan_says_with_which_weights_it_begins(bench: Bench) -> None:
-    rows = [
-        dict(sizes.of(_plan(bench, None, how=how), False).rows) for how in ("from_pretrained", "from_config", "other")
-    ]
-    assert [row.get("begins") for row in rows] == ["with the weights of org/model", "with random weights", None]
+    told = [sizes.of(_plan(bench, None, how=how), False).begins for how in ("from_pretrained", "from_config", "other")]
+    assert told == ["with the weights of org/model", "with random weights", None]
+    restored = _plan(bench, None, checkpoint={"restore_from": "/x/epoch_0_step_9"})
+    assert sizes.of(restored, False).begins == "with the checkpoint /x/epoch_0_step_9"
 
 
 def test_random_weights_adapters_and_conversations_are_no_such_training(bench: Bench) -> None:
