@@ -65,6 +65,7 @@ class Evaluate(LaunchCommand):
             for row in rows:
                 args.config = str(found.write(row, Path(scratch)))
                 codes.append(self._one(args, found.origin(row), several=len(rows) > 1))
+                args.no_rehearse = True  # of the next ones: they differ in the checkpoint's name alone
             return max(codes)
 
     def _one(self, args: argparse.Namespace, origin: Origin, several: bool) -> int:
@@ -73,6 +74,9 @@ class Evaluate(LaunchCommand):
         try:
             parts = self._planned(args, origin)
             launch.refuse_sweep(args, parts)
+            if several and {finding.code for finding in parts.errors} == {"run-active"}:
+                console.say(f"{parts.plan.run_name} has a job at it already")
+                return 0
             return launch.carry_out(args, parts)
         except LaunchError as error:
             if not several:

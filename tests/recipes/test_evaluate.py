@@ -76,6 +76,19 @@ def test_what_is_refused(evaluated: Bench, words: tuple[str, ...], said: str) ->
     assert code in (1, 2) and said in err
 
 
+def test_all_of_them_are_planned_one_after_the_other(evaluated: Bench) -> None:
+    words = ("evaluate", "whole:all", "--no-rehearse", "--batch", "local")
+    runs = [evaluated.json("evaluate", f"whole:{step}", "--dry-run", "--no-rehearse")["job_dir"] for step in (4, 9, 11)]
+    names = [Path(job).name.rpartition(".")[0] for job in runs]
+    _, out, err = evaluated(*words, "--dry-run")
+    assert [line.partition(":")[0] for line in out.splitlines() if line.startswith("evaluate-whole-")] == [
+        f"{name}.1" for name in names
+    ]
+    assert [line for line in err.splitlines() if line.startswith("whole, step")] == [
+        f"whole, step {step}:" for step in (4, 9, 11)
+    ]
+
+
 def test_a_run_without_held_out_data(evaluated: Bench) -> None:
     path = Path(evaluated.record.job_dir, contract.CONFIG)
     config = yaml.safe_load(path.read_text())
