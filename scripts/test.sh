@@ -25,6 +25,8 @@ if [ "${1:-}" = --bridge ]; then
 fi
 ruff check .
 ruff format --check .
+# Beside mypy, the tests' byte code: each of the four below would rewrite all of their asserts.
+python -m pytest -n 0 -q --collect-only > /dev/null &
 mypy
 lint-imports --no-cache
 # Four at once, on two cores: most of the time goes by in waiting, for Slurm above all. A file's tests stay together, with
