@@ -5,13 +5,13 @@
 Brings up a Slurm of its own (scripts/install-test-system.sh installs what that needs; root). For each fault the seconds
 until the next step, split into
 
-    detection   from the fault to the end of the Slurm job
+    detection   from the fault to the end of the Slurm job, or until a spare node takes the lost one's rank
     queue       until the next one's batch script begins
     start-up    until its first agent runs
     load        imports, model, data, checkpoint and the first step
 
 The peer is Slurm's own requeue (`sbatch --requeue`, what NeMo-Run relies on): the same job without `until`, whose node
-loses its power. A killed rank is the end of such a job. --all adds the hang.
+loses its power. A killed rank is the end of such a job. Nodes are killed with a spare as well. --all adds the hang.
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ class Job(Run):
 def seconds(site: Checkout, cluster: Cluster, profile: str, fault: Callable[[Job], None]) -> list[float]:
     """The four parts, in seconds."""
     job = Job(site, profile)
-    job.reach(0, 12)
+    wait_until(lambda: any(entry["step"] >= 12 for entry in job.metrics()), PATIENCE_S, "step 12")  # of a busy machine
     slurm_id, began = job.attempt(0), time.time()
     fault(job)
     wait_until(lambda: len(job.history("begun")) > 1, PATIENCE_S, "a second attempt")
     begun = job.history("begun")[1]["time"]
-    ended = min(end_of(cluster, slurm_id, began), begun)
+    within = job.attempt(1) == slurm_id  # on a spare: Slurm has not been asked for anything
+    ended = begun if within else min(end_of(cluster, slurm_id, began), begun)
     wait_until(lambda: any(entry["time"] > begun for entry in job.metrics()), PATIENCE_S, "its first step")
     step = next(entry["time"] for entry in job.metrics() if entry["time"] > begun)
     events = [json.loads(line) for line in (job.dir / "events.jsonl").read_text().splitlines()]
@@ -108,7 +109,7 @@ def main() -> None:
 def measure(base: Path, cluster: Cluster, everything: bool) -> None:
     """A line a fault."""
     plain = ENV.replace('until = "done"\n', "").replace("[chain]", "[plain]").partition("[whole]")[0]
-    site = prepared(base, cluster, ENV + plain)
+    site = prepared(base, cluster, ENV + plain + '\n[spare]\nextends = "chain"\nspares = 1\n')
 
     # AutoModel compiles its data helper once a node, in the node's /tmp: half a minute that is not recovery's
     warm = "from nemo_automodel.components.datasets.llm.megatron.megatron_utils import compile_helper as c; c()"
@@ -126,8 +127,14 @@ def measure(base: Path, cluster: Cluster, everything: bool) -> None:
     for name, fault in faults:
         took[name] = report(name, seconds(site, cluster, "chain", fault))
         cluster.heal()
+    for name, fault in faults[1:3]:
+        took[f"{name}, spare"] = report(f"{name}, spare", seconds(site, cluster, "spare", fault))
+        cluster.heal()
     peer = report("... and Slurm's own requeue", seconds(site, cluster, "plain", power_cut))
     cluster.heal()
+    for name in ("a killed agent", "a node without power"):
+        ratio = took[name] / took[f"{name}, spare"]
+        print(f"{name}, the chain against a spare: x {ratio:.1f}")
     print(f"a node without power, Slurm's requeue against the chain: x {peer / took['a node without power']:.1f}")
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behin
     from automodel_launch.workspace import Workspace
 
 RECIPE = "gpu-check"
-ALONE = ("dependency", "until", "chain", "max_gpu_hours")  # keys for jobs that belong to others; this one stands alone
+ALONE = ("dependency", "until", "chain", "max_gpu_hours", "spares")  # keys that a job that stands alone has no use for
 AGAIN = "`python launch.py attach JOB` follows that job, `cancel JOB` ends it; then `doctor --gpu` again"
 TIME = "00:10:00"  # the job takes two minutes; a container's image may have to be fetched before
 

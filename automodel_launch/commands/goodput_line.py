@@ -17,6 +17,7 @@ _WORDS = {
     "validation": "validation",
     "saving": "saving",
     "idle": "idle",
+    "spare": "spare nodes",
     "outside": "outside the attempts",
 }
 

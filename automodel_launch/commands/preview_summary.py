@@ -41,6 +41,8 @@ def _where(plan: Plan) -> str:
     ranks = f" = {console.many(plan.world_size, 'rank')}" if plan.world_size > 1 else ""
     processes = console.many(plan.processes_per_node, "process", "processes")
     parts = [f"{plan.executor}, {console.many(plan.nodes, 'node')} x {processes}{ranks}"]
+    if profile.spares and "spares" in keys_of(plan.profile.executor):
+        parts.append(f"{console.many(profile.spares, 'spare node')} in reserve")
     if profile.host and "host" in keys_of(plan.profile.executor) and profile.tunnel == "ssh":
         parts.append(f"through {profile.host}")
     if "partition" in keys_of(plan.profile.executor):
@@ -57,7 +59,8 @@ def _time(plan: Plan) -> str:
 
     profile = plan.profile
     chain = profile.chain is not None or profile.until is not None
-    hours = plan.nodes * (profile.gpus_per_node or 0) * (slurm_site.minutes(profile.time or "") or 0) / 60
+    gpus = (plan.nodes + profile.spares) * (profile.gpus_per_node or 0)
+    hours = gpus * (slurm_site.minutes(profile.time or "") or 0) / 60
     text = profile.time or "the partition's own limit (time is not set)"
     text += f" = {_hours(hours)} GPU-hours" if hours else ""
     budget = f"at most {profile.max_gpu_hours:g} GPU-hours in all (max_gpu_hours)" if profile.max_gpu_hours else ""

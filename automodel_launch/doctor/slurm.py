@@ -139,8 +139,9 @@ def _nodes(profile: Profile, name: str, groups: list[Nodes]) -> Iterator[Line]:
         sum(group.count for group in groups if kind(group))
         for kind in (lambda group: True, lambda group: group.up, lambda group: group.idle)
     )
-    detail = f"{profile.nodes} of {every} in {name}; {up} up, {idle} idle"
-    yield _enough(profile.nodes, every, up, "nodes", detail, "fewer nodes")
+    count = profile.nodes + profile.spares
+    detail = f"{count} of {every} in {name}; {up} up, {idle} idle"
+    yield _enough(count, every, up, "nodes", detail, "fewer nodes")
     wanted = profile.gpus_per_node
     if not wanted:
         yield Line("not checked", "GPUs", "gpus_per_node is not given")
@@ -149,7 +150,7 @@ def _nodes(profile: Profile, name: str, groups: list[Nodes]) -> Iterator[Line]:
     every, up = sum(group.count for group in fitting), sum(group.count for group in fitting if group.up)
     kinds = "/".join(str(count) for count in sorted({group.gpus for group in groups}))
     detail = f"{wanted} a node; nodes of {name} have {kinds}"
-    yield _enough(profile.nodes, every, up, "GPUs", detail, f"gpus_per_node = {max(group.gpus for group in groups)}")
+    yield _enough(count, every, up, "GPUs", detail, f"gpus_per_node = {max(group.gpus for group in groups)}")
 
 
 def _enough(wanted: int, every: int, up: int, what: str, detail: str, fix: str) -> Line:

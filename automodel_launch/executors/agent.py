@@ -27,12 +27,13 @@ def spec(
     stop_with_parent: bool,
     inherits: bool = True,
     chain: dict[str, Any] | None = None,
+    spares: int = 0,
 ) -> dict[str, Any]:
     """agent.json for a plan. `python` runs the training; `port` is the rendezvous port, None where any free one does.
 
     `stop_with_parent`: the job ends when the process that started the agent is gone. `inherits`: it has this shell's
     environment; else the variables that `env` names are copied into the spec, and `secrets` into a file beside it.
-    `chain`: how many attempts the job may have, None for one.
+    `chain`: how many attempts the job may have, None for one. `spares`: nodes that it has beside those that train.
 
     Raises:
         ProfileError: a variable that no job can have.
@@ -62,6 +63,7 @@ def spec(
             contract.RUN_DIR_VAR: plan.run_dir,
             **({contract.HIDDEN_VAR: ",".join(profile.secrets)} if profile.secrets else {}),
             "TQDM_DISABLE": "1",  # AutoModel's bar would stand before every line of the log
+            **({contract.RANK_TIMES_VAR: str(profile.rank_times)} if profile.rank_times else {}),
             **_trackers(plan, environ if inherits else {}),
             **({} if inherits else forwarded),
             **profile.env_vars,
@@ -76,6 +78,7 @@ def spec(
         "chain": chain,
         "max_nan_steps": profile.max_nan_steps,
         **({"notify": list(profile.notify)} if profile.notify else {}),
+        **({"spares": spares} if spares else {}),
         **({"agent_python": profile.agent_python} if profile.agent_python and not inherits else {}),
         "backend": plan.recipe.backend or contract.NO_BACKEND,
         "checkpoint_dir": backend.checkpoint_dir(plan.config, plan.run_dir),

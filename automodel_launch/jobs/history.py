@@ -42,6 +42,7 @@ def merged(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         if event == contract.HISTORY_BEGUN:
             told = {"began": when, "nodes": entry.get("nodes") or [], "slurm_id": entry.get("slurm_id")}
             told |= {"gpus": entry["gpus"]} if is_whole(entry.get("gpus")) else {}
+            told |= {"spares": _names(entry["spares"])} if "spares" in entry else {}
             told |= {"before_s": entry["allocated_s"]} if is_number(entry.get("allocated_s")) else {}
             found[key] = {"job_id": key[0], "attempt": key[1], **told}
         elif event == contract.HISTORY_ENDED:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch import contract
-from automodel_launch.jobs import start_logs
-from automodel_launch.jobs.records import Status, status_of
+from automodel_launch.jobs import start_logs, strays
+from automodel_launch.jobs.records import Status, is_whole, status_of
 from automodel_launch.remote import processes
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, wholes
 
@@ -74,11 +74,12 @@ class JobDir:
         agent = contract.agent_log(0)
         return [agent] * (agent.rpartition("/")[2] in present) + start_logs.names(present)
 
-    def last_metrics(self) -> dict[str, Any] | None:
-        """The last training step of metrics.jsonl."""
+    def last_metrics(self, started: float | None = None) -> dict[str, Any] | None:
+        """The last training step of metrics.jsonl; `started`: when the last attempt did (unix seconds)."""
         found = self.place.read(self.file(contract.METRICS), -METRICS_TAIL)
-        records = (parse(line) for line in reversed(found[0].splitlines() if found else []))
-        return next((record for record in records if record and "loss" in record), None)
+        records = [record for line in (found[0].splitlines() if found else ()) if (record := parse(line))]
+        steps = [record for record in records if "loss" in record and is_whole(record.get("step"))]
+        return next(reversed(strays.without(steps, started)), None)
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Every object of metrics.jsonl, oldest first; an incomplete last line is left out."""

@@ -48,6 +48,7 @@ class Profile(Closed):
 
     # size
     nodes: Count = 1
+    spares: Slurm[Amount] = 0
     gpus_per_node: Amount | None = None
     nproc_per_node: Count | Literal["auto"] | None = None
     gpu: String | None = None
@@ -70,6 +71,7 @@ class Profile(Closed):
     until: Slurm[Literal["done"] | None] = None
     max_failures: Slurm[Count] = 3
     max_nan_steps: Count | None = None
+    rank_times: Count | None = None
     max_gpu_hours: Slurm[Hours | None] = None
 
     # who is told

@@ -7,6 +7,7 @@ Every second of an attempt is in exactly one part, by the times of its records a
     steps       what remains up to each step's line, of steps that count
     lost_steps  the same of steps that were done again later, or that an ended run has no checkpoint of
     idle        from the last line to the end: a hang, a step that was cut short, the way to the time limit
+    spare       what nodes have waited that were allocated in case one that trains is lost (`spares`)
     work        all of an attempt of a script that logs no steps (data-prep, say): it has no goodput
     outside     what Slurm had allocated beyond the attempt's own beginning and end, where only its GPU-hours tell
 
@@ -28,8 +29,7 @@ from automodel_launch.report.intervals import Interval, Union
 from automodel_launch.report.joining import Attempt, Joined
 from automodel_launch.report.reading import RunFiles
 
-PARTS = ("steps", "lost_steps", "startup", "validation", "saving", "idle", "work", "outside")
-_STEPLESS = (contract.DATA_PREP, contract.NO_BACKEND)  # what takes no steps, or need not log them
+PARTS = ("steps", "lost_steps", "startup", "validation", "saving", "idle", "spare", "work", "outside")
 UNTOLD = "not told"  # of start-up: in no phase
 
 
@@ -139,13 +139,25 @@ def _spent(joined: Joined, attempt: Attempt, now: float, saved: float) -> Spent:
         start = end
     rest = saving.between(start, ended), validation.between(start, ended)
     parts["saving"], parts["validation"] = parts["saving"] + rest[0], parts["validation"] + rest[1]
-    before = "work" if attempt.job.order.get("backend") in _STEPLESS else "startup"
+    before = "work" if attempt.job.order.get("backend") in contract.STEPLESS else "startup"
     parts["idle" if attempt.rows else before] += max(0.0, ended - start - sum(rest))
     if not attempt.rows and before == "startup":
         _by_phase(startup, told, start, ended)
     devices, unit = _devices(attempt)
+    _set_spares_aside(attempt, unit, parts, startup)
     parts["outside"] = _outside(attempt, devices, ended)
     return Spent(attempt, devices, unit, ended, parts, startup)
+
+
+def _set_spares_aside(attempt: Attempt, unit: str, parts: dict[str, float], startup: dict[str, float]) -> None:
+    """Of each second the share of the nodes that wait; processes there are none on those."""
+    training, waiting = (len(attempt.row.get(key) or ()) for key in ("nodes", "spares"))
+    if not waiting or unit != "GPU":
+        return
+    share = waiting / (training + waiting)
+    parts["spare"] = share * sum(parts.values())
+    for told in (parts, startup):
+        told.update({name: seconds * (1 - share) for name, seconds in told.items() if name != "spare"})
 
 
 def _open_end(joined: Joined, attempt: Attempt, now: float) -> float:
@@ -206,6 +218,8 @@ def _devices(attempt: Attempt) -> tuple[int, str]:
     plan = attempt.job.plan
     profile, nodes, world = (plan.get(key) for key in ("profile_values", "nodes", "world_size"))
     gpus = profile.get("gpus_per_node") if isinstance(profile, dict) else None
+    if "spares" in attempt.row:  # of whom a lost one is no longer the job's
+        nodes = len(attempt.row["nodes"]) + len(attempt.row["spares"])
     if attempt.row.get("slurm_id") and is_whole(gpus) and gpus > 0:
         return gpus * (nodes if is_whole(nodes) else 1), "GPU"
     return world if is_whole(world) and world > 0 else 1, "process"

@@ -18,10 +18,13 @@ import contract
 from . import (
     bad_nodes,
     chain,
+    choosing,
+    code_archive,
     disk_reserve,
     history,
     meeting,
     predecessors,
+    seats,
     sharing,
     slurm,
     standing,
@@ -88,9 +91,11 @@ def _lines(job_dir: str) -> list[str]:
         if code is not None:
             return [_ALONE, f"exit {code}"]
     elif stops.path_of(orders.job_dir, orders.run_dir):
+        why = f"{orders.job_id} ({contract.CANCELLED}: it was stopped before it began)"
+        successors.settle(orders.run_dir, False, why, complain)
         return [f"exit {contract.TERMINATED}"]
     else:
-        refused = predecessors.refusal(orders.job_dir)
+        refused = predecessors.refusal(orders.job_dir) or choosing.settle(orders.job_dir)
         set_aside(orders.job_dir)  # of a job that was cancelled while it waited for another one, and resumed
         if refused:
             return _refuse(orders, refused)
@@ -98,7 +103,7 @@ def _lines(job_dir: str) -> list[str]:
 
 
 def _refuse(orders: Order, why: str) -> list[str]:
-    """What it was to wait for has not completed; somebody has let it go by hand."""
+    """What it was to wait for has not completed, as somebody has let it go by hand; or has left it nothing to take."""
     complain(f"{why}; {_RESUME}")
     successors.refuse(orders.job_dir, why)
     successors.settle(orders.run_dir, False, f"{orders.job_id} (CANCELLED: {why})", complain)
@@ -161,6 +166,8 @@ def _close(orders: Order, former: Link, dropped: str | None) -> int | None:
     nnodes = max((node.nnodes for node in nodes), default=1)
     result = settle(orders.job_dir, nodes, nnodes, 1)
     reason, slurm_s = slurm.end(former.now)
+    if result.get(contract.OWN_SCANCEL):
+        reason = None
     if reason is None and former.now == slurm.own_id() and chain.undecided(result, orders):
         reason = contract.REQUEUED  # the same Slurm job has started again, by an operator's will: it was not --requeue
     end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True, slurm_s=slurm_s)
@@ -199,20 +206,31 @@ def _successor(former: Link | None, me: str, number: int) -> Link:
     return Link(me, former.spare, number)
 
 
+def _replacements(orders: Order) -> int:
+    """How many attempts began within the Slurm job of the one before, on a spare."""
+    return sum(e.get("job_id") == orders.job_id and "replaces" in e for e in history.read(orders.run_dir))
+
+
 def _start(orders: Order, me: str, former: Link | None) -> list[str]:
     disk_reserve.keep_if_possible(orders.job_dir, complain)
     number = former.attempt + 1 if former else 0
     link = _successor(former, me, number)
-    if orders.limits is not None and orders.limits.jobs != number + 1:
+    if orders.limits is not None and orders.limits.jobs != number + 1 - _replacements(orders):
         link = chain.go_on(orders, link, complain)
     now, asked, span = time.time(), time.monotonic(), slurm.span(me)
     chain.write(orders.job_dir, link)
     nodes = expand(os.environ.get("SLURM_JOB_NODELIST", ""))
     checkpoint = newest_checkpoint(orders.backend, orders.checkpoints)
     details = {"slurm_id": me, "nodes": nodes, "checkpoint": checkpoint, "gpus": times.gpus(orders), "time": now}
+    if orders.spares:
+        details.update(nodes=nodes[: -orders.spares], spares=nodes[-orders.spares :])
     details["allocated_s"] = span.used_s if span else None
     history.add(orders.run_dir, contract.HISTORY_BEGUN, orders.job_id, number, **details)
+    if len(nodes) > 1:
+        code_archive.write(orders.job_dir, number, complain)
     lines = [f"export {contract.ATTEMPT_VAR}={number}", *times.exports(orders, span, asked)]
+    if orders.spares:
+        lines += seats.exports(orders.job_dir)
     saves = [e.save_s for e in history.ends(history.read(orders.run_dir), orders.job_id) if e.save_s]
     if saves:
         lines.append(f"export {contract.SAVE_S_VAR}={max(saves):.1f}")

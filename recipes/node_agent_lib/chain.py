@@ -74,6 +74,13 @@ def attempt(environ: Mapping[str, str]) -> int:
     return int(value) if value.isdigit() else 0
 
 
+def last_attempt(job_dir: str, environ: Mapping[str, str]) -> int:
+    """The last attempt of this Slurm job: that of this process, or a later one that began within it, on a spare."""
+    own, orders, link = attempt(environ), order(job_dir), read(job_dir)
+    within = orders is not None and orders.spares and link is not None and link.now == slurm.own_id()
+    return max(own, link.attempt) if within and link is not None else own
+
+
 def superseded(job_dir: str, own: int) -> bool:
     """Whether a later attempt has begun: this one was given up, on a node that Slurm could not reach."""
     link = read(job_dir)
@@ -92,6 +99,7 @@ class Order:
     exclude: tuple[str, ...]
     checkpoints: str | None
     backend: Backend
+    spares: int = 0
 
     @property
     def script(self) -> str:
@@ -114,6 +122,7 @@ def order(job_dir: str) -> Order | None:
         exclude=tuple(chain["exclude"]) if chain else (),
         checkpoints=spec.get("checkpoint_dir"),
         backend=backends.of(spec),
+        spares=spec.get("spares", 0),
     )
 
 
@@ -136,6 +145,9 @@ def describe(
     `asked_slurm`: `reason` is its last one, so that a signal without one did not come from Slurm or a person's scancel.
     `slurm_s`: for how many seconds Slurm says that it had its nodes.
     """
+    begun = _begun(orders, number) or {}
+    if "replaces" in begun:  # Slurm counts from the job's start, with the attempts before
+        slurm_s = None
     first = next((node for node in nodes if node.node == 0), None)
     beats = [first.first_step, first.step] if first else []
     steps = _steps(orders, number) or [step for step in beats if step is not None]
@@ -154,7 +166,7 @@ def describe(
         checkpoint=newest_checkpoint(orders.backend, orders.checkpoints),
         save_s=first.save_s if first else None,
         gpu_hours=_gpu_hours(orders, number, nodes, not asked_slurm, reason),
-        allocated_s=budget.allocated_s(_begun(orders, number), slurm_s, nodes, not asked_slurm),
+        allocated_s=budget.allocated_s(begun or None, slurm_s, nodes, not asked_slurm),
         known=(result.get("known") or {}).get("id") if error == result["error"] else None,
     )
 
@@ -165,7 +177,8 @@ def _gpu_hours(
     if orders.limits is None or orders.limits.gpu_hours is None:
         return None
     begun = _begun(orders, number)
-    asked = "" if reason == contract.REQUEUED else str((begun or {}).get("slurm_id") or "")  # Slurm counts anew there
+    anew = reason == contract.REQUEUED or "replaces" in (begun or {})  # Slurm's own count is not the attempt's
+    asked = "" if anew else str((begun or {}).get("slurm_id") or "")
     return budget.of_attempt(begun, asked, nodes, runs_still)
 
 
@@ -220,7 +233,7 @@ def record(
         say(("another attempt follows: " if decision.goes_on else "no further attempt: ") + decision.why)
     signature = known.get(end.known)
     details["cause"] = signature.cause if signature else None
-    values = {key: value for key, value in vars(end).items() if key != "attempt"}
+    values = {key: value for key, value in vars(end).items() if key not in ("attempt", "replaced")}
     try:
         history.add(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, end.attempt, **values, **details)
     except OSError as error:

@@ -106,7 +106,7 @@ def _without_numbers(error: str | None) -> str:
 
 
 def _is_used_up(ends: list[Ended], limits: Limits) -> str | None:
-    if limits.jobs is not None and len(ends) >= limits.jobs:
+    if limits.jobs is not None and sum(not end.replaced for end in ends) >= limits.jobs:
         return f"its {limits.jobs} jobs are used up (chain = {limits.jobs})"
     idle = attempts_without_progress(ends)
     if idle >= limits.failures:

@@ -14,6 +14,7 @@ from . import (
     backends,
     bad_nodes,
     chain,
+    code_archive,
     disk_reserve,
     evidence,
     history,
@@ -47,12 +48,12 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
     """
     asked = stops.asked(job_dir)
     if asked is None and not complete(nodes, nnodes):
-        lost_logs.add(job_dir, nodes, os.environ.get("SLURM_JOB_ID", ""), _is_step(job_dir))
+        lost_logs.add(job_dir, nodes, os.environ.get("SLURM_JOB_ID", ""), is_step(job_dir))
     verdict = judge(nodes, nnodes, code, asked, _finished_since(job_dir, nodes))
     verdict["error"] = explained(verdict["error"], os.environb)
     path = exit_path(job_dir)
     if create_json(path, verdict, _PATIENCE_S):
-        _announce(job_dir, verdict)
+        announce(job_dir, verdict)
         return verdict
     present = read_json(path)
     if present is not None and (present.get("complete") or not verdict["complete"]):
@@ -61,13 +62,14 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
     return verdict
 
 
-def _is_step(job_dir: str) -> Callable[[str], bool]:
+def is_step(job_dir: str) -> Callable[[str], bool]:
     """Whether a line of a log is a step of the job's training."""
     backend = backends.of(read_json(os.path.join(job_dir, contract.AGENT)) or {})
     return lambda line: evidence.is_step(line, backend)
 
 
-def _announce(job_dir: str, verdict: Json) -> None:
+def announce(job_dir: str, verdict: Json) -> None:
+    """The end of an attempt, into events.jsonl."""
     details = {key: verdict[key] for key in ("code", "signal", "rank", "node", "error", "step")}
     event = {"time": time.time(), "state": contract.EVENT_ENDED, "result": verdict["state"], **details}
     with contextlib.suppress(OSError):  # exit.json tells the same
@@ -86,10 +88,11 @@ def main(job_dir: str, code: int | None) -> int:
     if under_slurm() and contract.ATTEMPT_VAR not in os.environ and chain.read(job_dir) is not None:
         complain("no attempt was begun here: nothing is written down")
         return code or 1
-    attempt = chain.attempt(os.environ) if under_slurm() else None
+    attempt = chain.last_attempt(job_dir, os.environ) if under_slurm() else None
     if attempt is not None and chain.superseded(job_dir, attempt):
         complain("a later attempt has begun: nothing is written down here")
         return code or 1
+    code_archive.forget(job_dir)
     present = read_json(exit_path(job_dir))
     final = present is not None and bool(present.get("complete"))
     nodes = read_nodes(job_dir, attempt) if final else _wait_for_late(job_dir, attempt)

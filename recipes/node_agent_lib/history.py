@@ -7,6 +7,9 @@
      "known": the id of a known error, "cause": what it means}
     {"event": "resumed", "time", "job_id", "attempt"}: a person started a job again that was over
 
+Of a job with spares `nodes` are those that train, `spares` those that wait; where a spare took a lost node's rank
+within the Slurm job the attempt ends with `replaced`, and the next one begins with `replaces`: the names of the lost.
+
 `checkpoint` is the step of the newest complete checkpoint, null where there is none or where their form is not known;
 steps count from 0. `save_s` is the longest save that was seen, in seconds. `gpus` and `gpu_hours` are what Slurm had
 allocated, of a job with max_gpu_hours. `allocated_s` is for how many seconds the attempt had had its nodes then: more
@@ -43,6 +46,7 @@ class Ended:
     gpu_hours: float | None = None
     allocated_s: float | None = None
     known: str | None = None  # the id of a known error
+    replaced: bool = False  # the next attempt followed within the Slurm job, on a spare
 
 
 def path(run_dir: str) -> str:
@@ -97,6 +101,7 @@ def _ended(entry: Json) -> Ended:
         gpu_hours=_real(entry.get("gpu_hours")),
         allocated_s=_real(entry.get("allocated_s")),
         known=entry.get("known") if isinstance(entry.get("known"), str) else None,
+        replaced=bool(entry.get("replaced")),
     )
 
 

@@ -41,7 +41,11 @@ def head_host(environ: Mapping[str, str]) -> str:
     if not nodelist:
         raise SpecError(f"neither {contract.HEAD_HOST_VAR} nor SLURM_JOB_NODELIST is set: the head node is not known")
     # not by scontrol: a container that has it mostly lacks its slurm.conf, and it looks for that for 20 s
-    name = expand(nodelist)[0]
+    return address(expand(nodelist)[0])
+
+
+def address(name: str) -> str:
+    """An address that this node can resolve, of one that Slurm calls by that name."""
     return name if _resolves(name) else _slurm_address(name) or name
 
 

@@ -82,6 +82,11 @@ def answers() -> bool:
     return waiting_in("") is not None
 
 
+def end_own() -> None:
+    """Take this Slurm job, whose batch script is lost, out of the queue."""
+    _run(["scancel", own_id()])
+
+
 def release(jobs: list[str]) -> None:
     """Let jobs go that their owner holds."""
     _run(["scontrol", "release", *jobs])
@@ -195,23 +200,23 @@ def command(job: str) -> str | None:
     return shown if os.path.isabs(shown) else None
 
 
-def down(nodes: list[str]) -> list[str]:
-    """Those of the nodes that Slurm itself cannot use now."""
+def down(nodes: list[str], patience_s: float = _PATIENCE_S) -> list[str]:
+    """Those of the nodes that Slurm itself cannot use now; none where it does not answer within `patience_s`."""
     if not nodes:
         return []
     try:
-        shown = _run(["sinfo", "-h", "-N", "-n", ",".join(nodes), "-o", "%n %t"])
+        shown = _run(["sinfo", "-h", "-N", "-n", ",".join(nodes), "-o", "%n %t"], patience_s)
     except SlurmError:
         return []
     found = {line.split()[0] for line in shown.splitlines() if re.search(r" (down|drain|drng|fail|boot|unk)", line)}
     return sorted(found)
 
 
-def _run(command: list[str], **environ: str) -> str:
+def _run(command: list[str], patience_s: float = _PATIENCE_S, **environ: str) -> str:
     """The output. Of this job's environment only what the commands need: SLURM_* would reach the new job."""
     kept = {name: os.environ[name] for name in _ENVIRON if name in os.environ}
     try:
-        done = subprocess.run(command, env={**kept, **environ}, capture_output=True, timeout=_PATIENCE_S)
+        done = subprocess.run(command, env={**kept, **environ}, capture_output=True, timeout=patience_s)
     except FileNotFoundError:
         raise SlurmError(f"{command[0]} is not on this node's PATH") from None
     except (OSError, subprocess.TimeoutExpired) as error:

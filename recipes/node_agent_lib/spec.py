@@ -55,6 +55,7 @@ class Spec:
     agent_python: str | None = None  # read by node_agent.sh
     data: dict[str, Any] | None = None  # what it trains on, read by data.py; None: nothing that is known
     notify: list[str] | None = None  # who is told of the job's end, read by notify.py
+    spares: int = 0  # nodes of the Slurm job beyond nnodes, which wait until one of those is lost (keeper.py)
     backend: str = contract.AUTOMODEL  # what trains; launchers before the key knew AutoModel only
 
     @property
@@ -132,6 +133,7 @@ _EXPECTED = {
     "checkpoint_dir": "an absolute path or null",
     "notify": "a list of strings without NUL or null",
     "max_nan_steps": "an integer of at least 1 or null",
+    "spares": "an integer of at least 0",
     "data": '{"named": [[form, value]], "allow": digest, true or null, "caches": [paths]} or null',
     "chain": '{"jobs": integer or null, "failures": integer, "exclude": [names]} or null'
     ', with "max_gpu_hours": number, "gpus": integer where it has a budget',
@@ -164,6 +166,8 @@ def _ok(key: str, value: Any) -> bool:
         return isinstance(value, dict) and all(_is_variable(name, item) for name, item in value.items())
     if key == "max_nan_steps":
         return value is None or (_is_int(value) and value >= 1)
+    if key == "spares":
+        return _is_int(value) and value >= 0
     if key == "notify":
         return value is None or (isinstance(value, list) and all(_is_string(item) for item in value))
     if key == "agent_python":

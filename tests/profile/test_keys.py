@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 EVERYWHERE = {
     *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port", "setup_lines"),
     *("startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall", "notify", "max_nan_steps", "launcher"),
-    "rehearse",
+    *("rehearse", "rank_times"),
     *("code", "packager", "remote_job_dir", "data_dir"),
 }
 SLURM = {
@@ -34,7 +34,7 @@ SLURM = {
     *("chain", "until", "max_failures", "max_gpu_hours", "container_image", "mounts", "container_runtime"),
     *("container_writable", "container_mount_home", "container_env", "container_workdir", "image_cache"),
     *("build_partition", "build_time", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
-    *("agent_python", "rehearse_in"),
+    *("agent_python", "rehearse_in", "spares"),
 }
 DOCKER = {
     *("container_image", "mounts", "container_workdir", "runtime", "ipc_mode", "shm_size", "docker_args"),

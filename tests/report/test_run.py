@@ -84,6 +84,26 @@ def test_the_goodput_of_a_recorded_run_is_that_of_a_hand_computation() -> None:
     assert sum(found.startup_hours().values()) == pytest.approx(found.hours("startup"))
 
 
+def test_what_spare_nodes_have_waited_is_no_goodput() -> None:
+    def account(**more: Any) -> goodput.Goodput:
+        files = reading.read(record_of(RECORDED, "demo.2"), LOCAL)
+        for job in files.jobs:
+            job.plan["profile_values"] = {"gpus_per_node": 2}
+        for row in files.attempts:
+            row.update(slurm_id="7", nodes=["c1", "c2", "c3"], **more)
+        return goodput.of(files, joining.join(files), now=0.0)
+
+    nodes = account()
+    for each in nodes.attempts:
+        each.devices = 6
+    spare = account(spares=["c4"])
+    assert {each.devices for each in spare.attempts} == {8}
+    assert spare.hours() == pytest.approx(nodes.hours() * 4 / 3)
+    assert spare.hours("spare") == pytest.approx(nodes.hours() / 3)
+    assert all(spare.hours(part) == pytest.approx(nodes.hours(part)) for part in goodput.PARTS if part != "spare")
+    assert sum(spare.startup_hours().values()) == pytest.approx(spare.hours("startup"))
+
+
 def test_a_run_without_anything_has_no_goodput(tmp_path: Path) -> None:
     files = reading.read(record_of(tmp_path, "none.1"), LOCAL)
     joined = joining.join(files)
@@ -209,6 +229,7 @@ def test_a_dead_node_costs_until_slurm_took_it_back_and_a_prolog_from_its_start(
     assert seconds == pytest.approx(
         {
             **{"steps": 30 + 20, "lost_steps": 0, "validation": 0, "saving": 0, "work": 0, "outside": 0},
+            "spare": 0,
             **{"startup": (1100 - 940) + (2040 - 2000), "idle": (1300 - 1130) + (2105 - 2060)},
         }
     )

@@ -54,6 +54,7 @@ additional_parameters = { hint = "nomultithread", "mail-type" = "END,FAIL" }
 extends = "cluster"
 until = "done"
 chain = 20
+spares = 2
 max_failures = 5
 max_nan_steps = 4
 exclude = "n99"

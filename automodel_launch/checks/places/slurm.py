@@ -76,11 +76,13 @@ def gpu_hours(plan: Plan) -> Iterator[Finding]:
     profile = plan.profile
     minutes = slurm_site.minutes(profile.time or "")
     if profile.gpus_per_node and minutes:
-        hours = profile.nodes * profile.gpus_per_node * minutes / 60
-        counts = ((profile.nodes, "node"), (profile.gpus_per_node, "GPU"))
+        allocated = profile.nodes + profile.spares
+        hours = allocated * profile.gpus_per_node * minutes / 60
+        counts = ((allocated, "node"), (profile.gpus_per_node, "GPU"))
         nodes, gpus = (f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts)
         size = f"{nodes} x {gpus} x {profile.time}"
-        message = f"{size} = {hours:,.1f} GPU-hours asked for; world size {plan.world_size}."
+        spare = f" ({profile.spares} of the nodes spare)" if profile.spares else ""
+        message = f"{size}{spare} = {hours:,.1f} GPU-hours asked for; world size {plan.world_size}."
         yield Finding("note", "gpu-hours", message)
 
 
@@ -149,7 +151,7 @@ def _waits(plan: Plan, partition: str | None, answers: Results) -> str | None:
     groups = [group for group in slurm_site.nodes(answers["nodes"].text) if group.partition in names]
     fitting = [group for group in groups if group.gpus >= (plan.profile.gpus_per_node or 0)]
     up = sum(group.count for group in fitting if group.up)
-    if up < plan.nodes <= sum(group.count for group in fitting):
+    if up < plan.nodes + plan.profile.spares <= sum(group.count for group in fitting):
         return f"only {up} of the nodes that it needs are up in {', '.join(names)}"
     return None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract
 from automodel_launch.errors import ProfileError
+from automodel_launch.executors.slurm import spares
 
 if TYPE_CHECKING:
     from automodel_launch.profile.schema import Profile
@@ -42,7 +43,7 @@ def _gpus(profile: Profile) -> int:
             f"max_gpu_hours = {profile.max_gpu_hours:g}: the profile does not say how many GPUs a node of the job has.",
             "gpus_per_node = 8; or leave max_gpu_hours out",
         )
-    return profile.nodes * count
+    return spares.allocated(profile) * count
 
 
 def requeue(profile: Profile) -> dict[str, bool]:

@@ -8,6 +8,7 @@ and changed host keys in silence (0.11.1). A tunnel of our own hands NeMo-Run's 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import tempfile
@@ -33,6 +34,7 @@ from automodel_launch.executors.slurm import (
     one_task,
     plain,
     script,
+    spares,
     state,
     submission,
 )
@@ -63,6 +65,7 @@ class Slurm:
     here = False
     many_nodes = True
     interrupt_stops = False
+    resumable = True
     poll_s = 2.0
     needed = ("slurm_id",)
     way = ("tunnel", "host", "user", "identity", "slurm_conf")
@@ -163,8 +166,9 @@ class Slurm:
         alone = plan.nodes == 1 and plan.recipe.launch != "python"
         port = plan.profile.rdzv_port or (None if alone else PORTS[number % len(PORTS)])
         python = plan.profile.python or "python3"
-        chain = chains.limits(plan.profile)
-        return agent.spec(plan, environ, python=python, port=port, stop_with_parent=False, inherits=False, chain=chain)
+        beside = spares.checked(plan.profile, plan.profile_sources)
+        where = functools.partial(agent.spec, stop_with_parent=False, inherits=False, spares=beside)
+        return where(plan, environ, python=python, port=port, chain=chains.limits(plan.profile))
 
     def script(self, plan: Plan) -> str:
         """The complete sbatch text, as NeMo-Run makes it; nothing is asked of a cluster."""

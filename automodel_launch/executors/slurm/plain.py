@@ -31,7 +31,7 @@ def text(plan: Plan, files: str) -> str:
 #!/bin/bash
 # {plan.run_name}: {plan.recipe.name} with the config {plan.config_name}, by torchrun, from its last checkpoint on.
 #     sbatch {files.rpartition(".")[0]}.sh        ({files}/ lies beside it; needs: {exported.needs(plan)})
-{variables}{_LEFT_OUT}{directives(plan, without=("signal", "requeue", "no-requeue", "open-mode"))}#SBATCH --no-requeue
+{variables}{_LEFT_OUT}{_directives(plan)}#SBATCH --no-requeue
 #SBATCH --signal=TERM@{grace + 30}
 #SBATCH --output=%x-%j.out
 
@@ -61,6 +61,12 @@ code=$?  # of srun the highest, that of a node that was ended because of the fir
 rm -f "$run/.code-$SLURM_JOB_ID"
 exit "$code"
 """
+
+
+def _directives(plan: Plan) -> str:
+    """The job's own, without a signal in its agents' form. Spare nodes have a use where there are agents only."""
+    own = ("signal", "requeue", "no-requeue", "open-mode", *(["nodes", "no-kill"] if plan.profile.spares else []))
+    return directives(plan, without=own) + (f"#SBATCH --nodes={plan.nodes}\n" if plan.profile.spares else "")
 
 
 def _exports(plan: Plan) -> str:

@@ -13,7 +13,7 @@ from automodel_launch import contract
 from automodel_launch.errors import ClusterError
 from automodel_launch.executors import agent_python, nemo, sbatch_validation, standing
 from automodel_launch.executors.containers import container
-from automodel_launch.executors.slurm import chains
+from automodel_launch.executors.slurm import chains, spares
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -103,6 +103,7 @@ def _values(plan: Plan) -> dict[str, Any]:
     """SlurmExecutor's arguments, as far as they are plain data."""
     profile = plan.profile
     values = {key: getattr(profile, key) for key in SBATCH_KEYS}
+    values["nodes"] = spares.allocated(profile)
     values["signal"] = sbatch_validation.warning(profile)
     values["exclusive"] = profile.exclusive or None  # NeMo-Run writes `--exclusive=False` (0.11.1), sbatch refuses it
     found = container.of(plan)
@@ -134,7 +135,7 @@ def _more(profile: Profile, job_dir: str) -> dict[str, Any]:
     """sbatch's other options. `export` and `propagate`: nothing of the submitter's environment reaches the job, nor do
     the shell's limits. `chdir`: accounting knows the job by it, wherever sbatch was called.
     """
-    own = {"export": "NONE", "propagate": "NONE", "chdir": job_dir, **chains.requeue(profile)}
+    own = {"export": "NONE", "propagate": "NONE", "chdir": job_dir, **chains.requeue(profile), **spares.sbatch(profile)}
     given = {
         key: sbatch_validation.for_sbatch(value) if isinstance(value, str) else value
         for key, value in profile.additional_parameters.items()
@@ -154,7 +155,7 @@ def _srun_args(profile: Profile, plan: Plan) -> list[str]:
         own.append("--cpu-bind=none")
     if not any(word.startswith("--mpi") for word in profile.srun_args):
         own.append("--mpi=none")  # torchrun needs no MPI, and a cluster's default of pmix can hang a start
-    own += container.srun_flags(container.of(plan), profile)
+    own += [*container.srun_flags(container.of(plan), profile), *spares.srun(profile)]
     return [*own, *(shlex.quote(word) for word in profile.srun_args)]
 
 

@@ -270,6 +270,8 @@ def _without_slurm(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
 def _failed(state: str, answer: Answer, own: Own, told: dict[str, Any]) -> Status:
     """Slurm's reason wins over the job's own reaction to it; a failure of the job's own keeps its words."""
     record = own.exit or {}
+    if record.get(contract.OWN_SCANCEL) and state == contract.CANCELLED:
+        return Status(record["state"], **told)
     if record.get("complete") and _completed(own) and state in contract.ENDED_FROM_OUTSIDE:
         return Status(contract.COMPLETED, **told)  # all that was to be done was done by then
     own_failure = record.get("state") == "FAILED" and bool(told["error"])

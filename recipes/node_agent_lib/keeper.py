@@ -1,0 +1,215 @@
+"""`run` of a job that has spare nodes: one process a node for the whole Slurm job, which starts the node's agent.
+
+    keeper (this process) ── agent of attempt N, where the node trains in it: the same as that of a job without spares
+
+A node that has lost its power or its keeper shows by its silence (silence.py), an agent that was killed by its keeper,
+an error that accuses a node's hardware by the attempt's end. One keeper, the first in Slurm's order that lives, decides
+for all whether a spare takes the lost node's rank (replacing.py); each one looks at those before it, so that there is
+always one, and only that one looks at all. Others learn it from a file: they kill what they have of the former attempt,
+and start an agent of the next one with the rank that they have there. Where there is no next one, they end, and the
+batch script does what it does for every job.
+
+Where the batch script is lost with its node, Slurm keeps the job and its steps for ever (22.05, `--no-kill`). Then the
+keeper that decides does what the script's end would, and takes the job out of Slurm.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import contract
+
+from . import chain, nodes, procs, redaction, seats, slurm
+from .deciding import Decider
+from .files import read_json, write_json
+from .log import AgentLog
+from .outside import Outside
+from .records import exit_path, read_nodes
+from .seats import Report, Seats
+from .silence import Silence
+from .spec import Spec
+from .startup import secrets_in
+from .training import kill_rest
+
+_TICK_S = 0.25
+_ASKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
+def main(spec: Spec, path: str, agent: str) -> int:
+    """The life of one node's keeper; the exit code is that of its last agent, 0 of a spare.
+
+    Raises:
+        SpecError: the job's nodes cannot be told.
+        OSError: nothing can be written in the job's directory.
+    """
+    redaction.arm(secrets_in(spec.secrets_file))
+    now = seats.first(os.environ, spec.nnodes, chain.attempt(os.environ))
+    host = _own_name([*now.nodes, *now.spares])
+    os.makedirs(os.path.join(spec.job_dir, seats.KEEPERS), exist_ok=True)
+    log = AgentLog(os.path.join(spec.job_dir, contract.LOGS, f"keeper-{host}.log"), now.rank(host) or 0, echo=False)
+    return Keeper(spec, path, agent, host, now, log).run()
+
+
+def _own_name(hosts: list[str]) -> str:
+    name, number = nodes.host_name(os.environ), os.environ.get("SLURM_NODEID", "")
+    return name if name in hosts or not number.isdigit() or int(number) >= len(hosts) else hosts[int(number)]
+
+
+class Keeper:
+    """Contract: one per process, on its main thread."""
+
+    def __init__(self, spec: Spec, path: str, agent: str, host: str, now: Seats, log: AgentLog) -> None:
+        self._spec, self._path, self._agent, self._host, self._log = spec, path, agent, host, log
+        self._now = now
+        self._hosts = [*now.nodes, *now.spares]
+        self._outside = Outside(spec.job_dir, spec.run_dir, spec.nnodes)
+        silence = Silence(spec.nnodes)
+        self._beat_s, self._beat_at = silence.every_s, 0.0
+        self._decider = Decider(spec, host, self._hosts, silence, log.say)
+        self._said = Report(now.attempt)
+        self._child: int | None = None
+        self._code = 0
+        self._signals: list[int] = []
+        self._asked = False  # to stop: by a signal, which the agent gets, too
+        for signum in _ASKED:
+            if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
+                signal.signal(signum, lambda number, _: self._signals.append(number))
+        procs.adopt_orphans()
+
+    def run(self) -> int:
+        """Until the Slurm job's last attempt has ended."""
+        self._start()
+        while not self._is_over():
+            time.sleep(_TICK_S)
+            self._pass_on()
+            self._reap()
+            if self._outside.changed():
+                self._follow()
+            self._beat()
+            if self._child is None and self._asked:
+                break
+            if not self._asked:
+                self._decider.decide(self._now)
+        self._stop()
+        self._say(Report(self._now.attempt, self._code, True, gone=True))
+        if self._host not in self._now.lost and self._decider.leads(self._now) and self._is_script_lost():
+            self._end_without_batch_script()
+        return self._code
+
+    def _is_over(self) -> bool:
+        return self._child is None and self._decider.over
+
+    def _follow(self) -> None:
+        """Take in the seats of a further attempt, or that there is none."""
+        found = seats.latest(self._spec.job_dir, self._now)
+        if found.attempt != self._now.attempt:
+            self._stop()
+            self._now, self._code = found, 0
+            self._start()
+            if self._host in found.lost:
+                self._log.say(f"attempt {found.attempt + 1} goes on without this node")
+                self._decider.over = True
+        self._decider.over = self._decider.over or seats.is_over(self._spec.job_dir, self._now.attempt)
+
+    def _start(self) -> None:
+        """The agent of this attempt, where this node has a rank in it."""
+        rank = self._now.rank(self._host)
+        self._say(Report(self._now.attempt))
+        if rank is None or self._asked:
+            return
+        head = self._now.nodes[0]
+        environ = {**os.environ, contract.NODE_RANK_VAR: str(rank), contract.ATTEMPT_VAR: str(self._now.attempt)}
+        environ[contract.HEAD_HOST_VAR] = nodes.address(head)
+        self._log.say(f"attempt {self._now.attempt + 1}: rank {rank} of {self._spec.nnodes} nodes, head {head}")
+        keeper = os.getpid()
+        process = subprocess.Popen(
+            [sys.executable, self._agent, "run", self._path],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=lambda: procs.die_with_parent(keeper),
+        )
+        process.returncode = 0  # it is reaped here
+        self._child = process.pid
+
+    def _pass_on(self) -> None:
+        """Slurm's signals reach the step's first process, and depending on its plugins all others."""
+        signals, self._signals = self._signals, []
+        for signum in signals:
+            self._asked = True
+            if self._child is not None:
+                procs.send(self._child, signum)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._child:
+                self._child, self._code = None, procs.exit_code(status)
+                self._ended()
+
+    def _ended(self) -> None:
+        """Say how the agent has ended; nothing of it is left running."""
+        kill_rest(os.getpid(), self._reap, 0.0)
+        recorded = any(
+            record.host == self._host and record.state == contract.NODE_ENDED
+            for record in read_nodes(self._spec.job_dir, self._now.attempt)
+        )
+        self._log.say(f"its agent has ended with {self._code}{'' if recorded else ' and left no record'}")
+        self._say(Report(self._now.attempt, self._code, recorded))
+
+    def _stop(self) -> None:
+        """Kill what there is of the former attempt."""
+        if self._child is not None:
+            procs.send(self._child, signal.SIGKILL)
+            self._child = None
+        kill_rest(os.getpid(), self._reap, 0.0)
+
+    def _say(self, said: Report) -> None:
+        self._said = said
+        try:
+            seats.report(self._spec.job_dir, self._host, said)
+        except OSError as error:
+            self._log.say(f"{seats.KEEPERS}/{self._host}: {error.strerror}")
+
+    def _beat(self) -> None:
+        if time.monotonic() - self._beat_at < self._beat_s:
+            return
+        self._beat_at = time.monotonic()
+        try:
+            os.utime(seats.report_path(self._spec.job_dir, self._host))
+        except OSError:
+            self._say(self._said)  # it could not be written before
+
+    def _is_script_lost(self) -> bool:
+        """Whether the batch script is, with its node. That takes seconds to tell where this is another node."""
+        silence = Silence(1, down=lambda _: [])
+        path = seats.report_path(self._spec.job_dir, seats.BATCH_SCRIPT)
+        before = silence.look(seats.BATCH_SCRIPT, path)
+        while self._host != self._hosts[0] and not silence.lost([seats.BATCH_SCRIPT]):
+            time.sleep(_TICK_S)
+            before, silent = silence.look(seats.BATCH_SCRIPT, path), before
+            if before < silent or not silence.has_been_there(seats.BATCH_SCRIPT):
+                return False
+        return self._host != self._hosts[0]
+
+    def _end_without_batch_script(self) -> None:
+        """What its end would do."""
+        self._log.say(f"{self._hosts[0]} is lost, and the batch script with it: this keeper ends the Slurm job")
+        environ: dict[str, Any] = {**os.environ, contract.ATTEMPT_VAR: str(self._now.attempt)}
+        done = subprocess.run([sys.executable, self._agent, "finish", self._spec.job_dir], env=environ)
+        self._code = done.returncode
+        try:
+            path = exit_path(self._spec.job_dir)
+            write_json(path, {**(read_json(path) or {}), contract.OWN_SCANCEL: True})
+            slurm.end_own()
+        except (OSError, slurm.SlurmError) as error:
+            self._log.say(f"Slurm job {slurm.own_id()} stays until its time limit: {error}")
