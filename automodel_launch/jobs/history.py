@@ -119,6 +119,9 @@ def _cells(row: dict[str, Any]) -> Iterator[str]:
     yield _steps(row)
     yield str(row.get("state") or "")
     why = row.get("why") or row.get("error") or ""
+    if is_whole(row.get("restarts")) and row["restarts"] > 0:
+        times = "once" if row["restarts"] == 1 else f"{row['restarts']} times"
+        why = f"{why} (ft_launcher had started its ranks again {times})"
     yield f"{'' if row.get('goes_on') is None else 'then the next: ' if row['goes_on'] else 'the end: '}{why}"
 
 

@@ -93,8 +93,8 @@ class Keeper:
             self._beat()
             if self._child is None and self._asked:
                 break
-            if not self._asked:
-                self._decider.decide(self._now)
+            if not self._asked and self._decider.decide(self._now):
+                self._follow()
         self._stop()
         self._say(Report(self._now.attempt, self._code, True, gone=True))
         if self._host not in self._now.lost and self._decider.leads(self._now) and self._is_script_lost():

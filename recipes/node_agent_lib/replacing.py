@@ -90,6 +90,7 @@ class Replacement:
         orders, attempt = self._orders, self._now.attempt
         values: Json = {key: value for key, value in vars(self._end).items() if key not in ("attempt", "replaced")}
         values.update(slurm_id=slurm_id, rank=self._result["rank"], node=self._result["node"], replaced=self.lost)
+        values.update(history.told_restarts(orders.job_dir, attempt))
         values.update(goes_on=True, why=decision.why, cause=(self._result["known"] or {}).get("cause"))
         if not _is_written(orders, contract.HISTORY_ENDED, attempt):
             history.add(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, attempt, **values)
