@@ -6,6 +6,7 @@ import time
 from typing import Callable
 
 from . import chain, seats
+from .batch_script import BatchScript
 from .peers import Peers
 from .replacing import Replacement, Why
 from .seats import Report, Seats
@@ -25,6 +26,7 @@ class Decider:
         self.over = False  # nothing is left to do on this node
         self._spec, self._host, self._hosts, self._silence, self._say = spec, host, hosts, silence, say
         self._began = time.monotonic()
+        self._script = BatchScript(spec.job_dir, hosts[0])
         self._looked_at = 0.0
         self._leads_since: float | None = None
         self._refused: tuple[int, str] | None = None
@@ -33,6 +35,11 @@ class Decider:
         """Whether every keeper before this one, in Slurm's order, is gone."""
         before = self._hosts[: self._hosts.index(self._host)]
         return all(self._is_gone(host, now) for host in reversed(before))
+
+    def is_alone(self, now: Seats) -> bool:
+        """Whether nobody but this keeper can end the Slurm job: the batch script is lost. Asked at the keeper's end."""
+        elsewhere = self._host != self._hosts[0] and self._host not in now.lost
+        return elsewhere and self.leads(now) and self._script.is_lost()
 
     def decide(self, now: Seats) -> bool:
         """One look, where it is time for one; whether `now` may be out of date because of it."""
@@ -45,6 +52,7 @@ class Decider:
         self._leads_since = (self._leads_since or time.monotonic()) if leads else None
         if not leads:
             return False
+        self._script.watch()
         if seats.latest(self._spec.job_dir, now) != now:  # what the agents of a former attempt do means nothing
             return True
         try:

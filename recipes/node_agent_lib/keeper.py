@@ -97,7 +97,7 @@ class Keeper:
                 self._follow()
         self._stop()
         self._say(Report(self._now.attempt, self._code, True, gone=True))
-        if self._host not in self._now.lost and self._decider.leads(self._now) and self._is_script_lost():
+        if self._decider.is_alone(self._now):
             self._end_without_batch_script()
         return self._code
 
@@ -188,18 +188,6 @@ class Keeper:
             os.utime(seats.report_path(self._spec.job_dir, self._host))
         except OSError:
             self._say(self._said)  # it could not be written before
-
-    def _is_script_lost(self) -> bool:
-        """Whether the batch script is, with its node. That takes seconds to tell where this is another node."""
-        silence = Silence(1, down=lambda _: [])
-        path = seats.report_path(self._spec.job_dir, seats.BATCH_SCRIPT)
-        before = silence.look(seats.BATCH_SCRIPT, path)
-        while self._host != self._hosts[0] and not silence.lost([seats.BATCH_SCRIPT]):
-            time.sleep(_TICK_S)
-            before, silent = silence.look(seats.BATCH_SCRIPT, path), before
-            if before < silent or not silence.has_been_there(seats.BATCH_SCRIPT):
-                return False
-        return self._host != self._hosts[0]
 
     def _end_without_batch_script(self) -> None:
         """What its end would do."""
