@@ -38,12 +38,17 @@ class Decider:
 
     def is_alone(self, now: Seats) -> bool:
         """Whether nobody but this keeper can end the Slurm job: the batch script is lost. Asked at the keeper's end."""
-        elsewhere = self._host != self._hosts[0] and self._host not in now.lost
-        return elsewhere and self.leads(now) and self._script.is_lost()
+        batch = self._hosts[0]
+        if self._host == batch or self._host in now.lost or not self.leads(now):
+            return False
+        there = seats.read_report(self._spec.job_dir, batch)
+        if there is not None and there.gone and there.attempt == now.attempt:  # it was there until now
+            return False
+        return self._script.is_lost()
 
     def decide(self, now: Seats) -> bool:
         """One look, where it is time for one; whether `now` may be out of date because of it."""
-        if self.over or time.monotonic() - self._looked_at < min(1.0, self._silence.every_s / 2):
+        if self.over or time.monotonic() - self._looked_at < self._silence.every_s / 2:
             return False
         self._looked_at = time.monotonic()
         leads = self.leads(now)

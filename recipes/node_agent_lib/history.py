@@ -115,6 +115,12 @@ def _real(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
+def has(run_dir: str, event: str, job_id: str, attempt: int) -> bool:
+    """Whether it has such a line."""
+    told = ((entry.get("event"), entry.get("job_id"), entry["attempt"]) for entry in read(run_dir))
+    return (event, job_id, attempt) in told
+
+
 def told_restarts(job_dir: str, attempt: int) -> Json:
     """`restarts`, where ft_launcher has started the ranks again within the attempt: how often, by node 0's events."""
     ranks = [
