@@ -167,6 +167,25 @@ def test_a_preemption(tmp_path: Path, cluster: Cluster) -> None:
         heal(cluster)
 
 
+@pytest.mark.slow
+def test_the_only_node_of_a_job_without_a_chain(site: Checkout, cluster: Cluster) -> None:
+    """Its batch script is lost as well; a second loss has no spare, and is the end."""
+    env = site.root / "env.toml"
+    env.write_text(env.read_text().replace('until = "done"\n', "").replace("nodes = 2", "nodes = 1"))
+    run = Run(site, "steps=400")
+    run.reach(0, 12)
+    slurm_id = run.attempt(0)
+    cluster.kill_node(1)
+    run.reach(1, 20)
+    assert "on c2" in site.run("status", run.id).stdout
+    os.kill(run.agent_pid(0), signal.SIGKILL)
+    run.end(code=1)
+    cluster.wait_for(slurm_id)
+    assert run.states() == ["NODE_FAIL", "FAILED"], keepers(run)
+    assert site.json("status", run.id)["state"] == "FAILED"
+    assert jobs_left(cluster, run) == []
+
+
 def parent(pid: int) -> int:
     """The process that has started it."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
