@@ -1,7 +1,7 @@
 """Takes a NeMo AutoModel pretraining job from a laptop or login node to where it runs, and sees it through.
 
-From Python: `plan`, `check`, `submit`, `job`, `jobs` and `Job` (automodel_launch.api). They are imported at their first
-use, so that `import automodel_launch` costs nothing.
+From Python: `plan`, `check`, `submit`, `job`, `jobs` and `Job` (automodel_launch.api), `sweep` and `pipeline`
+(automodel_launch.api_sets). They are imported at their first use, so that `import automodel_launch` costs nothing.
 """
 
 from __future__ import annotations
@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from automodel_launch.api import Job, check, job, jobs, plan, submit
+    from automodel_launch.api_sets import pipeline, sweep
 
 __version__ = "0.1.0"
-__all__ = ["Job", "__version__", "check", "job", "jobs", "plan", "submit"]
+__all__ = ["Job", "__version__", "check", "job", "jobs", "pipeline", "plan", "submit", "sweep"]
+_OF_SETS = ("pipeline", "sweep")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _OF_SETS:
+        from automodel_launch import api_sets
+
+        return getattr(api_sets, name)
     if name in __all__:
         from automodel_launch import api
 

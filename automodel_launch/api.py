@@ -84,7 +84,7 @@ def plan(
     here = workspaces.find(env_file, environ)
     env = profiles.load(here.env_file, profile)
     found = recipes.find(here, recipe)
-    changes = _parsed(overrides)
+    changes = parsed(overrides)
     source = None if begin_from is None else origin.find(here, _word("begin_from", begin_from), offline=offline)
     if source is not None:
         changes = [*source.overrides(found, configs.load(found, config, ())), *changes]
@@ -253,7 +253,12 @@ def _word(what: str, value: object) -> str:
     raise UsageError(f"{what}={value!r} is {type(value).__name__}; expected a string or a path.")
 
 
-def _parsed(overrides: Overrides) -> list[Override]:
+def parsed(overrides: Overrides) -> list[Override]:
+    """As they are given, in the form that `configs` takes.
+
+    Raises:
+        UsageError: one is no override.
+    """
     if isinstance(overrides, str):
         raise UsageError(f"overrides={overrides!r} is one string.", f"overrides=[{overrides!r}]")
     if isinstance(overrides, Mapping):

@@ -40,10 +40,21 @@ REQUEST = "request"  # what a person asks of the job that runs, JSON with REQUES
 ANSWERS = "answers"  # holds WHO.json with ANSWER_KEYS: WHO is `node-N`, for its agent, or TRAINING; `step` was saved
 REQUEST_KEYS, ANSWER_KEYS = ("id", "what", "time"), ("id", "time", "what", "step")
 REQUEST_STACKS, REQUEST_SAVE, TRAINING = "stacks", "save", "training"
+PROFILE, PROFILER = "profile", "profiler"  # `what`, and WHO hears it (`time`: since when) and answers in PROFILER-ID
+PROFILE_REQUEST = "request-profile"  # like REQUEST, but it may wait long for its steps; who removes it, withdraws it
+PROFILE_REQUEST_KEYS = (*REQUEST_KEYS, "first", "steps", "ranks", "trace")  # null: the next step; all ranks
+PROFILE_ANSWER_KEYS = (*PROFILE_REQUEST_KEYS, "folder", "error")
+PROFILES = "profiles"  # a folder a profile; in it a trace of each rank and, once that is complete, the rank's record
+PROFILE_TRACE, PROFILE_RECORD = "rank-{}.trace.json.gz", "rank-{}.json"
+PROFILE_RANK_KEYS = ("rank", "host", "gpu", "steps", "step_s", "outside_s", "trace", "bytes", "error")
+RANK_TIMES, RANK_TIMES_VAR = "rank-times.jsonl", "LAUNCH_RANK_TIMES"  # steps between two samples of all ranks
+RANK_TIME_KEYS = ("time", "step", "step_s", "median_s", "ranks")  # [rank, s outside of collectives]; of the others
 SUBMISSION = ".submission"  # locked while the command that submits the job works, whether its launcher lives or not
 RESERVE = ".reserve"  # bytes that an attempt holds for its own records on a full disk
 ENVIRONMENT = "environment.json"  # what it ran with: Python, packages, driver, image (node_agent_lib/what_ran.py)
 PREDECESSORS = "after.json"  # the runs whose end the job waits for: {"runs": [objects of PREDECESSOR_KEYS]}
+ANY_END, ENDINGS = "any_end", "ended"  # there: a failure of the run will do; RUN_NAME of each that has ended so
+CHOICES = "choices.json"  # {"choices": [objects of CHOICE_KEYS]}: best points of sweeps (node_agent_lib/choosing.py)
 GPU_CHECK = "gpu-check"  # what the recipe gpu-check finds, a file a node
 
 _RANK_LOG = re.compile(r"rank-(\d+)\.log")
@@ -111,13 +122,14 @@ HISTORY = "history.jsonl"  # the beginning and the end of every attempt
 LOCK = "lock"  # held by node 0's agent; holds the job's id
 SUCCESSORS = "after"  # JOB_ID.json of each job that waits for the run's end: objects of SUCCESSOR_KEYS
 READERS = "readers"  # runs that begin from a checkpoint of this one, a file each (automodel_launch/launch/origin.py)
+EVALUATIONS = "evaluations"  # beside the checkpoints: NAME.json of each that was evaluated (pretrain_lib/evaluation.py)
 CLAIMS = "claims"  # which job of the run is in the queue: the launchers' own (automodel_launch/jobs/claims.py)
 
-NOTES_KEYS = ("findings", "flops_per_token", "gpu")
-RUN_KEYS = ("trained", "world_size")
+NOTES_KEYS, RUN_KEYS = ("findings", "flops_per_token", "gpu"), ("trained", "world_size")
 DATA_KEYS = ("digest", "rows", "time", "job_id", "before")  # `before`: digests of data that it trained on earlier
 PREDECESSOR_KEYS = ("run_name", "run_dir", "job_id", "job_dir", "history_bytes")  # what the history had by then
 SUCCESSOR_KEYS = ("job_id", "job_dir", "run_dir")
+CHOICE_KEYS = ("sweep", "link", "metric", "highest", "all", "runs")  # `metric` null: val_loss, else loss; `link` too
 FINISHED_KEYS = ("step", "max_steps", "checkpoint", "hf", "time")
 
 # --- the job root
@@ -129,17 +141,11 @@ HELPER_CACHE = ".cache/data-helper-{uid}"  # AutoModel's data helper, compiled; 
 
 # --- states of a job
 
-PENDING = "PENDING"
-RUNNING = "RUNNING"
+PENDING, RUNNING = "PENDING", "RUNNING"
 SUSPENDED = "SUSPENDED"  # it goes on when Slurm, or whoever has stopped its processes, lets it
 UNKNOWN = "UNKNOWN"  # it could not be told; never that the job failed
-COMPLETED = "COMPLETED"
-FAILED = "FAILED"
-CANCELLED = "CANCELLED"
-TIMEOUT = "TIMEOUT"
-OUT_OF_MEMORY = "OUT_OF_MEMORY"
-NODE_FAIL = "NODE_FAIL"
-PREEMPTED = "PREEMPTED"
+COMPLETED, FAILED, CANCELLED, TIMEOUT = "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"
+OUT_OF_MEMORY, NODE_FAIL, PREEMPTED = "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED"
 REQUEUED = "REQUEUED"  # of an attempt, never of a job: the same Slurm job has started again
 
 ENDED = frozenset({COMPLETED, FAILED, CANCELLED, TIMEOUT, OUT_OF_MEMORY, NODE_FAIL, PREEMPTED})
@@ -197,7 +203,7 @@ NO_AGENT = "never started its agent"  # part of `error` where a node has left no
 NODE_KEYS = (
     *("schema", "job_id", "node", "nnodes", "attempt", "host", "agent_pid", "agent_start", "started", "state"),
     *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
-    *("phase", "phase_since", "active", "touched", "log_starts"),
+    *("phase", "phase_since", "active", "touched", "log_starts", "oom_kills"),
 )
 # `agent_start` is in clock ticks since boot; where there is no /proc (macOS), what `ps` says, in one language and time
 # zone. POSIX: the words after a field's `=` are its title, so each field has a -o of its own.
@@ -255,9 +261,7 @@ EVENT_SUBMITTED = "submitted"
 EVENT_STARTED = "started"
 EVENT_TRAINING = "training"  # the first step was logged
 EVENT_RESTARTED = "restarted"  # ft_launcher has started a rank again
-EVENT_HUNG = "hung"
-EVENT_STOPPING = "stopping"
-EVENT_ENDED = "ended"
+EVENT_HUNG, EVENT_STOPPING, EVENT_ENDED = "hung", "stopping", "ended"
 
 # --- exit codes with a meaning
 
@@ -270,7 +274,7 @@ FINAL_CODES = {  # of a recipe or of the agent, with which every further attempt
     DATA_CHANGED: "the run began with other data",
 }
 
-HUNG, NOT_FOUND = 124, 127  # as timeout(1) ends, and as a shell does
+HUNG, NOT_FOUND = 124, 127  # as timeout(1) and as a shell end
 SIGNALLED = 128  # plus the signal's number
 INTERRUPTED, TERMINATED = 130, 143  # SIGINT; SIGTERM, and of a job that was stopped before it began
 
@@ -295,14 +299,13 @@ AGENT_DATA_KEYS = ("named", "allow", "caches")  # what data_identity.look() take
 LAUNCHES = ("torchrun", "ft", "python")  # what starts the ranks
 # what trains; without the key it is AutoModel
 AUTOMODEL, MEGATRON_BRIDGE, DATA_PREP, NO_BACKEND = "automodel", "megatron-bridge", "data-prep", "none"
-BACKENDS = (AUTOMODEL, MEGATRON_BRIDGE, DATA_PREP, NO_BACKEND)
+BACKENDS = (AUTOMODEL, MEGATRON_BRIDGE, *(STEPLESS := (DATA_PREP, "conversion", "curation", NO_BACKEND)))
 
 # --- variables of the job's environment
 
 JOB_ID_VAR = "LAUNCH_JOB_ID"  # these four are there for every script and startup command
 JOB_DIR_VAR = "LAUNCH_JOB_DIR"
-RUN_NAME_VAR = "LAUNCH_RUN_NAME"
-RUN_DIR_VAR = "LAUNCH_RUN_DIR"
+RUN_NAME_VAR, RUN_DIR_VAR = "LAUNCH_RUN_NAME", "LAUNCH_RUN_DIR"
 LAUNCHER_VAR = "LAUNCH_LAUNCHER"  # FT_LAUNCHER where ft_launcher has started the ranks
 FT_LAUNCHER = "ft"
 ATTEMPT_VAR = "LAUNCH_ATTEMPT"  # these are the starter's word to the agents

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 # The forms: .bin and .idx pairs by prefixes; .bin files by a pattern; files as they are, or all of a directory's.
+# `megatron@900`: a run takes them from step 900 on, and does not depend on them before.
 MEGATRON, NANOGPT, FILES = "megatron", "nanogpt", "files"
 PART = 4096  # bytes that are read from the start and from the end of a file
 SAMPLED = 64  # Megatron .bin files of which parts are read, spread evenly over all; of the others the size counts
@@ -23,8 +24,8 @@ SHOWN = 6  # differences that are told one by one
 _THREADS = 16
 _LARGEST = 64 << 20  # bytes of the largest blend.json that is read
 
-Row = List[Any]  # [file or prefix, use, bytes, bytes of the .idx, digest of the parts]
-_PATH, _USE, _BYTES, _IDX, _PARTS = range(5)
+Row = List[Any]  # [file or prefix, use, bytes, bytes of the .idx, digest of the parts], of a form with @ the step, too
+_PATH, _USE, _BYTES, _IDX, _PARTS, _FIRST = range(6)
 
 
 class _Unknown(Exception):
@@ -42,7 +43,7 @@ def look(named: List[List[Any]], mounts: List[List[str]]) -> Dict[str, Any]:
     where it is not known: a file is missing or cannot be read, or (`elsewhere`) is not on this machine.
     """
     try:
-        wanted = [(form, use, path) for form, value in named for use, path in _expanded(form, value, mounts)]
+        wanted = [(form, use, path) for form, value in named for use, path in _expanded(_bare(form), value, mounts)]
         with ThreadPoolExecutor(_THREADS) as pool:
             every = -(-len(wanted) // SAMPLED) or 1
             sampled = [number % every == 0 for number in range(len(wanted))]
@@ -51,20 +52,45 @@ def look(named: List[List[Any]], mounts: List[List[str]]) -> Dict[str, Any]:
         return {"digest": None, "why": str(reason), "elsewhere": reason.elsewhere}
     if not rows:
         return {"digest": None, "why": "the config names no files", "elsewhere": False}
-    kept = [[row[_USE], os.path.basename(row[_PATH]), *row[_BYTES:]] for row in rows]
-    return {"digest": hashlib.sha256(json.dumps(kept).encode("utf-8", "surrogateescape")).hexdigest(), "rows": rows}
+    return {
+        "digest": hashlib.sha256(json.dumps(_kept(rows)).encode("utf-8", "surrogateescape")).hexdigest(),
+        "rows": rows,
+    }
 
 
-def compare(begun: Dict[str, Any], now: Dict[str, Any]) -> List[str]:
-    """How data differ from those that a run began with, for a reader; none where they are the same or not known."""
+def compare(begun: Dict[str, Any], now: Dict[str, Any], done: Optional[int] = None) -> List[str]:
+    """How data differ from those that a run began with, for a reader; none where they are the same or not known.
+
+    `done`: the steps that the run keeps, as its checkpoint has them. Data that it takes later may be others; where none
+    are kept, only those that it begins with count. None: all count.
+    """
     if not begun.get("digest") or not now.get("digest") or begun["digest"] == now["digest"]:
         return []
-    old, new = _by_name(begun["rows"]), _by_name(now["rows"])
+    was, present = _taken(begun["rows"], done), _taken(now["rows"], done)
+    if done is not None and _kept(was) == _kept(present):
+        return []
+    old, new = _by_name(was), _by_name(present)
     lines = [_changed(old.get(name), new.get(name)) for name in dict.fromkeys([*old, *new])]
     told = [line for line in lines if line] or ["the files are the same, in another order"]
     if len(told) > SHOWN:
         told = [*told[:SHOWN], "and {} more".format(len(told) - SHOWN)]
-    return [*told, "in all {}, now {}".format(_total(begun["rows"]), _total(now["rows"]))]
+    return [*told, "in all {}, now {}".format(_total(was), _total(present))]
+
+
+def changes_later(begun: Dict[str, Any], now: Dict[str, Any], done: Optional[int]) -> bool:
+    """Whether the data differ, and only in those that the run has not come to."""
+    known = begun.get("digest") and now.get("digest")
+    return bool(known and begun["digest"] != now["digest"] and not compare(begun, now, done))
+
+
+def from_step(form: str, step: int) -> str:
+    """The form of data that a run takes from a step on."""
+    return "{}@{}".format(form, step)
+
+
+def depends_on_steps(named: List[List[Any]]) -> bool:
+    """Whether it matters how far a run has come."""
+    return any("@" in form for form, _ in named)
 
 
 def size(rows: List[Row]) -> int:
@@ -80,7 +106,9 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
             begun = json.load(file)
     except (OSError, ValueError, RecursionError):
         begun = {}
-    return {"why": now.get("why"), "begun": begun.get("digest"), "differences": compare(begun, now)}
+    done = request.get("done")
+    told = {"differences": compare(begun, now, done), "later": changes_later(begun, now, done)}
+    return {"why": now.get("why"), "begun": begun.get("digest"), **told}
 
 
 def place(path: str, mounts: List[List[str]]) -> Optional[str]:
@@ -174,17 +202,33 @@ def _read_json(path: str, mounts: List[List[str]]) -> Any:
         raise _Unknown("{}: {}".format(path, getattr(error, "strerror", None) or "not JSON")) from None
 
 
+def _bare(form: str) -> str:
+    return form.partition("@")[0]
+
+
+def _kept(rows: List[Row]) -> List[List[Any]]:
+    """What of them is the identity."""
+    return [[row[_USE], os.path.basename(row[_PATH]), *row[_BYTES:]] for row in rows]
+
+
+def _taken(rows: List[Row], done: Optional[int]) -> List[Row]:
+    """Those on which the first `done` steps depend."""
+    return [row for row in rows if done is None or len(row) <= _FIRST or row[_FIRST] < max(done, 1)]
+
+
 def _row(form: str, use: str, path: str, parts: bool, mounts: List[List[str]]) -> Row:
+    form, _, first = form.partition("@")
+    step = [int(first)] if first else []
     here = _here(path, mounts)
     digest = hashlib.sha256()
     try:
         if form in (NANOGPT, FILES):
-            return [path, use, _parts(here, digest), None, digest.hexdigest()[:16]]
+            return [path, use, _parts(here, digest), None, digest.hexdigest()[:16], *step]
         index = _parts(here + ".idx", digest)
         tokens = _parts(here + ".bin", digest) if parts else os.stat(here + ".bin").st_size
     except OSError as error:
         raise _Unknown("{}: {}".format(error.filename or path, error.strerror)) from None
-    return [path, use, tokens, index, digest.hexdigest()[:16]]
+    return [path, use, tokens, index, digest.hexdigest()[:16], *step]
 
 
 def _parts(path: str, digest: Any) -> int:
@@ -218,10 +262,16 @@ def _changed(old: Optional[Row], new: Optional[Row]) -> str:
     if old[_BYTES:] == new[_BYTES:] and old[_USE] == new[_USE]:
         return ""
     now = "" if old[_PATH] == new[_PATH] else "{}: ".format(new[_PATH])
+    if old[_BYTES:_FIRST] == new[_BYTES:_FIRST] and old[_FIRST:] != new[_FIRST:]:
+        return "{}: {}, now {}".format(old[_PATH], _since(old), _since(new))
     if old[_BYTES:] == new[_BYTES:]:
         return "{}: {!r} in the blend, now {}{!r}".format(old[_PATH], old[_USE], now, new[_USE])
     other = "" if _bytes(old) != _bytes(new) else " of other content"
     return "{}: {}, now {}{}{}".format(old[_PATH], _bytes(old), now, _bytes(new), other)
+
+
+def _since(row: Row) -> str:
+    return "from step {:,}".format(row[_FIRST]) if len(row) > _FIRST else "in all steps"
 
 
 def _bytes(row: Row) -> str:

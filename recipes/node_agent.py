@@ -13,6 +13,7 @@ and `finish` end with the job's code (see node_agent_lib/verdict.py); 2 means th
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -54,6 +55,9 @@ def _run(argv: list[str]) -> int:
     paths = [arg for arg in argv if arg != "--detach"]
     if len(paths) != 1 or paths[0].startswith("-"):
         return _usage()
+    if os.environ.get("SLURM_JOB_NUM_NODES", "1") != "1":
+        sys.dont_write_bytecode = True  # `begin` has written it, once for all nodes
+
     from node_agent_lib import start
 
     return start.main(paths[0], detach, str(_FILE))
@@ -72,8 +76,6 @@ def _finish(argv: list[str]) -> int:
 
 
 def _hide_secrets() -> None:
-    import os
-
     from node_agent_lib import redaction
 
     redaction.arm_environment(os.environ)

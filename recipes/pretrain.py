@@ -106,10 +106,12 @@ def train(recipe_class: type[Any], config: Any) -> None:
     heartbeat = ft_heartbeat.connect(recipe, say)
     recipe.setup()
     write_metrics_at_once(recipe)
-    requests.hear(recipe)
+    profiles = requests.hear(recipe)
     first_step = getattr(getattr(recipe, "step_scheduler", None), "step", None)
     phase.enter(phase.FIRST_STEP)
     recipe.run_train_validation_loop()
+    if profiles is not None:
+        profiles.close()
     phase.enter("ending")
     heartbeat.close()
     report(recipe, first_step)

@@ -38,6 +38,7 @@ def make() -> dict[str, Any]:
         "strategies": sections.strategies(),
         "values": values.values(),
         "dtypes": values.dtypes(),
+        "compile_options": values.compile_options(),
         "datasets": dict(sorted(sections.load("nemo_automodel.components.datasets.loader:_DATASET_CONFIGS").items())),
         "losses": sorted(sections.load("nemo_automodel.components.loss.loss:LOSS_CONFIG_REGISTRY")),
         "dion": {

@@ -155,3 +155,23 @@ def test_a_path_is_a_recipe_and_a_mapping_can_add_and_remove(here: Checkout) -> 
     plan = al.plan(here.root / "recipes" / "stub.py", overrides={"+more.key": (1, 2), "~value": None, "steps": 3})
     assert (plan.config["more"], plan.config["steps"], "value" in plan.config) == ({"key": [1, 2]}, 3, False)
     assert "plan" in dir(al) and "Job" in dir(al)
+
+
+def test_a_pipeline_with_a_sweep(here: Checkout) -> None:
+    """Planned, checked, run to its end here; as a sweep by itself its points are plans, of which each is submitted."""
+    (here.root / "two.yaml").write_text(
+        "steps:\n  rates: {recipe: stub-one, sweep: {grid: {value: [1, 2]}}}\n"
+        '  last: {recipe: stub-one, overrides: {value: "${steps.rates.best.run_dir}"}}\n'
+    )
+    planned = al.pipeline(here.root / "two.yaml", mode="run")
+    assert [step.name for step in planned.graph.steps] == ["rates", "last"]
+    assert {finding.level for found in planned.check().values() for finding in found} == {"note"}
+    jobs = planned.submit()
+    assert [job.status().state for job in [*jobs["rates"], *jobs["last"]]] == ["COMPLETED"] * 3
+    swept = al.sweep("stub-one", {"grid": {"value": [1, 2]}}, at_most=1)
+    assert [job and job.id for job in swept.jobs()] == [job.id for job in jobs["rates"]]
+    assert swept.check() == [] and swept.plans.at_most == 1
+    with pytest.raises(UsageError, match="takes one job at a time"):
+        swept.submit()
+    with pytest.raises(UsageError, match="nobody who starts"):
+        al.pipeline(here.root / "two.yaml", overrides=["rates.steps=3"]).submit()

@@ -85,7 +85,11 @@ def test_every_file_of_the_launcher_is_on_the_map() -> None:
     for path in (ROOT / "automodel_launch").rglob("*.py"):
         inside = path.relative_to(ROOT / "automodel_launch").with_suffix("").parts
         wing = inside[0] if len(inside) > 1 else "ground"
-        if path.name != "__init__.py" and inside != ("api",) and f"`{inside[-1]}`" not in rows[wing]:
+        if (
+            path.name != "__init__.py"
+            and inside not in (("api",), ("api_sets",))
+            and f"`{inside[-1]}`" not in rows[wing]
+        ):
             missing.append("/".join(inside))
     assert missing == []
 

@@ -29,6 +29,7 @@ _MODULES = {
     "megatron-bridge": f"{__name__}.megatron_bridge.backend",
     "none": f"{__name__}.plain",
     "conversion": f"{__name__}.conversion",
+    "curation": f"{__name__}.curation",
 }
 
 Config = Mapping[str, Any]
@@ -234,6 +235,13 @@ class Backend(Protocol):
 
     def begins_with(self, config: Config) -> str | None:
         """The hub id or directory of the weights that the training begins with; None: they are random, or not known."""
+
+    def evaluation(self, config: Config, checkpoint: str) -> dict[str, Any]:
+        """Of a run's config that with which recipes/evaluate.py evaluates the checkpoint in that directory.
+
+        Raises:
+            ConfigError: there is none.
+        """
 
     def versions(self, log: str) -> dict[str, str]:
         """Package -> version, as rank 0's log tells them at its beginning."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from automodel_launch import backends
 from automodel_launch.backends import (
@@ -104,6 +105,10 @@ class Plain:
     def begins_with(self, config: Config) -> str | None:
         """Not known."""
         return None
+
+    def evaluation(self, config: Config, checkpoint: str) -> dict[str, Any]:
+        """It is not known what its checkpoints are."""
+        raise ConfigError("it is not known how checkpoints of this recipe are evaluated.", "those of AutoModel are")
 
     def versions(self, log: str) -> dict[str, str]:
         """Not known."""

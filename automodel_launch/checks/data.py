@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import contract, data_identity
+from automodel_launch import backends, contract, data_identity
 from automodel_launch.jobs import rundir
 from automodel_launch.plan import naming
 from automodel_launch.plan.finding import Finding
@@ -25,7 +25,9 @@ _FIX = "give it those data again; --fresh for a new run; run.data_changed=allow 
 def same_data(plan: Plan) -> Iterator[Finding]:
     """A run that began with other data."""
     if plan.data and plan.visible:
-        yield from _judged(plan, data_identity.compare(rundir.data(plan.run_dir), plan.data))
+        begun, done = rundir.data(plan.run_dir), _steps_kept(plan)
+        yield from _judged(plan, data_identity.compare(begun, plan.data, done))
+        yield from _later(plan, data_identity.changes_later(begun, plan.data, done))
 
 
 def not_known(plan: Plan) -> Iterator[Finding]:
@@ -58,12 +60,12 @@ def asked(plan: Plan) -> dict[str, str]:
     if not plan.data or plan.visible:
         return {}
     mounts = pairs(plan.mounts)
-    return question(plan.data["named"], mounts, plan.run_dir)
+    return question(plan.data["named"], mounts, plan.run_dir, _steps_kept(plan))
 
 
-def question(named: Any, mounts: list[list[str]], run_dir: str) -> dict[str, str]:
+def question(named: Any, mounts: list[list[str]], run_dir: str, done: int | None = None) -> dict[str, str]:
     """A script for bash there; none where the config names too much for a command line."""
-    request = {"named": named, "mounts": mounts, "begun": f"{run_dir}/{contract.DATA}"}
+    request = {"named": named, "mounts": mounts, "begun": f"{run_dir}/{contract.DATA}", "done": done}
     text = json.dumps(request, separators=(",", ":"))
     script = Path(data_identity.__file__).read_text(encoding="utf-8") + _ENDING
     return {} if len(text) > _MOST else {_QUESTION: f"python3 -c {shlex.quote(script)} {shlex.quote(text)}"}
@@ -73,16 +75,35 @@ def answered(plan: Plan, results: Results) -> Iterator[Finding]:
     """Findings from the answer; without one, the job itself compares."""
     if plan.data and not plan.visible:
         yield from _judged(plan, differences(results))
+        yield from _later(plan, _answer(results).get("later") is True)
 
 
 def differences(results: Results) -> list[str]:
     """Of the answer to `question`."""
+    told = _answer(results).get("differences")
+    return [str(line) for line in told] if isinstance(told, list) else []
+
+
+def _answer(results: Results) -> Mapping[str, Any]:
     try:
         answer = json.loads(results[_QUESTION].text.rpartition("\n")[2])
     except ValueError:
-        return []
-    told = answer.get("differences") if isinstance(answer, Mapping) else None
-    return [str(line) for line in told] if isinstance(told, list) else []
+        return {}
+    return answer if isinstance(answer, Mapping) else {}
+
+
+def _steps_kept(plan: Plan) -> int | None:
+    """Steps that the run goes on from, asked for where its data depend on that."""
+    if not data_identity.depends_on_steps(plan.data["named"]):
+        return None
+    directory = backends.of(plan.recipe).checkpoint_dir(plan.config, plan.run_dir)
+    return rundir.steps_kept(directory, plan.place)
+
+
+def _later(plan: Plan, changed: bool) -> Iterator[Finding]:
+    if changed:
+        message = f"run {plan.run_name} goes on with other data than it began with, in phases that it has not come to."
+        yield Finding("note", "data-changed", message)
 
 
 def _judged(plan: Plan, changed: list[str]) -> Iterator[Finding]:

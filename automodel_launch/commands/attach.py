@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from automodel_launch import executors
-from automodel_launch.commands import console, one_job, one_sweep, sweep_follow
+from automodel_launch.commands import console, one_job, one_pipeline, one_sweep, sweep_follow
 from automodel_launch.commands.command import VERBOSE
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
@@ -25,6 +25,9 @@ class Attach(JobCommand):
         sweep = one_sweep.named(args)
         if sweep is not None:
             return sweep_follow.attach(args, sweep)
+        pipeline = one_pipeline.named(args)
+        if pipeline is not None:
+            return one_pipeline.attach(args, pipeline)
         record = self.find(args)
         now = one_job.status(record)
         one_job.reachable(record, now)

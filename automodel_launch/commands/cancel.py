@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from automodel_launch import contract
-from automodel_launch.commands import console, one_job, one_sweep, sweep_acts
+from automodel_launch import contract, workspace
+from automodel_launch.commands import console, one_job, one_pipeline, one_sweep, sweep_acts
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.jobs.records import Record, Status
@@ -23,6 +23,9 @@ class Cancel(JobCommand):
         sweep = one_sweep.named(args)
         if sweep is not None:
             return sweep_acts.cancel(args, sweep)
+        pipeline = one_pipeline.named(args)
+        if pipeline is not None:
+            return one_pipeline.cancel(args, pipeline)
         record = self.find(args)
         return stop(args, record, one_job.status(record), args.now)
 
@@ -41,7 +44,7 @@ def stop(args: argparse.Namespace, record: Record, before: Status, now: bool) ->
     end = cancelling.wait(record, console.say)
     one_job.remember(args, record, end)
     if end.state != contract.COMPLETED:
-        waiting.cancel_waiting(record, f"{record.job_id} ({end.state})")
+        waiting.end_early(workspace.find(args.env).records, record, end)
     if args.json:
         console.document(one_job.row(record, end), indent=None)
     else:

@@ -93,19 +93,37 @@ def _list(args: argparse.Namespace, kept: Kept) -> int:
     elif not kept.rows:
         console.say(f"{kept.record.run_name} has saved no checkpoint yet ({kept.folder})")
     else:
-        head = ("step", "size", "saved", "state", "val_loss", "")
+        held_out = _held_out(kept)
+        columns = list(held_out.values())
+        head = ("step", "size", "saved", "state", "val_loss", *columns, "")
         marks = {row.name: _marks(row, last, best) for row in kept.rows}
-        console.out("\n".join(console.table([head, *(_cells(row, marks[row.name]) for row in kept.rows)])))
+        cells = [_cells(row, list(held_out), marks[row.name]) for row in kept.rows]
+        console.out("\n".join(console.table([head, *cells])))
         total = sum(row.bytes for row in kept.rows)
         free = f", {console.size(kept.free)} free" if kept.free is not None else ""
         console.say(f"{console.size(total)} in {kept.folder}{free}")
+        for (_, data), column in held_out.items() if len(held_out) > 1 else ():
+            console.say(console.cut_line(f"{column}: {data}", console.width()))
     return 0
 
 
-def _cells(row: Row, marks: str) -> tuple[str, ...]:
+def _held_out(kept: Kept) -> dict[tuple[str, str], str]:
+    """(name, data) of what checkpoints were evaluated on -> a column's head, each another one."""
+    found = dict.fromkeys((one["name"], one["data"]) for row in kept.rows for one in row.evaluations)
+    heads: list[str] = []
+    for name, _ in found:
+        head = "held-out" if name == "default" else name
+        same = sum(other.partition(" ")[0] == head for other in heads)
+        heads.append(f"{head} {same + 1}" if same else head)
+    return dict(zip(found, heads, strict=True))
+
+
+def _cells(row: Row, held_out: list[tuple[str, str]], marks: str) -> tuple[str, ...]:
     saved = console.clock(row.saved) if row.saved else ""
     loss = "" if row.val_loss is None else f"{row.val_loss:.4f}"
-    return str(row.step), console.size(row.bytes), saved, row.state, loss, marks
+    losses = {(one["name"], one["data"]): f"{one['loss']:.4f}" for one in row.evaluations}
+    told = (losses.get(one, "") for one in held_out)
+    return str(row.step), console.size(row.bytes), saved, row.state, loss, *told, marks
 
 
 def _marks(row: Row, last: Row | None, best: Row | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import itertools
 import json
 import os
 import re
@@ -112,6 +113,25 @@ def out(text: str, colour: bool = False) -> None:
 def document(value: Any, indent: int | None = 1) -> None:
     """Data for programs: one JSON document on stdout."""
     write(json.dumps(value, indent=indent) + "\n")
+
+
+def long_document(head: dict[str, Any], name: str, rows: Iterable[Any]) -> int:
+    """One JSON document, `{**head, name: list(rows)}`, without all rows in memory; the number of rows.
+
+    Nothing is written where the first row cannot be had. What raises later leaves a document without its end.
+    """
+    rows = iter(rows)
+    first = list(itertools.islice(rows, 1))
+    if not first:
+        document({**head, name: []})
+        return 0
+    write(json.dumps({**head, name: []}, indent=1).removesuffix("]\n}"))
+    between, count = "\n  ", 0
+    for row in itertools.chain(first, rows):  # a line each: with an indent, Python's encoder takes three times as long
+        write(between + json.dumps(row))
+        between, count = ",\n  ", count + 1
+    write("\n ]\n}\n")
+    return count
 
 
 def result(value: Any) -> None:

@@ -21,10 +21,11 @@ def gather(place: FileSystem, job_dir: str, count: int, late: bool = False) -> l
     another reason, mostly a node that died, those whose agents were told to stop are not to blame.
     """
     from automodel_launch.doctor.gpu.verdict import DONE, Node
+    from automodel_launch.remote.filesystem import wholes
 
     files = [f"{job_dir}/{FOLDER}/node-{number}.json" for number in range(count)]
     files += [f"{job_dir}/nodes/{number}.json" for number in range(count)]
-    read = [parse(found[0]) if found else None for found in place.read_many([(name, 0) for name in files])]
+    read = [parse(found or b"") for found in wholes(place, files)]
     facts, agents = read[:count], read[count:]
     names = next((known["hosts"] for known in facts if known and known.get("hosts")), None)
     own = {number: error for number, agent in enumerate(agents) if (error := _own_failure(agent))}

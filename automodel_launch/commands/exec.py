@@ -46,6 +46,8 @@ class Execute(JobCommand):
         inside = executors.get(record.executor).inside(record, wanted)
         if inside.note:
             console.say(inside.note)
+        if not wanted.node.get("ranks"):
+            console.say("no rank of this node runs yet: without what its startup commands set")
         if args.json:
             done = inside.shell.run(inside.script, timeout=_LIMIT_S)
             told = {"job_id": record.job_id, "node": wanted.node.get("host"), "exit_code": done.code}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from automodel_launch import contract
 from automodel_launch.commands import console, spark
 from automodel_launch.jobs import history, records
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import speed
+from automodel_launch.launch import speed, state
 from automodel_launch.launch.glance import Glance
 from automodel_launch.launch.progress import clock, waiting
 
@@ -32,6 +32,8 @@ def told(record: Record, status: Status, seen: Glance) -> Iterator[str]:
     words = seen.speed.words(status.over)
     if words:
         yield f"  {words}"
+    if seen.slow_rank:
+        yield f"  {seen.slow_rank.text}"
     yield f"  launched: {seen.launched.command}"
     where = [f"on {record.profile}"]
     if seen.launched.nodes and seen.launched.processes:
@@ -40,6 +42,12 @@ def told(record: Record, status: Status, seen: Glance) -> Iterator[str]:
     where += [f"data: {console.listed(seen.launched.data, 2)}"] if seen.launched.data else []
     where += [f"commit {_commit(seen)}"] if seen.launched.commit else []
     yield f"  {'; '.join(where)}"
+
+
+def advised(status: Status, seen: Glance | None) -> Status:
+    """The same without the advice to resume a job of which nothing is left that could be."""
+    refused = seen is not None and not seen.resumes and status.over and "resume" in (status.advice or "")
+    return replace(status, advice=None) if refused else status
 
 
 def _commit(seen: Glance) -> str:
@@ -56,6 +64,9 @@ def go_on(record: Record, status: Status, seen: Glance) -> str | None:
         return "its GPU-hours are used up; the same launch with a higher max_gpu_hours goes on"
     saved = next((row["checkpoint"] for row in reversed(seen.attempts) if row.get("checkpoint") is not None), None)
     start = f", from its checkpoint of step {saved}" if saved is not None else ""
+    if not seen.resumes:  # without a plan its overrides are not known any longer
+        known = seen.launched.nodes is not None
+        return f"launch it again{start}: {seen.launched.command}" if known else state.launch_again(record)
     resume = f"python launch.py resume {record.job_id}{start}"
     if status.state in (contract.FAILED, contract.OUT_OF_MEMORY):
         return f"{resume}, with the same code and config; after a change, launch it again"
@@ -72,7 +83,7 @@ def screen(record: Record, status: Status, seen: Glance, at: Screen) -> list[str
     room = at.rows - len(lines) - len(foot)
     for heading, found, most in (
         ("attempts", history.table(seen.attempts), _ATTEMPTS),
-        ("last warnings", seen.warnings, _WARNINGS),
+        ("last warnings", [*seen.warnings, *([seen.slow_rank.text] if seen.slow_rank else [])], _WARNINGS),
     ):
         kept = found[-max(0, min(most, room - 2)) :] if room > 2 else []
         if kept:
@@ -88,7 +99,8 @@ def _head(record: Record, status: Status, seen: Glance, at: Screen) -> Iterator[
     now = time.strftime("%H:%M:%S")
     yield left.ljust(at.columns - len(now)) + now if len(left) + 2 + len(now) <= at.columns else left
     yield seen.launched.command
-    for label, text in (("error", status.error), ("why", status.reason), ("what to do", status.advice)):
+    advice = advised(status, seen).advice
+    for label, text in (("error", status.error), ("why", status.reason), ("what to do", advice)):
         if text:
             yield f"{label}: {text}"
     further = go_on(record, status, seen)

@@ -15,7 +15,7 @@ from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Command
 from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.watch import WATCH, Pause, watching
-from automodel_launch.jobs import records, sweeps
+from automodel_launch.jobs import pipelines, records, sweeps
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import speeds, waiting
 from automodel_launch.launch.asked import Asked, quickest_s
@@ -25,7 +25,7 @@ from automodel_launch.remote.shell import AT_ONCE
 
 _HEAD = ("JOB", "STATE", "PROFILE", "SUBMITTED", "STEP", "LOSS", "LEFT", "WHY")
 
-Row = tuple[Record, Status, Speed]
+Row = tuple[Record, Status, Speed, tuple[str, str] | None]  # the last: the pipeline and the step that it is of
 
 
 class Jobs(Command):
@@ -48,6 +48,9 @@ class Jobs(Command):
             console.out("\n".join(_table(rows, console.width() if console.is_terminal() else None)))
         else:
             console.say("no job was submitted from here yet")
+        steps = pipelines.names(folder)
+        if steps:
+            console.say(f"pipelines: {console.listed(steps[::-1])}; `python launch.py status PIPELINE` shows its steps")
         names = sweeps.names(folder)
         if names:
             console.say(f"sweeps: {console.listed(names[::-1])}; `python launch.py status SWEEP` shows its points")
@@ -56,12 +59,15 @@ class Jobs(Command):
 
 def _look(folder: Path, asked: Asked) -> list[Row]:
     with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
-        return speeds.of(asked.look(records.all_records(folder), pool), pool)
+        rows = speeds.of(asked.look(records.all_records(folder), pool), pool)
+    steps = pipelines.of_runs(folder)
+    return [(record, now, fast, steps.get(record.run_name)) for record, now, fast in rows]
 
 
 def _document(row: Row) -> dict[str, Any]:
-    record, now, fast = row
-    return {**one_job.row(record, now), "progress": fast.document()}
+    record, now, fast, step = row
+    pipeline = dict(zip(("pipeline", "step"), step, strict=True)) if step else None
+    return {**one_job.row(record, now), "progress": fast.document(), "of": pipeline}
 
 
 def _table(rows: Sequence[Row], columns: int | None) -> list[str]:
@@ -71,12 +77,13 @@ def _table(rows: Sequence[Row], columns: int | None) -> list[str]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    record, now, fast = row
+    record, now, fast, of = row
     step = "" if fast.done is None else f"{fast.done}/{fast.max_steps}" if fast.max_steps else str(fast.done)
     loss = "" if fast.done is None or fast.loss is None else f"{fast.loss:.4f}"
     left = "" if fast.left_s is None else clock(fast.left_s)
     head = record.job_id, now.state, record.profile, console.clock(record.submitted)
-    return *head, step, loss, left, _why(record, now)
+    whose = f"step {of[1]} of {of[0]}" if of else ""
+    return *head, step, loss, left, "; ".join(filter(None, (_why(record, now), whose)))
 
 
 def _why(record: Record, now: Status) -> str:

@@ -84,9 +84,6 @@ class Launch(LaunchCommand):
         refuse_both(args)
         if args.full and not args.dry_run:
             raise UsageError("--full belongs to --dry-run. Nothing was submitted.", "--dry-run --full")
-        if args.after is not None and (args.sweep or args.sweep_file):
-            message = "--after does not go with a sweep. Nothing was submitted."
-            raise UsageError(message, "launch the sweep when `status` says that the job has completed")
         if args.sweep or args.sweep_file:
             from automodel_launch.commands import sweep
 

@@ -78,9 +78,8 @@ def show(args: argparse.Namespace, record: Record, job: JobDir, ranks: list[int]
     if args.errors and not (args.json and args.follow):
         count = _errors(args, record, searching.errors(found, keep.matches))
     elif args.json and not args.follow:
-        kept = [{"rank": rank, "line": line} for rank, line in found if keep(rank, line)]
-        console.document({"job_id": record.job_id, "ranks": ranks, "lines": kept})
-        count = len(kept)
+        kept = ({"rank": rank, "line": line} for rank, line in found if keep(rank, line))
+        count = console.long_document({"job_id": record.job_id, "ranks": ranks}, "lines", kept)
     else:
         count = 0
         for rank, line in found:

@@ -17,7 +17,7 @@ from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError, UsageError
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import follow, tails
+from automodel_launch.launch import follow, searching, tails
 
 _MARK = re.compile(r"\[(\d+)\] ")
 
@@ -62,10 +62,7 @@ class Logs(JobCommand):
 
 def _lines(job: JobDir, record: Record, ranks: list[int]) -> Iterator[tuple[int | None, str]]:
     """(rank, line), one rank after the other; --follow mixes them, in the order of time."""
-    for rank in ranks:
-        yield from ((rank, line) for line in _text(job, job.log(rank)))
-    if not ranks:
-        yield from ((None, line) for line in _of_start(job, record))
+    yield from searching.lines(job, ranks) if ranks else ((None, line) for line in _of_start(job, record))
 
 
 def _of_start(job: JobDir, record: Record) -> list[str]:
@@ -82,17 +79,17 @@ def _of_start(job: JobDir, record: Record) -> list[str]:
 
 
 def _text(job: JobDir, path: str) -> Iterator[str]:
-    return (line for _, line in tails.new_lines({0: tails.Tail(path)}, job.place, last=True))
+    return tails.Tail(path, place=job.place).lines(last=True)
 
 
 def _document(job: JobDir, record: Record, ranks: list[int], by_line: bool) -> None:
-    lines = [{"rank": rank, "line": line} for rank, line in _lines(job, record, ranks)]
+    lines = ({"rank": rank, "line": line} for rank, line in _lines(job, record, ranks))
     if by_line:
         for line in lines:
             console.document({"job_id": record.job_id, **line}, indent=None)
         _end(record)
     else:
-        console.document({"job_id": record.job_id, "ranks": ranks, "lines": lines})
+        console.long_document({"job_id": record.job_id, "ranks": ranks}, "lines", lines)
 
 
 def _follow(record: Record, ranks: list[int] | None, as_json: bool, keep: log_filters.Filter) -> int:

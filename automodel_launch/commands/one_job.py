@@ -11,7 +11,7 @@ from automodel_launch import executors, workspace
 from automodel_launch.commands import console
 from automodel_launch.commands.command import Command, Parser
 from automodel_launch.errors import JobError, UsageError
-from automodel_launch.jobs import launcher, records, sweeps
+from automodel_launch.jobs import launcher, pipelines, records, sweeps
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import state, waiting
@@ -52,6 +52,10 @@ class JobCommand(Command):
         if sweep is not None:
             points = f"{sweep.name}.1 to {sweep.name}.{len(sweep.points)}"
             raise JobError(f"{self.name} {wanted}: that is a sweep, and this takes one job.", f"its points: {points}")
+        pipeline = pipelines.find(folder, wanted)
+        if pipeline is not None:
+            message = f"{self.name} {wanted}: that is a pipeline, and this takes one job."
+            raise JobError(message, f"its steps: python launch.py status {wanted}")
         record = sweeps.point(folder, wanted) or records.find(folder, wanted)
         if args.job is None:
             console.say(f"the last job: {record.job_id}")

@@ -13,9 +13,11 @@ from automodel_launch.errors import PlanRefused, UsageError
 
 if TYPE_CHECKING:
     from automodel_launch.jobs.records import Record, Status
+    from automodel_launch.jobs.sweeps import Sweep
     from automodel_launch.launch.interrupts import Interrupts
-    from automodel_launch.launch.pipeline_running import Follow, Runner
-    from automodel_launch.plan.plangraph import PlanGraph
+    from automodel_launch.launch.pipeline_running import Follow, FollowSweep, Runner
+    from automodel_launch.plan.plangraph import PlanGraph, Step
+    from automodel_launch.plan.planset import PlanSet
 
 
 class Pipeline(Command):
@@ -69,7 +71,8 @@ class Pipeline(Command):
         if errors and not args.force:
             raise running.refuse(errors)
         _tell(graph)
-        return _submit(args, running.Runner(maker, graph, console.say, _follower(args), force=args.force))
+        runner = running.Runner(maker, graph, console.say, _follower(args), _sweep_follower(args), force=args.force)
+        return _submit(args, runner)
 
 
 def _preview(args: argparse.Namespace, graph: PlanGraph) -> None:
@@ -82,13 +85,29 @@ def _preview(args: argparse.Namespace, graph: PlanGraph) -> None:
     for step in graph.steps:
         where = f"{step.plan.profile_name}, {console.many(step.plan.nodes, 'node')} x {step.plan.processes_per_node}"
         said = f"{step.job_id}: {step.state}" if step.job_id else step.state.lower()
-        rows.append((step.name, ", ".join(step.needs), step.plan.run_name, where, said))
+        if step.points and step.to_do:
+            said = f"{len(step.points)} of {len(step.plans)} points are not to do"
+        rows.append((step.name, ", ".join(map(step.told, step.needs)), step.called, where, said))
     console.out("\n".join(f"  {line}" for line in console.table(rows)))
     for step in graph.steps:
+        if step.sweep is not None:
+            _show_sweep(step, step.sweep)
         for name, path in step.promises.items() if step.to_do else ():
             console.out(f"  ${{steps.{step.name}.{name}}} = {path}")
     _tell(graph, console.out)
     console.out(f"  plan {graph.plan_hash[:12]}; --json shows each step's plan")
+
+
+def _show_sweep(step: Step, made: PlanSet) -> None:
+    from automodel_launch.commands import one_sweep
+
+    limit = f", at most {made.at_most} at once" if made.at_most else ""
+    console.out(f"  sweep {made.name}: {console.many(len(made.points), 'point')}{limit}")
+    rows = [["", "run", *one_sweep.short(made.keys), ""]]
+    for point in made.points:
+        values = one_sweep.settings(dict(point.settings), made.keys)
+        rows.append(["", point.label, *values, step.points.get(point.plan.run_name, "").lower()])
+    console.out("\n".join(console.cut_line(f"  {line}", console.width()) for line in console.table(rows)))
 
 
 def _tell(graph: PlanGraph, write: Callable[[str], None] = console.say) -> None:
@@ -112,8 +131,29 @@ def _follower(args: argparse.Namespace) -> Follow:
     return followed
 
 
+def _sweep_follower(args: argparse.Namespace) -> FollowSweep:
+    from automodel_launch import contract
+    from automodel_launch.commands import one_sweep, sweep_follow
+
+    def followed(name: str, sweep: Sweep, interrupts: Interrupts) -> tuple[bool, int, int]:
+        console.say(f"step {name}:")
+        rows = sweep_follow.follow(args, sweep, interrupts)
+        console.say(one_sweep.counted(sweep, rows))
+        completed = sum(row.now.state == contract.COMPLETED for row in rows)
+        over = sweep_follow.is_over(rows)
+        return over, sweep_follow.result(rows) if over else interrupts.code, completed
+
+    return followed
+
+
 def _submit(args: argparse.Namespace, runner: Runner) -> int:
-    code = 0
+    import shlex
+
+    from automodel_launch.launch import pipeline_running
+
+    code, where = 0, f"--batch {args.batch}" if args.batch else f"--run {args.run or 'local'}"
+    again = f"python launch.py pipeline {shlex.quote(args.file)} {where}" + (" ..." if args.overrides else "")
+    pipeline_running.record(runner, again)
     if args.batch:
         runner.detached()
     else:
@@ -123,7 +163,8 @@ def _submit(args: argparse.Namespace, runner: Runner) -> int:
         document = {"pipeline": graph.name, "plan_hash": graph.plan_hash, "steps": runner.document(), "exit_code": code}
         console.document(document, indent=None)
     elif args.batch:
-        console.out("\n".join(record.job_id for record in runner.jobs.values()))
+        made = [(runner.graph.step(name), records) for name, records in runner.jobs.items()]
+        console.out("\n".join(step.called if step.sweep else records[0].job_id for step, records in made))
     if code:
         done = ", ".join(name for name, ended in runner.ended.items() if ended == 0) or "none"
         console.say(f"pipeline {runner.graph.name} has not completed; completed steps: {done}.")

@@ -31,8 +31,12 @@ COMMANDS = {
     "reproduce": Entry("JOB", "run a job's own plan again, as a new run; refused where code, data or packages changed"),
     "stacks": Entry("JOB", "where every rank of a job is now"),
     "exec": Entry("JOB -- CMD", "a command where a job runs, beside its training"),
+    "profile": Entry("JOB", "torch's profiler for some steps of some ranks; and which rank the others wait for"),
     "save": Entry("JOB", "a checkpoint now, after which the training goes on"),
     "checkpoints": Entry("[RUN] DO", "what a run has saved: list, verify, prune, export, push"),
+    "evaluate": Entry(
+        "[RUN[:STEP]]", "a run's checkpoints (last, STEP, all) on held-out data: loss, perplexity; a job each"
+    ),
     "cancel": Entry("JOB", "stop a job; it may save a checkpoint first, unless --now"),
     "pause": Entry("JOB", "stop a run, with a save, until `resume`"),
     "resume": Entry("JOB", "a further attempt at a job that is over, from its run's last checkpoint"),

@@ -11,7 +11,6 @@ from automodel_launch.commands import console, one_job, one_sweep, sweep_acts
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
 from automodel_launch.jobs import records
-from automodel_launch.launch import state
 from automodel_launch.launch.interrupts import Interrupts
 
 
@@ -24,8 +23,8 @@ class Resume(JobCommand):
         """Submit it again.
 
         Raises:
-            JobError: it is not over, was never submitted, has used up its GPU-hours, or needs a secret that this shell
-                has not.
+            JobError: it is not over, was never submitted, its files are gone, it has used up its GPU-hours, or needs a
+                secret that this shell has not.
             PlanRefused: the run began with other data.
         """
         from automodel_launch.launch import resume
@@ -48,11 +47,6 @@ class Resume(JobCommand):
             else:
                 console.out(f"{record.job_id}: {before.state}")
             return 0
-        names = place.names(record.job_dir)
-        if not {contract.CODE, contract.LOGS} & set(names):  # `prune` removes both
-            what = "its code was removed from" if names else "its directory is gone:"
-            message = f"{record.job_id} cannot be resumed: {what} {record.job_dir}."
-            raise JobError(message, state.launch_again(record))
         interrupts = Interrupts()
         folder = workspace.find(args.env).records
         record = resume.resume(folder, record, os.environ, interrupts, console.say)

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from automodel_launch import executors
-from automodel_launch.commands import console, goodput_line, job_view, one_job, one_sweep
+from automodel_launch.commands import console, goodput_line, job_view, one_job, one_pipeline, one_sweep
 from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.commands.watch import WATCH, Pause, watching
@@ -38,6 +38,13 @@ class ShowStatus(JobCommand):
             )
         if sweep is not None:
             return one_sweep.status(args, sweep)
+        pipeline = one_pipeline.named(args)
+        if pipeline is not None and args.watch:
+            raise UsageError(
+                f"status {pipeline.name} -w: it is a pipeline, and -w looks at one job.", "python launch.py jobs -w"
+            )
+        if pipeline is not None:
+            return one_pipeline.status(args, pipeline)
         record = self.find(args)
         now = one_job.status(record)
         one_job.reachable(record, now)
@@ -63,6 +70,7 @@ def _seen(record: Record, now: Status, looker: Looker | None = None) -> Glance |
 
 def _text(record: Record, now: Status) -> str:
     seen = _seen(record, now)
+    now = job_view.advised(now, seen)
     block = closing.closing_block(record, now, more=list(job_view.told(record, now, seen)) if seen else ())
     further = job_view.go_on(record, now, seen) if seen else None
     return "\n".join(filter(None, (block, goodput_line.line(record), f"  go on: {further}" if further else None)))
@@ -70,13 +78,14 @@ def _text(record: Record, now: Status) -> str:
 
 def _document(record: Record, now: Status, seen: Glance | None) -> dict[str, Any]:
     return {
-        **one_job.row(record, now),
+        **one_job.row(record, job_view.advised(now, seen)),
         "phase": seen.phase[0] if seen and seen.phase else None,
         "metrics": seen.steps[-1] if seen and seen.steps else None,
         "history": seen.attempts if seen else [],
         "progress": seen.speed.document() if seen else None,
         "launched": seen.launched.document() if seen else None,
         "warnings": seen.warnings if seen else [],
+        "slow_rank": seen.slow_rank.document() if seen and seen.slow_rank else None,
         "go_on": job_view.go_on(record, now, seen) if seen else None,
     }
 

@@ -28,6 +28,9 @@ def run(command: Command, args: argparse.Namespace) -> int:
     from automodel_launch.jobs import sweeps
 
     here, made = _made(command, args)
+    code, made = _follow_up(command, args, made)
+    if code is not None:
+        return code
     together = executors.together(made.plans[0].executor) is not None
     if not together:
         sweep_here.refuse_detached(made)
@@ -35,6 +38,19 @@ def run(command: Command, args: argparse.Namespace) -> int:
         return _checked(args, here, made, together)
     with sweeps.alone(here.records, made.name, console.say):
         return _checked(args, here, made, together)
+
+
+def _follow_up(command: Command, args: argparse.Namespace, made: PlanSet) -> tuple[int | None, PlanSet]:
+    """Where its place does not keep jobs waiting: wait here, and plan anew with what is there then."""
+    from automodel_launch.launch import edges
+    from automodel_launch.launch.interrupts import Interrupts
+
+    plan = made.plans[0]
+    edges.refuse_detached(plan)
+    if args.dry_run or not plan.after or edges.holds(plan):
+        return None, made
+    code = edges.wait(plan.after, console.say, Interrupts())
+    return code, made if code is not None else _made(command, args)[1]
 
 
 def _checked(args: argparse.Namespace, here: Workspace, made: PlanSet, together: bool) -> int:
@@ -49,7 +65,7 @@ def _checked(args: argparse.Namespace, here: Workspace, made: PlanSet, together:
     if args.dry_run:
         _preview(args, here, made, findings, skipped)
         return PlanRefused.exit_code if errors else 0
-    if errors and not args.force:
+    if any(finding.code == "after-failed" or not args.force for finding in errors):
         raise PlanRefused(
             f"{made.name} was not submitted: {console.many(len(errors), 'error')}.\n{preview.findings_text(errors)}",
             "--dry-run shows all points; --force submits them all the same",
@@ -70,7 +86,7 @@ def _rehearsed(
 
 def _made(command: Command, args: argparse.Namespace) -> tuple[Workspace, PlanSet]:
     from automodel_launch.config import sweeps
-    from automodel_launch.launch import sweeping
+    from automodel_launch.launch import edges, sweeping
 
     own = one_plan.named(args)
     here, env_file, recipe = own.here, own.env_file, own.recipe
@@ -81,7 +97,8 @@ def _made(command: Command, args: argparse.Namespace) -> tuple[Workspace, PlanSe
         specs.append((spec, one_plan.layered(command, words, recipe, env_file, source)))
     limits = sweeping.Limits(_count(args, "at_most"), _count(args, "stop_after_failures"))
     options: dict[str, Any] = {"mode": "batch" if args.batch else "run", "name": args.name, "fresh": args.fresh}
-    options["begins_from"] = source
+    after = edges.named(here, args.after, args.offline)
+    options |= {"begins_from": source, "after": after.runs, "promised": after.promised}
     return here, sweeping.make(
         here, env_file, own.profile, recipe, specs, limits=limits, offline=args.offline, **options
     )

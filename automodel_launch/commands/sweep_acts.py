@@ -14,7 +14,7 @@ from automodel_launch.errors import JobError, LaunchError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record
 from automodel_launch.jobs.sweeps import Sweep
-from automodel_launch.launch import cancelling
+from automodel_launch.launch import cancelling, waiting
 
 GOES_ON = frozenset({contract.CANCELLED, *contract.ENDED_FROM_OUTSIDE})
 """States of points that `resume SWEEP` goes on with: what has failed by itself would fail again."""
@@ -81,7 +81,16 @@ def _stoppable(sweep: Sweep, rows: list[Row]) -> list[Row]:
     )
 
 
+def stop_all(args: argparse.Namespace, sweep: Sweep, rows: list[Row]) -> int:
+    """Stop the points that have not ended, and wait for their ends; how many could not be stopped."""
+    return _stop_each(args, sweep, _stoppable(sweep, rows), args.now)
+
+
 def _stop(args: argparse.Namespace, sweep: Sweep, rows: list[Row], now: bool) -> int:
+    return _told(args, sweep, _stop_each(args, sweep, rows, now))
+
+
+def _stop_each(args: argparse.Namespace, sweep: Sweep, rows: list[Row], now: bool) -> int:
     asked: list[Record] = []
 
     def ask(row: Row) -> Callable[[Record], None]:
@@ -95,11 +104,14 @@ def _stop(args: argparse.Namespace, sweep: Sweep, rows: list[Row], now: bool) ->
     failed = sum(_each(sweep, [row], ask(row)) for row in rows)
     for record in asked:
         try:
-            one_job.remember(args, record, cancelling.wait(record, console.say))
+            end = cancelling.wait(record, console.say)
+            one_job.remember(args, record, end)
+            if end.state != contract.COMPLETED:
+                waiting.end_early(workspace.find(args.env).records, record, end)
         except LaunchError as error:
             failed += 1
             console.say(f"{record.job_id}: {error.message}")
-    return _told(args, sweep, failed)
+    return failed
 
 
 def _each(sweep: Sweep, rows: Iterable[Row], act: Callable[[Record], Any]) -> int:

@@ -19,22 +19,32 @@ SHORTEST_S = 5.0  # between two looks at first
 
 def attach(args: argparse.Namespace, sweep: Sweep) -> int:
     """Follow; 0 where every point has completed, else the code of the first one that has not. Ctrl-C leaves them."""
+    interrupts = Interrupts()
+    rows = follow(args, sweep, interrupts)
+    if args.json:
+        console.document(one_sweep.document(sweep, rows), indent=None)
+    else:
+        console.out(one_sweep.counted(sweep, rows))
+    return result(rows) if is_over(rows) else interrupts.code
+
+
+def is_over(rows: list[Row]) -> bool:
+    """Whether nothing of it runs, or will."""
+    return all(row.over for row in rows)
+
+
+def follow(args: argparse.Namespace, sweep: Sweep, interrupts: Interrupts) -> list[Row]:
+    """Say every change, until all points have ended or a signal has come; how they are then."""
     console.say(f"following {sweep.name}. Ctrl-C leaves it, and it goes on; `python launch.py cancel {sweep.name}`.")
-    interrupts, shown, rows, pace = Interrupts(), Shown(sweep), list[Row](), Pace(SHORTEST_S)
+    shown, rows, pace = Shown(sweep), list[Row](), Pace(SHORTEST_S)
     with interrupts.caught():
         while True:
             rows = one_sweep.look(args, sweep, [row for row in rows if row.over])
             pace.saw(tuple(row.now.state for row in rows))
             shown.tell(rows)
-            left = sum(not row.over for row in rows)
-            if not left or interrupts.received:
-                break
+            if is_over(rows) or interrupts.received:
+                return rows
             _sleep(pace.left_s, interrupts)
-    if args.json:
-        console.document(one_sweep.document(sweep, rows), indent=None)
-    else:
-        console.out(one_sweep.counted(sweep, rows))
-    return interrupts.code if left else result(rows)
 
 
 def result(rows: list[Row]) -> int:

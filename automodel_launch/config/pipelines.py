@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.config import yamlio
+from automodel_launch.config import swept_steps, yamlio
 from automodel_launch.config.overrides import Override, parse
+from automodel_launch.config.swept_steps import Swept
 from automodel_launch.errors import ConfigError, UsageError
 from automodel_launch.suggest import did_you_mean
 
@@ -17,12 +18,15 @@ REFERENCE = re.compile(r"\$\{\s*steps\.([^}.]+)\.([^}]+?)\s*\}")
 _ANY = re.compile(r"\$\{\s*steps\b[^}]*\}?")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 _TOP = ("steps",)
-_KEYS = ("recipe", "config", "profile", "name", "needs", "overrides")
+_KEYS = ("recipe", "config", "profile", "name", "needs", "overrides", "sweep")
 
 
 @dataclass(frozen=True)
 class StepSpec:
-    """A step as it is written. `needs` has those of its references, too; `where` is its place in the file."""
+    """A step as it is written. `needs` has those of its references, too; `where` is its place in the file.
+
+    `any_of`: sweeps among them of which one point that has completed will do.
+    """
 
     name: str
     where: str
@@ -33,6 +37,8 @@ class StepSpec:
     needs: tuple[str, ...] = ()
     overrides: tuple[Override, ...] = ()
     lines: Mapping[str, str] = field(default_factory=dict)  # key of an override -> where it is written
+    any_of: tuple[str, ...] = ()
+    sweep: Swept | None = None
 
 
 def find(folder: Path, wanted: str) -> Path:
@@ -89,14 +95,13 @@ def _step(name: str, raw: Any, document: yamlio.Document, path: Path) -> StepSpe
     if texts["recipe"] is None:
         raise ConfigError(f"{where}: recipe is missing.", "recipe: pretrain; `python launch.py recipes` lists them")
     overrides, lines = _overrides(raw.get("overrides"), where, document, f"{path.name}", f"steps.{name}.overrides")
-    needs = raw.get("needs") or []
-    needs = [needs] if isinstance(needs, str) else needs
-    if not isinstance(needs, list) or not all(isinstance(one, str) for one in needs):
-        raise ConfigError(f"{where}: needs: the name of a step, or a list of them, not {needs!r}.")
+    needs, any_of = swept_steps.needs(raw.get("needs"), where)
     config = texts["config"]
     if config is not None and ("/" in config or config.endswith((".yaml", ".yml"))):
         config = str(path.parent / Path(config).expanduser())
     step = StepSpec(name, where, str(texts["recipe"]), config, texts["profile"], texts["name"], (), overrides, lines)
+    sweep = swept_steps.read(raw["sweep"], where) if "sweep" in raw else None
+    step = replace(step, any_of=tuple(any_of), sweep=sweep)
     return replace(step, needs=tuple(dict.fromkeys([*needs, *_referred(step)])))
 
 
@@ -152,6 +157,15 @@ def _check_needs(step: StepSpec, found: Mapping[str, StepSpec]) -> None:
         if name not in found:
             guess = did_you_mean(name, [other for other in found if other != step.name])
             raise ConfigError(f"{step.where}: there is no step '{name}'.{guess}", f"steps: {', '.join(found)}")
+    for name in step.any_of:
+        if found[name].sweep is None:
+            message = f"{step.where}: needs: {name}: any: step {name} is no sweep, so it has no points."
+            raise ConfigError(message, f"needs: {name}")
+    for point in step.sweep.points if step.sweep else ():
+        twice = next((one.key for one in step.overrides if one.key in point.settings), None)
+        if twice:
+            message = f"{step.where}: '{twice}' is swept, and set for all points as well."
+            raise ConfigError(message, "leave one of the two out")
 
 
 def _in_order(steps: list[StepSpec]) -> list[StepSpec]:
@@ -177,8 +191,16 @@ def _circle(needs: Mapping[str, Sequence[str]]) -> list[str]:
     return path[path.index(path[-1]) :]
 
 
+def points(step: StepSpec) -> list[StepSpec]:
+    """The step of each point of a sweep, with what that sets behind the step's own overrides; else the step itself."""
+    if step.sweep is None:
+        return [step]
+    each = [tuple(parse(text) for text in point.settings.values()) for point in step.sweep.points]
+    return [replace(step, overrides=(*step.overrides, *settings), sweep=None) for settings in each]
+
+
 def _referred(step: StepSpec) -> Iterator[str]:
-    for override in step.overrides:
+    for override in (override for point in points(step) for override in point.overrides):
         for text in texts(override.value):
             odd = next((found for found in _ANY.findall(text) if not REFERENCE.fullmatch(found)), None)
             if odd:

@@ -46,15 +46,24 @@ def points(swept: Sequence[str], file: str | None, fixed: Iterable[str] = ()) ->
     Raises:
         UsageError, ConfigError: a value, a key or the file is wrong; or there is no point, or more than 10,000.
     """
-    parts = [_of_option(text) for text in swept]
-    named: list[PointSpec] = []
-    if file is not None:
-        sections = _of_file(file)
-        named = [spec for spec in sections.pop("points", []) if isinstance(spec, PointSpec)]
-        if named and (parts or sections):
-            raise UsageError("a file with `points:` names all points; nothing else can vary.", "move them to `grid:`")
-        parts += [part for part in sections.values() if part]
-    _refuse_twice(parts, named, set(fixed))
+    return _points_of([_of_option(text) for text in swept], {} if file is None else _of_file(file), set(fixed))
+
+
+def points_of(data: Mapping[str, Any], where: str, fixed: Iterable[str] = ()) -> list[PointSpec]:
+    """The points of a mapping of sections, as a file holds them; `fixed`: see `points`.
+
+    Raises:
+        UsageError, ConfigError: it is none, with `where` it stands.
+    """
+    return _points_of([], _of_sections(data, where), set(fixed))
+
+
+def _points_of(parts: list[list[Settings]], sections: dict[str, list[Any]], fixed: set[str]) -> list[PointSpec]:
+    named = [spec for spec in sections.pop("points", []) if isinstance(spec, PointSpec)]
+    if named and (parts or sections):
+        raise UsageError("a file with `points:` names all points; nothing else can vary.", "move them to `grid:`")
+    parts += [part for part in sections.values() if part]
+    _refuse_twice(parts, named, fixed)
     count = len(named) or math.prod(map(len, parts))
     if count > MOST:
         raise UsageError(f"the sweep has {count:,} points; at most {MOST:,} are planned together.", "fewer values")
@@ -115,7 +124,10 @@ def _of_file(name: str) -> dict[str, list[Any]]:
     path = Path(name).expanduser()
     if path.is_dir() or not path.exists():
         raise UsageError(f"--sweep-file {name}: {'is a directory' if path.is_dir() else 'there is no such file'}.")
-    data = yamlio.read(path).data
+    return _of_sections(yamlio.read(path).data, name)
+
+
+def _of_sections(data: Mapping[str, Any], name: str) -> dict[str, list[Any]]:
     unknown = [key for key in data if key not in SECTIONS]
     if unknown:
         guess = did_you_mean(unknown[0], SECTIONS)

@@ -69,6 +69,10 @@ class Together(Protocol):
     def address(self, plans: Sequence[Plan], order: Order) -> dict[str, Any]:
         """What the handle of each job holds beside `Executor.address` before it is submitted."""
 
+    def waits_for_runs(self, plans: Sequence[Plan], order: Order) -> bool:
+        """Whether those beyond the limit are held until the run of an earlier job has ended, which is more than a job
+        there: somebody has to let them go."""
+
     def submit(self, plans: Sequence[Plan], order: Order) -> Handed:
         """Hand them over, all of whose directories are complete."""
 
@@ -84,6 +88,7 @@ class Executor(Protocol):
 
     here: bool  # jobs run on this machine
     many_nodes: bool
+    resumable: bool  # whether `resume` starts a further attempt; else a new job of the run goes on
     interrupt_stops: bool  # Ctrl-C ends a job that was started attached (it runs here), or only the following of it
     poll_s: float  # seconds between two looks at a job that is followed
     needed: tuple[str, ...]  # keys of a handle without which a job cannot be asked for

@@ -63,6 +63,7 @@ def spec(
             contract.RUN_DIR_VAR: plan.run_dir,
             **({contract.HIDDEN_VAR: ",".join(profile.secrets)} if profile.secrets else {}),
             "TQDM_DISABLE": "1",  # AutoModel's bar would stand before every line of the log
+            **({contract.RANK_TIMES_VAR: str(profile.rank_times)} if profile.rank_times else {}),
             **_trackers(plan, environ if inherits else {}),
             **({} if inherits else forwarded),
             **profile.env_vars,

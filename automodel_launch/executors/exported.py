@@ -83,6 +83,13 @@ make_job() {{
 """
 
 
+def secrets(plan: Plan) -> str:
+    """Bash, in the job's directory: the variables' values into the file that the node agent reads."""
+    names = " ".join(plan.profile.secrets)
+    write = f"""for name in {names}; do printf '%s=%q\\n' "$name" "${{!name}}"; done > {contract.SECRETS}"""
+    return f"(umask 077; {write})\nunset {names}\n" if names else ""
+
+
 def no_plain(plan: Plan) -> ProfileError:
     """For executors that have no batch scripts."""
     return ProfileError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from automodel_launch import contract
+from automodel_launch.jobs.records import Record
 from automodel_launch.remote.shell import Shell
 
 # What makes a process a rank of this training; a command that took these for its own would disturb the others.
@@ -39,13 +40,20 @@ class Wanted:
     terminal: bool = False
 
 
-def lines(wanted: Wanted, folders: Sequence[str]) -> str:
-    """Bash that runs the command: the environment is that of the node's first rank where it can be read, the directory
-    the first one of `folders` that is there."""
+def lines(record: Record, wanted: Wanted, folders: Sequence[str]) -> str:
+    """Bash that runs the command: the environment is that of the node's first rank where it can be read, else what the
+    job sets for its startup commands; the directory the first one of `folders` that is there."""
     ranks = wanted.node.get("ranks")
     pids = [pid for pid in ranks.values() if isinstance(pid, int)] if isinstance(ranks, dict) else []
     places = " || ".join(f"cd {shlex.quote(folder)} 2>/dev/null" for folder in folders)
+    own = {
+        contract.JOB_ID_VAR: record.job_id,
+        contract.JOB_DIR_VAR: record.job_dir,
+        contract.RUN_NAME_VAR: record.run_name,
+        contract.RUN_DIR_VAR: record.run_dir,
+    }
     return f"""\
+export {" ".join(f"{name}={shlex.quote(value)}" for name, value in own.items())}
 taken=/proc/{pids[0] if pids else 0}/environ
 if [ -r "$taken" ]; then
   while IFS= read -r -d '' pair; do export "$pair"; done 2>/dev/null < "$taken"

@@ -50,6 +50,7 @@ class LocalMachine:
     here = True
     many_nodes = False
     interrupt_stops = True
+    resumable = True
     poll_s = 0.2
     needed = ()
     way = ()
@@ -185,7 +186,9 @@ class LocalMachine:
 
     def inside(self, record: Record, wanted: Wanted) -> Inside:
         """In its directory, with a rank's environment."""
-        return Inside(LocalShell(), inside.lines(wanted, [f"{record.job_dir}/{contract.CODE}"]), wanted.terminal)
+        return Inside(
+            LocalShell(), inside.lines(record, wanted, [f"{record.job_dir}/{contract.CODE}"]), wanted.terminal
+        )
 
     def again(self, record: Record) -> dict[str, Any]:
         """With the number of the last attempt."""
@@ -261,7 +264,8 @@ def _start(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> str:
             inline=f"{underway.holding(plan.job_dir, here=True)}exec env{unset} {plan.submit}", env=changed
         )
         exp.add(script, executor=run.LocalExecutor(), name="job")
-        exp.run(detach=False)  # returns when the script is started; closing waits for its end, a fork away
+        exp.run(detach=False)  # returns when the script is started; its end is a fork away
+        nemo.wait(exp)
     return nemo.output(exp)
 
 

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,12 +21,14 @@ from automodel_launch.errors import ClusterError, LaunchError
 from automodel_launch.executors import stand_ins
 
 _Result = TypeVar("_Result")
-NOT_USED = ("leptonai", "libcst", "networkx", "paramiko", "fabric", "requests")
+NOT_USED = ("leptonai", "libcst", "networkx", "paramiko", "fabric", "requests", "markdown_it", "graphviz")
 """What NeMo-Run (0.11.1) imports for what we do not do: 1.0 s CPU of the 1.4 s without torch.
 
 leptonai and requests are of its executors for DGX Cloud, paramiko and fabric of its SSHTunnel, libcst of fiddle's
-auto_config; networkx orders several tasks of an experiment, which gets the real one when it does so.
+auto_config; networkx orders several tasks of an experiment, which gets the real one when it does so. markdown_it is
+of rich's help pages, graphviz of fiddle's drawings.
 """
+_POLL_S, _PATIENCE_S = 0.05, 60.0
 _ONE_AT_A_TIME = threading.RLock()  # standard streams, and where commands go, are the whole process's
 
 
@@ -92,6 +95,19 @@ def commands_go_to(execute: Callable[[str], Any]) -> contextlib.AbstractContextM
     from automodel_launch.executors import nemo_tunnel
 
     return nemo_tunnel.commands_go_to(execute)
+
+
+def wait(exp: Any) -> None:
+    """Until what a local experiment has started has ended; NeMo-Run itself would look every two seconds (0.11.1)."""
+    from torchx.specs import is_terminal  # type: ignore[import-untyped]
+
+    end = time.monotonic() + _PATIENCE_S  # then NeMo-Run waits, when the experiment is closed
+    while time.monotonic() < end and not all(map(is_terminal, _states(exp))):
+        time.sleep(_POLL_S)
+
+
+def _states(exp: Any) -> list[Any]:
+    return [job["status"] for job in exp.status(return_dict=True).values()]
 
 
 def output(exp: Any) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch import contract
-from automodel_launch.jobs import start_logs
-from automodel_launch.jobs.records import Status, status_of
+from automodel_launch.jobs import start_logs, strays
+from automodel_launch.jobs.records import Status, is_whole, status_of
 from automodel_launch.remote import processes
-from automodel_launch.remote.filesystem import LOCAL, FileSystem
+from automodel_launch.remote.filesystem import LOCAL, FileSystem, wholes
 
 WAITS_FOR_AGENT = "starting the node agent (image, container)"
 METRICS_TAIL = 4096  # bytes; holds the last steps of metrics.jsonl
@@ -42,12 +42,13 @@ class JobDir:
         """nodes/RANK.json: the heartbeat of a node's agent."""
         return self._json(contract.node_file(rank))
 
-    def nodes(self) -> list[dict[str, Any]]:
-        """nodes/RANK.json of every node that has reported, by their numbers."""
+    def nodes(self) -> Iterator[dict[str, Any]]:
+        """nodes/RANK.json of every node that has reported, by their numbers; of many, not all are in memory at once."""
         present = [name for name in self.place.names(self.file(contract.NODES)) if name.endswith(".json")]
         numbers = sorted(int(name[:-5]) for name in present if name[:-5].isdecimal())
-        found = self.place.read_many([(self.file(contract.node_file(number)), 0) for number in numbers])
-        return [node for each in found if each and (node := parse(each[0]))]
+        for text in wholes(self.place, [self.file(contract.node_file(number)) for number in numbers]):
+            if node := parse(text or b""):
+                yield node
 
     def phase(self) -> tuple[str, float | None] | None:
         """What the job is at while it takes no steps, and for how many seconds so; None once it does, or has ended."""
@@ -73,11 +74,12 @@ class JobDir:
         agent = contract.agent_log(0)
         return [agent] * (agent.rpartition("/")[2] in present) + start_logs.names(present)
 
-    def last_metrics(self) -> dict[str, Any] | None:
-        """The last training step of metrics.jsonl."""
+    def last_metrics(self, started: float | None = None) -> dict[str, Any] | None:
+        """The last training step of metrics.jsonl; `started`: when the last attempt did (unix seconds)."""
         found = self.place.read(self.file(contract.METRICS), -METRICS_TAIL)
-        records = (parse(line) for line in reversed(found[0].splitlines() if found else []))
-        return next((record for record in records if record and "loss" in record), None)
+        records = [record for line in (found[0].splitlines() if found else ()) if (record := parse(line))]
+        steps = [record for record in records if "loss" in record and is_whole(record.get("step"))]
+        return next(reversed(strays.without(steps, started)), None)
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Every object of metrics.jsonl, oldest first; an incomplete last line is left out."""

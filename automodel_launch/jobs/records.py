@@ -89,6 +89,7 @@ class Record:
     end: dict[str, Any] | None = None  # the Status that it was last seen to end with
     after: list[dict[str, Any]] = field(default_factory=list)  # the runs whose end it waits for, as Plan.after
     before: dict[str, Any] | None = None  # while it is being resumed: `handle` and `end` as they were
+    typed: list[str] = field(default_factory=list)  # the command's words for what is launched, before its options
 
     @property
     def last_end(self) -> Status | None:
@@ -339,6 +340,8 @@ def _is_sound(record: Record) -> bool:
         and isinstance(former.get("handle", {}), dict)
         and isinstance(record.after, list)
         and all(isinstance(run, dict) for run in record.after)
+        and isinstance(record.typed, list)
+        and all(isinstance(word, str) for word in record.typed)
         and (record.max_steps is None or is_whole(record.max_steps))
         and is_time(record.submitted)
     )

@@ -92,6 +92,12 @@ def last_step(checkpoints: str, place: FileSystem = LOCAL) -> int | None:
     return next(saved, None)
 
 
+def steps_kept(checkpoints: str | None, place: FileSystem = LOCAL) -> int:
+    """Steps that a run's last checkpoint holds, with which it goes on; 0 without one."""
+    step = last_step(checkpoints, place) if checkpoints else None
+    return 0 if step is None else step + 1
+
+
 def _read(path: str, place: FileSystem) -> dict[str, Any] | None:
     found = place.read(path)
     return None if found is None else parse(found[0])

@@ -98,7 +98,7 @@ def _results(record: Record, status: Status, place: FileSystem, step_is_told: bo
     spent = _gpu_hours(record, status, tried, place)
     if spent:
         yield f"  {spent}"
-    last = None if step_is_told else JobDir(record.job_dir, place).last_metrics()
+    last = None if step_is_told else JobDir(record.job_dir, place).last_metrics(status.started)
     if last:
         yield f"  last step: {last.get('step')}, loss {last['loss']}"
     end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from automodel_launch.plan import recipes
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.filesystem import LOCAL
+from automodel_launch.remote.shell import AT_ONCE
 from automodel_launch.workspace import Workspace
 
 POLL_S = 2.0
@@ -50,22 +52,42 @@ def named(here: Workspace, text: str | None, offline: bool = False) -> After:
     words = [] if text is None else [word.strip() for word in text.split(",")]
     if not all(words):
         raise UsageError(f"--after {text}: expected the id of a job, or several with commas.", "python launch.py jobs")
-    runs: list[dict[str, Any]] = []
-    promised: list[Promise] = []
-    for record in dict.fromkeys(_record(here.records, word).job_id for word in words):
-        found = records.find(here.records, record)
-        if offline and executors.get(found.executor).place_of(found) != LOCAL:
-            message = f"--after {text}: the cluster has to be asked how {record} stands, and --offline asks nothing."
+    named = {record.job_id: record for word in words for record in _records(here.records, word)}
+    for record in named.values():
+        if offline and executors.get(record.executor).place_of(record) != LOCAL:
+            message = f"--after {text}: the cluster has to be asked how {record.job_id} stands; --offline asks nothing."
             raise UsageError(message, "leave out one of them")
-        run = waiting.run_of(found)
+
+    def look(record: Record) -> tuple[dict[str, Any], bool, list[Promise]]:
+        run = waiting.run_of(record)
         done = waiting.look(run).completed
-        promised += makes(here, found, done)
-        runs += [] if done else [run]
-    return After(tuple(runs), tuple(promised))
+        return run, done, list(makes(here, record, done))
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        looked = list(pool.map(look, named.values()))
+    runs = tuple(run for run, done, _ in looked if not done)
+    return After(runs, tuple(promise for *_, made in looked for promise in made))
 
 
-def _record(folder: Path, word: str) -> Record:
-    record = state.complete(folder, sweeps.job(folder, word))
+def _records(folder: Path, word: str) -> list[Record]:
+    """The job that a word names, or the last one of every point of a sweep.
+
+    Raises:
+        JobError: there is none, or not of every point; or one is being submitted.
+    """
+    sweep = sweeps.exact(folder, word)
+    if sweep is None:
+        return [_complete(folder, sweeps.job(folder, word))]
+    jobs = sweeps.jobs_of(folder, sweep)
+    if None in jobs:
+        message = f"sweep {word}: no job of its point {word}.{jobs.index(None) + 1} was submitted."
+        raise JobError(message, "the sweep's own command again submits what is missing")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda record: _complete(folder, record), filter(None, jobs)))
+
+
+def _complete(folder: Path, record: Record) -> Record:
+    record = state.complete(folder, record)
     if launcher.is_at_it(record):
         raise JobError(f"{record.job_id} is being submitted now.", f"python launch.py status {record.job_id}")
     return record
@@ -121,7 +143,7 @@ def refuse_detached(plan: Plan) -> None:
         UsageError: it is one.
     """
     if plan.after and plan.mode == "batch" and not holds(plan):
-        names = ", ".join(str(run["run_name"]) for run in plan.after)
+        names = waiting.some([str(run["run_name"]) for run in plan.after])
         raise UsageError(
             f"--after: profile {plan.profile_name} (executor '{plan.executor}') cannot keep a job waiting for {names}.",
             f"--run {plan.profile_name} waits here and starts it then; --batch does so on the Slurm of that job",
@@ -130,6 +152,7 @@ def refuse_detached(plan: Plan) -> None:
 
 def findings(plan: Plan) -> Iterator[Finding]:
     """How the runs stand that the plan waits for."""
+    told: list[str] = []
     for run in plan.after:
         try:
             now = waiting.look(run)
@@ -140,7 +163,9 @@ def findings(plan: Plan) -> Iterator[Finding]:
         if now.failed:
             yield Finding("error", "after-failed", *_failure(run, now))
         elif not now.completed:
-            yield Finding("note", "waits-for", f"it waits for {now.words}.")
+            told.append(now.words)
+    if told:
+        yield Finding("note", "waits-for", f"it waits for {waiting.some(told)}.")
     for who in dict.fromkeys(who for _, who, done in plan.promised if not done):
         yield Finding("note", "made-before", f"the outputs of {who} are not checked before they are there.")
 
@@ -174,7 +199,7 @@ def wait(
                 return None
             news = ", ".join(f"{now.record.job_id} {now.status.state} {now.paused}" for now in left)
             if news != told:
-                say(f"waiting for {', '.join(now.words for now in left)}; Ctrl-C ends the waiting alone")
+                say(f"waiting for {waiting.some([now.words for now in left])}; Ctrl-C ends the waiting alone")
             told = news
             sleep(POLL_S)
     return interrupts.code

@@ -16,13 +16,15 @@ from typing import Any
 from automodel_launch import contract, executors
 from automodel_launch.backends import noise
 from automodel_launch.config import dotted
-from automodel_launch.jobs import history
+from automodel_launch.jobs import history, strays
 from automodel_launch.jobs.jobdir import JobDir, parse, phase_of
-from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import speed
+from automodel_launch.jobs.records import Record, Status, is_whole
+from automodel_launch.launch import rank_times, resume, speed, state
 from automodel_launch.launch.quiet import Quiet, noise_named
+from automodel_launch.launch.rank_times import SlowRank
 from automodel_launch.launch.speed import Speed
 from automodel_launch.launch.tails import as_text
+from automodel_launch.remote.filesystem import FileRead
 
 _METRICS = 2**16  # bytes: some 300 steps
 _LOG = 2**14
@@ -64,6 +66,8 @@ class Glance:
     steps: list[dict[str, Any]]
     nodes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    resumes: bool = True  # nothing is known that `resume` would refuse for good
+    slow_rank: SlowRank | None = None
 
 
 class Looker:
@@ -74,6 +78,7 @@ class Looker:
         self._job = JobDir(record.job_dir, executors.get(record.executor).place_of(record))
         self._launched: Launched | None = None
         self._noise = noise.NONE
+        self._on_each: object = None  # ranks of a node
         self._phase_since: tuple[str, float] | None = None
         self._events = 0  # bytes of events.jsonl at the last look
         self.tells_news = False  # at the last look its own files told of a change: its state is worth a question
@@ -87,30 +92,42 @@ class Looker:
         job, first = self._job, self._launched is None
         wanted = [(job.file(contract.METRICS), -_METRICS), (job.file(contract.node_file(0)), 0)]
         wanted += [(f"{self.record.run_dir}/{contract.HISTORY}", -history.TAIL), (job.log(0), -_LOG)]
-        wanted += [(job.file(contract.EVENTS), -1)]
+        wanted += [(job.file(contract.EVENTS), -1), (job.file(contract.RANK_TIMES), -rank_times.TAIL)]
+        wanted += [(job.file(name), -1) for name in resume.NEEDED]
         wanted += [*((job.file(name), 0) for name in _CONSTANT), (job.file(contract.GIT_DIFF), -1)] if first else []
         found = job.place.read_many(wanted)
         if self._launched is None:
-            plan, order, commit = (each[0] if each else b"" for each in found[5:8])
+            plan, order, commit = (each[0] if each else b"" for each in found[-4:-1])
             ordered = parse(order) or {}
             self._noise = noise_named(ordered) if ordered else noise.NONE
-            changed = bool(found[8] and found[8][1])
+            self._on_each = ordered.get("nproc_per_node")
+            changed = bool(found[-1] and found[-1][1])
             self._launched = _launched(self.record, parse(plan) or {}, ordered, commit, changed)
         events = found[4][1] if found[4] else 0
         self._events, self.tells_news = events, not first and events != self._events
         metrics, node, told, log = ((each[0], each[1]) if each else (b"", 0) for each in found[:4])
         rows = speed.rows(metrics[0], whole=metrics[1] <= _METRICS)
         attempts = history.closed(history.parsed(told[0]), self.record.job_id, status)
+        resumable, running = executors.get(self.record.executor).resumable, status.state == contract.RUNNING
         own = [row for row in attempts if row["job_id"] == self.record.job_id]
         return Glance(
             speed.of(self.record, status, rows, time.time()),
             self._launched,
-            self._phase(phase_of(parse(node[0]))) if status.state == contract.RUNNING else None,
+            self._phase(phase_of(parse(node[0]))) if running else None,
             attempts,
-            speed.steps(rows),
+            strays.without(speed.steps(rows), status.started),
             own[-1]["nodes"] if own else [],
             self._warnings(log[0]),
+            resumable and all(each is not None for each in found[6 : 6 + len(resume.NEEDED)]),
+            self._slow(found[5], parse(node[0]) or {}, own[-1]["nodes"] if own else []) if running else None,
         )
+
+    def _slow(self, tail: FileRead, node: dict[str, Any], nodes: list[str]) -> SlowRank | None:
+        """The rank that is slow in this attempt."""
+        since, on_each = node.get("started"), self._on_each
+        if not tail or not isinstance(since, (int, float)):
+            return None
+        return rank_times.slow_rank(tail[0], since, nodes, on_each if is_whole(on_each) else None)
 
     def _phase(self, found: tuple[str, float | None] | None) -> tuple[str, float | None] | None:
         """Its heartbeat is slow: within a phase the clock here goes on."""
@@ -136,10 +153,10 @@ class Looker:
 
 def _launched(record: Record, plan: dict[str, Any], order: dict[str, Any], commit: bytes, changed: bool) -> Launched:
     typed = tuple(dict.fromkeys(_overrides(plan)))
-    words = [record.recipe, *([] if record.config == "default" else ["-c", record.config])]
-    words += [f"--{record.mode}", record.profile]
+    words = [*state.typed(record), f"--{record.mode}", record.profile]
     own_name = record.run_name.startswith(f"{record.recipe}-{record.config}-")
     words += [] if own_name else ["--name", record.run_name]
+    words += _from(plan.get("origin"))
     after = plan.get("after")
     words += ["--after", ",".join(map(str, after))] if isinstance(after, list) and after else []
     return Launched(
@@ -154,6 +171,12 @@ def _launched(record: Record, plan: dict[str, Any], order: dict[str, Any], commi
         commit.decode("utf-8", "replace").strip() or None,
         changed,
     )
+
+
+def _from(origin: Any) -> list[str]:
+    told = origin if isinstance(origin, dict) else {}
+    run, step = told.get("run_name"), told.get("step")
+    return ["--from", f"{run}:{step}"] if isinstance(run, str) and isinstance(step, int) else []
 
 
 def _overrides(plan: dict[str, Any]) -> Iterator[str]:

@@ -12,13 +12,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import backends, contract
+from automodel_launch import backends
 from automodel_launch.config import configs, pipelines
+from automodel_launch.config.merge import MergedConfig
+from automodel_launch.config.overrides import Override
 from automodel_launch.config.pipelines import StepSpec
 from automodel_launch.errors import ConfigError, LaunchError
-from automodel_launch.jobs import history, launcher, records, rundir
-from automodel_launch.jobs.records import Record
-from automodel_launch.launch import checking, edges, identity, planning, waiting
+from automodel_launch.jobs import launcher, records
+from automodel_launch.launch import (
+    checking,
+    edges,
+    pipeline_ends,
+    pipeline_sweeps,
+    planning,
+    sweep_checking,
+    sweep_rehearsal,
+    sweeping,
+    waiting,
+)
 from automodel_launch.launch.edges import Promise
 from automodel_launch.launch.submit import record_of
 from automodel_launch.plan import recipes
@@ -55,66 +66,105 @@ class Maker:
     def one(self, spec: StepSpec, before: Sequence[Step]) -> Step:
         """One step behind those that it may need."""
         try:
-            plan = self._plan(spec, before)
-            own = {**backends.of(plan.recipe).promises(plan), "run_dir": plan.run_dir, "run_name": plan.run_name}
-            step = Step(spec.name, plan, plan.plan_hash, spec.needs, own)
-            state, record = self._standing(step, before)
-            findings = () if state else tuple(checking.run(plan, self.offline, self.environ))
+            step = self._planned(spec, before)
+            state, job_id, points = self._standing(step, before)
+            step = replace(step, state=state, job_id=job_id, points=points)
+            findings = () if state else tuple(self._checked(step))
             left = [need for need in before if need.name in step.needs and need.state != FINISHED]
             if left and not state and all(holds(step, need, environ_of(self)) for need in left):
-                runs = tuple({"run_name": need.plan.run_name, "run_dir": need.plan.run_dir} for need in left)
-                plan = planning.with_job_id(replace(plan, after=runs), plan.job_id, environ_of(self))
+                runs = tuple(run for need in left for run in _runs(need))
+                step = pipeline_sweeps.behind(step, runs, self._behind)
+            if step.sweep and not state:
+                step = replace(step, sweep=sweeping.ready(step.sweep, self.workspace, points))
         except LaunchError as error:
             if not error.message.startswith(spec.where):
                 error.message = f"step {spec.name}: {error.message}"
             raise
-        step = replace(step, plan=plan, state=state, job_id=record.job_id if record else None, findings=findings)
+        step = replace(step, findings=findings)
         return replace(step, findings=(*step.findings, *_told(step)))
 
-    def _plan(self, spec: StepSpec, before: Sequence[Step]) -> Plan:
+    def _behind(self, plan: Plan, runs: tuple[dict[str, Any], ...]) -> Plan:
+        return planning.with_job_id(replace(plan, after=runs), plan.job_id, environ_of(self))
+
+    def _checked(self, step: Step) -> list[Finding]:
+        if step.sweep is None:
+            return checking.run(step.plan, self.offline, self.environ)
+        return sweep_checking.run(step.sweep, step.points, self.offline)
+
+    def _planned(self, spec: StepSpec, before: Sequence[Step]) -> Step:
         named = spec.profile or self.profile
         env_file = profiles.load(self.workspace.env_file, named)
         recipe = recipes.find(self.workspace, spec.recipe)
         needed = _all_needed(spec.needs, before)
-        overrides = pipelines.filled(spec, {step.name: step.promises for step in before})
-        layered = configs.load(recipe, spec.config, overrides)
-        layered.sources.update({key: where for key, where in spec.lines.items() if key in layered.sources})
-        options: dict[str, Any] = {"mode": self.mode, "name": spec.run_name, "offline": self.offline}
-        options |= {"environ": self.environ, "promised": [made for step in needed for made in _makes(step)]}
-        plan = planning.make(self.workspace, env_file, named, recipe, layered, **options)
+        promises = {step.name: step.promises for step in before}
+        options: dict[str, Any] = {"mode": self.mode, "offline": self.offline, "environ": self.environ}
+        taken = [found for point in pipelines.points(spec) for one in point.overrides for found in _taken(one.value)]
+        options["promised"] = [made for step in needed for made in _makes(step)]
+        swept = [(step, one.sweep) for step in needed for one in self.specs if one.name == step.name and one.sweep]
+        options["choices"] = pipeline_sweeps.choices(spec, swept, taken)
+
+        def layered(overrides: list[Override]) -> MergedConfig:
+            found = configs.load(recipe, spec.config, overrides)
+            found.sources.update({key: where for key, where in spec.lines.items() if key in found.sources})
+            return found
+
+        where, made = (self.workspace, env_file, named, recipe), None
+        if spec.sweep is not None:
+            made = pipeline_sweeps.make(spec, promises, layered, where, options)
+            plan, own = made.plans[0], pipeline_sweeps.promised(made, spec.sweep)
+        else:
+            plan = planning.make(*where, layered(pipelines.filled(spec, promises)), name=spec.run_name, **options)
+            own = {**backends.of(plan.recipe).promises(plan), "run_dir": plan.run_dir, "run_name": plan.run_name}
         for step in needed:
-            used = step.name in {name for one in spec.overrides for name, _ in _taken(one.value)}
-            if used and step.plan.place != plan.place:
+            if step.name in {name for name, _ in taken} and step.plan.place != plan.place:
                 raise ConfigError(
                     f"{spec.where}: it takes what step {step.name} makes on another machine (profiles {named} and"
                     f" {step.plan.profile_name}).",
                     "profiles of one cluster, reached in one way",
                 )
-        return plan
+        digest = (made or plan).plan_hash
+        return Step(spec.name, plan, digest, spec.needs, own, any_of=spec.any_of, sweep=made)
 
-    def _standing(self, step: Step, before: Sequence[Step]) -> tuple[str, Record | None]:
-        """FINISHED, or the state of the run's job that waits or runs; "" where it is to be submitted."""
+    def _standing(self, step: Step, before: Sequence[Step]) -> tuple[str, str | None, dict[str, str]]:
+        """FINISHED, or the state of the run's job that waits or runs; "" where it is to be submitted. Of a sweep also
+        the points that need no submission."""
+        if step.sweep is None:
+            state, job_id, busy = self._look(step, before)
+            return state if busy or state == FINISHED else "", job_id if busy else None, {}
+        behind = [spec for spec in self.specs if step.name in spec.needs]
+        tolerated = bool(behind) and all(step.name in spec.any_of for spec in behind)
+        state, points = pipeline_sweeps.standing(step, lambda point: self._look(point, before), tolerated)
+        return state, None, points
+
+    def _look(self, step: Step, before: Sequence[Step]) -> tuple[str, str | None, bool]:
+        """Of one run: its state, its last job, and whether that is busy."""
         plan = step.plan
         asks = plan.here or plan.visible or not self.offline
-        if asks and self.is_finished(step, before):
-            return FINISHED, None
+        if asks and self._has_finished(step, before):
+            return FINISHED, None, False
         known = [r for r in records.all_records(self.workspace.records) if r.run_dir == plan.run_dir]
         if not known or not asks:
-            return "", None
+            return "", None, False
         record, now = waiting.look_at(self.workspace.records, known[-1])
         busy = launcher.is_at_it(record) or now.underway
-        return (now.state, record) if busy else ("", None)
+        same = busy or record.max_steps == backends.of(plan.recipe).max_steps(plan.config)  # one of a shorter run
+        return now.state if same else "", record.job_id, busy
 
     def is_finished(self, step: Step, before: Sequence[Step]) -> bool:
         """Whether there is nothing to do for it; `before`: the steps that it may need, with their states."""
-        values = (one.value for spec in self.specs for one in spec.overrides)
-        taken = {wanted for value in values for name, wanted in _taken(value) if name == step.name}
-        return _is_finished(step, [other for other in before if other.name in step.needs], taken)
+        return self._standing(step, before)[0] == FINISHED
+
+    def _has_finished(self, step: Step, before: Sequence[Step]) -> bool:
+        overrides = (one for spec in self.specs for point in pipelines.points(spec) for one in point.overrides)
+        taken = {wanted for one in overrides for name, wanted in _taken(one.value) if name == step.name}
+        taken = {wanted.removeprefix(f"{pipeline_sweeps.BEST}.") for wanted in taken}
+        return pipeline_ends.is_finished(step, [other for other in before if other.name in step.needs], taken)
 
     def _refuse_equal(self, steps: Sequence[Step]) -> None:
         seen: dict[str, Step] = {}
         for step in steps:
-            other = seen.setdefault(step.plan.run_dir, step)
+            other = next((seen[plan.run_dir] for plan in step.plans if plan.run_dir in seen), step)
+            seen |= {plan.run_dir: step for plan in step.plans}
             if other is not step:
                 raise ConfigError(
                     f"steps {other.name} and {step.name} are one run, {step.plan.run_name}: they do the same.",
@@ -136,43 +186,20 @@ def _all_needed(needs: Sequence[str], before: Sequence[Step]) -> list[Step]:
 
 
 def _makes(step: Step) -> list[Promise]:
-    plan, who, done = step.plan, f"step {step.name}", step.state == FINISHED
-    outputs = [str(one.value) for one in backends.of(plan.recipe).references(plan.config) if one.kind == "output"]
-    paths = [path for path in (*step.promises.values(), *outputs) if path.startswith("/")]
-    return [(path, who, done) for path in dict.fromkeys(paths)]
+    who, done = f"step {step.name}", step.state == FINISHED
+    made = done and (step.sweep is None or pipeline_sweeps.is_chosen(step))
+    found: dict[str, Promise] = {path: (path, who, made) for path in step.promises.values() if path.startswith("/")}
+    for plan in step.plans:
+        for one in backends.of(plan.recipe).references(plan.config):
+            if one.kind == "output" and str(one.value).startswith("/"):
+                found.setdefault(str(one.value), (str(one.value), who, done))
+    return list(found.values())
 
 
-def _is_finished(step: Step, needs: Sequence[Step], taken: set[str]) -> bool:
-    """Whether the run of a step has reached its end with these very settings, after what it needs has, and what it
-    promises is there: what others take of it, `taken`, and what its kind of run leaves."""
-    plan = step.plan
-    wanted = backends.of(plan.recipe).max_steps(plan.config)
-    ended = _ended(plan)
-    told = rundir.finished(plan.run_dir, plan.place)
-    if wanted is not None and ((told or {}).get("step") or -1) < wanted:
-        return False
-    without = {contract.HF} - taken if told and not told.get(contract.HF) else set()  # it has exported nothing
-    made = [path for name, path in step.promises.items() if name not in without]
-    if ended is None or identity.began_otherwise(plan) or not _are_there(made, plan):
-        return False
-    return all(need.state == FINISHED and (_ended(need.plan) or 0.0) <= ended for need in needs)
-
-
-def _ended(plan: Plan) -> float | None:
-    """When the last attempt at the run has ended, if it has completed (unix seconds)."""
-    rows = [row for row in history.attempts(plan.run_dir, plan.place) if row.get("state")]
-    if not rows or not history.completes(rows[-1]):
-        return None
-    return rows[-1].get("ended") or 0.0
-
-
-def _are_there(paths: Sequence[str], plan: Plan) -> bool:
-    """Also of a glob, whose folder has to be there."""
-    for path in {path.partition("*")[0].rstrip("/") for path in paths if path.startswith("/")}:
-        folder, _, name = path.rpartition("/")
-        if name not in plan.place.names(folder or "/"):
-            return False
-    return True
+def _runs(need: Step) -> list[dict[str, Any]]:
+    """The runs of a step that have not completed."""
+    left = [plan for plan in need.plans if need.points.get(plan.run_name) != FINISHED]
+    return [{"run_name": plan.run_name, "run_dir": plan.run_dir} for plan in left]
 
 
 def _told(step: Step) -> list[Finding]:
@@ -204,9 +231,16 @@ def rehearsed(graph: PlanGraph, folder: Path, offline: bool, say: Callable[[str]
         found = list(step.findings)
         if step.to_do:
             how: dict[str, Any] = {"submits": True, "offline": offline, "say": say}
-            found += checking.rehearse(step.plan, found, folder, None, **how).findings
+            found += _rehearsed(step, found, folder, how)
         steps.append(replace(step, findings=tuple(checking.in_order(found))))
     return replace(graph, steps=tuple(steps))
+
+
+def _rehearsed(step: Step, found: list[Finding], folder: Path, how: dict[str, Any]) -> list[Finding]:
+    if step.sweep is None:
+        return checking.rehearse(step.plan, found, folder, None, **how).findings
+    points = [point for point in step.sweep.points if point.plan.run_name not in step.points]
+    return sweep_rehearsal.rehearse(points, found, folder, None, **how)
 
 
 def environ_of(maker: Maker) -> Mapping[str, str]:

@@ -14,14 +14,14 @@ from automodel_launch import backends, contract, executors
 from automodel_launch.config import artifacts, envscope, merge, yamlio
 from automodel_launch.config.dotted import with_text
 from automodel_launch.errors import ConfigError, ProfileError, UsageError
-from automodel_launch.frozen import freeze
+from automodel_launch.frozen import freeze, thaw
 from automodel_launch.launch import data as data_
 from automodel_launch.launch import identity
 from automodel_launch.launch.origin import Origin
 from automodel_launch.launch.shared import Shared
 from automodel_launch.plan import naming, packaging, secrets
 from automodel_launch.plan.mounts import has_variable
-from automodel_launch.plan.plan import Mode, Plan
+from automodel_launch.plan.plan import Mode, Plan, Seen
 from automodel_launch.plan.recipes import Recipe
 from automodel_launch.profile import brought, profiles, references
 from automodel_launch.profile.schema import Profile
@@ -53,6 +53,8 @@ def make(
     prefix: str | None = None,
     after: Sequence[Mapping[str, Any]] = (),
     promised: Sequence[tuple[str, str, bool]] = (),
+    typed: tuple[str, ...] = (),
+    choices: Sequence[Mapping[str, Any]] = (),
 ) -> Plan:
     """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`,
     what is there already for `fresh`, and a home directory that `remote_job_dir` names.
@@ -60,9 +62,9 @@ def make(
     The run's name is that of the config as written and, where this machine sees them, of the data. `shared`: what plans
     that are made together need once; with it `base` is left out. `prefix`: what stands before the hash in the name.
     `files`: what travels, where that is not what the recipe and the profile name now.
-    `after` and `promised`: see Plan; data that are promised are not looked at, so that the name is the same before and
-    after.
-    `begins_from`: what `layered` begins from already (origin.py).
+    `after`, `promised`, `choices`: see Plan; data that are promised are not looked at, so that the name is the same
+    before and after.
+    `begins_from`: what `layered` begins from already (origin.py). `typed`: see Plan; default: recipe and config.
 
     Raises:
         LaunchError: the parts do not fit together; see profiles, configs and packaging.
@@ -115,10 +117,13 @@ def make(
         ignored_settings=brought.ignored(env_file.sections.get("artifacts", {})),
         after=tuple(dict(run) for run in after),
         promised=tuple(promised),
+        seen=once(("seen",), Seen),
+        typed=typed or _typed(workspace, recipe, layered),
+        choices=tuple(dict(choice) for choice in choices),
     )
     backend, mounts = backends.of(recipe), executor.mounts(draft, environ)
     data = data_.look(backend, trained, mounts, draft.visible, draft.promise)
-    same = identity.of(layered, backend, replace(draft, data=data.known), unnamed, scope)
+    same = identity.of(layered, backend, replace(draft, data=data.known, mounts=tuple(mounts)), unnamed, scope)
     parts, present = (recipe.name, layered.name, prefix), (root, place, names)
     run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present)
     naming.check(run_name)
@@ -142,6 +147,20 @@ def make(
         overrides=layered.overridden,
     )
     return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records), environ)
+
+
+def _typed(workspace: Workspace, recipe: Recipe, layered: merge.MergedConfig) -> tuple[str, ...]:
+    """Names where these find the same again; else paths, from the directory of launch.py where they are below it."""
+    own = recipe.path.parent == workspace.recipes.resolve()
+    words = [recipe.name if own else _path(recipe.path, workspace)]
+    named = layered.path.parent == recipe.config_dir and layered.path.suffix == ".yaml"
+    if layered.path != recipe.config_dir / f"{recipe.default_config}.yaml":
+        words += ["-c", layered.name if named else _path(layered.path, workspace)]
+    return tuple(words)
+
+
+def _path(path: Path, workspace: Workspace) -> str:
+    return str(path.relative_to(workspace.root) if path.is_relative_to(workspace.root) else path)
 
 
 def _files(workspace: Workspace, recipe: Recipe, profile: Profile) -> tuple[packaging.PlannedFile, ...]:
@@ -198,6 +217,8 @@ def _complete(plan: Plan, environ: Mapping[str, str]) -> Plan:
         contract.CONFIG: yamlio.dump(plan.config),
         contract.AGENT: json.dumps(agent, indent=1, ensure_ascii=False) + "\n",
     }
+    if plan.choices:
+        texts[contract.CHOICES] = json.dumps({"choices": thaw(plan.choices)}, indent=1, ensure_ascii=False) + "\n"
     plan = replace(plan, agent=agent, texts=texts, submit=executor.submit_command(plan))
     return replace(plan, script=executor.script(plan))
 

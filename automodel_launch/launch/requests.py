@@ -132,7 +132,7 @@ def save(
     """
     job, node = training(record, now)
     (able,) = answers(job, [contract.TRAINING])
-    if able.get("what") != contract.REQUEST_SAVE or _is_old(able, node):
+    if able.get("what") != contract.REQUEST_SAVE or is_old(able, node):
         message = f"{record.job_id} does not save on request: its recipe cannot, or it has not come to its first step."
         raise JobError(
             message, f"`pause {record.job_id}` saves and ends it; `resume {record.job_id}` goes on from there"
@@ -144,7 +144,7 @@ def save(
     return (step, _checkpoint(job, step)) if is_whole(step) else None
 
 
-def _is_old(able: Answer, node: dict[str, Any]) -> bool:
+def is_old(able: Answer, node: dict[str, Any]) -> bool:
     """Whether it was written by an attempt before this one."""
     return float(able.get("time") or 0.0) < float(node.get("started") or 0.0)
 

@@ -19,8 +19,22 @@ from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import claim, state, waiting
 from automodel_launch.launch.interrupts import Interrupts
-from automodel_launch.plan import secrets
+from automodel_launch.plan import packaging, secrets
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
+
+NEEDED = (contract.SCRIPT, f"{contract.CODE}/{packaging.AGENT[0]}")  # `prune` removes both
+
+
+def refuse_without_files(record: Record, place: FileSystem) -> None:
+    """Refuse a job of which too little is left to start it again.
+
+    Raises:
+        JobError: it says what is gone, and how to go on.
+    """
+    if None not in place.read_many([(f"{record.job_dir}/{name}", -1) for name in NEEDED]):
+        return
+    what = "its code was removed from" if place.names(record.job_dir) else "its directory is gone:"
+    raise JobError(f"{record.job_id} cannot be resumed: {what} {record.job_dir}.", state.launch_again(record))
 
 
 def finished(record: Record, before: Status, place: FileSystem) -> bool:
@@ -40,7 +54,8 @@ def resume(
 
     Raises:
         PlanRefused: another job of the run is in the queue, or runs; or the run began with other data.
-        JobError: it has used up its GPU-hours, needs a secret that `environ` has not, or somebody else resumes it.
+        JobError: it has used up its GPU-hours, needs a secret that `environ` has not, its files are gone, or somebody
+            else resumes it.
         RecordError: its record cannot be written; nothing was started.
         ClusterError: its place cannot be reached, or refuses it.
     """
@@ -58,11 +73,13 @@ def _resume(folder: Path, former: Record, environ: Mapping[str, str], say: Calla
     _refuse_spent(former, place)
     _refuse_other_data(former, place)
     waiting.refuse_early(former)
+    refuse_without_files(former, place)
     handle = executor.again(former)  # first: the former attempt may be about to remove its secrets
     needed = _secrets(former, place, environ)
     kept = {"handle": former.handle, "end": former.end}
     record = replace(former, handle=handle, launcher=launcher.this(), before=kept, end=None)
     with claim.held(record, place) as submitted:
+        refuse_without_files(former, place)  # again: `prune` looks for claims before and after it takes them away
         records.change(folder, former, lambda now: _unless_resumed(now, former, record))
         try:
             for stop in (record.job_dir, record.run_dir):
@@ -96,7 +113,8 @@ def _refuse_other_data(record: Record, place: FileSystem) -> None:
         return
     mounts = [[target, source] for source, target in (text.split(":")[:2] for text in plan.get("mounts") or [])]
     now = data_identity.look(named, mounts)
-    changed = data_identity.compare(rundir.data(record.run_dir), now)
+    done = rundir.steps_kept(agent.get("checkpoint_dir"), place) if data_identity.depends_on_steps(named) else None
+    changed = data_identity.compare(rundir.data(record.run_dir), now, done)
     if changed and data.get("allow") not in (True, now["digest"]):
         message = f"{record.job_id} was not resumed: run {record.run_name} began with other data: {'; '.join(changed)}."
         fix = "give it those data again; the same launch with run.data_changed=allow goes on with these"

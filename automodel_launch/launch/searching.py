@@ -1,6 +1,6 @@
 """Lines of many ranks' logs that match: by a pattern, by what looks like an error, by their time.
 
-Logs are read in the order in which they grew, a round trip for each CHUNK over all ranks, so memory has a bound.
+Logs are read one behind the other, as many in a round trip as a CHUNK holds, so memory has a bound.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from automodel_launch import contract
 from automodel_launch.jobs.jobdir import JobDir, parse
 from automodel_launch.jobs.records import is_time
 from automodel_launch.launch.quiet import Trouble, bare
-from automodel_launch.launch.tails import Tail, new_lines
+from automodel_launch.launch.tails import Tail, in_order
 from automodel_launch.remote.filesystem import LOCAL
 
 _STAMP = re.compile(r"(?:^|[\s\[])(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")
@@ -32,12 +32,12 @@ Line = tuple[int, str]
 
 
 def lines(job: JobDir, ranks: Iterable[int]) -> Iterator[Line]:
-    """(rank, line) of all that these have logged.
+    """(rank, line) of all that these have logged, one rank after the other.
 
     Raises:
         ClusterError: its place cannot be reached.
     """
-    yield from new_lines({rank: Tail(job.log(rank), place=job.place) for rank in ranks}, job.place, last=True)
+    yield from in_order({rank: Tail(job.log(rank), place=job.place) for rank in ranks}, job.place)
 
 
 @dataclass

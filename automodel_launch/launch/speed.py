@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from automodel_launch.jobs import strays
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, Status, is_number, is_whole
 from automodel_launch.launch.progress import WINDOW, clock, step_seconds
@@ -75,7 +76,7 @@ def steps(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def of(record: Record, status: Status, found: Sequence[dict[str, Any]], now: float) -> Speed:
     """The pace of a job whose metrics end with these rows; `now` and its times are unix seconds."""
-    trained = steps(found)
+    trained = strays.without(steps(found), status.started)
     last = trained[-1] if trained else {}
     step = last.get("step", status.step)
     done = None if step is None else step + 1
@@ -83,7 +84,7 @@ def of(record: Record, status: Status, found: Sequence[dict[str, Any]], now: flo
     left = None
     if not status.over and record.max_steps and done is not None and seconds is not None:
         left = seconds * max(0, record.max_steps - done)
-    validated = _validated(found)
+    validated = _validated(found, status.started)
     ended = status.ended if status.over else now
     begun = status.started
     elapsed = max(0.0, ended - begun) if ended is not None and begun is not None else None
@@ -93,11 +94,11 @@ def of(record: Record, status: Status, found: Sequence[dict[str, Any]], now: flo
     return Speed(*told, is_logged=bool(trained))
 
 
-def _validated(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _validated(found: Sequence[dict[str, Any]], started: float | None) -> dict[str, Any]:
     """The last validation; the default one, where there are others beside it."""
     told = [row for row in found if finite(row.get("val_loss")) is not None]
     default = [row for row in told if row.get("name") in (None, "default")]
-    return (default or told or [{}])[-1]
+    return (strays.without(default or told, started) or [{}])[-1]
 
 
 def finite(value: Any) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -125,7 +126,7 @@ def _with_last_step(record: Record, now: Status) -> Status:
     if not now.over or now.state == contract.COMPLETED:
         return now
     try:
-        last = JobDir(record.job_dir, executors.get(record.executor).place_of(record)).last_metrics() or {}
+        last = JobDir(record.job_dir, executors.get(record.executor).place_of(record)).last_metrics(now.started) or {}
     except ClusterError:
         return now
     step = last.get("step")
@@ -154,9 +155,13 @@ def lacks(record: Record) -> str | None:
 
 def launch_again(record: Record) -> str:
     """How to go on with a job that was not submitted."""
-    words = "" if record.config == "default" else f" -c {record.config}"
-    how = f"--{record.mode} {record.profile}"
-    return f"launch it again, as before: python launch.py {record.recipe}{words} {how} ..."
+    words = shlex.join([*typed(record), f"--{record.mode}", record.profile])
+    return f"launch it again, as before: python launch.py {words} ..."
+
+
+def typed(record: Record) -> list[str]:
+    """The words of the command line that name what was launched; of an older record the names of recipe and config."""
+    return record.typed or [record.recipe, *([] if record.config == "default" else ["-c", record.config])]
 
 
 def _underway(record: Record) -> str:

@@ -16,7 +16,7 @@ from automodel_launch.errors import ClusterError, LaunchError, RecordError, Subm
 from automodel_launch.frozen import thaw
 from automodel_launch.jobs import launcher, rundir
 from automodel_launch.jobs import records as jobs
-from automodel_launch.launch import claim, origin, planning, state, waiting
+from automodel_launch.launch import claim, origin, planning, state, successors, waiting
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.notes import noted
 from automodel_launch.plan import gitstate, naming, packaging, secrets
@@ -68,7 +68,7 @@ def _submit(
         raise
     except (LaunchError, OSError):
         plan.place.remove(plan.job_dir)
-        waiting.forget(record, plan.place)
+        successors.forget(record, plan.place)
         jobs.forget(workspace.records, record)
         raise
     started = state.started(record, handle)
@@ -196,4 +196,5 @@ def record_of(plan: Plan, environ: Mapping[str, str]) -> jobs.Record:
         launcher=launcher.this(),
         max_steps=backends.of(plan.recipe).max_steps(plan.config),
         after=[thaw(run) for run in plan.after],
+        typed=list(plan.typed),
     )

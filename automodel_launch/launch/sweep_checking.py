@@ -12,7 +12,7 @@ from automodel_launch.checks import in_order as in_order
 from automodel_launch.data_identity import compare
 from automodel_launch.jobs import launcher, records, rundir, sweeps
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import identity, state, sweeping
+from automodel_launch.launch import edges, identity, state, sweeping
 from automodel_launch.plan import gitstate
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -53,7 +53,8 @@ def _run(made: PlanSet, skipped: Iterable[str], offline: bool) -> list[Finding]:
             same = [other.label for other, its in zip(points, profiles, strict=True) if its == profile]
             found.update(dict.fromkeys(of_place, same))
         asked.add(profile)
-    return checks.in_order([_of(finding, labels, len(points)) for finding, labels in found.items()])
+    edge = edges.findings(points[0].plan) if points and not offline else ()
+    return checks.in_order([*edge, *(_of(finding, labels, len(points)) for finding, labels in found.items())])
 
 
 def _of(finding: Finding, labels: list[str], count: int) -> Finding:

@@ -21,7 +21,7 @@ from automodel_launch.executors import Handed, Together
 from automodel_launch.jobs import claims, records, sweeps
 from automodel_launch.jobs.claims import Claim
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import claim, origin, state, submit, sweeping
+from automodel_launch.launch import claim, lanes, origin, state, submit, successors, sweeping, waiting
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.plan import gitstate, naming, packaging
 from automodel_launch.plan.plan import Plan
@@ -123,12 +123,24 @@ def _hand_over(
     files = together.files(plans, order)
     if as_shown is not None and files[contract.SCRIPT] != as_shown:
         raise ClusterError("the sweep's script differs from the one that the dry run shows; nothing was submitted.")
+    if together.waits_for_runs(plans, order) and made.at_most:
+        busy = _busy(workspace.records, after)
+        joined = lanes.join(workspace.records, [item.record for item in reserved], busy, made.at_most, place)
+        for item, record in zip(reserved, joined, strict=True):
+            item.record = record
+    _each(reserved, lambda item: waiting.register(item.record.after, item.record, place), place == LOCAL)
     _write(made, plans, workspace, place, files)
     _each(plans, lambda plan: submit.write_secrets(plan, environ), place == LOCAL)
     handed = together.submit(plans, order)
     if handed.error and not any(handed.handles) and not isinstance(handed.error, SubmissionUnknown):
         raise handed.error
     return handed
+
+
+def _busy(folder: Path, slurm_ids: Sequence[str]) -> list[Record]:
+    """The jobs with these ids, of those that were submitted from here."""
+    known = {str(record.handle.get("slurm_id")): record for record in records.all_records(folder)}
+    return [known[slurm_id] for slurm_id in slurm_ids if slurm_id in known]
 
 
 def _settled(handed: Handed, reserved: list[Reserved], folder: Path, say: Callable[[str], None]) -> list[Record]:
@@ -147,6 +159,7 @@ def _settled(handed: Handed, reserved: list[Reserved], folder: Path, say: Callab
             with suppress(ClusterError):
                 claims.submitted(item.claim, record.handle, item.plan.place)
         submit.save_started(folder, record, say)
+        waiting.settle(record, say)  # a run may have ended before it was known there that this job waits for it
         started.append(record)
     if isinstance(handed.error, SubmissionUnknown):
         for item in left:
@@ -226,6 +239,7 @@ def _undo(item: Reserved, folder: Path) -> None:
         if item.claim:
             claims.free(item.claim, item.plan.place)
         item.plan.place.remove(item.plan.job_dir)
+        successors.forget(item.record, item.plan.place)
     records.forget(folder, item.record)
 
 

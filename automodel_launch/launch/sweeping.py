@@ -45,11 +45,14 @@ def make(
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
     begins_from: Origin | None = None,
+    after: Sequence[Mapping[str, Any]] = (),
+    promised: Sequence[tuple[str, str, bool]] = (),
+    choices: Sequence[Mapping[str, Any]] = (),
 ) -> PlanSet:
     """Plan every point; what they share is asked and read once. `ready` adds how they are handed over.
 
     A point's run is named by what it trains, as a launch of it alone would be, so a run that is there already is that
-    point's; `name` stands before the hash, or before the point's own name.
+    point's; `name` stands before the hash, or before the point's own name. `after`, `promised`, `choices`: see Plan.
 
     Raises:
         LaunchError: the parts do not fit together; a point's settings stand in the message.
@@ -57,7 +60,7 @@ def make(
     """
     shared, points = Shared(), []
     options: dict[str, Any] = {"mode": mode, "fresh": fresh, "offline": offline, "environ": environ, "shared": shared}
-    options["begins_from"] = begins_from
+    options |= {"begins_from": begins_from, "after": after, "promised": promised, "choices": choices}
     for spec, layered in specs:
         own = f"{name}-{spec.name}" if name and spec.name else None
         try:

@@ -8,10 +8,9 @@ does the same: where its run's last job was cancelled before it began, died with
 from __future__ import annotations
 
 import json
-import posixpath
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,20 +20,26 @@ from automodel_launch.errors import ClusterError, LaunchError, PlanRefused
 from automodel_launch.jobs import claims, history, launcher, records
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import state
+from automodel_launch.launch import state, successors
+from automodel_launch.launch.successors import Run as Run
 from automodel_launch.remote.filesystem import FileSystem
+from automodel_launch.remote.shell import AT_ONCE
 
-Run = Mapping[str, Any]  # an entry of Plan.after
+_TOLD = 3
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How a run stands that is waited for: its last job, that one's state, and what it means for who waits."""
+    """How a run stands that is waited for: its last job, that one's state, and what it means for who waits.
+
+    `as_failure`: it has failed, which is an end, too, for who waits (ANY_END).
+    """
 
     record: Record
     status: Status
     completed: bool = False
     paused: bool = False
+    as_failure: bool = False
 
     @property
     def failed(self) -> bool:
@@ -77,7 +82,18 @@ def look(run: Run) -> Standing:
     status = state.of(record)
     ended = status.state == contract.COMPLETED or (status.over and _has_completed(run, place))
     paused = not ended and contract.STOP in place.names(kept.run_dir)
-    return Standing(record, status, ended, paused)
+    found = Standing(record, status, ended, paused)
+    return replace(found, completed=True, as_failure=True) if run.get(contract.ANY_END) and found.failed else found
+
+
+def look_at_all(runs: Sequence[Run]) -> list[Standing]:
+    """The same of each; they may be the points of a sweep.
+
+    Raises:
+        ClusterError: a place does not answer.
+    """
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(look, runs))
 
 
 def _newest(kept: Record, place: FileSystem) -> Record:
@@ -118,29 +134,14 @@ def register(runs: Iterable[Run], record: Record, place: FileSystem) -> None:
     runs = list(runs)
     if not runs:
         return
-    told = [{key: run[key] for key in contract.PREDECESSOR_KEYS} for run in runs]
+    told = [{key: run[key] for key in (*contract.PREDECESSOR_KEYS, contract.ANY_END) if key in run} for run in runs]
     place.put(record.job_dir, {}, {contract.PREDECESSORS: json.dumps({"runs": told}, indent=1) + "\n"})
-    note = {key: getattr(record, key) for key in contract.SUCCESSOR_KEYS}
-    text = json.dumps({**note, "record": asdict(replace(record, after=[]))}) + "\n"
-    for run in runs:
-        place.create(_note(run, record), text)
-
-
-def forget(record: Record, place: FileSystem) -> None:
-    """The job waits no longer: take the notes away."""
-    for run in record.after:
-        with suppress(ClusterError):
-            place.remove(_note(run, record))
+    successors.register(runs, record, place)
 
 
 def _is_noted(record: Record) -> bool:
     place = executors.get(record.executor).place_of(record)
-    folders = [f"{run['run_dir']}/{contract.SUCCESSORS}" for run in record.after]
-    return any(f"{record.job_id}.json" in place.names(folder) for folder in folders)
-
-
-def _note(run: Run, record: Record) -> str:
-    return f"{run['run_dir']}/{contract.SUCCESSORS}/{record.job_id}.json"
+    return any(place.read_many([(successors.note(run, record), -1) for run in record.after]))
 
 
 def of(record: Record) -> Status:
@@ -165,34 +166,61 @@ def settle(record: Record, say: Callable[[str], None] = lambda text: None) -> No
             say(f"{record.job_id} was cancelled: {now.error}")
 
 
+def end_early(folder: Path, record: Record, end: Status) -> None:
+    """A job has ended, maybe before its agents were there: what waits for its run is cancelled, or goes on without it.
+
+    Raises:
+        ClusterError: its place does not answer.
+    """
+    successors.cancel_waiting(record, f"{record.job_id} ({end.state})")
+    for other in records.all_records(folder):
+        if not other.final and any(
+            one.get(contract.ANY_END) and one["run_dir"] == record.run_dir for one in other.after
+        ):
+            look_at(folder, other)
+
+
 def _told(record: Record, now: Status) -> Status:
     if not record.after or now.state != contract.PENDING or not now.held:
         return now
     try:
         if not _is_noted(record):  # it has been let go before, and somebody holds it
             return now
-        runs = [look(run) for run in record.after]
+        runs = look_at_all(record.after)
         failed = next((run for run in runs if run.failed), None)
         left = [run for run in runs if not run.completed]
         if failed:
             why = f"it was to follow {failed.words}"
-            withdraw(record, why)
+            successors.withdraw(record, why)
             return Status(contract.CANCELLED, code=contract.TERMINATED, error=why, ended=time.time())
         if left:
-            return replace(now, reason=f"for {', '.join(run.words for run in left)}", advice=_advice(left))
+            return replace(now, reason=f"for {some([run.words for run in left])}", advice=_advice(left))
+        _note_failures(record, [run for run in runs if run.as_failure])
         _holding(record).let_go(record)
-        forget(record, executors.get(record.executor).place_of(record))
+        successors.forget(record, executors.get(record.executor).place_of(record))
     except (LaunchError, KeyError, TypeError, ValueError) as error:  # a record that somebody has edited, too
         said = getattr(error, "message", repr(error))
-        return replace(now, reason=f"for {', '.join(_names(record))}, whose state cannot be told: {said}", advice=None)
+        return replace(now, reason=f"for {some(_names(record))}, whose state cannot be told: {said}", advice=None)
     said = "has" if len(runs) == 1 else "have"
-    return replace(now, reason=f"{', '.join(_names(record))} {said} completed: released now", advice=None, held=False)
+    return replace(now, reason=f"{some(_names(record))} {said} completed: released now", advice=None, held=False)
 
 
 def words(status: Status) -> str:
     """Of a job that waits: for what."""
     reason = str(status.reason)
     return f"waiting {reason}" if reason.startswith("for ") else f"waiting: {reason}"
+
+
+def _note_failures(record: Record, runs: Sequence[Standing]) -> None:
+    """For the job, which asks once more when it begins (predecessors.py)."""
+    place = executors.get(record.executor).place_of(record)
+    for run in runs:
+        place.create(f"{record.job_dir}/{contract.ENDINGS}/{run.record.run_name}", "")
+
+
+def some(words: Sequence[str]) -> str:
+    """A sweep may have many points."""
+    return ", ".join(words[:_TOLD]) + (f" and {len(words) - _TOLD} more" if len(words) > _TOLD else "")
 
 
 def _names(record: Record) -> list[str]:
@@ -209,44 +237,6 @@ def _holding(record: Record) -> executors.Holding:
     if found is None:
         raise ClusterError(f"executor '{record.executor}' holds no jobs.")
     return found
-
-
-def withdraw(record: Record, why: str) -> None:
-    """Cancel a job that waits, and those that wait for it; its record says why.
-
-    Raises:
-        ClusterError: its place does not answer.
-    """
-    executor = executors.get(record.executor)
-    place = executor.place_of(record)
-    end = {**dict.fromkeys(contract.EXIT_KEYS), "schema": 1, "job_id": record.job_id, "attempt": 0, "complete": True}
-    end |= {"state": contract.CANCELLED, "code": contract.TERMINATED, "error": why, "ended": time.time(), "nodes": []}
-    end |= {"goes_on": False, "why": why}
-    place.create(f"{record.job_dir}/{contract.EXIT}", json.dumps(end) + "\n")
-    with suppress(LaunchError):  # it may have left the queue meanwhile
-        executor.cancel(record)
-    forget(record, place)
-    cancel_waiting(record, f"{record.job_id} ({contract.CANCELLED})")
-
-
-def cancel_waiting(record: Record, words: str) -> None:
-    """Cancel those that wait for the run of a job that has ended without an agent, which would have done it.
-
-    Raises:
-        ClusterError: its place does not answer.
-    """
-    place = executors.get(record.executor).place_of(record)
-    folder = f"{record.run_dir}/{contract.SUCCESSORS}"
-    names = [name for name in place.names(folder) if name.endswith(".json")]
-    if not names or contract.STOP in place.names(record.run_dir):
-        return
-    for found in place.read_many([(posixpath.join(folder, name), 0) for name in names]):
-        waits = records.from_json((parse(found[0]) or {}).get("record")) if found else None
-        handle = executors.get(waits.executor).find(waits) if waits else None
-        if waits and handle is not None:
-            withdraw(state.started(waits, handle), f"it was to follow {words}")
-    for name in names:
-        place.remove(posixpath.join(folder, name))
 
 
 def refuse_early(record: Record) -> None:

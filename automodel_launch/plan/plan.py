@@ -18,6 +18,13 @@ from automodel_launch.remote.filesystem import LOCAL, FileSystem
 Mode = Literal["run", "batch"]
 
 
+class Seen:
+    """What was read of the plan's data, for whom asks again; it says nothing that could not be read once more."""
+
+    def __init__(self) -> None:
+        self.facts: dict[Any, Any] = {}
+
+
 @dataclass(frozen=True)
 class Plan:
     """What will be submitted. Two launches with equal `plan_hash` differ in nothing but the job's id.
@@ -40,8 +47,10 @@ class Plan:
         notes: what is known of it beside; no part of the hash either.
         after: the runs whose end the job waits for (launch/waiting.py): of each `run_name`, `run_dir` and
             how its job is found, of which the hash has the name.
+        typed: the command line's words for what is launched; no part of the hash.
         promised: (path, who makes it, whether that is done) of what need not be there before the job begins; not part
             of the hash either.
+        choices: the best points of sweeps that the job takes, chosen when it begins: objects of CHOICE_KEYS.
         mounts: what the job's container sees of the machine around it.
         agent: the node agent's agent.json.
         texts: the files of the job's directory that the launcher writes, beside those in `files` that it copies.
@@ -78,6 +87,8 @@ class Plan:
     notes: dict[str, Any] = field(default_factory=dict)
     after: tuple[dict[str, Any], ...] = ()
     promised: tuple[tuple[str, str, bool], ...] = ()
+    typed: tuple[str, ...] = ()
+    choices: tuple[dict[str, Any], ...] = ()
     ignored_settings: tuple[str, ...] = ()  # of env.toml's sections: brought along, and without an effect here
     mounts: tuple[Mount, ...] = ()
     agent: dict[str, Any] = field(default_factory=dict)
@@ -85,6 +96,7 @@ class Plan:
     script: str = ""
     submit: str = ""
     plan_hash: str = ""
+    seen: Seen = field(default_factory=Seen, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Nothing behind the hash can be changed, however deep it lies; so a Plan is hashable, too."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
+from automodel_launch.plan.planset import PlanSet
 
 FINISHED = "FINISHED"  # `state` of a step that is not started again
 
@@ -18,7 +19,10 @@ FINISHED = "FINISHED"  # `state` of a step that is not started again
 class Step:
     """One step. `state`: of its run's last job, FINISHED, or "" where there is none that waits or runs.
 
-    `digest` is the hash of its plan as a launch of it alone; `plan` says besides whether it is submitted held.
+    `digest` is the hash of its plan as a launch of it alone; `plan` says besides whether it is submitted held. A step
+    that is a sweep has its points in `sweep`, the first one's plan in `plan`, and in `points` the states of those that
+    are not to be submitted; it has failed points in there, too, where all that need it take those that have completed.
+    `any_of`: sweeps that it needs of which one point that has completed will do.
     """
 
     name: str
@@ -29,6 +33,23 @@ class Step:
     state: str = ""
     job_id: str | None = None  # of the job that waits or runs
     findings: tuple[Finding, ...] = ()
+    any_of: tuple[str, ...] = ()
+    sweep: PlanSet | None = None
+    points: Mapping[str, str] = field(default_factory=dict)  # run name -> state
+
+    @property
+    def plans(self) -> list[Plan]:
+        """Those of its points, else its own."""
+        return self.sweep.plans if self.sweep else [self.plan]
+
+    @property
+    def called(self) -> str:
+        """Its sweep's name, else its run's."""
+        return self.sweep.name if self.sweep else self.plan.run_name
+
+    def told(self, need: str) -> str:
+        """A step that it needs, in words."""
+        return f"any of {need}" if need in self.any_of else need
 
     @property
     def to_do(self) -> bool:
@@ -45,12 +66,18 @@ class Step:
         return {
             "name": self.name,
             "needs": list(self.needs),
+            **({"any_of": list(self.any_of)} if self.any_of else {}),
             "promises": dict(self.promises),
             "state": self.state or None,
             "job_id": self.job_id,
-            "plan": self.plan.document(),
+            **self._planned(),
             "findings": [finding.document() for finding in self.findings],
         }
+
+    def _planned(self) -> dict[str, Any]:
+        if self.sweep is None:
+            return {"plan": self.plan.document()}
+        return {"plan": None, "sweep": {**self.sweep.document(), "left_out": dict(self.points)}}
 
 
 @dataclass(frozen=True)
@@ -70,7 +97,10 @@ class PlanGraph:
     @property
     def plan_hash(self) -> str:
         """Of the steps with their plans' hashes, and of what needs what."""
-        rows = [[step.name, sorted(step.needs), step.digest] for step in self.steps]
+        rows = [
+            [step.name, sorted(step.needs), step.digest, *([[*step.any_of]] if step.any_of else [])]
+            for step in self.steps
+        ]
         told = json.dumps([self.name, rows], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
 

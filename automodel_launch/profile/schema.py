@@ -71,6 +71,7 @@ class Profile(Closed):
     until: Slurm[Literal["done"] | None] = None
     max_failures: Slurm[Count] = 3
     max_nan_steps: Count | None = None
+    rank_times: Count | None = None
     max_gpu_hours: Slurm[Hours | None] = None
 
     # who is told

@@ -11,17 +11,17 @@ import socket
 import stat
 import tarfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from automodel_launch.errors import ClusterError
 from automodel_launch.remote import reader
+from automodel_launch.remote.read_files import read_files
 from automodel_launch.remote.shell import LocalShell, Shell
 
 CHUNK = 8 * 2**20  # bytes of a log that one read fetches; the next read fetches the next ones
-GROUP = 1024  # files that one round trip reads
 
 
 FileRead = tuple[bytes, int] | None  # bytes of a file and its size
@@ -38,7 +38,7 @@ class FileSystem(Protocol):
         """Bytes from `offset` on, at most CHUNK of them, and the file's size; a negative offset counts from the end."""
 
     def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[FileRead]:
-        """The same for several files at once; a round trip for each GROUP of them, CHUNK bytes of that together."""
+        """The same for several files at once, of all of them CHUNK bytes (remote/read_files.py shares them out)."""
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder; none where there is no such folder."""
@@ -69,7 +69,7 @@ class LocalFileSystem:
 
     def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[FileRead]:
         """See FileSystem."""
-        return [_read(path, offset, _share(len(wanted))) for path, offset in wanted]
+        return read_files(wanted, CHUNK)
 
     def names(self, folder: str) -> list[str]:
         """See FileSystem."""
@@ -160,11 +160,10 @@ class RemoteFileSystem:
 
     def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[FileRead]:
         """See FileSystem."""
-        groups = (wanted[start : start + GROUP] for start in range(0, len(wanted), GROUP))
-        return [found for group in groups for found in self._read_group(group, _share(len(wanted)))]
-
-    def _read_group(self, wanted: Sequence[tuple[str, int]], limit: int) -> list[FileRead]:
-        code, out, err = self.shell.run_bytes(reader.script(len(wanted), limit), reader.listed(wanted))
+        if not wanted:
+            return []
+        patience = 60.0 + len(wanted) * reader.SLOWEST_S
+        code, out, err = self.shell.run_bytes(reader.script(len(wanted), CHUNK), reader.listed(wanted), patience)
         try:
             return reader.unpack(out, len(wanted))
         except ValueError:
@@ -229,6 +228,37 @@ def whole(place: FileSystem, path: str, most: int | None = None) -> bytes | None
     return content if found else None
 
 
+def wholes(place: FileSystem, paths: Sequence[str]) -> Iterator[bytes | None]:
+    """Several files of any length, one after the other; in memory are CHUNK bytes of them, or one that is longer.
+
+    One round trip where all fit into a CHUNK.
+    """
+    found = place.read_many([(path, 0) for path in paths])
+    if all(one is None or len(one[0]) >= one[1] for one in found):
+        yield from (one and one[0] for one in found)
+        return
+    sizes = [one[1] if one else 0 for one in found]
+    del found
+    for group in packed(sizes):
+        names = [paths[index] for index in group]
+        for name, one in zip(names, place.read_many([(name, 0) for name in names]), strict=True):
+            yield one[0] if one and len(one[0]) >= one[1] else whole(place, name)
+
+
+def packed(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Indices of files of these sizes, in their order, in groups that one CHUNK holds; a longer file is one alone."""
+    group: list[int] = []
+    room = CHUNK
+    for index, size in enumerate(sizes):
+        if group and size > room:
+            yield group
+            group, room = [], CHUNK
+        group.append(index)
+        room -= size
+    if group:
+        yield group
+
+
 def shell_of(place: FileSystem) -> Shell:
     """Where commands about files of a place run."""
     return place.shell if isinstance(place, RemoteFileSystem) else LocalShell()
@@ -273,20 +303,6 @@ def _give_to_group(folder: Path) -> None:
     above, own = folder.parent.stat(), folder.stat()
     if above.st_mode & stat.S_IWGRP and above.st_gid == own.st_gid and own.st_uid == os.getuid():
         folder.chmod(stat.S_IMODE(own.st_mode) | stat.S_IRWXG | stat.S_ISGID)
-
-
-def _share(count: int) -> int:
-    return CHUNK // max(1, min(count, GROUP))
-
-
-def _read(path: str, offset: int, limit: int) -> FileRead:
-    try:
-        with Path(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(offset if offset >= 0 else max(0, size + offset))
-            return file.read(limit), size
-    except (OSError, ValueError):  # ValueError: of a name with a NUL in it
-        return None
 
 
 def archive(sources: Mapping[str, Path], texts: Mapping[str, str]) -> bytes:

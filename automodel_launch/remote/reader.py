@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
+
+from automodel_launch.remote import read_files
 
 FEW = 8  # so many files cost less in bash than a start of Python does
+SLOWEST_S = 0.05  # a file takes in bash on a busy login node; 8 ms on a quiet one
 
-# For any Python 3.5 or later.
-_PYTHON = """
-import os, stat, sys
-limit, out = int(sys.argv[1]), sys.stdout.buffer
-for wanted in sys.stdin.buffer.read().split(b"\\0")[:-1]:
-    offset, _, path = wanted.partition(b" ")
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            start = int(offset)
-            file.seek(start if start >= 0 else max(0, size + start))
-            found = file.read(max(0, min(limit, size - file.tell())))
-    except OSError:
-        out.write(b"- 0\\n")
-        continue
-    out.write(b"%d %d\\n" % (size, len(found)))
-    out.write(found)
+# Behind the source of read_files.py, which is sent.
+_TELL = """
+def tell(budget, source, out):
+    wanted = [entry.partition(b" ") for entry in source.read().split(b"\\0")[:-1]]
+    for found in read_files([(path, int(offset)) for offset, _, path in wanted], budget):
+        out.write(b"- 0\\n" if found is None else b"%d %d\\n" % (found[1], len(found[0])))
+        out.write(found[0] if found else b"")
+
+import sys
+tell(int(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)
 """
 # Where a file has shrunk in between, zeros fill up what is missing, so that the next file's line is found.
 _BASH = """\
@@ -46,11 +41,14 @@ in_bash() {{ while IFS= read -r -d '' wanted; do r "${{wanted#* }}" "${{wanted%%
 """
 
 
-def script(count: int, limit: int) -> str:
-    """Bash that reads at most `limit` bytes of each of `count` files. A Python that is missing, or does not work, has
-    read nothing."""
-    python = f"python3 -I -S -c {shlex.quote(_PYTHON)} {limit} || " if count > FEW else ""
-    return f"{_BASH.format(limit=limit)}{python}in_bash\n"
+def script(count: int, budget: int) -> str:
+    """Bash that reads at most `budget` bytes of `count` files. A Python that is missing, or does not work, has read
+    nothing; bash gives each file its share, whatever the others leave."""
+    in_bash = f"{_BASH.format(limit=budget // max(1, count))}"
+    if count <= FEW:
+        return f"{in_bash}in_bash\n"
+    source = Path(read_files.__file__).read_text(encoding="utf-8") + _TELL
+    return f"{in_bash}python3 -I -S -c {shlex.quote(source)} {budget} || in_bash\n"
 
 
 def listed(wanted: Sequence[tuple[str, int]]) -> bytes:

@@ -30,7 +30,6 @@ from automodel_launch.report.joining import Attempt, Joined
 from automodel_launch.report.reading import RunFiles
 
 PARTS = ("steps", "lost_steps", "startup", "validation", "saving", "idle", "spare", "work", "outside")
-_STEPLESS = (contract.DATA_PREP, contract.NO_BACKEND)  # what takes no steps, or need not log them
 UNTOLD = "not told"  # of start-up: in no phase
 
 
@@ -140,7 +139,7 @@ def _spent(joined: Joined, attempt: Attempt, now: float, saved: float) -> Spent:
         start = end
     rest = saving.between(start, ended), validation.between(start, ended)
     parts["saving"], parts["validation"] = parts["saving"] + rest[0], parts["validation"] + rest[1]
-    before = "work" if attempt.job.order.get("backend") in _STEPLESS else "startup"
+    before = "work" if attempt.job.order.get("backend") in contract.STEPLESS else "startup"
     parts["idle" if attempt.rows else before] += max(0.0, ended - start - sum(rest))
     if not attempt.rows and before == "startup":
         _by_phase(startup, told, start, ended)

@@ -1,6 +1,7 @@
 """All attempts at a run as one: which rows of metrics belong to which attempt, and which of them count.
 
 A step that a later attempt has done again, or has gone back behind, does not count: the later record of a step does.
+Nor does a row that cannot be true (jobs/strays.py).
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from automodel_launch import contract
-from automodel_launch.jobs import history
+from automodel_launch.jobs import history, strays
 from automodel_launch.jobs.jobdir import WAITS_FOR_AGENT
 from automodel_launch.jobs.records import is_number
 from automodel_launch.report.columns import Columns
@@ -69,8 +70,11 @@ class Joined:
     def last_validations(self, name: str) -> list[int]:
         """The rows of a validation that count."""
         column = self.validations[name]["step"]
-        marks = counting(column)
+        marks = counting(column, self._starts_by_time(self.validations[name]))
         return [row for row in range(len(column)) if marks[row]]
+
+    def _starts_by_time(self, columns: Columns) -> frozenset[int]:
+        return frozenset(bisect_left(columns["time"], attempt.began) for attempt in self.attempts)
 
 
 def join(files: RunFiles) -> Joined:
@@ -88,7 +92,8 @@ def join(files: RunFiles) -> Joined:
         attempts += _attempts(files, job, offset)
         of_job.append((job, range(offset, offset + job.steps.rows)))
     attempts.sort(key=lambda attempt: attempt.began)
-    return Joined(attempts, steps, counting(steps["step"]), validations, of_job)
+    starts = {rows.start for rows in (*(attempt.rows for attempt in attempts), *(rows for _, rows in of_job))}
+    return Joined(attempts, steps, counting(steps["step"], starts), validations, of_job)
 
 
 def rows(joined: Joined) -> Iterator[Json]:
@@ -124,11 +129,11 @@ def _key(validation: str) -> str:
     return "val_loss" if validation == "default" else f"val_loss/{validation}"
 
 
-def counting(steps: Any) -> bytearray:
-    """1 for each row that no later row stands at or behind."""
-    marks, least = bytearray(len(steps)), math.inf
+def counting(steps: Any, starts: Container[int] = ()) -> bytearray:
+    """1 for each row that no later row stands at or behind; `starts` are the first rows of attempts."""
+    marks, least, odd = bytearray(len(steps)), math.inf, frozenset(strays.strays(steps, starts))
     for row in range(len(steps) - 1, -1, -1):
-        if steps[row] < least:
+        if steps[row] < least and row not in odd:
             marks[row], least = 1, steps[row]
     return marks
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from automodel_launch import contract
-from automodel_launch.report import differences, goodput, joining, page_curves, utilization
+from automodel_launch.report import differences, goodput, joining, page_curves, rank_times, utilization
 from automodel_launch.report.joining import Attempt, Joined
 from automodel_launch.report.reading import JobFiles, Json, RunFiles
 
@@ -60,6 +60,7 @@ def _run(view: View, now: float) -> Json:
         "gpu": utilization.described(files.jobs[-1]),
         "attempts": [_attempt(joined, each) for each in spent.attempts],
         "goodput": spent.document(),
+        "rank_times": rank_times.table(files),
         "checkpoints": files.checkpoints,
         "plan": _plan(plan, commit, view),
         "findings": list(_findings(files.jobs[-1])),

@@ -12,7 +12,7 @@ from automodel_launch import contract
 from automodel_launch.jobs import history, rundir
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, is_number, is_whole
-from automodel_launch.remote.filesystem import FileSystem
+from automodel_launch.remote.filesystem import FileSystem, wholes
 from automodel_launch.report.columns import Columns
 
 Json = dict[str, Any]
@@ -27,6 +27,7 @@ _SMALL = (
     contract.PHASES,
 )
 
+_RANK_TIMES = 2**21  # bytes of that file's end; a sample of 1,024 ranks takes 20 kB
 _ROWS = ("steps", "validations", "taken")
 
 
@@ -47,6 +48,7 @@ class JobFiles:
     heartbeat: Json = field(default_factory=dict)
     end: Json = field(default_factory=dict)
     notes: Json = field(default_factory=dict)
+    rank_times: bytes = b""
     taken: int = 0
 
     @property
@@ -104,12 +106,15 @@ def size(record: Record, place: FileSystem) -> int:
 
 def _jobs(ids: Sequence[str], root: str, place: FileSystem, before: Mapping[str, JobFiles]) -> list[JobFiles]:
     """All jobs at once: but for metrics, which may be long, their files are small and many."""
-    contents = iter(_whole(place, [f"{root}/{name}/{file}" for name in ids for file in _SMALL]))
+    small = [f"{root}/{name}/{file}" for name in ids for file in _SMALL]
+    contents = (found or b"" for found in wholes(place, small))
+    sampled = place.read_many([(f"{root}/{name}/{contract.RANK_TIMES}", -_RANK_TIMES) for name in ids])
     jobs = []
-    for name in ids:
+    for name, samples in zip(ids, sampled, strict=True):
         plan, order, end, heartbeat, notes, events, phases = (next(contents) for _ in _SMALL)
         job = JobFiles(name, plan=parse(plan) or {}, order=parse(order) or {}, end=parse(end) or {})
         job.heartbeat, job.notes = parse(heartbeat) or {}, parse(notes) or {}
+        job.rank_times = samples[0] if samples else b""
         job.events = [entry for entry in _objects(events) if is_number(entry.get("time"))]
         job.phases = [entry for entry in _objects(phases) if _is_phase(entry)]
         if name in before:
@@ -162,21 +167,6 @@ def _checkpoints(folder: str, place: FileSystem) -> list[Json]:
 
 def _objects(content: bytes) -> Iterator[Json]:
     return (entry for line in content.split(b"\n") if (entry := parse(line)))
-
-
-def _whole(place: FileSystem, paths: Sequence[str]) -> list[bytes]:
-    """Contents of files, empty where there is none; a further round trip for those that are longer than one takes."""
-    found = [bytearray() for _ in paths]
-    left = list(range(len(paths)))
-    while left:
-        read = place.read_many([(paths[index], len(found[index])) for index in left])
-        more = []
-        for index, each in zip(left, read, strict=True):
-            if each and each[0]:
-                found[index] += each[0]
-                more += [index] if len(found[index]) < each[1] else []
-        left = more
-    return [bytes(content) for content in found]
 
 
 def _is_phase(entry: Json) -> bool:

@@ -19,6 +19,7 @@ from automodel_launch.errors import ClusterError, JobError, PlanRefused
 from automodel_launch.jobs import rundir
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.launch import planning
+from automodel_launch.launch.origin import Origin
 from automodel_launch.plan import naming, packaging, recipes
 from automodel_launch.plan.packaging import PlannedFile
 from automodel_launch.plan.plan import Mode, Plan
@@ -147,7 +148,19 @@ def plan(workspace: Workspace, env_file: EnvFile, again: Again, environ: Mapping
         offline=again.offline,
         environ=environ,
         files=files,
+        begins_from=_origin(left),
+        typed=("reproduce", left.job_id),
     )
+
+
+def _origin(left: Left) -> Origin | None:
+    """The checkpoint that the job began from: its directory stands in the config, and the run that has it is told."""
+    told = left.plan.get("origin")
+    if not isinstance(told, Mapping) or not {"run_name", "run_dir", "checkpoint", "step", "path"} <= told.keys():
+        return None
+    may_go = bool(told.get("may_go")) and rundir.finished(str(told["run_dir"]), left.place) is None
+    run, run_dir, checkpoint, path = (str(told[key]) for key in ("run_name", "run_dir", "checkpoint", "path"))
+    return Origin(run, run_dir, checkpoint, int(told["step"]), path, may_go, left.place)
 
 
 def own_profile(left: Left) -> dict[str, Any]:

@@ -91,15 +91,16 @@ def _marked(plan: Plan, environ: Mapping[str, str]) -> Plan:
     lacking = [name for name in fault if name in plan.profile.env]
     if lacking:
         raise ProfileError(f"{lacking[0]} is not set here, and `env` would take its value.", f"export {lacking[0]}=...")
-    profile = plan.profile
+    profile, config = plan.profile, _moved(thaw(plan.config), plan)
     seen = [mount for mount in plan.mounts if mount.source == plan.job_root and mount.text not in profile.mounts]
-    if seen:  # data below the job root: what is exported has another one
+    others = f"{plan.job_root}/" in json.dumps(config, ensure_ascii=False)
+    if seen and others:  # data of other runs: what is exported has a job root of its own
         profile = profile.model_copy(update={"mounts": (*profile.mounts, f"{plan.job_root}:{plan.job_root}")})
     draft = replace(
         plan,
         job_root=exported.ROOT,
         profile=profile,
-        config=_moved(thaw(plan.config), plan),
+        config=config,
         data=_moved(thaw(plan.data), plan),
     )
     marked = planning.with_job_id(draft, f"{plan.run_name}.{exported.NUMBER}", environ)

@@ -20,7 +20,7 @@ from automodel_launch.jobs import records, rundir
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import claim
-from automodel_launch.launch.checkpoints import listing
+from automodel_launch.launch.checkpoints import listing, needed
 from automodel_launch.launch.checkpoints.needed import Needs
 from automodel_launch.remote import filesystem
 from automodel_launch.remote.filesystem import FileSystem
@@ -120,10 +120,11 @@ def remove(item: Item) -> bool:
         ClusterError: its place cannot be reached.
     """
     try:
-        claim.refuse_while_busy(item.record, item.place)
+        last = claim.refuse_while_busy(item.record, item.place)
     except claim.RunBusy:
         return False
-    return all(disk.remove(item.place, [(item.base, path) for path in item.below]))
+    wanted = [(item.base, path) for path in item.below]
+    return disk.remove(item.place, item.record.run_dir, last.number if last else None, wanted)
 
 
 def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float, needs: Needs) -> Iterator[Item]:
@@ -141,7 +142,7 @@ def _of_run(of_run: list[tuple[Record, Status]], wish: Wish, now: float, needs: 
             below = directory.removeprefix(f"{newest.run_dir}/")
             superseded = _superseded(checkpoints, wish.keep, _named(directory, newest.run_dir, place))
             best = _best(checkpoints, newest, place) if superseded else None
-            for name in superseded:
+            for name in (*superseded, *(name for name in place.names(directory) if name.startswith(disk.REMOVED))):
                 if name == best or needs.has(newest.run_dir, directory, name, place):
                     continue
                 how: dict[str, Any] = {"place": place, "record": newest, "age_s": min(ages)}
@@ -181,14 +182,18 @@ def _checkpoints(directory: str, place: FileSystem) -> list[tuple[str, bool]]:
 
 def _named(directory: str, run_dir: str, place: FileSystem) -> frozenset[str]:
     """Checkpoints that links beside them, the framework's own files, the run's end and its export, or runs that began
-    from them name."""
+    from them name.
+
+    Raises:
+        ClusterError: one of these cannot be read, so what it names is not known.
+    """
     script = (
-        f"cat {shlex.quote(f'{run_dir}/{contract.READERS}')}/*.json 2>/dev/null\n"
-        f"cd {shlex.quote(run_dir)} 2>/dev/null && {{ cat {contract.FINISHED}; readlink {contract.HF}; }} 2>/dev/null\n"
+        f"tell {shlex.quote(f'{run_dir}/{contract.READERS}')}/*.json\n"
+        f"cd {shlex.quote(run_dir)} 2>/dev/null && {{ tell {contract.FINISHED}; readlink {contract.HF}; }}\n"
         f"cd {shlex.quote(directory)} 2>/dev/null || exit 0\n"
-        'for entry in *; do [ ! -L "$entry" ] || readlink "$entry"; done\ncat LATEST.txt latest_*.txt 2>/dev/null'
+        'for entry in *; do [ ! -L "$entry" ] || readlink "$entry"; done\ntell LATEST.txt latest_*.txt'
     )
-    words = re.findall(r"[\w.-]+", filesystem.output(place, script, disk.ASK_S))
+    words = re.findall(r"[\w.-]+", needed.tell(place, script))
     iterations = (f"iter_{int(word):07d}" for word in words if word.isascii() and word.isdigit())
     return frozenset((*words, *iterations))
 

@@ -11,8 +11,12 @@ from typing import Any
 
 from automodel_launch import contract, data_identity, executors
 from automodel_launch.checks import data as data_checks
+from automodel_launch.config import yamlio
+from automodel_launch.config.dotted import flatten
 from automodel_launch.errors import ClusterError
 from automodel_launch.executors.job_python import JobPython, NotAtHand
+from automodel_launch.jobs import history, rundir
+from automodel_launch.jobs.records import is_whole
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.mounts import pairs
 from automodel_launch.plan.plan import Plan
@@ -30,12 +34,33 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 def findings(left: Left, plan: Plan, workspace: Workspace, offline: bool) -> Iterator[Finding]:
     """What is not as it was when `left` ran, of what `plan`, the same once more, depends on."""
+    yield from _beginning(left, plan)
     yield from _data(left, plan, offline)
     yield from _packages(left, plan, workspace, offline)
     changed = again.agent_files(left, workspace)
     if changed:
         message = f"the launcher's own agent is another one now ({len(changed)} files); what trains is the job's."
         yield Finding("note", "other-agent", message)
+
+
+def _beginning(left: Left, plan: Plan) -> Iterator[Finding]:
+    """A job that went on with its run took the steps before it from a checkpoint, which this run has not."""
+    rows = history.attempts(left.record.run_dir, left.place)
+    began = next((row.get("from_step") for row in rows if row["job_id"] == left.job_id), None)
+    if not is_whole(began) or began <= 0 or rundir.has_begun(plan.run_dir, plan.place):
+        return
+    before = dict(flatten(rundir.trained(left.record.run_dir, left.place) or {}))
+    now = dict(flatten(yamlio.json_value(plan.trained)))
+    changed = [key for key in sorted(plan.pace) if before.get(key) != now.get(key)]
+    pace = [f"{key} {before.get(key)} (here {now.get(key)})" for key in changed]
+    message = f"{left.job_id} went on from step {began} of its run; this one takes all steps, from 0 on"
+    former = next((row["job_id"] for row in rows if row["job_id"] != left.job_id), None)
+    if not pace or former is None:
+        yield Finding("note", "from-the-start", f"{message}.")
+        return
+    message += f". The first ones were taken with {', '.join(pace)}: losses may be others."
+    fix = f"first `reproduce {former} --name NEW`, then `reproduce {left.job_id} --name NEW` goes on with that"
+    yield Finding("warning", "from-the-start", message, fix)
 
 
 def _data(left: Left, plan: Plan, offline: bool) -> Iterator[Finding]:

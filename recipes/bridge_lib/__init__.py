@@ -11,7 +11,8 @@ sections.py     sections of the config onto ConfigContainer, with every name and
 values.py       one value for one field
 training.py     Megatron-Bridge's loop, between our resume and our end
 callbacks.py    what is done at each step: phases, heartbeats, the signal handler
-save_request.py a checkpoint on request, after which the training goes on
+save_request.py a checkpoint or a profile on request, after which the training goes on
+mlflow_run.py   one run of MLflow over all attempts
 relay.py        the last rank's lines, which hold the loss, in rank 0's log
 end.py          how the loop ended, and finished.json
 adaptations.py  what a pip-installed Megatron-Bridge needs on any machine

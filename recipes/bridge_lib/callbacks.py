@@ -8,6 +8,7 @@ from ft_heartbeat import Heartbeat
 from megatron.bridge.training.callbacks import Callback
 from pretrain_lib import phase
 from pretrain_lib.output import say
+from pretrain_lib.profiling import Profiles
 
 from . import save_request
 
@@ -23,17 +24,25 @@ class Steps(Callback):  # type: ignore[misc]  # of a package without types
     def __init__(self, heartbeat: Heartbeat) -> None:
         self.state: Any = None
         self.first: int | None = None
+        self.profiles: Profiles | None = None
         self._heartbeat = heartbeat
 
     def on_train_start(self, context: Any) -> None:
         """The loop begins, at the step of the checkpoint that was loaded."""
         self.state, self.first = context.state, context.state.train_state.step
         hear_signals(context.state)
-        save_request.hear(context.state)
+        self.profiles = save_request.hear(context.state)
         phase.enter(phase.FIRST_STEP)
+
+    def on_train_step_start(self, context: Any) -> None:
+        """A step begins; iterations count from 1, steps from 0."""
+        if self.profiles is not None:
+            self.profiles.begins(int(context.state.train_state.step))
 
     def on_train_step_end(self, context: Any) -> None:
         """A step is done; it is counted and logged after this."""
+        if self.profiles is not None:
+            self.profiles.ended(int(context.state.train_state.step))
         phase.enter(None)
         phase.pulse()
         self._heartbeat.beat()

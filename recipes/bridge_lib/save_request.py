@@ -1,4 +1,5 @@
-"""A checkpoint on request for Megatron-Bridge 0.3.1, after which the training goes on; see pretrain_lib/requests.py.
+"""A checkpoint, or a profile, on request for Megatron-Bridge 0.3.1, after which the training goes on; see
+pretrain_lib/requests.py and pretrain_lib/profiling.py.
 
 Its loop asks once an iteration, by an all-gather, whether a rank has got a signal, and then decides on saves; rank 0's
 wish travels in that message, and the save comes after the loop's own decision, with the loop's own function.
@@ -10,27 +11,35 @@ import os
 from typing import Any
 
 import contract
+from pretrain_lib.profiling import Profiles
 from pretrain_lib.requests import Gather, SaveOnRequest, signals_received
 
 
-def hear(state: Any) -> None:
-    """Have a training that begins save when it is asked to; not where it saves nothing, or does not ask for signals."""
+def hear(state: Any) -> Profiles | None:
+    """Have a training that begins save and profile when it is asked to; not where it does not ask for signals.
+
+    What it can profile with; it saves nothing where it has no place for that.
+    """
     job_dir = os.environ.get(contract.JOB_DIR_VAR)
-    if not job_dir or not state.cfg.checkpoint.save or not state.cfg.train.exit_signal_handler:
-        return
+    if not job_dir or not state.cfg.train.exit_signal_handler or not hasattr(state.signal_handler, "_signal_received"):
+        return None
     from megatron.bridge.training import train
 
     names = ("checkpoint_and_decide_exit", "save_checkpoint_and_time")
-    if all(callable(getattr(train, name, None)) for name in names) and hasattr(
-        state.signal_handler, "_signal_received"
-    ):
-        install(train, state, SaveOnRequest(job_dir), _gather())
+    profiles = Profiles(job_dir, lambda: int(state.cfg.train.train_iters))
+    if state.cfg.checkpoint.save and all(callable(getattr(train, name, None)) for name in names):
+        install(train, state, SaveOnRequest(job_dir), _gather(), profiles)
+    else:
+        handler = state.signal_handler
+        handler.signals_received = signals_received(handler, None, _gather(), lambda: _step(state), profiles)
+    profiles.hear()
+    return profiles
 
 
-def install(train: Any, state: Any, saves: SaveOnRequest, gather: Gather) -> None:
+def install(train: Any, state: Any, saves: SaveOnRequest, gather: Gather, profiles: Profiles | None = None) -> None:
     """Put `saves` behind the decision of Megatron-Bridge's module `train`, which looks it up by name each time."""
     decide, save, handler = train.checkpoint_and_decide_exit, train.save_checkpoint_and_time, state.signal_handler
-    handler.signals_received = signals_received(handler, saves, gather, lambda: _step(state))
+    handler.signals_received = signals_received(handler, saves, gather, lambda: _step(state), profiles)
 
     def checkpoint_and_decide_exit(state: Any, *args: Any, **kwargs: Any) -> bool:
         ends = bool(decide(state, *args, **kwargs))

@@ -10,7 +10,7 @@ from checkpoint_lib.megatron.resume import CannotResume, hold_retention, settle_
 from pretrain_lib import phase
 from pretrain_lib.output import say
 
-from . import end, relay
+from . import end, mlflow_run, relay
 
 __all__ = ["CannotResume", "run"]
 
@@ -30,6 +30,7 @@ def run(config: Any, step_function: Any) -> int:
     heartbeat = ft_heartbeat.Heartbeat(None, say) if own else ft_heartbeat.open_connection(say)
     steps = Steps(heartbeat)
     hold_retention(config.checkpoint.save, say)
+    mlflow_run.keep_one(config.logger)
     code: object = None
     with contextlib.ExitStack() as stack:
 
@@ -46,6 +47,8 @@ def run(config: Any, step_function: Any) -> int:
             pretrain(config=config, forward_step_func=step_function, callbacks=[steps])
         except SystemExit as exit_:
             code = exit_.code
+        if steps.profiles is not None:
+            steps.profiles.close()
         phase.enter("ending")
         heartbeat.close()
     return end.report(config, steps, code)

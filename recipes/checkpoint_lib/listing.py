@@ -94,7 +94,9 @@ def needed_by(run_dir: Path, name: str) -> Iterator[str]:
             reader = Path(told["run_dir"])
             if told["checkpoint"] == name and reader.is_dir() and not (reader / contract.FINISHED).exists():
                 yield str(told["run_name"])
-        except (OSError, ValueError, TypeError, KeyError):
+        except OSError:
+            yield file.stem  # that run's name; which checkpoint it needs cannot be read
+        except (ValueError, TypeError, KeyError):
             continue  # of a version that writes them otherwise, or half written by one that was killed
 
 
@@ -124,6 +126,7 @@ def _row(path: Path, run_dir: Path) -> dict[str, Any]:
         "saved": max((when for _, when in sizes), default=None),
         "exports": there,
         "losses": _losses(path),
+        "evaluations": _evaluations(path),
     }
 
 
@@ -146,6 +149,17 @@ def _losses(path: Path) -> dict[str, Any]:
         return {}
     numbers = told.items() if isinstance(told, dict) else ()
     return {str(key): value for key, value in numbers if isinstance(value, (int, float)) and value == value}
+
+
+def _evaluations(path: Path) -> list[dict[str, Any]]:
+    """Name, data, loss, perplexity and tokens of each evaluation that recipes/evaluate.py has left."""
+    file = path.parent / contract.EVALUATIONS / f"{path.name}.json"
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))["results"]
+        numbers = [one for one in told if isinstance(one, dict) and isinstance(one.get("loss"), (int, float))]
+        return [{**one, "name": str(one.get("name")), "data": str(one.get("data"))} for one in numbers]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
 
 
 def _pointers(folder: Path) -> dict[str, str]:

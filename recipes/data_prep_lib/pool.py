@@ -29,7 +29,7 @@ def run(first: Item, queue: Queue, settings: worker.Settings, workers: int, tick
         return _follow(pool, first, queue, workers, counters, tick)
     except BrokenProcessPool:
         raise DataPrepError(
-            "a worker process died (killed, or out of memory); finished shards are kept\n"
+            "a worker process died without an error of its own (killed?); finished shards are kept\n"
             "  run the same command again, with fewer workers if memory was short"
         ) from None
     finally:

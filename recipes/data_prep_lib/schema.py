@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -24,15 +24,16 @@ def closed(where: str, value: Any, checks: Mapping[str, Check], required: Sequen
     dot = f"{where}." if where else ""
     for key in value:
         if key not in checks:
-            raise ConfigError(f"{dot}{key}: unknown key{_nearest(str(key), checks)}\n  valid: {', '.join(checks)}")
+            raise ConfigError(f"{dot}{key}: unknown key{nearest(str(key), checks)}\n  valid: {', '.join(checks)}")
     for key in required:
         if value.get(key) is None:
             raise ConfigError(f"{dot}{key}: missing; set it in the configuration or on the command line")
     return {key: checks[key](dot + key, item) for key, item in value.items()}
 
 
-def _nearest(key: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+def nearest(key: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?`, where one of them is near."""
+    close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

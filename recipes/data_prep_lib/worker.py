@@ -13,12 +13,10 @@ from multiprocessing import parent_process
 from multiprocessing.sharedctypes import SynchronizedArray
 from typing import Any
 
-import numpy as np
-
 from data_prep_lib import engines, hashes, receipts
 from data_prep_lib.batches import batches
 from data_prep_lib.config import SPLITS
-from data_prep_lib.framing import Frame, by_split, frame, splits_of
+from data_prep_lib.framing import Frame, by_split, frame, sizes_of, splits_of
 from data_prep_lib.layout import Layout, pair
 from data_prep_lib.megatron import PairWriter
 from data_prep_lib.readers import ShardReader
@@ -135,9 +133,8 @@ def _write(
     """Write a batch, at most `left` tokens of it: the last document is cut. Whether that is reached."""
     encoded = specials.applied(texts, _state["encode"](texts))
     framed = frame(encoded, settings.frame, settings.vocab, left)
-    data = [text.encode("utf-8") for text, length in zip(texts, framed.lengths.tolist(), strict=True) if length]
-    sizes = np.fromiter(map(len, data), np.int64, len(data))
-    for split, runs, lengths, size in by_split(framed, splits_of(data, settings.splits), sizes):
+    kept = [text for text, length in zip(texts, framed.lengths.tolist(), strict=True) if length]
+    for split, runs, lengths, size in by_split(framed, splits_of(kept, settings.splits), sizes_of(kept)):
         writers[split].add(runs, lengths, size)
     return framed.full
 

@@ -21,6 +21,7 @@ run, one process a node
     limits.py        the end of the attempt's time: when to save
     lock.py          one job at a time for a run
     sharing.py       a run of a group: what is written for it is theirs
+    code_copy.py     the job's code on the node's own disk; code_archive.py: as it gets there
     data.py          what a run trains on never changes under it
 
 the training processes
@@ -31,6 +32,7 @@ the training processes
     gpu_model.py     which GPUs this node has
     meeting.py       the port at which they meet
     worker.py        what torchrun starts as each rank: watcher.py is its parent, script_run.py the rank itself
+    code_names.py    tracebacks name the job's code, not that copy of it
     what_ran.py      environment.json: what the job ran with; ran_with.py looks
     rank_files.py    the private directory through which agent and workers talk
     phases.py        what the ranks say that they are at, before the first step and between others
@@ -65,6 +67,7 @@ records
     verdict.py       all nodes' records -> what happened to the job
     root_cause.py    what began it; known/ is the table of known errors, evidence.py what tells one in a rank's log
     kernel_log.py    what the kernel says of it; lost_logs.py: what ranks have said whose agents are gone
+    oom_kills.py     was it the kernel, for memory, that has killed a rank?
     files.py         JSON files that are complete or absent
     redaction.py     no value of a secret in any of them
     messages.py, error_line.py, log.py   one line about an end or an exception; the agent's own log

@@ -18,6 +18,8 @@ import contract
 from . import (
     bad_nodes,
     chain,
+    choosing,
+    code_archive,
     disk_reserve,
     history,
     meeting,
@@ -89,9 +91,11 @@ def _lines(job_dir: str) -> list[str]:
         if code is not None:
             return [_ALONE, f"exit {code}"]
     elif stops.path_of(orders.job_dir, orders.run_dir):
+        why = f"{orders.job_id} ({contract.CANCELLED}: it was stopped before it began)"
+        successors.settle(orders.run_dir, False, why, complain)
         return [f"exit {contract.TERMINATED}"]
     else:
-        refused = predecessors.refusal(orders.job_dir)
+        refused = predecessors.refusal(orders.job_dir) or choosing.settle(orders.job_dir)
         set_aside(orders.job_dir)  # of a job that was cancelled while it waited for another one, and resumed
         if refused:
             return _refuse(orders, refused)
@@ -99,7 +103,7 @@ def _lines(job_dir: str) -> list[str]:
 
 
 def _refuse(orders: Order, why: str) -> list[str]:
-    """What it was to wait for has not completed; somebody has let it go by hand."""
+    """What it was to wait for has not completed, as somebody has let it go by hand; or has left it nothing to take."""
     complain(f"{why}; {_RESUME}")
     successors.refuse(orders.job_dir, why)
     successors.settle(orders.run_dir, False, f"{orders.job_id} (CANCELLED: {why})", complain)
@@ -213,6 +217,8 @@ def _start(orders: Order, me: str, former: Link | None) -> list[str]:
         details.update(nodes=nodes[: -orders.spares], spares=nodes[-orders.spares :])
     details["allocated_s"] = span.used_s if span else None
     history.add(orders.run_dir, contract.HISTORY_BEGUN, orders.job_id, number, **details)
+    if len(nodes) > 1:
+        code_archive.write(orders.job_dir, number, complain)
     lines = [f"export {contract.ATTEMPT_VAR}={number}", *times.exports(orders, span, asked)]
     if orders.spares:
         lines += seats.exports(orders.job_dir)

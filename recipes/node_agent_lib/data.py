@@ -2,7 +2,8 @@
 
 Node 0's agent looks at them before any rank is started, in every attempt, while it holds the run. The launcher writes
 the file where it sees the data, and the first attempt where it does not. Other data end the job, unless the launch said
-`run.data_changed=allow`; then they take the place of the first, and what was made of those is removed.
+`run.data_changed=allow`, or the run has not come to those that are others (phases); then they take the place of the
+first, and what was made of those is removed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from typing import Any, Callable, Mapping
 import contract
 import data_identity
 
+from . import backends
+from .backends import newest_checkpoint
 from .errors import NodeFailure
 from .files import Json, read_json, write_json
 from .spec import Spec
 
+_LATER = "in phases that the run has not come to"
 _PATIENCE_S = 10.0  # of a full disk
 _REFERENCE = re.compile(r"\$\{oc\.env:(?P<name>[A-Za-z_]\w*)(?:,(?P<default>[^${}]*))?\}")
 
@@ -41,12 +45,21 @@ def guard(spec: Spec, attempt: int, environ: Mapping[bytes, bytes], say: Callabl
     elif begun is None or not begun.get("digest"):
         _write(path, spec, now, [], say)
     elif begun["digest"] != now["digest"]:
-        differences = data_identity.compare(begun, now)
-        if not _allowed(spec.data["allow"], now["digest"], attempt):
+        differences = data_identity.compare(begun, now, _steps_kept(spec, named))
+        if differences and not _allowed(spec.data["allow"], now["digest"], attempt):
             raise NodeFailure(contract.DATA_CHANGED, _refusal(differences))
-        say("data: other ones than before, as run.data_changed=allow says: " + "; ".join(differences))
+        told = f"as run.data_changed=allow says: {'; '.join(differences)}" if differences else _LATER
+        say(f"data: other ones than before, {told}")
         _forget(spec, say)
         _write(path, spec, now, [*begun.get("before", []), begun["digest"]], say)
+
+
+def _steps_kept(spec: Spec, named: list[list[Any]]) -> int | None:
+    """Steps that the run goes on from; None where its data do not depend on that."""
+    if not data_identity.depends_on_steps(named):
+        return None
+    newest = newest_checkpoint(backends.get(spec.backend), spec.checkpoint_dir)
+    return 0 if newest is None else newest + 1
 
 
 def _refusal(differences: list[str]) -> str:

@@ -7,7 +7,7 @@ import time
 
 import contract
 
-from . import chain, disk_reserve, files, kernel_log, messages, records, verdict
+from . import chain, disk_reserve, files, kernel_log, messages, oom_kills, records, verdict
 from .control import Control
 from .finish import remove_secrets, settle, under_slurm
 from .journal import Journal
@@ -39,6 +39,7 @@ def close(journal: Journal, control: Control, training: Training | None) -> None
         record.records = [training.records[rank] for rank in sorted(training.records)]
         if record.stop is None:
             kernel_log.add(record)
+            oom_kills.add(record, oom_kills.count())
     journal.poll_metrics(to_end=True)
     journal.log.take(to_end=True)
     record.state, record.ranks = contract.NODE_ENDED, {}

@@ -14,6 +14,7 @@ from . import (
     backends,
     bad_nodes,
     chain,
+    code_archive,
     disk_reserve,
     evidence,
     history,
@@ -90,6 +91,7 @@ def main(job_dir: str, code: int | None) -> int:
     if attempt is not None and chain.superseded(job_dir, attempt):
         complain("a later attempt has begun: nothing is written down here")
         return code or 1
+    code_archive.forget(job_dir)
     present = read_json(exit_path(job_dir))
     final = present is not None and bool(present.get("complete"))
     nodes = read_nodes(job_dir, attempt) if final else _wait_for_late(job_dir, attempt)

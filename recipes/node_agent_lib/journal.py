@@ -9,7 +9,7 @@ from typing import Any
 
 import contract
 
-from . import backends, chain, files, nodes, procs, records
+from . import backends, chain, files, nodes, oom_kills, procs, records
 from .files import Json
 from .log import AgentLog
 from .metrics import Follower
@@ -123,5 +123,6 @@ def _first_record(spec: Spec, node: int) -> NodeRecord:
         agent_start=procs.identity_of(os.getpid()),
         started=time.time(),
         secrets_file=spec.secrets_file,
+        oom_kills=oom_kills.count(),
         touched=node != 0,  # the launcher reads node 0's, at times through a shell
     )

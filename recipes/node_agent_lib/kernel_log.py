@@ -98,12 +98,20 @@ def tell(own: Own, since: float, path: str = _KMSG) -> Iterator[tuple[int | None
 
 def own_cgroup(path: str = "/proc/self/cgroup") -> str | None:
     """This process's cgroup, None where it is the machine's or nothing is known of it."""
+    return next((name for name in reversed(cgroups(path)) if name and name.strip("/")), None)
+
+
+def cgroups(path: str) -> tuple[str | None, str | None]:
+    """The memory cgroups that such a file names, of version 1 and of version 2; in a container `/` may be its own."""
+    of_1 = of_2 = None
     with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             number, controllers, name = [*line.rstrip("\n").split(":", 2), "", ""][:3]
-            if (number == "0" or "memory" in controllers.split(",")) and name.strip("/"):
-                return name
-    return None
+            if number == "0":
+                of_2 = name
+            elif "memory" in controllers.split(","):
+                of_1 = name
+    return of_1, of_2
 
 
 def gpus_of_node(directory: str = "/dev") -> int:

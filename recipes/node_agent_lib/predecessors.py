@@ -1,6 +1,7 @@
 """Has every run completed that this job was to wait for? Told by their own records, whoever has let the job go.
 
-    JOB_DIR/after.json   {"runs": [{"run_name", "run_dir", "job_id", "job_dir", "history_bytes"}]}, the launcher's
+    JOB_DIR/after.json     {"runs": [{"run_name", "run_dir", "job_id", "job_dir", "history_bytes"}]}, the launcher's
+    JOB_DIR/ended/RUN_NAME of each run with "any_end": true that has failed for good: for this job that is an end, too
 
 A run has completed when, behind the first `history_bytes` bytes of its history, an attempt of any of its jobs has: by
 that no clock has a say, and a run that had completed before, and was made longer, counts once it has done so again.
@@ -32,7 +33,29 @@ def of(job_dir: str) -> list[Json]:
 
 def unfinished(job_dir: str) -> list[Json]:
     """Those of them that have not completed."""
-    return [run for run in of(job_dir) if not has_completed(run)]
+    return [run for run in of(job_dir) if not has_completed(run) and not _has_ended(run, job_dir)]
+
+
+def takes_failure(job_dir: str, run_dir: str) -> bool:
+    """Whether the job waits for the run's end, however that is."""
+    return any(run["run_dir"] == run_dir and run.get(contract.ANY_END) is True for run in of(job_dir))
+
+
+def note_failure(job_dir: str, run_dir: str) -> None:
+    """The run has failed for good, and the job takes that; who asks later sees it.
+
+    Raises:
+        OSError: it cannot be written down.
+    """
+    folder = os.path.join(job_dir, contract.ENDINGS)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, os.path.basename(run_dir)), "w", encoding="utf-8"):
+        pass
+
+
+def _has_ended(run: Json, job_dir: str) -> bool:
+    folder = os.path.join(job_dir, contract.ENDINGS)
+    return run.get(contract.ANY_END) is True and str(run["run_name"]) in _look_anew(folder)
 
 
 def has_completed(run: Json) -> bool:
@@ -74,7 +97,8 @@ def _since(run_dir: str, offset: object) -> list[Json]:
     return [entry for entry in map(parse, lines) if entry is not None]
 
 
-def _look_anew(folder: str) -> None:
-    """A network file system remembers for a minute that a file is not there, unless its folder is read."""
+def _look_anew(folder: str) -> list[str]:
+    """A network file system remembers for a minute that a file is not there, unless its folder is read; its names."""
     with contextlib.suppress(OSError):
-        os.listdir(folder)
+        return os.listdir(folder)
+    return []

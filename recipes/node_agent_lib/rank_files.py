@@ -23,6 +23,7 @@ class Context:
     job_dir: str
     host: str
     backend: str = contract.AUTOMODEL
+    code_dir: str | None = None  # where the ranks take the job's code from
 
 
 def write_context(directory: str, context: Context) -> None:

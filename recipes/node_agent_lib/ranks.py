@@ -77,7 +77,7 @@ class Ranks:
         argv = command.training_command(spec, python, self._agent, self._directory, number, head)
         own = range(number * spec.ranks_per_node, (number + 1) * spec.ranks_per_node)
         training = Training(self._directory, tuple(own), spec.restarts)
-        training.prepare(Context(spec.job_dir, self._record.host, spec.backend))
+        training.prepare(Context(spec.job_dir, self._record.host, spec.backend, spec.code_dir))
         self._journal.follow_metrics()
         self._hangs.prepare(python, environ)
         self._requests.prepare(python, environ)

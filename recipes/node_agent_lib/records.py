@@ -87,6 +87,7 @@ class NodeRecord:
     phase: str | None = None  # what the node is at; None while its ranks take steps
     phase_since: float | None = None
     active: float | None = None  # when its processes were last seen to work; not on node 0
+    oom_kills: int | None = None  # of the agent's cgroup when it began: oom_kills.py
     touched: bool = False  # the file's own time is its last sign of life, where that is later than `time`
     schema: int = SCHEMA
 

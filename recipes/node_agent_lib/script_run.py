@@ -10,11 +10,11 @@ import runpy
 import sys
 import time
 import traceback
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 import contract
 
-from . import redaction
+from . import code_names, redaction
 from .error_line import ERROR_CHARS, error_line
 from .files import write_json
 from .rank_files import error_path
@@ -26,7 +26,9 @@ _TRACEBACK_LINES = 60
 class ScriptRun:
     """The script, run as __main__ in this process."""
 
-    def __init__(self, directory: str, rank: int, script: str) -> None:
+    def __init__(self, directory: str, rank: int, script: str, copied: tuple[str, str] | None = None) -> None:
+        """`copied`: the directory of the job's code that holds the script, and the one that it is a copy of."""
+        self._copied = copied
         self._error_path = error_path(directory, rank)
         self._script = script
         self._pid = os.getpid()
@@ -38,7 +40,7 @@ class ScriptRun:
         if not getattr(sys.flags, "safe_path", False):
             sys.path[0] = os.path.dirname(os.path.abspath(self._script))
         try:
-            runpy.run_path(self._script, run_name="__main__")
+            self._run_as_main()
         except SystemExit as end:
             if not isinstance(end.code, str):
                 raise
@@ -56,6 +58,16 @@ class ScriptRun:
             _print(error, trace)
             return code
         return 0
+
+    def _run_as_main(self) -> None:
+        if self._copied is None:
+            runpy.run_path(self._script, run_name="__main__")
+            return
+        code_names.install(*self._copied)
+        main = ModuleType("__main__")  # as run_path makes one, which knows one name of a script only
+        main.__file__, main.__spec__ = self._script, None
+        sys.modules["__main__"] = main
+        exec(code_names.compiled(self._script, *self._copied), vars(main))
 
     def _record(self, code: int, error: str, trace: str | None) -> None:
         now = time.time()

@@ -1,8 +1,9 @@
 """Jobs that wait for the end of this run: held in Slurm's queue, and noted in RUN_DIR/after/JOB_ID.json.
 
 The last attempt lets them go where the run has completed, and cancels them, with those that wait for them in turn,
-where it has ended in another way. A paused run has not ended: they stay held. Nothing is needed of a launcher; one that
-looks at such a job does the same (automodel_launch/launch/waiting.py), where nobody here could.
+where it has ended in another way; but for those to which a failure is an end, too (of points of a sweep). A paused run
+has not ended: they stay held. Nothing is needed of a launcher; one that looks at such a job does the same
+(automodel_launch/launch/waiting.py), where nobody here could.
 
 While slurmctld does not answer it is asked again: it cannot give this job's nodes to anybody in that time either.
 """
@@ -37,7 +38,7 @@ def settle(run_dir: str, completed: bool, why: str, say: Say) -> None:
             _remove(path)
         elif _is_being_submitted(job_dir):  # the note stays: its launcher looks once more when Slurm has it
             continue
-        elif completed:
+        elif completed or _takes_failure(job_dir, run_dir):
             if not predecessors.unfinished(job_dir) and _asked(lambda job=job_dir: _release(job), end, say):  # type: ignore[misc]
                 _remove(path)
         elif _asked(lambda job=job_dir: _cancel(job, why, say), end, say):  # type: ignore[misc]
@@ -94,6 +95,14 @@ def _asked(act: Callable[[], bool], end: float, say: Say) -> bool:
             say(f"a job that waits for this one is left as it is: {refused}")
             return False
         time.sleep(_EVERY_S)
+
+
+def _takes_failure(job_dir: str, run_dir: str) -> bool:
+    if not predecessors.takes_failure(job_dir, run_dir):
+        return False
+    with contextlib.suppress(OSError):  # then it stays held, and who looks at it sees how the run has ended
+        predecessors.note_failure(job_dir, run_dir)
+    return True
 
 
 def _is_being_submitted(job_dir: str) -> bool:

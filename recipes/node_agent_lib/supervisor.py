@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import traceback
 from typing import Callable
 
 import contract
 
-from . import chain, data, disk_reserve, ending, environment, gpu_model, lock, notify, procs
+from . import chain, choosing, code_copy, data, disk_reserve, ending, environment, gpu_model, lock, notify, procs
 from .control import Control, Parent
 from .error_line import error_line
 from .errors import NodeFailure, Stopped, Superseded
@@ -36,6 +37,7 @@ class Supervisor:
         self._directory = ""
         self._lock: int | None = None
         self._ranks: Ranks | None = None
+        self._copy: code_copy.Copy | None = None
 
     def run(self, ready: Callable[[], None]) -> int:
         """Supervise to the end; `ready` is called once nodes/<k>.json is there. Returns the exit code."""
@@ -69,12 +71,24 @@ class Supervisor:
         self._directory = tempfile.mkdtemp(prefix="node-agent-")
         if self._record.node == 0:
             self._take_lock()
+            self._choose()
         environ, ulimits = environment.make(self._spec, self._journal, self._control, self._directory)
         notify.hold({"notify": self._spec.notify}, environment.decoded(environ))
         if self._record.node == 0:
             data.guard(self._spec, self._record.attempt, environ, self._journal.log.say)
-        self._ranks = Ranks(self._spec, self._journal, self._control, self._agent, self._directory)
+        spec, agent = self._with_code_at_hand(environment.decoded(environ))
+        self._ranks = Ranks(spec, self._journal, self._control, agent, self._directory)
         self._ranks.run(environ, ulimits)
+
+    def _with_code_at_hand(self, environ: dict[str, str]) -> tuple[Spec, str]:
+        """The order and the agent's program as the ranks are to take them."""
+        began = time.time()
+        self._copy = code_copy.make(self._spec, self._record.attempt, environ, self._journal.log.say)
+        if self._copy is None:
+            return self._spec, self._agent
+        past = {"phase": code_copy.PHASE, "since": began, "until": time.time()}
+        self._journal.past_phases(contract.BY_AGENT, [past])
+        return self._copy.of(self._spec), self._copy.agent
 
     def _take_lock(self) -> None:
         os.makedirs(self._spec.run_dir, exist_ok=True)
@@ -84,14 +98,19 @@ class Supervisor:
         except lock.LockRefused as refused:
             raise NodeFailure(1, str(refused)) from None
 
+    def _choose(self) -> None:
+        """Where no batch script has done so before its step."""
+        refused = None if under_slurm() else choosing.settle(self._spec.job_dir)
+        if refused:
+            raise NodeFailure(1, refused)
+
     @property
     def _training(self) -> Training | None:
         return self._ranks.training if self._ranks else None
 
     def _end(self) -> int:
         ending.close(self._journal, self._control, self._training)
-        if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        self._remove_own_files()
         ending.remove_order_secrets(self._spec, self._journal)
         if self._lock is not None:
             os.close(self._lock)
@@ -101,5 +120,11 @@ class Supervisor:
         """End without a record: job directory and run belong to the later attempt."""
         self._journal.log.say("a later attempt has begun elsewhere: killing the ranks of this one")
         kill_rest(os.getpid(), self._control.loop.reap, 0.0)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._remove_own_files()
         return 1
+
+    def _remove_own_files(self) -> None:
+        if self._directory:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        if self._copy is not None:
+            self._copy.remove()

@@ -96,7 +96,7 @@ class Training:
             if record.ended is None:
                 record.ended = record.failed = time.time()
                 record.code, record.signal = contract.SIGNALLED + signal.SIGKILL, "SIGKILL"
-                record.error = "killed by SIGKILL (out of memory?)"
+                record.error = "killed by SIGKILL"
         told = [item for item in (record.told_to_end, self._told.get(record.worker), self.killed) if item is not None]
         record.told_to_end = min(told) if told else None
         return record

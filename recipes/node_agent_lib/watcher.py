@@ -167,8 +167,6 @@ class Watcher:
         return evidence.is_step(line, self._backend)
 
     def _signal_error(self, name: str) -> str:
-        if name == "SIGKILL":
-            return "killed by SIGKILL (out of memory?)"
         last = self._last_line() if name == "SIGABRT" else None  # abort() mostly says why before
         return "killed by {}{}".format(name, ": " + last if last else "")
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from . import data_phases
+
 LOADER_ERRORS = (AssertionError, AttributeError, ImportError, KeyError, OSError, ValueError, yaml.YAMLError)
 """What AutoModel's loader raises on a bad file: it resolves every `_target_` and every variable while it loads."""
 
@@ -27,14 +29,25 @@ def read_yaml(path: str) -> dict[str, Any]:
 
 
 def load_config(path: str) -> Any:
-    """Returns the configuration as AutoModel's own loader gives it; this process's arguments have no part in it."""
+    """Returns the configuration as AutoModel's own loader gives it; this process's arguments have no part in it.
+
+    With data in phases, which AutoModel does not know, its dataset is ours.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
     from nemo_automodel.components.config._arg_parser import parse_args_and_load_config
 
     try:
         # This entry point, and not load_yaml_config, because it also honours `wandb.enable`.
-        return parse_args_and_load_config(argv=["--config", path])
+        config = parse_args_and_load_config(argv=["--config", path])
     except LOADER_ERRORS as error:
         raise ConfigError(f"AutoModel cannot load the config {path}: {one_line(error)}") from error
+    if config.get(data_phases.KEY, None) is not None:
+        from . import phased_data
+
+        phased_data.install(config)
+    return config
 
 
 def one_line(error: BaseException) -> str:

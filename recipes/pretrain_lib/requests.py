@@ -1,7 +1,8 @@
 """A checkpoint on request, after which the training goes on: JOB_DIR/request asks rank 0 for it.
 
 All ranks have to save at one step. AutoModel 0.7.0 asks once a step, by an all-gather over all ranks, whether any of
-them has got a signal; rank 0's wish travels in the same message, as a further bit, so it costs none of its own.
+them has got a signal; rank 0's wish travels in the same message, as a further bit, so it costs none of its own. So does
+that for a profile (profiling.py).
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from typing import Any
 
 import contract
 
+from . import profiling
 from .output import is_main
+from .profiling import Profiles
 
 _STOP, _SAVE = 1, 2  # bits of the message
 _LOOK_EVERY_S = 1.0
 
-Gather = Callable[[int], list[int]]
+Gather = profiling.Gather
 
 
 class SaveOnRequest:
@@ -71,19 +74,44 @@ class SaveOnRequest:
         return asked["id"] if mine and isinstance(asked.get("id"), str) else None
 
 
-def hear(recipe: Any) -> None:
-    """Have a recipe that was set up save when it is asked to; nothing outside a job, or where it has other parts."""
+def hear(recipe: Any) -> Profiles | None:
+    """Have a recipe that was set up save, and profile, when it is asked to; what it can profile with, to be closed.
+
+    Nothing outside a job, or where it has other parts.
+    """
     job_dir, scheduler = os.environ.get(contract.JOB_DIR_VAR), getattr(recipe, "step_scheduler", None)
     handler = getattr(scheduler, "sig_handler", None)
     known = isinstance(getattr(type(scheduler), "is_ckpt_step", None), property)
     known = known and all(hasattr(handler, name) for name in ("_signal_received", "signals_received", "group"))
     if not job_dir or not known or not callable(getattr(recipe, "save_checkpoint", None)):
-        return
-    install(recipe, SaveOnRequest(job_dir), _gather(handler))
+        return None
+    profiles: Profiles | None = Profiles(job_dir, lambda: int(getattr(scheduler, "max_steps", 0)))
+    if profiles and not _around_steps(recipe, profiles):
+        profiles = None
+    install(recipe, SaveOnRequest(job_dir), _gather(handler), profiles)
+    return profiles
+
+
+def _around_steps(recipe: Any, profiles: Profiles) -> bool:
+    """Have a recipe tell of its steps; whether it has such a method."""
+    take = getattr(recipe, "_run_train_optim_step", None)  # of AutoModel 0.7.0's recipes, on every rank
+    if not callable(take):
+        return False
+
+    @functools.wraps(take)
+    def step(*args: Any, **kwargs: Any) -> Any:
+        number = int(recipe.step_scheduler.step)
+        profiles.begins(number)
+        result = take(*args, **kwargs)
+        profiles.ended(number)
+        return result
+
+    recipe._run_train_optim_step = step
+    return True
 
 
 def signals_received(
-    handler: Any, saves: SaveOnRequest, gather: Gather, step: Callable[[], int]
+    handler: Any, saves: SaveOnRequest | None, gather: Gather, step: Callable[[], int], profiles: Profiles | None = None
 ) -> Callable[[], list[bool]]:
     """In place of the handler's own, which gathers _signal_received alone; `step` is the one that is over.
 
@@ -91,15 +119,18 @@ def signals_received(
     """
 
     def received() -> list[bool]:
-        found = gather((_STOP if handler._signal_received else 0) | saves.wish())
-        if any(number & _SAVE for number in found):
+        wishes = (saves.wish() if saves else 0) | (profiles.wish() if profiles else 0)
+        found = gather((_STOP if handler._signal_received else 0) | wishes)
+        if saves and any(number & _SAVE for number in found):
             saves.step = step()
+        if profiles and any(number & ~(_STOP | _SAVE) for number in found):
+            profiles.agree(found, gather, step())
         return [bool(number & _STOP) for number in found]
 
     return received
 
 
-def install(recipe: Any, saves: SaveOnRequest, gather: Gather) -> None:
+def install(recipe: Any, saves: SaveOnRequest, gather: Gather, profiles: Profiles | None = None) -> None:
     """Put `saves` between the recipe and its scheduler; `gather` brings a number of each rank to all."""
     scheduler = recipe.step_scheduler
     handler, kind, save = scheduler.sig_handler, type(scheduler), recipe.save_checkpoint
@@ -115,10 +146,12 @@ def install(recipe: Any, saves: SaveOnRequest, gather: Gather) -> None:
         saves.saved(step)
         return result
 
-    handler.signals_received = signals_received(handler, saves, gather, lambda: int(scheduler.step))
+    handler.signals_received = signals_received(handler, saves, gather, lambda: int(scheduler.step), profiles)
     scheduler.__class__ = OnRequest
     recipe.save_checkpoint = save_checkpoint
     saves.answer(None)
+    if profiles:
+        profiles.hear()
 
 
 def _gather(handler: Any) -> Gather:

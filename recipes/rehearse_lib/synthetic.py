@@ -42,7 +42,7 @@ def of_the_hub(error: BaseException) -> str | None:
 def make(config: Any, tokenizer: Any) -> Any:
     """A data set of made-up samples; None where their shape is not known."""
     kind = type(config).__name__
-    if kind == "MegatronPretrainingConfig":
+    if kind in ("MegatronPretrainingConfig", "PhasedMegatronConfig"):  # the latter is pretrain_lib's
         return Made(int(config.seq_length), ("loss_mask",), tensors=True)
     if kind == "NanogptDatasetConfig":
         return Stream(int(config.seq_len))

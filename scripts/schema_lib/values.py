@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import textwrap
 import typing
 from typing import Any
 
@@ -23,6 +24,8 @@ def values() -> dict[str, list[str]]:
             "true",
             *(one.value for one in load(f"{_C}checkpoint.config:SaveConsolidatedMode")),
         ],
+        "compile.backend": [name for name in _backends() if not name.endswith("_TESTING_ONLY")],
+        "compile.mode": list(load("torch._inductor:list_mode_options")()),
         "dist_env.backend": [name for name in load("torch.distributed:Backend").backend_list if name != "undefined"],
         "distributed.activation_checkpointing": _activation_checkpointing(),
         "distributed.pipeline.pp_schedule": _schedules(),
@@ -30,6 +33,7 @@ def values() -> dict[str, list[str]]:
         "lr_scheduler.lr_decay_style": scheduler["lr_decay_style"],
         "lr_scheduler.lr_wsd_decay_style": scheduler["lr_wsd_decay_style"],
         "lr_scheduler.wd_incr_style": scheduler["wd_incr_style"],
+        "moe_metrics.mode": _moe_modes(),
         "packed_sequence.packing_strategy": list(load(f"{_C}datasets.loader:_PACKING_CONFIGS")),
     }
     return {key: sorted(set(texts)) for key, texts in found.items()}
@@ -57,6 +61,28 @@ def _activation_checkpointing() -> list[str]:
     compared = [side for node in ast.walk(tree) if isinstance(node, ast.Compare) for side in node.comparators]
     constants = [c for side in compared for c in ast.walk(side) if isinstance(c, ast.Constant)]
     return [c.value for c in constants if isinstance(c.value, str)]
+
+
+def compile_options() -> list[str]:
+    """Names of inductor's options, which torch.compile takes under `options`; private ones are for its tests."""
+    names = load("torch._inductor.config:get_config_copy")()
+    return sorted(name for name in names if not name.startswith("_") and name.partition(".")[0] != "TYPE_CHECKING")
+
+
+def _backends() -> list[str]:
+    found: list[str] = load("torch._dynamo:list_backends")(exclude_tags=())
+    return found
+
+
+def _moe_modes() -> list[str]:
+    """The default of `mode`, and what it is compared with."""
+    method = load("nemo_automodel.recipes.llm.train_ft:TrainFinetuneRecipeForNextTokenPrediction")._log_moe_metrics
+    tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
+    compared = [node.comparators[0] for node in ast.walk(tree) if isinstance(node, ast.Compare)]
+    got = [node.args for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) == 2]
+    defaults = [args[1] for args in got if isinstance(args[0], ast.Constant) and args[0].value == "mode"]
+    constants = [node for node in (*defaults, *compared) if isinstance(node, ast.Constant)]
+    return [node.value for node in constants if isinstance(node.value, str)]
 
 
 def _schedules() -> list[str]:

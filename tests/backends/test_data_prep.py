@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from automodel_launch import backends
+from automodel_launch.backends import look
 from automodel_launch.backends.data import probe
-from automodel_launch.backends.data_prep import look, table
+from automodel_launch.backends.data_prep import table
 from automodel_launch.plan import recipes
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.plan.plan import Plan

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import backends, checks
+from automodel_launch import backends, checks, contract
 from automodel_launch.backends import trackers
 from automodel_launch.errors import RecipeError
 from automodel_launch.plan import recipes
@@ -21,7 +21,12 @@ from tests.workbench import Bench, make_bench
 
 PACKAGE = ROOT / "automodel_launch"
 OF_BACKENDS = {name: PACKAGE / "backends" / name for name in ("automodel", "megatron_bridge")}
-OUTSIDE = [path for path in sorted(PACKAGE.rglob("*.py")) if not set(OF_BACKENDS.values()) & set(path.parents)]
+ONE_FILE = {PACKAGE / "backends" / "curation.py"}
+OUTSIDE = [
+    path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path not in ONE_FILE and not set(OF_BACKENDS.values()) & set(path.parents)
+]
 KEYS = (
     *("step_scheduler", "lr_scheduler", "checkpoint.", "checkpoint_dir", "max_steps", "dataset.", "validation_dataset"),
     *("distributed.", "tp_size", "model.", "loss_fn", "dataloader", "packed_sequence", "_target_"),
@@ -89,6 +94,13 @@ def test_a_backend_has_every_member_of_the_protocol(name: str) -> None:
 def test_recipes_name_their_backends() -> None:
     here = Workspace(ROOT, ROOT / "recipes", ROOT / "configs", ROOT / "env.toml")
     assert all(recipe.backend in backends.names() for recipe in recipes.available(here))
+
+
+@pytest.mark.parametrize("name", backends.names())
+def test_the_node_agent_takes_the_order_of_a_recipe_of_each_backend(bench: Bench, name: str) -> None:
+    """Agents know those that train, and take any other script as such."""
+    bench.script("stub", f'[tool.runspec]\nbackend = "{name}"\n[tool.runspec.config]\ndir = "stub"')
+    assert bench.planned("key: value\n").agent["backend"] in contract.BACKENDS
 
 
 def test_an_unknown_backend_is_refused_with_the_nearest(bench: Bench) -> None:

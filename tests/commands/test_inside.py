@@ -1,4 +1,4 @@
-"""`exec`, `stacks` and `save` of a job that runs on this machine."""
+"""`exec`, `stacks`, `save` and `profile` of a job that runs on this machine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from automodel_launch.executors import inside
+from automodel_launch.jobs import records
 from tests.commands.conftest import Cli
 from tests.conftest import Checkout, make_checkout, wait_for
 
@@ -29,7 +31,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     (checkout.root / "env.toml").write_text(env + 'env_vars = { OF_THE_JOB = "a b\\nc" }\n')
     begun = checkout.run("stub", "--batch", "local", "--name", "here", "steps=90000", "pause=0.1")
     assert begun.returncode == 0, begun.stderr
-    wait_for(lambda: (checkout.root / "runs/here.1/metrics.jsonl").exists())
+    job = checkout.root / "runs/here.1"
+    wait_for(lambda: (job / "metrics.jsonl").exists())
+    wait_for(lambda: len(json.loads((job / "nodes/0.json").read_text())["ranks"]) == 2)
     yield checkout
     assert checkout.run("cancel", "here", "--now").returncode == 0
 
@@ -39,6 +43,15 @@ def test_exec_has_the_jobs_directory_and_environment(running: Checkout) -> None:
     done = running.run("exec", "here", "--", "bash", "-c", script, "x", "it's $HOME")
     assert done.returncode == 3
     assert done.stdout == f"{running.root}/runs/here.1/code\nhere.1|none|a b\nc|it's $HOME\n"
+
+
+def test_before_its_ranks_have_begun_a_command_has_the_jobs_own_variables(running: Checkout) -> None:
+    record = records.find(running.root / ".launch/jobs", "here.1")
+    script = inside.lines(
+        record, inside.Wanted({"node": 0}, ("sh", "-c", "echo $LAUNCH_JOB_ID $LAUNCH_RUN_NAME")), ["/"]
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("here.1 here\n", "")
 
 
 def test_exec_passes_input_output_and_errors_on(running: Checkout) -> None:
@@ -81,9 +94,8 @@ def test_stacks_of_all_ranks_and_the_job_goes_on(running: Checkout) -> None:
     assert text.count("--- faulthandler") == 1, "what was asked for before is not shown again"
     again = Path(running.root, "runs/here.1/logs/stack-1.txt").read_text()
     assert again.count("--- faulthandler") == 2
-    wait_for(lambda: running.json("status", "here")["progress"]["step"] > 3)
-    rows = Path(running.root, "runs/here.1/metrics.jsonl").read_text().splitlines()
-    assert json.loads(rows[-1])["time"] > asked
+    metrics = Path(running.root, "runs/here.1/metrics.jsonl")
+    wait_for(lambda: json.loads(metrics.read_text().splitlines()[-1])["time"] > asked)
     assert running.json("status", "here")["state"] == "RUNNING"
 
 
@@ -104,10 +116,33 @@ def test_a_training_that_hears_no_requests_is_not_asked(running: Checkout) -> No
     assert done.returncode == 2
     assert "does not save on request" in done.stderr
     assert "`pause here.1` saves and ends it" in done.stderr
+    record = Path(running.root, "runs/here.1/nodes/0.json")
+    wait_for(lambda: json.loads(record.read_text())["step"] is not None)
+    deaf = running.run("profile", "here")
+    assert deaf.returncode == 2
+    assert "here.1 cannot be profiled: its recipe does not hear of such requests" in deaf.stderr
+    assert not Path(running.root, "runs/here.1/request-profile").exists()
 
 
-@pytest.mark.parametrize("command", [("stacks",), ("save",), ("exec", "--", "true")])
+@pytest.mark.parametrize("command", [("stacks",), ("save",), ("profile",), ("exec", "--", "true")])
 def test_a_job_that_is_over(launch: Cli, command: tuple[str, ...]) -> None:
     launch.job(1)
     words = (command[0], "stub-a.1", *command[1:])
     launch.refused(2, words, "stub-a.1", "COMPLETED")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--steps", "3:2"), "the first one comes before the last"),
+        (("--steps", "three"), "expected A:B"),
+        (("--steps", "1:5000"), "100 at most"),
+        (("--steps", "+0"), "the first one comes before the last"),
+        (("--ranks", "0,,1"), "expected global ranks"),
+        (("--ranks", "3:1"), "expected global ranks"),
+        (("--ranks", "0:9999"), "256 ranks at most"),
+    ],
+)
+def test_steps_and_ranks_that_are_none(launch: Cli, words: tuple[str, ...], said: str) -> None:
+    launch.job(1, state=None)
+    launch.refused(2, ("profile", "stub-a.1", *words), " ".join(words), said)

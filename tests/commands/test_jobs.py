@@ -21,6 +21,7 @@ from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import cancelling
 from automodel_launch.remote import processes
 from tests.commands.conftest import Cli
+from tests.conftest import wait_for
 from tests.workbench import write_pair
 
 
@@ -149,10 +150,11 @@ def test_an_agent_that_does_not_react_is_killed_with_all_that_it_started(
 ) -> None:
     monkeypatch.setattr(local, "REACTS_S", 0.5)
     job = launch.job(1, state=None)
-    script = "trap '' TERM; sleep 77 & (trap '' TERM; sleep 78 & wait) & wait; sleep 79"
+    deaf = Path(job.job_dir, "deaf")
+    script = f"trap '' TERM; sleep 77 & (trap '' TERM; sleep 78 & touch '{deaf}'; wait) & wait; sleep 79"
     agent = subprocess.Popen(["bash", "-c", script], start_new_session=True)
     running_here(Path(job.job_dir), agent_pid=agent.pid, agent_start=processes.start_time(agent.pid))
-    time.sleep(0.5)
+    wait_for(deaf.exists)
     code, out, err = launch("cancel", "stub-a.1", "--now")
     assert (code, out) == (0, "stub-a.1: FAILED\n") and "died without a record" in err
     assert agent.wait(10) == -signal.SIGKILL

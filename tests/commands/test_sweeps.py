@@ -42,7 +42,6 @@ def test_one_point_after_the_other(checkout: Checkout, main: Main, tmp_path: Pat
         (("logs", "s"), "its points: s.1 to s.4"),
         (("status", "s.5"), "they are 1 to 4"),
         (("stub-one", "--after", "s.5"), "they are 1 to 4"),
-        (("stub-one", "--after", "s"), "s is a sweep, and one job is meant here"),
         (("compare", "s", "--by", "speed"), "no point of s has logged it"),
         (("compare", "nothing"), "no sweep 'nothing'"),
         (("cancel", "s"), "no point of s is in the queue or runs"),
@@ -57,6 +56,20 @@ def test_one_point_after_the_other(checkout: Checkout, main: Main, tmp_path: Pat
     ]:
         refused = main(checkout, *words)
         assert (refused.returncode, said in refused.stderr) == (2, True), (words, refused.stderr)
+
+
+def test_after_a_sweep(checkout: Checkout, main: Main) -> None:
+    """A job, and a sweep, behind all points of another: waited for here, and refused where one has failed."""
+    first = ("stub-one", "--name", "first", "--sweep", "value=1,2")
+    assert main(checkout, *first).returncode == 0
+    shown = json.loads(main(checkout, "stub-one", "value=3", "--after", "first", "--dry-run", "--json").stdout)
+    assert "after" not in shown  # both have completed
+    behind = ("stub-one", "--name", "second", "--sweep", "value=4,5", "code=7", "--after", "first")
+    broken = main(checkout, *behind, "fail_rank=0")
+    assert broken.returncode == 7, broken.stderr
+    for words in (("value=6",), ("--sweep", "value=6,7", "--name", "third")):
+        refused = main(checkout, "stub-one", *words, "--after", "second", "--force")
+        assert (refused.returncode, "after-failed" in refused.stderr) == (3, True), refused.stderr
 
 
 def test_a_record_that_somebody_has_edited(checkout: Checkout, main: Main) -> None:

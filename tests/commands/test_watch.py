@@ -7,23 +7,26 @@ import json
 import os
 import pty
 import select
+import shutil
 import struct
 import subprocess
 import termios
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from automodel_launch import executors
 from automodel_launch.commands import job_view, spark
 from automodel_launch.commands import status as show_status
 from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.watch import SLOWEST_S, Pause
 from automodel_launch.errors import ClusterError
-from automodel_launch.jobs import history
+from automodel_launch.jobs import history, records
 from automodel_launch.jobs.records import Status
+from automodel_launch.launch import resume
 from automodel_launch.launch.glance import Glance, Launched, Looker
 from automodel_launch.launch.speed import Speed
 from automodel_launch.launch.waiting import Standing
@@ -50,6 +53,7 @@ def _lines(rows: list[dict[str, Any]]) -> str:
 
 def test_status_tells_how_far_it_came_and_what_was_launched_and_how_to_go_on(launch: Cli) -> None:
     job = launch.job(1, state=None)
+    _startable(job.job_dir)
     plan = {"nodes": 2, "world_size": 16, "provenance": {"a": "override a=1", "b": "stub.yaml:3"}}
     plan |= {"profile_sources": {"time": "override run.env"}, "profile_values": {"time": "04:00:00"}}
     plan |= {"after": ["first", "second"]}
@@ -114,8 +118,30 @@ def test_an_attempt_that_was_killed_is_not_blank(launch: Cli) -> None:
 
 @pytest.mark.parametrize(("state", "says"), [("COMPLETED", False), ("CANCELLED", True), ("TIMEOUT", True)])
 def test_how_to_go_on(launch: Cli, state: str, says: bool) -> None:
-    launch.job(1, state)
+    _startable(launch.job(1, state).job_dir)
     assert ("go on: python launch.py resume stub-a.1\n" in launch("status")[1]) is says
+
+
+def _startable(job_dir: str) -> None:
+    for name in resume.NEEDED:
+        _write(job_dir, **{name.replace("/", "__"): ""})
+
+
+def test_what_resume_would_refuse_is_not_advised(launch: Cli) -> None:
+    """Of a job whose code was removed, whose directory is gone, or that ran in a container."""
+    job = replace(launch.job(1, "FAILED"), typed=["my/r.py", "-c", "a b.yaml"])
+    end = Status("FAILED", 1, ended=9.0, advice="python launch.py resume JOB goes on")
+    records.save(launch.bench.workspace.records, replace(job, end=asdict(end)))
+    _write(job.job_dir, plan_json=json.dumps({"nodes": 1, "provenance": {"x": "override x=1"}}))
+    whole = "python launch.py my/r.py -c 'a b.yaml' --batch local --name stub-a x=1\n"
+    assert f"go on: launch it again: {whole}" in launch("status")[1]
+    assert "cannot be resumed: its code was removed from" in launch("resume", job.job_id)[2]
+    shutil.rmtree(job.job_dir)
+    out = launch("status")[1]
+    assert "go on: launch it again, as before: python launch.py my/r.py -c 'a b.yaml' --batch local ..." in out
+    assert "launch.py resume" not in out + launch("status", "--json")[1]
+    assert "its directory is gone" in launch("resume", job.job_id)[2]
+    assert not executors.get("docker").resumable
 
 
 def test_records_that_anybody_may_have_written(launch: Cli) -> None:
@@ -216,7 +242,7 @@ def test_a_look_is_one_reading(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> 
     looker = Looker(record)
     looker.look(Status("RUNNING"))
     looker.look(Status("RUNNING"))
-    assert calls == [9, 5]
+    assert calls == [11, 7]
 
 
 def test_a_place_that_is_away_for_a_moment_does_not_end_a_watch(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

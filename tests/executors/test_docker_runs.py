@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,33 @@ def test_the_exit_code_inside_is_the_commands(site: Checkout, engine: Engine) ->
     done = site.run("stub", "--run", "d", "fail_rank=1", "code=7")
     assert done.returncode == 7, done.stderr
     assert "error: about to fail (rank 1 on" in done.stderr
+    _wait(lambda: not engine.containers(), "no container left")
+
+
+def test_an_exported_job_runs_without_the_launcher(site: Checkout, engine: Engine, main: Main, tmp_path: Path) -> None:
+    """Where it was copied to, with its true exit code, secrets, and a stop that lets it save."""
+    with (site.root / "env.toml").open("a") as file:
+        file.write('secrets = ["MY_TOKEN"]\nstartup_commands = ["[ ${#MY_TOKEN} = 9 ]"]\n')
+    token, folders = {"MY_TOKEN": "hush-4711"}, []
+    for name, overrides in (("fails", ("fail_rank=0", "code=7")), ("long", LONG)):
+        out = tmp_path / name
+        wanted = ("--run", "d", "--name", "away", *overrides, "--export", str(out))
+        done = main(site, "stub-one", *wanted, env=token)
+        assert (done.returncode, done.stdout) == (0, f"bash {out}/run\n"), done.stderr
+        folders.append(out.rename(tmp_path / f"there-{name}"))
+    how: dict[str, Any] = {"env": {**site.environ, **token}, "cwd": "/", "stderr": -1, "text": True}
+    started = [subprocess.Popen(["bash", f"{folder}/run"], start_new_session=True, **how) for folder in folders]
+    log = folders[1] / "runs" / "away.1" / "logs" / "rank-0.log"
+    _wait(lambda: log.is_file() and "step 1 " in log.read_text(), "a step")
+    os.killpg(started[1].pid, signal.SIGINT)  # as a terminal does
+    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in started]
+    assert [code for _, code in ends] == [7, 143], ends
+    assert "saved" in log.read_text()
+    ended = [json.loads((folder / "runs" / "away.1" / "exit.json").read_text())["state"] for folder in folders]
+    assert ended == ["FAILED", "CANCELLED"]
+    assert site.json("jobs") == []
+    texts = b"".join(path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file())
+    assert b"hush-4711" not in texts
     _wait(lambda: not engine.containers(), "no container left")
 
 

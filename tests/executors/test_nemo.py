@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from automodel_launch.executors import nemo
 IMPORTS = f"import sys, nemo_run; print(*(name for name in {('torch', *nemo.NOT_USED)} if sys.modules.get(name)))"
 THROUGH_OUR_DOOR = """
 import sys
+from pathlib import Path
 from automodel_launch.executors import nemo
 nemo._import()
 assert "nemo_run" in sys.modules
@@ -53,3 +55,29 @@ def test_nemo_run_still_imports_them_by_itself() -> None:
 @pytest.mark.parametrize("script", [THROUGH_OUR_DOOR, AS_A_BASE], ids=["nemo", "stand-in"])
 def test_our_import_leaves_them_out(script: str) -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+SLEEPS = """
+import sys, types
+from pathlib import Path
+from automodel_launch.executors import nemo
+
+def slept(ours):
+    found = []
+    with nemo.experiment("waits", ours, Path(sys.argv[1])) as (run, exp):
+        import torchx.runner.api as api
+        import time
+        api.time = types.SimpleNamespace(sleep=found.append, time=time.time, perf_counter_ns=time.perf_counter_ns)
+        exp.add(run.Script(inline="sleep 0.5"), executor=run.LocalExecutor(), name="job")
+        exp.run(detach=False)
+        if ours == "ours":
+            nemo.wait(exp)
+    return found
+
+assert slept("ours") == [], "it has ended when NeMo-Run looks for the first time"
+assert set(slept("theirs")) == {2}, "else it sleeps for two seconds: when it does not, nemo.wait is needless"
+"""
+
+
+def test_a_local_start_does_not_wait_for_nemo_runs_next_look(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", SLEEPS, str(tmp_path)], check=True)

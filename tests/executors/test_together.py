@@ -60,10 +60,12 @@ def test_jobs_of_their_own(bench: Bench) -> None:
     plans = _plans(bench, 2, keys='chain = 3\nuntil = "done"\n')
     assert "--array" not in TOGETHER.script(plans, ORDER)
     assert TOGETHER.address(plans, ORDER) == {"together": "/lustre/jobs/s.1"}
-    for order, said in ((Order("s", "/x", 1), "--at-most"), (Order("s", "/x", stop_after=1), "--stop-after-failures")):
-        with pytest.raises(ProfileError) as refused:
-            TOGETHER.script(plans, order)
-        assert said in refused.value.message and "chain" in refused.value.message
+    with pytest.raises(ProfileError) as refused:
+        TOGETHER.script(plans, Order("s", "/x", stop_after=1))
+    assert "--stop-after-failures" in refused.value.message and "chain" in refused.value.message
+    assert "[ ${#ids[@]} -lt 1 ] || after=(--hold)" in TOGETHER.script(plans, Order("s", "/x", 1))
+    assert [TOGETHER.waits_for_runs(plans, Order("s", "/x", most)) for most in (None, 1)] == [False, True]
+    assert not TOGETHER.waits_for_runs(_plans(bench, 2), Order("s", "/x", 1))
     assert "--array" not in TOGETHER.script(_plans(bench, 2, keys="spares = 1\n"), ORDER)
     differ = [*_plans(bench, 1), *_plans(bench, 2, "run.env.time=00:05:00")[1:]]
     assert "${ids[-1]}" in TOGETHER.script(differ, Order("s", "/x", 1))

@@ -122,10 +122,16 @@ def test_llama_is_planned_for_a_cluster(checkout: Checkout, main: Main) -> None:
     plan = _plan(main, checkout, "llama-3.1-8b", "--batch", "dgx", "--offline")
     data, train, check = plan["steps"]
     assert [f for step in plan["steps"] for f in step["findings"] if f["level"] == "error"] == []
-    assert [step["plan"]["profile"] for step in plan["steps"]] == ["dgx"] * 3
-    assert "--gpus-per-node=8" in train["plan"]["script"] and "--gpus-per-node=8" not in data["plan"]["script"]
+    points = [point["plan"] for point in train["sweep"]["points"]]
+    assert [point["config"]["optimizer"]["lr"] for point in points] == [1.5e-5, 3e-5, 6e-5]
+    assert [step["profile"] for step in (data["plan"], *points, check["plan"])] == ["dgx"] * 5
+    assert "--gpus-per-node=8" in train["sweep"]["script"] + points[0]["script"]
+    assert "--gpus-per-node=8" not in data["plan"]["script"]
+    told = {finding["code"] for step in plan["steps"] for finding in step["findings"] if finding["level"] != "note"}
+    assert told <= {"not-asked"}, plan["steps"]
     blend = "/shared/jobs/data/corpus/megatron-llama-3.1/latest/blend.json"
-    assert train["plan"]["config"]["dataset"]["paths"] == blend
+    assert {point["config"]["dataset"]["paths"] for point in points} == {blend}
+    assert check["plan"]["config"]["model"] == train["promises"]["best.hf"]
     assert check["needs"] == ["train"]
     mixed = checkout.root / "mixed.yaml"
     text = (ROOT / "configs/pipeline/llama-3.1-8b.yaml").read_text()

@@ -133,3 +133,9 @@ def test_a_loss_that_is_no_number_is_shown(loss: str) -> None:
 def test_a_named_validation_keeps_its_name() -> None:
     named = _automodel('[val] name "code" | step 9 | epoch 0 | loss 7.5584 | lr 7.00e-04 | num_label_tokens 8192')
     assert _shown("automodel", [named]) == ["validation code  step 9  loss 7.5584"]
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_what_a_profile_prints_is_left_to_the_log(name: str) -> None:
+    line = "USDT:2026-11-27 13:52:06 23225:23225 SyncActivityProfilerHandler.cpp:52] profiler_st"
+    assert _shown(name, [f"{line}art", f"{line}op", "profiling step 3 of rank 0"]) == ["profiling step 3 of rank 0"]

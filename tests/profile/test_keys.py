@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 EVERYWHERE = {
     *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port", "setup_lines"),
     *("startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall", "notify", "max_nan_steps", "launcher"),
-    "rehearse",
+    *("rehearse", "rank_times"),
     *("code", "packager", "remote_job_dir", "data_dir"),
 }
 SLURM = {

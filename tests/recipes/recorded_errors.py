@@ -71,7 +71,9 @@ RECORDED: dict[str, tuple[str, ...]] = {
         "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "RuntimeError: CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
     ),
-    "killed": ("killed by SIGKILL (out of memory?)",),
+    "killed": ("killed by SIGKILL",),
+    "killed-by-others": ("killed by SIGKILL, and not by the kernel for memory",),
+    "oom-kill": ("killed for memory: the kernel counts 1 oom_kill in the cgroup since the job began on this node",),
     "host-alloc": (
         "RuntimeError: [enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you "
         "tried to allocate 68719476736 bytes. Error code 12 (Cannot allocate memory)",

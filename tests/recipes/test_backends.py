@@ -32,7 +32,10 @@ def test_nothing_else_in_the_agent_names_a_frameworks_forms(path: Path) -> None:
 
 
 def test_the_contract_has_the_names_of_all_backends() -> None:
-    assert [backends.get(name).name for name in contract.BACKENDS] == list(contract.BACKENDS)
+    own = [
+        name for name in contract.BACKENDS if name not in ("conversion", "curation")
+    ]  # which are scripts to an agent
+    assert [backends.get(name).name for name in own] == own
 
 
 def test_jobs_from_before_the_key_are_automodels() -> None:

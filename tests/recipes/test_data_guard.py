@@ -91,6 +91,36 @@ def test_on_purpose_and_once_only(seen: bool, job: Callable[..., Job], blend: Pa
     assert second.run()[0] == contract.DATA_CHANGED
 
 
+def test_phases_to_come_may_change_and_those_that_are_over_may_not(job: Callable[..., Job], blend: Path) -> None:
+    write_pair(blend.parent / "code", [1, 2])
+    checkpoints = blend.parent / "run" / "checkpoints"
+
+    def phased(name: str, second: str, first_step: int) -> Job:
+        named = [["megatron@0", str(blend)], [f"megatron@{first_step}", [str(blend.parent / second)]]]
+        made = job(name, named=named)
+        made.spec |= {"backend": contract.AUTOMODEL, "checkpoint_dir": str(checkpoints)}
+        return made
+
+    assert phased("a", "web", 10).run()[0] == 0
+    saved = checkpoints / "epoch_0_step_9"  # steps 0 to 9 are done
+    saved.mkdir(parents=True)
+    code, said = phased("b", "code", 10).run()
+    assert code == 0 and "in phases that the run has not come to" in said
+    changed = phased("c", "code", 8)
+    code, said = changed.run()
+    assert code == contract.DATA_CHANGED and "code (4 + " in said and "is new" in said, said
+    (checkpoints / "epoch_0_step_10").mkdir()
+    refused = phased("d", "web", 10)
+    assert refused.run()[0] == contract.DATA_CHANGED and not started(refused)
+    assert phased("e", "code", 10).run()[0] == 0
+    saved.rename(checkpoints / "x")
+    (checkpoints / "epoch_0_step_10").rename(checkpoints / "y")
+    write_pair(blend.parent / "web", [1, 2, 3, 4])
+    assert (
+        phased("f", "code", 10).run()[0] == contract.DATA_CHANGED
+    )  # without a checkpoint, those of the first phase count
+
+
 def test_a_variable_that_only_the_job_has(job: Callable[..., Job], blend: Path) -> None:
     first = job("a", named=[["megatron", "${oc.env:BLEND}"]], startup_commands=[f"export BLEND={blend}"])
     assert first.run()[0] == 0 and len(record(first)["rows"]) == 1

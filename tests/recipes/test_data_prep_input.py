@@ -20,7 +20,7 @@ import data_prep
 from data_prep_lib import preflight
 from data_prep_lib.config import SPLITS, Dataset
 from data_prep_lib.errors import InputError
-from data_prep_lib.framing import splits_of
+from data_prep_lib.framing import sizes_of, splits_of
 from data_prep_lib.inputs import Source, SourceFile
 from data_prep_lib.readers import ShardReader
 from data_prep_lib.shards import Piece, Shard, plan_shards
@@ -287,8 +287,14 @@ def test_a_bad_row_ends_the_run_and_skip_goes_on_from_there(tmp_path: Path) -> N
 
 def test_the_split_of_a_text_is_the_same_everywhere() -> None:
     splits = {"train": 0.5, "valid": 0.25, "test": 0.25}
-    found = [SPLITS[i] for i in splits_of([str(i).encode() for i in range(6)], splits)]
+    found = [SPLITS[i] for i in splits_of([str(i) for i in range(6)], splits)]
     assert found == ["train", "train", "test", "train", "valid", "train"]
+
+
+def test_where_all_goes_to_one_split_no_text_is_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("hashlib.blake2b")
+    assert splits_of(["a", "ü", ""], {"train": 1.0, "valid": 0.0, "test": 0.0}).tolist() == [SPLITS.index("train")] * 3
+    assert sizes_of(["a", "ü", "", "日本", "\0"]).tolist() == [1, 2, 0, 6, 1]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet", "text"])

@@ -233,7 +233,7 @@ def test_a_killed_agent_takes_everything_along(reduces: Callable[..., Job], tmp_
     agent = job.agent()
     eventually(lambda: all((tmp_path / f"ready-{rank}").exists() for rank in (0, 1)), "both ranks")
     agent.kill()
-    eventually(lambda: not job.processes(), "ft_launcher, its monitors and the ranks to die", 15)
+    eventually(lambda: not job.processes(), "ft_launcher, its monitors and the ranks to die")
 
 
 @real

@@ -434,7 +434,9 @@ def test_a_stubborn_script_is_killed(make_job: MakeJob, tmp_path: Path, twice: b
         agent.send_signal(signal.SIGTERM)
         time.sleep(1.3)
         assert agent.poll() is None, "two signals within a second are one"
-        agent.send_signal(signal.SIGTERM)
+        while agent.poll() is None:  # on a busy machine the first one may have been heard just now
+            agent.send_signal(signal.SIGTERM)
+            time.sleep(1.3)
     assert agent.wait(60) == 143
     assert (job.exit["state"], job.exit["code"]) == ("CANCELLED", 143)
     assert job.processes() == []
@@ -514,7 +516,8 @@ def test_a_rank_killed_from_outside_is_named(make_job: MakeJob) -> None:
     os.kill(job.ranks_in_record(2)["1"], signal.SIGKILL)
     assert agent.wait(60) == 137
     assert (job.exit["state"], job.exit["rank"], job.exit["signal"]) == ("FAILED", 1, "SIGKILL")
-    assert job.exit["error"] == "killed by SIGKILL (out of memory?)"
+    not_memory = "" if job.node()["oom_kills"] is None else ", and not by the kernel for memory"
+    assert job.exit["error"] == f"killed by SIGKILL{not_memory}"
     assert job.processes() == []
 
 
@@ -550,8 +553,8 @@ def test_a_killed_agent_takes_its_ranks_along(make_job: MakeJob, tmp_path: Path)
     agent = job.agent()
     eventually(lambda: (tmp_path / "ready-0").exists() and (tmp_path / "ready-1").exists(), "both ranks")
     agent.kill()
-    eventually(lambda: not job.processes(), "torchrun and the ranks to die", 15)
-    assert not list(job.home.glob("node-agent-*")), "the private directory goes, too"
+    eventually(lambda: not job.processes(), "torchrun and the ranks to die")
+    eventually(lambda: not list(job.home.glob("node-agent-*")), "the private directory goes, too")
     finish = [sys.executable, AGENT, "finish", str(job.dir), "--code", "137"]
     assert subprocess.run(finish).returncode == 137
     assert (job.exit["state"], job.exit["code"], job.exit["complete"]) == ("FAILED", 137, False)
@@ -568,10 +571,12 @@ def test_a_killed_agent_takes_along_what_its_ranks_have_started(make_job: MakeJo
     job = make_job("leaves.py", tmp_path / "waits", launch=launch)
     agent = job.agent()
     eventually((tmp_path / "waits").exists, "the script's children")
-    assert sum(b"sleep" in cmdline(pid) for pid in job.processes()) == 3
+    eventually(
+        lambda: sum(b"sleep" in cmdline(pid) for pid in job.processes()) == 3, "all of them, as what they become"
+    )
     agent.kill()
     agent.wait()
-    eventually(lambda: not job.processes(), "no process of the job", 20)
+    eventually(lambda: not job.processes(), "no process of the job")
 
 
 def test_two_nodes_reduce_over_gloo(make_job: MakeJob, tmp_path: Path) -> None:

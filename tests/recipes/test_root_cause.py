@@ -16,7 +16,19 @@ from tests.recipes.recorded_errors import LOGGED, RECORDED
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import bad_nodes, decision, evidence, finish, history, kernel_log, known, log, lost_logs, verdict
+from node_agent_lib import (
+    bad_nodes,
+    decision,
+    evidence,
+    finish,
+    history,
+    kernel_log,
+    known,
+    log,
+    lost_logs,
+    oom_kills,
+    verdict,
+)
 from node_agent_lib.decision import Limits
 from node_agent_lib.history import Ended
 from node_agent_lib.records import NodeRecord, RankRecord
@@ -103,9 +115,7 @@ def test_the_kernel_says_who_was_killed_for_memory(tmp_path: Path, monkeypatch: 
     own = kernel_log.Own(frozenset({1001}), "/slurm/job_42/step_0", all_gpus=False)
     monkeypatch.setattr(kernel_log, "_own", lambda _: own)
     killed, other = LOGGED["host-oom-cgroup"][0].partition(";")[2], "Memory cgroup out of memory: Killed process 99 (x)"
-    record = node(
-        0, rank(0, PEER, at=79.0), rank(1, "killed by SIGKILL (out of memory?)", at=80.0), started=time.time()
-    )
+    record = node(0, rank(0, PEER, at=79.0), rank(1, "killed by SIGKILL", at=80.0), started=time.time())
     kernel_log.add(record, kernel(tmp_path / "a", other, "usb 1-1: new device"))
     assert record.records[1].known is None  # another job's process
     kernel_log.add(record, kernel(tmp_path / "b", killed.replace("4711", "1001"), at=time.monotonic() - 9999))
@@ -127,6 +137,49 @@ def test_a_worker_of_ours_is_known_by_its_cgroup(tmp_path: Path, monkeypatch: py
         record = node(0, lost, started=time.time())
         kernel_log.add(record, kernel(tmp_path / "kmsg", order, killed))
         assert record.records[0].known == expected
+
+
+def test_the_cgroup_counts_what_the_kernel_kills_for_memory(tmp_path: Path) -> None:
+    own, root = tmp_path / "cgroup", tmp_path / "fs"
+    own.write_text("12:cpu:/x\n4:memory:/slurm/a:b\n0::/unified\n")
+    assert oom_kills.count(str(root), str(own)) is None  # nothing to be read: nothing is known
+    for path, content in (
+        ("memory/slurm/a:b/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"),
+        ("unified/memory.events", "low 0\nmax 9\noom 8\noom_kill 4\noom_group_kill 1\n"),
+    ):
+        (root / path).parent.mkdir(parents=True)
+        (root / path).write_text(content)
+    assert oom_kills.count(str(root), str(own)) == 4
+    (root / "unified" / "memory.events").write_text("oom 8\n")  # a Linux that does not count them there
+    assert oom_kills.count(str(root), str(own)) == 3
+    assert oom_kills.count(str(root), str(tmp_path / "none")) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        (None, 0, "killed"),
+        (1, None, "killed"),
+        (0, 0, "killed-by-others"),
+        (2, 3, "oom-kill"),
+    ],
+)
+def test_a_killed_rank_is_out_of_memory_only_by_a_sign(before: int | None, now: int | None, expected: str) -> None:
+    killed: dict[str, Any] = {"signal": "SIGKILL", "code": 137, "known": "killed"}
+    mine = rank(1, "killed by SIGKILL", at=80.0, **killed)
+    unwatched = rank(2, "killed by SIGKILL", at=81.0, **{**killed, "known": None})
+    worker = rank(3, RECORDED["worker-killed"][0], at=82.0, known="worker-killed")
+    told = rank(4, "killed by SIGKILL", at=83.0, **killed, told_to_end=82.0)
+    own_error = rank(5, ECC, at=84.0, known="gpu-ecc")
+    record = node(0, mine, unwatched, worker, told, own_error, oom_kills=before)
+    oom_kills.add(record, now)
+    worker_is = expected if expected == "oom-kill" else "worker-killed"
+    expected_of_all = [expected, None if expected == "killed" else expected, worker_is, "killed", "gpu-ecc"]
+    assert [each.known for each in record.records] == expected_of_all
+    found = judged(node(0, mine))
+    assert found["known"]["id"] == expected
+    # where Slurm has not said so itself, these words tell the launcher (executors/slurm/state.py)
+    assert ("oom_kill" in found["error"]) == (expected == "oom-kill")
 
 
 def test_a_gpu_that_the_kernel_has_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

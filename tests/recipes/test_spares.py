@@ -242,10 +242,10 @@ class Keepers:
         from node_agent_lib.spec import Rendezvous, Spec
 
         words = dict.fromkeys(("job_id", "run_name", "code_dir", "python", "launch", "script"), "x")
-        rest: dict[str, Any] = {"args": [], "env": {}, "setup_lines": [], "startup_commands": []}
+        rest: dict[str, Any] = {"args": [], "env": {}, "setup_lines": [], "startup_commands": [], **words}
         rest |= {"secrets_file": None, "stop_grace_s": 1.0, "heartbeat_s": 1.0, "stop_with_parent": False}
         order = Spec(1, job_dir=self.job, run_dir=self.job[:-2], nnodes=2, nproc_per_node=1, stall_s=None,
-                     rendezvous=Rendezvous("x", 1), spares=1, **words, **rest)  # fmt: skip
+                     rendezvous=Rendezvous("x", 1), spares=1, **rest)  # fmt: skip
         return deciding.Decider(order, host, ["c1", "c2", "c3"], Silence(2, self.clock, lambda _: []), print)
 
     def passes(self, seconds: int, decider: deciding.Decider, beating: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -188,3 +189,23 @@ def test_many_runs_are_told_in_rows(tab: Tab, tmp_path: Path) -> None:
     tab.page.set_viewport_size({"width": 390, "height": 844})
     tab.until("document.querySelector('[data-chart=loss] .uplot').clientWidth < 390")
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_ranks_by_samples(tab: Tab, tmp_path: Path) -> None:
+    plain = logged(tmp_path, [{"step": 0, "time": 1.0, "loss": 2.0}])
+    tab.show(tmp_path, plain)
+    assert tab.page.query_selector("#s-ranks") is None
+    told = {"time": 5.0, "step": 10, "step_s": 0.5, "median_s": 0.1, "ranks": [[0, 0.1], [1, 0.4]]}
+    plain.files.jobs[0].rank_times = (json.dumps(told) + "\n").encode()
+    tab.show(tmp_path, plain)
+    rows = [row.inner_text().split("\t") for row in tab.page.query_selector_all("#ranks tr")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        *(["Rank", "Step 10"], ["0", "0.1"], ["1", "0.4"], ["Whole step", "0.5"])
+    ]
+    colours = [
+        cell.evaluate("e => getComputedStyle(e).backgroundColor") for cell in tab.page.query_selector_all(".heat")
+    ]
+    assert colours[0] != colours[1]
+    for width in (1440, 390):
+        tab.page.set_viewport_size({"width": width, "height": 900})
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -149,3 +149,35 @@ def test_directories_of_the_run_itself_do_not_differ() -> None:
     assert differences.rows([differences.facts(plan) for plan in plans]) == []
     plans[1]["config"]["out"] = "/other/b/x"  # type: ignore[index]
     assert [row["key"] for row in differences.rows([differences.facts(plan) for plan in plans])] == ["out"]
+
+
+def _samples(root: Path, count: int, ranks: int) -> list[dict[str, Any]]:
+    """Rank 1 is slow in all of them; rank 2 was not measured in the second one."""
+    rows = []
+    for number in range(count):
+        told = [[rank, 0.4 if rank == 1 else 0.1 + rank / 10000] for rank in range(ranks) if (rank, number) != (2, 1)]
+        rows.append({"time": 5.0, "step": 10 * number, "step_s": 0.5, "median_s": 0.1, "ranks": told})
+    Path(root, "x.1", contract.RANK_TIMES).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return rows
+
+
+def test_ranks_by_samples(tmp_path: Path) -> None:
+    logged(tmp_path, [{"step": 0, "time": 1.0, "loss": 2.0}])
+    assert page_data.document([view(tmp_path, "x.1")], 9.0)["runs"][0]["rank_times"] is None
+    rows = _samples(tmp_path, 3, 3)
+    found = page_data.document([view(tmp_path, "x.1")], 9.0)["runs"][0]["rank_times"]
+    assert found["steps"] == [0, 10, 20]
+    assert [row["rank"] for row in found["ranks"]] == [0, 1, 2]
+    assert found["ranks"][1]["times"] == [dict(row["ranks"])[1] for row in rows]
+    assert found["ranks"][2]["times"][1] is None
+
+
+def test_of_many_ranks_and_samples_the_slowest_and_some(tmp_path: Path) -> None:
+    logged(tmp_path, [{"step": 0, "time": 1.0, "loss": 2.0}])
+    _samples(tmp_path, 500, 64)
+    with Path(tmp_path, "x.1", contract.RANK_TIMES).open("a") as file:
+        file.write('{"step": 3, "ranks": [[0, 1.0]]}\n{"step": 3, "ranks": "x"}\nnull\n{"time"')
+    found = page_data.document([view(tmp_path, "x.1")], 9.0)["runs"][0]["rank_times"]
+    assert (len(found["ranks"]), found["of"], len(found["steps"])) == (16, 64, 24)
+    assert (found["steps"][0], found["steps"][-1]) == (0, 4990)
+    assert {row["rank"] for row in found["ranks"]} == {1, *range(49, 64)}

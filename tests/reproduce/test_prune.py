@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -14,6 +15,8 @@ import pytest
 
 from automodel_launch import contract
 from automodel_launch.jobs import records
+from automodel_launch.remote.filesystem import LOCAL, RemoteFileSystem
+from automodel_launch.remote.shell import Done, LocalShell
 from tests.commands.conftest import Cli, launch  # noqa: F401
 
 DAY = 86400.0
@@ -188,6 +191,73 @@ def test_a_job_that_begins_meanwhile_stops_it(cli: Cli, monkeypatch: pytest.Monk
     code, _, err = cli("prune", "--yes")
     assert (code, "not removed: stub-a.1" in err) == (1, True)
     assert [path for path in before if not path.exists()] == []
+
+
+def test_a_job_that_begins_while_files_are_taken_away_has_them_back(cli: Cli) -> None:
+    """Its launcher claims the run after prune has looked; or its agent, of which no launcher knows, holds the lock."""
+    from automodel_launch.reproduce import disk
+
+    root, run = cli.bench.root / "runs", cli.bench.root / "runs" / "stub-a"
+    wanted = [(str(root / "stub-a.1"), name) for name in ("code", "logs")]
+    before = cli.files()
+    (run / "claims").mkdir()
+    (run / "claims" / "1").touch()
+    assert not disk.remove(LOCAL, str(run), None, wanted)
+    (run / "lock").touch()
+    with (run / "lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert not disk.remove(LOCAL, str(run), 1, wanted)
+    shell = _claiming(run)  # between the first look at the claims and the second one
+    assert not disk.remove(shell, str(run), 1, wanted)
+    assert [path for path in before if not path.exists()] == []
+    assert not list(root.rglob(".removed-*"))
+    assert disk.remove(LOCAL, str(run), 2, wanted)
+    assert not [path for base, name in wanted if (path := Path(base, name)).exists()]
+
+
+def _claiming(run: Path) -> RemoteFileSystem:
+    """A place whose `mv` claims the run, as another launcher would in that moment."""
+    bin_ = run / "bin"
+    bin_.mkdir()
+    (bin_ / "mv").write_text(f'#!/bin/bash\ntouch {run}/claims/2\nexec /bin/mv "$@"\n')
+    (bin_ / "mv").chmod(0o755)
+
+    class Busy(LocalShell):
+        def run(self, script: str, data: bytes = b"", timeout: float = 60.0) -> Done:
+            return super().run(f"PATH={bin_}:$PATH\n{script}", data, timeout)
+
+    return RemoteFileSystem(Busy())
+
+
+def test_what_a_killed_prune_has_left_is_removed_by_the_next(cli: Cli) -> None:
+    root = cli.bench.root / "runs"
+    (root / "stub-a.1" / "code").rename(root / "stub-a.1" / ".removed-code")
+    checkpoints = root / "stub-a" / "checkpoints"
+    (checkpoints / "epoch_0_step_9").rename(checkpoints / ".removed-epoch_0_step_9")
+    assert "its code was removed from" in cli.refused(2, ("resume", "stub-a.1"), "stub-a.1")
+    assert _names(_items(cli, "--yes")) == {"stub-a.1", ".removed-epoch_0_step_9"}
+    assert not list(root.rglob(".removed-*"))
+
+
+@pytest.mark.parametrize("path", ["readers/other.json", "checkpoints/LATEST.txt", "finished.json"])
+def test_a_file_that_cannot_be_read_may_name_any_checkpoint(cli: Cli, path: str) -> None:
+    """A link to nowhere, as root reads whatever its mode says."""
+    file = cli.bench.root / "runs" / "stub-a" / path
+    file.parent.mkdir(exist_ok=True)
+    file.symlink_to("/no/such/file")
+    found = _items(cli)
+    assert found["items"] == []
+    assert f"{file} cannot be read" in found["kept"][0]["why"]
+
+
+def test_nor_is_anything_known_of_what_a_config_needs_that_cannot_be_read(cli: Cli) -> None:
+    other = cli.bench.root / "runs" / "other.1"
+    (other / "config.yaml").mkdir(parents=True)
+    words = {"job_id": "other.1", "run_name": "other", "job_dir": str(other), "run_dir": str(other.parent / "other")}
+    records.save(cli.bench.workspace.records, _record(cli, 1, **words))
+    found = _items(cli, "stub-a")
+    assert found["items"] == []
+    assert f"{other}/config.yaml cannot be read" in found["kept"][0]["why"]
 
 
 def test_names_of_any_kind(cli: Cli) -> None:

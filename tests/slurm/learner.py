@@ -175,11 +175,16 @@ def site(tmp_path: Path, cluster: Cluster, more: str = "", partition: str = "bat
     checkout = make_checkout(tmp_path / "checkout")
     text = ENV.format(python=sys.executable, root=tmp_path / "jobs", more=more, partition=partition)
     (checkout.root / "env.toml").write_text(text)
+    put(checkout)
+    checkout.environ = {**clean_environ(), **cluster.env}
+    return checkout
+
+
+def put(checkout: Checkout) -> None:
+    """The recipe `learner` and its config into a checkout."""
     (checkout.root / "recipes" / "learner.py").write_text(RECIPE)
     (checkout.root / "configs" / "learner").mkdir()
     (checkout.root / "configs" / "learner" / "default.yaml").write_text(json.dumps(CONFIG))
-    checkout.environ = {**clean_environ(), **cluster.env}
-    return checkout
 
 
 def undisturbed(config: dict[str, Any], ranks: int) -> list[float]:

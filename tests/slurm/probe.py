@@ -19,7 +19,7 @@ PROBE = """# /// script
 # name = "probe"
 # docs = "Tells what reached the job"
 # [tool.runspec.run]
-# launch = "torchrun"
+# launch = "LAUNCH"
 # [tool.runspec.config]
 # dir = "configs/probe"
 # default = "default"
@@ -67,11 +67,16 @@ remote_job_dir = "{root}"
 """
 
 
-def site(tmp_path: Path, cluster: Cluster, more: str = "", name: str = "checkout") -> Checkout:
+def recipe(launch: str = "python") -> str:
+    """Its text. One process a node needs no torchrun, whose import of torch costs more than the rest of such a job."""
+    return PROBE.replace("LAUNCH", launch)
+
+
+def site(tmp_path: Path, cluster: Cluster, more: str = "", name: str = "checkout", launch: str = "python") -> Checkout:
     """A checkout with the recipe `probe` and the profile `c`, with further lines of that."""
     checkout = make_checkout(tmp_path / name)
     profile(checkout, more)
-    (checkout.root / "recipes" / "probe.py").write_text(PROBE)
+    (checkout.root / "recipes" / "probe.py").write_text(recipe(launch))
     (checkout.root / "configs" / "probe").mkdir()
     (checkout.root / "configs" / "probe" / "default.yaml").write_text(json.dumps(CONFIG))
     checkout.environ = {**clean_environ(), **cluster.env}

@@ -30,9 +30,9 @@ def binding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     yield from start(tmp_path_factory, *options)
 
 
-def _site(tmp_path: Path, cluster: Cluster, more: str = "") -> Checkout:
+def _site(tmp_path: Path, cluster: Cluster, more: str = "", launch: str = "python") -> Checkout:
     tmp_path.mkdir(exist_ok=True)
-    site = probe.site(tmp_path, cluster)
+    site = probe.site(tmp_path, cluster, launch=launch)
     text = (site.root / "env.toml").read_text().replace("nodes = 2\ngpus_per_node = 8\nnproc_per_node = 1\n", ONE_NODE)
     (site.root / "env.toml").write_text(text + more)
     return site
@@ -90,7 +90,8 @@ def test_a_job_resumed_within_an_allocation_is_as_it_was(tmp_path: Path, binding
     ],
 )
 def test_a_rank_may_use_all_cpus_of_its_job(tmp_path: Path, binding: Cluster, more: str, cpus: int) -> None:
-    told = probe.told(_site(tmp_path, binding, more).run("probe", "--run", "c"))
+    launch = "torchrun" if "cpus_per_task = 2" in more else "python"
+    told = probe.told(_site(tmp_path, binding, more, launch).run("probe", "--run", "c"))
     assert len(told["cpus"]) == cpus
 
 
@@ -113,7 +114,7 @@ def test_a_job_of_several_processes_that_asks_for_no_cpus_is_told_before(tmp_pat
     more = {"": True, "exclusive = true\n": False, "cpus_per_task = 1\n": False}
     more['additional_parameters = {"cpus-per-gpu" = 1}\n'] = False
     for number, (text, told) in enumerate(more.items()):
-        site = _site(tmp_path / str(number), binding, text)
+        site = _site(tmp_path / str(number), binding, text, "torchrun")
         (site.root / "env.toml").write_text((site.root / "env.toml").read_text().replace("nproc_per_node = 1", ""))
         plan = json.loads(site.run("probe", "--run", "c", "--dry-run", "--json").stdout)
         assert ("few-cpus" in [finding["code"] for finding in plan["findings"]]) == told, text

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,14 @@ class Run:
         record = site.json("learner", "--batch", "chain", *overrides)
         self.dir, self.run_dir = Path(record["job_dir"]), Path(record["run_dir"])
         self.id: str = record["job_id"]
+
+    @classmethod
+    def known(cls, site: Checkout) -> Run:
+        """The last one that was launched there."""
+        run, record = cls.__new__(cls), site.json("status", "last")
+        run.site, run.config, run.id = site, learner.CONFIG, record["job_id"]
+        run.dir, run.run_dir = Path(record["job_dir"]), Path(record["run_dir"])
+        return run
 
     def attempt(self, number: int) -> int:
         """Wait until that attempt has begun; its Slurm id."""
@@ -79,12 +87,23 @@ class Run:
         return found
 
     def kill_rank(self, rank: int, signum: int = signal.SIGKILL) -> None:
-        node = self.node(rank)
-        os.kill(pid_here(node["host"], int(node["ranks"][str(rank)])), signum)
+        os.kill(self._living(rank, lambda node: node["ranks"].get(str(rank))), signum)
 
     def agent_pid(self, number: int) -> int:
-        node = self.node(number)
-        return pid_here(node["host"], int(node["agent_pid"]))
+        return self._living(number, lambda node: node["agent_pid"])
+
+    def _living(self, number: int, pid_of: Callable[[dict[str, Any]], int | None]) -> int:
+        """A process that the node's record names; a rank may take steps before that record, which is slow, has it."""
+        found: list[int] = []
+
+        def there() -> bool:
+            node = self.node(number)
+            with contextlib.suppress(AssertionError):
+                found.extend(pid_here(node["host"], pid) for pid in [pid_of(node)] if pid)
+            return bool(found)
+
+        wait_until(there, 60, f"the process of node {number} of {self.id}")
+        return found[0]
 
     def history(self, event: str) -> list[dict[str, Any]]:
         lines = (self.run_dir / "history.jsonl").read_text().splitlines()
@@ -479,9 +498,7 @@ def test_the_submitter_is_gone(site: Checkout, cluster: Cluster) -> None:
     wait_until(lambda: list(jobs.glob("*/metrics.jsonl")), 60, "the first step")
     process.kill()
     process.wait()
-    (path,) = jobs.glob("*/metrics.jsonl")
-    node = json.loads((path.parent / "nodes" / "1.json").read_text())
-    os.kill(pid_here(node["host"], node["ranks"]["1"]), signal.SIGKILL)
+    Run.known(site).kill_rank(1)
     done = site.run("attach", "last")
     assert done.returncode == 0, done.stderr
     assert "2 attempts" in done.stderr

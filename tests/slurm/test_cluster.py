@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -112,11 +111,11 @@ def test_endings_that_take_their_time(cluster: Cluster) -> None:
         preempting = cluster.submit(SLEEP, "--nodelist=c4", "--exclusive", "--partition=high")
 
         cluster.declare_down(2)
-        assert cluster.wait_for(declared, "NODE_FAIL", timeout=10) == "NODE_FAIL"
+        assert cluster.wait_for(declared, "NODE_FAIL", timeout=60) == "NODE_FAIL"
         # On a busy machine srun may give the step up before slurmctld calls the node lost: then Slurm says FAILED.
         cluster.wait_for(on_two, "NODE_FAIL", "FAILED", timeout=60)
         wait_until(lambda: "DOWN" in cluster.node_state(3), 60, "c3 is down")
-        cluster.wait_for(preempting, "RUNNING", timeout=30)
+        cluster.wait_for(preempting, "RUNNING")
         assert cluster.job(preempted)["Restarts"] == "1"
         assert cluster.wait_for(late, timeout=60) == "TIMEOUT"
     finally:
@@ -133,8 +132,7 @@ def test_a_cut_is_survived_if_it_is_short(cluster: Cluster) -> None:
         wait_until(beat.exists, 20, "the job runs")
         cluster.cut_node(2)
         during = beat.read_text()
-        time.sleep(1)
-        assert beat.read_text() != during, "what runs on the node runs on"
+        wait_until(lambda: beat.read_text() != during, 20, "what runs on the node runs on")
         cluster.join_node(2)
         assert cluster.state(job) == "RUNNING"
     finally:
@@ -147,7 +145,7 @@ def test_a_job_outlives_the_controller(cluster: Cluster) -> None:
     cluster.stop_ctld()
     assert "DOWN" in cluster.run("scontrol", "ping").stdout
     cluster.start_ctld()
-    assert cluster.wait_for(job, "RUNNING", timeout=10) == "RUNNING"
+    assert cluster.wait_for(job, "RUNNING") == "RUNNING"
     cluster.heal()
 
 
@@ -186,10 +184,10 @@ def test_the_login_node(login_node: SshServer, cluster: Cluster) -> None:
 
 def test_sshd_breaks_connections_and_comes_back(sshd: SshServer) -> None:
     session = subprocess.Popen(["ssh", "-F", sshd.config, "login", "sleep 60"], stderr=subprocess.DEVNULL)
-    wait_until(lambda: "Accepted key" in sshd.log.read_text() or session.poll() is None, 10, "logged in")
+    wait_until(lambda: "Accepted key" in sshd.log.read_text() or session.poll() is not None, 60, "logged in")
     assert sshd.run("exit 5").returncode == 5
     sshd.stop()
-    assert session.wait(timeout=10) == 255
+    assert session.wait(timeout=60) == 255
     assert sshd.run("true").returncode == 255
     sshd.start()
     assert sshd.run("true").returncode == 0
@@ -209,7 +207,7 @@ def test_down_leaves_nothing_even_without_its_files(tmp_path_factory: pytest.Tem
         for name in ("run", "settings"):
             (small.dir / name).rename(small.dir / f"lost-{name}")
         small.down(remove=False)
-        wait_until(lambda: not left_over(small.dir), 5, "nothing left")
+        wait_until(lambda: not left_over(small.dir), 60, "nothing left")
         assert small._call("status").returncode == 3
     finally:
         small.down()
@@ -226,7 +224,7 @@ def test_the_end_of_the_test_session_ends_its_cluster() -> None:
         assert left_over(cluster.dir)
         owner.kill()
         owner.wait()
-        wait_until(lambda: not left_over(cluster.dir), 10, "the cluster is gone")
+        wait_until(lambda: not left_over(cluster.dir), 60, "the cluster is gone")
     finally:
         cluster.down()
 

@@ -13,7 +13,7 @@ import pytest
 
 from automodel_launch import checks
 from tests import images
-from tests.conftest import Checkout, Main, wait_for
+from tests.conftest import Checkout, Main
 from tests.slurm import probe
 from tests.slurm.cluster import Cluster
 from tests.workbench import make_bench
@@ -56,7 +56,7 @@ def site(tmp_path: Path, pyxis: Cluster, image: Path) -> Checkout:
     for name in ("data", "scratch"):
         (tmp_path / name).mkdir()
     (tmp_path / "data" / "file").write_text("the data")
-    checkout = probe.site(tmp_path, pyxis)
+    checkout = probe.site(tmp_path, pyxis, launch="torchrun")
     text = (checkout.root / "env.toml").read_text().replace('"none"', json.dumps(str(image)))
     mounts = [f"{tmp_path}/data:/data:ro", f"{tmp_path}/scratch:/scratch", *images.BORROWED]
     (checkout.root / "env.toml").write_text(
@@ -226,9 +226,8 @@ def test_a_python_that_the_login_shell_hides_is_named(site: Checkout, main: Main
 
 
 def test_a_command_beside_the_job_is_in_a_container_of_its_image(site: Checkout, tmp_path: Path) -> None:
-    begun = site.run("probe", "--batch", "c", "until=/scratch/end", *ONE_PROCESS)
-    assert begun.returncode == 0, begun.stderr
-    wait_for(lambda: site.json("logs")["ranks"])
+    begun = site.json("probe", "--batch", "c", "until=/scratch/end", *ONE_PROCESS)
+    probe.wait_told(Path(begun["job_dir"]))
     try:
         done = site.run("exec", "last", "--", "sh", "-c", "cat /etc/image-name; pwd; echo $LAUNCH_RUN_NAME")
         stacks = site.json("stacks", "last")["stacks"]

@@ -36,7 +36,7 @@ env_vars = {{V = {plain_text}}}
     code.mkdir()
     (code / "it's $a.py").write_text("def build():\n    return __file__\n")
     recipe = tmp_path / "my recipe's $x;.py"
-    recipe.write_text(probe.PROBE)
+    recipe.write_text(probe.recipe("torchrun"))
     config = tmp_path / "my config's $x;.yaml"
     defaults = {
         **probe.CONFIG,

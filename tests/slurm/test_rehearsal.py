@@ -120,7 +120,7 @@ def test_a_connection_that_breaks_leaves_nothing_there(laptop: Checkout, login_n
     assert running.returncode == 0, err
     assert "[rehearsal-partial] not rehearsed on the login node login" in out
     wait_until(lambda: not left(laptop), 30, "its directory is removed")
-    wait_until(lambda: not Path("/proc", str(calls(laptop)[0]["pid"])).exists(), 10, "its process has ended")
+    wait_until(lambda: not Path("/proc", str(calls(laptop)[0]["pid"])).exists(), 60, "its process has ended")
 
 
 def test_ctrl_c_ends_it_over_ssh(laptop: Checkout) -> None:
@@ -131,7 +131,7 @@ def test_ctrl_c_ends_it_over_ssh(laptop: Checkout) -> None:
     _, err = running.communicate(timeout=30)
     assert running.returncode == 130, err
     assert left(laptop) == []
-    assert not Path("/proc", str(calls(laptop)[0]["pid"])).exists()
+    wait_until(lambda: not Path("/proc", str(calls(laptop)[0]["pid"])).exists(), 60, "its process has ended")
 
 
 def test_a_login_node_itself_needs_no_connection(on_login_node: Checkout, main: Main) -> None:

@@ -20,7 +20,7 @@ s = socket.socket(); s.bind(("", {port})); s.listen(); print("here"); time.sleep
 
 def test_a_job_whose_port_is_taken_on_its_head_node_meets_at_the_next(tmp_path: Path, cluster: Cluster) -> None:
     more = 'nodelist = "c[1-2]"\nmem = "1000"\nadditional_parameters = {hold = true}\n'
-    site = probe.site(tmp_path, cluster, more)
+    site = probe.site(tmp_path, cluster, more, launch="torchrun")
     text = (site.root / "env.toml").read_text().replace("gpus_per_node = 8\n", "")
     (site.root / "env.toml").write_text(text)
     assert site.run("probe", "--batch", "c", "--name", "meets").returncode == 0

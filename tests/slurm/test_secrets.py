@@ -49,7 +49,8 @@ def test_a_secret_stands_in_one_file_while_the_job_runs(
     random = secrets.token_hex(16)
     value = f"{random} 'q' \"d\" $HOME `id` \\ ;#\nsecond {random}\t"
     more = 'secrets = ["HF_TOKEN", "EMPTY"]\nenv = ["FORWARDED"]\nstartup_commands = ["set -x", "true $HOME"]\n'
-    checkout = probe.site(tmp_path, cluster, more + (_through(tmp_path, login_node) if over == "ssh" else ""))
+    more += _through(tmp_path, login_node) if over == "ssh" else ""
+    checkout = probe.site(tmp_path, cluster, more, launch="python" if over == "ssh" else "torchrun")
     checkout.environ |= {"HF_TOKEN": value, "EMPTY": "", "FORWARDED": "a 'b' \"c\" $D\ne"}
     checkout.environ |= {"LEAKED": f"leaked {random}"}
     _on_path(checkout, tmp_path, login_node, over)

@@ -148,7 +148,13 @@ def test_the_job_root_is_removed_while_a_job_runs(site: Checkout, cluster: Clust
     cluster.wait_for(slurm_id, "RUNNING")
     log = Path(record["job_dir"], "logs", "rank-0.log")
     wait_until(lambda: log.exists() and "step 1 " in log.read_text(), 60, "the first step")
-    shutil.rmtree(Path(record["job_dir"]).parent)
+    root = Path(record["job_dir"]).parent
+
+    def gone() -> bool:
+        shutil.rmtree(root, ignore_errors=True)  # the job writes meanwhile, into a folder that is being emptied
+        return not root.exists()
+
+    wait_until(gone, 60, "the removal of the job root")
     status = site.json("status", "last")
     assert status["state"] == "RUNNING"
     assert "its directory is gone" in status["reason"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from automodel_launch import backends, contract
 from automodel_launch.backends import (
@@ -23,6 +24,7 @@ from automodel_launch.backends.automodel import (
     checkpoints,
     checks,
     datasets,
+    evaluation,
     pace,
     packages,
     rehearsal,
@@ -124,6 +126,10 @@ class AutoModel:
     def begins_with(self, config: Config) -> str | None:
         """What from_pretrained loads."""
         return starts.begins_with(config)
+
+    def evaluation(self, config: Config, checkpoint: str) -> dict[str, Any]:
+        """The run's model and held-out data, and the checkpoint's weights."""
+        return evaluation.of(config, checkpoint)
 
     def versions(self, log: str) -> dict[str, str]:
         """The lines below `Library versions:`."""

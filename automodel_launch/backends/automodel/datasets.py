@@ -7,7 +7,7 @@ from typing import Any
 
 from automodel_launch import data_identity
 from automodel_launch.backends import Data
-from automodel_launch.backends.automodel import loader
+from automodel_launch.backends.automodel import loader, phases
 from automodel_launch.backends.automodel.keys import DATASETS, PRETRAINED, TRAIN_SAMPLES
 from automodel_launch.config.dotted import flatten
 
@@ -26,13 +26,21 @@ def datasets(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str,
 
 
 def data_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """(key, value) of what names training data: Megatron's `paths`, nanoGPT's `file_pattern`."""
+    """(key, value) of what names training data: Megatron's `paths`, of each phase too, nanoGPT's `file_pattern`."""
     for key, kind, section in datasets(config):
+        if key == "dataset" and phases.are_given(config) and section.get("paths") is None:
+            yield from phases.paths(config)
+            continue
         leaf = {MEGATRON_DATASET: "paths", f"{MEGATRON_DATASET}Config": "paths", NANOGPT_DATASET: "file_pattern"}.get(
             kind.rpartition(":")[2]
         )
         if leaf and leaf in section:
             yield f"{key}.{leaf}", section[leaf]
+
+
+def is_megatron(kind: str) -> bool:
+    """A section's class is AutoModel's for Megatron data, by either of its names."""
+    return kind.rpartition(":")[2] in (MEGATRON_DATASET, f"{MEGATRON_DATASET}Config")
 
 
 def conversations(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -50,9 +58,12 @@ def is_chat(section: Mapping[str, Any]) -> bool:
 def identified(config: Mapping[str, Any]) -> Data:
     """The same as files whose identity can be told, each value once; caches are the index maps of Megatron data."""
     named: list[tuple[str, str, Any]] = []
+    first = phases.first_steps(config)
     for key, value in data_paths(config):
         form = data_identity.NANOGPT if key.endswith("file_pattern") else data_identity.MEGATRON
-        if value and all(value != other for _, _, other in named):
+        if key in first:  # a value that comes again is told again: the phases are in their order
+            named.append((data_identity.from_step(form, first[key]), key, value))
+        elif value and all((form, value) != (other, known) for other, _, known in named):
             named.append((form, key, value))
     for key, section in conversations(config):
         value = _local(section.get("path_or_dataset_id"))

@@ -19,6 +19,7 @@ _DATA = _LIBRARY + r"components\.datasets\.llm\.megatron"
 _LINES = patterns(
     (
         r"^cfg-path: /",
+        r"^USDT:\S+ \S+ \d+:\d+ SyncActivityProfilerHandler\.cpp:\d+\] profiler_(start|stop)$",  # torch's profiler
         r"^> initializing torch distributed with \d+ workers?\.$",
         # torchao's extensions for GPUs that are not there, or for another torch
         r"^Failed to load \S*torchao\S*\.so: ",

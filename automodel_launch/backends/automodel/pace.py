@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch.backends import Config, Pace
-from automodel_launch.backends.automodel import datasets, lr_scheduler, step_scheduler
+from automodel_launch.backends.automodel import datasets, lr_scheduler, phases, step_scheduler
 from automodel_launch.backends.automodel.keys import CADENCE, MAX_STEPS, NUM_EPOCHS, OWN_SCHEDULE, TRAIN_SAMPLES
 from automodel_launch.config.dotted import get
 
@@ -14,6 +14,8 @@ _LENGTH = (MAX_STEPS, NUM_EPOCHS)
 
 def of(config: Config) -> Pace:
     """MegatronPretraining (0.7.0) shuffles as many epochs as num_train_samples needs, by default those of max_steps."""
+    if phases.are_given(config):  # the order is that of each prefix, whatever the length
+        return Pace((*_LENGTH, *CADENCE))
     megatron = any(datasets.MEGATRON_DATASET in kind for key, kind, _ in datasets.datasets(config) if key == "dataset")
     if megatron and get(config, TRAIN_SAMPLES) is None:
         return Pace(CADENCE, _LENGTH, f"{TRAIN_SAMPLES} = the samples of the longest run, from the first launch on")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from automodel_launch.backends import Sizes
-from automodel_launch.backends.automodel import datasets, step_scheduler
+from automodel_launch.backends.automodel import datasets, phases, step_scheduler
 from automodel_launch.backends.automodel.checks import memory
 from automodel_launch.backends.automodel.data import request, tokens
 from automodel_launch.backends.automodel.model import compute, parameters, shape
 from automodel_launch.backends.data import facts
+from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.backends.data.tokens import epochs as times_read
+from automodel_launch.plan.describe import amount
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpu_models
 
@@ -23,7 +27,8 @@ def of(plan: Plan, with_data: bool) -> Sizes:
     a_step = steps.global_batch * sequence[1] if steps and sequence else None
     total = a_step * steps.max_steps if a_step and steps and steps.max_steps else None
     estimated = memory.estimated(plan, model, count) if model and count else None
-    parts = tokens.of_training(plan.config, facts.here(plan, request.of(plan))) if with_data and plan.visible else []
+    data = facts.here(plan, request.of(plan)) if with_data and plan.visible else None
+    parts = tokens.of_training(plan.config, data) if data else []
     utilization = compute.utilization(model) if model else None
     peak = gpu_models.peak(plan.profile.gpu) if plan.profile.gpu else None
     flops = compute.per_token(model, count, sequence[1]) if model and count and sequence else None
@@ -39,4 +44,16 @@ def of(plan: Plan, with_data: bool) -> Sizes:
         flops_per_token=flops,
         gpu_hours=hours,
         utilization=utilization,
+        rows=tuple(_phases(plan, data)),
     )
+
+
+def _phases(plan: Plan, data: DataFacts | None) -> Iterator[tuple[str, str]]:
+    """Of each phase of the data its steps and tokens and, where it is more than once, how often it reads them."""
+    a_step = phases.step_tokens(plan.config) or 0
+    for number, phase in enumerate(phases.known(plan.config)):
+        parts = tokens.of_phase(plan.config, phase, data) if data else []
+        times = times_read(parts, phase.steps * a_step) if parts else 0.0
+        repeated = f", {times:.2g} epochs of its data" if times > 1 else ""
+        text = f"{phase.name}: steps {phase.first:,} to {phase.last:,}, {amount(phase.steps * a_step)} tokens{repeated}"
+        yield "" if number else "phases", text

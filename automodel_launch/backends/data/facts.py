@@ -76,8 +76,8 @@ class DataFacts:
 
 
 def here(plan: Plan, request: Request) -> DataFacts:
-    """The facts on this machine."""
-    return DataFacts(probe.answer(message(plan, request, HERE_S)))
+    """The facts on this machine; a shard is read once for all that is asked of a plan."""
+    return DataFacts(probe.answer(message(plan, request, HERE_S), plan.seen.facts))
 
 
 def questions(plan: Plan, request: Request) -> dict[str, str]:

@@ -30,9 +30,12 @@ _MAGIC, _LEGACY = 278895051, 20240520
 
 
 class Prober:
-    """One probe: `mounts` map a path of the job to one of this machine; it ends after `seconds`."""
+    """One probe: `mounts` map a path of the job to one of this machine; it ends after `seconds`. `seen`: what earlier
+    ones have read, which is not read again while sizes and times of the files stay what they were.
+    """
 
-    def __init__(self, mounts: List[List[str]], seconds: float) -> None:
+    def __init__(self, mounts: List[List[str]], seconds: float, seen: Optional[Dict[Any, Any]] = None) -> None:
+        self.seen = {} if seen is None else seen
         self.mounts = sorted(mounts, key=lambda mount: -len(mount[0]))
         self.end = time.monotonic() + seconds
 
@@ -86,11 +89,26 @@ class Prober:
             return {"elsewhere": True}
         return {"files": [self.back(path, pattern, here) for path in sorted(glob.glob(here))]}
 
+    def once(self, key: Any, files: List[str], read: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
+        """What `read` finds in the files."""
+        try:
+            stamp = [(one.st_ino, one.st_size, one.st_mtime_ns) for one in map(os.stat, files)]
+        except OSError:
+            return read()
+        known = self.seen.get(key)
+        if known is None or known[0] != stamp:
+            known = self.seen[key] = (stamp, read())
+        return dict(known[1])
+
     def pair(self, prefix: str, sampled: bool) -> Dict[str, Any]:
         """Sizes of PREFIX.bin and .idx; header of the .idx, its first length, second offset, and the last ones."""
         here = self.place(prefix)
         if here is None:
             return {"elsewhere": True}
+        files = [here + ".bin", here + ".idx"]
+        return self.once((prefix, here, sampled), files, lambda: self._pair(prefix, str(here), sampled))
+
+    def _pair(self, prefix: str, here: str, sampled: bool) -> Dict[str, Any]:
         found: Dict[str, Any] = {}
         try:
             found["bin"] = os.stat(here + ".bin").st_size
@@ -111,6 +129,10 @@ class Prober:
         here = self.place(path)
         if here is None:
             return {"elsewhere": True}
+        files = [here] + ([_bos_path(here)] if bos else [])
+        return self.once((path, here, sampled, bos), files, lambda: self._shard(path, str(here), sampled, bos))
+
+    def _shard(self, path: str, here: str, sampled: bool, bos: bool) -> Dict[str, Any]:
         found: Dict[str, Any] = {}
         try:
             file = os.open(here, os.O_RDONLY)
@@ -256,10 +278,14 @@ def _ids(path: str, code: str, start: int, size: int) -> Dict[str, int]:
     return {"low": min(ids), "high": max(ids), "read": len(ids)} if ids else {}
 
 
+def _bos_path(path: str) -> str:
+    return path[: -len(".bin")] + ".bos.idx" if path.endswith(".bin") else path + ".bos.idx"
+
+
 def _bos(path: str, item: int) -> Optional[Dict[str, Any]]:
     """Size of the .bos.idx, its last position, and the ids at its first ones; None where it does not exist."""
     try:
-        file = os.open(path[: -len(".bin")] + ".bos.idx" if path.endswith(".bin") else path + ".bos.idx", os.O_RDONLY)
+        file = os.open(_bos_path(path), os.O_RDONLY)
     except OSError:
         return None
     try:
@@ -295,14 +321,14 @@ def without_ending(prefix: str) -> str:
     return prefix[:-4] if prefix.endswith((".bin", ".idx")) else prefix
 
 
-def answer(request: Dict[str, Any]) -> Dict[str, Any]:
+def answer(request: Dict[str, Any], seen: Optional[Dict[Any, Any]] = None) -> Dict[str, Any]:
     """Answers by the request's own keys, each a mapping by path; what there was no time for is missing from it.
 
     `pairs`, `globs` and `blends` name Megatron data, `shards` patterns of nanoGPT files, and `bos` whether their
     .bos.idx matter; `folders` are searched for the names in `wanted`; `tokenizers` are files, and
     `recorded` is {path, sha256} of those that made the data, where that is known already.
     """
-    prober = Prober(request["mounts"], request["seconds"])
+    prober = Prober(request["mounts"], request["seconds"], seen)
     facts: Dict[str, Any] = {"globs": {pattern: prober.matches(pattern) for pattern in request["globs"]}}
     facts["blends"] = {path: prober.blend(path) for path in request["blends"]}
     outputs = list(request["blends"]) + [os.path.dirname(pattern) for pattern in request["shards"]]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from automodel_launch import backends
-from automodel_launch.backends import Config, Reference, Sizes
-from automodel_launch.backends.data_prep import look, table
+from automodel_launch.backends import Config, Reference, Sizes, look
+from automodel_launch.backends.data_prep import table
 from automodel_launch.backends.plain import Plain
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan

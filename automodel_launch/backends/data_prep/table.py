@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from automodel_launch.backends.data_prep.look import Looked
+from automodel_launch.backends.look import Looked
 from automodel_launch.plan.plan import Plan
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from automodel_launch import backends
 from automodel_launch.backends import (
@@ -35,6 +36,7 @@ from automodel_launch.backends.megatron_bridge.checks import data
 from automodel_launch.backends.megatron_bridge.noise import NOISE
 from automodel_launch.backends.noise import Noise
 from automodel_launch.backends.trackers import Use
+from automodel_launch.errors import ConfigError
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Results
@@ -122,6 +124,11 @@ class MegatronBridge:
     def begins_with(self, config: Config) -> str | None:
         """What the section `checkpoint` names."""
         return starts.begins_with(config)
+
+    def evaluation(self, config: Config, checkpoint: str) -> dict[str, Any]:
+        """None: recipes/evaluate.py is AutoModel's."""
+        fix = "`convert megatron-to-hf` it, then `evaluate` with EVALUATE_MODEL"
+        raise ConfigError("checkpoints of Megatron-Bridge are not evaluated by themselves.", fix)
 
     def versions(self, log: str) -> dict[str, str]:
         """0.3.1 logs none."""

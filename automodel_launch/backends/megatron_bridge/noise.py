@@ -12,6 +12,7 @@ from automodel_launch.backends.noise import Noise, Step, block, patterns
 _LINES = patterns(
     (
         r"^$",
+        r"^USDT:\S+ \S+ \d+:\d+ SyncActivityProfilerHandler\.cpp:\d+\] profiler_(start|stop)$",  # torch's profiler
         r"^`torch_dtype` is deprecated! Use `dtype` instead!$",
         r"^gradient_accumulation_fusion requires FusedLayerNorm from megatron\.core\.fusions but it is not available\.",
         r"^> (initializing torch distributed \.\.\.|initialized \w+ model parallel with size \d+)$",

@@ -20,6 +20,7 @@ from automodel_launch.errors import ClusterError, JobError, ProfileError, StillS
 from automodel_launch.executors import agent, exported, inside, underway
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.docker import engine, script, trial
+from automodel_launch.executors.docker import exported as exported_
 from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
 from automodel_launch.jobs.jobdir import JobDir, from_record
@@ -44,6 +45,7 @@ class Docker:
     here = False  # its Python and packages are the image's
     many_nodes = False
     interrupt_stops = True
+    resumable = False
     poll_s = 0.5
     needed = ("container",)
     way = ()
@@ -110,15 +112,8 @@ class Docker:
         return f"bash {shlex.quote(f'{plan.job_dir}/{contract.SCRIPT}')}"
 
     def exported(self, plan: Plan) -> tuple[str, str]:
-        """Not here.
-
-        Raises:
-            ProfileError: always.
-        """
-        raise ProfileError(
-            f"profile {plan.profile_name}: a job of Docker's cannot be exported.",
-            "`--dry-run --full` shows its `docker run`; a profile on slurm or local can be exported",
-        )
+        """`run`, which starts the container and waits for it."""
+        return "run", exported_.text(plan)
 
     def plain(self, plan: Plan, files: str) -> str:
         """Not here."""
@@ -179,9 +174,7 @@ class Docker:
             Path(record.job_dir, contract.SECRETS).unlink(missing_ok=True)
         if not job.place.names(record.job_dir):
             return Status("UNKNOWN", error="its directory is gone", forgotten=True)
-        return Status(
-            "FAILED", 1, "its container ended without a record (killed, or out of memory?)", step=node.get("step")
-        )
+        return Status("FAILED", 1, "its container ended without a record (killed?)", step=node.get("step"))
 
     def cancel(self, record: Record, now: bool = False) -> str | None:
         """SIGTERM to the agent, which lets the ranks save; a second one makes it kill them.
@@ -205,7 +198,7 @@ class Docker:
     def inside(self, record: Record, wanted: Wanted) -> Inside:
         """In its container, by `docker exec`."""
         options = ["--interactive", *(["--tty"] if wanted.terminal else [])]
-        command = inside.lines(wanted, [f"{record.job_dir}/{contract.CODE}"])
+        command = inside.lines(record, wanted, [f"{record.job_dir}/{contract.CODE}"])
         line = ["docker", "exec", *options, str(record.handle["container"]), "bash", "-c", command]
         return Inside(LocalShell(), f"{engine.chosen(record.handle)}exec {shlex.join(line)}\n", wanted.terminal)
 

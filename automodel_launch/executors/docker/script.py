@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from automodel_launch import contract
 from automodel_launch.errors import ProfileError
-from automodel_launch.executors import agent_python, standing
+from automodel_launch.executors import agent_python, exported, standing
 from automodel_launch.executors.containers import container
 from automodel_launch.executors.containers import mounts as mount_keys
 from automodel_launch.executors.sbatch_validation import NEMO_RUN
@@ -146,4 +146,6 @@ def gpus_of(profile: Profile) -> int | str:
 
 def name(plan: Plan) -> str:
     """A container's name is unique on the machine, a job's id in its job root only."""
+    if plan.job_root == exported.ROOT:  # marks, in whose place each start puts values
+        return f"{plan.job_id}-{exported.TRACKER}"
     return f"{plan.job_id.replace('@', '')}-{hashlib.sha256(plan.job_dir.encode()).hexdigest()[:8]}"

@@ -65,6 +65,7 @@ class Slurm:
     here = False
     many_nodes = True
     interrupt_stops = False
+    resumable = True
     poll_s = 2.0
     needed = ("slurm_id",)
     way = ("tunnel", "host", "user", "identity", "slurm_conf")

@@ -1,4 +1,7 @@
-"""`script`: a batch script that makes a job's directory where it lies, and becomes that job's own script."""
+"""`script`: a batch script that makes a job's directory where it lies, and becomes that job's own script.
+
+Slurm keeps its variables: from these the file of secrets is written anew when it starts the job once more.
+"""
 
 from __future__ import annotations
 
@@ -47,19 +50,12 @@ mine=$here/runs/.slurm-$SLURM_JOB_ID
 if [ -s "$mine" ]; then job=$(cat "$mine"); else make_job "$here"; echo "$job" > "$mine"; fi
 echo "job directory: $job"
 cd "$job" || exit 1
-{_secrets(plan)}log=$job/{contract.LOGS}/sbatch_${{job##*/}}_$SLURM_JOB_ID.out
+{exported.secrets(plan)}log=$job/{contract.LOGS}/sbatch_${{job##*/}}_$SLURM_JOB_ID.out
 trap : TERM USR1
 bash "$job/{contract.SCRIPT}" >> "$log" 2>&1
 code=$?
 {_end(plan)}exit "$code"
 """
-
-
-def _secrets(plan: Plan) -> str:
-    """Into the file that the node agent reads; also when Slurm starts the job once more, as it keeps its variables."""
-    names = " ".join(plan.profile.secrets)
-    write = f"""for name in {names}; do printf '%s=%q\\n' "$name" "${{!name}}"; done > {contract.SECRETS}"""
-    return f"(umask 077; {write})\nunset {names}\n" if names else ""
 
 
 def _end(plan: Plan) -> str:

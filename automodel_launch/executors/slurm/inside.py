@@ -28,7 +28,7 @@ def of(shell: Shell, record: Record, wanted: Wanted, script: str) -> Inside:
     options += f" --nodelist={shlex.quote(str(wanted.node.get('host')))}" + (" --pty" if terminal else "")
     folders = [f"{NEMO_RUN}/code", f"{record.job_dir}/code"] if flags else [f"{record.job_dir}/code"]
     text = f"{PLAIN}{slurm_query.current(str(record.handle['slurm_id']), record.job_dir)}"
-    text += f'exec srun --jobid="$id" {options} {flags} bash -c {shlex.quote(lines(wanted, folders))}\n'
+    text += f'exec srun --jobid="$id" {options} {flags} bash -c {shlex.quote(lines(record, wanted, folders))}\n'
     note = "in a further container of the job's image, beside it" if flags else None
     if not flags and re.search(r"\b(apptainer|singularity) exec ", script):
         note = "on the node itself, outside of the job's container"

@@ -43,7 +43,7 @@ job=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {directory}/jobs) && cd "$job" || e
 exec bash "$job/script" >> "$log" 2>&1
 """
 _STOP = f"""\
-# No job of the list begins after the failures of {{most}}: it is as one that was cancelled.
+# No job of the list begins after the failures of {{most}}: its script finds the file, and tells those that wait for it.
 failed=0
 while read -r other; do
   ! grep -qs '"state": "{contract.FAILED}"' "$other/{contract.EXIT}" || failed=$((failed + 1))
@@ -51,7 +51,6 @@ done < {{directory}}/{JOBS}
 if [ "$failed" -ge {{most}} ]; then
   echo "stopped after $failed failures" > "$job/{contract.STOP}"
   rm -f "$job/{contract.SECRETS}"
-  exit 1
 fi
 """
 _LINKS = f"""sed 's,$,/{contract.LOGS},' {JOBS} | xargs mkdir -p && \
@@ -77,6 +76,10 @@ class SlurmTogether:
     def address(self, plans: Sequence[Plan], order: Order) -> dict[str, Any]:
         """What finds a job whose submission was cut short."""
         return {"array" if is_array(plans) else "together": order.directory}
+
+    def waits_for_runs(self, plans: Sequence[Plan], order: Order) -> bool:
+        """Slurm does not know the end of a chain."""
+        return order.at_most is not None and _is_chained(plans)
 
     def submit(self, plans: Sequence[Plan], order: Order) -> Handed:
         """A lost answer is looked up before anything is repeated."""
@@ -153,9 +156,13 @@ def _called(order: Order) -> str:
 
 
 def is_array(plans: Sequence[Plan]) -> bool:
-    """Whether one line for sbatch does for all."""
-    chained = any(chains.limits(plan.profile) is not None or plan.profile.spares for plan in plans)
-    return not chained and len({tuple(_directives(plan)) for plan in plans}) == 1
+    """Whether one line for sbatch does for all, and none is held: who lets a job go knows it by its own script."""
+    alone = _is_chained(plans) or any(plan.after or plan.profile.spares for plan in plans)
+    return not alone and len({tuple(_directives(plan)) for plan in plans}) == 1
+
+
+def _is_chained(plans: Sequence[Plan]) -> bool:
+    return any(chains.limits(plan.profile) is not None for plan in plans)
 
 
 def _directives(plan: Plan) -> list[str]:
@@ -198,29 +205,24 @@ def _jobs(plans: Sequence[Plan], order: Order) -> str:
     if order.stop_after is not None:
         raise ProfileError(
             "--stop-after-failures needs one Slurm job array. These points are separate jobs: they have a chain"
-            " (`chain`, `until`, `max_gpu_hours`) or `spares`, or differ in their options of sbatch.",
-            "leave out --stop-after-failures, or the chain and spares",
-        )
-    if most is not None and any(chains.limits(plan.profile) is not None for plan in plans):
-        raise ProfileError(
-            "--at-most: the end of a chain (`chain`, `until`, `max_gpu_hours`) is not known to Slurm, so the points of"
-            " a sweep cannot wait for it.",
-            "leave out --at-most, or the chain",
+            " (`chain`, `until`, `max_gpu_hours`) or `spares`, wait for another job, or differ in their options of"
+            " sbatch.",
+            "leave out --stop-after-failures, or the chain and spares; or launch the sweep when that job has completed",
         )
     given = sorted({found for plan in plans for found in _dependency(plan)})
     more = f",{','.join(given)}" if given else ""
-    wait = (
-        ""
-        if most is None
-        else f'[ ${{#ids[@]}} -lt {most} ] || after=(--dependency=afterany:"${{ids[-{most}]}}{more}")'
-    )
+    until = f'--dependency=afterany:"${{ids[-{most}]}}{more}"'
+    if _is_chained(plans):  # whose end Slurm does not know: until somebody who does lets it go
+        until = "--hold"
+    wait = "" if most is None else f"[ ${{#ids[@]}} -lt {most} ] || after=({until})"
+    hold = "--hold " if plans[0].after else ""  # until the runs that it waits for have completed
     return f"""#!/bin/bash
 # A job for each line of the list{"" if most is None else f", each after the end of the {most}. one before it"}.
 ids=({" ".join(order.after)})
 while read -r job; do
   after=()
   {wait or ":"}
-  id=$(sbatch --parsable "${{after[@]}}" "$job"/{SCRIPT}) || exit
+  id=$(sbatch --parsable {hold}"${{after[@]}}" "$job"/{SCRIPT}) || exit
   ids+=("${{id%%;*}}")
   echo "$id $job"
 done < {order.directory}/{JOBS}

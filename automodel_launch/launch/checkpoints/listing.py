@@ -26,7 +26,8 @@ class Row:
     """One checkpoint.
 
     `state`: complete, incomplete (being saved, or cut short), damaged or being removed, by its name and marks alone;
-    `saved` is unix seconds; `exports` are directories for transformers; `needed_by` are runs that begin from it.
+    `saved` is unix seconds; `exports` are directories for transformers; `needed_by` are runs that begin from it;
+    `evaluations`: name, data, loss, perplexity and tokens of each on held-out data.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Row:
     exports: tuple[str, ...]
     pointers: tuple[str, ...]
     needed_by: tuple[str, ...]
+    evaluations: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def _row(told: dict[str, Any], known: Losses) -> Row:
         exports=tuple(told["exports"]),
         pointers=tuple(told["pointers"]),
         needed_by=tuple(told["needed_by"]),
+        evaluations=tuple(told.get("evaluations") or ()),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from automodel_launch import contract, executors
-from automodel_launch.errors import LaunchError
+from automodel_launch.errors import ClusterError, LaunchError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import state
@@ -17,6 +17,15 @@ from automodel_launch.remote import filesystem
 from automodel_launch.remote.filesystem import FileSystem
 
 _ASK_S = 600.0
+_UNREAD = "\x01cannot be read: "
+_TELL = f"""\
+tell() {{
+  for each; do
+    case $each in /*) ;; *) each=$PWD/$each ;; esac
+    [ ! -e "$each" ] && [ ! -L "$each" ] || cat -- "$each" 2>/dev/null || printf '\\n{_UNREAD}%s\\n' "$each"
+  done
+}}
+"""
 
 
 class Needs:
@@ -31,18 +40,29 @@ class Needs:
         """Whether one of `place` names a run's checkpoint in `folder`, or something in it, wherever it is mounted.
 
         Raises:
-            ClusterError: the place cannot be reached.
+            ClusterError: the place cannot be reached, or a config of it cannot be read.
         """
         path = f"{folder}/{name}"
         if path.startswith(f"{run_dir}/"):
             path = path.removeprefix(posixpath.dirname(run_dir))
         if place not in self._texts:
             of_place = (record for record in self._open if _place(record) == place)
-            script = "".join(
-                f"cat -- {shlex.quote(f'{one.job_dir}/{contract.CONFIG}')} 2>/dev/null\n" for one in of_place
-            )
-            self._texts[place] = filesystem.output(place, script, _ASK_S)
+            script = "".join(f"tell {shlex.quote(f'{one.job_dir}/{contract.CONFIG}')}\n" for one in of_place)
+            self._texts[place] = tell(place, script)
         return re.search(rf"{re.escape(path)}(?![\w.-])", self._texts[place]) is not None
+
+
+def tell(place: FileSystem, script: str) -> str:
+    """Output of a script for bash in which `tell FILE...` writes the files that are there.
+
+    Raises:
+        ClusterError: the place cannot be reached, or one of the files cannot be read.
+    """
+    told = filesystem.output(place, _TELL + script, _ASK_S)
+    unread = next((line for line in told.splitlines() if line.startswith(_UNREAD)), None)
+    if unread is not None:
+        raise ClusterError(f"{unread.removeprefix(_UNREAD)} cannot be read, so which checkpoints it needs is not known")
+    return told
 
 
 def of_place(folder: Path, place: FileSystem) -> Needs:

@@ -127,6 +127,19 @@ function cost() {
   return [make("p", { class: "quiet" }, several ? `Together ${words}.` : `${words}.`), grid, make("ul", { class: "key" }, ...all.map(key)), startups(begun)].filter(Boolean);
 }
 
+/* How long each rank computes outside of collectives; the redder, the longer the others wait for it. */
+function ranks() {
+  return runs.filter((run) => run.rank_times).map((run) => {
+    const of = run.rank_times, few = of.ranks.length < of.of ? `The ${of.ranks.length} slowest of ${of.of} ranks. ` : "";
+    const cell = (value, index) => {
+      const heat = value === null ? 0 : Math.max(0, Math.min(1, (value - of.median_s[index]) / of.step_s[index]));
+      return make("span", { class: "heat", style: { background: `color-mix(in srgb, var(--lost_steps) ${Math.round(80 * heat)}%, transparent)` } }, value === null ? "–" : number(value, 3));
+    };
+    return part(run, make("p", { class: "quiet" }, `${few}Seconds of a step outside of collectives, in samples; the redder, the longer the others wait for that rank.`),
+      table(["Rank", ...of.steps.map((step) => `#Step ${step}`)], [...of.ranks.map((row) => [`${row.rank}`, ...row.times.map(cell)]), ["Whole step", ...of.step_s.map((value) => number(value, 3))]]));
+  });
+}
+
 /* Of many runs a row each; of a few a column each. Files of code stand folded, and so does a long table. */
 function differing() {
   const code = data.differences.filter((row) => row.key.startsWith("code: ")), rows = data.differences.filter((row) => !code.includes(row));
@@ -223,6 +236,8 @@ function start(theme) {
   at("controls").append(reset);
   at("cost").append(...cost());
   at("attempts").append(...attempts());
+  if (runs.some((run) => run.rank_times)) at("ranks").append(...ranks());
+  else at("s-ranks").remove();
   at("checkpoints").append(...checkpoints());
   at("plan").append(...plan());
   if (runs.some((run) => run.findings.length)) at("findings").append(...findings());

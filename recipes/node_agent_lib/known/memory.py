@@ -50,11 +50,25 @@ MEMORY = (
         _HOST,
     ),
     Signature(
+        "oom-kill",
+        ROOT,
+        r"killed for memory: the kernel counts \d+ oom_kill",
+        "memory was used up, the job's own or the node's, and the kernel has killed a process of the job",
+        _HOST,
+    ),
+    Signature(
+        "killed-by-others",
+        EITHER,
+        r"killed by SIGKILL, and not by the kernel for memory",
+        "somebody has killed the process: a person, or another program",
+        "it runs again as it is; if it happens again: who, or which clean-up program, may end processes on that node?",
+    ),
+    Signature(
         "killed",
         EITHER,
         r"killed by SIGKILL",
-        "somebody has killed the process: most often the kernel, because memory was used up, or Slurm at its limit",
-        "`dmesg` on that node would say; " + _HOST,
+        "somebody has killed the process: a person, another program, or the kernel, where memory was used up",
+        "`dmesg` on that node would say whether it was memory; if so: " + _HOST,
     ),
     Signature(
         "host-alloc",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from automodel_launch import backends
-from automodel_launch.backends.automodel.checks import loading, schema, targets, training
+from automodel_launch.backends.automodel.checks import compiling, loading, schema, targets, training, validations
 from automodel_launch.checks import Finding, runs
 from automodel_launch.config import configs
 from automodel_launch.launch import planning
@@ -316,3 +316,57 @@ def test_the_projects_own_configs_are_valid(tmp_path: Path, name: str) -> None:
     plan = planning.make(here, env_file, "local", recipe, layered, environ={"PRETRAIN_BLEND_PATH": "/x"})
     assert recipe.backend == "automodel"
     assert [f for module in (schema, targets, training) for check in module.CHECKS for f in check(plan)] == []
+
+
+COMPILES = {"enabled": True, "mode": "max-autotune", "backend": "inductor"}
+
+
+@pytest.mark.parametrize(
+    ("section", "levels", "words"),
+    [
+        (COMPILES, [], ""),
+        ({**COMPILES, "mode": "max-autotun"}, ["error"], "did you mean compile.mode=max-autotune?"),
+        ({**COMPILES, "mode": "fast"}, ["error"], "reduce-overhead"),
+        ({**COMPILES, "mode": "fast", "enabled": False}, [], ""),
+        ({**COMPILES, "backend": "inductro"}, ["error"], "did you mean compile.backend=inductor?"),
+        ({"enabled": True, "backend": "hpu_backend"}, ["warning"], "train uncompiled"),
+        ({"enabled": True, "options": {"max_autotune": True, "triton.cudagraphs": True}}, [], ""),
+        ({"enabled": True, "options": {"max_autotun": True}}, ["error"], "did you mean compile.options.max_autotune?"),
+        ({**COMPILES, "options": {"max_autotune": True}}, ["error"], "~compile.mode"),
+        ({"enabled": "${oc.env:X}", "mode": "${oc.env:MODE}"}, [], ""),
+    ],
+)
+def test_what_torch_compile_refuses(bench: Bench, section: dict[str, Any], levels: list[str], words: str) -> None:
+    """AutoModel logs it, and trains uncompiled; a backend may be one that a package brings."""
+    found = list(compiling.options(bench.planned(json.dumps({**base(), "compile": section}), environ=SHELL)))
+    assert [one.level for one in found] == levels
+    assert all(words in f"{one.message} {one.fix}" for one in found)
+
+
+SHELL = {"X": "1", "MODE": "default"}
+
+
+@pytest.mark.parametrize(("value", "enabled", "codes"), [("detailed", True, 0), ("detaild", True, 1), ("x", False, 0)])
+def test_a_mode_that_is_passed_over(bench: Bench, value: str, enabled: bool, codes: int) -> None:
+    config = {**base(), "moe_metrics": {"enabled": enabled, "mode": value}}
+    assert len(list(schema.values(bench.planned(json.dumps(config))))) == codes
+
+
+@pytest.mark.parametrize(
+    ("sets", "more", "says"),
+    [
+        (["validation_dataset"], {"best_metric_key": "any"}, ""),  # of a single one it is never looked at
+        (["validation_dataset", "validation_dataset_code"], {}, ""),
+        (["validation_dataset_web", "validation_dataset_code"], {}, "is 'default' by default"),
+        (["validation_dataset_web", "validation_dataset_code"], {"best_metric_key": "code"}, ""),
+        (["validation_dataset_web", "validation_dataset_code"], {"best_metric_key": "cod"}, "there are web, code"),
+        (["validation_dataset_web", "validation_dataset_code"], {"enabled": False}, ""),
+    ],
+)
+def test_the_best_of_several_validation_sets(bench: Bench, sets: list[str], more: dict[str, Any], says: str) -> None:
+    config = base()
+    config |= dict.fromkeys(sets, config["dataset"])
+    config["checkpoint"] |= more
+    found = [f"{one.message} {one.fix}" for one in validations.best_metric(bench.planned(json.dumps(config)))]
+    assert len(found) == bool(says)
+    assert all(says in text for text in found)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from automodel_launch.backends.automodel.checks import (
     batch,
+    compiling,
     conversations,
     data,
     directories,
@@ -14,6 +15,7 @@ from automodel_launch.backends.automodel.checks import (
     model_configs,
     nanogpt,
     parallel,
+    phases,
     pipeline,
     routing,
     run,
@@ -21,6 +23,7 @@ from automodel_launch.backends.automodel.checks import (
     schema,
     targets,
     training,
+    validations,
 )
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -30,11 +33,14 @@ CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *loading.CHECKS,
     *training.CHECKS,
     *schema.CHECKS,
+    *compiling.CHECKS,
+    *validations.CHECKS,
     *targets.CHECKS,
     *parallel.CHECKS,
     *pipeline.CHECKS,
     *batch.CHECKS,
     *schedule.CHECKS,
+    *phases.CHECKS,
     *model_configs.CHECKS,
     *memory.CHECKS,
     *routing.CHECKS,

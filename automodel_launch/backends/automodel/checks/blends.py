@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from automodel_launch.backends.automodel import datasets
+from automodel_launch.backends.automodel import datasets, phases
 from automodel_launch.backends.automodel.data.request import kind_of_paths
 from automodel_launch.backends.data import probe
 from automodel_launch.backends.data.blends import PREPARE, Use, entries, in_file
@@ -55,22 +55,29 @@ def splits(plan: Plan, data: DataFacts) -> Iterator[Finding]:
         if datasets.MEGATRON_DATASET not in kind or dotted.left_to_the_job(wanted):
             continue
         yield from _shares(plan, f"{key}.split", section, data)
+        of_phases = list(phases.paths(plan.config)) if key == "dataset" else []
         name = f"{key}.splits_to_build"
         if wanted not in ("train", "validation", "test"):
             what = f"{name} = {wanted!r} ({source(plan, name)})" if wanted else f"{name} is not given"
             fix = f"{name}={'train' if key == 'dataset' else 'validation'}"
             yield Finding("error", "no-split", f"{what}: AutoModel builds one of train, validation and test.", fix)
             continue
-        value = section.get("paths")
-        inline = isinstance(value, Mapping)
-        if isinstance(value, str) and kind_of_paths(value) == "blends":
-            value = data.about("blends", value).get("value")
-        if isinstance(value, Mapping) and value and wanted not in {s if inline else ALIASES.get(s, s) for s in value}:
-            has = ", ".join(map(str, value))
-            message = f"{name} = {wanted} ({source(plan, name)}), and {key}.paths has {has} only."
-            alias = inline and wanted == "validation" and any(split in ALIASES for split in value)
-            fix = "in the config itself it is called validation" if alias else f"add {wanted} to the data, or ~{key}"
-            yield Finding("error", "no-split", message, fix)
+        for of, value in of_phases or [(f"{key}.paths", section.get("paths"))]:
+            yield from _has_split(plan, name, of, value, data)
+
+
+def _has_split(plan: Plan, name: str, of: str, value: Any, data: DataFacts) -> Iterator[Finding]:
+    """The data at the key `of` have the split that the key `name` says."""
+    wanted, section = dotted.get(plan.config, name), name.partition(".")[0]
+    inline = isinstance(value, Mapping)
+    if isinstance(value, str) and kind_of_paths(value) == "blends":
+        value = data.about("blends", value).get("value")
+    if isinstance(value, Mapping) and value and wanted not in {s if inline else ALIASES.get(s, s) for s in value}:
+        has = ", ".join(map(str, value))
+        message = f"{name} = {wanted} ({source(plan, name)}), and {of} has {has} only."
+        alias = inline and wanted == "validation" and any(split in ALIASES for split in value)
+        fix = "in the config itself it is called validation" if alias else f"add {wanted} to the data, or ~{section}"
+        yield Finding("error", "no-split", message, fix)
 
 
 def _shares(plan: Plan, key: str, section: Mapping[str, Any], data: DataFacts) -> Iterator[Finding]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import checkpoints, datasets, keys, lr_scheduler, step_scheduler
+from automodel_launch.backends.automodel import checkpoints, datasets, keys, lr_scheduler, phases, step_scheduler
 from automodel_launch.backends.automodel.data import tokens
+from automodel_launch.backends.automodel.data_phases import KEY
 from automodel_launch.backends.automodel.keys import (
     CKPT_EVERY,
     DECAY,
@@ -143,7 +144,13 @@ def cadence(plan: Plan) -> Iterator[Finding]:
 def samples(plan: Plan) -> Iterator[Finding]:
     """`num_train_samples` covers the run (a bare AssertionError of MegatronPretraining)."""
     steps, given = step_scheduler.steps(plan.config), datasets.train_samples(plan.config)
-    if steps is None or given is None or not steps.max_steps or datasets.endless(plan.config):
+    if (
+        phases.are_given(plan.config)
+        or steps is None
+        or given is None
+        or not steps.max_steps
+        or datasets.endless(plan.config)
+    ):
         return
     need = steps.max_steps * steps.global_batch
     if given < need:
@@ -167,9 +174,10 @@ def epochs(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     different = len({round(part.share / part.tokens * wanted, 1) for part in parts}) > 1
     worst = f" (most often {most_read(parts, wanted).name})" if different else ""
     paths = (key for key, _ in datasets.data_paths(plan.config) if key.startswith("dataset."))
+    named = KEY if phases.are_given(plan.config) else next(paths, "dataset")
     message = (
         f"the run takes {amount(wanted)} tokens ({describe(plan, MAX_STEPS)} x {steps.global_batch} x {sequence[1]}),"
-        f" and {describe(plan, next(paths, 'dataset'))} holds {amount(sum(part.tokens for part in parts))} for"
+        f" and {describe(plan, named)} holds {amount(sum(part.tokens for part in parts))} for"
         f" training: {times:.1f} epochs{worst}."
     )
     fewer = int(steps.max_steps / times)

@@ -80,8 +80,10 @@ def values(plan: Plan) -> Iterator[Finding]:
     if _known(plan) is None:
         return
     for key, texts in schemas.load().data["values"].items():
-        if key == keys.PP_SCHEDULE:  # checks/pipeline.py reports it
+        if key == keys.PP_SCHEDULE or key.startswith("compile."):  # checks/pipeline.py and compiling.py report them
             continue
+        if key == "moe_metrics.mode" and not kinds.as_read(dotted.get(plan.config, "moe_metrics.enabled")):
+            continue  # switched off
         value = dotted.get(plan.config, key)
         if isinstance(value, str) and "${" not in value and not _among(value, texts, key):
             yield one_of(plan, key, value, texts)
@@ -154,7 +156,7 @@ def _among(value: str, texts: list[str], key: str) -> bool:
         return all(part.rpartition(":")[2] in texts for part in value.split(","))
     if key == "packed_sequence.packing_strategy" and "." in value:  # a class of the user
         return True
-    if key.startswith("lr_scheduler."):
+    if key.startswith(("lr_scheduler.", "moe_metrics.")):  # compared as they are; another one is passed over
         return value in texts
     return value.lower().replace("-", "_") in {text.lower().replace("-", "_") for text in texts}
 

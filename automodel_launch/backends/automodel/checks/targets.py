@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from automodel_launch.backends.automodel import keys, loader
+from automodel_launch.backends.automodel import datasets, keys, loader
 from automodel_launch.backends.automodel import schema as schemas
 from automodel_launch.backends.automodel.checks.keys import kind, one_of, unknown
 from automodel_launch.backends.automodel.checks.model_configs import keywords
-from automodel_launch.backends.automodel.checks.user_code import in_file, in_module
+from automodel_launch.backends.automodel.checks.phases import with_phases
 from automodel_launch.backends.automodel.schema import Signature, renamed
+from automodel_launch.backends.user_code import in_file, in_module
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
@@ -54,6 +55,8 @@ def arguments(plan: Plan) -> Iterator[Finding]:
     for key, section in loader.built(plan.config):
         path = section["_target_"]
         taken = _signature(key, path) if isinstance(path, str) and key not in _UNUSED else None
+        if taken is not None and key == "dataset" and "phases" in section and datasets.MEGATRON_DATASET in str(path):
+            taken = with_phases(taken)
         if taken is not None and key.partition(".")[0] in read:
             yield from _arguments(plan, key, section, taken)
 

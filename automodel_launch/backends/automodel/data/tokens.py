@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from automodel_launch.backends.automodel import datasets
+from automodel_launch.backends.automodel import datasets, phases
 from automodel_launch.backends.automodel.data.request import kind_of_paths
+from automodel_launch.backends.automodel.data_phases import Phase
 from automodel_launch.backends.data import tokens
 from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.backends.data.tokens import Part
@@ -17,12 +18,34 @@ _SPLIT = "900,50,50"  # MegatronPretraining's default `split`
 
 def of_training(config: Mapping[str, Any], data: DataFacts) -> list[Part]:
     """The parts of the section `dataset`; none where they are not known here."""
+    planned = phases.known(config)
+    if planned:
+        return _of_phases(config, planned, data)
     for key, kind, section in datasets.datasets(config):
         if key == "dataset" and not dotted.left_to_the_job(section):
             if datasets.NANOGPT_DATASET in kind:
                 return nanogpt(section.get("file_pattern"), data)
             return megatron(section, data)
     return []
+
+
+def of_phase(config: Mapping[str, Any], phase: Phase, data: DataFacts) -> list[Part]:
+    """The parts of one phase, with their shares of its samples."""
+    return megatron({**config["dataset"], "paths": phase.paths}, data)
+
+
+def _of_phases(config: Mapping[str, Any], planned: list[Phase], data: DataFacts) -> list[Part]:
+    """Every part once, with its share of all samples of the run."""
+    found: dict[str, Part] = {}
+    total = sum(phase.steps for phase in planned)
+    for phase in planned:
+        parts = of_phase(config, phase, data)
+        if not parts:
+            return []
+        for part in parts:
+            before = found[part.name].share if part.name in found else 0.0
+            found[part.name] = Part(part.name, part.tokens, before + part.share * phase.steps / total)
+    return list(found.values())
 
 
 def megatron(section: Mapping[str, Any], data: DataFacts) -> list[Part]:

@@ -8,6 +8,7 @@ scripts/make_automodel_schema.py writes automodel-VERSION.json:
     sections     {section: signature}
     distributed, strategies          the section `distributed`: sizes and sub-sections; {strategy: signature}
     values       {dotted key: strings that it may be};  dtypes: names of torch's dtypes
+    compile_options  names of torch.compile's options
     datasets     {dataset's path: path of the config class that AutoModel builds in its place};  dion: the same
     losses       names of losses for the next token
     configs      what models read of every config that has it, and what transformers drops from one without a message

@@ -1,7 +1,7 @@
-"""What the recipe itself says of a config: its `look` reads the config, the data's names and a sample of the rows.
+"""What a recipe itself says of a config: its `look` reads the config, the data's names and a sample of the rows.
 
 The keys of its config stand in the recipe alone, so it is asked, as a program: it cannot be imported here. Where the
-data are not on this machine it looks at the config only.
+data are not on this machine, or are still to be made, it looks at the config only.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from automodel_launch import backends
 from automodel_launch.config import dotted, yamlio
 from automodel_launch.plan.plan import Plan
 
@@ -53,8 +54,11 @@ def looked(plan: Plan) -> Looked:
 
 
 def sees_data(plan: Plan) -> bool:
-    """The config's paths mean here what they mean in the job."""
-    return plan.visible and not plan.mounts and not dotted.left_to_the_job(plan.config)
+    """The config's paths mean here what they mean in the job, and no earlier job has still to make what it reads."""
+    if not plan.visible or plan.mounts or dotted.left_to_the_job(plan.config):
+        return False
+    read = (one.value for one in backends.of(plan.recipe).references(plan.config) if one.kind != "output")
+    return not any(isinstance(path, str) and plan.missing(path) for path in read)
 
 
 def _python(plan: Plan) -> str:

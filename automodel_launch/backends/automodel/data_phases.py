@@ -1,0 +1,1 @@
+../../../recipes/pretrain_lib/data_phases.py

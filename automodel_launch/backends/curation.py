@@ -1,0 +1,86 @@
+"""Backend `curation`: text filtered and deduplicated by datatrove, which trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from automodel_launch import backends
+from automodel_launch.backends import Config, Need, Reference, look, user_code
+from automodel_launch.backends.noise import Noise, block, patterns
+from automodel_launch.backends.plain import Plain
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+
+# The recipe's codes -> findings. Each code is written out, as the documents list those of the source.
+_FINDINGS: dict[str, Callable[..., Finding]] = {
+    "curate-config": lambda level, *rest: Finding(level, "curate-config", *rest),
+    "curate-input": lambda level, *rest: Finding(level, "curate-input", *rest),
+    "curate-not-looked-at": lambda level, *rest: Finding(level, "curate-not-looked-at", *rest),
+}
+
+
+# What datatrove 0.10.1 tells of each task; the recipe says the counts of all of them at the end.
+_NOISE = Noise(
+    lines=patterns([r"\| (INFO|SUCCESS) +\| datatrove\.[\w.]+:\w+:\d+ - .*\S$"]),
+    blocks=(block(r"\| (INFO|SUCCESS) +\| datatrove\.[\w.]+:\w+:\d+ - $", r"(?!stage |\d{4}-\d\d-|error|  \S|/).*"),),
+)
+
+
+class Curation(Plain):
+    """Implements backends.Backend."""
+
+    noise = _NOISE
+
+    def references(self, config: Config) -> Iterator[Reference]:
+        """The directories that it reads, but for those of its own, and the output."""
+        output = config.get("output_dir")
+        for key, step in _steps(config):
+            folder = step.get("data_folder")
+            if isinstance(folder, str) and folder.startswith("/") and not f"{folder}/".startswith(f"{output}/"):
+                yield Reference("data", f"{key}.data_folder", folder)
+        if isinstance(output, str):
+            yield Reference("output", "output_dir", output)
+
+    def promises(self, plan: Plan) -> Mapping[str, str]:
+        """The output's directory; what lies in it is the stages' business."""
+        return {"path": str(plan.config.get("output_dir") or plan.run_dir).rstrip("/")}
+
+    def packages(self, config: Config) -> Iterator[Need]:
+        """datatrove."""
+        yield Need("datatrove", "stages", "datatrove")
+
+    def checks(self, plan: Plan) -> Iterator[Finding]:
+        """What the recipe says of its config, and of the directories that this machine sees; files of one's own."""
+        yield from super().checks(plan)
+        found = look.looked(plan)
+        if found.failed:
+            yield Finding("note", "curate-not-looked-at", f"the config was not looked at: {found.failed}.")
+        for entry in found.findings:
+            message = str(entry["message"])
+            yield _FINDINGS[entry["code"]](entry["level"], message + "." * (message[-1:] not in ".?!"), entry["fix"])
+        for key, target in _targets("stages", plan.config.get("stages")):
+            if ":" in target:
+                yield from user_code.in_file(plan, key, target)
+
+
+def _steps(config: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The steps of all stages with their keys, as far as the config has the form."""
+    stages = config.get("stages")
+    for i, stage in enumerate(stages if isinstance(stages, list) else []):
+        steps = stage.get("pipeline") if isinstance(stage, Mapping) else None
+        for k, step in enumerate(steps if isinstance(steps, list) else []):
+            if isinstance(step, Mapping):
+                yield f"stages.{i}.pipeline.{k}", step
+
+
+def _targets(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    for name, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+        below = f"{key}.{name}"
+        if name == "_target_" and isinstance(item, str):
+            yield below, item
+        elif isinstance(item, (Mapping, list)):
+            yield from _targets(below, item)
+
+
+BACKEND: backends.Backend = Curation()

@@ -1,0 +1,74 @@
+"""`evaluate RUN`: checkpoints of a run -> configs of the recipe `evaluate`, made of the run's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from automodel_launch import backends, contract
+from automodel_launch.config import yamlio
+from automodel_launch.errors import JobError
+from automodel_launch.jobs import rundir
+from automodel_launch.jobs.jobdir import parse
+from automodel_launch.jobs.records import Record
+from automodel_launch.launch.checkpoints import listing
+from automodel_launch.launch.checkpoints.listing import Kept, Row
+from automodel_launch.launch.origin import Origin
+from automodel_launch.remote import filesystem
+
+RECIPE = "evaluate"
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A run whose checkpoints are to be evaluated: its config, and the variables that only its jobs have."""
+
+    kept: Kept
+    config: Mapping[str, Any]
+    job_env: tuple[str, ...]
+
+    def chosen(self, word: str) -> list[Row]:
+        """The checkpoints that STEP means: one, or `all` complete ones.
+
+        Raises:
+            UsageError: there is none.
+        """
+        return list(self.kept.complete) if word == ALL and self.kept.complete else [self.kept.find(word)]
+
+    def origin(self, row: Row) -> Origin:
+        """A checkpoint as what the evaluation begins from: told to its run, so that `prune` keeps it meanwhile."""
+        record = self.kept.record
+        may_go = row != self.kept.last and rundir.finished(record.run_dir, self.kept.place) is None
+        path = f"{self.kept.folder}/{row.name}"
+        return Origin(record.run_name, record.run_dir, row.name, row.step, path, may_go, self.kept.place)
+
+    def write(self, row: Row, folder: Path) -> Path:
+        """The config of a checkpoint's evaluation, as a file that is named after the run."""
+        backend = backends.get(self.kept.backend)
+        made = backend.evaluation(self.config, f"{self.kept.folder}/{row.name}")
+        text = yamlio.dump({"run": {"job_env": list(self.job_env)}, **made})
+        path = folder / f"{self.kept.record.run_name}.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+def of(record: Record, recipes: Path, scratch: Path) -> Evaluated:
+    """A run with its checkpoints, and the config of its last job, of which `scratch` takes a copy.
+
+    Raises:
+        JobError: what its job has left cannot be read.
+        ClusterError: its place does not answer.
+    """
+    kept = listing.look(record, recipes)
+    found = filesystem.whole(kept.place, f"{record.job_dir}/{contract.CONFIG}")
+    plan = parse(filesystem.whole(kept.place, f"{record.job_dir}/{contract.PLAN}") or b"") or {}
+    if found is None:
+        raise JobError(f"{record.job_dir}/{contract.CONFIG} is gone.", "python launch.py evaluate -c FILE")
+    copy = scratch / contract.CONFIG
+    copy.write_bytes(found)
+    config = yamlio.read(copy).data
+    deferred = plan.get("kept_for_the_job")
+    return Evaluated(kept, config, tuple(map(str, deferred if isinstance(deferred, list) else ())))

@@ -1,0 +1,99 @@
+"""The resolved YAML file -> Config.
+
+output_dir: DIR             what the stages leave; its .curate/ holds logs, marks of finished tasks and counts
+workers: N                  tasks at once on a node; null: its CPUs
+stages:                     one after another; each
+  - name: filter            names its directory below .curate/
+    tasks: 64               parts that its input is cut into, by datatrove: whole files
+    pipeline:               datatrove's steps in order: a class and its arguments
+      - {_target_: datatrove.pipeline.readers.JsonlReader, data_folder: DIR}
+      - {_target_: steps.py:Mine, least: 100}       one of a file of one's own
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped, unused-ignore]
+from data_prep_lib import schema
+from data_prep_lib.errors import ConfigError
+
+TARGET = "_target_"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`where`: its key in the configuration, for messages."""
+
+    where: str
+    name: str
+    tasks: int
+    pipeline: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Config:
+    output_dir: Path
+    stages: tuple[Stage, ...]
+    workers: int
+
+    def logs(self, stage: Stage) -> Path:
+        """What datatrove leaves of a stage: logs/, stats/, completions/."""
+        return self.output_dir / ".curate" / stage.name
+
+
+def load(path: Path) -> Config:
+    """Read and check the file.
+
+    Raises:
+        ConfigError: a key or a value of it.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise ConfigError(f"{path}: {e}") from None
+    given = schema.closed("", values, _KEYS, required=("output_dir", "stages"))
+    output, workers = Path(given["output_dir"]).expanduser().absolute(), given.get("workers")
+    return Config(output, given["stages"], workers or len(os.sched_getaffinity(0)))
+
+
+def _stages(key: str, value: Any) -> tuple[Stage, ...]:
+    if not isinstance(value, list) or not value:
+        raise schema.bad(key, value, "a list with at least one {name, tasks, pipeline}")
+    found: dict[str, Stage] = {}
+    for i, item in enumerate(value):
+        where = f"{key}[{i}]"
+        stage = Stage(where, **schema.closed(where, item, _STAGE_KEYS, required=("name", "tasks", "pipeline")))
+        if stage.name in found:
+            raise ConfigError(f"{where}.name: {stage.name!r} is that of {found[stage.name].where}, too")
+        found[stage.name] = stage
+    return tuple(found.values())
+
+
+def _name(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise schema.bad(key, value, "letters, digits, '.', '_' and '-', beginning with a letter or digit")
+    return value
+
+
+def _pipeline(key: str, value: Any) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(value, list) or not value:
+        raise schema.bad(key, value, "a list of steps, the first a reader")
+    for i, step in enumerate(value):
+        if not isinstance(step, dict) or not isinstance(step.get(TARGET), str):
+            raise schema.bad(f"{key}[{i}]", step, f"{TARGET}: MODULE.CLASS or FILE.py:CLASS, and its arguments")
+    return tuple(value)
+
+
+_STAGE_KEYS: dict[str, schema.Check] = {"name": _name, "tasks": schema.count, "pipeline": _pipeline}
+_KEYS: dict[str, schema.Check] = {
+    "output_dir": schema.text,
+    "workers": schema.optional(schema.count),
+    "stages": _stages,
+    "run": lambda key, value: value,  # the launcher's
+}

@@ -1,0 +1,97 @@
+"""`look`: what would be refused before anything is done, for the launcher's dry run, which cannot import this.
+
+One JSON document on stdout, in the form of data-prep's: `findings` [{level, code, message, fix}]. Nothing is written.
+datatrove's own steps are made, and refuse what they would refuse in the job; those of other packages are asked which
+arguments they take; those in files of one's own are left to the launcher.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from data_prep_lib.errors import DataPrepError
+
+from curate_lib import targets
+from curate_lib.config import TARGET, Config, Stage, load
+
+Finding = dict[str, Any]
+_ENGINE = "datatrove"
+
+
+def main(path: Path, files: bool) -> int:
+    """`files`: the directories are looked at, too; the job's paths mean here what they mean there."""
+    print(json.dumps({"findings": list(_look(path, files)), "sources": [], "total": None, "output": None}))
+    return 0
+
+
+def _look(path: Path, files: bool) -> Iterator[Finding]:
+    try:
+        config = load(path)
+    except DataPrepError as e:
+        yield _error("curate-config", e)
+        return
+    here = importlib.util.find_spec(_ENGINE) is not None
+    if not here:
+        message = f"the steps were not looked at: {_ENGINE} is not installed here"
+        yield {"level": "note", "code": "curate-not-looked-at", "message": message, "fix": None}
+    for stage in config.stages:
+        for i, step in enumerate(stage.pipeline):
+            try:
+                _tried(f"{stage.where}.pipeline[{i}]", stage, step, here)
+            except DataPrepError as e:
+                yield _error("curate-config", e)
+    yield from _unwritten(config)
+    if files:
+        yield from _folders(config)
+
+
+def _tried(where: str, stage: Stage, step: Mapping[str, Any], here: bool) -> None:
+    """`here`: datatrove is installed."""
+    found = [(key, value) for key, value in targets.targets(stage) if key == where or key.startswith(f"{where}.")]
+    if any(targets.file_of(value) for _, value in found):  # of one's own
+        found, here = [(key, value) for key, value in found if not targets.file_of(value)], False
+    engines = [str(value[TARGET]).startswith(f"{_ENGINE}.") for _, value in found]
+    for (key, value), engine in zip(found, engines, strict=True):
+        if here or not engine:
+            targets.check(key, value)
+    if here and all(engines):
+        targets.make(where, step)
+
+
+def _error(code: str, e: DataPrepError) -> Finding:
+    message, _, fix = str(e).partition("\n")
+    return {"level": "error", "code": code, "message": message, "fix": fix.strip() or None}
+
+
+def _below(config: Config, value: Any) -> bool:
+    path = Path(os.path.normpath(str(value)))
+    return path == config.output_dir or config.output_dir in path.parents
+
+
+def _unwritten(config: Config) -> Iterator[Finding]:
+    """What no step writes below output_dir is not found there by whoever is promised it."""
+    steps = [step for stage in config.stages for step in stage.pipeline]
+    if not any(key.startswith("output") and _below(config, value) for step in steps for key, value in step.items()):
+        message = f"no step writes below output_dir, {config.output_dir}"
+        fix = "{_target_: datatrove.pipeline.writers.JsonlWriter, output_folder: ${output_dir}/text}"
+        yield {"level": "warning", "code": "curate-config", "message": message, "fix": fix}
+
+
+def _folders(config: Config) -> Iterator[Finding]:
+    for stage in config.stages:
+        for i, step in enumerate(stage.pipeline):
+            folder = step.get("data_folder")
+            if not isinstance(folder, str) or "://" in folder or _below(config, folder):
+                continue
+            where = f"{stage.where}.pipeline[{i}].data_folder"
+            if not Path(folder).is_dir():
+                message, fix = f"{where}: {folder}: no such directory", "a directory with files"
+                yield {"level": "error", "code": "curate-input", "message": message, "fix": fix}
+            elif next(iter(os.scandir(folder)), None) is None:
+                message = f"{where}: {folder} is empty"
+                yield {"level": "error", "code": "curate-input", "message": message, "fix": "a directory with files"}

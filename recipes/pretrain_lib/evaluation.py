@@ -1,0 +1,126 @@
+"""A checkpoint's weights without its training, its losses on held-out data, and where these are written."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import contract
+
+from . import phase
+from .finished import write_atomically
+from .output import is_main, say
+
+_LARGEST = 700.0  # the loss above which its perplexity is no float
+_SAYS = ("paths", "file_pattern", "path_or_dataset_id", "splits_to_build", "split", "seq_length", "num_val_samples")
+RESULT = "evaluation.json"  # in the directory of the evaluation's own run
+
+Result = dict[str, Any]
+
+
+def load_weights_only(recipe: Any, checkpoint: Path | None) -> None:
+    """Have the set-up of `recipe` load the weights of a checkpoint, complete as it must be, and nothing else of it.
+
+    Its optimizer would take as much memory as in training, and its data loader's state wants the same number of ranks.
+    None: the model's own weights stay, and no checkpoint is looked for.
+    """
+    from checkpoint_lib.faults import find_faults, in_short
+    from checkpoint_lib.resume import CannotResume, from_rank_0
+
+    def load(restore_from: str | None = None) -> None:
+        if checkpoint is None:
+            return
+
+        def faults() -> list[str]:
+            try:
+                return list(find_faults(checkpoint))
+            except OSError as error:
+                return [error.strerror or str(error)]
+
+        found = from_rank_0(faults)
+        if found:
+            raise CannotResume(f"{checkpoint} cannot be evaluated: {in_short(found)}")
+        say(f"Loading the weights of {checkpoint}")
+        recipe.checkpointer.load_model(recipe.model_parts, str(checkpoint / "model"))
+
+    recipe.load_checkpoint = load
+
+
+def hold_out(recipe: Any, raw: Mapping[str, Any], step: int) -> list[Result]:
+    """Of each held-out data set of the config `raw` its name, what it is, loss a token (in nats), perplexity, tokens.
+
+    Each is told as AutoModel does.
+    """
+    import torch
+
+    found = []
+    phase.enter(contract.PHASE_VALIDATION)
+    with torch.no_grad():
+        for name, loader in recipe.val_dataloaders.items():
+            told = recipe._run_validation_epoch(loader)
+            told.step = step
+            recipe.log_val_metrics(name, told, recipe.metric_logger_valid[name])
+            loss, tokens = float(told.metrics["val_loss"]), int(told.metrics["num_label_tokens"])
+            perplexity = math.exp(loss) if loss < _LARGEST else math.inf
+            say(f"held out: {name}: loss {loss:.4f}, perplexity {perplexity:,.2f}, {tokens:,} tokens")
+            numbers = {"loss": loss, "perplexity": perplexity, "tokens": tokens}
+            found.append({"name": name, "data": _what(raw, name), **numbers})
+    for logger in recipe.metric_logger_valid.values():
+        logger.close()
+    return found
+
+
+def record(results: list[Result], checkpoint: Path | None, step: int | None) -> None:
+    """Write them, on rank 0: into the evaluation's own run and, of a checkpoint, into `evaluations/` beside it.
+
+    A file of the checkpoint's keeps what other held-out data have given. A loss that is not finite is null.
+    """
+    if not is_main():
+        return
+    told = {"checkpoint": str(checkpoint) if checkpoint else None, "step": step, "time": time.time()}
+    results = [{key: _finite(value) for key, value in one.items()} for one in results]
+    run_dir = os.environ.get(contract.RUN_DIR_VAR)
+    if run_dir:
+        write_atomically(Path(run_dir, RESULT), _text({**told, "results": results}))
+    if checkpoint is None:
+        return
+    path = checkpoint.parent / contract.EVALUATIONS / f"{checkpoint.name}.json"
+    now = [_key(one) for one in results]
+    others = [one for one in former(path) if _key(one) not in now]
+    try:
+        write_atomically(path, _text({**told, "results": [*others, *results]}))
+    except OSError as error:  # another user's run: the result is in this one's, and in its log
+        say(f"{path} cannot be written ({error.strerror}): `checkpoints` of that run does not show the result")
+
+
+def former(path: Path) -> list[Result]:
+    """What a file of a checkpoint's holds; nothing where it cannot be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["results"]
+        return [one for one in found if isinstance(one, dict)]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def _what(raw: Mapping[str, Any], name: str) -> str:
+    """The data of a section, so that losses on others are not taken for the same."""
+    section = raw.get("validation_dataset" if name == "default" else f"validation_dataset_{name}")
+    values = [section.get(key) for key in _SAYS] if isinstance(section, Mapping) else []
+    return " ".join(value if isinstance(value, str) else json.dumps(value) for value in values if value is not None)
+
+
+def _key(result: Result) -> tuple[Any, Any]:
+    return result.get("name"), result.get("data")
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=1) + "\n"

@@ -1,0 +1,121 @@
+"""Edges of sweeps on a real Slurm: chains with a limit, a sweep behind a sweep, a job behind that; cancellations."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Checkout
+from tests.slurm import learner
+from tests.slurm.cluster import Cluster, wait_until
+from tests.slurm.test_truth import ENV, heal
+
+pytestmark = [pytest.mark.slurm, pytest.mark.e2e, pytest.mark.slow]
+
+
+@pytest.fixture
+def site(tmp_path: Path, cluster: Cluster) -> Iterator[Checkout]:
+    """Profiles `chain` (attempts until the run is finished) and `one`."""
+    cluster.empty()
+    site = learner.site(tmp_path, cluster)
+    with (site.root / "env.toml").open("a") as file:
+        file.write(ENV.partition("[two]")[0].format(python=sys.executable, root=tmp_path / "jobs", more=""))
+    yield site
+    heal(cluster)
+
+
+def _history(run_dir: str) -> list[dict[str, Any]]:
+    path = Path(run_dir, "history.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _end(job_dir: Path) -> dict[str, Any]:
+    wait_until(lambda: not json.loads((job_dir / "exit.json").read_text()).get("goes_on"), 180, str(job_dir))
+    found: dict[str, Any] = json.loads((job_dir / "exit.json").read_text())
+    return found
+
+
+def test_chains_one_at_a_time_and_what_waits_for_them(site: Checkout, cluster: Cluster, tmp_path: Path) -> None:
+    """One of them fails: the next has its place all the same, and what needs all of them is cancelled."""
+    chains = ("learner", "--batch", "chain", "--no-rehearse", "run.env.nodes=1", "--at-most", "1")
+    points = tmp_path / "points.yaml"
+    points.write_text("list: [{steps: 120}, {steps: 9, fail_at: 3}, {steps: 10}]")
+    shown = site.json(*chains, "--name", "c", "--sweep-file", str(points), "--dry-run")
+    assert "after=(--hold)" in shown["script"]
+    made = site.json(*chains, "--name", "c", "--sweep-file", str(points))
+    assert made["plan_hash"] == shown["plan_hash"] and len(made["jobs"]) == 3
+    behind = site.json("stub-one", "--batch", "one", "--no-rehearse", "--sweep", "value=1,2", "--after", "c.1")
+    doomed = site.json("stub-one", "--batch", "one", "value=3", "--after", "c")
+    last = site.json("stub-one", "--batch", "one", "value=4", "--after", behind["sweep"])
+    assert last["after"] and len(last["after"]) == 2
+    assert f"waiting for {made['jobs'][0]['job_id']} (" in site.run("status", "c.2").stdout
+    runs = [point["plan"]["run_dir"] for point in shown["points"]]
+    wait_until(lambda: [row for row in _history(runs[2]) if row["event"] == "ended"], 240, "the last chain")
+    spans = [(rows[0]["time"], rows[-1]["time"]) for rows in map(_history, runs)]
+    assert spans[0][1] <= spans[1][0] and spans[1][1] <= spans[2][0], spans
+    root = tmp_path / "jobs"
+    states = [_end(root / job["job_id"])["state"] for job in made["jobs"]]
+    assert states == ["COMPLETED", "FAILED", "COMPLETED"]
+    assert [_end(root / job["job_id"])["state"] for job in behind["jobs"]] == ["COMPLETED", "COMPLETED"]
+    assert "it was to follow c-" in _end(root / doomed["job_id"])["error"]
+    assert _end(Path(last["job_dir"]))["state"] == "COMPLETED"
+
+
+FILE = """\
+steps:
+  first: {recipe: stub-one, overrides: {value: 1}}
+  rates:
+    recipe: stub-one
+    needs: first
+    overrides: {pause: 0.5, code: 7}
+    sweep: {points: {good: {steps: 2}, bad: {steps: 3, fail_rank: 0}, more: {steps: 900}}, STOP}
+  last: {recipe: stub-one, needs: {rates: any}, overrides: {value: "${steps.rates.best.run_dir}"}}
+"""
+
+
+def test_a_pipeline_that_is_cancelled_and_gone_on_with(site: Checkout, cluster: Cluster) -> None:
+    """All its steps end, and the same command goes on; a point that is stopped by hand is an end for who takes any."""
+    (site.root / "p.yaml").write_text(FILE.replace(", STOP", ""))
+    words = ("pipeline", "p.yaml", "--batch", "one")
+    made = site.json(*words)
+    again = site.json(*words)  # nothing twice
+    assert len(site.json("jobs")) == 5 and made["plan_hash"] == again["plan_hash"]
+    assert site.run("cancel", "p").returncode == 0
+    wait_until(lambda: not cluster.check("squeue", "-h").strip(), 60, "an empty queue")
+    text = site.run("status", "p").stdout
+    assert "CANCELLED" in text and "go on: python launch.py pipeline p.yaml --batch one" in text
+    site.json(*words)
+    rates = made["steps"][1]["sweep"]
+    wait_until(
+        lambda: [row["state"] for row in site.json("status", rates)["points"]] == ["COMPLETED", "FAILED", "RUNNING"],
+        180,
+        "two of three points",
+    )
+    assert site.run("cancel", f"{rates}.3", "--now").returncode == 0
+    end = time.monotonic() + 120
+    while site.json("status", "p")["steps"][2]["state"] != "COMPLETED" and time.monotonic() < end:
+        time.sleep(2)
+    assert site.json("status", "p")["steps"][2]["state"] == "COMPLETED"
+
+
+def test_points_that_a_limit_of_failures_keeps_from_beginning(site: Checkout, cluster: Cluster) -> None:
+    """Are an end, too, with no launcher to see it: an array of one at a time, of which the second fails."""
+    text = FILE.replace("    needs: first\n", "").replace("steps: 900", "steps: 4")
+    (site.root / "q.yaml").write_text(text.replace("STOP", "at_most: 1, stop_after_failures: 1"))
+    plan = site.json("pipeline", "q.yaml", "--batch", "one", "--dry-run")
+    assert "--array=0-2%1" in plan["steps"][1]["sweep"]["script"]
+    site.json("pipeline", "q.yaml", "--batch", "one")
+    last = plan["steps"][2]["plan"]
+    wait_until(Path(last["job_dir"], "exit.json").exists, 180, "the last step")
+    assert _end(Path(last["job_dir"]))["state"] == "COMPLETED"
+    good = plan["steps"][1]["sweep"]["points"][0]["plan"]["run_dir"]
+    assert Path(last["config"]["value"]).resolve() == Path(good)
+    assert [row["state"] for row in site.json("status", "q")["steps"][1]["points"]][1:] == ["FAILED", "CANCELLED"]
+    after = site.json("pipeline", "q.yaml", "--batch", "one", "--dry-run")
+    assert [step["state"] for step in after["steps"]] == ["FINISHED"] * 3
