@@ -45,6 +45,7 @@ def test_a_node_without_power_is_replaced_within_the_job(site: Checkout, cluster
     assert (first["nodes"], first["spares"]) == (["c1", "c2"], ["c3"])
     assert (second["nodes"], second["spares"], second["replaces"]) == (["c1", "c3"], [], [lost])
     assert "c3 took the place of c2 (it gives no sign of life)" in said
+    assert "on c1,c2 + 1 spare  " in said and "on c1,c3  " in said
     assert jobs_left(cluster, run) == []
 
 
