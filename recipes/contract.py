@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from typing import Any
 
 OLDEST_PYTHON = (3, 8)  # of the node agent, wherever it runs
 
@@ -187,6 +188,7 @@ SLURM_BEFORE_REQUEUE = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REQUEU
 
 # --- exit.json
 
+SCHEMA = 1  # of exit.json and nodes/*.json
 EXIT_KEYS = (
     *("schema", "job_id", "attempt", "complete", "state", "code", "signal", "rank", "node", "error", "traceback"),
     *("log", "started", "ended", "step", "nodes", "known"),
@@ -230,6 +232,14 @@ STOP_BY_PARENT = "the process that started the job is gone"
 STOP_BY_TIME_LIMIT = "time limit"
 STOP_BY_BUDGET = "max_gpu_hours"
 STOP_BY_WARNING = "SIGUSR1, which `signal` asks Slurm for before the time limit"
+
+
+def ended_before_it_began(job_id: str, why: str, now: float) -> dict[str, Any]:
+    """exit.json of a job that waited for another one and was withdrawn, by an agent of that or by a launcher."""
+    told = {"schema": SCHEMA, "job_id": job_id, "attempt": 0, "complete": True, "state": CANCELLED}
+    told.update({"code": TERMINATED, "error": why, "ended": now, "nodes": [], "goes_on": False, "why": why})
+    return {**dict.fromkeys(EXIT_KEYS), **told}
+
 
 # --- history.jsonl: `event`, and the keys of each
 
@@ -290,7 +300,8 @@ AGENT_KEYS = (
 )
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
 AGENT_OPTIONAL_KEYS = (
-    *("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data", "notify", "spares"),
+    *("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data"),
+    *("notify", "spares", "track"),
 )
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"

@@ -41,6 +41,10 @@ def main(argv: list[str]) -> int:
 
         _hide_secrets()
         return begin.main(argv[1])
+    if argv[:1] == ["track"] and len(argv) == 5:  # internal, ends with its standard input
+        from node_agent_lib import track_send
+
+        return track_send.main(*argv[1:])
     if argv == ["notify"]:  # internal: a request on standard input
         from node_agent_lib import notify_send
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,11 +131,12 @@ python = "/shared/venv/bin/python"
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
-    """The first true value of the condition."""
+    """The first true value of the condition; a file that it reads may come later, too."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if value := condition():
-            return value
+        with suppress(FileNotFoundError):
+            if value := condition():
+                return value
         time.sleep(0.1)
     raise AssertionError("timed out")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+TRACK = "track"  # of a profile: who is told of the launcher's own metrics
+PACKAGES = {"wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboard"}  # of each, for `import` and for pip
 SILENT = ("offline", "disabled", "dryrun")  # wandb.init's modes that ask for no key
 
 
@@ -23,6 +25,15 @@ class Use:
     key: str  # of the section in the config
     online: bool = False
     offline: str = "run.env.env_vars.WANDB_MODE=offline"
+
+
+def named(track: Iterable[str]) -> Iterator[Use]:
+    """Those of the profile's `track` that want variables."""
+    names = {each.partition(":")[0] for each in track}
+    if "wandb" in names:
+        yield Use("wandb", TRACK, online=True)
+    if "mlflow" in names:
+        yield Use("mlflow", TRACK)
 
 
 def environment(

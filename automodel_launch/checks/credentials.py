@@ -11,7 +11,7 @@ from pathlib import Path
 
 from automodel_launch import backends
 from automodel_launch.backends.hub import cache, gated
-from automodel_launch.backends.trackers import SILENT, Use
+from automodel_launch.backends.trackers import SILENT, TRACK, Use, named
 from automodel_launch.config import dotted, envscope
 from automodel_launch.config.dotted import flatten
 from automodel_launch.plan import mounts as mounts_
@@ -83,9 +83,11 @@ def _judged(plan: Plan, known: set[str]) -> Iterator[Finding]:
     known = known | _given(plan)
     use = _wandb(plan)
     if use and not known & {KEY, "netrc"} and _mode(plan, known) not in SILENT:
-        message = f"{use.key} ({source(plan, use.key)}) needs {KEY}, which the job does not have."
+        own = use.key == TRACK  # of the profile: the training goes on without it
+        written = plan.source(use.key) if own else source(plan, use.key)
+        message = f"{use.key} ({written}) needs {KEY}, which the job does not have."
         fix = f'secrets = ["{KEY}"] in the profile and export {KEY}=..., or {use.offline}'
-        yield Finding("error", "wandb-key", message, fix)
+        yield Finding("warning" if own else "error", "wandb-key", message, fix)
     values = {name: _value(plan, name) for name in _OFFLINE}
     offline = any((value or "").upper() in _ON or (value is None and name in known) for name, value in values.items())
     reported: set[str] = set()
@@ -115,7 +117,7 @@ def _repositories(plan: Plan) -> Iterator[tuple[str, str, str]]:
 
 def _wandb(plan: Plan) -> Use | None:
     """The training logs to Weights & Biases over the network."""
-    uses = backends.of(plan.recipe).trackers(plan.config)
+    uses = [*backends.of(plan.recipe).trackers(plan.config), *named(plan.profile.track)]
     return next((use for use in uses if use.tracker == "wandb" and use.online), None)
 
 

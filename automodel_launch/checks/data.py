@@ -41,10 +41,8 @@ def not_known(plan: Plan) -> Iterator[Finding]:
 def other_name(plan: Plan) -> Iterator[Finding]:
     """The run has the name that it got where its data were not known: from a former release, or too early."""
     digest = plan.data.get("digest")
-    names = [
-        naming.run_name(plan.recipe.name, plan.config_name, plan.identity or plan.trained, data)
-        for data in (digest, None)
-    ]
+    parts, words = (plan.recipe.name, plan.config_name), naming.readable(plan.run_name)
+    names = [naming.run_name(*parts, plan.identity or plan.trained, data, words) for data in (digest, None)]
     if not digest or not plan.visible or plan.run_name != names[0] or plan.place.names(plan.run_dir):
         return
     other = f"{plan.job_root}/{names[1]}"

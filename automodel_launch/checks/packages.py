@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from automodel_launch import backends
-from automodel_launch.backends import Need
+from automodel_launch.backends import Need, trackers
 from automodel_launch.plan.describe import source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -25,7 +25,14 @@ def needed(plan: Plan) -> list[Need]:
         beside = tuple(f"code/{folder}{name}{end}" for folder in ("", "recipes/") for end in ("/", ".py"))
         return any(path.startswith(beside) for path in travelling)
 
-    return [need for need in backends.of(plan.recipe).packages(plan.config) if not travels(need.module)]
+    wanted = [*backends.of(plan.recipe).packages(plan.config), *_of_profile(plan)]
+    return [need for need in wanted if not travels(need.module)]
+
+
+def _of_profile(plan: Plan) -> Iterator[Need]:
+    for each in plan.profile.track:
+        name = trackers.PACKAGES[each.partition(":")[0]]
+        yield Need(name, trackers.TRACK, name)
 
 
 def lacking(plan: Plan, said: str) -> list[Need]:
@@ -38,7 +45,11 @@ def findings(plan: Plan, lacked: list[Need], where: str, level: Literal["error",
     """`where`: behind the Python's name, as ` on the login node`."""
     python = plan.agent["python"]
     for need in lacked:
-        message = f"{need.key} ({source(plan, need.key)}) needs the package {need.distribution or need.module},"
+        of_profile = need.key == trackers.TRACK
+        written = plan.source(need.key) if of_profile else source(plan, need.key)
+        message = f"{need.key} ({written}) needs the package {need.distribution or need.module},"
         message += f" and {python}{where} has none."
-        fix = f"{python} -m pip install {need.distribution}, or ~{need.key}" if need.distribution else None
-        yield Finding(level, "missing-package", message, fix or f"install what provides {need.module} there")
+        without = f"run.env.{need.key}=[]" if of_profile else f"~{need.key}"
+        fix = f"{python} -m pip install {need.distribution}, or {without}" if need.distribution else None
+        how = "warning" if of_profile else level  # the training goes on without a tracker of the profile's
+        yield Finding(how, "missing-package", message, fix or f"install what provides {need.module} there")

@@ -63,7 +63,8 @@ def asked(plan: Plan) -> dict[str, str]:
 def _former_name(plan: Plan) -> str | None:
     """The name that an earlier release would have given to this run; None where it has that, or one of a person's."""
     same, digest = plan.identity or plan.trained, plan.data.get("digest")
-    now, former = (naming.run_name(plan.recipe.name, plan.config_name, of, digest) for of in (same, plan.trained))
+    parts, words = (plan.recipe.name, plan.config_name), naming.readable(plan.run_name)
+    now, former = (naming.run_name(*parts, of, digest, words) for of in (same, plan.trained))
     return former if plan.run_name == now != former else None
 
 

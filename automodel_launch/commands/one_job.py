@@ -48,15 +48,11 @@ class JobCommand(Command):
                 f"{self.name} {args.job}: one job a call.", f"python launch.py jobs; python launch.py {self.name} JOB"
             )
         wanted = "last" if args.job is None else args.job
-        sweep = sweeps.exact(folder, wanted)
-        if sweep is not None:
-            points = f"{sweep.name}.1 to {sweep.name}.{len(sweep.points)}"
-            raise JobError(f"{self.name} {wanted}: that is a sweep, and this takes one job.", f"its points: {points}")
         pipeline = pipelines.find(folder, wanted)
         if pipeline is not None:
             message = f"{self.name} {wanted}: that is a pipeline, and this takes one job."
             raise JobError(message, f"its steps: python launch.py status {wanted}")
-        record = sweeps.point(folder, wanted) or records.find(folder, wanted)
+        record = sweeps.job(folder, wanted)
         if args.job is None:
             console.say(f"the last job: {record.job_id}")
         record = state.complete(folder, record)

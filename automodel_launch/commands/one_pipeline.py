@@ -83,7 +83,13 @@ def status(args: argparse.Namespace, pipeline: Pipeline) -> int:
     console.out(counted(pipeline, looks))
     cells = [["step", "needs", "state", "at", "job", ""]]
     for one in looks:
-        at = f"{_completed(one)} of {len(one.rows)}" if one.sweep else "" if one.now.step is None else str(one.now.step)
+        at = (
+            f"{_completed(one)} of {len(one.rows)}"
+            if one.sweep
+            else ""
+            if one.now.step is None
+            else f"step {one.now.step + 1}"
+        )
         cells.append([one.step.name, ", ".join(one.step.needs), one.now.state, at, one.called, _why(one)])
     columns = console.width()
     console.out("\n".join(console.cut_line(f"  {line}", columns) for line in console.table(cells)))

@@ -78,6 +78,7 @@ def spec(
         "chain": chain,
         "max_nan_steps": profile.max_nan_steps,
         **({"notify": list(profile.notify)} if profile.notify else {}),
+        **({"track": list(profile.track)} if profile.track else {}),
         **({"spares": spares} if spares else {}),
         **({"agent_python": profile.agent_python} if profile.agent_python and not inherits else {}),
         "backend": plan.recipe.backend or contract.NO_BACKEND,
@@ -88,7 +89,8 @@ def spec(
 
 
 def _trackers(plan: Plan, inherited: Mapping[str, str]) -> dict[str, str]:
-    uses, place = backends.of(plan.recipe).trackers(plan.config), f"{plan.executor} {plan.run_dir}"
+    uses = [*backends.of(plan.recipe).trackers(plan.config), *trackers.named(plan.profile.track)]
+    place = f"{plan.executor} {plan.run_dir}"
     given = {*inherited, *plan.profile.secrets}
     return trackers.environment(uses, plan.run_name, plan.run_dir, place, given)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from automodel_launch import contract, executors
+from automodel_launch import executors
 from automodel_launch.errors import LaunchError, UsageError
-from automodel_launch.jobs import sweeps
+from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import pipeline_sweeps, planning, sweep_checking, sweep_submit, sweeping
 from automodel_launch.launch.interrupts import Interrupts
@@ -78,7 +78,7 @@ class Points:
         completed = sum(state == FINISHED for state in self.step.points.values())
         codes: list[int] = []
         for point in self.made.points:
-            if self._has_ended(point.plan) or self.interrupts.received:
+            if self.step.has_ended(point.plan.run_name) or self.interrupts.received:
                 continue
             called = f"{self.made.name}.{sweep.numbers[point.plan.run_name]}"
             self.say(f"{called}: {' '.join(f'{key}={value}' for key, value in point.settings)}")
@@ -100,12 +100,8 @@ class Points:
             return error.exit_code
         return self.follow(self.step.name, record, True, self.interrupts)[1]
 
-    def _has_ended(self, plan: Plan) -> bool:
-        """Before this command; one that has failed is not tried again where all behind it take the others."""
-        return self.step.points.get(plan.run_name) in (FINISHED, *contract.ENDED_FOR_GOOD)
-
     def jobs(self) -> list[Record]:
-        """The last job of each point that had not ended before."""
-        sweep = sweeps.exact(self._folder, self.made.name)
-        own = {plan.run_name for plan in self.made.plans if not self._has_ended(plan)}
-        return [one for one in sweeps.jobs_of(self._folder, sweep) if one and one.run_name in own] if sweep else []
+        """The last job of each point that had not ended before, in the order of the plans."""
+        last = {record.run_name: record for record in records.all_records(self._folder)}
+        left = [plan.run_name for plan in self.made.plans if not self.step.has_ended(plan.run_name)]
+        return [last[name] for name in left if name in last]

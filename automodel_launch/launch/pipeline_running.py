@@ -130,7 +130,7 @@ class Runner:
 
     def _left(self, step: Step) -> list[Step]:
         """What it needs that has not completed, as far as is known here."""
-        needs = [self.graph.step(name) for name in step.needs]
+        needs = [need for need in self.graph.steps if need.name in step.needs]  # in the order in which plans have them
         return [need for need in needs if need.state != FINISHED and not self._is_done_for(step, need.name)]
 
     def _is_done_for(self, step: Step, name: str) -> bool:

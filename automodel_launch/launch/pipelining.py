@@ -198,7 +198,7 @@ def _makes(step: Step) -> list[Promise]:
 
 def _runs(need: Step) -> list[dict[str, Any]]:
     """The runs of a step that have not completed."""
-    left = [plan for plan in need.plans if need.points.get(plan.run_name) != FINISHED]
+    left = [plan for plan in need.plans if not need.has_ended(plan.run_name)]
     return [{"run_name": plan.run_name, "run_dir": plan.run_dir} for plan in left]
 
 

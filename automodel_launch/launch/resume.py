@@ -19,10 +19,10 @@ from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import claim, state, waiting
 from automodel_launch.launch.interrupts import Interrupts
-from automodel_launch.plan import packaging, secrets
+from automodel_launch.plan import secrets
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
-NEEDED = (contract.SCRIPT, f"{contract.CODE}/{packaging.AGENT[0]}")  # `prune` removes both
+NEEDED = (contract.SCRIPT, contract.NODE_AGENT_SH)  # `prune` removes both
 
 
 def refuse_without_files(record: Record, place: FileSystem) -> None:

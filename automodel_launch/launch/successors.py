@@ -62,9 +62,7 @@ def withdraw(record: Record, why: str) -> None:
     """
     executor = executors.get(record.executor)
     place = executor.place_of(record)
-    end = {**dict.fromkeys(contract.EXIT_KEYS), "schema": 1, "job_id": record.job_id, "attempt": 0, "complete": True}
-    end |= {"state": contract.CANCELLED, "code": contract.TERMINATED, "error": why, "ended": time.time(), "nodes": []}
-    end |= {"goes_on": False, "why": why}
+    end = contract.ended_before_it_began(record.job_id, why, time.time())
     place.create(f"{record.job_dir}/{contract.EXIT}", json.dumps(end) + "\n")
     with suppress(LaunchError):  # it may have left the queue meanwhile
         executor.cancel(record)

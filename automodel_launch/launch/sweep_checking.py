@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +13,7 @@ from automodel_launch.checks import in_order as in_order
 from automodel_launch.data_identity import compare
 from automodel_launch.jobs import launcher, records, rundir, sweeps
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import edges, identity, state, sweeping
+from automodel_launch.launch import edges, identity, state, sweep_beside, sweeping
 from automodel_launch.plan import gitstate
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -53,7 +54,7 @@ def _run(made: PlanSet, skipped: Iterable[str], offline: bool) -> list[Finding]:
             same = [other.label for other, its in zip(points, profiles, strict=True) if its == profile]
             found.update(dict.fromkeys(of_place, same))
         asked.add(profile)
-    edge = edges.findings(points[0].plan) if points and not offline else ()
+    edge = edges.findings(points[0].plan) if points and points[0].plan.after and not offline else ()
     return checks.in_order([*edge, *(_of(finding, labels, len(points)) for finding, labels in found.items())])
 
 
@@ -66,7 +67,7 @@ def _of(finding: Finding, labels: list[str], count: int) -> Finding:
 
 def standing(made: PlanSet, workspace: Workspace, offline: bool = False) -> tuple[dict[str, str], list[str]]:
     """Points that need no submission, run name -> why, and the Slurm ids of those that are in the queue or run: also of
-    points that the sweep has of a former launch, which count for its limit."""
+    points that the sweep has of a former launch, or of another checkout, which count for its limit."""
     last = {record.run_name: record for record in records.all_records(workspace.records)}
     former = sweeps.exact(workspace.records, made.name)
     names = {plan.run_name for plan in made.plans}
@@ -96,7 +97,10 @@ def standing(made: PlanSet, workspace: Workspace, offline: bool = False) -> tupl
         beside = [] if offline else list(pool.map(look, [last[name] for name in others if name in last]))
     skipped = {plan.run_name: why for plan, (why, _) in zip(made.plans, own, strict=True) if why}
     busy = [found for found in [*(found for _, found in own), *beside] if found and found.busy]
-    return skipped, [str(found.slurm_id) for found in busy if found.slurm_id is not None]
+    known = {*names, *others}
+    elsewhere = [] if offline else sweep_beside.busy(made, known, os.environ)
+    ids = [*(found.slurm_id for found in busy), *(record.handle.get("slurm_id") for record in elsewhere)]
+    return skipped, [str(slurm_id) for slurm_id in ids if slurm_id is not None]
 
 
 class _Found(NamedTuple):

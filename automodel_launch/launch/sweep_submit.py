@@ -21,7 +21,7 @@ from automodel_launch.executors import Handed, Together
 from automodel_launch.jobs import claims, records, sweeps
 from automodel_launch.jobs.claims import Claim
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import claim, lanes, origin, state, submit, successors, sweeping, waiting
+from automodel_launch.launch import claim, lanes, origin, state, submit, successors, sweep_beside, sweeping, waiting
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.plan import gitstate, naming, packaging
 from automodel_launch.plan.plan import Plan
@@ -83,6 +83,7 @@ def submit_together(
     """
     with interrupts.caught():
         record_sweep(made, workspace)
+        sweep_beside.tell(made)
         shown = made
         made = _with_directory(made, workspace)
         place = made.plans[0].place
@@ -124,7 +125,7 @@ def _hand_over(
     if as_shown is not None and files[contract.SCRIPT] != as_shown:
         raise ClusterError("the sweep's script differs from the one that the dry run shows; nothing was submitted.")
     if together.waits_for_runs(plans, order) and made.at_most:
-        busy = _busy(workspace.records, after)
+        busy = _busy(made, workspace.records, after, environ)
         joined = lanes.join(workspace.records, [item.record for item in reserved], busy, made.at_most, place)
         for item, record in zip(reserved, joined, strict=True):
             item.record = record
@@ -137,9 +138,11 @@ def _hand_over(
     return handed
 
 
-def _busy(folder: Path, slurm_ids: Sequence[str]) -> list[Record]:
-    """The jobs with these ids, of those that were submitted from here."""
-    known = {str(record.handle.get("slurm_id")): record for record in records.all_records(folder)}
+def _busy(made: PlanSet, folder: Path, slurm_ids: Sequence[str], environ: Mapping[str, str]) -> list[Record]:
+    """The jobs with these ids, which `standing` has told."""
+    own = records.all_records(folder)
+    jobs = [*sweep_beside.busy(made, [record.run_name for record in own], environ), *own]
+    known = {str(record.handle.get("slurm_id")): record for record in jobs}
     return [known[slurm_id] for slurm_id in slurm_ids if slurm_id in known]
 
 

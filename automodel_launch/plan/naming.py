@@ -31,10 +31,15 @@ def run_name(
     return with_digest(prefix or f"{recipe}-{config}", digest)
 
 
-def with_digest(readable: str, digest: str) -> str:
+def with_digest(words: str, digest: str) -> str:
     """A name of readable words and the first digits of a hash."""
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", readable)
-    return f"{readable[: LONGEST - HASH_DIGITS - 1]}-{digest[:HASH_DIGITS]}"
+    words = re.sub(r"[^A-Za-z0-9_-]+", "-", words)
+    return f"{words[: LONGEST - HASH_DIGITS - 1]}-{digest[:HASH_DIGITS]}"
+
+
+def readable(name: str) -> str:
+    """The words of such a name, whatever `prefix` they came from; `run_name` takes them as its prefix."""
+    return name.rpartition("-")[0]
 
 
 def siblings(name: str, names: Iterable[str]) -> list[str]:

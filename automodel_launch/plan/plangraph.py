@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from automodel_launch import contract
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.planset import PlanSet
@@ -41,6 +42,10 @@ class Step:
     def plans(self) -> list[Plan]:
         """Those of its points, else its own."""
         return self.sweep.plans if self.sweep else [self.plan]
+
+    def has_ended(self, run_name: str) -> bool:
+        """Whether a point of the sweep is over before anything is submitted; see `points`."""
+        return self.points.get(run_name) in (FINISHED, *contract.ENDED_FOR_GOOD)
 
     @property
     def called(self) -> str:

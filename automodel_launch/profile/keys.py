@@ -7,6 +7,7 @@ from typing import Any
 EXECUTORS = ("local", "slurm", "docker")
 SECTION_NAMES = ("wandb", "artifacts", "cache", "cli")
 STALL = r"^(auto|off|[1-9][0-9]{0,8}[smh])$"  # patterns of values
+TRACK = r"^(tensorboard|(wandb|mlflow):[^\s:/]+)$"
 NOTIFY = r"^(mail:[^@\s]+@[^@\s]+|(slack:)?https?://\S+|(slack:)?env:[A-Za-z_]\w*)$"
 PYTHON = r"^[A-Za-z0-9_./+@=-]+$"
 # a name or an address, of which those of IPv6 have several colons, or what ssh takes with a port

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from automodel_launch.errors import ProfileError
 from automodel_launch.profile import hidden, sbatch_options
-from automodel_launch.profile.keys import HOST, NOTIFY, PYTHON, STALL
+from automodel_launch.profile.keys import HOST, NOTIFY, PYTHON, STALL, TRACK
 from automodel_launch.suggest import did_you_mean, nearest
 
 _STRING, _STRINGS, _INTEGER = "a string", "a list of strings", "an integer"
@@ -71,6 +71,7 @@ _PATTERNS = {
     STALL: 'a time such as "90s", "15m" or "1h", or "off"',
     HOST: "the name of a host, or an alias of ~/.ssh/config, without a port or blanks",
     NOTIFY: "mail:ADDRESS, https://HOOK, env:NAME or slack:env:NAME, where NAME is a secret that holds a URL",
+    TRACK: "wandb:PROJECT, mlflow:EXPERIMENT or tensorboard",
     PYTHON: "a path or name of letters, digits and _ . / @ + = -",
 }
 

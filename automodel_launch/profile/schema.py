@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from automodel_launch.profile.keys import HOST, NOTIFY, PYTHON, STALL, SYNONYMS
+from automodel_launch.profile.keys import HOST, NOTIFY, PYTHON, STALL, SYNONYMS, TRACK
 
 Executor = Literal["local", "slurm", "docker"]
 
@@ -76,6 +76,7 @@ class Profile(Closed):
 
     # who is told
     notify: tuple[Annotated[str, Field(pattern=NOTIFY)], ...] = ()
+    track: tuple[Annotated[str, Field(pattern=TRACK)], ...] = ()
 
     # before there is a job
     rehearse: Literal["auto", "off"] | Count = "auto"

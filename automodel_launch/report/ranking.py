@@ -40,7 +40,8 @@ def names(runs: Sequence[list[Json]]) -> list[str]:
 
 def rank(rows: Sequence[Json], metric: str) -> Rank:
     """What one run has of a metric; a value that is no number (a loss that has become NaN) is the last, and no best."""
-    found = [(row["step"], row[metric]) for row in rows if is_whole(row.get("step")) and _is_told(row.get(metric))]
+    told = [(row["step"], _value(row, metric)) for row in rows if is_whole(row.get("step"))]
+    found = [(step, value) for step, value in told if _is_told(value)]
     if not found:
         return Rank()
     step, value = found[-1]
@@ -60,6 +61,13 @@ def order(ranks: Sequence[Rank], metric: str) -> list[int]:
         return not told, sign * value if told and value is not None else 0.0
 
     return sorted(range(len(ranks)), key=key)
+
+
+def _value(row: Json, metric: str) -> Any:
+    """A loss is logged with its step, so None in its place stands for what was no number (columns.py)."""
+    value = row.get(metric)
+    is_loss = metric == "loss" or metric.startswith("val_loss")
+    return math.nan if value is None and is_loss and metric in row else value
 
 
 def _is_told(value: Any) -> bool:

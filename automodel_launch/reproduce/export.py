@@ -123,7 +123,7 @@ def _moved(value: Any, plan: Plan) -> Any:
 
 def _tracked(plan: Plan) -> dict[str, str]:
     """Variables of trackers that depend on where the run is."""
-    uses = list(backends.of(plan.recipe).trackers(plan.config))
+    uses = [*backends.of(plan.recipe).trackers(plan.config), *trackers.named(plan.profile.track)]
     here, elsewhere = (trackers.environment(uses, plan.run_name, plan.run_dir, place) for place in ("a", "b"))
     own = set(plan.profile.env_vars)
     different = [name for name, value in here.items() if elsewhere[name] != value and name not in own]

@@ -56,6 +56,7 @@ several attempts
     history.py       the run's history.jsonl
     budget.py        max_gpu_hours: what the attempts have used
     bad_nodes.py     nodes that have failed jobs
+    tracking.py      metrics to experiment trackers; track_send.py is a process for each, trackers.py what it calls
     notify.py        who is told of a run's end; notify_send.py is the process that sends
     disk_reserve.py  space for the job's own records on a full disk
     slurm.py         what is asked of Slurm for all that

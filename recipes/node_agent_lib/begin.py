@@ -36,7 +36,7 @@ from . import (
 from .backends import newest_checkpoint
 from .chain import Link, Order
 from .decision import Decision
-from .files import Json, when_full
+from .files import when_full
 from .finish import set_aside, settle
 from .log import complain
 from .nodes import expand
@@ -121,7 +121,7 @@ def _not_again(orders: Order, former: Link, me: str) -> int | None:
     if end is not None and not resumed:
         complain(f"the job is over: {end.get('why') or end.get('state')}; {_RESUME}")
         chain.stop(link, complain)
-        _settle_successors(orders, end)
+        successors.settle_after(orders.run_dir, orders.job_id, end, complain)
         return turn.code_of(end)
     code = None
     if end is None:
@@ -132,15 +132,10 @@ def _not_again(orders: Order, former: Link, me: str) -> int | None:
     if code is not None:
         disk_reserve.release(orders.job_dir)
         chain.write(orders.job_dir, chain.stop(link, complain))
-        _settle_successors(orders, turn.over(orders, former))
+        end = turn.over(orders, former)
+        if end is not None:  # its own attempt could not, with its node gone or slurmctld away for long
+            successors.settle_after(orders.run_dir, orders.job_id, end, complain)
     return code
-
-
-def _settle_successors(orders: Order, end: Json | None) -> None:
-    """Where the attempt that ended the job could not, with its node gone or slurmctld away for long."""
-    if end is not None:
-        said = f"{end.get('state')}: {end.get('why')}" if end.get("why") else str(end.get("state"))
-        successors.settle(orders.run_dir, history.completes(end), f"{orders.job_id} ({said})", complain)
 
 
 def _reopen(orders: Order, former: Link, error: str | None, code: int) -> int | None:

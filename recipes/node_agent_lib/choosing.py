@@ -10,6 +10,7 @@ counts. Who chooses twice from the same records chooses the same.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -21,6 +22,7 @@ import contract
 
 from . import history
 from .files import Json, each_line, read_json, write_json
+from .nodes import host_name
 
 _USUAL = ("val_loss", "loss")
 _PATIENCE_S = 30.0  # of a full disk
@@ -43,14 +45,13 @@ class Point:
 
 
 def settle(job_dir: str) -> str | None:
-    """Make the links that the job reads; why it cannot begin where there is nothing to choose from.
-
-    Raises:
-        OSError: a link cannot be made.
-    """
+    """Make the links that the job reads; why it cannot begin where there is nothing to choose from, or no room."""
     found = (read_json(os.path.join(job_dir, contract.CHOICES)) or {}).get("choices")
     for choice in found if isinstance(found, list) else ():
-        refused = _choose(choice)
+        try:
+            refused = _choose(choice)
+        except OSError as error:
+            refused = f"the best point of sweep {choice['sweep']} cannot be linked: {choice['link']}: {error.strerror}"
         if refused:
             return refused
     return None
@@ -133,6 +134,8 @@ def _link(choice: Json, metric: str, best: Point, told: dict[Point, tuple[float,
     record.update(run_name=best.run_name, value=value, step=step)
     record["points"] = {point.run_name: found[0] for point, found in told.items()}
     write_json(f"{link}.json", record, _PATIENCE_S)
-    partial = f"{link}.{os.getpid()}.tmp"
+    partial = f"{link}.{host_name(os.environ)}.{os.getpid()}.tmp"  # others may choose at the same time
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(partial)
     os.symlink(os.path.relpath(best.run_dir, folder), partial)
     os.replace(partial, link)

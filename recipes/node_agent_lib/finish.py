@@ -17,7 +17,6 @@ from . import (
     code_archive,
     disk_reserve,
     evidence,
-    history,
     lost_logs,
     procs,
     sharing,
@@ -148,9 +147,8 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
 
 def _settle_successors(orders: chain.Order, end: Ended, why: str | None) -> None:
     """Those that wait for the run's end; the records are written by now, and are what they go by."""
-    completed = history.completes({"state": end.state, "why": why})
-    said = f": {why or end.error}" if why or end.error else ""
-    successors.settle(orders.run_dir, completed, f"{orders.job_id} ({end.state}{said})", complain)
+    told = {"state": end.state, "why": why, "error": end.error}
+    successors.settle_after(orders.run_dir, orders.job_id, told, complain)
 
 
 def _is_passed_on(job_dir: str) -> bool:

@@ -16,6 +16,7 @@ from .journal import Journal
 from .rank_files import Context
 from .requests import Requests
 from .spec import Spec, SpecError
+from .tracking import Tracking
 from .training import Training
 from .ulimits import Ulimits
 
@@ -37,6 +38,7 @@ class Ranks:
         self._agent = agent
         self._directory = directory
         self._hangs = HangWatch(spec, journal, control.peers, control.loop.reap)
+        self._tracking = Tracking(control.loop, journal.log)
         self._requests = Requests(spec, journal, control.loop.reap)
         self._all_ended_at: float | None = None
         self._own_python: str | None = None  # the image's, where another one is taken
@@ -55,8 +57,12 @@ class Ranks:
             while training.pid not in self._control.loop.ended:
                 self._control.tick()
                 self._check(training, past)
+        except NodeFailure:  # they hang or diverge; where a later attempt has begun, the metrics are that one's
+            self._end_tracking(hurried=True)
+            raise
         finally:
             self._note_past(past)
+        self._end_tracking(hurried=False)
         self._judge_launcher(training, written)
 
     def _start(self, environ: dict[bytes, bytes], ulimits: Ulimits) -> Training:
@@ -96,6 +102,9 @@ class Ranks:
         self._log.say(f"started {spec.ranks_per_node} ranks of {spec.script}: pid {training.pid}")
         self._journal.note_phase(contract.PHASE_LAUNCHER)
         self._journal.enter(contract.NODE_RUNNING)
+        if number == 0 and spec.track:
+            place = (spec.job_dir, spec.run_dir, spec.run_name)
+            self._tracking.start(spec.track, python, self._agent, place, environ)
         what_ran.start(python, self._agent, spec.job_dir, number, self._record.attempt, environ)
         return training
 
@@ -108,6 +117,10 @@ class Ranks:
             if self._spec.launch == "python":  # one process a node needs no meeting point
                 return None
             raise NodeFailure(contract.CANNOT_BE_USED, str(error)) from None
+
+    def _end_tracking(self, hurried: bool) -> None:
+        self._journal.poll_metrics(to_end=True)
+        self._tracking.end(lambda: hurried or self._control.stop is not None)
 
     def _check(self, training: Training, past: phases.Past) -> None:
         training.refresh()

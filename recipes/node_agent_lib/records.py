@@ -11,7 +11,7 @@ import contract
 
 from .files import Json, read_json
 
-SCHEMA = 1
+SCHEMA = contract.SCHEMA
 
 _T = TypeVar("_T")
 

@@ -55,6 +55,7 @@ class Spec:
     agent_python: str | None = None  # read by node_agent.sh
     data: dict[str, Any] | None = None  # what it trains on, read by data.py; None: nothing that is known
     notify: list[str] | None = None  # who is told of the job's end, read by notify.py
+    track: list[str] | None = None  # experiment trackers that are told of the metrics, read by tracking.py
     spares: int = 0  # nodes of the Slurm job beyond nnodes, which wait until one of those is lost (keeper.py)
     backend: str = contract.AUTOMODEL  # what trains; launchers before the key knew AutoModel only
 
@@ -131,7 +132,7 @@ _EXPECTED = {
     "workdir": "an absolute path or null",
     "agent_python": "a non-empty string or null",
     "checkpoint_dir": "an absolute path or null",
-    "notify": "a list of strings without NUL or null",
+    **dict.fromkeys(("notify", "track"), "a list of strings without NUL or null"),
     "max_nan_steps": "an integer of at least 1 or null",
     "spares": "an integer of at least 0",
     "data": '{"named": [[form, value]], "allow": digest, true or null, "caches": [paths]} or null',
@@ -168,7 +169,7 @@ def _ok(key: str, value: Any) -> bool:
         return value is None or (_is_int(value) and value >= 1)
     if key == "spares":
         return _is_int(value) and value >= 0
-    if key == "notify":
+    if key in ("notify", "track"):
         return value is None or (isinstance(value, list) and all(_is_string(item) for item in value))
     if key == "agent_python":
         return value is None or (_is_string(value) and bool(value))

@@ -17,12 +17,18 @@ from typing import Callable
 
 import contract
 
-from . import predecessors, slurm
+from . import history, predecessors, slurm
 from .files import Json, create_json, read_json
-from .records import SCHEMA, exit_path
+from .records import exit_path
 
 PATIENCE_S, _EVERY_S = 600.0, 5.0
 Say = Callable[[str], None]
+
+
+def settle_after(run_dir: str, job_id: str, end: Json, say: Say) -> None:
+    """See `settle`, after the end of its last job: its `state`, and `why` or `error`."""
+    said = end.get("why") or end.get("error")
+    settle(run_dir, history.completes(end), f"{job_id} ({end.get('state')}{f': {said}' if said else ''})", say)
 
 
 def settle(run_dir: str, completed: bool, why: str, say: Say) -> None:
@@ -47,13 +53,7 @@ def settle(run_dir: str, completed: bool, why: str, say: Say) -> None:
 
 def refuse(job_dir: str, why: str) -> None:
     """Write down that a job has ended before it began, unless it has ended already."""
-    now = time.time()
-    record: Json = {
-        **dict.fromkeys(contract.EXIT_KEYS),
-        **{"schema": SCHEMA, "job_id": os.path.basename(job_dir), "attempt": 0, "complete": True},
-        **{"state": contract.CANCELLED, "code": contract.TERMINATED, "error": why, "ended": now, "nodes": []},
-        **{"goes_on": False, "why": why},
-    }
+    record = contract.ended_before_it_began(os.path.basename(job_dir), why, time.time())
     with contextlib.suppress(OSError):
         create_json(exit_path(job_dir), record)
 

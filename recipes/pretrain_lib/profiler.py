@@ -173,6 +173,8 @@ def _collectives(events: Iterable[Any]) -> list[tuple[int, int]]:
 
 
 def _is_complete(path: Path) -> bool:
+    if not path.exists():
+        return False
     with path.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(-min(file.tell(), 64), os.SEEK_END)

@@ -64,6 +64,17 @@ def test_wandb_needs_a_key(bench: Bench, tmp_path: Path, monkeypatch: pytest.Mon
     assert codes() == ["wandb-key"]
 
 
+def test_wandb_of_the_profile_needs_a_key_too(bench: Bench) -> None:
+    plan = bench.planned("a: 1\n", "run.env.track=['wandb:p']")
+    (finding,) = [finding for finding in _run(plan) if finding.code == "wandb-key"]
+    assert finding.level == "warning"
+    assert "track (override run.env)" in finding.message
+    assert "run.env.env_vars.WANDB_MODE=offline" in (finding.fix or "")
+    assert plan.agent["env"]["WANDB_RUN_ID"].startswith(plan.run_name[:50])
+    offline = bench.planned("a: 1\n", "run.env.track=['wandb:p']", "run.env.env_vars.WANDB_MODE=offline")
+    assert "wandb-key" not in _codes(offline)
+
+
 def test_a_gated_model_needs_a_token(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert gated.known(GATED)
     assert not gated.known(FREE)

@@ -79,3 +79,12 @@ def test_on_a_login_node(bench: Bench, tmp_path: Path, name: str, level: str, mo
     found = [one for one in slurm_python.answered(plan, answers) if one.code == "missing-package"]
     assert [one.level for one in found] == [level, level]
     assert "on the login node" in found[0].message
+
+
+def test_a_tracker_of_the_profile_that_is_missing_is_a_warning(bench: Bench) -> None:
+    plan = bench.planned("a: 1\n", "run.env.track=[tensorboard, 'mlflow:e']")
+    found = [one for one in machine.packages(plan) if one.code == "missing-package"]
+    assert [(one.level, "track (override run.env)" in one.message) for one in found] == [("warning", True)] * 2
+    assert all("run.env.track=[]" in (one.fix or "") for one in found)
+    assert plan.agent["track"] == ["tensorboard", "mlflow:e"]
+    assert plan.agent["env"]["MLFLOW_TRACKING_URI"] == f"sqlite:///{plan.run_dir}/mlflow.db"

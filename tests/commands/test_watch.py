@@ -242,7 +242,7 @@ def test_a_look_is_one_reading(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> 
     looker = Looker(record)
     looker.look(Status("RUNNING"))
     looker.look(Status("RUNNING"))
-    assert calls == [11, 7]
+    assert calls == [12, 8]
 
 
 def test_a_place_that_is_away_for_a_moment_does_not_end_a_watch(launch: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ SHOW = "JobId=5 JobName=a.1 UserId=u(1) Priority=1 JobState={} Reason={} ExitCod
 
 def own(state: str | None = None, log: str = "", node: dict[str, Any] | None = None, **values: Any) -> Own:
     """What a job has left: keys of exit.json, and what else `Own` tells."""
-    names = ("stopped", "paused", "resumed", "chained", "age")
+    names = ("stopped", "paused", "resumed", "chained", "age", "restarts")
     more = {name: values.pop(name) for name in names if name in values}
     complete = {"complete": True, "code": 0 if state == "COMPLETED" else 1, "error": None, **values}
     return Own(
@@ -258,6 +258,23 @@ def test_the_record_decides_where_only_sacct_calls_it_running() -> None:
     assert (between.state, "whether the next one has begun" in str(between.error)) == ("UNKNOWN", True)
     for state in ("TIMEOUT", "PREEMPTED", "CANCELLED"):  # the chain's end was decided
         assert judge(STALE, own(state, goes_on=False)).state == state
+
+
+@pytest.mark.parametrize(
+    ("more", "state"),
+    [
+        ({"age": 30, "restarts": 0}, "CANCELLED"),
+        ({"age": 3, "restarts": 0}, "RUNNING"),  # it is only just ending
+        ({"age": 30, "restarts": 1}, "RUNNING"),  # Slurm is about to start it once more
+        ({"age": 30, "restarts": None}, "RUNNING"),  # Slurm did not say
+        ({"age": 30, "restarts": 0, "chained": True}, "RUNNING"),
+        ({"age": 30, "restarts": 0, "complete": False}, "RUNNING"),
+    ],
+)
+def test_a_persons_scancel_of_a_job_whose_nodes_are_slow_to_let_go(more: dict[str, Any], state: str) -> None:
+    found = judge(Answer(True, "COMPLETING"), own("CANCELLED", attempt=0, **more))
+    assert found.state == state
+    assert (found.error == contract.MEANINGS["CANCELLED"]) is (state == "CANCELLED")
 
 
 def test_a_slurmctld_that_has_just_come_back_is_late() -> None:
@@ -540,3 +557,14 @@ def test_what_ends_a_job_after_its_training_has_ended_is_no_failure(state: str) 
     assert judge(Answer(True, state), own("COMPLETED")).state == "COMPLETED"
     assert judge(Answer(True, state), own("COMPLETED", complete=False)).state == state
     assert judge(Answer(True, state), own("FAILED")).state == state
+
+
+def test_how_often_slurm_has_requeued_a_job_that_it_is_completing(tmp_path: Path) -> None:
+    """In the words of `scontrol -o show job` of Slurm 22 to 25; asked for such a job alone."""
+    shown = "JobId=5 JobName=a.1 JobState=COMPLETING Reason=None Requeue=1 Restarts=2 BatchFlag=1 Reboot=0"
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho '{shown}'\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    for state, expected in (("COMPLETING", 2), ("RUNNING", None)):
+        head = f"export PATH={tmp_path}:$PATH\nid=5 next=- submitted=5 ended= out='{state}|None|N/A||/jobs/a.1|a.1|'\n"
+        told = LocalShell().run(head + state_.query_own(str(tmp_path), str(tmp_path))).out
+        assert state_.read_own(told).restarts == expected

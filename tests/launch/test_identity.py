@@ -214,6 +214,9 @@ def test_over_ssh_a_run_of_an_earlier_release_is_asked_for(bench: Bench) -> None
         found = [finding for finding in runs.answered(plan, answers) if finding.code == "other-name"]
         assert [finding.fix for finding in found] == [f"--name {former} goes on with it"] * begun
     assert "former_name" not in runs.asked(replace(plan, run_name="mine"))
+    point = replace(_plan(bench, prefix="grid"), place=plan.place)  # of a sweep
+    former = naming.run_name("stub", "t", plan.trained, prefix="grid")
+    assert f"/{former}/" in runs.asked(point)["former_name"]
 
 
 def test_nothing_is_taken_out_of_a_script_that_is_not_known(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_the_best_point_is_a_path_that_is_known_beforehand(checkout: Checkout, m
     assert rates["plan"] is None and rates["promises"]["best.run_dir"] == last["plan"]["config"]["value"]
     assert "choices.json" in [file["path"] for file in last["plan"]["files"]]
     text = main(checkout, "pipeline", path, "--dry-run").stdout
+    assert text.count("made-before") == 1
     assert f"sweep {rates['sweep']['sweep']}: 3 points" in text and "${steps.rates.best.run_dir} = " in text
     done = main(checkout, "pipeline", path, "--json")
     assert done.returncode == 0, done.stderr

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from automodel_launch.config import pipelines
 from tests.conftest import OVER_SSH, ROOT, Checkout, Main
 
 pytestmark = pytest.mark.e2e
@@ -140,12 +142,16 @@ def test_llama_is_planned_for_a_cluster(checkout: Checkout, main: Main) -> None:
     assert (refused.returncode, "on another machine" in refused.stderr) == (2, True), refused.stderr
 
 
-def test_the_page_shows_the_pipeline_that_is_there() -> None:
+def test_the_page_shows_the_pipeline_that_is_there(tmp_path: Path) -> None:
     """The commands above it are those that tests/launch/test_train_tiny.py runs."""
     page = (ROOT / "docs/pipelines.md").read_text()
     assert "    python scripts/make_tiny_corpus.py\n    python launch.py pipeline tiny\n" in page
     shown = page.partition("configs/pipeline/tiny.yaml is\n\n")[2].partition("\n## ")[0]
     assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "configs/pipeline/tiny.yaml").read_text())
+    path = tmp_path / "page.yaml"
+    path.write_text(page.partition("## A step that is a sweep\n\n")[2].partition("\n`sweep` has")[0])
+    rates, check = pipelines.read(path)
+    assert (rates.sweep and rates.sweep.metric, check.needs, check.sweep) == ("val_loss", ("rates",), None)
 
 
 def test_steps_that_do_not_need_the_one_that_fails_go_on(checkout: Checkout, main: Main) -> None:

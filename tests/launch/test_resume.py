@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch import data_identity
+from automodel_launch import contract, data_identity
 from automodel_launch.errors import JobError, PlanRefused
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import resume
-from tests.workbench import refused, write_pair
+from tests.workbench import make_bench, refused, write_pair
 
 WHY = "its GPU-hours are used up: 12 of 12 (max_gpu_hours = 12)"
 
@@ -50,3 +50,11 @@ def test_nor_one_whose_run_began_with_other_data(job: Record, tmp_path: Path) ->
     folder = tmp_path / "records"
     refused(PlanRefused, lambda: resume.resume(folder, job, {}), "began with other data", "run.data_changed=allow")
     assert _unchanged(job, folder)
+
+
+def test_what_a_job_is_started_again_with_is_what_travels(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    (bench.workspace.recipes / "node_agent.sh").write_text("")
+    travelling = {file.path for file in bench.planned("steps: 1\n").files}
+    assert {*resume.NEEDED} - {contract.SCRIPT} <= travelling
+    assert contract.SCRIPT in resume.NEEDED

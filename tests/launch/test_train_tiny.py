@@ -143,6 +143,31 @@ def test_the_pipeline_of_the_page(prepared: Checkout) -> None:
     assert missing.returncode == 2
 
 
+@pytest.mark.slow
+def test_a_pipeline_that_tries_rates(prepared: Checkout) -> None:
+    """Of two rates, of which one learns nothing, the other's export is looked at, through the link."""
+    text = (prepared.root / "configs/pipeline/tiny.yaml").read_text()
+    swept = "sweep: {grid: {optimizer.lr: [1.0e-9, 1.0e-2]}}\n    overrides:\n      dataset"
+    text = text.replace("overrides:\n      dataset", swept)
+    (prepared.root / "rates.yaml").write_text(text.replace("${steps.train.hf}", "${steps.train.best.hf}"))
+    small = [f"train.{word}" for word in (*SMALL, "step_scheduler.max_steps=4", "run.env.nproc_per_node=1")]
+    data = [f"+data.{word[1:]}" if word.startswith("+") else f"data.{word}" for word in PREPARE[3:]]
+    words = ("pipeline", "rates.yaml", *data, *small, "check.most=9", "train.lr_scheduler.min_lr=0.0")
+    before = prepared.json(*words, "--dry-run")
+    assert [f for step in before["steps"] for f in step["findings"] if f["level"] == "error"] == []
+    done = prepared.run(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    check = before["steps"][2]["plan"]
+    link = Path(before["steps"][1]["promises"]["best.run_dir"])
+    chosen = json.loads(Path(f"{link}.json").read_text())
+    points = [point["plan"]["run_name"] for point in before["steps"][1]["sweep"]["points"]]
+    assert (chosen["run_name"], chosen["metric"], set(chosen["points"])) == (points[1], "val_loss", set(points))
+    assert f"{link}/hf: loss " in Path(check["job_dir"], "logs", "rank-0.log").read_text()
+    after = prepared.json(*words, "--dry-run")
+    assert [step["state"] for step in after["steps"]] == ["FINISHED"] * 3
+    assert after["plan_hash"] == before["plan_hash"]
+
+
 def test_the_same_launch_again_says_that_it_is_finished(prepared: Checkout, undisturbed: dict[str, Any]) -> None:
     began = len(prepared.json("jobs"))
     again = prepared.run(*COMMAND)

@@ -8,15 +8,17 @@ import sys
 
 import pytest
 
+from automodel_launch.errors import ProfileError
 from automodel_launch.profile import keys, schema
 from automodel_launch.profile.keys import NEMOTRON, SYNONYMS
 from automodel_launch.profile.schema import EXECUTORS, KEYS, Executor, keys_of
+from automodel_launch.profile.validation import validate
 from tests.conftest import ROOT
 
 EVERYWHERE = {
     *("executor", "nodes", "gpus_per_node", "nproc_per_node", "gpu", "python", "rdzv_port", "setup_lines"),
     *("startup_commands", "env_vars", "env", "secrets", "stop_grace", "stall", "notify", "max_nan_steps", "launcher"),
-    *("rehearse", "rank_times"),
+    *("rehearse", "rank_times", "track"),
     *("code", "packager", "remote_job_dir", "data_dir"),
 }
 SLURM = {
@@ -83,3 +85,9 @@ def test_sections_have_the_names_that_are_known_without_the_schema() -> None:
     from automodel_launch.profile.keys import SECTION_NAMES
 
     assert tuple(schema.SECTIONS) == SECTION_NAMES
+
+
+@pytest.mark.parametrize("entry", ["wandb", "wandb:", "mlflow:a b", "tensorboard:x", "comet:p", "wandb:a/b"])
+def test_a_tracker_that_is_none_is_refused_with_what_is_valid(entry: str) -> None:
+    with pytest.raises(ProfileError, match="wandb:PROJECT, mlflow:EXPERIMENT or tensorboard"):
+        validate({"track": [entry]}, str)

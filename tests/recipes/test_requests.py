@@ -219,6 +219,9 @@ def test_a_real_training_saves_and_goes_on(checkout: Checkout) -> None:
     saved = checkout.json("save", "saves")
     assert Path(saved["checkpoint"], "model").is_dir()
     wait_for(lambda: checkout.json("status", "saves")["progress"]["step"] > saved["step"] + 1)
+    profiled = checkout.json("profile", "saves", "--ranks", "all")
+    assert [(row["rank"], row["error"], row["steps"]) for row in profiled["ranks"]] == [(0, None, 3), (1, None, 3)]
+    assert all(0 < own < row["step_s"] * 3 for row in profiled["ranks"] for own in row["outside_s"])
     again = checkout.json("save", "saves")
     assert again["step"] > saved["step"]
     assert checkout.run("cancel", "--now", "saves").returncode == 0

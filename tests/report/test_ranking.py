@@ -22,6 +22,7 @@ def _rows(*values: float | None, name: str = "loss") -> list[dict[str, Any]]:
         (_rows(3.0, 1.0, None), "loss", Rank(1.0, 1, 1.0, 1)),
         (_rows(3.0, 5.0, 4.0, name="tps"), "tps", Rank(4.0, 2, 5.0, 1)),
         (_rows(3.0, math.nan), "loss", Rank(math.nan, 1, 3.0, 0)),
+        ([{"step": 0, "loss": 3.0}, {"step": 1, "loss": None}], "loss", Rank(math.nan, 1, 3.0, 0)),  # columns.py
         (_rows(None), "loss", Rank()),
         ([{"step": 1, "loss": "low"}, {"step": True, "loss": 1.0}, {"loss": 1.0}], "loss", Rank()),
     ],

@@ -54,6 +54,16 @@ def test_code_config_and_profile_are_those_of_the_job(ran: Checkout, main: Main)
     assert {(finding["level"], finding["code"]) for finding in plan["findings"]} == set()
 
 
+def test_a_job_that_failed_is_resumed_by_the_command_that_status_advises(ran: Checkout, main: Main) -> None:
+    failed = main(ran, "stub-one", "--name", "fails", "fail_rank=0", "code=7", env={"MY_TOKEN": "hush-hush-1"})
+    assert failed.returncode == 7, failed.stderr
+    advice = json.loads(main(ran, "status", "fails", "--json").stdout)["go_on"]
+    assert advice.startswith("python launch.py resume fails.1, with the same code")
+    assert main(ran, "resume", "fails.1", env={"MY_TOKEN": "hush-hush-1"}).returncode == 0
+    assert main(ran, "attach", "fails.1").returncode == 7
+    assert len(json.loads(main(ran, "status", "fails", "--json").stdout)["history"]) == 2
+
+
 def test_a_directory_that_was_changed_is_refused(ran: Checkout, main: Main, kept: Path) -> None:
     (kept / "code" / "mine" / "model.py").write_text("rate = 3\n")
     (kept / "config.yaml").unlink()

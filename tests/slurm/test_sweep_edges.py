@@ -119,3 +119,36 @@ def test_points_that_a_limit_of_failures_keeps_from_beginning(site: Checkout, cl
     assert [row["state"] for row in site.json("status", "q")["steps"][1]["points"]][1:] == ["FAILED", "CANCELLED"]
     after = site.json("pipeline", "q.yaml", "--batch", "one", "--dry-run")
     assert [step["state"] for step in after["steps"]] == ["FINISHED"] * 3
+    (site.root / "r.yaml").write_text(text.replace(", STOP", "").replace("rates: any", "rates: all"))
+    attached = site.run("pipeline", "r.yaml", "--run", "one", "--json")
+    document = json.loads(attached.stdout)
+    assert (attached.returncode, document["exit_code"]) == (7, 7), attached.stderr
+    assert [step["exit_code"] for step in document["steps"]] == [None, 7, 143]
+    assert "FAILED" in attached.stderr
+
+
+def test_two_checkouts_share_one_limit(site: Checkout, cluster: Cluster, tmp_path: Path) -> None:
+    """A sweep of one name in one job root: with chains they wait for each other, else an array has the places left."""
+    (tmp_path / "other").mkdir()
+    other = learner.site(tmp_path / "other", cluster)
+    (other.root / "env.toml").write_text((site.root / "env.toml").read_text())
+    common = ("--batch", "one", "--no-rehearse", "--name", "shared", "steps=600", "pause=0.3")
+    first = site.json("stub-one", *common, "--sweep", "value=1,2", "--at-most", "2")
+    shown = other.json("stub-one", *common, "--sweep", "value=3,4,5", "--at-most", "3", "--dry-run")
+    assert "#SBATCH --array=0-2%1\n" in shown["script"]
+    full = other.json("stub-one", *common, "--sweep", "value=3,4,5", "--at-most", "2", "--dry-run")
+    array = first["jobs"][0]["slurm_id"].partition("_")[0]
+    assert f"#SBATCH --dependency=afterany:{array}\n" in full["script"]
+    assert site.run("cancel", "shared", "--now").returncode == 0
+    gone = other.json("stub-one", *common, "--sweep", "value=3,4,5", "--at-most", "2", "--dry-run")
+    assert "#SBATCH --array=0-2%2\n" in gone["script"]
+    chains = ("learner", "--batch", "chain", "--no-rehearse", "run.env.nodes=1", "--name", "chained", "--at-most", "1")
+    begun = site.json(*chains, "--sweep", "steps=600")
+    waits = other.json(*chains, "--sweep", "steps=5")
+    assert f"waiting for {begun['jobs'][0]['job_id']} (" in other.run("status", "chained.1").stdout
+    assert site.run("cancel", "chained", "--now").returncode == 0
+    wait_until(
+        lambda: other.json("status", waits["jobs"][0]["job_id"])["state"] == "COMPLETED",
+        180,
+        "the other checkout's chain",
+    )

@@ -260,7 +260,7 @@ def test_jobs_of_their_own(site: Checkout, cluster: Cluster, tmp_path: Path) -> 
     command = (*PLAIN, "--name", "own", "--at-most", "2", "--sweep-file", str(tmp_path / "own.yaml"), "steps=600")
     command = (*command, "pause=0.3")
     refused = site.run(*command, "--stop-after-failures", "1")
-    assert (refused.returncode, "no array" in refused.stderr) == (2, True), refused.stderr
+    assert (refused.returncode, "one Slurm job array" in refused.stderr) == (2, True), refused.stderr
     fake(site, "sbatch", TEST_ONLY + '"$REAL" "$@"; code=$?; echo >> "$0.calls"; sleep 1; exit $code')
     launcher = _start(site, *command)
     wait_until((tmp_path / "bin" / "sbatch.calls").exists, 60, "the first sbatch")

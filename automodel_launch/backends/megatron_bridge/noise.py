@@ -5,8 +5,7 @@ Each entry was seen in a log; see the list of AutoModel's.
 
 from __future__ import annotations
 
-import re
-
+from automodel_launch.backends.megatron_bridge import log_lines
 from automodel_launch.backends.noise import Noise, Step, block, patterns
 
 _LINES = patterns(
@@ -57,9 +56,6 @@ _BLOCKS = (
     block(r"^ > datasets target sizes \(minimum size\):$", r"    (train|validation|test): +\d+"),
 )
 
-_STEP = re.compile(r"\] iteration +(?P<step>\d+)/ *(?P<all>\d+) \|(?P<rest>.*)")
-_VALIDATION = re.compile(r" validation loss at iteration (?P<step>\d+)(?: on (?P<set>\w+) set)? \|(?P<rest>.*)")
-_FIELD = re.compile(r"^\s*(?P<name>[^:]+?): +(?P<value>\S+)\s*$")
 _NAMES = {
     "lm loss": "loss",
     "lm loss value": "loss",
@@ -79,15 +75,16 @@ _LEFT_OUT = {"consumed samples", "elapsed time per iteration (ms)", "global batc
 
 def _step(line: str) -> Step | None:
     """` [TIME] iteration 10/ 60 | ... | lm loss: 7.8E+00 | ...`, ` validation loss at iteration 10 | ...`."""
-    match = _STEP.search(line)
-    validation = None if match else _VALIDATION.search(line)
+    match = log_lines.ITERATION.search(line)
+    validation = None if match else log_lines.VALIDATION.search(line)
     found = match or validation
     if found is None:
         return None
     told = dict(_field(part) for part in found.group("rest").split("|") if part.strip())
     order = [*(name for name in _NAMES.values() if name in told), *(name for name in told if name not in _UNITS)]
     fields = tuple((name, told[name]) for name in dict.fromkeys(order) if name not in _LEFT_OUT)
-    head = f"iteration {found.group('step')}/{match.group('all')}" if match else f"iteration {found.group('step')}"
+    total = f"/{match.group('all')}" if match else ""
+    head = f"iteration {found.group('iteration')}{total}"
     if validation:
         kind = validation.group("set")
         head = f"{kind if kind not in (None, 'validation') else 'validation'}  {head}"
@@ -95,7 +92,7 @@ def _step(line: str) -> Step | None:
 
 
 def _field(part: str) -> tuple[str, str]:
-    match = _FIELD.match(part)
+    match = log_lines.FIELD.match(part)
     if match is None:
         return part.strip(), part.strip()
     name = _NAMES.get(match.group("name"), match.group("name"))

@@ -40,6 +40,7 @@ class Own:
     slurm_id: str = ""  # of the job that is spoken of
     chained: bool = False  # there may be further attempts: exit.json says whether, once that is decided
     age: int = 0  # seconds since exit.json was written, if that was after the job that is spoken of had begun
+    restarts: int | None = None  # of a job that Slurm is completing: how often it has requeued it, also just now
 
     @property
     def over(self) -> bool:
@@ -78,6 +79,10 @@ if written=$(stat -c %Y {job}/{contract.EXIT} 2>/dev/null); then
   IFS='|' read -r _ _ begun _ <<< "$out" # of squeue; a job that has begun since then is another attempt
   [ "$(date -d "$begun" +%s 2>/dev/null || echo 0)" -gt "$written" ] || echo "own age $(($(date +%s) - written))"
 fi
+case $out in COMPLETING'|'*)
+  shown=$(timeout 10 scontrol -o show job "$id" 2>/dev/null)
+  echo "own restarts $(sed -n 's/.* Restarts=\\([0-9]*\\).*/\\1/p' <<< "$shown")" ;;
+esac
 echo "own slurm_id $id"
 for name in {contract.EXIT} {contract.node_file(0)}; do
   printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name" 2>/dev/null; echo
@@ -121,6 +126,7 @@ def read_own(text: str) -> Own:
         chained="chained" in found,
         age=int(age) if (age := found.get("age", "")).isdigit() else 0,
         slurm_id=found.get("slurm_id", ""),
+        restarts=int(told) if (told := found.get("restarts", "")).isdigit() else None,
     )
 
 
@@ -137,7 +143,7 @@ def judge(answer: Answer, own: Own) -> Status:
     there is none the state is UNKNOWN.
     """
     step = own.node.get("step") if own.node else None
-    told = _told(own, step)
+    told, ended = _told(own, step), str((own.exit or {}).get("state"))
     if answer.following and own.over and not own.resumed:  # who waits still, or has come too late, ends as it starts
         return _without_slurm(Answer(True), own, told)
     if answer.state in contract.SLURM_WAITING:
@@ -146,6 +152,8 @@ def judge(answer: Answer, own: Own) -> Status:
         return _without_slurm(Answer(False), own, told)
     if answer.state in contract.SLURM_ACTIVE and own.final and own.age > LATE_S and not own.resumed:
         return _without_slurm(Answer(True), own, told)
+    if answer.state == "COMPLETING" and _is_tidying_up(own):
+        return _without_slurm(Answer(True), own, {**told, "error": told["error"] or contract.MEANINGS.get(ended)})
     if answer.state in contract.SLURM_ACTIVE and not (answer.state == "COMPLETING" and _completed(own)):
         return _active(answer, own, step)
     if _is_lost(answer, own):
@@ -166,6 +174,14 @@ def judge(answer: Answer, own: Own) -> Status:
     if answer.state not in contract.SLURM_FAILURES:  # a later Slurm's word: it may mean anything
         return Status("UNKNOWN", error=f"Slurm says {answer.state}, which this version does not know", step=step)
     return _failed(contract.SLURM_FAILURES[answer.state], answer, own, told)
+
+
+def _is_tidying_up(own: Own) -> bool:
+    """Whether a job with one attempt has ended for good, such as by a person's scancel, and only an epilog, or a node
+    that is slow to answer, keeps Slurm at it: no requeue has been counted since that attempt began."""
+    record = own.exit or {}
+    ended = bool(record.get("complete")) and not own.chained and not own.resumed and own.age > LATE_S
+    return ended and own.restarts is not None and own.restarts == record.get("attempt")
 
 
 def _is_lost(answer: Answer, own: Own) -> bool:

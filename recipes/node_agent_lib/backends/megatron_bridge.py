@@ -14,14 +14,11 @@ from typing import Mapping
 import contract
 
 from ..files import Json
-from . import fields
+from . import fields, megatron_lines
 from .base import Checkpoint, checkpoints_of, is_recorded
 
-_STEP = re.compile(r"\] iteration +(?P<iteration>\d+)/ *\d+ \|(?P<rest>.*)")
-_VALIDATION = re.compile(r" validation loss at iteration (?P<iteration>\d+)(?: on (?P<set>\w+) set)? \|(?P<rest>.*)")
 _SAVING = re.compile(r"saving checkpoint at iteration +(?P<iteration>\d+) to (?P<directory>.+) in \S+ format\s*$")
 _SAVED = re.compile(r"successfully saved (?:local )?checkpoint from iteration ")
-_FIELD = re.compile(r"^\s*(?P<name>[^:]+?): +(?P<value>\S+)\s*$")
 _NAMES = {
     "lm loss": "loss",
     "lm loss value": "loss",
@@ -46,8 +43,8 @@ class MegatronBridge:
 
     def parse_metrics(self, line: str, now: float) -> Json | None:
         """` [TIME] iteration 10/ 60 | ... | lm loss: 7.8E+00 | ...`, ` validation loss at iteration 10 | ...`."""
-        match = _STEP.search(line)
-        validation = None if match else _VALIDATION.search(line)
+        match = megatron_lines.ITERATION.search(line)
+        validation = None if match else megatron_lines.VALIDATION.search(line)
         found = match or validation
         if found is None:
             return None
@@ -86,7 +83,7 @@ class MegatronBridge:
 
 def _add_field(result: Json, part: str) -> None:
     """`lm loss: 7.8E+00`; a name that is not known stands for itself, with `_` for what is no letter."""
-    found = _FIELD.match(part)
+    found = megatron_lines.FIELD.match(part)
     if found is None:
         return
     name, value = found.group("name"), found.group("value")

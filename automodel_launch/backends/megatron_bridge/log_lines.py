@@ -1,0 +1,1 @@
+../../../recipes/node_agent_lib/backends/megatron_lines.py
