@@ -26,6 +26,7 @@ _LIKE = {
     "configs": ("config",),
     "recipes": ("recipe",),
     "profiles": ("profile", "env", "envs", "clusters"),
+    "evaluate": ("eval", "perplexity"),
     "nodes": ("node", "bad-nodes", "sinfo"),
     "image": ("images", "pull"),
     "doctor": ("diagnose", "ping"),
