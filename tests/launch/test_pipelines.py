@@ -90,6 +90,7 @@ def test_what_is_wrong_names_the_step_and_submits_nothing(checkout: Checkout, ma
     assert not (checkout.root / ".launch" / "pipelines").exists()  # what `status` tells is the last launch
     for words, code, said in (
         (["last.valu=1"], 2, "step last: "),
+        (["last"], 2, "'last': which key of that step is to be set?"),
         (["last.value=${steps.first.hf}"], 2, "step last: value: step first promises no 'hf'"),
         (["middle.run.env.python=/no/such/python"], 3, "step middle: [no-python]"),
         (["--run", "no-such"], 2, "no profile"),
