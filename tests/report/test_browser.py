@@ -162,6 +162,7 @@ def test_a_page_that_is_written_again_is_looked_at_again(tab: Tab, tmp_path: Pat
     tab.page.evaluate("lookAgain()")
     assert 5000 in tab.page.evaluate("waits")  # somebody is at it
     tab.page.evaluate("redraw()")
+    tab.page.evaluate("dispatchEvent(new PointerEvent('pointermove'))")  # as Chromium tells of a mouse that rests
     file.write_text(page.html(page_data.document([view()], 1795756910.0)), encoding="utf-8")
     with tab.page.expect_navigation():
         tab.page.evaluate("real(lookAgain)")
