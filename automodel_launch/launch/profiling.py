@@ -155,7 +155,8 @@ def _free(record: Record, job: JobDir, able: dict[str, Any]) -> None:
     first, steps, step = told.get("first"), told.get("steps"), (job.last_metrics() or {}).get("step")
     if told.get("error") or not is_whole(first) or not is_whole(steps) or not told.get("time", 0) >= able["time"]:
         return
-    if not is_whole(step) or step < first:
+    written = isinstance(told.get("folder"), str) and job.place.names(told["folder"])  # the log may lag behind
+    if not written and (not is_whole(step) or step < first):
         taken = f"another profile is asked for already, of {named(first, steps)}"
         raise JobError(f"{record.job_id}: {taken}; rm {path} withdraws that.")
 
