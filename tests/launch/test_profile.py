@@ -124,6 +124,7 @@ def test_a_second_one_at_once_a_withdrawal_and_the_end_of_the_training(training:
     assert (
         "was not profiled: the training has ended before" in said or "has ended before the profile was written" in said
     )
+    wait_for(lambda: (training.root / "runs/p.1/exit.json").exists())
     over = training.run("profile", "p")
     assert (over.returncode, "p.1 has ended: COMPLETED" in over.stderr) == (2, True)
 
