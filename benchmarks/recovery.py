@@ -1,6 +1,6 @@
 """From a fault to the next training step: AutoModel's tiny pretraining on two nodes of the test cluster, in a chain.
 
-    python benchmarks/recovery.py [--all]
+    python benchmarks/recovery.py [--all] [--small]
 
 Brings up a Slurm of its own (scripts/install-test-system.sh installs what that needs; root). For each fault the seconds
 until the next step, split into
@@ -12,6 +12,8 @@ until the next step, split into
 
 The peer is Slurm's own requeue (`sbatch --requeue`, what NeMo-Run relies on): the same job without `until`, whose node
 loses its power. A killed rank is the end of such a job. Nodes are killed with a spare as well. --all adds the hang.
+
+--small takes the tests' training without torch, which loads at once: what is left is the launcher's and Slurm's part.
 """
 
 from __future__ import annotations
@@ -32,22 +34,26 @@ sys.path.insert(0, str(ROOT))
 
 from tests.conftest import Checkout  # noqa: E402  (the project's own test cluster)
 from tests.launch.test_train_tiny import SMALL  # noqa: E402
+from tests.slurm import learner  # noqa: E402
 from tests.slurm.cluster import Cluster, wait_until  # noqa: E402
 from tests.slurm.test_chain import Run, pid_here  # noqa: E402
 from tests.slurm.test_chain_pretrain import ENV  # noqa: E402
 from tests.slurm.test_pretrain_runs import prepared  # noqa: E402
 
 COMMAND = ("pretrain", "-c", "tiny", *SMALL, "step_scheduler.max_steps=500", "step_scheduler.ckpt_every_steps=10")
+SMALL_COMMAND = ("learner", "steps=5000", "every=10")
 PARTS = ("detection", "queue", "start-up", "load")
 PATIENCE_S = 400.0
+SPARE = '\n[spare]\nextends = "chain"\nspares = 1\n'
 
 
 class Job(Run):
-    """A pretraining in a run of its own."""
+    """A training in a run of its own."""
 
     def __init__(self, site: Checkout, profile: str) -> None:
         self.site = site
-        record = site.json(*COMMAND, "--batch", profile, "--fresh")
+        command = SMALL_COMMAND if (site.root / "recipes" / "learner.py").exists() else COMMAND
+        record = site.json(*command, "--batch", profile, "--fresh")
         self.dir, self.run_dir, self.id = Path(record["job_dir"]), Path(record["run_dir"]), record["job_id"]
 
 
@@ -96,26 +102,41 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="also a hang, which costs `stall` = 15 s")
+    parser.add_argument("--small", action="store_true", help="a training that loads at once")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cluster = Cluster(shared=(Path(folder),))
         cluster.up()
         try:
-            measure(Path(folder), cluster, args.all)
+            measure(small_site(Path(folder), cluster) if args.small else site(Path(folder), cluster), cluster, args.all)
         finally:
             cluster.down()
 
 
-def measure(base: Path, cluster: Cluster, everything: bool) -> None:
-    """A line a fault."""
+def small_site(base: Path, cluster: Cluster) -> Checkout:
+    """A checkout with the small training."""
+    made = learner.site(base, cluster, 'stall = "15s"')
+    env = made.root / "env.toml"
+    plain = env.read_text().replace('until = "done"\n', "").replace("[chain]", "[plain]")
+    env.write_text(env.read_text() + plain + SPARE)
+    return made
+
+
+def site(base: Path, cluster: Cluster) -> Checkout:
+    """A checkout with AutoModel's tiny pretraining, and its data."""
     plain = ENV.replace('until = "done"\n', "").replace("[chain]", "[plain]").partition("[whole]")[0]
-    site = prepared(base, cluster, ENV + plain + '\n[spare]\nextends = "chain"\nspares = 1\n')
+    made = prepared(base, cluster, ENV + plain + SPARE)
 
     # AutoModel compiles its data helper once a node, in the node's /tmp: half a minute that is not recovery's
     warm = "from nemo_automodel.components.datasets.llm.megatron.megatron_utils import compile_helper as c; c()"
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for node in ("c1", "c2", "c3", "c4"):
         cluster.run("srun", "-p", "batch", "-w", node, sys.executable, "-c", warm, PATH=path).check_returncode()
+    return made
+
+
+def measure(site: Checkout, cluster: Cluster, everything: bool) -> None:
+    """A line a fault."""
 
     def power_cut(job: Job) -> None:
         cluster.kill_node(int(job.node(1)["host"][1:]))

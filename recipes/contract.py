@@ -245,11 +245,11 @@ def ended_before_it_began(job_id: str, why: str, now: float) -> dict[str, Any]:
 
 HISTORY_BEGUN, HISTORY_ENDED, HISTORY_RESUMED = "begun", "ended", "resumed"
 _BEGUN = ("event", "time", "job_id", "attempt", "slurm_id", "nodes", "checkpoint", "gpus", "allocated_s")
-HISTORY_KEYS = {
-    HISTORY_BEGUN: (*_BEGUN, "spares", "replaces"),  # these two, and `replaced`, of a job with spares
+HISTORY_KEYS = {  # the last ones of a job with spares, or with ft_launcher
+    HISTORY_BEGUN: (*_BEGUN, "spares", "replaces"),
     HISTORY_ENDED: (
         *(*_BEGUN[:5], "state", "code", "error", "rank", "node", "from_step", "to_step", "checkpoint", "save_s"),
-        *("gpu_hours", "allocated_s", "goes_on", "why", "known", "cause", "replaced"),
+        *("gpu_hours", "allocated_s", "goes_on", "why", "known", "cause", "replaced", "restarts"),
     ),
     HISTORY_RESUMED: _BEGUN[:4],
 }

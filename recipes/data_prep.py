@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["numpy", "tokenizers", "fastokens", "orjson", "pyarrow", "zstandard", "pyyaml"]
+# dependencies = ["numpy", "tokenizers", "fastokens", "orjson", "pyarrow", "zstandard", "obstore", "pyyaml"]
 #
 # [tool.runspec]
 # schema = "1"
@@ -8,7 +8,7 @@
 # docs = "Text to Megatron bin/idx shards and blend.json, or to nanoGPT .bin shards"
 # backend = "data-prep"
 # code = ["data_prep_lib"]
-# commands = ["inspect", "relocate", "train-tokenizer"]
+# commands = ["inspect", "relocate", "fetch", "train-tokenizer"]
 # [tool.runspec.run]
 # launch = "python"
 # [tool.runspec.config]
@@ -16,7 +16,7 @@
 # default = "default"
 # optional = [
 #   "sample", "publish", "max_tokens", "ranks", "num_shards", "workers", "max_doc_tokens", "min_doc_chars", "on_error",
-#   "artifact", "wandb", "eos_token", "bos_token", "split_special_tokens", "drop_blank",
+#   "artifact", "wandb", "eos_token", "bos_token", "split_special_tokens", "drop_blank", "upload", "part",
 # ]
 # [tool.runspec.resources]
 # nodes = 1
@@ -29,8 +29,8 @@
 FILE is one resolved YAML; its keys are in data_prep_lib/config.py. Talk goes to stderr; to stdout goes what a training
 config names, the path of blend.json or the shards' pattern. Killed and run again, it goes on with what is missing.
 `inspect` says what is in tokenized data, whoever made them; exit code 1 where they are damaged. `relocate` makes the
-blend.json of an output that was moved name its shards again; `train-tokenizer` makes a tokenizer of texts. `look` is
-the launcher's: what would be refused, and how much there is to do, as JSON.
+blend.json of an output that was moved name its shards again; `fetch` copies one from a store; `train-tokenizer` makes a
+tokenizer of texts. `look` is the launcher's: what would be refused, and how much there is to do, as JSON.
 Exit codes: 0 done, 1 the work failed, 2 configuration or data, 3 refused before work started, 130 or 143 interrupted.
 """
 
@@ -53,7 +53,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments[:1] in (["inspect"], ["relocate"], ["train-tokenizer"], ["look"]):
+    if arguments[:1] in (["inspect"], ["relocate"], ["fetch"], ["train-tokenizer"], ["look"]):
         return _command(arguments[0], arguments[1:])
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE.yaml", help="the resolved configuration")
@@ -89,6 +89,13 @@ def _command(name: str, argv: list[str]) -> int:
                 "path", type=Path, help="an output directory that was moved or copied, or its blend.json"
             )
             return relocate(parser.parse_args(argv).path)
+        if name == "fetch":
+            from data_prep_lib.transfer import main as fetch
+
+            parser.add_argument("address", help="s3://BUCKET/PREFIX/HASH, an output that `upload` has copied there")
+            parser.add_argument("directory", type=Path, help="the output_dir here that it becomes a part of")
+            given = parser.parse_args(argv)
+            return fetch(given.address, given.directory)
         from data_prep_lib.look import main as look
 
         parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the resolved configuration")
@@ -110,7 +117,7 @@ def _prepare(path: Path) -> Path:
 
     config = load_config(path)
     try:
-        node = of_environment(os.environ)
+        node = of_environment(os.environ, config.part)
         with agreed(config, node, say) as job:
             return execute(job, node)
     except OSError as e:

@@ -4,25 +4,32 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Three things at once, each of which mostly waits for the network. The tests begin without the last, 1.5 GB: the few of
+# Megatron-Bridge's wait for the end of that process.
+bash scripts/install-test-system.sh &
+system=$!
+bash scripts/setup.sh --bridge &
+export BRIDGE_SETUP=$!
+trap 'kill $(jobs -p) 2> /dev/null || true' EXIT
+bash scripts/setup.sh --dev
 # Slurm, sshd and their like, for the tests that start a cluster of their own. Who may not install them can still run
 # the rest: those tests skip and say why, except in CI, where they fail.
-bash scripts/install-test-system.sh || [ -z "${CI:-}" ]
-bash scripts/setup.sh --dev
+wait "$system" || [ -z "${CI:-}" ]
 unset PYTHONDONTWRITEBYTECODE # setup.sh leaves byte code to be written at a module's first import
 export PATH="$PWD/.venv/bin:$PATH"
 
-bash scripts/setup.sh --bridge & # beside what looks at the source; 1.5 GB
-bridge=$!
 if [ "${1:-}" = --bridge ]; then
   shift
-  wait "$bridge"
+  wait "$BRIDGE_SETUP"
   exec python -m pytest -m slow -k bridge "$@"
 fi
 ruff check .
 ruff format --check .
+# Beside mypy, the tests' byte code: each of the four below would rewrite all of their asserts.
+python -m pytest -n 0 -q --collect-only > /dev/null &
 mypy
 lint-imports --no-cache
-wait "$bridge" # fails where it cannot be installed
 # Four at once, on two cores: most of the time goes by in waiting, for Slurm above all. A file's tests stay together, with
 # their fixtures, but for long ones that share none; tests/balance.py says which, and what comes first.
-exec python -m pytest -n 4 --dist loadfile --no-loadscope-reorder "$@"
+python -m pytest -n 4 --dist loadfile --no-loadscope-reorder "$@"
+wait "$BRIDGE_SETUP" # fails where it could not be installed

@@ -124,6 +124,7 @@ class Sizes:
     flops_per_token: float | None = None  # operations of a training step, by the shape of the model
     gpu_hours: float | None = None  # that the run will take, at `utilization` of the peak of the profile's GPU
     utilization: float | None = None
+    begins: str | None = None  # with which weights a new run begins, in words
     rows: tuple[tuple[str, str], ...] = ()
 
 

@@ -1,12 +1,13 @@
 """What a recipe itself says of a config: its `look` reads the config, the data's names and a sample of the rows.
 
 The keys of its config stand in the recipe alone, so it is asked, as a program: it cannot be imported here. Where the
-data are not on this machine, or are still to be made, it looks at the config only.
+data are not on this machine, or are still to be made, it looks at the config, and at most at data in object stores.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,22 +36,46 @@ class Looked:
 
 
 @lru_cache(maxsize=2)  # the checks and the preview ask about the same plan
-def looked(plan: Plan) -> Looked:
-    """Ask the recipe about the plan's config."""
+def looked(plan: Plan, aside: tuple[str, ...] = (), variables: tuple[str, ...] = ()) -> Looked:
+    """Ask the recipe about the plan's config.
+
+    aside: keys that change nothing of the answer: plans that differ in them alone are one question.
+    variables: beginnings of the names of the profile's variables that are set for it, as they are for the job.
+    """
+    config = {key: value for key, value in plan.config.items() if key not in aside}
+    command = (_python(plan), str(plan.recipe.path), "look")
+    options = () if sees_data(plan) else ("--config-only",)
+    return _asked(command, options, json.dumps(yamlio.json_value(config)), tuple(_environ(plan, variables).items()))
+
+
+@lru_cache(maxsize=2)
+def _asked(
+    look: tuple[str, ...], options: tuple[str, ...], config: str, environ: tuple[tuple[str, str], ...]
+) -> Looked:
     with tempfile.TemporaryDirectory(prefix="data-prep-look-") as folder:
         path = Path(folder, "config.json")
-        path.write_text(json.dumps(yamlio.json_value(plan.config)), encoding="utf-8")
-        command = [_python(plan), str(plan.recipe.path), "look", "--config", str(path)]
-        command += [] if sees_data(plan) else ["--config-only"]
+        path.write_text(config, encoding="utf-8")
+        command = [*look, "--config", str(path), *options]
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+                env=dict(environ),
             )
         except subprocess.TimeoutExpired:
             return Looked(failed=f"the look at them took more than {SECONDS:.0f} s")
         except OSError as error:
             return Looked(failed=f"{command[0]} cannot be run: {error.strerror}")
     return _read(done)
+
+
+def _environ(plan: Plan, variables: tuple[str, ...]) -> dict[str, str]:
+    given = {name: value for name, value in plan.profile.env_vars.items() if name.startswith(variables)}
+    return {**os.environ, **given}
 
 
 def sees_data(plan: Plan) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,6 @@ from automodel_launch.remote.probes import Results
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # huggingface_hub, utils/_auth.py
 KEY = "WANDB_API_KEY"
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-_SOURCES = re.compile(r"(?:^|[;&|]\s*)(?:source|\.)\s+\S", re.MULTILINE)
 _ON = ("1", "ON", "YES", "TRUE")  # huggingface_hub, constants.py
 
 _SCRIPT = """
@@ -139,7 +137,7 @@ def _given(plan: Plan) -> set[str]:
     names = {*profile.secrets, *profile.env, *profile.env_vars, *envscope.exported(lines)}
     if _inherits(plan):
         names.update(os.environ)
-    if any(_SOURCES.search(line) for line in lines):
+    if envscope.reads_a_file(lines):
         names.update((KEY, *TOKENS, *plan.deferred))
     return names
 

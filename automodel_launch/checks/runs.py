@@ -153,4 +153,16 @@ def begins_from(plan: Plan) -> Iterator[Finding]:
         yield Finding("warning", "origin-may-go", message, export)
 
 
-CHECKS = (resumes, paused, another_users, same_run, another_length, kept_for_the_job, begins_from)
+def reads_again(plan: Plan) -> Iterator[Finding]:
+    """Weights of a run that has trained on these very data: they are read from their beginning, in the same order."""
+    if not plan.origin or not plan.visible or backends.of(plan.recipe).begins_with(plan.config) != plan.origin["path"]:
+        return
+    digest = plan.data.get("digest")
+    if digest and digest == rundir.data(plan.origin["run_dir"], plan.place).get("digest"):
+        message = f"run {plan.origin['run_name']} has trained on these data, and this one reads them from their"
+        message += " beginning again, in the same order where the seed of the data is the same."
+        fix = "other data, or another seed for them; a run that is to go on is launched again with a greater length"
+        yield Finding("warning", "data-again", message, fix)
+
+
+CHECKS = (reads_again, resumes, paused, another_users, same_run, another_length, kept_for_the_job, begins_from)

@@ -46,7 +46,7 @@ class Evaluate(LaunchCommand):
             return launch.carry_out(args, parts)
         if args.config is not None:
             message = "evaluate RUN takes the run's own config, and -c names another."
-            raise UsageError(message, "overrides change it: validation_dataset.paths=/data/held-out/blend.json")
+            raise UsageError(message, "leave -c out; overrides (KEY=VALUE) change its config")
         return self._of_run(args)
 
     def _of_run(self, args: argparse.Namespace) -> int:
@@ -65,6 +65,7 @@ class Evaluate(LaunchCommand):
             for row in rows:
                 args.config = str(found.write(row, Path(scratch)))
                 codes.append(self._one(args, found.origin(row), several=len(rows) > 1))
+                args.no_rehearse = True  # of the next ones: they differ in the checkpoint's name alone
             return max(codes)
 
     def _one(self, args: argparse.Namespace, origin: Origin, several: bool) -> int:
@@ -73,6 +74,9 @@ class Evaluate(LaunchCommand):
         try:
             parts = self._planned(args, origin)
             launch.refuse_sweep(args, parts)
+            if several and {finding.code for finding in parts.errors} == {"run-active"}:
+                console.say(f"{parts.plan.run_name} has a job at it already")
+                return 0
             return launch.carry_out(args, parts)
         except LaunchError as error:
             if not several:
@@ -96,6 +100,7 @@ class Evaluate(LaunchCommand):
             fresh=args.fresh,
             offline=args.offline,
             begins_from=origin,
+            typed=(self.name, f"{origin.run_name}:{origin.step}"),
         )
         return Planned(own.here, plan, checking.run(plan, offline=args.offline), own.env_file.theme)
 

@@ -27,6 +27,7 @@ _LIKE = {
     "configs": ("config",),
     "recipes": ("recipe",),
     "profiles": ("env", "envs", "clusters"),
+    "evaluate": ("eval", "perplexity"),
     "nodes": ("node", "bad-nodes", "sinfo"),
     "image": ("images", "pull"),
     "doctor": ("diagnose", "ping"),

@@ -18,6 +18,8 @@ def rows(plan: Plan, step: int | None) -> Iterator[tuple[str, str]]:
     backend = backends.of(plan.recipe)
     known, total = backend.sizes(plan), backend.max_steps(plan.config)
     wanted = known.tokens
+    if known.begins and step is None:
+        yield "begins", known.begins
     yield from known.rows
     parts = [f"{console.count(known.parameters)} parameters"] if known.parameters else []
     if total and wanted:

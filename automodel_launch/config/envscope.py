@@ -16,6 +16,7 @@ _JOB_ONLY = re.compile(
 )
 _EXPORT = re.compile(r"(?:^|[;&|{(]|\b(?:then|do|else)\b)\s*export\s+([^;&|#\n]*)", re.M)
 _EXPORTED_NAME = re.compile(r"""(\w+)(?:=(?:"[^"]*"|'[^']*'|\$\([^)]*\)|\S)*)?""")
+_SOURCES = re.compile(r"(?:^|[;&|]\s*)(?:source|\.)\s+\S", re.MULTILINE)
 _MISSING = re.compile(r"\\x00(\w+)\\x00")  # what `lookup` leaves in a config, in Python's notation
 
 
@@ -79,3 +80,8 @@ class EnvScope:
 def exported(lines: Iterable[str]) -> set[str]:
     """Names that shell lines of a profile export (`export NAME=...`)."""
     return {name for line in lines for words in _EXPORT.findall(line) for name in _EXPORTED_NAME.findall(words)}
+
+
+def reads_a_file(lines: Iterable[str]) -> bool:
+    """Whether they source one, which may set any variable."""
+    return any(_SOURCES.search(line) for line in lines)

@@ -115,10 +115,14 @@ def _cells(row: dict[str, Any]) -> Iterator[str]:
     yield f"{row['job_id']} attempt {row['attempt'] + 1}{slurm_id}"
     began = row.get("began")
     yield time.strftime("%m-%d %H:%M:%S", time.localtime(began)) if began else ""
-    yield "on " + _short(row["nodes"]) if row["nodes"] else ""
+    spares = f" + {len(row['spares'])} spare" if row.get("spares") else ""
+    yield "on " + _short(row["nodes"]) + spares if row["nodes"] else ""
     yield _steps(row)
     yield str(row.get("state") or "")
     why = row.get("why") or row.get("error") or ""
+    if is_whole(row.get("restarts")) and row["restarts"] > 0:
+        times = "once" if row["restarts"] == 1 else f"{row['restarts']} times"
+        why = f"{why} (ft_launcher had started its ranks again {times})"
     yield f"{'' if row.get('goes_on') is None else 'then the next: ' if row['goes_on'] else 'the end: '}{why}"
 
 

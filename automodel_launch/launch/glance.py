@@ -156,7 +156,8 @@ def _launched(record: Record, plan: dict[str, Any], order: dict[str, Any], commi
     words = [*state.typed(record), f"--{record.mode}", record.profile]
     own_name = record.run_name.startswith(f"{record.recipe}-{record.config}-")
     words += [] if own_name else ["--name", record.run_name]
-    words += _from(plan.get("origin"))
+    begun = _from(plan.get("origin"))
+    words += begun if not {*begun} & {*words} else []  # `evaluate RUN:STEP` has it already
     after = plan.get("after")
     words += ["--after", ",".join(map(str, after))] if isinstance(after, list) and after else []
     return Launched(

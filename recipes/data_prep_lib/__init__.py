@@ -4,7 +4,11 @@
     inputs.py      dataset -> files                   walk.py      globs; what cannot be listed is an error
     kinds.py       a file's name -> its format        shards.py    files -> shards (byte ranges)
     budget.py      max_tokens -> a limit for each shard
-    hf_datasets.py hf:// datasets -> files            remote.py      a file by path or hf:// address
+    hf_datasets.py hf:// datasets -> files            remote.py      a file by path or address
+    stores.py      objects by s3://, gs://, https://  store_listing.py  such an address -> objects
+    store_file.py  an object as a file            addresses.py   addresses in a configuration
+    transfer.py    `upload` to a store, `fetch` from it
+    store_errors.py  what a store answers, in words   aws_files.py   keys in ~/.aws
     vocab.py       tokenizer files, ids, dtype        identity.py  what made this output; refuses a mixture
     readers.py     shard -> documents                 compressed.py  .gz and .zst as byte streams
     parquet.py     one column of row groups           hub.py       a tokenizer from the hub

@@ -91,7 +91,7 @@ def _compared(
 
 def _key(config: Config) -> str:
     """Nodes of one job have one configuration, but for what follows from the machine."""
-    same = dataclasses.asdict(dataclasses.replace(config, workers=1))
+    same = dataclasses.asdict(dataclasses.replace(config, workers=1, part=None))
     return fingerprint(json.loads(json.dumps(same, default=str)))[:12]
 
 
@@ -108,15 +108,17 @@ def _difference(theirs: Any, mine: dict[str, Any], job: Job) -> str:
     return f"this node has other {keys} than the first one\n  {fix}"
 
 
-def _files(described: Any, dataset: str) -> dict[str, tuple[int, int]]:
+def _files(described: Any, dataset: str) -> dict[str, tuple[int, int | str]]:
     try:
         return {name: (size, mtime) for name, size, mtime in described["datasets"][dataset]["files"]}
     except (KeyError, TypeError, ValueError):
         return {}
 
 
-def _seen(state: tuple[int, int] | None) -> str:
+def _seen(state: tuple[int, int | str] | None) -> str:
     if state is None:
         return "not there"
+    if isinstance(state[1], str):  # an object in a store
+        return f"{state[0]} bytes, version {state[1]}"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state[1] // 10**9))
     return f"{state[0]} bytes of {when}.{state[1] % 10**9:09d}"

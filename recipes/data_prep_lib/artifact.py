@@ -103,6 +103,8 @@ def describe_inputs(
         found = parts.get(file.path, ())
         entry: dict[str, Any] = {"dataset": dataset, "path": file.path, "bytes": file.size}
         entry["sha256"] = file.sha256 or (found[0][2] if len(found) == 1 else None)
+        if file.version:
+            entry["version"] = file.version
         if len(found) > 1:
             entry["sha256_of_parts"] = [list(part) for part in found]
         yield entry

@@ -26,10 +26,10 @@ class DamagedFileError(Exception):
 
 
 @contextmanager
-def open_stream(path: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+def open_stream(path: str, version: str = "") -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """(the stream of decompressed bytes, the raw file, whose tell() says how far reading has come)."""
     suffix = Path(path.lower()).suffix
-    with open_input(path) as raw:
+    with open_input(path, version) as raw:
         if suffix not in _CODECS:
             yield raw, raw
             return

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped, unused-ignore]
 
-from data_prep_lib import formats, schema
+from data_prep_lib import addresses, formats, schema
 from data_prep_lib.errors import ConfigError
 
 SPLITS = ("train", "valid", "test")
@@ -66,6 +66,8 @@ class Config:
     wandb: Mapping[str, str] | None = None
     ranks: int | None = None
     engine: str = "auto"
+    upload: str | None = None
+    part: int | None = None
 
     @property
     def publishes(self) -> bool:
@@ -87,6 +89,8 @@ def _path(key: str, value: Any) -> str:
         if not re.fullmatch(r"hf://(/.+|[^/@]+(/[^/@]+)?(@.+)?)", name):
             raise schema.bad(key, value, "hf://ORG/NAME, hf://ORG/NAME@REVISION, or hf:///DIRECTORY")
         return name
+    if "://" in path:
+        return addresses.of_input(key, path)
     return str(Path(path).expanduser().absolute())
 
 
@@ -157,7 +161,8 @@ def _blend(key: str, value: Any) -> tuple[Dataset, ...]:
 KEYS: dict[str, schema.Check] = {
     "datasets": schema.optional(_datasets),
     "blend": schema.optional(_blend),
-    "output_dir": lambda key, value: Path(schema.text(key, value)).expanduser().absolute(),
+    "output_dir": addresses.directory,
+    "upload": schema.optional(addresses.of_output),
     "tokenizer": schema.text,
     "format": schema.one_of(*formats.FORMATS),
     "ranks": schema.optional(schema.count),
@@ -178,6 +183,7 @@ KEYS: dict[str, schema.Check] = {
     "on_error": schema.one_of("fail", "skip"),
     "artifact": schema.optional(_artifact),
     "wandb": schema.optional(_wandb),
+    "part": schema.optional(schema.count),
     "engine": schema.one_of("auto", "fastokens", "gigatoken", "tokenizers"),
     "run": lambda key, value: None,  # the launcher's own section
 }

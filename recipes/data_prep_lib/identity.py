@@ -43,7 +43,7 @@ def describe(
                 "format": source.format,
                 "text_field": source.dataset.text_field,
                 "num_shards": counts[source.dataset.name],
-                "files": [[file.name or file.path, file.size, file.mtime_ns] for file in source.files],
+                "files": [[file.name or file.path, file.size, file.state] for file in source.files],
             }
             for source in sources
         },

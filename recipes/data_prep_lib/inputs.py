@@ -6,10 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep_lib import stores
 from data_prep_lib.config import Dataset
 from data_prep_lib.errors import InputError
 from data_prep_lib.kinds import settle
-from data_prep_lib.remote import is_remote
+from data_prep_lib.remote import SCHEME, is_remote
+from data_prep_lib.store_listing import list_objects
 from data_prep_lib.walk import Walk, has_magic, split_glob
 
 
@@ -17,7 +19,8 @@ from data_prep_lib.walk import Walk, has_magic, split_glob
 class SourceFile:
     """A file as found when the work was planned; `size` in bytes, `mtime_ns` as os.stat gives it.
 
-    `name` is its path below the dataset's own: what stays when all of it is moved.
+    `name` is its path below the dataset's own: what stays when all of it is moved. `version`: of an object in a store,
+    its entity tag, in place of the time.
     """
 
     path: str
@@ -25,6 +28,12 @@ class SourceFile:
     mtime_ns: int
     sha256: str | None = None  # where the hub knows it
     name: str = ""
+    version: str = ""
+
+    @property
+    def state(self) -> int | str:
+        """What changes when the content does."""
+        return self.version or self.mtime_ns
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,10 @@ def find_source(dataset: Dataset, kept: Path) -> Source:
 
     `kept` is the directory for what the hub has said.
     """
-    if is_remote(dataset.path):
+    if dataset.path.startswith(SCHEME):
         return _hf_source(dataset, kept)
+    if stores.is_address(dataset.path):
+        return _store_source(dataset)
     base, paths, notes = _paths(dataset)
     kind, paths, left_out = settle(dataset, paths, named=not Path(dataset.path).is_dir())
     if not paths:
@@ -70,6 +81,18 @@ def _hf_source(dataset: Dataset, kept: Path) -> Source:
         for path, size, sha256 in listed
     ]
     return Source(dataset, kind, tuple(files))
+
+
+def _store_source(dataset: Dataset) -> Source:
+    objects, named = list_objects(dataset)
+    known = {
+        found.address: SourceFile(found.address, found.size, 0, None, name, found.version) for found, name in objects
+    }
+    kind, paths, notes = settle(dataset, list(known), named)
+    files = tuple(known[path] for path in paths)
+    if not any(file.size for file in files):
+        raise InputError(f"dataset {dataset.name!r}: {dataset.path} is empty ({len(files)} {kind} file(s), 0 bytes)")
+    return Source(dataset, kind, files, tuple(f"dataset {dataset.name!r}: {note}" for note in notes))
 
 
 def _paths(dataset: Dataset) -> tuple[str, list[str], list[str]]:

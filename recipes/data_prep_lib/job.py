@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data_prep_lib import formats, held_out, identity, latest, nodes, receipts
+from data_prep_lib import formats, held_out, identity, latest, nodes, receipts, transfer
 from data_prep_lib.blend import make_blend, relative
 from data_prep_lib.budget import share_out
 from data_prep_lib.claims import Claims, Queue
@@ -94,6 +94,8 @@ def execute(job: Job, node: Node) -> Path:
             say(note)
     if job.config.publishes:
         latest.check(job.config.output_dir)
+    if job.config.upload and job.config.publishes:
+        transfer.check(job.config.upload)
     with nodes.locked(layout, node, say, lambda: _remove_leftovers(layout)):
         identity.claim(layout, job.identity)
         with nodes.one_at_a_time(layout, node):
@@ -121,12 +123,12 @@ def output_of(job: Job) -> Path:
 def _make(job: Job, todo: Work, node: Node) -> dict[str, Any]:
     """Make the shards, with the other nodes, until all are there. What is to be said of this run's speed."""
     claims = None if node.alone else Claims(job.layout.state / "claims")
-    queue = Queue(todo, claims, lambda item: _receipt(job, *item, joined=True) is not None, node.rank, node.world)
+    queue = Queue(todo, claims, lambda item: _receipt(job, *item, joined=True) is not None, *node.turn)
     facts: dict[str, Any] = {"seconds": 0.0, "tokens_per_second": 0}
     pause, told = _POLL[0], 0.0
     while queue.left:
         if item := queue.take():
-            facts = _tokenize(job, todo, queue, item)
+            facts = _tokenize(job, todo, queue, item, node)
             pause = _POLL[0]
         elif queue.left:
             if time.monotonic() - told > _TELL:
@@ -152,6 +154,8 @@ def _complete(job: Job, facts: dict[str, Any], done: dict[str, Any], unjoined: l
         say(f"{layout.root} has a blend.json of these weights; its shards are those in {shards.root}")
     if job.config.publishes:
         _point(layout)
+        if job.config.upload:
+            transfer.upload(shards.root, layout.root, job.config.upload, say)
         if job.config.artifact:
             _publish(job, layout, job.config.artifact, done)
     else:
@@ -269,7 +273,7 @@ def _join(job: Job, dtype: str, unjoined: list[str]) -> dict[str, Any]:
     return {"dtype": joined["dtype"], "output": joined["listing"]}
 
 
-def _tokenize(job: Job, todo: Work, queue: Queue, first: tuple[Shard, str]) -> dict[str, Any]:
+def _tokenize(job: Job, todo: Work, queue: Queue, first: tuple[Shard, str], node: Node) -> dict[str, Any]:
     """Make `first`, which was taken, and what else can be; `todo` are the shards of all nodes."""
     from data_prep_lib import auto_tokenizer, engine_check, pool, preflight, separator
     from data_prep_lib.progress import Progress, duration, short
@@ -296,6 +300,8 @@ def _tokenize(job: Job, todo: Work, queue: Queue, first: tuple[Shard, str]) -> d
     kept = config.output_dir / ".inputs" / f"auto-tokenizer-{job.files.sha256[:12]}.json"
     comparison = None if config.sample else auto_tokenizer.Comparison(job.files.path, kept)
     progress = Progress(sys.stderr, None if config.sample or config.max_tokens else total, len(todo))
+    if not node.alone:
+        progress.of_all(lambda: len(list((job.layout.state / "receipts").glob("*.json"))), len(job.shards))
     try:
         made = pool.run(first, queue, settings, workers, progress.tick)
         if comparison and (warning := comparison.warning()):

@@ -7,23 +7,25 @@ For the launcher's dry run, which cannot import this: one JSON document on stdou
     total     {files, bytes, documents, tokens, shards, output_bytes, core_seconds}
     output    the directory that the output will lie in; null where what it depends on is not here
 
-Nothing is written and no hub is asked: what is there only is not looked at.
+Nothing is written and no hub is asked: what is there only is not looked at. Object stores and web servers are, where
+credentials are at hand, and for a short time each.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep_lib import latest
-from data_prep_lib.config import Config, load_config
+from data_prep_lib import latest, stores
+from data_prep_lib.config import Config, Dataset, load_config
 from data_prep_lib.errors import DataPrepError, InputError
 from data_prep_lib.inputs import Source, find_source
-from data_prep_lib.remote import is_remote
+from data_prep_lib.remote import SCHEME
 from data_prep_lib.shards import Shard, plan_shards
+from data_prep_lib.store_errors import NotAtHandError
 from data_prep_lib.vocab import TokenizerFiles, find_tokenizer
 
 Finding = dict[str, Any]
@@ -35,8 +37,9 @@ _NOT_THE_HUB = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 def main(path: Path, files: bool) -> int:
-    """`files`: the data are looked at, too, as far as they are on this machine."""
+    """`files`: paths mean here what they do in the job; else of the data only those in stores are looked at."""
     os.environ.update(_NOT_THE_HUB)
+    stores.hurry()
     print(json.dumps(look(path, files), ensure_ascii=False))
     return 0
 
@@ -46,25 +49,41 @@ def look(path: Path, files: bool) -> dict[str, Any]:
         config = load_config(path)
     except DataPrepError as e:
         return {"findings": [_error("data-prep-config", e)], "sources": [], "total": None, "output": None}
-    if not files:
-        return {"findings": [], "sources": [], "total": None, "output": None}
     findings: list[Finding] = []
+    if not files:
+        inside = [d for d in config.datasets if stores.is_address(d.path) and "${" not in d.path]
+        sources = list(_sources(inside, findings))
+        rows, total = _measured(config, sources, None, findings)
+        return {"findings": findings, "sources": rows, "total": total, "output": None}
     try:
         if config.publishes:
             latest.check(config.output_dir)
     except DataPrepError as e:
         findings.append(_error("data-prep-config", e))
+    if config.upload:
+        findings += _upload(config.upload)
     tokenizer = _tokenizer(config, findings)
-    sources = list(_sources(config, findings))
+    sources = list(_sources(config.datasets, findings))
     rows, total = _measured(config, sources, tokenizer, findings)
     return {"findings": findings, "sources": rows, "total": total, "output": _output(config)}
+
+
+def _upload(address: str) -> Iterator[Finding]:
+    """Nothing is written: whether that is allowed the job finds out before its work."""
+    place, key = stores.parts(address)
+    try:
+        stores.listed(place, f"{key}/.data-prep".lstrip("/"))
+    except NotAtHandError as e:
+        yield _error("data-prep-not-looked-at", e) | {"level": "note"}
+    except DataPrepError as e:
+        yield _error("data-prep-upload", e)
 
 
 def _output(config: Config) -> str | None:
     """None, too, of what the hub has, and of a config whose mistakes are told by others."""
     from data_prep_lib import job
 
-    if any(is_remote(dataset.path) for dataset in config.datasets):
+    if any(dataset.path.startswith(SCHEME) for dataset in config.datasets):
         return None
     try:
         return str(job.output_of(job.plan(config)))
@@ -81,14 +100,17 @@ def _finding(level: str, code: str, message: str, fix: str = "") -> Finding:
     return {"level": level, "code": code, "message": message, "fix": fix or None}
 
 
-def _sources(config: Config, findings: list[Finding]) -> Iterator[Source]:
-    for dataset in config.datasets:
-        if is_remote(dataset.path):
+def _sources(datasets: Sequence[Dataset], findings: list[Finding]) -> Iterator[Source]:
+    for dataset in datasets:
+        if dataset.path.startswith(SCHEME):
             text = f"dataset {dataset.name!r}: {dataset.path} is not looked at before the job"
             findings.append(_finding("note", "data-prep-not-looked-at", text))
             continue
         try:
             source = find_source(dataset, Path(os.devnull))
+        except NotAtHandError as e:
+            findings.append(_error("data-prep-not-looked-at", e) | {"level": "note"})
+            continue
         except DataPrepError as e:
             findings.append(_error("data-prep-input", e))
             continue

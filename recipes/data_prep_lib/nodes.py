@@ -18,25 +18,38 @@ from data_prep_lib.claims import NO_LOCKS
 from data_prep_lib.errors import ConfigError, DataPrepError
 from data_prep_lib.layout import Layout
 
+_PARTS = 64
+
 
 @dataclass(frozen=True)
 class Node:
-    """This process's place among those that work on one output."""
+    """This process's place among those that work on one output; `part`: of a job beside others, which come and go."""
 
     rank: int = 0
     world: int = 1
+    part: int | None = None
 
     @property
     def alone(self) -> bool:
-        return self.world == 1
+        return self.world == 1 and self.part is None
+
+    @property
+    def name(self) -> str:
+        """Unique among those that work at once."""
+        return str(self.rank) if self.part is None else f"{self.part}.{self.rank}"
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """(k, n): it begins with every n-th shard, from the k-th on. How many parts there are nobody knows."""
+        return (self.rank, self.world) if self.part is None else ((self.part * self.world + self.rank) % _PARTS, _PARTS)
 
 
-def of_environment(environ: Mapping[str, str]) -> Node:
-    """The node agent's RANK and WORLD_SIZE; a process started by hand is alone."""
+def of_environment(environ: Mapping[str, str], part: int | None = None) -> Node:
+    """The node agent's RANK and WORLD_SIZE; a process started by hand is alone, unless it is a `part`."""
     rank, world = environ.get("RANK", "0"), environ.get("WORLD_SIZE", "1")
     if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
         raise ConfigError(f"RANK={rank!r}, WORLD_SIZE={world!r}: no rank of a number of nodes\n  unset both")
-    return Node(int(rank), int(world))
+    return Node(int(rank), int(world), part)
 
 
 @contextmanager
@@ -52,7 +65,7 @@ def locked(layout: Layout, node: Node, say: Callable[[str], None], clean: Callab
             if node.alone:
                 clean()
             else:
-                _lock(stack, layout.state / f"lock.{node.rank}", fcntl.LOCK_EX)
+                _lock(stack, layout.state / f"lock.{node.name}", fcntl.LOCK_EX)
                 with one_at_a_time(layout, node):
                     _join(stack, layout.state / "lock.nodes", clean)
         except BlockingIOError:

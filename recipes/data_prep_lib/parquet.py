@@ -35,7 +35,7 @@ def read_column(piece: Piece, field: str) -> Iterator[tuple[int, Any, float]]:
     """
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(_open(stack, piece.path))
+            file = stack.enter_context(_open(stack, piece.path, piece.version))
         except (pa.ArrowException, OSError) as e:
             raise DamagedFileError(_damage(e)) from None
         inner = _check_column(piece.path, file.schema_arrow, field)
@@ -62,10 +62,12 @@ def _damage(e: Exception) -> str:
     return f"truncated or damaged parquet file: {e}"
 
 
-def _open(stack: ExitStack, path: str) -> Any:
+def _open(stack: ExitStack, path: str, version: str) -> Any:
     if not is_remote(path):
         return pq.ParquetFile(path)
-    return pq.ParquetFile(stack.enter_context(open_input(path, exact=True)), pre_buffer=True)  # few, large requests
+    return pq.ParquetFile(
+        stack.enter_context(open_input(path, version, exact=True)), pre_buffer=True
+    )  # few, large requests
 
 
 def _check_column(path: str, schema: pa.Schema, field: str) -> list[str]:

@@ -31,7 +31,7 @@ class _Probe(ShardReader):
 def check_rows(source: Source, on_error: str) -> None:
     """Read a source up to its first good row."""
     file = next(file for file in source.files if file.size)
-    piece = Piece(file.path, file.size, 0, file.size, file.mtime_ns, file.name)
+    piece = Piece(file.path, file.size, 0, file.size, file.mtime_ns, file.name, file.version)
     dataset = source.dataset
     next(iter(_Probe(Shard(dataset.name, 0, source.format, dataset.text_field, (piece,)), on_error)), None)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
 _PIPE_SECONDS = 5.0
+_ALL_SECONDS = 15.0  # a listing of a directory on the shared file system
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -34,6 +35,12 @@ class Progress:
         self._start = self._next = time.monotonic()
         self._next += _PIPE_SECONDS
         self.counters: Mapping[str, int] = {}
+        self._of_all: tuple[Callable[[], int], int] | None = None
+        self._all_done, self._looked = 0, float("-inf")
+
+    def of_all(self, done: Callable[[], int], shards: int) -> None:
+        """Tell, too, how many of all `shards` are done by whoever works on them; `done` is asked now and then."""
+        self._of_all = done, shards
 
     @property
     def seconds(self) -> float:
@@ -59,7 +66,14 @@ class Progress:
         if self._total and counters["input"]:
             left = seconds * (self._total - counters["input"]) / counters["input"]
             parts.append(f"{duration(max(0.0, left))} left")
+        if self._of_all:
+            parts.insert(1, self._everywhere(*self._of_all))
         return " | ".join(parts)
+
+    def _everywhere(self, done: Callable[[], int], shards: int) -> str:
+        if time.monotonic() - self._looked > _ALL_SECONDS:
+            self._looked, self._all_done = time.monotonic(), done()
+        return f"{self._all_done}/{shards} by all"
 
     def close(self) -> None:
         if self._live:

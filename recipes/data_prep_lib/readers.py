@@ -7,6 +7,7 @@ come twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any
 
 from data_prep_lib import rows
@@ -98,7 +99,7 @@ class ShardReader:
 
     def _plain_lines(self, piece: Piece) -> Iterator[tuple[Callable[[], int], bytes]]:
         """The lines that begin in [start, end); a line's number is found only when asked for."""
-        with open_input(piece.path) as file:
+        with open_input(piece.path, piece.version) as file:
             at = piece.start
             if at:  # the line that holds byte start - 1 belongs to the part before
                 file.seek(at - 1)
@@ -109,7 +110,7 @@ class ShardReader:
                     return
                 begin, at = at, at + len(line)
                 self.consumed = base + at
-                yield lambda begin=begin: _line_number(piece.path, begin), _without_bom(line, begin)  # type: ignore[misc]
+                yield lambda begin=begin: _line_number(piece, begin), _without_bom(line, begin)  # type: ignore[misc]
         if at < piece.end:
             raise InputError(f"{piece.path}: it ended at byte {at} of {piece.size}\n  run again when it is complete")
 
@@ -119,7 +120,7 @@ class ShardReader:
         base, part = self.consumed, (piece.end - piece.start) / piece.size
         number, at = 0, 0
         try:
-            with open_stream(piece.path) as (stream, raw):
+            with open_stream(piece.path, piece.version) as (stream, raw):
                 for number, line in enumerate(stream, 1):
                     at = raw.tell()
                     block = (number - 1) // _LINE_BLOCK
@@ -134,7 +135,7 @@ class ShardReader:
 
     def _text(self, piece: Piece) -> Iterator[str]:
         try:
-            with open_stream(piece.path) as (stream, _):
+            with open_stream(piece.path, piece.version) as (stream, _):
                 data = stream.read()
         except DamagedFileError as e:
             self.damaged(f"{piece.path}:1", str(e), piece, documents=1)
@@ -182,7 +183,7 @@ def _refuse_array(piece: Piece, number: int, line: bytes) -> None:
     if number == 1 and line.lstrip().startswith(b"["):
         raise InputError(
             f"{piece.path}: it holds one JSON array, and a JSON object on each line is wanted\n"
-            f"  write it as JSON lines: jq -c '.[]' {piece.path} > FILE.jsonl"
+            f"  write it as JSON lines: jq -c '.[]' {Path(piece.path).name} > FILE.jsonl"
         )
 
 
@@ -190,9 +191,9 @@ def _without_bom(data: bytes, offset: int) -> bytes:
     return data[3:] if offset == 0 and data.startswith(b"\xef\xbb\xbf") else data
 
 
-def _line_number(path: str, offset: int) -> int:
+def _line_number(piece: Piece, offset: int) -> int:
     """1 for the line that begins at byte 0."""
-    with open_input(path) as file:
+    with open_input(piece.path, piece.version) as file:
         return 1 + sum(chunk.count(b"\n") for chunk in _chunks(file, offset))
 
 

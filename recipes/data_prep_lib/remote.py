@@ -1,4 +1,4 @@
-"""Input files by path or hf:// address, opened for reading; a broken connection is never taken for damaged data.
+"""Input files by path or address, opened for reading; a broken connection is never taken for damaged data.
 
 Files of the hub are read in ranges, through huggingface_hub's file system, and never copied to the disk: of a parquet
 file only the column of text travels. HF_TOKEN, HF_HOME and HF_ENDPOINT mean what they always do.
@@ -10,7 +10,9 @@ import io
 from pathlib import Path
 from typing import IO, Any, cast
 
+from data_prep_lib import stores
 from data_prep_lib.errors import DataPrepError
+from data_prep_lib.store_file import StoreFile
 
 SCHEME = "hf://"
 _LOCAL_BUFFER = 1 << 20
@@ -18,11 +20,12 @@ _REMOTE_BLOCK = 16 << 20  # bytes of one request where a file is read from a pla
 
 
 def is_remote(path: str) -> bool:
-    return path.startswith(SCHEME)
+    return path.startswith(SCHEME) or stores.is_address(path)
 
 
 def state_of(path: str) -> tuple[int, int] | None:
-    """(size, mtime_ns) of a local file now; None for a remote one, whose address names a commit and so cannot change.
+    """(size, mtime_ns) of a local file now; None for a remote one: an address of the hub names a commit, and
+    of an object each range is asked for with its version, so that another one is never read.
 
     Raises:
         OSError: it is gone.
@@ -33,8 +36,10 @@ def state_of(path: str) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def open_input(path: str, exact: bool = False) -> IO[bytes]:
+def open_input(path: str, version: str = "", exact: bool = False) -> IO[bytes]:
     """A binary file. `exact`: a remote one is asked for the very ranges that are read, and for nothing ahead of them.
+
+    `version`: the entity tag of the object that was planned; without, the one that is there when it is opened.
 
     Raises:
         OSError: a local file that cannot be read.
@@ -42,7 +47,7 @@ def open_input(path: str, exact: bool = False) -> IO[bytes]:
     """
     if not is_remote(path):
         return open(path, "rb", buffering=_LOCAL_BUFFER)
-    raw = _Remote(path, exact)
+    raw = StoreFile(path, version, exact) if stores.is_address(path) else _Remote(path, exact)
     return cast(IO[bytes], raw if exact else io.BufferedReader(raw, _LOCAL_BUFFER))
 
 

@@ -15,7 +15,7 @@ from data_prep_lib.progress import short
 from data_prep_lib.shards import Shard
 from data_prep_lib.vocab import TokenizerFiles, Vocab
 
-_LIBRARIES = ("tokenizers", "fastokens", "gigatoken", "numpy", "pyarrow", "zstandard", "orjson")
+_LIBRARIES = ("tokenizers", "fastokens", "gigatoken", "numpy", "pyarrow", "zstandard", "orjson", "obstore")
 Counts = dict[str, dict[str, dict[str, int]]]
 
 

@@ -24,7 +24,10 @@ _COMPRESSED_PARTS = 8
 
 @dataclass(frozen=True)
 class Piece:
-    """The bytes [start, end) of a file of `size` bytes; `mtime_ns` as it was planned, 0 where it cannot change."""
+    """The bytes [start, end) of a file of `size` bytes; `mtime_ns` as it was planned, 0 where it cannot change.
+
+    `version`: of an object in a store, its entity tag.
+    """
 
     path: str
     size: int
@@ -32,6 +35,7 @@ class Piece:
     end: int
     mtime_ns: int = 0
     name: str = ""  # below its dataset's path
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def plan_shards(source: Source, num_shards: int | None) -> list[Shard]:
     begin = 0
     for file in source.files:
         for k, start, end in _split(file.path, source.format, begin, file.size, cuts):
-            parts[k].append(Piece(file.path, file.size, start, end, file.mtime_ns, file.name))
+            parts[k].append(Piece(file.path, file.size, start, end, file.mtime_ns, file.name, file.version))
         begin += file.size
     dataset = source.dataset
     return [Shard(dataset.name, k, source.format, dataset.text_field, tuple(part)) for k, part in enumerate(parts)]

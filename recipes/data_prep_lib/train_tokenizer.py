@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+from data_prep_lib import addresses
 from data_prep_lib.config import Dataset, load_config
 from data_prep_lib.errors import ConfigError, InputError, RefusedError
 from data_prep_lib.inputs import Source, find_source
 from data_prep_lib.readers import ShardReader
+from data_prep_lib.remote import SCHEME
 from data_prep_lib.safe_files import disk_error, write_json, writing
 from data_prep_lib.shards import Piece, Shard
 
@@ -102,7 +104,9 @@ def train(texts: Iterable[str], settings: Settings) -> tuple[str, int]:
 
 def _texts(sources: list[Source], documents: int | None) -> Iterator[str]:
     for source in sources:
-        pieces = tuple(Piece(file.path, file.size, 0, file.size, file.mtime_ns, file.name) for file in source.files)
+        pieces = tuple(
+            Piece(file.path, file.size, 0, file.size, file.mtime_ns, file.name, file.version) for file in source.files
+        )
         shard = Shard(source.dataset.name, 0, source.format, source.dataset.text_field, pieces)
         yield from islice(ShardReader(shard, "fail"), documents)
 
@@ -151,8 +155,10 @@ def _datasets(options: argparse.Namespace) -> tuple[Dataset, ...]:
 
 
 def _input(number: int, path: str, field: str) -> Dataset:
-    if "://" in path:
+    if path.startswith(SCHEME):
         return Dataset(f"input-{number}", path, text_field=field, split="train")
+    if "://" in path:
+        return Dataset(f"input-{number}", addresses.of_input("--input", path), text_field=field)
     return Dataset(f"input-{number}", str(Path(path).expanduser().absolute()), text_field=field)
 
 

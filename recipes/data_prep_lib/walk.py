@@ -46,10 +46,10 @@ class Walk:
         if first == "**":
             yield from self._any_depth(directory, rest or ["*"])
         elif _MAGIC.search(first):
-            fits = _fits(first)
+            named = fits(first)
             hidden = first.startswith(".")
             for entry in self._entries(directory):
-                if fits(entry.name) and (hidden or not entry.name.startswith(".")):
+                if named(entry.name) and (hidden or not entry.name.startswith(".")):
                     yield from self._entry(entry, rest)
         else:
             path = Path(directory, first)
@@ -107,5 +107,6 @@ def _is_above(link: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _fits(part: str) -> Callable[[str], Any]:
+def fits(part: str) -> Callable[[str], Any]:
+    """Whether a name matches one part of a glob."""
     return re.compile(translate(part)).match

@@ -43,6 +43,7 @@ a job with spare nodes
     keeper.py        one process a node for the whole Slurm job, which starts the node's agent
     deciding.py      is a node lost, does a spare take its rank? One keeper decides for all
     replacing.py     ... and what is written down then: one attempt ends, the next one begins
+    batch_script.py  is the batch script there?
     seats.py         which node has which rank; what the keepers tell each other
     silence.py       since when has a node given no sign of life?
 

@@ -14,12 +14,19 @@ import contract
 
 from . import known
 from .files import append_json, read_lines
+from .history import Ended
 
 
 def accused(error: str | None) -> bool:
     """Whether the error is one of the machine's, not of the program's."""
     signature = known.of_error(error)
     return signature is not None and signature.blames_node
+
+
+def blamed(end: Ended) -> bool:
+    """The same of an attempt's end: what is known of its error goes before its words."""
+    signature = known.get(end.known)
+    return signature.blames_node if signature else accused(end.error)
 
 
 def path(job_root: str) -> str:

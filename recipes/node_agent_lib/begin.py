@@ -156,7 +156,7 @@ def _close(orders: Order, former: Link, dropped: str | None) -> int | None:
 
     `dropped` says that somebody has cancelled the Slurm job that was to make the next attempt.
     """
-    present = _written(orders, former)
+    present = history.has(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, former.attempt)
     nodes = read_nodes(orders.job_dir, former.attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)
     result = settle(orders.job_dir, nodes, nnodes, 1)
@@ -181,15 +181,6 @@ def _close(orders: Order, former: Link, dropped: str | None) -> int | None:
         return int(result["code"]) if end.state != contract.COMPLETED else 0
     set_aside(orders.job_dir)
     return None
-
-
-def _written(orders: Order, former: Link) -> bool:
-    """Whether the history says how the attempt ended."""
-    return any(
-        (entry.get("job_id"), entry.get("event"), entry["attempt"])
-        == (orders.job_id, contract.HISTORY_ENDED, former.attempt)
-        for entry in history.read(orders.run_dir)
-    )
 
 
 def _successor(former: Link | None, me: str, number: int) -> Link:

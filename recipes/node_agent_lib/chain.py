@@ -233,6 +233,7 @@ def record(
         say(("another attempt follows: " if decision.goes_on else "no further attempt: ") + decision.why)
     signature = known.get(end.known)
     details["cause"] = signature.cause if signature else None
+    details.update(history.told_restarts(orders.job_dir, end.attempt))
     values = {key: value for key, value in vars(end).items() if key not in ("attempt", "replaced")}
     try:
         history.add(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, end.attempt, **values, **details)

@@ -37,7 +37,7 @@ def write(job_dir: str, attempt: int, say: Callable[[str], None]) -> None:
             for name in sorted(_files(job_dir)):
                 archive.add(os.path.join(job_dir, name), name, recursive=False)
         os.replace(temporary, path)
-    except (OSError, tarfile.TarError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever it is: the job runs without, and `begin` has more to say
         say(f"the code is not packed for the nodes, each rank reads {job_dir}/{contract.CODE} itself: {error}")
         with contextlib.suppress(OSError):
             os.unlink(temporary)

@@ -6,6 +6,7 @@ import time
 from typing import Callable
 
 from . import chain, seats
+from .batch_script import BatchScript
 from .peers import Peers
 from .replacing import Replacement, Why
 from .seats import Report, Seats
@@ -25,6 +26,7 @@ class Decider:
         self.over = False  # nothing is left to do on this node
         self._spec, self._host, self._hosts, self._silence, self._say = spec, host, hosts, silence, say
         self._began = time.monotonic()
+        self._script = BatchScript(spec.job_dir, hosts[0])
         self._looked_at = 0.0
         self._leads_since: float | None = None
         self._refused: tuple[int, str] | None = None
@@ -34,33 +36,48 @@ class Decider:
         before = self._hosts[: self._hosts.index(self._host)]
         return all(self._is_gone(host, now) for host in reversed(before))
 
-    def decide(self, now: Seats) -> None:
-        """One look, where it is time for one."""
-        if self.over or time.monotonic() - self._looked_at < min(1.0, self._silence.every_s / 2):
-            return
+    def is_alone(self, now: Seats) -> bool:
+        """Whether nobody but this keeper can end the Slurm job: the batch script is lost. Asked at the keeper's end."""
+        batch = self._hosts[0]
+        if self._host == batch or self._host in now.lost or not self.leads(now):
+            return False
+        there = seats.read_report(self._spec.job_dir, batch)
+        if there is not None and there.gone and there.attempt == now.attempt:  # it was there until now
+            return False
+        return self._script.is_lost()
+
+    def decide(self, now: Seats) -> bool:
+        """One look, where it is time for one; whether `now` may be out of date because of it."""
+        if self.over or time.monotonic() - self._looked_at < self._silence.every_s / 2:
+            return False
         self._looked_at = time.monotonic()
         leads = self.leads(now)
         if leads and self._leads_since is None:
             self._say("this keeper decides for all")
         self._leads_since = (self._leads_since or time.monotonic()) if leads else None
-        if leads:
-            try:
-                self._look(now)
-            except OSError as error:
-                self._say(f"what becomes of attempt {now.attempt + 1} cannot be written down: {error}")
+        if not leads:
+            return False
+        self._script.watch()
+        if seats.latest(self._spec.job_dir, now) != now:  # what the agents of a former attempt do means nothing
+            return True
+        try:
+            return self._look(now)
+        except OSError as error:
+            self._say(f"what becomes of attempt {now.attempt + 1} cannot be written down: {error}")
+            return True
 
-    def _look(self, now: Seats) -> None:
+    def _look(self, now: Seats) -> bool:
         reports = {host: self._report(host, now) for host in now.nodes}
         lost = self._lost(now, reports)
         if self._is_undecided(now, lost):
-            return
+            return False
         running = [host for host in now.nodes if host not in lost and reports[host].code is None]
         orders = chain.order(self._spec.job_dir)
         if orders is None or (running and not lost):
-            return
+            return False
         if not lost and all(report.code == 0 for report in reports.values()):
             self._end(now)
-            return
+            return True
         found = Replacement(orders, now, self._spec.nnodes, lost)
         spares = [host for host in now.spares if self._is_ready(host, now)]
         refused = found.refusal(spares)
@@ -71,6 +88,7 @@ class Decider:
         else:
             self._say(f"the end of the job's last attempt here: {refused}")
             self._end(now)
+        return True
 
     def _give_up(self, now: Seats, lost: Why, refused: str) -> None:
         """The others cannot go on without it: their agents end, as where Slurm has ended the job."""

@@ -17,7 +17,6 @@ from . import (
     code_archive,
     disk_reserve,
     evidence,
-    known,
     lost_logs,
     procs,
     sharing,
@@ -119,8 +118,7 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
     if orders is None or link is None:
         return _may_come_again(nodes, nnodes)
     end = chain.describe(orders, link.attempt, result, nodes, None)
-    signature = known.get(end.known)
-    if (signature.blames_node if signature else bad_nodes.accused(end.error)) and result["node"]:
+    if bad_nodes.blamed(end) and result["node"]:
         with contextlib.suppress(OSError):
             bad_nodes.add(orders.job_root, [result["node"]], str(end.error), orders.job_id)
     if orders.limits is None:

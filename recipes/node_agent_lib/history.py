@@ -7,6 +7,8 @@
      "known": the id of a known error, "cause": what it means}
     {"event": "resumed", "time", "job_id", "attempt"}: a person started a job again that was over
 
+`restarts` is how often ft_launcher has started the ranks again within the attempt, where it has.
+
 Of a job with spares `nodes` are those that train, `spares` those that wait; where a spare took a lost node's rank
 within the Slurm job the attempt ends with `replaced`, and the next one begins with `replaces`: the names of the lost.
 
@@ -26,7 +28,7 @@ from typing import Any
 
 import contract
 
-from .files import Json, append_json, read_lines
+from .files import Json, append_json, each_line, read_lines
 
 _PATIENCE_S = 10.0  # of a full disk
 
@@ -111,6 +113,22 @@ def _number(value: Any) -> int | None:
 
 def _real(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def has(run_dir: str, event: str, job_id: str, attempt: int) -> bool:
+    """Whether it has such a line."""
+    told = ((entry.get("event"), entry.get("job_id"), entry["attempt"]) for entry in read(run_dir))
+    return (event, job_id, attempt) in told
+
+
+def told_restarts(job_dir: str, attempt: int) -> Json:
+    """`restarts`, where ft_launcher has started the ranks again within the attempt: how often, by node 0's events."""
+    ranks = [
+        entry.get("rank")
+        for entry in each_line(os.path.join(job_dir, contract.EVENTS))
+        if (entry.get("state"), entry.get("attempt")) == (contract.EVENT_RESTARTED, attempt)
+    ]
+    return {"restarts": max(map(ranks.count, ranks))} if ranks else {}
 
 
 def began(entries: list[Json], job_id: str) -> float | None:

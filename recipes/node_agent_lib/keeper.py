@@ -28,16 +28,14 @@ from . import chain, nodes, procs, redaction, seats, slurm
 from .deciding import Decider
 from .files import read_json, write_json
 from .log import AgentLog
+from .loop import Loop
 from .outside import Outside
-from .records import exit_path, read_nodes
+from .records import exit_path, node_path
 from .seats import Report, Seats
 from .silence import Silence
 from .spec import Spec
 from .startup import secrets_in
 from .training import kill_rest
-
-_TICK_S = 0.25
-_ASKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 def main(spec: Spec, path: str, agent: str) -> int:
@@ -74,30 +72,27 @@ class Keeper:
         self._said = Report(now.attempt)
         self._child: int | None = None
         self._code = 0
-        self._signals: list[int] = []
         self._asked = False  # to stop: by a signal, which the agent gets, too
-        for signum in _ASKED:
-            if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
-                signal.signal(signum, lambda number, _: self._signals.append(number))
+        self._loop = Loop(log.arriving, log.take)
         procs.adopt_orphans()
 
     def run(self) -> int:
         """Until the Slurm job's last attempt has ended."""
         self._start()
         while not self._is_over():
-            time.sleep(_TICK_S)
-            self._pass_on()
-            self._reap()
+            self._pass_on(self._loop.wait())
+            if self._child is not None and self._child in self._loop.ended:
+                self._ended(self._child)
             if self._outside.changed():
                 self._follow()
             self._beat()
             if self._child is None and self._asked:
                 break
-            if not self._asked:
-                self._decider.decide(self._now)
+            if not self._asked and self._decider.decide(self._now):
+                self._follow()
         self._stop()
         self._say(Report(self._now.attempt, self._code, True, gone=True))
-        if self._host not in self._now.lost and self._decider.leads(self._now) and self._is_script_lost():
+        if self._decider.is_alone(self._now):
             self._end_without_batch_script()
         return self._code
 
@@ -136,33 +131,19 @@ class Keeper:
         process.returncode = 0  # it is reaped here
         self._child = process.pid
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, signals: list[int]) -> None:
         """Slurm's signals reach the step's first process, and depending on its plugins all others."""
-        signals, self._signals = self._signals, []
         for signum in signals:
             self._asked = True
             if self._child is not None:
                 procs.send(self._child, signum)
 
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid == self._child:
-                self._child, self._code = None, procs.exit_code(status)
-                self._ended()
-
-    def _ended(self) -> None:
+    def _ended(self, agent: int) -> None:
         """Say how the agent has ended; nothing of it is left running."""
-        kill_rest(os.getpid(), self._reap, 0.0)
-        recorded = any(
-            record.host == self._host and record.state == contract.NODE_ENDED
-            for record in read_nodes(self._spec.job_dir, self._now.attempt)
-        )
+        self._child, self._code = None, procs.exit_code(self._loop.ended.pop(agent))
+        kill_rest(os.getpid(), self._loop.reap, 0.0)
+        record = read_json(node_path(self._spec.job_dir, self._now.rank(self._host) or 0)) or {}
+        recorded = (record.get("attempt"), record.get("state")) == (self._now.attempt, contract.NODE_ENDED)
         self._log.say(f"its agent has ended with {self._code}{'' if recorded else ' and left no record'}")
         self._say(Report(self._now.attempt, self._code, recorded))
 
@@ -171,7 +152,8 @@ class Keeper:
         if self._child is not None:
             procs.send(self._child, signal.SIGKILL)
             self._child = None
-        kill_rest(os.getpid(), self._reap, 0.0)
+        kill_rest(os.getpid(), self._loop.reap, 0.0)
+        self._loop.ended.clear()
 
     def _say(self, said: Report) -> None:
         self._said = said
@@ -188,18 +170,6 @@ class Keeper:
             os.utime(seats.report_path(self._spec.job_dir, self._host))
         except OSError:
             self._say(self._said)  # it could not be written before
-
-    def _is_script_lost(self) -> bool:
-        """Whether the batch script is, with its node. That takes seconds to tell where this is another node."""
-        silence = Silence(1, down=lambda _: [])
-        path = seats.report_path(self._spec.job_dir, seats.BATCH_SCRIPT)
-        before = silence.look(seats.BATCH_SCRIPT, path)
-        while self._host != self._hosts[0] and not silence.lost([seats.BATCH_SCRIPT]):
-            time.sleep(_TICK_S)
-            before, silent = silence.look(seats.BATCH_SCRIPT, path), before
-            if before < silent or not silence.has_been_there(seats.BATCH_SCRIPT):
-                return False
-        return self._host != self._hosts[0]
 
     def _end_without_batch_script(self) -> None:
         """What its end would do."""

@@ -18,7 +18,7 @@ from typing import Callable, Dict
 
 import contract
 
-from . import bad_nodes, chain, history, lost_logs, seats, slurm, stops, verdict
+from . import bad_nodes, budget, chain, history, lost_logs, seats, slurm, stops, verdict
 from .backends import newest_checkpoint
 from .chain import Order
 from .decision import Decision, Limits
@@ -90,8 +90,9 @@ class Replacement:
         orders, attempt = self._orders, self._now.attempt
         values: Json = {key: value for key, value in vars(self._end).items() if key not in ("attempt", "replaced")}
         values.update(slurm_id=slurm_id, rank=self._result["rank"], node=self._result["node"], replaced=self.lost)
+        values.update(history.told_restarts(orders.job_dir, attempt))
         values.update(goes_on=True, why=decision.why, cause=(self._result["known"] or {}).get("cause"))
-        if not _is_written(orders, contract.HISTORY_ENDED, attempt):
+        if not history.has(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, attempt):
             history.add(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, attempt, **values)
             if not os.path.exists(exit_path(orders.job_dir)):  # else the last agent has told of it
                 announce(orders.job_dir, {**self._result, "state": self._end.state})
@@ -110,9 +111,9 @@ class Replacement:
 
     def _begin(self, following: Seats) -> None:
         orders = self._orders
-        if _is_written(orders, contract.HISTORY_BEGUN, following.attempt):
+        if history.has(orders.run_dir, contract.HISTORY_BEGUN, orders.job_id, following.attempt):
             return
-        before = next((e for e in history.read(orders.run_dir) if _is_begun(e, orders, self._now.attempt)), {})
+        before = budget.begun_line(history.read(orders.run_dir), orders.job_id, self._now.attempt) or {}
         details: Json = {"slurm_id": before.get("slurm_id"), "nodes": [*following.nodes], "allocated_s": 0.0}
         details.update(spares=[*following.spares], replaces=self.lost, time=time.time())
         details["checkpoint"] = newest_checkpoint(orders.backend, orders.checkpoints)
@@ -150,16 +151,5 @@ def _result(orders: Order, nodes: list[NodeRecord], nnodes: int) -> Json:
 
 def _accused(result: Json, end: Ended, now: Seats) -> Why:
     """The node whose hardware the first error accuses."""
-    host, known = result["node"], result["known"]
-    blames = known["blames_node"] if known else bad_nodes.accused(end.error)
-    return {host: str(end.error)} if blames and host in now.nodes else {}
-
-
-def _is_begun(entry: Json, orders: Order, attempt: int) -> bool:
-    told = (entry.get("job_id"), entry.get("event"), entry["attempt"])
-    return told == (orders.job_id, contract.HISTORY_BEGUN, attempt)
-
-
-def _is_written(orders: Order, event: str, attempt: int) -> bool:
-    entries = history.read(orders.run_dir)
-    return any((e.get("job_id"), e.get("event"), e["attempt"]) == (orders.job_id, event, attempt) for e in entries)
+    host = result["node"]
+    return {host: str(end.error)} if bad_nodes.blamed(end) and host in now.nodes else {}

@@ -46,7 +46,10 @@ def load_config(path: str) -> Any:
     if config.get(data_phases.KEY, None) is not None:
         from . import phased_data
 
-        phased_data.install(config)
+        try:
+            phased_data.install(config)
+        except data_phases.PhaseError as error:
+            raise ConfigError(str(error)) from error
     return config
 
 

@@ -22,7 +22,6 @@ from nemo_automodel.components.datasets.llm.megatron_dataset import MegatronPret
 from torch.utils.data import ConcatDataset
 
 from . import data_phases
-from .config import ConfigError
 from .output import say
 
 _TARGET = "dataset._target_"
@@ -155,23 +154,18 @@ class _Builder(BlendedMegatronDatasetBuilder):  # type: ignore[misc]  # follow_i
 
 
 def install(config: Any) -> None:
-    """Have AutoModel's config node `config` build its data in phases, where it has any.
+    """Have AutoModel's config node `config` build its data in phases.
 
     Raises:
-        ConfigError: they cannot be used.
+        PhaseError: they cannot be used.
     """
-    phases = config.get(data_phases.KEY, None)
-    if phases is None:
-        return
     if config.get(_TARGET) not in (MegatronPretraining, MegatronPretrainingConfig):
-        raise ConfigError(f"{data_phases.KEY}: only MegatronPretraining has phases, and {_TARGET} is another")
-    scheduler = config.step_scheduler
+        what = f"only MegatronPretraining has phases, and {_TARGET} is another"
+        raise data_phases.PhaseError(data_phases.KEY, what, f"leave out {data_phases.KEY}")
+    phases, scheduler = config.get(data_phases.KEY), config.step_scheduler
     tokens = int(scheduler.get("global_batch_size", 1)) * int(config.get("dataset.seq_length", 2048))
-    try:
-        raw = phases.to_dict() if hasattr(phases, "to_dict") else phases
-        planned = data_phases.read(raw, scheduler.get("max_steps", None), tokens)
-    except data_phases.PhaseError as error:
-        raise ConfigError(str(error)) from error
+    raw = phases.to_dict() if hasattr(phases, "to_dict") else phases
+    planned = data_phases.read(raw, scheduler.get("max_steps", None), tokens)
     config.dataset._target_ = PhasedMegatronConfig
     say(f"data phases: {data_phases.told(planned)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -104,3 +105,25 @@ def test_a_copy_that_names_the_originals_shards(tmp_path: Path) -> None:
     assert "own" not in prober.blend(str(tmp_path / "mounted" / "1f2e3d4c" / "blend.json"))
     shutil.rmtree(tmp_path / "out")  # moved
     assert prober.blend(str(copy / "blend.json"))["own"] == str(copy / "train" / "web_00000")
+
+
+def test_a_store_is_looked_at_with_what_the_job_will_have(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this shell has beside is a warning, by name, where the job does not get it; the value is never shown."""
+    with (bench.workspace.recipes / "stub.py").open("a") as script:
+        script.write('import os\nPath(__file__).with_name("asked").write_text(os.environ["AWS_ENDPOINT_URL"])\n')
+    for name in [name for name in os.environ if name.startswith(("AWS_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "some-key")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    bench.env('[local.env_vars]\nAWS_ENDPOINT_URL = "http://127.0.0.1:9"\n')
+    plan = bench.planned("datasets: [{name: web, path: s3://b/web}]\n")
+    assert "data-prep-credentials" not in found(plan)  # the job has this shell's environment
+    assert (bench.workspace.recipes / "asked").read_text() == "http://127.0.0.1:9"
+    contained = replace(plan, image="an-image")
+    (finding,) = [f for f in backends.of(plan.recipe).checks(contained) if f.code == "data-prep-credentials"]
+    assert "s3://b/web is read with AWS_ACCESS_KEY_ID, AWS_REGION, which this shell has" in finding.message
+    assert [need.module for need in backends.of(plan.recipe).packages(plan.config)] == ["obstore"]
+    assert finding.fix == 'secrets = ["AWS_ACCESS_KEY_ID"] and env = ["AWS_REGION"] in the profile'
+    assert "some-key" not in str(finding)
+    given = plan.profile.model_copy(update={"secrets": ("AWS_ACCESS_KEY_ID",), "env": ("AWS_REGION",)})
+    assert "data-prep-credentials" not in found(replace(contained, profile=given))

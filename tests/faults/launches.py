@@ -26,7 +26,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +42,7 @@ from automodel_launch.launch import planning
 from automodel_launch.plan import recipes
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile import profiles
+from automodel_launch.remote import disk
 from automodel_launch.workspace import Workspace
 from tests.faults import files
 from tests.recipes.pretrain_fixtures import write_megatron, write_nanogpt
@@ -89,24 +90,29 @@ class Launch:
     tried: Mapping[str, str] = field(default_factory=dict)
 
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # hundreds of files, whenever tests are collected
+
+
 def read(path: Path) -> Launch:
     """One launch.
 
     Raises:
         TypeError: a key that a launch does not have.
     """
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
     for key in ("overrides", "words", "also", "commit"):
         if key in content:
             content[key] = tuple(content[key])
     return Launch(name=path.stem, **content)
 
 
+@cache
 def faulty() -> list[Launch]:
     """All faulty launches, by name."""
     return [read(path) for path in sorted(FOLDER.glob("*.yaml"))]
 
 
+@cache
 def valid() -> list[Launch]:
     """All valid launches, by name."""
     return [read(path) for path in sorted((FOLDER / "valid").glob("*.yaml"))]
@@ -183,12 +189,19 @@ def shell(launch: Launch, stage: Stage) -> Iterator[None]:
     before = Path.cwd()
     os.chdir(stage.text(launch.cwd) or stage.here)
     try:
-        with mock.patch.dict(os.environ, environ, clear=True), mock.patch.object(yamlio, "read", _read):
+        with (
+            mock.patch.dict(os.environ, environ, clear=True),
+            mock.patch.object(yamlio, "read", _read),
+            mock.patch.object(disk, "local", lambda root: replace(_DISK(root), free=FREE)),
+        ):
             yield
     finally:
         os.chdir(before)
 
 
+FREE = 2 * 10**12
+"""Bytes that are free wherever a launch writes, whatever this machine has left."""
+_DISK = disk.local
 _READ = yamlio.read
 _read_once = cache(_READ)
 

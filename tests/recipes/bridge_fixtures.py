@@ -1,7 +1,8 @@
 """What tests of Megatron-Bridge share: its Python, a small config with data, and runs in processes of their own.
 
 Its Python is that of `bash scripts/setup.sh --bridge`, 1.5 GB. Without it these tests skip, except in CI, where nobody
-would notice. One training is part of every run of the tests; `bash scripts/test.sh --bridge` runs the slow ones.
+would notice (`bridge` of tests/conftest.py). One training is part of every run of the tests; `bash scripts/test.sh
+--bridge` runs the slow ones.
 """
 
 from __future__ import annotations
@@ -26,9 +27,7 @@ PYTHON = ROOT / ".venv-bridge" / "bin" / "python"
 SCRIPTS = Path(__file__).parent / "bridge_scripts"
 STEPS = 30
 
-needs_bridge = pytest.mark.skipif(
-    not PYTHON.exists() and not os.environ.get("CI"), reason="needs .venv-bridge: bash scripts/setup.sh --bridge"
-)
+needs_bridge = pytest.mark.usefixtures("bridge")
 
 _LOSS = re.compile(r"\] iteration +(\d+)/.*\| lm loss: (\S+) \|")
 SMALL: dict[str, Any] = {

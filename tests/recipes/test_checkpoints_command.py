@@ -334,3 +334,28 @@ def test_what_is_not_understood_is_refused(bench: Bench, words: tuple[str, ...],
     code, out, err = bench(*words)
     assert (code, out) == (2, ""), err
     assert said in err
+
+
+def test_an_evaluations_loss_is_that_of_the_validation_and_it_is_done_once(bench: Bench, whole: Run) -> None:
+    shutil.copy(whole.directory / "config.yaml", Path(bench.record.job_dir, contract.CONFIG))
+    before = {path: path.read_bytes() for path in bench.run_dir.rglob("*") if path.is_file()}
+    code, out, err = bench("evaluate", "whole:9", "run.env.nproc_per_node=1", "--no-rehearse")
+    assert code == 0, out + err
+    wanted = {record["step"]: record["val_loss"] for record in whole.records("validation.jsonl")}
+    rows = {row["step"]: row for row in bench.json("checkpoints", "whole")["checkpoints"]}
+    (told,) = rows[9]["evaluations"]
+    assert (told["name"], told["loss"]) == ("default", pytest.approx(wanted[9], rel=1e-5))
+    assert told["tokens"] == 8 * 32 and "blend.json validation" in told["data"]
+    assert rows[4]["evaluations"] == [] and f"{told['loss']:.4f}" in bench("checkpoints", "whole")[1]
+    after = {path: path.read_bytes() for path in bench.run_dir.rglob("*") if path.is_file()}
+    new = {path.relative_to(bench.run_dir).parts[0] for path in after.keys() - before.keys()}
+    assert all(after[path] == content for path, content in before.items()) and new == {"checkpoints", "readers"}
+    again = bench("evaluate", "whole:9", "run.env.nproc_per_node=1", "--no-rehearse")
+    assert again[0] == 0 and "finished" in again[1] + again[2]
+    job = json.loads(bench("jobs", "--json")[1])[-1]["job_id"]
+    assert "python launch.py evaluate whole:9 --run local run.env.nproc_per_node=1" in bench("status", job)[1]
+    other = {"name": "default", "data": "/other/blend.json test", "loss": 2.5, "perplexity": 12.2, "tokens": 1}
+    file = bench.run_dir / "checkpoints" / contract.EVALUATIONS / "epoch_0_step_9.json"
+    file.write_text(json.dumps({"results": [told, other, {"loss": None}, 5]}))
+    code, out, err = bench("checkpoints", "whole")
+    assert "held-out  held-out 2" in out and "held-out 2: /other/blend.json test" in err

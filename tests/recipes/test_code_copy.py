@@ -268,3 +268,60 @@ def test_names_stay_where_they_are_not_of_the_copy(tmp_path: Path) -> None:
     assert {made.co_filename, inner.co_filename, deepest.co_filename} == {"/jobs/1/code/x.py"}
     other = str(tmp_path / "copy-2" / "x.py")
     assert code_names.compiled(other, str(tmp_path / "copy"), "/jobs/1/code").co_filename == other
+
+
+USES = """
+from __future__ import annotations
+import atexit, dataclasses, faulthandler, importlib, inspect, json
+import multiprocessing, os, pickle, subprocess, sys
+from helper import deep
+
+@dataclasses.dataclass
+class Point:
+    x: int = 1
+
+def square(x):
+    return x * x
+
+if __name__ == "__main__":
+    told = {
+        "pickled": pickle.loads(pickle.dumps(Point(3))).x,
+        "spawned": multiprocessing.get_context("spawn").Pool(1).map(square, [3]),
+        "forked": multiprocessing.get_context("fork").Pool(1).map(square, [4]),
+        "source": inspect.getsource(square).strip().splitlines()[0],
+        "class": inspect.getsource(Point).splitlines()[1],
+        "deep": inspect.getsourcefile(deep.fail),
+        "reloaded": importlib.reload(deep) is deep,
+        "frame": inspect.currentframe().f_code.co_filename,
+        "child": subprocess.run([sys.executable, sys.argv[0], "child"], capture_output=True, text=True).stdout
+        if len(sys.argv) < 2 else None,
+        "beside": os.path.exists(os.path.join(os.path.dirname(__file__), "helper", "deep.py")),
+        "cwd": os.getcwd(),
+    }
+    atexit.register(lambda: print("at the end", Point().x, flush=True))
+    print("told", json.dumps(told), flush=True)
+    faulthandler.dump_traceback()
+"""
+
+
+def test_what_scripts_do_with_their_own_files(job: Job) -> None:
+    script = write(job, "recipes/fails.py", USES)
+    plan(job)
+    code_archive.write(str(job.dir), 0, print)
+    code, said = job.run()
+    log = (job.dir / "logs" / "rank-0.log").read_text()
+    assert code == 0, said + log
+    (line,) = [line for line in log.splitlines() if line.startswith("told ")]
+    told = json.loads(line.removeprefix("told "))
+    assert (told["pickled"], told["spawned"], told["forked"], told["reloaded"], told["beside"]) == (
+        3,
+        [9],
+        [16],
+        True,
+        True,
+    )
+    assert (told["source"], told["class"]) == ("def square(x):", "class Point:")
+    assert (told["deep"], told["frame"]) == (str(script.parent / "helper" / "deep.py"), str(script))
+    assert '"spawned": [9]' in told["child"], "started by hand it is a script like any other"
+    assert told["cwd"] == job.spec["code_dir"], "where a training writes to stays the job's directory"
+    assert "at the end 1" in log and f'File "{script}", line' in log

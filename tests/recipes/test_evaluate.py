@@ -1,4 +1,4 @@
-"""`evaluate RUN`: checkpoints of a real run of two ranks on held-out data, in jobs of their own."""
+"""`evaluate RUN`: what is planned for checkpoints; that it is right on real ones, test_checkpoints_command.py sees."""
 
 from __future__ import annotations
 
@@ -10,12 +10,22 @@ import pytest
 import yaml
 
 from automodel_launch import contract
-from tests.recipes.pretrain_fixtures import Run
-from tests.recipes.test_checkpoints_command import Bench, bench
-
-pytestmark = pytest.mark.train
+from tests.recipes.pretrain_fixtures import SMALL, Run, write_config
+from tests.recipes.test_checkpoints_command import NAMES, Bench, bench
 
 __all__ = ["bench"]  # the fixture
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Run:
+    """What stands in for the trained run of conftest.py: its config, and names of checkpoints."""
+    directory = tmp_path_factory.mktemp("whole")
+    write_config("tiny", directory, data_dir, SMALL)
+    for name in NAMES.values():
+        (directory / "checkpoints" / name / "model").mkdir(parents=True)
+    for name in ("training.jsonl", "validation.jsonl"):
+        (directory / "checkpoints" / name).write_text('{"step": 11, "loss": 1.0, "val_loss": 1.0}\n')
+    return Run(0, "", directory)
 
 
 @pytest.fixture
@@ -76,6 +86,19 @@ def test_what_is_refused(evaluated: Bench, words: tuple[str, ...], said: str) ->
     assert code in (1, 2) and said in err
 
 
+def test_all_of_them_are_planned_one_after_the_other(evaluated: Bench) -> None:
+    words = ("evaluate", "whole:all", "--no-rehearse", "--batch", "local")
+    runs = [evaluated.json("evaluate", f"whole:{step}", "--dry-run", "--no-rehearse")["job_dir"] for step in (4, 9, 11)]
+    names = [Path(job).name.rpartition(".")[0] for job in runs]
+    _, out, err = evaluated(*words, "--dry-run")
+    assert [line.partition(":")[0] for line in out.splitlines() if line.startswith("evaluate-whole-")] == [
+        f"{name}.1" for name in names
+    ]
+    assert [line for line in err.splitlines() if line.startswith("whole, step")] == [
+        f"whole, step {step}:" for step in (4, 9, 11)
+    ]
+
+
 def test_a_run_without_held_out_data(evaluated: Bench) -> None:
     path = Path(evaluated.record.job_dir, contract.CONFIG)
     config = yaml.safe_load(path.read_text())
@@ -83,25 +106,3 @@ def test_a_run_without_held_out_data(evaluated: Bench) -> None:
     path.write_text(yaml.safe_dump(config))
     code, _, err = evaluated("evaluate", "whole")
     assert code == 2 and "validation_dataset" in err and "evaluate -c FILE" in err
-
-
-def test_its_loss_is_that_of_the_validation_and_it_is_done_once(evaluated: Bench, whole: Run) -> None:
-    before = {path: path.read_bytes() for path in evaluated.run_dir.rglob("*") if path.is_file()}
-    code, out, err = evaluated("evaluate", "whole:9", "run.env.nproc_per_node=1", "--no-rehearse")
-    assert code == 0, out + err
-    wanted = {record["step"]: record["val_loss"] for record in whole.records("validation.jsonl")}
-    rows = {row["step"]: row for row in evaluated.json("checkpoints", "whole")["checkpoints"]}
-    (told,) = rows[9]["evaluations"]
-    assert (told["name"], told["loss"]) == ("default", pytest.approx(wanted[9], rel=1e-5))
-    assert told["tokens"] == 8 * 32 and "blend.json validation" in told["data"]
-    assert rows[4]["evaluations"] == [] and f"{told['loss']:.4f}" in evaluated("checkpoints", "whole")[1]
-    after = {path: path.read_bytes() for path in evaluated.run_dir.rglob("*") if path.is_file()}
-    new = {path.relative_to(evaluated.run_dir).parts[0] for path in after.keys() - before.keys()}
-    assert all(after[path] == content for path, content in before.items()) and new == {"checkpoints", "readers"}
-    again = evaluated("evaluate", "whole:9", "run.env.nproc_per_node=1", "--no-rehearse")
-    assert again[0] == 0 and "finished" in again[1] + again[2]
-    other = {"name": "default", "data": "/other/blend.json test", "loss": 2.5, "perplexity": 12.2, "tokens": 1}
-    file = evaluated.run_dir / "checkpoints" / contract.EVALUATIONS / "epoch_0_step_9.json"
-    file.write_text(json.dumps({"results": [told, other, {"loss": None}, 5]}))
-    code, out, err = evaluated("checkpoints", "whole")
-    assert "held-out  held-out 2" in out and "held-out 2: /other/blend.json test" in err

@@ -283,3 +283,21 @@ def test_a_silent_spare_is_not_taken(place: Site, monkeypatch: pytest.MonkeyPatc
     told.say("c1", code=1, recorded=True)
     told.passes(2, decider, ())
     assert decider.over and seats.is_over(told.job, 0)
+
+
+def test_who_has_decided_does_not_decide_again_about_the_former_attempt(
+    place: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own agent ends without a record once the next attempt has begun."""
+    told = Keepers(place, monkeypatch)
+    for host in ("c1", "c2", "c3"):
+        told.say(host)
+    node(place, 0)
+    node(place, 1)
+    decider = told.decider("c1")
+    told.passes(int(LEAST_S) + 10, decider, ("c3",))
+    assert seats.latest(told.job, NOW).nodes == ("c1", "c3")
+    told.say("c1", code=1)
+    told.passes(10, decider, ("c3",))
+    assert not seats.is_over(told.job, 0) and not decider.over
+    assert len(history.read(str(place.run))) == 3

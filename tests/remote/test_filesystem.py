@@ -83,6 +83,7 @@ def test_so_many_files_that_no_command_line_holds_their_names(place: FileSystem,
 
 def test_what_would_hold_a_reader_for_ever_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe")
+    assert LOCAL.read(str(tmp_path / "pipe")) is None
     for few in (8, 0):
         monkeypatch.setattr(reader, "FEW", few)
         assert RemoteFileSystem(LocalShell()).read(str(tmp_path / "pipe")) is None

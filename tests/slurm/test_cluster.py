@@ -183,8 +183,9 @@ def test_the_login_node(login_node: SshServer, cluster: Cluster) -> None:
 
 
 def test_sshd_breaks_connections_and_comes_back(sshd: SshServer) -> None:
-    session = subprocess.Popen(["ssh", "-F", sshd.config, "login", "sleep 60"], stderr=subprocess.DEVNULL)
-    wait_until(lambda: "Accepted key" in sshd.log.read_text() or session.poll() is not None, 60, "logged in")
+    command = ["ssh", "-F", str(sshd.config), "login", "echo here; sleep 60"]
+    session = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert session.stdout is not None and session.stdout.readline() == "here\n"
     assert sshd.run("exit 5").returncode == 5
     sshd.stop()
     assert session.wait(timeout=60) == 255

@@ -67,8 +67,8 @@ def test_attached_two_nodes_end_with_success(site: Checkout, cluster: Cluster) -
 
 
 def test_what_the_dry_run_shows_is_what_slurm_has(site: Checkout, cluster: Cluster) -> None:
-    plan = site.json("stub", "--batch", "test2", "--dry-run", "pause=0.5", "steps=4")
-    record = site.json("stub", "--batch", "test2", "pause=0.5", "steps=4")
+    plan = site.json("stub-one", "--batch", "test2", "--dry-run", "pause=0.5", "steps=4")
+    record = site.json("stub-one", "--batch", "test2", "pause=0.5", "steps=4")
     assert record["plan_hash"] == plan["plan_hash"]
     assert _written(cluster, record["handle"]["slurm_id"]) == plan["script"]
     assert site.run("attach", record["job_id"]).returncode == 0
@@ -90,7 +90,7 @@ def test_cancelled_from_elsewhere(site: Checkout, cluster: Cluster) -> None:
 
 
 def test_ctrl_c_detaches_and_the_job_goes_on(site: Checkout, cluster: Cluster) -> None:
-    process = _start(site, "stub", "--run", "test2", "steps=600", "pause=0.2")
+    process = _start(site, "stub-one", "--run", "test2", "steps=600", "pause=0.2")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -119,6 +119,6 @@ def _slurm_id(site: Checkout) -> str:
 
 
 def test_records_hold_what_finds_the_job(site: Checkout) -> None:
-    site.run("stub", "--batch", "test2")
+    site.run("stub-one", "--batch", "test2")
     (path,) = (site.root / ".launch" / "jobs").glob("*.json")
     assert json.loads(path.read_text())["handle"]["slurm_id"].isdigit()

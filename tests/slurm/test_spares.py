@@ -45,6 +45,7 @@ def test_a_node_without_power_is_replaced_within_the_job(site: Checkout, cluster
     assert (first["nodes"], first["spares"]) == (["c1", "c2"], ["c3"])
     assert (second["nodes"], second["spares"], second["replaces"]) == (["c1", "c3"], [], [lost])
     assert "c3 took the place of c2 (it gives no sign of life)" in said
+    assert "on c1,c2 + 1 spare  " in said and "on c1,c3  " in said
     assert jobs_left(cluster, run) == []
 
 
@@ -57,10 +58,11 @@ def test_the_node_of_rank_0_and_of_the_batch_script(site: Checkout, cluster: Clu
     cluster.kill_node(1)
     run.reach(1, 20)
     run.end()
+    assert cluster.wait_for(slurm_id) == "CANCELLED", keepers(run)
     run.check(most_lost=5)
-    assert run.states() == ["NODE_FAIL", "COMPLETED"], keepers(run)
+    assert run.states() == ["NODE_FAIL", "COMPLETED"]
+    assert site.json("status", run.id)["state"] == "COMPLETED"
     assert run.history("begun")[1]["nodes"] == ["c3", "c2"]
-    assert cluster.wait_for(slurm_id) == "CANCELLED"
     assert jobs_left(cluster, run) == []
 
 
@@ -97,6 +99,7 @@ def test_two_nodes_lose_their_power_at_once(tmp_path: Path, cluster: Cluster) ->
         cluster.kill_node(1)
         run.reach(1, 20)
         run.end()
+        cluster.wait_for(run.attempt(1))  # a keeper ends it
         run.check(most_lost=5)
         assert run.states() == ["NODE_FAIL", "COMPLETED"], keepers(run)
         assert run.history("begun")[1]["nodes"] == ["c3", "c4"]
@@ -163,6 +166,25 @@ def test_a_preemption(tmp_path: Path, cluster: Cluster) -> None:
         assert run.states() == ["PREEMPTED", "COMPLETED"], keepers(run)
     finally:
         heal(cluster)
+
+
+@pytest.mark.slow
+def test_the_only_node_of_a_job_without_a_chain(site: Checkout, cluster: Cluster) -> None:
+    """Its batch script is lost as well; a second loss has no spare, and is the end."""
+    env = site.root / "env.toml"
+    env.write_text(env.read_text().replace('until = "done"\n', "").replace("nodes = 2", "nodes = 1"))
+    run = Run(site, "steps=400")
+    run.reach(0, 12)
+    slurm_id = run.attempt(0)
+    cluster.kill_node(1)
+    run.reach(1, 20)
+    assert "on c2" in site.run("status", run.id).stdout
+    os.kill(run.agent_pid(0), signal.SIGKILL)
+    run.end(code=1)
+    cluster.wait_for(slurm_id)
+    assert run.states() == ["NODE_FAIL", "FAILED"], keepers(run)
+    assert site.json("status", run.id)["state"] == "FAILED"
+    assert jobs_left(cluster, run) == []
 
 
 def parent(pid: int) -> int:

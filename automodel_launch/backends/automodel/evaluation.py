@@ -11,6 +11,7 @@ from automodel_launch.config.dotted import get
 from automodel_launch.errors import ConfigError
 from automodel_launch.frozen import thaw
 
+RECIPE = "evaluate"  # recipes/evaluate.py, which sets a training up and takes no step
 _DROPPED = ("lr_scheduler", "domain_mixture", "wandb", "mlflow", "comet", "packed_sequence")  # training's, and trackers
 _INDEX = "index_mapping_dir"
 

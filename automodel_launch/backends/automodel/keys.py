@@ -47,4 +47,5 @@ OWN_SCHEDULE = "lr_scheduler.override_opt_param_scheduler"
 WSD_STEPS, WSD_STYLE = "lr_scheduler.wsd_decay_steps", "lr_scheduler.lr_wsd_decay_style"
 
 ASYNC_SAVE = "checkpoint.is_async"
+RESTORE = "checkpoint.restore_from"
 KEEP_CHECKPOINTS, CHECKPOINT_DIR = "checkpoint.max_recent_checkpoints", "checkpoint.checkpoint_dir"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch.backends import Sizes
-from automodel_launch.backends.automodel import datasets, phases, step_scheduler
+from automodel_launch.backends.automodel import datasets, phases, starts, step_scheduler
 from automodel_launch.backends.automodel.checks import memory
 from automodel_launch.backends.automodel.data import request, tokens
+from automodel_launch.backends.automodel.keys import RESTORE
 from automodel_launch.backends.automodel.model import compute, parameters, shape
 from automodel_launch.backends.data import facts
 from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.backends.data.tokens import epochs as times_read
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import amount
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpu_models
@@ -44,8 +46,19 @@ def of(plan: Plan, with_data: bool) -> Sizes:
         flops_per_token=flops,
         gpu_hours=hours,
         utilization=utilization,
+        begins=_weights(plan),
         rows=tuple(_phases(plan, data)),
     )
+
+
+def _weights(plan: Plan) -> str | None:
+    """With which weights it begins, where the config says so: an empty model is easily trained by mistake."""
+    weights, restored = starts.begins_with(plan.config), dotted.get(plan.config, RESTORE)
+    if isinstance(restored, str):
+        return f"with the checkpoint {restored}"
+    if weights is not None:
+        return f"with the weights of {weights}"
+    return "with random weights" if starts.is_random(plan.config) else None
 
 
 def _phases(plan: Plan, data: DataFacts | None) -> Iterator[tuple[str, str]]:

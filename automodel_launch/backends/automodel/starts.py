@@ -49,6 +49,11 @@ def begins_with(config: Config) -> str | None:
     return place if loads and isinstance(place, str) else None
 
 
+def is_random(config: Config) -> bool:
+    """The builder makes a model of a config, and loads none."""
+    return str(get(config, _TARGET)).endswith(f".{_BUILDS}")
+
+
 def versions(log: str) -> dict[str, str]:
     """AutoModel's, transformers' and torch's (recipes/base_recipe.py, `_log_library_versions`)."""
     lines = log.partition(_HEADING)[2].splitlines()[1 : _MOST + 1]

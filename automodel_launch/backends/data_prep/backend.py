@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from automodel_launch import backends
-from automodel_launch.backends import Config, Reference, Sizes, look
-from automodel_launch.backends.data_prep import table
+from automodel_launch.backends import Config, Need, Reference, Sizes, look
+from automodel_launch.backends.data_prep import stores, table
 from automodel_launch.backends.plain import Plain
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -23,6 +23,7 @@ _FINDINGS: dict[str, Callable[..., Finding]] = {
     "data-prep-separator": lambda level, *rest: Finding(level, "data-prep-separator", *rest),
     "data-prep-specials": lambda level, *rest: Finding(level, "data-prep-specials", *rest),
     "data-prep-left-out": lambda level, *rest: Finding(level, "data-prep-left-out", *rest),
+    "data-prep-upload": lambda level, *rest: Finding(level, "data-prep-upload", *rest),
     "data-prep-not-looked-at": lambda level, *rest: Finding(level, "data-prep-not-looked-at", *rest),
 }
 
@@ -44,20 +45,24 @@ class DataPrep(Plain):
     def promises(self, plan: Plan) -> Mapping[str, str]:
         """The output's directory, whose name is a hash of all that makes it; `latest` where that is not known here."""
         base = str(plan.config.get("output_dir") or plan.run_dir).rstrip("/")
-        path = look.looked(plan).output or f"{base}/latest"
+        path = _looked(plan).output or f"{base}/latest"
         if plan.config.get("format") == "nanogpt":
             return {"output_dir": base, "path": path, "shards": f"{path}/train/*.bin"}
         return {"output_dir": base, "path": path, "blend": f"{path}/blend.json"}
 
     def sizes(self, plan: Plan, with_data: bool = True) -> Sizes:
         """The table of sources for the preview."""
-        return Sizes(rows=tuple(table.rows(plan, look.looked(plan)))) if with_data else Sizes()
+        return Sizes(rows=tuple(table.rows(plan, _looked(plan)))) if with_data else Sizes()
+
+    def packages(self, config: Config) -> Iterator[Need]:
+        """obstore, where data lie in stores."""
+        return stores.packages(config)
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """What the recipe says of its config, and of the data that this machine sees."""
         known = list(super().checks(plan))
         yield from known
-        found = look.looked(plan)
+        found = _looked(plan)
         if found.failed:
             message = f"the config and its data were not looked at: {found.failed}."
             yield Finding("note", "data-prep-not-looked-at", message)
@@ -65,8 +70,14 @@ class DataPrep(Plain):
         for entry in found.findings:
             if not (entry["code"] == "data-prep-tokenizer" and "no-tokenizer" in said):  # the same directory
                 yield _finding(plan, entry)
+        yield from stores.not_given(plan)
         if found.total:
             yield Finding("note", "data-prep-estimate", f"{table.summary(plan, found.total)}.")
+
+
+def _looked(plan: Plan) -> look.Looked:
+    """Once for all parts of an array; with the profile's variables for object stores."""
+    return look.looked(plan, aside=("part",), variables=stores.PREFIXES)
 
 
 def _folder(path: str) -> str:

@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,8 @@ from automodel_launch.backends.automodel.model.shape import Shape
 from automodel_launch.plan.plan import Plan
 from tests.workbench import Bench, make_bench
 
-pytest.importorskip("nemo_automodel")
+# not importorskip, which would import it while tests are collected, in each of xdist's workers
+pytestmark = pytest.mark.skipif(find_spec("nemo_automodel") is None, reason="needs AutoModel")
 
 
 @pytest.fixture

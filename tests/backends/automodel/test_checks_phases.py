@@ -64,7 +64,7 @@ def test_phases_that_fit_the_run(bench: Bench) -> None:
 def test_epochs_are_those_of_the_whole_run_and_told_by_phase(bench: Bench) -> None:
     plan = _plan(bench, _phases(bench, 1), "step_scheduler.max_steps=40")
     assert sizes.of(plan, True).epochs == pytest.approx(39 * 8 / 2 / 30)
-    assert sizes.of(plan, True).rows[1][1].endswith("5.2 epochs of its data")
+    assert sizes.of(plan, True).rows[-1][1].endswith("5.2 epochs of its data")
     (finding,) = _found(plan, "epochs")
     assert finding.level == "warning" and "dataset.phases: {web, mix}" in finding.message
 

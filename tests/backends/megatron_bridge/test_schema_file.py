@@ -16,6 +16,7 @@ KNOWN = schema.load()
 
 
 @needs_bridge
+@pytest.mark.timeout(1200)  # it may be the first that waits for the installation
 def test_the_file_is_what_the_script_writes_now() -> None:
     command = [str(PYTHON), str(ROOT / "scripts" / "make_bridge_schema.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

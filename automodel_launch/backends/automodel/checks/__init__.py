@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from automodel_launch.backends.automodel.checks import (
     batch,
     compiling,
+    continued,
     conversations,
     data,
     directories,
@@ -41,6 +42,7 @@ CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *batch.CHECKS,
     *schedule.CHECKS,
     *phases.CHECKS,
+    *continued.CHECKS,
     *model_configs.CHECKS,
     *memory.CHECKS,
     *routing.CHECKS,

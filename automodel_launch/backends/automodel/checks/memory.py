@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from automodel_launch.backends.automodel import datasets, distributed, keys, loader, step_scheduler
+from automodel_launch.backends.automodel import datasets, distributed, evaluation, keys, loader, step_scheduler
 from automodel_launch.backends.automodel.model import memory, parallelism
 from automodel_launch.backends.automodel.model import parameters as model_parameters
 from automodel_launch.backends.automodel.model import section as section_
@@ -25,6 +25,8 @@ _MOST_NODES = 64  # the largest multiple of the number of nodes that is tried
 
 def fits(plan: Plan) -> Iterator[Finding]:
     """The estimate against the GPU that the profile names."""
+    if plan.recipe.name == evaluation.RECIPE:  # which takes no step: the estimate is of a training
+        return
     name = plan.profile.gpu
     if name is None or not step_scheduler.is_given(plan.config):
         return

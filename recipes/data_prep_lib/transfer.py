@@ -1,0 +1,137 @@
+"""A complete output to an object store, and back: `upload: s3://BUCKET/PREFIX`, `fetch s3://BUCKET/PREFIX/HASH DIR`.
+
+The copy is PREFIX/HASH/, with the files as they are here. record.json and blend.json come last: an output that has them
+is complete there, too. What is there in full size is not sent again: the bytes below a HASH never differ.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from typing import TypeVar
+
+from data_prep_lib import relocate, stores
+from data_prep_lib.errors import InputError
+from data_prep_lib.layout import SPLITS
+from data_prep_lib.safe_files import writing
+
+_AT_ONCE = 8  # files; each is sent in several parts as well
+_PART = 16 << 20  # bytes: stores take 10,000 parts of a file
+_LAST = ("record.json", "blend.json")
+Say = Callable[[str], None]
+T = TypeVar("T")
+
+
+def check(address: str) -> None:
+    """Refuse before the work what could not be uploaded after it.
+
+    Raises:
+        DataPrepError: nothing can be written there; the message says why.
+    """
+    place, key = stores.parts(address)
+    stores.asked(
+        address, lambda: stores.store(place).put(_join(key, ".data-prep"), b"written before the work begins\n")
+    )
+
+
+def upload(shards: Path, root: Path, address: str, say: Say) -> None:
+    """Copy an output: `root` has its blend.json and record.json, `shards` the files that these name.
+
+    Raises:
+        DataPrepError: the store refuses, or does not answer; the same command again goes on.
+    """
+    files = [path for split in SPLITS for path in sorted((shards / split).glob("*")) if path.is_file()]
+    there = dict(_sizes(f"{address.rstrip('/')}/{shards.name}"))
+    todo = [path for path in files if there.get(path.relative_to(shards).as_posix()) != path.stat().st_size]
+    place, key = stores.parts(address)
+
+    def send(path: Path, name: str) -> None:
+        target = _join(key, name)
+        stores.asked(f"{place}/{target}", lambda: stores.store(place).put(target, path, chunk_size=_PART))
+
+    _each(todo, lambda path: send(path, f"{shards.name}/{path.relative_to(shards).as_posix()}"))
+    for name in _LAST:
+        if (root / name).exists():
+            send(root / name, f"{root.name}/{name}")
+    size = sum(path.stat().st_size for path in todo) / 1e6
+    say(f"uploaded to {address.rstrip('/')}/{root.name}: {len(todo)} of {len(files)} files, {size:.1f} MB")
+
+
+def main(address: str, directory: Path) -> int:
+    """`fetch`: an output of a store into DIRECTORY/HASH, its blend.json naming the shards there.
+
+    Raises:
+        InputError: there is no complete output at the address.
+        DataPrepError: the store does not answer; the same command again goes on.
+    """
+    if not address.startswith(("s3://", "gs://")):
+        raise InputError(
+            f"{address}: no address of an object store\n  s3://BUCKET/PREFIX/HASH, as data-prep has said it"
+        )
+    address = address.rstrip("/")
+    found = dict(_sizes(address))
+    if "record.json" not in found:
+        raise InputError(
+            f"{address}: no complete output of data-prep is there\n  name PREFIX/HASH, as data-prep has said it"
+        )
+    root = directory.absolute() / address.rpartition("/")[2]
+    names = sorted(name for name in found if name not in _LAST)
+    todo = [name for name in names if not _has(root / name, found[name])]
+    _each(todo, lambda name: _get(f"{address}/{name}", root / name, found[name]))
+    for name in _LAST:
+        if name in found:
+            _get(f"{address}/{name}", root / name, found[name])
+    print(f"{root}: {len(todo)} of {len(names)} files fetched", file=sys.stderr)
+    return relocate.main(root) if "blend.json" in found else 0
+
+
+def _get(address: str, path: Path, size: int) -> None:
+    """In ranges of one version, so that a file is complete and of one piece when it gets its name."""
+    version, at = "", 0
+    with writing(path) as file:
+        while at < size:
+            data, meta = stores.read_range(address, at, min(size, at + _PART), version)
+            version = version or stores.version_of(meta)
+            file.write(data)
+            at += len(data)
+
+
+def _has(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _sizes(address: str) -> Iterable[tuple[str, int]]:
+    place, key = stores.parts(address)
+    for meta in stores.listed(place, key):
+        yield str(meta["path"])[len(key) + 1 :], int(meta["size"])
+
+
+def _each(items: Sequence[T], do: Callable[[T], None]) -> None:
+    """Several at once; the first error ends the others."""
+    left, errors = deque(items), list[BaseException]()
+
+    def work() -> None:
+        while left and not errors:
+            with suppress(IndexError):  # another has taken the last one
+                item = left.popleft()
+                try:
+                    do(item)
+                except BaseException as e:
+                    errors.append(e)
+
+    # Not a pool: its threads would be waited for at an interrupt, too, and a file may be large.
+    threads = [Thread(target=work, daemon=True) for _ in range(min(_AT_ONCE, len(items)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix.strip('/')}/{name}".lstrip("/")
