@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from automodel_launch import executors
-from automodel_launch.commands import console
+from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.report import joining, reading
@@ -35,7 +35,7 @@ class Metrics(JobCommand):
         if args.json:
             _document(record.run_name, joined)
         elif next(joining.rows(joined), None) is None:
-            console.say(f"{record.run_name} has logged no step yet")
+            console.say(one_job.without_directory(record) or f"{record.run_name} has logged no step yet")
         elif args.csv:
             _csv(joined)
         else:
