@@ -102,6 +102,12 @@ def _command(name: str, argv: list[str]) -> int:
         parser.add_argument("--config-only", action="store_true", help="the data are not on this machine")
         options = parser.parse_args(argv)
         return look(options.config, files=not options.config_only)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted\n  run the same command again", file=sys.stderr)
+        return 130
+    except OSError as e:
+        print(f"error: {e.filename or name}: {e.strerror or e}", file=sys.stderr)
+        return 1
     except DataPrepError as e:
         print(f"error: {e}", file=sys.stderr)
         return e.exit_code

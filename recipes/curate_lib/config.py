@@ -42,9 +42,13 @@ class Config:
     stages: tuple[Stage, ...]
     workers: int
 
+    @property
+    def state(self) -> Path:
+        return self.output_dir / ".curate"
+
     def logs(self, stage: Stage) -> Path:
         """What datatrove leaves of a stage: logs/, stats/, completions/."""
-        return self.output_dir / ".curate" / stage.name
+        return self.state / stage.name
 
 
 def load(path: Path) -> Config:

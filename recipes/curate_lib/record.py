@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,10 @@ from curate_lib import targets
 from curate_lib.config import Config
 
 ENGINE = "datatrove"
+# of datatrove 0.10.1: "TIME | WARNING  | datatrove.pipeline.readers.jsonl:read_file:90 - Error when reading `a`: ..."
+_LEFT_OUT = re.compile(
+    r"\| WARNING +\| datatrove\.pipeline\.readers\.\S+ - ((?:Error when reading|File `|Found document without).*)"
+)
 
 
 def begun_with(config: Config, inputs: Mapping[str, str]) -> dict[str, Any]:
@@ -40,7 +45,7 @@ def begin(config: Config, now: dict[str, Any]) -> None:
     Raises:
         RefusedError: it was begun with something else, and its finished tasks would be mixed with others.
     """
-    path = config.output_dir / ".curate" / "begun.json"
+    path = config.state / "begun.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     before = read_json(path)
     if before is None:
@@ -54,9 +59,26 @@ def begin(config: Config, now: dict[str, Any]) -> None:
 
 def finish(config: Config) -> list[dict[str, Any]]:
     """Write record.json: of each stage its steps, with the documents that went in, on and out; and those rows."""
-    rows = [{"stage": stage.name, "steps": _steps(config.logs(stage) / "stats")} for stage in config.stages]
+    rows = [
+        {
+            "stage": stage.name,
+            "steps": _steps(config.logs(stage) / "stats"),
+            "left_out": left_out(config.logs(stage) / "logs"),
+        }
+        for stage in config.stages
+    ]
     write_json(config.output_dir / "record.json", {"engine": ENGINE, "stages": rows})
     return rows
+
+
+def left_out(folder: Path) -> dict[str, Any] | None:
+    """What the readers could not read: {count, first}. datatrove passes over lines that are no JSON, documents without
+    text (told once a task) and the rest of a file that is not UTF-8, and says so nowhere but in its tasks' logs."""
+    found = []
+    for path in sorted(folder.glob("task_*.log")):
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            found += [match[1].strip() for line in lines if (match := _LEFT_OUT.search(line))]
+    return {"count": len(found), "first": found[0]} if found else None
 
 
 def _steps(folder: Path) -> list[dict[str, Any]]:

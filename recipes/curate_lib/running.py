@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep_lib import nodes
 from data_prep_lib.errors import DataPrepError, InputError, RefusedError
 from data_prep_lib.nodes import Node
 from data_prep_lib.safe_files import disk_error, read_json
@@ -32,14 +33,15 @@ def run(config: Config, node: Node) -> Path:
     try:
         made = [(stage, targets.made(stage)) for stage in config.stages]
         now = record.begun_with(config, inputs.identity(config, made))
-        if node.rank == 0:
-            record.begin(config, now)
-        else:
-            _agree(config, now)
-        for stage, steps in made:
-            _stage(config, stage, steps, node)
-        if node.rank == 0:
-            _tell(config, record.finish(config))
+        with nodes.locked(config.state, node, _say, lambda: None):
+            if node.rank == 0:
+                record.begin(config, now)
+            else:
+                _agree(config, now)
+            for stage, steps in made:
+                _stage(config, stage, steps, node)
+            if node.rank == 0:
+                _tell(config, record.finish(config))
     except OSError as e:
         raise disk_error(e, config.output_dir) from None
     return config.output_dir
@@ -47,7 +49,7 @@ def run(config: Config, node: Node) -> Path:
 
 def _agree(config: Config, now: dict[str, Any]) -> None:
     """The first node writes down what it begins with; one that sees other input than it ends here."""
-    path = config.output_dir / ".curate" / "begun.json"
+    path = config.state / "begun.json"
     last = time.monotonic() + 90.0  # what NFS shows late it shows within a minute
     while read_json(path) != now:
         if time.monotonic() > last:
@@ -97,6 +99,9 @@ def _tell(config: Config, rows: list[dict[str, Any]]) -> None:
     """
     for row in rows:
         _say(f"stage {row['stage']}:")
+        if left := row["left_out"]:
+            what = f"{left['count']} times its readers left out a part of their input, the first: {left['first']}"
+            _say(f"  warning: {what}")
         for step in row["steps"]:
             _say(f"  {step['name']}: {_counted(step['counts'])}")
     writers = [step for step in rows[-1]["steps"] if "WRITER" in step["name"].upper()]

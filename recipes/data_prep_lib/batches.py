@@ -10,12 +10,16 @@ MAX_DOCUMENTS = 1024
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """At most MAX_DOCUMENTS documents, and MAX_CHARS characters but for the last document of a batch."""
+    """At most MAX_DOCUMENTS documents, and MAX_CHARS characters but for the last document of a batch.
+
+    None is held here when the next one is read; who iterates lets go of a batch, too, before the next.
+    """
     batch: list[str] = []
     chars = 0
     for text in texts:
         batch.append(text)
         chars += len(text)
+        del text  # else the last one would still be here while the next is read
         if chars >= MAX_CHARS or len(batch) >= MAX_DOCUMENTS:
             yield batch
             batch, chars = [], 0

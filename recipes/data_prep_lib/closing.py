@@ -92,4 +92,6 @@ def left_out(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _lost(lost: Mapping[str, Any]) -> str:
     much = f"{lost['documents']} documents" if "documents" in lost else f"{lost['bytes']} bytes (as on the disk)"
+    if lost.get("bytes") == 0:  # cut off: the loss is no part of the file
+        much = "the rest, which is not in the file, is"
     return f"{lost['file']}:{lost['at']}: {lost['what']}; {much} lost, what comes before was kept"

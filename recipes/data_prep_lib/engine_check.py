@@ -132,7 +132,9 @@ def sample(shards: Sequence[Shard], rows: int | None = None) -> Iterator[str]:
     for shard in chosen:
         chars = 0
         for text in islice(ShardReader(shard, "skip"), rows):
-            yield text[:_CHARS_EACH]
-            chars += min(len(text), _CHARS_EACH)
+            part = text[:_CHARS_EACH]
+            del text  # a huge one is not held while the next is read
+            yield part
+            chars += len(part)
             if chars >= wanted // len(chosen):
                 break

@@ -96,14 +96,14 @@ def execute(job: Job, node: Node) -> Path:
         latest.check(job.config.output_dir)
     if job.config.upload and job.config.publishes:
         transfer.check(job.config.upload)
-    with nodes.locked(layout, node, say, lambda: _remove_leftovers(layout)):
+    with nodes.locked(layout.state, node, say, lambda: _remove_leftovers(layout)):
         identity.claim(layout, job.identity)
-        with nodes.one_at_a_time(layout, node):
+        with nodes.one_at_a_time(layout.state, node):
             done, todo, unjoined = _state(job)
         if done and todo:
             say(f"{len(done)} of {len(job.shards)} shards are done already")
         facts = _make(job, todo, node)
-        with nodes.one_at_a_time(layout, node):
+        with nodes.one_at_a_time(layout.state, node):
             if todo or not node.alone:
                 done, todo, unjoined = _state(job)
             if todo:

@@ -16,7 +16,6 @@ from typing import IO
 
 from data_prep_lib.claims import NO_LOCKS
 from data_prep_lib.errors import ConfigError, DataPrepError
-from data_prep_lib.layout import Layout
 
 _PARTS = 64
 
@@ -53,27 +52,27 @@ def of_environment(environ: Mapping[str, str], part: int | None = None) -> Node:
 
 
 @contextmanager
-def locked(layout: Layout, node: Node, say: Callable[[str], None], clean: Callable[[], None]) -> Iterator[None]:
-    """Keep other runs off this output. Nodes of one job share a lock, and each has one of its own beside it.
+def locked(state: Path, node: Node, say: Callable[[str], None], clean: Callable[[], None]) -> Iterator[None]:
+    """Keep other runs off the output that `state` lies in. Nodes of one job share a lock, and each has one of its own.
 
     `clean` is called where nobody else is there: what lies about then is of processes that were killed.
     """
-    layout.state.mkdir(parents=True, exist_ok=True)
+    state.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            _lock(stack, layout.state / "lock", fcntl.LOCK_EX if node.alone else fcntl.LOCK_SH)
+            _lock(stack, state / "lock", fcntl.LOCK_EX if node.alone else fcntl.LOCK_SH)
             if node.alone:
                 clean()
             else:
-                _lock(stack, layout.state / f"lock.{node.name}", fcntl.LOCK_EX)
-                with one_at_a_time(layout, node):
-                    _join(stack, layout.state / "lock.nodes", clean)
+                _lock(stack, state / f"lock.{node.name}", fcntl.LOCK_EX)
+                with one_at_a_time(state, node):
+                    _join(stack, state / "lock.nodes", clean)
         except BlockingIOError:
-            raise DataPrepError(f"output_dir: another run is writing to {layout.root}\n  wait for it to end") from None
+            raise DataPrepError(f"output_dir: another run is writing to {state.parent}\n  wait for it to end") from None
         except OSError as e:
             if e.errno not in NO_LOCKS:
                 raise
-            say(f"{layout.state}: this file system has no locks; see to it that no other run writes here")
+            say(f"{state}: this file system has no locks; see to it that no other run writes here")
         yield
 
 
@@ -86,12 +85,12 @@ def _join(stack: ExitStack, path: Path, clean: Callable[[], None]) -> None:
 
 
 @contextmanager
-def one_at_a_time(layout: Layout, node: Node) -> Iterator[None]:
+def one_at_a_time(state: Path, node: Node) -> Iterator[None]:
     """What only one node does at once; the others wait."""
     with ExitStack() as stack:
         if not node.alone:
             try:
-                _lock(stack, layout.state / "lock.finish", fcntl.LOCK_EX, wait=True)
+                _lock(stack, state / "lock.finish", fcntl.LOCK_EX, wait=True)
             except OSError as e:
                 if e.errno not in NO_LOCKS:
                     raise

@@ -87,18 +87,22 @@ class ShardReader:
     def _jsonl(self, piece: Piece) -> Iterator[str]:
         lines = self._compressed_lines if piece.path.lower().endswith(COMPRESSED) else self._plain_lines
         loads, field = self._loads, self._shard.text_field
-        for number, line in lines(piece):
+        for number, held in lines(piece):
+            line = held.pop()
             if line.isspace():
                 continue
             text, error = rows.parse(loads, line, field)
             if error:
                 _refuse_array(piece, number(), line)
                 self.bad(f"{piece.path}:{number()}", error)
-            else:
-                yield text
+                continue
+            del line  # one huge document is in memory once, and gone when the next one is read
+            yield text
+            del text
 
-    def _plain_lines(self, piece: Piece) -> Iterator[tuple[Callable[[], int], bytes]]:
-        """The lines that begin in [start, end); a line's number is found only when asked for."""
+    def _plain_lines(self, piece: Piece) -> Iterator[tuple[Callable[[], int], list[bytes]]]:
+        """The lines that begin in [start, end), each in a list from which the reader takes it, so that nobody else
+        holds it; a line's number is found only when asked for."""
         with open_input(piece.path, piece.version) as file:
             at = piece.start
             if at:  # the line that holds byte start - 1 belongs to the part before
@@ -110,23 +114,28 @@ class ShardReader:
                     return
                 begin, at = at, at + len(line)
                 self.consumed = base + at
-                yield lambda begin=begin: _line_number(piece, begin), _without_bom(line, begin)  # type: ignore[misc]
+                held = [_without_bom(line, begin)]
+                del line
+                yield lambda begin=begin: _line_number(piece, begin), held  # type: ignore[misc]
         if at < piece.end:
             raise InputError(f"{piece.path}: it ended at byte {at} of {piece.size}\n  run again when it is complete")
 
-    def _compressed_lines(self, piece: Piece) -> Iterator[tuple[Callable[[], int], bytes]]:
+    def _compressed_lines(self, piece: Piece) -> Iterator[tuple[Callable[[], int], list[bytes]]]:
         """Every shard reads the complete file and takes blocks of lines, spread evenly, in proportion to its bytes."""
         low, high = (piece.start << 32) // piece.size, (piece.end << 32) // piece.size
         base, part = self.consumed, (piece.end - piece.start) / piece.size
         number, at = 0, 0
         try:
             with open_stream(piece.path, piece.version) as (stream, raw):
-                for number, line in enumerate(stream, 1):
+                for line in stream:  # no enumerate(): its tuple would hold the line
+                    number += 1
                     at = raw.tell()
                     block = (number - 1) // _LINE_BLOCK
                     if low <= block * 2654435769 % (1 << 32) < high:  # Knuth's multiplicative hash
                         self.consumed = base + at * part
-                        yield lambda number=number: number, _without_bom(line, number - 1)  # type: ignore[misc]
+                        held = [_without_bom(line, number - 1)]
+                        del line
+                        yield lambda number=number: number, held  # type: ignore[misc]
         except DamagedFileError as e:
             if self._fail or piece.start == 0:  # all shards of the file come here, one counts it
                 self.damaged(f"{piece.path}:{number + 1}", str(e), piece, bytes=piece.size - min(at, piece.size))
@@ -141,10 +150,13 @@ class ShardReader:
             self.damaged(f"{piece.path}:1", str(e), piece, documents=1)
             return
         try:
-            yield _without_bom(data, 0).decode("utf-8")
+            text = _without_bom(data, 0).decode("utf-8")
         except UnicodeDecodeError as e:
             line = data.count(b"\n", 0, e.start) + 1
             self.bad(f"{piece.path}:{line}", f"invalid UTF-8 at byte {e.start}")
+            return
+        del data
+        yield text
 
     def _parquet(self, piece: Piece) -> Iterator[str]:
         from data_prep_lib.parquet import Lost, read_column

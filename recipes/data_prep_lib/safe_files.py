@@ -31,7 +31,9 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         file.close()
         temporary.replace(path)
         sync_directory(path.parent)
-    except BaseException:
+    except BaseException as e:
+        if isinstance(e, OSError) and e.filename is None:  # of a full disk nothing says which
+            e.filename = str(path)
         with suppress(OSError):  # close() flushes once more, and fails once more on a full disk
             file.close()
         with suppress(OSError):

@@ -6,6 +6,7 @@ is complete there, too. What is there in full size is not sent again: the bytes 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
-from data_prep_lib import relocate, stores
+from data_prep_lib import addresses, relocate, stores
 from data_prep_lib.errors import InputError
 from data_prep_lib.layout import SPLITS
 from data_prep_lib.safe_files import writing
@@ -67,26 +68,38 @@ def main(address: str, directory: Path) -> int:
     Raises:
         InputError: there is no complete output at the address.
         DataPrepError: the store does not answer; the same command again goes on.
+        OSError: it cannot be written here.
     """
-    if not address.startswith(("s3://", "gs://")):
-        raise InputError(
-            f"{address}: no address of an object store\n  s3://BUCKET/PREFIX/HASH, as data-prep has said it"
-        )
-    address = address.rstrip("/")
+    address = addresses.of_output("address", address)
     found = dict(_sizes(address))
     if "record.json" not in found:
         raise InputError(
             f"{address}: no complete output of data-prep is there\n  name PREFIX/HASH, as data-prep has said it"
         )
-    root = directory.absolute() / address.rpartition("/")[2]
-    names = sorted(name for name in found if name not in _LAST)
-    todo = [name for name in names if not _has(root / name, found[name])]
-    _each(todo, lambda name: _get(f"{address}/{name}", root / name, found[name]))
-    for name in _LAST:
-        if name in found:
-            _get(f"{address}/{name}", root / name, found[name])
-    print(f"{root}: {len(todo)} of {len(names)} files fetched", file=sys.stderr)
-    return relocate.main(root) if "blend.json" in found else 0
+    base, _, name = address.rpartition("/")
+    files = {f"{name}/{file}": size for file, size in found.items() if file not in _LAST}
+    if "blend.json" in found:
+        for other in _shard_directories(f"{address}/blend.json", found["blend.json"]) - {name}:
+            beside = dict(_sizes(f"{base}/{other}"))
+            files |= {f"{other}/{file}": size for file, size in beside.items() if file not in _LAST}
+    here = directory.absolute()
+    todo = [file for file in sorted(files) if not _has(here / file, files[file])]
+    _each(todo, lambda file: _get(f"{base}/{file}", here / file, files[file]))
+    for file in _LAST:
+        if file in found:
+            _get(f"{address}/{file}", here / name / file, found[file])
+    print(f"{here / name}: {len(todo)} of {len(files)} files fetched", file=sys.stderr)
+    return relocate.main(here / name) if "blend.json" in found else 0
+
+
+def _shard_directories(address: str, size: int) -> set[str]:
+    """The outputs whose shards a blend.json names: an output of other weights has those of another one."""
+    try:
+        value = json.loads(stores.read_range(address, 0, size)[0])
+        prefixes = [Path(entry) for entries in value.values() for entry in entries if "/" in entry]
+        return {prefix.parents[1].name for prefix in prefixes}
+    except (ValueError, AttributeError, TypeError, IndexError):
+        raise InputError(f"{address}: it is no blend.json of data-prep\n  upload the output once more") from None
 
 
 def _get(address: str, path: Path, size: int) -> None:

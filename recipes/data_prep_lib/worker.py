@@ -86,7 +86,7 @@ def build(shard: Shard, made_by: str) -> None:
 
 def _build(shard: Shard, made_by: str, settings: Settings) -> None:
     reader = ShardReader(shard, settings.on_error)
-    texts = (text for text in islice(reader, settings.sample))
+    texts = islice(reader, settings.sample)
     meter, left_out = _Meter(_state["counters"]), {"blank": 0, "short": 0}
     specials = Specials(settings.vocab.specials, settings.tokenizer_path if settings.split_special_tokens else None)
     with ExitStack() as stack:
@@ -94,8 +94,10 @@ def _build(shard: Shard, made_by: str, settings: Settings) -> None:
         writers = {s: stack.enter_context(PairWriter(prefixes[s], settings.vocab.dtype)) for s in SPLITS}
         for batch in batches(texts):
             kept = _kept(batch, settings, left_out)
+            del batch
             left = None if shard.max_tokens is None else shard.max_tokens - sum(w.tokens for w in writers.values())
             full = _write(kept, writers, settings, left, specials)
+            del kept
             meter.update(writers.values(), reader.consumed)
             if full:
                 break

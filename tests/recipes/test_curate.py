@@ -146,6 +146,30 @@ def test_two_nodes_share_a_stages_tasks(tmp_path: Path) -> None:
     assert texts(tmp_path) == KEPT
 
 
+def test_what_readers_pass_over_is_told_and_two_runs_are_not_mixed(tmp_path: Path) -> None:
+    """datatrove's readers pass over what they cannot read; it is in no count of theirs."""
+    config = place(tmp_path, own=True)
+    bad = '{"text": "e0 sense"}\n{"text": "cut off\n{"content": "other"}\n'
+    (tmp_path / "corpus/e.jsonl").write_text(bad)
+    (tmp_path / "corpus/f.jsonl").write_bytes(b'{"text": "f0 sense"}\n{"text": "\xff"}\n')
+    (tmp_path / "said").write_text("hold 0")
+    command = [*RECIPE, "--config", str(write(tmp_path, config))]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as held:
+        try:
+            wait_for((tmp_path / "said.held").exists)
+            other = curate(tmp_path, config)
+        finally:
+            held.terminate()
+    assert other.returncode == 1
+    assert f"error: output_dir: another run is writing to {tmp_path}/out\n" in other.stderr, other.stderr
+    (tmp_path / "said").write_text("go")
+    done = curate(tmp_path, config)
+    assert done.returncode == 0, done.stderr
+    left = json.loads((tmp_path / "out/record.json").read_text())["stages"][0]["left_out"]
+    assert left["count"] == 3 and "e.jsonl" in left["first"], left
+    assert f"warning: 3 times its readers left out a part of their input, the first: {left['first']}" in done.stderr
+
+
 def test_nothing_left_is_no_success(tmp_path: Path) -> None:
     done = curate(tmp_path, place(tmp_path, pattern="sense"))
     assert done.returncode == 2

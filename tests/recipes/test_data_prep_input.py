@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 import data_prep
 from data_prep_lib import preflight
+from data_prep_lib.batches import batches
 from data_prep_lib.config import SPLITS, Dataset
 from data_prep_lib.errors import InputError
 from data_prep_lib.framing import sizes_of, splits_of
@@ -309,3 +311,31 @@ def test_shards_hold_each_byte_once(kind: str, suffix: str, num_shards: int) -> 
         pieces = [p for shard in shards for p in shard.pieces if p.path == file.path]
         edges = [p.start for p in pieces] + [file.size]
         assert [p.end for p in pieces] == edges[1:] and (edges[0] == 0)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".txt"])
+def test_a_huge_document_is_held_once_and_not_beside_the_next(suffix: str, tmp_path: Path) -> None:
+    """While it is encoded, its text is held and not its line; when the next one is read, nothing of it."""
+    text, wide = os.urandom(2_000_000).hex() + "🙂", 4 * 4_000_000  # one wide character takes four bytes for each
+    data = (text if suffix == ".txt" else json.dumps({"text": text}) + "\n").encode()
+    pieces = []
+    for n in range(3):
+        path = tmp_path / f"{n}{suffix}"
+        path.write_bytes(gzip.compress(data, 1) if suffix.endswith(".gz") else data)
+        size = path.stat().st_size
+        pieces.append(Piece(str(path), size, 0, size, path.stat().st_mtime_ns))
+    reader = ShardReader(Shard("d", 0, "text" if suffix == ".txt" else "jsonl", "text", tuple(pieces)), "fail")
+    del text, data
+    tracemalloc.start()
+    try:
+        measured = []
+        for batch in batches(reader):
+            measured.append(tracemalloc.get_traced_memory())
+            assert len(batch[0]) == 4_000_001
+            del batch
+            tracemalloc.reset_peak()
+    finally:
+        tracemalloc.stop()
+    held, peaks = zip(*measured, strict=True)
+    assert len(held) == 3 and max(held) < wide + 3_000_000, held
+    assert max(peaks) < peaks[0] + 3_000_000, peaks

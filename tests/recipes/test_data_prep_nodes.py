@@ -275,7 +275,6 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     import fcntl
 
     from data_prep_lib import nodes
-    from data_prep_lib.layout import Layout
 
     def unsupported(*args: Any) -> None:
         raise OSError(errno.ENOSYS, "not implemented")
@@ -283,7 +282,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fcntl, "flock", unsupported)
     said: list[str] = []
     with (
-        nodes.locked(Layout(tmp_path), nodes.Node(1, 2), said.append, lambda: None),
-        nodes.one_at_a_time(Layout(tmp_path), nodes.Node(1, 2)),
+        nodes.locked(tmp_path, nodes.Node(1, 2), said.append, lambda: None),
+        nodes.one_at_a_time(tmp_path, nodes.Node(1, 2)),
     ):
         assert "no locks" in said[0]

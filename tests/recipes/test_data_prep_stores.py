@@ -274,6 +274,30 @@ def test_an_output_goes_to_the_store_and_back(store: ObjectStore, between: Betwe
     assert digests(tmp_path / "there") == digests(tmp_path / "out")
 
 
+def test_an_output_of_other_weights_is_fetched_with_its_shards(store: ObjectStore, tmp_path: Path) -> None:
+    """data-prep names only the newest as uploaded; its shards lie in the output beside it."""
+    datasets = [
+        {"name": name, "path": str(write_jsonl(tmp_path / f"{name}.jsonl", documents(40, name)))} for name in "ab"
+    ]
+    values = config(tmp_path, "", datasets=datasets, num_shards=1, upload="s3://open/weights")
+    prepare(values, tmp_path, env=store.environ)
+    datasets[0]["weight"] = 3.0  # type: ignore[assignment]
+    prepare(values, tmp_path, env=store.environ)
+    name = output(tmp_path / "out").name
+    fetch = [sys.executable, str(RECIPE), "fetch", f"s3://open/weights/{name}"]
+    done = subprocess.run([*fetch, str(tmp_path / "there")], capture_output=True, text=True, env=store.environ)
+    assert done.returncode == 0, done.stderr
+    blend = json.loads((tmp_path / "there" / name / "blend.json").read_text())
+    prefixes = [entry for entries in blend.values() for entry in entries if "/" in entry]
+    assert len(prefixes) > 2 and all(Path(f"{prefix}.bin").exists() for prefix in prefixes)
+    assert all(prefix.startswith(f"{tmp_path}/there/") for prefix in prefixes)
+
+    (tmp_path / "file").touch()
+    done = subprocess.run([*fetch, str(tmp_path / "file")], capture_output=True, text=True, env=store.environ)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {tmp_path}/file/"), done.stderr
+    assert "Not a directory" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_store_that_is_silent_can_be_interrupted(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         env = environ(f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -332,9 +332,8 @@ def test_a_damaged_row_group_loses_its_own_rows_only(tmp_path: Path) -> None:
 
 def test_the_run_says_what_was_lost(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
-    path.write_bytes(
-        gzip.compress(b"".join(b'{"text": "%s"}\n' % os.urandom(50).hex().encode() for _ in range(900)))[:-9000]
-    )
+    packed = gzip.compress(b"".join(b'{"text": "%s"}\n' % os.urandom(50).hex().encode() for _ in range(900)))
+    path.write_bytes(packed + b"damaged " * 9000)
     values = config(tmp_path, path, on_error="skip", min_doc_chars=None, splits={"train": 1.0})
     done = prepare(values, tmp_path)
     assert "truncated or damaged .gz file" in done.stderr and "bytes (as on the disk) lost" in done.stderr
@@ -342,6 +341,10 @@ def test_the_run_says_what_was_lost(tmp_path: Path) -> None:
     record = json.loads((output(tmp_path / "out") / "record.json").read_text())
     assert record["lost"][0]["file"] == str(path) and record["skipped"] == 0
     prepare(values | {"on_error": "fail"}, tmp_path, code=2)  # what was lost is not taken for good by it
+    path.write_bytes(packed[:-9000])  # all that is there was read: the loss has no bytes on the disk
+    said = prepare(values, tmp_path).stderr
+    assert "damaged .gz file" in said and "the rest, which is not in the file, is lost" in said
+    assert " 0 bytes" not in said
 
 
 # --- 6: empty splits and sources, budgets, blank documents
