@@ -66,7 +66,7 @@ def alone(plan: Plan) -> Iterator[Finding]:
 
 
 def samples(plan: Plan, data: DataFacts) -> Iterator[Finding]:
-    """Each prefix has a sample at least: in phases it is a stream of whole epochs, and none is made longer by repeating."""
+    """Each prefix has a sample at least: in phases it is a stream of whole epochs, never made longer."""
     sequence = datasets.sequence(plan.config)
     for phase in phases.known(plan.config) if sequence else ():
         whole = {**plan.config, "dataset": {**plan.config["dataset"], "split": "1,0,0"}}  # all of a prefix, at most
@@ -77,7 +77,8 @@ def samples(plan: Plan, data: DataFacts) -> Iterator[Finding]:
                     f"{key} ({source(plan, key)}): {part.name} holds {amount(part.tokens)} tokens, and a sample of"
                     f" {describe(plan, sequence[0])} takes one more than that."
                 )
-                yield Finding("error", "data-phases", message, f"leave it out, or {sequence[0]} below {int(part.tokens)}")
+                fix = f"leave it out, or {sequence[0]} below {int(part.tokens)}"
+                yield Finding("error", "data-phases", message, fix)
 
 
 CHECKS = (lengths, alone)
