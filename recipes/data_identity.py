@@ -71,7 +71,7 @@ def compare(begun: Dict[str, Any], now: Dict[str, Any], done: Optional[int] = No
         return []
     old, new = _by_name(was), _by_name(present)
     lines = [_changed(old.get(name), new.get(name)) for name in dict.fromkeys([*old, *new])]
-    told = [line for line in lines if line] or ["the files are the same, in another order"]
+    told = [line for line in dict.fromkeys(lines) if line] or ["the files are the same, in another order"]
     if len(told) > SHOWN:
         told = [*told[:SHOWN], "and {} more".format(len(told) - SHOWN)]
     return [*told, "in all {}, now {}".format(_total(was), _total(present))]

@@ -56,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         raw = read_yaml(options.config)
         if already_finished(raw):
             return 0
+        if not any(str(key).startswith("validation_dataset") and section for key, section in raw.items()):
+            raise ConfigError("the configuration has no section validation_dataset: there is nothing to evaluate on")
         phase.enter("importing AutoModel and loading the configuration")
         put_ninja_on_path()
         recipe_class, config = resolve_recipe(raw), load_config(options.config)
@@ -71,6 +73,9 @@ def main(argv: list[str] | None = None) -> int:
     except CannotResume as error:
         print(f"evaluate: {error}", file=sys.stderr, flush=True)
         return contract.NO_CHECKPOINT
+    except ConfigError as error:
+        print(f"evaluate: {error}", file=sys.stderr, flush=True)
+        return contract.CANNOT_BE_USED
     return 0
 
 

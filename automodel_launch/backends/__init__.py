@@ -110,8 +110,9 @@ class Checkpoints:
 class Sizes:
     """Sizes of a training for the preview; None where one is not known here.
 
-    `rows` are (label, text) of what is no training. `memory` is a formula's: bytes of a step on the fullest rank,
-    without what the driver and libraries keep; `memory_caveat` says what neither it nor a rehearsal can count.
+    `rows` are (label, text) of what is no training, and where `trains` is false, nothing is. `memory` is a formula's:
+    bytes of a step on the fullest rank, without what the driver and libraries keep;
+    `memory_caveat` says what neither it nor a rehearsal can count.
     """
 
     parameters: int | None = None
@@ -126,6 +127,7 @@ class Sizes:
     utilization: float | None = None
     begins: str | None = None  # with which weights a new run begins, in words
     rows: tuple[tuple[str, str], ...] = ()
+    trains: bool = True
 
 
 @dataclass(frozen=True)

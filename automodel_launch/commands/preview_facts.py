@@ -21,6 +21,10 @@ def rows(plan: Plan, step: int | None) -> Iterator[tuple[str, str]]:
     if known.begins and step is None:
         yield "begins", known.begins
     yield from known.rows
+    if not known.trains:
+        if known.parameters:
+            yield "model", f"{console.count(known.parameters)} parameters, no step is taken"
+        return
     parts = [f"{console.count(known.parameters)} parameters"] if known.parameters else []
     if total and wanted:
         steps = console.many(total, "step")

@@ -102,8 +102,8 @@ def _results(record: Record, status: Status, place: FileSystem, step_is_told: bo
     if last:
         yield f"  last step: {last.get('step')}, loss {'nan' if last['loss'] is None else last['loss']}"
     end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
-    if end:
-        yield f"  checkpoint: {end.get('checkpoint')}"
+    if end and end.get("checkpoint"):  # an evaluation has none
+        yield f"  checkpoint: {end['checkpoint']}"
         if end.get("hf"):
             yield f"  for transformers: {end['hf']}"
 

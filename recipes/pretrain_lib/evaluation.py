@@ -13,6 +13,7 @@ from typing import Any
 import contract
 
 from . import phase
+from .config import ConfigError
 from .finished import write_atomically
 from .output import is_main, say
 
@@ -66,6 +67,8 @@ def hold_out(recipe: Any, raw: Mapping[str, Any], step: int) -> list[Result]:
             told.step = step
             recipe.log_val_metrics(name, told, recipe.metric_logger_valid[name])
             loss, tokens = float(told.metrics["val_loss"]), int(told.metrics["num_label_tokens"])
+            if not tokens:
+                raise ConfigError(f"held out: {name}: no token has a label, so there is no loss ({_what(raw, name)})")
             perplexity = math.exp(loss) if loss < _LARGEST else math.inf
             say(f"held out: {name}: loss {loss:.4f}, perplexity {perplexity:,.2f}, {tokens:,} tokens")
             numbers = {"loss": loss, "perplexity": perplexity, "tokens": tokens}

@@ -27,7 +27,7 @@ def report(recipe: Any, first_step: int | None) -> None:
         return
     checkpoint = last_checkpoint(recipe)
     if scheduler.sigterm_flag and scheduler.step < scheduler.max_steps:
-        say(f"stopped by signal at step {scheduler.step}; checkpoint {checkpoint}")
+        say(f"stopped by signal at step {scheduler.step}; {_named(checkpoint)}")
         return
     if scheduler.step == first_step:
         say("nothing left to do: this run has reached its end before")
@@ -46,6 +46,10 @@ def last_checkpoint(recipe: Any) -> str | None:
         return None
     found = find_latest_checkpoint(checkpointer.config.checkpoint_dir)
     return None if found is None else str(Path(found).resolve())
+
+
+def _named(checkpoint: str | None) -> str:
+    return f"checkpoint {checkpoint}" if checkpoint else "no checkpoint"
 
 
 def hf_directory(checkpoint: str | None) -> str | None:
@@ -76,7 +80,7 @@ def write_finished(step: int, max_steps: int, checkpoint: str | None) -> None:
         }
         link_export(path.with_name(contract.HF), record["hf"])
         write_atomically(path, json.dumps(record, indent=2) + "\n")
-    say(f"finished: step {step} of {max_steps}; checkpoint {checkpoint}")
+    say(f"finished: step {step} of {max_steps}; {_named(checkpoint)}")
 
 
 def link_export(link: Path, target: str | None) -> None:
@@ -127,5 +131,5 @@ def finished_already(wanted: Any) -> bool:
     if record["step"] < wanted or (checkpoint is not None and not Path(checkpoint).is_dir()):
         return False
     say("nothing left to do: this run has reached its end before")
-    say(f"finished: step {record['step']} of {record['max_steps']}; checkpoint {checkpoint}")
+    say(f"finished: step {record['step']} of {record['max_steps']}; {_named(checkpoint)}")
     return True

@@ -77,6 +77,8 @@ def test_a_plain_script_has_no_use_for_them(bench: Bench) -> None:
         (("spares = 1", "segment = 2"), ("3 nodes", "no multiple of segment = 2")),
         (("spares = 1", 'exclusive = "topo"'), ("exclusive", "network")),
         (("spares = 1", "additional_parameters = {no-kill = false}"), ("no-kill = false",)),
+        (("spares = 1", 'additional_parameters = {no-kill = "off"}'), ("no-kill = 'off'",)),
+        (("spares = 1", 'srun_args = ["--wait=0", "-W5"]'), ("'-W5'", "lost")),
         (("spares = 1", 'srun_args = ["--kill-on-bad-exit=1"]'), ("--kill-on-bad-exit=1", "lost")),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import yaml
 
 from automodel_launch import contract
+from tests.conftest import ROOT
 from tests.recipes.pretrain_fixtures import SMALL, Run, write_config
 from tests.recipes.test_checkpoints_command import NAMES, Bench, bench
 
@@ -97,6 +100,18 @@ def test_all_of_them_are_planned_one_after_the_other(evaluated: Bench) -> None:
     assert [line for line in err.splitlines() if line.startswith("whole, step")] == [
         f"whole, step {step}:" for step in (4, 9, 11)
     ]
+
+
+def test_an_evaluation_takes_no_step_and_wants_held_out_data(evaluated: Bench, tmp_path: Path) -> None:
+    words = ("evaluate", "whole:9", "--dry-run", "--no-rehearse")
+    _, out, _ = evaluated(*words)
+    assert "no step is taken" in out and "epochs" not in out and "[tokens]" not in out
+    code, out, _ = evaluated(*words, "~validation_dataset")
+    assert code == 3 and "[no-data]" in out
+    (tmp_path / "config.yaml").write_text("model: {}\n")
+    command = [sys.executable, str(ROOT / "recipes" / "evaluate.py"), "--config", str(tmp_path / "config.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == contract.CANNOT_BE_USED and "nothing to evaluate on" in done.stderr
 
 
 def test_a_run_without_held_out_data(evaluated: Bench) -> None:

@@ -196,13 +196,13 @@ def test_the_last_step_or_the_last_epoch_is_the_end(
     record = json.loads((run_dir / "finished.json").read_text())
     assert set(record) == {"step", "max_steps", "checkpoint", "hf", "time"}
     assert (record["step"], record["max_steps"], record["checkpoint"], record["hf"]) == (step, 10, None, None)
-    assert f"finished: step {step} of 10; checkpoint None\n" == capsys.readouterr().out
+    assert f"finished: step {step} of 10; no checkpoint\n" == capsys.readouterr().out
     assert [path.name for path in run_dir.iterdir()] == ["finished.json"]
 
 
 def test_a_run_that_a_signal_ended_is_not_finished(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     finished.report(recipe_at(6, signalled=True), 0)
-    assert capsys.readouterr().out == "stopped by signal at step 6; checkpoint None\n"
+    assert capsys.readouterr().out == "stopped by signal at step 6; no checkpoint\n"
     assert not run_dir.exists()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automodel_launch.backends import Sizes
-from automodel_launch.backends.automodel import datasets, phases, starts, step_scheduler
+from automodel_launch.backends.automodel import datasets, evaluation, phases, starts, step_scheduler
 from automodel_launch.backends.automodel.checks import memory
 from automodel_launch.backends.automodel.data import request, tokens
 from automodel_launch.backends.automodel.keys import RESTORE
@@ -48,6 +48,7 @@ def of(plan: Plan, with_data: bool) -> Sizes:
         utilization=utilization,
         begins=_weights(plan),
         rows=tuple(_phases(plan, data)),
+        trains=plan.recipe.name != evaluation.RECIPE,
     )
 
 

@@ -13,7 +13,8 @@ from automodel_launch.errors import ProfileError
 if TYPE_CHECKING:
     from automodel_launch.profile.schema import Profile
 
-_KILLS = ("--kill-on-bad-exit", "-K")
+_KILLS = ("--kill-on-bad-exit", "-K", "--wait", "-W", "--no-kill")  # the profile's words come last, and count
+_HARMLESS = ("--kill-on-bad-exit=0", "-K0", "--wait=0", "-W0", "--no-kill")
 
 
 def allocated(profile: Profile) -> int:
@@ -54,10 +55,13 @@ def checked(profile: Profile, sources: Mapping[str, str]) -> int:
             " network, and which of their nodes are spare is not known then.",
             "leave one of the two out",
         )
-    if profile.additional_parameters.get("no-kill") is False:
-        raise ProfileError(f"{where} contradicts additional_parameters.no-kill = false.", "leave one of the two out")
-    word = next((word for word in profile.srun_args if word.startswith(_KILLS)), None)
-    if word not in (None, "--kill-on-bad-exit=0", "-K0"):
+    kill = profile.additional_parameters.get("no-kill", True)
+    if kill is not True:  # "off" is what turns it off for sbatch
+        written = "false" if kill is False else repr(kill)
+        message = f"{where} contradicts additional_parameters.no-kill = {written}."
+        raise ProfileError(message, "leave one of the two out")
+    word = next((word for word in profile.srun_args if word.startswith(_KILLS) and word not in _HARMLESS), None)
+    if word is not None:
         raise ProfileError(
             f"{where} contradicts srun_args: {word!r}: a node that is lost would end the others.",
             "leave one of the two out",

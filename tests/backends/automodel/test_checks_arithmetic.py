@@ -83,6 +83,7 @@ RULES: list[tuple[str, str, int, list[str], list[str], list[str]]] = [
      ["val_every_steps = 0", "~step_scheduler.val_every_steps"]),
     ("not-positive", "error", 2, ["step_scheduler.ckpt_every_steps=-1"], ["step_scheduler.ckpt_every_steps=1"], []),
     ("not-positive", "error", 2, ["step_scheduler.max_steps=0"], ["step_scheduler.max_steps=100"], []),
+    ("not-positive", "error", 2, ["dataset.seq_length=0"], ["dataset.seq_length=1"], ["dataset.seq_length = 0"]),
     ("not-positive", "error", 2, ["+clip_grad_norm={max_norm: -1.0}"], ["+clip_grad_norm={max_norm: .inf}"],
      ["reverses all gradients"]),
     ("not-positive", "warning", 2, ["+clip_grad_norm={max_norm: 0}"], ["+clip_grad_norm={max_norm: null}"],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from automodel_launch import backends
+from automodel_launch import backends, data_identity
 from automodel_launch.backends.automodel import checks, sizes
 from automodel_launch.backends.automodel import pace as pace_
 from automodel_launch.checks import Finding
@@ -67,6 +67,14 @@ def test_epochs_are_those_of_the_whole_run_and_told_by_phase(bench: Bench) -> No
     assert sizes.of(plan, True).rows[-1][1].endswith("5.2 epochs of its data")
     (finding,) = _found(plan, "epochs")
     assert finding.level == "warning" and "dataset.phases: {web, mix}" in finding.message
+    assert finding.fix == "more data", "a shorter run would not be as long as its phases"
+
+
+@pytest.mark.parametrize(("length", "fits"), [(29, True), (30, False)])
+def test_a_prefix_holds_a_sample_at_least(bench: Bench, length: int, fits: bool) -> None:
+    found = _found(_plan(bench, _phases(bench), f"dataset.seq_length={length}"), "data-phases")
+    assert fits is not bool(found)
+    assert all("dataset.phases.mix.paths" in one.message and "holds 30 tokens" in one.message for one in found)
 
 
 def test_the_length_is_none_of_what_is_learnt(bench: Bench) -> None:
@@ -137,3 +145,5 @@ def test_a_phase_to_come_may_change_and_one_that_has_begun_may_not(bench: Bench)
             Path(directory, f"epoch_0_step_{step}").mkdir(parents=True)
         levels += [finding.level for finding in data_checks.same_data(now)]
     assert levels == ["note", "note", "error"]
+    message = data_identity.compare(begun.data, _plan(bench, _phases(bench, 5)).data)
+    assert len(set(message)) == len(message)

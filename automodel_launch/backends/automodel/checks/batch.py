@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import datasets, distributed, keys, loader, step_scheduler
+from automodel_launch.backends.automodel import datasets, distributed, evaluation, keys, loader, step_scheduler
 from automodel_launch.backends.automodel.keys import GLOBAL_BATCH, LOCAL_BATCH
 from automodel_launch.backends.automodel.model import parallelism
 from automodel_launch.plan.describe import amount, describe, divisors, override, ranks
@@ -21,6 +21,13 @@ def positive(plan: Plan) -> Iterator[Finding]:
             yield Finding(
                 "error", "not-positive", f"{describe(plan, key)} must be at least 1.", f"{key}=1 or more{null}"
             )
+
+
+def sequences(plan: Plan) -> Iterator[Finding]:
+    """Data in samples of no token: a division by zero where the index is built, or an endless one."""
+    for key, length in datasets.sequences(plan.config):
+        if length < 1:
+            yield Finding("error", "not-positive", f"{describe(plan, key)} must be at least 1.", f"{key}=2048")
 
 
 def divides(plan: Plan) -> Iterator[Finding]:
@@ -65,7 +72,7 @@ def tokens(plan: Plan) -> Iterator[Finding]:
     steps, dp, sequence = step_scheduler.steps(plan.config), data_parallel(plan), datasets.sequence(plan.config)
     if steps is None or dp is None or sequence is None or min(steps.global_batch, steps.local_batch, sequence[1]) < 1:
         return
-    if steps.global_batch % (steps.local_batch * dp):
+    if steps.global_batch % (steps.local_batch * dp) or plan.recipe.name == evaluation.RECIPE:  # it takes no step
         return
     step = steps.global_batch * sequence[1]
     accumulated = steps.global_batch // (steps.local_batch * dp)
@@ -78,4 +85,4 @@ def tokens(plan: Plan) -> Iterator[Finding]:
     yield Finding("note", "tokens", f"{message}.")
 
 
-CHECKS = (positive, divides, tokens)
+CHECKS = (positive, sequences, divides, tokens)

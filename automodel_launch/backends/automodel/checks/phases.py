@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from automodel_launch.backends.automodel import datasets, keys, phases
+from automodel_launch.backends.automodel.data import tokens
 from automodel_launch.backends.automodel.data_phases import KEY, PhaseError
 from automodel_launch.backends.automodel.schema import Signature
+from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import describe, source
+from automodel_launch.plan.describe import amount, describe, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -61,6 +63,22 @@ def alone(plan: Plan) -> Iterator[Finding]:
             f"{describe(plan, keys.TRAIN_SAMPLES)} is not used: the order of data in phases does not depend on it."
         )
         yield Finding("note", "data-phases", message, f"~{keys.TRAIN_SAMPLES}")
+
+
+def samples(plan: Plan, data: DataFacts) -> Iterator[Finding]:
+    """Each prefix has a sample at least: in phases it is a stream of whole epochs, never made longer."""
+    sequence = datasets.sequence(plan.config)
+    for phase in phases.known(plan.config) if sequence else ():
+        whole = {**plan.config, "dataset": {**plan.config["dataset"], "split": "1,0,0"}}  # all of a prefix, at most
+        for part in tokens.of_phase(whole, phase, data):
+            if sequence and part.tokens <= sequence[1]:
+                key = f"{KEY}.{phase.name}.paths"
+                message = (
+                    f"{key} ({source(plan, key)}): {part.name} holds {amount(part.tokens)} tokens, and a sample of"
+                    f" {describe(plan, sequence[0])} takes one more than that."
+                )
+                fix = f"leave it out, or {sequence[0]} below {int(part.tokens)}"
+                yield Finding("error", "data-phases", message, fix)
 
 
 CHECKS = (lengths, alone)

@@ -180,7 +180,7 @@ def epochs(plan: Plan, data: DataFacts) -> Iterator[Finding]:
         f" and {describe(plan, named)} holds {amount(sum(part.tokens for part in parts))} for"
         f" training: {times:.1f} epochs{worst}."
     )
-    fewer = int(steps.max_steps / times)
+    fewer = 0 if phases.are_given(plan.config) else int(steps.max_steps / times)  # which phases would not fit
     fix = f"more data, or {MAX_STEPS}={fewer} for one epoch" if fewer else "more data"
     yield Finding("warning" if times > EPOCHS else "note", "epochs", message, fix)
 

@@ -1,10 +1,10 @@
-"""Several validation sets: which of them tells the best checkpoint."""
+"""Validation sets: an evaluation has one, and which of several tells the best checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from automodel_launch.backends.automodel import keys, loader, schema
+from automodel_launch.backends.automodel import datasets, evaluation, keys, loader, schema
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
@@ -44,4 +44,11 @@ def _is_off(config: Mapping[str, object]) -> bool:
     return dotted.get(config, "checkpoint.enabled") is False
 
 
-CHECKS = (best_metric,)
+def held_out(plan: Plan) -> Iterator[Finding]:
+    """An evaluation without held-out data would read nothing, and end as one that has."""
+    if plan.recipe.name == evaluation.RECIPE and not datasets.validates(plan.config):
+        message = f"an evaluation reads every section {keys.VALIDATION}..., and the config has none."
+        yield Finding("error", "no-data", message, f"+{keys.VALIDATION}={{_target_: ..., paths: ...}}")
+
+
+CHECKS = (best_metric, held_out)
