@@ -63,7 +63,7 @@ def finish(config: Config) -> list[dict[str, Any]]:
         {
             "stage": stage.name,
             "steps": _steps(config.logs(stage) / "stats"),
-            "left_out": left_out(config.logs(stage) / "logs"),
+            "left_out": left_out(config.logs(stage)),
         }
         for stage in config.stages
     ]
@@ -75,7 +75,7 @@ def left_out(folder: Path) -> dict[str, Any] | None:
     """What the readers could not read: {count, first}. datatrove passes over lines that are no JSON, documents without
     text (told once a task) and the rest of a file that is not UTF-8, and says so nowhere but in its tasks' logs."""
     found = []
-    for path in sorted(folder.glob("task_*.log")):
+    for path in sorted(folder.glob("logs/task_*.log")):
         with path.open(encoding="utf-8", errors="replace") as lines:
             found += [match[1].strip() for line in lines if (match := _LEFT_OUT.search(line))]
     return {"count": len(found), "first": found[0]} if found else None
