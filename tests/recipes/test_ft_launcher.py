@@ -28,7 +28,7 @@ from node_agent_lib.stall import Progress, Stall
 from node_agent_lib.training import Training
 
 real = pytest.mark.skipif(
-    importlib.util.find_spec("nvidia_resiliency_ext") is None, reason="needs pip install nvidia-resiliency-ext"
+    importlib.util.find_spec("nvidia_resiliency_ext") is None, reason="setup.sh --dev installs nvidia-resiliency-ext"
 )
 
 KILLED_ONCE = """
@@ -200,7 +200,6 @@ def reduces(tmp_path: Path, make_job: Callable[..., Job]) -> Callable[..., Job]:
 
 
 @real
-@pytest.mark.slow
 def test_two_nodes_restart_together(reduces: Callable[..., Job]) -> None:
     job = reduces("killed", nnodes=2, nproc_per_node=1, rendezvous={"id": "two", "port": free_port()})
     agents = [job.agent(node=node) for node in (1, 0)]

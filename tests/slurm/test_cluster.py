@@ -183,7 +183,7 @@ def test_the_login_node(login_node: SshServer, cluster: Cluster) -> None:
 
 
 def test_sshd_breaks_connections_and_comes_back(sshd: SshServer) -> None:
-    command = ["ssh", "-F", sshd.config, "login", "echo here; sleep 60"]
+    command = ["ssh", "-F", str(sshd.config), "login", "echo here; sleep 60"]
     session = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert session.stdout is not None and session.stdout.readline() == "here\n"
     assert sshd.run("exit 5").returncode == 5

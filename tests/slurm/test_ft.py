@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.slurm,
     pytest.mark.e2e,
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason="needs pip install nvidia-resiliency-ext"),
+    pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason="setup.sh --dev installs it"),
 ]
 
 
