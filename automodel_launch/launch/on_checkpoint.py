@@ -28,6 +28,7 @@ from automodel_launch.profile.schema import keys_of
 from automodel_launch.workspace import Workspace
 
 _CHECKPOINT_LENGTH = 30  # of a checkpoint's name, at most, in the name of the run that evaluates it
+_WITHOUT = "run.env.on_checkpoint=null"
 # What of the training's profile such a job has no use for, and what it has in its place.
 _OWN: dict[str, Any] = {
     **dict.fromkeys(("on_checkpoint", "until", "chain", "max_gpu_hours", "dependency", "rank_times")),
@@ -59,8 +60,7 @@ def added(draft: Plan, env: Mapping[str, Any], overridden: Mapping[str, Any], wo
         made = backends.of(draft.recipe).evaluation(draft.config, checkpoint)
     except ConfigError as error:
         where = f"on_checkpoint = {wanted!r} ({draft.source('on_checkpoint')})"
-        fix = "a section validation_dataset in the config, or without: run.env.on_checkpoint=null"
-        raise ConfigError(f"{where}: {error.message}", fix) from error
+        raise ConfigError(f"{where}: {error.message}", _or_without(error.hint)) from error
     own = {**_OWN, "nodes": recipe.resources.get("nodes", 1)}
     kept = {key: value for key, value in env.items() if key not in own}
     layered = _layered(recipe, draft, {"run": {"env": kept, "job_env": list(draft.deferred)}, **made})
@@ -84,8 +84,11 @@ def findings(plan: Plan) -> Iterator[Finding]:
     found = checks.run(plan.evaluation, offline=True) if plan.evaluation else []
     for finding in found:
         if finding.level == "error":
-            fix = f"{finding.fix}; or without: run.env.on_checkpoint=null" if finding.fix else finding.fix
-            yield replace(finding, message=f"on_checkpoint: {finding.message}", fix=fix)
+            yield replace(finding, message=f"on_checkpoint: {finding.message}", fix=_or_without(finding.fix))
+
+
+def _or_without(fix: str | None) -> str:
+    return f"{fix}; or without: {_WITHOUT}" if fix else _WITHOUT
 
 
 def _layered(recipe: Recipe, draft: Plan, config: dict[str, Any]) -> MergedConfig:

@@ -107,7 +107,7 @@ def test_attached_on_two_nodes_it_learns_as_it_does_here(site: Checkout, local: 
 
 def test_its_checkpoint_is_evaluated_once_by_a_job_of_its_own(site: Checkout, local: list[float]) -> None:
     """Of the run of the test above, by on_checkpoint; no launcher was there for it."""
-    run = next(Path(site.root.parent, "jobs", "slurm").glob("pretrain-tiny-*.1/on-checkpoint")).parent.with_suffix("")
+    run = next(Path(site.root.parent, "jobs", "slurm").glob("pretrain-tiny-*/on-checkpoint")).parent.with_suffix("")
     marker = next((run / "checkpoints" / contract.EVALUATIONS).glob(f"*{contract.EVALUATION_JOB}"))
     told = json.loads(marker.read_text())
     assert tuple(told) == contract.EVALUATION_JOB_KEYS and told["slurm_id"] and told["error"] is None, told
