@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 import contract
 from checkpoint_lib import evaluation_jobs
-from node_agent_lib import begin, chain, on_checkpoint, slurm
+from node_agent_lib import chain, on_checkpoint
 
 from tests.recipes.chain_site import Site
 
@@ -195,9 +195,10 @@ def test_what_has_become_of_a_job(site: Trained) -> None:
 
 
 def test_the_batch_script_starts_the_watch_only_where_there_is_something_to_submit(site: Trained) -> None:
-    assert begin.on_checkpoint.shell_line(str(site.job))[0].endswith("&")
+    assert "watch" in site.call("begin", "5").stdout and on_checkpoint.shell_line(str(site.job))[0].endswith("&")
+    (site.bin / "calls").unlink()
     (site.job / contract.ON_CHECKPOINT).rename(site.job / "elsewhere")
     assert on_checkpoint.shell_line(str(site.job)) == [] and on_checkpoint.main(str(site.job)) == 0
     site.last_look()
     assert site.calls == [] and site.said == []
-    assert slurm.own_id() == os.environ.get("SLURM_JOB_ID", "")
+    assert "watch" not in site.call("begin", "5").stdout
