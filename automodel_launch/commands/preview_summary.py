@@ -23,7 +23,7 @@ def lines(plan: Plan, offline: bool) -> Iterator[Row]:
     if "time" in keys_of(plan.profile.executor):
         yield "time", _time(plan)
     if plan.evaluation:
-        yield "evaluates", _evaluates(plan.evaluation)
+        yield "evaluate", _evaluates(plan.evaluation)
     yield from preview_facts.rows(plan, state.step)
     if offline and not plan.here:
         yield "offline", _not_looked_at(plan)
@@ -78,7 +78,7 @@ def _evaluates(evaluation: Plan) -> str:
     """The job for each checkpoint, which is submitted beside the training."""
     processes = console.many(evaluation.processes_per_node, "process", "processes")
     size = f"{console.many(evaluation.nodes, 'node')} x {processes}, {evaluation.profile.time or 'no time set'}"
-    return f"each checkpoint, once it is complete, in a job of its own: {size} (on_checkpoint)"
+    return f"each checkpoint in a job of its own, once it is complete: {size} (on_checkpoint)"
 
 
 def _hours(hours: float) -> str:

@@ -22,7 +22,8 @@ _SAID = {"run-active", "unreachable"}  # by a check, of the same job or place
 
 def run(plan: Plan, offline: bool = False, environ: Mapping[str, str] | None = None) -> list[Finding]:
     """All findings, errors first; unless `offline`, the place where the job will run is asked too."""
-    found = [*checks.run(plan, offline=offline), *on_checkpoint.findings(plan)]
+    found = checks.run(plan, offline=offline)
+    found += on_checkpoint.findings(plan, tuple(found))
     asks = plan.here or not offline
     if asks and _SAID.isdisjoint(finding.code for finding in found):
         found += _active(plan, os.environ if environ is None else environ)

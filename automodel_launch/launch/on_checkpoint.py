@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,14 @@ def texts(evaluation: Plan | None) -> dict[str, str]:
     return {f"{contract.ON_CHECKPOINT}/{name}": text for name, text in own.items()}
 
 
-def findings(plan: Plan) -> Iterator[Finding]:
-    """What would refuse such a job, as far as no cluster has to be asked for it."""
+def findings(plan: Plan, of_training: Sequence[Finding]) -> Iterator[Finding]:
+    """What would refuse such a job, as far as no cluster has to be asked for it. A kind of error that the training has
+    is left out: data, tokenizer and profile are the same.
+    """
+    said = {finding.code for finding in of_training if finding.level == "error"}
     found = checks.run(plan.evaluation, offline=True) if plan.evaluation else []
     for finding in found:
-        if finding.level == "error":
+        if finding.level == "error" and finding.code not in said:
             yield replace(finding, message=f"on_checkpoint: {finding.message}", fix=_or_without(finding.fix))
 
 
@@ -93,7 +96,8 @@ def _or_without(fix: str | None) -> str:
 
 def _layered(recipe: Recipe, draft: Plan, config: dict[str, Any]) -> MergedConfig:
     with tempfile.TemporaryDirectory(prefix="launch-on-checkpoint-") as scratch:
-        path = Path(scratch, f"{draft.config_name}.yaml")
+        path = Path(scratch, contract.ON_CHECKPOINT, f"{draft.config_name}.yaml")  # as messages and the plan show it
+        path.parent.mkdir()
         path.write_text(yamlio.dump(yamlio.json_value(config)), encoding="utf-8")
         return configs.load(recipe, str(path), ())
 

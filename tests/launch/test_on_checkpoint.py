@@ -13,7 +13,7 @@ from automodel_launch import contract, executors
 from automodel_launch.commands import main, preview_summary
 from automodel_launch.config import configs, overrides
 from automodel_launch.errors import ConfigError
-from automodel_launch.launch import on_checkpoint, planning, submit
+from automodel_launch.launch import checking, on_checkpoint, planning, submit
 from automodel_launch.plan import naming, recipes
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile import profiles
@@ -74,7 +74,7 @@ def test_its_job_is_planned_with_the_trainings(here: Workspace) -> None:
     assert json.loads(rendered[contract.AGENT])["job_dir"] == job_dir
     assert f"#SBATCH --chdir={job_dir}" in rendered[contract.SCRIPT] and "--nodes=1\n" in rendered[contract.SCRIPT]
     assert yaml.safe_load(rendered[contract.CONFIG])["checkpoint"]["restore_from"].endswith("/epoch_0_step_9")
-    said = dict(preview_summary.lines(made, offline=True))["evaluates"]
+    said = dict(preview_summary.lines(made, offline=True))["evaluate"]
     assert said.endswith("1 node x 8 processes, 01:00:00 (on_checkpoint)")
 
 
@@ -84,6 +84,7 @@ def test_a_plan_without_it_is_what_it_was_and_the_runs_name_is_the_same(here: Wo
     assert "on_checkpoint" not in without.document() and made.document()["on_checkpoint"] == "evaluate"
     assert made.run_name == without.run_name and made.plan_hash != without.plan_hash
     assert (made.script, made.agent) == (without.script, without.agent)
+    assert plan(here).plan_hash == made.plan_hash  # no name of a scratch file in it
     again = planning.with_job_id(made, f"{made.run_name}.7", {})
     assert again.plan_hash == made.plan_hash
 
@@ -107,13 +108,14 @@ def test_what_cannot_be_evaluated_is_refused_with_the_training(here: Workspace) 
         plan(here, recipe="pretrain-bridge")
 
 
-def test_findings_that_would_refuse_it_refuse_the_training(here: Workspace) -> None:
-    assert [
-        f for f in on_checkpoint.findings(plan(here)) if "on_checkpoint/" in f.message or "restore" in f.message
-    ] == []
-    wide = plan(here, "distributed.tp_size=16", "model.config.num_attention_heads=16")
-    told = [finding for finding in on_checkpoint.findings(wide) if "tp_size" in finding.message]
-    assert told and all(f.level == "error" and f.message.startswith("on_checkpoint: ") for f in told)
+def test_findings_that_would_refuse_it_refuse_the_training_once(here: Workspace) -> None:
+    data = {"no-data", "no-tokenizer", "unset-name"}  # nothing of which is there, as the training's own findings say
+    assert {finding.code for finding in on_checkpoint.findings(plan(here), ())} == data
+    found = checking.run(plan(here), offline=True)
+    assert {finding.code for finding in found} >= data and not [f for f in found if "on_checkpoint" in f.message]
+    wide = checking.run(plan(here, "distributed.tp_size=16", "model.config.num_attention_heads=16"), offline=True)
+    told = [finding for finding in wide if "on_checkpoint" in finding.message]
+    assert told and all("tp_size" in f.message and f.level == "error" for f in told)
     assert all("run.env.on_checkpoint=null" in str(finding.fix) for finding in told)
 
 
