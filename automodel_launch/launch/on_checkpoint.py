@@ -62,7 +62,8 @@ def added(draft: Plan, env: Mapping[str, Any], overridden: Mapping[str, Any], wo
         where = f"on_checkpoint = {wanted!r} ({draft.source('on_checkpoint')})"
         raise ConfigError(f"{where}: {error.message}", _or_without(error.hint)) from error
     own = {**_OWN, "nodes": recipe.resources.get("nodes", 1)}
-    kept = {key: value for key, value in env.items() if key not in own}
+    # its image and GPUs a node are the training's, also where that is another recipe than pretrain
+    kept = {key: value for key, value in {**draft.recipe.profile_defaults, **env}.items() if key not in own}
     layered = _layered(recipe, draft, {"run": {"env": kept, "job_env": list(draft.deferred)}, **made})
     layered.profile_overrides = {**overridden, **own}
     evaluation = make(recipe, layered, _name(draft.run_name), ((checkpoint, draft.run_name, False),))

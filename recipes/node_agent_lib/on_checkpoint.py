@@ -11,6 +11,7 @@ marker is there has had its job, whatever became of that: at most one is submitt
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import sys
@@ -60,8 +61,8 @@ def look(orders: chain.Order, before: set[str], say: Say) -> set[str]:
     """
     found = _complete(orders)
     for path in found:
-        if path in before:
-            _submit(orders, path, _TRIES, say)
+        if path in before and not _submit(orders, path, _TRIES, say):
+            break
     return set(found)
 
 
@@ -69,8 +70,8 @@ def last_look(job_dir: str, say: Say = complain) -> None:
     """After the training's end: what is complete now stays as it is. Never raises."""
     try:
         orders = chain.order(job_dir) if os.path.isdir(_template(job_dir)) else None
-        for path in _complete(orders) if orders else ():
-            _submit(orders, path, 1, say)  # type: ignore[arg-type]
+        if orders is not None:
+            all(_submit(orders, path, 1, say) for path in _complete(orders))  # where Slurm is away, it is asked once
     except Exception as error:  # a full disk, or records that somebody has edited: no reason for another exit code
         say(f"{contract.ON_CHECKPOINT}: {error}")
 
@@ -80,13 +81,13 @@ def _complete(orders: chain.Order) -> list[str]:
     return [one.path for one in sorted(found, key=lambda one: one.step)]
 
 
-def _submit(orders: chain.Order, checkpoint: str, tries: int, say: Say) -> None:
-    """The checkpoint's job, unless it has had one or is evaluated; what goes wrong stands in the marker."""
+def _submit(orders: chain.Order, checkpoint: str, tries: int, say: Say) -> bool:
+    """The checkpoint's job, unless it has had one or is evaluated; False where that went wrong, as the marker tells."""
     folder, name = os.path.split(checkpoint)
     folder = os.path.join(folder, contract.EVALUATIONS)
     marker = os.path.join(folder, name + contract.EVALUATION_JOB)
     if os.path.exists(marker) or os.path.exists(os.path.join(folder, f"{name}.json")):
-        return
+        return True
     told: Json = dict.fromkeys(contract.EVALUATION_JOB_KEYS)
     told.update(checkpoint=name, time=time.time(), by=orders.job_id)
     try:
@@ -94,10 +95,10 @@ def _submit(orders: chain.Order, checkpoint: str, tries: int, say: Say) -> None:
         texts = _texts(orders.job_dir, name)
         told["job_dir"] = job_dir = _named(texts)
         if not create_json(marker, told):
-            return
+            return True
     except (OSError, ValueError) as error:  # no marker: it is tried again
         say(f"{name} is not evaluated: {error}")
-        return
+        return False
     try:
         _make(orders, job_dir, texts)
         told["slurm_id"] = _handed_over(job_dir, tries)
@@ -107,6 +108,7 @@ def _submit(orders: chain.Order, checkpoint: str, tries: int, say: Say) -> None:
         say(f"{name} is not evaluated: {told['error']} ({_BY_HAND})")
     with contextlib.suppress(OSError):  # the marker stays, and is enough
         write_json(marker, told)
+    return told["error"] is None
 
 
 def _template(job_dir: str) -> str:
@@ -123,8 +125,6 @@ def _texts(job_dir: str, checkpoint: str) -> dict[str, str]:
 
 
 def _named(texts: dict[str, str]) -> str:
-    import json
-
     return str(json.loads(texts[contract.AGENT])["job_dir"])
 
 

@@ -61,6 +61,7 @@ def test_its_job_is_planned_with_the_trainings(here: Workspace) -> None:
     assert own is not None and own.recipe.name == "evaluate"
     assert own.run_name == f"{made.run_name}-{MARK}" and own.job_root == made.job_root
     assert (own.nodes, own.processes_per_node, own.profile.time, own.profile.partition) == (1, 8, "01:00:00", "big")
+    assert own.image == made.image
     assert own.config["checkpoint"]["restore_from"] == f"{made.run_dir}/checkpoints/{MARK}"
     assert own.config["model"] == made.config["model"] and "lr_scheduler" not in own.config
     assert own.agent["chain"] is None and "notify" not in own.agent and "spares" not in own.agent

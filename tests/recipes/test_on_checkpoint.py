@@ -116,12 +116,22 @@ def test_a_refusal_is_told_and_leaves_nothing_of_the_job(site: Trained) -> None:
     site.says("squeue", ":")
     seen = site.look(set())
     site.look(seen)
-    assert len(site.submitted) == 2 * 3  # tries
+    assert len(site.submitted) == 3  # tries, of the first one
+    site.look(seen)
+    assert len(site.submitted) == 6
     told = site.told(NAMES[0])
     assert told["state"] == evaluation_jobs.REFUSED and "QOSMaxSubmitJobPerUserLimit" in told["error"]
     assert not site.evaluation(NAMES[0]).exists()
     site.look(seen)
+    site.last_look()
     assert len(site.submitted) == 6
+
+
+def test_the_jobs_end_does_not_wait_for_a_slurm_that_is_away(site: Trained) -> None:
+    site.says("sbatch", "echo 'sbatch: error: Unable to contact slurm controller' >&2; exit 1")
+    site.says("squeue", ":")
+    site.last_look()
+    assert len(site.submitted) == 1 and evaluation_jobs.of(site.folder / NAMES[1]) is None
 
 
 @pytest.mark.parametrize(
@@ -137,7 +147,6 @@ def test_what_slurm_may_have_taken_is_never_submitted_again(
     job = site.evaluation(NAMES[0])
     site.says("sbatch", "echo 'Socket timed out on send/recv operation' >&2; exit 1")
     site.says("squeue", queue.format(script=job / contract.SCRIPT, job=job))
-    (site.folder / NAMES[1] / contract.INCOMPLETE).touch()
     site.look(site.look(set()))
     assert len(site.submitted) == 1 and job.is_dir()
     assert (site.told(NAMES[0])["state"], site.told(NAMES[0])["slurm_id"]) == (state, slurm_id)

@@ -183,6 +183,7 @@ def test_attached_in_a_container_it_is_the_same(local: list[float], boxed: tuple
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_in_a_container_checkpoints_are_evaluated_while_the_training_goes_on(
     local: list[float], boxed: tuple[Checkout, list[str]]
 ) -> None:
@@ -190,7 +191,7 @@ def test_in_a_container_checkpoints_are_evaluated_while_the_training_goes_on(
     site, options = boxed
     more = (
         "step_scheduler.max_steps=1000000",
-        "step_scheduler.ckpt_every_steps=1500",
+        "step_scheduler.ckpt_every_steps=300",
         "checkpoint.save_consolidated=false",
     )
     words = (*COMMAND, *more, "--batch", "test2", "--name", "goes-on", "run.env.on_checkpoint=evaluate", *options)
@@ -198,13 +199,13 @@ def test_in_a_container_checkpoints_are_evaluated_while_the_training_goes_on(
     assert done.returncode == 0, done.stderr
     folder = Path(site.json("status", "goes-on")["run_dir"], "checkpoints", contract.EVALUATIONS)
     try:
-        wait_until(lambda: list(folder.glob("*_step_1499.job.json")), 240, "the first checkpoint's job")
+        wait_until(lambda: list(folder.glob("*_step_299.job.json")), 240, "the first checkpoint's job")
         assert site.json("status", "goes-on")["state"] == contract.RUNNING
     finally:
         cancelled = site.run("cancel", "goes-on")
     assert cancelled.returncode == 0, cancelled.stderr
     wait_until(lambda: site.json("status", "goes-on")["state"] == contract.CANCELLED, 120, "its end", 1.0)
-    wait_until(lambda: (folder / "epoch_0_step_1499.json").exists(), 240, "the first checkpoint's losses")
+    wait_until(lambda: (folder / "epoch_0_step_299.json").exists(), 240, "the first checkpoint's losses")
     rows = site.json("checkpoints", "goes-on")["checkpoints"]
     assert len(rows) > 1 and [row["name"] for row in rows if row["evaluation_job"] is None] == []
     assert len({row["evaluation_job"]["slurm_id"] for row in rows}) == len(rows)
