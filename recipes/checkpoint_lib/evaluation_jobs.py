@@ -19,16 +19,22 @@ def of(checkpoint: Path) -> dict[str, Any] | None:
     told = _object(checkpoint.parent / contract.EVALUATIONS / f"{checkpoint.name}{contract.EVALUATION_JOB}")
     if not told:
         return None
-    job_dir, slurm_id, refused = (told.get(key) for key in ("job_dir", "slurm_id", "error"))
-    found = {"state": REFUSED, "error": None, "slurm_id": slurm_id, "job_dir": job_dir}
-    if refused:
-        return {**found, "error": str(refused)}
-    if not isinstance(job_dir, str) or not slurm_id:
-        return {**found, "error": "its submission was cut short"}
-    end = _object(Path(job_dir, contract.EXIT))
+    job_dir, slurm_id = told.get("job_dir"), told.get("slurm_id")
+    error = str(told.get("error") or "its submission was cut short")
+    found = {"state": WAITING, "error": None, "slurm_id": slurm_id, "job_dir": job_dir}
+    if not isinstance(job_dir, str):
+        return {**found, "state": REFUSED, "error": error}
+    folder = Path(job_dir)
+    end = _object(folder / contract.EXIT)
     if end and not end.get("goes_on"):
         return {**found, "state": str(end.get("state")), "error": end.get("error")}
-    return {**found, "state": BEGUN if Path(job_dir, contract.CHAIN).exists() else WAITING}
+    if (folder / contract.CHAIN).exists():
+        return {**found, "state": BEGUN}
+    if slurm_id:
+        return found
+    # its directory is removed where Slurm has refused it
+    state = contract.UNKNOWN if folder.is_dir() else REFUSED
+    return {**found, "state": state, "error": error}
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Callable
 import contract
 
 from . import chain, sharing, slurm
-from .files import Json, create_json, read_json, write_json, write_text
+from .files import Json, create_json, write_json, write_text
 from .log import complain
 
 _EVERY_S = 15.0
@@ -103,8 +103,10 @@ def _submit(orders: chain.Order, checkpoint: str, tries: int, say: Say) -> bool:
         _make(orders, job_dir, texts)
         told["slurm_id"] = _handed_over(job_dir, tries)
         say(f"{name}: Slurm job {told['slurm_id']} evaluates it, in {job_dir}")
-    except (OSError, slurm.SlurmError, shutil.Error) as error:
+    except (OSError, slurm.SlurmError) as error:
         told["error"] = " ".join(str(error).split())
+        if isinstance(error, FileExistsError):  # the directory is another job's, and tells nothing of this one
+            told["job_dir"] = None
         say(f"{name} is not evaluated: {told['error']} ({_BY_HAND})")
     with contextlib.suppress(OSError):  # the marker stays, and is enough
         write_json(marker, told)
@@ -134,15 +136,19 @@ def _make(orders: chain.Order, job_dir: str, texts: dict[str, str]) -> None:
     Raises:
         OSError: it is there, or cannot be written.
     """
-    spec = read_json(os.path.join(_template(orders.job_dir), contract.AGENT)) or {}
     os.makedirs(job_dir.rpartition(".")[0], exist_ok=True)
     os.mkdir(job_dir)
-    os.mkdir(os.path.join(job_dir, contract.LOGS))
-    shutil.copytree(os.path.join(orders.job_dir, contract.CODE), os.path.join(job_dir, contract.CODE), symlinks=True)
-    for name, text in texts.items():
-        write_text(os.path.join(job_dir, name), text)
-    if spec.get("secrets_file"):
-        _pass_secrets_on(orders.job_dir, job_dir)
+    try:
+        os.mkdir(os.path.join(job_dir, contract.LOGS))
+        code = os.path.join(orders.job_dir, contract.CODE)
+        shutil.copytree(code, os.path.join(job_dir, contract.CODE), symlinks=True)
+        for name, text in texts.items():
+            write_text(os.path.join(job_dir, name), text)
+        if json.loads(texts[contract.AGENT]).get("secrets_file"):
+            _pass_secrets_on(orders.job_dir, job_dir)
+    except OSError:  # shutil.Error, too
+        shutil.rmtree(job_dir, ignore_errors=True)
+        raise
 
 
 def _pass_secrets_on(job_dir: str, to: str) -> None:

@@ -138,7 +138,7 @@ def test_the_jobs_end_does_not_wait_for_a_slurm_that_is_away(site: Trained) -> N
     ("queue", "state", "slurm_id"),
     [
         ("echo '81|{script}|{job}|x'", contract.PENDING, "81"),
-        ("echo 'Unable to contact slurm controller' >&2; exit 1", evaluation_jobs.REFUSED, None),
+        ("echo 'Unable to contact slurm controller' >&2; exit 1", contract.UNKNOWN, None),
     ],
 )
 def test_what_slurm_may_have_taken_is_never_submitted_again(
@@ -147,9 +147,23 @@ def test_what_slurm_may_have_taken_is_never_submitted_again(
     job = site.evaluation(NAMES[0])
     site.says("sbatch", "echo 'Socket timed out on send/recv operation' >&2; exit 1")
     site.says("squeue", queue.format(script=job / contract.SCRIPT, job=job))
+    (site.folder / NAMES[1] / contract.INCOMPLETE).touch()
     site.look(site.look(set()))
     assert len(site.submitted) == 1 and job.is_dir()
     assert (site.told(NAMES[0])["state"], site.told(NAMES[0])["slurm_id"]) == (state, slurm_id)
+    (job / contract.CHAIN).touch()  # Slurm had taken it
+    assert site.told(NAMES[0])["state"] == contract.RUNNING
+
+
+def test_a_full_disk_leaves_no_part_of_a_job(site: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: str, text: str) -> None:
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr(on_checkpoint, "write_text", full)
+    site.last_look()
+    assert site.submitted == [] and not site.evaluation(NAMES[0]).exists()
+    told = site.told(NAMES[0])
+    assert told["state"] == evaluation_jobs.REFUSED and "No space left" in told["error"]
 
 
 def _no_template(site: Trained) -> None:
@@ -190,6 +204,14 @@ def test_whatever_is_odd_is_said_and_harms_nothing(
     assert site.submitted == [] and any(words in line for line in site.said), site.said
 
 
+def test_another_jobs_directory_tells_nothing_of_this_one(site: Trained) -> None:
+    site.evaluation(NAMES[0]).mkdir()
+    (site.evaluation(NAMES[0]) / contract.EXIT).write_text('{"state": "COMPLETED"}')
+    site.last_look()
+    told = site.told(NAMES[0])
+    assert told["state"] == evaluation_jobs.REFUSED and "File exists" in told["error"] and not told["job_dir"]
+
+
 def test_what_has_become_of_a_job(site: Trained) -> None:
     site.last_look()
     job = site.evaluation(NAMES[0])
@@ -200,6 +222,9 @@ def test_what_has_become_of_a_job(site: Trained) -> None:
     assert (site.told(NAMES[0])["state"], site.told(NAMES[0])["error"]) == ("FAILED", "boom")
     marker = site.folder / contract.EVALUATIONS / f"{NAMES[0]}{contract.EVALUATION_JOB}"
     marker.write_text(json.dumps({**json.loads(marker.read_text()), "slurm_id": None}))
+    for name in (contract.EXIT, contract.CHAIN):
+        (job / name).unlink()
+    assert site.told(NAMES[0])["state"] == contract.UNKNOWN
     assert site.told(NAMES[0])["error"] == "its submission was cut short"
 
 
