@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ _LIKE = {
     "check": ("validate", "lint", "verify", "dry-run", "--dry-run"),
     "configs": ("config",),
     "recipes": ("recipe",),
-    "profiles": ("profile", "env", "envs", "clusters"),
+    "profiles": ("env", "envs", "clusters"),
     "evaluate": ("eval", "perplexity"),
     "nodes": ("node", "bad-nodes", "sinfo"),
     "image": ("images", "pull"),
@@ -73,6 +74,16 @@ def profile(name: str, recipe: str, here: Workspace) -> str | None:
     except LaunchError:
         return None
     return f"{name} is a config of {recipe}: -c {name}" if name in known else None
+
+
+def profiles(name: str | None, here: Workspace) -> str | None:
+    """For `profile` without a job, or with what is no job: env.toml's profiles may be meant."""
+    from automodel_launch.profile import profiles as known
+
+    with contextlib.suppress(LaunchError):
+        if name is None or name in known.load(here.env_file).names:
+            return f"the profiles of env.toml: python launch.py profiles{f' {name}' if name else ''}"
+    return None
 
 
 def word(text: str, words: Sequence[str], recipe: Recipe, env_file: EnvFile, options: Iterable[str]) -> str | None:

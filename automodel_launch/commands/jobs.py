@@ -79,7 +79,7 @@ def _table(rows: Sequence[Row], columns: int | None) -> list[str]:
 def _cells(row: Row) -> tuple[str, ...]:
     record, now, fast, of = row
     step = "" if fast.done is None else f"{fast.done}/{fast.max_steps}" if fast.max_steps else str(fast.done)
-    loss = "" if fast.done is None or fast.loss is None else f"{fast.loss:.4f}"
+    loss = "" if fast.done is None or not fast.is_logged else "nan" if fast.loss is None else f"{fast.loss:.4f}"
     left = "" if fast.left_s is None else clock(fast.left_s)
     head = record.job_id, now.state, record.profile, console.clock(record.submitted)
     whose = f"step {of[1]} of {of[0]}" if of else ""

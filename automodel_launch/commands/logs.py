@@ -74,7 +74,8 @@ def _of_start(job: JobDir, record: Record) -> list[str]:
             return lines
     now = one_job.status(record)
     why = f": {now.reason or now.error}" if now.reason or now.error else ""
-    console.say(f"{record.job_id} has {'left no log' if now.over else 'no log yet'} ({now.state}{why})")
+    gone = one_job.without_directory(record) if now.over else None
+    console.say(gone or f"{record.job_id} has {'left no log' if now.over else 'no log yet'} ({now.state}{why})")
     return []
 
 

@@ -9,13 +9,14 @@ import json
 from typing import Any
 
 from automodel_launch import executors
-from automodel_launch.commands import console
+from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.report import joining, reading
 from automodel_launch.report.joining import Joined
 
 _TABLE = ("step", "loss", "val_loss", "lr", "grad_norm", "tps", "mem_gib")
+_LOSS = "loss"
 _SHOWN = 10  # characters of a number
 _AT_ONCE = 2**20  # characters that are written together
 
@@ -34,7 +35,7 @@ class Metrics(JobCommand):
         if args.json:
             _document(record.run_name, joined)
         elif next(joining.rows(joined), None) is None:
-            console.say(f"{record.run_name} has logged no step yet")
+            console.say(one_job.without_directory(record) or f"{record.run_name} has logged no step yet")
         elif args.csv:
             _csv(joined)
         else:
@@ -69,16 +70,20 @@ def _table(joined: Joined) -> None:
     widths: dict[str, int] = {}
     for row in joining.rows(joined):
         for name in _TABLE:
-            if row.get(name) is not None:
-                widths[name] = max(widths.get(name, len(name)), len(_cell(row[name])))
+            if row.get(name) is not None or (name in row and name == _LOSS):
+                widths[name] = max(widths.get(name, len(name)), len(_shown(row, name)))
     shown = [name for name in _TABLE if name in widths]
     console.out(_line(shown, [widths[name] for name in shown]))
     for row in joining.rows(joined):
-        console.out(_line([_cell(row.get(name)) for name in shown], [widths[name] for name in shown]))
+        console.out(_line([_shown(row, name) for name in shown], [widths[name] for name in shown]))
 
 
 def _line(cells: list[str], widths: list[int]) -> str:
     return "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _shown(row: dict[str, Any], name: str) -> str:
+    return "nan" if name == _LOSS and name in row and row[name] is None else _cell(row.get(name))
 
 
 def _cell(value: Any) -> str:

@@ -79,6 +79,16 @@ def status(record: Record) -> Status:
     return waiting.of(record)
 
 
+def without_directory(record: Record) -> str | None:
+    """What to say where a job's directory was removed: nothing can be read of it, which is not to have written nothing.
+
+    Raises:
+        ClusterError: its place cannot be reached.
+    """
+    there = directory(record).place.names(record.job_dir)
+    return None if there else f"{record.job_id}: its directory is gone: {record.job_dir}"
+
+
 def never_submitted(record: Record) -> JobError:
     """What to say to somebody who wants to follow, or resume, a job that its launcher did not come to submit."""
     return JobError(f"{record.job_id} was never submitted: its launcher ended before that.", state.launch_again(record))

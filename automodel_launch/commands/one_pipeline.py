@@ -69,7 +69,7 @@ def _of_all(rows: list[Row]) -> Status:
     for wanted in (contract.RUNNING, contract.PENDING):
         for row in rows:
             if not row.over and row.now.state == wanted:
-                return Status(wanted, reason=row.now.reason)
+                return Status(wanted, reason=row.why, advice=row.now.advice)
     left = [row for row in rows if row.now.state != contract.COMPLETED]
     return left[0].now if left else Status(contract.COMPLETED)
 
@@ -112,15 +112,22 @@ def _completed(one: Look) -> int:
 def _why(one: Look) -> str:
     if one.now.state == contract.COMPLETED:
         return ""
-    follows = one.record and one.record.after and one.now.state == contract.PENDING and one.now.reason
-    return " ".join((waiting.words(one.now) if follows else one.now.error or one.now.reason or "").split())
+    return " ".join(waiting.why(one.record, one.now).split())
 
 
 def _go_on(pipeline: Pipeline, looks: list[Look]) -> str | None:
     """How, where nothing is left that runs or waits, and something has not completed."""
-    stands = any(one.now.state != contract.COMPLETED for one in looks) and all(one.over for one in looks)
+    done = all(one.now.state == contract.COMPLETED or _will_do(one, looks) for one in looks)
+    stands = not done and all(one.over for one in looks)
     advice = next((one.now.advice for one in looks if one.now.advice and not one.now.over), None)
     return advice or (pipeline.again if stands else None)
+
+
+def _will_do(one: Look, looks: list[Look]) -> bool:
+    """Whether all that need a sweep take those points that have completed: its failures are none of the pipeline's."""
+    behind = [other.step for other in looks if one.step.name in other.step.needs]
+    taken = bool(behind) and all(one.step.name in step.any_of for step in behind)
+    return taken and one.over and _completed(one) > 0
 
 
 def document(pipeline: Pipeline, looks: list[Look]) -> dict[str, Any]:
@@ -141,13 +148,13 @@ def _document(one: Look) -> dict[str, Any]:
 
 def attach(args: argparse.Namespace, pipeline: Pipeline) -> int:
     """Follow one step after the other to its end; the exit code of the first that has failed. Ctrl-C leaves them."""
-    interrupts, codes = Interrupts(), list[int]()
+    interrupts, codes = Interrupts(), dict[str, int]()
     for one in look(args, pipeline):
         if one.record is None and one.sweep is None:
             console.say(f"step {one.step.name}: no job of it was submitted; go on: {pipeline.again}")
-            codes.append(1)
+            codes[one.step.name] = 1
             continue
-        codes.append(_follow(args, one, interrupts))
+        codes[one.step.name] = _follow(args, one, interrupts)
         if interrupts.received:
             return interrupts.code
     looks = look(args, pipeline)
@@ -155,7 +162,8 @@ def attach(args: argparse.Namespace, pipeline: Pipeline) -> int:
         console.document(document(pipeline, looks), indent=None)
     else:
         console.out(counted(pipeline, looks))
-    return next((code for code in codes if code), 0)
+    well = {one.step.name for one in looks if _will_do(one, looks)}
+    return next((code for name, code in codes.items() if code and name not in well), 0)
 
 
 def _follow(args: argparse.Namespace, one: Look, interrupts: Interrupts) -> int:

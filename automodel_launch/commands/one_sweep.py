@@ -12,7 +12,7 @@ from automodel_launch.commands import console
 from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.jobs.sweeps import Sweep, SweepPoint
-from automodel_launch.launch import state
+from automodel_launch.launch import state, waiting
 from automodel_launch.remote.shell import AT_ONCE
 
 LONGEST_VALUE = 40
@@ -32,6 +32,11 @@ class Row(NamedTuple):
         """Whether nobody runs it, or could: one that cannot be asked for now may run."""
         return self.record is None or self.now.over or self.now.forgotten
 
+    @property
+    def why(self) -> str:
+        """Why it has failed, or waits."""
+        return waiting.why(self.record, self.now)
+
     def called(self, sweep: Sweep) -> str:
         """How a person names it."""
         return f"{sweep.name}.{self.number}"
@@ -43,19 +48,21 @@ def named(args: argparse.Namespace) -> Sweep | None:
 
 
 def look(args: argparse.Namespace, sweep: Sweep, over: Iterable[Row] = ()) -> list[Row]:
-    """Each point's last job with its state now; those in `over` have ended, and are not asked for again."""
-    folder = workspace.find(args.env).records
-    known = {row.number: row for row in over}
+    """Each point's last job with its state now; those in `over` have ended, and are not asked for again.
 
+    One that waits for a run is let go, or cancelled, where that is due: its end may have been seen by nobody.
+    """
+    folder = workspace.find(args.env).records
+    known, seen = {row.number: row for row in over}, waiting.Seen()
     jobs = sweeps.jobs_of(folder, sweep)
-    waiting = state.waiting(record for record in jobs if record)
+    begun_not = state.waiting(record for record in jobs if record)
 
     def of(number: int, point: SweepPoint, record: Record | None) -> Row:
         if number in known:
             return known[number]
-        if record and record.job_id in waiting:
-            return Row(number, point, record, waiting[record.job_id])
-        return Row(number, point, *((None, NOT_THERE) if record is None else state.look(folder, record)))
+        if record and record.job_id in begun_not:
+            return Row(number, point, record, begun_not[record.job_id])
+        return Row(number, point, *((None, NOT_THERE) if record is None else waiting.look_at(folder, record, seen)))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(of, range(1, len(jobs) + 1), sweep.points, jobs))
@@ -72,7 +79,7 @@ def status(args: argparse.Namespace, sweep: Sweep) -> int:
     for row in rows:
         values = settings(row.point.settings, sweep.keys)
         step = "" if row.now.step is None else str(row.now.step)
-        cells.append([f".{row.number}", *values, row.now.state, step, row.now.error or row.now.reason or ""])
+        cells.append([f".{row.number}", *values, row.now.state, step, row.why])
     columns = console.width()
     console.out("\n".join(console.cut_line(f"  {line}", columns) for line in console.table(cells)))
     return 0

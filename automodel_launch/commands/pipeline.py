@@ -147,13 +147,10 @@ def _sweep_follower(args: argparse.Namespace) -> FollowSweep:
 
 
 def _submit(args: argparse.Namespace, runner: Runner) -> int:
-    import shlex
-
     from automodel_launch.launch import pipeline_running
 
-    code, where = 0, f"--batch {args.batch}" if args.batch else f"--run {args.run or 'local'}"
-    again = f"python launch.py pipeline {shlex.quote(args.file)} {where}" + (" ..." if args.overrides else "")
-    pipeline_running.record(runner, again)
+    code = 0
+    pipeline_running.record(runner, _again(args))
     if args.batch:
         runner.detached()
     else:
@@ -170,6 +167,18 @@ def _submit(args: argparse.Namespace, runner: Runner) -> int:
         console.say(f"pipeline {runner.graph.name} has not completed; completed steps: {done}.")
         console.say("The same command goes on from there.")
     return code or runner.interrupts.code
+
+
+def _again(args: argparse.Namespace) -> str:
+    """The command that goes on, to be pasted; a secret in it is typed anew."""
+    import shlex
+
+    from automodel_launch.profile import hidden
+
+    where = ["--batch", args.batch] if args.batch else ["--run", args.run or "local"]
+    env = ["--env", args.env] if args.env else []
+    words = shlex.join(["python", "launch.py", "pipeline", args.file, *where, *env, *args.overrides])
+    return str(hidden.message(words)[0])
 
 
 COMMAND = Pipeline()

@@ -7,12 +7,13 @@ import re
 import statistics
 from typing import Any
 
-from automodel_launch import contract
-from automodel_launch.commands import console, one_job
+from automodel_launch import contract, workspace
+from automodel_launch.commands import console, hints, one_job
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.commands.watch import Impatient
-from automodel_launch.errors import UsageError
+from automodel_launch.errors import LaunchError, UsageError
+from automodel_launch.jobs.records import Record
 from automodel_launch.launch import profiling
 from automodel_launch.launch.profiling import Profile, Wanted
 
@@ -31,6 +32,16 @@ class ProfileCommand(JobCommand):
         Option(("--ranks",), "global ranks: 0,3,8:15 or all (default: 0)", "0,3|all", "0"),
         Option(("--no-trace",), "only how long each rank computes, and no traces"),
     )
+
+    def find(self, args: argparse.Namespace) -> Record:
+        """The job; a hint where a profile of env.toml was meant."""
+        try:
+            return super().find(args)
+        except LaunchError as error:
+            meant = hints.profiles(args.job, workspace.find(args.env))
+            if meant:
+                error.hint = f"{error.hint}; {meant}" if error.hint else meant
+            raise
 
     def run(self, args: argparse.Namespace) -> int:
         """Ask for it, and wait until it is written."""

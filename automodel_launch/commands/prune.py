@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch import contract, workspace
 from automodel_launch.commands import console
 from automodel_launch.commands.command import Command, Option, Parser
 from automodel_launch.errors import JobError, UsageError
-from automodel_launch.jobs import records
+from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.remote.shell import AT_ONCE
 
@@ -37,7 +38,7 @@ class Prune(Command):
 
     def register(self, parser: Parser) -> None:
         """RUN..."""
-        parser.add_argument("runs", metavar="RUN", nargs="*", help="runs, or jobs of them (default: all from here)")
+        parser.add_argument("runs", metavar="RUN", nargs="*", help="runs, jobs of them, or sweeps (default: all)")
 
     def run(self, args: argparse.Namespace) -> int:
         """Look, then remove with --yes.
@@ -51,7 +52,7 @@ class Prune(Command):
 
         wish, folder = _wish(args), workspace.find(args.env).records
         known = records.all_records(folder)
-        only = _chosen(known, args.runs)
+        only = _chosen(folder, known, args.runs)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             jobs: list[tuple[Record, Status]] = list(pool.map(lambda record: state.look(folder, record), known))
         found = prune.look(jobs, wish, only)
@@ -81,13 +82,22 @@ def _wish(args: argparse.Namespace) -> Wish:
     return Wish(int(age[1]) * _AGES[age[2]], states, int(float(size[1]) * _SIZES[size[2]]), int(args.keep))
 
 
-def _chosen(known: list[Record], runs: list[str]) -> set[str] | None:
-    """Names of the runs that are meant; None: all."""
-    names = {record.run_name for record in known} | {record.job_id for record in known}
-    for run in runs:
-        if run not in names:
-            raise JobError(f"no run or job '{run}' was submitted from here.", "python launch.py jobs")
-    return {record.run_name for record in known if record.run_name in runs or record.job_id in runs} if runs else None
+def _chosen(folder: Path, known: list[Record], words: list[str]) -> set[str] | None:
+    """Names of the runs that are meant: of runs, jobs, sweeps with all their points, and points; None: all.
+
+    Raises:
+        JobError: a word names none of them. Nothing is guessed from a beginning, since something is removed.
+    """
+    found = set[str]()
+    for word in words:
+        sweep = sweeps.exact(folder, word)
+        runs = {one.run_name for one in known if word in (one.run_name, one.job_id)}
+        runs |= {point.run_name for point in sweep.points} if sweep else set()
+        point = None if runs else sweeps.point(folder, word)
+        if not runs and point is None:
+            raise JobError(f"no run, job or sweep '{word}' was submitted from here.", "python launch.py jobs")
+        found |= runs | ({point.run_name} if point else set())
+    return found if words else None
 
 
 def _document(found: Found, left: list[Item], acted: bool) -> dict[str, Any]:

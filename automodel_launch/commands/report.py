@@ -54,6 +54,8 @@ class Report(JobCommand):
         _refuse(path)
         pages = Pages(path, records, (folder, sweep) if sweep else None)
         again = pages.write(watch=args.watch)
+        for gone in pages.gone():
+            console.say(f"{gone}; the page has no more of it than the record here")
         if args.json:
             console.document({"file": str(path), "runs": [record.run_name for record in records]})
         else:
@@ -162,6 +164,11 @@ class Pages:
             again = max(_LEAST_S, _SHARE * (time.monotonic() - began))
         self._put(again)
         return again
+
+    def gone(self) -> list[str]:
+        """What to say of jobs whose directories were removed."""
+        bare = [view.files.record for view in self._views if not view.files.jobs[-1].plan]
+        return list(filter(None, map(one_job.without_directory, bare)))
 
     def watch(self, again: float | None) -> None:
         """Write it until all runs have ended. A place that cannot be reached for a while leaves the page as it is."""

@@ -14,6 +14,7 @@ from automodel_launch.jobs.records import Record
 from automodel_launch.launch import requests
 
 _OWN = re.compile(r"^=== .*|^rank \d+ on .*|0x[0-9a-f]+|\bpid \d+|\bProcess \d+|\bThread \d+", re.I)
+_COPY = re.compile(r"/[^\s\"':]*/launch-code-\w+(?=/code/)")  # a node's own copy, recipes/node_agent_lib/code_copy.py
 _FEW = 8  # ranks that are named
 
 
@@ -36,7 +37,11 @@ class Stacks(JobCommand):
             found = requests.stacks(record, now, console.say, lambda: bool(interrupts.received))
         if interrupts.received:
             return interrupts.code
-        found = [(rank, lines) for rank, lines in found if args.rank in ("all", str(rank))]
+        found = [
+            (rank, [named_as_known(line, record.job_dir) for line in lines])
+            for rank, lines in found
+            if args.rank in ("all", str(rank))
+        ]
         groups = _groups(found)
         if args.json:
             rows = [{"ranks": ranks, "lines": lines} for ranks, lines in groups]
@@ -48,6 +53,11 @@ class Stacks(JobCommand):
         if not found:
             console.say(f"{record.job_id} has written no stacks; its logs/ may be full, or the ranks have ended")
         return 0
+
+
+def named_as_known(line: str, job_dir: str) -> str:
+    """A file of the job's code by the name that people know: each node has a copy of its own, of another name."""
+    return _COPY.sub(lambda _: job_dir, line)
 
 
 def _has(record: Record, rank: str) -> None:

@@ -71,7 +71,7 @@ class Shown:
             return
         for row in rows:
             if self.states.get(row.number) != row.now.state:
-                why = f": {row.now.error or row.now.reason}" if row.now.error or row.now.reason else ""
+                why = f": {row.why}" if row.why else ""
                 console.say(f"{row.called(self.sweep)} ({self._settings(row)}) {row.now.state}{self._at(row)}{why}")
                 self.states[row.number] = row.now.state
 

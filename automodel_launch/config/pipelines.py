@@ -144,7 +144,8 @@ def _add(found: dict[str, StepSpec], text: str) -> None:
     step = found.get(name)
     if step is None or not dot:
         guess = did_you_mean(name, list(found))
-        raise UsageError(f"'{text}': there is no step '{name}'.{guess}", f"STEP.key=value, with {', '.join(found)}")
+        said = f"there is no step '{name}'.{guess}" if step is None else "which key of that step is to be set?"
+        raise UsageError(f"'{text}': {said}", f"STEP.key=value, with {', '.join(found)}")
     made = parse(f"{mark}{rest}")
     kept = tuple(one for one in step.overrides if one.key != made.key)
     lines = {**step.lines, made.key: f"override {text}"}

@@ -16,12 +16,14 @@ from automodel_launch.plan import naming
 
 @dataclass(frozen=True)
 class PipelineStep:
-    """One step: its name, what it needs, and its run's name, or its sweep's."""
+    """One step: its name, what it needs, and its run's name, or its sweep's; `any_of`: sweeps among what it needs of
+    which one point that has completed will do."""
 
     name: str
     needs: tuple[str, ...] = ()
     run_name: str | None = None
     sweep: str | None = None
+    any_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,19 @@ def _from_json(values: dict[str, Any]) -> Pipeline:
     """
     if not records.is_time(values["submitted"]):
         raise ValueError
-    steps = tuple(
-        PipelineStep(str(one["name"]), tuple(map(str, one["needs"])), _word(one["run_name"]), _word(one["sweep"]))
-        for one in values["steps"]
-    )
+    steps = tuple(map(_step, values["steps"]))
     words = (str(values[key]) for key in ("name", "plan_hash", "again"))
     name, plan_hash, again = words
     return Pipeline(name, steps, plan_hash, values["submitted"], again)
+
+
+def _step(one: dict[str, Any]) -> PipelineStep:
+    name, needs, any_of = str(one["name"]), _words(one["needs"]), _words(one.get("any_of"))
+    return PipelineStep(name, needs, _word(one["run_name"]), _word(one["sweep"]), any_of)
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value or ()))
 
 
 def _word(value: Any) -> str | None:

@@ -100,7 +100,7 @@ def _results(record: Record, status: Status, place: FileSystem, step_is_told: bo
         yield f"  {spent}"
     last = None if step_is_told else JobDir(record.job_dir, place).last_metrics(status.started)
     if last:
-        yield f"  last step: {last.get('step')}, loss {last['loss']}"
+        yield f"  last step: {last.get('step')}, loss {'nan' if last['loss'] is None else last['loss']}"
     end = rundir.finished(record.run_dir, place) if status.state == "COMPLETED" else None
     if end:
         yield f"  checkpoint: {end.get('checkpoint')}"

@@ -77,8 +77,8 @@ class Runner:
     mine: set[str] = field(default_factory=set)
     stopped: bool = False  # somebody has interrupted the following
 
-    def detached(self) -> None:
-        """Submit everything at once.
+    def refuse_detached(self) -> None:
+        """What cannot be submitted at once.
 
         Raises:
             UsageError: a place cannot hold a step until what it needs has completed; nothing was submitted.
@@ -92,6 +92,9 @@ class Runner:
                     f" a job waiting for step {loose[0]}. Nothing was submitted.",
                     "--run instead of --batch: this command then starts one after the other",
                 )
+
+    def detached(self) -> None:
+        """Submit everything at once; `record` has asked whether that can be."""
         for step in self.graph.steps:
             if not self.interrupts.received:
                 self._start(step)
@@ -251,11 +254,14 @@ def record(runner: Runner, again: str) -> None:
     """For `status`, `attach` and `cancel`: before anything is submitted, so that a launcher that dies loses nothing.
 
     Raises:
+        UsageError: nothing will be: see `refuse_detached`. Then the last launch is told of as before.
         RecordError: it cannot be written.
     """
+    if runner.maker.mode == "batch":
+        runner.refuse_detached()
     graph, steps = runner.graph, list[pipelines.PipelineStep]()
     for step in graph.steps:
         run, sweep = (None, step.called) if step.sweep else (step.called, None)
-        steps.append(pipelines.PipelineStep(step.name, step.needs, run, sweep))
+        steps.append(pipelines.PipelineStep(step.name, step.needs, run, sweep, step.any_of))
     made = pipelines.Pipeline(graph.name, tuple(steps), graph.plan_hash, time.time(), again)
     pipelines.save(runner.maker.workspace.records, made)

@@ -124,8 +124,7 @@ def standing(step: Step, look: Look, tolerated: bool) -> tuple[str, dict[str, st
     with ThreadPoolExecutor(AT_ONCE) as pool:
         looked = list(pool.map(look, steps))
     done = {one.plan.run_name: state for one, (state, _, busy) in zip(steps, looked, strict=True) if _is(state, busy)}
-    completed = [name for name, state in done.items() if state == FINISHED]
-    if tolerated and completed:
+    if tolerated and done:  # some have completed, or may do so
         ended = {one.plan.run_name: state for one, (state, _, busy) in zip(steps, looked, strict=True) if not busy}
         failed = {name: state for name, state in ended.items() if state in _TRIED}
         stop = step.sweep.stop_after if step.sweep else None

@@ -66,6 +66,7 @@ def profile(record: Record, now: Status, wanted: Wanted, say: Say, is_left: IsLe
     if able.get("what") != contract.PROFILE or requests.is_old(able, node):
         raise _deaf(record, node)
     ranks = _ranks(record, job, wanted)
+    _free(record, job, able)
     waiting = _Waiting(record, job, able.get("time"), is_left)
     answer = waiting.answer(_ask(job, wanted))
     if answer is None:
@@ -74,7 +75,7 @@ def profile(record: Record, now: Status, wanted: Wanted, say: Say, is_left: IsLe
     step = job.last_metrics() or {}
     at = f"; it is at step {step['step']}" if is_whole(step.get("step")) else ""
     say(f"{record.job_id} profiles {named(first, steps)} of {_counted(ranks)}{at}")
-    missing = waiting.ranks(folder, ranks, first + steps - 1)
+    missing = waiting.ranks(answer, ranks)
     if missing is None:
         return None
     present = [rank for rank in ranks if rank not in set(missing)]
@@ -142,6 +143,24 @@ def _ranks(record: Record, job: JobDir, wanted: Wanted) -> list[int]:
     return sorted(wanted.ranks) if wanted.ranks is not None else list(range(world))
 
 
+def _free(record: Record, job: JobDir, able: dict[str, Any]) -> None:
+    """Is no other profile asked for? A file that is put in the place of its request would withdraw that.
+
+    Raises:
+        JobError: one is.
+    """
+    path = job.file(contract.PROFILE_REQUEST)
+    other = (parse((job.place.read(path) or (b"",))[0]) or {}).get("id")
+    (told,) = requests.answers(job, [f"{contract.PROFILER}-{other}"]) if isinstance(other, str) else ({},)
+    first, steps, step = told.get("first"), told.get("steps"), (job.last_metrics() or {}).get("step")
+    if told.get("error") or not is_whole(first) or not is_whole(steps) or not told.get("time", 0) >= able["time"]:
+        return
+    written = isinstance(told.get("folder"), str) and job.place.names(told["folder"])  # the log may lag behind
+    if not written and (not is_whole(step) or step < first):
+        taken = f"another profile is asked for already, of {named(first, steps)}"
+        raise JobError(f"{record.job_id}: {taken}; rm {path} withdraws that.")
+
+
 def read_row(content: bytes) -> dict[str, Any] | None:
     """A rank's record, with every key; what is not of its kind is null. None where it is no such thing."""
     row = parse(content)
@@ -193,12 +212,13 @@ class _Waiting:
             self._look(able)
         return None
 
-    def ranks(self, folder: str, wanted: Sequence[int], last: int) -> list[int] | None:
+    def ranks(self, answer: dict[str, Any], wanted: Sequence[int]) -> list[int] | None:
         """The ranks that have written nothing when all is over; None where somebody has left.
 
         Raises:
-            JobError: the training has ended, or has been started again, before.
+            JobError: it was withdrawn, or the training has ended, or has been started again, before.
         """
+        folder, last = str(answer["folder"]), answer["first"] + answer["steps"] - 1
         missing, changed = set(wanted), time.monotonic()
         while not self.is_left():
             present = set(self.job.place.names(folder))
@@ -210,7 +230,10 @@ class _Waiting:
                 missing, changed = left, time.monotonic()
             if time.monotonic() - changed > PATIENCE_S:
                 return sorted(left)
-            self._look(requests.answers(self.job, [contract.PROFILER])[0])
+            able, told = requests.answers(self.job, [contract.PROFILER, f"{contract.PROFILER}-{answer['id']}"])
+            if told.get("error"):
+                raise JobError(f"{self.record.job_id}: {told['error']}.")
+            self._look(able)
         return None
 
     def _look(self, able: dict[str, Any]) -> None:

@@ -37,7 +37,9 @@ def training(record: Record, now: Status) -> tuple[JobDir, dict[str, Any]]:
     job = JobDir(record.job_dir, executors.get(record.executor).place_of(record))
     node = job.node(0) or {}
     if now.state != contract.RUNNING or not node.get("ranks"):
-        why = f": {now.reason or now.error}" if now.reason or now.error else ""
+        phase = node.get("phase") if now.state == contract.RUNNING else None
+        told = now.reason or now.error or (phase if isinstance(phase, str) else None)
+        why = f": {told}" if told else ""
         raise JobError(
             f"{record.job_id} has no ranks now ({now.state}{why}).", f"python launch.py status {record.job_id}"
         )

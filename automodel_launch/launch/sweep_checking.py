@@ -13,7 +13,7 @@ from automodel_launch.checks import in_order as in_order
 from automodel_launch.data_identity import compare
 from automodel_launch.jobs import launcher, records, rundir, sweeps
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import edges, identity, on_checkpoint, state, sweep_beside, sweeping
+from automodel_launch.launch import edges, identity, on_checkpoint, state, sweep_beside, sweeping, waiting
 from automodel_launch.plan import gitstate
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -72,13 +72,14 @@ def standing(made: PlanSet, workspace: Workspace, offline: bool = False) -> tupl
     former = sweeps.exact(workspace.records, made.name)
     names = {plan.run_name for plan in made.plans}
     others = [point.run_name for point in former.points if point.run_name not in names] if former else []
-    waiting = {} if offline else state.waiting(last[name] for name in [*names, *others] if name in last)
+    begun_not = {} if offline else state.waiting(last[name] for name in [*names, *others] if name in last)
+    seen = waiting.Seen()
 
     def look(record: Record) -> _Found:
         slurm_id = record.handle.get("slurm_id")
-        if record.job_id in waiting:
-            return _Found(record, waiting[record.job_id].state, True, slurm_id)
-        record, now = state.look(workspace.records, record)
+        if record.job_id in begun_not:
+            return _Found(record, begun_not[record.job_id].state, True, slurm_id)
+        record, now = waiting.look_at(workspace.records, record, seen)
         busy = launcher.is_at_it(record) or now.underway
         return _Found(record, now.state, busy, record.handle.get("slurm_id"))
 

@@ -152,18 +152,23 @@ def _settled(handed: Handed, reserved: list[Reserved], folder: Path, say: Callab
     Raises:
         ClusterError: what has kept some from being submitted.
     """
-    started, left = [], []
-    for item, handle in zip(reserved, handed.handles, strict=True):
-        if handle is None:
-            left.append(item)
-            continue
+    each = list(zip(reserved, handed.handles, strict=True))
+    taken = [(item, handle) for item, handle in each if handle is not None]
+    left, seen = [item for item, handle in each if handle is None], waiting.Seen()
+
+    def keep(one: tuple[Reserved, dict[str, Any]]) -> Record:
+        item, handle = one
         record = state.started(item.record, {**item.record.handle, **handle})
         if item.claim:
             with suppress(ClusterError):
                 claims.submitted(item.claim, record.handle, item.plan.place)
         submit.save_started(folder, record, say)
-        waiting.settle(record, say)  # a run may have ended before it was known there that this job waits for it
-        started.append(record)
+        return record
+
+    local = all(item.plan.place == LOCAL for item in reserved)
+    started = _each(taken, keep, local)
+    # A run may have ended before it was known there that these wait for it; also one of their own, hence after all.
+    _each(started, lambda record: waiting.settle(record, say, seen), local)
     if isinstance(handed.error, SubmissionUnknown):
         for item in left:
             submit.give_up(folder, item.record)

@@ -57,6 +57,9 @@ class Standing:
         return f"{self.record.job_id} ({said})"
 
 
+Seen = dict[tuple[str, bool, int], Standing]
+
+
 def run_of(record: Record) -> dict[str, Any]:
     """What is kept of a job whose run is waited for, from now on.
 
@@ -86,14 +89,22 @@ def look(run: Run) -> Standing:
     return replace(found, completed=True, as_failure=True) if run.get(contract.ANY_END) and found.failed else found
 
 
-def look_at_all(runs: Sequence[Run]) -> list[Standing]:
-    """The same of each; they may be the points of a sweep.
+def look_at_all(runs: Sequence[Run], seen: Seen | None = None) -> list[Standing]:
+    """The same of each; they may be the points of a sweep. What is in `seen` is not asked for again, but put there.
 
     Raises:
         ClusterError: a place does not answer.
     """
+    known: Seen = {} if seen is None else seen
+
+    def of_one(run: Run) -> Standing:
+        key = (str(run["run_dir"]), bool(run.get(contract.ANY_END)), int(run["history_bytes"]))
+        if key not in known:
+            known[key] = look(run)
+        return known[key]
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(look, runs))
+        return list(pool.map(of_one, runs))
 
 
 def _newest(kept: Record, place: FileSystem) -> Record:
@@ -149,19 +160,19 @@ def of(record: Record) -> Status:
     return _told(record, state.of(record))
 
 
-def look_at(folder: Path, record: Record) -> tuple[Record, Status]:
-    """As state.look."""
+def look_at(folder: Path, record: Record, seen: Seen | None = None) -> tuple[Record, Status]:
+    """As state.look. `seen`: shared by those that are looked at together, as all points of a sweep wait for one run."""
     record, now = state.look(folder, record)
-    told = _told(record, now)
+    told = _told(record, now, seen)
     if told.over and not now.over:
         records.remember(folder, record, told)
     return record, told
 
 
-def settle(record: Record, say: Callable[[str], None] = lambda text: None) -> None:
-    """Of a job that was just submitted; what cannot be asked or done now, its next look does."""
+def settle(record: Record, say: Callable[[str], None] = lambda text: None, seen: Seen | None = None) -> None:
+    """Of a job that was just submitted; what cannot be asked or done now, its next look does. `seen`: see `look_at`."""
     if record.after:
-        now = _told(record, Status(contract.PENDING, held=True))
+        now = _told(record, Status(contract.PENDING, held=True), seen)
         if now.over:
             say(f"{record.job_id} was cancelled: {now.error}")
 
@@ -180,13 +191,13 @@ def end_early(folder: Path, record: Record, end: Status) -> None:
             look_at(folder, other)
 
 
-def _told(record: Record, now: Status) -> Status:
+def _told(record: Record, now: Status, seen: Seen | None = None) -> Status:
     if not record.after or now.state != contract.PENDING or not now.held:
         return now
     try:
         if not _is_noted(record):  # it has been let go before, and somebody holds it
             return now
-        runs = look_at_all(record.after)
+        runs = look_at_all(record.after, seen)
         failed = next((run for run in runs if run.failed), None)
         left = [run for run in runs if not run.completed]
         if failed:
@@ -201,14 +212,20 @@ def _told(record: Record, now: Status) -> Status:
     except (LaunchError, KeyError, TypeError, ValueError) as error:  # a record that somebody has edited, too
         said = getattr(error, "message", repr(error))
         return replace(now, reason=f"for {some(_names(record))}, whose state cannot be told: {said}", advice=None)
-    said = "has" if len(runs) == 1 else "have"
-    return replace(now, reason=f"{some(_names(record))} {said} completed: released now", advice=None, held=False)
+    said = ("has" if len(runs) == 1 else "have") + (" ended" if any(run.as_failure for run in runs) else " completed")
+    return replace(now, reason=f"{some(_names(record))} {said}: released now", advice=None, held=False)
 
 
 def words(status: Status) -> str:
     """Of a job that waits: for what."""
     reason = str(status.reason)
     return f"waiting {reason}" if reason.startswith("for ") else f"waiting: {reason}"
+
+
+def why(record: Record | None, status: Status) -> str:
+    """Why a job has failed, or what it waits for; empty where nothing is to be said."""
+    follows = record is not None and record.after and status.state == contract.PENDING and status.reason
+    return words(status) if follows else status.error or status.reason or ""
 
 
 def _note_failures(record: Record, runs: Sequence[Standing]) -> None:

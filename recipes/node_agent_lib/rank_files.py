@@ -23,7 +23,7 @@ class Context:
     job_dir: str
     host: str
     backend: str = contract.AUTOMODEL
-    code_dir: str | None = None  # where the ranks take the job's code from
+    copy: str | None = None  # of the job's code, from which the ranks import it instead; None: they read code/ itself
 
 
 def write_context(directory: str, context: Context) -> None:

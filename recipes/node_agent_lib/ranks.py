@@ -25,9 +25,14 @@ _FAILED_BARRIER_S = 2.0  # the same where a node has failed: nothing is saved an
 
 
 class Ranks:
-    """Contract: one per process; `run` is called once. `directory` is private to the agent, `agent` its program."""
+    """Contract: one per process; `run` is called once. `directory` is private to the agent, `agent` its program.
 
-    def __init__(self, spec: Spec, journal: Journal, control: Control, agent: str, directory: str) -> None:
+    `spec` and `agent` are those of the copy of the job's code, where `copied`.
+    """
+
+    def __init__(
+        self, spec: Spec, journal: Journal, control: Control, agent: str, directory: str, *, copied: bool = False
+    ) -> None:
         self.training: Training | None = None  # once it was started
         self._spec = spec
         self._journal = journal
@@ -37,6 +42,7 @@ class Ranks:
         self._peers = control.peers
         self._agent = agent
         self._directory = directory
+        self._copy = spec.code_dir if copied else None
         self._hangs = HangWatch(spec, journal, control.peers, control.loop.reap)
         self._tracking = Tracking(control.loop, journal.log)
         self._requests = Requests(spec, journal, control.loop.reap)
@@ -83,7 +89,7 @@ class Ranks:
         argv = command.training_command(spec, python, self._agent, self._directory, number, head)
         own = range(number * spec.ranks_per_node, (number + 1) * spec.ranks_per_node)
         training = Training(self._directory, tuple(own), spec.restarts)
-        training.prepare(Context(spec.job_dir, self._record.host, spec.backend, spec.code_dir))
+        training.prepare(Context(spec.job_dir, self._record.host, spec.backend, self._copy))
         self._journal.follow_metrics()
         self._hangs.prepare(python, environ)
         self._requests.prepare(python, environ)

@@ -77,7 +77,8 @@ class Supervisor:
         if self._record.node == 0:
             data.guard(self._spec, self._record.attempt, environ, self._journal.log.say)
         spec, agent = self._with_code_at_hand(environment.decoded(environ))
-        self._ranks = Ranks(spec, self._journal, self._control, agent, self._directory)
+        copied = self._copy is not None
+        self._ranks = Ranks(spec, self._journal, self._control, agent, self._directory, copied=copied)
         self._ranks.run(environ, ulimits)
 
     def _with_code_at_hand(self, environ: dict[str, str]) -> tuple[Spec, str]:

@@ -56,7 +56,7 @@ def main(script: str, args: list[str]) -> int:
     if child == 0:
         _become_training(watcher, stacks)
         original = os.path.join(context.job_dir, contract.CODE)
-        copied = (context.code_dir, original) if context.code_dir not in (None, original) else None
+        copied = (context.copy, original) if context.copy else None
         return ScriptRun(directory, rank, script, copied).run(args)
     record = RankRecord(
         rank, local_rank, context.host, child, procs.start_of(child), watcher, procs.start_of(watcher), time.time()

@@ -60,6 +60,7 @@ class Profiles:
         self._looked = 0.0
         self._id = (self._asked() or {}).get("id")
         self._news: dict[str, Any] | None = None  # what rank 0 has to tell; an empty one withdraws
+        self._taken: dict[str, Any] = {}  # the request that waits, on rank 0
         self._window: Window | None = None
         self._profiler: Profiler | None = None
         self._samples = Samples(job_dir)
@@ -81,12 +82,14 @@ class Profiles:
         return (BIT if self._news is not None else 0) | self._samples.wish()
 
     def _look(self, asked: dict[str, Any] | None) -> None:
-        if asked is None and self._window is not None and self._profiler is None:
+        """The file is the one request: who removes it, or puts another in its place, withdraws it."""
+        window = self._window
+        waits = window is not None and not window.sample and (self._step is None or self._step < window.first - 2)
+        if asked is None and waits:
             self._news = {}
-        elif asked and asked["id"] != self._id and not (self._window and self._window.sample):
-            if self._window is not None:
-                taken = f"another profile is asked for already, of {named(self._window)}"
-                self._refuse(asked, f"{taken}; rm {self._job_dir / contract.PROFILE_REQUEST} withdraws that")
+        elif asked and asked["id"] != self._id and not (window and window.sample):
+            if window is not None and not waits:
+                self._refuse(asked, f"{named(window)} are being profiled now; ask again when that is written")
             else:
                 self._news = asked
             self._id = asked["id"]
@@ -109,9 +112,13 @@ class Profiles:
     def _decided(self, step: int) -> tuple[int, ...]:
         """On rank 0: first step, their number, what kind of profile, `copy`, number of ranks, ranks."""
         asked, self._news = self._news, None
-        if not asked:
+        nothing = _NOTHING
+        if self._window is not None:
             say("the profile that was asked for is withdrawn")
-            return _WITHDRAWN, 0, 0, 0, 0
+            self._refuse(self._taken, f"it was withdrawn: {self._job_dir / contract.PROFILE_REQUEST} has changed")
+            nothing = _WITHDRAWN
+        if not asked:
+            return nothing, 0, 0, 0, 0
         try:
             window = _window(asked, step, self._end())
             while self._folder(window).exists():  # of an attempt before this one
@@ -119,11 +126,12 @@ class Profiles:
         except ValueError as error:
             if not asked.get("sample"):  # near the end there is none
                 self._refuse(asked, str(error))
-            return _NOTHING, 0, 0, 0, 0
+            return nothing, 0, 0, 0, 0
         if asked.get("sample"):
             return window.first, window.steps, _SAMPLE, 0, 0
         told = {**asked, "first": window.first, "folder": str(self._folder(window))}
         self._answer(told, f"{contract.PROFILER}-{asked['id']}")
+        self._taken = asked
         say(f"profiling {named(window)} of {_ranks(window)}")
         return window.first, window.steps, _TRACE if window.trace else 0, window.copy, len(window.ranks), *window.ranks
 

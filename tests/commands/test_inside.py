@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from automodel_launch.commands import stacks
 from automodel_launch.executors import inside
 from automodel_launch.jobs import records
 from tests.commands.conftest import Cli
-from tests.conftest import Checkout, make_checkout, wait_for
+from tests.conftest import ROOT, Checkout, make_checkout, wait_for
 
 pytestmark = [
     pytest.mark.e2e,
@@ -97,6 +98,14 @@ def test_stacks_of_all_ranks_and_the_job_goes_on(running: Checkout) -> None:
     metrics = Path(running.root, "runs/here.1/metrics.jsonl")
     wait_for(lambda: json.loads(metrics.read_text().splitlines()[-1])["time"] > asked)
     assert running.json("status", "here")["state"] == "RUNNING"
+
+
+def test_stacks_name_the_jobs_code_and_no_nodes_copy_of_it() -> None:
+    """Each node's copy has another name, and ranks of several nodes stand at the same lines."""
+    assert '_PREFIX = "launch-code-"' in Path(ROOT, "recipes/node_agent_lib/code_copy.py").read_text()
+    for line in ('  File "{}/code/recipes/x.py", line 3 in f', "Process 9: python -u {}/code/x.py worker {}/code/y.py"):
+        copied = line.replace("{}", "/dev/shm/launch-code-ab_12")
+        assert stacks.named_as_known(copied, "/jobs/a.1") == line.replace("{}", "/jobs/a.1")
 
 
 def test_stacks_leave_a_stopped_rank_as_it_is(running: Checkout) -> None:

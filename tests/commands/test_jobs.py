@@ -41,6 +41,16 @@ def test_a_job_that_was_killed_tells_the_last_step_that_it_logged(launch: Cli) -
     assert "  step 50, loss 2.0000" in launch("status", job.job_id)[1]
 
 
+def test_a_loss_that_is_no_number_is_told(launch: Cli) -> None:
+    job = launch.job(1, "FAILED")
+    Path(job.job_dir, "metrics.jsonl").write_text('{"time": 1.0, "step": 0, "loss": null, "lr": 0.5}\n')
+    assert launch("jobs")[1].splitlines()[1].split()[5:7] == ["1", "nan"]
+    assert [line.split() for line in launch("metrics", job.job_id)[1].splitlines()] == [
+        ["step", "loss", "lr"],
+        ["0", "nan", "0.5"],
+    ]
+
+
 def test_a_line_a_job(launch: Cli) -> None:
     launch.job(1)
     launch.job(2, "FAILED")

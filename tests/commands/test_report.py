@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import webbrowser
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,17 @@ def test_metrics_of_a_run_without_a_step(launch: Cli) -> None:
     launch.job(1)
     assert launch("metrics", "stub-a", "--csv") == (0, "", "stub-a has logged no step yet\n")
     assert json.loads(launch("metrics", "stub-a", "--json")[1]) == {"run": "stub-a", "rows": []}
+
+
+def test_a_job_whose_directory_was_removed_is_said_to_be_that(
+    launch: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = launch.job(1)
+    assert launch("status", "stub-a")[0] == 0  # the end is kept
+    shutil.rmtree(job.job_dir)
+    for command in ("metrics", "logs", "report"):
+        assert f"stub-a.1: its directory is gone: {job.job_dir}" in launch(command, "stub-a")[2], command
 
 
 def test_a_report_is_written_and_written_again(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

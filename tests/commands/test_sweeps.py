@@ -38,7 +38,11 @@ def test_one_point_after_the_other(checkout: Checkout, main: Main, tmp_path: Pat
     assert re.findall(r"^  (\.\d+) .*", grown.stdout, re.MULTILINE) == [".5", ".6"]
     assert "sweeps: s;" in main(checkout, "jobs").stderr
     assert '"title":"s"' in (tmp_path / "page.html").read_text()
+    pruned = [json.loads(main(checkout, "prune", word, "--older-than", "0m", "--json").stdout) for word in ("s", "s.1")]
+    assert [len({item["run"] for item in found["items"]}) for found in pruned] == [4, 1]
     for words, said in [
+        (("prune", "s.5"), "they are 1 to 4"),
+        (("prune", "s-"), "no run, job or sweep 's-'"),
         (("logs", "s"), "its points: s.1 to s.4"),
         (("status", "s.5"), "they are 1 to 4"),
         (("stub-one", "--after", "s.5"), "they are 1 to 4"),

@@ -111,6 +111,8 @@ def test_the_closing_block_of_a_success(tmp_path: Path) -> None:
     for part in ("a.1: COMPLETED", "last step: 1, loss 2.5", "checkpoint: /c", "transformers: /hf"):
         assert part in text
     assert "rank-0.log" not in text
+    (tmp_path / "a.1" / "metrics.jsonl").write_text('{"step": 1, "loss": null}\n')  # as the agent notes a NaN
+    assert "last step: 1, loss nan" in closing_block(record, Status("FAILED", code=1))
 
 
 def test_the_closing_block_of_a_running_job() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from automodel_launch.launch import pipeline_sweeps
 from tests.conftest import Checkout, Main
 
 pytestmark = pytest.mark.e2e
@@ -102,12 +104,31 @@ def test_what_takes_any_point_goes_on_with_those_that_completed(checkout: Checko
     done = main(checkout, "pipeline", path)
     assert done.returncode == 0, done.stderr
     assert _chosen(before)["points"] == {before["steps"][0]["sweep"]["points"][0]["plan"]["run_name"]: 7.0}
+    name = Path(path).stem
+    assert json.loads(main(checkout, "status", name, "--json").stdout)["go_on"] is None
+    assert main(checkout, "attach", name).returncode == 0  # as the launch itself
     after = _plan(main, checkout, path)
     assert [step["state"] for step in after["steps"]] == ["FINISHED", "FINISHED"]
     assert sorted(after["steps"][0]["sweep"]["left_out"].values()) == ["FAILED", "FINISHED"]
     none = SOME.replace("HOW", "any").replace("good: {steps: 3}", "good: {steps: 6, fail_rank: 0}")
     done = main(checkout, "pipeline", _write(checkout, none))
     assert (done.returncode, "step last: not started" in done.stderr) == (7, True), done.stderr
+
+
+def test_a_failure_is_not_tried_again_while_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a sweep of which any point will do; where nothing has completed, nor can, all are tried again."""
+
+    def left(*states: str) -> list[str]:
+        points = [SimpleNamespace(plan=SimpleNamespace(run_name=name)) for name in "abc"[: len(states)]]
+        monkeypatch.setattr(pipeline_sweeps, "as_steps", lambda step: points)
+        told = {name: (state, None, state == "RUNNING") for name, state in zip("abc", states, strict=False)}
+        step: Any = SimpleNamespace(sweep=None)
+        _, done = pipeline_sweeps.standing(step, lambda one: told[one.plan.run_name], True)
+        return [point.plan.run_name for point in points if point.plan.run_name not in done]
+
+    assert left("FAILED", "RUNNING", "CANCELLED") == ["c"]
+    assert left("FAILED", "FINISHED", "") == ["c"]
+    assert left("FAILED", "TIMEOUT") == ["a", "b"]
 
 
 WRONG = [

@@ -46,6 +46,9 @@ def test_it_stops_at_a_failure_and_goes_on_from_there(checkout: Checkout, main: 
     first, middle, last = (step["plan"] for step in before["steps"])
     assert last["config"]["value"] == f"{middle['run_dir']} behind {first['run_name']}"
     broken = main(checkout, "pipeline", pipeline, "middle.fail_rank=0", "middle.code=7")
+    stands = json.loads(main(checkout, "status", Path(pipeline).stem, "--json").stdout)
+    words = f"python launch.py pipeline {pipeline} --run local middle.fail_rank=0 middle.code=7"
+    assert stands["go_on"] == words  # to be pasted
     assert (broken.returncode, "completed steps: first." in broken.stderr) == (7, True), broken.stderr
     assert [row["state"] for row in json.loads(main(checkout, "jobs", "--json").stdout)] == ["COMPLETED", "FAILED"]
     assert _states(_plan(main, checkout, pipeline, "middle.fail_rank=0", "middle.code=7")) == ["FINISHED", None, None]
@@ -84,8 +87,10 @@ def test_two_launchers_at_once_are_one_pipeline(checkout: Checkout, main: Main, 
 def test_what_is_wrong_names_the_step_and_submits_nothing(checkout: Checkout, main: Main, pipeline: str) -> None:
     detached = main(checkout, "pipeline", pipeline, "--batch", "local")
     assert (detached.returncode, "step middle" in detached.stderr, "--run" in detached.stderr) == (2, True, True)
+    assert not (checkout.root / ".launch" / "pipelines").exists()  # what `status` tells is the last launch
     for words, code, said in (
         (["last.valu=1"], 2, "step last: "),
+        (["last"], 2, "'last': which key of that step is to be set?"),
         (["last.value=${steps.first.hf}"], 2, "step last: value: step first promises no 'hf'"),
         (["middle.run.env.python=/no/such/python"], 3, "step middle: [no-python]"),
         (["--run", "no-such"], 2, "no profile"),

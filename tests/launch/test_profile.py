@@ -110,9 +110,12 @@ def test_a_second_one_at_once_a_withdrawal_and_the_end_of_the_training(training:
     second = training.run("profile", "p")
     assert second.returncode == 2
     assert "another profile is asked for already, of step 4990; rm " in second.stderr
+    assert _answered(training, request), "the one that was refused left the first's request alone"
     request.unlink()
-    wait_for(lambda: "is withdrawn" in (training.root / "runs/p.1/logs/rank-0.log").read_text())
-    assert training.run("profile", "p", "--steps", "+1").returncode == 0, "the way is free"
+    assert training.run("profile", "p", "--steps", "+1").returncode == 0, "the way is free, at once"
+    out = first.communicate(timeout=90)[0]
+    assert first.returncode == 2
+    assert "it was withdrawn" in json.loads(out)["error"]["message"]
     later = subprocess.Popen([*command[:-2], "4991"], cwd=training.root, env=training.environ, stderr=subprocess.PIPE)
     wait_for(lambda: _answered(training, request, "4991"))
     (training.root / "runs/p.1/enough").touch()
@@ -121,9 +124,7 @@ def test_a_second_one_at_once_a_withdrawal_and_the_end_of_the_training(training:
     assert (
         "was not profiled: the training has ended before" in said or "has ended before the profile was written" in said
     )
-    out = first.communicate(timeout=90)[0]
-    assert first.returncode == 2
-    assert "has ended before the profile was written" in json.loads(out)["error"]["message"]
+    wait_for(lambda: (training.root / "runs/p.1/exit.json").exists())
     over = training.run("profile", "p")
     assert (over.returncode, "p.1 has ended: COMPLETED" in over.stderr) == (2, True)
 

@@ -174,18 +174,32 @@ def test_a_second_one_meanwhile_and_a_withdrawal(ranks: Ranks) -> None:
     ranks.take(2)
     ranks.ask("b")
     ranks.take(1)
-    assert "asked for already, of steps 30 to 32" in ranks.answer("b")["error"]
+    assert "withdrawn" in ranks.answer("a")["error"], "its file was replaced"
+    assert ranks.answer("b")["error"] is None
     (ranks.folder / contract.PROFILE_REQUEST).write_text("")  # as while it is being written
     ranks.take(1)
-    ranks.ask("b2")
+    ranks.ask("c", first=30)
+    ranks.take(6)
+    assert "are being profiled now" in ranks.answer("c")["error"], "b has begun before it was heard"
+    assert [one.told[0] for one in MADE] == ["steps-4-6"] * 3
+    ranks.ask("d", first=30)
     ranks.take(1)
-    assert "asked for already" in ranks.answer("b2")["error"]
     (ranks.folder / contract.PROFILE_REQUEST).unlink()
     ranks.take(1)
-    ranks.ask("c")
-    ranks.take(6)
+    assert "withdrawn" in ranks.answer("d")["error"]
+    ranks.ask("e", first=2)
+    ranks.take(26)
+    assert "is past" in ranks.answer("e")["error"]
     assert len(MADE) == 3
-    assert ranks.answer("c")["error"] is None
+
+
+def test_one_that_has_begun_goes_on_where_rank_0_has_no_part_in_it(ranks: Ranks) -> None:
+    ranks.ask("a", first=3, ranks=[2])
+    ranks.take(4)
+    (ranks.folder / contract.PROFILE_REQUEST).unlink()
+    ranks.take(4)
+    assert [one.told[-1] for one in MADE] == [""]
+    assert ranks.answer("a")["error"] is None
 
 
 def test_the_end_comes_before_the_steps(ranks: Ranks) -> None:

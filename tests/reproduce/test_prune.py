@@ -260,6 +260,20 @@ def test_nor_is_anything_known_of_what_a_config_needs_that_cannot_be_read(cli: C
     assert f"{other}/config.yaml cannot be read" in found["kept"][0]["why"]
 
 
+def test_what_a_config_names_by_way_of_a_sweeps_best_point_stays(cli: Cli) -> None:
+    """Which run that is, may be another one when the job begins again: so of every run it stays."""
+    other = cli.bench.root / "runs" / "other.1"
+    other.mkdir(parents=True)
+    best = cli.bench.root / "runs" / "rates" / "best-0f8e2451"
+    (other / "config.yaml").write_text(f"begin: {best}/checkpoints/epoch_0_step_9\n")
+    (other / "exit.json").write_text(json.dumps({"state": "FAILED", "code": 1, "ended": time.time()}))
+    words = {"job_id": "other.1", "run_name": "other", "job_dir": str(other), "run_dir": str(other.parent / "other")}
+    records.save(cli.bench.workspace.records, _record(cli, 1, **words))
+    assert "epoch_0_step_9" not in _names(_items(cli)) and "stub-a.1" in _names(_items(cli))
+    (other / "config.yaml").write_text(f"begin: {best}/checkpoints/epoch_0_step_90\n")
+    assert "epoch_0_step_9" in _names(_items(cli))
+
+
 def test_names_of_any_kind(cli: Cli) -> None:
     odd = cli.bench.root / "runs" / "stub-a.1" / "a b'; touch $HOME\n"
     odd.mkdir()

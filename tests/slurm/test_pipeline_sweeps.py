@@ -85,3 +85,18 @@ def test_what_needs_a_sweep_waits_for_all_its_points(site: Checkout, cluster: Cl
     refused = site.run("cancel", "swept")
     assert (refused.returncode, "no step of swept is in the queue or runs" in refused.stderr) == (2, True)
     wait_until(lambda: not cluster.check("squeue", "-h").strip(), 60, "an empty queue")
+
+
+def test_a_sweep_behind_a_job_whose_end_nobody_saw(site: Checkout, cluster: Cluster) -> None:
+    """It was cancelled in the queue, so no agent tells who waits; whoever looks at the sweep does."""
+    later = "run.env.additional_parameters={begin: now+1hour}"
+    first = site.json("stub-one", "--batch", "one", "--no-rehearse", "value=5", later)
+    behind = site.json(
+        "stub-one", "--batch", "one", "--no-rehearse", "--sweep", "value=6,7", "--after", first["job_id"]
+    )
+    assert f"waiting for {first['job_id']} (PENDING)" in site.run("status", behind["sweep"]).stdout
+    cluster.check("scancel", str(first["handle"]["slurm_id"]))
+    attached = site.run("attach", behind["sweep"])
+    assert (attached.returncode, attached.stdout) == (143, f"{behind['sweep']}: 2 CANCELLED\n"), attached.stderr
+    assert f"it was to follow {first['job_id']} (CANCELLED)" in attached.stderr
+    assert not cluster.check("squeue", "-h").strip()

@@ -30,7 +30,8 @@ def locate(file: str) -> str:
     return f"""\
 here=$(scontrol -o show job "$SLURM_JOB_ID" | sed -n 's/.* Command=\\([^ ]*\\).*/\\1/p') here=${{here%/*}}
 [ -e "$here/{file}" ] || here=$SLURM_SUBMIT_DIR
-[ -e "$here/{file}" ] || {{ echo "{file} is not beside the script: sbatch DIRECTORY/..." >&2; exit 2; }}
+why="{file} is not beside the script: sbatch DIRECTORY/script, with no space in that path"
+[ -e "$here/{file}" ] || {{ echo "$why" >&2; exit 2; }}
 """
 
 

@@ -17,6 +17,7 @@ from automodel_launch.remote import filesystem
 from automodel_launch.remote.filesystem import FileSystem
 
 _ASK_S = 600.0
+_BEST = r"[\w-]+/best-[0-9a-f]{8}"  # a sweep's best point (launch/pipeline_sweeps.py): of which run, the next job says
 _UNREAD = "\x01cannot be read: "
 _TELL = f"""\
 tell() {{
@@ -42,14 +43,15 @@ class Needs:
         Raises:
             ClusterError: the place cannot be reached, or a config of it cannot be read.
         """
-        path = f"{folder}/{name}"
-        if path.startswith(f"{run_dir}/"):
-            path = path.removeprefix(posixpath.dirname(run_dir))
+        path = re.escape(f"{folder}/{name}")
+        if f"{folder}/".startswith(f"{run_dir}/"):
+            inside = f"{folder.removeprefix(run_dir)}/{name}"
+            path = rf"/(?:{re.escape(posixpath.basename(run_dir))}|{_BEST}){re.escape(inside)}"
         if place not in self._texts:
             of_place = (record for record in self._open if _place(record) == place)
             script = "".join(f"tell {shlex.quote(f'{one.job_dir}/{contract.CONFIG}')}\n" for one in of_place)
             self._texts[place] = tell(place, script)
-        return re.search(rf"{re.escape(path)}(?![\w.-])", self._texts[place]) is not None
+        return re.search(rf"{path}(?![\w.-])", self._texts[place]) is not None
 
 
 def tell(place: FileSystem, script: str) -> str:

@@ -273,13 +273,17 @@ function zoomed(plot) {
   return x && x.length > 1 && (min > x[0] || max < x[x.length - 1]);
 }
 
+function touch(event) { // browsers tell of a mouse that rests, too, where the page moves below it
+  if (event.type !== "pointermove" || event.movementX || event.movementY) touched = performance.now();
+}
+
 function lookAgain() {
   if (performance.now() - touched < 15000 || plots.some(zoomed)) setTimeout(lookAgain, 5000);
   else { remember(); location.reload(); }
 }
 
 if (data.again_s) {
-  for (const kind of ["pointermove", "pointerdown", "keydown", "wheel", "touchstart"]) addEventListener(kind, () => { touched = performance.now(); }, { passive: true });
+  for (const kind of ["pointermove", "pointerdown", "keydown", "wheel", "touchstart"]) addEventListener(kind, touch, { passive: true });
   setTimeout(lookAgain, 1000 * data.again_s + 1000);
 }
 
