@@ -5,6 +5,7 @@
     node_agent.py worker SCRIPT [ARGS...]     what torchrun starts as each rank (internal)
     node_agent.py record JOB_DIR NODE ATTEMPT beside the ranks, of their Python: environment.json (internal)
     node_agent.py begin JOB_DIR               shell lines for the batch script; queues the next attempt
+    node_agent.py watch JOB_DIR               beside the batch script: a job for each checkpoint (on_checkpoint)
     node_agent.py finish JOB_DIR [--code N]   merge nodes/*.json into exit.json where that is still missing
 
 Standard library only, Python 3.8 or later: it runs inside any container before anything is set up. Exit codes: `run`
@@ -49,6 +50,11 @@ def main(argv: list[str]) -> int:
         from node_agent_lib import notify_send
 
         return notify_send.main()
+    if argv[:1] == ["watch"] and len(argv) == 2:
+        from node_agent_lib import on_checkpoint
+
+        _hide_secrets()
+        return on_checkpoint.main(argv[1])
     if argv[:1] == ["finish"]:
         return _finish(argv[1:])
     return _usage()

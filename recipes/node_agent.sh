@@ -2,7 +2,7 @@
 # Starts node_agent.py with a Python that can run it (3.8 or later), or says what was there instead. POSIX sh: it runs
 # on any node and in nearly any container; an older Python alone would end in a SyntaxError and leave no record.
 #
-#   node_agent.sh run SPEC.json | begin JOB_DIR | finish JOB_DIR --code N    as node_agent.py
+#   node_agent.sh run SPEC.json | begin JOB_DIR | watch JOB_DIR | finish JOB_DIR --code N    as node_agent.py
 #   node_agent.sh which [FIRST [LAST]]    prints what it would take and the version, and what does not do
 #
 # In this order: `agent_python` of the profile (FIRST), the usual names, what the training itself runs with (LAST).
@@ -45,6 +45,10 @@ run)
   # Slurm's warning (`signal`) may come before the agent can take it, up to a minute early, and would end this shell. The
   # agent sets a handler of its own, and watches the time limit anyway.
   trap '' USR1
+  ;;
+watch)
+  job=$2
+  trap '' USR1 # the warning goes to all of the batch step, where Slurm is told so
   ;;
 begin | finish) job=$2 ;;
 esac

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,8 @@ def _list(args: argparse.Namespace, kept: Kept) -> int:
         console.say(f"{console.size(total)} in {kept.folder}{free}")
         for (_, data), column in held_out.items() if len(held_out) > 1 else ():
             console.say(console.cut_line(f"{column}: {data}", console.width()))
+        for line in _evaluation_jobs(kept):
+            console.say(line)
     return 0
 
 
@@ -116,6 +119,19 @@ def _held_out(kept: Kept) -> dict[tuple[str, str], str]:
         same = sum(other.partition(" ")[0] == head for other in heads)
         heads.append(f"{head} {same + 1}" if same else head)
     return dict(zip(found, heads, strict=True))
+
+
+def _evaluation_jobs(kept: Kept) -> Iterator[str]:
+    """Those of `on_checkpoint` that have left no result: what has become of them, and what to do."""
+    for row in kept.rows:
+        job = row.evaluation_job
+        if job is None or row.evaluations:
+            continue
+        as_job = f" as Slurm job {job['slurm_id']}, in {job['job_dir']}" if job["slurm_id"] else ""
+        error = f": {job['error']}" if job["error"] else ""
+        yield f"evaluation of step {row.step}: {job['state']}{as_job}{error}"
+        if job["error"]:
+            yield f"hint: python launch.py evaluate {kept.record.run_name}:{row.step}"
 
 
 def _cells(row: Row, held_out: list[tuple[str, str]], marks: str) -> tuple[str, ...]:

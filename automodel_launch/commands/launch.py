@@ -154,6 +154,9 @@ def _export(args: argparse.Namespace, parts: Planned) -> int:
 
     if parts.plan.after:
         raise UsageError("an exported job knows no other run, whose end it could wait for.", "leave out --after")
+    if parts.plan.evaluation:
+        message = "an exported job evaluates no checkpoints (on_checkpoint)."
+        raise UsageError(message, "run.env.on_checkpoint=null")
     if parts.errors and not args.force:
         raise _refusal(parts)
     _tell([finding for finding in parts.findings if finding.level != "note"])

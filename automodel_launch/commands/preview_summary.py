@@ -22,6 +22,8 @@ def lines(plan: Plan, offline: bool) -> Iterator[Row]:
     yield "where", _where(plan)
     if "time" in keys_of(plan.profile.executor):
         yield "time", _time(plan)
+    if plan.evaluation:
+        yield "evaluate", _evaluates(plan.evaluation)
     yield from preview_facts.rows(plan, state.step)
     if offline and not plan.here:
         yield "offline", _not_looked_at(plan)
@@ -70,6 +72,13 @@ def _time(plan: Plan) -> str:
         return f"{text} a job; {budget or 'no limit in all (chain is not set)'}"
     most = f" = {_hours(hours * profile.chain)} GPU-hours" if hours else ""
     return f"{text} a job; at most {console.many(profile.chain, 'job')}{most}{f', {budget}' if budget else ''}"
+
+
+def _evaluates(evaluation: Plan) -> str:
+    """The job for each checkpoint, which is submitted beside the training."""
+    processes = console.many(evaluation.processes_per_node, "process", "processes")
+    size = f"{console.many(evaluation.nodes, 'node')} x {processes}, {evaluation.profile.time or 'no time set'}"
+    return f"each checkpoint in a job of its own, once it is complete: {size} (on_checkpoint)"
 
 
 def _hours(hours: float) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from automodel_launch import checks
 from automodel_launch.checks import in_order as in_order
 from automodel_launch.errors import ClusterError, PlanRefused
-from automodel_launch.launch import claim, edges
+from automodel_launch.launch import claim, edges, on_checkpoint
 from automodel_launch.launch.submit import record_of
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -23,6 +23,7 @@ _SAID = {"run-active", "unreachable"}  # by a check, of the same job or place
 def run(plan: Plan, offline: bool = False, environ: Mapping[str, str] | None = None) -> list[Finding]:
     """All findings, errors first; unless `offline`, the place where the job will run is asked too."""
     found = checks.run(plan, offline=offline)
+    found += on_checkpoint.findings(plan, tuple(found))
     asks = plan.here or not offline
     if asks and _SAID.isdisjoint(finding.code for finding in found):
         found += _active(plan, os.environ if environ is None else environ)

@@ -50,7 +50,8 @@ class Evaluated:
         backend = backends.get(self.kept.backend)
         made = backend.evaluation(self.config, f"{self.kept.folder}/{row.name}")
         text = yamlio.dump({"run": {"job_env": list(self.job_env)}, **made})
-        path = folder / f"{self.kept.record.run_name}.yaml"
+        path = folder / RECIPE / f"{self.kept.record.run_name}.yaml"  # as messages and the plan show it
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return path
 

@@ -16,7 +16,7 @@ from automodel_launch.config.dotted import with_text
 from automodel_launch.errors import ConfigError, ProfileError, UsageError
 from automodel_launch.frozen import freeze, thaw
 from automodel_launch.launch import data as data_
-from automodel_launch.launch import identity
+from automodel_launch.launch import identity, on_checkpoint
 from automodel_launch.launch.origin import Origin
 from automodel_launch.launch.shared import Shared
 from automodel_launch.plan import naming, packaging, secrets
@@ -146,6 +146,23 @@ def make(
         base=None if shared else _base(layered, named, scope),
         overrides=layered.overridden,
     )
+
+    def beside(recipe: Recipe, layered: merge.MergedConfig, name: str, promised: on_checkpoint.Promised) -> Plan:
+        return make(
+            workspace,
+            env_file,
+            profile_name,
+            recipe,
+            layered,
+            mode="batch",
+            name=name,
+            offline=offline,
+            environ=environ,
+            promised=promised,
+            shared=shared,
+        )
+
+    draft = on_checkpoint.added(draft, layered.run_env(scope), layered.profile_overrides, workspace, beside)
     return with_job_id(draft, naming.next_job_id(run_name, names, workspace.records), environ)
 
 
@@ -219,6 +236,7 @@ def _complete(plan: Plan, environ: Mapping[str, str]) -> Plan:
     }
     if plan.choices:
         texts[contract.CHOICES] = json.dumps({"choices": thaw(plan.choices)}, indent=1, ensure_ascii=False) + "\n"
+    texts |= on_checkpoint.texts(plan.evaluation)
     plan = replace(plan, agent=agent, texts=texts, submit=executor.submit_command(plan))
     return replace(plan, script=executor.script(plan))
 

@@ -13,7 +13,7 @@ from automodel_launch.checks import in_order as in_order
 from automodel_launch.data_identity import compare
 from automodel_launch.jobs import launcher, records, rundir, sweeps
 from automodel_launch.jobs.records import Record
-from automodel_launch.launch import edges, identity, state, sweep_beside, sweeping, waiting
+from automodel_launch.launch import edges, identity, on_checkpoint, state, sweep_beside, sweeping, waiting
 from automodel_launch.plan import gitstate
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -47,7 +47,7 @@ def _run(made: PlanSet, skipped: Iterable[str], offline: bool) -> list[Finding]:
     profiles = [point.plan.profile.model_dump_json() for point in points]
     for point, profile in zip(points, profiles, strict=True):
         own = checks.run(point.plan, offline=True)
-        for finding in own:
+        for finding in (*own, *on_checkpoint.findings(point.plan, own)):
             found.setdefault(finding, []).append(point.label)
         if not offline and profile not in asked:
             of_place = [finding for finding in checks.run(point.plan) if finding not in own]

@@ -50,6 +50,7 @@ class Plan:
         typed: the command line's words for what is launched; no part of the hash.
         promised: (path, who makes it, whether that is done) of what need not be there before the job begins; not part
             of the hash either.
+        evaluation: that of the job for each checkpoint (launch/on_checkpoint.py), None without `on_checkpoint`.
         choices: the best points of sweeps that the job takes, chosen when it begins: objects of CHOICE_KEYS.
         mounts: what the job's container sees of the machine around it.
         agent: the node agent's agent.json.
@@ -89,6 +90,7 @@ class Plan:
     promised: tuple[tuple[str, str, bool], ...] = ()
     typed: tuple[str, ...] = ()
     choices: tuple[dict[str, Any], ...] = ()
+    evaluation: Plan | None = None
     ignored_settings: tuple[str, ...] = ()  # of env.toml's sections: brought along, and without an effect here
     mounts: tuple[Mount, ...] = ()
     agent: dict[str, Any] = field(default_factory=dict)
@@ -188,6 +190,7 @@ class Plan:
             "secrets": list(self.profile.secrets),
             "mounts": [mount.text for mount in self.mounts],
             "container_image": self.image,
+            **({"on_checkpoint": self.evaluation.recipe.name} if self.evaluation else {}),
             **({"after": [run["run_name"] for run in self.after]} if self.after else {}),
             "job_dir": self.job_dir,
             "run_dir": self.run_dir,

@@ -73,6 +73,7 @@ class Profile(Closed):
     max_nan_steps: Count | None = None
     rank_times: Count | None = None
     max_gpu_hours: Slurm[Hours | None] = None
+    on_checkpoint: Slurm[Literal["evaluate"] | None] = None
 
     # who is told
     notify: tuple[Annotated[str, Field(pattern=NOTIFY)], ...] = ()

@@ -12,7 +12,7 @@ from typing import Any
 
 import contract
 
-from . import faults, weights
+from . import evaluation_jobs, faults, weights
 from .megatron import choice as megatron_choice
 from .megatron import faults as megatron_faults
 from .stopped import Stopped
@@ -127,6 +127,7 @@ def _row(path: Path, run_dir: Path) -> dict[str, Any]:
         "exports": there,
         "losses": _losses(path),
         "evaluations": _evaluations(path),
+        "evaluation_job": evaluation_jobs.of(path),
     }
 
 

@@ -60,6 +60,7 @@ several attempts
     notify.py        who is told of a run's end; notify_send.py is the process that sends
     disk_reserve.py  space for the job's own records on a full disk
     slurm.py         what is asked of Slurm for all that
+    on_checkpoint.py a job for each checkpoint, which evaluates it
     successors.py    jobs that wait for the end of this run: let go, or cancelled
     predecessors.py  has all ended that this job was to wait for?
 

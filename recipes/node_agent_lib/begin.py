@@ -23,6 +23,7 @@ from . import (
     disk_reserve,
     history,
     meeting,
+    on_checkpoint,
     predecessors,
     seats,
     sharing,
@@ -220,4 +221,4 @@ def _start(orders: Order, me: str, former: Link | None) -> list[str]:
     saves = [e.save_s for e in history.ends(history.read(orders.run_dir), orders.job_id) if e.save_s]
     if saves:
         lines.append(f"export {contract.SAVE_S_VAR}={max(saves):.1f}")
-    return lines
+    return [*lines, *on_checkpoint.shell_line(orders.job_dir)]

@@ -18,6 +18,7 @@ from . import (
     disk_reserve,
     evidence,
     lost_logs,
+    on_checkpoint,
     procs,
     sharing,
     slurm,
@@ -105,6 +106,8 @@ def main(job_dir: str, code: int | None) -> int:
     except OSError as error:  # a full disk: the next attempt is in the queue already, and decides for itself
         complain(f"what becomes of the job cannot be written down: {error}")
         goes_on = True
+    if under_slurm():
+        on_checkpoint.last_look(job_dir)
     if not goes_on and not _is_passed_on(job_dir):
         remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
     if not goes_on or chain.read(job_dir) is None:

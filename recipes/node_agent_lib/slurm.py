@@ -43,6 +43,11 @@ def submit_next(script: str, after: list[str], exclude: list[str]) -> str:
     return _id(_run([*command, script]))
 
 
+def submit(script: str) -> str:
+    """Submit another job than this one; its id."""
+    return _id(_run(["sbatch", "--parsable", script]))
+
+
 def _id(output: str) -> str:
     found, _, cluster = output.strip().partition(";")
     if not found.isdigit():

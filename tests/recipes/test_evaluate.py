@@ -121,3 +121,26 @@ def test_a_run_without_held_out_data(evaluated: Bench) -> None:
     path.write_text(yaml.safe_dump(config))
     code, _, err = evaluated("evaluate", "whole")
     assert code == 2 and "validation_dataset" in err and "evaluate -c FILE" in err
+
+
+def test_a_job_of_on_checkpoint_that_left_no_result_is_told(evaluated: Bench) -> None:
+    folder = evaluated.run_dir / "checkpoints" / contract.EVALUATIONS
+    folder.mkdir()
+    job = evaluated.root / "runs" / f"whole-{NAMES[9]}.1"
+    job.mkdir()
+    (job / contract.EXIT).write_text(json.dumps({"state": "FAILED", "error": "CUDA out of memory"}))
+    told = {"job_dir": str(job), "slurm_id": "81", "error": None}
+    refused = {"job_dir": "/x", "slurm_id": None, "error": "sbatch: Invalid account"}
+    for step, value in ((4, refused), (9, told), (11, {**told, "slurm_id": "82", "job_dir": "/waits"})):
+        (folder / f"{NAMES[step]}{contract.EVALUATION_JOB}").write_text(json.dumps(value))
+    said = evaluated("checkpoints", "whole")[2].splitlines()
+    assert [line for line in said if "evaluat" in line] == [
+        "evaluation of step 4: NOT SUBMITTED: sbatch: Invalid account",
+        "hint: python launch.py evaluate whole:4",
+        f"evaluation of step 9: FAILED as Slurm job 81, in {job}: CUDA out of memory",
+        "hint: python launch.py evaluate whole:9",
+        "evaluation of step 11: PENDING as Slurm job 82, in /waits",
+    ]
+    (folder / f"{NAMES[9]}.json").write_text('{"results": [{"name": "default", "data": "x", "loss": 1.5}]}')
+    said = evaluated("checkpoints", "whole")[2].splitlines()
+    assert not [line for line in said if "step 9" in line or line.endswith("whole:9")]

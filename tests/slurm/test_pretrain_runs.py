@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from automodel_launch import contract
 from tests import images
 from tests.conftest import ROOT, Checkout, make_checkout
 from tests.launch.test_train_tiny import SMALL
-from tests.slurm.cluster import Cluster
+from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.conftest import serve
 from tests.slurm.sshd import SshServer
 from tests.slurm.test_ssh import client
@@ -52,6 +53,8 @@ tunnel = "ssh"
 host = "login"
 """
 COMMAND = ("pretrain", "-c", "tiny", *SMALL, "step_scheduler.max_steps=6")
+EVALUATED = ("step_scheduler.ckpt_every_steps=6", "run.env.on_checkpoint=evaluate", 'run.env.secrets=["A_SECRET"]')
+VALUE = "do-not-show-this"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,8 @@ def local(site: Checkout) -> list[float]:
 
 
 def test_attached_on_two_nodes_it_learns_as_it_does_here(site: Checkout, local: list[float]) -> None:
-    done = site.run(*COMMAND, "--run", "test2")
+    site = Checkout(site.root, {**site.environ, "A_SECRET": VALUE})
+    done = site.run(*COMMAND, "--run", "test2", *EVALUATED)
     assert done.returncode == 0, done.stderr + done.stdout
     log = Path(site.json("status", "last")["job_dir"], "logs", "rank-0.log").read_text()
     assert "World size: 2" in log
@@ -99,6 +103,21 @@ def test_attached_on_two_nodes_it_learns_as_it_does_here(site: Checkout, local: 
     assert _losses(record["run_dir"]) == pytest.approx(local, abs=1e-3)
     finished = json.loads(Path(record["run_dir"], "finished.json").read_text())
     assert Path(finished["hf"], "config.json").is_file()
+
+
+def test_its_checkpoint_is_evaluated_once_by_a_job_of_its_own(site: Checkout, local: list[float]) -> None:
+    """Of the run of the test above, by on_checkpoint; no launcher was there for it."""
+    run = next(Path(site.root.parent, "jobs", "slurm").glob("pretrain-tiny-*/on-checkpoint")).parent.with_suffix("")
+    marker = next((run / "checkpoints" / contract.EVALUATIONS).glob(f"*{contract.EVALUATION_JOB}"))
+    told = json.loads(marker.read_text())
+    assert tuple(told) == contract.EVALUATION_JOB_KEYS and told["slurm_id"] and told["error"] is None, told
+    job = Path(told["job_dir"])
+    wait_until(lambda: (job / contract.EXIT).exists(), 240, f"the end of {job.name}")
+    (row,) = site.json("checkpoints", run.name)["checkpoints"]
+    assert row["evaluation_job"]["state"] == contract.COMPLETED, (job / contract.rank_log(0)).read_text()
+    assert [one["loss"] for one in row["evaluations"]] == [pytest.approx(row["val_loss"], abs=1e-4)]
+    wait_until(lambda: not (job / contract.SECRETS).exists(), 60, "the end of its secrets")
+    assert not [path for path in job.rglob("*") if path.is_file() and VALUE.encode() in path.read_bytes()]
 
 
 def test_over_ssh_it_is_the_same(site: Checkout, local: list[float], login_node: SshServer) -> None:
@@ -161,6 +180,35 @@ def test_attached_in_a_container_it_is_the_same(local: list[float], boxed: tuple
     record = site.json("status", "attached")
     assert "--container-image" in Path(record["job_dir"], "script").read_text()
     assert _losses(record["run_dir"]) == pytest.approx(local, abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_in_a_container_checkpoints_are_evaluated_while_the_training_goes_on(
+    local: list[float], boxed: tuple[Checkout, list[str]]
+) -> None:
+    """There is no sbatch in the container; the last checkpoint, saved at the end, has its job from `finish`."""
+    site, options = boxed
+    more = (
+        "step_scheduler.max_steps=1000000",
+        "step_scheduler.ckpt_every_steps=300",
+        "checkpoint.save_consolidated=false",
+    )
+    words = (*COMMAND, *more, "--batch", "test2", "--name", "goes-on", "run.env.on_checkpoint=evaluate", *options)
+    done = site.run(*words)
+    assert done.returncode == 0, done.stderr
+    folder = Path(site.json("status", "goes-on")["run_dir"], "checkpoints", contract.EVALUATIONS)
+    try:
+        wait_until(lambda: list(folder.glob("*_step_299.job.json")), 240, "the first checkpoint's job")
+        assert site.json("status", "goes-on")["state"] == contract.RUNNING
+    finally:
+        cancelled = site.run("cancel", "goes-on")
+    assert cancelled.returncode == 0, cancelled.stderr
+    wait_until(lambda: site.json("status", "goes-on")["state"] == contract.CANCELLED, 120, "its end", 1.0)
+    wait_until(lambda: (folder / "epoch_0_step_299.json").exists(), 240, "the first checkpoint's losses")
+    rows = site.json("checkpoints", "goes-on")["checkpoints"]
+    assert len(rows) > 1 and [row["name"] for row in rows if row["evaluation_job"] is None] == []
+    assert len({row["evaluation_job"]["slurm_id"] for row in rows}) == len(rows)
 
 
 def test_detached_in_a_container_it_is_followed_later(local: list[float], boxed: tuple[Checkout, list[str]]) -> None:

@@ -35,7 +35,8 @@ def of(config: Config, checkpoint: str) -> dict[str, Any]:
     tokenizer = get(config, "dataset.tokenizer")
     made["dataset"] = {**made[held_out[0]], **({"tokenizer": thaw(tokenizer)} if tokenizer else {})}
     steps = {key.rpartition(".")[2]: get(config, key) for key in (GLOBAL_BATCH, LOCAL_BATCH) if get(config, key)}
-    made["step_scheduler"] = {**steps, CKPT_EVERY.rpartition(".")[2]: None, "max_steps": 1}
+    # no step is taken; unset, it would be 0 where the held-out data have no whole batch, which AutoModel 0.7.0 refuses
+    made["step_scheduler"] = {**steps, CKPT_EVERY.rpartition(".")[2]: 1, "max_steps": 1}
     kept = thaw(config.get("checkpoint")) or {}
     made["checkpoint"] = {
         **kept, "enabled": True, "checkpoint_dir": "${run.dir}/checkpoints", "restore_from": checkpoint

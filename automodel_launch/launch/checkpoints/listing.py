@@ -27,7 +27,8 @@ class Row:
 
     `state`: complete, incomplete (being saved, or cut short), damaged or being removed, by its name and marks alone;
     `saved` is unix seconds; `exports` are directories for transformers; `needed_by` are runs that begin from it;
-    `evaluations`: name, data, loss, perplexity and tokens of each on held-out data.
+    `evaluations`: name, data, loss, perplexity and tokens of each on held-out data; `evaluation_job`: state, error,
+    slurm_id and job_dir of the one that `on_checkpoint` has had submitted, None without.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Row:
     pointers: tuple[str, ...]
     needed_by: tuple[str, ...]
     evaluations: tuple[dict[str, Any], ...]
+    evaluation_job: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ def _row(told: dict[str, Any], known: Losses) -> Row:
         pointers=tuple(told["pointers"]),
         needed_by=tuple(told["needed_by"]),
         evaluations=tuple(told.get("evaluations") or ()),
+        evaluation_job=told.get("evaluation_job"),
     )
 
 

@@ -1,0 +1,45 @@
+"""The job that `on_checkpoint` has had submitted for a checkpoint, and what has become of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import contract
+
+REFUSED, WAITING, BEGUN = "NOT SUBMITTED", contract.PENDING, contract.RUNNING
+
+
+def of(checkpoint: Path) -> dict[str, Any] | None:
+    """`state`, `error`, `slurm_id` and `job_dir` of it; None where none was submitted.
+
+    What Slurm knows alone, as of a job that was cancelled before it began, is not asked: that one is PENDING here.
+    """
+    told = _object(checkpoint.parent / contract.EVALUATIONS / f"{checkpoint.name}{contract.EVALUATION_JOB}")
+    if not told:
+        return None
+    job_dir, slurm_id = told.get("job_dir"), told.get("slurm_id")
+    error = str(told.get("error") or "its submission was cut short")
+    found = {"state": WAITING, "error": None, "slurm_id": slurm_id, "job_dir": job_dir}
+    if not isinstance(job_dir, str):
+        return {**found, "state": REFUSED, "error": error}
+    folder = Path(job_dir)
+    end = _object(folder / contract.EXIT)
+    if end and not end.get("goes_on"):
+        return {**found, "state": str(end.get("state")), "error": end.get("error")}
+    if (folder / contract.CHAIN).exists():
+        return {**found, "state": BEGUN}
+    if slurm_id:
+        return found
+    # its directory is removed where Slurm has refused it
+    state = contract.UNKNOWN if folder.is_dir() else REFUSED
+    return {**found, "state": state, "error": error}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
