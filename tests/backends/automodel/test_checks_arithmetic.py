@@ -43,6 +43,7 @@ BASE: dict[str, Any] = {
     "optimizer": {"_target_": "torch.optim.AdamW", "lr": 1e-3},
     "lr_scheduler": {"lr_decay_style": "cosine", "lr_warmup_steps": 10, "lr_decay_steps": 100, "min_lr": 1e-4},
 }
+HELD_OUT = "+validation_dataset={{_target_: a.MegatronPretraining, splits_to_build: validation, num_val_samples: {}}}"
 PIPE = "+distributed.pipeline={pp_schedule: 1f1b, pp_microbatch_size: 1}"
 SIX_HEADS = ["model.config.num_attention_heads=6", "model.config.num_key_value_heads=6"]
 QWEN3 = "model.config._target_=transformers.Qwen3Config"
@@ -78,6 +79,7 @@ RULES: list[tuple[str, str, int, list[str], list[str], list[str]]] = [
      ["+distributed.strategy=ddp", "step_scheduler.global_batch_size=32"], ["8 data-parallel ranks"]),
     ("batch-math", "error", 8, ["+distributed.cp_size=2", "step_scheduler.local_batch_size=8"],
      ["+distributed.cp_size=2", "step_scheduler.local_batch_size=4"], ["4 data-parallel ranks"]),
+    ("no-validation-batch", "warning", 2, [HELD_OUT.format(3)], [HELD_OUT.format(4)], ["is less", "= 4", "as 0.0"]),
     ("not-positive", "error", 2, ["step_scheduler.local_batch_size=0"], ["step_scheduler.local_batch_size=1"], ["= 0"]),
     ("not-positive", "error", 2, ["+step_scheduler.val_every_steps=0"], ["+step_scheduler.val_every_steps=null"],
      ["val_every_steps = 0", "~step_scheduler.val_every_steps"]),
