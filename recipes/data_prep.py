@@ -86,14 +86,14 @@ def _command(name: str, argv: list[str]) -> int:
             from data_prep_lib.relocate import main as relocate
 
             parser.add_argument(
-                "path", type=Path, help="an output directory that was moved or copied, or its blend.json"
+                "path", type=_path, help="an output directory that was moved or copied, or its blend.json"
             )
             return relocate(parser.parse_args(argv).path)
         if name == "fetch":
             from data_prep_lib.transfer import main as fetch
 
             parser.add_argument("address", help="s3://BUCKET/PREFIX/HASH, an output that `upload` has copied there")
-            parser.add_argument("directory", type=Path, help="the output_dir here that it becomes a part of")
+            parser.add_argument("directory", type=_path, help="the output_dir here that it becomes a part of")
             given = parser.parse_args(argv)
             return fetch(given.address, given.directory)
         from data_prep_lib.look import main as look
@@ -111,6 +111,12 @@ def _command(name: str, argv: list[str]) -> int:
     except DataPrepError as e:
         print(f"error: {e}", file=sys.stderr)
         return e.exit_code
+
+
+def _path(text: str) -> Path:
+    if not text.strip():  # a variable of a shell that is not set
+        raise argparse.ArgumentTypeError("an empty path")
+    return Path(text)
 
 
 def _prepare(path: Path) -> Path:

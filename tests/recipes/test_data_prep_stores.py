@@ -274,6 +274,15 @@ def test_an_output_goes_to_the_store_and_back(store: ObjectStore, between: Betwe
     assert digests(tmp_path / "there") == digests(tmp_path / "out")
 
 
+def test_an_empty_directory_is_no_place_to_fetch_to() -> None:
+    fetch = [sys.executable, str(RECIPE), "fetch", "s3://open/sets/name", ""]
+    done = subprocess.run(fetch, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.splitlines()[-1].partition("error: ")[2]) == (
+        2,
+        "argument directory: an empty path",
+    )
+
+
 def test_an_output_of_other_weights_is_fetched_with_its_shards(store: ObjectStore, tmp_path: Path) -> None:
     """data-prep names only the newest as uploaded; its shards lie in the output beside it."""
     datasets = [
