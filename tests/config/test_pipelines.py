@@ -95,7 +95,8 @@ def test_what_is_no_pipeline_is_said_with_its_step(write: Write, text: str, said
 
 @pytest.mark.parametrize("text", ["b.k=1", "k=1", "~b.k", "+b.k=1", "", "a"])
 def test_an_override_names_a_step(write: Write, text: str) -> None:
-    with pytest.raises(UsageError, match="there is no step"):
+    said = "'a': which key of that step is to be set" if text == "a" else "there is no step"
+    with pytest.raises(UsageError, match=said):
         pipelines.read(write("p.yaml", "steps: {a: {recipe: x}}"), [text])
 
 
