@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from automodel_launch import contract
 from tests.conftest import Checkout
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
@@ -95,6 +96,8 @@ def test_space_comes_back(tmp_path: Path, small: Cluster, disk: Disk) -> None:
 def test_it_stays_full(tmp_path: Path, small: Cluster, disk: Disk) -> None:
     run = Run(site(tmp_path, small, disk), "steps=60")
     run.reach(0, 7)
+    # which the attempt's end would remove, and so make room for the next attempt's small checkpoints
+    (run.dir / contract.between_agents("code", 0)).unlink()
     disk.fill()
     wait_until(lambda: not jobs_left(small, run), 180, "an empty queue")
     said = run.end(code=1)
