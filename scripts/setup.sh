@@ -53,6 +53,9 @@ case $set in
       # Without its dependencies: all of them are twice as large, and none of the others is used by our recipes.
       "${pip[@]}" install --no-compile --no-deps --constraint $constraints nemo-automodel
     fi
+    if [ "$set" = dev ] && [ "$(uname)" = Linux ]; then
+      "${pip[@]}" install --no-compile --no-deps --constraint $constraints nvidia-resiliency-ext
+    fi
     "${pip[@]}" install --no-deps --no-build-isolation --editable .
     ;;
 esac
