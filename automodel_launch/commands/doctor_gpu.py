@@ -70,7 +70,8 @@ def own_values(plan: Plan) -> list[str]:
     ranks = executor.processes(profile)
     cpus = (profile.cpus_per_task or 1) * ranks  # the recipe is one process a node, and starts the others itself
     env: dict[str, Any] = {"time": TIME, "stall": "off", "code": [], "cpus_per_task": cpus}
-    env.update({key: None for key in ALONE if getattr(profile, key) is not None})
+    without = {key: type(profile).model_fields[key].default for key in ALONE}
+    env.update({key: value for key, value in without.items() if getattr(profile, key) != value})
     values: dict[str, Any] = {"ranks": ranks, "gpus": profile.gpus_per_node or 0, "paths": paths(plan)}
     values.update({f"run.env.{key}": value for key, value in env.items() if key in keys_of(plan.profile.executor)})
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
