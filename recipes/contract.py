@@ -9,7 +9,7 @@ Names of files are relative to their directory, with `/`, so that they fit paths
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 OLDEST_PYTHON = (3, 8)  # of the node agent, wherever it runs
@@ -111,6 +111,11 @@ def former_exit(attempt: int) -> str:
 def gpu_check_file(node: int) -> str:
     """What gpu-check has found on a node."""
     return f"{GPU_CHECK}/node-{node}.json"
+
+
+def has_no_token(row: Mapping[str, Any]) -> bool:
+    """Of a validation in metrics.jsonl: it has read no token, so it has no loss. AutoModel 0.7.0 tells one of 0.0."""
+    return row.get("num_label_tokens") == 0
 
 
 # --- the run's directory

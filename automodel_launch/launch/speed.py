@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from automodel_launch import contract
 from automodel_launch.jobs import strays
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record, Status, is_number, is_whole
@@ -96,7 +97,7 @@ def of(record: Record, status: Status, found: Sequence[dict[str, Any]], now: flo
 
 def _validated(found: Sequence[dict[str, Any]], started: float | None) -> dict[str, Any]:
     """The last validation; the default one, where there are others beside it."""
-    told = [row for row in found if finite(row.get("val_loss")) is not None]
+    told = [row for row in found if finite(row.get("val_loss")) is not None and not contract.has_no_token(row)]
     default = [row for row in told if row.get("name") in (None, "default")]
     return (strays.without(default or told, started) or [{}])[-1]
 

@@ -146,7 +146,7 @@ def _take(job: JobFiles, entry: Json) -> None:
         return
     if "loss" in entry:
         job.steps.add(entry)
-    elif "val_loss" in entry:
+    elif "val_loss" in entry and not contract.has_no_token(entry):
         name = entry.get("name")
         job.validations.setdefault(name if isinstance(name, str) else "default", Columns()).add(entry)
 

@@ -105,7 +105,8 @@ def _take(found: dict[str, Rows], row: Json) -> None:
         values = {key: value for key, value in row.items() if key not in ("step", "time")}
     else:
         named = isinstance(name, str) and name != "default"
-        values = {f"val_loss/{name}" if named else "val_loss": row["val_loss"]} if "val_loss" in row else {}
+        told = "val_loss" in row and not contract.has_no_token(row)
+        values = {f"val_loss/{name}" if named else "val_loss": row["val_loss"]} if told else {}
     for key, value in values.items():
         if value is None or _is_number(value):
             found.setdefault(key, []).append((step, math.nan if value is None else float(value)))

@@ -53,6 +53,16 @@ def test_metrics_as_json_and_csv(run: Cli) -> None:
     assert told == [{**row, "val_loss": row.get("val_loss")} for row in document["rows"]]
 
 
+def test_a_validation_of_no_token_is_no_loss(launch: Cli) -> None:
+    """Neither as the agent writes it, nor as AutoModel tells it: 0.0 would be the lowest of the run."""
+    path = Path(launch.job(1).job_dir, "metrics.jsonl")
+    rows = [{"time": 4.0, "step": 1, "val_loss": loss, "num_label_tokens": 0, "name": "x"} for loss in (None, 0.0)]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in [*ROWS, *rows, {**rows[1], "name": "default"}]))
+    assert "val_loss/x" not in launch("metrics", "stub-a", "--csv")[1].splitlines()[0]
+    assert [row.get("val_loss") for row in json.loads(launch("metrics", "stub-a", "--json")[1])["rows"]] == [None, 3.0]
+    assert "validation loss 3.0000" in launch("status", "stub-a")[1]
+
+
 def test_metrics_as_a_table(run: Cli) -> None:
     shown = [line.split() for line in run("metrics")[1].splitlines()]
     assert shown[0] == ["step", "loss", "val_loss", "lr", "grad_norm"]

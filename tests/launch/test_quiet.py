@@ -135,6 +135,13 @@ def test_a_named_validation_keeps_its_name() -> None:
     assert _shown("automodel", [named]) == ["validation code  step 9  loss 7.5584"]
 
 
+def test_a_validation_of_no_token_has_no_loss() -> None:
+    line = _automodel('[val] name "default" | step 999999 | epoch 0 | loss 0.0000 | lr 7.00e-04 | num_label_tokens 0')
+    (shown,) = _shown("automodel", [line])
+    assert shown == "validation  step 999999  no loss: no whole batch of held-out data, or no labels"
+    assert len(shown) <= COLUMNS
+
+
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_what_a_profile_prints_is_left_to_the_log(name: str) -> None:
     line = "USDT:2026-11-27 13:52:06 23225:23225 SyncActivityProfilerHandler.cpp:52] profiler_st"

@@ -86,6 +86,17 @@ def test_the_loss_of_a_validation_comes_before_that_of_training(tmp_path: Path) 
     )
 
 
+def test_a_validation_of_no_token_chooses_nothing(tmp_path: Path) -> None:
+    """With a loss of 0.0, as AutoModel tells it, and with none, as the agent writes it."""
+    held_out: list[Row] = [{"step": 1, "val_loss": loss, "num_label_tokens": 0} for loss in (0.0, None)]
+    runs = [_run(tmp_path, "a", [*_steps(9, 9), *held_out]), _run(tmp_path, "b", [*_steps(1, 1), *held_out[1:]])]
+    assert _settle(tmp_path, runs) is None
+    assert _best(tmp_path) == "b"
+    runs.append(_run(tmp_path, "c", [*_steps(8, 8), {"step": 1, "val_loss": 3.0, "num_label_tokens": 9}]))
+    assert _settle(tmp_path, runs) is None
+    assert _best(tmp_path) == "c"
+
+
 def test_points_that_have_not_completed(tmp_path: Path) -> None:
     """Refused, unless those that have will do; and one that goes on is no point that has failed."""
     runs = [_run(tmp_path, "good", _steps(3)), _run(tmp_path, "bad", _steps(1), state="FAILED")]

@@ -108,6 +108,8 @@ def test_an_evaluation_takes_no_step_and_wants_held_out_data(evaluated: Bench, t
     assert "no step is taken" in out and "epochs" not in out and "[tokens]" not in out
     code, out, _ = evaluated(*words, "~validation_dataset")
     assert code == 3 and "[no-data]" in out
+    code, out, _ = evaluated(*words, "validation_dataset.num_val_samples=1")
+    assert code == 3 and "[no-validation-batch]" in out
     (tmp_path / "config.yaml").write_text("model: {}\n")
     command = [sys.executable, str(ROOT / "recipes" / "evaluate.py"), "--config", str(tmp_path / "config.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -121,6 +123,22 @@ def test_a_run_without_held_out_data(evaluated: Bench) -> None:
     path.write_text(yaml.safe_dump(config))
     code, _, err = evaluated("evaluate", "whole")
     assert code == 2 and "validation_dataset" in err and "evaluate -c FILE" in err
+
+
+def test_a_checkpoint_whose_validation_read_no_token_is_not_the_best(evaluated: Bench) -> None:
+    """AutoModel tells 0.0 of it, in the checkpoint too: the lowest of all."""
+    logged: list[tuple[int, float | None, int]] = [(4, 3.0, 9), (11, 2.0, 9), (9, None, 0)]
+    rows = [{"step": step, "val_loss": loss, "num_label_tokens": tokens} for step, loss, tokens in logged]
+    path = Path(evaluated.record.job_dir, contract.METRICS)
+    path.write_text("".join(json.dumps({"time": float(row["step"] or 0), **row}) + "\n" for row in rows))
+    for number, name in enumerate(NAMES.values()):
+        losses = {"train_loss": 1.0, "val_loss": 0.0 if name == NAMES[9] else 5.0 + number}
+        (evaluated.run_dir / "checkpoints" / name / "losses.json").write_text(json.dumps(losses))
+    told = evaluated.json("checkpoints", "whole")
+    assert [row["val_loss"] for row in told["checkpoints"]] == [3.0, None, 2.0]
+    assert told["best"] == NAMES[11]
+    path.unlink()
+    assert [row["val_loss"] for row in evaluated.json("checkpoints", "whole")["checkpoints"]] == [5.0, None, 7.0]
 
 
 def test_a_job_of_on_checkpoint_that_left_no_result_is_told(evaluated: Bench) -> None:

@@ -267,6 +267,7 @@ def test_a_step_line_in_all_its_forms() -> None:
     [
         ('[val] name "books" | step 3 | epoch 0 | loss 2.5 | lr 1e-4 | num_label_tokens 9', "books", 2.5),
         ("[val] step 3 | epoch 0 | loss nan | lr 1e-4", "default", None),
+        ('[val] name "default" | step 3 | epoch 0 | loss 0.0000 | lr 1e-4 | num_label_tokens 0', "default", None),
         ("[val] wiki | step 3 | epoch 0 | loss 2.5 | kd_loss 1.0 | lr 1e-4", "wiki", 2.5),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from automodel_launch.config.dotted import flatten
 MEGATRON_DATASET = "MegatronPretraining"
 NANOGPT_DATASET = "NanogptDataset"
 _CHAT = "ChatDataset"
-_COLUMNS = ("ColumnMappedTextInstructionDataset", "ColumnMappedTextInstructionIterableDataset")
+_COLUMNS, _STREAMED = "ColumnMappedTextInstructionDataset", "ColumnMappedTextInstructionIterableDataset"
 
 
 def datasets(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -45,14 +46,27 @@ def is_megatron(kind: str) -> bool:
 
 def conversations(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(key, section) of each dataset whose `path_or_dataset_id` names JSONL files or a dataset of the hub."""
-    for key, kind, section in datasets(config):
-        if kind.rpartition(":")[2].removesuffix("Config") in (_CHAT, *_COLUMNS):
-            yield key, section
+    return ((key, section) for key, _, section in datasets(config) if reads_conversations(section))
+
+
+def reads_conversations(section: Mapping[str, Any]) -> bool:
+    """A section's class reads rows of JSONL files, or of a dataset of the hub."""
+    return _kind(section) in (_CHAT, _COLUMNS, _STREAMED)
+
+
+def streams(section: Mapping[str, Any]) -> bool:
+    """Conversations that are read as they come: of such a dataset ranks may get rows while others get none."""
+    return _kind(section) == _STREAMED
 
 
 def is_chat(section: Mapping[str, Any]) -> bool:
     """Rows are `messages`; else the section's `column_mapping` names their columns."""
-    return str(section.get("_target_", "")).rpartition(".")[2].removesuffix("Config") == _CHAT
+    return _kind(section) == _CHAT
+
+
+def _kind(section: Mapping[str, Any]) -> str:
+    """Its class's name, which stands behind a `.` or a `:`."""
+    return re.split("[.:]", str(section.get("_target_", "")))[-1].removesuffix("Config")
 
 
 def identified(config: Mapping[str, Any]) -> Data:

@@ -80,6 +80,8 @@ _STEP = re.compile(rf"{_ROOT}(?P<val>{_VALIDATION})?step (?P<step>\d+) \| (?P<re
 _FIELD = re.compile(r"^(?P<name>\w+) (?P<value>\S+)$")
 _TPS = re.compile(r"^tps (?P<all>\d+(?:\.\d+)?)\(")
 _MEMORY = re.compile(r"^mem (?P<gib>\d+(?:\.\d+)?) GiB$")
+_TOKENS = "num_label_tokens"
+_NO_LOSS = "no loss: no whole batch of held-out data, or no labels"
 _FIRST = ("loss", "grad_norm", "lr", "tps", "mem")
 
 
@@ -97,9 +99,11 @@ def _step(line: str) -> Step | None:
     val = (
         f"validation {match.group('name') or ''}".removesuffix("default").rstrip() + "  " if match.group("val") else ""
     )
+    if val and fields.get(_TOKENS) == f"{_TOKENS} 0":  # the loss is told as 0.0
+        return Step(f"{val}step {match.group('step')}  {_NO_LOSS}", ())
     order = [*(key for key in _FIRST if key in fields), *(key for key in fields if key not in _FIRST)]
     shown = tuple((key, fields[key]) for key in order if not (val and key == "lr"))
-    return Step(f"{val}step {match.group('step')}", shown, frozenset({"epoch", "num_label_tokens"}), frozenset({"mem"}))
+    return Step(f"{val}step {match.group('step')}", shown, frozenset({"epoch", _TOKENS}), frozenset({"mem"}))
 
 
 def _field(part: str) -> tuple[str, str]:

@@ -46,6 +46,8 @@ class AutoModel:
             _add_field(result, part.strip())
         if validation:
             fields.as_validation(result)
+            if contract.has_no_token(result):
+                result["val_loss"] = None
         return result if fields.has_loss(result) else None
 
     def parse_saving(self, line: str) -> str | None:

@@ -108,3 +108,26 @@ def test_a_missing_file_and_a_relative_one_are_found_and_a_hub_id_is_no_path(ben
     assert [f.code for f in found(bench, CHAT, "data/chat.jsonl")] == ["relative-path"]
     assert found(bench, CHAT, "HuggingFaceH4/no_robots", split="train") == []
     assert found(bench, COLUMNS, "rajpurkar/squad", **MAPPED) == []
+
+
+@pytest.mark.parametrize(("held_out", "rows", "pipeline", "message"), [
+    ("validation_dataset", 1, False, "1 row is less than 2 data-parallel ranks"),
+    ("validation_dataset_code", 1, False, "1 row is less than 2 data-parallel ranks"),
+    ("validation_dataset", 2, False, None),
+    ("validation_dataset", 3, True, "3 rows are less than step_scheduler.local_batch_size = 2"),
+    ("validation_dataset", 4, True, None),
+])  # fmt: skip
+def test_held_out_rows_of_less_than_a_batch(
+    bench: Bench, tmp_path: Path, held_out: str, rows: int, pipeline: bool, message: str | None
+) -> None:
+    """Each rank gets as many rows, and AutoModel drops the rest; a stage of a pipeline takes whole local batches."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{GOOD}\n\n" * rows)
+    section = json.dumps({"_target_": CHAT, "path_or_dataset_id": str(path), "seq_length": 32})
+    lines = [f"{held_out}: {section}", "step_scheduler: {global_batch_size: 8, local_batch_size: 2, max_steps: 5}"]
+    lines += ["distributed: {pp_size: 2, pipeline: {pp_schedule: 1f1b}}"] if pipeline else []
+    ranks = f"run.env.nproc_per_node={4 if pipeline else 2}"
+    told = [f for f in checks.run(bench.planned("\n".join(lines), ranks)) if f.code == "no-validation-batch"]
+    assert [(f.level, message is not None and message in f.message) for f in told] == [("warning", True)] * bool(
+        message
+    )

@@ -137,6 +137,27 @@ def test_a_blend_of_a_recipe_that_fine_tunes(bench: Bench) -> None:
     assert "HFDatasetConfig" in one.message
 
 
+@pytest.mark.parametrize(("rows", "texts", "wanted"), [
+    ({"training": 8, "validation": 1, "test": 8}, [], ["validation.jsonl has 1 row,"]),
+    ({"training": 7, "validation": 9, "test": 2}, [], ["training.jsonl has 7 rows,", "test.jsonl has 2 rows,"]),
+    ({"training": 8, "validation": 8}, [], []),
+    ({"training": 8, "validation": 1, "test": 1}, ["+dataset.do_test=false", "+dataset.do_validation=false"], []),
+    ({"training": 8, "validation": 1, "test": 1}, ["train.eval_iters=0"], []),
+    ({"training": 7}, ["+dataset.dataloader_type=single"], []),
+])  # fmt: skip
+def test_rows_of_less_than_a_batch(
+    bench: Bench, tmp_path: Path, rows: dict[str, int], texts: list[str], wanted: list[str]
+) -> None:
+    """Megatron-Bridge 0.3.1 hangs there: two ranks on a CPU took all of their cores after the step before."""
+    for name, count in rows.items():
+        (tmp_path / f"{name}.jsonl").write_text('{"input": "a", "output": "b"}\n' * count)
+    text = "recipe: qwen3_8b_sft_config\ntrain: {global_batch_size: 8, micro_batch_size: 1, eval_iters: 1}\n"
+    text += "dataset: {_target_: megatron.bridge.training.config.FinetuningDatasetConfig, seq_length: 32,"
+    text += f" dataset_root: {tmp_path}}}\ncheckpoint: {{save: {tmp_path}, pretrained_checkpoint: /w}}\n"
+    told = [one.message for one in found(bench, text, *texts) if one.code == "no-whole-batch"]
+    assert [words for one, words in zip(told, wanted, strict=True) if words in one] == wanted
+
+
 ODD: list[Any] = [
     None,
     True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from automodel_launch.backends.automodel import datasets, distributed, evaluation, keys, loader, step_scheduler
 from automodel_launch.backends.automodel.keys import GLOBAL_BATCH, LOCAL_BATCH
@@ -85,24 +85,4 @@ def tokens(plan: Plan) -> Iterator[Finding]:
     yield Finding("note", "tokens", f"{message}.")
 
 
-def held_out(plan: Plan) -> Iterator[Finding]:
-    """Megatron data for validation of less than a batch on each rank: AutoModel drops what is no whole batch
-    (components/datasets/llm/megatron/sampler.py), and tells a loss of 0.0 of no token, the lowest of the run."""
-    steps, dp = step_scheduler.steps(plan.config), data_parallel(plan)
-    if steps is None or dp is None:
-        return
-    for name, section in plan.config.items():
-        if not name.startswith(keys.VALIDATION) or not isinstance(section, Mapping):
-            continue
-        key = f"{name}.num_val_samples"
-        samples = loader.value(plan.config, key)
-        if not datasets.is_megatron(str(section.get("_target_", "")).rpartition(".")[2]) or type(samples) is not int:
-            continue
-        least = steps.local_batch * dp
-        if 0 < samples < least:
-            message = f"{describe(plan, key)} is less than {describe(plan, LOCAL_BATCH)} x {dp} data-parallel ranks ="
-            message += f" {least}: no whole batch is left, and the validation loss is told as 0.0 ({ranks(plan)})."
-            yield Finding("warning", "no-validation-batch", message, override(plan, key, str(least)))
-
-
-CHECKS = (positive, sequences, divides, held_out, tokens)
+CHECKS = (positive, sequences, divides, tokens)

@@ -13,8 +13,8 @@ from typing import Any
 
 from automodel_launch.backends.automodel import datasets
 from automodel_launch.backends.data import paths
+from automodel_launch.backends.data.rows import JSONL, seen
 from automodel_launch.config import dotted
-from automodel_launch.plan import mounts
 from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -22,7 +22,6 @@ from automodel_launch.plan.plan import Plan
 ROWS = 100  # of each file that are looked at
 _LONGEST = 32 << 20  # bytes of a line that are read
 _LARGEST = 64 << 20  # bytes of the largest JSON document that is read
-_JSONL = (".jsonl", ".ndjson")
 _ELSEWHERE = ("hf://", "s3://", "gs://", "delta://", "http://", "https://")
 _Wanted = Callable[[Mapping[str, Any]], "tuple[str, str] | None"]  # a row -> (what is wrong, how to mend it)
 
@@ -45,15 +44,15 @@ def _file(plan: Plan, key: str, value: str, section: Mapping[str, Any], wanted: 
         if not value.startswith(_ELSEWHERE) and _means_a_file(value):
             yield paths.relative(where, value)
         return  # a hub id
-    place = mounts.outside(value, plan.mounts) if plan.mounts else value
+    place = seen(plan, value)
     if place is None:
-        return  # the container's own
+        return
     try:
-        if not Path(place).exists():
+        if not place.exists():
             message = f"{where}: no such file{paths.outside(plan, value)}."
             yield Finding("error", "no-data", message, "the absolute path of a JSONL file, or a hub id")
         else:
-            fault = _fault(Path(place), section, wanted)
+            fault = _fault(place, section, wanted)
             if fault:
                 yield Finding("error", "bad-conversations", f"{where}: {fault[0]}.", fault[1])
     except OSError as e:
@@ -65,7 +64,7 @@ def _fault(path: Path, section: Mapping[str, Any], wanted: _Wanted) -> tuple[str
     chat = datasets.is_chat(section)
     if path.is_dir():
         return _directory_fault(path, section)
-    if path.suffix.lower() in _JSONL:
+    if path.suffix.lower() in JSONL:
         return _first_fault(path, wanted, section.get("skip_invalid_samples") is True)
     if path.suffix.lower() == ".parquet" or path.stat().st_size > _LARGEST:
         return None
@@ -79,7 +78,7 @@ def _directory_fault(path: Path, section: Mapping[str, Any]) -> tuple[str, str] 
     chat = datasets.is_chat(section)
     if chat and isinstance(section.get("path_or_dataset_id"), str) and any(path.glob("*.parquet")):
         return None
-    found = sorted(str(one) for one in path.iterdir() if one.suffix.lower() in (*_JSONL, ".json"))
+    found = sorted(str(one) for one in path.iterdir() if one.suffix.lower() in (*JSONL, ".json"))
     names = f"[{', '.join(found[:3])}{', ...' if len(found) > 3 else ''}]"
     what = "is a directory without parquet files" if chat else "is a directory, and files are read"
     return what, f"the files in it: {names}" if found else "the paths of JSONL files"
@@ -111,7 +110,7 @@ def _row_fault(row: Any, wanted: _Wanted, form: str) -> tuple[str, str] | None:
 
 
 def _means_a_file(value: str) -> bool:
-    return value.startswith(("./", "../", "~")) or value.lower().endswith((*_JSONL, ".json")) or Path(value).exists()
+    return value.startswith(("./", "../", "~")) or value.lower().endswith((*JSONL, ".json")) or Path(value).exists()
 
 
 def _first_fault(path: Path, wanted: _Wanted, skips: bool) -> tuple[str, str] | None:

@@ -1,17 +1,29 @@
-"""Validation sets: an evaluation has one, and which of several tells the best checkpoint."""
+"""Validation sets: an evaluation has one, each holds a batch, and which of several tells the best checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-from automodel_launch.backends.automodel import datasets, evaluation, keys, loader, schema
+from automodel_launch.backends.automodel import (
+    datasets,
+    distributed,
+    evaluation,
+    keys,
+    loader,
+    schema,
+    step_scheduler,
+)
+from automodel_launch.backends.automodel.checks.batch import data_parallel
+from automodel_launch.backends.data import rows
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import describe_value
+from automodel_launch.plan.describe import describe, describe_value, override, ranks
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
 _BEST = "checkpoint.best_metric_key"
 _AT_SAVES = "step_scheduler.validate_on_checkpoint"  # without it, and there alone, a save may come without a validation
+Section = Mapping[str, Any]
 _DEFAULT, _WEIGHTED = "default", "weighted"  # WEIGHTED_AGGREGATE_NAME of components/training/domain_mixture.py
 
 
@@ -51,4 +63,57 @@ def held_out(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "no-data", message, f"+{keys.VALIDATION}={{_target_: ..., paths: ...}}")
 
 
-CHECKS = (best_metric, held_out)
+def whole_batches(plan: Plan) -> Iterator[Finding]:
+    """Of less than a batch on each rank AutoModel reads no token, and tells a loss of 0.0; an evaluation stops."""
+    steps, dp = step_scheduler.steps(plan.config), data_parallel(plan)
+    if steps is None or dp is None:
+        return
+    for name, section in plan.config.items():
+        if not name.startswith(keys.VALIDATION) or not isinstance(section, Mapping):
+            continue
+        too_few = _samples if datasets.is_megatron(str(section.get("_target_", "")).rpartition(".")[2]) else _rows
+        for message, fix in too_few(plan, name, section, dp, steps.local_batch):
+            message = f"{message} ({ranks(plan)}): no whole batch is left, so there will be no validation loss."
+            if plan.recipe.name == evaluation.RECIPE:
+                yield Finding("error", "no-validation-batch", message, fix)
+            else:
+                yield Finding("warning", "no-validation-batch", message, fix)
+
+
+def _samples(plan: Plan, name: str, section: Section, dp: int, local: int) -> Iterator[tuple[str, str]]:
+    """Megatron data: what is no whole local batch on every rank is dropped (datasets/llm/megatron/sampler.py)."""
+    key, least = f"{name}.num_val_samples", local * dp
+    samples = loader.value(plan.config, key)
+    if type(samples) is int and 0 < samples < least:
+        message = f"{describe(plan, key)} is less than {describe(plan, keys.LOCAL_BATCH)} x {dp} data-parallel ranks ="
+        yield f"{message} {least}", override(plan, key, str(least))
+
+
+def _rows(plan: Plan, name: str, section: Section, dp: int, local: int) -> Iterator[tuple[str, str]]:
+    """Conversations: every rank gets as many rows, the rest is dropped (datasets/loader.py: ParallelAwareDataloader);
+    pipeline stages take whole local batches."""
+    mesh = distributed.mesh(plan.config)
+    least = dp * local if mesh and mesh.pp_size > 1 else dp
+    found = _counted(plan, section, least)
+    if found and found < least:
+        where = describe(plan, f"{name}.path_or_dataset_id")
+        stages = f"{describe(plan, keys.LOCAL_BATCH)} x " if least > dp else ""
+        counted = "1 row is" if found == 1 else f"{found} rows are"
+        message = f"{where}: {counted} less than {stages}{dp} data-parallel ranks"
+        yield f"{message} = {least}" if stages else message, f"at least {least} rows in it"
+
+
+def _counted(plan: Plan, section: Section, most: int) -> int | None:
+    """Rows of conversations in JSONL files, up to `most`; None where that is not known."""
+    if not datasets.reads_conversations(section) or datasets.streams(section):
+        return None
+    named, found = section.get("path_or_dataset_id"), 0
+    for file in named if isinstance(named, list) else [named]:
+        counted = rows.count(plan, file, most - found)
+        if counted is None:
+            return None
+        found += counted
+    return found
+
+
+CHECKS = (best_metric, held_out, whole_batches)

@@ -11,6 +11,7 @@ from automodel_launch.backends.megatron_bridge.checks import (
     parallel,
     recipe,
     routing,
+    rows,
     saving,
     schedule,
     sections,
@@ -31,5 +32,6 @@ CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *schedule.CHECKS,
     *saving.CHECKS,
     *data.CHECKS,
+    *rows.CHECKS,
     *routing.CHECKS,
 )
