@@ -33,54 +33,35 @@ The result is told in AutoModel's own form, and written to RUN_DIR/evaluation.js
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 import contract
-from pretrain_lib import data_helper, index_files, phase
-from pretrain_lib.adaptations import adapt_to_cpu, put_ninja_on_path
-from pretrain_lib.config import ConfigError, load_config, read_yaml
+from pretrain_lib import data_helper, index_files, loading, phase
+from pretrain_lib.adaptations import adapt_to_cpu
+from pretrain_lib.config import ConfigError
 from pretrain_lib.evaluation import hold_out, load_weights_only, record
-from pretrain_lib.finished import already_finished, write_finished
-from pretrain_lib.recipe_class import resolve_recipe
+from pretrain_lib.finished import write_finished
+from pretrain_lib.loading import Loaded
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Loss and perplexity of a checkpoint on held-out data.")
-    parser.add_argument("--config", required=True, metavar="FILE.yaml", help="one complete AutoModel configuration")
-    options = parser.parse_args(argv)
-    try:
-        raw = read_yaml(options.config)
-        if already_finished(raw):
-            return 0
-        if not any(str(key).startswith("validation_dataset") and section for key, section in raw.items()):
-            raise ConfigError("the configuration has no section validation_dataset: there is nothing to evaluate on")
-        phase.enter("importing AutoModel and loading the configuration")
-        put_ninja_on_path()
-        recipe_class, config = resolve_recipe(raw), load_config(options.config)
-        if not callable(getattr(recipe_class, "_run_validation_epoch", None)):
-            raise ConfigError(f"{recipe_class.__name__} has no validation of AutoModel's form")
-    except ConfigError as error:
-        print(f"evaluate: {error}", file=sys.stderr, flush=True)
-        return contract.CANNOT_BE_USED
-    from checkpoint_lib.resume import CannotResume
-
-    try:
-        evaluate(recipe_class, config, raw)
-    except CannotResume as error:
-        print(f"evaluate: {error}", file=sys.stderr, flush=True)
-        return contract.NO_CHECKPOINT
-    except ConfigError as error:
-        print(f"evaluate: {error}", file=sys.stderr, flush=True)
-        return contract.CANNOT_BE_USED
-    return 0
+    what = "Loss and perplexity of a checkpoint on held-out data."
+    return loading.main("evaluate", what, argv, evaluate, judge=_require_data)
 
 
-def evaluate(recipe_class: type[Any], config: Any, raw: dict[str, Any]) -> None:
+def _require_data(raw: dict[str, Any]) -> None:
+    if not any(str(key).startswith("validation_dataset") and section for key, section in raw.items()):
+        raise ConfigError("the configuration has no section validation_dataset: there is nothing to evaluate on")
+
+
+def evaluate(loaded: Loaded) -> None:
     """Set the recipe up, load the weights, read the held-out data, and say what came out."""
+    recipe_class, config = loaded.recipe_class, loaded.config
+    if not callable(getattr(recipe_class, "_run_validation_epoch", None)):
+        raise ConfigError(f"{recipe_class.__name__} has no validation of AutoModel's form")
     adapt_to_cpu(config)
     data_helper.install()
     index_files.install()
@@ -92,7 +73,7 @@ def evaluate(recipe_class: type[Any], config: Any, raw: dict[str, Any]) -> None:
     phase.tell_of(recipe)
     recipe.setup()
     step = contract.checkpoint_step(checkpoint.name) if checkpoint else None
-    record(hold_out(recipe, raw, step or 0), checkpoint, step)
+    record(hold_out(recipe, loaded.raw, step or 0), checkpoint, step)
     write_finished(1, 1, None)
 
 

@@ -49,58 +49,30 @@ out of its way. Two things follow:
 
 from __future__ import annotations
 
-import argparse
 import sys
-from typing import Any
 
-import contract
-from pretrain_lib import data_helper, index_files, phase, requests
-from pretrain_lib.adaptations import adapt_to_cpu, put_ninja_on_path, write_metrics_at_once
-from pretrain_lib.config import ConfigError, load_config, read_yaml
-from pretrain_lib.finished import already_finished, report
+from pretrain_lib import data_helper, index_files, loading, phase, requests
+from pretrain_lib.adaptations import adapt_to_cpu, write_metrics_at_once
+from pretrain_lib.finished import report
+from pretrain_lib.loading import Loaded
 from pretrain_lib.output import say
-from pretrain_lib.recipe_class import resolve_recipe
-from pretrain_lib.trackers import keep_secrets_from_trackers
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Pretrain a causal language model with NeMo AutoModel.")
-    parser.add_argument("--config", required=True, metavar="FILE.yaml", help="one complete AutoModel configuration")
-    options = parser.parse_args(argv)
-    try:
-        raw = read_yaml(options.config)
-        if already_finished(raw):
-            return 0
-        phase.enter("importing AutoModel and loading the configuration")
-        put_ninja_on_path()
-        recipe_class = resolve_recipe(raw)
-        config = load_config(options.config)
-        keep_secrets_from_trackers(raw)
-    except ConfigError as error:
-        # Every process says it: torchrun ends the others as soon as one has failed, whichever that is.
-        print(f"pretrain: {error}", file=sys.stderr, flush=True)
-        return contract.CANNOT_BE_USED
-    from checkpoint_lib.resume import CannotResume
-
-    try:
-        train(recipe_class, config)
-    except CannotResume as error:
-        print(f"pretrain: {error}", file=sys.stderr, flush=True)
-        return contract.NO_CHECKPOINT
-    return 0
+    return loading.main("pretrain", "Pretrain a causal language model with NeMo AutoModel.", argv, train)
 
 
-def train(recipe_class: type[Any], config: Any) -> None:
+def train(loaded: Loaded) -> None:
     """Sets the recipe up, runs its loop to the end, and reports how it ended."""
     import checkpoint_lib.resume
     import ft_heartbeat
 
-    adapt_to_cpu(config)
+    adapt_to_cpu(loaded.config)
     data_helper.install()
     index_files.install()
     phase.enter("building the model and opening the data")
-    recipe = recipe_class(config)
+    recipe = loaded.recipe_class(loaded.config)
     checkpoint_lib.resume.watch_over(recipe, say)
     phase.tell_of(recipe)
     heartbeat = ft_heartbeat.connect(recipe, say)

@@ -10,7 +10,7 @@ import contract
 from pretrain_lib import phase
 from pretrain_lib.config import ConfigError, read_yaml
 from pretrain_lib.output import say
-from pretrain_lib.trackers import keep_secrets_from_wandb
+from pretrain_lib.trackers import keep_secrets_from_mlflow, keep_secrets_from_wandb
 
 from . import order as order_
 from .order import MODES, Order
@@ -27,8 +27,8 @@ def main(argv: list[str] | None = None, default_mode: str = MODES[0]) -> int:
             return 0
         phase.enter("importing Megatron-Bridge and building the configuration")
         config, step_function = _prepare(order)
-        if options.config and config.logger.wandb_project:
-            keep_secrets_from_wandb(read_yaml(options.config))
+        if options.config:
+            _keep_secrets(config.logger, read_yaml(options.config))
     except ConfigError as error:
         # Every process says it: torchrun ends the others as soon as one has failed, whichever that is.
         print(f"{order_name(default_mode)}: {error}", file=sys.stderr, flush=True)
@@ -40,6 +40,14 @@ def main(argv: list[str] | None = None, default_mode: str = MODES[0]) -> int:
     except training.CannotResume as error:
         print(f"{order_name(default_mode)}: {error}", file=sys.stderr, flush=True)
         return contract.NO_CHECKPOINT
+
+
+def _keep_secrets(logger: Any, raw: dict[str, Any]) -> None:
+    """From the trackers that the configuration has."""
+    if logger.wandb_project:
+        keep_secrets_from_wandb(raw)
+    if logger.mlflow_experiment:
+        keep_secrets_from_mlflow(raw)
 
 
 def order_name(mode: str) -> str:

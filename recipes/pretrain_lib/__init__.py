@@ -1,5 +1,6 @@
 """What pretrain.py is made of. nemo_automodel is imported late: a run that is finished needs none of it.
 
+loading.py       what pretrain.py and evaluate.py have in common, from the command line to AutoModel's configuration
 config.py        the YAML file, as it stands and as AutoModel's loader gives it
 recipe_class.py  which class of AutoModel, or of the user's own, is run
 adaptations.py   what AutoModel needs of its surroundings before and after set-up
@@ -13,7 +14,7 @@ phase.py         what this rank is at, for the node agent
 requests.py      a checkpoint on request, after which the training goes on
 profiling.py     torch's profiler on request: which steps, which ranks; profiler.py is it, and what it measures
 rank_times.py    the same again and again, to see which rank is slow
-trackers.py      no secret in what W&B and Comet are told
+trackers.py      no secret in what W&B, Comet and MLflow are told
 finished.py      how the loop ended, and finished.json
 evaluation.py    what evaluate.py does: a checkpoint's losses on held-out data
 output.py        rank 0's lines

@@ -1,8 +1,8 @@
 """What an experiment tracker is told of the configuration: references to secrets, and not their values.
 
 AutoModel 0.7.0 hands W&B (`wandb.init(config=...)`) and Comet (`log_params`) the configuration with every
-`${oc.env:NAME}` resolved; MLflow gets it as it was written. So the two calls are given what the file says wherever that
-names a secret.
+`${oc.env:NAME}` resolved; MLflow gets it as it was written. Megatron-Bridge 0.3.1 hands W&B and MLflow the resolved
+one. So these calls are given what the file says wherever that names a secret.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import importlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import contract
@@ -34,6 +34,24 @@ def keep_secrets_from_wandb(raw: Mapping[str, Any]) -> None:
     _replace("wandb", "init", lambda init: _without_secrets(init, raw, "config"))
 
 
+def keep_secrets_from_mlflow(raw: Mapping[str, Any]) -> None:
+    """Has MLflow told so of a configuration of Megatron-Bridge's: of its parameters, which are named by paths
+    (`dataset.token`), and of the tags in its section `logger`."""
+    logger = raw.get("logger")
+    tags = logger.get("mlflow_tags") if isinstance(logger, Mapping) else None
+    _replace("mlflow", "log_params", lambda log: _without_secrets(log, dict(_by_path(raw)), "params"))
+    for name in ("start_run", "set_tags"):
+        _replace("mlflow", name, lambda call: _without_secrets(call, tags, "tags"))
+
+
+def _by_path(raw: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in raw.items():
+        if isinstance(value, Mapping):
+            yield from _by_path(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
 def as_written(resolved: Any, raw: Any) -> Any:
     """`resolved` with the strings of `raw` in which a secret is named, and no value of a secret anywhere else."""
     named = set(os.environ.get(contract.HIDDEN_VAR, "").split(","))
@@ -42,6 +60,8 @@ def as_written(resolved: Any, raw: Any) -> Any:
     def shown(value: Any, written: Any) -> Any:
         if isinstance(written, str) and _secrets_in(written, named):
             return written
+        if isinstance(written, list) and isinstance(value, str) and _secrets_in(str(written), named):
+            return str(written)
         if isinstance(value, Mapping):
             below = written if isinstance(written, Mapping) else {}
             return {key: shown(item, below.get(key)) for key, item in value.items()}
@@ -61,7 +81,7 @@ def _secrets_in(written: str, named: set[str]) -> bool:
     return any(name in named or secret_rules.is_secret_name(name) for name in names)
 
 
-def _without_secrets(call: Callable[..., Any], raw: Mapping[str, Any], argument: str) -> Callable[..., Any]:
+def _without_secrets(call: Callable[..., Any], raw: Mapping[str, Any] | None, argument: str) -> Callable[..., Any]:
     """`call`, with its argument of that name (or any mapping among the others) told as it is written."""
 
     @functools.wraps(call)

@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / "recipes"))
 
 import pretrain
 from checkpoint_lib import choice, faults, formats, resume
+from pretrain_lib import loading
 
 pytestmark = pytest.mark.train
 
@@ -295,8 +296,8 @@ def test_without_a_complete_checkpoint_nothing_is_loaded_and_one_line_says_why(
     for name in (NEWEST, BEFORE, OLDEST):
         lose_optimizer_file(root / name)
     (tmp_path / "config.yaml").write_text("{}")
-    monkeypatch.setattr(pretrain, "resolve_recipe", lambda raw: Sets)
-    monkeypatch.setattr(pretrain, "load_config", lambda path: None)
+    monkeypatch.setattr(loading, "resolve_recipe", lambda raw: Sets)
+    monkeypatch.setattr(loading, "load_config", lambda path: None)
     monkeypatch.setattr(pretrain, "adapt_to_cpu", lambda config: None)
     assert pretrain.main(["--config", str(tmp_path / "config.yaml")]) == 3
     said = capsys.readouterr().err.splitlines()

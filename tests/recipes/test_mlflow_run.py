@@ -18,7 +18,7 @@ from tests.recipes.pretrain_fixtures import ROOT
 sys.path.insert(0, str(ROOT / "recipes"))
 
 import contract
-from bridge_lib import mlflow_run
+from bridge_lib import command, mlflow_run, training
 
 LOGGER = SimpleNamespace(mlflow_experiment="e")
 ATTEMPT = """
@@ -55,14 +55,19 @@ class Mlflow:
     def __init__(self) -> None:
         self.runs: dict[str, dict[str, Any]] = {}
         self.active: str | None = None
+        self.tags: Any = None
 
     def start_run(self, run_name: str, tags: Any = None) -> Any:
+        self.tags = tags
         wanted = os.environ.get("MLFLOW_RUN_ID")
         if wanted is not None and wanted not in self.runs:
             raise Error(f"Run '{wanted}' not found")
         self.active = wanted or f"id-{len(self.runs)}"
         self.runs.setdefault(self.active, {})
         return self.active_run()
+
+    def set_tags(self, tags: Any) -> None:
+        self.tags = tags
 
     def active_run(self) -> Any:
         return SimpleNamespace(info=SimpleNamespace(run_id=self.active))
@@ -113,6 +118,38 @@ def test_a_run_that_is_gone_is_replaced(attempt: Any, capsys: pytest.CaptureFixt
     assert second != first
     assert f"MLflow's run {first} cannot be continued" in capsys.readouterr().out
     assert attempt() == second
+
+
+def test_no_secret_becomes_a_parameter_or_tag(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Megatron-Bridge flattens its configuration, resolved, and makes strings of lists (mlflow_logger of state.py)."""
+    secret, client = "acme-0123456789-token", Mlflow()
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "recipe: a_pretrain_config\n"
+        "logger: {mlflow_experiment: e, mlflow_tags: {own: '${oc.env:ACME_TOKEN}', plain: x}}\n"
+        "dataset: {token: '${oc.env:ACME_TOKEN}', pin: '${oc.env:DOOR_KEY}', all: ['${oc.env:DOOR_KEY}'], size: 3}\n"
+    )
+    for name, value in (("ACME_TOKEN", secret), ("DOOR_KEY", "1234"), (contract.RUN_DIR_VAR, str(tmp_path))):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "mlflow", client)
+    logger = SimpleNamespace(wandb_project=None, mlflow_experiment="e")
+    monkeypatch.setattr(command, "_prepare", lambda order: (SimpleNamespace(logger=logger, order=order), None))
+
+    def run(config: Any, _: Any) -> int:
+        """As Megatron-Bridge calls MLflow."""
+        mlflow_run.keep_one(config.logger)
+        sections = config.order.sections
+        client.start_run(run_name="r", tags=sections["logger"]["mlflow_tags"])
+        data = {f"dataset.{key}": value for key, value in sections["dataset"].items()}
+        client.log_params({**data, "dataset.all": str(data["dataset.all"]), "checkpoint.copied": f"at {secret}"})
+        return 0
+
+    monkeypatch.setattr(training, "run", run)
+    assert command.main(["--config", str(path)]) == 0
+    token, key = "${oc.env:ACME_TOKEN}", "${oc.env:DOOR_KEY}"
+    told = {"dataset.token": token, "dataset.pin": key, "dataset.all": f"['{key}']", "dataset.size": 3}
+    assert client.runs == {client.active: {**told, "checkpoint.copied": f"at {token}"}}
+    assert client.tags == {"own": token, "plain": "x"}
 
 
 @pytest.mark.parametrize("text", ["", "\xff\n", "  \n"])

@@ -13,6 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "recipes"))
 from pretrain_lib import trackers
 
+from tests.recipes.rehearse.forks import forked
+
 SECRET = "acme-0123456789-token"
 CONFIG = """
 wandb: {project: p, mode: offline, notes: plain}
@@ -73,6 +75,58 @@ def test_wandb_is_told_references_and_the_training_has_values(tmp_path: Path, to
     }
     assert (told["project"], told["notes"], told["config"]["step_scheduler"]) == ("p", "plain", {"max_steps": 3})
     assert config.dataset.token == SECRET, "the training's own is resolved"
+
+
+RECIPE = """
+import types
+
+import torch
+from nemo_automodel.recipes._typed_config import RecipeConfig
+
+
+class Held:
+    \"\"\"A recipe class of somebody's own that begins its tracker as AutoModel's do, and has a validation.\"\"\"
+
+    def __init__(self, config):
+        self.config, self.model_parts = config, []
+
+    def setup(self):
+        typed = RecipeConfig(self.config)
+        typed.wandb.build(run_config=typed.to_dict(), model_name="m")
+        logger = types.SimpleNamespace(close=lambda: None)
+        self.val_dataloaders, self.metric_logger_valid = {"default": None}, {"default": logger}
+
+    def _run_validation_epoch(self, loader):
+        return types.SimpleNamespace(metrics={"val_loss": 2.0, "num_label_tokens": 8})
+
+    def log_val_metrics(self, name, told, logger):
+        print(name, told.metrics)
+
+    def run_train_validation_loop(self):
+        raise AssertionError("an evaluation takes no step")
+"""
+
+
+def test_an_evaluation_tells_no_secret(
+    tmp_path: Path, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither its tracker, nor its log, nor what it leaves."""
+    import evaluate
+
+    (tmp_path / "held.py").write_text(RECIPE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = tmp_path / "run"
+    run.mkdir()
+    monkeypatch.setenv("LAUNCH_RUN_DIR", str(run))
+    path = tmp_path / "config.yaml"
+    data = "https://me:$ACME_TOKEN@host/held-out"
+    path.write_text(f"{CONFIG}_step_recipe: held:Held\nvalidation_dataset: {{path_or_dataset_id: '{data}'}}\n")
+    code, config = forked(lambda: (evaluate.main(["--config", str(path)]), told.get("config")))  # it adapts torch
+    assert (code, config["validation_dataset"]["path_or_dataset_id"]) == (0, data)
+    shown = capfd.readouterr()
+    kept = "".join(file.read_text() for file in run.rglob("*") if file.is_file())
+    assert "held out: default: loss 2.0" in shown.out + shown.err and '"loss": 2.0' in kept
+    assert SECRET not in f"{config}{shown}{kept}"
 
 
 def test_comet_is_told_references(tmp_path: Path, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
