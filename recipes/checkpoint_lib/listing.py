@@ -12,7 +12,7 @@ from typing import Any
 
 import contract
 
-from . import evaluation_jobs, faults, weights
+from . import evaluations, faults, weights
 from .megatron import choice as megatron_choice
 from .megatron import faults as megatron_faults
 from .stopped import Stopped
@@ -127,7 +127,7 @@ def _row(path: Path, run_dir: Path) -> dict[str, Any]:
         "exports": there,
         "losses": _losses(path),
         "evaluations": _evaluations(path),
-        "evaluation_job": evaluation_jobs.of(path),
+        "evaluation_job": evaluations.job(path),
     }
 
 
@@ -154,14 +154,9 @@ def _losses(path: Path) -> dict[str, Any]:
 
 
 def _evaluations(path: Path) -> list[dict[str, Any]]:
-    """Name, data, loss, perplexity and tokens of each evaluation that recipes/evaluate.py has left."""
-    file = path.parent / contract.EVALUATIONS / f"{path.name}.json"
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))["results"]
-        numbers = [one for one in told if isinstance(one, dict) and isinstance(one.get("loss"), (int, float))]
-        return [{**one, "name": str(one.get("name")), "data": str(one.get("data"))} for one in numbers]
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
+    """Those with a loss."""
+    numbers = [one for one in evaluations.results(path) if isinstance(one.get("loss"), (int, float))]
+    return [{**one, "name": str(one.get("name")), "data": str(one.get("data"))} for one in numbers]
 
 
 def _pointers(folder: Path) -> dict[str, str]:

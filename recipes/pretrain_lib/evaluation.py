@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import contract
+from checkpoint_lib import evaluations
 
 from . import phase
 from .config import ConfigError
@@ -92,22 +93,13 @@ def record(results: list[Result], checkpoint: Path | None, step: int | None) -> 
         write_atomically(Path(run_dir, RESULT), _text({**told, "results": results}))
     if checkpoint is None:
         return
-    path = checkpoint.parent / contract.EVALUATIONS / f"{checkpoint.name}.json"
+    path = evaluations.file(checkpoint)
     now = [_key(one) for one in results]
-    others = [one for one in former(path) if _key(one) not in now]
+    others = [one for one in evaluations.results(checkpoint) if _key(one) not in now]
     try:
         write_atomically(path, _text({**told, "results": [*others, *results]}))
     except OSError as error:  # another user's run: the result is in this one's, and in its log
         say(f"{path} cannot be written ({error.strerror}): `checkpoints` of that run does not show the result")
-
-
-def former(path: Path) -> list[Result]:
-    """What a file of a checkpoint's holds; nothing where it cannot be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["results"]
-        return [one for one in found if isinstance(one, dict)]
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
 
 
 def _what(raw: Mapping[str, Any], name: str) -> str:

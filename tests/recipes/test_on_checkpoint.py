@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 import contract
-from checkpoint_lib import evaluation_jobs
+from checkpoint_lib import evaluations
 from node_agent_lib import chain, on_checkpoint
 
 from tests.recipes.chain_site import Site
@@ -63,7 +63,7 @@ class Trained(Site):
         return self.job.parent / f"a-{name}.1"
 
     def told(self, name: str) -> dict[str, Any]:
-        found = evaluation_jobs.of(self.folder / name)
+        found = evaluations.job(self.folder / name)
         assert found is not None
         return found
 
@@ -91,7 +91,7 @@ def test_each_complete_checkpoint_has_one_job_with_its_name_in_the_marks_place(s
         secrets = script.parent / contract.SECRETS
         assert secrets.read_text() == "TOKEN=secret\n" and stat.S_IMODE(secrets.stat().st_mode) == 0o600
     assert [site.told(name)["slurm_id"] for name in NAMES[:2]] == ["77", "78"]
-    assert evaluation_jobs.of(site.folder / NAMES[2]) is None
+    assert evaluations.job(site.folder / NAMES[2]) is None
 
 
 def test_two_who_look_at_once_submit_one(site: Trained) -> None:
@@ -120,7 +120,7 @@ def test_a_refusal_is_told_and_leaves_nothing_of_the_job(site: Trained) -> None:
     site.look(seen)
     assert len(site.submitted) == 6
     told = site.told(NAMES[0])
-    assert told["state"] == evaluation_jobs.REFUSED and "QOSMaxSubmitJobPerUserLimit" in told["error"]
+    assert told["state"] == evaluations.REFUSED and "QOSMaxSubmitJobPerUserLimit" in told["error"]
     assert not site.evaluation(NAMES[0]).exists()
     site.look(seen)
     site.last_look()
@@ -131,7 +131,7 @@ def test_the_jobs_end_does_not_wait_for_a_slurm_that_is_away(site: Trained) -> N
     site.says("sbatch", "echo 'sbatch: error: Unable to contact slurm controller' >&2; exit 1")
     site.says("squeue", ":")
     site.last_look()
-    assert len(site.submitted) == 1 and evaluation_jobs.of(site.folder / NAMES[1]) is None
+    assert len(site.submitted) == 1 and evaluations.job(site.folder / NAMES[1]) is None
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_no_part_of_a_job(site: Trained, monkeypatch: pytest.
     site.last_look()
     assert site.submitted == [] and not site.evaluation(NAMES[0]).exists()
     told = site.told(NAMES[0])
-    assert told["state"] == evaluation_jobs.REFUSED and "No space left" in told["error"]
+    assert told["state"] == evaluations.REFUSED and "No space left" in told["error"]
 
 
 def _no_template(site: Trained) -> None:
@@ -209,7 +209,7 @@ def test_another_jobs_directory_tells_nothing_of_this_one(site: Trained) -> None
     (site.evaluation(NAMES[0]) / contract.EXIT).write_text('{"state": "COMPLETED"}')
     site.last_look()
     told = site.told(NAMES[0])
-    assert told["state"] == evaluation_jobs.REFUSED and "File exists" in told["error"] and not told["job_dir"]
+    assert told["state"] == evaluations.REFUSED and "File exists" in told["error"] and not told["job_dir"]
 
 
 def test_what_has_become_of_a_job(site: Trained) -> None:

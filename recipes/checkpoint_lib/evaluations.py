@@ -1,4 +1,4 @@
-"""The job that `on_checkpoint` has had submitted for a checkpoint, and what has become of it."""
+"""What lies in `evaluations/` beside the checkpoints: results, and the jobs that `on_checkpoint` has had submitted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ import contract
 REFUSED, WAITING, BEGUN = "NOT SUBMITTED", contract.PENDING, contract.RUNNING
 
 
-def of(checkpoint: Path) -> dict[str, Any] | None:
+def file(checkpoint: Path) -> Path:
+    """Where the results of a checkpoint are: {"checkpoint", "step", "time", "results"}."""
+    return checkpoint.parent / contract.EVALUATIONS / f"{checkpoint.name}.json"
+
+
+def results(checkpoint: Path) -> list[dict[str, Any]]:
+    """Name, data, loss (null where it was no finite number), perplexity and tokens of each that recipes/evaluate.py has
+    left; none where they cannot be read."""
+    told = _object(file(checkpoint)).get("results")
+    return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+
+
+def job(checkpoint: Path) -> dict[str, Any] | None:
     """`state`, `error`, `slurm_id` and `job_dir` of it; None where none was submitted.
 
     What Slurm knows alone, as of a job that was cancelled before it began, is not asked: that one is PENDING here.
