@@ -19,7 +19,7 @@ from automodel_launch.commands.doctor_gpu_gather import FOLDER, gather
 from automodel_launch.commands.doctor_gpu_watch import Watch
 from automodel_launch.errors import LaunchError, PlanRefused
 from automodel_launch.plan import recipes
-from automodel_launch.profile import profiles
+from automodel_launch.profile import alone, profiles
 from automodel_launch.profile.schema import keys_of
 
 if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behind a plan are imported
@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # a wrong profile's name is answered before the modules behin
     from automodel_launch.workspace import Workspace
 
 RECIPE = "gpu-check"
-ALONE = ("dependency", "until", "chain", "max_gpu_hours", "spares")  # keys that a job that stands alone has no use for
 AGAIN = "`python launch.py attach JOB` follows that job, `cancel JOB` ends it; then `doctor --gpu` again"
 TIME = "00:10:00"  # the job takes two minutes; a container's image may have to be fetched before
 
@@ -70,8 +69,8 @@ def own_values(plan: Plan) -> list[str]:
     ranks = executor.processes(profile)
     cpus = (profile.cpus_per_task or 1) * ranks  # the recipe is one process a node, and starts the others itself
     env: dict[str, Any] = {"time": TIME, "stall": "off", "code": [], "cpus_per_task": cpus}
-    without = {key: type(profile).model_fields[key].default for key in ALONE}
-    env.update({key: value for key, value in without.items() if getattr(profile, key) != value})
+    said = profile.model_dump(mode="json")
+    env.update({key: value for key, value in alone.reset(plan.profile.executor).items() if said[key] != value})
     values: dict[str, Any] = {"ranks": ranks, "gpus": profile.gpus_per_node or 0, "paths": paths(plan)}
     values.update({f"run.env.{key}": value for key, value in env.items() if key in keys_of(plan.profile.executor)})
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]

@@ -14,6 +14,8 @@ from automodel_launch.commands.launch import LaunchCommand
 from automodel_launch.commands.one_plan import Planned
 from automodel_launch.errors import LaunchError, UsageError
 from automodel_launch.jobs import sweeps
+from automodel_launch.profile import alone, profiles
+from automodel_launch.profile.profiles import Layer
 
 if TYPE_CHECKING:
     from automodel_launch.launch.origin import Origin
@@ -89,6 +91,7 @@ class Evaluate(LaunchCommand):
 
         own = one_plan.named(args)
         merged = one_plan.layered(self, args, own.recipe, own.env_file)
+        said, _ = profiles.merge(own.env_file.layers(own.profile))  # of a training's size, which this is not
         plan = planning.make(
             own.here,
             own.env_file,
@@ -101,6 +104,7 @@ class Evaluate(LaunchCommand):
             offline=args.offline,
             begins_from=origin,
             typed=(self.name, f"{origin.run_name}:{origin.step}"),
+            own=Layer(alone.EVALUATION, alone.size_of_evaluation(own.recipe.resources.get("nodes", 1), said)),
         )
         return Planned(own.here, plan, checking.run(plan, offline=args.offline), own.env_file.theme)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from automodel_launch.commands import console, preview_facts, run_state
+from automodel_launch.profile import alone
 from automodel_launch.profile.schema import keys_of
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def _where(plan: Plan) -> str:
     ranks = f" = {console.many(plan.world_size, 'rank')}" if plan.world_size > 1 else ""
     processes = console.many(plan.processes_per_node, "process", "processes")
     parts = [f"{plan.executor}, {console.many(plan.nodes, 'node')} x {processes}{ranks}"]
+    if plan.profile_sources.get("nodes") == alone.EVALUATION:
+        parts[0] += " (run.env.nodes=N takes more than an evaluation's own)"
     if profile.spares and "spares" in keys_of(plan.profile.executor):
         parts.append(f"{console.many(profile.spares, 'spare node')} in reserve")
     if profile.host and "host" in keys_of(plan.profile.executor) and profile.tunnel == "ssh":

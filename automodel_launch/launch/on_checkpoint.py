@@ -24,20 +24,12 @@ from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.packaging import PlannedFile
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.recipes import Recipe
+from automodel_launch.profile import alone
 from automodel_launch.profile.schema import keys_of
 from automodel_launch.workspace import Workspace
 
 _CHECKPOINT_LENGTH = 30  # of a checkpoint's name, at most, in the name of the run that evaluates it
 _WITHOUT = "run.env.on_checkpoint=null"
-# What of the training's profile such a job has no use for, and what it has in its place.
-_OWN: dict[str, Any] = {
-    **dict.fromkeys(("on_checkpoint", "until", "chain", "max_gpu_hours", "dependency", "rank_times")),
-    "spares": 0,
-    "notify": [],
-    "track": [],
-}
-
-
 Promised = tuple[tuple[str, str, bool], ...]  # see Plan
 Make = Callable[[Recipe, MergedConfig, str, Promised], Plan]  # planning.make, with what the training's plan is made of
 
@@ -61,7 +53,7 @@ def added(draft: Plan, env: Mapping[str, Any], overridden: Mapping[str, Any], wo
     except ConfigError as error:
         where = f"on_checkpoint = {wanted!r} ({draft.source('on_checkpoint')})"
         raise ConfigError(f"{where}: {error.message}", _or_without(error.hint)) from error
-    own = {**_OWN, "nodes": recipe.resources.get("nodes", 1)}
+    own = {**alone.reset(draft.profile.executor), "nodes": recipe.resources.get("nodes", 1)}
     # its image and GPUs a node are the training's, also where that is another recipe than pretrain
     kept = {key: value for key, value in {**draft.recipe.profile_defaults, **env}.items() if key not in own}
     layered = _layered(recipe, draft, {"run": {"env": kept, "job_env": list(draft.deferred)}, **made})

@@ -55,6 +55,7 @@ def make(
     promised: Sequence[tuple[str, str, bool]] = (),
     typed: tuple[str, ...] = (),
     choices: Sequence[Mapping[str, Any]] = (),
+    own: profiles.Layer | None = None,
 ) -> Plan:
     """Put a plan together; nothing is written, and nothing is asked over a network but the manifest behind `run.data`,
     what is there already for `fresh`, and a home directory that `remote_job_dir` names.
@@ -64,6 +65,7 @@ def make(
     `files`: what travels, where that is not what the recipe and the profile name now.
     `after`, `promised`, `choices`: see Plan; data that are promised are not looked at, so that the name is the same
     before and after.
+    `own`: what the command itself says of the profile, over which overrides win.
     `begins_from`: what `layered` begins from already (origin.py). `typed`: see Plan; default: recipe and config.
 
     Raises:
@@ -71,7 +73,7 @@ def make(
     """
     environ = os.environ if environ is None else environ
     once = (shared or Shared()).once
-    profile, sources = _profile(env_file, profile_name, recipe, layered, environ, workspace.root)
+    profile, sources = _profile(env_file, profile_name, recipe, layered, environ, workspace.root, own)
     executor = executors.get(profile.executor)
     place = executor.place(profile)
     if begins_from is not None:
@@ -248,14 +250,16 @@ def _profile(
     layered: merge.MergedConfig,
     environ: Mapping[str, str],
     base: Path,
+    own: profiles.Layer | None,
 ) -> tuple[Profile, dict[str, str]]:
     run_env = layered.run_env(envscope.EnvScope(environ))
-    own = profiles.Layer(f"{layered.path.name} run.env", run_env)
-    validate(profiles.merge([own])[0], lambda key: f"{own.source}: {key}")  # also what a stronger layer hides
+    written = profiles.Layer(f"{layered.path.name} run.env", run_env)
+    validate(profiles.merge([written])[0], lambda key: f"{written.source}: {key}")  # also what a stronger layer hides
     layers = [
         profiles.Layer(f"recipe {recipe.name}", recipe.profile_defaults),
-        own,
+        written,
         *env_file.layers(name),
+        *([own] if own else []),
         profiles.Layer("override run.env", layered.profile_overrides),
     ]
     profile, sources = settle(layers, name, environ, base)

@@ -418,7 +418,7 @@ def test_the_check_stands_alone_whatever_the_profile_says(bench: Bench, monkeypa
     bench.env(
         '[far]\nexecutor = "slurm"\ncontainer_image = "none"\nnodes = 4\ngpus_per_node = 8\ncpus_per_task = 3\n'
         'dependency = "singleton"\nchain = 5\nspares = 1\nstall = "9m"\ntime = "08:00:00"\nexclude = "c9"\n'
-        'mounts = ["/a:/b", "$SCRATCH/x:/c:ro"]\n'
+        'mounts = ["/a:/b", "$SCRATCH/x:/c:ro"]\nrank_times = 9\ntrack = ["wandb:p"]\non_checkpoint = "evaluate"\n'
     )
     values = dict(text.split("=", 1) for text in doctor_job.own_values(bench.plan(profile="far")))
     read = {key: json.loads(value) for key, value in values.items()}
@@ -427,6 +427,7 @@ def test_the_check_stands_alone_whatever_the_profile_says(bench: Bench, monkeypa
     assert read == {
         **{"ranks": 8, "gpus": 8, "run.env.cpus_per_task": 24, "run.env.time": "00:10:00", "run.env.stall": "off"},
         **{"run.env.code": [], "run.env.dependency": None, "run.env.chain": None, "run.env.spares": 0},
+        **{"run.env.rank_times": None, "run.env.track": [], "run.env.on_checkpoint": None},
     }
     plan = bench.plan(
         *(text for text in doctor_job.own_values(bench.plan(profile="far")) if "run.env" in text), profile="far"

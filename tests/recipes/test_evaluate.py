@@ -61,6 +61,19 @@ def test_its_config_is_the_runs_own_without_what_is_training(evaluated: Bench, w
     assert str(evaluated.run_dir) not in json.dumps({**config, "checkpoint": {}})  # nothing of the run's is written
 
 
+def test_it_takes_a_node_and_no_spares_unless_it_is_told_otherwise(evaluated: Bench) -> None:
+    """A training's profile has more of both; its global batch of 8 does not divide by 3 x 2 ranks x 2."""
+    lines = '[far]\nexecutor = "slurm"\nnodes = 3\nspares = 1\ngpus_per_node = 2\ncontainer_image = "none"\n'
+    env = evaluated.root / "env.toml"
+    env.write_text(env.read_text() + lines)
+    words = ("evaluate", "whole:9", "--dry-run", "--no-rehearse", "--offline", "--run", "far")
+    _, out, err = evaluated(*words)
+    assert "1 node x 2 processes = 2 ranks (run.env.nodes=N takes more" in out and "batch-math" not in out + err
+    assert "spare" not in out
+    _, out, _ = evaluated(*words, "run.env.nodes=3", "run.env.spares=2")
+    assert "3 nodes x 2 processes" in out and "takes more" not in out and "2 spare nodes" in out and "batch-math" in out
+
+
 def test_another_step_and_other_data_are_another_evaluation(evaluated: Bench) -> None:
     words = ("--dry-run", "--no-rehearse")
     plans = [
