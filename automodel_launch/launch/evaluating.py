@@ -15,10 +15,10 @@ from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch.checkpoints import listing
 from automodel_launch.launch.checkpoints.listing import Kept, Row
+from automodel_launch.launch.evaluation_jobs import RECIPE
 from automodel_launch.launch.origin import Origin
 from automodel_launch.remote import filesystem
 
-RECIPE = "evaluate"
 ALL = "all"
 
 
