@@ -143,13 +143,14 @@ def _sizes(path: Path) -> Iterator[tuple[int, float]]:
 
 
 def _losses(path: Path) -> dict[str, Any]:
-    """AutoModel's losses.json: train_loss and val_loss, which may be NaN."""
+    """AutoModel's losses.json: train_loss and val_loss, which may be NaN; 0.0 is a validation of no token."""
     try:
         told = json.loads((path / "losses.json").read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (OSError, ValueError):
         return {}
     numbers = told.items() if isinstance(told, dict) else ()
-    return {str(key): value for key, value in numbers if isinstance(value, (int, float)) and value == value}
+    finite = {str(key): value for key, value in numbers if isinstance(value, (int, float)) and value == value}
+    return {key: value for key, value in finite.items() if value or key == "train_loss"}
 
 
 def _evaluations(path: Path) -> list[dict[str, Any]]:
