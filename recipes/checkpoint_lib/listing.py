@@ -143,14 +143,14 @@ def _sizes(path: Path) -> Iterator[tuple[int, float]]:
 
 
 def _losses(path: Path) -> dict[str, Any]:
-    """AutoModel's losses.json: train_loss and val_loss, which may be NaN; 0.0 is a validation of no token."""
+    """AutoModel's losses.json: train_loss and val_loss, which may be NaN; a val_loss of 0.0 is one of no token."""
     try:
         told = json.loads((path / "losses.json").read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (OSError, ValueError):
         return {}
     numbers = told.items() if isinstance(told, dict) else ()
-    finite = {str(key): value for key, value in numbers if isinstance(value, (int, float)) and value == value}
-    return {key: value for key, value in finite.items() if value or key == "train_loss"}
+    found = {str(key): value for key, value in numbers if isinstance(value, (int, float)) and value == value}
+    return {key: value for key, value in found.items() if (key, value) != ("val_loss", 0)}
 
 
 def _evaluations(path: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,16 @@ def test_an_evaluation_takes_no_step_and_wants_held_out_data(evaluated: Bench, t
     command = [sys.executable, str(ROOT / "recipes" / "evaluate.py"), "--config", str(tmp_path / "config.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == contract.CANNOT_BE_USED and "nothing to evaluate on" in done.stderr
+
+
+def test_held_out_data_that_are_read_again_are_told(evaluated: Bench) -> None:
+    words = ("evaluate", "whole:9", "--dry-run", "--no-rehearse", "--full")
+    assert "held-out-repeats" not in evaluated(*words, "validation_dataset.num_val_samples=2")[1]
+    _, out, _ = evaluated(*words, "validation_dataset.num_val_samples=100000")
+    said = " ".join(out.split())
+    assert "[held-out-repeats] validation_dataset.num_val_samples = 100000" in said and "it is read " in said
+    once = re.search(r"validation_dataset.num_val_samples=(\d+) to read it once", said)
+    assert once and "held-out-repeats" not in evaluated(*words, f"validation_dataset.num_val_samples={once[1]}")[1]
 
 
 def test_a_run_without_held_out_data(evaluated: Bench) -> None:
