@@ -66,7 +66,7 @@ def compare(begun: Dict[str, Any], now: Dict[str, Any], done: Optional[int] = No
     """
     if not begun.get("digest") or not now.get("digest") or begun["digest"] == now["digest"]:
         return []
-    was, present = _taken(begun["rows"], done), _taken(now["rows"], done)
+    was, present = taken(begun["rows"], done), taken(now["rows"], done)
     if done is not None and _kept(was) == _kept(present):
         return []
     old, new = _by_name(was), _by_name(present)
@@ -86,6 +86,11 @@ def changes_later(begun: Dict[str, Any], now: Dict[str, Any], done: Optional[int
 def from_step(form: str, step: int) -> str:
     """The form of data that a run takes from a step on."""
     return "{}@{}".format(form, step)
+
+
+def taken(rows: List[Row], done: Optional[int]) -> List[Row]:
+    """Those on which the first `done` steps depend; None: all."""
+    return [row for row in rows if done is None or len(row) <= _FIRST or row[_FIRST] < max(done, 1)]
 
 
 def depends_on_steps(named: List[List[Any]]) -> bool:
@@ -209,11 +214,6 @@ def _bare(form: str) -> str:
 def _kept(rows: List[Row]) -> List[List[Any]]:
     """What of them is the identity."""
     return [[row[_USE], os.path.basename(row[_PATH]), *row[_BYTES:]] for row in rows]
-
-
-def _taken(rows: List[Row], done: Optional[int]) -> List[Row]:
-    """Those on which the first `done` steps depend."""
-    return [row for row in rows if done is None or len(row) <= _FIRST or row[_FIRST] < max(done, 1)]
 
 
 def _row(form: str, use: str, path: str, parts: bool, mounts: List[List[str]]) -> Row:

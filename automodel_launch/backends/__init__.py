@@ -239,6 +239,9 @@ class Backend(Protocol):
     def begins_with(self, config: Config) -> str | None:
         """The hub id or directory of the weights that the training begins with; None: they are random, or not known."""
 
+    def phases(self, config: Config) -> Sequence[tuple[str, int, int]]:
+        """Name, first and last step of the stretches in which the run trains on other data; none where they stay."""
+
     def evaluation(self, config: Config, checkpoint: str) -> dict[str, Any]:
         """Of a run's config that with which recipes/evaluate.py evaluates the checkpoint in that directory.
 

@@ -106,6 +106,10 @@ class Plain:
         """Not known."""
         return None
 
+    def phases(self, config: Config) -> Sequence[tuple[str, int, int]]:
+        """Not known."""
+        return ()
+
     def evaluation(self, config: Config, checkpoint: str) -> dict[str, Any]:
         """It is not known what its checkpoints are."""
         raise ConfigError("it is not known how checkpoints of this recipe are evaluated.", "those of AutoModel are")

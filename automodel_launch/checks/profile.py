@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from automodel_launch import executors
+from automodel_launch import contract, executors
 from automodel_launch.jobs import bad_nodes
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -57,6 +57,23 @@ def one_process(plan: Plan) -> Iterator[Finding]:
         )
 
 
+def ranks_without_times(plan: Plan) -> Iterator[Finding]:
+    """Ranks are measured by the frameworks' recipes; of a single one there is nothing to compare with."""
+    every, source = plan.profile.rank_times, plan.source("rank_times")
+    own = plan.recipe.backend in (None, contract.NO_BACKEND)
+    if every is None or (plan.recipe.backend in contract.STEPLESS and not own):
+        return
+    if own:
+        message = (
+            f"rank_times = {every} ({source}) has no effect: {plan.recipe.name} is a script of your own, whose ranks"
+        )
+        fix = "it is for trainings of AutoModel and Megatron-Bridge; run.env.rank_times=null"
+        yield Finding("note", "no-effect", f"{message} are not measured.", fix)
+    elif plan.nodes * plan.processes_per_node == 1 and source.startswith("override "):
+        message = f"rank_times = {every} ({source}) has no effect: there is one rank, and no other to compare it with."
+        yield Finding("note", "no-effect", message)
+
+
 def unset_names(plan: Plan) -> Iterator[Finding]:
     """Names to forward, and secrets, are set in this shell."""
     for key, names in (("secrets", plan.profile.secrets), ("env", plan.profile.env)):
@@ -82,4 +99,4 @@ def failed_nodes(plan: Plan) -> Iterator[Finding]:
         yield Finding("note", "bad-nodes", message, f'exclude = "{",".join(bad)}"')
 
 
-CHECKS = (idle_keys, brought_along, home_job_root, one_process, unset_names, failed_nodes)
+CHECKS = (idle_keys, brought_along, home_job_root, one_process, ranks_without_times, unset_names, failed_nodes)

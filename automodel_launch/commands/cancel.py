@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from automodel_launch import contract, workspace
-from automodel_launch.commands import console, one_job, one_pipeline, one_sweep, sweep_acts
+from automodel_launch.commands import console, evaluations_line, one_job, one_pipeline, one_sweep, sweep_acts
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.jobs.records import Record, Status
@@ -49,6 +49,7 @@ def stop(args: argparse.Namespace, record: Record, before: Status, now: bool) ->
         console.document(one_job.row(record, end), indent=None)
     else:
         console.out(f"{record.job_id}: {end.state}")
+    evaluations_line.say_what_goes_on(args, record)
     if end.state != "CANCELLED" and (end.error or end.reason):  # it has ended by itself meanwhile, or otherwise
         console.say(f"{record.job_id}: {end.error or end.reason}")
     return 0

@@ -12,6 +12,7 @@ from automodel_launch.commands import console
 from automodel_launch.commands.command import Option, Parser
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import UsageError
+from automodel_launch.jobs import records
 from automodel_launch.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -53,9 +54,13 @@ class Checkpoints(JobCommand):
         """Do it."""
         _refuse(args)
         record = self.find(args)
+        from automodel_launch.launch import evaluation_jobs
         from automodel_launch.launch.checkpoints import listing
 
-        kept = listing.look(record, workspace.find(args.env).recipes)
+        here = workspace.find(args.env)
+        of_run = [one for one in records.all_records(here.records) if one.run_dir == record.run_dir]
+        evaluation_jobs.adopt(here.records, of_run)  # what is told of has a name here, and keeps what it needs
+        kept = listing.look(record, here.recipes)
         if args.action in ("list", "verify"):
             return _list(args, kept) if args.action == "list" else _verify(args, kept)
         if args.action == "prune":

@@ -63,8 +63,15 @@ class Evaluate(LaunchCommand):
             rows = found.chosen(step or "last")
             if len(rows) > 1:
                 _refuse_for_many(args)
-            codes = []
+            damaged, codes = found.faults(rows), []
             for row in rows:
+                if row.name in damaged:
+                    said = f"checkpoint {row.name} is damaged: {'; '.join(damaged[row.name][:2])}."
+                    if len(rows) == 1:
+                        raise UsageError(said, found.kept.ways_on(row))
+                    console.say(f"error: {said}")
+                    codes.append(UsageError.exit_code)
+                    continue
                 args.config = str(found.write(row, Path(scratch)))
                 codes.append(self._one(args, found.origin(row), several=len(rows) > 1))
                 args.no_rehearse = True  # of the next ones: they differ in the checkpoint's name alone

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from automodel_launch import executors
+from automodel_launch.commands import console
 from automodel_launch.errors import ClusterError
 from automodel_launch.jobs.records import Record
 from automodel_launch.report import goodput, joining, reading
@@ -34,16 +36,37 @@ def look(record: Record) -> goodput.Goodput | None:
     return goodput.of(files, joining.join(files), time.time())
 
 
-def document(record: Record) -> dict[str, Any] | None:
-    """The same as JSON data."""
+def document(record: Record) -> dict[str, Any]:
+    """The same as JSON data, with the phases of the last attempt's start in seconds."""
     found = look(record)
-    return found.document() if found else None
+    attempts = found.attempts if found else []
+    return {
+        "goodput": found.document() if found else None,
+        "startup_s": attempts[-1].startup if attempts else {},
+    }
 
 
-def line(record: Record) -> str | None:
+def lines(record: Record) -> Iterator[str]:
+    """Of its run where the time went and, before the first step of the last attempt, where that one's start went."""
+    found = look(record)
+    if found is None:
+        return
+    last = found.attempts[-1] if found.attempts else None
+    if last is not None and last.attempt.job_id == record.job_id and not last.attempt.rows:
+        told = ", ".join(f"{phase} {console.duration(seconds)}" for phase, seconds in _phases(last) if seconds >= 0.5)
+        yield from (f"  its start: {told}",) if told else ()
+    yield from filter(None, (_line(found),))
+
+
+def _phases(spent: goodput.Spent) -> Iterator[tuple[str, float]]:
+    """(phase, seconds) of those that are over of an attempt without a step, in their order."""
+    for phase, spans in sorted(spent.attempt.pauses.items(), key=lambda item: item[1][0]):
+        yield phase, sum(end - start for start, end in spans)
+
+
+def _line(found: goodput.Goodput) -> str | None:
     """`  goodput: 74% of 0.58 GPU-hours; start-up 14%, lost steps 6%, validation 3%`"""
-    found = look(record)
-    if found is None or found.share is None:
+    if found.share is None:
         return None
     total = found.hours()
     parts = sorted(((found.hours(part) / total, word) for part, word in _WORDS.items()), reverse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.watch import WATCH, Pause, watching
 from automodel_launch.jobs import pipelines, records, sweeps
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import speeds, waiting
+from automodel_launch.launch import evaluation_jobs, speeds, waiting
 from automodel_launch.launch.asked import Asked, quickest_s
 from automodel_launch.launch.progress import clock
 from automodel_launch.launch.speed import Speed
@@ -41,11 +42,12 @@ class Jobs(Command):
             console.say(f"left out: {path} is no record of a job that this version can read")
         if args.watch:
             return _watch(folder, args.json)
-        rows = _look(folder, Asked(folder))
+        rows = _look(folder, Asked(folder), _Evaluated(folder))
         if args.json:
             console.document([_document(row) for row in rows])
         elif rows:
             console.out("\n".join(_table(rows, console.width() if console.is_terminal() else None)))
+            _tell_evaluated(rows)
         else:
             console.say("no job was submitted from here yet")
         steps = pipelines.names(folder)
@@ -57,7 +59,21 @@ class Jobs(Command):
         return 0
 
 
-def _look(folder: Path, asked: Asked) -> list[Row]:
+class _Evaluated:
+    """Looks for evaluations that batch scripts have submitted, as rarely as these do."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._due = folder, 0.0
+
+    def look(self) -> None:
+        """Once in a while."""
+        if time.monotonic() >= self._due:
+            evaluation_jobs.adopt(self._folder, records.all_records(self._folder))
+            self._due = time.monotonic() + evaluation_jobs.EVERY_S
+
+
+def _look(folder: Path, asked: Asked, evaluated: _Evaluated) -> list[Row]:
+    evaluated.look()
     with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
         rows = speeds.of(asked.look(records.all_records(folder), pool), pool)
     steps = pipelines.of_runs(folder)
@@ -70,9 +86,21 @@ def _document(row: Row) -> dict[str, Any]:
     return {**one_job.row(record, now), "progress": fast.document(), "of": pipeline}
 
 
+def _is_evaluated(row: Row) -> bool:
+    """An evaluation that `on_checkpoint` had submitted, with its result: a run has one for each checkpoint."""
+    return row[0].beside is not None and row[1].state == contract.COMPLETED
+
+
+def _tell_evaluated(rows: Sequence[Row]) -> None:
+    done = Counter(row[0].beside for row in rows if _is_evaluated(row))
+    for run, count in done.items():
+        many = console.many(count, "evaluation")
+        console.say(f"{many} of {run} COMPLETED: `python launch.py checkpoints {run}` shows the losses")
+
+
 def _table(rows: Sequence[Row], columns: int | None) -> list[str]:
     """With a header; cut to so many columns, where they are counted."""
-    lines = console.table([_HEAD, *map(_cells, rows)])
+    lines = console.table([_HEAD, *(_cells(row) for row in rows if not _is_evaluated(row))])
     return [console.cut_end(line, columns) for line in lines] if columns else lines
 
 
@@ -83,6 +111,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     left = "" if fast.left_s is None else clock(fast.left_s)
     head = record.job_id, now.state, record.profile, console.clock(record.submitted)
     whose = f"step {of[1]} of {of[0]}" if of else ""
+    whose = f"evaluates step {evaluation_jobs.step_of(record)} of {record.beside}" if record.beside else whose
     return *head, step, loss, left, "; ".join(filter(None, (_why(record, now), whose)))
 
 
@@ -97,10 +126,10 @@ def _why(record: Record, now: Status) -> str:
 
 def _watch(folder: Path, as_json: bool) -> int:
     said: list[str] = []
-    asked, pause = Asked(folder), Pause(1.0)
+    asked, evaluated, pause = Asked(folder), _Evaluated(folder), Pause(1.0)
     with watching(as_json) as watcher:
         while True:
-            rows = _look(folder, asked)
+            rows = _look(folder, asked, evaluated)
             active = [row for row in rows if not (row[1].over or row[1].forgotten)]
             pause.least = min(60.0, sum(quickest_s(row[0]) for row in active) or 1.0)
             lines = [" ".join(filter(None, _cells(row))) for row in rows]
@@ -131,6 +160,7 @@ def _tell(rows: Sequence[Row], lines: Sequence[str], said: Sequence[str], as_jso
 
 def _screen(rows: Sequence[Row], at: Screen) -> list[str]:
     """Those that have not ended first to be kept, where there is no room for all; the latest below."""
+    rows = [row for row in rows if not _is_evaluated(row)]
     room = max(1, at.rows - 3)
     order = sorted(range(len(rows)), key=lambda index: (rows[index][1].over, -index))[:room]
     kept = [rows[index] for index in sorted(order)]

@@ -14,7 +14,7 @@ from automodel_launch.errors import JobError, UsageError
 from automodel_launch.jobs import launcher, pipelines, records, sweeps
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import state, waiting
+from automodel_launch.launch import evaluation_jobs, state, waiting
 from automodel_launch.launch.interrupts import Interrupts
 
 ALL = ("all", "*", "--all")
@@ -52,6 +52,7 @@ class JobCommand(Command):
         if pipeline is not None:
             message = f"{self.name} {wanted}: that is a pipeline, and this takes one job."
             raise JobError(message, f"its steps: python launch.py status {wanted}")
+        evaluation_jobs.adopt_named(folder, wanted)
         record = sweeps.job(folder, wanted)
         if args.job is None:
             console.say(f"the last job: {record.job_id}")
@@ -64,7 +65,7 @@ class JobCommand(Command):
         return record
 
     def _unnamed(self, folder: Any) -> UsageError:
-        known = records.all_records(folder)
+        known = [record for record in records.all_records(folder) if record.beside is None]
         hint = f"python launch.py {self.name} {known[-1].job_id} (the last job)" if known else "python launch.py jobs"
         return UsageError(f"{self.name}: which JOB? It is never chosen for you.", hint)
 

@@ -47,10 +47,11 @@ class Prune(Command):
             UsageError: an option is not understood.
             JobError: there is no such run.
         """
-        from automodel_launch.launch import state
+        from automodel_launch.launch import evaluation_jobs, state
         from automodel_launch.reproduce import prune
 
         wish, folder = _wish(args), workspace.find(args.env).records
+        evaluation_jobs.adopt(folder, records.all_records(folder))
         known = records.all_records(folder)
         only = _chosen(folder, known, args.runs)
         with ThreadPoolExecutor(AT_ONCE) as pool:

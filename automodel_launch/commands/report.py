@@ -6,11 +6,11 @@ import argparse
 import os
 import time
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from automodel_launch import executors, workspace
+from automodel_launch import backends, executors, workspace
 from automodel_launch.commands import console, one_job, one_sweep
 from automodel_launch.commands.command import Option, Parser
 from automodel_launch.commands.one_job import JobCommand
@@ -21,6 +21,7 @@ from automodel_launch.jobs.sweeps import Sweep
 from automodel_launch.launch import state
 from automodel_launch.launch.pace import Pace
 from automodel_launch.report import page, page_data, reading
+from automodel_launch.report.reading import JobFiles
 
 _LOOKED_AT = 1024  # bytes in which a page names its generator
 _LEAST_S = 10.0  # between two pages
@@ -113,7 +114,8 @@ class Watched:
         files = reading.read(self.record, place, before)
         if before and bool(files.jobs[-1].end) != bool(before.jobs[-1].end):  # the job itself says so
             self.asks.hurry()
-        self.view = page_data.View(files, self.status.state, reading.commits(files, place))
+        commits = reading.commits(files, place)
+        self.view = page_data.View(files, self.status.state, commits, phases=_phases(files.jobs[-1]))
         return self.view
 
     @property
@@ -211,6 +213,12 @@ class Pages:
                 page_data.document(self._views, time.time(), again, self._sweep[1].name if self._sweep else None)
             ),
         )
+
+
+def _phases(job: JobFiles) -> Sequence[tuple[str, int, int]]:
+    """Those of the data of its config, which only its backend understands."""
+    backend, config = job.order.get("backend"), job.plan.get("config")
+    return backends.get(backend).phases(config) if backend in backends.names() and isinstance(config, dict) else ()
 
 
 def _name(records: list[Record], sweep: Sweep | None) -> str:

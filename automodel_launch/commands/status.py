@@ -8,7 +8,15 @@ import time
 from typing import Any
 
 from automodel_launch import executors
-from automodel_launch.commands import console, goodput_line, job_view, one_job, one_pipeline, one_sweep
+from automodel_launch.commands import (
+    console,
+    evaluations_line,
+    goodput_line,
+    job_view,
+    one_job,
+    one_pipeline,
+    one_sweep,
+)
 from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.commands.watch import WATCH, Pause, watching
@@ -52,9 +60,10 @@ class ShowStatus(JobCommand):
             return _watch(args, record)
         one_job.remember(args, record, now)
         if args.json:
-            console.document(_document(record, now, _seen(record, now)) | {"goodput": goodput_line.document(record)})
+            more = {**goodput_line.document(record), "evaluations": evaluations_line.document(args, record)}
+            console.document(_document(record, now, _seen(record, now)) | more)
         else:
-            console.out(_text(record, now))
+            console.out(_text(args, record, now))
         return 0
 
 
@@ -68,12 +77,13 @@ def _seen(record: Record, now: Status, looker: Looker | None = None) -> Glance |
         return None
 
 
-def _text(record: Record, now: Status) -> str:
+def _text(args: argparse.Namespace, record: Record, now: Status) -> str:
     seen = _seen(record, now)
     now = job_view.advised(now, seen)
     block = closing.closing_block(record, now, more=list(job_view.told(record, now, seen)) if seen else ())
     further = job_view.go_on(record, now, seen) if seen else None
-    return "\n".join(filter(None, (block, goodput_line.line(record), f"  go on: {further}" if further else None)))
+    last = f"  go on: {further}" if further else None
+    return "\n".join(filter(None, (block, *goodput_line.lines(record), *evaluations_line.lines(args, record), last)))
 
 
 def _document(record: Record, now: Status, seen: Glance | None) -> dict[str, Any]:
@@ -114,7 +124,7 @@ def _watch(args: argparse.Namespace, record: Record) -> int:
     if now.over:
         one_job.remember(args, record, now)
     if watcher.draw is not None:
-        console.out(_text(record, now))
+        console.out(_text(args, record, now))
     if watcher.left:
         console.say(f"stopped watching; {record.job_id} goes on")
         return watcher.code

@@ -15,6 +15,8 @@ _TEXTS = (
     "container",
     "DOCKER_HOST",
     "DOCKER_CONTEXT",
+    "evaluations",
+    "beside",
 )
 _WHOLE = ("pid", "after", "after_attempt")
 

@@ -26,6 +26,7 @@ _LARGEST = 1e300  # NaN is not below it, nor is an integer of a thousand digits
 _LATEST_S = 2.0**36  # unix seconds that any calendar can show: the year 4147
 
 
+BESIDE = "beside"  # in the handle of an evaluation by `on_checkpoint`: the run whose checkpoint it evaluates
 SUBMITTING = "SUBMITTING"  # a launcher is at it now
 RESUMING = "RESUMING"  # the same, of a job that has run before
 NOT_SUBMITTED = "NOT_SUBMITTED"  # its launcher ended before that
@@ -90,6 +91,12 @@ class Record:
     after: list[dict[str, Any]] = field(default_factory=list)  # the runs whose end it waits for, as Plan.after
     before: dict[str, Any] | None = None  # while it is being resumed: `handle` and `end` as they were
     typed: list[str] = field(default_factory=list)  # the command's words for what is launched, before its options
+
+    @property
+    def beside(self) -> str | None:
+        """The run whose checkpoint it evaluates, of a job that `on_checkpoint` had submitted, without a launcher."""
+        run = self.handle.get(BESIDE)
+        return run if isinstance(run, str) else None
 
     @property
     def last_end(self) -> Status | None:
@@ -283,12 +290,14 @@ def find(folder: Path, wanted: str) -> Record:
     if not records and not unreadable(folder):
         what = "" if wanted == "last" else f" '{wanted}'"
         raise JobError(f"no job{what}: none was submitted from here yet.", "python launch.py pretrain -c tiny")
+    own = [record for record in records if record.beside is None]  # those that somebody has launched
     if wanted == "last" and records:
-        return records[-1]
+        return own[-1] if own else records[-1]
     for match, what in (
         ([r for r in records if wanted == r.job_id], "id"),
         ([r for r in records if wanted and wanted == str(r.handle.get("slurm_id", ""))], "Slurm id"),
         ([r for r in records if wanted == r.run_name][-1:], "run"),
+        ([r for r in own if wanted and r.job_id.startswith(wanted)], "beginning"),
         ([r for r in records if wanted and r.job_id.startswith(wanted)], "beginning"),
     ):
         if len(match) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch.checkpoints import listing
 from automodel_launch.launch.checkpoints.listing import Kept, Row
+from automodel_launch.launch.evaluation_jobs import RECIPE
 from automodel_launch.launch.origin import Origin
 from automodel_launch.remote import filesystem
 
-RECIPE = "evaluate"
 ALL = "all"
 
 
@@ -37,6 +37,11 @@ class Evaluated:
             UsageError: there is none.
         """
         return list(self.kept.complete) if word == ALL and self.kept.complete else [self.kept.find(word)]
+
+    def faults(self, rows: Sequence[Row]) -> dict[str, list[str]]:
+        """Of each that is damaged what is wrong with it, by name; all are opened, in one look."""
+        found = self.kept.ask("verify", names=[row.name for row in rows])["faults"]
+        return {name: faults for name, faults in found.items() if faults}
 
     def origin(self, row: Row) -> Origin:
         """A checkpoint as what the evaluation begins from: told to its run, so that `prune` keeps it meanwhile."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from automodel_launch.profile import hidden, sbatch_options
 from automodel_launch.profile.keys import HOST, NOTIFY, PYTHON, STALL, TRACK
 from automodel_launch.suggest import did_you_mean, nearest
 
+_PLAIN = re.compile(r"[a-z]{1,16}")  # of an entry of `notify`: with no secret in it
 _STRING, _STRINGS, _INTEGER = "a string", "a list of strings", "an integer"
 
 
@@ -25,6 +27,10 @@ def refusal(
     if first["type"] == "extra_forbidden":
         return _unknown(key, where(key), known)
     place, value = where(key), values.get(key)
+    numbers = [e["loc"][1] for e in error.errors() if e["loc"][0] == key and len(e["loc"]) > 1]
+    if isinstance(value, list | tuple) and all(isinstance(number, int) for number in numbers) and numbers:
+        kinds = sorted({_expected(e) for e in error.errors() if e["loc"][0] == key})
+        return ProfileError(f"{place}: {_entries(key, value, numbers)} not valid: expected {' or '.join(kinds)}.")
     if isinstance(value, dict) and len(first["loc"]) > 1:  # one variable of a table, and not the values of the others
         name = first["loc"][1]
         place, value = f"{place}: {name}", hidden.value(f"{key}.{name}", value.get(name))
@@ -33,6 +39,16 @@ def refusal(
     kinds = sorted({_expected(e) for e in error.errors() if e["loc"][0] == key})
     message = f"{place} = {value!r} is not valid: expected {' or '.join(kinds)}."
     return ProfileError(message, _example(key, value, kinds))
+
+
+def _entries(key: str, value: Sequence[Any], numbers: Sequence[Any]) -> str:
+    """Those of a list, counted from 1, that are wrong: `entry 2 = 'x' is`. What may be a hook's URL is not shown."""
+    told = []
+    for number in dict.fromkeys(numbers):
+        entry = hidden.value(key, value[number])
+        is_shown = key != "notify" or _PLAIN.fullmatch(str(entry))
+        told.append(f"entry {number + 1}" + (f" = {entry!r}" if is_shown else ""))
+    return f"{', '.join(told)} {'is' if len(told) == 1 else 'are'}"
 
 
 def _unknown(key: str, where: str, known: tuple[str, ...]) -> ProfileError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from array import array
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,12 @@ _ZERO_IS_NONE = ("mem_gib",)  # a CPU's memory is logged as zero
 Tokens = Sequence[float] | None  # up to each step that counts
 
 
-def of(joined: Joined, kept: Sequence[int]) -> dict[str, list[Json]]:
-    """All charts by name; `kept` are the rows that count."""
+def of(joined: Joined, kept: Sequence[int], evaluations: Sequence[Json] = ()) -> dict[str, list[Json]]:
+    """All charts by name; `kept` are the rows that count, `evaluations` of checkpoints as the run's files tell them."""
     tokens = _tokens(joined, kept)
     found = {name: list(_curves(joined, kept, name, tokens)) for name in CHARTS}
     found["loss"] += [_validation(joined, kept, name, tokens) for name in joined.validations]
+    found["loss"] += list(_evaluations(joined, kept, evaluations, tokens))
     return found
 
 
@@ -73,6 +75,25 @@ def _validation(joined: Joined, kept: Sequence[int], name: str, tokens: Tokens) 
         "tokens": [until.get(x[point]) for point in shown] if tokens else None,
         "value": [y[point] for point in shown],
     }
+
+
+def _evaluations(joined: Joined, kept: Sequence[int], told: Sequence[Json], tokens: Tokens) -> Iterator[Json]:
+    """A curve for each held-out data set, by the steps of its checkpoints, and when these were trained."""
+    steps = [joined.steps["step"][row] for row in kept]
+    by_data: dict[tuple[str, str], list[Json]] = {}
+    for one in told:
+        by_data.setdefault((one["name"], one["data"]), []).append(one)
+    names = [name for name, _ in by_data]
+    for (name, data), of_data in by_data.items():
+        rows = [(one, at) for one in of_data if (at := bisect.bisect_right(steps, one["step"]) - 1) >= 0]
+        yield {
+            "kind": "evaluation",
+            "label": " ".join(filter(None, ("" if name == "default" else name, data if names.count(name) > 1 else ""))),
+            "step": [one["step"] for one, _ in rows],
+            "time": [joined.steps["time"][kept[at]] for _, at in rows],
+            "tokens": [tokens[at] for _, at in rows] if tokens else None,
+            "value": [one["loss"] for one, _ in rows],
+        }
 
 
 def _tokens(joined: Joined, kept: Sequence[int]) -> Tokens:

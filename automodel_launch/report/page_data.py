@@ -21,6 +21,7 @@ class View:
     state: str
     commits: dict[str, str] = field(default_factory=dict)
     label: str = ""  # what is said in place of its name: a sweep's point by what it sets
+    phases: Sequence[tuple[str, int, int]] = ()  # of its data: name, first and last step
 
 
 def document(views: Sequence[View], now: float, again_s: float | None = None, title: str | None = None) -> Json:
@@ -56,12 +57,14 @@ def _run(view: View, now: float) -> Json:
         "rows": len(kept),
         "last": joined.steps.row(kept[-1]) if kept else {},
         "not_finite": page_curves.not_finite(joined, kept),
-        "curves": page_curves.of(joined, kept),
+        "curves": page_curves.of(joined, kept, files.evaluations),
         "gpu": utilization.described(files.jobs[-1]),
         "attempts": [_attempt(joined, each) for each in spent.attempts],
         "goodput": spent.document(),
         "rank_times": rank_times.table(files),
         "checkpoints": files.checkpoints,
+        "evaluations": files.evaluations,
+        "phases": [dict(zip(("name", "first", "last"), phase, strict=True)) for phase in view.phases],
         "plan": _plan(plan, commit, view),
         "findings": list(_findings(files.jobs[-1])),
         "changes": list(_changes(view)),

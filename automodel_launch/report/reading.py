@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,6 +68,7 @@ class RunFiles:
     jobs: list[JobFiles]
     checkpoints: list[Json]
     finished: Json | None
+    evaluations: list[Json] = field(default_factory=list)  # of checkpoints, by step: step, name, data, loss
 
 
 def read(record: Record, place: FileSystem, before: RunFiles | None = None) -> RunFiles:
@@ -82,7 +84,8 @@ def read(record: Record, place: FileSystem, before: RunFiles | None = None) -> R
     jobs = _jobs(ids, root, place, {job.job_id: job for job in before.jobs} if before else {})
     folder = next((job.order["checkpoint_dir"] for job in reversed(jobs) if job.order.get("checkpoint_dir")), None)
     saved = _checkpoints(str(folder), place) if folder else []
-    return RunFiles(record.run_name, record, attempts, jobs, saved, rundir.finished(record.run_dir, place))
+    evaluated = list(_evaluations(f"{folder}/{contract.EVALUATIONS}", place)) if folder else []
+    return RunFiles(record.run_name, record, attempts, jobs, saved, rundir.finished(record.run_dir, place), evaluated)
 
 
 def commits(files: RunFiles, place: FileSystem) -> dict[str, str]:
@@ -163,6 +166,19 @@ def _checkpoints(folder: str, place: FileSystem) -> list[Json]:
         saved = contract.is_saved(name, content)
         checkpoints.append({"name": name, "step": step, "complete": saved, "path": f"{folder}/{name}"})
     return checkpoints
+
+
+def _evaluations(folder: str, place: FileSystem) -> Iterator[Json]:
+    """What recipes/evaluate.py has left, also of checkpoints that are gone; by step."""
+    named = ((name, contract.checkpoint_step(name.removesuffix(".json"))) for name in place.names(folder))
+    found = sorted((step, name) for name, step in named if step is not None and name.endswith(".json"))
+    files = wholes(place, [f"{folder}/{name}" for _, name in found])
+    for (step, _), content in zip(found, files, strict=True):
+        results = (parse(content or b"") or {}).get("results")
+        for one in results if isinstance(results, list) else ():
+            if isinstance(one, dict) and is_number(one.get("loss")) and math.isfinite(one["loss"]):
+                words = {key: str(one.get(key) or "") for key in ("name", "data")}
+                yield {"step": step, **words, "loss": float(one["loss"])}
 
 
 def _objects(content: bytes) -> Iterator[Json]:

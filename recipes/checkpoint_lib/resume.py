@@ -47,6 +47,7 @@ def watch_over(recipe: Any, say: Say) -> None:
             else:
                 _warn_of_faults(root, restore_from, say)
             hold_retention(recipe.checkpointer.lifecycle, root, say)
+            hold_best(recipe.checkpointer.lifecycle, say)
         load(restore_from)
 
     recipe.load_checkpoint = load_complete
@@ -148,3 +149,25 @@ def hold_retention(lifecycle: Any, root: Path, say: Say) -> None:
         prune()
 
     lifecycle._prune_old_checkpoints = prune_if_complete
+
+
+def hold_best(lifecycle: Any, say: Say) -> None:
+    """Keep LOWEST_VAL, and with it AutoModel's retention, from a validation in which no token counted.
+
+    AutoModel 0.7.0 tells that one's loss as 0.0, which nothing is below.
+    """
+    update, initialize = lifecycle._update_best_checkpoint, lifecycle._initialize_best_val_loss_from_pointer
+
+    def update_if_measured(target_dir: str, val_loss: float, metric_key: str | None) -> None:
+        if val_loss == 0.0:
+            say(f"{Path(target_dir).name}: no token counted in its validation, so it is not compared for LOWEST_VAL")
+            return
+        update(target_dir, val_loss, metric_key)
+
+    def initialize_if_measured(metric_key: str | None) -> None:
+        initialize(metric_key)
+        if lifecycle._best_val_loss == 0.0:  # what a job without this has left
+            lifecycle._best_val_loss = float("inf")
+
+    lifecycle._update_best_checkpoint = update_if_measured
+    lifecycle._initialize_best_val_loss_from_pointer = initialize_if_measured

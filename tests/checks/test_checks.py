@@ -315,3 +315,19 @@ def test_processes_that_a_plain_script_does_not_get(bench: Bench) -> None:
     assert notes() == []  # nproc_per_node = 2 of the profile is for other recipes
     (note,) = notes("run.env.nproc_per_node=4")
     assert "stub is one process a node" in note
+
+
+def test_ranks_of_a_plain_script_that_are_not_measured(bench: Bench) -> None:
+    def notes(*texts: str) -> list[str]:
+        found = checks.run(bench.plan(*texts), offline=True)
+        return [finding.message for finding in found if "rank_times" in finding.message]
+
+    assert notes("run.env.rank_times=50") == []  # AutoModel's, on two ranks
+    bench.script("stub", '[tool.runspec]\n[tool.runspec.config]\ndir = "stub"')
+    assert notes() == []
+    (note,) = notes("run.env.rank_times=50")
+    assert note.startswith("rank_times = 50 (override run.env") and "script of your own" in note
+    bench.env("rank_times = 50\n")
+    assert len(notes()) == 1
+    bench.script("stub", '[tool.runspec]\nbackend = "data-prep"\n[tool.runspec.config]\ndir = "stub"')
+    assert notes() == []

@@ -62,3 +62,17 @@ def test_what_is_none_is_refused_without_the_value(entry: str) -> None:
         validate({"notify": [entry]}, str)
     assert "mail:ADDRESS" in refused.value.message
     assert not entry or entry not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("key", "entries", "said"),
+    [
+        ("notify", ["env:HOOK", "slack", "hooks.slack.com/T0/B0/drawn"], "d: entry 2 = 'slack', entry 3 are not valid"),
+        ("track", ["tensorboard", "wandb", "mlflow:a"], "d: entry 2 = 'wandb' is not valid: expected wandb:PROJECT"),
+        ("secrets", ["A", 5], "d: entry 2 = 5 is not valid: expected a string."),
+    ],
+)
+def test_the_wrong_entry_of_a_list_is_named(key: str, entries: list[object], said: str) -> None:
+    with pytest.raises(ProfileError) as told:
+        validate({key: entries}, lambda name: "d")
+    assert said in str(told.value) and "drawn" not in str(told.value)

@@ -61,7 +61,7 @@ def test_a_key_like_no_other_is_answered_with_all(tmp_path: Path) -> None:
         ("time = 14400", "time", "string"),
         ("rdzv_port = 70000", "rdzv_port", "65535"),
         ('mounts = "/a:/b"', "mounts", "list"),
-        ("mounts = [1]", "mounts", "string"),
+        ("mounts = [1]", "mounts: entry 1", "string"),
         ('tunnel = "sssh"', "tunnel", "ssh"),
         ('stall = "15 min"', "stall", '"15m"'),
         ('stall = "0s"', "stall", '"15m"'),

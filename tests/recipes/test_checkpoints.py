@@ -250,6 +250,26 @@ def test_retention_deletes_nothing_while_the_newest_is_damaged(
     assert (f"no old checkpoint is deleted: {NEWEST} is not complete: " in capsys.readouterr().out) == damaged
 
 
+def test_a_validation_of_no_token_is_never_the_best(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from nemo_automodel.components.checkpoint.config import CheckpointingConfig
+    from nemo_automodel.components.checkpoint.lifecycle import CheckpointLifecycle
+
+    config = CheckpointingConfig(checkpoint_dir=str(root), max_recent_checkpoints=1, save_consolidated=False)
+
+    def published(hold: bool, name: str, loss: float) -> str:
+        lifecycle = CheckpointLifecycle(config)  # as of a new job: what it knows is what the link names
+        (root / name / "losses.json").write_text(json.dumps({"train_loss": 1.0, "val_loss": loss}))
+        resume.hold_best(lifecycle, print) if hold else None
+        lifecycle._update_best_checkpoint(str(root / name), loss, "default")
+        return (root / "LOWEST_VAL").readlink().name
+
+    assert published(False, OLDEST, 0.0) == OLDEST and published(False, BEFORE, 2.0) == OLDEST  # AutoModel's own
+    assert published(True, BEFORE, 2.0) == BEFORE
+    assert published(True, NEWEST, 0.0) == BEFORE
+    assert f"{NEWEST}: no token counted in its validation" in capsys.readouterr().out
+    assert published(True, NEWEST, 3.0) == BEFORE and published(True, NEWEST, 1.0) == NEWEST
+
+
 def test_a_recipe_class_that_loads_in_its_own_way_is_left_alone() -> None:
     recipe = SimpleNamespace(load_checkpoint=print)
     resume.watch_over(recipe, print)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torch.distributed.checkpoint as dcp
 import yaml
+from safetensors.torch import save_file
 
 from automodel_launch import contract
 from tests.conftest import ROOT
@@ -21,14 +25,24 @@ __all__ = ["bench"]  # the fixture
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Run:
-    """What stands in for the trained run of conftest.py: its config, and names of checkpoints."""
+    """What stands in for the trained run of conftest.py: its config, and checkpoints of one tensor."""
     directory = tmp_path_factory.mktemp("whole")
     write_config("tiny", directory, data_dir, SMALL)
     for name in NAMES.values():
-        (directory / "checkpoints" / name / "model").mkdir(parents=True)
+        _save(directory / "checkpoints" / name)
     for name in ("training.jsonl", "validation.jsonl"):
         (directory / "checkpoints" / name).write_text('{"step": 11, "loss": 1.0, "val_loss": 1.0}\n')
     return Run(0, "", directory)
+
+
+def _save(checkpoint: Path) -> None:
+    """A complete one, as AutoModel lays it out."""
+    (checkpoint / "model").mkdir(parents=True)
+    save_file({"w": torch.zeros(2)}, checkpoint / "model" / "shard-00001-model-00001-of-00001.safetensors")
+    dcp.save({"optim.state.w.exp_avg": torch.zeros(2)}, checkpoint_id=checkpoint / "optim", no_dist=True)
+    torch.save({"step": int(checkpoint.name.rpartition("_")[2]) + 1}, checkpoint / "step_scheduler.pt")
+    for name in ("losses.json", "config.yaml"):
+        (checkpoint / name).write_text("{}")
 
 
 @pytest.fixture
@@ -115,6 +129,16 @@ def test_all_of_them_are_planned_one_after_the_other(evaluated: Bench) -> None:
     ]
 
 
+def test_a_damaged_checkpoint_is_not_evaluated(evaluated: Bench) -> None:
+    next((evaluated.checkpoint(4) / "model").glob("*.safetensors")).unlink()
+    words = ("--dry-run", "--no-rehearse")
+    code, out, err = evaluated("evaluate", "whole:4", *words)
+    assert (code, out) == (2, "") and f"checkpoint {NAMES[4]} is damaged: " in err and "of step 9, 11" in err
+    code, out, err = evaluated("evaluate", "whole:all", *words)
+    assert code == 2 and f"{NAMES[4]} is damaged: " in err and "whole, step 4" not in err
+    assert sum(line.startswith("evaluate-whole-") for line in out.splitlines()) == 2
+
+
 def test_an_evaluation_takes_no_step_and_wants_held_out_data(evaluated: Bench, tmp_path: Path) -> None:
     words = ("evaluate", "whole:9", "--dry-run", "--no-rehearse")
     _, out, _ = evaluated(*words)
@@ -127,6 +151,16 @@ def test_an_evaluation_takes_no_step_and_wants_held_out_data(evaluated: Bench, t
     command = [sys.executable, str(ROOT / "recipes" / "evaluate.py"), "--config", str(tmp_path / "config.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == contract.CANNOT_BE_USED and "nothing to evaluate on" in done.stderr
+
+
+def test_held_out_data_that_are_read_again_are_told(evaluated: Bench) -> None:
+    words = ("evaluate", "whole:9", "--dry-run", "--no-rehearse", "--full")
+    assert "held-out-repeats" not in evaluated(*words, "validation_dataset.num_val_samples=2")[1]
+    _, out, _ = evaluated(*words, "validation_dataset.num_val_samples=100000")
+    said = " ".join(out.split())
+    assert "[held-out-repeats] validation_dataset.num_val_samples = 100000" in said and "it is read " in said
+    once = re.search(r"validation_dataset.num_val_samples=(\d+) to read it once", said)
+    assert once and "held-out-repeats" not in evaluated(*words, f"validation_dataset.num_val_samples={once[1]}")[1]
 
 
 def test_a_run_without_held_out_data(evaluated: Bench) -> None:

@@ -211,3 +211,25 @@ def test_ranks_by_samples(tab: Tab, tmp_path: Path) -> None:
     for width in (1440, 390):
         tab.page.set_viewport_size({"width": width, "height": 900})
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_evaluations_and_phases_have_marks_and_words(tab: Tab, tmp_path: Path) -> None:
+    seen = copy.deepcopy(view())
+    seen.phases = [("web", 0, 79), (NASTY, 80, 149)]
+    tab.show(tmp_path, seen)
+    marked = tab.drawn("loss")
+    assert f"web, steps 0 to 79; {NASTY}, steps 80 to 149" in tab.page.inner_text("[data-chart=loss] .phases")
+    for axis in ("tokens", "time"):
+        tab.page.click(f"label[for=x-{axis}]")
+    seen.phases = []
+    tab.show(tmp_path, seen)
+    assert marked > tab.drawn("loss") and not tab.page.query_selector("#t-evaluation, .phases")
+    results = [("default", 6.5), (NASTY, 7.0)]
+    seen.files.evaluations = [{"step": s, "name": n, "data": "", "loss": v} for s in (24, 149) for n, v in results]
+    saved = {"name": "epoch_0_step_24", "complete": True, "path": "/c"}
+    seen.files.checkpoints = [{**saved, "step": 24}, {**saved, "step": 99}]
+    tab.show(tmp_path, seen)
+    assert {"evaluation", f"evaluation {NASTY}"} < set(tab.legend("loss"))
+    assert f"6.5, {NASTY} 7" in tab.page.inner_text("#checkpoints")
+    tab.page.click("#t-evaluation")
+    assert not [name for name in tab.legend("loss") if "evaluation" in name]

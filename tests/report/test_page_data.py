@@ -181,3 +181,29 @@ def test_of_many_ranks_and_samples_the_slowest_and_some(tmp_path: Path) -> None:
     assert (len(found["ranks"]), found["of"], len(found["steps"])) == (16, 64, 24)
     assert (found["steps"][0], found["steps"][-1]) == (0, 4990)
     assert {row["rank"] for row in found["ranks"]} == {1, *range(49, 64)}
+
+
+def test_evaluations_and_phases_of_the_data_are_curves_and_stretches(tmp_path: Path) -> None:
+    rows = [{"step": s, "time": 5.0 + s, "loss": 2.0 - s / 10, "num_label_tokens": 100} for s in range(10)]
+    folder = tmp_path / "x" / "checkpoints" / contract.EVALUATIONS
+    folder.mkdir(parents=True)
+    (tmp_path / "x.1").mkdir()
+    (tmp_path / "x.1" / contract.METRICS).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (tmp_path / "x.1" / contract.AGENT).write_text(json.dumps({"checkpoint_dir": str(folder.parent)}))
+    told = [{"name": name, "data": data, "loss": loss} for name, data, loss in EVALUATED]
+    (folder / "epoch_0_step_4.json").write_text(json.dumps({"results": [*told, "odd", {"loss": "1"}]}))
+    (folder / "epoch_0_step_10.json").write_text(json.dumps({"results": [{**told[0], "loss": 0.5}]}))
+    (folder / "epoch_0_step_7.json").write_text('{"results": ')
+    (folder / f"epoch_0_step_7{contract.EVALUATION_JOB}").write_text("{}")
+    seen = view(tmp_path, "x.1")
+    seen.phases = [("web", 0, 6), ("anneal", 7, 9)]
+    (run,) = page_data.document([seen], 1.0)["runs"]
+    found = {each["label"]: each for each in run["curves"]["loss"] if each["kind"] == "evaluation"}
+    assert set(found) == {"/a.json", "/b.json", "code"}
+    assert (found["/a.json"]["step"], found["/a.json"]["value"]) == ([4, 10], [1.5, 0.5])
+    assert (found["/a.json"]["time"], found["/a.json"]["tokens"]) == ([9.0, 14.0], [500.0, 1000.0])
+    assert run["phases"] == [{"name": "web", "first": 0, "last": 6}, {"name": "anneal", "first": 7, "last": 9}]
+    assert [each["loss"] for each in run["evaluations"]] == [1.5, 1.25, 3.0, 0.5]
+
+
+EVALUATED = (("default", "/a.json", 1.5), ("default", "/b.json", 1.25), ("code", "", 3.0), ("gone", "", None))

@@ -116,6 +116,9 @@ def test_its_checkpoint_is_evaluated_once_by_a_job_of_its_own(site: Checkout, lo
     (row,) = site.json("checkpoints", run.name)["checkpoints"]
     assert row["evaluation_job"]["state"] == contract.COMPLETED, (job / contract.rank_log(0)).read_text()
     assert [one["loss"] for one in row["evaluations"]] == [pytest.approx(row["val_loss"], abs=1e-4)]
+    listed = {one["job_id"]: (one["state"], one["handle"].get("beside")) for one in site.json("jobs")}
+    assert listed[job.name] == (contract.COMPLETED, run.name)
+    assert "held out: default: loss" in site.run("logs", job.name).stdout
     wait_until(lambda: not (job / contract.SECRETS).exists(), 60, "the end of its secrets")
     assert not [path for path in job.rglob("*") if path.is_file() and VALUE.encode() in path.read_bytes()]
 
@@ -204,6 +207,7 @@ def test_in_a_container_checkpoints_are_evaluated_while_the_training_goes_on(
     finally:
         cancelled = site.run("cancel", "goes-on")
     assert cancelled.returncode == 0, cancelled.stderr
+    assert "of its checkpoints go" in cancelled.stderr, cancelled.stderr
     wait_until(lambda: site.json("status", "goes-on")["state"] == contract.CANCELLED, 120, "its end", 1.0)
     wait_until(lambda: (folder / "epoch_0_step_299.json").exists(), 240, "the first checkpoint's losses")
     rows = site.json("checkpoints", "goes-on")["checkpoints"]

@@ -27,6 +27,7 @@ from automodel_launch.backends.automodel import (
     evaluation,
     pace,
     packages,
+    phases,
     rehearsal,
     schema,
     sizes,
@@ -126,6 +127,10 @@ class AutoModel:
     def begins_with(self, config: Config) -> str | None:
         """What from_pretrained loads."""
         return starts.begins_with(config)
+
+    def phases(self, config: Config) -> Sequence[tuple[str, int, int]]:
+        """Those of `dataset.phases`."""
+        return [(phase.name, phase.first, phase.last) for phase in phases.known(config)]
 
     def evaluation(self, config: Config, checkpoint: str) -> dict[str, Any]:
         """The run's model and held-out data, and the checkpoint's weights."""

@@ -52,12 +52,12 @@ def of_list(entries: Any, data: DataFacts, used: float = 1.0) -> list[Part]:
     ]
 
 
-def train_share(split: Any, default: str) -> float:
-    """The training part of a `split` like "900,50,50"."""
+def share(split: Any, default: str, number: int = 0) -> float:
+    """A part, by default that of the training, of a `split` like "900,50,50"."""
     try:
         parts = [float(part) for part in str(split or default).split(",")]
-        return parts[0] / sum(parts)
-    except (ValueError, ZeroDivisionError):
+        return parts[number] / sum(parts)
+    except (ValueError, ZeroDivisionError, IndexError):
         return 1.0
 
 

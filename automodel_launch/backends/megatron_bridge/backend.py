@@ -125,6 +125,10 @@ class MegatronBridge:
         """What the section `checkpoint` names."""
         return starts.begins_with(config)
 
+    def phases(self, config: Config) -> Sequence[tuple[str, int, int]]:
+        """Its data stay the same."""
+        return ()
+
     def evaluation(self, config: Config, checkpoint: str) -> dict[str, Any]:
         """None: recipes/evaluate.py is AutoModel's."""
         fix = "`convert megatron-to-hf` it, then `evaluate` with EVALUATE_MODEL"

@@ -190,7 +190,11 @@ class Slurm:
         """How the cluster is reached, and which one it is."""
         conf = environ.get("SLURM_CONF") if plan.profile.tunnel != "ssh" else None
         keys = ("tunnel", "host", "user", "identity", "stop_grace")
-        return {"slurm_conf": conf, **{key: getattr(plan.profile, key) for key in keys}}
+        address = {"slurm_conf": conf, **{key: getattr(plan.profile, key) for key in keys}}
+        folder = plan.agent.get("checkpoint_dir")
+        if plan.evaluation is not None and folder:  # of on_checkpoint: where their markers are
+            address[contract.EVALUATIONS] = f"{folder}/{contract.EVALUATIONS}"
+        return address
 
     def find(self, record: Record) -> dict[str, Any] | None:
         """By its script in Slurm's queue, else by what the job has written into its run's history."""

@@ -58,7 +58,7 @@ def _card(kept: Kept, row: Row, files: RunFiles, plan: dict[str, Any], config: d
         "",
         f"The whole configuration is in `{CONFIG}`; directories are left out of it.",
         "",
-        *_data(kept),
+        *_data(kept, row),
         *_losses(kept, row),
     ]
     return "\n".join(parts).rstrip() + "\n"
@@ -75,6 +75,7 @@ def _training(
     yield "changed on the command line", ", ".join(map(_shortened, changed))
     yield "begun with", _shortened(base) if base else "random weights, or not known"
     yield "steps", steps
+    yield "phases of the data", "; ".join(_phases(kept, row, plan))
     yield "tokens", _tokens(files, row)
     yield "loss", _number(row.loss)
     yield "validation loss", _number(row.val_loss)
@@ -90,6 +91,15 @@ def _base(kept: Kept, config: dict[str, Any], plan: dict[str, Any]) -> str | Non
     if isinstance(origin, dict) and "run_name" in origin:
         return f"run {origin['run_name']}, step {origin.get('step')}"
     return backends.get(kept.backend).begins_with(config) if kept.backend in backends.names() else None
+
+
+def _phases(kept: Kept, row: Row, plan: dict[str, Any]) -> Iterator[str]:
+    """Those that have begun, the last one as far as it came."""
+    config = plan.get("config")
+    known = kept.backend in backends.names() and isinstance(config, dict)
+    for name, first, last in backends.get(kept.backend).phases(config or {}) if known else ():
+        if first <= row.step:
+            yield f"{name}: steps {first:,} to {min(last, row.step):,}"
 
 
 def _tokens(files: RunFiles, row: Row) -> str:
@@ -111,12 +121,16 @@ def _versions(kept: Kept) -> dict[str, str]:
     return backends.get(kept.backend).versions(found[0][:_HEAD].decode("utf-8", "replace"))
 
 
-def _data(kept: Kept) -> Iterator[str]:
+def _data(kept: Kept, row: Row) -> Iterator[str]:
+    """What it was trained on: of data that change in the course of the run those of the phases that it has come to."""
     known = rundir.data(kept.record.run_dir, kept.place)
-    rows, digest = known.get("rows"), known.get("digest")
-    if not digest or not isinstance(rows, list) or not rows:
+    every, digest = known.get("rows"), known.get("digest")
+    if not digest or not isinstance(every, list) or not every:
         return
-    yield from ("## Data", "", f"Identity `{digest}` (sizes and samples of every file), {_count(rows)}.", "")
+    rows = data_identity.taken(every, row.step + 1)
+    yield from ("## Data", "", f"{_count(rows)}.")
+    of = "of the whole run, with data that come after this step" if len(rows) < len(every) else "of them"
+    yield from (f"Identity {of}: `{digest}` (sizes and samples of every file).", "")
     for one in rows[:_SHOWN]:
         use = f" ({_cell(str(one[1]))})" if one[1] else ""
         yield f"- {_cell(posixpath.basename(str(one[0])))}{use}: {one[2]:,} bytes"

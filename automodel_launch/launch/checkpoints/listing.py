@@ -158,7 +158,7 @@ def losses(record: Record, place: FileSystem) -> Losses:
     found = {}
     for row in joining.rows(joining.join(reading.read(record, place))):
         names = sorted(name for name in row if name.startswith("val_loss"))
-        found[int(row["step"])] = (_finite(row.get("loss")), next(_numbers(row, names), None))
+        found[int(row["step"])] = (_finite(row.get("loss")), next(_numbers(row, names), None) or None)  # 0.0: no token
     return found
 
 

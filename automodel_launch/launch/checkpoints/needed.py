@@ -34,7 +34,7 @@ class Needs:
 
     def __init__(self, jobs: Iterable[tuple[Record, Status]]) -> None:
         last = {(record.executor, record.run_dir): (record, status) for record, status in jobs}
-        self._open = [record for record, status in last.values() if status.state != contract.COMPLETED]
+        self._open = [record for record, status in last.values() if _goes_on(record, status)]
         self._texts: dict[FileSystem, str] = {}
 
     def has(self, run_dir: str, folder: str, name: str, place: FileSystem) -> bool:
@@ -52,6 +52,11 @@ class Needs:
             script = "".join(f"tell {shlex.quote(f'{one.job_dir}/{contract.CONFIG}')}\n" for one in of_place)
             self._texts[place] = tell(place, script)
         return re.search(rf"{path}(?![\w.-])", self._texts[place]) is not None
+
+
+def _goes_on(record: Record, status: Status) -> bool:
+    """Whether a job of its run may read its config again; an evaluation by `on_checkpoint` is not resumed."""
+    return status.state != contract.COMPLETED and not (record.beside is not None and status.over)
 
 
 def tell(place: FileSystem, script: str) -> str:

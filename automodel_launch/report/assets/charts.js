@@ -19,7 +19,7 @@ function points(run, curve, x) {
 }
 
 function label(run, curve, several) {
-  const kind = { raw: "train", smooth: "train, smoothed", validation: "validation" }[curve.kind];
+  const kind = { raw: "train", smooth: "train, smoothed", validation: "validation", evaluation: "evaluation" }[curve.kind];
   return [several ? run.shown : null, curve.label ? `${kind} ${curve.label}` : kind].filter(Boolean).join(" · ");
 }
 
@@ -34,13 +34,13 @@ function chosen(runs, name, state) {
 
 function series(entry, several) {
   const { run, curve, index, alone } = entry;
-  const validation = curve.kind === "validation";
-  const base = colour(`c${(validation && !several ? 1 : index) % 8}`);
+  const validation = curve.kind === "validation", evaluation = curve.kind === "evaluation";
+  const base = colour(`c${(several ? index : validation ? 1 : evaluation ? 2 + run.curves.loss.filter((each) => each.kind === "evaluation").indexOf(curve) : index) % 8}`);
   const faint = curve.kind === "raw" && !alone;
   return {
     label: label(run, curve, several), spanGaps: false,
-    stroke: faint ? base + "77" : base, width: faint ? 1 : 1.75, dash: validation && several ? [6, 4] : undefined,
-    points: { show: validation || curve.value.length < 3 ? true : undefined, size: 6, fill: base },
+    stroke: faint ? base + "77" : base, width: faint ? 1 : 1.75, dash: evaluation ? [2, 4] : validation && several ? [6, 4] : undefined,
+    points: { show: validation || evaluation || curve.value.length < 3 ? true : undefined, size: evaluation ? 9 : 6, fill: evaluation ? colour("page") : base },
     value: (_, value) => (value === null || value === undefined ? "–" : number(value)),
   };
 }
@@ -63,6 +63,7 @@ function draw(host, runs, name, state, canLog) {
     cursor: { sync: { key: "report" }, focus: { prox: 24 } }, focus: { alpha: 0.35 },
     scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
     axes: axes(state.x, log),
+    hooks: { drawAxes: [(plot) => marks(plot, runs, state.x)] },
     series: [{ label: X[state.x], value: (_, value) => (value === null || value === undefined ? "–" : state.x === "step" ? number(value) : short(value)) },
       ...entries.map((entry) => series(entry, several))],
   }, data, host);
@@ -72,6 +73,46 @@ function draw(host, runs, name, state, canLog) {
     row.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); row.click(); } });
   }
   return plot;
+}
+
+/* Where a step lies on the axis that is shown: at the first point of the run's loss that is not before it. */
+function place(run, step, x) {
+  if (x === "step") return step;
+  const curve = run.curves.loss.find((each) => each.kind === "raw"), index = curve ? curve.step.findIndex((each) => each >= step) : -1;
+  if (index < 0 || !(x === "time" || curve.tokens)) return null;
+  return x === "time" ? (curve.time[index] - run.began) / 3600 : curve.tokens[index];
+}
+
+/* Runs whose data change in their course; of many runs the lines would tell nothing. */
+function phased(runs) {
+  return runs.length > MANY ? [] : runs.filter((run) => run.phases.length > 1);
+}
+
+/* A line where a phase of the data begins, with its name. */
+function marks(plot, runs, x) {
+  const { ctx, bbox } = plot, ratio = devicePixelRatio || 1;
+  ctx.save();
+  ctx.font = `${12 * ratio}px system-ui, sans-serif`;
+  ctx.textBaseline = "top";
+  ctx.setLineDash([3 * ratio, 3 * ratio]);
+  ctx.lineWidth = ratio;
+  let free = bbox.left;
+  for (const run of phased(runs)) for (const phase of run.phases) {
+    const value = place(run, phase.first, x), left = value === null ? NaN : plot.valToPos(value, "x", true);
+    if (!(left >= bbox.left && left <= bbox.left + bbox.width)) continue;
+    ctx.strokeStyle = ctx.fillStyle = colour(runs.length > 1 ? `c${runs.indexOf(run) % 8}` : "quiet");
+    if (phase.first) {
+      ctx.beginPath();
+      ctx.moveTo(left, bbox.top);
+      ctx.lineTo(left, bbox.top + bbox.height);
+      ctx.stroke();
+    }
+    const width = ctx.measureText(phase.name).width + 12 * ratio;
+    if (left < free || left + width > bbox.left + bbox.width) continue; // the words below the chart have it
+    ctx.fillText(phase.name, left + 5 * ratio, bbox.top + 3 * ratio);
+    free = left + width;
+  }
+  ctx.restore();
 }
 
 function summary(runs, name, title) {

@@ -7,7 +7,7 @@ const at = (id) => document.getElementById(id);
 const PARTS = { steps: "steps that count", lost_steps: "lost steps", startup: "start-up", validation: "validation", saving: "saving", idle: "idle", spare: "spare nodes", work: "a script without steps", outside: "outside the attempts", queued: "queued" };
 const MANY = 3; // runs of which everything is told at once
 const LONG = 40, MOST_COLUMNS = 8; // rows of a table that is shown unfolded, and columns of keys
-const state = { x: "step", log: false, raw: !several, smooth: true, validation: runs.length <= MANY };
+const state = { x: "step", log: false, raw: !several, smooth: true, validation: runs.length <= MANY, evaluation: runs.length <= MANY };
 let plots = [];
 
 function swatch(kind) {
@@ -86,9 +86,16 @@ function redraw() {
     const box = make("div", { class: name === "loss" ? "chart wide" : "chart", "data-chart": name }, make("h3", {}, title), host);
     at("charts").append(box);
     plots.push(draw(host, runs, name, state, canLog));
+    if (name === "loss") box.append(...phases());
   }
   for (const id of ["controls", "drawn"]) at(id).hidden = !plots.length;
   if (!plots.length) at("charts").append(make("p", { class: "none" }, "No step was logged yet."));
+}
+
+/* The dashed lines in words. */
+function phases() {
+  return phased(runs).map((run) => make("p", { class: "quiet phases" }, `${several ? `${run.shown}: p` : "P"}hases of the data (dashed lines): `,
+    run.phases.map((each) => `${each.name}, steps ${number(each.first)} to ${number(each.last)}`).join("; "), "."));
 }
 
 function parts(run) {
@@ -187,8 +194,11 @@ function attempts() {
 }
 
 function checkpoints() {
+  const evaluated = (run, step) => run.evaluations.filter((each) => each.step === step).map((each) => (each.name === "default" ? number(each.loss) : `${each.name} ${number(each.loss)}`)).join(", ");
+  const more = (run, each) => (run.evaluations.length ? [evaluated(run, each.step) || "–"] : []);
   return runs.map((run) => part(run, run.checkpoints.length
-    ? table(["Name", "#Step", "State", "Path"], run.checkpoints.map((each) => [each.name, number(each.step), each.complete ? "complete" : "incomplete", make("code", {}, each.path)]))
+    ? table(["Name", "#Step", "State", ...(run.evaluations.length ? ["Evaluated loss"] : []), "Path"],
+      run.checkpoints.map((each) => [each.name, number(each.step), each.complete ? "complete" : "incomplete", ...more(run, each), make("code", {}, each.path)]))
     : make("p", { class: "quiet" }, "None was found.")));
 }
 
@@ -230,7 +240,8 @@ function start(theme) {
   document.title = at("title").textContent = data.title || (several ? `${runs.length} runs` : runs[0].name);
   at("subtitle").textContent = `${several ? `${runs.length > MANY ? `${runs.length} runs` : runs.map((run) => run.shown).join(", ")}. ` : ""}Written ${moment(data.made)}${data.again_s ? `, and again every ${duration(data.again_s)} while it goes on` : ""}`;
   at("overview").append(overview());
-  at("controls").append(choice(), ...[["raw", "raw"], ["smooth", "smoothed"], ["validation", "validation"], ["log", "log scale (loss, gradient norm)"]].map(([key, text]) => toggle(key, text)));
+  at("controls").append(choice(), ...[["raw", "raw"], ["smooth", "smoothed"], ["validation", "validation"],
+    ...(runs.some((run) => run.evaluations.length) ? [["evaluation", "evaluations"]] : []), ["log", "log scale (loss, gradient norm)"]].map(([key, text]) => toggle(key, text)));
   const reset = make("button", { type: "button", id: "reset" }, "Reset zoom");
   reset.addEventListener("click", redraw);
   at("controls").append(reset);

@@ -14,6 +14,7 @@ from automodel_launch.backends.data.tokens import Part
 from automodel_launch.config import dotted
 
 _SPLIT = "900,50,50"  # MegatronPretraining's default `split`
+_USES = ("train", "validation", "test")  # keys of `paths`, and the parts of a `split`
 
 
 def of_training(config: Mapping[str, Any], data: DataFacts) -> list[Part]:
@@ -48,8 +49,8 @@ def _of_phases(config: Mapping[str, Any], planned: list[Phase], data: DataFacts)
     return list(found.values())
 
 
-def megatron(section: Mapping[str, Any], data: DataFacts) -> list[Part]:
-    """The parts that `paths` of a MegatronPretraining section names for training; none where something is wrong, which
+def megatron(section: Mapping[str, Any], data: DataFacts, use: str = "train") -> list[Part]:
+    """The parts that `paths` of a MegatronPretraining section names for a use; none where something is wrong, which
     checks/blends.py and data/pairs.py report.
     """
     paths, in_splits = section.get("paths"), True
@@ -58,11 +59,13 @@ def megatron(section: Mapping[str, Any], data: DataFacts) -> list[Part]:
         facts = data.about(kind, paths)
         paths = facts.get("value") if kind == "blends" else facts.get("files")
     if isinstance(paths, Mapping):
-        paths = paths.get("train")
+        paths = paths.get(use, paths.get("valid") if use == "validation" else None)
     else:
         in_splits = False
     entries = [paths] if isinstance(paths, str) else paths
-    return tokens.of_list(entries, data, 1.0 if in_splits else tokens.train_share(section.get("split"), _SPLIT))
+    return tokens.of_list(
+        entries, data, 1.0 if in_splits else tokens.share(section.get("split"), _SPLIT, _USES.index(use))
+    )
 
 
 def nanogpt(pattern: Any, data: DataFacts) -> list[Part]:
