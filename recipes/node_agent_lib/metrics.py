@@ -64,6 +64,8 @@ class Follower:
     def _take(self) -> bool:
         try:
             with open(self._log, "rb") as file:
+                if os.fstat(file.fileno()).st_size < self._offset:  # emptied by hand, for room on a disk
+                    self._offset, self._rest = 0, b""
                 file.seek(self._offset)
                 data = file.read(_CHUNK)
         except OSError:

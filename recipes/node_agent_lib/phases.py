@@ -55,5 +55,5 @@ class Past:
             return []
         whole, newline, _ = data.rpartition(b"\n")
         self._offset += len(whole + newline)
-        found = [parse(line) for line in whole.decode("utf-8", "replace").splitlines()]
+        found = [parse(line) for line in whole.decode("utf-8", "replace").split("\n")]
         return [entry for entry in found if entry and all(key in entry for key in contract.PAST_PHASE_KEYS)]
