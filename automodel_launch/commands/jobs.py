@@ -6,7 +6,6 @@ import argparse
 import functools
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.watch import WATCH, Pause, watching
 from automodel_launch.jobs import pipelines, records, sweeps
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import speeds, waiting
-from automodel_launch.launch.asked import Asked, quickest_s
+from automodel_launch.launch import waiting
+from automodel_launch.launch.asked import quickest_s
+from automodel_launch.launch.places import FIRST_S, Places, Seen
 from automodel_launch.launch.progress import clock
 from automodel_launch.launch.speed import Speed
-from automodel_launch.remote.shell import AT_ONCE
 
 _HEAD = ("JOB", "STATE", "PROFILE", "SUBMITTED", "STEP", "LOSS", "LEFT", "WHY")
 
@@ -41,11 +40,12 @@ class Jobs(Command):
             console.say(f"left out: {path} is no record of a job that this version can read")
         if args.watch:
             return _watch(folder, args.json)
-        rows = _look(folder, Asked(folder))
+        places = Places(folder)
+        rows = _look(folder, places, None if args.json else FIRST_S)
         if args.json:
             console.document([_document(row) for row in rows])
         elif rows:
-            console.out("\n".join(_table(rows, console.width() if console.is_terminal() else None)))
+            _print(folder, rows, places)
         else:
             console.say("no job was submitted from here yet")
         steps = pipelines.names(folder)
@@ -57,11 +57,29 @@ class Jobs(Command):
         return 0
 
 
-def _look(folder: Path, asked: Asked) -> list[Row]:
-    with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
-        rows = speeds.of(asked.look(records.all_records(folder), pool), pool)
+def _look(folder: Path, places: Places, patience_s: float | None = FIRST_S) -> list[Row]:
+    return _rows(folder, places.look(records.all_records(folder), patience_s))
+
+
+def _rows(folder: Path, seen: Sequence[Seen]) -> list[Row]:
     steps = pipelines.of_runs(folder)
-    return [(record, now, fast, steps.get(record.run_name)) for record, now, fast in rows]
+    return [(record, now, fast, steps.get(record.run_name)) for record, now, fast in seen]
+
+
+def _print(folder: Path, rows: Sequence[Row], places: Places) -> None:
+    """Those that are known first, then those of places that take their time."""
+    columns = console.width() if console.is_terminal() else None
+    late = {job_id for ids in places.late.values() for job_id in ids}
+    known = [row for row in rows if row[0].job_id not in late]
+    if known:
+        console.out("\n".join(_table(known, columns)))
+        console.flush()
+    if not late:
+        return
+    if known:
+        told = (f"{name} ({len(ids)} job{'s'[: len(ids) - 1]})" for name, ids in places.late.items())
+        console.say(f"not answered yet: {', '.join(told)}; Ctrl-C leaves")
+    console.out("\n".join(_table(_rows(folder, places.rest()), columns)))
 
 
 def _document(row: Row) -> dict[str, Any]:
@@ -97,10 +115,10 @@ def _why(record: Record, now: Status) -> str:
 
 def _watch(folder: Path, as_json: bool) -> int:
     said: list[str] = []
-    asked, pause = Asked(folder), Pause(1.0)
+    places, pause = Places(folder), Pause(1.0)
     with watching(as_json) as watcher:
         while True:
-            rows = _look(folder, asked)
+            rows = _look(folder, places)
             active = [row for row in rows if not (row[1].over or row[1].forgotten)]
             pause.least = min(60.0, sum(quickest_s(row[0]) for row in active) or 1.0)
             lines = [" ".join(filter(None, _cells(row))) for row in rows]

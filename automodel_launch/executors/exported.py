@@ -56,7 +56,7 @@ def variables(plan: Plan) -> str:
 def functions(plan: Plan) -> str:
     """Bash: `make_job DIRECTORY` sets `job`, a new job's directory below it with everything in its place.
 
-    `end_job CODE` sets `code`, the job's own; where its agent was killed, or never began, exit.json says so from then on.
+    `end_job CODE` sets `code`, the job's own; where its agent was killed, or never began, exit.json says so.
     """
     run = shlex.quote(plan.run_name)
     secrets = " ".join(plan.profile.secrets)
@@ -110,7 +110,7 @@ def no_plain(plan: Plan) -> ProfileError:
 def local(plan: Plan) -> str:
     """`run`, for one machine: the node agent, with its true exit code.
 
-    Not by `exec`: somebody has to be there if the agent is killed. What runs in the background gets no Ctrl-C of bash's.
+    Not by `exec`: somebody has to be there if the agent is killed.
     """
     return f"""\
 #!/usr/bin/env bash
