@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import contract
 
-from .files import Json, parse, read_json
+from .files import Json, as_number, parse, read_json
 
 _FILE = "phase"
 
@@ -34,8 +34,7 @@ def read(directory: str) -> Phase | None:
         return None
     raw = read_json(path(directory)) or {}
     text, since = (raw.get(key) for key in contract.PHASE_KEYS)
-    number = float(since) if isinstance(since, (int, float)) else None
-    return Phase(text if isinstance(text, str) and text else None, number, mark)
+    return Phase(text if isinstance(text, str) and text else None, as_number(since), mark)
 
 
 class Past:

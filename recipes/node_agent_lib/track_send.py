@@ -16,7 +16,7 @@ import contract
 
 from . import redaction
 from .error_line import error_line
-from .files import Json, parse, read_json, write_json
+from .files import Json, as_number, as_whole, parse, read_json, write_json
 from .trackers import Sink, open_sink
 
 _LOOK_S = 2.0
@@ -81,4 +81,4 @@ def new_rows(path: str, offset: int) -> tuple[list[Json], int]:
 
 
 def _is_step(row: Json) -> bool:
-    return isinstance(row.get("step"), int) and isinstance(row.get("time"), (int, float))
+    return as_whole(row.get("step")) is not None and as_number(row.get("time")) is not None
