@@ -75,14 +75,15 @@ words="no Python"
 error="$words 3.8 or later for the node agent: $(printf %s "${seen:-none at all}" | tr -d '"\\'); agent_python names one"
 error="$error${bare:+. $bare}"
 echo "node agent: $host: $error" >&2
-ended="\"schema\": 1, \"job_id\": \"$(basename "$job")\", \"attempt\": $attempt, \"code\": 127, \"started\": $now"
+ended="\"schema\": 1, \"job_id\": \"$(basename "$job")\", \"attempt\": $attempt, \"started\": $now"
+code=127
 
 put() { # FILE JSON: whole, or not at all
   printf '%s\n' "$2" >"$1.$host.tmp" && mv "$1.$host.tmp" "$1"
 }
 
 put_exit() {
-  put "$job/exit.json" "{$ended, \"complete\": true, \"state\": \"FAILED\", \"signal\": null, \"rank\": null, \"known\": null,\
+  put "$job/exit.json" "{$ended, \"code\": $code, \"complete\": true, \"state\": \"FAILED\", \"signal\": null, \"rank\": null, \"known\": null,\
  \"node\": \"$host\", \"error\": \"$error\", \"traceback\": null, \"log\": null, \"ended\": $now, \"step\": null,\
  \"nodes\": []}"
 }
@@ -95,15 +96,20 @@ begin)
   ;;
 run)
   mkdir -p "$job/nodes"
-  put "$job/nodes/$node.json" "{$ended, \"node\": $node, \"nnodes\": $(value nnodes), \"host\": \"$host\",\
+  put "$job/nodes/$node.json" "{$ended, \"code\": $code, \"node\": $node, \"nnodes\": $(value nnodes), \"host\": \"$host\",\
  \"agent_pid\": $$, \"agent_start\": null, \"time\": $now, \"state\": \"ended\", \"ranks\": {},\
  \"failure\": {\"code\": 127, \"error\": \"$error\", \"time\": $now, \"traceback\": null, \"victim\": false}}"
   [ -n "$SLURM_JOB_ID" ] || put_exit # under Slurm `finish` does it, on a node that may have a Python
   exit 127
   ;;
-finish) # the containers may have had one: then the last agent has written exit.json
+finish) # the containers may have had one: then the last agent has written exit.json, unless it was killed
   own=$(grep -l "\"error\": \"$words" "$job/nodes/0.json" 2>/dev/null)
-  [ -e "$job/exit.json" ] || { [ -e "$job/nodes/0.json" ] && [ -z "$own" ]; } || put_exit
+  if [ -e "$job/exit.json" ]; then :
+  elif [ -n "$SLURM_JOB_ID" ]; then { [ -e "$job/nodes/0.json" ] && [ -z "$own" ]; } || put_exit # Slurm knows the rest
+  else # of an exported job, whose container has the Python
+    [ -n "$own" ] || { code=${4:-1} error="the job ended without a record: killed, or it did not start"; }
+    put_exit
+  fi
   code=$(grep '"complete": true' "$job/exit.json" 2>/dev/null | grep -o '"code": [0-9]*' | head -n 1)
   code=${code#*: }
   exit "${code:-$4}"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import os
 import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
+from automodel_launch.config import envscope
 from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.packaging import PlannedFile
 from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import did_you_mean
+
+_VARIABLE = "PYTHONPATH"
 
 
 def in_file(plan: Plan, key: str, path: str) -> Iterator[Finding]:
@@ -36,13 +40,26 @@ def in_module(plan: Plan, key: str, path: str) -> Iterator[Finding]:
     names = [file.path for file in plan.files]
     beside = any(name.startswith((f"code/recipes/{top}/", f"code/recipes/{top}.py")) for name in names)
     own = next((name for name in names if name.startswith((f"code/{top}/", f"code/{top}.py"))), None)
-    steered = "PYTHONPATH" in {*plan.profile.env_vars, *plan.profile.env} or "PYTHONPATH" in str(
-        plan.profile.setup_lines
-    )
-    if own and not beside and not steered:
+    if own and not beside and not (sets_path(plan) or _is_inherited(plan, top)):
         module, _, name = path.rpartition(".")
         message = f"{describe_value(plan, key, path)}: {top} travels, but is not on the job's Python path."
         yield Finding("error", "unknown-target", message, f"{key}={module.replace('.', '/')}.py:{name}")
+
+
+def sets_path(plan: Plan) -> bool:
+    """Whether the profile may set what the job's Python imports from: where that is cannot be told."""
+    profile = plan.profile
+    lines = profile.shell_lines
+    named = {*profile.env_vars, *profile.env, *profile.secrets}
+    return _VARIABLE in named or any(_VARIABLE in line for line in lines) or envscope.reads_a_file(lines)
+
+
+def _is_inherited(plan: Plan, top: str) -> bool:
+    """A job that runs here has this shell's variables."""
+    if not plan.here or plan.image is not None:
+        return False
+    folders = [folder for folder in os.environ.get(_VARIABLE, "").split(os.pathsep) if folder.startswith("/")]
+    return any(Path(folder, name).exists() for folder in folders for name in (top, f"{top}.py"))
 
 
 def _travelling(plan: Plan, key: str, path: str, file: str, name: str) -> Iterator[Finding]:

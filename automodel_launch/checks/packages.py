@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from automodel_launch import backends
-from automodel_launch.backends import Need, trackers
+from automodel_launch.backends import Need, trackers, user_code
 from automodel_launch.plan.describe import source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -17,7 +17,7 @@ FIND = "import importlib.util, sys; print('lacks', *[n for n in sys.argv[1:] if 
 
 def needed(plan: Plan) -> list[Need]:
     """What the config asks for, without what travels with the job."""
-    if "PYTHONPATH" in {*plan.profile.env_vars, *plan.profile.env}:
+    if user_code.sets_path(plan):
         return []
     travelling = [file.path for file in plan.files]
 

@@ -7,7 +7,6 @@ import functools
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.watch import WATCH, Pause, watching
 from automodel_launch.jobs import pipelines, records, sweeps
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import evaluation_jobs, speeds, waiting
-from automodel_launch.launch.asked import Asked, quickest_s
+from automodel_launch.launch import waiting
+from automodel_launch.launch.asked import quickest_s
+from automodel_launch.launch.places import FIRST_S, Places, Seen
 from automodel_launch.launch.progress import clock
 from automodel_launch.launch.speed import Speed
-from automodel_launch.remote.shell import AT_ONCE
 
 _HEAD = ("JOB", "STATE", "PROFILE", "SUBMITTED", "STEP", "LOSS", "LEFT", "WHY")
 
@@ -42,12 +41,12 @@ class Jobs(Command):
             console.say(f"left out: {path} is no record of a job that this version can read")
         if args.watch:
             return _watch(folder, args.json)
-        rows = _look(folder, Asked(folder), _Evaluated(folder))
+        places = Places(folder)
+        rows = _look(folder, places, None if args.json else FIRST_S)
         if args.json:
             console.document([_document(row) for row in rows])
         elif rows:
-            console.out("\n".join(_table(rows, console.width() if console.is_terminal() else None)))
-            _tell_evaluated(rows)
+            _print(folder, rows, places)
         else:
             console.say("no job was submitted from here yet")
         steps = pipelines.names(folder)
@@ -59,25 +58,32 @@ class Jobs(Command):
         return 0
 
 
-class _Evaluated:
-    """Looks for evaluations that batch scripts have submitted, as rarely as these do."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._due = folder, 0.0
-
-    def look(self) -> None:
-        """Once in a while."""
-        if time.monotonic() >= self._due:
-            evaluation_jobs.adopt(self._folder, records.all_records(self._folder))
-            self._due = time.monotonic() + evaluation_jobs.EVERY_S
+def _look(folder: Path, places: Places, patience_s: float | None = FIRST_S) -> list[Row]:
+    return _rows(folder, places.look(records.all_records(folder), patience_s))
 
 
-def _look(folder: Path, asked: Asked, evaluated: _Evaluated) -> list[Row]:
-    evaluated.look()
-    with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
-        rows = speeds.of(asked.look(records.all_records(folder), pool), pool)
+def _rows(folder: Path, seen: Sequence[Seen]) -> list[Row]:
     steps = pipelines.of_runs(folder)
-    return [(record, now, fast, steps.get(record.run_name)) for record, now, fast in rows]
+    return [(record, now, fast, steps.get(record.run_name)) for record, now, fast in seen]
+
+
+def _print(folder: Path, rows: Sequence[Row], places: Places) -> None:
+    """Those that are known first, then those of places that take their time."""
+    columns = console.width() if console.is_terminal() else None
+    late = {job_id for ids in places.late.values() for job_id in ids}
+    known = [row for row in rows if row[0].job_id not in late]
+    if known:
+        console.out("\n".join(_table(known, columns)))
+        _tell_evaluated(known)
+        console.flush()
+    if not late:
+        return
+    if known:
+        told = (f"{name} ({len(ids)} job{'s'[: len(ids) - 1]})" for name, ids in places.late.items())
+        console.say(f"not answered yet: {', '.join(told)}; Ctrl-C leaves")
+    rest = _rows(folder, places.rest())
+    console.out("\n".join(_table(rest, columns)))
+    _tell_evaluated(rest)
 
 
 def _document(row: Row) -> dict[str, Any]:
@@ -100,7 +106,7 @@ def _tell_evaluated(rows: Sequence[Row]) -> None:
 
 def _table(rows: Sequence[Row], columns: int | None) -> list[str]:
     """With a header; cut to so many columns, where they are counted."""
-    lines = console.table([_HEAD, *(_cells(row) for row in rows if not _is_evaluated(row))])
+    lines = console.table([_HEAD, *map(_cells, rows)])
     return [console.cut_end(line, columns) for line in lines] if columns else lines
 
 
@@ -111,7 +117,6 @@ def _cells(row: Row) -> tuple[str, ...]:
     left = "" if fast.left_s is None else clock(fast.left_s)
     head = record.job_id, now.state, record.profile, console.clock(record.submitted)
     whose = f"step {of[1]} of {of[0]}" if of else ""
-    whose = f"evaluates step {evaluation_jobs.step_of(record)} of {record.beside}" if record.beside else whose
     return *head, step, loss, left, "; ".join(filter(None, (_why(record, now), whose)))
 
 
@@ -126,10 +131,10 @@ def _why(record: Record, now: Status) -> str:
 
 def _watch(folder: Path, as_json: bool) -> int:
     said: list[str] = []
-    asked, evaluated, pause = Asked(folder), _Evaluated(folder), Pause(1.0)
+    places, pause = Places(folder), Pause(1.0)
     with watching(as_json) as watcher:
         while True:
-            rows = _look(folder, asked, evaluated)
+            rows = _look(folder, places)
             active = [row for row in rows if not (row[1].over or row[1].forgotten)]
             pause.least = min(60.0, sum(quickest_s(row[0]) for row in active) or 1.0)
             lines = [" ".join(filter(None, _cells(row))) for row in rows]
@@ -160,7 +165,6 @@ def _tell(rows: Sequence[Row], lines: Sequence[str], said: Sequence[str], as_jso
 
 def _screen(rows: Sequence[Row], at: Screen) -> list[str]:
     """Those that have not ended first to be kept, where there is no room for all; the latest below."""
-    rows = [row for row in rows if not _is_evaluated(row)]
     room = max(1, at.rows - 3)
     order = sorted(range(len(rows)), key=lambda index: (rows[index][1].over, -index))[:room]
     kept = [rows[index] for index in sorted(order)]

@@ -40,7 +40,6 @@ def spec(
     """
     profile = plan.profile
     forwarded = _forwarded(plan, environ)
-    setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
     backend = backends.of(plan.recipe)
     script = plan.recipe.path
     return {
@@ -68,7 +67,7 @@ def spec(
             **({} if inherits else forwarded),
             **profile.env_vars,
         },
-        "setup_lines": setup,
+        "setup_lines": profile.setup,
         "startup_commands": list(profile.startup_commands),
         "secrets_file": f"{plan.job_dir}/{contract.SECRETS}" if profile.secrets and not inherits else None,
         "stop_grace_s": float(profile.stop_grace),
@@ -134,6 +133,6 @@ def _forwarded(plan: Plan, environ: Mapping[str, str]) -> dict[str, str]:
         secret_names.check_name(name, key)
         if name in profile.env or name in profile.env_vars:
             raise ProfileError(f"{key}: {name} stands in env or env_vars too, where its value would be seen.")
-    if any("\0" in line for line in (*profile.setup_lines, *profile.startup_commands)):
+    if any("\0" in line for line in profile.shell_lines):
         raise ProfileError("setup_lines, startup_commands: no shell line can hold a NUL character.")
     return secrets.forwarded(profile.env, environ, f"env ({sources.get('env', plan.profile_name)})")

@@ -54,7 +54,10 @@ def variables(plan: Plan) -> str:
 
 
 def functions(plan: Plan) -> str:
-    """Bash: `make_job DIRECTORY` sets `job`, a new job's directory below it with everything in its place."""
+    """Bash: `make_job DIRECTORY` sets `job`, a new job's directory below it with everything in its place.
+
+    `end_job CODE` sets `code`, the job's own; where its agent was killed, or never began, exit.json says so.
+    """
     run = shlex.quote(plan.run_name)
     secrets = " ".join(plan.profile.secrets)
     return f"""\
@@ -74,11 +77,17 @@ make_job() {{
   done
   job=$here/runs/{run}.$number
   tracker=$(printf %s "$here" | cksum) tracker=${{tracker%% *}}
+  trap 'rm -rf "$job"' EXIT  # no disk has room for all of it
   cp -R "$here/{JOB}/." "$job/" && mkdir -p "$job/{contract.LOGS}" || exit 1
   for name in {" ".join(RENDERED)}; do
     sed -e "s|{ROOT.rpartition("/")[0]}|$here|g" -e "s|{NUMBER}|$number|g" -e "s|{TRACKER}|$tracker|g" \\
       -e "s|{PYTHON}|$python|g" "$here/{JOB}/$name" > "$job/$name" || exit 1
   done
+  trap - EXIT
+}}
+end_job() {{
+  sh "$job/{contract.NODE_AGENT_SH}" finish "$job" --code "$1"
+  code=$?
 }}
 """
 
@@ -99,7 +108,10 @@ def no_plain(plan: Plan) -> ProfileError:
 
 
 def local(plan: Plan) -> str:
-    """`run`, for one machine: the node agent in the foreground, with its true exit code."""
+    """`run`, for one machine: the node agent, with its true exit code.
+
+    Not by `exec`: somebody has to be there if the agent is killed.
+    """
     return f"""\
 #!/usr/bin/env bash
 {head(plan, "bash run        (PYTHON=/path/of/python bash run: with another Python)")}
@@ -109,5 +121,15 @@ case $python in *[!A-Za-z0-9_./@+,=-]*) echo "$0: PYTHON=$python: no such path c
 here=$(cd "$(dirname "$0")" && pwd -P) || exit 1
 make_job "$here"
 echo "job directory: $job" >&2
-exec sh "$job/{contract.NODE_AGENT_SH}" run "$job/{contract.AGENT}"
+sh "$job/{contract.NODE_AGENT_SH}" run "$job/{contract.AGENT}" &
+agent=$!
+for name in INT TERM HUP; do trap "kill -$name $agent 2>/dev/null" "$name"; done
+wait "$agent"
+code=$?
+while kill -0 "$agent" 2>/dev/null; do  # a signal has ended the wait alone
+  wait "$agent"
+  code=$?
+done
+[ -e "$job/{contract.EXIT}" ] || end_job "$code"
+exit "$code"
 """

@@ -11,6 +11,7 @@ from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Status, is_number, is_time, is_whole
 from automodel_launch.remote.filesystem import FileSystem
 
+_LISTS = ("nodes", "spares", "replaces")  # of names of nodes
 LOST = "LOST"  # of an attempt that has left no word of its end
 _NO_RECORD = "it left no record of its end (killed?)"
 TAIL = 2**20  # bytes of the file that are read: thousands of attempts
@@ -37,12 +38,11 @@ def merged(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     for entry in entries:
         key = (str(entry.get("job_id")), _number(entry.get("attempt")))
         event, when = entry.get("event"), entry["time"] if is_time(entry.get("time")) else None
-        if "nodes" in entry:
-            entry["nodes"] = _names(entry["nodes"])
+        entry = {**entry, **{name: _names(entry[name]) for name in _LISTS if name in entry}}
         if event == contract.HISTORY_BEGUN:
             told = {"began": when, "nodes": entry.get("nodes") or [], "slurm_id": entry.get("slurm_id")}
             told |= {"gpus": entry["gpus"]} if is_whole(entry.get("gpus")) else {}
-            told |= {"spares": _names(entry["spares"])} if "spares" in entry else {}
+            told |= {"spares": entry["spares"]} if "spares" in entry else {}
             told |= {"before_s": entry["allocated_s"]} if is_number(entry.get("allocated_s")) else {}
             found[key] = {"job_id": key[0], "attempt": key[1], **told}
         elif event == contract.HISTORY_ENDED:

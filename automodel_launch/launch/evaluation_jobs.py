@@ -61,16 +61,16 @@ class Evaluations:
         return [(record, status) for record, status in self.jobs if not status.over and not status.forgotten]
 
 
-def adopt(folder: Path, jobs: Iterable[Record]) -> None:
+def adopt(folder: Path, jobs: Iterable[Record]) -> list[Record]:
     """Make records of the evaluations of these jobs' runs; one round trip for each place. One that does not answer is
-    left out: the states of its own jobs tell that."""
+    left out: the states of its own jobs tell that. Returned are those that had none."""
     by_place: dict[FileSystem, list[Record]] = {}
     for record in _last_of_each(jobs):
         by_place.setdefault(executors.get(record.executor).place_of(record), []).append(record)
     if not by_place:
-        return
+        return []
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda item: _adopt(folder, *item), by_place.items()))
+        return [made for place in pool.map(lambda item: _adopt(folder, *item), by_place.items()) for made in place]
 
 
 def adopt_named(folder: Path, wanted: str) -> None:
@@ -115,16 +115,18 @@ def _last_of_each(jobs: Iterable[Record]) -> list[Record]:
     return [record for record in last.values() if not (record.final and (record.end or {}).get(_ALL))]
 
 
-def _adopt(folder: Path, place: FileSystem, jobs: list[Record]) -> None:
+def _adopt(folder: Path, place: FileSystem, jobs: list[Record]) -> list[Record]:
     try:
         found = _read(place, jobs)
     except ClusterError:
-        return
+        return []
+    made = []
     for record in jobs:
-        _add(folder, record, found[record.run_dir])
+        made += _add(folder, record, found[record.run_dir])
         if record.final:
             known = {**(record.end or {}), _ALL: True}
             _quietly_change(folder, record, known)
+    return made
 
 
 def _quietly_change(folder: Path, record: Record, end: dict[str, Any]) -> None:
@@ -134,7 +136,8 @@ def _quietly_change(folder: Path, record: Record, end: dict[str, Any]) -> None:
         return
 
 
-def _add(folder: Path, record: Record, markers: Iterable[Marker]) -> None:
+def _add(folder: Path, record: Record, markers: Iterable[Marker]) -> list[Record]:
+    new = []
     for marker in markers:
         if marker.submitted:
             made = _record(record, marker)
@@ -142,7 +145,9 @@ def _add(folder: Path, record: Record, markers: Iterable[Marker]) -> None:
                 try:
                     records.add(folder, made)
                 except LaunchError:  # a full disk here: the job is as it is
-                    return
+                    break
+                new.append(made)
+    return new
 
 
 def _record(record: Record, marker: Marker) -> Record:

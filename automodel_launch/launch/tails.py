@@ -76,13 +76,17 @@ def new_lines(tails: Mapping[Any, Tail], place: FileSystem, last: bool = False) 
     behind = list(tails)
     while behind:
         answers = place.read_many([tails[key].wanted for key in behind])
+        further = []
         for key, found in zip(behind, answers, strict=True):
             start = tails[key].offset
             for line in tails[key].take(found):
                 yield key, line
+            data, size = found or (b"", 0)
             anew = tails[key].offset < start
-            goals[key] = 1 if anew else goals.get(key, found[1] if found else 0)
-        behind = [key for key in behind if tails[key].offset < goals[key]]
+            goals[key] = size if anew else goals.get(key, size)
+            if (data or anew) and tails[key].offset < goals[key]:  # of a file that is gone nothing more comes
+                further.append(key)
+        behind = further
     if last:
         for key, tail in tails.items():
             for line in tail.leave():

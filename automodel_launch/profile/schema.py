@@ -148,6 +148,17 @@ class Profile(Closed):
     build_gpus_per_node: Brought = None
     ray_version: Brought = None
     existing_ray_cluster: Brought = None
+
+    @property
+    def setup(self) -> list[str]:
+        """`setup_lines` as a list."""
+        return [self.setup_lines] if isinstance(self.setup_lines, str) else list(self.setup_lines)
+
+    @property
+    def shell_lines(self) -> list[str]:
+        """All that bash runs once a node before the training."""
+        return [*self.setup, *self.startup_commands]
+
     repo_root: Brought = None
 
 

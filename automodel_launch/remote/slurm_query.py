@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from automodel_launch import contract
 from automodel_launch.remote.slurm_environment import PLAIN
 
+_NO_ANSWER = re.compile("Unable to contact|timed out")  # as `query` has it
 _UNKNOWN_JOB = re.compile(r"invalid job id|Job \d+_\d+ not found", re.I)  # the latter: of a task of an array
 
 
@@ -109,11 +110,15 @@ read -r first second _ third 2>/dev/null < {chain} && [ -n "$second" ] && id=$fi
 """
 
 
-def query(slurm_id: str, job_dir: str) -> str:
+CONTROLLER, ALL = "squeue", "squeue sacct"  # what is not asked where it was silent just now
+
+
+def query(slurm_id: str, job_dir: str, silent: str = "") -> str:
     """Bash lines that print what `parse` reads, a line a fact. Later sources are asked only where earlier ones fail.
 
     A controller that squeue could not reach is not asked again by scontrol: that would only wait for as long again.
     Where a job of a chain has ended, the next one is asked for too, behind a line `next`, and then the spare one.
+    `silent`: CONTROLLER or ALL, as if these had been asked and had not answered.
     """
     logs = shlex.quote(f"{job_dir}/{contract.LOGS}")
     sacct = 'sacct -n -X -P -D -j "$1" -o State,ExitCode,NodeList,WorkDir,JobName,Comment'
@@ -124,6 +129,7 @@ say() {{ # SOURCE CODE OUTPUT
 }}
 ask() {{ # SOURCE COMMAND...
   source=$1; shift
+  case " {silent} " in *" $source "*) code=124 out='not asked again'; say "$source" "$code" "$out"; return ;; esac
   out=$(timeout 10 "$@" 2>"$err"); code=$?
   [ "$code" = 0 ] || out="$(tr '\\n' ' ' < "$err")$out"  # of a task of an array scontrol says it on stdout
   say "$source" "$code" "$out"
@@ -173,9 +179,25 @@ def parse(text: str, job: Job | None = None) -> Answer:
     return answer
 
 
-def _parse(text: str, job: Job | None) -> Answer:
+def silence(text: str) -> str:
+    """What of Slurm's did not answer, by the output of `query`: CONTROLLER, ALL, or nothing (an empty string)."""
+    said = _lines(text)
+    if not any(line.source == "squeue" and _is_silent(line) for line in said):
+        return ""
+    return CONTROLLER if any(line.source == "sacct" and line.code == "0" for line in said) else ALL
+
+
+def _is_silent(line: _Line) -> bool:
+    return line.code == "124" or (line.code != "0" and bool(_NO_ANSWER.search(line.text)))
+
+
+def _lines(text: str) -> list[_Line]:
     said = [_Line(*line.split(" ", 2)) for line in text.splitlines() if line.count(" ") >= 2]
-    said = [line for line in said if line.source in _READERS]
+    return [line for line in said if line.source in _READERS]
+
+
+def _parse(text: str, job: Job | None) -> Answer:
+    said = _lines(text)
     facts = [(line.source, *found) for line in said if line.code == "0" and (found := _READERS[line.source](line.text))]
     ours = [(source, answer) for source, answer, called in facts if job is None or job.is_meant(called)]
     now = next((answer for source, answer in ours if source != "sacct"), None)

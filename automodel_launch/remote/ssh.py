@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import threading
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +104,7 @@ class SshShell:
     def _connect(self) -> None:
         """Make the master connection where there is none: calls of several threads at once would each make one."""
         own = self._own
-        with _connecting:
+        with _connecting[own]:
             if own in _ways and Path(_ways[own].socket).exists():
                 return
             failed = _failed.get(own)
@@ -134,7 +135,7 @@ class SshShell:
         return shlex.join(["ssh", "-fNM", "-S", self._own, *self.login, self.host])
 
 
-_connecting = threading.Lock()
+_connecting: dict[str, threading.Lock] = defaultdict(threading.Lock)  # by our own socket: no host waits for another
 _failed: dict[str, tuple[float, ClusterError]] = {}  # by our own socket
 _ways: dict[str, _Way] = {}  # by our own socket
 

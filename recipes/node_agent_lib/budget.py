@@ -12,7 +12,7 @@ from typing import Mapping
 import contract
 
 from . import slurm
-from .files import Json
+from .files import Json, as_number, as_whole
 from .records import NodeRecord
 
 LEAST_S = 300.0  # what a further attempt must have at least: it has to start, load and save as well
@@ -28,7 +28,7 @@ def used(entries: list[Json], job_id: str) -> float:
     """GPU-hours of all ended attempts of a job, also of those before a person resumed it."""
     ended = [e for e in entries if e.get("event") == contract.HISTORY_ENDED and e.get("job_id") == job_id]
     last = {entry["attempt"]: entry.get("gpu_hours") for entry in ended}
-    return sum(hours for hours in last.values() if isinstance(hours, (int, float)))
+    return sum(as_number(hours) or 0.0 for hours in last.values())
 
 
 def allocated_s(begun: Json | None, slurm_s: float | None, nodes: list[NodeRecord], runs_still: bool) -> float | None:
@@ -39,14 +39,14 @@ def allocated_s(begun: Json | None, slurm_s: float | None, nodes: list[NodeRecor
     """
     if slurm_s is not None or begun is None or not begun.get("slurm_id"):
         return slurm_s
-    before = begun.get("allocated_s")
-    return round((before if isinstance(before, (int, float)) else 0.0) + _since_begun_s(begun, nodes, runs_still), 3)
+    before = as_number(begun.get("allocated_s")) or 0.0
+    return round(before + _since_begun_s(begun, nodes, runs_still), 3)
 
 
 def of_attempt(begun: Json | None, slurm_id: str, nodes: list[NodeRecord], runs_still: bool) -> float | None:
     """GPU-hours of an attempt, from its line `begun`; `runs_still`: its Slurm job is the one that asks."""
-    count = (begun or {}).get("gpus")
-    if begun is None or not isinstance(count, int):
+    count = as_whole((begun or {}).get("gpus"))
+    if begun is None or count is None:
         return None
     seconds = slurm.allocated_s(slurm_id, runs_still) if slurm_id else None
     if seconds is None:

@@ -20,7 +20,7 @@ import contract
 from . import backends, bad_nodes, budget, history, known, notify, records, slurm, stops
 from .backends import Backend, newest_checkpoint
 from .decision import Decision, Limits, decide
-from .files import Json, each_line, read_json, write_json, write_text
+from .files import Json, as_number, as_whole, each_line, read_json, write_json, write_text
 from .history import Ended
 from .records import NodeRecord
 from .spec import Spec
@@ -192,8 +192,9 @@ def _steps(orders: Order, number: int) -> list[int]:
     begun = [e["time"] for e in entries if e.get("event") == contract.HISTORY_BEGUN and e["attempt"] == number]
     ends: list[int] = []
     for entry in each_line(os.path.join(orders.job_dir, contract.METRICS)) if begun else ():
-        if "loss" in entry and entry["time"] >= begun[-1]:
-            ends[1:] = [entry["step"]]
+        step, when = as_whole(entry.get("step")), as_number(entry.get("time"))
+        if "loss" in entry and step is not None and when is not None and when >= begun[-1]:
+            ends[1:] = [step]
     return ends
 
 

@@ -16,12 +16,12 @@ import os
 import re
 import time
 from dataclasses import dataclass
-from typing import Any, List, Tuple
+from typing import List, Tuple
 
 import contract
 
 from . import history
-from .files import Json, each_line, read_json, write_json
+from .files import Json, as_number, as_whole, each_line, read_json, write_json
 from .nodes import host_name
 
 _USUAL = ("val_loss", "loss")
@@ -98,18 +98,19 @@ def _logged(run_dir: str) -> dict[str, Rows]:
 
 def _take(found: dict[str, Rows], row: Json) -> None:
     """A line of metrics.jsonl, of a step or of a validation; one without step and time is none of a training."""
-    step, name = row.get("step"), row.get("name")
-    if not isinstance(step, int) or isinstance(step, bool) or not _is_number(row.get("time")):
+    step, name = as_whole(row.get("step")), row.get("name")
+    if step is None or as_number(row.get("time")) is None:
         return
     if "loss" in row:
         values = {key: value for key, value in row.items() if key not in ("step", "time")}
     else:
         named = isinstance(name, str) and name != "default"
-        told = "val_loss" in row and not contract.has_no_token(row)
-        values = {f"val_loss/{name}" if named else "val_loss": row["val_loss"]} if told else {}
+        counts = "val_loss" in row and not contract.has_no_token(row)
+        values = {f"val_loss/{name}" if named else "val_loss": row["val_loss"]} if counts else {}
     for key, value in values.items():
-        if value is None or _is_number(value):
-            found.setdefault(key, []).append((step, math.nan if value is None else float(value)))
+        told = as_number(value)
+        if told is not None or value is None or isinstance(value, float):  # of a float that is none, it is infinite
+            found.setdefault(key, []).append((step, math.nan if told is None else told))
 
 
 def last(rows: Rows) -> tuple[float, int] | None:
@@ -120,10 +121,6 @@ def last(rows: Rows) -> tuple[float, int] | None:
             kept.pop()
         kept.append((step, value))
     return (kept[-1][1], kept[-1][0]) if kept else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _link(choice: Json, metric: str, best: Point, told: dict[Point, tuple[float, int]]) -> None:

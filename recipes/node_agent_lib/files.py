@@ -19,6 +19,7 @@ Json = Dict[str, Any]
 FULL = {errno.ENOSPC, errno.EDQUOT}
 _PASSING = {*FULL, errno.ESTALE, errno.EIO, errno.ENFILE}
 _RETRY_EVERY_S = 0.5
+_LARGEST = 1e300  # an integer of JSON may have any number of digits, which no float holds
 _release: list[Callable[[], bool]] = []
 
 
@@ -121,6 +122,18 @@ def parse(line: str) -> Json | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def as_number(value: object) -> float | None:
+    """A finite number of a record, which may have been damaged; None for anything else."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < _LARGEST:
+        return None
+    return float(value)
+
+
+def as_whole(value: object) -> int | None:
+    """The same of an integer."""
+    return value if isinstance(value, int) and as_number(value) is not None else None
 
 
 def _write_some(fd: int, data: bytes) -> int:

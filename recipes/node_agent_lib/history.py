@@ -28,7 +28,7 @@ from typing import Any
 
 import contract
 
-from .files import Json, append_json, each_line, read_lines
+from .files import Json, append_json, as_number, as_whole, each_line, read_lines
 
 _PATIENCE_S = 10.0  # of a full disk
 
@@ -62,8 +62,9 @@ def completes(end: Json) -> bool:
 
 
 def read(run_dir: str) -> list[Json]:
-    """Every complete line."""
-    return [entry for entry in read_lines(path(run_dir)) if isinstance(entry.get("attempt"), int)]
+    """Every complete line, with its attempt and its time."""
+    found = read_lines(path(run_dir))
+    return [one for one in found if as_whole(one.get("attempt")) is not None and as_number(one.get("time")) is not None]
 
 
 def add(run_dir: str, event: str, job_id: str, attempt: int, **details: Any) -> None:
@@ -94,25 +95,17 @@ def _ended(entry: Json) -> Ended:
     return Ended(
         attempt=entry["attempt"],
         state=str(entry.get("state")),
-        code=_number(entry.get("code")) or 0,
+        code=as_whole(entry.get("code")) or 0,
         error=entry.get("error") if isinstance(entry.get("error"), str) else None,
-        from_step=_number(entry.get("from_step")),
-        to_step=_number(entry.get("to_step")),
-        checkpoint=_number(entry.get("checkpoint")),
-        save_s=_real(entry.get("save_s")),
-        gpu_hours=_real(entry.get("gpu_hours")),
-        allocated_s=_real(entry.get("allocated_s")),
+        from_step=as_whole(entry.get("from_step")),
+        to_step=as_whole(entry.get("to_step")),
+        checkpoint=as_whole(entry.get("checkpoint")),
+        save_s=as_number(entry.get("save_s")),
+        gpu_hours=as_number(entry.get("gpu_hours")),
+        allocated_s=as_number(entry.get("allocated_s")),
         known=entry.get("known") if isinstance(entry.get("known"), str) else None,
         replaced=bool(entry.get("replaced")),
     )
-
-
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _real(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def has(run_dir: str, event: str, job_id: str, attempt: int) -> bool:

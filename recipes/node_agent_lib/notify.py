@@ -22,7 +22,7 @@ import contract
 
 from . import history, log, redaction, slurm
 from .decision import Decision
-from .files import Json, read_json
+from .files import Json, as_number, read_json
 from .history import Ended
 
 FINISHED, FAILED, STOPPED, HUNG = "finished", "failed", "stopped", "hung"  # `event` of the payload (docs/notify.md)
@@ -134,9 +134,9 @@ def _last_loss(path: str) -> float | None:
     for line in reversed(log.tail(path)):
         with contextlib.suppress(ValueError):
             entry = json.loads(line)
-            loss = entry.get("loss") if isinstance(entry, dict) else None
-            if isinstance(loss, (int, float)):
-                return float(loss)
+            loss = as_number(entry.get("loss")) if isinstance(entry, dict) else None
+            if loss is not None:
+                return loss
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import contract
 
-from .files import Json, parse, read_json
+from .files import Json, as_number, parse, read_json
 
 _FILE = "phase"
 
@@ -34,8 +34,7 @@ def read(directory: str) -> Phase | None:
         return None
     raw = read_json(path(directory)) or {}
     text, since = (raw.get(key) for key in contract.PHASE_KEYS)
-    number = float(since) if isinstance(since, (int, float)) else None
-    return Phase(text if isinstance(text, str) and text else None, number, mark)
+    return Phase(text if isinstance(text, str) and text else None, as_number(since), mark)
 
 
 class Past:
@@ -55,5 +54,5 @@ class Past:
             return []
         whole, newline, _ = data.rpartition(b"\n")
         self._offset += len(whole + newline)
-        found = [parse(line) for line in whole.decode("utf-8", "replace").splitlines()]
+        found = [parse(line) for line in whole.decode("utf-8", "replace").split("\n")]
         return [entry for entry in found if entry and all(key in entry for key in contract.PAST_PHASE_KEYS)]

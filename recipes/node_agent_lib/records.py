@@ -9,6 +9,7 @@ from typing import Any, Iterator, TypeVar
 
 import contract
 
+from . import procs
 from .files import Json, read_json
 
 SCHEMA = contract.SCHEMA
@@ -131,6 +132,14 @@ def read_nodes(job_dir: str, attempt: int | None = None) -> list[NodeRecord]:
     return NodeReader(job_dir, attempt).look()
 
 
+def agent_at_it(job_dir: str, node: int, attempt: int, host: str) -> int | None:
+    """The process id of another agent on this host that makes this node's part of this attempt."""
+    found = _read_node(node_path(job_dir, node))
+    if found is None or found.state == contract.NODE_ENDED or (found.attempt, found.host) != (attempt, host):
+        return None
+    return found.agent_pid if procs.alive(found.agent_pid, found.agent_start) else None
+
+
 class NodeReader:
     """Reads the records of an attempt again and again, but never again that of a node that has ended."""
 
@@ -159,10 +168,10 @@ class NodeReader:
 
 
 def _read_node(path: str) -> NodeRecord | None:
-    raw = read_json(path)
-    if not raw:
+    try:
+        node = node_from_json(read_json(path) or {})
+    except (AttributeError, KeyError, TypeError):  # none, or damaged
         return None
-    node = node_from_json(raw)
     if node.touched and node.state != contract.NODE_ENDED:
         with contextlib.suppress(OSError):
             node.time = max(node.time, os.stat(path).st_mtime)

@@ -8,10 +8,10 @@ from typing import Callable
 
 import contract
 
-from . import keeper, meeting, nodes, procs, redaction, sharing, standing
+from . import chain, keeper, meeting, nodes, procs, records, redaction, sharing, standing
 from .control import Parent
 from .log import AgentLog, complain
-from .spec import SpecError, load
+from .spec import Spec, SpecError, load
 from .supervisor import Supervisor
 
 _READY = b"ready"
@@ -29,6 +29,7 @@ def main(path: str, detach: bool, agent: str) -> int:
         if spec.spares and contract.NODE_RANK_VAR not in os.environ:
             return keeper.main(spec, path, agent)
         node = nodes.node_rank(spec.nnodes, os.environ)
+        _refuse_second(spec, node)
         parent = _parent() if spec.stop_with_parent else None
     except SpecError as error:
         complain(str(error))
@@ -46,6 +47,13 @@ def main(path: str, detach: bool, agent: str) -> int:
         return Supervisor(spec, node, agent, log, parent).run(ready)
 
     return _detached(supervise, log) if detach else supervise(lambda: None)
+
+
+def _refuse_second(spec: Spec, node: int) -> None:
+    """Somebody has started the job once more by hand: a further agent would write its own end over the first one's."""
+    other = records.agent_at_it(spec.job_dir, node, chain.attempt(os.environ), nodes.host_name(os.environ))
+    if other is not None:
+        raise SpecError(f"{spec.job_id} runs here already (node agent {other}); `launch.py status` tells how far it is")
 
 
 def _parent() -> Parent:

@@ -16,7 +16,7 @@ import contract
 
 from . import redaction
 from .error_line import error_line
-from .files import Json, parse, read_json, write_json
+from .files import Json, as_number, as_whole, parse, read_json, write_json
 from .trackers import Sink, open_sink
 
 _LOOK_S = 2.0
@@ -46,21 +46,26 @@ def _follow(sink: Sink, job_dir: str, path: str, state: dict[str, Any]) -> None:
     job = os.path.basename(job_dir)
     metrics = os.path.join(job_dir, contract.METRICS)
     ending = False
+    offset = state["taken"].get(job, 0)
+    offset = offset if isinstance(offset, int) else 0
     while True:
-        offset = state["taken"].get(job, 0)
-        found, taken = new_rows(metrics, offset if isinstance(offset, int) else 0)
+        found, taken = new_rows(metrics, offset)
         if found:
             sink.log(found)
             state["taken"][job] = taken
             write_json(path, state)
-        elif ending:
-            return
-        else:
+        elif taken == offset:
+            if ending:
+                return
             ending = bool(select.select([sys.stdin], [], [], _LOOK_S)[0])
+        offset = taken
 
 
 def new_rows(path: str, offset: int) -> tuple[list[Json], int]:
-    """The complete lines from `offset` on that tell a step, and where they end."""
+    """Of one piece from `offset` on the complete lines that tell a step, and where the next piece begins.
+
+    That is `offset` itself where nothing complete is left. A line that is longer than a piece is none of a step.
+    """
     try:
         with open(path, "rb") as file:
             file.seek(offset)
@@ -68,9 +73,12 @@ def new_rows(path: str, offset: int) -> tuple[list[Json], int]:
     except OSError:
         return [], offset
     whole, newline, _ = data.rpartition(b"\n")
-    rows = [parse(line) for line in whole.decode("utf-8", "replace").splitlines()]
+    if not newline:
+        return [], offset + (len(data) if len(data) == _CHUNK else 0)
+    # not splitlines, which splits at U+2028 as well
+    rows = [parse(line) for line in whole.decode("utf-8", "replace").split("\n")]
     return [row for row in rows if row and _is_step(row)], offset + len(whole + newline)
 
 
 def _is_step(row: Json) -> bool:
-    return isinstance(row.get("step"), int) and isinstance(row.get("time"), (int, float))
+    return as_whole(row.get("step")) is not None and as_number(row.get("time")) is not None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from importlib import import_module
 from typing import Any, Iterator, Protocol, Sequence
 
-from .files import Json
+from .files import Json, as_number
 
 
 class Sink(Protocol):
@@ -106,7 +105,5 @@ def numbers(row: Json) -> dict[str, float]:
     name = row.get("name")
     behind = f"/{name}" if isinstance(name, str) and name != "default" else ""
     told = {key: value for key, value in row.items() if key not in ("step", "time")}
-    plain = {key: float(value) for key, value in told.items() if isinstance(value, (int, float))}
-    return {
-        key + behind: value for key, value in plain.items() if math.isfinite(value) and not isinstance(told[key], bool)
-    }
+    plain = ((key, as_number(value)) for key, value in told.items())
+    return {key + behind: value for key, value in plain if value is not None}

@@ -10,16 +10,22 @@ import signal
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from automodel_launch import data_identity
+from automodel_launch.commands import jobs
 from automodel_launch.executors import local
+from automodel_launch.executors.slurm import silent
+from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import cancelling
+from automodel_launch.launch.places import Places, Seen
 from automodel_launch.remote import processes
+from automodel_launch.remote.shell import AT_ONCE
 from tests.commands.conftest import Cli
 from tests.conftest import wait_for
 from tests.workbench import write_pair
@@ -281,6 +287,61 @@ def test_a_record_that_cannot_be_used_is_named(launch: Cli, torn: dict[str, Any]
     assert launch("jobs", "--json")[0] == 0
     for verb in ("status", "attach", "cancel", "pause", "resume"):
         launch.refused(2, (verb, job.job_id), f"{path} is no record")
+
+
+def _slurm_jobs(launch: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, squeue: str) -> Path:
+    """So many jobs on this machine's Slurm, behind one that has completed; the folder has `called`, a line a call."""
+    launch.job(1)
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name, lines in (("squeue", squeue), ("sacct", "exit 1"), ("scontrol", "exit 1")):
+        (folder / name).write_text(f"#!/bin/bash\necho {name} >> {folder}/called\n{lines}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(silent, "_silent", {})
+    for number in range(2, 2 + count):
+        job = launch.job(number, state=None)
+        handle = {"slurm_id": str(number), "tunnel": None}
+        records.save(launch.bench.workspace.records, replace(job, executor="slurm", handle=handle))
+    return folder
+
+
+def test_a_place_that_does_not_answer_holds_up_no_other(
+    launch: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = (
+        "for _ in {1..400}; do [ ! -e ${0%/*}/go ] || break; sleep 0.02; done; echo 'PENDING|Priority|N/A||/|x|(null)'"
+    )
+    folder = _slurm_jobs(launch, tmp_path, monkeypatch, 2, wait)
+    before = ["", ""]
+    rest = Places.rest
+
+    def let_go(places: Places) -> list[Seen]:
+        before[:] = launch.capsys.readouterr()
+        (folder / "go").touch()
+        return rest(places)
+
+    monkeypatch.setattr(jobs, "FIRST_S", 0.5)
+    monkeypatch.setattr(Places, "rest", let_go)
+    code, out, _ = launch("jobs")
+    assert code == 0
+    assert [line.split()[:2] for line in before[0].splitlines()[1:]] == [["stub-a.1", "COMPLETED"]]
+    assert "not answered yet: slurm on this machine (2 jobs)" in before[1]
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["stub-a.2", "stub-a.3"]
+
+
+def test_a_slurm_that_does_not_answer_is_not_asked_for_each_job(
+    launch: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = "echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2; exit 1"
+    folder = _slurm_jobs(launch, tmp_path, monkeypatch, 3 * AT_ONCE, away)
+    monkeypatch.setattr(silent, "REMEMBER_S", 60.0)
+    code, out, _ = launch("jobs", "--json")
+    rows = json.loads(out)
+    assert (code, rows[0]["state"], len(rows)) == (0, "COMPLETED", 1 + 3 * AT_ONCE)
+    assert {(row["state"], row["error"]) for row in rows[1:]} == {("UNKNOWN", "Slurm does not answer")}
+    called = (folder / "called").read_text().split()
+    assert called.count("squeue") <= AT_ONCE and called.count("sacct") <= AT_ONCE
 
 
 ODD_EXITS: tuple[dict[str, Any], ...] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -123,15 +124,23 @@ def test_an_exported_job_runs_without_the_launcher(site: Checkout, engine: Engin
         assert (done.returncode, done.stdout) == (0, f"bash {out}/run\n"), done.stderr
         folders.append(out.rename(tmp_path / f"there-{name}"))
     how: dict[str, Any] = {"env": {**site.environ, **token}, "cwd": "/", "stderr": -1, "text": True}
+    folders += [Path(shutil.copytree(folders[1], tmp_path / name)) for name in ("killed", "refused")]
+    script = folders[3] / "job" / "script"
+    script.write_text(script.read_text().replace("--network none", "--network nowhere"))
     started = [subprocess.Popen(["bash", f"{folder}/run"], start_new_session=True, **how) for folder in folders]
-    log = folders[1] / "runs" / "away.1" / "logs" / "rank-0.log"
-    _wait(lambda: log.is_file() and "step 1 " in log.read_text(), "a step")
+    jobs = [folder / "runs" / "away.1" for folder in folders]
+    logs = [job / "logs" / "rank-0.log" for job in jobs[1:3]]
+    _wait(lambda: all(log.is_file() and "step 1 " in log.read_text() for log in logs), "a step")
     os.killpg(started[1].pid, signal.SIGINT)  # as a terminal does
+    label = f"label=automodel-launch.job={jobs[2]}"
+    engine.docker("kill", engine.docker("ps", "--quiet", "--filter", label).stdout.strip())
     ends = [(process.communicate(timeout=60)[1], process.returncode) for process in started]
-    assert [code for _, code in ends] == [7, 143], ends
-    assert "saved" in log.read_text()
-    ended = [json.loads((folder / "runs" / "away.1" / "exit.json").read_text())["state"] for folder in folders]
-    assert ended == ["FAILED", "CANCELLED"]
+    assert [code for _, code in ends] == [7, 143, 1, 1], ends
+    assert "saved" in logs[0].read_text()
+    told = [json.loads((job / "exit.json").read_text()) for job in jobs]
+    assert [end["state"] for end in told] == ["FAILED", "CANCELLED", "FAILED", "FAILED"]
+    assert "ended without a record" in told[2]["error"] and "never started" in told[3]["error"]
+    assert [job for job in jobs if (job / "secrets.env").exists()] == []
     assert site.json("jobs") == []
     texts = b"".join(path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file())
     assert b"hush-4711" not in texts

@@ -45,6 +45,16 @@ def test_attempts_and_their_table(tmp_path: Path) -> None:
     assert history.attempts(str(tmp_path / "none"), LOCAL) == []
 
 
+@pytest.mark.parametrize("event", ["begun", "ended"])
+@pytest.mark.parametrize("odd", [5, True, {"a": 1}, [None, 3], "c1"])
+def test_names_of_nodes_of_any_kind(tmp_path: Path, event: str, odd: Any) -> None:
+    line = {"event": event, "time": 10.0, "job_id": "a.1", "attempt": 0, "state": "FAILED", "spares": odd, "nodes": odd}
+    _write(tmp_path / "history.jsonl", line)
+    rows = history.attempts(str(tmp_path), LOCAL)
+    assert (rows[0]["nodes"], rows[0]["spares"]) == ([], [])
+    assert "a.1 attempt 1" in history.table(rows)[0]
+
+
 def test_bad_nodes_now(tmp_path: Path) -> None:
     day = 24 * 3600.0
     _write(

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import backends, bad_nodes, chain, history, metrics, stops, verdict
+from node_agent_lib import backends, bad_nodes, chain, history, metrics, records, stops, verdict
 from node_agent_lib.decision import Limits, attempts_without_progress, decide
 from node_agent_lib.history import Ended
 from node_agent_lib.limits import TimeLimit
@@ -104,6 +104,30 @@ def test_history_of_a_job(tmp_path: Path) -> None:
     assert history.ends(history.read(run), "a.1") == [Ended(0, "PREEMPTED", 143, to_step=7, save_s=2.0)]
     assert history.began(history.read(run), "a.1") is not None
     assert history.read(str(tmp_path / "nowhere")) == []
+
+
+WRONG: tuple[Any, ...] = (None, True, -1, 1e308, 10**400, float("nan"), "", "x", [], {})
+
+
+def test_a_damaged_history_ends_nothing(tmp_path: Path) -> None:
+    site = Site(tmp_path, {**LIMITS, "gpu_hours": 100.0, "gpus": 8})
+    site.call("begin", "76")
+    site.fail(0)
+    site.call("finish", "76", LAUNCH_ATTEMPT="0")
+    orders, nodes = chain.order(str(site.job)), records.read_nodes(str(site.job))
+    assert orders is not None
+    result = json.loads((site.job / "exit.json").read_text())
+    file = site.run / "history.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    rows = [{"time": 2e9, "step": 5, "loss": 2.5, key: wrong} for key in ("time", "step") for wrong in WRONG]
+    (site.job / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for number, line in enumerate(lines):
+        for key in line:
+            for wrong in WRONG:
+                damaged = [*lines[:number], {**line, key: wrong}, *lines[number + 1 :]]
+                file.write_text("".join(json.dumps(one) + "\n" for one in damaged))
+                end = chain.describe(orders, 0, result, nodes, None)
+                assert chain.judge(orders, end) is not None, (key, wrong)
 
 
 def test_an_attempt_that_a_person_resumed_starts_the_count_again(tmp_path: Path) -> None:

@@ -321,6 +321,19 @@ def test_a_missing_secrets_file_is_an_error(make_job: MakeJob) -> None:
     assert job.exit["error"] == "secrets file /nowhere/secrets.env cannot be read"
 
 
+def test_a_second_agent_of_a_node_leaves_the_first_ones_job_alone(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job("waits.py", tmp_path, "save")
+    first = job.agent()
+    eventually((tmp_path / "ready-0").exists, "the job to run")
+    code, said = job.run()
+    assert (code, "runs here already" in said) == (2, True), said
+    assert not (job.dir / "exit.json").exists()
+    first.send_signal(signal.SIGTERM)
+    first.wait(60)
+    assert job.exit["state"] == "CANCELLED"
+    assert job.node()["agent_pid"] == first.pid
+
+
 def test_a_second_job_of_the_run_is_refused(make_job: MakeJob, tmp_path: Path) -> None:
     first = make_job("waits.py", tmp_path, "save", name="first")
     second = make_job("shows.py", tmp_path / "seen", name="second", run_dir=first.spec["run_dir"])

@@ -298,6 +298,19 @@ def test_the_follower_keeps_what_a_full_disk_refuses(tmp_path: Path, monkeypatch
     assert [json.loads(line)["step"] for line in target.read_text().splitlines()] == [1, 2]
 
 
+def test_the_follower_reads_a_log_that_was_emptied_from_its_beginning(tmp_path: Path) -> None:
+    log, target = tmp_path / "rank-0.log", tmp_path / "metrics.jsonl"
+    log.touch()
+    follower = metrics.Follower(AUTOMODEL, str(log), str(target))
+    with log.open("a") as rank:  # holds it open, as a rank does
+        print("noise\n" * 1000 + "step 1 | epoch 0 | loss 8.0", file=rank, flush=True)
+        follower.poll()
+        os.truncate(log, 0)
+        print("step 2 | epoch 0 | loss 7.0", file=rank, flush=True)
+        follower.poll()
+    assert [json.loads(line)["step"] for line in target.read_text().splitlines()] == [1, 2]
+
+
 # which node, which head
 
 

@@ -161,9 +161,20 @@ def test_without_any_finish_writes_the_jobs_record(node: Node) -> None:
     assert "none at all" in told["error"]
 
 
-def test_without_slurm_there_is_no_finish(node: Node) -> None:
+def test_without_slurm_the_agents_end_is_the_jobs(node: Node) -> None:
     assert node.call("run", node.spec).returncode == 127
     assert node.read("exit.json")["error"].startswith(contract.NO_PYTHON)
+    assert node.call("finish", str(node.job), "--code", "1").returncode == 127
+
+
+def test_without_slurm_finish_writes_down_that_the_agent_is_gone(node: Node) -> None:
+    """Of an exported Docker job on a machine that has no Python itself."""
+    (node.job / "nodes").mkdir()
+    (node.job / "nodes" / "0.json").write_text('{"state": "running", "failure": null}')
+    assert node.call("finish", str(node.job), "--code", "1").returncode == 1
+    told = node.read("exit.json")
+    assert (set(told), told["state"], told["code"]) == (set(contract.EXIT_KEYS), "FAILED", 1)
+    assert "ended without a record" in told["error"]
 
 
 def test_finish_without_python_keeps_to_what_containers_have_done(node: Node) -> None:
@@ -171,7 +182,7 @@ def test_finish_without_python_keeps_to_what_containers_have_done(node: Node) ->
     (node.job / "nodes").mkdir()
     (node.job / "nodes" / "0.json").write_text('{"state": "ended", "failure": null}')
     args = ("finish", str(node.job), "--code", "9")
-    assert node.call(*args).returncode == 9
+    assert node.call(*args, SLURM_JOB_ID="5").returncode == 9
     assert not (node.job / "exit.json").exists()  # nothing is made up
     end = {"attempt": 0, "complete": True, "state": "COMPLETED", "code": 0, "nodes": [{"node": 0, "code": 7}]}
     (node.job / "exit.json").write_text(json.dumps(end) + "\n")

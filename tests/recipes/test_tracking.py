@@ -60,7 +60,7 @@ def tell(tmp_path: Path) -> Tell:
 
 
 def _row(step: int, **more: Any) -> str:
-    return json.dumps({"time": 5.0, "step": step, **more}) + "\n"
+    return json.dumps({"time": 5.0, "step": step, **more}, ensure_ascii=False) + "\n"
 
 
 def _told(tmp_path: Path) -> list[Any]:
@@ -76,6 +76,17 @@ def test_each_row_once_over_attempts_and_jobs(tell: Tell, tmp_path: Path) -> Non
     assert steps == [[0, {"loss": 2.0}], [1, {"loss": 1.5}], [2, {"loss": 1.0}], [3, {"loss": 0.5}]]
     assert _told(tmp_path)[0] == ["init", "p", "r"]
     assert _told(tmp_path).count("finished") == 4
+
+
+def test_what_tells_no_step_is_passed_over_however_long(tell: Tell, tmp_path: Path) -> None:
+    noise = ('{"event": "' + "told " * 200 + '"}\n') * 9_000  # more than is read at once
+    assert (
+        tell("r.1", noise, _row(0, loss=2.0), "x" * (9 << 20), "\n", _row(1, val_loss=1.5, name="a\u2028b")).returncode
+        == 0
+    )
+    assert tell("r.1", noise, _row(2, loss=1.0)).returncode == 0
+    steps = [told for told in _told(tmp_path) if told != "finished" and told[0] != "init"]
+    assert steps == [[0, {"loss": 2.0}], [1, {"val_loss/a\u2028b": 1.5}], [2, {"loss": 1.0}]]
 
 
 def test_what_is_a_number() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -185,3 +186,30 @@ def test_a_job_that_logs_faster_than_we_read_does_not_hold_us(tmp_path: Path) ->
     tail = Tail(path, place=RemoteFileSystem(Growing()))
     assert list(tail.lines()) == ["0"]
     assert list(tail.lines()) == ["more"]
+
+
+class Patient(filesystem.LocalFileSystem):
+    """Refuses to be asked for ever; `before` happens when it is asked for the second time."""
+
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+        self.before, self.asked = before, list[int]()
+
+    def read_many(self, wanted: Sequence[tuple[str, int]]) -> list[filesystem.FileRead]:
+        self.asked.append(len(wanted))
+        assert len(self.asked) < 9
+        if len(self.asked) == 2:
+            self.before()
+        return super().read_many(wanted)
+
+
+def test_a_log_that_was_emptied_or_removed_does_not_hold_us(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("first\n")
+    tail = Tail(path, place=Patient())
+    assert list(tail.lines()) == ["first"]
+    path.write_bytes(b"")
+    assert list(tail.lines()) == []
+    path.write_text("second\n")
+    assert list(tail.lines()) == ["second"]
+    path.write_bytes((b"x" * 99 + b"\n") * 100_000)  # more than one read fetches
+    assert len(list(Tail(path, place=Patient(path.unlink)).lines())) == filesystem.CHUNK // 100

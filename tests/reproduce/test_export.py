@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 from tests.conftest import Checkout, Main
@@ -14,6 +17,21 @@ def _start(folder: Path, ran: Checkout, **environ: str) -> subprocess.CompletedP
     command = ["bash", str(folder / "run")]
     environ = {**{name: value for name, value in ran.environ.items() if name != "MY_TOKEN"}, **environ}
     return subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, timeout=60, check=False)
+
+
+def _killed(folder: Path, ran: Checkout) -> Path:
+    """The directory of a job whose agent was killed."""
+    command = ["bash", str(folder / "run")]
+    environ = {**ran.environ, "MY_TOKEN": "hush-hush-2"}
+    with subprocess.Popen(command, env=environ, cwd="/", stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        job = Path(process.stderr.readline().split(": ")[1].strip())
+        while not (job / "nodes" / "0.json").exists():
+            time.sleep(0.01)
+        os.kill(json.loads((job / "nodes" / "0.json").read_text())["agent_pid"], signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert process.returncode == 137
+    return job
 
 
 def test_a_job_is_exported_copied_and_started_twice(ran: Checkout, main: Main, tmp_path: Path) -> None:
@@ -37,6 +55,10 @@ def test_a_job_is_exported_copied_and_started_twice(ran: Checkout, main: Main, t
     config.write_text(config.read_text().replace("fail_rank: -1", "fail_rank: 0").replace("code: 0", "code: 9"))
     assert _start(moved, ran, MY_TOKEN="hush-hush-2").returncode == 9
     assert "'/no/python' was not found" in _start(moved, ran, MY_TOKEN="x1", PYTHON="/no/python").stderr
+    job = _killed(moved, ran)
+    ended = json.loads((job / "exit.json").read_text())
+    assert (ended["state"], ended["code"]) == ("FAILED", 137)
+    assert "ended without a record" in ended["error"]
     texts = b"".join(path.read_bytes() for path in moved.rglob("*") if path.is_file())
     assert b"hush-hush" not in texts
     assert str(target).encode() not in texts

@@ -25,8 +25,7 @@ _NAMES = {
 def not_given(plan: Plan) -> Iterator[Finding]:
     """What was looked at with this shell's variables is read by the job without them."""
     profile = plan.profile
-    lines = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
-    lines += profile.startup_commands
+    lines = profile.shell_lines
     if (plan.here and plan.image is None) or envscope.reads_a_file(lines):
         return  # the job has this shell's environment, or a file's that may set any
     known = {*profile.secrets, *profile.env, *profile.env_vars, *envscope.exported(lines)}

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 
 from automodel_launch import contract
 from automodel_launch.errors import ClusterError
-from automodel_launch.executors.slurm import waiting
+from automodel_launch.executors.slurm import silent, waiting
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.remote.shell import Shell
 from automodel_launch.remote.slurm_environment import PLAIN
-from automodel_launch.remote.slurm_query import Task
+from automodel_launch.remote.slurm_query import CONTROLLER, Task
 
 _LINE = re.compile(r"(\d+)_\[([\d,:-]+)(?:%\d+)?\]\|([^|]*)\|(.*)")
+_TIMED_OUT = 124  # of timeout(1)
 MOST = 10_000  # tasks; what is more is asked for one by one
 
 
@@ -29,13 +30,15 @@ def look(shell: Shell, records: Sequence[Record]) -> dict[str, Status]:
         if task and record.launcher is None:
             tasks[slurm_id, f"{task.directory}/{contract.SCRIPT}"] = record.job_id
     arrays = sorted({slurm_id.partition("_")[0] for slurm_id, _ in tasks})
-    if not arrays:
+    if not arrays or silent.now(shell):
         return {}
-    listed = f"SLURM_BITSTR_LEN=0 timeout 30 squeue -h -t PENDING -j {shlex.quote(','.join(arrays))} -o '%i|%r|%o'"
+    listed = f"SLURM_BITSTR_LEN=0 timeout 10 squeue -h -t PENDING -j {shlex.quote(','.join(arrays))} -o '%i|%r|%o'"
     try:
         done = shell.run(f"{PLAIN}{listed}")
     except ClusterError:
         return {}
+    if done.code == _TIMED_OUT or "Unable to contact" in done.err:
+        silent.note(shell, CONTROLLER)
     found = {}
     for line in done.out.splitlines():
         match = _LINE.fullmatch(line)

@@ -34,6 +34,7 @@ from automodel_launch.executors.slurm import (
     one_task,
     plain,
     script,
+    silent,
     spares,
     state,
     submission,
@@ -231,14 +232,17 @@ class Slurm:
     def status(self, record: Record) -> Status:
         """Slurm's word and the job's own, in one round trip; UNKNOWN while the cluster cannot be reached."""
         slurm_id = str(record.handle["slurm_id"])
-        query = submission.what_is_left(record.job_dir)  # first: what a `resume` brings meanwhile is another's
-        query += slurm_query.query(slurm_id, record.job_dir) + state.query_own(record.job_dir, record.run_dir)
         shell = _shell(record.handle)
+        known = silent.now(shell)
+        query = submission.what_is_left(record.job_dir)  # first: what a `resume` brings meanwhile is another's
+        query += slurm_query.query(slurm_id, record.job_dir, known) + state.query_own(record.job_dir, record.run_dir)
         try:
             out = shell.run(query).out
         except ClusterError as error:
             return Status("UNKNOWN", error=error.message)
-        status = state.judge(slurm_query.parse(out, _called(record)), state.read_own(out))
+        answer = slurm_query.parse(out, _called(record))
+        silent.note(shell, slurm_query.silence(out), known)
+        status = state.judge(answer, state.read_own(out))
         for_good = status.state in contract.ENDED_FOR_GOOD and not status.stuck
         tidy = submission.tidy(record.job_dir, out, for_good)
         if tidy and status.over:  # no agent was there to do it

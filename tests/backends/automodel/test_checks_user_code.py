@@ -54,5 +54,22 @@ def test_what_the_job_would_not_find(bench: Bench, target: str, env: str, code: 
     assert words in f"{found[0].message} {found[0].fix}"
 
 
-def test_a_python_path_of_ones_own_is_trusted(bench: Bench) -> None:
-    assert _found(bench, "my_models.own.Build", CODE + 'env_vars = { PYTHONPATH = "." }\n') == []
+@pytest.mark.parametrize(
+    "line",
+    [
+        'env_vars = { PYTHONPATH = "." }',
+        'setup_lines = "export PYTHONPATH=$PWD"',
+        'setup_lines = ["source setup.sh"]',
+        'startup_commands = ["export PYTHONPATH=$PWD"]',
+        'startup_commands = ["cd .. && . env.sh"]',
+    ],
+)
+def test_a_python_path_of_ones_own_is_trusted(bench: Bench, line: str) -> None:
+    assert _found(bench, "my_models.own.Build", f"{CODE}{line}\n") == []
+
+
+def test_so_is_that_of_this_shell_where_the_job_has_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    assert len(_found(bench, "my_models.own.Build", CODE)) == 1
+    monkeypatch.setenv("PYTHONPATH", f"/nowhere:{bench.root}")
+    assert _found(bench, "my_models.own.Build", CODE) == []
