@@ -132,12 +132,10 @@ def _inherits(plan: Plan) -> bool:
 def _given(plan: Plan) -> set[str]:
     """Names that the job certainly has; all that are asked for, where its set-up reads a file that may set any."""
     profile = plan.profile
-    lines = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
-    lines += profile.startup_commands
-    names = {*profile.secrets, *profile.env, *profile.env_vars, *envscope.exported(lines)}
+    names = {*profile.secrets, *profile.env, *profile.env_vars, *envscope.exported(profile.setup)}
     if _inherits(plan):
         names.update(os.environ)
-    if envscope.reads_a_file(lines):
+    if envscope.reads_a_file(profile.setup):
         names.update((KEY, *TOKENS, *plan.deferred))
     return names
 

@@ -134,6 +134,6 @@ def _forwarded(plan: Plan, environ: Mapping[str, str]) -> dict[str, str]:
         secret_names.check_name(name, key)
         if name in profile.env or name in profile.env_vars:
             raise ProfileError(f"{key}: {name} stands in env or env_vars too, where its value would be seen.")
-    if any("\0" in line for line in (*profile.setup_lines, *profile.startup_commands)):
+    if any("\0" in line for line in profile.setup):
         raise ProfileError("setup_lines, startup_commands: no shell line can hold a NUL character.")
     return secrets.forwarded(profile.env, environ, f"env ({sources.get('env', plan.profile_name)})")

@@ -316,7 +316,6 @@ def _artifacts(run_values: dict[str, Any], place: FileSystem, offline: bool) -> 
 
 
 def _scope(profile: Profile, layered: merge.MergedConfig, environ: Mapping[str, str]) -> envscope.EnvScope:
-    setup = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
-    names = {*profile.secrets, *envscope.exported([*setup, *profile.startup_commands])}
+    names = {*profile.secrets, *envscope.exported(profile.setup)}
     names.update(layered.job_env)
     return envscope.EnvScope(environ, job_env=profile.env_vars, job_only=frozenset(names))

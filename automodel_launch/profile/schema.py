@@ -150,6 +150,12 @@ class Profile(Closed):
     existing_ray_cluster: Brought = None
     repo_root: Brought = None
 
+    @property
+    def setup(self) -> tuple[str, ...]:
+        """The lines of shell before the job's Python: setup_lines, then startup_commands."""
+        lines = (self.setup_lines,) if isinstance(self.setup_lines, str) else self.setup_lines
+        return (*lines, *self.startup_commands)
+
 
 class Wandb(Closed):
     """Weights & Biases defaults; configs read them as ${run.wandb.project} and ${run.wandb.entity}."""

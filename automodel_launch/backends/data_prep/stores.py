@@ -25,11 +25,9 @@ _NAMES = {
 def not_given(plan: Plan) -> Iterator[Finding]:
     """What was looked at with this shell's variables is read by the job without them."""
     profile = plan.profile
-    lines = [profile.setup_lines] if isinstance(profile.setup_lines, str) else list(profile.setup_lines)
-    lines += profile.startup_commands
-    if (plan.here and plan.image is None) or envscope.reads_a_file(lines):
+    if (plan.here and plan.image is None) or envscope.reads_a_file(profile.setup):
         return  # the job has this shell's environment, or a file's that may set any
-    known = {*profile.secrets, *profile.env, *profile.env_vars, *envscope.exported(lines)}
+    known = {*profile.secrets, *profile.env, *profile.env_vars, *envscope.exported(profile.setup)}
     for scheme, names in _NAMES.items():
         address = next((path for path in _addresses(plan.config) if path.startswith(scheme)), None)
         missing = [name for name in names if os.environ.get(name) and name not in known]
