@@ -22,6 +22,7 @@
     latest.py      the hash in the output's path, and the stable names that lead to the newest
     nodes.py       rank, world size, the locks        agreement.py all nodes have one plan
     claims.py      who makes which shard              closing.py   what is to be said at the end
+    batches.py     documents, some at a time          huge.py      one of many megabytes, in parts
     rows.py        a row -> its text                  specials.py  special tokens inside texts
     separator.py   what begins and ends a document    auto_tokenizer.py  transformers' ids, compared
     artifact.py    the manifest of the output, versioned; hashes.py: of a value, of the input

@@ -137,8 +137,8 @@ def sample(shards: Sequence[Shard], rows: int | None = None) -> Iterator[str]:
     chosen = shards[::step]
     for shard in chosen:
         chars = 0
-        for text in islice(ShardReader(shard, "skip"), rows):
-            part = text[:_CHARS_EACH]
+        for text in islice(ShardReader(shard, "skip").documents(), rows):
+            part = text[:_CHARS_EACH] if isinstance(text, str) else text.beginning(_CHARS_EACH)
             del text  # a huge one is not held while the next is read
             yield part
             chars += len(part)

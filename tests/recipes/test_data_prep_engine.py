@@ -132,7 +132,7 @@ def test_the_process_that_tries_the_engines_may_be_killed() -> None:
 
 
 def _not_installed() -> None:
-    engines.installed_version = lambda name: None
+    engines.installed_version = lambda engine: None
     engine_check.choose("gigatoken", "", [])
 
 
