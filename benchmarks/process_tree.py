@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import subprocess
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: who is left behind becomes a child of this process
 _PERIOD_S = 0.1
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -28,12 +30,16 @@ class Measured:
 
 def measure(command: list[str], environment: Mapping[str, str] | None = None) -> Measured:
     """Run a command that must succeed; its output goes to stderr."""
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=sys.stderr, env={**os.environ, **(environment or {})})
     peak = _Peak(process.pid)
     code = process.wait()
     wall = time.perf_counter() - began
+    with suppress(ChildProcessError):  # those that it has left behind count too, when they end
+        while True:
+            os.wait()
     peak.stop()
     if code:
         raise SystemExit(f"{' '.join(command)}: exit code {code}")

@@ -31,48 +31,30 @@ Exit codes: 0 done, 1 a task failed, 2 configuration or data, 3 refused before w
 
 from __future__ import annotations
 
-import argparse
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
-from data_prep_lib.errors import DataPrepError, Interrupted
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signum, signal.SIG_IGN)  # a second one would break the orderly end of the workers
-    raise Interrupted(signum)
+from data_prep_lib import entry
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
-    looks = arguments[:1] == ["look"]
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE.yaml", help="the resolved configuration")
-    if looks:
-        parser.add_argument("--config-only", action="store_true", help="the data are not on this machine")
-    options = parser.parse_args(arguments[looks:])
-    if looks:
-        from curate_lib import look
+    return entry.run(arguments, (__doc__ or "").partition("\n")[0], _work, _look, kept="finished tasks")
 
-        return look.main(options.config, files=not options.config_only)
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _interrupt)
-    try:
-        from curate_lib import running
-        from curate_lib.config import load
-        from data_prep_lib.nodes import of_environment
 
-        print(running.run(load(options.config), of_environment(os.environ)))
-    except Interrupted as e:
-        print(f"{e}; finished tasks are kept\n  run the same command again to go on", file=sys.stderr)
-        return e.exit_code
-    except DataPrepError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return e.exit_code
-    return 0
+def _work(path: Path) -> Path:
+    from curate_lib import running
+    from curate_lib.config import load
+    from data_prep_lib.nodes import of_environment
+
+    return running.run(load(path), of_environment(os.environ))
+
+
+def _look(path: Path, files: bool) -> int:
+    from curate_lib import look
+
+    return look.main(path, files)
 
 
 # The guard matters: workers import this file again.

@@ -38,37 +38,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
-from data_prep_lib.errors import DataPrepError, Interrupted
+from data_prep_lib import entry
+from data_prep_lib.errors import DataPrepError
 
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signum, signal.SIG_IGN)  # a second one would break the orderly end of the workers
-    raise Interrupted(signum)
+_COMMANDS = ("inspect", "relocate", "fetch", "train-tokenizer")
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments[:1] in (["inspect"], ["relocate"], ["fetch"], ["train-tokenizer"], ["look"]):
+    if arguments[:1] and arguments[0] in _COMMANDS:
         return _command(arguments[0], arguments[1:])
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE.yaml", help="the resolved configuration")
-    path = parser.parse_args(arguments).config
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _interrupt)
-    try:
-        print(_prepare(path))
-    except Interrupted as e:
-        print(f"{e}; finished shards are kept\n  run the same command again to go on", file=sys.stderr)
-        return e.exit_code
-    except DataPrepError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return e.exit_code
-    return 0
+    return entry.run(arguments, (__doc__ or "").partition("\n")[0], _prepare, _look, kept="finished shards")
 
 
 def _command(name: str, argv: list[str]) -> int:
@@ -89,19 +72,12 @@ def _command(name: str, argv: list[str]) -> int:
                 "path", type=_path, help="an output directory that was moved or copied, or its blend.json"
             )
             return relocate(parser.parse_args(argv).path)
-        if name == "fetch":
-            from data_prep_lib.transfer import main as fetch
+        from data_prep_lib.transfer import main as fetch
 
-            parser.add_argument("address", help="s3://BUCKET/PREFIX/HASH, an output that `upload` has copied there")
-            parser.add_argument("directory", type=_path, help="the output_dir here that it becomes a part of")
-            given = parser.parse_args(argv)
-            return fetch(given.address, given.directory)
-        from data_prep_lib.look import main as look
-
-        parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the resolved configuration")
-        parser.add_argument("--config-only", action="store_true", help="the data are not on this machine")
-        options = parser.parse_args(argv)
-        return look(options.config, files=not options.config_only)
+        parser.add_argument("address", help="s3://BUCKET/PREFIX/HASH, an output that `upload` has copied there")
+        parser.add_argument("directory", type=_path, help="the output_dir here that it becomes a part of")
+        given = parser.parse_args(argv)
+        return fetch(given.address, given.directory)
     except KeyboardInterrupt:
         print(f"{name}: interrupted\n  run the same command again", file=sys.stderr)
         return 130
@@ -117,6 +93,12 @@ def _path(text: str) -> Path:
     if not text.strip():  # a variable of a shell that is not set
         raise argparse.ArgumentTypeError("an empty path")
     return Path(text)
+
+
+def _look(path: Path, files: bool) -> int:
+    from data_prep_lib import look
+
+    return look.main(path, files)
 
 
 def _prepare(path: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 
 from automodel_launch import backends
 from automodel_launch.backends import Config, Need, Reference, look, user_code
+from automodel_launch.backends.data import paths
 from automodel_launch.backends.noise import Noise, block, patterns
 from automodel_launch.backends.plain import Plain
 from automodel_launch.plan.finding import Finding
@@ -53,12 +54,11 @@ class Curation(Plain):
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """What the recipe says of its config, and of the directories that this machine sees; files of one's own."""
         yield from super().checks(plan)
+        yield from paths.relatives(plan, _folders(plan.config))
         found = look.looked(plan)
         if found.failed:
             yield Finding("note", "curate-not-looked-at", f"the config was not looked at: {found.failed}.")
-        for entry in found.findings:
-            message = str(entry["message"])
-            yield _FINDINGS[entry["code"]](entry["level"], message + "." * (message[-1:] not in ".?!"), entry["fix"])
+        yield from look.findings(found, _FINDINGS)
         for key, target in _targets("stages", plan.config.get("stages")):
             if ":" in target:
                 yield from user_code.in_file(plan, key, target)
@@ -74,8 +74,18 @@ def _steps(config: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield f"stages.{i}.pipeline.{k}", step
 
 
+def _folders(config: Config) -> Iterator[tuple[str, object]]:
+    """What it reads and writes, as curate_lib/config.py tells paths from other arguments."""
+    yield "output_dir", config.get("output_dir")
+    for key, step in _steps(config):
+        for name, value in step.items():
+            if name.endswith(("_folder", "paths_file")):
+                yield f"{key}.{name}", value
+
+
 def _targets(key: str, value: Any) -> Iterator[tuple[str, str]]:
-    for name, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+    within = value.items() if isinstance(value, Mapping) else enumerate(value if isinstance(value, list) else ())
+    for name, item in within:
         below = f"{key}.{name}"
         if name == "_target_" and isinstance(item, str):
             yield below, item

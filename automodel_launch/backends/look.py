@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from automodel_launch import backends
 from automodel_launch.config import dotted, yamlio
+from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
 SECONDS = 60.0  # a file system that does not answer ends the look, not the dry run
@@ -71,6 +72,14 @@ def _asked(
         except OSError as error:
             return Looked(failed=f"{command[0]} cannot be run: {error.strerror}")
     return _read(done)
+
+
+def findings(found: Looked, known: Mapping[str, Callable[..., Finding]]) -> Iterator[Finding]:
+    """The recipe's findings. `known`: a code -> what makes a finding of (level, message, fix)."""
+    for entry in found.findings:
+        message = str(entry["message"])
+        dot = "" if message.endswith((".", "?", "!")) else "."
+        yield known[entry["code"]](entry["level"], f"{message}{dot}", entry["fix"])
 
 
 def _environ(plan: Plan, variables: tuple[str, ...]) -> dict[str, str]:

@@ -12,18 +12,19 @@ stages:                     one after another; each
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped, unused-ignore]
-from data_prep_lib import schema
+from data_prep_lib import addresses, schema
+from data_prep_lib.config import cpus, read_yaml
 from data_prep_lib.errors import ConfigError
 
 TARGET = "_target_"
+# Arguments of datatrove's steps that are directories, or a file with names.
+_PATHS = ("_folder", "paths_file")
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,8 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: a key or a value of it.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise ConfigError(f"{path}: {e}") from None
-    given = schema.closed("", values, _KEYS, required=("output_dir", "stages"))
-    output, workers = Path(given["output_dir"]).expanduser().absolute(), given.get("workers")
-    return Config(output, given["stages"], workers or len(os.sched_getaffinity(0)))
+    given = schema.closed("", read_yaml(path, "--config"), _KEYS, required=("output_dir", "stages"))
+    return Config(given["output_dir"], given["stages"], given.get("workers") or cpus())
 
 
 def _stages(key: str, value: Any) -> tuple[Stage, ...]:
@@ -91,12 +87,26 @@ def _pipeline(key: str, value: Any) -> tuple[Mapping[str, Any], ...]:
     for i, step in enumerate(value):
         if not isinstance(step, dict) or not isinstance(step.get(TARGET), str):
             raise schema.bad(f"{key}[{i}]", step, f"{TARGET}: MODULE.CLASS or FILE.py:CLASS, and its arguments")
-    return tuple(value)
+    return tuple(_with_paths(step) for step in value)
+
+
+def _with_paths(value: Any, key: str = "") -> Any:
+    """Folders as data-prep takes its own: `~` is the home directory, a relative one is below the working directory.
+
+    What is absolute stays as it is written: an output_dir is begun with it.
+    """
+    if isinstance(value, Mapping):
+        return {name: _with_paths(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_paths(item, key) for item in value]
+    if isinstance(value, str) and value and key.endswith(_PATHS) and not value.startswith("/") and "://" not in value:
+        return str(Path(value).expanduser().absolute())
+    return value
 
 
 _STAGE_KEYS: dict[str, schema.Check] = {"name": _name, "tasks": schema.count, "pipeline": _pipeline}
 _KEYS: dict[str, schema.Check] = {
-    "output_dir": schema.text,
+    "output_dir": addresses.directory,
     "workers": schema.optional(schema.count),
     "stages": _stages,
     "run": lambda key, value: value,  # the launcher's

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from data_prep_lib.errors import DataPrepError
+from data_prep_lib.findings import Finding, finding, of_error
 
 from curate_lib import targets
 from curate_lib.config import TARGET, Config, Stage, load
 
-Finding = dict[str, Any]
 _ENGINE = "datatrove"
+_FIX = "a directory with files"
 
 
 def main(path: Path, files: bool) -> int:
@@ -33,18 +34,18 @@ def _look(path: Path, files: bool) -> Iterator[Finding]:
     try:
         config = load(path)
     except DataPrepError as e:
-        yield _error("curate-config", e)
+        yield of_error("curate-config", e)
         return
     here = importlib.util.find_spec(_ENGINE) is not None
     if not here:
         message = f"the steps were not looked at: {_ENGINE} is not installed here"
-        yield {"level": "note", "code": "curate-not-looked-at", "message": message, "fix": None}
+        yield finding("note", "curate-not-looked-at", message)
     for stage in config.stages:
         for i, step in enumerate(stage.pipeline):
             try:
                 _tried(f"{stage.where}.pipeline[{i}]", stage, step, here)
             except DataPrepError as e:
-                yield _error("curate-config", e)
+                yield of_error("curate-config", e)
     yield from _unwritten(config)
     if files:
         yield from _folders(config)
@@ -63,11 +64,6 @@ def _tried(where: str, stage: Stage, step: Mapping[str, Any], here: bool) -> Non
         targets.make(where, step)
 
 
-def _error(code: str, e: DataPrepError) -> Finding:
-    message, _, fix = str(e).partition("\n")
-    return {"level": "error", "code": code, "message": message, "fix": fix.strip() or None}
-
-
 def _below(config: Config, value: Any) -> bool:
     path = Path(os.path.normpath(str(value)))
     return path == config.output_dir or config.output_dir in path.parents
@@ -79,7 +75,7 @@ def _unwritten(config: Config) -> Iterator[Finding]:
     if not any(key.startswith("output") and _below(config, value) for step in steps for key, value in step.items()):
         message = f"no step writes below output_dir, {config.output_dir}"
         fix = "{_target_: datatrove.pipeline.writers.JsonlWriter, output_folder: ${output_dir}/text}"
-        yield {"level": "warning", "code": "curate-config", "message": message, "fix": fix}
+        yield finding("warning", "curate-config", message, fix)
 
 
 def _folders(config: Config) -> Iterator[Finding]:
@@ -90,8 +86,14 @@ def _folders(config: Config) -> Iterator[Finding]:
                 continue
             where = f"{stage.where}.pipeline[{i}].data_folder"
             if not Path(folder).is_dir():
-                message, fix = f"{where}: {folder}: no such directory", "a directory with files"
-                yield {"level": "error", "code": "curate-input", "message": message, "fix": fix}
-            elif next(iter(os.scandir(folder)), None) is None:
-                message = f"{where}: {folder} is empty"
-                yield {"level": "error", "code": "curate-input", "message": message, "fix": "a directory with files"}
+                yield finding("error", "curate-input", f"{where}: {folder}: no such directory", _FIX)
+            elif (why := _unreadable(folder)) is not None:
+                yield finding("error", "curate-input", f"{where}: {folder} {why}", _FIX)
+
+
+def _unreadable(folder: str) -> str | None:
+    try:
+        with os.scandir(folder) as entries:
+            return None if next(entries, None) else "is empty"
+    except OSError as e:
+        return f"cannot be listed: {e.strerror}"

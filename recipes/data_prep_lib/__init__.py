@@ -14,6 +14,7 @@
     parquet.py     one column of row groups           hub.py       a tokenizer from the hub
     megatron.py    token ids -> .bin and .idx         safe_files.py  temporary name, fsync, rename
     worker.py      one shard, in a worker process     pool.py      all shards, several processes
+    forks.py       processes that share one engine    preload.py   what the process that forks them imports
     receipts.py    which shards are done              held_out.py  one valid and one test file a dataset
     nanogpt.py     .bin and .bos.idx, how many        formats.py    what each output format asks of a config
     blocks.py      documents -> nanoGPT files         assembly.py   the parts of all shards -> nanoGPT files
@@ -21,11 +22,13 @@
     latest.py      the hash in the output's path, and the stable names that lead to the newest
     nodes.py       rank, world size, the locks        agreement.py all nodes have one plan
     claims.py      who makes which shard              closing.py   what is to be said at the end
+    batches.py     documents, some at a time          huge.py      one of many megabytes, in parts
     rows.py        a row -> its text                  specials.py  special tokens inside texts
     separator.py   what begins and ends a document    auto_tokenizer.py  transformers' ids, compared
     artifact.py    the manifest of the output, versioned; hashes.py: of a value, of the input
     progress.py    the line that moves                preflight.py  what is refused before work starts
     layout.py      where everything lies              errors.py    what a person can cause, and its exit code
+    entry.py       --config or `look`, of curate too  findings.py  the form of what `look` finds
 
     look.py        `look`: findings and a table, for the launcher's dry run; estimate.py: by a sample
     relocate.py    `relocate PATH`: an output that was moved

@@ -4,9 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from data_prep_lib.huge import Huge
+
 # One call of an engine: large enough to hide its overhead, small enough that memory stays flat.
 MAX_CHARS = 1 << 19
 MAX_DOCUMENTS = 1024
+
+
+def with_huge(texts: Iterable[str | Huge]) -> Iterator[list[str] | Huge]:
+    """Batches as below, and huge documents between them, in their order."""
+    kept: list[Huge] = []
+
+    def until_huge(given: Iterator[str | Huge]) -> Iterator[str]:
+        for text in given:
+            if isinstance(text, Huge):
+                kept.append(text)
+                return
+            yield text
+            del text
+
+    given = iter(texts)
+    while True:
+        yield from batches(until_huge(given))
+        if not kept:
+            return
+        yield kept.pop()
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:

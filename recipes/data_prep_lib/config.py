@@ -214,11 +214,11 @@ def load_config(path: Path) -> Config:
     values.setdefault("splits", {"train": 0.98, "valid": 0.01, "test": 0.01})
     values["publish"] = bool(values.get("publish"))
     values["min_doc_chars"] = values.get("min_doc_chars") or 1
-    values["workers"] = values.get("workers") or _cpus()
+    values["workers"] = values.get("workers") or cpus()
     return Config(**values)
 
 
-def _cpus() -> int:
+def cpus() -> int:
     """CPUs that this process may use."""
     try:
         return len(os.sched_getaffinity(0))

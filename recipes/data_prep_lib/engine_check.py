@@ -62,9 +62,9 @@ def choose(wanted: str, tokenizer_path: str, shards: Sequence[Shard], rows: int 
     if wanted == REFERENCE:
         return Choice(REFERENCE, engines.installed_version(REFERENCE))
     passed_over: dict[str, str] = {}
-    candidates = FAST if wanted == "auto" else (wanted,)
-    present = [name for name in candidates if engines.installed_version(name)]
-    passed_over |= {name: "not installed" for name in candidates if name not in present}
+    tried = FAST if wanted == "auto" else (wanted,)
+    present = [name for name in tried if engines.installed_version(name)]
+    passed_over |= {name: "not installed" for name in tried if name not in present}
     if present:
         trial = _Trial(tokenizer_path, sample(shards, rows))
         for name in present:
@@ -78,6 +78,12 @@ def choose(wanted: str, tokenizer_path: str, shards: Sequence[Shard], rows: int 
             f"  install it if it is missing, or set engine: auto, which takes {REFERENCE} where no faster one is right"
         )
     return Choice(REFERENCE, engines.installed_version(REFERENCE), passed_over=passed_over)
+
+
+def candidates(wanted: str) -> list[str]:
+    """The engines that may be chosen, in the order in which they are tried."""
+    names = (*FAST, REFERENCE) if wanted == "auto" else (wanted,)
+    return [name for name in names if engines.installed_version(name)]
 
 
 class _Trial:
@@ -131,8 +137,8 @@ def sample(shards: Sequence[Shard], rows: int | None = None) -> Iterator[str]:
     chosen = shards[::step]
     for shard in chosen:
         chars = 0
-        for text in islice(ShardReader(shard, "skip"), rows):
-            part = text[:_CHARS_EACH]
+        for text in islice(ShardReader(shard, "skip").documents(), rows):
+            part = text[:_CHARS_EACH] if isinstance(text, str) else text.beginning(_CHARS_EACH)
             del text  # a huge one is not held while the next is read
             yield part
             chars += len(part)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # because its caches are bounded (gigatoken's grow as long as new words come) and because it needs no other package.
 FAST = ("fastokens", "gigatoken")
 REFERENCE = "tokenizers"
+ONE_THREAD = {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Encoded:
 
 
 Encode = Callable[[Sequence[str]], Encoded]
+_kept: dict[tuple[str, str], Encode] = {}
 
 
 def installed_version(engine: str) -> str | None:
@@ -49,13 +51,17 @@ def installed_version(engine: str) -> str | None:
 
 def one_thread() -> None:
     """To be called in a worker before an engine is loaded: one process a core, more threads would only wait."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ["RAYON_NUM_THREADS"] = "1"
+    os.environ |= ONE_THREAD
 
 
 def load(engine: str, tokenizer_path: str) -> Encode:
     """The engine's encode function. A package may raise anything for a tokenizer that it does not know."""
-    return _LOADERS[engine](tokenizer_path)
+    return _kept.get((engine, tokenizer_path)) or _LOADERS[engine](tokenizer_path)
+
+
+def keep(engine: str, tokenizer_path: str) -> None:
+    """Load an engine for the processes that are forked from this one (forks.py), which must not encode itself."""
+    _kept[engine, tokenizer_path] = load(engine, tokenizer_path)
 
 
 def of_tokenizer(tokenizer: Tokenizer) -> Encode:

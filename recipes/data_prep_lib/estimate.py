@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from data_prep_lib import engines, preflight
 from data_prep_lib.batches import batches
 from data_prep_lib.config import Config
 from data_prep_lib.errors import DataPrepError
+from data_prep_lib.findings import Finding, finding, of_error
 from data_prep_lib.inputs import Source
 from data_prep_lib.readers import ShardReader
 from data_prep_lib.separator import finding as separator
 from data_prep_lib.shards import Shard
 from data_prep_lib.specials import Specials
+from data_prep_lib.store_errors import NotAtHandError
 from data_prep_lib.vocab import TokenizerFiles, Vocab, read_vocab
 
 _SHARDS = 4  # sampled, spread over all
@@ -37,15 +39,13 @@ class Estimate:
 
 @dataclass
 class _Seen:
-    """Counts of a sample: `encoded` characters of `characters` were encoded."""
+    """What was read of a source: `sample` has the documents' beginnings that are encoded."""
 
     documents: int = 0
     characters: int = 0
     consumed: float = 0.0
-    encoded: int = 0
-    encoded_documents: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
+    sample: list[str] = field(default_factory=list)
+    found: list[Finding] = field(default_factory=list)
 
 
 def of_sources(
@@ -53,7 +53,7 @@ def of_sources(
     sources: Sequence[Source],
     shards: Mapping[str, Sequence[Shard]],
     files: TokenizerFiles | None,
-    findings: list[dict[str, Any]],
+    findings: list[Finding],
 ) -> tuple[dict[str, Estimate], Vocab | None]:
     """By the dataset's name, as far as rows can be read; adds findings about rows, the disk and special tokens."""
     vocab, encode = None, None
@@ -63,17 +63,15 @@ def of_sources(
             vocab, encode = read_vocab(files, config.add_bos, config.add_eos), _engine(files.path)
             findings += separator(config, files, vocab)
         except DataPrepError as e:
-            findings.append(_error("data-prep-tokenizer", e))
+            findings.append(of_error("data-prep-tokenizer", e))
     estimates: dict[str, Estimate] = {}
     specials = Specials(vocab.specials if vocab else {}, None)
-    for source in sources:
-        try:
-            preflight.check_rows(source, config.on_error)
-        except DataPrepError as e:
-            findings.append(_error("data-prep-rows", e))
-            continue
-        if encode is not None:
-            estimates[source.dataset.name] = _estimate(config, source, shards[source.dataset.name], encode, specials)
+    with ThreadPoolExecutor(max(1, len(sources))) as pool:  # stores answer side by side
+        read = pool.map(lambda source: _seen(config, source, shards[source.dataset.name]), sources)
+        for source, seen in zip(sources, read, strict=True):
+            findings += seen.found
+            if encode is not None and not seen.found:
+                estimates[source.dataset.name] = _estimate(config, source, seen, encode, specials)
     if vocab is not None:
         findings += _disk(config, shards, vocab)
         findings += _specials(config, specials)
@@ -91,69 +89,63 @@ def _engine(path: str) -> engines.Encode:
     return engines.load(engines.REFERENCE, path)
 
 
-def _estimate(
-    config: Config, source: Source, shards: Sequence[Shard], encode: engines.Encode, specials: Specials
-) -> Estimate:
-    extra = config.add_bos + config.add_eos
+def _seen(config: Config, source: Source, shards: Sequence[Shard]) -> _Seen:
     seen = _Seen()
-    for shard in shards[:: -(-len(shards) // _SHARDS)]:
-        _see(shard, config, encode, specials, seen)
-    if not seen.encoded or not seen.consumed:
+    try:
+        preflight.check_rows(source, config.on_error)
+        for shard in shards[:: -(-len(shards) // _SHARDS)]:
+            _read_some(shard, config, seen)
+    except NotAtHandError as e:
+        seen.found.append(of_error("data-prep-not-looked-at", e, e.level))
+    except DataPrepError as e:
+        seen.found.append(of_error("data-prep-rows", e))
+    return seen
+
+
+def _read_some(shard: Shard, config: Config, seen: _Seen) -> None:
+    reader, characters, sampled = ShardReader(shard, "skip"), 0, 0
+    for text in islice(reader, config.sample):
+        if sampled < _ENCODED:
+            seen.sample.append(text[:_ENCODED])
+            sampled += len(seen.sample[-1])
+        seen.documents += 1
+        seen.characters += len(text)
+        characters += len(text)
+        if characters >= _READ:
+            break
+    seen.consumed += reader.consumed
+
+
+def _estimate(config: Config, source: Source, seen: _Seen, encode: engines.Encode, specials: Specials) -> Estimate:
+    encoded, tokens, seconds = sum(map(len, seen.sample)), 0, 0.0
+    for batch in batches(seen.sample):
+        started = time.process_time()
+        made = encode(batch)
+        seconds += time.process_time() - started
+        tokens += len(made.ids)
+        specials.applied(batch, made)
+    if not encoded or not seen.consumed:
         return Estimate(0, 0, 0)
     scale = source.size / seen.consumed
     if config.sample:
         scale = min(scale, config.sample / max(1, seen.documents))
     documents = seen.documents * scale
-    tokens = seen.tokens / seen.encoded * seen.characters * scale + extra * documents
-    return Estimate(documents, tokens, seen.seconds / max(1, seen.tokens) / _ENGINES_SHARE)
+    extra = config.add_bos + config.add_eos
+    whole = tokens / encoded * seen.characters * scale + extra * documents
+    return Estimate(documents, whole, seconds / max(1, tokens) / _ENGINES_SHARE)
 
 
-def _see(shard: Shard, config: Config, encode: engines.Encode, specials: Specials, seen: _Seen) -> None:
-    reader, characters = ShardReader(shard, "skip"), 0
-    sample: list[str] = []
-    for text in islice(_texts(reader, seen), config.sample):
-        if sum(map(len, sample)) < _ENCODED:
-            sample.append(text[:_ENCODED])
-        characters += len(text)
-        if characters >= _READ:
-            break
-    seen.consumed += reader.consumed
-    for batch in batches(sample):
-        started = time.process_time()
-        encoded = encode(batch)
-        seen.seconds += time.process_time() - started
-        seen.tokens += len(encoded.ids)
-        seen.encoded += sum(map(len, batch))
-        specials.applied(batch, encoded)
-
-
-def _texts(reader: ShardReader, seen: _Seen) -> Iterator[str]:
-    for text in reader:
-        seen.documents += 1
-        seen.characters += len(text)
-        yield text
-
-
-def _disk(config: Config, shards: Mapping[str, Sequence[Shard]], vocab: Vocab) -> Iterator[dict[str, Any]]:
+def _disk(config: Config, shards: Mapping[str, Sequence[Shard]], vocab: Vocab) -> Iterator[Finding]:
     copies = 2 if config.format == "nanogpt" else 1
     every = [shard for of_dataset in shards.values() for shard in of_dataset]
     try:
         preflight.check_disk(config.output_dir, every, vocab.dtype, config.sample, copies)
     except DataPrepError as e:
-        yield _error("data-prep-disk", e)
+        yield of_error("data-prep-disk", e)
 
 
-def _specials(config: Config, specials: Specials) -> Iterator[dict[str, Any]]:
+def _specials(config: Config, specials: Specials) -> Iterator[Finding]:
     if specials.found and not config.split_special_tokens:
         named = ", ".join(f"{token!r} ({count})" for token, count in sorted(specials.found.items()))
         text = f"special tokens stand in {specials.documents} documents of the sample and get their ids: {named}"
-        yield _finding("warning", "data-prep-specials", text, "split_special_tokens=true encodes them as text")
-
-
-def _error(code: str, e: DataPrepError) -> dict[str, Any]:
-    message, _, fix = str(e).partition("\n")
-    return _finding("error", code, message, fix.strip())
-
-
-def _finding(level: str, code: str, message: str, fix: str) -> dict[str, Any]:
-    return {"level": level, "code": code, "message": message, "fix": fix or None}
+        yield finding("warning", "data-prep-specials", text, "split_special_tokens=true encodes them as text")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -44,8 +44,7 @@ def frame(encoded: Encoded, how: Frame, vocab: Vocab, left: int | None = None) -
 
     A document that is cut keeps its EOS: it still is the border to the next one.
     """
-    if len(encoded.ids) and int(encoded.ids.max()) >= vocab.size:  # it would wrap around in uint16, in silence
-        raise DataPrepError(f"the engine made an id beyond the vocabulary of {vocab.size}\n  set engine: tokenizers")
+    _check_ids(encoded, vocab)
     body = np.diff(encoded.offsets)
     if how.max_tokens is not None:
         np.minimum(body, max(0, how.max_tokens - how.extra), out=body)
@@ -59,6 +58,32 @@ def frame(encoded: Encoded, how: Frame, vocab: Vocab, left: int | None = None) -
             out[at], of_text[at] = token, False
     out[of_text] = _bodies(encoded, body)
     return Framed(out, lengths, full)
+
+
+def frame_parts(
+    parts: Iterable[Encoded], how: Frame, vocab: Vocab, left: int | None = None
+) -> Iterator[npt.NDArray[np.generic]]:
+    """The ids of one document whose text comes in parts, as `frame` makes them: nothing where there are none."""
+    limits = [limit for limit in (how.max_tokens, left) if limit is not None]
+    room = max(0, min(limits) - how.extra) if limits else None
+    dtype, begun = np.dtype(vocab.dtype).newbyteorder("<"), False
+    for encoded in parts:
+        _check_ids(encoded, vocab)
+        ids = encoded.ids[:room]
+        room = None if room is None else room - len(ids)
+        if len(ids) and not begun and how.head is not None:
+            yield np.array([how.head], dtype)
+        begun = begun or len(ids) > 0
+        yield ids.astype(dtype)
+        if room == 0:
+            break
+    if begun and how.tail is not None:
+        yield np.array([how.tail], dtype)
+
+
+def _check_ids(encoded: Encoded, vocab: Vocab) -> None:
+    if len(encoded.ids) and int(encoded.ids.max()) >= vocab.size:  # it would wrap around in uint16, in silence
+        raise DataPrepError(f"the engine made an id beyond the vocabulary of {vocab.size}\n  set engine: tokenizers")
 
 
 def _cut_to_budget(body: npt.NDArray[np.int64], extra: int, left: int) -> bool:
@@ -81,7 +106,7 @@ def _bodies(encoded: Encoded, body: npt.NDArray[np.int64]) -> npt.NDArray[np.uin
     return np.concatenate([encoded.ids[a : a + n] for a, n in zip(starts.tolist(), body.tolist(), strict=True)])
 
 
-def splits_of(texts: Sequence[str], splits: Mapping[str, float]) -> npt.NDArray[np.int8]:
+def splits_of(texts: Sequence[str | bytes], splits: Mapping[str, float]) -> npt.NDArray[np.int8]:
     """The split of each document, an index into SPLITS, by its text alone.
 
     Other data never moves a document, and every machine agrees: the first 8 bytes of its BLAKE2b as a share of 1.
@@ -90,7 +115,8 @@ def splits_of(texts: Sequence[str], splits: Mapping[str, float]) -> npt.NDArray[
     only = [split for split in SPLITS if splits[split] == 1]
     if only:
         return np.full(len(texts), SPLITS.index(only[0]), np.int8)
-    digests = b"".join([hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest() for text in texts])
+    encoded = (text.encode("utf-8") if isinstance(text, str) else text for text in texts)
+    digests = b"".join([hashlib.blake2b(data, digest_size=8).digest() for data in encoded])
     at = np.frombuffer(digests, ">u8").astype(np.float64) / 2**64
     train, valid, test = (SPLITS.index(split) for split in ("train", "valid", "test"))
     chosen = np.where(at < splits["test"], test, np.where(at < splits["test"] + splits["valid"], valid, train))

@@ -275,7 +275,7 @@ def _join(job: Job, dtype: str, unjoined: list[str]) -> dict[str, Any]:
 
 def _tokenize(job: Job, todo: Work, queue: Queue, first: tuple[Shard, str], node: Node) -> dict[str, Any]:
     """Make `first`, which was taken, and what else can be; `todo` are the shards of all nodes."""
-    from data_prep_lib import auto_tokenizer, engine_check, pool, preflight, separator
+    from data_prep_lib import auto_tokenizer, engine_check, forks, pool, preflight, separator
     from data_prep_lib.progress import Progress, duration, short
     from data_prep_lib.worker import Settings
 
@@ -286,7 +286,9 @@ def _tokenize(job: Job, todo: Work, queue: Queue, first: tuple[Shard, str], node
     preflight.check_disk(config.output_dir, [shard for shard, _ in todo], vocab.dtype, config.sample, copies)
     keys = ("splits", "add_bos", "add_eos", "sample", "max_doc_tokens", "min_doc_chars", "drop_blank")
     keys += ("split_special_tokens", "on_error")  # type: ignore[assignment]
-    choice = engine_check.choose(config.engine, job.files.path, [shard for shard, _ in todo], config.sample)
+    processes = forks.context(engine_check.candidates(config.engine), job.files.path)
+    shards = [shard for shard, _ in todo]
+    choice = forks.call(processes, engine_check.choose, config.engine, job.files.path, shards, config.sample)
     write_json(job.layout.engine, choice.facts())  # by each node: the ids are the same whatever engines they found
     say(f"engine: {choice}")
     say(separator.line(config, job.files, vocab))
@@ -303,7 +305,7 @@ def _tokenize(job: Job, todo: Work, queue: Queue, first: tuple[Shard, str], node
     if not node.alone:
         progress.of_all(lambda: len(list((job.layout.state / "receipts").glob("*.json"))), len(job.shards))
     try:
-        made = pool.run(first, queue, settings, workers, progress.tick)
+        made = pool.run(processes, first, queue, settings, workers, progress.tick)
         if comparison and (warning := comparison.warning()):
             say(f"warning: {warning}")
     finally:

@@ -16,19 +16,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from data_prep_lib import latest, stores
 from data_prep_lib.config import Config, Dataset, load_config
 from data_prep_lib.errors import DataPrepError, InputError
+from data_prep_lib.findings import Finding, finding, of_error
 from data_prep_lib.inputs import Source, find_source
 from data_prep_lib.remote import SCHEME
 from data_prep_lib.shards import Shard, plan_shards
 from data_prep_lib.store_errors import NotAtHandError
 from data_prep_lib.vocab import TokenizerFiles, find_tokenizer
-
-Finding = dict[str, Any]
 
 # Repeating data is worth about as much as new data up to some 4 epochs, and next to nothing from some 16 on
 # (Muennighoff et al., Scaling Data-Constrained Language Models, 2023).
@@ -48,7 +48,7 @@ def look(path: Path, files: bool) -> dict[str, Any]:
     try:
         config = load_config(path)
     except DataPrepError as e:
-        return {"findings": [_error("data-prep-config", e)], "sources": [], "total": None, "output": None}
+        return {"findings": [of_error("data-prep-config", e)], "sources": [], "total": None, "output": None}
     findings: list[Finding] = []
     if not files:
         inside = [d for d in config.datasets if stores.is_address(d.path) and "${" not in d.path]
@@ -59,7 +59,7 @@ def look(path: Path, files: bool) -> dict[str, Any]:
         if config.publishes:
             latest.check(config.output_dir)
     except DataPrepError as e:
-        findings.append(_error("data-prep-config", e))
+        findings.append(of_error("data-prep-config", e))
     if config.upload:
         findings += _upload(config.upload)
     tokenizer = _tokenizer(config, findings)
@@ -74,9 +74,9 @@ def _upload(address: str) -> Iterator[Finding]:
     try:
         stores.listed(place, f"{key}/.data-prep".lstrip("/"))
     except NotAtHandError as e:
-        yield _error("data-prep-not-looked-at", e) | {"level": "note"}
+        yield of_error("data-prep-not-looked-at", e, e.level)
     except DataPrepError as e:
-        yield _error("data-prep-upload", e)
+        yield of_error("data-prep-upload", e)
 
 
 def _output(config: Config) -> str | None:
@@ -91,31 +91,26 @@ def _output(config: Config) -> str | None:
         return None
 
 
-def _error(code: str, e: DataPrepError) -> Finding:
-    message, _, fix = str(e).partition("\n")
-    return _finding("error", code, message, fix.strip())
-
-
-def _finding(level: str, code: str, message: str, fix: str = "") -> Finding:
-    return {"level": level, "code": code, "message": message, "fix": fix or None}
-
-
 def _sources(datasets: Sequence[Dataset], findings: list[Finding]) -> Iterator[Source]:
-    for dataset in datasets:
-        if dataset.path.startswith(SCHEME):
-            text = f"dataset {dataset.name!r}: {dataset.path} is not looked at before the job"
-            findings.append(_finding("note", "data-prep-not-looked-at", text))
-            continue
-        try:
-            source = find_source(dataset, Path(os.devnull))
-        except NotAtHandError as e:
-            findings.append(_error("data-prep-not-looked-at", e) | {"level": "note"})
-            continue
-        except DataPrepError as e:
-            findings.append(_error("data-prep-input", e))
-            continue
-        findings += [_finding("note", "data-prep-left-out", note) for note in source.notes]
-        yield source
+    """Side by side: a store that is slow to answer takes none of the others' time."""
+    with ThreadPoolExecutor(max(1, len(datasets))) as pool:
+        for source, found in pool.map(_source, datasets):
+            findings += found
+            if source is not None:
+                yield source
+
+
+def _source(dataset: Dataset) -> tuple[Source | None, list[Finding]]:
+    if dataset.path.startswith(SCHEME):
+        text = f"dataset {dataset.name!r}: {dataset.path} is not looked at before the job"
+        return None, [finding("note", "data-prep-not-looked-at", text)]
+    try:
+        source = find_source(dataset, Path(os.devnull))
+    except NotAtHandError as e:
+        return None, [of_error("data-prep-not-looked-at", e, e.level)]
+    except DataPrepError as e:
+        return None, [of_error("data-prep-input", e)]
+    return source, [finding("note", "data-prep-left-out", note) for note in source.notes]
 
 
 def _tokenizer(config: Config, findings: list[Finding]) -> TokenizerFiles | None:
@@ -124,9 +119,9 @@ def _tokenizer(config: Config, findings: list[Finding]) -> TokenizerFiles | None
     except InputError as e:
         if "hub" in str(e).partition("\n")[0]:
             text = f"tokenizer {config.tokenizer}: not in the hub's cache of this machine, so not looked at"
-            findings.append(_finding("note", "data-prep-not-looked-at", text))
+            findings.append(finding("note", "data-prep-not-looked-at", text))
         else:
-            findings.append(_error("data-prep-tokenizer", e))
+            findings.append(of_error("data-prep-tokenizer", e))
         return None
 
 
@@ -134,6 +129,7 @@ def _measured(
     config: Config, sources: list[Source], tokenizer: TokenizerFiles | None, findings: list[Finding]
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Rows of the table and their sum; without the libraries, or a tokenizer, sizes only."""
+    stores.hurry()  # anew: one that was silent has taken the time of the others up to here
     shards = {s.dataset.name: plan_shards(s, 1 if config.sample else config.num_shards) for s in sources}
     estimates: dict[str, Any] = {}
     vocab = None
@@ -143,7 +139,7 @@ def _measured(
         estimates, vocab = estimate.of_sources(config, sources, shards, tokenizer, findings)
     except ImportError as e:
         text = f"tokens are not counted before the job: {e.name} is not installed here"
-        findings.append(_finding("note", "data-prep-not-looked-at", text))
+        findings.append(finding("note", "data-prep-not-looked-at", text))
     rows = [_row(source, estimates.get(source.dataset.name)) for source in sources]
     complete = len(sources) == len(config.datasets)
     if rows and all(row["tokens"] for row in rows) and complete:
@@ -171,7 +167,7 @@ def _epochs(rows: list[dict[str, Any]]) -> Iterator[Finding]:
         if row["epochs"] >= MANY_EPOCHS:
             text = f"dataset {row['name']!r}: with weight {row['weight']:g} its {row['tokens']:,} tokens are read "
             text += f"{row['epochs']:.0f} times while the run reads as many tokens as there are in all"
-            yield _finding("warning", "data-prep-epochs", text, "give it a lower weight, or more data")
+            yield finding("warning", "data-prep-epochs", text, "give it a lower weight, or more data")
 
 
 def _total(

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,14 +39,36 @@ class PairWriter:
 
         `text_bytes` is the size of their texts together.
         """
-        if self._bin is None:
-            self._bin = self._stack.enter_context(writing(self._prefix.with_name(self._prefix.name + ".bin")))
-        for part in ids:
-            self._bin.write(part.data)
+        self._write(ids)
         self._lengths.append(lengths)
         self.documents += len(lengths)
         self.tokens += int(lengths.sum(dtype=np.int64))
         self.bytes += text_bytes
+
+    def add_one(self, ids: Iterable[npt.NDArray[Any]], text_bytes: int) -> int:
+        """Append one document, whose ids come in parts; how many there are. None of them: no document."""
+        tokens = 0
+
+        def counted() -> Iterator[npt.NDArray[Any]]:
+            nonlocal tokens
+            for part in ids:
+                tokens += len(part)
+                yield part
+
+        parts = (part for part in counted() if len(part))
+        for first in parts:
+            self._write(chain([first], parts))
+            self._lengths.append(np.array([tokens], np.int32))
+            self.documents += 1
+            self.tokens += tokens
+            self.bytes += text_bytes
+        return tokens
+
+    def _write(self, ids: Iterable[npt.NDArray[Any]]) -> None:
+        if self._bin is None:
+            self._bin = self._stack.enter_context(writing(self._prefix.with_name(self._prefix.name + ".bin")))
+        for part in ids:
+            self._bin.write(part.data)
 
     def __enter__(self) -> PairWriter:
         return self

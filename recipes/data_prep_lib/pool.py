@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -19,10 +18,11 @@ COUNTERS = ("documents", "tokens", "bytes", "input")
 Tick = Callable[[dict[str, int], int], None]
 
 
-def run(first: Item, queue: Queue, settings: worker.Settings, workers: int, tick: Tick) -> int:
-    """Build `first` and what the queue gives; the number of shards. `tick` gets the counters and the number so far."""
-    # spawn: a fork would copy the locks of this process's threads, and inherits the lock on output_dir
-    context = multiprocessing.get_context("spawn")
+def run(context: Any, first: Item, queue: Queue, settings: worker.Settings, workers: int, tick: Tick) -> int:
+    """Build `first` and what the queue gives; the number of shards.
+
+    `context`: that of forks.py; `tick` gets the counters and the number so far.
+    """
     counters: Any = context.Array("q", len(COUNTERS) + 1)
     pool = ProcessPoolExecutor(workers, context, worker.start, (settings, counters))
     try:

@@ -33,7 +33,7 @@ def check_rows(source: Source, on_error: str) -> None:
     file = next(file for file in source.files if file.size)
     piece = Piece(file.path, file.size, 0, file.size, file.mtime_ns, file.name, file.version)
     dataset = source.dataset
-    next(iter(_Probe(Shard(dataset.name, 0, source.format, dataset.text_field, (piece,)), on_error)), None)
+    next(_Probe(Shard(dataset.name, 0, source.format, dataset.text_field, (piece,)), on_error).documents(), None)
 
 
 def check_disk(output_dir: Path, shards: Sequence[Shard], dtype: str, sample: int | None, copies: int = 1) -> None:

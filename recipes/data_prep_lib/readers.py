@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from data_prep_lib import rows
+from data_prep_lib import huge, rows
 from data_prep_lib.compressed import DamagedFileError, open_stream
 from data_prep_lib.errors import InputError
+from data_prep_lib.huge import Huge
 from data_prep_lib.kinds import COMPRESSED
 from data_prep_lib.remote import open_input, state_of
 from data_prep_lib.shards import Piece, Shard
@@ -37,8 +38,19 @@ class ShardReader:
         self._fail = on_error == "fail"
         self._loads = rows.loader()
         self._piece: Piece | None = None
+        self._in_bytes = False
 
     def __iter__(self) -> Iterator[str]:
+        for text in self._texts():
+            yield text if isinstance(text, str) else text.data.decode("utf-8")
+            del text
+
+    def documents(self) -> Iterator[str | Huge]:
+        """The same, of which huge ones never are one string, where the format allows it."""
+        self._in_bytes = True
+        return self._texts()
+
+    def _texts(self) -> Iterator[str | Huge]:
         read = {"jsonl": self._jsonl, "text": self._text, "parquet": self._parquet}[self._shard.format]
         for piece in self._shard.pieces:
             self._piece = piece
@@ -84,14 +96,14 @@ class ShardReader:
 
     # --- JSONL
 
-    def _jsonl(self, piece: Piece) -> Iterator[str]:
+    def _jsonl(self, piece: Piece) -> Iterator[str | Huge]:
         lines = self._compressed_lines if piece.path.lower().endswith(COMPRESSED) else self._plain_lines
         loads, field = self._loads, self._shard.text_field
         for number, held in lines(piece):
             line = held.pop()
             if line.isspace():
                 continue
-            text, error = rows.parse(loads, line, field)
+            text, error = rows.parse(loads, line, field, self._in_bytes)
             if error:
                 _refuse_array(piece, number(), line)
                 self.bad(f"{piece.path}:{number()}", error)
@@ -142,7 +154,7 @@ class ShardReader:
 
     # --- text files and parquet
 
-    def _text(self, piece: Piece) -> Iterator[str]:
+    def _text(self, piece: Piece) -> Iterator[str | Huge]:
         try:
             with open_stream(piece.path, piece.version) as (stream, _):
                 data = stream.read()
@@ -150,7 +162,8 @@ class ShardReader:
             self.damaged(f"{piece.path}:1", str(e), piece, documents=1)
             return
         try:
-            text = _without_bom(data, 0).decode("utf-8")
+            data = _without_bom(data, 0)
+            text = huge.of_bytes(data) if self._in_bytes and len(data) > huge.LEAST else data.decode("utf-8")
         except UnicodeDecodeError as e:
             line = data.count(b"\n", 0, e.start) + 1
             self.bad(f"{piece.path}:{line}", f"invalid UTF-8 at byte {e.start}")

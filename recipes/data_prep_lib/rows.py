@@ -6,7 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-Parsed = tuple[str, str]  # (text, "") or ("", what is wrong)
+from data_prep_lib import huge
+from data_prep_lib.huge import Huge
+
+Parsed = tuple[str | Huge, str]  # (text, "") or ("", what is wrong)
 
 
 def _no_constant(name: str) -> float:
@@ -24,12 +27,20 @@ def loader() -> Callable[[bytes], Any]:
         return lambda line: json.loads(line.decode("utf-8"), parse_constant=_no_constant)
 
 
-def parse(loads: Callable[[bytes], Any], line: bytes, field: str) -> Parsed:
-    """A line of JSONL."""
+def parse(loads: Callable[[bytes], Any], line: bytes, field: str, in_bytes: bool = False) -> Parsed:
+    """A line of JSONL. `in_bytes`: a huge text is never one string."""
+    if in_bytes and len(line) > huge.LEAST and (parts := huge.of_line(line, loads)) is not None:
+        row, texts = parts
+        text, error = _of_row(row, field)
+        return (texts.get(text, text) if isinstance(text, str) else text), error
     try:
         row = loads(line)
     except (ValueError, RecursionError) as e:
         return "", _utf8_error(line) or f"invalid JSON: {e}"
+    return _of_row(row, field)
+
+
+def _of_row(row: Any, field: str) -> Parsed:
     if not isinstance(row, dict):
         return "", f"a JSON object is wanted on each line, not {type(row).__name__}"
     if field not in row:
@@ -47,7 +58,7 @@ def _nested(row: dict[str, Any], field: str) -> Parsed:
     return checked(value, field)
 
 
-def checked(value: Any, field: str) -> Parsed:
+def checked(value: Any, field: str) -> tuple[str, str]:
     """A value of a field. Bytes, which parquet may hold, are UTF-8."""
     if isinstance(value, bytes):
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from data_prep_lib import findings
 from data_prep_lib.config import Config
+from data_prep_lib.findings import Finding
 from data_prep_lib.vocab import TokenizerFiles, Vocab
 
 # What ends a document in pretraining, in the order of likelihood, and what ends a turn of a chat.
@@ -13,15 +14,15 @@ _DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "<eos>", "</s>", "<|endofd
 _TURN_ENDS = ("<|im_end|>", "<end_of_turn>", "<turn|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|im_sep|>", "<|eot|>")
 
 
-def finding(config: Config, files: TokenizerFiles, vocab: Vocab) -> Iterator[dict[str, Any]]:
+def finding(config: Config, files: TokenizerFiles, vocab: Vocab) -> Iterator[Finding]:
     """A note on BOS and EOS; a warning where EOS is a chat turn's end and the vocabulary has a document's end."""
     said = line(config, files, vocab)
     better = turns_end(files, vocab) if config.add_eos and config.eos_token is None else None
     if better:
         text = f"{said}. tokenizer_config.json names the end of a chat's turn; pretraining ended documents otherwise"
-        yield {"level": "warning", "code": "data-prep-separator", "message": text, "fix": f"eos_token={better!r}"}
+        yield findings.finding("warning", "data-prep-separator", text, f"eos_token={better!r}")
     else:
-        yield {"level": "note", "code": "data-prep-separator", "message": said, "fix": None}
+        yield findings.finding("note", "data-prep-separator", said)
 
 
 def line(config: Config, files: TokenizerFiles, vocab: Vocab) -> str:

@@ -21,7 +21,15 @@ class MissingError(InputError):
 
 
 class NotAtHandError(InputError):
-    """Credentials, or the library, are not on this machine; the job may have them."""
+    """Credentials, or the library, are not on this machine; the job may have them. `level`: what a look makes of it."""
+
+    level = "note"
+
+
+class UnansweredError(NotAtHandError):
+    """There was no answer in the time that a look has."""
+
+    level = "warning"
 
 
 def no_credentials(place: str) -> NotAtHandError:
@@ -34,6 +42,13 @@ def no_credentials(place: str) -> NotAtHandError:
 
 def not_installed(place: str) -> NotAtHandError:
     return NotAtHandError(f"{place}: cannot be read, as the package obstore is not installed\n  pip install obstore")
+
+
+def unanswered(address: str, endpoint: str, seconds: int) -> UnansweredError:
+    return UnansweredError(
+        f"{address}: not looked at, as {endpoint} has not answered within the {seconds} s that a look takes\n"
+        "  the job waits longer; where it does not answer there either, mend the address or the network"
+    )
 
 
 def changed(address: str) -> InputError:

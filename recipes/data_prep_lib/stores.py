@@ -10,8 +10,10 @@ AWS_REGION, GOOGLE_APPLICATION_CREDENTIALS, ...), the static keys in ~/.aws, or 
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,33 +25,46 @@ from urllib.parse import unquote
 
 from data_prep_lib import aws_files
 from data_prep_lib.errors import InputError
-from data_prep_lib.store_errors import BrokenOffError, changed, no_credentials, not_installed, status_of, told
+from data_prep_lib.store_errors import (
+    BrokenOffError,
+    changed,
+    no_credentials,
+    not_installed,
+    status_of,
+    told,
+    unanswered,
+)
 
 SCHEMES = ("s3://", "gs://", "https://", "http://")
 _NO_CONDITION = ("of ", "W/")  # no tag, or a weak one, which never fulfils If-Match
+_STEP = 0.5  # seconds
 _BROKEN_OFF = 4  # times that an answer is asked for again
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds: to connect, without a byte, and until a request is not repeated any more."""
+    """Seconds: to connect, without a byte, until a request is not repeated any more, between two repetitions at most,
+    and for all requests together (None: without an end)."""
 
     connect: int
     silent: int
     repeat: int
+    between: int
+    whole: int | None = None
 
 
-JOB = Patience(connect=10, silent=60, repeat=180)
-LOOK = Patience(connect=3, silent=5, repeat=5)
+JOB = Patience(connect=10, silent=60, repeat=180, between=10)
+LOOK = Patience(connect=10, silent=60, repeat=2, between=1, whole=4)
 _patience = JOB
+_end = math.inf  # on the monotonic clock
 
 
 def hurry() -> None:
-    """For a look before the job: a store that does not answer is said to be so in seconds, and no role is asked for."""
-    global _patience
-    _patience = LOOK
-    _store.cache_clear()
+    """For a look before the job: no role is asked for, and what is asked from now on is answered within seconds."""
+    global _patience, _end
+    _patience, _end = LOOK, time.monotonic() + (LOOK.whole or math.inf)
+    _store.cache_clear()  # which are patient, if there are any
 
 
 def is_address(path: str) -> bool:
@@ -136,7 +151,7 @@ def asked(address: str, call: Callable[[], T]) -> T:
 
 
 def _asked(address: str, call: Callable[[], T]) -> T:
-    """In a thread of its own: a signal is not heard while the library works."""
+    """In a thread of its own where a signal may come, which is not heard while the library works, or time is short."""
     answers: list[T] = []
     failures: list[BaseException] = []
 
@@ -146,10 +161,14 @@ def _asked(address: str, call: Callable[[], T]) -> T:
         except BaseException as e:
             failures.append(e)
 
-    if threading.current_thread() is threading.main_thread():
+    if threading.current_thread() is threading.main_thread() or _end < math.inf:
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
-        thread.join()
+        # in short steps: a signal that another thread has taken does not wake this one
+        while thread.is_alive() and (left := _end - time.monotonic()) > 0:
+            thread.join(min(_STEP, left))
+        if thread.is_alive():
+            raise unanswered(address, endpoint(address), _patience.whole or 0)
     else:
         work()
     if not failures:
@@ -182,7 +201,11 @@ def _store(place: str) -> Any:
         "retry_config": {
             "max_retries": 1000,  # the time counts
             "retry_timeout": timedelta(seconds=_patience.repeat),
-            "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=10), "base": 2},
+            "backoff": {
+                "init_backoff": timedelta(seconds=0.2),
+                "max_backoff": timedelta(seconds=_patience.between),
+                "base": 2,
+            },
         },
     }
     if scheme == "gs":

@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
-from data_prep_lib import addresses, relocate, stores
+from data_prep_lib import addresses, nodes, relocate, stores
 from data_prep_lib.errors import InputError
-from data_prep_lib.layout import SPLITS
-from data_prep_lib.safe_files import writing
+from data_prep_lib.layout import SPLITS, Layout
+from data_prep_lib.safe_files import remove_leftovers, writing
 
 _AT_ONCE = 8  # files; each is sent in several parts as well
 _PART = 16 << 20  # bytes: stores take 10,000 parts of a file
@@ -68,6 +68,7 @@ def main(address: str, directory: Path) -> int:
     Raises:
         InputError: there is no complete output at the address.
         DataPrepError: the store does not answer; the same command again goes on.
+        DataPrepError: another process makes or fetches it now.
         OSError: it cannot be written here.
     """
     address = addresses.of_output("address", address)
@@ -82,14 +83,31 @@ def main(address: str, directory: Path) -> int:
         for other in _shard_directories(f"{address}/blend.json", found["blend.json"]) - {name}:
             beside = dict(_sizes(f"{base}/{other}"))
             files |= {f"{other}/{file}": size for file, size in beside.items() if file not in _LAST}
-    here = directory.absolute()
+    here = directory.expanduser().absolute()
+    with ExitStack() as stack:
+        for place in sorted({name, *(file.partition("/")[0] for file in files)}):
+            stack.enter_context(_alone(here / place))
+        _fetched(address, here, files, {file: found[file] for file in _LAST if file in found})
+        return relocate.main(here / name) if "blend.json" in found else 0
+
+
+def _alone(root: Path) -> AbstractContextManager[None]:
+    """No other process makes or fetches this output meanwhile; what a killed one has left half-written goes."""
+
+    def clean() -> None:
+        for place in (root, *(root / split for split in SPLITS)):
+            remove_leftovers(place)
+
+    return nodes.locked(Layout(root).state, nodes.Node(), lambda text: print(text, file=sys.stderr), clean)
+
+
+def _fetched(address: str, here: Path, files: Mapping[str, int], last: Mapping[str, int]) -> None:
+    base, _, name = address.rpartition("/")
     todo = [file for file in sorted(files) if not _has(here / file, files[file])]
     _each(todo, lambda file: _get(f"{base}/{file}", here / file, files[file]))
-    for file in _LAST:
-        if file in found:
-            _get(f"{address}/{file}", here / name / file, found[file])
+    for file, size in last.items():
+        _get(f"{address}/{file}", here / name / file, size)
     print(f"{here / name}: {len(todo)} of {len(files)} files fetched", file=sys.stderr)
-    return relocate.main(here / name) if "blend.json" in found else 0
 
 
 def _shard_directories(address: str, size: int) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -14,9 +14,10 @@ from multiprocessing.sharedctypes import SynchronizedArray
 from typing import Any
 
 from data_prep_lib import engines, hashes, receipts
-from data_prep_lib.batches import batches
+from data_prep_lib.batches import with_huge
 from data_prep_lib.config import SPLITS
-from data_prep_lib.framing import Frame, by_split, frame, sizes_of, splits_of
+from data_prep_lib.framing import Frame, by_split, frame, frame_parts, sizes_of, splits_of
+from data_prep_lib.huge import Huge, is_cut
 from data_prep_lib.layout import Layout, pair
 from data_prep_lib.megatron import PairWriter
 from data_prep_lib.readers import ShardReader
@@ -86,18 +87,25 @@ def build(shard: Shard, made_by: str) -> None:
 
 def _build(shard: Shard, made_by: str, settings: Settings) -> None:
     reader = ShardReader(shard, settings.on_error)
-    texts = islice(reader, settings.sample)
+    whole = not is_cut(settings.tokenizer_path)
+    texts: Iterator[str | Huge] = islice(reader if whole else reader.documents(), settings.sample)
     meter, left_out = _Meter(_state["counters"]), {"blank": 0, "short": 0}
     specials = Specials(settings.vocab.specials, settings.tokenizer_path if settings.split_special_tokens else None)
     with ExitStack() as stack:
         prefixes = {split: settings.layout.prefix(split, shard) for split in SPLITS}
         writers = {s: stack.enter_context(PairWriter(prefixes[s], settings.vocab.dtype)) for s in SPLITS}
-        for batch in batches(texts):
-            kept = _kept(batch, settings, left_out)
-            del batch
+        for batch in with_huge(texts):
             left = None if shard.max_tokens is None else shard.max_tokens - sum(w.tokens for w in writers.values())
-            full = _write(kept, writers, settings, left, specials)
-            del kept
+            if isinstance(batch, Huge):
+                full = not _is_left_out(batch, settings, left_out) and _write_huge(
+                    batch, writers, settings, left, specials
+                )
+                del batch
+            else:
+                kept = _kept(batch, settings, left_out)
+                del batch
+                full = _write(kept, writers, settings, left, specials)
+                del kept
             meter.update(writers.values(), reader.consumed)
             if full:
                 break
@@ -139,6 +147,31 @@ def _write(
     for split, runs, lengths, size in by_split(framed, splits_of(kept, settings.splits), sizes_of(kept)):
         writers[split].add(runs, lengths, size)
     return framed.full
+
+
+def _is_left_out(document: Huge, settings: Settings, left_out: dict[str, int]) -> bool:
+    """The same for one that is never a string as a whole."""
+    if settings.drop_blank and all(part.isspace() for part in document.parts()):
+        left_out["blank"] += 1
+        return True
+    # four bytes are a character at most
+    short = settings.min_doc_chars > len(document.data) // 4
+    short = short and sum(map(len, document.parts())) < settings.min_doc_chars
+    left_out["short"] += short
+    return short
+
+
+def _write_huge(
+    document: Huge, writers: Mapping[str, PairWriter], settings: Settings, left: int | None, specials: Specials
+) -> bool:
+    """Write a document part by part, at most `left` tokens of it. Whether that is reached."""
+    split = SPLITS[int(splits_of([document.data], settings.splits)[0])]
+    before = specials.documents
+    encoded = (specials.applied([part], _state["encode"]([part])) for part in document.parts())
+    ids = frame_parts(encoded, settings.frame, settings.vocab, left)
+    tokens = writers[split].add_one(ids, len(document.data))
+    specials.documents = min(specials.documents, before + 1)
+    return left is not None and (tokens >= left or left <= settings.frame.extra)
 
 
 class _Meter:

@@ -36,7 +36,7 @@ steps:
 
 def found(checkout: Checkout, *words: str) -> list[tuple[str, str]]:
     document = checkout.json("curate", "-c", str(checkout.root / "curate.yaml"), "--dry-run", *words)
-    codes = ("curate-", "unknown-target", "stays-here", "missing-package")
+    codes = ("curate-", "unknown-target", "stays-here", "missing-package", "relative-path")
     return [(one["level"], one["message"]) for one in document["findings"] if one["code"].startswith(codes)]
 
 
@@ -53,6 +53,12 @@ def test_what_is_found_before_the_job(checkout: Checkout, tmp_path: Path) -> Non
     assert level == "error"
     assert "stages[0].taks: unknown key; did you mean 'tasks'?" in message
     assert [one for one in others if "mine.py has no 'Stop'" in one[1]]
+    (level, message), *_ = found(checkout, "stages=null")
+    assert (level, message.partition(";")[0]) == ("error", "stages: missing")
+    relative = found(checkout, "stages.0.pipeline.0.data_folder=corpus", "output_dir=out")
+    told = [message.partition(" (")[0] for level, message in relative if "is relative" in message]
+    paths = ("output_dir = 'out'", "stages.0.pipeline.0.data_folder = 'corpus'", "stages.0.pipeline.2.output_folder")
+    assert len(told) == 3 and all(any(path in one for one in told) for path in paths), told
 
 
 def test_what_its_steps_make_is_another_steps_input(checkout: Checkout, tmp_path: Path) -> None:

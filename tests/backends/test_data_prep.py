@@ -127,3 +127,21 @@ def test_a_store_is_looked_at_with_what_the_job_will_have(bench: Bench, monkeypa
     assert "some-key" not in str(finding)
     given = plan.profile.model_copy(update={"secrets": ("AWS_ACCESS_KEY_ID",), "env": ("AWS_REGION",)})
     assert "data-prep-credentials" not in found(replace(contained, profile=given))
+
+
+def test_what_is_relative_lies_beside_the_jobs_code(bench: Bench) -> None:
+    """It is refused, unless it travels with the code; a value of no path is left to the recipe, and ends nothing."""
+    (bench.root / "own").mkdir()
+    (bench.root / "own" / "a.jsonl").write_text("{}")
+    text = "output_dir: out\nblend: b.json\nartifact: {root: ~/a}\nrun: {env: {code: [own]}}\n"
+    text += (
+        "datasets: [{path: own/*.jsonl}, {path: 's3://b/a'}, {path: ~/x}, {path: corpus/*.gz}, {path: null}, null]\n"
+    )
+    plan = bench.planned(text)
+    told = [f.message for f in backends.of(plan.recipe).checks(plan) if f.code == "relative-path"]
+    assert [message.partition(" = ")[0] for message in told] == ["datasets.3.path", "blend", "output_dir"], told
+    for nothing in (
+        "datasets: null\nartifact: null\noutput_dir: null\n",
+        "datasets: 3\nblend: [1]\nupload: {a: null}\n",
+    ):
+        assert found(bench.planned(nothing))

@@ -208,3 +208,31 @@ def test_what_the_job_would_refuse_is_told_before(tmp_path: Path) -> None:
     ]
     stage["taks"] = 3
     assert looked(tmp_path, config)[0][1] == "stages[0].taks: unknown key; did you mean 'tasks'?"
+
+
+def test_paths_are_taken_as_data_prep_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` is the home directory, what is relative lies below the working directory; what is absolute stays."""
+    config = place(tmp_path)
+    reader, writer = config["stages"][0]["pipeline"][0], config["stages"][0]["pipeline"][-1]
+    reader["data_folder"], config["output_dir"], writer["output_folder"] = "~/corpus", "~/out", "out/text"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert looked(tmp_path, config) == []
+    done = curate(tmp_path, config)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/out\n"), done.stderr
+    assert texts(tmp_path) == KEPT
+    config["output_dir"], writer["output_folder"] = f"{tmp_path}/out/", f"{tmp_path}/out/text"
+    assert curate(tmp_path, config).returncode == 0  # the same output
+    config["output_dir"] = "s3://bucket/out"
+    refused = curate(tmp_path, config)
+    assert refused.returncode == 2 and "s3://bucket/out is no directory" in refused.stderr, refused.stderr
+
+
+def test_a_look_on_a_machine_that_is_no_linux(tmp_path: Path) -> None:
+    """Where Python has no sched_getaffinity, and a config's `workers` is left to the machine."""
+    config = place(tmp_path) | {"workers": None}
+    code = f"import os; del os.sched_getaffinity; import sys; sys.path.insert(0, {str(ROOT / 'recipes')!r})\n"
+    code += "import curate; sys.exit(curate.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "look", "--config", str(write(tmp_path, config))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and json.loads(done.stdout)["findings"] == [], done.stderr

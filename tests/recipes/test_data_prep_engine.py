@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from data_prep_lib import engine_check, engines
+from data_prep_lib import engine_check, engines, forks
 from data_prep_lib.batches import MAX_CHARS, MAX_DOCUMENTS, batches
 from data_prep_lib.config import SPLITS
 from data_prep_lib.engines import Encoded
@@ -119,6 +121,19 @@ def test_an_engine_that_cannot_have_the_tokenizer_is_passed_over_or_refused(tmp_
     prepare(values, tmp_path)
     record = json.loads((output(tmp_path / "out") / "record.json").read_text())["engine"]
     assert record["engine"] == "tokenizers" and "fastokens" in record["passed_over"]
+
+
+def test_the_process_that_tries_the_engines_may_be_killed() -> None:
+    context = multiprocessing.get_context("spawn")
+    with pytest.raises(DataPrepError, match="the process that tries the engines was killed"):
+        forks.call(context, os._exit, 9)
+    with pytest.raises(RefusedError, match="gigatoken cannot be used here: not installed"):
+        forks.call(context, _not_installed)
+
+
+def _not_installed() -> None:
+    engines.installed_version = lambda engine: None
+    engine_check.choose("gigatoken", "", [])
 
 
 def shard(path: Path) -> Shard:
@@ -245,3 +260,35 @@ def test_batches_are_bounded_whatever_the_corpus(chars: int) -> None:
         assert len(batch) <= MAX_DOCUMENTS and sum(map(len, batch)) < MAX_CHARS + chars
         assert taken == number * len(batch)
     assert MAX_CHARS <= 1 << 20  # an engine takes some 50 bytes a character: tokenizers, the most hungry, more
+
+
+COUNTED = """
+import importlib, os, sys
+sys.path.remove(os.path.dirname(os.path.dirname(__file__)))
+del sys.modules["fastokens"]
+real = importlib.import_module("fastokens")
+load = real.Tokenizer.from_file
+class Tokenizer:
+    @staticmethod
+    def from_file(path):
+        with open(os.environ["LOADS"], "a") as file:
+            file.write(f"{os.getpid()} {len(os.listdir('/proc/self/task'))}\\n")
+        return load(path)
+real.Tokenizer = Tokenizer
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker loads it")
+def test_the_engine_is_loaded_once_whatever_the_number_of_workers(tmp_path: Path) -> None:
+    """By the process that forks those that try it and those that work, while it has a single thread."""
+    (tmp_path / "counted" / "fastokens").mkdir(parents=True)
+    (tmp_path / "counted" / "fastokens" / "__init__.py").write_text(COUNTED)
+    write_jsonl(tmp_path / "a.jsonl", documents(120))
+    values = config(tmp_path, tmp_path / "a.jsonl", workers=3, num_shards=4, engine="fastokens")
+    environ = os.environ | {"PYTHONPATH": str(tmp_path / "counted"), "LOADS": str(tmp_path / "loads")}
+    prepare(values, tmp_path, env=environ)
+    loads = (tmp_path / "loads").read_text().splitlines()
+    assert [line.split()[1] for line in loads] == ["1"], loads
+    plain = values | {"output_dir": str(tmp_path / "plain"), "engine": "tokenizers", "workers": 1}
+    prepare(plain, tmp_path)
+    assert digests(tmp_path / "out") == digests(tmp_path / "plain")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import sys
+import threading
 from collections.abc import Callable
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 import data_prep
-from data_prep_lib import auto_tokenizer
+from data_prep_lib import auto_tokenizer, stores
 from data_prep_lib.config import Config
 from data_prep_lib.engines import of_tokenizer
 from data_prep_lib.separator import finding as separator_of
@@ -32,6 +36,7 @@ from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found,
     prepare,
     write_jsonl,
 )
+from tests.recipes.serving import serving
 
 Look = Callable[..., dict[str, Any]]
 
@@ -41,6 +46,9 @@ def look(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     """The document that `look` prints of a configuration."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # it sets them
         monkeypatch.setenv(name, "1")
+    for name in ("_patience", "_end"):  # and these
+        monkeypatch.setattr(stores, name, getattr(stores, name))
+    monkeypatch.setattr(stores, "LOOK", replace(stores.LOOK, repeat=1, whole=2))
 
     def answer(values: dict[str, Any], *options: str) -> dict[str, Any]:
         command(values, tmp_path)
@@ -106,6 +114,55 @@ def test_rows_of_another_field(look: Look, tmp_path: Path) -> None:
     few = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(50), field="content"), on_error="skip")
     said = prepare(few, tmp_path, code=2).stderr
     assert "all 50 rows were skipped, the first: " in said and "set `text_field`" in said
+
+
+def test_a_server_that_is_silent_takes_nobody_elses_time(look: Look, tmp_path: Path) -> None:
+    """All are looked at side by side, and what has not answered when the time is over is said not to be looked at."""
+    here = str(write_jsonl(tmp_path / "a.jsonl", documents(30)))
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as closed:
+        address, nobody = (f"http://127.0.0.1:{server.getsockname()[1]}/x.jsonl" for server in (silent, closed))
+        closed.close()
+        paths = [address, nobody, address, here]
+        found = look(config(tmp_path, "", datasets=[{"name": f"d{i}", "path": p} for i, p in enumerate(paths)]))
+        told = [(f["level"], f["code"], f["message"]) for f in found["findings"] if "separator" not in f["code"]]
+        silent.settimeout(10)
+        for _ in range(2):  # both have asked
+            silent.accept()[0].close()
+    assert [level_and_code[:2] for level_and_code in told] == [
+        ("warning", "data-prep-not-looked-at"),
+        ("error", "data-prep-input"),
+        ("warning", "data-prep-not-looked-at"),
+    ], told
+    assert f"{address}: not looked at, as {address[:-8]} has not answered within the 2 s" in told[0][2]
+    assert "connection refused" in told[1][2]
+    assert [(row["name"], row["tokens"] > 0) for row in found["sources"]] == [("d3", True)]
+
+
+def test_a_server_that_falls_silent_after_its_first_answer(look: Look, tmp_path: Path) -> None:
+    """It has named the file's size, and nothing of its rows comes."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            asked.append(self.headers["Range"])
+            if len(asked) > 1:
+                over.wait(30)
+            self.send_response(206)
+            for name, value in {"Content-Length": "1", "Content-Range": "bytes 0-0/40", "ETag": '"a"'}.items():
+                self.send_header(name, value)
+            self.send_header("Last-Modified", "Fri, 27 Nov 2026 17:00:00 GMT")
+            self.end_headers()
+            self.wfile.write(b"{")
+
+    over, server = threading.Event(), ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(server):
+        found = look(config(tmp_path, f"http://127.0.0.1:{server.server_address[1]}/x.jsonl"))
+        over.set()
+    assert codes(found, "warning") == ["data-prep-not-looked-at"] and len(asked) > 1, found
+    assert codes(found) == [] and found["sources"][0]["tokens"] is None
 
 
 def test_a_sample_of_a_config_with_shards(tmp_path: Path) -> None:

@@ -122,15 +122,22 @@ def test_killed_twenty_times_at_random_moments(tmp_path: Path) -> None:
         assert digests(out) == expected and not leftovers(out), seed
 
 
-def test_a_worker_that_is_killed_ends_the_run(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("which", ["a worker", "the one that forks them"])
+def test_a_worker_that_is_killed_ends_the_run(
+    which: str, undisturbed: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
     data, expected = undisturbed
     values = config(tmp_path, data, num_shards=12)
     process = started(values, tmp_path)
-    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    workers = [int(pid) for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(workers[0], signal.SIGKILL)
+    (server,) = [pid for pid in children(process.pid) if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(children(server)[0] if which == "a worker" else server, signal.SIGKILL)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == 1 and "a worker process died" in said and "Traceback" not in said
+    assert process.returncode == 1 and "a worker process died" in said and "Traceback" not in said, said
+    assert group_is_empty(process.pid)
     prepare(values, tmp_path)
     assert digests(tmp_path / "out") == expected
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -268,8 +269,25 @@ def test_an_output_goes_to_the_store_and_back(store: ObjectStore, between: Betwe
     assert "0 of " in prepare(values, tmp_path, env=between.environ).stderr
     sent = [path for method, path, _ in between.asked if method == "PUT"]
     assert [path.rpartition("/")[2] for path in sent] == [".data-prep", "record.json", "blend.json"]
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(method: str, path: str, _: str) -> None:
+        if method == "GET" and path.endswith(".bin"):
+            held.set()
+            go_on.wait(60)
+
+    between.rule = hold
+    with subprocess.Popen(fetch, stderr=subprocess.DEVNULL, env=between.environ) as killed:
+        assert held.wait(60)
+        beside = subprocess.run(fetch, capture_output=True, text=True, env=store.environ)
+        killed.kill()
+    go_on.set()
+    assert (beside.returncode, "another run is writing to" in beside.stderr) == (1, True), beside.stderr
+    assert list((tmp_path / "there").rglob(".*.tmp"))
+    between.rule = lambda *_: None
     done = subprocess.run(fetch, capture_output=True, text=True, env=between.environ)
     assert done.returncode == 0, done.stderr
+    assert not list((tmp_path / "there").rglob(".*.tmp"))
     (tmp_path / "there" / "latest").symlink_to(name)
     assert digests(tmp_path / "there") == digests(tmp_path / "out")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -70,6 +71,19 @@ def unwritable(plan: Plan, key: str, path: str, data: DataFacts) -> str | None:
     if not facts.get("error"):
         return None
     return f"{describe(plan, key)}: {facts['base']} cannot be written: {facts['error']}{outside(plan, path)}."
+
+
+def relatives(plan: Plan, given: Iterable[tuple[str, object]]) -> Iterator[Finding]:
+    """(key, path) of what a recipe reads or writes: relative ones, which a job would look for beside its code.
+
+    Those of files that travel with the code are there; addresses of stores are no paths.
+    """
+    for key, path in given:
+        if isinstance(path, str) and path and not path.startswith(("/", "~")) and "://" not in path:
+            own = f"code/{posixpath.normpath(path)}"
+            travels = any(file.path == own or file.path.startswith(f"{own}/") for file in plan.files)
+            if not travels and not dotted.left_to_the_job(path):
+                yield relative(describe_value(plan, key, path), path)
 
 
 def relative(where: str, path: str) -> Finding:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from automodel_launch import backends
 from automodel_launch.backends import Config, Need, Reference, Sizes, look
+from automodel_launch.backends.data import paths
 from automodel_launch.backends.data_prep import stores, table
 from automodel_launch.backends.plain import Plain
 from automodel_launch.plan.finding import Finding
@@ -60,16 +60,16 @@ class DataPrep(Plain):
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """What the recipe says of its config, and of the data that this machine sees."""
-        known = list(super().checks(plan))
+        known = [*super().checks(plan), *paths.relatives(plan, _paths(plan.config))]
         yield from known
         found = _looked(plan)
         if found.failed:
             message = f"the config and its data were not looked at: {found.failed}."
             yield Finding("note", "data-prep-not-looked-at", message)
         said = {finding.code for finding in known}
-        for entry in found.findings:
-            if not (entry["code"] == "data-prep-tokenizer" and "no-tokenizer" in said):  # the same directory
-                yield _finding(plan, entry)
+        for finding in look.findings(found, _FINDINGS):
+            if not (finding.code == "data-prep-tokenizer" and "no-tokenizer" in said):  # the same directory
+                yield finding
         yield from stores.not_given(plan)
         if found.total:
             yield Finding("note", "data-prep-estimate", f"{table.summary(plan, found.total)}.")
@@ -80,17 +80,22 @@ def _looked(plan: Plan) -> look.Looked:
     return look.looked(plan, aside=("part",), variables=stores.PREFIXES)
 
 
+def _paths(config: Config) -> Iterator[tuple[str, object]]:
+    """What it reads and writes, but for the tokenizer, which may be a hub id."""
+    datasets = config.get("datasets")
+    for number, dataset in enumerate(datasets if isinstance(datasets, list) else []):
+        path = dataset.get("path") if isinstance(dataset, Mapping) else None
+        yield f"datasets.{number}.path", _folder(path) if isinstance(path, str) else None
+    yield from ((key, config.get(key)) for key in ("blend", "output_dir"))
+    artifact = config.get("artifact")
+    yield "artifact.root", artifact.get("root") if isinstance(artifact, Mapping) else None
+
+
 def _folder(path: str) -> str:
     """A glob's directory."""
     parts = path.split("/")
     first = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
     return "/".join(parts[:first]) or "/"
-
-
-def _finding(plan: Plan, entry: Mapping[str, Any]) -> Finding:
-    message = str(entry["message"])
-    dot = "" if message.endswith((".", "?", "!")) else "."
-    return _FINDINGS[entry["code"]](entry["level"], f"{message}{dot}", entry["fix"])
 
 
 BACKEND: backends.Backend = DataPrep()

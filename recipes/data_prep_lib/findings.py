@@ -1,0 +1,20 @@
+"""What a `look` finds, in the form that the launcher reads: {level, code, message, fix}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from data_prep_lib.errors import DataPrepError
+
+Finding = dict[str, Any]
+
+
+def finding(level: str, code: str, message: str, fix: str = "") -> Finding:
+    """`level`: error, warning or note."""
+    return {"level": level, "code": code, "message": message, "fix": fix or None}
+
+
+def of_error(code: str, e: DataPrepError, level: str = "error") -> Finding:
+    """An error's first line is its message, the next ones are what to do."""
+    message, _, fix = str(e).partition("\n")
+    return finding(level, code, message, fix.strip())
