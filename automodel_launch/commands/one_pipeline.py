@@ -16,8 +16,6 @@ from automodel_launch.jobs.sweeps import Sweep
 from automodel_launch.launch import cancelling, closing, waiting
 from automodel_launch.launch.interrupts import Interrupts
 
-NOT_THERE = Status(records.NOT_SUBMITTED, error="no job of it was submitted")
-
 
 class Look(NamedTuple):
     """A step with its last job, or its sweep with the points of that, and how it stands."""
@@ -83,7 +81,7 @@ def _look(args: argparse.Namespace, step: PipelineStep, known: list[Record]) -> 
         return Look(step, _of_all(rows), None, sweep, rows)
     record = pipelines.job_of(known, step)
     if record is None:
-        return Look(step, NOT_THERE)
+        return Look(step, one_sweep.NOT_THERE)
     record, now = waiting.look_at(folder, record)
     return Look(step, now, record)
 

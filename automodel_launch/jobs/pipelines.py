@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.errors import JobError, RecordError
+from automodel_launch.errors import JobError
 from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Record
 from automodel_launch.plan import naming
@@ -54,12 +54,7 @@ def save(jobs: Path, pipeline: Pipeline) -> None:
     Raises:
         RecordError: it cannot be written.
     """
-    target = folder(jobs) / f"{pipeline.name}.json"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        records.put(target, asdict(pipeline))
-    except OSError as error:
-        raise RecordError(f"{target}: the pipeline's record cannot be written: {error.strerror}.") from error
+    records.keep(folder(jobs) / f"{pipeline.name}.json", asdict(pipeline), "the pipeline")
 
 
 def find(jobs: Path, wanted: str | None) -> Pipeline | None:

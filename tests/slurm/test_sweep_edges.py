@@ -156,6 +156,13 @@ def test_no_point_has_completed(site: Checkout, cluster: Cluster) -> None:
     assert (refused.returncode, "none has completed" in refused.stderr) == (3, True), refused.stderr
 
 
+SHARED = """\
+steps:
+  rates: {recipe: stub-one, name: shared, overrides: {steps: 600, pause: 0.3}, sweep: {grid: {value: [1, 2]}}}
+  last: {recipe: stub-one, needs: rates}
+"""
+
+
 def test_two_checkouts_share_one_limit(site: Checkout, cluster: Cluster, tmp_path: Path) -> None:
     """A sweep of one name in one job root: with chains they wait for each other, else an array has the places left."""
     (tmp_path / "other").mkdir()
@@ -168,6 +175,10 @@ def test_two_checkouts_share_one_limit(site: Checkout, cluster: Cluster, tmp_pat
     full = other.json("stub-one", *common, "--sweep", "value=3,4,5", "--at-most", "2", "--dry-run")
     array = first["jobs"][0]["slurm_id"].partition("_")[0]
     assert f"#SBATCH --dependency=afterany:{array}\n" in full["script"]
+    (other.root / "shared.yaml").write_text(SHARED)
+    refused = other.run("pipeline", "shared.yaml", "--batch", "one", "--force")
+    assert (refused.returncode, "another checkout has submitted" in refused.stderr) == (3, True), refused.stderr
+    assert other.json("jobs") == []  # above all not the step behind it
     assert site.run("cancel", "shared", "--now").returncode == 0
     gone = other.json("stub-one", *common, "--sweep", "value=3,4,5", "--at-most", "2", "--dry-run")
     assert "#SBATCH --array=0-2%2\n" in gone["script"]
