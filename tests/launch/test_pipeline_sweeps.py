@@ -144,6 +144,7 @@ def test_a_failure_is_not_tried_again_while_others_run(monkeypatch: pytest.Monke
 
 WRONG = [
     ("best.run_dir", "best.hf", "promises no 'best.hf'"),
+    ("best.run_dir", "best.steps", "Of the best point a path can be taken, and no value"),
     ("best.run_dir", "run_dir", "promises no 'run_dir'"),
     ("list:", "lists:", "'lists' is no key of a sweep. Did you mean 'list'?"),
     ("{steps: 3}]", "{steps: 2}]", "two points are one run"),
