@@ -26,7 +26,7 @@ from automodel_launch import workspace as workspaces
 from automodel_launch.config import configs
 from automodel_launch.config.overrides import Override, parse
 from automodel_launch.errors import JobError, PlanRefused, UsageError
-from automodel_launch.jobs import records, sweeps
+from automodel_launch.jobs import pipelines, records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import cancelling, checking, edges, follow, notes, origin, planning, tails, waiting
@@ -151,7 +151,7 @@ def job(wanted: str = "last", *, env_file: str | None = None, environ: Mapping[s
         JobError: there is none, or several.
     """
     here = workspaces.find(env_file, environ)
-    return Job(sweeps.job(here.records, wanted), here)
+    return Job(pipelines.job(here.records, wanted), here)
 
 
 def jobs(*, env_file: str | None = None, environ: Mapping[str, str] | None = None) -> list[Job]:

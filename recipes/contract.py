@@ -248,6 +248,12 @@ def ended_before_it_began(job_id: str, why: str, now: float) -> dict[str, Any]:
     return {**dict.fromkeys(EXIT_KEYS), **told}
 
 
+def none_completed(sweep: str, run_names: list[str]) -> str:
+    """Why a job that takes any point of a sweep is withdrawn; behind "it was to follow"."""
+    more = f" and {len(run_names) - 3} more" if len(run_names) > 3 else ""
+    return f"any point of sweep {sweep}, and none has completed: {', '.join(run_names[:3])}{more}"
+
+
 # --- history.jsonl: `event`, and the keys of each
 
 HISTORY_BEGUN, HISTORY_ENDED, HISTORY_RESUMED = "begun", "ended", "resumed"

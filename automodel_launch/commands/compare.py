@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from automodel_launch import executors
-from automodel_launch.commands import console, one_sweep
+from automodel_launch.commands import console, one_pipeline, one_sweep
 from automodel_launch.commands.command import Command, Option, Parser
 from automodel_launch.commands.one_sweep import Row
 from automodel_launch.errors import JobError, UsageError
@@ -41,16 +41,18 @@ class Compare(Command):
 
     def register(self, parser: Parser) -> None:
         """SWEEP."""
-        parser.add_argument("job", metavar="SWEEP", help="a sweep's name, or its unique beginning")
+        parser.add_argument(
+            "job", metavar="SWEEP", help="a sweep's name, or its unique beginning; or a pipeline of one sweep"
+        )
 
     def run(self, args: argparse.Namespace) -> int:
         """Print them.
 
         Raises:
-            JobError: there is no such sweep.
+            JobError: there is no such sweep, or it is a pipeline of none or of several.
             UsageError: no point has logged such a metric.
         """
-        sweep = one_sweep.named(args)
+        sweep = one_sweep.named(args) or one_pipeline.only_sweep(args)
         if sweep is None:
             raise JobError(f"no sweep '{args.job}'.", "RECIPE --sweep KEY=V1,V2 starts one, and prints its name")
         points = one_sweep.look(args, sweep)

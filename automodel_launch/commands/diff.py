@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from automodel_launch import workspace
 from automodel_launch.commands import console
 from automodel_launch.commands.command import Command, Option, Parser
-from automodel_launch.jobs import sweeps
+from automodel_launch.jobs import pipelines
 
 if TYPE_CHECKING:
     from automodel_launch.reproduce.compare import Row, Section
@@ -40,7 +40,7 @@ class Diff(Command):
         from automodel_launch.reproduce import compare, left
 
         folder = workspace.find(args.env).records
-        found = [sweeps.job(folder, name) for name in (args.a, args.b)]
+        found = [pipelines.job(folder, name) for name in (args.a, args.b)]
         a, b = (left.of(record) for record in found)
         told = list(compare.sections(a, b))
         if args.json:

@@ -13,7 +13,7 @@ from automodel_launch.commands.command import Parser
 from automodel_launch.commands.launch import LaunchCommand
 from automodel_launch.commands.one_plan import Planned
 from automodel_launch.errors import LaunchError, UsageError
-from automodel_launch.jobs import sweeps
+from automodel_launch.jobs import pipelines
 from automodel_launch.profile import alone, profiles
 from automodel_launch.profile.profiles import Layer
 
@@ -59,7 +59,7 @@ class Evaluate(LaunchCommand):
             raise UsageError(f"evaluate {args.wanted!r} is not understood.", "RUN, RUN:STEP, or RUN:all")
         here = workspace.find(args.env)
         with tempfile.TemporaryDirectory(prefix="launch-evaluate-") as scratch:
-            found = evaluating.of(sweeps.job(here.records, name), here.recipes, Path(scratch))
+            found = evaluating.of(pipelines.job(here.records, name), here.recipes, Path(scratch))
             rows = found.chosen(step or "last")
             if len(rows) > 1:
                 _refuse_for_many(args)

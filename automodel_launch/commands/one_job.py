@@ -11,7 +11,7 @@ from automodel_launch import executors, workspace
 from automodel_launch.commands import console
 from automodel_launch.commands.command import Command, Parser
 from automodel_launch.errors import JobError, UsageError
-from automodel_launch.jobs import launcher, pipelines, records, sweeps
+from automodel_launch.jobs import launcher, pipelines, records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import evaluation_jobs, state, waiting
@@ -48,12 +48,8 @@ class JobCommand(Command):
                 f"{self.name} {args.job}: one job a call.", f"python launch.py jobs; python launch.py {self.name} JOB"
             )
         wanted = "last" if args.job is None else args.job
-        pipeline = pipelines.find(folder, wanted)
-        if pipeline is not None:
-            message = f"{self.name} {wanted}: that is a pipeline, and this takes one job."
-            raise JobError(message, f"its steps: python launch.py status {wanted}")
         evaluation_jobs.adopt_named(folder, wanted)
-        record = sweeps.job(folder, wanted)
+        record = pipelines.job(folder, wanted)
         if args.job is None:
             console.say(f"the last job: {record.job_id}")
         record = state.complete(folder, record)

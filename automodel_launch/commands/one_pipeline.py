@@ -16,8 +16,6 @@ from automodel_launch.jobs.sweeps import Sweep
 from automodel_launch.launch import cancelling, closing, waiting
 from automodel_launch.launch.interrupts import Interrupts
 
-NOT_THERE = Status(records.NOT_SUBMITTED, error="no job of it was submitted")
-
 
 class Look(NamedTuple):
     """A step with its last job, or its sweep with the points of that, and how it stands."""
@@ -44,6 +42,30 @@ def named(args: argparse.Namespace) -> Pipeline | None:
     return pipelines.find(workspace.find(args.env).records, args.job)
 
 
+def only_sweep(args: argparse.Namespace) -> Sweep | None:
+    """The sweep of the pipeline that JOB names, None where it names something else.
+
+    Raises:
+        JobError: none of its steps is a sweep, or several are.
+    """
+    pipeline = named(args)
+    if pipeline is None:
+        return None
+    folder = workspace.find(args.env).records
+    swept = {step.sweep: step.name for step in pipeline.steps if step.sweep}
+    names = [f"{sweep} ({step})" for sweep, step in swept.items()]
+    if len(names) != 1:
+        what = "several steps of it are sweeps" if names else "no step of it is a sweep"
+        runs = " ".join(step.run_name for step in pipeline.steps if step.run_name)
+        fix = f"one of {', '.join(names)}" if names else f"python launch.py report {runs}"
+        raise JobError(f"{pipeline.name} is a pipeline, and {what}.", fix)
+    console.say(f"sweep {names[0]} of pipeline {pipeline.name}")
+    found = sweeps.exact(folder, next(iter(swept)))
+    if found is None:
+        raise JobError(f"no point of step {next(iter(swept.values()))} was submitted.", pipeline.again)
+    return found
+
+
 def look(args: argparse.Namespace, pipeline: Pipeline) -> list[Look]:
     """Each step as it is now; those that wait are let go, or cancelled, where that is due."""
     folder = workspace.find(args.env).records
@@ -59,7 +81,7 @@ def _look(args: argparse.Namespace, step: PipelineStep, known: list[Record]) -> 
         return Look(step, _of_all(rows), None, sweep, rows)
     record = pipelines.job_of(known, step)
     if record is None:
-        return Look(step, NOT_THERE)
+        return Look(step, one_sweep.NOT_THERE)
     record, now = waiting.look_at(folder, record)
     return Look(step, now, record)
 

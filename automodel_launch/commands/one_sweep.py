@@ -16,7 +16,7 @@ from automodel_launch.launch import state, waiting
 from automodel_launch.remote.shell import AT_ONCE
 
 LONGEST_VALUE = 40
-NOT_THERE = Status(records.NOT_SUBMITTED, error="no job of it was submitted")
+NOT_THERE = Status(records.NOT_SUBMITTED, error="no job of it was submitted from here")
 
 
 class Row(NamedTuple):

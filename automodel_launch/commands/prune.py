@@ -12,7 +12,7 @@ from automodel_launch import contract, workspace
 from automodel_launch.commands import console
 from automodel_launch.commands.command import Command, Option, Parser
 from automodel_launch.errors import JobError, UsageError
-from automodel_launch.jobs import records, sweeps
+from automodel_launch.jobs import pipelines, records, sweeps
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.remote.shell import AT_ONCE
 
@@ -38,7 +38,9 @@ class Prune(Command):
 
     def register(self, parser: Parser) -> None:
         """RUN..."""
-        parser.add_argument("runs", metavar="RUN", nargs="*", help="runs, jobs of them, or sweeps (default: all)")
+        parser.add_argument(
+            "runs", metavar="RUN", nargs="*", help="runs, jobs of them, sweeps or pipelines (default: all)"
+        )
 
     def run(self, args: argparse.Namespace) -> int:
         """Look, then remove with --yes.
@@ -84,19 +86,20 @@ def _wish(args: argparse.Namespace) -> Wish:
 
 
 def _chosen(folder: Path, known: list[Record], words: list[str]) -> set[str] | None:
-    """Names of the runs that are meant: of runs, jobs, sweeps with all their points, and points; None: all.
+    """Names of the runs that are meant: of runs, jobs, sweeps and pipelines with all of theirs, and points; None: all.
 
     Raises:
         JobError: a word names none of them. Nothing is guessed from a beginning, since something is removed.
     """
     found = set[str]()
     for word in words:
-        sweep = sweeps.exact(folder, word)
+        sweep, pipeline = sweeps.exact(folder, word), pipelines.find(folder, word)
         runs = {one.run_name for one in known if word in (one.run_name, one.job_id)}
         runs |= {point.run_name for point in sweep.points} if sweep else set()
+        runs |= {run for step in pipeline.steps for run in pipelines.runs_of(folder, step)} if pipeline else set()
         point = None if runs else sweeps.point(folder, word)
         if not runs and point is None:
-            raise JobError(f"no run, job or sweep '{word}' was submitted from here.", "python launch.py jobs")
+            raise JobError(f"no run, job, sweep or pipeline '{word}' was submitted from here.", "python launch.py jobs")
         found |= runs | ({point.run_name} if point else set())
     return found if words else None
 

@@ -12,7 +12,7 @@ from automodel_launch import workspace
 from automodel_launch.commands import launch
 from automodel_launch.commands.command import Command, Parser
 from automodel_launch.commands.one_plan import Planned
-from automodel_launch.jobs import sweeps
+from automodel_launch.jobs import pipelines
 
 if TYPE_CHECKING:
     from automodel_launch.reproduce.left import Left
@@ -54,7 +54,7 @@ class Reproduce(Command):
 
         launch.refuse_both(args)
         here = workspace.find(args.env)
-        found = left.of(sweeps.job(here.records, args.job))
+        found = left.of(pipelines.job(here.records, args.job))
         with tempfile.TemporaryDirectory(prefix="launch-reproduce-") as scratch:
             parts = _planned(args, found, Path(scratch))
             launch.refuse_sweep(args, parts)

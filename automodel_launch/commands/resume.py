@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict
 
 from automodel_launch import contract, workspace
-from automodel_launch.commands import console, one_job, one_sweep, sweep_acts
+from automodel_launch.commands import console, one_job, one_pipeline, one_sweep, sweep_acts
 from automodel_launch.commands.one_job import JobCommand
 from automodel_launch.errors import JobError
 from automodel_launch.jobs import records
@@ -32,6 +32,10 @@ class Resume(JobCommand):
         sweep = one_sweep.named(args)
         if sweep is not None:
             return sweep_acts.resume(args, sweep)
+        pipeline = one_pipeline.named(args)
+        if pipeline is not None:
+            message = f"{pipeline.name} is a pipeline: its own command goes on with what has not completed."
+            raise JobError(message, pipeline.again)
         record = self.find(args)
         before, place = one_job.status(record), one_job.directory(record).place
         one_job.reachable(record, before)

@@ -10,7 +10,7 @@ from typing import Any
 
 from automodel_launch.config import swept_steps, yamlio
 from automodel_launch.config.overrides import Override, parse
-from automodel_launch.config.swept_steps import Swept
+from automodel_launch.config.swept_steps import BEST, Swept
 from automodel_launch.errors import ConfigError, UsageError
 from automodel_launch.suggest import did_you_mean
 
@@ -231,9 +231,11 @@ def filled(step: StepSpec, promises: Mapping[str, Mapping[str, str]]) -> list[Ov
             name, wanted = match.groups()
             known = promises[name]
             if wanted not in known:
-                guess = did_you_mean(wanted, list(known))
-                message = f"{step.where}: {key}: step {name} promises no '{wanted}'.{guess}"
-                raise ConfigError(message, f"it promises {', '.join(known)}")
+                guess, fix = did_you_mean(wanted, list(known)), f"it promises {', '.join(known)}"
+                if not guess and wanted.startswith(f"{BEST}.") and any(one.startswith(f"{BEST}.") for one in known):
+                    guess = " Of the best point a path can be taken, and no value: a job's config is complete when"
+                    guess, fix = f"{guess} it is submitted.", f"{fix}; else look at `compare`, and set the value"
+                raise ConfigError(f"{step.where}: {key}: step {name} promises no '{wanted}'.{guess}", fix)
             return known[wanted]
 
         new = _with(override.value, value)

@@ -172,6 +172,8 @@ def _points(section: Any, where: str) -> Iterator[PointSpec]:
     if not isinstance(section, dict) or not section:
         raise ConfigError(f"{where} is a mapping of names to what they set.", "points: {small: {optimizer.lr: 1e-4}}")
     for name, entry in section.items():
+        if isinstance(name, bool) or name is None:  # YAML's `yes:` and `null:`
+            raise ConfigError(f"{where}: {name!r} is no name of a point.", "write it in quotes, or another word")
         yield PointSpec(_entry(entry, f"{where}.{name}"), str(name))
 
 

@@ -21,6 +21,7 @@ from automodel_launch.errors import ConfigError, UsageError
 from automodel_launch.suggest import did_you_mean
 
 ALL, ANY = "all", "any"
+BEST = "best"  # ${steps.NAME.best.FIELD}
 DIRECTIONS = ("lowest", "highest")
 _KEYS = (*sweeps.SECTIONS, "at_most", "stop_after_failures", "best")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from automodel_launch.executors.inside import Inside, Wanted
     from automodel_launch.executors.job_python import JobPython, NotAtHand
     from automodel_launch.jobs.records import Record, Status
+    from automodel_launch.plan.finding import Finding
     from automodel_launch.plan.mounts import Mount
     from automodel_launch.plan.plan import Plan
     from automodel_launch.profile.schema import Profile
@@ -72,6 +73,9 @@ class Together(Protocol):
     def waits_for_runs(self, plans: Sequence[Plan], order: Order) -> bool:
         """Whether those beyond the limit are held until the run of an earlier job has ended, which is more than a job
         there: somebody has to let them go."""
+
+    def findings(self, plans: Sequence[Plan], order: Order) -> Iterator[Finding]:
+        """What the place says to all of them together, which it does not to each: a limit of their number."""
 
     def submit(self, plans: Sequence[Plan], order: Order) -> Handed:
         """Hand them over, all of whose directories are complete."""

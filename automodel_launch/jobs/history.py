@@ -76,6 +76,14 @@ def completes(row: Mapping[str, Any]) -> bool:
     return row.get("state") == contract.COMPLETED or row.get("why") == contract.RUN_FINISHED
 
 
+def completed_at(run_dir: str, place: FileSystem) -> float | None:
+    """When the last attempt at the run has ended, if it has completed (unix seconds; 0 where its end has no time)."""
+    rows = [row for row in attempts(run_dir, place) if row.get("state")]
+    if not rows or not completes(rows[-1]):
+        return None
+    return rows[-1].get("ended") or 0.0
+
+
 def before_s(row: Mapping[str, Any]) -> float:
     """Seconds for which an attempt had had its nodes when it began; 0 where that is not told."""
     told = row.get("before_s")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.errors import RecordError
+from automodel_launch.errors import JobError
 from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Record
 from automodel_launch.plan import naming
@@ -36,6 +36,12 @@ class Pipeline:
     submitted: float
     again: str
 
+    @property
+    def last(self) -> list[PipelineStep]:
+        """The steps that no other one needs: when they have ended, it has."""
+        needed = {name for step in self.steps for name in step.needs}
+        return [step for step in self.steps if step.name not in needed]
+
 
 def folder(jobs: Path) -> Path:
     """Where they lie, beside the folder of the jobs' records."""
@@ -48,12 +54,7 @@ def save(jobs: Path, pipeline: Pipeline) -> None:
     Raises:
         RecordError: it cannot be written.
     """
-    target = folder(jobs) / f"{pipeline.name}.json"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        records.put(target, asdict(pipeline))
-    except OSError as error:
-        raise RecordError(f"{target}: the pipeline's record cannot be written: {error.strerror}.") from error
+    records.keep(folder(jobs) / f"{pipeline.name}.json", asdict(pipeline), "the pipeline")
 
 
 def find(jobs: Path, wanted: str | None) -> Pipeline | None:
@@ -72,6 +73,25 @@ def find(jobs: Path, wanted: str | None) -> Pipeline | None:
     return found
 
 
+def job(jobs: Path, wanted: str) -> Record:
+    """The job that a name means which a user has given: as `records.find`, and a sweep's points too.
+
+    Raises:
+        JobError: there is none, or it is a whole pipeline or sweep.
+    """
+    pipeline = find(jobs, wanted)
+    if pipeline is not None:
+        steps = [f"{step.run_name or f'{step.sweep}.1'} ({step.name})" for step in pipeline.steps]
+        raise JobError(f"{wanted} is a pipeline, and one job is meant here.", f"one of its steps: {', '.join(steps)}")
+    return sweeps.job(jobs, wanted)
+
+
+def runs_of(jobs: Path, step: PipelineStep) -> list[str]:
+    """The names of a step's runs: its own, or those of its sweep's points."""
+    sweep = sweeps.exact(jobs, step.sweep)
+    return [point.run_name for point in sweep.points] if sweep else [step.run_name] if step.run_name else []
+
+
 def names(jobs: Path) -> list[str]:
     """The names of all pipelines, in the order of their last launches."""
     return [found.name for found in _all(jobs)]
@@ -82,9 +102,7 @@ def of_runs(jobs: Path) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for pipeline in _all(jobs):
         for step in pipeline.steps:
-            sweep = sweeps.exact(jobs, step.sweep)
-            runs = [point.run_name for point in sweep.points] if sweep else [step.run_name]
-            found |= {run: (pipeline.name, step.name) for run in runs if run}
+            found |= dict.fromkeys(runs_of(jobs, step), (pipeline.name, step.name))
     return found
 
 

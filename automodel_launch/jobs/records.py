@@ -265,6 +265,19 @@ def put(target: Path, data: Mapping[str, Any]) -> None:
         raise
 
 
+def keep(target: Path, data: Mapping[str, Any], of: str) -> None:
+    """Write the record of something else than a job, a sweep's for example (`of`: "the sweep"); as `put`.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        put(target, data)
+    except OSError as error:
+        raise RecordError(f"{target}: {of}'s record cannot be written: {error.strerror}.") from error
+
+
 def _unwritable(path: Path, error: OSError) -> RecordError:
     return RecordError(f"{path}: the job's record cannot be written: {error.strerror}.", f"df -h {path.parent}")
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.errors import JobError, RecordError
+from automodel_launch.errors import JobError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record
 
@@ -58,12 +58,7 @@ def save(jobs: Path, sweep: Sweep) -> None:
     Raises:
         RecordError: it cannot be written.
     """
-    target = folder(jobs) / f"{sweep.name}.json"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        records.put(target, asdict(sweep))
-    except OSError as error:
-        raise RecordError(f"{target}: the sweep's record cannot be written: {error.strerror}.") from error
+    records.keep(folder(jobs) / f"{sweep.name}.json", asdict(sweep), "the sweep")
 
 
 @contextlib.contextmanager
@@ -118,7 +113,7 @@ def point(jobs: Path, wanted: str) -> Record | None:
     record = jobs_of(jobs, sweep)[int(number) - 1]
     if record is None:
         raise JobError(
-            f"{wanted}: no job of it was submitted.", "the sweep's own command again submits what is missing"
+            f"{wanted}: no job of it was submitted from here.", "the sweep's own command again submits what is missing"
         )
     return record
 

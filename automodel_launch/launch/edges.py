@@ -16,7 +16,7 @@ from typing import Any
 
 from automodel_launch import backends, contract, executors
 from automodel_launch.errors import JobError, LaunchError, PlanRefused, RecipeError, UsageError
-from automodel_launch.jobs import launcher, records, sweeps
+from automodel_launch.jobs import launcher, pipelines, records, sweeps
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import state, waiting
@@ -70,20 +70,27 @@ def named(here: Workspace, text: str | None, offline: bool = False) -> After:
 
 
 def _records(folder: Path, word: str) -> list[Record]:
-    """The job that a word names, or the last one of every point of a sweep.
+    """The job that a word names; of a sweep the last one of every point, of a pipeline those of its last steps.
 
     Raises:
-        JobError: there is none, or not of every point; or one is being submitted.
+        JobError: there is none, or not of every point or step; or one is being submitted.
     """
-    sweep = sweeps.exact(folder, word)
-    if sweep is None:
-        return [_complete(folder, sweeps.job(folder, word))]
-    jobs = sweeps.jobs_of(folder, sweep)
-    if None in jobs:
-        message = f"sweep {word}: no job of its point {word}.{jobs.index(None) + 1} was submitted."
-        raise JobError(message, "the sweep's own command again submits what is missing")
+    sweep, pipeline = sweeps.exact(folder, word), pipelines.find(folder, word)
+    if pipeline is not None:
+        again, none = pipeline.again, [""]  # of a sweep whose submission has not begun
+        steps = {step.name: pipelines.runs_of(folder, step) or none for step in pipeline.last}
+        runs = {run: f"step {step} of pipeline {word}" for step, of_step in steps.items() for run in of_step}
+    elif sweep is not None:
+        again = "the sweep's own command again submits what is missing"
+        runs = {run: f"point {word}.{number}" for run, number in sweep.numbers.items()}
+    else:
+        return [_complete(folder, pipelines.job(folder, word))]
+    last = {record.run_name: record for record in records.all_records(folder)}
+    missing = next((what for run, what in runs.items() if run not in last), None)
+    if missing:
+        raise JobError(f"--after {word}: no job of {missing} was submitted.", again)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(lambda record: _complete(folder, record), filter(None, jobs)))
+        return list(pool.map(lambda run: _complete(folder, last[run]), runs))
 
 
 def _complete(folder: Path, record: Record) -> Record:

@@ -16,7 +16,7 @@ from automodel_launch.config import overrides as overrides_
 from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
 from automodel_launch.errors import ClusterError, JobError, UsageError
-from automodel_launch.jobs import sweeps
+from automodel_launch.jobs import pipelines
 from automodel_launch.launch.checkpoints import listing
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.recipes import Recipe
@@ -86,7 +86,7 @@ def find(workspace: Workspace, wanted: str, offline: bool = False) -> Origin:
     name, _, step = wanted.partition(":")
     if not name or (":" in wanted and not step):
         raise UsageError(f"--from {wanted!r} is not understood.", "--from RUN, or --from RUN:STEP")
-    record = sweeps.job(workspace.records, name)
+    record = pipelines.job(workspace.records, name)
     if offline and executors.get(record.executor).place_of(record) != LOCAL:
         raise UsageError("--from has to look at the checkpoint, and --offline asks nothing.", "leave out --offline")
     kept = listing.look(record, workspace.recipes)

@@ -16,7 +16,7 @@ def is_finished(step: Step, needs: Sequence[Step], taken: set[str]) -> bool:
     promises is there: what others take of it, `taken`, and what its kind of run leaves."""
     plan = step.plan
     wanted = backends.of(plan.recipe).max_steps(plan.config)
-    ended = _ended(plan)
+    ended = history.completed_at(plan.run_dir, plan.place)
     told = rundir.finished(plan.run_dir, plan.place)
     if wanted is not None and ((told or {}).get("step") or -1) < wanted:
         return False
@@ -24,16 +24,8 @@ def is_finished(step: Step, needs: Sequence[Step], taken: set[str]) -> bool:
     made = [path for name, path in step.promises.items() if name not in without]
     if ended is None or identity.began_otherwise(plan) or not _are_there(made, plan):
         return False
-    ends = [_ended(other) or 0.0 for need in needs for other in need.plans]
+    ends = [history.completed_at(other.run_dir, other.place) or 0.0 for need in needs for other in need.plans]
     return all(need.state == FINISHED for need in needs) and max(ends, default=0.0) <= ended
-
-
-def _ended(plan: Plan) -> float | None:
-    """When the last attempt at the run has ended, if it has completed (unix seconds)."""
-    rows = [row for row in history.attempts(plan.run_dir, plan.place) if row.get("state")]
-    if not rows or not history.completes(rows[-1]):
-        return None
-    return rows[-1].get("ended") or 0.0
 
 
 def _are_there(paths: Sequence[str], plan: Plan) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from automodel_launch import executors
-from automodel_launch.errors import LaunchError, UsageError
+from automodel_launch.errors import LaunchError, PlanRefused, UsageError
 from automodel_launch.jobs import records, sweeps
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import pipeline_sweeps, planning, sweep_checking, sweep_submit, sweeping
@@ -16,7 +16,7 @@ from automodel_launch.launch.pipelining import Maker, environ_of
 from automodel_launch.launch.submit import submit
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.plangraph import FINISHED, Step
-from automodel_launch.plan.planset import PlanSet
+from automodel_launch.plan.planset import PlanSet, named
 
 
 def refuse_detached(step: Step) -> None:
@@ -53,6 +53,7 @@ class Points:
         """All in one round trip; how many there were.
 
         Raises:
+            PlanRefused: another checkout has submitted some, so that nothing can wait for them from here.
             LaunchError: see sweep_submit.submit_together.
         """
         environ = environ_of(self.maker)
@@ -70,7 +71,17 @@ class Points:
                 sweep_submit.record_sweep(made, self.maker.workspace)
                 return 0
             options: Any = (environ, self.interrupts, self.say, self.step.points, beside)
-            return len(sweep_submit.submit_together(made, self.maker.workspace, *options))
+            submitted = sweep_submit.submit_together(made, self.maker.workspace, *options)
+        self._refuse_elsewhere(len(submitted))
+        return len(submitted)
+
+    def _refuse_elsewhere(self, submitted: int) -> None:
+        ours = {record.run_name for record in self.jobs()}
+        theirs = [name for name in self._left if name not in ours]
+        if theirs:
+            message = f"another checkout has submitted {named(theirs)}, and no step can wait for that from here."
+            more = f" Of {self.made.name} {submitted} went into the queue; no later step did." if submitted else ""
+            raise PlanRefused(message + more, "the same command there; or here, once that has ended")
 
     def one_by_one(self) -> tuple[int, int]:
         """Here; the exit code of the first one that has failed, and how many have completed in all."""
@@ -103,5 +114,9 @@ class Points:
     def jobs(self) -> list[Record]:
         """The last job of each point that had not ended before, in the order of the plans."""
         last = {record.run_name: record for record in records.all_records(self._folder)}
-        left = [plan.run_name for plan in self.made.plans if not self.step.has_ended(plan.run_name)]
-        return [last[name] for name in left if name in last]
+        return [last[name] for name in self._left if name in last]
+
+    @property
+    def _left(self) -> list[str]:
+        """The runs of the points that had not ended before."""
+        return [plan.run_name for plan in self.made.plans if not self.step.has_ended(plan.run_name)]

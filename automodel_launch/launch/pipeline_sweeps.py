@@ -19,7 +19,7 @@ from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
 from automodel_launch.config.pipelines import StepSpec
 from automodel_launch.config.sweeps import PointSpec
-from automodel_launch.config.swept_steps import Swept
+from automodel_launch.config.swept_steps import BEST, Swept
 from automodel_launch.errors import ConfigError
 from automodel_launch.launch import sweeping
 from automodel_launch.plan.plan import Plan
@@ -31,7 +31,6 @@ from automodel_launch.remote.shell import AT_ONCE
 from automodel_launch.report.ranking import HIGHEST
 from automodel_launch.workspace import Workspace
 
-BEST = "best"
 _TRIED = (contract.FAILED, contract.TIMEOUT, contract.OUT_OF_MEMORY)
 Layered = Callable[[list[Override]], MergedConfig]
 Look = Callable[[Step], tuple[str, str | None, bool]]  # of a point as a step: its state, its job, whether it is busy

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch import backends
-from automodel_launch.config import configs, pipelines
+from automodel_launch.config import configs, pipelines, swept_steps
 from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
 from automodel_launch.config.pipelines import StepSpec
@@ -69,8 +69,8 @@ class Maker:
             step = self._planned(spec, before)
             state, job_id, points = self._standing(step, before)
             step = replace(step, state=state, job_id=job_id, points=points)
-            findings = () if state else tuple(self._checked(step))
             left = [need for need in before if need.name in step.needs and need.state != FINISHED]
+            findings = () if state else tuple(self._checked(step, bool(left)))
             if left and not state and all(holds(step, need, environ_of(self)) for need in left):
                 runs = tuple(run for need in left for run in _runs(need))
                 step = pipeline_sweeps.behind(step, runs, self._behind)
@@ -86,10 +86,10 @@ class Maker:
     def _behind(self, plan: Plan, runs: tuple[dict[str, Any], ...]) -> Plan:
         return planning.with_job_id(replace(plan, after=runs), plan.job_id, environ_of(self))
 
-    def _checked(self, step: Step) -> list[Finding]:
+    def _checked(self, step: Step, waits: bool) -> list[Finding]:
         if step.sweep is None:
             return checking.run(step.plan, self.offline, self.environ)
-        return sweep_checking.run(step.sweep, step.points, self.offline)
+        return sweep_checking.run(step.sweep, step.points, self.offline, waits)
 
     def _planned(self, spec: StepSpec, before: Sequence[Step]) -> Step:
         named = spec.profile or self.profile
@@ -157,7 +157,7 @@ class Maker:
     def _has_finished(self, step: Step, before: Sequence[Step]) -> bool:
         overrides = (one for spec in self.specs for point in pipelines.points(spec) for one in point.overrides)
         taken = {wanted for one in overrides for name, wanted in _taken(one.value) if name == step.name}
-        taken = {wanted.removeprefix(f"{pipeline_sweeps.BEST}.") for wanted in taken}
+        taken = {wanted.removeprefix(f"{swept_steps.BEST}.") for wanted in taken}
         return pipeline_ends.is_finished(step, [other for other in before if other.name in step.needs], taken)
 
     def _refuse_equal(self, steps: Sequence[Step]) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
-from automodel_launch import backends, checks, contract
+from automodel_launch import backends, checks, contract, executors
 from automodel_launch.checks import in_order as in_order
 from automodel_launch.data_identity import compare
 from automodel_launch.jobs import launcher, records, rundir, sweeps
@@ -33,13 +33,16 @@ def gpu_hours(plan: Plan) -> float:
     return attempts * allocated * (profile.gpus_per_node or 0) * (slurm_site.minutes(profile.time or "") or 0) / 60
 
 
-def run(made: PlanSet, skipped: Iterable[str] = (), offline: bool = False) -> list[Finding]:
-    """All findings, errors first. The place is asked once for each profile among the points, and git once for all."""
+def run(made: PlanSet, skipped: Iterable[str] = (), offline: bool = False, waits: bool = False) -> list[Finding]:
+    """All findings, errors first. The place is asked once for each profile among the points, and git once for all.
+
+    `waits`: the points will be held until other jobs have ended, which their plans do not say yet.
+    """
     with gitstate.asked_once():
-        return _run(made, skipped, offline)
+        return _run(made, skipped, offline, waits)
 
 
-def _run(made: PlanSet, skipped: Iterable[str], offline: bool) -> list[Finding]:
+def _run(made: PlanSet, skipped: Iterable[str], offline: bool, waits: bool) -> list[Finding]:
     asked: set[str] = set()
     found: dict[Finding, list[str]] = {}
     todo = {plan.run_name for plan in sweeping.without(made, skipped)}
@@ -55,7 +58,15 @@ def _run(made: PlanSet, skipped: Iterable[str], offline: bool) -> list[Finding]:
             found.update(dict.fromkeys(of_place, same))
         asked.add(profile)
     edge = edges.findings(points[0].plan) if points and points[0].plan.after and not offline else ()
-    return checks.in_order([*edge, *(_of(finding, labels, len(points)) for finding, labels in found.items())])
+    said = [_of(finding, labels, len(points)) for finding, labels in found.items()]
+    if points and not offline and not waits and not any(finding.code == "sbatch-refuses" for finding in said):
+        said += _of_all(made, [point.plan for point in points])
+    return checks.in_order([*edge, *said])
+
+
+def _of_all(made: PlanSet, todo: list[Plan]) -> Iterable[Finding]:
+    together = executors.together(todo[0].executor)
+    return () if together is None else together.findings(todo, sweeping.order_of(made))
 
 
 def _of(finding: Finding, labels: list[str], count: int) -> Finding:

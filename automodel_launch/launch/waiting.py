@@ -200,12 +200,13 @@ def _told(record: Record, now: Status, seen: Seen | None = None) -> Status:
         runs = look_at_all(record.after, seen)
         failed = next((run for run in runs if run.failed), None)
         left = [run for run in runs if not run.completed]
-        if failed:
-            why = f"it was to follow {failed.words}"
+        if left and not failed:
+            return replace(now, reason=f"for {some([run.words for run in left])}", advice=_advice(left))
+        lost = failed.words if failed else _none_completed(record, runs)
+        if lost:
+            why = f"it was to follow {lost}"
             successors.withdraw(record, why)
             return Status(contract.CANCELLED, code=contract.TERMINATED, error=why, ended=time.time())
-        if left:
-            return replace(now, reason=f"for {some([run.words for run in left])}", advice=_advice(left))
         _note_failures(record, [run for run in runs if run.as_failure])
         _holding(record).let_go(record)
         successors.forget(record, executors.get(record.executor).place_of(record))
@@ -214,6 +215,20 @@ def _told(record: Record, now: Status, seen: Seen | None = None) -> Status:
         return replace(now, reason=f"for {some(_names(record))}, whose state cannot be told: {said}", advice=None)
     said = ("has" if len(runs) == 1 else "have") + (" ended" if any(run.as_failure for run in runs) else " completed")
     return replace(now, reason=f"{some(_names(record))} {said}: released now", advice=None, held=False)
+
+
+def _none_completed(record: Record, runs: Sequence[Standing]) -> str | None:
+    """As choosing.none_completed in the job: a job that takes any point of a sweep has nothing to go on with."""
+    place = executors.get(record.executor).place_of(record)
+    found = place.read(f"{record.job_dir}/{contract.CHOICES}")
+    told = ((parse(found[0]) or {}).get("choices") if found else None) or []
+    done = {run.record.run_dir for run in runs if run.completed and not run.as_failure}
+    for choice in told:
+        points = {str(run["run_dir"]): str(run["run_name"]) for run in choice["runs"]}
+        has = (point in done or history.completed_at(point, place) is not None for point in points)
+        if not choice["all"] and not any(has):
+            return contract.none_completed(choice["sweep"], list(points.values()))
+    return None
 
 
 def words(status: Status) -> str:
@@ -266,9 +281,12 @@ def refuse_early(record: Record) -> None:
     place = executors.get(record.executor).place_of(record)
     if not record.after or contract.CHAIN in place.names(record.job_dir):
         return
-    for run in record.after:
-        now = look(run)
+    stand = look_at_all(record.after)
+    for run, now in zip(record.after, stand, strict=True):
         if not now.completed:
             verb = "attach" if not now.status.over else "resume"
             message = f"{record.job_id} was to follow run {run['run_name']}, which has not completed: {now.words}."
             raise PlanRefused(message, f"python launch.py {verb} {now.record.job_id}; then resume {record.job_id}")
+    none = _none_completed(record, stand)
+    if none:
+        raise PlanRefused(f"{record.job_id} was to follow {none}.", "resume one of these first, or launch them again")

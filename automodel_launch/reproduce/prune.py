@@ -24,7 +24,7 @@ from automodel_launch.launch.checkpoints import listing, needed
 from automodel_launch.launch.checkpoints.needed import Needs
 from automodel_launch.remote import filesystem
 from automodel_launch.remote.filesystem import FileSystem
-from automodel_launch.reproduce import disk
+from automodel_launch.reproduce import disk, shared_code
 
 KEPT_OF_A_JOB = frozenset(
     (
@@ -50,7 +50,7 @@ class Wish:
 class Item:
     """Something that can go: `below` are paths in `base`."""
 
-    kind: Literal["job", "checkpoint"]
+    kind: Literal["job", "checkpoint", "code"]
     run: str
     base: str
     below: tuple[str, ...]
@@ -62,7 +62,7 @@ class Item:
 
     @property
     def name(self) -> str:
-        """For a reader: the job's id, or the checkpoint's path."""
+        """For a reader: the job's id, or the path of a checkpoint, or of what a sweep's points share."""
         return self.record.job_id if self.kind == "job" else f"{self.base}/{self.below[0]}"
 
 
@@ -95,7 +95,23 @@ def look(jobs: Iterable[tuple[Record, Status]], wish: Wish, only: Container[str]
                 found.items.extend(_measured(list(_of_run(of_run, wish, now, needs)), wish, found.kept))
         except ClusterError as error:
             found.kept.append((of_run[-1][0].run_name, error.message))
+    try:
+        shared = list(_shared_code(jobs, found, only, now))
+        found.items.extend(each for item in shared for each in _measured([item], wish, found.kept))
+    except ClusterError as error:
+        found.kept.append(("what points of sweeps share", error.message))
     return found
+
+
+def _shared_code(
+    jobs: list[tuple[Record, Status]], found: Found, only: Container[str] | None, now: float
+) -> Iterator[Item]:
+    going = {item.base for item in found.items if item.kind == "job"}
+    for directory, points in shared_code.unused(jobs, going, only):
+        record = points[-1][0]
+        age = now - max(status.ended or one.submitted for one, status in points)
+        place = executors.get(record.executor).place_of(record)
+        yield Item("code", record.run_name, directory, (contract.CODE,), place, record, age_s=age)
 
 
 def why_busy(of_run: list[tuple[Record, Status]]) -> str | None:
@@ -119,6 +135,9 @@ def remove(item: Item) -> bool:
     Raises:
         ClusterError: its place cannot be reached.
     """
+    if item.kind == "code":  # nobody can claim it: a job whose script is there is not removed
+        wanted = [(item.base, path) for path in item.below]
+        return not shared_code.using(item.base, item.place) and disk.remove(item.place, item.base, None, wanted)
     try:
         last = claim.refuse_while_busy(item.record, item.place)
     except claim.RunBusy:
@@ -226,7 +245,7 @@ def _measured(items: list[Item], wish: Wish, kept: list[tuple[str, str]]) -> Ite
     for item in items:
         each = [(path, next(sizes)) for path in item.below]
         for path, size in each:
-            shared = path == contract.CODE and {"array", "together"} & item.record.handle.keys()  # by a sweep's points
+            shared = path == contract.CODE and item.record.handle.keys() & shared_code.HANDLES  # by a sweep's points
             if size in disk.WHY and not shared:
                 kept.append((f"{item.base}/{path}", disk.WHY[str(size)]))
         below = tuple(path for path, size in each if isinstance(size, int))

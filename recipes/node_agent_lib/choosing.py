@@ -20,7 +20,7 @@ from typing import List, Tuple
 
 import contract
 
-from . import history
+from . import history, predecessors
 from .files import Json, as_number, as_whole, each_line, read_json, write_json
 from .nodes import host_name
 
@@ -46,8 +46,7 @@ class Point:
 
 def settle(job_dir: str) -> str | None:
     """Make the links that the job reads; why it cannot begin where there is nothing to choose from, or no room."""
-    found = (read_json(os.path.join(job_dir, contract.CHOICES)) or {}).get("choices")
-    for choice in found if isinstance(found, list) else ():
+    for choice in _choices(job_dir):
         try:
             refused = _choose(choice)
         except OSError as error:
@@ -55,6 +54,21 @@ def settle(job_dir: str) -> str | None:
         if refused:
             return refused
     return None
+
+
+def none_completed(job_dir: str) -> str | None:
+    """Behind "it was to follow", of a job that takes any point of a sweep: that none has completed; else None."""
+    done = {run["run_dir"] for run in predecessors.of(job_dir) if predecessors.has_completed(run)}
+    for choice in _choices(job_dir):
+        runs = [(str(run["run_name"]), str(run["run_dir"])) for run in choice["runs"]]
+        if not choice["all"] and not any(folder in done or _has_completed(folder) for _, folder in runs):
+            return contract.none_completed(choice["sweep"], [name for name, _ in runs])
+    return None
+
+
+def _choices(job_dir: str) -> list[Json]:
+    found = (read_json(os.path.join(job_dir, contract.CHOICES)) or {}).get("choices")
+    return found if isinstance(found, list) else []
 
 
 def _choose(choice: Json) -> str | None:

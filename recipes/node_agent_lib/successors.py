@@ -1,9 +1,10 @@
 """Jobs that wait for the end of this run: held in Slurm's queue, and noted in RUN_DIR/after/JOB_ID.json.
 
 The last attempt lets them go where the run has completed, and cancels them, with those that wait for them in turn,
-where it has ended in another way; but for those to which a failure is an end, too (of points of a sweep). A paused run
-has not ended: they stay held. Nothing is needed of a launcher; one that looks at such a job does the same
-(automodel_launch/launch/waiting.py), where nobody here could.
+where it has ended in another way; but for those to which a failure is an end, too (of points of a sweep): these are
+cancelled where all points have ended and none has completed. A paused run has not ended: they stay held. Nothing is
+needed of a launcher; one that looks at such a job does the same (automodel_launch/launch/waiting.py), where nobody here
+could.
 
 While slurmctld does not answer it is asked again: it cannot give this job's nodes to anybody in that time either.
 """
@@ -17,7 +18,7 @@ from typing import Callable
 
 import contract
 
-from . import history, predecessors, slurm
+from . import choosing, history, predecessors, slurm
 from .files import Json, create_json, read_json
 from .records import exit_path
 
@@ -45,7 +46,7 @@ def settle(run_dir: str, completed: bool, why: str, say: Say) -> None:
         elif _is_being_submitted(job_dir):  # the note stays: its launcher looks once more when Slurm has it
             continue
         elif completed or _takes_failure(job_dir, run_dir):
-            if not predecessors.unfinished(job_dir) and _asked(lambda job=job_dir: _release(job), end, say):  # type: ignore[misc]
+            if not predecessors.unfinished(job_dir) and _asked(lambda job=job_dir: _decide(job, say), end, say):  # type: ignore[misc]
                 _remove(path)
         elif _asked(lambda job=job_dir: _cancel(job, why, say), end, say):  # type: ignore[misc]
             _remove(path)
@@ -56,6 +57,11 @@ def refuse(job_dir: str, why: str) -> None:
     record = contract.ended_before_it_began(os.path.basename(job_dir), why, time.time())
     with contextlib.suppress(OSError):
         create_json(exit_path(job_dir), record)
+
+
+def _decide(job_dir: str, say: Say) -> bool:
+    none = choosing.none_completed(job_dir)
+    return _release(job_dir) if none is None else _cancel(job_dir, none, say)
 
 
 def _release(job_dir: str) -> bool:

@@ -42,7 +42,7 @@ def test_one_point_after_the_other(checkout: Checkout, main: Main, tmp_path: Pat
     assert [len({item["run"] for item in found["items"]}) for found in pruned] == [4, 1]
     for words, said in [
         (("prune", "s.5"), "they are 1 to 4"),
-        (("prune", "s-"), "no run, job or sweep 's-'"),
+        (("prune", "s-"), "no run, job, sweep or pipeline 's-'"),
         (("logs", "s"), "its points: s.1 to s.4"),
         (("status", "s.5"), "they are 1 to 4"),
         (("stub-one", "--after", "s.5"), "they are 1 to 4"),

@@ -68,6 +68,7 @@ def test_a_file_of_each_section(tmp_path: Path) -> None:
         ([], "list: []", "a list of mappings"),
         ([], "gird: {a: [1]}", "Did you mean 'grid'"),
         ([], "", "no point is given"),
+        ([], "points: {yes: {a: 1}}", "True is no name of a point"),
         (["b=1"], "points: {x: {a: 1}}", "names all points"),
         (["a=" + ",".join(map(str, range(200))), "b=" + ",".join(map(str, range(200)))], None, "40,000 points"),
     ],

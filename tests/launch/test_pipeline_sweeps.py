@@ -78,7 +78,18 @@ def test_the_best_point_is_a_path_that_is_known_beforehand(checkout: Checkout, m
     assert [step["state"] for step in status["steps"]] == ["COMPLETED", "COMPLETED"] and status["go_on"] is None
     assert "step rates of sweeps" in main(checkout, "jobs").stdout
     refused = main(checkout, "logs", "sweeps")
-    assert (refused.returncode, "that is a pipeline, and this takes one job" in refused.stderr) == (2, True)
+    assert (refused.returncode, "sweeps is a pipeline, and one job is meant here" in refused.stderr) == (2, True)
+    of_pipeline = json.loads(main(checkout, "compare", "sweeps", "--json").stdout)
+    assert of_pipeline["sweep"] == rates["sweep"]["sweep"] and of_pipeline["points"] == compared
+    for words in (("reproduce", "sweeps"), ("diff", "sweeps", "last"), ("stub-one", "--from", "sweeps", "--dry-run")):
+        refused = main(checkout, *words)
+        steps = f"one of its steps: {rates['sweep']['sweep']}.1 (rates), {last['plan']['run_name']} (last)"
+        assert (refused.returncode, steps in refused.stderr) == (2, True), refused.stderr
+    refused = main(checkout, "resume", "sweeps")
+    assert (refused.returncode, f"pipeline {path} --run local" in refused.stderr) == (2, True), refused.stderr
+    assert "item" in main(checkout, "prune", "sweeps", "--older-than", "0m", "--json").stdout
+    behind = main(checkout, "stub-one", "value=9", "--after", "sweeps", "--dry-run", "--json")
+    assert behind.returncode == 0, behind.stderr
     again = main(checkout, "pipeline", path)
     assert (again.returncode, "is finished" in again.stderr) == (0, True)
     assert len(json.loads(main(checkout, "jobs", "--json").stdout)) == 4
@@ -133,6 +144,7 @@ def test_a_failure_is_not_tried_again_while_others_run(monkeypatch: pytest.Monke
 
 WRONG = [
     ("best.run_dir", "best.hf", "promises no 'best.hf'"),
+    ("best.run_dir", "best.steps", "Of the best point a path can be taken, and no value"),
     ("best.run_dir", "run_dir", "promises no 'run_dir'"),
     ("list:", "lists:", "'lists' is no key of a sweep. Did you mean 'list'?"),
     ("{steps: 3}]", "{steps: 2}]", "two points are one run"),

@@ -20,8 +20,8 @@ ENDED = {"event": "ended", "time": 1.0, "job_id": "a.1", "attempt": 0, "state": 
 class Place(Site):
     """A run `a`, and jobs that wait for it."""
 
-    def waits(self, name: str, *runs: str, history_bytes: int = 0) -> Path:
-        """A job that waits for these runs; it stands in the queue under a number of its own."""
+    def waits(self, name: str, *runs: str, history_bytes: int = 0, any_of: bool = False) -> Path:
+        """A job that waits for these runs, or takes any of them; it stands in the queue under a number of its own."""
         jobs = self.job.parent
         folder = jobs / f"{name}.1"
         folder.mkdir()
@@ -29,11 +29,14 @@ class Place(Site):
         rows = []
         for run in runs:
             row = {"run_name": run, "run_dir": str(jobs / run), "job_id": f"{run}.1", "job_dir": str(jobs / f"{run}.1")}
-            rows.append({**row, "history_bytes": history_bytes})
+            rows.append({**row, "history_bytes": history_bytes, **({"any_end": True} if any_of else {})})
             notes = jobs / run / "after"
             notes.mkdir(parents=True, exist_ok=True)
             (notes / f"{name}.1.json").write_text(json.dumps({"job_id": f"{name}.1", "job_dir": str(folder)}))
         (folder / "after.json").write_text(json.dumps({"runs": rows}))
+        choice = {"sweep": "s", "link": None, "all": False, "runs": rows}
+        if any_of:
+            (folder / "choices.json").write_text(json.dumps({"choices": [choice]}))
         return folder
 
     def queue(self, **jobs: Path) -> None:
@@ -95,6 +98,22 @@ def test_a_failure_cancels_those_that_wait_and_those_that_wait_for_them(place: P
     ]
     assert {end["state"] for end in ends} == {"CANCELLED"}
     assert (place.notes(), place.notes("b"), (one / "secrets.env").exists()) == ([], [], False)
+
+
+def test_what_takes_any_point_is_cancelled_where_none_has_completed(place: Place) -> None:
+    """With those that wait for it; and let go where one has, whichever ends last."""
+    one, two = place.waits("b", "a", "d", any_of=True), place.waits("c", "b")
+    place.queue(n5=one, n6=two)
+    assert (place.settled(False), place.notes()) == ([], ["b.1.json"])  # one point has not ended
+    predecessors.note_failure(str(one), str(place.job.parent / "d"))
+    assert place.settled(False) == ["scancel --state=PENDING 5", "scancel --state=PENDING 6"]
+    said = "it was to follow any point of sweep s, and none has completed: a, d"
+    assert json.loads((one / "exit.json").read_text())["error"] == said
+    assert place.notes() == []
+    other = place.waits("e", "a", "d", any_of=True)
+    place.queue(n7=other)
+    place.writes("d")
+    assert place.settled(False) == ["scontrol release 7"]
 
 
 @pytest.mark.parametrize("completed", [True, False])

@@ -274,6 +274,37 @@ def test_what_a_config_names_by_way_of_a_sweeps_best_point_stays(cli: Cli) -> No
     assert "epoch_0_step_9" in _names(_items(cli))
 
 
+def test_what_the_points_of_a_sweep_share_goes_with_the_last_of_them(cli: Cli) -> None:
+    root = cli.bench.root / "runs"
+    shared = root / "s.1"
+    (shared / "code").mkdir(parents=True)
+    (shared / "code" / "big.py").write_bytes(b"x" * 50_000)
+    jobs = [root / "s-a.1", root / "s-b.1"]
+    (shared / "jobs").write_text("".join(f"{job}\n" for job in jobs))
+    for job, days in zip(jobs, (100, 5), strict=True):
+        job.mkdir()
+        (job / "script").write_text("exec\n")
+        (job / "code").symlink_to(shared / "code")
+        end = {"state": "COMPLETED", "code": 0, "ended": time.time() - days * DAY}
+        (job / "exit.json").write_text(json.dumps(end))
+        words = {"job_id": job.name, "run_name": job.name[:3], "job_dir": str(job), "run_dir": str(job)[:-2]}
+        record = _record(cli, 1, **words)
+        records.save(cli.bench.workspace.records, replace(record, handle={**record.handle, "array": str(shared)}))
+    assert _names(_items(cli, "s-a", "s-b", "--yes")) == {"s-a.1"}
+    assert (shared / "code").exists() and not (jobs[0] / "script").exists()
+    found = _items(cli, "s-a", "--older-than", "1d")
+    assert found["items"] == []  # the other one is needed still, whichever was named
+    found = _items(cli, "s-a", "s-b", "--older-than", "1d")
+    assert [(item["kind"], item["paths"]) for item in found["items"]] == [
+        ("job", [f"{jobs[1]}/script"]),
+        ("code", [f"{shared}/code"]),
+    ]
+    assert found["items"][1]["bytes"] >= 50_000
+    assert _names(_items(cli, "s-b", "--older-than", "1d", "--yes")) == {"s-b.1", "code"}
+    assert (shared / "jobs").exists() and not (shared / "code").exists()
+    assert _items(cli, "s-a", "s-b", "--older-than", "1d")["items"] == []
+
+
 def test_names_of_any_kind(cli: Cli) -> None:
     odd = cli.bench.root / "runs" / "stub-a.1" / "a b'; touch $HOME\n"
     odd.mkdir()

@@ -36,6 +36,7 @@ def _history(run_dir: str) -> list[dict[str, Any]]:
 
 
 def _end(job_dir: Path) -> dict[str, Any]:
+    wait_until((job_dir / "exit.json").exists, 180, str(job_dir))
     wait_until(lambda: not json.loads((job_dir / "exit.json").read_text()).get("goes_on"), 180, str(job_dir))
     found: dict[str, Any] = json.loads((job_dir / "exit.json").read_text())
     return found
@@ -127,6 +128,41 @@ def test_points_that_a_limit_of_failures_keeps_from_beginning(site: Checkout, cl
     assert "FAILED" in attached.stderr
 
 
+NONE = """\
+steps:
+  rates:
+    recipe: stub-one
+    overrides: {code: 7, fail_rank: 0, "run.env.additional_parameters": {begin: now+1hour}}
+    sweep: {points: {a: {steps: 1}, b: {steps: 2}}}
+  last: {recipe: stub-one, needs: {rates: any}, overrides: {value: "${steps.rates.best.run_dir}"}}
+"""
+
+
+def test_no_point_has_completed(site: Checkout, cluster: Cluster) -> None:
+    """What takes any of them is cancelled in the queue, and what was to follow the pipeline; with nobody there."""
+    (site.root / "none.yaml").write_text(NONE)
+    made = site.json("pipeline", "none.yaml", "--batch", "one")["steps"]
+    behind = site.json("stub-one", "--batch", "one", "--no-rehearse", "value=8", "--after", "none")
+    assert [run["job_id"] for run in behind["after"]] == [made[1]["job_id"]]
+    points = [job["job_id"] for job in made[0]["jobs"]]
+    cluster.check("scontrol", "update", f"jobid={made[0]['jobs'][0]['slurm_id'].partition('_')[0]}", "starttime=now")
+    end = _end(site.root.parent / "jobs" / made[1]["job_id"])
+    names = ", ".join(point.rpartition(".")[0] for point in points)
+    said = f"it was to follow any point of sweep {made[0]['sweep']}, and none has completed: {names}"
+    assert (end["state"], end["error"]) == ("CANCELLED", said)
+    assert not (site.root.parent / "jobs" / made[1]["job_id"] / "chain").exists()  # it has had no node
+    assert _end(Path(behind["job_dir"]))["error"] == f"it was to follow {made[1]['job_id']} (CANCELLED)"
+    refused = site.run("resume", made[1]["job_id"])
+    assert (refused.returncode, "none has completed" in refused.stderr) == (3, True), refused.stderr
+
+
+SHARED = """\
+steps:
+  rates: {recipe: stub-one, name: shared, overrides: {steps: 600, pause: 0.3}, sweep: {grid: {value: [1, 2]}}}
+  last: {recipe: stub-one, needs: rates}
+"""
+
+
 def test_two_checkouts_share_one_limit(site: Checkout, cluster: Cluster, tmp_path: Path) -> None:
     """A sweep of one name in one job root: with chains they wait for each other, else an array has the places left."""
     (tmp_path / "other").mkdir()
@@ -139,6 +175,10 @@ def test_two_checkouts_share_one_limit(site: Checkout, cluster: Cluster, tmp_pat
     full = other.json("stub-one", *common, "--sweep", "value=3,4,5", "--at-most", "2", "--dry-run")
     array = first["jobs"][0]["slurm_id"].partition("_")[0]
     assert f"#SBATCH --dependency=afterany:{array}\n" in full["script"]
+    (other.root / "shared.yaml").write_text(SHARED)
+    refused = other.run("pipeline", "shared.yaml", "--batch", "one", "--force")
+    assert (refused.returncode, "another checkout has submitted" in refused.stderr) == (3, True), refused.stderr
+    assert other.json("jobs") == []  # above all not the step behind it
     assert site.run("cancel", "shared", "--now").returncode == 0
     gone = other.json("stub-one", *common, "--sweep", "value=3,4,5", "--at-most", "2", "--dry-run")
     assert "#SBATCH --array=0-2%2\n" in gone["script"]

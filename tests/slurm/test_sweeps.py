@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -323,6 +324,23 @@ def test_never_more_at_once_as_slurm_has_accounted(tmp_path: Path, cluster_dbd: 
         assert states == ["COMPLETED"] * 4 + ["CANCELLED"] + ["COMPLETED"] * 6 + ["FAILED"]
     finally:
         heal(cluster_dbd)
+
+
+MANY = """
+from automodel_launch import api_sets
+from automodel_launch.executors.slurm.together import TOGETHER
+from automodel_launch.launch import sweeping
+made = api_sets.sweep("stub-one", {"grid": {"value": [1, 2]}}, profile="one", offline=True).plans
+for count in (1, 600):
+    print([one.message for one in TOGETHER.findings(made.plans * count, sweeping.order_of(made))])
+"""
+
+
+def test_more_points_than_the_cluster_takes_are_found_before_anything_is_written(site: Checkout) -> None:
+    environ = {**site.environ, "PYTHONPATH": str(site.root)}
+    done = subprocess.run([sys.executable, "-c", MANY], cwd=site.root, env=environ, capture_output=True, text=True)
+    said = "['this machine: sbatch refuses an array of 1200 tasks: Invalid job array specification']"
+    assert done.stdout.splitlines() == ["[]", said], done.stderr
 
 
 @pytest.mark.slow

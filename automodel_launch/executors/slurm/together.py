@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +26,16 @@ from automodel_launch.executors import Handed, Order, underway
 from automodel_launch.executors.slurm import advice, array_task, array_waiting, chains, script, submission
 from automodel_launch.executors.slurm.array_task import IDS, JOBS, SCRIPT
 from automodel_launch.executors.slurm.executor import EXECUTOR
+from automodel_launch.plan.finding import Finding
+from automodel_launch.remote import slurm_site
 from automodel_launch.remote.shell import Shell
-from automodel_launch.remote.slurm_environment import CLEAN
+from automodel_launch.remote.slurm_environment import CLEAN, PLAIN
 
 if TYPE_CHECKING:
     from automodel_launch.jobs.records import Record, Status
     from automodel_launch.plan.plan import Plan
 
+_TEST = f"{PLAIN}sbatch --test-only"
 _EACH_S = 1.0  # more time for each sbatch of its own
 _OWN = re.compile(r"#SBATCH --(job-name|output|error|chdir|dependency|open-mode)(=|$)")
 _MERGED = re.compile(r"#SBATCH --dependency=(.*)")
@@ -80,6 +83,20 @@ class SlurmTogether:
     def waits_for_runs(self, plans: Sequence[Plan], order: Order) -> bool:
         """Slurm does not know the end of a chain."""
         return order.at_most is not None and _is_chained(plans)
+
+    def findings(self, plans: Sequence[Plan], order: Order) -> Iterator[Finding]:
+        """Of an array: `sbatch --test-only` of its script. Where Slurm does not answer, the jobs' own checks say so."""
+        if not is_array(plans):
+            return
+        shell = EXECUTOR.shell(plans[0].profile)
+        try:
+            done = shell.run(_TEST, self.script(plans, order).encode("utf-8", "surrogateescape"))
+        except ClusterError:
+            return
+        said = slurm_site.message(done.err)
+        if done.code and not slurm_site.unanswered(done.code, done.err) and not slurm_site.lacks_nodes(done.err):
+            message = f"{shell.place}: sbatch refuses an array of {len(plans)} tasks: {said}"
+            yield Finding("error", "sbatch-refuses", message, _fix(said, plans))
 
     def submit(self, plans: Sequence[Plan], order: Order) -> Handed:
         """A lost answer is looked up before anything is repeated."""
