@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.commands import main, registry
-from tests.conftest import ROOT, clean_environ
+from tests.conftest import ROOT, clean_environ, make_checkout
 
 PACKAGE = "automodel_launch"
 LAUNCHER = sorted([*(ROOT / PACKAGE).rglob("*.py"), ROOT / "launch.py"])
@@ -152,6 +152,20 @@ def test_quick_answers_import_nothing_heavy(argv: list[str], code: int) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "automodel_launch.commands.main" in imported
     assert imported & set(HEAVY) == set()
+
+
+def test_who_looks_at_jobs_imports_neither_yaml_nor_schemas(tmp_path: Path) -> None:
+    root = make_checkout(tmp_path / "checkout").root
+    for words in (["jobs"], ["status", "none"], ["logs", "none"], ["cancel", "none"]):
+        program = f"""import sys
+sys.path[0], sys.argv[1:] = {str(root)!r}, {words}
+from automodel_launch.commands.main import main
+code = main()
+print("MODULES", code, *sys.modules)"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=clean_environ())
+        code, *imported = done.stdout.rpartition("MODULES")[2].split()
+        assert code == ("0" if words == ["jobs"] else "2"), done.stdout + done.stderr
+        assert set(imported) & {*HEAVY, "yaml", "tomli", "jinja2"} == set(), words
 
 
 def test_a_dry_run_for_slurm_imports_what_it_needs(tmp_path: Path) -> None:
