@@ -23,14 +23,15 @@ from automodel_launch.executors import one_job, stand_ins
 _Result = TypeVar("_Result")
 NOT_USED = (
     *("leptonai", "libcst", "networkx", "paramiko", "fabric", "requests", "markdown_it", "graphviz"),
-    *("omegaconf", "jinja2", "typer", "absl", "docstring_parser", "unittest"),
+    *("omegaconf", "jinja2", "typer", "absl", "docstring_parser", "unittest", "catalogue"),
 )
 """What NeMo-Run (0.11.1) imports for what we do not do, or do later: 1.3 s CPU of the 1.7 s without torch.
 
 leptonai and requests are of its executors for DGX Cloud, paramiko and fabric of its SSHTunnel, libcst of fiddle's
 auto_config; networkx orders the tasks of an experiment, of which ours have one (one_job.py). markdown_it is of rich's
 help pages, graphviz of fiddle's drawings, absl of its flags; typer and omegaconf of NeMo-Run's own command line,
-docstring_parser of torchx's, unittest of invoke's mocks. jinja2 writes Slurm's scripts, and is the real one then.
+docstring_parser of torchx's, unittest of invoke's mocks, catalogue of its plugins; jinja2 writes Slurm's scripts, and
+is the real one then.
 """
 _POLL_S, _PATIENCE_S = 0.05, 60.0
 _ONE_AT_A_TIME = threading.RLock()  # standard streams, and where commands go, are the whole process's
