@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.commands import main, registry
-from tests.conftest import ROOT, clean_environ
+from tests.conftest import ROOT, clean_environ, make_checkout
 
 PACKAGE = "automodel_launch"
 LAUNCHER = sorted([*(ROOT / PACKAGE).rglob("*.py"), ROOT / "launch.py"])
@@ -152,6 +152,41 @@ def test_quick_answers_import_nothing_heavy(argv: list[str], code: int) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "automodel_launch.commands.main" in imported
     assert imported & set(HEAVY) == set()
+
+
+def test_who_looks_at_jobs_imports_neither_yaml_nor_schemas(tmp_path: Path) -> None:
+    root = make_checkout(tmp_path / "checkout").root
+    for words in (["jobs"], ["status", "none"], ["logs", "none"], ["cancel", "none"]):
+        program = f"""import sys
+sys.path[0], sys.argv[1:] = {str(root)!r}, {words}
+from automodel_launch.commands.main import main
+code = main()
+print("MODULES", code, *sys.modules)"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=clean_environ())
+        code, *imported = done.stdout.rpartition("MODULES")[2].split()
+        assert code == ("0" if words == ["jobs"] else "2"), done.stdout + done.stderr
+        assert set(imported) & {*HEAVY, "yaml", "tomli", "jinja2"} == set(), words
+
+
+def test_a_dry_run_for_slurm_imports_what_it_needs(tmp_path: Path) -> None:
+    """No NeMo-Run for its script (executors/slurm/nemo_text.py), no OmegaConf where a config refers to nothing."""
+    (tmp_path / "env.toml").write_text(f'[c]\nexecutor = "slurm"\nremote_job_dir = "{tmp_path}"\ngpus_per_node = 8\n')
+    (tmp_path / "one.py").write_text('# /// script\n# [tool.runspec]\n# name = "one"\n# ///\n')
+    (tmp_path / "one.yaml").write_text("a: 0\n")
+    words = [str(tmp_path / "one.py"), "-c", str(tmp_path / "one.yaml"), "--run", "c", "--dry-run", "--offline"]
+    environ = {**clean_environ(), "LAUNCH_ENV": str(tmp_path / "env.toml")}
+    program = f"""import os, sys
+sys.argv[1:] = {words}
+from automodel_launch.commands.main import main
+assert main() == 0
+assert "PYDANTIC_DISABLE_PLUGINS" not in os.environ
+print("MODULES", *sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=environ)
+    assert "#SBATCH --gpus-per-node=8" in done.stdout, done.stdout + done.stderr
+    imported = set(done.stdout.rpartition("MODULES")[2].split())
+    unneeded = ("nemo_run", "torch", "torchx", "fiddle", "jinja2", "invoke", "rich", "omegaconf")
+    assert imported & set(unneeded) == set()
+    assert {name for name in imported if name.endswith(".noise")} <= {"automodel_launch.backends.noise"}
 
 
 def test_planning_imports_neither_nemo_run_nor_torch() -> None:

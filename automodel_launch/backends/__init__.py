@@ -182,7 +182,9 @@ class Backend(Protocol):
     """What each module offers as BACKEND."""
 
     framework: Framework | None  # None: nothing is known about what the script imports
-    noise: Noise  # what an attached run leaves to the log
+
+    def noise(self) -> Noise:
+        """What an attached run leaves to the log."""
 
     def max_steps(self, config: Config) -> int | None:
         """Optimizer steps that the config asks for."""

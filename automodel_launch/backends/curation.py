@@ -31,7 +31,9 @@ _NOISE = Noise(
 class Curation(Plain):
     """Implements backends.Backend."""
 
-    noise = _NOISE
+    def noise(self) -> Noise:
+        """What datatrove tells of each task."""
+        return _NOISE
 
     def references(self, config: Config) -> Iterator[Reference]:
         """The directories that it reads, but for those of its own, and the output."""

@@ -33,7 +33,10 @@ class Plain:
     """Implements backends.Backend."""
 
     framework: Framework | None = None
-    noise: Noise = NONE
+
+    def noise(self) -> Noise:
+        """Not known."""
+        return NONE
 
     def max_steps(self, config: Config) -> int | None:
         """Not known."""

@@ -43,28 +43,28 @@ def packages(plan: Plan) -> Iterator[Finding]:
     """The Python of the job has the distributions that the recipe's metadata block names."""
     if not plan.here:
         return
-    python, install = plan.agent["python"], _install(plan)
+    python = plan.agent["python"]
     if plan.profile.python and words.has_arguments(plan.profile.python):
         return  # checks/forms.py says so
     if shutil.which(python) is None:
         source = plan.profile_sources.get("python", plan.profile_name)
-        yield Finding("error", "no-python", f"python = {python} ({source}): no such program.", install)
+        yield Finding("error", "no-python", f"python = {python} ({source}): no such program.", _install(plan))
         return
     try:
         version, found = _installed(plan)
     except (OSError, subprocess.CalledProcessError, ValueError, TypeError) as error:
         source = plan.profile_sources.get("python", plan.profile_name)
         yield Finding(
-            "error", "no-python", f"python = {python} ({source}): is not a Python interpreter: {error}", install
+            "error", "no-python", f"python = {python} ({source}): is not a Python interpreter: {error}", _install(plan)
         )
         return
     oldest = plan.recipe.oldest_python
     if oldest and version[:2] < oldest:
         message = f"python = {python} ({plan.source('python')}) is {_dotted(version)}, and {plan.recipe.name} needs"
-        yield Finding("error", "training-python", f"{message} {_dotted(oldest)} or later.", install)
+        yield Finding("error", "training-python", f"{message} {_dotted(oldest)} or later.", _install(plan))
         return
     for name in [name for name, version in found.items() if version is None]:
-        fix = install
+        fix = _install(plan)
         if name == FT_PACKAGE:
             source = plan.profile_sources.get("launcher", plan.profile_name)
             fix = f'{python} -m pip install {FT_PACKAGE}; or leave launcher = "ft" out ({source})'
@@ -86,6 +86,7 @@ def _lacking(plan: Plan) -> list[Need]:
 
 
 def _install(plan: Plan) -> str:
+    """What installs it; asked for where something is missing, since it loads all backends."""
     named = [one for one in backends.frameworks().values() if any(map(one.is_named_by, plan.recipe.dependencies))]
     framework = backends.of(plan.recipe).framework or next(iter(named), None)
     return framework.setup if framework else Framework.setup

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -42,6 +43,10 @@ def interpolate(written: Written, data: Mapping[str, Any], scope: EnvScope) -> d
     Raises:
         ConfigError: a reference to a key or an environment variable that is not there, or a value that must be given.
     """
+    scope.problem = None
+    bounds.check_references(data, str(written.path))
+    with contextlib.suppress(_NotPlain, RecursionError):
+        return _settled(written, _plain(dict(data)), scope)
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -51,8 +56,6 @@ def interpolate(written: Written, data: Mapping[str, Any], scope: EnvScope) -> d
     register = getattr(OmegaConf, "register_resolver", None) or OmegaConf.register_new_resolver  # 2.4, or before
     register(_OUR_ENV, scope.lookup, replace=True, use_cache=False)
     register("art", scope.artifact, replace=True, use_cache=False)
-    scope.problem = None
-    bounds.check_references(data, str(written.path))
     aside = Aside()
     shorter = aside.take(data)
     try:
@@ -66,6 +69,34 @@ def interpolate(written: Written, data: Mapping[str, Any], scope: EnvScope) -> d
         raise _unresolved(written, scope, error) from error
     except RecursionError:
         raise bounds.too_deep(str(written.path)) from None
+    return _settled(written, filled, scope)
+
+
+class _NotPlain(Exception):
+    """There is something that OmegaConf has to resolve, or may refuse."""
+
+
+def _plain(value: Any) -> Any:
+    """A copy, as OmegaConf, whose import takes long, would make it: what an alias names is a copy in each place.
+
+    Raises:
+        _NotPlain: OmegaConf has to make it.
+    """
+    if type(value) is dict and all(type(key) is str for key in value):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if type(value) is list:
+        return [_plain(entry) for entry in value]
+    if value is None or type(value) in (bool, int, float) or (type(value) is str and "${" not in value):
+        return value
+    raise _NotPlain
+
+
+def _settled(written: Written, filled: dict[str, Any], scope: EnvScope) -> dict[str, Any]:
+    """The same, if it has all that it needs.
+
+    Raises:
+        ConfigError: see `interpolate`.
+    """
     scope.settle(filled)
     unset = [key for key, value in flatten(filled) if value == "???"]  # OmegaConf's mark of a value to be given
     if unset:

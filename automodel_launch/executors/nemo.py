@@ -18,15 +18,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from automodel_launch.errors import ClusterError, LaunchError
-from automodel_launch.executors import stand_ins
+from automodel_launch.executors import one_job, stand_ins
 
 _Result = TypeVar("_Result")
-NOT_USED = ("leptonai", "libcst", "networkx", "paramiko", "fabric", "requests", "markdown_it", "graphviz")
-"""What NeMo-Run (0.11.1) imports for what we do not do: 1.0 s CPU of the 1.4 s without torch.
+NOT_USED = (
+    *("leptonai", "libcst", "networkx", "paramiko", "fabric", "requests", "markdown_it", "graphviz"),
+    *("omegaconf", "jinja2", "typer", "absl", "docstring_parser", "unittest", "catalogue"),
+)
+"""What NeMo-Run (0.11.1) imports for what we do not do, or do later: 1.3 s CPU of the 1.7 s without torch.
 
 leptonai and requests are of its executors for DGX Cloud, paramiko and fabric of its SSHTunnel, libcst of fiddle's
-auto_config; networkx orders several tasks of an experiment, which gets the real one when it does so. markdown_it is
-of rich's help pages, graphviz of fiddle's drawings.
+auto_config; networkx orders the tasks of an experiment, of which ours have one (one_job.py). markdown_it is of rich's
+help pages, graphviz of fiddle's drawings, absl of its flags; typer and omegaconf of NeMo-Run's own command line,
+docstring_parser of torchx's, unittest of invoke's mocks, catalogue of its plugins; jinja2 writes Slurm's scripts, and
+is the real one then.
 """
 _POLL_S, _PATIENCE_S = 0.05, 60.0
 _ONE_AT_A_TIME = threading.RLock()  # standard streams, and where commands go, are the whole process's
@@ -136,6 +141,8 @@ def _import() -> Any:
     try:
         with stand_ins.of(*NOT_USED):
             import nemo_run
+            from nemo_run.run import experiment as experiments
+        experiments.nx = one_job
     except ImportError as error:
         raise ClusterError(
             f"NeMo-Run cannot be imported: {error}",

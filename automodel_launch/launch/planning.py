@@ -219,21 +219,25 @@ def _refuse_to_ask(profile: Profile, sources: Mapping[str, str], fresh: bool) ->
 
 def with_job_id(draft: Plan, job_id: str, environ: Mapping[str, str]) -> Plan:
     """The plan for a job of this id. Its hash is that of the same plan with a fixed id, so it leaves the id out."""
-    anonymous = _complete(replace(draft, job_id="@job", plan_hash=""), environ)
+    config = yamlio.dump(draft.config)
+    anonymous = _complete(replace(draft, job_id="@job", plan_hash=""), config, environ)
     document = anonymous.document()
     del document["plan_hash"]
     canonical = json.dumps({**document, "agent": anonymous.agent}, sort_keys=True, ensure_ascii=False)
     plan_hash = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
-    return replace(_complete(replace(draft, job_id=job_id), environ), plan_hash=plan_hash)
+    return replace(_complete(replace(draft, job_id=job_id), config, environ), plan_hash=plan_hash)
 
 
-def _complete(plan: Plan, environ: Mapping[str, str]) -> Plan:
-    """Fill in what depends on the job's id: mounts, the agent's spec, the texts, the script and its command."""
+def _complete(plan: Plan, config: str, environ: Mapping[str, str]) -> Plan:
+    """Fill in what depends on the job's id: mounts, the agent's spec, the texts, the script and its command.
+
+    `config` is that of the plan as YAML, which does not.
+    """
     executor = executors.get(plan.executor)
     plan = replace(plan, mounts=tuple(executor.mounts(plan, environ)))
     agent = executor.agent(plan, environ)
     texts = {
-        contract.CONFIG: yamlio.dump(plan.config),
+        contract.CONFIG: config,
         contract.AGENT: json.dumps(agent, indent=1, ensure_ascii=False) + "\n",
     }
     if plan.choices:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.config import yamlio
 from automodel_launch.errors import UsageError
 
 LONGEST = 100
@@ -25,6 +24,8 @@ def run_name(
     """RECIPE-CONFIG-h: h are the first digits of the hash of what is trained: the config without `run`, the recipe, and
     the identity of the data where that is known. `prefix` stands in RECIPE-CONFIG's place.
     """
+    from automodel_launch.config import yamlio  # whoever looks at a job needs its name, and no YAML
+
     what = [recipe, yamlio.json_value(trained), *([data] if data else [])]
     canonical = json.dumps(what, sort_keys=True, ensure_ascii=False, default=str)
     digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()

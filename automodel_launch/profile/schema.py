@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -36,9 +37,9 @@ Names = tuple[String, ...]
 
 
 class Closed(BaseModel):
-    """A table in which an unknown key is an error."""
+    """A table in which an unknown key is an error. Its validator is made when it is first needed, by `built`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class Profile(Closed):
@@ -196,10 +197,31 @@ class Cli(Closed):
     theme: String = "dark"
 
 
+Table = TypeVar("Table", bound=Closed)
+_PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
 SECTIONS: dict[str, type[Closed]] = {"wandb": Wandb, "artifacts": Artifacts, "cache": Cache, "cli": Cli}
 KEYS: tuple[str, ...] = tuple(Profile.model_fields)
 WRITTEN_KEYS: tuple[str, ...] = (*KEYS, *SYNONYMS, "extends")
 EXECUTORS: tuple[Executor, ...] = get_args(Executor)
+
+
+def built(table: type[Table]) -> type[Table]:
+    """The table, ready to validate: without pydantic's plugins, for which it reads the metadata of every package.
+
+    What pydantic reads stands in the environment, which a job of this machine inherits: as it was, then.
+    """
+    if table.__pydantic_complete__:
+        return table
+    former = os.environ.get(_PLUGINS)
+    os.environ[_PLUGINS] = "__all__"
+    try:
+        table.model_rebuild()
+    finally:
+        if former is None:
+            del os.environ[_PLUGINS]
+        else:
+            os.environ[_PLUGINS] = former
+    return table
 
 
 def typed(key: str, text: str) -> str | int | float | bool:

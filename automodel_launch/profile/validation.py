@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from automodel_launch.errors import ProfileError
 from automodel_launch.profile import messages, references
 from automodel_launch.profile.keys import SYNONYMS
-from automodel_launch.profile.schema import KEYS, SECTIONS, WRITTEN_KEYS, Profile
+from automodel_launch.profile.schema import KEYS, SECTIONS, WRITTEN_KEYS, Profile, built
 
 
 def check_section(name: str, table: dict[str, Any], where: str) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def check_section(name: str, table: dict[str, Any], where: str) -> dict[str, Any
         ProfileError: an unknown key or a wrong type.
     """
     try:
-        return SECTIONS[name].model_validate(_tuples(table)).model_dump(exclude_none=True)
+        return built(SECTIONS[name]).model_validate(_tuples(table)).model_dump(exclude_none=True)
     except ValidationError as error:
         known = tuple(SECTIONS[name].model_fields)
         raise messages.refusal(error, table, lambda key: f"{where}: {key}", known) from None
@@ -50,7 +50,7 @@ def validate(values: dict[str, Any], where: Callable[[str], str]) -> Profile:
         ProfileError: an unknown key, a wrong type or a value out of range.
     """
     try:
-        return Profile.model_validate(_tuples(values))
+        return built(Profile).model_validate(_tuples(values))
     except ValidationError as error:
         raise messages.refusal(error, values, where, WRITTEN_KEYS) from None
 

@@ -6,10 +6,8 @@ them. What a training leaves in its working directory, which is code/ too, is no
 
 from __future__ import annotations
 
-import compileall
 import contextlib
 import os
-import tarfile
 from typing import Callable, Iterator
 
 import contract
@@ -27,6 +25,9 @@ def path_of(job_dir: str, attempt: int) -> str:
 
 def write(job_dir: str, attempt: int, say: Callable[[str], None]) -> None:
     """Pack code/; where that cannot be done, the ranks read code/ itself."""
+    import compileall  # both are for `begin` alone, and every agent imports this module
+    import tarfile
+
     forget(job_dir)
     # else every node's agent would write the byte code of the same modules, all within a second
     compileall.compile_dir(os.path.dirname(os.path.abspath(__file__)), quiet=2)

@@ -13,16 +13,18 @@ import fcntl
 import os
 import re
 import shutil
-import tarfile
 import tempfile
 import time
 from dataclasses import dataclass, replace
-from typing import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping
 
 import contract
 
 from . import code_archive
 from .spec import Spec
+
+if TYPE_CHECKING:
+    import tarfile
 
 PHASE = "copying the code to the node"
 _PREFIX = "launch-code-"
@@ -67,6 +69,8 @@ def make(spec: Spec, attempt: int, environ: Mapping[str, str], say: Callable[[st
     path = code_archive.path_of(spec.job_dir, attempt)
     if not os.path.exists(path) or spec.code_dir != os.path.join(spec.job_dir, contract.CODE):
         return None
+    import tarfile  # which a job of one node has no use for
+
     began, refused = time.monotonic(), []
     for place in _places(environ):
         remove_left(place)
@@ -123,6 +127,8 @@ def _kind(device: int) -> str | None:
 
 
 def _unpacked(path: str, place: str) -> Copy:
+    import tarfile
+
     folder = tempfile.mkdtemp(prefix=_PREFIX, dir=place)
     lock = -1
     try:
@@ -140,6 +146,8 @@ def _unpacked(path: str, place: str) -> Copy:
 
 def _extract(archive: tarfile.TarFile, folder: str, noexec: bool) -> None:
     """Regular files only, which is what `code_archive` packs."""
+    import tarfile
+
     for member in archive:
         if not member.isfile() or os.path.isabs(member.name) or ".." in member.name.split("/"):
             raise tarfile.TarError(f"{member.name} is no file of the job's code")

@@ -8,7 +8,7 @@ from typing import Callable
 
 import contract
 
-from . import chain, keeper, meeting, nodes, procs, records, redaction, sharing, standing
+from . import chain, meeting, nodes, procs, records, redaction, sharing, standing
 from .control import Parent
 from .log import AgentLog, complain
 from .spec import Spec, SpecError, load
@@ -27,6 +27,8 @@ def main(path: str, detach: bool, agent: str) -> int:
             raise SpecError(foreign)
         redaction.arm_environment({**os.environ, **spec.env})
         if spec.spares and contract.NODE_RANK_VAR not in os.environ:
+            from . import keeper
+
             return keeper.main(spec, path, agent)
         node = nodes.node_rank(spec.nnodes, os.environ)
         _refuse_second(spec, node)

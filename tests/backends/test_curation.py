@@ -76,7 +76,7 @@ def test_what_its_steps_make_is_another_steps_input(checkout: Checkout, tmp_path
 
 
 def test_an_attached_run_shows_what_the_recipe_says() -> None:
-    quiet = Quiet(backends.get("curation").noise)
+    quiet = Quiet(backends.get("curation").noise())
     said = [
         "stage filter: tasks 0 to 1 of 2",
         "2026-11-27 13:56:43.178 | INFO     | datatrove.utils.logging:add_task_logger:76 - Launching for rank=1",

@@ -303,6 +303,16 @@ def test_resolving_does_not_change_the_layers(bench: Bench) -> None:
 # --- references
 
 
+@pytest.mark.parametrize(
+    "text", ["a: 1\nb: {c: [x, {d: null}], e: .inf}\nf: '\\\\'\n", "a: &x [1, {b: y}]\nc: *x\nd: {e: *x}\n", "{}"]
+)
+def test_what_refers_to_nothing_is_what_omegaconf_makes_of_it(bench: Bench, text: str) -> None:
+    config = _resolved(bench, text)
+    by_omegaconf = _resolved(bench, f"{text if text != '{}' else ''}\nzz: ${{oc.env:HOME}}\n")
+    assert config.data == {key: value for key, value in by_omegaconf.data.items() if key != "zz"}
+    assert "&" not in yamlio.dump(config.data), "an alias is a copy in each place, as AutoModel may change one of them"
+
+
 def test_references_are_filled_in(bench: Bench) -> None:
     bench.env('[wandb]\nproject = "p"\n[artifacts]\nroot = "/art"\n')
     config = _resolved(

@@ -54,7 +54,7 @@ def _log(name: str) -> list[str]:
 
 
 def _shown(name: str, lines: list[str]) -> list[str]:
-    quiet = Quiet(backends.get(name).noise)
+    quiet = Quiet(backends.get(name).noise())
     shown = [quiet.line(line) for line in lines]
     assert quiet.hidden == shown.count(None)
     return [line for line in shown if line is not None]

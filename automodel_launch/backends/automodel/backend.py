@@ -37,7 +37,6 @@ from automodel_launch.backends.automodel import (
 )
 from automodel_launch.backends.automodel import references as references_
 from automodel_launch.backends.automodel.checks import data, routing
-from automodel_launch.backends.automodel.noise import NOISE
 from automodel_launch.backends.noise import Noise
 from automodel_launch.backends.trackers import Use
 from automodel_launch.plan.finding import Finding
@@ -56,7 +55,12 @@ class AutoModel:
         checkout="/opt/Automodel",
         builds='"/tmp/nemo_automodel_$(id -u)"',
     )
-    noise: Noise = NOISE
+
+    def noise(self) -> Noise:
+        """A list of its own, of many patterns."""
+        from automodel_launch.backends.automodel.noise import NOISE
+
+        return NOISE
 
     def max_steps(self, config: Config) -> int | None:
         """step_scheduler.max_steps."""

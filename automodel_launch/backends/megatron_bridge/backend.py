@@ -33,7 +33,6 @@ from automodel_launch.backends.megatron_bridge import (
 )
 from automodel_launch.backends.megatron_bridge import references as references_
 from automodel_launch.backends.megatron_bridge.checks import data
-from automodel_launch.backends.megatron_bridge.noise import NOISE
 from automodel_launch.backends.noise import Noise
 from automodel_launch.backends.trackers import Use
 from automodel_launch.errors import ConfigError
@@ -53,7 +52,12 @@ class MegatronBridge:
         checkout="/opt/Megatron-Bridge",
         setup="bash scripts/setup.sh --bridge makes .venv-bridge, and run.env.python=.venv-bridge/bin/python takes it",
     )
-    noise: Noise = NOISE
+
+    def noise(self) -> Noise:
+        """A list of its own, of many patterns."""
+        from automodel_launch.backends.megatron_bridge.noise import NOISE
+
+        return NOISE
 
     def max_steps(self, config: Config) -> int | None:
         """train.train_iters, or train.train_samples by the global batch; the recipe's where the config has none."""

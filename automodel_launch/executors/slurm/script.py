@@ -13,7 +13,7 @@ from automodel_launch import contract
 from automodel_launch.errors import ClusterError
 from automodel_launch.executors import agent_python, nemo, sbatch_validation, standing
 from automodel_launch.executors.containers import container
-from automodel_launch.executors.slurm import chains, spares
+from automodel_launch.executors.slurm import chains, nemo_text, spares
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -32,12 +32,15 @@ _RUN_WITH = re.compile(r"^# Run with: .*$", re.MULTILINE)
 def text(plan: Plan) -> str:
     """The complete text. Nothing is asked of a cluster.
 
-    Plans that give NeMo-Run the same but for the job's id and directory (the points of a sweep) have one text but for
-    these: it is made once.
+    Where NeMo-Run has to write it, plans that give it the same but for the job's id and directory (the points of a
+    sweep) have one text but for these: it is made once.
 
     Raises:
         ProfileError: keys of the profile contradict each other.
     """
+    if nemo_text.stands_for_it():
+        logs = f"{plan.job_dir}/{contract.LOGS}"
+        return nemo_text.text(_values(plan), _words(plan), plan.job_dir, logs, sbatch_command(plan))
     key = _without_id(json.dumps([_values(plan), _words(plan), sbatch_command(plan)]), plan)
     if key not in _made:
         if len(_made) >= _MOST_KEPT:
