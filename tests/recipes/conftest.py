@@ -26,7 +26,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Run:
     """12 steps that nothing disturbs, with checkpoints of steps 4, 9 and 11; copy it before changing anything.
 
-    One run for all of xdist's workers: three imports of torch or AutoModel are its cost.
+    One run for all of xdist's workers: it costs three imports, of torch by torchrun and of AutoModel by each rank.
     """
     base = tmp_path_factory.getbasetemp()
     directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "whole"
@@ -36,7 +36,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Run:
         if not told.exists():
             run = start(write_config("tiny", directory, data_dir, SMALL), processes=2)
             told.write_text(json.dumps([run.code, run.output]))
-    return Run(*json.loads(told.read_text()), directory)
+    code, output = json.loads(told.read_text())
+    return Run(code, output, directory)
 
 
 @pytest.fixture
