@@ -25,11 +25,21 @@ if [ "${1:-}" = --bridge ]; then
 fi
 ruff check .
 ruff format --check .
-# Beside mypy, the tests' byte code: each of the four below would rewrite all of their asserts.
-python -m pytest -n 0 -q --collect-only > /dev/null &
-mypy
-lint-imports --no-cache
+# Beside the tests, which wait a good deal; what they say counts at the end. mypy takes a minute of one core.
+mypy &
+types=$!
+lint-imports --no-cache &
+layers=$!
+# The tests' byte code, once: each of the four below would rewrite all of their asserts. Its errors are theirs, too.
+python -m pytest -n 0 -q --collect-only > /dev/null || true
 # Four at once, on two cores: most of the time goes by in waiting, for Slurm above all. A file's tests stay together, with
 # their fixtures, but for long ones that share none; tests/balance.py says which, and what comes first.
-python -m pytest -n 4 --dist loadfile --no-loadscope-reorder "$@"
-wait "$BRIDGE_SETUP" # fails where it could not be installed
+failed=0
+python -m pytest -n 4 --dist loadfile --no-loadscope-reorder "$@" || failed=$?
+ended() { # PID NAME
+  wait "$1" || { failed=$? && echo "test.sh: $2 failed; what it said stands above" >&2; }
+}
+ended "$types" mypy
+ended "$layers" lint-imports
+ended "$BRIDGE_SETUP" "setup.sh --bridge"
+exit "$failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,7 +22,6 @@ import pytest
 
 from automodel_launch import workspace
 from automodel_launch.commands import main as cli
-from automodel_launch.commands import registry
 from automodel_launch.executors.slurm.executor import Slurm
 from tests import balance, warm
 from tests.docker_engine import DAEMON, Engine
@@ -69,6 +70,15 @@ if rank == config["fail_rank"]:
 STUB_CONFIG = "steps: 2\npause: 0.0\nfail_rank: -1\ncode: 0\nvalue: null\n"
 
 
+HEAVY = pytest.StashKey[list[str]]()
+"""What was imported to collect the tests, of what takes seconds."""
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    heavy = ("torch", "transformers", "nemo_automodel", "nemo_run")
+    session.config.stash[HEAVY] = [name for name in heavy if name in sys.modules]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = balance.measured().sorted(item.nodeid for item in items)
     items.sort(key=lambda item: places[item.nodeid])
@@ -78,10 +88,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `--dist loadfile`: parts of files where they are long."""
     return balance.scheduler(config, log) if config.getoption("dist") == "loadfile" else None
-
-
-# Commands that do without NeMo-Run: a process of their own is quicker than one forked from a large one.
-QUICK = set(registry.COMMANDS) - {"check", "resume"}
 
 
 @dataclass
@@ -100,8 +106,8 @@ class Checkout:
         kwargs.setdefault("timeout", 240)
         kwargs.setdefault("cwd", self.root)
         environ, command = {**self.environ, **(env or {})}, self.command(*args)
-        slow = args and args[0] not in QUICK and set(kwargs) == {"timeout", "cwd"}
-        if slow and command[:2] == Checkout.command(self) and warm.can_run(environ):
+        usual = set(kwargs) == {"timeout", "cwd"} and command[:2] == Checkout.command(self)
+        if usual and warm.can_run(environ):
             return warm.run(command, environ, **kwargs)
         return subprocess.run(command, capture_output=True, text=True, env=environ, check=False, **kwargs)
 
@@ -153,10 +159,29 @@ def checkout(tmp_path: Path) -> Checkout:
     return make_checkout(tmp_path / "checkout")
 
 
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="package-")
+
+
+@functools.cache
+def _package() -> Path:
+    """A copy of the launcher, with its byte code, since it keeps the times: what its files are linked to."""
+    return shutil.copytree(ROOT / "automodel_launch", Path(_folder().name, "automodel_launch"))
+
+
+def _link(source: str, target: str) -> None:
+    """No test writes into one of its files: it puts another in its place."""
+    try:
+        os.link(source, target)
+    except OSError:  # on another file system
+        shutil.copy2(source, target)
+
+
 def make_checkout(root: Path) -> Checkout:
     """Build a checkout below `root`."""
     root.mkdir()
-    shutil.copytree(ROOT / "automodel_launch", root / "automodel_launch")  # with its byte code: it keeps the times
+    shutil.copytree(_package(), root / "automodel_launch", copy_function=_link)
     for name in ("recipes", "configs"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "launch.py", root)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import balance
-from tests.conftest import ROOT, clean_environ
+from tests.conftest import HEAVY, ROOT, clean_environ
 from tests.tools import costs
 
 PARTS = balance.Parts(
@@ -99,3 +99,8 @@ def test_measured_and_spread(tmp_path: Path) -> None:
     assert written == {name: {"": 60.0, "test_b[1]": 30.0, "test_b[2]": 30.0}}
     parts = balance.Parts(written)
     assert [parts.of(cost.test) for cost in files[name]] == [name, f"{name} 2", f"{name} 3", name]
+
+
+def test_collecting_the_tests_imports_nothing_that_takes_seconds(pytestconfig: pytest.Config) -> None:
+    """Each of xdist's workers collects all of them: a test imports torch and its like when it runs."""
+    assert pytestconfig.stash[HEAVY] == []

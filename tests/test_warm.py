@@ -99,3 +99,18 @@ def test_it_is_warm(site: Checkout) -> None:
 def test_what_an_interpreter_reads_at_its_start_needs_a_new_one(name: str) -> None:
     assert warm.can_run(clean_environ())
     assert not warm.can_run({**clean_environ(), name: "/x"})
+
+
+def test_the_launcher_is_that_of_the_checkout(checkout: Checkout) -> None:
+    """Imported before where it is a copy as it was, and anew where a file of it has been changed."""
+    (checkout.root / "launch.py").write_text(
+        "import sys\nfound = sys.modules.get('automodel_launch.errors')\n"
+        "from automodel_launch import errors, workspace\n"
+        "print(found is errors, workspace.PACKAGE, getattr(errors, 'OWN', None))\n"
+    )
+    package = checkout.root / "automodel_launch"
+    assert [done.stdout for done in both(checkout, "x")] == [f"{known} {package} None\n" for known in (True, False)]
+    changed = (package / "errors.py").read_text() + "OWN = 1\n"
+    (package / "errors.py").unlink()
+    (package / "errors.py").write_text(changed)
+    assert [done.stdout for done in both(checkout, "x")] == [f"False {package} 1\n"] * 2

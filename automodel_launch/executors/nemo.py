@@ -154,4 +154,7 @@ def _import() -> Any:
         del os.environ["NEMORUN_HOME"]
         if former is not None:
             os.environ["NEMORUN_HOME"] = former
+    from automodel_launch.executors import nemo_once
+
+    nemo_once.remember()
     return nemo_run

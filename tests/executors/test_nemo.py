@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.executors import nemo
+from tests.conftest import ROOT
 
 IMPORTS = f"import sys, nemo_run; print(*(name for name in {('torch', *nemo.NOT_USED)} if sys.modules.get(name)))"
 THROUGH_OUR_DOOR = """
@@ -81,3 +82,42 @@ assert set(slept("theirs")) == {2}, "else it sleeps for two seconds: when it doe
 
 def test_a_local_start_does_not_wait_for_nemo_runs_next_look(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", SLEEPS, str(tmp_path)], check=True)
+
+
+AGAIN = """
+import sys
+from pathlib import Path
+import jinja2, torchx.schedulers
+from automodel_launch.executors import nemo, nemo_once
+from automodel_launch.executors.slurm import script
+from tests.workbench import make_bench, plan_on_slurm
+
+def counting(done, act):
+    def counted(*args, **options):
+        done.append(args)
+        return act(*args, **options)
+    return counted
+
+remember, nemo_once.remember = nemo_once.remember, lambda: None
+compiled, read = [], []
+jinja2.Environment.compile = counting(compiled, jinja2.Environment.compile)
+torchx.schedulers.load_group = counting(read, torchx.schedulers.load_group)
+plan = plan_on_slurm(make_bench(Path(sys.argv[1])), "")
+
+def made():
+    compiled.clear(), read.clear()
+    return [script.by_nemo_run(plan) for _ in range(3)], len(compiled), len(read)
+
+theirs, times, reads = made()
+assert times == 12, f"two templates, twice a script: {times}; when it is less, nemo_once does it in vain"
+assert reads >= 3, f"once an experiment: {reads}; when it is less, nemo_once does it in vain"
+remember()
+ours, times, reads = made()
+assert ours == theirs
+assert (times, reads) == (2, 1), (times, reads, read)
+"""
+
+
+def test_what_a_script_needs_is_made_once_a_process(tmp_path: Path) -> None:
+    """And the script is the same, to the byte; without us NeMo-Run does it again for each (0.11.1)."""
+    subprocess.run([sys.executable, "-c", AGAIN, str(tmp_path)], check=True, cwd=ROOT)

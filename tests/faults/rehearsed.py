@@ -15,7 +15,7 @@ from automodel_launch.errors import LaunchError
 from tests.faults import launches, real_automodel
 from tests.faults.launches import ROOT, Launch, Stage
 
-LIMIT_S = 60.0  # of one rehearsal on a busy machine; a quiet one needs a second or two
+LIMIT_S = 240.0  # of one rehearsal on a machine that is busy with other things; a quiet one needs some seconds
 
 
 class Rehearsals:

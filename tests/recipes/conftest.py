@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +24,20 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Run:
-    """12 steps that nothing disturbs, with checkpoints of steps 4, 9 and 11; copy it before changing anything."""
-    config = write_config("tiny", tmp_path_factory.mktemp("whole"), data_dir, SMALL)
-    return start(config, processes=2)
+    """12 steps that nothing disturbs, with checkpoints of steps 4, 9 and 11; copy it before changing anything.
+
+    One run for all of xdist's workers: it costs three imports, of torch by torchrun and of AutoModel by each rank.
+    """
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "whole"
+    told = directory.with_suffix(".json")
+    with open(directory.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            run = start(write_config("tiny", directory, data_dir, SMALL), processes=2)
+            told.write_text(json.dumps([run.code, run.output]))
+    code, output = json.loads(told.read_text())
+    return Run(code, output, directory)
 
 
 @pytest.fixture

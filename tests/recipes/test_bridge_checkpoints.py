@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-import torch.distributed.checkpoint as dcp
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
@@ -22,6 +20,9 @@ from checkpoint_lib.stopped import Stopped
 
 def write(root: Path, iterations: int) -> Path:
     """One checkpoint, and the trackers that name it, in the order of save_checkpoint of 0.3.1."""
+    import torch
+    import torch.distributed.checkpoint as dcp
+
     path = root / f"iter_{iterations:07d}"
     dcp.save({"weight": torch.ones(8)}, checkpoint_id=path, no_dist=True)
     (path / "metadata.json").write_text(json.dumps({"sharded_backend": "torch_dist"}))

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
-import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
@@ -135,8 +134,6 @@ class Backend(enum.Enum):
         ("3e-4", float, 3e-4),
         (None, int | None, None),
         (True, bool, True),
-        ("bf16", torch.dtype, torch.bfloat16),
-        ("torch.float16", torch.dtype | None, torch.float16),
         ("fused", Backend, Backend.fused),
         (2, Backend | None, Backend.fused),
         ("a", Literal["a", "b"], "a"),
@@ -152,6 +149,15 @@ def test_a_value_is_fitted_to_its_field(value: object, hint: Any, fitted: object
     assert values.fit(value, hint, "a.b") == fitted
 
 
+def test_a_dtype_is_fitted() -> None:
+    import torch
+
+    assert values.fit("bf16", torch.dtype, "a.b") is torch.bfloat16
+    assert values.fit("torch.float16", torch.dtype | None, "a.b") is torch.float16
+    with pytest.raises(ConfigError, match=r"a\.b='bf17': expected dtype"):
+        values.fit("bf17", torch.dtype, "a.b")
+
+
 @pytest.mark.parametrize(
     ("value", "hint", "message"),
     [
@@ -163,7 +169,6 @@ def test_a_value_is_fitted_to_its_field(value: object, hint: Any, fitted: object
         (3, str, "expected a string"),
         ("flesh", Backend, "one of flash, fused; did you mean flash"),
         ("c", Literal["a", "b"], "one of a, b"),
-        ("bf17", torch.dtype, "expected dtype"),
         ("a", list[int], "expected list"),
         ("os.path.jion", Callable[..., Any], "no function of that path"),
         (None, int, "expected an integer"),
@@ -237,6 +242,8 @@ def test_tokens_per_second_are_added_to_a_step_alone() -> None:
 
 def test_rank_0_gets_the_last_ranks_loss_lines_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over a real store, as that of a process group is."""
+    import torch
+
     server = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True)
     for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.port)}.items():
         monkeypatch.setenv(name, value)

@@ -12,16 +12,25 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-import cpu_adapter
-import torch
+if TYPE_CHECKING:
+    import cpu_adapter
+    import torch
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the adapter does nothing where there is CUDA")
+
+@pytest.fixture(scope="module", autouse=True)
+def imported() -> None:
+    """Not when the tests are collected, which each of xdist's workers does."""
+    for name in ("cpu_adapter", "torch"):
+        globals()[name] = importlib.import_module(name)
+    if torch.cuda.is_available():
+        pytest.skip("the adapter does nothing where there is CUDA")
+
 
 NO_CUDA = r"(?i)cuda|nvidia|accelerator|reset_peak_memory_stats"
 """What torch says, one way or another, where a GPU is asked for and there is none."""

@@ -106,7 +106,7 @@ class Attached:
             self.process = subprocess.Popen(
                 site.command(*args), cwd=site.root, env=site.environ, stdout=out, stderr=err, text=True
             )
-        wait_until(lambda: self._has_logged(text), 60, f"{text!r} in the job's log")
+        wait_until(lambda: self._has_logged(text), 180, f"{text!r} in the job's log")
 
     def _has_logged(self, text: str) -> bool:
         assert self.process.poll() is None, self.err

@@ -19,7 +19,6 @@ from rehearse_lib import (
     outcomes,
     removal,
     request,
-    synthetic,
     versions,
 )
 from rehearse_lib.orders import Attempt
@@ -310,6 +309,8 @@ class _Config:
 
 
 def test_what_cannot_be_seen(tmp_path: Path) -> None:
+    from rehearse_lib import synthetic  # which imports torch
+
     (tmp_path / "a.idx").write_text("")
     assert synthetic.unseen(_Config(paths=[str(tmp_path / "a")]), True) is None
     assert synthetic.unseen(_Config(paths=["0.5", str(tmp_path / "no")]), True) is None  # missing: that is a fault
