@@ -14,7 +14,7 @@ from automodel_launch.commands.launch import LaunchCommand
 from automodel_launch.commands.one_plan import Planned
 from automodel_launch.errors import LaunchError, UsageError
 from automodel_launch.jobs import pipelines
-from automodel_launch.profile import alone, profiles
+from automodel_launch.profile import profiles
 from automodel_launch.profile.profiles import Layer
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Evaluate(LaunchCommand):
 
     def _planned(self, args: argparse.Namespace, origin: Origin) -> Planned:
         from automodel_launch.launch import checking, planning
+        from automodel_launch.profile import alone
 
         own = one_plan.named(args)
         merged = one_plan.layered(self, args, own.recipe, own.env_file)
