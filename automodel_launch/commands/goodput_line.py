@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from automodel_launch import executors
+from automodel_launch import contract, executors
 from automodel_launch.commands import console
 from automodel_launch.errors import ClusterError
-from automodel_launch.jobs.records import Record
+from automodel_launch.jobs.records import Record, Status
 from automodel_launch.report import goodput, joining, reading
 
 MOST = 16 * 2**20  # bytes of metrics.jsonl that a status reads: about 80,000 steps
@@ -46,13 +46,16 @@ def document(record: Record) -> dict[str, Any]:
     }
 
 
-def lines(record: Record) -> Iterator[str]:
-    """Of its run where the time went and, before the first step of the last attempt, where that one's start went."""
+def lines(record: Record, now: Status) -> Iterator[str]:
+    """Of its run where the time went; of a training that has not come to a step in its last attempt, where that one's
+    start went.
+    """
     found = look(record)
     if found is None:
         return
     last = found.attempts[-1] if found.attempts else None
-    if last is not None and last.attempt.job_id == record.job_id and not last.attempt.rows:
+    starts = last is not None and last.parts["startup"] > 0 and not last.attempt.rows
+    if last is not None and starts and last.attempt.job_id == record.job_id and now.state != contract.COMPLETED:
         told = ", ".join(f"{phase} {console.duration(seconds)}" for phase, seconds in _phases(last) if seconds >= 0.5)
         yield from (f"  its start: {told}",) if told else ()
     yield from filter(None, (_line(found),))

@@ -83,7 +83,9 @@ def _text(args: argparse.Namespace, record: Record, now: Status) -> str:
     block = closing.closing_block(record, now, more=list(job_view.told(record, now, seen)) if seen else ())
     further = job_view.go_on(record, now, seen) if seen else None
     last = f"  go on: {further}" if further else None
-    return "\n".join(filter(None, (block, *goodput_line.lines(record), *evaluations_line.lines(args, record), last)))
+    return "\n".join(
+        filter(None, (block, *goodput_line.lines(record, now), *evaluations_line.lines(args, record), last))
+    )
 
 
 def _document(record: Record, now: Status, seen: Glance | None) -> dict[str, Any]:

@@ -83,8 +83,10 @@ def read(record: Record, place: FileSystem, before: RunFiles | None = None) -> R
     root = posixpath.dirname(record.job_dir)
     jobs = _jobs(ids, root, place, {job.job_id: job for job in before.jobs} if before else {})
     folder = next((job.order["checkpoint_dir"] for job in reversed(jobs) if job.order.get("checkpoint_dir")), None)
-    saved = _checkpoints(str(folder), place) if folder else []
-    evaluated = list(_evaluations(f"{folder}/{contract.EVALUATIONS}", place)) if folder else []
+    names = place.names(str(folder)) if folder else []
+    saved = _checkpoints(str(folder), names, place)
+    there = contract.EVALUATIONS in names
+    evaluated = list(_evaluations(f"{folder}/{contract.EVALUATIONS}", place)) if there else []
     return RunFiles(record.run_name, record, attempts, jobs, saved, rundir.finished(record.run_dir, place), evaluated)
 
 
@@ -154,9 +156,9 @@ def _take(job: JobFiles, entry: Json) -> None:
         job.validations.setdefault(name if isinstance(name, str) else "default", Columns()).add(entry)
 
 
-def _checkpoints(folder: str, place: FileSystem) -> list[Json]:
+def _checkpoints(folder: str, names: Sequence[str], place: FileSystem) -> list[Json]:
     """Name, step and whether it is complete, by step; looked for under the names that the contract knows."""
-    found = [(step, name) for name in place.names(folder) if (step := contract.checkpoint_step(name)) is not None]
+    found = [(step, name) for name in names if (step := contract.checkpoint_step(name)) is not None]
     found.sort()
     wanted = [(f"{folder}/{name}/{mark}", -1) for _, name in found for mark in contract.SAVE_MARKS]
     looked = iter(place.read_many(wanted) if wanted else [])

@@ -72,9 +72,7 @@ def _check_room(source: Path, output: Path) -> None:
     there = next(path for path in (output, *output.parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < needed:
-        raise Stopped(
-            f"{there} has {free / 1e9:.1f} GB free, and the weights are {needed / 1e9:.1f} GB", "name another directory"
-        )
+        raise Stopped(f"{there} has {_size(free)} free, and the weights are {_size(needed)}", "name another directory")
 
 
 def _for_transformers(source: Path, target: Path, texts: dict[str, str]) -> None:
@@ -140,3 +138,10 @@ def _megatron_root(source: Path, output: Path, target: Path) -> None:
     (target / source.name).symlink_to(os.path.relpath(source, output))
     shutil.copyfile(source / megatron_faults.TRAIN_STATE, target / megatron_choice.LATEST_STATE)
     (target / megatron_choice.LATEST_NUMBER).write_text(str(megatron_choice.number(source)), encoding="utf-8")
+
+
+def _size(count: float) -> str:
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count / 1e3:.1f} kB"
