@@ -26,11 +26,11 @@ from automodel_launch.errors import ClusterError, JobError, StillSubmitting
 from automodel_launch.executors import agent, exported, inside, nemo, standing, underway
 from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
+from automodel_launch.executors.on_this_machine import OnThisMachine
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import DIRECTORY_GONE, Record, Status
 from automodel_launch.remote import gpus, processes
-from automodel_launch.remote.filesystem import LOCAL, FileSystem
-from automodel_launch.remote.shell import LocalShell, Shell
+from automodel_launch.remote.shell import LocalShell
 
 if TYPE_CHECKING:
     from automodel_launch.plan.mounts import Mount
@@ -44,36 +44,18 @@ REACTS_S = 15.0  # within which an agent that was told twice has killed its rank
 SILENT_S = 120.0  # an agent reports every few seconds; it may have waited for a full disk in between
 
 
-class LocalMachine:
+class LocalMachine(OnThisMachine):
     """Executor `local`."""
 
     here = True
-    many_nodes = False
     interrupt_stops = True
     resumable = True
     poll_s = 0.2
     needed = ()
-    way = ()
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """runs/ in the checkout, unless `remote_job_dir` says otherwise."""
         return str(Path(profile.remote_job_dir).expanduser().absolute() if profile.remote_job_dir else workspace.runs)
-
-    def data_dir(self, profile: Profile, workspace: Workspace) -> str:
-        """data/ in the checkout."""
-        return str(workspace.data)
-
-    def shell(self, profile: Profile) -> Shell:
-        """This machine's."""
-        return LocalShell()
-
-    def place(self, profile: Profile) -> FileSystem:
-        """This machine's file systems."""
-        return LOCAL
-
-    def place_of(self, record: Record) -> FileSystem:
-        """This machine's file systems."""
-        return LOCAL
 
     def processes(self, profile: Profile) -> int:
         """`nproc_per_node`; "auto" is the number of GPUs, or 2 on a CPU; default: `gpus_per_node`."""

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,7 @@ class Startup:
         with open(self._script, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(self._text(commands, secrets_file))
         self._before: dict[bytes, bytes] = {}
+        self._guard: Guard | None = None
 
     def _text(self, commands: list[str], secrets_file: str | None) -> str:
         quote = shlex.quote
@@ -85,10 +87,13 @@ class Startup:
             preexec_fn=lambda: procs.die_with_parent(agent),
         )
         process.returncode = 0  # the agent reaps its children itself
+        self._guard = Guard(process.pid)
         return process.pid
 
     def outcome(self) -> Outcome:
         """Contract: bash has ended; called once."""
+        if self._guard is not None:
+            self._guard.leave()
         environ, seen = _take_environ(self._environ), _take_environ(self._with_secrets) or {}
         secrets = {name: value for name, value in seen.items() if self._before.get(name) != value}
         failed: str | None = None
@@ -96,6 +101,29 @@ class Startup:
             with open(self._failed, encoding="utf-8", errors="replace") as file:
                 failed = file.read().strip()
         return Outcome(environ, ulimits.read(os.fsdecode(_take(self._limits))), secrets, failed)
+
+
+class Guard:
+    """A process that kills a group when the agent is gone: bash dies with the agent, what it waits for would go on.
+
+    An attempt that follows would start the same download beside it.
+    """
+
+    _WAITS = 'read -r _; kill -9 "-$1"'  # the form that every sh has
+
+    def __init__(self, group: int) -> None:
+        read, self._alive = os.pipe()
+        null = subprocess.DEVNULL
+        words = ["sh", "-c", self._WAITS, "node-agent-guard", str(group)]
+        process = subprocess.Popen(words, stdin=read, stdout=null, stderr=null, start_new_session=True)
+        os.close(read)
+        process.returncode = 0  # as above
+        self._pid = process.pid
+
+    def leave(self) -> None:
+        """What the commands have left in the background stays."""
+        procs.send(self._pid, signal.SIGKILL)
+        os.close(self._alive)
 
 
 def secrets_in(path: str | None) -> list[str]:

@@ -592,6 +592,23 @@ def test_a_killed_agent_takes_along_what_its_ranks_have_started(make_job: MakeJo
     eventually(lambda: not job.processes(), "no process of the job")
 
 
+def test_a_killed_agent_takes_along_what_startup_commands_wait_for(make_job: MakeJob, tmp_path: Path) -> None:
+    """What they leave in the background of a start that went well stays with the job."""
+    beside = ["sleep 601 &", f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"]
+    job = make_job("waits.py", tmp_path, "save", startup_commands=beside)
+    started = job.agent()
+    eventually(lambda: any(b"601" in cmdline(pid) for pid in job.processes()), "the command in the background")
+    started.kill()
+    eventually(lambda: not job.processes(), "no process of the job")
+    (tmp_path / "go").touch()
+    again = job.agent()
+    eventually((tmp_path / "ready-0").exists, "the job to run")
+    assert sum(b"601" in cmdline(pid) for pid in job.processes()) == 1
+    again.send_signal(signal.SIGTERM)
+    again.wait(60)
+    assert (job.exit["state"], job.processes()) == ("CANCELLED", [])
+
+
 def test_two_nodes_reduce_over_gloo(make_job: MakeJob, tmp_path: Path) -> None:
     rendezvous = {"id": "two", "port": free_port()}
     job = make_job("reduces.py", tmp_path / "sum", launch="torchrun", nnodes=2, nproc_per_node=2, rendezvous=rendezvous)

@@ -23,12 +23,12 @@ from automodel_launch.executors.docker import engine, script, trial
 from automodel_launch.executors.docker import exported as exported_
 from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
+from automodel_launch.executors.on_this_machine import OnThisMachine
 from automodel_launch.jobs.jobdir import JobDir, from_record
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.remote import gpus
-from automodel_launch.remote.filesystem import LOCAL, FileSystem
-from automodel_launch.remote.shell import LocalShell, Shell
+from automodel_launch.remote.shell import LocalShell
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -39,16 +39,14 @@ START_S, AGENT_S = 120.0, 20.0
 KILL_S = 10.0
 
 
-class Docker:
+class Docker(OnThisMachine):
     """Executor `docker`."""
 
     here = False  # its Python and packages are the image's
-    many_nodes = False
     interrupt_stops = True
     resumable = False
     poll_s = 0.5
     needed = ("container",)
-    way = ()
 
     def job_root(self, profile: Profile, workspace: Workspace) -> str:
         """runs/ in the checkout, unless `remote_job_dir` says otherwise."""
@@ -56,22 +54,6 @@ class Docker:
         if not str(root).isprintable() or ":" in str(root):
             raise ProfileError(f"remote_job_dir = {str(root)!r}: a container cannot have this path.")
         return str(root)
-
-    def data_dir(self, profile: Profile, workspace: Workspace) -> str:
-        """data/ in the checkout, which the container sees at its own path."""
-        return str(workspace.data)
-
-    def shell(self, profile: Profile) -> Shell:
-        """This machine's."""
-        return LocalShell()
-
-    def place(self, profile: Profile) -> FileSystem:
-        """This machine's file systems."""
-        return LOCAL
-
-    def place_of(self, record: Record) -> FileSystem:
-        """This machine's file systems."""
-        return LOCAL
 
     def processes(self, profile: Profile) -> int:
         """`nproc_per_node`; "auto" is the number of GPUs, or 2 on a CPU; default: `gpus_per_node`."""
