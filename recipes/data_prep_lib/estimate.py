@@ -73,7 +73,12 @@ def of_sources(
             findings.append(_error("data-prep-rows", e))
             continue
         if encode is not None:
-            estimates[source.dataset.name] = _estimate(config, source, shards[source.dataset.name], encode, specials)
+            name = source.dataset.name
+            bad: list[str] = []
+            estimates[name] = _estimate(config, source, shards[name], encode, specials, bad)
+            if bad and config.on_error == "fail":
+                text = f"{bad[0]}: the job would end there"
+                findings.append(_finding("error", "data-prep-rows", text, "mend it; on_error: skip leaves rows out"))
     if vocab is not None:
         findings += _disk(config, shards, vocab)
         findings += _specials(config, specials)
@@ -92,12 +97,18 @@ def _engine(path: str) -> engines.Encode:
 
 
 def _estimate(
-    config: Config, source: Source, shards: Sequence[Shard], encode: engines.Encode, specials: Specials
+    config: Config,
+    source: Source,
+    shards: Sequence[Shard],
+    encode: engines.Encode,
+    specials: Specials,
+    bad: list[str],
 ) -> Estimate:
+    """Of a sample; `bad` takes in the rows of it that are none."""
     extra = config.add_bos + config.add_eos
     seen = _Seen()
     for shard in shards[:: -(-len(shards) // _SHARDS)]:
-        _see(shard, config, encode, specials, seen)
+        bad += _see(shard, config, encode, specials, seen)
     if not seen.encoded or not seen.consumed:
         return Estimate(0, 0, 0)
     scale = source.size / seen.consumed
@@ -108,7 +119,8 @@ def _estimate(
     return Estimate(documents, tokens, seen.seconds / max(1, seen.tokens) / _ENGINES_SHARE)
 
 
-def _see(shard: Shard, config: Config, encode: engines.Encode, specials: Specials, seen: _Seen) -> None:
+def _see(shard: Shard, config: Config, encode: engines.Encode, specials: Specials, seen: _Seen) -> list[str]:
+    """Count a sample of a shard; the rows of it that are none, as FILE:LINE: what."""
     reader, characters = ShardReader(shard, "skip"), 0
     sample: list[str] = []
     for text in islice(_texts(reader, seen), config.sample):
@@ -125,6 +137,7 @@ def _see(shard: Shard, config: Config, encode: engines.Encode, specials: Special
         seen.tokens += len(encoded.ids)
         seen.encoded += sum(map(len, batch))
         specials.applied(batch, encoded)
+    return reader.skipped
 
 
 def _texts(reader: ShardReader, seen: _Seen) -> Iterator[str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from automodel_launch import backends
 from automodel_launch.backends import Config, Need, Reference, Sizes, look
+from automodel_launch.backends.data import facts, paths
 from automodel_launch.backends.data_prep import stores, table
 from automodel_launch.backends.plain import Plain
+from automodel_launch.config import dotted
+from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -60,7 +64,7 @@ class DataPrep(Plain):
 
     def checks(self, plan: Plan) -> Iterator[Finding]:
         """What the recipe says of its config, and of the data that this machine sees."""
-        known = list(super().checks(plan))
+        known = [*super().checks(plan), *_relative(plan)]
         yield from known
         found = _looked(plan)
         if found.failed:
@@ -73,6 +77,34 @@ class DataPrep(Plain):
         yield from stores.not_given(plan)
         if found.total:
             yield Finding("note", "data-prep-estimate", f"{table.summary(plan, found.total)}.")
+
+    def _request(self, plan: Plan) -> facts.Request:
+        return replace(super()._request(plan), writable=tuple(path for _, path in _outputs(plan)))
+
+    def _judged(self, plan: Plan, data: facts.DataFacts) -> Iterator[Finding]:
+        yield from super()._judged(plan, data)
+        for key, path in _outputs(plan):
+            message = paths.unwritable(plan, key, path, data)
+            if message:
+                yield Finding("error", "data-prep-disk", message, f"{key}=${{run.data_dir}}/NAME, or another directory")
+
+
+def _outputs(plan: Plan) -> Iterator[tuple[str, str]]:
+    """The directory that is written, where its path means something here."""
+    path = plan.config.get("output_dir")
+    if isinstance(path, str) and path.startswith("/") and not dotted.left_to_the_job(path):
+        yield "output_dir", path
+
+
+def _relative(plan: Plan) -> Iterator[Finding]:
+    """Paths that are looked for, or written, in the job's own directory: data of this one are not there."""
+    named = [("output_dir", plan.config.get("output_dir")), ("blend", plan.config.get("blend"))]
+    datasets = plan.config.get("datasets")
+    for number, one in enumerate(datasets if isinstance(datasets, list) else []):
+        named += [(f"datasets.{number}.path", one.get("path"))] if isinstance(one, Mapping) else []
+    for key, path in named:
+        if isinstance(path, str) and path and not path.startswith(("/", "~", "$")) and "://" not in path:
+            yield paths.relative(describe_value(plan, key, path), path)
 
 
 def _looked(plan: Plan) -> look.Looked:
