@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from automodel_launch import backends
+from automodel_launch import backends, executors
 from automodel_launch.backends.data import probe
 from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.describe import describe
@@ -35,7 +35,7 @@ def shared(plan: Plan) -> Iterator[Finding]:
 
 def job_root(plan: Plan) -> Iterator[Finding]:
     """Where jobs of this machine are written; a cluster's is asked for there (checks/places/slurm.py)."""
-    if plan.executor == "slurm" or not plan.visible:
+    if executors.get(plan.executor).many_nodes or not plan.visible:
         return
     found = probe.Prober([], _LOOK_S).writable(plan.job_root)
     if found.get("error"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from automodel_launch import executors
 from automodel_launch.executors.forms import forms, options
 from automodel_launch.executors.forms.fault import Fault
 from automodel_launch.plan.finding import Finding
@@ -70,9 +71,9 @@ def warned_at_once(plan: Plan) -> Iterator[Finding]:
 
 
 def port(plan: Plan) -> Iterator[Finding]:
-    """Ports below 1024 are root's, and a job of Slurm's is a user's. Of this machine checks/machine.py asks."""
+    """Ports below 1024 are root's, and a cluster's jobs are users'. Of this machine checks/machine.py asks."""
     number = plan.profile.rdzv_port
-    if number is not None and number < _FIRST_OPEN_PORT and plan.executor == "slurm":
+    if number is not None and number < _FIRST_OPEN_PORT and executors.get(plan.executor).many_nodes:
         message = f"rdzv_port = {number} ({plan.source('rdzv_port')}): only root can listen at a port below 1024."
         yield Finding("error", "bad-form", message, "leave rdzv_port out (a free one is taken), or one above 1023")
 

@@ -100,7 +100,7 @@ def gpus_seen(plan: Plan) -> Iterator[Finding]:
             f"env_vars.CUDA_VISIBLE_DEVICES = {value!r} ({_source(plan, 'CUDA_VISIBLE_DEVICES')}) shows {seen} GPU(s)"
             f" to {plan.processes_per_node} processes a node, each of which needs one of its own."
         )
-        fix = "leave it out: Slurm shows a job its own GPUs" if plan.executor == "slurm" else "leave it out"
+        fix = "leave it out: a job sees its own GPUs"
         less = f"; or run.env.nproc_per_node={seen}" if seen else ""
         yield Finding("error", "too-few-gpus", message, fix + less)
 
