@@ -20,6 +20,7 @@ from automodel_launch.checks import (
     shell_lines,
     storage,
     travelling,
+    variables,
 )
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -34,6 +35,7 @@ CHECKS: tuple[Check, ...] = (
     *directories.CHECKS,
     *profile.CHECKS,
     *shell_lines.CHECKS,
+    *variables.CHECKS,
     *forms.CHECKS,
     *credentials.CHECKS,
     *machine.CHECKS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from automodel_launch import executors
 from automodel_launch.executors.forms import forms, options
 from automodel_launch.executors.forms.fault import Fault
 from automodel_launch.plan.finding import Finding
@@ -11,6 +12,8 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.schema import keys_of
 from automodel_launch.remote import slurm_site
 from automodel_launch.suggest import nearest
+
+_FIRST_OPEN_PORT = 1024
 
 
 def values(plan: Plan) -> Iterator[Finding]:
@@ -54,6 +57,27 @@ def gpus(plan: Plan) -> Iterator[Finding]:
     yield Finding("error", "too-few-gpus", message, f"run.env.nproc_per_node={wanted}, or more gpus_per_node")
 
 
+def warned_at_once(plan: Plan) -> Iterator[Finding]:
+    """Slurm sends `signal` when less than its time is left: from the first second, where the job has no more."""
+    _, mark, seconds = (plan.profile.signal or "").partition("@")
+    limit = slurm_site.minutes(plan.profile.time or "")
+    if not (mark and seconds.isdigit() and limit and "signal" in keys_of(plan.profile.executor)):
+        return
+    if int(seconds) >= limit * 60:
+        told = f"signal = {plan.profile.signal!r} ({plan.source('signal')}) comes {int(seconds):,} s before the end"
+        limit_told = f"time = {plan.profile.time!r} ({plan.source('time')}) is {limit * 60:,} s"
+        message = f"{told}, and {limit_told}: the job would save and end as it begins."
+        yield Finding("error", "time-limit", message, f'signal = "USR1@{max(30, limit * 6)}", or a longer time')
+
+
+def port(plan: Plan) -> Iterator[Finding]:
+    """Ports below 1024 are root's, and a cluster's jobs are users'. Of this machine checks/machine.py asks."""
+    number = plan.profile.rdzv_port
+    if number is not None and number < _FIRST_OPEN_PORT and executors.get(plan.executor).many_nodes:
+        message = f"rdzv_port = {number} ({plan.source('rdzv_port')}): only root can listen at a port below 1024."
+        yield Finding("error", "bad-form", message, "leave rdzv_port out (a free one is taken), or one above 1023")
+
+
 def _finding(plan: Plan, fault: Fault) -> Finding:
     text = _text(plan, fault)
     if fault.kind == "placeholder":
@@ -69,4 +93,4 @@ def _text(plan: Plan, fault: Fault) -> str:
     return fault.text(str(source))
 
 
-CHECKS = (values, gpus)
+CHECKS = (values, gpus, warned_at_once, port)

@@ -94,7 +94,11 @@ def _seen(config: Config, source: Source, shards: Sequence[Shard]) -> _Seen:
     try:
         preflight.check_rows(source, config.on_error)
         for shard in shards[:: -(-len(shards) // _SHARDS)]:
-            _read_some(shard, config, seen)
+            bad = _read_some(shard, config, seen)
+            if bad and config.on_error == "fail":
+                text = f"{bad[0]}: the job would end there"
+                seen.found.append(finding("error", "data-prep-rows", text, "mend it; on_error: skip leaves rows out"))
+                break
     except NotAtHandError as e:
         seen.found.append(of_error("data-prep-not-looked-at", e, e.level))
     except DataPrepError as e:
@@ -102,7 +106,8 @@ def _seen(config: Config, source: Source, shards: Sequence[Shard]) -> _Seen:
     return seen
 
 
-def _read_some(shard: Shard, config: Config, seen: _Seen) -> None:
+def _read_some(shard: Shard, config: Config, seen: _Seen) -> list[str]:
+    """Count a sample of a shard; the rows of it that are none, as FILE:LINE: what."""
     reader, characters, sampled = ShardReader(shard, "skip"), 0, 0
     for text in islice(reader, config.sample):
         if sampled < _ENCODED:
@@ -114,6 +119,7 @@ def _read_some(shard: Shard, config: Config, seen: _Seen) -> None:
         if characters >= _READ:
             break
     seen.consumed += reader.consumed
+    return reader.skipped
 
 
 def _estimate(config: Config, source: Source, seen: _Seen, encode: engines.Encode, specials: Specials) -> Estimate:

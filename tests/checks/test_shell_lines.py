@@ -63,3 +63,44 @@ def test_shell_lines_that_bash_understands_are_no_finding(
 def test_nothing_is_run_by_the_check(bench: Bench, tmp_path: Path) -> None:
     assert _found(bench, [f"touch {tmp_path}/ran"], [f"$(touch {tmp_path}/ran)"]) == []
     assert not (tmp_path / "ran").exists()
+
+
+def _endings(bench: Bench, lines: list[str]) -> list[Finding]:
+    bench.env(f'[c]\nexecutor = "local"\nsetup_lines = {json.dumps(lines)}\n')
+    return list(shell_lines.endings(bench.plan(profile="c")))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["echo on", "exit 0"], ("`exit 0`", "never begins")),
+        (["exec bash -l"], ("`exec bash -l`",)),
+        (["export A=1", ". /nowhere/env.sh"], ("`. /nowhere/env.sh`", "no such file")),
+        (["cd /nowhere # the code"], ("`cd /nowhere`", "no such directory")),
+        (["conda activate x"], ("no ~/.bashrc", 'eval "$(conda shell.bash hook)"')),
+        (["micromamba activate x"], ('eval "$(micromamba shell hook --shell bash)"',)),
+    ],
+)
+def test_lines_that_end_the_job_are_an_error_before_the_queue(
+    bench: Bench, lines: list[str], words: tuple[str, ...]
+) -> None:
+    (finding,) = _endings(bench, lines)
+    assert (finding.level, finding.code, "env.toml [c]" in finding.message) == ("error", "ends-the-job", True)
+    assert [word for word in words if word not in f"{finding.message} {finding.fix}"] == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["exec 2>&1", "exec > >(cat)", "source /nowhere || true", "[ -f /nowhere ] && . /nowhere"],
+        ["if [ -d /nowhere ]; then", "cd /nowhere", "exit 1", "fi"],
+        ["mkdir -p /nowhere/at", "cd /nowhere/at/all", "source $HOME/env", "source ~/env", "(cd /nowhere)"],
+        ["python -m venv /nowhere/venv", "source /nowhere/venv/bin/activate"],
+        ['eval "$(conda shell.bash hook)"', "conda activate x"],
+        ["source ~/.bashrc", "conda activate x", "cd /"],
+        ["stop() {", "exit 1", "}"],
+        ["cat > notes <<END", "exit 1", "END"],
+    ],
+)
+def test_lines_that_may_go_on_are_no_finding(bench: Bench, lines: list[str]) -> None:
+    assert _endings(bench, lines) == []

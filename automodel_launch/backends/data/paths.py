@@ -66,7 +66,12 @@ def tokenizer_files(plan: Plan, values: Iterable[str | None]) -> tuple[str, ...]
 
 
 def unwritable(plan: Plan, key: str, path: str, data: DataFacts) -> str | None:
-    """That a directory cannot be written, for a message; None where it can be, or that is not known."""
+    """That a directory cannot be written, for a message; None where it can be, or that is not known.
+
+    Of one below the job root it is another finding: no other directory there could be written either.
+    """
+    if path.startswith(f"{plan.job_root.rstrip('/')}/"):
+        return None
     facts = data.about("writable", path)
     if not facts.get("error"):
         return None

@@ -182,6 +182,8 @@ class Prober:
             here = os.path.dirname(here)
         if not os.path.isdir(here):
             return {"base": here, "error": "Not a directory"}
+        if os.path.realpath(here).split(os.sep)[1] in ("proc", "sys"):
+            return {"base": here, "error": "a directory of the kernel, which takes no files"}
         return {"base": here, "error": None if os.access(here, os.W_OK | os.X_OK) else "Permission denied"}
 
     def record(self, path: str) -> Dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from automodel_launch import backends
 from automodel_launch.backends import Config, Need, Reference, Sizes, look
-from automodel_launch.backends.data import paths
+from automodel_launch.backends.data import facts, paths
 from automodel_launch.backends.data_prep import stores, table
 from automodel_launch.backends.plain import Plain
+from automodel_launch.config import dotted
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -73,6 +75,23 @@ class DataPrep(Plain):
         yield from stores.not_given(plan)
         if found.total:
             yield Finding("note", "data-prep-estimate", f"{table.summary(plan, found.total)}.")
+
+    def _request(self, plan: Plan) -> facts.Request:
+        return replace(super()._request(plan), writable=tuple(path for _, path in _outputs(plan)))
+
+    def _judged(self, plan: Plan, data: facts.DataFacts) -> Iterator[Finding]:
+        yield from super()._judged(plan, data)
+        for key, path in _outputs(plan):
+            message = paths.unwritable(plan, key, path, data)
+            if message:
+                yield Finding("error", "data-prep-disk", message, f"{key}=${{run.data_dir}}/NAME, or another directory")
+
+
+def _outputs(plan: Plan) -> Iterator[tuple[str, str]]:
+    """The directory that is written, where its path means something here."""
+    path = plan.config.get("output_dir")
+    if isinstance(path, str) and path.startswith("/") and not dotted.left_to_the_job(path):
+        yield "output_dir", path
 
 
 def _looked(plan: Plan) -> look.Looked:

@@ -35,6 +35,7 @@ from automodel_launch.backends.megatron_bridge import references as references_
 from automodel_launch.backends.megatron_bridge.checks import data
 from automodel_launch.backends.noise import Noise
 from automodel_launch.backends.trackers import Use
+from automodel_launch.config import dotted
 from automodel_launch.errors import ConfigError
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -114,8 +115,12 @@ class MegatronBridge:
         return sizes.of(plan, with_data)
 
     def packages(self, config: Config) -> Iterator[Need]:
-        """Those of the trackers."""
-        return trackers.packages(config)
+        """Those of the trackers, of an optimizer and of the watch for stragglers."""
+        yield from trackers.packages(config)
+        if str(dotted.get(config, "optimizer.optimizer")).startswith("muon"):
+            yield Need("emerging_optimizers", "optimizer.optimizer", "emerging-optimizers")
+        if dotted.get(config, "nvrx_straggler.enabled") is True:
+            yield Need("nvidia_resiliency_ext", "nvrx_straggler.enabled", "nvidia-resiliency-ext")
 
     def rehearsal(self, plan: Plan) -> Rehearsal | None:
         """None: recipes/rehearse.py tries AutoModel's set-up, and Megatron-Core's wants process groups of its own."""

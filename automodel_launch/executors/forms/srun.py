@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from automodel_launch.executors.forms.fault import Fault
 from automodel_launch.profile import sbatch_options
+from automodel_launch.suggest import nearest
 
 _LONG = re.compile(r"--([A-Za-z][\w-]*)(=.*)?", re.DOTALL)
 _SHORT = re.compile(r"-[A-Za-z].*", re.DOTALL)
@@ -17,6 +18,12 @@ _LETTERS = {"D": "chdir", "e": "error", "h": "help", "N": "nodes", "n": "ntasks"
 _LETTERS |= {"V": "version", "w": "nodelist"}
 _LETTERS_VALUED = frozenset("AaBbCcDdeFGiJLMmNnopPqrStTWwx")
 _LETTERS_EITHER = frozenset("IKk")  # what follows in the same word is the value
+# srun(1); `q` and `v` alone are short for the first two, `off` is an older name of `none`
+_BINDINGS = (
+    *("quiet", "verbose", "q", "v", "none", "no", "n", "off", "rank", "map_cpu", "mask_cpu", "rank_ldom", "map_ldom"),
+    *("mask_ldom", "sockets", "socket", "cores", "core", "threads", "thread", "ldoms", "ldom", "boards", "board"),
+    *("y", "yes", "one_thread"),
+)
 _REPLACED = {
     **dict.fromkeys(("ntasks", "ntasks-per-node", "ntasks-per-gpu"), "the launcher starts one task a node"),
     **dict.fromkeys(("nodes", "nodelist"), "the step has all nodes of the job, and the profile has a key for them"),
@@ -52,6 +59,28 @@ def faults(words: Sequence[str], container: bool) -> Iterator[Fault]:
         for name in names:
             if why := _why(name, container):
                 yield Fault("srun_args", word, why, _KEYS.get(name, "take it out of srun_args"))
+        if long and long[2]:
+            yield from _value(word, names[0], long[2][1:])
+
+
+def _value(word: str, name: str, value: str) -> Iterator[Fault]:
+    """Values at which srun itself stops: sbatch, which is asked before, does not see them."""
+    if name == "mpi" and value == "list":
+        yield Fault("srun_args", word, "srun would list its plug-ins, and start nothing", "--mpi=none, or none of it")
+    if name != "cpu-bind":
+        return
+    listed = False
+    for part in value.lower().split(","):
+        kind, colon, _ = part.partition(":")
+        if listed and re.fullmatch(r"(0x)?[0-9a-f]+(\*\d+)?", part):
+            continue  # the next mask, or CPU, of the list
+        listed = bool(colon)
+        if kind == "help":
+            yield Fault("srun_args", word, "srun would print its help, and start nothing", "take it out of srun_args")
+        elif kind not in _BINDINGS:
+            near = nearest(kind, _BINDINGS)
+            fix = f"--cpu-bind={near}" if near else f"values: {', '.join(_BINDINGS)}"
+            yield Fault("srun_args", word, f"srun has no binding {kind!r}", fix)
 
 
 def _of_letters(text: str) -> tuple[list[str], bool]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import datasets, keys, references
+from automodel_launch.backends.automodel import checkpoints, datasets, keys, references
 from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.backends.data.paths import unwritable
-from automodel_launch.plan.describe import override
+from automodel_launch.plan.describe import describe, override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -25,6 +25,17 @@ def writable(plan: Plan, data: DataFacts) -> Iterator[Finding]:
             yield Finding("error", "index-dir", message, f"{key}={_own_index(key)}")
 
 
+def relative(plan: Plan) -> Iterator[Finding]:
+    """A relative directory is one of each job's own: a further job of the run would not find its checkpoints."""
+    value = checkpoints.checkpoint_dir(plan.config)
+    if value and not value.startswith(("/", "~", "$")) and "://" not in value:
+        message = (
+            f"{describe(plan, keys.CHECKPOINT_DIR)} is relative, and each job of the run has a directory of its own:"
+        )
+        fix = f"{keys.CHECKPOINT_DIR}=${{run.dir}}/{value.removeprefix('./')}"
+        yield Finding("error", "relative-path", f"{message} none would go on where the one before stopped.", fix)
+
+
 def beside_the_data(plan: Plan) -> Iterator[Finding]:
     """Without index_mapping_dir the index is written beside the data, and later used for other data in their place."""
     for key, path in datasets.index_dirs(plan.config):
@@ -38,4 +49,4 @@ def _own_index(key: str) -> str:
     return f"${{run.dir}}/index/{'train' if key.startswith('dataset') else 'validation'}"
 
 
-CHECKS = (beside_the_data,)
+CHECKS = (beside_the_data, relative)

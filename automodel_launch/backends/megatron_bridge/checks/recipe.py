@@ -127,8 +127,10 @@ def weights(plan: Plan) -> Iterator[Finding]:
     known = settings.of(plan.config)
     if known.recipe is None or not known.known(keys.PRETRAINED) or known.value(keys.PRETRAINED) is not None:
         return
-    if known.pretrains is False:
-        message = f"{told(plan, known, keys.PRETRAINED)}: fine-tuning begins with the weights of a checkpoint."
+    adapters = plan.config.get("peft") is not None
+    if known.pretrains is False or adapters:
+        what = "PEFT is for" if adapters else "fine-tuning begins with"
+        message = f"{told(plan, known, keys.PRETRAINED)}: {what} the weights of a checkpoint."
         fix = f"+{keys.PRETRAINED}=DIR; launch.py convert hf-to-megatron makes one from a model of Hugging Face's"
         yield Finding("error", "missing-key", message, fix)
 

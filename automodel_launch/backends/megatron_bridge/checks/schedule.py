@@ -102,6 +102,8 @@ def rates(plan: Plan) -> Iterator[Finding]:
     """The least rate is below the highest one; WSD says how long it falls."""
     known = settings.of(plan.config)
     top, least = known.rate(keys.LR), known.rate(keys.MIN_LR)
+    if top is not None and not top > 0:
+        least = None  # what is above no rate at all is no fault of its own
     if top is not None and least is not None and (least > top or least < 0):
         what = f"is above {told(plan, known, keys.LR)}" if least > top else "is negative"
         fix = override(plan, keys.MIN_LR, f"{top / 10:g}" if top > 0 else 0)

@@ -19,6 +19,7 @@ _AT_LEAST = {
     "model.make_vocab_size_divisible_by": 1,
     "dataset.num_workers": 0,
     "train.manual_gc_interval": 0,
+    "train.exit_interval": 1,  # every iteration is a multiple of -1: the run would end after its first, with code 0
     "profiling.profile_step_start": 0,
     "profiling.profile_step_end": 0,
     "optimizer.weight_decay": 0,
@@ -114,7 +115,7 @@ def warm_up_start(plan: Plan) -> Iterator[Finding]:
     """The rate at which the warm-up begins is not above the one that it ends at."""
     known, key = settings.of(plan.config), "scheduler.lr_warmup_init"
     first, top = known.rate(key), known.rate(keys.LR)
-    if first is not None and top is not None and (first > top or first < 0):
+    if first is not None and top is not None and ((first > top and top > 0) or first < 0):
         message = f"{told(plan, known, key)} is {'negative' if first < 0 else f'above {told(plan, known, keys.LR)}'}."
         yield Finding("error", "lr-range", message, override(plan, key, 0))
 

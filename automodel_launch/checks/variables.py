@@ -1,0 +1,126 @@
+"""Variables that the profile gives the job: values that end it before its first step, or that say nothing to it.
+
+What torch takes is torch's own word (2.11): TORCH_DISTRIBUTED_DEBUG by `set_debug_level_from_env`, the allocator's
+settings by c10/core/AllocatorConfig.h and c10/cuda/CUDAAllocatorConfig.h, which are read when torch is imported or at
+the first allocation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import gpus
+from automodel_launch.suggest import nearest
+
+_REFERENCE = re.compile(r"\$(\w+|\{\w+\})|^~/|:~/")
+_LISTS = ("PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "PYTHONPATH", "CPATH")
+_DEBUG_LEVELS = ("OFF", "INFO", "DETAIL")
+_TORCHRUN = (
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "ROLE_WORLD_SIZE"),
+    *("MASTER_ADDR", "MASTER_PORT"),
+)
+_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+_SWITCHES = (
+    *("expandable_segments", "release_lock_on_cudamalloc", "release_lock_on_hipmalloc", "throw_on_cudamalloc_oom"),
+    *("pinned_use_cuda_host_register", "pinned_use_hip_host_register", "pinned_use_background_threads"),
+    "graph_capture_record_stream_reuse",
+)
+_SETTINGS = (
+    *_SWITCHES,
+    *("backend", "max_split_size_mb", "max_non_split_rounding_mb", "garbage_collection_threshold"),
+    *("roundup_power2_divisions", "pinned_num_register_threads", "pinned_reserve_segment_size_mb"),
+    *("per_process_memory_fraction", "large_segment_size_mb"),
+)
+_LEAST_SPLIT_MB = 20
+
+
+def not_expanded(plan: Plan) -> Iterator[Finding]:
+    """`PATH = "/opt/bin:$PATH"`: no shell reads `env_vars`, so the job would find no command at all."""
+    for name in _LISTS:
+        value = plan.profile.env_vars.get(name, "")
+        found = _REFERENCE.search(value)
+        if not found:
+            continue
+        literal = found[0].lstrip(":")
+        level, effect = ("error", "the job would find no program") if name == "PATH" else ("warning", "")
+        message = (
+            f"env_vars.{name} = {value!r} ({_source(plan, name)}): env_vars are passed on exactly as written, so"
+            f" {literal} would be part of a directory's name{f', and {effect}' if effect else ''}."
+        )
+        yield Finding(
+            "error" if level == "error" else "warning",
+            "bad-variable",
+            message,
+            f'setup_lines = ["export {name}={value}"], where bash reads it',
+        )
+
+
+def torch(plan: Plan) -> Iterator[Finding]:
+    """Values at which torch stops."""
+    given = plan.profile.env_vars
+    level = given.get("TORCH_DISTRIBUTED_DEBUG", "OFF")
+    if level.upper() not in _DEBUG_LEVELS:
+        near = nearest(level.upper(), list(_DEBUG_LEVELS)) or _DEBUG_LEVELS[-1]
+        yield _bad(plan, "TORCH_DISTRIBUTED_DEBUG", f"torch takes {', '.join(_DEBUG_LEVELS)}", f'"{near}"')
+    for name in _ALLOCATOR:
+        for why, fix in _allocator(given.get(name, "")):
+            yield _bad(plan, name, why, fix)
+
+
+def _allocator(text: str) -> Iterator[tuple[str, str]]:
+    """Why torch's allocator would refuse its settings, and what mends it; the first reason."""
+    for entry in filter(None, re.split(r",(?![^\[]*\])", text.replace(" ", ""))):
+        name, colon, value = entry.partition(":")
+        if not colon:
+            yield f"{entry!r} is no setting: they are NAME:VALUE, joined by commas", f'"{name}:..."'
+        elif name in _SWITCHES and value not in ("True", "False"):
+            right = value.capitalize() if value.capitalize() in ("True", "False") else "True"
+            yield f"{name} takes True or False", f'"{text.replace(entry, f"{name}:{right}")}"'
+        elif name == "max_split_size_mb" and value.isdigit() and int(value) <= _LEAST_SPLIT_MB:
+            yield f"{name} is above {_LEAST_SPLIT_MB}", f'"{text.replace(entry, f"{name}:128")}"'
+        elif name not in _SETTINGS and (near := nearest(name, list(_SETTINGS))):
+            yield f"torch has no setting {name!r}", f'"{text.replace(entry, f"{near}:{value}")}"'
+        else:
+            continue
+        return
+
+
+def gpus_seen(plan: Plan) -> Iterator[Finding]:
+    """CUDA_VISIBLE_DEVICES leaves fewer GPUs than there are processes; each needs one of its own."""
+    value = plan.profile.env_vars.get("CUDA_VISIBLE_DEVICES")
+    has_gpus = gpus.count() > 0 if plan.here else bool(plan.profile.gpus_per_node)
+    if value is None or plan.recipe.launch != "torchrun" or not has_gpus:
+        return
+    seen = len([one for one in value.split(",") if one.strip() and not one.strip().startswith("-")])
+    if seen < plan.processes_per_node:
+        message = (
+            f"env_vars.CUDA_VISIBLE_DEVICES = {value!r} ({_source(plan, 'CUDA_VISIBLE_DEVICES')}) shows {seen} GPU(s)"
+            f" to {plan.processes_per_node} processes a node, each of which needs one of its own."
+        )
+        fix = "leave it out: a job sees its own GPUs"
+        less = f"; or run.env.nproc_per_node={seen}" if seen else ""
+        yield Finding("error", "too-few-gpus", message, fix + less)
+
+
+def of_torchrun(plan: Plan) -> Iterator[Finding]:
+    """torchrun gives each rank its own."""
+    names = [name for name in _TORCHRUN if name in plan.profile.env_vars]
+    if names and plan.recipe.launch == "torchrun":
+        message = f"env_vars: {', '.join(names)} ({_source(plan, names[0])}) have no effect: torchrun sets them anew."
+        yield Finding("warning", "no-effect", message, "nodes and nproc_per_node say how many ranks there are")
+
+
+def _bad(plan: Plan, name: str, why: str, right: str) -> Finding:
+    value = plan.profile.env_vars[name]
+    message = f"env_vars.{name} = {value!r} ({_source(plan, name)}): {why}; the job would stop at it."
+    return Finding("error", "bad-variable", message, f"env_vars.{name} = {right}")
+
+
+def _source(plan: Plan, name: str) -> str:
+    return str(plan.profile_sources.get(f"env_vars.{name}", plan.profile_name))
+
+
+CHECKS = (not_expanded, torch, gpus_seen, of_torchrun)

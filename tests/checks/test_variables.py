@@ -1,0 +1,64 @@
+"""Variables of the profile at which a job ends, or that say nothing to it, are found before the queue."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from automodel_launch.checks import variables
+from automodel_launch.plan.finding import Finding
+from tests.workbench import Bench, make_bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return make_bench(tmp_path)
+
+
+def _found(bench: Bench, variable: dict[str, str], keys: str = "") -> list[Finding]:
+    table = ", ".join(f"{name} = {json.dumps(value)}" for name, value in variable.items())
+    bench.env(f'[c]\nexecutor = "local"\nenv_vars = {{{table}}}\n{keys}')
+    plan = bench.plan(profile="c")
+    return [finding for check in variables.CHECKS for finding in check(plan)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "level", "words"),
+    [
+        ("PATH", "/opt/x:${PATH}", "error", ("${PATH} would be part", "export PATH=/opt/x:${PATH}")),
+        ("LD_LIBRARY_PATH", "/opt/lib:$LD_LIBRARY_PATH", "warning", ("exactly as written",)),
+        ("PYTHONPATH", "~/src", "warning", ("~/ would be part",)),
+        ("TORCH_DISTRIBUTED_DEBUG", "detial", "error", ("OFF, INFO, DETAIL", '"DETAIL"')),
+        ("PYTORCH_ALLOC_CONF", "expandable_segments", "error", ("no setting", "NAME:VALUE")),
+        ("PYTORCH_ALLOC_CONF", "expandable_segments:true", "error", ('"expandable_segments:True"',)),
+        ("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:4", "error", ("above 20", '"max_split_size_mb:128"')),
+        (
+            "PYTORCH_CUDA_ALLOC_CONF",
+            "backend:native,expandable_segment:True",
+            "error",
+            ("'expandable_segment'", '"backend:native,expandable_segments:True"'),
+        ),
+    ],
+)
+def test_a_value_at_which_the_job_ends_is_found(
+    bench: Bench, name: str, value: str, level: str, words: tuple[str, ...]
+) -> None:
+    (finding,) = _found(bench, {name: value})
+    assert (finding.level, finding.code, "env.toml [c]" in finding.message) == (level, "bad-variable", True)
+    text = f"{finding.message} {finding.fix}"
+    assert [word for word in words if word not in text] == []
+
+
+def test_values_that_are_taken_are_no_finding(bench: Bench) -> None:
+    several = "expandable_segments:True, roundup_power2_divisions:[256:1,512:2,>:8], garbage_collection_threshold:0.8"
+    given = {"PATH": "/opt/x/bin:/usr/bin:/bin", "TORCH_DISTRIBUTED_DEBUG": "info", "PYTORCH_ALLOC_CONF": several}
+    given |= {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync,a_setting_of_another_release:1", "PS1": "$ "}
+    assert _found(bench, given) == []
+
+
+def test_variables_of_torchrun_have_no_effect(bench: Bench) -> None:
+    bench.trains(own_recipe=True)
+    (finding,) = _found(bench, {"RANK": "0", "MASTER_ADDR": "h"})
+    assert (finding.level, finding.code) == ("warning", "no-effect") and "RANK, MASTER_ADDR" in finding.message
