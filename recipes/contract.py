@@ -314,7 +314,7 @@ AGENT_KEYS = (
 STALL_AUTO = "auto"  # of stall_s: told from the run itself
 AGENT_OPTIONAL_KEYS = (
     *("workdir", "chain", "checkpoint_dir", "max_nan_steps", "backend", "agent_python", "data"),
-    *("notify", "spares", "track"),
+    *("notify", "spares", "track", "venv_archive"),
 )
 AGENT_CHAIN_KEYS = ("jobs", "failures", "exclude")
 MAX_GPU_HOURS, PLANNED_GPUS = "max_gpu_hours", "gpus"
@@ -338,6 +338,9 @@ END_MONOTONIC_VAR = "LAUNCH_END_MONOTONIC"  # BOOT_ID:SECONDS of the same instan
 END_OF_BUDGET_VAR = "LAUNCH_END_OF_BUDGET"  # set where max_gpu_hours is used up then
 SAVE_S_VAR = "LAUNCH_SAVE_S"  # the longest save of an earlier attempt
 RDZV_PORT_VAR = "LAUNCH_RDZV_PORT"  # where the planned port is taken
+VENV_ARCHIVE_VAR = "LAUNCH_VENV_ARCHIVE"  # the copy of venv_archive on this node's disk, which sbcast has put there
+VENV_COPY = "launch-venv-"  # how its name, and that of the folder to which it is unpacked, begins
+VENV_VAR = "LAUNCH_VENV"  # for startup commands and ranks: that folder
 NODE_RANK_VAR = "LAUNCH_NODE_RANK"
 HEAD_HOST_VAR = "LAUNCH_HEAD_HOST"
 IMAGE_ID_VAR = "LAUNCH_IMAGE_ID"  # what stands for the image's content, where its runtime tells it

@@ -13,6 +13,7 @@ from automodel_launch.doctor.diagnosis import PACKAGES, PROBE, Line
 from automodel_launch.executors import agent_python
 from automodel_launch.executors.containers import container, sqsh
 from automodel_launch.executors.containers.images import Image
+from automodel_launch.executors.slurm import venv_archive
 from automodel_launch.plan import mounts as mounts_
 from automodel_launch.remote import disk, login_shell, probes, slurm_site
 from automodel_launch.remote.probes import Result, Results
@@ -48,6 +49,7 @@ def lines(profile: Profile, root: str, shell: Shell, program: str) -> Iterator[L
         "login": login_shell.question("true"),
         "agent": agent_python.question(program, profile),
         "python": f"{shlex.quote(python)} -I -c {shlex.quote(PROBE)} {' '.join(PACKAGES)}",
+        "venv": venv_archive.question(profile.venv_archive) if profile.venv_archive else "true",
         "image": sqsh.question(mounts_.shell(image.path)) if image and image.path else "true",
         "enroot": "enroot version",
         "locks": left_locks.question(),
@@ -63,7 +65,10 @@ def lines(profile: Profile, root: str, shell: Shell, program: str) -> Iterator[L
     if lost:
         yield Line("warn", "login shell", f"{lost}: jobs would start without HOME and all else", login_shell.FIX)
     yield _agent_python(profile, answers["agent"])
-    yield from _training_python(profile, python, answers["python"])
+    if profile.venv_archive:
+        yield _venv_archive(profile.venv_archive, answers["venv"])
+    else:
+        yield from _training_python(profile, python, answers["python"])
     yield from _container(profile, answers)
     yield from left_locks.lines(answers["locks"].text if answers["locks"].code == 0 else "")
 
@@ -194,6 +199,13 @@ def _agent_python(profile: Profile, answer: Result) -> Line:
     if profile.agent_python not in (None, found.python):
         return Line("warn", "agent", detail, "agent_python = a path that all nodes have, or none")
     return Line("ok", "agent", detail)
+
+
+def _venv_archive(path: str, answer: Result) -> Line:
+    fault = venv_archive.fault(answer)
+    if fault:
+        return Line("FAIL", "python", f"venv_archive {path}: {fault}", f"tar -czf {path} -C ENVIRONMENT .")
+    return Line("ok", "python", f"in {path}, which each node unpacks")
 
 
 def _training_python(profile: Profile, python: str, answer: Result) -> Iterator[Line]:

@@ -28,12 +28,14 @@ def spec(
     inherits: bool = True,
     chain: dict[str, Any] | None = None,
     spares: int = 0,
+    venv_archive: str | None = None,
 ) -> dict[str, Any]:
     """agent.json for a plan. `python` runs the training; `port` is the rendezvous port, None where any free one does.
 
     `stop_with_parent`: the job ends when the process that started the agent is gone. `inherits`: it has this shell's
     environment; else the variables that `env` names are copied into the spec, and `secrets` into a file beside it.
     `chain`: how many attempts the job may have, None for one. `spares`: nodes that it has beside those that train.
+    `venv_archive`: what each node unpacks, and takes the Python from.
 
     Raises:
         ProfileError: a variable that no job can have.
@@ -79,6 +81,7 @@ def spec(
         **({"notify": list(profile.notify)} if profile.notify else {}),
         **({"track": list(profile.track)} if profile.track else {}),
         **({"spares": spares} if spares else {}),
+        **({"venv_archive": venv_archive} if venv_archive else {}),
         **({"agent_python": profile.agent_python} if profile.agent_python and not inherits else {}),
         "backend": plan.recipe.backend or contract.NO_BACKEND,
         "checkpoint_dir": backend.checkpoint_dir(plan.config, plan.run_dir),

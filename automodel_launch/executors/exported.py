@@ -45,6 +45,8 @@ def head(plan: Plan, command: str) -> str:
 def needs(plan: Plan) -> str:
     """Software."""
     wanted = ", ".join(plan.recipe.dependencies) or "what the script imports"
+    if plan.profile.venv_archive:
+        return f"{plan.profile.venv_archive} with {wanted}"
     return f"the image {plan.image}" if plan.image else f"a Python with {wanted}"
 
 

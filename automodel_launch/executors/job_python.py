@@ -59,7 +59,7 @@ def is_the_nodes(plan: Plan) -> bool:
     """No container has it, and no line of the profile may bring it."""
     profile = plan.profile
     brought = plan.image or profile.setup_lines or profile.startup_commands or "PATH" in profile.env_vars
-    return not brought and not words.has_arguments(plan.agent["python"])
+    return not brought and not profile.venv_archive and not words.has_arguments(plan.agent["python"])
 
 
 def is_shared(python: str) -> bool:

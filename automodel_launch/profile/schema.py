@@ -56,6 +56,7 @@ class Profile(Closed):
 
     # in the job
     python: String | None = None
+    venv_archive: Slurm[String | None] = None
     agent_python: SlurmOrDocker[Annotated[str, Field(pattern=PYTHON)] | None] = None
     setup_lines: str | tuple[str, ...] = ()
     startup_commands: Names = ()

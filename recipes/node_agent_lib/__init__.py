@@ -22,6 +22,7 @@ run, one process a node
     lock.py          one job at a time for a run
     sharing.py       a run of a group: what is written for it is theirs
     code_copy.py     the job's code on the node's own disk; code_archive.py: as it gets there
+    venv.py          the job's Python there, out of an archive; node_disk.py: folders there, and what killed agents left
     data.py          what a run trains on never changes under it
 
 the training processes

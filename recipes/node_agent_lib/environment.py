@@ -51,7 +51,7 @@ def _start_up(
     redaction.arm(secrets_in(spec.secrets_file))
     log.say(f"startup: {len(commands)} lines")
     written = log.size()
-    code = _wait(control, startup.start(spec.directory, environ, log.output))
+    code = wait(control, startup.start(spec.directory, environ, log.output))
     outcome = startup.outcome()
     redaction.arm([os.fsdecode(value) for value in outcome.secrets.values()])
     redaction.arm_environment(decoded(outcome.environ or {}))
@@ -65,8 +65,13 @@ def decoded(environ: dict[bytes, bytes]) -> dict[str, str]:
     return {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()}
 
 
-def _wait(control: Control, pid: int) -> int:
-    """The exit code of the setup's shell."""
+def wait(control: Control, pid: int) -> int:
+    """The exit code of a child, before there are ranks.
+
+    Raises:
+        NodeFailure: another node has failed meanwhile.
+        Stopped: the job was asked to stop; the child is.
+    """
     while pid not in control.loop.ended:
         control.tick()
         if control.stop is not None:

@@ -24,7 +24,7 @@ from typing import Any
 
 import contract
 
-from . import chain, nodes, procs, redaction, seats, slurm
+from . import chain, nodes, procs, redaction, seats, slurm, venv
 from .deciding import Decider
 from .files import read_json, write_json
 from .log import AgentLog
@@ -91,6 +91,7 @@ class Keeper:
             if not self._asked and self._decider.decide(self._now):
                 self._follow()
         self._stop()
+        venv.forget(os.environ)  # of a spare that was not taken
         self._say(Report(self._now.attempt, self._code, True, gone=True))
         if self._decider.is_alone(self._now):
             self._end_without_batch_script()

@@ -57,6 +57,7 @@ class Spec:
     notify: list[str] | None = None  # who is told of the job's end, read by notify.py
     track: list[str] | None = None  # experiment trackers that are told of the metrics, read by tracking.py
     spares: int = 0  # nodes of the Slurm job beyond nnodes, which wait until one of those is lost (keeper.py)
+    venv_archive: str | None = None  # where the Python comes from, unpacked by venv.py
     backend: str = contract.AUTOMODEL  # what trains; launchers before the key knew AutoModel only
 
     @property
@@ -131,7 +132,7 @@ _EXPECTED = {
     "stall_s": f'a number above 0, "{contract.STALL_AUTO}" or null',
     "workdir": "an absolute path or null",
     "agent_python": "a non-empty string or null",
-    "checkpoint_dir": "an absolute path or null",
+    **dict.fromkeys(("checkpoint_dir", "venv_archive"), "an absolute path or null"),
     **dict.fromkeys(("notify", "track"), "a list of strings without NUL or null"),
     "max_nan_steps": "an integer of at least 1 or null",
     "spares": "an integer of at least 0",
@@ -177,7 +178,7 @@ def _ok(key: str, value: Any) -> bool:
         return value is None or _is_chain(value)
     if key == "data":
         return value is None or _is_data(value)
-    if key in ("secrets_file", "workdir", "checkpoint_dir"):
+    if key in ("secrets_file", "workdir", "checkpoint_dir", "venv_archive"):
         return value is None or _is_path(value)
     return isinstance(value, bool)
 

@@ -49,7 +49,7 @@ class Startup:
         self._failed = os.path.join(directory, "failed-command")
         if secrets_file is not None and not os.access(secrets_file, os.R_OK):
             raise SecretsMissing(f"secrets file {secrets_file} cannot be read")
-        self._environ, self._with_secrets, self._limits = (_unnamed(directory) for _ in range(3))
+        self._environ, self._with_secrets, self._limits = (unnamed(directory) for _ in range(3))
         with open(self._script, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(self._text(commands, secrets_file))
         self._before: dict[bytes, bytes] = {}
@@ -135,8 +135,8 @@ def secrets_in(path: str | None) -> list[str]:
         return []
 
 
-def _unnamed(directory: str) -> int:
-    """A file without a name: in memory, or where that is not to be had in `directory`, and unlinked at once."""
+def unnamed(directory: str) -> int:
+    """A descriptor of a file without a name: in memory, or where that is not to be had in `directory`, and unlinked."""
     try:
         fd = os.memfd_create("environ", 0)
     except (AttributeError, OSError):  # not Linux, or a container's seccomp filter

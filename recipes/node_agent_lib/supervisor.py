@@ -21,6 +21,7 @@ from .log import AgentLog
 from .ranks import Ranks
 from .spec import Spec
 from .training import Training, kill_rest
+from .venv import Venv
 
 _LOST_NODE_S = 60.0  # for the former attempt's agent, on a node that Slurm has lost, to see that it was given up
 
@@ -38,6 +39,7 @@ class Supervisor:
         self._lock: int | None = None
         self._ranks: Ranks | None = None
         self._copy: code_copy.Copy | None = None
+        self._venv: Venv | None = None
 
     def run(self, ready: Callable[[], None]) -> int:
         """Supervise to the end; `ready` is called once nodes/<k>.json is there. Returns the exit code."""
@@ -69,9 +71,13 @@ class Supervisor:
         if not procs.adopt_orphans():
             self._journal.log.say("no child subreaper here: a process that leaves its group may outlive the job")
         self._directory = tempfile.mkdtemp(prefix="node-agent-")
+        if self._spec.venv_archive is not None:
+            self._venv = Venv(self._spec.venv_archive, self._journal, self._control, self._directory)
         if self._record.node == 0:
             self._take_lock()
             self._choose()
+        if self._venv is not None:  # startup commands may use it
+            self._spec = self._venv.unpack(self._spec, os.environ)
         environ, ulimits = environment.make(self._spec, self._journal, self._control, self._directory)
         notify.hold({"notify": self._spec.notify}, environment.decoded(environ))
         if self._record.node == 0:
@@ -115,14 +121,22 @@ class Supervisor:
         ending.remove_order_secrets(self._spec, self._journal)
         if self._lock is not None:
             os.close(self._lock)
-        return ending.report(self._spec, self._journal, self._control.peers)
+        code = ending.report(self._spec, self._journal, self._control.peers)
+        self._remove_python()
+        return code
 
     def _vanish(self) -> int:
         """End without a record: job directory and run belong to the later attempt."""
         self._journal.log.say("a later attempt has begun elsewhere: killing the ranks of this one")
         kill_rest(os.getpid(), self._control.loop.reap, 0.0)
         self._remove_own_files()
+        self._remove_python()
         return 1
+
+    def _remove_python(self) -> None:
+        """Last: it is tens of thousands of files, and the time after a signal is short."""
+        if self._venv is not None:
+            self._venv.remove()
 
     def _remove_own_files(self) -> None:
         if self._directory:

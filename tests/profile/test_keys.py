@@ -45,7 +45,7 @@ SLURM = {
     ),
     *("container_writable", "container_mount_home", "container_env", "container_workdir", "image_cache"),
     *("build_partition", "build_time", "srun_args", "additional_parameters", "tunnel", "host", "user", "identity"),
-    *("agent_python", "rehearse_in", "spares"),
+    *("agent_python", "rehearse_in", "spares", "venv_archive"),
 }
 DOCKER = {
     *("container_image", "mounts", "container_workdir", "runtime", "ipc_mode", "shm_size", "docker_args"),

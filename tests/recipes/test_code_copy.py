@@ -21,7 +21,7 @@ from tests.recipes.test_node_agent import Job, MakeJob, make_job  # noqa: F401 (
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import code_archive, code_copy, code_names
+from node_agent_lib import code_archive, code_copy, code_names, node_disk
 from node_agent_lib.spec import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,7 +160,7 @@ def test_what_has_travelled_is_copied_as_it_is_now(job: Job, elsewhere: Path) ->
     assert not found & {"my models/notes.txt", "wandb/run/huge.py", "recipes/__pycache__/fails.cpython-311.py"}
     assert Path(copy.code, "recipes", "fails.py").read_text() == edited.read_text()
     assert os.access(Path(copy.code, "my models", "ünïcode.sh"), os.X_OK)
-    assert Path(copy.folder).stat().st_mode & 0o077 == 0
+    assert Path(copy.folder.path).stat().st_mode & 0o077 == 0
     assert made(job, 0) == (None, []), "another attempt has none, and reads code/ itself"
     copy.remove()
     assert not list(elsewhere.iterdir())
@@ -171,9 +171,9 @@ def test_what_has_travelled_is_copied_as_it_is_now(job: Job, elsewhere: Path) ->
 def test_a_disk_that_does_not_take_the_copy(job: Job, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code_archive.write(str(job.dir), 0, print)
     here = str(job.dir)
-    monkeypatch.setattr(code_copy, "_places", lambda environ: iter([here, "/none/at/all", "/proc", str(elsewhere)]))
+    monkeypatch.setattr(node_disk, "places", lambda environ: iter([here, "/none/at/all", "/proc", str(elsewhere)]))
     copy, said = made(job)
-    assert copy is not None and copy.folder.startswith(str(elsewhere)), said
+    assert copy is not None and copy.folder.path.startswith(str(elsewhere)), said
     copy.remove()
 
     def full(*_: object) -> None:
@@ -190,7 +190,7 @@ def test_a_disk_that_does_not_take_the_copy(job: Job, elsewhere: Path, monkeypat
 def test_network_file_systems_are_no_nodes_disk(job: Job, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device = elsewhere.stat().st_dev
     mounts = job.home / "mounts"
-    monkeypatch.setattr(code_copy, "_MOUNTS", str(mounts))
+    monkeypatch.setattr(node_disk, "_MOUNTS", str(mounts))
     number = f"{os.major(device)}:{os.minor(device)}"
     for kind, fits in {"nfs4": False, "lustre": False, "fuse.sshfs": False, "tmpfs": True, "xfs": True}.items():
         mounts.write_text(f"1 0 0:1 / / rw - ext4 x rw\n22 1 {number} / /a rw shared:1 - {kind} server:/a rw\n")
@@ -234,7 +234,7 @@ def test_copies_of_killed_agents_go(job: Job, elsewhere: Path) -> None:
     used, _ = made(job)
     left, _ = made(job)
     assert used is not None and left is not None
-    fcntl.flock(left.lock, fcntl.LOCK_UN)
+    fcntl.flock(left.folder.lock, fcntl.LOCK_UN)
     being_made = elsewhere / "launch-code-now"
     being_made.mkdir()
     old = elsewhere / "launch-code-old"
@@ -242,8 +242,14 @@ def test_copies_of_killed_agents_go(job: Job, elsewhere: Path) -> None:
     os.utime(old, (1, 1))
     somebodys = elsewhere / "other"
     somebodys.mkdir()
-    code_copy.remove_left(str(elsewhere))
-    assert {path.name for path in elsewhere.iterdir()} == {Path(used.folder).name, "launch-code-now", "other"}
+    archive = elsewhere / "launch-venv-7-0.archive"
+    archive.write_text("of a job whose agent has not begun")
+    archive_left = elsewhere / "launch-venv-6-0.archive"
+    archive_left.write_text("of one that was cancelled")
+    os.utime(archive_left, (1, 1))
+    node_disk.remove_left(str(elsewhere))
+    stay = {Path(used.folder.path).name, "launch-code-now", archive.name, "other"}
+    assert {path.name for path in elsewhere.iterdir()} == stay
     used.remove()
 
 

@@ -38,6 +38,7 @@ from automodel_launch.executors.slurm import (
     spares,
     state,
     submission,
+    venv_archive,
 )
 from automodel_launch.executors.slurm.variables import expanded_there
 from automodel_launch.jobs.records import Record, Status
@@ -149,6 +150,8 @@ class Slurm:
 
     def job_python(self, plan: Plan) -> JobPython | NotAtHand:
         """On the login node, where that has the nodes' Python; or in one task of srun's, where wanted."""
+        if plan.profile.venv_archive:
+            return NotAtHand(f"the job's Python is in {plan.profile.venv_archive}, which the nodes unpack")
         shell = self.shell(plan.profile)
         if plan.profile.rehearse_in == "srun":
             return one_task.of(plan, shell)
@@ -166,10 +169,12 @@ class Slurm:
         number = int(hashlib.sha256(plan.job_dir.encode()).hexdigest(), 16)
         alone = plan.nodes == 1 and plan.recipe.launch != "python"
         port = plan.profile.rdzv_port or (None if alone else PORTS[number % len(PORTS)])
-        python = plan.profile.python or "python3"
+        archive = venv_archive.checked(plan.profile, plan.profile_sources)
+        python = venv_archive.python(archive) if archive else plan.profile.python or "python3"
         beside = spares.checked(plan.profile, plan.profile_sources)
         where = functools.partial(agent.spec, stop_with_parent=False, inherits=False, spares=beside)
-        return where(plan, environ, python=python, port=port, chain=chains.limits(plan.profile))
+        limits = chains.limits(plan.profile)
+        return where(plan, environ, python=python, port=port, chain=limits, venv_archive=archive)
 
     def script(self, plan: Plan) -> str:
         """The complete sbatch text, as NeMo-Run makes it; nothing is asked of a cluster."""
@@ -184,7 +189,14 @@ class Slurm:
         return contract.SCRIPT, exported.text(plan)
 
     def plain(self, plan: Plan, files: str) -> str:
-        """A batch script of torchrun's."""
+        """A batch script of torchrun's.
+
+        Raises:
+            ProfileError: what starts the job's Python is the node agent.
+        """
+        if plan.profile.venv_archive:
+            message = f"venv_archive = {plan.profile.venv_archive}: a script without the node agent cannot unpack it."
+            raise ProfileError(message, "python in place of it; or a script with the node agent")
         return plain.text(plan, files)
 
     def address(self, plan: Plan, environ: Mapping[str, str]) -> dict[str, Any]:

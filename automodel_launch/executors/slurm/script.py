@@ -13,7 +13,7 @@ from automodel_launch import contract
 from automodel_launch.errors import ClusterError
 from automodel_launch.executors import agent_python, nemo, sbatch_validation, standing
 from automodel_launch.executors.containers import container
-from automodel_launch.executors.slurm import chains, nemo_text, spares
+from automodel_launch.executors.slurm import chains, nemo_text, spares, venv_archive
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -172,6 +172,7 @@ def _finish(plan: Plan) -> str:
         f"{standing.guard(plan.job_dir)}"
         f"trap 'code=$?; {program} finish {plan.job_dir} --code $code; exit $?' EXIT\n"
         f'eval "$({program} begin {plan.job_dir})"'
+        f"{venv_archive.broadcast(plan.profile)}"
     )
 
 
