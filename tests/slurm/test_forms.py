@@ -70,7 +70,9 @@ def test_slurmctld_refuses_what_is_no_dependency_and_no_list_of_nodes(cluster: C
             )
             assert done.returncode, (option, value, done.stderr)
     # Ids that this cluster has never given: a job that is there and has failed can't be waited for.
-    for value in (re.sub(r"(?<!\+)\b\d+", lambda known: f"6{int(known[0]):07d}", value) for value in VALID["dependency"]):
+    for value in (
+        re.sub(r"(?<!\+)\b\d+", lambda known: f"6{int(known[0]):07d}", value) for value in VALID["dependency"]
+    ):
         words = ["sbatch", "--test-only", "-p", "batch", f"--dependency={value}"]
         done = subprocess.run(words, input="#!/bin/bash\n:\n", env=_environ(cluster), capture_output=True, text=True)
         assert done.returncode == 0, (value, done.stderr)
