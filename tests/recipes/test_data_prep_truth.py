@@ -293,8 +293,6 @@ def test_a_field_inside_an_object_and_binary_columns(tmp_path: Path) -> None:
 def test_a_damaged_file_keeps_what_can_be_read(suffix: str, damage: str, parts: int, tmp_path: Path) -> None:
     import zstandard
 
-    import zstandard
-
     checked = zstandard.ZstdCompressor(write_checksum=True)  # as zstd writes it; without, other bytes may be no error
     pack: Any = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": checked.compress}[suffix]
     texts = [os.urandom(500).hex() for _ in range(400)]
