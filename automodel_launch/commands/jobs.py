@@ -106,7 +106,7 @@ def _tell_evaluated(rows: Sequence[Row]) -> None:
 
 def _table(rows: Sequence[Row], columns: int | None) -> list[str]:
     """With a header; cut to so many columns, where they are counted."""
-    lines = console.table([_HEAD, *map(_cells, rows)])
+    lines = console.table([_HEAD, *(_cells(row) for row in rows if not _is_evaluated(row))])
     return [console.cut_end(line, columns) for line in lines] if columns else lines
 
 

@@ -17,7 +17,6 @@ from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
 from automodel_launch.errors import ClusterError, JobError, UsageError
 from automodel_launch.jobs import pipelines
-from automodel_launch.launch.checkpoints import listing
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.recipes import Recipe
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
@@ -89,6 +88,8 @@ def find(workspace: Workspace, wanted: str, offline: bool = False) -> Origin:
     record = pipelines.job(workspace.records, name)
     if offline and executors.get(record.executor).place_of(record) != LOCAL:
         raise UsageError("--from has to look at the checkpoint, and --offline asks nothing.", "leave out --offline")
+    from automodel_launch.launch.checkpoints import listing
+
     kept = listing.look(record, workspace.recipes)
     try:
         row = kept.find(step or listing.LAST)
