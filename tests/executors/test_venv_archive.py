@@ -12,6 +12,7 @@ import pytest
 from automodel_launch import executors
 from automodel_launch.checks.places import slurm_venv
 from automodel_launch.commands import preview_start
+from automodel_launch.doctor import slurm as doctor
 from automodel_launch.errors import LaunchError
 from automodel_launch.executors.job_python import NotAtHand
 from automodel_launch.executors.slurm import venv_archive
@@ -119,3 +120,6 @@ def test_the_file_is_looked_at_before_the_queue(bench: Bench, tmp_path: Path) ->
         file.add(__file__, "x")
     assert judged(bench, path) == ""
     assert venv_archive.fault(Result(63, "")) == "cannot be read"
+    fine = doctor._venv_archive(ARCHIVE, Result(0, "1f8b08000000\n0000000000"))
+    assert (fine.level, fine.detail) == ("ok", f"in {ARCHIVE}, which each node unpacks")
+    assert doctor._venv_archive(ARCHIVE, Result(61, "")).level == "FAIL"

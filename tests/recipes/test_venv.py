@@ -85,6 +85,24 @@ def test_the_ranks_and_the_startup_commands_have_it(job: Job, tmp_path: Path, en
     assert not list(disk(job).iterdir()) and not copied.exists(), "nothing stays on the node"
 
 
+def test_two_jobs_on_one_node(job: Job, make_job: MakeJob) -> None:  # noqa: F811
+    """The one that ends first leaves the other's alone, and so does one that begins (it removes what is left)."""
+    waits = f"for _ in $(seq 600); do [ ! -e {job.home}/go ] || break; sleep 0.1; done"
+    job.spec["startup_commands"].append(waits)
+    first = job.agent()
+    eventually(lambda: list(disk(job).glob("launch-venv-*/venv/bin/python")), "the first job's Python")
+    other = make_job("tells.py", name="other")
+    changed = {key: job.spec[key] for key in ("venv_archive", "python", "code_dir")}
+    other.spec.update(changed, startup_commands=["export SEEN=8"])
+    other.environ["SLURM_TMPDIR"] = str(disk(job))
+    code, said = other.run()
+    assert code == 0, said
+    (job.home / "go").touch()
+    assert first.wait(timeout=60) == 0
+    logs = [(each.dir / "logs" / "rank-0.log").read_text() for each in (job, other)]
+    assert all("told " in log for log in logs) and not list(disk(job).iterdir())
+
+
 def test_a_copy_that_is_not_slurms_is_not_taken(job: Job, tmp_path: Path) -> None:
     copied, target = tmp_path / "launch-venv-5-0.archive", tmp_path / "somebodys"
     target.write_bytes(Path(job.spec["venv_archive"]).read_bytes())
