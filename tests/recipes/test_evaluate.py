@@ -153,6 +153,27 @@ def test_an_evaluation_takes_no_step_and_wants_held_out_data(evaluated: Bench, t
     assert done.returncode == contract.CANNOT_BE_USED and "nothing to evaluate on" in done.stderr
 
 
+def test_a_checkpoint_that_the_training_may_remove_is_told(evaluated: Bench) -> None:
+    """Where it keeps only so many, the last one too; an export, which has no shards, is no way out."""
+    words = ("evaluate", "whole:11", "--dry-run", "--no-rehearse")
+    (evaluated.run_dir / contract.FINISHED).unlink()
+
+    def told() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = evaluated.json(*words)["findings"]
+        return [one for one in found if one["code"] == "origin-may-go"]
+
+    assert told() == []
+    path = Path(evaluated.record.job_dir, contract.CONFIG)
+    config = yaml.safe_load(path.read_text())
+    config["checkpoint"]["max_recent_checkpoints"] = 2
+    path.write_text(yaml.safe_dump(config))
+    (finding,) = told()
+    assert "checkpoint.max_recent_checkpoints = 2" in finding["message"] and NAMES[11] in finding["message"]
+    assert "a greater checkpoint.max_recent_checkpoints" in finding["fix"] and "export" not in finding["fix"]
+    (evaluated.run_dir / contract.FINISHED).write_text("{}")
+    assert told() == []
+
+
 def test_held_out_data_that_are_read_again_are_told(evaluated: Bench) -> None:
     words = ("evaluate", "whole:9", "--dry-run", "--no-rehearse", "--full")
     assert "held-out-repeats" not in evaluated(*words, "validation_dataset.num_val_samples=2")[1]
