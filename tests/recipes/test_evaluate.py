@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -182,6 +183,34 @@ def test_held_out_data_that_are_read_again_are_told(evaluated: Bench) -> None:
     assert "[held-out-repeats] validation_dataset.num_val_samples = 100000" in said and "it is read " in said
     once = re.search(r"validation_dataset.num_val_samples=(\d+) to read it once", said)
     assert once and "held-out-repeats" not in evaluated(*words, f"validation_dataset.num_val_samples={once[1]}")[1]
+
+
+def test_a_pipe_where_a_file_is_expected_is_not_waited_for(evaluated: Bench) -> None:
+    """Beside the checkpoints, in them, and in the run's directory."""
+    run, folder = evaluated.run_dir, evaluated.run_dir / "checkpoints"
+    beside = [folder / contract.EVALUATIONS / f"{NAMES[4]}{end}" for end in (".json", contract.EVALUATION_JOB)]
+    inside = [evaluated.checkpoint(9) / name for name in ("losses.json", "model/more.safetensors", "more.pt")]
+    shards = evaluated.checkpoint(11) / "model" / "consolidated"
+    others = [shards / "config.json", shards / "model.safetensors", run / contract.READERS / "x.json"]
+    for path in (*beside, *inside, *others, run / contract.FINISHED, folder / "latest_train_state.pt"):
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+
+    def answer(**request: Any) -> dict[str, Any]:
+        asked = json.dumps({"folder": str(folder), "run_dir": str(run), **request})
+        command = [sys.executable, str(ROOT / "recipes" / "checkpoints.py")]
+        done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True, timeout=60)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    rows = answer(do="list")["checkpoints"]
+    assert [(row["step"], row["evaluations"], row["evaluation_job"]) for row in rows] == [
+        (step, [], None) for step in (4, 9, 11)
+    ]
+    faults = answer(do="verify", names=list(NAMES.values()))["faults"]
+    assert faults[NAMES[4]] == [] and "losses.json is missing" in faults[NAMES[9]]
+    assert "model/consolidated: model.safetensors: no regular file" in faults[NAMES[11]]
 
 
 def test_a_run_without_held_out_data(evaluated: Bench) -> None:
