@@ -32,16 +32,17 @@ def keep_secrets_from_trackers(raw: Mapping[str, Any]) -> None:
 
 def keep_secrets_from_files(config: Any, raw: Mapping[str, Any]) -> None:
     """Has AutoModel's `config`, loaded from `raw`, written as that says where it names a secret."""
-    kind = type(config)
-    to_yaml_dict = kind.to_yaml_dict
 
-    @functools.wraps(to_yaml_dict)
-    def told(self: Any, **kwargs: Any) -> Any:
-        found = to_yaml_dict(self, **kwargs)
-        is_written = self is config and not kwargs.get("resolve_env")  # its sections are of the same class
-        return as_written(found, raw) if is_written else found
+    def wrap(to_yaml_dict: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(to_yaml_dict)
+        def told(self: Any, **kwargs: Any) -> Any:
+            found = to_yaml_dict(self, **kwargs)
+            is_written = self is config and not kwargs.get("resolve_env")  # its sections are of the same class
+            return as_written(found, raw) if is_written else found
 
-    kind.to_yaml_dict = told
+        return told
+
+    _replace("nemo_automodel.components.config.loader", "ConfigNode.to_yaml_dict", wrap)
 
 
 def keep_secrets_from_wandb(raw: Mapping[str, Any]) -> None:
