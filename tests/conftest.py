@@ -160,14 +160,16 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 @functools.cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="package-")
-
-
-@functools.cache
 def _package() -> Path:
     """A copy of the launcher, with its byte code, since it keeps the times: what its files are linked to."""
-    return shutil.copytree(ROOT / "automodel_launch", Path(_folder().name, "automodel_launch"))
+    return shutil.copytree(ROOT / "automodel_launch", Path(tempfile.mkdtemp(prefix="package-"), "automodel_launch"))
+
+
+def pytest_sessionfinish() -> None:
+    """Not at the interpreter's exit, which xdist's workers skip."""
+    if _package.cache_info().currsize:
+        shutil.rmtree(_package().parent)
+        _package.cache_clear()
 
 
 def _link(source: str, target: str) -> None:

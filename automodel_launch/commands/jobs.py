@@ -17,7 +17,7 @@ from automodel_launch.commands.job_view import Screen
 from automodel_launch.commands.watch import WATCH, Pause, watching
 from automodel_launch.jobs import pipelines, records, sweeps
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import waiting
+from automodel_launch.launch import evaluation_jobs, waiting
 from automodel_launch.launch.asked import quickest_s
 from automodel_launch.launch.places import FIRST_S, Places, Seen
 from automodel_launch.launch.progress import clock
@@ -106,7 +106,7 @@ def _tell_evaluated(rows: Sequence[Row]) -> None:
 
 def _table(rows: Sequence[Row], columns: int | None) -> list[str]:
     """With a header; cut to so many columns, where they are counted."""
-    lines = console.table([_HEAD, *map(_cells, rows)])
+    lines = console.table([_HEAD, *(_cells(row) for row in rows if not _is_evaluated(row))])
     return [console.cut_end(line, columns) for line in lines] if columns else lines
 
 
@@ -117,6 +117,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     left = "" if fast.left_s is None else clock(fast.left_s)
     head = record.job_id, now.state, record.profile, console.clock(record.submitted)
     whose = f"step {of[1]} of {of[0]}" if of else ""
+    whose = f"evaluates step {evaluation_jobs.step_of(record)} of {record.beside}" if record.beside else whose
     return *head, step, loss, left, "; ".join(filter(None, (_why(record, now), whose)))
 
 
@@ -165,6 +166,7 @@ def _tell(rows: Sequence[Row], lines: Sequence[str], said: Sequence[str], as_jso
 
 def _screen(rows: Sequence[Row], at: Screen) -> list[str]:
     """Those that have not ended first to be kept, where there is no room for all; the latest below."""
+    rows = [row for row in rows if not _is_evaluated(row)]
     room = max(1, at.rows - 3)
     order = sorted(range(len(rows)), key=lambda index: (rows[index][1].over, -index))[:room]
     kept = [rows[index] for index in sorted(order)]

@@ -180,10 +180,7 @@ def refuse_sweep(args: argparse.Namespace, parts: Planned) -> None:
     """
     from automodel_launch.jobs import sweeps
 
-    if args.name and sweeps.exact(parts.here.records, args.name):
-        raise UsageError(
-            f"--name {args.name}: a sweep has this name. Nothing was submitted.", f"--name {args.name}-run"
-        )
+    sweeps.refuse_run(parts.here.records, args.name)
 
 
 def _preview(args: argparse.Namespace, parts: Planned) -> int:

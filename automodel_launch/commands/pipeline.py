@@ -62,8 +62,11 @@ class Pipeline(Command):
             here, specs, args.run or args.batch or "local", "batch" if args.batch else "run", args.offline
         )
         graph = maker.all(path)
+        runner = running.Runner(maker, graph, console.say, _follower(args), _sweep_follower(args), force=args.force)
+        if args.batch:
+            runner.refuse_detached()
         if not args.dry_run:
-            graph = pipelining.rehearsed(graph, here.rehearsals, args.offline, console.say)
+            graph = runner.graph = pipelining.rehearsed(graph, here.rehearsals, args.offline, console.say)
         errors = [(step.name, finding) for step in graph.steps for finding in step.errors]
         if args.dry_run:
             _preview(args, graph)
@@ -71,7 +74,6 @@ class Pipeline(Command):
         if errors and not args.force:
             raise running.refuse(errors)
         _tell(graph)
-        runner = running.Runner(maker, graph, console.say, _follower(args), _sweep_follower(args), force=args.force)
         return _submit(args, runner)
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.errors import JobError
+from automodel_launch.errors import JobError, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record
 
@@ -82,6 +82,16 @@ def alone(jobs: Path, name: str, say: Callable[[str], None]) -> Iterator[None]:
 def exact(jobs: Path, name: str | None) -> Sweep | None:
     """The sweep of that name; None where there is none, or where the name can be none."""
     return _read(folder(jobs) / f"{name}.json") if name and "/" not in name and "\0" not in name else None
+
+
+def refuse_run(jobs: Path, name: str | None) -> None:
+    """A run's name that a user gives is none of a sweep's: commands would take the one for the other.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if exact(jobs, name) is not None:
+        raise UsageError(f"--name {name}: a sweep has this name. Nothing was submitted.", f"--name {name}-run")
 
 
 def find(jobs: Path, wanted: str | None) -> Sweep | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automodel_launch import backends, contract, executors
 from automodel_launch.backends import Start
@@ -18,12 +18,13 @@ from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
 from automodel_launch.errors import ClusterError, JobError, UsageError
 from automodel_launch.jobs import pipelines, rundir
-from automodel_launch.launch.checkpoints import listing
-from automodel_launch.launch.checkpoints.listing import Kept, Row
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.recipes import Recipe
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.workspace import Workspace
+
+if TYPE_CHECKING:
+    from automodel_launch.launch.checkpoints.listing import Kept, Row
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ def find(workspace: Workspace, wanted: str, offline: bool = False) -> Origin:
     record = pipelines.job(workspace.records, name)
     if offline and executors.get(record.executor).place_of(record) != LOCAL:
         raise UsageError("--from has to look at the checkpoint, and --offline asks nothing.", "leave out --offline")
+    from automodel_launch.launch.checkpoints import listing
+
     kept = listing.look(record, workspace.recipes)
     try:
         row = kept.find(step or listing.LAST)

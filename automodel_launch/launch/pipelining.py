@@ -18,7 +18,7 @@ from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
 from automodel_launch.config.pipelines import StepSpec
 from automodel_launch.errors import ConfigError, LaunchError
-from automodel_launch.jobs import launcher, records
+from automodel_launch.jobs import launcher, records, sweeps
 from automodel_launch.launch import (
     checking,
     edges,
@@ -113,6 +113,7 @@ class Maker:
             made = pipeline_sweeps.make(spec, promises, layered, where, options)
             plan, own = made.plans[0], pipeline_sweeps.promised(made, spec.sweep)
         else:
+            sweeps.refuse_run(self.workspace.records, spec.run_name)
             plan = planning.make(*where, layered(pipelines.filled(spec, promises)), name=spec.run_name, **options)
             own = {**backends.of(plan.recipe).promises(plan), "run_dir": plan.run_dir, "run_name": plan.run_name}
         for step in needed:
@@ -161,6 +162,12 @@ class Maker:
         return pipeline_ends.is_finished(step, [other for other in before if other.name in step.needs], taken)
 
     def _refuse_equal(self, steps: Sequence[Step]) -> None:
+        swept = {step.called: step for step in steps if step.sweep}
+        for step in steps:
+            if step.sweep is None and step.called in swept:
+                names = f"{swept[step.called].name} and {step.name}"
+                message = f"steps {names}: a sweep and a run have one name, {step.called}."
+                raise ConfigError(message, "give one of them another `name`")
         seen: dict[str, Step] = {}
         for step in steps:
             other = next((seen[plan.run_dir] for plan in step.plans if plan.run_dir in seen), step)

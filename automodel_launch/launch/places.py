@@ -55,13 +55,15 @@ class Places:
         ids = {record.job_id for record in found}
         new = (seen for job_id, seen in self._known.items() if job_id not in ids and seen[0].beside)
         seen = [*(self._known.get(record.job_id) or _not_yet(record) for record in found), *new]
-        return sorted(seen, key=lambda one: one[0].submitted)
+        return sorted(seen, key=_submitted)
 
     def rest(self) -> list[Seen]:
-        """The jobs of those that were late, once all have answered."""
+        """The jobs of those that were late, once all have answered, and the evaluations that were found with them."""
+        late, before = {job_id for ids in self.late.values() for job_id in ids}, set(self._known)
         wait(self._running.values())
         self._take()
-        return [self._known[job_id] for ids in self.late.values() for job_id in ids]
+        found = (seen for job_id, seen in self._known.items() if job_id in late or job_id not in before)
+        return sorted((one for one in found if one[0].job_id in late or one[0].beside), key=_submitted)
 
     def _take(self) -> None:
         for way in [way for way, future in self._running.items() if future.done()]:
@@ -73,6 +75,10 @@ class Places:
             self._due[way] = time.monotonic() + evaluation_jobs.EVERY_S
         with ThreadPoolExecutor(AT_ONCE) as pool:  # a status is mostly waiting, for Slurm or for a host
             return speeds.of(self._asked.look(records, pool), pool)
+
+
+def _submitted(seen: Seen) -> float:
+    return seen[0].submitted
 
 
 def _way(record: Record) -> str:

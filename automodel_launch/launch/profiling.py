@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -107,6 +106,8 @@ def slowest(rows: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], float] | No
     It is the one with most time outside of collectives in each of several steps, by more than LAG of a step longer than
     the median of the others.
     """
+    import statistics  # which imports random and decimal
+
     told = [(row, row["outside_s"]) for row in rows if row.get("step_s") and isinstance(row.get("outside_s"), list)]
     steps = min((len(each) for _, each in told), default=0)
     if len(told) < 2 or steps < 2:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -42,6 +41,8 @@ def slow_rank(tail: bytes, since: float, nodes: Sequence[str], on_each: int | No
 
     `since`: when this attempt began; `nodes` and ranks `on_each` tell where it is.
     """
+    import statistics  # which imports random and decimal
+
     last = [row for row in samples.rows(tail) if row["time"] >= since][-SAMPLES:]
     tops = [max(row["ranks"], key=lambda one: float(one[1])) for row in last]
     if len(last) < SAMPLES or len({rank for rank, _ in tops}) > 1:

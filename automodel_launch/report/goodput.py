@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,6 +115,8 @@ def _lost_behind(files: RunFiles, joined: Joined) -> float:
 
 
 def _spent(joined: Joined, attempt: Attempt, now: float, saved: float) -> Spent:
+    import statistics  # which imports random and decimal
+
     ended = attempt.ended or _open_end(joined, attempt, now)
     parts, startup = dict.fromkeys(PARTS, 0.0), dict[str, float]()
     times, steps = joined.steps["time"], joined.steps["step"]

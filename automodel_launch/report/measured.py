@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -89,6 +88,8 @@ def _objects(content: bytes) -> list[dict[str, Any]]:
 
 def _of(objects: Mapping[str, list[dict[str, Any]]], job_id: str) -> Measured | None:
     """None where a step, a save or a start was never seen: nothing is guessed."""
+    import statistics  # which imports random and decimal
+
     attempts = history.merged(objects.get(contract.HISTORY, []))
     metrics = [row for row in objects.get(contract.METRICS, []) if "loss" in row and is_whole(row.get("step"))]
     metrics = [row for row in metrics if is_time(row.get("time"))]

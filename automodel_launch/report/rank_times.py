@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable
 
 from automodel_launch import contract
@@ -23,6 +22,8 @@ def table(files: RunFiles) -> Json | None:
 
     Of a step that was sampled twice the later one counts. `times` are seconds, null where a rank was not measured.
     """
+    import statistics  # which imports random and decimal
+
     samples = {row["step"]: row for job in files.jobs for row in rows(job.rank_times)}
     chosen = [samples[step] for step in _spread(sorted(samples))]
     if not chosen:

@@ -43,7 +43,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
 def write_json(path: Path, value: Any) -> None:
     with writing(path) as file:
-        file.write(json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8") + b"\n")
+        # a file's name that is no UTF-8 as JSON's own escapes, \udcff, which reading turns back
+        file.write(json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
 
 
 def read_json(path: Path) -> Any:

@@ -164,6 +164,10 @@ def test_what_is_wrong_with_it_names_the_step(checkout: Checkout, main: Main) ->
         refused = main(checkout, "pipeline", _write(checkout, FILE.replace(old, new)), "--dry-run")
         assert (refused.returncode, said in refused.stderr, "step " in refused.stderr) == (2, True, True), refused
         assert "Traceback" not in refused.stderr
-    detached = main(checkout, "pipeline", _write(checkout, FILE.split("  last")[0]), "--batch", "local")
-    assert (detached.returncode, "nobody who starts the next one" in detached.stderr) == (2, True), detached
+    named = FILE.replace("  recipe", "  name: x\n    recipe").replace("{recipe", "{name: x, recipe")
+    refused = main(checkout, "pipeline", _write(checkout, named), "--dry-run")
+    assert (refused.returncode, "a sweep and a run have one name, x" in refused.stderr) == (2, True), refused
+    for dry in ((), ("--dry-run",)):
+        detached = main(checkout, "pipeline", _write(checkout, FILE.split("  last")[0]), "--batch", "local", *dry)
+        assert (detached.returncode, "nobody who starts the next one" in detached.stderr) == (2, True), detached
     assert main(checkout, "jobs").stdout == ""

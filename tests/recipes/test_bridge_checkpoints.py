@@ -35,11 +35,18 @@ def write(root: Path, iterations: int) -> Path:
     return path
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three checkpoints, of which each test has a copy."""
+    folder = tmp_path_factory.mktemp("written")
     for iterations in (4, 8, 12):
-        write(tmp_path, iterations)
-    return tmp_path
+        write(folder, iterations)
+    return folder
+
+
+@pytest.fixture
+def root(written: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(written, tmp_path, dirs_exist_ok=True)
 
 
 def cut(path: Path) -> None:

@@ -293,7 +293,8 @@ def test_a_field_inside_an_object_and_binary_columns(tmp_path: Path) -> None:
 def test_a_damaged_file_keeps_what_can_be_read(suffix: str, damage: str, parts: int, tmp_path: Path) -> None:
     import zstandard
 
-    pack: Any = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.compress}[suffix]
+    checked = zstandard.ZstdCompressor(write_checksum=True)  # as zstd writes it; without, other bytes may be no error
+    pack: Any = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": checked.compress}[suffix]
     texts = [os.urandom(500).hex() for _ in range(400)]
     members = [b"".join(b'{"text": "%s"}\n' % t.encode() for t in texts[i : i + 100]) for i in range(0, 400, 100)]
     packed = [pack(member) for member in members]
@@ -386,3 +387,14 @@ def test_why_there_is_nothing_to_train_on() -> None:
 def test_one_token_is_too_few(tmp_path: Path) -> None:
     values = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(20)), max_tokens=1)
     assert "error: max_tokens: no document has room" in prepare(values, tmp_path, code=2).stderr
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    """A file system takes any bytes for a name; the run goes through, and the next one knows what is done."""
+    (tmp_path / "in").mkdir()
+    for name in (b"a\xff.jsonl", b"b\nx y#%.jsonl"):
+        write_jsonl(tmp_path / "in" / os.fsdecode(name), documents(40, repr(name)))
+    values = config(tmp_path, tmp_path / "in", num_shards=1, workers=1, engine="tokenizers")
+    prepare(values, tmp_path)
+    assert "\\udcff.jsonl" in (output(tmp_path / "out") / ".data_prep" / "run.json").read_text("utf-8")
+    assert "nothing to do" in prepare(values, tmp_path).stderr
