@@ -161,7 +161,8 @@ def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
 
 def test_one_process_recipe_and_a_failing_startup_command(checkout: Checkout) -> None:
     env = (
-        '[local]\nexecutor = "local"\nstartup_commands = ["export GREETING=hi", "test -n \\"$GREETING\\"", "(exit 9)"]\n'
+        '[local]\nexecutor = "local"\n'
+        'startup_commands = ["export GREETING=hi", "test -n \\"$GREETING\\"", "(exit 9)"]\n'
     )
     (checkout.root / "env.toml").write_text(env)
     done = checkout.run("stub-one")
