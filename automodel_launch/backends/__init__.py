@@ -219,6 +219,9 @@ class Backend(Protocol):
     def compiles(self, config: Config) -> str | None:
         """What the training compiles with a C++ compiler, for a message; None: nothing."""
 
+    def keep_limit(self, config: Config) -> tuple[str, int] | None:
+        """The key that limits how many recent checkpoints stay, and its number; None: all of them do."""
+
     def checkpoints(self, plan: Plan) -> Checkpoints | None:
         """Number and size of the run's checkpoints; None without a schedule or without checkpoints."""
 

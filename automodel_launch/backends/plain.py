@@ -84,6 +84,10 @@ class Plain:
         """Not known."""
         return None
 
+    def keep_limit(self, config: Config) -> tuple[str, int] | None:
+        """None."""
+        return None
+
     def checkpoints(self, plan: Plan) -> Checkpoints | None:
         """None."""
         return None

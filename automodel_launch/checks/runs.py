@@ -144,13 +144,13 @@ def _shown(values: dict[str, Any], key: str) -> str:
 def begins_from(plan: Plan) -> Iterator[Finding]:
     """A checkpoint of a run that goes on: its training keeps only so many."""
     if plan.origin and plan.origin["may_go"]:
-        run, step = plan.origin["run_name"], plan.origin["step"]
+        run, limit = plan.origin["run_name"], plan.origin["limit"]
+        keeps = f" and keeps only so many checkpoints ({limit})" if limit else ""  # older plans do not tell
         message = (
-            f"run {run} is not finished: its training may remove {plan.origin['checkpoint']}, whose weights every"
-            " attempt of this run reads."
+            f"run {run} is not finished{keeps}: its training may remove {plan.origin['checkpoint']}, whose weights"
+            " every attempt of this run reads."
         )
-        export = f"python launch.py checkpoints {run} export {step}, then the same launch again"
-        yield Finding("warning", "origin-may-go", message, export)
+        yield Finding("warning", "origin-may-go", message, plan.origin["fix"] or None)
 
 
 def reads_again(plan: Plan) -> Iterator[Finding]:

@@ -137,11 +137,14 @@ def carry_out(args: argparse.Namespace, parts: Planned) -> int:
         return _preview(args, rehearsed(args, parts))
     if args.export or args.export_plain:
         return _export(args, parts)
+    from automodel_launch import executors
     from automodel_launch.commands import run_state
 
     end = run_state.finished(parts.plan, args.offline)
     if end is not None:
         return _say_finished(args, parts.plan, end)
+    if not parts.errors:  # which say more
+        executors.get(parts.plan.executor).ready()
     parts = rehearsed(args, parts, submits=True)
     if any(finding.code == "after-failed" or not args.force for finding in parts.errors):
         raise _refusal(parts)

@@ -18,7 +18,7 @@ def examine(profile: Profile, workspace: Workspace) -> Iterable[Line]:
     Raises:
         ClusterError: it cannot be reached.
     """
-    from automodel_launch.doctor import forms
+    from automodel_launch.doctor import diagnosis, forms
 
     lines: Iterable[Line] = importlib.import_module(f"{__name__}.{profile.executor}").examine(profile, workspace)
-    return [*forms.lines(profile), *lines]
+    return [*forms.lines(profile), *diagnosis.submits(profile.executor), *lines]

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from automodel_launch import backends
+from automodel_launch import backends, executors
+from automodel_launch.errors import PlanRefused
 from automodel_launch.remote.disk import Disk
 
 FRAMEWORKS = tuple(framework.package for framework in backends.frameworks().values())
@@ -40,6 +41,17 @@ class Line:
     def document(self) -> dict[str, Any]:
         """As JSON data."""
         return asdict(self)
+
+
+def submits(executor: str) -> Iterator[Line]:
+    """NeMo-Run, where it submits the jobs: a dry run gets along without it."""
+    try:
+        version = executors.get(executor).ready()
+    except PlanRefused as error:
+        yield Line("FAIL", "NeMo-Run", error.message, error.hint)
+        return
+    if version:
+        yield Line("ok", "NeMo-Run", version)
 
 
 def job_root(disk: Disk) -> Iterator[Line]:

@@ -159,6 +159,13 @@ class Executor(Protocol):
             ClusterError: the place does not answer, so it cannot be told.
         """
 
+    def ready(self) -> str | None:
+        """The version of NeMo-Run, which is imported; None: it does not submit these jobs.
+
+        Raises:
+            PlanRefused: it cannot.
+        """
+
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Start the job whose directory is complete; returns what is needed to find it again."""
 

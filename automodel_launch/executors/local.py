@@ -122,6 +122,10 @@ class LocalMachine(OnThisMachine):
             raise StillSubmitting(f"{record.job_id}: its launcher has ended; what it has started begins.")
         return None
 
+    def ready(self) -> str | None:
+        """NeMo-Run's version."""
+        return nemo.require()
+
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Start the agent.
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from automodel_launch.errors import ClusterError, LaunchError
+from automodel_launch.errors import ClusterError, LaunchError, PlanRefused
 from automodel_launch.executors import one_job, stand_ins
 
 _Result = TypeVar("_Result")
@@ -47,6 +47,16 @@ def off_the_main_thread(act: Callable[[], _Result]) -> _Result:
         return pool.submit(act).result()
 
 
+def require() -> str:
+    """Import it now, before anything is written for a submission; its version.
+
+    Raises:
+        PlanRefused: it cannot be imported.
+    """
+    with _ONE_AT_A_TIME, _silent():
+        return str(_import().__version__)
+
+
 @contextlib.contextmanager
 def experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]:
     """(nemo_run, an Experiment of that title and id), silent, with its files below `home`.
@@ -56,7 +66,8 @@ def experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]
     talk would mix with ours, and its errors come as exceptions.
 
     Raises:
-        ClusterError: NeMo-Run cannot be imported, or the submission failed.
+        PlanRefused: NeMo-Run cannot be imported.
+        ClusterError: the submission failed.
     """
     home.mkdir(parents=True, exist_ok=True)
     # Of a job that was refused, or whose launcher was killed: its id is free again, and NeMo-Run takes no folder twice.
@@ -68,10 +79,8 @@ def experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]
 @contextlib.contextmanager
 def _experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]:
     talk = io.StringIO()
-    stdin, sys.stdin = sys.stdin, io.StringIO()  # it would read ours (0.11.1, invoke), a shell loop's list of jobs, say
-    levels = logging.root.handlers[:], logging.root.level
     try:
-        with contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
+        with _silent(talk):
             run = _import()
             with run.Experiment(
                 title,
@@ -90,6 +99,16 @@ def _experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]
         said = talk.getvalue().strip().splitlines()[-3:]
         reason = "; ".join([f"{type(error).__name__}: {error}", *said])
         raise ClusterError(f"NeMo-Run could not submit {job_id}: {reason}") from error
+
+
+@contextlib.contextmanager
+def _silent(talk: io.StringIO | None = None) -> Iterator[None]:
+    talk = talk or io.StringIO()
+    stdin, sys.stdin = sys.stdin, io.StringIO()  # it would read ours (0.11.1, invoke), a shell loop's list of jobs, say
+    levels = logging.root.handlers[:], logging.root.level
+    try:
+        with contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
+            yield
     finally:
         sys.stdin = stdin
         logging.root.handlers[:], logging.root.level = levels  # Experiment() replaces them (0.11.1)
@@ -143,9 +162,9 @@ def _import() -> Any:
             import nemo_run
             from nemo_run.run import experiment as experiments
         experiments.nx = one_job
-    except ImportError as error:
-        raise ClusterError(
-            f"NeMo-Run cannot be imported: {error}",
+    except Exception as error:  # a package that is missing, or one whose version does not fit, which may raise anything
+        raise PlanRefused(
+            f"NeMo-Run cannot be imported, and it submits the job: {type(error).__name__}: {error}",
             "bash scripts/setup.sh installs it, with the versions that fit (leptonai < 0.28)",
         ) from error
     finally:

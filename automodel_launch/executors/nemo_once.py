@@ -8,22 +8,34 @@ for schedulers that one of them may bring to torchx. tests/executors/test_nemo.p
 from __future__ import annotations
 
 import functools
-from types import CodeType, SimpleNamespace
+import importlib
+from types import CodeType
 from typing import Any
-
-import jinja2
 
 _code: dict[tuple[Any, ...], CodeType] = {}
 
 
-class _Environment(jinja2.Environment):
-    """Of NeMo-Run's templates, which all have the default settings: only their text tells their code."""
+class _Jinja:
+    """jinja2 as NeMo-Run's templates use it; imported with the first of them, since a local launch fills none."""
 
-    def compile(self, *source: Any, **how: Any) -> CodeType:  # type: ignore[override]
-        key = (*source, *sorted(how.items()))
-        if key not in _code:
-            _code[key] = super().compile(*source, **how)
-        return _code[key]
+    def __getattr__(self, name: str) -> Any:
+        return _environment() if name == "Environment" else getattr(importlib.import_module("jinja2"), name)
+
+
+@functools.cache
+def _environment() -> Any:
+    import jinja2
+
+    class Environment(jinja2.Environment):
+        """Of NeMo-Run's templates, which all have the default settings: only their text tells their code."""
+
+        def compile(self, *source: Any, **how: Any) -> CodeType:  # type: ignore[override]
+            key = (*source, *sorted(how.items()))
+            if key not in _code:
+                _code[key] = super().compile(*source, **how)
+            return _code[key]
+
+    return Environment
 
 
 def remember() -> None:
@@ -31,7 +43,7 @@ def remember() -> None:
     from nemo_run.core.execution import utils
     from nemo_run.run.torchx_backend import runner
 
-    if getattr(utils, "jinja2", None) is jinja2:
-        utils.jinja2 = SimpleNamespace(Environment=_Environment, FileSystemLoader=jinja2.FileSystemLoader)
+    if getattr(getattr(utils, "jinja2", None), "__name__", None) == "jinja2":  # the module, or what stands in for it
+        utils.jinja2 = _Jinja()
     if factories := getattr(runner, "get_scheduler_factories", None):
         runner.get_scheduler_factories = functools.cache(factories)

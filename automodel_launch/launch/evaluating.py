@@ -10,9 +10,9 @@ from typing import Any
 from automodel_launch import backends, contract
 from automodel_launch.config import yamlio
 from automodel_launch.errors import JobError
-from automodel_launch.jobs import rundir
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record
+from automodel_launch.launch import origin
 from automodel_launch.launch.checkpoints import listing
 from automodel_launch.launch.checkpoints.listing import Kept, Row
 from automodel_launch.launch.evaluation_jobs import RECIPE
@@ -45,10 +45,7 @@ class Evaluated:
 
     def origin(self, row: Row) -> Origin:
         """A checkpoint as what the evaluation begins from: told to its run, so that `prune` keeps it meanwhile."""
-        record = self.kept.record
-        may_go = row != self.kept.last and rundir.finished(record.run_dir, self.kept.place) is None
-        path = f"{self.kept.folder}/{row.name}"
-        return Origin(record.run_name, record.run_dir, row.name, row.step, path, may_go, self.kept.place)
+        return origin.of_evaluation(self.kept, row, self.config)
 
     def write(self, row: Row, folder: Path) -> Path:
         """The config of a checkpoint's evaluation, as a file that is named after the run."""

@@ -7,8 +7,9 @@ and the run that it comes from is told, so that `checkpoints RUN prune` keeps it
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automodel_launch import backends, contract, executors
 from automodel_launch.backends import Start
@@ -16,18 +17,22 @@ from automodel_launch.config import overrides as overrides_
 from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
 from automodel_launch.errors import ClusterError, JobError, UsageError
-from automodel_launch.jobs import pipelines
+from automodel_launch.jobs import pipelines, rundir
 from automodel_launch.plan.plan import Plan
 from automodel_launch.plan.recipes import Recipe
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.workspace import Workspace
+
+if TYPE_CHECKING:
+    from automodel_launch.launch.checkpoints.listing import Kept, Row
 
 
 @dataclass(frozen=True)
 class Origin:
     """A complete checkpoint of another run. `path` is the directory with its weights, `step` counts from 0.
 
-    `may_go`: the run is not finished, and its training may remove it.
+    `may_go`: the run is not finished, and its training may remove it, since it keeps only so many (`limit`, as its
+    config has it); `fix` is what to do then.
     """
 
     run_name: str
@@ -37,10 +42,12 @@ class Origin:
     path: str
     may_go: bool
     place: FileSystem
+    limit: str = ""
+    fix: str = ""
 
     def document(self) -> dict[str, Any]:
         """As JSON data, for the plan."""
-        names = ("run_name", "run_dir", "checkpoint", "step", "path", "may_go")
+        names = ("run_name", "run_dir", "checkpoint", "step", "path", "may_go", "limit", "fix")
         return {name: getattr(self, name) for name in names}
 
     def overrides(self, recipe: Recipe, config: MergedConfig) -> list[Override]:
@@ -95,12 +102,28 @@ def find(workspace: Workspace, wanted: str, offline: bool = False) -> Origin:
         row = kept.find(step or listing.LAST)
     except UsageError as error:
         raise UsageError(f"--from {wanted}: {error.message}", error.hint) from error
-    export = f"python launch.py checkpoints {record.run_name} export {row.step}"
+    fix = f"python launch.py checkpoints {record.run_name} export {row.step}, then the same launch again"
     try:
-        told = kept.ask("source", name=row.name, others=kept.ways_on(row), fix=f"{export}, then the same launch again")
+        told = kept.ask("source", name=row.name, others=kept.ways_on(row), fix=fix)
     except JobError as error:
         raise JobError(f"--from {wanted}: {error.message}", error.hint) from error
-    return Origin(record.run_name, record.run_dir, row.name, row.step, told["path"], told["may_go"], kept.place)
+    limit = backends.get(kept.backend).keep_limit(kept.config()) if told["may_go"] else None
+    path, may_go, shown = told["path"], limit is not None, _shown(limit)
+    return Origin(record.run_name, record.run_dir, row.name, row.step, path, may_go, kept.place, shown, fix)
+
+
+def of_evaluation(kept: Kept, row: Row, config: Mapping[str, Any]) -> Origin:
+    """A checkpoint as what an evaluation reads, which needs its shards: no export of it helps."""
+    record, limit = kept.record, None
+    if rundir.finished(record.run_dir, kept.place) is None:
+        limit = backends.get(kept.backend).keep_limit(config)
+    path, shown = f"{kept.folder}/{row.name}", _shown(limit)
+    fix = f"run it where it need not wait; or a greater {limit[0]} in the training's next job" if limit else ""
+    return Origin(record.run_name, record.run_dir, row.name, row.step, path, limit is not None, kept.place, shown, fix)
+
+
+def _shown(limit: tuple[str, int] | None) -> str:
+    return f"{limit[0]} = {limit[1]}" if limit else ""
 
 
 def tell_its_run(plan: Plan) -> None:

@@ -41,11 +41,12 @@ def submit(
     and did not keep the job from being submitted.
 
     Raises:
-        PlanRefused: another job of the run is in the queue, or runs; nothing is left behind.
+        PlanRefused: another job of the run is in the queue, or runs, or NeMo-Run cannot be imported; nothing is left.
         RecordError: the job's record cannot be written; nothing was submitted, and nothing is left behind.
         ClusterError: the directory cannot be written or the executor refused; nothing is left behind.
     """
     environ = os.environ if environ is None else environ
+    executors.get(plan.executor).ready()
     held = interrupts or Interrupts()
     with held.caught():
         plan, record = _submit(plan, workspace, environ, say)

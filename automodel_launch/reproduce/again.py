@@ -160,7 +160,8 @@ def _origin(left: Left) -> Origin | None:
         return None
     may_go = bool(told.get("may_go")) and rundir.finished(str(told["run_dir"]), left.place) is None
     run, run_dir, checkpoint, path = (str(told[key]) for key in ("run_name", "run_dir", "checkpoint", "path"))
-    return Origin(run, run_dir, checkpoint, int(told["step"]), path, may_go, left.place)
+    limit, fix = (str(told.get(key, "")) for key in ("limit", "fix"))
+    return Origin(run, run_dir, checkpoint, int(told["step"]), path, may_go, left.place, limit, fix)
 
 
 def own_profile(left: Left) -> dict[str, Any]:

@@ -9,6 +9,7 @@ hf_configs.py   a model's Hugging Face configuration from the config or from a d
 blend.py        data preparation's blend.json -> what a data set takes
 sections.py     sections of the config onto ConfigContainer, with every name and type checked
 values.py       one value for one field
+written.py      no secret in what Megatron-Bridge writes of the configuration
 training.py     Megatron-Bridge's loop, between our resume and our end
 callbacks.py    what is done at each step: phases, heartbeats, the signal handler
 save_request.py a checkpoint or a profile on request, after which the training goes on

@@ -26,9 +26,9 @@ def main(argv: list[str] | None = None, default_mode: str = MODES[0]) -> int:
         if end.already_finished(order.sections):
             return 0
         phase.enter("importing Megatron-Bridge and building the configuration")
-        config, step_function = _prepare(order)
-        if options.config:
-            _keep_secrets(config.logger, read_yaml(options.config))
+        raw = read_yaml(options.config) if options.config else {}
+        config, step_function = _prepare(order, raw)
+        _keep_secrets(config.logger, raw)
     except ConfigError as error:
         # Every process says it: torchrun ends the others as soon as one has failed, whichever that is.
         print(f"{order_name(default_mode)}: {error}", file=sys.stderr, flush=True)
@@ -77,16 +77,17 @@ def _order(options: argparse.Namespace, default_mode: str) -> Order:
     return order_.take_apart(config, default_mode)
 
 
-def _prepare(order: Order) -> tuple[Any, Any]:
-    """The ConfigContainer, and the function that computes a step."""
+def _prepare(order: Order, raw: dict[str, Any]) -> tuple[Any, Any]:
+    """The ConfigContainer, which is written as `raw` has it, and the function that computes a step."""
     from . import stand_ins
 
     replaced = stand_ins.import_megatron()
     if replaced:
         say("not installed, and not needed on a CPU: " + ", ".join(replaced))
-    from . import adaptations, container, cpu, recipe
+    from . import adaptations, container, cpu, recipe, written
 
     cpu.apply()
     adaptations.keep_compiled_helpers()
     config = container.build(order)
+    written.keep_secrets(config, raw)
     return config, recipe.step_function(order.step_func)

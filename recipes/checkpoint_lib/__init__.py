@@ -1,6 +1,7 @@
 """Which checkpoint a run resumes from, and that it is complete. Standard library only where nothing else is said.
 
 formats.py     what a file says about itself: safetensors headers, torch.save archives, DCP metadata
+regular.py     files as they are read here: no pipes
 faults.py      what is wrong with one checkpoint
 choice.py      the one to resume from among all of a run; moving damaged ones aside
 resume.py      the two places where AutoModel 0.7.0 asks for it: loading a checkpoint, deleting old ones; torch

@@ -8,6 +8,8 @@ from typing import Any
 
 import contract
 
+from . import regular
+
 REFUSED, WAITING, BEGUN = "NOT SUBMITTED", contract.PENDING, contract.RUNNING
 
 
@@ -51,7 +53,7 @@ def job(checkpoint: Path) -> dict[str, Any] | None:
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(regular.text(path))
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from . import faults, listing, weights
+from . import faults, listing, regular, weights
 from .megatron import choice as megatron_choice
 from .megatron import faults as megatron_faults
 from .stopped import Stopped
@@ -112,7 +112,7 @@ def _consolidate(model: Path, target: Path) -> None:
     """
     metadata = model / ".hf_metadata"
     try:
-        files = json.loads((metadata / "fqn_to_file_index_mapping.json").read_text(encoding="utf-8"))
+        files = json.loads(regular.text(metadata / "fqn_to_file_index_mapping.json"))
     except FileNotFoundError:
         raise Stopped(
             f"{model} has no .hf_metadata: the model is none of transformers', or it was saved in another format"
@@ -129,7 +129,7 @@ def _consolidate(model: Path, target: Path) -> None:
         str(model),
         str(target),
         fqn_to_index_mapping={name: int(number) for name, number in files.items()},
-        fqn_to_dtype_mapping=json.loads(dtypes.read_text(encoding="utf-8")) if dtypes.exists() else None,
+        fqn_to_dtype_mapping=json.loads(regular.text(dtypes)) if dtypes.exists() else None,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import contract
 
+from . import regular
 from .formats import Damaged, Index, Piece, check_archive, read_archive, read_dcp_index, read_safetensors
 
 _REQUIRED = ("losses.json", "config.yaml", "step_scheduler.pt", "optim/.metadata")
@@ -150,8 +151,8 @@ def _expected_names(checkpoint: Path) -> set[str]:
     """The model's tensors by AutoModel's own list, less an output layer that is the embedding's second name."""
     metadata = checkpoint / "model" / ".hf_metadata"
     try:
-        names = set(json.loads((metadata / "fqn_to_file_index_mapping.json").read_text(encoding="utf-8")))
-        config = json.loads((metadata / "config.json").read_text(encoding="utf-8"))
+        names = set(json.loads(regular.text(metadata / "fqn_to_file_index_mapping.json")))
+        config = json.loads(regular.text(metadata / "config.json"))
     except (FileNotFoundError, ValueError):  # no list, as for a model without a transformers class
         return set()
     tied = '"tie_word_embeddings": true' in json.dumps(config)  # of a composite model it stands deeper inside

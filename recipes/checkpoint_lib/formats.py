@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import regular
+
 _LONGEST_HEADER = 100_000_000  # the limit of safetensors' own reader
 _LARGEST_READ = 64 << 20  # larger archives are not read through; their directory of contents is
 
@@ -46,6 +48,8 @@ def read_safetensors(path: Path) -> dict[str, Piece]:
     Raises:
         Damaged: The file is cut off, too long, or its header is not one.
     """
+    if not path.is_file():  # a pipe would have to be waited for
+        raise Damaged("no regular file")
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
@@ -116,7 +120,7 @@ def read_dcp_index(path: Path) -> Index:
     Raises:
         Damaged: It is empty, cut off, or something else.
     """
-    metadata = _unpickle(path.read_bytes())
+    metadata = _unpickle(regular.content(path))
     try:
         files: dict[str, int] = {}
         for stored in metadata.storage_data.values():

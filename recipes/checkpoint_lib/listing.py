@@ -12,7 +12,7 @@ from typing import Any
 
 import contract
 
-from . import evaluations, faults, weights
+from . import evaluations, faults, regular, weights
 from .megatron import choice as megatron_choice
 from .megatron import faults as megatron_faults
 from .stopped import Stopped
@@ -90,7 +90,7 @@ def needed_by(run_dir: Path, name: str) -> Iterator[str]:
     folder = run_dir / contract.READERS
     for file in sorted(folder.glob("*.json")) if folder.is_dir() else []:
         try:
-            told = json.loads(file.read_text(encoding="utf-8"))
+            told = json.loads(regular.text(file))
             reader = Path(told["run_dir"])
             if told["checkpoint"] == name and reader.is_dir() and not (reader / contract.FINISHED).exists():
                 yield str(told["run_name"])
@@ -145,7 +145,7 @@ def _sizes(path: Path) -> Iterator[tuple[int, float]]:
 def _losses(path: Path) -> dict[str, Any]:
     """AutoModel's losses.json: train_loss and val_loss, which may be NaN; a val_loss of 0.0 is one of no token."""
     try:
-        told = json.loads((path / "losses.json").read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        told = json.loads(regular.text(path / "losses.json"), parse_constant=lambda _: None)
     except (OSError, ValueError):
         return {}
     numbers = told.items() if isinstance(told, dict) else ()
@@ -168,7 +168,7 @@ def _pointers(folder: Path) -> dict[str, str]:
             if link.is_symlink():
                 found[name] = Path(os.readlink(link)).name  # noqa: PTH115 (Python 3.8)
             elif text.is_file():
-                found[name] = Path(text.read_text(encoding="utf-8").strip()).name
+                found[name] = Path(regular.text(text).strip()).name
         except OSError:
             continue
     named = megatron_choice.named(folder)
@@ -179,7 +179,7 @@ def _final(run_dir: Path) -> dict[str, str]:
     """What the run's end names: the checkpoint of finished.json, and the one whose export `hf` leads to."""
     found = {}
     try:
-        told = json.loads((run_dir / contract.FINISHED).read_text(encoding="utf-8"))["checkpoint"]
+        told = json.loads(regular.text(run_dir / contract.FINISHED))["checkpoint"]
         found[contract.FINISHED] = Path(told).name
     except (OSError, ValueError, TypeError, KeyError):
         pass  # it has not come to its end, or has saved none

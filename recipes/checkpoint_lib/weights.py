@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from . import regular
 from .formats import Damaged, read_safetensors
 
 INDEX = "model.safetensors.index.json"
@@ -34,7 +35,7 @@ def find_faults(directory: Path) -> list[str]:
 
 def _json_faults(path: Path) -> list[str]:
     try:
-        json.loads(path.read_text(encoding="utf-8"))
+        json.loads(regular.text(path))
     except FileNotFoundError:
         return [f"{path.name} is missing"]
     except ValueError:
@@ -45,7 +46,7 @@ def _json_faults(path: Path) -> list[str]:
 def _index_faults(directory: Path, names: set[str], readable: bool) -> list[str]:
     """Shards and tensors that the index names and that are not there."""
     try:
-        wanted = json.loads((directory / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        wanted = json.loads(regular.text(directory / INDEX))["weight_map"]
         files, tensors = sorted(set(wanted.values())), set(wanted)
     except FileNotFoundError:
         return []  # of one file there need not be an index

@@ -14,7 +14,7 @@ phase.py         what this rank is at, for the node agent
 requests.py      a checkpoint on request, after which the training goes on
 profiling.py     torch's profiler on request: which steps, which ranks; profiler.py is it, and what it measures
 rank_times.py    the same again and again, to see which rank is slow
-trackers.py      no secret in what W&B, Comet and MLflow are told
+trackers.py      no secret in what W&B, Comet, MLflow and checkpoints are told
 finished.py      how the loop ended, and finished.json
 evaluation.py    what evaluate.py does: a checkpoint's losses on held-out data
 output.py        rank 0's lines

@@ -16,7 +16,7 @@ from .adaptations import put_ninja_on_path
 from .config import ConfigError, load_config, read_yaml
 from .finished import already_finished
 from .recipe_class import resolve_recipe
-from .trackers import keep_secrets_from_trackers
+from .trackers import keep_secrets_from_files, keep_secrets_from_trackers
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ def main(
         put_ninja_on_path()
         loaded = Loaded(raw, resolve_recipe(raw), load_config(path))
         keep_secrets_from_trackers(raw)
+        keep_secrets_from_files(loaded.config, raw)
         work(loaded)
     except (ConfigError, CannotResume) as error:
         # Every process says it: torchrun ends the others as soon as one has failed, whichever that is.

@@ -1,8 +1,9 @@
-"""What an experiment tracker is told of the configuration: references to secrets, and not their values.
+"""What trackers and checkpoints are told of the configuration: references to secrets, and not their values.
 
 AutoModel 0.7.0 hands W&B (`wandb.init(config=...)`) and Comet (`log_params`) the configuration with every
-`${oc.env:NAME}` resolved; MLflow gets it as it was written. Megatron-Bridge 0.3.1 hands W&B and MLflow the resolved
-one. So these calls are given what the file says wherever that names a secret.
+`${oc.env:NAME}` resolved; MLflow, checkpoints (config.yaml) and the log get it as it was written, but for values that
+are numbers. Megatron-Bridge 0.3.1 hands W&B and MLflow the resolved one. So these calls are given what the file says
+wherever that names a secret.
 """
 
 from __future__ import annotations
@@ -27,6 +28,21 @@ def keep_secrets_from_trackers(raw: Mapping[str, Any]) -> None:
     if raw.get("comet") is not None:
         module = "nemo_automodel.components.loggers.comet_utils"
         _replace(module, "CometLogger.log_params", lambda log: _without_secrets(log, raw, "params"))
+
+
+def keep_secrets_from_files(config: Any, raw: Mapping[str, Any]) -> None:
+    """Has AutoModel's `config`, loaded from `raw`, written as that says where it names a secret."""
+
+    def wrap(to_yaml_dict: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(to_yaml_dict)
+        def told(self: Any, **kwargs: Any) -> Any:
+            found = to_yaml_dict(self, **kwargs)
+            is_written = self is config and not kwargs.get("resolve_env")  # its sections are of the same class
+            return as_written(found, raw) if is_written else found
+
+        return told
+
+    _replace("nemo_automodel.components.config.loader", "ConfigNode.to_yaml_dict", wrap)
 
 
 def keep_secrets_from_wandb(raw: Mapping[str, Any]) -> None:
@@ -64,13 +80,14 @@ def as_written(resolved: Any, raw: Any) -> Any:
             return str(written)
         if isinstance(value, Mapping):
             below = written if isinstance(written, Mapping) else {}
-            return {key: shown(item, below.get(key)) for key, item in value.items()}
+            return {key: item if key == "_target_" else shown(item, below.get(key)) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             beside = written if isinstance(written, list) and len(written) == len(value) else [None] * len(value)
             return [shown(item, other) for item, other in zip(value, beside, strict=True)]
         if isinstance(value, str):
             for name, secret in values.items():
-                value = value.replace(secret, f"${{oc.env:{name}}}")
+                if secret in value:  # else an enumeration of strings stays one
+                    value = value.replace(secret, f"${{oc.env:{name}}}")
         return value
 
     return shown(resolved, raw)

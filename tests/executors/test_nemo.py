@@ -25,7 +25,8 @@ from nemo_run.run.torchx_backend.schedulers import lepton
 assert "Starting" in lepton.LeptonJobState.__members__, "no stand-in stays"
 import jinja2, paramiko
 from nemo_run.core.execution import utils
-assert utils.jinja2.Environment is jinja2.Environment, "who uses one as a module gets the real one"
+assert issubclass(utils.jinja2.Environment, jinja2.Environment), "who uses one as a module gets the real one"
+assert utils.jinja2.Environment is not jinja2.Environment, "which compiles a template once: nemo_once"
 assert issubclass(paramiko.SSHException, Exception)
 """
 AS_A_BASE = """

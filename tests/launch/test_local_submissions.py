@@ -72,6 +72,24 @@ def test_a_job_whose_launcher_was_killed_is_never_called_unsubmitted(site: Check
     assert site.run("cancel", job).returncode == 0
 
 
+def test_a_nemo_run_that_cannot_be_imported_is_found_before_anything_is_written(site: Checkout) -> None:
+    """A dry run, which does without it, works; `doctor` finds it."""
+    broken = site.root.parent / "broken"
+    (broken / "fiddle").mkdir(parents=True)
+    (broken / "fiddle" / "__init__.py").write_text("raise ImportError('no such name in typing_extensions')\n")
+    site.environ["PYTHONPATH"] = str(broken)
+    assert site.run("stub-one", "--run", "local", "--dry-run").returncode == 0
+    before = sorted(site.root.rglob("*"))
+    done = site.run("stub-one", "--batch", "local", *WORK)
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    assert "NeMo-Run cannot be imported" in done.stderr and "no such name in typing_extensions" in done.stderr
+    assert "bash scripts/setup.sh" in done.stderr and "Traceback" not in done.stderr
+    new = set(site.root.rglob("*")) - {*before}
+    assert [path for path in new if "__pycache__" not in path.parts] == []
+    done = site.run("doctor", "local")
+    assert done.returncode == 3 and "NeMo-Run  " in done.stdout and "typing_extensions" in done.stdout
+
+
 def test_four_at_once_are_one_job(site: Checkout) -> None:
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda _: site.run("stub-one", "--batch", "local", *WORK), range(4)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -172,3 +173,11 @@ def test_an_iteration_gets_a_directory_that_a_run_begins_from(
     cut(root / "iter_0000008" / "__0_0.distcp")
     with pytest.raises(Stopped, match="not complete"):
         listing.source(source)
+
+
+@pytest.mark.parametrize("name", [".metadata", "run_config.yaml", "metadata.json"])
+def test_a_pipe_in_a_checkpoint_is_not_waited_for(root: Path, name: str) -> None:
+    path = root / "iter_0000004" / name
+    path.unlink()
+    os.mkfifo(path)
+    assert any(name in fault for fault in faults.find_faults(path.parent))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.recipes.bridge_fixtures import STEPS, BridgeRun, needs_bridge, run_script, write_bridge_data, write_config
 
 pytestmark = [pytest.mark.train, pytest.mark.timeout(1200), needs_bridge]
 
 TOLERANCE = 1e-4  # of the losses of an interrupted run; measured: 0
+SECRET = "acme-0123456789-token"
 LOGITS = 1e-4  # of the logits of an export, where the largest is about 1; measured: 2e-6
 
 
@@ -25,12 +28,16 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BridgeRun:
-    """A run that nothing has disturbed."""
+def whole(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BridgeRun]:
+    """A run that nothing has disturbed; its config names a secret."""
     run_dir = tmp_path_factory.mktemp("whole") / "run"
-    run = BridgeRun(write_config(run_dir, data_dir), run_dir)
-    assert run.train() == 0, run.text
-    return run
+    config = write_config(run_dir, data_dir, {"logger": {"wandb_entity": "REFERENCE"}})
+    config.write_text(config.read_text().replace("REFERENCE", "${oc.env:ACME_TOKEN}"))
+    run = BridgeRun(config, run_dir)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACME_TOKEN", SECRET)
+        assert run.train(f"logger.save_config_filepath={run_dir}/resolved.yaml") == 0, run.text
+        yield run
 
 
 def test_it_trains_with_falling_loss_and_records_its_end(whole: BridgeRun) -> None:
@@ -44,6 +51,19 @@ def test_it_trains_with_falling_loss_and_records_its_end(whole: BridgeRun) -> No
     assert " validation loss at iteration 15 " in whole.text
     assert (whole.run_dir / "index").is_dir()
     assert (whole.run_dir / "checkpoints/hf_config/config.json").is_file()
+
+
+def test_no_secret_is_left_in_checkpoints_or_the_log(whole: BridgeRun) -> None:
+    """Megatron-Bridge saves its resolved configuration with each, and prints a summary of it."""
+    written = [*whole.run_dir.glob("checkpoints/iter_*/run_config.yaml"), whole.run_dir / "resolved.yaml"]
+    assert len(written) >= 4
+    for file in written:
+        told = yaml.safe_load(file.read_text())["logger"]
+        assert told["wandb_entity"] == "${oc.env:ACME_TOKEN}"
+        assert told["_target_"].startswith("megatron.bridge.")
+    assert "wandb_entity: '${oc.env:ACME_TOKEN}'" in whole.text
+    files = [whole.log, *(path for path in whole.run_dir.rglob("*") if path.is_file())]
+    assert [str(file) for file in files if SECRET.encode() in file.read_bytes()] == []
 
 
 @pytest.mark.slow

@@ -316,8 +316,13 @@ def test_another_run_begins_from_one(bench: Bench) -> None:
     assert plans["whole"]["config"]["model"]["pretrained_model_name_or_path"].endswith("model/consolidated")
     assert "origin-may-go" not in [one["code"] for one in plans["whole"]["findings"]]
     (bench.run_dir / contract.FINISHED).unlink()
-    found = [one["code"] for one in bench.json(*launch, "--from", "whole")["findings"]]
-    assert "origin-may-go" in found
+    assert "origin-may-go" not in [one["code"] for one in bench.json(*launch, "--from", "whole")["findings"]]
+    Path(bench.record.job_dir, contract.PLAN).write_text(
+        json.dumps({"config": {"checkpoint": {"max_recent_checkpoints": 3}}})
+    )
+    found = {one["code"]: one for one in bench.json(*launch, "--from", "whole")["findings"]}["origin-may-go"]
+    assert "checkpoint.max_recent_checkpoints = 3" in found["message"]
+    assert found["fix"].startswith("python launch.py checkpoints whole export 11")
     tuned = bench.json(
         "finetune", "-c", "tiny", "--from", "whole:9", "dataset.path_or_dataset_id=/x.jsonl", *launch[-2:]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -153,6 +154,27 @@ def test_an_evaluation_takes_no_step_and_wants_held_out_data(evaluated: Bench, t
     assert done.returncode == contract.CANNOT_BE_USED and "nothing to evaluate on" in done.stderr
 
 
+def test_a_checkpoint_that_the_training_may_remove_is_told(evaluated: Bench) -> None:
+    """Where it keeps only so many, the last one too; an export, which has no shards, is no way out."""
+    words = ("evaluate", "whole:11", "--dry-run", "--no-rehearse")
+    (evaluated.run_dir / contract.FINISHED).unlink()
+
+    def told() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = evaluated.json(*words)["findings"]
+        return [one for one in found if one["code"] == "origin-may-go"]
+
+    assert told() == []
+    path = Path(evaluated.record.job_dir, contract.CONFIG)
+    config = yaml.safe_load(path.read_text())
+    config["checkpoint"]["max_recent_checkpoints"] = 2
+    path.write_text(yaml.safe_dump(config))
+    (finding,) = told()
+    assert "checkpoint.max_recent_checkpoints = 2" in finding["message"] and NAMES[11] in finding["message"]
+    assert "a greater checkpoint.max_recent_checkpoints" in finding["fix"] and "export" not in finding["fix"]
+    (evaluated.run_dir / contract.FINISHED).write_text("{}")
+    assert told() == []
+
+
 def test_held_out_data_that_are_read_again_are_told(evaluated: Bench) -> None:
     words = ("evaluate", "whole:9", "--dry-run", "--no-rehearse", "--full")
     assert "held-out-repeats" not in evaluated(*words, "validation_dataset.num_val_samples=2")[1]
@@ -161,6 +183,34 @@ def test_held_out_data_that_are_read_again_are_told(evaluated: Bench) -> None:
     assert "[held-out-repeats] validation_dataset.num_val_samples = 100000" in said and "it is read " in said
     once = re.search(r"validation_dataset.num_val_samples=(\d+) to read it once", said)
     assert once and "held-out-repeats" not in evaluated(*words, f"validation_dataset.num_val_samples={once[1]}")[1]
+
+
+def test_a_pipe_where_a_file_is_expected_is_not_waited_for(evaluated: Bench) -> None:
+    """Beside the checkpoints, in them, and in the run's directory."""
+    run, folder = evaluated.run_dir, evaluated.run_dir / "checkpoints"
+    beside = [folder / contract.EVALUATIONS / f"{NAMES[4]}{end}" for end in (".json", contract.EVALUATION_JOB)]
+    inside = [evaluated.checkpoint(9) / name for name in ("losses.json", "model/more.safetensors", "more.pt")]
+    shards = evaluated.checkpoint(11) / "model" / "consolidated"
+    others = [shards / "config.json", shards / "model.safetensors", run / contract.READERS / "x.json"]
+    for path in (*beside, *inside, *others, run / contract.FINISHED, folder / "latest_train_state.pt"):
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+
+    def answer(**request: Any) -> dict[str, Any]:
+        asked = json.dumps({"folder": str(folder), "run_dir": str(run), **request})
+        command = [sys.executable, str(ROOT / "recipes" / "checkpoints.py")]
+        done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True, timeout=60)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    rows = answer(do="list")["checkpoints"]
+    assert [(row["step"], row["evaluations"], row["evaluation_job"]) for row in rows] == [
+        (step, [], None) for step in (4, 9, 11)
+    ]
+    faults = answer(do="verify", names=list(NAMES.values()))["faults"]
+    assert faults[NAMES[4]] == [] and "losses.json is missing" in faults[NAMES[9]]
+    assert "model/consolidated: model.safetensors: no regular file" in faults[NAMES[11]]
 
 
 def test_a_run_without_held_out_data(evaluated: Bench) -> None:

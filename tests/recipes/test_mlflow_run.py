@@ -133,7 +133,7 @@ def test_no_secret_becomes_a_parameter_or_tag(monkeypatch: pytest.MonkeyPatch, t
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(sys.modules, "mlflow", client)
     logger = SimpleNamespace(wandb_project=None, mlflow_experiment="e")
-    monkeypatch.setattr(command, "_prepare", lambda order: (SimpleNamespace(logger=logger, order=order), None))
+    monkeypatch.setattr(command, "_prepare", lambda order, _: (SimpleNamespace(logger=logger, order=order), None))
 
     def run(config: Any, _: Any) -> int:
         """As Megatron-Bridge calls MLflow."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "recipes"))
 from pretrain_lib import trackers
@@ -142,11 +142,25 @@ def test_comet_is_told_references(tmp_path: Path, told: dict[str, Any], monkeypa
     assert SECRET not in repr(seen)
 
 
-def test_automodel_tells_mlflow_references_itself(tmp_path: Path, told: dict[str, Any]) -> None:
-    """Of 0.7.0; where this fails, trackers.py has one more call to look after."""
-    _, config = _load(tmp_path)
-    config.dataset.copied = ""
-    assert SECRET not in json.dumps(config.to_yaml_dict(use_orig_values=True))
+def test_a_checkpoint_the_log_and_mlflow_have_references(
+    tmp_path: Path, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AutoModel's own calls. It resolves one value that is a number, and keeps the references of all others."""
+    from nemo_automodel.components.checkpoint.checkpointing import save_config
+    from nemo_automodel.components.config.loader import ConfigNode, config_to_yaml_str
+
+    monkeypatch.setattr(ConfigNode, "to_yaml_dict", ConfigNode.to_yaml_dict)  # put back afterwards
+    raw, config = _load(tmp_path)
+    trackers.keep_secrets_from_files(config, raw)
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    save_config(config.to_yaml_dict(use_orig_values=True), str(folder))
+    saved = (folder / "config.yaml").read_text()
+    assert yaml.safe_load(saved)["dataset"]["token"] == "${oc.env:ACME_TOKEN}"
+    assert yaml.safe_load(saved)["step_scheduler"] == {"max_steps": 3}
+    shown = saved + config_to_yaml_str(config, use_orig_values=True)
+    assert [value for value in (SECRET, "value of mine", "1234567890") if value in shown] == []
+    assert config.dataset.number == 1234567890.5, "the training's own is resolved"
 
 
 def test_without_a_tracker_nothing_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:

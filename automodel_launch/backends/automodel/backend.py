@@ -25,6 +25,7 @@ from automodel_launch.backends.automodel import (
     checks,
     datasets,
     evaluation,
+    keys,
     pace,
     packages,
     phases,
@@ -107,6 +108,11 @@ class AutoModel:
     def compiles(self, config: Config) -> str | None:
         """The indexer of Megatron data, at a machine's first run, after the model is loaded."""
         return "its indexer of Megatron data" if datasets.compiles(config) else None
+
+    def keep_limit(self, config: Config) -> tuple[str, int] | None:
+        """checkpoint.max_recent_checkpoints; beside them stays what LOWEST_VAL names."""
+        keep = checkpoints.kept_checkpoints(config)
+        return None if keep is None else (keys.KEEP_CHECKPOINTS, keep)
 
     def checkpoints(self, plan: Plan) -> Checkpoints | None:
         """From `step_scheduler`, `checkpoint`, the model and the optimizer."""

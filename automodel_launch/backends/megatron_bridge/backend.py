@@ -26,6 +26,7 @@ from automodel_launch.backends.megatron_bridge import (
     families,
     keys,
     schema,
+    settings,
     sizes,
     starts,
     trackers,
@@ -105,6 +106,11 @@ class MegatronBridge:
     def compiles(self, config: Config) -> str | None:
         """Nothing: the wheel has its indexer built, and recipes/bridge_lib sees to it that nobody builds it again."""
         return None
+
+    def keep_limit(self, config: Config) -> tuple[str, int] | None:
+        """checkpoint.most_recent_k, the config's or the recipe's."""
+        keep = checkpoints.kept(settings.of(config))
+        return None if keep is None else (keys.KEEP, keep)
 
     def checkpoints(self, plan: Plan) -> Checkpoints | None:
         """From `train`, `checkpoint`, the model and the optimizer, and the recipe's values of them."""

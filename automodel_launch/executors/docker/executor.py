@@ -115,6 +115,10 @@ class Docker(OnThisMachine):
             raise StillSubmitting(f"{record.job_id}: its launcher has ended; `docker run` is still at it.")
         return None
 
+    def ready(self) -> str | None:
+        """None: Docker's client starts them."""
+        return None
+
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Run the script that lies in the job's directory, and wait until its agent has reported.
 

@@ -220,6 +220,10 @@ class Slurm:
             slurm_id = submission.find(shell, record.job_id, record.job_dir, handle.get(_AFTER))
         return None if slurm_id is None else _handle(record, slurm_id)
 
+    def ready(self) -> str | None:
+        """NeMo-Run's version."""
+        return nemo.require()
+
     def submit(self, plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> dict[str, Any]:
         """Submit the script that lies in the job's directory, through NeMo-Run.
 

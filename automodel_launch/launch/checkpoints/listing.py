@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from automodel_launch import contract, executors
 from automodel_launch.errors import JobError, UsageError
-from automodel_launch.jobs.jobdir import JobDir
+from automodel_launch.jobs.jobdir import JobDir, parse
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch.checkpoints.asking import LOOK_S, ask
+from automodel_launch.remote import filesystem
 from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.report import joining, reading
 
@@ -73,6 +74,12 @@ class Kept:
         """The complete one of the lowest validation loss, the later of two; None without any."""
         told = [row for row in self.complete if row.val_loss is not None]
         return min(reversed(told), key=lambda row: row.val_loss or 0.0, default=None)
+
+    def config(self) -> Mapping[str, Any]:
+        """The config of the run's last job, as its plan has it; empty where that cannot be read."""
+        plan = parse(filesystem.whole(self.place, f"{self.record.job_dir}/{contract.PLAN}") or b"") or {}
+        config = plan.get("config")
+        return config if isinstance(config, Mapping) else {}
 
     def ask(self, do: str, seconds: float = LOOK_S, token: str | None = None, **request: Any) -> dict[str, Any]:
         """Have recipes/checkpoints.py do something to them; see `asking.ask`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .. import regular
 from ..choice import Choice, NoneComplete, renamed
 from ..faults import in_short
 from . import faults
@@ -58,16 +59,16 @@ def named(root: Path) -> Path | None:
     Megatron-Bridge reads LATEST_STATE first, which is a copy of a train_state.pt: whose, their bytes tell.
     """
     try:
-        state = (root / LATEST_STATE).read_bytes()
+        state = regular.content(root / LATEST_STATE)
     except FileNotFoundError:
         state = b""
     if state:
         for checkpoint in reversed(checkpoints(root)):
             file = checkpoint / faults.TRAIN_STATE
-            if file.is_file() and file.read_bytes() == state:
+            if file.is_file() and regular.content(file) == state:
                 return checkpoint
     try:
-        latest = int((root / LATEST_NUMBER).read_text(encoding="utf-8"))
+        latest = int(regular.text(root / LATEST_NUMBER))
     except (FileNotFoundError, ValueError):
         return None
     return root / f"iter_{latest:07d}"
@@ -107,7 +108,7 @@ def settle(root: Path, *, repair: bool = True) -> tuple[Path | None, list[str]]:
 
 def _point(root: Path, checkpoint: Path) -> list[str]:
     """Have the trackers name the checkpoint; a line where they did not."""
-    state, latest = (checkpoint / faults.TRAIN_STATE).read_bytes(), str(number(checkpoint)).encode()
+    state, latest = regular.content(checkpoint / faults.TRAIN_STATE), str(number(checkpoint)).encode()
     wanted = {LATEST_STATE: state, LATEST_NUMBER: latest}
     wrong = [name for name, content in wanted.items() if _content(root / name) != content]
     for name in wrong:
@@ -119,6 +120,6 @@ def _point(root: Path, checkpoint: Path) -> list[str]:
 
 def _content(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return regular.content(path)
     except FileNotFoundError:
         return None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import contract
 
+from .. import regular
 from ..formats import Damaged, check_archive, read_dcp_index
 
 TRAIN_STATE = "train_state.pt"
@@ -50,7 +51,7 @@ def _faults(checkpoint: Path) -> Iterator[str]:
     elif (checkpoint / _COMMON).exists():
         yield f"{_FORMAT} is missing"
     config = checkpoint / _RUN_CONFIG
-    if not config.exists():
+    if not config.is_file():
         yield f"{_RUN_CONFIG} is missing"
     elif "\ntrain:" not in config.read_text(encoding="utf-8", errors="replace"):  # its keys are sorted
         yield f"{_RUN_CONFIG} is cut off"
@@ -58,7 +59,7 @@ def _faults(checkpoint: Path) -> Iterator[str]:
 
 def _tensor_faults(checkpoint: Path) -> Iterator[str]:
     metadata = checkpoint / _METADATA
-    if not metadata.exists():
+    if not metadata.is_file():
         yield f"{_METADATA} is missing"
         return
     try:
@@ -85,8 +86,8 @@ def _archive_faults(checkpoint: Path, name: str) -> Iterator[str]:
 
 def _format_faults(checkpoint: Path) -> Iterator[str]:
     try:
-        content = json.loads((checkpoint / _FORMAT).read_text(encoding="utf-8"))
-    except ValueError:
+        content = json.loads(regular.text(checkpoint / _FORMAT))
+    except (FileNotFoundError, ValueError):  # a pipe is no file either
         content = None
     if not isinstance(content, dict) or "sharded_backend" not in content:
         yield f"{_FORMAT} is cut off, or not a checkpoint's"
