@@ -80,7 +80,9 @@ def submit_together(
     Raises:
         SubmissionUnknown: some may have been submitted.
         ClusterError, RecordError: nothing was, or no more than the message tells; nothing is left of the others.
+        PlanRefused: NeMo-Run cannot be imported; nothing is left.
     """
+    executors.get(made.plans[0].executor).ready()
     with interrupts.caught():
         record_sweep(made, workspace)
         sweep_beside.tell(made)

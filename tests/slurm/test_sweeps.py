@@ -77,6 +77,16 @@ def _as_shown(shown: dict[str, Any], made: dict[str, Any], jobs: Path, cluster: 
     assert listed == [str(jobs / job["job_id"]) for job in made["jobs"]]
 
 
+def test_a_nemo_run_that_cannot_be_imported_leaves_no_sweep(site: Checkout, cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "broken" / "fiddle").mkdir(parents=True)
+    (tmp_path / "broken" / "fiddle" / "__init__.py").write_text("raise ImportError('no such name')\n")
+    site.environ["PYTHONPATH"] = str(tmp_path / "broken")
+    done = site.run(*_values(2))
+    assert (done.returncode, _queued(cluster)) == (3, []), done.stderr
+    assert "NeMo-Run cannot be imported" in done.stderr and "Traceback" not in done.stderr
+    assert site.json("jobs") == [] and not list(tmp_path.glob("jobs/*"))
+
+
 def test_twelve_points_three_at_once(site: Checkout, cluster: Cluster, tmp_path: Path) -> None:
     command = (*PLAIN, "--name", "twelve", "--at-most", "3", *_points(tmp_path / "points.yaml"))
     shown = site.json(*command, "--dry-run")
