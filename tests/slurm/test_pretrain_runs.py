@@ -116,6 +116,7 @@ def test_its_checkpoint_is_evaluated_once_by_a_job_of_its_own(site: Checkout, lo
     (row,) = site.json("checkpoints", run.name)["checkpoints"]
     assert row["evaluation_job"]["state"] == contract.COMPLETED, (job / contract.rank_log(0)).read_text()
     assert [one["loss"] for one in row["evaluations"]] == [pytest.approx(row["val_loss"], abs=1e-4)]
+    wait_until(lambda: site.json("status", job.name)["state"] == contract.COMPLETED, 60, "Slurm to have ended it, too")
     listed = {one["job_id"]: (one["state"], one["handle"].get("beside")) for one in site.json("jobs")}
     assert listed[job.name] == (contract.COMPLETED, run.name)
     assert "held out: default: loss" in site.run("logs", job.name).stdout
