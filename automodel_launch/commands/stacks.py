@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
+from automodel_launch import contract
 from automodel_launch.commands import console, one_job
 from automodel_launch.commands.command import Option
 from automodel_launch.commands.one_job import JobCommand
@@ -15,6 +16,7 @@ from automodel_launch.launch import requests
 
 _OWN = re.compile(r"^=== .*|^rank \d+ on .*|0x[0-9a-f]+|\bpid \d+|\bProcess \d+|\bThread \d+", re.I)
 _COPY = re.compile(r"/[^\s\"':]*/launch-code-\w+(?=/code/)")  # a node's own copy, recipes/node_agent_lib/code_copy.py
+_VENV = re.compile(rf"/[^\s\"':]*/{contract.VENV_COPY}\w+/venv(?=/)")  # and what venv_archive was unpacked to
 _FEW = 8  # ranks that are named
 
 
@@ -56,8 +58,9 @@ class Stacks(JobCommand):
 
 
 def named_as_known(line: str, job_dir: str) -> str:
-    """A file of the job's code by the name that people know: each node has a copy of its own, of another name."""
-    return _COPY.sub(lambda _: job_dir, line)
+    """A file of the job's code, or of a Python that came as an archive, by the name that people know: each node has a
+    copy of its own, of another name."""
+    return _VENV.sub(lambda _: f"${contract.VENV_VAR}", _COPY.sub(lambda _: job_dir, line))
 
 
 def _has(record: Record, rank: str) -> None:

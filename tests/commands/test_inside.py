@@ -102,10 +102,12 @@ def test_stacks_of_all_ranks_and_the_job_goes_on(running: Checkout) -> None:
 
 def test_stacks_name_the_jobs_code_and_no_nodes_copy_of_it() -> None:
     """Each node's copy has another name, and ranks of several nodes stand at the same lines."""
-    assert '_PREFIX = "launch-code-"' in Path(ROOT, "recipes/node_agent_lib/code_copy.py").read_text()
+    assert 'CODE_PREFIX = "launch-code-"' in Path(ROOT, "recipes/node_agent_lib/node_disk.py").read_text()
     for line in ('  File "{}/code/recipes/x.py", line 3 in f', "Process 9: python -u {}/code/x.py worker {}/code/y.py"):
         copied = line.replace("{}", "/dev/shm/launch-code-ab_12")
         assert stacks.named_as_known(copied, "/jobs/a.1") == line.replace("{}", "/jobs/a.1")
+    line = '  File "/tmp/launch-venv-ab_12/venv/lib/python3.11/site-packages/torch/x.py", line 3 in f'
+    assert '"$LAUNCH_VENV/lib/' in stacks.named_as_known(line, "/jobs/a.1")
 
 
 def test_stacks_leave_a_stopped_rank_as_it_is(running: Checkout) -> None:
