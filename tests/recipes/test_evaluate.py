@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import torch.distributed.checkpoint as dcp
 import yaml
-from safetensors.torch import save_file
 
 from automodel_launch import contract
 from tests.conftest import ROOT
@@ -38,6 +35,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Run:
 
 def _save(checkpoint: Path) -> None:
     """A complete one, as AutoModel lays it out."""
+    import torch
+    import torch.distributed.checkpoint as dcp
+    from safetensors.torch import save_file
+
     (checkpoint / "model").mkdir(parents=True)
     save_file({"w": torch.zeros(2)}, checkpoint / "model" / "shard-00001-model-00001-of-00001.safetensors")
     dcp.save({"optim.state.w.exp_avg": torch.zeros(2)}, checkpoint_id=checkpoint / "optim", no_dist=True)

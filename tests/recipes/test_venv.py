@@ -172,11 +172,13 @@ def test_no_disk_with_room(job: Job, tmp_path_factory: pytest.TempPathFactory) -
     (job.home / "spec.json").write_text(json.dumps(job.spec))
     tests = tmp_path_factory.getbasetemp()
     small = "mount -t tmpfs none -o size=64k"
-    agent = f"{sys.executable} {Path(__file__).parents[2]}/recipes/node_agent.py run {job.home}/spec.json"
+    root = Path(__file__).parents[2]  # which, with .venv in it, may lie below /tmp, too
+    agent = f"{sys.executable} {root}/recipes/node_agent.py run {job.home}/spec.json"
     lines = f"""set -e
-mount --bind {tests} /mnt
+mount --bind {tests} /mnt; mount --bind {root} /srv
 {small} /tmp; {small} /dev/shm
 mkdir -p {tests}; mount --bind /mnt {tests}
+mkdir -p {root}; mount --bind /srv {root}
 {small},nr_inodes=3 {disk(job)}
 {agent} >&2 || echo $?
 ls {disk(job)} /dev/shm
