@@ -23,8 +23,10 @@ def run(context: Any, first: Item, queue: Queue, settings: worker.Settings, work
 
     `context`: that of forks.py; `tick` gets the counters and the number so far.
     """
-    counters: Any = context.Array("q", len(COUNTERS) + 1)
-    pool = ProcessPoolExecutor(workers, context, worker.start, (settings, counters))
+    shared = context.Array("q", len(COUNTERS) + 1)
+    # Read and written here without their lock, which a worker that was killed may hold for ever: each is a machine word.
+    counters = shared.get_obj()
+    pool = ProcessPoolExecutor(workers, context, worker.start, (settings, shared))
     try:
         return _follow(pool, first, queue, workers, counters, tick)
     except BrokenProcessPool:

@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
+    RECIPE,
     command,
     config,
     digests,
@@ -80,7 +82,7 @@ def test_killed_and_run_again_equals_undisturbed(
     values = config(tmp_path, data, num_shards=12)
     process = started(values, tmp_path)
     process.send_signal(signum)  # to the main process alone: the workers must see for themselves
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     done = receipts(tmp_path / "out")
     assert process.returncode == (-9 if signum == signal.SIGKILL else 128 + signum)
     assert "Traceback" not in said
@@ -135,11 +137,41 @@ def test_a_worker_that_is_killed_ends_the_run(
     process = started(values, tmp_path)
     (server,) = [pid for pid in children(process.pid) if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(children(server)[0] if which == "a worker" else server, signal.SIGKILL)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 1 and "a worker process died" in said and "Traceback" not in said, said
     assert group_is_empty(process.pid)
     prepare(values, tmp_path)
     assert digests(tmp_path / "out") == expected
+
+
+_HOLDS_THE_LOCK = """
+import multiprocessing, os, signal, sys, types
+from data_prep_lib import errors, pool
+
+def start(settings, counters):
+    counters.get_lock().acquire()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def build(*item):
+    raise AssertionError("never")
+
+if __name__ == "__main__":
+    pool.worker = types.SimpleNamespace(start=start, build=build)
+    queue = types.SimpleNamespace(ahead=0, take=lambda: None, beat=lambda: None)
+    try:
+        pool.run(multiprocessing.get_context("forkserver"), ("a shard", "me"), queue, None, 1, lambda *_: None)
+    except errors.DataPrepError as e:
+        print(e)
+"""
+
+
+def test_a_worker_that_is_killed_while_it_counts_ends_the_run(tmp_path: Path) -> None:
+    """It holds the lock of the counters for ever."""
+    script = tmp_path / "holds_the_lock.py"
+    script.write_text(_HOLDS_THE_LOCK)
+    environ = {**os.environ, "PYTHONPATH": str(RECIPE.parent)}
+    done = subprocess.run([sys.executable, script], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("a worker process died"), done.stderr
 
 
 def check_full_disk(values: dict[str, Any], tmp: Path, **options: Any) -> None:

@@ -75,6 +75,7 @@ def test_what_needs_a_sweep_waits_for_all_its_points(site: Checkout, cluster: Cl
     ]
     begun = json.loads((Path(last["run_dir"]) / "history.jsonl").read_text().splitlines()[0])
     assert max(end["time"] for end in ends) < begun["time"]
+    wait_until(lambda: not cluster.check("squeue", "-h").strip(), 60, "Slurm, too, has seen the last step's end")
     shown = site.run("status", "swept").stdout
     assert shown.startswith("swept: 3 COMPLETED, 1 FAILED, 1 CANCELLED\n"), shown
     assert "2 of 3" in shown and "go on: python launch.py pipeline swept.yaml --batch one" in shown
@@ -84,7 +85,6 @@ def test_what_needs_a_sweep_waits_for_all_its_points(site: Checkout, cluster: Cl
     assert site.run("attach", "swept").returncode == 7
     refused = site.run("cancel", "swept")
     assert (refused.returncode, "no step of swept is in the queue or runs" in refused.stderr) == (2, True)
-    wait_until(lambda: not cluster.check("squeue", "-h").strip(), 60, "an empty queue")
 
 
 def test_a_sweep_behind_a_job_whose_end_nobody_saw(site: Checkout, cluster: Cluster) -> None:
