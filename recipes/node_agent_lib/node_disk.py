@@ -78,11 +78,13 @@ def noexec(place: str) -> bool:
     return bool(os.statvfs(place).f_flag & os.ST_NOEXEC)
 
 
-def remove_left(place: str) -> None:
-    """Remove what is left there of this user's agents that were killed."""
+def remove_left(place: str, keep: str = "") -> None:
+    """Remove what is left there of this user's agents that were killed; `keep`: a file that is still to be read."""
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(place)):
-            if entry.name.startswith(_PREFIXES) and entry.stat(follow_symlinks=False).st_uid == os.getuid():
+            if not entry.name.startswith(_PREFIXES) or entry.name == os.path.basename(keep):
+                continue
+            if entry.stat(follow_symlinks=False).st_uid == os.getuid():
                 _remove_unused(entry)
 
 

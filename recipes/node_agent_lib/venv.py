@@ -100,7 +100,7 @@ class Venv:
         refused = []
         for place in node_disk.places(environ):
             try:
-                node_disk.remove_left(place)
+                node_disk.remove_left(place, keep=source)  # a spare node's copy may be days old
                 why = node_disk.of_the_network(place) or ("mounted noexec" if node_disk.noexec(place) else None)
                 why = why or self._unpacked(source, place)
             except OSError as error:

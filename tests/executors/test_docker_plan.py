@@ -15,12 +15,7 @@ from automodel_launch.executors.docker import engine
 from automodel_launch.jobs.records import Record
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpus
-from tests.workbench import Bench, make_bench, refused
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return make_bench(tmp_path)
+from tests.workbench import Bench, refused
 
 
 def _plan(bench: Bench, more: str = "", *texts: str) -> Plan:

@@ -13,7 +13,7 @@ from automodel_launch.executors.forms import options
 from automodel_launch.profile import sbatch_options
 from automodel_launch.profile.schema import KEYS
 from tests.executors.forms_tables import DOUBTFUL, INVALID, VALID
-from tests.workbench import Bench, make_bench, refused
+from tests.workbench import Bench, refused
 
 CODES = ("bad-form", "placeholder", "short-time", "unknown-option")
 SLURM = """
@@ -23,11 +23,6 @@ gpus_per_node = 8
 container_image = "none"
 remote_job_dir = "/shared/jobs"
 """
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return make_bench(tmp_path)
 
 
 def _found(bench: Bench, lines: str, *overrides: str, profile: str = SLURM) -> list[Finding]:

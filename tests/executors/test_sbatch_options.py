@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from automodel_launch.errors import ProfileError
 from automodel_launch.plan.plan import Plan
-from tests.workbench import Bench, make_bench, refused
+from tests.workbench import Bench, refused
 
 PROFILE = """
 [c]
@@ -17,11 +15,6 @@ gpus_per_node = 4
 container_image = "none"
 remote_job_dir = "/shared/jobs"
 """
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return make_bench(tmp_path)
 
 
 def _plan(bench: Bench, more: str = "") -> Plan:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from automodel_launch.errors import ProfileError
-from tests.workbench import Bench, make_bench, refused
+from tests.workbench import Bench, refused
 
 PROFILE = """
 [c]
@@ -16,11 +14,6 @@ gpus_per_node = 1
 container_image = "none"
 remote_job_dir = "/shared/jobs"
 """
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return make_bench(tmp_path)
 
 
 @pytest.mark.parametrize(

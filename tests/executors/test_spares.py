@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ from automodel_launch.commands import preview_summary
 from automodel_launch.errors import LaunchError
 from automodel_launch.launch import sweep_checking
 from automodel_launch.plan.plan import Plan
-from tests.workbench import Bench, make_bench
+from tests.workbench import Bench
 
 PROFILE = """[p]
 executor = "slurm"
@@ -22,11 +21,6 @@ gpus_per_node = 8
 time = "01:00:00"
 remote_job_dir = "/lustre/jobs"
 """
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return make_bench(tmp_path)
 
 
 def plan(bench: Bench, *keys: str) -> Plan:

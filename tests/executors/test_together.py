@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from automodel_launch.executors.slurm.executor import Slurm
 from automodel_launch.executors.slurm.together import TOGETHER
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.shell import Done
-from tests.workbench import Bench, make_bench
+from tests.workbench import Bench
 
 PROFILE = '[p]\nexecutor = "slurm"\nnproc_per_node = 1\nremote_job_dir = "/lustre/jobs"\ntime = "00:10:00"\n'
 ORDER = Order("s", "/lustre/jobs/s.1")
@@ -23,11 +22,6 @@ ORDER = Order("s", "/lustre/jobs/s.1")
 def _plans(bench: Bench, count: int, *more: str, keys: str = "") -> list[Plan]:
     bench.env(PROFILE + keys)
     return [bench.plan(f"value={n}", *more, profile="p", environ={}, offline=True) for n in range(count)]
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return make_bench(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from automodel_launch.executors.slurm import venv_archive
 from automodel_launch.executors.slurm.executor import EXECUTOR
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote.probes import Result
-from tests.workbench import Bench, make_bench
+from tests.workbench import Bench
 
 ARCHIVE = "/shared/envs/train.tar.gz"
 PROFILE = """[p]
@@ -29,11 +29,6 @@ gpus_per_node = 8
 remote_job_dir = "/lustre/jobs"
 venv_archive = "/shared/envs/train.tar.gz"
 """
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return make_bench(tmp_path)
 
 
 def plan(bench: Bench, *keys: str, profile: str = PROFILE) -> Plan:
