@@ -281,6 +281,11 @@ def get(name: str) -> Backend:
     return importlib.import_module(_MODULES[name]).BACKEND  # type: ignore[no-any-return]  # a module's attribute
 
 
+def known(name: object) -> Backend | None:
+    """The backend that a job's file names; None where that is none, or a later version's."""
+    return get(name) if isinstance(name, str) and name in _MODULES else None
+
+
 def frameworks() -> dict[str, Framework]:
     """Backend -> the framework that it is for."""
     found = {name: get(name).framework for name in _MODULES}

@@ -42,7 +42,7 @@ def document(record: Record) -> dict[str, Any]:
     attempts = found.attempts if found else []
     return {
         "goodput": found.document() if found else None,
-        "startup_s": attempts[-1].startup if attempts else {},
+        "startup_s": attempts[-1].startup_s if attempts else {},
     }
 
 
@@ -54,17 +54,11 @@ def lines(record: Record, now: Status) -> Iterator[str]:
     if found is None:
         return
     last = found.attempts[-1] if found.attempts else None
-    starts = last is not None and last.parts["startup"] > 0 and not last.attempt.rows
-    if last is not None and starts and last.attempt.job_id == record.job_id and now.state != contract.COMPLETED:
-        told = ", ".join(f"{phase} {console.duration(seconds)}" for phase, seconds in _phases(last) if seconds >= 0.5)
-        yield from (f"  its start: {told}",) if told else ()
+    own = last is not None and last.attempt.job_id == record.job_id and not last.attempt.rows
+    if last is not None and own and now.state != contract.COMPLETED:
+        spent = [f"{phase} {console.duration(seconds)}" for phase, seconds in last.startup_s.items() if seconds >= 0.5]
+        yield from (f"  its start: {', '.join(spent)}",) if spent else ()
     yield from filter(None, (_line(found),))
-
-
-def _phases(spent: goodput.Spent) -> Iterator[tuple[str, float]]:
-    """(phase, seconds) of those that are over of an attempt without a step, in their order."""
-    for phase, spans in sorted(spent.attempt.pauses.items(), key=lambda item: item[1][0]):
-        yield phase, sum(end - start for start, end in spans)
 
 
 def _line(found: goodput.Goodput) -> str | None:

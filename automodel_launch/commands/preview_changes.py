@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from automodel_launch import contract
 from automodel_launch.commands import console
 from automodel_launch.commands.preview_facts import last_job
-from automodel_launch.jobs.jobdir import parse
+from automodel_launch.jobs.jobdir import JobDir
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -25,9 +24,8 @@ def lines(plan: Plan, removed: Sequence[str], most: int | None) -> Iterator[Row]
         yield "changed on the command line", ""
         yield from _some([("*", text) for text in changed], most)
     last = last_job(plan)
-    read = plan.place.read(f"{plan.job_root}/{last}/{contract.PLAN}") if last else None
-    before = parse(read[0]) if read else None
-    if before is None:
+    before = JobDir(f"{plan.job_root}/{last}", plan.place).plan() if last else {}
+    if not before:
         return
     found = list(differences(before, plan.document()))
     yield f"{'differs from' if found else 'the same as'} {last}, the last job of this run", ""

@@ -217,8 +217,8 @@ class Pages:
 
 def _phases(job: JobFiles) -> Sequence[tuple[str, int, int]]:
     """Those of the data of its config, which only its backend understands."""
-    backend, config = job.order.get("backend"), job.plan.get("config")
-    return backends.get(backend).phases(config) if backend in backends.names() and isinstance(config, dict) else ()
+    backend, config = backends.known(job.order.get("backend")), job.plan.get("config")
+    return backend.phases(config) if backend and isinstance(config, dict) else ()
 
 
 def _name(records: list[Record], sweep: Sweep | None) -> str:

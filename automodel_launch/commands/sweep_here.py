@@ -36,14 +36,21 @@ def run(args: argparse.Namespace, here: Workspace, made: PlanSet, skipped: Mappi
     """Run every point that is not finished; one that fails does not keep the others from being run.
 
     The exit code is that of the first point that has failed. Ctrl-C stops the point that runs, and no other begins.
+
+    Raises:
+        PlanRefused: NeMo-Run cannot be imported; nothing is left.
+        RecordError: the sweep's record cannot be written.
     """
+    from automodel_launch import executors
     from automodel_launch.commands import one_sweep
     from automodel_launch.launch import sweep_submit
     from automodel_launch.launch.interrupts import Interrupts
 
+    todo = [point for point in made.points if point.plan.run_name not in skipped]
+    if todo:
+        executors.get(made.plans[0].executor).ready()
     sweep = sweep_submit.record_sweep(made, here)
     interrupts, codes, numbers = Interrupts(), list[int](), sweep.numbers
-    todo = [point for point in made.points if point.plan.run_name not in skipped]
     for point in todo:
         codes.append(_one(args, here, f"{made.name}.{numbers[point.plan.run_name]}", point, interrupts))
         failed = sum(code != 0 for code in codes)

@@ -13,7 +13,7 @@ from automodel_launch import contract
 from automodel_launch.jobs import start_logs, strays
 from automodel_launch.jobs.records import Status, is_whole, status_of
 from automodel_launch.remote import processes
-from automodel_launch.remote.filesystem import LOCAL, FileSystem, wholes
+from automodel_launch.remote.filesystem import LOCAL, FileSystem, whole, wholes
 
 WAITS_FOR_AGENT = "starting the node agent (image, container)"
 METRICS_TAIL = 4096  # bytes; holds the last steps of metrics.jsonl
@@ -37,6 +37,10 @@ class JobDir:
     def agent_order(self) -> dict[str, Any] | None:
         """agent.json: what the launcher has ordered."""
         return self._json(contract.AGENT)
+
+    def plan(self) -> dict[str, Any]:
+        """plan.json: what was planned; empty where it cannot be read."""
+        return parse(whole(self.place, self.file(contract.PLAN)) or b"") or {}
 
     def node(self, rank: int) -> dict[str, Any] | None:
         """nodes/RANK.json: the heartbeat of a node's agent."""

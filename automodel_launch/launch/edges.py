@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from automodel_launch import backends, contract, executors
+from automodel_launch import backends, executors
 from automodel_launch.errors import JobError, LaunchError, PlanRefused, RecipeError, UsageError
 from automodel_launch.jobs import launcher, pipelines, records, sweeps
-from automodel_launch.jobs.jobdir import parse
+from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import state, waiting
 from automodel_launch.launch.interrupts import Interrupts
@@ -105,8 +105,7 @@ def makes(here: Workspace, record: Record, done: bool) -> Iterator[Promise]:
     who = record.job_id
     yield record.run_dir, who, done
     place = executors.get(record.executor).place_of(record)
-    found = place.read(f"{record.job_dir}/{contract.PLAN}")
-    config = (parse(found[0]) or {}).get("config") if found else None
+    config = JobDir(record.job_dir, place).plan().get("config")
     try:
         backend = backends.of(recipes.find(here, record.recipe))
     except RecipeError:  # a script that was launched by its path

@@ -10,7 +10,7 @@ from typing import Any
 from automodel_launch import backends, contract
 from automodel_launch.config import yamlio
 from automodel_launch.errors import JobError
-from automodel_launch.jobs.jobdir import parse
+from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import origin
 from automodel_launch.launch.checkpoints import listing
@@ -67,11 +67,10 @@ def of(record: Record, recipes: Path, scratch: Path) -> Evaluated:
     """
     kept = listing.look(record, recipes)
     found = filesystem.whole(kept.place, f"{record.job_dir}/{contract.CONFIG}")
-    plan = parse(filesystem.whole(kept.place, f"{record.job_dir}/{contract.PLAN}") or b"") or {}
     if found is None:
         raise JobError(f"{record.job_dir}/{contract.CONFIG} is gone.", "python launch.py evaluate -c FILE")
     copy = scratch / contract.CONFIG
     copy.write_bytes(found)
     config = yamlio.read(copy).data
-    deferred = plan.get("kept_for_the_job")
+    deferred = JobDir(record.job_dir, kept.place).plan().get("kept_for_the_job")
     return Evaluated(kept, config, tuple(map(str, deferred if isinstance(deferred, list) else ())))

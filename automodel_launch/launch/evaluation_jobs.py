@@ -183,8 +183,8 @@ def _read(place: FileSystem, jobs: list[Record]) -> dict[str, list[Marker]]:
     for record in jobs:
         folder = shlex.quote(str(record.handle[contract.EVALUATIONS]))
         lines.append(f"printf '{_FOLDER}%s\\n' {shlex.quote(record.run_dir)}")
-        each = f"for one in *{contract.EVALUATION_JOB}; do cat -- \"$one\" 2>/dev/null && printf '{_END}'; done"
-        lines.append(f"(cd {folder} 2>/dev/null && {each})")
+        read = f'[ -f "$one" ] && cat -- "$one" 2>/dev/null && printf \'{_END}\''  # a pipe would wait for its writer
+        lines.append(f"(cd {folder} 2>/dev/null && for one in *{contract.EVALUATION_JOB}; do {read}; done)")
     text = filesystem.output(place, "\n".join(lines), _ASK_S)
     found: dict[str, list[Marker]] = {record.run_dir: [] for record in jobs}
     for part in text.split(_FOLDER)[1:]:

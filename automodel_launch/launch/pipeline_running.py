@@ -254,12 +254,15 @@ def record(runner: Runner, again: str) -> None:
     """For `status`, `attach` and `cancel`: before anything is submitted, so that a launcher that dies loses nothing.
 
     Raises:
-        UsageError: nothing will be: see `refuse_detached`. Then the last launch is told of as before.
+        UsageError, PlanRefused: nothing will be: see `refuse_detached`, or NeMo-Run cannot be imported. Then the last
+            launch is told of as before.
         RecordError: it cannot be written.
     """
     if runner.maker.mode == "batch":
         runner.refuse_detached()
     graph, steps = runner.graph, list[pipelines.PipelineStep]()
+    for executor in sorted({step.plan.executor for step in graph.steps if step.to_do}):
+        executors.get(executor).ready()
     for step in graph.steps:
         run, sweep = (None, step.called) if step.sweep else (step.called, None)
         steps.append(pipelines.PipelineStep(step.name, step.needs, run, sweep, step.any_of))

@@ -132,5 +132,5 @@ def noise_of(job: JobDir) -> Noise | None:
 
 def noise_named(order: dict[str, Any]) -> Noise:
     """What the backend that an agent.json names lists."""
-    name = order.get("backend", contract.AUTOMODEL)  # launchers before that key knew AutoModel alone
-    return backends.get(name).noise() if name in backends.names() else noise.NONE
+    backend = backends.known(order.get("backend", contract.AUTOMODEL))  # launchers before that key knew AutoModel alone
+    return backend.noise() if backend else noise.NONE

@@ -15,7 +15,7 @@ from typing import Any
 from automodel_launch import contract, data_identity, executors
 from automodel_launch.errors import JobError, LaunchError, PlanRefused, RecordError, SubmissionUnknown
 from automodel_launch.jobs import history, launcher, records, rundir
-from automodel_launch.jobs.jobdir import parse
+from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import claim, state, waiting
 from automodel_launch.launch.interrupts import Interrupts
@@ -123,9 +123,8 @@ def _refuse_other_data(record: Record, place: FileSystem) -> None:
 
 def _orders(record: Record, place: FileSystem) -> tuple[dict[str, Any], dict[str, Any]]:
     """agent.json and plan.json; empty where they cannot be read."""
-    names = (contract.AGENT, contract.PLAN)
-    agent, plan = (parse((place.read(f"{record.job_dir}/{name}") or (b"", 0))[0]) or {} for name in names)
-    return agent, plan
+    job = JobDir(record.job_dir, place)
+    return job.agent_order() or {}, job.plan()
 
 
 def _unless_resumed(now: Record, former: Record, record: Record) -> Record:

@@ -37,7 +37,8 @@ class Spent:
     """Seconds of one attempt by part, of its start-up by phase; `devices`: GPUs, or processes where there are none,
     which `unit` tells.
 
-    `ended` is its end, or until when it was looked at.
+    `ended` is its end, or until when it was looked at. `startup_s`: of the clock, of each phase of its start that is
+    over, in their order; `startup` is without the share of spare nodes, and has what is told of no phase.
     """
 
     attempt: Attempt
@@ -46,6 +47,7 @@ class Spent:
     ended: float
     parts: dict[str, float]
     startup: dict[str, float] = field(default_factory=dict)
+    startup_s: dict[str, float] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -144,10 +146,12 @@ def _spent(joined: Joined, attempt: Attempt, now: float, saved: float) -> Spent:
     parts["idle" if attempt.rows else before] += max(0.0, ended - start - sum(rest))
     if not attempt.rows and before == "startup":
         _by_phase(startup, told, start, ended)
+    phases = sorted(told, key=lambda phase: attempt.pauses[phase][0])
+    startup_s = {phase: startup[phase] for phase in phases if phase in startup}
     devices, unit = _devices(attempt)
     _set_spares_aside(attempt, unit, parts, startup)
     parts["outside"] = _outside(attempt, devices, ended)
-    return Spent(attempt, devices, unit, ended, parts, startup)
+    return Spent(attempt, devices, unit, ended, parts, startup, startup_s)
 
 
 def _set_spares_aside(attempt: Attempt, unit: str, parts: dict[str, float], startup: dict[str, float]) -> None:

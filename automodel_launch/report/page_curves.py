@@ -79,13 +79,13 @@ def _validation(joined: Joined, kept: Sequence[int], name: str, tokens: Tokens) 
 
 def _evaluations(joined: Joined, kept: Sequence[int], told: Sequence[Json], tokens: Tokens) -> Iterator[Json]:
     """A curve for each held-out data set, by the steps of its checkpoints, and when these were trained."""
-    steps = [joined.steps["step"][row] for row in kept]
+    step_of = joined.steps["step"].__getitem__
     by_data: dict[tuple[str, str], list[Json]] = {}
     for one in told:
         by_data.setdefault((one["name"], one["data"]), []).append(one)
     names = [name for name, _ in by_data]
     for (name, data), of_data in by_data.items():
-        rows = [(one, at) for one in of_data if (at := bisect.bisect_right(steps, one["step"]) - 1) >= 0]
+        rows = [(one, at) for one in of_data if (at := bisect.bisect_right(kept, one["step"], key=step_of) - 1) >= 0]
         yield {
             "kind": "evaluation",
             "label": " ".join(filter(None, ("" if name == "default" else name, data if names.count(name) > 1 else ""))),

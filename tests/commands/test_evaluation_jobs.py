@@ -168,6 +168,14 @@ def test_an_odd_marker_is_no_job(night: Night, odd: str) -> None:
     assert code == 0 and WAITS not in out and FAILED in out, err
 
 
+def test_a_marker_that_is_a_pipe_hides_no_other(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read it would wait for whoever writes it, until the place is taken for one that does not answer."""
+    monkeypatch.setattr(evaluation_jobs, "_ASK_S", 3.0)
+    os.mkfifo(night.checkpoints / contract.EVALUATIONS / f"epoch_0_step_49{contract.EVALUATION_JOB}")
+    code, out, err = night.launch("jobs")
+    assert code == 0 and FAILED in out, err
+
+
 def test_a_run_that_can_get_no_more_is_not_looked_at_again(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     night.launch("jobs")
     night.launch("jobs")

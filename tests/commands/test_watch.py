@@ -323,11 +323,12 @@ def test_a_loss_that_nothing_tells_is_no_nan() -> None:
     assert Speed(5, 6, is_logged=False).words(over=False) == "step 6"
 
 
-def test_where_a_start_went_is_told_until_the_first_step(launch: Cli) -> None:
+@pytest.mark.parametrize("spares", [[], ["b"]])
+def test_where_a_start_went_is_told_until_the_first_step(launch: Cli, spares: list[str]) -> None:
+    """In seconds of the clock: a spare node makes no phase shorter."""
     job = launch.job(1, "FAILED")
-    Path(job.run_dir, "history.jsonl").write_text(
-        f'{{"event": "begun", "time": 1000.0, "job_id": "{job.job_id}", "attempt": 0, "nodes": ["a"], "gpus": 1}}\n'
-    )
+    begun = {"event": "begun", "time": 1000.0, "job_id": job.job_id, "attempt": 0, "nodes": ["a"], "gpus": 1}
+    Path(job.run_dir, "history.jsonl").write_text(json.dumps({**begun, "spares": spares}) + "\n")
     spans = [
         ("startup commands", 1010, 1013),
         ("importing", 1013, 1033.4),
@@ -339,5 +340,6 @@ def test_where_a_start_went_is_told_until_the_first_step(launch: Cli) -> None:
     assert "  its start: startup commands 3 s, importing 21 s\n" in launch("status", job.job_id)[1]
     found = json.loads(launch("status", job.job_id, "--json")[1])["startup_s"]
     assert found["startup commands"] == 3.0 and found["importing"] == pytest.approx(21.4)
+    assert list(found) == ["startup commands", "importing", "loading"]  # what is over, in its order
     Path(job.job_dir, "metrics.jsonl").write_text('{"time": 1040.0, "step": 0, "loss": 2.0}\n')
     assert "its start" not in launch("status", job.job_id)[1]

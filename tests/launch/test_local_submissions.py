@@ -78,14 +78,18 @@ def test_a_nemo_run_that_cannot_be_imported_is_found_before_anything_is_written(
     (broken / "fiddle").mkdir(parents=True)
     (broken / "fiddle" / "__init__.py").write_text("raise ImportError('no such name in typing_extensions')\n")
     site.environ["PYTHONPATH"] = str(broken)
+    steps = broken / "steps.yaml"
+    steps.write_text("steps: {a: {recipe: stub-one}}\n")
     assert site.run("stub-one", "--run", "local", "--dry-run").returncode == 0
     before = sorted(site.root.rglob("*"))
-    done = site.run("stub-one", "--batch", "local", *WORK)
-    assert (done.returncode, done.stdout) == (3, ""), done.stderr
-    assert "NeMo-Run cannot be imported" in done.stderr and "no such name in typing_extensions" in done.stderr
-    assert "bash scripts/setup.sh" in done.stderr and "Traceback" not in done.stderr
-    new = set(site.root.rglob("*")) - {*before}
-    assert [path for path in new if "__pycache__" not in path.parts] == []
+    for words in (("--batch", "local"), ("--run", "local", "--sweep", "value=1,2"), ()):
+        done = site.run(*(("stub-one", *words, *WORK) if words else ("pipeline", str(steps))))
+        assert (done.returncode, done.stdout) == (3, ""), done.stderr
+        assert done.stderr.count("NeMo-Run cannot be imported") == 1
+        assert "no such name in typing_extensions" in done.stderr
+        assert "bash scripts/setup.sh" in done.stderr and "Traceback" not in done.stderr
+        new = set(site.root.rglob("*")) - {*before}
+        assert [path for path in new if "__pycache__" not in path.parts] == []
     done = site.run("doctor", "local")
     assert done.returncode == 3 and "NeMo-Run  " in done.stdout and "typing_extensions" in done.stdout
 

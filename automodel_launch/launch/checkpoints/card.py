@@ -90,14 +90,14 @@ def _base(kept: Kept, config: dict[str, Any], plan: dict[str, Any]) -> str | Non
     origin = plan.get("origin")
     if isinstance(origin, dict) and "run_name" in origin:
         return f"run {origin['run_name']}, step {origin.get('step')}"
-    return backends.get(kept.backend).begins_with(config) if kept.backend in backends.names() else None
+    backend = backends.known(kept.backend)
+    return backend.begins_with(config) if backend else None
 
 
 def _phases(kept: Kept, row: Row, plan: dict[str, Any]) -> Iterator[str]:
     """Those that have begun, the last one as far as it came."""
-    config = plan.get("config")
-    known = kept.backend in backends.names() and isinstance(config, dict)
-    for name, first, last in backends.get(kept.backend).phases(config or {}) if known else ():
+    backend, config = backends.known(kept.backend), plan.get("config")
+    for name, first, last in backend.phases(config) if backend and isinstance(config, dict) else ():
         if first <= row.step:
             yield f"{name}: steps {first:,} to {min(last, row.step):,}"
 
@@ -116,9 +116,8 @@ def _tokens(files: RunFiles, row: Row) -> str:
 
 def _versions(kept: Kept) -> dict[str, str]:
     found = kept.place.read(f"{kept.record.job_dir}/{contract.rank_log(0)}")
-    if found is None or kept.backend not in backends.names():
-        return {}
-    return backends.get(kept.backend).versions(found[0][:_HEAD].decode("utf-8", "replace"))
+    backend = backends.known(kept.backend)
+    return backend.versions(found[0][:_HEAD].decode("utf-8", "replace")) if found and backend else {}
 
 
 def _data(kept: Kept, row: Row) -> Iterator[str]:

@@ -10,10 +10,9 @@ from typing import Any
 
 from automodel_launch import contract, executors
 from automodel_launch.errors import JobError, UsageError
-from automodel_launch.jobs.jobdir import JobDir, parse
+from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch.checkpoints.asking import LOOK_S, ask
-from automodel_launch.remote import filesystem
 from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.report import joining, reading
 
@@ -77,8 +76,7 @@ class Kept:
 
     def config(self) -> Mapping[str, Any]:
         """The config of the run's last job, as its plan has it; empty where that cannot be read."""
-        plan = parse(filesystem.whole(self.place, f"{self.record.job_dir}/{contract.PLAN}") or b"") or {}
-        config = plan.get("config")
+        config = JobDir(self.record.job_dir, self.place).plan().get("config")
         return config if isinstance(config, Mapping) else {}
 
     def ask(self, do: str, seconds: float = LOOK_S, token: str | None = None, **request: Any) -> dict[str, Any]:
