@@ -1,5 +1,6 @@
 """Variables that the profile gives the job: values that end it before its first step, or that say nothing to it.
 
+Whether Python starts with those of its own, Python is asked.
 What torch takes is torch's own word (2.11): TORCH_DISTRIBUTED_DEBUG by `set_debug_level_from_env`, the allocator's
 settings by c10/core/AllocatorConfig.h and c10/cuda/CUDAAllocatorConfig.h, which are read when torch is imported or at
 the first allocation.
@@ -7,7 +8,10 @@ the first allocation.
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 from automodel_launch.plan.finding import Finding
@@ -35,6 +39,16 @@ _SETTINGS = (
     *("per_process_memory_fraction", "large_segment_size_mb"),
 )
 _LEAST_SPLIT_MB = 20
+# Python's own at which it may not start, each with a value that it takes; all versions take the same.
+_OF_PYTHON = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "PYTHONMALLOC": "malloc",
+    "PYTHONIOENCODING": "utf-8",
+    "PYTHONTRACEMALLOC": "1",
+    "PYTHONINTMAXSTRDIGITS": "0",
+}
+_ASK_S = 10.0
 
 
 def not_expanded(plan: Plan) -> Iterator[Finding]:
@@ -44,18 +58,14 @@ def not_expanded(plan: Plan) -> Iterator[Finding]:
         found = _REFERENCE.search(value)
         if not found:
             continue
-        literal = found[0].lstrip(":")
-        level, effect = ("error", "the job would find no program") if name == "PATH" else ("warning", "")
+        is_path = name == "PATH"
         message = (
             f"env_vars.{name} = {value!r} ({_source(plan, name)}): env_vars are passed on exactly as written, so"
-            f" {literal} would be part of a directory's name{f', and {effect}' if effect else ''}."
+            f" {found[0].lstrip(':')} would be part of a directory's name"
+            f"{', and the job would find no program' if is_path else ''}."
         )
-        yield Finding(
-            "error" if level == "error" else "warning",
-            "bad-variable",
-            message,
-            f'setup_lines = ["export {name}={value}"], where bash reads it',
-        )
+        fix = f'setup_lines = ["export {name}={value}"], where bash reads it'
+        yield Finding("error" if is_path else "warning", "bad-variable", message, fix)
 
 
 def torch(plan: Plan) -> Iterator[Finding]:
@@ -68,6 +78,28 @@ def torch(plan: Plan) -> Iterator[Finding]:
     for name in _ALLOCATOR:
         for why, fix in _allocator(given.get(name, "")):
             yield _bad(plan, name, why, fix)
+
+
+def python(plan: Plan) -> Iterator[Finding]:
+    """Values with which no Python starts, neither a rank's nor torchrun's."""
+    for name, right in _OF_PYTHON.items():
+        value = plan.profile.env_vars.get(name)
+        why = _not_started(name, value) if value is not None else None
+        if why:
+            yield _bad(plan, name, f"no Python starts with it ({why})", f'"{right}"')
+
+
+def _not_started(name: str, value: str) -> str | None:
+    """What this Python says of the value, or None."""
+    command = [sys.executable, "-S", "-c", ""]
+    try:
+        done = subprocess.run(
+            command, env={**os.environ, name: value}, capture_output=True, text=True, errors="replace", timeout=_ASK_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    said = re.search(r"^Fatal Python error: (?:\w+: )?(.+)", done.stderr, re.M)
+    return said[1] if done.returncode and said else None
 
 
 def _allocator(text: str) -> Iterator[tuple[str, str]]:
@@ -123,4 +155,4 @@ def _source(plan: Plan, name: str) -> str:
     return str(plan.profile_sources.get(f"env_vars.{name}", plan.profile_name))
 
 
-CHECKS = (not_expanded, torch, gpus_seen, of_torchrun)
+CHECKS = (not_expanded, python, torch, gpus_seen, of_torchrun)

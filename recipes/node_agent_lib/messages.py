@@ -10,6 +10,7 @@ import contract
 from .startup import Outcome
 
 _MISSING = "; there is no such command on the PATH there: in a container only what the image and `mounts` bring"
+_NAMES = ("Error", "Exception", "Fatal Python error")  # the last: an interpreter that does not start
 _NOT_FOUND = re.compile("not found|no module named|no such file|not set|unbound variable", re.I)
 
 
@@ -38,7 +39,7 @@ def explained(error: str | None, environ: Mapping[bytes, bytes]) -> str | None:
 
 def last_error(lines: list[str]) -> str | None:
     """The last line that names an exception, else the last one; without `error: `, which who shows it puts there."""
-    named = [line for line in lines if ":" in line and line.split(":", 1)[0].endswith(("Error", "Exception"))]
+    named = [line for line in lines if ":" in line and line.split(":", 1)[0].endswith(_NAMES)]
     chosen = named or lines
     return chosen[-1].removeprefix("error: ") if chosen else None
 

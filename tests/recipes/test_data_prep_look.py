@@ -300,3 +300,5 @@ def test_relocate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_error_is_called_so_once() -> None:
     assert last_error(["some line", "error: /a.jsonl:1: no field 'text'"]) == "/a.jsonl:1: no field 'text'"
     assert last_error(["ValueError: x", "bye"]) == "ValueError: x"
+    stopped = ["Fatal Python error: config_init_hash_seed: no number", "Python runtime state: preinitialized"]
+    assert last_error(stopped) == stopped[0]
