@@ -71,13 +71,16 @@ def run_name(
     trained: dict[str, Any],
     digest: str | None,
     present: tuple[str, FileSystem, Collection[str]],
+    others: dict[str, str] | None = None,
 ) -> str:
     """The run's name; `parts` are recipe, config and prefix, `present` the job root, its file system and its names.
+
+    `others`: see naming.
 
     A run that an earlier release has begun, under the name of all of `trained`, keeps that.
     """
     recipe, config, prefix = parts
-    name = naming.run_name(recipe, config, identity, digest, prefix)
+    name = naming.run_name(recipe, config, identity, digest, prefix, others)
     root, place, names = present
     former = naming.run_name(recipe, config, trained, digest, prefix)
     if name not in names and former in names and rundir.has_begun(f"{root}/{former}", place):

@@ -127,7 +127,8 @@ def make(
     data = data_.look(backend, trained, mounts, draft.visible, draft.promise)
     same = identity.of(layered, backend, replace(draft, data=data.known, mounts=tuple(mounts)), unnamed, scope)
     parts, present = (recipe.name, layered.name, prefix), (root, place, names)
-    run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present)
+    others: dict[str, str] = once(("run names",), dict)
+    run_name = name if name is not None else identity.run_name(parts, same, trained, data.digest, present, others)
     naming.check(run_name)
     if begins_from is not None and not fresh:
         begins_from.refuse_itself(f"{root}/{run_name}")

@@ -19,23 +19,35 @@ RESERVED = ("last", "all")
 
 
 def run_name(
-    recipe: str, config: str, trained: dict[str, Any], data: str | None = None, prefix: str | None = None
+    recipe: str,
+    config: str,
+    trained: dict[str, Any],
+    data: str | None = None,
+    prefix: str | None = None,
+    others: dict[str, str] | None = None,
 ) -> str:
     """RECIPE-CONFIG-h: h are the first digits of the hash of what is trained: the config without `run`, the recipe, and
     the identity of the data where that is known. `prefix` stands in RECIPE-CONFIG's place.
+
+    `others`: the whole hash by name of the runs that are named together; this one is added. Of two that only begin
+    alike, as some two of 5,000 do, the second takes twice the digits.
     """
     from automodel_launch.config import yamlio  # whoever looks at a job needs its name, and no YAML
 
     what = [recipe, yamlio.json_value(trained), *([data] if data else [])]
     canonical = json.dumps(what, sort_keys=True, ensure_ascii=False, default=str)
     digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
-    return with_digest(prefix or f"{recipe}-{config}", digest)
+    words = prefix or f"{recipe}-{config}"
+    name = with_digest(words, digest)
+    if others is not None and others.setdefault(name, digest) != digest:
+        return with_digest(words, digest, 2 * HASH_DIGITS)
+    return name
 
 
-def with_digest(words: str, digest: str) -> str:
+def with_digest(words: str, digest: str, digits: int = HASH_DIGITS) -> str:
     """A name of readable words and the first digits of a hash."""
     words = re.sub(r"[^A-Za-z0-9_-]+", "-", words)
-    return f"{words[: LONGEST - HASH_DIGITS - 1]}-{digest[:HASH_DIGITS]}"
+    return f"{words[: LONGEST - digits - 1]}-{digest[:digits]}"
 
 
 def readable(name: str) -> str:

@@ -24,7 +24,7 @@ def run(context: Any, first: Item, queue: Queue, settings: worker.Settings, work
     `context`: that of forks.py; `tick` gets the counters and the number so far.
     """
     shared = context.Array("q", len(COUNTERS) + 1)
-    # Read and written here without their lock, which a worker that was killed may hold for ever: each is a machine word.
+    # Read and written here without their lock, which a killed worker may hold for ever: each is a machine word.
     counters = shared.get_obj()
     pool = ProcessPoolExecutor(workers, context, worker.start, (settings, shared))
     try:

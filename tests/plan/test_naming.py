@@ -90,6 +90,14 @@ def test_the_name_depends_on_what_is_trained_alone() -> None:
     assert len({name, *(naming.run_name("r", "c", other) for other in others)}) == 5
 
 
+def test_of_two_whose_hashes_begin_alike_the_second_has_more_digits() -> None:
+    others: dict[str, str] = {}
+    first, second, again = (naming.run_name("r", "c", {"a": a}, others=others) for a in (2362, 5769, 2362))
+    assert (first, again) == ("r-c-b67311", first)
+    assert second.startswith(first) and len(second) == len(first) + 6
+    assert naming.run_name("r", "c", {"a": 5769}, others=others) == second
+
+
 @pytest.mark.parametrize(
     "trained", [{0: "a", "b": 1}, {True: 1, "b": 2}, {"a": b"bytes"}, {"a": "\udcff"}, {"a": float("nan")}]
 )
