@@ -11,7 +11,7 @@ from typing import Any
 
 from .failure import Fault
 
-_DIRECTORIES = ("checkpoint.checkpoint_dir", "dataset.index_mapping_dir", "validation_dataset.index_mapping_dir")
+_CHECKPOINTS = "checkpoint.checkpoint_dir"
 _OF_THE_KERNEL = ("/proc", "/sys", "/dev")  # but not /dev/shm
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _PACKAGES = {  # fsspec 2026.4: known_implementations; torch's checkpoint writer asks it for every path with a scheme
@@ -44,7 +44,8 @@ def check(config: Any, job_python: bool) -> None:
 
 def _given(config: Any) -> Iterator[tuple[str, str]]:
     saves = config.get("checkpoint.enabled", True)
-    for key in _DIRECTORIES:
+    data = (key for key in config.to_dict() if str(key).startswith(("dataset", "validation_dataset")))
+    for key in (*([_CHECKPOINTS] if saves else []), *(f"{key}.index_mapping_dir" for key in data)):
         value = config.get(key, None)
-        if isinstance(value, (str, os.PathLike)) and (saves or not key.startswith("checkpoint.")):
+        if isinstance(value, (str, os.PathLike)):
             yield key, str(value)

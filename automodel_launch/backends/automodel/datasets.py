@@ -9,7 +9,7 @@ from typing import Any
 from automodel_launch import data_identity
 from automodel_launch.backends import Data
 from automodel_launch.backends.automodel import loader, phases
-from automodel_launch.backends.automodel.keys import DATASETS, PRETRAINED, TRAIN_SAMPLES
+from automodel_launch.backends.automodel.keys import PRETRAINED, TRAIN_SAMPLES, VALIDATION
 from automodel_launch.config.dotted import flatten
 
 MEGATRON_DATASET = "MegatronPretraining"
@@ -18,11 +18,16 @@ _CHAT = "ChatDataset"
 _COLUMNS, _STREAMED = "ColumnMappedTextInstructionDataset", "ColumnMappedTextInstructionIterableDataset"
 
 
+def is_dataset(key: str) -> bool:
+    """A top-level key that names the training data, or a validation set, of which there may be several."""
+    return key == "dataset" or key.startswith(VALIDATION)
+
+
 def datasets(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """(key, class name, section) of each dataset in the config."""
-    for key in DATASETS:
+    """(key, class name, section) of each dataset in the config, the training data first."""
+    for key in sorted(map(str, config)):  # "dataset" stands before "validation_dataset"
         section = config.get(key)
-        if isinstance(section, Mapping):
+        if is_dataset(key) and isinstance(section, Mapping):
             yield key, str(section.get("_target_", "")).rpartition(".")[2], section
 
 
@@ -120,7 +125,7 @@ def tokenizers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def data_tokenizers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Those of them that belong to a dataset."""
-    return ((key, value) for key, value in tokenizers(config) if key.partition(".")[0] in DATASETS)
+    return ((key, value) for key, value in tokenizers(config) if is_dataset(key.partition(".")[0]))
 
 
 def sequence(config: Mapping[str, Any]) -> tuple[str, int] | None:
@@ -130,7 +135,7 @@ def sequence(config: Mapping[str, Any]) -> tuple[str, int] | None:
 
 def sequences(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """(key, tokens) of a sequence of each dataset."""
-    for key in DATASETS:
+    for key, _, _ in datasets(config):
         for leaf in ("seq_length", "seq_len"):
             value = loader.value(config, f"{key}.{leaf}")
             if isinstance(value, int) and not isinstance(value, bool):
@@ -150,4 +155,4 @@ def train_samples(config: Mapping[str, Any]) -> int | None:
 
 def validates(config: Mapping[str, Any]) -> bool:
     """There is a validation dataset; AutoModel reads every section whose name starts like this."""
-    return any(str(key).startswith("validation_dataset") and value for key, value in config.items())
+    return any(str(key).startswith(VALIDATION) and value for key, value in config.items())

@@ -136,6 +136,18 @@ def test_each_shard_is_looked_at_and_told_of_once(
     assert "7 more have the same fault" in facts[2].message
 
 
+def test_each_of_several_validation_sets_is_looked_at_and_identified(bench: Bench, tmp_path: Path) -> None:
+    web, code = (write_pair(tmp_path / name, *[[1, 2, 3, 4]] * 8) for name in ("web", "code"))
+    held_out = {"_target_": MEGATRON, "splits_to_build": "validation", "seq_length": 4}
+    named = {"validation_dataset_web": {**held_out, "paths": web}}
+    both = {**named, "validation_dataset_code": {**held_out, "paths": code}}
+    plans = [bench.planned(_config({"paths": web}, **sections)) for sections in (named, both)]
+    assert plans[0].data["digest"] != plans[1].data["digest"]
+    Path(f"{code}.bin").unlink()
+    gone = _one(bench, {"paths": web}, "no-data", "validation_dataset_code.paths", **both)
+    assert gone.level == "error"
+
+
 def test_forms_of_paths(bench: Bench, tmp_path: Path) -> None:
     one, two = write_pair(tmp_path / "one", [1]), write_pair(tmp_path / "two", [1])
     fine: list[Any] = [f"{tmp_path}/*.bin", f"{one}.bin", f" {one} ", ["0.5", one, 0.5, two], [one, two, two]]

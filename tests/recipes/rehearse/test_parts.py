@@ -17,6 +17,7 @@ from rehearse_lib import (
     leaves,
     megatron_index,
     outcomes,
+    places,
     removal,
     request,
     versions,
@@ -43,6 +44,20 @@ from rehearse_lib.parent import refusal_of
 def test_a_request_that_cannot_be_understood_says_why(content: str, words: str) -> None:
     with pytest.raises(request.BadRequest, match=words):
         request.read(content)
+
+
+class _Node(dict[str, Any]):
+    """What is asked of AutoModel's ConfigNode: keys with dots, and the names on top."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key.partition(".")[0]: None for key in self}
+
+
+@pytest.mark.parametrize("key", ["dataset", "validation_dataset", "validation_dataset_code"])
+def test_an_index_is_nowhere_among_the_kernels_files(key: str) -> None:
+    places.check(_Node({f"{key}.index_mapping_dir": "/tmp/index"}), True)
+    with pytest.raises(failure.Fault, match=f"{key}.index_mapping_dir is /sys/index"):
+        places.check(_Node({f"{key}.index_mapping_dir": "/sys/index"}), True)
 
 
 def test_a_request_is_read_as_it_is_sent() -> None:
