@@ -65,7 +65,8 @@ def look(path: Path, files: bool) -> dict[str, Any]:
     tokenizer = _tokenizer(config, findings)
     sources = list(_sources(config.datasets, findings))
     rows, total = _measured(config, sources, tokenizer, findings)
-    return {"findings": findings, "sources": rows, "total": total, "output": _output(config)}
+    output = _output(config, sources) if len(sources) == len(config.datasets) else None
+    return {"findings": findings, "sources": rows, "total": total, "output": output}
 
 
 def _upload(address: str) -> Iterator[Finding]:
@@ -79,14 +80,12 @@ def _upload(address: str) -> Iterator[Finding]:
         yield of_error("data-prep-upload", e)
 
 
-def _output(config: Config) -> str | None:
-    """None, too, of what the hub has, and of a config whose mistakes are told by others."""
+def _output(config: Config, sources: Sequence[Source]) -> str | None:
+    """None of a config whose mistakes are told by others."""
     from data_prep_lib import job
 
-    if any(dataset.path.startswith(SCHEME) for dataset in config.datasets):
-        return None
     try:
-        return str(job.output_of(job.plan(config)))
+        return str(job.output_of(job.planned(config, sources)))
     except (DataPrepError, OSError):
         return None
 
@@ -129,7 +128,6 @@ def _measured(
     config: Config, sources: list[Source], tokenizer: TokenizerFiles | None, findings: list[Finding]
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Rows of the table and their sum; without the libraries, or a tokenizer, sizes only."""
-    stores.hurry()  # anew: one that was silent has taken the time of the others up to here
     shards = {s.dataset.name: plan_shards(s, 1 if config.sample else config.num_shards) for s in sources}
     estimates: dict[str, Any] = {}
     vocab = None

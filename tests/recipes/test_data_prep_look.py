@@ -46,8 +46,7 @@ def look(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     """The document that `look` prints of a configuration."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # it sets them
         monkeypatch.setenv(name, "1")
-    for name in ("_patience", "_end"):  # and these
-        monkeypatch.setattr(stores, name, getattr(stores, name))
+    monkeypatch.setattr(stores, "_patience", stores._patience)  # and this
     monkeypatch.setattr(stores, "LOOK", replace(stores.LOOK, repeat=1, whole=2))
 
     def answer(values: dict[str, Any], *options: str) -> dict[str, Any]:
@@ -163,6 +162,44 @@ def test_a_server_that_falls_silent_after_its_first_answer(look: Look, tmp_path:
         over.set()
     assert codes(found, "warning") == ["data-prep-not-looked-at"] and len(asked) > 1, found
     assert codes(found) == [] and found["sources"][0]["tokens"] is None
+
+
+def test_an_upload_that_is_silent_takes_nobody_elses_time(
+    look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of those who are asked has its own time; the output's directory is told without asking once more."""
+    monkeypatch.setattr(stores, "LOOK", replace(stores.LOOK, whole=1))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.setenv(name, "x")
+    rows, asked = b"".join(b'{"text": "some words"}\n' for _ in range(20)), list[str]()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            asked.append(self.headers["Range"])
+            start, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
+            part = rows[int(start) : int(last) + 1]
+            self.send_response(206)
+            of_all = f"bytes {start}-{int(start) + len(part) - 1}/{len(rows)}"
+            for name, value in {"Content-Length": str(len(part)), "Content-Range": of_all, "ETag": '"a"'}.items():
+                self.send_header(name, value)
+            self.send_header("Last-Modified", "Fri, 27 Nov 2026 17:00:00 GMT")
+            self.end_headers()
+            self.wfile.write(part)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    address = f"http://127.0.0.1:{server.server_address[1]}/x.jsonl"
+    with serving(server), socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        found = look(config(tmp_path, address, upload="s3://copies/x"))
+    (warning,) = [entry["message"] for entry in found["findings"] if entry["level"] == "warning"]
+    assert warning.startswith("s3://copies/x") and "has not answered" in warning
+    assert codes(found) == [] and found["sources"][0]["tokens"] > 0
+    assert Path(found["output"]).parent == tmp_path / "out"
+    (first, *more) = asked
+    assert first not in more, asked
 
 
 def test_a_sample_of_a_config_with_shards(tmp_path: Path) -> None:
