@@ -10,8 +10,9 @@ Finding = dict[str, Any]
 
 
 def finding(level: str, code: str, message: str, fix: str = "") -> Finding:
-    """`level`: error, warning or note."""
-    return {"level": level, "code": code, "message": message, "fix": fix or None}
+    """`level`: error, warning or note. A file's name that is no UTF-8 is told as stderr tells it, \\udcff."""
+    shown = [text.encode("utf-8", "backslashreplace").decode("utf-8") for text in (message, fix)]
+    return {"level": level, "code": code, "message": shown[0], "fix": shown[1] or None}
 
 
 def of_error(code: str, e: DataPrepError, level: str = "error") -> Finding:

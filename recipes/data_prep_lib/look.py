@@ -40,7 +40,7 @@ def main(path: Path, files: bool) -> int:
     """`files`: paths mean here what they do in the job; else of the data only those in stores are looked at."""
     os.environ.update(_NOT_THE_HUB)
     stores.hurry()
-    print(json.dumps(look(path, files), ensure_ascii=False))
+    print(json.dumps(look(path, files)))
     return 0
 
 

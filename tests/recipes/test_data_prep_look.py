@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import sys
@@ -113,6 +114,15 @@ def test_rows_of_another_field(look: Look, tmp_path: Path) -> None:
     few = config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(50), field="content"), on_error="skip")
     said = prepare(few, tmp_path, code=2).stderr
     assert "all 50 rows were skipped, the first: " in said and "set `text_field`" in said
+
+
+def test_a_file_whose_name_is_no_utf_8(look: Look, tmp_path: Path) -> None:
+    """It is told as it is in the job's log: what shows it is a terminal that takes UTF-8 alone."""
+    rows = write_jsonl(tmp_path / "a.jsonl", documents(30)).read_bytes()
+    (tmp_path / os.fsdecode(b"corpus-\xff.jsonl")).write_bytes(rows + b'{"text": 3}\n')
+    found = look(config(tmp_path, str(tmp_path / "*.jsonl")))
+    (error,) = [entry for entry in found["findings"] if entry["level"] == "error"]
+    assert f"{tmp_path}/corpus-\\udcff.jsonl:31: field 'text' is int" in error["message"]
 
 
 def test_a_server_that_is_silent_takes_nobody_elses_time(look: Look, tmp_path: Path) -> None:
