@@ -85,15 +85,15 @@ def _folders(config: Config) -> Iterator[Finding]:
             if not isinstance(folder, str) or "://" in folder or _below(config, folder):
                 continue
             where = f"{stage.where}.pipeline[{i}].data_folder"
-            if not Path(folder).is_dir():
-                yield finding("error", "curate-input", f"{where}: {folder}: no such directory", _FIX)
-            elif (why := _unreadable(folder)) is not None:
-                yield finding("error", "curate-input", f"{where}: {folder} {why}", _FIX)
+            if (why := _unreadable(folder)) is not None:
+                yield finding("error", "curate-input", f"{where}: {folder}{why}", _FIX)
 
 
 def _unreadable(folder: str) -> str | None:
     try:
         with os.scandir(folder) as entries:
-            return None if next(entries, None) else "is empty"
+            return None if next(entries, None) else " is empty"
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last of a name with a NUL
+        return ": no such directory"
     except OSError as e:
-        return f"cannot be listed: {e.strerror}"
+        return f" cannot be listed: {e.strerror}"

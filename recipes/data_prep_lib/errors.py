@@ -11,6 +11,9 @@ The tree, with the exit codes:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DataPrepError(Exception):
     """The message is shown to the person as it stands, without a traceback. Crosses processes: one argument only."""
@@ -24,6 +27,20 @@ class ConfigError(DataPrepError):
 
 class InputError(DataPrepError):
     exit_code = 2
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Files of `what`, a dataset for example.
+
+    Raises:
+        InputError: one of them, or a directory on the way to it, cannot be read.
+    """
+    try:
+        yield
+    except OSError as e:
+        named = f"{e.filename} " if e.filename else ""  # none where the disk fails within a file
+        raise InputError(f"{what}: {named}cannot be read: {e.strerror}") from None
 
 
 class RefusedError(DataPrepError):

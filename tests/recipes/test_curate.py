@@ -206,6 +206,10 @@ def test_what_the_job_would_refuse_is_told_before(tmp_path: Path) -> None:
         ("curate-config", f"no step writes below output_dir, {tmp_path}/out"),
         ("curate-input", f"{key}[1].data_folder: /nowhere: no such directory"),
     ]
+    stage["pipeline"] = [{"_target_": READER, "data_folder": f"/{'x' * 300}"}]
+    assert ("curate-input", f"{key}[0].data_folder: /{'x' * 300} cannot be listed: File name too long") in looked(
+        tmp_path, config
+    )
     stage["taks"] = 3
     assert looked(tmp_path, config)[0][1] == "stages[0].taks: unknown key; did you mean 'tasks'?"
 

@@ -125,6 +125,21 @@ def test_a_file_whose_name_is_no_utf_8(look: Look, tmp_path: Path) -> None:
     assert f"{tmp_path}/corpus-\\udcff.jsonl:31: field 'text' is int" in error["message"]
 
 
+def test_what_cannot_be_reached_is_an_error_of_its_own(look: Look, tmp_path: Path) -> None:
+    """A directory that may not be entered ends stat() as a name that is too long does; root may enter all."""
+    path, values = f"/{'x' * 300}", config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(30)))
+    beside = {"name": "far", "path": path}
+    broken = {**values, "output_dir": path, "publish": True, "datasets": [*values["datasets"], beside]}
+    assert codes(look(broken)) == ["data-prep-config", "data-prep-input"]
+    told = look({**broken, "tokenizer": path})
+    assert codes(told) == ["data-prep-config", "data-prep-tokenizer", "data-prep-input"]
+    messages = [entry["message"] for entry in told["findings"]]
+    for message, what in zip(messages, ("output_dir", "tokenizer", "dataset 'far'"), strict=True):
+        assert message.startswith(f"{what}: {path}") and message.endswith("cannot be read: File name too long")
+    assert [row["name"] for row in told["sources"]] == ["web"]
+    assert "cannot be read: File name too long" in prepare({**values, "datasets": [beside]}, tmp_path, code=2).stderr
+
+
 def test_a_server_that_is_silent_takes_nobody_elses_time(look: Look, tmp_path: Path) -> None:
     """All are looked at side by side, and what has not answered when the time is over is said not to be looked at."""
     here = str(write_jsonl(tmp_path / "a.jsonl", documents(30)))
