@@ -69,11 +69,12 @@ class Job:
 
 def plan(config: Config) -> Job:
     # data before tokenizer, which may have to be fetched
-    return planned(config, [find_source(dataset, config.output_dir / ".inputs") for dataset in config.datasets])
+    sources = [find_source(dataset, config.output_dir / ".inputs") for dataset in config.datasets]
+    return planned(config, sources, find_tokenizer(config.tokenizer, config.eos_token, config.bos_token))
 
 
-def planned(config: Config, sources: Sequence[Source]) -> Job:
-    """The same of the datasets' sources, which are found already."""
+def planned(config: Config, sources: Sequence[Source], files: TokenizerFiles) -> Job:
+    """The same of sources and a tokenizer that are found already."""
     num_shards = 1 if config.sample else config.num_shards
     shards = tuple(shard for source in sources for shard in plan_shards(source, num_shards))
     if len(shards) > _MAX_PREFIXES:
@@ -81,7 +82,6 @@ def planned(config: Config, sources: Sequence[Source]) -> Job:
             f"num_shards: {len(shards)} shards in all\n  valid: at most {_MAX_PREFIXES} in an AutoModel blend"
         )
     shards = tuple(share_out(config.max_tokens, config.datasets, shards))
-    files = find_tokenizer(config.tokenizer, config.eos_token, config.bos_token)
     if config.format == "nanogpt":
         files = formats.document_start(files, config.add_eos)
     return Job(config, files, tuple(sources), shards)

@@ -65,7 +65,7 @@ def look(path: Path, files: bool) -> dict[str, Any]:
     tokenizer = _tokenizer(config, findings)
     sources = list(_sources(config.datasets, findings))
     rows, total = _measured(config, sources, tokenizer, findings)
-    output = _output(config, sources) if len(sources) == len(config.datasets) else None
+    output = _output(config, sources, tokenizer)
     return {"findings": findings, "sources": rows, "total": total, "output": output}
 
 
@@ -80,12 +80,14 @@ def _upload(address: str) -> Iterator[Finding]:
         yield of_error("data-prep-upload", e)
 
 
-def _output(config: Config, sources: Sequence[Source]) -> str | None:
-    """None of a config whose mistakes are told by others."""
+def _output(config: Config, sources: Sequence[Source], tokenizer: TokenizerFiles | None) -> str | None:
+    """None where not all of it was found, and of a config whose mistakes are told by others."""
     from data_prep_lib import job
 
+    if tokenizer is None or len(sources) < len(config.datasets):
+        return None
     try:
-        return str(job.output_of(job.planned(config, sources)))
+        return str(job.output_of(job.planned(config, sources, tokenizer)))
     except (DataPrepError, OSError):
         return None
 
