@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep_lib.errors import DataPrepError
-from data_prep_lib.findings import Finding, finding, of_error
+from data_prep_lib.findings import Finding, finding, of_config
 
 from curate_lib import targets
 from curate_lib.config import TARGET, Config, Stage, load
@@ -34,7 +34,7 @@ def _look(path: Path, files: bool) -> Iterator[Finding]:
     try:
         config = load(path)
     except DataPrepError as e:
-        yield of_error("curate-config", e)
+        yield of_config("curate", e, files)
         return
     here = importlib.util.find_spec(_ENGINE) is not None
     if not here:
@@ -45,7 +45,7 @@ def _look(path: Path, files: bool) -> Iterator[Finding]:
             try:
                 _tried(f"{stage.where}.pipeline[{i}]", stage, step, here)
             except DataPrepError as e:
-                yield of_error("curate-config", e)
+                yield of_config("curate", e, files)
     yield from _unwritten(config)
     if files:
         yield from _folders(config)

@@ -4,6 +4,7 @@ The tree, with the exit codes:
 
     DataPrepError            exit code 1: work failed (disk full, a worker died)
     ├── ConfigError          exit code 2: a key or value of the configuration
+    │   └── NoHomeError      its `~USER` is nobody on this machine; the job's may have that one
     ├── InputError           exit code 2: the data or the tokenizer
     ├── RefusedError         exit code 3: a check refused before work started
     └── Interrupted          exit code 130 (SIGINT) or 143 (SIGTERM)
@@ -23,6 +24,10 @@ class DataPrepError(Exception):
 
 class ConfigError(DataPrepError):
     exit_code = 2
+
+
+class NoHomeError(ConfigError):
+    """What is told on a machine that is not the job's is no error."""
 
 
 class InputError(DataPrepError):

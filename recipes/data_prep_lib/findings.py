@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from data_prep_lib.errors import DataPrepError
+from data_prep_lib.errors import DataPrepError, NoHomeError
 
 Finding = dict[str, Any]
 
@@ -19,3 +19,10 @@ def of_error(code: str, e: DataPrepError, level: str = "error") -> Finding:
     """An error's first line is its message, the next ones are what to do."""
     message, _, fix = str(e).partition("\n")
     return finding(level, code, message, fix.strip())
+
+
+def of_config(recipe: str, e: DataPrepError, files: bool) -> Finding:
+    """Of a recipe's configuration. `files`: paths mean here what they do in the job."""
+    if isinstance(e, NoHomeError) and not files:
+        return of_error(f"{recipe}-not-looked-at", e, "note")
+    return of_error(f"{recipe}-config", e)

@@ -22,8 +22,8 @@ from typing import Any
 
 from data_prep_lib import latest, stores
 from data_prep_lib.config import Config, Dataset, load_config
-from data_prep_lib.errors import DataPrepError, InputError
-from data_prep_lib.findings import Finding, finding, of_error
+from data_prep_lib.errors import ConfigError, DataPrepError, InputError
+from data_prep_lib.findings import Finding, finding, of_config, of_error
 from data_prep_lib.inputs import Source, find_source
 from data_prep_lib.remote import SCHEME
 from data_prep_lib.shards import Shard, plan_shards
@@ -48,7 +48,7 @@ def look(path: Path, files: bool) -> dict[str, Any]:
     try:
         config = load_config(path)
     except DataPrepError as e:
-        return {"findings": [of_error("data-prep-config", e)], "sources": [], "total": None, "output": None}
+        return {"findings": [of_config("data-prep", e, files)], "sources": [], "total": None, "output": None}
     findings: list[Finding] = []
     if not files:
         inside = [d for d in config.datasets if stores.is_address(d.path) and "${" not in d.path]
@@ -117,7 +117,7 @@ def _source(dataset: Dataset) -> tuple[Source | None, list[Finding]]:
 def _tokenizer(config: Config, findings: list[Finding]) -> TokenizerFiles | None:
     try:
         return find_tokenizer(config.tokenizer, config.eos_token, config.bos_token)
-    except InputError as e:
+    except (ConfigError, InputError) as e:
         if "hub" in str(e).partition("\n")[0]:
             text = f"tokenizer {config.tokenizer}: not in the hub's cache of this machine, so not looked at"
             findings.append(finding("note", "data-prep-not-looked-at", text))

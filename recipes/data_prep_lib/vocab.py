@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep_lib import schema
 from data_prep_lib.errors import InputError, reading
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def find_tokenizer(name: str, eos_token: str | None = None, bos_token: str | Non
 def _local(name: str) -> Path | None:
     """tokenizer.json of a directory; None of a hub id."""
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    directory = Path(name).expanduser()
+    directory = schema.path("tokenizer", name)
     if not (directory.is_dir() or looks_local):
         return None
     if not (directory / "tokenizer.json").is_file():

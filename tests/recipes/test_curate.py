@@ -210,6 +210,9 @@ def test_what_the_job_would_refuse_is_told_before(tmp_path: Path) -> None:
     assert ("curate-input", f"{key}[0].data_folder: /{'x' * 300} cannot be listed: File name too long") in looked(
         tmp_path, config
     )
+    stage["pipeline"][0] = {"_target_": READER, "exclusion": {"output_folder": "~no-such-user/x"}}
+    told = f"{key}[0].exclusion.output_folder: ~no-such-user/x: ~no-such-user is no home directory here"
+    assert looked(tmp_path, config) == [("curate-config", told)]
     stage["taks"] = 3
     assert looked(tmp_path, config)[0][1] == "stages[0].taks: unknown key; did you mean 'tasks'?"
 

@@ -140,6 +140,28 @@ def test_what_cannot_be_reached_is_an_error_of_its_own(look: Look, tmp_path: Pat
     assert "cannot be read: File name too long" in prepare({**values, "datasets": [beside]}, tmp_path, code=2).stderr
 
 
+def test_a_home_directory_that_is_none_here(look: Look, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error in the job, and on the machine whose paths are the job's; elsewhere it may be one there."""
+    path, values = "~no-such-user/x", config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(9)))
+    for change, key in (
+        ({"datasets": [{"name": "web", "path": path}]}, "datasets[0].path"),
+        ({"datasets": None, "blend": path}, "blend"),
+        ({"output_dir": path}, "output_dir"),
+        ({"artifact": {"root": path, "name": "n"}}, "artifact.root"),
+    ):
+        told = f"{key}: {path}: ~no-such-user is no home directory here"
+        for options, level in ((), "error"), (("--config-only",), "note"):
+            (one,) = look(values | change, *options)["findings"]
+            assert (one["level"], one["message"]) == (level, told)
+        assert data_prep.main(["--config", str(tmp_path / "config.yaml")]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {told}\n")
+    (one,) = [entry for entry in look(values | {"tokenizer": path})["findings"] if entry["level"] == "error"]
+    assert one["message"] == f"tokenizer: {path}: ~no-such-user is no home directory here"
+    for words in (["inspect", path], ["train-tokenizer", "--input", path, "--output", str(tmp_path / "made")]):
+        assert data_prep.main(words) == 2
+        assert "~no-such-user is no home directory here" in capsys.readouterr().err
+
+
 def test_a_server_that_is_silent_takes_nobody_elses_time(look: Look, tmp_path: Path) -> None:
     """All are looked at side by side, and what has not answered when the time is over is said not to be looked at."""
     here = str(write_jsonl(tmp_path / "a.jsonl", documents(30)))
