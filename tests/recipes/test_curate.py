@@ -210,6 +210,21 @@ def test_what_the_job_would_refuse_is_told_before(tmp_path: Path) -> None:
     assert ("curate-input", f"{key}[0].data_folder: /{'x' * 300} cannot be listed: File name too long") in looked(
         tmp_path, config
     )
+    corpus = {"_target_": READER, "data_folder": f"{tmp_path}/corpus"}
+    stage["pipeline"] = [
+        corpus | {"data_folder": f"{tmp_path}/corpus/a.jsonl"},  # datatrove reads that
+        corpus | {"glob_pattern": "*.parquet"},
+        corpus | {"glob_pattern": "[ab].jsonl"},
+        corpus | {"data_folder": str(tmp_path), "recursive": False},
+        corpus | {"paths_file": "/nowhere.txt"},
+        corpus | {"data_folder": f"{tmp_path}/said/x"},
+        {"_target_": WRITER, "output_folder": f"{tmp_path}/out/text"},
+    ]
+    assert looked(tmp_path, config) == [
+        ("curate-input", f"{key}[1].data_folder: no files in {tmp_path}/corpus that match '*.parquet'"),
+        ("curate-input", f"{key}[4].paths_file: /nowhere.txt cannot be read: No such file or directory"),
+        ("curate-input", f"{key}[5].data_folder: {tmp_path}/said/x: no such directory"),
+    ]
     stage["pipeline"][0] = {"_target_": READER, "exclusion": {"output_folder": "~no-such-user/x"}}
     told = f"{key}[0].exclusion.output_folder: ~no-such-user/x: ~no-such-user is no home directory here"
     assert looked(tmp_path, config) == [("curate-config", told)]
