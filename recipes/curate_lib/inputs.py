@@ -59,6 +59,8 @@ def _files(where: str, step: Any) -> Iterator[tuple[str, Any, Any]]:
         names = folder.list_files(recursive=step.recursive, glob_pattern=step.glob_pattern)
     except OSError as e:
         raise InputError(f"{where}.data_folder: {folder.path}: {e}") from None
+    except Exception as e:  # whatever fsspec says of a pattern
+        raise InputError(f"{where}.glob_pattern: {step.glob_pattern!r}: {e}") from None
     if not names:
         pattern = f" that match {step.glob_pattern!r}" if step.glob_pattern else ""
         raise InputError(
@@ -75,7 +77,6 @@ def _content(where: str, file: Any) -> str:
     try:
         with open_file(file, "rt") as opened:
             return str(opened.read())
-    except OSError as e:
-        raise InputError(
-            f"{where}.paths_file: {file} cannot be read: {e.strerror or e}\n  a file with a name on each line"
-        ) from None
+    except Exception as e:  # whatever fsspec says of a value, and what is no UTF-8
+        message = f"{where}.paths_file: {file} cannot be read: {getattr(e, 'strerror', None) or e}"
+        raise InputError(f"{message}\n  a file with a name on each line") from None
