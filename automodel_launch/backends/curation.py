@@ -61,8 +61,8 @@ class Curation(Plain):
         if found.failed:
             yield Finding("note", "curate-not-looked-at", f"the config was not looked at: {found.failed}.")
         yield from look.findings(found, _FINDINGS)
-        for key, target in _targets("stages", plan.config.get("stages")):
-            if ":" in target:
+        for key, name, target in _values("stages", plan.config.get("stages")):
+            if name == "_target_" and isinstance(target, str) and ":" in target:
                 yield from user_code.in_file(plan, key, target)
 
 
@@ -79,20 +79,21 @@ def _steps(config: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _folders(config: Config) -> Iterator[tuple[str, object]]:
     """What it reads and writes, as curate_lib/config.py tells paths from other arguments."""
     yield "output_dir", config.get("output_dir")
-    for key, step in _steps(config):
-        for name, value in step.items():
-            if name.endswith(("_folder", "paths_file")):
-                yield f"{key}.{name}", value
+    for key, name, value in _values("stages", config.get("stages")):
+        if name.endswith(("_folder", "paths_file")):
+            yield key, value
 
 
-def _targets(key: str, value: Any) -> Iterator[tuple[str, str]]:
-    within = value.items() if isinstance(value, Mapping) else enumerate(value if isinstance(value, list) else ())
-    for name, item in within:
-        below = f"{key}.{name}"
-        if name == "_target_" and isinstance(item, str):
-            yield below, item
-        elif isinstance(item, (Mapping, list)):
-            yield from _targets(below, item)
+def _values(key: str, value: object, name: str = "") -> Iterator[tuple[str, str, object]]:
+    """(key, name of the argument, value) of all that is neither a mapping nor a list, however deep."""
+    if isinstance(value, Mapping):
+        for inner, item in value.items():
+            yield from _values(f"{key}.{inner}", item, str(inner))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _values(f"{key}.{i}", item, name)
+    else:
+        yield key, name, value
 
 
 BACKEND: backends.Backend = Curation()

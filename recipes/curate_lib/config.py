@@ -87,20 +87,20 @@ def _pipeline(key: str, value: Any) -> tuple[Mapping[str, Any], ...]:
     for i, step in enumerate(value):
         if not isinstance(step, dict) or not isinstance(step.get(TARGET), str):
             raise schema.bad(f"{key}[{i}]", step, f"{TARGET}: MODULE.CLASS or FILE.py:CLASS, and its arguments")
-    return tuple(_with_paths(step) for step in value)
+    return tuple(_with_paths(f"{key}[{i}]", step) for i, step in enumerate(value))
 
 
-def _with_paths(value: Any, key: str = "") -> Any:
+def _with_paths(key: str, value: Any) -> Any:
     """Folders as data-prep takes its own: `~` is the home directory, a relative one is below the working directory.
 
     What is absolute stays as it is written: an output_dir is begun with it.
     """
     if isinstance(value, Mapping):
-        return {name: _with_paths(item, str(name)) for name, item in value.items()}
+        return {name: _with_paths(f"{key}.{name}", item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_with_paths(item, key) for item in value]
+        return [_with_paths(key, item) for item in value]
     if isinstance(value, str) and value and key.endswith(_PATHS) and not value.startswith("/") and "://" not in value:
-        return str(Path(value).expanduser().absolute())
+        return str(schema.path(key, value))
     return value
 
 

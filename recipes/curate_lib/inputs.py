@@ -29,6 +29,16 @@ def identity(config: Config, made: Sequence[tuple[Stage, Sequence[Any]]]) -> dic
     return found
 
 
+def check(where: str, step: Any) -> None:
+    """What `identity` would refuse of a reader that chooses among the files of its folder.
+
+    Raises:
+        InputError: there are none that it chooses.
+    """
+    if _reads(step) and (step.paths_file or step.glob_pattern or not step.recursive):
+        next(_files(where, step))
+
+
 def _reads(step: Any) -> bool:
     from datatrove.pipeline.readers.base import BaseDiskReader
 
@@ -42,16 +52,31 @@ def _is_own(config: Config, step: Any) -> bool:
 
 def _files(where: str, step: Any) -> Iterator[tuple[str, Any, Any]]:
     folder = step.data_folder
+    if step.paths_file:
+        yield str(step.paths_file), _content(where, step.paths_file), 0
+        return
     try:
-        if step.paths_file:
-            yield str(step.paths_file), Path(str(step.paths_file)).read_text(encoding="utf-8"), 0
-            return
         names = folder.list_files(recursive=step.recursive, glob_pattern=step.glob_pattern)
     except OSError as e:
         raise InputError(f"{where}.data_folder: {folder.path}: {e}") from None
+    except Exception as e:  # whatever fsspec says of a pattern
+        raise InputError(f"{where}.glob_pattern: {step.glob_pattern!r}: {e}") from None
     if not names:
         pattern = f" that match {step.glob_pattern!r}" if step.glob_pattern else ""
-        raise InputError(f"{where}.data_folder: no files in {folder.path}{pattern}")
+        raise InputError(
+            f"{where}.data_folder: no files in {folder.path}{pattern}\n  a directory with files that it reads"
+        )
     for name in names:
         about = folder.info(name)
         yield name, about.get("size"), about.get("mtime") or about.get("ETag") or about.get("LastModified")
+
+
+def _content(where: str, file: Any) -> str:
+    from datatrove.io import open_file
+
+    try:
+        with open_file(file, "rt") as opened:
+            return str(opened.read())
+    except Exception as e:  # whatever fsspec says of a value, and what is no UTF-8
+        message = f"{where}.paths_file: {file} cannot be read: {getattr(e, 'strerror', None) or e}"
+        raise InputError(f"{message}\n  a file with a name on each line") from None

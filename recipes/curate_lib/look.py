@@ -14,14 +14,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep_lib.errors import DataPrepError
-from data_prep_lib.findings import Finding, finding, of_error
+from data_prep_lib.errors import DataPrepError, InputError
+from data_prep_lib.findings import Finding, finding, of_config, of_error
 
-from curate_lib import targets
+from curate_lib import inputs, targets
 from curate_lib.config import TARGET, Config, Stage, load
 
 _ENGINE = "datatrove"
-_FIX = "a directory with files"
+_FIX = "\n  a directory with files"
 
 
 def main(path: Path, files: bool) -> int:
@@ -34,25 +34,27 @@ def _look(path: Path, files: bool) -> Iterator[Finding]:
     try:
         config = load(path)
     except DataPrepError as e:
-        yield of_error("curate-config", e)
+        yield of_config("curate", e, files)
         return
     here = importlib.util.find_spec(_ENGINE) is not None
     if not here:
         message = f"the steps were not looked at: {_ENGINE} is not installed here"
         yield finding("note", "curate-not-looked-at", message)
+    made: dict[str, Any] = {}
     for stage in config.stages:
         for i, step in enumerate(stage.pipeline):
+            where = f"{stage.where}.pipeline[{i}]"
             try:
-                _tried(f"{stage.where}.pipeline[{i}]", stage, step, here)
+                made[where] = _tried(where, stage, step, here)
             except DataPrepError as e:
-                yield of_error("curate-config", e)
+                yield of_config("curate", e, files)
     yield from _unwritten(config)
     if files:
-        yield from _folders(config)
+        yield from _folders(config, made)
 
 
-def _tried(where: str, stage: Stage, step: Mapping[str, Any], here: bool) -> None:
-    """`here`: datatrove is installed."""
+def _tried(where: str, stage: Stage, step: Mapping[str, Any], here: bool) -> Any:
+    """The step, where all of it is datatrove's, which is installed: `here`."""
     found = [(key, value) for key, value in targets.targets(stage) if key == where or key.startswith(f"{where}.")]
     if any(targets.file_of(value) for _, value in found):  # of one's own
         found, here = [(key, value) for key, value in found if not targets.file_of(value)], False
@@ -60,8 +62,7 @@ def _tried(where: str, stage: Stage, step: Mapping[str, Any], here: bool) -> Non
     for (key, value), engine in zip(found, engines, strict=True):
         if here or not engine:
             targets.check(key, value)
-    if here and all(engines):
-        targets.make(where, step)
+    return targets.make(where, step) if here and all(engines) else None
 
 
 def _below(config: Config, value: Any) -> bool:
@@ -78,22 +79,31 @@ def _unwritten(config: Config) -> Iterator[Finding]:
         yield finding("warning", "curate-config", message, fix)
 
 
-def _folders(config: Config) -> Iterator[Finding]:
+def _folders(config: Config, made: Mapping[str, Any]) -> Iterator[Finding]:
     for stage in config.stages:
         for i, step in enumerate(stage.pipeline):
-            folder = step.get("data_folder")
+            folder, where = step.get("data_folder"), f"{stage.where}.pipeline[{i}]"
             if not isinstance(folder, str) or "://" in folder or _below(config, folder):
                 continue
-            where = f"{stage.where}.pipeline[{i}].data_folder"
-            if not Path(folder).is_dir():
-                yield finding("error", "curate-input", f"{where}: {folder}: no such directory", _FIX)
-            elif (why := _unreadable(folder)) is not None:
-                yield finding("error", "curate-input", f"{where}: {folder} {why}", _FIX)
+            try:
+                _check(where, folder, made.get(where))
+            except InputError as e:
+                yield of_error("curate-input", e)
 
 
-def _unreadable(folder: str) -> str | None:
+def _check(where: str, folder: str, step: Any) -> None:
+    """`step`: where it could be made."""
+    what = f"{where}.data_folder: {folder}"
     try:
         with os.scandir(folder) as entries:
-            return None if next(entries, None) else "is empty"
+            if not next(entries, None):
+                raise InputError(f"{what} is empty{_FIX}")
+    except (FileNotFoundError, ValueError):  # the latter of a name with a NUL
+        raise InputError(f"{what}: no such directory{_FIX}") from None
+    except NotADirectoryError:
+        if not Path(folder).is_file():  # datatrove reads a file, too
+            raise InputError(f"{what}: no such directory{_FIX}") from None
     except OSError as e:
-        return f"cannot be listed: {e.strerror}"
+        raise InputError(f"{what} cannot be listed: {e.strerror}{_FIX}") from None
+    if step is not None and "://" not in str(getattr(step, "paths_file", "")):
+        inputs.check(where, step)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from data_prep_lib import schema
 from data_prep_lib.errors import ConfigError
-from data_prep_lib.schema import nearest
 
 from curate_lib.config import TARGET, Stage
 
@@ -45,7 +45,7 @@ def _below(where: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def file_of(value: Mapping[str, Any]) -> Path | None:
     """The file of one's own that a target is in."""
     file, colon, _ = str(value[TARGET]).rpartition(":")
-    return Path(file).expanduser().absolute() if colon else None
+    return schema.path(TARGET, file) if colon else None
 
 
 def check(where: str, value: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ def check(where: str, value: Mapping[str, Any]) -> None:
             bind(**arguments)
         except TypeError as e:
             unknown = next((key for key in arguments if repr(key) in str(e)), "")
-            near = nearest(unknown, set(signature.parameters) - set(arguments)) if unknown else ""
+            near = schema.nearest(unknown, set(signature.parameters) - set(arguments)) if unknown else ""
             message = f"{where}: {value[TARGET]}: {e}{near}"
             raise ConfigError(f"{message}\n  it takes: {', '.join(signature.parameters) or 'nothing'}") from None
 
@@ -77,7 +77,7 @@ def _found(where: str, value: Mapping[str, Any]) -> Callable[..., Any]:
             raise ConfigError(f"{where}: {target}: {e.name} is not installed\n  pip install {e.name}") from None
         raise ConfigError(f"{where}: {target}: {e}") from None
     except AttributeError:
-        near = nearest(name, vars(sys.modules[module])) if module in sys.modules else ""
+        near = schema.nearest(name, vars(sys.modules[module])) if module in sys.modules else ""
         raise ConfigError(f"{where}: {target}: {module} has no {name}{near}") from None
     except (OSError, ValueError, SyntaxError) as e:
         raise ConfigError(f"{where}: {target}: {e}") from None

@@ -31,7 +31,7 @@ def directory(key: str, value: Any) -> Path:
             f"{key}: {value} is no directory, and it has to be one: it holds locks while it is made\n"
             f"  name a directory that the nodes see; `upload: {value}` copies it there when it is complete"
         )
-    return Path(value).expanduser().absolute()
+    return schema.path(key, value)
 
 
 def of_output(key: str, value: Any) -> str:

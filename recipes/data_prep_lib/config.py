@@ -91,7 +91,7 @@ def _path(key: str, value: Any) -> str:
         return name
     if "://" in path:
         return addresses.of_input(key, path)
-    return str(Path(path).expanduser().absolute())
+    return str(schema.path(key, path))
 
 
 def _include(key: str, value: Any) -> tuple[str, ...]:
@@ -102,9 +102,9 @@ def _include(key: str, value: Any) -> tuple[str, ...]:
 
 
 def _artifact(key: str, value: Any) -> Artifact:
-    keys: dict[str, schema.Check] = {"root": schema.text, "name": _name}
+    keys: dict[str, schema.Check] = {"root": schema.path, "name": _name}
     given = schema.closed(key, value, keys, required=("root", "name"))
-    return Artifact(Path(given["root"]).expanduser().absolute(), given["name"])
+    return Artifact(given["root"], given["name"])
 
 
 def _wandb(key: str, value: Any) -> dict[str, str]:
@@ -153,7 +153,7 @@ def _datasets(key: str, value: Any) -> tuple[Dataset, ...]:
 
 
 def _blend(key: str, value: Any) -> tuple[Dataset, ...]:
-    path = Path(schema.text(key, value)).expanduser()
+    path = schema.path(key, value)
     loaded = schema.closed(str(path), read_yaml(path, key), {"datasets": lambda _, item: item}, required=("datasets",))
     return _datasets(f"{path}: datasets", loaded["datasets"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data_prep_lib import stores
 from data_prep_lib.config import Dataset
-from data_prep_lib.errors import InputError
+from data_prep_lib.errors import InputError, reading
 from data_prep_lib.kinds import settle
 from data_prep_lib.remote import SCHEME, is_remote
 from data_prep_lib.store_listing import list_objects
@@ -59,6 +59,11 @@ def find_source(dataset: Dataset, kept: Path) -> Source:
         return _hf_source(dataset, kept)
     if stores.is_address(dataset.path):
         return _store_source(dataset)
+    with reading(f"dataset {dataset.name!r}"):
+        return _local_source(dataset)
+
+
+def _local_source(dataset: Dataset) -> Source:
     base, paths, notes = _paths(dataset)
     kind, paths, left_out = settle(dataset, paths, named=not Path(dataset.path).is_dir())
     if not paths:

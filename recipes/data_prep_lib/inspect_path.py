@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep_lib import inspect_bin, inspect_pair
+from data_prep_lib import inspect_bin, inspect_pair, schema
 from data_prep_lib.errors import InputError
 from data_prep_lib.inspect_found import Expected, Found
 from data_prep_lib.nanogpt import index_path
@@ -36,7 +36,7 @@ def inspect(path: Path, expected: Expected) -> Inspection:
     Raises:
         InputError: there is nothing at `path` that could be looked at.
     """
-    path = path.expanduser().absolute()
+    path = schema.path("PATH", str(path))
     if path.is_dir() and (path / "latest").is_dir():
         path = path / "latest"  # the stable name of the newest output below an output_dir
     inspection = Inspection(str(path), _record(path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -69,7 +69,12 @@ class Job:
 
 def plan(config: Config) -> Job:
     # data before tokenizer, which may have to be fetched
-    sources = tuple(find_source(dataset, config.output_dir / ".inputs") for dataset in config.datasets)
+    sources = [find_source(dataset, config.output_dir / ".inputs") for dataset in config.datasets]
+    return planned(config, sources, find_tokenizer(config.tokenizer, config.eos_token, config.bos_token))
+
+
+def planned(config: Config, sources: Sequence[Source], files: TokenizerFiles) -> Job:
+    """The same of sources and a tokenizer that are found already."""
     num_shards = 1 if config.sample else config.num_shards
     shards = tuple(shard for source in sources for shard in plan_shards(source, num_shards))
     if len(shards) > _MAX_PREFIXES:
@@ -77,10 +82,9 @@ def plan(config: Config) -> Job:
             f"num_shards: {len(shards)} shards in all\n  valid: at most {_MAX_PREFIXES} in an AutoModel blend"
         )
     shards = tuple(share_out(config.max_tokens, config.datasets, shards))
-    files = find_tokenizer(config.tokenizer, config.eos_token, config.bos_token)
     if config.format == "nanogpt":
         files = formats.document_start(files, config.add_eos)
-    return Job(config, files, sources, shards)
+    return Job(config, files, tuple(sources), shards)
 
 
 def execute(job: Job, node: Node) -> Path:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep_lib.blend import relative
-from data_prep_lib.errors import InputError
+from data_prep_lib.errors import InputError, reading
 from data_prep_lib.hashes import fingerprint
 from data_prep_lib.layout import Layout
 from data_prep_lib.safe_files import read_json
@@ -49,7 +49,9 @@ def check(output_dir: Path) -> None:
     """Refuse an output_dir in which something else has one of the two names."""
     for name in _NAMES:
         path = output_dir / name
-        if path.exists() and not path.is_symlink():
+        with reading("output_dir"):
+            another = path.exists() and not path.is_symlink()
+        if another:
             raise InputError(
                 f"output_dir: {path} is there, and this program did not make it (each output has a directory of its own"
                 f" below output_dir, and {name} points to the newest)\n  choose another output_dir, or remove it"

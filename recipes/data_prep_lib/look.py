@@ -22,8 +22,8 @@ from typing import Any
 
 from data_prep_lib import latest, stores
 from data_prep_lib.config import Config, Dataset, load_config
-from data_prep_lib.errors import DataPrepError, InputError
-from data_prep_lib.findings import Finding, finding, of_error
+from data_prep_lib.errors import ConfigError, DataPrepError, InputError
+from data_prep_lib.findings import Finding, finding, of_config, of_error
 from data_prep_lib.inputs import Source, find_source
 from data_prep_lib.remote import SCHEME
 from data_prep_lib.shards import Shard, plan_shards
@@ -40,7 +40,7 @@ def main(path: Path, files: bool) -> int:
     """`files`: paths mean here what they do in the job; else of the data only those in stores are looked at."""
     os.environ.update(_NOT_THE_HUB)
     stores.hurry()
-    print(json.dumps(look(path, files), ensure_ascii=False))
+    print(json.dumps(look(path, files)))
     return 0
 
 
@@ -48,7 +48,7 @@ def look(path: Path, files: bool) -> dict[str, Any]:
     try:
         config = load_config(path)
     except DataPrepError as e:
-        return {"findings": [of_error("data-prep-config", e)], "sources": [], "total": None, "output": None}
+        return {"findings": [of_config("data-prep", e, files)], "sources": [], "total": None, "output": None}
     findings: list[Finding] = []
     if not files:
         inside = [d for d in config.datasets if stores.is_address(d.path) and "${" not in d.path]
@@ -65,7 +65,8 @@ def look(path: Path, files: bool) -> dict[str, Any]:
     tokenizer = _tokenizer(config, findings)
     sources = list(_sources(config.datasets, findings))
     rows, total = _measured(config, sources, tokenizer, findings)
-    return {"findings": findings, "sources": rows, "total": total, "output": _output(config)}
+    output = _output(config, sources, tokenizer)
+    return {"findings": findings, "sources": rows, "total": total, "output": output}
 
 
 def _upload(address: str) -> Iterator[Finding]:
@@ -79,14 +80,14 @@ def _upload(address: str) -> Iterator[Finding]:
         yield of_error("data-prep-upload", e)
 
 
-def _output(config: Config) -> str | None:
-    """None, too, of what the hub has, and of a config whose mistakes are told by others."""
+def _output(config: Config, sources: Sequence[Source], tokenizer: TokenizerFiles | None) -> str | None:
+    """None where not all of it was found, and of a config whose mistakes are told by others."""
     from data_prep_lib import job
 
-    if any(dataset.path.startswith(SCHEME) for dataset in config.datasets):
+    if tokenizer is None or len(sources) < len(config.datasets):
         return None
     try:
-        return str(job.output_of(job.plan(config)))
+        return str(job.output_of(job.planned(config, sources, tokenizer)))
     except (DataPrepError, OSError):
         return None
 
@@ -116,7 +117,7 @@ def _source(dataset: Dataset) -> tuple[Source | None, list[Finding]]:
 def _tokenizer(config: Config, findings: list[Finding]) -> TokenizerFiles | None:
     try:
         return find_tokenizer(config.tokenizer, config.eos_token, config.bos_token)
-    except InputError as e:
+    except (ConfigError, InputError) as e:
         if "hub" in str(e).partition("\n")[0]:
             text = f"tokenizer {config.tokenizer}: not in the hub's cache of this machine, so not looked at"
             findings.append(finding("note", "data-prep-not-looked-at", text))
@@ -129,7 +130,6 @@ def _measured(
     config: Config, sources: list[Source], tokenizer: TokenizerFiles | None, findings: list[Finding]
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Rows of the table and their sum; without the libraries, or a tokenizer, sizes only."""
-    stores.hurry()  # anew: one that was silent has taken the time of the others up to here
     shards = {s.dataset.name: plan_shards(s, 1 if config.sample else config.num_shards) for s in sources}
     estimates: dict[str, Any] = {}
     vocab = None

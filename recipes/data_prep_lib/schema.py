@@ -6,9 +6,10 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from data_prep_lib.errors import ConfigError
+from data_prep_lib.errors import ConfigError, NoHomeError
 
 Check = Callable[[str, Any], Any]
 
@@ -45,6 +46,15 @@ def text(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise bad(key, value, "a string that is not empty")
     return value
+
+
+def path(key: str, value: Any) -> Path:
+    """`~` is the home directory; what is relative lies below the working directory."""
+    try:
+        return Path(text(key, value)).expanduser().absolute()
+    except RuntimeError:
+        name = value.partition("/")[0]
+        raise NoHomeError(f"{key}: {value}: {name} is no home directory here\n  write the path out, from /") from None
 
 
 def boolean(key: str, value: Any) -> bool:

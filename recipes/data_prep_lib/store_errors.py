@@ -44,9 +44,9 @@ def not_installed(place: str) -> NotAtHandError:
     return NotAtHandError(f"{place}: cannot be read, as the package obstore is not installed\n  pip install obstore")
 
 
-def unanswered(address: str, endpoint: str, seconds: int) -> UnansweredError:
+def unanswered(address: str, endpoint: str, seconds: float) -> UnansweredError:
     return UnansweredError(
-        f"{address}: not looked at, as {endpoint} has not answered within the {seconds} s that a look takes\n"
+        f"{address}: not looked at, as {endpoint} has not answered within the {seconds:g} s that a look takes\n"
         "  the job waits longer; where it does not answer there either, mend the address or the network"
     )
 

@@ -45,25 +45,28 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Patience:
     """Seconds: to connect, without a byte, until a request is not repeated any more, between two repetitions at most,
-    and for all requests together (None: without an end)."""
+    and that a thread waits for all of its requests together (math.inf: without an end)."""
 
     connect: int
     silent: int
     repeat: int
     between: int
-    whole: int | None = None
+    whole: float = math.inf
 
 
 JOB = Patience(connect=10, silent=60, repeat=180, between=10)
 LOOK = Patience(connect=10, silent=60, repeat=2, between=1, whole=4)
 _patience = JOB
-_end = math.inf  # on the monotonic clock
+_waited = threading.local()  # `seconds`: of this thread, in a look
 
 
 def hurry() -> None:
-    """For a look before the job: no role is asked for, and what is asked from now on is answered within seconds."""
-    global _patience, _end
-    _patience, _end = LOOK, time.monotonic() + (LOOK.whole or math.inf)
+    """For a look before the job: no role is asked for, and what is asked from now on is answered within seconds.
+
+    Each thread has its own, and what it does beside waiting does not count: a store takes nobody else's time.
+    """
+    global _patience
+    _patience, _waited.seconds = LOOK, 0.0
     _store.cache_clear()  # which are patient, if there are any
 
 
@@ -161,14 +164,17 @@ def _asked(address: str, call: Callable[[], T]) -> T:
         except BaseException as e:
             failures.append(e)
 
-    if threading.current_thread() is threading.main_thread() or _end < math.inf:
-        thread = threading.Thread(target=work, daemon=True)
+    if threading.current_thread() is threading.main_thread() or _patience.whole < math.inf:
+        thread, began = threading.Thread(target=work, daemon=True), time.monotonic()
+        before = getattr(_waited, "seconds", 0.0)
+        end = began + _patience.whole - before
         thread.start()
         # in short steps: a signal that another thread has taken does not wake this one
-        while thread.is_alive() and (left := _end - time.monotonic()) > 0:
+        while thread.is_alive() and (left := end - time.monotonic()) > 0:
             thread.join(min(_STEP, left))
+        _waited.seconds = before + time.monotonic() - began
         if thread.is_alive():
-            raise unanswered(address, endpoint(address), _patience.whole or 0)
+            raise unanswered(address, endpoint(address), _patience.whole)
     else:
         work()
     if not failures:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from data_prep_lib import addresses
+from data_prep_lib import addresses, schema
 from data_prep_lib.config import Dataset, load_config
 from data_prep_lib.errors import ConfigError, InputError, RefusedError
 from data_prep_lib.inputs import Source, find_source
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
     """
     options = _parser().parse_args(argv)
     settings = _settings(options)
-    output: Path = options.output.expanduser().absolute()
+    output = schema.path("--output", str(options.output))
     if (output / "tokenizer.json").exists() and not options.overwrite:
         raise RefusedError(f"{output}: a tokenizer is there already\n  give another --output, or --overwrite")
     datasets = _datasets(options)
@@ -159,7 +159,7 @@ def _input(number: int, path: str, field: str) -> Dataset:
         return Dataset(f"input-{number}", path, text_field=field, split="train")
     if "://" in path:
         return Dataset(f"input-{number}", addresses.of_input("--input", path), text_field=field)
-    return Dataset(f"input-{number}", str(Path(path).expanduser().absolute()), text_field=field)
+    return Dataset(f"input-{number}", str(schema.path("--input", path)), text_field=field)
 
 
 def _parser() -> argparse.ArgumentParser:

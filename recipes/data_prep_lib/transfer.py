@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
-from data_prep_lib import addresses, nodes, relocate, stores
+from data_prep_lib import addresses, nodes, relocate, schema, stores
 from data_prep_lib.errors import InputError
 from data_prep_lib.layout import SPLITS, Layout
 from data_prep_lib.safe_files import remove_leftovers, writing
@@ -83,7 +83,7 @@ def main(address: str, directory: Path) -> int:
         for other in _shard_directories(f"{address}/blend.json", found["blend.json"]) - {name}:
             beside = dict(_sizes(f"{base}/{other}"))
             files |= {f"{other}/{file}": size for file, size in beside.items() if file not in _LAST}
-    here = directory.expanduser().absolute()
+    here = schema.path("directory", str(directory))
     with ExitStack() as stack:
         for place in sorted({name, *(file.partition("/")[0] for file in files)}):
             stack.enter_context(_alone(here / place))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep_lib.errors import InputError
+from data_prep_lib import schema
+from data_prep_lib.errors import InputError, reading
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -42,24 +43,33 @@ class Vocab:
 
 def find_tokenizer(name: str, eos_token: str | None = None, bos_token: str | None = None) -> TokenizerFiles:
     """`name` is a directory with tokenizer.json, or a hub id; the tokens are taken instead of those that it names."""
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    directory = Path(name).expanduser()
-    if directory.is_dir() or looks_local:
-        if not (directory / "tokenizer.json").is_file():
-            what = "holds no tokenizer.json" if directory.is_dir() else "is not a directory"
-            raise InputError(
-                f"tokenizer: {directory} {what}\n"
-                "  valid: a directory with tokenizer.json (as save_pretrained writes it), or a hub id"
-            )
-        path = (directory / "tokenizer.json").resolve()
-    else:
+    with reading("tokenizer"):
+        path = _local(name)
+    if path is None:
         from data_prep_lib.hub import fetch_tokenizer
 
         path = fetch_tokenizer(name)
-    config = _read_json(path.with_name("tokenizer_config.json")) | _read_json(path.with_name("special_tokens_map.json"))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with reading("tokenizer"):
+        beside = [_read_json(path.with_name(file)) for file in ("tokenizer_config.json", "special_tokens_map.json")]
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    config = beside[0] | beside[1]
     eos, bos = eos_token or _token(config.get("eos_token")), bos_token or _token(config.get("bos_token"))
     return TokenizerFiles(name, str(path), digest, eos, bos)
+
+
+def _local(name: str) -> Path | None:
+    """tokenizer.json of a directory; None of a hub id."""
+    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
+    directory = schema.path("tokenizer", name)
+    if not (directory.is_dir() or looks_local):
+        return None
+    if not (directory / "tokenizer.json").is_file():
+        what = "holds no tokenizer.json" if directory.is_dir() else "is not a directory"
+        raise InputError(
+            f"tokenizer: {directory} {what}\n"
+            "  valid: a directory with tokenizer.json (as save_pretrained writes it), or a hub id"
+        )
+    return (directory / "tokenizer.json").resolve()
 
 
 def load_tokenizer(path: str) -> Tokenizer:

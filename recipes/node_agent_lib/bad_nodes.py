@@ -13,7 +13,7 @@ import time
 import contract
 
 from . import known
-from .files import append_json, read_lines
+from .files import append_json, as_number, read_lines
 from .history import Ended
 
 
@@ -48,7 +48,7 @@ def names(job_root: str) -> list[str]:
     """Nodes that are bad now."""
     found: dict[str, bool] = {}
     for entry in read_lines(path(job_root)):
-        when = entry.get("time")
-        if isinstance(when, (int, float)) and time.time() - when < contract.BAD_NODE_S:
+        when = as_number(entry.get("time"))
+        if when is not None and time.time() - when < contract.BAD_NODE_S:
             found[str(entry.get("node"))] = not entry.get("forgiven")
     return sorted(node for node, bad in found.items() if bad)

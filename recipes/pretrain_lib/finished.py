@@ -122,14 +122,21 @@ def already_finished(raw: Mapping[str, Any]) -> bool:
 
 
 def finished_already(wanted: Any) -> bool:
-    """Tells whether finished.json says that a run of `wanted` steps has reached its end; if so, says it again."""
+    """Tells whether finished.json says that a run of `wanted` steps has reached its end; if so, says it again.
+
+    A damaged one says nothing: the run resumes, finds that nothing is left to do, and writes it anew.
+    """
     path = finished_file()
     if path is None or not isinstance(wanted, int) or not path.is_file():
         return False
-    record = json.loads(path.read_text(encoding="utf-8"))
-    checkpoint = record["checkpoint"]
-    if record["step"] < wanted or (checkpoint is not None and not Path(checkpoint).is_dir()):
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        step, max_steps, checkpoint = (record[key] for key in ("step", "max_steps", "checkpoint"))
+        if step < wanted or (checkpoint is not None and not Path(checkpoint).is_dir()):
+            return False
+    except (ValueError, TypeError, KeyError):
+        say(f"{path} is damaged: what is left of the run is told by its checkpoints")
         return False
     say("nothing left to do: this run has reached its end before")
-    say(f"finished: step {record['step']} of {record['max_steps']}; {_named(checkpoint)}")
+    say(f"finished: step {step} of {max_steps}; {_named(checkpoint)}")
     return True

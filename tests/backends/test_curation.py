@@ -59,6 +59,11 @@ def test_what_is_found_before_the_job(checkout: Checkout, tmp_path: Path) -> Non
     told = [message.partition(" (")[0] for level, message in relative if "is relative" in message]
     paths = ("output_dir = 'out'", "stages.0.pipeline.0.data_folder = 'corpus'", "stages.0.pipeline.2.output_folder")
     assert len(told) == 3 and all(any(path in one for one in told) for path in paths), told
+    writer = "{_target_: datatrove.pipeline.writers.JsonlWriter, output_folder: gone}"
+    step = f"{{_target_: datatrove.pipeline.filters.RegexFilter, regex_exp: x, exclusion_writer: {writer}}}"
+    ((_, message),) = found(checkout, f"stages.0.pipeline.1={step}")
+    assert message.startswith("stages.0.pipeline.1.exclusion_writer.output_folder = 'gone'"), message
+    assert "gone is relative" in message
 
 
 def test_what_its_steps_make_is_another_steps_input(checkout: Checkout, tmp_path: Path) -> None:

@@ -134,12 +134,14 @@ def test_what_is_relative_lies_beside_the_jobs_code(bench: Bench) -> None:
     (bench.root / "own").mkdir()
     (bench.root / "own" / "a.jsonl").write_text("{}")
     text = "output_dir: out\nblend: b.json\nartifact: {root: ~/a}\nrun: {env: {code: [own]}}\n"
-    text += (
-        "datasets: [{path: own/*.jsonl}, {path: 's3://b/a'}, {path: ~/x}, {path: corpus/*.gz}, {path: null}, null]\n"
-    )
+    text += "datasets: [{path: own/*.jsonl}, {path: 's3://b/a'}, {path: ~/x}, {path: corpus/*.gz}, {path: null}, null,"
+    text += " {path: '*.jsonl'}, {path: '*/a.jsonl'}]\n"
     plan = bench.planned(text)
-    told = [f.message for f in backends.of(plan.recipe).checks(plan) if f.code == "relative-path"]
-    assert [message.partition(" = ")[0] for message in told] == ["datasets.3.path", "blend", "output_dir"], told
+    told = [(f.message, f.fix) for f in backends.of(plan.recipe).checks(plan) if f.code == "relative-path"]
+    keys = ["datasets.3.path", "datasets.6.path", "blend", "output_dir"]
+    assert [message.partition(" = ")[0] for message, _ in told] == keys, told
+    assert told[0][0].startswith("datasets.3.path = 'corpus/*.gz' (")
+    assert told[0][1] == str(Path("corpus/*.gz").absolute())
     for nothing in (
         "datasets: null\nartifact: null\noutput_dir: null\n",
         "datasets: 3\nblend: [1]\nupload: {a: null}\n",

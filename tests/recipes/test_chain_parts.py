@@ -153,6 +153,9 @@ def test_bad_nodes_are_forgotten_and_forgiven(tmp_path: Path) -> None:
     forgiven = {"time": time.time(), "node": "c3", "forgiven": True}
     (tmp_path / "bad-nodes.jsonl").write_text("\n".join([lines[0], json.dumps(old), lines[2], json.dumps(forgiven)]))
     assert bad_nodes.names(root) == ["c1"]
+    with (tmp_path / "bad-nodes.jsonl").open("a") as file:
+        file.write("".join(f"\n{json.dumps({'node': 'c4', 'time': wrong})}" for wrong in WRONG))
+    assert bad_nodes.names(root) == ["c1"]
 
 
 @pytest.mark.parametrize(

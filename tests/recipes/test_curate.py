@@ -206,6 +206,34 @@ def test_what_the_job_would_refuse_is_told_before(tmp_path: Path) -> None:
         ("curate-config", f"no step writes below output_dir, {tmp_path}/out"),
         ("curate-input", f"{key}[1].data_folder: /nowhere: no such directory"),
     ]
+    stage["pipeline"] = [{"_target_": READER, "data_folder": f"/{'x' * 300}"}]
+    assert ("curate-input", f"{key}[0].data_folder: /{'x' * 300} cannot be listed: File name too long") in looked(
+        tmp_path, config
+    )
+    corpus = {"_target_": READER, "data_folder": f"{tmp_path}/corpus"}
+    (tmp_path / "names").write_bytes(b"\xff.jsonl\n")
+    no_utf_8 = "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
+    stage["pipeline"] = [
+        corpus | {"data_folder": f"{tmp_path}/corpus/a.jsonl"},  # datatrove reads that
+        corpus | {"glob_pattern": "*.parquet"},
+        corpus | {"glob_pattern": "[ab].jsonl"},
+        corpus | {"data_folder": str(tmp_path), "recursive": False},
+        corpus | {"paths_file": "/nowhere.txt"},
+        corpus | {"paths_file": f"{tmp_path}/names"},
+        corpus | {"glob_pattern": "a**b"},
+        corpus | {"data_folder": f"{tmp_path}/said/x"},
+        {"_target_": WRITER, "output_folder": f"{tmp_path}/out/text"},
+    ]
+    assert looked(tmp_path, config) == [
+        ("curate-input", f"{key}[1].data_folder: no files in {tmp_path}/corpus that match '*.parquet'"),
+        ("curate-input", f"{key}[4].paths_file: /nowhere.txt cannot be read: No such file or directory"),
+        ("curate-input", f"{key}[5].paths_file: {tmp_path}/names cannot be read: {no_utf_8}"),
+        ("curate-input", f"{key}[6].glob_pattern: 'a**b': Invalid pattern: '**' can only be an entire path component"),
+        ("curate-input", f"{key}[7].data_folder: {tmp_path}/said/x: no such directory"),
+    ]
+    stage["pipeline"][0] = {"_target_": READER, "exclusion": {"output_folder": "~no-such-user/x"}}
+    told = f"{key}[0].exclusion.output_folder: ~no-such-user/x: ~no-such-user is no home directory here"
+    assert looked(tmp_path, config) == [("curate-config", told)]
     stage["taks"] = 3
     assert looked(tmp_path, config)[0][1] == "stages[0].taks: unknown key; did you mean 'tasks'?"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import sys
@@ -46,8 +47,7 @@ def look(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     """The document that `look` prints of a configuration."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # it sets them
         monkeypatch.setenv(name, "1")
-    for name in ("_patience", "_end"):  # and these
-        monkeypatch.setattr(stores, name, getattr(stores, name))
+    monkeypatch.setattr(stores, "_patience", stores._patience)  # and this
     monkeypatch.setattr(stores, "LOOK", replace(stores.LOOK, repeat=1, whole=2))
 
     def answer(values: dict[str, Any], *options: str) -> dict[str, Any]:
@@ -116,6 +116,52 @@ def test_rows_of_another_field(look: Look, tmp_path: Path) -> None:
     assert "all 50 rows were skipped, the first: " in said and "set `text_field`" in said
 
 
+def test_a_file_whose_name_is_no_utf_8(look: Look, tmp_path: Path) -> None:
+    """It is told as it is in the job's log: what shows it is a terminal that takes UTF-8 alone."""
+    rows = write_jsonl(tmp_path / "a.jsonl", documents(30)).read_bytes()
+    (tmp_path / os.fsdecode(b"corpus-\xff.jsonl")).write_bytes(rows + b'{"text": 3}\n')
+    found = look(config(tmp_path, str(tmp_path / "*.jsonl")))
+    (error,) = [entry for entry in found["findings"] if entry["level"] == "error"]
+    assert f"{tmp_path}/corpus-\\udcff.jsonl:31: field 'text' is int" in error["message"]
+
+
+def test_what_cannot_be_reached_is_an_error_of_its_own(look: Look, tmp_path: Path) -> None:
+    """A directory that may not be entered ends stat() as a name that is too long does; root may enter all."""
+    path, values = f"/{'x' * 300}", config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(30)))
+    beside = {"name": "far", "path": path}
+    broken = {**values, "output_dir": path, "publish": True, "datasets": [*values["datasets"], beside]}
+    assert codes(look(broken)) == ["data-prep-config", "data-prep-input"]
+    told = look({**broken, "tokenizer": path})
+    assert codes(told) == ["data-prep-config", "data-prep-tokenizer", "data-prep-input"]
+    messages = [entry["message"] for entry in told["findings"]]
+    for message, what in zip(messages, ("output_dir", "tokenizer", "dataset 'far'"), strict=True):
+        assert message.startswith(f"{what}: {path}") and message.endswith("cannot be read: File name too long")
+    assert [row["name"] for row in told["sources"]] == ["web"]
+    assert "cannot be read: File name too long" in prepare({**values, "datasets": [beside]}, tmp_path, code=2).stderr
+
+
+def test_a_home_directory_that_is_none_here(look: Look, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error in the job, and on the machine whose paths are the job's; elsewhere it may be one there."""
+    path, values = "~no-such-user/x", config(tmp_path, write_jsonl(tmp_path / "a.jsonl", documents(9)))
+    for change, key in (
+        ({"datasets": [{"name": "web", "path": path}]}, "datasets[0].path"),
+        ({"datasets": None, "blend": path}, "blend"),
+        ({"output_dir": path}, "output_dir"),
+        ({"artifact": {"root": path, "name": "n"}}, "artifact.root"),
+    ):
+        told = f"{key}: {path}: ~no-such-user is no home directory here"
+        for options, level in ((), "error"), (("--config-only",), "note"):
+            (one,) = look(values | change, *options)["findings"]
+            assert (one["level"], one["message"]) == (level, told)
+        assert data_prep.main(["--config", str(tmp_path / "config.yaml")]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {told}\n")
+    (one,) = [entry for entry in look(values | {"tokenizer": path})["findings"] if entry["level"] == "error"]
+    assert one["message"] == f"tokenizer: {path}: ~no-such-user is no home directory here"
+    for words in (["inspect", path], ["train-tokenizer", "--input", path, "--output", str(tmp_path / "made")]):
+        assert data_prep.main(words) == 2
+        assert "~no-such-user is no home directory here" in capsys.readouterr().err
+
+
 def test_a_server_that_is_silent_takes_nobody_elses_time(look: Look, tmp_path: Path) -> None:
     """All are looked at side by side, and what has not answered when the time is over is said not to be looked at."""
     here = str(write_jsonl(tmp_path / "a.jsonl", documents(30)))
@@ -163,6 +209,44 @@ def test_a_server_that_falls_silent_after_its_first_answer(look: Look, tmp_path:
         over.set()
     assert codes(found, "warning") == ["data-prep-not-looked-at"] and len(asked) > 1, found
     assert codes(found) == [] and found["sources"][0]["tokens"] is None
+
+
+def test_an_upload_that_is_silent_takes_nobody_elses_time(
+    look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of those who are asked has its own time; the output's directory is told without asking once more."""
+    monkeypatch.setattr(stores, "LOOK", replace(stores.LOOK, whole=1))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.setenv(name, "x")
+    rows, asked = b"".join(b'{"text": "some words"}\n' for _ in range(20)), list[str]()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            asked.append(self.headers["Range"])
+            start, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
+            part = rows[int(start) : int(last) + 1]
+            self.send_response(206)
+            of_all = f"bytes {start}-{int(start) + len(part) - 1}/{len(rows)}"
+            for name, value in {"Content-Length": str(len(part)), "Content-Range": of_all, "ETag": '"a"'}.items():
+                self.send_header(name, value)
+            self.send_header("Last-Modified", "Fri, 27 Nov 2026 17:00:00 GMT")
+            self.end_headers()
+            self.wfile.write(part)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    address = f"http://127.0.0.1:{server.server_address[1]}/x.jsonl"
+    with serving(server), socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        found = look(config(tmp_path, address, upload="s3://copies/x"))
+    (warning,) = [entry["message"] for entry in found["findings"] if entry["level"] == "warning"]
+    assert warning.startswith("s3://copies/x") and "has not answered" in warning
+    assert codes(found) == [] and found["sources"][0]["tokens"] > 0
+    assert Path(found["output"]).parent == tmp_path / "out"
+    (first, *more) = asked
+    assert first not in more, asked
 
 
 def test_a_sample_of_a_config_with_shards(tmp_path: Path) -> None:

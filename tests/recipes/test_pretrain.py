@@ -260,3 +260,11 @@ def test_a_finished_run_is_recognised_before_anything_is_imported(
 
 def test_a_run_without_a_record_is_not_finished(run_dir: Path) -> None:
     assert not finished.already_finished({"step_scheduler": {"max_steps": 10}})
+
+
+@pytest.mark.parametrize("text", ["", '{"step": 10', "[]", '{"step": 10}', '{"step": "x", "checkpoint": null}', "\xff"])
+def test_a_damaged_record_of_the_end_stops_no_run(text: str, run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_dir.mkdir()
+    (run_dir / "finished.json").write_bytes(text.encode("latin-1"))
+    assert not finished.already_finished({"step_scheduler": {"max_steps": 10}})
+    assert f"{run_dir}/finished.json is damaged: " in capsys.readouterr().out

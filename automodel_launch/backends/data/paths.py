@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -81,14 +82,25 @@ def unwritable(plan: Plan, key: str, path: str, data: DataFacts) -> str | None:
 def relatives(plan: Plan, given: Iterable[tuple[str, object]]) -> Iterator[Finding]:
     """(key, path) of what a recipe reads or writes: relative ones, which a job would look for beside its code.
 
-    Those of files that travel with the code are there; addresses of stores are no paths.
+    Those of files that travel with the code are there, also by a glob; addresses of stores are no paths.
     """
     for key, path in given:
-        if isinstance(path, str) and path and not path.startswith(("/", "~")) and "://" not in path:
-            own = f"code/{posixpath.normpath(path)}"
-            travels = any(file.path == own or file.path.startswith(f"{own}/") for file in plan.files)
-            if not travels and not dotted.left_to_the_job(path):
-                yield relative(describe_value(plan, key, path), path)
+        if not isinstance(path, str) or not path or path.startswith(("/", "~")) or "://" in path:
+            continue
+        if not _travels(plan, path) and not dotted.left_to_the_job(path):
+            yield relative(describe_value(plan, key, path), path)
+
+
+def _travels(plan: Plan, path: str) -> bool:
+    own = f"code/{posixpath.normpath(path)}"
+    glob = own.replace("**/", "*")
+    depth = own.count("/") if glob == own else None  # `*` is of one name, and fnmatch's is of several
+    return any(
+        file.path == own
+        or file.path.startswith(f"{own}/")
+        or (depth in (None, file.path.count("/")) and fnmatch.fnmatchcase(file.path, glob))
+        for file in plan.files
+    )
 
 
 def relative(where: str, path: str) -> Finding:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from automodel_launch import backends
 from automodel_launch.backends import Config, Need, Reference, Sizes, look
 from automodel_launch.backends.data import facts, paths
-from automodel_launch.backends.data_prep import stores, table
+from automodel_launch.backends.data_prep import keys, stores, table
 from automodel_launch.backends.plain import Plain
 from automodel_launch.config import dotted
 from automodel_launch.plan.finding import Finding
@@ -36,11 +36,9 @@ class DataPrep(Plain):
     def references(self, config: Config) -> Iterator[Reference]:
         """The tokenizer, the datasets' paths and the output."""
         yield from super().references(config)
-        datasets = config.get("datasets")
-        for number, dataset in enumerate(datasets if isinstance(datasets, list) else []):
-            path = dataset.get("path") if isinstance(dataset, Mapping) else None
-            if isinstance(path, str) and path.startswith("/"):
-                yield Reference("data", f"datasets.{number}.path", _folder(path))
+        for key, path in keys.datasets(config):
+            if path.startswith("/"):
+                yield Reference("data", key, _folder(path))
         if isinstance(config.get("output_dir"), str):
             yield Reference("output", "output_dir", config["output_dir"])
 
@@ -101,10 +99,7 @@ def _looked(plan: Plan) -> look.Looked:
 
 def _paths(config: Config) -> Iterator[tuple[str, object]]:
     """What it reads and writes, but for the tokenizer, which may be a hub id."""
-    datasets = config.get("datasets")
-    for number, dataset in enumerate(datasets if isinstance(datasets, list) else []):
-        path = dataset.get("path") if isinstance(dataset, Mapping) else None
-        yield f"datasets.{number}.path", _folder(path) if isinstance(path, str) else None
+    yield from keys.datasets(config)
     yield from ((key, config.get(key)) for key in ("blend", "output_dir"))
     artifact = config.get("artifact")
     yield "artifact.root", artifact.get("root") if isinstance(artifact, Mapping) else None

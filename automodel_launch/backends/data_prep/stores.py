@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from automodel_launch.backends import Config, Need
+from automodel_launch.backends.data_prep import keys
 from automodel_launch.config import envscope
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
@@ -53,11 +54,7 @@ def _addresses(config: Config) -> Iterator[str]:
 
 
 def _keys(config: Config) -> Iterator[tuple[str, str]]:
-    datasets = config.get("datasets")
-    for number, dataset in enumerate(datasets if isinstance(datasets, list) else []):
-        path = dataset.get("path") if isinstance(dataset, dict) else None
-        if isinstance(path, str):
-            yield f"datasets.{number}.path", path
+    yield from keys.datasets(config)
     if isinstance(config.get("upload"), str):
         yield "upload", config["upload"]
 
