@@ -129,11 +129,12 @@ def test_a_validation_of_no_token_makes_no_best(bench: Bench) -> None:
     job = Path(bench.record.job_dir)
     rows = [json.loads(line) for line in (job / contract.METRICS).read_text().splitlines()]
     rows = [{**row, "val_loss": 0.0} if row["step"] == 4 and "val_loss" in row else row for row in rows]
+    rows = [{**row, "val_loss": 0.0, "val_loss_web": 1.5} if row["step"] == 11 else row for row in rows]
     (job / contract.METRICS).write_text("".join(f"{json.dumps(row)}\n" for row in rows if row["step"] != 9))
     for step in (4, 9):
         (bench.checkpoint(step) / "losses.json").write_text('{"train_loss": 1.0, "val_loss": 0.0}')
     told = bench.json("checkpoints", "whole")
-    assert [row["val_loss"] is None for row in told["checkpoints"]] == [True, True, False]
+    assert [row["val_loss"] for row in told["checkpoints"]] == [None, None, 1.5]
     assert told["best"] == NAMES[11]
 
 

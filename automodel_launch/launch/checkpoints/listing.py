@@ -163,12 +163,12 @@ def losses(record: Record, place: FileSystem) -> Losses:
     found = {}
     for row in joining.rows(joining.join(reading.read(record, place))):
         names = sorted(name for name in row if name.startswith("val_loss"))
-        found[int(row["step"])] = (_finite(row.get("loss")), next(_numbers(row, names), None) or None)  # 0.0: no token
+        found[int(row["step"])] = (_finite(row.get("loss")), next(_numbers(row, names), None))
     return found
 
 
 def _numbers(row: dict[str, Any], names: Sequence[str]) -> Iterator[float]:
-    yield from (value for name in names if (value := _finite(row.get(name))) is not None)
+    yield from (value for name in names if (value := _finite(row.get(name))))  # 0.0: of no token
 
 
 def _finite(value: Any) -> float | None:
