@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,7 @@ NANOGPT = "nemo_automodel.components.datasets.llm.nanogpt_dataset.NanogptDataset
         (lambda d: {"paths": {"train": [_megatron(d, "a", 5_120)]}}, "warning", "10.0 epochs"),
         (lambda d: {"paths": _megatron(d, "a", 51_200)}, "note", "1.1 epochs"),  # split: 900,50,50
         (lambda d: {"paths": [_megatron(d, "a", 51_200)], "split": "1,0,0"}, None, ""),
+        (lambda d: {"paths": [_megatron(d, "a", 51_200)], "split": "0,1,1"}, None, ""),
         (
             lambda d: {"paths": {"train": ["0.9", _megatron(d, "a", 4_608), "0.1", _megatron(d, "b", 100_000)]}},
             "warning",
@@ -257,6 +259,19 @@ def test_epochs_of_megatron_data(
     found = _epochs(bench, {"_target_": MEGATRON, "seq_length": 32, **make(tmp_path)})
     assert [finding.level for finding in found] == ([level] if level else [])
     assert all(words in finding.message and "51,200 tokens" in finding.message for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("split", "times"), [("9,1,0", ["3.1"]), ("1,1,999998", ["312500.0"]), ("9,0,1", []), ("1", [])]
+)
+def test_how_often_an_evaluation_reads_its_part(bench: Bench, tmp_path: Path, split: str, times: list[str]) -> None:
+    """A split may leave nothing for it, which is no number to divide by."""
+    section = {"_target_": MEGATRON, "seq_length": 32, "splits_to_build": "validation", "num_val_samples": 100}
+    section |= {"paths": [_megatron(tmp_path, "a", 10_240)], "split": split}
+    plan = _plan(bench, 2, f"+validation_dataset={json.dumps(section)}")
+    plan = replace(plan, recipe=replace(plan.recipe, name="evaluate"))
+    told = [one.message.partition("it is read ")[2] for one in _found(plan, "held-out-repeats")]
+    assert told == [f"{number} times." for number in times]
 
 
 def test_epochs_of_a_blend_in_a_file(bench: Bench, tmp_path: Path) -> None:
