@@ -167,6 +167,19 @@ RULES: list[tuple[str, str, int, list[str], list[str], list[str]]] = [
      ["step_scheduler.max_steps=101", "step_scheduler.ckpt_every_steps=1", "+checkpoint={checkpoint_dir: /x}"],
      ["step_scheduler.max_steps=101", "step_scheduler.ckpt_every_steps=1",
       "+checkpoint={checkpoint_dir: /x, max_recent_checkpoints: 3}"], ["101 checkpoints", "max_recent_checkpoints"]),
+    ("bad-value", "error", 2, ["+model.torch_dtype=float16"], ["+model.torch_dtype=float16", "+optimizer.fused=true"],
+     ["eps = 1e-08 is 0", "model.torch_dtype=float32"]),
+    ("bad-value", "error", 2, ["+model.dtype=torch.float16", "+optimizer.foreach=true", "+peft={_target_: a.B}"],
+     ["+model.dtype=torch.float16", "+peft={_target_: a.B, lora_dtype: float32}"], ["model.dtype=float32"]),
+    ("bad-value", "error", 2, ["+model.torch_dtype=half", "+optimizer.eps=2e-8"],
+     ["+model.torch_dtype=half", "+optimizer.eps=1e-4"], ["eps = 2e-08 is 0"]),
+    ("missing-key", "error", 2, ["+qat={enabled: true}"], ["+qat={enabled: false}"], ["without quantization"]),
+    ("not-held-out", "warning", 2, ["+validation_dataset={_target_: a.b.Some, paths: /x}", "+dataset.paths=/x"],
+     ["+validation_dataset={_target_: a.b.Some, paths: /x, split: 'train[9:]'}", "+dataset.paths=/x"],
+      ["a file of its"]),
+    ("not-held-out", "warning", 2, ["+dataset={_target_: a.MegatronPretraining, paths: /x, splits_to_build: train}",
+      "+validation_dataset={_target_: a.MegatronPretraining, paths: /x, splits_to_build: train, num_val_samples: 8}"],
+     ["+dataset={_target_: a.Some, paths: /x}", HELD_OUT.format(8)], ["validation_dataset.splits_to_build=validation"]),
 ]  # fmt: skip
 
 
@@ -184,6 +197,16 @@ def test_a_fault_and_its_neighbour(
     neighbour = _plan(bench, ranks, *valid)
     assert _found(neighbour, code) == []
     assert [finding for finding in checks.run(neighbour) if finding.level == "error"] == []
+
+
+def test_an_evaluation_takes_no_step(bench: Bench) -> None:
+    """Its optimizer is built and never used, its `dataset` never read."""
+    same = [f"+{key}={{_target_: a.Some, paths: /x}}" for key in ("dataset", "validation_dataset")]
+    plan = _plan(bench, 2, "+model.torch_dtype=float16", *same)
+    codes = ("bad-value", "not-held-out")
+    assert [len(_found(plan, code)) for code in codes] == [1, 1]
+    plan = replace(plan, recipe=replace(plan.recipe, name="evaluate"))
+    assert [_found(plan, code) for code in codes] == [[], []]
 
 
 def test_all_faults_are_said_at_once(bench: Bench) -> None:
