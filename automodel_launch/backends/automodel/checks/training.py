@@ -147,4 +147,14 @@ def quantizing(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "missing-key", message, f"+qat.qat_config={{_target_: {_QAT}}}")
 
 
-CHECKS = (recipe, needed, batch_size, clipping, loss, half, quantizing)
+def distilled(plan: Plan) -> Iterator[Finding]:
+    """A share of the loss is the teacher's (recipes/llm/kd.py); a negative one teaches the opposite, in silence."""
+    key = "kd_ratio"
+    value = loader.value(plan.config, key)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and not 0 <= value <= 1 and loader.recipe_class(plan.config) == loader.DISTILLATION:
+        message = f"{describe_value(plan, key, value)} is no share of the loss, which is from 0 to 1."
+        yield Finding("error", "bad-value", message, f"{key}=0.5")
+
+
+CHECKS = (recipe, needed, batch_size, clipping, loss, half, quantizing, distilled)
