@@ -81,9 +81,12 @@ def _outputs(plan: Plan) -> tuple[str, ...]:
 
 
 def _seen(plan: Plan, value: Any) -> Path | None:
-    """Where a path is on this machine, if it is there, and no job makes it before this one begins."""
+    """Where a directory is on this machine, if it can be read, and no job makes it before this one begins."""
     place = rows.seen(plan, value) if plan.visible and not plan.missing(str(value)) else None
-    return place if place and place.exists() else None
+    try:
+        return place if place and place.is_dir() and os.access(place, os.R_OK | os.X_OK) else None
+    except OSError:
+        return None
 
 
 def _checkpoint(plan: Plan) -> Iterator[Finding]:
@@ -94,7 +97,7 @@ def _checkpoint(plan: Plan) -> Iterator[Finding]:
         return
     is_one = contract.MEGATRON_CHECKPOINT.fullmatch(folder.name) is not None
     found = [] if is_one else sorted(one.name for one in folder.glob("iter_*"))
-    wanted = f"iter_{step:07d}" if type(step) is int else None
+    wanted = f"iter_{step:07d}" if type(step) is int and step >= 0 else None
     if not is_one and not found:
         message = f"{describe(plan, 'source')}: there is no checkpoint (iter_N) in it."
         yield Finding("error", "no-model", message, _SOURCE)
@@ -102,7 +105,7 @@ def _checkpoint(plan: Plan) -> Iterator[Finding]:
         message = f"{describe(plan, 'step')}: there is no {wanted} in {source}."
         last = f"; the last one is {found[-1]}" if found else ""
         yield Finding("error", "no-model", message, f"~step for the newest complete checkpoint{last}")
-    elif not plan.config.get("hf") and not (folder.parent if is_one else folder).joinpath(*_KEPT).is_file():
+    elif not plan.config.get("hf") and not os.path.isfile(Path(folder.parent if is_one else folder, *_KEPT)):  # noqa: PTH113
         message = f"hf is not given, and there is no {'/'.join(_KEPT)} beside the checkpoints of {source}."
         yield Finding(
             "error", "missing-key", message, "+hf=DIR with the model's config.json and tokenizer, or a hub id"
@@ -112,7 +115,7 @@ def _checkpoint(plan: Plan) -> Iterator[Finding]:
 def _taken(plan: Plan) -> Iterator[Finding]:
     """A complete output is left alone, and one with something else in it refused."""
     output = _seen(plan, plan.config.get("output"))
-    if output is None or not output.is_dir() or not os.access(output, os.R_OK):
+    if output is None:
         return
     names = {one.name for one in output.iterdir()}
     whole = "config.json" if plan.config.get("direction") == _DIRECTIONS[0] else _LATEST

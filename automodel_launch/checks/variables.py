@@ -44,18 +44,15 @@ def not_expanded(plan: Plan) -> Iterator[Finding]:
         found = _REFERENCE.search(value)
         if not found:
             continue
-        literal = found[0].lstrip(":")
-        level, effect = ("error", "the job would find no program") if name == "PATH" else ("warning", "")
         message = (
             f"env_vars.{name} = {value!r} ({_source(plan, name)}): env_vars are passed on exactly as written, so"
-            f" {literal} would be part of a directory's name{f', and {effect}' if effect else ''}."
+            f" {found[0].lstrip(':')} would be part of a directory's name"
         )
-        yield Finding(
-            "error" if level == "error" else "warning",
-            "bad-variable",
-            message,
-            f'setup_lines = ["export {name}={value}"], where bash reads it',
-        )
+        fix = f'setup_lines = ["export {name}={value}"], where bash reads it'
+        if name == "PATH":
+            yield Finding("error", "bad-variable", f"{message}, and the job would find no program.", fix)
+        else:
+            yield Finding("warning", "bad-variable", f"{message}.", fix)
 
 
 def torch(plan: Plan) -> Iterator[Finding]:

@@ -47,6 +47,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
         ("direction: hf-to-megatron\nsource: Qwen/Qwen3-8B\noutput: HERE/hf_config\n", ["bad-value"]),
         ("direction: hf-to-megatron\nsource: HERE/hf_config\noutput: HERE/hf_config\n", ["bad-value"]),
         ("direction: megatron-to-hf\nsource: HERE\noutput: HERE/hf_config\n", []),  # complete: nothing is left to do
+        (f"direction: megatron-to-hf\nsource: HERE/{'a' * 300}\noutput: HERE/{'b' * 300}\n", ["no-model"]),
     ],
 )
 def test_what_is_found(bench: Bench, tmp_path: Path, text: str, codes: list[str]) -> None:
