@@ -323,7 +323,8 @@ AGENT_DATA_KEYS = ("named", "allow", "caches")  # what data_identity.look() take
 LAUNCHES = ("torchrun", "ft", "python")  # what starts the ranks
 # what trains; without the key it is AutoModel
 AUTOMODEL, MEGATRON_BRIDGE, DATA_PREP, NO_BACKEND = "automodel", "megatron-bridge", "data-prep", "none"
-BACKENDS = (AUTOMODEL, MEGATRON_BRIDGE, *(STEPLESS := (DATA_PREP, "conversion", "curation", NO_BACKEND)))
+STEPLESS = (DATA_PREP, "conversion", "curation", "export-check", NO_BACKEND)
+BACKENDS = (AUTOMODEL, MEGATRON_BRIDGE, *STEPLESS)
 
 # --- variables of the job's environment
 

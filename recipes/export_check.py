@@ -5,7 +5,7 @@
 # [tool.runspec]
 # schema = "1"
 # name = "export-check"
-# backend = "none"
+# backend = "export-check"
 # docs = "Load an export in transformers, and have it continue a text"
 # image = "nvcr.io/nvidia/nemo-automodel:26.02"
 # [tool.runspec.run]

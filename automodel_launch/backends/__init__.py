@@ -30,6 +30,7 @@ _MODULES = {
     "none": f"{__name__}.plain",
     "conversion": f"{__name__}.conversion",
     "curation": f"{__name__}.curation",
+    "export-check": f"{__name__}.exported",
 }
 
 Config = Mapping[str, Any]

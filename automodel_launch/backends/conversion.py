@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
-from automodel_launch import backends
+from automodel_launch import backends, contract
 from automodel_launch.backends import Config, Reference
-from automodel_launch.backends.data import facts, paths
+from automodel_launch.backends.data import facts, paths, rows
 from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.backends.plain import Plain
 from automodel_launch.config import dotted
@@ -15,9 +18,14 @@ from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import completed
 
+_KEYS = ("direction", "source", "output", "step", "hf", "dtype", "trust_remote_code")
 _DIRECTIONS = ("megatron-to-hf", "hf-to-megatron")
 _DTYPES = ("float32", "bfloat16", "float16")
 _SHORT = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
+
+_SOURCE = "source=RUN_DIR/checkpoints, or one iter_N of them"
+_KEPT = ("hf_config", "config.json")  # what a run's recipe was given as the model's configuration
+_LATEST = "latest_train_state.pt"  # beside a checkpoint of Megatron's that is whole
 
 
 class Conversion(Plain):
@@ -40,17 +48,23 @@ class Conversion(Plain):
         """The config's few values, and directories that this machine sees."""
         yield from _values(plan)
         yield from super().checks(plan)
+        yield from _checkpoint(plan)
+        yield from _taken(plan)
 
     def _request(self, plan: Plan) -> facts.Request:
         folders = [one.value for one in paths.folders(plan, self.references(plan.config))]
-        return facts.Request(folders=tuple(dict.fromkeys([*folders, *_checkpoints(plan)])))
+        return facts.Request(folders=tuple(dict.fromkeys([*folders, *_checkpoints(plan)])), writable=_outputs(plan))
 
     def _judged(self, plan: Plan, data: DataFacts) -> Iterator[Finding]:
         yield from super()._judged(plan, data)
         for path in _checkpoints(plan):
             if data.about("folders", path).get("missing"):
                 message = f"{describe(plan, 'source')}: no such directory{paths.outside(plan, path)}."
-                yield Finding("error", "no-model", message, "source=RUN_DIR/checkpoints, or one iter_N of them")
+                yield Finding("error", "no-model", message, _SOURCE)
+        for path in _outputs(plan):
+            unwritable = paths.unwritable(plan, "output", path, data)
+            if unwritable:
+                yield Finding("error", "checkpoint-dir", unwritable, "output=${run.dir}/NAME, or another directory")
 
 
 def _checkpoints(plan: Plan) -> list[str]:
@@ -61,8 +75,60 @@ def _checkpoints(plan: Plan) -> list[str]:
     return [] if dotted.left_to_the_job(source) else [source]
 
 
+def _outputs(plan: Plan) -> tuple[str, ...]:
+    path = plan.config.get("output")
+    return (path,) if isinstance(path, str) and path.startswith("/") and not dotted.left_to_the_job(path) else ()
+
+
+def _seen(plan: Plan, value: Any) -> Path | None:
+    """Where a directory is on this machine, if it can be read, and no job makes it before this one begins."""
+    place = rows.seen(plan, value) if plan.visible and not plan.missing(str(value)) else None
+    try:
+        return place if place and place.is_dir() and os.access(place, os.R_OK | os.X_OK) else None
+    except OSError:
+        return None
+
+
+def _checkpoint(plan: Plan) -> Iterator[Finding]:
+    """What is read of Megatron's (recipes/bridge_lib/conversion.py: settle)."""
+    source, step = plan.config.get("source"), plan.config.get("step")
+    folder = _seen(plan, source) if plan.config.get("direction") == _DIRECTIONS[0] else None
+    if folder is None or dotted.left_to_the_job(step):
+        return
+    is_one = contract.MEGATRON_CHECKPOINT.fullmatch(folder.name) is not None
+    found = [] if is_one else sorted(one.name for one in folder.glob("iter_*"))
+    wanted = f"iter_{step:07d}" if type(step) is int and step >= 0 else None
+    if not is_one and not found:
+        message = f"{describe(plan, 'source')}: there is no checkpoint (iter_N) in it."
+        yield Finding("error", "no-model", message, _SOURCE)
+    elif wanted and wanted not in found:
+        message = f"{describe(plan, 'step')}: there is no {wanted} in {source}."
+        last = f"; the last one is {found[-1]}" if found else ""
+        yield Finding("error", "no-model", message, f"~step for the newest complete checkpoint{last}")
+    elif not plan.config.get("hf") and not os.path.isfile(Path(folder.parent if is_one else folder, *_KEPT)):  # noqa: PTH113
+        message = f"hf is not given, and there is no {'/'.join(_KEPT)} beside the checkpoints of {source}."
+        yield Finding(
+            "error", "missing-key", message, "+hf=DIR with the model's config.json and tokenizer, or a hub id"
+        )
+
+
+def _taken(plan: Plan) -> Iterator[Finding]:
+    """A complete output is left alone, and one with something else in it refused."""
+    output = _seen(plan, plan.config.get("output"))
+    if output is None:
+        return
+    names = {one.name for one in output.iterdir()}
+    whole = "config.json" if plan.config.get("direction") == _DIRECTIONS[0] else _LATEST
+    if names and whole not in names:
+        message = f"{describe(plan, 'output')}: there is something else in it ({min(names)})."
+        yield Finding("error", "bad-value", message, "output=DIR, one that is empty or not there yet")
+
+
 def _values(plan: Plan) -> Iterator[Finding]:
     config = plan.config
+    for key in sorted(set(config) - {*_KEYS, "run"}):
+        message = f"{describe(plan, key)}: the conversion takes no such key, and stops at it."
+        yield Finding("error", "unknown-key", message, f"~{key}; there is {', '.join(_KEYS)}")
     yield from _named(plan, "direction", _DIRECTIONS)
     if config.get("dtype") is not None:
         yield from _named(plan, "dtype", _DTYPES)
@@ -86,10 +152,16 @@ def _path(plan: Plan, key: str) -> Iterator[Finding]:
     value = plan.config.get(key)
     if not isinstance(value, str) or not value:
         yield Finding("error", "missing-key", f"{key} is not the path of a directory.", f"{key}=DIR")
-    elif dotted.left_to_the_job(value) or value.startswith(("/", "~")):
+    elif dotted.left_to_the_job(value) or value.startswith("/"):
         return
     elif key == "output" or plan.config.get("direction") == _DIRECTIONS[0]:  # else a hub id, or found by _judged
-        yield paths.relative(describe(plan, key), value)
+        if value.startswith("~"):
+            message = (
+                f"{describe(plan, key)}: ~ is not expanded, so it is a directory of that name beside the job's code."
+            )
+            yield Finding("error", "relative-path", message, f"{key}={os.path.expanduser(value)}")  # noqa: PTH111
+        else:
+            yield paths.relative(describe(plan, key), value)
 
 
 BACKEND: backends.Backend = Conversion()

@@ -5,12 +5,12 @@ It would be seen only once the job has begun. The lines are one script under `se
 
 from __future__ import annotations
 
+import itertools
 import os
-import posixpath
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from automodel_launch.plan.finding import Finding
@@ -65,10 +65,13 @@ def _place(line: int, texts: dict[str, str]) -> tuple[str, str]:
     return next(key for key in reversed(_KEYS) if texts[key]), "at its end"
 
 
-_BLOCKS = names("if for while until case select function { ( (( [[ ! time coproc")
-_OPERATORS = ("|", "&", "(", ")", "<", ">")
+_BLOCKS = names("if for while until case select function { coproc")
+_OPERATORS = "();<>|&"
+_GOES_ON = ("&&", "||", "|", "|&")  # at the end of a line: the next one belongs to it
+_COMMENT = re.compile(r"(^|\s)#.*")
 _CONDA = ("conda", "mamba", "micromamba")
 _MAY_DEFINE = ("source", ".", "eval", "module", "ml", "alias", "spack")
+_MAKE_NO_FILE = names("alias cd echo export ml module set shopt ulimit umask unset")
 
 
 def endings(plan: Plan) -> Iterator[Finding]:
@@ -77,72 +80,99 @@ def endings(plan: Plan) -> Iterator[Finding]:
     for key in _KEYS:
         where = f"{key} ({plan.profile_sources.get(key, plan.profile_name)})"
         for line in "\n".join(plan.agent[key]).split("\n"):
-            words = _alone(line)
+            words = _words(line)
             if words is None:
                 return  # what follows may be part of a block, and may never run
-            if words:
-                yield from _of_command(plan, where, words, before)
-                before.append(words)
+            commands = _commands(words)
+            if any(command[0] in _BLOCKS for command in commands):
+                return
+            if len(commands) == 1 and not any(_is_operator(word) and word != ";" for word in words):
+                yield from _of_command(plan, where, commands[0], before)
+            before += commands
 
 
-def _alone(line: str) -> list[str] | None:
-    """The words of a line that is one plain command; empty for others; None where a block or text begins."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-    lexer.whitespace_split, lexer.commenters = True, "#"
+def _words(line: str) -> list[str] | None:
+    """A line's words and operators; None where it goes on in the next one, or that cannot be told."""
+    lexer = shlex.shlex(_COMMENT.sub("", line), posix=True, punctuation_chars=_OPERATORS)
+    lexer.whitespace_split, lexer.commenters = True, ""
     try:
         words = list(lexer)
     except ValueError:
         return None
-    if not words:
-        return []
-    if words[0] in _BLOCKS or line.rstrip().endswith("\\") or "<<" in line or "()" in line:
-        return None
-    while words and words[-1] == ";":
-        words.pop()
-    return [] if any(word[0] in _OPERATORS or word == ";" for word in words if word) else words
+    brackets = "".join(filter(_is_operator, words))
+    is_open = brackets.count("(") != brackets.count(")") or (words and words[-1] in _GOES_ON)
+    return None if is_open or line.rstrip().endswith("\\") or "<<" in line or "()" in line else words
+
+
+def _commands(words: Iterable[str]) -> list[list[str]]:
+    """The words of each command of a line; the file of a redirection counts as one of its own."""
+    groups = itertools.groupby(words, _is_operator)
+    return [list(group) for are_operators, group in groups if not are_operators]
+
+
+def _is_operator(word: str) -> bool:
+    return bool(word) and not word.strip(_OPERATORS)
 
 
 def _of_command(plan: Plan, where: str, words: list[str], before: list[list[str]]) -> Iterator[Finding]:
     name, *rest = words
+    told = f"{where}: `{shlex.join(words)}`"
     if name in ("exit", "return", "logout") or (name == "exec" and rest):
-        message = f"{where}: `{shlex.join(words)}` ends the shell in which they run, so that the training never begins."
+        message = f"{told} ends the shell in which they run, so that the training never begins."
         yield Finding(
             "error", "ends-the-job", message, "take it out; what is to run beside the training ends with ` &`"
         )
+    elif any(one[0] == "set" and {"+e", "errexit"} & set(one) for one in before):
+        return  # what fails does not end it
     elif name in ("source", ".", "cd") and rest:
         yield from _needs(plan, where, name, rest[0], before)
-    elif name in _CONDA and rest[:1] == ["activate"] and not any(one[0] in _MAY_DEFINE for one in before):
-        hook = "shell hook --shell bash" if name == "micromamba" else "shell.bash hook"
-        message = f"{where}: `{shlex.join(words)}`: the job's bash reads no ~/.bashrc, where {name} is made a function."
+    elif name in _CONDA and rest[:1] == ["activate"] and not _may_be_known(plan, before):
+        hook = "shell.bash hook" if name == "conda" else "shell hook --shell bash"
+        message = f"{told}: the job's bash reads no ~/.bashrc, where {name} is made a function."
         yield Finding(
             "error", "ends-the-job", message, f'setup_lines = [\'eval "$({name} {hook})"\', "{shlex.join(words)}"]'
         )
 
 
+def _may_be_known(plan: Plan, before: list[list[str]]) -> bool:
+    """A line above, or a file that any bash reads (BASH_ENV; NVIDIA's images have one), may make conda a function."""
+    named = {*plan.profile.env_vars, *plan.profile.env, *(os.environ if plan.here else ())}
+    return "BASH_ENV" in named or bool(plan.image) or any(one[0] in _MAY_DEFINE for one in before)
+
+
 def _needs(plan: Plan, where: str, name: str, path: str, before: list[list[str]]) -> Iterator[Finding]:
     """A file that is read, or a directory that is gone to, by its whole path, where this machine can tell."""
     literal = path.startswith("/") and not set(path) & set("$*?[`")
-    if not literal or not plan.visible or plan.image or Path(path).exists() or _made(path, before):
+    makers = [one for one in before if one[0] not in _MAKE_NO_FILE and "=" not in one[0]]
+    if not literal or not plan.visible or plan.image or not _is_missing(path) or (makers and _named(path, before)):
         return
-    what = "directory" if name == "cd" else "file"
-    message = f"{where}: `{name} {path}`: there is no such {what}"
-    fix = f"its right path; `[ -e {path} ] && {name} {path} || true` where it may be missing"
-    if plan.here:
+    command, what = shlex.join([name, path]), "directory" if name == "cd" else "file"
+    message = f"{where}: `{command}`: there is no such {what}"
+    fix = f"its right path; `[ -e {shlex.quote(path)} ] && {command} || true` where it may be missing"
+    if plan.here and not makers:
         yield Finding("error", "ends-the-job", f"{message}, and a command that fails ends the job.", fix)
+    elif plan.here:
+        yield Finding("warning", "ends-the-job", f"{message}; unless a line above makes it, the job ends.", fix)
     else:
-        yield Finding(
-            "warning", "ends-the-job", f"{message} on this machine; where nodes lack it, too, the job ends.", fix
-        )
+        ending = " on this machine; where nodes lack it, too, the job ends."
+        yield Finding("warning", "ends-the-job", message + ending, fix)
 
 
-def _made(path: str, before: list[list[str]]) -> bool:
-    """A line above names the path, or a directory that it lies in, and may make it."""
-    named = {word.rstrip("/") for words in before if words[0] not in ("source", ".", "cd") for word in words[1:]}
-    while path not in ("/", ""):
-        if path in named:
-            return True
-        path = posixpath.dirname(path)
+def _is_missing(path: str) -> bool:
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):  # who may not look there cannot tell
+        return False
     return False
+
+
+def _named(path: str, before: list[list[str]]) -> bool:
+    """A line above names the path, or a directory that it lies in, and may make it."""
+    words = [word for one in before if one[0] not in ("source", ".") for word in one]
+    named = {part.rstrip("/") for word in words for part in (word, *word.split("="))}
+    return any(str(above) in named for above in (Path(path), *Path(path).parents[:-1]))
 
 
 CHECKS = (syntax, endings)

@@ -26,19 +26,21 @@ def refusal(
     key = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return _unknown(key, where(key), known)
-    place, value = where(key), values.get(key)
-    numbers = [e["loc"][1] for e in error.errors() if e["loc"][0] == key and len(e["loc"]) > 1]
-    if isinstance(value, list | tuple) and all(isinstance(number, int) for number in numbers) and numbers:
-        kinds = sorted({_expected(e) for e in error.errors() if e["loc"][0] == key})
-        return ProfileError(f"{place}: {_entries(key, value, numbers)} not valid: expected {' or '.join(kinds)}.")
+    place, value, shown = where(key), values.get(key), key
+    wrong = [e for e in error.errors() if e["loc"][0] == key and isinstance(e["loc"][-1], int)]
+    if isinstance(value, list | tuple) and wrong:
+        kinds = sorted(set(map(_expected, wrong)))
+        entries = _entries(key, value, [e["loc"][-1] for e in wrong])
+        return ProfileError(f"{place}: {entries} not valid: expected {' or '.join(kinds)}.")
     if isinstance(value, dict) and len(first["loc"]) > 1:  # one variable of a table, and not the values of the others
         name = first["loc"][1]
-        place, value = f"{place}: {name}", hidden.value(f"{key}.{name}", value.get(name))
+        shown = f"{key}.{name}"
+        place, value = f"{place}: {name}", hidden.value(shown, value.get(name))
     else:
         value = hidden.HIDDEN if key == "notify" else hidden.value(key, value)  # it may be the URL of a hook
     kinds = sorted({_expected(e) for e in error.errors() if e["loc"][0] == key})
     message = f"{place} = {value!r} is not valid: expected {' or '.join(kinds)}."
-    return ProfileError(message, _example(key, value, kinds))
+    return ProfileError(message, _example(shown, value, kinds))
 
 
 def _entries(key: str, value: Sequence[Any], numbers: Sequence[Any]) -> str:

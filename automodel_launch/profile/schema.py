@@ -150,6 +150,7 @@ class Profile(Closed):
     build_gpus_per_node: Brought = None
     ray_version: Brought = None
     existing_ray_cluster: Brought = None
+    repo_root: Brought = None
 
     @property
     def setup(self) -> list[str]:
@@ -160,8 +161,6 @@ class Profile(Closed):
     def shell_lines(self) -> list[str]:
         """All that bash runs once a node before the training."""
         return [*self.setup, *self.startup_commands]
-
-    repo_root: Brought = None
 
 
 class Wandb(Closed):

@@ -34,9 +34,28 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
         ("direction: megatron-to-hf\nsource: HERE\noutput: HERE/new\ndtype: bf16\n", ["bad-value"]),
         ("direction: hf-to-megatrn\nsource: HERE\noutput: HERE/new\n", ["bad-value"]),
         ("direction: megatron-to-hf\nsource: null\noutput: HERE/new\n", ["missing-key"]),
+        ("direction: megatron-to-hf\nsource: HERE/iter_0000003\noutput: HERE/new\n", []),
+        ("direction: megatron-to-hf\nsource: HERE\noutput: HERE/new\nstep: 4\n", ["no-model"]),
+        ("direction: megatron-to-hf\nsource: HERE/own\noutput: HERE/new\n", ["missing-key"]),
+        ("direction: megatron-to-hf\nsource: HERE/own\noutput: HERE/new\nhf: Qwen/Qwen3-8B\n", []),
+        ("direction: megatron-to-hf\nsource: HERE/hf_config\noutput: HERE/new\n", ["no-model"]),
+        ("direction: hf-to-megatron\nsource: Qwen/Qwen3-8B\noutput: ~/new\n", ["relative-path"]),
+        ("direction: megatron-to-hf\nsource: ~/runs\noutput: HERE/new\n", ["relative-path"]),
+        ("direction: hf-to-megatron\nsource: Qwen/Qwen3-8B\noutput: HERE/new\ntp: 8\n", ["unknown-key"]),
+        ("direction: hf-to-megatron\nsource: Qwen/Qwen3-8B\noutput: HERE/file/new\n", ["checkpoint-dir"]),
+        ("direction: hf-to-megatron\nsource: Qwen/Qwen3-8B\noutput: HERE/file\n", ["checkpoint-dir"]),
+        ("direction: hf-to-megatron\nsource: Qwen/Qwen3-8B\noutput: HERE/hf_config\n", ["bad-value"]),
+        ("direction: hf-to-megatron\nsource: HERE/hf_config\noutput: HERE/hf_config\n", ["bad-value"]),
+        ("direction: megatron-to-hf\nsource: HERE\noutput: HERE/hf_config\n", []),  # complete: nothing is left to do
+        (f"direction: megatron-to-hf\nsource: HERE/{'a' * 300}\noutput: HERE/{'b' * 300}\n", ["no-model"]),
     ],
 )
 def test_what_is_found(bench: Bench, tmp_path: Path, text: str, codes: list[str]) -> None:
+    """HERE is a run's directory of checkpoints, HERE/own one that another launcher has left."""
+    for name in ("iter_0000003", "hf_config", "own/iter_0000003"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "hf_config" / "config.json").write_text("{}")
+    (tmp_path / "file").write_text("")
     bench.script("stub", BLOCK)
     made = bench.planned(text.replace("HERE", str(tmp_path)))
     found = list(backends.of(made.recipe).checks(made))

@@ -79,6 +79,10 @@ def _endings(bench: Bench, lines: list[str]) -> list[Finding]:
         (["cd /nowhere # the code"], ("`cd /nowhere`", "no such directory")),
         (["conda activate x"], ("no ~/.bashrc", 'eval "$(conda shell.bash hook)"')),
         (["micromamba activate x"], ('eval "$(micromamba shell hook --shell bash)"',)),
+        (["mamba activate x"], ('eval "$(mamba shell hook --shell bash)"',)),
+        (["cd /nowhere/a#b"], ("`cd '/nowhere/a#b'`",)),
+        (["[[ -d / ]] && cd /", "exit 1 # don't"], ("`exit 1`",)),
+        (["cd '/no where'"], ("`cd '/no where'`", "`[ -e '/no where' ] && cd '/no where' || true`")),
     ],
 )
 def test_lines_that_end_the_job_are_an_error_before_the_queue(
@@ -100,7 +104,29 @@ def test_lines_that_end_the_job_are_an_error_before_the_queue(
         ["source ~/.bashrc", "conda activate x", "cd /"],
         ["stop() {", "exit 1", "}"],
         ["cat > notes <<END", "exit 1", "END"],
+        ["[ -d /tmp ] || {", "exit 1", "}"],
+        ["ls /tmp ||", "exit 1"],
+        ["cat list | while read one; do", "exit 1", "done"],
+        ["NOW=$(", "exit 1", ")"],
+        ["set +e", "cd /nowhere", "conda activate x"],
+        ["[ -f ~/conda.sh ] && . ~/conda.sh", "conda activate x"],
+        ["source ~/conda.sh 2>/dev/null", "conda activate x"],
+        ["mkdir -p /nowhere && touch /nowhere/env.sh", "source /nowhere/env.sh"],
+        ["printenv > /nowhere/env.sh", "source /nowhere/env.sh"],
+        ["export VENV=/nowhere/venv", "python -m venv $VENV", "source /nowhere/venv/bin/activate"],
+        ["cd /tmp", "python -m venv nowhere", "source /tmp/nowhere/bin/activate"],
+        [f"cd /{300 * 'x'}"],
     ],
 )
 def test_lines_that_may_go_on_are_no_finding(bench: Bench, lines: list[str]) -> None:
     assert _endings(bench, lines) == []
+
+
+def test_what_a_command_above_may_make_is_a_warning(bench: Bench) -> None:
+    (finding,) = _endings(bench, ["bash make-env.sh", "source /nowhere/env.sh"])
+    assert finding.level == "warning" and "unless a line above makes it" in finding.message
+
+
+def test_conda_may_come_from_a_file_that_any_bash_reads(bench: Bench) -> None:
+    bench.env('[c]\nexecutor = "local"\nsetup_lines = "conda activate x"\nenv_vars = {BASH_ENV = "/opt/conda.sh"}\n')
+    assert list(shell_lines.endings(bench.plan(profile="c"))) == []

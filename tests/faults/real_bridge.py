@@ -29,7 +29,7 @@ def try_bridge(launch: Launch, stage: Stage) -> tuple[str, str]:
             content: Any = launches.plan(launch, stage).config
         except LaunchError:
             content = real_automodel.composed(launch, stage)
-    content = json.loads(json.dumps(yamlio.json_value(content)))
+    content = json.loads(json.dumps(yamlio.json_value(content, strict=False)))
     recipe = content.get("recipe")
     given = dict(recipe) if isinstance(recipe, dict) else {"_target_": recipe}
     sections = {key: value for key, value in content.items() if key not in _OWN}

@@ -140,7 +140,8 @@ def test_the_pipeline_of_the_page(prepared: Checkout) -> None:
     broken = prepared.run("export-check", f"model={link}")
     assert broken.returncode == 1
     missing = prepared.run("export-check", "model=/no/such/export")
-    assert missing.returncode == 2
+    assert missing.returncode == 3 and "no such directory" in missing.stderr
+    assert prepared.run("export-check", "model=/no/such/export", "--force").returncode == 2
 
 
 @pytest.mark.slow

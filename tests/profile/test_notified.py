@@ -70,6 +70,7 @@ def test_what_is_none_is_refused_without_the_value(entry: str) -> None:
         ("notify", ["env:HOOK", "slack", "hooks.slack.com/T0/B0/drawn"], "d: entry 2 = 'slack', entry 3 are not valid"),
         ("track", ["tensorboard", "wandb", "mlflow:a"], "d: entry 2 = 'wandb' is not valid: expected wandb:PROJECT"),
         ("secrets", ["A", 5], "d: entry 2 = 5 is not valid: expected a string."),
+        ("setup_lines", ["A", 5], "d: entry 2 = 5 is not valid: expected a string."),
     ],
 )
 def test_the_wrong_entry_of_a_list_is_named(key: str, entries: list[object], said: str) -> None:

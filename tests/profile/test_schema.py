@@ -83,7 +83,9 @@ def test_an_unknown_executor_is_answered_with_the_known(tmp_path: Path) -> None:
 
 
 def test_a_wrong_variable_is_named_alone(tmp_path: Path) -> None:
-    text = _refused(tmp_path, 'env_vars = { THREADS = 4, TOKEN = "hush-hush" }', "THREADS", "4", "string")
+    text = _refused(
+        tmp_path, 'env_vars = { THREADS = 4, TOKEN = "hush-hush" }', "THREADS", 'env_vars.THREADS = "4"', "string"
+    )
     assert "hush-hush" not in text
 
 

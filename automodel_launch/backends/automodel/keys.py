@@ -5,6 +5,7 @@ from __future__ import annotations
 PRETRAINED = "pretrained_model_name_or_path"
 SECTIONS = ("model", "distributed", "dataset", "loss_fn", "optimizer")  # set-up stops without them
 MODEL = "model"
+TEACHER = f"teacher_model.{PRETRAINED}"
 VALIDATION = "validation_dataset"  # every key that starts like this names one (RecipeConfig.validation_dataloaders)
 TRAIN_SAMPLES = "dataset.num_train_samples"
 

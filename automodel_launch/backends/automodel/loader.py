@@ -9,6 +9,7 @@ from automodel_launch.backends.automodel.schema import kinds, renamed
 from automodel_launch.config import dotted
 
 RECIPE = "TrainFinetuneRecipeForNextTokenPrediction"
+DISTILLATION = "KnowledgeDistillationRecipeForNextTokenPrediction"
 
 
 def value(config: Mapping[str, Any], key: str) -> Any:

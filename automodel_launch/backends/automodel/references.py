@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from automodel_launch.backends import Config, Reference
 from automodel_launch.backends.automodel.checkpoints import checkpoint_dir
 from automodel_launch.backends.automodel.datasets import conversations, data_paths, index_dirs, tokenizers
-from automodel_launch.backends.automodel.keys import CHECKPOINT_DIR
+from automodel_launch.backends.automodel.keys import CHECKPOINT_DIR, TEACHER
+from automodel_launch.backends.automodel.loader import DISTILLATION, recipe_class
 from automodel_launch.backends.automodel.model.section import place
-from automodel_launch.config.dotted import left_to_the_job
+from automodel_launch.config.dotted import get, left_to_the_job
 
 
 def references(config: Config) -> Iterator[Reference]:
@@ -23,6 +24,9 @@ def references(config: Config) -> Iterator[Reference]:
     model = place(config)
     if model:
         yield Reference("model", *model)
+    teacher = get(config, TEACHER)  # read by the recipe of distillation alone
+    if isinstance(teacher, str) and recipe_class(config) == DISTILLATION:
+        yield Reference("model", TEACHER, teacher)
     yield from (Reference("output", key, path) for key, path in outputs(config))
 
 

@@ -109,6 +109,19 @@ def relative(where: str, path: str) -> Finding:
     return Finding("error", "relative-path", message, str(Path(path).absolute()))
 
 
+def of_each_job(plan: Plan, key: str) -> Iterator[Finding]:
+    """A relative directory for checkpoints is one of each job's own: a further job of the run would not find them."""
+    value = dotted.get(plan.config, key)
+    if not isinstance(value, str) or not value or value.startswith("/") or "://" in value:
+        return
+    if not dotted.left_to_the_job(value):
+        is_home = value.startswith("~")
+        what = "begins with ~, which no framework expands: it is relative" if is_home else "is relative"
+        message = f"{describe(plan, key)} {what}, and each job of the run has a directory of its own:"
+        fix = f"{key}=${{run.dir}}/{'checkpoints' if is_home else value.removeprefix('./')}"
+        yield Finding("error", "relative-path", f"{message} none would go on where the one before stopped.", fix)
+
+
 def outside(plan: Plan, path: str) -> str:
     """Where a path of the job's container is outside it, for a message; empty where it is the same."""
     place = mounts.outside(path, plan.mounts) if plan.mounts else None

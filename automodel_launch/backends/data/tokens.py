@@ -34,7 +34,7 @@ def epochs(parts: Sequence[Part], wanted: int) -> float:
 def of_list(entries: Any, data: DataFacts, used: float = 1.0) -> list[Part]:
     """The parts of a list of prefixes, with or without weights; `used` is the share of each that is trained on.
 
-    None where something is wrong, which blends.py and pairs.py report.
+    None where something is wrong, which blends.py and pairs.py report, and where nothing of them is.
     """
     if not isinstance(entries, list) or not entries:
         return []
@@ -43,7 +43,7 @@ def of_list(entries: Any, data: DataFacts, used: float = 1.0) -> list[Part]:
         names = list(dict.fromkeys(probe.without_ending(name) for name in names))
     sizes = [_tokens(data.about("pairs", probe.without_ending(name))) for name in names]
     total = sum(weights) if weights else 0.0
-    if not all(sizes) or (weights and total <= 0):
+    if not all(sizes) or (weights and total <= 0) or not used > 0:
         return []
     all_tokens = sum(sizes)
     return [
@@ -53,11 +53,11 @@ def of_list(entries: Any, data: DataFacts, used: float = 1.0) -> list[Part]:
 
 
 def share(split: Any, default: str, number: int = 0) -> float:
-    """A part, by default that of the training, of a `split` like "900,50,50"."""
+    """A part, by default that of the training, of a `split` like "900,50,50"; 0 of those that it does not name."""
     try:
         parts = [float(part) for part in str(split or default).split(",")]
-        return parts[number] / sum(parts)
-    except (ValueError, ZeroDivisionError, IndexError):
+        return sum(parts[number : number + 1]) / sum(parts)
+    except (ValueError, ZeroDivisionError):
         return 1.0
 
 

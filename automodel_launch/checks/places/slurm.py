@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from automodel_launch import backends, executors
 from automodel_launch.checks import containers, credentials, data, forms, runs, save_interval, storage
-from automodel_launch.checks.places import slurm_defaults, slurm_python, slurm_venv
+from automodel_launch.checks.places import slurm_defaults, slurm_mpi, slurm_python, slurm_venv
 from automodel_launch.errors import ClusterError
 from automodel_launch.executors.slurm import advice, script
 from automodel_launch.plan.finding import Finding
@@ -47,6 +47,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
         **credentials.asked(plan),
         **slurm_python.asked(plan),
         **slurm_venv.asked(plan),
+        **slurm_mpi.asked(plan),
         **runs.asked(plan),
         **slurm_defaults.ASKED,
     }
@@ -68,6 +69,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     yield from _time_limit(plan, partition, answers["partitions"])
     yield from slurm_python.answered(plan, answers)
     yield from slurm_venv.answered(plan, answers)
+    yield from slurm_mpi.answered(plan, answers)
     yield from runs.answered(plan, answers)
     names = slurm_site.chosen([partition or ""], slurm_site.partitions(answers["partitions"].text))
     yield from slurm_defaults.findings(plan, names, answers)

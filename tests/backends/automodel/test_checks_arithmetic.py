@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,19 @@ RULES: list[tuple[str, str, int, list[str], list[str], list[str]]] = [
      ["step_scheduler.max_steps=101", "step_scheduler.ckpt_every_steps=1", "+checkpoint={checkpoint_dir: /x}"],
      ["step_scheduler.max_steps=101", "step_scheduler.ckpt_every_steps=1",
       "+checkpoint={checkpoint_dir: /x, max_recent_checkpoints: 3}"], ["101 checkpoints", "max_recent_checkpoints"]),
+    ("bad-value", "error", 2, ["+model.torch_dtype=float16"], ["+model.torch_dtype=float16", "+optimizer.fused=true"],
+     ["eps = 1e-08 is 0", "model.torch_dtype=float32"]),
+    ("bad-value", "error", 2, ["+model.dtype=torch.float16", "+optimizer.foreach=true", "+peft={_target_: a.B}"],
+     ["+model.dtype=torch.float16", "+peft={_target_: a.B, lora_dtype: float32}"], ["model.dtype=float32"]),
+    ("bad-value", "error", 2, ["+model.torch_dtype=half", "+optimizer.eps=2e-8"],
+     ["+model.torch_dtype=half", "+optimizer.eps=1e-4"], ["eps = 2e-08 is 0"]),
+    ("missing-key", "error", 2, ["+qat={enabled: true}"], ["+qat={enabled: false}"], ["without quantization"]),
+    ("not-held-out", "warning", 2, ["+validation_dataset={_target_: a.b.Some, paths: /x}", "+dataset.paths=/x"],
+     ["+validation_dataset={_target_: a.b.Some, paths: /x, split: 'train[9:]'}", "+dataset.paths=/x"],
+      ["a file of its"]),
+    ("not-held-out", "warning", 2, ["+dataset={_target_: a.MegatronPretraining, paths: /x, splits_to_build: train}",
+      "+validation_dataset={_target_: a.MegatronPretraining, paths: /x, splits_to_build: train, num_val_samples: 8}"],
+     ["+dataset={_target_: a.Some, paths: /x}", HELD_OUT.format(8)], ["validation_dataset.splits_to_build=validation"]),
 ]  # fmt: skip
 
 
@@ -183,6 +197,16 @@ def test_a_fault_and_its_neighbour(
     neighbour = _plan(bench, ranks, *valid)
     assert _found(neighbour, code) == []
     assert [finding for finding in checks.run(neighbour) if finding.level == "error"] == []
+
+
+def test_an_evaluation_takes_no_step(bench: Bench) -> None:
+    """Its optimizer is built and never used, its `dataset` never read."""
+    same = [f"+{key}={{_target_: a.Some, paths: /x}}" for key in ("dataset", "validation_dataset")]
+    plan = _plan(bench, 2, "+model.torch_dtype=float16", *same)
+    codes = ("bad-value", "not-held-out")
+    assert [len(_found(plan, code)) for code in codes] == [1, 1]
+    plan = replace(plan, recipe=replace(plan.recipe, name="evaluate"))
+    assert [_found(plan, code) for code in codes] == [[], []]
 
 
 def test_all_faults_are_said_at_once(bench: Bench) -> None:
@@ -242,6 +266,7 @@ NANOGPT = "nemo_automodel.components.datasets.llm.nanogpt_dataset.NanogptDataset
         (lambda d: {"paths": {"train": [_megatron(d, "a", 5_120)]}}, "warning", "10.0 epochs"),
         (lambda d: {"paths": _megatron(d, "a", 51_200)}, "note", "1.1 epochs"),  # split: 900,50,50
         (lambda d: {"paths": [_megatron(d, "a", 51_200)], "split": "1,0,0"}, None, ""),
+        (lambda d: {"paths": [_megatron(d, "a", 51_200)], "split": "0,1,1"}, None, ""),
         (
             lambda d: {"paths": {"train": ["0.9", _megatron(d, "a", 4_608), "0.1", _megatron(d, "b", 100_000)]}},
             "warning",
@@ -257,6 +282,19 @@ def test_epochs_of_megatron_data(
     found = _epochs(bench, {"_target_": MEGATRON, "seq_length": 32, **make(tmp_path)})
     assert [finding.level for finding in found] == ([level] if level else [])
     assert all(words in finding.message and "51,200 tokens" in finding.message for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("split", "times"), [("9,1,0", ["3.1"]), ("1,1,999998", ["312500.0"]), ("9,0,1", []), ("1", [])]
+)
+def test_how_often_an_evaluation_reads_its_part(bench: Bench, tmp_path: Path, split: str, times: list[str]) -> None:
+    """A split may leave nothing for it, which is no number to divide by."""
+    section = {"_target_": MEGATRON, "seq_length": 32, "splits_to_build": "validation", "num_val_samples": 100}
+    section |= {"paths": [_megatron(tmp_path, "a", 10_240)], "split": split}
+    plan = _plan(bench, 2, f"+validation_dataset={json.dumps(section)}")
+    plan = replace(plan, recipe=replace(plan.recipe, name="evaluate"))
+    told = [one.message.partition("it is read ")[2] for one in _found(plan, "held-out-repeats")]
+    assert told == [f"{number} times." for number in times]
 
 
 def test_epochs_of_a_blend_in_a_file(bench: Bench, tmp_path: Path) -> None:

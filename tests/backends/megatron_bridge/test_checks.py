@@ -87,6 +87,7 @@ def _levels(bench: Bench, text: str, *texts: str) -> list[tuple[str, str]]:
         (["+ft.enable_ft_package=false"], []),
         (["+peft={_target_: my.own.Adapter, rank: 3}", "+checkpoint.pretrained_checkpoint=/w"], []),
         (["+checkpoint.pretrained_checkpoint=weights"], [("error", "no-model")]),
+        (["+checkpoint.save=~/checkpoints"], [("error", "relative-path")]),
         (["+model.deterministic_mode=true", "+run.env.env_vars.NCCL_ALGO=Ring"], [("error", "bad-value")]),
     ],
 )

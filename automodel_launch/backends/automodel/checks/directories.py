@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from automodel_launch.backends.automodel import checkpoints, datasets, keys, references
 from automodel_launch.backends.data.facts import DataFacts
-from automodel_launch.backends.data.paths import unwritable
-from automodel_launch.plan.describe import describe, override
+from automodel_launch.backends.data.paths import of_each_job, unwritable
+from automodel_launch.plan.describe import override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -26,14 +26,10 @@ def writable(plan: Plan, data: DataFacts) -> Iterator[Finding]:
 
 
 def relative(plan: Plan) -> Iterator[Finding]:
-    """A relative directory is one of each job's own: a further job of the run would not find its checkpoints."""
+    """The checkpoints' directory is the run's, not a job's."""
     value = checkpoints.checkpoint_dir(plan.config)
-    if value and not value.startswith(("/", "~", "$")) and "://" not in value:
-        message = (
-            f"{describe(plan, keys.CHECKPOINT_DIR)} is relative, and each job of the run has a directory of its own:"
-        )
-        fix = f"{keys.CHECKPOINT_DIR}=${{run.dir}}/{value.removeprefix('./')}"
-        yield Finding("error", "relative-path", f"{message} none would go on where the one before stopped.", fix)
+    if value and not value.startswith("$"):  # a variable that AutoModel fills in
+        yield from of_each_job(plan, keys.CHECKPOINT_DIR)
 
 
 def beside_the_data(plan: Plan) -> Iterator[Finding]:

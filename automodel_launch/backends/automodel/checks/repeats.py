@@ -35,7 +35,7 @@ def held_out(plan: Plan, data: DataFacts) -> Iterator[Finding]:
         if times > 1:
             holds = amount(sum(part.tokens for part in parts))
             message = (
-                f"{describe(plan, key)} x {length} tokens, and {name} holds {holds}: it is read {times:.2g} times."
+                f"{describe(plan, key)} x {length} tokens, and {name} holds {holds}: it is read {times:.1f} times."
             )
             fix = f"{override(plan, key, max(1, int(samples / times)))} to read it once"
             yield Finding("note", "held-out-repeats", message, fix)

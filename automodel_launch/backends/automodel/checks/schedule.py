@@ -6,9 +6,18 @@ components/training/step_scheduler.py, components/datasets/llm/megatron_dataset.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import checkpoints, datasets, keys, lr_scheduler, phases, step_scheduler
+from automodel_launch.backends.automodel import (
+    checkpoints,
+    datasets,
+    keys,
+    loader,
+    lr_scheduler,
+    phases,
+    step_scheduler,
+)
 from automodel_launch.backends.automodel.data import tokens
 from automodel_launch.backends.automodel.data_phases import KEY
 from automodel_launch.backends.automodel.keys import (
@@ -16,6 +25,7 @@ from automodel_launch.backends.automodel.keys import (
     DECAY,
     INIT_LR,
     LR,
+    MAX_LR,
     MAX_STEPS,
     MIN_LR,
     STYLE,
@@ -78,6 +88,17 @@ def rates(plan: Plan) -> Iterator[Finding]:
             )
     if schedule.min_lr is not None and schedule.min_lr < 0:
         yield Finding("error", "lr-range", f"{describe(plan, MIN_LR)} is negative.", override(plan, MIN_LR, "0.0"))
+
+
+def finite(plan: Plan) -> Iterator[Finding]:
+    """A rate that is no number is refused by torch's optimizers; they take an infinite one."""
+    for key in (LR, MAX_LR):
+        value = loader.value(plan.config, key)
+        if isinstance(value, float) and math.isnan(value):
+            yield Finding("error", "lr-range", f"{describe(plan, key)} is no number.", f"{key}=3e-4")
+        elif value == math.inf:  # a job that runs to its end
+            message = f"{describe(plan, key)}: every weight is NaN after the first step."
+            yield Finding("warning", "lr-range", message, f"{key}=3e-4")
 
 
 def lengths(plan: Plan) -> Iterator[Finding]:
@@ -185,4 +206,4 @@ def epochs(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     yield Finding("warning" if times > EPOCHS else "note", "epochs", message, fix)
 
 
-CHECKS = (style, rates, lengths, ends, cadence, samples)
+CHECKS = (style, rates, finite, lengths, ends, cadence, samples)

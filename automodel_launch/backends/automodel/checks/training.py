@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from automodel_launch.backends.automodel import datasets, keys, loader, schema
+from automodel_launch.backends.automodel import datasets, evaluation, keys, loader, schema
+from automodel_launch.backends.automodel.model import section as model_section
 from automodel_launch.backends.automodel.schema import renamed
-from automodel_launch.config.dotted import left_to_the_job
+from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe_value, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import completed
 
 _LOSSES = "nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy"
+_QAT = "nemo_automodel.components.quantization.qat.QATConfig"
+_ADAM = ("torch.optim.Adam", "torch.optim.AdamW")
+_EPS = 1e-8  # theirs
+_FLOAT16 = ("float16", "half", "fp16")
+_NOTHING_IN_FLOAT16 = 2.0**-25  # half of the smallest number above 0, and rounded to 0
 
 
 def recipe(plan: Plan) -> Iterator[Finding]:
@@ -62,7 +68,7 @@ def batch_size(plan: Plan) -> Iterator[Finding]:
     key = "dataloader.batch_size"
     batch = loader.value(plan.config, key)
     local = loader.value(plan.config, "step_scheduler.local_batch_size") or 1
-    if batch is None or batch == local or left_to_the_job(batch) or left_to_the_job(local):
+    if batch is None or batch == local or dotted.left_to_the_job(batch) or dotted.left_to_the_job(local):
         return
     if any(kind.startswith(datasets.MEGATRON_DATASET) for _, kind, _ in datasets.datasets(plan.config)):
         message = f"{describe_value(plan, key, batch)} is not used: Megatron data come in batches of"
@@ -98,13 +104,57 @@ def clipping(plan: Plan) -> Iterator[Finding]:
     """AutoModel 0.7.0 multiplies gradients by max_norm / their norm, whatever max_norm is: 0 is not "off"."""
     key = "clip_grad_norm.max_norm"
     value = loader.value(plan.config, key)
-    if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
         fix = f"{key}=1.0, or ~clip_grad_norm for no clipping"
         told = describe_value(plan, key, value)
         if value < 0:
             yield Finding("error", "not-positive", f"{told} reverses all gradients; it must be above 0.", fix)
-        else:  # a job that runs to its end
+        elif value == 0:  # a job that runs to its end
             yield Finding("warning", "not-positive", f"{told} makes all gradients 0, so that nothing is learnt.", fix)
+        else:
+            yield Finding("error", "not-positive", f"{told}: every gradient would be NaN.", fix)
 
 
-CHECKS = (recipe, needed, batch_size, clipping, loss)
+def half(plan: Plan) -> Iterator[Finding]:
+    """torch's Adam divides by sqrt(v) + eps, in the weights' type unless it is fused: NaN, without a message."""
+    config, key = plan.config, "optimizer.eps"
+    target, given = dotted.get(config, "optimizer._target_"), loader.value(config, key)
+    eps = _EPS if given is None else given
+    rounds = isinstance(eps, float) and 0 <= eps <= _NOTHING_IN_FLOAT16
+    if target not in _ADAM or not rounds or plan.recipe.name == evaluation.RECIPE:  # which takes no step
+        return
+    others = dotted.get(config, "peft.lora_dtype") is not None or config.get("quantization") is not None
+    fused = loader.value(config, "optimizer.fused") is True
+    if model_section.precision(config) in _FLOAT16 and not others and not fused:
+        written = next(name for name in ("model.dtype", "model.torch_dtype") if dotted.get(config, name))
+        message = (
+            f"{describe_value(plan, written, dotted.get(config, written))}: {target} keeps its state in that type,"
+        )
+        message += f" in which {key} = {eps:g} is 0: it divides by 0, and the loss is NaN."
+        yield Finding("error", "bad-value", message, f"{written}=float32, or bfloat16; or a larger {key}")
+
+
+def quantizing(plan: Plan) -> Iterator[Finding]:
+    """`qat.enabled` alone does nothing (recipes/llm/train_ft.py: build_model)."""
+    section = plan.config.get("qat")
+    if not isinstance(section, dict) or not loader.value(plan.config, "qat.enabled"):
+        return
+    if section.get("qat_config") is None and section.get("quantizer") is None:
+        message = (
+            f"{describe_value(plan, 'qat.enabled', section['enabled'])}, and no qat.qat_config says how: AutoModel"
+        )
+        message += f" {schema.VERSION} would train without quantization, and without a message."
+        yield Finding("error", "missing-key", message, f"+qat.qat_config={{_target_: {_QAT}}}")
+
+
+def distilled(plan: Plan) -> Iterator[Finding]:
+    """A share of the loss is the teacher's (recipes/llm/kd.py); a negative one teaches the opposite, in silence."""
+    key = "kd_ratio"
+    value = loader.value(plan.config, key)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and not 0 <= value <= 1 and loader.recipe_class(plan.config) == loader.DISTILLATION:
+        message = f"{describe_value(plan, key, value)} is no share of the loss, which is from 0 to 1."
+        yield Finding("error", "bad-value", message, f"{key}=0.5")
+
+
+CHECKS = (recipe, needed, batch_size, clipping, loss, half, quantizing, distilled)

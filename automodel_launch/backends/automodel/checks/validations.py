@@ -23,6 +23,10 @@ from automodel_launch.plan.plan import Plan
 
 _BEST = "checkpoint.best_metric_key"
 _AT_SAVES = "step_scheduler.validate_on_checkpoint"  # without it, and there alone, a save may come without a validation
+_OF_NO_PART = (  # keys of a section that do not say which of the data it reads
+    *("seq_length", "index_mapping_dir", "tokenizer", "random_seed", "shuffle", "num_workers"),
+    *("num_train_samples", "num_val_samples", "num_test_samples", "truncation", "padding", "chat_template"),
+)
 Section = Mapping[str, Any]
 _DEFAULT, _WEIGHTED = "default", "weighted"  # WEIGHTED_AGGREGATE_NAME of components/training/domain_mixture.py
 
@@ -61,6 +65,31 @@ def held_out(plan: Plan) -> Iterator[Finding]:
     if plan.recipe.name == evaluation.RECIPE and not datasets.validates(plan.config):
         message = f"an evaluation reads every section {keys.VALIDATION}..., and the config has none."
         yield Finding("error", "no-data", message, f"+{keys.VALIDATION}={{_target_: ..., paths: ...}}")
+
+
+def of_the_training(plan: Plan) -> Iterator[Finding]:
+    """What is trained on tells nothing about other data: a loss that falls on it may be one that is learnt by heart."""
+    trained = plan.config.get("dataset")
+    if plan.recipe.name == evaluation.RECIPE or not isinstance(trained, Mapping):
+        return
+    for name, section in plan.config.items():
+        if not name.startswith(keys.VALIDATION) or not isinstance(section, Mapping) or not _same(section, trained):
+            continue
+        message = f"{describe_value(plan, name, dict(section))} reads what dataset trains on: its loss is not that of"
+        fix = "another split, or a file of its own"
+        if section.get("splits_to_build") is not None:
+            fix = f"{name}.splits_to_build=validation"
+        yield Finding("warning", "not-held-out", f"{message} held-out data.", fix)
+
+
+def _same(section: Section, trained: Section) -> bool:
+    """Both name the same data, and nothing says that they are other parts of it."""
+    named = [one.get(key) for one in (section, trained) for key in ("paths", "path_or_dataset_id")]
+    if named[:2] == [None, None] or dotted.left_to_the_job(named):
+        return False
+    parts = [{key: value for key, value in one.items() if key not in _OF_NO_PART} for one in (section, trained)]
+    whole = datasets.is_megatron(str(section.get("_target_", "")).rpartition(".")[2])
+    return parts[0] == parts[1] and (not whole or section.get("splits_to_build") is not None)
 
 
 def whole_batches(plan: Plan) -> Iterator[Finding]:
@@ -116,4 +145,4 @@ def _counted(plan: Plan, section: Section, most: int) -> int | None:
     return found
 
 
-CHECKS = (best_metric, held_out, whole_batches)
+CHECKS = (best_metric, held_out, of_the_training, whole_batches)

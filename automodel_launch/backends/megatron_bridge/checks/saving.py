@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from automodel_launch.backends.data.paths import of_each_job
 from automodel_launch.backends.megatron_bridge import keys, schema, settings
 from automodel_launch.backends.megatron_bridge.checks.told import told
 from automodel_launch.config import dotted
@@ -43,11 +44,7 @@ def saves(plan: Plan) -> Iterator[Finding]:
     if known.written(keys.SAVE) and dotted.get(plan.config, keys.SAVE) is None:
         message = f"{keys.SAVE} = null ({source(plan, keys.SAVE)}): nothing is saved."
         yield Finding("warning", "checkpoint-dir", message, f"{keys.SAVE}=${{run.dir}}/checkpoints")
-    written = dotted.get(plan.config, keys.SAVE)
-    if isinstance(written, str) and written and not written.startswith(("/", "~", "$")) and "://" not in written:
-        message = f"{describe(plan, keys.SAVE)} is relative, and each job of the run has a directory of its own:"
-        fix = f"{keys.SAVE}=${{run.dir}}/{written.removeprefix('./')}"
-        yield Finding("error", "relative-path", f"{message} none would go on where the one before stopped.", fix)
+    yield from of_each_job(plan, keys.SAVE)
     if known.number(keys.KEEP) == 0:
         message = f"{describe(plan, keys.KEEP)}: each checkpoint is deleted when it has been saved."
         yield Finding("error", "bad-value", message, f"{keys.KEEP}=3; -1 keeps all")

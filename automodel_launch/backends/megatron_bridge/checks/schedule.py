@@ -6,6 +6,7 @@ ConfigContainer.validate and _calculate_scheduler_steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from automodel_launch.backends.megatron_bridge import checkpoints, keys, layout, settings, training
@@ -102,16 +103,20 @@ def rates(plan: Plan) -> Iterator[Finding]:
     """The least rate is below the highest one; WSD says how long it falls."""
     known = settings.of(plan.config)
     top, least = known.rate(keys.LR), known.rate(keys.MIN_LR)
-    if top is not None and not top > 0:
-        least = None  # what is above no rate at all is no fault of its own
-    if top is not None and least is not None and (least > top or least < 0):
-        what = f"is above {told(plan, known, keys.LR)}" if least > top else "is negative"
-        fix = override(plan, keys.MIN_LR, f"{top / 10:g}" if top > 0 else 0)
-        yield Finding("error", "lr-range", f"{told(plan, known, keys.MIN_LR)} {what}.", fix)
-    if top is not None and not top > 0 and known.written(keys.LR):
-        yield Finding(
-            "error", "lr-range", f"{told(plan, known, keys.LR)}: nothing would be learned.", f"{keys.LR}=3e-4"
+    is_rate = top is not None and 0 < top < math.inf
+    if top is not None and is_rate and least is not None and not 0 <= least <= top:
+        what = (
+            f"is above {told(plan, known, keys.LR)}" if least > top else "is negative" if least < 0 else "is no number"
         )
+        yield Finding(
+            "error",
+            "lr-range",
+            f"{told(plan, known, keys.MIN_LR)} {what}.",
+            override(plan, keys.MIN_LR, f"{top / 10:g}"),
+        )
+    if top is not None and not is_rate and known.written(keys.LR):
+        what = "every weight would be NaN after the first step" if top > 0 else "nothing would be learned"
+        yield Finding("error", "lr-range", f"{told(plan, known, keys.LR)}: {what}.", f"{keys.LR}=3e-4")
     if known.value(keys.STYLE) == "WSD" and known.value(keys.WSD) is None and known.value(keys.SAMPLES) is None:
         message = f"{told(plan, known, keys.STYLE)} needs {keys.WSD}, which is not given."
         yield Finding("error", "lr-style", message, f"+{keys.WSD}=STEPS, the last ones, in which the rate falls")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from automodel_launch.backends.megatron_bridge import keys, settings
@@ -20,11 +21,19 @@ _AT_LEAST = {
     "dataset.num_workers": 0,
     "train.manual_gc_interval": 0,
     "train.exit_interval": 1,  # every iteration is a multiple of -1: the run would end after its first, with code 0
+    "train.exit_duration_in_mins": 0,  # below, too; 0 is none
+    "model.init_method_std": 0,
+    "model.layernorm_epsilon": 0,
+    "model.rotary_base": 1,
     "profiling.profile_step_start": 0,
     "profiling.profile_step_end": 0,
     "optimizer.weight_decay": 0,
     "optimizer.adam_eps": 0,
     "scheduler.start_weight_decay": 0,
+    keys.WARMUP: 0,  # Megatron-Core takes a negative one as if so much of the decay were over
+    "scheduler.lr_warmup_samples": 0,
+    keys.WSD: 0,
+    "scheduler.lr_wsd_decay_samples": 0,
 }
 _SHARES = {  # key: whether it may be 1
     "optimizer.adam_beta1": False,
@@ -43,8 +52,9 @@ def ranges(plan: Plan) -> Iterator[Finding]:
     known = settings.of(plan.config)
     for key, least in _AT_LEAST.items():
         value = known.rate(key)
-        if value is not None and known.written(key) and value < least:
-            message = f"{told(plan, known, key)} must be at least {least}."
+        if value is not None and known.written(key) and not least <= value < math.inf:
+            what = f"must be at least {least}" if value < least else "is no number to compute with"
+            message = f"{told(plan, known, key)} {what}."
             yield Finding("error", "not-positive", message, f"{key}={least} or more")
     for key, whole in _SHARES.items():
         value = known.rate(key)
