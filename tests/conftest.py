@@ -103,7 +103,7 @@ class Checkout:
 
     def run(self, *args: str, env: dict[str, str] | None = None, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         """Run launch.py to its end, with its output captured; an option of subprocess.run's makes it a cold start."""
-        kwargs.setdefault("timeout", 240)
+        kwargs.setdefault("timeout", LIMIT_S)
         kwargs.setdefault("cwd", self.root)
         environ, command = {**self.environ, **(env or {})}, self.command(*args)
         usual = set(kwargs) == {"timeout", "cwd"} and command[:2] == Checkout.command(self)
@@ -136,7 +136,11 @@ python = "/shared/venv/bin/python"
 """Keys of a profile for a cluster behind SSH."""
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+LIMIT_S = 240.0
+"""How long a test waits before it calls it a hang: CI's machine is slow, and busy with other tests."""
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = LIMIT_S) -> Any:
     """The first true value of the condition; a file that it reads may come later, too."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -27,7 +27,7 @@ from automodel_launch.launch.places import Places, Seen
 from automodel_launch.remote import processes
 from automodel_launch.remote.shell import AT_ONCE
 from tests.commands.conftest import Cli
-from tests.conftest import wait_for
+from tests.conftest import LIMIT_S, wait_for
 from tests.workbench import write_pair
 
 
@@ -173,7 +173,7 @@ def test_an_agent_that_does_not_react_is_killed_with_all_that_it_started(
     wait_for(deaf.exists)
     code, out, err = launch("cancel", "stub-a.1", "--now")
     assert (code, out) == (0, "stub-a.1: FAILED\n") and "died without a record" in err
-    assert agent.wait(10) == -signal.SIGKILL
+    assert agent.wait(LIMIT_S) == -signal.SIGKILL
     assert not _living_in_session(agent.pid)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import OVER_SSH, Checkout, Main, wait_for
+from tests.conftest import LIMIT_S, OVER_SSH, Checkout, Main, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -44,7 +44,7 @@ def test_ctrl_c_ends_the_waiting_and_nothing_else(checkout: Checkout, main: Main
         assert waits.stderr is not None
         assert wait_for(lambda: "waiting for" in waits.stderr.readline())  # type: ignore[union-attr]
         waits.send_signal(signal.SIGINT)
-        assert waits.wait(60) == 130
+        assert waits.wait(LIMIT_S) == 130
     assert [row["job_id"] for row in json.loads(main(checkout, "jobs", "--json").stdout)] == [first]
     assert main(checkout, "cancel", first, "--now").returncode == 0
     refused = main(checkout, *LAST, "--after", first, "--force")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Checkout, wait_for
+from tests.conftest import LIMIT_S, Checkout, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -80,7 +80,7 @@ def test_a_stopped_agent_is_told_and_can_be_cancelled(
     told = checkout.run("status", "r.1").stdout
     assert "r.1: RUNNING" in told and "was stopped" in told and "kill -CONT" in told
     assert "was stopped" in checkout.run("jobs").stdout
-    done = checkout.run("cancel", "r.1", *now, timeout=60)
+    done = checkout.run("cancel", "r.1", *now, timeout=LIMIT_S)
     assert (done.returncode, done.stdout) == (0, "r.1: CANCELLED\n"), done.stderr
     assert _living(str(tmp_path)) == []
 

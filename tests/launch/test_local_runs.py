@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Checkout, clean_environ, wait_for
+from tests.conftest import LIMIT_S, Checkout, clean_environ, wait_for
 
 pytestmark = pytest.mark.e2e
 MARK = "LAUNCH_TEST_MARK"
@@ -89,7 +89,7 @@ def test_an_interrupt_stops_the_job_and_leaves_no_process(checkout: Checkout, nu
     mark = f"interrupt-{number}-{os.getpid()}"
     process = _start(checkout, mark, "stub", "steps=600", "pause=0.2")
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == code, err
     assert "saved" in out  # the ranks were asked, and had time
     assert "CANCELLED" in err
@@ -116,7 +116,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(checkout: Checkout) -> None:
         )
         for n in range(2)
     ]
-    outputs = [process.communicate(timeout=180)[0] for process in processes]
+    outputs = [process.communicate(timeout=LIMIT_S)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     for n, output in enumerate(outputs):
         assert f"value number-{n}" in output
@@ -142,7 +142,7 @@ def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
     cancelled = checkout.run("cancel", job[:-1])
     assert cancelled.returncode == 0, cancelled.stderr
     assert "CANCELLED" in cancelled.stdout
-    attached.communicate(timeout=30)
+    attached.communicate(timeout=LIMIT_S)
     assert attached.returncode == 143
     assert _marked(mark) == []
     ranks = checkout.run("logs", job, "--rank", "all").stdout

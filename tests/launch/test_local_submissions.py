@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout, wait_for
+from tests.conftest import LIMIT_S, Checkout, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -126,7 +126,7 @@ class _Terminal:
 
     def close(self) -> int:
         os.close(self._here)
-        return self.process.wait(60)
+        return self.process.wait(LIMIT_S)
 
 
 def _started(site: Checkout) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def test_looking_at_a_detached_job_never_ends_it(site: Checkout) -> None:
         assert attached.stdout is not None
         attached.stdout.readline()
         attached.send_signal(number)
-        _, err = attached.communicate(timeout=60)
+        _, err = attached.communicate(timeout=LIMIT_S)
         assert attached.returncode == 128 + number, err
         assert f"detached; {record['job_id']} goes on" in err
         assert "Traceback" not in err

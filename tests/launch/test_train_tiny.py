@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Checkout, make_checkout
+from tests.conftest import LIMIT_S, ROOT, Checkout, make_checkout
 from tests.docker_engine import IMAGE, Engine
 
 pytestmark = [pytest.mark.train, pytest.mark.e2e]
@@ -304,7 +304,7 @@ def test_the_example_of_sweeps(prepared: Checkout) -> None:
 
 
 def wait_for_step(job_dir: Path, step: int) -> None:
-    end = time.monotonic() + 180
+    end = time.monotonic() + LIMIT_S
     while time.monotonic() < end:
         log = job_dir / "logs" / "rank-0.log"
         if log.is_file() and f"| step {step} |" in log.read_text():
@@ -331,7 +331,7 @@ def kill_everything(job_dir: Path) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    end = time.monotonic() + 10
+    end = time.monotonic() + LIMIT_S
     while time.monotonic() < end and any(Path(f"/proc/{pid}/environ").exists() for pid in pids):
         time.sleep(0.05)
 

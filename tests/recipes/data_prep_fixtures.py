@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from tests.conftest import LIMIT_S
+
 RECIPE = Path(__file__).parents[2] / "recipes" / "data_prep.py"
 sys.path.insert(0, str(RECIPE.parent))
 
@@ -82,7 +84,7 @@ def command(values: dict[str, Any], tmp: Path) -> list[str]:
 
 def prepare(values: dict[str, Any], tmp: Path, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the recipe to its end and check its exit code."""
-    done = subprocess.run(command(values, tmp), capture_output=True, text=True, timeout=120, **options)
+    done = subprocess.run(command(values, tmp), capture_output=True, text=True, timeout=LIMIT_S, **options)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done

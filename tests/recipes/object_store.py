@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import LIMIT_S
 from tests.recipes.serving import serving
 
 KEY, SECRET = "TESTKEY0000000000000", "not-a-real-secret-of-any-store"
@@ -179,7 +180,7 @@ def _between(between: Between, address: str) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if rule is not None and rule >= 1:
                 return self._send(int(rule), {}, b"")
-            there = HTTPConnection(host, timeout=30)
+            there = HTTPConnection(host, timeout=LIMIT_S)
             there.request(
                 self.command, self.path, body, dict(self.headers)
             )  # the host too: it is part of what is signed

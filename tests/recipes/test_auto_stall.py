@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.recipes.pretrain_fixtures import ROOT
 from tests.recipes.test_node_agent import MakeJob, eventually, make_job  # noqa: F401
 
@@ -225,7 +226,7 @@ def test_a_phase_reaches_the_nodes_record_and_goes_with_the_first_step(make_job:
     (tmp_path / "go").touch()
     eventually(lambda: job.node()["phase"] is None, "its end")
     (tmp_path / "end").touch()
-    assert agent.wait(60) == 0, agent.communicate()[1]
+    assert agent.wait(LIMIT_S) == 0, agent.communicate()[1]
     told = [(entry["by"], entry["phase"]) for entry in job.lines("phases.jsonl")]
     assert told == [("agent", "starting the ranks"), ("rank", "compiling the data helper")]
     assert all(entry["since"] <= entry["until"] <= time.time() for entry in job.lines("phases.jsonl"))
@@ -253,7 +254,7 @@ def test_a_stopped_training_is_found_by_default(
             os.environ["PYTHONPATH"] = before
     eventually((tmp_path / "ready-0").exists, "the steps")
     os.kill(int((tmp_path / "ready-0").read_text()), signal.SIGSTOP)
-    assert agent.wait(90) == 124, agent.communicate()[1]
+    assert agent.wait(LIMIT_S) == 124, agent.communicate()[1]
     assert job.exit["error"].startswith("hung: no step for ")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.conftest import LIMIT_S
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     RECIPE,
     command,
@@ -188,11 +189,11 @@ def test_killed_while_files_are_assembled_it_goes_on(undisturbed: tuple[Path, di
     data, expected = undisturbed
     values = nanogpt(tmp_path, data, ranks=60, num_shards=6)
     process = subprocess.Popen(command(values, tmp_path), stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT_S
     while len(receipts := list(tmp_path.rglob("receipts/files/*.json"))) < 10:
         assert process.poll() is None and time.monotonic() < deadline
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=LIMIT_S)
     receipts = list(tmp_path.rglob("receipts/files/*.json"))
     assert 10 <= len(receipts) < 122
     assert not list(tmp_path.rglob("record.json"))

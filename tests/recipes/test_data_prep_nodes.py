@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 from data_prep_lib.claims import Claims, Queue
 from data_prep_lib.shards import Piece, Shard
 
+from tests.conftest import LIMIT_S
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     command,
     config,
@@ -48,7 +49,7 @@ def start(values: dict[str, Any], tmp: Path, rank: int, world: int = 2) -> subpr
 
 
 def end(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == code and "Traceback" not in err, err
     return out, err
 
@@ -104,7 +105,7 @@ def held_at_work(values: dict[str, Any], tmp: Path, rank: int) -> subprocess.Pop
     environ["PYTHONPATH"] = f"{tmp / 'hook'}:{Path(__file__).parents[2] / 'recipes'}"
     pipe = subprocess.PIPE
     node = subprocess.Popen(command(values, tmp), stdout=pipe, stderr=pipe, text=True, env=environ)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT_S
     while not (tmp / "held").exists():
         assert time.monotonic() < deadline and node.poll() is None
         time.sleep(0.01)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     command,
     config,
@@ -38,7 +39,7 @@ def started(values: dict[str, Any], tmp: Path, more_than: int = 0) -> subprocess
     process = subprocess.Popen(
         command(values, tmp), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT_S
     while len(receipts(Path(values["output_dir"]))) <= more_than:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
@@ -46,7 +47,7 @@ def started(values: dict[str, Any], tmp: Path, more_than: int = 0) -> subprocess
 
 
 def group_is_empty(pgid: int) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
         alive = [p for p in Path("/proc").glob("[0-9]*/stat") if _in_group(p, pgid)]
         if not alive:
@@ -80,7 +81,7 @@ def test_killed_and_run_again_equals_undisturbed(
     values = config(tmp_path, data, num_shards=12)
     process = started(values, tmp_path)
     process.send_signal(signum)  # to the main process alone: the workers must see for themselves
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=LIMIT_S)
     done = receipts(tmp_path / "out")
     assert process.returncode == (-9 if signum == signal.SIGKILL else 128 + signum)
     assert "Traceback" not in said
@@ -135,7 +136,7 @@ def test_a_worker_that_is_killed_ends_the_run(
     process = started(values, tmp_path)
     (server,) = [pid for pid in children(process.pid) if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(children(server)[0] if which == "a worker" else server, signal.SIGKILL)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1 and "a worker process died" in said and "Traceback" not in said, said
     assert group_is_empty(process.pid)
     prepare(values, tmp_path)
@@ -273,7 +274,7 @@ def test_two_runs_on_one_output_do_not_mix(undisturbed: tuple[Path, dict[str, st
     first.send_signal(signal.SIGSTOP)  # it must not come to its end meanwhile
     assert "another run is writing" in prepare(values, tmp_path, code=1).stderr
     first.send_signal(signal.SIGCONT)
-    assert first.wait(60) == 0
+    assert first.wait(LIMIT_S) == 0
     assert digests(tmp_path / "out") == expected
 
 
@@ -284,4 +285,6 @@ def test_it_works_from_wherever_recipes_is_copied(tmp_path: Path) -> None:
     code = tmp_path / "job" / "code"
     shutil.copytree(source.parent / "data_prep_lib", code / "data_prep_lib")
     shutil.copy(source, code)
-    subprocess.run([argv[0], str(code / source.name), *argv[2:]], check=True, cwd="/", timeout=60, capture_output=True)
+    subprocess.run(
+        [argv[0], str(code / source.name), *argv[2:]], check=True, cwd="/", timeout=LIMIT_S, capture_output=True
+    )

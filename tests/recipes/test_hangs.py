@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.recipes.hook_server import Hook
 from tests.recipes.pretrain_fixtures import ROOT
 from tests.recipes.test_node_agent import MakeJob, eventually, free_port, make_job  # noqa: F401
@@ -124,7 +125,7 @@ def test_a_stopped_script_without_torchrun_is_dumped_ended_and_named(
     agent = job.agent()
     eventually((tmp_path / "ready-0").exists, "the steps")
     os.kill(int((tmp_path / "ready-0").read_text()), signal.SIGSTOP)
-    assert agent.wait(60) == 124, agent.communicate()[1]
+    assert agent.wait(LIMIT_S) == 124, agent.communicate()[1]
     assert (job.exit["state"], job.exit["code"], job.exit["step"]) == ("FAILED", 124, 2)
     assert job.exit["error"].startswith("hung: no step for ")
     assert job.exit["error"].endswith("; rank 0 is stopped by a signal (SIGSTOP)")
@@ -142,7 +143,7 @@ def test_a_stopped_rank_is_named_and_the_one_that_waits_for_it_is_dumped_too(mak
     agent = job.agent()
     eventually((tmp_path / "ready-1").exists, "rank 1")
     os.kill(int((tmp_path / "ready-1").read_text()), signal.SIGSTOP)
-    assert agent.wait(60) == 124, agent.communicate()[1]
+    assert agent.wait(LIMIT_S) == 124, agent.communicate()[1]
     assert job.exit["error"].startswith("hung: no step for ")
     assert job.exit["error"].endswith("; rank 1 is stopped by a signal (SIGSTOP)")
     waiting, away = ((job.dir / "logs" / f"stack-{rank}.txt").read_text() for rank in (0, 1))
@@ -179,7 +180,7 @@ def test_every_node_of_a_hung_job_dumps_and_one_of_them_is_the_reason(
     rendezvous = {"id": "two", "port": free_port()}
     job = make_job("hangs.py", tmp_path, 3, launch="torchrun", nnodes=2, stall_s=3.0, rendezvous=rendezvous)
     agents = [job.agent(node=node) for node in (1, 0)]
-    assert [agent.wait(90) for agent in agents] == [124, 124], [agent.communicate()[1] for agent in agents]
+    assert [agent.wait(LIMIT_S) for agent in agents] == [124, 124], [agent.communicate()[1] for agent in agents]
     assert (job.exit["state"], job.exit["code"]) == ("FAILED", 124)
     assert job.exit["error"].startswith("hung: no step for ")
     assert "all_reduce" in (job.dir / "logs" / "stack-0.txt").read_text()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.recipes.agent_records import node
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
@@ -464,7 +465,7 @@ def test_a_process_is_told_from_a_later_one_of_its_number() -> None:
     child = os.fork()
     if child == 0:
         os._exit(0)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LIMIT_S
     while procs.alive(child, None) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not procs.alive(child, None), "a zombie is gone"
@@ -487,7 +488,7 @@ def test_what_a_process_has_started_that_is_half_gone() -> None:
     assert half.stdout is not None
     child = int(half.stdout.readline())
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LIMIT_S
         while (found := procs.stat(half.pid)) is None or found.state != "Z":
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import LIMIT_S, Checkout
 from tests.recipes.pretrain_fixtures import ROOT
 
 sys.path.insert(0, str(ROOT / "recipes"))
@@ -54,7 +54,9 @@ def tell(tmp_path: Path) -> Tell:
             file.write("".join(lines))
         environ = {**os.environ, "PYTHONPATH": str(tmp_path), "FAKE_LOG": str(tmp_path / "log"), **variables}
         command = [sys.executable, str(AGENT), "track", target, str(folder), str(tmp_path / "run"), "r"]
-        return subprocess.run(command, env=environ, input="", capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            command, env=environ, input="", capture_output=True, text=True, check=False, timeout=LIMIT_S
+        )
 
     return run
 

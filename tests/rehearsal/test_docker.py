@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.docker_engine import BASE, Engine
 from tests.rehearsal.conftest import Stage, left
 
@@ -52,7 +53,7 @@ def test_what_hangs_goes_with_its_container(docked: Stage, monkeypatch: pytest.M
     seen: list[str] = []
 
     def look() -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + LIMIT_S
         while not seen and time.monotonic() < end:
             seen.extend(_containers().split())
             time.sleep(0.1)

@@ -10,13 +10,13 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.conftest import Checkout, Main
+from tests.conftest import LIMIT_S, Checkout, Main
 
 
 def _start(folder: Path, ran: Checkout, **environ: str) -> subprocess.CompletedProcess[str]:
     command = ["bash", str(folder / "run")]
     environ = {**{name: value for name, value in ran.environ.items() if name != "MY_TOKEN"}, **environ}
-    return subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
 def _killed(folder: Path, ran: Checkout) -> Path:
@@ -29,7 +29,7 @@ def _killed(folder: Path, ran: Checkout) -> Path:
         while not (job / "nodes" / "0.json").exists():
             time.sleep(0.01)
         os.kill(json.loads((job / "nodes" / "0.json").read_text())["agent_pid"], signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=LIMIT_S)
     assert process.returncode == 137
     return job
 
