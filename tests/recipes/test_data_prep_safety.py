@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import LIMIT_S
+from tests.conftest import LIMIT_S, wait_for
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     command,
     config,
     digests,
     documents,
+    held,
     leftovers,
     make_tokenizer,
     output,
@@ -35,25 +36,14 @@ def receipts(root: Path) -> list[Path]:
 
 
 def started(values: dict[str, Any], tmp: Path, more_than: int = 0) -> subprocess.Popen[str]:
-    """The recipe, running in a process group of its own, with at least one shard more done than that."""
-    process = subprocess.Popen(
-        command(values, tmp), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    deadline = time.monotonic() + LIMIT_S
-    while len(receipts(Path(values["output_dir"]))) <= more_than:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    """The recipe, held in the middle of a shard, with at least one shard more done than that."""
+    process = held(values, tmp)
+    wait_for(lambda: len(receipts(Path(values["output_dir"]))) > more_than)
     return process
 
 
 def group_is_empty(pgid: int) -> bool:
-    deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline:
-        alive = [p for p in Path("/proc").glob("[0-9]*/stat") if _in_group(p, pgid)]
-        if not alive:
-            return True
-        time.sleep(0.05)
-    return False
+    return bool(wait_for(lambda: not any(_in_group(p, pgid) for p in Path("/proc").glob("[0-9]*/stat"))))
 
 
 def _in_group(stat: Path, pgid: int) -> bool:
@@ -271,10 +261,10 @@ def test_two_runs_on_one_output_do_not_mix(undisturbed: tuple[Path, dict[str, st
     data, expected = undisturbed
     values = config(tmp_path, data, num_shards=12)
     first = started(values, tmp_path)
-    first.send_signal(signal.SIGSTOP)  # it must not come to its end meanwhile
     assert "another run is writing" in prepare(values, tmp_path, code=1).stderr
-    first.send_signal(signal.SIGCONT)
-    assert first.wait(LIMIT_S) == 0
+    (tmp_path / "go").touch()
+    first.communicate(timeout=LIMIT_S)
+    assert first.returncode == 0
     assert digests(tmp_path / "out") == expected
 
 
