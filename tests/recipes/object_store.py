@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import LIMIT_S
+from tests.ports import free_ports
 from tests.recipes.serving import serving
 
 KEY, SECRET = "TESTKEY0000000000000", "not-a-real-secret-of-any-store"
@@ -79,7 +79,7 @@ def running(directory: Path) -> Iterator[ObjectStore]:
         {"name": "anonymous", "actions": ["Read:public"]},
     ]
     (directory / "s3.json").write_text(json.dumps({"identities": rules}))
-    ports = _free_ports(2 * len(_ROLES))
+    ports = free_ports(2 * len(_ROLES))
     # a bucket takes seven volumes, which are files that grow
     command = [_weed(), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={directory}", "-filer", "-s3"]
     command += [f"-s3.config={directory / 's3.json'}", "-volume.max=256", "-master.volumeSizeLimitMB=64"]
@@ -107,14 +107,6 @@ def _weed() -> str:
     return found
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(s.getsockname()[1]) for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
 def _answers(address: str) -> bool:
     try:
         with urllib.request.urlopen(f"{address}/healthz", timeout=5):
@@ -132,7 +124,8 @@ def _takes(store: ObjectStore) -> bool:
 
 
 def _wait(done: Callable[[], bool], server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(240):
+    end = time.monotonic() + LIMIT_S
+    while time.monotonic() < end:
         if done():
             return
         assert server.poll() is None, log.read_text(errors="replace")[-2000:]

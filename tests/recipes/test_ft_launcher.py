@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import LIMIT_S
+from tests.ports import free_port
 from tests.recipes.pretrain_fixtures import ROOT, SMALL, Run, write_config
-from tests.recipes.test_node_agent import Job, eventually, free_port, make_job  # noqa: F401
+from tests.recipes.test_node_agent import Job, eventually, make_job  # noqa: F401
 from tests.recipes.test_node_agent_parts import load
 
 sys.path.insert(0, str(ROOT / "recipes"))

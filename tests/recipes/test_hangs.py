@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import LIMIT_S
+from tests.ports import free_port
 from tests.recipes.hook_server import Hook
 from tests.recipes.pretrain_fixtures import ROOT
-from tests.recipes.test_node_agent import MakeJob, eventually, free_port, make_job  # noqa: F401
+from tests.recipes.test_node_agent import MakeJob, eventually, make_job  # noqa: F401
 
 sys.path.insert(0, str(ROOT / "recipes"))
 

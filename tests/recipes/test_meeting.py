@@ -12,7 +12,8 @@ import pytest
 
 from automodel_launch import contract
 from tests.conftest import LIMIT_S
-from tests.recipes.test_node_agent import MakeJob, free_port, make_job  # noqa: F401
+from tests.ports import free_port
+from tests.recipes.test_node_agent import MakeJob, make_job  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 

@@ -10,7 +10,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import LIMIT_S
+from tests.ports import free_port
 from tests.recipes.hook_server import Hook
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -646,13 +646,6 @@ def cmdline(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_an_agent_tells_of_its_jobs_end(make_job: MakeJob, tmp_path: Path, hook: Hook) -> None:

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "recipes"))
 
 from node_agent_lib import ran_with, what_ran
 
-from tests.recipes.test_node_agent import MakeJob, eventually, free_port, make_job  # noqa: F401
+from tests.ports import free_port
+from tests.recipes.test_node_agent import MakeJob, eventually, make_job  # noqa: F401
 
 
 def _file(job_dir: Path, name: str = "environment.json") -> dict[str, Any]:
