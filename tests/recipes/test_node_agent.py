@@ -656,6 +656,7 @@ def test_an_agent_tells_of_its_jobs_end(make_job: MakeJob, tmp_path: Path, hook:
     job.dir.mkdir(parents=True)
     (job.dir / "agent.json").write_text(json.dumps(job.spec))
     assert job.run()[0] == 1
+    eventually(lambda: hook.posted, "what the agent may have left to a process that sends")
     assert [(path, body["event"], body["error"]) for path, body in hook.posted] == [
         ("/aB3dE6gH9jK2mN5pQ8", "failed", "no tokenizer in this directory")
     ]

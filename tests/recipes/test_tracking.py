@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import LIMIT_S, Checkout
+from tests.conftest import LIMIT_S, Checkout, wait_for
 from tests.recipes.pretrain_fixtures import ROOT
 
 sys.path.insert(0, str(ROOT / "recipes"))
@@ -137,6 +137,7 @@ def test_a_job_does_not_wait_for_a_tracker_that_hangs(checkout: Checkout, tmp_pa
     (checkout.root / "env.toml").write_text(env + variables)
     done = checkout.run("stub-one", "--run", "local", "--name", "a", "run.env.nproc_per_node=1")
     assert done.returncode == 0, done.stderr
+    wait_for(lambda: "finished" in _told(tmp_path))  # a job waits for some seconds only
     told = _told(tmp_path)
     assert [row[0] for row in told if isinstance(row, list)] == ["init", 0, 1]
     assert told[0] == ["init", "p", "a"]

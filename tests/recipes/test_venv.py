@@ -88,7 +88,7 @@ def test_the_ranks_and_the_startup_commands_have_it(job: Job, tmp_path: Path, en
 
 def test_two_jobs_on_one_node(job: Job, make_job: MakeJob) -> None:  # noqa: F811
     """The one that ends first leaves the other's alone, and so does one that begins (it removes what is left)."""
-    waits = f"for _ in $(seq 600); do [ ! -e {job.home}/go ] || break; sleep 0.1; done"
+    waits = f"for _ in $(seq 6000); do [ ! -e {job.home}/go ] || break; sleep 0.1; done"
     job.spec["startup_commands"].append(waits)
     first = job.agent()
     eventually(lambda: list(disk(job).glob("launch-venv-*/venv/bin/python")), "the first job's Python")
