@@ -34,7 +34,7 @@ for _number, _usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _usual)
 
-# A recipe without torch: quick, and it can be told how to end.
+# A recipe without torch: quick, and it can be told how to end, and by a file (`+until=PATH`) when.
 STUB = """# /// script
 # requires-python = ">=3.10"
 #
@@ -61,6 +61,8 @@ for step in range(config["steps"]):
     print(f"x | INFO | root | step {step} | epoch 0 | loss {9 - step}.0 | grad_norm 1.0 | lr 5.50e-04"
           " | mem 0.00 GiB | tps 100.00(50.00/gpu) | num_label_tokens 512", flush=True)
     time.sleep(config["pause"])
+while config.get("until") and not os.path.exists(config["until"]):
+    time.sleep(0.05)
 if rank == config["fail_rank"]:
     if config["code"] == 1:
         raise RuntimeError("the stub's own error")

@@ -76,7 +76,7 @@ def test_two_threads_at_once(here: Checkout) -> None:
 
 
 def test_a_job_can_be_cancelled_and_a_wait_has_a_limit(here: Checkout) -> None:
-    job = al.submit(al.plan("stub", overrides={"steps": 600, "pause": 0.2}))
+    job = al.submit(al.plan("stub", overrides={"steps": 9000, "pause": 0.2}))
     with pytest.raises(TimeoutError, match="has not ended within"):
         job.wait(0.5)
     job.cancel()

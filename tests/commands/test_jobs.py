@@ -174,7 +174,7 @@ def test_an_agent_that_does_not_react_is_killed_with_all_that_it_started(
     code, out, err = launch("cancel", "stub-a.1", "--now")
     assert (code, out) == (0, "stub-a.1: FAILED\n") and "died without a record" in err
     assert agent.wait(LIMIT_S) == -signal.SIGKILL
-    assert not _living_in_session(agent.pid)
+    wait_for(lambda: not _living_in_session(agent.pid))
 
 
 def _living_in_session(session: int) -> list[Path]:

@@ -305,11 +305,16 @@ def test_watching_a_real_job(checkout: Checkout) -> None:
     out, code, same = _on_terminal(checkout, "status", "-w", until=b"loss ", TERM="dumb")
     assert (code, same, b"\x1b" in out) == (130, True, False)
     assert checkout.run("cancel", "--now", "seen").returncode == 0
-    failing = ("steps=12", "pause=0.3", "code=7", "fail_rank=0")
+    failing = ("steps=12", f"+until={checkout.root}/seen", "code=7", "fail_rank=0")
     assert checkout.run(*begin, "--name", "fails", *failing).returncode == 0
-    piped = checkout.run("status", "-w", "fails", "--json", env={"TERM": "xterm"}, timeout=LIMIT_S)
+    words = checkout.command("status", "-w", "fails", "--json")
+    environ = {**checkout.environ, "TERM": "xterm"}
+    with subprocess.Popen(words, env=environ, cwd=checkout.root, stdout=subprocess.PIPE, text=True) as piped:
+        assert piped.stdout is not None
+        first = piped.stdout.readline()
+        (checkout.root / "seen").touch()
+        looks = [json.loads(line) for line in (first, *piped.stdout)]
     assert piped.returncode == 7
-    looks = [json.loads(line) for line in piped.stdout.splitlines()]
     assert len({(look["state"], look["progress"]["done"], look["phase"]) for look in looks}) == len(looks) > 1
     assert (looks[-1]["state"], looks[-1]["progress"]["done"]) == ("FAILED", 12)
     again = checkout.run("status", "-w", "fails")

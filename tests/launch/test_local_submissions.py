@@ -20,7 +20,7 @@ from tests.conftest import LIMIT_S, Checkout, wait_for
 
 pytestmark = pytest.mark.e2e
 
-WORK = ("steps=600", "pause=0.2")
+WORK = ("steps=9000", "pause=0.2")
 # Where the agent will be called, wait: as a busy machine does.
 SLOW = """import os, sys, time, pathlib
 if "--detach" in sys.argv:
