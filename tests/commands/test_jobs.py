@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from automodel_launch import data_identity
-from automodel_launch.commands import jobs
 from automodel_launch.executors import local
 from automodel_launch.executors.slurm import silent
 from automodel_launch.jobs import records
@@ -310,7 +309,7 @@ def test_a_place_that_does_not_answer_holds_up_no_other(
     launch: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait = (
-        "for _ in {1..400}; do [ ! -e ${0%/*}/go ] || break; sleep 0.02; done; echo 'PENDING|Priority|N/A||/|x|(null)'"
+        "for _ in {1..9000}; do [ ! -e ${0%/*}/go ] || break; sleep 0.02; done; echo 'PENDING|Priority|N/A||/|x|(null)'"
     )
     folder = _slurm_jobs(launch, tmp_path, monkeypatch, 2, wait)
     before = ["", ""]
@@ -321,7 +320,6 @@ def test_a_place_that_does_not_answer_holds_up_no_other(
         (folder / "go").touch()
         return rest(places)
 
-    monkeypatch.setattr(jobs, "FIRST_S", 0.5)
     monkeypatch.setattr(Places, "rest", let_go)
     code, out, _ = launch("jobs")
     assert code == 0

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,8 @@ def job(checkout: Checkout, tmp_path: Path) -> Iterator[Path]:
     wait_for(lambda: "step 1 " in (job_dir / "logs" / "rank-0.log").read_text())
     yield job_dir
     for pid in _living(str(tmp_path)):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended since
+            os.kill(pid, signal.SIGKILL)
 
 
 def _agent(job: Path) -> int:
