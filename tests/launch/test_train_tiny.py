@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import LIMIT_S, ROOT, Checkout, make_checkout
+from tests.conftest import LIMIT_S, ROOT, Checkout, is_running, make_checkout, wait_for
 from tests.docker_engine import IMAGE, Engine
 
 pytestmark = [pytest.mark.train, pytest.mark.e2e]
@@ -348,9 +348,7 @@ def kill_everything(job_dir: Path) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    end = time.monotonic() + LIMIT_S
-    while time.monotonic() < end and any(Path(f"/proc/{pid}/environ").exists() for pid in pids):
-        time.sleep(0.05)
+    wait_for(lambda: not any(is_running(str(pid)) for pid in pids))
 
 
 @pytest.mark.slow
