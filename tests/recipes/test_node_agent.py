@@ -445,11 +445,13 @@ def test_a_stubborn_script_is_killed(make_job: MakeJob, tmp_path: Path, twice: b
     agent = job.agent()
     eventually((tmp_path / "ready-0").exists, "the script to run")
     job.ranks_in_record(1)
+    began = time.monotonic()
     agent.send_signal(signal.SIGTERM)
     if twice:
         agent.send_signal(signal.SIGTERM)
-        time.sleep(1.3)
-        assert agent.poll() is None, "two signals within a second are one"
+        if time.monotonic() - began < 1:  # else this process itself has been kept between the two
+            time.sleep(1.3)
+            assert agent.poll() is None, "two signals within a second are one"
         while agent.poll() is None:  # on a busy machine the first one may have been heard just now
             agent.send_signal(signal.SIGTERM)
             time.sleep(1.3)
