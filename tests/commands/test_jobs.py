@@ -176,6 +176,18 @@ def test_an_agent_that_does_not_react_is_killed_with_all_that_it_started(
     wait_for(lambda: not _living_in_session(agent.pid))
 
 
+def test_an_agent_that_has_heard_the_first_signal_late_is_told_again(launch: Cli) -> None:
+    """The second one came within a second of that, and was none for it."""
+    job = launch.job(1, state=None)
+    ready = Path(job.job_dir, "ready")
+    script = f"n=0; trap '[ $((n += 1)) -lt 3 ] || exit 7' TERM; touch '{ready}'; while :; do sleep 0.05; done"
+    agent = subprocess.Popen(["bash", "-c", script], start_new_session=True)
+    running_here(Path(job.job_dir), agent_pid=agent.pid, agent_start=processes.start_time(agent.pid))
+    wait_for(ready.exists)
+    assert launch("cancel", "stub-a.1", "--now")[0] == 0
+    assert agent.wait(LIMIT_S) == 7
+
+
 def _living_in_session(session: int) -> list[Path]:
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
