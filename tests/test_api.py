@@ -15,7 +15,7 @@ import pytest
 import automodel_launch as al
 from automodel_launch import workspace
 from automodel_launch.errors import ConfigError, JobError, PlanRefused, UsageError
-from tests.conftest import ROOT, Checkout, clean_environ
+from tests.conftest import LIMIT_S, ROOT, Checkout, clean_environ
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_job_to_its_end(here: Checkout) -> None:
     assert al.check(plan) == []
     job = al.submit(plan)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), sys.stdout, Path.cwd()) == before
-    assert job.wait(60).state == "COMPLETED"
+    assert job.wait(LIMIT_S).state == "COMPLETED"
     assert "value a b" in list(job.logs())
     assert [row["step"] for row in job.metrics()] == [0, 1, 2]
     assert al.job("last").id == job.id == plan.job_id
@@ -56,7 +56,7 @@ def test_a_job_to_its_end(here: Checkout) -> None:
 
 def test_off_the_main_thread_and_twice_in_one_process(here: Checkout) -> None:
     def one(value: int) -> str:
-        return al.submit(al.plan("stub-one", overrides=[f"value={value}"])).wait(60).state
+        return al.submit(al.plan("stub-one", overrides=[f"value={value}"])).wait(LIMIT_S).state
 
     assert [_off_the_main_thread(lambda v=v: one(v)) for v in (1, 2)] == ["COMPLETED", "COMPLETED"]
 
@@ -65,7 +65,7 @@ def test_two_threads_at_once(here: Checkout) -> None:
     states: list[str] = []
 
     def one(value: int) -> None:
-        states.append(al.submit(al.plan("stub-one", overrides={"value": value})).wait(90).state)
+        states.append(al.submit(al.plan("stub-one", overrides={"value": value})).wait(LIMIT_S).state)
 
     threads = [threading.Thread(target=one, args=(value,)) for value in (1, 2)]
     for thread in threads:
@@ -76,11 +76,11 @@ def test_two_threads_at_once(here: Checkout) -> None:
 
 
 def test_a_job_can_be_cancelled_and_a_wait_has_a_limit(here: Checkout) -> None:
-    job = al.submit(al.plan("stub", overrides={"steps": 600, "pause": 0.2}))
+    job = al.submit(al.plan("stub", overrides={"steps": 9000, "pause": 0.2}))
     with pytest.raises(TimeoutError, match="has not ended within"):
         job.wait(0.5)
     job.cancel()
-    assert job.wait(60).state == "CANCELLED"
+    assert job.wait(LIMIT_S).state == "CANCELLED"
     with pytest.raises(JobError):
         job.cancel()
 
@@ -100,7 +100,7 @@ def test_the_environment_is_an_argument(here: Checkout) -> None:
             "import os\nprint(os.environ.get('ONLY_HERE'), os.environ.get('NOT_IN_THE_ARGUMENT'), flush=True)\n"
         )
         job = al.submit(al.plan("shows", environ=environ), environ=environ)
-        assert job.wait(60).state == "COMPLETED"
+        assert job.wait(LIMIT_S).state == "COMPLETED"
         assert list(job.logs()) == ["from the argument None"]
     finally:
         del os.environ["NOT_IN_THE_ARGUMENT"]

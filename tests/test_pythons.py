@@ -12,7 +12,6 @@ import pytest
 
 from tests.conftest import OVER_SSH, ROOT, clean_environ, make_checkout
 
-MINUTES = 4
 TRAVELS = ("docs", "requirements", "scripts", "tests")
 FILES = ("pyproject.toml", "README.md", "LICENSE")
 OWN = ("tests/config", "tests/profile", "tests/jobs", "tests/executors/test_docker_plan.py")
@@ -32,7 +31,7 @@ def _say(text: str) -> str:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(MINUTES * 60 * 2)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("version", ["3.10", "3.13", pytest.param("3.12", marks=pytest.mark.slow)])
 def test_the_launcher_is_installed_tested_and_used(version: str, tmp_path: Path) -> None:
     python = _python(version)

@@ -26,7 +26,7 @@ from automodel_launch.errors import ClusterError, JobError, StillSubmitting
 from automodel_launch.executors import agent, exported, inside, nemo, standing, underway
 from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
-from automodel_launch.executors.on_this_machine import OnThisMachine
+from automodel_launch.executors.on_this_machine import OnThisMachine, ends_when_told_again
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import DIRECTORY_GONE, Record, Status
 from automodel_launch.remote import gpus, processes
@@ -159,15 +159,8 @@ class LocalMachine(OnThisMachine):
         if pid is None:
             raise JobError(f"{record.job_id} does not run here: {self.status(record).state}.")
         _end(pid)
-        if now:
-            time.sleep(1.2)  # the agent takes a second signal within a second for the same one
-            end = time.monotonic() + REACTS_S
-            if _agent(record) == pid:
-                _end(pid)
-            while _agent(record) == pid and time.monotonic() < end:
-                time.sleep(0.1)
-            if _agent(record) == pid:
-                processes.kill_with_all_below(pid)
+        if now and not ends_when_told_again(lambda: _agent(record) == pid, lambda: _end(pid), REACTS_S):
+            processes.kill_with_all_below(pid)
         return None
 
     def inside(self, record: Record, wanted: Wanted) -> Inside:

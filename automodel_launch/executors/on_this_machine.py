@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
@@ -11,6 +13,25 @@ if TYPE_CHECKING:
     from automodel_launch.jobs.records import Record
     from automodel_launch.profile.schema import Profile
     from automodel_launch.workspace import Workspace
+
+AGAIN_S = 1.2  # an agent takes what comes within a second of what it has heard before for the same signal
+
+
+def ends_when_told_again(lives: Callable[[], bool], tell: Callable[[], None], limit_s: float) -> bool:
+    """Tell an agent that was told to stop again and again, since a busy one may have heard the first time just now.
+
+    Returns whether it has ended `limit_s` after the second time.
+    """
+    due = time.monotonic() + AGAIN_S
+    end = due + limit_s
+    while lives():
+        if time.monotonic() >= end:
+            return False
+        if time.monotonic() >= due:
+            tell()
+            due += AGAIN_S
+        time.sleep(0.1)
+    return True
 
 
 class OnThisMachine:

@@ -44,6 +44,7 @@ class Control:
         self._limit = TimeLimit(os.environ, spec.stop_grace_s)
         self._outside = Outside(spec.job_dir, spec.run_dir, spec.nnodes)
         self._deadline = 0.0
+        self._asked_at = 0.0  # to stop
 
     @property
     def stop(self) -> Stop | None:
@@ -61,8 +62,8 @@ class Control:
         Raises:
             Superseded: a later attempt has begun.
         """
-        for signum in self.loop.wait():
-            self._take_signal(signum)
+        for signum, came_at in self.loop.wait():
+            self._take_signal(signum, came_at)
         if self._parent and self.loop.due("parent", 1.0) and not procs.alive(self._parent.pid, self._parent.start):
             self._parent = None
             self._ask_to_stop(signal.SIGTERM, contract.STOP_BY_PARENT)
@@ -86,11 +87,11 @@ class Control:
         if self._journal.record.node == 0 and self._limit.is_near(self._journal.progress):
             self._ask_to_stop(signal.SIGTERM, self._limit.reason)
 
-    def _take_signal(self, signum: int) -> None:
+    def _take_signal(self, signum: int, came_at: float) -> None:
         if self.stop is None:
             warned = signum == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ
             self._ask_to_stop(signum, contract.STOP_BY_WARNING if warned else contract.STOP_BY_SIGNAL)
-        elif signum in (signal.SIGTERM, signal.SIGINT) and time.time() - self.stop.time >= _SECOND_SIGNAL_S:
+        elif signum in (signal.SIGTERM, signal.SIGINT) and came_at - self._asked_at >= _SECOND_SIGNAL_S:
             self._journal.log.say(f"{procs.signal_name(signum)} again: killing")
             self.force = True
 
@@ -103,3 +104,4 @@ class Control:
         self._journal.log.say(f"stopping: {name} ({reason})")
         self._journal.event(contract.EVENT_STOPPING, signal=name, reason=reason)
         self._journal.save()
+        self._asked_at = time.monotonic()  # while a slow file system takes the record, no signal is heard

@@ -132,9 +132,9 @@ class Keeper:
         process.returncode = 0  # it is reaped here
         self._child = process.pid
 
-    def _pass_on(self, signals: list[int]) -> None:
+    def _pass_on(self, signals: list[tuple[int, float]]) -> None:
         """Slurm's signals reach the step's first process, and depending on its plugins all others."""
-        for signum in signals:
+        for signum, _ in signals:
             self._asked = True
             if self._child is not None:
                 procs.send(self._child, signum)

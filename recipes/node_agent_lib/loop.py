@@ -19,7 +19,7 @@ class Loop:
         """`take` is called when there is something to read at `arriving`, and again and again."""
         self._arriving, self._take = arriving, take
         self.ended: dict[int, int] = {}  # pid -> wait status
-        self._signals: list[int] = []
+        self._signals: list[tuple[int, float]] = []
         self._next: dict[str, float] = {}
         self._wake, write = os.pipe()
         os.set_blocking(self._wake, False)
@@ -31,10 +31,10 @@ class Loop:
                 signal.signal(signum, self._note)
 
     def _note(self, signum: int, _frame: Any) -> None:
-        self._signals.append(signum)
+        self._signals.append((signum, time.monotonic()))
 
-    def wait(self) -> list[int]:
-        """A quarter of a second, less if anything happens; returns the stop signals that came."""
+    def wait(self) -> list[tuple[int, float]]:
+        """A quarter of a second, less if anything happens; returns the stop signals that came, and when (monotonic)."""
         if self._wake in select.select([self._wake, self._arriving], [], [], _TICK_S)[0]:
             os.read(self._wake, 4096)
         self.reap()

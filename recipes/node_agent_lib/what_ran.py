@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -28,6 +27,8 @@ _CHEAP = ("python", "system", "kernel", "machine", "driver", "gpus", "listing")
 def start(python: str, agent: str, place: str, node: int, attempt: int, environ: Mapping[bytes, bytes]) -> None:
     """Start it; what cannot be started is left out. The agent's loop reaps it."""
     command = [python, agent, "record", place, str(node), str(attempt)]
+    if node == 0:  # the end of a job that ends at once is a SIGTERM, which may come before its Python has begun
+        command = ["sh", "-c", "trap '' TERM; exec \"$@\"", "sh", *command]
     try:
         process = subprocess.Popen(
             command,
@@ -46,11 +47,10 @@ def main(job_dir: str, node: int, attempt: int) -> int:
     """The process itself."""
     redaction.arm_environment(os.environ)
     try:
-        os.nice(10)
-        if node == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of a job that ends at once: it takes a moment only
+        if node == 0:  # in a moment, of which a job that ends at once leaves little
             _write(job_dir, attempt)
         else:
+            os.nice(10)
             _compare(job_dir, node, attempt)
     except OSError as error:
         print(f"environment.json: {error}", file=sys.stderr)

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from automodel_launch import data_identity
-from automodel_launch.commands import jobs
 from automodel_launch.executors import local
 from automodel_launch.executors.slurm import silent
 from automodel_launch.jobs import records
@@ -27,7 +26,7 @@ from automodel_launch.launch.places import Places, Seen
 from automodel_launch.remote import processes
 from automodel_launch.remote.shell import AT_ONCE
 from tests.commands.conftest import Cli
-from tests.conftest import wait_for
+from tests.conftest import LIMIT_S, wait_for
 from tests.workbench import write_pair
 
 
@@ -173,8 +172,20 @@ def test_an_agent_that_does_not_react_is_killed_with_all_that_it_started(
     wait_for(deaf.exists)
     code, out, err = launch("cancel", "stub-a.1", "--now")
     assert (code, out) == (0, "stub-a.1: FAILED\n") and "died without a record" in err
-    assert agent.wait(10) == -signal.SIGKILL
-    assert not _living_in_session(agent.pid)
+    assert agent.wait(LIMIT_S) == -signal.SIGKILL
+    wait_for(lambda: not _living_in_session(agent.pid))
+
+
+def test_an_agent_that_has_heard_the_first_signal_late_is_told_again(launch: Cli) -> None:
+    """The second one came within a second of that, and was none for it."""
+    job = launch.job(1, state=None)
+    ready = Path(job.job_dir, "ready")
+    script = f"n=0; trap '[ $((n += 1)) -lt 3 ] || exit 7' TERM; touch '{ready}'; while :; do sleep 0.05; done"
+    agent = subprocess.Popen(["bash", "-c", script], start_new_session=True)
+    running_here(Path(job.job_dir), agent_pid=agent.pid, agent_start=processes.start_time(agent.pid))
+    wait_for(ready.exists)
+    assert launch("cancel", "stub-a.1", "--now")[0] == 0
+    assert agent.wait(LIMIT_S) == 7
 
 
 def _living_in_session(session: int) -> list[Path]:
@@ -310,7 +321,7 @@ def test_a_place_that_does_not_answer_holds_up_no_other(
     launch: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait = (
-        "for _ in {1..400}; do [ ! -e ${0%/*}/go ] || break; sleep 0.02; done; echo 'PENDING|Priority|N/A||/|x|(null)'"
+        "for _ in {1..9000}; do [ ! -e ${0%/*}/go ] || break; sleep 0.02; done; echo 'PENDING|Priority|N/A||/|x|(null)'"
     )
     folder = _slurm_jobs(launch, tmp_path, monkeypatch, 2, wait)
     before = ["", ""]
@@ -321,7 +332,6 @@ def test_a_place_that_does_not_answer_holds_up_no_other(
         (folder / "go").touch()
         return rest(places)
 
-    monkeypatch.setattr(jobs, "FIRST_S", 0.5)
     monkeypatch.setattr(Places, "rest", let_go)
     code, out, _ = launch("jobs")
     assert code == 0

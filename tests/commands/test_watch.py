@@ -32,7 +32,7 @@ from automodel_launch.launch.speed import Speed
 from automodel_launch.launch.waiting import Standing
 from automodel_launch.remote.filesystem import LocalFileSystem
 from tests.commands.conftest import Cli
-from tests.conftest import Checkout, wait_for
+from tests.conftest import LIMIT_S, Checkout, wait_for
 
 STEPS = [{"time": 100.0 + n, "step": n, "loss": 9.0 - n / 10, "tps": 1000.0 + n} for n in range(40)]
 
@@ -270,7 +270,7 @@ def _on_terminal(checkout: Checkout, *args: str, until: bytes, size: tuple[int, 
         checkout.command(*args), stdin=slave, stdout=slave, stderr=slave, env=environ, cwd=checkout.root,
         start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
-    out, end, pressed = b"", time.monotonic() + 90, False
+    out, end, pressed = b"", time.monotonic() + LIMIT_S, False
     while time.monotonic() < end and (process.poll() is None or select.select([master], [], [], 0)[0]):
         if select.select([master], [], [], 0.1)[0]:
             out += os.read(master, 65536)
@@ -281,7 +281,7 @@ def _on_terminal(checkout: Checkout, *args: str, until: bytes, size: tuple[int, 
     os.close(slave)
     os.close(master)
     assert pressed, out[-2000:]
-    return out, process.wait(30), before == after
+    return out, process.wait(LIMIT_S), before == after
 
 
 @pytest.mark.e2e
@@ -305,11 +305,16 @@ def test_watching_a_real_job(checkout: Checkout) -> None:
     out, code, same = _on_terminal(checkout, "status", "-w", until=b"loss ", TERM="dumb")
     assert (code, same, b"\x1b" in out) == (130, True, False)
     assert checkout.run("cancel", "--now", "seen").returncode == 0
-    failing = ("steps=12", "pause=0.3", "code=7", "fail_rank=0")
+    failing = ("steps=12", f"+until={checkout.root}/seen", "code=7", "fail_rank=0")
     assert checkout.run(*begin, "--name", "fails", *failing).returncode == 0
-    piped = checkout.run("status", "-w", "fails", "--json", env={"TERM": "xterm"}, timeout=120)
+    words = checkout.command("status", "-w", "fails", "--json")
+    environ = {**checkout.environ, "TERM": "xterm"}
+    with subprocess.Popen(words, env=environ, cwd=checkout.root, stdout=subprocess.PIPE, text=True) as piped:
+        assert piped.stdout is not None
+        first = piped.stdout.readline()
+        (checkout.root / "seen").touch()
+        looks = [json.loads(line) for line in (first, *piped.stdout)]
     assert piped.returncode == 7
-    looks = [json.loads(line) for line in piped.stdout.splitlines()]
     assert len({(look["state"], look["progress"]["done"], look["phase"]) for look in looks}) == len(looks) > 1
     assert (looks[-1]["state"], looks[-1]["progress"]["done"]) == ("FAILED", 12)
     again = checkout.run("status", "-w", "fails")

@@ -9,16 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import OVER_SSH, Checkout, Main, wait_for
+from tests.conftest import LIMIT_S, OVER_SSH, Checkout, Main
 
 pytestmark = pytest.mark.e2e
 
 LAST = ("stub-one", "value=2")
 
 
+def _waiting(checkout: Checkout, name: str) -> subprocess.Popen[str]:
+    """A launch that has said that it waits for that job."""
+    words = checkout.command(*LAST, "--after", name)
+    waits = subprocess.Popen(words, cwd=checkout.root, env=checkout.environ, stdout=-3, stderr=-1, text=True)
+    assert waits.stderr is not None
+    for line in waits.stderr:
+        if f"waiting for {name} (RUNNING" in line:
+            return waits
+    raise AssertionError(waits.wait(LIMIT_S))
+
+
 def test_one_after_the_other(checkout: Checkout, main: Main) -> None:
     """Waited for while it runs; then nothing is waited for, and the run is the same one."""
-    first = json.loads(main(checkout, "stub-one", "--batch", "local", "steps=30", "pause=0.1", "--json").stdout)
+    over = checkout.root / "over"
+    first = json.loads(main(checkout, "stub-one", "--batch", "local", f"+until={over}", "--json").stdout)
     name = first["job_id"]
     shown = json.loads(main(checkout, *LAST, "--after", name, "--dry-run", "--json").stdout)
     assert shown["after"] == [first["run_name"]]
@@ -26,9 +38,10 @@ def test_one_after_the_other(checkout: Checkout, main: Main) -> None:
     assert f"it waits for {name} (RUNNING" in noted["waits-for"]
     detached = main(checkout, *LAST, "--batch", "local", "--after", name)
     assert (detached.returncode, "cannot keep a job waiting" in detached.stderr) == (2, True)
-    done = main(checkout, *LAST, "--after", name)
-    assert done.returncode == 0, done.stderr
-    assert f"waiting for {name} (RUNNING" in done.stderr
+    with _waiting(checkout, name) as waits:
+        over.touch()
+        _, said = waits.communicate(timeout=LIMIT_S)
+        assert waits.returncode == 0, said
     rows = json.loads(main(checkout, "jobs", "--json").stdout)
     assert [row["state"] for row in rows] == ["COMPLETED", "COMPLETED"]
     ended, began = (Path(row["run_dir"], "history.jsonl").read_text().splitlines() for row in rows)
@@ -38,13 +51,10 @@ def test_one_after_the_other(checkout: Checkout, main: Main) -> None:
 
 
 def test_ctrl_c_ends_the_waiting_and_nothing_else(checkout: Checkout, main: Main) -> None:
-    first = main(checkout, "stub-one", "--batch", "local", "steps=400", "pause=0.1").stdout.strip()
-    words = checkout.command(*LAST, "--after", first)
-    with subprocess.Popen(words, cwd=checkout.root, env=checkout.environ, stderr=subprocess.PIPE, text=True) as waits:
-        assert waits.stderr is not None
-        assert wait_for(lambda: "waiting for" in waits.stderr.readline())  # type: ignore[union-attr]
+    first = main(checkout, "stub-one", "--batch", "local", "steps=9000", "pause=0.1").stdout.strip()
+    with _waiting(checkout, first) as waits:
         waits.send_signal(signal.SIGINT)
-        assert waits.wait(60) == 130
+        assert waits.wait(LIMIT_S) == 130
     assert [row["job_id"] for row in json.loads(main(checkout, "jobs", "--json").stdout)] == [first]
     assert main(checkout, "cancel", first, "--now").returncode == 0
     refused = main(checkout, *LAST, "--after", first, "--force")

@@ -17,6 +17,7 @@ from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import claim
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell
+from tests.conftest import LIMIT_S
 from tests.workbench import refused
 
 DEAD = {**launcher.this(), "pid": 2**22 + 1, "start": 1}
@@ -181,9 +182,9 @@ def test_of_many_at_the_same_instant_one_wins(tmp_path: Path, place: FileSystem,
     for racer in racers:
         racer.start()
     for racer in racers:
-        racer.join(60)
+        racer.join(LIMIT_S)
     assert [racer.exitcode for racer in racers] == [0] * 8
-    winner = won.get(timeout=5)
+    winner = won.get(timeout=LIMIT_S)
     assert won.empty()
     newest = claims.newest(f"{tmp_path}/a", place)
     assert newest is not None and newest.record is not None

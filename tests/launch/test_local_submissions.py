@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout, wait_for
+from tests.conftest import LIMIT_S, Checkout, wait_for
 
 pytestmark = pytest.mark.e2e
 
-WORK = ("steps=600", "pause=0.2")
+WORK = ("steps=9000", "pause=0.2")
 # Where the agent will be called, wait: as a busy machine does.
 SLOW = """import os, sys, time, pathlib
 if "--detach" in sys.argv:
@@ -130,7 +130,7 @@ class _Terminal:
 
     def close(self) -> int:
         os.close(self._here)
-        return self.process.wait(60)
+        return self.process.wait(LIMIT_S)
 
 
 def _started(site: Checkout) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def test_looking_at_a_detached_job_never_ends_it(site: Checkout) -> None:
         assert attached.stdout is not None
         attached.stdout.readline()
         attached.send_signal(number)
-        _, err = attached.communicate(timeout=60)
+        _, err = attached.communicate(timeout=LIMIT_S)
         assert attached.returncode == 128 + number, err
         assert f"detached; {record['job_id']} goes on" in err
         assert "Traceback" not in err

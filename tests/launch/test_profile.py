@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from automodel_launch.jobs.jobdir import parse
-from tests.conftest import ROOT, Checkout, make_checkout, wait_for
+from tests.conftest import LIMIT_S, ROOT, Checkout, make_checkout, wait_for
 
 pytestmark = [pytest.mark.train, pytest.mark.e2e]
 
@@ -113,13 +113,13 @@ def test_a_second_one_at_once_a_withdrawal_and_the_end_of_the_training(training:
     assert _answered(training, request), "the one that was refused left the first's request alone"
     request.unlink()
     assert training.run("profile", "p", "--steps", "+1").returncode == 0, "the way is free, at once"
-    out = first.communicate(timeout=90)[0]
+    out = first.communicate(timeout=LIMIT_S)[0]
     assert first.returncode == 2
     assert "it was withdrawn" in json.loads(out)["error"]["message"]
     later = subprocess.Popen([*command[:-2], "4991"], cwd=training.root, env=training.environ, stderr=subprocess.PIPE)
     wait_for(lambda: _answered(training, request, "4991"))
     (training.root / "runs/p.1/enough").touch()
-    said = later.communicate(timeout=90)[1].decode()
+    said = later.communicate(timeout=LIMIT_S)[1].decode()
     assert later.returncode == 2
     assert (
         "was not profiled: the training has ended before" in said or "has ended before the profile was written" in said

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Checkout, make_checkout
+from tests.conftest import LIMIT_S, ROOT, Checkout, is_running, make_checkout, wait_for
 from tests.docker_engine import IMAGE, Engine
 
 pytestmark = [pytest.mark.train, pytest.mark.e2e]
@@ -39,6 +39,17 @@ SMALL = [
 ]
 PREPARE = ("data-prep", "-c", "tiny", "+sample=200", "publish=true", "num_shards=1")
 COMMAND = ("pretrain", "-c", "tiny", *SMALL)
+# Nothing of step 6 is logged, and so no later step is taken, before a file is there: a kill between checkpoints is one.
+HOLDS = """
+import logging, os, time
+made = logging.getLogRecordFactory()
+def factory(*args, **values):
+    record = made(*args, **values)
+    while record.getMessage().startswith("step 6 |") and not os.path.exists("{go_on}"):
+        time.sleep(0.05)
+    return record
+logging.setLogRecordFactory(factory)
+"""
 LOAD = """
 import sys
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -209,11 +220,17 @@ def test_killed_between_two_checkpoints_it_goes_on_from_the_last_one_with_its_ow
 ) -> None:
     """Whatever `latest` is now; the same launch is refused while that leads to other data."""
     command = (*COMMAND, "--name", "killed")
-    batch = prepared.run(*command, "--batch", "local")
+    hook, go_on = prepared.root / "hook", prepared.root / "go-on"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(HOLDS.format(go_on=go_on))
+    with (prepared.root / "env.toml").open("a") as file:
+        file.write(f'[held]\nextends = "local"\nenv_vars = {{ PYTHONPATH = "{hook}" }}\n')
+    batch = prepared.run(*command, "--batch", "held")
     assert batch.returncode == 0, batch.stderr
     job_dir = prepared.root / "runs" / "killed.1"
     wait_for_step(job_dir, 5)
     kill_everything(job_dir)
+    go_on.touch()
     assert prepared.json("status", "killed")["state"] == "FAILED"
     assert prepared.run(*PREPARE, "add_bos=true").returncode == 0
     try:
@@ -305,7 +322,7 @@ def test_the_example_of_sweeps(prepared: Checkout) -> None:
 
 
 def wait_for_step(job_dir: Path, step: int) -> None:
-    end = time.monotonic() + 180
+    end = time.monotonic() + LIMIT_S
     while time.monotonic() < end:
         log = job_dir / "logs" / "rank-0.log"
         if log.is_file() and f"| step {step} |" in log.read_text():
@@ -332,9 +349,7 @@ def kill_everything(job_dir: Path) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    end = time.monotonic() + 10
-    while time.monotonic() < end and any(Path(f"/proc/{pid}/environ").exists() for pid in pids):
-        time.sleep(0.05)
+    wait_for(lambda: not any(is_running(str(pid)) for pid in pids))
 
 
 @pytest.mark.slow

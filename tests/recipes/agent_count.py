@@ -33,7 +33,7 @@ class _Loop:
         self.ended: dict[int, int] = {}
         self._next: dict[str, float] = {}
 
-    def wait(self) -> list[int]:
+    def wait(self) -> list[tuple[int, float]]:
         return []
 
     def reap(self) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from tests.conftest import LIMIT_S
 from tests.recipes.pretrain_fixtures import ROOT, VOCABULARY, write_data
 
 PYTHON = ROOT / ".venv-bridge" / "bin" / "python"
@@ -90,7 +91,7 @@ class BridgeRun:
         ranks = children(process.pid)
         for pid in ranks:
             os.kill(pid, signum)
-        code = process.wait(120)
+        code = process.wait(LIMIT_S)
         for pid in ranks:  # what a killed rank has spawned, in its own group, outlives it: no node agent is there
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.conftest import LIMIT_S, wait_for
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "data_prep.py"
 sys.path.insert(0, str(RECIPE.parent))
@@ -82,10 +85,45 @@ def command(values: dict[str, Any], tmp: Path) -> list[str]:
 
 def prepare(values: dict[str, Any], tmp: Path, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the recipe to its end and check its exit code."""
-    done = subprocess.run(command(values, tmp), capture_output=True, text=True, timeout=120, **options)
+    done = subprocess.run(command(values, tmp), capture_output=True, text=True, timeout=LIMIT_S, **options)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+HELD_SHARD = """
+import os, time
+from data_prep_lib import worker
+build, update = worker._build, worker._Meter.update
+def held(shard, *rest):
+    worker._Meter.update = wait if shard.number == 3 else update
+    build(shard, *rest)
+def wait(meter, *done):
+    update(meter, *done)
+    open("{tmp}/held", "w").close()
+    while not os.path.exists("{tmp}/go"):
+        if meter._counters.get_obj()[len(meter._last)]:
+            raise worker.Stopped
+        time.sleep(0.02)
+worker._build = held
+"""
+"""A worker in the middle of shard 3 that goes on when the file `go` is there, and hears as always when to stop."""
+
+
+def held(
+    values: dict[str, Any], tmp: Path, hook: str = HELD_SHARD, environ: Mapping[str, str] = os.environ
+) -> subprocess.Popen[str]:
+    """The recipe, running in a process group of its own; it has come to where the hook holds it, and cannot end."""
+    (tmp / "hook").mkdir()
+    (tmp / "hook" / "sitecustomize.py").write_text(hook.format(tmp=tmp))
+    pipe, path = subprocess.PIPE, f"{tmp / 'hook'}:{RECIPE.parent}"
+    process = subprocess.Popen(
+        command(values, tmp), stdout=pipe, stderr=pipe, text=True, start_new_session=True,
+        env={**environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    wait_for(lambda: (tmp / "held").exists() or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    return process
 
 
 def output(base: Path) -> Path:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import LIMIT_S
+from tests.ports import free_ports
 from tests.recipes.serving import serving
 
 KEY, SECRET = "TESTKEY0000000000000", "not-a-real-secret-of-any-store"
@@ -78,7 +79,7 @@ def running(directory: Path) -> Iterator[ObjectStore]:
         {"name": "anonymous", "actions": ["Read:public"]},
     ]
     (directory / "s3.json").write_text(json.dumps({"identities": rules}))
-    ports = _free_ports(2 * len(_ROLES))
+    ports = free_ports(2 * len(_ROLES))
     # a bucket takes seven volumes, which are files that grow
     command = [_weed(), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={directory}", "-filer", "-s3"]
     command += [f"-s3.config={directory / 's3.json'}", "-volume.max=256", "-master.volumeSizeLimitMB=64"]
@@ -106,14 +107,6 @@ def _weed() -> str:
     return found
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(s.getsockname()[1]) for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
 def _answers(address: str) -> bool:
     try:
         with urllib.request.urlopen(f"{address}/healthz", timeout=5):
@@ -131,7 +124,8 @@ def _takes(store: ObjectStore) -> bool:
 
 
 def _wait(done: Callable[[], bool], server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(240):
+    end = time.monotonic() + LIMIT_S
+    while time.monotonic() < end:
         if done():
             return
         assert server.poll() is None, log.read_text(errors="replace")[-2000:]
@@ -179,7 +173,7 @@ def _between(between: Between, address: str) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if rule is not None and rule >= 1:
                 return self._send(int(rule), {}, b"")
-            there = HTTPConnection(host, timeout=30)
+            there = HTTPConnection(host, timeout=LIMIT_S)
             there.request(
                 self.command, self.path, body, dict(self.headers)
             )  # the host too: it is part of what is signed

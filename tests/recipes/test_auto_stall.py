@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.recipes.pretrain_fixtures import ROOT
 from tests.recipes.test_node_agent import MakeJob, eventually, make_job  # noqa: F401
 
@@ -225,7 +226,7 @@ def test_a_phase_reaches_the_nodes_record_and_goes_with_the_first_step(make_job:
     (tmp_path / "go").touch()
     eventually(lambda: job.node()["phase"] is None, "its end")
     (tmp_path / "end").touch()
-    assert agent.wait(60) == 0, agent.communicate()[1]
+    assert agent.wait(LIMIT_S) == 0, agent.communicate()[1]
     told = [(entry["by"], entry["phase"]) for entry in job.lines("phases.jsonl")]
     assert told == [("agent", "starting the ranks"), ("rank", "compiling the data helper")]
     assert all(entry["since"] <= entry["until"] <= time.time() for entry in job.lines("phases.jsonl"))
@@ -242,7 +243,7 @@ def test_a_stopped_training_is_found_by_default(
         "from node_agent_lib import auto_stall\n"
         "auto_stall.LEAST_S = auto_stall.LONG_S = 3.0\n"
     )
-    job = make_job("hangs.py", tmp_path, 6, stall_s="auto")
+    job = make_job("hangs.py", tmp_path, 6, "stops", stall_s="auto")
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(tmp_path / "quick")
     try:
@@ -251,10 +252,9 @@ def test_a_stopped_training_is_found_by_default(
         os.environ.pop("PYTHONPATH")
         if before is not None:
             os.environ["PYTHONPATH"] = before
-    eventually((tmp_path / "ready-0").exists, "the steps")
-    os.kill(int((tmp_path / "ready-0").read_text()), signal.SIGSTOP)
-    assert agent.wait(90) == 124, agent.communicate()[1]
+    assert agent.wait(LIMIT_S) == 124, agent.communicate()[1]
     assert job.exit["error"].startswith("hung: no step for ")
+    assert job.exit["error"].endswith("; rank 0 is stopped by a signal (SIGSTOP)")
 
 
 def test_without_the_variable_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

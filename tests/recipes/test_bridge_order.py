@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 from bridge_lib import blend, conversion, hf_configs, order, recipe, relay, values
 from pretrain_lib.config import ConfigError
 
+from tests.conftest import LIMIT_S
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -256,7 +258,7 @@ def test_rank_0_gets_the_last_ranks_loss_lines_in_their_order(monkeypatch: pytes
     for line in lines:
         print(line, file=stream, flush=True)
     sender.close()
-    thread.join(30)
+    thread.join(LIMIT_S)
     told = [f"{STEP} tokens per second: 8192.0 |", lines[2]]
     assert log.getvalue().splitlines() == told
     assert own.getvalue().splitlines() == [told[0], *lines[1:]]

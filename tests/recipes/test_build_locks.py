@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.recipes.pretrain_fixtures import ROOT
 from tests.recipes.test_node_agent import eventually
 
@@ -235,7 +236,7 @@ def test_who_waits_for_a_living_process_says_so(tmp_path: Path) -> None:
             stdout=subprocess.PIPE, text=True, env={**os.environ, "RANK": "0", "LAUNCH_PHASE_FILE": str(told)},
         )  # fmt: skip
         eventually(lambda: told.exists() and "waiting for another process: it compiles" in told.read_text(), "phase")
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=LIMIT_S)
     assert said.splitlines() == [f"waiting for another process: it compiles (it holds {path})", "had it"]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.recipes.test_node_agent import Job, MakeJob, make_job  # noqa: F401 (a fixture)
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
@@ -115,7 +116,7 @@ def test_the_ranks_open_nothing_of_the_jobs_code(job: Job, tmp_path: Path, elsew
             **job.environ,
             "NODE_AGENT_TEST": job.marker,
         }
-        done = subprocess.run(agent, env=environ, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(agent, env=environ, capture_output=True, text=True, timeout=LIMIT_S)
         return done.returncode, [line for line in opens.read_text().splitlines() if line.startswith("rank ")]
 
     code, without = run()

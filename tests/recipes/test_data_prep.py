@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import LIMIT_S
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     RECIPE,
     config,
@@ -303,4 +304,4 @@ def test_it_imports_no_launcher_and_no_torch(tmp_path: Path) -> None:
         f"from pathlib import Path; job.plan(config.load_config(Path({str(path)!r})))\n"
         "bad = {'torch', 'transformers', 'nemo_automodel', 'automodel_launch'} & set(sys.modules); assert not bad, bad"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LIMIT_S)

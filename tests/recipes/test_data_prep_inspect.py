@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 import data_prep
 
-from tests.conftest import ROOT, clean_environ
+from tests.conftest import LIMIT_S, ROOT, clean_environ
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     RECIPE,
     config,
@@ -266,7 +266,9 @@ def test_it_runs_alone_and_through_the_launcher(outputs: dict[str, Path], tmp_pa
     for start in ([str(RECIPE)], [str(ROOT / "launch.py"), "data-prep"]):
         for path, code in ((outputs["megatron"], 0), (lost, 1), (tmp_path / "none", 2)):
             argv = [sys.executable, *start, "inspect", str(path)]
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=clean_environ(), cwd=tmp_path)
+            done = subprocess.run(
+                argv, capture_output=True, text=True, timeout=LIMIT_S, env=clean_environ(), cwd=tmp_path
+            )
             assert done.returncode == code and "Traceback" not in done.stderr
             assert ("missing: x.idx and x.bin" in done.stdout) == (code == 1)
 
@@ -280,7 +282,7 @@ def test_the_launcher_runs_it_with_the_python_of_the_profile(tmp_path: Path) -> 
         env_toml.write_text(f'[local]\nexecutor = "local"\npython = "{configured}"\n')
         argv = [sys.executable, str(ROOT / "launch.py"), "data-prep", "inspect", "PATH", "--json"]
         env = clean_environ() | {"LAUNCH_ENV": str(env_toml)}
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=env, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, env=env, check=False)
         assert done.returncode == code and words in done.stdout + done.stderr
 
 
@@ -298,6 +300,6 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
             f"assert data_prep.main(['inspect', {str(path)!r}]) == 0\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=True)
         peaks[name] = int(done.stdout.split()[-1])
     assert peaks["large"] < peaks["small"] + 100_000  # kB

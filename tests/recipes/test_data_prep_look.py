@@ -27,6 +27,7 @@ from data_prep_lib.specials import Specials
 from data_prep_lib.vocab import TokenizerFiles, Vocab, load_tokenizer
 from node_agent_lib.messages import last_error
 
+from tests.conftest import LIMIT_S
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     command,
     config,
@@ -171,7 +172,7 @@ def test_a_server_that_is_silent_takes_nobody_elses_time(look: Look, tmp_path: P
         paths = [address, nobody, address, here]
         found = look(config(tmp_path, "", datasets=[{"name": f"d{i}", "path": p} for i, p in enumerate(paths)]))
         told = [(f["level"], f["code"], f["message"]) for f in found["findings"] if "separator" not in f["code"]]
-        silent.settimeout(10)
+        silent.settimeout(LIMIT_S)
         for _ in range(2):  # both have asked
             silent.accept()[0].close()
     assert [level_and_code[:2] for level_and_code in told] == [
@@ -195,7 +196,7 @@ def test_a_server_that_falls_silent_after_its_first_answer(look: Look, tmp_path:
         def do_GET(self) -> None:
             asked.append(self.headers["Range"])
             if len(asked) > 1:
-                over.wait(30)
+                over.wait(LIMIT_S)
             self.send_response(206)
             for name, value in {"Content-Length": "1", "Content-Range": "bytes 0-0/40", "ETag": '"a"'}.items():
                 self.send_header(name, value)

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +11,12 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.conftest import LIMIT_S
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     RECIPE,
-    command,
     config,
     documents,
+    held,
     leftovers,
     make_tokenizer,
     prepare,
@@ -184,17 +181,28 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     return data, digests(made(nanogpt(tmp, data, ranks=60, workers=1, num_shards=6), tmp))
 
 
+HELD_FILE = """
+import os, time
+from data_prep_lib import assembly
+write, files = assembly.write_file, []
+def held(path, *rest):
+    files.append(path)
+    if len(files) > 10:
+        open("{tmp}/held", "w").close()
+        time.sleep(600)
+    write(path, *rest)
+assembly.write_file = held
+"""
+
+
 def test_killed_while_files_are_assembled_it_goes_on(undisturbed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     data, expected = undisturbed
     values = nanogpt(tmp_path, data, ranks=60, num_shards=6)
-    process = subprocess.Popen(command(values, tmp_path), stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while len(receipts := list(tmp_path.rglob("receipts/files/*.json"))) < 10:
-        assert process.poll() is None and time.monotonic() < deadline
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
+    process = held(values, tmp_path, HELD_FILE)
+    process.kill()
+    process.communicate(timeout=LIMIT_S)
     receipts = list(tmp_path.rglob("receipts/files/*.json"))
-    assert 10 <= len(receipts) < 122
+    assert len(receipts) == 10
     assert not list(tmp_path.rglob("record.json"))
     times = {path: path.stat().st_mtime_ns for path in receipts}
 

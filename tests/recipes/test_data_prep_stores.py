@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     RECIPE,
     command,
@@ -72,7 +73,7 @@ def sources(base: str) -> list[dict[str, Any]]:
 
 def look(values: dict[str, Any], tmp: Path, env: Mapping[str, str]) -> dict[str, Any]:
     """What the launcher's dry run is told."""
-    done = subprocess.run(_look(values, tmp), capture_output=True, text=True, env=env, timeout=120)
+    done = subprocess.run(_look(values, tmp), capture_output=True, text=True, env=env, timeout=LIMIT_S)
     assert done.returncode == 0, done.stderr
     assert SECRET not in done.stdout + done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -274,11 +275,11 @@ def test_an_output_goes_to_the_store_and_back(store: ObjectStore, between: Betwe
     def hold(method: str, path: str, _: str) -> None:
         if method == "GET" and path.endswith(".bin"):
             held.set()
-            go_on.wait(60)
+            go_on.wait(LIMIT_S)
 
     between.rule = hold
     with subprocess.Popen(fetch, stderr=subprocess.DEVNULL, env=between.environ) as killed:
-        assert held.wait(60)
+        assert held.wait(LIMIT_S)
         beside = subprocess.run(fetch, capture_output=True, text=True, env=store.environ)
         killed.kill()
     go_on.set()
@@ -331,9 +332,9 @@ def test_a_store_that_is_silent_can_be_interrupted(tmp_path: Path) -> None:
         started = subprocess.Popen(
             command(config(tmp_path, "s3://corpus/web"), tmp_path), stderr=subprocess.PIPE, text=True, env=env
         )
-        silent.settimeout(60)
+        silent.settimeout(LIMIT_S)
         connection, _ = silent.accept()  # it asks, and waits
         with connection:
             started.send_signal(signal.SIGINT)
-            _, said = started.communicate(timeout=60)
+            _, said = started.communicate(timeout=LIMIT_S)
     assert started.returncode == 130 and "interrupted by signal 2" in said and "Traceback" not in said, said

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import LIMIT_S
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_tiny_corpus.py"
 
 
@@ -14,7 +16,7 @@ def test_tokenizer_and_corpus(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     argv = [sys.executable, str(SCRIPT), "--out", str(tmp_path), "--vocab-size", "300"]
-    subprocess.run(argv, check=True, timeout=120, capture_output=True)
+    subprocess.run(argv, check=True, timeout=LIMIT_S, capture_output=True)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
     assert len(tokenizer) == 300
     assert (tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token) == (
@@ -28,6 +30,6 @@ def test_tokenizer_and_corpus(tmp_path: Path) -> None:
         assert len(rows) >= least and all(set(row) == {"text", "source"} and row["text"] for row in rows)
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    again = subprocess.run(argv, check=True, timeout=10, capture_output=True, text=True)
+    again = subprocess.run(argv, check=True, timeout=LIMIT_S, capture_output=True, text=True)
     assert "already there" in again.stderr
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from automodel_launch import contract
-from tests.conftest import ROOT
+from tests.conftest import LIMIT_S, ROOT
 from tests.recipes.pretrain_fixtures import SMALL, Run, write_config
 from tests.recipes.test_checkpoints_command import NAMES, Bench, bench
 
@@ -201,7 +201,7 @@ def test_a_pipe_where_a_file_is_expected_is_not_waited_for(evaluated: Bench) -> 
     def answer(**request: Any) -> dict[str, Any]:
         asked = json.dumps({"folder": str(folder), "run_dir": str(run), **request})
         command = [sys.executable, str(ROOT / "recipes" / "checkpoints.py")]
-        done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True, timeout=LIMIT_S)
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import LIMIT_S
+from tests.ports import free_port
 from tests.recipes.pretrain_fixtures import ROOT, SMALL, Run, write_config
-from tests.recipes.test_node_agent import Job, eventually, free_port, make_job  # noqa: F401
+from tests.recipes.test_node_agent import Job, eventually, make_job  # noqa: F401
 from tests.recipes.test_node_agent_parts import load
 
 sys.path.insert(0, str(ROOT / "recipes"))
@@ -203,7 +205,7 @@ def reduces(tmp_path: Path, make_job: Callable[..., Job]) -> Callable[..., Job]:
 def test_two_nodes_restart_together(reduces: Callable[..., Job]) -> None:
     job = reduces("killed", nnodes=2, nproc_per_node=1, rendezvous={"id": "two", "port": free_port()})
     agents = [job.agent(node=node) for node in (1, 0)]
-    assert [agent.wait(150) for agent in agents] == [0, 0], [agent.communicate()[1] for agent in agents]
+    assert [agent.wait(LIMIT_S) for agent in agents] == [0, 0], [agent.communicate()[1] for agent in agents]
     assert (job.exit["state"], job.exit["code"]) == ("COMPLETED", 0)
     for rank in (0, 1):
         assert "total 2" in (job.dir / "logs" / f"rank-{rank}.log").read_text()
@@ -219,7 +221,7 @@ def test_a_stopped_job_is_not_restarted(reduces: Callable[..., Job], tmp_path: P
     agent = job.agent()
     eventually(lambda: all((tmp_path / f"ready-{rank}").exists() for rank in (0, 1)), "both ranks")
     os.kill(agent.pid, signal.SIGTERM)
-    assert agent.wait(50) == 128 + signal.SIGTERM, agent.communicate()[1]
+    assert agent.wait(LIMIT_S) == 128 + signal.SIGTERM, agent.communicate()[1]
     assert job.exit["state"] == "CANCELLED"
     assert "restarted" not in [event["state"] for event in job.lines("events.jsonl")]
     eventually(lambda: job.processes() == [], "the end of all processes")

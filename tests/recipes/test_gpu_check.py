@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from multiprocessing import connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.conftest import LIMIT_S, ROOT, wait_for
 
 sys.path.insert(0, str(ROOT / "recipes"))
 from gpu_check_lib import bounded, identity, meeting, pairs, paths, ranks, rounds, settings, smi
@@ -115,7 +116,7 @@ def _play(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(LIMIT_S)
     return results
 
 
@@ -163,8 +164,11 @@ def test_who_comes_too_late_is_told_so() -> None:
 
 
 def test_a_call_that_hangs_is_left_behind() -> None:
-    calls = {"good": lambda: 1, "bad": lambda: 1 / 0, "hangs": lambda: time.sleep(60), "dies": lambda: os._exit(3)}
-    assert bounded.Calls(calls, 0.5).results() == {"good": 1}
+    calls = {"good": lambda: 1, "bad": lambda: 1 / 0, "hangs": lambda: time.sleep(600), "dies": lambda: os._exit(3)}
+    asked = bounded.Calls(calls, LIMIT_S)
+    wait_for(lambda: len(connection.wait(list(asked._open), LIMIT_S)) == 3)
+    asked._end = time.monotonic() + 0.1
+    assert asked.results() == {"good": 1}
 
 
 @pytest.fixture
@@ -173,7 +177,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def act(rank: int, how: str) -> dict[str, Any]:
         if how == "hang" and rank == 1:
-            time.sleep(60)
+            time.sleep(600)
         if how == "die" and rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         if how == "raise":
@@ -195,11 +199,13 @@ def work(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_ranks_are_made_anew_after_a_failure(work: None, how: str, words: str) -> None:
     group = ranks.Ranks(2)
-    before = [answer["pid"] for answer in group.ask("act", [("do",)] * 2, 20.0)]
-    assert [answer["pid"] for answer in group.ask("act", [("do",)] * 2, 20.0)] == before
-    error = ranks.error_of(group.ask("act", [(how,)] * 2, 0.5))
+    before = [answer["pid"] for answer in group.ask("act", [("do",)] * 2, LIMIT_S)]
+    assert [answer["pid"] for answer in group.ask("act", [("do",)] * 2, LIMIT_S)] == before
+    group.send("act", [(how,)] * 2)
+    assert connection.wait([group._processes[0][1]], LIMIT_S)  # the other rank
+    error = ranks.error_of(group.gather(0.5 if how == "hang" else LIMIT_S))
     assert error is not None and words in error
-    after = [answer["pid"] for answer in group.ask("act", [("do",)] * 2, 20.0)]
+    after = [answer["pid"] for answer in group.ask("act", [("do",)] * 2, LIMIT_S)]
     assert not set(before) & set(after)
     group.kill()
 
@@ -250,6 +256,9 @@ def test_what_nvidia_smi_says_of_a_gpu(body: str, known: dict[str, Any]) -> None
     assert gpu["bus"] == "0:1B"
 
 
+HANGS = "exec sleep 60"
+
+
 @pytest.mark.parametrize(
     ("script", "found", "error", "gpus"),
     [
@@ -257,7 +266,7 @@ def test_what_nvidia_smi_says_of_a_gpu(body: str, known: dict[str, Any]) -> None
         ("echo 'NVIDIA-SMI has failed'; exit 9", True, "nvidia-smi: NVIDIA-SMI has failed", 0),
         (f"cat <<'E'\n{_xml(GAMER)}\nE\necho 'GPU is lost' >&2; exit 15", True, "nvidia-smi: GPU is lost", 1),
         (f"cat <<'E'\n{_xml(GAMER)}\nE", True, None, 1),
-        ("exec sleep 5", True, "nvidia-smi: no answer within 1 s", 0),
+        (HANGS, True, "nvidia-smi: no answer within 1 s", 0),
     ],
 )
 def test_an_nvidia_smi_that_fails(
@@ -267,7 +276,8 @@ def test_an_nvidia_smi_that_fails(
         (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    answer = smi.answer(smi.start(1.0), 1.0)
+    limit_s = 1.0 if script == HANGS else LIMIT_S
+    answer = smi.answer(smi.start(limit_s), limit_s)
     assert (answer["found"], answer["error"], len(answer["gpus"])) == (found, error, gpus)
 
 
@@ -275,7 +285,7 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     wanted = [str(tmp_path), "$SCRATCH/file", "/proc", "/proc/none", f"{tmp_path}/none"]
-    found = paths.probe(({"path": "/proc", "write": False}, *({"path": path} for path in wanted)), 10.0)
+    found = paths.probe(({"path": "/proc", "write": False}, *({"path": path} for path in wanted)), LIMIT_S)
     errors = [entry["error"] for entry in found[:6]]
     assert errors[:3] == [None, None, None]
     assert [(error or "").partition(":")[0] for error in errors[3:]] == ["not writable", "not there", "not there"]

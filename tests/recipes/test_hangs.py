@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import LIMIT_S
+from tests.ports import free_port
 from tests.recipes.hook_server import Hook
 from tests.recipes.pretrain_fixtures import ROOT
-from tests.recipes.test_node_agent import MakeJob, eventually, free_port, make_job  # noqa: F401
+from tests.recipes.test_node_agent import MakeJob, eventually, make_job  # noqa: F401
 
 sys.path.insert(0, str(ROOT / "recipes"))
 
@@ -118,13 +119,11 @@ def test_a_stopped_script_without_torchrun_is_dumped_ended_and_named(
     tmp_path: Path,
     hook: Hook,
 ) -> None:
-    job = make_job("hangs.py", tmp_path, 3, stall_s=2.0, notify=[hook.url])
+    job = make_job("hangs.py", tmp_path, 3, "stops", stall_s=2.0, notify=[hook.url])
     job.dir.mkdir(parents=True)
     (job.dir / "agent.json").write_text(json.dumps(job.spec))
     agent = job.agent()
-    eventually((tmp_path / "ready-0").exists, "the steps")
-    os.kill(int((tmp_path / "ready-0").read_text()), signal.SIGSTOP)
-    assert agent.wait(60) == 124, agent.communicate()[1]
+    assert agent.wait(LIMIT_S) == 124, agent.communicate()[1]
     assert (job.exit["state"], job.exit["code"], job.exit["step"]) == ("FAILED", 124, 2)
     assert job.exit["error"].startswith("hung: no step for ")
     assert job.exit["error"].endswith("; rank 0 is stopped by a signal (SIGSTOP)")
@@ -133,16 +132,15 @@ def test_a_stopped_script_without_torchrun_is_dumped_ended_and_named(
     assert "hangs.py" in stacks.partition("--- faulthandler")[2]
     assert [event["state"] for event in job.lines("events.jsonl")] == ["started", "training", "hung", "ended"]
     assert job.processes() == []
+    eventually(lambda: len(hook.posted) == 2, "what the agent may have left to a process that sends")
     assert [body["event"] for _, body in hook.posted] == ["hung", "failed"]
     assert hook.posted[0][1]["error"].startswith("hung: no step for")
 
 
 def test_a_stopped_rank_is_named_and_the_one_that_waits_for_it_is_dumped_too(make_job: MakeJob, tmp_path: Path) -> None:  # noqa: F811
-    job = make_job("hangs.py", tmp_path, 3, launch="torchrun", nproc_per_node=2, stall_s=3.0)
+    job = make_job("hangs.py", tmp_path, 3, "stops", launch="torchrun", nproc_per_node=2, stall_s=3.0)
     agent = job.agent()
-    eventually((tmp_path / "ready-1").exists, "rank 1")
-    os.kill(int((tmp_path / "ready-1").read_text()), signal.SIGSTOP)
-    assert agent.wait(60) == 124, agent.communicate()[1]
+    assert agent.wait(LIMIT_S) == 124, agent.communicate()[1]
     assert job.exit["error"].startswith("hung: no step for ")
     assert job.exit["error"].endswith("; rank 1 is stopped by a signal (SIGSTOP)")
     waiting, away = ((job.dir / "logs" / f"stack-{rank}.txt").read_text() for rank in (0, 1))
@@ -160,7 +158,7 @@ def test_py_spy_is_used_where_it_is_installed(make_job: MakeJob, tmp_path: Path)
     assert stacks.find_py_spy(str(spy.parent / "python"), {}) == str(spy)
     assert stacks.find_py_spy("/nowhere/python", {b"PATH": os.fsencode(spy.parent)}) == str(spy)
     assert stacks.find_py_spy("/nowhere/python", {b"PATH": b"/nowhere"}) is None
-    job = make_job("hangs.py", tmp_path, 1)
+    job = make_job("hangs.py", tmp_path, 1, "sleeps")
     job.agent()
     job.wait_for_record()
     pid = job.ranks_in_record(1)["0"]
@@ -177,9 +175,9 @@ def test_every_node_of_a_hung_job_dumps_and_one_of_them_is_the_reason(
     tmp_path: Path,
 ) -> None:
     rendezvous = {"id": "two", "port": free_port()}
-    job = make_job("hangs.py", tmp_path, 3, launch="torchrun", nnodes=2, stall_s=3.0, rendezvous=rendezvous)
+    job = make_job("hangs.py", tmp_path, 3, "sleeps", launch="torchrun", nnodes=2, stall_s=3.0, rendezvous=rendezvous)
     agents = [job.agent(node=node) for node in (1, 0)]
-    assert [agent.wait(90) for agent in agents] == [124, 124], [agent.communicate()[1] for agent in agents]
+    assert [agent.wait(LIMIT_S) for agent in agents] == [124, 124], [agent.communicate()[1] for agent in agents]
     assert (job.exit["state"], job.exit["code"]) == ("FAILED", 124)
     assert job.exit["error"].startswith("hung: no step for ")
     assert "all_reduce" in (job.dir / "logs" / "stack-0.txt").read_text()

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from automodel_launch import contract
-from tests.recipes.test_node_agent import MakeJob, free_port, make_job  # noqa: F401
+from tests.conftest import LIMIT_S
+from tests.ports import free_port
+from tests.recipes.test_node_agent import MakeJob, make_job  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
@@ -73,6 +75,6 @@ def test_a_head_node_whose_port_is_taken_says_so_at_once(
     order = {"id": "two", "port": taken, "fixed": True}
     job = make_job("shows.py", "seen", launch="torchrun", nnodes=nnodes, rendezvous=order)
     agent = job.agent(node=0)
-    assert agent.wait(30) == 1
+    assert agent.wait(LIMIT_S) == 1
     assert f"the rendezvous port {taken} of " in job.node()["failure"]["error"]
     assert "rdzv_port" in job.node()["failure"]["error"]

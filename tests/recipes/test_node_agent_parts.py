@@ -11,15 +11,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.conftest import LIMIT_S
+from tests.recipes.agent_count import Agent
 from tests.recipes.agent_records import node
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import backends, command, files, finish, metrics, nodes, procs, records, spec, verdict
+from node_agent_lib import backends, command, control, files, finish, metrics, nodes, procs, records, spec, verdict
 from node_agent_lib.error_line import error_line
 from node_agent_lib.log import tail
 from node_agent_lib.records import Failure, RankRecord, Stop
@@ -436,6 +439,22 @@ def test_a_spec_that_is_no_json_or_lacks_a_key(tmp_path: Path) -> None:
         spec.load(str(tmp_path / "spec.json"))
 
 
+# signals
+
+
+def test_one_ctrl_c_that_arrives_twice_is_one_however_slow_the_file_system_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No signal is heard while the first one is written down; the second is none of a second later because of that."""
+    agent, now = Agent(tmp_path, 0, 1), [100.0]
+    monkeypatch.setattr(control, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0]))
+    monkeypatch.setattr(agent.journal, "save", lambda *_, **__: now.__setitem__(0, now[0] + 3))
+    for came_at, killed in ((100.0, False), (103.2, False), (104.1, True)):
+        monkeypatch.setattr(agent.control.loop, "wait", lambda at=came_at: [(signal.SIGTERM, at)])
+        agent.control.tick()
+        assert (agent.control.stop is not None, agent.control.force) == (True, killed)
+
+
 # small things
 
 
@@ -464,7 +483,7 @@ def test_a_process_is_told_from_a_later_one_of_its_number() -> None:
     child = os.fork()
     if child == 0:
         os._exit(0)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LIMIT_S
     while procs.alive(child, None) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not procs.alive(child, None), "a zombie is gone"
@@ -487,7 +506,7 @@ def test_what_a_process_has_started_that_is_half_gone() -> None:
     assert half.stdout is not None
     child = int(half.stdout.readline())
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LIMIT_S
         while (found := procs.stat(half.pid)) is None or found.state != "Z":
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -22,6 +22,8 @@ from pretrain_lib.adaptations import put_ninja_on_path  # noqa: E402
 from pretrain_lib.config import ConfigError, load_config  # noqa: E402
 from pretrain_lib.recipe_class import resolve_recipe  # noqa: E402
 
+from tests.conftest import LIMIT_S  # noqa: E402
+
 TRAIN_FT = "nemo_automodel.recipes.llm.train_ft"
 FINETUNE = "TrainFinetuneRecipeForNextTokenPrediction"
 
@@ -58,7 +60,7 @@ def command(config: Path | str, **environment: str) -> subprocess.CompletedProce
     """Runs the script as a process of its own."""
     return subprocess.run(
         [sys.executable, str(RECIPES / "pretrain.py"), "--config", str(config)],
-        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=LIMIT_S, check=False, env={**os.environ, **environment},
     )  # fmt: skip
 
 

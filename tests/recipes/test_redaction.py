@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.recipes.test_node_agent import MakeJob, eventually, make_job
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "recipes"))
@@ -186,7 +187,7 @@ def test_an_agent_that_is_killed_during_startup_leaves_no_secret(make_job: MakeJ
     eventually((tmp_path / "there").exists, "the startup commands to run")
     assert list(private.iterdir()), "the agent has its private directory there"
     os.kill(agent.pid, signal.SIGKILL)
-    agent.wait(30)
+    agent.wait(LIMIT_S)
     found = [path for path in private.rglob("*") if path.is_file() and b"s3cr3t" in path.read_bytes()]
     assert found == []
 

@@ -14,6 +14,7 @@ import pytest
 
 from automodel_launch.executors import standing as guards
 from automodel_launch.plan import packaging
+from tests.conftest import LIMIT_S
 from tests.recipes.test_node_agent import ROOT
 
 SCRIPT = "print('trained')\n"
@@ -43,7 +44,7 @@ def job(tmp_path: Path) -> Path:
 def _call(place: Path, *args: str) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "LAUNCH_"))}
     command = [sys.executable, str(place / "code" / "recipes" / "node_agent.py"), *args]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=LIMIT_S)
 
 
 def _tree(folder: Path) -> dict[str, int]:

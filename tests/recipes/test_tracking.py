@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import LIMIT_S, Checkout, wait_for
 from tests.recipes.pretrain_fixtures import ROOT
 
 sys.path.insert(0, str(ROOT / "recipes"))
@@ -54,7 +54,9 @@ def tell(tmp_path: Path) -> Tell:
             file.write("".join(lines))
         environ = {**os.environ, "PYTHONPATH": str(tmp_path), "FAKE_LOG": str(tmp_path / "log"), **variables}
         command = [sys.executable, str(AGENT), "track", target, str(folder), str(tmp_path / "run"), "r"]
-        return subprocess.run(command, env=environ, input="", capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            command, env=environ, input="", capture_output=True, text=True, check=False, timeout=LIMIT_S
+        )
 
     return run
 
@@ -135,6 +137,7 @@ def test_a_job_does_not_wait_for_a_tracker_that_hangs(checkout: Checkout, tmp_pa
     (checkout.root / "env.toml").write_text(env + variables)
     done = checkout.run("stub-one", "--run", "local", "--name", "a", "run.env.nproc_per_node=1")
     assert done.returncode == 0, done.stderr
+    wait_for(lambda: "finished" in _told(tmp_path))  # a job waits for some seconds only
     told = _told(tmp_path)
     assert [row[0] for row in told if isinstance(row, list)] == ["init", 0, 1]
     assert told[0] == ["init", "p", "a"]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.recipes.test_node_agent import Job, MakeJob, eventually, make_job  # noqa: F401 (a fixture)
 
 TELLS = """
@@ -91,7 +92,7 @@ def test_the_ranks_and_the_startup_commands_have_it(job: Job, environment: Path,
 
 def test_two_jobs_on_one_node(job: Job, make_job: MakeJob) -> None:  # noqa: F811
     """The one that ends first leaves the other's alone, and so does one that begins (it removes what is left)."""
-    waits = f"for _ in $(seq 600); do [ ! -e {job.home}/go ] || break; sleep 0.1; done"
+    waits = f"for _ in $(seq 6000); do [ ! -e {job.home}/go ] || break; sleep 0.1; done"
     job.spec["startup_commands"].append(waits)
     first = job.agent()
     eventually(lambda: list(disk(job).glob("launch-venv-*/venv/bin/python")), "the first job's Python")
@@ -102,7 +103,7 @@ def test_two_jobs_on_one_node(job: Job, make_job: MakeJob) -> None:  # noqa: F81
     code, said = other.run()
     assert code == 0, said
     (job.home / "go").touch()
-    assert first.wait(timeout=60) == 0
+    assert first.wait(timeout=LIMIT_S) == 0
     logs = [(each.dir / "logs" / "rank-0.log").read_text() for each in (job, other)]
     assert all("told " in log for log in logs) and not list(disk(job).iterdir())
 
@@ -207,6 +208,6 @@ def test_a_job_that_is_stopped_meanwhile(job: Job, tmp_path: Path) -> None:
     eventually(lambda: opened and list(disk(job).glob("launch-venv-*/venv")), "tar to begin")
     assert job.node()["phase"] == "unpacking the Python on the node"
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=LIMIT_S)
     os.close(opened[0])
     assert job.exit["state"] == "CANCELLED" and not list(disk(job).iterdir()) and not job.processes()

@@ -16,7 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "recipes"))
 
 from node_agent_lib import ran_with, what_ran
 
-from tests.recipes.test_node_agent import MakeJob, eventually, free_port, make_job  # noqa: F401
+from tests.conftest import wait_for
+from tests.ports import free_port
+from tests.recipes.test_node_agent import MakeJob, eventually, make_job  # noqa: F401
 
 
 def _file(job_dir: Path, name: str = "environment.json") -> dict[str, Any]:
@@ -61,12 +63,27 @@ def test_a_job_that_ends_at_once_has_it_and_nothing_is_left(make_job: MakeJob, t
     assert job.processes() == []
 
 
+def test_one_that_is_told_to_end_before_its_python_has_begun_writes_it(tmp_path: Path) -> None:
+    """As by the end of a job on a busy machine: it needs a moment only, and is killed where it takes longer."""
+    python = tmp_path / "python"
+    waits = f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; while [ ! -e {tmp_path}/go ]; do :; done"
+    python.write_text(f'#!/bin/sh\n{waits}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    agent = str(Path(what_ran.__file__).parents[1] / "node_agent.py")
+    environ = {b"PATH": os.fsencode(os.environ["PATH"])}
+    what_ran.start(str(python), agent, str(tmp_path), 0, 0, environ)
+    pid = int(wait_for((tmp_path / "pid").read_text))
+    os.kill(pid, signal.SIGTERM)
+    (tmp_path / "go").touch()
+    wait_for(lambda: (tmp_path / "environment.json").exists() or os.waitpid(pid, os.WNOHANG)[0])
+    assert _file(tmp_path)["packages"]
+    os.waitpid(pid, 0)
+
+
 def test_what_an_earlier_attempt_had_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a file that is damaged, or another attempt's, stands in nobody's way."""
     had = {"python": "3.8.1", "packages": {"a": "1", "b": "1"}, "kernel": "k", "attempt": 0, "time": 1.0}
     monkeypatch.setattr(ran_with, "look", lambda: {"python": "3.8.1", "packages": {"a": "2", "c": "1"}, "kernel": "k"})
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(os, "nice", lambda _: 0)
     file = tmp_path / "environment.json"
     file.write_text(json.dumps(had))
     assert what_ran.main(str(tmp_path), 0, 1) == 0

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from automodel_launch.report import page, page_data
+from tests.conftest import LIMIT_S
 from tests.report.test_page_data import NASTY, logged, view
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -43,7 +44,7 @@ class Tab:
 
     def until(self, condition: str) -> None:
         """Wait for it; wait_for_function would evaluate within the page, which its security policy forbids."""
-        for _ in range(500):
+        for _ in range(int(LIMIT_S / 0.02)):
             if self.page.evaluate(condition):
                 return
             self.page.wait_for_timeout(20)
@@ -61,7 +62,7 @@ def browser() -> Iterator[Any]:
         assert not os.environ.get("CI"), "chromium-headless-shell is missing: scripts/install-test-system.sh"
         pytest.skip("needs chromium-headless-shell: scripts/install-test-system.sh")
     with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=BROWSER)
+        started = playwright.chromium.launch(executable_path=BROWSER, timeout=1000 * LIMIT_S)
         yield started
         started.close()
 
@@ -69,6 +70,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def tab(browser: Any) -> Iterator[Tab]:
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
+    context.set_default_timeout(1000 * LIMIT_S)
     opened = Tab(context.new_page())
     opened.page.on("request", lambda request: opened.asked.append(request.url))
     opened.page.on("console", lambda message: opened.complaints.append(message.text))

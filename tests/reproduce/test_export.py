@@ -7,16 +7,15 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
-from tests.conftest import Checkout, Main
+from tests.conftest import LIMIT_S, Checkout, Main, wait_for
 
 
 def _start(folder: Path, ran: Checkout, **environ: str) -> subprocess.CompletedProcess[str]:
     command = ["bash", str(folder / "run")]
     environ = {**{name: value for name, value in ran.environ.items() if name != "MY_TOKEN"}, **environ}
-    return subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
 def _killed(folder: Path, ran: Checkout) -> Path:
@@ -26,10 +25,9 @@ def _killed(folder: Path, ran: Checkout) -> Path:
     with subprocess.Popen(command, env=environ, cwd="/", stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         job = Path(process.stderr.readline().split(": ")[1].strip())
-        while not (job / "nodes" / "0.json").exists():
-            time.sleep(0.01)
+        wait_for((job / "nodes" / "0.json").exists)
         os.kill(json.loads((job / "nodes" / "0.json").read_text())["agent_pid"], signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=LIMIT_S)
     assert process.returncode == 137
     return job
 
@@ -55,6 +53,7 @@ def test_a_job_is_exported_copied_and_started_twice(ran: Checkout, main: Main, t
     config.write_text(config.read_text().replace("fail_rank: -1", "fail_rank: 0").replace("code: 0", "code: 9"))
     assert _start(moved, ran, MY_TOKEN="hush-hush-2").returncode == 9
     assert "'/no/python' was not found" in _start(moved, ran, MY_TOKEN="x1", PYTHON="/no/python").stderr
+    config.write_text(f"{config.read_text()}until: {tmp_path}/never\n")
     job = _killed(moved, ran)
     ended = json.loads((job / "exit.json").read_text())
     assert (ended["state"], ended["code"]) == ("FAILED", 137)

@@ -23,7 +23,7 @@ from automodel_launch.executors.docker import engine, script, trial
 from automodel_launch.executors.docker import exported as exported_
 from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
-from automodel_launch.executors.on_this_machine import OnThisMachine
+from automodel_launch.executors.on_this_machine import OnThisMachine, ends_when_told_again
 from automodel_launch.jobs.jobdir import JobDir, from_record
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount
@@ -171,13 +171,12 @@ class Docker(OnThisMachine):
         self._signal(record)
         if not now:
             return None
-        time.sleep(1.2)  # the agent takes a second signal within a second for the same one
-        with contextlib.suppress(JobError):
-            self._signal(record)
-        end = time.monotonic() + KILL_S
-        while engine.state(record.handle) is not None and time.monotonic() < end:
-            time.sleep(0.1)
-        if engine.state(record.handle) is not None:
+
+        def again() -> None:
+            with contextlib.suppress(JobError):
+                self._signal(record)
+
+        if not ends_when_told_again(lambda: engine.state(record.handle) is not None, again, KILL_S):
             engine.run(record.handle, f"docker rm --force {shlex.quote(record.handle['container'])}")
         return None
 

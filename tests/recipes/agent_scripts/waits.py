@@ -25,7 +25,8 @@ def stop(_signum: int, _frame: "FrameType | None") -> None:
 signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "stubborn" else stop)
 if mode == "stray":
     subprocess.Popen(["setsid", "sh", "-c", "trap '' TERM; sleep 600 & wait"], start_new_session=True)
-(directory / f"ready-{rank}").write_text(str(os.getpid()))
+(directory / f"pid-{rank}").write_text(str(os.getpid()))
+(directory / f"pid-{rank}").rename(directory / f"ready-{rank}")  # there is never half of it
 while not terms:
     time.sleep(0.05)
 time.sleep(0.5)

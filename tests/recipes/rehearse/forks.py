@@ -68,7 +68,7 @@ def forked(function: Callable[[], Any]) -> Any:
     return pickle.loads(content) if content else "killed"
 
 
-def until(holds: Callable[[], Any], seconds: float = 60) -> Any:
+def until(holds: Callable[[], Any], seconds: float = 2 * LIMIT_S) -> Any:
     """Wait for something to hold, and return it."""
     end = time.monotonic() + seconds
     while not (found := holds()):

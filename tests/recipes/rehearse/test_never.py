@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.recipes.rehearse.cases import Stage
 from tests.recipes.rehearse.forks import Forks, forked, until
 
@@ -154,13 +155,13 @@ def test_killed_it_leaves_nothing(stage: Stage, tmp_path: Path, number: signal.S
     process = _start(stage.request(), tmp_path)
     until(lambda: len(_processes(f"{tmp_path}/rehearsal-")) >= 1)
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=LIMIT_S)
     until(lambda: not list(tmp_path.iterdir()))
     until(lambda: not _processes(f"{tmp_path}/rehearsal-"))
 
 
 def test_its_time_is_over(stage: Stage, tmp_path: Path) -> None:
-    out, _ = _start({**stage.request(), "seconds": 0.3}, tmp_path).communicate(timeout=60)
+    out, _ = _start({**stage.request(), "seconds": 0.3}, tmp_path).communicate(timeout=LIMIT_S)
     found = json.loads(out)
     assert (found["outcome"], found["partial"][0]["reason"]) == ("not-rehearsed", "time"), found
     assert not list(tmp_path.iterdir())
