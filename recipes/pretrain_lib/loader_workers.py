@@ -13,6 +13,8 @@ import sys
 from multiprocessing import forkserver
 from typing import Any
 
+from .output import say
+
 _SECTIONS = ("dataloader", "validation_dataloader")
 _PACKAGE = "nemo_automodel.components.datasets."
 
@@ -27,4 +29,8 @@ def prepare(config: Any) -> None:
     if multiprocessing.get_start_method(allow_none=True) is None:
         multiprocessing.set_start_method("forkserver")
         multiprocessing.set_forkserver_preload(modules)
-        forkserver.ensure_running()
+        try:
+            forkserver.ensure_running()
+        except OSError as error:  # its socket's path, below TMPDIR, may be too long
+            say(f"each data loader worker imports AutoModel by itself: {error}")
+            multiprocessing.set_start_method("spawn", force=True)
