@@ -77,6 +77,6 @@ def evaluate(loaded: Loaded) -> None:
     write_finished(1, 1, None)
 
 
-# The guard matters: DataLoader workers are spawned, and each of them imports this file again.
+# The guard matters: each of the DataLoader's workers imports this file again.
 if __name__ == "__main__":
     sys.exit(main())

@@ -31,6 +31,6 @@ import sys
 
 import pretrain
 
-# The guard matters: DataLoader workers are spawned, and each of them imports this file again.
+# The guard matters: each of the DataLoader's workers imports this file again.
 if __name__ == "__main__":
     sys.exit(pretrain.main())

@@ -89,6 +89,6 @@ def train(loaded: Loaded) -> None:
     report(recipe, first_step)
 
 
-# The guard matters: DataLoader workers are spawned, and each of them imports this file again.
+# The guard matters: each of the DataLoader's workers imports this file again.
 if __name__ == "__main__":
     sys.exit(main())

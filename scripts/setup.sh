@@ -59,19 +59,22 @@ case $set in
     "${pip[@]}" install --no-deps --no-build-isolation --editable .
     ;;
 esac
-# Those that are: imported once here, so that the first run does not wait for them twice.
+# Those that are: imported once here, so that the first run does not wait for them twice, nor each rank of each run where
+# jobs cannot write here.
 unset PYTHONDONTWRITEBYTECODE
-imported() { # MODULE
+imported() { # MODULES
   $venv/bin/python -c "import $1" 2> /dev/null || {
     echo "setup: $1 cannot be imported:" >&2
     $venv/bin/python -c "import $1"
   }
 }
+training=nemo_automodel.recipes.llm.train_ft,nemo_automodel.components.datasets.llm.megatron_dataset
+training+=,nemo_automodel.components.models.llama.model,torch.distributed.run
 case $set in
   bridge) (cd recipes && venv=../$venv imported bridge_lib.import_once) ;;
   *)
     $venv/bin/python -c "import nemo_run" &
-    [ "$set" = launcher ] || imported nemo_automodel.recipes.llm.train_ft
+    [ "$set" = launcher ] || imported "$training"
     wait $! # fails where nemo_run cannot be imported
     ;;
 esac

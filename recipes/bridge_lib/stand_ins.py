@@ -15,6 +15,8 @@ import types
 from collections.abc import Iterator, MutableSequence, Sequence
 from typing import Any
 
+from pretrain_lib import collector
+
 IMPORTERS = {
     "transformer_engine": (
         "megatron.bridge.peft.lora",
@@ -64,7 +66,7 @@ def import_megatron() -> list[str]:
     Contract: nothing of Megatron has been imported.
     """
     missing = [package for package in IMPORTERS if not _is_there(package)]
-    with _in_place(missing) if missing else contextlib.nullcontext():
+    with collector.off(), _in_place(missing) if missing else contextlib.nullcontext():
         for name in _MODULES:
             importlib.import_module(name)
     return missing

@@ -2,7 +2,9 @@
 
 loading.py       what pretrain.py and evaluate.py have in common, from the command line to AutoModel's configuration
 config.py        the YAML file, as it stands and as AutoModel's loader gives it
+collector.py     no garbage collection during imports, nor of what they leave
 recipe_class.py  which class of AutoModel, or of the user's own, is run
+loader_workers.py  data loader workers, forked by a server that has imported AutoModel once
 adaptations.py   what AutoModel needs of its surroundings before and after set-up
 data_helper.py   AutoModel's compiled data helper: kept in the job root and on the node, loaded without torch's lock
 file_locks.py    locks that a killed process leaves, and those that it cannot leave

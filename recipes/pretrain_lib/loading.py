@@ -11,7 +11,7 @@ from typing import Any
 import contract
 from checkpoint_lib.resume import CannotResume
 
-from . import phase
+from . import collector, loader_workers, phase
 from .adaptations import put_ninja_on_path
 from .config import ConfigError, load_config, read_yaml
 from .finished import already_finished
@@ -50,9 +50,11 @@ def main(
             judge(raw)
         phase.enter("importing AutoModel and loading the configuration")
         put_ninja_on_path()
-        loaded = Loaded(raw, resolve_recipe(raw), load_config(path))
+        with collector.off():
+            loaded = Loaded(raw, resolve_recipe(raw), load_config(path))
         keep_secrets_from_trackers(raw)
         keep_secrets_from_files(loaded.config, raw)
+        loader_workers.prepare(loaded.config)
         work(loaded)
     except (ConfigError, CannotResume) as error:
         # Every process says it: torchrun ends the others as soon as one has failed, whichever that is.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -42,8 +43,11 @@ def main() -> int:
 
 def _say_ready(answers: BinaryIO) -> bool:
     try:
+        gc.disable()  # as pretrain_lib/collector.py, which does not travel with a rehearsal
         for name in MODULES:
             importlib.import_module(name)
+        gc.freeze()
+        gc.enable()
         import torch
 
         torch.set_num_threads(1)  # a pool of threads would not survive a fork

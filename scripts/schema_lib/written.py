@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.metadata
 import json
 import sys
@@ -18,6 +19,7 @@ def main(about: str, make: Callable[[], dict[str, Any]], folder: str, name: str)
     parser = argparse.ArgumentParser(description=about.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the file is another")
     check = parser.parse_args().check
+    gc.disable()  # it imports thousands of modules, and ends
     schema = make()
     path, text = BACKENDS / folder / "schema" / f"{name}-{schema[name]}.json", dump(schema)
     if check:

@@ -54,8 +54,9 @@ def _recipe() -> Any:
     """recipes/pretrain.py, with what it imports late."""
     os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
     sys.path.insert(0, str(ROOT / "recipes"))
-    for name in ("nemo_automodel.recipes.llm.train_ft", "nemo_automodel.components.datasets.llm.megatron_dataset"):
-        importlib.import_module(name)
+    with importlib.import_module("pretrain_lib.collector").off():
+        for name in ("nemo_automodel.recipes.llm.train_ft", "nemo_automodel.components.datasets.llm.megatron_dataset"):
+            importlib.import_module(name)
     return importlib.import_module("pretrain")
 
 

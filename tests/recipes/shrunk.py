@@ -22,8 +22,9 @@ OWN_DATA = ("tiny", "nanogpt", "llama-100m")  # configs that find their data wit
 
 _ALL = ["step_scheduler.global_batch_size=4", "step_scheduler.local_batch_size=2", "step_scheduler.max_steps=3"]
 _ALL += ["step_scheduler.ckpt_every_steps=3", "lr_scheduler.lr_warmup_steps=1", "optimizer.lr=1e-2"]
-_MEGATRON = ["dataset.seq_length=32", "validation_dataset.num_val_samples=4", "dataloader.num_workers=0"]
-_WORKERS = ["~dataloader.persistent_workers", "~dataloader.pin_memory"]
+_MEGATRON = ["dataset.seq_length=32", "validation_dataset.num_val_samples=4"]
+_NO_WORKERS = ["dataloader.num_workers=0", "~dataloader.persistent_workers", "~dataloader.pin_memory"]
+_WITH_WORKERS = "llama-100m"  # one is enough: their process imports AutoModel anew
 _WIDTHS = {"vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
 _HEADS = {"num_attention_heads": 4, "head_dim": 16}
 _TOKENS = {"bos_token_id": 0, "eos_token_id": 0}
@@ -82,8 +83,8 @@ def changes(name: str, place: Path) -> Iterator[str]:
         yield from _MEGATRON
     if name == "custom-model":
         yield from _MEGATRON[1:]
-    if name not in ("tiny", "nanogpt"):
-        yield from _WORKERS
+    if name not in ("tiny", "nanogpt", _WITH_WORKERS):
+        yield from _NO_WORKERS
     yield from _OWN.get(name, ())
     family = _SCRATCH.get(name) or _CONTINUED.get(name)
     experts = "num_experts" in str(SIZES.get(family or "", {})) or family == "deepseek_v3"

@@ -32,9 +32,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small pretrained model with its tokenizer, and conversations; AutoModel is imported for the children."""
     sys.path.insert(0, str(ROOT / "recipes"))
     import torch
+    from pretrain_lib import collector
 
     torch.set_num_threads(1)
-    importlib.import_module("nemo_automodel.recipes.llm.train_ft")
+    with collector.off():
+        importlib.import_module("nemo_automodel.recipes.llm.train_ft")
     place = tmp_path_factory.mktemp("finetune")
     write_data(place)
     shrunk.write_model("llama", place)

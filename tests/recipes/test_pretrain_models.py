@@ -45,10 +45,12 @@ def automodel() -> None:
     """AutoModel, imported once for all children; a pool of threads would not survive a fork."""
     sys.path.insert(0, str(ROOT / "recipes"))
     import torch
+    from pretrain_lib import collector
 
     torch.set_num_threads(1)
-    importlib.import_module("nemo_automodel.recipes.llm.train_ft")
-    importlib.import_module("nemo_automodel.components.datasets.llm.megatron_dataset")
+    with collector.off():
+        importlib.import_module("nemo_automodel.recipes.llm.train_ft")
+        importlib.import_module("nemo_automodel.components.datasets.llm.megatron_dataset")
 
 
 def on_h100(name: str, directory: Path) -> Plan:

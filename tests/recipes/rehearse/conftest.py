@@ -25,10 +25,12 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """
     import huggingface_hub.constants
     import torch
+    from pretrain_lib import collector
     from rehearse_lib import removal, worker
 
-    for name in worker.MODULES:
-        importlib.import_module(name)
+    with collector.off():
+        for name in worker.MODULES:
+            importlib.import_module(name)
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         torch.set_num_threads(1)
