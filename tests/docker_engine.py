@@ -59,7 +59,7 @@ class Engine:
         with (self.dir / "log").open("wb") as log:
             command = [DAEMON or "dockerd", *options]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=-3, start_new_session=True)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while self.docker("version", check=False).returncode:
             if time.monotonic() > end or self.process.poll() is not None:
                 raise RuntimeError(f"dockerd did not start: {(self.dir / 'log').read_text()[-2000:]}")
@@ -128,7 +128,7 @@ class Engine:
                 self.docker("rm", "--force", name, check=False)
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(30)
+                self.process.wait(120)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         for line in Path("/proc/mounts").read_text().splitlines():  # the network namespaces of its containers
