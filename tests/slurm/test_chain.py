@@ -43,7 +43,7 @@ class Run:
 
     def attempt(self, number: int) -> int:
         """Wait until that attempt has begun; its Slurm id."""
-        wait_until(lambda: self._chain()[2] >= number, 90, f"attempt {number} of {self.id}")
+        wait_until(lambda: self._chain()[2] >= number, 180, f"attempt {number} of {self.id}")
         return self._chain()[0]
 
     def _chain(self) -> tuple[int, int, int]:
@@ -80,7 +80,7 @@ class Run:
             since = begun[attempt]["time"] if len(begun) > attempt else float("inf")
             return any(entry["step"] >= step and entry["time"] > since for entry in self.metrics())
 
-        wait_until(there, 120, f"step {step} of attempt {attempt} of {self.id}")
+        wait_until(there, 180, f"step {step} of attempt {attempt} of {self.id}")
 
     def go(self, to: int = 10**9) -> None:
         """Let a training that is held (`hold` of its config) go on, up to that step."""
@@ -108,7 +108,7 @@ class Run:
                 found.extend(pid_here(node["host"], pid) for pid in [pid_of(node)] if pid)
             return bool(found)
 
-        wait_until(there, 60, f"the process of node {number} of {self.id}")
+        wait_until(there, 120, f"the process of node {number} of {self.id}")
         return found[0]
 
     def history(self, event: str) -> list[dict[str, Any]]:
