@@ -39,7 +39,8 @@ while not (run / "seen").exists():
 
 @pytest.fixture
 def site(tmp_path: Path, engine: Engine) -> Checkout:
-    """A checkout with the profile `d`: 2 processes on the CPU."""
+    """A checkout with the profile `d`: 2 processes on the CPU; and no container of other tests."""
+    _wait(lambda: not engine.containers(), "the end of what other tests have cancelled")
     checkout = make_checkout(tmp_path / "checkout")
     (tmp_path / "data").mkdir()
     (tmp_path / "odd, source" / "a: b").mkdir(parents=True)
@@ -51,7 +52,7 @@ def site(tmp_path: Path, engine: Engine) -> Checkout:
     return checkout
 
 
-def _wait(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+def _wait(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what
@@ -134,7 +135,7 @@ def test_an_exported_job_runs_without_the_launcher(site: Checkout, engine: Engin
     os.killpg(started[1].pid, signal.SIGINT)  # as a terminal does
     label = f"label=automodel-launch.job={jobs[2]}"
     engine.docker("kill", engine.docker("ps", "--quiet", "--filter", label).stdout.strip())
-    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in started]
+    ends = [(process.communicate(timeout=120)[1], process.returncode) for process in started]
     assert [code for _, code in ends] == [7, 143, 1, 1], ends
     assert "saved" in logs[0].read_text()
     told = [json.loads((job / "exit.json").read_text()) for job in jobs]
@@ -150,7 +151,7 @@ def test_an_exported_job_runs_without_the_launcher(site: Checkout, engine: Engin
 def test_ctrl_c_stops_the_container_and_it_saves(site: Checkout, engine: Engine) -> None:
     process = _started(site, "stub")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "saved" in out and "CANCELLED" in err
     _wait(lambda: not engine.containers(), "no container left")
@@ -179,9 +180,10 @@ def test_a_container_that_is_killed_is_a_failed_job(site: Checkout, engine: Engi
     process = _started(site)
     (name,) = engine.containers()
     engine.docker("kill", name)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "its container ended without a record" in err
+    _wait(lambda: not engine.containers(), "no container left")
 
 
 @pytest.fixture

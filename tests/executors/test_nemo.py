@@ -69,8 +69,14 @@ def slept(ours):
     with nemo.experiment("waits", ours, Path(sys.argv[1])) as (run, exp):
         import torchx.runner.api as api
         import time
-        api.time = types.SimpleNamespace(sleep=found.append, time=time.time, perf_counter_ns=time.perf_counter_ns)
-        exp.add(run.Script(inline="sleep 0.5"), executor=run.LocalExecutor(), name="job")
+        seen = Path(sys.argv[1], "seen")
+        def sleep(seconds):
+            found.append(seconds)
+            seen.touch()
+        api.time = types.SimpleNamespace(sleep=sleep, time=time.time, perf_counter_ns=time.perf_counter_ns)
+        # theirs goes on until it has been looked at
+        inline = "sleep 0.5" if ours == "ours" else f"until [ -e {seen} ]; do sleep 0.1; done"
+        exp.add(run.Script(inline=inline), executor=run.LocalExecutor(), name="job")
         exp.run(detach=False)
         if ours == "ours":
             nemo.wait(exp)

@@ -88,7 +88,7 @@ def test_no_change_is_lost_to_another_process(tmp_path: Path) -> None:
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(120)
     assert records.find(tmp_path, "a.1").handle == {"n": 100}
 
 

@@ -80,5 +80,5 @@ class Laptop(Checkout):
         """Run any command there to its end."""
         command = self.there(*words)
         return subprocess.run(
-            command, cwd=cwd, env=clean_environ(), capture_output=True, text=True, check=False, timeout=280
+            command, cwd=cwd, env=clean_environ(), capture_output=True, text=True, check=False, timeout=900
         )

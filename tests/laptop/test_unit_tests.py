@@ -22,6 +22,7 @@ LINUX = " and ".join(
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(1000)  # several hundred tests
 def test_the_launchers_own_tests(laptop: Laptop, tmp_path: Path) -> None:
     command = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "own")]
     paths = [f"tests/{path}" for path in QUICK]

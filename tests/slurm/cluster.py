@@ -45,13 +45,14 @@ class Cluster:
 
     @property
     def has_namespaces(self) -> bool:
-        return self._setting("NET") == "yes"
+        return self.setting("NET") == "yes"
 
     @property
     def has_cgroups(self) -> bool:
-        return self._setting("CGROUP") == "yes"
+        return self.setting("CGROUP") == "yes"
 
-    def _setting(self, name: str) -> str:
+    def setting(self, name: str) -> str:
+        """What `up` has decided: NODES, NET, SLOT, ..."""
         match = re.search(rf'^declare -g -- {name}="(.*)"$', (self.dir / "settings").read_text(), re.MULTILINE)
         assert match, f"no {name} in the cluster's settings"
         return match[1]
@@ -96,7 +97,7 @@ class Cluster:
     def empty(self) -> None:
         """No job is left of tests before this one, for a test that counts what is in the queue."""
         self.run("scancel", "-u", "root")
-        wait_until(lambda: not self.check("squeue", "-h"), 60, "an empty queue")
+        wait_until(lambda: not self.check("squeue", "-h"), 120, "an empty queue")
 
     def declare_down(self, node: int) -> None:
         """An administrator takes the node out: NODE_FAIL within 2 s, where kill_node costs 10 to 16 s."""
@@ -107,13 +108,11 @@ class Cluster:
         if self.run("scontrol", "ping").returncode:
             self.start_ctld()
         self.run("scancel", "-u", "root")
-        for node in range(1, int(self._setting("NODES")) + 1):
+        for node in range(1, int(self.setting("NODES")) + 1):
             if self.has_namespaces:
                 self._call("join-node", str(node))  # fails where there is no node; start-node then makes the link anew
             self._call("start-node", str(node))  # fails where the node runs
-            if "DOWN" in self.node_state(node):
-                self.run("scontrol", "update", f"nodename=c{node}", "state=resume")
-        wait_until(self._is_idle, 60, "all nodes idle")
+        wait_until(self._is_idle, 120, "all nodes idle", interval=0.2)
 
     def node_state(self, node: int) -> str:
         """Slurm's words, such as IDLE, MIXED+PLANNED or DOWN+NOT_RESPONDING."""
@@ -122,7 +121,14 @@ class Cluster:
         return match[1]
 
     def _is_idle(self) -> bool:
-        return set(self.check("sinfo", "-h", "-p", "batch", "-o", "%t").split()) == {"idle"}
+        """Slurm drains a node whose processes it could not end in time, also while this is waited for."""
+        states = dict(
+            line.split() for line in self.check("sinfo", "-h", "-N", "-p", "batch", "-o", "%N %T").splitlines()
+        )
+        for node, state in states.items():
+            if state.startswith(("down", "drain", "drng")):
+                self.run("scontrol", "update", f"nodename={node}", "state=resume")
+        return set(states.values()) == {"idle"}
 
     def _call(self, *verb: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([SCRIPT, "--dir", self.dir, *verb], capture_output=True, text=True, timeout=120)
@@ -145,6 +151,11 @@ class Cluster:
         if result.returncode:
             raise RuntimeError(f"{' '.join(map(str, command))}: {result.stderr or result.stdout}")
         return result.stdout
+
+    def on_each_node(self, script: str) -> set[str]:
+        """The lines that a script of bash says there, each behind its node's name."""
+        words = ("--mem=100", "bash", "-c", f'({script}) 2> /dev/null | sed "s/^/$SLURMD_NODENAME /"')
+        return set(self.check("srun", f"-N{self.setting('NODES')}", *words).splitlines())
 
     def submit(self, script: str, *args: str, **env: str) -> int:
         """Submits the text of a batch script (`#!/bin/bash` may be left out); `args` are sbatch's; the job's id."""
@@ -171,7 +182,7 @@ class Cluster:
     def state(self, job: int) -> str:
         return self.job(job)["JobState"]
 
-    def wait_for(self, job: int, *states: str, timeout: float = 60) -> str:
+    def wait_for(self, job: int, *states: str, timeout: float = 120) -> str:
         """Until the job has one of the states; without any: until it has ended. The state."""
 
         def reached() -> bool:
@@ -184,7 +195,7 @@ class Cluster:
             raise TimeoutError(f"{error}; it is {self.job(job)}") from None
         return self.state(job)
 
-    def wait_for_log(self, job: int, text: str, timeout: float = 30) -> None:
+    def wait_for_log(self, job: int, text: str, timeout: float = 120) -> None:
         """Until the job has written this. A job that is RUNNING for Slurm may not have started its script yet."""
         wait_until(lambda: text in self.log(job), timeout, f"{text!r} in the log of job {job}")
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,7 @@ if os.environ["RANK"] == "0":
 while config["until"] and not os.path.exists(config["until"]):
     time.sleep(0.1)
 """
+_TOLD = re.compile(r"^probe .*\n", re.MULTILINE)
 CONFIG: dict[str, Any] = {"values": None, "target": None, "env": [], "hashed": [], "until": None}
 PROFILE = """
 [c]
@@ -101,8 +105,15 @@ def _read(text: str) -> dict[str, Any]:
     return found
 
 
-def wait_told(job_dir: Path, timeout: float = 60) -> dict[str, Any]:
+def wait_told(job_dir: Path, timeout: float = 180) -> dict[str, Any]:
     """What the probe has told in a job's log, as soon as it stands there."""
     log = job_dir / "logs" / "rank-0.log"
-    wait_until(lambda: log.is_file() and "\n" in log.read_text(), timeout, f"a line in {log}")
+    wait_until(lambda: log.is_file() and _TOLD.search(log.read_text()), timeout, f"the probe's line in {log}")
     return _read(log.read_text())
+
+
+def below(*roots: Path) -> Iterator[Path]:
+    """All files and folders there; what goes away meanwhile, such as what Slurm keeps of a job, is passed over."""
+    for root in roots:
+        for folder, folders, files in os.walk(root):
+            yield from (Path(folder, name) for name in (*folders, *files))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
+import random
 import shutil
 import signal
 import socket
@@ -45,10 +47,15 @@ class SshServer:
         self._write_files(env or {})
 
     def _free_port(self) -> int:
-        with socket.socket() as probe:
-            probe.bind((self.host, 0))
-            port: int = probe.getsockname()[1]
-            return port
+        """One that is this server's while it is stopped, too: of none that the kernel gives to whoever connects.
+
+        The clusters of slurm-cluster begin at 17000.
+        """
+        for port in random.sample(range(10000, 17000), 100):
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind((self.host, port))
+                return port
+        raise RuntimeError("no free port between 10000 and 17000")
 
     def _write_files(self, env: dict[str, str]) -> None:
         for key in (self.key, self.host_key):
@@ -129,7 +136,7 @@ class SshServer:
         guarded = ["setpriv", "--pdeathsig", "TERM", SSHD, "-D", "-f", f"{self.dir}/sshd_config", "-E", f"{self.log}"]
         guarded = [*self._in_its_own_world(), *guarded]
         self._process = subprocess.Popen(guarded, stdin=subprocess.DEVNULL, start_new_session=True)
-        wait_until(self._accepts, 10, "sshd accepts connections", interval=0.02)
+        wait_until(self._accepts, 60, "sshd accepts connections", interval=0.02)
 
     def _accepts(self) -> bool:
         if self._process.poll() is not None:
@@ -141,7 +148,7 @@ class SshServer:
         """Nobody gets in any more, and open connections break, as in a reboot of the login node."""
         pids = [*_descendants(self._process.pid), self._process.pid]
         self._process.terminate()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
         for pid in pids:
             try:
                 if Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):  # what people started there lives on
@@ -152,14 +159,14 @@ class SshServer:
     def remove(self) -> None:
         if self._process.poll() is None:
             self.stop()
-        wait_until(self._is_gone, 10, "the server's files are removed")
+        wait_until(self._is_gone, 60, "the server's files are removed")
 
     def _is_gone(self) -> bool:
         """Clients that lose their connection remove their sockets here meanwhile."""
         shutil.rmtree(self.dir, ignore_errors=True)
         return not self.dir.exists()
 
-    def run(self, command: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         ssh = ["ssh", "-F", str(self.config), "login", command]
         return subprocess.run(ssh, capture_output=True, text=True, timeout=timeout)
 

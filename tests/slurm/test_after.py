@@ -50,13 +50,14 @@ def _reason(cluster: Cluster, job: dict[str, Any]) -> list[str]:
 
 def test_it_waits_for_the_end_of_a_chain(site: Checkout, cluster: Cluster) -> None:
     """Two attempts, slurmctld away at their end, and no launcher: who waits, and who waits for that, begin in turn."""
-    run = Run(site, "steps=40")
+    run = Run(site, "steps=40", "hold=7")
     after = site.json("stub-one", "--batch", "one", "--after", run.id)
     third = site.json("stub-one", "--batch", "one", "value=3", "--after", after["job_id"])
     run.reach(0, 7)
     step = f"waiting for {run.id} (RUNNING, step "  # with the agent's next heartbeat
     wait_until(lambda: step in site.run("status", after["job_id"]).stdout, 60, step)
     run.kill_rank(1)
+    run.go(30)
     run.reach(1, 10)
     assert _reason(cluster, after) == ["PENDING JobHeldUser"]
     refused = site.run("resume", after["job_id"])
@@ -64,7 +65,8 @@ def test_it_waits_for_the_end_of_a_chain(site: Checkout, cluster: Cluster) -> No
     assert f"waiting for {after['job_id']} (PENDING)" in site.run("jobs").stdout
     run.reach(1, 30)
     cluster.stop_ctld()
-    wait_until(lambda: run.exit().get("state") == "COMPLETED", 60, "the end of the chain")
+    run.go()
+    wait_until(lambda: run.exit().get("state") == "COMPLETED", 120, "the end of the chain")
     time.sleep(3)
     cluster.start_ctld()
     assert _wait(site, third, "COMPLETED")

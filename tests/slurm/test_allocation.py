@@ -64,7 +64,7 @@ def test_a_job_resumed_within_an_allocation_is_as_it_was(tmp_path: Path, binding
     assert site.run("probe", "--batch", "c", "--name", "again", f"until={until}").returncode == 0
     outside = probe.wait_told(job)
     site.run("cancel", "again.1")
-    wait_until(lambda: site.json("status", "again.1")["state"] == "CANCELLED", 60, "the job's end")
+    wait_until(lambda: site.json("status", "again.1")["state"] == "CANCELLED", 120, "the job's end")
     until.touch()
     site.environ |= _inside(binding, "--mem-per-cpu=100")
     resumed = site.run("resume", "again.1")

@@ -43,7 +43,7 @@ class Run:
 
     def attempt(self, number: int) -> int:
         """Wait until that attempt has begun; its Slurm id."""
-        wait_until(lambda: self._chain()[2] >= number, 90, f"attempt {number} of {self.id}")
+        wait_until(lambda: self._chain()[2] >= number, 180, f"attempt {number} of {self.id}")
         return self._chain()[0]
 
     def _chain(self) -> tuple[int, int, int]:
@@ -80,7 +80,13 @@ class Run:
             since = begun[attempt]["time"] if len(begun) > attempt else float("inf")
             return any(entry["step"] >= step and entry["time"] > since for entry in self.metrics())
 
-        wait_until(there, 120, f"step {step} of attempt {attempt} of {self.id}")
+        wait_until(there, 180, f"step {step} of attempt {attempt} of {self.id}")
+
+    def go(self, to: int = 10**9) -> None:
+        """Let a training that is held (`hold` of its config) go on, up to that step."""
+        part = self.run_dir / "go.part"
+        part.write_text(str(to))
+        part.replace(self.run_dir / "go")
 
     def node(self, number: int) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.dir / "nodes" / f"{number}.json").read_text())
@@ -102,7 +108,7 @@ class Run:
                 found.extend(pid_here(node["host"], pid) for pid in [pid_of(node)] if pid)
             return bool(found)
 
-        wait_until(there, 60, f"the process of node {number} of {self.id}")
+        wait_until(there, 120, f"the process of node {number} of {self.id}")
         return found[0]
 
     def history(self, event: str) -> list[dict[str, Any]]:
@@ -185,23 +191,36 @@ def without_python(cluster: Cluster, node: int) -> Iterator[None]:
 
 @pytest.fixture
 def site(tmp_path: Path, cluster: Cluster) -> Iterator[Checkout]:
-    yield learner.site(tmp_path, cluster, 'stall = "4s"')
+    yield learner.site(tmp_path, cluster)
     heal(cluster)
 
 
 def jobs_left(cluster: Cluster, run: Run) -> list[str]:
-    return cluster.check("squeue", "-h", f"--name={run.id}", "-o", "%i %T").split("\n")[:-1]
+    """What waits or runs; a job that is COMPLETING has ended, and is let go by its nodes when they come to it."""
+    rows = cluster.check("squeue", "-h", f"--name={run.id}", "-o", "%i %T").splitlines()
+    return [row for row in rows if not row.endswith("COMPLETING")]
 
 
-def test_processes(site: Checkout, cluster: Cluster) -> None:
+def test_processes(tmp_path: Path, cluster: Cluster) -> None:
     """A rank and an agent are killed, a rank is stopped, the disk is full while a checkpoint is saved."""
-    run = Run(site, "steps=60", "full_at=44")
+    site = learner.site(tmp_path, cluster, 'stall = "10s"')
+    try:
+        _processes(site, cluster)
+    finally:
+        heal(cluster)
+
+
+def _processes(site: Checkout, cluster: Cluster) -> None:
+    run = Run(site, "steps=60", "full_at=44", "hold=7")
     run.reach(0, 7)
     run.kill_rank(1)
+    run.go(17)
     run.reach(1, 17)
     os.kill(run.agent_pid(1), signal.SIGKILL)
+    run.go(27)
     run.reach(2, 27)
     run.kill_rank(1, signal.SIGSTOP)
+    run.go()
     said = run.end()
     run.check(most_lost=4 * 5)
     assert run.states() == ["FAILED", "FAILED", "FAILED", "FAILED", "COMPLETED"]
@@ -218,14 +237,17 @@ def test_preemption(tmp_path: Path, cluster: Cluster) -> None:
     """A job of higher priority comes, and an operator would requeue; slurmctld starts anew."""
     site = learner.site(tmp_path, cluster, partition="low")
     try:
-        run = Run(site, "steps=60")
+        run = Run(site, "steps=60", "hold=7")
         run.reach(0, 7)
         other = cluster.submit("sleep 2", "--partition=high", "--nodes=4", "--exclusive")
+        run.attempt(1)
+        run.go(17)
         run.reach(1, 17)
         assert cluster.state(other) == "COMPLETED"
         assert cluster.run("scontrol", "requeue", str(run.attempt(1))).returncode  # the chain is quicker
         cluster.stop_ctld()
         cluster.start_ctld()
+        run.go()
         run.end()
         run.check(most_lost=5)
         assert run.states() == ["PREEMPTED", "COMPLETED"]
@@ -345,10 +367,11 @@ def test_an_error_that_comes_again(site: Checkout, cluster: Cluster) -> None:
 
 def test_a_chain_that_ended_while_slurm_was_away_does_not_start_again(site: Checkout, cluster: Cluster) -> None:
     """`finish` cannot cancel those that wait; an attached launcher has the end once, and keeps it."""
-    run = Run(site, "steps=25")
+    run = Run(site, "steps=25", "hold=7")
     waiting = run.attempt(0), run.next
     run.reach(0, 7)
     cluster.stop_ctld()
+    run.go()
     wait_until(lambda: "stays in the queue" in run.log(), 180, "the end of scancel's patience")
     before = run.exit(), run.metrics(), run.history("begun"), run.history("ended")
     cluster.start_ctld()
@@ -365,11 +388,12 @@ def test_a_node_without_python_does_not_end_the_chain(site: Checkout, cluster: C
     """The job that comes next dies there before it begins; the spare one is kept off that node, and goes on."""
     if not cluster.has_namespaces:
         pytest.skip("needs a mount namespace a node")
-    run = Run(site, "steps=60")
+    run = Run(site, "steps=60", "hold=7")
     run.reach(0, 7)
     first, following = run.attempt(0), run.next
     cluster.check("scontrol", "hold", str(following))
     run.kill_rank(1)
+    run.go()
     cluster.wait_for(first)
     with without_python(cluster, 1):
         cluster.check("scontrol", "update", f"jobid={following}", "reqnodelist=c1")
@@ -386,7 +410,7 @@ def test_a_node_without_python_does_not_end_the_chain(site: Checkout, cluster: C
 
 def test_nobody_is_queued_any_more(site: Checkout, cluster: Cluster) -> None:
     """Both that wait die before they begin: status, jobs and attach say so, and `resume` goes on."""
-    run = Run(site, "steps=40")
+    run = Run(site, "steps=40", "hold=7")
     run.reach(0, 7)
     first = run.attempt(0)
     agent = run.dir / "code" / "recipes" / "node_agent.py"
@@ -395,6 +419,7 @@ def test_nobody_is_queued_any_more(site: Checkout, cluster: Cluster) -> None:
     for job in waiting:
         cluster.check("scontrol", "hold", job)
     run.kill_rank(1)
+    run.go()
     cluster.wait_for(first)
     agent.write_text("raise SystemExit('no such agent')\n")
     for job in waiting:
@@ -453,16 +478,18 @@ def test_scancel_by_hand(site: Checkout, cluster: Cluster) -> None:
 
 def test_pause_and_resume(site: Checkout, cluster: Cluster) -> None:
     """The kill-switch: a file that anybody can make without the launcher, and what the launcher makes of it."""
-    run = Run(site, "steps=50")
+    run = Run(site, "steps=50", "hold=7")
     run.reach(0, 7)
     (run.run_dir / "stop").touch()
     run.end(code=143)
     assert jobs_left(cluster, run) == []
+    run.go(20)
     assert site.run("resume", run.id).returncode == 0
     run.reach(1, 20)
     done = site.run("pause", run.id)
+    run.go()
     assert "paused" in done.stderr and "CANCELLED" in done.stdout
-    refused = site.run("learner", "--batch", "chain", "steps=50")
+    refused = site.run("learner", "--batch", "chain", "steps=50", "hold=7")
     assert refused.returncode == 3, refused.stdout
     assert "is paused" in refused.stderr
     assert site.run("resume", run.id).returncode == 0
@@ -477,9 +504,10 @@ def test_two_resumes_at_once(tmp_path: Path, cluster: Cluster) -> None:
     """One job, with its secrets: neither takes away what the other has brought."""
     site = learner.site(tmp_path, cluster, 'secrets = ["CHAOS_TOKEN"]')
     site.environ["CHAOS_TOKEN"] = "a-token-of-this-test"
-    run = Run(site, "steps=40")
+    run = Run(site, "steps=40", "hold=7")
     run.reach(0, 7)
     assert site.run("cancel", run.id).returncode == 0
+    run.go()
     words = site.command("resume", run.id)
     both = [subprocess.Popen(words, cwd=site.root, env=site.environ, stdout=-3, stderr=-3) for _ in range(2)]
     assert sorted(process.wait() for process in both) in ([0, 2], [0, 3])  # it is being resumed, or runs
@@ -492,13 +520,15 @@ def test_two_resumes_at_once(tmp_path: Path, cluster: Cluster) -> None:
 
 def test_the_submitter_is_gone(site: Checkout, cluster: Cluster) -> None:
     process = subprocess.Popen(
-        site.command("learner", "--run", "chain"), cwd=site.root, env=site.environ, stdout=-3, stderr=-3
+        site.command("learner", "--run", "chain", "hold=7"), cwd=site.root, env=site.environ, stdout=-3, stderr=-3
     )
     jobs = site.root.parent / "jobs"
-    wait_until(lambda: list(jobs.glob("*/metrics.jsonl")), 60, "the first step")
+    wait_until(lambda: list(jobs.glob("*/metrics.jsonl")), 120, "the first step")
     process.kill()
     process.wait()
-    Run.known(site).kill_rank(1)
+    run = Run.known(site)
+    run.kill_rank(1)
+    run.go()
     done = site.run("attach", "last")
     assert done.returncode == 0, done.stderr
     assert "2 attempts" in done.stderr

@@ -42,18 +42,20 @@ def _prepare(site: Checkout, *options: str) -> Path:
     return (site.root / "data" / "tiny" / "megatron" / "latest").resolve()
 
 
-def _begun(site: Checkout, cluster: Cluster, steps: int = 40) -> Run:
-    run = Run(site, f"steps={steps}", "pause=0.2")
+def _begun(site: Checkout) -> Run:
+    """It is held behind step 7."""
+    run = Run(site, "hold=7")
     run.reach(0, 7)
     return run
 
 
 def test_a_chain_goes_on_with_its_own_data_whatever_latest_is(site: Checkout, cluster: Cluster) -> None:
     before = (site.root / "data" / "tiny" / "megatron" / "latest").resolve()
-    run = _begun(site, cluster, steps=120)  # it has to outlast the preparation, also on a busy machine
+    run = _begun(site)
     recorded = (run.run_dir / contract.DATA).read_bytes()
     assert _prepare(site, "add_bos=true") != before
     run.kill_rank(1)
+    run.go()
     run.end()
     run.check(most_lost=5)
     assert run.states() == ["FAILED", "COMPLETED"]
@@ -63,10 +65,11 @@ def test_a_chain_goes_on_with_its_own_data_whatever_latest_is(site: Checkout, cl
 
 
 def test_a_chain_whose_data_have_changed_ends_and_says_so(site: Checkout, cluster: Cluster) -> None:
-    run = _begun(site, cluster)
+    run = _begun(site)
     (index,) = (site.root / "data" / "tiny" / "megatron" / "latest").resolve().glob("train/*.idx")
     Path(index.with_suffix(".bin")).write_bytes(index.with_suffix(".bin").read_bytes()[:-2])
     run.kill_rank(1)
+    run.go()
     said = run.end(contract.DATA_CHANGED)
     assert run.states() == ["FAILED", "FAILED"]
     assert "the data are not those that the run began with" in said and index.with_suffix("").name in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -111,13 +112,13 @@ def test_endings_that_take_their_time(cluster: Cluster) -> None:
         preempting = cluster.submit(SLEEP, "--nodelist=c4", "--exclusive", "--partition=high")
 
         cluster.declare_down(2)
-        assert cluster.wait_for(declared, "NODE_FAIL", timeout=60) == "NODE_FAIL"
+        assert cluster.wait_for(declared, "NODE_FAIL") == "NODE_FAIL"
         # On a busy machine srun may give the step up before slurmctld calls the node lost: then Slurm says FAILED.
-        cluster.wait_for(on_two, "NODE_FAIL", "FAILED", timeout=60)
-        wait_until(lambda: "DOWN" in cluster.node_state(3), 60, "c3 is down")
+        cluster.wait_for(on_two, "NODE_FAIL", "FAILED")
+        wait_until(lambda: "DOWN" in cluster.node_state(3), 120, "c3 is down")
         cluster.wait_for(preempting, "RUNNING")
         assert cluster.job(preempted)["Restarts"] == "1"
-        assert cluster.wait_for(late, timeout=60) == "TIMEOUT"
+        assert cluster.wait_for(late) == "TIMEOUT"
     finally:
         cluster.heal()
     assert (cluster.node_state(2), cluster.node_state(3)) == ("IDLE", "IDLE")
@@ -129,10 +130,10 @@ def test_a_cut_is_survived_if_it_is_short(cluster: Cluster) -> None:
     beat = cluster.dir / "beat"
     job = cluster.submit(f"#SBATCH --mem=100\nwhile sleep 0.1; do date +%s.%N > {beat}; done", "--nodelist=c2")
     try:
-        wait_until(beat.exists, 20, "the job runs")
+        wait_until(beat.exists, 120, "the job runs")
         cluster.cut_node(2)
         during = beat.read_text()
-        wait_until(lambda: beat.read_text() != during, 20, "what runs on the node runs on")
+        wait_until(lambda: beat.read_text() != during, 120, "what runs on the node runs on")
         cluster.join_node(2)
         assert cluster.state(job) == "RUNNING"
     finally:
@@ -166,7 +167,7 @@ def test_accounting(cluster: Cluster, cluster_dbd: Cluster) -> None:
     job = cluster_dbd.submit("exit 3")
     assert cluster_dbd.wait_for(job) == "FAILED"
     ask = ("sacct", "-n", "-X", "-P", "-j", str(job), "-o", "State,ExitCode")
-    wait_until(lambda: "FAILED|3:0" in cluster_dbd.run(*ask).stdout, 20, "sacct knows the end of the job")
+    wait_until(lambda: "FAILED|3:0" in cluster_dbd.run(*ask).stdout, 120, "sacct knows the end of the job")
     assert "disabled" in cluster.run("sacct").stderr
 
     cluster_dbd.stop_dbd()
@@ -188,7 +189,7 @@ def test_sshd_breaks_connections_and_comes_back(sshd: SshServer) -> None:
     assert session.stdout is not None and session.stdout.readline() == "here\n"
     assert sshd.run("exit 5").returncode == 5
     sshd.stop()
-    assert session.wait(timeout=60) == 255
+    assert session.wait(timeout=120) == 255
     assert sshd.run("true").returncode == 255
     sshd.start()
     assert sshd.run("true").returncode == 0
@@ -208,7 +209,7 @@ def test_down_leaves_nothing_even_without_its_files(tmp_path_factory: pytest.Tem
         for name in ("run", "settings"):
             (small.dir / name).rename(small.dir / f"lost-{name}")
         small.down(remove=False)
-        wait_until(lambda: not left_over(small.dir), 60, "nothing left")
+        wait_until(lambda: not left_over(small.dir), 120, "nothing left")
         assert small._call("status").returncode == 3
     finally:
         small.down()
@@ -223,11 +224,23 @@ def test_the_end_of_the_test_session_ends_its_cluster() -> None:
     try:
         assert up.stdout == f"export SLURM_CONF={cluster.dir}/slurm.conf\n", up.stderr
         assert left_over(cluster.dir)
+        slot = Path(f"/run/slurm-cluster-{cluster.setting('SLOT')}.lock")
+        assert _is_held(slot), "another cluster that starts now takes another one"
         owner.kill()
         owner.wait()
-        wait_until(lambda: not left_over(cluster.dir), 60, "the cluster is gone")
+        wait_until(lambda: not left_over(cluster.dir), 120, "the cluster is gone")
+        wait_until(lambda: not _is_held(slot), 120, "its slot is free")
     finally:
         cluster.down()
+
+
+def _is_held(lock: Path) -> bool:
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def test_a_start_that_fails_cleans_up() -> None:

@@ -45,7 +45,8 @@ remote_job_dir = "{root}"
 
 @pytest.fixture
 def bench(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A workspace on a login node."""
+    """A workspace on a login node, and nothing in the queue."""
+    cluster.empty()
     bench = make_bench(tmp_path)
     _profile(bench)
     for name, value in cluster.env.items():

@@ -21,14 +21,15 @@ def test_each_node_unpacks_the_code_once(tmp_path: Path, cluster: Cluster) -> No
     checkout = make_checkout(tmp_path / "checkout")
     (checkout.root / "env.toml").write_text(ENV.format(python=sys.executable, root=tmp_path / "jobs"))
     checkout.environ = {**clean_environ(), **cluster.env}
+    look = "ls -d /dev/shm/launch-code-* /tmp/launch-code-*"
+    before = cluster.on_each_node(look)  # agents that other tests have killed may have left some
     done = checkout.run("stub", "--run", "test2", "fail_rank=3", "code=7")
     assert done.returncode == 7, done.stderr
     (job,) = (tmp_path / "jobs").glob("stub*.1")
     for node in (0, 1):
         (copy,) = re.findall(r"the ranks import the code from (\S+),", (job / f"logs/agent-{node}.log").read_text())
         assert copy.startswith("/dev/shm/launch-code-")
-    look = "ls -d /dev/shm/launch-code-* /tmp/launch-code-* || :"
-    left = cluster.check("srun", "-N2", "--mem=100", "bash", "-c", look)
-    assert not left
+    cluster.wait_for(int(checkout.json("status", "last")["handle"]["slurm_id"]))
+    assert cluster.on_each_node(look) <= before
     wait_until(lambda: not list(job.glob(".code-*")), 60, "the batch script's `finish`, which removes the archive")
     assert (job / "code" / "recipes" / "node_agent.py").is_file()

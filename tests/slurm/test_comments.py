@@ -56,7 +56,7 @@ def test_a_job_whose_name_and_comment_somebody_changes_is_found_and_cancelled(
     found = site.json("status", "mine.1")
     assert (found["state"], found["handle"]["slurm_id"]) == ("PENDING", slurm_id)
     assert site.run("cancel", "mine.1").returncode == 0
-    wait_until(lambda: cluster.state(int(slurm_id)) == "CANCELLED", 30, "the job's end")
+    wait_until(lambda: cluster.state(int(slurm_id)) == "CANCELLED", 120, "the job's end")
     assert cluster.state(int(shell)) == "PENDING"
     cluster.check("scancel", shell)
 

@@ -68,6 +68,7 @@ def _checkout(tmp_path: Path, environ: dict[str, str]) -> Checkout:
 @pytest.fixture
 def site(tmp_path: Path, cluster: Cluster) -> Checkout:
     """A checkout on a login node of the cluster without accounting."""
+    cluster.empty()  # what it says of nodes is what other tests have left there
     return _checkout(tmp_path, cluster.env)
 
 

@@ -97,7 +97,7 @@ def test_both_run_where_they_were_copied_to(site: Checkout, cluster: Cluster, tm
     jobs = [_submit(cluster, moved / "far" / "script", there), _submit(cluster, moved / "t.sh", there)]
     run = moved / "far" / "runs"
     said = "\n".join(path.read_text() for path in there.glob("*.out"))
-    assert [cluster.wait_for(job, timeout=120) for job in jobs] == ["COMPLETED", "COMPLETED"], said
+    assert [cluster.wait_for(job, timeout=240) for job in jobs] == ["COMPLETED", "COMPLETED"], said
     for folder in (run / "far", moved / "runs" / "far"):
         assert [(folder / f"seen-{rank}-far").read_text() for rank in (0, 1)] == ["2 of 2", "2 of 2"]
     assert (run / "far.1" / "exit.json").is_file()
@@ -105,7 +105,7 @@ def test_both_run_where_they_were_copied_to(site: Checkout, cluster: Cluster, tm
     for path in (moved / "far" / "job" / "config.yaml", moved / "t.files" / "config.yaml"):
         path.write_text(path.read_text().replace("code: 0", "code: 7"))
     jobs = [_submit(cluster, moved / "far" / "script", there), _submit(cluster, moved / "t.sh", there)]
-    assert [cluster.wait_for(job, timeout=120) for job in jobs] == ["FAILED", "FAILED"]
+    assert [cluster.wait_for(job, timeout=240) for job in jobs] == ["FAILED", "FAILED"]
     assert cluster.job(jobs[0])["ExitCode"] == "7:0"
     assert cluster.job(jobs[1])["ExitCode"] == "1:0"  # torchrun's own, of the node that failed first
     assert (run / "far.2" / "exit.json").is_file()

@@ -19,13 +19,13 @@ pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 class Exported(Run):
     """A run of the learner that was exported, moved, and handed to sbatch by hand."""
 
-    def __init__(self, tmp_path: Path, cluster: Cluster, steps: int, chain: bool = True) -> None:
+    def __init__(self, tmp_path: Path, cluster: Cluster, *more: str, steps: int, chain: bool = True) -> None:
         site = learner.site(tmp_path, cluster, partition="low")
         if not chain:
             text = (site.root / "env.toml").read_text()
             (site.root / "env.toml").write_text(text.replace('until = "done"\n', ""))
         out, there = tmp_path / "out", tmp_path / "there"
-        done = site.run("learner", "--run", "chain", "--name", "far", f"steps={steps}", "--export", str(out))
+        done = site.run("learner", "--run", "chain", "--name", "far", f"steps={steps}", *more, "--export", str(out))
         assert done.returncode == 0, done.stderr
         shutil.move(out, there)
         self.config = {**learner.CONFIG, "steps": steps}
@@ -51,9 +51,11 @@ def healed(cluster: Cluster) -> Iterator[None]:
 
 
 def test_a_preemption(tmp_path: Path, cluster: Cluster) -> None:
-    run = Exported(tmp_path, cluster, steps=60)
+    run = Exported(tmp_path, cluster, "hold=7", steps=60)
     run.reach(0, 7)
     other = cluster.submit("sleep 2", "--partition=high", "--nodes=4", "--exclusive")
+    run.attempt(1)
+    run.go()
     run.reach(1, 17)
     assert cluster.state(other) == "COMPLETED"
     assert run.ended() == ["PREEMPTED", "COMPLETED"]

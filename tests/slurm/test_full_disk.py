@@ -94,11 +94,14 @@ def test_space_comes_back(tmp_path: Path, small: Cluster, disk: Disk) -> None:
 
 
 def test_it_stays_full(tmp_path: Path, small: Cluster, disk: Disk) -> None:
-    run = Run(site(tmp_path, small, disk), "steps=60")
+    run = Run(site(tmp_path, small, disk), "steps=60", "hold=7")
     run.reach(0, 7)
+    run.go(7)
     # which the attempt's end would remove, and so make room for the next attempt's small checkpoints
     (run.dir / contract.between_agents("code", 0)).unlink()
     disk.fill()
+    with (run.run_dir / "go").open("r+") as file:
+        file.write("99")  # in its place, which takes no room
     wait_until(lambda: not jobs_left(small, run), 180, "an empty queue")
     said = run.end(code=1)
     assert "No space left" in said

@@ -54,7 +54,7 @@ env_vars = {{V = {plain_text}}}
     assert told["env"] == {"V": plain, "X": plain, "FORWARDED": NASTY}
     assert told["script"] == recipe.name
     assert told["built"].endswith(f"{odd}/it's $a.py")
-    assert not [path for root in (tmp_path, cluster.dir) for path in root.rglob("owned")]
+    assert not [path for path in probe.below(tmp_path, cluster.dir) if path.name == "owned"]
     slurm_id = checkout.json("status", "last")["handle"]["slurm_id"]
     script = cluster.check("scontrol", "write", "batch_script", slurm_id, "-")
     assert script == Path(checkout.json("status", "last")["job_dir"], "script").read_text()

@@ -99,4 +99,4 @@ def test_a_step_that_fails_and_the_same_command_again(site: Checkout, cluster: C
     done = site.run("pipeline", "three.yaml", "--run", "chain", "--json")
     assert done.returncode == 0, done.stderr
     assert [step["exit_code"] for step in json.loads(done.stdout)["steps"]] == [None, 0, 0]
-    assert cluster.check("squeue", "-h").strip() == ""
+    wait_until(lambda: not cluster.check("squeue", "-h").strip(), 120, "an empty queue")

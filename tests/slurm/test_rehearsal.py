@@ -114,24 +114,24 @@ def test_a_connection_that_breaks_leaves_nothing_there(laptop: Checkout, login_n
     """The other side's own clock ends it."""
     command = laptop.command("check", "trains", "--batch", "one", "--rehearse", "how=hangs", "run.env.rehearse=3")
     running = subprocess.Popen(command, cwd=laptop.root, env=laptop.environ, stdout=-1, stderr=-1, text=True)
-    wait_until(lambda: calls(laptop), 60, "the rehearsal has begun")
+    wait_until(lambda: calls(laptop), 120, "the rehearsal has begun")
     login_node.stop()
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     assert "[rehearsal-partial] not rehearsed on the login node login" in out
-    wait_until(lambda: not left(laptop), 30, "its directory is removed")
-    wait_until(lambda: not Path("/proc", str(calls(laptop)[0]["pid"])).exists(), 60, "its process has ended")
+    wait_until(lambda: not left(laptop), 120, "its directory is removed")
+    wait_until(lambda: not Path("/proc", str(calls(laptop)[0]["pid"])).exists(), 120, "its process has ended")
 
 
 def test_ctrl_c_ends_it_over_ssh(laptop: Checkout) -> None:
     command = laptop.command("trains", "--batch", "one", "how=hangs")
     running = subprocess.Popen(command, cwd=laptop.root, env=laptop.environ, stdout=-1, stderr=-1, text=True)
-    wait_until(lambda: calls(laptop), 60, "the rehearsal has begun")
+    wait_until(lambda: calls(laptop), 120, "the rehearsal has begun")
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=30)
+    _, err = running.communicate(timeout=120)
     assert running.returncode == 130, err
     assert left(laptop) == []
-    wait_until(lambda: not Path("/proc", str(calls(laptop)[0]["pid"])).exists(), 60, "its process has ended")
+    wait_until(lambda: not Path("/proc", str(calls(laptop)[0]["pid"])).exists(), 120, "its process has ended")
 
 
 def test_a_login_node_itself_needs_no_connection(on_login_node: Checkout, main: Main) -> None:
@@ -153,5 +153,5 @@ def test_one_task_of_srun(
     assert call["cwd"].startswith(f"{on_login_node.root.parent}/jobs/") and left(on_login_node) == []
     late = main(on_login_node, *asked, "how=hangs", "run.env.rehearse=1")
     assert "[rehearsal-partial]" in late.stdout
-    wait_until(lambda: "launch-rehearsal" not in cluster.check("squeue", "-h", "-o", "%j"), 30, "the task has ended")
+    wait_until(lambda: "launch-rehearsal" not in cluster.check("squeue", "-h", "-o", "%j"), 120, "the task has ended")
     assert left(on_login_node) == []

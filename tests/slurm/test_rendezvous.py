@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 
 LISTENER = """
 python3 -u -c 'import socket, time
-s = socket.socket(); s.bind(("", {port})); s.listen(); print("here"); time.sleep(120)'
+s = socket.socket(); s.bind(("", {port})); s.listen(); print("here"); time.sleep(600)'
 """
 
 

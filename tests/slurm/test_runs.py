@@ -84,7 +84,7 @@ def test_exit_7_on_rank_3_is_the_commands_exit_code(site: Checkout) -> None:
 def test_cancelled_from_elsewhere(site: Checkout, cluster: Cluster) -> None:
     process = _start(site, "stub", "--run", "test2", "steps=600", "pause=0.2")
     cluster.check("scancel", _slurm_id(site))
-    _, err = process.communicate(timeout=90)
+    _, err = process.communicate(timeout=180)
     assert process.returncode not in (0, None)
     assert "CANCELLED" in err
 
@@ -92,7 +92,7 @@ def test_cancelled_from_elsewhere(site: Checkout, cluster: Cluster) -> None:
 def test_ctrl_c_detaches_and_the_job_goes_on(site: Checkout, cluster: Cluster) -> None:
     process = _start(site, "stub-one", "--run", "test2", "steps=600", "pause=0.2")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "goes on" in err
     assert site.json("status", "last")["state"] == "RUNNING"
@@ -103,7 +103,7 @@ def test_ctrl_c_detaches_and_the_job_goes_on(site: Checkout, cluster: Cluster) -
 def _start(site: Checkout, *args: str) -> subprocess.Popen[str]:
     """Start launch.py and wait until the job has logged its second step."""
     process = subprocess.Popen(site.command(*args), cwd=site.root, env=site.environ, stdout=-1, stderr=-1, text=True)
-    end = time.monotonic() + 90
+    end = time.monotonic() + 180
     while time.monotonic() < end:
         logs = site.root.parent.glob("jobs/*/logs/rank-0.log")
         if any("step 1 " in log.read_text() for log in logs):

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 def _holders(value: str, *roots: Path) -> set[Path]:
     """Files below the roots that hold the value."""
     found = set()
-    for path in (path for root in roots for path in root.rglob("*")):
+    for path in probe.below(*roots):
         try:
             if path.is_file() and value.encode() in path.read_bytes():
                 found.add(path)
@@ -111,7 +111,7 @@ def test_a_job_that_never_began_leaves_no_secret(tmp_path: Path, cluster: Cluste
     assert cancelled.returncode == 0, cancelled.stderr
     assert not files[0].exists()
     cluster.check("scancel", elsewhere["handle"]["slurm_id"])
-    wait_until(lambda: checkout.json("status", elsewhere["job_id"])["state"] == "CANCELLED", 20, "CANCELLED")
+    wait_until(lambda: checkout.json("status", elsewhere["job_id"])["state"] == "CANCELLED", 120, "CANCELLED")
     assert not files[1].exists()
 
 

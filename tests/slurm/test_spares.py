@@ -31,11 +31,12 @@ def keepers(run: Run) -> str:
 
 def test_a_node_without_power_is_replaced_within_the_job(site: Checkout, cluster: Cluster) -> None:
     """The run goes on from its last checkpoint on the spare, in the same Slurm job, with the same losses."""
-    run = Run(site, "steps=40")
+    run = Run(site, "steps=40", "hold=12")
     run.reach(0, 12)
     slurm_id = run.attempt(0)
     lost = run.node(1)["host"]
     cluster.kill_node(int(lost[1:]))
+    run.go()
     run.reach(1, 20)
     assert run.attempt(1) == slurm_id
     said = run.end()

@@ -74,7 +74,7 @@ def test_detached_and_everything_afterwards(laptop: Checkout, login_node: SshSer
         laptop.command("attach", "last"), cwd=laptop.root, env=laptop.environ, stdout=-1, stderr=-1, text=True
     )
     assert laptop.json("status", record["handle"]["slurm_id"])["state"] in ("PENDING", "RUNNING")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while "[1] value it's" not in laptop.run("logs", "last", "--rank", "all").stdout:
         assert time.monotonic() < deadline
     assert laptop.json("jobs")[0]["state"] == "RUNNING"
@@ -82,7 +82,7 @@ def test_detached_and_everything_afterwards(laptop: Checkout, login_node: SshSer
     assert laptop.run("report", "last", "-o", str(page)).returncode == 0
     assert '"state":"RUNNING"' in page.read_text()
     assert "CANCELLED" in laptop.run("cancel", "last").stdout
-    out, err = attached.communicate(timeout=60)
+    out, err = attached.communicate(timeout=180)
     before = calls(laptop)
     assert laptop.run("report", "last", "-o", str(page), "--watch").returncode == 0  # it is over: once is enough
     assert calls(laptop) - before <= 12
@@ -200,10 +200,8 @@ def test_two_clusters_at_once(laptop: Checkout, login_node: SshServer, cluster: 
         assert laptop.run("cancel", begun[1]["job_id"]).returncode == 0
         assert [row["state"] for row in laptop.json("jobs")] == ["RUNNING", "CANCELLED"]
         assert cluster.state(ids[0]) == "RUNNING"
-        assert cluster_dbd.state(ids[1]) in (
-            "CANCELLED",
-            "FAILED",
-        )  # the latter where the job ended by itself, asked to
+        # FAILED where the job ended by itself, asked to
+        assert cluster_dbd.wait_for(ids[1]) in ("CANCELLED", "FAILED")
         assert (connections(login_node), connections(other)) == (1, 1)
     finally:
         other.remove()

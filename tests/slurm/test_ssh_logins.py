@@ -269,7 +269,7 @@ def _by_hand(server: SshServer, *words: str) -> None:
     server.config.write_text(config.replace("  BatchMode yes\n", ""))
     environ = {**os.environ, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
     quiet = subprocess.DEVNULL  # what stays behind as master would hold a pipe open
-    subprocess.run(words, env=environ, stdin=quiet, stdout=quiet, stderr=quiet, check=True, timeout=30)
+    subprocess.run(words, env=environ, stdin=quiet, stdout=quiet, stderr=quiet, check=True, timeout=120)
 
 
 def _logins(server: SshServer) -> int:

@@ -47,7 +47,7 @@ def _start(site: Checkout, *args: str) -> subprocess.Popen[str]:
 
 def _reached(site: Checkout, name: str) -> None:
     path = site.root.parent / "bin" / name
-    wait_until(path.exists, 60, str(path))
+    wait_until(path.exists, 120, str(path))
 
 
 def _queued(cluster: Cluster) -> list[str]:
@@ -77,7 +77,7 @@ def test_a_launcher_killed_behind_sbatch(site: Checkout, cluster: Cluster) -> No
     launcher.wait()
     row = _found(site, cluster)
     assert site.run("cancel", row["job_id"]).returncode == 0
-    wait_until(lambda: not _queued(cluster), 60, "an empty queue")
+    wait_until(lambda: not _queued(cluster), 120, "an empty queue")
     site.json("jobs")  # one that had not begun to run has nobody else to remove it
     assert _secrets(site) == []
 
@@ -123,7 +123,7 @@ def test_one_ctrl_c_while_it_starts(site: Checkout, cluster: Cluster, mode: str)
     launcher = _start(site, "stub-one", mode, "one", *WORK)
     _reached(site, "sbatch.done")
     launcher.send_signal(signal.SIGINT)
-    _, said = launcher.communicate(timeout=60)
+    _, said = launcher.communicate(timeout=180)
     assert launcher.returncode == 130, said
     assert "Traceback" not in said
     _found(site, cluster)
@@ -204,7 +204,7 @@ def test_a_users_defaults_for_slurms_commands_lose_no_job(site: Checkout, cluste
     first = site.json("stub-one", "--batch", "one", *WORK)
     assert _queued(cluster) == [first["handle"]["slurm_id"]]
     assert site.run("cancel", first["job_id"]).returncode == 0
-    wait_until(lambda: not _queued(cluster), 60, "an empty queue")
+    wait_until(lambda: not _queued(cluster), 120, "an empty queue")
     assert site.run("resume", first["job_id"]).returncode == 0
     assert site.run("cancel", _found(site, cluster)["job_id"]).returncode == 0
 
@@ -292,6 +292,7 @@ def test_a_script_that_is_submitted_from_a_copy_does_nothing(site: Checkout, clu
     record = site.json("stub-one", "--batch", "one")
     assert site.run("attach", "last").returncode == 0
     job = Path(record["job_dir"])
+    cluster.wait_for(int(record["handle"]["slurm_id"]))  # its batch script has written its last word
     copy = job.parent / "a-copy"
     shutil.copytree(job, copy)
     before = (job / "exit.json").read_bytes(), (job / "events.jsonl").read_bytes(), (job / "metrics.jsonl").read_bytes()

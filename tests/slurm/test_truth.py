@@ -87,12 +87,7 @@ def site(tmp_path: Path, cluster: Cluster) -> Iterator[Checkout]:
     heal(cluster)
 
 
-def heal(cluster: Cluster) -> None:
-    """Slurm drains a node whose processes it could not end in time, as during an outage of slurmctld."""
-    for node in range(1, 5):
-        if "DRAIN" in cluster.node_state(node):
-            cluster.check("scontrol", "update", f"nodename=c{node}", "state=resume")
-    cluster.heal()
+heal = Cluster.heal
 
 
 class Attached:
@@ -125,7 +120,7 @@ class Attached:
         (path,) = (self.site.root / ".launch" / "jobs").glob("*.json")
         return str(json.loads(path.read_text())["handle"]["slurm_id"])
 
-    def end(self, timeout: float = 100) -> int:
+    def end(self, timeout: float = 200) -> int:
         """The exit code."""
         code = self.process.wait(timeout)
         assert "Traceback" not in self.err
@@ -313,7 +308,7 @@ def test_all_ranks_from_another_shell(site: Checkout, cluster: Cluster) -> None:
     assert followed.returncode == 0, followed.stderr
     for rank in (0, 1):
         assert followed.stdout.count(f"[{rank}] x | INFO") == 20
-    out, err = attached.communicate(timeout=60)
+    out, err = attached.communicate(timeout=180)
     assert (attached.returncode, out.count("x | INFO")) == (0, 20), err
 
 

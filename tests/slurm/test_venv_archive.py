@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import clean_environ, make_checkout
-from tests.slurm.cluster import Cluster, wait_until
+from tests.slurm.cluster import Cluster
 from tests.slurm.test_runs import ENV
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
-LOOK = "ls -d /tmp/launch-* /dev/shm/launch-venv-* || :"
+LOOK = "ls -d /tmp/launch-* /dev/shm/launch-venv-*"
 
 
 def test_both_nodes_train_with_it_and_none_keeps_it(tmp_path: Path, cluster: Cluster) -> None:
@@ -33,6 +33,7 @@ def test_both_nodes_train_with_it_and_none_keeps_it(tmp_path: Path, cluster: Clu
     text = ENV.format(python=sys.executable, root=tmp_path / "jobs").replace(f'python = "{sys.executable}"', keys)
     (checkout.root / "env.toml").write_text(text)
     checkout.environ = {**clean_environ(), **cluster.env}
+    before = cluster.on_each_node(LOOK)  # agents that other tests have killed may have left some
     done = checkout.run("stub-one", "--run", "test2", "fail_rank=1", "code=7")
     assert done.returncode == 7, done.stderr + done.stdout
     (job,) = (tmp_path / "jobs").glob("stub*.1")
@@ -42,5 +43,5 @@ def test_both_nodes_train_with_it_and_none_keeps_it(tmp_path: Path, cluster: Clu
         assert re.fullmatch(r"/tmp/launch-venv-\w+/venv/bin/python", where), said
         assert re.fullmatch(r"/tmp/launch-venv-\d+-0\.archive", source), "sbcast's copy, not the shared file"
     assert "launch-venv-" in (job / "environment.json").read_text()
-    wait_until(lambda: not cluster.check("squeue", "-h"), 60, "the job's end")
-    assert not cluster.check("srun", "-N3", "--mem=100", "bash", "-c", LOOK)
+    cluster.wait_for(int(checkout.json("status", "last")["handle"]["slurm_id"]))
+    assert cluster.on_each_node(LOOK) <= before
