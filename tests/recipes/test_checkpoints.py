@@ -317,7 +317,7 @@ def test_without_a_complete_checkpoint_nothing_is_loaded_and_one_line_says_why(
         lose_optimizer_file(root / name)
     (tmp_path / "config.yaml").write_text("{}")
     monkeypatch.setattr(loading, "resolve_recipe", lambda raw: Sets)
-    monkeypatch.setattr(loading, "load_config", lambda path: None)
+    monkeypatch.setattr(loading, "load_config", lambda path: {})
     monkeypatch.setattr(pretrain, "adapt_to_cpu", lambda config: None)
     capsys.readouterr()  # what AutoModel's import has said
     assert pretrain.main(["--config", str(tmp_path / "config.yaml")]) == 3
