@@ -159,6 +159,16 @@ def clean_environ() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in dropped}
 
 
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """What a recipe does with them where its main() is called in this process is not for the tests after it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
     """A checkout with the real package, recipes and configs, and the recipes `stub` (torchrun) and `stub-one`."""

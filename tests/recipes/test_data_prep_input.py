@@ -5,10 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import signal
 import sys
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +32,6 @@ from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found,
     prepare,
     write_jsonl,
 )
-
-
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """main() takes over SIGINT and SIGTERM; pytest wants them back."""
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for signum, handler in before.items():
-        signal.signal(signum, handler)
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_light_dark_and_a_narrow_screen(tab: Tab, tmp_path: Path) -> None:
     assert tab.page.evaluate(colour) != light
     tab.page.set_viewport_size({"width": 390, "height": 844})
     tab.until("document.querySelector('[data-chart=loss] .uplot').clientWidth < 390")
-    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+    tab.until("document.documentElement.scrollWidth <= 390")
 
 
 def test_several_runs_and_nasty_words(tab: Tab, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_many_runs_are_told_in_rows(tab: Tab, tmp_path: Path) -> None:
     assert NASTY in tab.page.inner_text("#findings")
     tab.page.set_viewport_size({"width": 390, "height": 844})
     tab.until("document.querySelector('[data-chart=loss] .uplot').clientWidth < 390")
-    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+    tab.until("document.documentElement.scrollWidth <= 390")
 
 
 def test_ranks_by_samples(tab: Tab, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_ranks_by_samples(tab: Tab, tmp_path: Path) -> None:
     assert colours[0] != colours[1]
     for width in (1440, 390):
         tab.page.set_viewport_size({"width": width, "height": 900})
-        assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+        tab.until(f"document.documentElement.scrollWidth <= {width}")
 
 
 def test_evaluations_and_phases_have_marks_and_words(tab: Tab, tmp_path: Path) -> None:
