@@ -40,7 +40,7 @@ def left_over(directory: Path) -> list[str]:
 
 def test_two_nodes_with_two_tasks_each(cluster: Cluster, tmp_path: Path) -> None:
     Path("/tmp/of-this-node").unlink(missing_ok=True)  # of a run without namespaces, whose /tmp is this machine's
-    job = cluster.submit(TWO_BY_TWO, VALUE="a b", SHARED=str(tmp_path))
+    job = cluster.submit(TWO_BY_TWO, "--nodelist=c[1-2]", VALUE="a b", SHARED=str(tmp_path))
     assert cluster.wait_for(job) == "COMPLETED"
     log = cluster.log(job)
     assert "nodes=c[1-2] value=a b" in log
