@@ -81,12 +81,19 @@ def torch(plan: Plan) -> Iterator[Finding]:
 
 
 def python(plan: Plan) -> Iterator[Finding]:
-    """Values with which no Python starts, neither a rank's nor torchrun's."""
+    """Values with which no Python starts, neither a rank's nor torchrun's, or ends as it should."""
+    given = plan.profile.env_vars
     for name, right in _OF_PYTHON.items():
-        value = plan.profile.env_vars.get(name)
+        value = given.get(name)
         why = _not_started(name, value) if value is not None else None
         if why:
             yield _bad(plan, name, f"no Python starts with it ({why})", f'"{right}"')
+    home = given.get("PYTHONHOME", "")
+    if home and plan.here and not plan.image and not os.path.isdir(home.partition(":")[0]):  # noqa: PTH112
+        yield _bad(plan, "PYTHONHOME", "there is no such directory, and no Python starts without it", None)
+    if given.get("PYTHONINSPECT"):
+        why = "Python goes on to its prompt after the script, and fails there when all is done"
+        yield _bad(plan, "PYTHONINSPECT", why, None)
 
 
 def _not_started(name: str, value: str) -> str | None:
@@ -145,10 +152,10 @@ def of_torchrun(plan: Plan) -> Iterator[Finding]:
         yield Finding("warning", "no-effect", message, "nodes and nproc_per_node say how many ranks there are")
 
 
-def _bad(plan: Plan, name: str, why: str, right: str) -> Finding:
+def _bad(plan: Plan, name: str, why: str, right: str | None) -> Finding:
     value = plan.profile.env_vars[name]
     message = f"env_vars.{name} = {value!r} ({_source(plan, name)}): {why}; the job would stop at it."
-    return Finding("error", "bad-variable", message, f"env_vars.{name} = {right}")
+    return Finding("error", "bad-variable", message, f"env_vars.{name} = {right}" if right else "take it out")
 
 
 def _source(plan: Plan, name: str) -> str:

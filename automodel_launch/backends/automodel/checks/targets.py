@@ -109,7 +109,7 @@ def _signature(key: str, path: str) -> Signature | None:
     """What AutoModel makes of the section at `key`, or None where that is not known."""
     schema = schemas.load()
     home = schema.home(path)
-    if key == "dataset" or key.startswith(keys.VALIDATION):
+    if datasets.is_dataset(key):
         home = schema.data["datasets"].get(home, home)
     elif key == "optimizer" and path.startswith("dion."):
         home = schema.data["dion"].get(path.rpartition(".")[2], home)
