@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from importlib import metadata
@@ -31,6 +32,20 @@ def _installed(folder: Path, name: str, version: str) -> Path:
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     return folder
+
+
+def test_the_packages_are_those_of_importlib_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which parses whole descriptions: a wheel, an egg's directory, a distutils' file, and what is half removed."""
+    described = "Metadata-Version: 2.1\nName: Of_distutils\nVersion: 2.0+local\n\nName: other\nVersion: 9\n"
+    (tmp_path / "of_distutils-2.0.egg-info").write_text(described)
+    (tmp_path / "of.egg-info").mkdir()
+    (tmp_path / "of.egg-info" / "PKG-INFO").write_text("Name: of.egg\nSummary: Name: none\nVersion: 0.1\n")
+    (tmp_path / "gone-1.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    expected = {(told := found.metadata)["Name"]: told["Version"] for found in reversed([*metadata.distributions()])}
+    plain = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in expected.items() if name}
+    assert {name: version.partition(" (")[0] for name, version in ran_with.packages().items()} == plain
+    assert (plain["of-distutils"], plain["of-egg"]) == ("2.0+local", "0.1")
 
 
 def test_node_0_writes_it_and_another_node_only_what_it_has_differently(
