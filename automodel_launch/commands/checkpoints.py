@@ -44,7 +44,7 @@ class Checkpoints(JobCommand):
         super().register(parser)
         parser.add_argument("action", metavar="DO", nargs="?", default="list", help=" | ".join(_DO.values()))
         text = "STEP is a number as in the checkpoint's name, `last` or `best`; DIR is one where the checkpoints are"
-        parser.add_argument("words", metavar="...", nargs="*", help=text)
+        parser.add_argument("words", metavar="WORD", nargs="*", help=text)
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """Options stand anywhere among the words."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from automodel_launch.commands import registry
+from automodel_launch.commands import console, registry
 from automodel_launch.errors import UsageError
 from automodel_launch.suggest import nearest
 
@@ -60,14 +61,23 @@ class Command:
 
     def parser(self) -> Parser:
         """A parser with everything that this command takes."""
-        parser = Parser(f"launch.py {self.name}", (*COMMON, *self.options), about=self.about)
+        about = "\n".join(console.wrapped(self.about))
+        parser = Parser(f"launch.py {self.name}", (*COMMON, *self.options), about=about)
         self.register(parser)
+        for theirs, ours in self.usage.items():
+            written = parser.format_usage().removeprefix("usage: ").rstrip()
+            parser.usage = re.sub(re.escape(theirs).replace(r"\ ", r"\s+"), ours, written).replace("%", "%%")
         return parser
 
     @property
     def about(self) -> str:
         """What it is for, in a line."""
         return registry.COMMANDS[self.name].about
+
+    @property
+    def usage(self) -> dict[str, str]:
+        """What stands otherwise in its usage than argparse has it: from, to."""
+        return {}
 
     @property
     def option_names(self) -> list[str]:

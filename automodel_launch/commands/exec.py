@@ -25,6 +25,11 @@ class Execute(JobCommand):
     name = "exec"
     options = (Option(("--node",), "number of the node, from 0, or its name (default: 0)", "N", "0"),)
 
+    @property
+    def usage(self) -> dict[str, str]:
+        """With the command."""
+        return {"[JOB]": "JOB -- CMD ..."}
+
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """What stands behind `--` is the command's."""
         at = argv.index("--") if "--" in argv else len(argv)

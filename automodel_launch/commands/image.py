@@ -64,9 +64,9 @@ def _cache(chosen: Chosen) -> str:
 
     profile, keys = chosen.profile, keys_of(chosen.profile.executor)
     if "image_cache" not in keys or profile.image_cache is None:
-        what = "image_cache" + (" is not set" if "image_cache" in keys else f": not with {profile.executor}")
+        what = "is not set" if "image_cache" in keys else f"has no effect with executor = '{profile.executor}'"
         fix = 'image_cache = "/shared/images" in a profile with executor = "slurm"; Docker keeps its own: docker pull'
-        raise ProfileError(f"profile {chosen.name}: {what}.", fix)
+        raise ProfileError(f"profile {chosen.name}: image_cache {what}.", fix)
     return image_cache.folder(profile, chosen.sources.get("image_cache", chosen.name)) or ""
 
 
