@@ -144,7 +144,7 @@ class Parser(argparse.ArgumentParser):
             group.add_argument(*option.names, help=option.help, **(how if option.metavar else {"action": "store_true"}))
 
     def error(self, message: str) -> None:  # type: ignore[override]  # raises like the original exits
-        raise UsageError(f"{message}.", self._hint(message))
+        raise UsageError(f"{message.removesuffix(', OVERRIDE')}.", self._hint(message))
 
     def _hint(self, message: str) -> str:
         words = message.partition("unrecognized arguments: ")[2].split()

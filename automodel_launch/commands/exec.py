@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from typing import Any
 
@@ -33,10 +34,13 @@ class Execute(JobCommand):
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """What stands behind `--` is the command's."""
         at = argv.index("--") if "--" in argv else len(argv)
-        args = self.parser().parse_args(argv[:at])
+        args, rest = self.parser().parse_known_args(argv[:at])
         args.words = tuple(argv[at + 1 :])
         if not args.words:
-            raise UsageError("exec: which command? It goes behind `--`.", "exec JOB -- nvidia-smi")
+            words = [args.job or "JOB", "--", *(rest or ["nvidia-smi"])]
+            raise UsageError("exec: which command? It goes behind `--`.", f"python launch.py exec {shlex.join(words)}")
+        if rest:
+            self.parser().error(f"unrecognized arguments: {' '.join(rest)}")
         return args
 
     def run(self, args: argparse.Namespace) -> int:

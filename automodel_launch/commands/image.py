@@ -10,6 +10,7 @@ from automodel_launch.commands import console
 from automodel_launch.commands.command import Parser
 from automodel_launch.commands.one_profile import Chosen, ProfileCommand
 from automodel_launch.errors import ClusterError, ProfileError, UsageError
+from automodel_launch.suggest import did_you_mean
 
 if TYPE_CHECKING:  # `--help` needs no pydantic
     from automodel_launch.executors.containers.images import Image
@@ -33,9 +34,9 @@ class Images(ProfileCommand):
     def run(self, args: argparse.Namespace) -> int:
         """One of the three; the exit code of the import is that of its job."""
         if args.action not in ACTIONS:
-            first = args.profile in ACTIONS
+            first, meant = args.profile in ACTIONS, did_you_mean(args.action, ACTIONS)
             hint = f"image {args.action} {args.profile}" if first else "launch.py image --help"
-            raise UsageError(f"image: {args.action!r} is none of {', '.join(ACTIONS)}.", hint)
+            raise UsageError(f"image: {args.action!r} is none of {', '.join(ACTIONS)}.{meant}", hint)
         chosen = self.choose(args)
         cache, shell = _cache(chosen), chosen.executor.shell(chosen.profile)
         if args.action == "list":
