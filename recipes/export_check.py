@@ -6,8 +6,8 @@
 # schema = "1"
 # name = "export-check"
 # backend = "export-check"
-# docs = "Load an export in transformers, and have it continue a text"
-# image = "nvcr.io/nvidia/nemo-automodel:26.02"
+# docs = "Load an export in transformers, and say its loss on a text"
+# image = "nvcr.io/nvidia/nemo-automodel:26.04"
 # [tool.runspec.run]
 # launch = "python"
 # [tool.runspec.config]

@@ -5,7 +5,7 @@
 # [tool.runspec]
 # schema = "1"
 # name = "gpu-check"
-# docs = "Looks at a job's nodes: GPUs, all-reduce, paths, disks, clocks; `launch.py doctor --gpu PROFILE` judges it"
+# docs = "Look at a job's nodes: GPUs, all-reduce, paths, disks, clocks; `launch.py doctor --gpu PROFILE` judges it"
 # backend = "none"
 # code = ["gpu_check_lib"]
 # image = "nvcr.io/nvidia/nemo-automodel:26.04"

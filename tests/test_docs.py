@@ -14,7 +14,7 @@ from automodel_launch.profile.keys import SYNONYMS
 from tests.conftest import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-_LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+_LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
 LEVELS = {"error", "warning", "note"}
 
 
@@ -74,8 +74,23 @@ def test_every_command_is_documented() -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
-    broken = [link for link in _LINK.findall(path.read_text(encoding="utf-8")) if not (path.parent / link).exists()]
+    broken = []
+    for link, section in _LINK.findall(path.read_text(encoding="utf-8")):
+        target = path.parent / link if link else path
+        if not target.exists() or (section and section not in _sections(target)):
+            broken.append(f"{link}#{section}")
     assert broken == []
+
+
+def _sections(path: Path) -> set[str]:
+    """The names by which GitHub links to a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_first_page_leads_to_every_other() -> None:
+    text = _text("README.md")
+    assert [path.name for path in (ROOT / "docs").glob("*.md") if f"](docs/{path.name})" not in text] == []
 
 
 def test_every_file_of_the_launcher_is_on_the_map() -> None:
@@ -92,6 +107,19 @@ def test_every_file_of_the_launcher_is_on_the_map() -> None:
         ):
             missing.append("/".join(inside))
     assert missing == []
+    gone = []
+    for wing, row in rows.items():
+        root = ROOT / "automodel_launch" / wing
+        there = {path.stem for path in root.rglob("*")} | {"attach", "env_vars"}  # a command, a key
+        gone += [f"{wing}/{name}" for name in re.findall(r"`([a-z_]+)/?`", row) if root.is_dir() and name not in there]
+    assert gone == []
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "recipes").glob("*_lib")), ids=lambda path: path.name)
+def test_every_module_of_a_recipe_is_on_its_folders_map(folder: Path) -> None:
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    names = [path.stem for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert [name for name in names if not re.search(rf"(?<!\w){name}(?!\w)", text)] == []
 
 
 def test_the_benchmarks_are_listed() -> None:

@@ -237,17 +237,22 @@ SURFACE = {
 }
 
 
-def test_commands_and_their_options(capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_and_their_options(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A new command or option belongs into the documentation, and then here."""
+    monkeypatch.setenv("COLUMNS", "80")
     assert set(registry.COMMANDS) == set(SURFACE) - {"pretrain"}
     for command, options in SURFACE.items():
         with pytest.raises(SystemExit):
             main.main([command, "--help"])
         text = capsys.readouterr().out
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) == options, command
+        assert max(map(len, text.splitlines())) <= 80, command
+        assert "[PROFILE]" not in text or command == "profiles"  # what has to be named is no option
+        assert "[JOB]" not in text or "(default: last)" in " ".join(text.split()), command
 
 
-def test_no_arguments_show_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_arguments_show_the_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert main.main([]) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -255,3 +260,7 @@ def test_no_arguments_show_the_usage(capsys: pytest.CaptureFixture[str]) -> None
     assert main.main(["--help"]) == 0
     text = capsys.readouterr().out
     assert [command for command in registry.COMMANDS if command not in text] == []
+    assert max(map(len, text.splitlines())) <= 80
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main.main(["--help"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) < len(text.splitlines())

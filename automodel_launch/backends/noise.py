@@ -28,15 +28,30 @@ def block(start: str, goes_on: str, last: str | None = None) -> Block:
 
 @dataclass(frozen=True)
 class Step:
-    """A training step or validation as a short line: `head`, then (name, text) of what it tells, the weightiest first.
+    """A training step, a validation or a save as a short line: `head`, then (name, text), the weightiest first.
 
     `constant` are names that are shown only where they have changed, `zero` those that are left out while they are 0.
+    Of WHERE, a path, the end is shown where there is no room for all of it.
     """
 
     head: str
     fields: tuple[tuple[str, str], ...]
     constant: frozenset[str] = frozenset()
     zero: frozenset[str] = frozenset()
+
+
+WHERE = "where"
+_ON_CPU = re.compile(r"no CUDA: running on the CPU; ")
+
+
+def moved(what: str, checkpoint: str, path: str | None = None) -> Step:
+    """A checkpoint that is saved or loaded: `saving  step 9  .../checkpoints/epoch_0_step_9`."""
+    return Step("  ".join(filter(None, (what, checkpoint))), () if path is None else ((WHERE, path),))
+
+
+def on_cpu(line: str) -> Step | None:
+    """What recipes say where there is no GPU, without the list of what they have changed for that."""
+    return Step("no CUDA: running on the CPU (what that changes is in the log)", ()) if _ON_CPU.match(line) else None
 
 
 def no_step(line: str) -> Step | None:
@@ -47,7 +62,7 @@ def no_step(line: str) -> Step | None:
 @dataclass(frozen=True)
 class Noise:
     """`lines` are found in a line, and hide it; `warnings` do so in one of Python's warnings, and hide the line of
-    source below it as well. `step` reads a line of the log that tells a step.
+    source below it as well. `step` reads a line of the log that is shown as a short one.
     """
 
     lines: tuple[re.Pattern[str], ...] = ()

@@ -44,7 +44,7 @@ class Checkpoints(JobCommand):
         super().register(parser)
         parser.add_argument("action", metavar="DO", nargs="?", default="list", help=" | ".join(_DO.values()))
         text = "STEP is a number as in the checkpoint's name, `last` or `best`; DIR is one where the checkpoints are"
-        parser.add_argument("words", metavar="...", nargs="*", help=text)
+        parser.add_argument("words", metavar="WORD", nargs="*", help=text)
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """Options stand anywhere among the words."""
@@ -76,7 +76,7 @@ def _refuse(args: argparse.Namespace) -> None:
     if action not in _DO:
         raise UsageError(
             f"checkpoints: {action!r} is none of {', '.join(_DO)}.{did_you_mean(action, _DO)}",
-            "python launch.py checkpoints RUN list",
+            f"python launch.py checkpoints {args.job} list",
         )
     usage = f"python launch.py checkpoints RUN {_DO[action]}"
     if len(words) > _MOST[action]:
@@ -189,13 +189,12 @@ def _prune(args: argparse.Namespace, kept: Kept) -> int:
         goes = [{"name": row.name, "bytes": row.bytes} for row in choice.goes]
         console.document({"keeps": stays, "removes": goes, "removed": removed, "failed": failed})
     else:
-        for row, why in choice.stays:
-            console.out(f"keeps    {row.name}  {console.size(row.bytes)}  {why}")
+        table = [("keeps", row.name, console.size(row.bytes), why) for row, why in choice.stays]
         for row in choice.goes:
-            done = (
-                "removed" if row.name in removed else f"failed: {failed[row.name]}" if row.name in failed else "removes"
-            )
-            console.out(f"{done:<8} {row.name}  {console.size(row.bytes)}  {row.state}")
+            done = "removed" if row.name in removed else "failed" if row.name in failed else "removes"
+            table.append((done, row.name, console.size(row.bytes), failed.get(row.name, row.state)))
+        if table:
+            console.out("\n".join(console.table(table)))
         _say_what_next(args, choice.bytes, bool(choice.goes), bool(removed or failed))
     return 4 if failed else 0
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from automodel_launch.commands import registry
+from automodel_launch.commands import console, registry
 from automodel_launch.errors import UsageError
 from automodel_launch.suggest import nearest
 
@@ -60,14 +61,23 @@ class Command:
 
     def parser(self) -> Parser:
         """A parser with everything that this command takes."""
-        parser = Parser(f"launch.py {self.name}", (*COMMON, *self.options), about=self.about)
+        about = "\n".join(console.wrapped(self.about))
+        parser = Parser(f"launch.py {self.name}", (*COMMON, *self.options), about=about)
         self.register(parser)
+        for theirs, ours in self.usage.items():
+            written = parser.format_usage().removeprefix("usage: ").rstrip()
+            parser.usage = re.sub(re.escape(theirs).replace(r"\ ", r"\s+"), ours, written).replace("%", "%%")
         return parser
 
     @property
     def about(self) -> str:
         """What it is for, in a line."""
         return registry.COMMANDS[self.name].about
+
+    @property
+    def usage(self) -> dict[str, str]:
+        """What stands otherwise in its usage than argparse has it: from, to."""
+        return {}
 
     @property
     def option_names(self) -> list[str]:
@@ -134,7 +144,7 @@ class Parser(argparse.ArgumentParser):
             group.add_argument(*option.names, help=option.help, **(how if option.metavar else {"action": "store_true"}))
 
     def error(self, message: str) -> None:  # type: ignore[override]  # raises like the original exits
-        raise UsageError(f"{message}.", self._hint(message))
+        raise UsageError(f"{message.removesuffix(', OVERRIDE')}.", self._hint(message))
 
     def _hint(self, message: str) -> str:
         words = message.partition("unrecognized arguments: ")[2].split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -34,9 +35,12 @@ class Configs(Command):
             console.out("\n".join(line for row in rows for line in _with_estimate(row)))
             console.say("sizes and GPU-hours are estimates; a dry run makes them for the profile's own GPU")
         elif args.recipe:
-            console.out("\n".join(f"{row['name']:<14} {row['docs']}" for row in rows))
+            width = max((len(row["name"]) for row in rows), default=0)
+            lines = (console.hanging(f"{row['name']:<{width}}  ", row["docs"]) for row in rows)
+            console.out("\n".join(line for each in lines for line in each))
         elif rows:
-            console.out("\n".join(console.table([(row["recipe"], row["name"], row["docs"]) for row in rows])))
+            table = console.table([(row["recipe"], row["name"], row["docs"]) for row in rows])
+            console.out("\n".join(console.cut_line(line, console.width()) for line in table))
         return 0
 
 
@@ -65,25 +69,29 @@ def _estimate(recipe: Recipe, name: str, wanted: bool) -> dict[str, Any]:
 
 
 def _with_estimate(row: dict[str, Any]) -> Iterator[str]:
-    yield f"{row['name']:<25} {row['docs']}".rstrip()
+    yield from console.hanging(f"{row['name']:<25} ", row["docs"])
     told = row.get("estimate")
     if told:
         hardware = f"{told['nodes']} x {told['gpus_per_node']} {told['gpu']}"
         parts = [f"{console.count(told['parameters'])} parameters", hardware]
         parts += [f"{told['memory'] / 2**30:.0f} GiB a GPU"] if told["memory"] else []
         parts += [f"{float(format(told['gpu_hours'], '.2g')):,g} GPU-hours"] if told["gpu_hours"] else []
-        yield f"{'':<25} {', '.join(parts)}"
+        yield from console.hanging(f"{'':<25} ", ", ".join(parts))
         tokens = f"{console.count(told['tokens'])} tokens, " if told["tokens"] else ""
         yield f"{'':<25} {tokens}{console.count(told['tokens_per_step'])} a step"
 
 
 def _first_comment(text: str) -> str:
+    """The first sentence of a config's first comment, as far as a semicolon, without its full stop."""
+    found: list[str] = []
     for line in text.splitlines():
-        if line.startswith("# "):
-            return line[2:].strip()
+        comment = line[2:].strip() if line.startswith("# ") else ""
+        if found and not re.match("[a-z(]", comment):  # a line of its own
+            break
+        found += [comment] if comment else []
         if line.strip() and not line.startswith("#"):
             break
-    return ""
+    return re.split(r"[.;] |\.$", " ".join(found), maxsplit=1)[0]
 
 
 COMMAND = Configs()

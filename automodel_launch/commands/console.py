@@ -218,6 +218,11 @@ def cut_line(text: str, columns: int) -> str:
     return cut_end(told(text), columns) if is_terminal() else harmless(told(text))
 
 
+def hanging(head: str, text: str) -> list[str]:
+    """`head` and `text` in a line; on a terminal that is too narrow the text goes on below itself."""
+    return wrapped(text, " " * len(head), first=head) if is_terminal() else [(head + harmless(told(text))).rstrip()]
+
+
 # --- tables and numbers
 
 
@@ -268,8 +273,3 @@ def listed(names: Iterable[str], most: int = 6) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def plain_word(text: str) -> bool:
-    """A word that needs no quotes in a shell."""
-    return bool(re.fullmatch(r"[\w@%+=:,./-]+", text, re.ASCII))

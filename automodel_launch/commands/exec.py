@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from typing import Any
 
@@ -25,13 +26,21 @@ class Execute(JobCommand):
     name = "exec"
     options = (Option(("--node",), "number of the node, from 0, or its name (default: 0)", "N", "0"),)
 
+    @property
+    def usage(self) -> dict[str, str]:
+        """With the command."""
+        return {"[JOB]": "JOB -- CMD ..."}
+
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """What stands behind `--` is the command's."""
         at = argv.index("--") if "--" in argv else len(argv)
-        args = self.parser().parse_args(argv[:at])
+        args, rest = self.parser().parse_known_args(argv[:at])
         args.words = tuple(argv[at + 1 :])
         if not args.words:
-            raise UsageError("exec: which command? It goes behind `--`.", "exec JOB -- nvidia-smi")
+            words = [args.job or "JOB", "--", *(rest or ["nvidia-smi"])]
+            raise UsageError("exec: which command? It goes behind `--`.", f"python launch.py exec {shlex.join(words)}")
+        if rest:
+            self.parser().error(f"unrecognized arguments: {' '.join(rest)}")
         return args
 
     def run(self, args: argparse.Namespace) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automodel_launch.errors import LaunchError
+from automodel_launch.suggest import nearest
 
 if TYPE_CHECKING:
     from automodel_launch.config.overrides import Override
@@ -47,10 +49,24 @@ def command(name: str, argv: Sequence[str]) -> str | None:
     if name in _TO_LAUNCH:
         rest = " ".join(argv) or "RECIPE -c CONFIG"
         batch = " --batch PROFILE" if name in ("submit", "sbatch", "batch") and "--batch" not in argv else ""
-        recipe = "pretrain " if name == "train" and not argv else ""
+        recipe = "pretrain " if name == "train" and not (argv and argv[0][0].isalpha()) else ""
         return f"a recipe's name comes first: python launch.py {recipe}{rest}{batch}"
     if name.endswith(".py") and "/" not in name and not Path(name).exists():
         return f"a recipe in recipes/ goes by its name: python launch.py {name[:-3].replace('_', '-')}"
+    meant = "--version" if name == "version" else _nearest(name)
+    return f"python launch.py {shlex.join([meant, *argv])}" if meant else None
+
+
+def _nearest(name: str) -> str | None:
+    """The recipe or command of which that is a misspelt name; as the error itself has it (plan/recipes.py)."""
+    from automodel_launch import workspace
+    from automodel_launch.commands import registry
+    from automodel_launch.plan import recipes
+
+    if name.endswith(".py") or "/" in name:
+        return None
+    with contextlib.suppress(LaunchError):
+        return nearest(name, [*(recipe.name for recipe in recipes.available(workspace.find())), *registry.COMMANDS])
     return None
 
 
@@ -102,6 +118,9 @@ def word(text: str, words: Sequence[str], recipe: Recipe, env_file: EnvFile, opt
         return f"--{text}"
     if text in registry.COMMANDS:
         return f"python launch.py {text} {recipe.name}"
+    near = nearest(text, recipe.commands) if text == words[0] else None
+    if near:
+        return f"python launch.py {shlex.join([recipe.name, near, *words[1:]])}"
     if text in _keys(recipe, None):
         return f"{text}=VALUE"
     key, colon, value = text.partition(":")

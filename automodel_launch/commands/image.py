@@ -10,6 +10,7 @@ from automodel_launch.commands import console
 from automodel_launch.commands.command import Parser
 from automodel_launch.commands.one_profile import Chosen, ProfileCommand
 from automodel_launch.errors import ClusterError, ProfileError, UsageError
+from automodel_launch.suggest import did_you_mean
 
 if TYPE_CHECKING:  # `--help` needs no pydantic
     from automodel_launch.executors.containers.images import Image
@@ -33,9 +34,9 @@ class Images(ProfileCommand):
     def run(self, args: argparse.Namespace) -> int:
         """One of the three; the exit code of the import is that of its job."""
         if args.action not in ACTIONS:
-            first = args.profile in ACTIONS
+            first, meant = args.profile in ACTIONS, did_you_mean(args.action, ACTIONS)
             hint = f"image {args.action} {args.profile}" if first else "launch.py image --help"
-            raise UsageError(f"image: {args.action!r} is none of {', '.join(ACTIONS)}.", hint)
+            raise UsageError(f"image: {args.action!r} is none of {', '.join(ACTIONS)}.{meant}", hint)
         chosen = self.choose(args)
         cache, shell = _cache(chosen), chosen.executor.shell(chosen.profile)
         if args.action == "list":
@@ -64,9 +65,9 @@ def _cache(chosen: Chosen) -> str:
 
     profile, keys = chosen.profile, keys_of(chosen.profile.executor)
     if "image_cache" not in keys or profile.image_cache is None:
-        what = "image_cache" + (" is not set" if "image_cache" in keys else f": not with {profile.executor}")
+        what = "is not set" if "image_cache" in keys else f"has no effect with executor = '{profile.executor}'"
         fix = 'image_cache = "/shared/images" in a profile with executor = "slurm"; Docker keeps its own: docker pull'
-        raise ProfileError(f"profile {chosen.name}: {what}.", fix)
+        raise ProfileError(f"profile {chosen.name}: image_cache {what}.", fix)
     return image_cache.folder(profile, chosen.sources.get("image_cache", chosen.name)) or ""
 
 

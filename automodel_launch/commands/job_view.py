@@ -114,12 +114,11 @@ def _numbers(status: Status, seen: Glance, at: Screen) -> Iterator[str]:
         phase, seconds = seen.phase or (None, None)
         if status.state == contract.RUNNING:
             yield waiting(phase, seconds)
-        if now.elapsed_s is not None:
-            yield f"{clock(now.elapsed_s)} {'in all' if status.over else 'since it began'}"
+        yield from now.took(status.over)
         return
     total = f" of {now.max_steps}" if now.max_steps else ""
     times = [f"{clock(now.left_s)} left"] if now.left_s is not None else []
-    times += [f"{clock(now.elapsed_s)} {'in all' if status.over else 'elapsed'}"] if now.elapsed_s is not None else []
+    times += now.took(status.over)
     text, time_text = f"step {now.done}{total}", "  ".join(times)
     room = at.columns - len(text) - len(time_text) - 11
     filled = f"  {spark.bar(now.share, min(30, room), at.blocks)} {now.share:4.0%}" if now.share and room > 4 else ""

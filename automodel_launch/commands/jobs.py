@@ -105,8 +105,10 @@ def _tell_evaluated(rows: Sequence[Row]) -> None:
 
 
 def _table(rows: Sequence[Row], columns: int | None) -> list[str]:
-    """With a header; cut to so many columns, where they are counted."""
-    lines = console.table([_HEAD, *(_cells(row) for row in rows if not _is_evaluated(row))])
+    """With a header, without columns in which nothing stands; cut to so many columns, where they are counted."""
+    cells = [_HEAD, *(_cells(row) for row in rows if not _is_evaluated(row))]
+    filled = [number for number in range(len(_HEAD)) if any(row[number] for row in cells[1:])]
+    lines = console.table([[row[number] for number in filled or range(len(_HEAD))] for row in cells])
     return [console.cut_end(line, columns) for line in lines] if columns else lines
 
 

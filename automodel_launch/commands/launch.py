@@ -40,12 +40,12 @@ OPTIONS: tuple[Option, ...] = (
         group="rehearsal",
         bare="on",
     ),
+    Option(("--no-rehearse",), "never do so (a submission to Slurm or Docker does)", group="rehearsal"),
     VERBOSE,
     Option(("--sweep",), "several values of a key, a run each; repeated: each with each", "KEY=V1,V2", many=True),
     Option(("--sweep-file",), "the same from a file: grid, zip, list, or points with names", "FILE"),
     Option(("--at-most",), "points of a sweep that may run at once", "N"),
     Option(("--stop-after-failures",), "failed points of a sweep after which no other one begins", "N"),
-    Option(("--no-rehearse",), "never do so (a submission to Slurm or Docker does)", group="rehearsal"),
 )
 
 
@@ -78,6 +78,11 @@ class Launch(LaunchCommand):
     def about(self) -> str:
         """It has no word of its own, and stands in no list of commands."""
         return "plan a job, check it, and run it"
+
+    @property
+    def usage(self) -> dict[str, str]:
+        """RECIPE stands first already."""
+        return {"RECIPE [OVERRIDE ...]": "[OVERRIDE ...]"}
 
     def run(self, args: argparse.Namespace) -> int:
         """To the preview, or to the job's end."""

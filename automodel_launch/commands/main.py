@@ -92,7 +92,7 @@ def _dispatch(argv: list[str]) -> int:
     if argv[:1] == ["help"] and argv[1:]:
         argv = [*argv[1:], "--help"]
     if not argv or argv[0] in ("-h", "--help", "help"):
-        parser = Parser("launch.py", COMMON, registry.USAGE, registry.EPILOG, registry.ABOUT)
+        parser = Parser("launch.py", COMMON, registry.USAGE, registry.EPILOG, registry.about())
         parser.print_help(sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
     if argv[0] in ("-V", "--version"):

@@ -26,6 +26,11 @@ class JobCommand(Command):
     bare: ClassVar[bool] = False
     while_submitting: ClassVar[bool] = False  # it can say something of a job that another launcher is submitting
 
+    @property
+    def usage(self) -> dict[str, str]:
+        """JOB has to be there, or may be."""
+        return {} if self.bare else {"[JOB]": "JOB"}
+
     def register(self, parser: Parser) -> None:
         """JOB."""
         default = " (default: last)" if self.bare else ""

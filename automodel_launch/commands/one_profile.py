@@ -37,6 +37,11 @@ class Chosen:
 class ProfileCommand(Command):
     """A command about one profile."""
 
+    @property
+    def usage(self) -> dict[str, str]:
+        """PROFILE has to be there."""
+        return {"[PROFILE]": "PROFILE"}
+
     def register(self, parser: Parser) -> None:
         """PROFILE."""
         parser.add_argument("profile", metavar="PROFILE", nargs="?", help="a table of env.toml")

@@ -32,6 +32,11 @@ class Pipeline(Command):
         Option(("--offline",), "ask no cluster anything"),
     )
 
+    @property
+    def usage(self) -> dict[str, str]:
+        """FILE has to be there."""
+        return {"[FILE]": "FILE"}
+
     def register(self, parser: Parser) -> None:
         """FILE and overrides."""
         parser.add_argument(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from automodel_launch import backends
 from automodel_launch.commands import console
 from automodel_launch.plan import naming
+from automodel_launch.plan.describe import in_epochs
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -36,7 +37,7 @@ def rows(plan: Plan, step: int | None) -> Iterator[tuple[str, str]]:
     if parts:
         yield "trains", "; ".join(parts)
     if known.data_tokens:
-        epochs = f"; the run reads {known.epochs:.2g} epochs of them" if known.epochs else ""
+        epochs = f"; the run reads {in_epochs(known.epochs)} of them" if known.epochs else ""
         yield "data", f"{console.count(known.data_tokens)} tokens{epochs}"
     if known.gpu_hours and known.utilization:
         use = f"at {known.utilization:.0%} of the peak of {plan.profile.gpu}, which is a usual share and not measured"

@@ -32,8 +32,8 @@ class Profiles(Command):
             if args.json:
                 console.document({"name": args.profile, "values": values, "sources": sources})
             else:
-                shown = [f"{key} = {value!r}    # {sources[key]}" for key, value in leaves(values, sources)]
-                console.out("\n".join(shown))
+                told = [(f"{key} = {value!r}", f"# {sources[key]}") for key, value in leaves(values, sources)]
+                console.out("\n".join(console.table(told)))
             return 0
         rows, usable = [], env_file.usable
         for name in env_file.names:  # what is in a table for another executor is not known, and may be a secret

@@ -30,7 +30,8 @@ class Recipes(Command):
             console.document([{"name": r.name, "docs": r.docs, "path": str(r.path), "launch": r.launch} for r in found])
         else:
             width = max((len(recipe.name) for recipe in found), default=0)
-            console.out("\n".join(f"{recipe.name:<{width}}  {recipe.docs}" for recipe in found))
+            lines = (console.hanging(f"{recipe.name:<{width}}  ", recipe.docs) for recipe in found)
+            console.out("\n".join(line for each in lines for line in each))
         return 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from automodel_launch.commands import console
+
 
 class Entry(NamedTuple):
     """A command's arguments, and what it is for."""
@@ -47,25 +49,33 @@ COMMANDS = {
 }
 
 USAGE = """\
-launch.py RECIPE [-c CONFIG] [--run PROFILE | --batch PROFILE] [--dry-run] [OVERRIDE ...]
+launch.py RECIPE [-c CONFIG] [--run PROFILE | --batch PROFILE]
+                        [--dry-run] [OVERRIDE ...]
        launch.py COMMAND ..."""
 
-_LINES = "\n".join(f"  {name:<9} {entry.takes:<11} {entry.about}" for name, entry in COMMANDS.items())
 
-ABOUT = f"""\
-commands:
-{_LINES}
-  data-prep inspect PATH  what is in tokenized data, and every damage"""
+def about() -> str:
+    """The list of commands, as wide as the terminal."""
+    rows = [(f"{name} {entry.takes}", entry.about) for name, entry in COMMANDS.items()]
+    rows.append(("data-prep inspect PATH", "what is in tokenized data, and every damage"))
+    column = 4 + max(len(head) for head, _ in rows)
+    lines = [
+        line for head, text in rows for line in console.wrapped(text, " " * column, first=f"  {head:<{column - 2}}")
+    ]
+    return "\n".join(["commands:", *lines])
+
 
 EPILOG = """\
-OVERRIDE is key.sub=value (+key=value for a new key, ~key to remove one), or --key.sub value.
-run.env.KEY=value overrides a key of the profile. JOB is a job's id, its unique beginning, a run's name, or `last`.
+OVERRIDE is key.sub=value (+key=value for a new key, ~key to remove one), or
+--key.sub value; run.env.KEY=value is for a key of the profile.
+JOB is a job's id, its unique beginning, a run's name, or `last`.
 
 examples:
-  launch.py pretrain -c tiny                                    here and now
-  launch.py pretrain -c tiny --dry-run                          what would be submitted, and what is wrong with it
+  launch.py pretrain -c tiny --dry-run          what would run; what is wrong
+  launch.py pretrain -c tiny                    here and now, attached
   launch.py pretrain -c tiny --batch local optimizer.lr=1e-3    detached
 
-exit codes: 0 success, the job's own code if it failed, 2 bad input, 3 refused by a check, 4 not submitted,
-            130 interrupted. `launch.py COMMAND --help` tells more of one command.
+exit codes: 0 success, the job's own code if it failed, 2 bad input, 3 refused
+            by a check, 4 not submitted, 130 interrupted.
+`launch.py COMMAND --help` and `launch.py RECIPE --help` tell more.
 """

@@ -175,9 +175,10 @@ def _missing(written: Written, scope: EnvScope) -> ConfigError:
     uses = [f"{key} ({written.sources.get(key, written.path.name)})" for key, _ in found]
     near = next((did_you_mean(match[2], map(str, written.data)) for _, match in found if not match[1]), "")
     first, instead = names[0], " ".join(f"{key}=..." for key, _ in found)
+    exports, listed = " ".join(f"{name}=..." for name in names), ", ".join(names)
     return ConfigError(
-        f"{written.path.name} needs the environment variable{'s' if len(names) > 1 else ''} {', '.join(names)},"
+        f"{written.path.name} needs the environment variable{'s' if len(names) > 1 else ''} {listed},"
         f" and nothing sets {'them' if len(names) > 1 else 'it'}: used by {', '.join(uses) or 'run.env'}.{near}",
-        f"{instead}{', or ' if instead else ''}export {first}=..., or run.env.env_vars.{first}=..., or a default"
-        f" ${{oc.env:{first},DEFAULT}}; if only the job knows it, list it in the config: `run: {{job_env: [{first}]}}`",
+        f"{instead}{', or ' if instead else ''}export {exports}, or run.env.env_vars.{first}=..., or a"
+        f" default ${{oc.env:{first},DEFAULT}}; if only the job knows it: `run: {{job_env: [{listed}]}}` in the config",
     )

@@ -69,7 +69,9 @@ def parse(text: str) -> Override:
     action: Literal["set", "add"] = "add" if body.startswith("+") and not dashed else "set"
     key, equals, value = (body[1:] if action == "add" else body).partition("=")
     if not equals and not dashed:
-        raise UsageError(f"'{text}' is not understood: an override has the form key.sub=value.", "see --help")
+        raise UsageError(
+            f"'{text}' is not understood: an override has the form key.sub=value.", "python launch.py RECIPE --help"
+        )
     in_profile = key.startswith("run.env.")
     try:
         parsed = yamlio.value(value, octal=in_profile) if equals else None

@@ -26,7 +26,7 @@ def refuse_bare_options(overrides: Iterable[Override], options: Iterable[str]) -
         if near and alike(override.text, near):
             raise UsageError(
                 f"unknown option {override.text}.{_meant([near])} Nothing was submitted.",
-                "options: python launch.py check --help",
+                "options: python launch.py RECIPE --help",
             )
 
 

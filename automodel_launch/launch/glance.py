@@ -10,7 +10,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from automodel_launch import contract, executors
@@ -111,7 +111,7 @@ class Looker:
         resumable, running = executors.get(self.record.executor).resumable, status.state == contract.RUNNING
         own = [row for row in attempts if row["job_id"] == self.record.job_id]
         return Glance(
-            speed.of(self.record, status, rows, time.time()),
+            replace(speed.of(self.record, status, rows, time.time()), earlier=max(0, len(own) - 1)),
             self._launched,
             self._phase(phase_of(parse(node[0]))) if running else None,
             attempts,

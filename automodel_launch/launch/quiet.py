@@ -115,9 +115,20 @@ class Quiet:
                     continue
             if name in step.zero and not re.search("[1-9]", said):
                 continue
+            if name == noise.WHERE:
+                said = _end_of(said, COLUMNS - len(text) - 2)
             if len(text) + 2 + len(said) <= COLUMNS:
                 text += f"  {said}"
         return text
+
+
+def _end_of(path: str, room: int) -> str:
+    """The path, or as many of its last parts as there is room for, the last one at least."""
+    parts, shown = path.split("/"), path
+    while len(shown) > room and len(parts) > 1:
+        parts = parts[1:]
+        shown = "/".join(["...", *parts])
+    return shown
 
 
 def noise_of(job: JobDir) -> Noise | None:

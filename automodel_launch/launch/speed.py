@@ -33,10 +33,11 @@ class Speed:
     left_s: float | None = None
     elapsed_s: float | None = None
     is_logged: bool = True  # of a step that another file tells of, the loss is not known
+    earlier: int = 0  # attempts at the job before this one
 
     def document(self) -> dict[str, Any]:
         """As JSON data."""
-        return {name: value for name, value in asdict(self).items() if name != "is_logged"}
+        return {name: value for name, value in asdict(self).items() if name not in ("is_logged", "earlier")}
 
     @property
     def share(self) -> float | None:
@@ -48,9 +49,16 @@ class Speed:
         """How many steps were done at the last validation: beside `done` it counts as that does."""
         return None if self.val_step is None else self.val_step + 1
 
+    def took(self, over: bool) -> list[str]:
+        """`0:03:44 elapsed`, `0:03:44 in all`; nothing where it is not known."""
+        if self.elapsed_s is None:
+            return []
+        end = "elapsed" if not over else "in its last attempt" if self.earlier else "in all"
+        return [f"{clock(self.elapsed_s)} {end}"]
+
     def words(self, over: bool) -> str:
         """`step 120 of 150 (80%), loss 5.5213, 2,345 tokens/s, 0:01:12 left, 0:03:44 elapsed`; empty before a step."""
-        elapsed = [f"{clock(self.elapsed_s)} {'in all' if over else 'elapsed'}"] if self.elapsed_s is not None else []
+        elapsed = self.took(over)
         if self.done is None:
             return "".join(elapsed)
         total = f" of {self.max_steps} ({self.share:.0%})" if self.max_steps else ""

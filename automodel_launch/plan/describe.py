@@ -53,6 +53,13 @@ def ranks(plan: Plan) -> str:
     return f"world size {plan.world_size} ({plan.nodes} nodes x {plan.processes_per_node})"
 
 
+def in_epochs(times: float) -> str:
+    """`0.14 epochs`, `1 epoch`, `2,400 epochs`: two digits."""
+    two = float(f"{times:.2g}")
+    text = f"{two:,.0f}" if two >= 10 else f"{two:g}"
+    return f"{text} epoch{'' if two == 1 else 's'}"
+
+
 def amount(number: float) -> str:
     """A large number for reading: 1,234 or 2.10 billion."""
     number = min(number, 10**300)  # a config may have one that is no float

@@ -52,11 +52,6 @@ class JobFiles:
     rank_times: bytes = b""
     taken: int = 0
 
-    @property
-    def is_there(self) -> bool:
-        """Whether its directory holds anything of it."""
-        return bool(self.plan or self.order or self.events or self.steps.rows)
-
 
 @dataclass
 class RunFiles:

@@ -12,6 +12,7 @@ removal.py     which removes checkpoints under the run's lock
 exporting.py   a directory for transformers; AutoModel puts shards together
 uploading.py   to the Hugging Face hub, with huggingface_hub
 stopped.py     how each of these ends early
+evaluations.py what lies in `evaluations/` beside the checkpoints: results, and the jobs that are to make them
 
 A checkpoint of AutoModel 0.7.0, as its BaseRecipe.save_checkpoint writes it (S counts from 0, so that S + 1 steps are
 done), less what only other programs read:

@@ -22,6 +22,8 @@
     latest.py      the hash in the output's path, and the stable names that lead to the newest
     nodes.py       rank, world size, the locks        agreement.py all nodes have one plan
     claims.py      who makes which shard              closing.py   what is to be said at the end
+    engines.py     what encodes texts                 engine_check.py  which one: adversarial.py, and a sample
+    framing.py     encoded documents -> the ids that are written
     batches.py     documents, some at a time          huge.py      one of many megabytes, in parts
     rows.py        a row -> its text                  specials.py  special tokens inside texts
     separator.py   what begins and ends a document    auto_tokenizer.py  transformers' ids, compared

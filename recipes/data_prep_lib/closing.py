@@ -69,13 +69,15 @@ def warnings(config: Config, counts: Counts, facts: Mapping[str, Any]) -> Iterat
             total = sum(numbers["documents"] for splits in counts.values() for numbers in splits.values())
             yield f"splits.{split}: a share of {share:g} of {total} documents came out empty; blend.json leaves it out"
     if facts["special_tokens"]:
-        named = ", ".join(f"{token!r} {count} times" for token, count in sorted(facts["special_tokens"].items()))
+        named = ", ".join(
+            f"{token!r} {_many(count, 'time')}" for token, count in sorted(facts["special_tokens"].items())
+        )
         how = (
             "as text"
             if config.split_special_tokens
             else "as their ids (split_special_tokens: true encodes them as text)"
         )
-        yield f"special tokens stand in {facts['special_documents']} documents, written {how}: {named}"
+        yield f"special tokens stand in {_many(facts['special_documents'], 'document')}, written {how}: {named}"
 
 
 def left_out(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -88,6 +90,10 @@ def left_out(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{facts['blank']} blank documents were left out (drop_blank: false keeps them)"
     if facts["short"]:
         yield f"{facts['short']} documents were shorter than min_doc_chars and left out"
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _lost(lost: Mapping[str, Any]) -> str:

@@ -153,5 +153,6 @@ def _disk(config: Config, shards: Mapping[str, Sequence[Shard]], vocab: Vocab) -
 def _specials(config: Config, specials: Specials) -> Iterator[Finding]:
     if specials.found and not config.split_special_tokens:
         named = ", ".join(f"{token!r} ({count})" for token, count in sorted(specials.found.items()))
-        text = f"special tokens stand in {specials.documents} documents of the sample and get their ids: {named}"
+        documents = f"{specials.documents} document{'' if specials.documents == 1 else 's'}"
+        text = f"special tokens stand in {documents} of the sample and get their ids: {named}"
         yield finding("warning", "data-prep-specials", text, "split_special_tokens=true encodes them as text")

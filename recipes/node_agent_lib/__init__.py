@@ -64,6 +64,7 @@ several attempts
     on_checkpoint.py a job for each checkpoint, which evaluates it
     successors.py    jobs that wait for the end of this run: let go, or cancelled
     predecessors.py  has all ended that this job was to wait for?
+    choosing.py      which point of a sweep is the best, for the job that takes it
 
 records
     records.py       the JSON records and where they lie

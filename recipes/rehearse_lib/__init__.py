@@ -16,12 +16,15 @@ What the worker does, a process of its own with a clean environment:
     worker       imports AutoModel once, and forks a child for every order
     environment  the variables of the worker and of a child
     guard        keeps a child from the network, from commands and from writing
-    stages       the child: configuration, set-up, a batch, a step, the schedule, a validation
+    attempt      the child: its stages, and the answer that it sends
+    stages       configuration, set-up, a batch, a step, the schedule, a validation
+    underway     what the patches see of them
     failure      what an exception says about the configuration: place, section, key
     outcomes     whether an exception is a fault, or a limit of rehearsing
     fakes        tensors without storage, and process groups whose other ranks have what this one has
     places       directories of the configuration that nothing could be written to
     synthetic    batches of the right shape where the data cannot be seen
+    megatron_index  the index of Megatron data, short
     memory       the bytes that are alive, by what they are for
     patches/     what has to be other than in a job, a file a concern
 """

@@ -59,7 +59,7 @@ def test_the_recipe_is_asked_once(bench: Bench) -> None:
     assert "2 h of one core" in messages["data-prep-estimate"]
     assert "30 min with 8 processes; more than 4 have nothing to do" in messages["data-prep-estimate"]
     rows = backends.of(plan.recipe).sizes(plan).rows
-    assert rows[0] == ("source", "web: 2 files, 1 GB, about 10 documents, 300 million tokens, weight 1, 1 epochs")
+    assert rows[0] == ("source", "web: 2 files, 1 GB, about 10 documents, 300 million tokens, weight 1, 1 epoch")
     (call,) = (bench.workspace.recipes / "calls").read_text().splitlines()
     assert call.startswith("look --config ") and not call.endswith("--config-only")
 

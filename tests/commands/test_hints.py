@@ -34,6 +34,11 @@ from tests.commands.conftest import Cli
         (("stub.py",), "python launch.py stub"),
         (("--run", "local", "check", "stub"), "python launch.py check --run local stub"),
         (("--json",), "python launch.py --help"),
+        (("staus", "x"), "python launch.py status x"),
+        (("canel", "x", "--now"), "python launch.py cancel x --now"),
+        (("stbu", "-c", "t"), "python launch.py stub -c t"),
+        (("train", "-c", "t"), "python launch.py pretrain -c t"),
+        (("version",), "python launch.py --version"),
     ],
 )
 def test_another_word_for_a_command(launch: Cli, argv: tuple[str, ...], hint: str) -> None:
@@ -96,10 +101,21 @@ def test_a_word_behind_a_recipe(launch: Cli, words: tuple[str, ...], hint: str |
         (("jobs", "--jsn"), "--json?"),
         (("image", "import", "local"), "image local import"),
         (("cancel", "all"), "python launch.py cancel JOB"),
+        (("exec", "x", "ls", "-l"), "python launch.py exec x -- ls -l"),
+        (("exec", "x"), "python launch.py exec x -- nvidia-smi"),
+        (("checkpoints", "x", "verfy"), "python launch.py checkpoints x list"),
+        (("stub", "--dryrun"), "python launch.py RECIPE --help"),
     ],
 )
 def test_an_argument_of_a_command(launch: Cli, argv: tuple[str, ...], hint: str) -> None:
     assert hint in launch.hint(*argv)
+
+
+def test_a_misspelt_command_of_a_recipe(launch: Cli) -> None:
+    launch.bench.script("other", '[tool.runspec]\ncommands = ["inspect"]\n[tool.runspec.config]\ndir = "stub"')
+    assert launch.hint("other", "inspct", "a dir", "--documents", "3").startswith(
+        "python launch.py other inspect 'a dir'"
+    )
 
 
 def test_cancel_names_the_last_job_and_takes_none(launch: Cli) -> None:

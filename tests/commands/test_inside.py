@@ -73,7 +73,7 @@ def test_exec_that_cannot_be(running: Checkout) -> None:
         (("exec", "here", "--"), "which command?"),
         (("exec", "--", "true"), "which JOB?"),
         (("exec", "here", "--node", "c9", "--", "true"), "has no node c9"),
-        (("exec", "here", "ls"), "unrecognized arguments: ls"),
+        (("exec", "here", "ls"), "exec here -- ls"),
     ):
         done = running.run(*args)
         assert done.returncode == 2, args

@@ -27,7 +27,7 @@ def test_each_entry_of_a_table_has_its_own_source(launch: Cli) -> None:
     lines = launch("profiles", "child")[1].splitlines()
     assert "env_vars.A = '1'    # env.toml [local]" in lines
     assert "env_vars.B = '2'    # env.toml [child]" in lines
-    assert "nodes = 1    # env.toml [child]" in lines
+    assert "nodes = 1           # env.toml [child]" in lines
     assert "several" not in "".join(lines)
     assert "env_vars.A = '1'    # env.toml [local]" in launch("profiles", "empty")[1]
 
@@ -67,3 +67,20 @@ def test_configs_of_all_recipes(launch: Cli) -> None:
     assert rows[1][2] == "A small one"
     assert launch("configs", "stub")[1].splitlines()[1].split(maxsplit=1) == ["small", "A small one"]
     assert {row["recipe"] for row in json.loads(launch("configs", "--json")[1])} == {"other", "stub"}
+
+
+def test_a_config_is_told_by_the_first_sentence_of_its_head(launch: Cli) -> None:
+    heads = {
+        "a": "# Llama 3.1 8B on two nodes, and\n# so on. The rest.\n",
+        "b": "# A name alone\n# Estimated: 4 M.\n",
+        "c": "# It trains; the\n# rest.\n",
+        "d": "# Minutes on two cores.\n",
+        "e": "# One\n#\n# two\n",
+        "f": "",
+    }
+    for name, head in heads.items():
+        launch.bench.config(f"{head}steps: 1\n", name)
+    told = {row["name"]: row["docs"] for row in json.loads(launch("configs", "stub", "--json")[1])}
+    assert [told[name] for name in heads] == [
+        *("Llama 3.1 8B on two nodes, and so on", "A name alone", "It trains", "Minutes on two cores", "One", ""),
+    ]

@@ -83,6 +83,9 @@ def test_status_tells_how_far_it_came_and_what_was_launched_and_how_to_go_on(lau
         "    | RuntimeError: x\n  the same on 2 further ranks\n",
     ):
         assert words in out
+    with Path(job.run_dir, "history.jsonl").open("a") as more:
+        more.write(_lines([{"event": "begun", "time": 195.0, "job_id": job.job_id, "attempt": 1, "nodes": ["n1"]}]))
+    assert "(step 40), 0:01:30 in its last attempt\n" in launch("status", job.job_id)[1]
     assert "line 25\n" not in out
     assert "behind" not in out
     document, (row,) = json.loads(launch("status", "--json")[1]), json.loads(launch("jobs", "--json")[1])
@@ -92,7 +95,7 @@ def test_status_tells_how_far_it_came_and_what_was_launched_and_how_to_go_on(lau
     assert document["go_on"] in out
     cells = launch("jobs")[1].splitlines()[1]
     assert cells.split()[1:2] == ["FAILED"]
-    assert cells.endswith("40    5.1000        RuntimeError: x")
+    assert cells.endswith("40    5.1000  RuntimeError: x")
 
 
 def test_a_job_that_is_waited_for_is_at_the_step_that_its_status_tells(launch: Cli) -> None:

@@ -369,6 +369,11 @@ def test_a_variable_that_nothing_sets(bench: Bench) -> None:
     )
 
 
+def test_of_several_variables_each_is_named_in_what_to_type(bench: Bench) -> None:
+    words = ("export ONE=... TWO=...,", "job_env: [ONE, TWO]")
+    refused(ConfigError, lambda: _resolved(bench, "a: '${oc.env:TWO}'\nb: '${oc.env:ONE}'\n"), *words)
+
+
 def test_a_default_that_automodel_could_not_read_is_refused(bench: Bench) -> None:
     """Its loader takes the first `}` for the end of a reference (0.7.0, resolve_yaml_env_vars)."""
     for default in ("'a}b'", "${oc.env:SLURM_NODEID}"):

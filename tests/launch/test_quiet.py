@@ -69,8 +69,11 @@ def test_a_recorded_run_shows_what_a_person_needs(name: str, before: int, step: 
     assert len(steps) == 20
     assert len(shown) - len(steps) < 12
     assert len(_log(name)) - len(shown) >= before - 5
-    assert max(map(len, steps)) <= COLUMNS
-    assert any("saving checkpoint" in line.lower() for line in shown)
+    saves = [line for line in shown if line.startswith("saving  ")]
+    assert saves and all(f"  {step}" in line and "/checkpoints" in line for line in saves)
+    assert max(map(len, [*steps, *saves])) <= COLUMNS
+    assert not any(" | " in line for line in shown)
+    assert "no CUDA: running on the CPU (what that changes is in the log)" in shown
     assert any(line.startswith("validation  ") for line in shown)
     assert shown[-1].startswith("finished: step 20 of 20; checkpoint ")
     assert not any("0.00 GiB" in line or "num_label_tokens" in line for line in shown)
@@ -128,6 +131,38 @@ def test_a_loss_that_is_no_number_is_shown(loss: str) -> None:
     line = f" [2026-11-27 09:35:41] iteration  3/ 20 | lm loss: {loss} | number of nan iterations: 1 |"
     assert _shown("megatron-bridge", [line])[0].startswith("iteration 3/20  loss ")
     assert _shown("megatron-bridge", [line])[0].endswith("nan 1")
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "short"),
+    [
+        ("automodel", "Saving checkpoint to /a b/epoch_0_step_9", "saving  step 9  /a b/epoch_0_step_9"),
+        ("automodel", "Saving checkpoint to /jobs/last", "saving  /jobs/last"),
+        ("automodel", f"Saving checkpoint to /{'d' * 90}/epoch_1_step_40", "saving  step 40  .../epoch_1_step_40"),
+        ("automodel", f"Saving checkpoint to /{'d' * 90}", "saving"),
+        ("automodel", "Loading checkpoint from /a/epoch_0_step_9", "loading  step 9  /a/epoch_0_step_9"),
+        ("automodel", "Loading checkpoint from the hub", "Loading checkpoint from the hub"),
+        (
+            "megatron-bridge",
+            f"saving checkpoint at iteration      20 to /{'d' * 60}/runs/a b/checkpoints in torch_dist format",
+            "saving  iteration 20  .../runs/a b/checkpoints",
+        ),
+        (
+            "megatron-bridge",
+            "  successfully saved checkpoint from iteration      20 to /a/checkpoints [ t 1/1, p 1/1 ]",
+            "saved  iteration 20",
+        ),
+        (
+            "megatron-bridge",
+            " loading distributed checkpoint from /a/checkpoints at iteration 20",
+            "loading  iteration 20  /a/checkpoints",
+        ),
+    ],
+)
+def test_a_checkpoint_is_told_by_its_step_and_its_place(name: str, line: str, short: str) -> None:
+    if line.startswith("Saving"):
+        line = f"2026-11-27 09:33:58 | INFO | nemo_automodel.recipes.base_recipe | {line}"
+    assert _shown(name, [line]) == [short]
 
 
 def test_a_named_validation_keeps_its_name() -> None:

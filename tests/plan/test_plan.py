@@ -18,6 +18,7 @@ from automodel_launch import executors
 from automodel_launch.errors import ProfileError
 from automodel_launch.jobs import records
 from automodel_launch.launch import planning
+from automodel_launch.plan.describe import in_epochs
 from automodel_launch.plan.plan import Plan
 from tests.conftest import ROOT
 from tests.workbench import Bench, make_bench, refused
@@ -354,3 +355,11 @@ def test_a_job_that_reads_its_config_reads_the_plans(bench: Bench) -> None:
 
     plan = bench.planned("a: 1e-5\nt: 04:00:00\ns: 'null'\nn: null\nl: [1, {x: 'y: z'}]\nu: \"ü \\u0085 #\"\n")
     assert yaml.safe_load(plan.texts["config.yaml"]) == plan.config
+
+
+@pytest.mark.parametrize(
+    ("times", "text"),
+    [(0.137, "0.14 epochs"), (1, "1 epoch"), (1.04, "1 epoch"), (2.36, "2.4 epochs"), (2357.3, "2,400 epochs")],
+)
+def test_epochs_are_told_in_two_digits(times: float, text: str) -> None:
+    assert in_epochs(times) == text

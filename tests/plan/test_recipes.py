@@ -135,3 +135,9 @@ def test_the_shipped_recipes_have_whole_blocks() -> None:
     for recipe in recipes.available(here):
         assert recipe.docs
         assert (recipe.config_dir / f"{recipe.default_config}.yaml").is_file(), os.fspath(recipe.config_dir)
+
+
+def test_the_shipped_recipes_take_one_release_of_an_image() -> None:
+    """Steps of a pipeline run in the same one, so that nodes fetch it once."""
+    named = {recipe.image for recipe in recipes.available(workspace.find()) if recipe.image}
+    assert len({image.rpartition(":")[0] for image in named}) == len(named)

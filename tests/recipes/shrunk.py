@@ -18,7 +18,6 @@ from tests.recipes.pretrain_fixtures import ROOT, VOCABULARY
 
 WORKSPACE = Workspace(ROOT, ROOT / "recipes", ROOT / "configs", ROOT / "env.toml")
 LOCAL = '[local]\nexecutor = "local"\nnodes = 1\nnproc_per_node = 1\nremote_job_dir = "{jobs}"\ndata_dir = "{data}"\n'
-OWN_DATA = ("tiny", "nanogpt", "llama-100m")  # configs that find their data without PRETRAIN_BLEND_PATH
 
 _ALL = ["step_scheduler.global_batch_size=4", "step_scheduler.local_batch_size=2", "step_scheduler.max_steps=3"]
 _ALL += ["step_scheduler.ckpt_every_steps=3", "lr_scheduler.lr_warmup_steps=1", "optimizer.lr=1e-2"]

@@ -168,6 +168,7 @@ def test_a_controller_that_is_down(bench: Bench, cluster: Cluster) -> None:
         cluster.heal()
     assert set(found) == {"unreachable", "gpu-hours"}
     assert found["unreachable"].level == "warning"
+    assert found["unreachable"].fix == "python launch.py doctor site; --offline asks nothing"
 
 
 def test_nodes_that_are_down_are_no_refusal(bench: Bench, cluster: Cluster) -> None:

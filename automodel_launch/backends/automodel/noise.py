@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from automodel_launch.backends.noise import Noise, Step, block, patterns
+from automodel_launch.backends.noise import Noise, Step, block, moved, on_cpu, patterns
 
 _INFO = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \| INFO \| "
 _ROOT = _INFO + r"root \| "
@@ -77,6 +77,11 @@ _BLOCKS = (
 
 _VALIDATION = r'\[val\] (?:(?:name )?"?(?P<name>[^"|]*?)"? \| )?'
 _STEP = re.compile(rf"{_ROOT}(?P<val>{_VALIDATION})?step (?P<step>\d+) \| (?P<rest>.*)")
+_SAVE = re.compile(
+    rf"{_INFO}{_LIBRARY}recipes\.base_recipe \| (?P<saving>Saving) checkpoint to (?P<to>\S.*?)\s*$|"
+    r"^Loading checkpoint from (?P<loaded>/.*?)\s*$"
+)
+_NAME = re.compile(r"/epoch_\d+_(?P<step>step_\d+)/?$")
 _FIELD = re.compile(r"^(?P<name>\w+) (?P<value>\S+)$")
 _TPS = re.compile(r"^tps (?P<all>\d+(?:\.\d+)?)\(")
 _MEMORY = re.compile(r"^mem (?P<gib>\d+(?:\.\d+)?) GiB$")
@@ -89,7 +94,7 @@ def _step(line: str) -> Step | None:
     """`... | step 3 | epoch 0 | loss 2.31 | grad_norm 1.0 | ...`, and the same behind `[val]`."""
     match = _STEP.search(line)
     if match is None:
-        return None
+        return _save(line) or on_cpu(line)
     fields = {}
     for part in match.group("rest").split(" | "):
         name, text = _field(part.strip())
@@ -104,6 +109,16 @@ def _step(line: str) -> Step | None:
     order = [*(key for key in _FIRST if key in fields), *(key for key in fields if key not in _FIRST)]
     shown = tuple((key, fields[key]) for key in order if not (val and key == "lr"))
     return Step(f"{val}step {match.group('step')}", shown, frozenset({"epoch", _TOKENS}), frozenset({"mem"}))
+
+
+def _save(line: str) -> Step | None:
+    """`... | Saving checkpoint to PATH`, and what AutoModel prints before it loads one."""
+    match = _SAVE.search(line)
+    if match is None:
+        return None
+    path = match.group("to") or match.group("loaded")
+    name = _NAME.search(path)
+    return moved("saving" if match.group("saving") else "loading", name["step"].replace("_", " ") if name else "", path)
 
 
 def _field(part: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from automodel_launch.backends.data import facts
 from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.backends.data.tokens import epochs as times_read
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import amount
+from automodel_launch.plan.describe import amount, in_epochs
 from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpu_models
 
@@ -68,6 +68,6 @@ def _phases(plan: Plan, data: DataFacts | None) -> Iterator[tuple[str, str]]:
     for number, phase in enumerate(phases.known(plan.config)):
         parts = tokens.of_phase(plan.config, phase, data) if data else []
         times = times_read(parts, phase.steps * a_step) if parts else 0.0
-        repeated = f", {times:.2g} epochs of its data" if times > 1 else ""
+        repeated = f", {in_epochs(times)} of its data" if times > 1 else ""
         text = f"{phase.name}: steps {phase.first:,} to {phase.last:,}, {amount(phase.steps * a_step)} tokens{repeated}"
         yield "" if number else "phases", text

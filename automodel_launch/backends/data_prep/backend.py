@@ -14,6 +14,7 @@ from automodel_launch.config import dotted
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
+_MANIFESTS = "artifact.root"
 # The recipe's codes -> findings. Each code is written out, as the documents list those of the source.
 _FINDINGS: dict[str, Callable[..., Finding]] = {
     "data-prep-config": lambda level, *rest: Finding(level, "data-prep-config", *rest),
@@ -82,14 +83,19 @@ class DataPrep(Plain):
         for key, path in _outputs(plan):
             message = paths.unwritable(plan, key, path, data)
             if message:
-                yield Finding("error", "data-prep-disk", message, f"{key}=${{run.data_dir}}/NAME, or another directory")
+                fix = f"{key}=${{run.data_dir}}/NAME, or another directory"
+                fix += "; ~artifact writes no manifest" if key == _MANIFESTS else ""
+                yield Finding("error", "data-prep-disk", message, fix)
 
 
 def _outputs(plan: Plan) -> Iterator[tuple[str, str]]:
-    """The directory that is written, where its path means something here."""
-    path = plan.config.get("output_dir")
-    if isinstance(path, str) and path.startswith("/") and not dotted.left_to_the_job(path):
-        yield "output_dir", path
+    """The directories that are written, where their paths mean something here; a sample has no manifest by itself."""
+    config = plan.config
+    published = config.get("sample") is None or config.get("publish") is True
+    for key in ("output_dir", *([_MANIFESTS] if published else [])):
+        path = dotted.get(config, key)
+        if isinstance(path, str) and path.startswith("/") and not dotted.left_to_the_job(path):
+            yield key, path
 
 
 def _looked(plan: Plan) -> look.Looked:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from automodel_launch.backends.look import Looked
+from automodel_launch.plan.describe import in_epochs
 from automodel_launch.plan.plan import Plan
 
 
@@ -17,7 +18,7 @@ def rows(plan: Plan, found: Looked) -> Iterator[tuple[str, str]]:
             parts.append(f"about {_short(source['documents'])} documents, {_short(source['tokens'])} tokens")
         parts.append(f"weight {source['weight']:g}")
         if source["epochs"] is not None:
-            parts.append(f"{source['epochs']:{',.0f' if source['epochs'] >= 10 else '.2g'}} epochs")
+            parts.append(in_epochs(source["epochs"]))
         yield "source", ", ".join(parts)
     if found.total:
         yield "work", summary(plan, found.total)

@@ -18,9 +18,7 @@ TP, PP, CP, EP, ETP = (
     for name in ("tensor_model", "pipeline_model", "context", "expert_model", "expert_tensor")
 )
 VIRTUAL = "model.virtual_pipeline_model_parallel_size"
-SEQUENCE_PARALLEL, PIPELINE_DTYPE, LAYOUT = (
-    f"model.{name}" for name in ("sequence_parallel", "pipeline_dtype", "pipeline_model_parallel_layout")
-)
+SEQUENCE_PARALLEL, LAYOUT = "model.sequence_parallel", "model.pipeline_model_parallel_layout"
 LAYERS, HIDDEN, HEADS, GROUPS, EXPERTS = (
     f"model.{name}"
     for name in ("num_layers", "hidden_size", "num_attention_heads", "num_query_groups", "num_moe_experts")

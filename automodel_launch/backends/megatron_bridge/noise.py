@@ -5,8 +5,10 @@ Each entry was seen in a log; see the list of AutoModel's.
 
 from __future__ import annotations
 
+import re
+
 from automodel_launch.backends.megatron_bridge import log_lines
-from automodel_launch.backends.noise import Noise, Step, block, patterns
+from automodel_launch.backends.noise import Noise, Step, block, moved, on_cpu, patterns
 
 _LINES = patterns(
     (
@@ -56,6 +58,9 @@ _BLOCKS = (
     block(r"^ > datasets target sizes \(minimum size\):$", r"    (train|validation|test): +\d+"),
 )
 
+_SAVING = re.compile(r"^saving checkpoint at iteration +(?P<iteration>\d+) to (?P<path>.+) in \S+ format$")
+_SAVED = re.compile(r"^  successfully saved (local )?checkpoint from iteration +(?P<iteration>\d+)( to .*)?$")
+_LOADING = re.compile(r"^ loading (distributed )?checkpoint from (?P<path>.+) at iteration (?P<iteration>\d+)$")
 _NAMES = {
     "lm loss": "loss",
     "lm loss value": "loss",
@@ -79,7 +84,7 @@ def _step(line: str) -> Step | None:
     validation = None if match else log_lines.VALIDATION.search(line)
     found = match or validation
     if found is None:
-        return None
+        return _save(line) or on_cpu(line)
     told = dict(_field(part) for part in found.group("rest").split("|") if part.strip())
     order = [*(name for name in _NAMES.values() if name in told), *(name for name in told if name not in _UNITS)]
     fields = tuple((name, told[name]) for name in dict.fromkeys(order) if name not in _LEFT_OUT)
@@ -89,6 +94,15 @@ def _step(line: str) -> Step | None:
         kind = validation.group("set")
         head = f"{kind if kind not in (None, 'validation') else 'validation'}  {head}"
     return Step(head, fields, zero=frozenset({"skipped", "nan"}))
+
+
+def _save(line: str) -> Step | None:
+    """What save_checkpoint prints before and behind a save, and load_checkpoint before it loads."""
+    for what, form in (("saving", _SAVING), ("saved", _SAVED), ("loading", _LOADING)):
+        match = form.search(line)
+        if match:
+            return moved(what, f"iteration {match['iteration']}", match.groupdict().get("path"))
+    return None
 
 
 def _field(part: str) -> tuple[str, str]:

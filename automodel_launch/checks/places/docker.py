@@ -41,7 +41,8 @@ def ask(plan: Plan, shell: Shell, image: str, mounts: Sequence[Mount], same_run:
         return
     engine = answers["engine"]
     if engine.code:
-        fix = "install and start Docker, or name its socket in DOCKER_HOST; `python launch.py doctor PROFILE`"
+        fix = "install and start Docker, or name its socket in DOCKER_HOST; `python launch.py doctor "
+        fix += f"{plan.profile_name}` looks"
         yield Finding("error", "no-docker", f"no Docker engine answers: {engine.brief}", fix)
         return
     yield from _elsewhere()

@@ -54,7 +54,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     try:
         answers = probes.run(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
     except ClusterError as error:
-        yield _unreachable(error.message, error.hint)
+        yield _unreachable(plan, error.message, error.hint)
         yield from forms.unknown_options(plan)
         return
     yield from _job_root(plan, answers["root"])
@@ -90,9 +90,13 @@ def gpu_hours(plan: Plan) -> Iterator[Finding]:
         yield Finding("note", "gpu-hours", message)
 
 
-def _unreachable(said: str, fix: str | None = None) -> Finding:
+def _unreachable(plan: Plan, said: str, fix: str | None = None) -> Finding:
     message = f"the cluster could not be asked, and a submission would fail: {said}"
-    return Finding("warning", "unreachable", message, fix or "python launch.py doctor PROFILE; --offline asks nothing")
+    return Finding("warning", "unreachable", message, fix or f"{_doctor(plan)}; --offline asks nothing")
+
+
+def _doctor(plan: Plan) -> str:
+    return f"python launch.py doctor {plan.profile_name}"
 
 
 def _job_root(plan: Plan, answer: Result) -> Iterator[Finding]:
@@ -119,10 +123,10 @@ def _test_only(
     answer = answers["test"]
     waits = _waits(plan, partition, answers)
     if answer.code and slurm_site.unanswered(answer.code, answer.text):
-        yield _unreachable(f"{shell.place}: {answer.brief}")
+        yield _unreachable(plan, f"{shell.place}: {answer.brief}")
         yield from forms.unknown_options(plan, slurm_site.options(answers["options"].text))
     elif waits and (answer.code == 0 or slurm_site.lacks_nodes(answer.text)):
-        yield Finding("warning", "waits", f"{waits}; the job would wait.", "python launch.py doctor PROFILE")
+        yield Finding("warning", "waits", f"{waits}; the job would wait.", _doctor(plan))
     elif answer.code == 0:
         yield from _start(answer.text, answers["clock"].text)
     else:

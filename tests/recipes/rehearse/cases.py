@@ -18,7 +18,6 @@ NANO = {
     "dataset": {"seq_len": 32},
     "lr_scheduler": {"lr_warmup_steps": 1, "lr_decay_steps": 4},
 }
-REPLACED = ("model.config", "loss_fn", "distributed", "optimizer", "dataset", "model", "peft")
 
 
 @dataclass(frozen=True)

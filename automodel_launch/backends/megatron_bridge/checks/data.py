@@ -12,7 +12,7 @@ from automodel_launch.backends.data.tokens import epochs, most_read
 from automodel_launch.backends.megatron_bridge import keys, model, references, request, settings, training
 from automodel_launch.backends.megatron_bridge.checks.told import told
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import amount, source
+from automodel_launch.plan.describe import amount, in_epochs, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -156,7 +156,7 @@ def repeated(plan: Plan, data: DataFacts) -> Iterator[Finding]:
         )
         known = settings.of(plan.config)
         fix = f"more data, or fewer steps ({told(plan, known, keys.ITERS)})" if times > EPOCHS else None
-        text = f"{message} {times:.2g} epochs{worst}."
+        text = f"{message} {in_epochs(times)}{worst}."
         yield Finding("warning" if times > EPOCHS else "note", "epochs", text, fix)
 
 
