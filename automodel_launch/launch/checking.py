@@ -17,7 +17,7 @@ from automodel_launch.rehearsal import rehearsing, wanted
 from automodel_launch.rehearsal.rehearsing import Outcome
 from automodel_launch.rehearsal.text import not_made
 
-_SAID = {"run-active", "unreachable"}  # by a check, of the same job or place
+_ACTIVE = "run-active"
 
 
 def run(plan: Plan, offline: bool = False, environ: Mapping[str, str] | None = None) -> list[Finding]:
@@ -25,8 +25,8 @@ def run(plan: Plan, offline: bool = False, environ: Mapping[str, str] | None = N
     found = checks.run(plan, offline=offline)
     found += on_checkpoint.findings(plan, tuple(found))
     asks = plan.here or not offline
-    if asks and _SAID.isdisjoint(finding.code for finding in found):
-        found += _active(plan, os.environ if environ is None else environ)
+    if asks and all(finding.code != "unreachable" for finding in found):
+        found = _with_active(found, list(_active(plan, os.environ if environ is None else environ)))
     if asks and plan.after:
         found += edges.findings(plan)
     return checks.in_order(found)
@@ -62,11 +62,19 @@ def rehearse(
     return rehearsing.rehearse(plan, how, folder, offline=offline, say=say)
 
 
+def _with_active(found: list[Finding], active: list[Finding]) -> list[Finding]:
+    """One finding of a job: a claim tells its state, and where it was launched; a check sees an agent at work."""
+    said = [finding for finding in found if finding.code == _ACTIVE]
+    if said and all(finding.level != "error" for finding in active):
+        return found
+    return [finding for finding in found if finding not in said] + active
+
+
 def _active(plan: Plan, environ: Mapping[str, str]) -> Iterator[Finding]:
     """`submit` asks again, under the claim that it makes: by then another launcher may have been faster."""
     try:
         claim.refuse_while_busy(record_of(plan, environ), plan.place)
     except PlanRefused as error:
-        yield Finding("error", "run-active", error.message, error.hint)
+        yield Finding("error", _ACTIVE, error.message, error.hint)
     except ClusterError as error:
-        yield Finding("warning", "run-active", error.message, error.hint)
+        yield Finding("warning", _ACTIVE, error.message, error.hint)
