@@ -16,6 +16,8 @@ from automodel_launch.remote import processes
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, whole, wholes
 
 WAITS_FOR_AGENT = "starting the node agent (image, container)"
+_NO_RECORD = "its node agent died without a record (killed?)"
+_TIME_IS_OVER = (contract.STOP_BY_TIME_LIMIT, contract.STOP_BY_WARNING, contract.STOP_BY_BUDGET)
 METRICS_TAIL = 4096  # bytes; holds the last steps of metrics.jsonl
 
 
@@ -100,7 +102,7 @@ class JobDir:
         node = self.node(0) or {}
         pid, start = node.get("agent_pid"), node.get("agent_start")
         # a laptop's host name may be another one in another network, and `start` is its time of day there (a string)
-        if node.get("host") != socket.gethostname() and not isinstance(start, str):
+        if is_elsewhere(node) and not isinstance(start, str):
             return None
         return pid if isinstance(pid, int) and start is not None and processes.start_time(pid) == start else None
 
@@ -116,15 +118,22 @@ class JobDir:
             said = "its agent has not reported yet" if there else "its directory is gone"
             return Status("UNKNOWN", error=said, forgotten=not there)
         step = node.get("step")
-        if not alive and node.get("host") != socket.gethostname():
+        if not alive and is_elsewhere(node):
             return Status("UNKNOWN", error=f"it runs on {node.get('host')}", step=step)
         if not alive:
-            return Status("FAILED", code=1, error="its node agent died without a record (killed?)", step=step)
+            own = end_by_node(node)
+            return from_record(own) if own else Status("FAILED", code=1, error=_NO_RECORD, step=step)
         return Status("RUNNING", step=step, started=node.get("started"))
 
     def _json(self, name: str) -> dict[str, Any] | None:
         found = self.place.read(self.file(name))
         return None if found is None else parse(found[0])
+
+
+def is_elsewhere(known: dict[str, Any]) -> bool:
+    """Whether a process with this `host` and `machine` is none of this machine's, which may have another name now."""
+    machine = known.get("machine")
+    return known.get("host") != socket.gethostname() and not (machine and machine == contract.this_machine())
 
 
 def phase_of(node: dict[str, Any] | None) -> tuple[str, float | None] | None:
@@ -143,6 +152,43 @@ def from_record(ended: dict[str, Any]) -> Status:
     """The status that an exit.json tells."""
     told = {key: ended.get(key) for key in ("state", *contract.STATUS_KEYS)} | explained(ended)
     return status_of(told) or Status("UNKNOWN", error=f"its {contract.EXIT} does not say its state")
+
+
+def end_by_node(node: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What exit.json would say of a job of one node whose agent was killed, or had no room, before it could write that.
+
+    By then the node's own record was final (recipes/node_agent_lib/ending.py). None where it is not.
+    """
+    node = node or {}
+    code, stop = node.get("code"), _object(node.get("stop"))
+    if (node.get("state"), node.get("nnodes")) != (contract.NODE_ENDED, 1) or not is_whole(code):
+        return None
+    told = {"complete": True, "code": code, "step": node.get("step"), "attempt": node.get("attempt")}
+    told |= {"started": node.get("started"), "ended": node.get("time")}
+    if code == 0:
+        return {**told, "state": contract.COMPLETED}
+    reason, number = str(stop.get("reason") or ""), stop.get("number")
+    if is_whole(number) and code == contract.SIGNALLED + number:
+        state = contract.TIMEOUT if reason in _TIME_IS_OVER else contract.CANCELLED
+        error = f"{contract.STOPPED_BY}{reason}" if reason.startswith("/") else None
+        return {**told, "state": state, "error": error, "signal": stop.get("signal")}
+    return {**told, "state": contract.FAILED, "node": node.get("host"), **_first_failure(node, code)}
+
+
+def _first_failure(node: dict[str, Any], code: int) -> dict[str, Any]:
+    failure = _object(node.get("failure"))
+    records = node.get("records")
+    ranks = [_object(one) for one in records] if isinstance(records, list) else []
+    first = next((one for one in ranks if one.get("code") == code), None)
+    if failure.get("code") == code or first is None:
+        return {"error": failure.get("error") or f"exit code {code}", "log": contract.agent_log(0)}
+    error = first.get("evidence") or first.get("error") or f"exit code {code}"
+    log = contract.rank_log(first["rank"]) if is_whole(first.get("rank")) else None
+    return {"error": error, "rank": first.get("rank"), "signal": first.get("signal"), "log": log}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def explained(ended: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import contract
 
 from . import chain, disk_reserve, files, kernel_log, messages, oom_kills, records, verdict
 from .control import Control
-from .finish import remove_secrets, settle, under_slurm
+from .finish import finished_since, remove_secrets, settle, under_slurm
 from .journal import Journal
 from .peers import Peers
 from .records import Failure
@@ -43,7 +43,8 @@ def close(journal: Journal, control: Control, training: Training | None) -> None
     journal.poll_metrics(to_end=True)
     journal.log.take(to_end=True)
     record.state, record.ranks = contract.NODE_ENDED, {}
-    record.code = int(verdict.judge([record], None)["code"])
+    finished = record.stop is not None and finished_since(journal.job_dir, [record])
+    record.code = int(verdict.judge([record], None, finished=finished)["code"])
     if verdict.failed_first([record]) and record.stop is None:
         control.peers.tell()
 

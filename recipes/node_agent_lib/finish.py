@@ -17,6 +17,7 @@ from . import (
     code_archive,
     disk_reserve,
     evidence,
+    history,
     lost_logs,
     on_checkpoint,
     procs,
@@ -48,7 +49,7 @@ def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None 
     asked = stops.asked(job_dir)
     if asked is None and not complete(nodes, nnodes):
         lost_logs.add(job_dir, nodes, os.environ.get("SLURM_JOB_ID", ""), is_step(job_dir))
-    verdict = judge(nodes, nnodes, code, asked, _finished_since(job_dir, nodes))
+    verdict = judge(nodes, nnodes, code, asked, finished_since(job_dir, nodes))
     verdict["error"] = explained(verdict["error"], os.environb)
     path = exit_path(job_dir)
     if create_json(path, verdict, _PATIENCE_S):
@@ -159,7 +160,7 @@ def _is_passed_on(job_dir: str) -> bool:
     return turn.passed_on(job_dir, slurm.own_id())
 
 
-def _finished_since(job_dir: str, nodes: list[NodeRecord]) -> bool:
+def finished_since(job_dir: str, nodes: list[NodeRecord]) -> bool:
     """Whether the run has reached its end during this attempt."""
     spec = read_json(os.path.join(job_dir, contract.AGENT)) or {}
     began = min((node.started for node in nodes), default=time.time())
@@ -208,6 +209,24 @@ def remove_secrets(paths: Iterable[str], say: Callable[[str], None]) -> None:
             pass
         except OSError as error:
             say(f"{path}: not removed: {error.strerror}")
+
+
+def close_former(job_dir: str, attempt: int, say: Callable[[str], None]) -> None:
+    """Where no batch script has begun `attempt`: write down the end of the one before it, whose agent did not live to.
+
+    Before that one's records are overwritten.
+    """
+    orders, nodes = chain.order(job_dir), read_nodes(job_dir)
+    if orders is None or not nodes or nodes[0].attempt >= attempt:
+        return
+    if history.has(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, nodes[0].attempt):
+        return
+    try:
+        result = settle(job_dir, nodes, nodes[0].nnodes)
+    except OSError as error:
+        say(f"{contract.EXIT} of the attempt before: {error.strerror}")
+        return
+    chain.note_end(job_dir, nodes, result, say, max(node.time for node in nodes))
 
 
 def set_aside(job_dir: str) -> None:
