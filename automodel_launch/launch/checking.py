@@ -17,8 +17,6 @@ from automodel_launch.rehearsal import rehearsing, wanted
 from automodel_launch.rehearsal.rehearsing import Outcome
 from automodel_launch.rehearsal.text import not_made
 
-_ACTIVE = "run-active"
-
 
 def run(plan: Plan, offline: bool = False, environ: Mapping[str, str] | None = None) -> list[Finding]:
     """All findings, errors first; unless `offline`, the place where the job will run is asked too."""
@@ -64,7 +62,7 @@ def rehearse(
 
 def _with_active(found: list[Finding], active: list[Finding]) -> list[Finding]:
     """One finding of a job: a claim tells its state, and where it was launched; a check sees an agent at work."""
-    said = [finding for finding in found if finding.code == _ACTIVE]
+    said = [finding for finding in found if finding.code == "run-active"]
     if said and all(finding.level != "error" for finding in active):
         return found
     return [finding for finding in found if finding not in said] + active
@@ -75,6 +73,6 @@ def _active(plan: Plan, environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         claim.refuse_while_busy(record_of(plan, environ), plan.place)
     except PlanRefused as error:
-        yield Finding("error", _ACTIVE, error.message, error.hint)
+        yield Finding("error", "run-active", error.message, error.hint)
     except ClusterError as error:
-        yield Finding("warning", _ACTIVE, error.message, error.hint)
+        yield Finding("warning", "run-active", error.message, error.hint)
