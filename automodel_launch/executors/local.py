@@ -25,7 +25,7 @@ from automodel_launch.errors import ClusterError, JobError, StillSubmitting
 from automodel_launch.executors import agent, exported, inside, nemo, standing, underway
 from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
-from automodel_launch.executors.on_this_machine import OnThisMachine, ends_when_told_again
+from automodel_launch.executors.on_this_machine import OnThisMachine, ends_when_told_again, tell_killed
 from automodel_launch.jobs.jobdir import JobDir, is_elsewhere
 from automodel_launch.jobs.records import DIRECTORY_GONE, Record, Status
 from automodel_launch.remote import gpus, processes
@@ -160,6 +160,7 @@ class LocalMachine(OnThisMachine):
         _end(pid)
         if now and not ends_when_told_again(lambda: _agent(record) == pid, lambda: _end(pid), REACTS_S):
             processes.kill_with_all_below(pid)
+            tell_killed(record, "its node agent")
         return None
 
     def inside(self, record: Record, wanted: Wanted) -> Inside:

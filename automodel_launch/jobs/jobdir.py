@@ -155,24 +155,35 @@ def from_record(ended: dict[str, Any]) -> Status:
 
 
 def end_by_node(node: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What exit.json would say of a job of one node whose agent was killed, or had no room, before it could write that.
+    """What exit.json would say of a job of one node whose agent is gone and did not live, or had no room, to write it.
 
-    By then the node's own record was final (recipes/node_agent_lib/ending.py). None where it is not.
+    Its node's record is final once the agent has ended (recipes/node_agent_lib/ending.py), and tells of a stop as soon
+    as somebody has asked for it. None where it tells no end.
     """
     node = node or {}
     code, stop = node.get("code"), _object(node.get("stop"))
-    if (node.get("state"), node.get("nnodes")) != (contract.NODE_ENDED, 1) or not is_whole(code):
-        return None
-    told = {"complete": True, "code": code, "step": node.get("step"), "attempt": node.get("attempt")}
+    told = {"complete": True, "step": node.get("step"), "attempt": node.get("attempt")}
     told |= {"started": node.get("started"), "ended": node.get("time")}
+    number = stop.get("number")
+    stopped = contract.SIGNALLED + number if is_whole(number) else None
+    if node.get("nnodes") != 1:
+        return None
+    if node.get("state") != contract.NODE_ENDED:
+        return None if stopped is None else {**told, **_stopped(stop, stopped)}
     if code == 0:
-        return {**told, "state": contract.COMPLETED}
-    reason, number = str(stop.get("reason") or ""), stop.get("number")
-    if is_whole(number) and code == contract.SIGNALLED + number:
-        state = contract.TIMEOUT if reason in _TIME_IS_OVER else contract.CANCELLED
-        error = f"{contract.STOPPED_BY}{reason}" if reason.startswith("/") else None
-        return {**told, "state": state, "error": error, "signal": stop.get("signal")}
-    return {**told, "state": contract.FAILED, "node": node.get("host"), **_first_failure(node, code)}
+        return {**told, "code": code, "state": contract.COMPLETED}
+    if not is_whole(code):
+        return None
+    if code == stopped:
+        return {**told, **_stopped(stop, code)}
+    return {**told, "state": contract.FAILED, "code": code, "node": node.get("host"), **_first_failure(node, code)}
+
+
+def _stopped(stop: dict[str, Any], code: int) -> dict[str, Any]:
+    reason = str(stop.get("reason") or "")
+    state = contract.TIMEOUT if reason in _TIME_IS_OVER else contract.CANCELLED
+    error = f"{contract.STOPPED_BY}{reason}" if reason.startswith("/") else None
+    return {"state": state, "code": code, "error": error, "signal": stop.get("signal")}
 
 
 def _first_failure(node: dict[str, Any], code: int) -> dict[str, Any]:

@@ -83,6 +83,7 @@ _RANK = {"rank": 3, "code": 7, "error": "boom", "signal": None}
         ({"code": 3, "failure": {"code": 3, "error": "no data"}}, "FAILED", 3, "no data"),
         ({"code": 5, "stop": 1, "records": 2, "failure": 3}, "FAILED", 5, "exit code 5"),
         ({"code": 0, "nnodes": 2}, "FAILED", 1, "its node agent died without a record (killed?)"),
+        ({"code": None, "state": "running", "stop": _STOP}, "CANCELLED", 143, None),
         ({"code": 0, "state": "running"}, "FAILED", 1, "its node agent died without a record (killed?)"),
         ({"code": None}, "FAILED", 1, "its node agent died without a record (killed?)"),
     ],

@@ -23,7 +23,7 @@ from automodel_launch.executors.docker import engine, script, trial
 from automodel_launch.executors.docker import exported as exported_
 from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
-from automodel_launch.executors.on_this_machine import OnThisMachine, ends_when_told_again
+from automodel_launch.executors.on_this_machine import OnThisMachine, ends_when_told_again, tell_killed
 from automodel_launch.jobs.jobdir import JobDir, end_by_node, from_record
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount
@@ -180,7 +180,9 @@ class Docker(OnThisMachine):
                 self._signal(record)
 
         if not ends_when_told_again(lambda: engine.state(record.handle) is not None, again, KILL_S):
-            engine.run(record.handle, f"docker rm --force {shlex.quote(record.handle['container'])}")
+            removed = engine.run(record.handle, f"docker rm --force {shlex.quote(record.handle['container'])}")
+            if removed.code == 0:
+                tell_killed(record, "its node agent")
         return None
 
     def inside(self, record: Record, wanted: Wanted) -> Inside:
