@@ -5,6 +5,7 @@ Told by the job root itself (jobs/claims.py), so it holds for launchers of sever
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -113,7 +114,8 @@ def _made(record: Record, present: Claim | None, place: FileSystem) -> Claim | N
         if whose:
             raise PlanRefused(*ownership.message(record.run_name, whose)) from error
         if _NO_ROOM.search(error.message):
-            error.hint = f"make room there (`df -h {record.run_dir}`, or your quota); or another remote_job_dir"
+            root = posixpath.dirname(record.run_dir)
+            error.hint = f"make room there (`df -h {root}`, or your quota); or another remote_job_dir"
         elif not _NOBODYS.search(error.message):
             look = error.hint or "see `ls -ld` of it"
             error.hint = f"{look}; where the run is another user's: --name gives one of your own"

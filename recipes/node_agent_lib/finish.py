@@ -43,15 +43,32 @@ _LATE_NODES_S = 5.0  # a network file system shows another node's file late
 
 
 def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None = None) -> Json:
-    """Write exit.json from these records and return what it holds; every writer but the first leaves it as it is.
+    """Write exit.json from these records and return what it holds: see `judged` and `put`.
 
-    An exit.json that was written while nodes were missing is replaced once all of them have ended.
+    Raises:
+        OSError: it cannot be written.
     """
+    return put(job_dir, judged(job_dir, nodes, nnodes, code))
+
+
+def judged(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None = None) -> Json:
+    """What exit.json is to say."""
     asked = stops.asked(job_dir)
     if asked is None and not complete(nodes, nnodes):
         lost_logs.add(job_dir, nodes, os.environ.get("SLURM_JOB_ID", ""), is_step(job_dir))
     verdict = judge(nodes, nnodes, code, asked, finished_since(job_dir, nodes))
     verdict["error"] = explained(verdict["error"], os.environb)
+    return verdict
+
+
+def put(job_dir: str, verdict: Json) -> Json:
+    """Write exit.json and return what it holds; every writer but the first leaves it as it is.
+
+    One that was written while nodes were missing is replaced once all of them have ended.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path = exit_path(job_dir)
     if create_json(path, verdict, _PATIENCE_S):
         announce(job_dir, verdict)
