@@ -6,19 +6,13 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from automodel_launch.executors import local
-from automodel_launch.jobs.records import Record
-from automodel_launch.remote import processes
-from tests.conftest import LIMIT_S, Checkout, wait_for
+from tests.conftest import Checkout, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -104,29 +98,3 @@ def test_a_silent_agent_is_told(checkout: Checkout, job: Path) -> None:
 
 def _start() -> int:
     return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-
-
-def test_a_job_whose_agent_had_to_be_killed_was_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By `cancel --now`, of an agent that takes no signal: nobody but the launcher can say so."""
-    monkeypatch.setattr(local, "REACTS_S", 0.1)
-    deaf = "import signal, sys; signal.signal(15, signal.SIG_IGN); print(flush=True); signal.pause()"
-    agent = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
-    assert agent.stdout is not None and agent.stdout.readline()
-    start = processes.start_time(agent.pid)
-    node = {
-        "agent_pid": agent.pid,
-        "agent_start": start,
-        "host": socket.gethostname(),
-        "state": "running",
-        "attempt": 1,
-    }
-    (tmp_path / "r.1" / "nodes").mkdir(parents=True)
-    (tmp_path / "r.1" / "nodes" / "0.json").write_text(json.dumps({**node, "step": 4}))
-    words = ("r.1", "r", "stub", "default", "local", "local", "batch", str(tmp_path / "r.1"), str(tmp_path / "r"), "")
-    record = Record(*words, 1.0)
-    assert local.EXECUTOR.status(record).state == "RUNNING"
-    local.EXECUTOR.cancel(record, now=True)
-    agent.wait(LIMIT_S)
-    now = local.EXECUTOR.status(record)
-    assert (now.state, now.code, now.step) == ("CANCELLED", 137, 4) and "did not react" in str(now.error)
-    assert json.loads((tmp_path / "r.1" / "exit.json").read_text())["attempt"] == 1
