@@ -21,7 +21,16 @@ from automodel_launch.errors import PlanRefused, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs import sweeps as recorded
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import closing, edges, pipeline_running, pipelining, sweep_checking, sweep_submit, sweeping
+from automodel_launch.launch import (
+    closing,
+    edges,
+    pipeline_running,
+    pipelining,
+    sweep_beside,
+    sweep_checking,
+    sweep_submit,
+    sweeping,
+)
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.plan import recipes
 from automodel_launch.plan.finding import Finding
@@ -67,7 +76,7 @@ class Sweep:
                 "submit(plan) and wait() for each plan of plans.plans",
             )
         _refuse(self.name, [] if force else self.check())
-        with recorded.alone(self.workspace.records, self.name, _quiet):
+        with sweep_beside.alone(self.plans, self.workspace.records, self.environ, _quiet, self.offline):
             skipped, busy = sweep_checking.standing(self.plans, self.workspace, self.offline)
             made = sweeping.ready(self.plans, self.workspace, skipped, busy)
             if len(skipped) == len(made.points):

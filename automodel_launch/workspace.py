@@ -14,6 +14,7 @@ from pathlib import Path
 from automodel_launch.errors import ProfileError, UsageError
 
 PACKAGE = Path(__file__).resolve().parent
+_RECORDS = ".launch/jobs"
 BUNDLED = PACKAGE / "bundled"  # recipes/, configs/ and env.toml inside a wheel; a checkout has them beside the package
 
 
@@ -44,7 +45,7 @@ class Workspace:
     @property
     def records(self) -> Path:
         """One JSON file for each job that was submitted from here."""
-        return self._home / ".launch" / "jobs"
+        return self._home / _RECORDS
 
     @property
     def rehearsals(self) -> Path:
@@ -97,8 +98,19 @@ def find(env_file: str | None = None, environ: Mapping[str, str] | None = None) 
         recipes=_own_or_bundled(root, "recipes"),
         configs=_own_or_bundled(root, "configs"),
         env_file=Path(chosen).expanduser().absolute() if chosen else _own_or_bundled(root, "env.toml"),
-        elsewhere=None if _is_writable(root) else _elsewhere(root, environ),
+        elsewhere=_elsewhere(root, environ),
     )
+
+
+def own_records() -> Path:
+    """Where this process finds its jobs' records, whatever env.toml it reads: see Workspace.records."""
+    root = _root()
+    return ((_elsewhere(root, os.environ) or root) / _RECORDS).absolute()
+
+
+def checkout_of(records: str) -> str:
+    """The folder in which a person calls the launcher so that it finds the jobs in `records`."""
+    return records.removesuffix(f"/{_RECORDS}")
 
 
 def _is_writable(root: Path) -> bool:
@@ -106,8 +118,10 @@ def _is_writable(root: Path) -> bool:
     return os.access(next((folder for folder in (root / ".launch", root) if folder.is_dir()), root.parent), os.W_OK)
 
 
-def _elsewhere(root: Path, environ: Mapping[str, str]) -> Path:
-    """A folder of this user's for one checkout."""
+def _elsewhere(root: Path, environ: Mapping[str, str]) -> Path | None:
+    """A folder of this user's for one checkout that cannot be written."""
+    if _is_writable(root):
+        return None
     state = environ.get("XDG_STATE_HOME") or ""
     home = Path(state) if os.path.isabs(state) else Path(os.path.expanduser("~/.local/state"))  # noqa: PTH111, PTH117
     return home / "automodel-launch" / f"{root.name}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"

@@ -8,6 +8,7 @@ Names of files are relative to their directory, with `/`, so that they fit paths
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -91,6 +92,15 @@ def start_that_ps_tells(said: str) -> str | None:
     """When a process started, from what PS_START prints; None for no process, and for one that has ended."""
     state, _, start = said.strip().partition(" ")
     return None if state.startswith("Z") else start.strip() or None
+
+
+def this_machine() -> str | None:
+    """`machine` of this process."""
+    try:
+        with open(_BOOT_ID, encoding="ascii") as file:
+            return f"{file.read().strip()} {os.readlink(_PID_NAMESPACE)}"  # noqa: PTH115  (that of Path needs Python 3.9)
+    except OSError:
+        return None
 
 
 def between_agents(what: str, attempt: int) -> str:
@@ -212,12 +222,15 @@ NO_AGENT = "never started its agent"  # part of `error` where a node has left no
 NODE_KEYS = (
     *("schema", "job_id", "node", "nnodes", "attempt", "host", "agent_pid", "agent_start", "started", "state"),
     *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
-    *("phase", "phase_since", "active", "touched", "log_starts", "oom_kills"),
+    *("phase", "phase_since", "active", "touched", "log_starts", "oom_kills", "machine"),
 )
 # `agent_start` is in clock ticks since boot; where there is no /proc (macOS), what `ps` says, in one language and time
 # zone. POSIX: the words after a field's `=` are its title, so each field has a -o of its own.
 PS_START = ("ps", "-o", "stat=", "-o", "lstart=", "-p")
 PS_ENVIRON = {"LC_ALL": "C", "TZ": "UTC0"}
+# `machine` is the start of the kernel and the namespace in which pids count, null where there is no /proc: a host may
+# be given another name while a job runs there
+_BOOT_ID, _PID_NAMESPACE = "/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"
 NODE_STARTING, NODE_STARTUP, NODE_RUNNING, NODE_ENDED = "starting", "startup", "running", "ended"  # `state`, in order
 STOP_KEYS = ("signal", "number", "time", "reason")  # of `stop`
 FAILURE_KEYS = ("code", "error", "time", "traceback", "victim")  # of `failure`

@@ -41,7 +41,7 @@ import contract
 from pretrain_lib import data_helper, index_files, loading, phase
 from pretrain_lib.adaptations import adapt_to_cpu
 from pretrain_lib.config import ConfigError
-from pretrain_lib.evaluation import hold_out, load_weights_only, record
+from pretrain_lib.evaluation import hold_out, load_weights_only, record, sections
 from pretrain_lib.finished import write_finished
 from pretrain_lib.loading import Loaded
 
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _require_data(raw: dict[str, Any]) -> None:
-    if not any(str(key).startswith("validation_dataset") and section for key, section in raw.items()):
+    if not sections(raw):
         raise ConfigError("the configuration has no section validation_dataset: there is nothing to evaluate on")
 
 

@@ -89,10 +89,25 @@ def asked(plan: Plan) -> dict[str, str]:
     container = containers.of(plan)
     if container is None:
         return {}
-    asked = {"runtime": _runtime(container.runtime), "sources": _sources(container.mounts)}
+    return {"runtime": _runtime(container.runtime), **_about_paths(container, with_variables=False)}
+
+
+def at_login(plan: Plan) -> dict[str, str]:
+    """Those for a login shell: jobs have its variables (sbatch --export=NONE), which an ssh command lacks."""
+    container = containers.of(plan)
+    return _about_paths(container, with_variables=True) if container else {}
+
+
+def _about_paths(container: Container, with_variables: bool) -> dict[str, str]:
+    own = [mount.source for mount in container.mounts if mount.written and mount.has_source]
+    asked = {"sources": (_sources(container.mounts), own)}
     if container.image.path:
-        asked["image"] = _login(sqsh.question(container.image_word), container.image.path)
-    return asked
+        asked["image"] = (sqsh.question(container.image_word), [container.image.path])
+    return {
+        name: script
+        for name, (script, paths) in asked.items()
+        if any(map(mounts_.has_variable, paths)) is with_variables
+    }
 
 
 def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
@@ -151,12 +166,7 @@ def _sources(seen: tuple[Mount, ...]) -> str:
     lines = [
         f"(report {number} {mounts_.shell(mount.source)}) 2>/dev/null || echo unset {number}" for number, mount in own
     ]
-    return _login(_REPORT + "\n".join(lines), *(mount.source for _, mount in own))
-
-
-def _login(script: str, *paths: str) -> str:
-    """Jobs have a login shell's variables (sbatch --export=NONE), which an ssh command lacks."""
-    return login_shell.question(script) if any(map(mounts_.has_variable, paths)) else script
+    return _REPORT + "\n".join(lines)
 
 
 def _missing_sources(plan: Plan, seen: tuple[Mount, ...], text: str) -> Iterator[Finding]:

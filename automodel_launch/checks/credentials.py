@@ -18,7 +18,6 @@ from automodel_launch.plan.describe import describe_value, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.secret_names import is_secret
-from automodel_launch.remote import login_shell
 from automodel_launch.remote.probes import Results
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # huggingface_hub, utils/_auth.py
@@ -59,7 +58,7 @@ def here(plan: Plan) -> Iterator[Finding]:
         yield from _judged(plan, _known_here(plan))
 
 
-def asked(plan: Plan) -> dict[str, str]:
+def at_login(plan: Plan) -> dict[str, str]:
     """For the cluster: what a login shell has, which a job starts with (sbatch --export=NONE)."""
     repositories = [repository for _, repository, _ in _repositories(plan)]
     if not repositories and not _wandb(plan):
@@ -67,12 +66,12 @@ def asked(plan: Plan) -> dict[str, str]:
     script = _SCRIPT.replace("NAMES", " ".join((*TOKENS, KEY, "WANDB_MODE"))).replace("OFFLINE", " ".join(_OFFLINE))
     script = script.replace("CACHED", " ".join(map(shlex.quote, repositories)))
     home = _hub_home(plan)
-    return {"credentials": login_shell.question(f"HF_HOME={shlex.quote(home)}{script}" if home else script)}
+    return {"credentials": f"HF_HOME={shlex.quote(home)}{script}" if home else script}
 
 
 def answered(plan: Plan, answers: Results) -> Iterator[Finding]:
     """Findings from the answer of a login shell."""
-    if asked(plan) and answers["credentials"].code == 0:
+    if at_login(plan) and answers["credentials"].code == 0:
         yield from _judged(plan, set(answers["credentials"].text.splitlines()))
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from automodel_launch import backends
+from automodel_launch import backends, contract
 from automodel_launch.backends import Framework, Need
 from automodel_launch.checks.packages import FIND, lacking, needed
 from automodel_launch.checks.packages import findings as lacked
@@ -161,7 +161,7 @@ def processes(plan: Plan) -> Iterator[Finding]:
 
 
 def one_writer(plan: Plan) -> Iterator[Finding]:
-    """Two jobs of one run would write one set of checkpoints."""
+    """Two jobs of one run would write one set of checkpoints. Also where no claim tells of it (launch/checking.py)."""
     root = Path(plan.job_root)
     for folder in root.glob(f"{plan.run_name}.*") if plan.here else ():
         if naming.run_of(folder.name) == plan.run_name and JobDir(folder).agent_pid() is not None:
@@ -169,7 +169,7 @@ def one_writer(plan: Plan) -> Iterator[Finding]:
                 "error",
                 "run-active",
                 f"run {plan.run_name} is being worked on by job {folder.name}.",
-                f"python launch.py attach {folder.name}; or --fresh for a run beside it",
+                f"`tail -f {folder}/{contract.rank_log(0)}` shows its log; or --fresh for a run beside it",
             )
 
 

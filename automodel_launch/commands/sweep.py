@@ -25,7 +25,7 @@ def run(command: Command, args: argparse.Namespace) -> int:
     """
     from automodel_launch import executors
     from automodel_launch.commands import sweep_here
-    from automodel_launch.jobs import sweeps
+    from automodel_launch.launch import sweep_beside
 
     here, made = _made(command, args)
     code, made = _follow_up(command, args, made)
@@ -36,7 +36,7 @@ def run(command: Command, args: argparse.Namespace) -> int:
         sweep_here.refuse_detached(made)
     if args.dry_run or not together:
         return _checked(args, here, made, together)
-    with sweeps.alone(here.records, made.name, console.say):
+    with sweep_beside.alone(made, here.records, os.environ, console.say, args.offline):
         return _checked(args, here, made, together)
 
 

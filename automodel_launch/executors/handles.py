@@ -9,6 +9,7 @@ _TEXTS = (
     "together",
     "tunnel",
     "host",
+    "machine",
     "user",
     "identity",
     "slurm_conf",

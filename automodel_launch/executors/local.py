@@ -11,7 +11,6 @@ import contextlib
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,8 +25,8 @@ from automodel_launch.errors import ClusterError, JobError, StillSubmitting
 from automodel_launch.executors import agent, exported, inside, nemo, standing, underway
 from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
-from automodel_launch.executors.on_this_machine import OnThisMachine, ends_when_told_again
-from automodel_launch.jobs.jobdir import JobDir
+from automodel_launch.executors.on_this_machine import OnThisMachine, ends_when_told_again, tell_killed
+from automodel_launch.jobs.jobdir import JobDir, is_elsewhere
 from automodel_launch.jobs.records import DIRECTORY_GONE, Record, Status
 from automodel_launch.remote import gpus, processes
 from automodel_launch.remote.shell import LocalShell
@@ -161,6 +160,7 @@ class LocalMachine(OnThisMachine):
         _end(pid)
         if now and not ends_when_told_again(lambda: _agent(record) == pid, lambda: _end(pid), REACTS_S):
             processes.kill_with_all_below(pid)
+            tell_killed(record, "its node agent")
         return None
 
     def inside(self, record: Record, wanted: Wanted) -> Inside:
@@ -197,7 +197,8 @@ def _handle(job_dir: str, known: Mapping[str, Any]) -> dict[str, Any] | None:
     if node is None:
         return None
     rest = {key: value for key, value in known.items() if key != _AFTER}
-    return {**rest, "pid": node.get("agent_pid"), "start": node.get("agent_start"), "host": node.get("host")}
+    where = {key: node.get(key) for key in ("host", "machine")}
+    return {**rest, "pid": node.get("agent_pid"), "start": node.get("agent_start"), **where}
 
 
 def _agent(record: Record) -> int | None:
@@ -209,7 +210,7 @@ def _agent(record: Record) -> int | None:
 def _started(record: Record) -> int | None:
     """The same by the job's record: its directory is gone. None where that was written by an earlier version."""
     pid, start = record.handle.get("pid"), record.handle.get("start")
-    if not isinstance(pid, int) or start is None or record.handle.get("host") != socket.gethostname():
+    if not isinstance(pid, int) or start is None or is_elsewhere(record.handle):
         return None
     return pid if processes.is_same(pid, start) else None
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from automodel_launch import contract
+from automodel_launch.errors import ClusterError
+from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 from automodel_launch.remote.shell import LocalShell, Shell
 
@@ -32,6 +38,23 @@ def ends_when_told_again(lives: Callable[[], bool], tell: Callable[[], None], li
             due += AGAIN_S
         time.sleep(0.1)
     return True
+
+
+def tell_killed(record: Record, who: str) -> None:
+    """Write down that a job was cancelled by killing `who`: nobody is left to do so. An end that it has told stays."""
+    job = JobDir(record.job_dir)
+    node = job.node(0) or {}
+    told: dict[str, Any] = {"schema": contract.SCHEMA, "job_id": record.job_id, "attempt": node.get("attempt", 0)}
+    told |= {"complete": True, "state": contract.CANCELLED, "code": contract.SIGNALLED + signal.SIGKILL}
+    told |= {
+        "signal": "SIGKILL",
+        "error": f"{contract.MEANINGS[contract.CANCELLED]}; {who} did not react and was killed",
+    }
+    told |= {"node": node.get("host"), "started": node.get("started"), "ended": time.time(), "step": node.get("step")}
+    if job.place.names(record.job_dir):  # else it is gone
+        with contextlib.suppress(ClusterError):
+            end = {**dict.fromkeys(contract.EXIT_KEYS), "nodes": [], **told}
+            job.place.create(job.file(contract.EXIT), json.dumps(end) + "\n")
 
 
 class OnThisMachine:

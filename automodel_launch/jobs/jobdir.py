@@ -16,6 +16,8 @@ from automodel_launch.remote import processes
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, whole, wholes
 
 WAITS_FOR_AGENT = "starting the node agent (image, container)"
+_NO_RECORD = "its node agent died without a record (killed?)"
+_TIME_IS_OVER = (contract.STOP_BY_TIME_LIMIT, contract.STOP_BY_WARNING, contract.STOP_BY_BUDGET)
 METRICS_TAIL = 4096  # bytes; holds the last steps of metrics.jsonl
 
 
@@ -100,7 +102,7 @@ class JobDir:
         node = self.node(0) or {}
         pid, start = node.get("agent_pid"), node.get("agent_start")
         # a laptop's host name may be another one in another network, and `start` is its time of day there (a string)
-        if node.get("host") != socket.gethostname() and not isinstance(start, str):
+        if is_elsewhere(node) and not isinstance(start, str):
             return None
         return pid if isinstance(pid, int) and start is not None and processes.start_time(pid) == start else None
 
@@ -116,15 +118,22 @@ class JobDir:
             said = "its agent has not reported yet" if there else "its directory is gone"
             return Status("UNKNOWN", error=said, forgotten=not there)
         step = node.get("step")
-        if not alive and node.get("host") != socket.gethostname():
+        if not alive and is_elsewhere(node):
             return Status("UNKNOWN", error=f"it runs on {node.get('host')}", step=step)
         if not alive:
-            return Status("FAILED", code=1, error="its node agent died without a record (killed?)", step=step)
+            own = end_by_node(node)
+            return from_record(own) if own else Status("FAILED", code=1, error=_NO_RECORD, step=step)
         return Status("RUNNING", step=step, started=node.get("started"))
 
     def _json(self, name: str) -> dict[str, Any] | None:
         found = self.place.read(self.file(name))
         return None if found is None else parse(found[0])
+
+
+def is_elsewhere(known: dict[str, Any]) -> bool:
+    """Whether a process with this `host` and `machine` is none of this machine's, which may have another name now."""
+    machine = known.get("machine")
+    return known.get("host") != socket.gethostname() and not (machine and machine == contract.this_machine())
 
 
 def phase_of(node: dict[str, Any] | None) -> tuple[str, float | None] | None:
@@ -143,6 +152,54 @@ def from_record(ended: dict[str, Any]) -> Status:
     """The status that an exit.json tells."""
     told = {key: ended.get(key) for key in ("state", *contract.STATUS_KEYS)} | explained(ended)
     return status_of(told) or Status("UNKNOWN", error=f"its {contract.EXIT} does not say its state")
+
+
+def end_by_node(node: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What exit.json would say of a job of one node whose agent is gone and did not live, or had no room, to write it.
+
+    Its node's record is final once the agent has ended (recipes/node_agent_lib/ending.py), and tells of a stop as soon
+    as somebody has asked for it. None where it tells no end.
+    """
+    node = node or {}
+    code, stop = node.get("code"), _object(node.get("stop"))
+    told = {"complete": True, "step": node.get("step"), "attempt": node.get("attempt")}
+    told |= {"started": node.get("started"), "ended": node.get("time")}
+    number = stop.get("number")
+    stopped = contract.SIGNALLED + number if is_whole(number) else None
+    if node.get("nnodes") != 1:
+        return None
+    if node.get("state") != contract.NODE_ENDED:
+        return None if stopped is None else {**told, **_stopped(stop, stopped)}
+    if code == 0:
+        return {**told, "code": code, "state": contract.COMPLETED}
+    if not is_whole(code):
+        return None
+    if code == stopped:
+        return {**told, **_stopped(stop, code)}
+    return {**told, "state": contract.FAILED, "code": code, "node": node.get("host"), **_first_failure(node, code)}
+
+
+def _stopped(stop: dict[str, Any], code: int) -> dict[str, Any]:
+    reason = str(stop.get("reason") or "")
+    state = contract.TIMEOUT if reason in _TIME_IS_OVER else contract.CANCELLED
+    error = f"{contract.STOPPED_BY}{reason}" if reason.startswith("/") else None
+    return {"state": state, "code": code, "error": error, "signal": stop.get("signal")}
+
+
+def _first_failure(node: dict[str, Any], code: int) -> dict[str, Any]:
+    failure = _object(node.get("failure"))
+    records = node.get("records")
+    ranks = [_object(one) for one in records] if isinstance(records, list) else []
+    first = next((one for one in ranks if one.get("code") == code), None)
+    if failure.get("code") == code or first is None:
+        return {"error": failure.get("error") or f"exit code {code}", "log": contract.agent_log(0)}
+    error = first.get("evidence") or first.get("error") or f"exit code {code}"
+    log = contract.rank_log(first["rank"]) if is_whole(first.get("rank")) else None
+    return {"error": error, "rank": first.get("rank"), "signal": first.get("signal"), "log": log}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def explained(ended: dict[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import socket
 import time
-from pathlib import Path
 from typing import Any
 
+from automodel_launch import contract, workspace
 from automodel_launch.jobs.records import Record
 from automodel_launch.remote import processes
 
@@ -21,7 +22,19 @@ def this() -> dict[str, Any]:
     """This process. Two laptops may have one host name, and two containers one kernel."""
     pid = os.getpid()
     known = {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "start": processes.start_time(pid)}
-    return {**known, "since": time.time()}
+    return {**known, "since": time.time(), "records": str(workspace.own_records())}
+
+
+def follows(job_id: str, who: dict[str, Any] | None) -> str:
+    """How a person follows a job; one of another checkout is known there alone."""
+    records = (who or {}).get("records")
+    command = f"python launch.py attach {job_id}"
+    if not isinstance(records, str) or records == str(workspace.own_records()):
+        return f"{command} follows it"
+    checkout = workspace.checkout_of(records)
+    if is_here(who or {}) and not os.access(records, os.W_OK):
+        return f"who has launched it, in {checkout}, can follow it"
+    return f"`cd {shlex.quote(checkout)}; {command}` follows it, where it was launched"
 
 
 def gone(who: dict[str, Any] | None) -> dict[str, Any]:
@@ -33,8 +46,7 @@ def is_here(who: dict[str, Any]) -> bool:
     """Whether that process is one of this machine's."""
     if who.get("machine", _machine()) != _machine():
         return False
-    # without /proc, a laptop, whose host name may be another one in another network
-    return who.get("host") == socket.gethostname() or bool(who.get("machine") and not processes.has_proc())
+    return who.get("host") == socket.gethostname() or bool(who.get("machine"))  # whose name may be another one by now
 
 
 def is_at_it(record: Record) -> bool:
@@ -62,14 +74,10 @@ def is_surely_at_it(record: Record) -> bool:
 def is_young(record: Record, limit_s: float = LONGEST_S) -> bool:
     """Whether a submission could still be going on."""
     since = (record.launcher or {}).get("since", record.submitted)
-    return isinstance(since, (int, float)) and time.time() - since < limit_s
+    return isinstance(since, (int, float)) and abs(time.time() - since) < limit_s  # a clock may have been put back
 
 
 @functools.cache
 def _machine() -> str:
     """This kernel's start, and the namespace in which pids count; without /proc, the start of the first process."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return str(processes.start_time(1) or "")
+    return contract.this_machine() or str(processes.start_time(1) or "")

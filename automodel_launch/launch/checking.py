@@ -17,16 +17,14 @@ from automodel_launch.rehearsal import rehearsing, wanted
 from automodel_launch.rehearsal.rehearsing import Outcome
 from automodel_launch.rehearsal.text import not_made
 
-_SAID = {"run-active", "unreachable"}  # by a check, of the same job or place
-
 
 def run(plan: Plan, offline: bool = False, environ: Mapping[str, str] | None = None) -> list[Finding]:
     """All findings, errors first; unless `offline`, the place where the job will run is asked too."""
     found = checks.run(plan, offline=offline)
     found += on_checkpoint.findings(plan, tuple(found))
     asks = plan.here or not offline
-    if asks and _SAID.isdisjoint(finding.code for finding in found):
-        found += _active(plan, os.environ if environ is None else environ)
+    if asks and all(finding.code != "unreachable" for finding in found):
+        found = _with_active(found, list(_active(plan, os.environ if environ is None else environ)))
     if asks and plan.after:
         found += edges.findings(plan)
     return checks.in_order(found)
@@ -60,6 +58,14 @@ def rehearse(
     if any(finding.code == "unreachable" for finding in found):
         return Outcome([not_made("the cluster could not be reached")] if how.asked else [])
     return rehearsing.rehearse(plan, how, folder, offline=offline, say=say)
+
+
+def _with_active(found: list[Finding], active: list[Finding]) -> list[Finding]:
+    """One finding of a job: a claim tells its state, and where it was launched; a check sees an agent at work."""
+    said = [finding for finding in found if finding.code == "run-active"]
+    if said and all(finding.level != "error" for finding in active):
+        return found
+    return [finding for finding in found if finding not in said] + active
 
 
 def _active(plan: Plan, environ: Mapping[str, str]) -> Iterator[Finding]:

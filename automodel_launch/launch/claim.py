@@ -5,6 +5,8 @@ Told by the job root itself (jobs/claims.py), so it holds for launchers of sever
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -19,6 +21,9 @@ from automodel_launch.launch import state
 from automodel_launch.remote.filesystem import LOCAL, FileSystem
 
 TRIES = 5
+# What an error that is no other user's says, here and through a shell
+_NO_ROOM = re.compile(r"No space left on device|[Qq]uota exceeded")
+_NOBODYS = re.compile(r"Read-only file system|Input/output error|Stale file handle")
 
 
 class RunBusy(PlanRefused):
@@ -108,9 +113,12 @@ def _made(record: Record, present: Claim | None, place: FileSystem) -> Claim | N
         whose = ownership.here(record.run_dir) if place == LOCAL else None
         if whose:
             raise PlanRefused(*ownership.message(record.run_name, whose)) from error
-        error.hint = (
-            f"{error.hint or 'see `ls -ld` of it'}; where the run is another user's: --name gives one of your own"
-        )
+        if _NO_ROOM.search(error.message):
+            root = posixpath.dirname(record.run_dir)
+            error.hint = f"make room there (`df -h {root}`, or your quota); or another remote_job_dir"
+        elif not _NOBODYS.search(error.message):
+            look = error.hint or "see `ls -ld` of it"
+            error.hint = f"{look}; where the run is another user's: --name gives one of your own"
         raise
 
 
@@ -155,7 +163,7 @@ _ONE_JOB = ", and a run has one job at a time. Nothing was submitted."
 def _ways_on(theirs: Record, ours: Record) -> str:
     if theirs.job_id == ours.job_id:
         return f"python launch.py status {theirs.job_id}"
-    return f"python launch.py attach {theirs.job_id} follows it{_or_fresh(ours)}"
+    return f"{launcher.follows(theirs.job_id, theirs.launcher)}{_or_fresh(ours)}"
 
 
 def _or_fresh(ours: Record) -> str:

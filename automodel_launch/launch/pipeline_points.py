@@ -8,9 +8,9 @@ from typing import Any
 
 from automodel_launch import executors
 from automodel_launch.errors import LaunchError, PlanRefused, UsageError
-from automodel_launch.jobs import records, sweeps
+from automodel_launch.jobs import records
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import pipeline_sweeps, planning, sweep_checking, sweep_submit, sweeping
+from automodel_launch.launch import pipeline_sweeps, planning, sweep_beside, sweep_checking, sweep_submit, sweeping
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.pipelining import Maker, environ_of
 from automodel_launch.launch.submit import submit
@@ -64,7 +64,7 @@ class Points:
 
         made = pipeline_sweeps.behind(self.step, tuple(after), behind).sweep
         assert made is not None  # the step is a sweep
-        with sweeps.alone(self._folder, made.name, self.say):
+        with sweep_beside.alone(made, self._folder, environ, self.say, self.maker.offline):
             beside = sweep_checking.standing(made, self.maker.workspace, self.maker.offline)[1]
             made = sweeping.ready(made, self.maker.workspace, self.step.points, beside)
             if len(self.step.points) == len(made.points):  # all wait, or run

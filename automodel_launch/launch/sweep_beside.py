@@ -6,23 +6,77 @@ and which job of a point's run is in the queue, its claim tells (jobs/claims.py)
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from automodel_launch import executors
-from automodel_launch.errors import LaunchError
-from automodel_launch.jobs import claims, launcher
+from automodel_launch.errors import ClusterError, LaunchError
+from automodel_launch.jobs import claims, launcher, sweeps
+from automodel_launch.jobs.claims import Claim
 from automodel_launch.jobs.jobdir import parse
 from automodel_launch.jobs.records import Record
 from automodel_launch.launch import state
+from automodel_launch.launch.submit import record_of
 from automodel_launch.plan.planset import PlanSet
 from automodel_launch.remote.filesystem import FileSystem
 from automodel_launch.remote.shell import AT_ONCE
+
+Say = Callable[[str], None]
+_POLL_S = 1.0
+
+
+@contextlib.contextmanager
+def alone(made: PlanSet, folder: Path, environ: Mapping[str, str], say: Say, offline: bool = False) -> Iterator[None]:
+    """Until the end of the block no other launcher submits points of the sweep, so that each counts the other's.
+
+    Of this checkout, whose records are in `folder`, none at all; of others, or other hosts, where there is a limit.
+
+    Raises:
+        ClusterError: the place does not answer, or the sweep's directory cannot be written.
+    """
+    with sweeps.alone(folder, made.name, say):
+        turn = _turn(made, environ, say) if made.at_most is not None and not offline else contextlib.nullcontext()
+        with turn:
+            yield
+
+
+@contextlib.contextmanager
+def _turn(made: PlanSet, environ: Mapping[str, str], say: Say) -> Iterator[None]:
+    """JOB_ROOT/SWEEP/claims, as a run's: it ends with its launcher, however that ends (jobs/claims.py)."""
+    plan = made.plans[0]
+    record = replace(record_of(plan, environ), run_dir=f"{plan.job_root}/{made.name}")
+    waited = False
+    while (mine := _taken(record, plan.place)) is None:
+        if not waited:
+            say(f"another launcher submits points of {made.name}; waiting for it")
+        waited = True
+        time.sleep(_POLL_S)
+    try:
+        yield
+    finally:
+        with suppress(ClusterError):
+            claims.free(mine, plan.place)
+
+
+def _taken(record: Record, place: FileSystem) -> Claim | None:
+    last = claims.newest(record.run_dir, place)
+    if last is not None and not last.free and last.record is not None and _submits(last.record):
+        return None
+    return claims.make(record, last, place)
+
+
+def _submits(theirs: Record) -> bool:
+    """Whether its launcher does; this process may not have been able to give its own turn back."""
+    who, own = theirs.launcher or {}, launcher.this()
+    return launcher.is_at_it(theirs) and any(who.get(key) != own[key] for key in ("machine", "pid", "start"))
 
 
 def tell(made: PlanSet) -> None:

@@ -16,8 +16,11 @@ LATE = 124  # `timeout`'s exit code
 _FIRST_FD = 11  # bash keeps 10 for itself
 
 # A line of output gets a blank before it, so that neither it nor what a login prints is taken for a result's head.
+PRINT_RESULT = r"""newline=$'\n'
+print_result() { printf '@%s %s\n %s\n' "$1" "$2" "${3//$newline/$newline }"; }
+"""
 _PROLOGUE = r"""
-began=$(date +%s.%N) newline=$'\n'
+began=$(date +%s.%N)
 exec 3<&0 < /dev/null
 export LC_ALL=C
 # macOS has none. -m: a process group of its own, so that what the command has started ends with it; bash tells of each
@@ -31,7 +34,6 @@ command -v timeout >/dev/null || timeout() ( # -k SECONDS SECONDS COMMAND...
   kill -KILL -- "-$clock"
   exit "$code"
 )
-print_result() { printf '@%s %s\n %s\n' "$1" "$2" "${3//$newline/$newline }"; }
 probe() {
   local out code
   out=$(timeout -k 1 SECONDS_EACH bash -c "$2" 2>&1); code=$?
@@ -84,7 +86,7 @@ def _script(scripts: Mapping[str, str]) -> str:
     calls = [f"probe {name} {shlex.quote(script)}" for name, script in scripts.items()]
     opened = " ".join(f"{fd}< <({text})" for fd, text in enumerate(calls, _FIRST_FD))
     read = " ".join(f"/dev/fd/{fd}" for fd, _ in enumerate(calls, _FIRST_FD))
-    return f"{_PROLOGUE.replace('SECONDS_EACH', str(EACH_S))}exec {opened}\ncat {read}\n{_EPILOGUE}"
+    return f"{PRINT_RESULT}{_PROLOGUE.replace('SECONDS_EACH', str(EACH_S))}exec {opened}\ncat {read}\n{_EPILOGUE}"
 
 
 def parse(text: str) -> dict[str, Result]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from . import order
 TO_HF, TO_MEGATRON = "megatron-to-hf", "hf-to-megatron"
 _KEYS = ("direction", "source", "output", "step", "hf", "dtype", "trust_remote_code")
 _DTYPES = ("float32", "bfloat16", "float16")
+MADE_OF = "conversion.json"  # in the output: of what it was made
 HF_CONFIG = "hf_config"  # beside the checkpoints of a run: what its recipe was given as the model's configuration
 
 
@@ -96,12 +98,38 @@ def _model_of(written: Any, checkpoint: Path) -> str | Mapping[str, Any]:
 
 
 def is_complete(conversion: Conversion) -> bool:
-    """Whether an earlier attempt has written all of it: the output appears under its name when it is whole."""
+    """Whether an earlier attempt has written all of it: the output appears under its name when it is whole.
+
+    Raises:
+        ConfigError: there is something else, such as the weights of another checkpoint.
+    """
     if not conversion.output.exists():
         return False
     wanted = "config.json" if conversion.direction == TO_HF else choice.LATEST_STATE
     if (conversion.output / wanted).is_file():
+        _refuse_another(conversion)
         return True
     if any(conversion.output.iterdir()):
         raise ConfigError(f"output={conversion.output}: there is something else in it; name another directory")
     return False
+
+
+def told(conversion: Conversion) -> str:
+    """What MADE_OF in the output says."""
+    return json.dumps(_made_of(conversion), indent=1) + "\n"
+
+
+def _made_of(conversion: Conversion) -> dict[str, Any]:
+    return {"direction": conversion.direction, "source": conversion.source, "dtype": conversion.dtype}
+
+
+def _refuse_another(conversion: Conversion) -> None:
+    try:
+        present = json.loads((conversion.output / MADE_OF).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # of an earlier version
+        return
+    wanted = _made_of(conversion)
+    other = [key for key in wanted if isinstance(present, dict) and present.get(key) != wanted[key]]
+    if other:
+        says = ", ".join(f"{key} {present.get(key)} (now {wanted[key]})" for key in other)
+        raise ConfigError(f"output={conversion.output}: holds another conversion: {says}; name another directory")

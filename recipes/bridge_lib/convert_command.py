@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import contract
 from checkpoint_lib.choice import NoneComplete
+from pretrain_lib import file_locks
 from pretrain_lib.config import ConfigError
 from pretrain_lib.output import say
 
 from . import order
-from .conversion import TO_HF, Conversion, is_complete, settle
+from .conversion import MADE_OF, TO_HF, Conversion, is_complete, settle, told
+
+_LOCK = ".lock"
+_LATE_S = 3600.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,15 +55,39 @@ def run(conversion: Conversion) -> None:
     adaptations.keep_compiled_helpers()
     from . import exporting, importing
 
-    temporary = conversion.output.with_name(f".{conversion.output.name}.{os.getpid()}.partial")
-    for left in conversion.output.parent.glob(f".{conversion.output.name}.*.partial"):
-        shutil.rmtree(left, ignore_errors=True)  # of an attempt that was killed
-    temporary.mkdir(parents=True)
-    try:
+    with _own_directory(conversion.output) as temporary:
         write = exporting.write if conversion.direction == TO_HF else importing.write
         write(conversion, temporary)
+        (temporary / MADE_OF).write_text(told(conversion), encoding="utf-8")
+        if is_complete(conversion):  # another job was faster with the same
+            return
         if conversion.output.exists():
             conversion.output.rmdir()
+        (temporary / _LOCK).unlink()
         temporary.rename(conversion.output)
+
+
+@contextlib.contextmanager
+def _own_directory(output: Path) -> Iterator[Path]:
+    """A directory beside the output, which is gone afterwards; those that killed processes have left are removed.
+
+    Each holds a lock in it while it lives: another job may be writing the same output.
+    """
+    for left in output.parent.glob(f".{output.name}.*.partial"):
+        if _is_left(left):
+            shutil.rmtree(left, ignore_errors=True)
+    temporary = output.with_name(f".{output.name}.{os.urandom(4).hex()}.partial")
+    temporary.mkdir(parents=True)
+    try:
+        with file_locks.held(temporary / _LOCK, f"a conversion into {output}"):
+            yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_left(directory: Path) -> bool:
+    """Whether nobody writes there; one without a lock is just being made, or renamed, or an earlier version's."""
+    lock = directory / _LOCK
+    with contextlib.suppress(OSError):
+        return not file_locks.is_held(lock) if lock.exists() else time.time() - directory.stat().st_mtime > _LATE_S
+    return False

@@ -12,6 +12,7 @@ that out by itself when it begins.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, replace
 from typing import Callable, Mapping
 
@@ -225,10 +226,20 @@ def _used_up(orders: Order, entries: list[Json], end: Ended) -> str | None:
 
 
 def record(
-    orders: Order, end: Ended, slurm_id: str, result: Json, decision: Decision | None, say: Callable[[str], None]
+    orders: Order,
+    end: Ended,
+    slurm_id: str,
+    result: Json,
+    decision: Decision | None,
+    say: Callable[[str], None],
+    when: float | None = None,
 ) -> None:
-    """Write an end down: into the run's history and, with what becomes of the job, into exit.json."""
+    """Write an end down: into the run's history and, with what becomes of the job, into exit.json.
+
+    `when`: where that was not now.
+    """
     details: Json = {"slurm_id": slurm_id, **{key: result[key] for key in ("rank", "node")}}
+    details["time"] = time.time() if when is None else when
     if decision is not None:
         details.update(goes_on=decision.goes_on, why=decision.why)
         say(("another attempt follows: " if decision.goes_on else "no further attempt: ") + decision.why)
@@ -306,8 +317,10 @@ def note_beginning(spec: Spec, node: NodeRecord, say: Callable[[str], None]) -> 
         say(f"{contract.HISTORY}: {error.strerror}")
 
 
-def note_end(job_dir: str, nodes: list[NodeRecord], result: Json, say: Callable[[str], None]) -> None:
-    """The same for the end, by the last one."""
+def note_end(
+    job_dir: str, nodes: list[NodeRecord], result: Json, say: Callable[[str], None], when: float | None = None
+) -> None:
+    """The same for the end, by the last one; `when`: see `record`."""
     orders = order(job_dir)
     if orders is not None:
-        record(orders, describe(orders, nodes[0].attempt, result, nodes, None), "", result, None, say)
+        record(orders, describe(orders, nodes[0].attempt, result, nodes, None), "", result, None, say, when)

@@ -9,7 +9,7 @@ import contract
 
 from . import chain, disk_reserve, files, kernel_log, messages, oom_kills, records, verdict
 from .control import Control
-from .finish import remove_secrets, settle, under_slurm
+from .finish import finished_since, judged, put, remove_secrets, under_slurm
 from .journal import Journal
 from .peers import Peers
 from .records import Failure
@@ -43,7 +43,8 @@ def close(journal: Journal, control: Control, training: Training | None) -> None
     journal.poll_metrics(to_end=True)
     journal.log.take(to_end=True)
     record.state, record.ranks = contract.NODE_ENDED, {}
-    record.code = int(verdict.judge([record], None)["code"])
+    finished = record.stop is not None and finished_since(journal.job_dir, [record])
+    record.code = int(verdict.judge([record], None, finished=finished)["code"])
     if verdict.failed_first([record]) and record.stop is None:
         control.peers.tell()
 
@@ -64,13 +65,15 @@ def report(spec: Spec, journal: Journal, peers: Peers) -> int:
     if not verdict.complete(found, spec.nnodes):
         log.say(f"ended with code {code}; other nodes have not")
         return code
+    result = judged(spec.job_dir, found, spec.nnodes)
+    if not under_slurm():  # `finish` does it there; first, since who is killed now has told its end (JobDir.status)
+        chain.note_end(spec.job_dir, found, result, log.say)
     try:
-        result = settle(spec.job_dir, found, spec.nnodes)
+        result = put(spec.job_dir, result)
     except OSError as error:
         log.say(f"{contract.EXIT}: {error}")
         return code
-    if not under_slurm():  # `finish` does it there
-        chain.note_end(spec.job_dir, found, result, log.say)
+    if not under_slurm():
         disk_reserve.release(spec.job_dir)
     log.say(messages.job_end(result))
     return int(result["code"])

@@ -17,6 +17,7 @@ from . import (
     code_archive,
     disk_reserve,
     evidence,
+    history,
     lost_logs,
     on_checkpoint,
     procs,
@@ -27,6 +28,7 @@ from . import (
     successors,
     turn,
 )
+from .error_line import error_line
 from .files import Json, append_json, create_json, read_json, when_full, write_json
 from .history import Ended
 from .log import complain
@@ -41,15 +43,32 @@ _LATE_NODES_S = 5.0  # a network file system shows another node's file late
 
 
 def settle(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None = None) -> Json:
-    """Write exit.json from these records and return what it holds; every writer but the first leaves it as it is.
+    """Write exit.json from these records and return what it holds: see `judged` and `put`.
 
-    An exit.json that was written while nodes were missing is replaced once all of them have ended.
+    Raises:
+        OSError: it cannot be written.
     """
+    return put(job_dir, judged(job_dir, nodes, nnodes, code))
+
+
+def judged(job_dir: str, nodes: list[NodeRecord], nnodes: int, code: int | None = None) -> Json:
+    """What exit.json is to say."""
     asked = stops.asked(job_dir)
     if asked is None and not complete(nodes, nnodes):
         lost_logs.add(job_dir, nodes, os.environ.get("SLURM_JOB_ID", ""), is_step(job_dir))
-    verdict = judge(nodes, nnodes, code, asked, _finished_since(job_dir, nodes))
+    verdict = judge(nodes, nnodes, code, asked, finished_since(job_dir, nodes))
     verdict["error"] = explained(verdict["error"], os.environb)
+    return verdict
+
+
+def put(job_dir: str, verdict: Json) -> Json:
+    """Write exit.json and return what it holds; every writer but the first leaves it as it is.
+
+    One that was written while nodes were missing is replaced once all of them have ended.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path = exit_path(job_dir)
     if create_json(path, verdict, _PATIENCE_S):
         announce(job_dir, verdict)
@@ -159,7 +178,7 @@ def _is_passed_on(job_dir: str) -> bool:
     return turn.passed_on(job_dir, slurm.own_id())
 
 
-def _finished_since(job_dir: str, nodes: list[NodeRecord]) -> bool:
+def finished_since(job_dir: str, nodes: list[NodeRecord]) -> bool:
     """Whether the run has reached its end during this attempt."""
     spec = read_json(os.path.join(job_dir, contract.AGENT)) or {}
     began = min((node.started for node in nodes), default=time.time())
@@ -208,6 +227,22 @@ def remove_secrets(paths: Iterable[str], say: Callable[[str], None]) -> None:
             pass
         except OSError as error:
             say(f"{path}: not removed: {error.strerror}")
+
+
+def close_former(job_dir: str, attempt: int, say: Callable[[str], None]) -> None:
+    """Where no batch script has begun `attempt`: write down the end of the one before it, whose agent did not live to.
+
+    Before that one's records are overwritten. Whatever these hold, the attempt that begins does not end for it.
+    """
+    try:
+        orders, nodes = chain.order(job_dir), read_nodes(job_dir)
+        if orders is None or not nodes or nodes[0].attempt >= attempt:
+            return
+        if not history.has(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, nodes[0].attempt):
+            result = settle(job_dir, nodes, nodes[0].nnodes)
+            chain.note_end(job_dir, nodes, result, say, max(node.time for node in nodes))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        say(f"the end of the attempt before cannot be written down: {error_line(error)}")
 
 
 def set_aside(job_dir: str) -> None:

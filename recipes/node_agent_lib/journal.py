@@ -24,17 +24,17 @@ class Journal:
     def __init__(self, spec: Spec, node: int, log: AgentLog) -> None:
         self.record = _first_record(spec, node)
         self.log = log
-        self._job_dir = spec.job_dir
+        self.job_dir = spec.job_dir
         self._backend = backends.get(spec.backend)
         self._follower: Follower | None = None
         self._written: Json | None = None
 
     def save(self, patience_s: float = 0.0, durably: bool = True) -> None:
         """Rewrite nodes/<k>.json."""
-        if chain.superseded(self._job_dir, self.record.attempt):  # the file is another attempt's now
+        if chain.superseded(self.job_dir, self.record.attempt):  # the file is another attempt's now
             return
         self.record.time = time.time()
-        path = records.node_path(self._job_dir, self.record.node)
+        path = records.node_path(self.job_dir, self.record.node)
         written = self.record.to_json()
         try:
             files.write_json(path, written, patience_s, durably)
@@ -48,7 +48,7 @@ class Journal:
         before, now = self._written, time.time()
         if self.record.touched and before and {**self.record.to_json(), "time": before["time"]} == before:
             with contextlib.suppress(OSError):
-                os.utime(records.node_path(self._job_dir, self.record.node), (now, now))
+                os.utime(records.node_path(self.job_dir, self.record.node), (now, now))
                 return
         self.save(durably=False)
 
@@ -81,15 +81,15 @@ class Journal:
 
     def _append(self, name: str, entries: list[dict[str, Any]]) -> None:
         try:
-            files.append_json(os.path.join(self._job_dir, name), entries)
+            files.append_json(os.path.join(self.job_dir, name), entries)
         except OSError as error:
             self.log.say(f"{name}: {error.strerror}")
 
     def follow_metrics(self) -> None:
         """From now on, rank 0's log becomes metrics."""
         if self.record.node == 0:
-            log = os.path.join(self._job_dir, contract.rank_log(0))
-            self._follower = Follower(self._backend, log, os.path.join(self._job_dir, contract.METRICS))
+            log = os.path.join(self.job_dir, contract.rank_log(0))
+            self._follower = Follower(self._backend, log, os.path.join(self.job_dir, contract.METRICS))
 
     def poll_metrics(self, to_end: bool = False) -> None:
         """Take what the log has got since the last time; `to_end` also a line that is not finished."""
@@ -124,5 +124,6 @@ def _first_record(spec: Spec, node: int) -> NodeRecord:
         started=time.time(),
         secrets_file=spec.secrets_file,
         oom_kills=oom_kills.count(),
+        machine=contract.this_machine(),
         touched=node != 0,  # the launcher reads node 0's, at times through a shell
     )

@@ -90,6 +90,7 @@ class NodeRecord:
     active: float | None = None  # when its processes were last seen to work; not on node 0
     oom_kills: int | None = None  # of the agent's cgroup when it began: oom_kills.py
     touched: bool = False  # the file's own time is its last sign of life, where that is later than `time`
+    machine: str | None = None  # host names change, and two hosts may have one
     schema: int = SCHEMA
 
     def to_json(self) -> Json:

@@ -15,7 +15,7 @@ from . import chain, choosing, code_copy, data, disk_reserve, ending, environmen
 from .control import Control, Parent
 from .error_line import error_line
 from .errors import NodeFailure, Stopped, Superseded
-from .finish import set_aside, under_slurm
+from .finish import close_former, set_aside, under_slurm
 from .journal import Journal
 from .log import AgentLog
 from .ranks import Ranks
@@ -58,6 +58,8 @@ class Supervisor:
 
     def _begin(self, ready: Callable[[], None]) -> None:
         first, say = self._record.node == 0, self._journal.log.say
+        if first and not under_slurm():  # there `begin` has
+            close_former(self._spec.job_dir, self._record.attempt, say)
         if first:
             set_aside(self._spec.job_dir)
         self._journal.save()

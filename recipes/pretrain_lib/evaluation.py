@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import contract
 from checkpoint_lib import evaluations
 
-from . import phase
+from . import file_locks, phase
 from .config import ConfigError
 from .finished import write_atomically
 from .output import is_main, say
@@ -21,6 +22,10 @@ from .output import is_main, say
 _LARGEST = 700.0  # the loss above which its perplexity is no float
 _SAYS = ("paths", "file_pattern", "path_or_dataset_id", "splits_to_build", "split", "seq_length", "num_val_samples")
 RESULT = "evaluation.json"  # in the directory of the evaluation's own run
+_LOCK = ".lock"  # beside the results of a run's checkpoints, held by who adds one to a file
+_LOCK_MODE = 0o666  # less the umask: a run may be a group's
+_PATIENCE_S = 60.0  # for another evaluation, which holds it for milliseconds
+_SECTION = "validation_dataset"
 
 Result = dict[str, Any]
 
@@ -95,16 +100,41 @@ def record(results: list[Result], checkpoint: Path | None, step: int | None) -> 
         return
     path = evaluations.file(checkpoint)
     now = [_key(one) for one in results]
-    others = [one for one in evaluations.results(checkpoint) if _key(one) not in now]
     try:
-        write_atomically(path, _text({**told, "results": [*others, *results]}))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path.with_name(_LOCK)):
+            others = [one for one in evaluations.results(checkpoint) if _key(one) not in now]
+            write_atomically(path, _text({**told, "results": [*others, *results]}))
     except OSError as error:  # another user's run: the result is in this one's, and in its log
         say(f"{path} cannot be written ({error.strerror}): `checkpoints` of that run does not show the result")
 
 
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """One evaluation at a time: each keeps what the others have written. Who may not open the lock goes without."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(PermissionError):
+            what = "results of another evaluation"
+            stack.enter_context(file_locks.held(lock, what, _LOCK_MODE, _PATIENCE_S))
+        yield
+
+
+def sections(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The held-out data of a config by the names that AutoModel gives them; of two with one name it takes the later.
+
+    AutoModel 0.7.0, _typed_config.py: RecipeConfig.validation_dataloaders.
+    """
+    return {_name(str(key)): value for key, value in raw.items() if str(key).startswith(_SECTION) and value}
+
+
+def _name(key: str) -> str:
+    rest = key.replace(_SECTION, "")
+    return (rest[1:] if len(rest) > 1 and rest[0] in "_-." else rest) or "default"
+
+
 def _what(raw: Mapping[str, Any], name: str) -> str:
     """The data of a section, so that losses on others are not taken for the same."""
-    section = raw.get("validation_dataset" if name == "default" else f"validation_dataset_{name}")
+    section = sections(raw).get(name)
     values = [section.get(key) for key in _SAYS] if isinstance(section, Mapping) else []
     return " ".join(value if isinstance(value, str) else json.dumps(value) for value in values if value is not None)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import sys
 import time
@@ -27,12 +28,32 @@ _ABANDONED_S = 1800.0  # an unmarked file is that old and nobody here has it ope
 
 
 @contextlib.contextmanager
-def held(path: Path, what: str) -> Iterator[None]:
-    """Hold flock on `path`; while another process has it, the phase and one line of the log say so."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def held(path: Path, what: str, mode: int = 0o600, patience_s: float = math.inf) -> Iterator[None]:
+    """Hold flock on `path`; while another process has it, the phase and one line of the log say so.
+
+    After `patience_s` seconds (a holder that was stopped), and on a file system without locks, it goes on without.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    end = time.monotonic() + patience_s
     try:
-        _await(lambda: _flock(descriptor) is not False, f"waiting for another process: {what}", f"it holds {path}")
+        _await(
+            lambda: _flock(descriptor) is not False or time.monotonic() > end,
+            f"waiting for another process: {what}",
+            f"it holds {path}",
+        )
         yield
+    finally:
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds flock on `path`; not where that is no file, or cannot be locked."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return _flock(descriptor) is False
     finally:
         os.close(descriptor)
 

@@ -103,12 +103,17 @@ def link_export(link: Path, target: str | None) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """Writes the file so that a reader sees the old content or the new, and never a part of either."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")  # two nodes may have the same pid
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def already_finished(raw: Mapping[str, Any]) -> bool:

@@ -22,6 +22,7 @@ What the worker does, a process of its own with a clean environment:
     failure      what an exception says about the configuration: place, section, key
     outcomes     whether an exception is a fault, or a limit of rehearsing
     fakes        tensors without storage, and process groups whose other ranks have what this one has
+    datasets     sections of the configuration that name data
     places       directories of the configuration that nothing could be written to
     synthetic    batches of the right shape where the data cannot be seen
     megatron_index  the index of Megatron data, short

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from . import leaves
+from . import datasets, leaves
 
 _OURS = str(Path(__file__).resolve().parents[1]) + "/"
 _TEXT = 600  # characters of a message that are kept
@@ -115,8 +115,8 @@ def _of_data(frames: list[TracebackType], config: Mapping[str, Any]) -> str | No
     if not any(frame.tb_frame.f_code.co_name == "_build_dataset" for frame in frames):
         return None
     validation = any("dl_config" in _statement(frame) for frame in frames)
-    sections = [key for key in config if str(key).startswith("validation_dataset" if validation else "dataset")]
-    return str(sections[0]) if len(sections) == 1 else None
+    sections = datasets.held_out(config) if validation else datasets.training(config)
+    return sections[0] if len(sections) == 1 else None
 
 
 def _section(trace: TracebackType, config: Mapping[str, Any], innermost: bool) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from . import datasets
 from .failure import Fault
 
 _CHECKPOINTS = "checkpoint.checkpoint_dir"
@@ -44,7 +45,7 @@ def check(config: Any, job_python: bool) -> None:
 
 def _given(config: Any) -> Iterator[tuple[str, str]]:
     saves = config.get("checkpoint.enabled", True)
-    data = (key for key in config.to_dict() if str(key).startswith(("dataset", "validation_dataset")))
+    data = datasets.keys(config.to_dict())
     for key in (*([_CHECKPOINTS] if saves else []), *(f"{key}.index_mapping_dir" for key in data)):
         value = config.get(key, None)
         if isinstance(value, (str, os.PathLike)):

@@ -13,8 +13,11 @@ import pytest
 from automodel_launch import checks
 from automodel_launch.backends.hub import gated
 from automodel_launch.checks import Finding, credentials
+from automodel_launch.checks.places import slurm
 from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import login_shell
 from automodel_launch.remote.probes import Result, Results
+from automodel_launch.remote.shell import LocalShell
 from tests.workbench import Bench, make_bench
 
 GATED, FREE = "meta-llama/Llama-3.1-8B", "Qwen/Qwen3-0.6B"
@@ -123,9 +126,9 @@ def test_a_login_shell_of_the_cluster_is_asked(bench: Bench, tmp_path: Path, mon
         'tunnel = "ssh"\nhost = "login"\ncontainer_image = "none"\nremote_job_dir = "/shared/jobs"\n'
     )
     plan = bench.planned("a: 1\n", profile="far")
-    assert credentials.asked(plan) == {}
+    assert credentials.at_login(plan) == {}
     plan = replace(plan, config={**_model(GATED), "wandb": {"project": "p"}})
-    script = credentials.asked(plan)["credentials"]
+    script = login_shell.question(credentials.at_login(plan)["credentials"])
 
     def answered() -> list[Finding]:
         done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
@@ -140,3 +143,27 @@ def test_a_login_shell_of_the_cluster_is_asked(bench: Bench, tmp_path: Path, mon
     assert [finding.code for finding in answered()] == ["hub-offline"]
     (tmp_path / "hub" / "hub" / "models--meta-llama--Llama-3.1-8B").mkdir(parents=True)
     assert answered() == []
+
+
+def test_one_login_shell_is_started_for_all_that_is_asked_of_it(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its start-up files may take seconds, on a login node that many share."""
+    bench.env(
+        '[far]\nexecutor = "slurm"\naccount = "a"\nnodes = 1\ngpus_per_node = 1\ncontainer_image = "none"\n'
+        f'remote_job_dir = "{tmp_path}/jobs"\npython = "{tmp_path}/none"\n'
+    )
+    plan = bench.planned("a: 1\n", profile="far", offline=True)
+    plan = replace(plan, config={**_model(GATED), "wandb": {"project": "p"}})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".bash_profile").write_text("echo started >> ~/started; export HF_TOKEN=hidden\n")
+
+    def codes() -> set[str]:
+        (tmp_path / "started").unlink(missing_ok=True)
+        found = slurm.ask(plan, LocalShell(), None, str)
+        return {one.code for one in found} & {"wandb-key", "hf-token", "training-python", "login-shell"}
+
+    assert codes() == {"wandb-key", "training-python"}
+    assert (tmp_path / "started").read_text() == "started\n"
+    (tmp_path / ".bash_profile").write_text("exec tcsh -l\n")
+    assert codes() == {"login-shell"}

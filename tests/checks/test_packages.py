@@ -75,7 +75,7 @@ def test_on_a_login_node(bench: Bench, tmp_path: Path, name: str, level: str, mo
     python.symlink_to(sys.executable)
     bench.env(f'[p]\n{SITE}container_image = "none"\npython = "{python}"\n')
     plan = bench.planned(CONFIG, profile="p", environ={"USER": "me", "HOME": "/root"}, offline=True)
-    answers = probes.run(LocalShell(), slurm_python.asked(plan))
+    answers = probes.run(LocalShell(), {**slurm_python.asked(plan), **slurm_python.at_login(plan)})
     found = [one for one in slurm_python.answered(plan, answers) if one.code == "missing-package"]
     assert [one.level for one in found] == [level, level]
     assert "on the login node" in found[0].message

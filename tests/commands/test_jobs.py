@@ -173,7 +173,9 @@ def test_an_agent_that_does_not_react_is_killed_with_all_that_it_started(
     running_here(Path(job.job_dir), agent_pid=agent.pid, agent_start=processes.start_time(agent.pid))
     wait_for(deaf.exists)
     code, out, err = launch("cancel", "stub-a.1", "--now")
-    assert (code, out) == (0, "stub-a.1: FAILED\n") and "died without a record" in err
+    assert (code, out) == (0, "stub-a.1: CANCELLED\n"), err
+    told = json.loads(Path(job.job_dir, "exit.json").read_text())
+    assert told["code"] == 137 and "did not react and was killed" in told["error"]
     assert agent.wait(LIMIT_S) == -signal.SIGKILL
     wait_for(lambda: not _living_in_session(agent.pid))
 

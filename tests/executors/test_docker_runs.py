@@ -186,6 +186,26 @@ def test_a_container_that_is_killed_is_a_failed_job(site: Checkout, engine: Engi
     _wait(lambda: not engine.containers(), "no container left")
 
 
+PIPELINE = """\
+steps:
+  rates: {recipe: stub-one, overrides: {steps: 1}, sweep: {grid: {value: [1, 2]}}}
+  last: {recipe: stub-one, overrides: {steps: 1, value: "${steps.rates.best.run_dir}", fail_rank: 0, code: 7}}
+"""
+
+
+def test_a_pipeline_of_containers(site: Checkout, engine: Engine, main: Main) -> None:
+    """Of a sweep and a step that takes its best point, and fails; the same command would do what is left."""
+    (site.root / "p.yaml").write_text(PIPELINE)
+    refused = main(site, "pipeline", "p.yaml", "--batch", "d")
+    assert refused.returncode == 2 and "--run instead of --batch" in refused.stderr
+    done = main(site, "pipeline", "p.yaml", "--run", "d", "--json")
+    assert [step["exit_code"] for step in json.loads(done.stdout)["steps"]] == [0, 7], done.stderr
+    assert done.returncode == 7
+    left = json.loads(main(site, "pipeline", "p.yaml", "--run", "d", "--dry-run", "--json").stdout)["steps"]
+    assert [step["state"] == "FINISHED" for step in left] == [True, False]
+    _wait(lambda: not engine.containers(), "no container left")
+
+
 @pytest.fixture
 def whose(engine: Engine, site: Checkout, main: Main) -> Iterator[Callable[[int], str]]:
     """`--user` of a job that USER starts, where the engine's storage belongs to somebody."""

@@ -568,3 +568,26 @@ def test_how_often_slurm_has_requeued_a_job_that_it_is_completing(tmp_path: Path
         head = f"export PATH={tmp_path}:$PATH\nid=5 next=- submitted=5 ended= out='{state}|None|N/A||/jobs/a.1|a.1|'\n"
         told = LocalShell().run(head + state_.query_own(str(tmp_path), str(tmp_path))).out
         assert state_.read_own(told).restarts == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "node", "chained", "state"),
+    [
+        (Answer(True, "NODE_FAIL"), {}, False, "COMPLETED"),
+        (Answer(True), {}, False, "COMPLETED"),
+        (Answer(True, "COMPLETED"), {}, False, "COMPLETED"),
+        (Answer(True, "RUNNING"), {}, False, "RUNNING"),
+        (Answer(True, "NODE_FAIL"), {}, True, "NODE_FAIL"),  # a chain's next attempt sees to it
+        (Answer(True, "NODE_FAIL"), {"code": 1}, False, "NODE_FAIL"),
+        (Answer(True, "NODE_FAIL"), {"nnodes": 2}, False, "NODE_FAIL"),
+        (Answer(True, "NODE_FAIL"), {"state": "running"}, False, "NODE_FAIL"),
+        (Answer(False), {}, False, "UNKNOWN"),
+    ],
+)
+def test_a_completion_that_only_the_nodes_own_record_tells(
+    answer: Answer, node: dict[str, Any], chained: bool, state: str
+) -> None:
+    """Of one node, whose agent and batch script were lost before they could write exit.json."""
+    ended = {"state": "ended", "nnodes": 1, "code": 0, "step": 9, "time": 5.0, **node}
+    found = judge(answer, own(node=ended, chained=chained))
+    assert (found.state, found.step) == (state, 9)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from automodel_launch import contract
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.remote import processes
 
@@ -66,6 +67,35 @@ def test_an_agent_that_died_without_a_record(job: JobDir) -> None:
     assert job.status().state == "FAILED"
 
 
+_STOP = {"signal": "SIGTERM", "number": 15, "time": 1.0, "reason": "signal"}
+_RANK = {"rank": 3, "code": 7, "error": "boom", "signal": None}
+
+
+@pytest.mark.parametrize(
+    ("written", "state", "code", "error"),
+    [
+        ({"code": 0}, "COMPLETED", 0, None),
+        ({"code": 143, "stop": _STOP}, "CANCELLED", 143, None),
+        ({"code": 143, "stop": {**_STOP, "reason": "time limit"}}, "TIMEOUT", 143, None),
+        ({"code": 143, "stop": {**_STOP, "reason": "/runs/a/stop"}}, "CANCELLED", 143, "stopped: /runs/a/stop"),
+        ({"code": 7, "records": [{"rank": 0, "code": 0}, _RANK]}, "FAILED", 7, "boom"),
+        ({"code": 7, "records": [_RANK], "stop": _STOP}, "FAILED", 7, "boom"),
+        ({"code": 3, "failure": {"code": 3, "error": "no data"}}, "FAILED", 3, "no data"),
+        ({"code": 5, "stop": 1, "records": 2, "failure": 3}, "FAILED", 5, "exit code 5"),
+        ({"code": 0, "nnodes": 2}, "FAILED", 1, "its node agent died without a record (killed?)"),
+        ({"code": None, "state": "running", "stop": _STOP}, "CANCELLED", 143, None),
+        ({"code": 0, "state": "running"}, "FAILED", 1, "its node agent died without a record (killed?)"),
+        ({"code": None}, "FAILED", 1, "its node agent died without a record (killed?)"),
+    ],
+)
+def test_an_agent_that_died_between_its_nodes_end_and_the_jobs(
+    job: JobDir, written: dict[str, Any], state: str, code: int, error: str | None
+) -> None:
+    _node(job, **{"agent_pid": 2**22 + 1, "state": "ended", "nnodes": 1, "step": 4, "time": 9.0, **written})
+    now = job.status()
+    assert (now.state, now.code, now.error, now.step) == (state, code, error, 4)
+
+
 def test_a_pid_that_another_process_has_now(job: JobDir) -> None:
     start = _own_start()
     assert start is not None
@@ -88,6 +118,16 @@ def test_a_job_of_another_machine_is_not_judged(job: JobDir) -> None:
     assert (status.state, status.over, status.step) == ("UNKNOWN", False, 2)
     assert "elsewhere" in str(status.error)
     assert job.agent_pid() is None
+
+
+@pytest.mark.skipif(not processes.has_proc(), reason="a machine without /proc has no name of its own")
+def test_a_machine_that_has_another_name_now_is_judged(job: JobDir) -> None:
+    _node(job, host="as-it-was", machine=contract.this_machine(), step=2)
+    assert (job.status().state, job.agent_pid()) == ("RUNNING", os.getpid())
+    _node(job, host="as-it-was", machine=contract.this_machine(), step=2, agent_pid=2**22 + 1)
+    assert job.status().state == "FAILED"
+    _node(job, host="as-it-was", machine="another", step=2)
+    assert job.status().state == "UNKNOWN"
 
 
 def test_before_the_agents_first_word(job: JobDir) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from automodel_launch.launch import claim
 from automodel_launch.remote.filesystem import LOCAL, FileSystem, RemoteFileSystem
 from automodel_launch.remote.shell import LocalShell
 from tests.conftest import LIMIT_S
+from tests.slurm.conftest import need
 from tests.workbench import refused
 
 DEAD = {**launcher.this(), "pid": 2**22 + 1, "start": 1}
@@ -235,3 +240,42 @@ def test_a_job_whose_runs_directory_was_removed_counts_still(
         claim.refuse_remembered(ours, known, LOCAL)
     claim.take(_record(tmp_path, 4), LOCAL)
     claim.refuse_remembered(ours, known, LOCAL)  # the claims tell
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system without a byte left."""
+    need(os.getuid() == 0, "root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)
+    try:
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_is_told_as_one(full_disk: Path, place: FileSystem) -> None:
+    """Not as another user's run; and nothing is left that counts as a claim."""
+    text = refused(ClusterError, lambda: claim.take(_record(full_disk), place), "No space left", "make room there")
+    assert "another user" not in text and "--name" not in text
+    assert [name for name in LOCAL.names(f"{full_disk}/a/claims") if not name.startswith(".")] == []
+    (full_disk / "filler").unlink()
+    assert claim.take(_record(full_disk), place).number == 1
+
+
+def test_a_job_of_another_checkout_is_followed_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _use(monkeypatch, states={"a.1": "RUNNING"})
+    other = tmp_path / "my checkout"
+    (other / ".launch" / "jobs").mkdir(parents=True)
+    theirs = {**launcher.this(), "records": f"{other}/.launch/jobs"}
+    with claim.held(_record(tmp_path, who=theirs), LOCAL) as submitted:
+        submitted({"slurm_id": "7"})
+    way = f"`cd '{other}'; python launch.py attach a.1` follows it, where it was launched"
+    refused(PlanRefused, lambda: claim.take(_record(tmp_path, 2), LOCAL), way, "--fresh")
+    shutil.rmtree(other)  # or another user's
+    way = f"who has launched it, in {other}, can follow it"
+    refused(PlanRefused, lambda: claim.take(_record(tmp_path, 2), LOCAL), way, "--fresh")

@@ -134,7 +134,8 @@ def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
     wait_for(lambda: "step 1 " in checkout.run("logs", job).stdout)
     again = checkout.run("stub", "--batch", "local", "steps=9000", "pause=0.2")
     assert again.returncode == 3
-    assert "run-active" in again.stderr  # two jobs of one run would write one set of checkpoints
+    assert again.stderr.count("run-active") == 1  # two jobs of one run would write one set of checkpoints
+    assert f"attach {job} follows it" in again.stderr
     attached = subprocess.Popen(checkout.command("attach", job), stdout=subprocess.PIPE, text=True, env=clean_environ())
     assert attached.stdout is not None
     first = attached.stdout.readline()

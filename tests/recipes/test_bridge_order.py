@@ -9,6 +9,7 @@ import sys
 import threading
 import typing
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -17,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from bridge_lib import blend, conversion, hf_configs, order, recipe, relay, values
+from bridge_lib import blend, conversion, convert_command, hf_configs, order, recipe, relay, values
 from pretrain_lib.config import ConfigError
 
 from tests.conftest import LIMIT_S
@@ -300,6 +301,24 @@ def test_an_output_that_holds_something_else_is_left_alone(tmp_path: Path) -> No
         conversion.is_complete(asked)
     (tmp_path / "latest_train_state.pt").write_text("")
     assert conversion.is_complete(asked)
+
+
+def test_weights_of_another_checkpoint_are_not_taken_for_those_that_are_asked_for(tmp_path: Path) -> None:
+    asked = conversion.settle({"direction": "hf-to-megatron", "source": "a/b", "output": str(tmp_path)})
+    (tmp_path / "latest_train_state.pt").write_text("")
+    (tmp_path / conversion.MADE_OF).write_text(conversion.told(asked))
+    assert conversion.is_complete(asked)
+    with pytest.raises(ConfigError, match=r"holds another conversion: source a/b \(now a/c\)"):
+        conversion.is_complete(replace(asked, source="a/c", dtype="bfloat16"))
+
+
+def test_a_conversion_removes_what_a_killed_one_has_left_and_nothing_of_a_living_one(tmp_path: Path) -> None:
+    output, left = tmp_path / "out", tmp_path / ".out.0815.partial"
+    left.mkdir()
+    (left / ".lock").touch()
+    with convert_command._own_directory(output) as first, convert_command._own_directory(output) as second:
+        assert not left.exists() and first.is_dir() and second.is_dir()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from automodel_launch import contract
 from tests.conftest import LIMIT_S, ROOT
 from tests.recipes.pretrain_fixtures import SMALL, Run, write_config
 from tests.recipes.test_checkpoints_command import NAMES, Bench, bench
+from tests.slurm.cluster import wait_until
 
 __all__ = ["bench"]  # the fixture
 
@@ -260,3 +261,53 @@ def test_a_job_of_on_checkpoint_that_left_no_result_is_told(evaluated: Bench) ->
     (folder / f"{NAMES[9]}.json").write_text('{"results": [{"name": "default", "data": "x", "loss": 1.5}]}')
     said = evaluated("checkpoints", "whole")[2].splitlines()
     assert not [line for line in said if "step 9" in line or line.endswith("whole:9")]
+
+
+_RECORDS = """\
+import sys
+from pathlib import Path
+from pretrain_lib import evaluation
+checkpoint, own = Path(sys.argv[1]), sys.argv[2]
+Path(sys.argv[3]).touch()
+sys.stdin.read()  # all begin at once
+for number in range(10):
+    evaluation.record([{"name": own, "data": str(number), "loss": 1.0}], checkpoint, 9)
+"""
+
+
+def test_evaluations_that_end_at_once_lose_no_result(tmp_path: Path) -> None:
+    """Of one checkpoint, in several jobs: each keeps what the others have written; nobody waits for a stopped one."""
+    checkpoint = tmp_path / "epoch_0_step_9"
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "recipes"), contract.RUN_DIR_VAR: ""}
+    started = [tmp_path / f"started-{own}" for own in range(4)]
+    made = [
+        subprocess.Popen(
+            [sys.executable, "-c", _RECORDS, str(checkpoint), str(own), str(path)], env=environ, stdin=subprocess.PIPE
+        )
+        for own, path in enumerate(started)
+    ]
+    wait_until(lambda: all(path.exists() for path in started), LIMIT_S, "all of them to begin")
+    for one in made:
+        assert one.stdin is not None
+        one.stdin.close()
+    assert [one.wait(LIMIT_S) for one in made] == [0] * 4
+    told = json.loads((tmp_path / contract.EVALUATIONS / "epoch_0_step_9.json").read_text())
+    assert {(one["name"], one["data"]) for one in told["results"]} == {
+        (str(own), str(number)) for own in range(4) for number in range(10)
+    }
+    assert sorted(path.name for path in (tmp_path / contract.EVALUATIONS).iterdir()) == [".lock", "epoch_0_step_9.json"]
+
+
+def test_what_several_held_out_sections_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the names that AutoModel itself gives them."""
+    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
+    from nemo_automodel.components.config.loader import ConfigNode
+    from nemo_automodel.recipes._typed_config import RecipeConfig
+    from pretrain_lib import evaluation
+
+    keys = ("validation_dataset", "validation_dataset_web", "validation_dataset-code", "validation_datasetbooks")
+    raw = {key: {"paths": key} for key in keys}
+    monkeypatch.setattr(RecipeConfig, "_resolve_dataloader", lambda self, node, loader: node.get("paths"))
+    theirs = RecipeConfig(ConfigNode(raw)).validation_dataloaders
+    assert {name: evaluation._what(raw, name) for name in theirs} == theirs
+    assert set(theirs) == {"default", "web", "code", "books"}

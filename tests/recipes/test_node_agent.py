@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from automodel_launch.jobs.jobdir import JobDir
 from tests.conftest import LIMIT_S
 from tests.ports import free_port
 from tests.recipes.hook_server import Hook
@@ -498,6 +499,51 @@ def test_a_requeued_job_starts_with_a_clean_slate(make_job: MakeJob, tmp_path: P
     assert (job.exit["state"], job.exit["attempt"]) == ("COMPLETED", 1)
     assert json.loads((job.dir / "exit-0.json").read_text())["code"] == 7
     assert [item["step"] for item in job.lines("metrics.jsonl")] == [0, 1, 1, 2]
+
+
+_KILLED = """\
+import os
+link, opened, left = os.link, os.open, [2]
+def linked(source, target, **options):
+    if os.path.basename(target) == os.environ["KILLED_AT"]:
+        os.kill(os.getpid(), 9)
+    link(source, target, **options)
+def open_(path, *options, **more):
+    if os.path.basename(path) == os.environ["KILLED_AT"]:
+        left[0] -= 1
+        if not left[0]:  # the first one notes the beginning
+            os.kill(os.getpid(), 9)
+    return opened(path, *options, **more)
+os.link, os.open = linked, open_
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "at"), [("trains.py", "COMPLETED", "history.jsonl"), ("ends.py", "FAILED", "exit.json")]
+)
+def test_an_agent_that_is_killed_behind_its_nodes_end_has_told_that(
+    make_job: MakeJob, tmp_path: Path, script: str, state: str, at: str
+) -> None:
+    """It is what the launcher reads then; where the history lacks it, the next attempt writes it there."""
+    job = make_job(script, *([] if script == "trains.py" else [0, 7]))
+    job.dir.mkdir(parents=True)
+    (job.dir / "agent.json").write_text(json.dumps(job.spec))
+    (tmp_path / "sitecustomize.py").write_text(_KILLED)
+    job.environ.update(PYTHONPATH=str(tmp_path), KILLED_AT=at)
+    assert job.run()[0] == -signal.SIGKILL and not (job.dir / "exit.json").exists()
+    now = JobDir(job.dir).status()
+    assert (now.state, now.code, now.over) == (state, 0 if state == "COMPLETED" else 7, True)
+    assert now.rank == (None if state == "COMPLETED" else 0) and now.ended == job.node()["time"]
+    job.environ = {"LAUNCH_ATTEMPT": "1"}
+    job.run()
+    rows = [json.loads(line) for line in Path(job.spec["run_dir"], "history.jsonl").read_text().splitlines()]
+    assert [(row["event"], row["attempt"], row.get("state")) for row in rows] == [
+        ("begun", 0, None),
+        ("ended", 0, state),
+        ("begun", 1, None),
+        ("ended", 1, state),
+    ]
+    assert (rows[1]["time"] == now.ended) is (at == "history.jsonl")  # of what was written down late, its own time
 
 
 def test_a_failed_node_ends_the_others_and_is_the_one_named(make_job: MakeJob, tmp_path: Path) -> None:

@@ -31,20 +31,20 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     """The same, of any shell; `fix` turns Slurm's error into advice."""
     yield from gpu_hours(plan)
     backend = backends.of(plan.recipe)
+    at_login = {**containers.at_login(plan), **credentials.at_login(plan), **slurm_python.at_login(plan)}
     asked = {
         "test": slurm_site.TEST_ONLY,
         "options": slurm_site.OPTIONS,
         "partitions": slurm_site.PARTITIONS,
         "nodes": slurm_site.NODES,
         "root": disk.probe(plan.job_root),
-        "login": login_shell.question("true"),
+        "login": login_shell.together(at_login),
         "clock": "date +%Y-%m-%dT%H:%M:%S",  # the cluster's: estimates are in its time zone
         **containers.asked(plan),
         **storage.asked(plan),
         **save_interval.asked(plan),
         **data.asked(plan),
         **backend.questions(plan),
-        **credentials.asked(plan),
         **slurm_python.asked(plan),
         **slurm_venv.asked(plan),
         **slurm_mpi.asked(plan),
@@ -53,6 +53,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
     }
     try:
         answers = probes.run(shell, asked, plan.script.encode("utf-8", "surrogateescape"))
+        answers = login_shell.apart(answers, "login", at_login)
     except ClusterError as error:
         yield _unreachable(plan, error.message, error.hint)
         yield from forms.unknown_options(plan)

@@ -24,11 +24,15 @@ def asked(plan: Plan) -> dict[str, str]:
     program = next((file.source for file in plan.files if file.path == contract.NODE_AGENT_SH), None)
     if program:
         questions["agent"] = agent_python.question(program.read_text(encoding="utf-8"), plan.profile)
-    if job_python.is_the_nodes(plan):
-        names = " ".join(shlex.quote(need.module) for need in needed(plan))
-        own = f"{shlex.quote(plan.agent['python'])} -c {shlex.quote(f'{_VERSION}; {FIND}')} {names}"
-        questions["training"] = f"bash -lc {shlex.quote(own)}"  # jobs have a login shell's variables
     return questions
+
+
+def at_login(plan: Plan) -> dict[str, str]:
+    """Those for a login shell, whose variables jobs have."""
+    if not job_python.is_the_nodes(plan):
+        return {}
+    names = " ".join(shlex.quote(need.module) for need in needed(plan))
+    return {"training": f"{shlex.quote(plan.agent['python'])} -c {shlex.quote(f'{_VERSION}; {FIND}')} {names}"}
 
 
 def answered(plan: Plan, answers: Results) -> Iterator[Finding]:

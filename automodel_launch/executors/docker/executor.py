@@ -23,8 +23,8 @@ from automodel_launch.executors.docker import engine, script, trial
 from automodel_launch.executors.docker import exported as exported_
 from automodel_launch.executors.inside import Inside, Wanted
 from automodel_launch.executors.job_python import JobPython, NotAtHand
-from automodel_launch.executors.on_this_machine import OnThisMachine, ends_when_told_again
-from automodel_launch.jobs.jobdir import JobDir, from_record
+from automodel_launch.executors.on_this_machine import OnThisMachine, ends_when_told_again, tell_killed
+from automodel_launch.jobs.jobdir import JobDir, end_by_node, from_record
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.plan.mounts import Mount
 from automodel_launch.remote import gpus
@@ -160,6 +160,9 @@ class Docker(OnThisMachine):
             Path(record.job_dir, contract.SECRETS).unlink(missing_ok=True)
         if not job.place.names(record.job_dir):
             return Status("UNKNOWN", error="its directory is gone", forgotten=True)
+        own = end_by_node(node)
+        if own:
+            return from_record(own)
         return Status("FAILED", 1, "its container ended without a record (killed?)", step=node.get("step"))
 
     def cancel(self, record: Record, now: bool = False) -> str | None:
@@ -177,7 +180,9 @@ class Docker(OnThisMachine):
                 self._signal(record)
 
         if not ends_when_told_again(lambda: engine.state(record.handle) is not None, again, KILL_S):
-            engine.run(record.handle, f"docker rm --force {shlex.quote(record.handle['container'])}")
+            removed = engine.run(record.handle, f"docker rm --force {shlex.quote(record.handle['container'])}")
+            if removed.code == 0:
+                tell_killed(record, "its node agent")
         return None
 
     def inside(self, record: Record, wanted: Wanted) -> Inside:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from automodel_launch import contract
@@ -142,6 +142,7 @@ def judge(answer: Answer, own: Own) -> Status:
     code, rank and error. Where Slurm knows nothing, or only sacct says that the job goes on, the record decides; where
     there is none the state is UNKNOWN.
     """
+    own = _completed_by_node(answer, own)
     step = own.node.get("step") if own.node else None
     told, ended = _told(own, step), str((own.exit or {}).get("state"))
     if answer.following and own.over and not own.resumed:  # who waits still, or has come too late, ends as it starts
@@ -174,6 +175,16 @@ def judge(answer: Answer, own: Own) -> Status:
     if answer.state not in contract.SLURM_FAILURES:  # a later Slurm's word: it may mean anything
         return Status("UNKNOWN", error=f"Slurm says {answer.state}, which this version does not know", step=step)
     return _failed(contract.SLURM_FAILURES[answer.state], answer, own, told)
+
+
+def _completed_by_node(answer: Answer, own: Own) -> Own:
+    """With the end that node 0's agent has told, where that was completion: neither it nor the batch script lived to
+    write exit.json, or their disk was full. A chain's next attempt does that."""
+    busy = answer.state in contract.SLURM_WAITING or answer.state in contract.SLURM_ACTIVE
+    if own.exit or own.chained or busy or not answer.asked:
+        return own
+    found = jobdir.end_by_node(own.node)
+    return replace(own, exit=found) if found and found["state"] == contract.COMPLETED else own
 
 
 def _is_tidying_up(own: Own) -> bool:

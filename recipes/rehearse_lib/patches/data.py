@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import megatron_index, outcomes, result, synthetic
+from .. import datasets, megatron_index, outcomes, result, synthetic
 
 if TYPE_CHECKING:
     from ..underway import Run
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 def apply(run: Run, node: Any) -> None:
     """Have data sets built so, and the index of Megatron data kept in memory."""
-    for name in run.config:
-        if str(name).startswith(("dataset", "validation_dataset")) and node.get(f"{name}.index_mapping_dir", None):
+    for name in datasets.keys(run.config):
+        if node.get(f"{name}.index_mapping_dir", None):
             # With a directory, AutoModel's ranks other than the first one wait for its files.
             node.set_by_dotted(f"{name}.index_mapping_dir", None)
     megatron_index.install()
