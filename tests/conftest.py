@@ -113,6 +113,18 @@ class Checkout:
             return warm.run(command, environ, **kwargs)
         return subprocess.run(command, capture_output=True, text=True, env=environ, check=False, **kwargs)
 
+    def start(
+        self, *args: str, streams: tuple[int, int] | None = None, start_new_session: bool = False
+    ) -> subprocess.Popen[str] | warm.Process:
+        """Start launch.py, with these files, or pipes, for its output and errors."""
+        if warm.can_run(self.environ):
+            return warm.start(self.command(*args), self.environ, self.root, streams, start_new_session)
+        out, err = streams or (-1, -1)
+        return subprocess.Popen(
+            self.command(*args), cwd=self.root, env=self.environ, stdout=out, stderr=err, text=True,
+            start_new_session=start_new_session,
+        )  # fmt: skip
+
     def json(self, *args: str, **kwargs: Any) -> Any:
         """Run launch.py with --json and read its document."""
         done = self.run(*args, "--json", **kwargs)
@@ -143,13 +155,13 @@ LIMIT_S = 240.0
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = LIMIT_S) -> Any:
-    """The first true value of the condition; a file that it reads may come later, too."""
+    """The first true value of the condition, asked for less often where that takes long; its file may come later."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while (asked := time.monotonic()) < end:
         with suppress(FileNotFoundError):
             if value := condition():
                 return value
-        time.sleep(0.1)
+        time.sleep(max(0.1, min(3 * (time.monotonic() - asked), 3)))
     raise AssertionError("timed out")
 
 

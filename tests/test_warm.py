@@ -117,3 +117,36 @@ def test_the_launcher_is_that_of_the_checkout(checkout: Checkout) -> None:
     (package / "errors.py").unlink()
     (package / "errors.py").write_text(changed)
     assert [done.stdout for done in both(checkout, "x")] == [f"False {package} 1\n"] * 2
+
+
+def test_one_that_was_started_is_asked_stopped_and_heard(site: Checkout) -> None:
+    """As a Popen: its state while it runs, signals, a session of its own, its last words."""
+    (site.root / "launch.py").write_text(
+        "import os, sys, time\nprint(os.getsid(0) == os.getpid(), 'said', flush=True)\nopen('begun', 'w').close()\n"
+        "try:\n    time.sleep(600)\nexcept KeyboardInterrupt:\n    sys.exit('stopped')\n"
+    )
+    begun, ends = site.root / "begun", []
+    for environ in (site.environ, {**site.environ, "PYTHONUTF8": "1"}):  # warm, and cold
+        for own in (True, False):
+            begun.unlink(missing_ok=True)
+            process = Checkout(site.root, environ).start("a recipe", start_new_session=own)
+            wait_for(begun.exists)
+            assert process.poll() is None
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.1)
+            process.send_signal(signal.SIGINT)
+            ends.append((list(process.communicate(timeout=60)), process.poll(), process.wait(), type(process)))
+            process.kill()  # which is nothing any more
+    told = [[f"{own} said\n", "stopped\n"] for own in (True, False)]
+    kinds = (warm.Process, subprocess.Popen)
+    assert ends == [(said, 1, 1, kind) for kind in kinds for said in told]
+
+
+def test_one_that_was_started_writes_to_the_files_it_got(site: Checkout, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        process = site.start("die", streams=(out.fileno(), err.fileno()))
+    assert process.wait(60) == -signal.SIGKILL
+    (site.root / "launch.py").write_text("import sys\nprint('out')\nsys.exit('err')\n")
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        assert site.start(streams=(out.fileno(), err.fileno())).wait() == 1
+    assert ((tmp_path / "out").read_text(), (tmp_path / "err").read_text()) == ("out\n", "err\n")

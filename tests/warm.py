@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import resource
+import select
 import selectors
 import signal
 import socket
@@ -95,31 +96,97 @@ def inherited() -> dict[str, Any]:
     return {"umask": mask, "limits": limits, "cpus": sorted(os.sched_getaffinity(0)), "nice": os.nice(0)}
 
 
+class Process:
+    """A launch.py that was forked, for whoever started it: as a subprocess.Popen of text."""
+
+    def __init__(self, command: list[str], pid: int, client: socket.socket, streams: list[int]) -> None:
+        """`streams` are the ends to read from of its output and errors, where these are pipes."""
+        self.args, self.pid, self.returncode = command, pid, None
+        self._client, self._streams = client, streams
+
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+        if self.returncode is None and select.select([self._client], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it runs still, after `timeout` seconds.
+        """
+        if self.returncode is None:
+            if not select.select([self._client], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            with self._client:
+                self.returncode = _number(self._client)
+        return self.returncode
+
+    def communicate(self, timeout: float = 600.0) -> list[str]:
+        """Its output and errors, at the end of both, and its own; once, unlike Popen's.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            texts = _read(*self._streams, deadline=deadline)
+        except TimeoutError as error:
+            raise subprocess.TimeoutExpired(self.args, timeout, *error.args) from None
+        finally:
+            for file in self._streams:
+                os.close(file)
+        self.wait(max(0.0, deadline - time.monotonic()))
+        return texts
+
+    def send_signal(self, number: int) -> None:
+        """To a process that runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+def start(
+    command: list[str],
+    environ: Mapping[str, str],
+    cwd: Path,
+    streams: tuple[int, int] | None = None,
+    start_new_session: bool = False,
+) -> Process:
+    """Start `command` (the interpreter, launch.py, arguments), with these files or pipes for its output and errors."""
+    pipes = [os.pipe(), os.pipe()] if streams is None else []
+    request = {"argv": command[1:], "cwd": str(cwd), "environ": dict(environ), "session": start_new_session}
+    try:
+        with _ONE_AT_A_TIME:
+            server = _server()
+        text = json.dumps({**request, **inherited()}).encode() + b"\n"
+        pid, client = server.start(text, [0, *(streams or (end for _, end in pipes))])
+    finally:
+        for _, end in pipes:
+            os.close(end)
+    return Process(command, pid, client, [end for end, _ in pipes])
+
+
 def run(command: list[str], environ: Mapping[str, str], cwd: Path, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run `command` (the interpreter, launch.py, arguments) to its end, and to that of its output.
+    """Run `command` to its end, and to that of its output.
 
     Raises:
         subprocess.TimeoutExpired: it took longer than `timeout` seconds; it was killed.
     """
-    (out, its_out), (err, its_err) = os.pipe(), os.pipe()
-    request = {"argv": command[1:], "cwd": str(cwd), "environ": dict(environ), **inherited()}
+    process = start(command, environ, cwd)
     try:
-        with _ONE_AT_A_TIME:
-            server = _server()
-        pid, client = server.start(json.dumps(request).encode() + b"\n", [0, its_out, its_err])
-    finally:
-        os.close(its_out)
-        os.close(its_err)
-    with client:
-        try:
-            texts = _read(out, err, deadline=time.monotonic() + timeout)
-        except TimeoutError as error:
-            os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(command, timeout, *error.args) from None
-        finally:
-            os.close(out)
-            os.close(err)
-        return subprocess.CompletedProcess(command, _number(client), *texts)
+        out, err = process.communicate(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+    return subprocess.CompletedProcess(command, process.wait(), out, err)
 
 
 def _read(*files: int, deadline: float) -> list[str]:

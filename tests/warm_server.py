@@ -132,6 +132,8 @@ def become(request: dict[str, Any], files: list[int], ours: dict[str, tuple[int,
     for number, file in enumerate(files):
         os.dup2(file, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    if request["session"]:
+        os.setsid()
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environ"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -120,8 +119,8 @@ def test_let_go_by_hand_and_launchers_that_are_killed(site: Checkout, cluster: C
     run = Run(site, "steps=60")
     early = site.json("stub-one", "--batch", "one", "--after", run.id)
     fake(site, "sbatch", SLOW_AFTER)
-    words = site.command("stub-one", "--batch", "one", "value=8", "--name", "orphan", "--after", run.id)
-    launcher = subprocess.Popen(words, cwd=site.root, env=site.environ, start_new_session=True)
+    words = ("stub-one", "--batch", "one", "value=8", "--name", "orphan", "--after", run.id)
+    launcher = site.start(*words, start_new_session=True)
     wait_until((site.root.parent / "bin" / "sbatch.done").exists, 60, "sbatch")
     launcher.kill()
     launcher.wait()

@@ -7,6 +7,7 @@ import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,13 +47,19 @@ def _inside(cluster: Cluster, *options: str) -> dict[str, str]:
     return found
 
 
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory, binding: Cluster) -> dict[str, Any]:
+    """What a job finds that was submitted from a login node."""
+    site = _site(tmp_path_factory.mktemp("outside"), binding, "exclusive = true\n")
+    return probe.told(site.run("probe", "--run", "c", "--name", "outside"))
+
+
 @pytest.mark.parametrize("options", [(), ("--mem-per-cpu=100",), ("--mem-per-gpu=100", "--gpus=1")])
 def test_a_job_submitted_within_an_allocation_is_as_one_from_a_login_node(
-    tmp_path: Path, binding: Cluster, options: tuple[str, ...]
+    tmp_path: Path, binding: Cluster, outside: dict[str, Any], options: tuple[str, ...]
 ) -> None:
     """Not bound to the shell's CPUs, nor ended by its memory options."""
     site = _site(tmp_path, binding, "exclusive = true\n")
-    outside = probe.told(site.run("probe", "--run", "c", "--name", "outside"))
     site.environ |= {**_inside(binding, *options), "SBATCH_TIMELIMIT": "1", "SLURM_EXCLUSIVE": "1"}
     inside = probe.told(site.run("probe", "--run", "c", "--name", "inside"))
     assert inside["cpus"] == outside["cpus"] == ALL

@@ -508,8 +508,7 @@ def test_two_resumes_at_once(tmp_path: Path, cluster: Cluster) -> None:
     run.reach(0, 7)
     assert site.run("cancel", run.id).returncode == 0
     run.go()
-    words = site.command("resume", run.id)
-    both = [subprocess.Popen(words, cwd=site.root, env=site.environ, stdout=-3, stderr=-3) for _ in range(2)]
+    both = [site.start("resume", run.id) for _ in range(2)]
     assert sorted(process.wait() for process in both) in ([0, 2], [0, 3])  # it is being resumed, or runs
     run.end()
     run.check(most_lost=0)
@@ -519,9 +518,7 @@ def test_two_resumes_at_once(tmp_path: Path, cluster: Cluster) -> None:
 
 
 def test_the_submitter_is_gone(site: Checkout, cluster: Cluster) -> None:
-    process = subprocess.Popen(
-        site.command("learner", "--run", "chain", "hold=7"), cwd=site.root, env=site.environ, stdout=-3, stderr=-3
-    )
+    process = site.start("learner", "--run", "chain", "hold=7")
     jobs = site.root.parent / "jobs"
     wait_until(lambda: list(jobs.glob("*/metrics.jsonl")), 120, "the first step")
     process.kill()

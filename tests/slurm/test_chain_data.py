@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from automodel_launch import contract
-from tests.conftest import ROOT, Checkout
+from tests.conftest import ROOT, Checkout, make_checkout
 from tests.launch.test_train_tiny import PREPARE
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster
@@ -22,13 +22,22 @@ pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 TARGET = "nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPretraining"
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `data` with the corpus `tiny`, prepared."""
+    checkout = make_checkout(tmp_path_factory.mktemp("chain-data") / "checkout")
+    corpus = checkout.root / "data" / "tiny"
+    subprocess.run([sys.executable, str(ROOT / "scripts" / "make_tiny_corpus.py"), "--out", str(corpus)], check=True)
+    _prepare(checkout)
+    return checkout.root / "data"
+
+
 @pytest.fixture
-def site(tmp_path: Path, cluster: Cluster) -> Checkout:
+def site(tmp_path: Path, cluster: Cluster, prepared: Path) -> Checkout:
     """The learner's, with data of data-prep that its config names by blend.json, which leads to `latest`."""
     site = learner.site(tmp_path, cluster)
-    corpus = site.root / "data" / "tiny"
-    subprocess.run([sys.executable, str(ROOT / "scripts" / "make_tiny_corpus.py"), "--out", str(corpus)], check=True)
-    _prepare(site)
+    (site.root / "data").symlink_to(prepared)
+    corpus = prepared / "tiny"
     data = {"_target_": TARGET, "paths": f"{corpus}/megatron/blend.json", "splits_to_build": "train"}
     config = {**learner.CONFIG, "dataset": data}
     (site.root / "configs" / "learner" / "default.yaml").write_text(json.dumps(config))
@@ -67,7 +76,8 @@ def test_a_chain_goes_on_with_its_own_data_whatever_latest_is(site: Checkout, cl
 def test_a_chain_whose_data_have_changed_ends_and_says_so(site: Checkout, cluster: Cluster) -> None:
     run = _begun(site)
     (index,) = (site.root / "data" / "tiny" / "megatron" / "latest").resolve().glob("train/*.idx")
-    Path(index.with_suffix(".bin")).write_bytes(index.with_suffix(".bin").read_bytes()[:-2])
+    tokens = index.with_suffix(".bin").read_bytes()
+    index.with_suffix(".bin").write_bytes(tokens[:-2])
     run.kill_rank(1)
     run.go()
     said = run.end(contract.DATA_CHANGED)
@@ -77,3 +87,4 @@ def test_a_chain_whose_data_have_changed_ends_and_says_so(site: Checkout, cluste
     assert len(run.history("begun")) == 2 and jobs_left(cluster, run) == []
     refused = site.run("resume", run.id)
     assert (refused.returncode, "began with other data" in refused.stderr) == (3, True), refused.stderr
+    index.with_suffix(".bin").write_bytes(tokens)  # the other test's, too

@@ -23,7 +23,7 @@ def test_each_node_unpacks_the_code_once(tmp_path: Path, cluster: Cluster) -> No
     checkout.environ = {**clean_environ(), **cluster.env}
     look = "ls -d /dev/shm/launch-code-* /tmp/launch-code-*"
     before = cluster.on_each_node(look)  # agents that other tests have killed may have left some
-    done = checkout.run("stub", "--run", "test2", "fail_rank=3", "code=7")
+    done = checkout.run("stub-one", "--run", "test2", "fail_rank=1", "code=7")
     assert done.returncode == 7, done.stderr
     (job,) = (tmp_path / "jobs").glob("stub*.1")
     for node in (0, 1):

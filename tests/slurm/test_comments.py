@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,8 +43,7 @@ def test_a_job_whose_name_and_comment_somebody_changes_is_found_and_cancelled(
         (tmp_path / "real").mkdir()
         (tmp_path / "jobs").symlink_to(tmp_path / "real")
     fake(site, "sbatch", SLOW_AFTER)
-    command = site.command("probe", "--batch", "c", "--name", "mine")
-    launcher = subprocess.Popen(command, cwd=site.root, env=site.environ, stdout=-1, stderr=-1, start_new_session=True)
+    launcher = site.start("probe", "--batch", "c", "--name", "mine", start_new_session=True)
     wait_until((tmp_path / "bin" / "sbatch.done").exists, 60, "the submission")
     slurm_id = cluster.check("squeue", "-h", "-n", "mine.1", "-o", "%i").strip()
     cluster.check("scontrol", "update", f"jobid={slurm_id}", "name=other", "comment=/elsewhere")

@@ -52,7 +52,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path, pyxis: Cluster, image: Path) -> Checkout:
-    """A checkout with a profile `c` of two nodes: the image, data read-only, scratch, and what Python needs."""
+    """A profile `c` of two nodes: the image, data read-only, scratch, what Python needs. `probe-one` is plain."""
     for name in ("data", "scratch"):
         (tmp_path / name).mkdir()
     (tmp_path / "data" / "file").write_text("the data")
@@ -62,6 +62,8 @@ def site(tmp_path: Path, pyxis: Cluster, image: Path) -> Checkout:
     (checkout.root / "env.toml").write_text(
         text.replace("nproc_per_node = 1", "nproc_per_node = 2") + f"mounts = {mounts}\n"
     )
+    one = probe.recipe().replace('name = "probe"', 'name = "probe-one"')
+    (checkout.root / "recipes" / "probe_one.py").write_text(one)
     (checkout.root / "inside").mkdir()
     (checkout.root / "inside" / "look.py").write_text(LOOK)
     return checkout
@@ -108,7 +110,7 @@ def test_options_of_the_container(site: Checkout, main: Main) -> None:
     more = ["writable=true", "mount_home=true", "workdir=/opt", "env=[PATH]"]
     options = [f"run.env.container_{text}" for text in more] + ["run.env.code=[inside]", *ONE_PROCESS]
     target = "target=/nemo_run/code/inside/look.py:seen"
-    job = json.loads(main(site, "probe", "--batch", "c", "--json", target, *options).stdout)
+    job = json.loads(main(site, "probe-one", "--batch", "c", "--json", target, *options).stdout)
     assert main(site, "attach", job["job_id"]).returncode == 0
     seen = probe.wait_told(Path(job["job_dir"]))["built"]
     assert seen["cwd"] == "/opt"
@@ -215,18 +217,20 @@ def test_a_python_that_the_login_shell_hides_is_named(site: Checkout, main: Main
     (root / "opt" / "venv" / "bin" / "python3").chmod(0o755)
     (root / "etc" / "environment").write_text("PATH=/opt/venv/bin:/usr/bin:/bin\n")
     (root / "etc" / "profile").write_text("PATH=/usr/local/bin:/usr/bin:/bin\nexport PATH\n")
+    recipe = site.root / "recipes" / "stub_one.py"
+    recipe.write_text(recipe.read_text().replace("import yaml\n", "import torchgen, yaml\n"))  # comes with torch
     options = (f"run.env.container_image={root}", "run.env.python=python3", *ONE_PROCESS)
-    done = main(site, "stub", "--run", "c", *options, "--force")
+    done = main(site, "stub-one", "--run", "c", *options, "--force")
     assert done.returncode not in (0, 3, 4), done.stderr
     assert "No module named" in done.stderr
     assert 'a login shell in the container has set PATH anew: python = "/opt/venv/bin/python3"' in done.stderr
     for way in ("run.env.python=/opt/venv/bin/python3", "run.env.startup_commands=[export PATH=/opt/venv/bin:$PATH]"):
-        done = main(site, "stub", "--run", "c", *options, way, "--force")
+        done = main(site, "stub-one", "--run", "c", *options, way, "--force")
         assert done.returncode == 0, done.stderr
 
 
 def test_a_command_beside_the_job_is_in_a_container_of_its_image(site: Checkout, tmp_path: Path) -> None:
-    begun = site.json("probe", "--batch", "c", "until=/scratch/end", *ONE_PROCESS)
+    begun = site.json("probe-one", "--batch", "c", "until=/scratch/end", *ONE_PROCESS)
     probe.wait_told(Path(begun["job_dir"]))
     try:
         done = site.run("exec", "last", "--", "sh", "-c", "cat /etc/image-name; pwd; echo $LAUNCH_RUN_NAME")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -79,10 +78,7 @@ def test_an_image_is_imported_once_and_used(site: Checkout, main: Main, tmp_path
     before = main(site, "stub-one", "--run", "c")
     assert before.returncode == 3
     assert f"{file}" in before.stderr and "image c import" in before.stderr
-    both = [
-        subprocess.Popen(site.command("image", "c", "import"), cwd=site.root, env=site.environ, stderr=-1, text=True)
-        for _ in range(2)
-    ]
+    both = [site.start("image", "c", "import") for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sorted("is there already" in text for text in said) == [False, True]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from automodel_launch import contract
 from tests.conftest import ROOT, Checkout, wait_for
 from tests.slurm.cluster import Cluster
 from tests.slurm.sshd import SshServer
@@ -27,7 +28,9 @@ def laptop(tmp_path: Path, cluster: Cluster, login_node: SshServer) -> Iterator[
 
 def test_over_ssh_on_each_node(laptop: Checkout) -> None:
     record = laptop.json("stub-one", "--batch", "two", "steps=9000", "pause=0.1", "value='ERROR: no disk'")
-    wait_for(lambda: "[1] step" in laptop.run("logs", "--rank", "all").stdout.replace("x | INFO | root | ", ""))
+    logs = [Path(record["job_dir"], contract.rank_log(rank)) for rank in (0, 1)]
+    wait_for(lambda: all("step 1 " in log.read_text() for log in logs))
+    assert "[1] x | INFO | root | step" in laptop.run("logs", "--rank", "all").stdout
     wait_for(lambda: (laptop.json("status")["progress"] or {}).get("elapsed_s"))  # the agent reads the log, too
     status = laptop.json("status")
     assert status["launched"]["command"].startswith("python launch.py stub-one --batch two")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,8 +62,7 @@ def test_it_survives_its_launcher_and_a_killed_rank(site: Checkout, cluster: Clu
     config = {**learner.CONFIG, "steps": 400}
     data, train, check = (Step(site, step["plan"], config) for step in plan["steps"])
     fake(site, "sbatch", SLOW_AFTER)
-    words = site.command("pipeline", "three.yaml", "--batch", "chain")
-    launcher = subprocess.Popen(words, cwd=site.root, env=site.environ, start_new_session=True)
+    launcher = site.start("pipeline", "three.yaml", "--batch", "chain", start_new_session=True)
     wait_until((site.root.parent / "bin" / "sbatch.done").exists, 60, "the first step's sbatch")
     launcher.kill()
     launcher.wait()

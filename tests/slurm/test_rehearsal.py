@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,8 +111,7 @@ def test_not_for_a_dry_run_nor_against_ones_will(laptop: Checkout, main: Main) -
 
 def test_a_connection_that_breaks_leaves_nothing_there(laptop: Checkout, login_node: SshServer) -> None:
     """The other side's own clock ends it."""
-    command = laptop.command("check", "trains", "--batch", "one", "--rehearse", "how=hangs", "run.env.rehearse=3")
-    running = subprocess.Popen(command, cwd=laptop.root, env=laptop.environ, stdout=-1, stderr=-1, text=True)
+    running = laptop.start("check", "trains", "--batch", "one", "--rehearse", "how=hangs", "run.env.rehearse=3")
     wait_until(lambda: calls(laptop), 120, "the rehearsal has begun")
     login_node.stop()
     out, err = running.communicate(timeout=120)
@@ -124,8 +122,7 @@ def test_a_connection_that_breaks_leaves_nothing_there(laptop: Checkout, login_n
 
 
 def test_ctrl_c_ends_it_over_ssh(laptop: Checkout) -> None:
-    command = laptop.command("trains", "--batch", "one", "how=hangs")
-    running = subprocess.Popen(command, cwd=laptop.root, env=laptop.environ, stdout=-1, stderr=-1, text=True)
+    running = laptop.start("trains", "--batch", "one", "how=hangs")
     wait_until(lambda: calls(laptop), 120, "the rehearsal has begun")
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=120)

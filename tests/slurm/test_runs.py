@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.conftest import Checkout, clean_environ, make_checkout
 from tests.slurm.cluster import Cluster
 
@@ -82,7 +83,7 @@ def test_exit_7_on_rank_3_is_the_commands_exit_code(site: Checkout) -> None:
 
 
 def test_cancelled_from_elsewhere(site: Checkout, cluster: Cluster) -> None:
-    process = _start(site, "stub", "--run", "test2", "steps=600", "pause=0.2")
+    process = _start(site, "stub-one", "--run", "test2", "steps=600", "pause=0.2")
     cluster.check("scancel", _slurm_id(site))
     _, err = process.communicate(timeout=180)
     assert process.returncode not in (0, None)
@@ -100,15 +101,15 @@ def test_ctrl_c_detaches_and_the_job_goes_on(site: Checkout, cluster: Cluster) -
     assert "CANCELLED" in cancelled.stdout, cancelled.stderr
 
 
-def _start(site: Checkout, *args: str) -> subprocess.Popen[str]:
+def _start(site: Checkout, *args: str) -> subprocess.Popen[str] | warm.Process:
     """Start launch.py and wait until the job has logged its second step."""
-    process = subprocess.Popen(site.command(*args), cwd=site.root, env=site.environ, stdout=-1, stderr=-1, text=True)
+    process = site.start(*args)
     end = time.monotonic() + 180
     while time.monotonic() < end:
         logs = site.root.parent.glob("jobs/*/logs/rank-0.log")
         if any("step 1 " in log.read_text() for log in logs):
             return process
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(timeout=60)
         time.sleep(0.2)
     raise AssertionError("the job did not start")
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from automodel_launch import contract
 from tests.conftest import Checkout
-from tests.slurm.cluster import Cluster
+from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.sshd import SshServer
 from tests.slurm.test_truth import Attached, heal, make_site
 
@@ -70,13 +71,11 @@ def test_attached_over_one_connection(laptop: Checkout, login_node: SshServer) -
 
 def test_detached_and_everything_afterwards(laptop: Checkout, login_node: SshServer) -> None:
     record = laptop.json("stub-one", "--batch", "two", "steps=600", "pause=0.1", "value=it's")
-    attached = subprocess.Popen(
-        laptop.command("attach", "last"), cwd=laptop.root, env=laptop.environ, stdout=-1, stderr=-1, text=True
-    )
+    attached = laptop.start("attach", "last")
     assert laptop.json("status", record["handle"]["slurm_id"])["state"] in ("PENDING", "RUNNING")
-    deadline = time.monotonic() + 120
-    while "[1] value it's" not in laptop.run("logs", "last", "--rank", "all").stdout:
-        assert time.monotonic() < deadline
+    log = Path(record["job_dir"], contract.rank_log(1))
+    wait_until(lambda: log.exists() and "value it's" in log.read_text(), 120, f"the value in {log}")
+    assert "[1] value it's" in laptop.run("logs", "last", "--rank", "all").stdout
     assert laptop.json("jobs")[0]["state"] == "RUNNING"
     page = laptop.root / "page.html"
     assert laptop.run("report", "last", "-o", str(page)).returncode == 0

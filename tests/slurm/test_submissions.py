@@ -39,12 +39,6 @@ def site(tmp_path: Path, cluster: Cluster) -> Iterator[Checkout]:
     heal(cluster)
 
 
-def _start(site: Checkout, *args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        site.command(*args), cwd=site.root, env=site.environ, stdout=-1, stderr=-1, text=True, start_new_session=True
-    )
-
-
 def _reached(site: Checkout, name: str) -> None:
     path = site.root.parent / "bin" / name
     wait_until(path.exists, 120, str(path))
@@ -71,7 +65,7 @@ def _found(site: Checkout, cluster: Cluster) -> dict[str, Any]:
 
 def test_a_launcher_killed_behind_sbatch(site: Checkout, cluster: Cluster) -> None:
     fake(site, "sbatch", SLOW_AFTER)
-    launcher = _start(site, "stub-one", "--batch", "one", *WORK)
+    launcher = site.start("stub-one", "--batch", "one", *WORK, start_new_session=True)
     _reached(site, "sbatch.done")
     launcher.kill()
     launcher.wait()
@@ -85,7 +79,7 @@ def test_a_launcher_killed_behind_sbatch(site: Checkout, cluster: Cluster) -> No
 def test_a_launcher_killed_before_sbatch_has_come_to_it(site: Checkout, cluster: Cluster) -> None:
     """While sbatch works on nobody says that the job was not submitted."""
     fake(site, "sbatch", SLOW_BEFORE)
-    launcher = _start(site, "stub-one", "--batch", "one", *WORK)
+    launcher = site.start("stub-one", "--batch", "one", *WORK, start_new_session=True)
     _reached(site, "sbatch.begun")
     launcher.kill()
     launcher.wait()
@@ -100,7 +94,7 @@ def test_a_launcher_killed_before_sbatch_has_come_to_it(site: Checkout, cluster:
 
 def test_a_launcher_killed_before_sbatch_refuses(site: Checkout, cluster: Cluster) -> None:
     fake(site, "sbatch", REFUSES_LATE)
-    launcher = _start(site, "stub-one", "--batch", "one", *WORK)
+    launcher = site.start("stub-one", "--batch", "one", *WORK, start_new_session=True)
     _reached(site, "sbatch.begun")
     launcher.kill()
     launcher.wait()
@@ -120,7 +114,7 @@ def test_a_launcher_killed_before_sbatch_refuses(site: Checkout, cluster: Cluste
 @pytest.mark.parametrize("mode", ["--run", "--batch"])
 def test_one_ctrl_c_while_it_starts(site: Checkout, cluster: Cluster, mode: str) -> None:
     fake(site, "sbatch", SLOW_AFTER)
-    launcher = _start(site, "stub-one", mode, "one", *WORK)
+    launcher = site.start("stub-one", mode, "one", *WORK, start_new_session=True)
     _reached(site, "sbatch.done")
     launcher.send_signal(signal.SIGINT)
     _, said = launcher.communicate(timeout=180)
@@ -134,7 +128,7 @@ def test_an_answer_lost_while_squeue_fails(site: Checkout, cluster: Cluster) -> 
     fake(site, "squeue", f'[ ! -e "{site.root.parent}/down" ] || {{ echo "{LOST}" >&2; exit 1; }}; exec "$REAL" "$@"')
     (site.root.parent / "down").touch()
     held = "run.env.additional_parameters={hold: true}"  # else a job that has begun tells by its own files
-    launcher = _start(site, "stub-one", "--batch", "one", *WORK, held)
+    launcher = site.start("stub-one", "--batch", "one", *WORK, held, start_new_session=True)
     _reached(site, "sbatch.done")
     launcher.kill()  # as after its 80 s of looking
     launcher.wait()
@@ -148,7 +142,7 @@ def test_resume_is_no_way_to_lose_a_job_either(site: Checkout, cluster: Cluster)
     first = site.json("stub-one", "--batch", "one", *WORK)
     assert site.run("cancel", first["job_id"]).returncode == 0
     fake(site, "sbatch", SLOW_AFTER)
-    launcher = _start(site, "resume", first["job_id"])
+    launcher = site.start("resume", first["job_id"], start_new_session=True)
     _reached(site, "sbatch.done")
     assert site.json("status", "last")["state"] in ("RESUMING", "PENDING", "RUNNING")
     launcher.kill()
@@ -164,7 +158,7 @@ def test_a_resumed_job_that_was_left_on_hold_is_let_go(site: Checkout, cluster: 
     first = site.json("stub-one", "--batch", "one", *WORK)
     assert site.run("cancel", first["job_id"]).returncode == 0
     fake(site, "sbatch", TEST_ONLY + '"$REAL" "$@"; touch "$0.done"; sleep 2; kill -KILL 0')
-    launcher = _start(site, "resume", first["job_id"])
+    launcher = site.start("resume", first["job_id"], start_new_session=True)
     _reached(site, "sbatch.done")
     launcher.kill()
     launcher.wait()
@@ -184,7 +178,7 @@ def test_a_resume_that_came_to_nothing_leaves_the_job_as_it_was(site: Checkout, 
     refused = site.run("resume", first["job_id"])
     assert (refused.returncode, "invalid account" in refused.stderr) == (4, True), refused.stderr
     (site.root.parent / "bin" / "sbatch.begun").unlink()
-    launcher = _start(site, "resume", first["job_id"])
+    launcher = site.start("resume", first["job_id"], start_new_session=True)
     _reached(site, "sbatch.begun")
     launcher.kill()
     launcher.wait()

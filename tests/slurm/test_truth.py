@@ -98,9 +98,7 @@ class Attached:
         self.jobs = site.root.parent / "jobs"
         self._out, self._err = (site.root.parent / name for name in ("out", "err"))
         with self._out.open("w") as out, self._err.open("w") as err:
-            self.process = subprocess.Popen(
-                site.command(*args), cwd=site.root, env=site.environ, stdout=out, stderr=err, text=True
-            )
+            self.process = site.start(*args, streams=(out.fileno(), err.fileno()))
         wait_until(lambda: self._has_logged(text), 180, f"{text!r} in the job's log")
 
     def _has_logged(self, text: str) -> bool:
@@ -301,9 +299,7 @@ def test_another_cluster_is_not_asked_for_the_job(site: Checkout, cluster: Clust
 
 def test_all_ranks_from_another_shell(site: Checkout, cluster: Cluster) -> None:
     record = site.json("stub-one", "--batch", "two", "steps=20", "pause=0.2")
-    attached = subprocess.Popen(
-        site.command("attach", record["job_id"]), cwd=site.root, env=site.environ, stdout=-1, stderr=-1, text=True
-    )
+    attached = site.start("attach", record["job_id"])
     followed = site.run("logs", record["job_id"], "--rank", "all", "--follow")
     assert followed.returncode == 0, followed.stderr
     for rank in (0, 1):
