@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -90,6 +91,15 @@ def values(plan: Plan) -> Iterator[Finding]:
     yield from _signals(plan)
 
 
+def no_numbers(plan: Plan) -> Iterator[Finding]:
+    """`.nan`: what is computed with it is none either, mostly without a message until the last step."""
+    for key, value in dotted.leaves(plan.config) if _known(plan) else ():
+        told = key in (keys.LR, keys.MAX_LR, keys.MAX_NORM) or ".paths." in key  # by checks of their own
+        if isinstance(value, float) and math.isnan(value) and not told:
+            message = f"{describe_value(plan, key, value)} is no number, and neither is what is computed with it."
+            yield Finding("error", "bad-value", message, f"{key}=NUMBER, or ~{key}")
+
+
 def dtypes(plan: Plan) -> Iterator[Finding]:
     """Names of dtypes, wherever a key ends in `dtype`."""
     if _known(plan) is None:
@@ -171,4 +181,4 @@ def _signals(plan: Plan) -> Iterator[Finding]:
             yield one_of(plan, key, value, ["SIGTERM", "SIGUSR1", "SIGUSR2"])
 
 
-CHECKS = (top_level, sections, distributed, values, dtypes, old_keys)
+CHECKS = (top_level, sections, distributed, values, no_numbers, dtypes, old_keys)

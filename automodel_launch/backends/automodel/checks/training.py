@@ -102,7 +102,7 @@ def _recipe(plan: Plan) -> tuple[str, Any]:
 
 def clipping(plan: Plan) -> Iterator[Finding]:
     """AutoModel 0.7.0 multiplies gradients by max_norm / their norm, whatever max_norm is: 0 is not "off"."""
-    key = "clip_grad_norm.max_norm"
+    key = keys.MAX_NORM
     value = loader.value(plan.config, key)
     if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
         fix = f"{key}=1.0, or ~clip_grad_norm for no clipping"

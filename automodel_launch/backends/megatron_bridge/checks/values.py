@@ -25,6 +25,8 @@ _AT_LEAST = {
     "model.init_method_std": 0,
     "model.layernorm_epsilon": 0,
     "model.rotary_base": 1,
+    **dict.fromkeys((keys.LAYERS, keys.HIDDEN, "model.ffn_hidden_size", keys.HEADS, keys.GROUPS), 1),
+    **dict.fromkeys(("model.kv_channels", "model.moe_router_topk", "model.moe_ffn_hidden_size"), 1),
     "profiling.profile_step_start": 0,
     "profiling.profile_step_end": 0,
     "optimizer.weight_decay": 0,

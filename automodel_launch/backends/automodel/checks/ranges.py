@@ -1,0 +1,108 @@
+"""Numbers of the training outside of what torch's optimizers, AutoModel's scheduler and the loader take.
+
+Each ends the job before its first step, most of them as a bare AssertionError (tried with AutoModel 0.7.0, torch 2.11).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from automodel_launch.backends.automodel import keys, loader
+from automodel_launch.backends.automodel.schema import kinds
+from automodel_launch.config import dotted
+from automodel_launch.plan.describe import describe, describe_value, override
+from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.plan import Plan
+
+_OF_TORCH = "torch.optim."  # another optimizer may read its numbers otherwise
+_FROM_ZERO = ("weight_decay", "eps", "momentum", "lr_decay", "initial_accumulator_value")
+_SHARES = ("alpha",)  # RMSprop's
+_START_WD, _END_WD, _WD_STYLE = (f"lr_scheduler.{name}" for name in ("start_wd", "end_wd", "wd_incr_style"))
+_WORKERS, _PREFETCH = "dataloader.num_workers", "dataloader.prefetch_factor"
+
+
+def optimizer(plan: Plan) -> Iterator[Finding]:
+    """What torch's optimizers refuse when they are made."""
+    section = plan.config.get("optimizer")
+    if not isinstance(section, Mapping) or not str(section.get("_target_")).startswith(_OF_TORCH):
+        return
+    for name in (*_FROM_ZERO, *_SHARES):
+        key = f"optimizer.{name}"
+        value = _number(loader.value(plan.config, key))
+        if value is not None and not 0 <= value < math.inf:
+            what = "is negative" if value < 0 else "is no number to compute with"
+            yield Finding("error", "bad-value", f"{describe(plan, key)} {what}; torch takes 0 or more.", f"{key}=0.0")
+    yield from _betas(plan, str(section["_target_"]).rpartition(".")[2])
+
+
+def _betas(plan: Plan, name: str) -> Iterator[Finding]:
+    """Two shares below 1; Adafactor's and Muon's are others."""
+    key = "optimizer.betas"
+    given = loader.value(plan.config, key)
+    if not isinstance(given, list | tuple) or "Adam" not in name:
+        return
+    numbers = [_number(kinds.as_read(one)) for one in given]
+    if len(given) != 2 or any(one is not None and not 0 <= one < 1 for one in numbers):
+        message = f"{describe_value(plan, key, list(given))} is not two numbers from 0 to below 1, as {name} takes."
+        yield Finding("error", "bad-value", message, f"{key}=[0.9,0.95]")
+
+
+def weight_decay(plan: Plan) -> Iterator[Finding]:
+    """The scheduler's own weight decay: from 0, rising, and the same at both ends where it is constant."""
+    if not isinstance(plan.config.get("lr_scheduler"), Mapping):
+        return
+    start, end = (_number(loader.value(plan.config, key)) for key in (_START_WD, _END_WD))
+    style = loader.value(plan.config, _WD_STYLE)
+    low = next((key for key, value in ((_START_WD, start), (_END_WD, end)) if value is not None and value < 0), None)
+    if low:
+        yield Finding("error", "bad-value", f"{describe(plan, low)} is negative.", f"{low}=0.0")
+    elif start is not None and end is not None and end < start:
+        message = f"{describe(plan, _END_WD)} is less than {describe(plan, _START_WD)}: it may only rise."
+        yield Finding("error", "bad-value", message, f"{_END_WD}={start:g} or more")
+    elif None not in (start, end) and start != end and style in (None, "constant"):
+        message = f"{describe(plan, _START_WD)} and {describe(plan, _END_WD)} differ, and {describe(plan, _WD_STYLE)}"
+        fix = f"{override(plan, _WD_STYLE, 'linear')}, or both the same"
+        yield Finding("error", "bad-value", f"{message} is constant.", fix)
+
+
+def kept(plan: Plan) -> Iterator[Finding]:
+    """No checkpoint at all cannot be kept: AutoModel wants one, or null."""
+    value = _number(loader.value(plan.config, keys.KEEP_CHECKPOINTS))
+    if value is not None and value < 1 and isinstance(plan.config.get("checkpoint"), Mapping):
+        message = f"{describe(plan, keys.KEEP_CHECKPOINTS)} must be at least 1."
+        yield Finding("error", "not-positive", message, f"{keys.KEEP_CHECKPOINTS}=1, or null for all of them")
+
+
+def prefetch(plan: Plan) -> Iterator[Finding]:
+    """Batches are fetched ahead by worker processes, of which there have to be some."""
+    factor, workers = (_number(loader.value(plan.config, key)) for key in (_PREFETCH, _WORKERS))
+    if factor is None or dotted.left_to_the_job(dotted.get(plan.config, _WORKERS)):
+        return
+    if not workers:
+        message = f"{describe(plan, _PREFETCH)}, and {describe(plan, _WORKERS)}: no process fetches ahead, so torch"
+        yield Finding("error", "bad-value", f"{message} refuses it.", f"~{_PREFETCH}, or {_WORKERS}=2")
+    elif factor < 1:
+        yield Finding("error", "not-positive", f"{describe(plan, _PREFETCH)} must be at least 1.", f"{_PREFETCH}=2")
+
+
+def processes(plan: Plan) -> Iterator[Finding]:
+    """torch's packages are built without MPI."""
+    key = "dist_env.backend"
+    if loader.value(plan.config, key) == "mpi" and not dotted.left_to_the_job(dotted.get(plan.config, key)):
+        message = f"{describe(plan, key)}: torch has it only where it was built on a machine with MPI."
+        yield Finding("error", "bad-value", message, f"{key}=nccl")
+
+
+def _number(value: Any) -> float | None:
+    """A number that float can hold; not NaN, of which checks/schema.py tells."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return None if math.isnan(value) else float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+CHECKS = (optimizer, weight_decay, kept, prefetch, processes)
