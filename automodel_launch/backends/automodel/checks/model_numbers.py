@@ -79,6 +79,8 @@ def shares(plan: Plan) -> Iterator[Finding]:
     most["initializer_range"] = _MOST_STD.get(section.get("_target_", ""), float("inf"))
     for name, limit in most.items():
         value = kinds.as_read(section.get(name))
+        if isinstance(value, int) and name not in _SHARES:  # not a float, which is a finding of its own
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value or 0 <= value <= limit:
             continue
         to = f"from 0 to {limit:g}" if limit < float("inf") else "0 or more"

@@ -19,6 +19,16 @@ from automodel_launch.plan.plan import Plan
 _OF_TORCH = "torch.optim."  # another optimizer may read its numbers otherwise
 _FROM_ZERO = ("weight_decay", "eps", "momentum", "lr_decay", "initial_accumulator_value")
 _SHARES = ("alpha",)  # RMSprop's
+_AT_LEAST = {
+    keys.KEEP_CHECKPOINTS: 1,  # AutoModel wants one, or null
+    "step_scheduler.loss_average_window_steps": 1,
+    "peft.dim": 1,
+    "dataloader.num_workers": 0,
+    "validation_dataloader.num_workers": 0,
+    "dataset.num_train_samples": 1,
+}
+_ABOVE_ZERO = ("dist_env.timeout_minutes", "checkpoint.consolidation_timeout_minutes")
+_SEEDS, _MOST_SEED = ("seed", "dataset.seed", "validation_dataset.seed"), 2**32 - 1
 _START_WD, _END_WD, _WD_STYLE = (f"lr_scheduler.{name}" for name in ("start_wd", "end_wd", "wd_incr_style"))
 _WORKERS, _PREFETCH = "dataloader.num_workers", "dataloader.prefetch_factor"
 
@@ -34,7 +44,22 @@ def optimizer(plan: Plan) -> Iterator[Finding]:
         if value is not None and not 0 <= value < math.inf:
             what = "is negative" if value < 0 else "is no number to compute with"
             yield Finding("error", "bad-value", f"{describe(plan, key)} {what}; torch takes 0 or more.", f"{key}=0.0")
-    yield from _betas(plan, str(section["_target_"]).rpartition(".")[2])
+    name = str(section["_target_"]).rpartition(".")[2]
+    yield from _betas(plan, name)
+    yield from _rate(plan)
+    if all(loader.value(plan.config, f"optimizer.{one}") is True for one in ("fused", "foreach")):
+        message = (
+            f"{describe(plan, 'optimizer.fused')} and {describe(plan, 'optimizer.foreach')}: torch takes one of them."
+        )
+        yield Finding("error", "bad-value", message, "~optimizer.foreach")
+
+
+def _rate(plan: Plan) -> Iterator[Finding]:
+    """A negative rate, where no schedule looks at it (checks/schedule.py)."""
+    rate = _number(loader.value(plan.config, keys.LR))
+    if rate is not None and rate < 0 and not plan.config.get("lr_scheduler"):
+        fix = override(plan, keys.LR, f"{-rate:g}")
+        yield Finding("error", "lr-range", f"{describe(plan, keys.LR)} is negative.", fix)
 
 
 def _betas(plan: Plan, name: str) -> Iterator[Finding]:
@@ -67,12 +92,31 @@ def weight_decay(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "bad-value", f"{message} is constant.", fix)
 
 
-def kept(plan: Plan) -> Iterator[Finding]:
-    """No checkpoint at all cannot be kept: AutoModel wants one, or null."""
-    value = _number(loader.value(plan.config, keys.KEEP_CHECKPOINTS))
-    if value is not None and value < 1 and isinstance(plan.config.get("checkpoint"), Mapping):
-        message = f"{describe(plan, keys.KEEP_CHECKPOINTS)} must be at least 1."
-        yield Finding("error", "not-positive", message, f"{keys.KEEP_CHECKPOINTS}=1, or null for all of them")
+def counts(plan: Plan) -> Iterator[Finding]:
+    """Counts and times below the least."""
+    sets = [f"{key}.num_val_samples" for key in plan.config if key.startswith(keys.VALIDATION)]
+    for key, least in {**_AT_LEAST, **dict.fromkeys(sets, 1)}.items():
+        value = _number(loader.value(plan.config, key))
+        if value is not None and value < least:
+            none = ", or null for all of them" if key == keys.KEEP_CHECKPOINTS else ""
+            yield Finding(
+                "error", "not-positive", f"{describe(plan, key)} must be at least {least}.", f"{key}={least}{none}"
+            )
+    for key in _ABOVE_ZERO:
+        value = _number(loader.value(plan.config, key))
+        if value is not None and not 0 < value < math.inf:
+            message = f"{describe(plan, key)}: a time has to be above 0, and a number of minutes."
+            yield Finding("error", "not-positive", message, f"{key}=30")
+
+
+def seeds(plan: Plan) -> Iterator[Finding]:
+    """NumPy takes 32 bits, and each rank adds its own number to the seed of all."""
+    for key in _SEEDS:
+        value, most = _number(loader.value(plan.config, key)), _MOST_SEED
+        most -= plan.world_size - 1 if key == "seed" else 0
+        if value is not None and not 0 <= value <= most:
+            message = f"{describe(plan, key)} is not from 0 to {most:,}, as NumPy takes a seed."
+            yield Finding("error", "bad-value", message, f"{key}=1234")
 
 
 def prefetch(plan: Plan) -> Iterator[Finding]:
@@ -105,4 +149,4 @@ def _number(value: Any) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
-CHECKS = (optimizer, weight_decay, kept, prefetch, processes)
+CHECKS = (optimizer, weight_decay, counts, seeds, prefetch, processes)
