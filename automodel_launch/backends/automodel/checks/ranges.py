@@ -15,10 +15,16 @@ from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe, describe_value, override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
+from automodel_launch.remote import gpus
 
 _OF_TORCH = "torch.optim."  # another optimizer may read its numbers otherwise
 _FROM_ZERO = ("weight_decay", "eps", "momentum", "lr_decay", "initial_accumulator_value")
 _SHARES = ("alpha",)  # RMSprop's
+_OTHER_STEPS = {  # torch's optimizers that take no step as AutoModel asks for one
+    "LBFGS": "it wants to compute the loss itself, several times a step",
+    "SparseAdam": "it takes sparse gradients only",
+}
+_GPU_ONLY = ("nvtx", "optimizer.capturable", "distributed.offload_policy")
 _AT_LEAST = {
     keys.KEEP_CHECKPOINTS: 1,  # AutoModel wants one, or null
     "step_scheduler.loss_average_window_steps": 1,
@@ -45,6 +51,21 @@ def optimizer(plan: Plan) -> Iterator[Finding]:
             what = "is negative" if value < 0 else "is no number to compute with"
             yield Finding("error", "bad-value", f"{describe(plan, key)} {what}; torch takes 0 or more.", f"{key}=0.0")
     name = str(section["_target_"]).rpartition(".")[2]
+    if name in _OTHER_STEPS:
+        message = f"{describe(plan, 'optimizer._target_')}: {_OTHER_STEPS[name]}, so the first step fails."
+        yield Finding("error", "bad-value", message, f"optimizer._target_={_OF_TORCH}AdamW")
+    if loader.value(plan.config, "optimizer.differentiable") is True:
+        message = (
+            f"{describe(plan, 'optimizer.differentiable')}: torch refuses such a step on weights that are trained."
+        )
+        yield Finding("error", "bad-value", message, "~optimizer.differentiable")
+    if loader.value(plan.config, "optimizer.nesterov") is True and name == "SGD":
+        momentum, dampening = (
+            _number(loader.value(plan.config, f"optimizer.{one}")) for one in ("momentum", "dampening")
+        )
+        if not momentum or dampening:
+            message = f"{describe(plan, 'optimizer.nesterov')} needs a momentum above 0, and no dampening."
+            yield Finding("error", "bad-value", message, override(plan, "optimizer.momentum", 0.9))
     yield from _betas(plan, name)
     yield from _rate(plan)
     if all(loader.value(plan.config, f"optimizer.{one}") is True for one in ("fused", "foreach")):
@@ -139,6 +160,25 @@ def processes(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "bad-value", message, f"{key}=nccl")
 
 
+def without_gpus(plan: Plan) -> Iterator[Finding]:
+    """What a CPU has not."""
+    none = gpus.count() == 0 if plan.here and not plan.image else plan.profile.gpus_per_node == 0
+    for key in _GPU_ONLY if none else ():
+        value = loader.value(plan.config, key)
+        if value is True or (isinstance(value, Mapping) and value):
+            yield Finding(
+                "error", "bad-value", f"{describe(plan, key)}: it needs a GPU, and the job has none.", f"~{key}"
+            )
+
+
+def adapters(plan: Plan) -> Iterator[Finding]:
+    """The share of a LoRA adapter's inputs that is left out."""
+    key = "peft.dropout"
+    value = _number(loader.value(plan.config, key))
+    if value is not None and not 0 <= value <= 1:
+        yield Finding("error", "bad-value", f"{describe(plan, key)} is no share, which is from 0 to 1.", f"{key}=0.0")
+
+
 def _number(value: Any) -> float | None:
     """A number that float can hold; not NaN, of which checks/schema.py tells."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -149,4 +189,4 @@ def _number(value: Any) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
-CHECKS = (optimizer, weight_decay, counts, seeds, prefetch, processes)
+CHECKS = (optimizer, weight_decay, counts, seeds, prefetch, processes, without_gpus, adapters)
