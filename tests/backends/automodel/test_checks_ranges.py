@@ -25,7 +25,11 @@ dataset:
   paths: [/data/a]
   seq_length: 32
   splits_to_build: train
-  tokenizer: {_target_: nemo_automodel._transformers.auto_tokenizer.NeMoAutoTokenizer.from_pretrained}
+  tokenizer:
+    _target_: nemo_automodel._transformers.auto_tokenizer.NeMoAutoTokenizer.from_pretrained
+    pretrained_model_name_or_path: a/b
+distributed: {strategy: fsdp2}
+loss_fn: {_target_: nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy}
 dataloader: {num_workers: 0}
 optimizer: {_target_: torch.optim.AdamW, lr: 1.0e-3, betas: [0.9, 0.95]}
 lr_scheduler: {lr_decay_style: cosine}
@@ -95,7 +99,7 @@ def test_the_config_itself_has_none(bench: Bench) -> None:
         ([f"{C}layer_types=[full_attention]"], "bad-value", "1 entries for 2 layers"),
         (["+step_scheduler.preemption_signal=SIGKILL"], "bad-value", "SIGTERM"),
         (["+step_scheduler.preemption_signal=99"], "bad-value", "SIGTERM"),
-        (["+distributed={activation_checkpointing: [full]}"], "wrong-type", "true or false"),
+        (["distributed={activation_checkpointing: [full]}"], "wrong-type", "true or false"),
         (["+model.torch_dtype=int8"], "bad-value", "nothing is trained in that type"),
         (["optimizer._target_=“torch.optim.AdamW”"], "unknown-target", "optimizer._target_=torch.optim.AdamW"),
         (["+peft={_target_: nemo_automodel.components._peft.lora.PeftConfig, dropout: 2.0}"], "bad-value", "share"),
@@ -117,7 +121,7 @@ def test_a_value_that_is_refused_is_found(bench: Bench, texts: list[str], code: 
         ["optimizer={_target_: torch.optim.RMSprop, lr: 0.001}"], ["seed=4294967290"],
         ["+step_scheduler.preemption_signal=[SIGTERM, usr1, 15]"], ["+model.torch_dtype=float64"],
         ["+dist_env={timeout_minutes: 0.5}"], [f"{WD}start_wd=0.1", f"{WD}end_wd=0.1"],
-        ["optimizer.betas=['0.9','0.95']"], ["+distributed={activation_checkpointing: selective}"],
+        ["optimizer.betas=['0.9','0.95']"], ["distributed={activation_checkpointing: selective}"],
     ],
 )  # fmt: skip
 def test_a_value_that_is_taken_is_no_error(bench: Bench, texts: list[str]) -> None:
@@ -125,7 +129,7 @@ def test_a_value_that_is_taken_is_no_error(bench: Bench, texts: list[str]) -> No
 
 
 def test_what_needs_a_gpu(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    offload = "+distributed={offload_policy: {_target_: torch.distributed.fsdp.CPUOffloadPolicy}}"
+    offload = "distributed={offload_policy: {_target_: torch.distributed.fsdp.CPUOffloadPolicy}}"
     for count, wanted in ((0, 1), (8, 0)):
         monkeypatch.setattr("automodel_launch.remote.gpus.count", lambda count=count: count)
         told = [text for _, text in _errors(bench, offload, "+optimizer.capturable=true") if "needs a GPU" in text]

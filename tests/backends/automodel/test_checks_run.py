@@ -1,4 +1,4 @@
-"""A resume whose checkpoint does not fit any more: each change was tried with AutoModel 0.7.0 on a checkpoint of step 1."""
+"""A resume whose checkpoint does not fit any more; each change was tried with AutoModel 0.7.0."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ model: {config: {_target_: transformers.LlamaConfig, vocab_size: 300, hidden_siz
 dataloader: {num_workers: 0}
 distributed: {strategy: fsdp2}
 optimizer: {_target_: torch.optim.AdamW, lr: 1.0e-3}
-checkpoint: {checkpoint_dir: CKPT}
+checkpoint: {checkpoint_dir: "CKPT"}
 """
 
 
