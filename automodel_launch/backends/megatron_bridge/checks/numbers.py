@@ -28,8 +28,8 @@ def rotary(plan: Plan) -> Iterator[Finding]:
     known, key = settings.of(plan.config), "model.kv_channels"
     width, kind = known.number(key), known.value("model.position_embedding_type")
     # a model that the recipe builds from the hub's config has them
-    is_rotary = kind == "rope" or (kind is None and known.recipe is not None and known.recipe.hub)
-    if known.written(key) and width and width > 0 and width % 2 and is_rotary:
+    by_hub = known.recipe is not None and bool(known.recipe.hub) and not known.written("model.position_embedding_type")
+    if known.written(key) and width and width > 0 and width % 2 and (by_hub or kind == "rope"):
         rest = " is odd, and rotary positions turn pairs."
         yield bad_value(plan, key, width, rest, override(plan, key, width + 1))
 
