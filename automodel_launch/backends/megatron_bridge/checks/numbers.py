@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 from automodel_launch.backends.megatron_bridge import keys, model, settings
-from automodel_launch.backends.megatron_bridge.checks import values
 from automodel_launch.backends.megatron_bridge.checks.told import bad_value, told
+from automodel_launch.backends.megatron_bridge.checks.values import AT_LEAST, SHARES
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import override
 from automodel_launch.plan.finding import Finding
@@ -36,7 +36,7 @@ def rotary(plan: Plan) -> Iterator[Finding]:
 
 def no_numbers(plan: Plan) -> Iterator[Finding]:
     """`.nan`: what is computed with it is none either."""
-    told_elsewhere = {*values.AT_LEAST, *values.SHARES, keys.LR, keys.MIN_LR}
+    told_elsewhere = {*AT_LEAST, *SHARES, keys.LR, keys.MIN_LR}
     for key, value in dotted.leaves(plan.config):
         if isinstance(value, float) and math.isnan(value) and key not in told_elsewhere and ".blend" not in key:
             rest = " is no number, and neither is what is computed with it."
