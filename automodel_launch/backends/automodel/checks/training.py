@@ -96,7 +96,9 @@ def loss(plan: Plan) -> Iterator[Finding]:
 def tokenizers(plan: Plan) -> Iterator[Finding]:
     """Megatron data are built with one: that of the section, or of what the model is loaded from (train_ft.py)."""
     model = plan.config.get("model")
-    loaded = isinstance(model, dict) and (keys.PRETRAINED in model or _names_a_config(model.get("config")))
+    if not isinstance(model, dict) or schema.load().top(loader.recipe_class(plan.config)) is None:
+        return  # `needed` tells of a config without a model
+    loaded = keys.PRETRAINED in model or _names_a_config(model.get("config"))
     for key, kind, section in datasets.datasets(plan.config):
         given = section.get("tokenizer")
         others = key != "dataset" or not datasets.is_megatron(kind)  # a validation set takes the training's
