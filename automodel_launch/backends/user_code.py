@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import os
 import posixpath
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from automodel_launch.config import envscope
 from automodel_launch.plan.describe import describe_value
@@ -70,17 +73,49 @@ def _travelling(plan: Plan, key: str, path: str, file: str, name: str) -> Iterat
         folder = posixpath.dirname(file) or file
         yield Finding("error", "stays-here", message, f'code = ["{folder}"] in the profile, or run.env.code=[{folder}]')
         return
+    wrong = not_python(file, _text(found))
+    if wrong:
+        level, why = wrong
+        message = f"{describe_value(plan, key, path)}: Python {sys.version_info[0]}.{sys.version_info[1]} does not read"
+        yield Finding(level, "not-python", f"{message} {why}.", f"python -m py_compile {file} tells the same")
     names = _names(found)
     if names is not None and name not in names:
         message = f"{describe_value(plan, key, path)}: {file} has no '{name}'."
         yield Finding("error", "unknown-target", message, (did_you_mean(name, names) or f" {file} has {names}").strip())
 
 
+# What Pythons after the launcher's oldest have: another one may read it.
+_NEWER = re.compile(r"except\s*\*|except\s[^:(]*,|^\s*type\s+\w+|(def|class)\s+\w+\s*\[|\b[tT]?[fFtT][rR]?[\"']")
+
+
+def not_python(name: str, text: bytes) -> tuple[Literal["error", "warning"], str] | None:
+    """Why no Python reads a file: a level, and the place with what is wrong there; None where this one reads it.
+
+    A warning where a newer Python than this may.
+    """
+    try:
+        compile(text, name, "exec", dont_inherit=True, flags=ast.PyCF_ONLY_AST)
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        newer = sys.version_info < (3, 14) and _NEWER.search(line)
+        shown = f": {line[:80]}" if line else ""
+        return "warning" if newer else "error", f"{name}, line {error.lineno}: {error.msg}{shown}"
+    except (ValueError, RecursionError, MemoryError):
+        return None
+    return None
+
+
+def _text(file: PlannedFile) -> bytes:
+    try:
+        return file.committed.content if file.committed else file.source.read_bytes()
+    except OSError:  # submitting it says so
+        return b""
+
+
 def _names(file: PlannedFile) -> list[str] | None:
     """The names at the top level of a file; None where they are not known (`import *`, not Python)."""
     try:
-        text = file.committed.content if file.committed else file.source.read_bytes()
-        body = ast.parse(text).body
+        body = ast.parse(_text(file)).body
     except (OSError, SyntaxError, ValueError):
         return None
     names: list[str] = []

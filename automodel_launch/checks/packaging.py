@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from automodel_launch.backends import user_code
 from automodel_launch.checks.travelling import checkout
 from automodel_launch.plan import gitstate
 from automodel_launch.plan.finding import Finding
@@ -91,6 +93,20 @@ def missing_parts(plan: Plan) -> Iterator[Finding]:
             yield Finding("error", "part-not-listed", message, f"code = [{listed}] below [tool.runspec] in the script")
 
 
+def script_is_python(plan: Plan) -> Iterator[Finding]:
+    """A recipe of one's own that Python does not read would end as it starts, on every rank."""
+    script = plan.recipe.path
+    try:
+        wrong = user_code.not_python(script.name, script.read_bytes())
+    except OSError:
+        return
+    if wrong:
+        level, why = wrong
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        fix = f"python -m py_compile {script} tells the same"
+        yield Finding(level, "not-python", f"Python {version} does not read {why}.", fix)
+
+
 def _imported(script: Path) -> set[str]:
     """The first part of each name that a script imports, wherever in it."""
     try:
@@ -103,4 +119,4 @@ def _imported(script: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-CHECKS = (uncommitted, left_behind, idle_mounts, missing_parts)
+CHECKS = (uncommitted, left_behind, idle_mounts, missing_parts, script_is_python)

@@ -25,10 +25,17 @@ def kept_for_the_job(plan: Plan) -> Iterator[Finding]:
 
 
 def resumes(plan: Plan) -> Iterator[Finding]:
-    """A run that has checkpoints resumes from the last one."""
+    """A run that has checkpoints resumes from the last one; so it does from those that another run has left there."""
     directory = backends.of(plan.recipe).checkpoint_dir(plan.config, plan.run_dir)
     step = rundir.last_step(directory) if directory and plan.visible else None
-    if step is not None:
+    own = directory and f"{directory}/".startswith(f"{plan.run_dir}/")
+    if step is not None and not own and not rundir.has_begun(plan.run_dir):
+        message = (
+            f"{directory} holds a checkpoint of step {step}, and run {plan.run_name} has not begun: it would go on"
+        )
+        fix = "a directory of its own, below ${run.dir}; weights alone are begun with by --from"
+        yield Finding("warning", "resumes", f"{message} from what another run has saved.", fix)
+    elif step is not None:
         message = f"run {plan.run_name} exists; it resumes from its checkpoint of step {step}."
         yield Finding("note", "resumes", message, "--fresh starts a new run beside it")
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.remote import gpus
-from automodel_launch.suggest import nearest
+from automodel_launch.profile.sbatch_options import names
+from automodel_launch.suggest import alike, nearest
 
 _REFERENCE = re.compile(r"\$(\w+|\{\w+\})|^~/|:~/")
 _LISTS = ("PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "PYTHONPATH", "CPATH")
@@ -39,6 +39,19 @@ _SETTINGS = (
     *("per_process_memory_fraction", "large_segment_size_mb"),
 )
 _LEAST_SPLIT_MB = 20
+_LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
+# torch's names of logs and artifacts (torch/_logging/_registrations.py, 2.11); names of modules may be given, too.
+_LOGS = names("""
+    all help annotation aot aot_graphs aot_graphs_effects aot_joint_graph async_compile auto_chunker autograd autotuning
+    benchmarking bytecode c10d cache caching compiled_autograd compiled_autograd_verbose compute_dependencies
+    cudagraph_static_inputs cudagraphs ddp ddp_graphs distributed dtensor dynamic dynamo export fake_tensor fsdp fusion
+    graph graph_breaks graph_code graph_code_verbose graph_region_expansion graph_sizes guards hierarchical_compile
+    incremental inductor inductor_metrics ir_post_fusion ir_pre_fusion kernel_code loop_ordering loop_tiling
+    node_runtime_estimation not_implemented onnx onnx_diagnostics output_code overlap overlap_scheduling perf_hints
+    post_grad_graphs pp pre_grad_graphs recompiles recompiles_verbose schedule side_effects sym_node torch
+    trace_bytecode trace_call trace_shape_events trace_source verbose_guards
+""")
+_SECONDS = ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")  # huggingface_hub reads them when it is imported
 # Python's own at which it may not start, each with a value that it takes; all versions take the same.
 _OF_PYTHON = {
     "PYTHONHASHSEED": "0",
@@ -96,6 +109,24 @@ def python(plan: Plan) -> Iterator[Finding]:
         yield _bad(plan, "PYTHONINSPECT", why, None)
 
 
+def libraries(plan: Plan) -> Iterator[Finding]:
+    """Values at which torchrun, or a library that trainings import, ends at once."""
+    given = plan.profile.env_vars
+    level = given.get("LOGLEVEL")
+    if level is not None and plan.recipe.launch == "torchrun" and level not in (*_LEVELS, "FATAL", "WARN", "NOTSET"):
+        near = nearest(level.upper(), list(_LEVELS)) or "INFO"
+        yield _bad(plan, "LOGLEVEL", f"torchrun takes {', '.join(_LEVELS)}, in capitals", f'"{near}"')
+    for word in (part.strip().lstrip("+-") for part in given.get("TORCH_LOGS", "").split(",")):
+        meant = nearest(word, sorted(_LOGS)) if word.isidentifier() and word not in _LOGS else None
+        if meant and alike(word, meant):
+            right = given["TORCH_LOGS"].replace(word, meant)
+            yield _bad(plan, "TORCH_LOGS", f"torch has no log {word!r}, and is not imported then", f'"{right}"')
+    for name in _SECONDS:
+        value = given.get(name, "0")
+        if not re.fullmatch(r"\s*[+-]?\d+(_\d+)*\s*", value):
+            yield _bad(plan, name, "huggingface_hub takes a whole number of seconds", '"60"')
+
+
 def _not_started(name: str, value: str) -> str | None:
     """What this Python says of the value, or None."""
     command = [sys.executable, "-S", "-c", ""]
@@ -127,23 +158,6 @@ def _allocator(text: str) -> Iterator[tuple[str, str]]:
         return
 
 
-def gpus_seen(plan: Plan) -> Iterator[Finding]:
-    """CUDA_VISIBLE_DEVICES leaves fewer GPUs than there are processes; each needs one of its own."""
-    value = plan.profile.env_vars.get("CUDA_VISIBLE_DEVICES")
-    has_gpus = gpus.count() > 0 if plan.here else bool(plan.profile.gpus_per_node)
-    if value is None or plan.recipe.launch != "torchrun" or not has_gpus:
-        return
-    seen = len([one for one in value.split(",") if one.strip() and not one.strip().startswith("-")])
-    if seen < plan.processes_per_node:
-        message = (
-            f"env_vars.CUDA_VISIBLE_DEVICES = {value!r} ({_source(plan, 'CUDA_VISIBLE_DEVICES')}) shows {seen} GPU(s)"
-            f" to {plan.processes_per_node} processes a node, each of which needs one of its own."
-        )
-        fix = "leave it out: a job sees its own GPUs"
-        less = f"; or run.env.nproc_per_node={seen}" if seen else ""
-        yield Finding("error", "too-few-gpus", message, fix + less)
-
-
 def of_torchrun(plan: Plan) -> Iterator[Finding]:
     """torchrun gives each rank its own."""
     names = [name for name in _TORCHRUN if name in plan.profile.env_vars]
@@ -162,4 +176,4 @@ def _source(plan: Plan, name: str) -> str:
     return str(plan.profile_sources.get(f"env_vars.{name}", plan.profile_name))
 
 
-CHECKS = (not_expanded, python, torch, gpus_seen, of_torchrun)
+CHECKS = (not_expanded, python, torch, libraries, of_torchrun)

@@ -84,5 +84,14 @@ def parse(text: str) -> Override:
 
 def _key(key: str, text: str) -> str:
     if not _KEY.fullmatch(key):
-        raise UsageError(f"'{text}' is not understood: {key!r} is not a key.", "a key is names with dots: optimizer.lr")
+        raise UsageError(f"'{text}' is not understood: {key!r} is not a key.", _as_a_key(key))
     return key
+
+
+def _as_a_key(key: str) -> str:
+    """The key that was probably meant: without blanks, Hydra's `++`, and brackets."""
+    meant = re.sub(r"\[(\d+)\]", r".\1", key.strip()).lstrip("+")
+    form = "a key is names with dots"
+    return (
+        f"{form}: {meant}=VALUE, without blanks" if meant != key and _KEY.fullmatch(meant) else f"{form}: optimizer.lr"
+    )

@@ -32,7 +32,7 @@ from automodel_launch.launch import (
 )
 from automodel_launch.launch.edges import Promise
 from automodel_launch.launch.submit import record_of
-from automodel_launch.plan import recipes
+from automodel_launch.plan import naming, recipes
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Mode, Plan
 from automodel_launch.plan.plangraph import FINISHED, PlanGraph, Step
@@ -57,6 +57,9 @@ class Maker:
         Raises:
             LaunchError: the parts of a step do not fit together; its name stands in the message.
         """
+        if path.stem in naming.RESERVED:
+            message = f"{path}: `{path.stem}` already stands for jobs wherever a pipeline is named (status, cancel)."
+            raise ConfigError(message, f"another name for the file: {path.stem}-1{path.suffix}")
         done: list[Step] = []
         for spec in self.specs:
             done.append(self.one(spec, done))

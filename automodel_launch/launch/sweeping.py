@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from automodel_launch import executors
+from automodel_launch import backends, executors
 from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.sweeps import PointSpec
 from automodel_launch.errors import LaunchError, UsageError
@@ -71,6 +71,7 @@ def make(
             raise
         points.append(Point(_values(spec), plan, spec.name))
     _refuse_equal(points)
+    _refuse_shared(points)
     names = sorted(point.plan.run_name for point in points)
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
     called = name or naming.with_digest(f"{recipe.name}-{specs[0][1].name}-sweep", digest)
@@ -126,6 +127,21 @@ def _refuse_equal(points: list[Point]) -> None:
                 f"two points are one run, {point.plan.run_name}: {first}; and {second}. A run is what is trained, not"
                 " for how long, nor how often it saves, nor on which profile.",
                 "leave one out; or --name with named points of --sweep-file makes a run of each (docs/sweeps.md)",
+            )
+
+
+def _refuse_shared(points: list[Point]) -> None:
+    """A run goes on with the checkpoints that it finds, whosever they are."""
+    seen: dict[str, Point] = {}
+    for point in points:
+        plan = point.plan
+        directory = backends.of(plan.recipe).checkpoint_dir(plan.config, plan.run_dir)
+        other = seen.setdefault(directory, point) if directory else point
+        if other is not point:
+            message = f"points {other.plan.run_name} and {plan.run_name} save their checkpoints in one directory,"
+            raise UsageError(
+                f"{message} {directory}: the second would go on with those of the first.",
+                "a directory below ${run.dir}, which is each run's own; or sweep the directory, too",
             )
 
 

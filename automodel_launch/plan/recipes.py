@@ -106,7 +106,7 @@ def available(workspace: Workspace) -> list[Recipe]:
 
 def _block(path: Path) -> str | None:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # an editor's mark at the head, which Python passes over
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from error
     match = _BLOCK.search(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,12 +17,24 @@ def count(environ: Mapping[str, str] | None = None, proc: Path = Path("/proc/dri
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None or not present:
         return present
-    chosen = []
-    for entry in (part.strip() for part in visible.split(",")):
-        if not entry or entry == "-1":  # CUDA itself stops reading at an invalid entry
+    return min(len(shown(visible)), present)
+
+
+def shown(value: str) -> list[str]:
+    """The GPUs that CUDA shows for a value of CUDA_VISIBLE_DEVICES: none where one stands there twice (on an H100)."""
+    names = named(value)
+    return names if len(set(names)) == len(names) else []
+
+
+def named(value: str) -> list[str]:
+    """The entries before the first that is no GPU, at which CUDA stops reading: `0-7` is GPU 0, as C reads numbers."""
+    names = []
+    for word in (part.strip() for part in value.split(",")):
+        found = re.match(r"\d+", word) or re.fullmatch(r"(GPU|MIG)-\S+", word)
+        if not found:
             break
-        chosen.append(entry)
-    return min(len(chosen), present)
+        names.append(found[0])
+    return names
 
 
 def _device_files() -> int:

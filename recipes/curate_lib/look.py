@@ -83,12 +83,32 @@ def _folders(config: Config, made: Mapping[str, Any]) -> Iterator[Finding]:
     for stage in config.stages:
         for i, step in enumerate(stage.pipeline):
             folder, where = step.get("data_folder"), f"{stage.where}.pipeline[{i}]"
-            if not isinstance(folder, str) or "://" in folder or _below(config, folder):
+            if not isinstance(folder, str) or "://" in folder:
+                continue
+            if _below(config, folder):
+                yield from _made_before(config, stage, where, folder)
                 continue
             try:
                 _check(where, folder, made.get(where))
             except InputError as e:
                 yield of_error("curate-input", e)
+
+
+def _made_before(config: Config, stage: Stage, where: str, folder: str) -> Iterator[Finding]:
+    """What lies below output_dir is written by a stage before, or by an earlier job."""
+    before = config.stages[: config.stages.index(stage)]
+    steps = (step for other in before for step in other.pipeline)
+    written = [
+        value for step in steps for key, value in step.items() if key.endswith("_folder") and key != "data_folder"
+    ]
+    own = [value for step in stage.pipeline for key, value in step.items() if key.startswith("output")]
+    paths = [os.path.normpath(str(value)) for value in written]
+    wanted = os.path.normpath(folder)
+    made = any(f"{wanted}/".startswith(f"{path}/") or f"{path}/".startswith(f"{wanted}/") for path in paths)
+    if not made and not os.path.isdir(wanted):  # noqa: PTH112 (Path's raises where a directory may not be entered)
+        late = " (this one does, but reads first)" if folder in own else ""
+        said = f"{where}.data_folder: {folder}: no stage before it writes there{late}{_FIX}, or stages in another order"
+        yield of_error("curate-input", InputError(said))
 
 
 def _check(where: str, folder: str, step: Any) -> None:

@@ -20,6 +20,7 @@ from data_prep_lib.errors import InputError, RefusedError
 from data_prep_lib.layout import SPLITS, Layout, pair
 from data_prep_lib.megatron import read_lengths
 from data_prep_lib.nanogpt import DTYPES, HEADER_BYTES, MAX_TOKENS, index_path, number_of_files, write_file
+from data_prep_lib.progress import room
 from data_prep_lib.safe_files import remove_leftovers, sync_directory
 from data_prep_lib.shards import Shard
 
@@ -100,8 +101,8 @@ def _check_room(layout: Layout, files: Sequence[Sequence[Block]], itemsize: int)
     free = shutil.disk_usage(layout.root).free
     if free < need:
         raise RefusedError(
-            f"output_dir: {layout.root} has {free / 1e9:.2f} GB free; the {len(files)} files that are still to be "
-            f"written from the tokenized parts take {need / 1e9:.2f} GB\n"
+            f"output_dir: {layout.root} has {room(free)} free; the {len(files)} files that are still to be "
+            f"written from the tokenized parts take {room(need)}\n"
             "  free space and run the same command again; what is tokenized is kept"
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 from data_prep_lib.errors import InputError, RefusedError
 from data_prep_lib.inputs import Source
 from data_prep_lib.kinds import COMPRESSED
+from data_prep_lib.progress import room
 from data_prep_lib.readers import ShardReader
 from data_prep_lib.shards import Piece, Shard
 
@@ -48,7 +49,7 @@ def check_disk(output_dir: Path, shards: Sequence[Shard], dtype: str, sample: in
     free = shutil.disk_usage(parent).free
     if free < need:
         raise RefusedError(
-            f"output_dir: {parent} has {free / 1e9:.2f} GB free; this input needs at least {need / 1e9:.2f} GB\n"
+            f"output_dir: {parent} has {room(free)} free; this input needs at least {room(need)}\n"
             "  free space, or choose an output_dir on a larger disk"
         )
 

@@ -19,6 +19,14 @@ def short(number: float) -> str:
     return f"{number:.0f}"
 
 
+def room(size: int) -> str:
+    """1234567 bytes -> 1.2 MB; below a megabyte in kB, so that no small disk has 0.00 GB"""
+    for unit, name, digits in ((10**9, "GB", 2), (10**6, "MB", 1)):
+        if size >= unit:
+            return f"{size / unit:.{digits}f} {name}"
+    return f"{-(-size // 1000)} kB"
+
+
 def duration(seconds: float) -> str:
     """75 -> 1:15, 3675 -> 1:01:15"""
     minutes, s = divmod(int(seconds), 60)

@@ -37,6 +37,10 @@ def _found(bench: Bench, variable: dict[str, str], keys: str = "") -> list[Findi
         ("PYTHONIOENCODING", "utf9", "error", ("codec",)),
         ("PYTHONHOME", "/nowhere", "error", ("no such directory", "take it out")),
         ("PYTHONINSPECT", "1", "error", ("goes on to its prompt", "take it out")),
+        ("LOGLEVEL", "info", "error", ("in capitals", 'LOGLEVEL = "INFO"')),
+        ("LOGLEVEL", "10", "error", ("in capitals",)),
+        ("TORCH_LOGS", "+dynammo,guards", "error", ("no log 'dynammo'", '"+dynamo,guards"')),
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "10s", "error", ("whole number of seconds", '"60"')),
         ("TORCH_DISTRIBUTED_DEBUG", "detial", "error", ("OFF, INFO, DETAIL", '"DETAIL"')),
         ("PYTORCH_ALLOC_CONF", "expandable_segments", "error", ("no setting", "NAME:VALUE")),
         ("PYTORCH_ALLOC_CONF", "expandable_segments:true", "error", ('"expandable_segments:True"',)),
@@ -62,6 +66,7 @@ def test_values_that_are_taken_are_no_finding(bench: Bench) -> None:
     several = "expandable_segments:True, roundup_power2_divisions:[256:1,512:2,>:8], garbage_collection_threshold:0.8"
     given = {"PATH": "/opt/x/bin:/usr/bin:/bin", "TORCH_DISTRIBUTED_DEBUG": "info", "PYTORCH_ALLOC_CONF": several}
     given |= {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync,a_setting_of_another_release:1", "PS1": "$ "}
+    given |= {"LOGLEVEL": "WARN", "TORCH_LOGS": "+dynamo,-torch._inductor,all", "HF_HUB_ETAG_TIMEOUT": "30"}
     given |= {"PYTHONHOME": sys.prefix, "PYTHONINSPECT": "", "PYTHONHASHSEED": "random"}
     assert _found(bench, given) == []
 

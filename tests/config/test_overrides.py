@@ -166,3 +166,18 @@ def test_a_file_of_odd_words_never_crashes() -> None:
             parse(word)
         except LaunchError as error:
             assert error.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("optimizer.lr = 1", "optimizer.lr=VALUE, without blanks"),
+        ("++optimizer.lr=1", "optimizer.lr=VALUE"),
+        ("optimizer.betas[0]=0.8", "optimizer.betas.0=VALUE"),
+        ("a..b=1", "optimizer.lr"),
+    ],
+)
+def test_what_is_no_key_is_told_with_the_key_that_was_meant(text: str, meant: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse(text)
+    assert meant in str(refused.value.hint)

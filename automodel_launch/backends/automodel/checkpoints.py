@@ -33,7 +33,9 @@ def kept_checkpoints(config: Mapping[str, Any]) -> int | None:
 
 
 def consolidates(config: Mapping[str, Any]) -> bool:
-    """The last checkpoint also holds an export for transformers."""
+    """The last checkpoint also holds an export for transformers, which torch's own format has not."""
+    if str(get(config, "checkpoint.model_save_format")).lower() == "torch_save":
+        return False
     return loader.value(config, "checkpoint.save_consolidated") is not False
 
 

@@ -43,6 +43,7 @@ COMPILE = "compile.enabled"
 
 WARMUP, DECAY, STYLE = (f"lr_scheduler.lr_{name}" for name in ("warmup_steps", "decay_steps", "decay_style"))
 MIN_LR, INIT_LR, MAX_LR, LR = "lr_scheduler.min_lr", "lr_scheduler.init_lr", "lr_scheduler.max_lr", "optimizer.lr"
+MAX_NORM = "clip_grad_norm.max_norm"
 OWN_SCHEDULE = "lr_scheduler.override_opt_param_scheduler"
 WSD_STEPS, WSD_STYLE = "lr_scheduler.wsd_decay_steps", "lr_scheduler.lr_wsd_decay_style"
 

@@ -269,7 +269,10 @@ VALID = {
     ),
     "a config by name": _set(("model.config", "Qwen/Qwen3-0.6B")),
     "megatron data": _set(("dataset", {**MEGATRON, "tokenizer": {"pretrained_model_name_or_path": "x"}})),
-    "its loader": _set(("dataset", MEGATRON), ("dataloader", {"dataloader_type": "single", "num_workers": 2})),
+    "its loader": _set(
+        ("dataset", {**MEGATRON, "tokenizer": {"pretrained_model_name_or_path": "x"}}),
+        ("dataloader", {"dataloader_type": "single", "num_workers": 2}),
+    ),
     "validation sets": _set(("validation_dataset", MEGATRON), ("validation_dataset_code", MEGATRON)),
     "wandb": _set(("wandb", {"project": "p", "mode": "offline", "dir": "/x", "tags": ["a"], "enable": False})),
     "mlflow": _set(("mlflow", {"experiment_name": "e", "tags": {"a": "b"}})),

@@ -24,10 +24,15 @@ def positive(plan: Plan) -> Iterator[Finding]:
 
 
 def sequences(plan: Plan) -> Iterator[Finding]:
-    """Data in samples of no token: a division by zero where the index is built, or an endless one."""
+    """Data in samples of no token: a division by zero where the index is built, or an endless one.
+
+    `seq_len` is NanogptDataset's, which reads windows of one token; the index of Megatron data has none of one.
+    """
+    megatron = {key for key, kind, _ in datasets.datasets(plan.config) if datasets.is_megatron(kind)}
     for key, length in datasets.sequences(plan.config):
-        if length < 1 and key.endswith("seq_length"):  # `seq_len` is NanogptDataset's, which reads windows of one token
-            yield Finding("error", "not-positive", f"{describe(plan, key)} must be at least 1.", f"{key}=2048")
+        least = 2 if key.partition(".")[0] in megatron else 1
+        if length < least and key.endswith("seq_length"):
+            yield Finding("error", "not-positive", f"{describe(plan, key)} must be at least {least}.", f"{key}=2048")
 
 
 def divides(plan: Plan) -> Iterator[Finding]:

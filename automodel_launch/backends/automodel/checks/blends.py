@@ -6,6 +6,7 @@ that holds a list or a mapping (nemo_automodel, components/datasets/llm/megatron
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -81,16 +82,32 @@ def _has_split(plan: Plan, name: str, of: str, value: Any, data: DataFacts) -> I
 
 
 def _shares(plan: Plan, key: str, section: Mapping[str, Any], data: DataFacts) -> Iterator[Finding]:
-    """Three shares at most: AutoModel stops at an assertion without words, or ignores them where data have splits."""
-    split = section.get("split")
-    if isinstance(split, str) and "${" not in split and len(split.split(",")) > len(SHARES):
-        message = f"{key} = {split!r} ({source(plan, key)}): there are {len(SHARES)} shares at most,"
-        message += f" of {', '.join(SHARES)}."
-        paths = section.get("paths")
-        if isinstance(paths, str) and kind_of_paths(paths) == "blends":
-            paths = data.about("blends", paths).get("value")  # None where the file cannot be seen
-        level: Any = "error" if isinstance(paths, list | str) else "warning"
+    """Three shares at most, and one for the split that is built: AutoModel stops at an assertion without words, or
+    ignores them where data have splits.
+    """
+    split, wanted = section.get("split"), section.get("splits_to_build")
+    if not isinstance(split, str) or "${" in split:
+        return
+    shares, paths = [part.strip() for part in split.split(",")], section.get("paths")
+    if isinstance(paths, str) and kind_of_paths(paths) == "blends":
+        paths = data.about("blends", paths).get("value")  # None where the file cannot be seen
+    told, divided = f"{key} = {split!r} ({source(plan, key)})", isinstance(paths, list | str)
+    level: Any = "error" if divided else "warning"
+    if len(shares) > len(SHARES):
+        message = f"{told}: there are {len(SHARES)} shares at most, of {', '.join(SHARES)}."
         yield Finding(level, "no-split", message, f'{key}="90,5,5"')
+    elif divided and wanted in SHARES and all(map(_is_share, shares)):
+        place = SHARES.index(wanted)
+        if not any(map(float, shares)) or place >= len(shares) or not float(shares[place]):
+            fix = f'{key}="90,5,5"; they are those of {", ".join(SHARES)}'
+            yield Finding("error", "no-split", f"{told} leaves nothing for {wanted}, which is built.", fix)
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def _content(blend: Any, where: str) -> Iterator[Use | Finding]:

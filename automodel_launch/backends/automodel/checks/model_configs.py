@@ -9,8 +9,7 @@ from automodel_launch.backends.automodel import schema as schemas
 from automodel_launch.backends.automodel.checks.keys import ignored, kind, silent
 from automodel_launch.backends.automodel.model import shape as model_shape
 from automodel_launch.backends.automodel.schema import Signature
-from automodel_launch.config import dotted
-from automodel_launch.plan.describe import describe, divisors, shortened
+from automodel_launch.plan.describe import divisors, shortened
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -79,14 +78,4 @@ def width(plan: Plan) -> Iterator[Finding]:
     )
 
 
-def rotary(plan: Plan) -> Iterator[Finding]:
-    """The base of the rotary positions is raised to negative powers: of 0 or less the loss is NaN from step 0 on."""
-    section = dotted.get(plan.config, "model.config")
-    for key in ("rope_theta", "rope_parameters.rope_theta"):
-        value = dotted.get(section, key) if isinstance(section, Mapping) else None
-        if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
-            message = f"{describe(plan, f'model.config.{key}')}: the loss would be NaN; it must be above 0."
-            yield Finding("error", "not-positive", message, f"model.config.{key}=10000.0")
-
-
-CHECKS = (heads, width, rotary)
+CHECKS = (heads, width)

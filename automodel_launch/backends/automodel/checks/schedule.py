@@ -91,14 +91,14 @@ def rates(plan: Plan) -> Iterator[Finding]:
 
 
 def finite(plan: Plan) -> Iterator[Finding]:
-    """A rate that is no number is refused by torch's optimizers; they take an infinite one."""
+    """A rate that is no number is refused by torch's optimizers; they take an infinite one, and train nothing."""
     for key in (LR, MAX_LR):
         value = loader.value(plan.config, key)
         if isinstance(value, float) and math.isnan(value):
             yield Finding("error", "lr-range", f"{describe(plan, key)} is no number.", f"{key}=3e-4")
-        elif value == math.inf:  # a job that runs to its end
-            message = f"{describe(plan, key)}: every weight is NaN after the first step."
-            yield Finding("warning", "lr-range", message, f"{key}=3e-4")
+        elif value == math.inf:
+            message = f"{describe(plan, key)}: every weight would be NaN after the first step."
+            yield Finding("error", "lr-range", message, f"{key}=3e-4")
 
 
 def lengths(plan: Plan) -> Iterator[Finding]:

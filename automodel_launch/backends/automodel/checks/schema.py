@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +15,15 @@ from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe_value, override
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
+
+_FLOATS_TOLD = ["float32", "bfloat16", "float16"]
+_TRAINED = (
+    "model.torch_dtype",
+    "model.dtype",
+    *(f"distributed.mp_policy.{one}_dtype" for one in ("param", "reduce", "output")),
+)
+_NEVER_SENT = ("KILL", "STOP", "9", "19")  # no process can take them
+_FLOATS = ("float32", "float", "fp32", "bfloat16", "bf16", "float16", "half", "fp16", "float64", "double", "auto")
 
 
 def top_level(plan: Plan) -> Iterator[Finding]:
@@ -66,7 +76,9 @@ def distributed(plan: Plan) -> Iterator[Finding]:
             yield from kind(plan, key, value, shape["sizes"][name])
         elif name in ("pipeline", "moe"):
             yield from _sub_section(plan, key, value, section, schemas.signature(shape[name]))
-        elif name in ("strategy", "activation_checkpointing", *shape["silent"]) or taken is None:
+        elif name == "activation_checkpointing":
+            yield from kind(plan, key, value, "bool|null|str")
+        elif name in ("strategy", *shape["silent"]) or taken is None:
             continue
         elif name in taken.params:
             yield from kind(plan, key, value, taken.params[name])
@@ -90,6 +102,15 @@ def values(plan: Plan) -> Iterator[Finding]:
     yield from _signals(plan)
 
 
+def no_numbers(plan: Plan) -> Iterator[Finding]:
+    """`.nan`: what is computed with it is none either, mostly without a message until the last step."""
+    for key, value in dotted.leaves(plan.config) if _known(plan) else ():
+        told = key in (keys.LR, keys.MAX_LR, keys.MAX_NORM) or ".paths." in key  # by checks of their own
+        if isinstance(value, float) and math.isnan(value) and not told:
+            message = f"{describe_value(plan, key, value)} is no number, and neither is what is computed with it."
+            yield Finding("error", "bad-value", message, f"{key}=NUMBER, or ~{key}")
+
+
 def dtypes(plan: Plan) -> Iterator[Finding]:
     """Names of dtypes, wherever a key ends in `dtype`."""
     if _known(plan) is None:
@@ -98,8 +119,10 @@ def dtypes(plan: Plan) -> Iterator[Finding]:
     for key, value in dotted.leaves(plan.config):
         name = value.removeprefix("torch.").lower() if isinstance(value, str) and key.endswith("dtype") else "auto"
         if name not in ("auto", "none", "null") and "${" not in name and name not in texts:
-            common = ["float32", "bfloat16", "float16"]
-            yield one_of(plan, key, value, common)
+            yield one_of(plan, key, value, _FLOATS_TOLD)
+        elif key in _TRAINED and name not in (*_FLOATS, "none", "null") and "${" not in name:
+            message = f"{describe_value(plan, key, value)}: nothing is trained in that type."
+            yield Finding("error", "bad-value", message, f"{key}=bfloat16 or float32")
 
 
 def old_keys(plan: Plan) -> Iterator[Finding]:
@@ -166,9 +189,10 @@ def _signals(plan: Plan) -> Iterator[Finding]:
     given = dotted.get(plan.config, key)
     for value in given if isinstance(given, list) else [given]:
         # components/training/signal_handler.py, resolve_signal: any case, with or without SIG
-        name = value.upper() if isinstance(value, str) and "${" not in value else "TERM"
-        if f"SIG{name.removeprefix('SIG')}" not in signal.Signals.__members__ and not name.isdigit():
+        name = str(value).upper() if isinstance(value, str | int) and "${" not in str(value) else "TERM"
+        known = {str(number.value) for number in signal.Signals} | {one.name for one in signal.Signals}
+        if not known & {name, f"SIG{name}"} or name.removeprefix("SIG") in _NEVER_SENT:
             yield one_of(plan, key, value, ["SIGTERM", "SIGUSR1", "SIGUSR2"])
 
 
-CHECKS = (top_level, sections, distributed, values, dtypes, old_keys)
+CHECKS = (top_level, sections, distributed, values, no_numbers, dtypes, old_keys)

@@ -5,6 +5,7 @@ AutoModel resolves all of them when it loads the config, and calls them one by o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,6 +40,10 @@ def exist(plan: Plan) -> Iterator[Finding]:
             continue
         elif ":" in path:
             yield from in_file(plan, key, path)
+        elif not all(part.isidentifier() for part in path.split(".")):
+            plain = re.sub(r"[^\w.]", "", path)
+            message = f"{describe_value(plan, key, path)} is no dotted path: names of letters, digits and _."
+            yield Finding("error", "unknown-target", message, f"{key}={plain or 'package.module.Name'}")
         elif path.startswith("nemo_automodel."):
             yield from _in_automodel(plan, key, path)
         elif path.startswith("transformers."):

@@ -93,6 +93,31 @@ def loss(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "wrong-loss", message, f"{key}={_LOSSES}")
 
 
+def tokenizers(plan: Plan) -> Iterator[Finding]:
+    """Megatron data are built with one: that of the section, or of what the model is loaded from (train_ft.py)."""
+    model = plan.config.get("model")
+    if not isinstance(model, dict) or schema.load().top(loader.recipe_class(plan.config)) is None:
+        return  # `needed` tells of a config without a model
+    loaded = keys.PRETRAINED in model or _names_a_config(model.get("config"))
+    for key, kind, section in datasets.datasets(plan.config):
+        given = section.get("tokenizer")
+        others = key != "dataset" or not datasets.is_megatron(kind)  # a validation set takes the training's
+        if others or given is not None or (loaded and "tokenizer" not in section):
+            continue
+        message = (
+            f"{describe_value(plan, f'{key}.tokenizer', given)}: AutoModel {schema.VERSION} builds no Megatron data"
+        )
+        fix = f"+{key}.tokenizer._target_=nemo_automodel._transformers.auto_tokenizer.NeMoAutoTokenizer.from_pretrained"
+        yield Finding(
+            "error", "missing-key", f"{message} without one.", f"{fix} +{key}.tokenizer.{keys.PRETRAINED}=DIR"
+        )
+        return
+
+
+def _names_a_config(section: Any) -> bool:
+    return isinstance(section, str) or (isinstance(section, dict) and keys.PRETRAINED in section)
+
+
 def _recipe(plan: Plan) -> tuple[str, Any]:
     """(key, value) of what names the recipe class, in the order of recipes/pretrain.py."""
     key = "recipe" if plan.config.get("_step_recipe") is None else "_step_recipe"
@@ -102,7 +127,7 @@ def _recipe(plan: Plan) -> tuple[str, Any]:
 
 def clipping(plan: Plan) -> Iterator[Finding]:
     """AutoModel 0.7.0 multiplies gradients by max_norm / their norm, whatever max_norm is: 0 is not "off"."""
-    key = "clip_grad_norm.max_norm"
+    key = keys.MAX_NORM
     value = loader.value(plan.config, key)
     if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
         fix = f"{key}=1.0, or ~clip_grad_norm for no clipping"
@@ -157,4 +182,4 @@ def distilled(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "bad-value", message, f"{key}=0.5")
 
 
-CHECKS = (recipe, needed, batch_size, clipping, loss, half, quantizing, distilled)
+CHECKS = (recipe, needed, batch_size, clipping, loss, half, quantizing, distilled, tokenizers)

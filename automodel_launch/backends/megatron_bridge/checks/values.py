@@ -13,7 +13,7 @@ from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import nearest
 
-_AT_LEAST = {
+AT_LEAST = {
     "rng.seed": 1,
     "dist.distributed_timeout_minutes": 1,
     "ddp.bucket_size": 1,
@@ -25,6 +25,9 @@ _AT_LEAST = {
     "model.init_method_std": 0,
     "model.layernorm_epsilon": 0,
     "model.rotary_base": 1,
+    keys.EXPERTS: 1,
+    **dict.fromkeys((keys.LAYERS, keys.HIDDEN, "model.ffn_hidden_size", keys.HEADS, keys.GROUPS), 1),
+    **dict.fromkeys(("model.kv_channels", "model.moe_router_topk", "model.moe_ffn_hidden_size"), 1),
     "profiling.profile_step_start": 0,
     "profiling.profile_step_end": 0,
     "optimizer.weight_decay": 0,
@@ -35,7 +38,8 @@ _AT_LEAST = {
     keys.WSD: 0,
     "scheduler.lr_wsd_decay_samples": 0,
 }
-_SHARES = {  # key: whether it may be 1
+_MOST_SEED = 2**32 - 1
+SHARES = {  # key: whether it may be 1
     "optimizer.adam_beta1": False,
     "optimizer.adam_beta2": False,
     "model.attention_dropout": True,
@@ -50,19 +54,31 @@ _RECOMPUTED = ("core_attn", "layernorm", "mla_up_proj", "mlp", "moe", "moe_act",
 def ranges(plan: Plan) -> Iterator[Finding]:
     """Numbers below the least, and shares that are none."""
     known = settings.of(plan.config)
-    for key, least in _AT_LEAST.items():
+    for key, least in AT_LEAST.items():
         value = known.rate(key)
         if value is not None and known.written(key) and not least <= value < math.inf:
             what = f"must be at least {least}" if value < least else "is no number to compute with"
             message = f"{told(plan, known, key)} {what}."
             yield Finding("error", "not-positive", message, f"{key}={least} or more")
-    for key, whole in _SHARES.items():
+    for key, whole in SHARES.items():
         value = known.rate(key)
         if value is not None and known.written(key) and not (0 <= value < 1 or (whole and value == 1)):
             yield bad_value(plan, key, value, f" is not from 0 to {'1' if whole else 'below 1'}.", f"{key}=0.1, say")
-    for key in (keys.GLOBAL_BATCH, keys.MICRO_BATCH):
+    seed = known.rate("rng.seed")
+    if seed is not None and known.written("rng.seed") and seed > _MOST_SEED:
+        rest = f" is more than {_MOST_SEED:,}, the largest seed of NumPy's."
+        yield bad_value(plan, "rng.seed", known.value("rng.seed"), rest, "rng.seed=1234")
+    if known.rate("optimizer.adam_eps") == 0 and known.value("optimizer.optimizer") == "adam":
+        rest = ": a weight without a gradient, as that of a token that is not in a batch, would be 0 / 0, NaN."
+        yield bad_value(plan, "optimizer.adam_eps", 0.0, rest, override(plan, "optimizer.adam_eps", "1e-8"))
+    for key in (keys.GLOBAL_BATCH, keys.MICRO_BATCH, keys.LR):
         if known.written(key) and known.known(key) and known.value(key) is None:
-            message = f"{key} is null, and the number of micro batches is computed with it."
+            what = (
+                "Megatron-Core computes with it"
+                if key == keys.LR
+                else "the number of micro batches is computed with it"
+            )
+            message = f"{key} is null, and {what}."
             yield Finding("error", "missing-key", message, f"{key}=NUMBER, or ~{key} to leave it to the recipe")
 
 
@@ -184,4 +200,14 @@ def one_blend(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "bad-blend", message, f"~{split}")
 
 
-CHECKS = (ranges, names, recompute, profilers, warm_up_start, weight_decay, scheduler, tokenizer, one_blend)
+CHECKS = (
+    ranges,
+    names,
+    recompute,
+    profilers,
+    warm_up_start,
+    weight_decay,
+    scheduler,
+    tokenizer,
+    one_blend,
+)

@@ -1,0 +1,44 @@
+"""Scripts and files of targets that Python does not read are found before the job, where each rank would end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from automodel_launch.backends import user_code
+from automodel_launch.checks import packaging
+from tests.workbench import Bench, make_bench
+
+BLOCK = 'dependencies = []\n[tool.runspec]\nbackend = "none"\n[tool.runspec.config]\ndir = "stub"'
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return make_bench(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [("print 'hi'\n", "Missing parentheses"), ("if 1:\n\tx = 1\n        y = 2\n", "tabs"), ("def (:\n", "invalid")],
+)
+def test_a_recipe_of_ones_own(bench: Bench, body: str, words: str) -> None:
+    script = bench.script("stub", BLOCK)
+    plan = bench.planned("a: 1\n")
+    assert list(packaging.script_is_python(plan)) == []
+    script.write_text(script.read_text() + body)
+    (one,) = packaging.script_is_python(plan)
+    assert (one.code, one.level) == ("not-python", "error") and words in one.message and "stub.py, line" in one.message
+
+
+def test_what_an_editor_puts_at_the_head_is_passed_over(bench: Bench) -> None:
+    script = bench.script("stub", BLOCK)
+    script.write_text("\ufeff" + script.read_text())
+    assert list(packaging.script_is_python(bench.planned("a: 1\n"))) == []
+
+
+def test_what_a_newer_python_may_read_is_a_warning() -> None:
+    for text in (b"def first[T](x: T) -> T: return x\n", b"type A = int\n", b"x = f'{'a'}'\n"):
+        found = user_code.not_python("a.py", text)
+        assert found is None if sys.version_info >= (3, 12) else found and found[0] == "warning"
