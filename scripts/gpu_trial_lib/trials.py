@@ -142,7 +142,9 @@ def _llama(place: Place) -> tuple[str, ...]:
 def _measured(place: Place, config: str, words: tuple[str, ...]) -> str:
     """Thirty steps: tokens a second, the share of the card's peak, and peak memory beside the estimate."""
     steps = 6 if place.cpu else 30
-    words = (f"step_scheduler.max_steps={steps}", "lr_scheduler.lr_warmup_steps=2", *words)
+    # of one process FSDP2's policy, which would compute in bfloat16, is not applied
+    half = () if place.cpu else ("+distributed.autocast_dtype=bfloat16",)
+    words = (f"step_scheduler.max_steps={steps}", "lr_scheduler.lr_warmup_steps=2", *half, *words)
     name = place.run(config.replace(".", "-"))
     done = place.launch("pretrain", "-c", config, "--name", name, *words)
     _require(done.returncode == 0, tail(done))

@@ -159,16 +159,16 @@ def counted(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[SshServer, Path]
 
 
 def test_a_wrong_argument_is_refused_over_ssh_before_sbatch(site: Checkout, counted: tuple[SshServer, Path]) -> None:
-    """By torch itself, with the key's name; what the plan is worth without the override is not asked."""
+    """By AutoModel itself, with the key's name; what the plan is worth without the override is not asked."""
     server, calls = counted
     environ = {name: value for name, value in site.environ.items() if name != "SLURM_CONF"}
     laptop = client(Checkout(site.root, environ), server)
-    wrong = ("optimizer.betas=[2.0,0.95]", "--name", "wrong", "run.env.rehearse=250")
+    wrong = ("+loss_fn.reduction=mean", "--name", "wrong", "run.env.rehearse=250")
     done = laptop.run(*COMMAND, "--batch", "laptop", *wrong)
     assert (done.returncode, done.stdout) == (3, ""), done.stderr
     said = " ".join(done.stderr.split())
-    assert "error: [rehearsal] optimizer.betas = [2.0, 0.95] (override optimizer.betas=[2.0,0.95]): " in said
-    assert "ValueError: Invalid beta parameter at index 0: 2.0" in said and "on the login node login" in said
+    assert "error: [rehearsal] loss_fn.reduction = mean (override loss_fn.reduction=mean): " in said
+    assert "only supported when reduction is 'sum'" in said and "on the login node login" in said
     assert {line.split()[1] for line in calls.read_text().splitlines()} == {"--help", "--test-only"}  # the checks' own
     assert not list(Path(site.root.parent, "jobs", "slurm").glob("wrong*"))
     assert not _rehearsals(site)

@@ -136,6 +136,27 @@ def test_what_needs_a_gpu(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None
         assert len(told) == 2 * wanted
 
 
+@pytest.mark.parametrize(
+    ("count", "processes", "texts", "told"),
+    [
+        (1, 1, ["+model.torch_dtype=float32"], True),
+        (0, 1, ["+model.torch_dtype=float32"], False),
+        (2, 2, ["+model.torch_dtype=float32"], False),
+        (1, 1, ["+model.torch_dtype=bfloat16"], False),
+        (1, 1, ["+model.torch_dtype=float32", "distributed={mp_policy: {param_dtype: float32}}"], False),
+        (1, 1, ["+model.torch_dtype=float32", "distributed={autocast_dtype: bfloat16}"], False),
+    ],
+)
+def test_one_process_on_a_gpu_computes_in_the_type_of_its_weights(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, count: int, processes: int, texts: list[str], told: bool
+) -> None:
+    """As seen on an H100: docs/gpu.md."""
+    monkeypatch.setattr("automodel_launch.remote.gpus.count", lambda: count)
+    plan = bench.plan(*texts, f"+run.env.nproc_per_node={processes}", config="t")
+    found = [one.fix for check in CHECKS for one in check(plan) if one.code == "full-precision"]
+    assert found == (["+distributed.autocast_dtype=bfloat16"] if told else [])
+
+
 def test_a_checkpoint_to_begin_from(bench: Bench, tmp_path: Path) -> None:
     def told(path: Path) -> list[str]:
         found = _errors(bench, f"+checkpoint.restore_from={path}")
