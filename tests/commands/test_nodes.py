@@ -37,5 +37,5 @@ def test_a_profile_without_nodes(launch: Cli) -> None:
 
 def test_images_of_a_profile_without_a_cache(launch: Cli, root: Path) -> None:
     launch.refused(2, ("image", "far", "list"), "image_cache is not set", "image_cache = ")
-    launch.refused(2, ("image", "local", "list"), "not with local")
+    launch.refused(2, ("image", "local", "list"), "has no effect with executor = 'local'")
     launch.refused(2, ("image", "local", "show"), "'show'", "import, list, remove")

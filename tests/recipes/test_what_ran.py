@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -42,10 +43,13 @@ def test_the_packages_are_those_of_importlib_metadata(tmp_path: Path, monkeypatc
     (tmp_path / "of.egg-info" / "PKG-INFO").write_text("Name: of.egg\nSummary: Name: none\nVersion: 0.1\n")
     (tmp_path / "gone-1.dist-info").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
-    expected = {(told := found.metadata)["Name"]: told["Version"] for found in reversed([*metadata.distributions()])}
-    plain = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in expected.items() if name}
-    assert {name: version.partition(" (")[0] for name, version in ran_with.packages().items()} == plain
-    assert (plain["of-distutils"], plain["of-egg"]) == ("2.0+local", "0.1")
+    expected: dict[str, str] = {}
+    for found in metadata.distributions():
+        with contextlib.suppress(FileNotFoundError):  # of what is half gone, by importlib_metadata's finder
+            if name := found.metadata["Name"]:
+                expected.setdefault(re.sub(r"[-_.]+", "-", name).lower(), found.metadata["Version"])
+    assert {name: version.partition(" (")[0] for name, version in ran_with.packages().items()} == expected
+    assert (expected["of-distutils"], expected["of-egg"]) == ("2.0+local", "0.1")
 
 
 def test_node_0_writes_it_and_another_node_only_what_it_has_differently(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -41,7 +41,6 @@ class Cluster:
         # Jobs run the checkout with the tests' own Python, and both may lie below /tmp.
         self._shared = (REPOSITORY, Path(sys.prefix), Path(sys.base_prefix), *shared)
         self._options = options
-        self._broken: set[int] = set()  # nodes without power or network
 
     @property
     def env(self) -> dict[str, str]:
@@ -75,7 +74,6 @@ class Cluster:
 
     def kill_node(self, node: int) -> None:
         """A power cut. Slurm sees it after 10 to 16 s."""
-        self._broken.add(node)
         self._verb("kill-node", str(node))
 
     def start_node(self, node: int) -> None:
@@ -83,7 +81,6 @@ class Cluster:
 
     def cut_node(self, node: int) -> None:
         """Pulls the network cable; what runs on the node runs on."""
-        self._broken.add(node)
         self._verb("cut-node", str(node))
 
     def join_node(self, node: int) -> None:
@@ -115,19 +112,11 @@ class Cluster:
         if self.run("scontrol", "ping").returncode:
             self.start_ctld()
         self.run("scancel", "-u", "root")
-        self._mend(self._broken)
-        try:
-            wait_until(self._is_idle, 40, "all nodes idle", interval=0.2)
-        except TimeoutError:
-            self._mend(range(1, int(self.setting("NODES")) + 1))  # one may have ended without a test's doing
-            wait_until(self._is_idle, 120, "all nodes idle", interval=0.2)
-
-    def _mend(self, nodes: Iterable[int]) -> None:
-        for node in nodes:
+        for node in range(1, int(self.setting("NODES")) + 1):
             if self.has_namespaces:
                 self._call("join-node", str(node))  # fails where there is no node; start-node then makes the link anew
             self._call("start-node", str(node))  # fails where the node runs
-        self._broken = set()
+        wait_until(self._is_idle, 120, "all nodes idle", interval=0.2)
 
     def node_state(self, node: int) -> str:
         """Slurm's words, such as IDLE, MIXED+PLANNED or DOWN+NOT_RESPONDING."""

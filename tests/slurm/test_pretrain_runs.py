@@ -167,7 +167,7 @@ def test_a_wrong_argument_is_refused_over_ssh_before_sbatch(site: Checkout, coun
     done = laptop.run(*COMMAND, "--batch", "laptop", *wrong)
     assert (done.returncode, done.stdout) == (3, ""), done.stderr
     said = " ".join(done.stderr.split())
-    assert "error: [rehearsal] loss_fn.reduction = mean (override loss_fn.reduction=mean): " in said
+    assert "error: [rehearsal] loss_fn.reduction = 'mean' (override +loss_fn.reduction=mean): " in said
     assert "only supported when reduction is 'sum'" in said and "on the login node login" in said
     assert {line.split()[1] for line in calls.read_text().splitlines()} == {"--help", "--test-only"}  # the checks' own
     assert not list(Path(site.root.parent, "jobs", "slurm").glob("wrong*"))
