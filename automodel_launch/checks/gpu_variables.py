@@ -109,7 +109,7 @@ def _there() -> list[str]:
 
 
 def _has_gpus(plan: Plan) -> bool:
-    return gpus.count() > 0 if plan.here else bool(plan.profile.gpus_per_node)
+    return bool(gpus.of_a_node(plan.here, plan.profile.gpus_per_node))
 
 
 def _bad(plan: Plan, name: str, why: str, fix: str) -> Finding:

@@ -20,6 +20,11 @@ def count(environ: Mapping[str, str] | None = None, proc: Path = Path("/proc/dri
     return min(len(shown(visible)), present)
 
 
+def of_a_node(here: bool, wanted: int | None) -> int | None:
+    """GPUs of each node of a job: those of this machine, or what its profile asks for; None: not known."""
+    return count() if here else wanted
+
+
 def shown(value: str) -> list[str]:
     """The GPUs that CUDA shows for a value of CUDA_VISIBLE_DEVICES: none where one stands there twice (on an H100)."""
     names = named(value)

@@ -162,8 +162,8 @@ def processes(plan: Plan) -> Iterator[Finding]:
 
 def without_gpus(plan: Plan) -> Iterator[Finding]:
     """What a CPU has not."""
-    none = gpus.count() == 0 if plan.here and not plan.image else plan.profile.gpus_per_node == 0
-    for key in _GPU_ONLY if none else ():
+    there = gpus.of_a_node(plan.here and not plan.image, plan.profile.gpus_per_node)
+    for key in _GPU_ONLY if there == 0 else ():
         value = loader.value(plan.config, key)
         if value is True or (isinstance(value, Mapping) and value):
             yield Finding(

@@ -100,8 +100,8 @@ def one_process(plan: Plan) -> Iterator[Finding]:
     On an H100 a model of 1.2 billion parameters took 4,100 tokens a second, 3 % of what the card can do (docs/gpu.md).
     """
     key = "distributed.autocast_dtype"
-    gpus_there = gpus.count() > 0 if plan.here and not plan.image else bool(plan.profile.gpus_per_node)
-    if plan.world_size != 1 or not gpus_there or loader.value(plan.config, key) is not None:
+    there = gpus.of_a_node(plan.here and not plan.image, plan.profile.gpus_per_node)
+    if plan.world_size != 1 or not there or loader.value(plan.config, key) is not None:
         return
     if schema.load().top(loader.recipe_class(plan.config)) is None or plan.config.get("model") is None:
         return
