@@ -39,7 +39,7 @@ from typing import Any
 
 import contract
 from pretrain_lib import data_helper, index_files, loading, phase
-from pretrain_lib.adaptations import adapt_to_cpu
+from pretrain_lib.adaptations import adapt_to_cpu, compute_in_autocast
 from pretrain_lib.config import ConfigError
 from pretrain_lib.evaluation import hold_out, load_weights_only, record, sections
 from pretrain_lib.finished import write_finished
@@ -72,6 +72,7 @@ def evaluate(loaded: Loaded) -> None:
     load_weights_only(recipe, checkpoint)
     phase.tell_of(recipe)
     recipe.setup()
+    compute_in_autocast(recipe)
     step = contract.checkpoint_step(checkpoint.name) if checkpoint else None
     record(hold_out(recipe, loaded.raw, step or 0), checkpoint, step)
     write_finished(1, 1, None)

@@ -52,7 +52,7 @@ from __future__ import annotations
 import sys
 
 from pretrain_lib import data_helper, index_files, loading, phase, requests
-from pretrain_lib.adaptations import adapt_to_cpu, write_metrics_at_once
+from pretrain_lib.adaptations import adapt_to_cpu, compute_in_autocast, write_metrics_at_once
 from pretrain_lib.finished import report
 from pretrain_lib.loading import Loaded
 from pretrain_lib.output import say
@@ -77,6 +77,7 @@ def train(loaded: Loaded) -> None:
     phase.tell_of(recipe)
     heartbeat = ft_heartbeat.connect(recipe, say)
     recipe.setup()
+    compute_in_autocast(recipe)
     write_metrics_at_once(recipe)
     profiles = requests.hear(recipe)
     first_step = getattr(getattr(recipe, "step_scheduler", None), "step", None)

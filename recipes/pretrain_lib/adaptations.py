@@ -31,6 +31,25 @@ def adapt_to_cpu(config: Any) -> None:
         say("no CUDA: running on the CPU; " + "; ".join(done))
 
 
+def compute_in_autocast(recipe: Any) -> None:
+    """Has the model's forward pass computed in `distributed.autocast_dtype`, where that is given.
+
+    AutoModel 0.7.0 documents the key as that (components/distributed/config.py), but of its recipes only those that
+    classify and retrieve read it (base_recipe.py, _autocast_context): in pretraining it had no effect. It is the way to
+    bfloat16 for one process and for DDP, of which AutoModel shards nothing, so that FSDP2's mp_policy is not applied.
+    The backward pass has the types of the forward pass; the loss is computed in those of the model's outputs.
+    """
+    dtype = getattr(getattr(recipe, "distributed_config", None), "autocast_dtype", None)
+    if dtype is None:
+        return
+    import torch
+
+    for part in recipe.model_parts:
+        device = next(part.parameters()).device.type
+        part.forward = torch.autocast(device, dtype)(part.forward)
+    say(f"layers compute in {str(dtype).removeprefix('torch.')} (distributed.autocast_dtype)")
+
+
 def write_metrics_at_once(recipe: Any) -> None:
     """Has training.jsonl and validation.jsonl written record by record.
 

@@ -76,6 +76,8 @@ class Run:
 
     def all(self) -> None:
         """All stages, one after the other."""
+        from pretrain_lib.adaptations import compute_in_autocast
+
         recipe_class, node = self._config()
         with self.at("recipe"):
             self.recipe = recipe_class(node)
@@ -83,6 +85,7 @@ class Run:
         peers = fakes.Peers()
         with self.at("setup"), peers:
             self.recipe.setup()
+            compute_in_autocast(self.recipe)
         with self.at("data"):
             batches = self._batches()
         with self.at("step"):

@@ -84,6 +84,7 @@ def nanogpt(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Run:
         "step_scheduler": {"max_steps": 2, "global_batch_size": 2, "local_batch_size": 1},
         "model": {"vocab_size": VOCABULARY, "n_positions": 16, "n_embd": 16, "n_layer": 1, "n_head": 1},
         "lr_scheduler": {"lr_warmup_steps": 1, "lr_decay_steps": 2},
+        "distributed": {"autocast_dtype": "bfloat16"},
     }
     config = write_config("nanogpt", tmp_path_factory.mktemp("nanogpt"), data_dir, small)
     return start(config, processes=1)
@@ -186,6 +187,7 @@ def test_checkpoints_saved_on_a_signal_or_without_a_transformers_class_are_whole
 def test_nanogpt_trains_in_a_single_process_and_exports_nothing(nanogpt: Run) -> None:
     assert nanogpt.code == 0, nanogpt.output
     assert list(nanogpt.losses()) == [0, 1]
+    assert "layers compute in bfloat16 (distributed.autocast_dtype)" in nanogpt.output
     record = json.loads((nanogpt.directory / "finished.json").read_text())
     assert record["checkpoint"] == str(nanogpt.checkpoints / "epoch_0_step_1")
     assert record["hf"] is None

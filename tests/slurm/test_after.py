@@ -17,7 +17,7 @@ from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.sshd import SshServer
 from tests.slurm.test_chain import Run
 from tests.slurm.test_ssh import SSH, client
-from tests.slurm.test_submissions import SLOW_AFTER
+from tests.slurm.test_submissions import SLOW_AFTER, let_go
 from tests.slurm.test_truth import ENV, fake, heal, make_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
@@ -124,6 +124,7 @@ def test_let_go_by_hand_and_launchers_that_are_killed(site: Checkout, cluster: C
     wait_until((site.root.parent / "bin" / "sbatch.done").exists, 60, "sbatch")
     launcher.kill()
     launcher.wait()
+    let_go(site)
     cluster.check("scontrol", "release", early["handle"]["slurm_id"])
     run.reach(0, 7)
     orphan = {name: str(site.root.parent / "jobs" / "orphan.1") for name in ("job_dir",)}

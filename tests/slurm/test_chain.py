@@ -112,7 +112,8 @@ class Run:
         return found[0]
 
     def history(self, event: str) -> list[dict[str, Any]]:
-        lines = (self.run_dir / "history.jsonl").read_text().splitlines()
+        path = self.run_dir / "history.jsonl"  # which the first attempt's agent makes, some time after the chain's file
+        lines = path.read_text().splitlines() if path.exists() else []
         return [entry for entry in map(json.loads, lines) if entry["event"] == event]
 
     def states(self) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.slurm import probe
 from tests.slurm.cluster import Cluster, wait_until
-from tests.slurm.test_submissions import SLOW_AFTER
+from tests.slurm.test_submissions import SLOW_AFTER, let_go
 from tests.slurm.test_truth import fake
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
@@ -51,6 +51,7 @@ def test_a_job_whose_name_and_comment_somebody_changes_is_found_and_cancelled(
     shell = cluster.check("bash", "-c", there).strip()
     launcher.kill()
     launcher.wait()
+    let_go(site)
     found = site.json("status", "mine.1")
     assert (found["state"], found["handle"]["slurm_id"]) == ("PENDING", slurm_id)
     assert site.run("cancel", "mine.1").returncode == 0

@@ -13,7 +13,7 @@ from tests.conftest import Checkout
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_chain import Run
-from tests.slurm.test_submissions import SLOW_AFTER
+from tests.slurm.test_submissions import SLOW_AFTER, let_go
 from tests.slurm.test_truth import fake, heal
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e, pytest.mark.slow]
@@ -66,6 +66,7 @@ def test_it_survives_its_launcher_and_a_killed_rank(site: Checkout, cluster: Clu
     wait_until((site.root.parent / "bin" / "sbatch.done").exists, 60, "the first step's sbatch")
     launcher.kill()
     launcher.wait()
+    let_go(site)
     (site.root.parent / "bin" / "sbatch").unlink()
     again = site.json("pipeline", "three.yaml", "--batch", "chain")
     assert again["plan_hash"] == plan["plan_hash"]

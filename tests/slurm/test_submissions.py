@@ -24,9 +24,10 @@ pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 
 WORK = ("steps=600", "pause=0.2")
 TEST_ONLY = 'case "$*" in *--test-only* | --help) exec "$REAL" "$@";; esac\n'
-SLOW_AFTER = TEST_ONLY + '"$REAL" "$@"; code=$?; touch "$0.done"; sleep 5; exit $code'
-SLOW_BEFORE = TEST_ONLY + 'touch "$0.begun"; sleep 5; exec "$REAL" "$@"'
-REFUSES_LATE = TEST_ONLY + 'touch "$0.begun"; sleep 3; echo "sbatch: error: invalid account" >&2; exit 1'
+HELD = 'for _ in $(seq 600); do [ ! -e "$0.go" ] || break; sleep 0.1; done; '  # until the test lets it go on
+SLOW_AFTER = TEST_ONLY + f'"$REAL" "$@"; code=$?; touch "$0.done"; {HELD}exit $code'
+SLOW_BEFORE = TEST_ONLY + f'touch "$0.begun"; {HELD}exec "$REAL" "$@"'
+REFUSES_LATE = TEST_ONLY + f'touch "$0.begun"; {HELD}echo "sbatch: error: invalid account" >&2; exit 1'
 
 
 @pytest.fixture
@@ -42,6 +43,11 @@ def site(tmp_path: Path, cluster: Cluster) -> Iterator[Checkout]:
 def _reached(site: Checkout, name: str) -> None:
     path = site.root.parent / "bin" / name
     wait_until(path.exists, 120, str(path))
+
+
+def let_go(site: Checkout) -> None:
+    """Let an sbatch that is held go on."""
+    (site.root.parent / "bin" / "sbatch.go").touch()
 
 
 def _queued(cluster: Cluster) -> list[str]:
@@ -69,6 +75,7 @@ def test_a_launcher_killed_behind_sbatch(site: Checkout, cluster: Cluster) -> No
     _reached(site, "sbatch.done")
     launcher.kill()
     launcher.wait()
+    let_go(site)
     row = _found(site, cluster)
     assert site.run("cancel", row["job_id"]).returncode == 0
     wait_until(lambda: not _queued(cluster), 120, "an empty queue")
@@ -86,6 +93,7 @@ def test_a_launcher_killed_before_sbatch_has_come_to_it(site: Checkout, cluster:
     states = [site.json("jobs")[0]["state"]]
     refused = site.run("stub-one", "--batch", "one", *WORK)
     assert (refused.returncode, "one job at a time" in refused.stderr) == (3, True), refused.stderr
+    let_go(site)
     wait_until(lambda: _queued(cluster), 60, "the job in the queue")
     row = _found(site, cluster)
     assert set(states) <= {"SUBMITTING", "PENDING", "RUNNING"}
@@ -98,6 +106,7 @@ def test_a_launcher_killed_before_sbatch_refuses(site: Checkout, cluster: Cluste
     _reached(site, "sbatch.begun")
     launcher.kill()
     launcher.wait()
+    let_go(site)
     wait_until(lambda: site.json("jobs")[0]["state"] == "NOT_SUBMITTED", 60, "NOT_SUBMITTED")
     assert _secrets(site) == []
     said = site.run("status", "last").stdout
@@ -117,6 +126,7 @@ def test_one_ctrl_c_while_it_starts(site: Checkout, cluster: Cluster, mode: str)
     launcher = site.start("stub-one", mode, "one", *WORK, start_new_session=True)
     _reached(site, "sbatch.done")
     launcher.send_signal(signal.SIGINT)
+    let_go(site)
     _, said = launcher.communicate(timeout=180)
     assert launcher.returncode == 130, said
     assert "Traceback" not in said
@@ -147,6 +157,7 @@ def test_resume_is_no_way_to_lose_a_job_either(site: Checkout, cluster: Cluster)
     assert site.json("status", "last")["state"] in ("RESUMING", "PENDING", "RUNNING")
     launcher.kill()
     launcher.wait()
+    let_go(site)
     wait_until(lambda: site.json("jobs")[0]["state"] in ("PENDING", "RUNNING"), 60, "the job is known again")
     row = _found(site, cluster)
     assert row["handle"]["slurm_id"] != first["handle"]["slurm_id"]
@@ -175,13 +186,16 @@ def test_a_resume_that_came_to_nothing_leaves_the_job_as_it_was(site: Checkout, 
     assert site.run("cancel", first["job_id"]).returncode == 0
     before = site.json("status", "last")
     fake(site, "sbatch", REFUSES_LATE)
+    let_go(site)
     refused = site.run("resume", first["job_id"])
     assert (refused.returncode, "invalid account" in refused.stderr) == (4, True), refused.stderr
-    (site.root.parent / "bin" / "sbatch.begun").unlink()
+    for name in ("sbatch.begun", "sbatch.go"):
+        (site.root.parent / "bin" / name).unlink()
     launcher = site.start("resume", first["job_id"], start_new_session=True)
     _reached(site, "sbatch.begun")
     launcher.kill()
     launcher.wait()
+    let_go(site)
     wait_until(lambda: site.json("jobs")[0]["state"] == "CANCELLED", 60, "its former end")
     after = site.json("status", "last")
     assert {key: after[key] for key in ("state", "handle", "launcher")} == {

@@ -17,7 +17,7 @@ from tests.conftest import Checkout
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.sshd import SshServer
 from tests.slurm.test_ssh import SSH, client, connections
-from tests.slurm.test_submissions import SLOW_AFTER, SLOW_BEFORE, TEST_ONLY
+from tests.slurm.test_submissions import SLOW_AFTER, SLOW_BEFORE, TEST_ONLY, let_go
 from tests.slurm.test_truth import LOST, fake, heal, make_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
@@ -145,6 +145,7 @@ def test_a_killed_launcher(site: Checkout, cluster: Cluster, script: str, mark: 
     launcher.communicate()
     (site.root.parent / "bin" / "sbatch").unlink()
     at_once = site.json(*command)
+    let_go(site)
     assert len(at_once["jobs"]) + len(at_once["left_out"]) == 4
 
     def complete() -> bool:

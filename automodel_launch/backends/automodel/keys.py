@@ -39,7 +39,7 @@ DP, DP_REPLICATE = "distributed.dp_size", "distributed.dp_replicate_size"
 PP_SCHEDULE = f"{PIPELINE}.pp_schedule"
 MICROBATCH, LAYERS_PER_STAGE = f"{PIPELINE}.pp_microbatch_size", f"{PIPELINE}.layers_per_stage"
 RECOMPUTE, DEFER = "distributed.activation_checkpointing", "distributed.defer_fsdp_grad_sync"
-COMPILE = "compile.enabled"
+AUTOCAST, COMPILE = "distributed.autocast_dtype", "compile.enabled"
 
 WARMUP, DECAY, STYLE = (f"lr_scheduler.lr_{name}" for name in ("warmup_steps", "decay_steps", "decay_style"))
 MIN_LR, INIT_LR, MAX_LR, LR = "lr_scheduler.min_lr", "lr_scheduler.init_lr", "lr_scheduler.max_lr", "optimizer.lr"

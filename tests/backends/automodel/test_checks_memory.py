@@ -205,6 +205,32 @@ def test_activations_are_what_a_layer_saves(family: str, extra: dict[str, Any], 
     assert memory.layer_activations(shape, _setting(compute=compute)) == pytest.approx(real, rel=0.1)
 
 
+def test_autocast_keeps_copies_of_the_weights() -> None:
+    """Counted by autograd's own hooks: what is saved in a weight's shape, and is not that weight."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    numbers = {**SMALL, "num_hidden_layers": 2, "use_cache": False, "tie_word_embeddings": False}
+    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model("llama", **numbers))
+    shapes = {tuple(weight.shape) for weight in model.parameters() if weight.dim() == 2}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Any) -> Any:
+        if tensor.dtype == torch.bfloat16 and {tuple(tensor.shape), tuple(tensor.shape[::-1])} & shapes:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16):
+        model(input_ids=torch.zeros(1, 7, dtype=torch.long))
+    shape = _shape({"model_type": "llama", **numbers})
+    parameters = model_parameters.count(shape)
+    assert parameters is not None
+    for setting, wanted in (
+        (_setting(strategy="single"), sum(kept.values())),
+        (_setting(strategy="ddp", compute=4), 0),
+    ):
+        found = memory.estimate(shape, parameters, setting).gathered
+        assert found == pytest.approx(wanted + (parameters.embedding * 2 if wanted else 0), rel=0.02)
+
+
 def _gib(numbers: dict[str, Any], **changes: Any) -> float:
     shape = _shape(numbers)
     parameters = model_parameters.count(shape)

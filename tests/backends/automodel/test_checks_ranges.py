@@ -145,9 +145,14 @@ def test_what_needs_a_gpu(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None
         (1, 1, ["+model.torch_dtype=bfloat16"], False),
         (1, 1, ["+model.torch_dtype=float32", "distributed={mp_policy: {param_dtype: float32}}"], False),
         (1, 1, ["+model.torch_dtype=float32", "distributed={autocast_dtype: bfloat16}"], False),
+        (1, 1, ["+model.torch_dtype=float32", "distributed={strategy: ddp}"], False),  # it makes them bfloat16
+        (2, 2, ["+model.torch_dtype=float32", "distributed={strategy: ddp}"], True),
+        (2, 2, ["+model.torch_dtype=bfloat16", "distributed={strategy: ddp}"], False),
+        (2, 2, ["+model.torch_dtype=float32", "distributed={strategy: ddp, autocast_dtype: bfloat16}"], False),
+        (2, 2, ["+model.torch_dtype=float32", "distributed={strategy: megatron_fsdp}"], False),
     ],
 )
-def test_one_process_on_a_gpu_computes_in_the_type_of_its_weights(
+def test_what_makes_layers_compute_in_the_type_of_their_weights(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, count: int, processes: int, texts: list[str], told: bool
 ) -> None:
     """As seen on an H100: docs/gpu.md."""
@@ -155,6 +160,18 @@ def test_one_process_on_a_gpu_computes_in_the_type_of_its_weights(
     plan = bench.plan(*texts, f"+run.env.nproc_per_node={processes}", config="t")
     found = [one.fix for check in CHECKS for one in check(plan) if one.code == "full-precision"]
     assert found == (["+distributed.autocast_dtype=bfloat16"] if told else [])
+
+
+def test_autocast_in_a_type_that_does_not_train(bench: Bench) -> None:
+    """The gradients of float16 would need a scaler, and nothing is trained in whole numbers."""
+    for value, words in (
+        ("float16", "scales no gradients"),
+        ("torch.half", "scales no gradients"),
+        ("int8", "in that"),
+    ):
+        told = [text for _, text in _errors(bench, f"distributed={{autocast_dtype: {value}}}")]
+        assert [text for text in told if words in text and "distributed.autocast_dtype" in text], (value, told)
+    assert not [t for _, t in _errors(bench, "distributed={autocast_dtype: torch.bfloat16}") if "autocast" in t]
 
 
 def test_a_checkpoint_to_begin_from(bench: Bench, tmp_path: Path) -> None:

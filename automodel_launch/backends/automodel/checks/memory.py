@@ -100,7 +100,7 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
         micro=micro,
         micro_batches=max(1, steps.global_batch // (steps.local_batch * layout.dp)) * splits,
         stored=stored,
-        compute=memory.BYTES.get(section_.compute_precision(plan.config), 2) if plan.world_size > 1 else stored,
+        compute=_computed(plan, stored),
         recompute=mesh.recompute,
         sequence_parallel=mesh.sequence_parallel,
         stays_gathered=None if mesh.reshard_after_forward is None else not mesh.reshard_after_forward,
@@ -109,6 +109,13 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
         full_logits=not section_.chunked_loss(plan.config),
         moments=memory.moments(section_.optimizer(plan.config)),
     )
+
+
+def _computed(plan: Plan, stored: int) -> int:
+    """Bytes in layers; of one process in the weights' own type, unless autocast gives another."""
+    if plan.world_size == 1 and dotted.get(plan.config, keys.AUTOCAST) is None:
+        return stored
+    return memory.BYTES.get(section_.compute_precision(plan.config, plan.world_size), 2)
 
 
 def nearest(plan: Plan, shape: Shape, parameters: Parameters, now: Setting, room: float) -> Iterator[str]:

@@ -20,6 +20,7 @@ _FLOATS_TOLD = ["float32", "bfloat16", "float16"]
 _TRAINED = (
     "model.torch_dtype",
     "model.dtype",
+    keys.AUTOCAST,
     *(f"distributed.mp_policy.{one}_dtype" for one in ("param", "reduce", "output")),
 )
 _NEVER_SENT = ("KILL", "STOP", "9", "19")  # no process can take them

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from automodel_launch.backends.automodel import datasets, evaluation, keys, loader, schema
+from automodel_launch.backends.automodel import datasets, distributed, evaluation, keys, loader, schema
 from automodel_launch.backends.automodel.model import section as model_section
 from automodel_launch.backends.automodel.schema import renamed
 from automodel_launch.config import dotted
@@ -94,22 +94,30 @@ def loss(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "wrong-loss", message, f"{key}={_LOSSES}")
 
 
-def one_process(plan: Plan) -> Iterator[Finding]:
-    """AutoModel 0.7.0 shards nothing for one process (components/distributed/fsdp2.py), so no policy takes bfloat16.
+def full_precision(plan: Plan) -> Iterator[Finding]:
+    """Weights in float32 of which nothing makes layers compute in bfloat16: FSDP2's policy is for several processes.
 
-    On an H100 a model of 1.2 billion parameters took 4,100 tokens a second, 3 % of what the card can do (docs/gpu.md).
+    AutoModel 0.7.0 shards nothing for one (components/distributed/fsdp2.py), and DDP has no such policy. On an H100 a
+    model of 1.2 billion parameters took 4,100 tokens a second, 3 % of what the card can do (docs/gpu.md). One process
+    of another strategy holds, and computes in, bfloat16 (ddp.py, megatron_fsdp.py).
     """
-    key = "distributed.autocast_dtype"
+    mesh = distributed.mesh(plan.config)
     there = gpus.of_a_node(plan.here and not plan.image, plan.profile.gpus_per_node)
-    if plan.world_size != 1 or not there or loader.value(plan.config, key) is not None:
+    if mesh is None or not there or loader.value(plan.config, keys.AUTOCAST) is not None:
         return
     if schema.load().top(loader.recipe_class(plan.config)) is None or plan.config.get("model") is None:
         return
-    stored = model_section.precision(plan.config)
-    if stored == "float32" and model_section.compute_precision(plan.config) == "bfloat16":
-        message = "one process: AutoModel shards nothing then, FSDP2's mp_policy has no effect, and layers compute in"
-        message += f" {stored}, the type of the weights: many times as long as in bfloat16."
-        yield Finding("warning", "full-precision", message, f"+{key}=bfloat16")
+    strategy, alone = distributed.STRATEGIES.get(mesh.strategy), plan.world_size == 1
+    wanted = model_section.compute_precision(plan.config, 2)  # of several processes
+    if strategy == "fsdp2" and alone and wanted == "bfloat16":
+        why = "one process: AutoModel shards nothing then, and FSDP2's mp_policy has no effect"
+    elif strategy == "ddp" and not alone:
+        why = f"{keys.STRATEGY} = {mesh.strategy} has no mixed precision"
+    else:
+        return
+    if model_section.precision(plan.config) == "float32":
+        message = f"{why}: layers compute in float32, the type of the weights, which takes many times as long."
+        yield Finding("warning", "full-precision", message, f"+{keys.AUTOCAST}=bfloat16")
 
 
 def tokenizers(plan: Plan) -> Iterator[Finding]:
@@ -178,6 +186,15 @@ def half(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "bad-value", message, f"{written}=float32, or bfloat16; or a larger {key}")
 
 
+def unscaled(plan: Plan) -> Iterator[Finding]:
+    """AutoModel's training scales no gradients, so that those of float16 round to 0 where they are small."""
+    value = loader.value(plan.config, keys.AUTOCAST)
+    if str(value).removeprefix("torch.") in _FLOAT16 and plan.recipe.name != evaluation.RECIPE:
+        message = f"{describe_value(plan, keys.AUTOCAST, value)}: AutoModel {schema.VERSION} scales no gradients,"
+        message += " and those below 6e-8 are 0 in float16."
+        yield Finding("error", "bad-value", message, f"{keys.AUTOCAST}=bfloat16")
+
+
 def quantizing(plan: Plan) -> Iterator[Finding]:
     """`qat.enabled` alone does nothing (recipes/llm/train_ft.py: build_model)."""
     section = plan.config.get("qat")
@@ -201,4 +218,4 @@ def distilled(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "bad-value", message, f"{key}=0.5")
 
 
-CHECKS = (recipe, needed, batch_size, clipping, loss, half, one_process, quantizing, distilled, tokenizers)
+CHECKS = (recipe, needed, batch_size, clipping, loss, half, full_precision, unscaled, quantizing, distilled, tokenizers)

@@ -118,8 +118,9 @@ def _moments(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> It
 
 def _gathered(shape: Shape, s: Setting, dense: float, own_experts: float, biggest: float) -> float:
     """Complete parameters in the layers' precision: those at work, or all where they stay after the forward pass."""
-    if s.strategy not in SHARDED:
-        return 0.0
+    if s.strategy not in SHARDED:  # autocast's copies of the weights, which the backward pass needs again
+        copied = dense + own_experts if s.recompute == "none" else biggest
+        return copied * s.compute if s.compute < s.stored else 0.0
     spread = own_experts if s.layout.expert_shards > 1 else 0.0
     stays = s.stays_gathered
     if stays is None:  # MoEParallelizerConfig, and pipeline stages, do not reshard

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from automodel_launch.backends.automodel.keys import MODEL, PRETRAINED, STRATEGY
+from automodel_launch.backends.automodel.keys import AUTOCAST, MODEL, PRETRAINED, STRATEGY
 from automodel_launch.config.dotted import get
 
 
@@ -65,12 +65,16 @@ def precision(config: Mapping[str, Any]) -> str | None:
     return "bfloat16" if target.endswith("from_config") else "float32"
 
 
-def compute_precision(config: Mapping[str, Any]) -> str:
-    """The type in which layers compute: under FSDP2 mp_policy's param_dtype, bfloat16 unless given."""
-    written = get(config, "distributed.mp_policy.param_dtype")
-    strategy = get(config, STRATEGY) or "fsdp2"
-    own = precision(config) or "bfloat16"
-    return str(written or ("bfloat16" if str(strategy).lower() == "fsdp2" else own)).removeprefix("torch.")
+def compute_precision(config: Mapping[str, Any], processes: int) -> str:
+    """The type in which layers compute: autocast's where it is given, else under FSDP2 mp_policy's param_dtype.
+
+    That is bfloat16 unless given, and does nothing for a single process, of which AutoModel 0.7.0 shards nothing
+    (components/distributed/fsdp2.py).
+    """
+    autocast = get(config, AUTOCAST)
+    sharded = processes > 1 and str(get(config, STRATEGY) or "fsdp2").lower() == "fsdp2"
+    policy = (get(config, "distributed.mp_policy.param_dtype") or "bfloat16") if sharded else None
+    return str(autocast or policy or precision(config) or "bfloat16").removeprefix("torch.")
 
 
 def optimizer(config: Mapping[str, Any]) -> str:
