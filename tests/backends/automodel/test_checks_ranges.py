@@ -162,6 +162,26 @@ def test_what_makes_layers_compute_in_the_type_of_their_weights(
     assert found == (["+distributed.autocast_dtype=bfloat16"] if told else [])
 
 
+@pytest.mark.parametrize(
+    ("count", "processes", "texts", "told"),
+    [
+        (1, 1, ["+model.torch_dtype=float32", "distributed={strategy: ddp}"], True),
+        (1, 1, ["+model.torch_dtype=float32", "distributed={strategy: megatron_fsdp}"], True),
+        (1, 1, ["+model.torch_dtype=float32"], False),
+        (1, 1, ["+model.torch_dtype=bfloat16", "distributed={strategy: ddp}"], False),
+        (2, 2, ["+model.torch_dtype=float32", "distributed={strategy: ddp}"], False),
+        (0, 1, ["+model.torch_dtype=float32", "distributed={strategy: ddp}"], False),
+    ],
+)
+def test_weights_that_one_process_keeps_in_bfloat16(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, count: int, processes: int, texts: list[str], told: bool
+) -> None:
+    monkeypatch.setattr("automodel_launch.remote.gpus.count", lambda: count)
+    plan = bench.plan(*texts, f"+run.env.nproc_per_node={processes}", config="t")
+    found = [one.fix for check in CHECKS for one in check(plan) if one.code == "rounded-weights"]
+    assert found == (["distributed.strategy=fsdp2 +distributed.autocast_dtype=bfloat16"] if told else [])
+
+
 def test_autocast_in_a_type_that_does_not_train(bench: Bench) -> None:
     """The gradients of float16 would need a scaler, and nothing is trained in whole numbers."""
     for value, words in (

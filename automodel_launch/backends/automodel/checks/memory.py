@@ -93,6 +93,8 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
         micro = written if isinstance(written, int) and written > 0 else 1
         splits = max(1, steps.local_batch // micro)
     stored = memory.BYTES.get(section_.precision(plan.config) or shape.stored_as or "bfloat16", 4)
+    if plan.world_size == 1 and section_.turned_to_bfloat16(plan.config):
+        stored = 2
     return Setting(
         layout=layout,
         strategy="single" if plan.world_size == 1 else distributed.STRATEGIES[mesh.strategy],

@@ -65,6 +65,11 @@ def precision(config: Mapping[str, Any]) -> str | None:
     return "bfloat16" if target.endswith("from_config") else "float32"
 
 
+def turned_to_bfloat16(config: Mapping[str, Any]) -> bool:
+    """What AutoModel 0.7.0 does to the model of a single process on a GPU, unless the strategy is FSDP2."""
+    return str(get(config, STRATEGY) or "fsdp2").lower() != "fsdp2"
+
+
 def compute_precision(config: Mapping[str, Any], processes: int) -> str:
     """The type in which layers compute: autocast's where it is given, else under FSDP2 mp_policy's param_dtype.
 
