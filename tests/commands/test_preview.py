@@ -430,6 +430,20 @@ def test_findings_as_text() -> None:
     assert preview.findings_text([]) == ""
 
 
+@pytest.mark.parametrize(("to", "other"), [("stdout", "stderr"), ("stderr", "stdout")])
+def test_findings_as_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch, to: str, other: str) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr(getattr(sys, to), "isatty", lambda: True, raising=False)
+    found = [Finding("error", "a", "one word after another " * 5, "mend this and that " * 5)]
+    text = preview.findings_text(found, getattr(sys, to), "step data: ")
+    assert max(map(len, text.splitlines())) <= 50
+    assert (
+        _joined(text)
+        == f"step data: error: [a] {'one word after another ' * 5}fix: {'mend this and that ' * 5}".strip()
+    )
+    assert len(preview.findings_text(found, getattr(sys, other), "step data: ").splitlines()) == 2  # a file has no edge
+
+
 # --- the goal
 
 
