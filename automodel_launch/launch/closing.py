@@ -28,6 +28,11 @@ def exit_code(status: Status) -> int:
     return 128 - code if code < 0 else code  # a negative one is a signal's number
 
 
+def without_label(error: str) -> str:
+    """The words of an error, for a line that calls it one."""
+    return _LABEL.sub("", error)
+
+
 def closing_block(record: Record, status: Status, seen: Collection[int] = (), more: Sequence[str] = ()) -> str:
     """What happened, in a few lines: state, first error with rank and node, where to look, where the result is.
 
@@ -39,7 +44,7 @@ def closing_block(record: Record, status: Status, seen: Collection[int] = (), mo
         return "\n".join([*lines, f"  {status.error}", f"  {state.launch_again(record)}"])
     if status.error:
         where = f" (rank {status.rank} on {status.node})" if status.rank is not None else ""
-        lines.append(f"  {'error' if status.over else 'why'}: {_LABEL.sub('', status.error)}{where}")
+        lines.append(f"  {'error' if status.over else 'why'}: {without_label(status.error)}{where}")
     if status.reason:
         lines.append(f"  {waiting_.words(status)}" if status.state == "PENDING" else f"  why: {status.reason}")
     if status.cause:
