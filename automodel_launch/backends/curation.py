@@ -31,7 +31,7 @@ _NOISE = Noise(
 class Curation(Plain):
     """Implements backends.Backend."""
 
-    keeps = "runs only the tasks that are missing"
+    keeps: str | None = "runs only the tasks that are missing"
 
     def noise(self) -> Noise:
         """What datatrove tells of each task."""
