@@ -183,6 +183,7 @@ class Backend(Protocol):
     """What each module offers as BACKEND."""
 
     framework: Framework | None  # None: nothing is known about what the script imports
+    keeps: str | None  # what its script does with what is there, started again without a checkpoint; None: not known
 
     def noise(self) -> Noise:
         """What an attached run leaves to the log."""

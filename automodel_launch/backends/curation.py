@@ -31,6 +31,8 @@ _NOISE = Noise(
 class Curation(Plain):
     """Implements backends.Backend."""
 
+    keeps: str | None = "runs only the tasks that are missing"
+
     def noise(self) -> Noise:
         """What datatrove tells of each task."""
         return _NOISE

@@ -33,6 +33,7 @@ class Plain:
     """Implements backends.Backend."""
 
     framework: Framework | None = None
+    keeps: str | None = None
 
     def noise(self) -> Noise:
         """Not known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from automodel_launch.commands import console, launch, one_plan
 from automodel_launch.commands.launch import LaunchCommand
@@ -26,7 +27,7 @@ class Check(LaunchCommand):
             rows = [preview.finding_document(finding) for finding in planned.findings]
             console.document({"plan_hash": planned.plan.plan_hash, "findings": rows, "rehearsal": planned.rehearsal})
         else:
-            console.out(preview.findings_text(planned.findings) or "nothing found")
+            console.out(preview.findings_text(planned.findings, sys.stdout) or "nothing found")
         return PlanRefused.exit_code if planned.errors else 0
 
 

@@ -196,9 +196,9 @@ def wrapped(text: str, indent: str = "", columns: int | None = None, first: str 
     return lines
 
 
-def is_terminal() -> bool:
-    """Whether standard output is one."""
-    return sys.stdout.isatty()
+def is_terminal(stream: IO[str] | None = None) -> bool:
+    """Whether standard output is one, or the stream that is given."""
+    return (stream or sys.stdout).isatty()
 
 
 def cut(text: str, columns: int) -> str:
@@ -218,9 +218,14 @@ def cut_line(text: str, columns: int) -> str:
     return cut_end(told(text), columns) if is_terminal() else harmless(told(text))
 
 
-def hanging(head: str, text: str) -> list[str]:
-    """`head` and `text` in a line; on a terminal that is too narrow the text goes on below itself."""
-    return wrapped(text, " " * len(head), first=head) if is_terminal() else [(head + harmless(told(text))).rstrip()]
+def hanging(head: str, text: str, stream: IO[str] | None = None, indent: str | None = None) -> list[str]:
+    """`head` and `text` in a line; on a terminal that is too narrow the text goes on below itself, or at `indent`.
+
+    `stream` is where it will be written: standard output, unless it is given.
+    """
+    if not is_terminal(stream):
+        return [(head + harmless(told(text))).rstrip()]
+    return wrapped(text, " " * len(head) if indent is None else indent, first=head)
 
 
 # --- tables and numbers

@@ -11,6 +11,7 @@ from automodel_launch.commands import console, spark
 from automodel_launch.jobs import history, records
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.launch import speed, state
+from automodel_launch.launch.closing import without_label
 from automodel_launch.launch.glance import Glance
 from automodel_launch.launch.progress import clock, waiting
 
@@ -100,7 +101,7 @@ def _head(record: Record, status: Status, seen: Glance, at: Screen) -> Iterator[
     yield left.ljust(at.columns - len(now)) + now if len(left) + 2 + len(now) <= at.columns else left
     yield seen.launched.command
     advice = advised(status, seen).advice
-    for label, text in (("error", status.error), ("why", status.reason), ("what to do", advice)):
+    for label, text in (("error", without_label(status.error or "")), ("why", status.reason), ("what to do", advice)):
         if text:
             yield f"{label}: {text}"
     further = go_on(record, status, seen)

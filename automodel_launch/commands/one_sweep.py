@@ -78,7 +78,7 @@ def status(args: argparse.Namespace, sweep: Sweep) -> int:
     cells = [["point", *short(sweep.keys), "state", "step", ""]]
     for row in rows:
         values = settings(row.point.settings, sweep.keys)
-        step = "" if row.now.step is None else str(row.now.step)
+        step = "" if row.now.step is None else str(row.now.step + 1)  # as `status` of a job counts
         cells.append([f".{row.number}", *values, row.now.state, step, row.why])
     columns = console.width()
     console.out("\n".join(console.cut_line(f"  {line}", columns) for line in console.table(cells)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import sys
 from typing import TYPE_CHECKING
 
 from automodel_launch import workspace
@@ -101,7 +101,7 @@ def _preview(args: argparse.Namespace, graph: PlanGraph) -> None:
             _show_sweep(step, step.sweep)
         for name, path in step.promises.items() if step.to_do else ():
             console.out(f"  ${{steps.{step.name}.{name}}} = {path}")
-    _tell(graph, console.out)
+    _tell(graph, dry=True)
     console.out(f"  plan {graph.plan_hash[:12]}; --json shows each step's plan")
 
 
@@ -117,12 +117,13 @@ def _show_sweep(step: Step, made: PlanSet) -> None:
     console.out("\n".join(console.cut_line(f"  {line}", console.width()) for line in console.table(rows)))
 
 
-def _tell(graph: PlanGraph, write: Callable[[str], None] = console.say) -> None:
+def _tell(graph: PlanGraph, dry: bool = False) -> None:
     from automodel_launch.commands import preview
 
     for step in graph.steps:
-        for line in preview.findings_text(step.findings).splitlines():
-            write(f"  {line}" if line.startswith(" ") else f"step {step.name}: {line}")
+        text = preview.findings_text(step.findings, sys.stdout if dry else sys.stderr, f"step {step.name}: ")
+        if text:
+            (console.out if dry else console.say)(text)
 
 
 def _follower(args: argparse.Namespace) -> Follow:

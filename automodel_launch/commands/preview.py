@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from automodel_launch.commands import console
 
@@ -33,14 +34,18 @@ def document(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
     return {**plan.document(), "findings": [finding_document(finding) for finding in findings]}
 
 
-def findings_text(findings: Iterable[Finding]) -> str:
-    """A finding a line, its fix below it; plain text."""
-    lines = []
+def findings_text(findings: Iterable[Finding], to: IO[str] | None = None, whose: str = "") -> str:
+    """A finding a line, its fix below it; on a terminal in lines of its width.
+
+    `to`: where it will be written, standard error unless it is given; `whose` stands before each finding.
+    """
+    to, deep, lines = to or sys.stderr, "  " if whose else "", []
     for finding in findings:
-        lines.append(f"{finding.level}: [{finding.code}] {finding.message}")
+        text = f"[{finding.code}] {finding.message}"
+        lines += console.hanging(f"{whose}{finding.level}: ", text, to, f"{deep}  ")
         if finding.fix:
-            lines.append(f"  fix: {finding.fix}")
-    return console.told("\n".join(lines))
+            lines += console.hanging(f"{deep}  fix: ", finding.fix, to)
+    return "\n".join(lines)
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch.data_identity import compare
-from automodel_launch.jobs import rundir
+from automodel_launch.jobs import history, rundir
 
 if TYPE_CHECKING:
     from automodel_launch.plan.plan import Plan
@@ -44,7 +44,21 @@ def look(plan: Plan) -> RunState:
     if end is not None:
         return RunState(f"finished at step {end.get('step')}: nothing would start, --fresh starts it again")
     step = _last_step(plan)
-    return RunState("started before, no checkpoint") if step is None else RunState(f"resumes from step {step}", step)
+    return RunState(_without_checkpoint(plan)) if step is None else RunState(f"resumes from step {step}", step)
+
+
+def _without_checkpoint(plan: Plan) -> str:
+    """What has begun and has none: a training, or what never saves any, data preparation among them."""
+    from automodel_launch import backends
+    from automodel_launch.launch import identity
+
+    backend = backends.of(plan.recipe)
+    if backend.checkpoint_dir(plan.config, plan.run_dir) is not None:
+        return "started before, no checkpoint"
+    again = f"would start it once more{f', which {backend.keeps}' if backend.keeps else ''}"
+    if history.completed_at(plan.run_dir, plan.place) is None or identity.began_otherwise(plan):
+        return f"started before; a launch {again}"
+    return f"finished; a launch {again}"
 
 
 def _last_step(plan: Plan) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from automodel_launch.commands import console, one_plan
@@ -124,7 +125,7 @@ def _preview(
         return
     console.out("\n".join(_table(here, made, skipped)))
     if findings:
-        console.out(preview.findings_text(findings))
+        console.out(preview.findings_text(findings, sys.stdout))
     if made.script:
         console.out(f"script ({made.directory}/script):")
         console.exact(made.script)

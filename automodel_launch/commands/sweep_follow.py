@@ -90,4 +90,4 @@ class Shown:
         return " ".join(f"{key}={value}" for key, value in values if value)
 
     def _at(self, row: Row) -> str:
-        return "" if row.now.step is None else f", step {row.now.step}"
+        return "" if row.now.step is None else f", step {row.now.step + 1}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from automodel_launch.launch import waiting as waiting_
 from automodel_launch.launch.progress import waiting
 from automodel_launch.remote.filesystem import FileSystem
 
+_LABEL = re.compile(r"^\s*error:\s+(?=\S)", re.IGNORECASE)  # its own words begin so where a log's line is the error
+
 
 def exit_code(status: Status) -> int:
     """The job's own code; 1 where a job that did not complete has none."""
@@ -23,6 +26,11 @@ def exit_code(status: Status) -> int:
         return 0
     code = status.code or 1
     return 128 - code if code < 0 else code  # a negative one is a signal's number
+
+
+def without_label(error: str) -> str:
+    """The words of an error, for a line that calls it one."""
+    return _LABEL.sub("", error)
 
 
 def closing_block(record: Record, status: Status, seen: Collection[int] = (), more: Sequence[str] = ()) -> str:
@@ -36,7 +44,7 @@ def closing_block(record: Record, status: Status, seen: Collection[int] = (), mo
         return "\n".join([*lines, f"  {status.error}", f"  {state.launch_again(record)}"])
     if status.error:
         where = f" (rank {status.rank} on {status.node})" if status.rank is not None else ""
-        lines.append(f"  {'error' if status.over else 'why'}: {status.error}{where}")
+        lines.append(f"  {'error' if status.over else 'why'}: {without_label(status.error)}{where}")
     if status.reason:
         lines.append(f"  {waiting_.words(status)}" if status.state == "PENDING" else f"  why: {status.reason}")
     if status.cause:

@@ -119,7 +119,7 @@ def main(job_dir: str, code: int | None) -> int:
         result = present if present is not None and final else settle(job_dir, nodes, nnodes, code)
     except OSError as error:
         complain(f"{contract.EXIT} cannot be written: {error}")
-        return code or 1
+        return 0 if code == 0 and _tells_completion(job_dir, nodes) else code or 1
     try:
         goes_on = under_slurm() and _goes_on(job_dir, nodes, nnodes, result)
     except OSError as error:  # a full disk: the next attempt is in the queue already, and decides for itself
@@ -132,6 +132,14 @@ def main(job_dir: str, code: int | None) -> int:
     if not goes_on or chain.read(job_dir) is None:
         disk_reserve.release(job_dir)
     return int(result["code"])
+
+
+def _tells_completion(job_dir: str, nodes: list[NodeRecord]) -> bool:
+    """Whether its node's record says that the job completed, to those who ask for its state: they go by it where there
+    is no exit.json and one node, and no further attempt that would write it."""
+    alone = len(nodes) == 1 and nodes[0].nnodes == 1 and complete(nodes, 1)
+    orders = chain.order(job_dir)
+    return alone and nodes[0].code == 0 and (orders is None or orders.limits is None)
 
 
 def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -> bool:

@@ -82,6 +82,11 @@ def _endings(bench: Bench, lines: list[str]) -> list[Finding]:
         (["mamba activate x"], ('eval "$(mamba shell hook --shell bash)"',)),
         (["cd /nowhere/a#b"], ("`cd '/nowhere/a#b'`",)),
         (["[[ -d / ]] && cd /", "exit 1 # don't"], ("`exit 1`",)),
+        (["exprot SITE_KEY_FILE=told-nobody"], ("`exprot`", "bash has no command exprot", "export")),
+        (["eport PATH"], ("`eport`",)),
+        (["set -u", "soruce /etc/profile"], ("`soruce`", "source")),
+        (["HF_HOME = /data"], ("`HF_HOME = ...`", "for a command", "HF_HOME=VALUE")),
+        (["HF_HOME =/data"], ("`HF_HOME = ...`",)),
         (["cd '/no where'"], ("`cd '/no where'`", "`[ -e '/no where' ] && cd '/no where' || true`")),
     ],
 )
@@ -91,6 +96,7 @@ def test_lines_that_end_the_job_are_an_error_before_the_queue(
     (finding,) = _endings(bench, lines)
     assert (finding.level, finding.code, "env.toml [c]" in finding.message) == ("error", "ends-the-job", True)
     assert [word for word in words if word not in f"{finding.message} {finding.fix}"] == []
+    assert "told-nobody" not in finding.message  # what is set may be a secret
 
 
 @pytest.mark.parametrize(
@@ -116,6 +122,19 @@ def test_lines_that_end_the_job_are_an_error_before_the_queue(
         ["export VENV=/nowhere/venv", "python -m venv $VENV", "source /nowhere/venv/bin/activate"],
         ["cd /tmp", "python -m venv nowhere", "source /tmp/nowhere/bin/activate"],
         [f"cd /{300 * 'x'}"],
+        [
+            "export A=1",
+            "A=1",
+            "echo = 1",
+            "test = =",
+            "A=1 env",
+            "[ a = b ] || :",
+            "report A=1",
+            "soruce x",
+            "exports A=1",
+        ],
+        ["set +e", "exprot A=1", "A = 1"],
+        ["exprot A=1 || true", "A = 1 || :"],
     ],
 )
 def test_lines_that_may_go_on_are_no_finding(bench: Bench, lines: list[str]) -> None:
@@ -125,6 +144,11 @@ def test_lines_that_may_go_on_are_no_finding(bench: Bench, lines: list[str]) -> 
 def test_what_a_command_above_may_make_is_a_warning(bench: Bench) -> None:
     (finding,) = _endings(bench, ["bash make-env.sh", "source /nowhere/env.sh"])
     assert finding.level == "warning" and "unless a line above makes it" in finding.message
+
+
+def test_a_command_that_a_file_may_define_is_a_warning(bench: Bench) -> None:
+    (finding,) = _endings(bench, ["source ~/functions.sh", "A = 1"])
+    assert finding.level == "warning"
 
 
 def test_conda_may_come_from_a_file_that_any_bash_reads(bench: Bench) -> None:

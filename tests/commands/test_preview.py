@@ -11,7 +11,7 @@ import pytest
 
 from automodel_launch import checks
 from automodel_launch.checks import Finding
-from automodel_launch.commands import preview, preview_changes, preview_start, preview_summary
+from automodel_launch.commands import preview, preview_changes, preview_start, preview_summary, run_state
 from automodel_launch.commands.preview import View
 from automodel_launch.jobs import rundir
 from automodel_launch.plan.plan import Plan
@@ -190,6 +190,32 @@ def test_the_state_of_the_run(bench: Bench, step: int | None, finished: bool, wo
     _begun(plan, step, finished)
     (first, _), *_ = preview_summary.lines(plan, offline=True)
     assert first == f"{plan.job_id}: {words}; attached, profile local"
+
+
+@pytest.mark.parametrize(
+    ("backend", "state", "words"),
+    [
+        (
+            "data-prep",
+            "COMPLETED",
+            "finished; a launch would start it once more, which makes only the shards that are missing",
+        ),
+        ("none", "COMPLETED", "finished; a launch would start it once more"),
+        ("none", "FAILED", "started before; a launch would start it once more"),
+    ],
+)
+def test_the_state_of_a_run_that_saves_no_checkpoints(bench: Bench, backend: str, state: str, words: str) -> None:
+    """Data preparation, say: nothing of it is a step, and the launcher never refuses to start it again."""
+    bench.script(
+        "stub", f'dependencies = []\n[tool.runspec]\nbackend = "{backend}"\n[tool.runspec.config]\ndir = "stub"'
+    )
+    plan = bench.plan()
+    _begun(plan, None)
+    told = {"event": "ended", "job_id": f"{plan.run_name}.1", "attempt": 0, "time": 9.0, "state": state}
+    (Path(plan.run_dir) / "history.jsonl").write_text(json.dumps(told) + "\n")
+    assert run_state.look(plan).words == words
+    other = bench.plan("+more=1", name=plan.run_name)
+    assert run_state.look(other).words == words.replace("finished", "started before")  # it is other data now
 
 
 def _submitted(plan: Plan) -> None:
@@ -402,6 +428,20 @@ def test_findings_as_text() -> None:
     text = preview.findings_text([Finding("error", "a", "one", "mend"), Finding("note", "b", "two")])
     assert text.splitlines() == ["error: [a] one", "  fix: mend", "note: [b] two"]
     assert preview.findings_text([]) == ""
+
+
+@pytest.mark.parametrize(("to", "other"), [("stdout", "stderr"), ("stderr", "stdout")])
+def test_findings_as_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch, to: str, other: str) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr(getattr(sys, to), "isatty", lambda: True, raising=False)
+    found = [Finding("error", "a", "one word after another " * 5, "mend this and that " * 5)]
+    text = preview.findings_text(found, getattr(sys, to), "step data: ")
+    assert max(map(len, text.splitlines())) <= 50
+    assert (
+        _joined(text)
+        == f"step data: error: [a] {'one word after another ' * 5}fix: {'mend this and that ' * 5}".strip()
+    )
+    assert len(preview.findings_text(found, getattr(sys, other), "step data: ").splitlines()) == 2  # a file has no edge
 
 
 # --- the goal

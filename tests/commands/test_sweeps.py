@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from pathlib import Path
 
+import pytest
+
+from automodel_launch.commands import one_sweep
+from automodel_launch.jobs.records import Status
+from automodel_launch.jobs.sweeps import Sweep, SweepPoint
 from tests.conftest import Checkout, Main
 
 LOCAL = ("stub-one", "--run", "local", "--name", "s", "fail_rank=0")
@@ -85,3 +91,16 @@ def test_a_record_that_somebody_has_edited(checkout: Checkout, main: Main) -> No
         assert refused.returncode == 2 and "no job" in refused.stderr
     for name in ("../jobs/x", "a/b", "x\n"):
         assert main(checkout, "status", name).returncode == 2
+
+
+def test_steps_of_a_point_are_told_as_those_of_a_job(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How many are done, of which the last has a number that is one less."""
+    point = SweepPoint("1", "s-1", {"value": "1"})
+    sweep = Sweep("s", (point,), "0", 1.0, "local", "local")
+    row = one_sweep.Row(1, point, None, Status("RUNNING", step=119))
+    monkeypatch.setattr(one_sweep, "look", lambda args, sweep: [row])
+    one_sweep.status(argparse.Namespace(json=False), sweep)
+    assert "RUNNING  120" in capsys.readouterr().out
+    assert one_sweep.document(sweep, [row])["points"][0]["step"] == 119

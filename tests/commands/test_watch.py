@@ -210,6 +210,11 @@ def test_a_screen_of_80_x_24_holds_what_matters(launch: Cli) -> None:
         assert words in text
 
 
+def test_an_error_that_calls_itself_one_is_not_called_so_twice(launch: Cli) -> None:
+    status = Status("FAILED", code=1, error="error: no room")
+    assert "error: no room" in list(job_view.screen(launch.job(1), status, _glance(), Screen(80, 60)))
+
+
 def test_curves() -> None:
     assert spark.line([1.0, 2.0, 3.0], 10, True) == "▁▅█"
     assert spark.line([1.0, None, 3.0], 10, False) == "_ @"

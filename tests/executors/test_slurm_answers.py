@@ -330,6 +330,16 @@ def test_a_job_without_its_directory() -> None:
         assert "its directory is gone" in str(lost.error)
 
 
+def test_a_job_that_slurm_has_forgotten_in_the_queue() -> None:
+    """Without accounting, where somebody has cancelled it: nothing tells that from one that slurmctld has lost."""
+    never = judge(Answer(True), own())
+    assert (never.state, never.forgotten) == ("UNKNOWN", True)
+    assert str(never.error).startswith("cancelled in the queue, or lost: ")
+    for begun in (own(node={"step": 3}), own(log="bash: no room"), replace(own(), log_name="logs/sbatch_a.1_5.out")):
+        assert judge(Answer(True), begun).error == "Slurm no longer knows the job, and it left no record"
+    assert judge(Answer(False), own()).error == "Slurm does not answer"
+
+
 def test_a_pause_is_told_by_its_stop_file() -> None:
     for answer in (Answer(True, "CANCELLED"), Answer(True, "FAILED", code=143)):
         record = own("CANCELLED", error="stopped: /run/stop", paused="/run/stop")

@@ -101,6 +101,11 @@ def test_the_closing_block_of_a_failure() -> None:
         assert part in text
 
 
+@pytest.mark.parametrize("said", ["error: no room", "ERROR: no room", "no room"])
+def test_an_error_that_calls_itself_one_is_not_called_so_twice(said: str) -> None:
+    assert closing_block(RECORD, Status("FAILED", code=1, error=said)).splitlines()[1] == "  error: no room"
+
+
 def test_the_closing_block_of_a_success(tmp_path: Path) -> None:
     for name in ("a", "a.1"):
         (tmp_path / name).mkdir()

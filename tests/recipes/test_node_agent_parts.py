@@ -10,12 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from automodel_launch.executors.slurm.state import Own, judge
+from automodel_launch.remote.slurm_query import Answer
 from tests.conftest import LIMIT_S
 from tests.recipes.agent_count import Agent
 from tests.recipes.agent_records import node
@@ -174,6 +177,38 @@ def test_finish_without_any_record(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "exit.json").read_text())
     assert (found["state"], found["error"]) == ("FAILED", "node 0 never started its agent")
     assert finish.main(str(tmp_path / "nowhere"), None) == 2
+
+
+@pytest.mark.parametrize(
+    ("nnodes", "node_code", "script_code", "chained", "code"),
+    [(1, 0, 0, False, 0), (1, 0, 0, True, 1), (2, 0, 0, False, 1), (1, 3, 0, False, 1), (1, 0, 9, False, 9)],
+)
+def test_the_end_of_a_job_whose_disk_is_full(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    nnodes: int,
+    node_code: int,
+    script_code: int,
+    chained: bool,
+    code: int,
+) -> None:
+    """What Slurm is told is what `status` tells of the node's record: nobody can read an exit.json."""
+
+    def full(path: str, value: object, patience_s: float = 0) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(finish, "create_json", full)
+    (tmp_path / "nodes").mkdir()
+    for number in range(nnodes):
+        record = replace(node(number, rank(number, node_code), nnodes=nnodes), code=node_code)
+        (tmp_path / "nodes" / f"{number}.json").write_text(json.dumps(record.to_json()))
+    limits = {"jobs": 2, "failures": 2, "exclude": []} if chained else None
+    order = {"job_id": "r.1", "run_dir": str(tmp_path), "backend": "none", "chain": limits, "checkpoint_dir": None}
+    (tmp_path / "agent.json").write_text(json.dumps(order))
+    assert finish.main(str(tmp_path), script_code) == code
+    left = json.loads((tmp_path / "nodes" / "0.json").read_text())
+    slurm = Answer(True, "FAILED" if code else "COMPLETED", code=code)
+    assert judge(slurm, Own(node=left, chained=chained)).state == slurm.state
 
 
 def test_records_survive_the_file(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ from automodel_launch.remote.probes import Results
 class AutoModel:
     """Implements backends.Backend."""
 
+    keeps: str | None = None
     framework: Framework | None = Framework(
         title="AutoModel",
         distribution="nemo-automodel",

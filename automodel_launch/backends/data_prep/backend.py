@@ -34,6 +34,8 @@ _FINDINGS: dict[str, Callable[..., Finding]] = {
 class DataPrep(Plain):
     """Implements backends.Backend."""
 
+    keeps: str | None = "makes only the shards that are missing"
+
     def references(self, config: Config) -> Iterator[Reference]:
         """The tokenizer, the datasets' paths and the output."""
         yield from super().references(config)

@@ -46,6 +46,7 @@ from automodel_launch.remote.probes import Results
 class MegatronBridge:
     """Implements backends.Backend."""
 
+    keeps: str | None = None
     framework: Framework | None = Framework(
         title="Megatron-Bridge",
         distribution="megatron-bridge",

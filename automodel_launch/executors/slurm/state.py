@@ -19,6 +19,7 @@ _OOM = re.compile(r"oom[-_ ]kill|tasks? [\d,-]+: Out Of Memory", re.I)
 _DUE_TO = re.compile(r"DUE TO (TIME LIMIT|PREEMPTION|NODE FAILURE)")
 _CAUSES = {"TIME LIMIT": "TIMEOUT", "PREEMPTION": "PREEMPTED", "NODE FAILURE": "NODE_FAIL"}
 LOG_TAIL = 4096
+_NEVER_BEGAN = "cancelled in the queue, or lost: it has begun nothing, and Slurm no longer knows it"
 _GOES_ON = "python launch.py resume JOB goes on"
 LATE_S = 20  # after a job's own end Slurm's RUNNING is late: slurmctld was away, or an epilog takes its time
 
@@ -272,7 +273,10 @@ def _without_slurm(answer: Answer, own: Own, told: dict[str, Any]) -> Status:
     an attempt which was preempted, and is queued again."""
     record = own.exit
     if record is None:
-        lost = f"Slurm no longer knows the job, and {'its directory is gone' if own.gone else 'it left no record'}"
+        if own.gone or own.node or own.log_name or own.step_log:
+            lost = f"Slurm no longer knows the job, and {'its directory is gone' if own.gone else 'it left no record'}"
+        else:
+            lost = _NEVER_BEGAN
         said = lost if answer.asked else "Slurm does not answer"
         if answer.asked and own.node is None and (own.stopped or own.paused):  # a task of an array leaves no trace
             stopped = f"{contract.STOPPED_BY}{own.paused}" if own.paused else contract.MEANINGS[contract.CANCELLED]
