@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from tests import images
-from tests.conftest import Checkout, Main, make_checkout
+from tests.conftest import LIMIT_S, Checkout, Main, make_checkout
 from tests.docker_engine import BARE, BASE, Engine
 
 pytestmark = pytest.mark.e2e
-LONG = ("steps=600", "pause=0.1")
+LONG = ("steps=9000", "pause=0.1")
 USER = 1234  # not root, to whom every file would belong anyway
 
 # What a job tells of its inside; it ends when it has been looked at from outside, too.
@@ -52,7 +52,7 @@ def site(tmp_path: Path, engine: Engine) -> Checkout:
     return checkout
 
 
-def _wait(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
+def _wait(condition: Callable[[], object], what: str, seconds: float = LIMIT_S) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what
@@ -135,7 +135,7 @@ def test_an_exported_job_runs_without_the_launcher(site: Checkout, engine: Engin
     os.killpg(started[1].pid, signal.SIGINT)  # as a terminal does
     label = f"label=automodel-launch.job={jobs[2]}"
     engine.docker("kill", engine.docker("ps", "--quiet", "--filter", label).stdout.strip())
-    ends = [(process.communicate(timeout=120)[1], process.returncode) for process in started]
+    ends = [(process.communicate(timeout=LIMIT_S)[1], process.returncode) for process in started]
     assert [code for _, code in ends] == [7, 143, 1, 1], ends
     assert "saved" in logs[0].read_text()
     told = [json.loads((job / "exit.json").read_text()) for job in jobs]
@@ -151,7 +151,7 @@ def test_an_exported_job_runs_without_the_launcher(site: Checkout, engine: Engin
 def test_ctrl_c_stops_the_container_and_it_saves(site: Checkout, engine: Engine) -> None:
     process = _started(site, "stub")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err
     assert "saved" in out and "CANCELLED" in err
     _wait(lambda: not engine.containers(), "no container left")
@@ -180,7 +180,7 @@ def test_a_container_that_is_killed_is_a_failed_job(site: Checkout, engine: Engi
     process = _started(site)
     (name,) = engine.containers()
     engine.docker("kill", name)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1
     assert "its container ended without a record" in err
     _wait(lambda: not engine.containers(), "no container left")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.executors.containers import image_cache, images
+from tests.conftest import LIMIT_S
 
 IMAGE = images.read("reg.io/team/image:1", "test")
 NAME = "reg.io+team+image+1.sqsh"
@@ -40,7 +41,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 
 
 def _until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + LIMIT_S
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -64,7 +65,7 @@ def test_a_killed_import_leaves_no_lock_to_the_next_which_clears_up(
     (tmp_path / "cache" / f".{NAME}.8.part.sqsh").write_text("of an import that lives, on a node without our locks")
     (tmp_path / "slow").unlink()
     again = start()
-    assert "waiting" not in again.communicate(timeout=120)[1] and again.returncode == 0
+    assert "waiting" not in again.communicate(timeout=LIMIT_S)[1] and again.returncode == 0
     assert _left(tmp_path) == {NAME, f"{NAME}.info", f".{NAME}.8.part.sqsh"}
     assert (tmp_path / "cache" / NAME).read_text() == "hsqsan image"
 
@@ -77,7 +78,7 @@ def test_one_import_waits_for_another_and_says_so(tmp_path: Path, start: Callabl
     for other in others:
         assert other.stderr and "waiting for another import of it" in other.stderr.readline()
     (tmp_path / "slow").unlink()
-    assert [process.wait(120) for process in (first, *others)] == [0, 0, 0]
+    assert [process.wait(LIMIT_S) for process in (first, *others)] == [0, 0, 0]
     assert _left(tmp_path) == {NAME, f"{NAME}.info"}
 
 
@@ -87,7 +88,7 @@ def test_a_file_system_without_locks(tmp_path: Path, start: Callable[..., subpro
     (tmp_path / "none" / "flock").write_text("#!/bin/sh\necho 'flock: 9: Function not implemented' >&2; exit 69\n")
     (tmp_path / "none" / "flock").chmod(0o755)
     process = start(f"{tmp_path}/none:{os.environ['PATH']}")
-    said = process.communicate(timeout=120)[1]
+    said = process.communicate(timeout=LIMIT_S)[1]
     assert process.returncode == 0, said
     assert {NAME, f"{NAME}.info"} <= _left(tmp_path)
 
@@ -107,7 +108,7 @@ def test_why_an_import_has_failed(
 ) -> None:
     (tmp_path / "words").write_text(f"[INFO] Querying registry\n{words}\n")
     process = start()
-    assert words in process.communicate(timeout=120)[1]
+    assert words in process.communicate(timeout=LIMIT_S)[1]
     assert advice in image_cache.advice(process.returncode)
     assert _left(tmp_path) == set()
 
@@ -117,6 +118,6 @@ def test_without_enroot_a_partition_that_has_it_is_advised(
 ) -> None:
     (tmp_path / "bin" / "enroot").unlink()
     process = start()
-    assert "enroot is not installed on" in process.communicate(timeout=120)[1]
+    assert "enroot is not installed on" in process.communicate(timeout=LIMIT_S)[1]
     assert "build_partition" in image_cache.advice(process.returncode)
     assert "srun" in image_cache.advice(127)

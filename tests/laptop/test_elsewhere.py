@@ -35,7 +35,7 @@ def test_docker_is_planned_diagnosed_and_used(laptop: Laptop, engine: Engine) ->
     lines = {line["what"]: line for line in laptop.json("doctor", "box", env=engine.env)["lines"]}
     assert [what for what, line in lines.items() if line["level"] == "FAIL"] == []
     assert lines["engine"]["level"] == lines["image"]["level"] == "ok"
-    words = ("stub-one", "--name", "boxed", "steps=600", "pause=0.1")
+    words = ("stub-one", "--name", "boxed", "steps=9000", "pause=0.1")
     plan = laptop.json(*words, "--run", "box", "--dry-run", env=engine.env)
     assert [finding["message"] for finding in plan["findings"] if finding["level"] != "note"] == []
     job_id = laptop.json(*words, "--batch", "box", env=engine.env)["job_id"]

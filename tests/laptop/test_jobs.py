@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.laptop.machine import Laptop
 
 pytestmark = pytest.mark.e2e
@@ -27,7 +28,7 @@ extends = "local"
 startup_commands = ["export GREETING=$'one\\ntwo é'", "export PATH=/nowhere"]
 env_vars = {QUIET = "yes"}
 """
-LONG = ("steps=600", "pause=0.1")
+LONG = ("steps=9000", "pause=0.1")
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,7 @@ def _profiles(laptop: Laptop) -> Iterator[None]:
             laptop.run("cancel", row["job_id"], "--now")
 
 
-def _wait(condition: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
+def _wait(condition: Callable[[], Any], what: str, seconds: float = LIMIT_S) -> Any:
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, what
@@ -77,11 +78,11 @@ def test_a_job_that_outlives_its_command(laptop: Laptop) -> None:
     follower = subprocess.Popen(command, cwd=laptop.root, env=laptop.environ, stdout=-1, stderr=-1, text=True)
     done = laptop.run("cancel", job_id)
     assert (done.returncode, done.stdout.strip()) == (0, f"{job_id}: CANCELLED"), done.stderr
-    out, err = follower.communicate(timeout=180)
+    out, err = follower.communicate(timeout=LIMIT_S)
     assert "saved" in out
     assert f"{job_id}: CANCELLED, exit code 143" in err
     assert laptop.json("status", job_id)["state"] == "CANCELLED"
-    assert not _training(laptop, job_id)
+    _wait(lambda: not _training(laptop, job_id), "the end of its processes")
 
 
 def test_a_job_ends_with_the_command_that_it_is_attached_to(laptop: Laptop) -> None:
@@ -92,7 +93,7 @@ def test_a_job_ends_with_the_command_that_it_is_attached_to(laptop: Laptop) -> N
     launcher.wait()
     status = _wait(lambda: (s := laptop.json("status", "attached.1"))["state"] != "RUNNING" and s, "its end")
     assert status["state"] == "CANCELLED"
-    assert not _training(laptop, "attached.1")
+    _wait(lambda: not _training(laptop, "attached.1"), "the end of its processes")
 
 
 def test_an_agent_that_is_killed_takes_its_ranks_along_and_is_told(laptop: Laptop) -> None:

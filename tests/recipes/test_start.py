@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.recipes.pretrain_fixtures import ROOT
 
 sys.path.insert(0, str(ROOT / "recipes"))
@@ -114,7 +115,7 @@ def _start(directory: Path, given: dict[str, int], before: str | None = None) ->
     done = subprocess.run(
         [sys.executable, str(directory / "start.py"), json.dumps([given, before])],
         env={**os.environ, "PYTHONPATH": paths, "IMPORTED": str(directory / "imported")},
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=LIMIT_S,
     )  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1]), [
         int(line) for line in (directory / "imported").read_text().split()

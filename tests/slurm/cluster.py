@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.conftest import LIMIT_S
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "scripts" / "slurm-cluster"
 
@@ -99,9 +101,11 @@ class Cluster:
         self._verb("start-dbd")
 
     def empty(self) -> None:
-        """No job is left of tests before this one, for a test that counts what is in the queue."""
+        """No job is left of tests before this one, and every node is up, for a test that counts either."""
         self.run("scancel", "-u", "root")
-        wait_until(lambda: not self.check("squeue", "-h"), 120, "an empty queue")
+        wait_until(
+            lambda: not self.check("squeue", "-h") and self._is_idle(), LIMIT_S, "an empty queue, all nodes idle"
+        )
 
     def declare_down(self, node: int) -> None:
         """An administrator takes the node out: NODE_FAIL within 2 s, where kill_node costs 10 to 16 s."""
@@ -116,7 +120,7 @@ class Cluster:
             if self.has_namespaces:
                 self._call("join-node", str(node))  # fails where there is no node; start-node then makes the link anew
             self._call("start-node", str(node))  # fails where the node runs
-        wait_until(self._is_idle, 120, "all nodes idle", interval=0.2)
+        wait_until(self._is_idle, LIMIT_S, "all nodes idle", interval=0.2)
 
     def node_state(self, node: int) -> str:
         """Slurm's words, such as IDLE, MIXED+PLANNED or DOWN+NOT_RESPONDING."""
@@ -135,7 +139,7 @@ class Cluster:
         return set(states.values()) == {"idle"}
 
     def _call(self, *verb: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([SCRIPT, "--dir", self.dir, *verb], capture_output=True, text=True, timeout=120)
+        return subprocess.run([SCRIPT, "--dir", self.dir, *verb], capture_output=True, text=True, timeout=LIMIT_S)
 
     def _verb(self, *verb: str) -> None:
         result = self._call(*verb)
@@ -147,7 +151,7 @@ class Cluster:
     def run(self, *command: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         """Any command, as on a login node of this cluster."""
         environ = {**os.environ, **self.env, **env}
-        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LIMIT_S)
 
     def check(self, *command: str | Path) -> str:
         """The standard output of a command that has to succeed."""
@@ -186,7 +190,7 @@ class Cluster:
     def state(self, job: int) -> str:
         return self.job(job)["JobState"]
 
-    def wait_for(self, job: int, *states: str, timeout: float = 120) -> str:
+    def wait_for(self, job: int, *states: str, timeout: float = LIMIT_S) -> str:
         """Until the job has one of the states; without any: until it has ended. The state."""
 
         def reached() -> bool:
@@ -199,7 +203,7 @@ class Cluster:
             raise TimeoutError(f"{error}; it is {self.job(job)}") from None
         return self.state(job)
 
-    def wait_for_log(self, job: int, text: str, timeout: float = 120) -> None:
+    def wait_for_log(self, job: int, text: str, timeout: float = LIMIT_S) -> None:
         """Until the job has written this. A job that is RUNNING for Slurm may not have started its script yet."""
         wait_until(lambda: text in self.log(job), timeout, f"{text!r} in the log of job {job}")
 

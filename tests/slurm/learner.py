@@ -45,11 +45,11 @@ def meet():
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(("", port))
         server.listen()
-        server.settimeout(60)
+        server.settimeout(240)
         return [server.accept()[0] for _ in range(size - 1)]
-    for _ in range(600):
+    for _ in range(2400):
         try:
-            return [socket.create_connection((os.environ["MASTER_ADDR"], port), 60)]
+            return [socket.create_connection((os.environ["MASTER_ADDR"], port), 240)]  # a held rank 0 says nothing
         except OSError:
             time.sleep(0.1)
     sys.exit("no connection to rank 0")

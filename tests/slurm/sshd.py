@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.conftest import LIMIT_S
 from tests.slurm.cluster import wait_until
 
 USER, UID, PASSWORD = "ada", 54321, "lovelace"
@@ -136,7 +137,7 @@ class SshServer:
         guarded = ["setpriv", "--pdeathsig", "TERM", SSHD, "-D", "-f", f"{self.dir}/sshd_config", "-E", f"{self.log}"]
         guarded = [*self._in_its_own_world(), *guarded]
         self._process = subprocess.Popen(guarded, stdin=subprocess.DEVNULL, start_new_session=True)
-        wait_until(self._accepts, 60, "sshd accepts connections", interval=0.02)
+        wait_until(self._accepts, LIMIT_S, "sshd accepts connections", interval=0.02)
 
     def _accepts(self) -> bool:
         if self._process.poll() is not None:
@@ -148,7 +149,7 @@ class SshServer:
         """Nobody gets in any more, and open connections break, as in a reboot of the login node."""
         pids = [*_descendants(self._process.pid), self._process.pid]
         self._process.terminate()
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=LIMIT_S)
         for pid in pids:
             try:
                 if Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):  # what people started there lives on
@@ -159,14 +160,14 @@ class SshServer:
     def remove(self) -> None:
         if self._process.poll() is None:
             self.stop()
-        wait_until(self._is_gone, 60, "the server's files are removed")
+        wait_until(self._is_gone, LIMIT_S, "the server's files are removed")
 
     def _is_gone(self) -> bool:
         """Clients that lose their connection remove their sockets here meanwhile."""
         shutil.rmtree(self.dir, ignore_errors=True)
         return not self.dir.exists()
 
-    def run(self, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, timeout: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
         ssh = ["ssh", "-F", str(self.config), "login", command]
         return subprocess.run(ssh, capture_output=True, text=True, timeout=timeout)
 

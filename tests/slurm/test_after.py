@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import LIMIT_S, Checkout
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.sshd import SshServer
@@ -54,7 +54,7 @@ def test_it_waits_for_the_end_of_a_chain(site: Checkout, cluster: Cluster) -> No
     third = site.json("stub-one", "--batch", "one", "value=3", "--after", after["job_id"])
     run.reach(0, 7)
     step = f"waiting for {run.id} (RUNNING, step "  # with the agent's next heartbeat
-    wait_until(lambda: step in site.run("status", after["job_id"]).stdout, 60, step)
+    wait_until(lambda: step in site.run("status", after["job_id"]).stdout, LIMIT_S, step)
     run.kill_rank(1)
     run.go(30)
     run.reach(1, 10)
@@ -87,7 +87,7 @@ def test_it_is_cancelled_with_what_it_waits_for(site: Checkout, cluster: Cluster
     third = site.json("stub-one", "--batch", "one", "value=3", "--after", after["job_id"])
     assert _wait(site, third, "CANCELLED")["error"] == f"it was to follow {after['job_id']} (CANCELLED)"
     assert "failed twice in the same way" in _wait(site, after, "CANCELLED")["error"]
-    wait_until(lambda: not _reason(cluster, after) + _reason(cluster, third), 30, "an empty queue")
+    wait_until(lambda: not _reason(cluster, after) + _reason(cluster, third), LIMIT_S, "an empty queue")
     status = site.json("status", after["job_id"])
     assert (status["state"], f"it was to follow {run.id} (FAILED" in status["error"]) == ("CANCELLED", True)
     refused = site.run("stub-one", "--batch", "one", "value=5", "--after", run.id, "--force")
@@ -121,7 +121,7 @@ def test_let_go_by_hand_and_launchers_that_are_killed(site: Checkout, cluster: C
     fake(site, "sbatch", SLOW_AFTER)
     words = ("stub-one", "--batch", "one", "value=8", "--name", "orphan", "--after", run.id)
     launcher = site.start(*words, start_new_session=True)
-    wait_until((site.root.parent / "bin" / "sbatch.done").exists, 60, "sbatch")
+    wait_until((site.root.parent / "bin" / "sbatch.done").exists, LIMIT_S, "sbatch")
     launcher.kill()
     launcher.wait()
     let_go(site)
@@ -146,7 +146,7 @@ def test_from_a_laptop(tmp_path: Path, cluster: Cluster, login_node: SshServer) 
         third = site.json("stub-one", "--batch", "one", "value=3", "--after", after["job_id"])
         assert f"waiting for {first['job_id']} (" in site.run("status", after["job_id"]).stdout
         cluster.check("scancel", first["handle"]["slurm_id"])
-        wait_until(lambda: site.json("status", first["job_id"])["state"] == "CANCELLED", 60, first["job_id"])
+        wait_until(lambda: site.json("status", first["job_id"])["state"] == "CANCELLED", LIMIT_S, first["job_id"])
         assert site.json("status", third["job_id"])["state"] in ("PENDING", "CANCELLED")
         states = {row["job_id"]: row["state"] for row in site.json("jobs")}
         assert states[after["job_id"]] == "CANCELLED"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import LIMIT_S, Checkout
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_truth import heal
@@ -244,7 +244,7 @@ def test_preemption(tmp_path: Path, cluster: Cluster) -> None:
         run.attempt(1)
         run.go(17)
         run.reach(1, 17)
-        assert cluster.state(other) == "COMPLETED"
+        assert cluster.wait_for(other) == "COMPLETED"
         assert cluster.run("scontrol", "requeue", str(run.attempt(1))).returncode  # the chain is quicker
         cluster.stop_ctld()
         cluster.start_ctld()
@@ -313,7 +313,7 @@ def test_a_node_that_is_given_up_writes_no_more(site: Checkout, cluster: Cluster
     agent = run.agent_pid(0)
     cluster.cut_node(int(run.node(0)["host"][1:]))
     run.reach(1, 10)
-    wait_until(lambda: not Path(f"/proc/{agent}").exists(), 30, "the end of the agent that was given up")
+    wait_until(lambda: not Path(f"/proc/{agent}").exists(), LIMIT_S, "the end of the agent that was given up")
     run.end()
     run.check(most_lost=5)
 
@@ -338,7 +338,7 @@ def test_time_limit_in_the_middle_of_a_save(tmp_path: Path, cluster: Cluster) ->
     part = run.run_dir / "checkpoints" / "epoch_0_step_9" / "part-0"
     wait_until(part.exists, 120, str(part))  # the one before is whole
     cluster.expire(run.attempt(0))
-    wait_until(lambda: len(run.history("ended")) > 0, 60, "the end of the first attempt")
+    wait_until(lambda: len(run.history("ended")) > 0, LIMIT_S, "the end of the first attempt")
     assert (part.parent / ".incomplete").exists()
     run.end()
     run.check(most_lost=5)
@@ -351,7 +351,7 @@ def test_killed_while_it_saves(site: Checkout, cluster: Cluster, phase: int) -> 
     run = Run(site, "steps=20", "save_s=2.0")
     run.reach(0, 9)
     part = run.run_dir / "checkpoints" / "epoch_0_step_9" / f"part-{phase}"
-    wait_until(part.exists, 30, str(part), interval=0.02)
+    wait_until(part.exists, LIMIT_S, str(part), interval=0.02)
     run.kill_rank(0)
     run.end()
     run.check(most_lost=5)
@@ -379,7 +379,7 @@ def test_a_chain_that_ended_while_slurm_was_away_does_not_start_again(site: Chec
     run.end()
     wait_until(lambda: not jobs_left(cluster, run), 120, "the end of those that waited")
     assert "finished" in before[0]["why"]
-    assert cluster.state(waiting[1]) == "COMPLETED"  # it did start
+    assert cluster.wait_for(waiting[1]) == "COMPLETED"  # it did start
     assert (run.exit(), run.metrics(), run.history("begun"), run.history("ended")) == before
     assert site.json("status", run.id)["state"] == "COMPLETED"
     run.check(most_lost=0)
@@ -454,7 +454,7 @@ def test_gpu_hours_are_limited(tmp_path: Path, cluster: Cluster) -> None:
 
 
 def test_cancel_ends_all_of_it(site: Checkout, cluster: Cluster) -> None:
-    run = Run(site, "steps=600")
+    run = Run(site, "steps=6000")
     run.reach(0, 7)
     following = run.next
     assert cluster.state(following) == "PENDING"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import LIMIT_S, Checkout
 from tests.launch.test_train_tiny import SMALL
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_chain import Run, jobs_left, pid_here
@@ -109,7 +109,7 @@ def test_killed_in_each_phase_of_a_save(site: Checkout, cluster: Cluster, expect
 
 def wait_for_save(checkpoints: Path, phase: str) -> Path:
     """The checkpoint that is being saved, once it has come to that phase."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
         for marker in checkpoints.glob("epoch_*/.incomplete"):
             if any(path.stat().st_mtime >= marker.stat().st_mtime for path in marker.parent.glob(phase)):
@@ -130,9 +130,9 @@ def test_everything_happens_to_it(site: Checkout, cluster: Cluster, expected: di
     run.reach(3, 24)
     other = cluster.submit("sleep 2", "--partition=high", "--nodes=4", "--exclusive")
     run.reach(4, 30)
-    assert cluster.state(other) == "COMPLETED"
+    assert cluster.wait_for(other) == "COMPLETED"
     saving = run.run_dir / "checkpoints"
-    wait_until(lambda: list(saving.glob("epoch_*/.incomplete")), 60, "a save", interval=0.005)
+    wait_until(lambda: list(saving.glob("epoch_*/.incomplete")), LIMIT_S, "a save", interval=0.005)
     run.kill_rank(0)
     run.reach(5, 45)
     cluster.kill_node(int(run.node(0)["host"][1:]))

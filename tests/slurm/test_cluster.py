@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.slurm.cluster import SCRIPT, Cluster, wait_until
 from tests.slurm.sshd import SshServer
 
@@ -189,7 +190,7 @@ def test_sshd_breaks_connections_and_comes_back(sshd: SshServer) -> None:
     assert session.stdout is not None and session.stdout.readline() == "here\n"
     assert sshd.run("exit 5").returncode == 5
     sshd.stop()
-    assert session.wait(timeout=120) == 255
+    assert session.wait(timeout=LIMIT_S) == 255
     assert sshd.run("true").returncode == 255
     sshd.start()
     assert sshd.run("true").returncode == 0
@@ -248,6 +249,6 @@ def test_a_start_that_fails_cleans_up() -> None:
     try:
         with pytest.raises(RuntimeError, match="slurmctld does not start"):
             cluster.up()
-        assert not left_over(cluster.dir)
+        wait_until(lambda: not left_over(cluster.dir), LIMIT_S, "nothing left")
     finally:
         cluster.down()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import clean_environ, make_checkout
+from tests.conftest import LIMIT_S, clean_environ, make_checkout
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_runs import ENV
 
@@ -31,5 +31,5 @@ def test_each_node_unpacks_the_code_once(tmp_path: Path, cluster: Cluster) -> No
         assert copy.startswith("/dev/shm/launch-code-")
     cluster.wait_for(int(checkout.json("status", "last")["handle"]["slurm_id"]))
     assert cluster.on_each_node(look) <= before
-    wait_until(lambda: not list(job.glob(".code-*")), 60, "the batch script's `finish`, which removes the archive")
+    wait_until(lambda: not list(job.glob(".code-*")), LIMIT_S, "the batch script's `finish`, which removes the archive")
     assert (job / "code" / "recipes" / "node_agent.py").is_file()

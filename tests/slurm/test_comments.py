@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.slurm import probe
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_submissions import SLOW_AFTER, let_go
@@ -44,7 +45,7 @@ def test_a_job_whose_name_and_comment_somebody_changes_is_found_and_cancelled(
         (tmp_path / "jobs").symlink_to(tmp_path / "real")
     fake(site, "sbatch", SLOW_AFTER)
     launcher = site.start("probe", "--batch", "c", "--name", "mine", start_new_session=True)
-    wait_until((tmp_path / "bin" / "sbatch.done").exists, 60, "the submission")
+    wait_until((tmp_path / "bin" / "sbatch.done").exists, LIMIT_S, "the submission")
     slurm_id = cluster.check("squeue", "-h", "-n", "mine.1", "-o", "%i").strip()
     cluster.check("scontrol", "update", f"jobid={slurm_id}", "name=other", "comment=/elsewhere")
     there = f"cd {tmp_path}/jobs/mine.1 && sbatch --parsable --hold --wrap true"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_chain import Run
@@ -32,7 +33,7 @@ class Exported(Run):
         self.dir, self.run_dir, self.id = there / "runs" / "far.1", there / "runs" / "far", "far.1"
         self.slurm_id = int(cluster.check("sbatch", "--parsable", f"--chdir={tmp_path}", str(there / "script")))
 
-    def ended(self, timeout: float = 120) -> list[str]:
+    def ended(self, timeout: float = LIMIT_S) -> list[str]:
         """How its attempts ended, once the last one has; of one job, whose steps are those of an undisturbed run."""
 
         def states() -> list[str]:
@@ -57,7 +58,7 @@ def test_a_preemption(tmp_path: Path, cluster: Cluster) -> None:
     run.attempt(1)
     run.go()
     run.reach(1, 17)
-    assert cluster.state(other) == "COMPLETED"
+    assert cluster.wait_for(other) == "COMPLETED"
     assert run.ended() == ["PREEMPTED", "COMPLETED"]
 
 
@@ -75,12 +76,12 @@ def test_a_requeue_and_a_signal(tmp_path: Path, cluster: Cluster) -> None:
     run = Exported(tmp_path, cluster, steps=200, chain=False)
     run.reach(0, 7)
     cluster.check("scontrol", "requeue", str(run.slurm_id))
-    wait_until(lambda: cluster.state(run.slurm_id) == "PENDING", 60, "the requeue")
+    wait_until(lambda: cluster.state(run.slurm_id) == "PENDING", LIMIT_S, "the requeue")
     cluster.check("scontrol", "update", f"jobid={run.slurm_id}", "StartTime=now")  # Slurm holds it for two minutes
     run.reach(1, 20)
     assert run.attempt(1) == run.slurm_id
     cluster.check("scancel", "--signal=TERM", str(run.slurm_id))
-    wait_until(lambda: cluster.state(run.slurm_id) not in ("RUNNING", "COMPLETING"), 60, "the end")
+    wait_until(lambda: cluster.state(run.slurm_id) not in ("RUNNING", "COMPLETING"), LIMIT_S, "the end")
     assert run.exit()["state"] == "CANCELLED"
     script = run.dir.parent.parent / "script"
     cluster.check("sbatch", "--parsable", f"--chdir={tmp_path}", str(script))

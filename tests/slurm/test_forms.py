@@ -10,6 +10,7 @@ import pytest
 
 from automodel_launch.profile import sbatch_options
 from automodel_launch.remote import slurm_site
+from tests.conftest import LIMIT_S
 from tests.executors.forms_tables import INVALID, TOLD_BY_THE_CONTROLLER, VALID
 from tests.slurm.cluster import Cluster
 
@@ -23,7 +24,9 @@ def conf(tmp_path: Path) -> Path:
 
 
 def _said(conf: Path, *words: str) -> str:
-    done = subprocess.run(["sbatch", *words], env={"SLURM_CONF": str(conf)}, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        ["sbatch", *words], env={"SLURM_CONF": str(conf)}, capture_output=True, text=True, timeout=LIMIT_S
+    )
     return done.stdout + done.stderr
 
 
@@ -66,7 +69,7 @@ def test_slurmctld_refuses_what_is_no_dependency_and_no_list_of_nodes(cluster: C
                 *([] if option == "partition" else ["-p", "batch"]),
             ]
             done = subprocess.run(
-                words, input=script, env=_environ(cluster), capture_output=True, text=True, timeout=60
+                words, input=script, env=_environ(cluster), capture_output=True, text=True, timeout=LIMIT_S
             )
             assert done.returncode, (option, value, done.stderr)
     # Ids that this cluster has never given: a job that is there and has failed can't be waited for.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LIMIT_S
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_chain import Run, jobs_left
@@ -31,7 +32,7 @@ def test_a_killed_rank_is_started_again_within_the_job_and_a_lost_node_replaced(
         run = Run(site, "steps=120")
         run.reach(0, 12)
         run.kill_rank(1)
-        wait_until(lambda: "restarted" in (run.dir / "events.jsonl").read_text(), 60, "the restart")
+        wait_until(lambda: "restarted" in (run.dir / "events.jsonl").read_text(), LIMIT_S, "the restart")
         run.reach(0, 32)
         cluster.kill_node(2)
         said = run.end()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import images
-from tests.conftest import Checkout, Main
+from tests.conftest import LIMIT_S, Checkout, Main
 from tests.slurm import probe
 from tests.slurm.cluster import Cluster
 
@@ -79,7 +79,7 @@ def test_an_image_is_imported_once_and_used(site: Checkout, main: Main, tmp_path
     assert before.returncode == 3
     assert f"{file}" in before.stderr and "image c import" in before.stderr
     both = [site.start("image", "c", "import") for _ in range(2)]
-    said = [process.communicate(timeout=120)[1] for process in both]
+    said = [process.communicate(timeout=LIMIT_S)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sorted("is there already" in text for text in said) == [False, True]
     assert any("Fetching image manifest" in text for text in said)

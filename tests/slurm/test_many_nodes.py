@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Checkout, clean_environ, make_checkout
+from tests.conftest import LIMIT_S, Checkout, clean_environ, make_checkout
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.conftest import start
@@ -86,7 +86,7 @@ def test_a_chain_over_64_loses_a_node(tmp_path: Path, many: Cluster) -> None:
     done = {entry["step"]: entry["loss"] for entry in run.metrics()}
     expected = learner.undisturbed(run.config, NODES)
     assert [done[step] for step in sorted(done)] == pytest.approx(expected, abs=1e-4)
-    wait_until(lambda: not list(run.dir.glob(".code-*")), 60, "the last attempt's `finish`")
+    wait_until(lambda: not list(run.dir.glob(".code-*")), LIMIT_S, "the last attempt's `finish`")
 
 
 def test_doctor_on_64(site: Checkout, many: Cluster) -> None:

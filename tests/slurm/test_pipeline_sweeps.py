@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import LIMIT_S, Checkout
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_truth import heal, make_site
 
@@ -75,7 +75,7 @@ def test_what_needs_a_sweep_waits_for_all_its_points(site: Checkout, cluster: Cl
     ]
     begun = json.loads((Path(last["run_dir"]) / "history.jsonl").read_text().splitlines()[0])
     assert max(end["time"] for end in ends) < begun["time"]
-    wait_until(lambda: not cluster.check("squeue", "-h").strip(), 60, "Slurm, too, has seen the last step's end")
+    wait_until(lambda: not cluster.check("squeue", "-h").strip(), LIMIT_S, "Slurm, too, has seen the last step's end")
     shown = site.run("status", "swept").stdout
     assert shown.startswith("swept: 3 COMPLETED, 1 FAILED, 1 CANCELLED\n"), shown
     assert "2 of 3" in shown and "go on: python launch.py pipeline swept.yaml --batch one" in shown

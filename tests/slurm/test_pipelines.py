@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import LIMIT_S, Checkout
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_chain import Run
@@ -63,7 +63,7 @@ def test_it_survives_its_launcher_and_a_killed_rank(site: Checkout, cluster: Clu
     data, train, check = (Step(site, step["plan"], config) for step in plan["steps"])
     fake(site, "sbatch", SLOW_AFTER)
     launcher = site.start("pipeline", "three.yaml", "--batch", "chain", start_new_session=True)
-    wait_until((site.root.parent / "bin" / "sbatch.done").exists, 60, "the first step's sbatch")
+    wait_until((site.root.parent / "bin" / "sbatch.done").exists, LIMIT_S, "the first step's sbatch")
     launcher.kill()
     launcher.wait()
     let_go(site)
@@ -93,7 +93,7 @@ def test_a_step_that_fails_and_the_same_command_again(site: Checkout, cluster: C
     ended = json.loads(broken.stdout)
     assert (broken.returncode, [step["exit_code"] for step in ended["steps"]]) == (1, [0, 1, 143]), broken.stderr
     last = ended["steps"][2]["job_id"]
-    wait_until(lambda: site.json("status", last)["state"] == "CANCELLED", 60, last)
+    wait_until(lambda: site.json("status", last)["state"] == "CANCELLED", LIMIT_S, last)
     assert "it was to follow" in site.json("status", last)["error"]
     done = site.run("pipeline", "three.yaml", "--run", "chain", "--json")
     assert done.returncode == 0, done.stderr

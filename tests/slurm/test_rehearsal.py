@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from automodel_launch.executors import job_python
-from tests.conftest import Checkout, Main
+from tests.conftest import LIMIT_S, Checkout, Main
 from tests.rehearsal import stand_in
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.sshd import SshServer
@@ -114,7 +114,7 @@ def test_a_connection_that_breaks_leaves_nothing_there(laptop: Checkout, login_n
     running = laptop.start("check", "trains", "--batch", "one", "--rehearse", "how=hangs", "run.env.rehearse=3")
     wait_until(lambda: calls(laptop), 120, "the rehearsal has begun")
     login_node.stop()
-    out, err = running.communicate(timeout=120)
+    out, err = running.communicate(timeout=LIMIT_S)
     assert running.returncode == 0, err
     assert "[rehearsal-partial] not rehearsed on the login node login" in out
     wait_until(lambda: not left(laptop), 120, "its directory is removed")
@@ -125,7 +125,7 @@ def test_ctrl_c_ends_it_over_ssh(laptop: Checkout) -> None:
     running = laptop.start("trains", "--batch", "one", "how=hangs")
     wait_until(lambda: calls(laptop), 120, "the rehearsal has begun")
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=120)
+    _, err = running.communicate(timeout=LIMIT_S)
     assert running.returncode == 130, err
     assert left(laptop) == []
     wait_until(lambda: not Path("/proc", str(calls(laptop)[0]["pid"])).exists(), 120, "its process has ended")
@@ -141,13 +141,13 @@ def test_one_task_of_srun(
     on_login_node: Checkout, main: Main, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a node, from the job root, which it sees; nothing stays in the queue or there."""
-    monkeypatch.setattr("automodel_launch.executors.slurm.one_task.IMMEDIATE_S", 4)
     asked = ("check", "trains", "--batch", "one", "--rehearse", "run.env.rehearse_in=srun")
     done = main(on_login_node, *asked)
     assert done.returncode == 0 and "in one task of srun's" in done.stdout, done.stdout + done.stderr
     (call,) = calls(on_login_node)
     assert call["environ"]["SLURM_NTASKS"] == "1"
     assert call["cwd"].startswith(f"{on_login_node.root.parent}/jobs/") and left(on_login_node) == []
+    monkeypatch.setattr("automodel_launch.executors.slurm.one_task.IMMEDIATE_S", 4)  # the limit waits for it, too
     late = main(on_login_node, *asked, "how=hangs", "run.env.rehearse=1")
     assert "[rehearsal-partial]" in late.stdout
     wait_until(lambda: "launch-rehearsal" not in cluster.check("squeue", "-h", "-o", "%j"), 120, "the task has ended")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests import warm
-from tests.conftest import Checkout, clean_environ, make_checkout
+from tests.conftest import LIMIT_S, Checkout, clean_environ, make_checkout
 from tests.slurm.cluster import Cluster
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
@@ -83,17 +83,17 @@ def test_exit_7_on_rank_3_is_the_commands_exit_code(site: Checkout) -> None:
 
 
 def test_cancelled_from_elsewhere(site: Checkout, cluster: Cluster) -> None:
-    process = _start(site, "stub-one", "--run", "test2", "steps=600", "pause=0.2")
+    process = _start(site, "stub-one", "--run", "test2", "steps=9000", "pause=0.2")
     cluster.check("scancel", _slurm_id(site))
-    _, err = process.communicate(timeout=180)
+    _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode not in (0, None)
     assert "CANCELLED" in err
 
 
 def test_ctrl_c_detaches_and_the_job_goes_on(site: Checkout, cluster: Cluster) -> None:
-    process = _start(site, "stub-one", "--run", "test2", "steps=600", "pause=0.2")
+    process = _start(site, "stub-one", "--run", "test2", "steps=9000", "pause=0.2")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=180)
+    _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
     assert "goes on" in err
     assert site.json("status", "last")["state"] == "RUNNING"
@@ -104,7 +104,7 @@ def test_ctrl_c_detaches_and_the_job_goes_on(site: Checkout, cluster: Cluster) -
 def _start(site: Checkout, *args: str) -> subprocess.Popen[str] | warm.Process:
     """Start launch.py and wait until the job has logged its second step."""
     process = site.start(*args)
-    end = time.monotonic() + 180
+    end = time.monotonic() + LIMIT_S
     while time.monotonic() < end:
         logs = site.root.parent.glob("jobs/*/logs/rank-0.log")
         if any("step 1 " in log.read_text() for log in logs):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import LIMIT_S, Checkout
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_chain import Run, jobs_left
@@ -115,7 +115,7 @@ def test_a_spare_that_dies_harms_nothing_and_is_not_taken(site: Checkout, cluste
     run.reach(0, 7)
     first = run.attempt(0)
     cluster.kill_node(3)
-    wait_until(lambda: "DOWN" in cluster.node_state(3), 60, "c3 down")
+    wait_until(lambda: "DOWN" in cluster.node_state(3), LIMIT_S, "c3 down")
     cluster.start_node(3)
     os.kill(run.agent_pid(1), signal.SIGKILL)
     run.reach(1, 30)
@@ -145,7 +145,7 @@ def test_cancel_pause_and_the_time_limit(site: Checkout, cluster: Cluster) -> No
     run.reach(1, 10)
     assert run.history("ended")[0]["state"] == "TIMEOUT", keepers(run)
     assert site.run("pause", run.id).returncode == 0
-    wait_until(lambda: len(run.history("ended")) == 2 and not jobs_left(cluster, run), 60, "the pause")
+    wait_until(lambda: len(run.history("ended")) == 2 and not jobs_left(cluster, run), LIMIT_S, "the pause")
     assert run.history("ended")[1]["checkpoint"] == run.history("ended")[1]["to_step"]
     assert site.run("resume", run.id).returncode == 0
     run.reach(2, 12)

@@ -37,7 +37,7 @@ def test_diagnosed_submitted_followed_and_cancelled(laptop: Laptop) -> None:
     done = laptop.run("stub-one", "--run", "two", "fail_rank=1", "code=7")
     assert done.returncode == 7, done.stderr
     assert "about to fail (rank 1 on c" in done.stderr
-    job_id = laptop.json("stub-one", "--batch", "two", "steps=600", "pause=0.1")["job_id"]
+    job_id = laptop.json("stub-one", "--batch", "two", "steps=9000", "pause=0.1")["job_id"]
     assert laptop.json("status", job_id)["state"] in ("PENDING", "RUNNING")
     done = laptop.run("cancel", job_id)
     assert (done.returncode, done.stdout.strip()) == (0, f"{job_id}: CANCELLED"), done.stderr

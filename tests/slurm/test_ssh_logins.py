@@ -21,6 +21,7 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import login_shell, probes, ssh
 from automodel_launch.remote.filesystem import RemoteFileSystem
 from automodel_launch.remote.ssh import SshShell
+from tests.conftest import LIMIT_S
 from tests.slurm.conftest import need
 from tests.slurm.sshd import PASSWORD, SSHD, UID, SshServer
 from tests.workbench import Bench, make_bench, refused
@@ -269,7 +270,7 @@ def _by_hand(server: SshServer, *words: str) -> None:
     server.config.write_text(config.replace("  BatchMode yes\n", ""))
     environ = {**os.environ, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
     quiet = subprocess.DEVNULL  # what stays behind as master would hold a pipe open
-    subprocess.run(words, env=environ, stdin=quiet, stdout=quiet, stderr=quiet, check=True, timeout=120)
+    subprocess.run(words, env=environ, stdin=quiet, stdout=quiet, stderr=quiet, check=True, timeout=LIMIT_S)
 
 
 def _logins(server: SshServer) -> int:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import LIMIT_S, Checkout
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_truth import Attached, fake, heal, make_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 
-LONG = ("steps=600", "pause=0.2")
+LONG = ("steps=9000", "pause=0.2")
 
 
 @pytest.fixture
@@ -34,12 +34,14 @@ def accounted(tmp_path: Path, cluster_dbd: Cluster) -> Iterator[Checkout]:
 
 def test_without_slurmctld_the_record_and_the_stop_file_count(accounted: Checkout, cluster_dbd: Cluster) -> None:
     """sacct goes on saying RUNNING, and that the chain's next job waits."""
-    ends = Attached(accounted, "stub-one", "--run", "one", "steps=40", "pause=0.3")
+    go = accounted.root.parent / "go"
+    ends = Attached(accounted, "stub-one", "--run", "one", f"+until={go}")
     stopped = accounted.json("stub-one", "--batch", "one", *LONG, "value=2")
     cluster_dbd.wait_for(int(stopped["handle"]["slurm_id"]), "RUNNING")
     log = Path(stopped["job_dir"], "logs", "rank-0.log")
     wait_until(lambda: log.exists() and "step 1 " in log.read_text(), 120, "the second job's first step")
     cluster_dbd.stop_ctld()
+    go.touch()
     assert ends.end() == 0  # while it is away
     assert ": COMPLETED" in ends.err
     done = accounted.run("cancel", stopped["job_id"])
@@ -103,7 +105,7 @@ def test_a_dependency_that_cannot_be_met(site: Checkout, cluster: Cluster) -> No
     failed = cluster.submit("exit 1")
     cluster.wait_for(failed)
     record = site.json("stub-one", "--batch", "one", f"run.env.dependency=afterok:{failed}")
-    wait_until(lambda: "DependencyNeverSatisfied" in site.run("status", "last").stdout, 60, "Slurm's reason")
+    wait_until(lambda: "DependencyNeverSatisfied" in site.run("status", "last").stdout, LIMIT_S, "Slurm's reason")
     said = site.run("status", "last").stdout
     assert f"scontrol update JobId={record['handle']['slurm_id']} Dependency=" in said
     assert "CANCELLED" in site.run("cancel", "last").stdout
@@ -154,7 +156,7 @@ def test_the_job_root_is_removed_while_a_job_runs(site: Checkout, cluster: Clust
         shutil.rmtree(root, ignore_errors=True)  # the job writes meanwhile, into a folder that is being emptied
         return not root.exists()
 
-    wait_until(gone, 60, "the removal of the job root")
+    wait_until(gone, LIMIT_S, "the removal of the job root")
     status = site.json("status", "last")
     assert status["state"] == "RUNNING"
     assert "its directory is gone" in status["reason"]

@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import LIMIT_S, Checkout
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_truth import LOST, fake, heal, make_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
 
-WORK = ("steps=600", "pause=0.2")
+WORK = ("steps=9000", "pause=0.2")
 TEST_ONLY = 'case "$*" in *--test-only* | --help) exec "$REAL" "$@";; esac\n'
-HELD = 'for _ in $(seq 600); do [ ! -e "$0.go" ] || break; sleep 0.1; done; '  # until the test lets it go on
+HELD = 'for _ in $(seq 2400); do [ ! -e "$0.go" ] || break; sleep 0.1; done; '  # until the test lets it go on
 SLOW_AFTER = TEST_ONLY + f'"$REAL" "$@"; code=$?; touch "$0.done"; {HELD}exit $code'
 SLOW_BEFORE = TEST_ONLY + f'touch "$0.begun"; {HELD}exec "$REAL" "$@"'
 REFUSES_LATE = TEST_ONLY + f'touch "$0.begun"; {HELD}echo "sbatch: error: invalid account" >&2; exit 1'
@@ -94,7 +94,7 @@ def test_a_launcher_killed_before_sbatch_has_come_to_it(site: Checkout, cluster:
     refused = site.run("stub-one", "--batch", "one", *WORK)
     assert (refused.returncode, "one job at a time" in refused.stderr) == (3, True), refused.stderr
     let_go(site)
-    wait_until(lambda: _queued(cluster), 60, "the job in the queue")
+    wait_until(lambda: _queued(cluster), LIMIT_S, "the job in the queue")
     row = _found(site, cluster)
     assert set(states) <= {"SUBMITTING", "PENDING", "RUNNING"}
     assert _secrets(site) or cluster.state(int(row["handle"]["slurm_id"])) == "RUNNING"
@@ -107,7 +107,7 @@ def test_a_launcher_killed_before_sbatch_refuses(site: Checkout, cluster: Cluste
     launcher.kill()
     launcher.wait()
     let_go(site)
-    wait_until(lambda: site.json("jobs")[0]["state"] == "NOT_SUBMITTED", 60, "NOT_SUBMITTED")
+    wait_until(lambda: site.json("jobs")[0]["state"] == "NOT_SUBMITTED", LIMIT_S, "NOT_SUBMITTED")
     assert _secrets(site) == []
     said = site.run("status", "last").stdout
     assert "NOT_SUBMITTED" in said and "launch it again" in said
@@ -127,7 +127,7 @@ def test_one_ctrl_c_while_it_starts(site: Checkout, cluster: Cluster, mode: str)
     _reached(site, "sbatch.done")
     launcher.send_signal(signal.SIGINT)
     let_go(site)
-    _, said = launcher.communicate(timeout=180)
+    _, said = launcher.communicate(timeout=LIMIT_S)
     assert launcher.returncode == 130, said
     assert "Traceback" not in said
     _found(site, cluster)
@@ -158,7 +158,7 @@ def test_resume_is_no_way_to_lose_a_job_either(site: Checkout, cluster: Cluster)
     launcher.kill()
     launcher.wait()
     let_go(site)
-    wait_until(lambda: site.json("jobs")[0]["state"] in ("PENDING", "RUNNING"), 60, "the job is known again")
+    wait_until(lambda: site.json("jobs")[0]["state"] in ("PENDING", "RUNNING"), LIMIT_S, "the job is known again")
     row = _found(site, cluster)
     assert row["handle"]["slurm_id"] != first["handle"]["slurm_id"]
     assert site.run("cancel", row["job_id"]).returncode == 0
@@ -175,7 +175,7 @@ def test_a_resumed_job_that_was_left_on_hold_is_let_go(site: Checkout, cluster: 
     launcher.wait()
     time.sleep(3)
     assert cluster.check("squeue", "-h", "-o", "%r").split() == ["JobHeldUser"]
-    wait_until(lambda: site.json("jobs")[0]["state"] == "RUNNING", 60, "the job runs")
+    wait_until(lambda: site.json("jobs")[0]["state"] == "RUNNING", LIMIT_S, "the job runs")
     row = _found(site, cluster)
     assert Path(row["job_dir"], "resume").read_text().strip() == row["handle"]["slurm_id"]
     assert site.run("cancel", row["job_id"]).returncode == 0
@@ -196,7 +196,7 @@ def test_a_resume_that_came_to_nothing_leaves_the_job_as_it_was(site: Checkout, 
     launcher.kill()
     launcher.wait()
     let_go(site)
-    wait_until(lambda: site.json("jobs")[0]["state"] == "CANCELLED", 60, "its former end")
+    wait_until(lambda: site.json("jobs")[0]["state"] == "CANCELLED", LIMIT_S, "its former end")
     after = site.json("status", "last")
     assert {key: after[key] for key in ("state", "handle", "launcher")} == {
         key: before[key] for key in ("state", "handle", "launcher")

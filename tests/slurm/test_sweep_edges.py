@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import LIMIT_S, Checkout
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_truth import ENV, heal
@@ -88,7 +88,7 @@ def test_a_pipeline_that_is_cancelled_and_gone_on_with(site: Checkout, cluster: 
     again = site.json(*words)  # nothing twice
     assert len(site.json("jobs")) == 5 and made["plan_hash"] == again["plan_hash"]
     assert site.run("cancel", "p").returncode == 0
-    wait_until(lambda: not cluster.check("squeue", "-h").strip(), 60, "an empty queue")
+    wait_until(lambda: not cluster.check("squeue", "-h").strip(), LIMIT_S, "an empty queue")
     text = site.run("status", "p").stdout
     assert "CANCELLED" in text and "go on: python launch.py pipeline p.yaml --batch one" in text
     site.json(*words)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import LIMIT_S, Checkout
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.sshd import SshServer
 from tests.slurm.test_ssh import SSH, client, connections
@@ -42,7 +42,7 @@ def _points(path: Path) -> tuple[str, str]:
 def _values(count: int, *more: str) -> tuple[str, ...]:
     """Points that run until they are stopped."""
     values = ",".join(map(str, range(count)))
-    return (*PLAIN, "--sweep", f"value={values}", "steps=600", "pause=0.3", *more)
+    return (*PLAIN, "--sweep", f"value={values}", "steps=9000", "pause=0.3", *more)
 
 
 def _queued(cluster: Cluster) -> list[str]:
@@ -101,7 +101,7 @@ def test_twelve_points_three_at_once(site: Checkout, cluster: Cluster, tmp_path:
     assert len(again["jobs"]) + len(again["left_out"]) == 12 and len(again["left_out"]) >= 11
     tasks = [job["slurm_id"].partition("_") for job in again["jobs"]]  # the one that fails, if that was it
     assert all(job != array and task == "0" for job, _, task in tasks), tasks
-    most, killed, end = 0, False, time.monotonic() + 200
+    most, killed, end = 0, False, time.monotonic() + LIMIT_S
     while time.monotonic() < end:
         rows = [line.split() for line in cluster.check("squeue", "-h", "-r", "-o", "%F %K %T").splitlines()]
         ours = [(task, state) for job, task, state in rows if job == array]
@@ -140,7 +140,7 @@ def test_a_killed_launcher(site: Checkout, cluster: Cluster, script: str, mark: 
     fake(site, "sbatch", script)
     command = _values(4, "--at-most", "2")
     launcher = _start(site, *command)
-    wait_until((site.root.parent / "bin" / mark).exists, 60, mark)
+    wait_until((site.root.parent / "bin" / mark).exists, LIMIT_S, mark)
     launcher.kill()
     launcher.communicate()
     (site.root.parent / "bin" / "sbatch").unlink()
@@ -152,7 +152,7 @@ def test_a_killed_launcher(site: Checkout, cluster: Cluster, script: str, mark: 
         site.json(*command)  # while sbatch is at it nothing is done, and when it has died all is
         return len(_queued(cluster)) == 4
 
-    wait_until(complete, 90, "all points in the queue")
+    wait_until(complete, LIMIT_S, "all points in the queue")
     after = site.json(*command)
     assert after["jobs"] == [] and len(after["left_out"]) == 4
     rows = _rows(site, after["sweep"])
@@ -179,7 +179,7 @@ def test_launchers_killed_at_any_moment(site: Checkout, cluster: Cluster, tmp_pa
     site.json(*command)
     assert len(site.json(*command)["left_out"]) == 16
     rows = _rows(site, "many")
-    wait_until(lambda: len(_queued(cluster)) == 16, 30, f"16 of {_queued(cluster)}")
+    wait_until(lambda: len(_queued(cluster)) == 16, LIMIT_S, f"16 of {_queued(cluster)}")
     assert sorted(row["slurm_id"] for row in rows) == _queued(cluster)
     begun = [json.loads(line) for file in jobs.glob("many-*/history.jsonl") for line in file.read_text().splitlines()]
     runs = [row["job_id"].rpartition(".")[0] for row in begun if row["event"] == "begun"]
@@ -224,24 +224,24 @@ def test_points_are_ordinary_runs(site: Checkout, cluster: Cluster, tmp_path: Pa
     """Cancel, resume and launch one of them; one that waits, and one whose node goes down."""
     made = site.json(*_values(4, "--name", "four", "--at-most", "2"))
     array = made["jobs"][0]["slurm_id"].partition("_")[0]
-    wait_until(lambda: _states(site, "four") == ["RUNNING", "RUNNING", "PENDING", "PENDING"], 60, "two that run")
+    wait_until(lambda: _states(site, "four") == ["RUNNING", "RUNNING", "PENDING", "PENDING"], LIMIT_S, "two that run")
     assert site.run("cancel", "four.4").returncode == 0  # pending, as `ARRAY_[2-3%2]`
     assert _queued(cluster) == [f"{array}_{number}" for number in range(3)]
     assert _states(site, "four")[3] == "CANCELLED"
     assert site.run("cancel", "four.1").returncode == 0
-    wait_until(lambda: _states(site, "four")[:3] == ["CANCELLED", "RUNNING", "RUNNING"], 60, "the third one")
+    wait_until(lambda: _states(site, "four")[:3] == ["CANCELLED", "RUNNING", "RUNNING"], LIMIT_S, "the third one")
     resumed = site.json("resume", "four.1")
     assert resumed["handle"]["slurm_id"].isdigit() and "array" not in resumed["handle"]
-    wait_until(lambda: _states(site, "four")[0] == "RUNNING", 60, "the resumed one")
+    wait_until(lambda: _states(site, "four")[0] == "RUNNING", LIMIT_S, "the resumed one")
     assert site.run("pause", "four.1").returncode == 0
     assert site.run("resume", "four.1").returncode == 0
     node = int(cluster.check("squeue", "-h", "-j", f"{array}_1", "-o", "%N").strip()[1:])
     cluster.declare_down(node)  # Slurm may requeue a job without a chain, so it waits again
-    wait_until(lambda: _states(site, "four")[1] == "PENDING", 60, "the requeued one")
+    wait_until(lambda: _states(site, "four")[1] == "PENDING", LIMIT_S, "the requeued one")
     assert _rows(site, "four")[1]["slurm_id"] == f"{array}_1"
     cluster.run("scontrol", "update", f"nodename=c{node}", "state=resume")
     name = made["jobs"][3]["job_id"].rpartition(".")[0]
-    alone = site.json(*PLAIN, "--name", name, "value=3", "steps=600", "pause=0.3")
+    alone = site.json(*PLAIN, "--name", name, "value=3", "steps=9000", "pause=0.3")
     assert alone["job_id"] == f"{name}.2"
     assert _rows(site, "four")[3]["job_id"] == f"{name}.2"
 
@@ -250,7 +250,7 @@ def test_points_are_ordinary_runs(site: Checkout, cluster: Cluster, tmp_path: Pa
 def test_what_slurm_has_forgotten(site: Checkout, cluster: Cluster) -> None:
     """slurmctld drops jobs after MinJobAge: each point's own record tells, and none is submitted again that ended."""
     site.json(*PLAIN, "--name", "gone", "--sweep", "code=0,7", "fail_rank=0")
-    wait_until(lambda: not _queued(cluster), 60, "an empty queue")
+    wait_until(lambda: not _queued(cluster), LIMIT_S, "an empty queue")
     for name in ("squeue", "scontrol"):
         fake(site, name, "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     assert [(row["state"], row["code"]) for row in _rows(site, "gone")] == [("COMPLETED", 0), ("FAILED", 7)]
@@ -278,23 +278,23 @@ def test_jobs_of_their_own(site: Checkout, cluster: Cluster, tmp_path: Path) -> 
     assert (refused.returncode, "one Slurm job array" in refused.stderr) == (2, True), refused.stderr
     fake(site, "sbatch", TEST_ONLY + '"$REAL" "$@"; code=$?; echo >> "$0.calls"; sleep 1; exit $code')
     launcher = _start(site, *command)
-    wait_until((tmp_path / "bin" / "sbatch.calls").exists, 60, "the first sbatch")
+    wait_until((tmp_path / "bin" / "sbatch.calls").exists, LIMIT_S, "the first sbatch")
     launcher.kill()  # what it has started goes on with the others
     launcher.communicate()
     (tmp_path / "bin" / "sbatch").unlink()
     assert len(site.json(*command)["left_out"]) == 4
-    wait_until(lambda: len(_queued(cluster)) == 4, 30, "four jobs")
+    wait_until(lambda: len(_queued(cluster)) == 4, LIMIT_S, "four jobs")
     rows = _rows(site, "own")
     assert sorted(row["slurm_id"] for row in rows) == _queued(cluster)
     assert sorted(row["state"] for row in rows) == ["PENDING"] * 2 + ["RUNNING"] * 2
     assert site.run("cancel", "own.1").returncode == 0
-    wait_until(lambda: [row["state"] for row in _rows(site, "own")].count("RUNNING") == 2, 60, "the next one")
+    wait_until(lambda: [row["state"] for row in _rows(site, "own")].count("RUNNING") == 2, LIMIT_S, "the next one")
 
 
 @pytest.mark.slow
 def test_a_sweep_is_paused_and_goes_on(site: Checkout, cluster: Cluster) -> None:
     site.json(*_values(3, "--name", "held", "--at-most", "2"))
-    wait_until(lambda: "RUNNING" in _states(site, "held"), 60, "one that runs")
+    wait_until(lambda: "RUNNING" in _states(site, "held"), LIMIT_S, "one that runs")
     assert site.run("pause", "held").returncode == 0
     assert _states(site, "held") == ["CANCELLED"] * 3 and _queued(cluster) == []
     resumed = site.run("resume", "held")
@@ -308,16 +308,16 @@ def test_a_sweep_is_paused_and_goes_on(site: Checkout, cluster: Cluster) -> None
 @pytest.mark.slow
 def test_a_sweep_that_grows_keeps_its_limit(site: Checkout, cluster: Cluster) -> None:
     def grow(values: str, *more: str) -> int:
-        command = (*PLAIN, "--name", "grows", "--sweep", f"value={values}", "steps=600", "pause=0.3", *more)
+        command = (*PLAIN, "--name", "grows", "--sweep", f"value={values}", "steps=9000", "pause=0.3", *more)
         return len(site.json(*command, "--at-most", "2")["jobs"])
 
     assert (grow("0,1"), grow("2,3,4"), grow("1,2")) == (2, 3, 0)
-    wait_until(lambda: _states(site, "grows") == ["RUNNING"] * 2 + ["PENDING"] * 3, 60, "two that run")
+    wait_until(lambda: _states(site, "grows") == ["RUNNING"] * 2 + ["PENDING"] * 3, LIMIT_S, "two that run")
     time.sleep(2)
     assert _states(site, "grows") == ["RUNNING"] * 2 + ["PENDING"] * 3
     assert site.run("cancel", "grows.1").returncode == 0
     assert site.run("cancel", "grows.2").returncode == 0
-    wait_until(lambda: _states(site, "grows")[2:].count("RUNNING") == 2, 60, "two others that run")
+    wait_until(lambda: _states(site, "grows")[2:].count("RUNNING") == 2, LIMIT_S, "two others that run")
 
 
 @pytest.mark.slow
@@ -327,7 +327,7 @@ def test_never_more_at_once_as_slurm_has_accounted(tmp_path: Path, cluster_dbd: 
         made = site.json(*PLAIN, "--name", "twelve", "--at-most", "3", *_points(tmp_path / "points.yaml"))
         array = made["jobs"][0]["slurm_id"].partition("_")[0]
         fifth = ("squeue", "-h", "-j", f"{array}_4", "-o", "%T")
-        wait_until(lambda: "RUNNING" in cluster_dbd.check(*fifth), 60, "the fifth")
+        wait_until(lambda: "RUNNING" in cluster_dbd.check(*fifth), LIMIT_S, "the fifth")
         cluster_dbd.check("scancel", f"{array}_4")
         wait_until(lambda: not _queued(cluster_dbd), 120, "an empty queue")
         listed = cluster_dbd.check("sacct", "-n", "-X", "-P", "-j", array, "-o", "JobID,Start,End").splitlines()
@@ -375,7 +375,7 @@ def test_over_ssh(tmp_path: Path, cluster: Cluster, login_node: SshServer) -> No
         assert laptop.json(*command)["jobs"] == []
         rows = _rows(laptop, "far")
         assert sorted(row["slurm_id"] for row in rows) == _queued(cluster)
-        wait_until(lambda: _states(laptop, "far") == ["RUNNING"] * 2 + ["PENDING"] * 4, 60, "two that run")
+        wait_until(lambda: _states(laptop, "far") == ["RUNNING"] * 2 + ["PENDING"] * 4, LIMIT_S, "two that run")
         second = _rows(laptop, "far")[1]
         assert laptop.run("cancel", "far.2").returncode == 0
         assert laptop.run("logs", "far.2").returncode == 0
@@ -396,6 +396,6 @@ def test_over_ssh(tmp_path: Path, cluster: Cluster, login_node: SshServer) -> No
 def test_two_launchers_at_once_keep_one_limit(site: Checkout, cluster: Cluster) -> None:
     command = _values(3, "--name", "both", "--at-most", "1")
     first, second = (_start(site, *command) for _ in range(2))
-    said = "".join("".join(launcher.communicate(timeout=120)) for launcher in (first, second))
+    said = "".join("".join(launcher.communicate(timeout=LIMIT_S)) for launcher in (first, second))
     assert (first.returncode, second.returncode) == (0, 0), said
     assert len(_queued(cluster)) == 3 and "3 of 3 points submitted" in said and "0 of 3" in said, said

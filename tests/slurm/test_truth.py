@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout, clean_environ, make_checkout
+from tests.conftest import LIMIT_S, Checkout, clean_environ, make_checkout
 from tests.slurm.cluster import Cluster, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
@@ -118,7 +118,7 @@ class Attached:
         (path,) = (self.site.root / ".launch" / "jobs").glob("*.json")
         return str(json.loads(path.read_text())["handle"]["slurm_id"])
 
-    def end(self, timeout: float = 200) -> int:
+    def end(self, timeout: float = LIMIT_S) -> int:
         """The exit code."""
         code = self.process.wait(timeout)
         assert "Traceback" not in self.err
@@ -146,7 +146,7 @@ def _numbers(nodes: str) -> list[int]:
 
 
 def test_time_limit(site: Checkout, cluster: Cluster) -> None:
-    run = Attached(site, "stub-one", "--run", "two", "steps=600", "pause=0.2")
+    run = Attached(site, "stub-one", "--run", "two", "steps=9000", "pause=0.2")
     cluster.expire(int(run.slurm_id))
     assert run.end() not in (0, 130)
     assert ": TIMEOUT, exit code" in run.err
@@ -180,7 +180,7 @@ def test_a_second_attempt_has_its_secrets(tmp_path: Path, cluster: Cluster) -> N
 
 
 def test_failed_node_that_is_not_requeued(site: Checkout, cluster: Cluster) -> None:
-    run = Attached(site, "stub-one", "--run", "two", "steps=600", "pause=0.2")
+    run = Attached(site, "stub-one", "--run", "two", "steps=9000", "pause=0.2")
     cluster.check("scontrol", "update", f"jobid={run.slurm_id}", "requeue=0")
     cluster.declare_down(int(cluster.job(int(run.slurm_id))["BatchHost"].removeprefix("c")))
     assert run.end() not in (0, 130)
@@ -208,7 +208,7 @@ def test_a_python_that_is_not_there(tmp_path: Path, cluster: Cluster) -> None:
 
 
 def test_cancel_now(site: Checkout, cluster: Cluster) -> None:
-    run = Attached(site, "stub-one", "--run", "one", "steps=600", "pause=0.2")
+    run = Attached(site, "stub-one", "--run", "one", "steps=9000", "pause=0.2")
     assert "CANCELLED" in site.run("cancel", "last", "--now").stdout
     assert run.end() not in (0, 130)
     assert ": CANCELLED" in run.err
@@ -273,7 +273,7 @@ def outage(site: Checkout, cluster: Cluster, seconds: float) -> None:
 
 def test_another_cluster_is_not_asked_for_the_job(site: Checkout, cluster: Cluster, cluster_dbd: Cluster) -> None:
     """Two clusters have jobs of one id: each job is asked for, and cancelled, where it is."""
-    first = site.json("stub-one", "--batch", "one", "steps=600", "pause=0.2", "value=1")
+    first = site.json("stub-one", "--batch", "one", "steps=9000", "pause=0.2", "value=1")
     first_id = int(first["handle"]["slurm_id"])
     site.environ.update(cluster_dbd.env)
     cluster_dbd.check("scontrol", "update", "partitionname=batch", "state=up")
@@ -284,7 +284,7 @@ def test_another_cluster_is_not_asked_for_the_job(site: Checkout, cluster: Clust
             cluster_dbd.check("scancel", str(other_id))
     if other_id > first_id:
         pytest.skip("the clusters' ids have met already")
-    second = site.json("stub-one", "--batch", "one", "steps=600", "pause=0.2", "value=2")
+    second = site.json("stub-one", "--batch", "one", "steps=9000", "pause=0.2", "value=2")
     cluster.wait_for(first_id, "RUNNING")
     cluster_dbd.wait_for(int(second["handle"]["slurm_id"]), "RUNNING")
     for environ in (cluster.env, cluster_dbd.env):
@@ -304,7 +304,7 @@ def test_all_ranks_from_another_shell(site: Checkout, cluster: Cluster) -> None:
     assert followed.returncode == 0, followed.stderr
     for rank in (0, 1):
         assert followed.stdout.count(f"[{rank}] x | INFO") == 20
-    out, err = attached.communicate(timeout=180)
+    out, err = attached.communicate(timeout=LIMIT_S)
     assert (attached.returncode, out.count("x | INFO")) == (0, 20), err
 
 
@@ -390,7 +390,7 @@ def test_many_detached_jobs_in_one_loop(site: Checkout, cluster: Cluster, count:
 
 def test_ctrl_c_while_slurm_is_asked(site: Checkout, cluster: Cluster) -> None:
     """Ctrl-C goes to all of the terminal's processes: a question half-way must not be cut off, nor a job cancelled."""
-    run = Attached(site, "stub-one", "--run", "one", "steps=600", "pause=0.2")
+    run = Attached(site, "stub-one", "--run", "one", "steps=9000", "pause=0.2")
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 130
     assert cluster.state(int(run.slurm_id)) == "RUNNING"

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.conftest import LIMIT_S
 from tests.slurm import learner
 from tests.slurm.chaos.commands import Commands
 from tests.slurm.chaos.nodes import NODES, Nodes
@@ -167,7 +168,7 @@ class Place:
                 self.cluster.start_node(node)
             if any(word in self.cluster.node_state(node) for word in ("DOWN", "DRAIN")):
                 self.cluster.run("scontrol", "update", f"nodename=c{node}", "state=resume")
-        wait_until(self._all_usable, 60, "all nodes usable")
+        wait_until(self._all_usable, LIMIT_S, "all nodes usable")
 
     def _runs(self, daemon: str) -> bool:
         try:

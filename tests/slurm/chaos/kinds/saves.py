@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.conftest import LIMIT_S
 from tests.slurm.chaos.case import Case
 from tests.slurm.chaos.kinds import kind
 from tests.slurm.cluster import wait_until
@@ -22,7 +23,7 @@ def killed_in_a_save(case: Case) -> None:
     case.say(f"phase {phase}")
     run = case.start(9)
     part = _part(case, 9, phase)
-    wait_until(part.exists, 30, str(part), interval=0.02)
+    wait_until(part.exists, LIMIT_S, str(part), interval=0.02)
     run.kill_rank(0)
 
 
