@@ -26,7 +26,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Run:
     """12 steps that nothing disturbs, with checkpoints of steps 4, 9 and 11; copy it before changing anything.
 
-    One run for all of xdist's workers: it costs three imports, of torch by torchrun and of AutoModel by each rank.
+    One run for all of xdist's workers: it costs an import of AutoModel, unless the worker has trained before.
     """
     base = tmp_path_factory.getbasetemp()
     directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "whole"

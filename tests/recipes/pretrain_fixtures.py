@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import random
@@ -121,11 +123,24 @@ def write_config(name: str, directory: Path, data_dir: Path, changes: dict[str, 
 
 
 def start(config: Path, *, processes: int, **environment: str) -> Run:
-    """Runs the recipe to its end; with more than one process under torchrun."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    ended = subprocess.run(
-        [sys.executable, *(torchrun if processes > 1 else []), PRETRAIN, "--config", str(config)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=240, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "LAUNCH_RUN_DIR": str(config.parent), **environment},
-    )  # fmt: skip
-    return Run(ended.returncode, ended.stdout, config.parent)
+    """Runs the recipe to its end, in forks of a process that has AutoModel imported (train_server.py)."""
+    surroundings = {"OMP_NUM_THREADS": "1", "LAUNCH_RUN_DIR": str(config.parent), **environment}
+    command = [PRETRAIN, "--config", str(config)]
+    request = {"processes": processes, "command": command, "environ": {**os.environ, **surroundings}}
+    server = _server()
+    assert server.stdin is not None and server.stdout is not None
+    server.stdin.write(f"{json.dumps(request)}\n")
+    server.stdin.flush()
+    code, output = json.loads(server.stdout.readline())
+    assert code is not None, f"it has not come to its end:\n{output}"
+    return Run(code, output, config.parent)
+
+
+@functools.cache
+def _server() -> subprocess.Popen[str]:
+    """Until this process ends: it reads from a pipe of its."""
+    command = [sys.executable, str(Path(__file__).with_name("train_server.py"))]
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    server = subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environ)
+    atexit.register(server.communicate)
+    return server

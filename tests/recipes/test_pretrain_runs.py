@@ -1,11 +1,11 @@
 """pretrain.py trains for real: two processes over gloo on bin/idx data, stopped, killed, resumed, and finished.
 
-The runs are expensive (each process imports AutoModel), so that they are made once for all tests of this file:
+The runs are made once for all tests of this file, by forks of a process that has AutoModel imported:
 
     whole        12 steps without a disturbance (in conftest.py: other files use it, too)
     killed       the same run in another directory; every rank kills itself after step 7
     continued    started again there; every rank sends itself SIGTERM in step 8
-    nanogpt      2 steps of configs/pretrain/nanogpt.yaml, made small, in one process without torchrun
+    nanogpt      2 steps of configs/pretrain/nanogpt.yaml, made small, in one process alone
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def continued(disturbed_config: Path, killed: Killed) -> Run:
 
 @pytest.fixture(scope="module")
 def nanogpt(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Run:
-    """A few steps of nanogpt.yaml, made small, in a single process without torchrun."""
+    """A few steps of nanogpt.yaml, made small, in a single process."""
     small = {
         "step_scheduler": {"max_steps": 2, "global_batch_size": 2, "local_batch_size": 1},
         "model": {"vocab_size": VOCABULARY, "n_positions": 16, "n_embd": 16, "n_layer": 1, "n_head": 1},
