@@ -192,6 +192,8 @@ def store(place: str) -> Any:
 @lru_cache(maxsize=64)
 def _store(place: str) -> Any:
     try:
+        # whole, first: the next line does not wait for another thread that is in the middle of importing the package
+        import obstore  # noqa: F401
         from obstore.store import GCSStore, HTTPStore, S3Store
     except ImportError:
         raise not_installed(place) from None
