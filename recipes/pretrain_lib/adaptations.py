@@ -40,11 +40,12 @@ def compute_in_autocast(recipe: Any) -> None:
     The backward pass has the types of the forward pass; the loss is computed in those of the model's outputs.
     """
     dtype = getattr(getattr(recipe, "distributed_config", None), "autocast_dtype", None)
-    if dtype is None:
+    parts = getattr(recipe, "model_parts", None)  # a recipe class may keep its model elsewhere
+    if dtype is None or not parts:
         return
     import torch
 
-    for part in recipe.model_parts:
+    for part in parts:
         device = next(part.parameters()).device.type
         part.forward = torch.autocast(device, dtype)(part.forward)
     say(f"layers compute in {str(dtype).removeprefix('torch.')} (distributed.autocast_dtype)")

@@ -37,6 +37,7 @@ def test_layers_compute_in_it_and_weights_stay_as_they_are(capsys: pytest.Captur
             return self.layer(x)
 
     model, x = Model(), torch.ones(2, 4)
+    compute_in_autocast(SimpleNamespace(distributed_config=SimpleNamespace(autocast_dtype=torch.bfloat16)))  # no parts
     recipe = SimpleNamespace(model_parts=[model], distributed_config=SimpleNamespace(autocast_dtype=None))
     compute_in_autocast(recipe)
     assert (model(x).dtype, capsys.readouterr().out) == (torch.float32, "")

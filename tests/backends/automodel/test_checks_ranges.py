@@ -136,6 +136,11 @@ def test_what_needs_a_gpu(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None
         assert len(told) == 2 * wanted
 
 
+def _fixes(bench: Bench, code: str, *texts: str) -> list[str | None]:
+    plan = bench.plan(*texts, config="t")
+    return [one.fix for check in CHECKS for one in check(plan) if one.code == code]
+
+
 @pytest.mark.parametrize(
     ("count", "processes", "texts", "told"),
     [
@@ -157,8 +162,7 @@ def test_what_makes_layers_compute_in_the_type_of_their_weights(
 ) -> None:
     """As seen on an H100: docs/gpu.md."""
     monkeypatch.setattr("automodel_launch.remote.gpus.count", lambda: count)
-    plan = bench.plan(*texts, f"+run.env.nproc_per_node={processes}", config="t")
-    found = [one.fix for check in CHECKS for one in check(plan) if one.code == "full-precision"]
+    found = _fixes(bench, "full-precision", *texts, f"+run.env.nproc_per_node={processes}")
     assert found == (["+distributed.autocast_dtype=bfloat16"] if told else [])
 
 
@@ -177,8 +181,7 @@ def test_weights_that_one_process_keeps_in_bfloat16(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, count: int, processes: int, texts: list[str], told: bool
 ) -> None:
     monkeypatch.setattr("automodel_launch.remote.gpus.count", lambda: count)
-    plan = bench.plan(*texts, f"+run.env.nproc_per_node={processes}", config="t")
-    found = [one.fix for check in CHECKS for one in check(plan) if one.code == "rounded-weights"]
+    found = _fixes(bench, "rounded-weights", *texts, f"+run.env.nproc_per_node={processes}")
     assert found == (["distributed.strategy=fsdp2 +distributed.autocast_dtype=bfloat16"] if told else [])
 
 

@@ -93,7 +93,7 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
         micro = written if isinstance(written, int) and written > 0 else 1
         splits = max(1, steps.local_batch // micro)
     stored = memory.BYTES.get(section_.precision(plan.config) or shape.stored_as or "bfloat16", 4)
-    if plan.world_size == 1 and section_.turned_to_bfloat16(plan.config):
+    if plan.world_size == 1 and not section_.is_fsdp2(plan.config):
         stored = 2
     return Setting(
         layout=layout,

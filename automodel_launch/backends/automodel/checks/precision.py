@@ -44,8 +44,7 @@ def full_precision(plan: Plan) -> Iterator[Finding]:
     model of 1.2 billion parameters took 4,100 tokens a second, 3 % of what the card can do (docs/gpu.md).
     """
     mesh = distributed.mesh(plan.config)
-    there = gpus.of_a_node(plan.here and not plan.image, plan.profile.gpus_per_node)
-    if mesh is None or not there or loader.value(plan.config, keys.AUTOCAST) is not None:
+    if mesh is None or not _has_gpus(plan) or loader.value(plan.config, keys.AUTOCAST) is not None:
         return
     if schema.load().top(loader.recipe_class(plan.config)) is None or plan.config.get("model") is None:
         return
@@ -64,8 +63,7 @@ def full_precision(plan: Plan) -> Iterator[Finding]:
 
 def rounded(plan: Plan) -> Iterator[Finding]:
     """AutoModel 0.7.0 turns the model of one process to bfloat16 but under FSDP2 (ddp.py, megatron_fsdp.py)."""
-    there = gpus.of_a_node(plan.here and not plan.image, plan.profile.gpus_per_node)
-    if plan.world_size != 1 or not there or not model_section.turned_to_bfloat16(plan.config):
+    if plan.world_size != 1 or not _has_gpus(plan) or model_section.is_fsdp2(plan.config):
         return
     if model_section.precision(plan.config) != "float32" or plan.recipe.name == evaluation.RECIPE:
         return
@@ -82,6 +80,10 @@ def unscaled(plan: Plan) -> Iterator[Finding]:
         message = f"{describe_value(plan, keys.AUTOCAST, value)}: AutoModel {schema.VERSION} scales no gradients,"
         message += " and those below 6e-8 are 0 in float16."
         yield Finding("error", "bad-value", message, f"{keys.AUTOCAST}=bfloat16")
+
+
+def _has_gpus(plan: Plan) -> bool:
+    return bool(gpus.of_a_node(plan.here and not plan.image, plan.profile.gpus_per_node))
 
 
 CHECKS = (half, full_precision, rounded, unscaled)

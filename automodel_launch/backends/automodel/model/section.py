@@ -65,9 +65,9 @@ def precision(config: Mapping[str, Any]) -> str | None:
     return "bfloat16" if target.endswith("from_config") else "float32"
 
 
-def turned_to_bfloat16(config: Mapping[str, Any]) -> bool:
-    """What AutoModel 0.7.0 does to the model of a single process on a GPU, unless the strategy is FSDP2."""
-    return str(get(config, STRATEGY) or "fsdp2").lower() != "fsdp2"
+def is_fsdp2(config: Mapping[str, Any]) -> bool:
+    """Of a single process on a GPU AutoModel 0.7.0 turns the model to bfloat16 under every other strategy."""
+    return str(get(config, STRATEGY) or "fsdp2").lower() == "fsdp2"
 
 
 def compute_precision(config: Mapping[str, Any], processes: int) -> str:
@@ -77,7 +77,7 @@ def compute_precision(config: Mapping[str, Any], processes: int) -> str:
     (components/distributed/fsdp2.py).
     """
     autocast = get(config, AUTOCAST)
-    sharded = processes > 1 and str(get(config, STRATEGY) or "fsdp2").lower() == "fsdp2"
+    sharded = processes > 1 and is_fsdp2(config)
     policy = (get(config, "distributed.mp_policy.param_dtype") or "bfloat16") if sharded else None
     return str(autocast or policy or precision(config) or "bfloat16").removeprefix("torch.")
 
