@@ -9,11 +9,11 @@ import itertools
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from automodel_launch.checks import shell_commands
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.sbatch_options import names
@@ -71,10 +71,6 @@ _OPERATORS = "();<>|&"
 _GOES_ON = ("&&", "||", "|", "|&")  # at the end of a line: the next one belongs to it
 _COMMENT = re.compile(r"(^|\s)#.*")
 _CONDA = ("conda", "mamba", "micromamba")
-_MAY_DEFINE = ("source", ".", "eval", "module", "ml", "alias", "spack")
-_NAME = re.compile(r"[A-Za-z_]\w*")
-_TAKES = {"export": re.compile(r"[A-Za-z_]\w*(=|$)"), "source": re.compile(r"[/~$.]")}
-_MAKE_NO_FILE = names("alias cd echo export ml module set shopt ulimit umask unset")
 
 
 def endings(plan: Plan) -> Iterator[Finding]:
@@ -127,8 +123,6 @@ def _of_command(plan: Plan, where: str, words: list[str], before: list[list[str]
         )
     elif any(one[0] == "set" and {"+e", "errexit"} & set(one) for one in before):
         return  # what fails does not end it
-    elif rest and _is_mistyped(name, rest[0]):
-        yield from _mistyped(where, name, _meant(name, rest[0]), before)
     elif name in ("source", ".", "cd") and rest:
         yield from _needs(plan, where, name, rest[0], before)
     elif name in _CONDA and rest[:1] == ["activate"] and not _may_be_known(plan, before):
@@ -137,44 +131,19 @@ def _of_command(plan: Plan, where: str, words: list[str], before: list[list[str]
         yield Finding(
             "error", "ends-the-job", message, f'setup_lines = [\'eval "$({name} {hook})"\', "{shlex.join(words)}"]'
         )
-
-
-def _is_mistyped(name: str, first: str) -> bool:
-    """`A = 1`, of which bash makes a command named A, or `exprot A=1`; and this machine has no such command."""
-    spaced = first.startswith("=") and _NAME.fullmatch(name)
-    return bool((spaced or _meant(name, first)) and shutil.which(name) is None)
-
-
-def _meant(name: str, first: str) -> str | None:
-    """The builtin of which a word, with such an argument, has two letters swapped or one left out."""
-    for builtin, argument in _TAKES.items():
-        swapped = {f"{builtin[:i]}{builtin[i + 1]}{builtin[i]}{builtin[i + 2 :]}" for i in range(len(builtin) - 1)}
-        shorter = {builtin[:i] + builtin[i + 1 :] for i in range(len(builtin))}
-        if name != builtin and name in swapped | shorter and argument.match(first):
-            return builtin
-    return None
-
-
-def _mistyped(where: str, name: str, meant: str | None, before: list[list[str]]) -> Iterator[Finding]:
-    """Without the value, which may be a secret's."""
-    words = f"`{name}`" if meant else f"`{name} = ...`"
-    what = f"bash has no command {name}" if meant else f"bash takes {name} for a command"
-    message = f"{where}: {words}: {what}, and one that fails ends the job."
-    fix = meant or f"{name}=VALUE, without blanks around ="
-    may_be_known = any(one[0] in _MAY_DEFINE for one in before)
-    yield Finding("warning" if may_be_known else "error", "ends-the-job", message, fix)
+    else:
+        yield from shell_commands.failing(plan, where, words, before)
 
 
 def _may_be_known(plan: Plan, before: list[list[str]]) -> bool:
     """A line above, or a file that any bash reads (BASH_ENV; NVIDIA's images have one), may make conda a function."""
-    named = {*plan.profile.env_vars, *plan.profile.env, *(os.environ if plan.here else ())}
-    return "BASH_ENV" in named or bool(plan.image) or any(one[0] in _MAY_DEFINE for one in before)
+    return bool(plan.image) or shell_commands.may_be_defined(plan, before)
 
 
 def _needs(plan: Plan, where: str, name: str, path: str, before: list[list[str]]) -> Iterator[Finding]:
     """A file that is read, or a directory that is gone to, by its whole path, where this machine can tell."""
     literal = path.startswith("/") and not set(path) & set("$*?[`")
-    makers = [one for one in before if one[0] not in _MAKE_NO_FILE and "=" not in one[0]]
+    makers = shell_commands.may_make_files(before)
     if not literal or not plan.visible or plan.image or not _is_missing(path) or (makers and _named(path, before)):
         return
     command, what = shlex.join([name, path]), "directory" if name == "cd" else "file"

@@ -87,6 +87,20 @@ def _endings(bench: Bench, lines: list[str]) -> list[Finding]:
         (["set -u", "soruce /etc/profile"], ("`soruce`", "source")),
         (["HF_HOME = /data"], ("`HF_HOME = ...`", "for a command", "HF_HOME=VALUE")),
         (["HF_HOME =/data"], ("`HF_HOME = ...`",)),
+        (["WORKERS= 1"], ("`WORKERS= ...`", "behind the blank", "WORKERS=VALUE")),
+        (["A=1 SITE_KEY_FILE= told-nobody"], ("`SITE_KEY_FILE= ...`",)),
+        (["$SITE_TAG=told-nobody"], ("`$SITE_TAG=...`", "SITE_TAG=VALUE, without a $")),
+        (["${PATH}=/opt/bin:$PATH"], ("`$PATH=...`",)),
+        (["export SITE_KEY = told-nobody"], ("`export ...`", "word 2", "export NAME=VALUE, without blanks around =")),
+        (["export SITE_KEY= told-nobody 'a b'"], ("word 2",)),
+        (["export SITE_KEY: told-nobody"], ("word 1",)),
+        (["readonly SITE-KEY=told-nobody"], ("`readonly ...`", "word 1", "letters, digits and _")),
+        (["declare -x A=1 1B=$C"], ("`declare ...`", "word 2")),
+        (["set -o pipefial"], ("`set -o pipefial`", "invalid option name", "`help set`")),
+        (["shopt -s glbstar"], ("`shopt -s glbstar`", "invalid shell option name")),
+        (["umask 999"], ("`umask 999`", "octal number out of range")),
+        (["moduel load cuda"], ("`moduel`", "this machine has no command moduel")),
+        (["export A=1", "setenv A 1"], ("no command setenv",)),
         (["cd '/no where'"], ("`cd '/no where'`", "`[ -e '/no where' ] && cd '/no where' || true`")),
     ],
 )
@@ -129,11 +143,15 @@ def test_lines_that_end_the_job_are_an_error_before_the_queue(
             "test = =",
             "A=1 env",
             "[ a = b ] || :",
-            "report A=1",
-            "soruce x",
-            "exports A=1",
         ],
         ["set +e", "exprot A=1", "A = 1"],
+        ["export A B=1 C+=:x", "export -n A", "export -fp x-y", "declare -A map", "declare -F x-y", "readonly -- A=1"],
+        ["export A=`date +%F`", "export A=${B:-x y}", "export {A,B}=1", "export $NAMES", 'export A="x = y" B'],
+        ["export A=$((1 + 2))", "export A=(1 = 2)", "export A='1 2'=3", "export"],
+        ["set -euo pipefail", "set -- a b", "set -x", "shopt -s globstar", "shopt login_shell", "umask 0077", "umask"],
+        ["A= env", "IFS= read -r x <<< y", "A=$B env", "A=1 $B x", "$A x=1", "./no-such", "/nowhere/command x"],
+        ["ulimit -c 0", "type bash", "[ 1 = 1 ]", "! true", "true", ": x"],
+        ["no-such-command || true", "set +e", "no-such-command"],
         ["exprot A=1 || true", "A = 1 || :"],
     ],
 )
@@ -146,9 +164,51 @@ def test_what_a_command_above_may_make_is_a_warning(bench: Bench) -> None:
     assert finding.level == "warning" and "unless a line above makes it" in finding.message
 
 
-def test_a_command_that_a_file_may_define_is_a_warning(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["source ~/functions.sh"],
+        ['eval "$(cat functions.sh)"'],
+        ["export PATH=/opt/site/bin:$PATH"],
+        ["env true"],  # or `pip install tool`
+        ["module load tool"],
+    ],
+)
+def test_a_command_that_a_line_above_may_bring_is_no_finding(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    monkeypatch.setenv("BASH_FUNC_module%%", "() { :; }")
+    assert _endings(bench, [*lines, "no-such-command"]) == []
+
+
+def test_a_typo_that_a_file_may_define_is_a_warning(bench: Bench) -> None:
     (finding,) = _endings(bench, ["source ~/functions.sh", "A = 1"])
     assert finding.level == "warning"
+
+
+def test_a_function_of_the_environment_is_a_command(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Environment Modules and Lmod export."""
+    monkeypatch.setenv("BASH_FUNC_sitetool%%", "() { :; }")
+    assert _endings(bench, ["sitetool load cuda"]) == []
+
+
+@pytest.mark.parametrize(
+    "profile", ['executor = "slurm"\nnproc_per_node = 8\naccount = "a"', 'executor = "docker"\ncontainer_image = "a"']
+)
+def test_which_commands_another_machine_has_is_not_known_here(bench: Bench, profile: str) -> None:
+    bench.env(f'[c]\n{profile}\nsetup_lines = ["report A=1", "soruce x", "exports A=1", "A= some-command"]\n')
+    assert list(shell_lines.endings(bench.plan(profile="c"))) == []
+
+
+def test_looking_for_a_command_runs_nothing(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "env.sh").write_text(f"touch {tmp_path}/ran; echo ran\n")
+    monkeypatch.setenv("BASH_ENV", f"{tmp_path}/env.sh")
+    lines = [f"declare -i A='b[$(touch {tmp_path}/ran)]'", f"set -- $(touch {tmp_path}/ran)", "A = 1"]
+    (finding,) = _endings(bench, lines)
+    assert finding.level == "warning" and "`A = ...`" in finding.message
+    assert not (tmp_path / "ran").exists() and not capfd.readouterr().out
 
 
 def test_conda_may_come_from_a_file_that_any_bash_reads(bench: Bench) -> None:
