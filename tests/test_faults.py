@@ -1,8 +1,12 @@
-"""Faulty launches are found before they are submitted, and valid ones are let through (tests/faults/README.md)."""
+"""Faulty launches are found before they are submitted, and valid ones are let through (tests/faults/README.md).
+
+Whatever is wrong with one, its dry run can be shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ import pytest
 from automodel_launch.checks import Finding
 from automodel_launch.errors import LaunchError
 from tests.faults import launches
-from tests.faults.launches import Launch, Stage
+from tests.faults.launches import Asked, Launch, Stage
 from tests.faults.rehearsed import Rehearsals
 
 ALL, VALID = launches.faulty(), launches.valid()
@@ -18,6 +22,7 @@ REHEARSED = [launch for launch in ALL if launch.code == "rehearsal"]
 FAULTY = [launch for launch in ALL if launch not in REHEARSED]
 PARTS = {"automodel", "megatron-bridge", "nemo-run", "packager", "slurm", "none"}
 Found = list[Finding] | LaunchError
+Ask = Callable[[Launch], Asked]
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +36,16 @@ def rates() -> Iterator[dict[str, list[bool]]]:
     yield found
 
 
-def _check(launch: Launch, shared: tuple[Path, Path]) -> Found:
-    return launches.check(launch, Stage(shared[0].parent / launch.name, *shared))
+@pytest.fixture(scope="module")
+def asked(shared: tuple[Path, Path]) -> Ask:
+    """Each launch is planned, checked and shown once."""
+
+    @cache
+    def ask(name: str) -> Asked:
+        return launches.ask(by_name[name], Stage(shared[0].parent / name, *shared))
+
+    by_name = {launch.name: launch for launch in (*ALL, *VALID)}
+    return lambda launch: ask(launch.name)
 
 
 def _texts(launch: Launch, found: Found, here: Path) -> list[str]:
@@ -46,8 +59,8 @@ def _texts(launch: Launch, found: Found, here: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("launch", FAULTY, ids=lambda launch: launch.name)
-def test_a_fault_is_found(launch: Launch, shared: tuple[Path, Path], rates: dict[str, list[bool]]) -> None:
-    found = _check(launch, shared)
+def test_a_fault_is_found(launch: Launch, asked: Ask, shared: tuple[Path, Path], rates: dict[str, list[bool]]) -> None:
+    found = asked(launch).found
     texts = _texts(launch, found, shared[0].parent / launch.name)
     rates["faulty"].append(bool(texts))
     assert texts, f"{launch.wrong}: {found}"
@@ -68,10 +81,10 @@ def rehearsals() -> Iterator[Rehearsals]:
 
 @pytest.mark.parametrize("launch", REHEARSED, ids=lambda launch: launch.name)
 def test_what_only_a_rehearsal_finds(
-    launch: Launch, shared: tuple[Path, Path], tmp_path: Path, rehearsals: Rehearsals
+    launch: Launch, asked: Ask, shared: tuple[Path, Path], tmp_path: Path, rehearsals: Rehearsals
 ) -> None:
     """No check knows it, and none says anything else; AutoModel's own code refuses it."""
-    found = _check(launch, shared)
+    found = asked(launch).found
     assert not isinstance(found, LaunchError) and not [one for one in found if one.level == "error"], found
     result = rehearsals.of(launch, Stage(tmp_path / "rehearsed", *shared))
     assert result["outcome"] == "refused", result
@@ -90,11 +103,22 @@ def test_a_valid_launch_is_not_refused_by_a_rehearsal(
 
 
 @pytest.mark.parametrize("launch", VALID, ids=lambda launch: launch.name)
-def test_a_valid_launch_has_no_error(launch: Launch, shared: tuple[Path, Path], rates: dict[str, list[bool]]) -> None:
-    found = _check(launch, shared)
+def test_a_valid_launch_has_no_error(launch: Launch, asked: Ask, rates: dict[str, list[bool]]) -> None:
+    found = asked(launch).found
     errors = [found] if isinstance(found, LaunchError) else [f for f in found if f.level == "error"]
     rates["valid"].append(not errors)
     assert not errors, launch.right
+
+
+@pytest.mark.parametrize("launch", [*ALL, *VALID], ids=lambda launch: launch.name)
+def test_a_launch_can_be_shown(launch: Launch, asked: Ask) -> None:
+    answer = asked(launch)
+    if isinstance(answer.shown, Exception):
+        raise answer.shown
+    for out in answer.shown or ():
+        assert max(map(len, out[: out.rindex("  script: ")].splitlines())) <= 80
+    if answer.shown:
+        assert answer.shown[1].endswith(f"{answer.script.splitlines()[-1]}\n")
 
 
 def test_the_rates(rates: dict[str, list[bool]], capsys: pytest.CaptureFixture[str]) -> None:

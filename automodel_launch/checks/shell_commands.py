@@ -10,7 +10,7 @@ import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from automodel_launch.plan.finding import Finding
+from automodel_launch.plan.finding import Finding, Level
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.sbatch_options import names
 
@@ -86,7 +86,7 @@ def _no_options(plan: Plan, where: str, name: str, rest: list[str]) -> Iterator[
         return
     said = _bash(f"{' '.join(words)} < /dev/null > /dev/null\n", {})
     if said:
-        level = "error" if plan.here or name == "umask" else "warning"  # another bash may know more
+        level: Level = "error" if plan.here or name == "umask" else "warning"  # another bash may know more
         yield _finding(where, " ".join(words), f"bash says `{said}`", "`help " + name + "` lists what is valid", level)
 
 
@@ -97,7 +97,7 @@ def _no_command(plan: Plan, where: str, words: list[str], before: Sequence[Seque
     if not words or _EXPANDED.search(words[0]):
         return
     name, first = words[0], words[1] if words[1:] else ""
-    level = "warning" if may_be_defined(plan, before) else "error"
+    level: Level = "warning" if may_be_defined(plan, before) else "error"
     surely = plan.here and not plan.image and level == "error" and not may_make_files(before)
     spaced, meant = first.startswith("=") and bool(_NAME.fullmatch(name)), _meant(name, first)
     if empty and (_NUMBER.fullmatch(name) or (surely and _is_unknown(plan, name))):
@@ -112,7 +112,7 @@ def _no_command(plan: Plan, where: str, words: list[str], before: Sequence[Seque
         yield _finding(where, name, f"this machine has no command {name}", fix, level)
 
 
-def _finding(where: str, told: str, what: str, fix: str, level: str = "error") -> Finding:
+def _finding(where: str, told: str, what: str, fix: str, level: Level = "error") -> Finding:
     return Finding(level, "ends-the-job", f"{where}: `{told}`: {what}, and one that fails ends the job.", fix)
 
 

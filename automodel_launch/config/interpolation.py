@@ -23,6 +23,7 @@ _REFERENCES = (
     "references: ${key.sub}, ${run.*}, ${art:data,path}, ${oc.env:NAME}, ${NAME}, or these two with a default:"
     " ${NAME,default}"
 )
+_COMPUTED = re.compile(r"\$\{[^}]*\$\{|\$\{[\s.]*\}")  # a key that is made of others, or the section around it
 _LAUNCHERS = "run"  # a section that AutoModel never sees; in its shell lines `${NAME}` is the shell's
 
 
@@ -57,12 +58,13 @@ def interpolate(written: Written, data: Mapping[str, Any], scope: EnvScope) -> d
     register(_OUR_ENV, scope.lookup, replace=True, use_cache=False)
     register("art", scope.artifact, replace=True, use_cache=False)
     aside = Aside()
-    shorter = aside.take(data)
+    plain, rest = _apart(data)
+    shorter = aside.take(rest)
     try:
         try:
-            filled: dict[str, Any] = aside.put_back(resolved(shorter))
+            filled: dict[str, Any] = _together(data, plain, aside.put_back(resolved(shorter)))
         except (OmegaConfBaseException, Inside):
-            if not aside.lists:
+            if not aside.lists and not plain:
                 raise
             filled = resolved(data)  # a reference to an entry of such a list, say
     except OmegaConfBaseException as error:
@@ -89,6 +91,39 @@ def _plain(value: Any) -> Any:
     if value is None or type(value) in (bool, int, float) or (type(value) is str and "${" not in value):
         return value
     raise _NotPlain
+
+
+def _apart(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Copies of the values that have no reference and whose keys stand in none, and all else: OmegaConf takes some 50
+    microseconds for an entry, and would change none of the former."""
+    references = " ".join(value for _, value in dotted.leaves(data) if isinstance(value, str) and "${" in value)
+    if _COMPUTED.search(references):
+        return {}, dict(data)
+    return _without(data, references)
+
+
+def _without(data: Mapping[str, Any], references: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    plain, rest = {}, {}
+    for key, value in data.items():
+        if type(key) is str and key not in references:
+            with contextlib.suppress(_NotPlain, RecursionError):
+                plain[key] = _plain(value)
+                continue
+            if type(value) is dict:
+                plain[key], rest[key] = _without(value, references)
+                continue
+        rest[key] = value
+    return plain, rest
+
+
+def _together(data: Mapping[str, Any], plain: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
+    """What was taken apart, in the order that it had."""
+    return {
+        key: _together(value, plain[key], rest[key])
+        if key in plain and key in rest
+        else (rest if key in rest else plain)[key]
+        for key, value in data.items()
+    }
 
 
 def _settled(written: Written, filled: dict[str, Any], scope: EnvScope) -> dict[str, Any]:

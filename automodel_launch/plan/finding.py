@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+Level = Literal["error", "warning", "note"]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -13,7 +15,7 @@ class Finding:
     `message` names the key, the value and where it came from; `fix` says what to do.
     """
 
-    level: Literal["error", "warning", "note"]
+    level: Level
     code: str
     message: str
     fix: str | None = None

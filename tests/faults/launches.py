@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import json
 import os
 import shutil
@@ -36,6 +37,8 @@ import yaml
 
 from automodel_launch import checks
 from automodel_launch.checks import Finding
+from automodel_launch.commands import preview
+from automodel_launch.commands.preview import View
 from automodel_launch.config import configs, overrides, yamlio
 from automodel_launch.errors import LaunchError
 from automodel_launch.launch import planning
@@ -239,6 +242,38 @@ def check(launch: Launch, stage: Stage) -> list[Finding] | LaunchError:
             return checks.run(plan(launch, stage))
         except LaunchError as error:
             return error
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `check` says of a launch, and what its dry run shows: in brief, and in full with the script at its end."""
+
+    found: list[Finding] | LaunchError
+    shown: tuple[str, str] | Exception | None = None
+    script: str = ""
+
+
+def ask(launch: Launch, stage: Stage) -> Asked:
+    """One plan, checked and shown, where there is one."""
+    set_up(launch, stage)
+    with shell(launch, stage):
+        try:
+            made = plan(launch, stage)
+            found = checks.run(made)
+        except LaunchError as error:
+            return Asked(error)
+        try:
+            shown = _shown(made, found, View(offline=True)), _shown(made, found, View(full=True))
+        except Exception as error:  # for the test that it is a fault of
+            return Asked(found, error)
+        return Asked(found, shown, made.script)
+
+
+def _shown(made: Plan, found: list[Finding], view: View) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), mock.patch.dict(os.environ, {"COLUMNS": "80"}):
+        preview.show(made, found, view)
+    return out.getvalue()
 
 
 # Slurm's commands
