@@ -61,7 +61,12 @@ def _no_names(where: str, name: str, rest: list[str]) -> Iterator[Finding]:
     words = _operands(name, rest)
     for place, word in enumerate(words, 1):
         if not _NAME.fullmatch(word) and not _ASSIGNS.fullmatch(word):
-            what = f"word {place} behind it is the name of no variable"
+            beside = word.startswith("=") or (place > 1 and words[place - 2].endswith("="))
+            what = (
+                "there is a blank beside its =, and bash takes what follows for the name of another variable"
+                if beside
+                else f"word {place} behind it is the name of no variable"
+            )
             yield _finding(where, f"{name} ...", what, f"{name} NAME={_BLANKS}; a name has letters, digits and _")
             return
 
@@ -102,7 +107,8 @@ def _no_command(plan: Plan, where: str, words: list[str], before: Sequence[Seque
     spaced, meant = first.startswith("=") and bool(_NAME.fullmatch(name)), _meant(name, first)
     if empty and (_NUMBER.fullmatch(name) or (surely and _is_unknown(plan, name))):
         what = "bash takes what comes behind the blank for a command"
-        yield _finding(where, f"{empty}= ...", what, f"{empty}={_BLANKS}", level)
+        sure = _NUMBER.fullmatch(name)
+        yield _finding(where, f"{empty}= ...", what, f"{empty}={_BLANKS}", "error" if sure else level)
     elif meant and _is_unknown(plan, name):
         yield _finding(where, name, f"bash has no command {name}", meant, level)
     elif spaced and _is_unknown(plan, name):
@@ -113,7 +119,7 @@ def _no_command(plan: Plan, where: str, words: list[str], before: Sequence[Seque
 
 
 def _finding(where: str, told: str, what: str, fix: str, level: Level = "error") -> Finding:
-    return Finding(level, "ends-the-job", f"{where}: `{told}`: {what}, and one that fails ends the job.", fix)
+    return Finding(level, "ends-the-job", f"{where}: `{told}`: {what}, and a command that fails ends the job.", fix)
 
 
 def _meant(name: str, first: str) -> str | None:
@@ -148,4 +154,4 @@ def _bash(text: str, environ: Mapping[str, str]) -> str | None:
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     said = done.stderr.decode(errors="replace").strip().splitlines()
-    return (said[-1].removeprefix("bash: ") if said else "") if done.returncode else None
+    return re.sub(r"^bash: (line \d+: )?", "", said[-1] if said else "") if done.returncode else None

@@ -91,8 +91,11 @@ def _endings(bench: Bench, lines: list[str]) -> list[Finding]:
         (["A=1 SITE_KEY_FILE= told-nobody"], ("`SITE_KEY_FILE= ...`",)),
         (["$SITE_TAG=told-nobody"], ("`$SITE_TAG=...`", "SITE_TAG=VALUE, without a $")),
         (["${PATH}=/opt/bin:$PATH"], ("`$PATH=...`",)),
-        (["export SITE_KEY = told-nobody"], ("`export ...`", "word 2", "export NAME=VALUE, without blanks around =")),
-        (["export SITE_KEY= told-nobody 'a b'"], ("word 2",)),
+        (
+            ["export SITE_KEY = told-nobody"],
+            ("`export ...`", "a blank beside its =", "export NAME=VALUE, without blanks around ="),
+        ),
+        (["export SITE_KEY= told-nobody 1a"], ("a blank beside its =",)),
         (["export SITE_KEY: told-nobody"], ("word 1",)),
         (["readonly SITE-KEY=told-nobody"], ("`readonly ...`", "word 1", "letters, digits and _")),
         (["declare -x A=1 1B=$C"], ("`declare ...`", "word 2")),
