@@ -1,8 +1,8 @@
 """`subprocess.run` for launch.py, without the seconds of NeMo-Run's import that each process pays; and for recipes.
 
-A server of this test process (warm_server.py, and recipe_server.py for data-prep) has what it needs imported, and
-forks. What cannot be had in that way, such as another setting of the interpreter, starts cold, and so does whatever a
-test starts by means of Checkout.command.
+A server of this test process (warm_server.py; recipe_server.py for data-prep, curate_server.py) has what it needs
+imported, and forks. What cannot be had in that way, such as another setting of the interpreter, starts cold, and so
+does whatever a test starts by means of Checkout.command.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 
 SERVER = Path(__file__).with_name("warm_server.py")
 RECIPES = Path(__file__).with_name("recipe_server.py")
+CURATE = Path(__file__).with_name("curate_server.py")
 # What an interpreter, and what NeMo-Run and its like, look at once, when they start or are imported.
 _AT_START = ("PYTHON", "LC_", "LANG", "LD_", "NEMORUN_HOME", "TORCHX", "MALLOC")
 
