@@ -17,8 +17,21 @@ MOST = 45.0
 """Seconds that a part of a file takes at most, unless a single test takes longer."""
 REST = ""
 """In seconds.json: all tests of the file that have no entry of their own."""
-TOGETHER = ("tests/recipes/rehearse/",)
-"""Folders whose tests are one part: what they share takes a worker longer to make than they take."""
+TOGETHER = {
+    "tests/recipes/rehearse/": (
+        *("tests/recipes/rehearse/", "tests/backends/automodel/test_memory_judge.py"),
+        *("tests/recipes/test_pretrain_models.py", "tests/recipes/test_finetune.py"),
+    ),
+    "trainings": (
+        *("tests/recipes/test_pretrain_runs.py", "tests/recipes/test_checkpoints.py"),
+        *("tests/recipes/test_checkpoints_command.py", "tests/recipes/test_evaluate.py"),
+    ),
+    "bridge": ("tests/recipes/test_bridge_runs.py", "tests/backends/megatron_bridge/test_schema_file.py"),
+}
+"""Part -> files, and folders, whose tests it is: what they share takes longer to make than most of them take.
+
+It is AutoModel, imported by the worker itself; by a process that forks ranks (train_server.py); and Megatron-Bridge.
+"""
 
 
 class Parts:
@@ -48,8 +61,8 @@ class Parts:
 
     def of(self, test: str) -> str:
         """The part of a test with that node id."""
-        folder = next((folder for folder in TOGETHER if test.startswith(folder)), None)
-        return folder or self._part.get(test) or test.partition("::")[0]
+        part = next((part for part, paths in TOGETHER.items() if test.startswith(paths)), None)
+        return part or self._part.get(test) or test.partition("::")[0]
 
     def sorted(self, tests: Iterable[str]) -> dict[str, int]:
         """A place for each of these tests: part by part, the longest part first; else as they are."""

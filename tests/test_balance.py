@@ -14,13 +14,15 @@ from tests import balance
 from tests.conftest import HEAVY, ROOT, clean_environ
 from tests.tools import costs
 
+PART, (FOLDER, FILE_WITH_IT, *_) = next(iter(balance.TOGETHER.items()))
 PARTS = balance.Parts(
     {
         "a.py": {"": 20.0, "test_x[1]": 30.0, "test_y": 20.0, "test_z": 10.0},
         "b.py": {"": 50.0, "test_x": 5.0},
         "c.py": {"test_x": 70.0, "test_y": 70.0},
-        f"{balance.TOGETHER[0]}a.py": {"": 20.0, "test_x": 50.0},
-        f"{balance.TOGETHER[0]}b.py": {"": 20.0},
+        f"{FOLDER}a.py": {"": 20.0, "test_x": 50.0},
+        f"{FOLDER}b.py": {"": 15.0},
+        FILE_WITH_IT: {"": 5.0},
     }
 )
 
@@ -37,8 +39,9 @@ PARTS = balance.Parts(
         ("c.py::test_x", "c.py"),
         ("c.py::test_y", "c.py 2"),
         ("new.py::test_x", "new.py"),
-        (f"{balance.TOGETHER[0]}a.py::test_x", balance.TOGETHER[0]),
-        (f"{balance.TOGETHER[0]}new.py::test_x", balance.TOGETHER[0]),
+        (f"{FOLDER}a.py::test_x", PART),
+        (f"{FOLDER}new.py::test_x", PART),
+        (f"{FILE_WITH_IT}::test_x", PART),
     ],
 )
 def test_the_part_of_a_test(test: str, part: str) -> None:
@@ -52,8 +55,8 @@ def test_the_longest_part_comes_first_and_stays_together() -> None:
 
 
 def test_a_folder_that_stays_together_counts_as_a_whole() -> None:
-    assert PARTS.seconds[balance.TOGETHER[0]] == 90.0
-    assert all((ROOT / folder).is_dir() for folder in balance.TOGETHER)
+    assert PARTS.seconds[PART] == 90.0
+    assert all((ROOT / path).exists() for paths in balance.TOGETHER.values() for path in paths)
 
 
 def test_what_is_known_is_still_there() -> None:

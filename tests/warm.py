@@ -1,7 +1,8 @@
-"""`subprocess.run` for launch.py, without the seconds of NeMo-Run's import that each process pays.
+"""`subprocess.run` for launch.py, without the seconds of NeMo-Run's import that each process pays; and for recipes.
 
-A server (warm_server.py) of this test process has it imported and forks. What cannot be had in that way, such as
-another setting of the interpreter, starts cold, and so does whatever a test starts by means of Checkout.command.
+A server of this test process (warm_server.py; recipe_server.py for data-prep, curate_server.py) has what it needs
+imported, and forks. What cannot be had in that way, such as another setting of the interpreter, starts cold, and so
+does whatever a test starts by means of Checkout.command.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 SERVER = Path(__file__).with_name("warm_server.py")
+RECIPES = Path(__file__).with_name("recipe_server.py")
+CURATE = Path(__file__).with_name("curate_server.py")
 # What an interpreter, and what NeMo-Run and its like, look at once, when they start or are imported.
 _AT_START = ("PYTHON", "LC_", "LANG", "LD_", "NEMORUN_HOME", "TORCHX", "MALLOC")
 
@@ -41,10 +44,10 @@ _ONE_AT_A_TIME = threading.Lock()
 class _Server:
     """Started when it is first needed; it ends when this process does, however that ends: it holds a pipe to it."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, script: Path, environ: Mapping[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="warm-", dir="/tmp")  # a socket's path has to be short
         self._address = f"{self._folder.name}/socket"
-        command = [sys.executable, str(SERVER), str(SERVER.parent.parent), self._address]
+        command = [sys.executable, str(script), str(script.parent.parent), self._address]
         # Pipes, as its launches have them: a stream of Python's remembers whether it stands on something seekable.
         self._process = subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, env=dict(environ))
         atexit.register(self.close)
@@ -73,14 +76,14 @@ def _number(client: socket.socket) -> int:
     text = b""
     while not text.endswith(b"\n"):
         part = client.recv(64)
-        assert part, f"{SERVER.name} is gone"
+        assert part, "the server is gone"
         text += part
     return int(text)
 
 
 @functools.cache
-def _server() -> _Server:
-    return _Server(_ENVIRON)
+def _server(script: Path) -> _Server:
+    return _Server(script, _ENVIRON)
 
 
 def can_run(environ: Mapping[str, str]) -> bool:
@@ -158,28 +161,34 @@ def start(
     cwd: Path,
     streams: tuple[int, int] | None = None,
     start_new_session: bool = False,
+    server: Path = SERVER,
 ) -> Process:
-    """Start `command` (the interpreter, launch.py, arguments), with these files or pipes for its output and errors."""
+    """Start `command` (the interpreter, launch.py, arguments), with these files or pipes for its output and errors.
+
+    `server`: the script that forks it, with what it needs imported.
+    """
     pipes = [os.pipe(), os.pipe()] if streams is None else []
     request = {"argv": command[1:], "cwd": str(cwd), "environ": dict(environ), "session": start_new_session}
     try:
         with _ONE_AT_A_TIME:
-            server = _server()
+            forks = _server(server)
         text = json.dumps({**request, **inherited()}).encode() + b"\n"
-        pid, client = server.start(text, [0, *(streams or (end for _, end in pipes))])
+        pid, client = forks.start(text, [0, *(streams or (end for _, end in pipes))])
     finally:
         for _, end in pipes:
             os.close(end)
     return Process(command, pid, client, [end for end, _ in pipes])
 
 
-def run(command: list[str], environ: Mapping[str, str], cwd: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+def run(
+    command: list[str], environ: Mapping[str, str], cwd: Path, timeout: float, server: Path = SERVER
+) -> subprocess.CompletedProcess[str]:
     """Run `command` to its end, and to that of its output.
 
     Raises:
         subprocess.TimeoutExpired: it took longer than `timeout` seconds; it was killed.
     """
-    process = start(command, environ, cwd)
+    process = start(command, environ, cwd, server=server)
     try:
         out, err = process.communicate(timeout)
     except subprocess.TimeoutExpired:

@@ -16,10 +16,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from schema_lib.reads import nodes
 from schema_lib.signatures import signature
 
 _CONFIGS = {"config", "text_config", "hf_config", "cfg"}  # what models call it
 _TAKES = {"pop", "get", "setdefault"}
+_READ = (ast.Attribute, ast.Call)
 # Read by every model: attention masks, weights' initialization, tied weights.
 _SHARED = ("modeling_utils.py", "masking_utils.py")
 
@@ -74,7 +76,7 @@ def _taken(function: Any) -> tuple[str, ...]:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, SyntaxError):  # made by @dataclass, without a source
         return ()
-    return tuple(name for node in ast.walk(tree) for name in _from_kwargs(node))
+    return tuple(name for node in nodes(tree) for name in _from_kwargs(node))
 
 
 def _from_kwargs(node: ast.AST) -> Iterator[str]:
@@ -113,9 +115,9 @@ def _of_models(config: type, model: str) -> set[str]:
 @functools.cache
 def _reads(path: Path) -> frozenset[str]:
     """Attributes of configs that a module reads; not methods that it calls."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    return frozenset(name for node in ast.walk(tree) if id(node) not in called for name in _read(node))
+    found = [node for node in nodes(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, _READ)]
+    called = {id(node.func) for node in found if isinstance(node, ast.Call)}
+    return frozenset(name for node in found if id(node) not in called for name in _read(node))
 
 
 def _read(node: ast.AST) -> Iterable[str]:

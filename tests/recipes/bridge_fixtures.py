@@ -7,7 +7,9 @@ would notice (`bridge` of tests/conftest.py). One training is part of every run 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import re
@@ -82,6 +84,15 @@ class BridgeRun:
         """An attempt that nothing disturbs; its exit code."""
         return self.start(*settings).wait(300)
 
+    def train_in_forks(self, *settings: str, **environ: str) -> int | None:
+        """The same without torchrun, its ranks forked from a process that has Megatron-Bridge imported."""
+        self.attempts += 1
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        command = [str(ROOT / "recipes/pretrain_bridge.py"), "--config", str(self.config), *settings]
+        code, output = in_forks(command, 2, LAUNCH_RUN_DIR=str(self.run_dir), **environ)
+        self.log.write_text(output)
+        return code
+
     def interrupt(self, at: int, signum: signal.Signals) -> int:
         """An attempt whose ranks get a signal once iteration `at` is logged; torchrun's exit code."""
         process = self.start()
@@ -108,14 +119,41 @@ class BridgeRun:
 
     @property
     def environ(self) -> dict[str, str]:
-        keep = {name: value for name, value in os.environ.items() if not name.startswith(("LAUNCH_", "SLURM_", "PY"))}
-        return {**keep, "LAUNCH_RUN_DIR": str(self.run_dir), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        return {**_environ(), "LAUNCH_RUN_DIR": str(self.run_dir)}
 
     def losses(self) -> dict[int, float]:
         """Iteration -> loss over all attempts; of one that was done twice, the later one."""
         logs = [self.run_dir.with_name(f"{self.run_dir.name}-{n}.log") for n in range(1, self.attempts + 1)]
         found = (match for log in logs for match in _LOSS.finditer(log.read_text(errors="replace")))
         return {int(match[1]): float(match[2]) for match in found}
+
+
+def _environ() -> dict[str, str]:
+    keep = {name: value for name, value in os.environ.items() if not name.startswith(("LAUNCH_", "SLURM_", "PY"))}
+    return {**keep, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def in_forks(command: list[str], processes: int = 1, **environ: str) -> tuple[int | None, str]:
+    """(exit code, output) of a script with Megatron-Bridge, in forks of a process that has it imported.
+
+    The code is None where it has not come to its end in time (train_server.py).
+    """
+    server = _server()
+    assert server.stdin is not None and server.stdout is not None
+    server.stdin.write(json.dumps({"processes": processes, "command": command, "environ": environ}) + "\n")
+    server.stdin.flush()
+    code, output = json.loads(server.stdout.readline())
+    return code, output
+
+
+@functools.cache
+def _server() -> subprocess.Popen[str]:
+    """Until this process ends: it reads from a pipe of its. No hub is there for what it forks."""
+    command = [str(PYTHON), "-W", "ignore", str(Path(__file__).with_name("bridge_server.py"))]
+    environ = {**_environ(), "HF_HUB_OFFLINE": "1"}
+    server = subprocess.Popen(command, stdin=-1, stdout=-1, stderr=subprocess.DEVNULL, text=True, env=environ)
+    atexit.register(server.communicate)
+    return server
 
 
 def children(pid: int) -> list[int]:

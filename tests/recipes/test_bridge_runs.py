@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.recipes.bridge_fixtures import STEPS, BridgeRun, needs_bridge, run_script, write_bridge_data, write_config
+from tests.recipes.bridge_fixtures import (
+    SCRIPTS,
+    STEPS,
+    BridgeRun,
+    in_forks,
+    needs_bridge,
+    run_script,
+    write_bridge_data,
+    write_config,
+)
 
 pytestmark = [pytest.mark.train, pytest.mark.timeout(1200), needs_bridge]
 
@@ -34,9 +43,9 @@ def whole(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     config = write_config(run_dir, data_dir, {"logger": {"wandb_entity": "REFERENCE"}})
     config.write_text(config.read_text().replace("REFERENCE", "${oc.env:ACME_TOKEN}"))
     run = BridgeRun(config, run_dir)
+    assert run.train_in_forks(f"logger.save_config_filepath={run_dir}/resolved.yaml", ACME_TOKEN=SECRET) == 0, run.text
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACME_TOKEN", SECRET)
-        assert run.train(f"logger.save_config_filepath={run_dir}/resolved.yaml") == 0, run.text
         yield run
 
 
@@ -129,9 +138,10 @@ def _difference(checkpoint: Path, exported: Path) -> float:
 
 def test_what_it_refuses(whole: BridgeRun) -> None:
     """Every fault that Megatron-Bridge itself would pass over, in one process; what comes close is taken."""
-    done = run_script("refusals.py", str(whole.config), *ACCEPTED, *REFUSED)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
+    command = [str(SCRIPTS / "refusals.py"), str(whole.config), *ACCEPTED, *REFUSED]
+    code, said = in_forks(command, ACME_TOKEN=SECRET)
+    assert code == 0, said
+    told = json.loads(said.splitlines()[-1])
     assert {setting: message for setting, message in told.items() if message is None} == dict.fromkeys(ACCEPTED)
     for setting, part in REFUSED.items():
         assert part in told[setting], (setting, told[setting])
@@ -139,9 +149,9 @@ def test_what_it_refuses(whole: BridgeRun) -> None:
 
 def test_the_patches_are_still_needed() -> None:
     """A release that has one of these right makes its patch superfluous."""
-    done = run_script("still_needed.py")
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
+    code, said = in_forks([str(SCRIPTS / "still_needed.py")])
+    assert code == 0, said
+    told = json.loads(said.splitlines()[-1])
     assert told == dict.fromkeys(told, True)
     assert len(told) == 7
 

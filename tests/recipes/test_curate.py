@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, wait_for
+from tests import warm
+from tests.conftest import LIMIT_S, ROOT, wait_for
 
 pytest.importorskip("datatrove", reason="setup.sh --dev installs it")
 
@@ -68,7 +69,11 @@ def write(tmp_path: Path, config: Any) -> Path:
 
 def curate(tmp_path: Path, config: Any, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [*RECIPE, "--config", str(write(tmp_path, config))]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environ)
+    return warm.run(command, os.environ | environ, Path.cwd(), LIMIT_S, server=warm.CURATE)
+
+
+def started(config: Path, **environ: str) -> warm.Process:
+    return warm.start([*RECIPE, "--config", str(config)], os.environ | environ, Path.cwd(), server=warm.CURATE)
 
 
 def texts(tmp_path: Path) -> list[str]:
@@ -114,11 +119,10 @@ def test_what_failed_goes_on_with_what_is_left(tmp_path: Path) -> None:
     before = first.stat().st_mtime_ns
 
     (tmp_path / "said").write_text("hold 1")
-    with subprocess.Popen([*RECIPE, "--config", str(write(tmp_path, config))], stderr=subprocess.PIPE) as held:
-        wait_for((tmp_path / "said.held").exists)
-        held.send_signal(signal.SIGTERM)
-        assert held.stderr is not None
-        assert b"finished tasks are kept" in held.stderr.read()
+    held = started(write(tmp_path, config))
+    wait_for((tmp_path / "said.held").exists)
+    held.send_signal(signal.SIGTERM)
+    assert "finished tasks are kept" in held.communicate()[1]
     assert held.returncode == 143
 
     (tmp_path / "said").write_text("go")
@@ -130,15 +134,7 @@ def test_what_failed_goes_on_with_what_is_left(tmp_path: Path) -> None:
 
 def test_two_nodes_share_a_stages_tasks(tmp_path: Path) -> None:
     config = write(tmp_path, place(tmp_path, tasks=3))
-    processes = [
-        subprocess.Popen(
-            [*RECIPE, "--config", str(config)],
-            env=os.environ | {"RANK": str(rank), "WORLD_SIZE": "2"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+    processes = [started(config, RANK=str(rank), WORLD_SIZE="2") for rank in range(2)]
     said = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert "tasks 0 to 0 of 3" in said[0]
@@ -178,8 +174,8 @@ def test_nothing_left_is_no_success(tmp_path: Path) -> None:
 
 def looked(tmp_path: Path, config: Any) -> list[tuple[str, str]]:
     command = [*RECIPE, "look", "--config", str(write(tmp_path, config))]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert not (tmp_path / "out").exists()
+    done = warm.run(command, os.environ, Path.cwd(), LIMIT_S, server=warm.CURATE)
+    assert done.returncode == 0 and not (tmp_path / "out").exists(), done.stderr
     return [(entry["code"], entry["message"]) for entry in json.loads(done.stdout)["findings"]]
 
 

@@ -17,7 +17,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 from data_prep_lib.claims import Claims, Queue
 from data_prep_lib.shards import Piece, Shard
 
+from tests import warm
 from tests.conftest import LIMIT_S
+from tests.recipes import data_prep_fixtures  # type: ignore[import-not-found, unused-ignore]
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     command,
     config,
@@ -43,13 +45,15 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]
     return datasets, digests(tmp / "out")
 
 
-def start(values: dict[str, Any], tmp: Path, rank: int, world: int = 2) -> subprocess.Popen[str]:
-    environ = {**os.environ, "RANK": str(rank), "WORLD_SIZE": str(world)}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command(values, tmp), stdout=pipe, stderr=pipe, text=True, env=environ)
+def as_node(rank: int, world: int = 2) -> dict[str, str]:
+    return {**os.environ, "RANK": str(rank), "WORLD_SIZE": str(world)}
 
 
-def end(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+def start(values: dict[str, Any], tmp: Path, rank: int, world: int = 2) -> warm.Process:
+    return data_prep_fixtures.start(command(values, tmp), as_node(rank, world))
+
+
+def end(process: subprocess.Popen[str] | warm.Process, code: int = 0) -> tuple[str, str]:
     out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == code and "Traceback" not in err, err
     return out, err
@@ -86,7 +90,7 @@ def test_a_node_that_never_comes(alone: tuple[list[dict[str, Any]], dict[str, st
 
 def held_at_work(values: dict[str, Any], tmp: Path, rank: int) -> subprocess.Popen[str]:
     """A node whose worker has shard 3 and does not go on with it until the file `go` is there."""
-    return held(values, tmp, environ={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"})
+    return held(values, tmp, environ=as_node(rank))
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -97,7 +101,8 @@ def test_a_node_that_dies_is_not_missed(
     datasets, expected = alone
     values = config(tmp_path, "", datasets=datasets, num_shards=5, workers=1)
     dying = held_at_work(values, tmp_path, rank)
-    other = start(values, tmp_path, 1 - rank)
+    pipe = subprocess.PIPE
+    other = subprocess.Popen(command(values, tmp_path), stdout=pipe, stderr=pipe, text=True, env=as_node(1 - rank))
     assert other.stderr is not None
     for line in other.stderr:
         if "shards that other nodes are making" in line:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.conftest import LIMIT_S, wait_for
 from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found, unused-ignore]
     RECIPE,
@@ -101,7 +102,7 @@ def test_killed_twenty_times_at_random_moments(tmp_path: Path) -> None:
     while killed < 20:
         argv = command(values | {"output_dir": str(outs[-1]), "workers": moments.choice((1, 2))}, tmp_path)
         with open(tmp_path / "said", "wb") as said:
-            process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=said)
+            process = warm.start(argv, os.environ, tmp_path, (said.fileno(), said.fileno()), server=warm.RECIPES)
         try:
             process.wait(moments.uniform(0.3, 1) * whole)
         except subprocess.TimeoutExpired:

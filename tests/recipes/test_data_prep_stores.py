@@ -24,6 +24,8 @@ from tests.recipes.data_prep_fixtures import (  # type: ignore[import-not-found,
     documents,
     output,
     prepare,
+    run,
+    start,
     write_jsonl,
 )
 from tests.recipes.object_store import (
@@ -301,7 +303,7 @@ def test_an_output_goes_to_the_store_and_back(store: ObjectStore, between: Betwe
     sent = [path for method, path, _ in between.asked if method == "PUT"]
     assert sum(path.endswith(".bin") for path in sent) >= 3 and not any(path.endswith("blend.json") for path in sent)
     fetch = [sys.executable, str(RECIPE), "fetch", f"s3://open/sets/{name}", str(tmp_path / "there")]
-    early = subprocess.run(fetch, capture_output=True, text=True, env=between.environ)
+    early = run(fetch, env=between.environ)
     assert early.returncode == 2 and "no complete output" in early.stderr
 
     between.rule = lambda *_: None
@@ -319,13 +321,13 @@ def test_an_output_goes_to_the_store_and_back(store: ObjectStore, between: Betwe
     between.rule = hold
     with subprocess.Popen(fetch, stderr=subprocess.DEVNULL, env=between.environ) as killed:
         assert held.wait(LIMIT_S)
-        beside = subprocess.run(fetch, capture_output=True, text=True, env=store.environ)
+        beside = run(fetch, env=store.environ)
         killed.kill()
     go_on.set()
     assert (beside.returncode, "another run is writing to" in beside.stderr) == (1, True), beside.stderr
     assert list((tmp_path / "there").rglob(".*.tmp"))
     between.rule = lambda *_: None
-    done = subprocess.run(fetch, capture_output=True, text=True, env=between.environ)
+    done = run(fetch, env=between.environ)
     assert done.returncode == 0, done.stderr
     assert not list((tmp_path / "there").rglob(".*.tmp"))
     (tmp_path / "there" / "latest").symlink_to(name)
@@ -334,7 +336,7 @@ def test_an_output_goes_to_the_store_and_back(store: ObjectStore, between: Betwe
 
 def test_an_empty_directory_is_no_place_to_fetch_to() -> None:
     fetch = [sys.executable, str(RECIPE), "fetch", "s3://open/sets/name", ""]
-    done = subprocess.run(fetch, capture_output=True, text=True)
+    done = run(fetch)
     assert (done.returncode, done.stderr.splitlines()[-1].partition("error: ")[2]) == (
         2,
         "argument directory: an empty path",
@@ -352,7 +354,7 @@ def test_an_output_of_other_weights_is_fetched_with_its_shards(store: ObjectStor
     prepare(values, tmp_path, env=store.environ)
     name = output(tmp_path / "out").name
     fetch = [sys.executable, str(RECIPE), "fetch", f"s3://open/weights/{name}"]
-    done = subprocess.run([*fetch, str(tmp_path / "there")], capture_output=True, text=True, env=store.environ)
+    done = run([*fetch, str(tmp_path / "there")], env=store.environ)
     assert done.returncode == 0, done.stderr
     blend = json.loads((tmp_path / "there" / name / "blend.json").read_text())
     prefixes = [entry for entries in blend.values() for entry in entries if "/" in entry]
@@ -360,7 +362,7 @@ def test_an_output_of_other_weights_is_fetched_with_its_shards(store: ObjectStor
     assert all(prefix.startswith(f"{tmp_path}/there/") for prefix in prefixes)
 
     (tmp_path / "file").touch()
-    done = subprocess.run([*fetch, str(tmp_path / "file")], capture_output=True, text=True, env=store.environ)
+    done = run([*fetch, str(tmp_path / "file")], env=store.environ)
     assert done.returncode == 1 and done.stderr.startswith(f"error: {tmp_path}/file/"), done.stderr
     assert "Not a directory" in done.stderr and "Traceback" not in done.stderr
 
@@ -368,9 +370,7 @@ def test_an_output_of_other_weights_is_fetched_with_its_shards(store: ObjectStor
 def test_a_store_that_is_silent_can_be_interrupted(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         env = environ(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        started = subprocess.Popen(
-            command(config(tmp_path, "s3://corpus/web"), tmp_path), stderr=subprocess.PIPE, text=True, env=env
-        )
+        started = start(command(config(tmp_path, "s3://corpus/web"), tmp_path), env)
         silent.settimeout(LIMIT_S)
         connection, _ = silent.accept()  # it asks, and waits
         with connection:

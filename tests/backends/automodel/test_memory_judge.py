@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,9 @@ import yaml
 
 from automodel_launch import backends
 from tests.conftest import ROOT
-from tests.faults.rehearsed import Rehearsals
+from tests.recipes.rehearse.conftest import forks as forks
+from tests.recipes.rehearse.forks import LIMIT_S, Forks
 from tests.workbench import make_bench
-
-
-@pytest.fixture(scope="module")
-def rehearsals() -> Iterator[Rehearsals]:
-    made = Rehearsals()
-    yield made
-    made.end()
 
 
 def _llama(kind: str = "LlamaConfig", **sizes: Any) -> dict[str, Any]:
@@ -62,7 +55,7 @@ CONFIGS = {
     "layers recomputed": _config(_llama(), micro=2, activation_checkpointing=True),
     "selectively": _config(_llama(), micro=2, activation_checkpointing="selective"),
     "tensor parallel": _config(_llama(), tp_size=2),
-    "pipeline": _config(_llama(num_hidden_layers=4), micro=4, pp_size=2, pipeline=_PIPELINE),
+    "pipeline": _config(_llama(num_hidden_layers=4), micro=3, pp_size=2, pipeline=_PIPELINE),
     "bfloat16": _config(_llama(), dtype="bfloat16"),
     "ddp": _config(_llama(), strategy="ddp"),
     "qwen3": _config(_llama("Qwen3Config", head_dim=128, num_attention_heads=16, intermediate_size=6144)),
@@ -71,9 +64,10 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_formula_is_within_fifteen_percent(rehearsals: Rehearsals, tmp_path: Path, name: str) -> None:
+def test_the_formula_is_within_fifteen_percent(forks: Forks, tmp_path: Path, name: str) -> None:
     config, ranks = CONFIGS[name]
-    found = rehearsals.asked(config, ranks, cuda=True, job_python=False, memory=True)
+    job = {"world_size": ranks, "processes_per_node": ranks, "cuda": True, "job_python": False}
+    found = forks.rehearse({"config": config, **job, "memory": True, "seconds": 2 * LIMIT_S})
     assert found["refusal"] is None
     peak = max(int(parts["peak"]) for parts in found["memory"]["rank"].values())
     assert _formula(tmp_path, config, ranks) == pytest.approx(peak, rel=0.15)

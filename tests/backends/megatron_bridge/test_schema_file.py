@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import subprocess
 
 import pytest
 
 from automodel_launch.backends.megatron_bridge import keys, schema
 from automodel_launch.backends.megatron_bridge.schema import kinds
 from tests.conftest import ROOT
-from tests.recipes.bridge_fixtures import PYTHON, needs_bridge
+from tests.recipes.bridge_fixtures import in_forks, needs_bridge
 
 KNOWN = schema.load()
 
@@ -18,9 +17,8 @@ KNOWN = schema.load()
 @needs_bridge
 @pytest.mark.timeout(1200)  # it may be the first that waits for the installation
 def test_the_file_is_what_the_script_writes_now() -> None:
-    command = [str(PYTHON), str(ROOT / "scripts" / "make_bridge_schema.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    code, said = in_forks([str(ROOT / "scripts" / "make_bridge_schema.py"), "--check"])
+    assert code == 0, said[-2000:]
 
 
 def test_the_release_is_the_one_that_is_pinned() -> None:

@@ -12,9 +12,12 @@ from omegaconf import OmegaConf
 
 from tests.recipes.pretrain_fixtures import ROOT, SMALL, write_data
 
-NANO = {
+ONE_LAYER: dict[str, Any] = {
+    "model": {"config": {"num_hidden_layers": 1}}
+}  # a case's time is that of the operations, which are fakes
+NANO: dict[str, Any] = {
     "step_scheduler": {"max_steps": 4, "global_batch_size": 8, "local_batch_size": 2},
-    "model": {"vocab_size": 300, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 4},
+    "model": {"vocab_size": 300, "n_positions": 32, "n_embd": 32, "n_layer": 1, "n_head": 4},
     "dataset": {"seq_len": 32},
     "lr_scheduler": {"lr_warmup_steps": 1, "lr_decay_steps": 4},
 }
@@ -30,8 +33,8 @@ class Stage:
         """configs/pretrain/NAME.yaml as the launcher resolves it, with a smaller model."""
         source = OmegaConf.load(ROOT / "configs" / "pretrain" / f"{name}.yaml")
         run = {"run": {"dir": "/jobs/run", "name": "run", "data_dir": str(self.data)}}
-        small = {"tiny": SMALL, "nanogpt": NANO}[name]
-        content: Any = OmegaConf.to_container(OmegaConf.merge(source, run, small), resolve=True)
+        small: list[dict[str, Any]] = {"tiny": [SMALL, ONE_LAYER], "nanogpt": [NANO]}[name]
+        content: Any = OmegaConf.to_container(OmegaConf.merge(source, run, *small), resolve=True)
         del content["run"]
         return dict(content)
 
@@ -67,7 +70,7 @@ def put(config: dict[str, Any], key: str, value: Any) -> None:
 
 def model(config: str, architecture: str, **more: Any) -> dict[str, Any]:
     """`model` with another class, small."""
-    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 4}
     return {
         "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_config",

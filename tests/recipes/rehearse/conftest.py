@@ -1,4 +1,7 @@
-"""One process with AutoModel imported, this one, which forks a child for every case: a case costs about a second."""
+"""One process with AutoModel imported, this one, which forks a child for every case: a case costs about a second.
+
+tests/backends/automodel/test_memory_judge.py has the fixture, too, and tests/balance.py the same process for it.
+"""
 
 from __future__ import annotations
 
