@@ -12,7 +12,6 @@ import glob
 import hashlib
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 # The forms: .bin and .idx pairs by prefixes; .bin files by a pattern; files as they are, or all of a directory's.
@@ -42,6 +41,8 @@ def look(named: List[List[Any]], mounts: List[List[str]]) -> Dict[str, Any]:
     `mounts`: [path in the job, path here], none where these are the same. {"digest": None, "why", "elsewhere"}
     where it is not known: a file is missing or cannot be read, or (`elsewhere`) is not on this machine.
     """
+    from concurrent.futures import ThreadPoolExecutor  # every agent imports this module, and one of them looks
+
     try:
         wanted = [(form, use, path) for form, value in named for use, path in _expanded(_bare(form), value, mounts)]
         with ThreadPoolExecutor(_THREADS) as pool:

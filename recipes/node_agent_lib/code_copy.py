@@ -9,23 +9,23 @@ takes the copy, the ranks read code/ itself.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable, Mapping
 
 import contract
 
 from . import code_archive, node_disk
 from .node_disk import Folder
+from .patterns import pattern
 from .spec import Spec
+from .values import dataclass, replace
 
 if TYPE_CHECKING:
     import tarfile
 
 PHASE = "copying the code to the node"
-_COMPILED = re.compile(r"\.so(\.\d+)*$")
+_COMPILED = pattern(r"\.so(\.\d+)*$")
 
 
 @dataclass(frozen=True)

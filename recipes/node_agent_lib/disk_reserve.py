@@ -17,12 +17,13 @@ import contract
 
 from . import files
 from .backends import Backend, newest_checkpoint
+from .patterns import pattern
 
 PATIENCE_S = 20.0  # for somebody to free space; after that the nodes are of more use to others
 _SIZE = 4 << 20
 _POLL_S = 1.0
 TORN = "torch could not write a file (is its disk full?)"
-_DISK_FULL = re.compile(rf"No space left on device|[Dd]isk quota exceeded|os error (28|122)\b|{re.escape(TORN)}")
+_DISK_FULL = pattern(rf"No space left on device|[Dd]isk quota exceeded|os error (28|122)\b|{re.escape(TORN)}")
 
 
 def keep(job_dir: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import time
 from typing import Mapping
@@ -26,6 +25,8 @@ _CHEAP = ("python", "system", "kernel", "machine", "driver", "gpus", "listing")
 
 def start(python: str, agent: str, place: str, node: int, attempt: int, environ: Mapping[bytes, bytes]) -> None:
     """Start it; what cannot be started is left out. The agent's loop reaps it."""
+    import subprocess  # `record`, which is this module, too, does without
+
     command = [python, agent, "record", place, str(node), str(attempt)]
     if node == 0:  # the end of a job that ends at once is a SIGTERM, which may come before its Python has begun
         command = ["sh", "-c", "trap '' TERM; exec \"$@\"", "sh", *command]
