@@ -15,7 +15,7 @@ from typing import Mapping
 
 import contract
 
-from . import ran_with, redaction
+from . import redaction
 from .files import Json, read_json, write_json
 
 _WAITS_S = (1, 2, 4, 8, 16, 32, 64)  # of another node, for node 0's file
@@ -60,6 +60,8 @@ def main(job_dir: str, node: int, attempt: int) -> int:
 
 
 def _write(job_dir: str, attempt: int) -> None:
+    from . import ran_with  # not for the agent, which only starts this process
+
     path = os.path.join(job_dir, contract.ENVIRONMENT)
     before = read_json(path)
     now = {**_known(job_dir, attempt), **ran_with.look()}
@@ -86,6 +88,8 @@ def _earlier(before: Json, now: Json) -> list[Json]:
 
 
 def _compare(job_dir: str, node: int, attempt: int) -> None:
+    from . import ran_with
+
     first = _of_node_0(job_dir, attempt)
     cheap = {**ran_with.machine(), "listing": ran_with.listing()}
     if first is None or all(first.get(key) == cheap[key] for key in _CHEAP):
