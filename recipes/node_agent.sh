@@ -5,9 +5,6 @@
 #   node_agent.sh run SPEC.json | begin JOB_DIR | watch JOB_DIR | finish JOB_DIR --code N    as node_agent.py
 #   node_agent.sh which [FIRST [LAST]]    prints what it would take and the version, and what does not do
 #
-# Python is started with -S: the agent needs nothing of site-packages, whose .pth files may cost more than its own start,
-# and fail.
-#
 # In this order: `agent_python` of the profile (FIRST), the usual names, what the training itself runs with (LAST).
 # Slurm takes a job's variables from a login shell of the user. Where that gives none, Python alone is not to blame.
 bare=
@@ -20,7 +17,7 @@ value() { sed -n "s/^ \"$1\": \"\{0,1\}\([^\"]*[^\",]\)\"\{0,1\},\{0,1\}\$/\1/p"
 
 try() { # PYTHON: it may be there and not work, as a link of pyenv's
   if [ -z "$1" ] || [ -n "$found" ] || ! command -v "$1" >/dev/null 2>&1; then return; fi
-  version=$("$1" -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3]); sys.exit(sys.version_info < (3, 8))' \
+  version=$("$1" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3]); sys.exit(sys.version_info < (3, 8))' \
     </dev/null 2>/dev/null) && found=$1 && return
   seen="${seen:+$seen, }$1 is ${version:-there and does not work}"
 }
@@ -66,8 +63,8 @@ fi
 if [ "$1" = begin ] && [ -n "$bare" ]; then echo "node agent: $bare" >&2; fi
 if [ -n "$found" ]; then
   [ -z "$seen" ] || echo "node agent: $seen; taking $found, which is $version" >&2
-  [ "$1" = begin ] || exec "$found" -S "$(dirname "$0")/node_agent.py" "$@"
-  "$found" -S "$(dirname "$0")/node_agent.py" "$@" || cannot_begin
+  [ "$1" = begin ] || exec "$found" "$(dirname "$0")/node_agent.py" "$@"
+  "$found" "$(dirname "$0")/node_agent.py" "$@" || cannot_begin
   exit
 fi
 

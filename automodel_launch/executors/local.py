@@ -87,7 +87,6 @@ class LocalMachine(OnThisMachine):
         """A bash script that becomes the node agent, which detaches itself."""
         start = [
             sys.executable,
-            "-S",  # the agent needs nothing of site-packages
             f"{plan.job_dir}/{contract.NODE_AGENT}",
             "run",
             f"{plan.job_dir}/{contract.AGENT}",

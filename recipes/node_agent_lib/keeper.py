@@ -124,7 +124,7 @@ class Keeper:
         self._log.say(f"attempt {self._now.attempt + 1}: rank {rank} of {self._spec.nnodes} nodes, head {head}")
         keeper = os.getpid()
         process = subprocess.Popen(
-            [sys.executable, "-S", self._agent, "run", self._path],
+            [sys.executable, self._agent, "run", self._path],
             env=environ,
             stdin=subprocess.DEVNULL,
             preexec_fn=lambda: procs.die_with_parent(keeper),
@@ -176,7 +176,7 @@ class Keeper:
         """What its end would do."""
         self._log.say(f"{self._hosts[0]} is lost, and the batch script with it: this keeper ends the Slurm job")
         environ: dict[str, Any] = {**os.environ, contract.ATTEMPT_VAR: str(self._now.attempt)}
-        done = subprocess.run([sys.executable, "-S", self._agent, "finish", self._spec.job_dir], env=environ)
+        done = subprocess.run([sys.executable, self._agent, "finish", self._spec.job_dir], env=environ)
         self._code = done.returncode
         try:
             path = exit_path(self._spec.job_dir)

@@ -173,7 +173,7 @@ def _send(request: dict[str, Any], say: Callable[[str], None]) -> None:
     """The request goes through a pipe: no URL stands in a list of processes."""
     if not request["targets"]:
         return
-    command = [sys.executable, "-S", _AGENT, "notify"]
+    command = [sys.executable, _AGENT, "notify"]
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True

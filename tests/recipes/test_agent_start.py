@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import sys
@@ -190,14 +189,3 @@ def test_the_median_is_that_of_statistics(numbers: list[float]) -> None:
     import statistics
 
     assert stall.median(numbers) == statistics.median(numbers)
-
-
-@pytest.mark.parametrize("command", ["begin", "finish", "which"])
-def test_the_agents_python_leaves_site_packages_alone(tmp_path: Path, command: str) -> None:
-    """What a person's Python runs at each start (.pth files, sitecustomize) may be slow, and may fail."""
-    (tmp_path / "sitecustomize.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\nraise SystemExit(7)\n")
-    words = ["sh", str(RECIPES / "node_agent.sh"), command, *([str(tmp_path)] if command != "which" else [])]
-    environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path), "HOME": "/"}
-    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr and not (tmp_path / "run").exists()
-    assert command != "which" or done.stdout.startswith("python3 ")
