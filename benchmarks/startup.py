@@ -1,11 +1,12 @@
-"""CPU time of the launcher's quick answers, each as a ratio to `python -c pass`.
+"""CPU time of the launcher's quick answers and of the node agent's start, each as a ratio to `python -c pass`.
 
     python benchmarks/startup.py [--repeat N]
 
 Prints a line a case: CPU seconds (user + system, children included; the least of N runs), the ratio, and wall-clock
 seconds. The limits beside them are the project's own, on 2 cores that do nothing else. The local launch is one of a
-script that prints a word, attached, to its end; its node agent is no child, so its CPU time is not in it. HOME has no
-start-up files, so that a login shell, which a dry run for Slurm asks what a job would find set, costs what bash does.
+script that prints a word, attached, to its end; its node agent is no child, so its CPU time is not in it. The agent's
+commands find their byte code, and end where they find no job, once all is imported; `record` does all it does. HOME has
+no start-up files, so that a login shell, which a dry run for Slurm asks what a job would find, costs what bash does.
 NeMo-Run's import takes torch along where it is installed; here it goes without, as on a laptop.
 """
 
@@ -24,7 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import own_checkout
 
-LAUNCH = "launch.py"  # of the checkout's copy
+LAUNCH = "launch.py"  # of the checkout's copy, as what follows
+AGENT = "recipes/node_agent.py"
+RANK = "import sys; sys.path.insert(0, sys.argv[1]); from node_agent_lib import worker"
 PROFILES = """
 [here]
 executor = "local"
@@ -48,6 +51,11 @@ CASES: list[tuple[str, list[str], float | None]] = [
     ("local dry run", [LAUNCH, "pretrain", "-c", "tiny", "--dry-run"], None),
     ("Slurm dry run", [LAUNCH, "pretrain", "-c", "tiny", "--run", "cluster", "--dry-run"], 0.6),
     ("local launch", [LAUNCH, "word.py", "-c", "word.yaml", "--run", "here", "--fresh"], 0.8),
+    ("agent: run", [AGENT, "run", "recipes/no-order"], None),
+    ("agent: begin", [AGENT, "begin", "recipes/no-job"], None),
+    ("agent: finish", [AGENT, "finish", "recipes/no-job"], None),
+    ("agent: rank's watcher", ["-c", RANK, "recipes"], None),
+    ("agent: record", [AGENT, "record", "recipes", "0", "0"], None),
     ("import nemo_run", ["-c", "import sys; sys.modules['torch'] = None; import nemo_run"], None),
 ]
 
@@ -57,7 +65,7 @@ def seconds(arguments: list[str], folder: Path) -> tuple[float, float]:
     environ = {**os.environ, "LAUNCH_ENV": str(folder / "env.toml"), "HOME": str(folder)}
     quiet, began = subprocess.DEVNULL, time.perf_counter()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    arguments = [str(folder / word) if word.startswith(("word.", LAUNCH)) else word for word in arguments]
+    arguments = [str(folder / word) if word.startswith(("word.", LAUNCH, "recipes")) else word for word in arguments]
     subprocess.run([sys.executable, *arguments], stdout=quiet, stderr=quiet, env=environ, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

@@ -9,10 +9,8 @@ directories: data that were moved are the same data under another name.
 """
 
 import glob
-import hashlib
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 # The forms: .bin and .idx pairs by prefixes; .bin files by a pattern; files as they are, or all of a directory's.
@@ -42,6 +40,9 @@ def look(named: List[List[Any]], mounts: List[List[str]]) -> Dict[str, Any]:
     `mounts`: [path in the job, path here], none where these are the same. {"digest": None, "why", "elsewhere"}
     where it is not known: a file is missing or cannot be read, or (`elsewhere`) is not on this machine.
     """
+    import hashlib  # every agent imports this module, and one of them looks
+    from concurrent.futures import ThreadPoolExecutor
+
     try:
         wanted = [(form, use, path) for form, value in named for use, path in _expanded(_bare(form), value, mounts)]
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -220,6 +221,8 @@ def _row(form: str, use: str, path: str, parts: bool, mounts: List[List[str]]) -
     form, _, first = form.partition("@")
     step = [int(first)] if first else []
     here = _here(path, mounts)
+    import hashlib
+
     digest = hashlib.sha256()
     try:
         if form in (NANOGPT, FILES):

@@ -24,6 +24,7 @@ import pytest
 from automodel_launch import workspace
 from automodel_launch.commands import main as cli
 from automodel_launch.executors.slurm.executor import Slurm
+from automodel_launch.plan import bytecode, packaging
 from tests import balance, warm
 from tests.docker_engine import DAEMON, Engine
 
@@ -196,6 +197,12 @@ def _package() -> Path:
     return shutil.copytree(ROOT / "automodel_launch", Path(tempfile.mkdtemp(prefix="package-"), "automodel_launch"))
 
 
+@functools.cache
+def _byte_code() -> list[Path]:
+    """The node agent's, which the first launch of each checkout would have to write."""
+    return list(bytecode.beside(packaging.agent(ROOT / "recipes")).values())
+
+
 def pytest_sessionfinish() -> None:
     """Not at the interpreter's exit, which xdist's workers skip."""
     if _package.cache_info().currsize:
@@ -217,6 +224,10 @@ def make_checkout(root: Path) -> Checkout:
     shutil.copytree(_package(), root / "automodel_launch", copy_function=_link)
     for name in ("recipes", "configs"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in _byte_code():
+        target = root / path.relative_to(ROOT)
+        target.parent.mkdir(exist_ok=True)
+        _link(str(path), str(target))
     shutil.copy(ROOT / "launch.py", root)
     (root / "env.toml").write_text(ENV_TOML)
     for name, launch in (("stub", "torchrun"), ("stub-one", "python")):

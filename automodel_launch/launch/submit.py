@@ -19,7 +19,7 @@ from automodel_launch.jobs import records as jobs
 from automodel_launch.launch import claim, origin, planning, state, successors, waiting
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.notes import noted
-from automodel_launch.plan import gitstate, naming, packaging, secrets
+from automodel_launch.plan import bytecode, gitstate, naming, packaging, secrets
 from automodel_launch.plan.plan import Plan
 from automodel_launch.workspace import Workspace
 
@@ -133,10 +133,15 @@ def _write(plan: Plan, workspace: Workspace, environ: Mapping[str, str]) -> None
         git = {}
     texts = {**texts_of(plan), **git}
     with packaging.on_disk(plan.files) as sources:
-        place.put(plan.job_dir, sources, texts)
+        place.put(plan.job_dir, {**sources, **_byte_code(plan)}, texts)
     packaging.verify(plan.files)  # afterwards: what is the same then has not changed while it was copied
     origin.tell_its_run(plan)
     write_secrets(plan, environ)  # last: nothing that fails before it leaves secrets behind
+
+
+def _byte_code(plan: Plan) -> dict[str, Path]:
+    """Where the job's agent is started by this Python: on this machine, and in no image."""
+    return bytecode.beside(plan.files) if plan.here and not plan.image else {}
 
 
 def begin_run(plan: Plan) -> None:

@@ -14,13 +14,12 @@ script of another kind than AutoModel's need not be one that takes steps: it is 
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
 from typing import Callable
 
 from .activity import Activity, Sample
 from .phases import Phase
-from .stall import LONGEST_PAUSE_S, STEPS_REMEMBERED, Hung, Progress, SaveWatch
+from .stall import LONGEST_PAUSE_S, STEPS_REMEMBERED, Hung, Progress, SaveWatch, median
 
 LEAST_S = 600.0
 LONG_S = 3600.0
@@ -86,11 +85,11 @@ class AutoStall:
         else:
             limit = self._limit_s()
             hung = self._still >= limit or self._idle >= max(limit, LONG_S)
-        step_s = statistics.median(self._durations) if self._durations else None
+        step_s = median(self._durations) if self._durations else None
         return Hung(self._idle, step_s) if hung else None
 
     def _limit_s(self) -> float:
-        usual = _TIMES_MEDIAN * statistics.median(self._durations) if self._durations else 0.0
+        usual = _TIMES_MEDIAN * median(self._durations) if self._durations else 0.0
         slowest = _TIMES_SLOWEST * max(self._durations) if self._durations else 0.0
         stepping = self.phase is not None and self.phase.text is None
         if stepping and len(self._durations) >= _STEPS_NEEDED:

@@ -9,23 +9,23 @@ takes the copy, the ranks read code/ itself.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable, Mapping
 
 import contract
 
 from . import code_archive, node_disk
 from .node_disk import Folder
+from .patterns import pattern
 from .spec import Spec
+from .values import dataclass, replace
 
 if TYPE_CHECKING:
     import tarfile
 
 PHASE = "copying the code to the node"
-_COMPILED = re.compile(r"\.so(\.\d+)*$")
+_COMPILED = pattern(r"\.so(\.\d+)*$")
 
 
 @dataclass(frozen=True)
@@ -117,3 +117,4 @@ def _extract(archive: tarfile.TarFile, folder: str, noexec: bool) -> None:
         with open(target, "wb") as file:
             shutil.copyfileobj(content, file)  # type: ignore[arg-type]  # None for what is no file
         os.chmod(target, 0o700 if member.mode & 0o100 else 0o600)
+        os.utime(target, (member.mtime, member.mtime))  # by which byte code is valid

@@ -21,11 +21,12 @@ from . import backends
 from .backends import newest_checkpoint
 from .errors import NodeFailure
 from .files import Json, read_json, write_json
+from .patterns import pattern
 from .spec import Spec
 
 _LATER = "in phases that the run has not come to"
 _PATIENCE_S = 10.0  # of a full disk
-_REFERENCE = re.compile(r"\$\{oc\.env:(?P<name>[A-Za-z_]\w*)(?:,(?P<default>[^${}]*))?\}")
+_REFERENCE = pattern(r"\$\{oc\.env:(?P<name>[A-Za-z_]\w*)(?:,(?P<default>[^${}]*))?\}")
 
 
 def guard(spec: Spec, attempt: int, environ: Mapping[bytes, bytes], say: Callable[[str], None]) -> None:

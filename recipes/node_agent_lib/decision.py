@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import Mapping
 
 import contract
 
 from . import known, lock
 from .history import Ended
+from .patterns import pattern
+from .values import dataclass
 
 DIVERGED = "the loss is not a number"  # how the agent's error begins then
 _GOES_ON_AFTER = {contract.TIMEOUT, contract.PREEMPTED, contract.NODE_FAIL, contract.REQUEUED}
-_IMPORT = re.compile(r"^(ImportError|ModuleNotFoundError|SyntaxError|IndentationError|TabError)\b")
-_CHANGING = re.compile(r"0x[0-9a-fA-F]+|\d+(\.\d+)*(:\d+)?")
+_IMPORT = pattern(r"^(ImportError|ModuleNotFoundError|SyntaxError|IndentationError|TabError)\b")
+_CHANGING = pattern(r"0x[0-9a-fA-F]+|\d+(\.\d+)*(:\d+)?")
 
 
 @dataclass(frozen=True)

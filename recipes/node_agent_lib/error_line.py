@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 
 from . import redaction
 from .disk_reserve import TORN
+from .patterns import pattern
 
 ERROR_CHARS = 500  # of the line, where it is written down
 # What torch 2.13 says where its writer of archives could not write: it has forgotten why by then.
-_TORN = re.compile(r"inline_container\.cc:\d+\] \. unexpected pos|PytorchStreamWriter failed writing")
+_TORN = pattern(r"inline_container\.cc:\d+\] \. unexpected pos|PytorchStreamWriter failed writing")
 
 
 def kept(line: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 
+from .patterns import pattern
+
 _DRIVER = "/proc/driver/nvidia/gpus"
-_MODEL = re.compile(r"^Model:\s*(\S.*?)\s*$", re.MULTILINE)
+_MODEL = pattern(r"^Model:\s*(\S.*?)\s*$", re.MULTILINE)
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 
 

@@ -12,12 +12,14 @@ import re
 import shutil
 from typing import Mapping
 
+from .patterns import pattern
+
 ENVIRONMENT = "/etc/environment"
 _INSIDE = "/nemo_run"  # where a job's directory stands in a container
 _OTHER_MAKERS = (b"APPTAINER_CONTAINER", b"SINGULARITY_CONTAINER")
 _SYSTEM = ("/usr/bin/", "/usr/local/bin/", "/bin/")
-_PATH = re.compile(r"^PATH=[\"']?([^\"'\n]+)", re.MULTILINE)
-_LACKING = re.compile(r"No module named|^python .* was not found")
+_PATH = pattern(r"^PATH=[\"']?([^\"'\n]+)", re.MULTILINE)
+_LACKING = pattern(r"No module named|^python .* was not found")
 
 
 def hidden(python: str, taken: str | None, environ: Mapping[bytes, bytes]) -> str | None:

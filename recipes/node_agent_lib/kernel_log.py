@@ -16,13 +16,14 @@ from typing import Iterable, Iterator, NamedTuple
 from . import known
 from .error_line import kept
 from .evidence import Evidence
+from .patterns import pattern
 from .records import NodeRecord, RankRecord
 
 _KMSG = "/dev/kmsg"
-_RECORD = re.compile(r"(\d+),(\d+),(\d+),[^;]*;(.*)")
+_RECORD = pattern(r"(\d+),(\d+),(\d+),[^;]*;(.*)")
 _MOST_BYTES = 4 << 20  # of a ring that is 1 MiB or so
-_PID = re.compile(r"(?:\bpid=|Killed process |task=\S+,pid=)'?(\d+)")
-_MEMCG = re.compile(r"task_memcg=([^,\s]+)")
+_PID = pattern(r"(?:\bpid=|Killed process |task=\S+,pid=)'?(\d+)")
+_MEMCG = pattern(r"task_memcg=([^,\s]+)")
 _RECENT_S = 3600.0  # collectives that wait for a GPU that has failed are given up within it
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import sys
 import time
 
 from . import redaction
+from .patterns import pattern
 
 _PREFIX = "[node agent "
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_ANSI = pattern(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TAIL_BYTES = 65536
 _F_SETPIPE_SZ = 1031  # of Linux; the module fcntl has it from Python 3.10 on
 _PIPE_BYTES = 1 << 20  # what may be written while the agent is at something else

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Callable, Iterable, Iterator, NamedTuple
 
@@ -61,6 +60,8 @@ def look(logs: Iterable[Log], is_step: Callable[[str], bool]) -> Lost | None:
     """The line that tells most of all logs; what only says that another rank is gone tells nothing here."""
     best: Lost | None = None
     rest = iter(logs)
+    from concurrent.futures import ThreadPoolExecutor  # for an end that tells nothing: no other job needs it
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
         while chunk := list(islice(rest, AT_ONCE * 4)):  # map() takes all that it is given at once
             for log, lines in zip(chunk, pool.map(lambda log: tail(log.path, log.start), chunk)):

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
-from dataclasses import replace
 from typing import Mapping
 
 import contract
@@ -17,12 +15,15 @@ import contract
 from .files import read_json
 from .log import complain
 from .spec import Spec
+from .values import replace
 
 _TRIES = 200
 
 
 def is_free(port: int) -> bool:
     """Whether a process could listen at it, as torch's store does."""
+    import socket  # which most jobs need not ask: of one node, or not the first one
+
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an earlier attempt has left is no owner
@@ -43,7 +44,7 @@ def exports(job_dir: str) -> list[str]:
     other = next((number for number in range(port + 1, port + _TRIES) if number < 65536 and is_free(number)), None)
     if other is None:  # the agent of this node says so
         return []
-    complain(f"{taken(port, socket.gethostname())}; this attempt's ranks meet at port {other}")
+    complain(f"{taken(port, os.uname().nodename)}; this attempt's ranks meet at port {other}")
     return [f"export {contract.RDZV_PORT_VAR}={other}"]
 
 

@@ -7,11 +7,12 @@ from typing import Mapping
 
 import contract
 
+from .patterns import pattern
 from .startup import Outcome
 
 _MISSING = "; there is no such command on the PATH there: in a container only what the image and `mounts` bring"
 _NAMES = ("Error", "Exception", "Fatal Python error")  # the last: an interpreter that does not start
-_NOT_FOUND = re.compile("not found|no module named|no such file|not set|unbound variable", re.I)
+_NOT_FOUND = pattern("not found|no module named|no such file|not set|unbound variable", re.I)
 
 
 def startup_error(code: int, outcome: Outcome, said: list[str]) -> str:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import shutil
 import stat
 import tempfile
 import time
-from dataclasses import dataclass
 from typing import Iterator, Mapping
 
 import contract
+
+from .patterns import pattern
+from .values import dataclass
 
 CODE_PREFIX = "launch-code-"
 _PREFIXES = (CODE_PREFIX, contract.VENV_COPY)
 _LOCK = ".lock"  # held by the agent whose folder it is
 _UNLOCKED_S = 3600.0  # what has no lock is being made, unless it is as old as this
 _MOUNTS = "/proc/self/mountinfo"
-_OF_THE_NETWORK = re.compile(
+_OF_THE_NETWORK = pattern(
     r"nfs\d?|lustre|gpfs|beegfs\w*|ceph|cifs|smb\d?|smbfs|afs|wekafs|panfs|pvfs2|orangefs|9p|virtiofs|fuse\..+|fuse"
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import socket
 import subprocess
 from typing import Iterator, Mapping
 
@@ -29,7 +28,7 @@ def node_rank(nnodes: int, environ: Mapping[str, str]) -> int:
 
 def host_name(environ: Mapping[str, str]) -> str:
     """The node as its users call it: Slurm's name for it where there is one."""
-    return environ.get("SLURMD_NODENAME") or socket.gethostname()
+    return environ.get("SLURMD_NODENAME") or os.uname().nodename
 
 
 def head_host(environ: Mapping[str, str]) -> str:
@@ -64,6 +63,8 @@ def _scontrol(*args: str) -> str | None:
 
 
 def _resolves(name: str) -> bool:
+    import socket  # a job of one node does without
+
     try:
         socket.getaddrinfo(name, None)
     except OSError:

@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import os
 import signal
-import subprocess
 from typing import Callable, Iterator, NamedTuple, cast
 
 import contract
@@ -139,6 +138,8 @@ def _processes_by_ps() -> Iterator[tuple[int, int, bool]]:
 
 
 def _ps(*command: str) -> str:
+    import subprocess  # where there is a /proc, no rank needs it
+
     environ = {**os.environ, **contract.PS_ENVIRON}
     try:
         done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

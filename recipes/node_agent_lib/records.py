@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Iterator, TypeVar
 
 import contract
 
 from . import procs
 from .files import Json, read_json
+from .values import asdict, dataclass, field, names
 
 SCHEMA = contract.SCHEMA
 
@@ -114,8 +114,8 @@ def read_rank(path: str) -> RankRecord | None:
 
 
 def _build(kind: type[_T], raw: dict[str, Any]) -> _T:
-    names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{key: value for key, value in raw.items() if key in names})
+    known = names(kind)
+    return kind(**{key: value for key, value in raw.items() if key in known})
 
 
 def node_path(job_dir: str, node: int) -> str:

@@ -17,14 +17,14 @@ at any time, then a node that vanished, then the earliest of all.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import Iterable
 
 from .known import Signature
+from .patterns import pattern
+from .values import dataclass
 
 SAME_MOMENT_S = 30.0  # a large process takes seconds to die, while its peers see the closed connection at once
-_COMMUNICATION = re.compile(
+_COMMUNICATION = pattern(
     r"Dist(Backend|Network|Store)Error|NCCL|gloo|Connection (closed|reset|refused)|Broken pipe|ConnectionResetError"
     r"|TCPStore|recvValue|Socket Timeout|[Ww]atchdog|collective operation timeout|Timed out waiting"
     r"|RendezvousConnectionError",

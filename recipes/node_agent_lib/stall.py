@@ -10,9 +10,10 @@ a script without torchrun, which need not be one that takes steps.
 from __future__ import annotations
 
 import os
-import statistics
 from collections import deque
-from dataclasses import dataclass
+from typing import Iterable
+
+from .values import dataclass
 
 _TIMES_MEDIAN = 10
 _TIMES_BEFORE_FIRST = 10
@@ -40,6 +41,13 @@ class Hung:
 
     idle_s: float
     step_s: float | None  # the median step, None before there were two
+
+
+def median(values: Iterable[float]) -> float:
+    """As `statistics` has it, which brings fractions and decimal along; there is a value."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 class Stall:
@@ -73,7 +81,7 @@ class Stall:
         if mark != self._mark:
             self._mark, self._idle = mark, 0.0
             return None
-        step_s = statistics.median(self._durations) if self._durations else None
+        step_s = median(self._durations) if self._durations else None
         if self._idle < self._limit_now(before_first, step_s):
             return None
         return Hung(self._idle, step_s)

@@ -6,17 +6,18 @@ bash tells them before the first command and behind the last one. What has chang
 from __future__ import annotations
 
 import os
-import re
 import resource
-from dataclasses import dataclass, field
 from typing import Dict, Tuple
+
+from .patterns import pattern
+from .values import dataclass, field
 
 _NAMES = {
     **{"c": "CORE", "d": "DATA", "e": "NICE", "f": "FSIZE", "i": "SIGPENDING", "l": "MEMLOCK", "m": "RSS"},
     **{"n": "NOFILE", "q": "MSGQUEUE", "r": "RTPRIO", "s": "STACK", "t": "CPU", "u": "NPROC", "v": "AS", "R": "RTTIME"},
 }
 _UNITS = {"kbytes": 1024, "blocks": 1024}  # of bash outside its POSIX mode
-_LINE = re.compile(r".*\((?:([^,()]+), )?-(\w)\)\s+(\d+|unlimited)")
+_LINE = pattern(r".*\((?:([^,()]+), )?-(\w)\)\s+(\d+|unlimited)")
 _FUNCTION = "__node_agent_limits"
 
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import stat
 import subprocess
 import time
-from dataclasses import replace
 from typing import Mapping
 
 import contract
@@ -24,6 +22,7 @@ from .errors import NodeFailure
 from .journal import Journal
 from .spec import Spec
 from .startup import unnamed
+from .values import replace
 
 PHASE = "unpacking the Python on the node"
 _TOP = "venv"
@@ -142,7 +141,7 @@ class Venv:
             raise NodeFailure(contract.NOT_FOUND, f"{error}; venv-pack and conda-pack make archives with all in them")
         code, said = self._run([python, "-c", _STARTS])
         if code:
-            error = f"{self._named}: its {_PYTHON} does not start on this node ({platform.machine()})"
+            error = f"{self._named}: its {_PYTHON} does not start on this node ({os.uname().machine})"
             raise NodeFailure(contract.NOT_FOUND, f"{error}: {_line(said) or f'exit code {code}'}")
 
     @property

@@ -6,10 +6,8 @@ import contextlib
 import os
 import resource
 import select
-import shutil
 import signal
 import time
-from dataclasses import asdict, dataclass
 from typing import Any, Iterator
 
 import contract
@@ -21,6 +19,7 @@ from .files import read_json, write_json
 from .log import tail
 from .rank_files import error_path, forbid_restarts, record_path
 from .records import RankRecord
+from .values import asdict, dataclass
 
 RECORD_PATIENCE_S = 10.0  # of a full disk
 _POLL_S = 1.0
@@ -70,6 +69,8 @@ class Watcher:
             if self._agent_is_gone():
                 self._kill_monitors()
                 _kill_below(os.getpid())
+                import shutil  # seldom needed
+
                 shutil.rmtree(self._directory, ignore_errors=True)  # nobody else will
             self._end_stuck_exit()
         if self._agent_is_gone():  # while it lives, it ends what a rank has left

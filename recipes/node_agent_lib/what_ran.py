@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import time
 from typing import Mapping
 
 import contract
 
-from . import ran_with, redaction
+from . import redaction
 from .files import Json, read_json, write_json
 
 _WAITS_S = (1, 2, 4, 8, 16, 32, 64)  # of another node, for node 0's file
@@ -26,6 +25,8 @@ _CHEAP = ("python", "system", "kernel", "machine", "driver", "gpus", "listing")
 
 def start(python: str, agent: str, place: str, node: int, attempt: int, environ: Mapping[bytes, bytes]) -> None:
     """Start it; what cannot be started is left out. The agent's loop reaps it."""
+    import subprocess  # `record`, which is this module, too, does without
+
     command = [python, agent, "record", place, str(node), str(attempt)]
     if node == 0:  # the end of a job that ends at once is a SIGTERM, which may come before its Python has begun
         command = ["sh", "-c", "trap '' TERM; exec \"$@\"", "sh", *command]
@@ -59,6 +60,8 @@ def main(job_dir: str, node: int, attempt: int) -> int:
 
 
 def _write(job_dir: str, attempt: int) -> None:
+    from . import ran_with  # not for the agent, which only starts this process
+
     path = os.path.join(job_dir, contract.ENVIRONMENT)
     before = read_json(path)
     now = {**_known(job_dir, attempt), **ran_with.look()}
@@ -85,6 +88,8 @@ def _earlier(before: Json, now: Json) -> list[Json]:
 
 
 def _compare(job_dir: str, node: int, attempt: int) -> None:
+    from . import ran_with
+
     first = _of_node_0(job_dir, attempt)
     cheap = {**ran_with.machine(), "listing": ran_with.listing()}
     if first is None or all(first.get(key) == cheap[key] for key in _CHEAP):

@@ -7,20 +7,20 @@ inside while it is being saved.
 
 from __future__ import annotations
 
-import re
 from typing import Mapping
 
 import contract
 
 from ..files import Json
+from ..patterns import pattern
 from . import fields
 from .base import Checkpoint, checkpoints_of, is_recorded
 
-_LINE = re.compile(r"\bstep (?P<step>\d+) \| epoch (?P<epoch>\d+) \| (?P<rest>.*)")
-_VAL_NAME = re.compile(r'\[val\] (?!step \d)(?:name )?"?([^"|]*?)"? \|')
-_TPS = re.compile(r"^tps (\S+?)\((\S+?)/gpu\)")
-_MEMORY = re.compile(r"^mem (\S+)")
-_SAVING = re.compile(r"Saving checkpoint to (\S.*?)\s*$")  # BaseRecipe.save_checkpoint, before it writes anything
+_LINE = pattern(r"\bstep (?P<step>\d+) \| epoch (?P<epoch>\d+) \| (?P<rest>.*)")
+_VAL_NAME = pattern(r'\[val\] (?!step \d)(?:name )?"?([^"|]*?)"? \|')
+_TPS = pattern(r"^tps (\S+?)\((\S+?)/gpu\)")
+_MEMORY = pattern(r"^mem (\S+)")
+_SAVING = pattern(r"Saving checkpoint to (\S.*?)\s*$")  # BaseRecipe.save_checkpoint, before it writes anything
 
 
 class AutoModel:

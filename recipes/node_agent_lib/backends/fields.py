@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 
 from ..files import Json
+from ..patterns import pattern
 
-_FIELD = re.compile(r"^([A-Za-z_][\w/]*) (\S+)")
-_INTEGER = re.compile(r"^-?\d+$")
+_FIELD = pattern(r"^([A-Za-z_][\w/]*) (\S+)")
+_INTEGER = pattern(r"^-?\d+$")
 
 
 def add_fields(result: Json, text: str) -> None:

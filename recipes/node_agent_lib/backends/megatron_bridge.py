@@ -14,11 +14,12 @@ from typing import Mapping
 import contract
 
 from ..files import Json
+from ..patterns import pattern
 from . import fields, megatron_lines
 from .base import Checkpoint, checkpoints_of, is_recorded
 
-_SAVING = re.compile(r"saving checkpoint at iteration +(?P<iteration>\d+) to (?P<directory>.+) in \S+ format\s*$")
-_SAVED = re.compile(r"successfully saved (?:local )?checkpoint from iteration ")
+_SAVING = pattern(r"saving checkpoint at iteration +(?P<iteration>\d+) to (?P<directory>.+) in \S+ format\s*$")
+_SAVED = pattern(r"successfully saved (?:local )?checkpoint from iteration ")
 _NAMES = {
     "lm loss": "loss",
     "lm loss value": "loss",

@@ -13,16 +13,16 @@ LAUNCH_RUN_DIR, as AutoModel's recipe does.
 
 from __future__ import annotations
 
-import re
 from typing import Mapping
 
 import contract
 
 from ..files import Json
+from ..patterns import pattern
 from . import fields
 from .base import Checkpoint, is_recorded
 
-_LINE = re.compile(r"\bstep (?P<step>\d+) \| (?P<rest>.*)")
+_LINE = pattern(r"\bstep (?P<step>\d+) \| (?P<rest>.*)")
 
 
 class NoBackend:

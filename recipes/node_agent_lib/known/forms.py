@@ -5,8 +5,9 @@ A line that merely holds an error's words, such as a user's own print, is none: 
 
 from __future__ import annotations
 
-import re
 from typing import Iterator
+
+from ..patterns import pattern
 
 # torch and torchrun mark lines with their rank; `[rank3]: `, `[default3]:`
 _RANK = r"\s*(?:\[(?:rank|default)\d+\]: ?)?"
@@ -33,19 +34,19 @@ _HEADS = (
     r"|\*\*\* stack smash)",
     r"(?=ERROR: Unexpected bus error encountered in worker)",
 )
-_HEAD = re.compile(f"{_RANK}(?:{'|'.join(_HEADS)})")
-_MORE = re.compile(
+_HEAD = pattern(f"{_RANK}(?:{'|'.join(_HEADS)})")
+_MORE = pattern(
     r"(?:NCCL WARN |\[(?:PG|Rank)[^\]]*\]:? |Caught \w+ in [\w ]+\. |(?:Process group"
     r"|NCCL) watchdog thread terminated with"
     r" exception: (?=\[|NCCL|CUDA)|CUDA error: |CUDA failure: |Cuda failure (?:\d+ )?'|RuntimeError: )"
 )
-_OF_AGENT = re.compile(r"killed by SIG\w+: (?=\S)|torch could not write a file \(is its disk full\?\): |[Ee]rror: ")
+_OF_AGENT = pattern(r"killed by SIG\w+: (?=\S)|torch could not write a file \(is its disk full\?\): |[Ee]rror: ")
 
 
 # Numbers that no known error is told by: of hosts, processes and ranks, where C++ speaks; addresses, sizes, ports.
-_CPP = re.compile(r"NCCL WARN |\[[EF] ?[\d: .]*\S+\.(?:cpp|cc|hpp|h):\d+\] |\s*what\(\)")
-_ANY_NUMBER = re.compile(r"\d+")
-_LARGE_NUMBER = re.compile(r"0x[0-9a-f]+|\d{4,}|(?<=rank)\d+|(?<=[Rr]ank )\d+|:\d+\b")
+_CPP = pattern(r"NCCL WARN |\[[EF] ?[\d: .]*\S+\.(?:cpp|cc|hpp|h):\d+\] |\s*what\(\)")
+_ANY_NUMBER = pattern(r"\d+")
+_LARGE_NUMBER = pattern(r"0x[0-9a-f]+|\d{4,}|(?<=rank)\d+|(?<=[Rr]ank )\d+|:\d+\b")
 
 
 def is_error(line: str) -> bool:
