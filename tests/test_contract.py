@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 import statistics
 import subprocess
@@ -125,13 +126,15 @@ def test_the_search_finds_a_name_in_every_form(tmp_path: Path) -> None:
 def test_records_hold_the_keys_of_the_contract() -> None:
     sys.path.insert(0, str(ROOT / "recipes"))
     from node_agent_lib import records, spec, verdict
-    from node_agent_lib.values import names
 
-    assert set(names(records.NodeRecord)) == set(contract.NODE_KEYS)
-    assert set(names(records.RankRecord)) == set(contract.RANK_KEYS)
-    assert set(names(records.Stop)) == set(contract.STOP_KEYS)
-    assert set(names(records.Failure)) == set(contract.FAILURE_KEYS)
-    assert set(names(spec.Spec)) == {*contract.AGENT_KEYS, *contract.AGENT_OPTIONAL_KEYS}
+    def names(kind: type) -> set[str]:
+        return {field.name for field in dataclasses.fields(kind)}
+
+    assert names(records.NodeRecord) == set(contract.NODE_KEYS)
+    assert names(records.RankRecord) == set(contract.RANK_KEYS)
+    assert names(records.Stop) == set(contract.STOP_KEYS)
+    assert names(records.Failure) == set(contract.FAILURE_KEYS)
+    assert names(spec.Spec) == {*contract.AGENT_KEYS, *contract.AGENT_OPTIONAL_KEYS}
     assert set(verdict.judge([], 1)) == set(contract.EXIT_KEYS)
     assert set(contract.STATUS_KEYS) <= set(contract.EXIT_KEYS)
 

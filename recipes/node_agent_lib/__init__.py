@@ -76,7 +76,7 @@ records
     redaction.py     no value of a secret in any of them
     messages.py, error_line.py, log.py   one line about an end or an exception; the agent's own log
     procs.py         processes: liveness, descendants, prctl
-    values.py, patterns.py   dataclasses and regular expressions without their cost at each start
+    patterns.py      regular expressions that are compiled when they are first used
 
 backends/ is what trains: log lines, checkpoints, end.
 """

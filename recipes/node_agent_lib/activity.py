@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Callable, Iterable
 
 from . import procs
-from .values import dataclass
 
 _CPU_SHARE = 0.2  # of one core, by one process; threads that only poll (NCCL's, gloo's, a lock's) stay below it
 _BYTES_PER_S = 65536

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
+from dataclasses import replace
 
 import contract
 
@@ -41,7 +42,6 @@ from .finish import set_aside, settle
 from .log import complain
 from .nodes import expand
 from .records import read_nodes
-from .values import replace
 from .verdict import vanished
 
 _ALONE = "trap - EXIT"  # `finish` has nothing to write down

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass, replace
 from typing import Callable, Mapping
 
 import contract
@@ -24,7 +25,6 @@ from .files import Json, as_number, as_whole, each_line, read_json, write_json, 
 from .history import Ended
 from .records import NodeRecord
 from .spec import Spec
-from .values import dataclass, replace
 from .verdict import vanished
 
 _PATIENCE_S = 30.0

@@ -15,6 +15,7 @@ import math
 import os
 import re
 import time
+from dataclasses import dataclass
 from typing import List, Tuple
 
 import contract
@@ -22,7 +23,6 @@ import contract
 from . import history, predecessors
 from .files import Json, as_number, as_whole, each_line, read_json, write_json
 from .nodes import host_name
-from .values import dataclass
 
 _USUAL = ("val_loss", "loss")
 _PATIENCE_S = 30.0  # of a full disk

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable, Mapping
 
 import contract
@@ -19,7 +20,6 @@ from . import code_archive, node_disk
 from .node_disk import Folder
 from .patterns import pattern
 from .spec import Spec
-from .values import dataclass, replace
 
 if TYPE_CHECKING:
     import tarfile

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import dataclass
 
 import contract
 
@@ -17,7 +18,6 @@ from .outside import Outside
 from .peers import Peers
 from .records import Stop
 from .spec import Spec
-from .values import dataclass
 
 _OUTSIDE_EVERY_S = 1.0  # how often it is asked whether it is time for a look (outside.py)
 _SECOND_SIGNAL_S = 1.0  # one Ctrl-C can arrive twice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Mapping
 
 import contract
@@ -9,7 +10,6 @@ import contract
 from . import known, lock
 from .history import Ended
 from .patterns import pattern
-from .values import dataclass
 
 DIVERGED = "the loss is not a number"  # how the agent's error begins then
 _GOES_ON_AFTER = {contract.TIMEOUT, contract.PREEMPTED, contract.NODE_FAIL, contract.REQUEUED}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from dataclasses import replace
 from typing import Callable, Iterable
 
 import contract
@@ -34,7 +35,6 @@ from .log import complain
 from .messages import explained
 from .nodes import host_name
 from .records import NodeReader, NodeRecord, exit_path, read_nodes
-from .values import replace
 from .verdict import complete, judge
 
 _PATIENCE_S = 30.0

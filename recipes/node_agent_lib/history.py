@@ -23,12 +23,12 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import contract
 
 from .files import Json, append_json, as_number, as_whole, each_line, read_lines
-from .values import dataclass
 
 _PATIENCE_S = 10.0  # of a full disk
 

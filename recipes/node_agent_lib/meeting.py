@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from typing import Mapping
 
 import contract
@@ -15,7 +16,6 @@ import contract
 from .files import read_json
 from .log import complain
 from .spec import Spec
-from .values import replace
 
 _TRIES = 200
 

@@ -9,12 +9,12 @@ import shutil
 import stat
 import tempfile
 import time
+from dataclasses import dataclass
 from typing import Iterator, Mapping
 
 import contract
 
 from .patterns import pattern
-from .values import dataclass
 
 CODE_PREFIX = "launch-code-"
 _PREFIXES = (CODE_PREFIX, contract.VENV_COPY)

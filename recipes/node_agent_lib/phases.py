@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import contract
 
 from .files import Json, as_number, parse, read_json
-from .values import dataclass
 
 _FILE = "phase"
 

@@ -11,9 +11,11 @@ import glob
 import hashlib
 import json
 import os
+import platform
 import re
+import socket
 import sys
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Dict
 
 Json = Dict[str, Any]
 
@@ -22,8 +24,6 @@ _DRIVER = "/proc/driver/nvidia/version"
 _MODELS = "/proc/driver/nvidia/gpus/*/information"
 _NCCL_FILES = ("/usr/lib/*/libnccl.so.*.*.*", "/usr/lib64/libnccl.so.*.*.*", "/usr/local/*/lib/libnccl.so.*.*.*")
 _INSTALLED = (".dist-info", ".egg-info", ".egg-link")
-_METADATA_OF = (".dist-info", ".egg-info")
-_STANDARD = re.compile(r"python\d+\.zip$")  # of the standard library, and mostly not there
 _METADATA = ("METADATA", "PKG-INFO", "")
 """Where a wheel, an egg and a distutils' .egg-info, which is a file, have theirs, as importlib.metadata reads them."""
 _TOLD = re.compile(r"^(Name|Version):[ \t]*(\S+)", re.MULTILINE)
@@ -37,14 +37,13 @@ def look() -> Json:
 
 def machine() -> Json:
     """All but the packages."""
-    system = os.uname()
     return {
-        "python": sys.version.split()[0],
+        "python": platform.python_version(),
         "executable": sys.executable,
-        "host": system.nodename,
-        "system": system.sysname,
-        "kernel": system.release,
-        "machine": system.machine,
+        "host": socket.gethostname(),
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
         "driver": driver(_read(_DRIVER)),
         "gpus": sorted(model for path in glob.glob(_MODELS) for model in re.findall(r"Model:\s*(.+)", _read(path))),
     }
@@ -58,50 +57,28 @@ def listing() -> str:
 
 def packages() -> dict[str, str]:
     """Version by name, as imports find them; of one that was installed from a repository with the commit."""
+    from importlib import metadata
+
     found: dict[str, str] = {}
-    for read in _installed():
+    for distribution in metadata.distributions():
         try:
-            told = dict(_TOLD.findall(_head(read)))
+            told = dict(_TOLD.findall(_head(distribution)))
             name, version = told.get("Name"), told.get("Version")
             if name and version:
-                found.setdefault(_plain(name), version + _commit(read))
+                found.setdefault(_plain(name), version + _commit(distribution))
         except Exception:  # one that is half removed is none
             continue
     return dict(sorted(found.items()))
 
 
-def _installed() -> Iterator[Callable[[str], str | None]]:
-    """What reads a file of each package's metadata, of those first that imports find first."""
-    if any(path.endswith(".egg") or os.path.isfile(path) for path in sys.path if not _STANDARD.search(path)):
-        from importlib import metadata  # knows eggs and zip files too, and costs as much as all else here
-
-        yield from (distribution.read_text for distribution in metadata.distributions())
-        return
-    for folder in sys.path:
-        names = _names(folder or ".")
-        for ending in _METADATA_OF:
-            yield from (_reader(os.path.join(folder, name)) for name in names if name.lower().endswith(ending))
-
-
-def _reader(path: str) -> Callable[[str], str | None]:
-    def read(name: str) -> str | None:
-        try:
-            with open(os.path.join(path, name) if name else path, encoding="utf-8") as file:
-                return file.read()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
-            return None
-
-    return read
-
-
-def _head(read: Callable[[str], str | None]) -> str:
+def _head(distribution: Any) -> str:
     """Of a package's metadata, without its description; `metadata` would parse all of it, ten times as long."""
-    texts = (read(name) for name in _METADATA)
+    texts = (distribution.read_text(name) for name in _METADATA)
     return next((text for text in texts if text), "").partition("\n\n")[0]
 
 
-def _commit(read: Callable[[str], str | None]) -> str:
-    text = read("direct_url.json")
+def _commit(distribution: Any) -> str:
+    text = distribution.read_text("direct_url.json")
     told = json.loads(text) if text else {}
     commit = (told.get("vcs_info") or {}).get("commit_id")
     editable = (told.get("dir_info") or {}).get("editable")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import asdict, dataclass
 
 import contract
 
 from .files import write_json
 from .records import RankRecord, read_rank
-from .values import asdict, dataclass
 
 ALIVE = "alive"  # a pipe that the agent holds open for as long as it lives
 CONTEXT = "context.json"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Iterator, TypeVar
 
 import contract
 
 from . import procs
 from .files import Json, read_json
-from .values import asdict, dataclass, field, names
 
 SCHEMA = contract.SCHEMA
 
@@ -114,7 +114,7 @@ def read_rank(path: str) -> RankRecord | None:
 
 
 def _build(kind: type[_T], raw: dict[str, Any]) -> _T:
-    known = names(kind)
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     return kind(**{key: value for key, value in raw.items() if key in known})
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from dataclasses import replace
 from typing import Callable, Dict
 
 import contract
@@ -27,7 +28,6 @@ from .history import Ended
 from .messages import explained
 from .records import Failure, NodeRecord, exit_path, read_nodes
 from .seats import Seats
-from .values import replace
 
 _PATIENCE_S = 30.0
 _ANY_NUMBER = 1 << 30

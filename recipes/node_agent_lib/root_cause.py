@@ -17,11 +17,11 @@ at any time, then a node that vanished, then the earliest of all.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Iterable
 
 from .known import Signature
 from .patterns import pattern
-from .values import dataclass
 
 SAME_MOMENT_S = 30.0  # a large process takes seconds to die, while its peers see the closed connection at once
 _COMMUNICATION = pattern(

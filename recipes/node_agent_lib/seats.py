@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import asdict, dataclass
 from typing import Mapping
 
 import contract
@@ -20,7 +21,6 @@ import contract
 from .files import create_json, read_json, write_json
 from .nodes import expand
 from .spec import SpecError
-from .values import asdict, dataclass
 
 KEEPERS = "keepers"
 BATCH_SCRIPT = ".script"  # among the names of hosts

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from typing import Callable
 
 from . import outside, slurm
-from .values import dataclass
 
 BEATS = 3  # that are missed before a node counts as suspect: it is not taken as a spare, and Slurm is asked
 LEAST_S = 30.0  # of silence, without a word from Slurm: an NFS client may show another's file that much too late

@@ -6,10 +6,9 @@ import os
 import re
 import subprocess
 import time
+from dataclasses import dataclass
 
 import contract
-
-from .values import dataclass
 
 _CLUSTER = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")  # which one, and how it knows this user
 _ENVIRON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LD_LIBRARY_PATH", *_CLUSTER)

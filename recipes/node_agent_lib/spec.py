@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass, fields
 from typing import Any
 
 import contract
-
-from .values import dataclass, names
 
 
 class SpecError(Exception):
@@ -98,7 +97,7 @@ def load(path: str) -> Spec:
 def _faults(raw: Any) -> list[str]:
     if not isinstance(raw, dict):
         return ["not a JSON object"]
-    known = set(names(Spec))
+    known = {field.name for field in fields(Spec)}
     faults = [f"unknown key {key!r}" for key in sorted(set(raw) - known)]
     faults += [f"missing key {key!r}" for key in sorted(known - set(raw) - _OPTIONAL)]
     wrong = [key for key in sorted(known & set(raw)) if not _ok(key, raw[key])]

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from dataclasses import dataclass
 from typing import Iterable
-
-from .values import dataclass
 
 _TIMES_MEDIAN = 10
 _TIMES_BEFORE_FIRST = 10
@@ -44,10 +43,10 @@ class Hung:
 
 
 def median(values: Iterable[float]) -> float:
-    """As `statistics` has it, which brings fractions and decimal along; there is a value."""
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+    """Of at least one value."""
+    import statistics  # a job that ends before its second step does without
+
+    return statistics.median(values)
 
 
 class Stall:

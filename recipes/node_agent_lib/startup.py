@@ -10,10 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 
 from . import procs, ulimits
 from .ulimits import Ulimits
-from .values import dataclass
 
 _SHELL_ONLY = {b"_", b"SHLVL", b"OLDPWD", b"PWD"}
 _HIGH = 100  # the number of a descriptor that no command uses for itself, and bash neither

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import resource
+from dataclasses import dataclass, field
 from typing import Dict, Tuple
 
 from .patterns import pattern
-from .values import dataclass, field
 
 _NAMES = {
     **{"c": "CORE", "d": "DATA", "e": "NICE", "f": "FSIZE", "i": "SIGPENDING", "l": "MEMLOCK", "m": "RSS"},

@@ -12,6 +12,7 @@ import os
 import stat
 import subprocess
 import time
+from dataclasses import replace
 from typing import Mapping
 
 import contract
@@ -22,7 +23,6 @@ from .errors import NodeFailure
 from .journal import Journal
 from .spec import Spec
 from .startup import unnamed
-from .values import replace
 
 PHASE = "unpacking the Python on the node"
 _TOP = "venv"

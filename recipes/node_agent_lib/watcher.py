@@ -8,6 +8,7 @@ import resource
 import select
 import signal
 import time
+from dataclasses import asdict, dataclass
 from typing import Any, Iterator
 
 import contract
@@ -19,7 +20,6 @@ from .files import read_json, write_json
 from .log import tail
 from .rank_files import error_path, forbid_restarts, record_path
 from .records import RankRecord
-from .values import asdict, dataclass
 
 RECORD_PATIENCE_S = 10.0  # of a full disk
 _POLL_S = 1.0

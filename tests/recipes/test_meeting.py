@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 from node_agent_lib import meeting
 from node_agent_lib.spec import Rendezvous, Spec
-from node_agent_lib.values import names
 
 
 @pytest.fixture(params=["127.0.0.1", "", "::"])
@@ -52,7 +51,7 @@ def test_the_next_free_port_is_told_to_all_nodes(
     assert meeting.is_free(int(other))
     assert f"port {taken}" in capsys.readouterr().err
     for order, port in ((Rendezvous("a", taken), int(other)), (Rendezvous("a", taken, fixed=True), taken)):
-        spec = Spec(**{**dict.fromkeys(names(Spec)), "nnodes": 2, "rendezvous": order})  # type: ignore[arg-type]
+        spec = Spec(**{**dict.fromkeys(Spec.__dataclass_fields__), "nnodes": 2, "rendezvous": order})  # type: ignore[arg-type]
         assert meeting.of(spec, {name: other}).rendezvous.port == port
         assert meeting.of(spec, {}).rendezvous.port == taken
 

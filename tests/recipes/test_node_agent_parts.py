@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,6 @@ from node_agent_lib import backends, command, control, files, finish, metrics, n
 from node_agent_lib.error_line import error_line
 from node_agent_lib.log import tail
 from node_agent_lib.records import Failure, RankRecord, Stop
-from node_agent_lib.values import replace
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 SOURCES = [RECIPES / "node_agent.py", *sorted((RECIPES / "node_agent_lib").rglob("*.py"))]
