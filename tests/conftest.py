@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import io
 import json
@@ -185,6 +186,26 @@ def _signals_as_before() -> Iterator[None]:
 def checkout(tmp_path: Path) -> Checkout:
     """A checkout with the real package, recipes and configs, and the recipes `stub` (torchrun) and `stub-one`."""
     return make_checkout(tmp_path / "checkout")
+
+
+TinyCorpus = Callable[[Path], None]
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> TinyCorpus:
+    """`tiny_corpus(DIR)` puts there what scripts/make_tiny_corpus.py makes, in seconds: once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny-corpus"
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / "made.json").exists():  # which is written last
+            script = ROOT / "scripts" / "make_tiny_corpus.py"
+            subprocess.run([sys.executable, str(script), "--out", str(made)], check=True, timeout=LIMIT_S)
+
+    def _tiny_corpus(folder: Path) -> None:
+        shutil.copytree(made, folder, copy_function=_link)
+
+    return _tiny_corpus
 
 
 @functools.cache
