@@ -70,6 +70,8 @@ def test_a_failed_job_never_looks_successful(checkout: Checkout) -> None:
     assert around[-1] == "    | about to fail"  # of rank 1, which was not followed
     status = checkout.json("status", "last")
     assert (status["state"], status["code"], status["rank"]) == ("FAILED", 7, 1)
+    ranks = checkout.run("logs", status["job_id"], "--rank", "all").stdout
+    assert "[0] value" in ranks and "[1] value" in ranks
 
 
 def test_an_exception_is_named_with_its_rank(checkout: Checkout) -> None:
@@ -87,7 +89,8 @@ def test_an_exception_is_named_with_its_rank(checkout: Checkout) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_stops_the_job_and_leaves_no_process(checkout: Checkout, number: int, code: int) -> None:
     mark = f"interrupt-{number}-{os.getpid()}"
-    process = _start(checkout, mark, "stub", "steps=9000", "pause=0.2")
+    recipe = "stub" if number == signal.SIGINT else "stub-one"  # with torchrun's processes once
+    process = _start(checkout, mark, recipe, "steps=9000", "pause=0.2")
     process.send_signal(number)
     out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == code, err
@@ -98,7 +101,7 @@ def test_an_interrupt_stops_the_job_and_leaves_no_process(checkout: Checkout, nu
 
 def test_a_killed_launcher_leaves_no_process(checkout: Checkout) -> None:
     mark = f"killed-{os.getpid()}"
-    process = _start(checkout, mark, "stub", "steps=9000", "pause=0.2")
+    process = _start(checkout, mark, "stub-one", "steps=9000", "pause=0.2")
     process.kill()
     process.wait()
     wait_for(lambda: not _marked(mark))
@@ -126,13 +129,14 @@ def test_two_runs_at_once_do_not_disturb_each_other(checkout: Checkout) -> None:
 
 def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
     mark = f"batch-{os.getpid()}"
-    batch = checkout.run("stub", "--batch", "local", "steps=9000", "pause=0.2", env={MARK: mark})
+    launch = ("stub-one", "--batch", "local", "steps=9000", "pause=0.2")
+    batch = checkout.run(*launch, env={MARK: mark})
     assert batch.returncode == 0, batch.stderr
     job = batch.stdout.strip()
     assert job.endswith(".1")
     assert "attach" in batch.stderr and "cancel" in batch.stderr
     wait_for(lambda: "step 1 " in checkout.run("logs", job).stdout)
-    again = checkout.run("stub", "--batch", "local", "steps=9000", "pause=0.2")
+    again = checkout.run(*launch)
     assert again.returncode == 3
     assert again.stderr.count("run-active") == 1  # two jobs of one run would write one set of checkpoints
     assert f"attach {job} follows it" in again.stderr
@@ -146,15 +150,13 @@ def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
     attached.communicate(timeout=LIMIT_S)
     assert attached.returncode == 143
     wait_for(lambda: not _marked(mark))
-    ranks = checkout.run("logs", job, "--rank", "all").stdout
-    assert "[0] value" in ranks and "[1] value" in ranks
     assert checkout.run("cancel", job).returncode == 2  # it has ended
     assert checkout.run("resume", job).returncode == 0
-    wait_for(lambda: checkout.run("logs", job).stdout.count("step 1 ") == 2)  # in the same files
+    wait_for(lambda: checkout.run("logs", job).stdout.count("step 1 ") == 2)  # in the same file
     assert "is not over" in checkout.run("resume", job).stderr
     paused = checkout.run("pause", job)
     assert "CANCELLED" in paused.stdout, paused.stderr
-    refused = checkout.run("stub", "--batch", "local", "steps=9000", "pause=0.2")
+    refused = checkout.run(*launch)
     assert (refused.returncode, "is paused" in refused.stderr) == (3, True)
     tried = checkout.json("status", job)["history"]
     assert [(row["attempt"], row["state"]) for row in tried] == [(0, "CANCELLED"), (1, "CANCELLED")]
