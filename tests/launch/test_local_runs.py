@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LIMIT_S, Checkout, clean_environ, wait_for
+from tests import warm
+from tests.conftest import LIMIT_S, Checkout, wait_for
 
 pytestmark = pytest.mark.e2e
 MARK = "LAUNCH_TEST_MARK"
@@ -28,16 +29,9 @@ def _marked(mark: str) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
-def _start(checkout: Checkout, mark: str, *args: str) -> subprocess.Popen[str]:
+def _start(checkout: Checkout, mark: str, *args: str) -> subprocess.Popen[str] | warm.Process:
     """Start launch.py and wait until rank 0 has logged its second step."""
-    process = subprocess.Popen(
-        checkout.command(*args),
-        cwd=checkout.root,
-        env={**clean_environ(), MARK: mark},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = checkout.start(*args, env={MARK: mark})
     wait_for(lambda: any("step 1 " in log.read_text() for log in checkout.root.glob("runs/*/logs/rank-0.log")))
     return process
 
@@ -109,16 +103,7 @@ def test_a_killed_launcher_leaves_no_process(checkout: Checkout) -> None:
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(checkout: Checkout) -> None:
-    processes = [
-        subprocess.Popen(
-            checkout.command("stub", f"value=number-{n}", "pause=0.5"),
-            cwd=checkout.root,
-            env=clean_environ(),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for n in range(2)
-    ]
+    processes = [checkout.start("stub", f"value=number-{n}", "pause=0.5") for n in range(2)]
     outputs = [process.communicate(timeout=LIMIT_S)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     for n, output in enumerate(outputs):
@@ -140,7 +125,7 @@ def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
     assert again.returncode == 3
     assert again.stderr.count("run-active") == 1  # two jobs of one run would write one set of checkpoints
     assert f"attach {job} follows it" in again.stderr
-    attached = subprocess.Popen(checkout.command("attach", job), stdout=subprocess.PIPE, text=True, env=clean_environ())
+    attached = checkout.start("attach", job)
     assert attached.stdout is not None
     first = attached.stdout.readline()
     assert first.startswith("value")  # from the first line on
