@@ -32,7 +32,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.conftest import Checkout  # noqa: E402  (the project's own test cluster)
+from tests.conftest import Checkout, make_tiny_corpus  # noqa: E402  (the project's own test cluster)
 from tests.launch.test_train_tiny import SMALL  # noqa: E402
 from tests.slurm import learner  # noqa: E402
 from tests.slurm.cluster import Cluster, wait_until  # noqa: E402
@@ -125,7 +125,7 @@ def small_site(base: Path, cluster: Cluster) -> Checkout:
 def site(base: Path, cluster: Cluster) -> Checkout:
     """A checkout with AutoModel's tiny pretraining, and its data."""
     plain = ENV.replace('until = "done"\n', "").replace("[chain]", "[plain]").partition("[whole]")[0]
-    made = prepared(base, cluster, ENV + plain + SPARE)
+    made = prepared(base, cluster, ENV + plain + SPARE, make_tiny_corpus)
 
     # AutoModel compiles its data helper once a node, in the node's /tmp: half a minute that is not recovery's
     warm = "from nemo_automodel.components.datasets.llm.megatron.megatron_utils import compile_helper as c; c()"

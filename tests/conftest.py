@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import gc
 import io
@@ -118,14 +119,19 @@ class Checkout:
         return subprocess.run(command, capture_output=True, text=True, env=environ, check=False, **kwargs)
 
     def start(
-        self, *args: str, streams: tuple[int, int] | None = None, start_new_session: bool = False
+        self,
+        *args: str,
+        env: dict[str, str] | None = None,
+        streams: tuple[int, int] | None = None,
+        start_new_session: bool = False,
     ) -> subprocess.Popen[str] | warm.Process:
         """Start launch.py, with these files, or pipes, for its output and errors."""
-        if warm.can_run(self.environ):
-            return warm.start(self.command(*args), self.environ, self.root, streams, start_new_session)
+        environ = {**self.environ, **(env or {})}
+        if warm.can_run(environ):
+            return warm.start(self.command(*args), environ, self.root, streams, start_new_session)
         out, err = streams or (-1, -1)
         return subprocess.Popen(
-            self.command(*args), cwd=self.root, env=self.environ, stdout=out, stderr=err, text=True,
+            self.command(*args), cwd=self.root, env=environ, stdout=out, stderr=err, text=True,
             start_new_session=start_new_session,
         )  # fmt: skip
 
@@ -189,6 +195,31 @@ def _signals_as_before() -> Iterator[None]:
 def checkout(tmp_path: Path) -> Checkout:
     """A checkout with the real package, recipes and configs, and the recipes `stub` (torchrun) and `stub-one`."""
     return make_checkout(tmp_path / "checkout")
+
+
+TinyCorpus = Callable[[Path], None]
+
+
+def make_tiny_corpus(folder: Path) -> None:
+    """What scripts/make_tiny_corpus.py makes, in that folder."""
+    script = ROOT / "scripts" / "make_tiny_corpus.py"
+    subprocess.run([sys.executable, str(script), "--out", str(folder)], check=True, timeout=LIMIT_S)
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> TinyCorpus:
+    """`tiny_corpus(DIR)` puts there what scripts/make_tiny_corpus.py makes, in seconds: once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny-corpus"
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / "made.json").exists():  # which is written last
+            make_tiny_corpus(made)
+
+    def _tiny_corpus(folder: Path) -> None:
+        shutil.copytree(made, folder, copy_function=_link)
+
+    return _tiny_corpus
 
 
 @functools.cache

@@ -142,6 +142,14 @@ def test_one_that_was_started_is_asked_stopped_and_heard(site: Checkout) -> None
     assert ends == [(said, 1, 1, kind) for kind in kinds for said in told]
 
 
+def test_lines_are_read_one_by_one_and_the_rest_at_the_end(site: Checkout) -> None:
+    (site.root / "launch.py").write_text("import sys\nprint('a\\nb')\nsys.exit('c\\nd')\n")
+    process = site.start()
+    assert isinstance(process, warm.Process) and process.stdout is not None and process.stderr is not None
+    assert (process.stdout.readline(), next(iter(process.stderr))) == ("a\n", "c\n")
+    assert process.communicate(timeout=60) == ["b\n", "d\n"]
+
+
 def test_one_that_was_started_writes_to_the_files_it_got(site: Checkout, tmp_path: Path) -> None:
     with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
         process = site.start("die", streams=(out.fileno(), err.fileno()))

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,23 @@ def inherited() -> dict[str, Any]:
     return {"umask": mask, "limits": limits, "cpus": sorted(os.sched_getaffinity(0)), "nice": os.nice(0)}
 
 
+class _Lines:
+    """Of a pipe; none is read before it is asked for, so that Process.communicate has the rest."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    def readline(self) -> str:
+        """The next one; empty at the end."""
+        line = b""
+        while not line.endswith(b"\n") and (part := os.read(self._file, 1)):
+            line += part
+        return line.decode()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.readline, "")
+
+
 class Process:
     """A launch.py that was forked, for whoever started it: as a subprocess.Popen of text."""
 
@@ -106,8 +123,12 @@ class Process:
         """`streams` are the ends to read from of its output and errors, where these are pipes."""
         self.args, self.pid, self.returncode = command, pid, None
         self._client, self._streams = client, streams
+        if streams:
+            self.stdout, self.stderr = map(_Lines, streams)
 
     returncode: int | None
+    stdout: _Lines | None = None
+    stderr: _Lines | None = None
 
     def poll(self) -> int | None:
         """Its exit code; None while it runs."""

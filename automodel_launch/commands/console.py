@@ -59,7 +59,7 @@ def say(text: str) -> None:
 
 def told(text: str) -> str:
     """Words for a person: with the command that is there, and without the middle of a line that nobody reads whole."""
-    if not workspace.is_checkout():
+    if _COMMAND.search(text) and not workspace.is_checkout():  # which asks the file system, and most lines name none
         text = _COMMAND.sub(INSTALLED, text)
     return "\n".join(map(_shortened, text.split("\n"))) if len(text) > LONGEST else text
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests import images
+from tests import images, warm
 from tests.conftest import LIMIT_S, Checkout, Main, make_checkout
 from tests.docker_engine import BARE, BASE, Engine
 
@@ -59,10 +59,9 @@ def _wait(condition: Callable[[], object], what: str, seconds: float = LIMIT_S) 
         time.sleep(0.1)
 
 
-def _started(site: Checkout, recipe: str = "stub-one") -> subprocess.Popen[str]:
+def _started(site: Checkout) -> subprocess.Popen[str] | warm.Process:
     """An attached command whose job has logged a step; without torchrun, which takes seconds to start."""
-    command = site.command(recipe, "--run", "d", *LONG)
-    process = subprocess.Popen(command, cwd=site.root, env=site.environ, stdout=-1, stderr=-1, text=True)
+    process = site.start("stub-one", "--run", "d", *LONG)
     logs = site.root / "runs"
     _wait(lambda: any("step 1 " in log.read_text() for log in logs.glob("*/logs/rank-0.log")), "a step")
     return process
@@ -149,7 +148,7 @@ def test_an_exported_job_runs_without_the_launcher(site: Checkout, engine: Engin
 
 
 def test_ctrl_c_stops_the_container_and_it_saves(site: Checkout, engine: Engine) -> None:
-    process = _started(site, "stub")
+    process = _started(site)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err

@@ -70,7 +70,7 @@ def _agent(laptop: Laptop, job_id: str) -> int:
 
 
 def test_a_job_that_outlives_its_command(laptop: Laptop) -> None:
-    job_id = laptop.json("stub", "--batch", "local", "--name", "detached", *LONG)["job_id"]
+    job_id = laptop.json("stub-one", "--batch", "local", "--name", "detached", *LONG)["job_id"]
     _wait(lambda: _step(laptop, job_id), "a step")
     assert laptop.json("status", job_id)["state"] == "RUNNING"
     assert [row["state"] for row in laptop.json("jobs") if row["job_id"] == job_id] == ["RUNNING"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.conftest import LIMIT_S, OVER_SSH, Checkout, Main
 
 pytestmark = pytest.mark.e2e
@@ -16,10 +17,9 @@ pytestmark = pytest.mark.e2e
 LAST = ("stub-one", "value=2")
 
 
-def _waiting(checkout: Checkout, name: str) -> subprocess.Popen[str]:
+def _waiting(checkout: Checkout, name: str) -> subprocess.Popen[str] | warm.Process:
     """A launch that has said that it waits for that job."""
-    words = checkout.command(*LAST, "--after", name)
-    waits = subprocess.Popen(words, cwd=checkout.root, env=checkout.environ, stdout=-3, stderr=-1, text=True)
+    waits = checkout.start(*LAST, "--after", name)
     assert waits.stderr is not None
     for line in waits.stderr:
         if f"waiting for {name} (RUNNING" in line:
@@ -38,10 +38,10 @@ def test_one_after_the_other(checkout: Checkout, main: Main) -> None:
     assert f"it waits for {name} (RUNNING" in noted["waits-for"]
     detached = main(checkout, *LAST, "--batch", "local", "--after", name)
     assert (detached.returncode, "cannot keep a job waiting" in detached.stderr) == (2, True)
-    with _waiting(checkout, name) as waits:
-        over.touch()
-        _, said = waits.communicate(timeout=LIMIT_S)
-        assert waits.returncode == 0, said
+    waits = _waiting(checkout, name)
+    over.touch()
+    _, said = waits.communicate(timeout=LIMIT_S)
+    assert waits.returncode == 0, said
     rows = json.loads(main(checkout, "jobs", "--json").stdout)
     assert [row["state"] for row in rows] == ["COMPLETED", "COMPLETED"]
     ended, began = (Path(row["run_dir"], "history.jsonl").read_text().splitlines() for row in rows)
@@ -52,9 +52,10 @@ def test_one_after_the_other(checkout: Checkout, main: Main) -> None:
 
 def test_ctrl_c_ends_the_waiting_and_nothing_else(checkout: Checkout, main: Main) -> None:
     first = main(checkout, "stub-one", "--batch", "local", "steps=9000", "pause=0.1").stdout.strip()
-    with _waiting(checkout, first) as waits:
-        waits.send_signal(signal.SIGINT)
-        assert waits.wait(LIMIT_S) == 130
+    waits = _waiting(checkout, first)
+    waits.send_signal(signal.SIGINT)
+    _, said = waits.communicate(timeout=LIMIT_S)
+    assert waits.returncode == 130, said
     assert [row["job_id"] for row in json.loads(main(checkout, "jobs", "--json").stdout)] == [first]
     assert main(checkout, "cancel", first, "--now").returncode == 0
     refused = main(checkout, *LAST, "--after", first, "--force")

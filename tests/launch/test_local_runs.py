@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LIMIT_S, Checkout, clean_environ, wait_for
+from tests import warm
+from tests.conftest import LIMIT_S, Checkout, wait_for
 
 pytestmark = pytest.mark.e2e
 MARK = "LAUNCH_TEST_MARK"
@@ -28,16 +29,9 @@ def _marked(mark: str) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
-def _start(checkout: Checkout, mark: str, *args: str) -> subprocess.Popen[str]:
+def _start(checkout: Checkout, mark: str, *args: str) -> subprocess.Popen[str] | warm.Process:
     """Start launch.py and wait until rank 0 has logged its second step."""
-    process = subprocess.Popen(
-        checkout.command(*args),
-        cwd=checkout.root,
-        env={**clean_environ(), MARK: mark},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = checkout.start(*args, env={MARK: mark})
     wait_for(lambda: any("step 1 " in log.read_text() for log in checkout.root.glob("runs/*/logs/rank-0.log")))
     return process
 
@@ -70,6 +64,8 @@ def test_a_failed_job_never_looks_successful(checkout: Checkout) -> None:
     assert around[-1] == "    | about to fail"  # of rank 1, which was not followed
     status = checkout.json("status", "last")
     assert (status["state"], status["code"], status["rank"]) == ("FAILED", 7, 1)
+    ranks = checkout.run("logs", status["job_id"], "--rank", "all").stdout
+    assert "[0] value" in ranks and "[1] value" in ranks
 
 
 def test_an_exception_is_named_with_its_rank(checkout: Checkout) -> None:
@@ -87,7 +83,8 @@ def test_an_exception_is_named_with_its_rank(checkout: Checkout) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_stops_the_job_and_leaves_no_process(checkout: Checkout, number: int, code: int) -> None:
     mark = f"interrupt-{number}-{os.getpid()}"
-    process = _start(checkout, mark, "stub", "steps=9000", "pause=0.2")
+    recipe = "stub" if number == signal.SIGINT else "stub-one"  # with torchrun's processes once
+    process = _start(checkout, mark, recipe, "steps=9000", "pause=0.2")
     process.send_signal(number)
     out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == code, err
@@ -98,7 +95,7 @@ def test_an_interrupt_stops_the_job_and_leaves_no_process(checkout: Checkout, nu
 
 def test_a_killed_launcher_leaves_no_process(checkout: Checkout) -> None:
     mark = f"killed-{os.getpid()}"
-    process = _start(checkout, mark, "stub", "steps=9000", "pause=0.2")
+    process = _start(checkout, mark, "stub-one", "steps=9000", "pause=0.2")
     process.kill()
     process.wait()
     wait_for(lambda: not _marked(mark))
@@ -106,16 +103,7 @@ def test_a_killed_launcher_leaves_no_process(checkout: Checkout) -> None:
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(checkout: Checkout) -> None:
-    processes = [
-        subprocess.Popen(
-            checkout.command("stub", f"value=number-{n}", "pause=0.5"),
-            cwd=checkout.root,
-            env=clean_environ(),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for n in range(2)
-    ]
+    processes = [checkout.start("stub", f"value=number-{n}", "pause=0.5") for n in range(2)]
     outputs = [process.communicate(timeout=LIMIT_S)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     for n, output in enumerate(outputs):
@@ -126,17 +114,18 @@ def test_two_runs_at_once_do_not_disturb_each_other(checkout: Checkout) -> None:
 
 def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
     mark = f"batch-{os.getpid()}"
-    batch = checkout.run("stub", "--batch", "local", "steps=9000", "pause=0.2", env={MARK: mark})
+    launch = ("stub-one", "--batch", "local", "steps=9000", "pause=0.2")
+    batch = checkout.run(*launch, env={MARK: mark})
     assert batch.returncode == 0, batch.stderr
     job = batch.stdout.strip()
     assert job.endswith(".1")
     assert "attach" in batch.stderr and "cancel" in batch.stderr
     wait_for(lambda: "step 1 " in checkout.run("logs", job).stdout)
-    again = checkout.run("stub", "--batch", "local", "steps=9000", "pause=0.2")
+    again = checkout.run(*launch)
     assert again.returncode == 3
     assert again.stderr.count("run-active") == 1  # two jobs of one run would write one set of checkpoints
     assert f"attach {job} follows it" in again.stderr
-    attached = subprocess.Popen(checkout.command("attach", job), stdout=subprocess.PIPE, text=True, env=clean_environ())
+    attached = checkout.start("attach", job)
     assert attached.stdout is not None
     first = attached.stdout.readline()
     assert first.startswith("value")  # from the first line on
@@ -146,15 +135,13 @@ def test_detached_then_attached_then_cancelled(checkout: Checkout) -> None:
     attached.communicate(timeout=LIMIT_S)
     assert attached.returncode == 143
     wait_for(lambda: not _marked(mark))
-    ranks = checkout.run("logs", job, "--rank", "all").stdout
-    assert "[0] value" in ranks and "[1] value" in ranks
     assert checkout.run("cancel", job).returncode == 2  # it has ended
     assert checkout.run("resume", job).returncode == 0
-    wait_for(lambda: checkout.run("logs", job).stdout.count("step 1 ") == 2)  # in the same files
+    wait_for(lambda: checkout.run("logs", job).stdout.count("step 1 ") == 2)  # in the same file
     assert "is not over" in checkout.run("resume", job).stderr
     paused = checkout.run("pause", job)
     assert "CANCELLED" in paused.stdout, paused.stderr
-    refused = checkout.run("stub", "--batch", "local", "steps=9000", "pause=0.2")
+    refused = checkout.run(*launch)
     assert (refused.returncode, "is paused" in refused.stderr) == (3, True)
     tried = checkout.json("status", job)["history"]
     assert [(row["attempt"], row["state"]) for row in tried] == [(0, "CANCELLED"), (1, "CANCELLED")]

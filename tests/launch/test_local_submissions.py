@@ -46,9 +46,8 @@ def _slow_start(site: Checkout) -> Path:
 
 
 def _killed_at(site: Checkout, mark: Path, *args: str) -> None:
-    launcher = subprocess.Popen(
-        site.command(*args), cwd=site.root, env=site.environ, stdout=-3, stderr=-3, start_new_session=True
-    )
+    with Path(os.devnull).open("w") as null:
+        launcher = site.start(*args, streams=(null.fileno(), null.fileno()), start_new_session=True)
     wait_for(mark.exists)
     launcher.kill()
     launcher.wait()
@@ -148,9 +147,7 @@ def test_looking_at_a_detached_job_never_ends_it(site: Checkout) -> None:
     assert "Ctrl-C leaves it" in first and f"cancel {record['job_id']}" in first
     assert terminal.close() == 129
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        attached = subprocess.Popen(
-            site.command("attach", record["job_id"]), cwd=site.root, env=site.environ, stdout=-1, stderr=-1, text=True
-        )
+        attached = site.start("attach", record["job_id"])
         assert attached.stdout is not None
         attached.stdout.readline()
         attached.send_signal(number)

@@ -6,7 +6,6 @@ import gzip
 import itertools
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,8 +103,7 @@ def test_what_cannot_be_done_is_refused(training: Checkout) -> None:
 def test_a_second_one_at_once_a_withdrawal_and_the_end_of_the_training(training: Checkout) -> None:
     """Last: it ends the training."""
     request = training.root / "runs/p.1/request-profile"
-    command = training.command("profile", "p", "--steps", "4990", "--json")
-    first = subprocess.Popen(command, cwd=training.root, env=training.environ, stdout=subprocess.PIPE, text=True)
+    first = training.start("profile", "p", "--steps", "4990", "--json")
     wait_for(lambda: _answered(training, request))
     second = training.run("profile", "p")
     assert second.returncode == 2
@@ -116,10 +114,10 @@ def test_a_second_one_at_once_a_withdrawal_and_the_end_of_the_training(training:
     out = first.communicate(timeout=LIMIT_S)[0]
     assert first.returncode == 2
     assert "it was withdrawn" in json.loads(out)["error"]["message"]
-    later = subprocess.Popen([*command[:-2], "4991"], cwd=training.root, env=training.environ, stderr=subprocess.PIPE)
+    later = training.start("profile", "p", "--steps", "4991")
     wait_for(lambda: _answered(training, request, "4991"))
     (training.root / "runs/p.1/enough").touch()
-    said = later.communicate(timeout=LIMIT_S)[1].decode()
+    said = later.communicate(timeout=LIMIT_S)[1]
     assert later.returncode == 2
     assert (
         "was not profiled: the training has ended before" in said or "has ended before the profile was written" in said

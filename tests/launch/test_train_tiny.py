@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import LIMIT_S, ROOT, Checkout, is_running, make_checkout, wait_for
+from tests.conftest import LIMIT_S, ROOT, Checkout, TinyCorpus, is_running, make_checkout, wait_for
 from tests.docker_engine import IMAGE, Engine
 
 pytestmark = [pytest.mark.train, pytest.mark.e2e]
@@ -39,6 +39,9 @@ SMALL = [
 ]
 PREPARE = ("data-prep", "-c", "tiny", "+sample=200", "publish=true", "num_shards=1")
 COMMAND = ("pretrain", "-c", "tiny", *SMALL)
+ONE = ("run.env.nproc_per_node=1", "run.env.env_vars.OMP_NUM_THREADS=1")
+"""One process of one thread: a second thread costs a model of this size more than it brings."""
+ALONE = ("pretrain-one", "-c", "tiny", *SMALL, *ONE)
 # Nothing of step 6 is logged, and so no later step is taken, before a file is there: a kill between checkpoints is one.
 HOLDS = """
 import logging, os, time
@@ -60,14 +63,19 @@ print("loss", float(model(input_ids=ids, labels=ids).loss))
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: TinyCorpus) -> Checkout:
     """A checkout with the quickstart's data, fewer documents of it."""
     checkout = make_checkout(tmp_path_factory.mktemp("train") / "checkout")
-    corpus = [sys.executable, str(ROOT / "scripts" / "make_tiny_corpus.py"), "--out", str(checkout.root / "data/tiny")]
-    subprocess.run(corpus, check=True)
+    tiny_corpus(checkout.root / "data/tiny")
     done = checkout.run(*PREPARE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().splitlines()[-1].endswith("blend.json")
+    # `pretrain` without torchrun, which imports torch for seconds before the recipe does
+    recipe = (ROOT / "recipes" / "pretrain.py").read_text()
+    for former, new in (('name = "pretrain"', 'name = "pretrain-one"'), ('launch = "torchrun"', 'launch = "python"')):
+        assert recipe.count(former) == 1
+        recipe = recipe.replace(former, new)
+    (checkout.root / "recipes" / "pretrain_one.py").write_text(recipe)
     return checkout
 
 
@@ -80,8 +88,18 @@ def _losses(path: str) -> dict[int, float]:
 @pytest.fixture(scope="module")
 def undisturbed(prepared: Checkout) -> dict[str, Any]:
     """A run from start to end: its dry run's plan, its output, its finished.json."""
-    plan = prepared.json(*COMMAND, "--dry-run")
-    done = prepared.run(*COMMAND)
+    return _run(prepared, *COMMAND)
+
+
+@pytest.fixture(scope="module")
+def alone(prepared: Checkout) -> dict[str, Any]:
+    """As `undisturbed`, of one process: for comparisons that are not about several of them."""
+    return _run(prepared, *ALONE)
+
+
+def _run(prepared: Checkout, *command: str) -> dict[str, Any]:
+    plan = prepared.json(*command, "--dry-run")
+    done = prepared.run(*command)
     assert done.returncode == 0, done.stderr + done.stdout
     return {"plan": plan, "stdout": done.stdout, "stderr": done.stderr, "losses": _losses(plan["run_dir"])}
 
@@ -129,7 +147,7 @@ def test_the_checkpoint_it_names_loads_in_transformers(undisturbed: dict[str, An
 
 def test_the_pipeline_of_the_page(prepared: Checkout) -> None:
     """docs/pipelines.md: its three steps, with the small sizes; again, nothing is left to do."""
-    small = [f"train.{word}" for word in (*SMALL, "step_scheduler.max_steps=4", "run.env.nproc_per_node=1")]
+    small = [f"train.{word}" for word in (*SMALL, "step_scheduler.max_steps=4", *ONE)]
     data = [f"+data.{word[1:]}" if word.startswith("+") else f"data.{word}" for word in PREPARE[3:]]
     words = ("pipeline", "tiny", *data, *small, "check.most=9")
     done = prepared.run(*words, "--json")
@@ -162,7 +180,7 @@ def test_a_pipeline_that_tries_rates(prepared: Checkout) -> None:
     swept = "sweep: {grid: {optimizer.lr: [1.0e-9, 1.0e-2]}}\n    overrides:\n      dataset"
     text = text.replace("overrides:\n      dataset", swept)
     (prepared.root / "rates.yaml").write_text(text.replace("${steps.train.hf}", "${steps.train.best.hf}"))
-    small = [f"train.{word}" for word in (*SMALL, "step_scheduler.max_steps=4", "run.env.nproc_per_node=1")]
+    small = [f"train.{word}" for word in (*SMALL, "step_scheduler.max_steps=4", *ONE)]
     data = [f"+data.{word[1:]}" if word.startswith("+") else f"data.{word}" for word in PREPARE[3:]]
     words = ("pipeline", "rates.yaml", *data, *small, "check.most=9", "train.lr_scheduler.min_lr=0.0")
     before = prepared.json(*words, "--dry-run")
@@ -188,11 +206,9 @@ def test_the_same_launch_again_says_that_it_is_finished(prepared: Checkout, undi
     assert len(prepared.json("jobs")) == began
 
 
-def test_reproduced_it_has_the_same_losses_and_refuses_other_data(
-    prepared: Checkout, undisturbed: dict[str, Any]
-) -> None:
+def test_reproduced_it_has_the_same_losses_and_refuses_other_data(prepared: Checkout, alone: dict[str, Any]) -> None:
     """The example of docs/reproduce.md, of a smaller run: to 1e-6; and one changed byte of the data is named."""
-    run = undisturbed["plan"]["run_name"]
+    run = alone["plan"]["run_name"]
     text = (ROOT / "docs" / "reproduce.md").read_text().partition("\n    python launch.py ")[2].partition("\n\n")[0]
     launched, *others = (line.partition("#")[0].split() for line in text.split("\n    python launch.py "))
     assert launched == [*COMMAND[:3], "--name", "january"]
@@ -200,10 +216,10 @@ def test_reproduced_it_has_the_same_losses_and_refuses_other_data(
     done = prepared.run(*reproduce)
     assert done.returncode == 0, done.stderr
     again = _losses(str(prepared.root / "runs" / f"{run}-again"))
-    assert [again[n] for n in range(10)] == pytest.approx([undisturbed["losses"][n] for n in range(10)], abs=1e-6)
+    assert [again[n] for n in range(10)] == pytest.approx([alone["losses"][n] for n in range(10)], abs=1e-6)
     same = prepared.run(*diff)
     assert same.returncode == 0, same.stdout
-    data = json.loads((Path(undisturbed["plan"]["run_dir"]) / "data.json").read_text())
+    data = json.loads((Path(alone["plan"]["run_dir"]) / "data.json").read_text())
     shard = Path(f"{data['rows'][0][0]}.bin")
     content = shard.read_bytes()
     try:
@@ -216,10 +232,13 @@ def test_reproduced_it_has_the_same_losses_and_refuses_other_data(
 
 
 def test_killed_between_two_checkpoints_it_goes_on_from_the_last_one_with_its_own_data(
-    prepared: Checkout, undisturbed: dict[str, Any]
+    prepared: Checkout, alone: dict[str, Any]
 ) -> None:
-    """Whatever `latest` is now; the same launch is refused while that leads to other data."""
-    command = (*COMMAND, "--name", "killed")
+    """Whatever `latest` is now; the same launch is refused while that leads to other data.
+
+    One process: tests/recipes/test_pretrain_runs.py kills several of them.
+    """
+    command = (*ALONE, "--name", "killed")
     hook, go_on = prepared.root / "hook", prepared.root / "go-on"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(HOLDS.format(go_on=go_on))
@@ -236,7 +255,7 @@ def test_killed_between_two_checkpoints_it_goes_on_from_the_last_one_with_its_ow
     try:
         refused = prepared.run(*command)
         assert refused.returncode == 3 and "began with other data" in refused.stderr
-        assert prepared.json(*COMMAND, "--dry-run")["run_name"] != undisturbed["plan"]["run_name"]
+        assert prepared.json(*ALONE, "--dry-run")["run_name"] != alone["plan"]["run_name"]
         resumed = prepared.run("resume", "killed")
         assert resumed.returncode == 0, resumed.stderr
     finally:
@@ -246,7 +265,7 @@ def test_killed_between_two_checkpoints_it_goes_on_from_the_last_one_with_its_ow
     steps = [line.partition("  loss ")[0] for line in again.stdout.splitlines() if line.startswith("step ")]
     assert steps[-6:] == [f"step {number}" for number in range(4, 10)], "from the checkpoint of step 3 on"
     losses = _losses(str(prepared.root / "runs" / "killed"))
-    assert [losses[n] for n in range(10)] == pytest.approx([undisturbed["losses"][n] for n in range(10)], abs=1e-4)
+    assert [losses[n] for n in range(10)] == pytest.approx([alone["losses"][n] for n in range(10)], abs=1e-4)
 
 
 def test_in_a_container_of_our_own_image_it_is_the_same(
@@ -300,8 +319,7 @@ def test_nanogpt_shards_of_the_same_corpus_train_it_too(prepared: Checkout) -> N
     steps = [f"step_scheduler.{key}" for key in ("max_steps=6", "ckpt_every_steps=6", "global_batch_size=8")]
     # NanogptDataset never ends, and so would a validation
     without = ("~validation_dataset", "~step_scheduler.val_every_steps")
-    one = "run.env.nproc_per_node=1"
-    command = ("pretrain", "-c", "tiny", *small, *steps, dataset, *without, one, "--name", "nanogpt")
+    command = ("pretrain-one", "-c", "tiny", *small, *steps, dataset, *without, *ONE, "--name", "nanogpt")
     done = prepared.run(*command)
     assert done.returncode == 0, done.stderr + done.stdout
     losses = _losses(str(prepared.root / "runs" / "nanogpt"))

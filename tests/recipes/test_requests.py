@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Checkout, wait_for
+from tests.conftest import Checkout, TinyCorpus, wait_for
 from tests.launch.test_train_tiny import PREPARE, SMALL
 from tests.recipes.pretrain_fixtures import ROOT
 
@@ -206,9 +205,8 @@ def test_megatron_bridge_saves_once_and_goes_on(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.slow
 @pytest.mark.train
-def test_a_real_training_saves_and_goes_on(checkout: Checkout) -> None:
-    corpus = [sys.executable, str(ROOT / "scripts" / "make_tiny_corpus.py"), "--out", str(checkout.root / "data/tiny")]
-    subprocess.run(corpus, check=True)
+def test_a_real_training_saves_and_goes_on(checkout: Checkout, tiny_corpus: TinyCorpus) -> None:
+    tiny_corpus(checkout.root / "data/tiny")
     assert checkout.run(*PREPARE).returncode == 0
     small = [word for word in SMALL if "max_steps" not in word and "every_steps" not in word]
     long = [*small, "step_scheduler.max_steps=9000", "step_scheduler.ckpt_every_steps=9000"]

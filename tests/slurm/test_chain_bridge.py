@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Checkout
+from tests.conftest import Checkout, TinyCorpus
 from tests.recipes.bridge_fixtures import PYTHON, needs_bridge
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_chain import Run, jobs_left
@@ -51,8 +51,8 @@ COMMAND = (
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Checkout]:
-    site = prepared(tmp_path_factory.mktemp("chain"), cluster, ENV)
+def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster, tiny_corpus: TinyCorpus) -> Iterator[Checkout]:
+    site = prepared(tmp_path_factory.mktemp("chain"), cluster, ENV, tiny_corpus)
     (site.root / "data" / "slow_step.py").write_text(SLOW_STEP)
     yield site
     heal(cluster)

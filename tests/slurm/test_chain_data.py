@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from automodel_launch import contract
-from tests.conftest import ROOT, Checkout, make_checkout
+from tests.conftest import Checkout, TinyCorpus, make_checkout
 from tests.launch.test_train_tiny import PREPARE
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster
@@ -23,11 +21,10 @@ TARGET = "nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPretra
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: TinyCorpus) -> Path:
     """A folder `data` with the corpus `tiny`, prepared."""
     checkout = make_checkout(tmp_path_factory.mktemp("chain-data") / "checkout")
-    corpus = checkout.root / "data" / "tiny"
-    subprocess.run([sys.executable, str(ROOT / "scripts" / "make_tiny_corpus.py"), "--out", str(corpus)], check=True)
+    tiny_corpus(checkout.root / "data" / "tiny")
     _prepare(checkout)
     return checkout.root / "data"
 

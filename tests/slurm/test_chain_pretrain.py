@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LIMIT_S, Checkout
+from tests.conftest import LIMIT_S, Checkout, TinyCorpus
 from tests.launch.test_train_tiny import SMALL
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.test_chain import Run, jobs_left, pid_here
@@ -50,8 +50,8 @@ COMMAND = (
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Checkout]:
-    yield prepared(tmp_path_factory.mktemp("chain"), cluster, ENV)
+def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster, tiny_corpus: TinyCorpus) -> Iterator[Checkout]:
+    yield prepared(tmp_path_factory.mktemp("chain"), cluster, ENV, tiny_corpus)
     heal(cluster)
 
 

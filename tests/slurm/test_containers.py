@@ -52,18 +52,14 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path, pyxis: Cluster, image: Path) -> Checkout:
-    """A profile `c` of two nodes: the image, data read-only, scratch, what Python needs. `probe-one` is plain."""
+    """A profile `c` of two nodes: the image, data read-only, scratch, what Python needs."""
     for name in ("data", "scratch"):
         (tmp_path / name).mkdir()
     (tmp_path / "data" / "file").write_text("the data")
-    checkout = probe.site(tmp_path, pyxis, launch="torchrun")
+    checkout = probe.site(tmp_path, pyxis)
     text = (checkout.root / "env.toml").read_text().replace('"none"', json.dumps(str(image)))
     mounts = [f"{tmp_path}/data:/data:ro", f"{tmp_path}/scratch:/scratch", *images.BORROWED]
-    (checkout.root / "env.toml").write_text(
-        text.replace("nproc_per_node = 1", "nproc_per_node = 2") + f"mounts = {mounts}\n"
-    )
-    one = probe.recipe().replace('name = "probe"', 'name = "probe-one"')
-    (checkout.root / "recipes" / "probe_one.py").write_text(one)
+    (checkout.root / "env.toml").write_text(text + f"mounts = {mounts}\n")
     (checkout.root / "inside").mkdir()
     (checkout.root / "inside" / "look.py").write_text(LOOK)
     return checkout
@@ -77,7 +73,7 @@ env_vars = {SPACES = "a b, c:d", MANY = "x\\ny"}
 env = ["FORWARDED"]
 secrets = ["HF_TOKEN"]
 code = ["inside"]
-startup_commands = ["echo $SLURMD_NODENAME >> /scratch/started", "export FROM_STARTUP=$SPACES"]
+startup_commands = ["export FROM_STARTUP=$SPACES"]
 """)
     site.environ |= {"FORWARDED": "f g", "HF_TOKEN": "s p'q"}
     names = ["SPACES", "MANY", "FORWARDED", "FROM_STARTUP", "PATH"]
@@ -100,7 +96,6 @@ startup_commands = ["echo $SLURMD_NODENAME >> /scratch/started", "export FROM_ST
     assert env.pop("PATH")
     assert env == {"SPACES": "a b, c:d", "MANY": "x\ny", "FORWARDED": "f g", "FROM_STARTUP": "a b, c:d"}
     assert told["sha256"]["HF_TOKEN"] == hashlib.sha256(b"s p'q").hexdigest()
-    assert sorted((tmp_path / "scratch" / "started").read_text().split()) == ["c1", "c2"]  # once a node
     ranks = main(site, "logs", "last", "--rank", "all").stdout
     assert "[0] probe" in ranks
     assert job["state"] == "COMPLETED"
@@ -110,7 +105,7 @@ def test_options_of_the_container(site: Checkout, main: Main) -> None:
     more = ["writable=true", "mount_home=true", "workdir=/opt", "env=[PATH]"]
     options = [f"run.env.container_{text}" for text in more] + ["run.env.code=[inside]", *ONE_PROCESS]
     target = "target=/nemo_run/code/inside/look.py:seen"
-    job = json.loads(main(site, "probe-one", "--batch", "c", "--json", target, *options).stdout)
+    job = json.loads(main(site, "probe", "--batch", "c", "--json", target, *options).stdout)
     assert main(site, "attach", job["job_id"]).returncode == 0
     seen = probe.wait_told(Path(job["job_dir"]))["built"]
     assert seen["cwd"] == "/opt"
@@ -118,12 +113,15 @@ def test_options_of_the_container(site: Checkout, main: Main) -> None:
     assert seen["home"]
 
 
-def test_the_exit_code_inside_is_the_commands(site: Checkout, main: Main) -> None:
-    done = main(site, "stub", "--run", "c", "fail_rank=3", "code=7")
+def test_the_exit_code_inside_is_the_commands(site: Checkout, main: Main, tmp_path: Path) -> None:
+    with (site.root / "env.toml").open("a") as file:
+        file.write('startup_commands = ["echo $SLURMD_NODENAME >> /scratch/started"]\n')
+    done = main(site, "stub", "--run", "c", "run.env.nproc_per_node=2", "fail_rank=3", "code=7")
     assert done.returncode == 7, done.stderr
     assert "error: about to fail (rank 3 on c2)" in done.stderr
     job = json.loads(main(site, "status", "last", "--json").stdout)
     ended = json.loads(Path(job["job_dir"], "exit.json").read_text())
+    assert sorted((tmp_path / "scratch" / "started").read_text().split()) == ["c1", "c2"]  # once a node
     assert ended["complete"]  # the other node's agent did not wait for torchrun until Slurm killed it
 
 
@@ -230,7 +228,7 @@ def test_a_python_that_the_login_shell_hides_is_named(site: Checkout, main: Main
 
 
 def test_a_command_beside_the_job_is_in_a_container_of_its_image(site: Checkout, tmp_path: Path) -> None:
-    begun = site.json("probe-one", "--batch", "c", "until=/scratch/end", *ONE_PROCESS)
+    begun = site.json("probe", "--batch", "c", "until=/scratch/end", *ONE_PROCESS)
     probe.wait_told(Path(begun["job_dir"]))
     try:
         done = site.run("exec", "last", "--", "sh", "-c", "cat /etc/image-name; pwd; echo $LAUNCH_RUN_NAME")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch import contract
-from tests.conftest import Checkout
+from tests.conftest import Checkout, TinyCorpus
 from tests.slurm import learner
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.conftest import start
@@ -119,9 +119,9 @@ def test_it_stays_full(tmp_path: Path, small: Cluster, disk: Disk) -> None:
 @pytest.mark.slow
 @pytest.mark.train
 @pytest.mark.timeout(900)
-def test_no_room_for_automodels_checkpoint(tmp_path: Path, small: Cluster, disk: Disk) -> None:
+def test_no_room_for_automodels_checkpoint(tmp_path: Path, small: Cluster, disk: Disk, tiny_corpus: TinyCorpus) -> None:
     """Records fit, the next checkpoint does not: torch's words for it are no reason that a person could use."""
-    site = prepared(tmp_path, small, ENV.replace('"low"', '"batch"'))
+    site = prepared(tmp_path, small, ENV.replace('"low"', '"batch"'), tiny_corpus)
     env = site.root / "env.toml"
     env.write_text(env.read_text().replace(str(tmp_path / "jobs"), str(disk.path / tmp_path.name)))
     assert site.run(*COMMAND, "--run", "whole").returncode == 0

@@ -46,7 +46,7 @@ env_vars = {{V = {plain_text}}}
     config.write_text(json.dumps(defaults))
     target = f"{odd}/it's $a.py:build"
     done = checkout.run(
-        *(str(recipe), "-c", str(config), "--run", "c", "--offline", "--name", "odd"),
+        *(str(recipe), "-c", str(config), "--run", "c", "--offline", "--name", "odd", "run.env.nodes=1"),
         *(f"values.override={plain_text}", f"target={json.dumps(target)}"),
     )
     told = probe.told(done)

@@ -128,7 +128,7 @@ def test_apptainer_runs_the_agent(site: Checkout, main: Main, tmp_path: Path) ->
         f"container_image={tmp_path}/some.sif",
     ]
     options += [f'mounts=["{tmp_path}/data:/data:ro"]']
-    done = main(site, "stub", "--run", "c", "fail_rank=1", "code=7", *(f"run.env.{text}" for text in options))
+    done = main(site, "stub-one", "--run", "c", "fail_rank=1", "code=7", *(f"run.env.{text}" for text in options))
     assert done.returncode == 7, done.stderr
     assert "about to fail (rank 1 on c2)" in done.stderr
     job = json.loads(main(site, "status", "last", "--json").stdout)

@@ -16,7 +16,7 @@ import pytest
 
 from automodel_launch import contract
 from tests import images
-from tests.conftest import ROOT, Checkout, make_checkout
+from tests.conftest import Checkout, TinyCorpus, make_checkout
 from tests.launch.test_train_tiny import SMALL
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.conftest import serve
@@ -51,6 +51,8 @@ OMP_NUM_THREADS = "1"
 
 [laptop]
 extends = "test2"
+nodes = 1
+nproc_per_node = 2
 tunnel = "ssh"
 host = "login"
 """
@@ -62,18 +64,18 @@ TRAINS_S = 600
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Checkout:
+def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster, tiny_corpus: TinyCorpus) -> Checkout:
     """A login node's checkout with the quickstart's data on the file system that the nodes share."""
-    return prepared(tmp_path_factory.mktemp("pretrain"), cluster, ENV)
+    return prepared(tmp_path_factory.mktemp("pretrain"), cluster, ENV, tiny_corpus)
 
 
-def prepared(base: Path, cluster: Cluster, env: str) -> Checkout:
+def prepared(base: Path, cluster: Cluster, env: str, tiny_corpus: TinyCorpus) -> Checkout:
     """Such a checkout below `base`, with the profiles of `env`."""
     checkout = make_checkout(base / "checkout")
     checkout.environ = {**checkout.environ, **cluster.env}
     data = checkout.root / "data"
     (checkout.root / "env.toml").write_text(env.format(root=base / "jobs", python=sys.executable, data=data))
-    subprocess.run([sys.executable, ROOT / "scripts" / "make_tiny_corpus.py", "--out", data / "tiny"], check=True)
+    tiny_corpus(data / "tiny")
     done = checkout.run("data-prep", "-c", "tiny", "+sample=200", "publish=true", "num_shards=1")
     assert done.returncode == 0, done.stderr
     return checkout

@@ -56,8 +56,9 @@ def test_a_secret_stands_in_one_file_while_the_job_runs(
     _on_path(checkout, tmp_path, login_node, over)
     shown = checkout.run("probe", "--batch", "c", "--dry-run", "--offline")
     go = tmp_path / "go"
+    nodes = "run.env.nodes=2" if over == "ssh" else "run.env.nodes=1"  # torchrun costs seconds on each
     record = checkout.json(
-        "probe", "--batch", "c", f"until={go}", "hashed=[HF_TOKEN,EMPTY]", "env=[FORWARDED,LEAKED]", "--offline"
+        "probe", "--batch", "c", nodes, f"until={go}", "hashed=[HF_TOKEN,EMPTY]", "env=[FORWARDED,LEAKED]", "--offline"
     )
     job_dir = Path(record["job_dir"])
     file = job_dir / "secrets.env"

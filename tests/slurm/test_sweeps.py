@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.conftest import LIMIT_S, Checkout
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.sshd import SshServer
@@ -60,10 +61,8 @@ def _states(site: Checkout, sweep: str) -> list[str]:
     return [row["state"] for row in _rows(site, sweep)]
 
 
-def _start(site: Checkout, *args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        site.command(*args), cwd=site.root, env=site.environ, stdout=-1, stderr=-1, text=True, start_new_session=True
-    )
+def _start(site: Checkout, *args: str) -> subprocess.Popen[str] | warm.Process:
+    return site.start(*args, start_new_session=True)
 
 
 def _as_shown(shown: dict[str, Any], made: dict[str, Any], jobs: Path, cluster: Cluster) -> None:
