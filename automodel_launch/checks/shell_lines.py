@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from automodel_launch.checks import shell_commands
+from automodel_launch.checks.shell_commands import failing, may_be_defined, may_make_files
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.sbatch_options import names
@@ -132,18 +132,18 @@ def _of_command(plan: Plan, where: str, words: list[str], before: list[list[str]
             "error", "ends-the-job", message, f'setup_lines = [\'eval "$({name} {hook})"\', "{shlex.join(words)}"]'
         )
     else:
-        yield from shell_commands.failing(plan, where, words, before)
+        yield from failing(plan, where, words, before)
 
 
 def _may_be_known(plan: Plan, before: list[list[str]]) -> bool:
     """A line above, or a file that any bash reads (BASH_ENV; NVIDIA's images have one), may make conda a function."""
-    return bool(plan.image) or shell_commands.may_be_defined(plan, before)
+    return bool(plan.image) or may_be_defined(plan, before)
 
 
 def _needs(plan: Plan, where: str, name: str, path: str, before: list[list[str]]) -> Iterator[Finding]:
     """A file that is read, or a directory that is gone to, by its whole path, where this machine can tell."""
     literal = path.startswith("/") and not set(path) & set("$*?[`")
-    makers = shell_commands.may_make_files(before)
+    makers = may_make_files(before)
     if not literal or not plan.visible or plan.image or not _is_missing(path) or (makers and _named(path, before)):
         return
     command, what = shlex.join([name, path]), "directory" if name == "cd" else "file"
