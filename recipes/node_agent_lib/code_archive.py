@@ -1,15 +1,13 @@
 """The job's code as one archive: written by `begin`, once an attempt, for the agents of all nodes (code_copy.py).
 
 It holds the files of code/ that the launcher has put there, as they are now, and modules that somebody has added to
-them, with the byte code of the agent's. What a training leaves in its working directory, which is code/ too, is not
-looked at.
+them. What a training leaves in its working directory, which is code/ too, is not looked at.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from typing import Callable, Iterator
 
 import contract
@@ -18,8 +16,6 @@ from .files import read_json
 
 _PREFIX = contract.between_agents("code", 0)[:-1]
 _SKIPPED = "__pycache__"
-_RECIPES = os.path.dirname(contract.NODE_AGENT)
-_AGENTS = ((_RECIPES, 0), (f"{_RECIPES}/node_agent_lib", 3))  # folder, and how far below it lie modules of the agent
 
 
 def path_of(job_dir: str, attempt: int) -> str:
@@ -33,30 +29,19 @@ def write(job_dir: str, attempt: int, say: Callable[[str], None]) -> None:
     import tarfile
 
     forget(job_dir)
-    # else every node's agent would write the byte code of the same modules, all within a second, and each rank its own
-    for folder, depth in _AGENTS:
-        compileall.compile_dir(os.path.join(job_dir, folder), maxlevels=depth, quiet=2)
+    # else every node's agent would write the byte code of the same modules, all within a second
+    compileall.compile_dir(os.path.dirname(os.path.abspath(__file__)), quiet=2)
     path = path_of(job_dir, attempt)
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with tarfile.open(temporary, "w:gz", compresslevel=1, dereference=True) as archive:
-            for name in _with_byte_code(job_dir, sorted(_files(job_dir))):
+            for name in sorted(_files(job_dir)):
                 archive.add(os.path.join(job_dir, name), name, recursive=False)
         os.replace(temporary, path)
     except Exception as error:  # whatever it is: the job runs without, and `begin` has more to say
         say(f"the code is not packed for the nodes, each rank reads {job_dir}/{contract.CODE} itself: {error}")
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-
-
-def _with_byte_code(job_dir: str, names: list[str]) -> Iterator[str]:
-    """And what of it this Python has compiled: ranks whose Python is of the same version need not."""
-    for name in names:
-        yield name
-        folder, file = os.path.split(name)
-        compiled = f"{folder}/{_SKIPPED}/{os.path.splitext(file)[0]}.{sys.implementation.cache_tag}.pyc"
-        if name.endswith(".py") and os.path.isfile(os.path.join(job_dir, compiled)):
-            yield compiled
 
 
 def forget(job_dir: str) -> None:

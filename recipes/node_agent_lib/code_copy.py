@@ -117,4 +117,3 @@ def _extract(archive: tarfile.TarFile, folder: str, noexec: bool) -> None:
         with open(target, "wb") as file:
             shutil.copyfileobj(content, file)  # type: ignore[arg-type]  # None for what is no file
         os.chmod(target, 0o700 if member.mode & 0o100 else 0o600)
-        os.utime(target, (member.mtime, member.mtime))  # by which byte code is valid

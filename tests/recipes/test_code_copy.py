@@ -169,24 +169,6 @@ def test_what_has_travelled_is_copied_as_it_is_now(job: Job, elsewhere: Path) ->
     assert not list(job.dir.glob(".code-*"))
 
 
-def test_a_rank_compiles_nothing_of_the_agent_in_the_copy(job: Job) -> None:
-    """Of this Python's version; 8,192 ranks would each compile the same 37 modules."""
-    code_archive.write(str(job.dir), 0, print)
-    copy, _ = made(job)
-    assert copy is not None
-    program = (
-        "import json, sys\nsys.path.insert(0, sys.argv[1])\ncompiled = []\n"
-        "sys.addaudithook(lambda event, args: event == 'compile' and compiled.append(str(args[1])))\n"
-        "from node_agent_lib import script_run, worker\n"
-        "print(json.dumps([[path for path in compiled if path.startswith(sys.argv[1])], worker.__file__]))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, f"{copy.code}/recipes"], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout) == [[], f"{copy.code}/recipes/node_agent_lib/worker.py"]
-    copy.remove()
-
-
 def test_a_disk_that_does_not_take_the_copy(job: Job, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code_archive.write(str(job.dir), 0, print)
     here = str(job.dir)
