@@ -21,7 +21,6 @@ from .patterns import pattern
 
 PATIENCE_S = 20.0  # for somebody to free space; after that the nodes are of more use to others
 _SIZE = 4 << 20
-_BLOCK = 64 << 10
 _POLL_S = 1.0
 TORN = "torch could not write a file (is its disk full?)"
 _DISK_FULL = pattern(rf"No space left on device|[Dd]isk quota exceeded|os error (28|122)\b|{re.escape(TORN)}")
@@ -39,23 +38,13 @@ def keep(job_dir: str) -> None:
     temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     try:
         with open(temporary, "wb") as file:
-            file.write(_incompressible())  # zeros would be compressed away, or never be given any blocks
+            file.write(os.urandom(_SIZE))  # zeros would be compressed away, or never be given any blocks
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
         _unlink(temporary)
         raise
-
-
-def _incompressible() -> bytes:
-    """Random bytes of which the kernel makes one block: for all of them it takes as long as the agent's whole start.
-
-    Each block's bytes are larger by one than those of the block before, which no compression makes use of.
-    """
-    block = os.urandom(_BLOCK)
-    tables = (bytes((value + more) % 256 for value in range(256)) for more in range(_SIZE // _BLOCK))
-    return b"".join(block.translate(table) for table in tables)
 
 
 def keep_if_possible(job_dir: str, say: Callable[[str], None]) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import lzma
 import os
 import sys
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,25 +54,6 @@ def test_the_reserve_makes_space_for_what_has_to_be_written(tmp_path: Path, monk
     files.write_json(str(tmp_path / "exit.json"), {"code": 1}, patience_s=5.0)
     assert [path.name for path in tmp_path.iterdir()] == ["exit.json"]
     assert not disk_reserve.release(str(tmp_path))
-
-
-def test_no_compression_makes_the_reserve_smaller_and_the_kernel_makes_little_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
-    real = os.urandom
-
-    def urandom(size: int) -> bytes:
-        asked.append(size)
-        return real(size)
-
-    monkeypatch.setattr(os, "urandom", urandom)
-    disk_reserve.keep(str(tmp_path))
-    assert sum(asked) < 70_000  # was 4 MiB: 13 ms of CPU time
-    content = (tmp_path / ".reserve").read_bytes()
-    far = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 8 << 20}]  # looks back at all of it
-    for smaller in (zlib.compress(content, 1), lzma.compress(content, lzma.FORMAT_RAW, filters=far)):
-        assert len(smaller) > 0.999 * len(content)
 
 
 def test_a_disk_without_space_for_a_reserve_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
