@@ -182,10 +182,12 @@ def clean_environ() -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    """What a recipe does with them where its main() is called in this process is not for the tests after it."""
+def _process_as_before() -> Iterator[None]:
+    """What a recipe sets where its main() is called in this process is not for the tests after it."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    writes_none = sys.dont_write_bytecode
     yield
+    sys.dont_write_bytecode = writes_none
     for number, handler in before.items():
         if signal.getsignal(number) is not handler:
             signal.signal(number, handler)

@@ -28,8 +28,10 @@ print(json.dumps([[path for path in seen if path in files], getattr(times, "MARK
 
 
 @pytest.fixture
-def recipes(tmp_path: Path) -> Path:
-    """A checkout's, without byte code."""
+def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout's, without byte code, where a Python writes it."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     made = tmp_path / "checkout" / "recipes"
     shutil.copytree(ROOT / "recipes", made, ignore=shutil.ignore_patterns("__pycache__"))
     return made
@@ -80,6 +82,7 @@ def test_where_none_can_be_written_none_travels(recipes: Path, tmp_path: Path, m
 
 @pytest.mark.e2e
 def test_a_launch_here_brings_it_along_and_no_plan_holds_it(checkout: Checkout) -> None:
+    checkout.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     done = checkout.run("stub-one", "--run", "local", "steps=1")
     assert done.returncode == 0, done.stderr
     (row,) = checkout.json("jobs")
