@@ -177,7 +177,7 @@ import sys, threading, time
 sys.path.insert(0, sys.argv[1])
 from data_prep_lib import stores
 def ask():
-    sys.stdout.write(stores.store("https://h/x").get("y") + "\n")  # in one piece, unlike print
+    sys.stdout.write(stores.store("https://h/x").get("y") + "\\n")  # in one piece, unlike print
 threads = [threading.Thread(target=ask) for _ in range(2)]
 threads[0].start()
 while "obstore.store" not in sys.modules:
