@@ -14,7 +14,7 @@ from automodel_launch.plan.finding import Finding, Level
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.sbatch_options import names
 
-_MAY_DEFINE = names("source . eval module ml alias spack hash enable")
+_MAY_DEFINE = names("source . eval module ml alias spack")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _ASSIGNS = re.compile(r"([A-Za-z_]\w*)(\[.*\])?\+?=(.*)", re.DOTALL)
 _OF_A_VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?\+?=.*", re.DOTALL)
@@ -32,9 +32,14 @@ _LIMIT_S = 10
 
 
 def may_be_defined(plan: Plan, before: Iterable[Sequence[str]]) -> bool:
-    """A line above, or a file that any bash reads, may make a function of any name, or lengthen PATH."""
+    """A line above, or a file that any bash reads, may make a function of any name."""
     reads = "BASH_ENV" in {*plan.profile.env_vars, *plan.profile.env, *(os.environ if plan.here else ())}
-    return reads or any(one[0] in _MAY_DEFINE or any("PATH" in word for word in one) for one in before)
+    return reads or any(one[0] in _MAY_DEFINE for one in before)
+
+
+def _may_bring_commands(before: Iterable[Sequence[str]]) -> bool:
+    """A line above may bring a directory of commands, or a command."""
+    return may_make_files(before) or any("PATH" in word for one in before for word in one)
 
 
 def may_make_files(before: Iterable[Sequence[str]]) -> bool:
@@ -103,12 +108,11 @@ def _no_command(plan: Plan, where: str, words: list[str], before: Sequence[Seque
         return
     name, first = words[0], words[1] if words[1:] else ""
     level: Level = "warning" if may_be_defined(plan, before) else "error"
-    surely = plan.here and not plan.image and level == "error" and not may_make_files(before)
+    surely = plan.here and not plan.image and level == "error" and not _may_bring_commands(before)
     spaced, meant = first.startswith("=") and bool(_NAME.fullmatch(name)), _meant(name, first)
     if empty and (_NUMBER.fullmatch(name) or (surely and _is_unknown(plan, name))):
         what = "bash takes what comes behind the blank for a command"
-        sure = _NUMBER.fullmatch(name)
-        yield _finding(where, f"{empty}= ...", what, f"{empty}={_BLANKS}", "error" if sure else level)
+        yield _finding(where, f"{empty}= ...", what, f"{empty}={_BLANKS}")
     elif meant and _is_unknown(plan, name):
         yield _finding(where, name, f"bash has no command {name}", meant, level)
     elif spaced and _is_unknown(plan, name):

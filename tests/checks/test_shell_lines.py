@@ -78,6 +78,8 @@ def _endings(bench: Bench, lines: list[str]) -> list[Finding]:
         (["export A=1", ". /nowhere/env.sh"], ("`. /nowhere/env.sh`", "no such file")),
         (["cd /nowhere # the code"], ("`cd /nowhere`", "no such directory")),
         (["conda activate x"], ("no ~/.bashrc", 'eval "$(conda shell.bash hook)"')),
+        (["export PATH=/opt/conda/bin:$PATH", "conda activate x"], ("`conda activate x`", "no ~/.bashrc")),
+        (["export PATH=/opt/site/bin:$PATH", "A = 1"], ("`A = ...`",)),
         (["micromamba activate x"], ('eval "$(micromamba shell hook --shell bash)"',)),
         (["mamba activate x"], ('eval "$(mamba shell hook --shell bash)"',)),
         (["cd /nowhere/a#b"], ("`cd '/nowhere/a#b'`",)),
