@@ -1,6 +1,7 @@
 """A command of a setup line that can only fail: a typo, a wrong name or option, one that this machine does not have.
 
-Nothing of a line is run, but for `set`, `shopt` and `umask`, in a bash that ends at once. No message shows a value.
+Nothing of a line is run, but for what sets something of the shell's own (`set`, `shopt`, `umask`, `ulimit`, `let` of a
+number), in a bash that ends at once. No message shows a value.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 _ASSIGNS = re.compile(r"([A-Za-z_]\w*)(\[.*\])?\+?=(.*)", re.DOTALL)
 _OF_A_VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?\+?=.*", re.DOTALL)
 _NAMES_VARIABLES = names("export readonly declare typeset")
-_OF_THE_SHELL = names("set shopt umask")
+_OF_THE_SHELL = names("set shopt umask trap ulimit let")
 _ASKS = {"export": "fp", "readonly": "fp", "declare": "fFp", "typeset": "fFp", "shopt": "qpo"}
 """Options with which the rest is no name of a variable, or with which the command asks and may say no."""
 _PLAIN = re.compile(r"[\w+=,-]+")
@@ -27,6 +28,8 @@ _EXPANDED = re.compile(r"[$`*?\[{~!]")
 _TAKES = {"export": re.compile(r"[A-Za-z_]\w*(=|$)"), "source": re.compile(r"[/~$.]")}
 _MAKE_NO_FILE = names("alias cd echo export ml module set shopt ulimit umask unset")
 _NUMBER = re.compile(r"\d[\d.]*")
+_COUNTS = re.compile(r"[A-Za-z_]\w*=\d+")
+_OLDEST = 4  # macOS has 3.2, which lacks options of today
 _BLANKS = "VALUE, without blanks around ="
 _LIMIT_S = 10
 
@@ -88,16 +91,31 @@ def _operands(name: str, rest: list[str]) -> list[str]:
 
 
 def _no_options(plan: Plan, where: str, name: str, rest: list[str]) -> Iterator[Finding]:
-    """`set -o pipefial`, `shopt -s glbstar`, `umask 999`: asked of bash itself."""
-    words = [name, *rest]
-    if not rest or not all(map(_PLAIN.fullmatch, words)) or set(_ASKS.get(name, "")) & set("".join(rest[:1])):
+    """`set -o pipefial`, `trap 'kill 0' TERN`, `umask 999`, `let A=0`: asked of bash itself."""
+    if not (asked := _asked(plan, name, rest)):
         return
-    if name == "shopt" and rest[0] not in ("-s", "-u"):
-        return
-    said = _bash(f"{' '.join(words)} < /dev/null > /dev/null\n", {})
-    if said:
-        level: Level = "error" if plan.here or name == "umask" else "warning"  # another bash may know more
-        yield _finding(where, " ".join(words), f"bash says `{said}`", "`help " + name + "` lists what is valid", level)
+    old = f'[ "${{BASH_VERSINFO:-0}}" -ge {_OLDEST} ] || exit 0\n'
+    said = _bash(f"{old}{' '.join([name, *asked])} < /dev/null > /dev/null\n", {})
+    if said is not None:
+        level: Level = "error" if plan.here or name in ("umask", "let") else "warning"  # another bash may know more
+        what = f"bash says `{said}`" if said else "what comes out is 0, which bash takes for a failure"
+        fix = f"{rest[0]}, without let" if name == "let" else f"`help {name}` lists what is valid"
+        told = "trap ... " + " ".join(asked[1:]) if name == "trap" else " ".join([name, *asked])
+        yield _finding(where, told, what, fix, level)
+
+
+def _asked(plan: Plan, name: str, rest: list[str]) -> list[str]:
+    """The words behind it that bash is asked about; none where it sets nothing, or that depends on another machine."""
+    if name == "trap":  # the signals, which are left as they are: a command for EXIT would be run
+        rest = ["-", *rest[1:]] if rest[1:] and not rest[0].startswith("-") else []
+    asks = {
+        "shopt": rest[:1] not in (["-s"], ["-u"]),
+        "ulimit": bool(plan.image) or not plan.here,
+        "let": not all(map(_COUNTS.fullmatch, rest)),
+    }
+    if asks.get(name) or set(_ASKS.get(name, "")) & set("".join(rest[:1])):
+        return []
+    return rest if all(map(_PLAIN.fullmatch, rest)) else []
 
 
 def _no_command(plan: Plan, where: str, words: list[str], before: Sequence[Sequence[str]]) -> Iterator[Finding]:

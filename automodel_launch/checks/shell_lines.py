@@ -70,6 +70,7 @@ _BLOCKS = names("if for while until case select function { coproc")
 _OPERATORS = "();<>|&"
 _GOES_ON = ("&&", "||", "|", "|&")  # at the end of a line: the next one belongs to it
 _COMMENT = re.compile(r"(^|\s)#.*")
+_THERE = ("-d", "-e", "-f", "-r", "-s")  # of test: a path that is not there fails each of them
 _CONDA = ("conda", "mamba", "micromamba")
 
 
@@ -124,7 +125,11 @@ def _of_command(plan: Plan, where: str, words: list[str], before: list[list[str]
     elif any(one[0] == "set" and {"+e", "errexit"} & set(one) for one in before):
         return  # what fails does not end it
     elif name in ("source", ".", "cd") and rest:
-        yield from _needs(plan, where, name, rest[0], before)
+        yield from _needs(plan, where, f"{name} {{}}", rest[0], before)
+    elif name == "test" and len(rest) == 2 and rest[0] in _THERE:
+        yield from _needs(plan, where, f"test {rest[0]} {{}}", rest[1], before)
+    elif name == "[" and len(rest) == 3 and rest[0] in _THERE:
+        yield from _needs(plan, where, f"[ {rest[0]} {{}} ]", rest[1], before)
     elif name in _CONDA and rest[:1] == ["activate"] and not _may_be_known(plan, before):
         hook = "shell.bash hook" if name == "conda" else "shell hook --shell bash"
         message = f"{told}: the job's bash reads no ~/.bashrc, where {name} is made a function."
@@ -140,13 +145,14 @@ def _may_be_known(plan: Plan, before: list[list[str]]) -> bool:
     return bool(plan.image) or may_be_defined(plan, before)
 
 
-def _needs(plan: Plan, where: str, name: str, path: str, before: list[list[str]]) -> Iterator[Finding]:
-    """A file that is read, or a directory that is gone to, by its whole path, where this machine can tell."""
+def _needs(plan: Plan, where: str, form: str, path: str, before: list[list[str]]) -> Iterator[Finding]:
+    """A file that is read or asked for, or a directory, by its whole path, where this machine can tell."""
     literal = path.startswith("/") and not set(path) & set("$*?[`")
     makers = may_make_files(before)
     if not literal or not plan.visible or plan.image or not _is_missing(path) or (makers and _named(path, before)):
         return
-    command, what = shlex.join([name, path]), "directory" if name == "cd" else "file"
+    command = form.format(shlex.quote(path))
+    what = "directory" if form.startswith("cd ") or " -d " in form else "file"
     message = f"{where}: `{command}`: there is no such {what}"
     fix = f"its right path; `[ -e {shlex.quote(path)} ] && {command} || true` where it may be missing"
     if plan.here and not makers:

@@ -104,6 +104,11 @@ def _endings(bench: Bench, lines: list[str]) -> list[Finding]:
         (["set -o pipefial"], ("`set -o pipefial`", "invalid option name", "`help set`")),
         (["shopt -s glbstar"], ("`shopt -s glbstar`", "invalid shell option name")),
         (["umask 999"], ("`umask 999`", "octal number out of range")),
+        (["trap 'kill 0' INT TERN"], ("`trap ... INT TERN`", "TERN: invalid signal", "`help trap`")),
+        (["let A=0"], ("`let A=0`", "comes out is 0", "A=0, without let")),
+        (["ulimit -n 99999999999999"], ("`ulimit -n 99999999999999`", "bash says `ulimit: ")),
+        (["[ -d /nowhere ]"], ("`[ -d /nowhere ]`", "no such directory")),
+        (["test -s '/no where'"], ("`test -s '/no where'`", "no such file")),
         (["moduel load cuda"], ("`moduel`", "this machine has no command moduel")),
         (["export A=1", "setenv A 1"], ("no command setenv",)),
         (["cd '/no where'"], ("`cd '/no where'`", "`[ -e '/no where' ] && cd '/no where' || true`")),
@@ -201,7 +206,8 @@ def test_a_function_of_the_environment_is_a_command(bench: Bench, monkeypatch: p
     "profile", ['executor = "slurm"\nnproc_per_node = 8\naccount = "a"', 'executor = "docker"\ncontainer_image = "a"']
 )
 def test_which_commands_another_machine_has_is_not_known_here(bench: Bench, profile: str) -> None:
-    bench.env(f'[c]\n{profile}\nsetup_lines = ["report A=1", "soruce x", "exports A=1", "A= some-command"]\n')
+    lines = ["report A=1", "soruce x", "exports A=1", "A= some-command", "ulimit -n 9999999999"]
+    bench.env(f"[c]\n{profile}\nsetup_lines = {json.dumps(lines)}\n")
     assert list(shell_lines.endings(bench.plan(profile="c"))) == []
 
 
@@ -210,7 +216,8 @@ def test_looking_for_a_command_runs_nothing(
 ) -> None:
     (tmp_path / "env.sh").write_text(f"touch {tmp_path}/ran; echo ran\n")
     monkeypatch.setenv("BASH_ENV", f"{tmp_path}/env.sh")
-    lines = [f"declare -i A='b[$(touch {tmp_path}/ran)]'", f"set -- $(touch {tmp_path}/ran)", "A = 1"]
+    touch = f"touch {tmp_path}/ran"
+    lines = [f"trap '{touch}' EXIT", f"declare -i A='b[$({touch})]'", f"set -- $({touch})", f"let $({touch})", "A = 1"]
     (finding,) = _endings(bench, lines)
     assert finding.level == "warning" and "`A = ...`" in finding.message
     assert not (tmp_path / "ran").exists() and not capfd.readouterr().out
