@@ -181,3 +181,9 @@ def test_a_validation_of_no_token_has_no_loss() -> None:
 def test_what_a_profile_prints_is_left_to_the_log(name: str) -> None:
     line = "USDT:2026-11-27 13:52:06 23225:23225 SyncActivityProfilerHandler.cpp:52] profiler_st"
     assert _shown(name, [f"{line}art", f"{line}op", "profiling step 3 of rank 0"]) == ["profiling step 3 of rank 0"]
+
+
+def test_what_an_evaluation_does_not_have_is_no_news() -> None:
+    head = "2026-11-27 09:33:41 | INFO | root | "
+    assert _shown("automodel", [f"{head}LR scheduler: <unavailable>", f"{head}Optimizer: <unavailable>"]) == []
+    assert _shown("automodel", [f"{head}LR scheduler: mine"]) == [f"{head}LR scheduler: mine"]

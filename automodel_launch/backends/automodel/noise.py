@@ -28,6 +28,7 @@ _LINES = patterns(
         r"^(\[transformers\] )?`(torch_dtype|use_return_dict)` is deprecated! Use ",
         r"^\[\w+\] (Attention implementation|torch_dtype): ",
         _ROOT + r"(Instantiating MegatronPretrainingSampler with|Signal handler installed for SIGTERM$)",
+        _ROOT + r"(Optimizer|LR scheduler): <unavailable>$",  # of an evaluation
         _INFO + _LIBRARY + r"components\.loggers\.log_utils \| Setting logging level to ",
         _INFO + _LIBRARY + r"_transformers\.model_init \| Using custom model implementation for ",
         _INFO + _LIBRARY + r"components\.distributed\.parallelizer \| (Structurally discovered|Skipping independent) ",
