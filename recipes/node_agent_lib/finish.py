@@ -17,7 +17,6 @@ from . import (
     code_archive,
     disk_reserve,
     evidence,
-    history,
     lost_logs,
     on_checkpoint,
     procs,
@@ -28,7 +27,6 @@ from . import (
     successors,
     turn,
 )
-from .error_line import error_line
 from .files import Json, append_json, create_json, read_json, when_full, write_json
 from .history import Ended
 from .log import complain
@@ -235,22 +233,6 @@ def remove_secrets(paths: Iterable[str], say: Callable[[str], None]) -> None:
             pass
         except OSError as error:
             say(f"{path}: not removed: {error.strerror}")
-
-
-def close_former(job_dir: str, attempt: int, say: Callable[[str], None]) -> None:
-    """Where no batch script has begun `attempt`: write down the end of the one before it, whose agent did not live to.
-
-    Before that one's records are overwritten. Whatever these hold, the attempt that begins does not end for it.
-    """
-    try:
-        orders, nodes = chain.order(job_dir), read_nodes(job_dir)
-        if orders is None or not nodes or nodes[0].attempt >= attempt:
-            return
-        if not history.has(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, nodes[0].attempt):
-            result = settle(job_dir, nodes, nodes[0].nnodes)
-            chain.note_end(job_dir, nodes, result, say, max(node.time for node in nodes))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        say(f"the end of the attempt before cannot be written down: {error_line(error)}")
 
 
 def set_aside(job_dir: str) -> None:

@@ -546,6 +546,36 @@ def test_an_agent_that_is_killed_behind_its_nodes_end_has_told_that(
     assert (rows[1]["time"] == now.ended) is (at == "history.jsonl")  # of what was written down late, its own time
 
 
+def test_a_killed_job_is_closed_by_the_next_job_of_its_run(make_job: MakeJob, tmp_path: Path) -> None:
+    """And one that still trains is not, nor is what it has told of its end told twice."""
+    job = make_job("waits.py", tmp_path, "polite")
+    job.dir.mkdir(parents=True)
+    (job.dir / "agent.json").write_text(json.dumps(job.spec))
+    agent = job.agent()
+    eventually((tmp_path / "ready-0").exists, "the rank")
+    later = make_job("trains.py", name="later", run_dir=job.spec["run_dir"])
+    later.spec["job_dir"] = str(job.dir.with_name("later-1"))
+    later.dir.mkdir()
+    (later.dir / "agent.json").write_text(json.dumps(later.spec))
+    history = Path(job.spec["run_dir"], "history.jsonl")
+
+    def rows() -> list[tuple[object, ...]]:
+        found = map(json.loads, history.read_text().splitlines())
+        return [(row["job_id"], row["event"], row.get("state")) for row in found]
+
+    refused = [("job-1", "begun", None), ("later-1", "begun", None), ("later-1", "ended", "FAILED")]
+    assert later.run()[0] == 1 and rows() == refused and not (job.dir / "exit.json").exists()
+    agent.kill()
+    agent.wait()
+    before = JobDir(job.dir).status()
+    assert later.run()[0] == 0
+    completed = [("later-1", "begun", None), ("job-1", "ended", "FAILED"), ("later-1", "ended", "COMPLETED")]
+    assert rows() == refused + completed
+    now = JobDir(job.dir).status()
+    assert (now.state, now.code, now.ended) == (before.state, before.code, job.node()["time"])
+    assert later.run()[0] == 0 and rows()[6:] == [completed[0], completed[2]]
+
+
 def test_a_failed_node_ends_the_others_and_is_the_one_named(make_job: MakeJob, tmp_path: Path) -> None:
     startup = ['if test "$LAUNCH_NODE_RANK" = 0; then sleep 300; else false; fi']
     job = make_job("shows.py", tmp_path / "seen", nnodes=2, startup_commands=startup)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import errno
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -258,6 +260,39 @@ def test_a_line_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="complete line"):
         files.append_json(str(path), [{"a": 2}])
     assert path.read_text() == '{"a": 1}\n'
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_full_disk_takes_no_other_writers_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool) -> None:
+    """Of a spare's keeper and the agent, say: one has got half a line in when the other writes."""
+    path, write, others = tmp_path / "history.jsonl", os.write, []
+    path.write_text('{"a": 1}\n')
+    waits = threading.Event()  # for its turn, or has written
+
+    def other() -> None:
+        files.append_json(str(path), [{"other": 1}])
+        waits.set()
+
+    def half(fd: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", write)
+        written = write(fd, data[:3])
+        others.append(threading.Thread(target=other))
+        others[0].start()
+        assert waits.wait(LIMIT_S)
+        return written
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setattr(time, "sleep", lambda _: waits.set())
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(OSError, match="complete line"):
+        files.append_json(str(path), [{"a": 2}])
+    others[0].join()
+    files.append_json(str(path), [{"a": 3}])
+    assert files.read_lines(str(path)) == [{"a": 1}, {"other": 1}, {"a": 3}]
 
 
 @pytest.mark.parametrize("torn", ['{"event": "ended", "time": 17957', "\x00\x00", '{"a": "\xfc', "x"])
