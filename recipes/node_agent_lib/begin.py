@@ -169,7 +169,7 @@ def _close(orders: Order, former: Link, dropped: str | None) -> int | None:
     end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True, slurm_s=slurm_s)
     lost = slurm.down([node.host for node in nodes]) if reason == contract.NODE_FAIL or vanished(nodes) else []
     bad_nodes.add(orders.job_root, lost, "Slurm lost it while a job ran there", orders.job_id)
-    decision, missing = chain.judge(orders, end), None
+    decision, missing = chain.judge(orders, end, nodes), None
     if decision and decision.goes_on:
         missing = disk_reserve.wait(orders.job_dir, orders.backend, orders.checkpoints, end.error)
     if missing:

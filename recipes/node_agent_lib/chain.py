@@ -199,13 +199,14 @@ def _steps(orders: Order, number: int) -> list[int]:
     return ends
 
 
-def judge(orders: Order, end: Ended) -> Decision | None:
-    """Whether a chained job goes on after this end; None where it has one attempt only."""
+def judge(orders: Order, end: Ended, nodes: list[NodeRecord]) -> Decision | None:
+    """Whether a chained job goes on after this end, of these nodes; None where it has one attempt only."""
     if orders.limits is None:
         return None
     entries = history.read(orders.run_dir)
     before = [other for other in history.ends(entries, orders.job_id) if other.attempt < end.attempt]
-    finished = orders.backend.finished(orders.run_dir, history.began(entries, orders.job_id) or 0.0)
+    mark = records.finished_before(nodes)
+    finished = mark is not None and orders.backend.finished(orders.run_dir, mark)
     stopped = stops.told(orders.job_dir, orders.run_dir)
     used_up = _used_up(orders, entries, end)
     return decide([*before, end], orders.limits, finished, stopped, orders.backend.final_codes, used_up)

@@ -32,7 +32,7 @@ from .history import Ended
 from .log import complain
 from .messages import explained
 from .nodes import host_name
-from .records import NodeReader, NodeRecord, exit_path, read_nodes
+from .records import NodeReader, NodeRecord, exit_path, finished_before, read_nodes
 from .verdict import complete, judge
 
 _PATIENCE_S = 30.0
@@ -162,7 +162,7 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
     if chain.undecided(result, orders):
         chain.write(job_dir, chain.go_on(orders, link, complain))
         return True
-    decision = chain.judge(orders, end)
+    decision = chain.judge(orders, end, nodes)
     goes_on = decision is not None and decision.goes_on
     # The record first: it is what a job finds that waits and could not be cancelled, and Slurm may not answer for long.
     chain.record(orders, end, link.now, result, decision, complain)
@@ -186,9 +186,8 @@ def _is_passed_on(job_dir: str) -> bool:
 
 def finished_since(job_dir: str, nodes: list[NodeRecord]) -> bool:
     """Whether the run has reached its end during this attempt."""
-    spec = read_json(os.path.join(job_dir, contract.AGENT)) or {}
-    began = min((node.started for node in nodes), default=time.time())
-    return backends.of(spec).finished(spec.get("run_dir") or job_dir, began)
+    spec, before = read_json(os.path.join(job_dir, contract.AGENT)) or {}, finished_before(nodes)
+    return before is not None and backends.of(spec).finished(spec.get("run_dir") or job_dir, before)
 
 
 def _wait_for_late(job_dir: str, attempt: int | None) -> list[NodeRecord]:

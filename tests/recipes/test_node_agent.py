@@ -546,6 +546,39 @@ def test_an_agent_that_is_killed_behind_its_nodes_end_has_told_that(
     assert (rows[1]["time"] == now.ended) is (at == "history.jsonl")  # of what was written down late, its own time
 
 
+_FINISHES = """\
+import os, signal, sys, time
+if len(sys.argv) > 2:
+    path = os.path.join(os.environ["LAUNCH_RUN_DIR"], "finished.json")
+    with open(path, "w") as file:
+        file.write("{}")
+    os.utime(path, (float(sys.argv[2]),) * 2)
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+open(sys.argv[1], "w").close()
+while not told:
+    time.sleep(0.05)
+"""
+
+
+def test_whether_a_run_has_finished_is_no_matter_of_clocks(make_job: MakeJob, tmp_path: Path) -> None:
+    """The server's, which is the file's, is an hour late; and then an hour early, with a file that was there before."""
+    (tmp_path / "finishes.py").write_text(_FINISHES)
+    job = make_job("finishes.py", code_dir=str(tmp_path))
+    job.dir.mkdir(parents=True)
+    (job.dir / "agent.json").write_text(json.dumps(job.spec))
+    for attempt, (args, state) in enumerate(((["-3600"], "COMPLETED"), ([], "CANCELLED"))):
+        ready = tmp_path / f"ready-{attempt}"
+        job.spec["args"] = [str(ready), *(str(time.time() + float(late)) for late in args)]
+        job.environ = {"LAUNCH_ATTEMPT": str(attempt)}
+        agent = job.agent()
+        eventually(ready.exists, "the script")
+        agent.terminate()
+        agent.wait(LIMIT_S)
+        assert job.exit["state"] == state
+        os.utime(Path(job.spec["run_dir"], "finished.json"), (time.time() + 3600,) * 2)
+
+
 def test_a_killed_job_is_closed_by_the_next_job_of_its_run(make_job: MakeJob, tmp_path: Path) -> None:
     """And one that still trains is not, nor is what it has told of its end told twice."""
     job = make_job("waits.py", tmp_path, "polite")
@@ -553,7 +586,7 @@ def test_a_killed_job_is_closed_by_the_next_job_of_its_run(make_job: MakeJob, tm
     (job.dir / "agent.json").write_text(json.dumps(job.spec))
     agent = job.agent()
     eventually((tmp_path / "ready-0").exists, "the rank")
-    later = make_job("trains.py", name="later", run_dir=job.spec["run_dir"])
+    later = make_job("ends.py", 0, 0, name="later", run_dir=job.spec["run_dir"])
     later.spec["job_dir"] = str(job.dir.with_name("later-1"))
     later.dir.mkdir()
     (later.dir / "agent.json").write_text(json.dumps(later.spec))

@@ -119,6 +119,26 @@ def test_a_stop_after_the_end_changes_nothing() -> None:
     assert verdict.judge([node(0, rank(0, at=100.0), stop=stop(105.0))], 1)["state"] == "COMPLETED"
 
 
+@pytest.mark.parametrize("skew", [0.0, 300.0, -300.0])
+def test_each_node_tells_by_its_own_clock_what_a_stop_came_after(skew: float) -> None:
+    """Ranks that had ended before it, all well or one not; and a rank that it has ended."""
+    hosts: dict[str, Any] = {"started": 40.0 + skew, "nnodes": 2, "stop": stop(100.0 + skew)}
+    first = node(0, rank(0, at=90.0), nnodes=2, stop=stop(100.0))
+    for other, state in (
+        (rank(1, at=90.0 + skew), "COMPLETED"),
+        (rank(1, 3, at=90.0 + skew, error="ValueError: no such shard"), "FAILED"),
+        (rank(1, at=103.0 + skew), "CANCELLED"),
+        (rank(1, 1, at=103.0 + skew, error="KeyboardInterrupt"), "CANCELLED"),
+    ):
+        assert verdict.judge([first, node(1, other, **hosts)], 2)["state"] == state, other
+
+
+def test_a_stop_file_that_no_agent_has_seen_has_ended_nothing() -> None:
+    """Its time is the file server's."""
+    ended = [node(number, rank(number, at=100.0), nnodes=2) for number in (0, 1)]
+    assert verdict.judge(ended, 2, asked=stop(50.0))["state"] == "COMPLETED"
+
+
 def test_a_stop_that_follows_a_failure_is_a_failure() -> None:
     failed = node(0, rank(0, 7, at=80.0))
     ended_by_slurm = node(1, rank(1, 0, at=95.0), stop=stop(90.0))
