@@ -65,6 +65,14 @@ def write(job_dir: str, link: Link) -> None:
     write_text(_path(job_dir), f"{link.now} {link.next or '-'} {link.attempt}{spare}\n", _PATIENCE_S)
 
 
+def write_if_possible(job_dir: str, link: Link, say: Callable[[str], None]) -> None:
+    """The same, at the end of an attempt: what has been done about the waiting jobs is true without the line."""
+    try:
+        write(job_dir, link)
+    except OSError as error:
+        say(f"{contract.CHAIN}: {error.strerror}")
+
+
 def _path(job_dir: str) -> str:
     return os.path.join(job_dir, contract.CHAIN)
 

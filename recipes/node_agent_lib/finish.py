@@ -113,16 +113,18 @@ def main(job_dir: str, code: int | None) -> int:
     final = present is not None and bool(present.get("complete"))
     nodes = read_nodes(job_dir, attempt) if final else _wait_for_late(job_dir, attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)
+    told = code or None if _has_spares(job_dir) else code  # a spare's end tells nothing
+    verdict = present if present is not None and final else judged(job_dir, nodes, nnodes, told)
     try:
-        result = present if present is not None and final else settle(job_dir, nodes, nnodes, code)
+        result = verdict if final else put(job_dir, verdict)
     except OSError as error:
         complain(f"{contract.EXIT} cannot be written: {error}")
-        return 0 if code == 0 and _tells_completion(job_dir, nodes) else code or 1
+        return _unrecorded(job_dir, nodes, nnodes, verdict, code)
     try:
         goes_on = under_slurm() and _goes_on(job_dir, nodes, nnodes, result)
     except OSError as error:  # a full disk: the next attempt is in the queue already, and decides for itself
         complain(f"what becomes of the job cannot be written down: {error}")
-        goes_on = True
+        goes_on = _is_chained(job_dir) or _may_come_again(nodes, nnodes)
     if under_slurm():
         on_checkpoint.last_look(job_dir)
     if not goes_on and not _is_passed_on(job_dir):
@@ -132,12 +134,26 @@ def main(job_dir: str, code: int | None) -> int:
     return int(result["code"])
 
 
-def _tells_completion(job_dir: str, nodes: list[NodeRecord]) -> bool:
-    """Whether its node's record says that the job completed, to those who ask for its state: they go by it where there
-    is no exit.json and one node, and no further attempt that would write it."""
-    alone = len(nodes) == 1 and nodes[0].nnodes == 1 and complete(nodes, 1)
+def _unrecorded(job_dir: str, nodes: list[NodeRecord], nnodes: int, verdict: Json, code: int | None) -> int:
+    """The end of an attempt that cannot be written down, and its exit code. Who asks for the state goes by that code,
+    and by node 0's record; a chain that has completed shall not start once more."""
+    completed, link = verdict["state"] == contract.COMPLETED, chain.read(job_dir)
+    if completed and link is not None:
+        chain.write_if_possible(job_dir, chain.stop(link, complain), complain)
+    again = under_slurm() and not completed and (_is_chained(job_dir) or _may_come_again(nodes, nnodes))
+    if not again and not _is_passed_on(job_dir):
+        remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
+    return 0 if completed and code == 0 else code or int(verdict["code"]) or 1
+
+
+def _has_spares(job_dir: str) -> bool:
     orders = chain.order(job_dir)
-    return alone and nodes[0].code == 0 and (orders is None or orders.limits is None)
+    return orders is not None and orders.spares > 0
+
+
+def _is_chained(job_dir: str) -> bool:
+    orders = chain.order(job_dir)
+    return orders is not None and orders.limits is not None
 
 
 def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -> bool:
@@ -155,8 +171,9 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
             end = replace(end, state=contract.PREEMPTED, error=contract.MEANINGS[contract.PREEMPTED])
             write_json(exit_path(job_dir), {**result, "state": end.state, "error": end.error}, _PATIENCE_S)
         chain.record(orders, end, link.now, result, None, complain)
-        again = _may_come_again(nodes, nnodes)
-        if not again or stops.path_of(job_dir, orders.run_dir) or end.state in _OVER:
+        stopped = stops.path_of(job_dir, orders.run_dir) is not None
+        again = not stopped and end.state != contract.COMPLETED and _may_come_again(nodes, nnodes)
+        if not again or end.state in _OVER:
             _settle_successors(orders, end, None)
         return again
     if chain.undecided(result, orders):
@@ -167,7 +184,8 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
     # The record first: it is what a job finds that waits and could not be cancelled, and Slurm may not answer for long.
     chain.record(orders, end, link.now, result, decision, complain)
     if not _is_passed_on(job_dir):
-        chain.write(job_dir, chain.go_on(orders, link, complain) if goes_on else chain.stop(link, complain))
+        after = chain.go_on(orders, link, complain) if goes_on else chain.stop(link, complain)
+        chain.write_if_possible(job_dir, after, complain)
     if decision is not None and not goes_on:
         _settle_successors(orders, end, decision.why)
     return goes_on

@@ -36,7 +36,8 @@ def judge(
 ) -> Json:
     """exit.json for these records. `nnodes` None: as if there were no other nodes.
 
-    `fallback_code` is the starter's exit code, used where no record tells one; `asked` a stop that may have reached no
+    `fallback_code` is the starter's exit code, used where no record tells one; 0 says that every agent has ended well,
+    also one that had no room for its last record. `asked` is a stop that may have reached no
     agent; `finished`: the run has reached its end, which a stop that came meanwhile does not undo.
     """
     stop = _first_stop(nodes) or asked
@@ -79,7 +80,8 @@ def failed_first(nodes: list[NodeRecord]) -> bool:
 def _causes(nodes: list[NodeRecord], nnodes: int | None, stop: Stop | None, fallback_code: int | None) -> list[Cause]:
     causes = [_of_rank(node, record) for node in nodes for record in node.records if record.code]
     causes += [_of_node(node, node.failure) for node in nodes if node.failure is not None]
-    causes += [_of_vanished(node, stop, fallback_code) for node in nodes if node.state != contract.NODE_ENDED]
+    gone = [node for node in nodes if node.state != contract.NODE_ENDED] if fallback_code != 0 else []
+    causes += [_of_vanished(node, stop, fallback_code) for node in gone]
     seen = {node.node for node in nodes}
     causes += [_of_absent(number, stop, fallback_code) for number in range(nnodes or 0) if number not in seen]
     return causes

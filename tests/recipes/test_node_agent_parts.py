@@ -203,34 +203,52 @@ def test_finish_without_any_record(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("nnodes", "node_code", "script_code", "chained", "code"),
-    [(1, 0, 0, False, 0), (1, 0, 0, True, 1), (2, 0, 0, False, 1), (1, 3, 0, False, 1), (1, 0, 9, False, 9)],
+    [(1, 0, 0, False, 0), (1, 0, 0, True, 0), (2, 0, 0, False, 0), (2, 0, 0, True, 0), (2, None, 0, True, 0)]
+    + [(1, 3, 0, False, 3), (1, 3, 0, True, 3), (1, 0, 9, False, 9), (2, None, 1, False, 1), (0, None, 0, False, 1)],
 )
 def test_the_end_of_a_job_whose_disk_is_full(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     nnodes: int,
-    node_code: int,
+    node_code: int | None,
     script_code: int,
     chained: bool,
     code: int,
 ) -> None:
-    """What Slurm is told is what `status` tells of the node's record: nobody can read an exit.json."""
+    """What Slurm is told is what `status` tells of the node's record: nobody can read an exit.json. Without a code the
+    agents had no room for their last record either: srun tells how they have ended.
+
+    A chain that has completed begins no further attempt; secrets that no other one needs are gone.
+    """
 
     def full(path: str, value: object, patience_s: float = 0) -> bool:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    cancelled: list[str] = []
     monkeypatch.setattr(finish, "create_json", full)
+    monkeypatch.setattr(finish.slurm, "cancel", cancelled.extend)
+    monkeypatch.setattr(finish, "_LATE_NODES_S", 0.0)
+    monkeypatch.setenv("SLURM_JOB_ID", "76")
+    monkeypatch.setenv("LAUNCH_ATTEMPT", "0")
+    secrets = tmp_path / "secrets.env"
+    secrets.touch()
+    (tmp_path / "chain").write_text("76 77 0 78\n" if chained else "76 - 0\n")
     (tmp_path / "nodes").mkdir()
     for number in range(nnodes):
-        record = replace(node(number, rank(number, node_code), nnodes=nnodes), code=node_code)
+        ended = node(number, rank(number, node_code or 0), nnodes=nnodes, secrets_file=str(secrets))
+        record = replace(ended, code=node_code, state="ended" if node_code is not None else "training")
         (tmp_path / "nodes" / f"{number}.json").write_text(json.dumps(record.to_json()))
     limits = {"jobs": 2, "failures": 2, "exclude": []} if chained else None
     order = {"job_id": "r.1", "run_dir": str(tmp_path), "backend": "none", "chain": limits, "checkpoint_dir": None}
     (tmp_path / "agent.json").write_text(json.dumps(order))
     assert finish.main(str(tmp_path), script_code) == code
-    left = json.loads((tmp_path / "nodes" / "0.json").read_text())
-    slurm = Answer(True, "FAILED" if code else "COMPLETED", code=code)
-    assert judge(slurm, Own(node=left, chained=chained)).state == slurm.state
+    assert cancelled == (["78", "77"] if chained and code == 0 else [])
+    may_come = chained and code or nnodes != 1 and code
+    assert secrets.exists() == bool(may_come or not nnodes)
+    left = json.loads((tmp_path / "nodes" / "0.json").read_text()) if nnodes else None
+    slurm = Answer(True, "FAILED" if code else "COMPLETED", code=code, dropped=bool(cancelled))
+    now = judge(slurm, Own(node=left, chained=chained))
+    assert now.state == slurm.state and ("disk is full" in str(now.reason)) == (code in (0, 9))
 
 
 def test_records_survive_the_file(tmp_path: Path) -> None:
