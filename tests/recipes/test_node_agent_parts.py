@@ -27,7 +27,20 @@ from tests.recipes.agent_records import node
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import backends, command, control, files, finish, metrics, nodes, procs, records, spec, verdict
+from node_agent_lib import (
+    backends,
+    command,
+    control,
+    files,
+    finish,
+    metrics,
+    nodes,
+    procs,
+    records,
+    slurm,
+    spec,
+    verdict,
+)
 from node_agent_lib.error_line import error_line
 from node_agent_lib.log import tail
 from node_agent_lib.records import Failure, RankRecord, Stop
@@ -203,8 +216,10 @@ def test_finish_without_any_record(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("nnodes", "node_code", "script_code", "chained", "code"),
-    [(1, 0, 0, False, 0), (1, 0, 0, True, 0), (2, 0, 0, False, 0), (2, 0, 0, True, 0), (2, None, 0, True, 0)]
-    + [(1, 3, 0, False, 3), (1, 3, 0, True, 3), (1, 0, 9, False, 9), (2, None, 1, False, 1), (0, None, 0, False, 1)],
+    [
+        *[(1, 0, 0, False, 0), (1, 0, 0, True, 0), (2, 0, 0, False, 0), (2, 0, 0, True, 0), (2, None, 0, True, 0)],
+        *[(1, 3, 0, False, 3), (1, 3, 0, True, 3), (1, 0, 9, False, 9), (2, None, 1, False, 1), (0, None, 0, False, 1)],
+    ],
 )
 def test_the_end_of_a_job_whose_disk_is_full(
     tmp_path: Path,
@@ -226,7 +241,7 @@ def test_the_end_of_a_job_whose_disk_is_full(
 
     cancelled: list[str] = []
     monkeypatch.setattr(finish, "create_json", full)
-    monkeypatch.setattr(finish.slurm, "cancel", cancelled.extend)
+    monkeypatch.setattr(slurm, "cancel", cancelled.extend)
     monkeypatch.setattr(finish, "_LATE_NODES_S", 0.0)
     monkeypatch.setenv("SLURM_JOB_ID", "76")
     monkeypatch.setenv("LAUNCH_ATTEMPT", "0")
@@ -243,12 +258,12 @@ def test_the_end_of_a_job_whose_disk_is_full(
     (tmp_path / "agent.json").write_text(json.dumps(order))
     assert finish.main(str(tmp_path), script_code) == code
     assert cancelled == (["78", "77"] if chained and code == 0 else [])
-    may_come = chained and code or nnodes != 1 and code
-    assert secrets.exists() == bool(may_come or not nnodes)
+    may_come_again = code != 0 and (chained or nnodes > 1)
+    assert secrets.exists() == (may_come_again or nnodes == 0)
     left = json.loads((tmp_path / "nodes" / "0.json").read_text()) if nnodes else None
-    slurm = Answer(True, "FAILED" if code else "COMPLETED", code=code, dropped=bool(cancelled))
-    now = judge(slurm, Own(node=left, chained=chained))
-    assert now.state == slurm.state and ("disk is full" in str(now.reason)) == (code in (0, 9))
+    told = Answer(True, "FAILED" if code else "COMPLETED", code=code, dropped=bool(cancelled))
+    now = judge(told, Own(node=left, chained=chained))
+    assert now.state == told.state and ("disk is full" in str(now.reason)) == (code in (0, 9))
 
 
 def test_records_survive_the_file(tmp_path: Path) -> None:

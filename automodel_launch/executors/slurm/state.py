@@ -272,7 +272,7 @@ def _completed(own: Own) -> bool:
 def _told(own: Own, step: int | None) -> dict[str, Any]:
     record = own.exit or {}
     told: dict[str, Any] = {key: record.get(key) for key in contract.STATUS_KEYS} | jobdir.explained(record)
-    told |= {"reason": record[_UNSAID] if _UNSAID in record else None}
+    told |= {"reason": record.get(_UNSAID)}
     told["step"] = step if told["step"] is None else told["step"]
     told["log"] = told["log"] or own.log_name
     return told
