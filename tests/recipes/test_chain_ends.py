@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import bad_nodes, begin, chain, disk_reserve, files, finish, history
+from node_agent_lib import bad_nodes, begin, chain, disk_reserve, files, finish, history, left_open
 
 from tests.recipes.chain_site import AGENT, LIMITS, Site, exported
 
@@ -71,6 +73,29 @@ def test_a_history_that_could_not_be_written_is_no_word_to_go_on(tmp_path: Path)
     ends_while_slurm_is_away(site, "FAILED")
     (site.run / "history.jsonl").unlink()
     assert "exit 2" in site.call("begin", "77").stdout
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_job_that_was_lost_with_its_node_is_closed_in_slurms_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: bool
+) -> None:
+    """By the next job of its run, whether its agents had come to report or not; never while Slurm has it running."""
+    site = Site(tmp_path, None)
+    site.call("begin", "76")
+    if reported:
+        site.node(0, state="training")
+    monkeypatch.setenv("PATH", f"{site.bin}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "80")
+    site.says("squeue", "echo RUNNING")
+    later: Any = SimpleNamespace(run_dir=str(site.run), job_id="a.2", job_dir=str(site.job.with_name("a.2")))
+    left_open.close_other_jobs(later, print)
+    assert [row["event"] for row in history.read(str(site.run))] == ["begun"]
+    site.says("squeue", "exit 0")
+    site.says("scontrol", "echo JobId=76 JobState=NODE_FAIL StartTime=1000000 EndTime=1000600")
+    for _ in range(2):
+        left_open.close_other_jobs(later, print)
+        _, end = history.read(str(site.run))
+        assert (end["job_id"], end["state"], end["slurm_id"], end["allocated_s"]) == ("a.1", "NODE_FAIL", "76", 600.0)
 
 
 @pytest.mark.parametrize("state", ["COMPLETED", "FAILED"])
