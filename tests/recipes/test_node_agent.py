@@ -546,6 +546,34 @@ def test_an_agent_that_is_killed_behind_its_nodes_end_has_told_that(
     assert (rows[1]["time"] == now.ended) is (at == "history.jsonl")  # of what was written down late, its own time
 
 
+_NO_ROOM = """\
+import os, time
+replace, monotonic, failed = os.replace, time.monotonic, []
+def replaced(source, target, **options):
+    folder, name = os.path.split(target)
+    there = os.environ["NO_ROOM"] == "ever" or os.path.exists(os.path.join(folder, "room-0"))
+    if name == "rank-0.json" and os.path.exists(target) and there:
+        failed.append(target)
+        raise OSError(28, "No space left on device")
+    replace(source, target, **options)
+os.replace, time.monotonic = replaced, lambda: monotonic() + 100 * len(failed)
+"""
+
+
+@pytest.mark.parametrize(("room", "code"), [("ever", 0), ("ever", 7), ("kept", 0)])
+def test_a_full_disk_of_the_node_makes_no_completed_rank_a_killed_one(
+    make_job: MakeJob, tmp_path: Path, room: str, code: int
+) -> None:
+    """Its /tmp, say, where the rank's end is written down: there is some room kept for that, and its launcher's end."""
+    (tmp_path / "sitecustomize.py").write_text(_NO_ROOM)
+    job = make_job("ends.py", 0, code)
+    job.environ.update(PYTHONPATH=str(tmp_path), NO_ROOM=room)
+    ended, _ = job.run()
+    state = "FAILED" if code else "COMPLETED"
+    assert (job.exit["state"], job.exit["code"], ended) == (state, code, code)
+    assert ("No space left" in (job.dir / "logs" / "rank-0.log").read_text()) == (room == "ever")
+
+
 _FINISHES = """\
 import os, signal, sys, time
 if len(sys.argv) > 2:
