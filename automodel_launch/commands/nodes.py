@@ -50,7 +50,9 @@ def _forgive(chosen: Chosen, root: str, node: str, listed: list[str]) -> None:
         raise UsageError(f"--forgive {node}: it is not on the list of bad nodes ({', '.join(listed) or 'none'}).")
     line = shlex.quote(json.dumps({"time": time.time(), "node": node, "forgiven": True}))
     path = f"{root}/{contract.BAD_NODES}"
-    done = chosen.executor.shell(chosen.profile).run(f"echo {line} >> {shlex.quote(path)}")
+    file = shlex.quote(path)
+    torn = f'[ -z "$(tail -c 1 {file} | tr -d "\\n")" ] || echo'  # half a line that a killed writer has left
+    done = chosen.executor.shell(chosen.profile).run(f"{{ {torn}; echo {line}; }} >> {file}")
     if done.code:
         raise ClusterError(f"{path} cannot be written: {done.err.strip()}")
 

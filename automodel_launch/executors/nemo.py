@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import io
 import logging
@@ -33,6 +32,10 @@ help pages, graphviz of fiddle's drawings, absl of its flags; typer and omegacon
 docstring_parser of torchx's, unittest of invoke's mocks, catalogue of its plugins; jinja2 writes Slurm's scripts, and
 is the real one then.
 """
+_HOMES = "automodel-launch-nemo-"
+_NOWHERE = f"{os.devnull}/nemo_run"  # what is written outside of an experiment is an error
+_FILES = {"local": ("LOCAL_JOB_DIRS", ".local_jobs.json"), "slurm": ("SLURM_JOB_DIRS", ".slurm_jobs")}
+_LEFT_S = 24 * 3600.0  # no submission takes so long: one that is older was left by a launcher that was killed
 _POLL_S, _PATIENCE_S = 0.05, 60.0
 _ONE_AT_A_TIME = threading.RLock()  # standard streams, and where commands go, are the whole process's
 
@@ -61,8 +64,8 @@ def require() -> str:
 def experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]]:
     """(nemo_run, an Experiment of that title and id), silent, with its files below `home`.
 
-    NEMORUN_HOME, which NeMo-Run reads once, when it is imported, is a folder that goes with this process: its own
-    records of jobs are keyed by the Slurm id alone, and nothing here reads them. What it prints goes nowhere: its
+    NeMo-Run's home, of which some of its modules take paths when they are imported, is a folder that goes with it: its
+    own records of jobs are keyed by the Slurm id alone, and nothing here reads them. What it prints goes nowhere: its
     talk would mix with ours, and its errors come as exceptions.
 
     Raises:
@@ -82,7 +85,10 @@ def _experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]
     try:
         with _silent(talk):
             run = _import()
-            with run.Experiment(
+        with (
+            _home(),
+            _silent(talk),
+            run.Experiment(
                 title,
                 id=job_id,
                 base_dir=str(home),
@@ -91,14 +97,40 @@ def _experiment(title: str, job_id: str, home: Path) -> Iterator[tuple[Any, Any]
                 skip_status_at_exit=True,
                 serialize_metadata_for_scripts=False,  # else env_vars stand in plain text in its YAML files
                 log_level="ERROR",
-            ) as exp:
-                yield run, exp
+            ) as exp,
+        ):
+            yield run, exp
     except LaunchError:
         raise
     except Exception as error:  # whatever NeMo-Run raises means: not submitted; its own text says why
         said = talk.getvalue().strip().splitlines()[-3:]
         reason = "; ".join([f"{type(error).__name__}: {error}", *said])
         raise ClusterError(f"NeMo-Run could not submit {job_id}: {reason}") from error
+
+
+@contextlib.contextmanager
+def _home() -> Iterator[None]:
+    from nemo_run.config import set_nemorun_home
+
+    folder = tempfile.mkdtemp(prefix=_HOMES)
+    try:
+        _remove_left(Path(folder).parent)
+        set_nemorun_home(folder)
+        for name, (constant, file) in _FILES.items():
+            module = sys.modules.get(f"nemo_run.run.torchx_backend.schedulers.{name}")
+            if module is not None:
+                setattr(module, constant, f"{folder}/{file}")
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left(parent: Path) -> None:
+    for folder in parent.glob(f"{_HOMES}*"):
+        with contextlib.suppress(OSError):
+            told = folder.lstat()
+            if told.st_uid == os.getuid() and time.time() - told.st_mtime > _LEFT_S:
+                shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
@@ -141,7 +173,7 @@ def output(exp: Any) -> str:
 
 
 def _import() -> Any:
-    """Import NeMo-Run once, with a NEMORUN_HOME that goes with this process, and without torch and what NOT_USED names.
+    """Import NeMo-Run once, with a NEMORUN_HOME of which nothing comes, and without torch and what NOT_USED names.
 
     Seen with nemo_run 0.11.1: core/serialization/yaml.py imports torch where it is installed, only to write
     torch.dtype values, which we never pass; that is half of the import's time. A None in sys.modules makes that
@@ -150,10 +182,8 @@ def _import() -> Any:
     """
     if "nemo_run" in sys.modules:
         return sys.modules["nemo_run"]
-    folder = tempfile.mkdtemp(prefix="automodel-launch-nemo-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     former = os.environ.get("NEMORUN_HOME")
-    os.environ["NEMORUN_HOME"] = folder
+    os.environ["NEMORUN_HOME"] = _NOWHERE
     blocked = "torch" not in sys.modules
     if blocked:
         sys.modules["torch"] = None  # type: ignore[assignment]  # documented in importlib's reference

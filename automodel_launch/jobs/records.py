@@ -21,7 +21,9 @@ SETTLED_S = 3600.0
 """An end that is true that much later is final. Until then somebody may requeue the job; slurmctld has it for MinJobAge
 (300 s)."""
 DIRECTORY_GONE = "its directory is gone: it can neither be followed nor leave a record of its end"
-_SEEN = "seen"  # in a record's `end`: when (unix seconds) somebody looked and found it true
+AGES_S = 24 * 3600.0
+"""The same of an end that was not looked at before: by that much no clock of a node differs from this one."""
+_FIRST, _SEEN = "first_seen", "seen"  # in a record's `end`: when (unix seconds, here) somebody found it true
 _LARGEST = 1e300  # NaN is not below it, nor is an integer of a thousand digits
 _LATEST_S = 2.0**36  # unix seconds that any calendar can show: the year 4147
 
@@ -107,9 +109,7 @@ class Record:
     def final(self) -> Status | None:
         """The end, where it was still true when nobody could requeue the job: 200 old jobs are listed at once."""
         end, seen = self.last_end, (self.end or {}).get(_SEEN)
-        if end is None or not end.ended or seen is None or not is_time(seen):
-            return None
-        return end if seen - end.ended > SETTLED_S else None
+        return end if end is not None and is_time(seen) and _is_settled(self, end, seen) else None
 
 
 def status_of(values: dict[str, Any]) -> Status | None:
@@ -157,9 +157,11 @@ def remember(folder: Path, record: Record, status: Status) -> None:
     that cannot be written takes nothing from the answer, which is true without it.
     """
     if status.state in contract.ENDED:
-        if record.last_end == status and (record.final or not _is_settled(status)):
+        now, again = time.time(), record.last_end == status
+        if again and (record.final or not _is_settled(record, status, now)):
             return
-        end: dict[str, Any] | None = {**asdict(status), _SEEN: time.time()}
+        first = (record.end or {}).get(_FIRST) if again else None
+        end: dict[str, Any] | None = {**asdict(status), _FIRST: first if is_time(first) else now, _SEEN: now}
     elif record.end is None or status.over or status.state == "UNKNOWN":  # NOT_SUBMITTED: launch/state.py says it
         return
     else:
@@ -172,8 +174,11 @@ def remember(folder: Path, record: Record, status: Status) -> None:
         change(folder, record, ended)
 
 
-def _is_settled(end: Status) -> bool:
-    return end.ended is not None and time.time() - end.ended > SETTLED_S
+def _is_settled(record: Record, end: Status, now: float) -> bool:
+    """An hour by this machine's clock: that of the node which has told the time of the end may be any other."""
+    first = (record.end or {}).get(_FIRST) if record.last_end == end else None
+    long_seen = is_time(first) and now - first > SETTLED_S
+    return bool(end.ended) and (long_seen or now - (end.ended or 0.0) > AGES_S)
 
 
 def is_same_start(one: Record, other: Record) -> bool:

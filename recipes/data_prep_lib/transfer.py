@@ -1,7 +1,7 @@
 """A complete output to an object store, and back: `upload: s3://BUCKET/PREFIX`, `fetch s3://BUCKET/PREFIX/HASH DIR`.
 
-The copy is PREFIX/HASH/, with the files as they are here. record.json and blend.json come last: an output that has them
-is complete there, too. What is there in full size is not sent again: the bytes below a HASH never differ.
+The copy is PREFIX/HASH/, with the files as they are here. blend.json and then record.json come last: an output that has
+the latter is complete there, too. What is there in full size is not sent again: the bytes below a HASH never differ.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from threading import Thread
 from typing import TypeVar
 
 from data_prep_lib import addresses, nodes, relocate, schema, stores
+from data_prep_lib.blend import moved
 from data_prep_lib.errors import InputError
 from data_prep_lib.layout import SPLITS, Layout
-from data_prep_lib.safe_files import remove_leftovers, writing
+from data_prep_lib.safe_files import remove_leftovers, write_json, writing
 
 _AT_ONCE = 8  # files; each is sent in several parts as well
 _PART = 16 << 20  # bytes: stores take 10,000 parts of a file
-_LAST = ("record.json", "blend.json")
+_LAST = ("blend.json", "record.json")  # in this order, as data-prep itself writes them
 Say = Callable[[str], None]
 T = TypeVar("T")
 
@@ -106,18 +107,28 @@ def _fetched(address: str, here: Path, files: Mapping[str, int], last: Mapping[s
     todo = [file for file in sorted(files) if not _has(here / file, files[file])]
     _each(todo, lambda file: _get(f"{base}/{file}", here / file, files[file]))
     for file, size in last.items():
-        _get(f"{address}/{file}", here / name / file, size)
+        if file == "blend.json":  # one that named the shards elsewhere would be left by a kill
+            write_json(here / name / file, moved(_blend(f"{address}/{file}", size), here.absolute()))
+        else:
+            _get(f"{address}/{file}", here / name / file, size)
     print(f"{here / name}: {len(todo)} of {len(files)} files fetched", file=sys.stderr)
 
 
 def _shard_directories(address: str, size: int) -> set[str]:
     """The outputs whose shards a blend.json names: an output of other weights has those of another one."""
+    blend = _blend(address, size)
+    return {Path(entry).parents[1].name for entries in blend.values() for entry in entries if "/" in entry}
+
+
+def _blend(address: str, size: int) -> dict[str, list[str]]:
     try:
         value = json.loads(stores.read_range(address, 0, size)[0])
-        prefixes = [Path(entry) for entries in value.values() for entry in entries if "/" in entry]
-        return {prefix.parents[1].name for prefix in prefixes}
-    except (ValueError, AttributeError, TypeError, IndexError):
-        raise InputError(f"{address}: it is no blend.json of data-prep\n  upload the output once more") from None
+        found = {str(split): [str(entry) for entry in entries] for split, entries in value.items()}
+        if all(len(Path(entry).parents) > 1 for entries in found.values() for entry in entries if "/" in entry):
+            return found
+    except (ValueError, AttributeError, TypeError):
+        pass
+    raise InputError(f"{address}: it is no blend.json of data-prep\n  upload the output once more")
 
 
 def _get(address: str, path: Path, size: int) -> None:

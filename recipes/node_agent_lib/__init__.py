@@ -52,6 +52,7 @@ several attempts
     begin.py         `begin`: which attempt this is, and the next one queued
     turn.py          may this Slurm job make the next attempt? times.py: how long may that run?
     finish.py        `finish`, and writing exit.json
+    left_open.py     attempts whose agents did not live to write their end: the next one does
     chain.py         a job of several attempts
     decision.py      will there be another attempt?
     history.py       the run's history.jsonl

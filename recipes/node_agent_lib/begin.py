@@ -8,6 +8,7 @@ single attempt.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import traceback
@@ -38,7 +39,7 @@ from .backends import newest_checkpoint
 from .chain import Link, Order
 from .decision import Decision
 from .files import when_full
-from .finish import set_aside, settle
+from .finish import judged, put, set_aside
 from .log import complain
 from .nodes import expand
 from .records import read_nodes
@@ -132,7 +133,7 @@ def _not_again(orders: Order, former: Link, me: str) -> int | None:
         code = _reopen(orders, former, end.get("error"), turn.code_of(end))
     if code is not None:
         disk_reserve.release(orders.job_dir)
-        chain.write(orders.job_dir, chain.stop(link, complain))
+        chain.write_if_possible(orders.job_dir, chain.stop(link, complain), complain)
         end = turn.over(orders, former)
         if end is not None:  # its own attempt could not, with its node gone or slurmctld away for long
             successors.settle_after(orders.run_dir, orders.job_id, end, complain)
@@ -160,7 +161,11 @@ def _close(orders: Order, former: Link, dropped: str | None) -> int | None:
     present = history.has(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, former.attempt)
     nodes = read_nodes(orders.job_dir, former.attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)
-    result = settle(orders.job_dir, nodes, nnodes, 1)
+    result = judged(orders.job_dir, nodes, nnodes, 1)
+    try:
+        result = put(orders.job_dir, result)
+    except OSError as error:  # a full disk: how the attempt has ended is known all the same
+        complain(f"{contract.EXIT} cannot be written: {error}")
     reason, slurm_s = slurm.end(former.now)
     if result.get(contract.OWN_SCANCEL):
         reason = None
@@ -168,8 +173,9 @@ def _close(orders: Order, former: Link, dropped: str | None) -> int | None:
         reason = contract.REQUEUED  # the same Slurm job has started again, by an operator's will: it was not --requeue
     end = chain.describe(orders, former.attempt, result, nodes, reason, asked_slurm=True, slurm_s=slurm_s)
     lost = slurm.down([node.host for node in nodes]) if reason == contract.NODE_FAIL or vanished(nodes) else []
-    bad_nodes.add(orders.job_root, lost, "Slurm lost it while a job ran there", orders.job_id)
-    decision, missing = chain.judge(orders, end), None
+    with contextlib.suppress(OSError):
+        bad_nodes.add(orders.job_root, lost, "Slurm lost it while a job ran there", orders.job_id)
+    decision, missing = chain.judge(orders, end, nodes), None
     if decision and decision.goes_on:
         missing = disk_reserve.wait(orders.job_dir, orders.backend, orders.checkpoints, end.error)
     if missing:

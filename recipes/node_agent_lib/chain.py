@@ -65,6 +65,14 @@ def write(job_dir: str, link: Link) -> None:
     write_text(_path(job_dir), f"{link.now} {link.next or '-'} {link.attempt}{spare}\n", _PATIENCE_S)
 
 
+def write_if_possible(job_dir: str, link: Link, say: Callable[[str], None]) -> None:
+    """The same, at the end of an attempt: what has been done about the waiting jobs is true without the line."""
+    try:
+        write(job_dir, link)
+    except OSError as error:
+        say(f"{contract.CHAIN}: {error.strerror}")
+
+
 def _path(job_dir: str) -> str:
     return os.path.join(job_dir, contract.CHAIN)
 
@@ -199,13 +207,14 @@ def _steps(orders: Order, number: int) -> list[int]:
     return ends
 
 
-def judge(orders: Order, end: Ended) -> Decision | None:
-    """Whether a chained job goes on after this end; None where it has one attempt only."""
+def judge(orders: Order, end: Ended, nodes: list[NodeRecord]) -> Decision | None:
+    """Whether a chained job goes on after this end, of these nodes; None where it has one attempt only."""
     if orders.limits is None:
         return None
     entries = history.read(orders.run_dir)
     before = [other for other in history.ends(entries, orders.job_id) if other.attempt < end.attempt]
-    finished = orders.backend.finished(orders.run_dir, history.began(entries, orders.job_id) or 0.0)
+    mark = records.finished_before(nodes)
+    finished = mark is not None and orders.backend.finished(orders.run_dir, mark)
     stopped = stops.told(orders.job_dir, orders.run_dir)
     used_up = _used_up(orders, entries, end)
     return decide([*before, end], orders.limits, finished, stopped, orders.backend.final_codes, used_up)

@@ -30,6 +30,7 @@ class Decider:
         self._looked_at = 0.0
         self._leads_since: float | None = None
         self._refused: tuple[int, str] | None = None
+        self._unwritten: str | None = None  # why no further attempt can begin: its first one could not be written down
 
     def leads(self, now: Seats) -> bool:
         """Whether every keeper before this one, in Slurm's order, is gone."""
@@ -80,15 +81,22 @@ class Decider:
             return True
         found = Replacement(orders, now, self._spec.nnodes, lost)
         spares = [host for host in now.spares if self._is_ready(host, now)]
-        refused = found.refusal(spares)
+        refused = self._unwritten or found.refusal(spares)
         if refused is None:
-            found.carry_out(spares, self._say)
+            self._carry_out(found, spares)
         elif running:
             self._give_up(now, lost, refused)
         else:
             self._say(f"the end of the job's last attempt here: {refused}")
             self._end(now)
         return True
+
+    def _carry_out(self, found: Replacement, spares: list[str]) -> None:
+        """On a full disk the job ends, as it does without spares."""
+        try:
+            found.carry_out(spares, self._say)
+        except OSError as error:
+            self._unwritten = f"it cannot be written down: {error}"
 
     def _give_up(self, now: Seats, lost: Why, refused: str) -> None:
         """The others cannot go on without it: their agents end, as where Slurm has ended the job."""

@@ -12,7 +12,7 @@ from .control import Control
 from .finish import finished_since, judged, put, remove_secrets, under_slurm
 from .journal import Journal
 from .peers import Peers
-from .records import Failure
+from .records import Failure, NodeRecord
 from .spec import Spec
 from .training import Training, kill_rest
 
@@ -43,10 +43,16 @@ def close(journal: Journal, control: Control, training: Training | None) -> None
     journal.poll_metrics(to_end=True)
     journal.log.take(to_end=True)
     record.state, record.ranks = contract.NODE_ENDED, {}
-    finished = record.stop is not None and finished_since(journal.job_dir, [record])
+    finished = record.stop is not None and finished_since(journal.job_dir, _with_first(journal.job_dir, record))
     record.code = int(verdict.judge([record], None, finished=finished)["code"])
     if verdict.failed_first([record]) and record.stop is None:
         control.peers.tell()
+
+
+def _with_first(job_dir: str, record: NodeRecord) -> list[NodeRecord]:
+    """With node 0's record of the same attempt, which tells how far the run was when that began."""
+    first = None if record.node == 0 else records.read_node(job_dir, 0)
+    return [record] if first is None or first.attempt != record.attempt else [first, record]
 
 
 def remove_order_secrets(spec: Spec, journal: Journal) -> None:

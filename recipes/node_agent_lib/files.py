@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import time
@@ -18,6 +19,8 @@ Json = Dict[str, Any]
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 _PASSING = {*FULL, errno.ESTALE, errno.EIO, errno.ENFILE}
+_HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+_TURN_S = 2.0  # another writer's line takes milliseconds
 _RETRY_EVERY_S = 0.5
 _LARGEST = 1e300  # an integer of JSON may have any number of digits, which no float holds
 _release: list[Callable[[], bool]] = []
@@ -63,7 +66,8 @@ def write_text(path: str, text: str, patience_s: float = 0.0) -> None:
 def append_json(path: str, values: list[Json], patience_s: float = 0.0) -> None:
     """Append one line a value. A full disk is waited out for `patience_s`; on OSError the file is as it was before.
 
-    What a writer that was killed, or a full disk, has left of a line stays a line of its own.
+    Writers take turns, so that none takes another's line away with its own half. What one that was killed has left of
+    a line stays a line of its own; a full disk's, too, on a file system without locks.
     """
     _patiently(lambda: _append(path, values), patience_s)
 
@@ -72,15 +76,30 @@ def _append(path: str, values: list[Json]) -> None:
     data = "".join(_dumps(value) for value in values).encode("utf-8", "replace")
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)  # less the umask: some are a group's
     try:
+        alone = _take_turn(fd)
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
             data = b"\n" + data
         written = _write_some(fd, data)
         if written < len(data):
-            os.ftruncate(fd, size)
+            if alone and written:
+                os.ftruncate(fd, size)
             raise OSError(errno.ENOSPC, "no space left for a complete line", path)
     finally:
         os.close(fd)
+
+
+def _take_turn(fd: int) -> bool:
+    """Whether no other writer is at the file until it is closed; one that was stopped in its turn is not waited for."""
+    deadline = time.monotonic() + _TURN_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError as error:
+            if error.errno not in _HELD or time.monotonic() >= deadline:
+                return False
+        time.sleep(0.01)
 
 
 def read_lines(path: str, most: int = 1 << 20) -> list[Json]:

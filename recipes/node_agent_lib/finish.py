@@ -17,7 +17,6 @@ from . import (
     code_archive,
     disk_reserve,
     evidence,
-    history,
     lost_logs,
     on_checkpoint,
     procs,
@@ -28,13 +27,12 @@ from . import (
     successors,
     turn,
 )
-from .error_line import error_line
 from .files import Json, append_json, create_json, read_json, when_full, write_json
 from .history import Ended
 from .log import complain
 from .messages import explained
 from .nodes import host_name
-from .records import NodeReader, NodeRecord, exit_path, read_nodes
+from .records import NodeReader, NodeRecord, exit_path, finished_before, read_nodes
 from .verdict import complete, judge
 
 _PATIENCE_S = 30.0
@@ -115,16 +113,18 @@ def main(job_dir: str, code: int | None) -> int:
     final = present is not None and bool(present.get("complete"))
     nodes = read_nodes(job_dir, attempt) if final else _wait_for_late(job_dir, attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)
+    told = code or None if _has_spares(job_dir) else code  # a spare's end tells nothing
+    verdict = present if present is not None and final else judged(job_dir, nodes, nnodes, told)
     try:
-        result = present if present is not None and final else settle(job_dir, nodes, nnodes, code)
+        result = verdict if final else put(job_dir, verdict)
     except OSError as error:
         complain(f"{contract.EXIT} cannot be written: {error}")
-        return 0 if code == 0 and _tells_completion(job_dir, nodes) else code or 1
+        return _unrecorded(job_dir, nodes, nnodes, verdict, code)
     try:
         goes_on = under_slurm() and _goes_on(job_dir, nodes, nnodes, result)
     except OSError as error:  # a full disk: the next attempt is in the queue already, and decides for itself
         complain(f"what becomes of the job cannot be written down: {error}")
-        goes_on = True
+        goes_on = _is_chained(job_dir) or _may_come_again(nodes, nnodes)
     if under_slurm():
         on_checkpoint.last_look(job_dir)
     if not goes_on and not _is_passed_on(job_dir):
@@ -134,12 +134,26 @@ def main(job_dir: str, code: int | None) -> int:
     return int(result["code"])
 
 
-def _tells_completion(job_dir: str, nodes: list[NodeRecord]) -> bool:
-    """Whether its node's record says that the job completed, to those who ask for its state: they go by it where there
-    is no exit.json and one node, and no further attempt that would write it."""
-    alone = len(nodes) == 1 and nodes[0].nnodes == 1 and complete(nodes, 1)
+def _unrecorded(job_dir: str, nodes: list[NodeRecord], nnodes: int, verdict: Json, code: int | None) -> int:
+    """The end of an attempt that cannot be written down, and its exit code. Who asks for the state goes by that code,
+    and by node 0's record; a chain that has completed shall not start once more."""
+    completed, link = verdict["state"] == contract.COMPLETED, chain.read(job_dir)
+    if completed and link is not None:
+        chain.write_if_possible(job_dir, chain.stop(link, complain), complain)
+    again = under_slurm() and not completed and (_is_chained(job_dir) or _may_come_again(nodes, nnodes))
+    if not again and not _is_passed_on(job_dir):
+        remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
+    return 0 if completed and code == 0 else code or int(verdict["code"]) or 1
+
+
+def _has_spares(job_dir: str) -> bool:
     orders = chain.order(job_dir)
-    return alone and nodes[0].code == 0 and (orders is None or orders.limits is None)
+    return orders is not None and orders.spares > 0
+
+
+def _is_chained(job_dir: str) -> bool:
+    orders = chain.order(job_dir)
+    return orders is not None and orders.limits is not None
 
 
 def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -> bool:
@@ -157,19 +171,21 @@ def _goes_on(job_dir: str, nodes: list[NodeRecord], nnodes: int, result: Json) -
             end = replace(end, state=contract.PREEMPTED, error=contract.MEANINGS[contract.PREEMPTED])
             write_json(exit_path(job_dir), {**result, "state": end.state, "error": end.error}, _PATIENCE_S)
         chain.record(orders, end, link.now, result, None, complain)
-        again = _may_come_again(nodes, nnodes)
-        if not again or stops.path_of(job_dir, orders.run_dir) or end.state in _OVER:
+        stopped = stops.path_of(job_dir, orders.run_dir) is not None
+        again = not stopped and end.state != contract.COMPLETED and _may_come_again(nodes, nnodes)
+        if not again or end.state in _OVER:
             _settle_successors(orders, end, None)
         return again
     if chain.undecided(result, orders):
         chain.write(job_dir, chain.go_on(orders, link, complain))
         return True
-    decision = chain.judge(orders, end)
+    decision = chain.judge(orders, end, nodes)
     goes_on = decision is not None and decision.goes_on
     # The record first: it is what a job finds that waits and could not be cancelled, and Slurm may not answer for long.
     chain.record(orders, end, link.now, result, decision, complain)
     if not _is_passed_on(job_dir):
-        chain.write(job_dir, chain.go_on(orders, link, complain) if goes_on else chain.stop(link, complain))
+        after = chain.go_on(orders, link, complain) if goes_on else chain.stop(link, complain)
+        chain.write_if_possible(job_dir, after, complain)
     if decision is not None and not goes_on:
         _settle_successors(orders, end, decision.why)
     return goes_on
@@ -188,9 +204,8 @@ def _is_passed_on(job_dir: str) -> bool:
 
 def finished_since(job_dir: str, nodes: list[NodeRecord]) -> bool:
     """Whether the run has reached its end during this attempt."""
-    spec = read_json(os.path.join(job_dir, contract.AGENT)) or {}
-    began = min((node.started for node in nodes), default=time.time())
-    return backends.of(spec).finished(spec.get("run_dir") or job_dir, began)
+    spec, before = read_json(os.path.join(job_dir, contract.AGENT)) or {}, finished_before(nodes)
+    return before is not None and backends.of(spec).finished(spec.get("run_dir") or job_dir, before)
 
 
 def _wait_for_late(job_dir: str, attempt: int | None) -> list[NodeRecord]:
@@ -235,22 +250,6 @@ def remove_secrets(paths: Iterable[str], say: Callable[[str], None]) -> None:
             pass
         except OSError as error:
             say(f"{path}: not removed: {error.strerror}")
-
-
-def close_former(job_dir: str, attempt: int, say: Callable[[str], None]) -> None:
-    """Where no batch script has begun `attempt`: write down the end of the one before it, whose agent did not live to.
-
-    Before that one's records are overwritten. Whatever these hold, the attempt that begins does not end for it.
-    """
-    try:
-        orders, nodes = chain.order(job_dir), read_nodes(job_dir)
-        if orders is None or not nodes or nodes[0].attempt >= attempt:
-            return
-        if not history.has(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, nodes[0].attempt):
-            result = settle(job_dir, nodes, nodes[0].nnodes)
-            chain.note_end(job_dir, nodes, result, say, max(node.time for node in nodes))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        say(f"the end of the attempt before cannot be written down: {error_line(error)}")
 
 
 def set_aside(job_dir: str) -> None:

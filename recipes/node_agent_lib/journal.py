@@ -124,6 +124,7 @@ def _first_record(spec: Spec, node: int) -> NodeRecord:
         started=time.time(),
         secrets_file=spec.secrets_file,
         oom_kills=oom_kills.count(),
+        finished=backends.finished_mark(spec.run_dir) if node == 0 else None,
         machine=contract.this_machine(),
         touched=node != 0,  # the launcher reads node 0's, at times through a shell
     )

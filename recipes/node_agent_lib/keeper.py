@@ -24,9 +24,9 @@ from typing import Any
 
 import contract
 
-from . import chain, nodes, procs, redaction, seats, slurm, venv
+from . import chain, disk_reserve, nodes, procs, redaction, seats, slurm, venv
 from .deciding import Decider
-from .files import read_json, write_json
+from .files import read_json, when_full, write_json
 from .log import AgentLog
 from .loop import Loop
 from .outside import Outside
@@ -46,6 +46,7 @@ def main(spec: Spec, path: str, agent: str) -> int:
         OSError: nothing can be written in the job's directory.
     """
     redaction.arm(secrets_in(spec.secrets_file))
+    when_full(lambda: disk_reserve.release(spec.job_dir))
     now = seats.first(os.environ, spec.nnodes, chain.attempt(os.environ))
     host = _own_name([*now.nodes, *now.spares])
     os.makedirs(os.path.join(spec.job_dir, seats.KEEPERS), exist_ok=True)

@@ -50,6 +50,15 @@ def take(run_dir: str, job_id: str, say: Callable[[str], None], patience_s: floa
     return fd
 
 
+def is_held(fd: int) -> bool:
+    """Whether what `take` has returned is a lock: there are file systems without."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def _flock(fd: int, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     while True:

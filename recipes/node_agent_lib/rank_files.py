@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 
 import contract
 
-from .files import write_json
+from .files import when_full, write_json
 from .records import RankRecord, read_rank
 
 ALIVE = "alive"  # a pipe that the agent holds open for as long as it lives
 CONTEXT = "context.json"
+_ROOM = 1 << 16  # a traceback and a line of the log are some KiB
 _NO_RESTARTS = "no-restarts"
 
 
@@ -34,6 +35,23 @@ def write_context(directory: str, context: Context) -> None:
 def record_path(directory: str, rank: int) -> str:
     """Where a rank's record lies."""
     return os.path.join(directory, f"rank-{rank}.json")
+
+
+def keep_room(directory: str, rank: int) -> None:
+    """Room for the rank's last record, where a full disk of the node has none: files.when_full gives it up."""
+    path = os.path.join(directory, f"room-{rank}")
+    with contextlib.suppress(OSError), open(path, "wb") as file:
+        file.write(os.urandom(_ROOM))
+        file.flush()
+        when_full(lambda: _given_up(path))
+
+
+def _given_up(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except OSError:
+        return False
+    return True
 
 
 def error_path(directory: str, rank: int) -> str:

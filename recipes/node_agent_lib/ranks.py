@@ -221,6 +221,8 @@ class Ranks:
         name = "ft_launcher" if self._spec.restarts else "torchrun"
         status = self._control.loop.ended.pop(training.pid or 0)
         code = procs.exit_code(status)
+        if not self._spec.restarts and not os.WIFSIGNALED(status):
+            training.take_launchers_word(code, self._spec.launch == "python")
         if code == 0 or self._control.stop is not None or any(record.code for record in training.records.values()):
             return
         if training.succeeded():

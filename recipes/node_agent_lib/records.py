@@ -90,6 +90,7 @@ class NodeRecord:
     active: float | None = None  # when its processes were last seen to work; not on node 0
     oom_kills: int | None = None  # of the agent's cgroup when it began: oom_kills.py
     touched: bool = False  # the file's own time is its last sign of life, where that is later than `time`
+    finished: str | None = None  # finished_mark when the attempt began, of node 0
     machine: str | None = None  # host names change, and two hosts may have one
     schema: int = SCHEMA
 
@@ -133,9 +134,14 @@ def read_nodes(job_dir: str, attempt: int | None = None) -> list[NodeRecord]:
     return NodeReader(job_dir, attempt).look()
 
 
+def finished_before(nodes: list[NodeRecord]) -> str | None:
+    """The run's finished_mark when these nodes' attempt began, None where that is not told."""
+    return next((node.finished for node in nodes if node.node == 0), None)
+
+
 def agent_at_it(job_dir: str, node: int, attempt: int, host: str) -> int | None:
     """The process id of another agent on this host that makes this node's part of this attempt."""
-    found = _read_node(node_path(job_dir, node))
+    found = read_node(job_dir, node)
     if found is None or found.state == contract.NODE_ENDED or (found.attempt, found.host) != (attempt, host):
         return None
     return found.agent_pid if procs.alive(found.agent_pid, found.agent_start) else None
@@ -166,6 +172,11 @@ class NodeReader:
             if node.state == contract.NODE_ENDED and self._attempt in (None, node.attempt):
                 self._ended[name] = node
             yield node
+
+
+def read_node(job_dir: str, node: int) -> NodeRecord | None:
+    """The record of one node, whatever attempt it is of; None where there is none that is whole."""
+    return _read_node(node_path(job_dir, node))
 
 
 def _read_node(path: str) -> NodeRecord | None:

@@ -65,7 +65,7 @@ class Replacement:
         # a Slurm job more is what `chain` counts
         own = self._orders.limits
         limits = replace(own, jobs=None) if own else Limits(None, _ANY_NUMBER)
-        decision = chain.judge(replace(self._orders, limits=limits), self._end)
+        decision = chain.judge(replace(self._orders, limits=limits), self._end, self._nodes)
         return None if decision is None or decision.goes_on else decision.why
 
     def carry_out(self, spares: list[str], say: Callable[[str], None]) -> Seats | None:

@@ -15,8 +15,9 @@ from . import chain, choosing, code_copy, data, disk_reserve, ending, environmen
 from .control import Control, Parent
 from .error_line import error_line
 from .errors import NodeFailure, Stopped, Superseded
-from .finish import close_former, set_aside, under_slurm
+from .finish import set_aside, under_slurm
 from .journal import Journal
+from .left_open import close_former, close_other_jobs
 from .log import AgentLog
 from .ranks import Ranks
 from .spec import Spec
@@ -77,6 +78,8 @@ class Supervisor:
             self._venv = Venv(self._spec.venv_archive, self._journal, self._control, self._directory)
         if self._record.node == 0:
             self._take_lock()
+            if self._lock is not None and lock.is_held(self._lock):
+                close_other_jobs(self._spec, self._journal.log.say)
             self._choose()
         if self._venv is not None:  # startup commands may use it
             self._spec = self._venv.unpack(self._spec, os.environ)

@@ -33,6 +33,7 @@ class Training:
         self._directory = directory
         self._ranks = ranks
         self._restartable = restartable
+        self._unrecorded: set[int] = set()  # ranks whose watcher is gone and has left no record of their end
         self._told: dict[int, float] = {}  # by the pid of the rank's watcher
         self.restarts = 0  # ranks that were started again
         self.replaced: list[RankRecord] = []  # how their earlier lives ended, until somebody takes them from here
@@ -94,12 +95,21 @@ class Training:
             again = read_records(self._directory, (record.rank,))  # it may have ended between the two looks
             record = again[0] if again else record
             if record.ended is None:
+                self._unrecorded.add(record.rank)
                 record.ended = record.failed = time.time()
                 record.code, record.signal = contract.SIGNALLED + signal.SIGKILL, "SIGKILL"
                 record.error = "killed by SIGKILL"
         told = [item for item in (record.told_to_end, self._told.get(record.worker), self.killed) if item is not None]
         record.told_to_end = min(told) if told else None
         return record
+
+    def take_launchers_word(self, code: int, alone: bool) -> None:
+        """Of a rank that had no room for its record. A launcher that has ended with 0 says it of every rank; `alone`:
+        there is none, but the one rank's watcher, which ends as that has."""
+        for rank in self._unrecorded if code == 0 or alone else ():
+            record = self.records[rank]
+            record.code, record.signal, record.error = code, None, f"exit code {code}" if code else None
+            record.failed = record.failed if code else None
 
     def living(self) -> list[RankRecord]:
         """The ranks that have started and not ended."""

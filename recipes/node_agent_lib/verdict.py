@@ -22,6 +22,7 @@ from .root_cause import first as _first
 
 _KNOWN_KEYS = ("id", "role", "cause", "todo", "restart", "blames_node")  # of `known` in exit.json
 _SIGNAL_SKEW_S = 2.0  # a signal sent to all processes reaches a rank before the agent has noticed
+_HEARD_S = 90.0  # by every node: a network file system may show a stop file a minute late
 _TIME_IS_OVER = (contract.STOP_BY_TIME_LIMIT, contract.STOP_BY_WARNING, contract.STOP_BY_BUDGET)
 _ASKED = {"SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"}
 
@@ -35,12 +36,13 @@ def judge(
 ) -> Json:
     """exit.json for these records. `nnodes` None: as if there were no other nodes.
 
-    `fallback_code` is the starter's exit code, used where no record tells one; `asked` a stop that may have reached no
+    `fallback_code` is the starter's exit code, used where no record tells one; 0 says that every agent has ended well,
+    also one that had no room for its last record. `asked` is a stop that may have reached no
     agent; `finished`: the run has reached its end, which a stop that came meanwhile does not undo.
     """
     stop = _first_stop(nodes) or asked
     cause = _first(_causes(nodes, nnodes, stop, fallback_code))
-    if stop is not None and not _completed_before(nodes, nnodes, stop) and _is_consequence(cause, stop):
+    if stop is not None and not _completed_before(nodes, nnodes) and _is_consequence(cause, _heard(nodes, cause, stop)):
         if finished and complete(nodes, nnodes) and _all_ended_well(nodes):
             return _exit(nodes, nnodes, contract.COMPLETED, 0, None, None)
         state = contract.TIMEOUT if stop.reason in _TIME_IS_OVER else contract.CANCELLED
@@ -78,7 +80,8 @@ def failed_first(nodes: list[NodeRecord]) -> bool:
 def _causes(nodes: list[NodeRecord], nnodes: int | None, stop: Stop | None, fallback_code: int | None) -> list[Cause]:
     causes = [_of_rank(node, record) for node in nodes for record in node.records if record.code]
     causes += [_of_node(node, node.failure) for node in nodes if node.failure is not None]
-    causes += [_of_vanished(node, stop, fallback_code) for node in nodes if node.state != contract.NODE_ENDED]
+    gone = [node for node in nodes if node.state != contract.NODE_ENDED] if fallback_code != 0 else []
+    causes += [_of_vanished(node, stop, fallback_code) for node in gone]
     seen = {node.node for node in nodes}
     causes += [_of_absent(number, stop, fallback_code) for number in range(nnodes or 0) if number not in seen]
     return causes
@@ -137,6 +140,12 @@ def _first_stop(nodes: list[NodeRecord]) -> Stop | None:
     return min((node.stop for node in nodes if node.stop is not None), key=lambda stop: stop.time, default=None)
 
 
+def _heard(nodes: list[NodeRecord], cause: Cause | None, stop: Stop) -> Stop:
+    """The stop as the cause's own host has noted it, where the first one was noted by another clock."""
+    own = _first_stop([node for node in nodes if cause is not None and node.host == cause.host])
+    return stop if own is None or abs(own.time - stop.time) < _HEARD_S else own
+
+
 def _is_consequence(cause: Cause | None, stop: Stop) -> bool:
     if cause is None or cause.victim:
         return True
@@ -144,10 +153,13 @@ def _is_consequence(cause: Cause | None, stop: Stop) -> bool:
     return cause.time >= stop.time - early
 
 
-def _completed_before(nodes: list[NodeRecord], nnodes: int | None, stop: Stop) -> bool:
-    return complete(nodes, nnodes) and all(
-        node.failure is None and node.records and all(_done_by(record, stop.time) for record in node.records)
-        for node in nodes
+def _completed_before(nodes: list[NodeRecord], nnodes: int | None) -> bool:
+    """Every node by its own clock; a stop that no agent has heard of has ended nothing."""
+    return (
+        complete(nodes, nnodes)
+        and _all_ended_well(nodes)
+        and all(node.records for node in nodes)
+        and all(_done_by(record, node.stop.time) for node in nodes if node.stop for record in node.records)
     )
 
 

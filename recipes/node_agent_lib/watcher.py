@@ -18,7 +18,7 @@ from .backends import Backend
 from .error_line import kept
 from .files import read_json, write_json
 from .log import tail
-from .rank_files import error_path, forbid_restarts, record_path
+from .rank_files import error_path, forbid_restarts, keep_room, record_path
 from .records import RankRecord
 
 RECORD_PATIENCE_S = 10.0  # of a full disk
@@ -63,6 +63,7 @@ class Watcher:
     def run(self) -> int:
         """Watch to the end of the training process; returns its exit code, or ends by its signal."""
         self._save()
+        keep_room(self._directory, self._record.rank)
         while not self._reap():
             select.select([self._wake, self._alive], [], [], _POLL_S)
             self._pass_signals_on()
@@ -182,7 +183,9 @@ class Watcher:
             return
         try:
             write_json(record_path(self._directory, self._record.rank), asdict(self._record), RECORD_PATIENCE_S)
-        except OSError as error:  # the agent then sees a watcher that ended without a record
+        except (
+            OSError
+        ) as error:  # the agent then sees a watcher that ended without a record, and how the launcher ended
             os.write(2, f"node agent's worker: {error}\n".encode())
 
     def _end_alike(self) -> int:

@@ -21,7 +21,7 @@ def root(launch: Cli, tmp_path: Path) -> Path:
 
 def test_bad_nodes_are_listed_and_forgiven(launch: Cli, root: Path) -> None:
     entry = {"time": time.time(), "node": "n1", "why": "GPU lost", "job_id": "a.1"}
-    (root / "bad-nodes.jsonl").write_text(json.dumps(entry) + "\n")
+    (root / "bad-nodes.jsonl").write_text(json.dumps(entry) + '\n{"time": 1')  # and half a line of a killed writer
     assert launch("nodes", "far")[1].startswith("n1  since ")
     assert [row["node"] for row in json.loads(launch("nodes", "far", "--json")[1])] == ["n1"]
     launch.refused(2, ("nodes", "far", "--forgive", "n2"), "n2", "n1")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,15 +83,29 @@ def slept(ours):
         exp.run(detach=False)
         if ours == "ours":
             nemo.wait(exp)
+        written.append(sorted(path.name for path in Path(sys.argv[2]).glob("*/.local_jobs.json*")))
     return found
+
+written = []
 
 assert slept("ours") == [], "it has ended when NeMo-Run looks for the first time"
 assert set(slept("theirs")) == {2}, "else it sleeps for two seconds: when it does not, nemo.wait is needless"
+assert written == [[".local_jobs.json"]] * 2
+import os
+os.kill(os.getpid(), 9)
 """
 
 
 def test_a_local_start_does_not_wait_for_nemo_runs_next_look(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", SLEEPS, str(tmp_path)], check=True)
+    """Nor does a launcher that is killed once the job is submitted leave NeMo-Run's folder; one of days ago goes."""
+    temporary, long_ago = tmp_path / "tmp", time.time() - 48 * 3600
+    for name in ("automodel-launch-nemo-1", "automodel-launch-nemo-2"):
+        (temporary / name).mkdir(parents=True)
+    os.utime(temporary / "automodel-launch-nemo-1", (long_ago, long_ago))
+    environ = {**os.environ, "TMPDIR": str(temporary)}
+    command = [sys.executable, "-c", SLEEPS, str(tmp_path), str(temporary)]
+    assert subprocess.run(command, check=False, env=environ).returncode == -signal.SIGKILL
+    assert [path.name for path in temporary.glob("automodel-*")] == ["automodel-launch-nemo-2"]
 
 
 AGAIN = """

@@ -102,6 +102,20 @@ def test_the_next_attempt_of_a_chain_goes_first(site: Site) -> None:
     assert site.ended == ["scancel 7", "scancel --signal=TERM 6"]
 
 
+@pytest.mark.parametrize("reserve", [True, False])
+def test_a_chain_is_cancelled_on_a_full_disk(site: Site, reserve: bool) -> None:
+    """By a signal alone it would go on. Its reserve has room for the stop file; else Slurm ends it as a whole."""
+    (site.root / "a.1" / "chain").write_text("5 9 0\n")
+    (site.root / "a.1" / ".reserve").touch()
+    (site.root / "a.1" / "stop").symlink_to("room/stop")  # which cannot be made before there is room
+    room = f"mkdir {site.root}/a.1/room" if reserve else ":"
+    site.says("rm", f'case "$*" in *.reserve*) {room} ;; esac; exec /bin/rm "$@"')
+    site.queue(site.record.job_dir, steps="5.batch\n5.0")
+    assert site.cancel() is None
+    assert site.ended == ["scancel --name=a.1 9", "scancel --signal=TERM 5" if reserve else "scancel 5"]
+    assert (site.root / "a.1" / "stop").exists() == reserve and not (site.root / "a.1" / ".reserve").exists()
+
+
 def test_a_job_without_a_directory_is_ended_as_a_whole(site: Site) -> None:
     """Its batch script, which misses its files, would otherwise make a failure of it."""
     site.queue(site.record.job_dir, steps="5.batch\n5.0")

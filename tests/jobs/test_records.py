@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,18 +33,29 @@ def test_a_record_comes_back_whole(tmp_path: Path) -> None:
     assert records.find(tmp_path / "new" / "folder", "a.1") == record
 
 
-def test_an_end_that_is_still_true_an_hour_later_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("skew", [0.0, -4000.0, 86400.0])
+def test_an_end_that_is_still_true_an_hour_later_is_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skew: float
+) -> None:
+    """By the clock of who looks, whatever the node's says."""
     records.save(tmp_path, RECORD)
     records.remember(tmp_path, RECORD, Status("RUNNING"))
     assert records.find(tmp_path, "a.1").last_end is None
-    end = Status("FAILED", code=7, ended=5000.0)
-    late = 5000.0 + records.SETTLED_S + 1
+    end = Status("FAILED", code=7, ended=5000.0 + skew)
+    late = 5010.0 + records.SETTLED_S + 1
     for now, final in ((5010.0, None), (5300.0, None), (late, end)):
         monkeypatch.setattr("time.time", lambda now=now: now)
         assert records.find(tmp_path, "a.1").final is None  # nobody has looked that late: it may have been requeued
         records.remember(tmp_path, records.find(tmp_path, "a.1"), end)
         found = records.find(tmp_path, "a.1")
         assert (found.last_end, found.final) == (end, final)
+
+
+def test_an_end_of_days_ago_is_final_at_the_first_look(tmp_path: Path) -> None:
+    records.save(tmp_path, RECORD)
+    end = Status("FAILED", code=7, ended=time.time() - records.AGES_S - 1)
+    records.remember(tmp_path, RECORD, end)
+    assert records.find(tmp_path, "a.1").final == end
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -153,10 +154,15 @@ def test_checkpoints_of_an_unknown_form_are_not_known(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", [AUTOMODEL, NONE])
 def test_a_script_may_record_that_its_run_is_finished(tmp_path: Path, backend: backends.Backend) -> None:
-    assert not backend.finished(str(tmp_path), 0.0)
-    (tmp_path / "finished.json").write_text("{}")
-    assert backend.finished(str(tmp_path), 0.0)
-    assert not backend.finished(str(tmp_path), 2e9)
+    """The file's time is its server's, minutes before or behind the node's: it is one that was not there before."""
+    file = tmp_path / "finished.json"
+    assert not backend.finished(str(tmp_path), backends.finished_mark(str(tmp_path)))
+    for text, server in (("{}", 2e9), ("{}", 1e9), ('{"step": 9}', 1e9)):
+        before = backends.finished_mark(str(tmp_path))
+        file.write_text(text)
+        os.utime(file, (server, server))
+        assert backend.finished(str(tmp_path), before)
+        assert not backend.finished(str(tmp_path), backends.finished_mark(str(tmp_path)))
 
 
 def test_exit_codes_that_are_final(tmp_path: Path) -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import bad_nodes, history
+from node_agent_lib import bad_nodes, begin, chain, disk_reserve, files, finish, history, left_open
 
 from tests.recipes.chain_site import AGENT, LIMITS, Site, exported
 
 
-def files(site: Site) -> dict[str, bytes]:
+def content(site: Site) -> dict[str, bytes]:
     """Every file of the job and its run."""
     return {str(path): path.read_bytes() for root in (site.job, site.run) for path in root.rglob("*") if path.is_file()}
 
@@ -41,13 +44,13 @@ def ends_while_slurm_is_away(site: Site, state: str) -> None:
 def test_a_chain_that_has_ended_does_not_start_again(tmp_path: Path, state: str, code: int) -> None:
     site = Site(tmp_path, LIMITS)
     ends_while_slurm_is_away(site, state)
-    before = files(site)
+    before = content(site)
     for slurm_id in ("77", "78", "12"):  # those that wait, and one that somebody has submitted by hand
         site.says("squeue", "exit 0")
         done = site.call("begin", slurm_id)
         assert done.stdout.splitlines() == ["trap - EXIT", f"exit {code}"]
         assert "the job is over" in done.stderr and "launch.py resume" in done.stderr
-        assert files(site) == before
+        assert content(site) == before
 
 
 def test_finish_leaves_alone_what_a_resume_has_brought_meanwhile(tmp_path: Path) -> None:
@@ -70,6 +73,60 @@ def test_a_history_that_could_not_be_written_is_no_word_to_go_on(tmp_path: Path)
     ends_while_slurm_is_away(site, "FAILED")
     (site.run / "history.jsonl").unlink()
     assert "exit 2" in site.call("begin", "77").stdout
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_job_that_was_lost_with_its_node_is_closed_in_slurms_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: bool
+) -> None:
+    """By the next job of its run, whether its agents had come to report or not; never while Slurm has it running."""
+    site = Site(tmp_path, None)
+    site.call("begin", "76")
+    if reported:
+        site.node(0, state="training")
+    monkeypatch.setenv("PATH", f"{site.bin}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "80")
+    site.says("squeue", "echo RUNNING")
+    later: Any = SimpleNamespace(run_dir=str(site.run), job_id="a.2", job_dir=str(site.job.with_name("a.2")))
+    left_open.close_other_jobs(later, print)
+    assert [row["event"] for row in history.read(str(site.run))] == ["begun"]
+    site.says("squeue", "exit 0")
+    site.says("scontrol", "echo JobId=76 JobState=NODE_FAIL StartTime=1000000 EndTime=1000600")
+    for _ in range(2):
+        left_open.close_other_jobs(later, print)
+        _, end = history.read(str(site.run))
+        assert (end["job_id"], end["state"], end["slurm_id"], end["allocated_s"]) == ("a.1", "NODE_FAIL", "76", 600.0)
+
+
+@pytest.mark.parametrize("state", ["COMPLETED", "FAILED"])
+def test_a_chain_ends_though_the_disk_takes_no_record_of_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str
+) -> None:
+    """Its batch script is lost and the disk full: the next job trains a completed run no more, nor for nothing."""
+    site = Site(tmp_path, LIMITS)
+    site.call("begin", "76")
+    (site.job / ".reserve").unlink()
+    if state == "COMPLETED":
+        site.node(0, code=0)
+    else:
+        site.fail(0, "No space left on device")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for module in (chain, finish, history):
+        monkeypatch.setattr(module, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(disk_reserve, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(files, "_write_some", lambda *_: 0)
+    monkeypatch.setenv("PATH", f"{site.bin}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setattr(files, "_release", [])
+    assert begin.main(str(site.job)) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == ["trap - EXIT", f"exit {int(state == 'FAILED')}"]
+    assert state == "COMPLETED" or "no space left" in said.err
+    assert "scancel --state=PENDING 78" in site.calls
 
 
 def test_only_the_job_that_was_resumed_goes_on(tmp_path: Path) -> None:
@@ -138,12 +195,12 @@ def test_a_next_job_that_is_let_go_early_leaves_the_attempt_alone(tmp_path: Path
     site = Site(tmp_path, LIMITS)
     site.call("begin", "76")
     site.fail(0)
-    before = files(site)
+    before = content(site)
     for state in ("RUNNING", "SUSPENDED"):
         site.says("squeue", f"echo {state}")
         done = site.call("begin", "77")
         assert done.stdout.splitlines() == ["trap - EXIT", "exit 0"] and "runs this job still" in done.stderr
-        assert files(site) == before
+        assert content(site) == before
     site.says("squeue", 'case "$*" in *76*) echo COMPLETING ;; *) echo PENDING ;; esac')
     assert exported(site.call("begin", "77"))["LAUNCH_ATTEMPT"] == "1"
 

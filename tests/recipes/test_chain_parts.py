@@ -127,7 +127,7 @@ def test_a_damaged_history_ends_nothing(tmp_path: Path) -> None:
                 damaged = [*lines[:number], {**line, key: wrong}, *lines[number + 1 :]]
                 file.write_text("".join(json.dumps(one) + "\n" for one in damaged))
                 end = chain.describe(orders, 0, result, nodes, None)
-                assert chain.judge(orders, end) is not None, (key, wrong)
+                assert chain.judge(orders, end, nodes) is not None, (key, wrong)
 
 
 def test_an_attempt_that_a_person_resumed_starts_the_count_again(tmp_path: Path) -> None:

@@ -288,7 +288,8 @@ def test_a_web_server(store: ObjectStore, between: Between, tmp_path: Path) -> N
 
 
 def test_an_output_goes_to_the_store_and_back(store: ObjectStore, between: Between, tmp_path: Path) -> None:
-    """blend.json comes last; after an error in between the rest follows; fetched, it names its own files."""
+    """record.json comes last; after an error in between the rest follows; fetched, it names its own files, from the
+    first moment on."""
     store.put("open", {"ready": b"1"})
     write_jsonl(tmp_path / "u.jsonl", documents(120, "u"))
     values = config(tmp_path, tmp_path / "u.jsonl") | {"upload": "s3://open/sets"}
@@ -296,12 +297,12 @@ def test_an_output_goes_to_the_store_and_back(store: ObjectStore, between: Betwe
     said = prepare(values, tmp_path, code=2, env=refused).stderr
     assert "s3://open/sets: " in said and "403 AccessDenied" in said and not list((tmp_path / "out").rglob("*.bin"))
 
-    between.rule = lambda method, path, _: 403 if method == "PUT" and path.endswith("record.json") else None
+    between.rule = lambda method, path, _: 403 if method == "PUT" and path.endswith("blend.json") else None
     said = prepare(values, tmp_path, code=2, env=between.environ).stderr
-    assert "record.json" in said and SECRET not in said
+    assert "blend.json" in said and SECRET not in said
     name = output(tmp_path / "out").name
     sent = [path for method, path, _ in between.asked if method == "PUT"]
-    assert sum(path.endswith(".bin") for path in sent) >= 3 and not any(path.endswith("blend.json") for path in sent)
+    assert sum(path.endswith(".bin") for path in sent) >= 3 and not any(path.endswith("record.json") for path in sent)
     fetch = [sys.executable, str(RECIPE), "fetch", f"s3://open/sets/{name}", str(tmp_path / "there")]
     early = run(fetch, env=between.environ)
     assert early.returncode == 2 and "no complete output" in early.stderr
@@ -310,7 +311,7 @@ def test_an_output_goes_to_the_store_and_back(store: ObjectStore, between: Betwe
     between.asked.clear()
     assert "0 of " in prepare(values, tmp_path, env=between.environ).stderr
     sent = [path for method, path, _ in between.asked if method == "PUT"]
-    assert [path.rpartition("/")[2] for path in sent] == [".data-prep", "record.json", "blend.json"]
+    assert [path.rpartition("/")[2] for path in sent] == [".data-prep", "blend.json", "record.json"]
     held, go_on = threading.Event(), threading.Event()
 
     def hold(method: str, path: str, _: str) -> None:
@@ -326,6 +327,10 @@ def test_an_output_goes_to_the_store_and_back(store: ObjectStore, between: Betwe
     go_on.set()
     assert (beside.returncode, "another run is writing to" in beside.stderr) == (1, True), beside.stderr
     assert list((tmp_path / "there").rglob(".*.tmp"))
+    between.rule = lambda method, path, _: 403 if method == "GET" and "record.json" in path else None
+    assert run(fetch, env=between.environ).returncode
+    blend = json.loads((tmp_path / "there" / name / "blend.json").read_text())
+    assert all(entry.startswith(str(tmp_path / "there")) for entry in blend["train"] if "/" in entry)
     between.rule = lambda *_: None
     done = run(fetch, env=between.environ)
     assert done.returncode == 0, done.stderr

@@ -546,6 +546,97 @@ def test_an_agent_that_is_killed_behind_its_nodes_end_has_told_that(
     assert (rows[1]["time"] == now.ended) is (at == "history.jsonl")  # of what was written down late, its own time
 
 
+_NO_ROOM = """\
+import os, time
+replace, monotonic, failed = os.replace, time.monotonic, []
+def replaced(source, target, **options):
+    folder, name = os.path.split(target)
+    there = os.environ["NO_ROOM"] == "ever" or os.path.exists(os.path.join(folder, "room-0"))
+    if name == "rank-0.json" and os.path.exists(target) and there:
+        failed.append(target)
+        raise OSError(28, "No space left on device")
+    replace(source, target, **options)
+os.replace, time.monotonic = replaced, lambda: monotonic() + 100 * len(failed)
+"""
+
+
+@pytest.mark.parametrize(("room", "code"), [("ever", 0), ("ever", 7), ("kept", 0)])
+def test_a_full_disk_of_the_node_makes_no_completed_rank_a_killed_one(
+    make_job: MakeJob, tmp_path: Path, room: str, code: int
+) -> None:
+    """Its /tmp, say, where the rank's end is written down: there is some room kept for that, and its launcher's end."""
+    (tmp_path / "sitecustomize.py").write_text(_NO_ROOM)
+    job = make_job("ends.py", 0, code)
+    job.environ.update(PYTHONPATH=str(tmp_path), NO_ROOM=room)
+    ended, _ = job.run()
+    state = "FAILED" if code else "COMPLETED"
+    assert (job.exit["state"], job.exit["code"], ended) == (state, code, code)
+    assert ("No space left" in (job.dir / "logs" / "rank-0.log").read_text()) == (room == "ever")
+
+
+_FINISHES = """\
+import os, signal, sys, time
+if len(sys.argv) > 2:
+    path = os.path.join(os.environ["LAUNCH_RUN_DIR"], "finished.json")
+    with open(path, "w") as file:
+        file.write("{}")
+    os.utime(path, (float(sys.argv[2]),) * 2)
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+open(sys.argv[1], "w").close()
+while not told:
+    time.sleep(0.05)
+"""
+
+
+def test_whether_a_run_has_finished_is_no_matter_of_clocks(make_job: MakeJob, tmp_path: Path) -> None:
+    """The server's, which is the file's, is an hour late; and then an hour early, with a file that was there before."""
+    (tmp_path / "finishes.py").write_text(_FINISHES)
+    job = make_job("finishes.py", code_dir=str(tmp_path))
+    job.dir.mkdir(parents=True)
+    (job.dir / "agent.json").write_text(json.dumps(job.spec))
+    for attempt, (args, state) in enumerate(((["-3600"], "COMPLETED"), ([], "CANCELLED"))):
+        ready = tmp_path / f"ready-{attempt}"
+        job.spec["args"] = [str(ready), *(str(time.time() + float(late)) for late in args)]
+        job.environ = {"LAUNCH_ATTEMPT": str(attempt)}
+        agent = job.agent()
+        eventually(ready.exists, "the script")
+        agent.terminate()
+        agent.wait(LIMIT_S)
+        assert job.exit["state"] == state
+        os.utime(Path(job.spec["run_dir"], "finished.json"), (time.time() + 3600,) * 2)
+
+
+def test_a_killed_job_is_closed_by_the_next_job_of_its_run(make_job: MakeJob, tmp_path: Path) -> None:
+    """And one that still trains is not, nor is what it has told of its end told twice."""
+    job = make_job("waits.py", tmp_path, "polite")
+    job.dir.mkdir(parents=True)
+    (job.dir / "agent.json").write_text(json.dumps(job.spec))
+    agent = job.agent()
+    eventually((tmp_path / "ready-0").exists, "the rank")
+    later = make_job("ends.py", 0, 0, name="later", run_dir=job.spec["run_dir"])
+    later.spec["job_dir"] = str(job.dir.with_name("later-1"))
+    later.dir.mkdir()
+    (later.dir / "agent.json").write_text(json.dumps(later.spec))
+    history = Path(job.spec["run_dir"], "history.jsonl")
+
+    def rows() -> list[tuple[object, ...]]:
+        found = map(json.loads, history.read_text().splitlines())
+        return [(row["job_id"], row["event"], row.get("state")) for row in found]
+
+    refused = [("job-1", "begun", None), ("later-1", "begun", None), ("later-1", "ended", "FAILED")]
+    assert later.run()[0] == 1 and rows() == refused and not (job.dir / "exit.json").exists()
+    agent.kill()
+    agent.wait()
+    before = JobDir(job.dir).status()
+    assert later.run()[0] == 0
+    completed = [("later-1", "begun", None), ("job-1", "ended", "FAILED"), ("later-1", "ended", "COMPLETED")]
+    assert rows() == refused + completed
+    now = JobDir(job.dir).status()
+    assert (now.state, now.code, now.ended) == (before.state, before.code, job.node()["time"])
+    assert later.run()[0] == 0 and rows()[6:] == [completed[0], completed[2]]
+
+
 def test_a_failed_node_ends_the_others_and_is_the_one_named(make_job: MakeJob, tmp_path: Path) -> None:
     startup = ['if test "$LAUNCH_NODE_RANK" = 0; then sleep 300; else false; fi']
     job = make_job("shows.py", tmp_path / "seen", nnodes=2, startup_commands=startup)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import errno
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +27,20 @@ from tests.recipes.agent_records import node
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import backends, command, control, files, finish, metrics, nodes, procs, records, spec, verdict
+from node_agent_lib import (
+    backends,
+    command,
+    control,
+    files,
+    finish,
+    metrics,
+    nodes,
+    procs,
+    records,
+    slurm,
+    spec,
+    verdict,
+)
 from node_agent_lib.error_line import error_line
 from node_agent_lib.log import tail
 from node_agent_lib.records import Failure, RankRecord, Stop
@@ -117,6 +132,26 @@ def test_a_stop_after_the_end_changes_nothing() -> None:
     assert verdict.judge([node(0, rank(0, at=100.0), stop=stop(105.0))], 1)["state"] == "COMPLETED"
 
 
+@pytest.mark.parametrize("skew", [0.0, 300.0, -300.0])
+def test_each_node_tells_by_its_own_clock_what_a_stop_came_after(skew: float) -> None:
+    """Ranks that had ended before it, all well or one not; and a rank that it has ended."""
+    hosts: dict[str, Any] = {"started": 40.0 + skew, "nnodes": 2, "stop": stop(100.0 + skew)}
+    first = node(0, rank(0, at=90.0), nnodes=2, stop=stop(100.0))
+    for other, state in (
+        (rank(1, at=90.0 + skew), "COMPLETED"),
+        (rank(1, 3, at=90.0 + skew, error="ValueError: no such shard"), "FAILED"),
+        (rank(1, at=103.0 + skew), "CANCELLED"),
+        (rank(1, 1, at=103.0 + skew, error="KeyboardInterrupt"), "CANCELLED"),
+    ):
+        assert verdict.judge([first, node(1, other, **hosts)], 2)["state"] == state, other
+
+
+def test_a_stop_file_that_no_agent_has_seen_has_ended_nothing() -> None:
+    """Its time is the file server's."""
+    ended = [node(number, rank(number, at=100.0), nnodes=2) for number in (0, 1)]
+    assert verdict.judge(ended, 2, asked=stop(50.0))["state"] == "COMPLETED"
+
+
 def test_a_stop_that_follows_a_failure_is_a_failure() -> None:
     failed = node(0, rank(0, 7, at=80.0))
     ended_by_slurm = node(1, rank(1, 0, at=95.0), stop=stop(90.0))
@@ -181,34 +216,54 @@ def test_finish_without_any_record(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("nnodes", "node_code", "script_code", "chained", "code"),
-    [(1, 0, 0, False, 0), (1, 0, 0, True, 1), (2, 0, 0, False, 1), (1, 3, 0, False, 1), (1, 0, 9, False, 9)],
+    [
+        *[(1, 0, 0, False, 0), (1, 0, 0, True, 0), (2, 0, 0, False, 0), (2, 0, 0, True, 0), (2, None, 0, True, 0)],
+        *[(1, 3, 0, False, 3), (1, 3, 0, True, 3), (1, 0, 9, False, 9), (2, None, 1, False, 1), (0, None, 0, False, 1)],
+    ],
 )
 def test_the_end_of_a_job_whose_disk_is_full(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     nnodes: int,
-    node_code: int,
+    node_code: int | None,
     script_code: int,
     chained: bool,
     code: int,
 ) -> None:
-    """What Slurm is told is what `status` tells of the node's record: nobody can read an exit.json."""
+    """What Slurm is told is what `status` tells of the node's record: nobody can read an exit.json. Without a code the
+    agents had no room for their last record either: srun tells how they have ended.
+
+    A chain that has completed begins no further attempt; secrets that no other one needs are gone.
+    """
 
     def full(path: str, value: object, patience_s: float = 0) -> bool:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    cancelled: list[str] = []
     monkeypatch.setattr(finish, "create_json", full)
+    monkeypatch.setattr(slurm, "cancel", cancelled.extend)
+    monkeypatch.setattr(finish, "_LATE_NODES_S", 0.0)
+    monkeypatch.setenv("SLURM_JOB_ID", "76")
+    monkeypatch.setenv("LAUNCH_ATTEMPT", "0")
+    secrets = tmp_path / "secrets.env"
+    secrets.touch()
+    (tmp_path / "chain").write_text("76 77 0 78\n" if chained else "76 - 0\n")
     (tmp_path / "nodes").mkdir()
     for number in range(nnodes):
-        record = replace(node(number, rank(number, node_code), nnodes=nnodes), code=node_code)
+        ended = node(number, rank(number, node_code or 0), nnodes=nnodes, secrets_file=str(secrets))
+        record = replace(ended, code=node_code, state="ended" if node_code is not None else "training")
         (tmp_path / "nodes" / f"{number}.json").write_text(json.dumps(record.to_json()))
     limits = {"jobs": 2, "failures": 2, "exclude": []} if chained else None
     order = {"job_id": "r.1", "run_dir": str(tmp_path), "backend": "none", "chain": limits, "checkpoint_dir": None}
     (tmp_path / "agent.json").write_text(json.dumps(order))
     assert finish.main(str(tmp_path), script_code) == code
-    left = json.loads((tmp_path / "nodes" / "0.json").read_text())
-    slurm = Answer(True, "FAILED" if code else "COMPLETED", code=code)
-    assert judge(slurm, Own(node=left, chained=chained)).state == slurm.state
+    assert cancelled == (["78", "77"] if chained and code == 0 else [])
+    may_come_again = code != 0 and (chained or nnodes > 1)
+    assert secrets.exists() == (may_come_again or nnodes == 0)
+    left = json.loads((tmp_path / "nodes" / "0.json").read_text()) if nnodes else None
+    told = Answer(True, "FAILED" if code else "COMPLETED", code=code, dropped=bool(cancelled))
+    now = judge(told, Own(node=left, chained=chained))
+    assert now.state == told.state and ("disk is full" in str(now.reason)) == (code in (0, 9))
 
 
 def test_records_survive_the_file(tmp_path: Path) -> None:
@@ -258,6 +313,39 @@ def test_a_line_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="complete line"):
         files.append_json(str(path), [{"a": 2}])
     assert path.read_text() == '{"a": 1}\n'
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_full_disk_takes_no_other_writers_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool) -> None:
+    """Of a spare's keeper and the agent, say: one has got half a line in when the other writes."""
+    path, write, others = tmp_path / "history.jsonl", os.write, []
+    path.write_text('{"a": 1}\n')
+    waits = threading.Event()  # for its turn, or has written
+
+    def other() -> None:
+        files.append_json(str(path), [{"other": 1}])
+        waits.set()
+
+    def half(fd: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", write)
+        written = write(fd, data[:3])
+        others.append(threading.Thread(target=other))
+        others[0].start()
+        assert waits.wait(LIMIT_S)
+        return written
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setattr(time, "sleep", lambda _: waits.set())
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(OSError, match="complete line"):
+        files.append_json(str(path), [{"a": 2}])
+    others[0].join()
+    files.append_json(str(path), [{"a": 3}])
+    assert files.read_lines(str(path)) == [{"a": 1}, {"other": 1}, {"a": 3}]
 
 
 @pytest.mark.parametrize("torn", ['{"event": "ended", "time": 17957', "\x00\x00", '{"a": "\xfc', "x"])

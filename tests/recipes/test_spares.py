@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-from node_agent_lib import bad_nodes, chain, deciding, decision, history, seats
+from node_agent_lib import bad_nodes, chain, deciding, decision, files, history, replacing, seats
 from node_agent_lib.files import write_json
 from node_agent_lib.history import Ended
 from node_agent_lib.records import NodeRecord, RankRecord
@@ -282,6 +283,29 @@ def test_a_silent_spare_is_not_taken(place: Site, monkeypatch: pytest.MonkeyPatc
     assert (place.job / ".failed-0").exists() and not decider.over  # c1's own agent is to end first
     told.say("c1", code=1, recorded=True)
     told.passes(2, decider, ())
+    assert decider.over and seats.is_over(told.job, 0)
+
+
+def test_on_a_full_disk_the_job_ends_and_holds_no_nodes(place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replacement cannot be written down: the other nodes' agents are told to end, and then all keepers."""
+    told = Keepers(place, monkeypatch)
+    for host in ("c1", "c2", "c3"):
+        told.say(host)
+    node(place, 0)
+    node(place, 1)
+    decider = told.decider("c1")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for module in (chain, history, replacing, seats):
+        monkeypatch.setattr(module, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(files, "_write_some", lambda *_: 0)
+    told.passes(int(LEAST_S) + 20, decider, ("c3",))
+    assert seats.latest(told.job, NOW) == NOW and (place.job / ".failed-0").exists() and not decider.over
+    told.say("c1", code=1, recorded=True)
+    told.passes(2, decider, ("c3",))
     assert decider.over and seats.is_over(told.job, 0)
 
 

@@ -40,9 +40,12 @@ if [ -n "$(timeout 10 squeue -h -j "$id" -t SUSPENDED,STOPPED -o %i 2>/dev/null)
 fi
 """
 _KILL = 'end "$id" --signal=KILL --full && rm -f "$left"\n'
-# A job without a directory cannot save anything, and its batch script's end would look like a failure.
+# A job without a directory cannot save anything, and its batch script's end would look like a failure. One in whose
+# directory nothing can be made cannot either, and a chain that is told by a signal alone goes on.
 _ASK = """
 if [ ! -d "$job" ] && [ ! -d "$run" ]; then
+  end "$id"
+elif [ "$next" != - ] && [ -d "$job" ] && [ ! -e "$job"/{stop} ]; then
   end "$id"
 elif [ "$unseen" = 0 ] && ! squeue -h -s -j "$id" -o %i 2>/dev/null | grep -qE '\\.[0-9]+$'; then
   end "$id" && rm -f "$left"
@@ -50,6 +53,11 @@ else # also where squeue does not say: what waits has no step, and ends by the f
   [ "$unseen" = 0 ] || end "$id" --state=PENDING 2>/dev/null
   end "$id" --signal=TERM
 fi
+""".replace("{stop}", contract.STOP)
+# The reserve is there for the job's own records: no file needs it more than this one.
+_MARK = f"""
+mark() {{ {{ echo "$how" > "$job"/{contract.STOP}; }} 2>/dev/null || [ -e "$job"/{contract.STOP} ]; }}
+{{ mark || {{ rm -f "$job"/{contract.RESERVE}; mark; }}; }} && echo {_MARKED}
 """
 _OVER = ("already completing or completed",)
 _NO_JOB = "Invalid job id"
@@ -87,13 +95,13 @@ def script(record: Record, now: bool) -> str:
         "job": record.job_dir,
         "run": record.run_dir,
         "name": posixpath.basename(task.directory) if task else record.job_id,
+        "how": "now" if now else "cancel",
         "left": f"{record.job_dir}/{contract.SECRETS}",  # a job that waits has no agent to remove it
     }
     names = "\n".join(f"{name}={shlex.quote(value)}" for name, value in words.items())
-    mark = f'{{ echo {"now" if now else "cancel"} > "$job"/{contract.STOP}; }} 2>/dev/null && echo {_MARKED}'
     current = slurm_query.current(str(record.handle["slurm_id"]), record.job_dir)
     current += slurm_query.ours(record.job_dir, task)
-    return f"{PLAIN}{names}\n{mark}\n{current}{_BEFORE}{_STOPPED}{_KILL if now else _ASK}"
+    return f"{PLAIN}{names}\n{_MARK}{current}{_BEFORE}{_STOPPED}{_KILL if now else _ASK}"
 
 
 def _without_slurm(record: Record, now: bool) -> str:

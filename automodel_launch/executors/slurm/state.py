@@ -20,6 +20,8 @@ _DUE_TO = re.compile(r"DUE TO (TIME LIMIT|PREEMPTION|NODE FAILURE)")
 _CAUSES = {"TIME LIMIT": "TIMEOUT", "PREEMPTION": "PREEMPTED", "NODE FAILURE": "NODE_FAIL"}
 LOG_TAIL = 4096
 _NEVER_BEGAN = "cancelled in the queue, or lost: it has begun nothing, and Slurm no longer knows it"
+_UNSAID = "unsaid"  # in what stands for an exit.json: why there is none
+_UNWRITTEN = {_UNSAID: "it left no exit.json, as where its disk is full; its node's record and Slurm tell its end"}
 _GOES_ON = "python launch.py resume JOB goes on"
 LATE_S = 20  # after a job's own end Slurm's RUNNING is late: slurmctld was away, or an epilog takes its time
 
@@ -185,12 +187,19 @@ def judge(answer: Answer, own: Own) -> Status:
 
 def _completed_by_node(answer: Answer, own: Own) -> Own:
     """With the end that node 0's agent has told, where that was completion: neither it nor the batch script lived to
-    write exit.json, or their disk was full. A chain's next attempt does that."""
+    write exit.json, or their disk was full. A chain's next attempt does that; where there is none, and of several
+    nodes, Slurm's word for the batch script's end counts, which is 0 only where all agents have ended well."""
     busy = answer.state in contract.SLURM_WAITING or answer.state in contract.SLURM_ACTIVE
-    if own.exit or own.chained or busy or not answer.asked:
+    if own.exit or busy or not answer.asked:
+        return own
+    code = (own.node or {}).get("code")
+    if answer.state == contract.COMPLETED and not answer.following and own.node and not code:
+        told = {key: own.node.get(key) for key in ("started", "step", "attempt")}
+        return replace(own, exit={**told, **_UNWRITTEN, "complete": True, "state": contract.COMPLETED, "code": 0})
+    if own.chained:
         return own
     found = jobdir.end_by_node(own.node)
-    return replace(own, exit=found) if found and found["state"] == contract.COMPLETED else own
+    return replace(own, exit={**found, **_UNWRITTEN}) if found and found["state"] == contract.COMPLETED else own
 
 
 def _is_tidying_up(own: Own) -> bool:
@@ -268,6 +277,7 @@ def _completed(own: Own) -> bool:
 def _told(own: Own, step: int | None) -> dict[str, Any]:
     record = own.exit or {}
     told: dict[str, Any] = {key: record.get(key) for key in contract.STATUS_KEYS} | jobdir.explained(record)
+    told |= {"reason": record.get(_UNSAID)}
     told["step"] = step if told["step"] is None else told["step"]
     told["log"] = told["log"] or own.log_name
     return told

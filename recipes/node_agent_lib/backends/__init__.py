@@ -16,12 +16,12 @@ import contract
 
 from ..files import Json
 from .automodel import AutoModel
-from .base import Backend, Checkpoint, newest_checkpoint
+from .base import Backend, Checkpoint, finished_mark, newest_checkpoint
 from .data_prep import DataPrep
 from .megatron_bridge import MegatronBridge
 from .none import NoBackend
 
-__all__ = ["Backend", "Checkpoint", "get", "newest_checkpoint", "of"]
+__all__ = ["Backend", "Checkpoint", "finished_mark", "get", "newest_checkpoint", "of"]
 
 _ALL: tuple[Backend, ...] = (AutoModel(), MegatronBridge(), DataPrep(), NoBackend())
 _BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _ALL}

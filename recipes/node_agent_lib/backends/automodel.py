@@ -63,9 +63,9 @@ class AutoModel:
         """By their names, and the marker that AutoModel leaves in one until it is saved."""
         return checkpoints_of(directory)
 
-    def finished(self, run_dir: str, since: float) -> bool:
+    def finished(self, run_dir: str, before: str) -> bool:
         """recipes/pretrain.py records it."""
-        return is_recorded(run_dir, since)
+        return is_recorded(run_dir, before)
 
 
 def _add_field(result: Json, part: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from typing import Mapping, NamedTuple, Protocol
 
 import contract
@@ -57,8 +58,8 @@ class Backend(Protocol):
     def checkpoints(self, directory: str | None) -> list[Checkpoint]:
         """The checkpoints below `directory`, where their form is known."""
 
-    def finished(self, run_dir: str, since: float) -> bool:
-        """Whether the recipe has recorded, at `since` or later, that the run has reached its end."""
+    def finished(self, run_dir: str, before: str) -> bool:
+        """Whether the recipe has recorded that the run has reached its end, since finished_mark was `before`."""
 
 
 def checkpoints_of(directory: str | None) -> list[Checkpoint]:
@@ -79,12 +80,22 @@ def _names(directory: str) -> list[str]:
         return []
 
 
-def is_recorded(run_dir: str, since: float) -> bool:
-    """Whether finished.json is there; an older one is of a run that was shorter."""
+def finished_mark(run_dir: str) -> str:
+    """What tells the finished.json that is there from any other one, "" where there is none.
+
+    One that was there before is of a run that was shorter. Times do not tell: a file has its server's, a node its own.
+    """
+    path = os.path.join(run_dir, contract.FINISHED)
     try:
-        return os.stat(os.path.join(run_dir, contract.FINISHED)).st_mtime >= since
+        with open(path, "rb") as file:
+            return f"{int(os.fstat(file.fileno()).st_mtime)} {zlib.crc32(file.read()):08x}"
     except OSError:
-        return False
+        return ""
+
+
+def is_recorded(run_dir: str, before: str) -> bool:
+    """Whether there is a finished.json, and not that one."""
+    return finished_mark(run_dir) not in ("", before)
 
 
 def newest_checkpoint(backend: Backend, directory: str | None) -> int | None:

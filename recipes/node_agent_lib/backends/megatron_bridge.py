@@ -77,9 +77,9 @@ class MegatronBridge:
         """By their names; complete once what is written last is there."""
         return checkpoints_of(directory)
 
-    def finished(self, run_dir: str, since: float) -> bool:
+    def finished(self, run_dir: str, before: str) -> bool:
         """recipes/pretrain_bridge.py records it."""
-        return is_recorded(run_dir, since)
+        return is_recorded(run_dir, before)
 
 
 def _add_field(result: Json, part: str) -> None:

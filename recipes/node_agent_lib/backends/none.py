@@ -60,6 +60,6 @@ class NoBackend:
         """Not known."""
         return []
 
-    def finished(self, run_dir: str, since: float) -> bool:
+    def finished(self, run_dir: str, before: str) -> bool:
         """Where the script records it."""
-        return is_recorded(run_dir, since)
+        return is_recorded(run_dir, before)
