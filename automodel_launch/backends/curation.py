@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from automodel_launch import backends
-from automodel_launch.backends import Config, Need, Reference, look, user_code
-from automodel_launch.backends.data import paths
+from automodel_launch.backends import Config, Need, Reference, look, own_steps, user_code
+from automodel_launch.backends.data import facts, paths
 from automodel_launch.backends.noise import Noise, block, patterns
 from automodel_launch.backends.plain import Plain
+from automodel_launch.config import dotted
+from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 
@@ -26,6 +29,9 @@ _NOISE = Noise(
     lines=patterns([r"\| (INFO|SUCCESS) +\| datatrove\.[\w.]+:\w+:\d+ - .*\S$"]),
     blocks=(block(r"\| (INFO|SUCCESS) +\| datatrove\.[\w.]+:\w+:\d+ - $", r"(?!stage |\d{4}-\d\d-|error|  \S|/).*"),),
 )
+
+
+_STEP = re.compile(r"stages\.\d+\.pipeline\.\d+")
 
 
 class Curation(Plain):
@@ -47,6 +53,19 @@ class Curation(Plain):
         if isinstance(output, str):
             yield Reference("output", "output_dir", output)
 
+    def _request(self, plan: Plan) -> facts.Request:
+        return facts.Request(writable=tuple(path for _, path in _written(plan)))
+
+    def _judged(self, plan: Plan, data: facts.DataFacts) -> Iterator[Finding]:
+        told = set[str]()
+        for key, path in _written(plan):
+            unwritable = paths.unwritable(plan, key, path, data)
+            base = str(data.about("writable", path).get("base"))
+            if unwritable and base not in told:
+                told.add(base)
+                fix = f"{key}=${{run.data_dir}}/NAME, or another directory"
+                yield Finding("error", "curate-output", unwritable, fix)
+
     def promises(self, plan: Plan) -> Mapping[str, str]:
         """The output's directory; what lies in it is the stages' business."""
         return {"path": str(plan.config.get("output_dir") or plan.run_dir).rstrip("/")}
@@ -63,9 +82,33 @@ class Curation(Plain):
         if found.failed:
             yield Finding("note", "curate-not-looked-at", f"the config was not looked at: {found.failed}.")
         yield from look.findings(found, _FINDINGS)
-        for key, name, target in _values("stages", plan.config.get("stages")):
-            if name == "_target_" and isinstance(target, str) and ":" in target:
-                yield from user_code.in_file(plan, key, target)
+        for key, step in _targets("stages", plan.config.get("stages")):
+            yield from _own(plan, key, step)
+
+
+def _targets(key: str, value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every mapping that names a class or function in a file of one's own, with its key."""
+    if isinstance(value, Mapping):
+        if ":" in str(value.get("_target_", "")):
+            yield key, value
+        for name, item in value.items():
+            yield from _targets(f"{key}.{name}", item)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _targets(f"{key}.{i}", item)
+
+
+def _own(plan: Plan, key: str, step: Mapping[str, Any]) -> Iterator[Finding]:
+    """The file travels, has the name, and that takes these arguments; a step is one of datatrove's."""
+    target, where = str(step["_target_"]), f"{key}._target_"
+    yield from user_code.in_file(plan, where, target)
+    text, name = user_code.text(plan, target) or b"", target.rpartition(":")[2]
+    wrong = own_steps.refused(text, name, [argument for argument in step if argument != "_target_"])
+    fix = "the arguments beside _target_, or the file"
+    if wrong is None and _STEP.fullmatch(key):
+        wrong, fix = own_steps.no_step(text, name), "a class on datatrove.pipeline.filters.base_filter.BaseFilter"
+    if wrong:
+        yield Finding("error", "curate-config", f"{describe_value(plan, where, target)}: {wrong}.", fix)
 
 
 def _steps(config: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -76,6 +119,14 @@ def _steps(config: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for k, step in enumerate(steps if isinstance(steps, list) else []):
             if isinstance(step, Mapping):
                 yield f"stages.{i}.pipeline.{k}", step
+
+
+def _written(plan: Plan) -> Iterator[tuple[str, str]]:
+    """(key, path) of what it writes, where that is a path of the job's: output_dir, and folders of its steps."""
+    for key, value in _folders(plan.config):
+        written = key.rpartition(".")[2].startswith("output") and isinstance(value, str) and value.startswith("/")
+        if written and not dotted.left_to_the_job(value):
+            yield key, str(value)
 
 
 def _folders(config: Config) -> Iterator[tuple[str, object]]:

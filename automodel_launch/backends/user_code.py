@@ -7,10 +7,11 @@ import os
 import posixpath
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
+from automodel_launch.backends import Need, own_steps
 from automodel_launch.config import envscope
 from automodel_launch.plan.describe import describe_value
 from automodel_launch.plan.finding import Finding
@@ -19,6 +20,7 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.suggest import did_you_mean
 
 _VARIABLE = "PYTHONPATH"
+_IN_FILE = re.compile(r"[^:]+\.py:[A-Za-z_]\w*")
 
 
 def in_file(plan: Plan, key: str, path: str) -> Iterator[Finding]:
@@ -33,8 +35,52 @@ def in_file(plan: Plan, key: str, path: str) -> Iterator[Finding]:
             yield Finding(
                 "error", "unknown-target", message, f"{key}=FILE.py:{name}, with FILE.py below a path of `code`"
             )
+        else:
+            yield from _named(plan, key, path, text(plan, path) or b"")
     else:
         yield from _travelling(plan, key, path, file, name)
+
+
+def text(plan: Plan, path: str) -> bytes | None:
+    """What `FILE.py:NAME` will be read from; None where that is not known here."""
+    file = path.partition(":")[0]
+    if not file.startswith("/"):
+        found = _travels(plan, file)
+        return _text(found) if found else None
+    try:
+        return Path(file).read_bytes() if plan.visible else None
+    except OSError:
+        return None
+
+
+def needs(plan: Plan) -> Iterator[Need]:
+    """Packages that the config's own files import as they are read, but for what lies beside them."""
+    for key, path in _in_files("", plan.config):
+        folder = posixpath.dirname(path.partition(":")[0])
+        for name in dict.fromkeys(own_steps.imported(text(plan, path) or b"")):
+            beside = [f"{folder}/{name}".lstrip("/"), name] if not folder.startswith("/") else []
+            own = any(file.path.startswith((f"code/{one}/", f"code/{one}.py")) for one in beside for file in plan.files)
+            near = folder.startswith("/") and any(Path(folder, one).exists() for one in (name, f"{name}.py"))
+            if not (own or near or name in sys.stdlib_module_names):
+                yield Need(name, key)
+
+
+def _in_files(key: str, value: object) -> Iterator[tuple[str, str]]:
+    """(key, FILE.py:NAME) of every value of that form, however deep."""
+    if isinstance(value, Mapping):
+        items = [(f"{key}.{name}" if key else str(name), item) for name, item in value.items()]
+    else:
+        items = [(f"{key}.{i}", item) for i, item in enumerate(value)] if isinstance(value, list) else []
+    for inner, item in items:
+        if isinstance(item, str) and _IN_FILE.fullmatch(item):
+            yield inner, item
+        else:
+            yield from _in_files(inner, item)
+
+
+def _travels(plan: Plan, file: str) -> PlannedFile | None:
+    wanted = posixpath.normpath(f"code/{file}")
+    return next((planned for planned in plan.files if planned.path == wanted), None)
 
 
 def in_module(plan: Plan, key: str, path: str) -> Iterator[Finding]:
@@ -66,19 +112,23 @@ def _is_inherited(plan: Plan, top: str) -> bool:
 
 
 def _travelling(plan: Plan, key: str, path: str, file: str, name: str) -> Iterator[Finding]:
-    wanted = posixpath.normpath(f"code/{file}")
-    found = next((planned for planned in plan.files if planned.path == wanted), None)
+    found = _travels(plan, file)
     if found is None:
         message = f"{describe_value(plan, key, path)}: {file} does not travel with the job."
         folder = posixpath.dirname(file) or file
         yield Finding("error", "stays-here", message, f'code = ["{folder}"] in the profile, or run.env.code=[{folder}]')
         return
-    wrong = not_python(file, _text(found))
+    yield from _named(plan, key, path, _text(found))
+
+
+def _named(plan: Plan, key: str, path: str, text: bytes) -> Iterator[Finding]:
+    file, _, name = path.partition(":")
+    wrong = not_python(file, text)
     if wrong:
         level, why = wrong
         message = f"{describe_value(plan, key, path)}: Python {sys.version_info[0]}.{sys.version_info[1]} does not read"
         yield Finding(level, "not-python", f"{message} {why}.", f"python -m py_compile {file} tells the same")
-    names = _names(found)
+    names = _names(text) if text else None
     if names is not None and name not in names:
         message = f"{describe_value(plan, key, path)}: {file} has no '{name}'."
         yield Finding("error", "unknown-target", message, (did_you_mean(name, names) or f" {file} has {names}").strip())
@@ -112,11 +162,11 @@ def _text(file: PlannedFile) -> bytes:
         return b""
 
 
-def _names(file: PlannedFile) -> list[str] | None:
+def _names(text: bytes) -> list[str] | None:
     """The names at the top level of a file; None where they are not known (`import *`, not Python)."""
     try:
-        body = ast.parse(_text(file)).body
-    except (OSError, SyntaxError, ValueError):
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError):
         return None
     names: list[str] = []
     for node in body:

@@ -25,7 +25,7 @@ def needed(plan: Plan) -> list[Need]:
         beside = tuple(f"code/{folder}{name}{end}" for folder in ("", "recipes/") for end in ("/", ".py"))
         return any(path.startswith(beside) for path in travelling)
 
-    wanted = [*backends.of(plan.recipe).packages(plan.config), *_of_profile(plan)]
+    wanted = [*backends.of(plan.recipe).packages(plan.config), *_of_profile(plan), *user_code.needs(plan)]
     return [need for need in wanted if not travels(need.module)]
 
 

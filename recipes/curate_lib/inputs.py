@@ -22,7 +22,7 @@ def identity(config: Config, made: Sequence[tuple[Stage, Sequence[Any]]]) -> dic
     found = {}
     for stage, steps in made:
         for number, step in enumerate(steps):
-            if not _reads(step) or _is_own(config, step):
+            if not reads(step) or _is_own(config, step):
                 continue
             where = f"{stage.where}.pipeline[{number}]"
             found[where] = fingerprint(list(_files(where, step)))
@@ -35,11 +35,14 @@ def check(where: str, step: Any) -> None:
     Raises:
         InputError: there are none that it chooses.
     """
-    if _reads(step) and (step.paths_file or step.glob_pattern or not step.recursive):
+    if reads(step) and (step.paths_file or step.glob_pattern or not step.recursive):
         next(_files(where, step))
 
 
-def _reads(step: Any) -> bool:
+def reads(step: Any) -> bool:
+    """Whether it reads files; None does not."""
+    if step is None:
+        return False
     from datatrove.pipeline.readers.base import BaseDiskReader
 
     return isinstance(step, BaseDiskReader)

@@ -17,7 +17,7 @@ from typing import Any
 from data_prep_lib.errors import DataPrepError, InputError
 from data_prep_lib.findings import Finding, finding, of_config, of_error
 
-from curate_lib import inputs, targets
+from curate_lib import inputs, targets, trial
 from curate_lib.config import TARGET, Config, Stage, load
 
 _ENGINE = "datatrove"
@@ -42,10 +42,10 @@ def _look(path: Path, files: bool) -> Iterator[Finding]:
         yield finding("note", "curate-not-looked-at", message)
     made: dict[str, Any] = {}
     for stage in config.stages:
-        for i, step in enumerate(stage.pipeline):
+        for i in range(len(stage.pipeline)):
             where = f"{stage.where}.pipeline[{i}]"
             try:
-                made[where] = _tried(where, stage, step, here)
+                made[where] = _tried(where, stage, i, here)
             except DataPrepError as e:
                 yield of_config("curate", e, files)
     yield from _unwritten(config)
@@ -53,16 +53,25 @@ def _look(path: Path, files: bool) -> Iterator[Finding]:
         yield from _folders(config, made)
 
 
-def _tried(where: str, stage: Stage, step: Mapping[str, Any], here: bool) -> Any:
+def _tried(where: str, stage: Stage, number: int, here: bool) -> Any:
     """The step, where all of it is datatrove's, which is installed: `here`."""
     found = [(key, value) for key, value in targets.targets(stage) if key == where or key.startswith(f"{where}.")]
-    if any(targets.file_of(value) for _, value in found):  # of one's own
-        found, here = [(key, value) for key, value in found if not targets.file_of(value)], False
+    own = [(key, value) for key, value in found if targets.file_of(value)]
+    for key, value in own:
+        targets.unlikely(key, value)
+    if own:
+        found, here = [one for one in found if one not in own], False
     engines = [str(value[TARGET]).startswith(f"{_ENGINE}.") for _, value in found]
     for (key, value), engine in zip(found, engines, strict=True):
         if here or not engine:
             targets.check(key, value)
-    return targets.make(where, step) if here and all(engines) else None
+        if key == where and not engine:
+            targets.unlikely(key, value)
+    if not here or not all(engines):
+        return None
+    step = targets.step(stage, number)
+    trial.compression(where, step)
+    return step
 
 
 def _below(config: Config, value: Any) -> bool:
@@ -127,3 +136,5 @@ def _check(where: str, folder: str, step: Any) -> None:
         raise InputError(f"{what} cannot be listed: {e.strerror}{_FIX}") from None
     if step is not None and "://" not in str(getattr(step, "paths_file", "")):
         inputs.check(where, step)
+    if inputs.reads(step) and not step.paths_file:
+        trial.reader(where, step)

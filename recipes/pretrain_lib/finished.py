@@ -12,6 +12,7 @@ from typing import Any
 
 import contract
 
+from .config import ConfigError
 from .output import is_main, say
 
 
@@ -20,6 +21,9 @@ def report(recipe: Any, first_step: int | None) -> None:
 
     AutoModel returns from its loop in the same way in both cases. A run that a signal ended has `sigterm_flag` set and
     steps left to do; one whose last step was reached while the signal came is finished all the same.
+
+    Raises:
+        ConfigError: it has taken no step, of which AutoModel says nothing.
     """
     scheduler = getattr(recipe, "step_scheduler", None)
     if scheduler is None:
@@ -29,6 +33,11 @@ def report(recipe: Any, first_step: int | None) -> None:
     if scheduler.sigterm_flag and scheduler.step < scheduler.max_steps:
         say(f"stopped by signal at step {scheduler.step}; {_named(checkpoint)}")
         return
+    if scheduler.step == first_step == 0:
+        message = (
+            "no step was taken: the training data gave no batch. They have fewer samples than there are data-parallel"
+        )
+        raise ConfigError(f"{message} ranks, or less than a batch with drop_last")
     if scheduler.step == first_step:
         say("nothing left to do: this run has reached its end before")
     write_finished(scheduler.step, scheduler.max_steps, checkpoint)

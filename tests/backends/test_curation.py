@@ -24,6 +24,7 @@ stages:
       - {{_target_: "mine.py:Step"}}
       - {{_target_: datatrove.pipeline.writers.JsonlWriter, output_folder: "${{output_dir}}/text"}}
 """
+STEP = "from datatrove.pipeline.filters.base_filter import BaseFilter\nclass Step(BaseFilter): pass\n"
 PREPARED = """
 steps:
   curate: {recipe: curate, config: ./curate.yaml}
@@ -43,7 +44,7 @@ def found(checkout: Checkout, *words: str) -> list[tuple[str, str]]:
 def test_what_is_found_before_the_job(checkout: Checkout, tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     (checkout.root / "curate.yaml").write_text(CONFIG.format(root=tmp_path))
-    (checkout.root / "mine.py").write_text("class Step: pass\n")
+    (checkout.root / "mine.py").write_text(STEP)
     where = "stages.0.pipeline.1._target_"
     empty = f"stages[0].pipeline[0].data_folder: {tmp_path}/corpus is empty."
     assert found(checkout) == [("error", empty)]
@@ -69,7 +70,7 @@ def test_what_is_found_before_the_job(checkout: Checkout, tmp_path: Path) -> Non
 def test_what_its_steps_make_is_another_steps_input(checkout: Checkout, tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "a.jsonl").write_text('{"text": "a"}\n')
-    (checkout.root / "mine.py").write_text("class Step: pass\n")
+    (checkout.root / "mine.py").write_text(STEP)
     (checkout.root / "curate.yaml").write_text(CONFIG.format(root=tmp_path))
     prepared = {"datasets": [{"name": "a", "path": "x"}], "tokenizer": str(tmp_path), "output_dir": str(tmp_path / "b")}
     (checkout.root / "data.yaml").write_text(json.dumps(prepared))

@@ -222,6 +222,11 @@ def test_what_the_job_would_refuse_is_told_before(tmp_path: Path) -> None:
     ]
     assert looked(tmp_path, config) == [
         ("curate-input", f"{key}[1].data_folder: no files in {tmp_path}/corpus that match '*.parquet'"),
+        (
+            "curate-input",
+            f"{key}[3].data_folder: {tmp_path}/config.json: none of its first 1 rows has text under 'text';"
+            " they have: output_dir, stages, workers",
+        ),
         ("curate-input", f"{key}[4].paths_file: /nowhere.txt cannot be read: No such file or directory"),
         ("curate-input", f"{key}[5].paths_file: {tmp_path}/names cannot be read: {no_utf_8}"),
         ("curate-input", f"{key}[6].glob_pattern: 'a**b': Invalid pattern: '**' can only be an entire path component"),

@@ -208,6 +208,13 @@ def test_a_run_that_a_signal_ended_is_not_finished(run_dir: Path, capsys: pytest
     assert not run_dir.exists()
 
 
+def test_a_run_that_took_no_step_has_failed(run_dir: Path) -> None:
+    """AutoModel's loop returns as after the last step where the data give no batch."""
+    with pytest.raises(ConfigError, match="no step was taken"):
+        finished.report(recipe_at(0, signalled=False), 0)
+    assert not run_dir.exists()
+
+
 def test_only_rank_0_speaks_and_writes(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

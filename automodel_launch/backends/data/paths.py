@@ -76,7 +76,9 @@ def unwritable(plan: Plan, key: str, path: str, data: DataFacts) -> str | None:
     facts = data.about("writable", path)
     if not facts.get("error"):
         return None
-    return f"{describe(plan, key)}: {facts['base']} cannot be written: {facts['error']}{outside(plan, path)}."
+    return (
+        f"{describe_value(plan, key, path)}: {facts['base']} cannot be written: {facts['error']}{outside(plan, path)}."
+    )
 
 
 def relatives(plan: Plan, given: Iterable[tuple[str, object]]) -> Iterator[Finding]:

@@ -37,6 +37,11 @@ def found(bench: Bench, target: str, path: object, **more: object) -> list[Findi
     (CHAT, f"{GOOD}\nno\n", {"skip_invalid_samples": True}, []),
     (CHAT, '{"text": "a", "id": 1}\n', {}, ["line 1 has no list `messages`", "text, id", '"role": "user"']),
     (CHAT, '{"messages": [{"content": "a"}]}', {}, ["line 1 has a turn without 'role'"]),
+    (CHAT, '{"messages": [{"role": "asistant", "content": "a"}]}', {}, ["a turn of 'asistant'", "role: assistant"]),
+    (CHAT, '{"conversations": [{"from": "tool", "value": "a"}]}', {}, ["line 1 has a turn of 'tool'"]),
+    (CHAT, '{"messages": [{"role": "assistant", "text": "a"}]}', {}, ["turns without 'content'", "role, text"]),
+    (CHAT, f"{SHARED}\n", {}, ["none of its first 1 rows has an answer"]),
+    (CHAT, '{"messages": [{"role": "assistant", "tool_calls": []}]}', {}, []),
     (CHAT, "[1]\n", {}, ["line 1 is list"]),
     (CHAT, "\n", {}, ["no rows"]),
     (COLUMNS, '{"q": "a", "a": "b"}\n', MAPPED, []),
@@ -131,3 +136,36 @@ def test_held_out_rows_of_less_than_a_batch(
     assert [(f.level, message is not None and message in f.message) for f in told] == [("warning", True)] * bool(
         message
     )
+
+
+def test_fewer_rows_than_ranks_give_no_batch(bench: Bench, tmp_path: Path) -> None:
+    def told(rows: int, target: str = CHAT) -> list[str]:
+        path = tmp_path / "rows.jsonl"
+        path.write_text(f"{GOOD}\n" * rows)
+        section = {"_target_": target, "path_or_dataset_id": str(path)}
+        plan = bench.planned(f"dataset: {json.dumps(section)}")  # 2 processes
+        return [finding.message for finding in checks.run(plan) if finding.code == "no-batch"]
+
+    (message,) = told(1)
+    assert "rows: 1, and 2 data-parallel ranks" in message
+    assert told(2) == []
+    assert told(1, COLUMNS.replace("_dataset.", "_iterable_dataset.").replace("Dataset", "IterableDataset")) == []
+
+
+@pytest.mark.parametrize(("described", "more", "told"), [
+    ({}, {}, True),
+    ({}, {"chat_template": "{{ messages }}"}, False),
+    ({"chat_template": "{{ messages }}"}, {}, False),
+])  # fmt: skip
+def test_a_tokenizer_without_a_template(
+    bench: Bench, tmp_path: Path, described: dict[str, str], more: dict[str, str], told: bool
+) -> None:
+    folder, path = tmp_path / "tokenizer", tmp_path / "rows.jsonl"
+    folder.mkdir()
+    path.write_text(f"{GOOD}\n" * 2)
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    tokenizer = {"_target_": "nemo_automodel.NeMoAutoTokenizer.from_pretrained"}
+    tokenizer["pretrained_model_name_or_path"] = str(folder)
+    findings = found(bench, CHAT, str(path), tokenizer=tokenizer, **more)
+    assert [one.code for one in findings] == (["bad-conversations"] if told else [])
+    assert all("no chat_template" in one.message for one in findings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from automodel_launch.backends.automodel.checks import (
+    adapters,
     batch,
     compiling,
     continued,
@@ -51,6 +52,7 @@ CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *model_configs.CHECKS,
     *model_numbers.CHECKS,
     *ranges.CHECKS,
+    *adapters.CHECKS,
     *restoring.CHECKS,
     *memory.CHECKS,
     *routing.CHECKS,

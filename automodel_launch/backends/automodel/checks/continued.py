@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automodel_launch.backends.automodel import datasets, lr_scheduler, starts, step_scheduler
+from automodel_launch.backends.automodel import datasets, evaluation, lr_scheduler, starts, step_scheduler
 from automodel_launch.backends.automodel.keys import INIT_LR, LR, MAX_LR, WARMUP
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe, override
@@ -21,7 +21,7 @@ _SHARE = 100  # of the steps one is for the warm-up, in the offer
 
 def rates(plan: Plan) -> Iterator[Finding]:
     """The course of the rate, where tokens are trained on that begin from weights; adapters are no such training."""
-    weights = starts.begins_with(plan.config)
+    weights = starts.begins_with(plan.config) if plan.recipe.name != evaluation.RECIPE else None
     if weights is None or plan.config.get("peft") or not list(datasets.data_paths(plan.config)):
         return
     steps, schedule = step_scheduler.max_steps(plan.config), lr_scheduler.schedule(plan.config)

@@ -11,13 +11,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.backends.automodel import datasets
+from automodel_launch.backends.automodel import datasets, keys
+from automodel_launch.backends.automodel.checks.batch import data_parallel
 from automodel_launch.backends.data import paths
-from automodel_launch.backends.data.rows import JSONL, seen
+from automodel_launch.backends.data.rows import JSONL, count, seen
 from automodel_launch.config import dotted
-from automodel_launch.plan.describe import describe_value
+from automodel_launch.plan.describe import describe, describe_value
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
+from automodel_launch.suggest import nearest
 
 ROWS = 100  # of each file that are looked at
 _LONGEST = 32 << 20  # bytes of a line that are read
@@ -53,6 +55,11 @@ def _file(plan: Plan, key: str, value: str, section: Mapping[str, Any], wanted: 
             yield Finding("error", "no-data", message, "the absolute path of a JSONL file, or a hub id")
         else:
             fault = _fault(place, section, wanted)
+            if fault is None and isinstance(wanted, _Chat) and wanted.rows and not wanted.answers:
+                fault = (
+                    f"none of its first {wanted.rows} rows has an answer, of which alone the loss is made",
+                    _ROWS_FIX,
+                )
             if fault:
                 yield Finding("error", "bad-conversations", f"{where}: {fault[0]}.", fault[1])
     except OSError as e:
@@ -138,7 +145,7 @@ def _first_fault(path: Path, wanted: _Wanted, skips: bool) -> tuple[str, str] | 
 def _fields(section: Mapping[str, Any]) -> _Wanted | None:
     """What is wrong with a row; None where the class is told nothing to look for."""
     if datasets.is_chat(section):
-        return _chat
+        return _Chat()
     mapping = section.get("column_mapping")
     if not isinstance(mapping, Mapping):
         return None
@@ -154,18 +161,77 @@ def _fields(section: Mapping[str, Any]) -> _Wanted | None:
     return mapped
 
 
-def _chat(row: Mapping[str, Any]) -> tuple[str, str] | None:
-    fix = 'rows such as {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
-    turns, name = row.get("messages"), "role"
-    if turns is None and row.get("conversations") is not None:
-        turns, name = row["conversations"], "from"
-    if not isinstance(turns, list):
-        has = ", ".join(list(islice(map(str, row), 8))) or "none"
-        return f"has no list `messages` or `conversations` (it has: {has})", fix
-    for turn in turns:
-        if not isinstance(turn, dict) or name not in turn:
-            return f"has a turn without {name!r}", fix
-    return None
+class _Chat:
+    """What is wrong with a row of ChatDataset's (chat_dataset.py: _normalize_messages, _conversations_to_messages)."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.answers = 0  # turns of the assistant's, of which alone the loss is computed
+
+    def __call__(self, row: Mapping[str, Any]) -> tuple[str, str] | None:
+        self.rows += 1
+        turns, name, text = row.get("messages"), "role", "content"
+        if turns is None and row.get("conversations") is not None:
+            turns, name, text = row["conversations"], "from", "value"
+        if not isinstance(turns, list):
+            has = ", ".join(list(islice(map(str, row), 8))) or "none"
+            return f"has no list `messages` or `conversations` (it has: {has})", _ROWS_FIX
+        for turn in turns:
+            if not isinstance(turn, dict) or name not in turn:
+                return f"has a turn without {name!r}", _ROWS_FIX
+            fault = _role_fault(turn[name], name)
+            if fault:
+                return fault
+            self.answers += turn[name] in _ANSWERS
+        if turns and not any(turn.keys() & {text, "content", *_NO_TEXT} for turn in turns):
+            has = ", ".join(list(islice(map(str, turns[0]), 8)))
+            return f"has turns without {text!r}, which would be empty (they have: {has})", _ROWS_FIX
+        return None
 
 
-CHECKS = (files,)
+def _role_fault(role: Any, name: str) -> tuple[str, str] | None:
+    known = _ROLES[name]
+    if role in known or (name == "from" and role in _ROLES["role"] and role != "tool"):
+        return None
+    near = nearest(str(role), list(known))
+    return f"has a turn of {role!r}, and AutoModel stops at it", f"{name}: {near or ', '.join(known)}"
+
+
+_ROWS_FIX = 'rows such as {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
+_ANSWERS = ("assistant", "gpt", "chatgpt", "model", "bot")
+_ROLES = {"role": ("system", "user", "assistant", "tool"), "from": ("system", "human", "user", *_ANSWERS)}
+_NO_TEXT = ("tool_calls", "reasoning_content")  # of a turn that need not say anything
+
+
+def enough(plan: Plan) -> Iterator[Finding]:
+    """Ranks get as many rows each, and the rest is left out: with fewer rows than ranks there is no step."""
+    section, ranks = plan.config.get("dataset"), data_parallel(plan)
+    if not isinstance(section, Mapping) or not datasets.reads_conversations(section) or datasets.streams(section):
+        return
+    named = section.get("path_or_dataset_id")
+    counts = [count(plan, one, ranks or 1) for one in (named if isinstance(named, list) else [named])]
+    found = sum(one for one in counts if one is not None)
+    if ranks is not None and None not in counts and 0 < found < ranks:
+        message = f"{describe(plan, 'dataset.path_or_dataset_id')}: rows: {found}, and {ranks} data-parallel ranks"
+        fix = "more rows, or fewer processes (nproc_per_node, nodes)"
+        yield Finding("error", "no-batch", f"{message} take as many each: no step would be taken.", fix)
+
+
+def template(plan: Plan) -> Iterator[Finding]:
+    """ChatDataset stops without a template of conversations, of the config's or of the tokenizer's directory."""
+    for key, section in datasets.conversations(plan.config) if plan.visible else ():
+        name = f"{key}.tokenizer.{keys.PRETRAINED}"
+        given, folder = section.get("chat_template"), seen(plan, dotted.get(plan.config, name))
+        if not datasets.is_chat(section) or given is not None or folder is None or plan.missing(str(folder)):
+            continue
+        try:
+            described = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+            has = (folder / "chat_template.jinja").exists() or (folder / "additional_chat_templates").exists()
+        except (OSError, ValueError):  # other checks look at the directory
+            continue
+        if not has and not (isinstance(described, dict) and described.get("chat_template")):
+            message = f"{describe(plan, name)}: it has no chat_template, as those of base models, and {key} gives none."
+            yield Finding("error", "bad-conversations", message, f"+{key}.chat_template=..., as configs/finetune/tiny")
+
+
+CHECKS = (files, enough, template)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from automodel_launch.backends import optimizers
 from automodel_launch.backends.automodel import (
     checkpoints,
     datasets,
+    evaluation,
     keys,
     loader,
     lr_scheduler,
@@ -185,7 +187,7 @@ def samples(plan: Plan) -> Iterator[Finding]:
 def epochs(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     """How often the run reads its data; AutoModel starts from their beginning again without a message."""
     steps, sequence = step_scheduler.steps(plan.config), datasets.sequence(plan.config)
-    parts = tokens.of_training(plan.config, data)
+    parts = tokens.of_training(plan.config, data) if plan.recipe.name != evaluation.RECIPE else []
     if steps is None or sequence is None or not steps.max_steps or steps.max_steps < 1 or not parts:
         return
     wanted = steps.max_steps * steps.global_batch * sequence[1]
@@ -206,4 +208,16 @@ def epochs(plan: Plan, data: DataFacts) -> Iterator[Finding]:
     yield Finding("warning" if times > EPOCHS else "note", "epochs", message, fix)
 
 
-CHECKS = (style, rates, finite, lengths, ends, cadence, samples)
+def high(plan: Plan) -> Iterator[Finding]:
+    """Adam's step moves every weight by about the rate, whatever the gradient."""
+    if not optimizers.is_adam(loader.value(plan.config, "optimizer._target_")):
+        return
+    for key in (LR, MAX_LR):
+        value = loader.value(plan.config, key)
+        found = optimizers.too_high(value)
+        if found:
+            level, why = found
+            yield Finding(level, "lr-range", f"{describe(plan, key)}: {why}", f"{key}=3e-4")
+
+
+CHECKS = (style, rates, finite, high, lengths, ends, cadence, samples)

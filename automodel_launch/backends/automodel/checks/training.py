@@ -41,6 +41,9 @@ def recipe(plan: Plan) -> Iterator[Finding]:
         )
 
 
+_BUILT = ("model", "dataset", "loss_fn", "optimizer", "peft", "tool_call_eval")
+
+
 def needed(plan: Plan) -> Iterator[Finding]:
     """Sections without which set-up ends in an AttributeError, and ones that must name what they build."""
     if schema.load().top(loader.recipe_class(plan.config)) is None:
@@ -50,7 +53,7 @@ def needed(plan: Plan) -> Iterator[Finding]:
             what = f"{key} ({source(plan, key)}) is empty" if key in plan.config else f"the config has no {key}"
             message = f"{plan.config_name}: {what}, and AutoModel {schema.VERSION} stops without it."
             yield Finding("error", "missing-key", message, f"+{key}=..., or a config with it in `defaults:`")
-    building = [key for key in plan.config if key in ("model", "dataset", "loss_fn", "optimizer", "peft")]
+    building = [key for key in plan.config if key in _BUILT]
     for key in (*building, *(key for key in plan.config if key.startswith(keys.VALIDATION))):
         section = plan.config[key]
         if isinstance(section, dict) and "_target_" not in section:

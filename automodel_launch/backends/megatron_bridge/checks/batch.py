@@ -22,7 +22,10 @@ def positive(plan: Plan) -> Iterator[Finding]:
     for key in (keys.EVAL_EVERY, keys.EVAL_ITERS):
         value = known.number(key)
         if known.written(key) and ((value is not None and value < (key == keys.EVAL_EVERY)) or _null(known, key)):
-            message = f"{told(plan, known, key)}: Megatron-Bridge divides train_iters by {keys.EVAL_EVERY}."
+            what = f"Megatron-Bridge divides train_iters by {keys.EVAL_EVERY}"
+            if key == keys.EVAL_ITERS:
+                what = "it is a number of iterations, 0 or more"
+            message = f"{told(plan, known, key)}: {what}."
             fix = f"{keys.EVAL_ITERS}=0 turns validation off; {keys.EVAL_EVERY}=1 or more"
             yield Finding("error", "not-positive", message, fix)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from automodel_launch.backends import optimizers
 from automodel_launch.backends.megatron_bridge import checkpoints, keys, layout, settings, training
 from automodel_launch.backends.megatron_bridge.checks.told import told
 from automodel_launch.backends.megatron_bridge.settings import Settings
@@ -117,6 +118,9 @@ def rates(plan: Plan) -> Iterator[Finding]:
     if top is not None and not is_rate and known.written(keys.LR):
         what = "every weight would be NaN after the first step" if top > 0 else "nothing would be learned"
         yield Finding("error", "lr-range", f"{told(plan, known, keys.LR)}: {what}.", f"{keys.LR}=3e-4")
+    high = optimizers.too_high(top) if known.value("optimizer.optimizer") == "adam" else None
+    if high and known.written(keys.LR):
+        yield Finding(high[0], "lr-range", f"{told(plan, known, keys.LR)}: {high[1]}", f"{keys.LR}=3e-4")
     if known.value(keys.STYLE) == "WSD" and known.value(keys.WSD) is None and known.value(keys.SAMPLES) is None:
         message = f"{told(plan, known, keys.STYLE)} needs {keys.WSD}, which is not given."
         yield Finding("error", "lr-style", message, f"+{keys.WSD}=STEPS, the last ones, in which the rate falls")

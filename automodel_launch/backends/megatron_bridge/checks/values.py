@@ -105,7 +105,7 @@ def recompute(plan: Plan) -> Iterator[Finding]:
             value = known.value(key)
             if value is None or (key == layers and isinstance(value, int) and value < 1):
                 message = f"{told(plan, known, 'model.recompute_granularity')} needs {told(plan, known, key)}."
-                yield Finding("error", "missing-key", message, f"+{key}={example}")
+                yield Finding("error", "missing-key", message, override(plan, key, example))
     modules = known.value("model.recompute_modules")
     if granularity == "selective" and isinstance(modules, list) and known.written("model.recompute_modules"):
         other = [one for one in modules if isinstance(one, str) and "${" not in one and one not in _RECOMPUTED]

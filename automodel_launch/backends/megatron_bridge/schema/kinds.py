@@ -99,7 +99,7 @@ def example(key: str, value: Any, kind: str) -> str:
         if meant:
             return f"{key}={meant}"
     if isinstance(value, float) and "int" in parts:
-        return f"{key}={round(value)}" if abs(value) < 2**63 else f"{key}=NUMBER"
+        return f"{key}={round(value) or 1}" if abs(value) < 2**63 else f"{key}=NUMBER"
     near = nearest(str(value), [*literals(kind), *(DTYPES if "dtype" in parts else ())])
     shown = near or next((_EXAMPLES[part] for part in _EXAMPLES if part in parts), "null")
     return f"{key}={shown}" + (f", or ~{key} to leave it to the recipe" if "null" in parts else "")
