@@ -41,16 +41,25 @@ class EnvScope:
 
     def lookup(self, name: str, *default: object) -> str | None:
         """The resolver behind `oc.env`; a name of the job comes back as the reference itself."""
-        if name in self.job_only or _JOB_ONLY.fullmatch(name) or is_secret(name):
+        if self._is_the_jobs(name):
             self.kept.add(name)
             return self._reference(name, *default)
-        for known in (self.job_env, self.environ):
-            if name in known:
-                return known[name]
+        known = self.known(name)
+        if known is not None:
+            return known
         if default:
             return None if default[0] is None else str(default[0])
         self.missing.add(name)
         return f"\0{name}\0"
+
+    def known(self, name: str) -> str | None:
+        """A value that is known here; None where the job resolves it, or nothing sets it. Nothing is noted."""
+        if self._is_the_jobs(name):
+            return None
+        return self.job_env.get(name, self.environ.get(name))
+
+    def _is_the_jobs(self, name: str) -> bool:
+        return name in self.job_only or _JOB_ONLY.fullmatch(name) is not None or is_secret(name)
 
     def artifact(self, key: str, field: str, *, _root_: Any) -> Any:
         """The resolver behind `art`: a field of the artifact that `run.KEY` names."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from automodel_launch.config import bounds, dotted
+from automodel_launch.config import bounds, dotted, simple
 from automodel_launch.config.aside import Aside, Inside
 from automodel_launch.config.dotted import flatten
 from automodel_launch.config.envscope import EnvScope
@@ -46,6 +46,8 @@ def interpolate(written: Written, data: Mapping[str, Any], scope: EnvScope) -> d
     """
     scope.problem = None
     bounds.check_references(data, str(written.path))
+    with contextlib.suppress(RecursionError):
+        data = simple.replaced(data, scope.known)
     with contextlib.suppress(_NotPlain, RecursionError):
         return _settled(written, _plain(dict(data)), scope)
     from omegaconf import OmegaConf
