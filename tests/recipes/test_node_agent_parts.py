@@ -266,6 +266,19 @@ def test_the_end_of_a_job_whose_disk_is_full(
     assert now.state == told.state and ("disk is full" in str(now.reason)) == (code in (0, 9))
 
 
+def test_an_end_in_short_is_judged_as_the_whole_one() -> None:
+    for one in (
+        node(0, rank(0), code=0),
+        node(0, rank(0, at=100.0), code=0, stop=stop(105.0)),
+        node(0, rank(0, at=100.0), code=143, stop=stop(90.0)),
+        node(0, rank(0, 3, at=80.0), code=3, stop=stop(90.0)),
+        node(0, rank(0), rank(1, 7, at=90.0), code=7),
+        node(0, code=5, failure=Failure(5, "startup", 50.0)),
+    ):
+        short, whole = (verdict.judge([each], 1) for each in (records.in_short(one), one))
+        assert [short[key] for key in ("state", "code", "error")] == [whole[key] for key in ("state", "code", "error")]
+
+
 def test_records_survive_the_file(tmp_path: Path) -> None:
     (tmp_path / "nodes").mkdir()
     written = node(0, rank(0, 3), stop=stop(1.0), failure=Failure(1, "x", 2.0))
