@@ -264,6 +264,10 @@ def test_the_end_of_a_job_whose_disk_is_full(
     told = Answer(True, "FAILED" if code else "COMPLETED", code=code, dropped=bool(cancelled))
     now = judge(told, Own(node=left, chained=chained))
     assert now.state == told.state and ("disk is full" in str(now.reason)) == (code in (0, 9))
+    (tmp_path / "resume").write_text("90\n")  # by a person, meanwhile: what waits, and the secrets, are that job's
+    secrets.touch()
+    cancelled.clear()
+    assert finish.main(str(tmp_path), script_code) == code and not cancelled and secrets.exists()
 
 
 def test_an_end_in_short_is_judged_as_the_whole_one() -> None:
