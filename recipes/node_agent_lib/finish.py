@@ -143,6 +143,9 @@ def _unrecorded(job_dir: str, nodes: list[NodeRecord], nnodes: int, verdict: Jso
         remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
         if link is not None:
             chain.write_if_possible(job_dir, chain.stop(link, complain), complain)
+        orders = chain.order(job_dir)
+        if completed and orders is not None and under_slurm():
+            successors.settle_after(orders.run_dir, orders.job_id, verdict, complain)
     return 0 if completed and code == 0 else code or int(verdict["code"]) or 1
 
 
