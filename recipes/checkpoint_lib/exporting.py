@@ -5,6 +5,8 @@ Written whole or not at all, beside its place and renamed at the end.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -17,6 +19,7 @@ from .megatron import faults as megatron_faults
 from .stopped import Stopped
 
 UNFINISHED: list[Path] = []  # what is being written, and has to go where this process is ended
+_LOCK = ".lock"
 _FOR_OURSELVES = ("fqn_to_",)  # beginnings of names in .hf_metadata that only AutoModel reads
 _LIBRARY = "@library"  # in a text: what loads the export
 
@@ -51,17 +54,34 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 def _write(output: Path, how: Any) -> None:
     """Have `how` fill a new directory, which then takes the place of `output`."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
+    for left in output.parent.glob(f".{output.name}.partial-*"):
+        if _is_left(left):
+            shutil.rmtree(left, ignore_errors=True)
+    partial = output.with_name(f".{output.name}.partial-{os.urandom(4).hex()}")
     UNFINISHED.append(partial)
     try:
         partial.mkdir()
-        how(partial)
-        if output.is_dir():
-            output.rmdir()  # it is empty
-        partial.rename(output)
+        with (partial / _LOCK).open("w") as file:
+            with contextlib.suppress(OSError):  # no locks on this file system: what is left there stays
+                fcntl.flock(file, fcntl.LOCK_EX)
+            how(partial)
+            if output.is_dir():
+                output.rmdir()  # it is empty
+            (partial / _LOCK).unlink()
+            partial.rename(output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         UNFINISHED.remove(partial)
+
+
+def _is_left(partial: Path) -> bool:
+    """Whether an export that was killed has left it: each holds a lock in it while it lives."""
+    try:
+        with (partial / _LOCK).open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held, or just made, or renamed at this moment
+        return False
+    return True
 
 
 def _check_room(source: Path, output: Path) -> None:

@@ -242,10 +242,11 @@ def record(
     decision: Decision | None,
     say: Callable[[str], None],
     when: float | None = None,
+    tells: bool = True,
 ) -> None:
     """Write an end down: into the run's history and, with what becomes of the job, into exit.json.
 
-    `when`: where that was not now.
+    `when`: where that was not now; `tells`: those whom the profile names are told.
     """
     details: Json = {"slurm_id": slurm_id, **{key: result[key] for key in ("rank", "node")}}
     details["time"] = time.time() if when is None else when
@@ -262,7 +263,8 @@ def record(
         say(f"{contract.HISTORY}: {error.strerror}")
     if decision is not None:
         _record_decision(orders, end, result, decision, say)
-    notify.ended(orders.job_dir, end, decision, result, slurm_id, say)
+    if tells:
+        notify.ended(orders.job_dir, end, decision, result, slurm_id, say)
 
 
 def _record_decision(orders: Order, end: Ended, result: Json, decision: Decision, say: Callable[[str], None]) -> None:

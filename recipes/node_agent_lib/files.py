@@ -49,6 +49,28 @@ def write_json(path: str, value: Json, patience_s: float = 0.0, durably: bool = 
     _patiently(lambda: _put(path, _dumps(value), os.replace, durably), patience_s)
 
 
+def overwrite_json(path: str, value: Json) -> bool:
+    """Write into the blocks that the file has, where a full disk has no others; whether they were enough.
+
+    Not in one step, so for what is the last word: a reader may see half of it for a moment.
+    """
+    data = _dumps(value).encode("utf-8", "replace")
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        told = os.fstat(fd)
+        if len(data) > told.st_blocks * 512:
+            return False
+        whole = data.ljust(told.st_size)  # blanks behind it are no part of the object
+        return os.pwrite(fd, whole, 0) == len(whole)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
 def create_json(path: str, value: Json, patience_s: float = 0.0) -> bool:
     """Make `path` unless it exists: True for the one writer that made it, False for every other one."""
     try:

@@ -138,11 +138,14 @@ def _unrecorded(job_dir: str, nodes: list[NodeRecord], nnodes: int, verdict: Jso
     """The end of an attempt that cannot be written down, and its exit code. Who asks for the state goes by that code,
     and by node 0's record; a chain that has completed shall not start once more."""
     completed, link = verdict["state"] == contract.COMPLETED, chain.read(job_dir)
-    if completed and link is not None:
-        chain.write_if_possible(job_dir, chain.stop(link, complain), complain)
     again = under_slurm() and not completed and (_is_chained(job_dir) or _may_come_again(nodes, nnodes))
     if not again and not _is_passed_on(job_dir):
         remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, complain)
+        if link is not None:
+            chain.write_if_possible(job_dir, chain.stop(link, complain), complain)
+        orders = chain.order(job_dir)
+        if completed and orders is not None and under_slurm():
+            successors.settle_after(orders.run_dir, orders.job_id, verdict, complain)
     return 0 if completed and code == 0 else code or int(verdict["code"]) or 1
 
 

@@ -40,6 +40,8 @@ class Journal:
             files.write_json(path, written, patience_s, durably)
         except OSError as error:
             self.log.say(f"{path}: {error.strerror}")
+            if self.record.state == contract.NODE_ENDED:
+                files.overwrite_json(path, records.in_short(self.record).to_json())
         else:
             self._written = written
 

@@ -28,7 +28,7 @@ def close_former(job_dir: str, attempt: int, say: Callable[[str], None]) -> None
         if orders is None or not nodes or nodes[0].attempt >= attempt:
             return
         if not history.has(orders.run_dir, contract.HISTORY_ENDED, orders.job_id, nodes[0].attempt):
-            _close(orders, nodes[0].attempt, nodes, say)
+            _close(orders, nodes[0].attempt, nodes, say, tells=True)
     except (OSError, KeyError, TypeError, ValueError) as error:
         _could_not(error, "the attempt before", say)
 
@@ -41,7 +41,7 @@ def close_other_jobs(spec: Spec, say: Callable[[str], None]) -> None:
             orders = chain.order(os.path.join(os.path.dirname(os.path.abspath(spec.job_dir)), job_id))
             if orders is not None and orders.run_dir == spec.run_dir:
                 nodes = read_nodes(orders.job_dir, attempt)
-                _close(orders, attempt, nodes, say)
+                _close(orders, attempt, nodes, say, tells=False)  # somebody has launched the run again, and knows
                 if not under_slurm():
                     remove_secrets({node.secrets_file for node in nodes if node.secrets_file}, say)
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -58,7 +58,7 @@ def _open(run_dir: str, own: str) -> list[tuple[str, int]]:
     return [(job_id, number) for job_id, (number, event) in last.items() if event == contract.HISTORY_BEGUN]
 
 
-def _close(orders: chain.Order, attempt: int, nodes: list[NodeRecord], say: Callable[[str], None]) -> None:
+def _close(orders: chain.Order, attempt: int, nodes: list[NodeRecord], say: Callable[[str], None], tells: bool) -> None:
     """With the word of Slurm, where the attempt was one of its jobs: it knows why it has ended that."""
     link = chain.read(orders.job_dir) if under_slurm() else None
     if link is not None and slurm.runs(link.now):
@@ -68,7 +68,7 @@ def _close(orders: chain.Order, attempt: int, nodes: list[NodeRecord], say: Call
     end = chain.describe(orders, attempt, result, nodes, reason, link is not None, slurm_s)
     now = link.now if link is not None else ""
     when = max((node.time for node in nodes), default=None)
-    chain.record(orders, end, now, result, None, say, when)
+    chain.record(orders, end, now, result, None, say, when, tells)
 
 
 def _could_not(error: Exception, whose: str, say: Callable[[str], None]) -> None:

@@ -18,7 +18,8 @@ import contract
 
 from . import history
 from .files import Json, parse, read_json
-from .records import exit_path
+from .records import exit_path, read_node, read_nodes
+from .verdict import complete
 
 _SHOWS_S = 60.0  # a network file system shows what another node has written within that time
 _EVERY_S = 2.0
@@ -62,11 +63,20 @@ def has_completed(run: Json) -> bool:
     """Whether the run has come to its end since it was waited for."""
     for folder in (run["run_dir"], run["job_dir"]):
         _look_anew(str(folder))
-    ended = read_json(exit_path(str(run["job_dir"]))) or {}
-    if ended.get("state") == contract.COMPLETED and not ended.get("goes_on"):
+    ended = read_json(exit_path(str(run["job_dir"])))
+    if ended is None and _nodes_tell_completion(str(run["job_dir"])):
+        return True
+    if ended and ended.get("state") == contract.COMPLETED and not ended.get("goes_on"):
         return True
     entries = _since(str(run["run_dir"]), run["history_bytes"])
     return any(entry.get("event") == contract.HISTORY_ENDED and history.completes(entry) for entry in entries)
+
+
+def _nodes_tell_completion(job_dir: str) -> bool:
+    """Of a job that had no room for more than its nodes' records; one that fails, and goes on, has others soon."""
+    first = read_node(job_dir, 0)  # of thousands, which are read only where this one has ended
+    nodes = read_nodes(job_dir) if first is not None and first.code == 0 else []
+    return bool(nodes) and complete(nodes, nodes[0].nnodes) and all(node.code == 0 for node in nodes)
 
 
 def refusal(job_dir: str, sleep: Callable[[float], None] = time.sleep) -> str | None:

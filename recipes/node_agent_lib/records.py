@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Iterator, TypeVar
 
 import contract
@@ -97,6 +97,17 @@ class NodeRecord:
     def to_json(self) -> Json:
         """The record as it stands in the file."""
         return asdict(self)
+
+
+def in_short(ended: NodeRecord) -> NodeRecord:
+    """The same end without its ranks' records, which are long: what failed first stands for them."""
+    stop, failure = ended.stop if ended.code else None, ended.failure
+    if failure is None and ended.code and not (stop and ended.code == contract.SIGNALLED + stop.number):
+        first = next((rank for rank in ended.records if rank.code == ended.code), None)
+        error = (first.evidence or first.error) if first else None
+        when = (first.failed or first.ended) if first else None
+        failure = Failure(ended.code, error or f"exit code {ended.code}", when or ended.time)
+    return replace(ended, records=[], log_starts={}, stop=stop, failure=failure)
 
 
 def node_from_json(raw: Json) -> NodeRecord:

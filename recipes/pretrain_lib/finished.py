@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import time
@@ -14,6 +15,8 @@ import contract
 
 from .config import ConfigError
 from .output import is_main, say
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def report(recipe: Any, first_step: int | None) -> None:
@@ -87,9 +90,30 @@ def write_finished(step: int, max_steps: int, checkpoint: str | None) -> None:
             "hf": hf_directory(checkpoint),
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
+        _record(path, record)
+    say(f"finished: step {step} of {max_steps}; {_named(checkpoint)}")
+
+
+def _record(path: Path, record: Mapping[str, Any]) -> None:
+    """On a full disk with the room that the job has kept for its records. The end is one without this file, too: all
+    steps are done and saved, so the exit code is 0."""
+    try:
         link_export(path.with_name(contract.HF), record["hf"])
         write_atomically(path, json.dumps(record, indent=2) + "\n")
-    say(f"finished: step {step} of {max_steps}; {_named(checkpoint)}")
+    except OSError as error:
+        if error.errno in _FULL and _gives_room():
+            _record(path, record)
+        else:
+            say(f"{path} cannot be written ({error.strerror}): only this log tells that the run is finished")
+
+
+def _gives_room() -> bool:
+    job_dir = os.environ.get(contract.JOB_DIR_VAR)
+    if job_dir:
+        with contextlib.suppress(OSError):
+            Path(job_dir, contract.RESERVE).unlink()
+            return True
+    return False
 
 
 def link_export(link: Path, target: str | None) -> None:

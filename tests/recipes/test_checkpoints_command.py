@@ -24,6 +24,10 @@ from tests.conftest import ROOT
 from tests.recipes.fake_model_hub import ModelHub
 from tests.recipes.pretrain_fixtures import Run
 
+sys.path.insert(0, str(ROOT / "recipes"))
+
+from checkpoint_lib import exporting
+
 pytestmark = pytest.mark.train
 
 NAMES = {step: f"epoch_0_step_{step}" for step in (4, 9, 11)}
@@ -231,6 +235,20 @@ def test_what_the_config_of_an_unfinished_run_names_stays(bench: Bench) -> None:
     (job / contract.EXIT).write_text(json.dumps({"state": "COMPLETED", "code": 0, "ended": 2000.0}))
     records.save(bench.root / ".launch" / "jobs", other)
     assert NAMES[4] in [one["name"] for one in bench.json("checkpoints", "whole", "prune")["removes"]]
+
+
+def test_what_a_killed_export_has_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    """Tens of gigabytes under a hidden name; not what another process is writing now."""
+    output, killed, other = (tmp_path / name for name in ("out", ".out.partial-77", ".out.partial-78"))
+    for folder in (killed, other):
+        folder.mkdir()
+        (folder / "model.safetensors").touch()
+        (folder / ".lock").touch()
+    with (other / ".lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        exporting._write(output, lambda target: (target / "config.json").touch())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.partial-78", "out"]
+    assert [path.name for path in output.iterdir()] == ["config.json"]
 
 
 def test_shards_are_exported_as_automodel_would(bench: Bench, tmp_path: Path) -> None:

@@ -574,6 +574,33 @@ def test_a_full_disk_of_the_node_makes_no_completed_rank_a_killed_one(
     assert ("No space left" in (job.dir / "logs" / "rank-0.log").read_text()) == (room == "ever")
 
 
+_FULL_AT_THE_END = """\
+import os, time
+replace, monotonic, failed = os.replace, time.monotonic, []
+def full(*_, **__):
+    failed.append(1)
+    raise OSError(28, "No space left on device")
+def replaced(source, target, **options):
+    with open(source, errors="replace") as file:
+        last = os.path.basename(target) == "exit.json" or '"state": "ended"' in file.read()
+    return full() if last else replace(source, target, **options)
+os.replace, os.link, time.monotonic = replaced, full, lambda: monotonic() + 100 * len(failed)
+"""
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_on_a_full_disk_the_nodes_record_tells_the_end_in_its_place(
+    make_job: MakeJob, tmp_path: Path, code: int
+) -> None:
+    """Where even the room that is kept is gone. It is what `status` goes by, of a job of this machine."""
+    (tmp_path / "sitecustomize.py").write_text(_FULL_AT_THE_END)
+    job = make_job("ends.py", 0, code)
+    job.environ.update(PYTHONPATH=str(tmp_path))
+    assert job.run()[0] == code and not (job.dir / "exit.json").exists()
+    now = JobDir(job.dir).status()
+    assert (now.state, now.code) == ("FAILED" if code else "COMPLETED", code)
+
+
 _FINISHES = """\
 import os, signal, sys, time
 if len(sys.argv) > 2:

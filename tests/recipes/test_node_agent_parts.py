@@ -264,6 +264,23 @@ def test_the_end_of_a_job_whose_disk_is_full(
     told = Answer(True, "FAILED" if code else "COMPLETED", code=code, dropped=bool(cancelled))
     now = judge(told, Own(node=left, chained=chained))
     assert now.state == told.state and ("disk is full" in str(now.reason)) == (code in (0, 9))
+    (tmp_path / "resume").write_text("90\n")  # by a person, meanwhile: what waits, and the secrets, are that job's
+    secrets.touch()
+    cancelled.clear()
+    assert finish.main(str(tmp_path), script_code) == code and not cancelled and secrets.exists()
+
+
+def test_an_end_in_short_is_judged_as_the_whole_one() -> None:
+    for one in (
+        node(0, rank(0), code=0),
+        node(0, rank(0, at=100.0), code=0, stop=stop(105.0)),
+        node(0, rank(0, at=100.0), code=143, stop=stop(90.0)),
+        node(0, rank(0, 3, at=80.0), code=3, stop=stop(90.0)),
+        node(0, rank(0), rank(1, 7, at=90.0), code=7),
+        node(0, code=5, failure=Failure(5, "startup", 50.0)),
+    ):
+        short, whole = (verdict.judge([each], 1) for each in (records.in_short(one), one))
+        assert [short[key] for key in ("state", "code", "error")] == [whole[key] for key in ("state", "code", "error")]
 
 
 def test_records_survive_the_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -200,6 +201,28 @@ def test_the_last_step_or_the_last_epoch_is_the_end(
     assert (record["step"], record["max_steps"], record["checkpoint"], record["hf"]) == (step, 10, None, None)
     assert f"finished: step {step} of 10; no checkpoint\n" == capsys.readouterr().out
     assert [path.name for path in run_dir.iterdir()] == ["finished.json"]
+
+
+@pytest.mark.parametrize("reserve", [True, False])
+def test_a_full_disk_makes_no_failure_of_a_run_that_has_reached_its_end(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reserve: bool
+) -> None:
+    """The room that the job keeps for its records is for this one, too."""
+    kept, sync = tmp_path / ".reserve", os.fsync
+    kept.touch()
+
+    def full(descriptor: int) -> None:
+        if kept.exists() or not reserve:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setenv("LAUNCH_JOB_DIR", str(tmp_path))
+    monkeypatch.setattr(os, "fsync", full)
+    finished.report(recipe_at(10, signalled=False), 0)
+    said = capsys.readouterr().out
+    assert said.endswith("finished: step 10 of 10; no checkpoint\n")
+    assert ("finished.json cannot be written (No space left on device)" in said) != reserve
+    assert [path.name for path in run_dir.iterdir()] == (["finished.json"] if reserve else [])
 
 
 def test_a_run_that_a_signal_ended_is_not_finished(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.recipes.chain_site import LIMITS, Site
 
 # isort: split
-from node_agent_lib import begin, predecessors, successors
+from node_agent_lib import begin, finish, predecessors, successors
 
 ENDED = {"event": "ended", "time": 1.0, "job_id": "a.1", "attempt": 0, "state": "COMPLETED"}
 
@@ -75,6 +75,28 @@ def test_those_that_waited_for_this_run_alone_are_let_go(place: Place) -> None:
     place.writes("d", why="the run is finished", state="FAILED")
     assert place.settled(True) == ["scontrol release 6"]
     assert (place.notes(), place.settled(True)) == ([], [])
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_a_run_whose_disk_had_room_for_its_nodes_records_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Neither exit.json nor a line of the history tells of its end, which its nodes do."""
+    one = place.waits("b", "a")
+    place.queue(n5=one)
+    place.node(0, state="training")
+    assert place.settled(True) == [] and len(predecessors.unfinished(str(one))) == 1
+    place.node(0, code=code)
+
+    def full(*_: object, **__: object) -> bool:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(finish, "create_json", full)
+    monkeypatch.setattr(finish, "_LATE_NODES_S", 0.0)
+    monkeypatch.setenv("SLURM_JOB_ID", "4")
+    monkeypatch.setenv("LAUNCH_ATTEMPT", "0")
+    assert finish.main(str(place.job), code) == code
+    assert ("scontrol release 5" in place.calls, place.notes()) == ((True, []) if code == 0 else (False, ["b.1.json"]))
 
 
 def test_one_that_has_begun_is_nobodys_any_more(place: Place) -> None:
