@@ -9,6 +9,7 @@ from automodel_launch import backends
 from automodel_launch.backends import Config, Reference
 from automodel_launch.backends.data import weights
 from automodel_launch.backends.data.facts import TOKENIZER_FILES
+from automodel_launch.backends.noise import Noise, of_libraries
 from automodel_launch.backends.plain import Plain
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe, describe_value
@@ -21,6 +22,10 @@ _KEYS = ("model", "text", "most")
 
 class Exported(Plain):
     """Implements backends.Backend."""
+
+    def noise(self) -> Noise:
+        """What transformers and what it imports print."""
+        return of_libraries()
 
     def references(self, config: Config) -> Iterator[Reference]:
         """The export's directory; recipes/export_check.py takes no hub id."""
