@@ -28,9 +28,14 @@ def alike(name: str, other: str) -> bool:
 
 
 def completed(name: str, known: Iterable[str]) -> str | None:
-    """The known name that begins with `name`, else the nearest one: `cosin` is cosine, and `fsdp` fsdp2."""
+    """The known name that begins with `name`, the longest that `name` begins with, else the nearest one.
+
+    `cosin` is cosine, `fsdp` fsdp2, and `cosine_with_restarts` cosine.
+    """
     known = list(known)
-    return next((other for other in known if name and _fold(other).startswith(_fold(name))), nearest(name, known))
+    longer = next((other for other in known if name and _fold(other).startswith(_fold(name))), None)
+    shorter = [other for other in known if len(other) > 2 and _fold(name).startswith(_fold(other))]
+    return longer or nearest(name, known) or max(shorter, key=len, default=None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

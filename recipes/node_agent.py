@@ -22,8 +22,6 @@ _FILE = Path(__file__).resolve()
 if str(_FILE.parent) not in sys.path:  # PYTHONSAFEPATH leaves the script's directory out
     sys.path.insert(0, str(_FILE.parent))
 
-_USAGE = (__doc__ or "").split("\n\n")[1]
-
 
 def main(argv: list[str]) -> int:
     """Dispatch to one of the commands; `worker` comes first because its arguments belong to the script."""
@@ -92,7 +90,8 @@ def _hide_secrets() -> None:
 
 
 def _usage() -> int:
-    print("usage:\n" + _USAGE, file=sys.stderr)
+    usage = (__doc__ or "").partition("\n\n")[2].partition("\n\n")[0]  # PYTHONOPTIMIZE=2 leaves none
+    print("usage:\n" + usage, file=sys.stderr)
     return 2
 
 

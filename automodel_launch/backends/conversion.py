@@ -9,7 +9,7 @@ from typing import Any
 
 from automodel_launch import backends, contract
 from automodel_launch.backends import Config, Reference
-from automodel_launch.backends.data import facts, paths, rows
+from automodel_launch.backends.data import facts, paths, weights
 from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.backends.noise import Noise, of_libraries
 from automodel_launch.backends.plain import Plain
@@ -55,6 +55,9 @@ class Conversion(Plain):
         yield from super().checks(plan)
         yield from _checkpoint(plan)
         yield from _taken(plan)
+        if plan.config.get("direction") == _DIRECTIONS[1]:
+            yield from weights.check(plan, "source", plan.config.get("source"), pickled=False)
+            yield from _unread(plan)
 
     def _request(self, plan: Plan) -> facts.Request:
         folders = [one.value for one in paths.folders(plan, self.references(plan.config))]
@@ -87,11 +90,18 @@ def _outputs(plan: Plan) -> tuple[str, ...]:
 
 def _seen(plan: Plan, value: Any) -> Path | None:
     """Where a directory is on this machine, if it can be read, and no job makes it before this one begins."""
-    place = rows.seen(plan, value) if plan.visible and not plan.missing(str(value)) else None
+    place = weights.seen(plan, value)
     try:
         return place if place and place.is_dir() and os.access(place, os.R_OK | os.X_OK) else None
     except OSError:
         return None
+
+
+def _unread(plan: Plan) -> Iterator[Finding]:
+    """Keys of the other direction."""
+    for key in (one for one in ("step", "hf") if plan.config.get(one) is not None):
+        message = f"{describe(plan, key)} is of {_DIRECTIONS[0]}; {_DIRECTIONS[1]} does not read it."
+        yield Finding("warning", "ignored-key", message, f"~{key}")
 
 
 def _checkpoint(plan: Plan) -> Iterator[Finding]:
@@ -141,6 +151,10 @@ def _values(plan: Plan) -> Iterator[Finding]:
     if step is not None and not dotted.left_to_the_job(step) and (type(step) is not int or step < 0):
         message = f"{describe(plan, 'step')} is not a number of iterations."
         yield Finding("error", "wrong-type", message, "step=1000, or ~step for the newest complete checkpoint")
+    trusts = config.get("trust_remote_code")
+    if trusts is not None and not isinstance(trusts, bool) and not dotted.left_to_the_job(trusts):
+        message = f"{describe(plan, 'trust_remote_code')} is not true or false; it is taken for false."
+        yield Finding("error", "wrong-type", message, "trust_remote_code=true")
     for key in ("source", "output"):
         yield from _path(plan, key)
 

@@ -6,7 +6,7 @@ import math
 from typing import Any, Literal
 
 _ADAMS = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "FusedAdam", "Lion")
-_LIKELY, _SURELY = 0.1, 1.0  # from which a rate is most likely, and surely, a slip
+_LIKELY, _SURELY = 0.1, 10.0  # from which a rate is most likely, and surely, a slip
 
 
 def is_adam(target: Any) -> bool:

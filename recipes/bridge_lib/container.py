@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import contract
+from checkpoint_lib.megatron import choice
 from pretrain_lib.config import ConfigError
 from pretrain_lib.output import is_main, say
 
@@ -86,6 +87,19 @@ def _require_weights(config: Any, order: Order) -> None:
             "checkpoint.pretrained_checkpoint is not set: fine-tuning begins with the weights of a Megatron checkpoint "
             "(convert.py hf-to-megatron makes one)"
         )
+    named, own = config.checkpoint.pretrained_checkpoint, config.checkpoint.load
+    if named and not (own and _has_checkpoint(str(own))) and not _has_checkpoint(str(named)):
+        # without adapters Megatron-Bridge 0.3.1 says nothing, and trains what it has drawn (training/setup.py)
+        raise ConfigError(
+            f"checkpoint.pretrained_checkpoint={named}: there is no {choice.LATEST_STATE} in it, by which"
+            " Megatron-Bridge finds a checkpoint; it would train random weights"
+        )
+
+
+def _has_checkpoint(folder: str) -> bool:
+    """As checkpoint_exists of Megatron-Bridge's; of an object store that is left to it."""
+    names = (choice.LATEST_STATE, choice.LATEST_NUMBER)
+    return "://" in folder or any(Path(folder, name).is_file() for name in names)
 
 
 def _require_known_tokenizer(config: Any) -> None:

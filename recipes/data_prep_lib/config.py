@@ -107,9 +107,13 @@ def _artifact(key: str, value: Any) -> Artifact:
     return Artifact(given["root"], given["name"])
 
 
+_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")  # wandb.Settings.mode's
+
+
 def _wandb(key: str, value: Any) -> dict[str, str]:
     names = ("project", "entity", "name", "mode", "dir")
-    given = schema.closed(key, value, dict.fromkeys(names, schema.optional(schema.text)), required=("project",))
+    checks = dict.fromkeys(names, schema.optional(schema.text)) | {"mode": schema.optional(schema.one_of(*_MODES))}
+    given = schema.closed(key, value, checks, required=("project",))
     return {name: text for name, text in given.items() if text is not None}
 
 
@@ -215,7 +219,11 @@ def load_config(path: Path) -> Config:
     values["publish"] = bool(values.get("publish"))
     values["min_doc_chars"] = values.get("min_doc_chars") or 1
     values["workers"] = values.get("workers") or cpus()
-    return Config(**values)
+    made = Config(**values)
+    marks = made.add_bos + made.add_eos
+    if made.max_doc_tokens is not None and made.max_doc_tokens <= marks:
+        raise schema.bad("max_doc_tokens", made.max_doc_tokens, f"more than the {marks} of BOS and EOS, which count")
+    return made
 
 
 def cpus() -> int:

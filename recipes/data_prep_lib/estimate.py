@@ -42,6 +42,7 @@ class _Seen:
     """What was read of a source: `sample` has the documents' beginnings that are encoded."""
 
     documents: int = 0
+    kept: int = 0  # documents that are neither blank nor too short
     characters: int = 0
     consumed: float = 0.0
     sample: list[str] = field(default_factory=list)
@@ -68,7 +69,9 @@ def of_sources(
     specials = Specials(vocab.specials if vocab else {}, None)
     with ThreadPoolExecutor(max(1, len(sources))) as pool:  # stores answer side by side
         read = pool.map(lambda source: _seen(config, source, shards[source.dataset.name]), sources)
-        for source, seen in zip(sources, read, strict=True):
+        everything = list(zip(sources, read, strict=True))
+        findings += _left_out(config, everything)
+        for source, seen in everything:
             findings += seen.found
             if encode is not None and not seen.found:
                 estimates[source.dataset.name] = _estimate(config, source, seen, encode, specials)
@@ -76,6 +79,17 @@ def of_sources(
         findings += _disk(config, shards, vocab)
         findings += _specials(config, specials)
     return estimates, vocab
+
+
+def _left_out(config: Config, everything: Sequence[tuple[Source, _Seen]]) -> Iterator[Finding]:
+    """Sources of whose sample nothing would be kept; where nothing of all is, the job ends without an output."""
+    whole = all(seen.documents and not seen.kept and seen.consumed >= source.size for source, seen in everything)
+    for source, seen in everything:
+        if seen.documents and not seen.kept:
+            what = f"all {seen.documents} documents of the sample are blank or shorter than min_doc_chars"
+            text = f"dataset {source.dataset.name!r}: {what}, {config.min_doc_chars}"
+            fix = "a lower min_doc_chars, or data with text in this field"
+            yield finding("error" if whole else "warning", "data-prep-rows", text, fix)
 
 
 def _engine(path: str) -> engines.Encode:
@@ -114,6 +128,7 @@ def _read_some(shard: Shard, config: Config, seen: _Seen) -> list[str]:
             seen.sample.append(text[:_ENCODED])
             sampled += len(seen.sample[-1])
         seen.documents += 1
+        seen.kept += len(text) >= config.min_doc_chars and not (config.drop_blank and text.isspace())
         seen.characters += len(text)
         characters += len(text)
         if characters >= _READ:

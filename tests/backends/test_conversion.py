@@ -45,8 +45,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
         ("direction: hf-to-megatron\nsource: Qwen/Qwen3-8B\noutput: HERE/file/new\n", ["checkpoint-dir"]),
         ("direction: hf-to-megatron\nsource: Qwen/Qwen3-8B\noutput: HERE/file\n", ["checkpoint-dir"]),
         ("direction: hf-to-megatron\nsource: Qwen/Qwen3-8B\noutput: HERE/hf_config\n", ["bad-value"]),
-        ("direction: hf-to-megatron\nsource: HERE/hf_config\noutput: HERE/hf_config\n", ["bad-value"]),
+        ("direction: hf-to-megatron\nsource: HERE/hf_config\noutput: HERE/hf_config\n", ["bad-value", "no-model"]),
         ("direction: megatron-to-hf\nsource: HERE\noutput: HERE/hf_config\n", []),  # complete: nothing is left to do
+        ("direction: hf-to-megatron\nsource: HERE/hf_config\noutput: HERE/new\n", ["no-model"]),  # no weights
+        ("direction: hf-to-megatron\nsource: a/b\noutput: HERE/new\ntrust_remote_code: maybe\n", ["wrong-type"]),
         (f"direction: megatron-to-hf\nsource: HERE/{'a' * 300}\noutput: HERE/{'b' * 300}\n", ["no-model"]),
     ],
 )
@@ -61,3 +63,13 @@ def test_what_is_found(bench: Bench, tmp_path: Path, text: str, codes: list[str]
     found = list(backends.of(made.recipe).checks(made))
     assert [one.code for one in found] == codes, found
     assert all(one.level == "error" and one.fix for one in found)
+
+
+def test_keys_of_the_other_direction_are_not_read(bench: Bench, tmp_path: Path) -> None:
+    bench.script("stub", BLOCK)
+    made = bench.planned(f"direction: hf-to-megatron\nsource: a/b\noutput: {tmp_path}/new\nstep: 3\nhf: a/b\n")
+    found = list(backends.of(made.recipe).checks(made))
+    assert [(one.level, one.code, one.fix) for one in found] == [
+        ("warning", "ignored-key", "~step"),
+        ("warning", "ignored-key", "~hf"),
+    ]

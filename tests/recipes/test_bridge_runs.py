@@ -185,5 +185,6 @@ REFUSED = {
     "step_func=gpt_stepp": "did you mean gpt_step?",
     "mode=train": "did you mean pretrain?",
     "mode=finetune": "checkpoint.pretrained_checkpoint is not set",
+    "checkpoint={save: /nowhere/c, pretrained_checkpoint: /nowhere/w}": "it would train random weights",
     "dataset.seq_length=64": "they have to be the same",
 }

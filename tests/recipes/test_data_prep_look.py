@@ -92,6 +92,8 @@ def test_the_estimate_is_near_the_truth(look: Look, tmp_path: Path) -> None:
     [
         ({"splits": {"train": 0.5}}, "data-prep-config"),
         ({"sample": "10%"}, "data-prep-config"),
+        ({"max_doc_tokens": 1, "add_eos": True}, "data-prep-config"),
+        ({"min_doc_chars": 10**6}, "data-prep-rows"),
         ({"tokenizer": "/nowhere/at/all"}, "data-prep-tokenizer"),
         ({"eos_token": "<none>"}, "data-prep-tokenizer"),
         ({"datasets": [{"name": "a", "path": "/nowhere"}]}, "data-prep-input"),
@@ -103,6 +105,17 @@ def test_what_the_job_would_refuse(change: dict[str, Any], code: str, look: Look
     if code != "data-prep-config":
         assert codes(look(values | change, "--config-only")) == []
     assert prepare(values | change, tmp_path, code=2).returncode == 2
+
+
+def test_a_source_of_several_may_be_all_blank(look: Look, tmp_path: Path) -> None:
+    """The job keeps what the others have, so that it is a warning."""
+    (tmp_path / "b.jsonl").write_text('{"text": " "}\n{"text": ""}\n')
+    datasets = [{"name": name, "path": str(tmp_path / f"{name}.jsonl")} for name in "ab"]
+    write_jsonl(tmp_path / "a.jsonl", documents(5))
+    found = look(config(tmp_path, "", datasets=datasets))
+    assert codes(found) == []
+    (told,) = [one["message"] for one in found["findings"] if one["code"] == "data-prep-rows"]
+    assert "dataset 'b': all 2 documents of the sample are blank" in told
 
 
 def test_rows_of_another_field(look: Look, tmp_path: Path) -> None:

@@ -166,6 +166,12 @@ MakeJob = Callable[..., Job]
 # one process a node, no torchrun
 
 
+def test_it_starts_without_docstrings() -> None:
+    """PYTHONOPTIMIZE=2 in a profile's `env_vars`."""
+    done = subprocess.run([sys.executable, "-OO", AGENT], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "usage:")
+
+
 def test_python_launch_gives_the_script_its_place(make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job("shows.py", tmp_path / "seen", "--flag", "a b", "$HOME;'\"\n")
     code, said = job.run()

@@ -300,7 +300,10 @@ def test_how_often_an_evaluation_reads_its_part(bench: Bench, tmp_path: Path, sp
 def test_an_evaluation_is_told_nothing_of_a_training(bench: Bench, tmp_path: Path) -> None:
     """It takes no step: neither how often training data would be read, nor the rate of a first step."""
     section = {"_target_": MEGATRON, "seq_length": 32, "paths": [_megatron(tmp_path, "a", 320)]}
-    weights = {"_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained", "pretrained_model_name_or_path": str(tmp_path)}
+    weights = {
+        "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained",
+        "pretrained_model_name_or_path": str(tmp_path),
+    }
     plan = _plan(bench, 2, f"dataset={json.dumps(section)}", f"model={json.dumps(weights)}", "~lr_scheduler")
     assert {one.code for one in checks.run(plan)} >= {"epochs", "continued"}
     plan = replace(plan, recipe=replace(plan.recipe, name="evaluate"))

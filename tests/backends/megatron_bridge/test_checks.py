@@ -37,7 +37,7 @@ def _levels(bench: Bench, text: str, *texts: str) -> list[tuple[str, str]]:
     ("texts", "wanted"),
     [
         ([], []),
-        (["+mode=finetune", "+checkpoint.pretrained_checkpoint=/w"], [("warning", "mode")]),
+        (["+mode=finetune", "+checkpoint.pretrained_checkpoint=s3://b/w"], [("warning", "mode")]),
         (
             ["recipe=qwen3_vl_8b_pretrain_config", "~dataset", "+model.tensor_model_parallel_size=1"],
             [("warning", "step-function")],
@@ -85,7 +85,7 @@ def _levels(bench: Bench, text: str, *texts: str) -> list[tuple[str, str]]:
         (["+mixed_precision.fp8=hybrid"], []),
         (["+mixed_precision.fp8=3"], [("error", "wrong-type")]),
         (["+ft.enable_ft_package=false"], []),
-        (["+peft={_target_: my.own.Adapter, rank: 3}", "+checkpoint.pretrained_checkpoint=/w"], []),
+        (["+peft={_target_: my.own.Adapter, rank: 3}", "+checkpoint.pretrained_checkpoint=s3://b/w"], []),
         (["+checkpoint.pretrained_checkpoint=weights"], [("error", "no-model")]),
         (["+checkpoint.save=~/checkpoints"], [("error", "relative-path")]),
         (["+model.deterministic_mode=true", "+run.env.env_vars.NCCL_ALGO=Ring"], [("error", "bad-value")]),
@@ -154,7 +154,7 @@ def test_rows_of_less_than_a_batch(
         (tmp_path / f"{name}.jsonl").write_text('{"input": "a", "output": "b"}\n' * count)
     text = "recipe: qwen3_8b_sft_config\ntrain: {global_batch_size: 8, micro_batch_size: 1, eval_iters: 1}\n"
     text += "dataset: {_target_: megatron.bridge.training.config.FinetuningDatasetConfig, seq_length: 32,"
-    text += f" dataset_root: {tmp_path}}}\ncheckpoint: {{save: {tmp_path}, pretrained_checkpoint: /w}}\n"
+    text += f" dataset_root: {tmp_path}}}\ncheckpoint: {{save: {tmp_path}, pretrained_checkpoint: s3://b/w}}\n"
     told = [one.message for one in found(bench, text, *texts) if one.code == "no-whole-batch"]
     assert [words for one, words in zip(told, wanted, strict=True) if words in one] == wanted
 

@@ -55,7 +55,7 @@ def test_every_recipe_plans(bench: Bench, name: str) -> None:
     """With nothing but its name, and weights to begin with where it fine-tunes."""
     recipe = KNOWN.recipe(name)
     assert recipe is not None
-    weights = ", pretrained_checkpoint: /w" if recipe.mode == "finetune" else ""
+    weights = ", pretrained_checkpoint: s3://b/w" if recipe.mode == "finetune" else ""
     needs = "".join(f", {argument}: bf16_mixed" for argument in recipe.required)
     text = f"recipe: {{_target_: {recipe.path}{needs}}}\ncheckpoint: {{save: /c{weights}}}\n"
     text += "step_func: vlm_step\n" if "VL" in recipe.classes.get("model", "") else ""

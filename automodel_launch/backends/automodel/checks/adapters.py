@@ -39,6 +39,9 @@ def layers(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "bad-value", message, f"~{given[1]}")
         return
     known = _known(plan)
+    if known and excluded and all(any(_matches(name, layer) for name in excluded) for layer in known):
+        message = f"{describe(plan, EXCLUDED)} means every layer of this model, so that nothing would be trained."
+        yield Finding("error", "bad-value", message, f'{EXCLUDED}=["lm_head"]')
     none = {name: why for name in targets if (why := _why_none(name, known))}
     if none:
         name, why = next(iter(none.items()))
@@ -73,7 +76,7 @@ def _why_none(name: str, known: list[str] | None) -> str | None:
     """Why a name means no layer; None where it does, or that cannot be told."""
     if "*" not in name and "." not in name and name not in _HEADS:
         return "is compared with a layer's whole name, as model.layers.0.self_attn.q_proj"
-    if known is None or "*" not in name or any(_matches(name, layer) for layer in known):
+    if known is None or name in _HEADS or any(_matches(name, layer) for layer in known):
         return None
     return f"means no layer of this model (they are {', '.join((*_ATTENTION, *_MLP, 'lm_head'))})"
 

@@ -29,6 +29,7 @@ _AT_LEAST = {
     keys.KEEP_CHECKPOINTS: 1,  # AutoModel wants one, or null
     "step_scheduler.loss_average_window_steps": 1,
     "peft.dim": 1,
+    "peft.alpha": 1,
     "neftune.noise_alpha": 0,
     "dataloader.num_workers": 0,
     "validation_dataloader.num_workers": 0,

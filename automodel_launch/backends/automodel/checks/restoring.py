@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from automodel_launch.backends.automodel import keys
+from automodel_launch.backends.automodel import keys, loader, starts
+from automodel_launch.backends.data import weights
 from automodel_launch.config import dotted
 from automodel_launch.plan import mounts as mounts_
 from automodel_launch.plan.describe import describe
@@ -46,4 +47,15 @@ def restored(plan: Plan) -> Iterator[Finding]:
     yield Finding("error", "no-model", f"{describe(plan, keys.RESTORE)}: {why}.", fix)
 
 
-CHECKS = (restored,)
+def begun_with(plan: Plan) -> Iterator[Finding]:
+    """The weights of `from_pretrained`, of which AutoModel says in many words that a checkpoint has none."""
+    if dotted.get(plan.config, keys.RESTORE) is not None:
+        return
+    loaded = {f"{keys.MODEL}.{keys.PRETRAINED}": starts.begins_with(plan.config)}
+    if loader.recipe_class(plan.config) == loader.DISTILLATION:
+        loaded[keys.TEACHER] = dotted.get(plan.config, keys.TEACHER)
+    for key, value in loaded.items():
+        yield from weights.check(plan, key, value)
+
+
+CHECKS = (restored, begun_with)

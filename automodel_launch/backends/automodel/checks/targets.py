@@ -44,6 +44,8 @@ def exist(plan: Plan) -> Iterator[Finding]:
             plain = re.sub(r"[^\w.]", "", path)
             message = f"{describe_value(plan, key, path)} is no dotted path: names of letters, digits and _."
             yield Finding("error", "unknown-target", message, f"{key}={plain or 'package.module.Name'}")
+        elif "." not in path:
+            yield _bare(plan, key, path)
         elif path.startswith("nemo_automodel."):
             yield from _in_automodel(plan, key, path)
         elif path.startswith("transformers."):
@@ -80,6 +82,15 @@ def _named(plan: Plan) -> Iterator[tuple[str, Any]]:
     for key, value in dotted.leaves(plan.config):
         if key.endswith("_fn") and isinstance(value, str):
             yield key, value
+
+
+def _bare(plan: Plan, key: str, name: str) -> Finding:
+    """A class without its module, which the loader does not look for anywhere."""
+    found = next(iter(schemas.load().with_name(name)), None)
+    if key == "optimizer._target_" and not found:
+        found = f"torch.optim.{name}"
+    message = f"{describe_value(plan, key, name)} has no module, and AutoModel {schemas.VERSION} knows no short names."
+    return Finding("error", "unknown-target", message, f"{key}={found or f'package.module.{name}'}")
 
 
 def _in_automodel(plan: Plan, key: str, path: str) -> Iterator[Finding]:

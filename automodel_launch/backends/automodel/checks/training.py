@@ -11,7 +11,7 @@ from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe_value, source
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.suggest import completed
+from automodel_launch.suggest import completed, nearest
 
 _LOSSES = "nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy"
 _QAT = "nemo_automodel.components.quantization.qat.QATConfig"
@@ -161,4 +161,26 @@ def distilled(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "bad-value", message, f"{key}=0.5")
 
 
-CHECKS = (recipe, needed, batch_size, clipping, loss, quantizing, distilled, tokenizers)
+def packing(plan: Plan) -> Iterator[Finding]:
+    """Megatron's samples have the whole length; packing takes them for lists, in a RuntimeError about a Tensor."""
+    key = "packed_sequence.packed_sequence_size"
+    size = loader.value(plan.config, key)
+    if size and any(
+        datasets.is_megatron(kind) for name, kind, _ in datasets.datasets(plan.config) if name == "dataset"
+    ):
+        message = f"{describe_value(plan, key, size)}: Megatron data are packed already, and AutoModel stops at it."
+        yield Finding("error", "bad-value", message, "~packed_sequence")
+
+
+def attention(plan: Plan) -> Iterator[Finding]:
+    """torch's backends of attention (torch.nn.attention.SDPBackend), in capitals or not."""
+    given = plan.config.get("sdpa_method")
+    for name in given if isinstance(given, list) else []:
+        if isinstance(name, str) and name.upper() not in _SDPA and not dotted.left_to_the_job(name):
+            near = nearest(name.upper(), _SDPA) or _SDPA[0]
+            message = f"{describe_value(plan, 'sdpa_method', name)}: torch has {', '.join(_SDPA)}."
+            yield Finding("error", "bad-value", message, f"sdpa_method=[{near}]")
+
+
+_SDPA = ("FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION", "MATH", "OVERRIDEABLE", "ERROR")
+CHECKS = (recipe, needed, packing, attention, batch_size, clipping, loss, quantizing, distilled, tokenizers)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from automodel_launch import contract
+from automodel_launch.backends.data import weights as weights_
 from automodel_launch.backends.data.paths import of_each_job
 from automodel_launch.backends.megatron_bridge import keys, schema, settings
 from automodel_launch.backends.megatron_bridge.checks.told import told
@@ -138,4 +140,26 @@ def weights(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "no-model", f"{describe(plan, keys.PRETRAINED)} {what}.", fix)
 
 
-CHECKS = (formats, saves, loads, signals, fault_tolerance, deterministic, weights)
+def begun_with(plan: Plan) -> Iterator[Finding]:
+    """A directory with a checkpoint: of another one Megatron-Bridge 0.3.1 says nothing, and trains random weights."""
+    value = dotted.get(plan.config, keys.PRETRAINED)
+    folder = weights_.seen(plan, value)
+    if folder is None or any((folder / name).is_file() for name in _LATEST):
+        return
+    what, fix = (
+        f"there is no {_LATEST[0]} in it",
+        "RUN_DIR/checkpoints, or what `launch.py convert hf-to-megatron` makes",
+    )
+    if contract.MEGATRON_CHECKPOINT.fullmatch(folder.name):
+        what, fix = "it is one of a directory's checkpoints", f"{keys.PRETRAINED}={folder.parent}, whose newest is read"
+    elif (folder / "config.json").is_file():
+        what = "it is in Hugging Face's format"
+        fix = f"launch.py convert hf-to-megatron source={value} output=DIR"
+    elif not folder.is_dir():
+        what = "no such directory"
+    message = f"{describe(plan, keys.PRETRAINED)}: {what}, and Megatron-Bridge would train random weights."
+    yield Finding("error", "no-model", message, fix)
+
+
+_LATEST = ("latest_train_state.pt", "latest_checkpointed_iteration.txt")  # by which a checkpoint is found
+CHECKS = (formats, saves, loads, signals, fault_tolerance, deterministic, weights, begun_with)

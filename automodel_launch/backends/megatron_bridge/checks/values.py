@@ -19,6 +19,7 @@ AT_LEAST = {
     "ddp.bucket_size": 1,
     "model.make_vocab_size_divisible_by": 1,
     "dataset.num_workers": 0,
+    "peft.dim": 1,
     "train.manual_gc_interval": 0,
     "train.exit_interval": 1,  # every iteration is a multiple of -1: the run would end after its first, with code 0
     "train.exit_duration_in_mins": 0,  # below, too; 0 is none
