@@ -36,7 +36,7 @@ from tests.conftest import Checkout, make_tiny_corpus  # noqa: E402  (the projec
 from tests.launch.test_train_tiny import SMALL  # noqa: E402
 from tests.slurm import learner  # noqa: E402
 from tests.slurm.cluster import Cluster, wait_until  # noqa: E402
-from tests.slurm.test_chain import Run, pid_here  # noqa: E402
+from tests.slurm.test_chain import Run  # noqa: E402
 from tests.slurm.test_chain_pretrain import ENV  # noqa: E402
 from tests.slurm.test_pretrain_runs import prepared  # noqa: E402
 
@@ -90,7 +90,7 @@ def kill_rank(job: Job) -> None:
 
 def kill_torchrun(job: Job) -> None:
     """SIGKILL of an agent with all below it."""
-    os.kill(pid_here(job.node(1)["host"], job.node(1)["agent_pid"]), signal.SIGKILL)
+    os.kill(job.pid_here(job.node(1)["host"], job.node(1)["agent_pid"]), signal.SIGKILL)
 
 
 def stop_rank(job: Job) -> None:

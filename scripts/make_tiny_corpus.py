@@ -1,6 +1,8 @@
 """A small tokenizer and a real corpus that every machine has, without a network.
 
-    python scripts/make_tiny_corpus.py --out DIR [--vocab-size N]
+    python scripts/make_tiny_corpus.py [--out DIR] [--vocab-size N]
+
+DIR (the checkout's data/tiny, where the configs called tiny look for it) gets
 
 DIR/tokenizer/       byte-level BPE, trained on the standard library; AutoTokenizer.from_pretrained loads it
 DIR/corpus/          stdlib.jsonl (the Python standard library's sources) and packages.jsonl (the installed packages'
@@ -20,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+OUT = Path(__file__).resolve().parents[1] / "data" / "tiny"
 END_OF_TEXT = "<|endoftext|>"
 # A token of its own: where padding is the end-of-text token, losses have to guess which of the two they see.
 PADDING = "<|padding|>"
@@ -30,13 +33,18 @@ LARGEST_TEXT = 256 << 10
 SMALLEST_TEXT = 200
 
 
+def parser() -> argparse.ArgumentParser:
+    """What it takes."""
+    found = argparse.ArgumentParser(description="Make a small tokenizer and a corpus from this Python installation.")
+    found.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="(default: the checkout's data/tiny)")
+    found.add_argument("--vocab-size", type=int, default=4096, metavar="N", help="tokens, 300 or more (default 4096)")
+    return found
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Make a small tokenizer and a corpus from this Python installation.")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--vocab-size", type=int, default=4096, metavar="N", help="tokens, 300 or more (default 4096)")
-    args = parser.parse_args()
+    args = parser().parse_args()
     if args.vocab_size < 300:  # 256 bytes, the special tokens and a few merges
-        parser.error(f"--vocab-size: {args.vocab_size} is not valid; valid: 300 or more")
+        parser().error(f"--vocab-size: {args.vocab_size} is not valid; valid: 300 or more")
     try:
         make(args.out, args.vocab_size)
     except OSError as e:

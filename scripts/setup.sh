@@ -75,9 +75,10 @@ training+=,nemo_automodel.components.models.llama.model,torch.distributed.run
 case $set in
   bridge) (cd recipes && venv=../$venv imported bridge_lib.import_once) ;;
   *)
-    $venv/bin/python -c "import nemo_run" &
+    # Of NeMo-Run what the launcher imports: all of it would be 1,500 modules more (of leptonai, libcst, networkx).
+    $venv/bin/python -c "from automodel_launch.executors import nemo; nemo.require()" &
     [ "$set" = launcher ] || imported "$training"
-    wait $! # fails where nemo_run cannot be imported
+    wait $! # fails where NeMo-Run cannot be imported
     ;;
 esac
 rm -f $venv/.installed-*

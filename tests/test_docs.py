@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from automodel_launch.commands import registry
+from automodel_launch.commands import command, registry
+from automodel_launch.commands import scripts as recipe_scripts
 from automodel_launch.profile import schema
 from automodel_launch.profile.keys import SYNONYMS
+from scripts import make_tiny_corpus
 from tests.conftest import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -70,6 +73,27 @@ def test_the_levels_of_findings_are_those_of_the_source() -> None:
 def test_every_command_is_documented() -> None:
     listed = _text("docs/cli.md")
     assert [name for name in registry.COMMANDS if not re.search(rf"\b{name}\b", listed)] == []
+
+
+def _examples() -> list[str]:
+    """What a person may copy from documents and the comments of configs; with [ ], | or ... it is only a form."""
+    paths = [*DOCUMENTS, *sorted((ROOT / "configs").rglob("*.yaml"))]
+    lines = [line for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+    found = (re.fullmatch(r"(?:    |#\s+)\s*python ((?:launch\.py|scripts/)[^\[|…]*?)\s*", line) for line in lines)
+    return sorted({match[1] for match in found if match and "..." not in match[1]})
+
+
+def test_the_commands_that_the_documents_show_are_understood() -> None:
+    examples = _examples()
+    assert len(examples) > 60
+    for example in examples:
+        program, *words = shlex.split(example, comments=True)
+        if program == "scripts/make_tiny_corpus.py":
+            make_tiny_corpus.parser().parse_args(words)
+        elif words[0] in registry.COMMANDS:
+            command.get(words[0]).parse(words[1:])
+        elif words != ["--help"] and not recipe_scripts.has(words[0], "".join(words[1:2]), also=()):
+            command.get("launch").parse(words)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

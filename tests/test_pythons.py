@@ -53,6 +53,10 @@ def test_the_launcher_is_installed_tested_and_used(version: str, tmp_path: Path)
     assert version in done(own, "--version").stdout
     again = done("bash", "scripts/setup.sh", "--launcher", PYTHON=python)
     assert (again.returncode, again.stderr) == (0, "")
+    # Byte code is there of what the launcher imports, and of nothing that it has no use for.
+    (packages,) = (checkout.root / ".venv").glob("lib/*/site-packages")
+    written = {path.relative_to(packages).parts[0] for path in packages.rglob("*.pyc")}
+    assert "nemo_run" in written and not written & {"leptonai", "libcst", "networkx"}, written
 
     with (checkout.root / "env.toml").open("a") as file:
         file.write(f"[over-ssh]{OVER_SSH}")
@@ -61,7 +65,7 @@ def test_the_launcher_is_installed_tested_and_used(version: str, tmp_path: Path)
     run = done(own, "launch.py", "stub-one", "value=there")
     assert (run.returncode, "value there" in run.stdout) == (0, True), run.stderr
     pip = [own, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "-c", "requirements/constraints.txt"]
-    assert done(*pip, "pytest", "pytest-timeout").returncode == 0
+    assert done(*pip, "--no-compile", "pytest", "pytest-timeout").returncode == 0
     tests = done(own, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "own"), *OWN)
     assert tests.returncode == 0, tests.stdout[-3000:]
     shutil.rmtree(checkout.root / ".venv")  # half a GB

@@ -11,6 +11,7 @@ from automodel_launch import backends, contract
 from automodel_launch.backends import Config, Reference
 from automodel_launch.backends.data import facts, paths, rows
 from automodel_launch.backends.data.facts import DataFacts
+from automodel_launch.backends.noise import Noise, of_libraries
 from automodel_launch.backends.plain import Plain
 from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe, describe_value
@@ -30,6 +31,10 @@ _LATEST = "latest_train_state.pt"  # beside a checkpoint of Megatron's that is w
 
 class Conversion(Plain):
     """Implements backends.Backend."""
+
+    def noise(self) -> Noise:
+        """What transformers and what it imports print."""
+        return of_libraries()
 
     def references(self, config: Config) -> Iterator[Reference]:
         """What is in Hugging Face's format: a directory or a hub id."""

@@ -76,4 +76,19 @@ def patterns(texts: Iterable[str]) -> tuple[re.Pattern[str], ...]:
     return tuple(re.compile(text) for text in texts)
 
 
+# Of torchao 0.18 (its extensions for GPUs that are not there, or for another torch), torch 2.13 and transformers 5.
+LIBRARIES = (
+    r"^Failed to load \S*torchao\S*\.so: ",
+    r"^Skipping import of cpp extensions due to incompatible torch version",
+    r"torch/utils/_pytree\.py:\d+\] <enum '\w+'> is an Enum subclass and is now natively supported",
+    r"^(\[transformers\] )?`(torch_dtype|use_return_dict)` is deprecated! Use ",
+)
+"""What libraries print as they are imported, whichever framework does that."""
+
+
+def of_libraries() -> Noise:
+    """For what imports them without a framework."""
+    return Noise(lines=patterns(LIBRARIES))
+
+
 NONE = Noise()

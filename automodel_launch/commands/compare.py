@@ -91,10 +91,12 @@ def _show(sweep: Sweep, metric: str, rows: list[tuple[Row, Rank, Read]]) -> None
         cells.append([f".{point.number}", *values, *numbers, point.now.state])
     columns = console.width()
     lines = [console.cut_line(f"  {line}", columns) for line in console.table(cells)]
-    console.out("\n".join([f"{sweep.name} by {metric}, best first:", *lines]))
+    logged = any(rank.value is not None for _, rank, _ in rows)
+    head = f"{sweep.name} by {metric}, best first:" if logged else f"{sweep.name}: no point has logged {metric}"
+    console.out("\n".join([head, *lines]))
     hours, kept = (sum(getattr(each, name) for _, _, each in rows) for name in ("hours", "kept"))
     unit = next((each.unit for _, _, each in rows if each.unit), "GPU")
-    if hours:
+    if hours and any(each.rows for _, _, each in rows):  # a script that logs no step has no goodput
         console.out(f"  goodput of all: {kept / hours:.0%} of {hours:.3g} {unit}-hours")
 
 

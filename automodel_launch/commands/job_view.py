@@ -30,11 +30,9 @@ class Screen:
 
 def told(record: Record, status: Status, seen: Glance) -> Iterator[str]:
     """How far it is, and what was launched."""
-    words = seen.speed.words(status.over)
-    if words:
-        yield f"  {words}"
-    if seen.slow_rank:
-        yield f"  {seen.slow_rank.text}"
+    for words in (seen.speed.words(status.over), seen.slow_rank.text if seen.slow_rank else None):
+        if words:
+            yield from console.hanging("  ", words, indent="    ")
     yield f"  launched: {seen.launched.command}"
     where = [f"on {record.profile}"]
     if seen.launched.nodes and seen.launched.processes:

@@ -56,8 +56,7 @@ def only_sweep(args: argparse.Namespace) -> Sweep | None:
     names = [f"{sweep} ({step})" for sweep, step in swept.items()]
     if len(names) != 1:
         what = "several steps of it are sweeps" if names else "no step of it is a sweep"
-        runs = " ".join(step.run_name for step in pipeline.steps if step.run_name)
-        fix = f"one of {', '.join(names)}" if names else f"python launch.py report {runs}"
+        fix = f"one of {', '.join(names)}" if names else f"python launch.py report {pipeline.name}"
         raise JobError(f"{pipeline.name} is a pipeline, and {what}.", fix)
     console.say(f"sweep {names[0]} of pipeline {pipeline.name}")
     found = sweeps.exact(folder, next(iter(swept)))

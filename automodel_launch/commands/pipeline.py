@@ -72,14 +72,25 @@ class Pipeline(Command):
             runner.refuse_detached()
         if not args.dry_run:
             graph = runner.graph = pipelining.rehearsed(graph, here.rehearsals, args.offline, console.say)
-        errors = [(step.name, finding) for step in graph.steps for finding in step.errors]
+        errors = [finding for step in graph.steps for finding in step.errors]
         if args.dry_run:
             _preview(args, graph)
             return PlanRefused.exit_code if errors else 0
         if errors and not args.force:
-            raise running.refuse(errors)
+            raise _refusal(graph)
         _tell(graph)
         return _submit(args, runner)
+
+
+def _refusal(graph: PlanGraph) -> PlanRefused:
+    from automodel_launch.commands import preview
+    from automodel_launch.commands.launch import BINDING
+
+    errors = [finding for step in graph.steps for finding in step.errors]
+    forced = "" if any(finding.code in BINDING for finding in errors) else "; --force submits it all the same"
+    told = [preview.findings_text(step.errors, whose=f"step {step.name}: ") for step in graph.steps if step.errors]
+    head = f"pipeline {graph.name} was not submitted: {console.many(len(errors), 'error')}."
+    return PlanRefused("\n".join([head, *told]), f"--dry-run shows every step{forced}")
 
 
 def _preview(args: argparse.Namespace, graph: PlanGraph) -> None:

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from automodel_launch import backends, executors, workspace
-from automodel_launch.commands import console, one_job, one_sweep
+from automodel_launch.commands import console, one_job, run_group
 from automodel_launch.commands.command import Option, Parser
 from automodel_launch.commands.one_job import JobCommand
+from automodel_launch.commands.run_group import Group
 from automodel_launch.errors import ClusterError, JobError, UsageError
-from automodel_launch.jobs import sweeps
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.jobs.sweeps import Sweep
 from automodel_launch.launch import state
 from automodel_launch.launch.pace import Pace
 from automodel_launch.report import page, page_data, reading
@@ -42,18 +41,18 @@ class Report(JobCommand):
 
     def register(self, parser: Parser) -> None:
         """RUN..."""
-        text = "a job's id, its unique beginning, a run's name, or `last` (default: last)"
+        text = "a job's id, its unique beginning, the name of a run, a sweep or a pipeline, or `last` (default: last)"
         parser.add_argument("runs", metavar="RUN", nargs="*", help=text)
 
     def run(self, args: argparse.Namespace) -> int:
         """Write it."""
         records = self._records(args)
         folder = workspace.find(args.env).records
-        sweep = sweeps.exact(folder, args.runs[0]) if len(args.runs) == 1 else None
-        name = f"report-{_name(records, sweep)}.html" if args.output is None else args.output
+        group = run_group.find(folder, args.runs[0]) if len(args.runs) == 1 else None
+        name = f"report-{_name(records, group)}.html" if args.output is None else args.output
         path = Path(os.path.realpath(name))  # a link stays one: what it leads to is written
         _refuse(path)
-        pages = Pages(path, records, (folder, sweep) if sweep else None)
+        pages = Pages(path, records, group)
         again = pages.write(watch=args.watch)
         for gone in pages.gone():
             console.say(f"{gone}; the page has no more of it than the record here")
@@ -74,14 +73,13 @@ class Report(JobCommand):
         return list({(record.executor, record.profile, record.run_dir): record for record in found}.values())
 
     def _named(self, args: argparse.Namespace, name: str | None) -> list[Record]:
-        """The job; of a sweep those of all points that have one."""
-        folder = workspace.find(args.env).records
-        sweep = sweeps.exact(folder, name)
-        if sweep is None:
+        """The job; of a sweep or a pipeline those of all points and steps that have one."""
+        group = run_group.find(workspace.find(args.env).records, name)
+        if group is None:
             return [self.find(argparse.Namespace(**vars(args), job=name))]
-        jobs = [record for record in sweeps.jobs_of(folder, sweep) if record]
+        jobs = [record for record in group.jobs() if record]
         if not jobs:
-            raise JobError(f"no job of sweep {name} was submitted.", f"python launch.py status {name}")
+            raise JobError(f"no job of {name} was submitted.", f"python launch.py status {name}")
         return jobs
 
 
@@ -136,10 +134,10 @@ class Pages:
         self,
         path: Path,
         records: list[Record],
-        sweep: tuple[Path, Sweep] | None = None,  # and where its jobs' records are
+        group: Group | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._path, self._sweep, self._pause = path, sweep, pause
+        self._path, self._group, self._pause = path, group, pause
         self._quiet = 0
         self._runs = [Watched(record) for record in records]
         self._views: list[page_data.View] = []
@@ -155,7 +153,7 @@ class Pages:
         missing = self._grow()
         due = [run.record for run in self._runs if run.is_due]
         known = state.waiting(due) if len(due) > 1 else {}  # many that wait are one question
-        labels = _labels(self._sweep[1]) if self._sweep else {}
+        labels = self._group.labels() if self._group else {}
         self._views = [run.look(known.get(run.record.job_id)) for run in self._runs]
         for view in self._views:
             view.label = labels.get(view.files.name, "")
@@ -194,11 +192,11 @@ class Pages:
         console.say(f"{ended}; {self._path.name} is complete")
 
     def _grow(self) -> int:
-        """Points of a sweep that have got a job meanwhile, or another one, join; how many have none yet."""
-        if self._sweep is None:
+        """Points and steps that have got a job meanwhile, or another one, join; how many have none yet."""
+        if self._group is None:
             return 0
         runs = {run.record.run_name: run for run in self._runs}
-        jobs = sweeps.jobs_of(*self._sweep)
+        jobs = self._group.jobs()
         for record in jobs:
             if record and (record.run_name not in runs or runs[record.run_name].record.job_id != record.job_id):
                 runs[record.run_name] = Watched(record)
@@ -209,9 +207,7 @@ class Pages:
         _refuse(self._path)
         _write(
             self._path,
-            page.html(
-                page_data.document(self._views, time.time(), again, self._sweep[1].name if self._sweep else None)
-            ),
+            page.html(page_data.document(self._views, time.time(), again, self._group.name if self._group else None)),
         )
 
 
@@ -221,21 +217,10 @@ def _phases(job: JobFiles) -> Sequence[tuple[str, int, int]]:
     return backend.phases(config) if backend and isinstance(config, dict) else ()
 
 
-def _name(records: list[Record], sweep: Sweep | None) -> str:
+def _name(records: list[Record], group: Group | None) -> str:
     """Of its file."""
     first, more = records[0].run_name, len(records) - 1
-    return sweep.name if sweep else f"{first}-and-{more}-more" if more else first
-
-
-def _labels(sweep: Sweep) -> dict[str, str]:
-    """A sweep's runs by what their points set, with the numbers by which a person names them."""
-    found = {}
-    keys = [key for key in sweep.keys if len({point.settings.get(key) for point in sweep.points}) > 1]
-    for number, point in enumerate(sweep.points, 1):
-        values = one_sweep.settings(point.settings, keys)
-        words = [f"{key}={value}" for key, value in zip(one_sweep.short(keys), values, strict=True) if value]
-        found[point.run_name] = f".{number} {' '.join(words)}"
-    return found
+    return group.name if group else f"{first}-and-{more}-more" if more else first
 
 
 def _refuse(path: Path) -> None:

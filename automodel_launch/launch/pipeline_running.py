@@ -34,11 +34,13 @@ Follow = Callable[[str, Record, bool, Interrupts], tuple[Status, int]]
 FollowSweep = Callable[[str, Sweep, Interrupts], tuple[bool, int, int]]
 
 
-def refuse(findings: Sequence[tuple[str, Finding]]) -> PlanRefused:
-    """The error for findings of steps that refuse a pipeline."""
-    lines = [f"step {name}: [{finding.code}] {finding.message}" for name, finding in findings]
-    fixes = [finding.fix for _, finding in findings if finding.fix]
-    return PlanRefused("nothing was submitted: " + "\n".join(lines), fixes[0] if fixes else None)
+def _refuse(step: str, findings: Sequence[Finding]) -> PlanRefused:
+    """The error for a step that is refused when its turn has come."""
+    lines = [f"step {step} was not submitted:"]
+    for finding in findings:
+        lines.append(f"[{finding.code}] {finding.message}")
+        lines += [f"  fix: {finding.fix}"] if finding.fix else []
+    return PlanRefused("\n".join(lines), "the same command goes on from there, once that is mended")
 
 
 def _submitted(folder: Path, job_id: str) -> Record | None:
@@ -150,7 +152,7 @@ class Runner:
         """
         step = pipelining.again(self.maker, self.graph, step.name)
         if step.errors and not self.force:
-            raise refuse([(step.name, finding) for finding in step.errors])
+            raise _refuse(step.name, step.errors)
         return step
 
     def _start(self, step: Step) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")  # which cluster, and how it knows this user
 _OTHERS = ("SQUEUE", "SCANCEL", "SCONTROL", "SINFO", "SACCT", "SACCTMGR", "SRUN")
 
-CLEAN = f"unset ${{!SBATCH_@}} $(printf '%s\\n' ${{!SLURM_@}} | grep -vxE '{'|'.join(KEPT)}')"
-"""One command of bash, for what sbatch and srun get."""
+_REST = f"for name in ${{!SLURM_@}}; do case $name in {'|'.join(KEPT)}) ;; *) unset $name ;; esac; done"
 
-PLAIN = f"{CLEAN} {' '.join(f'${{!{name}_@}}' for name in _OTHERS)}\n"
+CLEAN = f"unset ${{!SBATCH_@}}; {_REST}"
+"""Commands of bash, for what sbatch and srun get. They start no process: a look at a job is made again and again."""
+
+PLAIN = f"unset ${{!SBATCH_@}} {' '.join(f'${{!{name}_@}}' for name in _OTHERS)}; {_REST}\n"
 """A line of bash, before commands that ask Slurm or end a job."""

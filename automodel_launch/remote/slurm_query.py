@@ -125,7 +125,8 @@ def query(slurm_id: str, job_dir: str, silent: str = "") -> str:
     return f"""{PLAIN}{current(slurm_id, job_dir)}
 err=$(mktemp)
 say() {{ # SOURCE CODE OUTPUT
-  printf '%s\\n' "$3" | while IFS= read -r line; do printf '%s %s %s\\n' "$1" "$2" "$line"; done
+  local rest=$3$'\\n'
+  while [ -n "$rest" ]; do printf '%s %s %s\\n' "$1" "$2" "${{rest%%$'\\n'*}}"; rest=${{rest#*$'\\n'}}; done
 }}
 ask() {{ # SOURCE COMMAND...
   source=$1; shift

@@ -28,7 +28,7 @@ def document(views: Sequence[View], now: float, again_s: float | None = None, ti
     """All that the page shows, as JSON data without NaN; times are unix seconds.
 
     `again_s`: it is written again that many seconds later, and a browser that shows it looks then. `title`: of all
-    runs together, a sweep's name.
+    runs together, the name of a sweep or a pipeline.
     """
     runs = [_run(view, now) for view in views]
     columns = [differences.facts(*_last_plan(view)) for view in views]

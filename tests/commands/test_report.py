@@ -17,7 +17,8 @@ import pytest
 
 from automodel_launch.commands import one_job, report
 from automodel_launch.errors import ClusterError
-from automodel_launch.jobs import records, sweeps
+from automodel_launch.jobs import pipelines, records, sweeps
+from automodel_launch.jobs.pipelines import Pipeline, PipelineStep
 from automodel_launch.jobs.records import Status
 from automodel_launch.launch.pace import Pace
 from automodel_launch.report import reading
@@ -223,3 +224,20 @@ def test_points_of_a_sweep_that_begin_later_join_the_page(
     assert names == ["stub-a", "stub-b"]
     assert '"title":"lrs"' in path.read_text()
     assert '"label":".2 lr=stub-b"' in path.read_text()
+
+
+def test_a_pipeline_has_a_page_of_the_runs_of_its_steps(run: Cli, tmp_path: Path) -> None:
+    folder, path = run.bench.workspace.records, tmp_path / "page.html"
+    point = sweeps.SweepPoint("one", "stub-a", {"lr": "1"})
+    sweeps.save(folder, sweeps.Sweep("lrs", (point,), "0", 1.0, "local", "local"))
+    steps = (PipelineStep("data", run_name="stub-none"), PipelineStep("rates", ("data",), sweep="lrs"))
+    pipelines.save(folder, Pipeline("both", steps, "0", 1.0, "python launch.py pipeline both"))
+    code, out, err = run("report", "both", "-o", str(path))
+    assert (code, out, err) == (0, f"{path}\n", "")
+    page = path.read_text()
+    assert '"title":"both"' in page and '"label":"rates.1"' in page
+    pipelines.save(folder, Pipeline("empty", steps[:1], "0", 1.0, "python launch.py pipeline empty"))
+    code, _, err = run("report", "empty", "-o", str(path))
+    assert code == 2 and "no job of empty was submitted" in err and "launch.py status empty" in err
+    code, _, err = run("compare", "empty")
+    assert code == 2 and "python launch.py report empty" in err

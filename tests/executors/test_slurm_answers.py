@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -467,6 +468,31 @@ def test_a_warning_before_the_answer(fakes: Path) -> None:
     )
     assert parse(_ask(fakes), JOB).state == "RUNNING"
     assert (fakes / "calls").read_text().split() == ["squeue"]
+
+
+def test_a_look_at_a_job_that_runs_starts_four_processes(
+    fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a login node hundreds of jobs are followed. Nothing else is on PATH: a fifth would not be found."""
+    bash = shutil.which("bash")
+    for name in ("mktemp", "timeout", "rm"):
+        program = shutil.which(name)
+        (fakes / name).write_text(f'#!{bash}\nprintf "{name}\\n" >> {fakes}/calls\nexec {program} "$@"\n')
+        (fakes / name).chmod(0o755)
+    (fakes / "bash").symlink_to(str(bash))
+    _fake(fakes, "squeue", "echo 'RUNNING|None|N/A|c1|/jobs/a.1|a.1|'")
+    job = tmp_path / "job"
+    (job / "nodes").mkdir(parents=True)
+    (job / "nodes" / "0.json").write_text('{\n "step": 3,\n "said": "a\\\\b"\n}\n')
+    (job / "agent.json").write_text('{\n "chain": {\n }\n}\n')
+    monkeypatch.setenv("PATH", str(fakes))
+    monkeypatch.setenv("SLURM_CLUSTERS", "another")
+    script = slurm_query.query("5", str(job)) + state_.query_own(str(job), f"{tmp_path}/run")
+    done = LocalShell().run(script)
+    assert (done.err, parse(done.out, JOB).state) == ("", "RUNNING")
+    own = state_.read_own(done.out)
+    assert (own.node, own.chained, own.gone, own.exit) == ({"step": 3, "said": "a\\b"}, True, False, None)
+    assert sorted((fakes / "calls").read_text().split()) == ["mktemp", "rm", "squeue", "timeout"]
 
 
 def test_a_controller_that_is_away_is_asked_once(fakes: Path) -> None:

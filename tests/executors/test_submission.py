@@ -113,7 +113,7 @@ def test_the_submitters_sbatch_variables_do_not_reach_sbatch(
     _command(tmp_path, "sbatch", f"env > {seen}; echo 5")
     assert submission.sbatch(LocalShell(), plan) == "5"
     assert "SBATCH_" not in seen.read_text()
-    assert plan.submit.startswith("unset ${!SBATCH_@} "), "who submits by hand what the dry run shows, too"
+    assert plan.submit.startswith("unset ${!SBATCH_@}; "), "who submits by hand what the dry run shows, too"
     _command(tmp_path, "scontrol", "true")
     Path(plan.job_dir, contract.SCRIPT).touch()
     seen.unlink()

@@ -92,13 +92,16 @@ def test_what_is_wrong_names_the_step_and_submits_nothing(checkout: Checkout, ma
         (["last.valu=1"], 2, "step last: "),
         (["last"], 2, "'last': which key of that step is to be set?"),
         (["last.value=${steps.first.hf}"], 2, "step last: value: step first promises no 'hf'"),
-        (["middle.run.env.python=/no/such/python"], 3, "step middle: [no-python]"),
+        (["middle.run.env.python=/no/such/python"], 3, "step middle: error: [no-python]"),
         (["--run", "no-such"], 2, "no profile"),
         (["--dry-runn"], 2, "--dry-run"),
     ):
         refused = main(checkout, "pipeline", pipeline, *words)
         assert (refused.returncode, said in refused.stderr) == (code, True), refused.stderr
         assert "Traceback" not in refused.stderr
+    two = main(checkout, "pipeline", pipeline, "first.run.env.python=/no/one", "last.run.env.python=/no/other")
+    assert two.stderr.startswith("error: pipeline three was not submitted: 2 errors.\nstep first: error: [no-python]")
+    assert two.stderr.count("    fix: ") == 2 and "--force submits it all the same" in two.stderr, two.stderr
     assert main(checkout, "pipeline").returncode == 2
     same = checkout.root / "same.yaml"
     same.write_text("steps: {a: {recipe: stub-one}, b: {recipe: stub-one, needs: a}}")

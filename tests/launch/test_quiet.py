@@ -97,7 +97,7 @@ def test_a_traceback_is_shown_to_its_end(name: str) -> None:
     assert len(_shown(name, [*lines[:9], *stack, *lines[9:]])) < len(_shown(name, lines)) + len(stack) + 110
 
 
-@pytest.mark.parametrize("name", ["none", "data-prep", "conversion"])
+@pytest.mark.parametrize("name", ["none", "data-prep"])
 def test_of_a_script_that_nobody_knows_every_line_is_shown(name: str) -> None:
     lines = [*_log("automodel"), *_log("megatron-bridge"), *TROUBLE]
     assert _shown(name, lines) == lines
@@ -181,3 +181,21 @@ def test_a_validation_of_no_token_has_no_loss() -> None:
 def test_what_a_profile_prints_is_left_to_the_log(name: str) -> None:
     line = "USDT:2026-11-27 13:52:06 23225:23225 SyncActivityProfilerHandler.cpp:52] profiler_st"
     assert _shown(name, [f"{line}art", f"{line}op", "profiling step 3 of rank 0"]) == ["profiling step 3 of rank 0"]
+
+
+def test_what_an_evaluation_does_not_have_is_no_news() -> None:
+    head = "2026-11-27 09:33:41 | INFO | root | "
+    assert _shown("automodel", [f"{head}LR scheduler: <unavailable>", f"{head}Optimizer: <unavailable>"]) == []
+    assert _shown("automodel", [f"{head}LR scheduler: mine"]) == [f"{head}LR scheduler: mine"]
+
+
+@pytest.mark.parametrize("name", [*FRAMEWORKS[:1], "export-check", "conversion"])
+def test_what_libraries_print_at_their_import_is_noise_of_each_recipe_that_loads_them(name: str) -> None:
+    lines = [
+        "Failed to load /opt/torchao/_C_mxfp8.so: Could not load this library",
+        "W1128 12:54:56.198000 13473 torch/utils/_pytree.py:630] <enum 'KernelPreference'> is an Enum subclass and is "
+        "now natively supported by torch.compile as an opaque value type.",
+        "/out: loss 7.984 on 25 characters",
+        *TROUBLE,
+    ]
+    assert _shown(name, lines) == lines[2:]

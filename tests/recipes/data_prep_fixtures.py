@@ -79,8 +79,9 @@ def config(tmp: Path, data: Path | str, **changes: Any) -> dict[str, Any]:
 
 
 def command(values: dict[str, Any], tmp: Path) -> list[str]:
-    path = tmp / "config.yaml"
-    path.write_text(yaml.safe_dump(values))
+    path, text = tmp / "config.yaml", yaml.safe_dump(values)
+    if not path.exists() or path.read_text() != text:  # another node may be reading it
+        path.write_text(text)
     return [sys.executable, str(RECIPE), "--config", str(path)]
 
 

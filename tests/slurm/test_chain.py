@@ -105,11 +105,27 @@ class Run:
         def there() -> bool:
             node = self.node(number)
             with contextlib.suppress(AssertionError):
-                found.extend(pid_here(node["host"], pid) for pid in [pid_of(node)] if pid)
+                found.extend(self.pid_here(node["host"], pid) for pid in [pid_of(node)] if pid)
             return bool(found)
 
         wait_until(there, 120, f"the process of node {number} of {self.id}")
         return found[0]
+
+    def pid_here(self, host: str, pid: int) -> int:
+        """A process of the job's on a node, which may have a pid namespace of its own, as this machine knows it.
+
+        The nodes of another test's cluster have the same names, and their processes the same numbers.
+        """
+        for folder in Path("/proc").iterdir():
+            try:
+                status = (folder / "status").read_text() if folder.name.isdigit() else ""
+                if re.search(rf"^NSpid:.*\b{pid}$", status, re.M):
+                    environ = (folder / "environ").read_bytes()
+                    if f"SLURMD_NODENAME={host}".encode() in environ.split(b"\0") and bytes(self.dir.parent) in environ:
+                        return int(folder.name)
+            except OSError:  # it has ended meanwhile
+                continue
+        raise AssertionError(f"{host} has no process {pid} of {self.id}")
 
     def history(self, event: str) -> list[dict[str, Any]]:
         path = self.run_dir / "history.jsonl"  # which the first attempt's agent makes, some time after the chain's file
@@ -136,20 +152,6 @@ class Run:
         assert [last[step] for step in sorted(last)] == pytest.approx(expected, abs=1e-4)
         assert len(done) - len(last) <= most_lost
         assert json.loads((self.run_dir / "finished.json").read_text())["step"] == self.config["steps"]
-
-
-def pid_here(host: str, pid: int) -> int:
-    """A process of a node, which may have a pid namespace of its own, as this machine knows it."""
-    for folder in Path("/proc").iterdir():
-        try:
-            status = (folder / "status").read_text() if folder.name.isdigit() else ""
-            if re.search(rf"^NSpid:.*\b{pid}$", status, re.M):
-                environ = (folder / "environ").read_bytes().split(b"\0")
-                if f"SLURMD_NODENAME={host}".encode() in environ:
-                    return int(folder.name)
-        except OSError:  # it has ended meanwhile
-            continue
-    raise AssertionError(f"{host} has no process {pid}")
 
 
 @contextlib.contextmanager
@@ -204,7 +206,7 @@ def jobs_left(cluster: Cluster, run: Run) -> list[str]:
 
 def test_processes(tmp_path: Path, cluster: Cluster) -> None:
     """A rank and an agent are killed, a rank is stopped, the disk is full while a checkpoint is saved."""
-    site = learner.site(tmp_path, cluster, 'stall = "10s"')
+    site = learner.site(tmp_path, cluster, 'stall = "20s"')
     try:
         _processes(site, cluster)
     finally:

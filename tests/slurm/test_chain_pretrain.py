@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import LIMIT_S, Checkout, TinyCorpus
 from tests.launch.test_train_tiny import SMALL
 from tests.slurm.cluster import Cluster, wait_until
-from tests.slurm.test_chain import Run, jobs_left, pid_here
+from tests.slurm.test_chain import Run, jobs_left
 from tests.slurm.test_pretrain_runs import prepared
 from tests.slurm.test_truth import heal
 
@@ -94,7 +94,7 @@ def test_killed_in_each_phase_of_a_save(site: Checkout, cluster: Cluster, expect
     for attempt, phase in enumerate(PHASES):
         run.reach(attempt, 6 + EVERY * attempt)
         node = run.node(0)
-        pid = pid_here(node["host"], int(node["ranks"]["0"]))
+        pid = run.pid_here(node["host"], int(node["ranks"]["0"]))
         saving = wait_for_save(run.run_dir / "checkpoints", phase)
         os.kill(pid, signal.SIGKILL)
         assert (saving / ".incomplete").exists(), f"{phase}: the save was over"
@@ -124,7 +124,9 @@ def test_everything_happens_to_it(site: Checkout, cluster: Cluster, expected: di
     run.kill_rank(1)
     run.reach(1, 12)
     node = run.node(1)
-    os.kill(pid_here(node["host"], torchrun(node["host"], node["agent_pid"])), signal.SIGKILL)
+    agent = run.pid_here(node["host"], node["agent_pid"])
+    torchrun, *_ = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+    os.kill(int(torchrun), signal.SIGKILL)
     run.reach(2, 18)
     run.kill_rank(1, signal.SIGSTOP)
     run.reach(3, 24)
@@ -144,11 +146,3 @@ def test_everything_happens_to_it(site: Checkout, cluster: Cluster, expected: di
     assert "7 attempts" in said
     assert jobs_left(cluster, run) == []
     print(said)
-
-
-def torchrun(host: str, agent: int) -> int:
-    """The pid, on its node, of the agent's torchrun."""
-    here = pid_here(host, agent)
-    children = Path(f"/proc/{here}/task/{here}/children").read_text().split()
-    names = [line for child in children for line in Path(f"/proc/{child}/status").read_text().splitlines()]
-    return int(next(line for line in names if line.startswith("NSpid:")).split()[-1])

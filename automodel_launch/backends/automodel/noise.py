@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from automodel_launch.backends.noise import Noise, Step, block, moved, on_cpu, patterns
+from automodel_launch.backends.noise import LIBRARIES, Noise, Step, block, moved, on_cpu, patterns
 
 _INFO = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \| INFO \| "
 _ROOT = _INFO + r"root \| "
@@ -21,13 +21,10 @@ _LINES = patterns(
         r"^cfg-path: /",
         r"^USDT:\S+ \S+ \d+:\d+ SyncActivityProfilerHandler\.cpp:\d+\] profiler_(start|stop)$",  # torch's profiler
         r"^> initializing torch distributed with \d+ workers?\.$",
-        # torchao's extensions for GPUs that are not there, or for another torch
-        r"^Failed to load \S*torchao\S*\.so: ",
-        r"^Skipping import of cpp extensions due to incompatible torch version",
-        r"torch/utils/_pytree\.py:\d+\] <enum '\w+'> is an Enum subclass and is now natively supported",
-        r"^(\[transformers\] )?`(torch_dtype|use_return_dict)` is deprecated! Use ",
+        *LIBRARIES,
         r"^\[\w+\] (Attention implementation|torch_dtype): ",
         _ROOT + r"(Instantiating MegatronPretrainingSampler with|Signal handler installed for SIGTERM$)",
+        _ROOT + r"(Optimizer|LR scheduler): <unavailable>$",  # of an evaluation
         _INFO + _LIBRARY + r"components\.loggers\.log_utils \| Setting logging level to ",
         _INFO + _LIBRARY + r"_transformers\.model_init \| Using custom model implementation for ",
         _INFO + _LIBRARY + r"components\.distributed\.parallelizer \| (Structurally discovered|Skipping independent) ",

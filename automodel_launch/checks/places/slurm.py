@@ -39,7 +39,7 @@ def ask(plan: Plan, shell: Shell, partition: str | None, fix: Callable[[str], st
         "nodes": slurm_site.NODES,
         "root": disk.probe(plan.job_root),
         "login": login_shell.together(at_login),
-        "clock": "date +%Y-%m-%dT%H:%M:%S",  # the cluster's: estimates are in its time zone
+        "clock": "printf '%(%Y-%m-%dT%H:%M:%S)T' -1",  # the cluster's: estimates are in its time zone
         **containers.asked(plan),
         **storage.asked(plan),
         **save_interval.asked(plan),

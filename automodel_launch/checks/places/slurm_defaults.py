@@ -12,7 +12,7 @@ from automodel_launch.remote.probes import Result, Results
 from automodel_launch.remote.slurm_environment import PLAIN
 
 ASKED = {
-    "chosen": "env | grep -E '^(SBATCH|SLURM)_CLUSTERS='",
+    "chosen": 'for name in SBATCH_CLUSTERS SLURM_CLUSTERS; do echo "$name=${!name}"; done',
     "config": f"{PLAIN}scontrol show config | grep -E '^(ClusterName|SelectType|JobDefaults) '",
 }
 _CPUS = ("cpus-per-gpu", "mincpus", "cores-per-socket", "extra-node-info", "exclusive")

@@ -66,17 +66,22 @@ class Own:
 
 
 def query_own(job_dir: str, run_dir: str) -> str:
-    """Bash lines behind those of `query`, for `read_own`. The log's end is sent of an ended job only."""
+    """Bash lines behind those of `query`, for `read_own`. The log's end is sent of an ended job only.
+
+    Of a job that runs they start no process but what asks Slurm: many people follow their jobs on one login node.
+    """
     job, run = shlex.quote(job_dir), shlex.quote(run_dir)
     return f"""
-ls {job} >/dev/null 2>&1 # a network file system otherwise remembers for a minute that exit.json is not there
+for _ in {job}/*; do break; done # a network file system otherwise remembers for a minute that exit.json is not there
+content() {{ text=; [ ! -f "$1" ] || IFS= read -r -d '' text 2>/dev/null < "$1"; }}
 [ -d {job} ] || echo own gone yes
 [ ! -e {job}/{contract.STOP} ] || echo own stopped yes
 [ ! -e {run}/{contract.STOP} ] || echo own paused {run}/{contract.STOP}
 [ "$next" = - ] || [ "$(cat {job}/{contract.RESUME} 2>/dev/null)" != "$next" ] && [ "$next" != "$submitted" ] ||
   echo own resumed yes
-! grep -qE '"chain": \\{{' {job}/{contract.AGENT} 2>/dev/null || echo own chained yes
-if written=$(stat -c %Y {job}/{contract.EXIT} 2>/dev/null); then
+content {job}/{contract.AGENT}
+[[ $text != *'"chain": {{'* ]] || echo own chained yes
+if [ -e {job}/{contract.EXIT} ] && written=$(stat -c %Y {job}/{contract.EXIT} 2>/dev/null); then
   IFS='|' read -r _ _ begun _ <<< "$out" # of squeue; a job that has begun since then is another attempt
   [ "$(date -d "$begun" +%s 2>/dev/null || echo 0)" -gt "$written" ] || echo "own age $(($(date +%s) - written))"
 fi
@@ -86,7 +91,7 @@ case $out in COMPLETING'|'*)
 esac
 echo "own slurm_id $id"
 for name in {contract.EXIT} {contract.node_file(0)}; do
-  printf 'own %s ' "$name"; tr -d '\\n' < {job}/"$name" 2>/dev/null; echo
+  content {job}/"$name"; printf 'own %s %s\\n' "$name" "${{text//$'\\n'}}"
 done
 if [ -n "$ended" ]; then
 {start_logs.question(job_dir)}
