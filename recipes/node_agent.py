@@ -22,6 +22,7 @@ _FILE = Path(__file__).resolve()
 if str(_FILE.parent) not in sys.path:  # PYTHONSAFEPATH leaves the script's directory out
     sys.path.insert(0, str(_FILE.parent))
 
+_ALL_OURS = (["run"], ["begin"], ["finish"], ["record"])  # a rank's script has threads, handlers and files of its own
 
 def main(argv: list[str]) -> int:
     """Dispatch to one of the commands; `worker` comes first because its arguments belong to the script."""
@@ -95,5 +96,19 @@ def _usage() -> int:
     return 2
 
 
+def _end(code: int) -> None:
+    """As sys.exit, without the interpreter's clearing up, a tenth of what a short command takes."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):
+        return  # it tells by the exit code that something was not written
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    CODE = main(sys.argv[1:])
+    if sys.argv[1:2] in _ALL_OURS:
+        _end(CODE)
+    sys.exit(CODE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import runpy
 import sys
 from pathlib import Path
 
@@ -22,4 +21,4 @@ def warm_up() -> None:
 
 
 if __name__ == "__main__" and (SCRIPT := fork_server.forked(sys.argv[2], warm_up)) is not None:
-    runpy.run_path(SCRIPT, run_name="__main__")
+    fork_server.run(SCRIPT)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
-import runpy
 import signal
 import sys
 import types
@@ -88,4 +87,4 @@ def _anew(module: types.ModuleType, kind: str) -> None:
 
 if __name__ == "__main__" and (SCRIPT := fork_server.forked(sys.argv[2], warm_up)) is not None:
     util.spawnv_passfds = spawn  # type: ignore[assignment]
-    runpy.run_path(SCRIPT, run_name="__main__")
+    fork_server.run(SCRIPT)

@@ -72,6 +72,35 @@ def test_an_error_of_its_own(site: Checkout) -> None:
         assert done.stderr.startswith("Traceback") and done.stderr.endswith("ValueError: the script's own\n")
 
 
+ENDS = """
+import atexit, sys, threading, time
+sys.stdout = open(1, "w", closefd=False)  # with a buffer, also where PYTHONUNBUFFERED is set
+print("unflushed", end="")
+print("an error's line", file=sys.stderr)
+threading.Thread(target=lambda: (time.sleep(0.2), print(" the thread's", end=""))).start()
+atexit.register(lambda: print(" atexit's", end=""))
+"""
+
+
+@pytest.mark.parametrize("end", ["", "exit(300)", "exit(-1)", "exit()", "exit(True)", "exit('why')", "exit([1])"])
+def test_it_ends_as_an_interpreter_does(site: Checkout, end: str) -> None:
+    (site.root / "launch.py").write_text(f"{ENDS}{end and 'sys.'}{end}\n")
+    warm_one, cold_one = both(site, "a recipe")
+    assert warm_one.stdout == cold_one.stdout == "unflushed the thread's atexit's"
+    assert (warm_one.returncode, warm_one.stderr) == (cold_one.returncode, cold_one.stderr)
+
+
+def test_streams_that_cannot_be_flushed_change_the_exit_code(site: Checkout) -> None:
+    (site.root / "launch.py").write_text(f"{ENDS}sys.exit(7)\n")
+    with open("/dev/full", "w") as full, (site.root / "said").open("w+") as said:
+        process = site.start("a recipe", streams=(full.fileno(), said.fileno()))
+        assert process.wait(60) == 120
+        cold = subprocess.run(site.command("a recipe"), stdout=full, stderr=said, env=site.environ, check=False)
+    assert cold.returncode == 120
+    told = (site.root / "said").read_text()
+    assert told[: len(told) // 2] * 2 == told and told.count("No space left on device") == 2, told
+
+
 def test_a_signal_is_told_as_subprocess_tells_it(site: Checkout) -> None:
     assert [(done.returncode, done.stdout) for done in both(site, "die")] == [(-signal.SIGKILL, "")] * 2
 

@@ -10,7 +10,6 @@ import atexit
 import importlib
 import logging
 import os
-import runpy
 import shutil
 import sys
 from collections.abc import Iterable
@@ -30,6 +29,7 @@ OTHERS = (
     "statistics",
     "tarfile",
     "tomli",
+    "torchx.schedulers.local_scheduler",
 )
 OURS = "automodel_launch"
 
@@ -45,6 +45,9 @@ def warm_up(checkout: str) -> dict[str, tuple[int, int]]:
     importlib.import_module(f"{OURS}.executors.nemo")._import()
     for name in (*OTHERS, *modules(files)):
         importlib.import_module(name)
+    schema: Any = importlib.import_module(f"{OURS}.profile.schema")
+    for table in (schema.Profile, *schema.SECTIONS.values()):
+        schema.built(table)
     from nemo_run.core.execution import utils
     from nemo_run.run.torchx_backend import runner
 
@@ -98,4 +101,4 @@ def main() -> str | None:
 
 
 if __name__ == "__main__" and (SCRIPT := main()) is not None:
-    runpy.run_path(SCRIPT, run_name="__main__")
+    fork_server.run(SCRIPT)

@@ -186,11 +186,15 @@ def height() -> int:
 def wrapped(text: str, indent: str = "", columns: int | None = None, first: str | None = None) -> list[str]:
     """Lines of at most `columns`; `first` stands before the first one, `indent` before the others."""
     head = indent if first is None else first
+    columns = columns or width()
     lines: list[str] = []
     for part in harmless(told(text)).expandtabs(4).split("\n"):
         start = indent if lines else head
+        if part and part == part.strip() and len(start) + len(part) <= columns:
+            lines.append(start + part)
+            continue
         wrap = textwrap.TextWrapper(
-            columns or width(), start, indent, drop_whitespace=True, break_on_hyphens=False, replace_whitespace=False
+            columns, start, indent, drop_whitespace=True, break_on_hyphens=False, replace_whitespace=False
         )
         lines += wrap.wrap(part) or [start.rstrip()]
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 
 import pytest
 
@@ -74,6 +75,14 @@ def test_wrapped_lines_fit(width: int) -> None:
     assert all(line.startswith("    ") for line in lines[1:])
     assert "".join(lines).replace(" ", "") == f"label{text}".replace(" ", "").replace("\n", "")
     assert console.wrapped("", "  ") == [""]
+
+
+@pytest.mark.parametrize(
+    "text", ["a", " a", "a ", "a  b", "x" * 28, "x" * 29, "x" * 28 + " ", "a" * 20 + " b  c d e", " "]
+)
+def test_what_fits_into_a_line_is_as_it_would_be_wrapped(text: str) -> None:
+    wrap = textwrap.TextWrapper(30, "> ", "  ", break_on_hyphens=False, replace_whitespace=False)
+    assert console.wrapped(text, "  ", 30, first="> ") == (wrap.wrap(text) or [">"])
 
 
 def test_cut() -> None:

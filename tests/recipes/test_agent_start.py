@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -64,6 +65,17 @@ def test_a_command_imports_little_and_compiles_few_patterns(module: str, modules
     assert names & (_HEAVY | also) == set()
     assert set(compiled) <= {"contract.py", "secret_rules.py", "megatron_lines.py", "ran_with.py"}  # others', too
     assert sum(not name.startswith("_") for name in names) <= modules
+
+
+def test_what_a_command_has_said_is_written_or_its_exit_code_tells(tmp_path: Path) -> None:
+    """It ends without the interpreter's own end, which would see to that."""
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    (tmp_path / "agent.json").write_text('{"job_dir": "/elsewhere"}')  # a copy, which is refused
+    command = [sys.executable, str(RECIPES / "node_agent.py"), "begin", str(tmp_path)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "trap - EXIT"), done
+    with open("/dev/full", "w") as full:
+        assert subprocess.run(command, env=environ, stdout=full, check=False).returncode == 120
 
 
 def test_a_pattern_is_compiled_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
