@@ -24,6 +24,7 @@ if str(_FILE.parent) not in sys.path:  # PYTHONSAFEPATH leaves the script's dire
 
 _ALL_OURS = (["run"], ["begin"], ["finish"], ["record"])  # a rank's script has threads, handlers and files of its own
 
+
 def main(argv: list[str]) -> int:
     """Dispatch to one of the commands; `worker` comes first because its arguments belong to the script."""
     if len(argv) >= 2 and argv[0] == "worker":
