@@ -61,13 +61,13 @@ def _defined(text: bytes, name: str) -> ast.AST | None:
             found.append(node)
         elif isinstance(node, ast.Assign) and any(isinstance(one, ast.Name) and one.id == name for one in node.targets):
             found.append(node.value)
-        elif not isinstance(node, (*_Function, ast.ClassDef, ast.Assign, ast.Import, ast.ImportFrom, ast.Expr)):
+        elif not isinstance(node, (*_Function, ast.ClassDef, ast.Assign, ast.Expr)):
             found += [one for one in ast.walk(node) if _names(one, name)] * 2
     return found[0] if len(found) == 1 else None
 
 
 def _names(node: ast.AST, name: str) -> bool:
-    return getattr(node, "name", None) == name or (isinstance(node, ast.Name) and node.id == name)
+    return name in (getattr(node, "name", None), getattr(node, "asname", None), getattr(node, "id", None))
 
 
 def _lacking(node: ast.FunctionDef | ast.AsyncFunctionDef, given: Collection[str], own: int) -> str | None:

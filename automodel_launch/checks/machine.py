@@ -70,6 +70,7 @@ def packages(plan: Plan) -> Iterator[Finding]:
             fix = f'{python} -m pip install {FT_PACKAGE}; or leave launcher = "ft" out ({source})'
         yield Finding("error", "missing-package", f"{python} has no package {name}, which the job needs.", fix)
     yield from _other_version(plan, found)
+    yield from _other_than_asked(plan, found)
     yield from lacked(plan, _lacking(plan), "", "error")
 
 
@@ -124,6 +125,31 @@ def _other_version(plan: Plan, found: Mapping[str, str | None]) -> Iterator[Find
             message = f"{plan.agent['python']} has {title} {version}; the config was checked against {known}."
             fix = f"pip install {framework.distribution}=={known}, or read its findings with that in mind"
             yield Finding("note", "other-version", message, fix)
+
+
+def _other_than_asked(plan: Plan, found: Mapping[str, str | None]) -> Iterator[Finding]:
+    """Versions that the metadata block rules out; nothing installs them, and the script may run with others."""
+    framework = backends.of(plan.recipe).framework
+    entries = [entry for entry in plan.recipe.dependencies if re.search(r"[<>=!~]", entry)]
+    entries = [entry for entry in entries if not (framework and framework.is_named_by(entry))]  # told above
+    if not entries:
+        return
+    try:
+        from packaging.requirements import InvalidRequirement, Requirement
+    except ImportError:  # it comes with nemo_run's own needs
+        return
+    for entry in entries:
+        try:
+            wanted = Requirement(entry)
+        except InvalidRequirement:
+            continue
+        version = found.get(wanted.name)
+        if version is None or wanted.marker:  # told already, or of some Pythons only
+            continue
+        if not wanted.specifier.contains(version, prereleases=True):
+            message = f"{plan.agent['python']} has {wanted.name} {version}, and {plan.recipe.name} asks for {entry}."
+            fix = f"{plan.agent['python']} -m pip install '{entry}'"
+            yield Finding("warning", "other-than-asked", message, fix)
 
 
 def compiler(plan: Plan) -> Iterator[Finding]:

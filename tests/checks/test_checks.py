@@ -265,6 +265,15 @@ def test_a_missing_package(bench: Bench) -> None:
     _one(bench.plan(), "missing-package", "no-such-dist")
 
 
+def test_a_version_that_the_script_rules_out_is_a_warning(bench: Bench) -> None:
+    """Nothing installs what a metadata block names; of a marker it is not asked which Python it is for."""
+    entries = ["pyyaml>=99", "rich>=13", "omegaconf>=99; python_version<'3'"]
+    bench.script("stub", f'dependencies = {entries}\n[tool.runspec]\n[tool.runspec.config]\ndir = "stub"')
+    (found,) = _found(bench.plan(), "other-than-asked")
+    assert found.level == "warning" and "asks for pyyaml>=99" in found.message
+    assert (found.fix or "").endswith("-m pip install 'pyyaml>=99'")
+
+
 def test_ft_launcher_is_looked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("automodel_launch.checks.machine._version", lambda name: None if "resiliency" in name else "1")
     bench.env('launcher = "ft"\n')
