@@ -165,9 +165,10 @@ def test_the_pipeline_of_the_page(prepared: Checkout) -> None:
     assert shown["plan_hash"] == ended["plan_hash"]
     link.unlink()
     link.mkdir()
-    (link / "config.json").write_text("{}")  # what is no model is found out
+    (link / "config.json").write_text("{}")  # what is no model is refused, and found out by the job itself
     broken = prepared.run("export-check", f"model={link}")
-    assert broken.returncode == 1
+    assert broken.returncode == 3 and "no tokenizer" in broken.stderr, broken.stderr
+    assert prepared.run("export-check", f"model={link}", "--force").returncode == 1
     missing = prepared.run("export-check", "model=/no/such/export")
     assert missing.returncode == 3 and "no such directory" in missing.stderr
     assert prepared.run("export-check", "model=/no/such/export", "--force").returncode == 2
