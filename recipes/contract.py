@@ -373,6 +373,7 @@ INCOMPLETE = ".incomplete"  # inside, from the start of the save to its end
 LATEST = "LATEST"  # beside them: a link to the one to resume from, or LATEST.txt
 
 MEGATRON_CHECKPOINT = re.compile(r"iter_(\d+)")  # of Megatron-Bridge 0.3.1, in full; iterations that are done
+MEGATRON_LATEST = ("latest_train_state.pt", "latest_checkpointed_iteration.txt")  # beside them: by which one is found
 MEGATRON_PARTS = (".metadata", "train_state.pt", "run_config.yaml")  # what a save leaves last, in this order
 
 

@@ -26,7 +26,7 @@ _SHORT = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "flo
 
 _SOURCE = "source=RUN_DIR/checkpoints, or one iter_N of them"
 _KEPT = ("hf_config", "config.json")  # what a run's recipe was given as the model's configuration
-_LATEST = "latest_train_state.pt"  # beside a checkpoint of Megatron's that is whole
+_LATEST = contract.MEGATRON_LATEST[0]  # beside a checkpoint of Megatron's that is whole
 
 
 class Conversion(Plain):

@@ -69,11 +69,7 @@ def _values(plan: Plan) -> Iterator[Finding]:
 
 def _tokenizer(plan: Plan) -> Iterator[Finding]:
     value = plan.config.get("model")
-    folder = weights.seen(plan, value)
-    try:
-        names = {path.name for path in folder.iterdir()} if folder else set()
-    except OSError:
-        return
+    names = weights.names_in(weights.seen(plan, value))
     if weights.CONFIG in names and not names & set(TOKENIZER_FILES):
         message = f"{describe_value(plan, 'model', value)}: there is no tokenizer in it."
         yield Finding("error", "no-tokenizer", message, "save one there with tokenizer.save_pretrained(DIR)")

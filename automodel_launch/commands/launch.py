@@ -13,6 +13,8 @@ from automodel_launch.commands.one_plan import Planned, planned, rehearsed
 from automodel_launch.errors import PlanRefused, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from automodel_launch.plan.finding import Finding
     from automodel_launch.plan.plan import Plan
 
@@ -217,12 +219,14 @@ def _say_finished(args: argparse.Namespace, plan: Plan, end: dict[str, Any]) -> 
 def _refusal(parts: Planned) -> PlanRefused:
     from automodel_launch.commands import preview
 
-    forced = "" if any(finding.code in BINDING for finding in parts.errors) else "; --force submits it all the same"
-    return PlanRefused(
-        f"{parts.plan.run_name} was not submitted: {console.many(len(parts.errors), 'error')}.\n"
-        f"{preview.findings_text(parts.errors)}",
-        f"--dry-run shows the whole plan{forced}",
-    )
+    return refusal(parts.plan.run_name, parts.errors, preview.findings_text(parts.errors), "the whole plan")
+
+
+def refusal(name: str, errors: Sequence[Finding], text: str, whole: str) -> PlanRefused:
+    """Why `name` is not submitted: `text` tells the errors, --dry-run shows `whole`."""
+    forced = "" if any(finding.code in BINDING for finding in errors) else "; --force submits it all the same"
+    head = f"{name} was not submitted: {console.many(len(errors), 'error')}."
+    return PlanRefused(f"{head}\n{text}", f"--dry-run shows {whole}{forced}")
 
 
 def _tell(findings: list[Finding]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from automodel_launch.jobs.sweeps import Sweep
     from automodel_launch.launch.interrupts import Interrupts
     from automodel_launch.launch.pipeline_running import Follow, FollowSweep, Runner
+    from automodel_launch.plan.finding import Finding
     from automodel_launch.plan.plangraph import PlanGraph, Step
     from automodel_launch.plan.planset import PlanSet
 
@@ -77,20 +78,17 @@ class Pipeline(Command):
             _preview(args, graph)
             return PlanRefused.exit_code if errors else 0
         if errors and not args.force:
-            raise _refusal(graph)
+            raise _refusal(graph, errors)
         _tell(graph)
         return _submit(args, runner)
 
 
-def _refusal(graph: PlanGraph) -> PlanRefused:
+def _refusal(graph: PlanGraph, errors: list[Finding]) -> PlanRefused:
     from automodel_launch.commands import preview
-    from automodel_launch.commands.launch import BINDING
+    from automodel_launch.commands.launch import refusal
 
-    errors = [finding for step in graph.steps for finding in step.errors]
-    forced = "" if any(finding.code in BINDING for finding in errors) else "; --force submits it all the same"
     told = [preview.findings_text(step.errors, whose=f"step {step.name}: ") for step in graph.steps if step.errors]
-    head = f"pipeline {graph.name} was not submitted: {console.many(len(errors), 'error')}."
-    return PlanRefused("\n".join([head, *told]), f"--dry-run shows every step{forced}")
+    return refusal(f"pipeline {graph.name}", errors, "\n".join(told), "every step")
 
 
 def _preview(args: argparse.Namespace, graph: PlanGraph) -> None:

@@ -44,19 +44,16 @@ class _Points(Group):
 class _Steps(Group):
     pipeline: Pipeline
 
-    def _now(self) -> Pipeline:
-        return pipelines.find(self.folder, self.name) or self.pipeline
-
     def jobs(self) -> list[Record | None]:
         last = {record.run_name: record for record in records.all_records(self.folder)}
         found: list[Record | None] = []
-        for step in self._now().steps:
+        for step in self.pipeline.steps:
             found += [last.get(name) for name in pipelines.runs_of(self.folder, step)] or [None]
         return found
 
     def labels(self) -> dict[str, str]:
         found: dict[str, str] = {}
-        for step in self._now().steps:
+        for step in self.pipeline.steps:
             sweep = sweeps.exact(self.folder, step.sweep)
             found |= {run: f"{step.name}{words}" for run, words in labels(sweep).items()} if sweep else {}
             found |= {step.run_name: step.name} if step.run_name else {}

@@ -43,7 +43,7 @@ def keep(job_dir: str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
-        _unlink(temporary)
+        files.remove(temporary)
         raise
 
 
@@ -57,15 +57,7 @@ def keep_if_possible(job_dir: str, say: Callable[[str], None]) -> None:
 
 def release(job_dir: str) -> bool:
     """Give the reserve up; whether there was one."""
-    return _unlink(os.path.join(job_dir, contract.RESERVE))
-
-
-def _unlink(path: str) -> bool:
-    try:
-        os.unlink(path)
-    except OSError:
-        return False
-    return True
+    return files.remove(os.path.join(job_dir, contract.RESERVE))
 
 
 def wait(job_dir: str, backend: Backend, checkpoints: str | None, error: str | None) -> str | None:

@@ -208,6 +208,15 @@ def _put(path: str, text: str, place: Callable[[str, str], None], durably: bool 
         _remove(temporary)
 
 
+def remove(path: str) -> bool:
+    """Remove a file; False where there was none, or it stays."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return False
+    return True
+
+
 def _remove(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import contract
 
-from .files import when_full, write_json
+from .files import remove, when_full, write_json
 from .records import RankRecord, read_rank
 
 ALIVE = "alive"  # a pipe that the agent holds open for as long as it lives
@@ -43,15 +43,7 @@ def keep_room(directory: str, rank: int) -> None:
     with contextlib.suppress(OSError), open(path, "wb") as file:
         file.write(os.urandom(_ROOM))
         file.flush()
-        when_full(lambda: _given_up(path))
-
-
-def _given_up(path: str) -> bool:
-    try:
-        os.unlink(path)
-    except OSError:
-        return False
-    return True
+        when_full(lambda: remove(path))
 
 
 def error_path(directory: str, rank: int) -> str:

@@ -25,7 +25,7 @@ def check(plan: Plan, key: str, value: Any, pickled: bool = True) -> Iterator[Fi
     pickled: files of torch.save, pytorch_model.bin, would do.
     """
     folder = seen(plan, value)
-    names = _names(folder)
+    names = names_in(folder)
     if folder is None or CONFIG not in names:
         return
     where = describe_value(plan, key, value)
@@ -46,7 +46,8 @@ def seen(plan: Plan, value: Any) -> Path | None:
     return rows.seen(plan, value) if plan.visible and not plan.missing(str(value)) else None
 
 
-def _names(folder: Path | None) -> set[str]:
+def names_in(folder: Path | None) -> set[str]:
+    """Of a directory's files; none where it cannot be listed."""
     try:
         return {path.name for path in folder.iterdir()} if folder else set()
     except OSError:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import contract
+
 from .. import regular
 from ..choice import Choice, NoneComplete, renamed
 from ..faults import in_short
 from . import faults
 
-LATEST_STATE = "latest_train_state.pt"
-LATEST_NUMBER = "latest_checkpointed_iteration.txt"
+LATEST_STATE, LATEST_NUMBER = contract.MEGATRON_LATEST
 _ASIDE = "damaged-"  # before the name: Megatron-Bridge's retention takes every iter_* for a number
 
 

@@ -144,10 +144,10 @@ def begun_with(plan: Plan) -> Iterator[Finding]:
     """A directory with a checkpoint: of another one Megatron-Bridge 0.3.1 says nothing, and trains random weights."""
     value = dotted.get(plan.config, keys.PRETRAINED)
     folder = weights_.seen(plan, value)
-    if folder is None or any((folder / name).is_file() for name in _LATEST):
+    if folder is None or any((folder / name).is_file() for name in contract.MEGATRON_LATEST):
         return
     what, fix = (
-        f"there is no {_LATEST[0]} in it",
+        f"there is no {contract.MEGATRON_LATEST[0]} in it",
         "RUN_DIR/checkpoints, or what `launch.py convert hf-to-megatron` makes",
     )
     if contract.MEGATRON_CHECKPOINT.fullmatch(folder.name):
@@ -161,5 +161,4 @@ def begun_with(plan: Plan) -> Iterator[Finding]:
     yield Finding("error", "no-model", message, fix)
 
 
-_LATEST = ("latest_train_state.pt", "latest_checkpointed_iteration.txt")  # by which a checkpoint is found
 CHECKS = (formats, saves, loads, signals, fault_tolerance, deterministic, weights, begun_with)
