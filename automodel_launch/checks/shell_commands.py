@@ -99,7 +99,8 @@ def _no_options(plan: Plan, where: str, name: str, rest: list[str]) -> Iterator[
     if said is not None:
         level: Level = "error" if plan.here or name in ("umask", "let") else "warning"  # another bash may know more
         what = f"bash says `{said}`" if said else "what comes out is 0, which bash takes for a failure"
-        fix = f"{rest[0]}, without let" if name == "let" else f"`help {name}` lists what is valid"
+        fixes = {"let": f"{rest[0]}, without let", "ulimit": "`ulimit -H -a` lists the most that may be set here"}
+        fix = fixes.get(name, f"`help {name}` lists what is valid")
         told = "trap ... " + " ".join(asked[1:]) if name == "trap" else " ".join([name, *asked])
         yield _finding(where, told, what, fix, level)
 

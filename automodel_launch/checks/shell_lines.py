@@ -70,7 +70,8 @@ _BLOCKS = names("if for while until case select function { coproc")
 _OPERATORS = "();<>|&"
 _GOES_ON = ("&&", "||", "|", "|&")  # at the end of a line: the next one belongs to it
 _COMMENT = re.compile(r"(^|\s)#.*")
-_THERE = ("-d", "-e", "-f", "-r", "-s")  # of test: a path that is not there fails each of them
+_TESTS = {"test": "", "[": "]", "[[": "]]"}  # and what ends it
+_THERE = names("-d -e -f -h -r -s -w -x -L -S")  # of a test: a path that is not there fails each of them
 _CONDA = ("conda", "mamba", "micromamba")
 
 
@@ -126,10 +127,8 @@ def _of_command(plan: Plan, where: str, words: list[str], before: list[list[str]
         return  # what fails does not end it
     elif name in ("source", ".", "cd") and rest:
         yield from _needs(plan, where, f"{name} {{}}", rest[0], before)
-    elif name == "test" and len(rest) == 2 and rest[0] in _THERE:
-        yield from _needs(plan, where, f"test {rest[0]} {{}}", rest[1], before)
-    elif name == "[" and len(rest) == 3 and rest[0] in _THERE:
-        yield from _needs(plan, where, f"[ {rest[0]} {{}} ]", rest[1], before)
+    elif name in _TESTS and len(rest) > 1 and rest[0] in _THERE and " ".join(rest[2:]) == _TESTS[name]:
+        yield from _needs(plan, where, f"{name} {rest[0]} {{}} {_TESTS[name]}".rstrip(), rest[1], before)
     elif name in _CONDA and rest[:1] == ["activate"] and not _may_be_known(plan, before):
         hook = "shell.bash hook" if name == "conda" else "shell hook --shell bash"
         message = f"{told}: the job's bash reads no ~/.bashrc, where {name} is made a function."
@@ -154,7 +153,8 @@ def _needs(plan: Plan, where: str, form: str, path: str, before: list[list[str]]
     command = form.format(shlex.quote(path))
     what = "directory" if form.startswith("cd ") or " -d " in form else "file"
     message = f"{where}: `{command}`: there is no such {what}"
-    fix = f"its right path; `[ -e {shlex.quote(path)} ] && {command} || true` where it may be missing"
+    there = "" if form.startswith(tuple(_TESTS)) else f"[ -e {shlex.quote(path)} ] && "
+    fix = f"its right path; `{there}{command} || true` where it may be missing"
     if plan.here and not makers:
         yield Finding("error", "ends-the-job", f"{message}, and a command that fails ends the job.", fix)
     elif plan.here:
