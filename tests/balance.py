@@ -25,6 +25,7 @@ TOGETHER = {
     "trainings": (
         *("tests/recipes/test_pretrain_runs.py", "tests/recipes/test_checkpoints.py"),
         *("tests/recipes/test_checkpoints_command.py", "tests/recipes/test_evaluate.py"),
+        "tests/slurm/test_pretrain_runs.py",
     ),
     "bridge": ("tests/recipes/test_bridge_runs.py", "tests/backends/megatron_bridge/test_schema_file.py"),
 }

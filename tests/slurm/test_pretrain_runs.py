@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +17,7 @@ from automodel_launch import contract
 from tests import images
 from tests.conftest import Checkout, TinyCorpus, make_checkout
 from tests.launch.test_train_tiny import SMALL
+from tests.recipes import pretrain_fixtures
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.conftest import serve
 from tests.slurm.sshd import SshServer
@@ -27,11 +27,6 @@ from tests.slurm.test_ssh import client
 pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ENV = """
-[local2]
-executor = "local"
-nproc_per_node = 2
-remote_job_dir = "{root}/local"
-
 [test2]
 executor = "slurm"
 partition = "batch"
@@ -51,8 +46,6 @@ OMP_NUM_THREADS = "1"
 
 [laptop]
 extends = "test2"
-nodes = 1
-nproc_per_node = 2
 tunnel = "ssh"
 host = "login"
 """
@@ -87,21 +80,25 @@ def _losses(run_dir: str) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def local(site: Checkout) -> list[float]:
-    """Losses of the same run with two processes on this machine."""
-    done = site.run(*COMMAND, "--run", "local2", timeout=TRAINS_S)
-    assert done.returncode == 0, done.stderr + done.stdout
-    record: dict[str, Any] = site.json("status", "last")
-    return _losses(record["run_dir"])
-
-
-@pytest.fixture(scope="module")
 def attached(site: Checkout) -> subprocess.CompletedProcess[str]:
     """The run `evaluated` on two nodes, whose last checkpoint a job of its own evaluates."""
     site = Checkout(site.root, {**site.environ, "A_SECRET": VALUE})
     done = site.run(*COMMAND, "--run", "test2", "--name", "evaluated", *EVALUATED, timeout=TRAINS_S)
     assert done.returncode == 0, done.stderr + done.stdout
     return done
+
+
+@pytest.fixture(scope="module")
+def local(site: Checkout, attached: subprocess.CompletedProcess[str]) -> list[float]:
+    """Losses of the run `evaluated` with two processes on this machine, by no launcher."""
+    config = Path(site.json("status", "evaluated.1")["job_dir"], "config.yaml").read_text()
+    run, here = site.root.parent / "jobs" / "slurm" / "evaluated", site.root.parent / "here"
+    assert config.count(str(run))
+    here.mkdir()
+    (here / "config.yaml").write_text(config.replace(str(run), str(here)))
+    done = pretrain_fixtures.start(here / "config.yaml", processes=2)
+    assert done.code == 0, done.output
+    return _losses(str(here))
 
 
 def test_attached_on_two_nodes_it_learns_as_it_does_here(
@@ -139,14 +136,6 @@ def test_its_checkpoint_is_evaluated_once_by_a_job_of_its_own(site: Checkout) ->
     assert "held out: default: loss" in site.run("logs", job.name).stdout
     wait_until(lambda: not (job / contract.SECRETS).exists(), 120, "the end of its secrets")
     assert not [path for path in job.rglob("*") if path.is_file() and VALUE.encode() in path.read_bytes()]
-
-
-def test_over_ssh_it_is_the_same(site: Checkout, local: list[float], login_node: SshServer) -> None:
-    environ = {name: value for name, value in site.environ.items() if name != "SLURM_CONF"}
-    laptop = client(Checkout(site.root, environ), login_node)
-    done = laptop.run(*COMMAND, "--run", "laptop", "--name", "from-a-laptop", timeout=TRAINS_S)
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert _losses(laptop.json("status", "from-a-laptop")["run_dir"]) == pytest.approx(local, abs=1e-3)
 
 
 @pytest.fixture
@@ -248,12 +237,22 @@ def test_in_a_container_checkpoints_are_evaluated_while_the_training_goes_on(
     assert len({row["evaluation_job"]["slurm_id"] for row in rows}) == len(rows)
 
 
-def test_detached_in_a_container_it_is_followed_later(local: list[float], boxed: tuple[Checkout, list[str]]) -> None:
+@pytest.fixture
+def login_node_with_containers(pyxis: Cluster) -> Iterator[SshServer]:
+    """The login node of the cluster with containers."""
+    yield from serve(SshServer(pyxis.env))
+
+
+def test_detached_over_ssh_and_in_a_container_it_is_the_same_and_followed_later(
+    local: list[float], boxed: tuple[Checkout, list[str]], login_node_with_containers: SshServer
+) -> None:
     site, options = boxed
-    batch = site.run(*COMMAND, "--batch", "test2", "--name", "detached", *options)
+    environ = {name: value for name, value in site.environ.items() if name != "SLURM_CONF"}
+    laptop = client(Checkout(site.root, environ), login_node_with_containers)
+    batch = laptop.run(*COMMAND, "--batch", "laptop", "--name", "detached", *options)
     assert batch.returncode == 0, batch.stderr
-    attached = site.run("attach", "detached", timeout=TRAINS_S)
+    attached = laptop.run("attach", "detached", timeout=TRAINS_S)
     assert attached.returncode == 0, attached.stderr
-    record = site.json("status", "detached")
+    record = laptop.json("status", "detached")
     assert "--container-image" in Path(record["job_dir"], "script").read_text()
     assert _losses(record["run_dir"]) == pytest.approx(local, abs=1e-3)

@@ -18,7 +18,7 @@ from tests.workbench import make_bench
 
 def _llama(kind: str = "LlamaConfig", **sizes: Any) -> dict[str, Any]:
     default = {
-        "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 3, "num_attention_heads": 32,
+        "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 2, "num_attention_heads": 32,
         "num_key_value_heads": 8, "vocab_size": 32768, "max_position_embeddings": 8192, "tie_word_embeddings": False,
     }  # fmt: skip
     return {"_target_": f"transformers.{kind}", "use_cache": False, **default, **sizes}
@@ -59,7 +59,7 @@ CONFIGS = {
     "bfloat16": _config(_llama(), dtype="bfloat16"),
     "ddp": _config(_llama(), strategy="ddp"),
     "qwen3": _config(_llama("Qwen3Config", head_dim=128, num_attention_heads=16, intermediate_size=6144)),
-    "mistral": _config(_llama("MistralConfig", hidden_size=4096, intermediate_size=14336, num_hidden_layers=4)),
+    "mistral": _config(_llama("MistralConfig", hidden_size=4096, intermediate_size=14336)),
 }
 
 
