@@ -170,6 +170,9 @@ def test_parameters_of_this_projects_models() -> None:
     assert parameters.total == 124_439_808 + (50304 - 50257) * 768
 
 
+PIPELINED = {"layout": Layout(4, 1, 1, 2, 1, 4, 1), "micro_batches": 16, "sequence": 4096}
+
+
 def _setting(**changes: Any) -> Setting:
     base = Setting(Layout(1, 1, 1, 1, 1, 1, 1), "fsdp2", 128, 2, micro_batches=1, stored=4, compute=2, recompute="none")
     return replace(base, **changes)
@@ -267,6 +270,8 @@ def test_states_are_sixteen_bytes_a_parameter() -> None:
          {"layout": Layout(1, 8, 1, 1, 1, 1, 1)}),
         (LLAMA_8B, {"micro_batches": 4, "defers_gradients": False, "layout": Layout(8, 1, 1, 1, 1, 8, 1)},
          {"micro_batches": 4, "layout": Layout(8, 1, 1, 1, 1, 8, 1)}),
+        (LLAMA_8B, {**PIPELINED, "pipelined": 8}, {**PIPELINED, "pipelined": 16}),
+        (LLAMA_8B, {**PIPELINED, "pipelined": 16}, {**PIPELINED, "pipelined": 16, "fills": True}),
         (LLAMA_8B, {}, {"stays_gathered": True}),
         (LLAMA_8B, {}, {"strategy": "ddp"}),
         (QWEN3_30B, {"layout": Layout(8, 1, 1, 1, 8, 8, 1)}, {"layout": Layout(8, 1, 1, 1, 4, 8, 2)}),
@@ -365,6 +370,20 @@ def test_every_fix_fits_when_it_is_taken(bench: Bench, tmp_path: Path) -> None:
     for fix in fixes:
         kept = [text for text in texts if not any(text.partition("=")[0] in change for change in fix)]
         assert _memory(_plan(bench, 8, model, "H100", *kept, *fix)).level == "note"
+
+
+def test_a_pipeline_keeps_the_logits_of_a_whole_batch(bench: Bench, tmp_path: Path) -> None:
+    """Fewer sequences in a batch are the fix; the micro-batches of a step stay as many."""
+    wide = {**LLAMA_8B, "vocab_size": 128256}
+    pipeline = "+distributed.pipeline={pp_schedule: 1f1b, pp_microbatch_size: 1, layers_per_stage: 16}"
+    texts = ("+distributed.pp_size=2", pipeline, "step_scheduler.local_batch_size=64")
+    plan = _plan(bench, 8, _pretrained(tmp_path / "m", wide), "H200", *texts)
+    found = _memory(plan)
+    assert found.level == "warning" and "logits 12" in found.message, found.message
+    (least, *_) = str(found.fix).split(" (about")
+    assert least.startswith("step_scheduler.local_batch_size="), found.fix
+    fitting = _memory(_plan(bench, 8, _pretrained(tmp_path / "m", wide), "H200", *texts[:2], least))
+    assert fitting.level == "note", fitting.message
 
 
 def test_a_model_that_needs_more_nodes(bench: Bench, tmp_path: Path) -> None:

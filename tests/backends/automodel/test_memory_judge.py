@@ -47,7 +47,9 @@ def _config(
     return config, ranks
 
 
-_PIPELINE = {"pp_schedule": "1f1b", "pp_microbatch_size": 1, "layers_per_stage": 2}
+_PIPELINE = {"pp_schedule": "1f1b", "pp_microbatch_size": 1, "layers_per_stage": 1}
+_GPIPE = {**_PIPELINE, "pp_schedule": "gpipe"}
+_WIDE = 131072
 CONFIGS = {
     "llama": _config(_llama()),
     "without accumulation": _config(_llama(), accumulate=1),
@@ -55,7 +57,9 @@ CONFIGS = {
     "layers recomputed": _config(_llama(), micro=2, activation_checkpointing=True),
     "selectively": _config(_llama(), micro=2, activation_checkpointing="selective"),
     "tensor parallel": _config(_llama(), tp_size=2),
-    "pipeline": _config(_llama(num_hidden_layers=4), micro=3, pp_size=2, pipeline=_PIPELINE),
+    # of its last stage the logits of all micro-batches are kept, and made one tensor at the end
+    "pipeline": _config(_llama(vocab_size=_WIDE), micro=4, pp_size=2, pipeline=_PIPELINE),
+    "pipeline, all forward passes first": _config(_llama(vocab_size=_WIDE), 4, 3, 1, pp_size=2, pipeline=_GPIPE),
     "bfloat16": _config(_llama(), dtype="bfloat16"),
     "ddp": _config(_llama(), strategy="ddp"),
     "qwen3": _config(_llama("Qwen3Config", head_dim=128, num_attention_heads=16, intermediate_size=6144)),

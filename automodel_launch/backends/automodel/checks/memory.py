@@ -20,6 +20,7 @@ from automodel_launch.plan.plan import Plan
 from automodel_launch.remote import gpu_models
 from automodel_launch.remote.gpu_models import GIB, USABLE
 
+_FILLING = ("gpipe", "loopedbfs")  # all forward passes of a call come first
 _MOST_NODES = 64  # the largest multiple of the number of nodes that is tried
 
 
@@ -87,11 +88,12 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
     layout = parallelism.layout(mesh, plan.world_size)
     if layout is None or mesh.strategy not in distributed.STRATEGIES:
         return None
-    micro, splits = steps.local_batch, 1
+    micro, splits, schedule = steps.local_batch, 1, None
     if layout.pp > 1:
         written = loader.value(plan.config, keys.MICROBATCH)
         micro = written if isinstance(written, int) and written > 0 else 1
         splits = max(1, steps.local_batch // micro)
+        schedule = loader.value(plan.config, keys.PP_SCHEDULE)
     stored = memory.BYTES.get(section_.precision(plan.config) or shape.stored_as or "bfloat16", 4)
     if plan.world_size == 1 and not section_.is_fsdp2(plan.config):
         stored = 2
@@ -101,6 +103,8 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
         sequence=sequence[1],
         micro=micro,
         micro_batches=max(1, steps.global_batch // (steps.local_batch * layout.dp)) * splits,
+        pipelined=splits,
+        fills=isinstance(schedule, str) and schedule.lower() in _FILLING,
         stored=stored,
         compute=_computed(plan, stored),
         recompute=mesh.recompute,
@@ -134,6 +138,12 @@ def nearest(plan: Plan, shape: Shape, parameters: Parameters, now: Setting, room
             single += [
                 ([*texts, override(plan, keys.LOCAL_BATCH, n)], _smaller(s, n))
                 for n in reversed(divisors(now.micro)[:-1])
+            ]
+    else:  # fewer micro-batches in a call of the schedule, at least as many as there are stages
+        fewer = [n for n in reversed(divisors(now.pipelined)[:-1]) if n >= now.layout.pp]
+        for texts, s in changes:
+            single += [
+                ([*texts, override(plan, keys.LOCAL_BATCH, s.micro * n)], replace(s, pipelined=n)) for n in fewer
             ]
     candidates = sorted([*changes[1:], *single], key=lambda change: len(change[0]))
     found = [(texts, s) for texts, s in candidates if memory.estimate(shape, parameters, s).total <= room]

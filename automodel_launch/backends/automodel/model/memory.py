@@ -9,7 +9,7 @@ keeps after torch/distributed/fsdp/_fully_shard and AutoModel 0.7.0's paralleliz
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 from automodel_launch.backends.automodel.model.parallelism import Layout
 from automodel_launch.backends.automodel.model.parameters import (
@@ -36,6 +36,8 @@ class Setting:
     sequence: int
     micro: int
     micro_batches: int  # forward passes of an optimizer step, on each rank
+    pipelined: int = field(default=1, kw_only=True)  # of these in one call of a pipeline's schedule
+    fills: bool = field(default=False, kw_only=True)  # the schedule makes all of a call's forward passes first (GPipe)
     stored: int  # bytes of a parameter at rest
     compute: int  # and in the layers
     recompute: str
@@ -62,7 +64,7 @@ class Estimate:
     @property
     def total(self) -> float:
         """All kinds together."""
-        return float(sum(getattr(self, field.name) for field in fields(self)))
+        return float(sum(getattr(self, part.name) for part in fields(self)))
 
 
 def moments(optimizer: str) -> int:
@@ -78,7 +80,9 @@ def estimate(shape: Shape, parameters: Parameters, setting: Setting) -> Estimate
 
 
 def _moments(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> Iterator[Estimate]:
-    """What is there when the loss is computed, and when the backward pass has reached the first layers."""
+    """What is there when the loss is computed, when the backward pass has reached the first layers, and at the end of a
+    pipeline's schedule.
+    """
     first, last = stage == 0, stage == s.layout.pp - 1
     layers = -(-parameters.number_of_layers // s.layout.pp)
     part = layers / parameters.number_of_layers
@@ -94,7 +98,11 @@ def _moments(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> It
     shards = s.layout.shards if s.strategy in SHARDED else 1
     own_experts = experts / s.layout.ep
     at_rest = dense / shards + own_experts / s.layout.expert_shards
-    live = min(s.layout.pp - stage, s.micro_batches)  # micro-batches in flight under 1F1B
+    live = s.pipelined if s.fills else min(s.layout.pp - stage, s.micro_batches)  # micro-batches in flight under 1F1B
+    output = _output(shape, s) if last and s.layout.pp > 1 else 0.0
+    others = (
+        (s.pipelined - 1) * output * (1 + (4 / s.compute if s.fills else 0))
+    )  # with the log-softmax of those that wait
     layer = layer_activations(shape, s)
     kept = layers * live * kept_activations(shape, s, layer)
     biggest = max(ends / tensor, 2 * (dense - ends / tensor) / layers)
@@ -105,7 +113,7 @@ def _moments(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> It
         optimizer=at_rest * s.stored * s.moments,
         gathered=_gathered(shape, s, dense, own_experts, biggest),
         activations=kept,
-        logits=_logits(shape, s) if last else 0.0,
+        logits=_logits(shape, s) + others if last else 0.0,
     )
     yield at_loss
     working = layer if s.recompute != "none" else 0.0
@@ -113,7 +121,11 @@ def _moments(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> It
         made = biggest * (s.compute + (0 if _deferred(s) and s.layout.pp == 1 else 4))
     else:
         made = 0.0 if before else at_rest * s.stored
-    yield replace(at_loss, gradients=before + made, activations=kept + working, logits=0.0)
+    kept_outputs = s.pipelined * output
+    yield replace(at_loss, gradients=before + made, activations=kept + working, logits=kept_outputs)
+    if output:  # torch's schedule makes one tensor of them (_merge_outputs), which AutoModel does not ask for
+        sharded = at_rest * s.stored
+        yield replace(at_loss, gradients=sharded, gathered=0.0, activations=0.0, logits=2 * kept_outputs)
 
 
 def _gathered(shape: Shape, s: Setting, dense: float, own_experts: float, biggest: float) -> float:
@@ -152,9 +164,14 @@ def _logits(shape: Shape, s: Setting) -> float:
     """The logits, and in float32 their log-softmax, its gradient and the loss' (MaskedCrossEntropy; it gathers what
     tensor parallelism has split).
     """
+    return _output(shape, s) / s.compute * (s.compute + 12)
+
+
+def _output(shape: Shape, s: Setting) -> float:
+    """The logits of one micro-batch, as the model gives them; of a pipeline's last stage all of a call are kept."""
     if not s.full_logits:
         return 0.0
-    return s.micro * s.sequence / s.layout.cp * (shape.get("vocab_size") or 0) * (s.compute + 12)
+    return s.micro * s.sequence / s.layout.cp * (shape.get("vocab_size") or 0) * s.compute
 
 
 def layer_activations(shape: Shape, s: Setting) -> float:
