@@ -85,7 +85,8 @@ def test_measured_and_spread(tmp_path: Path) -> None:
     (tmp_path / "tests" / "test_it.py").write_text(FILE)
     words = [sys.executable, "-m", "pytest", "-q", "-p", "tests.tools.costs", "-p", "no:cacheprovider"]
     environ = {**clean_environ(), "TEST_COSTS": str(tmp_path / "costs"), "PYTHONPATH": str(ROOT)}
-    words += [f"--rootdir={tmp_path}", "-n", "1", "tests/test_it.py"]
+    own = f"--basetemp={tmp_path}/own"  # pytest's would first remove an earlier session's files, of some GB
+    words += [f"--rootdir={tmp_path}", own, "-n", "1", "tests/test_it.py"]
     subprocess.run(words, cwd=tmp_path, env=environ, check=True, capture_output=True)
     files = costs.read(tmp_path / "costs")
     (name,) = files
