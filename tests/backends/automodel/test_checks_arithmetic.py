@@ -390,6 +390,21 @@ def test_fewer_checkpoints_need_less(bench: Bench) -> None:
     assert _room(bench, 10 * size, None, every, "+checkpoint.max_recent_checkpoints=3") == []
 
 
+def test_an_export_in_each_checkpoint_takes_its_room(bench: Bench) -> None:
+    last, each = (checkpoints.of(_plan(bench, 2, SAVES.replace("false", value))) for value in ("final", "every"))
+    assert last and last.bytes and each and each.bytes
+    assert (each.bytes, each.export_bytes) == (last.bytes + last.export_bytes, 0) and last.export_bytes
+
+
+def test_of_adapters_they_alone_are_saved(bench: Bench) -> None:
+    """Room for a hundredth of the model is enough, and there is no export."""
+    peft = "+peft={_target_: nemo_automodel.components._peft.lora.PeftConfig, target_modules: ['*.q_proj'], dim: 1}"
+    whole = _checkpoint_bytes(_plan(bench, 2, SAVES))
+    found = checkpoints.of(_plan(bench, 2, SAVES.replace("false", "every"), peft))
+    assert found and found.bytes and found.bytes < whole / 10 and found.export_bytes == 0
+    assert _room(bench, 2 * found.bytes, None, peft) == []
+
+
 def test_a_disk_that_is_not_the_checkpoints_is_left_alone(bench: Bench) -> None:
     plan = _plan(bench, 2, "+checkpoint={checkpoint_dir: /elsewhere}")
     assert list(storage.room(plan, disk.Disk(plan.job_root, "/base", None, 0, 0))) == []

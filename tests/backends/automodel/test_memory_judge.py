@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from automodel_launch import backends
+from automodel_launch.backends.automodel.model import lora, shape
 from tests.conftest import ROOT
 from tests.recipes.rehearse.conftest import forks as forks
 from tests.recipes.rehearse.forks import LIMIT_S, Forks
@@ -30,6 +31,7 @@ def _config(
     micro: int = 1,
     accumulate: int = 2,
     dtype: str = "float32",
+    peft: dict[str, Any] | None = None,
     **distributed: Any,
 ) -> tuple[dict[str, Any], int]:
     config = yaml.safe_load((ROOT / "configs/pretrain/tiny.yaml").read_text())
@@ -43,6 +45,7 @@ def _config(
     for name in ("dataset", "validation_dataset"):  # they cannot be seen, so that batches of their shape stand in
         paths = {"seq_length": 2048, "paths": ["/absent/data"], "index_mapping_dir": "/absent/index"}
         config[name] = {key: value for key, value in {**config[name], **paths}.items() if key != "tokenizer"}
+    config |= {"peft": peft} if peft else {}
     config["checkpoint"]["checkpoint_dir"] = "/absent/checkpoints"
     return config, ranks
 
@@ -50,6 +53,7 @@ def _config(
 _PIPELINE = {"pp_schedule": "1f1b", "pp_microbatch_size": 1, "layers_per_stage": 1}
 _GPIPE = {**_PIPELINE, "pp_schedule": "gpipe"}
 _WIDE = 131072
+_LORA = {"_target_": lora.CLASS, "dim": 16, "alpha": 32}
 CONFIGS = {
     "llama": _config(_llama()),
     "without accumulation": _config(_llama(), accumulate=1),
@@ -61,6 +65,7 @@ CONFIGS = {
     "pipeline": _config(_llama(vocab_size=_WIDE), micro=4, pp_size=2, pipeline=_PIPELINE),
     "pipeline, all forward passes first": _config(_llama(vocab_size=_WIDE), 4, 3, 1, pp_size=2, pipeline=_GPIPE),
     "bfloat16": _config(_llama(), dtype="bfloat16"),
+    "adapters": _config(_llama(), peft=_LORA),
     "ddp": _config(_llama(), strategy="ddp"),
     "qwen3": _config(_llama("Qwen3Config", head_dim=128, num_attention_heads=16, intermediate_size=6144)),
     "mistral": _config(_llama("MistralConfig", hidden_size=4096, intermediate_size=14336)),
@@ -75,6 +80,33 @@ def test_the_formula_is_within_fifteen_percent(forks: Forks, tmp_path: Path, nam
     assert found["refusal"] is None
     peak = max(int(parts["peak"]) for parts in found["memory"]["rank"].values())
     assert _formula(tmp_path, config, ranks) == pytest.approx(peak, rel=0.15)
+
+
+@pytest.mark.usefixtures("forks")
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"target_modules": ["*.q_proj", "*.down_proj"]},
+        {"exclude_modules": ["lm_head"]},
+        {"match_all_linear": True},
+        {"target_modules": ["*.layers.1.*"]},
+    ],
+)
+def test_adapters_are_counted_as_automodel_makes_them(chosen: dict[str, Any]) -> None:
+    import transformers
+    from nemo_automodel.components._peft.lora import PeftConfig, apply_lora_to_linear_modules
+
+    sizes = _llama(hidden_size=64, intermediate_size=96, vocab_size=128)
+    model = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(**{k: v for k, v in sizes.items() if k != "_target_"})
+    )
+    total = sum(parameter.numel() for parameter in model.parameters())
+    apply_lora_to_linear_modules(model, PeftConfig(dim=16, alpha=32, **chosen))
+    made = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    config = {"model": {"config": sizes}, "peft": {**_LORA, **chosen}}
+    read = shape.read(config)
+    assert read is not None and lora.share(config, read, total) * total == pytest.approx(made)
 
 
 def _formula(tmp_path: Path, config: dict[str, Any], ranks: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from automodel_launch.backends.automodel import datasets, distributed, evaluation, keys, loader, step_scheduler
-from automodel_launch.backends.automodel.model import memory, parallelism
+from automodel_launch.backends.automodel.model import lora, memory, parallelism
 from automodel_launch.backends.automodel.model import parameters as model_parameters
 from automodel_launch.backends.automodel.model import section as section_
 from automodel_launch.backends.automodel.model import shape as model_shape
@@ -42,7 +42,7 @@ def fits(plan: Plan) -> Iterator[Finding]:
     if shape is None or parameters is None:
         yield _unknown(plan, shape)
         return
-    now = current(plan, shape)
+    now = current(plan, shape, parameters)
     if now is None:
         return
     found = memory.estimate(shape, parameters, now)
@@ -58,7 +58,7 @@ def fits(plan: Plan) -> Iterator[Finding]:
 
 def estimated(plan: Plan, shape: Shape, parameters: Parameters) -> Estimate | None:
     """The formula's estimate, whatever the GPU; None where a value is not known here."""
-    now = current(plan, shape)
+    now = current(plan, shape, parameters)
     return memory.estimate(shape, parameters, now) if now else None
 
 
@@ -79,7 +79,7 @@ def _unknown(plan: Plan, shape: Shape | None) -> Finding:
     return Finding("note", "memory-unknown", f"the memory that the model takes is not estimated: {why}.", fix)
 
 
-def current(plan: Plan, shape: Shape) -> Setting | None:
+def current(plan: Plan, shape: Shape, parameters: Parameters) -> Setting | None:
     """What the plan says; None where a value is not known here, or values are inconsistent (other checks report it)."""
     mesh, steps = distributed.mesh(plan.config), step_scheduler.steps(plan.config)
     sequence = datasets.sequence(plan.config)
@@ -97,16 +97,22 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
     stored = memory.BYTES.get(section_.precision(plan.config) or shape.stored_as or "bfloat16", 4)
     if plan.world_size == 1 and not section_.is_fsdp2(plan.config):
         stored = 2
+    computed, strategy = _computed(plan, stored), distributed.STRATEGIES[mesh.strategy]
+    if lora.is_given(plan.config):
+        if plan.config.get("quantization") is not None:  # with frozen weights of four or eight bits
+            return None
+        if strategy == "fsdp2" and plan.world_size > 1:  # prepare_frozen_parameters_for_sharding
+            stored = min(stored, computed)
     return Setting(
         layout=layout,
-        strategy="single" if plan.world_size == 1 else distributed.STRATEGIES[mesh.strategy],
+        strategy="single" if plan.world_size == 1 else strategy,
         sequence=sequence[1],
         micro=micro,
         micro_batches=max(1, steps.global_batch // (steps.local_batch * layout.dp)) * splits,
         pipelined=splits,
         fills=isinstance(schedule, str) and schedule.lower() in _FILLING,
         stored=stored,
-        compute=_computed(plan, stored),
+        compute=computed,
         recompute=mesh.recompute,
         sequence_parallel=mesh.sequence_parallel,
         stays_gathered=None if mesh.reshard_after_forward is None else not mesh.reshard_after_forward,
@@ -114,6 +120,7 @@ def current(plan: Plan, shape: Shape) -> Setting | None:
         compiled=dotted.get(plan.config, keys.COMPILE) is True,
         full_logits=not section_.chunked_loss(plan.config),
         moments=memory.moments(section_.optimizer(plan.config)),
+        trained=lora.share(plan.config, shape, parameters.total),
     )
 
 

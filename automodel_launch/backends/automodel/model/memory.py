@@ -47,6 +47,7 @@ class Setting:
     full_logits: bool = True
     compiled: bool = False
     moments: int = 2
+    trained: float = 1.0  # share of the weights that have gradients and states; all others are frozen
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,11 @@ def _moments(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> It
     layer = layer_activations(shape, s)
     kept = layers * live * kept_activations(shape, s, layer)
     biggest = max(ends / tensor, 2 * (dense - ends / tensor) / layers)
-    before = _gradients_before(s, at_rest, dense, own_experts)
+    before = _gradients_before(s, at_rest, dense, own_experts) * s.trained
     at_loss = Estimate(
         weights=at_rest * s.stored,
         gradients=before,
-        optimizer=at_rest * s.stored * s.moments,
+        optimizer=at_rest * s.stored * s.moments * s.trained,
         gathered=_gathered(shape, s, dense, own_experts, biggest),
         activations=kept,
         logits=_logits(shape, s) + others if last else 0.0,
@@ -121,10 +122,11 @@ def _moments(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> It
         made = biggest * (s.compute + (0 if _deferred(s) and s.layout.pp == 1 else 4))
     else:
         made = 0.0 if before else at_rest * s.stored
+    made *= s.trained
     kept_outputs = s.pipelined * output
     yield replace(at_loss, gradients=before + made, activations=kept + working, logits=kept_outputs)
     if output:  # torch's schedule makes one tensor of them (_merge_outputs), which AutoModel does not ask for
-        sharded = at_rest * s.stored
+        sharded = at_rest * s.stored * s.trained
         yield replace(at_loss, gradients=sharded, gathered=0.0, activations=0.0, logits=2 * kept_outputs)
 
 
