@@ -9,7 +9,9 @@ from automodel_launch.backends.automodel import datasets, evaluation, phases, st
 from automodel_launch.backends.automodel.checks import memory
 from automodel_launch.backends.automodel.data import request, tokens
 from automodel_launch.backends.automodel.keys import RESTORE
-from automodel_launch.backends.automodel.model import compute, parameters, shape
+from automodel_launch.backends.automodel.model import compute, lora, parameters, shape
+from automodel_launch.backends.automodel.model.parameters import Parameters
+from automodel_launch.backends.automodel.model.shape import Shape
 from automodel_launch.backends.data import facts
 from automodel_launch.backends.data.facts import DataFacts
 from automodel_launch.backends.data.tokens import epochs as times_read
@@ -33,7 +35,7 @@ def of(plan: Plan, with_data: bool) -> Sizes:
     parts = tokens.of_training(plan.config, data) if data else []
     utilization = compute.utilization(model) if model else None
     peak = gpu_models.peak(plan.profile.gpu) if plan.profile.gpu else None
-    flops = compute.per_token(model, count, sequence[1]) if model and count and sequence else None
+    flops = _operations(plan, model, count, sequence[1]) if model and count and sequence else None
     hours = flops * total / (peak * utilization) / 3600 if flops and total and peak and utilization else None
     return Sizes(
         parameters=count.total if count else None,
@@ -50,6 +52,10 @@ def of(plan: Plan, with_data: bool) -> Sizes:
         rows=tuple(_phases(plan, data)),
         trains=plan.recipe.name != evaluation.RECIPE,
     )
+
+
+def _operations(plan: Plan, model: Shape, count: Parameters, sequence: int) -> float:
+    return compute.per_token(model, count, sequence, lora.share(plan.config, model, count.total))
 
 
 def _weights(plan: Plan) -> str | None:

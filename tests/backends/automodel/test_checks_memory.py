@@ -113,6 +113,14 @@ def test_operations_of_a_token() -> None:
     assert compute.per_token(shape, parameters, 8192) == 6 * (8_030_261_248 - 128256 * 4096) + attention
 
 
+def test_frozen_weights_have_no_gradients() -> None:
+    shape = _shape(LLAMA_8B)
+    parameters = model_parameters.count(shape)
+    assert parameters is not None
+    whole, adapters = (compute.per_token(shape, parameters, 0, trained) for trained in (1.0, 0.0))
+    assert adapters == pytest.approx(whole * 4 / 6)
+
+
 def test_experts_count_by_those_that_a_token_is_sent_to() -> None:
     shape = _shape(QWEN3_30B)
     parameters = model_parameters.count(shape)

@@ -13,11 +13,12 @@ def active(shape: Shape, parameters: Parameters) -> float:
     return head + parameters.layers + parameters.experts * share
 
 
-def per_token(shape: Shape, parameters: Parameters, sequence: int) -> float:
+def per_token(shape: Shape, parameters: Parameters, sequence: int, trained: float = 1.0) -> float:
     """Operations of a token's forward and backward pass in a sequence of that length.
 
     6 a parameter (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), and attention's two products with on average
-    half of the sequence's positions. What recomputation repeats is no work of the model's and is not counted.
+    half of the sequence's positions. A frozen parameter (`trained` is the share of the others) takes 4: it has no
+    gradient. What recomputation repeats is no work of the model's and is not counted.
     """
     heads = shape.get("num_attention_heads") or 0
     if shape.get("kv_lora_rank"):
@@ -25,7 +26,9 @@ def per_token(shape: Shape, parameters: Parameters, sequence: int) -> float:
         width = heads * (nope + rope + v)
     else:
         width = 2 * heads * (shape.head_dim or 0)
-    return 6 * active(shape, parameters) + 6 * parameters.number_of_layers * width * _attended(shape, sequence)
+    return (4 + 2 * trained) * active(shape, parameters) + 6 * parameters.number_of_layers * width * _attended(
+        shape, sequence
+    )
 
 
 def _attended(shape: Shape, sequence: int) -> float:
