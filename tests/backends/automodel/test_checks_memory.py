@@ -431,6 +431,27 @@ def test_what_cannot_be_estimated_is_a_note(bench: Bench, model: Any, gpu: str, 
         assert word in f"{found.message} {found.fix}"
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("+recipe=KnowledgeDistillationRecipeForNextTokenPrediction", "a teacher"),
+        ("+quantization={load_in_4bit: true}", "four or eight bits"),
+    ],
+)
+def test_what_the_formula_does_not_have_is_not_estimated(bench: Bench, tmp_path: Path, text: str, why: str) -> None:
+    lora = "+peft={_target_: nemo_automodel.components._peft.lora.PeftConfig, target_modules: ['*_proj']}"
+    found = _memory(_plan(bench, 8, _pretrained(tmp_path / "m", LLAMA_8B), "H200", lora, text))
+    assert (found.level, found.code, why in found.message) == ("note", "memory-unknown", True), found.message
+
+
+def test_adapters_take_less_than_half(bench: Bench, tmp_path: Path) -> None:
+    lora = "+peft={_target_: nemo_automodel.components._peft.lora.PeftConfig, target_modules: ['*_proj']}"
+    model = _pretrained(tmp_path / "m", LLAMA_8B)
+    whole, adapters = (_memory(_plan(bench, 2, model, "H100", *texts)).message for texts in ((), (lora,)))
+    found = [int(re.search(r"need about (\d+) GiB", text)[1]) for text in (whole, adapters)]  # type: ignore[index]
+    assert found[1] < found[0] / 2, found
+
+
 def test_without_a_gpu_in_the_profile_nothing_is_said(bench: Bench) -> None:
     plan = _plan(bench, 2, {"_target_": "x.build_gpt2_model"}, None)
     assert [finding for finding in checks.run(plan) if finding.code.startswith("memory")] == []

@@ -42,6 +42,9 @@ def fits(plan: Plan) -> Iterator[Finding]:
     if shape is None or parameters is None:
         yield _unknown(plan, shape)
         return
+    if reason := _beyond(plan):
+        yield Finding("note", "memory-unknown", f"the memory that it takes is not estimated: {reason}.")
+        return
     now = current(plan, shape, parameters)
     if now is None:
         return
@@ -58,8 +61,17 @@ def fits(plan: Plan) -> Iterator[Finding]:
 
 def estimated(plan: Plan, shape: Shape, parameters: Parameters) -> Estimate | None:
     """The formula's estimate, whatever the GPU; None where a value is not known here."""
-    now = current(plan, shape, parameters)
+    now = None if _beyond(plan) else current(plan, shape, parameters)
     return memory.estimate(shape, parameters, now) if now else None
+
+
+def _beyond(plan: Plan) -> str | None:
+    """Why the formula is none for this training."""
+    if loader.recipe_class(plan.config) == loader.DISTILLATION:
+        return "a teacher is in it, too"
+    if lora.is_given(plan.config) and plan.config.get("quantization") is not None:
+        return "its frozen weights have four or eight bits"
+    return None
 
 
 def _unknown(plan: Plan, shape: Shape | None) -> Finding:
@@ -98,11 +110,8 @@ def current(plan: Plan, shape: Shape, parameters: Parameters) -> Setting | None:
     if plan.world_size == 1 and not section_.is_fsdp2(plan.config):
         stored = 2
     computed, strategy = _computed(plan, stored), distributed.STRATEGIES[mesh.strategy]
-    if lora.is_given(plan.config):
-        if plan.config.get("quantization") is not None:  # with frozen weights of four or eight bits
-            return None
-        if strategy == "fsdp2" and plan.world_size > 1:  # prepare_frozen_parameters_for_sharding
-            stored = min(stored, computed)
+    if lora.is_given(plan.config) and strategy == "fsdp2" and plan.world_size > 1:
+        stored = min(stored, computed)  # prepare_frozen_parameters_for_sharding
     return Setting(
         layout=layout,
         strategy="single" if plan.world_size == 1 else strategy,
