@@ -35,7 +35,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """
     try:
         told = json.loads(regular.text(path))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return []
     told = told.get("results") if isinstance(told, dict) else None
     return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
@@ -70,6 +70,6 @@ def job(checkpoint: Path) -> dict[str, Any] | None:
 def _object(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(regular.text(path))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
