@@ -197,7 +197,8 @@ class RemoteFileSystem:
     def create(self, path: str, text: str) -> bool:
         """See FileSystem."""
         folder, name = os.path.split(path)
-        done = self.shell.run(_CREATE.format(folder=_q(folder), name=_q(name)), text.encode("utf-8", "surrogateescape"))
+        content = text.encode("utf-8", "surrogateescape")
+        done = self.shell.run(_CREATE.format(folder=_q(folder), name=_q(name), size=len(content)), content)
         if done.code not in (0, _THERE):
             self._refuse(path, done.err)
         return done.code == 0
@@ -298,6 +299,7 @@ mkdir -p {folder} && cd {folder} || exit 1
 name={name} new=".$name.$HOSTNAME.$$"
 trap 'rm -f "$new"' EXIT
 cat > "$new" || exit 1
+[ "$(wc -c < "$new")" -eq {size} ] || {{ echo "the connection broke" >&2; exit 1; }}
 ! ln "$new" "$name" 2>/dev/null || exit 0
 [ ! -e "$name" ] || exit 45
 ( set -C; cat "$new" > "$name" ) && exit 0

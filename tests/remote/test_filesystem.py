@@ -164,6 +164,24 @@ def test_a_writer_that_is_cut_off_leaves_the_file_that_was_there(place: FileSyst
     assert (told.read_text(), told.stat().st_mode & 0o777) == ("new\n", 0o664)
 
 
+@dataclass(frozen=True)
+class Cut(LocalShell):
+    """A connection that breaks while it carries what is to be written."""
+
+    def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
+        return super().run_bytes(script, data[: len(data) // 2], timeout)
+
+
+def test_a_connection_that_breaks_makes_no_half_files(tmp_path: Path) -> None:
+    place = RemoteFileSystem(Cut())
+    with pytest.raises(ClusterError, match="the connection broke"):
+        place.create(str(tmp_path / "claims" / "1"), '{"job_id": "a.1"}')
+    (tmp_path / "run.json").write_text("former\n")
+    with pytest.raises(ClusterError):
+        place.put(str(tmp_path), {}, {"run.json": "new\n" * 5000})
+    assert (place.names(str(tmp_path / "claims")), (tmp_path / "run.json").read_text()) == ([], "former\n")
+
+
 def test_a_30_mb_log_comes_once_in_chunks(tmp_path: Path) -> None:
     path, line = tmp_path / "log", b"x" * 99 + b"\n"
     path.write_bytes(line * 300_000)
