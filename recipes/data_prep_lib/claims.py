@@ -109,8 +109,8 @@ class Claims:
         """It has not been touched for so many seconds of this process's own clock: clocks of nodes differ."""
         try:
             touched = path.stat().st_mtime_ns
-        except FileNotFoundError:
-            return False  # it was given up this moment; the next look will see
+        except OSError:
+            return False  # it was given up this moment, or cannot be seen now; the next look will
         now = time.monotonic()
         known, since = self._seen.get(name, (None, now))
         if known != touched:
