@@ -36,6 +36,7 @@ from node_agent_lib import (
     metrics,
     nodes,
     procs,
+    rank_files,
     records,
     slurm,
     spec,
@@ -79,6 +80,20 @@ def rank(number: int, code: int = 0, at: float = 100.0, **changes: Any) -> RankR
 
 def stop(at: float) -> Stop:
     return Stop("SIGTERM", 15, at, "signal")
+
+
+@pytest.mark.parametrize(("code", "expected"), [("256", 1), ("-512", 1), ("0", 0), ("7", 7), ("None", 0), ("True", 1)])
+def test_a_script_that_fails_ends_with_no_code_that_the_system_takes_for_0(
+    tmp_path: Path, code: str, expected: int
+) -> None:
+    """As of `sys.exit(number_of_errors)`."""
+    (tmp_path / "script.py").write_text(f"import sys\nsys.exit({code})\n")
+    run = "import sys; from node_agent_lib.script_run import ScriptRun as Run; "
+    run += "sys.exit(Run(sys.argv[1], 0, sys.argv[2]).run([]))"
+    argv = [sys.executable, "-c", run, str(tmp_path), str(tmp_path / "script.py")]
+    assert subprocess.run(argv, cwd=RECIPES, check=False).returncode == expected
+    told = files.read_json(rank_files.error_path(str(tmp_path), 0))
+    assert ("of which the system would see 0" in str(told)) == (code in ("256", "-512"))
 
 
 def test_all_ended_well() -> None:
