@@ -187,6 +187,20 @@ def test_a_stop_between_a_failure_and_its_being_noticed_came_later() -> None:
     assert verdict.judge([node(0, rank(0, at=107.0), nnodes=2, stop=stop(100.0)), second], 2)["state"] == "FAILED"
 
 
+@pytest.mark.parametrize(
+    "foreign", [{"state": "DONE", "complete": True}, {"state": "FAILED", "code": "x"}, {"code": 3}]
+)
+def test_an_exit_json_that_tells_no_end_is_written_anew(tmp_path: Path, foreign: dict[str, Any]) -> None:
+    """A job that has completed does not fail because of it, and the other way round."""
+    (tmp_path / "nodes").mkdir()
+    for code, state in ((0, "COMPLETED"), (7, "FAILED")):
+        files.write_json(records.node_path(str(tmp_path), 0), node(0, rank(0, code)).to_json())
+        files.write_json(records.exit_path(str(tmp_path)), foreign)
+        assert finish.main(str(tmp_path), code) == code
+        told = files.read_json(records.exit_path(str(tmp_path)))
+        assert told is not None and (told["state"], told["code"]) == (state, code)
+
+
 def test_a_stop_file_that_no_agent_has_seen_has_ended_nothing() -> None:
     """Its time is the file server's."""
     ended = [node(number, rank(number, at=100.0), nnodes=2) for number in (0, 1)]
