@@ -222,7 +222,7 @@ NO_AGENT = "never started its agent"  # part of `error` where a node has left no
 NODE_KEYS = (
     *("schema", "job_id", "node", "nnodes", "attempt", "host", "agent_pid", "agent_start", "started", "state"),
     *("time", "ranks", "step", "first_step", "save_s", "stop", "secrets_file", "code", "failure", "records"),
-    *("phase", "phase_since", "active", "touched", "log_starts", "oom_kills", "finished", "machine"),
+    *("phase", "phase_since", "active", "touched", "log_starts", "oom_kills", "finished", "machine", "noticed"),
 )
 # `agent_start` is in clock ticks since boot; where there is no /proc (macOS), what `ps` says, in one language and time
 # zone. POSIX: the words after a field's `=` are its title, so each field has a -o of its own.
@@ -233,6 +233,7 @@ PS_ENVIRON = {"LC_ALL": "C", "TZ": "UTC0"}
 _BOOT_ID, _PID_NAMESPACE = "/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"
 NODE_STARTING, NODE_STARTUP, NODE_RUNNING, NODE_ENDED = "starting", "startup", "running", "ended"  # `state`, in order
 STOP_KEYS = ("signal", "number", "time", "reason")  # of `stop`
+NOTICED_KEYS = ("time", "stopped")  # of `noticed`: a failure, and whether another node had heard of a stop by then
 FAILURE_KEYS = ("code", "error", "time", "traceback", "victim")  # of `failure`
 RANK_KEYS = (  # of each of `records`
     *("rank", "local_rank", "host", "pid", "pid_start", "worker", "worker_start", "started", "ended", "code"),

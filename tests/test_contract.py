@@ -134,6 +134,7 @@ def test_records_hold_the_keys_of_the_contract() -> None:
     assert names(records.RankRecord) == set(contract.RANK_KEYS)
     assert names(records.Stop) == set(contract.STOP_KEYS)
     assert names(records.Failure) == set(contract.FAILURE_KEYS)
+    assert names(records.Noticed) == set(contract.NOTICED_KEYS)
     assert names(spec.Spec) == {*contract.AGENT_KEYS, *contract.AGENT_OPTIONAL_KEYS}
     assert set(verdict.judge([], 1)) == set(contract.EXIT_KEYS)
     assert set(contract.STATUS_KEYS) <= set(contract.EXIT_KEYS)

@@ -137,6 +137,16 @@ def _taken(plan: Plan) -> Iterator[Finding]:
     if names and whole not in names:
         message = f"{describe(plan, 'output')}: there is something else in it ({min(names)})."
         yield Finding("error", "bad-value", message, "output=DIR, one that is empty or not there yet")
+    elif names and _is_part(plan, names):
+        message = f"{describe(plan, 'output')}: a part of a conversion is in it, and not all of it."
+        yield Finding("error", "bad-value", message, "remove it; or output=DIR, one that is empty or not there yet")
+
+
+def _is_part(plan: Plan, names: set[str]) -> bool:
+    """The job looks closer, and refuses it, too."""
+    if plan.config.get("direction") == _DIRECTIONS[0]:
+        return any(weights.check(plan, "output", plan.config.get("output"), pickled=False))
+    return not any(contract.MEGATRON_CHECKPOINT.fullmatch(name) for name in names)
 
 
 def _values(plan: Plan) -> Iterator[Finding]:

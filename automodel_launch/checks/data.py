@@ -85,7 +85,7 @@ def differences(results: Results) -> list[str]:
 def _answer(results: Results) -> Mapping[str, Any]:
     try:
         answer = json.loads(results[_QUESTION].text.rpartition("\n")[2])
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, Mapping) else {}
 

@@ -29,6 +29,7 @@ from automodel_launch.executors.on_this_machine import OnThisMachine, ends_when_
 from automodel_launch.jobs.jobdir import JobDir, is_elsewhere
 from automodel_launch.jobs.records import DIRECTORY_GONE, Record, Status
 from automodel_launch.remote import gpus, processes
+from automodel_launch.remote.filesystem import LOCAL
 from automodel_launch.remote.shell import LocalShell
 
 if TYPE_CHECKING:
@@ -149,15 +150,18 @@ class LocalMachine(OnThisMachine):
 
     def cancel(self, record: Record, now: bool = False) -> str | None:
         """SIGTERM to the agent, which lets the ranks save; a second one makes it kill them. One that does not react to
-        that is killed, with all that it has started.
+        that is killed, with all that it has started. Of a job of another user of the group a stop file says the same.
 
         Raises:
-            JobError: the job does not run, or not on this machine.
+            JobError: the job does not run, or not on this machine; or it is another user's, and may not be ended so.
         """
         pid = _agent(record)
         if pid is None:
             raise JobError(f"{record.job_id} does not run here: {self.status(record).state}.")
-        _end(pid)
+        try:
+            _end(pid)
+        except PermissionError:
+            return _ask_by_file(record, now)
         if now and not ends_when_told_again(lambda: _agent(record) == pid, lambda: _end(pid), REACTS_S):
             processes.kill_with_all_below(pid)
             tell_killed(record, "its node agent")
@@ -225,6 +229,19 @@ def _watched(now: Status, pid: int, job_dir: JobDir) -> Status:
         reason = f"its node agent, process {pid}, has not reported for more than {SILENT_S:.0f} s: its step is that old"
         return replace(now, reason=reason, advice="is the file system of its directory full, or away?")
     return now
+
+
+def _ask_by_file(record: Record, now: bool) -> str:
+    """The agent sees the file within seconds, as one that a person makes."""
+    whose = f"{record.job_id} is another user's, whose processes you cannot signal"
+    if now:
+        raise JobError(f"{whose}.", "without --now it is asked to stop by a file; or its owner ends it")
+    path = f"{record.job_dir}/{contract.STOP}"
+    try:
+        LOCAL.create(path, "")
+    except ClusterError as error:
+        raise JobError(f"{whose}; {error.message}", f"its owner: python launch.py cancel {record.job_id}") from error
+    return f"{whose}: it stops when its agent sees {path}"
 
 
 def _end(pid: int) -> None:

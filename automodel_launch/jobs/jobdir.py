@@ -33,8 +33,8 @@ class JobDir:
         return f"{self.path}/{name}"
 
     def exit_record(self) -> dict[str, Any] | None:
-        """exit.json: how the job ended, written by itself."""
-        return self._json(contract.EXIT)
+        """exit.json: how the job ended, written by itself; None where it does not tell an end."""
+        return told_end(self._json(contract.EXIT))
 
     def agent_order(self) -> dict[str, Any] | None:
         """agent.json: what the launcher has ordered."""
@@ -110,7 +110,7 @@ class JobDir:
         """State of a job whose node is this machine."""
         alive = self.agent_pid() is not None  # asked first: the agent writes exit.json before it goes
         ended = self.exit_record()
-        if ended and "state" in ended:
+        if ended:
             return from_record(ended)
         node = self.node(0)
         if node is None or "host" not in node:
@@ -146,6 +146,12 @@ def phase_of(node: dict[str, Any] | None) -> tuple[str, float | None] | None:
     if not isinstance(since, (int, float)) or not isinstance(now, (int, float)):
         return phase, None
     return phase, max(0.0, now - since)  # one clock, the node's
+
+
+def told_end(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The content of an exit.json, unless that is another file's, or damaged."""
+    state = record.get("state") if record else None
+    return record if isinstance(state, str) and state in contract.ENDED else None
 
 
 def from_record(ended: dict[str, Any]) -> Status:
@@ -215,6 +221,6 @@ def parse(text: bytes | str) -> dict[str, Any] | None:
     """A JSON object, or None for anything else."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -119,7 +119,7 @@ def _all(jobs: Path) -> list[Pipeline]:
 def _read(path: Path) -> Pipeline | None:
     try:
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

@@ -342,7 +342,7 @@ def _which(match: list[Record], what: str) -> str:
 def _read(path: Path) -> Record | None:
     try:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

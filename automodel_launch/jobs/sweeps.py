@@ -165,7 +165,7 @@ def jobs_of(jobs: Path, sweep: Sweep) -> list[Record | None]:
 def _read(path: Path) -> Sweep | None:
     try:
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

@@ -25,7 +25,8 @@ def exit_code(status: Status) -> int:
     if status.state == "COMPLETED":
         return 0
     code = status.code or 1
-    return 128 - code if code < 0 else code  # a negative one is a signal's number
+    code = 128 - code if code < 0 else code  # a negative one is a signal's number
+    return code if code < 256 else 1  # of 256 a shell would see 0
 
 
 def without_label(error: str) -> str:

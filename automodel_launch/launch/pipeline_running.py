@@ -18,7 +18,7 @@ from automodel_launch.errors import ClusterError, LaunchError, PlanRefused, Stil
 from automodel_launch.jobs import launcher, pipelines, records, sweeps
 from automodel_launch.jobs.records import Record, Status
 from automodel_launch.jobs.sweeps import Sweep
-from automodel_launch.launch import pipeline_points, pipelining, planning, state, waiting
+from automodel_launch.launch import pipeline_ends, pipeline_points, pipelining, planning, state, waiting
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.launch.pipelining import Maker
 from automodel_launch.launch.submit import submit
@@ -161,7 +161,10 @@ class Runner:
             kind = "sweep" if step.sweep else "run"
             self.say(f"step {step.name}: {kind} {step.called} is finished")
             return
+        needs = [need for need in self.graph.steps if need.name in step.needs]
         if step.sweep is not None:
+            step = pipeline_ends.noting(step, needs, self._left(step))
+            assert step.sweep is not None
             self._start_points(step, step.sweep)
             return
         other = _submitted(folder, step.job_id) if step.job_id is not None else None
@@ -171,7 +174,7 @@ class Runner:
             return
         environ = pipelining.environ_of(self.maker)
         after = self._after(step)
-        plan = step.plan
+        plan = pipeline_ends.noting(step, needs, self._left(step)).plan
         if after or plan.after:  # as it is shown, with how those jobs are found; or they have completed meanwhile
             plan = planning.with_job_id(replace(plan, after=tuple(after)), plan.job_id, environ)
         try:

@@ -34,7 +34,7 @@ class Progress:
         """Take one line of metrics.jsonl; other records than training steps are left aside."""
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(record, dict) and "loss" in record and isinstance(record.get("step"), int):
             self.steps.append(record)

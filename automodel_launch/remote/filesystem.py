@@ -53,7 +53,11 @@ class FileSystem(Protocol):
         """Make a file with that text, and the folders above; False where it is there already (the making is atomic)."""
 
     def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
-        """Copy files and write texts into a folder, by their paths relative to it."""
+        """Copy files and write texts into a folder, by their paths relative to it.
+
+        A file that is there is replaced in one step, and keeps its mode where it is this user's to write. Behind a
+        shell not beside `sources`, which are of a new folder that nobody reads yet.
+        """
 
     def remove(self, folder: str) -> None:
         """Remove a job's folder with all that is in it, or one file."""
@@ -106,7 +110,7 @@ class LocalFileSystem:
     def create(self, path: str, text: str) -> bool:
         """See FileSystem."""
         target = Path(path)
-        partial = target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}")
+        partial = _partial(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("w", encoding="utf-8", errors="surrogateescape") as file:
@@ -126,15 +130,14 @@ class LocalFileSystem:
 
         try:
             for name, source in sources.items():
-                target = Path(folder, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(source, target)  # with its mode, and as a new file
+                with _beside(Path(folder, name)) as partial:
+                    shutil.copy(source, partial)  # with its mode, and as a new file
             for name, text in texts.items():
                 target = Path(folder, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if target.exists() and not os.access(target, os.W_OK):  # another member's of the group
-                    target.unlink()
-                target.write_bytes(text.encode("utf-8", "surrogateescape"))
+                with _beside(target) as partial:
+                    partial.write_bytes(text.encode("utf-8", "surrogateescape"))
+                    if target.exists() and os.access(target, os.W_OK):  # not another member's of the group
+                        shutil.copymode(target, partial)
         except OSError as error:
             raise _unwritable(folder, error) from error
 
@@ -194,7 +197,8 @@ class RemoteFileSystem:
     def create(self, path: str, text: str) -> bool:
         """See FileSystem."""
         folder, name = os.path.split(path)
-        done = self.shell.run(_CREATE.format(folder=_q(folder), name=_q(name)), text.encode("utf-8", "surrogateescape"))
+        content = text.encode("utf-8", "surrogateescape")
+        done = self.shell.run(_CREATE.format(folder=_q(folder), name=_q(name), size=len(content)), content)
         if done.code not in (0, _THERE):
             self._refuse(path, done.err)
         return done.code == 0
@@ -202,7 +206,12 @@ class RemoteFileSystem:
     def put(self, folder: str, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
         """See FileSystem; one stream for all files."""
         # -m: new files, or a purge of scratch space takes the oldest first; -o: they are whose the job is, root's too
-        done = self.shell.run(f"tar -x -m -o -C {_q(folder)} -f -", archive(sources, texts), timeout=600)
+        unpack = "tar -x -m -o -f -"
+        if sources:
+            script = f"cd {_q(folder)} && {unpack}"
+        else:  # those of a folder that others may read: beside them, then renamed
+            script = _PUT.format(folder=_q(folder), unpack=unpack, names=" ".join(map(_q, texts)))
+        done = self.shell.run(script, archive(sources, texts), timeout=600)
         if done.code:
             self._refuse(folder, done.err)
 
@@ -290,12 +299,42 @@ mkdir -p {folder} && cd {folder} || exit 1
 name={name} new=".$name.$HOSTNAME.$$"
 trap 'rm -f "$new"' EXIT
 cat > "$new" || exit 1
+[ "$(wc -c < "$new")" -eq {size} ] || {{ echo "the connection broke" >&2; exit 1; }}
 ! ln "$new" "$name" 2>/dev/null || exit 0
 [ ! -e "$name" ] || exit 45
 ( set -C; cat "$new" > "$name" ) && exit 0
 [ ! -e "$name" ] || exit 45
 exit 1
 """
+
+_PUT = """\
+cd {folder} && new=.put.$HOSTNAME.$$ && mkdir "$new" || exit 1
+trap 'rm -rf "$new"' EXIT
+( cd "$new" && {unpack} ) || exit 1
+for name in {names}; do
+  case $name in */*) mkdir -p "${{name%/*}}" || exit 1 ;; esac
+  [ ! -w "$name" ] || chmod --reference="$name" "$new/$name" 2>/dev/null
+  mv -f "$new/$name" "$name" || exit 1
+done
+"""
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """Where to write a file that then takes its place; the folders above are made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(target)
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _partial(target: Path) -> Path:
+    """A name beside it that no other writer takes; not longer than a name may be, where the target's is."""
+    return target.with_name(f".{target.name[:100]}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}")
 
 
 def _give_to_group(folder: Path) -> None:

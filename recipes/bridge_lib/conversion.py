@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from checkpoint_lib import weights
 from checkpoint_lib.choice import NoneComplete
+from checkpoint_lib.faults import in_short
 from checkpoint_lib.megatron import choice, faults
 from pretrain_lib.config import ConfigError
 
@@ -101,17 +103,30 @@ def is_complete(conversion: Conversion) -> bool:
     """Whether an earlier attempt has written all of it: the output appears under its name when it is whole.
 
     Raises:
-        ConfigError: there is something else, such as the weights of another checkpoint.
+        ConfigError: there is something else, such as the weights of another checkpoint, or a part of them.
     """
     if not conversion.output.exists():
         return False
     wanted = "config.json" if conversion.direction == TO_HF else choice.LATEST_STATE
     if (conversion.output / wanted).is_file():
         _refuse_another(conversion)
+        found = _faults(conversion)
+        if found:
+            raise ConfigError(
+                f"output={conversion.output}: is not complete: {in_short(found)}; remove it, or name another directory"
+            )
         return True
     if any(conversion.output.iterdir()):
         raise ConfigError(f"output={conversion.output}: there is something else in it; name another directory")
     return False
+
+
+def _faults(conversion: Conversion) -> list[str]:
+    """Of an output that has its name: a copy that was cut off, or what a machine's end has left of it."""
+    if conversion.direction == TO_HF:
+        return weights.find_faults(conversion.output)
+    made = choice.named(conversion.output)
+    return faults.find_faults(made) if made else [f"{choice.LATEST_STATE} names no checkpoint"]
 
 
 def told(conversion: Conversion) -> str:

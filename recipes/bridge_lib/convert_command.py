@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import contract
+from checkpoint_lib import durable
 from checkpoint_lib.choice import NoneComplete
 from pretrain_lib import file_locks
 from pretrain_lib.config import ConfigError
@@ -59,12 +60,13 @@ def run(conversion: Conversion) -> None:
         write = exporting.write if conversion.direction == TO_HF else importing.write
         write(conversion, temporary)
         (temporary / MADE_OF).write_text(told(conversion), encoding="utf-8")
+        durable.sync(temporary)
         if is_complete(conversion):  # another job was faster with the same
             return
         if conversion.output.exists():
             conversion.output.rmdir()
         (temporary / _LOCK).unlink()
-        temporary.rename(conversion.output)
+        durable.rename(temporary, conversion.output)
 
 
 @contextlib.contextmanager

@@ -6,10 +6,11 @@ faults.py      what is wrong with one checkpoint
 choice.py      the one to resume from among all of a run; moving damaged ones aside
 resume.py      the two places where AutoModel 0.7.0 asks for it: loading a checkpoint, deleting old ones; torch
 megatron/      the same for checkpoints of Megatron-Bridge
-listing.py     what there is, and what is wrong with it, for `launch.py checkpoints`; the next four are its own, too
+listing.py     what there is, and what is wrong with it, for `launch.py checkpoints`; so are those down to stopped.py
 weights.py     the same for a directory that transformers or peft loads
 removal.py     which removes checkpoints under the run's lock
 exporting.py   a directory for transformers; AutoModel puts shards together
+durable.py     what is written is on the disk before it gets its name
 uploading.py   to the Hugging Face hub, with huggingface_hub
 stopped.py     how each of these ends early
 evaluations.py what lies in `evaluations/` beside the checkpoints: results, and the jobs that are to make them

@@ -21,7 +21,23 @@ def file(checkpoint: Path) -> Path:
 def results(checkpoint: Path) -> list[dict[str, Any]]:
     """Name, data, loss (null where it was no finite number), perplexity and tokens of each that recipes/evaluate.py has
     left; none where they cannot be read."""
-    told = _object(file(checkpoint)).get("results")
+    try:
+        return read(file(checkpoint))
+    except OSError:
+        return []
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The same of a file; none where there is none, or none that is whole.
+
+    Raises:
+        OSError: The file system would not say.
+    """
+    try:
+        told = json.loads(regular.text(path))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return []
+    told = told.get("results") if isinstance(told, dict) else None
     return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
 
 
@@ -54,6 +70,6 @@ def job(checkpoint: Path) -> dict[str, Any] | None:
 def _object(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(regular.text(path))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}

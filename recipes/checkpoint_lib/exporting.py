@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from . import faults, listing, regular, weights
+from . import durable, faults, listing, regular, weights
 from .megatron import choice as megatron_choice
 from .megatron import faults as megatron_faults
 from .stopped import Stopped
@@ -65,10 +65,11 @@ def _write(output: Path, how: Any) -> None:
             with contextlib.suppress(OSError):  # no locks on this file system: what is left there stays
                 fcntl.flock(file, fcntl.LOCK_EX)
             how(partial)
+            durable.sync(partial)
             if output.is_dir():
                 output.rmdir()  # it is empty
             (partial / _LOCK).unlink()
-            partial.rename(output)
+            durable.rename(partial, output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         UNFINISHED.remove(partial)

@@ -96,7 +96,7 @@ def needed_by(run_dir: Path, name: str) -> Iterator[str]:
                 yield str(told["run_name"])
         except OSError:
             yield file.stem  # that run's name; which checkpoint it needs cannot be read
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue  # of a version that writes them otherwise, or half written by one that was killed
 
 
@@ -146,7 +146,7 @@ def _losses(path: Path) -> dict[str, Any]:
     """AutoModel's losses.json: train_loss and val_loss, which may be NaN; a val_loss of 0.0 is one of no token."""
     try:
         told = json.loads(regular.text(path / "losses.json"), parse_constant=lambda _: None)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     numbers = told.items() if isinstance(told, dict) else ()
     found = {str(key): value for key, value in numbers if isinstance(value, (int, float)) and value == value}
@@ -181,7 +181,7 @@ def _final(run_dir: Path) -> dict[str, str]:
     try:
         told = json.loads(regular.text(run_dir / contract.FINISHED))["checkpoint"]
         found[contract.FINISHED] = Path(told).name
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         pass  # it has not come to its end, or has saved none
     try:
         parts = Path(os.readlink(run_dir / contract.HF)).parts  # noqa: PTH115 (Python 3.8)

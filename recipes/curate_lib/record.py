@@ -43,12 +43,19 @@ def begin(config: Config, now: dict[str, Any]) -> None:
     """Write down what the output is begun with, or compare.
 
     Raises:
-        RefusedError: it was begun with something else, and its finished tasks would be mixed with others.
+        RefusedError: it was begun with something else, or nobody knows with what, and its finished tasks would be mixed
+            with others.
     """
     path = config.state / "begun.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     before = read_json(path)
-    if before is None:
+    if not isinstance(before, dict):
+        finished = any(any((config.logs(stage) / "completions").glob("*")) for stage in config.stages)
+        if path.exists() or finished:
+            message = (
+                f"output_dir: {path} {'cannot be read' if path.exists() else 'is gone'}, so with what was it begun?"
+            )
+            raise RefusedError(f"{message}\n  output_dir=ANOTHER, or remove it, finished tasks and all")
         write_json(path, now)
         return
     other = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
@@ -84,11 +91,22 @@ def left_out(folder: Path) -> dict[str, Any] | None:
 def _steps(folder: Path) -> list[dict[str, Any]]:
     total: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*.json")):
-        for number, step in enumerate(json.loads(path.read_text(encoding="utf-8"))):
-            if number == len(total):
-                total.append({"name": step["name"], "counts": {}})
-            counts = total[number]["counts"]
-            for key, value in step["stats"].items():
-                amount = value["total"] if isinstance(value, dict) else value
-                counts[key] = counts.get(key, 0) + amount
+        try:
+            _add(total, json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, KeyError, AttributeError):  # datatrove writes it in place
+            done = path.parents[1] / "completions" / path.stem
+            raise RefusedError(
+                f"{path} is damaged, and with it what came of task {path.stem}\n  remove it and {done}: the same"
+                " command then makes that task again"
+            ) from None
     return total
+
+
+def _add(total: list[dict[str, Any]], steps: list[dict[str, Any]]) -> None:
+    for number, step in enumerate(steps):
+        if number == len(total):
+            total.append({"name": step["name"], "counts": {}})
+        counts = total[number]["counts"]
+        for key, value in step["stats"].items():
+            amount = value["total"] if isinstance(value, dict) else value
+            counts[key] = counts.get(key, 0) + amount

@@ -4,6 +4,9 @@ A claim is a lock on a file of the shared file system. The kernel gives it up wh
 the shard; there is no static share. Where there are no locks, a claim is a file that is made once (O_EXCL) and touched
 while its holder lives; one that has not been touched for a while is taken over. Two that make one shard all the same
 (locks that only one node sees) write the same bytes under the same names: time is lost, nothing else.
+
+So one other process makes what stands still, too: a holder that was stopped, or waits for a file system for ever, keeps
+its lock, but the time of the locked file is that of its last batch of documents (`touch`).
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,6 +27,9 @@ from data_prep_lib.shards import Shard
 # A file system without locks: Lustre mounted without -o flock, some FUSE ones.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _TOUCH, _DEAD = 15.0, 180.0  # seconds: NFS may show a new time a minute late
+STUCK = 600.0  # a batch takes milliseconds, a document of gigabytes minutes
+_QUIET = 120.0  # that is worth a word
+_AGAIN = ".again"  # of the second claim to a shard
 
 Item = tuple[Shard, str]
 
@@ -30,8 +37,8 @@ Item = tuple[Shard, str]
 class Claims:
     """The claims of this process, in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, say: Callable[[str], None] = lambda text: None) -> None:
+        self._directory, self._say = directory, say
         self._held: dict[str, IO[bytes] | None] = {}
         self._seen: dict[str, tuple[int, float]] = {}
         self._touched = time.monotonic()
@@ -40,19 +47,35 @@ class Claims:
         """False where another process that lives has it."""
         path = self._directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+b")  # noqa: SIM115  # NFS wants writing for an exclusive lock
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return False
+            file = try_lock(path)
+            if file is None and self._is_dead(name, path, STUCK):
+                file = try_lock(path.with_name(name + _AGAIN))
+                if file is not None:
+                    self._say(f"{self._standing(name)}: it is made here as well")
         except OSError as e:
-            file.close()
             if e.errno not in NO_LOCKS:
                 raise
             return self._take_without_locks(name)
+        if file is None:
+            return False
+        self._seen.pop(name, None)
         self._held[name] = file
         return True
+
+    def forget(self, name: str) -> None:
+        """It is made."""
+        self._seen.pop(name, None)
+
+    def standing(self) -> str | None:
+        """Of what others have, in words, what stands still for the longest; None where nothing does for minutes."""
+        now = time.monotonic()
+        name = min(self._seen, key=lambda one: self._seen[one][1], default=None)
+        return None if name is None or now - self._seen[name][1] < _QUIET else self._standing(name)
+
+    def _standing(self, name: str) -> str:
+        by = holder(self._directory / name)
+        return f"{name} stands still for {time.monotonic() - self._seen[name][1]:.0f} s{by and f', on {by}'}"
 
     def release(self, name: str) -> None:
         """Its receipt is written, or it is left to others."""
@@ -76,24 +99,58 @@ class Claims:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except FileExistsError:
-            if not self._is_dead(name, path):
+            if not self._is_dead(name, path, _DEAD):
                 return False
             os.utime(path)
         self._held[name] = None
         return True
 
-    def _is_dead(self, name: str, path: Path) -> bool:
-        """It has not been touched for a while of this process's own clock: clocks of nodes differ."""
+    def _is_dead(self, name: str, path: Path, after: float) -> bool:
+        """It has not been touched for so many seconds of this process's own clock: clocks of nodes differ."""
         try:
             touched = path.stat().st_mtime_ns
-        except FileNotFoundError:
-            return False  # it was given up this moment; the next look will see
+        except OSError:
+            return False  # it was given up this moment, or cannot be seen now; the next look will
         now = time.monotonic()
         known, since = self._seen.get(name, (None, now))
         if known != touched:
             self._seen[name] = (touched, now)
             return False
-        return now - since > _DEAD
+        return now - since > after
+
+
+def touch(directory: Path, name: str) -> None:
+    """The shard goes on: to be called by who makes it, every 15 s or so."""
+    with suppress(OSError):
+        os.utime(directory / name)
+
+
+def holder(path: Path) -> str:
+    """Who has a file locked; empty where that is not told."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def try_lock(path: Path) -> IO[bytes] | None:
+    """The file, locked, which says who has it; None where another process that lives has it.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    file = open(path, "a+b")  # noqa: SIM115  # NFS wants writing for an exclusive lock
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        file.close()
+        if isinstance(e, BlockingIOError):
+            return None
+        raise
+    with suppress(OSError):  # a full disk: whose it is stays unsaid
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), f"{socket.gethostname()}, process {os.getpid()}\n".encode())
+    return file
 
 
 class Queue:
@@ -129,6 +186,7 @@ class Queue:
             if self._claims is None:
                 return item
             if self._is_done(item):
+                self._claims.forget(item[0].name)
                 continue
             if not self._claims.take(item[0].name):
                 self._open.append(item)
@@ -142,6 +200,14 @@ class Queue:
         """The shard has its receipt."""
         if self._claims is not None:
             self._claims.release(item[0].name)
+
+    def is_made(self, item: Item) -> bool:
+        """Whether another process has made a shard that was taken here."""
+        return self._claims is not None and self._is_done(item)
+
+    def standing(self) -> str | None:
+        """See Claims.standing."""
+        return None if self._claims is None else self._claims.standing()
 
     def beat(self) -> None:
         """See Claims.beat."""

@@ -28,7 +28,6 @@ from data_prep_lib.vocab import TokenizerFiles, Vocab, find_tokenizer, read_voca
 Work = list[tuple[Shard, str]]  # with the hash of all that makes it
 
 _POLL = (0.2, 5.0)  # seconds between two looks at what other nodes are making: at first, and at most
-_TELL = 30.0
 # BlendedDataset asserts it, its index being int16
 _MAX_PREFIXES = 32_766
 
@@ -102,12 +101,12 @@ def execute(job: Job, node: Node) -> Path:
         transfer.check(job.config.upload)
     with nodes.locked(layout.state, node, say, lambda: _remove_leftovers(layout)):
         identity.claim(layout, job.identity)
-        with nodes.one_at_a_time(layout.state, node):
+        with nodes.one_at_a_time(layout.state, node, say):
             done, todo, unjoined = _state(job)
         if done and todo:
             say(f"{len(done)} of {len(job.shards)} shards are done already")
         facts = _make(job, todo, node)
-        with nodes.one_at_a_time(layout.state, node):
+        with nodes.one_at_a_time(layout.state, node, say):
             if todo or not node.alone:
                 done, todo, unjoined = _state(job)
             if todo:
@@ -126,7 +125,7 @@ def output_of(job: Job) -> Path:
 
 def _make(job: Job, todo: Work, node: Node) -> dict[str, Any]:
     """Make the shards, with the other nodes, until all are there. What is to be said of this run's speed."""
-    claims = None if node.alone else Claims(job.layout.state / "claims")
+    claims = None if node.alone else Claims(job.layout.claims, say)
     queue = Queue(todo, claims, lambda item: _receipt(job, *item, joined=True) is not None, *node.turn)
     facts: dict[str, Any] = {"seconds": 0.0, "tokens_per_second": 0}
     pause, told = _POLL[0], 0.0
@@ -135,9 +134,11 @@ def _make(job: Job, todo: Work, node: Node) -> dict[str, Any]:
             facts = _tokenize(job, todo, queue, item, node)
             pause = _POLL[0]
         elif queue.left:
-            if time.monotonic() - told > _TELL:
+            if time.monotonic() - told > nodes.TELL:
                 told = time.monotonic()
-                say(f"waiting for {queue.left} shards that other nodes are making")
+                standing = queue.standing()
+                more = f"; {standing}" if standing else ""
+                say(f"waiting for {queue.left} shards that other nodes are making{more}")
             time.sleep(pause)
             pause = min(_POLL[1], pause * 1.5)
     return facts
@@ -309,7 +310,7 @@ def _tokenize(job: Job, todo: Work, queue: Queue, first: tuple[Shard, str], node
     if not node.alone:
         progress.of_all(lambda: len(list((job.layout.state / "receipts").glob("*.json"))), len(job.shards))
     try:
-        made = pool.run(processes, first, queue, settings, workers, progress.tick)
+        made = pool.run(processes, first, queue, settings, workers, progress.tick, say)
         if comparison and (warning := comparison.warning()):
             say(f"warning: {warning}")
     finally:

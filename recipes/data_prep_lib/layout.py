@@ -46,6 +46,10 @@ class Layout:
         return self.state / "run.json"
 
     @property
+    def claims(self) -> Path:
+        return self.state / "claims"
+
+    @property
     def engine(self) -> Path:
         return self.state / "engine.json"
 

@@ -8,15 +8,18 @@ blend.json.
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from data_prep_lib.claims import NO_LOCKS
+from data_prep_lib.claims import NO_LOCKS, holder, try_lock
 from data_prep_lib.errors import ConfigError, DataPrepError
 
+TELL = 30.0  # seconds between two lines of who waits
+_POLL = (0.05, 2.0)  # between two looks at a lock: at first, and at most
 _PARTS = 64
 
 
@@ -65,7 +68,7 @@ def locked(state: Path, node: Node, say: Callable[[str], None], clean: Callable[
                 clean()
             else:
                 _lock(stack, state / f"lock.{node.name}", fcntl.LOCK_EX)
-                with one_at_a_time(state, node):
+                with one_at_a_time(state, node, say):
                     _join(stack, state / "lock.nodes", clean)
         except BlockingIOError:
             raise DataPrepError(f"output_dir: another run is writing to {state.parent}\n  wait for it to end") from None
@@ -85,19 +88,31 @@ def _join(stack: ExitStack, path: Path, clean: Callable[[], None]) -> None:
 
 
 @contextmanager
-def one_at_a_time(state: Path, node: Node) -> Iterator[None]:
-    """What only one node does at once; the others wait."""
+def one_at_a_time(state: Path, node: Node, say: Callable[[str], None]) -> Iterator[None]:
+    """What only one node does at once; the others wait, and say for whom."""
     with ExitStack() as stack:
         if not node.alone:
             try:
-                _lock(stack, state / "lock.finish", fcntl.LOCK_EX, wait=True)
+                stack.enter_context(_turn(state / "lock.finish", say))
             except OSError as e:
                 if e.errno not in NO_LOCKS:
                     raise
         yield
 
 
-def _lock(stack: ExitStack, path: Path, kind: int, wait: bool = False) -> IO[bytes]:
+def _turn(path: Path, say: Callable[[str], None]) -> IO[bytes]:
+    pause, began, told = _POLL[0], time.monotonic(), 0.0
+    while (file := try_lock(path)) is None:
+        waited = time.monotonic() - began
+        if waited - told > TELL:
+            told = waited
+            say(f"waiting for {holder(path) or 'another node'}, for {waited:.0f} s: it plans, or finishes the output")
+        time.sleep(pause)
+        pause = min(_POLL[1], pause * 1.3)
+    return file
+
+
+def _lock(stack: ExitStack, path: Path, kind: int) -> IO[bytes]:
     file = stack.enter_context(open(path, "a+b"))  # noqa: SIM115  # NFS wants reading for a shared lock, writing for the other
-    fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
+    fcntl.flock(file, kind | fcntl.LOCK_NB)
     return file

@@ -51,7 +51,7 @@ def read_json(path: Path) -> Any:
     """The file's value; None where there is none or it is not JSON."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

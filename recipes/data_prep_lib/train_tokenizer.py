@@ -6,6 +6,7 @@ The directory holds tokenizer.json and tokenizer_config.json, as transformers' A
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -64,9 +65,12 @@ def main(argv: list[str]) -> int:
         text, size = train(_texts(sources, settings.documents), settings)
     try:
         # tokenizer.json is the last: the directory is a tokenizer when it is complete
-        write_json(output / "tokenizer_config.json", _config(settings))
         with writing(output / "tokenizer.json") as file:
             file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())  # where there is no room for it, the former one stays
+            (output / "tokenizer.json").unlink(missing_ok=True)  # a kill never leaves it beside the new one's names
+            write_json(output / "tokenizer_config.json", _config(settings))
     except OSError as e:
         raise disk_error(e, output) from None
     print(f"{size:,} tokens, of them {len(settings.specials)} special", file=sys.stderr)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import parent_process
 from multiprocessing.sharedctypes import SynchronizedArray
+from pathlib import Path
 from typing import Any
 
 from data_prep_lib import engines, hashes, receipts
 from data_prep_lib.batches import with_huge
+from data_prep_lib.claims import touch
 from data_prep_lib.config import SPLITS
 from data_prep_lib.framing import Frame, by_split, frame, frame_parts, sizes_of, splits_of
 from data_prep_lib.huge import Huge, is_cut
@@ -25,6 +28,8 @@ from data_prep_lib.safe_files import disk_error
 from data_prep_lib.shards import Shard
 from data_prep_lib.specials import Specials
 from data_prep_lib.vocab import Vocab
+
+_TELL_S = 15.0  # between two touches of a shard's claim
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def _build(shard: Shard, made_by: str, settings: Settings) -> None:
     reader = ShardReader(shard, settings.on_error)
     whole = not is_cut(settings.tokenizer_path)
     texts: Iterator[str | Huge] = islice(reader if whole else reader.documents(), settings.sample)
-    meter, left_out = _Meter(_state["counters"]), {"blank": 0, "short": 0}
+    meter, left_out = _Meter(_state["counters"], settings.layout.claims, shard.name), {"blank": 0, "short": 0}
     specials = Specials(settings.vocab.specials, settings.tokenizer_path if settings.split_special_tokens else None)
     with ExitStack() as stack:
         prefixes = {split: settings.layout.prefix(split, shard) for split in SPLITS}
@@ -175,10 +180,12 @@ def _write_huge(
 
 
 class _Meter:
-    """Adds one shard's progress to the counters that the main process shows, and hears from it when to stop."""
+    """Adds one shard's progress to the counters that the main process shows, and hears from it when to stop. Other
+    nodes see it by the shard's claim, where there are any."""
 
-    def __init__(self, counters: SynchronizedArray[int]) -> None:
+    def __init__(self, counters: SynchronizedArray[int], claims: Path, name: str) -> None:
         self._counters = counters
+        self._claims, self._name, self._told = claims, name, 0.0
         self._last = [0, 0, 0, 0]
 
     def update(self, writers: Iterable[PairWriter], consumed: float) -> None:
@@ -189,5 +196,8 @@ class _Meter:
                 self._counters[i] += new - old
             stop = self._counters[len(now)]
         self._last = now
+        if time.monotonic() - self._told > _TELL_S:
+            self._told = time.monotonic()
+            touch(self._claims, self._name)
         if stop:
             raise Stopped

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import contract
 
-from . import chain, procs, stops
+from . import chain, procs, records, stops
 from .errors import Superseded
 from .journal import Journal
 from .limits import TimeLimit
 from .loop import Loop
 from .outside import Outside
 from .peers import Peers
-from .records import Stop
+from .records import Noticed, Stop
 from .spec import Spec
 
 _OUTSIDE_EVERY_S = 1.0  # how often it is asked whether it is time for a look (outside.py)
@@ -82,6 +82,16 @@ class Control:
         stop_file = stops.path_of(self._spec.job_dir, self._spec.run_dir)
         if stop_file:
             self._ask_to_stop(signal.SIGTERM, stop_file)
+
+    def note_failure(self) -> None:
+        """Something has failed here and no stop was heard of: is there one all the same? Clocks of nodes differ."""
+        record = self._journal.record
+        if record.noticed is None and record.stop is None:
+            stopped = stops.path_of(self._spec.job_dir, self._spec.run_dir) is not None
+            if record.node and not stopped:
+                first = records.read_node(self._spec.job_dir, 0)
+                stopped = first is not None and first.attempt == record.attempt and first.stop is not None
+            record.noticed = Noticed(time.time(), stopped)
 
     def _check_clock(self) -> None:
         if self._journal.record.node == 0 and self._limit.is_near(self._journal.progress):

@@ -42,10 +42,13 @@ def close(journal: Journal, control: Control, training: Training | None) -> None
             oom_kills.add(record, oom_kills.count())
     journal.poll_metrics(to_end=True)
     journal.log.take(to_end=True)
+    failed = verdict.failed_first([record]) and record.stop is None
+    if failed:
+        control.note_failure()
     record.state, record.ranks = contract.NODE_ENDED, {}
     finished = record.stop is not None and finished_since(journal.job_dir, _with_first(journal.job_dir, record))
     record.code = int(verdict.judge([record], None, finished=finished)["code"])
-    if verdict.failed_first([record]) and record.stop is None:
+    if failed:
         control.peers.tell()
 
 

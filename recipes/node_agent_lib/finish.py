@@ -27,7 +27,7 @@ from . import (
     successors,
     turn,
 )
-from .files import Json, append_json, create_json, read_json, when_full, write_json
+from .files import Json, append_json, as_whole, create_json, read_json, when_full, write_json
 from .history import Ended
 from .log import complain
 from .messages import explained
@@ -71,11 +71,18 @@ def put(job_dir: str, verdict: Json) -> Json:
     if create_json(path, verdict, _PATIENCE_S):
         announce(job_dir, verdict)
         return verdict
-    present = read_json(path)
+    present = told_end(read_json(path))
     if present is not None and (present.get("complete") or not verdict["complete"]):
         return present
     write_json(path, verdict, _PATIENCE_S)
     return verdict
+
+
+def told_end(record: Json | None) -> Json | None:
+    """The content of an exit.json, unless that is another program's file, or damaged."""
+    if record is None or not isinstance(record.get("state"), str) or as_whole(record.get("code")) is None:
+        return None
+    return record if record["state"] in contract.ENDED else None
 
 
 def is_step(job_dir: str) -> Callable[[str], bool]:
@@ -109,7 +116,7 @@ def main(job_dir: str, code: int | None) -> int:
         complain("a later attempt has begun: nothing is written down here")
         return code or 1
     code_archive.forget(job_dir)
-    present = read_json(exit_path(job_dir))
+    present = told_end(read_json(exit_path(job_dir)))
     final = present is not None and bool(present.get("complete"))
     nodes = read_nodes(job_dir, attempt) if final else _wait_for_late(job_dir, attempt)
     nnodes = max((node.nnodes for node in nodes), default=1)

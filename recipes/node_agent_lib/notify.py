@@ -132,7 +132,7 @@ def _job_dir(order: Json) -> str:
 
 def _last_loss(path: str) -> float | None:
     for line in reversed(log.tail(path)):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             entry = json.loads(line)
             loss = as_number(entry.get("loss")) if isinstance(entry, dict) else None
             if loss is not None:

@@ -137,6 +137,7 @@ class Ranks:
         stopping = self._control.stop is not None
         # under ft_launcher a failed rank is started again: only its own end is the node's failure
         if training.failed_on_its_own() and not stopping and not self._spec.restarts:
+            self._control.note_failure()
             self._peers.tell()
         if not stopping and self._control.loop.due("hang", 1.0):
             self._end_hung(training)

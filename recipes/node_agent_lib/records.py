@@ -62,6 +62,14 @@ class Failure:
 
 
 @dataclass
+class Noticed:
+    """This node has seen that something failed here, at a time of its own clock, before it had heard of a stop."""
+
+    time: float
+    stopped: bool  # node 0's record, or a stop file, told of one by then
+
+
+@dataclass
 class NodeRecord:
     """nodes/<k>.json: rewritten as a heartbeat, final when state is "ended"."""
 
@@ -84,6 +92,7 @@ class NodeRecord:
     secrets_file: str | None = None
     code: int | None = None
     failure: Failure | None = None
+    noticed: Noticed | None = None
     records: list[RankRecord] = field(default_factory=list)
     phase: str | None = None  # what the node is at; None while its ranks take steps
     phase_since: float | None = None
@@ -115,6 +124,7 @@ def node_from_json(raw: Json) -> NodeRecord:
     record = _build(NodeRecord, raw)
     record.stop = _build(Stop, raw["stop"]) if raw.get("stop") else None
     record.failure = _build(Failure, raw["failure"]) if raw.get("failure") else None
+    record.noticed = _build(Noticed, raw["noticed"]) if raw.get("noticed") else None
     record.records = [_build(RankRecord, item) for item in raw.get("records", [])]
     return record
 

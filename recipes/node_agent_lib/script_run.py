@@ -42,6 +42,9 @@ class ScriptRun:
         try:
             self._run_as_main()
         except SystemExit as end:
+            if isinstance(end.code, int) and end.code and not end.code & 0xFF:
+                self._record(1, f"sys.exit({end.code}), of which the system would see 0", None)
+                return 1
             if not isinstance(end.code, str):
                 raise
             if end.code.strip():

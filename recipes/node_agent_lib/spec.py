@@ -86,7 +86,7 @@ def load(path: str) -> Spec:
     try:
         with open(path, encoding="utf-8") as file:
             raw = json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SpecError(f"{path}: {error}") from None
     faults = _faults(raw)
     if faults:

@@ -42,7 +42,7 @@ def judge(
     """
     stop = _first_stop(nodes) or asked
     cause = _first(_causes(nodes, nnodes, stop, fallback_code))
-    if stop is not None and not _completed_before(nodes, nnodes) and _is_consequence(cause, _heard(nodes, cause, stop)):
+    if stop is not None and not _completed_before(nodes, nnodes) and _is_consequence(cause, stop, nodes):
         if finished and complete(nodes, nnodes) and _all_ended_well(nodes):
             return _exit(nodes, nnodes, contract.COMPLETED, 0, None, None)
         state = contract.TIMEOUT if stop.reason in _TIME_IS_OVER else contract.CANCELLED
@@ -146,11 +146,17 @@ def _heard(nodes: list[NodeRecord], cause: Cause | None, stop: Stop) -> Stop:
     return stop if own is None or abs(own.time - stop.time) < _HEARD_S else own
 
 
-def _is_consequence(cause: Cause | None, stop: Stop) -> bool:
+def _is_consequence(cause: Cause | None, stop: Stop, nodes: list[NodeRecord]) -> bool:
     if cause is None or cause.victim:
         return True
-    early = _SIGNAL_SKEW_S if cause.signal in _ASKED or cause.communication else 0.0
-    return cause.time >= stop.time - early
+    allowed = _SIGNAL_SKEW_S if cause.signal in _ASKED or cause.communication else 0.0
+    noticed = next((node.noticed for node in nodes if node.noticed and node.host == cause.host), None)
+    if noticed is not None and cause.time <= noticed.time:
+        if noticed.stopped:  # it came first, unless it fell between the failure and its being noticed
+            return not 0.0 < stop.time - allowed - cause.time <= noticed.time - cause.time
+        if not allowed:
+            return False
+    return cause.time >= _heard(nodes, cause, stop).time - allowed
 
 
 def _completed_before(nodes: list[NodeRecord], nnodes: int | None) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import random
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ RESULT = "evaluation.json"  # in the directory of the evaluation's own run
 _LOCK = ".lock"  # beside the results of a run's checkpoints, held by who adds one to a file
 _LOCK_MODE = 0o666  # less the umask: a run may be a group's
 _PATIENCE_S = 60.0  # for another evaluation, which holds it for milliseconds
+_LOOKS, _LOOK_S = 5, (0.2, 0.6)  # without a lock: how often, and after how many seconds, what was written is looked at
 _SECTION = "validation_dataset"
 
 Result = dict[str, Any]
@@ -99,24 +101,45 @@ def record(results: list[Result], checkpoint: Path | None, step: int | None) -> 
     if checkpoint is None:
         return
     path = evaluations.file(checkpoint)
-    now = [_key(one) for one in results]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.with_name(_LOCK)):
-            others = [one for one in evaluations.results(checkpoint) if _key(one) not in now]
-            write_atomically(path, _text({**told, "results": [*others, *results]}))
+        with _alone(path.with_name(_LOCK)) as held:
+            _add(path, told, results)
+        for _ in range(0 if held else _LOOKS):  # another one may have written meanwhile what it had read before
+            time.sleep(random.uniform(*_LOOK_S))
+            if not _missing(path, results):
+                break
+            _add(path, told, results)
     except OSError as error:  # another user's run: the result is in this one's, and in its log
         say(f"{path} cannot be written ({error.strerror}): `checkpoints` of that run does not show the result")
 
 
+def _add(path: Path, told: Mapping[str, Any], results: list[Result]) -> None:
+    """Beside those that are there.
+
+    Raises:
+        OSError: these cannot be read now, or the file cannot be written.
+    """
+    now = [_key(one) for one in results]
+    others = [one for one in evaluations.read(path) if _key(one) not in now]
+    write_atomically(path, _text({**told, "results": [*others, *results]}))
+
+
+def _missing(path: Path, results: list[Result]) -> bool:
+    there = [_key(one) for one in evaluations.read(path)]
+    return any(_key(one) not in there for one in results)
+
+
 @contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """One evaluation at a time: each keeps what the others have written. Who may not open the lock goes without."""
+def _alone(lock: Path) -> Iterator[bool]:
+    """One evaluation at a time: each keeps what the others have written. Who may not open the lock goes without, as on
+    a file system without locks."""
     with contextlib.ExitStack() as stack:
+        held = False
         with contextlib.suppress(PermissionError):
             what = "results of another evaluation"
-            stack.enter_context(file_locks.held(lock, what, _LOCK_MODE, _PATIENCE_S))
-        yield
+            held = stack.enter_context(file_locks.held(lock, what, _LOCK_MODE, _PATIENCE_S))
+        yield held
 
 
 def sections(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,20 +28,28 @@ _ABANDONED_S = 1800.0  # an unmarked file is that old and nobody here has it ope
 
 
 @contextlib.contextmanager
-def held(path: Path, what: str, mode: int = 0o600, patience_s: float = math.inf) -> Iterator[None]:
+def held(path: Path, what: str, mode: int = 0o600, patience_s: float = math.inf) -> Iterator[bool]:
     """Hold flock on `path`; while another process has it, the phase and one line of the log say so.
 
-    After `patience_s` seconds (a holder that was stopped), and on a file system without locks, it goes on without.
+    After `patience_s` seconds (a holder that was stopped), and on a file system without locks, it goes on without;
+    whether it is held.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     end = time.monotonic() + patience_s
+    found: bool | None = False
+
+    def ready() -> bool:
+        nonlocal found
+        found = _flock(descriptor)
+        return found is not False or time.monotonic() > end
+
     try:
         _await(
-            lambda: _flock(descriptor) is not False or time.monotonic() > end,
+            ready,
             f"waiting for another process: {what}",
             f"it holds {path}",
         )
-        yield
+        yield found is True
     finally:
         os.close(descriptor)
 

@@ -172,7 +172,7 @@ def finished_already(wanted: Any) -> bool:
         step, max_steps, checkpoint = (record[key] for key in ("step", "max_steps", "checkpoint"))
         if step < wanted or (checkpoint is not None and not Path(checkpoint).is_dir()):
             return False
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         say(f"{path} is damaged: what is left of the run is told by its checkpoints")
         return False
     say("nothing left to do: this run has reached its end before")

@@ -194,7 +194,7 @@ class Profiles:
             asked = json.loads((self._job_dir / contract.PROFILE_REQUEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError):  # while it is being written, or its file server is away
+        except (OSError, ValueError, RecursionError):  # while it is being written, or its file server is away
             return {}
         number = asked.get("id") if isinstance(asked, dict) else None
         return asked if isinstance(number, str) and re.fullmatch(r"[\w-]{1,64}", number) else {}

@@ -68,7 +68,7 @@ class SaveOnRequest:
     def _asked(self) -> str | None:
         try:
             asked = json.loads((self._job_dir / contract.REQUEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         mine = isinstance(asked, dict) and asked.get("what") == contract.REQUEST_SAVE
         return asked["id"] if mine and isinstance(asked.get("id"), str) else None

@@ -46,7 +46,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
         ("direction: hf-to-megatron\nsource: Qwen/Qwen3-8B\noutput: HERE/file\n", ["checkpoint-dir"]),
         ("direction: hf-to-megatron\nsource: Qwen/Qwen3-8B\noutput: HERE/hf_config\n", ["bad-value"]),
         ("direction: hf-to-megatron\nsource: HERE/hf_config\noutput: HERE/hf_config\n", ["bad-value", "no-model"]),
-        ("direction: megatron-to-hf\nsource: HERE\noutput: HERE/hf_config\n", []),  # complete: nothing is left to do
+        ("direction: megatron-to-hf\nsource: HERE\noutput: HERE/hf_config\n", ["bad-value"]),  # a part of a model
+        ("direction: megatron-to-hf\nsource: HERE\noutput: HERE/made\n", []),  # complete: nothing is left to do
+        ("direction: hf-to-megatron\nsource: a/b\noutput: HERE/half\n", ["bad-value"]),
         ("direction: hf-to-megatron\nsource: HERE/hf_config\noutput: HERE/new\n", ["no-model"]),  # no weights
         ("direction: hf-to-megatron\nsource: a/b\noutput: HERE/new\ntrust_remote_code: maybe\n", ["wrong-type"]),
         (f"direction: megatron-to-hf\nsource: HERE/{'a' * 300}\noutput: HERE/{'b' * 300}\n", ["no-model"]),
@@ -58,6 +60,9 @@ def test_what_is_found(bench: Bench, tmp_path: Path, text: str, codes: list[str]
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "hf_config" / "config.json").write_text("{}")
     (tmp_path / "file").write_text("")
+    for name in ("made/config.json", "made/model.safetensors", "half/latest_train_state.pt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
     bench.script("stub", BLOCK)
     made = bench.planned(text.replace("HERE", str(tmp_path)))
     found = list(backends.of(made.recipe).checks(made))

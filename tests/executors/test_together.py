@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
+from automodel_launch import contract
 from automodel_launch.errors import ClusterError, ProfileError, SubmissionUnknown
 from automodel_launch.executors import Order
 from automodel_launch.executors.slurm import submission
@@ -63,6 +67,29 @@ def test_jobs_of_their_own(bench: Bench) -> None:
     assert "--array" not in TOGETHER.script(_plans(bench, 2, keys="spares = 1\n"), ORDER)
     differ = [*_plans(bench, 1), *_plans(bench, 2, "run.env.time=00:05:00")[1:]]
     assert "${ids[-1]}" in TOGETHER.script(differ, Order("s", "/x", 1))
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_no_job_begins_after_too_many_failures(bench: Bench, tmp_path: Path, room: bool) -> None:
+    jobs = [tmp_path / name for name in ("failed", "next")]
+    (tmp_path / "jobs").write_text("".join(f"{job}\n" for job in jobs))
+    for job in jobs:
+        (job / "logs").mkdir(parents=True)
+        (job / "script").write_text("[ -e stop ] && echo ended >> told || echo trained >> told\n")
+    (jobs[0] / contract.EXIT).write_text('{"state": "FAILED", "code": 7}')
+    (jobs[1] / contract.SECRETS).write_text("TOKEN=x\n")
+    if not room:  # the name of a file cannot be made
+        (jobs[1] / contract.STOP).symlink_to("no/such/folder/file")
+    script = TOGETHER.script(_plans(bench, 2), Order("s", str(tmp_path), stop_after=1))
+    task = {**os.environ, "SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_JOB_ID": "5"}
+    done = subprocess.run(["bash", "-s"], input=script, env=task, capture_output=True, text=True, check=False)
+    told = jobs[1] / "told"
+    assert not (jobs[1] / contract.SECRETS).exists()
+    if room:
+        assert (done.returncode, told.read_text()) == (0, "ended\n")
+    else:
+        assert (done.returncode, told.exists()) == (contract.TERMINATED, False)
+        assert "next: not begun, after 1 failures" in done.stderr
 
 
 class Answers:

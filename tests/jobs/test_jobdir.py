@@ -141,7 +141,17 @@ def test_a_directory_that_is_gone(job: JobDir) -> None:
     assert (job.ranks(), job.last_metrics(), job.agent_pid(), job.exit_record()) == ([], None, None, None)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "5", "{}", '{"code": 1}', '{"host": "x"}', "\x00\x00"])
+@pytest.mark.parametrize("state", ["DONE", "\ud800", "RUNNING", None, 5])
+def test_a_record_that_tells_no_end_is_not_taken_for_one(job: JobDir, state: Any) -> None:
+    """Of another program, or damaged: `attach` would wait for ever, and `jobs` show a state that there is not."""
+    _node(job, nnodes=1, state="ended", code=0, step=5, agent_pid=1, agent_start=0)
+    _exit(job, state=state, code=0)
+    assert (job.exit_record(), job.status().state, job.status().step) == (None, "COMPLETED", 5)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "5", "{}", '{"code": 1}', '{"host": "x"}', "\x00\x00", "[" * 10**5, '{"a":' * 10**5]
+)
 def test_half_a_directory_never_crashes(job: JobDir, text: str) -> None:
     (Path(job.path) / "exit.json").write_text(text)
     assert job.status().state in ("UNKNOWN", "FAILED")

@@ -88,6 +88,7 @@ def test_a_file_that_went_away_and_came_back_shorter(tmp_path: Path) -> None:
         (Status("CANCELLED", code=None), 1),
         (Status("TIMEOUT", code=143), 143),
         (Status("FAILED", code=-9), 137),
+        (Status("FAILED", code=256), 1),  # of which a shell would see 0
     ],
 )
 def test_exit_codes(status: Status, code: int) -> None:

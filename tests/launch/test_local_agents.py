@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Checkout, wait_for
+from tests.conftest import Checkout, Main, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -98,3 +99,22 @@ def test_a_silent_agent_is_told(checkout: Checkout, job: Path) -> None:
 
 def _start() -> int:
     return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+
+
+def test_a_job_of_another_user_of_the_group_is_stopped_by_a_file(
+    checkout: Checkout, job: Path, main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write its directory, and not signal its processes."""
+
+    def refused(pid: int, number: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", refused)
+        killed = main(checkout, "cancel", "r.1", "--now")
+        assert (killed.returncode, "r.1 is another user's, whose processes" in killed.stderr) == (2, True), (
+            killed.stderr
+        )
+        done = main(checkout, "cancel", "r.1")
+    assert (done.returncode, done.stdout) == (0, "r.1: CANCELLED\n"), done.stderr
+    assert f"it stops when its agent sees {job}/stop" in done.stderr

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from automodel_launch import contract
 from automodel_launch.config import pipelines
 from tests.conftest import OVER_SSH, ROOT, Checkout, Main
 
@@ -68,9 +69,26 @@ def test_it_stops_at_a_failure_and_goes_on_from_there(checkout: Checkout, main: 
 def test_a_step_that_was_done_again_makes_later_ones_stale(checkout: Checkout, main: Main, pipeline: str) -> None:
     assert main(checkout, "pipeline", pipeline).returncode == 0
     first = _plan(main, checkout, pipeline)["steps"][0]["plan"]
+    told = Path(first["run_dir"], contract.HISTORY)
+    _set_the_clock(told, 300.0)  # of its node, which is not that of the others
+    assert _states(_plan(main, checkout, pipeline)) == ["FINISHED"] * 3
     assert main(checkout, "stub-one").returncode == 0  # the same run, once more
     assert main(checkout, "jobs").stdout.count(first["run_name"]) == 2
     assert _states(_plan(main, checkout, pipeline)) == ["FINISHED", None, None]
+    _set_the_clock(told, -900.0)
+    assert _states(_plan(main, checkout, pipeline)) == ["FINISHED", None, None]
+    for notes in told.parent.parent.glob("*/notes.json"):  # of jobs of a launcher that left no word of it
+        notes.unlink()
+    assert _states(_plan(main, checkout, pipeline)) == ["FINISHED"] * 3
+
+
+def _set_the_clock(told: Path, seconds: float) -> None:
+    """Without another length: where a line stands is what counts."""
+    lines = [json.loads(line) for line in told.read_text().splitlines()]
+    moved = [json.dumps({**line, "time": int(line["time"] + seconds)}) for line in lines]
+    told.write_text(
+        "".join(f"{new:<{len(old)}}\n" for new, old in zip(moved, told.read_text().splitlines(), strict=True))
+    )
 
 
 def test_two_launchers_at_once_are_one_pipeline(checkout: Checkout, main: Main, pipeline: str) -> None:

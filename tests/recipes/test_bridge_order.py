@@ -300,6 +300,26 @@ def test_an_output_that_holds_something_else_is_left_alone(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="something else in it"):
         conversion.is_complete(asked)
     (tmp_path / "latest_train_state.pt").write_text("")
+    with pytest.raises(ConfigError, match=r"not complete: latest_train_state\.pt names no checkpoint; remove it"):
+        conversion.is_complete(asked)
+
+
+def test_a_part_of_an_output_is_not_taken_for_all_of_it(tmp_path: Path) -> None:
+    """A copy that was cut off, or what a machine's end has left."""
+    (tmp_path / "iter_0000010").mkdir()
+    source, output = tmp_path / "iter_0000010", tmp_path / "out"
+    asked = conversion.Conversion("megatron-to-hf", str(source), output)
+    output.mkdir()
+    for name, content in (("config.json", b"{}"), (conversion.MADE_OF, conversion.told(asked).encode())):
+        (output / name).write_bytes(content)
+    with pytest.raises(ConfigError, match="there are no weights in it; remove it, or name another directory"):
+        conversion.is_complete(asked)
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    whole = len(header).to_bytes(8, "little") + header + bytes(8)
+    (output / "model.safetensors").write_bytes(whole[:-3])
+    with pytest.raises(ConfigError, match=r"is not complete: model\.safetensors"):
+        conversion.is_complete(asked)
+    (output / "model.safetensors").write_bytes(whole)
     assert conversion.is_complete(asked)
 
 
@@ -307,7 +327,6 @@ def test_weights_of_another_checkpoint_are_not_taken_for_those_that_are_asked_fo
     asked = conversion.settle({"direction": "hf-to-megatron", "source": "a/b", "output": str(tmp_path)})
     (tmp_path / "latest_train_state.pt").write_text("")
     (tmp_path / conversion.MADE_OF).write_text(conversion.told(asked))
-    assert conversion.is_complete(asked)
     with pytest.raises(ConfigError, match=r"holds another conversion: source a/b \(now a/c\)"):
         conversion.is_complete(replace(asked, source="a/c", dtype="bfloat16"))
 

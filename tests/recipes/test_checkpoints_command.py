@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -249,6 +250,37 @@ def test_what_a_killed_export_has_left_goes_with_the_next_one(tmp_path: Path) ->
         exporting._write(output, lambda target: (target / "config.json").touch())
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.partial-78", "out"]
     assert [path.name for path in output.iterdir()] == ["config.json"]
+
+
+def test_an_export_has_its_name_when_all_of_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota on a network file system is told of by fsync alone; a machine that dies takes what was not written."""
+    output, synced = tmp_path / "out", list[str]()
+
+    def fill(target: Path) -> None:
+        (target / "sub").mkdir()
+        for name in ("config.json", "sub/model.safetensors"):
+            (target / name).write_text("{}")
+        (target / "link").symlink_to("/nowhere")
+
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        synced.append(path.partition(".partial-")[2][8:] or path)
+        if path.endswith(full):
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    full = ".safetensors"
+    with pytest.raises(OSError, match="quota exceeded"):
+        exporting._write(output, fill)
+    assert list(tmp_path.iterdir()) == []
+    full = "nothing"
+    synced.clear()
+    exporting._write(output, fill)
+    assert [synced[0], synced[-1]] == ["/sub/model.safetensors", str(tmp_path)] and "/config.json" in synced
+    assert sorted(path.name for path in output.iterdir()) == ["config.json", "link", "sub"]
 
 
 def test_shards_are_exported_as_automodel_would(bench: Bench, tmp_path: Path) -> None:

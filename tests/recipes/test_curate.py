@@ -100,6 +100,19 @@ def test_a_pipeline_and_what_it_is_begun_with(tmp_path: Path) -> None:
     other = curate(tmp_path, place(tmp_path, tasks=3))
     assert other.returncode == 3
     assert "was begun with other values of: stage filter\n  output_dir=ANOTHER" in other.stderr
+
+    begun, stats = tmp_path / "out/.curate/begun.json", tmp_path / "out/.curate/filter/stats/00001.json"
+    told = stats.read_text()
+    stats.write_text(told[:40])  # a machine's end; nothing is told of a part
+    half = curate(tmp_path, place(tmp_path))
+    assert half.returncode == 3 and "00001.json is damaged" in half.stderr, half.stderr
+    stats.write_text(told)
+    known = begun.read_text()
+    for content, said in ((known[:40], "cannot be read"), (None, "is gone")):  # never taken for a new one
+        begun.unlink() if content is None else begun.write_text(content)
+        unknown = curate(tmp_path, place(tmp_path, tasks=3))
+        assert unknown.returncode == 3 and f"begun.json {said}, so with what was it begun?" in unknown.stderr
+    begun.write_text(known)
     (tmp_path / "corpus/e.jsonl").write_text('{"text": "later"}\n')
     other = curate(tmp_path, place(tmp_path))
     assert other.returncode == 3

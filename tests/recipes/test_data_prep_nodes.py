@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +116,48 @@ def test_a_node_that_dies_is_not_missed(
     dying.kill()
     dying.communicate()
     end(other)
-    made = digests(tmp_path / "out")
-    assert {name: digest for name, digest in made.items() if not name.endswith(".tmp")} == expected
+    assert _whole(tmp_path / "out") == expected
     prepare(values, tmp_path)  # what the dead one has left lying is removed when nobody is at work
     assert digests(tmp_path / "out") == expected and not leftovers(tmp_path)
+
+
+IMPATIENT = """\
+from data_prep_lib import claims
+claims.STUCK = 0.5
+from data_prep_lib import pool
+pool._LOOK = 0.2
+"""
+
+
+def test_what_a_stopped_node_has_is_made_by_another_one(
+    alone: tuple[list[dict[str, Any]], dict[str, str]], tmp_path: Path
+) -> None:
+    """Its lock is not given up; when it goes on it finds the same bytes, and ends, its worker stopped still."""
+    datasets, expected = alone
+    values = config(tmp_path, "", datasets=datasets, num_shards=5, workers=1)
+    stopped = held(values, tmp_path, IMPATIENT.replace("{", "{{") + data_prep_fixtures.HELD_SHARD, as_node(0))
+    os.killpg(stopped.pid, signal.SIGSTOP)
+    try:
+        (tmp_path / "impatient").mkdir()
+        (tmp_path / "impatient" / "sitecustomize.py").write_text(IMPATIENT)
+        path = f"{tmp_path / 'impatient'}:{data_prep_fixtures.RECIPE.parent}"
+        other = subprocess.run(
+            command(values, tmp_path), capture_output=True, text=True, timeout=LIMIT_S, check=False,
+            env={**as_node(1), "PYTHONPATH": path},
+        )  # fmt: skip
+        assert other.returncode == 0, other.stderr
+        told = re.search(r"^(\S+) stands still for \d+ s, on (\S+), process (\d+): it is made here", other.stderr, re.M)
+        assert told and told.groups()[1:] == (socket.gethostname(), str(stopped.pid)), other.stderr
+        assert _whole(tmp_path / "out") == expected
+    finally:
+        os.killpg(stopped.pid, signal.SIGCONT)
+    assert "1 shards that stood still here were made by other nodes" in end(stopped)[1]
+    assert _whole(tmp_path / "out") == expected
+
+
+def _whole(root: Path) -> dict[str, str]:
+    """But for what killed processes have left lying, which the next run removes when nobody is at work."""
+    return {name: digest for name, digest in digests(root).items() if not name.endswith(".tmp")}
 
 
 def test_a_second_run_beside_that_of_two_nodes(
@@ -198,6 +239,44 @@ def test_each_shard_is_taken_once(tmp_path: Path) -> None:
     assert queues[1].take() == taken[5] and queues[1].take() is None and queues[1].left == 6
 
 
+def test_a_claim_whose_holder_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, said = 0.0, list[str]()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    one, other, third = (Claims(tmp_path, said.append) for _ in range(3))
+    assert one.take("a")
+    for _ in range(5):
+        now += 300
+        os.utime(tmp_path / "a", (now, now))  # as `touch`, whose steps a file system may not keep apart
+        assert not other.take("a") and not third.take("a") and other.standing() is None
+    now += 300
+    by = f"on {socket.gethostname()}, process {os.getpid()}"
+    assert not other.take("a") and other.standing() == f"a stands still for 300 s, {by}"
+    now += 301
+    assert other.take("a") and not third.take("a")  # one of them
+    assert said == [f"a stands still for 601 s, {by}: it is made here as well"]
+    other.release("a")
+    assert third.take("a")
+    third.release("a")
+    one.release("a")
+    assert other.take("a") and other.standing() is None
+
+
+def test_who_waits_for_the_one_that_finishes_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from data_prep_lib import nodes
+
+    monkeypatch.setattr(nodes, "TELL", 0.0)
+    first, said = ExitStack(), list[str]()
+    first.enter_context(nodes.one_at_a_time(tmp_path, nodes.Node(0, 2), said.append))
+
+    def say(text: str) -> None:
+        said.append(text)
+        first.close()
+
+    with nodes.one_at_a_time(tmp_path, nodes.Node(1, 2), say):
+        assert re.fullmatch(rf"waiting for {socket.gethostname()}, process {os.getpid()}, for 0 s: .*", said[0])
+    assert len(said) == 1
+
+
 def test_claims_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
     import fcntl
@@ -267,6 +346,6 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     said: list[str] = []
     with (
         nodes.locked(tmp_path, nodes.Node(1, 2), said.append, lambda: None),
-        nodes.one_at_a_time(tmp_path, nodes.Node(1, 2)),
+        nodes.one_at_a_time(tmp_path, nodes.Node(1, 2), print),
     ):
         assert "no locks" in said[0]

@@ -152,7 +152,7 @@ if __name__ == "__main__":
     pool.worker = types.SimpleNamespace(start=start, build=build)
     queue = types.SimpleNamespace(ahead=0, take=lambda: None, beat=lambda: None)
     try:
-        pool.run(multiprocessing.get_context("forkserver"), ("a shard", "me"), queue, None, 1, lambda *_: None)
+        pool.run(multiprocessing.get_context("forkserver"), ("a shard", "me"), queue, None, 1, lambda *_: None, print)
     except errors.DataPrepError as e:
         print(e)
 """

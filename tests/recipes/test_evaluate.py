@@ -270,19 +270,29 @@ from pretrain_lib import evaluation
 checkpoint, own = Path(sys.argv[1]), sys.argv[2]
 Path(sys.argv[3]).touch()
 sys.stdin.read()  # all begin at once
-for number in range(10):
+for number in range(int(sys.argv[4])):
     evaluation.record([{"name": own, "data": str(number), "loss": 1.0}], checkpoint, 9)
 """
 
+_NO_LOCKS = """\
+import errno, fcntl
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = flock
+"""
 
-def test_evaluations_that_end_at_once_lose_no_result(tmp_path: Path) -> None:
+
+@pytest.mark.parametrize(("before", "count"), [("", 10), (_NO_LOCKS, 2)])
+def test_evaluations_that_end_at_once_lose_no_result(tmp_path: Path, before: str, count: int) -> None:
     """Of one checkpoint, in several jobs: each keeps what the others have written; nobody waits for a stopped one."""
     checkpoint = tmp_path / "epoch_0_step_9"
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "recipes"), contract.RUN_DIR_VAR: ""}
     started = [tmp_path / f"started-{own}" for own in range(4)]
     made = [
         subprocess.Popen(
-            [sys.executable, "-c", _RECORDS, str(checkpoint), str(own), str(path)], env=environ, stdin=subprocess.PIPE
+            [sys.executable, "-c", before + _RECORDS, str(checkpoint), str(own), str(path), str(count)],
+            env=environ,
+            stdin=subprocess.PIPE,
         )
         for own, path in enumerate(started)
     ]
@@ -293,7 +303,7 @@ def test_evaluations_that_end_at_once_lose_no_result(tmp_path: Path) -> None:
     assert [one.wait(LIMIT_S) for one in made] == [0] * 4
     told = json.loads((tmp_path / contract.EVALUATIONS / "epoch_0_step_9.json").read_text())
     assert {(one["name"], one["data"]) for one in told["results"]} == {
-        (str(own), str(number)) for own in range(4) for number in range(10)
+        (str(own), str(number)) for own in range(4) for number in range(count)
     }
     assert sorted(path.name for path in (tmp_path / contract.EVALUATIONS).iterdir()) == [".lock", "epoch_0_step_9.json"]
 
@@ -311,3 +321,26 @@ def test_what_several_held_out_sections_are(monkeypatch: pytest.MonkeyPatch) -> 
     theirs = RecipeConfig(ConfigNode(raw)).validation_dataloaders
     assert {name: evaluation._what(raw, name) for name in theirs} == theirs
     assert set(theirs) == {"default", "web", "code", "books"}
+
+
+_UNREADABLE = """\
+import errno, os
+real = os.open
+def broken(path, flags, *more, **options):
+    if str(path).endswith("step_9.json") and not flags & os.O_CREAT:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+    return real(path, flags, *more, **options)
+os.open = broken
+"""
+
+
+def test_results_that_cannot_be_read_now_are_not_written_over(tmp_path: Path) -> None:
+    checkpoint, started = tmp_path / "epoch_0_step_9", tmp_path / "started"
+    path = tmp_path / contract.EVALUATIONS / "epoch_0_step_9.json"
+    path.parent.mkdir()
+    path.write_text('{"results": [{"name": "other", "data": "x", "loss": 1.0}]}')
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "recipes"), contract.RUN_DIR_VAR: ""}
+    argv = [sys.executable, "-c", _UNREADABLE + _RECORDS, str(checkpoint), "own", str(started), "1"]
+    done = subprocess.run(argv, env=environ, input="", capture_output=True, text=True, check=True)
+    assert path.read_text() == '{"results": [{"name": "other", "data": "x", "loss": 1.0}]}'
+    assert "cannot be written (Input/output error)" in done.stdout

@@ -36,6 +36,7 @@ from node_agent_lib import (
     metrics,
     nodes,
     procs,
+    rank_files,
     records,
     slurm,
     spec,
@@ -43,7 +44,7 @@ from node_agent_lib import (
 )
 from node_agent_lib.error_line import error_line
 from node_agent_lib.log import tail
-from node_agent_lib.records import Failure, RankRecord, Stop
+from node_agent_lib.records import Failure, Noticed, RankRecord, Stop
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 SOURCES = [RECIPES / "node_agent.py", *sorted((RECIPES / "node_agent_lib").rglob("*.py"))]
@@ -79,6 +80,20 @@ def rank(number: int, code: int = 0, at: float = 100.0, **changes: Any) -> RankR
 
 def stop(at: float) -> Stop:
     return Stop("SIGTERM", 15, at, "signal")
+
+
+@pytest.mark.parametrize(("code", "expected"), [("256", 1), ("-512", 1), ("0", 0), ("7", 7), ("None", 0), ("True", 1)])
+def test_a_script_that_fails_ends_with_no_code_that_the_system_takes_for_0(
+    tmp_path: Path, code: str, expected: int
+) -> None:
+    """As of `sys.exit(number_of_errors)`."""
+    (tmp_path / "script.py").write_text(f"import sys\nsys.exit({code})\n")
+    run = "import sys; from node_agent_lib.script_run import ScriptRun as Run; "
+    run += "sys.exit(Run(sys.argv[1], 0, sys.argv[2]).run([]))"
+    argv = [sys.executable, "-c", run, str(tmp_path), str(tmp_path / "script.py")]
+    assert subprocess.run(argv, cwd=RECIPES, check=False).returncode == expected
+    told = files.read_json(rank_files.error_path(str(tmp_path), 0))
+    assert ("of which the system would see 0" in str(told)) == (code in ("256", "-512"))
 
 
 def test_all_ended_well() -> None:
@@ -144,6 +159,46 @@ def test_each_node_tells_by_its_own_clock_what_a_stop_came_after(skew: float) ->
         (rank(1, 1, at=103.0 + skew, error="KeyboardInterrupt"), "CANCELLED"),
     ):
         assert verdict.judge([first, node(1, other, **hosts)], 2)["state"] == state, other
+
+
+@pytest.mark.parametrize("skew", [0.0, 300.0, -300.0])
+@pytest.mark.parametrize(("failed", "state"), [(90.0, "FAILED"), (104.0, "TIMEOUT")])
+def test_a_failure_where_nobody_has_heard_of_the_stop(
+    tmp_path: Path, skew: float, failed: float, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Node 0 saves before the time limit at 100; a rank of node 1, whose clock is minutes off, fails before or then."""
+    (tmp_path / "nodes").mkdir()
+    time_limit = Stop("SIGTERM", 15, 100.0, "time limit")
+    first = node(0, rank(0, at=107.0), nnodes=2, stop=time_limit if failed > 100.0 else None)
+    files.write_json(records.node_path(str(tmp_path), 0), first.to_json())
+    second = node(1, rank(1, 3, at=failed + skew, error="OSError: a shard is gone"), started=40.0 + skew, nnodes=2)
+    journal = SimpleNamespace(record=second, log=SimpleNamespace(arriving=None, take=None, say=print))
+    order = SimpleNamespace(job_dir=str(tmp_path), run_dir=str(tmp_path / "run"), nnodes=2, stop_grace_s=1.0)
+    monkeypatch.setattr(control, "time", SimpleNamespace(time=lambda: failed + 0.3 + skew, monotonic=time.monotonic))
+    monkeypatch.setattr(control, "Loop", lambda *_: None)  # it takes the process's signals
+    control.Control(order, journal, None).note_failure()  # type: ignore[arg-type]
+    first.stop = time_limit
+    told = [records.node_from_json(json.loads(json.dumps(each.to_json()))) for each in (first, second)]
+    assert verdict.judge(told, 2)["state"] == state
+
+
+def test_a_stop_between_a_failure_and_its_being_noticed_came_later() -> None:
+    second = node(1, rank(1, 3, at=95.0), nnodes=2, noticed=Noticed(105.0, stopped=True))
+    assert verdict.judge([node(0, rank(0, at=107.0), nnodes=2, stop=stop(100.0)), second], 2)["state"] == "FAILED"
+
+
+@pytest.mark.parametrize(
+    "foreign", [{"state": "DONE", "complete": True}, {"state": "FAILED", "code": "x"}, {"code": 3}]
+)
+def test_an_exit_json_that_tells_no_end_is_written_anew(tmp_path: Path, foreign: dict[str, Any]) -> None:
+    """A job that has completed does not fail because of it, and the other way round."""
+    (tmp_path / "nodes").mkdir()
+    for code, state in ((0, "COMPLETED"), (7, "FAILED")):
+        files.write_json(records.node_path(str(tmp_path), 0), node(0, rank(0, code)).to_json())
+        files.write_json(records.exit_path(str(tmp_path)), foreign)
+        assert finish.main(str(tmp_path), code) == code
+        told = files.read_json(records.exit_path(str(tmp_path)))
+        assert told is not None and (told["state"], told["code"]) == (state, code)
 
 
 def test_a_stop_file_that_no_agent_has_seen_has_ended_nothing() -> None:

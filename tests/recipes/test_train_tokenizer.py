@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,32 @@ def test_another_tokenizer_is_not_replaced_unasked(
     assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
     assert trained(texts, tmp_path, "--overwrite") == 0
     assert (tmp_path / "tokenizer.json").read_text() != "another"
+
+
+def test_a_tokenizer_that_is_replaced_is_the_former_or_the_new_one_or_none(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never the names of one beside the vocabulary of another: no room for the new one, and a kill behind its names."""
+    assert trained(texts, tmp_path) == 0
+    files = [tmp_path / name for name in ("tokenizer.json", "tokenizer_config.json")]
+    former = [file.read_bytes() for file in files]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        assert trained(texts, tmp_path, "--overwrite", "--eos-token", "<end>") != 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [file.read_bytes() for file in files] == former
+
+    def killed(path: Path, target: Path) -> Path:
+        if target == files[0]:
+            raise KeyboardInterrupt
+        return replaced(path, target)
+
+    replaced = Path.replace
+    monkeypatch.setattr(Path, "replace", killed)
+    assert trained(texts, tmp_path, "--overwrite", "--eos-token", "<end>") != 0
+    assert [file.exists() for file in files] == [False, True]
 
 
 @pytest.mark.parametrize(("options", "words"), [

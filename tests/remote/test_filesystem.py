@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -138,6 +139,47 @@ def test_putting(place: FileSystem, tmp_path: Path) -> None:
     assert (target / "code" / "it's").stat().st_mode & 0o777 == 0o755
     with pytest.raises(ClusterError):
         place.put(str(tmp_path / "script.sh"), {}, {"a": "b"})
+
+
+def test_a_writer_that_is_cut_off_leaves_the_file_that_was_there(place: FileSystem, tmp_path: Path) -> None:
+    told, source = tmp_path / "run.json", tmp_path / "source"
+    told.write_text("former\n")
+    told.chmod(0o664)
+    source.write_bytes(b"x" * 2**20)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))  # writing ends in the middle; tar is even killed
+    try:
+        with pytest.raises(ClusterError):
+            place.put(str(tmp_path), {}, {"run.json": "y" * 2**20})
+        if place is LOCAL:
+            with pytest.raises(ClusterError):
+                place.put(str(tmp_path), {"run.json": source}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert told.read_text() == "former\n"
+    assert place.names(str(tmp_path)) == ["run.json", "source"]
+    with told.open() as reader:  # who reads meanwhile sees one of the two
+        place.put(str(tmp_path), {}, {"run.json": "new\n"})
+        assert reader.read() == "former\n"
+    assert (told.read_text(), told.stat().st_mode & 0o777) == ("new\n", 0o664)
+
+
+@dataclass(frozen=True)
+class Cut(LocalShell):
+    """A connection that breaks while it carries what is to be written."""
+
+    def run_bytes(self, script: str, data: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
+        return super().run_bytes(script, data[: len(data) // 2], timeout)
+
+
+def test_a_connection_that_breaks_makes_no_half_files(tmp_path: Path) -> None:
+    place = RemoteFileSystem(Cut())
+    with pytest.raises(ClusterError, match="the connection broke"):
+        place.create(str(tmp_path / "claims" / "1"), '{"job_id": "a.1"}')
+    (tmp_path / "run.json").write_text("former\n")
+    with pytest.raises(ClusterError):
+        place.put(str(tmp_path), {}, {"run.json": "new\n" * 5000})
+    assert (place.names(str(tmp_path / "claims")), (tmp_path / "run.json").read_text()) == ([], "former\n")
 
 
 def test_a_30_mb_log_comes_once_in_chunks(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_it_survives_its_launcher_and_a_killed_rank(site: Checkout, cluster: Clu
     once = site.json("pipeline", "three.yaml", "--batch", "chain")  # nothing twice
     assert [step["job_id"] for step in once["steps"]][1:] == [train.id, check.id]
     check.ended()
+    wait_until(lambda: bool(check.history("ended")), LIMIT_S, "what follows exit.json: the line of the history")
     train.check(most_lost=5)
     assert train.states() == ["FAILED", "COMPLETED"]
     assert data.history("ended")[0]["time"] < train.history("begun")[0]["time"]

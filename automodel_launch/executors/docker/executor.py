@@ -151,7 +151,7 @@ class Docker(OnThisMachine):
         except ClusterError as error:
             return Status("UNKNOWN", error=error.message)
         ended = job.exit_record()  # asked last: the agent writes it before its container goes
-        if ended and "state" in ended:
+        if ended:
             return from_record(ended)
         node = job.node(0) or {}
         if state is not None:

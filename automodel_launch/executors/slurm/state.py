@@ -121,7 +121,7 @@ def read_own(text: str) -> Own:
             found[name] = said
     names = {key: f"{contract.LOGS}/{found[key]}" if key in found else None for key in ("log", "step_log")}
     return Own(
-        _exit_record(found.get(contract.EXIT, "")),
+        jobdir.told_end(parse_json(found.get(contract.EXIT, ""))),
         parse_json(found.get(contract.node_file(0), "")),
         "\n".join(lines["log|"]),
         names["log"],
@@ -136,11 +136,6 @@ def read_own(text: str) -> Own:
         slurm_id=found.get("slurm_id", ""),
         restarts=int(told) if (told := found.get("restarts", "")).isdigit() else None,
     )
-
-
-def _exit_record(text: str) -> dict[str, Any] | None:
-    record = parse_json(text)
-    return record if record and isinstance(record.get("state"), str) else None
 
 
 def judge(answer: Answer, own: Own) -> Status:

@@ -47,13 +47,18 @@ exec bash "$job/script" >> "$log" 2>&1
 """
 _STOP = f"""\
 # No job of the list begins after the failures of {{most}}: its script finds the file, and tells those that wait for it.
+# Where there is no room even for the name of a file, it ends here.
 failed=0
 while read -r other; do
   ! grep -qs '"state": "{contract.FAILED}"' "$other/{contract.EXIT}" || failed=$((failed + 1))
 done < {{directory}}/{JOBS}
 if [ "$failed" -ge {{most}} ]; then
-  echo "stopped after $failed failures" > "$job/{contract.STOP}"
   rm -f "$job/{contract.SECRETS}"
+  stop=$job/{contract.STOP}
+  if ! {{{{ echo "stopped after $failed failures" > "$stop"; }}}} 2> /dev/null && [ ! -e "$stop" ]; then
+    echo "$job: not begun, after $failed failures; $stop cannot be written" >&2
+    exit {contract.TERMINATED}
+  fi
 fi
 """
 _LINKS = f"""sed 's,$,/{contract.LOGS},' {JOBS} | xargs mkdir -p && \
