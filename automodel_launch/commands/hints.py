@@ -12,6 +12,7 @@ from automodel_launch.errors import LaunchError
 from automodel_launch.suggest import nearest
 
 if TYPE_CHECKING:
+    from automodel_launch.config.merge import MergedConfig
     from automodel_launch.config.overrides import Override
     from automodel_launch.plan.recipes import Recipe
     from automodel_launch.profile.profiles import EnvFile
@@ -128,13 +129,26 @@ def word(text: str, words: Sequence[str], recipe: Recipe, env_file: EnvFile, opt
 
 
 def key(overrides: Iterable[Override], recipe: Recipe, wanted: str | None) -> str | None:
-    """For an override that names a key of the profile, where the config has none like it."""
-    known = _keys(recipe, wanted)
+    """For an override that names a key that the config lacks, and the framework or the profile has."""
+    merged = _merged(recipe, wanted)
+    known = _known(merged)
     for override in overrides:
         if override.action != "set" or override.key in known or override.key.partition(".")[0] == "run":
             continue
+        if merged is not None and "=" in override.text and (title := _framework_with(override.key, recipe, merged)):
+            return f"+{override.text.lstrip('-')}, which adds it: {title} takes it"
         like = any(other.endswith(f".{override.key}") for other in known)
         return None if like or "." in override.key else _profile_key(override)
+    return None
+
+
+def _framework_with(key: str, recipe: Recipe, merged: MergedConfig) -> str | None:
+    """The framework's name, where it takes the key."""
+    from automodel_launch import backends
+
+    with contextlib.suppress(LaunchError):
+        backend = backends.of(recipe)
+        return backend.framework.title if backend.framework and backend.takes(merged.data, key) else None
     return None
 
 
@@ -163,10 +177,19 @@ def _configs(recipe: Recipe) -> list[str]:
 
 def _keys(recipe: Recipe, wanted: str | None) -> list[str]:
     """Every key of the config as it is without overrides, sections too; none where it cannot be read."""
-    from automodel_launch.config import configs, dotted
+    return _known(_merged(recipe, wanted))
+
+
+def _known(merged: MergedConfig | None) -> list[str]:
+    from automodel_launch.config import dotted
+
+    return [*dotted.all_keys(merged.data), *merged.optional] if merged is not None else []
+
+
+def _merged(recipe: Recipe, wanted: str | None) -> MergedConfig | None:
+    from automodel_launch.config import configs
 
     try:
-        merged = configs.load(recipe, wanted, [])
+        return configs.load(recipe, wanted, [])
     except LaunchError:
-        return []
-    return [*dotted.all_keys(merged.data), *merged.optional]
+        return None

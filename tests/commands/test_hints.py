@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch.commands import hints, registry
+from automodel_launch.commands import hints, main, registry
 from automodel_launch.plan import recipes
 from automodel_launch.workspace import find
 from tests.commands.conftest import Cli
@@ -152,3 +152,29 @@ def test_an_interrupt_is_a_document_too(launch: Cli, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("automodel_launch.workspace.find", interrupt)
     code, out, err = launch("jobs", "--json")
     assert (code, json.loads(out)["error"]["kind"], err) == (130, "interrupted", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (
+            ("pretrain", "-c", "tiny", "step_scheduler.num_epochs=2"),
+            "+step_scheduler.num_epochs=2, which adds it: AutoModel",
+        ),
+        (("pretrain", "-c", "tiny", "--checkpoint.max_recent_checkpoints=3"), "+checkpoint.max_recent_checkpoints=3,"),
+        (("pretrain", "-c", "tiny", "optimizer.foreach=true"), "+optimizer.foreach=true,"),
+        (("pretrain", "-c", "tiny", "model.config.rope_theta=1e4"), "+model.config.rope_theta=1e4,"),
+        (("pretrain", "-c", "tiny", "distributed.sequence_parallel=true"), "+distributed.sequence_parallel=true,"),
+        (("pretrain-bridge", "-c", "tiny", "scheduler.lr_decay_style=cosine"), "+scheduler.lr_decay_style=cosine, "),
+        (("pretrain", "-c", "tiny", "step_scheduler.max_stpes=2"), "step_scheduler.max_steps=2; write +"),
+        (("pretrain", "-c", "tiny", "--step_scheduler.num_epoch=2"), "write +step_scheduler.num_epoch="),
+    ],
+)
+def test_a_key_that_the_framework_has_and_the_config_lacks(
+    argv: tuple[str, ...], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the shipped configs: the form that adds it comes first, and no other key is guessed."""
+    assert main.main(["check", *argv]) == 2
+    said = capsys.readouterr().err
+    assert f"hint: {hint}" in said or (not hint.startswith("+") and hint in said)
+    assert ("Did you mean" in said) != hint.startswith("+")
