@@ -21,8 +21,6 @@ from automodel_launch.plan.plan import Plan
 TARGETS, EXCLUDED, ALL = "peft.target_modules", "peft.exclude_modules", "peft.match_all_linear"
 _CLASS = "nemo_automodel.components._peft.lora.PeftConfig"
 _HEADS = ("lm_head", "score", "classifier", "embed_out")  # layers whose whole name has no dot
-# Families of transformers' that name their layers as Llama does; those of the attention and of the MLP.
-_AS_LLAMA = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo2", "smollm3", "granite"}
 _MOST = 1000  # layers that are compared
 _ATTENTION, _MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 
@@ -65,7 +63,7 @@ def _known(plan: Plan) -> list[str] | None:
     """The whole names of the model's linear layers; None of families that are not known here."""
     shape = shapes.read(plan.config, plan.visible)
     number = shape.get("num_hidden_layers") if shape else None
-    if shape is None or number is None or shape.family not in _AS_LLAMA or "text_config" in shape.numbers:
+    if shape is None or number is None or shape.family not in shapes.AS_LLAMA or "text_config" in shape.numbers:
         return None
     parts = [*(f"self_attn.{name}" for name in _ATTENTION), *(f"mlp.{name}" for name in _MLP)]
     layers = (f"model.layers.{i}.{part}" for i in range(min(number, _MOST)) for part in parts)
