@@ -36,6 +36,7 @@ _LIKE = {
     "doctor": ("diagnose", "ping"),
 }
 SYNONYMS = {word: command for command, words in _LIKE.items() for word in words}
+_OF_SWEEPS = ("--sweep", "--sweep-file", "--at-most", "--stop-after-failures")  # that a launch alone takes
 _TO_LAUNCH = ("run", "submit", "launch", "start", "sbatch", "train", "batch")
 _TO_DELETE = ("rm", "remove", "delete", "clean")
 _OF_A_PROFILE = {"profile": "--run", "env": "--run", "executor": "--run", "cluster": "--run", "on": "--run"}
@@ -130,25 +131,19 @@ def word(text: str, words: Sequence[str], recipe: Recipe, env_file: EnvFile, opt
 
 def key(overrides: Iterable[Override], recipe: Recipe, wanted: str | None) -> str | None:
     """For an override that names a key that the config lacks, and the framework or the profile has."""
+    from automodel_launch.launch import unknown_keys
+
     merged = _merged(recipe, wanted)
     known = _known(merged)
     for override in overrides:
+        if override.dashed and f"--{override.key}" in _OF_SWEEPS:
+            return f"a dry run looks at every point: python launch.py {recipe.name} ... --{override.key} ... --dry-run"
         if override.action != "set" or override.key in known or override.key.partition(".")[0] == "run":
             continue
-        if merged is not None and "=" in override.text and (title := _framework_with(override.key, recipe, merged)):
-            return f"+{override.text.lstrip('-')}, which adds it: {title} takes it"
+        if merged is not None and (fix := unknown_keys.adding(recipe, merged, [override])):
+            return fix
         like = any(other.endswith(f".{override.key}") for other in known)
         return None if like or "." in override.key else _profile_key(override)
-    return None
-
-
-def _framework_with(key: str, recipe: Recipe, merged: MergedConfig) -> str | None:
-    """The framework's name, where it takes the key."""
-    from automodel_launch import backends
-
-    with contextlib.suppress(LaunchError):
-        backend = backends.of(recipe)
-        return backend.framework.title if backend.framework and backend.takes(merged.data, key) else None
     return None
 
 

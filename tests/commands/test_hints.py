@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from automodel_launch.commands import hints, main, registry
+from automodel_launch.commands.launch import OF_SWEEPS
 from automodel_launch.plan import recipes
 from automodel_launch.workspace import find
 from tests.commands.conftest import Cli
@@ -178,3 +179,19 @@ def test_a_key_that_the_framework_has_and_the_config_lacks(
     said = capsys.readouterr().err
     assert f"hint: {hint}" in said or (not hint.startswith("+") and hint in said)
     assert ("Did you mean" in said) != hint.startswith("+")
+
+
+def test_a_pipelines_step_is_told_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    step = "{recipe: pretrain, config: tiny, overrides: {step_scheduler.num_epochs: 2}}"
+    (tmp_path / "p.yaml").write_text(f"steps:\n  train: {step}\n")
+    assert main.main(["pipeline", str(tmp_path / "p.yaml"), "--run", "local", "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    assert "hint: +step_scheduler.num_epochs=2, which adds it: AutoModel takes it" in said and "Did you" not in said
+
+
+def test_a_sweep_is_checked_by_its_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["check", "pretrain", "-c", "tiny", "--sweep", "optimizer.lr=1e-3,1e-4"]) == 2
+    said = capsys.readouterr().err
+    assert "hint: a dry run looks at every point: python launch.py pretrain ... --sweep ... --dry-run" in said
+    assert "Did you mean" not in said
+    assert set(hints._OF_SWEEPS) == set(OF_SWEEPS)
