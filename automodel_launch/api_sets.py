@@ -175,7 +175,7 @@ def sweep(
     specs = [
         (
             point,
-            unknown_keys.load(found, None if config is None else os.fspath(config), [*changes, *api.parsed(settings)]),
+            unknown_keys.load(found, wanted, [*changes, *api.parsed(settings)]),
         )
         for point in sweeps.points_of(swept, "sweep", [one.key for one in changes])
         for settings in [list(point.settings.values())]
