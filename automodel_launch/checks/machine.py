@@ -237,4 +237,20 @@ def one_writer(plan: Plan) -> Iterator[Finding]:
             )
 
 
-CHECKS = (packages, compiler, port, processes, one_writer)
+def one_run(plan: Plan) -> Iterator[Finding]:
+    """A directory of checkpoints outside the run's that a job of another run is writing to now."""
+    wanted = plan.agent.get("checkpoint_dir")
+    if not plan.here or not wanted or Path(wanted).is_relative_to(plan.run_dir):
+        return
+    for folder in Path(plan.job_root).glob("*.*"):
+        other = JobDir(folder)
+        if naming.run_of(folder.name) == plan.run_name or (other.agent_order() or {}).get("checkpoint_dir") != wanted:
+            continue
+        if other.agent_pid() is not None:
+            message = f"job {folder.name} of another run is saving in {wanted}: each would go on from the other's."
+            fix = "a directory of its own, as ${run.dir}/checkpoints; or wait for that job's end"
+            yield Finding("error", "run-active", message, fix)
+            return
+
+
+CHECKS = (packages, compiler, port, processes, one_writer, one_run)

@@ -208,6 +208,16 @@ def test_keys_without_effect_are_said_in_a_fixed_order(bench: Bench) -> None:
     assert all("env.toml [local]" in finding.message for finding in found)
 
 
+def test_a_host_without_a_tunnel_is_a_warning(bench: Bench) -> None:
+    """Who says `tunnel = "local"` has a table in common with a laptop."""
+    site = '[c]\nexecutor = "slurm"\nnproc_per_node = 8\nhost = "login"\n'
+    for line, count in (("", 1), ('tunnel = "local"\n', 0)):
+        bench.env(site + line)
+        plan = bench.plan(profile="c", environ={}, offline=True)
+        found = [one for one in checks.run(plan, offline=True) if one.code == "no-effect"]
+        assert [(one.level, 'tunnel = "ssh"' in str(one.fix)) for one in found] == count * [("warning", True)]
+
+
 def test_names_that_are_not_set(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.env('env = ["HERE", "GONE_ONE"]\nsecrets = ["GONE_TWO"]\n')
     monkeypatch.setenv("HERE", "1")
