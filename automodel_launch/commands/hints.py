@@ -158,7 +158,11 @@ def _profile_key(override: Override) -> str | None:
 
 def config(recipe: Recipe, wanted: str | None) -> str | None:
     """For -c PATH that is no file: its name may be a config of the recipe."""
-    if not wanted or Path(wanted).expanduser().is_file() or ("/" not in wanted and not wanted.endswith(".yaml")):
+    if (
+        not wanted
+        or Path(wanted).expanduser().is_file()
+        or ("/" not in wanted and Path(wanted).suffix not in (".yaml", ".yml"))
+    ):
         return None
     stem = Path(wanted).stem
     return f"-c {stem}" if stem in _configs(recipe) else None

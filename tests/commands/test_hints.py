@@ -74,6 +74,7 @@ def test_every_synonym_leads_to_a_command_and_is_none() -> None:
         (("--profile", "far"), "--run far"),
         (("--run", "t"), "t is a config of stub: -c t"),
         (("-c", "stub/t.yaml"), "-c t"),
+        (("-c", "t.yml"), "-c t"),
         (("-c", "configs/stub/other.yaml"), None),
     ],
 )
