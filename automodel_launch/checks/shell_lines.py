@@ -71,7 +71,7 @@ def _place(line: int, texts: dict[str, str]) -> tuple[str, str]:
 _BLOCKS = names("if for while until case select function { coproc")
 _OPERATORS = "();<>|&"
 _GOES_ON = ("&&", "||", "|", "|&")  # at the end of a line: the next one belongs to it
-_SUM = re.compile(r"\s*\(\((?!\()(.*)\)\)\s*;?\s*")
+_SUM = re.compile(r"\s*\(\(((?:(?!\)\)).)*)\)\)\s*;?\s*")
 _SUBSTITUTED = re.compile(r"\$\(\([^()]*\)\)|\$\([^()]*\)")  # $((...)) and $(...): no operators of the line
 _COMMENT = re.compile(r"(^|\s)#.*")
 _THERE = names("-d -e -f -h -r -s -w -x -L -S")  # of a test: a path that is not there fails each of them
@@ -103,7 +103,7 @@ def _of_line(plan: Plan, where: str, line: str, before: list[list[str]]) -> Iter
     commands, above = _commands(words), list(before)
     between = {word for word in words if _is_operator(word)}
     if between <= {";"}:
-        yield from unbound(plan, where, _COMMENT.sub("", line), [*before, *commands[:-1]])
+        yield from unbound(plan, where, _SUBSTITUTED.sub("", _COMMENT.sub("", line)), [*before, *commands[:-1]])
         for command in commands:
             yield from _of_command(plan, where, command, above)
             above.append(command)

@@ -224,6 +224,8 @@ def test_lines_that_end_the_job_are_an_error_before_the_queue(
             "((++i))",
             "((B=1, 0 + 1))",
         ],
+        ["((0)) && ((1))", "((0)) || ((1))", "((0)) || true", "A=$((0))"],
+        ["set -u", "export A=$(echo $NOT_SET)", "echo $(cd $NOT_SET || true)"],
         ["i=0", "for x in 1 2; do ((i++)) || true; done"],
         ["i=0", "i=$((i + 1))", "((i++))"],
         ["i=0", "[ -z $A ] && i=1", "((i++))"],
