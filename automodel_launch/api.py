@@ -29,7 +29,18 @@ from automodel_launch.errors import JobError, PlanRefused, UsageError
 from automodel_launch.jobs import pipelines, records
 from automodel_launch.jobs.jobdir import JobDir
 from automodel_launch.jobs.records import Record, Status
-from automodel_launch.launch import cancelling, checking, edges, follow, notes, origin, planning, tails, waiting
+from automodel_launch.launch import (
+    cancelling,
+    checking,
+    edges,
+    follow,
+    notes,
+    origin,
+    planning,
+    tails,
+    unknown_keys,
+    waiting,
+)
 from automodel_launch.launch import submit as submitting
 from automodel_launch.launch.pace import Pace
 from automodel_launch.plan import recipes
@@ -88,7 +99,7 @@ def plan(
     source = None if begin_from is None else origin.find(here, _word("begin_from", begin_from), offline=offline)
     if source is not None:
         changes = [*source.overrides(found, configs.load(found, config, ())), *changes]
-    merged = configs.load(found, config, changes)
+    merged = unknown_keys.load(found, config, changes)
     options: dict[str, Any] = {"mode": mode, "name": name, "fresh": fresh, "offline": offline, "environ": environ}
     waits = edges.named(here, after, offline)
     options |= {"after": waits.runs, "promised": waits.promised, "begins_from": source}

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from automodel_launch import api, executors
 from automodel_launch import workspace as workspaces
-from automodel_launch.config import configs, pipelines, sweeps
+from automodel_launch.config import pipelines, sweeps
 from automodel_launch.errors import PlanRefused, UsageError
 from automodel_launch.jobs import records
 from automodel_launch.jobs import sweeps as recorded
@@ -30,6 +30,7 @@ from automodel_launch.launch import (
     sweep_checking,
     sweep_submit,
     sweeping,
+    unknown_keys,
 )
 from automodel_launch.launch.interrupts import Interrupts
 from automodel_launch.plan import recipes
@@ -170,8 +171,12 @@ def sweep(
     env = profiles.load(here.env_file, profile)
     found = recipes.find(here, os.fspath(recipe))
     changes = api.parsed(overrides)
+    wanted = None if config is None else os.fspath(config)
     specs = [
-        (point, configs.load(found, None if config is None else os.fspath(config), [*changes, *api.parsed(settings)]))
+        (
+            point,
+            unknown_keys.load(found, wanted, [*changes, *api.parsed(settings)]),
+        )
         for point in sweeps.points_of(swept, "sweep", [one.key for one in changes])
         for settings in [list(point.settings.values())]
     ]

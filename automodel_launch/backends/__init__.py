@@ -188,6 +188,9 @@ class Backend(Protocol):
     def noise(self) -> Noise:
         """What an attached run leaves to the log."""
 
+    def takes(self, config: Config, key: str) -> bool:
+        """The framework reads a key that the config lacks; False where that is not known."""
+
     def max_steps(self, config: Config) -> int | None:
         """Optimizer steps that the config asks for."""
 

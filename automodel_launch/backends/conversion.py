@@ -17,12 +17,22 @@ from automodel_launch.config import dotted
 from automodel_launch.plan.describe import describe, describe_value
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
-from automodel_launch.suggest import completed
+from automodel_launch.suggest import alike, completed, nearest
 
 _KEYS = ("direction", "source", "output", "step", "hf", "dtype", "trust_remote_code")
 _DIRECTIONS = ("megatron-to-hf", "hf-to-megatron")
 _DTYPES = ("float32", "bfloat16", "float16")
 _SHORT = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
+
+BRIDGES = (
+    *("DeciLMForCausalLM", "DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM"),
+    *("Gemma3ForConditionalGeneration", "GemmaForCausalLM", "Glm4MoeForCausalLM", "Glm4vMoeForConditionalGeneration"),
+    *("GptOssForCausalLM", "LlamaForCausalLM", "Mistral3ForConditionalGeneration", "MistralForCausalLM"),
+    *("NemotronForCausalLM", "NemotronHForCausalLM", "NemotronH_Nano_VL_V2", "OlmoeForCausalLM", "Qwen2ForCausalLM"),
+    *("Qwen2_5_VLForConditionalGeneration", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM", "Qwen3NextForCausalLM"),
+    *("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
+)
+"""Architectures that Megatron-Bridge 0.3.1 registers (register_bridge in its models/)."""
 
 _SOURCE = "source=RUN_DIR/checkpoints, or one iter_N of them"
 _KEPT = ("hf_config", "config.json")  # what a run's recipe was given as the model's configuration
@@ -54,6 +64,8 @@ class Conversion(Plain):
         yield from _values(plan)
         yield from super().checks(plan)
         yield from _checkpoint(plan)
+        yield from _whole(plan)
+        yield from _architecture(plan)
         yield from _taken(plan)
         if plan.config.get("direction") == _DIRECTIONS[1]:
             yield from weights.check(plan, "source", plan.config.get("source"), pickled=False)
@@ -125,6 +137,34 @@ def _checkpoint(plan: Plan) -> Iterator[Finding]:
         yield Finding(
             "error", "missing-key", message, "+hf=DIR with the model's config.json and tokenizer, or a hub id"
         )
+
+
+def _whole(plan: Plan) -> Iterator[Finding]:
+    """A save of Megatron's that came to no end, or a directory of its name without content."""
+    source, step = plan.config.get("source"), plan.config.get("step")
+    folder = _seen(plan, source) if plan.config.get("direction") == _DIRECTIONS[0] else None
+    if folder is None or dotted.left_to_the_job(step):
+        return
+    alone = contract.MEGATRON_CHECKPOINT.fullmatch(folder.name)
+    wanted = f"iter_{step:07d}" if type(step) is int else "iter_*"
+    found = [folder] if alone else [one for one in sorted(folder.glob(wanted)) if one.is_dir()]
+    if found and not any(contract.is_saved(one.name, weights.names_in(one)) for one in found):
+        lacks = next(part for part in contract.MEGATRON_PARTS if part not in weights.names_in(found[-1]))
+        message = f"{describe(plan, 'source')}: {found[-1].name} is no complete checkpoint (there is no {lacks})"
+        yield Finding("error", "no-model", f"{message}{', nor is another' if found[1:] else ''}.", _SOURCE)
+
+
+def _architecture(plan: Plan) -> Iterator[Finding]:
+    """One that Megatron-Bridge has no bridge for; a model with code of its own (auto_map) brings its name along."""
+    key = "source" if plan.config.get("direction") == _DIRECTIONS[1] else "hf"
+    folder = weights.seen(plan, plan.config.get(key))
+    config = weights.config(folder) if folder else None
+    names = config.get("architectures") if config and not config.get("auto_map") else None
+    if isinstance(names, list) and names and not set(map(str, names)) & set(BRIDGES):
+        message = f"{describe(plan, key)}: {', '.join(map(str, names))}: Megatron-Bridge 0.3.1 has no bridge for it."
+        near = nearest(str(names[0]), BRIDGES)
+        meant = f"{near}, if that is what it is; " if near and alike(near, str(names[0])) else ""
+        yield Finding("error", "no-model", message, f"{meant}a model of one of {', '.join(BRIDGES)}")
 
 
 def _taken(plan: Plan) -> Iterator[Finding]:

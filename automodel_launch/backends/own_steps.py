@@ -46,6 +46,33 @@ def imported(text: bytes) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
+_ENDS = ("sys.exit", "exit", "quit", "os._exit", "os.abort")
+
+
+def ending(text: bytes, *, is_script: bool = False) -> str | None:
+    """The statement of a file's own lines that ends the job whenever it is imported, with its line, or None.
+
+    Not those in functions, `if` and `try`. A script may end so, but not with a code that says it has failed.
+    """
+    for node in _body(text):
+        call = node.value if isinstance(node, ast.Expr) else None
+        ends = isinstance(call, ast.Call) and ast.unparse(call.func) in _ENDS
+        if isinstance(node, ast.Raise) or (
+            ends and isinstance(call, ast.Call) and not (is_script and _may_be_good(call))
+        ):
+            return f"line {node.lineno}, `{ast.unparse(node)[:60]}`"
+        if ends:
+            return None  # what follows is never reached
+    return None
+
+
+def _may_be_good(call: ast.Call) -> bool:
+    """The exit code is 0, or what a function says."""
+    if not call.args:
+        return ast.unparse(call.func) != "os.abort"
+    return not (isinstance(call.args[0], ast.Constant) and call.args[0].value not in (0, None))
+
+
 def _body(text: bytes) -> list[ast.stmt]:
     try:
         return ast.parse(text).body

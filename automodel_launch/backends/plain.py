@@ -39,6 +39,10 @@ class Plain:
         """Not known."""
         return NONE
 
+    def takes(self, config: Config, key: str) -> bool:
+        """Not known."""
+        return False
+
     def max_steps(self, config: Config) -> int | None:
         """Not known."""
         return None

@@ -128,6 +128,10 @@ def _named(plan: Plan, key: str, path: str, text: bytes) -> Iterator[Finding]:
         level, why = wrong
         message = f"{describe_value(plan, key, path)}: Python {sys.version_info[0]}.{sys.version_info[1]} does not read"
         yield Finding(level, "not-python", f"{message} {why}.", f"python -m py_compile {file} tells the same")
+    ending = own_steps.ending(text)
+    if ending:
+        message = f"{describe_value(plan, key, path)}: importing {file} ends the job: {ending}."
+        yield Finding("error", "ends-the-job", message, 'put it below `if __name__ == "__main__":`, or into a function')
     names = _names(text) if text else None
     if names is not None and name not in names:
         message = f"{describe_value(plan, key, path)}: {file} has no '{name}'."

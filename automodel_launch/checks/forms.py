@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from automodel_launch import executors
 from automodel_launch.executors.forms import forms, options
 from automodel_launch.executors.forms.fault import Fault
+from automodel_launch.executors.forms.gres import count_of_gpus, of_a_step
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.schema import keys_of
@@ -46,15 +47,32 @@ def without_option(plan: Plan, said: str, there: frozenset[str]) -> str | None:
 
 
 def gpus(plan: Plan) -> Iterator[Finding]:
-    """More processes than GPUs that the job asks for: two ranks of NCCL cannot share one."""
-    wanted, processes = plan.profile.gpus_per_node or 0, plan.processes_per_node
-    if plan.here or plan.recipe.launch != "torchrun" or not 0 < wanted < processes:
+    """More processes than GPUs that the job, or its step, asks for: two ranks of NCCL cannot share one."""
+    processes = plan.processes_per_node
+    if plan.here or plan.recipe.launch != "torchrun":
         return
-    message = (
-        f"nproc_per_node = {processes} ({plan.source('nproc_per_node')}): more processes than GPUs, of which a node has"
-        f" gpus_per_node = {wanted} ({plan.source('gpus_per_node')})."
-    )
-    yield Finding("error", "too-few-gpus", message, f"run.env.nproc_per_node={wanted}, or more gpus_per_node")
+    for key, told, offered, fix in _offered(plan):
+        if offered < processes:
+            message = (
+                f"nproc_per_node = {processes} ({plan.source('nproc_per_node')}): more processes than GPUs, of which a"
+                f" node has {told} ({plan.source(key)})."
+            )
+            fewer = f"run.env.nproc_per_node={offered}, or " if offered else ""
+            yield Finding("error", "too-few-gpus", message, fewer + fix)
+            return
+
+
+def _offered(plan: Plan) -> Iterator[tuple[str, str, int, str]]:
+    """(key, how it is written, GPUs of a node, what else mends it) of all that says how many GPUs a node has."""
+    wanted, gres = plan.profile.gpus_per_node or 0, count_of_gpus(plan.profile.gres or "")
+    if wanted:
+        yield "gpus_per_node", f"gpus_per_node = {wanted}", wanted, "more gpus_per_node"
+    elif gres and not plan.profile.exclusive:  # which gives all that a node has
+        yield "gres", f"gres = {plan.profile.gres!r}", gres, "more of them in gres"
+    for word in plan.profile.srun_args if wanted or gres else ():
+        count = of_a_step(word, plan.nodes)
+        if count is not None:
+            yield "srun_args", f"srun_args = {word!r}", count, f"leave {word} out"
 
 
 def warned_at_once(plan: Plan) -> Iterator[Finding]:
@@ -68,6 +86,19 @@ def warned_at_once(plan: Plan) -> Iterator[Finding]:
         limit_told = f"time = {plan.profile.time!r} ({plan.source('time')}) is {limit * 60:,} s"
         message = f"{told}, and {limit_told}: the job would save and end as it begins."
         yield Finding("error", "time-limit", message, f'signal = "USR1@{max(30, limit * 6)}", or a longer time')
+
+
+def short_step(plan: Plan) -> Iterator[Finding]:
+    """A time limit of the step's own, at which srun kills the training before it has been asked to save."""
+    limit = slurm_site.minutes(plan.profile.time or "")
+    for word in plan.profile.srun_args if "srun_args" in keys_of(plan.profile.executor) else ():
+        name, _, value = word.partition("=")
+        own = slurm_site.minutes(value) if name == "--time" else None
+        if own and (limit is None or own < limit):
+            what = (
+                f"srun_args = {word!r} ({plan.source('srun_args')}): srun kills the training then, and nothing is saved"
+            )
+            yield Finding("warning", "time-limit", f"{what}.", f"time = {value!r}, before which the job saves")
 
 
 def port(plan: Plan) -> Iterator[Finding]:
@@ -93,4 +124,4 @@ def _text(plan: Plan, fault: Fault) -> str:
     return fault.text(str(source))
 
 
-CHECKS = (values, gpus, warned_at_once, port)
+CHECKS = (values, gpus, warned_at_once, short_step, port)

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import json
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,11 @@ from automodel_launch.remote import gpus
 
 COMPILERS = ("c++", "g++", "clang++")
 FT_PACKAGE = "nvidia-resiliency-ext"
+SET_UP = (
+    *("torch", "transformers", "datasets", "huggingface-hub", "numpy", "pyyaml"),
+    *("tokenizers", "fastokens", "pyarrow", "zstandard", "orjson", "obstore"),
+)
+"""What scripts/setup.sh installs beside a framework, as pip writes it."""
 _PROBE = """
 import json, sys
 found = {}
@@ -63,8 +69,10 @@ def packages(plan: Plan) -> Iterator[Finding]:
         message = f"python = {python} ({plan.source('python')}) is {_dotted(version)}, and {plan.recipe.name} needs"
         yield Finding("error", "training-python", f"{message} {_dotted(oldest)} or later.", _install(plan))
         return
-    for name in [name for name, version in found.items() if version is None]:
-        fix = _install(plan)
+    for name, entry in _asked(plan, version).items():
+        if found.get(name) is not None:
+            continue
+        fix = _install(plan) if _is_set_up(name) else f"{python} -m pip install {shlex.quote(entry)}"
         if name == FT_PACKAGE:
             source = plan.profile_sources.get("launcher", plan.profile_name)
             fix = f'{python} -m pip install {FT_PACKAGE}; or leave launcher = "ft" out ({source})'
@@ -86,6 +94,12 @@ def _lacking(plan: Plan) -> list[Need]:
     return lacking(plan, done.stdout)
 
 
+def _is_set_up(name: str) -> bool:
+    """scripts/setup.sh installs it."""
+    frameworks = backends.frameworks().values()
+    return name.lower().replace("_", "-") in SET_UP or any(one.is_named_by(name) for one in frameworks)
+
+
 def _install(plan: Plan) -> str:
     """What installs it; asked for where something is missing, since it loads all backends."""
     named = [one for one in backends.frameworks().values() if any(map(one.is_named_by, plan.recipe.dependencies))]
@@ -96,13 +110,37 @@ def _install(plan: Plan) -> str:
 def _installed(plan: Plan) -> tuple[tuple[int, ...], dict[str, str | None]]:
     """Python's version, and that of each distribution that the recipe needs, None where it is not there."""
     python = plan.agent["python"]
-    names = [re.split(r"[\s\[<>=!~;]", entry, maxsplit=1)[0] for entry in plan.recipe.dependencies]
-    names += [FT_PACKAGE] if starts_with_ft(plan) else []
+    names = list(_asked(plan, ()))
     if python == sys.executable:
         return tuple(sys.version_info[:3]), {name: _version(name) for name in names}
     done = subprocess.run([python, "-I", "-c", _PROBE, *names], capture_output=True, text=True, check=True)
     version, found = json.loads(done.stdout)
     return tuple(version), found
+
+
+def _asked(plan: Plan, version: tuple[int, ...]) -> dict[str, str]:
+    """Each distribution that the recipe needs, and what asks for it; without those of other Pythons than `version`."""
+    asked = {}
+    for entry in plan.recipe.dependencies:
+        wanted, _, marker = entry.partition(";")
+        name = re.split(r"[\s\[<>=!~;@(]", wanted.strip(), maxsplit=1)[0]
+        if not (version and marker) or _holds(marker, version):
+            asked[name] = wanted.strip()
+    return {**asked, **({FT_PACKAGE: FT_PACKAGE} if starts_with_ft(plan) else {})}
+
+
+def _holds(marker: str, version: tuple[int, ...]) -> bool:
+    """`python_version < "3.11"`: whether that is said of this Python."""
+    try:
+        from packaging.markers import InvalidMarker, Marker
+    except ImportError:  # it comes with nemo_run's own needs
+        return False
+    try:
+        return Marker(marker).evaluate(
+            {"python_version": _dotted(version[:2]), "python_full_version": _dotted(version)}
+        )
+    except InvalidMarker:
+        return False
 
 
 def _dotted(version: Iterable[int]) -> str:
@@ -199,4 +237,20 @@ def one_writer(plan: Plan) -> Iterator[Finding]:
             )
 
 
-CHECKS = (packages, compiler, port, processes, one_writer)
+def one_run(plan: Plan) -> Iterator[Finding]:
+    """A directory of checkpoints outside the run's that a job of another run is writing to now."""
+    wanted = plan.agent.get("checkpoint_dir")
+    if not plan.here or not wanted or Path(wanted).is_relative_to(plan.run_dir):
+        return
+    for folder in Path(plan.job_root).glob("*.*"):
+        other = JobDir(folder)
+        if naming.run_of(folder.name) == plan.run_name or (other.agent_order() or {}).get("checkpoint_dir") != wanted:
+            continue
+        if other.agent_pid() is not None:
+            message = f"job {folder.name} of another run is saving in {wanted}: each would go on from the other's."
+            fix = "a directory of its own, as ${run.dir}/checkpoints; or wait for that job's end"
+            yield Finding("error", "run-active", message, fix)
+            return
+
+
+CHECKS = (packages, compiler, port, processes, one_writer, one_run)

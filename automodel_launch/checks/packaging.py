@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from automodel_launch.backends import user_code
+from automodel_launch.backends import own_steps, user_code
 from automodel_launch.checks.travelling import checkout
 from automodel_launch.plan import gitstate
 from automodel_launch.plan.finding import Finding
@@ -107,6 +107,21 @@ def script_is_python(plan: Plan) -> Iterator[Finding]:
         yield Finding(level, "not-python", f"Python {version} does not read {why}.", fix)
 
 
+def ends_by_itself(plan: Plan) -> Iterator[Finding]:
+    """A recipe of one's own that fails whatever it does, or imports a file beside it that ends there."""
+    script = plan.recipe.path
+    parts = (script.parent / f"{name}.py" for name in sorted(_imported(script)))
+    for path in (script, *(part for part in parts if part.is_file())):
+        try:
+            ending = own_steps.ending(path.read_bytes(), is_script=path == script)
+        except OSError:
+            continue
+        if ending:
+            what = "fails whatever it has done" if path == script else "ends as it is imported, and the job with it"
+            fix = 'put it into a function, or below `if __name__ == "__main__":` where only a call of the file needs it'
+            yield Finding("error", "ends-the-job", f"{path.name} {what}: {ending}.", fix)
+
+
 def _imported(script: Path) -> set[str]:
     """The first part of each name that a script imports, wherever in it."""
     try:
@@ -119,4 +134,4 @@ def _imported(script: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-CHECKS = (uncommitted, left_behind, idle_mounts, missing_parts, script_is_python)
+CHECKS = (uncommitted, left_behind, idle_mounts, missing_parts, script_is_python, ends_by_itself)

@@ -23,6 +23,22 @@ def idle_keys(plan: Plan) -> Iterator[Finding]:
             yield Finding("note", "no-effect", f"{key} ({source}) has no effect with executor '{plan.executor}'.")
 
 
+def host_without_tunnel(plan: Plan) -> Iterator[Finding]:
+    """The address of a cluster that nothing reads: the job would be submitted on this machine."""
+    given = plan.profile.model_fields_set
+    if (
+        "host" in given
+        and "tunnel" not in given
+        and plan.profile.tunnel != "ssh"
+        and "host" in keys_of(plan.profile.executor)
+    ):
+        message = (
+            f"host = {plan.profile.host!r} ({plan.source('host')}) has no effect: the profile has no tunnel, so the"
+        )
+        fix = 'tunnel = "ssh"; or tunnel = "local", where this machine is a login node'
+        yield Finding("warning", "no-effect", f"{message} job would be submitted on this machine.", fix)
+
+
 def brought_along(plan: Plan) -> Iterator[Finding]:
     """Keys of Nemotron's launcher that have no meaning here, in one line; a command that does not run is another."""
     source, given = plan.profile_sources.get, plan.profile.model_fields_set
@@ -99,4 +115,13 @@ def failed_nodes(plan: Plan) -> Iterator[Finding]:
         yield Finding("note", "bad-nodes", message, f'exclude = "{",".join(bad)}"')
 
 
-CHECKS = (idle_keys, brought_along, home_job_root, one_process, ranks_without_times, unset_names, failed_nodes)
+CHECKS = (
+    idle_keys,
+    host_without_tunnel,
+    brought_along,
+    home_job_root,
+    one_process,
+    ranks_without_times,
+    unset_names,
+    failed_nodes,
+)

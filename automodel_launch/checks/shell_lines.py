@@ -11,9 +11,11 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
-from automodel_launch.checks.shell_commands import failing, may_be_defined, may_make_files
+from automodel_launch.checks.shell_asked import ARITHMETIC, TESTS
+from automodel_launch.checks.shell_commands import failing, may_be_defined
+from automodel_launch.checks.shell_paths import needs
+from automodel_launch.checks.shell_state import read_only, unbound
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.sbatch_options import names
@@ -69,8 +71,9 @@ def _place(line: int, texts: dict[str, str]) -> tuple[str, str]:
 _BLOCKS = names("if for while until case select function { coproc")
 _OPERATORS = "();<>|&"
 _GOES_ON = ("&&", "||", "|", "|&")  # at the end of a line: the next one belongs to it
+_SUM = re.compile(r"\s*\(\(((?:(?!\)\)).)*)\)\)\s*;?\s*")
+_SUBSTITUTED = re.compile(r"\$\(\([^()]*\)\)|\$\([^()]*\)")  # $((...)) and $(...): no operators of the line
 _COMMENT = re.compile(r"(^|\s)#.*")
-_TESTS = {"test": "", "[": "]", "[[": "]]"}  # and what ends it
 _THERE = names("-d -e -f -h -r -s -w -x -L -S")  # of a test: a path that is not there fails each of them
 _CONDA = ("conda", "mamba", "micromamba")
 
@@ -87,9 +90,25 @@ def endings(plan: Plan) -> Iterator[Finding]:
             commands = _commands(words)
             if any(command[0] in _BLOCKS for command in commands):
                 return
-            if len(commands) == 1 and not any(_is_operator(word) and word != ";" for word in words):
-                yield from _of_command(plan, where, commands[0], before)
+            yield from _of_line(plan, where, line, before)
             before += commands
+
+
+def _of_line(plan: Plan, where: str, line: str, before: list[list[str]]) -> Iterator[Finding]:
+    """One line, where each of its commands is run whatever the others do: none, or `;`, stands between them."""
+    if summed := _SUM.fullmatch(_COMMENT.sub("", line)):
+        yield from _of_command(plan, where, [ARITHMETIC, summed[1].strip()], before)
+        return
+    words = _words(_SUBSTITUTED.sub("$_", line)) or []
+    commands, above = _commands(words), list(before)
+    between = {word for word in words if _is_operator(word)}
+    if between <= {";"}:
+        yield from unbound(plan, where, _SUBSTITUTED.sub("", _COMMENT.sub("", line)), [*before, *commands[:-1]])
+        for command in commands:
+            yield from _of_command(plan, where, command, above)
+            above.append(command)
+    elif between <= {";", "&&", "||"}:  # a value that cannot be set ends bash even there
+        yield from read_only(where, commands[0], above, is_alone=False)
 
 
 def _words(line: str) -> list[str] | None:
@@ -126,9 +145,9 @@ def _of_command(plan: Plan, where: str, words: list[str], before: list[list[str]
     elif any(one[0] == "set" and {"+e", "errexit"} & set(one) for one in before):
         return  # what fails does not end it
     elif name in ("source", ".", "cd") and rest:
-        yield from _needs(plan, where, f"{name} {{}}", rest[0], before)
-    elif name in _TESTS and len(rest) > 1 and rest[0] in _THERE and " ".join(rest[2:]) == _TESTS[name]:
-        yield from _needs(plan, where, f"{name} {rest[0]} {{}} {_TESTS[name]}".rstrip(), rest[1], before)
+        yield from needs(plan, where, f"{name} {{}}", rest[0], before)
+    elif name in TESTS and len(rest) > 1 and rest[0] in _THERE and " ".join(rest[2:]) == TESTS[name]:
+        yield from needs(plan, where, f"{name} {rest[0]} {{}} {TESTS[name]}".rstrip(), rest[1], before)
     elif name in _CONDA and rest[:1] == ["activate"] and not _may_be_known(plan, before):
         hook = "shell.bash hook" if name == "conda" else "shell hook --shell bash"
         message = f"{told}: the job's bash reads no ~/.bashrc, where {name} is made a function."
@@ -142,43 +161,6 @@ def _of_command(plan: Plan, where: str, words: list[str], before: list[list[str]
 def _may_be_known(plan: Plan, before: list[list[str]]) -> bool:
     """A line above, or a file that any bash reads (BASH_ENV; NVIDIA's images have one), may make conda a function."""
     return bool(plan.image) or may_be_defined(plan, before)
-
-
-def _needs(plan: Plan, where: str, form: str, path: str, before: list[list[str]]) -> Iterator[Finding]:
-    """A file that is read or asked for, or a directory, by its whole path, where this machine can tell."""
-    literal = path.startswith("/") and not set(path) & set("$*?[`")
-    makers = may_make_files(before)
-    if not literal or not plan.visible or plan.image or not _is_missing(path) or (makers and _named(path, before)):
-        return
-    command = form.format(shlex.quote(path))
-    what = "directory" if form.startswith("cd ") or " -d " in form else "file"
-    message = f"{where}: `{command}`: there is no such {what}"
-    there = "" if form.startswith(tuple(_TESTS)) else f"[ -e {shlex.quote(path)} ] && "
-    fix = f"its right path; `{there}{command} || true` where it may be missing"
-    if plan.here and not makers:
-        yield Finding("error", "ends-the-job", f"{message}, and a command that fails ends the job.", fix)
-    elif plan.here:
-        yield Finding("warning", "ends-the-job", f"{message}; unless a line above makes it, the job ends.", fix)
-    else:
-        ending = " on this machine; where nodes lack it, too, the job ends."
-        yield Finding("warning", "ends-the-job", message + ending, fix)
-
-
-def _is_missing(path: str) -> bool:
-    try:
-        Path(path).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):  # who may not look there cannot tell
-        return False
-    return False
-
-
-def _named(path: str, before: list[list[str]]) -> bool:
-    """A line above names the path, or a directory that it lies in, and may make it."""
-    words = [word for one in before if one[0] not in ("source", ".") for word in one]
-    named = {part.rstrip("/") for word in words for part in (word, *word.split("="))}
-    return any(str(above) in named for above in (Path(path), *Path(path).parents[:-1]))
 
 
 CHECKS = (syntax, endings)

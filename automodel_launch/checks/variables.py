@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from automodel_launch import backends
 from automodel_launch.plan.finding import Finding
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.sbatch_options import names
@@ -61,6 +62,7 @@ _OF_PYTHON = {
     "PYTHONTRACEMALLOC": "1",
     "PYTHONINTMAXSTRDIGITS": "0",
 }
+_MADE_ERRORS = re.compile(r"error(::(Deprecation)?Warning)?:*")  # with no message and no module named
 _ASK_S = 10.0
 
 
@@ -101,12 +103,31 @@ def python(plan: Plan) -> Iterator[Finding]:
         why = _not_started(name, value) if value is not None else None
         if why:
             yield _bad(plan, name, f"no Python starts with it ({why})", f'"{right}"')
+    folder = given.get("PYTHONPLATLIBDIR", "")
+    if folder not in ("", "lib", "lib64") and _not_started("PYTHONPLATLIBDIR", folder):  # either one, elsewhere
+        yield _bad(
+            plan, "PYTHONPLATLIBDIR", "no Python starts with it, as it finds none of its own modules there", None
+        )
     home = given.get("PYTHONHOME", "")
     if home and plan.here and not plan.image and not os.path.isdir(home.partition(":")[0]):  # noqa: PTH112
         yield _bad(plan, "PYTHONHOME", "there is no such directory, and no Python starts without it", None)
     if given.get("PYTHONINSPECT"):
         why = "Python goes on to its prompt after the script, and fails there when all is done"
         yield _bad(plan, "PYTHONINSPECT", why, None)
+
+
+def of_imports(plan: Plan) -> Iterator[Finding]:
+    """With which torch or transformers cannot be imported, as every framework does."""
+    given = plan.profile.env_vars
+    if not backends.of(plan.recipe).framework:
+        return  # it may import neither
+    if _MADE_ERRORS.fullmatch(given.get("PYTHONWARNINGS", "").strip()):
+        why = "torch warns of a deprecated name as it is imported, and this makes it an error"
+        yield _bad(plan, "PYTHONWARNINGS", why, '"default"')
+    level = given.get("PYTHONOPTIMIZE", "")
+    if level.isdigit() and int(level) > 1:
+        why = "from 2 on Python leaves docstrings out, which transformers reads as it is imported"
+        yield _bad(plan, "PYTHONOPTIMIZE", why, '"1"')
 
 
 def libraries(plan: Plan) -> Iterator[Finding]:
@@ -176,4 +197,4 @@ def _source(plan: Plan, name: str) -> str:
     return str(plan.profile_sources.get(f"env_vars.{name}", plan.profile_name))
 
 
-CHECKS = (not_expanded, python, torch, libraries, of_torchrun)
+CHECKS = (not_expanded, python, of_imports, torch, libraries, of_torchrun)

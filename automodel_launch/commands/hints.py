@@ -12,6 +12,7 @@ from automodel_launch.errors import LaunchError
 from automodel_launch.suggest import nearest
 
 if TYPE_CHECKING:
+    from automodel_launch.config.merge import MergedConfig
     from automodel_launch.config.overrides import Override
     from automodel_launch.plan.recipes import Recipe
     from automodel_launch.profile.profiles import EnvFile
@@ -35,6 +36,7 @@ _LIKE = {
     "doctor": ("diagnose", "ping"),
 }
 SYNONYMS = {word: command for command, words in _LIKE.items() for word in words}
+_OF_SWEEPS = ("--sweep", "--sweep-file", "--at-most", "--stop-after-failures")  # that a launch alone takes
 _TO_LAUNCH = ("run", "submit", "launch", "start", "sbatch", "train", "batch")
 _TO_DELETE = ("rm", "remove", "delete", "clean")
 _OF_A_PROFILE = {"profile": "--run", "env": "--run", "executor": "--run", "cluster": "--run", "on": "--run"}
@@ -128,11 +130,18 @@ def word(text: str, words: Sequence[str], recipe: Recipe, env_file: EnvFile, opt
 
 
 def key(overrides: Iterable[Override], recipe: Recipe, wanted: str | None) -> str | None:
-    """For an override that names a key of the profile, where the config has none like it."""
-    known = _keys(recipe, wanted)
+    """For an override that names a key that the config lacks, and the framework or the profile has."""
+    from automodel_launch.launch import unknown_keys
+
+    merged = _merged(recipe, wanted)
+    known = _known(merged)
     for override in overrides:
+        if override.dashed and f"--{override.key}" in _OF_SWEEPS:
+            return f"a dry run looks at every point: python launch.py {recipe.name} ... --{override.key} ... --dry-run"
         if override.action != "set" or override.key in known or override.key.partition(".")[0] == "run":
             continue
+        if merged is not None and (fix := unknown_keys.adding(recipe, merged, [override])):
+            return fix
         like = any(other.endswith(f".{override.key}") for other in known)
         return None if like or "." in override.key else _profile_key(override)
     return None
@@ -149,7 +158,11 @@ def _profile_key(override: Override) -> str | None:
 
 def config(recipe: Recipe, wanted: str | None) -> str | None:
     """For -c PATH that is no file: its name may be a config of the recipe."""
-    if not wanted or Path(wanted).expanduser().is_file() or ("/" not in wanted and not wanted.endswith(".yaml")):
+    if (
+        not wanted
+        or Path(wanted).expanduser().is_file()
+        or ("/" not in wanted and Path(wanted).suffix not in (".yaml", ".yml"))
+    ):
         return None
     stem = Path(wanted).stem
     return f"-c {stem}" if stem in _configs(recipe) else None
@@ -163,10 +176,19 @@ def _configs(recipe: Recipe) -> list[str]:
 
 def _keys(recipe: Recipe, wanted: str | None) -> list[str]:
     """Every key of the config as it is without overrides, sections too; none where it cannot be read."""
-    from automodel_launch.config import configs, dotted
+    return _known(_merged(recipe, wanted))
+
+
+def _known(merged: MergedConfig | None) -> list[str]:
+    from automodel_launch.config import dotted
+
+    return [*dotted.all_keys(merged.data), *merged.optional] if merged is not None else []
+
+
+def _merged(recipe: Recipe, wanted: str | None) -> MergedConfig | None:
+    from automodel_launch.config import configs
 
     try:
-        merged = configs.load(recipe, wanted, [])
+        return configs.load(recipe, wanted, [])
     except LaunchError:
-        return []
-    return [*dotted.all_keys(merged.data), *merged.optional]
+        return None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from automodel_launch import backends
-from automodel_launch.config import configs, pipelines, swept_steps
+from automodel_launch.config import pipelines, swept_steps
 from automodel_launch.config.merge import MergedConfig
 from automodel_launch.config.overrides import Override
 from automodel_launch.config.pipelines import StepSpec
@@ -28,6 +28,7 @@ from automodel_launch.launch import (
     sweep_checking,
     sweep_rehearsal,
     sweeping,
+    unknown_keys,
     waiting,
 )
 from automodel_launch.launch.edges import Promise
@@ -107,7 +108,7 @@ class Maker:
         options["choices"] = pipeline_sweeps.choices(spec, swept, taken)
 
         def layered(overrides: list[Override]) -> MergedConfig:
-            found = configs.load(recipe, spec.config, overrides)
+            found = unknown_keys.load(recipe, spec.config, overrides)
             found.sources.update({key: where for key, where in spec.lines.items() if key in found.sources})
             return found
 

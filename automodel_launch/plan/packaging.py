@@ -192,8 +192,16 @@ def _matching(written: str, base: Path) -> dict[str, Path]:
     return wanted
 
 
+_NOT_CODE = ("recipes", "configs", "runs", "data", "docs", "tests", "build", "dist")
+
+
 def _refuse_outside(written: str, root: Path, base: Path) -> None:
-    if not root.is_relative_to(base) or root == base:
+    if root == base:
+        folders = sorted(one.name for one in base.iterdir() if one.is_dir() and one.name.isidentifier())
+        named = ", ".join(f'"{name}"' for name in folders if name not in _NOT_CODE) or '"src"'
+        message = f"code: {written!r} is the whole of {base}, with its runs and data."
+        raise ConfigError(message, f"the folders that the job needs, of {named}; recipes/ travels anyway")
+    if not root.is_relative_to(base):
         raise ConfigError(f"code: {written!r} does not lie below {base}.", "give paths relative to the checkout")
 
 

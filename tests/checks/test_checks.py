@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from automodel_launch import checks
-from automodel_launch.checks import Finding
+from automodel_launch.checks import Finding, machine
 from automodel_launch.plan.plan import Plan
 from tests.workbench import Bench, make_bench, write_pair, write_shard
 
+ROOT = Path(__file__).parents[2]
 MEGATRON = "nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPretraining"
 NANOGPT = "nemo_automodel.components.datasets.llm.nanogpt_dataset.NanogptDataset"
 
@@ -207,6 +208,16 @@ def test_keys_without_effect_are_said_in_a_fixed_order(bench: Bench) -> None:
     assert all("env.toml [local]" in finding.message for finding in found)
 
 
+def test_a_host_without_a_tunnel_is_a_warning(bench: Bench) -> None:
+    """Who says `tunnel = "local"` has a table in common with a laptop."""
+    site = '[c]\nexecutor = "slurm"\nnproc_per_node = 8\nhost = "login"\n'
+    for line, count in (("", 1), ('tunnel = "local"\n', 0)):
+        bench.env(site + line)
+        plan = bench.plan(profile="c", environ={}, offline=True)
+        found = [one for one in checks.run(plan, offline=True) if one.code == "no-effect"]
+        assert [(one.level, 'tunnel = "ssh"' in str(one.fix)) for one in found] == count * [("warning", True)]
+
+
 def test_names_that_are_not_set(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.env('env = ["HERE", "GONE_ONE"]\nsecrets = ["GONE_TWO"]\n')
     monkeypatch.setenv("HERE", "1")
@@ -262,7 +273,25 @@ def test_a_missing_package(bench: Bench) -> None:
         'dependencies = ["pyyaml>=5", "no-such-dist[x]==1; python_version>\'3\'"]\n[tool.runspec]\n'
         '[tool.runspec.config]\ndir = "stub"',
     )
-    _one(bench.plan(), "missing-package", "no-such-dist")
+    _one(bench.plan(), "missing-package", "no-such-dist", "-m pip install 'no-such-dist[x]==1'")
+    block = '[tool.runspec]\n[tool.runspec.config]\ndir = "stub"'
+    bench.script("stub", f"dependencies = [\"no-such-dist; python_version < '3.0'\"]\n{block}")
+    assert _found(bench.plan(), "missing-package") == []  # it is for other Pythons
+    bench.script("stub", f'dependencies = ["no_such-dist@git+https://example.org/x"]\n{block}')
+    _one(bench.plan(), "missing-package", "no package no_such-dist,", "no_such-dist@git+https://example.org/x")
+
+
+def test_what_setup_installs_is_asked_of_it(bench: Bench, tmp_path: Path) -> None:
+    """The fix of a recipe's own package does not name it, since it would not help."""
+    lines = (ROOT / "requirements/train.txt").read_text().splitlines()
+    assert {*machine.SET_UP} - {"huggingface-hub"} <= {line.strip() for line in lines}
+    block = '[tool.runspec]\n[tool.runspec.config]\ndir = "stub"'
+    bench.script("stub", f'dependencies = ["nemo-automodel==0.7.0", "orjson"]\n{block}')
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho '[[3, 12, 1], {}]'\n")  # what one without packages prints
+    python.chmod(0o755)
+    bench.env(f'python = "{python}"\n')
+    assert ["setup.sh" in (found.fix or "") for found in _found(bench.plan(), "missing-package")] == [True, True]
 
 
 def test_a_version_that_the_script_rules_out_is_a_warning(bench: Bench) -> None:

@@ -13,7 +13,13 @@ from tests.workbench import Bench, make_bench
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """With a home directory that has the files below, which are empty."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in (".bashrc", "env", "conda.sh", "functions.sh", "two words"):
+        (home / name).touch()
+    monkeypatch.setenv("HOME", str(home))
     return make_bench(tmp_path)
 
 
@@ -114,6 +120,43 @@ def _endings(bench: Bench, lines: list[str]) -> list[Finding]:
         (["moduel load cuda"], ("`moduel`", "this machine has no command moduel")),
         (["export A=1", "setenv A 1"], ("no command setenv",)),
         (["cd '/no where'"], ("`cd '/no where'`", "`[ -e '/no where' ] && cd '/no where' || true`")),
+        (["cd code/not-there"], ("`cd code/not-there`", "the job's own directory code/", "code = [...]")),
+        (["source scripts/env.sh"], ("`source scripts/env.sh`", "which has what travels", "its whole path")),
+        (["set -e", ". no-such-env.sh"], ("`. no-such-env.sh`", "no such file")),
+        (["[ -f recipes/none.py ]"], ("`[ -f recipes/none.py ]`",)),
+        (["source ~/none.sh"], ("`source ~/none.sh`", "`[ -e ~/none.sh ] && source ~/none.sh || true`")),
+        (['cd "$HOME/no where"'], ("`cd $HOME/'no where'`", "no such directory")),
+        (["false"], ("`false`: it always fails", "`false || true`")),
+        (["A=1; false"], ("`false`",)),
+        (["cd /; exit 3;"], ("`exit 3`",)),
+        (["shift"], ("`shift`",)),
+        (["local A=1"], ("`local A=1`", "can only be used in a function", "NAME=VALUE without it")),
+        (["expr 1 - 1"], ("`expr 1 - 1`", "comes out is 0")),
+        (["(( 0 ))"], ("`((0))`", "comes out is 0")),
+        (["((A=0)) # none"], ("`((A=0))`", "A=0, without the brackets")),
+        (["(( 2 > 3 ));"], ("`((2 > 3))`",)),
+        (["i=0", "let i++"], ("`let i++`", "i=$((i + 1))")),
+        (["i=1", "((--i))"], ("`((--i))`", "i=$((i - 1))")),
+        (["test 1 = 2"], ("`test 1 = 2`", "it is never true", "`test 1 = 2 || true`")),
+        (["[ '' ]"], ("`[ '' ]`",)),
+        (["[[ a == b ]]"], ("`[[ a == b ]]`",)),
+        (["[ ! a = a ]"], ("`[ ! a = a ]`",)),
+        (["[ 10 -lt 9 ]"], ("`[ 10 -lt 9 ]`",)),
+        (["[ -n '' ]"], ("`[ -n '' ]`",)),
+        (["kill -TREM $$"], ("`kill -TREM $$`", "TREM: invalid signal", "`kill -l`")),
+        (["kill -s FOO 1"], ("`kill -s FOO 1`",)),
+        (["readonly A=1", "A=2"], ("`A=...`", "A cannot be set: a line above has made it read-only")),
+        (["declare -rx A=1", "export B=1 A=$(date)"], ("`export ...`", "A cannot be set")),
+        (["readonly A", "unset A"], ("`unset ...`", "A cannot be set")),
+        (["readonly A=1", "A=2 || true"], ("`A=...`",)),
+        (["export UID=$(id -u)"], ("`export ...`", "UID cannot be set: bash itself has it", "UID has its value")),
+        (["EUID=$((1 + 2))"], ("`EUID=...`",)),
+        (
+            ["set -euo pipefail", "export A=/x:$NO_SUCH_NAME"],
+            ("`... $NO_SUCH_NAME ...`", "set -u", "${NO_SUCH_NAME:-}"),
+        ),
+        (["set -o nounset; export A=${NO_SUCH_NAME}"], ("`... ${NO_SUCH_NAME} ...`",)),
+        (["umask 400x"], ("`umask 400x`",)),
     ],
 )
 def test_lines_that_end_the_job_are_an_error_before_the_queue(
@@ -168,10 +211,87 @@ def test_lines_that_end_the_job_are_an_error_before_the_queue(
         ["ulimit -c 0", "type bash", "[ 1 = 1 ]", "! true", "true", ": x"],
         ["no-such-command || true", "set +e", "no-such-command"],
         ["exprot A=1 || true", "A = 1 || :"],
+        ["false || true", "! false", "A=1 && false || :", "if false; then", "exit", "fi"],
+        ["while false; do", "exit", "done"],
+        [
+            "(( 0 )) || true",
+            "((1))",
+            "(( A = 2 ))",
+            "(( 0 < 1 ))",
+            "((A++))",
+            "let A++",
+            "i=0",
+            "((++i))",
+            "((B=1, 0 + 1))",
+        ],
+        ["((0)) && ((1))", "((0)) || ((1))", "((0)) || true", "A=$((0))"],
+        ["set -u", "export A=$(echo $NOT_SET)", "echo $(cd $NOT_SET || true)"],
+        ["i=0", "for x in 1 2; do ((i++)) || true; done"],
+        ["i=0", "i=$((i + 1))", "((i++))"],
+        ["i=0", "[ -z $A ] && i=1", "((i++))"],
+        [
+            "test 1 = 1",
+            "[ a != b ]",
+            "[ $A = 1 ]",
+            "[ 1 = 2 ] || true",
+            "[ a -nt b ] || :",
+            "[[ 3 -gt 2 ]]",
+            "[ ! a = b ]",
+        ],
+        [
+            "[ -v PATH ]",
+            "[ -o errexit ]",
+            "[[ A -eq 0 ]]",
+            "expr 1 + 1",
+            "expr length abc",
+            "[ 'a b' ]",
+            "[ $(id -u) = 0 ]",
+        ],
+        ["kill -TERM $$ || true", "kill -l", "kill -0 $$", "kill -s TERM 1 || :", "kill $PID || :", "kill -l TERM"],
+        ["set -- a", "shift", "f() { local A=1; }"],
+        ["readonly A=1", "export A", "B=2", "readonly B", "declare -p A", "export UID", "unset -f A", "echo UID=5"],
+        [
+            "set -u",
+            "A=$B || true",
+            "export A=${NOT_SET:-}:${NOT_SET-x}",
+            "export B=$A",
+            "echo '$NOT_SET' $HOME $RANDOM",
+        ],
+        ["set -u", "source ~/env", "export A=$NOT_SET"],
+        ["set -u", "set +u", "export A=$NOT_SET", "set -o nounset", "set +o nounset", "A=$NOT_SET"],
+        ["set -u", "read -r LINE <<< x", "export A=$LINE ${#LINE} $$ $# \\$NOT_SET", "echo $LAUNCH_JOB_DIR"],
+        ["cd recipes", "cd ..", "cd code", "cd -"],
+        ["[ -f recipes/stub.py ]", "[ -d recipes ]", "[ -d ./recipes/ ]", "cd .", "cd ../", "cd /tmp", "source ./x"],
+        ["source ls || true", "source ~/env", 'source "$HOME/two words"', "cd ~", "cd", "cd $HOME"],
+        ["umask 022", "umask -S", "umask u=rwx,g=,o=", "umask 077; umask"],
+        ["unset A B", "unset -f PATH || true", "export PATH"],
     ],
 )
 def test_lines_that_may_go_on_are_no_finding(bench: Bench, lines: list[str]) -> None:
     assert _endings(bench, lines) == []
+
+
+def test_a_line_that_the_next_one_belongs_to_is_left_alone(bench: Bench) -> None:
+    assert _endings(bench, ["A=1; false ||", "true", "echo (( 0"]) == []
+
+
+@pytest.mark.parametrize(
+    "profile", ['executor = "slurm"\nnproc_per_node = 8', 'executor = "docker"\ncontainer_image = "a"']
+)
+def test_what_bash_says_wherever_it_runs(bench: Bench, profile: str) -> None:
+    """Not what is set or lies there."""
+    lines = ["[ 1 = 2 ]", "umask 0700", "cd nowhere", "set -u", "source ~/none.sh", "A=$NO_SUCH_NAME"]
+    bench.env(f"[c]\n{profile}\nsetup_lines = {json.dumps(lines)}\n")
+    told, mode, place = shell_lines.endings(bench.plan(profile="c"))
+    assert [one.level for one in (told, mode, place)] == 3 * ["error"]
+    assert "never true" in told.message and "could not read or write what it makes" in mode.message
+    assert "its own directory code/" in place.message.replace("the job's own", "its own")
+
+
+def test_without_a_path_no_command_is_found(bench: Bench) -> None:
+    warned, ended = _endings(bench, ["unset PATH", "echo builtin", "hostname"])
+    assert (warned.level, ended.level) == ("warning", "error")
+    assert "would find no command" in warned.message and "`hostname`: `unset PATH` above" in ended.message
 
 
 def test_what_a_command_above_may_make_is_a_warning(bench: Bench) -> None:

@@ -37,6 +37,7 @@ def _found(bench: Bench, variable: dict[str, str], keys: str = "") -> list[Findi
         ("PYTHONIOENCODING", "utf9", "error", ("codec",)),
         ("PYTHONHOME", "/nowhere", "error", ("no such directory", "take it out")),
         ("PYTHONINSPECT", "1", "error", ("goes on to its prompt", "take it out")),
+        ("PYTHONPLATLIBDIR", "nowhere", "error", ("finds none of its own modules", "take it out")),
         ("LOGLEVEL", "info", "error", ("in capitals", 'LOGLEVEL = "INFO"')),
         ("LOGLEVEL", "10", "error", ("in capitals",)),
         ("TORCH_LOGS", "+dynammo,guards", "error", ("no log 'dynammo'", '"+dynamo,guards"')),
@@ -69,6 +70,20 @@ def test_values_that_are_taken_are_no_finding(bench: Bench) -> None:
     given |= {"LOGLEVEL": "WARN", "TORCH_LOGS": "+dynamo,-torch._inductor,all", "HF_HUB_ETAG_TIMEOUT": "30"}
     given |= {"PYTHONHOME": sys.prefix, "PYTHONINSPECT": "", "PYTHONHASHSEED": "random"}
     assert _found(bench, given) == []
+
+
+def test_what_keeps_torch_and_transformers_from_being_imported(bench: Bench) -> None:
+    """Only where the recipe imports them."""
+    bad = {"PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2"}
+    assert _found(bench, bad) == []
+    bench.trains(own_recipe=True)
+    assert [(one.level, one.fix) for one in _found(bench, bad)] == [
+        ("error", 'env_vars.PYTHONWARNINGS = "default"'),
+        ("error", 'env_vars.PYTHONOPTIMIZE = "1"'),
+    ]
+    assert len(_found(bench, {"PYTHONWARNINGS": "error::DeprecationWarning"})) == 1
+    for value in ("error::FutureWarning", "error,ignore", "error:my message", "ignore", "default"):
+        assert _found(bench, {"PYTHONWARNINGS": value, "PYTHONOPTIMIZE": "1", "PYTHONPLATLIBDIR": "lib64"}) == []
 
 
 def test_variables_of_torchrun_have_no_effect(bench: Bench) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from automodel_launch.commands import hints, registry
+from automodel_launch.commands import hints, main, registry
+from automodel_launch.commands.launch import OF_SWEEPS
 from automodel_launch.plan import recipes
 from automodel_launch.workspace import find
 from tests.commands.conftest import Cli
@@ -73,6 +74,7 @@ def test_every_synonym_leads_to_a_command_and_is_none() -> None:
         (("--profile", "far"), "--run far"),
         (("--run", "t"), "t is a config of stub: -c t"),
         (("-c", "stub/t.yaml"), "-c t"),
+        (("-c", "t.yml"), "-c t"),
         (("-c", "configs/stub/other.yaml"), None),
     ],
 )
@@ -152,3 +154,45 @@ def test_an_interrupt_is_a_document_too(launch: Cli, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("automodel_launch.workspace.find", interrupt)
     code, out, err = launch("jobs", "--json")
     assert (code, json.loads(out)["error"]["kind"], err) == (130, "interrupted", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (
+            ("pretrain", "-c", "tiny", "step_scheduler.num_epochs=2"),
+            "+step_scheduler.num_epochs=2, which adds it: AutoModel",
+        ),
+        (("pretrain", "-c", "tiny", "--checkpoint.max_recent_checkpoints=3"), "+checkpoint.max_recent_checkpoints=3,"),
+        (("pretrain", "-c", "tiny", "optimizer.foreach=true"), "+optimizer.foreach=true,"),
+        (("pretrain", "-c", "tiny", "model.config.rope_theta=1e4"), "+model.config.rope_theta=1e4,"),
+        (("pretrain", "-c", "tiny", "distributed.sequence_parallel=true"), "+distributed.sequence_parallel=true,"),
+        (("pretrain-bridge", "-c", "tiny", "scheduler.lr_decay_style=cosine"), "+scheduler.lr_decay_style=cosine, "),
+        (("pretrain", "-c", "tiny", "step_scheduler.max_stpes=2"), "step_scheduler.max_steps=2; write +"),
+        (("pretrain", "-c", "tiny", "--step_scheduler.num_epoch=2"), "write +step_scheduler.num_epoch="),
+    ],
+)
+def test_a_key_that_the_framework_has_and_the_config_lacks(
+    argv: tuple[str, ...], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the shipped configs: the form that adds it comes first, and no other key is guessed."""
+    assert main.main(["check", *argv]) == 2
+    said = capsys.readouterr().err
+    assert f"hint: {hint}" in said or (not hint.startswith("+") and hint in said)
+    assert ("Did you mean" in said) != hint.startswith("+")
+
+
+def test_a_pipelines_step_is_told_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    step = "{recipe: pretrain, config: tiny, overrides: {step_scheduler.num_epochs: 2}}"
+    (tmp_path / "p.yaml").write_text(f"steps:\n  train: {step}\n")
+    assert main.main(["pipeline", str(tmp_path / "p.yaml"), "--run", "local", "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    assert "hint: +step_scheduler.num_epochs=2, which adds it: AutoModel takes it" in said and "Did you" not in said
+
+
+def test_a_sweep_is_checked_by_its_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["check", "pretrain", "-c", "tiny", "--sweep", "optimizer.lr=1e-3,1e-4"]) == 2
+    said = capsys.readouterr().err
+    assert "hint: a dry run looks at every point: python launch.py pretrain ... --sweep ... --dry-run" in said
+    assert "Did you mean" not in said
+    assert set(hints._OF_SWEEPS) == set(OF_SWEEPS)

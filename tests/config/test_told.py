@@ -76,6 +76,7 @@ def test_a_section_sees_no_profile() -> None:
         ("/home/${USER}/x.sqsh", ["$USER", "/home/${oc.env:USER}/x.sqsh"]),
         ("ubuntu@sha256", ["'sha256' is no digest", '"ubuntu"']),
         ("ubuntu@sha256:", ["no digest"]),
+        ("ubuntu@sha256:abc", ["no digest"]),  # Docker: invalid reference format
     ],
 )
 def test_an_image_that_is_none(written: str, words: list[str]) -> None:

@@ -395,6 +395,39 @@ def test_more_processes_than_gpus_are_found_for_a_cluster(bench: Bench) -> None:
 
     assert errors("nproc_per_node = 8") == errors("nproc_per_node = 2") == []
     assert "nproc_per_node = 16" in errors("nproc_per_node = 16")[0]
+    for word in ("--gres=none", "--gres=gpu:0", "--gres=gpu:h100:4", "--gpus=4", "--gpus-per-node=h100:2"):
+        (told,) = errors(f'srun_args = ["{word}"]')
+        assert f"srun_args = '{word}'" in told
+    assert errors('srun_args = ["--gpus=8", "--gpus-per-task=8", "--gres=gpu", "-G4"]\nnproc_per_node = 1') == []
+    assert errors('srun_args = ["--gres=shard:1", "--gpus-per-socket=4"]') == []
+
+
+def test_more_processes_than_gpus_of_gres(bench: Bench) -> None:
+    def errors(lines: str) -> list[str]:
+        bench.env(f'[c]\nexecutor = "slurm"\nnproc_per_node = 4\n{lines}\n')
+        plan = bench.plan(profile="c", environ={}, offline=True)
+        return [finding.message for finding in checks.run(plan, offline=True) if finding.code == "too-few-gpus"]
+
+    for value in ("gpu:2", "gpu", "gpu:h100:2,shard:4", "gpu=2", "gpu:a100:1,gpu:h100:2"):
+        assert f"gres = '{value}'" in errors(f'gres = "{value}"')[0]
+    for value in ("gpu:4", "gpu:a100:2,gpu:h100:2", "gpu:8K", "shard:2", "none"):
+        assert errors(f'gres = "{value}"') == []
+    assert errors('gres = "gpu:2"\nexclusive = true') == []  # which gives all that a node has
+
+
+@pytest.mark.parametrize(
+    ("lines", "count"),
+    [
+        ('time = "01:00:00"\nsrun_args = ["--time=00:10:00"]', 1),
+        ('srun_args = ["--time=10"]', 1),
+        ('time = "01:00:00"\nsrun_args = ["--time=2:00:00", "-v"]', 0),
+    ],
+)
+def test_a_step_that_ends_before_the_job_is_a_warning(bench: Bench, lines: str, count: int) -> None:
+    bench.env(f"{SLURM}{lines}\n")
+    plan = bench.plan(profile="c", environ={}, offline=True)
+    found = [one for one in checks.run(plan, offline=True) if one.code == "time-limit"]
+    assert [(one.level, "srun kills" in one.message) for one in found] == count * [("warning", True)]
 
 
 DOCKER = '\n[c]\nexecutor = "docker"\ncontainer_image = "i:1"\ngpus_per_node = 0\n'

@@ -92,7 +92,16 @@ def test_code_that_is_not_there(bench: Bench, code: str) -> None:
     refused(ConfigError, lambda: _collect(bench, code), repr(code), "no such")
 
 
-@pytest.mark.parametrize("code", ["..", ".", "../work", "/", "recipes/.."])
+@pytest.mark.parametrize("code", [".", "../work", "recipes/.."])
+def test_the_whole_checkout_is_no_code(bench: Bench, code: str) -> None:
+    """Its runs and data would travel, too; the folders that may be meant are named."""
+    _write(bench, "my_models/a.py", "runs/b.1/c.py")
+    words = (repr(code), "is the whole of", '"my_models"; recipes/ travels anyway')
+    told = refused(ConfigError, lambda: _collect(bench, code), *words)
+    assert '"runs"' not in told and refused(ConfigError, lambda: _by(bench, "git", code), *words) == told
+
+
+@pytest.mark.parametrize("code", ["..", "/"])
 def test_code_from_outside_of_the_checkout(bench: Bench, code: str) -> None:
     refused(ConfigError, lambda: _collect(bench, code), repr(code), "below")
 
@@ -194,7 +203,7 @@ def test_a_pattern_without_a_match(bench: Bench, pattern: str) -> None:
 
 
 @pytest.mark.parametrize("packager", ["pattern", "git"])
-@pytest.mark.parametrize("code", ["../*", "/etc/*", ".", "pkg/../.."])
+@pytest.mark.parametrize("code", ["../*", "/etc/*", "pkg/../.."])
 def test_no_packager_leaves_the_checkout(bench: Bench, packager: str, code: str) -> None:
     refused(ConfigError, lambda: _by(bench, packager, code), repr(code), "below")
 

@@ -28,6 +28,8 @@ tunnel = "ssh"
 host = "login.invalid"
 """
 
+DIGEST = f"sha256:{16 * '0ab1'}"
+
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
@@ -250,10 +252,10 @@ def test_images_that_are_refused(bench: Bench, image: str) -> None:
         ("docker://nvcr.io/nvidia/nemo-automodel:26.04", "nvcr.io#nvidia/nemo-automodel:26.04"),
         ("docker://nvcr.io#nvidia/nemo-automodel:26.04", "nvcr.io#nvidia/nemo-automodel:26.04"),
         ("nvcr.io#nvidia/nemo-automodel:26.04", "nvcr.io#nvidia/nemo-automodel:26.04"),
-        ("reg:5000/a@sha256:0", "reg:5000#a@sha256:0"),
+        (f"reg:5000/a@{DIGEST}", f"reg:5000#a@{DIGEST}"),
         ("localhost/a", "localhost#a"),
         ("reg.io/a/b_c.d-e/f:V1.0-RC_2", "reg.io#a/b_c.d-e/f:V1.0-RC_2"),
-        ("a:1@sha256:0ab", "a:1@sha256:0ab"),
+        (f"a:1@{DIGEST}", f"a:1@{DIGEST}"),
     ],
 )
 def test_images_are_passed_on_as_enroot_wants_them(bench: Bench, written: str, passed: str) -> None:
@@ -407,7 +409,7 @@ def test_runtimes_that_are_refused(bench: Bench, runtime: str) -> None:
     [
         ("nvcr.io/nvidia/nemo:1", "nvcr.io+nvidia+nemo+1.sqsh"),
         ("nvcr.io#nvidia/nemo:1", "nvcr.io+nvidia+nemo+1.sqsh"),
-        ("reg:5000/a@sha256:0ab", "reg+5000+a+sha256+0ab.sqsh"),
+        (f"reg:5000/a@{DIGEST}", f"reg+5000+a+{DIGEST.replace(':', '+')}.sqsh"),
         ("ubuntu", "ubuntu+latest.sqsh"),
     ],
 )

@@ -34,6 +34,7 @@ from automodel_launch.backends.automodel import (
     sizes,
     starts,
     step_scheduler,
+    takes,
     trackers,
 )
 from automodel_launch.backends.automodel import references as references_
@@ -63,6 +64,10 @@ class AutoModel:
         from automodel_launch.backends.automodel.noise import NOISE
 
         return NOISE
+
+    def takes(self, config: Config, key: str) -> bool:
+        """By its schema."""
+        return takes.takes(config, key)
 
     def max_steps(self, config: Config) -> int | None:
         """step_scheduler.max_steps."""

@@ -46,6 +46,12 @@ def seen(plan: Plan, value: Any) -> Path | None:
     return rows.seen(plan, value) if plan.visible and not plan.missing(str(value)) else None
 
 
+def config(folder: Path) -> dict[str, Any] | None:
+    """The content of its config.json; None where that is not there, or no JSON object."""
+    found = _json(folder / CONFIG)
+    return found if isinstance(found, dict) else None
+
+
 def names_in(folder: Path | None) -> set[str]:
     """Of a directory's files; none where it cannot be listed."""
     try:

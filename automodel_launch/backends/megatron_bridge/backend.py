@@ -33,7 +33,7 @@ from automodel_launch.backends.megatron_bridge import (
     training,
 )
 from automodel_launch.backends.megatron_bridge import references as references_
-from automodel_launch.backends.megatron_bridge.checks import data
+from automodel_launch.backends.megatron_bridge.checks import data, sections
 from automodel_launch.backends.noise import Noise
 from automodel_launch.backends.trackers import Use
 from automodel_launch.config import dotted
@@ -61,6 +61,10 @@ class MegatronBridge:
         from automodel_launch.backends.megatron_bridge.noise import NOISE
 
         return NOISE
+
+    def takes(self, config: Config, key: str) -> bool:
+        """A section, or a field of one."""
+        return sections.takes(config, key)
 
     def max_steps(self, config: Config) -> int | None:
         """train.train_iters, or train.train_samples by the global batch; the recipe's where the config has none."""

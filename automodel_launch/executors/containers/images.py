@@ -10,7 +10,7 @@ from automodel_launch.errors import ProfileError
 NO_IMAGE = "none"
 PREFIX = "docker://"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@#+%-]*")
-_DIGEST = re.compile(r"[a-z0-9]+([.+_-][a-z0-9]+)*:[0-9a-fA-F]+")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|(?!sha256:)[a-z0-9]+([.+_-][a-z0-9]+)*:[0-9a-fA-F]+")
 _FILE = re.compile(r"\.(sqsh|squashfs|sif)$", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _VARIABLE = re.compile(r"(~|\$[A-Za-z_][A-Za-z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\})(?=/|$)")

@@ -48,6 +48,32 @@ def _with(key: str, value: str, name: str, right: str) -> str:
     return f'{key} = "{value.replace(name, right, 1)}"'
 
 
+def count_of_gpus(value: str) -> int | None:
+    """GPUs of a node that `gres` asks for: `gpu:h100:2` is 2, `gpu` 1; None where it names none, or no number."""
+    if value.lower() == "none":
+        return 0
+    counts = []
+    for item in value.split(","):
+        name, *rest = re.split("[:=/]", item.strip().removeprefix("gres:"))
+        if name == "gpu":
+            has_number = bool(rest) and _NUMBER.fullmatch(rest[-1]) is not None
+            counts.append(rest[-1] if has_number else "1" if len(rest) < 2 else "?")
+    return sum(map(int, counts)) if counts and all(map(str.isdigit, counts)) else None
+
+
+def of_a_step(word: str, nodes: int) -> int | None:
+    """GPUs that a node's one task has by one of srun's options; None where it says nothing about them."""
+    name, equals, value = word.partition("=")
+    if not equals:
+        return None
+    if name == "--gres":
+        return count_of_gpus(value)
+    number = value.rpartition(":")[2]
+    if name not in ("--gpus", "--gpus-per-node", "--gpus-per-task") or not number.isdigit():
+        return None
+    return int(number) // nodes if name == "--gpus" else int(number)
+
+
 def gpus(key: str, value: str) -> Iterator[Fault]:
     """`--gpus` and its like: TYPE:NUMBER, without the word gpu."""
     for item in value.split(","):

@@ -152,13 +152,18 @@ def test_fewer_rows_than_ranks_give_no_batch(bench: Bench, tmp_path: Path) -> No
     assert told(1, COLUMNS.replace("_dataset.", "_iterable_dataset.").replace("Dataset", "IterableDataset")) == []
 
 
-@pytest.mark.parametrize(("described", "more", "told"), [
-    ({}, {}, True),
-    ({}, {"chat_template": "{{ messages }}"}, False),
-    ({"chat_template": "{{ messages }}"}, {}, False),
+@pytest.mark.parametrize(("described", "more", "words"), [
+    ({}, {}, "no chat_template"),
+    ({}, {"chat_template": "{{ messages }}"}, ""),
+    ({"chat_template": "{{ messages }}"}, {}, ""),
+    ({"chat_template": "{% for m in messages %}{{ m.content }"}, {}, "tokenizer_config.json: Jinja does not read"),
+    ({"chat_template": "{% if x %}\n{% endfor %}"}, {}, "line 2"),
+    ({"chat_template": "{{ messages"}, {"chat_template": "{{ messages }}"}, ""),
+    ({}, {"chat_template": "{{ messages | }}"}, "dataset.chat_template ("),
+    ({"chat_template": "{% for m in messages %}{%- generation -%}{% break %}{% endgeneration %}{% endfor %}"}, {}, ""),
 ])  # fmt: skip
-def test_a_tokenizer_without_a_template(
-    bench: Bench, tmp_path: Path, described: dict[str, str], more: dict[str, str], told: bool
+def test_a_tokenizer_without_a_template_that_jinja_reads(
+    bench: Bench, tmp_path: Path, described: dict[str, str], more: dict[str, str], words: str
 ) -> None:
     folder, path = tmp_path / "tokenizer", tmp_path / "rows.jsonl"
     folder.mkdir()
@@ -167,5 +172,5 @@ def test_a_tokenizer_without_a_template(
     tokenizer = {"_target_": "nemo_automodel.NeMoAutoTokenizer.from_pretrained"}
     tokenizer["pretrained_model_name_or_path"] = str(folder)
     findings = found(bench, CHAT, str(path), tokenizer=tokenizer, **more)
-    assert [one.code for one in findings] == (["bad-conversations"] if told else [])
-    assert all("no chat_template" in one.message for one in findings)
+    assert [one.code for one in findings] == (["bad-conversations"] if words else [])
+    assert all(words in one.message for one in findings)

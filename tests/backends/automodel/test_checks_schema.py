@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from automodel_launch import backends
-from automodel_launch.backends.automodel.checks import compiling, loading, schema, targets, training, validations
+from automodel_launch.backends.automodel.checks import (
+    compiling,
+    loading,
+    no_effect,
+    schema,
+    targets,
+    training,
+    validations,
+)
 from automodel_launch.checks import Finding, runs
 from automodel_launch.config import configs
 from automodel_launch.launch import planning
@@ -373,3 +381,20 @@ def test_the_best_of_several_validation_sets(bench: Bench, sets: list[str], more
     found = [f"{one.message} {one.fix}" for one in validations.best_metric(bench.planned(json.dumps(config)))]
     assert len(found) == bool(says)
     assert all(says in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("texts", "fix"),
+    [
+        (["+mfu.device=H300"], "mfu.peak_tflops=NUMBER"),
+        (["+freeze_config.freeze_vision_tower=true"], "~freeze_config.freeze_vision_tower"),
+        (["+freeze_config.freeze_language_model=true"], "~freeze_config.freeze_language_model"),
+        (["+mfu.device=NVIDIA H100 80GB HBM3", "+freeze_config.freeze_vision_tower=false"], None),
+        (["+mfu.device=H300", "+mfu.peak_tflops=100"], None),
+    ],
+)
+def test_what_has_no_effect_with_the_rest_of_the_config(bench: Bench, texts: list[str], fix: str | None) -> None:
+    sizes = [f"+model.config.{name}=8" for name in ("vocab_size", "hidden_size", "num_attention_heads")]
+    told = [one for check in no_effect.CHECKS for one in check(bench.planned(json.dumps(base()), *sizes, *texts))]
+    assert [one.level for one in told] == (["warning"] if fix else [])
+    assert all(str(fix) in (one.fix or "") for one in told)

@@ -29,6 +29,7 @@ from automodel_launch.backends.automodel.checks import (
     schedule,
     schema,
     targets,
+    templates,
     training,
     validations,
 )
@@ -60,6 +61,7 @@ CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *routing.CHECKS,
     *data.CHECKS,
     *conversations.CHECKS,
+    *templates.CHECKS,
     *directories.CHECKS,
     *nanogpt.CHECKS,
 )

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from automodel_launch.backends.automodel import datasets, keys
+from automodel_launch.backends.automodel import datasets
 from automodel_launch.backends.automodel.checks.batch import data_parallel
 from automodel_launch.backends.data import paths
 from automodel_launch.backends.data.rows import JSONL, count, seen
@@ -217,21 +217,4 @@ def enough(plan: Plan) -> Iterator[Finding]:
         yield Finding("error", "no-batch", f"{message} take as many each: no step would be taken.", fix)
 
 
-def template(plan: Plan) -> Iterator[Finding]:
-    """ChatDataset stops without a template of conversations, of the config's or of the tokenizer's directory."""
-    for key, section in datasets.conversations(plan.config) if plan.visible else ():
-        name = f"{key}.tokenizer.{keys.PRETRAINED}"
-        given, folder = section.get("chat_template"), seen(plan, dotted.get(plan.config, name))
-        if not datasets.is_chat(section) or given is not None or folder is None or plan.missing(str(folder)):
-            continue
-        try:
-            described = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-            has = (folder / "chat_template.jinja").exists() or (folder / "additional_chat_templates").exists()
-        except (OSError, ValueError):  # other checks look at the directory
-            continue
-        if not has and not (isinstance(described, dict) and described.get("chat_template")):
-            message = f"{describe(plan, name)}: it has no chat_template, as those of base models, and {key} gives none."
-            yield Finding("error", "bad-conversations", message, f"+{key}.chat_template=..., as configs/finetune/tiny")
-
-
-CHECKS = (files, enough, template)
+CHECKS = (files, enough)

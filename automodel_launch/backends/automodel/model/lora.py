@@ -11,14 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from automodel_launch.backends.automodel import loader
-from automodel_launch.backends.automodel.model.shape import Shape
+from automodel_launch.backends.automodel.model.shape import AS_LLAMA, Shape
 from automodel_launch.config import dotted
 
 TARGETS, EXCLUDED, ALL = "peft.target_modules", "peft.exclude_modules", "peft.match_all_linear"
 DIM = "peft.dim"
 CLASS = "nemo_automodel.components._peft.lora.PeftConfig"
-# Families of transformers' that name their layers as Llama does; those of the attention and of the MLP.
-_AS_LLAMA = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo2", "smollm3", "granite"}
 _MOST = 1000  # layers that are compared
 ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 _USUAL_DIM, _USUAL = 8, ["*_proj"]
@@ -42,7 +40,7 @@ def names(config: Mapping[str, Any], key: str) -> list[str] | None:
 def layers(shape: Shape | None) -> list[str] | None:
     """The whole names of the model's linear layers; None of families that are not known here."""
     number = shape.get("num_hidden_layers") if shape else None
-    if shape is None or number is None or shape.family not in _AS_LLAMA or "text_config" in shape.numbers:
+    if shape is None or number is None or shape.family not in AS_LLAMA or "text_config" in shape.numbers:
         return None
     parts = [*(f"self_attn.{name}" for name in ATTENTION), *(f"mlp.{name}" for name in MLP)]
     return ["lm_head", "score", *(f"model.layers.{i}.{part}" for i in range(min(number, _MOST)) for part in parts)]

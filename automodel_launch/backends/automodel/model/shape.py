@@ -29,8 +29,10 @@ _SYNONYMS = {
     "max_position_embeddings": ("n_positions",),
     "num_experts": ("num_local_experts", "n_routed_experts"),
 }
-# Families whose classes tie the output layer to the embedding by default.
 _NO_NUMBERS = ("_target_", keys.PRETRAINED, "name_or_path")
+# Families of transformers' whose models read text alone, and name their layers as Llama does.
+AS_LLAMA = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo2", "smollm3", "granite"}
+# Families whose classes tie the output layer to the embedding by default.
 _TIED = {"gpt2", "gemma", "gemma2", "gemma3_text"}
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from automodel_launch.backends.megatron_bridge.checks import (
+    adapters,
     batch,
     data,
+    functions,
     hub_config,
     numbers,
     parallel,
@@ -36,4 +38,6 @@ CHECKS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     *data.CHECKS,
     *rows.CHECKS,
     *routing.CHECKS,
+    *adapters.CHECKS,
+    *functions.CHECKS,
 )

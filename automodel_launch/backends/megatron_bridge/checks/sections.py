@@ -118,10 +118,22 @@ def _unknown(plan: Plan, key: str, value: Any, section: str, known: list[str]) -
     return Finding("error", "unknown-key", f"{message} warning in the log, and our script refuses it.", fix)
 
 
+def takes(config: Mapping[str, Any], key: str) -> bool:
+    """The key is a section or a field of one."""
+    section, _, name = key.rpartition(".")
+    if not section:
+        return key in (*keys.OWN, *schema.load().sections)
+    return section in schema.load().sections and name in _fields_of(config, section)
+
+
 def _fields(plan: Plan, section: str) -> Mapping[str, Field]:
+    return _fields_of(plan.config, section)
+
+
+def _fields_of(config: Mapping[str, Any], section: str) -> Mapping[str, Field]:
     """Fields of the class that the recipe gives the section; where that is not known, of all that it may have."""
-    recipe = settings.of(plan.config).recipe
-    given = dotted.get(plan.config, f"{section}.{keys.TARGET}")
+    recipe = settings.of(config).recipe
+    given = dotted.get(config, f"{section}.{keys.TARGET}")
     classes = [] if given else schema.load().classes(section, recipe)
     found: dict[str, Field] = {}
     for name, field in schema.fields_of(classes):
