@@ -45,10 +45,11 @@ if unshare --mount true 2> /dev/null; then
     rm "$empty"
     exec "$@"' plain)
 fi
-# Five at once, on two cores: most of the time goes by in waiting, for Slurm above all. A file's tests stay together, with
-# their fixtures, but for long ones that share none; tests/balance.py says which, and what comes first.
+# Four at once, on two cores: most of the time goes by in waiting, for Slurm above all. Five fill the cores, and each test
+# takes a fifth more. A file's tests stay together, with their fixtures, but for long ones that share none; tests/balance.py
+# says which, and what comes first.
 failed=0
-"${plain[@]}" python -m pytest -n 5 --dist loadfile --no-loadscope-reorder "$@" || failed=$?
+"${plain[@]}" python -m pytest -n 4 --dist loadfile --no-loadscope-reorder "$@" || failed=$?
 ended() { # PID NAME
   wait "$1" || { failed=$? && echo "test.sh: $2 failed; what it said stands above" >&2; }
 }
