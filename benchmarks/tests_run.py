@@ -35,6 +35,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         clone, home, log = folder / "clone", folder / "home", Path(tempfile.gettempdir(), "test-run.log")
+        folder.chmod(0o755)  # tests of other accounts look into it
         home.mkdir()
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
         print(f"log: {log}", flush=True)
