@@ -173,10 +173,7 @@ def sweep(
     changes = api.parsed(overrides)
     wanted = None if config is None else os.fspath(config)
     specs = [
-        (
-            point,
-            unknown_keys.load(found, wanted, [*changes, *api.parsed(settings)]),
-        )
+        (point, unknown_keys.load(found, wanted, [*changes, *api.parsed(settings)]))
         for point in sweeps.points_of(swept, "sweep", [one.key for one in changes])
         for settings in [list(point.settings.values())]
     ]

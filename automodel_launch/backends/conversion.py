@@ -149,7 +149,8 @@ def _whole(plan: Plan) -> Iterator[Finding]:
     wanted = f"iter_{step:07d}" if type(step) is int else "iter_*"
     found = [folder] if alone else [one for one in sorted(folder.glob(wanted)) if one.is_dir()]
     if found and not any(contract.is_saved(one.name, weights.names_in(one)) for one in found):
-        lacks = next(part for part in contract.MEGATRON_PARTS if part not in weights.names_in(found[-1]))
+        there = weights.names_in(found[-1])
+        lacks = next(part for part in contract.MEGATRON_PARTS if part not in there)
         message = f"{describe(plan, 'source')}: {found[-1].name} is no complete checkpoint (there is no {lacks})"
         yield Finding("error", "no-model", f"{message}{', nor is another' if found[1:] else ''}.", _SOURCE)
 

@@ -10,14 +10,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from automodel_launch.checks.shell_asked import ASKED, MAY_DEFINE, NAME, bash, fails, refused
-from automodel_launch.checks.shell_state import read_only
+from automodel_launch.checks.shell_state import DECLARING, read_only
 from automodel_launch.plan.finding import Finding, Level
 from automodel_launch.plan.plan import Plan
 from automodel_launch.profile.sbatch_options import names
 
 _ASSIGNS = re.compile(r"([A-Za-z_]\w*)(\[.*\])?\+?=(.*)", re.DOTALL)
 _OF_A_VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?\+?=.*", re.DOTALL)
-_NAMES_VARIABLES = names("export readonly declare typeset")
 _ASKS = {"export": "fp", "readonly": "fp", "declare": "fFp", "typeset": "fFp"}
 """Options with which the rest is no name of a variable, or with which the command asks and may say no."""
 _EXPANDED = re.compile(r"[$`*?\[{~!]")
@@ -58,7 +57,7 @@ def failing(plan: Plan, where: str, words: Sequence[str], before: Sequence[Seque
     fixed = list(read_only(where, words, before))
     if fixed:
         yield from fixed
-    elif name in _NAMES_VARIABLES:
+    elif name in DECLARING:
         yield from _no_names(where, name, rest)
     elif name in ASKED:
         yield from refused(plan, where, words, before)

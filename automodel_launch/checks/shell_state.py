@@ -13,7 +13,8 @@ from automodel_launch.profile.sbatch_options import names
 
 _OF_BASH = names("BASHOPTS BASH_VERSINFO EUID PPID SHELLOPTS UID")
 _DECLARE = names("declare typeset")
-_SETS = names("export readonly declare typeset")
+DECLARING = names("export readonly declare typeset")
+"""Commands whose words are names of variables, or assignments."""
 _ASSIGNS = re.compile(r"([A-Za-z_]\w*)\+?=.*", re.DOTALL)
 _READS = re.compile(r"(?<!\\)\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 _SINGLE_QUOTED = re.compile(r"'[^']*'")
@@ -26,13 +27,13 @@ def read_only(
     """`export UID=...`, or a second value of what `readonly` has set; `A=2` ends the shell whatever comes behind it."""
     name, *rest = words
     fixed = {*_OF_BASH, *(one for command in before for one in _made_read_only(command))}
-    given = [found[1] for found in map(_ASSIGNS.fullmatch, rest) if found] if name in _SETS and is_alone else []
+    given = [found[1] for found in map(_ASSIGNS.fullmatch, rest) if found] if name in DECLARING and is_alone else []
     given += [word for word in rest if name == "unset" and is_alone and "-f" not in rest]
     given += [found[1]] if (found := _ASSIGNS.fullmatch(name)) else []
     for one in given:
         if one in fixed:
             what = "bash itself has it, read-only" if one in _OF_BASH else "a line above has made it read-only"
-            form = f"{name} ..." if name in (*_SETS, "unset") else f"{one}=..."
+            form = f"{name} ..." if name in (*DECLARING, "unset") else f"{one}=..."
             fix = f"take it out: {one} has its value" if one in _OF_BASH else "another name, or no readonly above"
             yield fails(where, form, f"{one} cannot be set: {what}", fix)
             return

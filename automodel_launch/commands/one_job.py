@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from automodel_launch import executors, workspace
+from automodel_launch import contract, executors, workspace
 from automodel_launch.commands import console
 from automodel_launch.commands.command import Command, Parser
 from automodel_launch.errors import JobError, UsageError
@@ -74,6 +74,15 @@ class JobCommand(Command):
 def directory(record: Record) -> JobDir:
     """The job's directory."""
     return JobDir(record.job_dir, executors.get(record.executor).place_of(record))
+
+
+def keep_stopped(record: Record) -> None:
+    """Make the run's stop file: no job of it begins. It is empty, since a full disk has room for that.
+
+    Raises:
+        ClusterError: it cannot be made.
+    """
+    directory(record).place.put(record.run_dir, {}, {contract.STOP: ""})
 
 
 def status(record: Record) -> Status:

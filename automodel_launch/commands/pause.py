@@ -33,7 +33,7 @@ class Pause(JobCommand):
         record = self.find(args)
         now, place = one_job.status(record), one_job.directory(record).place
         _refuse_for_good(record, now, place)
-        place.put(record.run_dir, {}, {contract.STOP: ""})  # there is room for it on a full disk
+        one_job.keep_stopped(record)
         console.say(f"{record.run_name} is paused; `python launch.py resume {record.job_id}` goes on")
         if not now.over:
             code = cancel.stop(args, record, now, now=False)

@@ -34,9 +34,7 @@ def pause(args: argparse.Namespace, sweep: Sweep) -> int:
     if not rows:
         raise JobError(f"no point of {sweep.name} is in the queue or runs.", f"python launch.py status {sweep.name}")
     for record in filter(None, (row.record for row in rows)):
-        one_job.directory(record).place.put(
-            record.run_dir, {}, {contract.STOP: ""}
-        )  # there is room for it on a full disk
+        one_job.keep_stopped(record)
     code = _stop(args, sweep, rows, now=False)
     for row in one_sweep.look(args, sweep):  # one that has reached its end meanwhile is not paused
         if row.record and row.now.state == contract.COMPLETED:

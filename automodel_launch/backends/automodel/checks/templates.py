@@ -18,50 +18,38 @@ _OF_TRANSFORMERS = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")  # a tag that
 
 
 def template(plan: Plan) -> Iterator[Finding]:
-    """ChatDataset stops without a template of conversations, of the config's or of the tokenizer's directory."""
-    for key, section in datasets.conversations(plan.config) if plan.visible else ():
-        name = f"{key}.tokenizer.{keys.PRETRAINED}"
-        given, folder = section.get("chat_template"), seen(plan, dotted.get(plan.config, name))
-        if not datasets.is_chat(section) or given is not None or folder is None or plan.missing(str(folder)):
-            continue
-        try:
-            described = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-            has = (folder / "chat_template.jinja").exists() or (folder / "additional_chat_templates").exists()
-        except (OSError, ValueError):  # other checks look at the directory
-            continue
-        if not has and not (isinstance(described, dict) and described.get("chat_template")):
-            message = f"{describe(plan, name)}: it has no chat_template, as those of base models, and {key} gives none."
-            yield Finding("error", "bad-conversations", message, f"+{key}.chat_template=..., as configs/finetune/tiny")
-
-
-def template_reads(plan: Plan) -> Iterator[Finding]:
-    """A template of the config's or the tokenizer's that Jinja does not read: the first row would stop."""
+    """The config's, else that of the tokenizer's directory: there is one, and Jinja reads it."""
     for key, section in datasets.conversations(plan.config) if plan.visible else ():
         given, name = section.get("chat_template"), f"{key}.tokenizer.{keys.PRETRAINED}"
-        folder = seen(plan, dotted.get(plan.config, name)) if given is None else None
+        folder = seen(plan, dotted.get(plan.config, name)) if given is None and datasets.is_chat(section) else None
         if isinstance(given, str) and "{" in given and not dotted.left_to_the_job(given):
-            where, text = f"{key}.chat_template ({source(plan, f'{key}.chat_template')})", given
-        elif folder is not None and datasets.is_chat(section) and not plan.missing(str(folder)):
-            where, text = _template_of(folder)
-            where = f"{describe(plan, name)}: its {where}"
-        else:
-            continue
-        if why := _unread(text):
-            fix = f"mend it, or +{key}.chat_template=..., as configs/finetune/tiny"
-            yield Finding("error", "bad-conversations", f"{where}: Jinja does not read the template: {why}.", fix)
+            yield from _unreadable(f"{key}.chat_template ({source(plan, f'{key}.chat_template')})", given, key)
+        elif folder is not None and not plan.missing(str(folder)):
+            yield from _of_tokenizer(folder, describe(plan, name), key)
 
 
-def _template_of(folder: Path) -> tuple[str, str]:
-    """The file's name and its text, empty where it is none; transformers takes the file alone before the key."""
-    alone = folder / "chat_template.jinja"
+def _of_tokenizer(folder: Path, described: str, key: str) -> Iterator[Finding]:
+    """transformers takes a file alone before the key of tokenizer_config.json."""
+    alone, others = folder / "chat_template.jinja", folder / "additional_chat_templates"
     try:
-        if alone.is_file():
-            return alone.name, alone.read_text(encoding="utf-8")
-        described = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        if alone.exists():
+            yield from _unreadable(f"{described}: its {alone.name}", alone.read_text(encoding="utf-8"), key)
+            return
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # other checks look at the directory
-        return "", ""
-    found = described.get("chat_template") if isinstance(described, dict) else None
-    return "tokenizer_config.json", found if isinstance(found, str) else ""
+        return
+    text = settings.get("chat_template") if isinstance(settings, dict) else None
+    if not text and not others.exists():
+        message = f"{described}: it has no chat_template, as those of base models, and {key} gives none."
+        yield Finding("error", "bad-conversations", message, f"+{key}.chat_template=..., as configs/finetune/tiny")
+    elif isinstance(text, str):
+        yield from _unreadable(f"{described}: its tokenizer_config.json", text, key)
+
+
+def _unreadable(where: str, text: str, key: str) -> Iterator[Finding]:
+    if why := _unread(text):
+        fix = f"mend it, or +{key}.chat_template=..., as configs/finetune/tiny"
+        yield Finding("error", "bad-conversations", f"{where}: Jinja does not read the template: {why}.", fix)
 
 
 def _unread(text: str) -> str | None:
@@ -79,4 +67,4 @@ def _unread(text: str) -> str | None:
     return None
 
 
-CHECKS = (template, template_reads)
+CHECKS = (template,)

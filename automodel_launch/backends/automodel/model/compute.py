@@ -26,9 +26,8 @@ def per_token(shape: Shape, parameters: Parameters, sequence: int, trained: floa
         width = heads * (nope + rope + v)
     else:
         width = 2 * heads * (shape.head_dim or 0)
-    return (4 + 2 * trained) * active(shape, parameters) + 6 * parameters.number_of_layers * width * _attended(
-        shape, sequence
-    )
+    attention = 6 * parameters.number_of_layers * width * _attended(shape, sequence)
+    return (4 + 2 * trained) * active(shape, parameters) + attention
 
 
 def _attended(shape: Shape, sequence: int) -> float:

@@ -9,7 +9,7 @@ keeps after torch/distributed/fsdp/_fully_shard and AutoModel 0.7.0's paralleliz
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 
 from automodel_launch.backends.automodel.model.parallelism import Layout
 from automodel_launch.backends.automodel.model.parameters import (
@@ -36,8 +36,6 @@ class Setting:
     sequence: int
     micro: int
     micro_batches: int  # forward passes of an optimizer step, on each rank
-    pipelined: int = field(default=1, kw_only=True)  # of these in one call of a pipeline's schedule
-    fills: bool = field(default=False, kw_only=True)  # the schedule makes all of a call's forward passes first (GPipe)
     stored: int  # bytes of a parameter at rest
     compute: int  # and in the layers
     recompute: str
@@ -47,6 +45,8 @@ class Setting:
     full_logits: bool = True
     compiled: bool = False
     moments: int = 2
+    pipelined: int = 1  # micro-batches in one call of a pipeline's schedule
+    fills: bool = False  # the schedule makes all of a call's forward passes first (GPipe)
     trained: float = 1.0  # share of the weights that have gradients and states; all others are frozen
 
 
@@ -65,7 +65,7 @@ class Estimate:
     @property
     def total(self) -> float:
         """All kinds together."""
-        return float(sum(getattr(self, part.name) for part in fields(self)))
+        return float(sum(getattr(self, field.name) for field in fields(self)))
 
 
 def moments(optimizer: str) -> int:
@@ -101,9 +101,8 @@ def _moments(shape: Shape, parameters: Parameters, s: Setting, stage: int) -> It
     at_rest = dense / shards + own_experts / s.layout.expert_shards
     live = s.pipelined if s.fills else min(s.layout.pp - stage, s.micro_batches)  # micro-batches in flight under 1F1B
     output = _output(shape, s) if last and s.layout.pp > 1 else 0.0
-    others = (
-        (s.pipelined - 1) * output * (1 + (4 / s.compute if s.fills else 0))
-    )  # with the log-softmax of those that wait
+    # of a call's other micro-batches; where their backward passes wait, their log-softmax, too
+    others = (s.pipelined - 1) * output * (1 + (4 / s.compute if s.fills else 0))
     layer = layer_activations(shape, s)
     kept = layers * live * kept_activations(shape, s, layer)
     biggest = max(ends / tensor, 2 * (dense - ends / tensor) / layers)
