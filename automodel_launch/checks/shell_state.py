@@ -17,6 +17,7 @@ DECLARING = names("export readonly declare typeset")
 """Commands whose words are names of variables, or assignments."""
 _ASSIGNS = re.compile(r"([A-Za-z_]\w*)\+?=.*", re.DOTALL)
 _READS = re.compile(r"(?<!\\)\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
+_DEMANDS = re.compile(r"(?<!\\)\$\{([A-Za-z_]\w*):?\?[^}]*\}")
 _SINGLE_QUOTED = re.compile(r"'[^']*'")
 _OF_THE_JOB = ("LAUNCH_", "SLURM_", "TORCH", "PET_", "TQDM_")  # what the agent, and NeMo-Run, set
 
@@ -49,16 +50,24 @@ def _made_read_only(command: Sequence[str]) -> Iterator[str]:
 
 
 def unbound(plan: Plan, where: str, line: str, before: Sequence[Sequence[str]]) -> Iterator[Finding]:
-    """Below `set -u` a name that nothing has set, of a job of this machine."""
-    if not plan.here or plan.image or not _misses(before) or any(one[0] in MAY_DEFINE for one in before):
+    """A name that nothing has set, of a job of this machine: below `set -u`, or as `${NAME:?}`, which demands it."""
+    if not plan.here or plan.image or any(one[0] in MAY_DEFINE for one in before):
         return
     above = {found[0] for command in before for word in command if (found := NAME.match(word))}
-    for found in _READS.finditer(_SINGLE_QUOTED.sub("", line)):
-        name = found[1] or found[2]
+    for name, told, why, fix in _wanted(_SINGLE_QUOTED.sub("", line), _misses(before)):
         if name not in above and not name.startswith(_OF_THE_JOB) and not _is_set(plan, name):
-            what = f"{name} is set nowhere, and a line above has bash end at such a name (set -u)"
-            yield fails(where, f"... {found[0]} ...", what, f"${{{name}:-}}, which is empty where it is not set")
+            yield fails(where, f"... {told} ...", f"{name} is set nowhere, and {why}", fix)
             return
+
+
+def _wanted(line: str, misses: bool) -> Iterator[tuple[str, str, str, str]]:
+    """(name, as a message shows it, what becomes of it, fix) of each that has to be set."""
+    for found in _READS.finditer(line) if misses else ():
+        name, why = found[1] or found[2], "a line above has bash end at such a name (set -u)"
+        yield name, found[0], why, f"${{{name}:-}}, which is empty where it is not set"
+    for found in _DEMANDS.finditer(line):
+        name = found[1]
+        yield name, f"${{{name}:?...}}", "bash ends there", f'env = ["{name}"] and export {name}=..., or env_vars'
 
 
 def _misses(before: Sequence[Sequence[str]]) -> bool:
