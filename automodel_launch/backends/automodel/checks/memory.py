@@ -43,7 +43,7 @@ def fits(plan: Plan) -> Iterator[Finding]:
         yield _unknown(plan, shape)
         return
     if reason := _beyond(plan):
-        yield Finding("note", "memory-unknown", f"the memory that it takes is not estimated: {reason}.")
+        yield Finding("note", "memory-unknown", f"the memory that the training takes is not estimated: {reason}.")
         return
     now = current(plan, shape, parameters)
     if now is None:
