@@ -9,7 +9,7 @@ from typing import Any
 from automodel_launch import data_identity
 from automodel_launch.backends import Data
 from automodel_launch.backends.automodel import loader, phases
-from automodel_launch.backends.automodel.keys import PRETRAINED, TRAIN_SAMPLES, VALIDATION
+from automodel_launch.backends.automodel.keys import PACKED, PRETRAINED, TRAIN_SAMPLES, VALIDATION
 from automodel_launch.config.dotted import flatten
 
 MEGATRON_DATASET = "MegatronPretraining"
@@ -129,8 +129,16 @@ def data_tokenizers(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def sequence(config: Mapping[str, Any]) -> tuple[str, int] | None:
-    """(key, tokens) of a training sequence."""
+    """(key, tokens) of a training sequence; of rows that conversations are packed into, of such a row."""
+    packed = loader.value(config, PACKED)
+    if isinstance(packed, int) and packed > 0 and not reads_megatron(config):
+        return PACKED, packed
     return next((found for found in sequences(config) if found[0].startswith("dataset.")), None)
+
+
+def reads_megatron(config: Mapping[str, Any]) -> bool:
+    """Its training data are Megatron's, which are packed already."""
+    return any(is_megatron(kind) for name, kind, _ in datasets(config) if name == "dataset")
 
 
 def sequences(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

@@ -38,6 +38,7 @@ TP, CP, PP, EP = (f"distributed.{name}_size" for name in ("tp", "cp", "pp", "ep"
 DP, DP_REPLICATE = "distributed.dp_size", "distributed.dp_replicate_size"
 PP_SCHEDULE = f"{PIPELINE}.pp_schedule"
 MICROBATCH, LAYERS_PER_STAGE = f"{PIPELINE}.pp_microbatch_size", f"{PIPELINE}.layers_per_stage"
+PACKED = "packed_sequence.packed_sequence_size"  # tokens of a row that conversations are packed into
 RECOMPUTE, DEFER = "distributed.activation_checkpointing", "distributed.defer_fsdp_grad_sync"
 AUTOCAST, COMPILE = "distributed.autocast_dtype", "compile.enabled"
 

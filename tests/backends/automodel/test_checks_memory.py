@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from automodel_launch import checks
+from automodel_launch.backends.automodel import sizes
 from automodel_launch.backends.automodel.checks import routing
 from automodel_launch.backends.automodel.model import compute, memory
 from automodel_launch.backends.automodel.model import parameters as model_parameters
@@ -442,6 +443,22 @@ def test_what_the_formula_does_not_have_is_not_estimated(bench: Bench, tmp_path:
     lora = "+peft={_target_: nemo_automodel.components._peft.lora.PeftConfig, target_modules: ['*_proj']}"
     found = _memory(_plan(bench, 8, _pretrained(tmp_path / "m", LLAMA_8B), "H200", lora, text))
     assert (found.level, found.code, why in found.message) == ("note", "memory-unknown", True), found.message
+
+
+def test_rows_that_conversations_are_packed_into_count(bench: Bench, tmp_path: Path) -> None:
+    """A row of 16,384 tokens takes what a sequence of 16,384 does; Megatron data are not packed again."""
+    model = _pretrained(tmp_path / "m", LLAMA_8B)
+    packed, megatron = (
+        "+packed_sequence.packed_sequence_size=16384",
+        "dataset._target_=nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPretraining",
+    )
+    long, rows, plain, again = (
+        _plan(bench, 8, model, "H200", *texts)
+        for texts in (("dataset.seq_length=16384",), (packed,), (), (packed, megatron))
+    )
+    assert _memory(rows).message == _memory(long).message
+    assert sizes.of(rows, with_data=False).tokens_per_step == 256 * 16384
+    assert _memory(again).message == _memory(plain).message != _memory(rows).message
 
 
 def test_adapters_take_less_than_half(bench: Bench, tmp_path: Path) -> None:

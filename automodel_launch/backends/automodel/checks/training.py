@@ -163,11 +163,8 @@ def distilled(plan: Plan) -> Iterator[Finding]:
 
 def packing(plan: Plan) -> Iterator[Finding]:
     """Megatron's samples have the whole length; packing takes them for lists, in a RuntimeError about a Tensor."""
-    key = "packed_sequence.packed_sequence_size"
-    size = loader.value(plan.config, key)
-    if size and any(
-        datasets.is_megatron(kind) for name, kind, _ in datasets.datasets(plan.config) if name == "dataset"
-    ):
+    key, size = keys.PACKED, loader.value(plan.config, keys.PACKED)
+    if size and datasets.reads_megatron(plan.config):
         message = f"{describe_value(plan, key, size)}: Megatron data are packed already, and AutoModel stops at it."
         yield Finding("error", "bad-value", message, "~packed_sequence")
 
